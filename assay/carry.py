@@ -1,0 +1,120 @@
+"""A recipe's memory between steps, and its one file on disk. Nothing is pickled, so nothing is ever unpickled."""
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from assay.errors import InputError
+
+RECORDS: dict[str, type] = {}  # dataclasses that a Carry may hold; core registers Prompts, Samples and Pairs
+_OWN = ("next", "_kept", "_saved", "_decode")
+
+
+class Carry:
+    """What survives a step. `carry.keep(policy=…, opt=…)` registers whatever has a `state_dict` and fills it when
+    resuming; every other value is the first value of an attribute. Attributes hold tensors, numbers, strings, lists,
+    dicts and Samples. `for t in carry.steps(n)` goes on where it stopped.
+
+    **The yield is the last act of a step**: what is saved at a yield is the state after that step.
+    """
+
+    def __init__(self, saved: dict[str, Any] | None = None, decode: Any = None):
+        self.next = 0
+        self._kept: dict[str, Any] = {}
+        self._saved = saved
+        self._decode = decode  # how restored Prompts turn ids into text: a function, so it cannot be on disk
+        if saved is not None:
+            self.next = saved["next"]
+
+    def keep(self, **things: Any) -> Carry:
+        """Register modules and first values; when resuming, fill them with what was saved. Returns the carry itself."""
+        for name, thing in things.items():
+            if name in _OWN or name in ("keep", "steps", "state"):
+                raise ValueError(f"a carry has its own use for the name '{name}'; choose another")
+            if hasattr(thing, "state_dict"):
+                self._kept[name] = thing
+                if self._saved is not None:
+                    thing.load_state_dict(self._saved["kept"][name])
+            elif self._saved is not None and name in self._saved["values"]:
+                setattr(self, name, self._saved["values"][name])
+            else:
+                setattr(self, name, thing)
+        return self
+
+    def steps(self, n: int) -> Iterator[int]:
+        """0 … n−1, or what of it is left."""
+        for t in range(self.next, n):
+            self.next = t + 1
+            yield t
+
+    def state(self) -> dict[str, Any]:
+        """Everything, as nested dicts of tensors and plain values."""
+        values = {k: v for k, v in vars(self).items() if k not in _OWN}
+        return {"next": self.next, "kept": {k: v.state_dict() for k, v in self._kept.items()}, "values": values}
+
+
+def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().contiguous().clone()
+        return {"$t": name}
+    if type(value).__name__ in RECORDS and isinstance(value, RECORDS[type(value).__name__]):
+        parts = {f.name: _pack(getattr(value, f.name), tensors) for f in fields(value) if f.name != "decode"}
+        return {"$r": type(value).__name__, "fields": parts}
+    if isinstance(value, dict):
+        return {"$d": [[_pack(k, tensors), _pack(v, tensors)] for k, v in value.items()]}
+    if isinstance(value, tuple):
+        return {"$u": [_pack(v, tensors) for v in value]}
+    if isinstance(value, list):
+        return [_pack(v, tensors) for v in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"a carry cannot hold a {type(value).__name__}: it holds tensors, numbers, strings, lists, dicts and Samples")
+
+
+def _unpack(value: Any, tensors: dict[str, Tensor], decode: Any) -> Any:
+    if isinstance(value, list):
+        return [_unpack(v, tensors, decode) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if "$t" in value:
+        return tensors[value["$t"]]
+    if "$d" in value:
+        return {_unpack(k, tensors, decode): _unpack(v, tensors, decode) for k, v in value["$d"]}
+    if "$u" in value:
+        return tuple(_unpack(v, tensors, decode) for v in value["$u"])
+    parts = {k: _unpack(v, tensors, decode) for k, v in value["fields"].items()}
+    return RECORDS[value["$r"]](**parts, **({"decode": decode} if value["$r"] == "Prompts" else {}))
+
+
+def save(path: Path, state: Any) -> None:
+    """Write nested tensors and plain values to one safetensors file: a new name, flushed, then a rename.
+
+    A process killed at any moment leaves the old file or the new one, never half of either.
+    """
+    tensors: dict[str, Tensor] = {}
+    text = json.dumps(_pack(state, tensors))
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    save_file(tensors or {"none": torch.zeros(0)}, str(fresh), metadata={"state": text})
+    with open(fresh, "rb") as f:
+        os.fsync(f.fileno())
+    os.replace(fresh, path)
+
+
+def load(path: Path, decode: Any = None) -> Any:
+    """Read what `save` wrote. Raises InputError, naming the file, where it is damaged."""
+    try:
+        with safe_open(str(path), framework="pt") as f:  # type: ignore[no-untyped-call]
+            tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
+            return _unpack(json.loads(f.metadata()["state"]), tensors, decode)
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as why:
+        raise InputError(f"{path} is damaged ({type(why).__name__}: {str(why)[:80]}); delete it to start this run over") from why

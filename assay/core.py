@@ -1,0 +1,421 @@
+"""The nouns. Axes: B prompts, N answers a prompt, T decisions an answer, M judges, K golds; nats throughout.
+
+What a recipe is given (`Task`) holds no gold; what holds gold (`World`) is never given to a recipe.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from assay.carry import RECORDS, Carry
+from assay.errors import InputError, Missing, NotFinite
+from assay.optimiser import Optimiser
+from assay.parallel import gather, scoring
+from assay.rng import Rng
+
+__all__ = ["Ask", "Carry", "Claim", "InputError", "Loop", "Missing", "NotFinite", "Optimiser", "Pairs", "Paper", "Policy",
+           "PreferenceModel", "Prompts", "Reward", "Rng", "Sampler", "Samples", "Step", "Task", "World", "cat"]
+
+R = TypeVar("R", bound="Rows")
+
+
+class Rows:
+    """Frozen records whose tensors share a first axis B: indexed, gathered and moved together."""
+
+    def _each(self: R, f: Callable[[Tensor], Tensor]) -> R:
+        def go(v: Any) -> Any:
+            if isinstance(v, Tensor):
+                return f(v)
+            if isinstance(v, Rows):
+                return v._each(f)
+            return {k: go(u) for k, u in v.items()} if isinstance(v, dict) else v
+
+        return replace(self, **{f_.name: go(getattr(self, f_.name)) for f_ in fields(self)})  # type: ignore[type-var]
+
+    def __getitem__(self: R, rows: Tensor | slice) -> R:
+        return self._each(lambda t: t[rows.to(t.device) if isinstance(rows, Tensor) else rows])
+
+    def to(self: R, device: torch.device | str) -> R:
+        return self._each(lambda t: t.to(device))
+
+
+@dataclass(frozen=True)
+class Prompts(Rows):
+    """B prompts, left-padded so that an answer begins right after the last column.
+
+    `row`: which of the task's prompts this is (for per-prompt columns and state). `extra`: per-row tensors `[B,…]`
+    (a condition, reward weights). `decode`: token ids to text, shared by all rows.
+    """
+
+    tokens: Int[Tensor, "B P"]
+    mask: Bool[Tensor, "B P"]
+    row: Int[Tensor, "B"]
+    extra: dict[str, Tensor] = field(default_factory=dict)
+    decode: Callable[[list[int]], str] | None = field(default=None, compare=False)
+
+    def __len__(self) -> int:
+        return self.tokens.shape[0]
+
+    def text(self) -> list[str]:
+        """Each prompt as text; raises Missing where the world has no words (a table)."""
+        if self.decode is None:
+            raise Missing("these prompts have no text: their world has no tokenizer")
+        return [self.decode(t[m].tolist()) for t, m in zip(self.tokens, self.mask, strict=True)]
+
+
+@dataclass(frozen=True)
+class Samples(Rows):
+    """N answers to each of B prompts; absent answers and decisions are False in the masks, never a special token.
+
+    `mask`: the policy's own decisions (tokens, the end token included; denoising steps; turns). `given`: in the
+    answer but not the policy's choice (tool text, a shared prefix). `logp`: under the policy that drew it, fixed at
+    drawing time, 0 where mask is False, NaN where nobody knows. `ended`: it ended by itself (not truncated).
+    `extra["weight"] [B,N]`, where present, weighs the answers of a prompt (particles, best-of-n pools); it sums to 1.
+    """
+
+    prompts: Prompts
+    action: Tensor  # [B,N,T,…]; int64 for tokens
+    mask: Bool[Tensor, "B N T"]
+    given: Bool[Tensor, "B N T"]
+    logp: Float[Tensor, "B N T"]
+    ended: Bool[Tensor, "B N"]
+    extra: dict[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.mask.shape[0]
+
+    @property
+    def present(self) -> Bool[Tensor, "B N"]:
+        """An answer is present if it holds anything at all."""
+        return (self.mask | self.given).any(-1)
+
+    @property
+    def lengths(self) -> Int[Tensor, "B N"]:
+        """Own decisions an answer."""
+        return self.mask.sum(-1)
+
+    @property
+    def weight(self) -> Float[Tensor, "B N"]:
+        """Weights of a prompt's answers, summing to 1: `extra["weight"]`, or equal over those present."""
+        if "weight" in self.extra:
+            return self.extra["weight"]
+        here = self.present.to(self.logp.dtype)
+        return here / here.sum(-1, keepdim=True).clamp(min=1)
+
+    def text(self) -> list[list[str]]:
+        """Each answer as text, its given parts included."""
+        decode = self.prompts.decode
+        if decode is None:
+            raise Missing("these answers have no text: their world has no tokenizer")
+        keep = self.mask | self.given
+        return [[decode(a[k].tolist()) for a, k in zip(ab, kb, strict=True)] for ab, kb in zip(self.action, keep, strict=True)]
+
+    def pick(self: S, index: Int[Tensor, "B K"]) -> S:
+        """K of each prompt's N answers, by their place in N."""
+
+        def take(t: Tensor) -> Tensor:
+            i = index.to(t.device).reshape(*index.shape, *[1] * (t.dim() - 2)).expand(*index.shape, *t.shape[2:])
+            return t.gather(1, i)
+
+        own = {f.name: take(getattr(self, f.name)) for f in fields(Samples) if f.name not in ("prompts", "extra")}
+        return replace(self, **own, extra={k: take(v) for k, v in self.extra.items()})
+
+    def widened(self: S, T: int) -> S:
+        """Padded on the right to T decisions."""
+        more = T - self.mask.shape[2]
+        if more <= 0:
+            return self
+
+        def wide(t: Tensor) -> Tensor:
+            return torch.cat([t, t.new_zeros(*t.shape[:2], more, *t.shape[3:])], 2)
+
+        return replace(self, action=wide(self.action), mask=wide(self.mask), given=wide(self.given), logp=wide(self.logp))
+
+    def gathered(self: S, prompts: Prompts) -> S:
+        """The processes' shares of rows put together again, in order; `prompts` are the whole batch's."""
+        parts = {f.name: gather(getattr(self, f.name)) for f in fields(Samples) if f.name not in ("prompts", "extra")}
+        return replace(self, prompts=prompts, **parts, extra={k: gather(v) for k, v in self.extra.items()})
+
+
+S = TypeVar("S", bound=Samples)
+
+
+@dataclass(frozen=True)
+class Pairs(Samples):
+    """Labelled comparisons: Samples with N = 2, the preferred answer first (ranked lists: N = K, best first).
+
+    `p [B]`: probability that the first is truly better (1 for a plain label). `margin [B]`: how much better, in
+    reward units, NaN-free; 0 where nobody said.
+    """
+
+    p: Tensor = field(default_factory=lambda: torch.ones(0))
+    margin: Tensor = field(default_factory=lambda: torch.zeros(0))
+
+    def __post_init__(self) -> None:
+        B = self.mask.shape[0]
+        if self.p.shape != (B,) or self.margin.shape != (B,):
+            raise InputError(f"pairs need p and margin of shape [{B}], got {list(self.p.shape)} and {list(self.margin.shape)}")
+
+
+def cat(parts: Iterable[S]) -> S:
+    """Batches of Samples (or Pairs) one after another along B; prompts are left-padded and answers right-padded alike."""
+    parts = list(parts)
+    T = max(x.mask.shape[2] for x in parts)
+    P = max(x.prompts.tokens.shape[1] for x in parts)
+    parts = [x.widened(T) for x in parts]
+
+    def left(t: Tensor) -> Tensor:
+        return torch.cat([t.new_zeros(t.shape[0], P - t.shape[1]), t], 1)
+
+    ps = [x.prompts for x in parts]
+    prompts = replace(ps[0], tokens=torch.cat([left(p.tokens) for p in ps]), mask=torch.cat([left(p.mask) for p in ps]),
+                      row=torch.cat([p.row for p in ps]), extra={k: torch.cat([p.extra[k] for p in ps]) for k in ps[0].extra})
+    own = {f.name: torch.cat([getattr(x, f.name) for x in parts]) for f in fields(parts[0]) if f.name not in ("prompts", "extra")}
+    return replace(parts[0], prompts=prompts, **own, extra={k: torch.cat([x.extra[k] for x in parts]) for k in parts[0].extra})
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Draws answers. One that can say so also has `kl(reference, samples) → [B,N]` and `kl_kind`, see Policy."""
+
+    def sample(self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None) -> Samples:
+        """n answers a prompt (`n` a number or `[B]`), from these addresses; `start`: answers to go on from.
+
+        May carry `price = {"drawn": …, "judged": …}`: what one returned answer costs (1 and 0 where it is absent).
+        """
+        ...
+
+
+@runtime_checkable
+class Policy(Sampler, Protocol):
+    """A Sampler with probabilities and parameters. Temperature and truncation belong to it, in sample and logp alike."""
+
+    kl_kind: str  # "exact" | "sampled" | "upper"
+
+    def logp(self, samples: Samples) -> Float[Tensor, "B N T"]:
+        """log π(action_t | what came before), differentiable, 0 where `samples.mask` is False."""
+        ...
+
+    def kl(self, reference: Policy, samples: Samples) -> Float[Tensor, "B N"]:
+        """KL(π‖reference) of the whole answer in nats, without gradient; its mean over own samples is the sequence KL.
+
+        "sampled": the full distribution's KL summed over the answer's own decisions, hence never negative.
+        "exact": the true value, the same for all of a prompt's answers.
+        """
+        ...
+
+    def walk(self, prompts: Prompts, n: int, rng: Rng) -> Any:
+        """Answers in the making: `dist() [B,N,V]`, `take(tokens)`, `give(tokens)`, `pick(index)`, `samples()`."""
+        ...
+
+    def scorer(self, k: int, rng: Rng) -> torch.nn.Module:
+        """A fresh head of k outputs on a copy of the trunk: module(samples) → `[B,N,T+1,k]`, entry t before decision t."""
+        ...
+
+    def encode(self, prompts: list[str], texts: list[list[str]]) -> Samples:
+        """People's text as Samples of this policy's vocabulary, every answer ended, `logp` NaN."""
+        ...
+
+    def copy(self) -> Policy:
+        """A trainable copy. The reference itself does not require grad."""
+        ...
+
+    def parameters(self) -> Iterator[Tensor]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> Any: ...
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """Scores answers, without gradient. Members and objectives are one axis M, with names."""
+
+    names: tuple[str, ...]
+    partial: bool  # True: NaN means "does not apply"; False: NaN is an error
+
+    def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]: ...
+
+
+class PreferenceModel(Protocol):
+    """P(a beats b) − ½, antisymmetric by law: f(a,b) = −f(b,a)ᵀ."""
+
+    def __call__(self, a: Samples, b: Samples) -> Float[Tensor, "B Na Nb"]: ...
+
+
+class Checked:
+    """A reward behind its door: rows split over processes, calls counted, shape and finiteness checked."""
+
+    def __init__(self, reward: Reward):
+        self.reward, self.names, self.partial = reward, tuple(reward.names), reward.partial
+
+    @scoring
+    def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
+        with torch.no_grad():
+            scores = self.reward(samples)
+        want = (len(self.names), *samples.mask.shape[:2])
+        if tuple(scores.shape) != want:
+            raise InputError(f"reward {', '.join(self.names)} returned shape {list(scores.shape)}; [M,B,N] = {list(want)} was asked for")
+        bad = ~torch.isfinite(scores) & samples.present
+        if self.partial:
+            bad &= ~torch.isnan(scores)
+            if samples.present.any() and (torch.isnan(scores) | ~samples.present).all():
+                raise NotFinite(f"reward {', '.join(self.names)} applies to none of these {int(samples.present.sum())} answers (all NaN)")
+        if bad.any():
+            m, b, n = (int(i) for i in bad.nonzero()[0])
+            raise NotFinite(f"reward '{self.names[m]}' gave {float(scores[m, b, n])} for answer {n} of prompt {int(samples.prompts.row[b])} "
+                            f"({int(bad.sum())} of {bad.numel()} scores are not finite); return a number, or declare the reward partial")
+        return torch.where(samples.present, scores, scores.new_zeros(()))
+
+
+def _part(name: str, flag: str, what: str) -> property:
+    def get(self: Task) -> Any:
+        value = self._parts.get(name)
+        if value is None:
+            raise Missing(f"this world has no {what}; supply it with {flag}")
+        return value
+
+    return property(get, doc=f"The task's {what}; raises Missing, naming {flag}, where the world has none.")
+
+
+class Task:
+    """What a recipe is given. **No gold.** Parts that a world lacks raise Missing, with the flag that supplies them."""
+
+    def __init__(self, *, prompts: Prompts, reference: Policy, rewards: Reward | None = None, pairs: Pairs | None = None,
+                 demos: Samples | None = None, preference: PreferenceModel | None = None, others: Mapping[str, Policy] | None = None,
+                 reply: Callable[..., Any] | None = None, rng: Rng | None = None, carry: Carry | None = None):
+        self.prompts, self.reference = prompts, reference
+        self.rng, self.carry = rng or Rng(0), carry or Carry()
+        wrapped = rewards if rewards is None or isinstance(rewards, Checked) else Checked(rewards)
+        self._parts = {"rewards": wrapped, "pairs": pairs, "demos": demos, "preference": preference, "others": others, "reply": reply}
+
+    rewards = _part("rewards", "--world.rewards", "proxy rewards")
+    pairs = _part("pairs", "--world.pairs", "preference pairs")
+    demos = _part("demos", "--world.demos", "demonstrations")
+    preference = _part("preference", "--world.preference", "preference model")
+    others = _part("others", "--world.others", "other named policies")
+    reply = _part("reply", "--world.reply", "replies (its answers are of one turn)")
+
+    def replaced(self, **parts: Any) -> Task:
+        """This task with some parts exchanged: its rng and carry for a run, its rewards for a paper's own."""
+        mine = {"prompts": self.prompts, "reference": self.reference, "rng": self.rng, "carry": self.carry, **self._parts}
+        return Task(**{**mine, **parts})
+
+    def batch(self, loop: Loop, t: int) -> Prompts:
+        """The prompts of step t: the task's prompts in a fresh order every epoch, never dropping a last partial batch."""
+        return self.prompts[order(len(self.prompts), loop.batch, t, self.rng)]
+
+
+def order(n: int, batch: int, t: int, rng: Rng) -> Int[Tensor, "batch"]:
+    """Rows of step t when n rows are walked in batches, reshuffled every epoch; a function of (n, batch, t, rng) alone."""
+    if n == 0:
+        raise InputError("there is nothing to draw a batch from: 0 rows")
+    places = torch.arange(t * batch, (t + 1) * batch)
+    orders = {int(e): rng("order", int(e)).permutation(n) for e in torch.unique(places // n)}
+    return torch.stack([orders[int(p // n)][p % n] for p in places])
+
+
+@dataclass
+class World:
+    """A task and its hidden gold. Named by worlds, measure, cli and interop only.
+
+    `gold(samples) → [K,B,N]`, its names in `golds` (the first is *the* gold), its kind in `gold_kind` ("written",
+    "exact", "verifier", "held-out model"; a held-out model is never called gold). `held_out`: prompts no recipe sees.
+    `facts(policy) → {name: value}`: exact quantities where the world has them. `loop`: the optimiser's constants that
+    fit this world's size, fixed by the baseline's behaviour alone.
+    """
+
+    name: str
+    task: Task
+    held_out: Prompts
+    gold: Callable[[Samples], Tensor] | None = None
+    golds: tuple[str, ...] = ("gold",)
+    gold_kind: str = "written"
+    facts: Callable[[Sampler], dict[str, float]] | None = None
+    labeller: Any = None
+    loop: Loop | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The optimiser's eight constants. `minibatch` is in prompts, 0 for the whole batch; `warmup` in updates."""
+
+    steps: int = 100
+    batch: int = 32
+    n: int = 8
+    epochs: int = 1
+    minibatch: int = 0
+    lr: float = 1e-3
+    warmup: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 0), ("batch", 1), ("n", 1), ("epochs", 1), ("minibatch", 0), ("warmup", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"--{name} is {getattr(self, name)}; it must be at least {least}")
+        if not self.lr > 0:
+            raise InputError(f"--lr is {self.lr}; it must be above 0")
+
+    def optimiser(self, module: Any) -> Optimiser:
+        """Adam over what requires grad, with linear warm-up; see optimiser.py."""
+        return Optimiser([p for p in module.parameters() if p.requires_grad], lr=self.lr, warmup=self.warmup)
+
+    def minibatches(self, n: int, rng: Rng) -> Iterator[Int[Tensor, "rows"]]:
+        """`epochs` passes over n rows in random order, `minibatch` rows at a time."""
+        size = self.minibatch or n
+        for e in range(self.epochs):
+            yield from rng("minibatch", e).permutation(n).split(size)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a recipe yields: a policy to read (None: save and show, measure nothing), and the proxy it optimised."""
+
+    policy: Sampler | None
+    reward: Callable[[Samples], Tensor] | None = None  # [B,N]
+    tag: str = ""
+    stats: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A recipe's request for gold labels of these answers: `labels = yield Ask(samples)` → `[B,N]`, each one counted."""
+
+    samples: Samples
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A published system, its title letter for letter."""
+
+    title: str
+    authors: str
+    year: int
+    url: str
+
+
+@dataclass
+class Claim:
+    """What a paper says, as an experiment: arms to run and one number a seed. The statistics are the same for all.
+
+    `arms = {"mine": ("recipe", {arguments}), …}`. Decorates `effect(arms) → float`, given each arm's readings of one
+    seed, positive where the paper is right. `turns`: the arm that must visibly over-optimise first, or None where the
+    statement does not need it.
+    """
+
+    statement: str
+    arms: dict[str, tuple[str, dict[str, Any]]]
+    turns: str | None = None
+    worlds: tuple[str, ...] = ("table", "grammar")
+    effect: Callable[[dict[str, list[dict[str, Any]]]], float] | None = None
+
+    def __call__(self, effect: Callable[[dict[str, list[dict[str, Any]]]], float]) -> Claim:
+        self.effect = effect
+        return self
+
+
+RECORDS.update(Prompts=Prompts, Samples=Samples, Pairs=Pairs)

@@ -1,0 +1,79 @@
+"""The only backward(). Micro-batches, processes, finite-ness and the update counter live here and nowhere else."""
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import contextmanager
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from assay import parallel
+from assay.errors import InputError, NotFinite
+from assay.optimiser import Optimiser
+
+log = logging.getLogger("assay")
+_MICRO = 0  # rows a pass, 0 for all: belongs to the run, must not change a number
+_STRICT = False
+
+
+@contextmanager
+def micro_batches(rows: int, *, strict: bool = False) -> Iterator[None]:
+    """Within: at most `rows` rows a forward pass (0: all); `strict`: a step that is not finite ends the run."""
+    global _MICRO, _STRICT
+    before = _MICRO, _STRICT
+    _MICRO, _STRICT = rows, strict
+    try:
+        yield
+    finally:
+        _MICRO, _STRICT = before
+
+
+def descend(optimiser: Optimiser, loss_of: Callable[[Any, Int[Tensor, "b"]], Tensor], samples: Any, *,
+            reduce: Callable[[Bool[Tensor, "B N T"]], Tensor], rows: Int[Tensor, "r"] | None = None) -> dict[str, float]:
+    """One update on Σ w·loss, with w = reduce(samples.mask) computed on the whole batch.
+
+    `loss_of(some rows, their index)` is unreduced, of the shape of `reduce`'s weights for those rows (`[b,N,T]` for
+    decisions, `[b,N]` for answers, `[b]` for pairs). `rows`: a minibatch, by row; its denominators are its own. One
+    pass of eight rows, eight of one, and two processes of four are the same step.
+
+    Returns {"loss", "grad_norm", "skipped"}. A step whose loss or gradient is not finite changes nothing: it is
+    counted in "skipped" and named in the log, or raises NotFinite where the run is strict. Raises InputError if the
+    loss has another shape than its weights.
+    """
+    batch = samples if rows is None else samples[rows]
+    place = torch.arange(len(samples)) if rows is None else rows
+    weights = reduce(batch.mask)
+    mine = parallel.share(len(batch))
+    local = torch.arange(len(batch))[mine]
+    optimiser.zero_grad()
+    total = weights.new_zeros((), dtype=torch.float64)
+    for part in local.split(_MICRO or max(1, len(local))):
+        if len(part) == 0:
+            continue
+        loss = loss_of(batch[part], place[part])
+        w = weights[part.to(weights.device)]
+        if loss.shape != w.shape:
+            raise InputError(f"the loss has shape {list(loss.shape)} and its weights {list(w.shape)}: a loss is never reduced before descend")
+        value = torch.where(w != 0, loss * w.to(loss.dtype), loss.new_zeros(())).sum()
+        value.backward()
+        total += value.detach().double()
+    for p in optimiser.parameters if parallel.world_size() > 1 else ():
+        if p.grad is None:
+            p.grad = torch.zeros_like(p)
+        parallel.sum_(p.grad)
+    parallel.sum_(total)
+    norm = optimiser.norm()
+    if not bool(torch.isfinite(norm) & torch.isfinite(total)):
+        said = f"loss {float(total):g}, gradient norm {float(norm):g}"
+        if _STRICT:
+            raise NotFinite(f"a step is not finite ({said})")
+        log.warning("a step was skipped: it is not finite (%s)", said)
+        optimiser.zero_grad()
+        return {"loss": float(total), "grad_norm": float(norm), "skipped": 1.0}
+    optimiser.step(norm)
+    parallel.meter.add("updates", 1)
+    return {"loss": float(total), "grad_norm": float(norm), "skipped": 0.0}

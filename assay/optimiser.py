@@ -1,0 +1,43 @@
+"""Adam with warm-up and gradient clipping, as one object with a `state_dict`."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Optimiser:
+    """torch's fused Adam; the learning rate climbs linearly over the first `warmup` updates and then stays.
+
+    Gradients are clipped to a global norm of `clip`. Stepped by `descend` alone.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], *, lr: float, warmup: int = 0, clip: float = 1.0):
+        self.parameters = list(parameters)
+        self.lr, self.warmup, self.clip, self.updates = lr, warmup, clip, 0
+        self.adam = torch.optim.Adam(self.parameters, lr=lr, fused=True)
+
+    def zero_grad(self) -> None:
+        self.adam.zero_grad(set_to_none=True)
+
+    def norm(self) -> Tensor:
+        """The gradient's global norm before clipping."""
+        grads = [p.grad for p in self.parameters if p.grad is not None]
+        return torch.nn.utils.get_total_norm(grads)
+
+    def step(self, norm: Tensor) -> None:
+        """One update, with the gradients already there and their norm already known."""
+        torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
+        self.updates += 1
+        for group in self.adam.param_groups:
+            group["lr"] = self.lr * min(1.0, self.updates / max(1, self.warmup))
+        self.adam.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"updates": self.updates, "adam": self.adam.state_dict()["state"]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.updates = state["updates"]
+        self.adam.load_state_dict({"state": state["adam"], "param_groups": self.adam.state_dict()["param_groups"]})

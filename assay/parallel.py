@@ -1,0 +1,138 @@
+"""Rows over processes, behind three doors; and the meter that counts what passes through them.
+
+A recipe sees the whole batch in every process. `sample`, scoring and `descend` split rows here and gather them before
+they return, so no recipe has a line about processes. Started by anything that sets RANK and WORLD_SIZE
+(`accelerate launch`, `torchrun`); with one process every function here is the identity.
+"""
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+F = TypeVar("F", bound=Callable[..., Any])
+COUNTED = ("drawn", "judged", "compared", "labels", "updates")
+
+
+class Meter:
+    """What a run has spent: answers drawn, answers judged, pairs compared, gold labels bought, updates made."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
+        self._lifted = 0
+
+    def add(self, what: str, n: int) -> None:
+        if not self._lifted:
+            self.counts[what] += int(n)
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        """While `measure` reads, nothing is counted: evaluation is not the method's cost."""
+        self._lifted += 1
+        try:
+            yield
+        finally:
+            self._lifted -= 1
+
+
+meter = Meter()
+
+
+def start() -> None:
+    """Join the process group if a launcher started us as one of several; else do nothing."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def share(n: int) -> slice:
+    """This process's contiguous share of n rows; shares differ by at most one row."""
+    r, w = rank(), world_size()
+    return slice(n * r // w, n * (r + 1) // w)
+
+
+def barrier() -> None:
+    if world_size() > 1:
+        dist.barrier()
+
+
+def sum_(x: Tensor) -> Tensor:
+    """Sum over processes, in place."""
+    if world_size() > 1:
+        dist.all_reduce(x)
+    return x
+
+
+def gather(x: Tensor, dim: int = 0) -> Tensor:
+    """Concatenate the processes' shares along `dim`, in rank order. Other axes are padded to the longest with zeros."""
+    if world_size() == 1:
+        return x
+    x = x.movedim(dim, 0)
+    kind = x.dtype
+    if kind == torch.bool:
+        x = x.to(torch.uint8)
+    shapes = [torch.zeros(x.dim(), dtype=torch.int64, device=x.device) for _ in range(world_size())]
+    dist.all_gather(shapes, torch.tensor(x.shape, dtype=torch.int64, device=x.device))
+    most = torch.stack(shapes).amax(0).tolist()
+    padded = x.new_zeros(most)
+    padded[tuple(slice(s) for s in x.shape)] = x
+    parts = [torch.empty_like(padded) for _ in shapes]
+    dist.all_gather(parts, padded)
+    whole = torch.cat([p[: int(s[0])] for p, s in zip(parts, shapes, strict=True)])
+    return whole.to(kind).movedim(0, dim)
+
+
+def same_everywhere(x: Tensor) -> Tensor:
+    """Rank 0's tensor, in every process."""
+    if world_size() > 1:
+        dist.broadcast(x, 0)
+    return x
+
+
+def sampling(method: F) -> F:
+    """The door of `sample(prompts, n, rng, start=None)`: rows split, drawn, gathered; answers counted as drawn."""
+
+    @functools.wraps(method)
+    def door(self: Any, prompts: Any, n: Any, rng: Any, start: Any = None) -> Any:
+        B = len(prompts)
+        if 1 < world_size() <= B:
+            mine = torch.arange(B)[share(B)]
+            n_here = n[mine] if isinstance(n, Tensor) else n
+            samples = method(self, prompts[mine], n_here, rng[mine], None if start is None else start[mine])
+            samples = samples.gathered(prompts)
+        else:
+            samples = method(self, prompts, n, rng, start)
+        meter.add("drawn", int(samples.present.sum()))
+        return samples
+
+    return door  # type: ignore[return-value]
+
+
+def scoring(method: F) -> F:
+    """The door of a reward's `__call__(samples) → [M,B,N]`: rows split, scored, gathered; one call a member
+    and answer is counted as judged, so an ensemble costs what it costs."""
+
+    @functools.wraps(method)
+    def door(self: Any, samples: Any) -> Tensor:
+        B = len(samples)
+        if 1 < world_size() <= B:
+            scores = gather(method(self, samples[torch.arange(B)[share(B)]]), 1)
+        else:
+            scores = method(self, samples)
+        meter.add("judged", int(samples.present.sum()) * scores.shape[0])
+        return scores
+
+    return door  # type: ignore[return-value]
