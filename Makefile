@@ -1,0 +1,39 @@
+# Two commands: `make demo` and `make test`. Both set themselves up in .venv, once; PYTHON=… chooses the interpreter.
+.PHONY: demo test check lint types clean
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.set-up
+CPU_WHEELS := https://download.pytorch.org/whl/cpu
+
+demo: $(STAMP)
+	$(BIN)/python -m assay demo
+
+# One thread a worker: two workers with two threads each would fight over two cores.
+test: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: lint types test
+
+lint: $(STAMP)
+	$(BIN)/python -m ruff check .
+
+types: $(STAMP)
+	$(BIN)/python -m mypy
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+
+# CPU PyTorch first, by itself: a wheel that pip already knows of, else the CPU index, else whatever PyPI has.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "assay needs Python 3.11 or later, and '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo 'not one'); name another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@echo "Setting up .venv (once; a minute or two): 1 of 2, PyTorch for the CPU"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) torch==2.13.0+cpu 2>/dev/null || $(PIP) --extra-index-url $(CPU_WHEELS) torch==2.13.0
+	@echo "Setting up .venv: 2 of 2, the project and its tools"
+	@$(PIP) -e '.[dev]'
+	@touch $(STAMP)
