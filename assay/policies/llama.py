@@ -1,0 +1,136 @@
+"""A small Llama of our own, and M of them as one batched model. Weights carry the names that transformers gives them."""
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from assay.errors import InputError
+from assay.policies.attention import Config, dense, layers, positions, rope, shapes, trunk
+from assay.rng import Rng
+
+__all__ = ["Config", "Llama", "Stack"]
+
+_EMBED, _NORM, _HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
+
+
+def initial(config: Config, rng: Rng) -> dict[str, Tensor]:
+    """First weights, each a function of its own address: norms 1; embeddings and matrices normal with variance
+    1/inputs, those that write into the residual stream divided by √(2·layers)."""
+    out = {}
+    for name, shape in shapes(config).items():
+        if len(shape) == 1:
+            out[name] = torch.ones(shape)
+            continue
+        scale = 1 / math.sqrt(shape[1])
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            scale /= math.sqrt(2 * config.layers)
+        out[name] = rng(name).normal(torch.arange(math.prod(shape))).reshape(shape) * scale
+    return out
+
+
+class _Named(nn.Module):
+    """Parameters under dotted names."""
+
+    def __init__(self, weights: Mapping[str, Tensor]):
+        super().__init__()
+        for name, value in weights.items():
+            *path, last = name.split(".")
+            module: nn.Module = self
+            for part in path:
+                if part not in module._modules:
+                    module.add_module(part, nn.Module())
+                module = module.get_submodule(part)
+            module.register_parameter(last, nn.Parameter(value))
+
+    def weights(self) -> dict[str, Tensor]:
+        return dict(self.named_parameters())
+
+
+class Llama(_Named):
+    """A causal trunk: RMSNorm, rotary positions, grouped-query attention, SwiGLU (Touvron et al., 2023)."""
+
+    def __init__(self, config: Config, rng: Rng | None = None, *, weights: Mapping[str, Tensor] | None = None):
+        super().__init__(initial(config, rng or Rng(0)) if weights is None else weights)
+        self.config = config
+
+    def hidden(self, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]) -> Float[Tensor, "R S W"]:
+        """The last norm's output at every token; what stands at a place that is not kept has no meaning (it is finite)."""
+        w = self.weights()
+        x = w[_EMBED][tokens.reshape(-1)]
+        turn = rope(positions(keep).reshape(-1), self.config, x.dtype)
+        return trunk(x, layers(w, self.config), w[_NORM], self.config, turn, dense(keep)).unflatten(0, keep.shape)
+
+    def logits(self, hidden: Float[Tensor, "*n W"]) -> Float[Tensor, "*n V"]:
+        """Unnormalised log-probabilities of the next token."""
+        return hidden @ self.get_parameter(_EMBED if self.config.tied else _HEAD).mT
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors as `transformers.LlamaForCausalLM.from_pretrained` reads them."""
+        c, folder = self.config, Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        kind = str(self.get_parameter(_EMBED).dtype).removeprefix("torch.")
+        said = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": c.vocabulary, "hidden_size": c.width,
+                "num_hidden_layers": c.layers, "num_attention_heads": c.heads, "num_key_value_heads": c.kv_heads,
+                "intermediate_size": c.inner, "head_dim": c.head, "rope_theta": c.rope, "rms_norm_eps": c.eps,
+                "tie_word_embeddings": c.tied, "hidden_act": "silu", "attention_bias": False, "mlp_bias": False,
+                "max_position_embeddings": 2048, "torch_dtype": kind, "bos_token_id": None, "eos_token_id": None}
+        (folder / "config.json").write_text(json.dumps(said, indent=2) + "\n")
+        save_file({k: v.detach().contiguous() for k, v in self.weights().items()}, str(folder / "model.safetensors"),
+                  metadata={"format": "pt"})
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Llama:
+        """Read what `save_pretrained`, or transformers for a plain Llama, wrote."""
+        path = Path(folder) / "config.json"
+        try:
+            said = json.loads(path.read_text())
+            rotary = said.get("rope_parameters") or {}
+            scaled = said.get("rope_scaling") or (rotary.get("rope_type", "default") != "default")
+            if said["model_type"] != "llama" or scaled or said.get("attention_bias") or said.get("mlp_bias"):
+                raise InputError(f"{path} is of another kind than a plain Llama (model_type '{said['model_type']}'); "
+                                 "this loader knows no biases and no scaled rotary positions")
+            config = Config(said["vocab_size"], said["hidden_size"], said["num_hidden_layers"], said["num_attention_heads"],
+                            said.get("num_key_value_heads") or said["num_attention_heads"], said["intermediate_size"],
+                            rope=rotary.get("rope_theta", said.get("rope_theta", 10000.0)), eps=said["rms_norm_eps"],
+                            tied=said["tie_word_embeddings"])
+            found = load_file(str(path.with_name("model.safetensors")))
+        except (OSError, json.JSONDecodeError, KeyError, TypeError, SafetensorError) as why:
+            raise InputError(f"{folder} does not hold a readable model ({type(why).__name__}: {str(why)[:80]}); "
+                             "it needs config.json and model.safetensors of one Llama") from why
+        want = shapes(config)
+        wrong = [n for n, s in want.items() if n not in found or tuple(found[n].shape) != s]
+        if wrong:
+            raise InputError(f"{path.with_name('model.safetensors')} and its config.json disagree about '{wrong[0]}'; save the model again")
+        return cls(config, weights={n: found[n] for n in want})
+
+
+class Stack(_Named):
+    """M Llamas as one batched model: each weight `[M,…]`; member m begins as `Llama(config, rng("member", m))`."""
+
+    def __init__(self, config: Config, members: int, rng: Rng):
+        each = [initial(config, rng("member", m)) for m in range(members)]
+        super().__init__({name: torch.stack([w[name] for w in each]) for name in each[0]})
+        self.config, self.members = config, members
+
+    def hidden(self, tokens: Int[Tensor, "*M R S"], keep: Bool[Tensor, "*M R S"]) -> Float[Tensor, "M R S W"]:
+        """Every member's last norm at every token, of the same rows `[R,S]` or of each member's own `[M,R,S]`."""
+        w, M = self.weights(), self.members
+        R, S = tokens.shape[-2:]
+        tokens, keep = tokens.expand(M, R, S), keep.expand(M, R, S)
+        x = w[_EMBED][torch.arange(M, device=tokens.device)[:, None], tokens.reshape(M, -1)]
+        turn = rope(positions(keep.reshape(M * R, S)).reshape(-1), self.config, x.dtype)
+        turn = (turn[0].unflatten(0, (M, -1)), turn[1].unflatten(0, (M, -1)))
+        out = trunk(x, layers(w, self.config), w[_NORM], self.config, turn, dense(keep.reshape(M * R, S)))
+        return out.unflatten(1, (R, S))
+
+    def member(self, m: int) -> Llama:
+        """Member m by itself, in storage of its own."""
+        return Llama(self.config, weights={k: v.detach()[m].clone() for k, v in self.weights().items()})
