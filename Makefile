@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "assay needs Python 3.11 or later, and '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo 'not one'); name another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	@echo "Setting up .venv (once; a minute or two): 1 of 2, PyTorch for the CPU"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(PIP) torch==2.13.0+cpu 2>/dev/null || $(PIP) --extra-index-url $(CPU_WHEELS) torch==2.13.0
+	@$(PIP) torch==2.13.0+cpu 2>/dev/null || $(PIP) --retries 1 --no-deps --extra-index-url $(CPU_WHEELS) torch==2.13.0
 	@echo "Setting up .venv: 2 of 2, the project and its tools"
 	@$(PIP) -e '.[dev]'
 	@touch $(STAMP)

@@ -240,6 +240,7 @@ class Reward(Protocol):
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]: ...
 
 
+@runtime_checkable
 class PreferenceModel(Protocol):
     """P(a beats b) − ½, antisymmetric by law: f(a,b) = −f(b,a)ᵀ."""
 
