@@ -16,7 +16,7 @@ from torch import Tensor
 from assay.errors import InputError
 
 RECORDS: dict[str, type] = {}  # dataclasses that a Carry may hold; core registers Prompts, Samples and Pairs
-_OWN = ("next", "_kept", "_saved", "_decode")
+_OWN = ("next", "total", "_kept", "_saved", "_decode")
 
 
 class Carry:
@@ -28,7 +28,7 @@ class Carry:
     """
 
     def __init__(self, saved: dict[str, Any] | None = None, decode: Any = None):
-        self.next = 0
+        self.next, self.total = 0, -1
         self._kept: dict[str, Any] = {}
         self._saved = saved
         self._decode = decode  # how restored Prompts turn ids into text: a function, so it cannot be on disk
@@ -52,6 +52,7 @@ class Carry:
 
     def steps(self, n: int) -> Iterator[int]:
         """0 … n−1, or what of it is left."""
+        self.total = n
         for t in range(self.next, n):
             self.next = t + 1
             yield t

@@ -32,6 +32,15 @@ class Meter:
             self.counts[what] += int(n)
 
     @contextmanager
+    def charging(self, counts: dict[str, int]) -> Iterator[None]:
+        """Within, what is spent is added to these counts: every run has its own."""
+        before, self.counts = self.counts, counts
+        try:
+            yield
+        finally:
+            self.counts = before
+
+    @contextmanager
     def lifted(self) -> Iterator[None]:
         """While `measure` reads, nothing is counted: evaluation is not the method's cost."""
         self._lifted += 1

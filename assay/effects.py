@@ -1,0 +1,63 @@
+"""What a claim may ask of a run's readings: its peak, its fall, its gold at a given KL. Pure Python, one seed at a time.
+
+The reference is step 0. A reading tagged "chosen" is a second look at a checkpoint and is never part of the curve.
+"""
+from __future__ import annotations
+
+import math
+from typing import Any
+
+Reading = dict[str, Any]
+
+
+def curve(readings: list[Reading]) -> list[tuple[float, float]]:
+    """(√KL, gold) of every reading that has both, in order of KL; nats, KL clipped at 0 (a sampled one may dip below)."""
+    points = [(math.sqrt(max(0.0, r["kl"])), r["gold"]) for r in readings
+              if r["tag"] != "chosen" and r["kl"] is not None and r["gold"] is not None]
+    return sorted(points)
+
+
+def peak(readings: list[Reading]) -> float:
+    """The highest gold on the curve, of the second look at it where there is one (the first is too high by selection)."""
+    again = [r["gold"] for r in readings if r["tag"] == "chosen" and r["gold"] is not None]
+    return again[-1] if again else max(g for _, g in curve(readings))
+
+
+def final(readings: list[Reading]) -> float:
+    """Gold of the last reading on the curve, by step."""
+    return [r["gold"] for r in readings if r["tag"] != "chosen" and r["gold"] is not None][-1]
+
+
+def start(readings: list[Reading]) -> float:
+    """Gold of the reference."""
+    return next(r["gold"] for r in readings if r["step"] == 0)
+
+
+def drop(readings: list[Reading]) -> float:
+    """Peak minus final gold: how far the run fell after its best."""
+    return peak(readings) - final(readings)
+
+
+def gold_at(readings: list[Reading], d: float) -> float:
+    """Gold at √KL = d, linear between the two nearest readings. Raises ValueError outside the measured range."""
+    points = curve(readings)
+    if not points or not points[0][0] <= d <= points[-1][0]:
+        raise ValueError(f"√KL = {d:g} lies outside the measured range; gold is not extrapolated")
+    for (d0, g0), (d1, g1) in zip(points, points[1:], strict=False):
+        if d0 <= d <= d1:
+            return g0 if d1 == d0 else g0 + (g1 - g0) * (d - d0) / (d1 - d0)
+    return points[-1][1]
+
+
+def matched_gain(mine: list[Reading], theirs: list[Reading], *, points: int = 50) -> float:
+    """Mean gold difference at equal √KL over the range that both runs measured: above 0 if `mine` lies higher.
+
+    The area between two gold-against-√KL curves divided by the width of their overlap. Raises ValueError where the
+    ranges do not overlap: moving less is not the same as mitigating.
+    """
+    a, b = curve(mine), curve(theirs)
+    low, high = max(a[0][0], b[0][0]), min(a[-1][0], b[-1][0])
+    if high <= low:
+        raise ValueError("the two runs share no range of KL")
+    grid = [low + (high - low) * i / (points - 1) for i in range(points)]
+    return sum(gold_at(mine, d) - gold_at(theirs, d) for d in grid) / points

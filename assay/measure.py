@@ -1,0 +1,149 @@
+"""Drives a recipe, opens the one door to gold, yields readings, saves and resumes. It knows no method.
+
+Reading is at the same addresses every time, so a change between readings is the policy's. The checkpoint with the
+highest gold is read once more at fresh addresses ("chosen"), because the peak of a noisy curve is too high.
+"""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor
+
+from assay import carry as disk
+from assay.core import Ask, Carry, Loop, Missing, Rng, Step, World
+from assay.descend import micro_batches
+from assay.parallel import COUNTED, barrier, meter, rank
+from assay.reading import Reader
+from assay.runs import Run
+
+
+class _Tally:
+    """Step statistics since the last reading: sums and counts, so that they survive a kill."""
+
+    def __init__(self, state: dict[str, list[float]] | None = None):
+        self.state = state or {}
+
+    def add(self, stats: dict[str, float]) -> None:
+        for k, v in stats.items():
+            total, n = self.state.get(k, [0.0, 0])
+            self.state[k] = [total + v, n + 1]
+
+    def take(self) -> dict[str, float]:
+        """Means since the last reading ("skipped": a sum), and start afresh."""
+        out = {k: total if k == "skipped" else total / n for k, (total, n) in self.state.items()}
+        self.state = {}
+        return out
+
+
+def measure(recipe: Callable[..., Iterator[Any]], world: World, *, loop: Loop, arguments: dict[str, Any] | None = None,
+            run: Run | None = None, every: int = 5, save: int = 10, answers: int = 8, keep: int = 8, micro: int = 0,
+            strict: bool = False, resume: bool = False) -> Iterator[dict[str, Any]]:
+    """Readings of a recipe in a world, one after another; the reference is step 0, the chosen checkpoint the last.
+
+    every, save: read and save at steps divisible by these, and at the end (a Step with a tag of its own is always
+    read). answers: drawn for each held-out prompt. keep: prompts whose answers are stored. micro: rows a pass.
+    strict: a step that is not finite ends the run. resume: go on from the run's carry; readings later than it are cut
+    and made again. None of these changes a policy. With a `run`, every reading is on disk before it is yielded.
+    """
+    return _Drive(recipe, world, loop, arguments or {}, run, every, save, answers, keep, resume).readings(micro, strict)
+
+
+class _Drive:
+    def __init__(self, recipe: Callable[..., Iterator[Any]], world: World, loop: Loop, arguments: dict[str, Any], run: Run | None,
+                 every: int, save: int, answers: int, keep: int, resume: bool):
+        self.world, self.run, self.every, self.save = world, run, max(1, every), max(1, save)
+        path = None if run is None else run.folder / "carry.safetensors"
+        saved = disk.load(path, world.held_out.decode) if resume and path is not None and path.exists() else None
+        self.carry = Carry(None if saved is None else saved["carry"], world.held_out.decode)
+        self.task = world.task.replaced(rng=Rng(loop.seed)("run"), carry=self.carry)
+        self.reader = Reader(world, self.task, answers=answers, keep=keep)
+        self.eyes = Rng(loop.seed)("read")
+        self.recipe = recipe(self.task, loop=loop, **arguments)
+        start = saved or {"spent": dict.fromkeys(COUNTED, 0), "seconds": 0.0, "best": {}, "last_read": -1, "tally": {}, "done": False}
+        self.spent, self.seconds, self.best, self.last_read = start["spent"], start["seconds"], start["best"], start["last_read"]
+        self.tally, self.done, self.fresh = _Tally(start["tally"]), start["done"], saved is None
+        self.best_state: Any = None
+        if run is not None and resume and not self.done and rank() == 0:
+            run.cut(-1 if saved is None else self.carry.next)
+
+    def readings(self, micro: int, strict: bool) -> Iterator[dict[str, Any]]:
+        if self.done:
+            return
+        if self.fresh:
+            yield self._read(Step(self.task.reference, tag="reference"), 0)
+        last: list[Step] = []
+        while (item := self._pull(micro, strict)) is not None:
+            if isinstance(item, Ask):
+                raise Missing("this recipe asks for gold labels while it runs, and no labeller is connected; supply one with --labels")
+            steps = item if isinstance(item, list) else [item]
+            for s in steps:
+                self.tally.add(s.stats)
+            last = [s for s in steps if s.policy is not None] or last
+            t = self.carry.next
+            if steps[0].policy is not None and (t % self.every == 0 or (len(steps) == 1 and steps[0].tag)):
+                yield from self._read_all(last, t)
+            if t % self.save == 0 and t != self.carry.total:  # the last state is saved when everything has been read
+                self._save()
+        if last and self.last_read != self.carry.next:
+            yield from self._read_all(last, self.carry.next)
+        if last and self.best:
+            yield self._read(self._chosen(last), self.best["step"], chosen=True)
+        self.done = True
+        self._save()
+        if self.run is not None and rank() == 0:
+            self.run.finish({"chosen": self.best.get("step")})
+
+    def _pull(self, micro: int, strict: bool) -> Any:
+        """The recipe's next item, under its own meter and clock; None when it has ended."""
+        began = time.perf_counter()
+        with micro_batches(micro, strict=strict), meter.charging(self.spent):
+            item = next(self.recipe, None)
+        self.seconds += time.perf_counter() - began
+        return item
+
+    def _read_all(self, steps: list[Step], t: int) -> Iterator[dict[str, Any]]:
+        stats = self.tally.take()
+        self.last_read = t
+        for s in steps:
+            yield self._read(s, t, stats)
+
+    def _read(self, step: Step, t: int, stats: dict[str, float] | None = None, chosen: bool = False) -> dict[str, Any]:
+        """Read one policy, write the line, remember the policy if it is the best so far."""
+        line, rows = self.reader(step, self.eyes("chosen" if chosen else "same"))
+        tag = "chosen" if chosen else step.tag
+        reading = {"step": t, "tag": tag, **line, **self.spent, "seconds": self.seconds, "stats": {**(stats or {}), **line["stats"]}}
+        if self.run is not None and rank() == 0:
+            self.run.keep([{"step": t, "tag": tag, **row} for row in rows])
+            self.run.append(reading)
+        if not chosen and reading["gold"] is not None and (not self.best or reading["gold"] > self.best["gold"]):
+            self.best = {"gold": reading["gold"], "step": t, "tag": step.tag}
+            if t > 0:
+                self._remember(step.policy)
+        return reading
+
+    def _remember(self, policy: Any) -> None:
+        """The best policy's state: on disk where there is a run, else in memory."""
+        if self.run is None:
+            self.best_state = {k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in policy.state_dict().items()}
+        elif rank() == 0:
+            disk.save(self.run.folder / "best.safetensors", dict(policy.state_dict()))
+
+    def _chosen(self, last: list[Step]) -> Step:
+        """The best checkpoint as a Step, made from the recipe's last one."""
+        if self.best["step"] == 0:
+            return Step(self.task.reference, reward=last[0].reward)
+        like = next((s for s in last if s.tag == self.best["tag"]), last[0])
+        policy: Any = like.policy
+        policy = policy.copy()
+        barrier()
+        policy.load_state_dict(self.best_state if self.run is None else disk.load(self.run.folder / "best.safetensors"))
+        return Step(policy, reward=like.reward)
+
+    def _save(self) -> None:
+        if self.run is None or rank() != 0:
+            return
+        disk.save(self.run.folder / "carry.safetensors",
+                  {"carry": self.carry.state(), "spent": self.spent, "seconds": self.seconds, "best": self.best,
+                   "last_read": self.last_read, "tally": self.tally.state, "done": self.done})

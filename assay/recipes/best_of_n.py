@@ -1,0 +1,30 @@
+"""Best-of-n for n = 1, 2, 4 … `most`: the optimiser without training, and the shortest way to an over-optimised proxy."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from assay.core import Claim, Loop, Paper, Samples, Step, Task
+from assay.formulas.aggregate import uncertainty_weighted
+from assay.policies.best import BestOfN, Pool
+from assay.effects import Reading, drop
+
+paper = Paper("WebGPT: Browser-assisted question-answering with human feedback", "Nakano et al.", 2021, "arXiv:2112.09332")
+reduces: dict[str, tuple[dict[str, float], dict[str, float]]] = {}
+
+
+def recipe(task: Task, *, most: int = 512, members: int = 1, lam: float = 0.0, loop: Loop = Loop()) -> Iterator[Step]:
+    """most: the largest n; members: how many judges rank (the first ones; 0 for all); lam: weight of their variance."""
+    def score(x: Samples):
+        return uncertainty_weighted(task.rewards(x)[:members or None], lam=lam)
+
+    pool = Pool(task.reference, score, most)
+    ns = [1 << i for i in range(most.bit_length()) if 1 << i <= most]
+    for t in task.carry.steps(len(ns)):
+        yield Step(BestOfN(pool, ns[t]), reward=score, tag=f"n={ns[t]}")
+
+
+@Claim("Best-of-n against one learned proxy: as n grows, gold rises and then falls below its peak.",
+       arms={"single": ("best_of_n", {})})
+def claim(arms: dict[str, list[Reading]]) -> float:
+    """Drop of gold from its peak (read again at fresh addresses) to the largest n."""
+    return drop(arms["single"])

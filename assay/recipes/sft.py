@@ -1,0 +1,28 @@
+"""Supervised fine-tuning on the preferred answers of the pairs: imitation, with no reward in it."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from assay.core import Claim, Loop, Paper, Policy, Samples, Step, Task
+from assay.formulas.reduce import per_answer
+from assay.loops import offline
+from assay.effects import Reading, final, start
+
+paper = Paper("Training language models to follow instructions with human feedback", "Ouyang et al.", 2022, "arXiv:2203.02155")
+reduces: dict[str, tuple[dict[str, float], dict[str, float]]] = {}
+
+
+def recipe(task: Task, *, demos: bool = False, loop: Loop = Loop()) -> Iterator[Step]:
+    """demos: imitate the task's demonstrations instead of the chosen answers of its pairs."""
+    def loss(policy: Policy, rows: Samples, _: Samples | None):
+        return -policy.logp(rows)
+
+    data = task.demos if demos else task.pairs
+    first = data.pick(data.present.new_zeros(len(data), 1).long())
+    yield from offline(task, loop, data=first, loss=loss, reduce=per_answer, against_reference=False)
+
+
+@Claim("Imitating the preferred answers of noisy pairs ends above the reference in gold.", arms={"sft": ("sft", {})})
+def claim(arms: dict[str, list[Reading]]) -> float:
+    """Final gold minus the reference's."""
+    return final(arms["sft"]) - start(arms["sft"])
