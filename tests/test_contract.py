@@ -1,0 +1,194 @@
+"""What every recipe owes, whoever wrote it: found by listing the folder, so a new file joins by being there."""
+from __future__ import annotations
+
+import gc
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import assay.recipes
+from assay.core import Carry, Claim, Loop, Paper, Rng, World
+from assay.measure import measure
+from assay.runs import Run
+
+MODULES = [importlib.import_module(f"assay.recipes.{m.name}") for m in pkgutil.iter_modules(assay.recipes.__path__)]
+RECIPES = [m for m in MODULES if hasattr(m, "recipe")]
+SMALL = Loop(steps=4, batch=6, n=4, lr=0.05)
+QUICK: dict[str, dict[str, Any]] = {"best_of_n": {"most": 8}}  # a smaller pool; nothing else needs an exception
+
+
+def name(module: Any) -> str:
+    return module.__name__.rpartition(".")[2]
+
+
+def each(modules: list[Any]) -> Any:
+    return pytest.mark.parametrize("module", modules, ids=name)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    from assay.worlds import table
+
+    return table.world(testbed="bandit", prompts=8, responses=12, pairs=200, members=3, seed=1)
+
+
+def loop_of(module: Any) -> Loop:
+    """The small loop, with what the recipe insists on (PPO's epochs)."""
+    own = inspect.signature(module.recipe).parameters["loop"].default
+    return replace(SMALL, epochs=own.epochs, minibatch=4 if own.epochs > 1 else 0)
+
+
+def drive(module: Any, world: World, arguments: dict[str, Any] | None = None, loop: Loop | None = None, **how: Any) -> list[dict[str, Any]]:
+    how = {"every": 1, "answers": 16, **how}
+    return list(measure(module.recipe, world, arguments={**QUICK.get(name(module), {}), **(arguments or {})},
+                        loop=loop or loop_of(module), **how))
+
+
+def timeless(readings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Readings without the one thing that may differ between equal runs."""
+    return [{k: v for k, v in r.items() if k != "seconds"} for r in readings]
+
+
+def close(a: Any, b: Any, tolerance: float) -> bool:
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(close(a[k], b[k], tolerance) for k in a if k != "seconds")
+    if isinstance(a, list):
+        return len(a) == len(b) and all(close(x, y, tolerance) for x, y in zip(a, b, strict=True))
+    if isinstance(a, float) and isinstance(b, float):
+        return abs(a - b) <= tolerance * max(1.0, abs(a), abs(b))
+    return bool(a == b)
+
+
+@each(MODULES)
+def test_a_paper_file_says_what_it_is(module: Any) -> None:
+    assert isinstance(module.paper, Paper) and isinstance(module.claim, Claim)
+    assert callable(module.claim.effect) and module.claim.arms and isinstance(module.reduces, dict)
+    assert module.claim.turns is None or module.claim.turns in module.claim.arms
+    verbs = [v for v in ("recipe", "fit", "study") if hasattr(module, v)]
+    assert len(verbs) == 1, f"{name(module)} has the verbs {verbs}: one file, one verb"
+    known = {name(m): m for m in MODULES}
+    for arm, (other, arguments) in module.claim.arms.items():
+        assert other in known, f"arm {arm} names {other}, which is no recipe"
+        function = getattr(known[other], "recipe", None) or known[other].fit
+        assert set(arguments) <= set(inspect.signature(function).parameters), f"arm {arm} gives {other} arguments it does not take"
+
+
+@each(RECIPES)
+def test_signature_is_the_configuration(module: Any) -> None:
+    parameters = inspect.signature(module.recipe).parameters
+    fields = set(Loop.__dataclass_fields__)
+    for p in parameters.values():
+        if p.name in ("task", "loop"):
+            continue
+        assert p.kind is p.KEYWORD_ONLY and json.loads(json.dumps(p.default)) == p.default, f"{p.name} has no JSON default"
+        assert p.name not in fields, f"--{p.name} is the Loop's flag already"
+
+
+@each(RECIPES)
+def test_killed_and_resumed_is_the_uninterrupted_run(module: Any, world: World, tmp_path: Path) -> None:
+    whole = drive(module, world, run=Run.create(tmp_path / "whole", {}), save=1)
+    run = Run.create(tmp_path / "cut", {})
+    readings = measure(module.recipe, world, arguments=QUICK.get(name(module), {}), loop=loop_of(module), every=1, save=2,
+                       answers=16, run=run)
+    for _ in range(4):  # the reference and three steps, the third of them after the last save
+        next(readings)
+    readings.close()
+    gc.collect()
+    rest = drive(module, world, run=Run.open(tmp_path / "cut"), save=2, resume=True)
+    assert 0 < len(rest) < len(whole)
+    assert timeless(Run.open(tmp_path / "cut").readings()) == timeless(Run.open(tmp_path / "whole").readings())
+    assert Run.open(tmp_path / "cut").samples() == Run.open(tmp_path / "whole").samples()
+    assert drive(module, world, run=Run.open(tmp_path / "cut"), resume=True) == []  # finished: nothing is made twice
+
+
+@each(RECIPES)
+def test_how_often_it_is_read_and_grad_mode_have_no_effect(module: Any, world: World) -> None:
+    often = drive(module, world)
+    with torch.no_grad():
+        once = drive(module, world, every=1000)
+    same = [r for r in often if (r["step"], r["tag"]) in {(o["step"], o["tag"]) for o in once if o["tag"] != "chosen"} and r["tag"] != "chosen"]
+    keys = ("step", "tag", "gold", "kl", "proxy", "judges", "drawn", "judged", "updates")
+    assert [[r[k] for k in keys] for r in same] == [[o[k] for k in keys] for o in once if o["tag"] != "chosen"]
+
+
+@each(RECIPES)
+def test_micro_batches_change_nothing(module: Any, world: World) -> None:
+    whole, rows = drive(module, world), drive(module, world, micro=1)
+    assert close(timeless(whole), timeless(rows), 1e-4), (whole[-1], rows[-1])
+
+
+@each(RECIPES)
+def test_reference_gold_and_global_randomness_are_left_alone(module: Any, world: World) -> None:
+    before = {k: v.clone() for k, v in world.task.reference.state_dict().items()}
+    state = torch.get_rng_state()
+    drive(module, world)
+    assert all(torch.equal(v, world.task.reference.state_dict()[k]) for k, v in before.items())
+    assert torch.equal(state, torch.get_rng_state())
+    assert not any(p.requires_grad for p in world.task.reference.parameters())
+
+
+@each([m for m in RECIPES if m.reduces])
+def test_reduces_to_its_parent_step_for_step(module: Any, world: World) -> None:
+    for parent, (mine, theirs) in module.reduces.items():
+        a = drive(module, world, mine, loop=SMALL)
+        b = drive(next(m for m in RECIPES if name(m) == parent), world, theirs, loop=SMALL)
+        keys = ("step", "gold", "kl", "proxy")
+        assert close([{k: r[k] for k in keys} for r in a], [{k: r[k] for k in keys} for r in b], 1e-5), (parent, a[-1], b[-1])
+        assert a[-2]["kl"] > 1e-6, "a policy that did not move shows nothing"
+
+
+@each(RECIPES)
+def test_another_seed_is_another_run(module: Any, world: World) -> None:
+    """The laws above would hold for a recipe that does nothing; this one would not."""
+    a, b = drive(module, world), drive(module, world, loop=replace(loop_of(module), seed=7))
+    assert a[1]["gold"] != b[1]["gold"] and a[-1]["kl"] > 0
+
+
+def test_a_carry_goes_on_where_it_stopped() -> None:
+    carry = Carry()
+    steps: Iterator[int] = carry.keep(total_seen=0).steps(5)
+    assert [next(steps), next(steps)] == [0, 1]
+    again = Carry(carry.state())
+    assert list(again.keep(total_seen=0).steps(5)) == [2, 3, 4]
+
+
+LIST = Path(__file__).with_name("two_processes.py")
+
+
+@pytest.mark.slow
+def test_two_processes_are_one(tmp_path: Path) -> None:
+    """One pair of processes runs the whole list; each recipe's readings equal those of one process."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = str(s.getsockname()[1])
+    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    pair = [subprocess.Popen([sys.executable, str(LIST), str(tmp_path)], env={**environment, "RANK": str(r)}, stderr=subprocess.PIPE)
+            for r in range(2)]
+    said = [p.communicate(timeout=240)[1].decode() for p in pair]
+    assert [p.returncode for p in pair] == [0, 0], said
+    from assay.worlds import table
+
+    world = table.world(testbed="bandit", prompts=8, responses=12, pairs=200, members=3, seed=1)
+    for module in RECIPES:
+        one = timeless(drive(module, world))
+        two = json.loads((tmp_path / f"{name(module)}.json").read_text())
+        assert close(json.loads(json.dumps(one)), timeless(two), 1e-4), (name(module), one[-1], two[-1])
+
+
+def test_addresses_do_not_depend_on_the_order_of_drawing() -> None:
+    rng = Rng(3)("sample", 2)
+    rows = torch.arange(6)
+    whole = rng.uniform(rows)
+    assert torch.equal(rng[torch.tensor([4, 1])].uniform(torch.arange(2)), whole[[4, 1]])

@@ -1,0 +1,25 @@
+"""Run by test_contract in two processes: every recipe on a small table, the first process writes the readings."""
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from assay import parallel
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    parallel.start()
+    sys.path.insert(0, str(Path(__file__).parent))
+    from test_contract import RECIPES, drive, name
+
+    from assay.worlds import table
+
+    world = table.world(testbed="bandit", prompts=8, responses=12, pairs=200, members=3, seed=1)
+    for module in RECIPES:
+        readings = drive(module, world)
+        if parallel.rank() == 0:
+            (Path(sys.argv[1]) / f"{name(module)}.json").write_text(json.dumps(readings))
+    parallel.barrier()
