@@ -1,0 +1,224 @@
+"""The architecture, read from the source: imports point strictly down, and some words belong to one file alone."""
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "assay"
+
+# The floor of every part. A part is a file or a folder of assay/; it may import parts of lower floors and its own
+# folder's files. Parts of one floor are strangers.
+FLOORS = {
+    "__init__": 0, "errors": 0,
+    "rng": 1, "parallel": 1, "carry": 1, "optimiser": 1, "runs": 1, "effects": 1, "catalogue": 1,
+    "core": 2,
+    "formulas": 3, "data": 3, "descend": 3,
+    "policies": 4, "rewards": 4,
+    "worlds": 5, "loops": 5,
+    "recipes": 6, "reading": 6, "watch": 6, "report": 6,
+    "measure": 7, "claims": 8, "files": 8,
+    "cli": 9, "serve": 9, "interop": 9, "__main__": 10,
+}
+STDLIB = set(sys.stdlib_module_names)
+ONLY = {  # what may be imported at all, beside assay itself
+    "formulas": STDLIB | {"torch", "jaxtyping"},
+    "runs": STDLIB, "effects": STDLIB, "errors": STDLIB, "catalogue": STDLIB,
+    "report": STDLIB | {"numpy"},
+    "recipes": STDLIB | {"torch", "jaxtyping"},
+}
+NEVER = {"data": {"torch", "transformers"}, "report": {"torch"}}
+UNDECIDED = {"utils", "util", "helpers", "helper", "common", "misc", "math", "types", "base", "tools"}
+CEILING = 300
+
+
+def files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def part(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """(line, dotted name) of every import in a file, wherever it stands; `from assay import x` is assay.x."""
+    found = []
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, a.name) for a in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively; say assay.… so that the floor can be read"
+            module = node.module or ""
+            found += [(node.lineno, f"{module}.{a.name}") for a in node.names] if module == "assay" else [(node.lineno, module)]
+    return found
+
+
+def ours(path: Path) -> list[tuple[int, str]]:
+    """(line, part) of every import of our own."""
+    found = []
+    for line, name in imports(path):
+        words = name.split(".")
+        if words[0] == "assay":
+            second = words[1] if len(words) > 1 else "__init__"
+            known = (PACKAGE / second).is_dir() or (PACKAGE / f"{second}.py").exists()
+            found.append((line, second if known else "__init__"))  # `from assay import __version__`
+    return found
+
+
+def where(path: Path, line: int) -> str:
+    return f"{path.relative_to(ROOT)}:{line}"
+
+
+def test_every_part_has_a_floor() -> None:
+    assert {part(p) for p in files()} <= set(FLOORS), "a new part: give it a floor in FLOORS"
+
+
+def test_imports_point_strictly_down() -> None:
+    wrong = [f"{where(p, line)} ({part(p)}, floor {FLOORS[part(p)]}) imports {other} (floor {FLOORS[other]})"
+             for p in files() for line, other in ours(p) if other != part(p) and FLOORS[other] >= FLOORS[part(p)]]
+    assert wrong == []
+
+
+def test_recipes_import_no_recipe_and_no_world() -> None:
+    wrong = [where(p, line) for p in files() if part(p) == "recipes" for line, other in ours(p) if other in ("recipes", "worlds")]
+    assert wrong == []
+
+
+def test_some_parts_import_little() -> None:
+    wrong = []
+    for p in files():
+        for line, name in imports(p):
+            top = name.split(".")[0]
+            if top != "assay" and (top not in ONLY.get(part(p), {top}) or top in NEVER.get(part(p), ())):
+                wrong.append(f"{where(p, line)} imports {top}")
+    assert wrong == []
+
+
+def test_formulas_import_nothing_of_ours_but_each_other() -> None:
+    wrong = [where(p, line) for p in files() if part(p) == "formulas" for line, other in ours(p) if other != "formulas"]
+    assert wrong == []
+
+
+def test_only_those_who_may_name_the_world() -> None:
+    """Everything else is gold-blind because it cannot even say the word. core defines it."""
+    may = {"core", "worlds", "reading", "measure", "claims", "cli", "interop"}
+    wrong = []
+    for p in files():
+        for node in ast.walk(tree(p)):
+            names = [a.name for a in node.names] if isinstance(node, ast.ImportFrom) else [getattr(node, "id", getattr(node, "attr", ""))]
+            if "World" in names and part(p) not in may:
+                wrong.append(where(p, node.lineno))
+    assert wrong == []
+
+
+def calls(path: Path) -> list[tuple[int, str]]:
+    """(line, the called name as written, dotted)."""
+    found = []
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            found.append((node.lineno, ast.unparse(node.func)))
+    return found
+
+
+def test_there_is_one_backward() -> None:
+    wrong = [where(p, line) for p in files() for line, name in calls(p) if name.endswith(".backward") and part(p) != "descend"]
+    assert wrong == []
+    assert sum(name.endswith(".backward") for _, name in calls(PACKAGE / "descend.py")) == 1
+
+
+def test_nothing_is_unpickled_or_evaluated() -> None:
+    banned_modules = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+    banned_calls = {"eval", "exec", "torch.load", "torch.save", "compile", "np.load", "numpy.load", "os.system", "__import__"}
+    wrong = [f"{where(p, line)} imports {name}" for p in files() for line, name in imports(p)
+             if name.split(".")[0] in banned_modules]
+    wrong += [f"{where(p, line)} calls {name}" for p in files() for line, name in calls(p) if name in banned_calls]
+    wrong += [f"{where(p, node.value.lineno)} runs a shell" for p in files() for node in ast.walk(tree(p))
+              if isinstance(node, ast.keyword) and node.arg == "shell"]
+    assert wrong == []
+
+
+def test_torch_s_global_stream_is_never_touched() -> None:
+    """Randomness has an address; see rng.py. A drawing function that is handed a generator has one."""
+    drawing = {"rand", "randn", "randint", "randperm", "multinomial", "normal", "bernoulli", "rand_like", "randn_like"}
+    wrong = []
+    for p in files():
+        for node in ast.walk(tree(p)):
+            if isinstance(node, ast.Call):
+                name = ast.unparse(node.func)
+                given = any(k.arg == "generator" for k in node.keywords)
+                draws = name.startswith("torch.") and name.removeprefix("torch.") in drawing and not given
+                if draws or name == "torch.manual_seed":
+                    wrong.append(f"{where(p, node.lineno)} calls {name}")
+    assert wrong == []
+
+
+def test_no_name_says_that_nobody_decided() -> None:
+    assert [str(p.relative_to(ROOT)) for p in files() if p.stem in UNDECIDED] == []
+
+
+@pytest.mark.parametrize("folder", ["assay", "tests"])
+def test_no_file_is_too_long(folder: str) -> None:
+    long = {str(p.relative_to(ROOT)): n for p in sorted((ROOT / folder).rglob("*.py"))
+            if (n := len(p.read_text(encoding="utf-8").splitlines())) > CEILING}
+    assert long == {}
+
+
+def test_recipes_and_formulas_take_no_unnamed_arguments() -> None:
+    """The signature is the configuration: **kwargs would hide a misspelt constant."""
+    wrong = [where(p, node.lineno) for p in files() if part(p) in ("recipes", "formulas", "worlds") for node in ast.walk(tree(p))
+             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) and node.args.kwarg]
+    assert wrong == []
+
+
+def test_formulas_constants_go_by_keyword() -> None:
+    """Tensors by position, constants by name; the n of best-of-n reads as the literature writes it."""
+    wrong = []
+    for p in files():
+        if part(p) != "formulas":
+            continue
+        for node in tree(p).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                wrong += [f"{where(p, a.lineno)} {node.name}({a.arg})" for a in node.args.posonlyargs + node.args.args
+                          if a.annotation and ast.unparse(a.annotation) in ("float", "int", "bool", "str") and a.arg != "n"]
+    assert wrong == []
+
+
+def test_every_public_function_says_what_it_is() -> None:
+    """A module, a public class, a public function at the top of a file: one exact sentence at least."""
+    wrong = []
+    for p in files():
+        module = tree(p)
+        if p.stem not in ("__init__", "__main__") and not ast.get_docstring(module):
+            wrong.append(str(p.relative_to(ROOT)))
+        for node in module.body:
+            if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or node.name.startswith("_") or ast.get_docstring(node):
+                continue
+            if part(p) == "parallel" and node.name in ("rank", "world_size", "barrier"):
+                continue  # the names of torch.distributed say it all
+            wrong.append(f"{where(p, node.lineno)} {node.name}")
+    assert wrong == []
+
+
+def test_no_exception_is_swallowed() -> None:
+    wrong = []
+    for p in files():
+        for node in ast.walk(tree(p)):
+            if isinstance(node, ast.ExceptHandler) and (node.type is None or all(isinstance(s, ast.Pass) for s in node.body)):
+                wrong.append(where(p, node.lineno))
+    assert wrong == []
+
+
+def test_the_reader_of_this_test_can_fail(tmp_path: Path) -> None:
+    """The checks above see what they look for."""
+    bad = tmp_path / "bad.py"
+    bad.write_text("import torch\nfrom assay import core\ndef f(**k):\n    import pickle\n    loss.backward()\n")
+    assert imports(bad) == [(1, "torch"), (2, "assay.core"), (4, "pickle")]
+    assert ours(bad) == [(2, "core")]
+    assert calls(bad) == [(5, "loss.backward")]
