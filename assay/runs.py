@@ -218,8 +218,9 @@ def _commit() -> str | None:
         return None
     said = []
     for question in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
+        ask = ["git", "-C", str(home), *question]
         try:
-            said.append(subprocess.run(["git", "-C", str(home), *question], capture_output=True, text=True, timeout=20, check=True))
+            said.append(subprocess.run(ask, capture_output=True, text=True, timeout=20, check=True))
         except (OSError, subprocess.SubprocessError):
             return None
     return said[0].stdout.strip() + ("+changes" if said[1].stdout.strip() else "")

@@ -1,0 +1,213 @@
+"""The record's laws: nothing written is lost or doubled, nothing unmeasured becomes a number, every damage is named."""
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.errors import InputError
+from assay.runs import READING, SAMPLE, SCHEMA, Run, digest, plain, provenance, read_lines, write_lines
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4), max_leaves=12)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run.create(tmp_path / "run", {"recipe": "plain", "loop": {"steps": 3}})
+
+
+def no_constants(name: str) -> None:
+    raise AssertionError(f"{name} in a record")
+
+
+def test_what_is_written_is_read(run: Run) -> None:
+    run.append({"step": 0, "kl": 0.0, "gold": 1.25, "judges": (1.0, 2.0), "price": {"drawn": 1, "judged": 5}, "stats": {"a": 1}})
+    run.keep([{"step": 0, "place": [3, 1], "prompt": "p", "answer": "a\nb\u2028c\ud800", "golds": [1.0]}])
+    again = Run.open(run.folder)
+    assert again.about == run.about
+    assert again.readings() == [dict.fromkeys(READING) | {"step": 0, "kl": 0.0, "gold": 1.25, "judges": [1.0, 2.0],
+                                                          "price": {"drawn": 1, "judged": 5}, "stats": {"a": 1}}]
+    assert again.samples() == [dict.fromkeys(SAMPLE) | {"step": 0, "place": [3, 1], "prompt": "p", "answer": "a\nb\u2028c\ud800",
+                                                        "golds": [1.0]}]
+
+
+@given(value=json_values)
+def test_every_line_is_strict_json_on_one_line(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
+    path = tmp_path_factory.mktemp("lines") / "x.jsonl"
+    write_lines(path, [{"v": value}, {"v": 1}])
+    text = path.read_text("utf-8")
+    assert len(text.splitlines()) == 2
+    assert json.loads(text.splitlines()[0], parse_constant=no_constants) == {"v": plain(value)}
+    assert read_lines(path) == [{"v": plain(value)}, {"v": 1}]
+
+
+def test_not_finite_is_null_and_not_zero(run: Run) -> None:
+    run.append({"step": 0, "gold": math.nan, "kl": math.inf, "judges": [-math.inf, 0.0], "stats": {"x": math.nan}})
+    (r,) = run.readings()
+    assert (r["gold"], r["kl"], r["judges"], r["stats"], r["proxy"]) == (None, None, [None, 0.0], {"x": None}, None)
+
+
+def test_keys_are_sorted_so_that_records_can_be_compared(run: Run) -> None:
+    run.append({"step": 0, "gold": 1.0, "drawn": 2})
+    for name in ("run.json", "readings.jsonl"):
+        found = json.loads((run.folder / name).read_text())
+        assert list(found) == sorted(found)
+
+
+def test_a_slip_of_the_writer_is_refused(run: Run) -> None:
+    with pytest.raises(ValueError, match="golld"):
+        run.append({"step": 0, "golld": 1.0})
+    with pytest.raises(ValueError, match="step None"):
+        run.append({"gold": 1.0})
+    with pytest.raises(TypeError, match=r"record\.stats\.x is a set"):
+        run.append({"step": 0, "stats": {"x": {1}}})
+    with pytest.raises(ValueError, match="state is 'over'"):
+        run.finish({"state": "over"})
+    assert run.readings() == []
+    assert Run.open(run.folder).about["state"] == "running"
+
+
+@pytest.mark.parametrize("name", ["readings.jsonl", "samples.jsonl"])
+def test_a_torn_last_line_is_left_out_when_reading_and_cut_when_writing(run: Run, name: str) -> None:
+    path, write, read = (run.folder / name, run.append if "read" in name else lambda r: run.keep([r]),
+                         run.readings if "read" in name else run.samples)
+    write({"step": 0})
+    write({"step": 1})
+    whole = path.read_bytes()
+    for cut in range(1, len(whole.splitlines()[1]) + 1):
+        torn = whole[:-cut]
+        path.write_bytes(torn)
+        assert [r["step"] for r in read()] == [0]
+        assert path.read_bytes() == torn, "reading wrote"
+        write({"step": 2})
+        assert [r["step"] for r in read()] == [0, 2]
+    path.write_bytes(whole[:5])
+    write({"step": 3})
+    assert [r["step"] for r in read()] == [3]
+
+
+@pytest.mark.parametrize("damage", [b'{"step": 1, "gold"', b"", b"\xff\xfe", b'{"step": 1, "gold": NaN}', b"[1]", b'{"step": "one"}'])
+def test_a_damaged_line_is_named(run: Run, damage: bytes) -> None:
+    for step in range(3):
+        run.append({"step": step})
+    path = run.folder / "readings.jsonl"
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([lines[0], damage, *lines[2:]]))
+    with pytest.raises(InputError, match=r"readings\.jsonl, line 2 .*line") as said:
+        run.readings()
+    assert "\n" not in str(said.value)
+    with pytest.raises(InputError, match="line 2"):
+        run.cut(0)
+
+
+def test_cut_forgets_what_is_later_and_the_chosen_one(run: Run) -> None:
+    for step in range(5):
+        run.append({"step": step})
+        run.keep([{"step": step, "answer": str(i)} for i in range(2)])
+    run.append({"step": 1, "tag": "chosen"})
+    before = (run.folder / "readings.jsonl").read_bytes().splitlines(keepends=True)
+    run.cut(2)
+    assert (run.folder / "readings.jsonl").read_bytes() == b"".join(before[:3]), "what stays is not rewritten"
+    assert [r["step"] for r in run.samples()] == [0, 0, 1, 1, 2, 2]
+    run.append({"step": 3})
+    assert [r["step"] for r in run.readings()] == [0, 1, 2, 3]
+    assert sorted(p.name for p in run.folder.iterdir()) == ["readings.jsonl", "run.json", "samples.jsonl"]
+
+
+def test_a_run_is_never_overwritten(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="never overwritten.*--resume"):
+        Run.create(run.folder, {})
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="--resume"):
+        Run.create(tmp_path / "file", {})
+    (tmp_path / "empty").mkdir()
+    assert Run.create(tmp_path / "empty", {}).readings() == []
+    assert Run.open(run.folder).about["recipe"] == "plain"
+
+
+def test_what_is_no_run_is_said(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is not a run: it has no run\.json"):
+        Run.open(tmp_path / "nowhere")
+    about = json.loads((run.folder / "run.json").read_text())
+    (run.folder / "run.json").write_text(json.dumps(about | {"schema": SCHEMA + 1, "assay": "9.9"}))
+    with pytest.raises(InputError, match=r"schema 2 and this assay reads up to 1.*9\.9"):
+        Run.open(run.folder)
+    (run.folder / "run.json").write_text('{"schema": 1,')
+    with pytest.raises(InputError, match=r"run\.json is damaged"):
+        Run.open(run.folder)
+
+
+def test_state_and_times(run: Run) -> None:
+    assert (run.about["state"], run.about["finished"], run.about["schema"]) == ("running", None, SCHEMA)
+    run.finish({"state": "failed", "why": "a step is not finite"})
+    about = Run.open(run.folder).about
+    assert about["state"] == "failed" and about["why"] == "a step is not finite" and about["finished"] >= about["started"]
+
+
+def test_provenance_names_no_person_and_no_host(run: Run) -> None:
+    import getpass
+    import platform
+    found = provenance()
+    assert found["versions"]["python"] == platform.python_version() and found["machine"]["cores"] >= 1
+    said = json.dumps(found["machine"])
+    assert platform.node() not in said.split('"') and getpass.getuser() not in said.split('"')
+
+
+def test_digest_knows_content_and_names(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    # the SHA-256 of "abc", from FIPS 180-2, appendix B.1
+    assert digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    for name, files in {"one": {"x": b"1", "y": b"2"}, "two": {"y": b"2", "x": b"1"}, "three": {"x": b"2", "y": b"1"}}.items():
+        (tmp_path / name).mkdir()
+        for f, content in files.items():
+            (tmp_path / name / f).write_bytes(content)
+    assert digest(tmp_path / "one") == digest(tmp_path / "two") != digest(tmp_path / "three")
+    with pytest.raises(InputError, match="does not exist"):
+        digest(tmp_path / "none")
+
+
+WRITER = """
+import sys
+from assay.runs import Run
+run = Run.open(sys.argv[1])
+step = 1 + max((r["step"] for r in run.readings()), default=-1)
+run.cut(step - 1)
+while True:
+    run.append({"step": step, "gold": step / 7, "stats": {"text": "x" * 3000}})
+    run.keep([{"step": step, "answer": "y" * 500} for _ in range(5)])
+    run.note({"last": step})
+    print(step, flush=True)
+    step += 1
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_kill_9_loses_nothing_that_was_said_to_be_written(run: Run) -> None:
+    said = -1
+    for wait in (0.0, 0.011, 0.023):
+        child = subprocess.Popen([sys.executable, "-c", WRITER, str(run.folder)], stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(0.1 + wait)
+        child.send_signal(signal.SIGKILL)
+        said = max([said, *(int(line) for line in child.stdout.read().split("\n") if line)])
+        child.wait()
+        child.stdout.close()
+        steps = [r["step"] for r in Run.open(run.folder).readings()]
+        assert steps == list(range(len(steps))) and len(steps) in (said + 1, said + 2)
+        assert [r["gold"] for r in run.readings()] == [s / 7 for s in steps]
+        assert Run.open(run.folder).about["last"] in (said, said + 1)
+        full = [r["step"] for r in run.samples()]
+        assert full == [s for s in range(full[-1] + 1) for _ in range(5)][:len(full)] and full[-1] >= said
+    assert said > 3, "the writer was killed before it had written anything worth losing"
