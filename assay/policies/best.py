@@ -65,7 +65,7 @@ class BestOfN:
 
     def kl(self, reference: Policy, samples: Samples) -> Float[Tensor, "B N"]:
         """log n − (n−1)/n nats, for every answer: an upper bound, reached only where no two answers tie."""
-        return torch.full_like(samples.logp[..., 0], best_of_n_bound(self.n))
+        return torch.full_like(samples.logp[..., 0], float(best_of_n_bound(self.n)))
 
     def copy(self) -> BestOfN:
         return BestOfN(self.pool, self.n)
