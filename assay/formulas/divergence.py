@@ -21,7 +21,8 @@ from torch import Tensor
 FAR = 40.0  # e^−ℓ is taken at most as e^40: a number in float32, far outside any honest ratio
 
 
-def log_ratio(logp: Float[Tensor, "B N T"], ref_logp: Float[Tensor, "B N T"], mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B N"]:
+def log_ratio(logp: Float[Tensor, "B N T"], ref_logp: Float[Tensor, "B N T"],
+              mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B N"]:
     """ℓ of the whole answer: Σ_t (log π − log π₀) over its decisions. A sum, never a mean over its length."""
     return torch.where(mask, logp - ref_logp, logp.new_zeros(())).sum(-1)
 
