@@ -69,7 +69,8 @@ def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
         tensors[name] = value.detach().contiguous().clone()
         return {"$t": name}
     if type(value).__name__ in RECORDS and isinstance(value, RECORDS[type(value).__name__]):
-        parts = {f.name: _pack(getattr(value, f.name), tensors) for f in fields(value) if f.name != "decode"}
+        names = [f.name for f in fields(RECORDS[type(value).__name__]) if f.name != "decode"]
+        parts = {name: _pack(getattr(value, name), tensors) for name in names}
         return {"$r": type(value).__name__, "fields": parts}
     if isinstance(value, dict):
         return {"$d": [[_pack(k, tensors), _pack(v, tensors)] for k, v in value.items()]}

@@ -2,9 +2,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -57,7 +56,8 @@ def descend(optimiser: Optimiser, loss_of: Callable[[Any, Int[Tensor, "b"]], Ten
         loss = loss_of(batch[part], place[part])
         w = weights[part.to(weights.device)]
         if loss.shape != w.shape:
-            raise InputError(f"the loss has shape {list(loss.shape)} and its weights {list(w.shape)}: a loss is never reduced before descend")
+            raise InputError(f"the loss has shape {list(loss.shape)} and its weights {list(w.shape)}: "
+                             "a loss is never reduced before descend")
         value = torch.where(w != 0, loss * w.to(loss.dtype), loss.new_zeros(())).sum()
         value.backward()
         total += value.detach().double()

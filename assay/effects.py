@@ -5,6 +5,7 @@ The reference is step 0. A reading tagged "chosen" is a second look at a checkpo
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 Reading = dict[str, Any]
@@ -17,25 +18,32 @@ def curve(readings: list[Reading]) -> list[tuple[float, float]]:
     return sorted(points)
 
 
+def chosen(readings: list[Reading]) -> Reading:
+    """The second look at the best checkpoint, at fresh addresses. Raises ValueError where the run has none yet."""
+    found = [r for r in readings if r["tag"] == "chosen"]
+    if not found:
+        raise ValueError("this run has not read its best checkpoint again: it is unfinished, or its world has no gold")
+    return found[-1]
+
+
 def peak(readings: list[Reading]) -> float:
-    """The highest gold on the curve, of the second look at it where there is one (the first is too high by selection)."""
-    again = [r["gold"] for r in readings if r["tag"] == "chosen" and r["gold"] is not None]
-    return again[-1] if again else max(g for _, g in curve(readings))
+    """Gold of the best checkpoint at fresh addresses: the first look at it is too high, by selection."""
+    return float(chosen(readings)["gold"])
 
 
-def final(readings: list[Reading]) -> float:
-    """Gold of the last reading on the curve, by step."""
-    return [r["gold"] for r in readings if r["tag"] != "chosen" and r["gold"] is not None][-1]
-
-
-def start(readings: list[Reading]) -> float:
-    """Gold of the reference."""
-    return next(r["gold"] for r in readings if r["step"] == 0)
+def rise(readings: list[Reading]) -> float:
+    """Peak minus the reference, both at the fresh addresses."""
+    return peak(readings) - float(chosen(readings)["stats"]["fresh/gold_reference"])
 
 
 def drop(readings: list[Reading]) -> float:
-    """Peak minus final gold: how far the run fell after its best."""
-    return peak(readings) - final(readings)
+    """Peak minus the last policy, both at the fresh addresses: how far the run fell after its best."""
+    return peak(readings) - float(chosen(readings)["stats"]["fresh/gold_last"])
+
+
+def final(readings: list[Reading]) -> float:
+    """Gold of the last reading on the curve, at the addresses that all runs of a seed share."""
+    return float([r["gold"] for r in readings if r["tag"] != "chosen" and r["gold"] is not None][-1])
 
 
 def gold_at(readings: list[Reading], d: float) -> float:
@@ -43,7 +51,7 @@ def gold_at(readings: list[Reading], d: float) -> float:
     points = curve(readings)
     if not points or not points[0][0] <= d <= points[-1][0]:
         raise ValueError(f"√KL = {d:g} lies outside the measured range; gold is not extrapolated")
-    for (d0, g0), (d1, g1) in zip(points, points[1:], strict=False):
+    for (d0, g0), (d1, g1) in pairwise(points):
         if d0 <= d <= d1:
             return g0 if d1 == d0 else g0 + (g1 - g0) * (d - d0) / (d1 - d0)
     return points[-1][1]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,12 +52,15 @@ def online(task: Task, loop: Loop, *, score: Callable[[Samples], Tensor],
     for t in task.carry.keep(policy=policy, opt=opt).steps(loop.steps):
         x = policy.sample(task.batch(loop, t), loop.n, task.rng("sample", t))
         A = advantage(score(x), x)
-        stats = [descend(opt, lambda rows, i, A=A: loss(policy.logp(rows), rows, A[i]), x, reduce=reduce, rows=i)
-                 for i in loop.minibatches(len(x), task.rng("minibatch", t))]
+
+        def of(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
+            return loss(policy.logp(rows), rows, A[i])
+
+        stats = [descend(opt, of, x, reduce=reduce, rows=i) for i in loop.minibatches(len(x), task.rng("minibatch", t))]
         yield Step(policy, reward=score, stats={**mean_stats(stats), **describe(x)})
 
 
-def offline(task: Task, loop: Loop, *, data: Samples, loss: Callable[[Policy, Samples, Samples | None], Tensor],
+def offline(task: Task, loop: Loop, *, data: Samples, loss: Callable[[Policy, Any, Any], Tensor],
             reduce: Callable[[Tensor], Tensor] = per_pair, against_reference: bool = True,
             reward: Callable[[Samples], Tensor] | None = None) -> Iterator[Step]:
     """Batches of stored answers; `loss(policy, rows, rows_as_the_reference_sees_them)`.
@@ -67,10 +71,8 @@ def offline(task: Task, loop: Loop, *, data: Samples, loss: Callable[[Policy, Sa
     opt = loop.optimiser(policy)
     for t in task.carry.keep(policy=policy, opt=opt).steps(loop.steps):
         x = data[order(len(data), loop.batch, t, task.rng)]
-        stats = []
-        for i in loop.minibatches(len(x), task.rng("minibatch", t)):
-            stats.append(descend(opt, lambda rows, _: loss(policy, rows, seen(task.reference, rows) if against_reference else None),
-                                 x, reduce=reduce, rows=i))
+        stats = [descend(opt, lambda rows, _: loss(policy, rows, seen(task.reference, rows) if against_reference else None), x,
+                         reduce=reduce, rows=i) for i in loop.minibatches(len(x), task.rng("minibatch", t))]
         yield Step(policy, reward=reward, stats=mean_stats(stats))
 
 

@@ -1,7 +1,8 @@
 """Drives a recipe, opens the one door to gold, yields readings, saves and resumes. It knows no method.
 
 Reading is at the same addresses every time, so a change between readings is the policy's. The checkpoint with the
-highest gold is read once more at fresh addresses ("chosen"), because the peak of a noisy curve is too high.
+highest gold is read once more at fresh addresses ("chosen"), because the peak of a noisy curve is too high; the
+reference and the last policy are looked at there too, so that rise and fall are differences on the same answers.
 """
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ class _Drive:
         self.reader = Reader(world, self.task, answers=answers, keep=keep)
         self.eyes = Rng(loop.seed)("read")
         self.recipe = recipe(self.task, loop=loop, **arguments)
-        start = saved or {"spent": dict.fromkeys(COUNTED, 0), "seconds": 0.0, "best": {}, "last_read": -1, "tally": {}, "done": False}
+        start = saved or {"spent": dict.fromkeys(COUNTED, 0), "seconds": 0.0, "best": {}, "last_read": -1, "tally": {},
+                          "done": False}
         self.spent, self.seconds, self.best, self.last_read = start["spent"], start["seconds"], start["best"], start["last_read"]
         self.tally, self.done, self.fresh = _Tally(start["tally"]), start["done"], saved is None
         self.best_state: Any = None
@@ -76,7 +78,7 @@ class _Drive:
         last: list[Step] = []
         while (item := self._pull(micro, strict)) is not None:
             if isinstance(item, Ask):
-                raise Missing("this recipe asks for gold labels while it runs, and no labeller is connected; supply one with --labels")
+                raise Missing("this recipe asks for gold labels while it runs, and this world has no labeller")
             steps = item if isinstance(item, list) else [item]
             for s in steps:
                 self.tally.add(s.stats)
@@ -89,7 +91,7 @@ class _Drive:
         if last and self.last_read != self.carry.next:
             yield from self._read_all(last, self.carry.next)
         if last and self.best:
-            yield self._read(self._chosen(last), self.best["step"], chosen=True)
+            yield self._read_chosen(last)
         self.done = True
         self._save()
         if self.run is not None and rank() == 0:
@@ -109,18 +111,31 @@ class _Drive:
         for s in steps:
             yield self._read(s, t, stats)
 
-    def _read(self, step: Step, t: int, stats: dict[str, float] | None = None, chosen: bool = False) -> dict[str, Any]:
-        """Read one policy, write the line, remember the policy if it is the best so far."""
-        line, rows = self.reader(step, self.eyes("chosen" if chosen else "same"))
-        tag = "chosen" if chosen else step.tag
-        reading = {"step": t, "tag": tag, **line, **self.spent, "seconds": self.seconds, "stats": {**(stats or {}), **line["stats"]}}
+    def _read(self, step: Step, t: int, stats: dict[str, float] | None = None) -> dict[str, Any]:
+        """Read one policy, remember it if it is the best so far."""
+        line, rows = self.reader(step, self.eyes("same"))
+        if line["gold"] is not None and (not self.best or line["gold"] > self.best["gold"]):
+            self.best = {"gold": line["gold"], "step": t, "tag": step.tag}
+            if t > 0:
+                self._remember(step.policy)
+        return self._write(line, rows, t, step.tag, stats)
+
+    def _read_chosen(self, last: list[Step]) -> dict[str, Any]:
+        """Read the best checkpoint at fresh addresses, and beside it the reference and the last policy."""
+        step = self._chosen(last)
+        end = next((s for s in last if s.tag == self.best["tag"]), last[-1])
+        others = {"fresh/gold_reference": Step(self.task.reference), "fresh/gold_last": end}
+        stats = {k: self.reader(s, self.eyes("chosen"))[0]["gold"] for k, s in others.items()}
+        line, rows = self.reader(step, self.eyes("chosen"))
+        return self._write(line, rows, self.best["step"], "chosen", stats)
+
+    def _write(self, line: dict[str, Any], rows: list[dict[str, Any]], t: int, tag: str,
+               stats: dict[str, float] | None) -> dict[str, Any]:
+        reading = {"step": t, "tag": tag, **line, **self.spent, "seconds": self.seconds,
+                   "stats": {**(stats or {}), **line["stats"]}}
         if self.run is not None and rank() == 0:
             self.run.keep([{"step": t, "tag": tag, **row} for row in rows])
             self.run.append(reading)
-        if not chosen and reading["gold"] is not None and (not self.best or reading["gold"] > self.best["gold"]):
-            self.best = {"gold": reading["gold"], "step": t, "tag": step.tag}
-            if t > 0:
-                self._remember(step.policy)
         return reading
 
     def _remember(self, policy: Any) -> None:
@@ -134,7 +149,7 @@ class _Drive:
         """The best checkpoint as a Step, made from the recipe's last one."""
         if self.best["step"] == 0:
             return Step(self.task.reference, reward=last[0].reward)
-        like = next((s for s in last if s.tag == self.best["tag"]), last[0])
+        like = next((s for s in last if s.tag == self.best["tag"]), last[-1])
         policy: Any = like.policy
         policy = policy.copy()
         barrier()

@@ -28,7 +28,8 @@ def mean_and_error(values: Float[Tensor, "B N"], weight: Float[Tensor, "B N"]) -
     if int((weight > 0).sum()) < 2:
         return mean, None
     share = weight[0] / weight[0].sum()
-    return mean, float((share.square() * (values[0] - mean).square()).sum().sqrt() * math.sqrt(1 / (1 - float(share.square().sum()))))
+    squares = share.square()
+    return mean, math.sqrt(float((squares * (values[0] - mean).square()).sum() / (1 - squares.sum())))
 
 
 class Reader:
@@ -47,8 +48,9 @@ class Reader:
         except Missing:
             judges = None
         golds = None if self.world.gold is None else self.world.gold(x)
-        if golds is not None and not bool(torch.isfinite(golds[:, x.present]).all()):
-            raise NotFinite(f"gold of world {self.world.name} is not finite for {int((~torch.isfinite(golds[:, x.present])).sum())} answers")
+        bad = 0 if golds is None else int((~torch.isfinite(golds[:, x.present])).sum())
+        if bad:
+            raise NotFinite(f"gold of world {self.world.name} is not finite in {bad} places")
         self._memo = (x.action, judges, golds)
         return judges, golds
 
@@ -66,7 +68,8 @@ class Reader:
             proxy = None if step.reward is None else step.reward(x)
             kl, kl_kind = self._kl(sampler, x)
             facts = {} if self.world.facts is None else self.world.facts(sampler)
-        line: dict[str, Any] = {"n": int(x.present.sum()), "kl_kind": kl_kind, "price": getattr(sampler, "price", {"drawn": 1, "judged": 0})}
+        line: dict[str, Any] = {"n": int(x.present.sum()), "kl_kind": kl_kind,
+                                "price": getattr(sampler, "price", {"drawn": 1, "judged": 0})}
         line["kl"], line["kl_err"] = (None, None) if kl is None else mean_and_error(kl, w)
         if kl_kind in ("exact", "upper"):
             line["kl_err"] = 0.0
@@ -85,14 +88,16 @@ class Reader:
             return None, None
         return sampler.kl(self.task.reference, x), sampler.kl_kind  # type: ignore[attr-defined]
 
-    def _kept(self, x: Samples, w: Tensor, judges: Tensor | None, golds: Tensor | None, proxy: Tensor | None) -> list[dict[str, Any]]:
+    def _kept(self, x: Samples, w: Tensor, judges: Tensor | None, golds: Tensor | None,
+              proxy: Tensor | None) -> list[dict[str, Any]]:
         """One answer a prompt for the first `keep` prompts: the heaviest, which is the first where all weigh alike."""
         try:
-            prompts, few = x.prompts[: self.keep].text(), x[: self.keep].pick(w[: self.keep].argmax(1, keepdim=True)).text()
+            few = x[: self.keep].pick(w[: self.keep].argmax(1, keepdim=True))
+            prompts, texts = few.prompts.text(), few.text()
         except Missing:
             return []
         rows = []
-        for b, (prompt, answer) in enumerate(zip(prompts, few, strict=True)):
+        for b, (prompt, answer) in enumerate(zip(prompts, texts, strict=True)):
             n = int(w[b].argmax())
 
             def at(t: Tensor | None, b: int = b, n: int = n) -> list[float] | None:

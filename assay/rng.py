@@ -56,7 +56,8 @@ class Rng:
             if rows.stop is None or (rows.step or 1) != 1:
                 raise ValueError("an Rng that has no places yet needs a slice with a stop and step 1, or a tensor of rows")
             return Rng(key=self.key, places=torch.arange(rows.start or 0, rows.stop))
-        return Rng(key=self.key, places=rows if self.places is None else self.places[rows])
+        known = torch.as_tensor(rows) if self.places is None else self.places[rows]  # type: ignore[arg-type]
+        return Rng(key=self.key, places=known)
 
     def bits(self, row: Tensor | int, *rest: Tensor | int) -> Tensor:
         """64 random bits a coordinate, as int64; all coordinates broadcast together."""

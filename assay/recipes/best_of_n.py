@@ -4,12 +4,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
+from assay.effects import Reading, drop
 from assay.formulas.aggregate import uncertainty_weighted
 from assay.policies.best import BestOfN, Pool
-from assay.effects import Reading, drop
 
 paper = Paper("WebGPT: Browser-assisted question-answering with human feedback", "Nakano et al.", 2021, "arXiv:2112.09332")
-reduces: dict[str, tuple[dict[str, float], dict[str, float]]] = {}
+reduces = {}
 
 
 def recipe(task: Task, *, most: int = 512, members: int = 1, lam: float = 0.0, loop: Loop = Loop()) -> Iterator[Step]:

@@ -11,19 +11,20 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
+from assay.effects import Reading, drop
 from assay.formulas.advantage import group_centred, group_standardised, leave_one_out
 from assay.formulas.divergence import k3
 from assay.formulas.reduce import per_answer, per_answer_token
 from assay.formulas.surrogate import clipped
 from assay.loops import judge, online, seen
-from assay.effects import Reading, drop
 
-paper = Paper("DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models", "Shao et al.", 2024, "arXiv:2402.03300")
+paper = Paper("DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models",
+              "Shao et al.", 2024, "arXiv:2402.03300")
 reduces = {"leave_one_out": ({"standardise": False, "unbiased": True, "length_mean": False, "beta": 0.0}, {})}
 
 
-def recipe(task: Task, *, beta: float = 0.04, low: float = 0.2, high: float = 0.2, standardise: bool = True, unbiased: bool = False,
-           length_mean: bool = True, member: int = 0, loop: Loop = Loop()) -> Iterator[Step]:
+def recipe(task: Task, *, beta: float = 0.04, low: float = 0.2, high: float = 0.2, standardise: bool = True,
+           unbiased: bool = False, length_mean: bool = True, member: int = 0, loop: Loop = Loop()) -> Iterator[Step]:
     """beta: weight of k3; low, high: the ratio is clipped to [1−low, 1+high]; standardise, unbiased, length_mean: see above."""
     def advantage(reward: Tensor, x: Samples) -> Tensor:
         if standardise:

@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from assay.core import Claim, Loop, Paper, Step, Task
-from assay.loops import judge, online
 from assay.effects import Reading, drop
+from assay.loops import judge, online
 
 paper = Paper("Back to Basics: Revisiting REINFORCE Style Optimization for Learning from Human Feedback in LLMs",
               "Ahmadian et al.", 2024, "arXiv:2402.14740")
-reduces: dict[str, tuple[dict[str, float], dict[str, float]]] = {}
+reduces = {}
 
 
 def recipe(task: Task, *, member: int = 0, loop: Loop = Loop()) -> Iterator[Step]:

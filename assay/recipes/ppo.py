@@ -12,15 +12,15 @@ from torch import Tensor
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
 from assay.descend import descend
+from assay.effects import Reading, drop
 from assay.formulas.advantage import gae, whiten
 from assay.formulas.divergence import k1
 from assay.formulas.reduce import per_token
 from assay.formulas.surrogate import clipped, value_clipped
 from assay.loops import describe, judge, mean_stats
-from assay.effects import Reading, drop
 
 paper = Paper("Proximal Policy Optimization Algorithms", "Schulman et al.", 2017, "arXiv:1707.06347")
-reduces: dict[str, tuple[dict[str, float], dict[str, float]]] = {}
+reduces = {}
 
 
 def recipe(task: Task, *, beta: float = 0.05, low: float = 0.2, high: float = 0.2, value_clip: float = 0.2, gamma: float = 1.0,

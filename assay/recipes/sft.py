@@ -4,17 +4,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from assay.core import Claim, Loop, Paper, Policy, Samples, Step, Task
+from assay.effects import Reading, drop, rise
 from assay.formulas.reduce import per_answer
 from assay.loops import offline
-from assay.effects import Reading, final, start
 
 paper = Paper("Training language models to follow instructions with human feedback", "Ouyang et al.", 2022, "arXiv:2203.02155")
-reduces: dict[str, tuple[dict[str, float], dict[str, float]]] = {}
+reduces = {}
 
 
 def recipe(task: Task, *, demos: bool = False, loop: Loop = Loop()) -> Iterator[Step]:
     """demos: imitate the task's demonstrations instead of the chosen answers of its pairs."""
-    def loss(policy: Policy, rows: Samples, _: Samples | None):
+    def loss(policy: Policy, rows: Samples, _):
         return -policy.logp(rows)
 
     data = task.demos if demos else task.pairs
@@ -24,5 +24,5 @@ def recipe(task: Task, *, demos: bool = False, loop: Loop = Loop()) -> Iterator[
 
 @Claim("Imitating the preferred answers of noisy pairs ends above the reference in gold.", arms={"sft": ("sft", {})})
 def claim(arms: dict[str, list[Reading]]) -> float:
-    """Final gold minus the reference's."""
-    return final(arms["sft"]) - start(arms["sft"])
+    """Gold of the last policy minus the reference's, at fresh addresses."""
+    return rise(arms["sft"]) - drop(arms["sft"])
