@@ -110,7 +110,7 @@ class TablePolicy(nn.Module):
     # ---- exact optima
 
     @torch.no_grad()
-    def tilted(self, score: Float[Tensor, "R V"], *, beta: float) -> TablePolicy:
+    def tilted(self, score: Float[Tensor, "#R V"], *, beta: float) -> TablePolicy:
         """The Gibbs policy π(y) e^{r(y)/β} / Z of a reward r(y) = Σ_t score[y_t]: it maximises E r − β·KL(·‖π).
 
         An additive reward tilts every decision by itself, so the optimum is again a table. Its value is
@@ -119,12 +119,12 @@ class TablePolicy(nn.Module):
         return TablePolicy(self.logits.log_softmax(-1) + score / beta, length=self.length, words=self.words)
 
     @torch.no_grad()
-    def log_partition(self, score: Float[Tensor, "R V"], *, beta: float) -> Float[Tensor, "R"]:
+    def log_partition(self, score: Float[Tensor, "#R V"], *, beta: float) -> Float[Tensor, "R"]:
         """log Z = length · log Σ_v π(v) e^{score(v)/β}."""
         return self.length * (self.logits.log_softmax(-1) + score / beta).logsumexp(-1)
 
     @torch.no_grad()
-    def best_of_n(self, score: Float[Tensor, "R V"], n: int) -> TablePolicy:
+    def best_of_n(self, score: Float[Tensor, "#R V"], n: int) -> TablePolicy:
         """The law of the best of n draws, exact for one decision: (F(y)ⁿ − F⁻(y)ⁿ)·π(y)/π(ties of y), F = P(score ≤ score(y)).
 
         Ties are broken evenly over draws. After Beirami et al. 2024, with the tie classes kept.

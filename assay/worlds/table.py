@@ -1,0 +1,143 @@
+"""The table world: proxies fitted on noisy pairs, and every probability exact, so that every theorem is a test.
+
+bag: one context, answers are bags of `length` tokens, 12 common ones (mass .8) and rare ones (mass .2). bandit: answers
+are single responses to one of `prompts` contexts, 20 common (.8) and rare ones (.2). The proxies are linear
+Bradley–Terry members on bootstraps of the same pairs; the gold is linear in the common tokens plus a bend in the rare
+ones that no linear proxy can say. Two ways to fail:
+
+shared: one rare token (bandit: one feature, extreme only among the rare) is worth having once and then harmful; every
+member errs alike. idiosyncratic: rare tokens are worth nothing and too many do harm; members disagree on each.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from assay.core import Loop, Pairs, Rng, Sampler, Samples, Task, World
+from assay.errors import InputError
+from assay.policies.table import TablePolicy, Words
+from assay.rewards.linear import LinearModel, LinearReward, bootstrap, maximum_likelihood
+from assay.worlds.bag import ArmGold, BagGold, standardise
+
+COMMON = {"bag": 12, "bandit": 20}
+FEATURES = 8
+LOOP = {"bag": Loop(steps=100, batch=32, n=8, lr=0.05), "bandit": Loop(steps=100, batch=32, n=32, lr=0.2)}
+
+
+def world(*, seed: int = 0, testbed: str = "bag", mode: str = "shared", pairs: int = 400, noise: float = 0.25, members: int = 5,
+          vocabulary: int = 60, length: int = 12, prompts: int = 32, responses: int = 100, ridge: float = 0.05,
+          demos: int = 200) -> World:
+    """A table world.
+
+    seed: the world's own numbers. testbed: bag or bandit. mode: shared or idiosyncratic. pairs: preference pairs the
+    proxies are fitted on. noise: share of them whose label is flipped. members: proxies, each on its own bootstrap.
+    vocabulary, length: a bag's tokens and answer length. prompts: rows (a bag's share one context). responses: a
+    bandit's arms. ridge: the fit's ridge. demos: demonstrations, each the best of four reference answers by gold.
+    """
+    for name, value, choices in (("testbed", testbed, ("bag", "bandit")), ("mode", mode, ("shared", "idiosyncratic"))):
+        if value not in choices:
+            raise InputError(f"--world.{name} is '{value}'; it is one of {', '.join(choices)}")
+    V = vocabulary if testbed == "bag" else responses
+    for name, number, least in (("pairs", pairs, 1), ("members", members, 1), ("length", length, 1), ("prompts", prompts, 1),
+                                ("demos", demos, 1), ("vocabulary" if testbed == "bag" else "responses", V, COMMON[testbed] + 1)):
+        if number < least:
+            raise InputError(f"--world.{name} is {number}; it must be at least {least}")
+    if not 0 <= noise <= 1 or ridge <= 0:
+        raise InputError(f"--world.noise is {noise} and --world.ridge {ridge}; noise is a share from 0 to 1, ridge above 0")
+    arguments = {"seed": seed, "testbed": testbed, "mode": mode, "pairs": pairs, "noise": noise, "members": members,
+                 "vocabulary": vocabulary, "length": length, "prompts": prompts, "responses": responses, "ridge": ridge, "demos": demos}
+    rng = Rng(seed)("world table")
+    build = _bag if testbed == "bag" else _bandit
+    reference, gold, features = build(mode, V, length, prompts, rng)
+    reference.requires_grad_(False)
+    probs = reference.logits.softmax(-1)
+    standardise(gold, probs)
+
+    compared = _pairs(reference, gold, pairs, prompts, noise, rng("pairs"))
+    model = LinearModel(members, vocabulary=V, features=features)
+    maximum_likelihood(model, compared, counts=bootstrap(pairs, members, rng("bootstrap")), ridge=ridge)
+    proxies = model.freeze(tuple(f"judge{m}" for m in range(members))).standardised(probs, reference.length)
+
+    rows = torch.arange(prompts)
+    task = Task(prompts=reference.prompts(rows), reference=reference, rewards=proxies, pairs=compared,
+                demos=_demos(reference, gold, demos, prompts, rng("demos")), rng=Rng(seed)("run"))
+    return World("table", task, held_out=reference.prompts(rows), gold=gold, gold_kind="exact",
+                 facts=_facts(reference, gold, proxies), loop=LOOP[testbed], arguments=arguments)
+
+
+def _names(kind: str, common: int, total: int) -> tuple[str, ...]:
+    wide = len(str(total - 1))
+    return tuple(f"common{v:0{wide}}" if v < common else f"{kind}{v - common:0{wide}}" for v in range(total))
+
+
+def _reference(testbed: str, V: int, length: int, contexts: tuple[str, ...]) -> TablePolicy:
+    C = COMMON[testbed]
+    probs = torch.cat([torch.full((C,), 0.8 / C), torch.full((V - C,), 0.2 / (V - C))])
+    return TablePolicy(probs.log().expand(len(contexts), V), length=length, words=Words(_names("rare", C, V), contexts))
+
+
+def _spaced(n: int, rng: Rng) -> Float[Tensor, "n"]:
+    """Normal quantiles in random order: the same spread of values under every seed."""
+    return torch.special.ndtri((rng.permutation(n) + 0.5) / n)
+
+
+def _bag(mode: str, V: int, length: int, prompts: int, rng: Rng) -> tuple[TablePolicy, BagGold, None]:
+    """Common tokens are worth 0.35·(normal quantiles), so the best is worth less than the first of the tempting token."""
+    C = COMMON["bag"]
+    weight = torch.zeros(V)
+    weight[:C] = 0.35 * _spaced(C, rng("weight"))
+    k = torch.arange(length + 1.0)
+    if mode == "shared":
+        bent, bend = torch.arange(V) == C, torch.where(k > 0, 1.0 - 1.2 * (k - 1), 0.0)
+    else:
+        bent, bend = torch.arange(V) >= C, -0.6 * (k - 4).clamp(min=0).square()
+    return _reference("bag", V, length, ("bag",)), BagGold(weight, bent, bend), None
+
+
+def _bandit(mode: str, K: int, length: int, prompts: int, rng: Rng) -> tuple[TablePolicy, ArmGold, Tensor | None]:
+    """shared: 8 features, the first of them tempting. idiosyncratic: a response has one worth and a part a context."""
+    C = COMMON["bandit"]
+    x, y = torch.arange(prompts)[:, None], torch.arange(K)
+    reference = _reference("bandit", K, 1, tuple(f"context{r:02}" for r in range(prompts)))
+    if mode == "shared":
+        features = rng("features").normal(x[..., None], y[:, None], torch.arange(FEATURES)).clamp(-2, 2)
+        features[:, C : C + 4, 0] = 3.5
+        tempting = features[..., 0]
+        plain = 0.3 * (features[..., 1:] * _spaced(FEATURES - 1, rng("weight"))).sum(-1)
+        return reference, ArmGold(plain + tempting - 4 * (tempting - 2).clamp(min=0)), features
+    worth = torch.where(y < C, rng("worth").normal(y), -1.0)
+    return reference, ArmGold(worth + 0.5 * rng("context").normal(x, y)), None
+
+
+def _pairs(reference: TablePolicy, gold: Callable[[Samples], Tensor], n: int, prompts: int, noise: float, rng: Rng) -> Pairs:
+    """Two reference answers a pair, preferred by Bradley–Terry on gold; then `noise` of the labels are flipped."""
+    b = torch.arange(n)
+    x = reference.sample(reference.prompts(b % prompts), 2, rng("sample"))
+    score = gold(x)[0]
+    first = rng("prefer").uniform(b) < torch.sigmoid(score[:, 0] - score[:, 1])
+    wins = (first ^ (rng("flip").uniform(b) < noise)).long()
+    x = x.pick(torch.stack([1 - wins, wins], 1))
+    return Pairs(x.prompts, x.action, x.mask, x.given, x.logp, x.ended, p=torch.ones(n), margin=torch.zeros(n))
+
+
+def _demos(reference: TablePolicy, gold: Callable[[Samples], Tensor], n: int, prompts: int, rng: Rng) -> Samples:
+    x = reference.sample(reference.prompts(torch.arange(n) % prompts), 4, rng)
+    return x.pick(gold(x)[0].argmax(-1, keepdim=True))
+
+
+def _facts(reference: TablePolicy, gold: BagGold | ArmGold, proxies: LinearReward) -> Callable[[Sampler], dict[str, float]]:
+    def facts(policy: Sampler) -> dict[str, float]:
+        """Exact expectations over this world's prompts, where the policy is a table; else nothing."""
+        if not isinstance(policy, TablePolicy):
+            return {}
+        with torch.no_grad():
+            probs = policy.logits.double().softmax(-1)
+            means = proxies.moments(probs, policy.length)[0].mean(-1)
+            kl = policy.length * policy.kl_per_decision(reference, reference.prompts(torch.arange(len(probs)))).mean()
+            return {"exact_gold": float(gold.moments(probs)[0].mean()), "exact_kl": float(kl),
+                    **{f"exact_{name}": float(m) for name, m in zip(proxies.names, means, strict=True)}}
+
+    return facts
