@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +34,8 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.width % self.heads or self.heads % self.kv_heads or self.head % 2:
-            raise InputError(f"a Llama of width {self.width} cannot have {self.heads} heads over {self.kv_heads} key-value heads: "
-                             "heads must divide the width into even parts, and key-value heads must divide heads")
+            raise InputError(f"a Llama of width {self.width} cannot have {self.heads} heads over {self.kv_heads} key-value "
+                             "heads: heads must divide the width into even parts, and key-value heads must divide heads")
 
     @property
     def head(self) -> int:
@@ -74,7 +73,8 @@ def layers(w: Mapping[str, Tensor], c: Config) -> list[Layer]:
     """The weights laid out for `trunk`; made once a call, so that gradients reach the parameters themselves."""
     def layer(i: int) -> Layer:
         at = f"model.layers.{i}"
-        qkv = torch.cat([w[f"{at}.self_attn.{p}_proj.weight"] for p in "qkv"], -2)
+        q, k, v = (w[f"{at}.self_attn.{p}_proj.weight"] for p in "qkv")
+        qkv = torch.cat([q * c.head**-0.5, k, v], -2)  # the scores' 1/√d, paid once
         gate_up = torch.cat([w[f"{at}.mlp.{p}_proj.weight"] for p in ("gate", "up")], -2)
         return Layer(w[f"{at}.input_layernorm.weight"].unsqueeze(-2), qkv.mT, w[f"{at}.self_attn.o_proj.weight"].mT,
                      w[f"{at}.post_attention_layernorm.weight"].unsqueeze(-2), gate_up.mT, w[f"{at}.mlp.down_proj.weight"].mT)
@@ -114,13 +114,9 @@ def trunk(x: Float[Tensor, "*M n W"], stack: list[Layer], final: Tensor, c: Conf
     return rms_norm(x, final.unsqueeze(-2), eps=c.eps)
 
 
-def attend(q: Float[Tensor, "R S H d"], k: Float[Tensor, "R L K d"], v: Float[Tensor, "R L K d"],
-           see: Bool[Tensor, "R S L"]) -> Float[Tensor, "R S Hd"]:
-    """Softmax attention; query s of row r sees key l where `see` says so, and it must see one."""
-    R, S, H, d = q.shape
-    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=see[:, None], enable_gqa=H != k.shape[1])
-    return out.transpose(1, 2).reshape(R, S, H * d)
+def blind(see: Bool[Tensor, "*n"], dtype: torch.dtype) -> Float[Tensor, "*n"]:
+    """0 where a key is seen and −∞ where not: what is added to the scores before a softmax."""
+    return torch.zeros(see.shape, dtype=dtype, device=see.device).masked_fill_(~see, -torch.inf)
 
 
 def causal(keep: Bool[Tensor, "R S"]) -> Bool[Tensor, "R S S"]:
@@ -135,15 +131,70 @@ def positions(keep: Bool[Tensor, "R S"]) -> Int[Tensor, "R S"]:
     return (keep.long().cumsum(-1) - 1).clamp(min=0)
 
 
-def dense(keep: Bool[Tensor, "R S"]) -> Plan:
-    """The plain plan: every row padded to S, M members' rows (if any) one after another."""
-    see = causal(keep)
-    R, S = keep.shape
+def attend(q: Float[Tensor, "R S H d"], k: Float[Tensor, "R L K d"], v: Float[Tensor, "R L K d"],
+           bias: Float[Tensor, "R S L"]) -> Float[Tensor, "R S Hd"]:
+    """Softmax attention with scores + bias; a key-value head serves H/K neighbouring heads."""
+    R, S, H, d = q.shape
+    K = k.shape[2]
+    q = q.unflatten(2, (K, H // K)).permute(0, 2, 3, 1, 4).reshape(R * K, -1, d)
+    k, v = k.transpose(1, 2).flatten(0, 1), v.transpose(1, 2).flatten(0, 1)
+    scores = torch.bmm(q, k.mT).view(R, H, S, -1) + bias[:, None]
+    out = torch.bmm(scores.softmax(-1).view(R * K, -1, k.shape[1]), v)
+    return out.view(R, H, S, d).transpose(1, 2).reshape(R, S, H * d)
 
-    def plan(_: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        rows: Any = (-1, S)
-        q_, k_, v_ = (t.reshape(*rows, *t.shape[-2:]) for t in (q, k, v))
-        who = see if q_.shape[0] == R else see.repeat(q_.shape[0] // R, 1, 1)
-        return attend(q_, k_, v_, who).reshape(*q.shape[:-2], -1)
 
-    return plan
+class Dense:
+    """The plain plan: every row padded to S columns; M members' rows, if any, one after another."""
+
+    def __init__(self, keep: Bool[Tensor, "R S"], dtype: torch.dtype):
+        self.bias = blind(causal(keep), dtype)
+
+    def __call__(self, _: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        R, S = self.bias.shape[:2]
+        rows = [t.reshape(-1, S, *t.shape[-2:]) for t in (q, k, v)]
+        bias = self.bias.repeat(rows[0].shape[0] // R, 1, 1)
+        return attend(rows[0], rows[1], rows[2], bias).reshape(*q.shape[:-2], -1)
+
+
+class Shared:
+    """The plan of B prompts with N answers each: kept tokens only, prompts first, a prompt computed once for its answers.
+
+    `places [n]`: the position of each packed token; `before [B,N,T+1]`: the packed token that an answer's decision t
+    follows (after an answer's end: its last token).
+    """
+
+    def __init__(self, prompt: Bool[Tensor, "B P"], answer: Bool[Tensor, "B N T"], dtype: torch.dtype):
+        (B, N, T), P = answer.shape, prompt.shape[1]
+        self.shape = B, N, T, P
+        self.prompt = Dense(prompt, dtype)
+        own = blind(causal(answer.flatten(0, 1)), dtype).view(B, 1, N, 1, T, T)
+        before = blind(prompt, dtype).view(B, 1, 1, 1, 1, P).expand(B, 1, N, 1, T, P)
+        self.bias = torch.cat([before, own], -1)
+        self.at_prompt, self.at_answer = prompt.flatten().nonzero()[:, 0], answer.flatten().nonzero()[:, 0]
+        count, length = answer.long().sum(-1), prompt.long().sum(-1)
+        done = torch.nn.functional.pad(answer.long().cumsum(-1), (1, 0))  # tokens before decision t
+        first = len(self.at_prompt) + count.flatten().cumsum(0).view(B, N) - count
+        last = (length.cumsum(0) - 1)[:, None, None]
+        self.before = torch.where(done > 0, first[..., None] + done - 1, last)
+        at = (length[:, None, None] + done[..., :-1])[answer]
+        self.places = torch.cat([positions(prompt)[prompt], at])
+
+    def _padded(self, t: Tensor, at: Tensor, n: int) -> Tensor:
+        return t if len(at) == n else t.new_zeros(n, *t.shape[1:]).index_copy(0, at, t)
+
+    def __call__(self, i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        (B, N, T, P), (_, H, d), K = self.shape, q.shape, k.shape[1]
+        p = len(self.at_prompt)
+        qp, kp, vp = (self._padded(t[:p], self.at_prompt, B * P) for t in (q, k, v))
+        asked = self.prompt(i, qp, kp, vp)
+        qa, ka, va = (self._padded(t[p:], self.at_answer, B * N * T) for t in (q, k, v))
+        qa = qa.view(B, N, T, K, H // K, d).permute(0, 3, 1, 4, 2, 5).reshape(B * K, -1, d)
+        kp, vp = (t.view(B, P, K, d).transpose(1, 2).reshape(B * K, P, d) for t in (kp, vp))
+        ka, va = (t.view(B, N, T, K, d).permute(0, 3, 1, 2, 4).reshape(B * K * N, T, d) for t in (ka, va))
+        seen = (B, K, N, H // K, T, -1)
+        scores = torch.cat([torch.bmm(qa, kp.mT).view(seen), torch.bmm(qa.view(B * K * N, -1, d), ka.mT).view(seen)], -1)
+        weight = (scores + self.bias).softmax(-1)
+        out = torch.bmm(weight[..., :P].reshape(B * K, -1, P), vp).view(B * K * N, -1, d)
+        out = torch.baddbmm(out, weight[..., P:].reshape(B * K * N, -1, T), va)
+        answered = out.view(B, K, N, H // K, T, d).permute(0, 2, 4, 1, 3, 5).reshape(B * N * T, H * d)
+        return torch.cat([asked[self.at_prompt], answered[self.at_answer]])

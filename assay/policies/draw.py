@@ -6,7 +6,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def truncated(logits: Float[Tensor, "*n V"], *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Float[Tensor, "*n V"]:
+def truncated(logits: Float[Tensor, "*n V"], *, temperature: float = 1.0, top_k: int = 0,
+              top_p: float = 1.0) -> Float[Tensor, "*n V"]:
     """log softmax(logits / temperature), cut to the `top_k` likeliest (0: all) and then to the smallest set whose
     probability reaches `top_p` (Holtzman et al., 2020), and renormalised. What is cut off has −∞.
 
@@ -14,7 +15,7 @@ def truncated(logits: Float[Tensor, "*n V"], *, temperature: float = 1.0, top_k:
     """
     x = logits if temperature == 1.0 else logits / temperature
     if 0 < top_k < x.shape[-1] or top_p < 1.0:
-        order = x.detach().argsort(-1, descending=True, stable=True)
+        order = x.detach().argsort(dim=-1, descending=True, stable=True)
         out = torch.zeros_like(x, dtype=torch.bool)
         if 0 < top_k < x.shape[-1]:
             out.scatter_(-1, order[..., top_k:], True)

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from assay.errors import InputError
-from assay.policies.attention import Config, dense, layers, positions, rope, shapes, trunk
+from assay.policies.attention import Config, Dense, Layer, Plan, Shared, layers, positions, rope, shapes, trunk
+from assay.policies.cache import Cache
 from assay.rng import Rng
 
 __all__ = ["Config", "Llama", "Stack"]
@@ -59,14 +61,54 @@ class Llama(_Named):
 
     def __init__(self, config: Config, rng: Rng | None = None, *, weights: Mapping[str, Tensor] | None = None):
         super().__init__(initial(config, rng or Rng(0)) if weights is None else weights)
-        self.config = config
+        self.config, self.width = config, config.width
+
+    def _laid_out(self) -> tuple[Tensor, list[Layer], Tensor]:
+        w = self.weights()
+        return w[_EMBED], layers(w, self.config), w[_NORM]
+
+    def _run(self, weights: tuple[Tensor, list[Layer], Tensor], tokens: Int[Tensor, "n"], places: Int[Tensor, "n"],
+             plan: Plan) -> Float[Tensor, "n W"]:
+        embed, stack, final = weights
+        return trunk(F.embedding(tokens, embed), stack, final, self.config, rope(places, self.config, embed.dtype), plan)
 
     def hidden(self, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]) -> Float[Tensor, "R S W"]:
         """The last norm's output at every token; what stands at a place that is not kept has no meaning (it is finite)."""
-        w = self.weights()
-        x = w[_EMBED][tokens.reshape(-1)]
-        turn = rope(positions(keep).reshape(-1), self.config, x.dtype)
-        return trunk(x, layers(w, self.config), w[_NORM], self.config, turn, dense(keep)).unflatten(0, keep.shape)
+        weights = self._laid_out()
+        plan = Dense(keep, weights[0].dtype)
+        return self._run(weights, tokens.flatten(), positions(keep).flatten(), plan).unflatten(0, keep.shape)
+
+    def reading(self, prompt: Int[Tensor, "B P"], prompt_keep: Bool[Tensor, "B P"], answer: Int[Tensor, "B N T"],
+                keep: Bool[Tensor, "B N T"]) -> tuple[Float[Tensor, "n W"], Int[Tensor, "B N T1"]]:
+        """Hidden states of all kept tokens, packed, and which of them an answer's decision t = 0 … T follows."""
+        weights = self._laid_out()
+        plan = Shared(prompt_keep, keep, weights[0].dtype)
+        tokens = torch.cat([prompt[prompt_keep], answer[keep]])
+        return self._run(weights, tokens, plan.places, plan), plan.before
+
+    @torch.no_grad()
+    def prefill(self, prompt: Int[Tensor, "B P"], keep: Bool[Tensor, "B P"], owner: Int[Tensor, "R"],
+                room: int) -> tuple[Float[Tensor, "B W"], Cache]:
+        """Prompts computed once: their last hidden states, and a cache for R answers, row r to prompt `owner[r]`."""
+        weights, (B, P) = self._laid_out(), keep.shape
+        plan, cache = Dense(keep, weights[0].dtype), Cache(self.config, len(owner), P + room, weights, weights[0])
+
+        def kept(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            cache.put(i, *(t.view(B, P, *t.shape[1:])[owner] for t in (k, v)))
+            return plan(i, q, k, v)
+
+        hidden = self._run(weights, prompt.flatten(), positions(keep).flatten(), kept).unflatten(0, (B, P))
+        cache.advance(keep[owner])
+        return hidden[:, -1], cache
+
+    @torch.no_grad()
+    def extend(self, cache: Cache, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]) -> Float[Tensor, "R S W"]:
+        """S more columns for every row of a cache, and the hidden states there."""
+        cache.reserve(keep.shape[1])
+        places = cache.length[:, None] + positions(keep)
+        hidden = self._run(cache.weights, tokens.flatten(), places.flatten(), cache.plan(keep))
+        cache.advance(keep)
+        return hidden.unflatten(0, keep.shape)
 
     def logits(self, hidden: Float[Tensor, "*n W"]) -> Float[Tensor, "*n V"]:
         """Unnormalised log-probabilities of the next token."""
@@ -108,7 +150,8 @@ class Llama(_Named):
         want = shapes(config)
         wrong = [n for n, s in want.items() if n not in found or tuple(found[n].shape) != s]
         if wrong:
-            raise InputError(f"{path.with_name('model.safetensors')} and its config.json disagree about '{wrong[0]}'; save the model again")
+            raise InputError(f"{path.with_name('model.safetensors')} and its config.json disagree about '{wrong[0]}'; "
+                             "save the model again")
         return cls(config, weights={n: found[n] for n in want})
 
 
@@ -128,7 +171,7 @@ class Stack(_Named):
         x = w[_EMBED][torch.arange(M, device=tokens.device)[:, None], tokens.reshape(M, -1)]
         turn = rope(positions(keep.reshape(M * R, S)).reshape(-1), self.config, x.dtype)
         turn = (turn[0].unflatten(0, (M, -1)), turn[1].unflatten(0, (M, -1)))
-        out = trunk(x, layers(w, self.config), w[_NORM], self.config, turn, dense(keep.reshape(M * R, S)))
+        out = trunk(x, layers(w, self.config), w[_NORM], self.config, turn, Dense(keep.reshape(M * R, S), x.dtype))
         return out.unflatten(1, (R, S))
 
     def member(self, m: int) -> Llama:

@@ -1,0 +1,64 @@
+"""Keys and values of answers in the making."""
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from assay.policies.attention import Config, Plan, attend, blind, causal
+
+
+class Cache:
+    """Keys and values of R answers in the making, preallocated; a column that a row does not use is blind to it.
+
+    `weights`: what the trunk needs at each step, laid out once.
+    """
+
+    def __init__(self, c: Config, rows: int, room: int, weights: Any, like: Tensor):
+        make = lambda: like.new_empty(rows, c.kv_heads, room, c.head)
+        self.k, self.v = [make() for _ in range(c.layers)], [make() for _ in range(c.layers)]
+        self.bias = like.new_full((rows, room), -torch.inf)
+        self.length = torch.zeros(rows, dtype=torch.int64, device=like.device)
+        self.used, self.weights = 0, weights
+
+    def put(self, i: int, k: Float[Tensor, "R S K d"], v: Float[Tensor, "R S K d"]) -> None:
+        """Layer i's keys and values of the columns that come next."""
+        to = slice(self.used, self.used + k.shape[1])
+        self.k[i][:, :, to], self.v[i][:, :, to] = k.transpose(1, 2), v.transpose(1, 2)
+
+    def advance(self, keep: Bool[Tensor, "R S"]) -> None:
+        """The columns just put are there, for the rows that keep them."""
+        self.bias[:, self.used : self.used + keep.shape[1]] = blind(keep, self.bias.dtype)
+        self.used += keep.shape[1]
+        self.length += keep.sum(-1)
+
+    def plan(self, keep: Bool[Tensor, "R S"]) -> Plan:
+        """New columns see what each row keeps of the old ones, and of the new ones those up to themselves."""
+        R, S = keep.shape
+        old = self.bias[:, None, : self.used].expand(R, S, self.used)
+        bias = torch.cat([old, blind(causal(keep), self.bias.dtype)], -1)
+
+        def plan(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            self.put(i, k.view(R, S, *k.shape[1:]), v.view(R, S, *v.shape[1:]))
+            k, v = (t[i][:, :, : self.used + S].transpose(1, 2) for t in (self.k, self.v))
+            return attend(q.view(R, S, *q.shape[1:]), k, v, bias).flatten(0, 1)
+
+        return plan
+
+    def select(self, rows: Int[Tensor, "r"]) -> None:
+        """These rows go on, in this order; a row may be taken twice."""
+        for t in (self.k, self.v):
+            for i, old in enumerate(t):
+                t[i] = old.new_empty(len(rows), *old.shape[1:])
+                t[i][:, :, : self.used] = old[rows, :, : self.used]
+        self.bias, self.length = self.bias[rows], self.length[rows]
+
+    def reserve(self, more: int) -> None:
+        """Room for `more` columns."""
+        if self.used + more > self.bias.shape[1]:
+            extra = more + self.bias.shape[1]
+            self.k, self.v = ([F.pad(t, (0, 0, 0, extra)) for t in each] for each in (self.k, self.v))
+            self.bias = F.pad(self.bias, (0, extra), value=-torch.inf)

@@ -1,0 +1,154 @@
+"""Answers in the making. Those that have ended leave the computation, and no number changes: draws are by address."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from assay.core import Prompts, Samples
+from assay.errors import InputError
+from assay.policies.draw import inverse_cdf
+from assay.rng import Rng
+
+if TYPE_CHECKING:
+    from assay.policies.causal import Causal
+
+
+class Walk:
+    """`dist` the next decision, `take` or `give` a token to each open answer, `pick` particles, `samples`.
+
+    An answer that is absent or complete ignores what it is handed. Rows r = b·N + n; the cache holds those of
+    `live`, of which `going` are still open; the others leave when they are `leave` of all.
+    """
+
+    leave = 0.125
+
+    def __init__(self, policy: Causal, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None):
+        B, T, device = len(prompts), policy.max_tokens, prompts.tokens.device
+        N = int(n.max()) if isinstance(n, Tensor) else n
+        self.policy, self.prompts, self.rng, self.shape = policy, prompts, rng, (B, N)
+        limit = n.to(device)[:, None] if isinstance(n, Tensor) else torch.full((B, 1), N, device=device)
+        wanted = (torch.arange(N, device=device) < limit).flatten()
+        self.action = torch.full((B * N, T), policy.vocabulary.pad, device=device)
+        self.mask, self.given = (torch.zeros(B * N, T, dtype=torch.bool, device=device) for _ in range(2))
+        self.logp = torch.zeros(B * N, T, dtype=next(policy.parameters()).dtype, device=device)
+        self.ended = torch.zeros(B * N, dtype=torch.bool, device=device)
+        if start is not None:
+            self._begin(start, wanted)
+        self.place = (self.mask | self.given).sum(-1)
+        self.open = wanted & ~self.ended & (self.place < T)  # [B·N]
+        self.live = self.open.nonzero()[:, 0]
+        self.going = torch.ones_like(self.live, dtype=torch.bool)
+        owner = self.live // max(N, 1)
+        hidden, self.cache = policy.trunk.prefill(prompts.tokens, prompts.mask, owner, T)
+        self.hidden = hidden[owner]
+        if start is not None and len(self.live):
+            S = max(1, int(self.place[self.live].max()))
+            there = torch.arange(S, device=device) < self.place[self.live, None]
+            read = policy.trunk.extend(self.cache, self.action[self.live, :S], there)
+            last = read[torch.arange(len(self.live), device=device), (self.place[self.live] - 1).clamp(min=0)]
+            self.hidden = torch.where(there[:, :1], last, self.hidden)
+        self._next: Tensor | None = None
+
+    def _begin(self, start: Samples, wanted: Tensor) -> None:
+        (B, N), (b, s, had) = self.shape, start.mask.shape
+        T = self.mask.shape[1]
+        if b != B or s not in (1, N) or had > T:
+            raise InputError(f"answers to go on from have shape {[b, s, had]}, not [{B}, 1 or {N}, at most {T}]")
+
+        def put(into: Tensor, what: Tensor) -> None:
+            rows = what.expand(B, N, *what.shape[2:]).flatten(0, 1)
+            here = into[:, :had] if into.dim() == 2 else into
+            here[wanted] = rows[wanted].to(into.dtype)
+
+        for name in ("action", "mask", "given", "logp", "ended"):
+            put(getattr(self, name), getattr(start, name))
+        self.action = torch.where(self.mask | self.given, self.action, self.policy.vocabulary.pad)
+
+    # ---- the next decision
+
+    def _log_probs(self) -> Float[Tensor, "R V"]:
+        if self._next is None:
+            with torch.no_grad():
+                self._next = self.policy.log_probs(self.hidden, self.place[self.live])
+        return self._next
+
+    def _drawn(self) -> Int[Tensor, "R"]:
+        N = max(self.shape[1], 1)
+        u = self.rng.uniform(self.live // N, self.live % N, self.place[self.live], dtype=torch.float64)
+        return inverse_cdf(self._log_probs(), u)
+
+    def dist(self) -> Float[Tensor, "B N V"]:
+        """Probabilities of the next decision; an answer that is not open has them all on the end token."""
+        logp = self._log_probs()
+        out = logp.new_zeros(self.open.shape[0], logp.shape[1])
+        out[:, self.policy.vocabulary.eos] = 1
+        out[self.live[self.going]] = logp[self.going].exp()
+        return out.unflatten(0, self.shape)
+
+    def draw(self) -> Int[Tensor, "B N"]:
+        """The tokens that `sample` would take next (the end token where an answer is not open)."""
+        out = torch.full_like(self.place, self.policy.vocabulary.eos)
+        out[self.live] = self._drawn()
+        return out.unflatten(0, self.shape)
+
+    # ---- going on
+
+    def step(self) -> bool:
+        """Draw and take, for all that are open; False, and nothing done, when none is."""
+        if not len(self.live):
+            return False
+        self._put(self._drawn(), self.mask)
+        return True
+
+    def take(self, tokens: Int[Tensor, "B N"]) -> None:
+        """One own decision a still open answer."""
+        if len(self.live):
+            self._put(tokens.flatten()[self.live], self.mask)
+
+    def give(self, tokens: Int[Tensor, "B N"]) -> None:
+        """One token a still open answer that is not the policy's choice; an end token given ends it."""
+        if len(self.live):
+            self._put(tokens.flatten()[self.live], self.given)
+
+    def _put(self, tokens: Int[Tensor, "R"], into: Tensor) -> None:
+        rows, token = self.live[self.going], tokens[self.going]
+        at = self.place[rows]
+        self.action[rows, at], into[rows, at] = token, True
+        if into is self.mask:
+            self.logp[rows, at] = self._log_probs()[self.going, token]
+        self.place[rows] += 1
+        end = token == self.policy.vocabulary.eos
+        self.ended[rows] = end
+        self.open[rows] = ~end & (at + 1 < self.mask.shape[1])
+        self.going, self._next = self.open[self.live], None
+        gone = len(self.live) - int(self.going.sum())
+        if gone == len(self.live) or gone > self.leave * len(self.live):
+            tokens = tokens[self.going]
+            self._select(self.going.nonzero()[:, 0])
+        if len(self.live):
+            self.hidden = self.policy.trunk.extend(self.cache, tokens[:, None], self.going[:, None])[:, 0]
+
+    def _select(self, rows: Int[Tensor, "R"]) -> None:
+        """These rows of the cache go on."""
+        self.live, self.going, self.hidden = self.live[rows], self.going[rows], self.hidden[rows]
+        self.cache.select(rows)
+
+    def pick(self, index: Int[Tensor, "B K"]) -> None:
+        """K of each prompt's answers go on, by their place in N; addresses follow the new places."""
+        (B, N), K = self.shape, index.shape[1]
+        old = (torch.arange(B, device=index.device)[:, None] * N + index).flatten()
+        at = torch.full_like(self.place, -1)
+        at[self.live] = torch.arange(len(self.live), device=at.device)
+        for name in ("action", "mask", "given", "logp", "ended", "open", "place"):
+            setattr(self, name, getattr(self, name)[old])
+        self._select(at[old][self.open])
+        self.shape, self.live, self._next = (B, K), self.open.nonzero()[:, 0], None
+
+    def samples(self) -> Samples:
+        """The answers so far; one that has neither ended nor reached `max_tokens` is simply not ended."""
+        T = max(1, int(self.place.max())) if self.place.numel() else 1
+        own = (t[:, :T].unflatten(0, self.shape).clone() for t in (self.action, self.mask, self.given, self.logp))
+        return Samples(self.prompts, *own, self.ended.unflatten(0, self.shape).clone())
