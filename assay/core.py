@@ -184,7 +184,6 @@ class World:
     golds: tuple[str, ...] = ("gold",)
     gold_kind: str = "written"
     facts: Callable[[Sampler], dict[str, float]] | None = None
-    labeller: Any = None
     loop: Loop | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
 

@@ -53,13 +53,14 @@ def descend(optimiser: Optimiser, loss_of: Callable[[Any, Int[Tensor, "b"]], Ten
     for part in local.split(_MICRO or max(1, len(local))):
         if len(part) == 0:
             continue
-        loss = loss_of(batch[part], place[part])
         w = weights[part.to(weights.device)]
-        if loss.shape != w.shape:
-            raise InputError(f"the loss has shape {list(loss.shape)} and its weights {list(w.shape)}: "
-                             "a loss is never reduced before descend")
-        value = torch.where(w != 0, loss * w.to(loss.dtype), loss.new_zeros(())).sum()
-        value.backward()
+        with torch.enable_grad():  # whatever the mode of whoever pulls on the recipe
+            loss = loss_of(batch[part], place[part])
+            if loss.shape != w.shape:
+                raise InputError(f"the loss has shape {list(loss.shape)} and its weights {list(w.shape)}: "
+                                 "a loss is never reduced before descend")
+            value = torch.where(w != 0, loss * w.to(loss.dtype), loss.new_zeros(())).sum()
+            value.backward()
         total += value.detach().double()
     for p in optimiser.parameters if parallel.world_size() > 1 else ():
         if p.grad is None:

@@ -17,7 +17,7 @@ if __name__ == "__main__":
 
     from assay.worlds import table
 
-    world = table.world(testbed="bandit", prompts=8, responses=12, pairs=200, members=3, seed=1)
+    world = table.world(testbed="bandit", prompts=8, responses=24, pairs=200, members=3, seed=1)
     for module in RECIPES:
         readings = drive(module, world)
         if parallel.rank() == 0:
