@@ -65,7 +65,7 @@ def _entry(path: Path, module: ast.Module) -> Entry:
             functions[node.name] = node
     verbs = [v for v in VERBS if v in functions]
     if len(verbs) != 1:
-        raise ValueError(f"a paper's file has one function named {', '.join(VERBS[:-1])} or {VERBS[-1]}, and this has {len(verbs)}")
+        raise ValueError(f"a paper's file has one function named recipe, fit or study, and this has {len(verbs)}")
     paper = _paper(literals.get("paper"))
     reduces = ast.literal_eval(literals["reduces"]) if "reduces" in literals else {}
     if not isinstance(reduces, dict):
@@ -78,7 +78,8 @@ def _paper(call: ast.expr | None) -> dict[str, Any]:
     if not isinstance(call, ast.Call):
         raise ValueError('it has no line paper = Paper("title", "authors", year, "url")')
     keys = ("title", "authors", "year", "url")
-    found = {k: ast.literal_eval(a) for k, a in zip(keys, call.args)} | {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    found = {k: ast.literal_eval(a) for k, a in zip(keys, call.args)}
+    found |= {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
     if set(found) != set(keys):
         raise ValueError(f"its Paper has {', '.join(found) or 'nothing'}, and needs {', '.join(keys)}")
     return found

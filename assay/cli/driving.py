@@ -1,0 +1,161 @@
+"""From words to a measured run: what was asked for (`Order`), its world, its folder. Shared by run, sweep, study and demo."""
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from assay import catalogue, parallel
+from assay.catalogue import Entry
+from assay.cli import flags, progress
+from assay.cli.flags import Flag
+from assay.core import Loop, Missing, World
+from assay.errors import InputError
+from assay.measure import measure
+from assay.runs import Run, digest
+
+LOOP = flags.of(Loop, without=())
+RUN = {**flags.of(measure, without=("loop", "arguments", "run", "resume")),
+       "world": Flag("world", str, "grammar", "the world's name"),
+       "device": Flag("device", str, "cpu", "where tensors live")}
+FREE = ("micro", "save", "device")  # may differ when a run goes on: no reading depends on them
+
+
+@dataclass
+class Order:
+    """A run asked for, with nothing left to default but the Loop, which the world has a say in."""
+
+    entry: Entry
+    function: Callable[..., Any]
+    arguments: dict[str, Any]
+    loop: dict[str, Any]
+    world: str
+    world_arguments: dict[str, Any]
+    settings: dict[str, Any]
+
+
+def known(entry: Entry, world: str) -> dict[str, Flag]:
+    """Every flag of a recipe in a world: its constants, the Loop's fields, the run's own, and the world's with a prefix."""
+    own = flags.of(function_of(entry))
+    taken = sorted(own.keys() & (LOOP.keys() | RUN.keys() | {"out", "resume", "from", "json", "over", "help"}))
+    if taken:
+        raise InputError(f"{entry.path} has a constant named {taken[0]}, which is a flag of every run; give it another name")
+    return {**RUN, **LOOP, **own, **flags.of(catalogue.load_world(world), prefix="world.")}
+
+
+def function_of(entry: Entry) -> Callable[..., Any]:
+    """The recipe, fit or study of a file."""
+    function: Callable[..., Any] = getattr(catalogue.load(entry), entry.verb)
+    return function
+
+
+def order(entry: Entry, values: Mapping[str, Any]) -> Order:
+    """An Order from parsed values by flag name, defaults filled in."""
+    world = values.get("world", RUN["world"].default)
+    asked = known(entry, world)
+
+    def filled(names: Mapping[str, Flag], prefix: str = "") -> dict[str, Any]:
+        out = {}
+        for name, flag in names.items():
+            if name not in values and flag.default is flags.REQUIRED:
+                raise InputError(f"--{name} must be given: {flags.said(flag.type)}")
+            out[name.removeprefix(prefix)] = values.get(name, flag.default)
+        return out
+
+    own = {k: f for k, f in asked.items() if k not in RUN and k not in LOOP and not k.startswith("world.")}
+    theirs = {k: f for k, f in asked.items() if k.startswith("world.")}
+    settings = filled({k: f for k, f in RUN.items() if k != "world"})
+    if settings["device"] != "cpu":
+        raise InputError(f"--device is '{settings['device']}', and these worlds compute on the cpu")
+    return Order(entry, function_of(entry), filled(own), {k: values[k] for k in LOOP if k in values}, world,
+                 filled(theirs, "world."), settings)
+
+
+def values_of(about: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's resolved arguments as values by flag name."""
+    world = dict(about["world"])
+    name = world.pop("name")
+    run = {k: v for k, v in about["run"].items() if k in RUN}
+    return {**about["arguments"], **about["loop"], **run, "world": name, **{f"world.{k}": v for k, v in world.items()}}
+
+
+def recorded(about: Mapping[str, Any], entry: Entry, where: str) -> dict[str, Any]:
+    """`values_of` with each value of the type its flag has (JSON has no tuples), and every name known."""
+    values = values_of(about)
+    asked = known(entry, values["world"])
+    for name, v in values.items():
+        if name not in asked:
+            raise InputError(f"{where} was run with {name}={v!r}, and {entry.name} has no such constant any more")
+        values[name] = v if isinstance(v, str) else flags.value(json.dumps(v), asked[name].type, f"{name} of {where}")
+    return values
+
+
+class Worlds:
+    """Worlds already built, by name and arguments: runs of one command share them."""
+
+    def __init__(self) -> None:
+        self._built: dict[str, World] = {}
+
+    def __call__(self, name: str, arguments: Mapping[str, Any]) -> World:
+        key = json.dumps([name, arguments], sort_keys=True)
+        if key not in self._built:
+            with progress.working(f"building world {name}"):
+                self._built[key] = catalogue.load_world(name)(**arguments)
+        return self._built[key]
+
+
+def drive(asked: Order, world: World, folder: Path, *, resume: bool, say: Callable[[str], None]) -> Run:
+    """Run it into a folder, one line a reading. What goes wrong on the way is in the record before it is raised."""
+    loop = flags.loop_of(asked.function, world.loop, asked.loop)
+    run = _record(asked, world, loop, folder, resume)
+    with progress.bar(asked.entry.name, loop.steps) as shown:
+        settings = {k: v for k, v in asked.settings.items() if k != "device"}
+        readings = measure(progress.watched(asked.function, shown), world, loop=loop, arguments=asked.arguments, run=run,
+                           resume=resume, **settings)
+        if parallel.rank() == 0 and run.about["state"] == "failed":
+            run.note({"state": "running", "reason": None})
+        try:
+            for reading in readings:
+                with shown.external_write_mode():
+                    say(progress.line(reading))
+        except KeyboardInterrupt as why:
+            raise KeyboardInterrupt(f"go on with: assay run --resume --out {folder}") from why
+        except Exception as why:
+            if parallel.rank() == 0:
+                run.note({"state": "failed", "reason": f"{type(why).__name__}: {why}"})
+            raise
+    return run
+
+
+def _record(asked: Order, world: World, loop: Loop, folder: Path, resume: bool) -> Run:
+    """The run's folder: made by the first process, opened by the others."""
+    if parallel.rank() == 0 and not (resume and (folder / "run.json").exists()):
+        try:
+            judges = list(world.task.rewards.names)
+        except Missing:
+            judges = []
+        mine = {} if asked.entry.path.parent == catalogue.HOME / "recipes" else {str(asked.entry.path): digest(asked.entry.path)}
+        files = {v: digest(v) for v in asked.world_arguments.values() if isinstance(v, str) and Path(v).exists()}
+        Run.create(folder, {
+            "recipe": asked.entry.name, "verb": asked.entry.verb, "title": asked.entry.title, "paper": asked.entry.paper,
+            "path": str(asked.entry.path) if mine else None,
+            "arguments": asked.arguments, "loop": {f.name: getattr(loop, f.name) for f in fields(loop)}, "seed": loop.seed,
+            "world": {"name": asked.world, **asked.world_arguments},
+            "run": {**asked.settings, "threads": torch.get_num_threads(), "processes": parallel.world_size()},
+            "golds": list(world.golds) if world.gold is not None else [], "gold_kind": world.gold_kind, "judges": judges,
+            "inputs": {**mine, **files}})
+    parallel.barrier()
+    return Run.open(folder)
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """What a program wants to know of a finished run."""
+    readings = run.readings()
+    chosen = [r for r in readings if r["tag"] == "chosen"]
+    curve = [r for r in readings if r["tag"] != "chosen"]
+    return {"run": str(run.folder), "recipe": run.about["recipe"], "state": run.about["state"], "readings": len(readings),
+            "chosen": chosen[-1] if chosen else None, "last": curve[-1] if curve else None}

@@ -1,0 +1,72 @@
+"""What a person sees while something runs: a clock where the length is unknown, a bar where it is known, one line a reading."""
+from __future__ import annotations
+
+import functools
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm import tqdm
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """A clock on stderr, from the second second on, until the block ends. Without a terminal: one line, afterwards."""
+    began, over = time.monotonic(), threading.Event()
+
+    def tick() -> None:
+        wait = 2.0
+        while not over.wait(wait):
+            sys.stderr.write(f"\r{what} … {time.monotonic() - began:.0f} s")
+            sys.stderr.flush()
+            wait = 1.0
+
+    clock = threading.Thread(target=tick, daemon=True) if sys.stderr.isatty() else None
+    if clock:
+        clock.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if clock:
+            clock.join()
+        took = time.monotonic() - began
+        if took > 2:
+            print(f"{chr(13) if clock else ''}{what}: {took:.0f} s", file=sys.stderr)
+
+
+def bar(label: str, total: int) -> tqdm:
+    """A progress bar on stderr; none where stderr is not a terminal."""
+    return tqdm(total=total, desc=label, unit="step", leave=False, disable=None, file=sys.stderr, dynamic_ncols=True)
+
+
+def watched(recipe: Callable[..., Iterator[Any]], shown: tqdm) -> Callable[..., Iterator[Any]]:
+    """The same recipe, its every step moving the bar."""
+
+    @functools.wraps(recipe)
+    def steps(task: Any, **arguments: Any) -> Iterator[Any]:
+        for item in recipe(task, **arguments):
+            shown.total = max(task.carry.total, task.carry.next)
+            shown.update(task.carry.next - shown.n)
+            yield item
+
+    return steps
+
+
+def line(reading: dict[str, Any]) -> str:
+    """One evaluation: gold beside proxy, with their errors."""
+    kl = reading["kl"]
+    root = "  –  " if kl is None else f"{math.sqrt(max(0.0, kl)):5.2f}"
+    return (f"step {reading['step']:>4}  √KL {root}  gold {number(reading['gold'], reading['gold_err'])}  "
+            f"proxy {number(reading['proxy'], reading['proxy_err'])}  {reading['tag']}").rstrip()
+
+
+def number(value: float | None, error: float | None) -> str:
+    """A mean with its error, a dash where nothing was measured."""
+    if value is None:
+        return f"{'–':>14}"
+    return f"{value:7.3f} ±{error:.3f}" if error is not None else f"{value:7.3f}       "
