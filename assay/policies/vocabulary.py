@@ -42,7 +42,7 @@ class Vocabulary:
         out = []
         for word in text.split():
             if word not in self.ids or word in SPECIAL:
-                raise InputError(f"the word {word[:40]!r} in {text[:60]!r} is none of the vocabulary's {len(self) - len(SPECIAL)}")
+                raise InputError(f"the word {word[:40]!r} in {text[:50]!r} is none of the {len(self) - len(SPECIAL)} known")
             out.append(self.ids[word])
         return out
 

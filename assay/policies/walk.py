@@ -150,5 +150,6 @@ class Walk:
     def samples(self) -> Samples:
         """The answers so far; one that has neither ended nor reached `max_tokens` is simply not ended."""
         T = max(1, int(self.place.max())) if self.place.numel() else 1
-        own = (t[:, :T].unflatten(0, self.shape).clone() for t in (self.action, self.mask, self.given, self.logp))
-        return Samples(self.prompts, *own, self.ended.unflatten(0, self.shape).clone())
+        action, mask, given, logp = (t[:, :T].unflatten(0, self.shape).clone()
+                                     for t in (self.action, self.mask, self.given, self.logp))
+        return Samples(self.prompts, action, mask, given, logp, self.ended.unflatten(0, self.shape).clone())
