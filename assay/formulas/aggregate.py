@@ -27,7 +27,7 @@ def _moments(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mean(scores: Float[Tensor, "M B N"]) -> Float[Tensor, "B N"]:
-    """(1/M)·Σ rᵢ."""
+    """(1/M)·Σ rᵢ over members. Its ranking within a prompt ignores each member's free constant."""
     return _moments(scores)[0].to(scores.dtype)
 
 
