@@ -33,7 +33,7 @@ class Flag:
 
 
 def of(function: Callable[..., Any], *, prefix: str = "", without: Iterable[str] = ("loop",)) -> dict[str, Flag]:
-    """The flags of a function's keyword-only parameters, or of a dataclass's fields. A parameter without a default must be given."""
+    """The flags of a function's keyword-only parameters, or of a dataclass's fields. One without a default must be given."""
     try:
         hints = typing.get_type_hints(function)
     except NameError as why:

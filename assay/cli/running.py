@@ -14,7 +14,8 @@ from assay.cli.flags import Flag
 from assay.errors import InputError
 from assay.runs import Run
 
-HERE = {"out": Flag("out", str, None, "the run's folder"), "resume": Flag("resume", bool, False, "go on with the run that is there"),
+HERE = {"out": Flag("out", str, None, "the run's folder"),
+        "resume": Flag("resume", bool, False, "go on with the run that is there"),
         "from": Flag("from", str, None, "a run whose arguments are taken over"), "json": Flag("json", bool, False, "print JSON")}
 
 
@@ -34,6 +35,8 @@ def run_(argv: list[str]) -> int:
       --json            print what came of it as JSON
     """
     entry, values, here = asked_for(argv)
+    if entry.verb != "recipe":
+        raise InputError(f"{entry.name} is a {entry.verb}: start it by assay {entry.verb} {entry.name}")
     resume = bool(here.get("resume"))
     order = driving.order(entry, values)
     folder = Path(here["out"]) if "out" in here else free(Path("runs") / entry.name)
@@ -72,7 +75,8 @@ def asked_for(argv: list[str]) -> tuple[Entry, dict[str, Any], dict[str, Any]]:
             raise InputError("assay run needs a recipe" + ("" if not here.get("resume") else f": {here['out']} holds no run yet")
                              + "; assay list has them")
         entry = catalogue.find(words[0])
-        return entry, flags.parse(rest, driving.known(entry, world_among(rest)), f"{entry.name} in world {world_among(rest)}"), here
+        world = world_among(rest)
+        return entry, flags.parse(rest, driving.known(entry, world), f"{entry.name} in world {world}"), here
     about = Run.open(source).about
     entry = catalogue.find(words[0] if words else about.get("path") or about["recipe"])
     if entry.name != about["recipe"]:

@@ -1,0 +1,38 @@
+"""study: a paper that yields findings instead of a policy. Its lines are JSON objects, kept in the run's folder."""
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from assay.cli import driving, running
+from assay.errors import InputError
+from assay.runs import Run, write_lines
+
+
+def study_(argv: list[str]) -> int:
+    """assay study NAME|./mine.py [--CONSTANT …] [--world NAME] [--world.ARGUMENT …] [--out FOLDER] [--json]
+
+    A study is a function study(world, …) that yields dicts. Each is printed and written to FOLDER/lines.jsonl
+    (default runs/NAME).
+    """
+    entry, values, here = running.asked_for(argv)
+    if entry.verb != "study":
+        raise InputError(f"{entry.name} is a {entry.verb}: start it by assay {'run' if entry.verb == 'recipe' else entry.verb}")
+    order = driving.order(entry, values)
+    folder = Path(here["out"]) if "out" in here else running.free(Path("runs") / entry.name)
+    running.must_be_free(folder)
+    world = driving.Worlds()(order.world, order.world_arguments)
+    run = Run.create(folder, {"recipe": entry.name, "verb": "study", "title": entry.title, "paper": entry.paper,
+                              "arguments": order.arguments, "loop": order.loop, "seed": None,
+                              "world": {"name": order.world, **order.world_arguments}, "run": order.settings})
+    try:
+        for row in order.function(world, **order.arguments):
+            write_lines(folder / "lines.jsonl", [row])
+            print(json.dumps(row, ensure_ascii=False), flush=True)
+    except Exception as why:
+        run.note({"state": "failed", "reason": f"{type(why).__name__}: {why}"})
+        raise
+    run.finish()
+    print(folder, file=sys.stderr)
+    return 0

@@ -1,0 +1,103 @@
+"""sweep: recipes over a grid, each run in its own folder; what is finished is skipped and what was begun goes on."""
+from __future__ import annotations
+
+import json
+import re
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from assay import catalogue, parallel
+from assay.catalogue import Entry
+from assay.cli import driving, flags
+from assay.cli.flags import Flag
+from assay.cli.running import must_be_free, world_among
+from assay.errors import InputError, NotFinite
+from assay.runs import Run
+
+HERE = {"out": Flag("out", str, None, "the folder of folders"), "over": Flag("over", str, None, "NAME=VALUES", many=True),
+        "json": Flag("json", bool, False, "print JSON")}
+
+
+def sweep_(argv: list[str]) -> int:
+    """assay sweep NAME… --over NAME=VALUES [--over …] --out FOLDER [any flag of assay run]
+
+    VALUES are 0,.1,.5 or 0..4 (both ends are in); several --over make a grid. Each run has its own folder,
+    FOLDER/recipe/name=value,…; finished ones are skipped and unfinished ones go on, so the same command may be
+    given again after a stop. World arguments vary too: --over world.noise=0,.25. Exit 1 if a run failed; the
+    others are run all the same.
+    """
+    words, given = flags.split(argv, ["json", "strict"])
+    here = flags.parse([g for g in given if g[0] in HERE], HERE, "assay sweep")
+    rest = [g for g in given if g[0] not in HERE]
+    if not words or "out" not in here:
+        raise InputError("assay sweep needs " + ("--out, a folder for the runs' folders" if words else "a recipe, or several"))
+    if len(set(words)) < len(words):
+        raise InputError("a recipe is named twice; --over seed=0..4 repeats a run with other seeds")
+    jobs = []
+    for entry in [catalogue.find(w) for w in words]:
+        if entry.verb != "recipe":
+            raise InputError(f"{entry.name} is a {entry.verb}, and a sweep is of recipes")
+        asked = driving.known(entry, world_among(rest))
+        what = f"{entry.name} in world {world_among(rest)}"
+        base = flags.parse(rest, asked, what)
+        for setting in flags.grid(here.get("over", []), asked, what):
+            jobs.append((entry, {**base, **setting}, Path(here["out"]) / entry.name / label(setting)))
+    parallel.start()
+    outcomes = run_all(jobs, quiet=bool(here.get("json")))
+    if here.get("json") and parallel.rank() == 0:
+        print(json.dumps(outcomes, ensure_ascii=False))
+    return 1 if any(o["state"] == "failed" for o in outcomes) else 0
+
+
+def label(setting: Mapping[str, Any]) -> str:
+    """A setting as a folder's name: lam=0.1,seed=2. Nothing in it can leave the folder it is in."""
+    text = ",".join(f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in setting.items()) or "run"
+    return re.sub(r"[^A-Za-z0-9_.,=+\[\]-]", "_", text)[:150]
+
+
+def run_all(jobs: list[tuple[Entry, dict[str, Any], Path]], *, quiet: bool = False,
+            worlds: driving.Worlds | None = None) -> list[dict[str, Any]]:
+    """Every job in turn, worlds shared; a job that fails is told of, and the next one begins."""
+    orders = [(driving.order(entry, values), folder) for entry, values, folder in jobs]
+    before = {folder: state(folder, order) for order, folder in orders}
+    worlds = worlds or driving.Worlds()
+
+    def tell(text: str) -> None:
+        if parallel.rank() == 0:
+            print(text, file=sys.stderr if quiet else sys.stdout, flush=True)
+
+    outcomes: list[dict[str, Any]] = []
+    for i, (order, folder) in enumerate(orders, 1):
+        tell(f"{i} of {len(orders)}: {folder}" + {"done": ", finished before", "begun": ", goes on"}.get(before[folder], ""))
+        reason = None
+        if before[folder] != "done":
+            try:
+                world = worlds(order.world, order.world_arguments)
+                driving.drive(order, world, folder, resume=before[folder] == "begun", say=tell)
+            except (InputError, NotFinite) as why:
+                reason = str(why)
+            except Exception as why:
+                traceback.print_exc()
+                reason = f"{type(why).__name__}: {why}"
+        if reason:
+            print(f"assay: {folder} failed: {reason}", file=sys.stderr)
+            outcomes.append({"run": str(folder), "recipe": order.entry.name, "state": "failed", "reason": reason})
+        else:
+            outcomes.append({**driving.summary(Run.open(folder)), "reason": None})
+    return outcomes
+
+
+def state(folder: Path, order: driving.Order) -> str:
+    """"new", "begun" or "done". Raises InputError where a run of other arguments is there: it is never taken for this one."""
+    if not (folder / "run.json").exists():
+        must_be_free(folder)
+        return "new"
+    about = Run.open(folder).about
+    there = (about["recipe"], about["arguments"], about["world"], {k: about["loop"][k] for k in order.loop})
+    here = json.loads(json.dumps((order.entry.name, order.arguments, {"name": order.world, **order.world_arguments}, order.loop)))
+    if list(there) != here:
+        raise InputError(f"{folder} holds a run with other arguments; give another --out")
+    return "done" if about["state"] == "done" else "begun"
