@@ -1,4 +1,4 @@
-"""The trunk: transformers' numbers both ways, padding never matters, packing and caching equal the plain pass, stacks equal singles."""
+"""The trunk: transformers' numbers both ways; padding never matters; packing, caching and stacking equal the plain pass."""
 from __future__ import annotations
 
 import json
@@ -121,13 +121,14 @@ def test_a_stack_equals_its_members(own_rows: bool) -> None:
     stack = Stack(CONFIG, 3, Rng(4)).double()
     tokens, keep = rows()
     if own_rows:
-        tokens, keep = torch.stack([tokens, tokens.flip(0), tokens.roll(1, 0)]), torch.stack([keep, keep.flip(0), keep.roll(1, 0)])
+        tokens, keep = (torch.stack([x, x.flip(0), x.roll(1, 0)]) for x in (tokens, keep))
     out = stack.hidden(tokens, keep)
     grads = torch.autograd.grad(out[keep.expand(3, -1, -1)].square().sum(), list(stack.parameters()))
     for m in range(3):
         t, k = (tokens[m], keep[m]) if own_rows else (tokens, keep)
         single = stack.member(m)
-        assert all(torch.equal(v.float(), Llama(CONFIG, Rng(4)("member", m)).state_dict()[n]) for n, v in single.state_dict().items())
+        begun = Llama(CONFIG, Rng(4)("member", m)).state_dict()
+        assert all(torch.equal(v.float(), begun[n]) for n, v in single.state_dict().items())
         hidden = single.hidden(t, k)
         torch.testing.assert_close(out[m][k], hidden[k], **EXACT)
         for whole, alone in zip(grads, torch.autograd.grad(hidden[k].square().sum(), list(single.parameters())), strict=True):

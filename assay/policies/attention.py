@@ -186,7 +186,9 @@ class Shared:
         (B, N, T, P), (_, H, d), K = self.shape, q.shape, k.shape[1]
         p = len(self.at_prompt)
         qp, kp, vp = (self._padded(t[:p], self.at_prompt, B * P) for t in (q, k, v))
-        asked = self.prompt(i, qp, kp, vp)
+        asked = self.prompt(i, qp, kp, vp)[self.at_prompt]
+        if not len(self.at_answer):
+            return asked
         qa, ka, va = (self._padded(t[p:], self.at_answer, B * N * T) for t in (q, k, v))
         qa = qa.view(B, N, T, K, H // K, d).permute(0, 3, 1, 4, 2, 5).reshape(B * K, -1, d)
         kp, vp = (t.view(B, P, K, d).transpose(1, 2).reshape(B * K, P, d) for t in (kp, vp))
@@ -197,4 +199,4 @@ class Shared:
         out = torch.bmm(weight[..., :P].reshape(B * K, -1, P), vp).view(B * K * N, -1, d)
         out = torch.baddbmm(out, weight[..., P:].reshape(B * K * N, -1, T), va)
         answered = out.view(B, K, N, H // K, T, d).permute(0, 2, 4, 1, 3, 5).reshape(B * N * T, H * d)
-        return torch.cat([asked[self.at_prompt], answered[self.at_answer]])
+        return torch.cat([asked, answered[self.at_answer]])

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +61,7 @@ class Causal(nn.Module):
         mine = {k: getattr(self, k) for k in ("temperature", "top_k", "top_p", "max_tokens", "min_tokens")}
         return Causal(copy.deepcopy(self.trunk), self.vocabulary, **{**mine, **changed}).requires_grad_(True)
 
-    def frozen(self) -> Self:
+    def frozen(self) -> Causal:
         """This policy, no longer trainable: a reference."""
         return self.requires_grad_(False)
 

@@ -91,7 +91,7 @@ class Walk:
     def draw(self) -> Int[Tensor, "B N"]:
         """The tokens that `sample` would take next (the end token where an answer is not open)."""
         out = torch.full_like(self.place, self.policy.vocabulary.eos)
-        out[self.live] = self._drawn()
+        out[self.live[self.going]] = self._drawn()[self.going]
         return out.unflatten(0, self.shape)
 
     # ---- going on
