@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from assay.core import Pairs, Samples
 from assay.errors import InputError
+from assay.formulas.pairwise import bradley_terry
 from assay.rng import Rng
 
 
@@ -141,8 +142,7 @@ def maximum_likelihood(model: LinearModel, pairs: Pairs, *, counts: Float[Tensor
     def loss() -> Tensor:
         solver.zero_grad()
         scores = model(pairs)
-        gap = scores[:, :, 0] - scores[:, :, 1]
-        nll = -p * nn.functional.logsigmoid(gap) - (1 - p) * nn.functional.logsigmoid(-gap)
+        nll = bradley_terry(scores[:, :, 0], scores[:, :, 1], p=p)
         total = (weight * nll).sum() + 0.5 * ridge * model.weight.square().sum()
         total.backward()
         return total
