@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from assay.core import Prompts, Samples
+from assay.core import Policy, Prompts, Samples
 from assay.errors import InputError
+from assay.formulas.divergence import best_of_n_pmf, kl_full
 from assay.parallel import sampling
 from assay.rng import Rng
 
@@ -96,16 +97,15 @@ class TablePolicy(nn.Module):
         return torch.where(samples.mask, each, each.new_zeros(()))
 
     @torch.no_grad()
-    def kl(self, reference: TablePolicy, samples: Samples) -> Float[Tensor, "B N"]:
+    def kl(self, reference: Policy, samples: Samples) -> Float[Tensor, "B N"]:
         """Exact KL(π‖reference) in nats of an answer's own decisions: their number times one decision's KL."""
+        if not isinstance(reference, TablePolicy):
+            raise InputError(f"the exact KL of a table is to another table, not to a {type(reference).__name__}")
         return samples.lengths * self.kl_per_decision(reference, samples.prompts)[:, None]
 
     def kl_per_decision(self, reference: TablePolicy, prompts: Prompts) -> Float[Tensor, "B"]:
-        """Σ_v π(v) log π(v)/reference(v), with 0·log 0 = 0; differentiable."""
-        mine, other = self.log_probs(prompts), reference.log_probs(prompts)
-        p = mine.exp()
-        gap = torch.where(p > 0, mine, mine.new_zeros(())) - torch.where(p > 0, other, other.new_zeros(()))
-        return (p * gap).sum(-1)
+        """KL of one decision, differentiable."""
+        return kl_full(self.log_probs(prompts), reference.log_probs(prompts))
 
     # ---- exact optima
 
@@ -125,18 +125,11 @@ class TablePolicy(nn.Module):
 
     @torch.no_grad()
     def best_of_n(self, score: Float[Tensor, "#R V"], n: int) -> TablePolicy:
-        """The law of the best of n draws, exact for one decision: (F(y)ⁿ − F⁻(y)ⁿ)·π(y)/π(ties of y), F = P(score ≤ score(y)).
-
-        Ties are broken evenly over draws. After Beirami et al. 2024, with the tie classes kept.
-        """
+        """The law of the best of n draws of one decision, see formulas.divergence.best_of_n_pmf."""
         if self.length != 1:
             raise InputError(f"the exact best-of-n of a table needs answers of one decision, these have {self.length}")
         p = self.logits.double().softmax(-1)
-        score = score.double().expand_as(p)
-        below = (p[:, None, :] * (score[:, None, :] < score[:, :, None])).sum(-1)  # F⁻ [R,V]
-        tied = (p[:, None, :] * (score[:, None, :] == score[:, :, None])).sum(-1)
-        top = (below + tied).clamp(max=1.0)
-        won = (top**n - below**n).clamp(min=0.0) * torch.where(p > 0, p / tied, p)
+        won = best_of_n_pmf(p, score.double().expand_as(p), n)
         return TablePolicy(won.log().to(self.logits.dtype), length=1, words=self.words)
 
     # ---- the rest of a policy

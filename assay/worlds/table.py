@@ -106,7 +106,7 @@ def _bandit(mode: str, K: int, length: int, prompts: int, rng: Rng) -> tuple[Tab
     reference = _reference("bandit", K, 1, tuple(f"context{r:02}" for r in range(prompts)))
     if mode == "shared":
         features = rng("features").normal(x[..., None], y[:, None], torch.arange(FEATURES)).clamp(-2, 2)
-        features[:, C : C + 4, 0] = 4.5
+        features[:, C : C + 3, 0] = 6.0
         tempting = features[..., 0]
         plain = 0.3 * (features[..., 1:] * _spaced(FEATURES - 1, rng("weight"))).sum(-1)
         return reference, ArmGold(plain + tempting - 3 * (tempting - 2).clamp(min=0)), features
@@ -115,9 +115,11 @@ def _bandit(mode: str, K: int, length: int, prompts: int, rng: Rng) -> tuple[Tab
 
 
 def _pairs(reference: TablePolicy, gold: Callable[[Samples], Tensor], n: int, prompts: int, noise: float, rng: Rng) -> Pairs:
-    """Two reference answers a pair, preferred by Bradley–Terry on gold; then `noise` of the labels are flipped."""
+    """Two different reference answers a pair, preferred by Bradley–Terry on gold; then `noise` of the labels are flipped."""
     b = torch.arange(n)
-    x = reference.sample(reference.prompts(b % prompts), 2, rng("sample"))
+    x = reference.sample(reference.prompts(b % prompts), 8, rng("sample"))
+    differs = (x.action != x.action[:, :1]).any(-1).long().argmax(-1)  # the first that does; eight alike: chance < 1e-8
+    x = x.pick(torch.stack([torch.zeros_like(differs), differs], 1))
     score = gold(x)[0]
     first = rng("prefer").uniform(b) < torch.sigmoid(score[:, 0] - score[:, 1])
     wins = (first ^ (rng("flip").uniform(b) < noise)).long()
