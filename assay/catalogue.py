@@ -8,10 +8,11 @@ import ast
 import difflib
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -142,6 +143,18 @@ def load_world(name: str) -> Any:
     if name not in worlds():
         raise InputError(f"there is no world '{name}'{nearest(name, worlds())}")
     return importlib.import_module(f"assay.worlds.{name}").world
+
+
+def loop_of(function: Any, world_loop: Any, given: Mapping[str, Any]) -> Any:
+    """A run's Loop: the paper's own constants, over them the world's, over them what was asked for.
+
+    "Own" is what differs from Loop(): a recipe that says nothing of `lr` leaves it to the world.
+    """
+    own = inspect.signature(function).parameters["loop"].default
+    plain = type(own)()
+    world = plain if world_loop is None else world_loop
+    theirs = {f.name: getattr(world, f.name) for f in fields(plain) if getattr(world, f.name) != getattr(plain, f.name)}
+    return replace(own, **{**theirs, **given})
 
 
 def bibtex(entry: Entry) -> str:

@@ -110,7 +110,7 @@ class Worlds:
 
 def drive(asked: Order, world: World, folder: Path, *, resume: bool, say: Callable[[str], None]) -> Run:
     """Run it into a folder, one line a reading. What goes wrong on the way is in the record before it is raised."""
-    loop = flags.loop_of(asked.function, world.loop, asked.loop)
+    loop = catalogue.loop_of(asked.function, world.loop, asked.loop)
     run = _record(asked, world, loop, folder, resume)
     with progress.bar(asked.entry.name, loop.steps) as shown:
         settings = {k: v for k, v in asked.settings.items() if k != "device"}

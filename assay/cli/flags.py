@@ -7,7 +7,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 from assay.catalogue import nearest
@@ -179,15 +179,3 @@ def several(text: str) -> list[str]:
         else:
             parts[-1] += c
     return [p.strip() for p in parts if p.strip()]
-
-
-def loop_of(function: Callable[..., Any], world_loop: Any, given: Mapping[str, Any]) -> Any:
-    """A run's Loop: the recipe's own constants, over them the world's, over them the flags.
-
-    "Own" is what differs from Loop(): a recipe that says nothing of `lr` leaves it to the world.
-    """
-    own = inspect.signature(function).parameters["loop"].default
-    plain = type(own)()
-    world = plain if world_loop is None else world_loop
-    theirs = {f.name: getattr(world, f.name) for f in fields(plain) if getattr(world, f.name) != getattr(plain, f.name)}
-    return replace(own, **{**theirs, **given})

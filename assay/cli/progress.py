@@ -15,28 +15,25 @@ from tqdm import tqdm
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """A clock on stderr, from the second second on, until the block ends. Without a terminal: one line, afterwards."""
+    """A clock on stderr until the block ends, above whatever bars the block has. Without a terminal: one line, afterwards."""
     began, over = time.monotonic(), threading.Event()
+    with tqdm(desc=what, bar_format="{desc}: {elapsed}", leave=False, disable=None, delay=2, file=sys.stderr) as clock:
 
-    def tick() -> None:
-        wait = 2.0
-        while not over.wait(wait):
-            sys.stderr.write(f"\r{what} … {time.monotonic() - began:.0f} s")
-            sys.stderr.flush()
-            wait = 1.0
+        def tick() -> None:
+            while not over.wait(1.0):
+                clock.update(0)
+                clock.refresh()
 
-    clock = threading.Thread(target=tick, daemon=True) if sys.stderr.isatty() else None
-    if clock:
-        clock.start()
-    try:
-        yield
-    finally:
-        over.set()
-        if clock:
-            clock.join()
-        took = time.monotonic() - began
-        if took > 2:
-            print(f"{chr(13) if clock else ''}{what}: {took:.0f} s", file=sys.stderr)
+        ticking = threading.Thread(target=tick, daemon=True)
+        ticking.start()
+        try:
+            yield
+        finally:
+            over.set()
+            ticking.join()
+    took = time.monotonic() - began
+    if took > 2:
+        print(f"{what}: {took:.0f} s", file=sys.stderr)
 
 
 def bar(label: str, total: int) -> tqdm:

@@ -1,0 +1,200 @@
+"""What a paper says, run here: every arm on every seed, one effect a seed, one rule of judgement for all papers.
+
+A claim that fails is a result. The rule: at least five paired seeds; the arm named `turns` must visibly fall from its
+peak; the claim holds here if the 95 % Student-t interval of the mean effect lies above 0.
+"""
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from assay import catalogue
+from assay.catalogue import Entry
+from assay.core import Claim, Loop
+from assay.effects import Reading, drop
+from assay.errors import InputError
+from assay.measure import measure
+from assay.runs import provenance
+
+SEEDS = 5
+Recipe = Callable[..., Iterator[Any]]
+
+
+def run(entries: Iterable[Entry], *, seeds: Iterable[int], world: str, world_arguments: Mapping[str, Any],
+        loop: Mapping[str, Any], around: Callable[[Recipe, str], Recipe] = lambda recipe, label: recipe) -> list[dict[str, Any]]:
+    """Run the claims of some papers and return one result each. A seed is the world's and the run's alike, so that
+    proxies are fitted anew; an arm that several papers compare with is run once a seed. `around(recipe, label)` may
+    wrap a recipe, to show how far it is."""
+    claims = {e.name: claim_of(e) for e in entries}
+    papers = {e.name: e for e in entries}
+    build = catalogue.load_world(world)
+    seeded = "seed" in inspect.signature(build).parameters
+    results = {name: _empty(papers[name], c, world, world_arguments) for name, c in claims.items()}
+    began = time.perf_counter()
+    for seed in seeds:
+        there = build(**{**world_arguments, **({"seed": seed} if seeded else {})})
+        done: dict[str, tuple[list[Reading], Loop]] = {}
+        for name, claim in claims.items():
+            arms = {}
+            for arm, (recipe, arguments) in claim.arms.items():
+                key = json.dumps([recipe, arguments], sort_keys=True)
+                if key not in done:
+                    entry = catalogue.find(recipe)
+                    function = getattr(catalogue.load(entry), entry.verb)
+                    resolved, own = _resolved(function, there, {**arguments, **loop, "seed": seed})
+                    shown = around(function, f"seed {seed}: {recipe}")
+                    done[key] = list(measure(shown, there, loop=resolved, arguments=own)), resolved
+                arms[arm], results[name]["loops"][arm] = done[key][0], asdict(done[key][1])
+            _add(results[name], claim, seed, arms)
+    made = {**provenance(), "made": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - began, 1)}
+    return [{**r, **made} for r in results.values()]
+
+
+def claim_of(entry: Entry) -> Claim:
+    """The Claim of a paper's file. Raises InputError where it makes none."""
+    claim = getattr(catalogue.load(entry), "claim", None)
+    if not isinstance(claim, Claim) or claim.effect is None:
+        raise InputError(f"{entry.name} makes no claim: its file has no function claim under @Claim(…)")
+    if claim.turns is not None and claim.turns not in claim.arms:
+        raise InputError(f"{entry.name}'s claim says that '{claim.turns}' turns, and its arms are {', '.join(claim.arms)}")
+    return claim
+
+
+def _empty(entry: Entry, claim: Claim, world: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": entry.name, "title": entry.title, "statement": claim.statement,
+            "world": {"name": world, **{k: v for k, v in arguments.items() if k != "seed"}},
+            "arms": {k: list(v) for k, v in claim.arms.items()}, "loops": {}, "turns": claim.turns, "seeds": [], "effects": [], "drops": [], "notes": []}
+
+
+def _resolved(function: Recipe, world: Any, arguments: Mapping[str, Any]) -> tuple[Loop, dict[str, Any]]:
+    """An arm's Loop and the constants that are the paper's own."""
+    names = {f.name for f in fields(Loop)}
+    loop: Loop = catalogue.loop_of(function, world.loop, {k: v for k, v in arguments.items() if k in names})
+    return loop, {k: v for k, v in arguments.items() if k not in names}
+
+
+def _add(result: dict[str, Any], claim: Claim, seed: int, arms: dict[str, list[Reading]]) -> None:
+    """One seed's effect and the fall of the arm that must turn; None with a note where either cannot be had."""
+    result["seeds"].append(seed)
+    effect = claim.effect
+    assert effect is not None  # claim_of made sure of it
+    asked: dict[str, Callable[[], float]] = {"effects": lambda: effect(arms)}
+    if claim.turns is not None:
+        turns = claim.turns
+        asked["drops"] = lambda: drop(arms[turns])
+    for key, value in asked.items():
+        try:
+            result[key].append(value())
+        except ValueError as why:
+            result[key].append(None)
+            result["notes"].append(f"seed {seed}: {why}")
+
+
+def save(result: Mapping[str, Any], folder: Path) -> Path:
+    """Write one result to folder/NAME.WORLD.json, over an older one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{result['name']}.{result['world']['name']}.json"
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    return path
+
+
+def rows(entries: Iterable[Entry], folder: Path) -> list[dict[str, Any]]:
+    """Every claim with its verdict: one row a result file, or one "not run" row. Reads files and runs nothing."""
+    out = []
+    for e in entries:
+        if e.statement is None:
+            continue
+        found = [read(p) for p in sorted(folder.glob(f"{e.name}.*.json"))]
+        out += [{**judged(r), "statement": e.statement} for r in found] or [
+            {"name": e.name, "title": e.title, "verdict": "not run", "effect": None, "low": None, "high": None, "seeds": 0,
+             "world": None, "statement": e.statement, "why": "there is no result yet"}]
+    return out
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A result file. Raises InputError, naming it, where it is damaged."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        judged(result)
+    except (ValueError, KeyError, TypeError) as why:
+        raise InputError(f"{path} is damaged ({type(why).__name__}: {str(why)[:80]}); run assay claims --run again") from why
+    return dict(result)
+
+
+def judged(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result with its verdict: "holds here", "does not hold here" or "cannot be shown here", and why."""
+    effects = [e for e in result["effects"] if e is not None]
+    mean, low, high = interval(effects)
+    row = {"name": result["name"], "title": result["title"], "verdict": "cannot be shown here", "effect": mean, "low": low,
+           "high": high, "seeds": len(result["seeds"]), "world": result["world"]["name"], "why": ""}
+    drops = [d for d in result["drops"] if d is not None]
+    fall, least, most = interval(drops)
+    if len(result["seeds"]) < SEEDS:
+        row["why"] = f"{len(result['seeds'])} seeds were run and {SEEDS} are the least"
+    elif len(effects) < len(result["seeds"]) or (result["turns"] and len(drops) < len(result["seeds"])):
+        row["why"] = "; ".join(result["notes"])
+    elif result["turns"] and (least is None or least <= 0):
+        row["why"] = f"the baseline does not visibly turn: it falls by {fall:.3f} [{least:.3f}, {most:.3f}]"
+    elif low is not None and low > 0:
+        row["verdict"] = "holds here"
+    else:
+        row["verdict"], row["why"] = "does not hold here", "the interval does not lie above 0"
+    return row
+
+
+def interval(values: list[float], *, level: float = 0.95) -> tuple[float | None, float | None, float | None]:
+    """Mean and Student-t interval; (None, None, None) of nothing, (mean, None, None) of one."""
+    if len(values) < 2:
+        return (values[0] if values else None), None, None
+    mean = statistics.fmean(values)
+    half = student(len(values) - 1, level=level) * statistics.stdev(values) / math.sqrt(len(values))
+    return mean, mean - half, mean + half
+
+
+def student(df: int, *, level: float = 0.95) -> float:
+    """The t with P(|T| ≤ t) = level at df degrees of freedom, by bisection."""
+    low, high = 0.0, 1.0
+    while _within(high, df) < level:
+        high *= 2
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(middle, df) < level else (low, middle)
+    return (low + high) / 2
+
+
+def _within(t: float, df: int) -> float:
+    """P(|T| ≤ t), a finite sum for whole df (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
+    angle = math.atan(t / math.sqrt(df))
+    sine, square = math.sin(angle), math.cos(angle) ** 2
+    term = total = 1.0 if df % 2 == 0 else math.cos(angle)
+    for j in range(1, (df - 2) // 2 + 1 if df % 2 == 0 else (df - 3) // 2 + 1):
+        term *= square * ((2 * j - 1) / (2 * j) if df % 2 == 0 else 2 * j / (2 * j + 1))
+        total += term
+    if df % 2 == 0:
+        return sine * total
+    return 2 / math.pi * (angle + (sine * total if df > 1 else 0.0))
+
+
+def markdown(found: list[dict[str, Any]]) -> str:
+    """CLAIMS.md."""
+    lines = ["# Claims", "",
+             "What the papers say, run here. Written by `assay claims --write` from `claims/*.json`; a result is made anew by",
+             "`assay claims --run NAME --seeds 0..4 --world WORLD`. The effect is the mean over paired seeds with its 95 %",
+             "Student-t interval, positive where the paper is right; where a mitigation is claimed, the unmitigated run must",
+             "visibly turn first.", ""]
+    for row in found:
+        effect = "" if row["effect"] is None else f", effect {row['effect']:.3f}"
+        effect += "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
+        where = f" ({row['world']}, {row['seeds']} seeds{effect})" if row["world"] else ""
+        why = f" — {row['why']}" if row["why"] and row["verdict"] != "not run" else ""
+        lines += [f"- **{row['name']}**: {row['statement']} *{row['title']}.*", f"  **{row['verdict']}**{where}{why}"]
+    return "\n".join(lines) + "\n"
