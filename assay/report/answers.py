@@ -22,13 +22,13 @@ def _text(answer: Any) -> str:
     if len(text) <= LONG:
         return f'<div class="answer" dir="auto">{marked(text)}</div>'
     left = f" Cut here: {len(text) - MOST:,} characters more are in samples.jsonl." if len(text) > MOST else ""
-    return (f'<div class="answer" dir="auto">{marked(text[:LONG // 2])}…</div><details><summary>all {len(text):,} characters</summary>'
-            f'<div class="answer" dir="auto">{marked(text[:MOST])}</div>{left}</details>')
+    return (f'<div class="answer" dir="auto">{marked(text[:LONG // 2])}…</div><details><summary>all {len(text):,} characters'
+            f'</summary><div class="answer" dir="auto">{marked(text[:MOST])}</div>{left}</details>')
 
 
 def _scores(row: dict[str, Any], ground: Ground, judges: Sequence[str]) -> str:
     golds = row["golds"] if isinstance(row["golds"], list) and len(row["golds"]) > 1 else []
-    said = [(ground.gold_name, row["gold"])] if not golds else list(zip(ground.golds + ["gold"] * len(golds), golds, strict=False))
+    said = list(zip([*ground.golds, *["gold"] * len(golds)], golds, strict=False)) if golds else [(ground.gold_name, row["gold"])]
     said += [("proxy", row["proxy"])]
     said += [(judges[j] if j < len(judges) else f"judge {j + 1}", v) for j, v in enumerate(row["judges"] or [])]
     return '<dl class="scores">' + "".join(f"<div><dt>{safe(k)}</dt><dd>{number(v)}</dd></div>" for k, v in said) + "</dl>"
@@ -70,8 +70,8 @@ def answers(ground: Ground, track: Track, prompts: int = 4) -> str:
     shown = [p for p in at[-1] if all(p in stage for stage in at)] or list(at[-1])
     blocks = []
     for p in list(reversed(shown))[:prompts]:
-        cells = "".join(f'<section class="stage"><h5>{safe(what)}</h5>{_text(row["answer"])}{_scores(row, ground, judges)}</section>'
-                        for (what, _), stage in zip(columns, at, strict=True) if (row := stage.get(p)) is not None)
+        cells = "".join(f'<div class="stage"><p class="when">{safe(what)}</p>{_text(row["answer"])}{_scores(row, ground, judges)}</div>'
+                        for (what, _), stage in zip(columns, at, strict=True) if (row := stage.get(p)))
         prompt = next(stage[p]["prompt"] for stage in at if p in stage)
-        blocks.append(f'<article class="prompt"><div class="asked"><b>Prompt</b> {_text(prompt)}</div><div class="stages">{cells}</div></article>')
+        blocks.append(f'<div class="prompt"><div class="asked"><b>Prompt</b> {_text(prompt)}</div><div class="stages">{cells}</div></div>')
     return "".join(blocks)

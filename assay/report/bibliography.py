@@ -45,7 +45,8 @@ def bibtex(paper: dict[str, Any]) -> str:
     """One @article entry; double braces keep the title's capitals."""
     url = str(paper.get("url") or "")
     arxiv = re.fullmatch(r"arXiv:([0-9A-Za-z.\-/]+)", url)
-    fields = [("title", "{" + _tex(paper["title"]) + "}"), ("author", _authors(str(paper.get("authors") or ""))), ("year", _tex(paper.get("year") or ""))]
+    fields = [("title", "{" + _tex(paper["title"]) + "}"), ("author", _authors(str(paper.get("authors") or ""))),
+              ("year", _tex(paper.get("year") or ""))]
     fields += [("eprint", arxiv[1]), ("archivePrefix", "arXiv")] if arxiv else [("url", _tex(url))] if url else []
     return f"@article{{{key(paper)},\n" + "".join(f"  {k} = {{{v}}},\n" for k, v in fields if v) + "}"
 
@@ -57,6 +58,7 @@ def bibliography(found: list[dict[str, Any]]) -> str:
         url = str(p.get("url") or "")
         to = link(url)
         where = f'<a href="{safe(to)}" rel="noreferrer">{safe(url)}</a>' if to else safe(url)
-        items.append(f"<li>{safe(p.get('authors') or '')} ({safe(p.get('year') or 'n.d.')}). <cite>{safe(p['title'])}</cite>. {where}</li>")
+        who = f"{p.get('authors') or 'no author recorded'} ({p.get('year') or 'no year'})"
+        items.append(f"<li>{safe(who)}. <cite>{safe(p['title'])}</cite>. {where}</li>")
     block = "\n\n".join(bibtex(p) for p in found)
     return f'<ol class="papers">{"".join(items)}</ol><h3>BibTeX</h3><pre class="bibtex">{safe(block)}</pre>'

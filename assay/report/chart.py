@@ -2,17 +2,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from assay.report.escape import number, safe
+from assay.report.escape import safe
 from assay.report.fits import Array
 
 STYLE = (Path(__file__).parent / "chart.css").read_text("utf-8")
 COLOURS, SHAPES = 7, 6
-FONT = 12
+LAYERS = ("seed", "fit", "other", "proxy", "points", "gold")  # from the back to the front
+LINE, EM = 12, 7.4  # the font's size, and the mean width of its letters, taken rather too wide
 
 
 @dataclass
@@ -55,7 +57,7 @@ def ticks(low: float, high: float, about: int) -> list[float]:
 
 def _tick(t: float) -> str:
     """A round number, with no more decimals than it needs."""
-    return number(t) if abs(t) >= 1e7 else f"{t:.4f}".rstrip("0").rstrip(".").replace("-0", "0" if abs(t) < 1e-9 else "-0").replace("-", "−")
+    return f"{t + 0.0:.6g}".replace("-", "−")
 
 
 def marker(x: float, y: float, place: int, r: float = 4.0, kind: str = "exact") -> str:
@@ -75,16 +77,15 @@ def marker(x: float, y: float, place: int, r: float = 4.0, kind: str = "exact") 
 
 
 def _star(x: float, y: float, r: float = 7.5) -> str:
-    tips = [(math.sin(i * math.pi / 5) * (r if i % 2 == 0 else r * 0.42), -math.cos(i * math.pi / 5) * (r if i % 2 == 0 else r * 0.42))
-            for i in range(10)]
-    return '<path class="star" d="M' + "L".join(f"{x + a:.1f},{y + b:.1f}" for a, b in tips) + 'Z"/>'
+    tips = [(x + math.sin(i * math.pi / 5) * s, y - math.cos(i * math.pi / 5) * s) for i in range(10) for s in [r * (0.42 if i % 2 else 1)]]
+    return '<path class="star" d="M' + "L".join(f"{a:.1f},{b:.1f}" for a, b in tips) + 'Z"/>'
 
 
 def _d(xs: Array, ys: Array) -> str:
     return "M" + "L".join(f"{a:.1f},{b:.1f}" for a, b in zip(xs, ys, strict=True))
 
 
-def _range(curves: list[Curve], marks: list[Mark], zero: bool) -> tuple[float, float]:
+def y_range(curves: Sequence[Curve], marks: Sequence[Mark] = (), zero: bool = True) -> tuple[float, float]:
     """The y-range: the curves and marks, and of the bands what adds no more than a quarter on either side."""
     core = np.concatenate([c.y[np.isfinite(c.y)] for c in curves] + [np.array([m.y for m in marks] + ([0.0] if zero else []))])
     low, high = (float(core.min()), float(core.max())) if len(core) else (0.0, 1.0)
@@ -96,121 +97,133 @@ def _range(curves: list[Curve], marks: list[Mark], zero: bool) -> tuple[float, f
     return low - pad, high + pad
 
 
-class _Labels:
-    """Greedy placement: a label goes where it covers nothing that lies already, or is left out."""
+class _Frame:
+    """Data units to pixels, and the labels that already have a place."""
 
-    def __init__(self, right: float, top: float, bottom: float):
-        self.boxes: list[tuple[float, float, float, float]] = []
-        self.right, self.top, self.bottom = right, top, bottom
+    def __init__(self, box: tuple[float, float, float, float], x: tuple[float, float], y: tuple[float, float]):
+        self.left, self.top, self.right, self.bottom = box
+        self.x, self.y = x, y
+        self.taken: list[tuple[float, float, float, float]] = []
+
+    def px(self, x: Array | float) -> Array:
+        share = (np.asarray(x, dtype=float) - self.x[0]) / (self.x[1] - self.x[0])
+        return np.asarray(self.left + 6 + share * (self.right - self.left - 18))
+
+    def py(self, y: Array | float) -> Array:
+        share = (np.asarray(y, dtype=float) - self.y[0]) / (self.y[1] - self.y[0])
+        return np.asarray(self.bottom - share * (self.bottom - self.top))
 
     def block(self, xs: Array, ys: Array, r: float = 3.0) -> None:
-        self.boxes += [(x - r, y - r, x + r, y + r) for x, y in zip(xs, ys, strict=True)]
+        """No label may cover these places."""
+        self.taken += [(x - r, y - r, x + r, y + r) for x, y in zip(xs, ys, strict=True)]
 
-    def place(self, x: float, y: float, text: str, look: str) -> str:
-        w, h = len(text) * FONT * 0.56, FONT + 2.0
-        for a, dx, dy in (("start", 9, 4), ("middle", 0, -12), ("middle", 0, 21), ("start", 9, -9), ("start", 9, 17),
-                          ("end", -9, -9), ("end", -9, 17), ("end", -9, 4), ("middle", 0, -26), ("middle", 0, 34)):
-            left = x + dx - {"start": 0.0, "middle": w / 2, "end": w}[a]
+    def label(self, x: float, y: float, text: str, look: str) -> str:
+        """A label near (x, y), where it covers nothing that lies already; "" where there is no such place."""
+        w, h = len(text) * EM, LINE + 2.0
+        for anchor, dx, dy in (("start", 9, 4), ("middle", 0, -12), ("middle", 0, 21), ("start", 9, -9), ("start", 9, 17),
+                               ("end", -9, -9), ("end", -9, 17), ("end", -9, 4), ("middle", 0, -26), ("middle", 0, 34)):
+            left = x + dx - {"start": 0.0, "middle": w / 2, "end": w}[anchor]
             box = (left, y + dy - h + 3, left + w, y + dy + 3)
-            fits = left >= 2 and box[2] <= self.right and box[1] >= self.top and box[3] <= self.bottom
-            if fits and not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in self.boxes):
-                self.boxes.append(box)
-                return f'<text class="{look}" x="{x + dx:.1f}" y="{y + dy:.1f}" text-anchor="{a}">{safe(text)}</text>'
+            inside = left >= self.left and box[2] <= self.right + 8 and box[1] >= self.top - 4 and box[3] <= self.bottom
+            if inside and not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in self.taken):
+                self.taken.append(box)
+                return f'<text class="{look}" x="{x + dx:.1f}" y="{y + dy:.1f}" text-anchor="{anchor}">{safe(text)}</text>'
         return ""
 
 
-def _legend(entries: list[tuple[str, str]], width: float, left: float) -> tuple[str, float]:
+def _legend(entries: Sequence[tuple[str, str]], width: float) -> tuple[str, float]:
     """(markup, height) of a legend that flows over as many rows as it needs; an entry is (sample's markup, text)."""
-    x, y, out = left, 16.0, []
+    x, y, out = 8.0, 16.0, []
     for sample, text in entries:
-        w = 34 + len(text) * FONT * 0.56 + 14
-        if x + w > width and x > left:
-            x, y = left, y + 20
+        w = 32 + len(text) * EM + 12
+        if x + w > width and x > 8:
+            x, y = 8.0, y + 20
         out.append(f'<g transform="translate({x:.1f},{y:.1f})">{sample}<text x="32" y="4">{safe(text)}</text></g>')
         x += w
     return "".join(out), (y + 14 if entries else 4)
 
 
-def chart(curves: list[Curve], marks: list[Mark], *, ident: str, title: str, description: str, x_label: str, y_label: str,
-          width: int = 860, height: int = 430, legend: list[tuple[str, str]] | None = None, kl_row: bool = False,
-          second: tuple[float, str] | None = None, y_range: tuple[float, float] | None = None, zero: str | None = None,
+def _axes(f: _Frame, kl_row: bool, second: tuple[float, str] | None) -> Iterator[str]:
+    def tick(x: float, y: float, t: float, look: str = "", anchor: str = "middle") -> str:
+        return f'<text class="tick{look}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{_tick(t)}</text>'
+
+    for t in ticks(*f.y, max(3, round((f.bottom - f.top) / 55))):
+        y = float(f.py(t))
+        yield f'<path class="grid" d="M{f.left},{y:.1f}H{f.right}"/>{tick(f.left - 7, y + 4, t, anchor="end")}'
+    if second:
+        for t in ticks(f.y[0] / second[0], f.y[1] / second[0], 5):
+            yield tick(f.right + 7, float(f.py(t * second[0])) + 4, t, anchor="start")
+    for t in ticks(*f.x, max(3, round((f.right - f.left) / 90))):
+        x = float(f.px(t))
+        yield f'<path class="axis" d="M{x:.1f},{f.bottom}v5"/>{tick(x, f.bottom + 18, t)}'
+        yield tick(x, f.bottom + 33, t * t, " faint") if kl_row else ""
+    if kl_row:
+        yield f'<text class="tick" x="6" y="{f.bottom + 18}">√KL</text><text class="tick faint" x="6" y="{f.bottom + 33}">KL</text>'
+    yield f'<path class="axis" d="M{f.left},{f.bottom}H{f.right}"/>'
+
+
+def _curve(f: _Frame, c: Curve) -> str:
+    """A curve's line and its markers, thinned to what can be told apart; only its readings' own markers where it is points."""
+    xs, ys, look = f.px(c.x), f.py(c.y), f"c{c.place % COLOURS}"
+    out = "" if c.role == "points" else f'<path class="line {c.role} {look}" d="{_d(xs, ys)}"/>'
+    last, shown = -math.inf, []
+    for i, kind in enumerate(c.kinds):
+        if c.role == "points" or abs(xs[i] - last) >= 24 or i == len(xs) - 1:
+            shown.append(marker(float(xs[i]), float(ys[i]), c.place, 3.4 if c.role == "points" else 4, kind))
+            last = xs[i]
+    if c.role in ("gold", "proxy"):
+        forward = len(xs) > 1 and bool((np.diff(xs) > 0).all())
+        dense = np.linspace(xs[0], xs[-1], 80) if forward else xs
+        f.block(dense, np.interp(dense, xs, ys) if forward else ys)
+    return out + (f'<g class="{look}">{"".join(shown)}</g>' if shown else "")
+
+
+def _band(f: _Frame, c: Curve) -> str:
+    if c.low is None or c.high is None:
+        return ""
+    known = np.isfinite(c.low) & np.isfinite(c.high)
+    xs, low, high = f.px(c.x[known]), f.py(c.low[known]), f.py(c.high[known])
+    return f'<path class="band c{c.place % COLOURS}" d="{_d(np.r_[xs, xs[::-1]], np.r_[high, low[::-1]])}Z"/>' if len(xs) > 1 else ""
+
+
+def _mark(f: _Frame, m: Mark) -> str:
+    x, y = float(f.px(m.x)), float(f.py(m.y))
+    f.block(np.array([x]), np.array([y]), 8.0)
+    bar = "" if m.half is None else f'<path class="bar" d="M{x:.1f},{float(f.py(m.y - m.half)):.1f}V{float(f.py(m.y + m.half)):.1f}"/>'
+    head = _star(x, y) if m.kind == "star" else f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="8"/>'
+    return f'<g class="c{m.place % COLOURS}">{bar}{head}</g>'
+
+
+def chart(curves: Sequence[Curve], marks: Sequence[Mark] = (), *, ident: str, title: str, description: str, x_label: str, y_label: str,
+          width: int = 860, height: int = 430, legend: Sequence[tuple[str, str]] = (), kl_row: bool = False,
+          second: tuple[float, str] | None = None, y: tuple[float, float] | None = None, zero: str | None = None,
           alone: bool = False) -> str:
     """An accessible SVG. `kl_row`: x is √KL, and KL itself stands below. `second`: (factor, label) of a right-hand axis
-    that shows y/factor. `zero`: what the line at 0 is called. `alone`: with its own style and background."""
-    key, top = _legend(legend or [], width, 8)
-    top += 20
-    left, right, bottom = 50.0, width - (48.0 if second else 14.0), height - (52.0 if kl_row else 38.0)
+    that shows y/factor. `y`: the range, if several charts share it. `zero`: draw the line at 0 and call it so. `alone`: with its own style
+    and background."""
+    key, top = _legend(legend, width)
     drawn = [c for c in curves if len(c.x)]
-    x1 = max([float(np.nanmax(c.x)) for c in drawn] + [m.x for m in marks] + [1e-9])
-    x0 = min([0.0] + [float(np.nanmin(c.x)) for c in drawn])
-    y0, y1 = y_range or _range(drawn, marks, zero is not None)
-
-    def px(x: Array | float) -> Array:
-        return np.asarray(left + 6 + (np.asarray(x, dtype=float) - x0) / (x1 - x0) * (right - left - 18))
-
-    def py(y: Array | float) -> Array:
-        return np.asarray(bottom - (np.asarray(y, dtype=float) - y0) / (y1 - y0) * (bottom - top))
-
+    far = max([float(np.nanmax(c.x)) for c in drawn] + [m.x for m in marks] + [0.0])
+    box = (50.0, top + 20, width - (48.0 if second else 14.0), height - (52.0 if kl_row else 38.0))
+    f = _Frame(box, (0.0, far or 1.0), y or y_range(drawn, marks, zero is not None))
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {width} {height}" role="img" '
            f'aria-labelledby="{ident}-t {ident}-d"><title id="{ident}-t">{safe(title)}</title><desc id="{ident}-d">{safe(description)}</desc>']
     if alone:
         out.append(f'<style>{STYLE}</style><rect class="paper" width="{width}" height="{height}"/>')
-    out.append(f'<clipPath id="{ident}-c"><rect x="{left}" y="{top - 4}" width="{right - left}" height="{bottom - top + 8}"/></clipPath>{key}')
-    for t in ticks(y0, y1, max(3, round((bottom - top) / 55))):
-        y = float(py(t))
-        out.append(f'<path class="grid" d="M{left},{y:.1f}H{right}"/><text class="tick" x="{left - 7}" y="{y + 4:.1f}" text-anchor="end">'
-                   f'{number(t)}</text>')
-    for t in ticks(y0 / second[0], y1 / second[0], 5) if second else []:
-        out.append(f'<text class="tick" x="{right + 7}" y="{float(py(t * second[0])) + 4:.1f}">{number(t)}</text>' if second else "")
-    for t in ticks(x0, x1, max(3, round((right - left) / 90))):
-        x = float(px(t))
-        out.append(f'<path class="axis" d="M{x:.1f},{bottom}v5"/><text class="tick" x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">'
-                   f'{number(t)}</text>')
-        if kl_row:
-            out.append(f'<text class="tick faint" x="{x:.1f}" y="{bottom + 33}" text-anchor="middle">{number(t * t)}</text>')
-    out.append(f'<path class="axis" d="M{left},{bottom}H{right}"/><text class="label" x="6" y="{top - 9}">{safe(y_label)}</text>')
+    out += [key, *_axes(f, kl_row, second), f'<text class="label" x="6" y="{f.top - 9}">{safe(y_label)}</text>',
+            f'<text class="label" x="{f.right}" y="{height - 5}" text-anchor="end">{safe(x_label)}</text>']
     if second:
-        out.append(f'<text class="label" x="{width - 6}" y="{top - 9}" text-anchor="end">{safe(second[1])}</text>')
-    out.append(f'<text class="label" x="{right}" y="{height - 5}" text-anchor="end">{safe(x_label)}</text>')
-    if kl_row:
-        out.append(f'<text class="tick" x="6" y="{bottom + 18}">√KL</text><text class="tick faint" x="6" y="{bottom + 33}">KL</text>')
-    labels = _Labels(right, top, bottom)
-    if zero is not None and y0 < 0 < y1:
-        out.append(f'<path class="zero" d="M{left},{float(py(0)):.1f}H{right}"/>')
-    body, heads = [], []
-    for c in drawn:
-        if c.low is not None and c.high is not None:
-            ok = np.isfinite(c.low) & np.isfinite(c.high)
-            xs, lo, hi = px(c.x[ok]), py(c.low[ok]), py(c.high[ok])
-            body.append(f'<path class="band c{c.place % COLOURS}" d="{_d(np.r_[xs, xs[::-1]], np.r_[hi, lo[::-1]])}Z"/>' if ok.sum() > 1 else "")
-    for role in ("seed", "fit", "other", "proxy", "points", "gold"):
-        for c in (c for c in drawn if c.role == role):
-            xs, ys = px(c.x), py(c.y)
-            if role != "points":
-                body.append(f'<path class="line {role} c{c.place % COLOURS}" d="{_d(xs, ys)}"/>')
-            last = -1e9
-            shown = []
-            for i, kind in enumerate(c.kinds):
-                if role == "points" or abs(xs[i] - last) >= 24 or i == len(xs) - 1:
-                    shown.append(marker(float(xs[i]), float(ys[i]), c.place, 3.4 if role == "points" else 4, kind))
-                    last = xs[i]
-            body.append(f'<g class="c{c.place % COLOURS}">{"".join(shown)}</g>' if shown else "")
-            if role in ("gold", "proxy"):
-                dense = np.linspace(xs[0], xs[-1], 80) if (np.diff(xs) >= 0).all() and len(xs) > 1 else xs
-                labels.block(dense, np.interp(dense, xs, ys) if len(dense) == 80 else ys)
-    for m in marks:
-        x, y = float(px(m.x)), float(py(m.y))
-        bar = "" if m.half is None else f'<path class="bar" d="M{x:.1f},{float(py(m.y - m.half)):.1f}V{float(py(m.y + m.half)):.1f}"/>'
-        heads.append(f'<g class="c{m.place % COLOURS}">{bar}' + (_star(x, y) if m.kind == "star" else
-                     f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="8"/>') + "</g>")
-        labels.block(np.array([x]), np.array([y]), 8.0)
-    out.append(f'<g clip-path="url(#{ident}-c)">{"".join(body)}{"".join(heads)}</g>')
-    for m in marks:
-        if m.text:
-            out.append(labels.place(float(px(m.x)), float(py(m.y)), m.text, f"mark t{m.place % COLOURS}"))
-    for c in drawn:
-        if c.label and np.isfinite(c.y[-1]):
-            out.append(labels.place(float(px(c.x[-1])), float(py(c.y[-1])), c.label, f"end t{c.place % COLOURS} {c.role}"))
-    if zero and y0 < 0 < y1:
-        out.append(labels.place(right - 4, float(py(0)) - 1, zero, "tick faint"))
+        out.append(f'<text class="label" x="{width - 6}" y="{f.top - 9}" text-anchor="end">{safe(second[1])}</text>')
+    level = zero is not None and f.y[0] < 0 < f.y[1]
+    if level:
+        out.append(f'<path class="zero" d="M{f.left},{float(f.py(0)):.1f}H{f.right}"/>')
+    out.append(f'<clipPath id="{ident}-c"><rect x="{f.left}" y="{f.top - 4}" width="{f.right - f.left}" height="{f.bottom - f.top + 8}"/>'
+               f'</clipPath><g clip-path="url(#{ident}-c)">')
+    out += [_band(f, c) for c in drawn]
+    out += [_curve(f, c) for role in LAYERS for c in drawn if c.role == role]
+    out += [_mark(f, m) for m in marks] + ["</g>"]
+    out += [f.label(float(f.px(m.x)), float(f.py(m.y)), m.text, f"mark t{m.place % COLOURS}") for m in marks if m.text]
+    out += [f.label(float(f.px(c.x[-1])), float(f.py(c.y[-1])), c.label, f"end {c.role} t{c.place % COLOURS}") for c in drawn if c.label]
+    if level and zero:
+        out.append(f.label(f.right - 4, float(f.py(0)) - 1, zero, "tick faint"))
     return "".join(out) + "</svg>"

@@ -51,6 +51,11 @@ def number(x: float | None, digits: int = 3, *, sign: bool = False) -> str:
     return (("+" if sign and float(text.replace(",", "")) > 0 else "") + text).replace("-", "−").replace(",", "\u2009")
 
 
+def count(x: float | None) -> str:
+    """A count: whole, in groups of three digits; "–" where it was not kept."""
+    return f"{x:,.0f}".replace(",", "\u2009") if x is not None and x == int(x) else number(x)
+
+
 def spread(x: float | None, half: float | None, *, sign: bool = False) -> str:
     """A number with the half-width of its interval, both to the same decimals."""
     if x is None or not math.isfinite(x):

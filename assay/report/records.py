@@ -147,8 +147,9 @@ def grounds(folders: Sequence[Path | str]) -> list[Ground]:
     for same in {g.title for g in found_grounds}:
         alike = [g for g in found_grounds if g.title == same]
         if len(alike) > 1:
-            for g, more in zip(alike, _differing([{**g.world, "gold": g.gold_kind, "golds": g.golds} for g in alike]), strict=True):
-                g.title = f"{same} ({more or 'other files'})"
+            kinds = [{**g.world, "gold": g.gold_kind or "none"} for g in alike]
+            for g, more in zip(alike, _differing(kinds), strict=True):
+                g.title = f"{same} ({more or 'other files or golds'})"
     return found_grounds
 
 

@@ -1,0 +1,67 @@
+"""Gao's two forms, fitted to each method, in numbers and in plain words."""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from assay.report.escape import count, number
+from assay.report.fits import LEAST_D, Fit, fit, tie
+from assay.report.lines import above, points
+from assay.report.records import Ground, Method
+from assay.report.tables import name, table
+
+
+def fits_of(m: Method) -> list[Fit]:
+    """Both forms, the one meant for this optimiser first; [] with too few readings."""
+    runs = []
+    for t in m.tracks:
+        x, y, err, _ = points(t, above("gold"), "kl")
+        runs.append((x, y, None if not np.isfinite(err).all() else err))
+    forms = ("best-of-n", "rl") if m.best_of_n else ("rl", "best-of-n")
+    found = [fit(runs, form) for form in forms]
+    return [f for f in found if f is not None] if all(found) else []
+
+
+def verdict(fits: Sequence[Fit], gold: str = "gold") -> str:
+    """What the fits say, in plain words: whether there is a turn in range, and whether the right form does better."""
+    right, wrong = fits
+    end = right.range[1]
+    if right.d_peak is None:
+        turn = f"No turn: fitted {gold} has no maximum."
+    elif right.d_peak > end:
+        turn = f"No turn in range: fitted {gold} would peak at √KL {number(right.d_peak)}, beyond the {number(end)} that was reached."
+    elif right.d_interval is None:
+        turn = (f"A turn is not certain: fitted {gold} peaks at √KL {number(right.d_peak)}, but only {100 * right.with_peak:.0f} % of "
+                f"resamples have a peak at all.")
+    elif right.d_interval[1] > end:
+        turn = (f"A turn in range is not certain: fitted {gold} peaks at √KL {number(right.d_peak)}, and the interval of that place "
+                f"reaches beyond the {number(end)} that was visited.")
+    else:
+        turn = f"Fitted {gold} turns within the range, at √KL {number(right.d_peak)}."
+    if not (math.isfinite(right.held_out) and math.isfinite(wrong.held_out)):
+        return turn
+    if tie(right, wrong):
+        return f"{turn} The two forms tie on held-out readings: these do not tell them apart."
+    better = "predicts held-out readings better than" if right.held_out < wrong.held_out else "predicts held-out readings worse than"
+    return f"{turn} The form meant for this optimiser {better} the other one."
+
+
+def fits_table(ground: Ground, fits: dict[str, list[Fit]]) -> str:
+    """Both parameters, the peak they imply and the held-out error, for every method that could be fitted."""
+    def within(x: float | None, ends: tuple[float, float] | None) -> str:
+        return number(x) + (f"<br><small>{number(ends[0])} … {number(ends[1])}</small>" if ends and x is not None else "")
+
+    rows = []
+    for m in (m for m in ground.methods if m.label in fits):
+        f, other = fits[m.label]
+        rows.append([name(m), "d(α − βd)" if f.form == "best-of-n" else "d(α − β log d)", within(f.alpha, f.alpha_interval),
+                     within(f.beta, f.beta_interval), within(f.d_peak, f.d_interval), within(f.r_peak, f.r_interval),
+                     number(f.held_out), number(other.held_out), count(f.points), "1/err²" if f.weighted else "equal"])
+    return table(f"Gao’s forms fitted, {ground.title}",
+                 ["method", "its form", "α", "β", "d at the peak", "height of the peak", "held-out RMSE", "the other form’s", "readings",
+                  "weights"], rows,
+                 f"{ground.gold_name[0].upper()}{ground.gold_name[1:]} above the reference against d = √KL, by linear least squares without "
+                 f"intercept. Readings with d < {LEAST_D} are dropped: there d log d is all slope. Weights are equal where an error is "
+                 f"missing or 0. Small: 95 % bootstrap over readings, and over runs from five on. Held out: every third reading in turn.")

@@ -1,0 +1,64 @@
+"""What the runs cost, what went wrong in them, and where they came from."""
+from __future__ import annotations
+
+import json
+
+from assay.report.escape import count, number, safe
+from assay.report.fits import reference
+from assay.report.records import Ground, Track, flat
+from assay.report.tables import name, table
+
+
+def costs(ground: Ground) -> str:
+    """What each run spent by its last reading, and what its answers had become."""
+    counted = ("drawn", "judged", "compared", "labels", "updates")
+    rows = []
+    for m in ground.methods:
+        for t in m.tracks:
+            last = t.readings[-1] if t.readings else {}
+            price, stats = last.get("price") or {}, last.get("stats") or {}
+            rows.append([f"{name(m)} <small>{safe(t.name)}</small>", *[count(last.get(k)) for k in counted], number(last.get("seconds")),
+                         f"{count(price.get('drawn'))} / {count(price.get('judged'))}", number(stats.get("read/length")),
+                         number(stats.get("read/truncated"))])
+    return table(f"What it cost, {ground.title}",
+                 ["run", "answers drawn", "scores", "pairs compared", "gold labels", "updates", "seconds", "one answer: drawn / judged",
+                  "mean length at the end", "share cut off"], rows,
+                 "Counted over the whole optimisation; reading is not counted. “One answer” is what a single answer costs whoever uses "
+                 "the result.")
+
+
+def faults(ground: Ground) -> list[str]:
+    """What went wrong or is missing, a sentence each."""
+    said = []
+    for t in ground.tracks:
+        about, seen = t.about, [(r.get("stats") or {}) for r in t.readings]
+        skipped = sum(s.get("skipped") or 0 for s in seen)
+        cut = max((s.get("read/truncated") or 0 for s in seen), default=0)
+        state, steps = about.get("state"), (about.get("loop") or {}).get("steps")
+        if state == "failed":
+            said.append(f"{t.name} failed: {about.get('error') or 'no reason was recorded'}.")
+        elif state != "done":
+            said.append(f"{t.name} is {state}: read up to step {t.readings[-1]['step'] if t.readings else '–'}{f' of {steps}' if steps else ''}.")
+        if not t.readings:
+            said.append(f"{t.name} has no reading yet.")
+        elif reference(t.readings) is None:
+            said.append(f"{t.name} has no reading of the reference, so its {ground.gold_name} above it is counted from its first reading.")
+        if skipped:
+            said.append(f"{t.name} skipped {skipped:.0f} steps that were not finite.")
+        if cut >= 0.05:
+            said.append(f"{t.name} had up to {100 * cut:.0f} % of its answers cut off at the length limit.")
+        if about.get("replayable") is False:
+            said.append(f"{t.name} cannot be replayed: its sampler does not promise the same answer twice.")
+    commits = {str(t.about.get("commit")) for t in ground.tracks}
+    if len(commits) > 1:
+        said.append(f"These runs come from {len(commits)} commits of the code: {', '.join(sorted(c[:12] for c in commits))}.")
+    return said
+
+
+def provenance(track: Track) -> str:
+    """Everything run.json says, as a folded table."""
+    rows = [[safe(k), f"<code>{safe(v if isinstance(v, str) else json.dumps(v, ensure_ascii=False))}</code>"]
+            for k, v in flat({k: v for k, v in track.about.items() if k != "paper"}).items()]
+    what = f"{track.about.get('recipe') or '–'}, {track.about.get('state') or '–'}"
+    return (f"<details><summary>{safe(track.name)} <small>{safe(what)}</small></summary>"
+            + table(f"Record of {track.name}", ["entry", "value"], rows) + "</details>")
