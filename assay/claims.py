@@ -72,7 +72,8 @@ def claim_of(entry: Entry) -> Claim:
 def _empty(entry: Entry, claim: Claim, world: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": entry.name, "title": entry.title, "statement": claim.statement,
             "world": {"name": world, **{k: v for k, v in arguments.items() if k != "seed"}},
-            "arms": {k: list(v) for k, v in claim.arms.items()}, "loops": {}, "turns": claim.turns, "seeds": [], "effects": [], "drops": [], "notes": []}
+            "arms": {k: list(v) for k, v in claim.arms.items()}, "loops": {}, "turns": claim.turns,
+            "seeds": [], "effects": [], "drops": [], "notes": []}
 
 
 def _resolved(function: Recipe, world: Any, arguments: Mapping[str, Any]) -> tuple[Loop, dict[str, Any]]:

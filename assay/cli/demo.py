@@ -1,0 +1,58 @@
+"""demo: the main job on the embedded world. One world, three methods, one report."""
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from assay import catalogue
+from assay.cli import flags, reporting, sweeping
+from assay.cli.flags import Flag
+from assay.errors import InputError
+from assay.runs import Run
+
+METHODS = ("best_of_n", "leave_one_out", "worst_case")
+STEPS = 60
+
+
+def demo_(argv: list[str]) -> int:
+    """assay demo [--out runs/demo] [--seed N] [--json]
+
+    Fits proxies on noisy preferences in the grammar world, optimises against one of them by best-of-n and by policy
+    gradient, and against the worst case of all, and measures gold apart. A demo that was stopped goes on; one that is
+    finished is kept, and the next goes to runs/demo-2, runs/demo-3 …
+    """
+    known = {"out": Flag("out"), "seed": Flag("seed", int, 0), "json": Flag("json", bool)}
+    words, given = flags.split(argv, ["json"])
+    options = flags.parse(given, known, "assay demo")
+    if words:
+        raise InputError(f"assay demo takes no '{words[0]}'")
+    folder = Path(options["out"]) if "out" in options else next_folder(Path("runs") / "demo")
+    values = {"world": "grammar", "steps": STEPS, "seed": options.get("seed", 0)}
+    began = time.monotonic()
+    jobs = [(catalogue.find(name), dict(values), folder / name) for name in METHODS]
+    outcomes = sweeping.run_all(jobs, quiet=bool(options.get("json")))
+    if any(o["state"] == "failed" for o in outcomes):
+        return 1
+    from assay.report import build, summary
+    folders = [f for _, _, f in jobs]
+    found = summary(folders)
+    page = build(folders, folder / "report.html", baseline="leave_one_out")
+    if options.get("json"):
+        print(json.dumps({"report": str(page), "methods": found}, ensure_ascii=False))
+    else:
+        print(f"\n{reporting.table(found)}\n\n{page}")
+    print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
+    return 0
+
+
+def next_folder(first: Path) -> Path:
+    """The first demo that is not finished: a new folder, or one that was stopped."""
+    i = 1
+    while True:
+        folder = first if i == 1 else first.with_name(f"{first.name}-{i}")
+        runs = [folder / name / "run.json" for name in METHODS]
+        if not all(r.exists() and Run.open(r.parent).about["state"] == "done" for r in runs):
+            return folder
+        i += 1
