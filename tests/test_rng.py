@@ -89,7 +89,8 @@ def test_children_are_independent(other: Rng) -> None:
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_neighbouring_places_are_independent(axis: int) -> None:
-    u = Rng(0)("sample").uniform(torch.arange(30)[:, None, None], torch.arange(30)[None, :, None], torch.arange(30), dtype=torch.float64)
+    i = torch.arange(30)
+    u = Rng(0)("sample").uniform(i[:, None, None], i[None, :, None], i, dtype=torch.float64)
     left, right = (u.movedim(axis, 0)[s].flatten() for s in (slice(None, -1), slice(1, None)))
     joint = torch.bincount((left * 16).long() * 16 + (right * 16).long(), minlength=256).double()
     assert chi_square(joint, len(left) / 256) < 4.5
