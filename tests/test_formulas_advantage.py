@@ -62,6 +62,18 @@ def test_binary_rewards_have_grpos_closed_form():
     torch.testing.assert_close(A[0, :2], torch.tensor([(0.6 / 0.4) ** 0.5, -((0.4 / 0.6) ** 0.5)], dtype=torch.float64))
 
 
+def test_the_published_constants_are_the_defaults():
+    """Of 0 and 1: s = √½ with ddof 1, and ε₀ = 1e-4 beside it."""
+    A = advantage.group_standardised(torch.tensor([[0.0, 1.0]], dtype=torch.float64), torch.ones(1, 2, dtype=torch.bool))
+    assert A[0].tolist() == pytest.approx([-0.5 / (0.5**0.5 + 1e-4), 0.5 / (0.5**0.5 + 1e-4)], abs=1e-12)
+
+
+@pytest.mark.parametrize("adv", [advantage.leave_one_out, advantage.group_centred])
+def test_what_only_centres_keeps_the_scale_of_rewards_and_forgets_their_origin(adv):
+    r, present = torch.rand(3, 4, dtype=torch.float64), torch.ones(3, 4, dtype=torch.bool)
+    torch.testing.assert_close(adv(3 * r + 7, present), 3 * adv(r, present))
+
+
 def test_ddof_is_a_factor_of_root_8_over_7():
     r, present = torch.rand(3, 8, dtype=torch.float64), torch.ones(3, 8, dtype=torch.bool)
     ratio = advantage.group_standardised(r, present, eps=0.0, ddof=0) / advantage.group_standardised(r, present, eps=0.0, ddof=1)

@@ -48,7 +48,7 @@ def test_prompts_are_rows():
     torch.testing.assert_close(divergence.best_of_n_exact(pmf, r, 4), rows)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.floats(0.001, 1), min_size=2, max_size=12), st.integers(1, 100_000), st.integers(1, 5), st.integers(0, 999))
 def test_the_bound_is_never_below_the_exact_kl(weights, n, levels, seed):
     pmf = torch.tensor(weights, dtype=F64)

@@ -12,10 +12,10 @@ FAR = 40.0  # a log-ratio is held within ±40: e^40 and its products are numbers
 
 
 def ratio(logp: Float[Tensor, "*S"], old_logp: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
-    """ρ = π/π_old = exp(logp − old_logp), differentiable in logp.
+    """ρ = π/π_old = exp(logp − old_logp), differentiable in logp; held, with gradient 0, outside e^±40.
 
     NaN in old_logp means that nobody knows under what the answers were drawn (see Samples): a ratio refuses it.
-    Samples hold 0 there behind the mask.
+    Behind the mask Samples hold 0.
     """
     if bool(torch.isnan(old_logp).any()):
         raise ValueError(f"old_logp is NaN in {int(torch.isnan(old_logp).sum())} of {old_logp.numel()} places: the probability "
