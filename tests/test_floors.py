@@ -180,7 +180,7 @@ def test_recipes_and_formulas_take_no_unnamed_arguments() -> None:
 
 
 def test_formulas_constants_go_by_keyword() -> None:
-    """Tensors by position, constants by name; the n of best-of-n reads as the literature writes it."""
+    """Tensors by position, constants by name; best-of-n's n of N reads as the literature writes it."""
     wrong = []
     for p in files():
         if part(p) != "formulas":
@@ -188,7 +188,7 @@ def test_formulas_constants_go_by_keyword() -> None:
         for node in tree(p).body:
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
                 wrong += [f"{where(p, a.lineno)} {node.name}({a.arg})" for a in node.args.posonlyargs + node.args.args
-                          if a.annotation and ast.unparse(a.annotation) in ("float", "int", "bool", "str") and a.arg != "n"]
+                          if a.annotation and ast.unparse(a.annotation) in ("float", "int", "bool", "str") and a.arg not in ("n", "N")]
     assert wrong == []
 
 
