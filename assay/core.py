@@ -96,14 +96,8 @@ class Checked:
     def __init__(self, reward: Reward):
         self.reward, self.names, self.partial = reward, tuple(reward.names), reward.partial
 
-    @scoring
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
-        with torch.no_grad():
-            scores = self.reward(samples)
-        want = (len(self.names), *samples.mask.shape[:2])
-        if tuple(scores.shape) != want:
-            raise InputError(f"reward {', '.join(self.names)} returned shape {list(scores.shape)}; "
-                             f"[M,B,N] = {list(want)} was asked for")
+        scores = self._scored(samples)
         bad = ~torch.isfinite(scores) & samples.present
         if self.partial:
             bad &= ~torch.isnan(scores)
@@ -116,6 +110,17 @@ class Checked:
                             f"{int(samples.prompts.row[b])} ({int(bad.sum())} of {bad.numel()} scores are not finite); "
                             "return a number, or declare the reward partial")
         return torch.where(samples.present, scores, scores.new_zeros(()))
+
+    @scoring
+    def _scored(self, samples: Samples) -> Float[Tensor, "M B N"]:
+        """This process's rows. What is wrong with the numbers is said on the whole batch, so that every process says it."""
+        with torch.no_grad():
+            scores = self.reward(samples)
+        want = (len(self.names), *samples.mask.shape[:2])
+        if tuple(scores.shape) != want:
+            raise InputError(f"reward {', '.join(self.names)} returned shape {list(scores.shape)}; "
+                             f"[M,B,N] = {list(want)} was asked for")
+        return scores
 
 
 def _part(name: str, flag: str, what: str) -> property:

@@ -28,8 +28,9 @@ def _smoothed(p: Tensor | None, z: Tensor, smoothing: float) -> Tensor | None:
     return smoothing + (1 - 2 * smoothing) * (torch.ones_like(z) if p is None else p.to(z.dtype))
 
 
-def bradley_terry(chosen: Float[Tensor, "*M B"], rejected: Float[Tensor, "*M B"], *, p: Float[Tensor, "B"] | None = None,
-                  margin: Float[Tensor, "B"] | None = None, smoothing: float = 0.0) -> Float[Tensor, "*M B"]:
+def bradley_terry(chosen: Float[Tensor, "*M B"], rejected: Float[Tensor, "*M B"], *,
+                  p: Float[Tensor, "*#M B"] | None = None, margin: Float[Tensor, "*#M B"] | None = None,
+                  smoothing: float = 0.0) -> Float[Tensor, "*M B"]:
     """−log σ(chosen − rejected − margin), for scores (Bradley & Terry 1952; margin: Touvron et al. 2023).
 
     With label smoothing ε the best difference is margin + log((1−ε)/ε) instead of infinity. A margin belongs to an

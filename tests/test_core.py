@@ -1,0 +1,232 @@
+"""The nouns: what a reward may not return, what a task lacks, how answers are picked and joined; no gold in a task."""
+from __future__ import annotations
+
+import gc
+import importlib
+import math
+import pkgutil
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import assay.worlds
+from assay.core import Checked, InputError, Loop, Missing, NotFinite, Pairs, Policy, Reward, Rng, Samples, Task, World, cat
+from assay.core import order as rows_of
+from assay.parallel import meter
+from assay.policies.table import TablePolicy
+
+SMALL: dict[str, list[dict[str, Any]]] = {
+    "table": [{"testbed": "bag", "pairs": 30}, {"testbed": "bandit", "pairs": 30, "mode": "idiosyncratic"}],
+    "grammar": [{"pairs": 20, "members": 1, "held_out": 4, "demos": 40, "sft_steps": 2, "judge_steps": 2}],
+}
+WORLDS = [pytest.param(importlib.import_module(f"assay.worlds.{m.name}").world, arguments, id=m.name)
+          for m in pkgutil.iter_modules(assay.worlds.__path__)
+          if hasattr(importlib.import_module(f"assay.worlds.{m.name}"), "world") for arguments in SMALL.get(m.name, [{}])]
+REFERENCE = TablePolicy(torch.zeros(5, 3), length=4)
+
+
+def drawn(rows: list[int], n: int | list[int] = 3, seed: int = 0) -> Samples:
+    prompts = REFERENCE.prompts(torch.tensor(rows))
+    return REFERENCE.sample(prompts, n if isinstance(n, int) else torch.tensor(n), Rng(seed)("sample"))
+
+
+class Says:
+    """A reward that returns what it is told to."""
+
+    def __init__(self, score: Callable[[Samples], Tensor], names: tuple[str, ...] = ("helpful", "safe"), partial: bool = False):
+        self.score, self.names, self.partial = score, names, partial
+
+    def __call__(self, samples: Samples) -> Tensor:
+        return self.score(samples)
+
+
+def scores(x: Samples, **at: float) -> Tensor:
+    """Zeros [2,B,N] but for `m0b1n2=value`."""
+    out = torch.zeros(2, *x.mask.shape[:2])
+    for place, value in at.items():
+        out[int(place[1]), int(place[3]), int(place[5])] = value
+    return out
+
+
+# ---- rewards behind their door
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_not_finite_is_an_error_that_says_where(bad: float) -> None:
+    reward = Checked(Says(lambda x: scores(x, m1b1n2=bad)))
+    with pytest.raises(NotFinite, match=f"reward 'safe' gave {bad} for answer 2 of prompt 4 .*declare the reward partial"):
+        reward(drawn([0, 4]))
+
+
+def test_an_absent_answer_may_score_anything_and_counts_as_zero() -> None:
+    x = drawn([0, 4], [3, 2])
+    out = Checked(Says(lambda x: scores(x, m1b1n2=math.nan) + 1))(x)
+    assert torch.equal(out, x.present.float().expand(2, 2, 3))
+
+
+def test_a_partial_reward_may_abstain_but_not_everywhere_and_never_be_infinite() -> None:
+    x = drawn([0, 4])
+    out = Checked(Says(lambda x: scores(x, m0b0n0=math.nan), partial=True))(x)
+    assert int(out.isnan().sum()) == 1
+    with pytest.raises(NotFinite, match="gave inf"):
+        Checked(Says(lambda x: scores(x, m0b0n0=math.inf), partial=True))(x)
+    with pytest.raises(NotFinite, match=r"helpful, safe applies to none of these 6 answers \(all NaN\)"):
+        Checked(Says(lambda x: scores(x) * math.nan, partial=True))(x)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (1, 2, 3), (2, 3, 2), (2, 2, 3, 1)])
+def test_a_wrong_shape_is_named(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"reward helpful, safe returned shape .*; \[M,B,N\] = \[2, 2, 3\] was asked for"):
+        Checked(Says(lambda x: torch.zeros(shape)))(drawn([0, 4]))
+
+
+def test_every_member_and_answer_is_counted_and_nothing_while_reading() -> None:
+    x, reward = drawn([0, 4], [3, 1]), Checked(Says(scores))
+    before = meter.counts["judged"]
+    reward(x)
+    with meter.lifted():
+        reward(x)
+    assert meter.counts["judged"] - before == 2 * 4
+
+
+def test_scores_carry_no_gradient() -> None:
+    weight = torch.ones(1, requires_grad=True)
+    assert not Checked(Says(lambda x: scores(x) * weight))(drawn([0])).requires_grad
+
+
+# ---- the task
+
+
+@pytest.mark.parametrize("part", ["rewards", "pairs", "demos", "preference", "others", "reply"])
+def test_what_a_world_lacks_is_named_with_the_flag_that_supplies_it(part: str) -> None:
+    task = Task(prompts=drawn([0]).prompts, reference=REFERENCE)
+    with pytest.raises(Missing, match=f"this world has no .*; supply it with --world.{part}"):
+        getattr(task, part)
+
+
+def test_exchanging_a_part_keeps_the_others() -> None:
+    task = Task(prompts=drawn([0]).prompts, reference=REFERENCE, rewards=Says(scores), demos=drawn([1]))
+    other = task.replaced(rng=Rng(7), demos=drawn([2]))
+    assert other.rewards is task.rewards and other.rng.key == Rng(7).key and int(other.demos.prompts.row) == 2
+    assert int(task.demos.prompts.row) == 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(n=st.integers(1, 13), batch=st.integers(1, 20))
+def test_batches_cover_every_epoch_exactly(n: int, batch: int) -> None:
+    rng = Rng(1)("run")
+    walked = torch.cat([rows_of(n, batch, t, rng) for t in range(-(-3 * n // batch))])[: 3 * n]
+    for epoch in walked.split(n):
+        assert torch.equal(epoch.sort().values, torch.arange(n))
+
+
+def test_epochs_are_in_different_orders_and_an_empty_task_says_so() -> None:
+    rng = Rng(1)("run")
+    assert not torch.equal(rows_of(20, 20, 0, rng), rows_of(20, 20, 1, rng))
+    assert torch.equal(rows_of(20, 20, 1, rng), rows_of(20, 20, 1, Rng(1)("run")))
+    with pytest.raises(InputError, match="0 rows"):
+        rows_of(0, 4, 0, rng)
+
+
+# ---- the loop
+
+
+@pytest.mark.parametrize(("field", "value"), [("steps", -1), ("batch", 0), ("n", 0), ("epochs", 0), ("minibatch", -1),
+                                              ("warmup", -1), ("lr", 0.0), ("lr", math.nan)])
+def test_a_loop_that_cannot_be_is_refused_by_its_flag(field: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"--{field} is"):
+        Loop(**{field: value})
+
+
+def test_minibatches_cover_the_batch_once_an_epoch() -> None:
+    parts = list(Loop(epochs=2, minibatch=3).minibatches(8, Rng(0)))
+    assert [len(p) for p in parts] == [3, 3, 2, 3, 3, 2]
+    first, second = torch.cat(parts[:3]), torch.cat(parts[3:])
+    assert torch.equal(first.sort().values, torch.arange(8)) and torch.equal(second.sort().values, torch.arange(8))
+    assert not torch.equal(first, second)
+
+
+# ---- answers
+
+
+def test_pick_takes_answers_with_everything_they_have() -> None:
+    x = drawn([0, 4], [3, 2])
+    x = replace(x, extra={"noise": torch.arange(12.0).reshape(2, 3, 2)})
+    y = x.pick(torch.tensor([[2, 0], [1, 1]]))
+    for b, n, source in ((0, 0, 2), (0, 1, 0), (1, 0, 1), (1, 1, 1)):
+        for part in ("action", "mask", "given", "logp", "ended"):
+            assert torch.equal(getattr(y, part)[b, n], getattr(x, part)[b, source])
+        assert torch.equal(y.extra["noise"][b, n], x.extra["noise"][b, source])
+    assert y.prompts is x.prompts
+
+
+def test_widening_adds_decisions_that_are_none() -> None:
+    x = drawn([0, 4])
+    wide = x.widened(9)
+    assert wide.mask.shape == (2, 3, 9) and torch.equal(wide.lengths, x.lengths) and wide.text() == x.text()
+    assert x.widened(2) is x
+
+
+def test_batches_of_different_widths_are_joined() -> None:
+    x, y = drawn([0, 4]), drawn([1], seed=2).widened(7)
+    more = {"tokens": torch.tensor([[7, 5]]), "mask": torch.tensor([[True, True]])}
+    z = replace(y, prompts=replace(y.prompts, **more))
+    both = cat([x, z])
+    assert both.mask.shape == (3, 3, 7) and both.text() == x.text() + z.text()
+    assert both.prompts.text() == x.prompts.text() + z.prompts.text()
+    assert not both.prompts.mask[0, 0] and both.prompts.mask[2].all()
+
+
+def test_pairs_are_joined_with_their_labels() -> None:
+    def pairs(rows: list[int]) -> Pairs:
+        x, value = drawn(rows, 2), torch.tensor(rows)
+        return Pairs(x.prompts, x.action, x.mask, x.given, x.logp, x.ended, p=value / 10, margin=value * 1.0)
+
+    both = cat([pairs([1, 2]), pairs([3])])
+    assert isinstance(both, Pairs) and torch.equal(both.p, torch.tensor([0.1, 0.2, 0.3]))
+    assert torch.equal(both[1:].margin, torch.tensor([2.0, 3.0]))
+
+
+def test_pairs_need_a_label_each() -> None:
+    x = drawn([0, 1], 2)
+    with pytest.raises(InputError, match=r"pairs need p and margin of shape \[2\]"):
+        Pairs(x.prompts, x.action, x.mask, x.given, x.logp, x.ended, p=torch.ones(3), margin=torch.zeros(2))
+
+
+def test_weights_are_equal_over_those_present_or_those_given() -> None:
+    x = drawn([0, 4], [3, 1])
+    torch.testing.assert_close(x.weight, torch.tensor([[1 / 3] * 3, [1.0, 0.0, 0.0]]))
+    given = torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
+    assert torch.equal(replace(x, extra={"weight": given}).weight, given)
+
+
+def test_rows_are_taken_together() -> None:
+    x = drawn([0, 4, 2])
+    y = x[torch.tensor([2, 0])]
+    assert torch.equal(y.prompts.row, torch.tensor([2, 0])) and torch.equal(y.action, x.action[[2, 0]]) and len(y) == 2
+
+
+# ---- gold
+
+
+@pytest.mark.parametrize(("make", "arguments"), WORLDS)
+def test_a_task_outlives_its_world_and_the_gold_does_not(make: Callable[..., World], arguments: dict[str, Any], tmp_path: Path,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
+    world = make(**arguments)
+    task, gold = world.task, weakref.ref(world.gold)
+    assert gold() is not None and isinstance(task.reference, Policy) and isinstance(task.rewards, Reward)
+    x = task.reference.sample(task.prompts[:2], 2, task.rng("sample"))
+    world.gold(x)
+    del world
+    gc.collect()
+    assert gold() is None
+    assert task.rewards(task.reference.sample(task.prompts[:2], 2, task.rng("sample"))).isfinite().all()
