@@ -1,0 +1,69 @@
+"""Dialogues: lists of messages and `Human:/Assistant:` transcripts, as (prompt, answer) texts and as turns."""
+from __future__ import annotations
+
+import re
+from typing import Any
+
+Turns = tuple[tuple[str, str], ...]
+ROLES = {"human": "user", "user": "user", "assistant": "assistant", "gpt": "assistant", "model": "assistant", "bot": "assistant",
+         "system": "system", "tool": "tool"}
+SAYS = {"user": "Human", "assistant": "Assistant", "system": "System", "tool": "Tool"}
+_MARK = re.compile(r"(?:^|\n\n)(Human|Assistant|System): ?", re.M)
+_HUMAN = re.compile(r"(?:^|\n\n)Human:")
+
+
+def turns_of(value: Any) -> Turns | str:
+    """A list of messages as turns, or a sentence that says what is wrong with it."""
+    if not isinstance(value, list):
+        return f"a {type(value).__name__} where text or a list of messages was expected"
+    out = []
+    for i, message in enumerate(value):
+        if not isinstance(message, dict):
+            return f"message {i + 1} is a {type(message).__name__}, not an object with role and content"
+        role, content = message.get("role", message.get("from")), message.get("content", message.get("value"))
+        if not isinstance(role, str) or not isinstance(content, str):
+            return f"message {i + 1} lacks a role or a content that is text"
+        out.append((ROLES.get(role.lower(), role), content))
+    return tuple(out) if out else "an empty list of messages"
+
+
+def transcript(text: str) -> Turns | None:
+    """The turns of a `Human:/Assistant:` transcript, None where the text is not one."""
+    if not _HUMAN.search(text):
+        return None
+    marks = list(_MARK.finditer(text))
+    if not marks or text[: marks[0].start()].strip():
+        return None
+    ends = [m.start() for m in marks[1:]] + [len(text)]
+    turns = [(ROLES[m[1].lower()], text[m.end() : e].strip()) for m, e in zip(marks, ends, strict=True)]
+    return tuple(turns)
+
+
+def written(turns: Turns) -> str:
+    """Turns as one text: a single user turn is its own text, more are a transcript."""
+    if len(turns) == 1 and turns[0][0] in ("user", "assistant"):
+        return turns[0][1]
+    return "\n\n".join(f"{SAYS.get(role, role)}: {content}" for role, content in turns)
+
+
+def shared(first: Turns, second: Turns) -> int:
+    """How many turns two dialogues begin with in common, an answer left to each."""
+    n = 0
+    while n < min(len(first), len(second)) - 1 and first[n] == second[n]:
+        n += 1
+    return n
+
+
+def prefix(first: str, second: str) -> int:
+    """Length of the shared prefix of two texts: to the last shared `Assistant:` if they are transcripts, else to the last
+    shared blank."""
+    low, high = 0, min(len(first), len(second))
+    while low < high:  # the longest shared prefix, by bisection on slices: comparing slices is C speed
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if first[:middle] == second[:middle] else (low, middle - 1)
+    mark = first.rfind("\n\nAssistant:", 0, low)
+    if mark >= 0 and mark + 12 <= low:
+        return mark + 12
+    if low == min(len(first), len(second)):
+        return low
+    return max(first.rfind(" ", 0, low), first.rfind("\n", 0, low)) + 1
