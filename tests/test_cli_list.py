@@ -1,0 +1,155 @@
+"""What programs read of the catalogue: complete, quick, and without torch."""
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from assay import catalogue, cli
+from assay.errors import InputError
+
+GOOD = '''"""About."""
+paper = Paper("A title", "Somebody", 2020, "arXiv:2001.00001")
+reduces = {"parent": ({"lam": 0.0}, {})}
+def recipe(task, *, lam=0.5, loop=None): ...
+'''
+
+
+def python(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=check, timeout=120)
+
+
+def best(*words: str) -> float:
+    """The quickest of five, which is the machine's and not its neighbours' doing."""
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        python(*words)
+        took.append(time.perf_counter() - began)
+    return min(took)
+
+
+def test_list_json_is_complete() -> None:
+    found = json.loads(python("-m", "assay", "list", "--json").stdout)
+    names = {p.stem for p in (catalogue.HOME / "recipes").glob("*.py")} - {"__init__"}
+    assert {e["name"] for e in found} == names
+    for e in found:
+        assert set(e) == {"name", "verb", "title", "path", "reduces"}
+        assert e["verb"] in ("recipe", "fit", "study")
+        assert e["title"]
+        assert Path(e["path"]).is_file()
+        assert set(e["reduces"]) <= names, "a parent that is not there"
+
+
+def test_list_and_claims_need_no_torch() -> None:
+    code = ("import sys\nfrom assay.cli import main\n"
+            "assert main(['list', '--json']) == 0\nassert main(['cite', 'dpo']) == 0\n"
+            "heavy = {'torch', 'numpy', 'transformers', 'tqdm'} & set(sys.modules)\nassert not heavy, heavy")
+    assert python("-c", code).returncode == 0
+
+
+@pytest.mark.skipif(bool(os.environ.get("ASSAY_NO_CLOCK")), reason="a machine too busy to time anything on")
+def test_list_and_import_are_quick() -> None:
+    bare = best("-c", "pass")
+    assert best("-m", "assay", "list", "--json") - bare < 0.6
+    assert best("-c", "import assay") - bare < 0.3
+
+
+def test_a_bad_file_is_named_and_the_others_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "good.py").write_text(GOOD)
+    bad = {"broken.py": "def recipe(:", "two.py": GOOD + "def fit(): ...\n", "none.py": "x = 1\n", "bytes.py": "",
+           "nopaper.py": "def recipe(task): ...\n", "short.py": GOOD.replace(', "arXiv:2001.00001"', ""),
+           "computed.py": GOOD.replace('"A title"', "title()"), "reduces.py": GOOD.replace('{"parent": ({"lam": 0.0}, {})}', "[1]")}
+    for name, text in bad.items():
+        (folder / name).write_text(text)
+    (folder / "bytes.py").write_bytes(b"\xff\xfe\x00")
+    monkeypatch.setattr(catalogue, "HOME", tmp_path)
+    assert cli.main(["list", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert [e["name"] for e in json.loads(out)] == ["good"]
+    assert json.loads(out)[0]["reduces"] == {"parent": [{"lam": 0.0}, {}]}
+    for name in bad:
+        assert name in err
+    assert len(err.splitlines()) == len(bad)
+    with pytest.raises(InputError, match="broken cannot be used"):
+        catalogue.find("broken")
+
+
+def test_listing_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "loud.py").write_text(GOOD + "raise SystemExit('this file was run')\n")
+    monkeypatch.setattr(catalogue, "HOME", tmp_path)
+    assert [e.name for e in catalogue.entries()] == ["loud"]
+
+
+def test_every_recipe_is_fit_to_be_run() -> None:
+    """Its constants are typed, its defaults are JSON values, and none has the name of a flag that every run has."""
+    from assay.cli import driving, flags
+    for entry in catalogue.entries():
+        assert entry.fault is None
+        assert entry.about
+        if entry.verb != "recipe":
+            continue
+        for name in catalogue.worlds():
+            for flag in driving.known(entry, name).values():  # raises where names collide
+                if flag.default is flags.REQUIRED:
+                    continue
+                text = flag.default if isinstance(flag.default, str) else json.dumps(flag.default)
+                assert flags.value(text, flag.type, flag.name) == flag.default, f"{entry.name} --{flag.name}"
+
+
+def test_show_prints_the_text_itself() -> None:
+    source = python("-m", "assay", "show", "leave_one_out", "--source").stdout
+    assert source == (catalogue.HOME / "recipes" / "leave_one_out.py").read_text(encoding="utf-8")
+    told = json.loads(python("-m", "assay", "show", "uncertainty_weighted", "--json").stdout)
+    assert told["constants"]["lam"] == {"type": "a number", "default": 0.5}
+    assert told["reduces"] == {"mean_ensemble": [{"lam": 0.0}, {}]}
+    said = python("-m", "assay", "show", "ppo").stdout
+    assert "--epochs 2" in said
+    assert "claim: " in said
+
+
+def test_cite_is_bibtex_and_escapes_what_latex_reads() -> None:
+    text = python("-m", "assay", "cite", "dpo", "leave_one_out").stdout
+    assert text.count("@misc{") == 2
+    assert "eprint = {2305.18290}" in text
+    entry = catalogue.Entry("x", Path("x.py"), paper={"title": "A & B_2", "authors": "C et al.", "year": 2020, "url": "https://a/b_c"})
+    assert r"title = {{A \& B\_2}}" in catalogue.bibtex(entry)
+    assert "author = {C and others}" in catalogue.bibtex(entry)
+    assert "url = {https://a/b_c}" in catalogue.bibtex(entry)
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["lst"], "there is no verb 'lst'; did you mean list?"),
+    (["list", "more"], "assay list takes no 'more'"),
+    (["list", "--jsn"], "assay list has no --jsn; did you mean --json?"),
+    (["show"], "assay show needs the name of one paper"),
+    (["show", "leave_one_in"], "there is no recipe 'leave_one_in'; did you mean leave_one_out?"),
+    (["show", "./nowhere.py"], "there is no file ./nowhere.py"),
+    (["cite"], "assay cite needs the name of a paper"),
+    (["cite", "dpoo"], "did you mean dpo?"),
+])
+def test_wrong_words_are_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+
+
+def test_usage_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    assert cli.main(["--help"]) == 0
+    told = capsys.readouterr().out
+    assert all(f"\n  {verb}" in told for verb in cli.VERBS)
+    for verb in cli.VERBS:
+        assert cli.main([verb, "--help"]) == 0
+        assert f"assay {verb}" in capsys.readouterr().out
