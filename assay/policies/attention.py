@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from assay.errors import InputError
+from assay.policies.product import product
 
 Plan = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # (layer, q [..,n,H,d], k [..,n,K,d], v [..,n,K,d]) → [..,n,H·d]
 
@@ -59,13 +60,14 @@ def shapes(c: Config) -> dict[str, tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's weights, those with a common input side by side, transposed for `x @ w`."""
+    """One layer's weights, each `[out, in]`. Norms' weights and the scores' 1/√d are folded into what follows them, and
+    the rows of `qk` are so ordered that the pairs which rotary positions turn lie side by side."""
 
-    norm1: Tensor
-    qkv: Tensor
+    qk: Tensor
+    v: Tensor
     o: Tensor
-    norm2: Tensor
-    gate_up: Tensor
+    gate: Tensor
+    up: Tensor
     down: Tensor
 
 
@@ -73,45 +75,44 @@ def layers(w: Mapping[str, Tensor], c: Config) -> list[Layer]:
     """The weights laid out for `trunk`; made once a call, so that gradients reach the parameters themselves."""
     def layer(i: int) -> Layer:
         at = f"model.layers.{i}"
-        q, k, v = (w[f"{at}.self_attn.{p}_proj.weight"] for p in "qkv")
-        qkv = torch.cat([q * c.head**-0.5, k, v], -2)  # the scores' 1/√d, paid once
-        gate_up = torch.cat([w[f"{at}.mlp.{p}_proj.weight"] for p in ("gate", "up")], -2)
-        return Layer(w[f"{at}.input_layernorm.weight"].unsqueeze(-2), qkv.mT, w[f"{at}.self_attn.o_proj.weight"].mT,
-                     w[f"{at}.post_attention_layernorm.weight"].unsqueeze(-2), gate_up.mT, w[f"{at}.mlp.down_proj.weight"].mT)
+        q, k, v, o = (w[f"{at}.self_attn.{p}_proj.weight"] for p in "qkvo")
+        gate, up, down = (w[f"{at}.mlp.{p}_proj.weight"] for p in ("gate", "up", "down"))
+        norm1, norm2 = (w[f"{at}.{p}_layernorm.weight"].unsqueeze(-2) for p in ("input", "post_attention"))
+        qk = torch.cat([q * c.head**-0.5, k], -2).unflatten(-2, (-1, 2, c.head // 2)).transpose(-2, -3).flatten(-4, -2)
+        return Layer(qk * norm1, v * norm1, o, gate * norm2, up * norm2, down)
 
     return [layer(i) for i in range(c.layers)]
 
 
-def rms_norm(x: Float[Tensor, "*M n W"], weight: Float[Tensor, "*M 1 W"], *, eps: float) -> Float[Tensor, "*M n W"]:
-    """x / √(mean x² + eps) · weight (Zhang and Sennrich, 2019)."""
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+def rms_norm(x: Float[Tensor, "*M n W"], *, eps: float) -> Float[Tensor, "*M n W"]:
+    """x / √(mean x² + eps) (Zhang and Sennrich, 2019), before its weight."""
+    square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square()
+    return x * torch.rsqrt(square / x.shape[-1] + eps)
 
 
-def rope(positions: Int[Tensor, "n"], c: Config, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosines and sines `[n,1,d/2]` of the rotary embedding (Su et al., 2021), computed in float64 whatever the dtype."""
+def rope(positions: Int[Tensor, "n"], c: Config, dtype: torch.dtype) -> Complex[Tensor, "n 1 d2"]:
+    """The rotary embedding's e^{i·angle} (Su et al., 2021), computed in float64 whatever the dtype."""
     half = torch.arange(0, c.head, 2, device=positions.device, dtype=torch.float64) / c.head
-    angle = positions[:, None].double() * c.rope ** -half
-    return angle.cos().to(dtype)[:, None], angle.sin().to(dtype)[:, None]
+    angle = positions[:, None, None].double() * c.rope ** -half
+    return torch.polar(torch.ones_like(angle), angle).to(dtype.to_complex())
 
 
-def rotate(x: Float[Tensor, "*M n H d"], cos: Tensor, sin: Tensor) -> Float[Tensor, "*M n H d"]:
-    """Each pair (x_i, x_{i+d/2}) turned by its angle: the pairing that transformers uses."""
-    a, b = x.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+def rotate(x: Float[Tensor, "*M n H d"], turn: Complex[Tensor, "*m n 1 d2"]) -> Float[Tensor, "*M n H d"]:
+    """Each pair of neighbours turned by its angle."""
+    return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2))) * turn).flatten(-2)
 
 
-def trunk(x: Float[Tensor, "*M n W"], stack: list[Layer], final: Tensor, c: Config, turn: tuple[Tensor, Tensor],
-          plan: Plan) -> Float[Tensor, "*M n W"]:
+def trunk(x: Float[Tensor, "*M n W"], stack: list[Layer], final: Float[Tensor, "*M W"], c: Config,
+          turn: Complex[Tensor, "*m n 1 d2"], plan: Plan) -> Float[Tensor, "*M n W"]:
     """Embedded tokens through every layer and the last norm."""
     H, K, d = c.heads, c.kv_heads, c.head
     for i, layer in enumerate(stack):
-        qkv = (rms_norm(x, layer.norm1, eps=c.eps) @ layer.qkv).unflatten(-1, (H + 2 * K, d))
-        qk, v = qkv.split([H + K, K], -2)
-        q, k = rotate(qk, *turn).split([H, K], -2)
-        x = x + plan(i, q, k, v) @ layer.o
-        gate, up = (rms_norm(x, layer.norm2, eps=c.eps) @ layer.gate_up).chunk(2, -1)
-        x = x + (F.silu(gate) * up) @ layer.down
-    return rms_norm(x, final.unsqueeze(-2), eps=c.eps)
+        y = rms_norm(x, eps=c.eps)
+        q, k = rotate(product(y, layer.qk).unflatten(-1, (H + K, d)), turn).split([H, K], -2)
+        x = x + product(plan(i, q, k, product(y, layer.v).unflatten(-1, (K, d))), layer.o)
+        y = rms_norm(x, eps=c.eps)
+        x = x + product(F.silu(product(y, layer.gate)) * product(y, layer.up), layer.down)
+    return rms_norm(x, eps=c.eps) * final.unsqueeze(-2)
 
 
 def blind(see: Bool[Tensor, "*n"], dtype: torch.dtype) -> Float[Tensor, "*n"]:
@@ -182,11 +183,14 @@ class Shared:
     def _padded(self, t: Tensor, at: Tensor, n: int) -> Tensor:
         return t if len(at) == n else t.new_zeros(n, *t.shape[1:]).index_copy(0, at, t)
 
+    def _packed(self, t: Tensor, at: Tensor) -> Tensor:
+        return t if len(at) == len(t) else t.index_select(0, at)
+
     def __call__(self, i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         (B, N, T, P), (_, H, d), K = self.shape, q.shape, k.shape[1]
         p = len(self.at_prompt)
         qp, kp, vp = (self._padded(t[:p], self.at_prompt, B * P) for t in (q, k, v))
-        asked = self.prompt(i, qp, kp, vp)[self.at_prompt]
+        asked = self._packed(self.prompt(i, qp, kp, vp), self.at_prompt)
         if not len(self.at_answer):
             return asked
         qa, ka, va = (self._padded(t[p:], self.at_answer, B * N * T) for t in (q, k, v))
@@ -199,4 +203,4 @@ class Shared:
         out = torch.bmm(weight[..., :P].reshape(B * K, -1, P), vp).view(B * K * N, -1, d)
         out = torch.baddbmm(out, weight[..., P:].reshape(B * K * N, -1, T), va)
         answered = out.view(B, K, N, H // K, T, d).permute(0, 2, 4, 1, 3, 5).reshape(B * N * T, H * d)
-        return torch.cat([asked, answered[self.at_answer]])
+        return torch.cat([asked, self._packed(answered, self.at_answer)])

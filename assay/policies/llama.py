@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from assay.errors import InputError
 from assay.policies.attention import Config, Dense, Layer, Plan, Shared, layers, positions, rope, shapes, trunk
 from assay.policies.cache import Cache
+from assay.policies.product import product
 from assay.rng import Rng
 
 __all__ = ["Config", "Llama", "Stack"]
@@ -112,7 +113,8 @@ class Llama(_Named):
 
     def logits(self, hidden: Float[Tensor, "*n W"]) -> Float[Tensor, "*n V"]:
         """Unnormalised log-probabilities of the next token."""
-        return hidden @ self.get_parameter(_EMBED if self.config.tied else _HEAD).mT
+        head = self.get_parameter(_EMBED if self.config.tied else _HEAD)
+        return product(hidden.flatten(0, -2), head).unflatten(0, hidden.shape[:-1])
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors as `transformers.LlamaForCausalLM.from_pretrained` reads them."""
@@ -169,8 +171,7 @@ class Stack(_Named):
         R, S = tokens.shape[-2:]
         tokens, keep = tokens.expand(M, R, S), keep.expand(M, R, S)
         x = w[_EMBED][torch.arange(M, device=tokens.device)[:, None], tokens.reshape(M, -1)]
-        turn = rope(positions(keep.reshape(M * R, S)).reshape(-1), self.config, x.dtype)
-        turn = (turn[0].unflatten(0, (M, -1)), turn[1].unflatten(0, (M, -1)))
+        turn = rope(positions(keep.reshape(M * R, S)).reshape(-1), self.config, x.dtype).unflatten(0, (M, -1))
         out = trunk(x, layers(w, self.config), w[_NORM], self.config, turn, Dense(keep.reshape(M * R, S), x.dtype))
         return out.unflatten(1, (R, S))
 
