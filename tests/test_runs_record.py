@@ -97,7 +97,8 @@ def test_a_torn_last_line_is_left_out_when_reading_and_cut_when_writing(run: Run
     assert [r["step"] for r in read()] == [3]
 
 
-@pytest.mark.parametrize("damage", [b'{"step": 1, "gold"', b"", b"\xff\xfe", b'{"step": 1, "gold": NaN}', b"[1]", b'{"step": "one"}'])
+@pytest.mark.parametrize("damage", [b'{"step": 1, "gold"', b"", b"\xff\xfe", b'{"step": 1, "gold": NaN}', b"[1]",
+                                    b'{"step": "one"}'])
 def test_a_damaged_line_is_named(run: Run, damage: bytes) -> None:
     for step in range(3):
         run.append({"step": step})

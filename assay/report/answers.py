@@ -70,8 +70,10 @@ def answers(ground: Ground, track: Track, prompts: int = 4) -> str:
     shown = [p for p in at[-1] if all(p in stage for stage in at)] or list(at[-1])
     blocks = []
     for p in list(reversed(shown))[:prompts]:
-        cells = "".join(f'<div class="stage"><p class="when">{safe(what)}</p>{_text(row["answer"])}{_scores(row, ground, judges)}</div>'
-                        for (what, _), stage in zip(columns, at, strict=True) if (row := stage.get(p)))
+        cells = "".join(
+            f'<div class="stage"><p class="when">{safe(what)}</p>{_text(row["answer"])}{_scores(row, ground, judges)}</div>'
+            for (what, _), stage in zip(columns, at, strict=True) if (row := stage.get(p)))
         prompt = next(stage[p]["prompt"] for stage in at if p in stage)
-        blocks.append(f'<div class="prompt"><div class="asked"><b>Prompt</b> {_text(prompt)}</div><div class="stages">{cells}</div></div>')
+        asked = f'<div class="asked"><b>Prompt</b> {_text(prompt)}</div>'
+        blocks.append(f'<div class="prompt">{asked}<div class="stages">{cells}</div></div>')
     return "".join(blocks)

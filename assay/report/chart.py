@@ -14,7 +14,7 @@ from assay.report.fits import Array
 STYLE = (Path(__file__).parent / "chart.css").read_text("utf-8")
 COLOURS, SHAPES = 7, 6
 LAYERS = ("seed", "fit", "other", "proxy", "points", "gold")  # from the back to the front
-LINE, EM = 12, 7.4  # the font's size, and the mean width of its letters, taken rather too wide
+LINE, EM = 12, 7.6  # the font's size, and the mean width of its letters, taken rather too wide
 
 
 @dataclass
@@ -50,7 +50,7 @@ def ticks(low: float, high: float, about: int) -> list[float]:
         return [low]
     raw = (high - low) / max(1, about)
     size = 10 ** math.floor(math.log10(raw))
-    step = next(m * size for m in (1, 2, 2.5, 5, 10) if m * size >= raw * 0.999)
+    step = next(m * size for m in (1, 2, 5, 10) if m * size >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
@@ -63,7 +63,8 @@ def _tick(t: float) -> str:
 def marker(x: float, y: float, place: int, r: float = 4.0, kind: str = "exact") -> str:
     """A method's marker: filled where KL is exact, hollow where it is sampled, hollow with an arrow where it is an upper
     bound (the true place is to the left)."""
-    corners = {1: [(-1, -1), (1, -1), (1, 1), (-1, 1)], 2: [(0, -1.25), (1.2, 0.95), (-1.2, 0.95)],
+    corners: dict[int, list[tuple[float, float]]] = {
+        1: [(-1, -1), (1, -1), (1, 1), (-1, 1)], 2: [(0, -1.25), (1.2, 0.95), (-1.2, 0.95)],
                3: [(0, -1.4), (1.4, 0), (0, 1.4), (-1.4, 0)], 4: [(0, 1.25), (1.2, -0.95), (-1.2, -0.95)],
                5: [(-0.65, -1.15), (0.65, -1.15), (1.3, 0), (0.65, 1.15), (-0.65, 1.15), (-1.3, 0)]}
     look = f'class="m{"" if kind == "exact" else " hollow"}"'
@@ -77,8 +78,9 @@ def marker(x: float, y: float, place: int, r: float = 4.0, kind: str = "exact") 
 
 
 def _star(x: float, y: float, r: float = 7.5) -> str:
-    tips = [(x + math.sin(i * math.pi / 5) * s, y - math.cos(i * math.pi / 5) * s) for i in range(10) for s in [r * (0.42 if i % 2 else 1)]]
-    return '<path class="star" d="M' + "L".join(f"{a:.1f},{b:.1f}" for a, b in tips) + 'Z"/>'
+    angle = np.arange(10) * math.pi / 5
+    size = np.where(np.arange(10) % 2 == 0, r, 0.42 * r)
+    return f'<path class="star" d="{_d(x + np.sin(angle) * size, y - np.cos(angle) * size)}Z"/>'
 
 
 def _d(xs: Array, ys: Array) -> str:
@@ -124,7 +126,7 @@ class _Frame:
                                ("end", -9, -9), ("end", -9, 17), ("end", -9, 4), ("middle", 0, -26), ("middle", 0, 34)):
             left = x + dx - {"start": 0.0, "middle": w / 2, "end": w}[anchor]
             box = (left, y + dy - h + 3, left + w, y + dy + 3)
-            inside = left >= self.left and box[2] <= self.right + 8 and box[1] >= self.top - 4 and box[3] <= self.bottom
+            inside = left >= self.left and box[2] <= self.right and box[1] >= self.top - 4 and box[3] <= self.bottom
             if inside and not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in self.taken):
                 self.taken.append(box)
                 return f'<text class="{look}" x="{x + dx:.1f}" y="{y + dy:.1f}" text-anchor="{anchor}">{safe(text)}</text>'
@@ -153,12 +155,13 @@ def _axes(f: _Frame, kl_row: bool, second: tuple[float, str] | None) -> Iterator
     if second:
         for t in ticks(f.y[0] / second[0], f.y[1] / second[0], 5):
             yield tick(f.right + 7, float(f.py(t * second[0])) + 4, t, anchor="start")
-    for t in ticks(*f.x, max(3, round((f.right - f.left) / 90))):
+    for t in ticks(*f.x, max(3, round((f.right - f.left) / 75))):
         x = float(f.px(t))
         yield f'<path class="axis" d="M{x:.1f},{f.bottom}v5"/>{tick(x, f.bottom + 18, t)}'
         yield tick(x, f.bottom + 33, t * t, " faint") if kl_row else ""
     if kl_row:
-        yield f'<text class="tick" x="6" y="{f.bottom + 18}">√KL</text><text class="tick faint" x="6" y="{f.bottom + 33}">KL</text>'
+        yield f'<text class="tick" x="6" y="{f.bottom + 18}">√KL</text>'
+        yield f'<text class="tick faint" x="6" y="{f.bottom + 33}">KL</text>'
     yield f'<path class="axis" d="M{f.left},{f.bottom}H{f.right}"/>'
 
 
@@ -183,31 +186,34 @@ def _band(f: _Frame, c: Curve) -> str:
         return ""
     known = np.isfinite(c.low) & np.isfinite(c.high)
     xs, low, high = f.px(c.x[known]), f.py(c.low[known]), f.py(c.high[known])
-    return f'<path class="band c{c.place % COLOURS}" d="{_d(np.r_[xs, xs[::-1]], np.r_[high, low[::-1]])}Z"/>' if len(xs) > 1 else ""
+    around = _d(np.r_[xs, xs[::-1]], np.r_[high, low[::-1]])
+    return f'<path class="band c{c.place % COLOURS}" d="{around}Z"/>' if len(xs) > 1 else ""
 
 
 def _mark(f: _Frame, m: Mark) -> str:
     x, y = float(f.px(m.x)), float(f.py(m.y))
     f.block(np.array([x]), np.array([y]), 8.0)
-    bar = "" if m.half is None else f'<path class="bar" d="M{x:.1f},{float(f.py(m.y - m.half)):.1f}V{float(f.py(m.y + m.half)):.1f}"/>'
+    ends = [] if m.half is None else [float(f.py(m.y - m.half)), float(f.py(m.y + m.half))]
+    bar = f'<path class="bar" d="M{x:.1f},{ends[0]:.1f}V{ends[1]:.1f}"/>' if ends else ""
     head = _star(x, y) if m.kind == "star" else f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="8"/>'
     return f'<g class="c{m.place % COLOURS}">{bar}{head}</g>'
 
 
-def chart(curves: Sequence[Curve], marks: Sequence[Mark] = (), *, ident: str, title: str, description: str, x_label: str, y_label: str,
-          width: int = 860, height: int = 430, legend: Sequence[tuple[str, str]] = (), kl_row: bool = False,
+def chart(curves: Sequence[Curve], marks: Sequence[Mark] = (), *, ident: str, title: str, description: str, x_label: str,
+          y_label: str, width: int = 860, height: int = 430, legend: Sequence[tuple[str, str]] = (), kl_row: bool = False,
           second: tuple[float, str] | None = None, y: tuple[float, float] | None = None, zero: str | None = None,
           alone: bool = False) -> str:
     """An accessible SVG. `kl_row`: x is √KL, and KL itself stands below. `second`: (factor, label) of a right-hand axis
-    that shows y/factor. `y`: the range, if several charts share it. `zero`: draw the line at 0 and call it so. `alone`: with its own style
-    and background."""
+    that shows y/factor. `y`: the range, if several charts share it. `zero`: draw the line at 0 and call it so.
+    `alone`: with its own style and background."""
     key, top = _legend(legend, width)
     drawn = [c for c in curves if len(c.x)]
     far = max([float(np.nanmax(c.x)) for c in drawn] + [m.x for m in marks] + [0.0])
     box = (50.0, top + 20, width - (48.0 if second else 14.0), height - (52.0 if kl_row else 38.0))
     f = _Frame(box, (0.0, far or 1.0), y or y_range(drawn, marks, zero is not None))
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {width} {height}" role="img" '
-           f'aria-labelledby="{ident}-t {ident}-d"><title id="{ident}-t">{safe(title)}</title><desc id="{ident}-d">{safe(description)}</desc>']
+           f'aria-labelledby="{ident}-t {ident}-d"><title id="{ident}-t">{safe(title)}</title>'
+           f'<desc id="{ident}-d">{safe(description)}</desc>']
     if alone:
         out.append(f'<style>{STYLE}</style><rect class="paper" width="{width}" height="{height}"/>')
     out += [key, *_axes(f, kl_row, second), f'<text class="label" x="6" y="{f.top - 9}">{safe(y_label)}</text>',
@@ -217,13 +223,14 @@ def chart(curves: Sequence[Curve], marks: Sequence[Mark] = (), *, ident: str, ti
     level = zero is not None and f.y[0] < 0 < f.y[1]
     if level:
         out.append(f'<path class="zero" d="M{f.left},{float(f.py(0)):.1f}H{f.right}"/>')
-    out.append(f'<clipPath id="{ident}-c"><rect x="{f.left}" y="{f.top - 4}" width="{f.right - f.left}" height="{f.bottom - f.top + 8}"/>'
-               f'</clipPath><g clip-path="url(#{ident}-c)">')
+    out.append(f'<clipPath id="{ident}-c"><rect x="{f.left}" y="{f.top - 4}" width="{f.right - f.left}" '
+               f'height="{f.bottom - f.top + 8}"/></clipPath><g clip-path="url(#{ident}-c)">')
     out += [_band(f, c) for c in drawn]
     out += [_curve(f, c) for role in LAYERS for c in drawn if c.role == role]
     out += [_mark(f, m) for m in marks] + ["</g>"]
     out += [f.label(float(f.px(m.x)), float(f.py(m.y)), m.text, f"mark t{m.place % COLOURS}") for m in marks if m.text]
-    out += [f.label(float(f.px(c.x[-1])), float(f.py(c.y[-1])), c.label, f"end {c.role} t{c.place % COLOURS}") for c in drawn if c.label]
+    out += [f.label(float(f.px(c.x[-1])), float(f.py(c.y[-1])), c.label, f"end {c.role} t{c.place % COLOURS}")
+            for c in drawn if c.label]
     if level and zero:
         out.append(f.label(f.right - 4, float(f.py(0)) - 1, zero, "tick faint"))
     return "".join(out) + "</svg>"

@@ -40,6 +40,11 @@ def link(url: str) -> str | None:
     return url if re.fullmatch(r"https?://[!-~]+", url) else None
 
 
+def capital(text: str) -> str:
+    """With a capital first letter, the rest as it was."""
+    return text[:1].upper() + text[1:]
+
+
 def number(x: float | None, digits: int = 3, *, sign: bool = False) -> str:
     """A number as a person reads it; "–" where it was not measured. `digits` significant ones, at most three decimals."""
     if x is None or not math.isfinite(x):

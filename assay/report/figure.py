@@ -10,7 +10,7 @@ import numpy as np
 
 from assay.errors import InputError
 from assay.report.chart import COLOURS, Curve, Mark, chart, marker
-from assay.report.escape import number
+from assay.report.escape import capital, number
 from assay.report.fits import interval, reference
 from assay.report.lines import KINDS, Line, Value, above, gold_units, line, points
 from assay.report.records import Ground, Method, grounds
@@ -75,7 +75,8 @@ def _marks(method: Method, gold: Line, axis: str) -> list[Mark]:
     return [Mark(float(gold.x[top]), height, method.place), star]
 
 
-def headline(ground: Ground, ident: str, axis: str = "kl", *, alone: bool = False, width: int = 860, height: int = 470) -> Picture | None:
+def headline(ground: Ground, ident: str, axis: str = "kl", *, alone: bool = False, width: int = 860,
+             height: int = 470) -> Picture | None:
     """Gold (solid) and proxy (dashed) of every method, on one axis. None where there is nothing to draw."""
     methods = on_axis(ground, axis)
     gold = {m.label: g for m in methods if (g := line(m, above("gold"), axis))}
@@ -111,11 +112,13 @@ def headline(ground: Ground, ident: str, axis: str = "kl", *, alone: bool = Fals
 
     def draw(w: int, h: int, size: str) -> str:
         return chart(curves, marks, ident=f"{ident}{size}", width=w, height=h, legend=legend, kl_row=axis == "kl", alone=alone,
-                     title=f"{name[0].upper()}{name[1:]}, by {where}, {ground.title}", x_label=where, y_label=name,
+                     title=f"{capital(name)}, by {where}, {ground.title}", x_label=where, y_label=name,
                      description=f"One curve a method. {ends}. The tables below hold the same numbers.",
-                     second=(float(k), "proxy") if gold and proxy and k != 1 else None, zero="reference" if gold else "first reading")
+                     second=(float(k), "proxy") if gold and proxy and k != 1 else None,
+                     zero="reference" if gold else "first reading")
 
-    return Picture(draw(width, height, "w"), draw(380, 460, "n"), caption(ground, methods, gold, bool(proxy), calibrated, k, kinds))
+    return Picture(draw(width, height, "w"), draw(380, 460, "n"),
+                   caption(ground, methods, gold, bool(proxy), calibrated, k, kinds))
 
 
 def caption(ground: Ground, methods: Sequence[Method], gold: dict[str, Line], proxy: bool, calibrated: bool, k: Fraction,
@@ -125,19 +128,19 @@ def caption(ground: Ground, methods: Sequence[Method], gold: dict[str, Line], pr
     starts = [r["gold"] for m in methods for t in m.tracks if (r := reference(t.readings)) and r["gold"] is not None]
     if gold:
         at = f" (itself at {number(float(np.mean(starts)))})" if starts else ""
-        said.append(f"Solid: {name} above the reference{at}. A ring marks a curve’s highest point; a star, the chosen checkpoint "
-                    f"read again on fresh answers, which is the fairer number.")
+        said.append(f"Solid: {name} above the reference{at}. A ring marks a curve’s highest point; a star, the chosen "
+                    f"checkpoint read again on fresh answers, which is the fairer number.")
     if proxy and calibrated:
-        said.append(f"Dashed: each method’s own proxy, 0 where it was first read, scaled there to {name}’s spread between prompts"
-                    + (f" and drawn at {k} of that; the right-hand axis has it in {name}’s units." if k != 1 else "."))
+        said.append(f"Dashed: each method’s own proxy, 0 where it was first read, scaled there to {name}’s spread between "
+                    "prompts" + (f" and drawn at {k} of that; the right-hand axis has it in {name}’s units." if k != 1 else "."))
     elif proxy:
         said.append("Dashed: each method’s own proxy, 0 where it was first read, in its own units"
                     + (" (right-hand axis)." if gold and k != 1 else "."))
     seeds = {g.seeds for g in gold.values()}
     said += ["One seed: the band is each reading’s 95 % interval over prompts."] if 1 in seeds else []
     said += ["Two seeds: their mean, each of them faint, no interval."] if 2 in seeds else []
-    said += ["Several seeds: their mean, up to the KL that all of them reached, its 95 % Student interval over seeds as a band, each "
-             "seed faint."] if seeds - {1, 2} else []
+    said += ["Several seeds: their mean, up to the KL that all of them reached, its 95 % Student interval over seeds as a "
+             "band, each seed faint."] if seeds - {1, 2} else []
     said += ["An arrow to the left: this KL is an upper bound."] if "upper" in kinds else []
     return " ".join(said)
 

@@ -124,7 +124,8 @@ class Fit:
 
 
 def columns(d: Array, form: str) -> Array:
-    """Regressors of R = αx₁ + βx₂: best-of-n d(α − βd), so (d, −d²); RL d(α − β log d), so (d, −d log d). Gao et al., 2023."""
+    """Regressors of R = αx₁ + βx₂: best-of-n d(α − βd), so (d, −d²); RL d(α − β log d), so (d, −d log d). Gao et al.,
+    "Scaling Laws for Reward Model Overoptimization", arXiv:2210.10760."""
     return np.stack([d, -d * d if form == "best-of-n" else -d * np.log(np.where(d > 0, d, 1.0))], -1)
 
 
@@ -137,7 +138,7 @@ def solve(d: Array, r: Array, w: Array, form: str) -> tuple[Array, Array]:
     det = np.where(det > 1e-12 * a[..., 0, 0] * a[..., 1, 1], det, np.nan)  # all points at one d: no unique fit
     alpha = (a[..., 1, 1] * b[..., 0] - a[..., 0, 1] * b[..., 1]) / det
     beta = (a[..., 0, 0] * b[..., 1] - a[..., 0, 1] * b[..., 0]) / det
-    return alpha, beta
+    return np.asarray(alpha), np.asarray(beta)
 
 
 def turning_point(alpha: Array, beta: Array, form: str) -> tuple[Array, Array]:

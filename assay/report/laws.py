@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from assay.report.escape import count, number
+from assay.report.escape import capital, count, number
 from assay.report.fits import LEAST_D, Fit, fit, tie
 from assay.report.lines import above, points
 from assay.report.records import Ground, Method
@@ -27,25 +27,25 @@ def fits_of(m: Method) -> list[Fit]:
 def verdict(fits: Sequence[Fit], gold: str = "gold") -> str:
     """What the fits say, in plain words: whether there is a turn in range, and whether the right form does better."""
     right, wrong = fits
-    end = right.range[1]
+    at, end = number(right.d_peak), number(right.range[1])
     if right.d_peak is None:
         turn = f"No turn: fitted {gold} has no maximum."
-    elif right.d_peak > end:
-        turn = f"No turn in range: fitted {gold} would peak at √KL {number(right.d_peak)}, beyond the {number(end)} that was reached."
+    elif right.d_peak > right.range[1]:
+        turn = f"No turn in range: fitted {gold} would peak at √KL {at}, beyond the {end} that was reached."
     elif right.d_interval is None:
-        turn = (f"A turn is not certain: fitted {gold} peaks at √KL {number(right.d_peak)}, but only {100 * right.with_peak:.0f} % of "
-                f"resamples have a peak at all.")
-    elif right.d_interval[1] > end:
-        turn = (f"A turn in range is not certain: fitted {gold} peaks at √KL {number(right.d_peak)}, and the interval of that place "
-                f"reaches beyond the {number(end)} that was visited.")
+        turn = (f"A turn is not certain: fitted {gold} peaks at √KL {at}, but only {100 * right.with_peak:.0f} % of resamples "
+                f"have a peak at all.")
+    elif right.d_interval[1] > right.range[1]:
+        turn = (f"A turn in range is not certain: fitted {gold} peaks at √KL {at}, and the interval of that place reaches "
+                f"beyond the {end} that was visited.")
     else:
-        turn = f"Fitted {gold} turns within the range, at √KL {number(right.d_peak)}."
+        turn = f"Fitted {gold} turns within the range, at √KL {at}."
     if not (math.isfinite(right.held_out) and math.isfinite(wrong.held_out)):
         return turn
     if tie(right, wrong):
         return f"{turn} The two forms tie on held-out readings: these do not tell them apart."
-    better = "predicts held-out readings better than" if right.held_out < wrong.held_out else "predicts held-out readings worse than"
-    return f"{turn} The form meant for this optimiser {better} the other one."
+    how = "better" if right.held_out < wrong.held_out else "worse"
+    return f"{turn} The form meant for this optimiser predicts held-out readings {how} than the other one."
 
 
 def fits_table(ground: Ground, fits: dict[str, list[Fit]]) -> str:
@@ -56,12 +56,14 @@ def fits_table(ground: Ground, fits: dict[str, list[Fit]]) -> str:
     rows = []
     for m in (m for m in ground.methods if m.label in fits):
         f, other = fits[m.label]
-        rows.append([name(m), "d(α − βd)" if f.form == "best-of-n" else "d(α − β log d)", within(f.alpha, f.alpha_interval),
-                     within(f.beta, f.beta_interval), within(f.d_peak, f.d_interval), within(f.r_peak, f.r_interval),
-                     number(f.held_out), number(other.held_out), count(f.points), "1/err²" if f.weighted else "equal"])
+        form = "d(α − βd)" if f.form == "best-of-n" else "d(α − β log d)"
+        rows.append([name(m), form, within(f.alpha, f.alpha_interval), within(f.beta, f.beta_interval),
+                     within(f.d_peak, f.d_interval), within(f.r_peak, f.r_interval), number(f.held_out),
+                     number(other.held_out), count(f.points), "1/err²" if f.weighted else "equal"])
     return table(f"Gao’s forms fitted, {ground.title}",
-                 ["method", "its form", "α", "β", "d at the peak", "height of the peak", "held-out RMSE", "the other form’s", "readings",
-                  "weights"], rows,
-                 f"{ground.gold_name[0].upper()}{ground.gold_name[1:]} above the reference against d = √KL, by linear least squares without "
-                 f"intercept. Readings with d < {LEAST_D} are dropped: there d log d is all slope. Weights are equal where an error is "
-                 f"missing or 0. Small: 95 % bootstrap over readings, and over runs from five on. Held out: every third reading in turn.")
+                 ["method", "its form", "α", "β", "d at the peak", "height of the peak", "held-out RMSE", "the other form’s",
+                  "readings", "weights"], rows,
+                 f"{capital(ground.gold_name)} above the reference against d = √KL, by linear least squares without "
+                 f"intercept. Readings with d < {LEAST_D} are dropped: there d log d is all slope. Weights are equal where an "
+                 f"error is missing or 0. Small: 95 % bootstrap over readings, and over runs from five on. Held out: every "
+                 f"third reading in turn.")

@@ -34,8 +34,9 @@ def multiples(ground: Ground, ident: str, key: str) -> str:
         says = "; ".join(f"{m.label} ends at {number(float(p.y[-1]), sign=True)}" for m, p in mine) or "Nothing was read"
         cells.append((str(names[j]) if j < len(names) else f"{key[:-1]} {j + 1}", gold + curves, says))
     same = y_range([c for _, curves, _ in cells for c in curves]) if units or key == "golds" else None
-    charts = "".join(chart(curves, ident=f"{ident}{i}", title=f"{what} by {axis}", description=says, y_label=what, y=same, zero="",
-                           x_label="√KL" if axis == "kl" else "step", width=300, height=230) for i, (what, curves, says) in enumerate(cells))
+    x_label = "√KL" if axis == "kl" else "step"
+    charts = "".join(chart(curves, ident=f"{ident}{i}", title=f"{what} by {x_label}", description=says, y_label=what, y=same,
+                           x_label=x_label, zero="", width=300, height=230) for i, (what, curves, says) in enumerate(cells))
     how = (f"Dashed: the judge, scaled to {ground.gold_name}’s spread between prompts; solid: {ground.gold_name}." if units else
            "Each in its own units." if key == "judges" else "All on one scale.")
     legend = " ".join(f'<span class="entry">{name(m)}</span>' for m in methods)
@@ -53,6 +54,9 @@ def fitted(method: Method, fits: Sequence[Fit], ident: str) -> str:
         grid = np.linspace(0.0, f.range[1], 80)
         curves.append(Curve(grid, f(grid), method.place, role))
     right = fits[0]
-    top = [] if right.d_peak is None or right.r_peak is None or right.d_peak > right.range[1] else [Mark(right.d_peak, right.r_peak, method.place)]
-    return chart(curves, top, ident=ident, title=f"Gao’s forms fitted to {method.label}", y_label=method.label, x_label="√KL (√nats)",
-                 description=f"alpha {number(right.alpha)}, beta {number(right.beta)}, {right.points} readings", width=380, height=260, zero="")
+    top = []
+    if right.d_peak is not None and right.r_peak is not None and right.d_peak <= right.range[1]:
+        top = [Mark(right.d_peak, right.r_peak, method.place)]
+    return chart(curves, top, ident=ident, title=f"Gao’s forms fitted to {method.label}", y_label=method.label,
+                 x_label="√KL (√nats)", width=380, height=260, zero="",
+                 description=f"alpha {number(right.alpha)}, beta {number(right.beta)}, {right.points} readings")

@@ -160,10 +160,13 @@ def _label(methods: list[Method]) -> None:
     for recipe in {m.recipe for m in methods}:
         alike = [m for m in methods if m.recipe == recipe]
         for m, more in zip(alike, _differing([m.settings for m in alike]), strict=True):
-            m.label = f"{recipe} {more}".strip() if len(alike) > 1 else recipe
+            m.label = f"{recipe} {more}".strip()
+    for m in methods:
+        if [n.label for n in methods].count(m.label) > 1:
+            m.label = f"{m.label} ({m.tracks[0].name})"
 
 
 def _differing(settings: list[dict[str, Any]]) -> list[str]:
     keys = [k for k in dict.fromkeys(k for s in settings for k in s)
             if len({json.dumps(s.get(k), sort_keys=True) for s in settings}) > 1]
-    return [" ".join(f"{k.split('.')[-1]}={'none' if s.get(k) is None else s[k]}" for k in keys) for s in settings]
+    return [" ".join(f"{k.split('.')[-1]}={s[k]}" for k in keys if s.get(k) not in (None, "")) for s in settings]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.report.escape import count, number, safe, spread
+from assay.report.escape import capital, count, number, safe, spread
 from assay.report.fits import at_kl, drop, final, interval, path, peak, reference
 from assay.report.lines import above, line
 from assay.report.records import Ground, Method, grounds
@@ -20,8 +20,9 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], note
     """An HTML table; the cells are markup already. The first column is each row's header."""
     top = "".join(f'<th scope="col">{safe(h)}</th>' for h in head)
     body = "".join(f'<tr><th scope="row">{r[0]}</th>' + "".join(f"<td>{c}</td>" for c in r[1:]) + "</tr>" for r in rows)
-    return (f'<div class="scroll" role="region" tabindex="0" aria-label="{safe(caption)}"><table><caption>{safe(caption)}</caption>'
-            f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>" + (f'<p class="note">{note}</p>' if note else ""))
+    inside = f"<caption>{safe(caption)}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody>"
+    return (f'<div class="scroll" role="region" tabindex="0" aria-label="{safe(caption)}"><table>{inside}</table></div>'
+            + (f'<p class="note">{safe(note)}</p>' if note else ""))
 
 
 def name(m: Method) -> str:
@@ -85,10 +86,11 @@ def summary_table(ground: Ground) -> str:
                      f"{count(s['price']['drawn'])} / {count(s['price']['judged'])}"])
     g = ground.gold_name
     return table(f"What each method reached, {ground.title}",
-                 ["method", "seeds", f"reference {g}", f"peak {g}", "the peak is from", "KL there", f"final {g}", "final KL", "drop",
-                  "proxy, first → last", "one answer: drawn / judged"], rows,
-                 "Means over seeds, ± half of the 95 % Student interval over seeds; one seed has no interval over seeds. A peak that "
-                 "was not read again is too high by selection. KL in nats, of the whole answer. “–”: not measured.")
+                 ["method", "seeds", f"reference {g}", f"peak {g}", "the peak is from", "KL there", f"final {g}", "final KL",
+                  "drop", "proxy, first → last", "price"], rows,
+                 "Means over seeds, ± half of the 95 % Student interval over seeds; one seed has no interval over seeds. A peak "
+                 "that was not read again is too high by selection. KL in nats, of the whole answer. Price: answers drawn / "
+                 "judged for one answer of the result. “–”: not measured.")
 
 
 def findings(ground: Ground) -> list[str]:
@@ -103,16 +105,18 @@ def findings(ground: Ground) -> list[str]:
             both = peak(m.tracks[0].everything), final(m.tracks[0].readings)
             errors = [r["gold_err"] for r in both if r and r["gold_err"] is not None]
             half = 1.96 * float(np.hypot(*errors)) if len(errors) == 2 else None
+        of = " (one seed: an interval over prompts)" if s["drop_half"] is None and half is not None else ""
         gain = number(s["peak_gold"] - s["reference_gold"], sign=True)
         where = f" at KL {number(s['peak_kl'])}" if s["peak_kl"] is not None else ""
         rise = s["proxy_final"] is not None and s["proxy_first"] is not None and s["proxy_final"] > s["proxy_first"]
+        after = f"{spread(-s['drop'], half, sign=True)} from there to the end{of}"
         if half is None:
-            verdict = f"{gain} at its peak{where}, {number(-s['drop'], sign=True)} from there to the end; no interval to judge the fall by"
+            verdict = f"{gain} at its peak{where}, {after}; there is no interval to judge a fall by"
         elif s["drop"] > half:
-            verdict = (f"{gain} at its peak{where}, then it falls by {spread(s['drop'], half)}"
+            verdict = (f"{gain} at its peak{where}, then it falls by {spread(s['drop'], half)}{of}"
                        + (" while its proxy ends higher than it began" if rise else ""))
         else:
-            verdict = f"{gain} at its peak{where}; no fall after it that the interval ({spread(-s['drop'], half, sign=True)}) can tell from none"
+            verdict = f"{gain} at its peak{where}, {after}: no fall that the interval can tell from none"
         said.append(f"<li>{name(m)}: {safe(verdict)}.</li>")
     return said
 
@@ -132,22 +136,29 @@ def pressures(ground: Ground) -> tuple[list[float], str | None]:
     return inside[-5:], who
 
 
+def _visited(m: Method) -> bool:
+    return any(len(path(t.readings)[0]) > 1 for t in m.tracks)
+
+
 def baseline_of(ground: Ground, asked: str | None) -> Method:
-    """The method that others are compared with: the one asked for, else a plain one by name, else the first."""
-    wanted = (asked,) if asked else _PLAIN_NAMES
-    return next((m for w in wanted for m in ground.methods if w in (m.label, m.recipe)), ground.methods[0])
+    """The method that others are compared with, among those with a KL: the one asked for, else a plain one by name, else
+    the first."""
+    able = [m for m in ground.methods if _visited(m)]
+    named = next((m for w in ((asked,) if asked else _PLAIN_NAMES) for m in able if w in (m.label, m.recipe)), None)
+    return named or able[0]
 
 
 def matched(ground: Ground, asked: str | None = None) -> str:
-    """Gold at equal KL, and the paired difference from the baseline. "" where no KL was reached by every run."""
+    """Gold at equal KL, and the paired difference from the baseline. "" where no run has both gold and KL."""
     ks, who = pressures(ground)
     if not ks:
-        return ""
+        alone = f"{who} ends before any KL that all runs reached: there is nothing to match."
+        return f'<p class="note">{safe(alone)}</p>' if who else ""
     base = baseline_of(ground, asked)
     theirs = {t.pair: t for t in base.tracks}
     rows = []
     for m in ground.methods:
-        if not any(len(path(t.readings)[0]) > 1 for t in m.tracks):
+        if not _visited(m):
             continue
         cells = []
         for kl in ks:
@@ -160,8 +171,8 @@ def matched(ground: Ground, asked: str | None = None) -> str:
                 cell += f"<br><small{sure}>{spread(gap, half, sign=True)}{'' if half is not None else ' (one seed)'}</small>"
             cells.append(cell)
         rows.append([name(m), count(len({t.pair for t in m.tracks})), *cells])
-    return table(f"{ground.gold_name[0].upper()}{ground.gold_name[1:]} at matched KL, {ground.title}",
+    return table(f"{capital(ground.gold_name)} at matched KL, {ground.title}",
                  ["method", "seeds", *[f"KL {kl:g}" for kl in ks]], rows,
-                 f"Read where each run first reaches that KL, linear between two readings, never beyond a run’s range ({who} ends first). "
-                 f"Small: the difference from {base.label}, paired by seed, with its 95 % Student interval over pairs; bold where that "
-                 f"leaves out 0. One seed: no interval over seeds.")
+                 f"Read where each run first reaches that KL, linear between two readings, never beyond a run’s range ({who} "
+                 f"ends first). Small: the difference from {base.label}, paired by seed, with its 95 % Student interval over pairs; "
+                 f"bold where that leaves out 0. One seed: no interval over seeds.")
