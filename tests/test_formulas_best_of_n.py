@@ -203,3 +203,14 @@ def test_the_proxys_own_curve_rises():
     p = torch.randn(1, 40)
     own = curves.best_of_n(p, p, list(range(1, 41)), torch.ones(1, 40, dtype=torch.bool))[0]
     assert (own.diff() > 0).all()
+
+
+def test_shares_are_the_curve_as_weights() -> None:
+    proxy = torch.tensor([[0.3, 0.1, 0.3, 0.9, -1.0], [1.0, 1.0, 1.0, 1.0, 2.0]], dtype=torch.float64)
+    gold = torch.tensor([[1.0, 5.0, 2.0, -3.0, 0.5], [1.0, 2.0, 3.0, 4.0, 9.0]], dtype=torch.float64)
+    for n in (1, 2, 4, 5):
+        shares = curves.best_of_n_shares(proxy, n)
+        torch.testing.assert_close(shares.sum(-1), torch.ones(2, dtype=torch.float64))
+        whole = curves.best_of_n(proxy, gold, [n], torch.ones_like(proxy, dtype=torch.bool))[:, 0]
+        torch.testing.assert_close((shares * gold).sum(-1), whole)
+        assert shares[0, 0] == shares[0, 2] and len(shares[1, :4].unique()) == 1

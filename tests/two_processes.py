@@ -13,11 +13,9 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     parallel.start()
     sys.path.insert(0, str(Path(__file__).parent))
-    from test_contract import RECIPES, drive, name
+    from test_contract import RECIPES, drive, name, small_world
 
-    from assay.worlds import table
-
-    world = table.world(testbed="bandit", prompts=8, responses=24, pairs=200, members=3, seed=1)
+    world = small_world()
     for module in RECIPES:
         readings = drive(module, world)
         if parallel.rank() == 0:

@@ -68,6 +68,16 @@ def best_of_n(proxy: Float[Tensor, "B N"], gold: Float[Tensor, "B N"], ns: Seque
     return out
 
 
+def best_of_n_shares(proxy: Float[Tensor, "B N"], n: int) -> Float[Tensor, "B N"]:
+    """The chance of each of a prompt's N answers to be the best of a random n-subset by proxy; ties share theirs. Float64.
+
+    A mean with these weights is `best_of_n`'s estimate; as weights they serve any quantity of the answers.
+    """
+    ranked, order = proxy.sort(-1)
+    weights = best_of_n_weights(proxy.shape[-1], n).to(proxy.device).expand(proxy.shape)
+    return torch.zeros_like(weights).scatter(-1, order, _shared_among_ties(ranked, weights))
+
+
 def _shared_among_ties(ranked: Tensor, golds: Tensor) -> Tensor:
     """Each gold replaced by the mean over the answers of its prompt whose proxy is the same."""
     new = torch.ones_like(ranked, dtype=torch.bool)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from assay.core import Policy, Prompts, Rng, Samples
 from assay.errors import InputError
-from assay.formulas.curves import best_of_n_weights
+from assay.formulas.curves import best_of_n_shares
 from assay.formulas.divergence import best_of_n_bound
 
 
@@ -39,7 +39,7 @@ class BestOfN:
     Instead of n answers for each one returned, `sample` returns the whole pool with `extra["weight"]`: the exact
     probability, over all subsets of size n, that an answer of the pool is the best of its subset. A weighted mean is
     then the unbiased best-of-n estimate (Nakano et al. 2021, arXiv:2112.09332, appendix), with far less noise. Ties
-    go to the earlier answer, never to the better one. KL is the bound log n − (n−1)/n: its kind is "upper".
+    share, so that neither gold nor the order of drawing decides among them. KL is the bound log n − (n−1)/n: its kind is "upper".
     """
 
     kl_kind = "upper"
@@ -59,9 +59,7 @@ class BestOfN:
         if start is not None:
             raise InputError("best-of-n draws whole answers; it cannot go on from given ones")
         samples, scores = self.pool.draw(prompts, rng)
-        rank = torch.argsort(torch.argsort(scores, dim=1, stable=True), dim=1)  # 0: worst
-        weights = best_of_n_weights(scores.shape[1], self.n).to(scores)
-        return replace(samples, extra={**samples.extra, "weight": weights[rank]})
+        return replace(samples, extra={**samples.extra, "weight": best_of_n_shares(scores, self.n).to(samples.logp.dtype)})
 
     def kl(self, reference: Policy, samples: Samples) -> Float[Tensor, "B N"]:
         """log n − (n−1)/n nats, for every answer: an upper bound, reached only where no two answers tie."""

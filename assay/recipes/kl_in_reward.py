@@ -23,7 +23,7 @@ def recipe(task: Task, *, beta: float = 0.1, member: int = 0, loop: Loop = Loop(
     def advantage(reward: Tensor, x: Samples) -> Tensor:
         with torch.no_grad():
             paid = beta * k1(x.logp, task.reference.logp(x)).sum(-1)  # new in this paper
-        return relative(reward - paid, x)
+        return relative(reward - paid.to(reward.dtype), x)
 
     yield from online(task, loop, score=judge(task, member), advantage=advantage)
 
