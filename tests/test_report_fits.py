@@ -8,8 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.report.fits import (at_kl, drop, final, first_passage, fit, interval, path, peak, reference, solve, student, tie,
-                               turning_point)
+from assay.report.fits import (
+    at_kl,
+    drop,
+    final,
+    first_passage,
+    fit,
+    interval,
+    path,
+    peak,
+    reference,
+    solve,
+    student,
+    tie,
+    turning_point,
+)
 from assay.report.laws import verdict
 
 D = np.linspace(0.4, 5.0, 24)
@@ -95,7 +108,8 @@ def test_a_tie_and_a_missing_turn_are_said() -> None:
     flat = [fit([(d, d + 0.3 * rng.normal(size=12), None)], form, resamples=100) for form in ("rl", "best-of-n")]
     assert flat[0] and flat[1] and "The two forms tie" in verdict([flat[0], flat[1]])
     rising = [fit([(D, planted("best-of-n", 2.0, 0.1), None)], form, resamples=50) for form in ("best-of-n", "rl")]
-    assert rising[0] and rising[1] and verdict([rising[0], rising[1]]).startswith("No turn in range: fitted gold would peak at √KL 10")
+    assert rising[0] and rising[1]
+    assert verdict([rising[0], rising[1]]).startswith("No turn in range: fitted gold would peak at √KL 10")
     up = [fit([(D, planted("best-of-n", 1.0, -0.1), None)], form, resamples=50) for form in ("best-of-n", "rl")]
     assert up[0] and up[1] and verdict([up[0], up[1]]).startswith("No turn: ")
     turns = [fit([(D, planted("best-of-n", 2.0, 0.4), None)], form, resamples=50) for form in ("best-of-n", "rl")]

@@ -185,8 +185,8 @@ run = Run.open(sys.argv[1])
 step = 1 + max((r["step"] for r in run.readings()), default=-1)
 run.cut(step - 1)
 while True:
-    run.append({"step": step, "gold": step / 7, "stats": {"text": "x" * 3000}})
     run.keep([{"step": step, "answer": "y" * 500} for _ in range(5)])
+    run.append({"step": step, "gold": step / 7, "stats": {"text": "x" * 3000}})
     run.note({"last": step})
     print(step, flush=True)
     step += 1

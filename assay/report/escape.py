@@ -65,7 +65,7 @@ def spread(x: float | None, half: float | None, *, sign: bool = False) -> str:
     """A number with the half-width of its interval, both to the same decimals."""
     if x is None or not math.isfinite(x):
         return "–"
-    if half is None or not math.isfinite(half) or half == 0:
+    if half is None or not math.isfinite(half):
         return f"{x:{'+' if sign else ''}.2f}".replace("-", "−") if 0.01 <= abs(x) < 1e4 or x == 0 else number(x, sign=sign)
-    places = max(0, min(4, 1 - math.floor(math.log10(half))))
+    places = max(0, 1 - math.floor(math.log10(half))) if half >= 1e-4 else 2
     return f"{x:{'+' if sign else ''},.{places}f} ± {half:,.{places}f}".replace("-", "−").replace(",", "\u2009")

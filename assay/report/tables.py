@@ -174,5 +174,5 @@ def matched(ground: Ground, asked: str | None = None) -> str:
     return table(f"{capital(ground.gold_name)} at matched KL, {ground.title}",
                  ["method", "seeds", *[f"KL {kl:g}" for kl in ks]], rows,
                  f"Read where each run first reaches that KL, linear between two readings, never beyond a run’s range ({who} "
-                 f"ends first). Small: the difference from {base.label}, paired by seed, with its 95 % Student interval over pairs; "
-                 f"bold where that leaves out 0. One seed: no interval over seeds.")
+                 f"ends first). Small: the difference from {base.label}, paired by seed, with its 95 % Student interval over "
+                 f"pairs; bold where that leaves out 0. One seed: no interval over seeds.")
