@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -118,14 +119,14 @@ def test_dpo_on_soft_labels_of_all_pairs_is_gibbs() -> None:
     assert float(gap.abs().max()) < 1e-3
 
 
-def margins(loss: object, steps: tuple[int, ...], lr: float) -> list[float]:
+def margins(loss: Callable[[Tensor, Tensor], Tensor], steps: tuple[int, ...], lr: float) -> list[float]:
     """The log-ratio margin of a two-answer table under gradient descent on one hard label."""
     ratio, out = torch.zeros(2, dtype=torch.float64, requires_grad=True), []
     for t in range(1, max(steps) + 1):
-        (gradient,) = torch.autograd.grad(loss(*ratio.log_softmax(-1)), ratio)  # type: ignore[operator]
+        (gradient,) = torch.autograd.grad(loss(*ratio.log_softmax(-1)), ratio)
         ratio = (ratio - lr * gradient).detach().requires_grad_()
         if t in steps:
-            out.append(float(ratio[0] - ratio[1]))
+            out.append(float((ratio[0] - ratio[1]).detach()))
     return out
 
 

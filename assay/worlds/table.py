@@ -37,6 +37,7 @@ def world(*, seed: int = 0, testbed: str = "bag", mode: str = "shared", pairs: i
     vocabulary, length: a bag's tokens and answer length. prompts: rows (a bag's share one context). responses: a
     bandit's arms. ridge: the fit's ridge. demos: demonstrations, each the best of four reference answers by gold.
     """
+    arguments = dict(locals())
     for name, value, choices in (("testbed", testbed, ("bag", "bandit")), ("mode", mode, ("shared", "idiosyncratic"))):
         if value not in choices:
             raise InputError(f"--world.{name} is '{value}'; it is one of {', '.join(choices)}")
@@ -45,11 +46,10 @@ def world(*, seed: int = 0, testbed: str = "bag", mode: str = "shared", pairs: i
                                 ("demos", demos, 1), ("vocabulary" if testbed == "bag" else "responses", V, COMMON[testbed] + 1)):
         if number < least:
             raise InputError(f"--world.{name} is {number}; it must be at least {least}")
-    if not 0 <= noise <= 1 or ridge <= 0:
-        raise InputError(f"--world.noise is {noise} and --world.ridge {ridge}; noise is a share from 0 to 1, ridge above 0")
-    arguments = {"seed": seed, "testbed": testbed, "mode": mode, "pairs": pairs, "noise": noise, "members": members,
-                 "ridge": ridge, "vocabulary": vocabulary, "length": length, "prompts": prompts, "responses": responses,
-                 "demos": demos}
+    if not 0 <= noise <= 1:
+        raise InputError(f"--world.noise is {noise}; it is the share of flipped labels, from 0 to 1")
+    if not ridge > 0:
+        raise InputError(f"--world.ridge is {ridge}; it must be above 0, or the fit has no optimum")
     rng = Rng(seed)("world table")
     build = _bag if testbed == "bag" else _bandit
     reference, gold, features = build(mode, V, length, prompts, rng)
