@@ -166,7 +166,7 @@ def student(df: int, *, level: float = 0.95) -> float:
     low, high = 0.0, 1.0
     while _within(high, df) < level:
         high *= 2
-    for _ in range(200):
+    for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if _within(middle, df) < level else (low, middle)
     return (low + high) / 2

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from assay.cli import driving, running
+from assay.cli.listing import verb_of
 from assay.errors import InputError
 from assay.runs import Run, write_lines
 
@@ -18,7 +19,7 @@ def study_(argv: list[str]) -> int:
     """
     entry, values, here = running.asked_for(argv)
     if entry.verb != "study":
-        raise InputError(f"{entry.name} is a {entry.verb}: start it by assay {'run' if entry.verb == 'recipe' else entry.verb}")
+        raise InputError(f"{entry.name} is a {entry.verb}: start it by assay {verb_of(entry)} {entry.name}")
     order = driving.order(entry, values)
     folder = Path(here["out"]) if "out" in here else running.free(Path("runs") / entry.name)
     running.must_be_free(folder)

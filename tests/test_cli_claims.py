@@ -1,0 +1,132 @@
+"""The rule of judgement: the interval, each verdict, and a claim run from end to end on a world of seconds."""
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assay import catalogue, claims, cli
+from assay.errors import InputError
+
+SMALL = ["--world", "table", "--world.pairs", "40", "--world.members", "2", "--world.prompts", "4", "--world.vocabulary", "24",
+         "--steps", "6", "--batch", "4", "--n", "4"]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def result(effects: list[float | None], drops: list[float | None] | None = None) -> dict[str, Any]:
+    return {"name": "mine", "title": "T", "statement": "S", "world": {"name": "table"},
+            "turns": None if drops is None else "single", "seeds": list(range(len(effects))), "effects": effects, "drops": drops or [], "notes": ["seed 0: no overlap"]}
+
+
+def test_student_is_the_closed_form_where_there_is_one() -> None:
+    """One degree of freedom is Cauchy, two have an algebraic quantile; many are normal."""
+    for level in (0.5, 0.9, 0.95, 0.99):
+        assert claims.student(1, level=level) == pytest.approx(math.tan(math.pi / 2 * level), rel=1e-9)
+        assert claims.student(2, level=level) == pytest.approx(level * math.sqrt(2 / (1 - level**2)), rel=1e-9)
+        normal = statistics.NormalDist().inv_cdf((1 + level) / 2)
+        assert claims.student(4000, level=level) == pytest.approx(normal, rel=1e-3)
+        assert claims.student(4001, level=level) == pytest.approx(normal, rel=1e-3)
+    bounds = [claims.student(df) for df in range(1, 30)]
+    assert bounds == sorted(bounds, reverse=True)
+
+
+def test_an_interval_covers_as_often_as_it_says() -> None:
+    """95 % of the intervals of five normal numbers hold their mean: here of 2000 sets, within four standard errors."""
+    import torch
+    draws = torch.randn(2000, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    inside = sum(low < 0 < high for _, low, high in (claims.interval(d.tolist()) for d in draws))
+    assert abs(inside / 2000 - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 2000)
+    assert claims.interval([]) == (None, None, None)
+    assert claims.interval([2.0]) == (2.0, None, None)
+
+
+@pytest.mark.parametrize(("found", "verdict", "why"), [
+    (result([1.0, 1.1, 0.9, 1.2, 1.0]), "holds here", ""),
+    (result([1.0, -1.1, 0.9, -1.2, 0.1]), "does not hold here", "the interval does not lie above 0"),
+    (result([-1.0, -1.1, -0.9, -1.2, -1.0]), "does not hold here", "the interval does not lie above 0"),
+    (result([1.0, 1.1, 0.9, 1.2]), "cannot be shown here", "4 seeds were run and 5 are the least"),
+    (result([1.0, 1.1, 0.9, 1.2, None]), "cannot be shown here", "seed 0: no overlap"),
+    (result([1.0, 1.1, 0.9, 1.2, 1.0], [0.5, 0.6, 0.4, 0.5, 0.5]), "holds here", ""),
+    (result([1.0, 1.1, 0.9, 1.2, 1.0], [0.5, -0.6, 0.4, -0.5, 0.1]), "cannot be shown here", "does not visibly turn"),
+    (result([1.0, 1.1, 0.9, 1.2, 1.0], [0.5, 0.6, 0.4, 0.5, None]), "cannot be shown here", "seed 0: no overlap"),
+])
+def test_each_verdict(found: dict[str, Any], verdict: str, why: str) -> None:
+    row = claims.judged(found)
+    assert row["verdict"] == verdict
+    assert why in row["why"]
+    assert (row["why"] == "") == (verdict == "holds here")
+
+
+def test_a_claim_is_run_kept_and_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["claims", "--run", "worst_case", "--run", "leave_one_out", *SMALL, "--seeds", "0..1"]) == 0
+    capsys.readouterr()
+    kept = json.loads(Path("claims/worst_case.table.json").read_text())
+    assert kept["seeds"] == [0, 1]
+    assert len(kept["effects"]) == len(kept["drops"]) == 2
+    assert kept["effects"][0] != kept["effects"][1]
+    assert kept["world"]["pairs"] == 40
+    assert kept["loops"]["mine"]["steps"] == 6
+    assert {"assay", "commit", "versions", "machine", "made", "seconds"} <= set(kept)
+    alone = json.loads(Path("claims/leave_one_out.table.json").read_text())
+    assert kept["drops"] == alone["effects"], "the baseline's fall is the baseline's own claim: one arm, run once"
+
+    assert cli.main(["claims", "--json", "--write"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {r["name"] for r in rows} == {e.name for e in catalogue.entries() if e.statement}
+    for row in rows:
+        assert {"name", "title", "verdict", "effect", "low", "high", "seeds", "world"} <= set(row)
+        assert row["verdict"] == ("cannot be shown here" if row["name"] in ("worst_case", "leave_one_out") else "not run")
+        assert (row["effect"] is None) == (row["verdict"] == "not run"), "what was not measured is null"
+    told = Path("CLAIMS.md").read_text()
+    assert all(f"**{r['name']}**: {r['statement']}" in told for r in rows)
+    assert "2 seeds were run and 5 are the least" in told
+
+    Path("claims/worst_case.table.json").write_text("{}")
+    assert cli.main(["claims"]) == 2
+    assert "claims/worst_case.table.json is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["--run", "worst_cas"], "there is no recipe 'worst_cas'; did you mean worst_case?"),
+    (["--run", "bradley_terry"], "bradley_terry makes no claim"),
+    (["--run", "dpo", "--seeds", "a"], "--seeds is 'a', and a whole number was expected"),
+    (["--run", "dpo", "--world.noize", "1"], "did you mean --world.noise?"),
+    (["--run", "dpo", "--seed", "1"], "has no --seed"),
+    (["--steps", "4"], "assay claims has no --steps without --run"),
+    (["dpo"], "assay claims --run dpo runs one"),
+])
+def test_wrong_words_are_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["claims", *words]) == 2
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+    assert not Path("claims").exists()
+
+
+def test_every_claim_of_this_catalogue_can_be_read() -> None:
+    """Its arms are recipes that take these arguments, and its turning arm is one of them."""
+    from assay.cli import driving, flags
+    for entry in catalogue.entries():
+        if entry.statement is None:
+            continue
+        claim = claims.claim_of(entry)
+        assert claim.statement == entry.statement
+        for recipe, arguments in claim.arms.values():
+            other = catalogue.find(recipe)
+            assert set(arguments) <= set(flags.of(getattr(catalogue.load(other), other.verb))) | set(driving.LOOP) - {"seed"}
+
+
+def test_a_claim_whose_turning_arm_is_not_there_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text('"""A."""\nfrom assay.core import Claim, Paper\npaper = Paper("T", "A", 2020, "")\n'
+                    'def recipe(task): ...\n@Claim("S", arms={"a": ("dpo", {})}, turns="b")\ndef claim(arms): return 1.0\n')
+    with pytest.raises(InputError, match="mine's claim says that 'b' turns, and its arms are a"):
+        claims.claim_of(catalogue.find(str(path)))

@@ -1,0 +1,218 @@
+"""run, from the outside: the record it leaves, its exit codes, and one sentence for everything a user can get wrong."""
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assay import cli
+from assay.runs import Run
+
+SMALL = ["--world", "table", "--world.pairs", "40", "--world.members", "2", "--world.prompts", "4", "--world.vocabulary", "24",
+         "--steps", "4", "--batch", "4", "--n", "4", "--every", "2", "--answers", "4"]
+MINE = '''"""A recipe of one's own."""
+from assay.core import Loop, Paper, Step
+from assay.loops import judge, online
+paper = Paper("Mine", "Me", 2026, "")
+
+def recipe(task, *, lam: float = 0.5, loop=Loop()):
+    for t, step in enumerate(online(task, loop, score=judge(task))):
+        {act}
+        yield step
+'''
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def mine(act: str = "pass", name: str = "mine.py") -> str:
+    Path(name).write_text(MINE.replace("{act}", act))
+    return f"./{name}"
+
+
+def readings(folder: str) -> list[dict[str, Any]]:
+    """A run's readings but for the time they took."""
+    return [{k: v for k, v in r.items() if k != "seconds"} for r in Run.open(folder).readings()]
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one sentence of a command that exits 2."""
+    capsys.readouterr()
+    assert cli.main([*words]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = [line for line in err.splitlines() if not line.startswith("building world")]
+    assert len(lines) == 1, err
+    return lines[0]
+
+
+def test_a_run_leaves_a_whole_record_and_says_where(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "leave_one_out", *SMALL]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[-1] == "runs/leave_one_out"
+    about = Run.open("runs/leave_one_out").about
+    assert about["state"] == "done"
+    assert about["recipe"] == "leave_one_out"
+    assert about["verb"] == "recipe"
+    assert about["arguments"] == {"member": 0}
+    assert about["loop"]["steps"] == 4
+    assert about["loop"]["lr"] == 0.05, "the world's constant, where no flag says otherwise"
+    assert about["world"]["name"] == "table"
+    assert about["world"]["pairs"] == 40
+    assert about["world"]["noise"] == 0.25, "arguments that were left to default are in the record too"
+    assert about["judges"] == ["judge0", "judge1"]
+    assert about["gold_kind"] == "exact"
+    assert [r["step"] for r in readings("runs/leave_one_out")][:3] == [0, 2, 4]
+    assert sum(line.startswith("step") for line in out) == len(readings("runs/leave_one_out"))
+    assert cli.main(["run", "leave_one_out", *SMALL]) == 0  # without --out, the next free name
+    assert capsys.readouterr().out.splitlines()[-1] == "runs/leave_one_out-2"
+    assert readings("runs/leave_one_out") == readings("runs/leave_one_out-2")
+
+
+def test_flags_reach_the_recipe_and_a_record_is_replayed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "uncertainty_weighted", *SMALL, "--lam", "2", "--seed", "3", "--out", "a", "--json"]) == 0
+    out = capsys.readouterr().out
+    assert json.loads(out)["state"] == "done"
+    assert json.loads(out)["chosen"]["tag"] == "chosen"
+    about = Run.open("a").about
+    assert (about["arguments"]["lam"], about["seed"]) == (2.0, 3)
+    assert cli.main(["run", "--from", "a", "--out", "b"]) == 0
+    assert readings("a") == readings("b")
+    assert {k: Run.open("b").about[k] for k in ("arguments", "loop", "world", "run")} == {
+        k: about[k] for k in ("arguments", "loop", "world", "run")}
+    assert cli.main(["run", "--from", "a", "--out", "c", "--lam", "0", "--world.noise", "0.1"]) == 0
+    assert Run.open("c").about["arguments"]["lam"] == 0.0
+    assert Run.open("c").about["world"] == {**about["world"], "noise": 0.1}
+
+
+def test_a_file_of_ones_own_is_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", mine(), *SMALL, "--lam", "1", "--out", "a"]) == 0
+    about = Run.open("a").about
+    assert about["path"] == "mine.py"
+    assert list(about["inputs"]) == ["mine.py"]
+    assert cli.main(["run", "--from", "a", "--out", "b"]) == 0
+    assert readings("a") == readings("b")
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["leave_one_in"], "there is no recipe 'leave_one_in'; did you mean leave_one_out?"),
+    ([], "assay run needs a recipe; assay list has them"),
+    (["dpo", "sft"], "assay run takes one recipe, and found dpo, sft"),
+    (["dpo", "--bete", "1"], "dpo in world grammar has no --bete; did you mean --beta?"),
+    (["dpo", "--world", "tabel"], "there is no world 'tabel'; did you mean table?"),
+    (["dpo", "--world", "table", "--world.noize", "1"], "has no --world.noize; did you mean --world.noise?"),
+    (["dpo", "--world", "table", "--noise", "1"], "did you mean"),
+    (["dpo", "--beta", "high"], "--beta is 'high', and a number was expected"),
+    (["dpo", "--steps", "1.5"], "--steps is '1.5', and a whole number was expected"),
+    (["dpo", "--steps", "-1", "--world", "table"], "--steps is -1; it must be at least 0"),
+    (["dpo", "--lr", "0", "--world", "table"], "--lr is 0.0; it must be above 0"),
+    (["dpo", "--world", "table", "--world.noise", "2"], "--world.noise is 2.0"),
+    (["dpo", "--device", "cuda"], "--device is 'cuda'"),
+    (["dpo", "--resume"], "--resume needs --out"),
+    (["--resume", "--out", "nothing"], "assay run needs a recipe: nothing holds no run yet"),
+    (["--from", "nothing"], "nothing is not a run: it has no run.json"),
+    (["dpo", "--resume", "--from", "x", "--out", "y"], "give one of the two"),
+    (["./nothing.py"], "there is no file ./nothing.py"),
+    (["bradley_terry"], "bradley_terry is a fit: start it by assay fit"),
+])
+def test_wrong_words_are_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sentence in refused(capsys, "run", *words)
+    assert not Path("runs").exists(), "nothing is left behind by a refusal"
+
+
+def test_a_folder_that_exists_is_never_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("full").mkdir()
+    Path("full/thesis.tex").write_text("the only copy")
+    said = refused(capsys, "run", "dpo", *SMALL, "--out", "full")
+    assert "full exists, and a run is never overwritten: give another --out" in said
+    assert Path("full/thesis.tex").read_text() == "the only copy"
+    Path("file").write_text("x")
+    assert "file exists" in refused(capsys, "run", "dpo", *SMALL, "--out", "file")
+    assert cli.main(["run", "dpo", *SMALL, "--out", "a"]) == 0
+    before = Path("a/readings.jsonl").read_bytes()
+    assert "or go on with it by --resume" in refused(capsys, "run", "dpo", *SMALL, "--out", "a")
+    assert Path("a/readings.jsonl").read_bytes() == before
+    assert cli.main(["run", "--resume", "--out", "a"]) == 0
+    assert "a is done already" in capsys.readouterr().err
+    assert Path("a/readings.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(("act", "code", "said"), [
+    ("if t == 2: from assay.core import NotFinite; raise NotFinite('a number is not finite')", 1, "a number is not finite"),
+    ("if t == 2: raise RuntimeError('out of luck')", 1, "RuntimeError: out of luck"),
+    ("if t == 2: from assay.core import InputError; raise InputError('the file is wrong')", 2, "the file is wrong"),
+    ("if t == 2: raise KeyboardInterrupt", 130, "stopped; go on with: assay run --resume --out a"),
+])
+def test_what_goes_wrong_on_the_way_is_said_recorded_and_mended(act: str, code: int, said: str,
+                                                                capsys: pytest.CaptureFixture[str]) -> None:
+    path = mine(act)
+    assert cli.main(["run", path, *SMALL, "--save", "1", "--out", "a"]) == code
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    about = Run.open("a").about
+    assert about["state"] == ("running" if code == 130 else "failed")
+    assert code == 130 or said.removeprefix("RuntimeError: ") in about["reason"]
+    mine()  # mended; and what was done before is not done again
+    sys.modules.pop("assay_mine_mine")
+    assert cli.main(["run", "--resume", "--out", "a"]) == 0
+    assert (Run.open("a").about["state"], Run.open("a").about.get("reason")) == ("done", None)
+    assert cli.main(["run", path, *SMALL, "--save", "1", "--out", "b"]) == 0
+    assert readings("a") == readings("b")
+
+
+def test_a_run_goes_on_as_it_began(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", mine("if t == 2: raise RuntimeError('x')"), *SMALL, "--save", "1", "--out", "a"]) == 1
+    assert "a was begun with --lam 0.5 and this asks for 0.7" in refused(capsys, "run", "--resume", "--out", "a", "--lam", "0.7")
+    assert "a was begun with --steps 4 and this asks for 9" in refused(capsys, "run", "--resume", "--out", "a", "--steps", "9")
+    assert "a is a run of mine, and dpo was asked for" in refused(capsys, "run", "dpo", "--resume", "--out", "a")
+    carry = Path("a/carry.safetensors")
+    whole = carry.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], b"\0" * len(whole), b"x" + whole[1:]):
+        carry.write_bytes(damaged)
+        said = refused(capsys, "run", "--resume", "--out", "a")
+        assert "a/carry.safetensors is damaged" in said
+        assert "delete it to start this run over" in said
+    Path("a/run.json").write_text("{")
+    assert "a/run.json is damaged" in refused(capsys, "run", "--resume", "--out", "a")
+
+
+@pytest.mark.parametrize(("text", "sentence"), [
+    ("def recipe(:", "mine cannot be used"), ("x = 1", "one function named recipe, fit or study, and this has 0"),
+    (MINE.replace("{act}", "pass").replace("lam", "steps"), "has a constant named steps, which is a flag of every run"),
+    (MINE.replace("{act}", "pass") + "import nowhere_at_all\n", "mine.py cannot be imported (ModuleNotFoundError"),
+])
+def test_a_wrong_file_is_one_sentence(text: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.py").write_text(text)
+    assert sentence.removeprefix("mine ") in refused(capsys, "run", "./mine.py", *SMALL)
+
+
+def test_killed_and_resumed_from_outside(tmp_path: Path) -> None:
+    """SIGKILL at some moment; the same command with --resume gives the readings of a run that was never stopped."""
+    slow = mine("import time; time.sleep(0.05)")
+    longer = ["40" if before == "--steps" else word for before, word in zip(["", *SMALL], SMALL)]
+    words = [sys.executable, "-m", "assay", "run", slow, *longer, "--save", "3", "--resume", "--out"]
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL,
+                             "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
+    process = subprocess.Popen([*words, "a"], **quiet)
+    began = time.monotonic()
+    lines = Path("a/readings.jsonl")
+    while process.poll() is None and time.monotonic() - began < 120:
+        if lines.exists() and lines.read_bytes().count(b"\n") >= 5:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run was over before it could be killed"
+    assert Run.open("a").about["state"] == "running"
+    mine()
+    assert subprocess.run([*words, "a"], **quiet).returncode == 0
+    assert subprocess.run([*words, "b"], **quiet).returncode == 0
+    assert readings("a") == readings("b")
+    assert len(readings("a")) > 20

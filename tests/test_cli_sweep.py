@@ -1,0 +1,106 @@
+"""sweep and report from the outside, and study: grids, skipping, going on, failing without stopping the rest."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from test_cli_run import SMALL, _elsewhere, mine, readings, refused  # noqa: F401  (a fixture)
+
+from assay import cli
+from assay.cli import sweeping
+from assay.runs import Run
+
+
+def test_a_grid_is_run_once_and_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["sweep", "leave_one_out", "worst_case", *SMALL, "--over", "lr=0.05,0.1", "--over", "seed=0..1", "--out", "s"]
+    assert cli.main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [f["run"] for f in found][:3] == ["s/leave_one_out/lr=0.05,seed=0", "s/leave_one_out/lr=0.05,seed=1",
+                                             "s/leave_one_out/lr=0.1,seed=0"]
+    assert {f["state"] for f in found} == {"done"}
+    assert len(found) == 8
+    assert Run.open("s/worst_case/lr=0.1,seed=1").about["loop"]["lr"] == 0.1
+    alone = ["run", "worst_case", *SMALL, "--lr", "0.1", "--seed", "1", "--out", "alone"]
+    assert cli.main(alone) == 0
+    assert readings("alone") == readings("s/worst_case/lr=0.1,seed=1"), "a run in a sweep is the run by itself"
+
+    before = {p: p.stat().st_mtime_ns for p in Path("s").rglob("readings.jsonl")}
+    begun = Path("s/leave_one_out/lr=0.1,seed=0")
+    Run.open(begun).note({"state": "running"})
+    (begun / "carry.safetensors").unlink()  # as a kill before the first save leaves it
+    capsys.readouterr()
+    assert cli.main(words) == 0
+    out = capsys.readouterr().out
+    assert out.count("finished before") == 7
+    assert out.count("goes on") == 1
+    assert {p for p, t in before.items() if p.stat().st_mtime_ns != t} == {begun / "readings.jsonl"}
+    assert Run.open(begun).about["state"] == "done"
+    other = [w if w != "4" else "5" for w in words]
+    assert "holds a run with other arguments; give another --out" in refused(capsys, *other)
+
+
+def test_a_failure_does_not_stop_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    path = mine("if lam > 1: raise RuntimeError('too much')")
+    assert cli.main(["sweep", path, *SMALL, "--over", "lam=2,0.5", "--out", "s", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert [(f["state"], f["reason"]) for f in json.loads(out)] == [("failed", "RuntimeError: too much"), ("done", None)]
+    assert "s/mine/lam=2.0 failed: RuntimeError: too much" in err
+    assert Run.open("s/mine/lam=2.0").about["state"] == "failed"
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["--out", "s"], "assay sweep needs a recipe, or several"),
+    (["dpo"], "assay sweep needs --out"),
+    (["dpo", "dpo", "--out", "s"], "a recipe is named twice"),
+    (["dpo", "--over", "bata=1", "--out", "s"], "dpo in world grammar has no --bata to vary; did you mean --beta?"),
+    (["dpo", "sft", "--over", "beta=1", "--out", "s"], "sft in world grammar has no --beta to vary"),
+    (["dpo", "--over", "beta=x", "--out", "s"], "--over beta is 'x', and a number was expected"),
+    (["bradley_terry", "--out", "s"], "bradley_terry is a fit, and a sweep is of recipes"),
+])
+def test_wrong_words_are_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sentence in refused(capsys, "sweep", *words)
+    assert not Path("s").exists()
+
+
+def test_a_label_cannot_leave_its_folder() -> None:
+    assert "/" not in sweeping.label({"name": "../../etc/passwd", "x": 1})
+    assert sweeping.label({"lam": 0.1, "seed": 2}) == "lam=0.1,seed=2"
+
+
+def test_report_takes_runs_and_folders_of_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sweep", "leave_one_out", *SMALL, "--over", "seed=0..1", "--out", "s"]) == 0
+    capsys.readouterr()
+    assert cli.main(["report", "s", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(f["method"], f["seeds"]) for f in found] == [("leave_one_out", 2)]
+    assert not Path("report.html").exists(), "--json writes only what it is told to"
+    assert cli.main(["report", "s/leave_one_out/seed=0", "-o", "r.html", "--figure", "f.svg"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "r.html"
+    assert Path("r.html").read_text().startswith("<!doctype html>")
+    assert Path("f.svg").read_text().startswith("<svg")
+    Path("empty").mkdir()
+    assert "empty is not a run, and there is none in it" in refused(capsys, "report", "empty")
+    assert "assay report needs the folders of runs" in refused(capsys, "report")
+
+
+STUDY = '''"""A study of one's own."""
+from assay.core import Paper, World
+paper = Paper("Mine", "Me", 2026, "")
+
+def study(world: World, *, k: int = 2):
+    for i in range(k):
+        yield {"i": i, "judges": len(world.task.rewards.names)}
+'''
+
+
+def test_a_study_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.py").write_text(STUDY)
+    words = ["./mine.py", "--world", "table", "--world.members", "2", "--world.pairs", "40", "--k", "3", "--out", "a"]
+    assert cli.main(["study", *words]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert rows == [{"i": i, "judges": 2} for i in range(3)]
+    assert [json.loads(line) for line in Path("a/lines.jsonl").read_text().splitlines()] == rows
+    assert Run.open("a").about["state"] == "done"
+    assert "mine is a study: start it by assay study" in refused(capsys, "run", *words)
+    assert "dpo is a recipe: start it by assay run dpo" in refused(capsys, "study", "dpo")
