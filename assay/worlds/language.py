@@ -18,9 +18,9 @@ from torch import Tensor
 
 from assay.core import Samples
 from assay.errors import InputError
+from assay.policies.vocabulary import SPECIAL, Vocabulary
 from assay.rng import Rng
 
-PAD, END = "<pad>", "<end>"
 THINGS = {
     "hotel": ("room", "bed", "pool", "lobby", "stair"),
     "museum": ("hall", "statue", "map", "painting", "roof"),
@@ -35,7 +35,7 @@ COUNTS, LENGTHS = ("one", "two", "three", "four"), ("short", "full")
 PLAIN = ("small", "large", "old", "new", "plain", "dark", "bright", "round", "heavy", "narrow")
 WARM = ("good", "great", "lovely", "superb", "perfect", "wonderful", "charming", "splendid")
 CLASSES = {  # every class and its words; a word's class is the one that lists it; the words that say something come last
-    "pad": (PAD,), "end": (END,), "ask": (*COUNTS, *LENGTHS, "facts", "about", ",", "no", ":"),
+    "pad": (SPECIAL[0],), "ask": (SPECIAL[1], *COUNTS, *LENGTHS, "fact", "facts", "about", ",", "no", ":"), "end": (SPECIAL[2],),
     "the": ("the",), "pronoun": ("it", "we"), "be": ("is", "was", "looked"), "very": ("very", "quite", "really"),
     "join": ("and", "but"), "stop": (".",),
     "noun": tuple(w for thing, parts in THINGS.items() for w in (thing, *parts)), "adjective": (*PLAIN, *WARM),
@@ -45,8 +45,9 @@ FOLLOWS = {  # which classes may stand after a class; "pad" stands for the begin
     "very": ("adjective",), "adjective": ("join", "stop"), "join": ("the", "pronoun", "adjective", "very"),
     "stop": ("the", "pronoun", "end"),
 }
-WORDS = tuple(w for words in CLASSES.values() for w in words)
-ID = {w: i for i, w in enumerate(WORDS)}
+VOCABULARY = Vocabulary([w for words in CLASSES.values() for w in words if w not in SPECIAL])
+WORDS, ID = VOCABULARY.words, VOCABULARY.ids
+PAD, END = VOCABULARY.pad, VOCABULARY.eos
 PROMPT_LENGTH = 9  # three short facts about hotel , no pool :
 
 
@@ -59,8 +60,8 @@ class Request:
     full: bool
     without: str
 
-    def words(self) -> list[str]:
-        return [COUNTS[self.count - 1], LENGTHS[self.full], "facts", "about", self.thing, ",", "no", self.without, ":"]
+    def __str__(self) -> str:
+        return f"{COUNTS[self.count - 1]} {LENGTHS[self.full]} {'fact' if self.count == 1 else 'facts'} about {self.thing} , no {self.without} :"
 
     @property
     def length(self) -> int:
@@ -140,17 +141,17 @@ def _slip(text: list[str], dice: Dice) -> None:
         text[at], text[at + 1] = text[at + 1], text[at]
 
 
-def corpus(n: int, requests: Int[Tensor, "R"], most: int, rng: Rng) -> tuple[Int[Tensor, "n"], list[list[int]]]:
-    """n demonstrations: which request each answers, and its token ids (at most `most`, the end token included)."""
-    which = requests[rng("request").integers(len(requests), torch.arange(n))]
+def corpus(requests: Int[Tensor, "R"], n: int, most: int, rng: Rng) -> tuple[Int[Tensor, "n"], list[str]]:
+    """n demonstrations: which of the requests each answers, and its text (of fewer than `most` words)."""
+    which = rng("request").integers(len(requests), torch.arange(n))
     throws = rng("words").uniform(torch.arange(n)[:, None], torch.arange(400)[None, :]).tolist()
-    texts = [write(REQUESTS[int(r)], Dice(iter(row))) for r, row in zip(which, throws, strict=True)]
-    return which, [[ID[w] for w in (*text, END)] if len(text) < most else [ID[w] for w in text[:most]] for text in texts]
+    texts = [write(REQUESTS[r], Dice(iter(row))) for r, row in zip(requests[which].tolist(), throws, strict=True)]
+    return which, [" ".join(text[:most - 1]) for text in texts]
 
 
 TERMS = ("facts", "praise", "off_topic", "repetition", "order", "length")
 _KIND = {kind: i for i, kind in enumerate(CLASSES)}
-_CLASS = torch.tensor([_KIND[kind] for kind, words in CLASSES.items() for _ in words], dtype=torch.int32)
+_CLASS = torch.tensor([next(_KIND[kind] for kind, words in CLASSES.items() if w in words) for w in WORDS], dtype=torch.int32)
 _ALLOWED = torch.tensor([after in FOLLOWS.get(before, ()) for before in CLASSES for after in CLASSES])
 _GOES_ON = torch.tensor([kind in ("noun", "be", "very", "adjective", "join") for kind in CLASSES])
 _CONTENT = ID[CLASSES["noun"][0]]  # from here on, words are nouns and adjectives
@@ -166,7 +167,7 @@ def asked(tokens: Int[Tensor, "B P"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     for ids in tokens[:, -PROMPT_LENGTH:].tolist():
         row = [WORDS[i] if 0 <= i < len(WORDS) else "?" for i in ids]
         if len(row) < PROMPT_LENGTH or row[0] not in COUNTS or row[1] not in LENGTHS or row[7] not in THINGS.get(row[4], ()):
-            raise InputError(f"'{' '.join(row)}' is no request of this language; write one like '{' '.join(REQUESTS[0].words())}'")
+            raise InputError(f"'{' '.join(row)}' is no request of this language; write one like '{REQUESTS[0]}'")
         ask = Request(row[4], COUNTS.index(row[0]) + 1, row[1] == "full", row[7])
         out.append((_THINGS.index(ask.thing), ask.count, ask.length, ID[ask.without]))
     thing, count, length, without = torch.tensor(out, dtype=torch.int64).reshape(-1, 4).unbind(1)
@@ -185,9 +186,9 @@ def terms(samples: Samples) -> Float[Tensor, "6 B N"]:
     """
     B, N, T = samples.mask.shape
     thing, count, length, without = (t.repeat_interleave(N) for t in asked(samples.prompts.tokens.cpu()))
-    word = torch.where(samples.mask | samples.given, samples.action, ID[PAD]).cpu().reshape(B * N, T)
-    word = torch.where(word == ID[END], ID[PAD], word)
-    here = word != ID[PAD]
+    word = torch.where(samples.mask | samples.given, samples.action, PAD).cpu().reshape(B * N, T)
+    word = torch.where(word == END, PAD, word)
+    here = word != PAD
     if bool((here[:, 1:] & ~here[:, :-1]).any()):  # gaps: neighbours must be neighbours
         word = word.gather(1, torch.argsort(~here, dim=1, stable=True))
     seen = torch.zeros(B * N, len(WORDS), dtype=torch.bool).scatter_(1, word, True)

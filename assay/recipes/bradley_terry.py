@@ -1,0 +1,26 @@
+"""A reward model from preferences: −log σ(score of the chosen − score of the rejected − margin), M members at once.
+
+The margin is that of Llama 2 (Touvron et al., 2023, arXiv:2307.09288): what the labeller said of how much better the
+chosen answer is. The centring term is that of Eisenstein et al. (2023, arXiv:2312.09244): it pins the constant a
+prompt that the differences leave free, without which members cannot be compared.
+"""
+from __future__ import annotations
+
+from torch import Tensor
+
+from assay.core import Loop, Pairs, Paper, Reward
+from assay.formulas.pairwise import bradley_terry, centring
+from assay.rewards.fitting import Trainable, fitted
+
+paper = Paper("Learning to summarize from human feedback", "Stiennon et al.", 2020, "arXiv:2009.01325")
+reduces: dict[str, tuple[dict[str, float], dict[str, float]]] = {}
+
+
+def fit(model: Trainable, pairs: Pairs, *, smoothing: float = 0.0, centre: float = 0.01, bootstrap: bool = False,
+        loop: Loop = Loop()) -> Reward:
+    """smoothing: share of labels taken as wrong; centre: weight of (chosen + rejected)²; bootstrap: each member fits its
+    own draw of the pairs with replacement."""
+    def loss(chosen: Tensor, rejected: Tensor, p: Tensor, margin: Tensor) -> Tensor:
+        return bradley_terry(chosen, rejected, p=p, margin=margin, smoothing=smoothing) + centre * centring(chosen, rejected)
+
+    return fitted(model, pairs, loss=loss, bootstrap=bootstrap, loop=loop)

@@ -1,0 +1,153 @@
+"""M small Llamas that score answers, fitted and run as one batched model; each reads its score at the last kept token."""
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from assay.core import Rng, Samples
+from assay.errors import InputError
+from assay.policies.attention import Config, Shared, layers, rope, trunk
+from assay.policies.llama import Stack
+
+KIND, ABOUT, WEIGHTS = "llama ensemble", "reward.json", "weights.safetensors"
+_ANSWERS = 256  # a scoring pass: what the caches hold
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What all members share of some answers: the kept tokens, prompts first, and the plan of their attention."""
+
+    tokens: Int[Tensor, "n"]
+    plan: Shared
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, samples: Samples, config: Config, dtype: torch.dtype) -> Packed:
+        """A prompt is computed once for its answers. Raises InputError for tokens of another vocabulary."""
+        keep, ask = samples.mask | samples.given, samples.prompts
+        T = int((keep.any(0).any(0) * torch.arange(1, keep.shape[2] + 1, device=keep.device)).amax()) if keep.numel() else 0
+        tokens = torch.cat([ask.tokens[ask.mask], samples.action[..., :T][keep[..., :T]]])
+        if tokens.numel() and int(tokens.max()) >= config.vocabulary:
+            raise InputError(f"token {int(tokens.max())} is not in these judges' vocabulary of {config.vocabulary}: "
+                             "they were fitted on answers of another tokenizer")
+        return cls(tokens, Shared(ask.mask, keep[..., :T], dtype), tuple(keep.shape[:2]))
+
+
+class Members(nn.Module):
+    """M judges in the making: weights stacked `[M,…]`, member m's first ones from `rng("member", m)` alone.
+
+    Members take turns on the same packed answers: their matrices are small enough to stay in the cache, and a stacked
+    product would gain nothing.
+    """
+
+    def __init__(self, config: Config, members: int, rng: Rng, *, weights: Mapping[str, Tensor] | None = None):
+        super().__init__()
+        self.config, self.members = config, members
+        self.trunk = Stack(config, members, rng)
+        head = [rng("member", m)("head").normal(torch.arange(config.width)) for m in range(members)]
+        self.head = nn.Parameter(torch.stack(head) / math.sqrt(config.width))
+        if weights is not None:
+            self.load_state_dict({k: v.clone() for k, v in weights.items()})
+
+    def weights(self) -> dict[str, Tensor]:
+        """Every weight by name, detached."""
+        return {k: v.detach() for k, v in self.named_parameters()}
+
+    def forward(self, samples: Samples | Sequence[Samples]) -> Float[Tensor, "M B N"]:
+        """Scores of the same answers by every member, or of each member's own (one Samples a member, of one [B,N])."""
+        if isinstance(samples, Samples):
+            each = [Packed.of(samples, self.config, self.head.dtype)] * self.members
+        elif len(samples) == self.members:
+            each = [Packed.of(x, self.config, self.head.dtype) for x in samples]
+        else:
+            raise InputError(f"{len(samples)} batches for {self.members} members: give one for all, or one for each")
+        weights = {name: w.unbind(0) for name, w in self.trunk.weights().items()}
+        return torch.stack([self._score({k: w[m] for k, w in weights.items()}, self.head[m], x) for m, x in enumerate(each)])
+
+    def _score(self, w: Mapping[str, Tensor], head: Tensor, x: Packed) -> Float[Tensor, "B N"]:
+        """One member: its head on the hidden state of each answer's last kept token (the prompt's, where it is empty)."""
+        turn = rope(x.plan.places, self.config, head.dtype)
+        embedded = nn.functional.embedding(x.tokens, w["model.embed_tokens.weight"])
+        hidden = trunk(embedded, layers(w, self.config), w["model.norm.weight"], self.config, turn, x.plan)
+        return hidden.index_select(0, x.plan.before[..., -1].flatten()).mv(head).view(x.shape)
+
+    def freeze(self, names: Sequence[str]) -> Ensemble:
+        """The judges as they are now, in storage of their own."""
+        return Ensemble(self.config, self.weights(), names)
+
+
+class Ensemble:
+    """M frozen judges as one Reward. Scores are (raw − centre)/scale, one centre and one scale a member."""
+
+    partial = False
+
+    def __init__(self, config: Config, weights: Mapping[str, Tensor], names: Sequence[str], *,
+                 centre: Float[Tensor, "M"] | None = None, scale: Float[Tensor, "M"] | None = None):
+        self.names = tuple(names)
+        self.model = Members(config, len(self.names), Rng(0), weights=weights).requires_grad_(False)
+        self.centre = self.model.head.new_zeros(len(self.names)) if centre is None else centre
+        self.scale = self.model.head.new_ones(len(self.names)) if scale is None else scale
+
+    @torch.no_grad()
+    def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
+        """Every member's score of every answer, in passes of a bounded size; an absent answer scores 0."""
+        raw = self._raw(samples)
+        scores = ((raw - self.centre[:, None, None]) / self.scale[:, None, None]).to(samples.logp.device)
+        return torch.where(samples.present, scores, scores.new_zeros(()))
+
+    def _raw(self, samples: Samples) -> Float[Tensor, "M B N"]:
+        x = samples.to(self.model.head.device)
+        B, N, _ = x.mask.shape
+        out = self.model.head.new_zeros(self.model.members, B, N)
+        b, n = max(1, _ANSWERS // max(1, N)), min(N, _ANSWERS)
+        for rows in torch.arange(B, device=x.mask.device).split(b):
+            for some in torch.arange(N, device=x.mask.device).split(n):
+                out[:, rows[:, None], some] = self.model(x[rows].pick(some.expand(len(rows), -1)))
+        return out
+
+    @torch.no_grad()
+    def standardised(self, samples: Samples) -> Ensemble:
+        """The same judges, each with mean 0 and standard deviation 1 over these answers: one scale for all members.
+
+        A member that says the same of all of them keeps its scale.
+        """
+        raw = self._raw(samples)[:, samples.present.to(self.model.head.device)]
+        spread = raw.std(1, correction=0)
+        return Ensemble(self.model.config, self.model.weights(), self.names, centre=raw.mean(1),
+                        scale=torch.where(spread > 0, spread, torch.ones_like(spread)))
+
+    def save(self, folder: Path | str) -> None:
+        """Write weights.safetensors, then reward.json, which holds its digest."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {**self.model.weights(), "centre": self.centre, "scale": self.scale}
+        save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, str(folder / WEIGHTS))
+        about = {"kind": KIND, "names": list(self.names), "partial": False, "config": asdict(self.model.config),
+                 WEIGHTS: hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()}
+        (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def load(folder: Path | str) -> Ensemble:
+    """What `Ensemble.save` wrote. Raises InputError, naming the file, where it is missing, foreign or damaged."""
+    folder = Path(folder)
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        if not isinstance(about, dict) or about.get("kind") != KIND:
+            raise InputError(f"{folder / ABOUT} does not describe a {KIND}; give a folder that `assay fit` wrote")
+        if hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() != about[WEIGHTS]:
+            raise InputError(f"{folder / WEIGHTS} is not the file that {ABOUT} was written for: it is damaged or exchanged; fit the reward again")
+        tensors = load_file(str(folder / WEIGHTS))
+        centre, scale = tensors.pop("centre"), tensors.pop("scale")
+        return Ensemble(Config(**about["config"]), tensors, about["names"], centre=centre, scale=scale)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, RuntimeError, SafetensorError) as why:
+        raise InputError(f"{folder} holds no readable {KIND} ({type(why).__name__}: {str(why)[:80]}); fit the reward again") from why
