@@ -11,6 +11,7 @@ from torch import Tensor
 from assay.errors import InputError
 from assay.policies.attention import shapes
 from assay.policies.llama import Config, Llama, Stack
+from assay.policies.product import product
 from assay.rng import Rng
 
 CONFIG = Config(vocabulary=23, width=24, layers=2, heads=4, kv_heads=2, inner=40)
@@ -162,3 +163,17 @@ def test_what_is_no_plain_llama_is_refused_in_one_sentence(tmp_path: Path) -> No
     (tmp_path / "model.safetensors").write_bytes(b"no tensors")
     with pytest.raises(InputError, match="does not hold a readable model"):
         Llama.from_pretrained(tmp_path)
+
+
+def test_the_product_and_its_first_and_second_gradients_are_the_plain_ones() -> None:
+    """In float32, where another library than torch's usual one may do it; strided inputs are as good as others."""
+    x, w = torch.randn(7, 5).T.requires_grad_(True), torch.randn(9, 7).requires_grad_(True)
+    results = []
+    for f in (product, lambda x, w: x @ w.T):
+        y = f(x, w).tanh()
+        first = torch.autograd.grad(y.square().sum(), (x, w), create_graph=True)
+        second = torch.autograd.grad(sum(g.sin().sum() for g in first), (x, w))
+        results.append((y, first, second))
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
+    assert torch.equal(product(x.double(), w.double()), x.double() @ w.double().T)
+    assert product(x[:0], w).shape == (0, 9)

@@ -1,7 +1,6 @@
 """A Llama's layers as one function of tensors; how its queries meet its keys is a plan that the caller chooses.
 
-Weights may have a leading member axis M: then hidden states have it too, and M models run as one.
-Shapes: n tokens (packed or padded, flattened), W width, H heads, K key-value heads, d head size.
+Shapes: n tokens (packed, or padded and flattened), W width, H heads, K key-value heads, d head size.
 """
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from assay.errors import InputError
 from assay.policies.product import product
 
-Plan = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # (layer, q [..,n,H,d], k [..,n,K,d], v [..,n,K,d]) → [..,n,H·d]
+Plan = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # (layer, q [n,H,d], k [n,K,d], v [n,K,d]) → [n,H·d]
 
 
 @dataclass(frozen=True)
@@ -77,14 +76,14 @@ def layers(w: Mapping[str, Tensor], c: Config) -> list[Layer]:
         at = f"model.layers.{i}"
         q, k, v, o = (w[f"{at}.self_attn.{p}_proj.weight"] for p in "qkvo")
         gate, up, down = (w[f"{at}.mlp.{p}_proj.weight"] for p in ("gate", "up", "down"))
-        norm1, norm2 = (w[f"{at}.{p}_layernorm.weight"].unsqueeze(-2) for p in ("input", "post_attention"))
-        qk = torch.cat([q * c.head**-0.5, k], -2).unflatten(-2, (-1, 2, c.head // 2)).transpose(-2, -3).flatten(-4, -2)
+        norm1, norm2 = (w[f"{at}.{p}_layernorm.weight"] for p in ("input", "post_attention"))
+        qk = torch.cat([q * c.head**-0.5, k]).unflatten(0, (-1, 2, c.head // 2)).transpose(1, 2).flatten(0, 2)
         return Layer(qk * norm1, v * norm1, o, gate * norm2, up * norm2, down)
 
     return [layer(i) for i in range(c.layers)]
 
 
-def rms_norm(x: Float[Tensor, "*M n W"], *, eps: float) -> Float[Tensor, "*M n W"]:
+def rms_norm(x: Float[Tensor, "n W"], *, eps: float) -> Float[Tensor, "n W"]:
     """x / √(mean x² + eps) (Zhang and Sennrich, 2019), before its weight."""
     square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square()
     return x * torch.rsqrt(square / x.shape[-1] + eps)
@@ -97,13 +96,13 @@ def rope(positions: Int[Tensor, "n"], c: Config, dtype: torch.dtype) -> Complex[
     return torch.polar(torch.ones_like(angle), angle).to(dtype.to_complex())
 
 
-def rotate(x: Float[Tensor, "*M n H d"], turn: Complex[Tensor, "*m n 1 d2"]) -> Float[Tensor, "*M n H d"]:
+def rotate(x: Float[Tensor, "n H d"], turn: Complex[Tensor, "n 1 d2"]) -> Float[Tensor, "n H d"]:
     """Each pair of neighbours turned by its angle."""
     return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2))) * turn).flatten(-2)
 
 
-def trunk(x: Float[Tensor, "*M n W"], stack: list[Layer], final: Float[Tensor, "*M W"], c: Config,
-          turn: Complex[Tensor, "*m n 1 d2"], plan: Plan) -> Float[Tensor, "*M n W"]:
+def trunk(x: Float[Tensor, "n W"], stack: list[Layer], final: Float[Tensor, "W"], c: Config,
+          turn: Complex[Tensor, "n 1 d2"], plan: Plan) -> Float[Tensor, "n W"]:
     """Embedded tokens through every layer and the last norm."""
     H, K, d = c.heads, c.kv_heads, c.head
     for i, layer in enumerate(stack):
@@ -112,7 +111,7 @@ def trunk(x: Float[Tensor, "*M n W"], stack: list[Layer], final: Float[Tensor, "
         x = x + product(plan(i, q, k, product(y, layer.v).unflatten(-1, (K, d))), layer.o)
         y = rms_norm(x, eps=c.eps)
         x = x + product(F.silu(product(y, layer.gate)) * product(y, layer.up), layer.down)
-    return rms_norm(x, eps=c.eps) * final.unsqueeze(-2)
+    return rms_norm(x, eps=c.eps) * final
 
 
 def blind(see: Bool[Tensor, "*n"], dtype: torch.dtype) -> Float[Tensor, "*n"]:
@@ -145,16 +144,14 @@ def attend(q: Float[Tensor, "R S H d"], k: Float[Tensor, "R L K d"], v: Float[Te
 
 
 class Dense:
-    """The plain plan: every row padded to S columns; M members' rows, if any, one after another."""
+    """The plain plan: every row padded to S columns."""
 
     def __init__(self, keep: Bool[Tensor, "R S"], dtype: torch.dtype):
         self.bias = blind(causal(keep), dtype)
 
     def __call__(self, _: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        R, S = self.bias.shape[:2]
-        rows = [t.reshape(-1, S, *t.shape[-2:]) for t in (q, k, v)]
-        bias = self.bias.repeat(rows[0].shape[0] // R, 1, 1)
-        return attend(rows[0], rows[1], rows[2], bias).reshape(*q.shape[:-2], -1)
+        q, k, v = (t.reshape(*self.bias.shape[:2], *t.shape[1:]) for t in (q, k, v))
+        return attend(q, k, v, self.bias).flatten(0, 1)
 
 
 class Shared:

@@ -17,8 +17,8 @@ except AttributeError:  # a torch built without it
     _ONEDNN = None
 
 
-def product(x: Float[Tensor, "*M n k"], w: Float[Tensor, "*M o k"]) -> Float[Tensor, "*M n o"]:
-    """x @ wᵀ, M times where there is a member axis; differentiable, twice too."""
+def product(x: Float[Tensor, "n k"], w: Float[Tensor, "o k"]) -> Float[Tensor, "n o"]:
+    """x @ wᵀ, differentiable, twice too."""
     if _ONEDNN is None or x.dtype != torch.float32 or x.device.type != "cpu" or x.numel() == 0:
         return x @ w.mT
     return _Product.apply(x, w)
@@ -28,9 +28,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
         ctx.save_for_backward(x, w)
-        if x.dim() == 2:
-            return _ONEDNN(x, w, None, "none", [], "")
-        return torch.stack([_ONEDNN(x[m], w[m], None, "none", [], "") for m in range(len(x))])
+        return _ONEDNN(x, w, None, "none", [], "")
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
