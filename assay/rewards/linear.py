@@ -23,7 +23,7 @@ from assay.rng import Rng
 def additive(table: Float[Tensor, "M R V"], samples: Samples) -> Float[Tensor, "M B N"]:
     """Σ_t table[m, x, y_t] over everything in the answer; R = 1: the same for all prompts."""
     row = samples.prompts.row if table.shape[1] > 1 else torch.zeros_like(samples.prompts.row)
-    each = table[:, row[:, None, None], samples.action]
+    each = table.to(row.device)[:, row[:, None, None], samples.action]
     return torch.where(samples.mask | samples.given, each, each.new_zeros(())).sum(-1)
 
 
@@ -76,7 +76,8 @@ class LinearReward:
 
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
         with torch.no_grad():
-            return (additive(self.table, samples) - self.centre[:, None, None]) / self.scale[:, None, None]
+            score = additive(self.table, samples)
+            return (score - self.centre.to(score.device)[:, None, None]) / self.scale.to(score.device)[:, None, None]
 
     def standardised(self, probs: Float[Tensor, "#R V"], length: int) -> LinearReward:
         """This reward with mean 0 and variance 1 over the answers of a table policy with these probabilities.
