@@ -23,7 +23,8 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def result(effects: list[float | None], drops: list[float | None] | None = None) -> dict[str, Any]:
     return {"name": "mine", "title": "T", "statement": "S", "world": {"name": "table"},
-            "turns": None if drops is None else "single", "seeds": list(range(len(effects))), "effects": effects, "drops": drops or [], "notes": ["seed 0: no overlap"]}
+            "turns": None if drops is None else "single", "seeds": list(range(len(effects))),
+            "effects": effects, "drops": drops or [], "notes": ["seed 0: no overlap"]}
 
 
 def test_student_is_the_closed_form_where_there_is_one() -> None:

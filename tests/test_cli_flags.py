@@ -36,7 +36,7 @@ def test_flags_are_the_keyword_only_parameters() -> None:
     ("--on", {"on": True}), ("--no-on", {"on": False}), ("--on=false", {"on": False}), ("--on --lam 1", {"on": True, "lam": 1.0}),
     ("--ks 1,2,3", {"ks": (1, 2, 3)}), ("--ks [4]", {"ks": (4,)}),
     ("--parts 0.5,1", {"parts": [0.5, 1.0]}), ("--parts null", {"parts": None}),
-    ('--weights {"a":1.5}', {"weights": {"a": 1.5}}), ("", {}),
+    ('--weights {"a":1.5}', {"weights": {"a": 1.5}}), ("--weights a=1.5,b=2", {"weights": {"a": 1.5, "b": 2.0}}), ("", {}),
 ])
 def test_text_becomes_the_value_its_annotation_says(line: str, values: dict[str, Any]) -> None:
     found = parsed(line)
@@ -54,7 +54,8 @@ def test_text_becomes_the_value_its_annotation_says(line: str, values: dict[str,
     ("--zzz 3", "recipe has no --zzz; there are --ks, --lam"),
     ("--lam", "--lam needs a value: a number"),
     ("--lam 1 --lam 2", "--lam is given twice"),
-    ("--weights {", "--weights is '{', and a JSON value or null was expected"),
+    ("--weights {", "--weights is '{', and a list of pairs, such as prompt=question or null was expected"),
+    ("--weights a=x", "--weights is 'a=x'"), ("--weights a", "--weights is 'a'"),
 ])
 def test_what_is_refused_is_named(line: str, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):

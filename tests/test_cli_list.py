@@ -67,7 +67,8 @@ def test_a_bad_file_is_named_and_the_others_are_listed(tmp_path: Path, monkeypat
     (folder / "good.py").write_text(GOOD)
     bad = {"broken.py": "def recipe(:", "two.py": GOOD + "def fit(): ...\n", "none.py": "x = 1\n", "bytes.py": "",
            "nopaper.py": "def recipe(task): ...\n", "short.py": GOOD.replace(', "arXiv:2001.00001"', ""),
-           "computed.py": GOOD.replace('"A title"', "title()"), "reduces.py": GOOD.replace('{"parent": ({"lam": 0.0}, {})}', "[1]")}
+           "computed.py": GOOD.replace('"A title"', "title()"),
+           "reduces.py": GOOD.replace('{"parent": ({"lam": 0.0}, {})}', "[1]")}
     for name, text in bad.items():
         (folder / name).write_text(text)
     (folder / "bytes.py").write_bytes(b"\xff\xfe\x00")

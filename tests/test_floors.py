@@ -187,8 +187,9 @@ def test_formulas_constants_go_by_keyword() -> None:
             continue
         for node in tree(p).body:
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-                wrong += [f"{where(p, a.lineno)} {node.name}({a.arg})" for a in node.args.posonlyargs + node.args.args
-                          if a.annotation and ast.unparse(a.annotation) in ("float", "int", "bool", "str") and a.arg not in ("n", "N")]
+                plain = [a for a in node.args.posonlyargs + node.args.args
+                         if a.annotation and ast.unparse(a.annotation) in ("float", "int", "bool", "str")]
+                wrong += [f"{where(p, a.lineno)} {node.name}({a.arg})" for a in plain if a.arg not in ("n", "N")]
     assert wrong == []
 
 
@@ -205,6 +206,14 @@ def test_every_public_function_says_what_it_is() -> None:
             if part(p) == "parallel" and node.name in ("rank", "world_size", "barrier"):
                 continue  # the names of torch.distributed say it all
             wrong.append(f"{where(p, node.lineno)} {node.name}")
+    assert wrong == []
+
+
+def test_every_protocol_can_be_checked() -> None:
+    """Annotations run in tests, and one that names a Protocol can only run if the Protocol is @runtime_checkable."""
+    wrong = [f"{where(p, node.lineno)} {node.name}" for p in files() for node in ast.walk(tree(p))
+             if isinstance(node, ast.ClassDef) and "Protocol" in [ast.unparse(b).split("[")[0] for b in node.bases]
+             and "runtime_checkable" not in [ast.unparse(d) for d in node.decorator_list]]
     assert wrong == []
 
 

@@ -6,14 +6,16 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from assay.catalogue import nearest
 from assay.errors import InputError
 
 REQUIRED = inspect.Parameter.empty
+LISTS, MAPPINGS = (list, tuple, Sequence), (dict, Mapping)
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,13 @@ def nearest_flag(name: str, known: Iterable[str]) -> str:
 def said(kind: Any) -> str:
     """A type in words."""
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
-        return " or ".join(said(k) for k in typing.get_args(kind))
-    if typing.get_origin(kind) in (list, tuple) or kind in (list, tuple):
+        return " or ".join(dict.fromkeys(said(k) for k in typing.get_args(kind) if k is not Path))
+    if typing.get_origin(kind) in MAPPINGS:
+        return "a list of pairs, such as prompt=question"
+    if typing.get_origin(kind) in LISTS or kind in LISTS:
         inner = [k for k in typing.get_args(kind) if k is not ...]
         return f"a list, such as 1,2,3 ({said(inner[0])} each)" if inner else "a list, such as 1,2,3"
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path", type(None): "null"}
     return names.get(kind, "a JSON value")
 
 
@@ -124,11 +128,14 @@ def _value(text: str, kind: Any) -> Any:
             except (ValueError, TypeError):
                 continue
         raise ValueError(text)
-    if origin in (list, tuple) or kind in (list, tuple):
+    if origin in MAPPINGS:
+        pairs = json.loads(text) if text.lstrip().startswith("{") else dict(_pair(p) for p in text.split(",") if p.strip())
+        return {k: _value(v if isinstance(v, str) else json.dumps(v), inner[1]) for k, v in pairs.items()}
+    if origin in LISTS or kind in LISTS:
         parts = json.loads(text) if text.lstrip().startswith("[") else [p.strip() for p in text.split(",") if p.strip()]
         element = inner[0] if inner else Any
         items = [_value(p if isinstance(p, str) else json.dumps(p), element) for p in parts]
-        return tuple(items) if (origin or kind) is tuple else items
+        return items if (origin or kind) is list else tuple(items)
     if kind is bool:
         words = {"true": True, "false": False, "1": True, "0": False}
         return words[text.lower()] if text.lower() in words else _no(text)
@@ -139,7 +146,12 @@ def _value(text: str, kind: Any) -> Any:
     if kind is float:
         number = float(text)
         return number if math.isfinite(number) else _no(text)
-    return text if kind is str else json.loads(text)
+    return kind(text) if kind in (str, Path) else json.loads(text)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, v = text.partition("=")
+    return (name.strip(), v.strip()) if equals and name.strip() and v.strip() else _no(text)
 
 
 def _no(text: str) -> Any:

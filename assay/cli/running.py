@@ -36,7 +36,8 @@ def run_(argv: list[str]) -> int:
     """
     entry, values, here = asked_for(argv)
     if entry.verb != "recipe":
-        raise InputError(f"{entry.name} is a {entry.verb}: start it by assay {entry.verb} {entry.name}")
+        given = "FILE" if entry.verb == "fit" else entry.name
+        raise InputError(f"{entry.name} is a {entry.verb}: start it by assay {entry.verb} {given}")
     resume = bool(here.get("resume"))
     order = driving.order(entry, values)
     folder = Path(here["out"]) if "out" in here else free(Path("runs") / entry.name)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from assay.rng import Rng
 _CHUNK = 1 << 24  # logits held at once: 64 MiB in float32
 
 
+@runtime_checkable
 class Trunk(Protocol):
     """What a Causal asks of its model, an nn.Module: four calls and the width of its hidden states. Llama is one."""
 
