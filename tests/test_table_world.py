@@ -149,14 +149,17 @@ def test_demonstrations_are_better_than_chance_and_readable() -> None:
 
 
 @pytest.mark.parametrize(("testbed", "mode", "least"), [("bag", "shared", 0.5), ("bag", "idiosyncratic", 10.0),
-                                                       ("bandit", "shared", 0.2), ("bandit", "idiosyncratic", 0.5)])
+                                                       ("bandit", "shared", 0.5), ("bandit", "idiosyncratic", 0.5)])
 def test_the_baseline_turns(testbed: str, mode: str, least: float) -> None:
-    """The proxy rises all the way; gold rises, peaks and falls far below its peak. Two seeds, the world's own constants."""
-    for seed in range(2):
+    """The proxy rises all the way; gold rises, peaks inside the run and falls: every seed, and by `least` on average."""
+    falls = []
+    for seed in range(3):
         facts = baseline(world(seed=seed, testbed=testbed, mode=mode))
         gold, proxy = [f["gold"] for f in facts], [f["judge0"] for f in facts]
-        assert max(gold) > 0.3 and fall(gold) > least and 0 < gold.index(max(gold)) < 90
+        falls.append(fall(gold))
+        assert max(gold) > 0.3 and falls[-1] > 0.1 and 0 < gold.index(max(gold)) < 90
         assert all(later > earlier - 0.05 for earlier, later in itertools.pairwise(proxy[::5]))
+    assert sum(falls) / 3 > least
 
 
 def test_noisy_judges_gain_from_each_other_in_both_modes() -> None:

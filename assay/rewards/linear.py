@@ -38,6 +38,7 @@ class LinearModel(nn.Module):
                  rng: Rng | None = None, dtype: torch.dtype = torch.float32):
         super().__init__()
         self.members = members
+        self.features: Tensor | None
         self.register_buffer("features", None if features is None else features.to(dtype))
         shape = (members, rows, vocabulary) if features is None else (members, features.shape[-1])
         start = torch.zeros(shape, dtype=dtype)

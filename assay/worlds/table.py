@@ -13,10 +13,10 @@ values, means over seeds 0…4 of each run's own peak (KL in nats; `assay run le
 --world.testbed T --world.mode M --world.seed S --seed S`; about a second a run):
 
     testbed  mode            peak gold  at step    at KL     after 100 steps, at KL    judge0: peak, end
-    bag      shared               1.46       32      7.5              -1.19     49.5        3.48   15.86
-    bag      idiosyncratic        1.10       25      5.0             -31.49     50.0        2.58   15.20
-    bandit   shared               1.07       37      2.7              -2.83      4.9        1.73    3.44
-    bandit   idiosyncratic        1.43       25      2.0              -0.76      5.9        1.32    3.32
+    bag      shared               1.46       32      7.5              -1.18     49.5        3.47   15.87
+    bag      idiosyncratic        1.10       25      5.0             -31.49     50.0        2.60   15.20
+    bandit   shared               1.07       36      2.7              -2.51      4.8        1.73    3.36
+    bandit   idiosyncratic        1.43       25      2.0              -0.69      5.9        1.32    3.28
 
 With `--world.pairs 8000 --world.noise 0` an ensemble gains nothing: shared falls as before, idiosyncratic no longer turns.
 """
