@@ -77,8 +77,8 @@ def check(path: str | Path, *, columns: Mapping[str, str] | None = None, split: 
             out.rows += 1
             yield item
 
-    reader = {"pairs": pairs, "choices": pairs, "scored": scored}.get(found.kind)
-    items: Iterator[Any] = reader(counted(), found, faults) if reader else _texts(counted(), found, faults)
+    reader = pairs if found.kind in ("pairs", "choices") else scored if "response" in found.parts else _texts
+    items: Iterator[Any] = reader(counted(), found, faults)
     _walk(items, out, limit, keep)
     _whole(out, limit)
     if drop:
@@ -125,8 +125,8 @@ def _whole(out: Checked, limit: int | None) -> None:
     if out.usable:
         return
     if warned["longer than the limit"] and warned["longer than the limit"] == len(out.characters):
-        faults.error("all longer than the limit", None, None, f"all {len(out.characters):,} usable rows are longer than the limit of "
-                     f"{limit:,} characters", "raise the limit or shorten the texts")
+        faults.error("all longer than the limit", None, None, f"all {len(out.characters):,} usable rows are longer "
+                     f"than the limit of {limit:,} characters", "raise the limit or shorten the texts")
     if warned["chosen equals rejected"] and not out.characters:
         faults.error("all chosen equal rejected", None, out.layout.parts.get("rejected") or out.layout.parts.get("second"),
                      f"the two answers are the same text in all {warned['chosen equals rejected']:,} rows",

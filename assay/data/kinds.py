@@ -10,7 +10,7 @@ from typing import Any
 from assay.data.faults import clipped
 from assay.errors import InputError
 
-KINDS = ("pairs", "choices", "scored", "demonstrations", "prompts")
+KINDS = ("pairs", "choices", "scored", "demonstrations", "prompts")  # `want` may also be "responses": scored or not
 PROMPT = ("prompt", "question", "instruction", "query", "input", "context")
 ANSWER = ("response", "completion", "answer", "output", "generation")
 SCORE = ("score", "reward", "rating", "p_win", "gold", "label", "correct")
@@ -95,9 +95,11 @@ def _found(rows: list[dict[str, Any]], seen: tuple[str, ...], chosen: dict[str, 
     answer = part("response", *ANSWER)
     if want == "pairs":
         raise missing("chosen", seen, file)
-    if answer and (prompt or want == "scored"):
+    if answer and (prompt or want in ("scored", "responses")):
         if not prompt:
             raise missing("prompt", seen, file)
+        if want == "responses":
+            return Layout("demonstrations", {**prompt, **answer}, seen, numeric)
         free = [c for c in numeric if c not in answer.values()]
         column = score or chosen.get("score") or _first(SCORE, tuple(free)) or (free[0] if free else None)
         if column:
@@ -105,16 +107,17 @@ def _found(rows: list[dict[str, Any]], seen: tuple[str, ...], chosen: dict[str, 
         if want == "scored":
             raise InputError(f"{file} has {', '.join(seen)} and none of them holds numbers; name the score with --score COLUMN")
         return Layout("demonstrations", {**prompt, **answer}, seen)
-    if want == "scored":
+    if want in ("scored", "responses"):
         raise missing("response", seen, file)
     for name in ("messages", "text"):
         if part(name) or (name == "messages" and part(name, "conversations")):
             return Layout("demonstrations", part(name, *(("messages", "conversations") if name == "messages" else (name,))), seen)
     if prompt:
         return Layout("prompts", prompt, seen)
-    raise InputError(f"{file} has the columns {clipped(', '.join(seen), 200)}, which make neither pairs (prompt, chosen, rejected), nor "
-                     "scored responses (prompt, response, a number), nor demonstrations (messages or text), nor prompts; rename with "
-                     "--columns prompt=ITS_NAME,chosen=ITS_NAME,rejected=ITS_NAME")
+    raise InputError(f"{file} has the columns {clipped(', '.join(seen), 200)}, which make neither pairs (prompt, "
+                     "chosen, rejected), nor scored responses (prompt, response, a number), nor demonstrations (messages or "
+                     "text), "
+                     "nor prompts; rename with --columns prompt=ITS_NAME,chosen=ITS_NAME,rejected=ITS_NAME")
 
 
 def number(value: Any) -> float | None:

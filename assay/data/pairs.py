@@ -13,8 +13,8 @@ from assay.data.turns import Turns, prefix, shared, transcript, turns_of, writte
 _FIX = "repair the row, or leave such rows out with --drop"
 FIRST_WORDS = ("a", "first", "response_a", "model_a", "response_1", "output_1")
 SECOND_WORDS = ("b", "second", "response_b", "model_b", "response_2", "output_2")
-DROPPABLE = frozenset({"null cell", "wrong type", "mixed types", "empty text", "not a finite number", "out of range", "unknown verdict", "bad JSON",
-                       "not UTF-8", "ragged row", "missing cell"})
+DROPPABLE = frozenset({"null cell", "wrong type", "mixed types", "empty text", "not a finite number", "out of range",
+                       "unknown verdict", "bad JSON", "not UTF-8", "ragged row", "missing cell"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def _verdict(i: int, row: dict[str, Any], layout: Layout, faults: Faults) -> flo
     votes = [_vote(v, column, layout) for v in (value if isinstance(value, list) else [value])]
     known = [v for v in votes if v is not None]
     if len(known) < len(votes):
-        faults.error("unknown verdict", i, column, clipped(value), 
+        faults.error("unknown verdict", i, column, clipped(value),
                      "say 1 or 2 (0 for a tie), 'a' or 'b', or the better one's column")
         return None
     return sum(known) / len(known)

@@ -1,0 +1,10 @@
+"""Real files: what they are, reward ensembles fitted on them, rows scored, best-of-n curves. Plain functions that return
+what they found, as JSON can hold it."""
+from __future__ import annotations
+
+from assay.files.bon import bon
+from assay.files.checking import check
+from assay.files.fitting import fit
+from assay.files.scoring import load_reward, score
+
+__all__ = ["bon", "check", "fit", "load_reward", "score"]
