@@ -131,6 +131,7 @@ def test_sample_is_the_walk_to_its_end(cut: dict[str, Any]) -> None:
         torch.testing.assert_close(dist.sum(-1), torch.ones(4, 5, dtype=torch.float64))
         assert (dist.gather(-1, tokens[..., None]) > 0).all()
         walk.take(tokens)
+    assert walk.open.shape == (4, 5)
     same(walk.samples(), p.sample(prompts(), 5, Rng(3)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from assay.core import Prompts, Samples
@@ -38,8 +38,8 @@ class Walk:
         if start is not None:
             self._begin(start, wanted)
         self.place = (self.mask | self.given).sum(-1)
-        self.open = wanted & ~self.ended & (self.place < T)  # [B·N]
-        self.live = self.open.nonzero()[:, 0]
+        self._open = wanted & ~self.ended & (self.place < T)  # [B·N]
+        self.live = self._open.nonzero()[:, 0]
         self.going = torch.ones_like(self.live, dtype=torch.bool)
         owner = self.live // max(N, 1)
         hidden, self.cache = policy.trunk.prefill(prompts.tokens, prompts.mask, owner, T)
@@ -67,6 +67,11 @@ class Walk:
             put(getattr(self, name), getattr(start, name))
         self.action = torch.where(self.mask | self.given, self.action, self.policy.vocabulary.pad)
 
+    @property
+    def open(self) -> Bool[Tensor, "B N"]:
+        """Answers that are wanted and have a decision left."""
+        return self._open.unflatten(0, self.shape)
+
     # ---- the next decision
 
     def _log_probs(self) -> Float[Tensor, "R V"]:
@@ -83,7 +88,7 @@ class Walk:
     def dist(self) -> Float[Tensor, "B N V"]:
         """Probabilities of the next decision; an answer that is not open has them all on the end token."""
         logp = self._log_probs()
-        out = logp.new_zeros(self.open.shape[0], logp.shape[1])
+        out = logp.new_zeros(self._open.shape[0], logp.shape[1])
         out[:, self.policy.vocabulary.eos] = 1
         out[self.live[self.going]] = logp[self.going].exp()
         return out.unflatten(0, self.shape)
@@ -122,8 +127,8 @@ class Walk:
         self.place[rows] += 1
         end = token == self.policy.vocabulary.eos
         self.ended[rows] = end
-        self.open[rows] = ~end & (at + 1 < self.mask.shape[1])
-        self.going, self._next = self.open[self.live], None
+        self._open[rows] = ~end & (at + 1 < self.mask.shape[1])
+        self.going, self._next = self._open[self.live], None
         gone = len(self.live) - int(self.going.sum())
         if gone == len(self.live) or gone > self.leave * len(self.live):
             tokens = tokens[self.going]
@@ -142,10 +147,10 @@ class Walk:
         old = (torch.arange(B, device=index.device)[:, None] * N + index).flatten()
         at = torch.full_like(self.place, -1)
         at[self.live] = torch.arange(len(self.live), device=at.device)
-        for name in ("action", "mask", "given", "logp", "ended", "open", "place"):
+        for name in ("action", "mask", "given", "logp", "ended", "_open", "place"):
             setattr(self, name, getattr(self, name)[old])
-        self._select(at[old][self.open])
-        self.shape, self.live, self._next = (B, K), self.open.nonzero()[:, 0], None
+        self._select(at[old][self._open])
+        self.shape, self.live, self._next = (B, K), self._open.nonzero()[:, 0], None
 
     def samples(self) -> Samples:
         """The answers so far; one that has neither ended nor reached `max_tokens` is simply not ended."""
