@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import sys
 import threading
 import time
@@ -37,8 +38,9 @@ def working(what: str) -> Iterator[None]:
 
 
 def bar(label: str, total: int) -> tqdm:
-    """A progress bar on stderr; none where stderr is not a terminal."""
-    return tqdm(total=total, desc=label, unit="step", leave=False, disable=None, file=sys.stderr, dynamic_ncols=True)
+    """A progress bar on stderr; none where stderr is not a terminal, or in another process than the first."""
+    other = os.environ.get("RANK", "0") != "0"
+    return tqdm(total=total, desc=label, unit="step", leave=False, disable=other or None, file=sys.stderr, dynamic_ncols=True)
 
 
 def watched(recipe: Callable[..., Iterator[Any]], shown: tqdm) -> Callable[..., Iterator[Any]]:

@@ -63,6 +63,7 @@ def run_all(jobs: list[tuple[Entry, dict[str, Any], Path]], *, quiet: bool = Fal
     """Every job in turn, worlds shared; a job that fails is told of, and the next one begins."""
     orders = [(driving.order(entry, values), folder) for entry, values, folder in jobs]
     before = {folder: state(folder, order) for order, folder in orders}
+    parallel.barrier()  # nobody makes a folder while another still looks
     worlds = worlds or driving.Worlds()
 
     def tell(text: str) -> None:
