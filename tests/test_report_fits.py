@@ -80,6 +80,14 @@ def test_weights_silence_a_reading_that_nobody_trusts() -> None:
     assert equal is not None and not equal.weighted and abs(equal.alpha - 1.0) > 0.1
 
 
+def test_half_the_error_counts_as_four_readings() -> None:
+    r, err = planted("rl", 1.0, 0.4) + 0.1 * np.cos(9 * D), np.full(len(D), 0.2)
+    sure = np.where(np.arange(len(D)) == 3, err / 2, err)
+    four = np.r_[np.arange(len(D)), 3, 3, 3]
+    once, often = fit([(D, r, sure)], "rl", resamples=10), fit([(D[four], r[four], err[four])], "rl", resamples=10)
+    assert once is not None and often is not None and (once.alpha, once.beta) == pytest.approx((often.alpha, often.beta))
+
+
 def test_readings_next_to_the_reference_are_left_out() -> None:
     d = np.r_[0.0, 0.05, 0.1, 0.29, D]
     r = np.r_[9.0, 9.0, 9.0, 9.0, planted("rl", 1.0, 0.4)]

@@ -70,8 +70,9 @@ def make(folder: Path, recipe: str = "plain", seed: int = 0, *, slope: float = 1
         d = far * i / max(1, count - 1)
         g = 1.0 + 0.1 * seed + (d * (slope - curve * math.log(d)) if d else 0.0)
         line = {"step": 10 * i, "tag": "" if i else "reference", "kl": d * d if kl else None,
-                "kl_kind": "sampled" if kl else None, "gold": g if gold else None, "gold_err": 0.05 if gold else None, "judges": [2 * d, d], "judges_err": [0.1, 0.1],
-                "proxy": 2 * d, "proxy_err": 0.1, "n": 64, "price": {"drawn": 1, "judged": 0}}
+                "kl_kind": "sampled" if kl else None, "gold": g if gold else None, "gold_err": 0.05 if gold else None,
+                "judges": [2 * d, d], "judges_err": [0.1, 0.1], "proxy": 2 * d, "proxy_err": 0.1, "n": 64,
+                "price": {"drawn": 1, "judged": 0}}
         run.append(line)
         run.keep([{"step": 10 * i, "tag": line["tag"], "place": [b, 0], "prompt": f"prompt {b}", "answer": HOSTILE + f" {i}",
                    "gold": line["gold"], "judges": [1.0, 2.0]} for b in range(2)])
@@ -143,6 +144,7 @@ def test_escaping_leaves_nothing_to_run_and_nothing_hidden(text: str) -> None:
         assert {t for t, _ in page.tags} <= {"span"}
         assert page.text.replace(" ", "") == visible(text).replace(" ", "")
         assert made.encode("utf-8").decode("utf-8") == made
+    assert not set(safe(text)) & set("<>\"'")
     assert not re.search("[\u202a-\u202e\u2066-\u2069\x00-\x08\x7f]", visible(text)) and visible("a\tb\nc") == "a\tb\nc"
 
 
@@ -241,6 +243,12 @@ def test_pooled_curves_stay_where_every_seed_has_been(tmp_path: Path) -> None:
     pooled = line(ground.methods[0], above("gold"))
     assert pooled is not None and pooled.seeds == 3 and pooled.low is not None and pooled.x[0] == 0 and pooled.x[-1] == 2.0
     assert pooled.y[0] == 0 and set(pooled.kinds) == {"sampled"}
+    begun = line(grounds([*folders, make(tmp_path / "begun", seed=3, count=1)])[0].methods[0], above("gold"))
+    assert begun is not None and begun.seeds == 3 and begun.x[-1] == 2.0
+    strange = Run.create(tmp_path / "strange", {"recipe": "plain", "loop": {"steps": 80}, "world": {"name": "toy"}})
+    strange.append({"step": 0, "kl": 0.0, "gold": 0.0, "kl_kind": "rumour"})
+    found = line(grounds([strange.folder])[0].methods[0], above("gold"))
+    assert found is not None and found.kinds == ["unknown"], "a kind that nobody recorded is not exact"
     ks, who = pressures(ground)
     assert who == "2.0" and max(ks) <= 4.0 and len(ks) == 5
 

@@ -193,8 +193,9 @@ def _band(f: _Frame, c: Curve) -> str:
 def _mark(f: _Frame, m: Mark) -> str:
     x, y = float(f.px(m.x)), float(f.py(m.y))
     f.block(np.array([x]), np.array([y]), 8.0)
-    ends = [] if m.half is None else [float(f.py(m.y - m.half)), float(f.py(m.y + m.half))]
-    bar = f'<path class="bar" d="M{x:.1f},{ends[0]:.1f}V{ends[1]:.1f}"/>' if ends else ""
+    low, high = (float(f.py(m.y + side * (m.half or 0.0))) for side in (-1, 1))
+    f.block(np.full(9, x), np.linspace(low, high, 9))
+    bar = "" if m.half is None else f'<path class="bar" d="M{x:.1f},{low:.1f}V{high:.1f}"/>'
     head = _star(x, y) if m.kind == "star" else f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="8"/>'
     return f'<g class="c{m.place % COLOURS}">{bar}{head}</g>'
 

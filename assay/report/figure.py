@@ -15,7 +15,8 @@ from assay.report.fits import interval, reference
 from assay.report.lines import KINDS, Line, Value, above, gold_units, line, points
 from assay.report.records import Ground, Method, grounds
 
-_KIND_SAYS = {"exact": "KL exact", "sampled": "KL sampled", "upper": "KL an upper bound"}
+_KIND_SAYS = {"exact": "KL exact", "sampled": "KL sampled", "upper": "KL an upper bound",
+              "unknown": "KL of a kind not recorded"}
 
 
 @dataclass

@@ -9,7 +9,7 @@ import numpy as np
 from assay.report.fits import Array, first_passage, interval
 from assay.report.records import Method, Reading, Track
 
-KINDS = ("exact", "sampled", "upper")  # from the best to the weakest; a pooled point has the weakest kind of its seeds
+KINDS = ("exact", "sampled", "upper", "unknown")  # from the best to the weakest; a pooled point has the weakest kind of its seeds
 Value = Callable[[Track, Reading], tuple[float, float | None] | None]
 
 
@@ -32,7 +32,7 @@ def points(track: Track, value: Value, axis: str) -> tuple[Array, Array, Array, 
         got = value(track, r)
         if got is not None and (axis == "step" or r["kl"] is not None):
             x = float(r["step"]) if axis == "step" else float(np.sqrt(max(r["kl"], 0.0)))
-            rows.append((x, got[0], np.nan if got[1] is None else got[1], r["kl_kind"] or "exact"))
+            rows.append((x, got[0], np.nan if got[1] is None else got[1], r["kl_kind"] if r["kl_kind"] in KINDS else "unknown"))
     columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
     return np.array(columns[0]), np.array(columns[1]), np.array(columns[2], dtype=float), list(columns[3])
 
@@ -41,6 +41,7 @@ def line(method: Method, value: Value, axis: str = "kl") -> Line | None:
     """One run: its path, with each reading's 95 % normal interval. Several: the mean of their values where each first
     reaches a place, over the range that all of them visited, with a Student interval over seeds from three on."""
     paths = [p for p in (points(t, value, axis) for t in method.tracks) if len(p[0])]
+    paths = [p for p in paths if len(p[0]) > 1] or paths[:1]  # a run that has just begun holds no other back
     if not paths:
         return None
     if len(paths) == 1:
@@ -55,7 +56,7 @@ def line(method: Method, value: Value, axis: str = "kl") -> Line | None:
     values = np.stack([first_passage(p[0], p[1], grid) for p in paths])
     half = np.array([interval(list(v))[1] for v in values.T]) if len(paths) > 2 else None
     weakest = [max((p[3][min(int(np.searchsorted(np.maximum.accumulate(p[0]), g)), len(p[0]) - 1)] for p in paths),
-                   key=lambda k: KINDS.index(k) if k in KINDS else 0) for g in grid]
+                   key=KINDS.index) for g in grid]
     mean = values.mean(0)
     return Line(grid, mean, None if half is None else mean - half, None if half is None else mean + half, weakest, len(paths))
 

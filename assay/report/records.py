@@ -135,7 +135,7 @@ def grounds(folders: Sequence[Path | str]) -> list[Ground]:
         settings = {k: v for k, v in about.items() if isinstance(v, dict) and k not in _NOT_SETTINGS}
         settings = _without_seeds(flat({**settings.pop("arguments", {}), **settings}))
         for track in tracks_of(run):
-            what = json.dumps([about.get("recipe"), settings, track.tag], sort_keys=True)
+            what = json.dumps([about.get("recipe"), about.get("path"), settings, track.tag], sort_keys=True)
             if (where, what) not in methods:
                 methods[where, what] = Method(str(about.get("recipe") or track.name), {**settings, "tag": track.tag})
                 ground.methods.append(methods[where, what])

@@ -75,6 +75,7 @@ def summary(folders: Sequence[Path | str]) -> list[dict[str, Any]]:
 
 
 def summary_table(ground: Ground) -> str:
+    """The summary as a table, a row a method."""
     rows = []
     for m in ground.methods:
         s = summarise(ground, m)
