@@ -261,6 +261,8 @@ def test_matched_kl_pairs_by_seed(tmp_path: Path) -> None:
     assert "+0.25 ± 0.00" in text and "+0.56 ± 0.00" in text
     alone = Page(matched(grounds([folders[0], folders[4]])[0], "plain")).text
     assert "(one seed)" in alone
+    unpaired = Page(matched(grounds([folders[0], folders[5]])[0], "plain")).text
+    assert "(one seed)" not in unpaired and "+0." not in unpaired, "another seed is no pair"
     short = make(tmp_path / "short", "short", far=0.05)
     assert "short ends before any KL" in Page(matched(grounds([*folders, short])[0])).text
     with pytest.raises(InputError, match="--baseline is 'nobody'.*careful, plain"):
