@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 import torch
 
+from assay.errors import InputError
 from assay.policies.causal import Causal
 from assay.policies.draw import inverse_cdf, truncated
 from assay.policies.llama import Config, Llama
@@ -47,3 +49,9 @@ def test_samples_follow_the_exact_law() -> None:
     chi2 = float(((seen - n * exact) ** 2 / (n * exact)).sum())
     assert seen.sum() == n
     assert chi2 < 32.9  # the 0.999 quantile at 12 degrees of freedom
+
+
+@pytest.mark.parametrize(("words", "said"), [(["a", "a"], "'a' twice"), (["a b"], "'a b'"), (["<eos>"], "'<eos>'")])
+def test_a_vocabulary_is_plain_words_once_each(words: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Vocabulary(words)
