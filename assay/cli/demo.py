@@ -13,7 +13,7 @@ from assay.errors import InputError
 from assay.runs import Run
 
 METHODS = ("best_of_n", "leave_one_out", "worst_case")
-STEPS = 60
+SETTING = {"world": "grammar", "steps": 60}
 
 
 def demo_(argv: list[str]) -> int:
@@ -29,7 +29,7 @@ def demo_(argv: list[str]) -> int:
     if words:
         raise InputError(f"assay demo takes no '{words[0]}'")
     folder = Path(options["out"]) if "out" in options else next_folder(Path("runs") / "demo")
-    values = {"world": "grammar", "steps": STEPS, "seed": options.get("seed", 0)}
+    values = {**SETTING, "seed": options.get("seed", 0)}
     began = time.monotonic()
     jobs = [(catalogue.find(name), dict(values), folder / name) for name in METHODS]
     outcomes = sweeping.run_all(jobs, quiet=bool(options.get("json")))
