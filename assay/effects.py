@@ -12,10 +12,9 @@ Reading = dict[str, Any]
 
 
 def curve(readings: list[Reading]) -> list[tuple[float, float]]:
-    """(√KL, gold) of every reading that has both, in order of KL; nats, KL clipped at 0 (a sampled one may dip below)."""
-    points = [(math.sqrt(max(0.0, r["kl"])), r["gold"]) for r in readings
-              if r["tag"] != "chosen" and r["kl"] is not None and r["gold"] is not None]
-    return sorted(points)
+    """(√KL, gold) of every reading that has both, in order of reading; nats, KL clipped at 0 (a sampled one may dip below)."""
+    return [(math.sqrt(max(0.0, r["kl"])), r["gold"]) for r in readings
+            if r["tag"] != "chosen" and r["kl"] is not None and r["gold"] is not None]
 
 
 def chosen(readings: list[Reading]) -> Reading:
@@ -47,14 +46,14 @@ def final(readings: list[Reading]) -> float:
 
 
 def gold_at(readings: list[Reading], d: float) -> float:
-    """Gold at √KL = d, linear between the two nearest readings. Raises ValueError outside the measured range."""
+    """Gold where the run first reaches √KL = d, linear between two readings. Raises ValueError outside its range."""
     points = curve(readings)
-    if not points or not points[0][0] <= d <= points[-1][0]:
-        raise ValueError(f"√KL = {d:g} lies outside the measured range; gold is not extrapolated")
+    if points and points[0][0] == d:
+        return points[0][1]
     for (d0, g0), (d1, g1) in pairwise(points):
-        if d0 <= d <= d1:
-            return g0 if d1 == d0 else g0 + (g1 - g0) * (d - d0) / (d1 - d0)
-    return points[-1][1]
+        if d0 < d <= d1:
+            return g0 + (g1 - g0) * (d - d0) / (d1 - d0)
+    raise ValueError(f"√KL = {d:g} lies outside the measured range; gold is not extrapolated")
 
 
 def matched_gain(mine: list[Reading], theirs: list[Reading], *, points: int = 50) -> float:
@@ -63,9 +62,11 @@ def matched_gain(mine: list[Reading], theirs: list[Reading], *, points: int = 50
     The area between two gold-against-√KL curves divided by the width of their overlap. Raises ValueError where the
     ranges do not overlap: moving less is not the same as mitigating.
     """
-    a, b = curve(mine), curve(theirs)
-    low, high = max(a[0][0], b[0][0]), min(a[-1][0], b[-1][0])
+    a, b = ([d for d, _ in curve(x)] for x in (mine, theirs))
+    if not a or not b:
+        raise ValueError("one of the runs has no reading with both KL and gold")
+    low, high = max(a[0], b[0]), min(max(a), max(b))
     if high <= low:
         raise ValueError("the two runs share no range of KL")
-    grid = [low + (high - low) * i / (points - 1) for i in range(points)]
+    grid = [min(high, low + (high - low) * i / (points - 1)) for i in range(points)]
     return sum(gold_at(mine, d) - gold_at(theirs, d) for d in grid) / points

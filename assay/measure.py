@@ -73,10 +73,10 @@ class _Drive:
     def readings(self, micro: int, strict: bool) -> Iterator[dict[str, Any]]:
         if self.done:
             return
-        if self.fresh:
-            yield self._read(Step(self.task.reference, tag="reference"), 0)
         last: list[Step] = []
         while (item := self._pull(micro, strict)) is not None:
+            if self.fresh:
+                yield self._read_reference(item)
             if isinstance(item, Ask):
                 raise Missing("this recipe asks for gold labels while it runs, and this world has no labeller")
             steps = item if isinstance(item, list) else [item]
@@ -111,13 +111,21 @@ class _Drive:
         for s in steps:
             yield self._read(s, t, stats)
 
+    def _read_reference(self, item: Any) -> dict[str, Any]:
+        """Step 0: the reference, scored by the proxy that the recipe's first step names, before anything was spent."""
+        self.fresh = False
+        first = item[0] if isinstance(item, list) else item
+        line, rows = self.reader(Step(self.task.reference, reward=getattr(first, "reward", None)), self.eyes("same"))
+        if line["gold"] is not None:
+            self.best = {"gold": line["gold"], "step": 0, "tag": "reference"}
+        return self._write(line, rows, 0, "reference", None, spent=dict.fromkeys(COUNTED, 0))
+
     def _read(self, step: Step, t: int, stats: dict[str, float] | None = None) -> dict[str, Any]:
         """Read one policy, remember it if it is the best so far."""
         line, rows = self.reader(step, self.eyes("same"))
         if line["gold"] is not None and (not self.best or line["gold"] > self.best["gold"]):
             self.best = {"gold": line["gold"], "step": t, "tag": step.tag}
-            if t > 0:
-                self._remember(step.policy)
+            self._remember(step.policy)
         return self._write(line, rows, t, step.tag, stats)
 
     def _read_chosen(self, last: list[Step]) -> dict[str, Any]:
@@ -129,9 +137,9 @@ class _Drive:
         line, rows = self.reader(step, self.eyes("chosen"))
         return self._write(line, rows, self.best["step"], "chosen", stats)
 
-    def _write(self, line: dict[str, Any], rows: list[dict[str, Any]], t: int, tag: str,
-               stats: dict[str, float] | None) -> dict[str, Any]:
-        reading = {"step": t, "tag": tag, **line, **self.spent, "seconds": self.seconds,
+    def _write(self, line: dict[str, Any], rows: list[dict[str, Any]], t: int, tag: str, stats: dict[str, float] | None,
+               spent: dict[str, int] | None = None) -> dict[str, Any]:
+        reading = {"step": t, "tag": tag, **line, **(spent or self.spent), "seconds": 0.0 if spent else self.seconds,
                    "stats": {**(stats or {}), **line["stats"]}}
         if self.run is not None and rank() == 0:
             self.run.keep([{"step": t, "tag": tag, **row} for row in rows])

@@ -159,11 +159,11 @@ def test_what_goes_wrong_on_the_way_is_said_recorded_and_mended(act: str, code: 
     assert said in capsys.readouterr().err.splitlines()[-1]
     about = Run.open("a").about
     assert about["state"] == ("running" if code == 130 else "failed")
-    assert code == 130 or said.removeprefix("RuntimeError: ") in about["reason"]
+    assert code == 130 or said.removeprefix("RuntimeError: ") in about["error"]
     mine()  # mended; and what was done before is not done again
     sys.modules.pop("assay_mine_mine")
     assert cli.main(["run", "--resume", "--out", "a"]) == 0
-    assert (Run.open("a").about["state"], Run.open("a").about.get("reason")) == ("done", None)
+    assert (Run.open("a").about["state"], Run.open("a").about.get("error")) == ("done", None)
     assert cli.main(["run", path, *SMALL, "--save", "1", "--out", "b"]) == 0
     assert readings("a") == readings("b")
 

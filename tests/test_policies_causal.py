@@ -14,10 +14,10 @@ from assay.parallel import meter
 from assay.policies import causal
 from assay.policies.causal import Causal
 from assay.policies.draw import truncated
-from assay.policies.llama import Config, Llama
 from assay.policies.vocabulary import Vocabulary
 from assay.policies.walk import Walk
 from assay.rng import Rng
+from assay.trunks.llama import Config, Llama
 
 WORDS = Vocabulary([f"w{i}" for i in range(9)])
 CUTS: list[dict[str, Any]] = [{}, {"temperature": 0.6}, {"top_k": 4}, {"top_p": 0.7},

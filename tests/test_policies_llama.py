@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from assay.errors import InputError
-from assay.policies.attention import shapes
-from assay.policies.llama import Config, Llama, Stack
-from assay.policies.product import product
 from assay.rng import Rng
+from assay.trunks.attention import shapes
+from assay.trunks.llama import Config, Llama, Stack
+from assay.trunks.product import product
 
 CONFIG = Config(vocabulary=23, width=24, layers=2, heads=4, kv_heads=2, inner=40)
 EXACT = {"rtol": 0.0, "atol": 1e-12}

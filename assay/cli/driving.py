@@ -117,7 +117,7 @@ def drive(asked: Order, world: World, folder: Path, *, resume: bool, say: Callab
         readings = measure(progress.watched(asked.function, shown), world, loop=loop, arguments=asked.arguments, run=run,
                            resume=resume, **settings)
         if parallel.rank() == 0 and run.about["state"] == "failed":
-            run.note({"state": "running", "reason": None})
+            run.note({"state": "running", "error": None})
         try:
             for reading in readings:
                 with shown.external_write_mode():
@@ -126,7 +126,7 @@ def drive(asked: Order, world: World, folder: Path, *, resume: bool, say: Callab
             raise KeyboardInterrupt(f"go on with: assay run --resume --out {folder}") from why
         except Exception as why:
             if parallel.rank() == 0:
-                run.note({"state": "failed", "reason": f"{type(why).__name__}: {why}"})
+                run.note({"state": "failed", "error": f"{type(why).__name__}: {why}"})
             raise
     return run
 

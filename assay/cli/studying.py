@@ -32,7 +32,7 @@ def study_(argv: list[str]) -> int:
             write_lines(folder / "lines.jsonl", [row])
             print(json.dumps(row, ensure_ascii=False), flush=True)
     except Exception as why:
-        run.note({"state": "failed", "reason": f"{type(why).__name__}: {why}"})
+        run.note({"state": "failed", "error": f"{type(why).__name__}: {why}"})
         raise
     run.finish()
     print(folder, file=sys.stderr)

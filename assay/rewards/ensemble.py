@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from assay.core import Rng, Samples
 from assay.errors import InputError
-from assay.policies.attention import Config, Shared, layers, rope, trunk
-from assay.policies.llama import Stack
+from assay.trunks.attention import Config, Shared, layers, rope, trunk
+from assay.trunks.llama import Stack
 
 KIND, ABOUT, WEIGHTS = "llama ensemble", "reward.json", "weights.safetensors"
 _ANSWERS = 256  # a scoring pass: what the caches hold
@@ -57,7 +57,7 @@ class Members(nn.Module):
         head = [rng("member", m)("head").normal(torch.arange(config.width)) for m in range(members)]
         self.head = nn.Parameter(torch.stack(head) / math.sqrt(config.width))
         if weights is not None:
-            self.load_state_dict({k: v.clone() for k, v in weights.items()})
+            self.to(weights["head"].dtype).load_state_dict(dict(weights))
 
     def weights(self) -> dict[str, Tensor]:
         """Every weight by name, detached."""
@@ -145,9 +145,11 @@ def load(folder: Path | str) -> Ensemble:
         if not isinstance(about, dict) or about.get("kind") != KIND:
             raise InputError(f"{folder / ABOUT} does not describe a {KIND}; give a folder that `assay fit` wrote")
         if hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() != about[WEIGHTS]:
-            raise InputError(f"{folder / WEIGHTS} is not the file that {ABOUT} was written for: it is damaged or exchanged; fit the reward again")
+            raise InputError(f"{folder / WEIGHTS} is not the file that {ABOUT} was written for: it is damaged or exchanged; "
+                             "fit the reward again")
         tensors = load_file(str(folder / WEIGHTS))
         centre, scale = tensors.pop("centre"), tensors.pop("scale")
         return Ensemble(Config(**about["config"]), tensors, about["names"], centre=centre, scale=scale)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, RuntimeError, SafetensorError) as why:
-        raise InputError(f"{folder} holds no readable {KIND} ({type(why).__name__}: {str(why)[:80]}); fit the reward again") from why
+        said = " ".join(str(why).split())[:80]
+        raise InputError(f"{folder} holds no readable {KIND} ({type(why).__name__}: {said}); fit the reward again") from why

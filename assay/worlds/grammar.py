@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
@@ -19,15 +19,16 @@ from assay import core, descend, optimiser, rng
 from assay.core import Loop, Pairs, Prompts, Rng, Samples, Task, World, order
 from assay.errors import InputError
 from assay.formulas import pairwise, reduce
-from assay.policies import attention, cache, causal, draw, llama, vocabulary, walk
+from assay.policies import causal, draw, vocabulary, walk
 from assay.policies.causal import Causal
-from assay.policies.llama import Config, Llama
 from assay.rewards import ensemble, fitting
 from assay.rewards.ensemble import Ensemble, Members
+from assay.trunks import attention, cache, llama, product
+from assay.trunks.llama import Config, Llama
 from assay.worlds import kept, language
 from assay.worlds.language import REQUESTS, TERMS, VOCABULARY
 
-_SOURCES = (core, descend, optimiser, rng, pairwise, reduce, attention, cache, causal, draw, llama, vocabulary, walk, ensemble,
+_SOURCES = (core, descend, optimiser, rng, pairwise, reduce, attention, cache, llama, product, causal, draw, vocabulary, walk, ensemble,
             fitting, language)
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from assay.policies.attention import Config, Plan, attend, blind, causal
+from assay.trunks.attention import Config, Plan, attend, blind, causal
 
 
 class Cache:

@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from assay.errors import InputError
-from assay.policies.attention import Config, Dense, Layer, Plan, Shared, layers, positions, rope, shapes, trunk
-from assay.policies.cache import Cache
-from assay.policies.product import product
 from assay.rng import Rng
+from assay.trunks.attention import Config, Dense, Layer, Plan, Shared, layers, positions, rope, shapes, trunk
+from assay.trunks.cache import Cache
+from assay.trunks.product import product
 
 __all__ = ["Config", "Llama", "Stack"]
 

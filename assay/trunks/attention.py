@@ -13,7 +13,7 @@ from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from assay.errors import InputError
-from assay.policies.product import product
+from assay.trunks.product import product
 
 Plan = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # (layer, q [n,H,d], k [n,K,d], v [n,K,d]) → [n,H·d]
 
