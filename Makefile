@@ -5,7 +5,6 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.set-up
-CPU_WHEELS := https://download.pytorch.org/whl/cpu
 
 demo: $(STAMP)
 	$(BIN)/python -m assay demo
@@ -27,13 +26,14 @@ clean:
 
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
-# CPU PyTorch first, by itself: a wheel that pip already knows of, else the CPU index, else whatever PyPI has.
+# PyTorch first, by itself: a CPU wheel if pip knows of one, else what PyPI has (on Linux with CUDA, some gigabytes; with
+# pip's PIP_EXTRA_INDEX_URL set to PyTorch's index of CPU wheels, the small one).
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "assay needs Python 3.11 or later, and '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo 'not one'); name another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	@echo "Setting up .venv (once; a minute or two): 1 of 2, PyTorch for the CPU"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(PIP) torch==2.13.0+cpu 2>/dev/null || $(PIP) --retries 1 --no-deps --extra-index-url $(CPU_WHEELS) torch==2.13.0
+	@$(PIP) torch==2.13.0+cpu 2>/dev/null || $(PIP) torch==2.13.0
 	@echo "Setting up .venv: 2 of 2, the project and its tools"
 	@$(PIP) -e '.[dev]'
 	@touch $(STAMP)

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from assay import report
 from assay.errors import InputError
-from assay.report.bibliography import bibtex, key
 from assay.report.escape import count, link, marked, number, safe, spread, visible
 from assay.report.lines import above, line
 from assay.report.records import grounds
@@ -287,14 +286,6 @@ def test_the_figure_stands_alone_as_a_file(runs: list[Path], tmp_path: Path) -> 
     assert any("line gold" in s for s in shapes) and any("line proxy" in s for s in shapes)
     with pytest.raises(InputError, match="nothing to draw"):
         report.svg([make(tmp_path / "none", count=0)])
-
-
-def test_bibtex_is_bibtex() -> None:
-    entry = bibtex(PAPER)
-    assert entry.startswith("@article{coste2023paper,\n") and entry.endswith("\n}")
-    assert "title = {{A \\& B: 100\\% of \\{it\\}}}" in entry and "author = {Coste and others}" in entry
-    assert "eprint = {2310.02743}" in entry and "archivePrefix = {arXiv}" in entry
-    assert key({"title": "The Ω of x", "authors": "Łukasz Müller, B", "year": 2020}) == "muller2020paper"
 
 
 def test_only_the_papers_used_are_cited(tmp_path: Path) -> None:
