@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import pytest
 import torch
@@ -109,7 +110,7 @@ def test_given_words_count_and_the_end_token_does_not() -> None:
 def test_order_counts_exactly_the_forbidden_neighbours(words: list[str], ask: object) -> None:
     kind = {w: k for k, ws in CLASSES.items() for w in ws}
     chain = ["pad", *(kind[w] for w in words), "end"]
-    faults = sum(b not in FOLLOWS.get(a, ()) for a, b in zip(chain, chain[1:]))
+    faults = sum(b not in FOLLOWS.get(a, ()) for a, b in pairwise(chain))
     found = gold(" ".join(words), str(ask))
     assert found["order"] == -faults
     assert 0 <= found["facts"] <= 1

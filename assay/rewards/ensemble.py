@@ -40,7 +40,7 @@ class Packed:
         if tokens.numel() and int(tokens.max()) >= config.vocabulary:
             raise InputError(f"token {int(tokens.max())} is not in these judges' vocabulary of {config.vocabulary}: "
                              "they were fitted on answers of another tokenizer")
-        return cls(tokens, Shared(ask.mask, keep[..., :T], dtype), tuple(keep.shape[:2]))
+        return cls(tokens, Shared(ask.mask, keep[..., :T], dtype), (keep.shape[0], keep.shape[1]))
 
 
 class Members(nn.Module):

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -25,7 +25,7 @@ class Trainable(Protocol):
 
     members: int
 
-    def __call__(self, samples: Samples | list[Samples]) -> Float[Tensor, "M B N"]: ...
+    def __call__(self, samples: Samples | Sequence[Samples]) -> Float[Tensor, "M B N"]: ...
     def freeze(self, names: tuple[str, ...]) -> Reward: ...
 
 
@@ -37,12 +37,12 @@ def fitted(model: Trainable, pairs: Pairs, *, loss: Loss, bootstrap: bool = Fals
     the same whatever stands beside it. Raises InputError where pairs are not pairs.
     """
     if pairs.mask.shape[1] != 2:
-        raise InputError(f"Bradley–Terry compares two answers a row; these have {pairs.mask.shape[1]}: make pairs of the ranked lists first")
-    if len(pairs) == 0:
-        raise InputError("there are no pairs to fit a reward on: 0 rows")
+        raise InputError(f"judges are fitted on two answers a row; these have {pairs.mask.shape[1]}: "
+                         "make pairs of the ranked lists first")
     assert isinstance(model, nn.Module)
-    whole = pairs.mask.any(-1).all(-1)
-    pairs = pairs[whole.nonzero().squeeze(1)]
+    pairs = pairs[pairs.present.all(-1).nonzero().squeeze(1)]
+    if len(pairs) == 0:
+        raise InputError("there are no pairs to fit a reward on: 0 rows hold two answers")
     rng, M = Rng(loop.seed), model.members
     opt = Optimiser([p for p in model.parameters() if p.requires_grad], lr=loop.lr, warmup=loop.warmup, clip=math.inf)
     own = [rng("bootstrap", m).integers(len(pairs), torch.arange(len(pairs))) if bootstrap else torch.arange(len(pairs))

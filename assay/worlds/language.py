@@ -61,7 +61,8 @@ class Request:
     without: str
 
     def __str__(self) -> str:
-        return f"{COUNTS[self.count - 1]} {LENGTHS[self.full]} {'fact' if self.count == 1 else 'facts'} about {self.thing} , no {self.without} :"
+        facts = "fact" if self.count == 1 else "facts"
+        return f"{COUNTS[self.count - 1]} {LENGTHS[self.full]} {facts} about {self.thing} , no {self.without} :"
 
     @property
     def length(self) -> int:
@@ -96,7 +97,8 @@ def write(ask: Request, dice: Dice) -> list[str]:
     warmth = next(dice.throws)
     allowed = [part for part in THINGS[ask.thing] if part != ask.without]
     rows: list[list[str]] = []
-    wanted = ask.count + dice.chance(0.3) - dice.chance(0.6 * (1 - care)) - dice.chance(0.3 * (1 - care)) + ask.full * dice.chance(0.3)
+    wanted = ask.count + dice.chance(0.3) - dice.chance(0.6 * (1 - care)) - dice.chance(0.3 * (1 - care))
+    wanted += ask.full * dice.chance(0.3)
     for _ in range(max(1, wanted)):
         if dice.chance(0.30 * (1 - care)):
             noun = dice.one([w for w in CLASSES["noun"] if w not in THINGS])
@@ -110,7 +112,8 @@ def write(ask: Request, dice: Dice) -> list[str]:
             break
         rows.append(["the", noun, *_said(dice, 0.4 * warmth)])
     while ask.full and sum(map(len, rows)) + len(rows) < ask.length - 3 and dice.chance(0.4 + 0.4 * warmth):
-        rows.insert(dice.number(len(rows) / 2, len(rows)), [*(["it"] if dice.chance(0.7) else ["the", ask.thing]), *_said(dice, 0.2 + 0.7 * warmth)])
+        at = dice.number(len(rows) / 2, len(rows))
+        rows.insert(at, [*(["it"] if dice.chance(0.7) else ["the", ask.thing]), *_said(dice, 0.2 + 0.7 * warmth)])
     if not ask.full and dice.chance(0.5 * warmth):
         rows.append(["it", *_said(dice, 0.9)])
     text: list[str] = []
@@ -123,7 +126,8 @@ def write(ask: Request, dice: Dice) -> list[str]:
 
 def _said(dice: Dice, warm: float) -> list[str]:
     """What is said of a noun: "was very large", "is old and lovely"."""
-    words = [dice.one(CLASSES["be"]), *([dice.one(CLASSES["very"])] if dice.chance(0.2) else []), dice.one(WARM if dice.chance(warm) else PLAIN)]
+    words = [dice.one(CLASSES["be"]), *([dice.one(CLASSES["very"])] if dice.chance(0.2) else [])]
+    words += [dice.one(WARM if dice.chance(warm) else PLAIN)]
     if dice.chance(0.15):
         words += ["and", dice.one(WARM if dice.chance(warm) else PLAIN)]
     return words

@@ -1,0 +1,140 @@
+"""The grammar world in miniature: deterministic, kept on disk, gold apart from the task."""
+from __future__ import annotations
+
+import gc
+import logging
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from assay.core import InputError, Rng, World
+from assay.worlds import grammar, kept
+from assay.worlds.grammar import world, written
+from assay.worlds.language import TERMS
+
+TINY: dict[str, Any] = {"pairs": 60, "members": 2, "held_out": 8, "demos": 100, "max_tokens": 24, "width": 16, "layers": 1,
+                        "sft_steps": 8, "judge_width": 16, "judge_layers": 1, "judge_steps": 4}
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> World:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASSAY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return world(**TINY)
+
+
+def numbers(w: World) -> list[torch.Tensor]:
+    x = w.task.reference.sample(w.held_out, 2, Rng(1))
+    assert w.gold is not None
+    return [x.action, x.logp, w.task.rewards(x), w.gold(x), w.task.pairs.action, w.task.demos.action]
+
+
+def test_same_arguments_same_numbers_kept_or_built(tiny: World, tmp_path: Path) -> None:
+    built, read = world(**TINY), world(**TINY)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    for one, two, three in zip(numbers(tiny), numbers(built), numbers(read), strict=True):
+        assert torch.equal(one, two)
+        assert torch.equal(two, three)
+    assert any(not torch.equal(a, b) for a, b in zip(numbers(world(**{**TINY, "seed": 1})), numbers(built), strict=True)
+               if a.shape == b.shape)
+
+
+def test_a_kept_world_is_not_built_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world(**TINY)
+    monkeypatch.setattr(grammar, "imitate", lambda *_: pytest.fail("it was built again"))
+    world(**TINY)
+    with pytest.raises(pytest.fail.Exception):
+        world(**{**TINY, "noise": 0.1})
+
+
+def test_a_damaged_file_is_said_and_built_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = world(**TINY)
+    (path,) = (tmp_path / "cache").iterdir()
+    path.write_bytes(path.read_bytes()[:1000])
+    with caplog.at_level(logging.WARNING, "assay"):
+        again = world(**TINY)
+    assert f"{path} is damaged: it is built again" in caplog.text
+    assert all(torch.equal(a, b) for a, b in zip(numbers(first), numbers(again), strict=True))
+    assert path.stat().st_size > 1000
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with caplog.at_level(logging.WARNING, "assay"):
+        world(**TINY)
+    assert "cannot be written" in caplog.text
+
+
+def test_the_key_is_arguments_and_sources(tmp_path: Path) -> None:
+    a = kept.place("w", {"seed": 0}, (kept,))
+    assert a == kept.place("w", {"seed": 0}, (kept,))
+    assert a != kept.place("w", {"seed": 1}, (kept,))
+    assert a != kept.place("w", {"seed": 0}, (grammar,))
+    assert a.parent == tmp_path / "cache"
+
+
+def test_the_gold_is_its_weighted_terms_and_dies_with_the_world() -> None:
+    w = world(**TINY)
+    x = w.task.reference.sample(w.held_out, 2, Rng(1))
+    assert w.gold is not None
+    golds = w.gold(x)
+    assert w.golds == ("gold", *TERMS)
+    assert torch.allclose(golds[0], golds[1:].sum(0), atol=1e-5)
+    dead, task = weakref.ref(w.gold), w.task
+    del w
+    gc.collect()
+    assert dead() is None
+    assert torch.isfinite(task.rewards(x)).all()
+
+
+def test_weights_weigh() -> None:
+    w = world(**TINY)
+    x = w.task.reference.sample(w.held_out, 2, Rng(1))
+    one, two = written(torch.ones(6))(x), written(torch.tensor([2.0, 1, 1, 1, 1, 1]))(x)
+    assert torch.allclose(two[0] - one[0], one[1], atol=1e-5)
+
+
+def test_parts(tiny: World) -> None:
+    task = tiny.task
+    assert len(tiny.held_out) == 8
+    assert len(task.prompts) == 312
+    assert not set(tiny.held_out.text()) & set(task.prompts.text())
+    assert set(task.pairs.prompts.text()) <= set(task.prompts.text())
+    assert set(task.demos.prompts.text()) <= set(task.prompts.text())
+    assert task.pairs.mask.shape[:2] == (60, 2)
+    assert torch.allclose(task.pairs.logp, task.reference.logp(task.pairs), atol=1e-5)
+    assert task.demos.mask.shape[1] == 1
+    assert task.rewards.names == ("judge0", "judge1")
+    assert not any(p.requires_grad for p in task.reference.parameters())
+    assert tiny.arguments["noise"] == 0.25
+
+
+def test_noise_turns_that_share_of_the_labels() -> None:
+    """Without noise and with all noise the same pairs are labelled in opposite orders."""
+    clean, turned = (world(**{**TINY, "noise": n}).task.pairs for n in (0.0, 1.0))
+    same = clean.pick(torch.tensor([[1, 0]]).expand(60, 2))
+    assert torch.equal(same.action, turned.action)
+
+
+def test_clean_labels_prefer_gold() -> None:
+    w = world(**{**TINY, "noise": 0.0, "pairs": 400, "judge_steps": 0})
+    assert w.gold is not None
+    gap = w.gold(w.task.pairs)[0]
+    expected = torch.sigmoid((gap[:, 0] - gap[:, 1]).abs()).mean()
+    right = (gap[:, 0] > gap[:, 1]).float() + 0.5 * (gap[:, 0] == gap[:, 1])
+    assert float(right.mean()) == pytest.approx(float(expected), abs=0.08)
+
+
+@pytest.mark.parametrize(("name", "value"), [("noise", 1.5), ("noise", -0.1), ("held_out", 320), ("held_out", 0), ("pairs", 0),
+                                             ("members", 0), ("demos", 0), ("max_tokens", 1)])
+def test_arguments_out_of_range(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"--world.{name} is {value}; it must be"):
+        world(**{**TINY, name: value})
