@@ -105,7 +105,7 @@ def bon_(argv: list[str]) -> int:
     among n, unbiased over all subsets, with intervals over prompts and KL in nats.
     """
     from assay.files import bon
-    from assay.files.bon import says
+    from assay.files.curve import says
     found, as_json = called("bon", argv, bon)
     tell(found, as_json, says(found))
     return 0
