@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from assay.data.faults import Faults, clipped
 from assay.data.folders import folder_rows, hub_rows, parquet_rows
@@ -80,8 +80,8 @@ def open_source(path: str | Path, *, split: str | None = None) -> Source:
                      "TSV, Parquet, a saved datasets folder or a hub name")
 
 
-def _opened(path: Path, packed: bool) -> IO[bytes]:
-    return io.BufferedReader(gzip.GzipFile(path, "rb")) if packed else open(path, "rb")  # type: ignore[arg-type]
+def _opened(path: Path, packed: bool) -> io.BufferedReader:
+    return io.BufferedReader(gzip.GzipFile(path, "rb")) if packed else open(path, "rb")  # type: ignore[type-var]
 
 
 def _start(path: Path, packed: bool) -> bytes:

@@ -2,8 +2,8 @@
 what they found, as JSON can hold it."""
 from __future__ import annotations
 
-from assay.files.bon import bon
 from assay.files.checking import check
+from assay.files.curve import bon
 from assay.files.fitting import fit
 from assay.files.scoring import load_reward, score
 

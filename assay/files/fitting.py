@@ -59,7 +59,7 @@ class Words:
         return fitted.counted(self.counted.rows(rows.numpy()))
 
 
-def fit(path: str | Path, *, out: str | Path, base: str = "words", members: int = 5, score: str | None = None, folds: int = 5,
+def fit(path: str | Path, *, out: str | Path, base: str = "words", members: int = 5, score: str | None = None, folds: int = 10,
         out_of_fold: str | Path | None = None, columns: Mapping[str, str] | None = None, split: str | None = None,
         frozen: bool = False, pooling: str = "mean", resample: str = "leave-out", ridge: float | None = None,
         smoothing: float = 0.0, centre: float = 0.01, epochs: float = 1.0, batch: int = 16, lr: float = 2e-5,
@@ -83,6 +83,9 @@ def fit(path: str | Path, *, out: str | Path, base: str = "words", members: int 
         raise InputError(f"{path} holds {found.layout.kind} ({', '.join(found.layout.columns)}), and a reward is fitted to "
                          "pairs (prompt, "
                          "chosen, rejected) or to scored responses (prompt, response and a number: --score COLUMN)")
+    taken = sorted(c for c in found.layout.columns if c == "fold" or c.startswith("proxy"))
+    if out_of_fold is not None and taken:
+        raise InputError(f"{path} already has a column '{taken[0]}', which --out-of-fold writes; rename it")
     if found.layout.kind == "scored" and score is None and len(found.layout.numeric) > 1:
         raise InputError(f"{path} has several columns of numbers ({', '.join(found.layout.numeric)}); say which is the score "
                          "with --score COLUMN")
@@ -119,7 +122,10 @@ def fit(path: str | Path, *, out: str | Path, base: str = "words", members: int 
     if out_of_fold is not None:
         assert fold is not None
         scores = judged(whole.prompts, held, lam=lam)
-        extra = {int(r): {k: v[i] for k, v in scores.items()} | {"fold": int(fold[i])} for i, r in enumerate(whole.row)}
+        stems = ["proxy"] if whole.pairs is None else ["proxy_chosen", "proxy_rejected"]
+        extra: dict[int, dict[str, Any]] = {int(r): {"fold": int(fold[i])} for i, r in enumerate(whole.row)}
+        for i, r in enumerate(whole.row.tolist()):
+            extra[r] |= {stems[i % len(stems)] + end: v[i] for end, v in scores.items()}
         result["out_of_fold"] = {"file": str(out_of_fold), "rows": write_rows(found.source, out_of_fold, extra)}
     return {**result, "folder": str(out)}
 

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -141,8 +142,8 @@ def write_rows(source: data.Source, out: str | Path, extra: Mapping[int, Mapping
     return n
 
 
-def _writer(path: Path, packed: bool) -> IO[bytes]:
-    return gzip.GzipFile(path, "wb", mtime=0) if packed else open(path, "wb")  # type: ignore[return-value]
+def _writer(path: Path, packed: bool) -> io.BufferedIOBase:
+    return gzip.GzipFile(path, "wb", mtime=0) if packed else open(path, "wb")
 
 
 def _strict(value: Any) -> Any:

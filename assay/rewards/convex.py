@@ -23,7 +23,7 @@ class Design:
 
     index: Int[Tensor, "nnz"]
     value: Float[Tensor, "nnz"]
-    start: Int[Tensor, "R+1"]
+    start: Int[Tensor, "starts"]
     columns: int
     dense: Float[Tensor, "R F"]
     _back: tuple[Tensor, Tensor, Tensor] | None = field(default=None, repr=False)

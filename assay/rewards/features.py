@@ -28,9 +28,8 @@ _MARKS = ("**", "`", "\n\n", "|", '"', "(", ":", ",", "?", "!", ";", "—", "'",
 STYLE = (
     "characters", "words", "lines", "sentences", "characters a word", "words a sentence", "distinct words", "distinct trigrams",
     "headings", "bullets", "numbered", "fences", "open fence", *(f"marks {m!r}" for m in _MARKS), "digits", "capitals",
-    "not ASCII", "pictograms", "begins blank",
-    "ends a sentence", "ends blank", "first line", "last line", "longest line", "empty",
-    "prompt words used", "prompt words among all", "over 100 words", "over 300 words", "over 500 words")
+    "not ASCII", "pictograms", "begins blank", "ends a sentence", "ends blank", "first line", "last line",
+    "longest line", "empty", "prompt words used", "prompt words among all", "over 100 words", "over 300 words", "over 500 words")
 
 U64 = NDArray[np.uint64]
 _GOLDEN, _C1, _C2, _S = (np.uint64(x) for x in (0x9E3779B97F4A7C15, 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53, 33))
