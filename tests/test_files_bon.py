@@ -126,3 +126,12 @@ def test_check_says_what_a_file_is(tmp_path: Path) -> None:
     said = "\n".join(checking.says(found))
     assert "2 rows, 1 usable" in said and "line 2, column 'chosen': null" in said and "error: 1 × null cell" in said
     json.dumps(found, allow_nan=False)
+
+
+def test_few_prompts_have_few_folds_and_one_has_none(tmp_path: Path) -> None:
+    few = files.fit(write(tmp_path / "s.jsonl", pool(3)), score="gold", out=tmp_path / "R", members=2)
+    one = files.fit(write(tmp_path / "t.jsonl", pool(1)), score="gold", out=tmp_path / "S", members=2)
+    assert few["folds"] == 3 and few["accuracy"]["prompts"] == 3 and one["folds"] == 0 and one["accuracy"] is None
+    bare = [{k: v for k, v in r.items() if k != "proxy"} for r in pool(1)]
+    with pytest.raises(InputError, match="--out-of-fold needs at least 2 prompts"):
+        files.fit(write(tmp_path / "u.jsonl", bare), score="gold", out=tmp_path / "T", out_of_fold=tmp_path / "o.jsonl")

@@ -59,20 +59,21 @@ class Words:
         return fitted.counted(self.counted.rows(rows.numpy()))
 
 
-def fit(path: str | Path, *, out: str | Path, base: str = "words", members: int = 5, score: str | None = None, folds: int = 10,
-        out_of_fold: str | Path | None = None, columns: Mapping[str, str] | None = None, split: str | None = None,
-        frozen: bool = False, pooling: str = "mean", resample: str = "leave-out", ridge: float | None = None,
-        smoothing: float = 0.0, centre: float = 0.01, epochs: float = 1.0, batch: int = 16, lr: float = 2e-5,
-        max_length: int = 1024, pairs_a_prompt: int = 16, limit: int | None = None, drop: bool = False, lam: float = 0.5,
-        seed: int = 0) -> dict[str, Any]:
+def fit(path: str | Path, *, out: str | Path, base: str = "words", members: int = 5, score: str | None = None,
+        folds: int | None = None, out_of_fold: str | Path | None = None, columns: Mapping[str, str] | None = None,
+        split: str | None = None, frozen: bool = False, pooling: str = "mean", resample: str = "leave-out",
+        ridge: float | None = None, smoothing: float = 0.0, centre: float = 0.01, epochs: float = 1.0, batch: int = 16,
+        lr: float = 2e-5, max_length: int = 1024, pairs_a_prompt: int = 16, limit: int | None = None, drop: bool = False,
+        lam: float = 0.5, seed: int = 0) -> dict[str, Any]:
     """Fit `members` judges to a file and write them to the folder `out`, which must not exist.
 
     base: "words" (no model), or a transformers model by path or name; frozen: a linear head on its frozen features
     (pooling: mean, cls, last); score: the column of scored responses, compared within prompts only; folds: parts of the
-    cross-validation by prompt (0: none); out_of_fold: a file of every row scored by judges that never saw its prompt.
-    resample: how members differ (leave-out: each misses its own M-th of the prompts; bootstrap; none). ridge: of the convex
-    fits; smoothing, centre: of Bradley–Terry; epochs, batch, lr, max_length: of whole models; pairs_a_prompt: drawn from
-    scored responses for whole models. limit: longest row in characters; drop: leave faulty rows out, counted.
+    cross-validation by prompt (10, or as many as there are prompts; 0: none); out_of_fold: a file of every row scored by
+    judges that never saw its prompt. resample: how members differ (leave-out: each misses its own M-th of the prompts;
+    bootstrap; none). ridge: of the convex fits; smoothing, centre: of Bradley–Terry; epochs, batch, lr, max_length: of
+    whole models; pairs_a_prompt: drawn from scored responses for whole models. limit: longest row in characters; drop:
+    leave faulty rows out, counted; lam: the weight of the variance in the out-of-fold file's uncertainty.
     """
     out = Path(out)
     _arguments(out, out_of_fold, members=members, folds=folds, resample=resample, ridge=ridge, smoothing=smoothing, centre=centre)
@@ -90,9 +91,12 @@ def fit(path: str | Path, *, out: str | Path, base: str = "words", members: int 
         raise InputError(f"{path} has several columns of numbers ({', '.join(found.layout.numeric)}); say which is the score "
                          "with --score COLUMN")
     whole, alone = Pool.of(found).comparable(str(path), found.layout.parts.get("score", ""))
+    folds = (min(10, whole.groups) if whole.groups > 1 else 0) if folds is None else folds
     if folds > whole.groups:
         raise InputError(f"{path} has {whole.groups} prompts that can be used, too few for --folds {folds}; give at most "
                          f"{whole.groups}, or 0")
+    if out_of_fold is not None and not folds:
+        raise InputError(f"--out-of-fold needs at least 2 prompts, and {path} has {whole.groups} that can be used")
     rng = Rng(seed)
     maker = _base(base, whole, frozen=frozen, pooling=pooling, ridge=ridge, smoothing=smoothing, centre=centre, epochs=epochs,
                   batch=batch, lr=lr, max_length=max_length, pairs_a_prompt=pairs_a_prompt, out=out)
@@ -146,7 +150,7 @@ def _told(found: data.Checked, pool: Pool, alone: int, base: str, frozen: bool, 
             "warnings": plain["warnings"], "faults": plain["faults"], "base": base, "frozen": frozen, "members": members}
 
 
-def _arguments(out: Path, out_of_fold: str | Path | None, *, members: int, folds: int, resample: str, ridge: float | None,
+def _arguments(out: Path, out_of_fold: str | Path | None, *, members: int, folds: int | None, resample: str, ridge: float | None,
                smoothing: float, centre: float) -> None:
     """What can be wrong before anything is read."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -154,11 +158,11 @@ def _arguments(out: Path, out_of_fold: str | Path | None, *, members: int, folds
                          "folder with -o")
     if out_of_fold is not None and Path(out_of_fold).exists():
         raise InputError(f"{out_of_fold} exists and is never overwritten; give another file with --out-of-fold")
-    if out_of_fold is not None and not folds:
+    if out_of_fold is not None and folds == 0:
         raise InputError("--out-of-fold needs --folds of at least 2: every row is scored by judges that never saw its prompt")
     if members < 1:
         raise InputError(f"--members is {members}; an ensemble has at least 1")
-    if folds < 0 or folds == 1:
+    if folds is not None and (folds < 0 or folds == 1):
         raise InputError(f"--folds is {folds}; give at least 2, or 0 for none")
     if resample not in RESAMPLE:
         raise InputError(f"--resample is '{resample}'; it is one of {', '.join(RESAMPLE)}")
