@@ -102,13 +102,13 @@ class Checked:
         if self.partial:
             bad &= ~torch.isnan(scores)
             if samples.present.any() and (torch.isnan(scores) | ~samples.present).all():
-                raise NotFinite(f"reward {', '.join(self.names)} applies to none of these {int(samples.present.sum())} answers "
+                raise InputError(f"reward {', '.join(self.names)} applies to none of these {int(samples.present.sum())} answers "
                                 "(all NaN)")
         if bad.any():
             m, b, n = (int(i) for i in bad.nonzero()[0])
-            raise NotFinite(f"reward '{self.names[m]}' gave {float(scores[m, b, n])} for answer {n} of prompt "
-                            f"{int(samples.prompts.row[b])} ({int(bad.sum())} of {bad.numel()} scores are not finite); "
-                            "return a number, or declare the reward partial")
+            raise InputError(f"reward '{self.names[m]}' gave {float(scores[m, b, n])} for answer {n} of prompt "
+                             f"{int(samples.prompts.row[b])} ({int(bad.sum())} of {bad.numel()} scores are not finite); "
+                             "return a number, or declare the reward partial")
         return torch.where(samples.present, scores, scores.new_zeros(()))
 
     @scoring

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import assay.worlds
-from assay.core import Checked, InputError, Loop, Missing, NotFinite, Pairs, Policy, Reward, Rng, Samples, Task, World, cat
+from assay.core import Checked, InputError, Loop, Missing, Pairs, Policy, Reward, Rng, Samples, Task, World, cat
 from assay.core import order as rows_of
 from assay.parallel import meter
 from assay.policies.table import TablePolicy
@@ -62,7 +62,7 @@ def scores(x: Samples, **at: float) -> Tensor:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_score_that_is_not_finite_is_an_error_that_says_where(bad: float) -> None:
     reward = Checked(Says(lambda x: scores(x, m1b1n2=bad)))
-    with pytest.raises(NotFinite, match=f"reward 'safe' gave {bad} for answer 2 of prompt 4 .*declare the reward partial"):
+    with pytest.raises(InputError, match=f"reward 'safe' gave {bad} for answer 2 of prompt 4 .*declare the reward partial"):
         reward(drawn([0, 4]))
 
 
@@ -76,9 +76,9 @@ def test_a_partial_reward_may_abstain_but_not_everywhere_and_never_be_infinite()
     x = drawn([0, 4])
     out = Checked(Says(lambda x: scores(x, m0b0n0=math.nan), partial=True))(x)
     assert int(out.isnan().sum()) == 1
-    with pytest.raises(NotFinite, match="gave inf"):
+    with pytest.raises(InputError, match="gave inf"):
         Checked(Says(lambda x: scores(x, m0b0n0=math.inf), partial=True))(x)
-    with pytest.raises(NotFinite, match=r"helpful, safe applies to none of these 6 answers \(all NaN\)"):
+    with pytest.raises(InputError, match=r"helpful, safe applies to none of these 6 answers \(all NaN\)"):
         Checked(Says(lambda x: scores(x) * math.nan, partial=True))(x)
 
 
