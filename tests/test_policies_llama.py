@@ -83,11 +83,13 @@ def test_a_token_sees_none_that_comes_after_it() -> None:
     assert (a[:, 5:] != b[:, 5:]).any(-1).all()
 
 
-def test_shared_prompts_equal_the_plain_pass_and_its_gradient() -> None:
-    model = Llama(CONFIG, Rng(1)).double()
-    prompt, prompt_keep, answer, keep = ragged()
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("B", [1, 3])
+def test_shared_prompts_equal_the_plain_pass_and_its_gradient(B: int, kv_heads: int) -> None:
+    model = Llama(Config(23, 24, 2, 4, kv_heads, 40), Rng(1)).double()
+    prompt, prompt_keep, answer, keep = ragged(B)
     hidden, before = model.reading(prompt, prompt_keep, answer, keep)
-    (B, N, T), P = answer.shape, prompt.shape[1]
+    (N, T), P = answer.shape[1:], prompt.shape[1]
     wide = torch.cat([prompt[:, None].expand(B, N, P), answer], -1).flatten(0, 1)
     wide_keep = torch.cat([prompt_keep[:, None].expand(B, N, P), keep], -1).flatten(0, 1)
     plain = model.hidden(wide, wide_keep).view(B, N, P + T, -1)

@@ -195,7 +195,7 @@ class Shared:
         kp, vp = (t.view(B, P, K, d).transpose(1, 2).reshape(B * K, P, d) for t in (kp, vp))
         ka, va = (t.view(B, N, T, K, d).permute(0, 3, 1, 2, 4).reshape(B * K * N, T, d) for t in (ka, va))
         seen = (B, K, N, H // K, T, -1)
-        scores = torch.cat([torch.bmm(qa, kp.mT).view(seen), torch.bmm(qa.view(B * K * N, -1, d), ka.mT).view(seen)], -1)
+        scores = torch.cat([torch.bmm(qa, kp.mT).view(seen), torch.bmm(qa.reshape(B * K * N, -1, d), ka.mT).view(seen)], -1)
         weight = (scores + self.bias).softmax(-1)
         out = torch.bmm(weight[..., :P].reshape(B * K, -1, P), vp).view(B * K * N, -1, d)
         out = torch.baddbmm(out, weight[..., P:].reshape(B * K * N, -1, T), va)
