@@ -61,7 +61,7 @@ def check_(argv: list[str]) -> int:
 
 
 def fit_(argv: list[str]) -> int:
-    """assay fit FILE -o FOLDER [--base words|MODEL_OR_PATH] [--members 5] [--frozen] [--folds 10] [--out-of-fold FILE] [--json] …
+    """assay fit FILE -o FOLDER [--base words|MODEL_OR_PATH] [--members 5] [--frozen] [--folds 5] [--out-of-fold FILE] [--json] …
 
     Fits a reward ensemble to pairs (--pairs FILE is FILE) or to scored responses (--score COLUMN). --base is words (no
     model needed), or any transformers encoder or decoder: the whole model, or with --frozen a head on its features.

@@ -69,7 +69,7 @@ def fit(path: str | Path, *, out: str | Path, base: str = "words", members: int 
 
     base: "words" (no model), or a transformers model by path or name; frozen: a linear head on its frozen features
     (pooling: mean, cls, last); score: the column of scored responses, compared within prompts only; folds: parts of the
-    cross-validation by prompt (10, or as many as there are prompts; 0: none); out_of_fold: a file of every row scored by
+    cross-validation by prompt (5, or as many as there are prompts; 0: none); out_of_fold: a file of every row scored by
     judges that never saw its prompt. resample: how members differ (leave-out: each misses its own M-th of the prompts;
     bootstrap; none). ridge: of the convex fits; smoothing, centre: of Bradley–Terry; epochs, batch, lr, max_length: of
     whole models; pairs_a_prompt: drawn from scored responses for whole models. limit: longest row in characters; drop:
@@ -91,7 +91,7 @@ def fit(path: str | Path, *, out: str | Path, base: str = "words", members: int 
         raise InputError(f"{path} has several columns of numbers ({', '.join(found.layout.numeric)}); say which is the score "
                          "with --score COLUMN")
     whole, alone = Pool.of(found).comparable(str(path), found.layout.parts.get("score", ""))
-    folds = (min(10, whole.groups) if whole.groups > 1 else 0) if folds is None else folds
+    folds = (min(5, whole.groups) if whole.groups > 1 else 0) if folds is None else folds
     if folds > whole.groups:
         raise InputError(f"{path} has {whole.groups} prompts that can be used, too few for --folds {folds}; give at most "
                          f"{whole.groups}, or 0")
