@@ -12,3 +12,7 @@ class Missing(InputError):
 
 class NotFinite(ArithmeticError):
     """A number that had to be finite is not: a reward, a loss or a gradient. The run ends with exit code 1."""
+
+
+class Waiting(Exception):
+    """Labels are still out. The message says where to fill them in; exit code 3, and the run goes on with --resume."""

@@ -7,14 +7,16 @@ reference and the last policy are looked at there too, so that rise and fall are
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from assay import carry as disk
-from assay.core import Ask, Carry, Loop, Missing, Rng, Step, World
+from assay.core import Ask, Carry, Loop, Rng, Step, World
 from assay.descend import micro_batches
+from assay.ledger import Ledger
 from assay.parallel import COUNTED, barrier, meter, rank
 from assay.reading import Reader
 from assay.runs import Run
@@ -40,20 +42,21 @@ class _Tally:
 
 def measure(recipe: Callable[..., Iterator[Any]], world: World, *, loop: Loop, arguments: dict[str, Any] | None = None,
             run: Run | None = None, every: int = 5, save: int = 10, answers: int = 8, keep: int = 8, micro: int = 0,
-            strict: bool = False, resume: bool = False) -> Iterator[dict[str, Any]]:
+            strict: bool = False, labels: str = "", resume: bool = False) -> Iterator[dict[str, Any]]:
     """Readings of a recipe in a world, one after another; the reference is step 0, the chosen checkpoint the last.
 
     every, save: read and save at steps divisible by these, and at the end (a Step with a tag of its own is always
     read). answers: drawn for each held-out prompt. keep: prompts whose answers are stored. micro: rows a pass.
-    strict: a step that is not finite ends the run. resume: go on from the run's carry; readings later than it are cut
+    strict: a step that is not finite ends the run. labels: a CSV file in which people answer a recipe that asks for gold
+    labels; without it the world's gold does. resume: go on from the run's carry; readings later than it are cut
     and made again. None of these changes a policy. With a `run`, every reading is on disk before it is yielded.
     """
-    return _Drive(recipe, world, loop, arguments or {}, run, every, save, answers, keep, resume).readings(micro, strict)
+    return _Drive(recipe, world, loop, arguments or {}, run, every, save, answers, keep, labels, resume).readings(micro, strict)
 
 
 class _Drive:
     def __init__(self, recipe: Callable[..., Iterator[Any]], world: World, loop: Loop, arguments: dict[str, Any], run: Run | None,
-                 every: int, save: int, answers: int, keep: int, resume: bool):
+                 every: int, save: int, answers: int, keep: int, labels: str, resume: bool):
         self.world, self.run, self.every, self.save = world, run, max(1, every), max(1, save)
         path = None if run is None else run.folder / "carry.safetensors"
         saved = disk.load(path, world.held_out.decode) if resume and path is not None and path.exists() else None
@@ -61,12 +64,15 @@ class _Drive:
         self.task = world.task.replaced(rng=Rng(loop.seed)("run"), carry=self.carry)
         self.reader = Reader(world, self.task, answers=answers, keep=keep)
         self.eyes = Rng(loop.seed)("read")
-        self.recipe = recipe(self.task, loop=loop, **arguments)
+        self.recipe: Generator[Any, Any, Any] = recipe(self.task, loop=loop, **arguments)  # type: ignore[assignment]
         start = saved or {"spent": dict.fromkeys(COUNTED, 0), "seconds": 0.0, "best": {}, "last_read": -1, "tally": {},
                           "done": False}
         self.spent, self.seconds, self.best, self.last_read = start["spent"], start["seconds"], start["best"], start["last_read"]
         self.tally, self.done, self.fresh = _Tally(start["tally"]), start["done"], saved is None
         self.best_state: Any = None
+        gold = world.gold
+        self.ledger = Ledger(None if run is None else run.folder, None if gold is None else lambda x: gold(x)[0],
+                             Path(labels) if labels else None)
         if run is not None and resume and not self.done and rank() == 0:
             run.cut(-1 if saved is None else self.carry.next)
 
@@ -77,8 +83,6 @@ class _Drive:
         while (item := self._pull(micro, strict)) is not None:
             if self.fresh:
                 yield self._read_reference(item)
-            if isinstance(item, Ask):
-                raise Missing("this recipe asks for gold labels while it runs, and this world has no labeller")
             steps = item if isinstance(item, list) else [item]
             for s in steps:
                 self.tally.add(s.stats)
@@ -98,12 +102,21 @@ class _Drive:
             self.run.finish({"chosen": self.best.get("step")})
 
     def _pull(self, micro: int, strict: bool) -> Any:
-        """The recipe's next item, under its own meter and clock; None when it has ended."""
-        began = time.perf_counter()
-        with micro_batches(micro, strict=strict), meter.charging(self.spent):
-            item = next(self.recipe, None)
-        self.seconds += time.perf_counter() - began
-        return item
+        """The recipe's next step, under its own meter and clock; None when it has ended. What it asks on the way is answered."""
+        item: Any = None
+        labels: Tensor | None = None
+        while True:
+            began = time.perf_counter()
+            with micro_batches(micro, strict=strict), meter.charging(self.spent):
+                try:
+                    item = self.recipe.send(labels)
+                except StopIteration:
+                    item = None
+                if isinstance(item, Ask):
+                    labels = self.ledger("recipe", self.carry.next, item.samples)
+            self.seconds += time.perf_counter() - began
+            if not isinstance(item, Ask):
+                return item
 
     def _read_all(self, steps: list[Step], t: int) -> Iterator[dict[str, Any]]:
         stats = self.tally.take()

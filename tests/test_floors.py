@@ -20,7 +20,7 @@ FLOORS = {
     "trunks": 3.5, "policies": 4, "rewards": 4,
     "worlds": 5, "loops": 5,
     "recipes": 6, "reading": 6, "watch": 6, "report": 6,
-    "measure": 7, "claims": 8, "files": 8,
+    "ledger": 6, "measure": 7, "claims": 8, "files": 8,
     "cli": 9, "serve": 9, "interop": 9, "__main__": 10,
 }
 STDLIB = set(sys.stdlib_module_names)

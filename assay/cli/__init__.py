@@ -7,7 +7,7 @@ import sys
 import traceback
 
 from assay.catalogue import nearest
-from assay.errors import InputError, NotFinite
+from assay.errors import InputError, NotFinite, Waiting
 
 VERBS = {  # verb: (module of this folder, what it does); the function is named like the verb, with an underscore
     "list": ("listing", "the papers there are"),
@@ -50,6 +50,9 @@ def main(argv: list[str]) -> int:
             print(inspect.getdoc(act))
             return 0
         return int(act(rest))
+    except Waiting as why:
+        print(f"assay: {why}", file=sys.stderr)
+        return 3
     except InputError as why:
         print(f"assay: {why}", file=sys.stderr)
         return 2

@@ -14,7 +14,7 @@ from assay.catalogue import Entry
 from assay.cli import flags, progress
 from assay.cli.flags import Flag
 from assay.core import Loop, Missing, World
-from assay.errors import InputError
+from assay.errors import InputError, Waiting
 from assay.measure import measure
 from assay.runs import Run, digest
 
@@ -116,7 +116,7 @@ def drive(asked: Order, world: World, folder: Path, *, resume: bool, say: Callab
         settings = {k: v for k, v in asked.settings.items() if k != "device"}
         readings = measure(progress.watched(asked.function, shown), world, loop=loop, arguments=asked.arguments, run=run,
                            resume=resume, **settings)
-        if parallel.rank() == 0 and run.about["state"] == "failed":
+        if parallel.rank() == 0 and run.about["state"] in ("failed", "waiting"):
             run.note({"state": "running", "error": None})
         try:
             for reading in readings:
@@ -124,6 +124,10 @@ def drive(asked: Order, world: World, folder: Path, *, resume: bool, say: Callab
                     say(progress.line(reading))
         except KeyboardInterrupt as why:
             raise KeyboardInterrupt(f"go on with: assay run --resume --out {folder}") from why
+        except Waiting:
+            if parallel.rank() == 0:
+                run.note({"state": "waiting"})
+            raise
         except Exception as why:
             if parallel.rank() == 0:
                 run.note({"state": "failed", "error": f"{type(why).__name__}: {why}"})

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,15 +43,21 @@ def bar(label: str, total: int) -> tqdm:
     return tqdm(total=total, desc=label, unit="step", leave=False, disable=other or None, file=sys.stderr, dynamic_ncols=True)
 
 
-def watched(recipe: Callable[..., Iterator[Any]], shown: tqdm) -> Callable[..., Iterator[Any]]:
+def watched(recipe: Callable[..., Any], shown: tqdm) -> Callable[..., Iterator[Any]]:
     """The same recipe, its every step moving the bar."""
 
     @functools.wraps(recipe)
-    def steps(task: Any, **arguments: Any) -> Iterator[Any]:
-        for item in recipe(task, **arguments):
+    def steps(task: Any, **arguments: Any) -> Generator[Any, Any, None]:
+        inner = recipe(task, **arguments)
+        reply = None
+        while True:
+            try:
+                item = inner.send(reply)
+            except StopIteration:
+                return
             shown.total = max(task.carry.total, task.carry.next)
             shown.update(task.carry.next - shown.n)
-            yield item
+            reply = yield item
 
     return steps
 
