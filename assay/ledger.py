@@ -56,7 +56,8 @@ class Ledger:
         bad = [k for k, v in found.items() if not math.isfinite(v)]
         if bad:
             _, at, b, n = bad[0]
-            raise InputError(f"the labeller gave {found[bad[0]]} for answer {n} of prompt {b} at step {at}; a label is a finite number")
+            raise InputError(f"the labeller gave {found[bad[0]]} for answer {n} of prompt {b} at step {at}; "
+                             "a label is a finite number")
         return found
 
     def _from_people(self, wanted: list[Key], samples: Samples) -> dict[Key, float]:
