@@ -18,6 +18,7 @@ from assay.report.fits import (
     path,
     peak,
     reference,
+    rise,
     solve,
     student,
     tie,
@@ -166,6 +167,9 @@ def test_peak_is_from_the_second_look_where_there_is_one() -> None:
     again = [*run, reading(5, 2.0, 1.1, "chosen")]
     found = peak(again)
     assert found and (found["gold"], found["source"]) == (2.0, "re-read")
+    assert rise(again) == 1.0 and rise(run) == 2.0, "against the reference as it was read"
+    paired = [*run, {**again[-1], "stats": {"fresh/gold_reference": 0.75, "fresh/gold_last": 2.0}}]
+    assert (drop(paired), rise(paired)) == (0.0, 1.25), "on the answers of the second look, where the others were read there too"
     assert drop(again) == 1.5 and final(again) == run[3] and reference(again) == run[0]
     assert at_kl(again, 0.25) == 2.0 and at_kl(again, 9.01) is None and at_kl(again, 9.0) == 0.5
     assert list(path(again)[0]) == [0.0, 1.0, 3.0]

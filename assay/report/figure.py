@@ -11,7 +11,7 @@ import numpy as np
 from assay.errors import InputError
 from assay.report.chart import COLOURS, Curve, Mark, chart, marker
 from assay.report.escape import capital, number
-from assay.report.fits import interval, reference
+from assay.report.fits import interval, reference, rise
 from assay.report.lines import KINDS, Line, Value, above, gold_units, line, points
 from assay.report.records import Ground, Method, grounds
 
@@ -61,10 +61,10 @@ def _marks(method: Method, gold: Line, axis: str) -> list[Mark]:
     """A ring at the curve's highest point; a star where chosen checkpoints were read again, pooled over seeds."""
     again = []
     for t in method.tracks:
-        start, c = reference(t.readings), t.chosen
+        rose, c = rise(t.everything), t.chosen
         x = None if c is None else c["step"] if axis == "step" else c["kl"]
-        if c and start and x is not None and c["gold"] is not None and start["gold"] is not None:
-            again.append((float(x) if axis == "step" else float(np.sqrt(max(0.0, x))), c["gold"] - start["gold"], c["gold_err"]))
+        if c and x is not None and c["gold"] is not None and rose is not None:
+            again.append((float(x) if axis == "step" else float(np.sqrt(max(0.0, x))), rose, c["gold_err"]))
     top = int(np.argmax(gold.y))
     height = float(gold.y[top])
     if not again:

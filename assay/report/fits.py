@@ -45,10 +45,25 @@ def peak(readings: Sequence[Reading]) -> dict[str, Any] | None:
     return {**found, "source": "re-read" if chosen else "highest reading"}
 
 
+def beside(readings: Sequence[Reading], who: str) -> float | None:
+    """Gold of the "reference" or the "last" policy at the addresses where the chosen checkpoint was read again, if it was
+    looked at there: the same answers' noise on both sides of a difference."""
+    again = next((r for r in reversed(readings) if r.get("tag") == "chosen"), None)
+    value = ((again or {}).get("stats") or {}).get(f"fresh/gold_{who}")
+    return None if value is None else float(value)
+
+
 def drop(readings: Sequence[Reading]) -> float | None:
     """Gold at the peak minus gold at the end: what over-optimisation cost. None where no gold was read."""
-    top, end = peak(readings), final(readings)
-    return None if top is None or end is None else float(top["gold"] - end["gold"])
+    top, end, fresh = peak(readings), final(readings), beside(readings, "last")
+    return None if top is None or end is None else float(top["gold"] - (end["gold"] if fresh is None else fresh))
+
+
+def rise(readings: Sequence[Reading]) -> float | None:
+    """Gold at the peak minus the reference's. None where no gold was read."""
+    top, start, fresh = peak(readings), reference(readings), beside(readings, "reference")
+    base = fresh if fresh is not None else None if start is None else start.get("gold")
+    return None if top is None or base is None else float(top["gold"] - base)
 
 
 def first_passage(d: Array, y: Array, x: Array) -> Array:

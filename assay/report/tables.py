@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from assay.report.escape import capital, count, number, safe, spread
-from assay.report.fits import at_kl, drop, final, interval, path, peak, reference
+from assay.report.fits import at_kl, drop, final, interval, path, peak, reference, rise
 from assay.report.lines import above, line
 from assay.report.records import Ground, Method, grounds
 
@@ -52,9 +52,10 @@ def summarise(ground: Ground, m: Method) -> dict[str, Any]:
     top, at = _over([t["gold"] if t else None for t in tops]), _over([t["kl"] if t else None for t in tops])
     ref, _ = _over([r["gold"] if (r := reference(t.readings)) else None for t in m.tracks])
     fell, end = _over([drop(t.everything) for t in m.tracks]), _over([r["gold"] if r else None for r in lasts])
+    rose, _ = _over([rise(t.everything) for t in m.tracks])
     if source == "highest reading" and len(m.tracks) > 1 and (mean := line(m, above("gold"))) and ref is not None:
         source, i = "peak of the mean curve", int(np.argmax(mean.y))
-        top, at = (ref + float(mean.y[i]), None), (float(mean.x[i] ** 2), None)
+        top, at, rose = (ref + float(mean.y[i]), None), (float(mean.x[i] ** 2), None), float(mean.y[i])
         fell = (None if end[0] is None else ref + float(mean.y[i]) - end[0], None)
     proxy = _over([r["proxy"] if (r := final(t.readings, "proxy")) else None for t in m.tracks])
     first = _over([next((r["proxy"] for r in t.readings if r["proxy"] is not None), None) for t in m.tracks])
@@ -62,7 +63,7 @@ def summarise(ground: Ground, m: Method) -> dict[str, Any]:
     return {"world": ground.title, "method": m.label, "recipe": m.recipe, "runs": [t.name for t in m.tracks],
             "seeds": len({t.pair for t in m.tracks}), "states": sorted({str(t.about.get("state")) for t in m.tracks}),
             "gold_kind": ground.gold_kind, "reference_gold": ref, "peak_gold": top[0], "peak_gold_half": top[1],
-            "peak_source": source, "peak_tag": _tag_at(m, tops[0]), "peak_kl": at[0], "peak_kl_half": at[1],
+            "peak_source": source, "peak_tag": _tag_at(m, tops[0]), "peak_kl": at[0], "peak_kl_half": at[1], "rise": rose,
             "final_gold": end[0], "final_gold_half": end[1], "final_kl": _over([r["kl"] if r else None for r in lasts])[0],
             "drop": fell[0], "drop_half": fell[1], "proxy_first": first[0], "proxy_final": proxy[0], "proxy_final_half": proxy[1],
             "kl_kind": next((r["kl_kind"] for t in m.tracks for r in reversed(t.readings) if r["kl_kind"]), None),
@@ -90,8 +91,9 @@ def summary_table(ground: Ground) -> str:
                  ["method", "seeds", f"reference {g}", f"peak {g}", "the peak is from", "KL there", f"final {g}", "final KL",
                   "drop", "proxy, first → last", "price"], rows,
                  "Means over seeds, ± half of the 95 % Student interval over seeds; one seed has no interval over seeds. A peak "
-                 "that was not read again is too high by selection. KL in nats, of the whole answer. Price: answers drawn / "
-                 "judged for one answer of the result. “–”: not measured.")
+                 "that was not read again is too high by selection; where it was, the last policy was too, and the drop is "
+                 "between these two. KL in nats, of the whole answer. Price: answers drawn / judged for one answer of the "
+                 "result. “–”: not measured.")
 
 
 def findings(ground: Ground) -> list[str]:
@@ -107,15 +109,15 @@ def findings(ground: Ground) -> list[str]:
             errors = [r["gold_err"] for r in both if r and r["gold_err"] is not None]
             half = 1.96 * float(np.hypot(*errors)) if len(errors) == 2 else None
         of = " (one seed: an interval over prompts)" if s["drop_half"] is None and half is not None else ""
-        gain = number(s["peak_gold"] - s["reference_gold"], sign=True)
+        gain = number(s["rise"], sign=True)
         where = f" at KL {number(s['peak_kl'])}" if s["peak_kl"] is not None else ""
-        rise = s["proxy_final"] is not None and s["proxy_first"] is not None and s["proxy_final"] > s["proxy_first"]
+        up = s["proxy_final"] is not None and s["proxy_first"] is not None and s["proxy_final"] > s["proxy_first"]
         after = f"{spread(-s['drop'], half, sign=True)} from there to the end{of}"
         if half is None:
             verdict = f"{gain} at its peak{where}, {after}; there is no interval to judge a fall by"
         elif s["drop"] > half:
             verdict = (f"{gain} at its peak{where}, then it falls by {spread(s['drop'], half)}{of}"
-                       + (" while its proxy ends higher than it began" if rise else ""))
+                       + (" while its proxy ends higher than it began" if up else ""))
         else:
             verdict = f"{gain} at its peak{where}, {after}: no fall that the interval can tell from none"
         said.append(f"<li>{name(m)}: {safe(verdict)}.</li>")
