@@ -135,3 +135,12 @@ def test_few_prompts_have_few_folds_and_one_has_none(tmp_path: Path) -> None:
     bare = [{k: v for k, v in r.items() if k != "proxy"} for r in pool(1)]
     with pytest.raises(InputError, match="--out-of-fold needs at least 2 prompts"):
         files.fit(write(tmp_path / "u.jsonl", bare), score="gold", out=tmp_path / "T", out_of_fold=tmp_path / "o.jsonl")
+
+
+def test_the_page_draws_every_proxy_and_is_never_overwritten(tmp_path: Path) -> None:
+    file = write(tmp_path / "<b>s.jsonl", pool())
+    files.bon(file, gold="gold", proxy=["proxy", "length"], page=tmp_path / "bon.html")
+    text = (tmp_path / "bon.html").read_text(encoding="utf-8")
+    assert "best by proxy" in text and "best by length" in text and "<b>s.jsonl" not in text and "<svg" in text
+    with pytest.raises(InputError, match="never overwritten; give another file with --page"):
+        files.bon(file, gold="gold", page=tmp_path / "bon.html")

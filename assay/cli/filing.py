@@ -100,10 +100,10 @@ def score_(argv: list[str]) -> int:
 
 
 def bon_(argv: list[str]) -> int:
-    """assay bon FILE --gold COLUMN [--proxy COLUMN,…] [--ns 1,2,4,…] [--draws 2000] [-o OUT.json] [--json]
+    """assay bon FILE --gold COLUMN [--proxy COLUMN,…] [--ns 1,2,4,…] [--draws 2000] [-o OUT.json] [--page OUT.html] [--json]
 
     The best-of-n curve of a scored file (--scores FILE is FILE): gold and proxy of the answer that each proxy likes best
-    among n, unbiased over all subsets, with intervals over prompts and KL in nats.
+    among n, unbiased over all subsets, with intervals over prompts and KL in nats. --page draws them.
     """
     from assay.files import bon
     from assay.files.curve import says

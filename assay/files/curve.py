@@ -16,6 +16,7 @@ from assay.data.kinds import missing
 from assay.data.pairs import DROPPABLE, finite
 from assay.data.scored import text_of
 from assay.errors import InputError
+from assay.files import drawing
 from assay.formulas.curves import best_of_n, bootstrap_mean
 from assay.formulas.divergence import best_of_n_bound
 from assay.rng import Rng
@@ -34,15 +35,17 @@ class Table:
 
 def bon(scores: str | Path, *, gold: str, proxy: Sequence[str] = (), ns: Sequence[int] = (),
         columns: Mapping[str, str] | None = None, split: str | None = None, draws: int = 2000, drop: bool = False, seed: int = 0,
-        out: str | Path | None = None) -> dict[str, Any]:
+        out: str | Path | None = None, page: str | Path | None = None) -> dict[str, Any]:
     """The best-of-n curve of a scored file: rows grouped by prompt, gold of the answer that a proxy likes best among n.
 
     Unbiased over all subsets of n (ties shared); intervals by resampling prompts; KL log n − (n−1)/n in nats, which is an
     upper bound where answers repeat. proxy: columns to choose by ("proxy" if none is named); "length" is the answer's
-    length. ns: which n (powers of two and the most by default). Writes JSON to `out` if it is given, never over a file.
+    length. ns: which n (powers of two and the most by default). Writes JSON to `out` and an HTML page with the figure to
+    `page` where they are given, never over a file.
     """
-    if out is not None and Path(out).exists():
-        raise InputError(f"{out} exists and is never overwritten; give another file with -o")
+    for path, flag in ((out, "-o"), (page, "--page")):
+        if path is not None and Path(path).exists():
+            raise InputError(f"{path} exists and is never overwritten; give another file with {flag}")
     table = _read(scores, gold, tuple(proxy) or ("proxy",), columns, split, drop)
     count = table.present.sum(1)
     most = int(count.max())
@@ -70,6 +73,8 @@ def bon(scores: str | Path, *, gold: str, proxy: Sequence[str] = (), ns: Sequenc
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         with open(out, "x", encoding="utf-8") as f:
             f.write(json.dumps(runs.plain({**runs.provenance(), **result}), indent=1, ensure_ascii=False) + "\n")
+    if page is not None:
+        drawing.page(result, page)
     return result
 
 
@@ -85,7 +90,8 @@ def _curve(proxy: Tensor, gold: Tensor, ns: list[int], present: Tensor, index: T
     fullest = [best_of_n(proxy[counts == n], gold[counts == n], [int(n)], present[counts == n]) for n in torch.unique(counts)]
     best = bootstrap_mean(torch.cat(fullest)[:, 0], index=index)
     return {"gold": e.mean.tolist(), "err": e.err.tolist(), "low": e.low.tolist(), "high": e.high.tolist(),
-            "proxy": own.tolist(), "prompts": (~torch.isnan(each)).sum(0).tolist(), "tied_at_the_top": ties,
+            "proxy": own.tolist(), "proxy_sd": float(proxy[present].std()), "tied_at_the_top": ties,
+            "prompts": (~torch.isnan(each)).sum(0).tolist(),
             "peak": {"n": ns[peak], "gold": float(e.mean[peak])},
             "after_peak": {"gold": float(after.mean), "low": float(after.low), "high": float(after.high)},
             "best_of_all": {"gold": float(best.mean), "err": float(best.err), "low": float(best.low), "high": float(best.high)}}
