@@ -16,7 +16,7 @@ reduces = {}
 def recipe(task: Task, *, beta: float = 0.1, smoothing: float = 0.0, loop: Loop = Loop()) -> Iterator[Step]:
     """beta: price of a nat; smoothing: assumed share of flipped labels (cDPO)."""
     def loss(policy: Policy, rows: Pairs, reference: Samples):
-        return dpo(*pair_ratios(policy, rows, reference), beta=beta, smoothing=smoothing)
+        return dpo(*pair_ratios(policy, rows, reference), beta=beta, smoothing=smoothing, p=rows.p)
 
     yield from offline(task, loop, data=task.pairs, loss=loss)
 
