@@ -25,16 +25,18 @@ def page(result: Mapping[str, Any], out: str | Path) -> Path:
 
 
 def _record(result: Mapping[str, Any], name: str, folder: Path) -> Path:
-    run = Run.create(folder, {
-        "recipe": f"best by {name}", "verb": "bon", "title": PAPER["title"], "paper": PAPER, "arguments": {"proxy": f"{name}, in its standard deviations over the file"}, "loop": {},
-        "world": {"name": Path(result["file"]).name, "prompts": result["prompts"], "rows": result["rows"]}, "run": {},
-        "golds": [result["gold"]], "gold_kind": f"the column {result['gold']}", "judges": [name], "seed": result["seed"],
-        "inputs": {result["file"]: result["input"]["sha256"]}})
     curve = result["curves"][name]
     unit = curve["proxy_sd"] or 1.0  # proxies of different kinds share an axis in their own standard deviations
+    run = Run.create(folder, {
+        "recipe": f"best by {name}", "verb": "bon", "title": PAPER["title"], "paper": PAPER, "loop": {}, "run": {},
+        "arguments": {"proxy": f"{name}, in its standard deviations over the file"},
+        "world": {"name": Path(result["file"]).name, "prompts": result["prompts"], "rows": result["rows"]},
+        "golds": [result["gold"]], "gold_kind": f"the column {result['gold']}", "judges": [name], "seed": result["seed"],
+        "inputs": {result["file"]: result["input"]["sha256"]}})
     for k, n in enumerate(result["ns"]):
+        gold, proxy = curve["gold"][k], curve["proxy"][k]
         run.append({"step": k, "tag": f"n={n}", "kl": result["kl"][k], "kl_err": 0.0, "kl_kind": "exact" if n == 1 else "upper",
-                    "gold": curve["gold"][k], "gold_err": curve["err"][k], "golds": [curve["gold"][k]], "proxy": curve["proxy"][k] / unit,
-                    "judges": [curve["proxy"][k]], "n": curve["prompts"][k], "price": {"drawn": n, "judged": n}})
+                    "gold": gold, "gold_err": curve["err"][k], "golds": [gold], "proxy": proxy / unit, "judges": [proxy],
+                    "n": curve["prompts"][k], "price": {"drawn": n, "judged": n}})
     run.finish()
     return folder

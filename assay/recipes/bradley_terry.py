@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from assay.core import Loop, Pairs, Paper, Reward
+from assay.core import Claim, Loop, Pairs, Paper, Reward
+from assay.effects import Reading, rise
 from assay.formulas.pairwise import bradley_terry, centring
 from assay.rewards.fitting import Trainable, fitted
 
 paper = Paper("Learning to summarize from human feedback", "Stiennon et al.", 2020, "arXiv:2009.01325")
-reduces: dict[str, tuple[dict[str, float], dict[str, float]]] = {}
+reduces = {}
 
 
 def fit(model: Trainable, pairs: Pairs, *, smoothing: float = 0.0, centre: float = 0.01, bootstrap: bool = False,
@@ -24,3 +25,10 @@ def fit(model: Trainable, pairs: Pairs, *, smoothing: float = 0.0, centre: float
         return bradley_terry(chosen, rejected, p=p, margin=margin, smoothing=smoothing) + centre * centring(chosen, rejected)
 
     return fitted(model, pairs, loss=loss, bootstrap=bootstrap, loop=loop)
+
+
+@Claim("A judge fitted on noisy preferences is worth following at first: best-of-n by it rises above the reference in gold.",
+       arms={"bon": ("best_of_n", {"most": 64})})
+def claim(arms: dict[str, list[Reading]]) -> float:
+    """Peak gold minus the reference's, both read at fresh addresses."""
+    return rise(arms["bon"])

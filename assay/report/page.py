@@ -93,7 +93,8 @@ def _gold(ground: Ground) -> str:
         return "No gold was read here: proxies and judges only, so nothing on this page says whether quality rose."
     if ground.gold_name != "gold":
         return "What stands for quality here is a model that no method saw in training. It is a stand-in, and is not called gold."
-    return f"Kind of gold: {ground.gold_kind or 'not recorded'}; no method sees it."
+    kind = f"Kind of gold: {ground.gold_kind or 'not recorded'}"
+    return f"{kind}." if str(ground.gold_kind).startswith("the column") else f"{kind}; no method sees it."  # files: who knows
 
 
 def _figure(picture: Picture | None, what: str) -> str:
