@@ -9,9 +9,9 @@ import torch
 from assay.errors import InputError
 from assay.policies.causal import Causal
 from assay.policies.draw import inverse_cdf, truncated
-from assay.policies.llama import Config, Llama
 from assay.policies.vocabulary import Vocabulary
 from assay.rng import Rng
+from assay.trunks.llama import Config, Llama
 
 
 def test_cuts_keep_the_likeliest_and_renormalise() -> None:
