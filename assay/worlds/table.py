@@ -77,7 +77,8 @@ def world(*, seed: int = 0, testbed: str = "bag", mode: str = "shared", pairs: i
     rows = torch.arange(prompts)
     task = Task(prompts=reference.prompts(rows), reference=reference, rewards=proxies, pairs=compared,
                 demos=_demos(reference, gold, demos, prompts, rng("demos")), rng=Rng(seed)("run"))
-    held_out = reference.prompts(torch.arange(max(64, prompts)) % prompts)  # a table cannot generalise: the task's own contexts
+    # a table cannot generalise: the task's own contexts, each as often as the others, as `facts` weighs them
+    held_out = reference.prompts(torch.arange(-(-64 // prompts) * prompts) % prompts)
     return World("table", task, held_out=held_out, gold=gold, gold_kind="exact",
                  facts=_facts(reference, gold, proxies), loop=LOOP[testbed], arguments=arguments)
 
