@@ -97,7 +97,6 @@ def test_a_claim_is_run_kept_and_told(capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.parametrize(("words", "sentence"), [
     (["--run", "worst_cas"], "there is no recipe 'worst_cas'; did you mean worst_case?"),
-    (["--run", "bradley_terry"], "bradley_terry makes no claim"),
     (["--run", "dpo", "--seeds", "a"], "--seeds is 'a', and a whole number was expected"),
     (["--run", "dpo", "--world.noize", "1"], "did you mean --world.noise?"),
     (["--run", "dpo", "--seed", "1"], "has no --seed"),
@@ -131,3 +130,11 @@ def test_a_claim_whose_turning_arm_is_not_there_is_refused(tmp_path: Path) -> No
                     'def recipe(task): ...\n@Claim("S", arms={"a": ("dpo", {})}, turns="b")\ndef claim(arms): return 1.0\n')
     with pytest.raises(InputError, match="mine's claim says that 'b' turns, and its arms are a"):
         claims.claim_of(catalogue.find(str(path)))
+
+
+def test_a_file_without_a_claim_is_named(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text('from assay.core import Loop, Paper, Step\npaper = Paper("T", "A", 2026, "u")\nreduces = {}\n'
+                    "def recipe(task, *, loop=Loop()):\n    yield Step(task.reference)\n")
+    with pytest.raises(InputError, match="mine makes no claim"):
+        claims.claim_of(catalogue.find(str(mine)))
