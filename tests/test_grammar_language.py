@@ -73,7 +73,7 @@ def test_requests_are_read_as_they_are_written() -> None:
 
 @pytest.mark.parametrize("bad", ["the room was large .", "two short facts about hotel , no seat :", "two"])
 def test_another_text_is_no_request(bad: str) -> None:
-    with pytest.raises(InputError, match="is no request of this language; write one like 'one short fact about hotel"):
+    with pytest.raises(InputError, match="is no request of this language; write one like 'two short facts about hotel"):
         gold(GOOD, bad)
 
 

@@ -105,7 +105,7 @@ def test_weights_weigh() -> None:
 def test_parts(tiny: World) -> None:
     task = tiny.task
     assert len(tiny.held_out) == 8
-    assert len(task.prompts) == 312
+    assert len(task.prompts) == 232
     assert not set(tiny.held_out.text()) & set(task.prompts.text())
     assert set(task.pairs.prompts.text()) <= set(task.prompts.text())
     assert set(task.demos.prompts.text()) <= set(task.prompts.text())
@@ -133,7 +133,7 @@ def test_clean_labels_prefer_gold() -> None:
     assert float(right.mean()) == pytest.approx(float(expected), abs=0.08)
 
 
-@pytest.mark.parametrize(("name", "value"), [("noise", 1.5), ("noise", -0.1), ("held_out", 320), ("held_out", 0), ("pairs", 0),
+@pytest.mark.parametrize(("name", "value"), [("noise", 1.5), ("noise", -0.1), ("held_out", 240), ("held_out", 0), ("pairs", 0),
                                              ("members", 0), ("demos", 0), ("max_tokens", 1)])
 def test_arguments_out_of_range(name: str, value: float) -> None:
     with pytest.raises(InputError, match=f"--world.{name} is {value}; it must be"):

@@ -31,11 +31,11 @@ THINGS = {
     "bike": ("wheel", "saddle", "bell", "chain", "basket"),
     "coat": ("sleeve", "pocket", "collar", "hood", "zip"),
 }
-COUNTS, LENGTHS = ("one", "two", "three", "four"), ("short", "full")
+COUNTS, LENGTHS = {"two": 2, "three": 3, "four": 4}, ("short", "full")
 PLAIN = ("small", "large", "old", "new", "plain", "dark", "bright", "round", "heavy", "narrow")
 WARM = ("good", "great", "lovely", "superb", "perfect", "wonderful", "charming", "splendid")
 CLASSES = {  # every class and its words; a word's class is the one that lists it; the words that say something come last
-    "pad": (SPECIAL[0],), "ask": (SPECIAL[1], *COUNTS, *LENGTHS, "fact", "facts", "about", ",", "no", ":"), "end": (SPECIAL[2],),
+    "pad": (SPECIAL[0],), "ask": (SPECIAL[1], *COUNTS, *LENGTHS, "facts", "about", ",", "no", ":"), "end": (SPECIAL[2],),
     "the": ("the",), "pronoun": ("it", "we"), "be": ("is", "was", "looked"), "very": ("very", "quite", "really"),
     "join": ("and", "but"), "stop": (".",),
     "noun": tuple(w for thing, parts in THINGS.items() for w in (thing, *parts)), "adjective": (*PLAIN, *WARM),
@@ -56,13 +56,17 @@ class Request:
     """What a prompt asks for."""
 
     thing: str
-    count: int
+    many: str
     full: bool
     without: str
 
     def __str__(self) -> str:
-        facts = "fact" if self.count == 1 else "facts"
-        return f"{COUNTS[self.count - 1]} {LENGTHS[self.full]} {facts} about {self.thing} , no {self.without} :"
+        return f"{self.many} {LENGTHS[self.full]} facts about {self.thing} , no {self.without} :"
+
+    @property
+    def count(self) -> int:
+        """Facts asked for."""
+        return COUNTS[self.many]
 
     @property
     def length(self) -> int:
@@ -70,7 +74,7 @@ class Request:
         return 5 * self.count + 6 * self.full
 
 
-REQUESTS = tuple(Request(thing, count, full, without) for thing, parts in THINGS.items() for count in range(1, len(COUNTS) + 1)
+REQUESTS = tuple(Request(thing, many, full, without) for thing, parts in THINGS.items() for many in COUNTS
                  for full in (False, True) for without in parts)
 
 
@@ -172,7 +176,7 @@ def asked(tokens: Int[Tensor, "B P"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         row = [WORDS[i] if 0 <= i < len(WORDS) else "?" for i in ids]
         if len(row) < PROMPT_LENGTH or row[0] not in COUNTS or row[1] not in LENGTHS or row[7] not in THINGS.get(row[4], ()):
             raise InputError(f"'{' '.join(row)}' is no request of this language; write one like '{REQUESTS[0]}'")
-        ask = Request(row[4], COUNTS.index(row[0]) + 1, row[1] == "full", row[7])
+        ask = Request(row[4], row[0], row[1] == "full", row[7])
         out.append((_THINGS.index(ask.thing), ask.count, ask.length, ID[ask.without]))
     thing, count, length, without = torch.tensor(out, dtype=torch.int64).reshape(-1, 4).unbind(1)
     return thing, count, length, without
