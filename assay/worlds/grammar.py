@@ -3,6 +3,18 @@
 See language.py for the language, its uneven demonstrations and the gold's terms. The policy is supervised on the
 demonstrations, so its answers vary as they do; pairs of its answers are labelled by Bradley–Terry on the gold and then
 partly flipped; the judges are small Llamas fitted on these pairs, standardised on the policy's own answers.
+
+The constants are those at which the unmitigated baseline rises and turns; no other method was run to choose them.
+Measured with `assay run leave_one_out --world.seed S --seed S --every 10` (KL in nats, gold ± standard error):
+
+    S   reference      best reading           at KL ≈ 10       after 100 steps          proxy, in reference deviations
+    0   1.98 ± 0.16    2.58 ± 0.15 (KL 0.6)    1.12 (KL 9)    −23.0 ± 0.3 (KL 168)       −0.1 → 4.6
+    1   2.06 ± 0.15    2.22 ± 0.14 (KL 0.6)   −0.22 (KL 13)    −9.99 ± 0.37 (KL 46)     0.0 → 3.6
+    2   2.03 ± 0.13    none above it          −0.54 (KL 10)    −1.90 ± 0.24 (KL 24)     0.0 → 10.5
+
+What the end reads like, seed 1: "the pond the the the . the gate the pond the pond old . the pond is large and small".
+A judge fitted on 2,000 pairs, a quarter of them flipped, knows little more than which way to start: how far gold rises
+first differs from seed to seed, that it falls does not.
 """
 from __future__ import annotations
 
