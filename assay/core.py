@@ -91,12 +91,23 @@ class PreferenceModel(Protocol):
 
 
 class Checked:
-    """A reward behind its door: rows split over processes, calls counted, shape and finiteness checked."""
+    """A reward behind its door: rows split over processes, calls counted, shape and finiteness checked.
+
+    The last answers' scores are remembered, so that a proxy and its judges, read one after another, cost one call.
+    """
 
     def __init__(self, reward: Reward):
         self.reward, self.names, self.partial = reward, tuple(reward.names), reward.partial
+        self._last: tuple[Prompts, Tensor, Tensor, Tensor] | None = None
 
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
+        if self._last is not None and all(a is b for a, b in zip(self._last, (samples.prompts, samples.action, samples.mask))):
+            return self._last[3]
+        scores = self._checked(samples)
+        self._last = (samples.prompts, samples.action, samples.mask, scores)
+        return scores
+
+    def _checked(self, samples: Samples) -> Float[Tensor, "M B N"]:
         scores = self._scored(samples)
         bad = ~torch.isfinite(scores) & samples.present
         if self.partial:
