@@ -15,7 +15,7 @@ from torch import Tensor
 from assay.carry import Carry
 from assay.errors import InputError, Missing, NotFinite
 from assay.optimiser import Optimiser
-from assay.parallel import scoring
+from assay.proxies import Checked, Reward
 from assay.rng import Rng
 from assay.samples import Pairs, Prompts, Samples, cat
 
@@ -73,65 +73,10 @@ class Policy(Sampler, Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> Any: ...
 
 
-@runtime_checkable
-class Reward(Protocol):
-    """Scores answers, without gradient. Members and objectives are one axis M, with names."""
-
-    names: tuple[str, ...]
-    partial: bool  # True: NaN means "does not apply"; False: NaN is an error
-
-    def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]: ...
-
-
-@runtime_checkable
 class PreferenceModel(Protocol):
     """P(a beats b) − ½, antisymmetric by law: f(a,b) = −f(b,a)ᵀ."""
 
     def __call__(self, a: Samples, b: Samples) -> Float[Tensor, "B Na Nb"]: ...
-
-
-class Checked:
-    """A reward behind its door: rows split over processes, calls counted, shape and finiteness checked.
-
-    The last answers' scores are remembered, so that a proxy and its judges, read one after another, cost one call.
-    """
-
-    def __init__(self, reward: Reward):
-        self.reward, self.names, self.partial = reward, tuple(reward.names), reward.partial
-        self._last: tuple[Prompts, Tensor, Tensor, Tensor] | None = None
-
-    def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
-        if self._last is not None and all(a is b for a, b in zip(self._last, (samples.prompts, samples.action, samples.mask))):
-            return self._last[3]
-        scores = self._checked(samples)
-        self._last = (samples.prompts, samples.action, samples.mask, scores)
-        return scores
-
-    def _checked(self, samples: Samples) -> Float[Tensor, "M B N"]:
-        scores = self._scored(samples)
-        bad = ~torch.isfinite(scores) & samples.present
-        if self.partial:
-            bad &= ~torch.isnan(scores)
-            if samples.present.any() and (torch.isnan(scores) | ~samples.present).all():
-                raise InputError(f"reward {', '.join(self.names)} applies to none of these {int(samples.present.sum())} answers "
-                                "(all NaN)")
-        if bad.any():
-            m, b, n = (int(i) for i in bad.nonzero()[0])
-            raise InputError(f"reward '{self.names[m]}' gave {float(scores[m, b, n])} for answer {n} of prompt "
-                             f"{int(samples.prompts.row[b])} ({int(bad.sum())} of {bad.numel()} scores are not finite); "
-                             "return a number, or declare the reward partial")
-        return torch.where(samples.present, scores, scores.new_zeros(()))
-
-    @scoring
-    def _scored(self, samples: Samples) -> Float[Tensor, "M B N"]:
-        """This process's rows. What is wrong with the numbers is said on the whole batch, so that every process says it."""
-        with torch.no_grad():
-            scores = self.reward(samples)
-        want = (len(self.names), *samples.mask.shape[:2])
-        if tuple(scores.shape) != want:
-            raise InputError(f"reward {', '.join(self.names)} returned shape {list(scores.shape)}; "
-                             f"[M,B,N] = {list(want)} was asked for")
-        return scores
 
 
 def _part(name: str, flag: str, what: str) -> property:

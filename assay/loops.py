@@ -20,8 +20,14 @@ from assay.formulas.surrogate import reinforce
 
 
 def judge(task: Task, member: int = 0) -> Callable[[Samples], Tensor]:
-    """One member of the task's rewards as the score `[B,N]`: the single proxy."""
-    return lambda x: task.rewards(x)[member]
+    """One member of the task's rewards as the score `[B,N]`: the single proxy, at one judge's price."""
+    one = task.rewards.only([member])
+    return lambda x: one(x)[0]
+
+
+def panel(task: Task, members: int = 0) -> Callable[[Samples], Tensor]:
+    """The task's first so many judges `[M,B,N]`, 0 for all of them."""
+    return task.rewards.only(range(members or len(task.rewards.names)))
 
 
 def relative(reward: Tensor, x: Samples) -> Tensor:

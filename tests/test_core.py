@@ -20,7 +20,7 @@ from torch import Tensor
 import assay.worlds
 from assay.core import Checked, InputError, Loop, Missing, Pairs, Policy, Reward, Rng, Samples, Task, World, cat
 from assay.core import order as rows_of
-from assay.parallel import meter
+from assay.parallel import COUNTED, meter
 from assay.policies.table import TablePolicy
 
 SMALL: dict[str, list[dict[str, Any]]] = {
@@ -230,3 +230,20 @@ def test_a_task_outlives_its_world_and_the_gold_does_not(make: Callable[..., Wor
     gc.collect()
     assert gold() is None
     assert task.rewards(task.reference.sample(task.prompts[:2], 2, task.rng("sample"))).isfinite().all()
+
+
+def test_one_member_costs_one_call_whether_or_not_the_reward_can_be_divided() -> None:
+    x = drawn([0, 4])
+    whole = Checked(Says(lambda y: torch.stack([torch.zeros(y.mask.shape[:2]), torch.ones(y.mask.shape[:2])])))
+    assert torch.equal(whole.only([1])(x), whole(x)[1:]) and whole.only([1]).names == ("safe",)
+    assert whole.only(range(2)) is whole
+    with pytest.raises(InputError, match="member 2 was asked for, and this reward has 0 to 1"):
+        whole.only([2])
+    there = importlib.import_module("assay.worlds.table").world(testbed="bandit", prompts=4, responses=24, pairs=50, members=3)
+    drawn_there = there.task.reference.sample(there.task.prompts, 2, Rng(1))
+    with meter.charging(dict.fromkeys(COUNTED, 0)):
+        one = there.task.rewards.only([2])(drawn_there)
+        assert meter.counts["judged"] == 8
+        assert torch.equal(one[0], there.task.rewards(drawn_there)[2]) and meter.counts["judged"] == 8 + 24
+        there.task.rewards(drawn_there)  # remembered: nothing is paid for again
+        assert meter.counts["judged"] == 8 + 24

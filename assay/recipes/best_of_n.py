@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
 from assay.effects import Reading, drop
 from assay.formulas.aggregate import uncertainty_weighted
+from assay.loops import panel
 from assay.policies.best import BestOfN, Pool
 
 paper = Paper("WebGPT: Browser-assisted question-answering with human feedback", "Nakano et al.", 2021, "arXiv:2112.09332")
@@ -14,8 +15,10 @@ reduces = {}
 
 def recipe(task: Task, *, most: int = 512, members: int = 1, lam: float = 0.0, loop: Loop = Loop()) -> Iterator[Step]:
     """most: the largest n; members: how many judges rank (the first ones; 0 for all); lam: weight of their variance."""
+    judges = panel(task, members)
+
     def score(x: Samples):
-        return uncertainty_weighted(task.rewards(x)[:members or None], lam=lam)
+        return uncertainty_weighted(judges(x), lam=lam)
 
     pool = Pool(task.reference, score, most)
     ns = [1 << i for i in range(most.bit_length()) if 1 << i <= most]

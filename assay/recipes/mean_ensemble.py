@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
 from assay.effects import Reading, matched_gain
 from assay.formulas.aggregate import mean
-from assay.loops import online
+from assay.loops import online, panel
 
 paper = Paper("Reward Model Ensembles Help Mitigate Overoptimization", "Coste et al.", 2023, "arXiv:2310.02743")
 reduces = {"leave_one_out": ({"members": 1}, {})}
@@ -14,8 +14,10 @@ reduces = {"leave_one_out": ({"members": 1}, {})}
 
 def recipe(task: Task, *, members: int = 0, loop: Loop = Loop()) -> Iterator[Step]:
     """members: how many of the task's judges to use, the first ones; 0 for all."""
+    judges = panel(task, members)
+
     def score(x: Samples):
-        return mean(task.rewards(x)[:members or None])  # new in this paper
+        return mean(judges(x))  # new in this paper
 
     yield from online(task, loop, score=score)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
 from assay.effects import Reading, matched_gain
 from assay.formulas.aggregate import uncertainty_weighted
-from assay.loops import online
+from assay.loops import online, panel
 
 paper = Paper("Reward Model Ensembles Help Mitigate Overoptimization", "Coste et al.", 2023, "arXiv:2310.02743")
 reduces = {"mean_ensemble": ({"lam": 0.0}, {})}
@@ -18,8 +18,10 @@ reduces = {"mean_ensemble": ({"lam": 0.0}, {})}
 
 def recipe(task: Task, *, lam: float = 0.5, members: int = 0, loop: Loop = Loop()) -> Iterator[Step]:
     """lam: weight of the variance; members: how many of the task's judges to use, the first ones; 0 for all."""
+    judges = panel(task, members)
+
     def score(x: Samples):
-        return uncertainty_weighted(task.rewards(x)[:members or None], lam=lam)  # new in this paper
+        return uncertainty_weighted(judges(x), lam=lam)  # new in this paper
 
     yield from online(task, loop, score=score)
 

@@ -105,6 +105,12 @@ class Ensemble:
         scores = ((raw - self.centre[:, None, None]) / self.scale[:, None, None]).to(samples.logp.device)
         return torch.where(samples.present, scores, scores.new_zeros(()))
 
+    def only(self, members: Sequence[int]) -> Ensemble:
+        """These members alone."""
+        m = list(members)
+        weights = {name: w[m] for name, w in self.model.weights().items()}
+        return Ensemble(self.model.config, weights, [self.names[i] for i in m], centre=self.centre[m], scale=self.scale[m])
+
     def _raw(self, samples: Samples) -> Float[Tensor, "M B N"]:
         x = samples.to(self.model.head.device)
         B, N, _ = x.mask.shape

@@ -6,6 +6,7 @@ the one optimum, and exact wherever the policy is a table.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -90,6 +91,11 @@ class LinearReward:
         with torch.no_grad():
             score = additive(self.table, samples)
             return (score - self.centre.to(score.device)[:, None, None]) / self.scale.to(score.device)[:, None, None]
+
+    def only(self, members: Sequence[int]) -> LinearReward:
+        """These members alone."""
+        m = list(members)
+        return LinearReward(self.table[m], tuple(self.names[i] for i in m), centre=self.centre[m], scale=self.scale[m])
 
     def standardised(self, probs: Float[Tensor, "#R V"], length: int) -> LinearReward:
         """This reward with mean 0 and variance 1 over the answers of a table policy with these probabilities.

@@ -1,0 +1,98 @@
+"""What scores answers, and the door in front of it: rows split over processes, calls counted, numbers checked."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from assay.errors import InputError
+from assay.parallel import scoring
+from assay.samples import Prompts, Samples
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """Scores answers, without gradient. Members and objectives are one axis M, with names."""
+
+    names: tuple[str, ...]
+    partial: bool  # True: NaN means "does not apply"; False: NaN is an error
+
+    def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]: ...
+
+
+@runtime_checkable
+@runtime_checkable
+class Several(Reward, Protocol):
+    """A Reward whose members can be had without the others, at their own price."""
+
+    def only(self, members: Sequence[int]) -> Reward:
+        """These members alone, in this order."""
+        ...
+
+
+class Checked:
+    """A reward behind its door: rows split over processes, calls counted, shape and finiteness checked.
+
+    The last answers' scores are remembered, so that a proxy and its judges, read one after another, cost one call.
+    """
+
+    def __init__(self, reward: Reward):
+        self.reward, self.names, self.partial = reward, tuple(reward.names), reward.partial
+        self._last: tuple[Prompts, Tensor, Tensor, Tensor] | None = None
+
+    def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
+        if self._last is not None and all(a is b for a, b in zip(self._last, (samples.prompts, samples.action, samples.mask))):
+            return self._last[3]
+        scores = self._checked(samples)
+        self._last = (samples.prompts, samples.action, samples.mask, scores)
+        return scores
+
+    def only(self, members: Sequence[int]) -> Checked:
+        """A reward of these members alone. Where the reward can be divided, the others are not computed and not counted."""
+        wrong = [m for m in members if not 0 <= m < len(self.names)]
+        if wrong or not members:
+            raise InputError(f"member {wrong[0] if wrong else 'none'} was asked for, and this reward has 0 to "
+                             f"{len(self.names) - 1} ({', '.join(self.names)})")
+        if list(members) == list(range(len(self.names))):
+            return self
+        return Checked(self.reward.only(members) if isinstance(self.reward, Several) else _Slice(self.reward, members))
+
+    def _checked(self, samples: Samples) -> Float[Tensor, "M B N"]:
+        scores = self._scored(samples)
+        bad = ~torch.isfinite(scores) & samples.present
+        if self.partial:
+            bad &= ~torch.isnan(scores)
+            if samples.present.any() and (torch.isnan(scores) | ~samples.present).all():
+                raise InputError(f"reward {', '.join(self.names)} applies to none of these {int(samples.present.sum())} answers "
+                                "(all NaN)")
+        if bad.any():
+            m, b, n = (int(i) for i in bad.nonzero()[0])
+            raise InputError(f"reward '{self.names[m]}' gave {float(scores[m, b, n])} for answer {n} of prompt "
+                             f"{int(samples.prompts.row[b])} ({int(bad.sum())} of {bad.numel()} scores are not finite); "
+                             "return a number, or declare the reward partial")
+        return torch.where(samples.present, scores, scores.new_zeros(()))
+
+    @scoring
+    def _scored(self, samples: Samples) -> Float[Tensor, "M B N"]:
+        """This process's rows. What is wrong with the numbers is said on the whole batch, so that every process says it."""
+        with torch.no_grad():
+            scores = self.reward(samples)
+        want = (len(self.names), *samples.mask.shape[:2])
+        if tuple(scores.shape) != want:
+            raise InputError(f"reward {', '.join(self.names)} returned shape {list(scores.shape)}; "
+                             f"[M,B,N] = {list(want)} was asked for")
+        return scores
+
+
+class _Slice:
+    """Some members of a reward that only comes whole."""
+
+    def __init__(self, reward: Reward, members: Sequence[int]):
+        self.reward, self.members, self.partial = reward, list(members), reward.partial
+        self.names = tuple(reward.names[m] for m in members)
+
+    def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
+        return self.reward(samples)[self.members]
