@@ -73,6 +73,7 @@ class Policy(Sampler, Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> Any: ...
 
 
+@runtime_checkable
 class PreferenceModel(Protocol):
     """P(a beats b) − ½, antisymmetric by law: f(a,b) = −f(b,a)ᵀ."""
 
