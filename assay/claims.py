@@ -1,7 +1,8 @@
 """What a paper says, run here: every arm on every seed, one effect a seed, one rule of judgement for all papers.
 
 A claim that fails is a result. The rule: at least five paired seeds; the arm named `turns` must visibly fall from its
-peak; the claim holds here if the 95 % Student-t interval of the mean effect lies above 0.
+peak; the claim holds here if the 95 % Student-t interval of the mean effect lies above 0, does not hold here if it lies
+below, and cannot be shown here otherwise.
 """
 from __future__ import annotations
 
@@ -147,8 +148,10 @@ def judged(result: Mapping[str, Any]) -> dict[str, Any]:
         row["why"] = f"the baseline does not visibly turn: it falls by {fall:.3f} [{least:.3f}, {most:.3f}]"
     elif low is not None and low > 0:
         row["verdict"] = "holds here"
+    elif high is not None and high <= 0:
+        row["verdict"], row["why"] = "does not hold here", "the interval lies below 0"
     else:
-        row["verdict"], row["why"] = "does not hold here", "the interval does not lie above 0"
+        row["why"] = "the interval covers 0: these seeds cannot tell"
     return row
 
 

@@ -51,8 +51,8 @@ def test_an_interval_covers_as_often_as_it_says() -> None:
 
 @pytest.mark.parametrize(("found", "verdict", "why"), [
     (result([1.0, 1.1, 0.9, 1.2, 1.0]), "holds here", ""),
-    (result([1.0, -1.1, 0.9, -1.2, 0.1]), "does not hold here", "the interval does not lie above 0"),
-    (result([-1.0, -1.1, -0.9, -1.2, -1.0]), "does not hold here", "the interval does not lie above 0"),
+    (result([1.0, -1.1, 0.9, -1.2, 0.1]), "cannot be shown here", "the interval covers 0"),
+    (result([-1.0, -1.1, -0.9, -1.2, -1.0]), "does not hold here", "the interval lies below 0"),
     (result([1.0, 1.1, 0.9, 1.2]), "cannot be shown here", "4 seeds were run and 5 are the least"),
     (result([1.0, 1.1, 0.9, 1.2, None]), "cannot be shown here", "seed 0: no overlap"),
     (result([1.0, 1.1, 0.9, 1.2, 1.0], [0.5, 0.6, 0.4, 0.5, 0.5]), "holds here", ""),
