@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from assay import catalogue
 from assay.cli import flags, reporting, sweeping
@@ -12,8 +13,8 @@ from assay.cli.flags import Flag
 from assay.errors import InputError
 from assay.runs import Run
 
-METHODS = ("best_of_n", "leave_one_out", "worst_case")
-SETTING = {"world": "grammar", "steps": 60}
+METHODS: dict[str, dict[str, Any]] = {"best_of_n": {"most": 256}, "leave_one_out": {"steps": 60}, "worst_case": {"steps": 60}}
+SETTING = {"world": "grammar"}
 
 
 def demo_(argv: list[str]) -> int:
@@ -31,7 +32,7 @@ def demo_(argv: list[str]) -> int:
     folder = Path(options["out"]) if "out" in options else next_folder(Path("runs") / "demo")
     values = {**SETTING, "seed": options.get("seed", 0)}
     began = time.monotonic()
-    jobs = [(catalogue.find(name), dict(values), folder / name) for name in METHODS]
+    jobs = [(catalogue.find(name), {**values, **own}, folder / name) for name, own in METHODS.items()]
     outcomes = sweeping.run_all(jobs, quiet=bool(options.get("json")))
     if any(o["state"] == "failed" for o in outcomes):
         return 1

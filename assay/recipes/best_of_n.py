@@ -13,14 +13,16 @@ paper = Paper("WebGPT: Browser-assisted question-answering with human feedback",
 reduces = {}
 
 
-def recipe(task: Task, *, most: int = 512, members: int = 1, lam: float = 0.0, loop: Loop = Loop()) -> Iterator[Step]:
-    """most: the largest n; members: how many judges rank (the first ones; 0 for all); lam: weight of their variance."""
+def recipe(task: Task, *, most: int = 512, spare: int = 2, members: int = 1, lam: float = 0.0,
+           loop: Loop = Loop()) -> Iterator[Step]:
+    """most: the largest n; spare: answers in a prompt's pool are so many times `most` (at 1 the largest n is read off a
+    single answer a prompt); members: how many judges rank, the first ones, 0 for all; lam: weight of their variance."""
     judges = panel(task, members)
 
     def score(x: Samples):
         return uncertainty_weighted(judges(x), lam=lam)
 
-    pool = Pool(task.reference, score, most)
+    pool = Pool(task.reference, score, most * spare)
     ns = [1 << i for i in range(most.bit_length()) if 1 << i <= most]
     for t in task.carry.steps(len(ns)):
         yield Step(BestOfN(pool, ns[t]), reward=score, tag=f"n={ns[t]}")
