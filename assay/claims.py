@@ -38,7 +38,7 @@ def run(entries: Iterable[Entry], *, seeds: Iterable[int], world: str, world_arg
     papers = {e.name: e for e in entries}
     build = catalogue.load_world(world)
     seeded = "seed" in inspect.signature(build).parameters
-    results = {name: _empty(papers[name], c, world, world_arguments) for name, c in claims.items()}
+    results = {name: {**_empty(papers[name], c, world, world_arguments), "flags": dict(loop)} for name, c in claims.items()}
     began = time.perf_counter()
     for seed in seeds:
         there = build(**{**world_arguments, **({"seed": seed} if seeded else {})})
@@ -137,7 +137,8 @@ def judged(result: Mapping[str, Any]) -> dict[str, Any]:
     effects = [e for e in result["effects"] if e is not None]
     mean, low, high = interval(effects)
     row = {"name": result["name"], "title": result["title"], "verdict": "cannot be shown here", "effect": mean, "low": low,
-           "high": high, "seeds": len(result["seeds"]), "world": result["world"]["name"], "why": ""}
+           "high": high, "seeds": len(result["seeds"]), "world": result["world"]["name"], "why": "",
+           "command": command(result)}
     drops = [d for d in result["drops"] if d is not None]
     fall, least, most = interval(drops)
     if len(result["seeds"]) < SEEDS:
@@ -153,6 +154,16 @@ def judged(result: Mapping[str, Any]) -> dict[str, Any]:
     else:
         row["why"] = "the interval covers 0: these seeds cannot tell"
     return row
+
+
+def command(result: Mapping[str, Any]) -> str:
+    """The words that make this result again."""
+    seeds, world = result["seeds"], dict(result["world"])
+    whole = len(seeds) > 1 and seeds == list(range(seeds[0], seeds[-1] + 1))
+    said = f"{seeds[0]}..{seeds[-1]}" if whole else ",".join(map(str, seeds))
+    more = {**{f"world.{k}": v for k, v in world.items() if k != "name"}, **result.get("flags", {})}
+    extra = "".join(f" --{k} {json.dumps(v) if not isinstance(v, str) else v}" for k, v in more.items())
+    return f"assay claims --run {result['name']} --world {world['name']} --seeds {said}{extra}"
 
 
 def interval(values: list[float], *, level: float = 0.95) -> tuple[float | None, float | None, float | None]:
@@ -191,14 +202,14 @@ def _within(t: float, df: int) -> float:
 def markdown(found: list[dict[str, Any]]) -> str:
     """CLAIMS.md."""
     lines = ["# Claims", "",
-             "What the papers say, run here. Written by `assay claims --write` from `claims/*.json`; a result is made anew by",
-             "`assay claims --run NAME --seeds 0..4 --world WORLD`. The effect is the mean over paired seeds with its 95 %",
-             "Student-t interval, positive where the paper is right; where a mitigation is claimed, the unmitigated run must",
-             "visibly turn first.", ""]
+             "What the papers say, run here. Written by `assay claims --write` from `claims/*.json`; each result is made again by",
+             "the command beside it. The effect is the mean over paired seeds with its 95 % Student-t interval, positive where the",
+             "paper is right; where a mitigation is claimed, the unmitigated run must visibly turn first.", ""]
     for row in found:
         effect = "" if row["effect"] is None else f", effect {row['effect']:.3f}"
         effect += "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
         where = f" ({row['world']}, {row['seeds']} seeds{effect})" if row["world"] else ""
         why = f" — {row['why']}" if row["why"] and row["verdict"] != "not run" else ""
-        lines += [f"- **{row['name']}**: {row['statement']} *{row['title']}.*", f"  **{row['verdict']}**{where}{why}"]
+        made = f"; `{row['command']}`" if row.get("command") else ""
+        lines += [f"- **{row['name']}**: {row['statement']} *{row['title']}.*", f"  **{row['verdict']}**{where}{why}{made}"]
     return "\n".join(lines) + "\n"
