@@ -203,8 +203,8 @@ def markdown(found: list[dict[str, Any]]) -> str:
     """CLAIMS.md."""
     lines = ["# Claims", "",
              "What the papers say, run here. Written by `assay claims --write` from `claims/*.json`; each result is made again",
-             "by the command beside it. The effect is the mean over paired seeds with its 95 % Student-t interval, positive where",
-             "the paper is right; where a mitigation is claimed, the unmitigated run must visibly turn first.", ""]
+             "by the command beside it. The effect is the mean over paired seeds with its 95 % Student-t interval, positive",
+             "where the paper is right; where a mitigation is claimed, the unmitigated run must visibly turn first.", ""]
     for row in found:
         effect = "" if row["effect"] is None else f", effect {row['effect']:.3f}"
         effect += "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
