@@ -1,0 +1,43 @@
+"""The contract once more where answers differ in length and a policy is a network: every recipe on a tiny grammar world."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_contract import QUICK, RECIPES, drive, each, loop_of, name, timeless
+
+from assay.core import World
+from assay.measure import measure
+from assay.runs import Run
+from assay.worlds import grammar
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    with pytest.MonkeyPatch.context() as m:
+        m.setenv("ASSAY_CACHE", str(tmp_path_factory.mktemp("kept")))
+        return grammar.world(pairs=40, members=2, held_out=4, demos=60, max_tokens=14, width=16, layers=1, sft_steps=8,
+                             judge_width=16, judge_layers=1, judge_steps=4)
+
+
+@each(RECIPES)
+def test_killed_and_resumed_is_the_uninterrupted_run(module: Any, world: World, tmp_path: Path) -> None:
+    whole = drive(module, world, answers=2, run=Run.create(tmp_path / "whole", {}))
+    run = Run.create(tmp_path / "cut", {})
+    readings = measure(module.recipe, world, arguments=QUICK.get(name(module), {}), loop=loop_of(module), every=1, save=2,
+                       answers=2, run=run)
+    for _ in range(4):
+        next(readings)
+    readings.close()
+    rest = drive(module, world, answers=2, run=Run.open(tmp_path / "cut"), save=2, resume=True)
+    assert 0 < len(rest) < len(whole)
+    assert timeless(Run.open(tmp_path / "cut").readings()) == timeless(Run.open(tmp_path / "whole").readings())
+    assert Run.open(tmp_path / "cut").samples() == Run.open(tmp_path / "whole").samples()
+
+
+@each(RECIPES)
+def test_what_is_read_is_whole(module: Any, world: World) -> None:
+    for r in drive(module, world, answers=2):
+        assert len(r["golds"]) == 7 and len(r["judges"]) == 2 and r["kl"] is not None and r["kl"] >= 0
+        assert abs(r["gold"] - sum(r["golds"][1:])) < 1e-4 and 0 <= r["stats"]["read/truncated"] <= 1
