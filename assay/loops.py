@@ -14,6 +14,7 @@ from torch import Tensor
 
 from assay.core import Loop, Pairs, Policy, Samples, Step, Task, order
 from assay.descend import descend
+from assay.errors import InputError
 from assay.formulas.advantage import leave_one_out
 from assay.formulas.reduce import per_answer, per_pair
 from assay.formulas.surrogate import reinforce
@@ -32,7 +33,14 @@ def panel(task: Task, members: int = 0) -> Callable[[Samples], Tensor]:
 
 def relative(reward: Tensor, x: Samples) -> Tensor:
     """Leave-one-out advantages, one for all decisions of an answer `[B,N,1]`."""
-    return leave_one_out(reward, x.present)[..., None]
+    return leave_one_out(siblings(reward), x.present)[..., None]
+
+
+def siblings(reward: Tensor) -> Tensor:
+    """The reward `[B,N]` as it is. Raises InputError where an answer has no sibling to be compared with."""
+    if reward.shape[1] < 2:
+        raise InputError("--n is 1, and these advantages compare a prompt's answers with one another; give at least 2")
+    return reward
 
 
 def policy_gradient(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:

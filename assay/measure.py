@@ -16,6 +16,7 @@ from torch import Tensor
 from assay import carry as disk
 from assay.core import Ask, Carry, Loop, Rng, Step, World
 from assay.descend import micro_batches
+from assay.errors import InputError
 from assay.ledger import Ledger
 from assay.parallel import COUNTED, barrier, meter, rank
 from assay.reading import Reader
@@ -51,13 +52,29 @@ def measure(recipe: Callable[..., Iterator[Any]], world: World, *, loop: Loop, a
     labels; without it the world's gold does. resume: go on from the run's carry; readings later than it are cut
     and made again. None of these changes a policy. With a `run`, every reading is on disk before it is yielded.
     """
+    possible(every=every, save=save, answers=answers, keep=keep, micro=micro)
     return _Drive(recipe, world, loop, arguments or {}, run, every, save, answers, keep, labels, resume).readings(micro, strict)
+
+
+def possible(*, every: int, save: int, answers: int, keep: int, micro: int) -> None:
+    """Raises InputError for a setting that cannot be; the command line asks before it makes a folder."""
+    for name, value, least in (("every", every, 1), ("save", save, 1), ("answers", answers, 1), ("keep", keep, 0),
+                               ("micro", micro, 0)):
+        if value < least:
+            raise InputError(f"--{name} is {value}; it must be at least {least}")
+
+
+def _steps(item: Any) -> None:
+    """Raises InputError where a recipe yields what cannot be measured."""
+    for s in item if isinstance(item, list) and item else [item]:
+        if not isinstance(s, Step):
+            raise InputError(f"the recipe yielded a {type(s).__name__}, and a Step was expected, a list of them, or an Ask")
 
 
 class _Drive:
     def __init__(self, recipe: Callable[..., Iterator[Any]], world: World, loop: Loop, arguments: dict[str, Any], run: Run | None,
                  every: int, save: int, answers: int, keep: int, labels: str, resume: bool):
-        self.world, self.run, self.every, self.save = world, run, max(1, every), max(1, save)
+        self.world, self.run, self.every, self.save = world, run, every, save
         path = None if run is None else run.folder / "carry.safetensors"
         saved = disk.load(path, world.held_out.decode) if resume and path is not None and path.exists() else None
         self.carry = Carry(None if saved is None else saved["carry"], world.held_out.decode)
@@ -105,17 +122,20 @@ class _Drive:
         """The recipe's next step, under its own meter and clock; None when it has ended. What it asks on the way is answered."""
         item: Any = None
         labels: Tensor | None = None
+        ended = False
         while True:
             began = time.perf_counter()
             with micro_batches(micro, strict=strict), meter.charging(self.spent):
                 try:
                     item = self.recipe.send(labels)
                 except StopIteration:
-                    item = None
+                    item, ended = None, True
                 if isinstance(item, Ask):
                     labels = self.ledger("recipe", self.carry.next, item.samples)
             self.seconds += time.perf_counter() - began
             if not isinstance(item, Ask):
+                if not ended:
+                    _steps(item)
                 return item
 
     def _read_all(self, steps: list[Step], t: int) -> Iterator[dict[str, Any]]:

@@ -81,6 +81,9 @@ class Checked:
         with torch.no_grad():
             scores = self.reward(samples)
         want = (len(self.names), *samples.mask.shape[:2])
+        if not isinstance(scores, Tensor):
+            raise InputError(f"reward {', '.join(self.names)} returned a {type(scores).__name__}; a tensor [M,B,N] = "
+                             f"{list(want)} was asked for")
         if tuple(scores.shape) != want:
             raise InputError(f"reward {', '.join(self.names)} returned shape {list(scores.shape)}; "
                              f"[M,B,N] = {list(want)} was asked for")

@@ -86,6 +86,8 @@ def test_renamed_columns_go_by_pairs(capsys: pytest.CaptureFixture[str]) -> None
     (["bon", "p.jsonl"], "assay bon needs --gold"),
     (["bon", "p.jsonl", "--gold", "chosn"], "'chosn'"),
     (["bon", "p.jsonl", "--gold", "rejected", "--ns", "1,b"], "--ns is '1,b'"),
+    (["bon", "p.jsonl", "--gold", "rejected", "--draws", "0"], "--draws is 0; an interval needs at least 1"),
+    (["bon", "p.jsonl", "--gold", "nope"], "p.jsonl has no column 'nope'; it has prompt, chosen, rejected\n"),
 ])
 def test_wrong_words_are_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     write("p.jsonl", pairs(4))

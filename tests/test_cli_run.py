@@ -116,6 +116,9 @@ def test_a_file_of_ones_own_is_a_recipe(capsys: pytest.CaptureFixture[str]) -> N
     (["dpo", "--steps", "-1", "--world", "table"], "--steps is -1; it must be at least 0"),
     (["dpo", "--lr", "0", "--world", "table"], "--lr is 0.0; it must be above 0"),
     (["dpo", "--world", "table", "--world.noise", "2"], "--world.noise is 2.0"),
+    (["dpo", "--every", "0", "--world", "table"], "--every is 0; it must be at least 1"),
+    (["dpo", "--answers", "0", "--world", "table"], "--answers is 0; it must be at least 1"),
+    (["dpo", "--micro", "-1", "--world", "table"], "--micro is -1; it must be at least 0"),
     (["dpo", "--device", "cuda"], "--device is 'cuda'"),
     (["dpo", "--resume"], "--resume needs --out"),
     (["--resume", "--out", "nothing"], "assay run needs a recipe: nothing holds no run yet"),
@@ -144,6 +147,23 @@ def test_a_folder_that_exists_is_never_overwritten(capsys: pytest.CaptureFixture
     assert cli.main(["run", "--resume", "--out", "a"]) == 0
     assert "a is done already" in capsys.readouterr().err
     assert Path("a/readings.jsonl").read_bytes() == before
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").write_text("x")
+    said = refused(capsys, "run", "dpo", *SMALL, "--out", "file/a")
+    assert said.strip() == "assay: file/a: Not a directory; give another place"
+
+
+@pytest.mark.parametrize("name", ["leave_one_out", "grpo", "kl_in_reward", "worst_case"])
+def test_one_answer_has_no_sibling(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    one = ["1" if before == "--n" else word for before, word in zip(["", *SMALL], SMALL)]
+    assert "--n is 1, and these advantages compare a prompt's answers" in refused(capsys, "run", name, *one)
+
+
+@pytest.mark.parametrize("act", ["yield 3", "yield None", "yield []"])
+def test_what_is_no_step_is_one_sentence(act: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "and a Step was expected" in refused(capsys, "run", mine(act), *SMALL)
 
 
 @pytest.mark.parametrize(("act", "code", "said"), [

@@ -79,6 +79,13 @@ def test_report_takes_runs_and_folders_of_runs(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out.splitlines()[-1] == "r.html"
     assert Path("r.html").read_text().startswith("<!doctype html>")
     assert Path("f.svg").read_text().startswith("<svg")
+    assert cli.main(["report", "s", "-o", "r.html", "--figure", "f.svg"]) == 0, "a report is written anew over a report"
+    Path("thesis.tex").write_text("the only copy")
+    record = Path("s/leave_one_out/seed=0/run.json").read_bytes()
+    for words in (["-o", "thesis.tex"], ["--figure", "thesis.tex"], ["-o", "s/leave_one_out/seed=0/run.json"], ["-o", "s"]):
+        assert "so it is not overwritten" in refused(capsys, "report", "s", *words)
+    assert Path("thesis.tex").read_text() == "the only copy"
+    assert Path("s/leave_one_out/seed=0/run.json").read_bytes() == record
     Path("empty").mkdir()
     assert "empty is not a run, and there is none in it" in refused(capsys, "report", "empty")
     assert "assay report needs the folders of runs" in refused(capsys, "report")

@@ -82,6 +82,11 @@ def test_a_partial_reward_may_abstain_but_not_everywhere_and_never_be_infinite()
         Checked(Says(lambda x: scores(x) * math.nan, partial=True))(x)
 
 
+def test_a_reward_that_is_no_tensor_is_named() -> None:
+    with pytest.raises(InputError, match=r"reward helpful, safe returned a NoneType; a tensor \[M,B,N\] = \[2, 2, 3\] was"):
+        Checked(Says(lambda x: None))(drawn([0, 4]))  # type: ignore[arg-type, return-value]
+
+
 @pytest.mark.parametrize("shape", [(2, 2), (1, 2, 3), (2, 3, 2), (2, 2, 3, 1)])
 def test_a_wrong_shape_is_named(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"reward helpful, safe returned shape .*; \[M,B,N\] = \[2, 2, 3\] was asked for"):

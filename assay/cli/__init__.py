@@ -65,6 +65,9 @@ def main(argv: list[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone: nobody is left to be told
         return 1
+    except (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as why:
+        print(f"assay: {why.filename}: {why.strerror}; give another place", file=sys.stderr)
+        return 2
     except Exception as why:
         traceback.print_exc()
         print(f"assay: {type(why).__name__}: {why}", file=sys.stderr)

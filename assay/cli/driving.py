@@ -15,7 +15,7 @@ from assay.cli import flags, progress
 from assay.cli.flags import Flag
 from assay.core import Loop, Missing, World
 from assay.errors import InputError, Waiting
-from assay.measure import measure
+from assay.measure import measure, possible
 from assay.runs import Run, digest
 
 LOOP = flags.of(Loop, without=())
@@ -71,6 +71,7 @@ def order(entry: Entry, values: Mapping[str, Any]) -> Order:
     settings = filled({k: f for k, f in RUN.items() if k != "world"})
     if settings["device"] != "cpu":
         raise InputError(f"--device is '{settings['device']}', and these worlds compute on the cpu")
+    possible(**{k: settings[k] for k in ("every", "save", "answers", "keep", "micro")})
     return Order(entry, function_of(entry), filled(own), {k: values[k] for k in LOOP if k in values}, world,
                  filled(theirs, "world."), settings)
 

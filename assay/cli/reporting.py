@@ -20,7 +20,8 @@ def report_(argv: list[str]) -> int:
     """assay report RUN… [-o report.html] [--baseline METHOD] [--title TEXT] [--figure FILE.svg] [--json]
 
     A RUN is a run's folder, or a folder with runs somewhere in it (a sweep's). Prints a table and writes the report;
-    with --json prints the table as JSON and writes only what --out or --figure name.
+    with --json prints the table as JSON and writes only what --out or --figure name. A report or figure that is there
+    is replaced; any other file is not.
     """
     words, given = flags.split(argv, ["json"])
     options = flags.parse(given, KNOWN, "assay report")
@@ -29,17 +30,29 @@ def report_(argv: list[str]) -> int:
     from assay.report import build, summary, svg
     folders = [f for word in words for f in runs_in(Path(word))]
     found = summary(folders)
+    written, page = None, "out" in options or not options.get("json")
+    out = Path(options.get("out", KNOWN["out"].default))
+    if page:
+        must_be_ours(out, "<!doctype html>", "· assay</title>", "-o")
     if "figure" in options:
+        must_be_ours(Path(options["figure"]), "<svg", 'class="chart"', "--figure")
         Path(options["figure"]).write_text(svg(folders), encoding="utf-8")
-    written = None
-    if "out" in options or not options.get("json"):
-        out = options.get("out", KNOWN["out"].default)
+    if page:
         written = build(folders, out, baseline=options.get("baseline"), title=options.get("title", ""))
     if options.get("json"):
         print(json.dumps(found, ensure_ascii=False))
     else:
         print(f"{table(found)}\n\n{written}")
     return 0
+
+
+def must_be_ours(path: Path, begin: str, mark: str, flag: str) -> None:
+    """A report may be written anew over a report. Raises InputError where anything else stands."""
+    if not path.exists():
+        return
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    if not text.startswith(begin) or mark not in text:
+        raise InputError(f"{path} exists and is no report of assay's, so it is not overwritten; give another file with {flag}")
 
 
 def runs_in(folder: Path) -> list[Path]:

@@ -36,12 +36,12 @@ class Layout:
 
 
 def missing(what: str, columns: Iterable[str], file: str) -> InputError:
-    """The sentence for a column that is not there: which exist, the nearest name, how to rename."""
+    """The sentence for a column that is not there: which exist, the nearest name, and for a part how to rename."""
     columns = list(columns)
-    near = difflib.get_close_matches(what, columns, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(what, columns, n=1, cutoff=0.6)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    return InputError(f"{file} has no column '{what}'; it has {', '.join(columns)}{hint} (rename with --columns {what}="
-                      f"{near[0] if near else 'ITS_NAME'})")
+    cure = f" (rename with --columns {what}={near[0] if near else 'ITS_NAME'})" if what in CANONICAL else ""
+    return InputError(f"{file} has no column '{what}'; it has {', '.join(columns)}{hint}{cure}")
 
 
 def layout(rows: list[dict[str, Any]], file: str, *, columns: Mapping[str, str] | None = None, want: str | None = None,

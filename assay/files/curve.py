@@ -46,6 +46,8 @@ def bon(scores: str | Path, *, gold: str, proxy: Sequence[str] = (), ns: Sequenc
     for path, flag in ((out, "-o"), (page, "--page")):
         if path is not None and Path(path).exists():
             raise InputError(f"{path} exists and is never overwritten; give another file with {flag}")
+    if draws < 1:
+        raise InputError(f"--draws is {draws}; an interval needs at least 1")
     table = _read(scores, gold, tuple(proxy) or ("proxy",), columns, split, drop)
     count = table.present.sum(1)
     most = int(count.max())

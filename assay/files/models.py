@@ -62,6 +62,8 @@ class Whole:
             raise InputError(f"--epochs is {epochs}; it must be above 0")
         if pairs_a_prompt < 1:
             raise InputError(f"--pairs-a-prompt is {pairs_a_prompt}; it must be at least 1")
+        if batch < 1:
+            raise InputError(f"--batch is {batch}; it must be at least 1")
         self.pool, self.base, self.epochs, self.batch, self.lr = pool, base, epochs, batch, lr
         self.smoothing, self.centre, self.pairs_a_prompt = smoothing, centre, pairs_a_prompt
         self.tokenizer = open_tokenizer(base)

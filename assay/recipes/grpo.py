@@ -16,7 +16,7 @@ from assay.formulas.advantage import group_centred, group_standardised, leave_on
 from assay.formulas.divergence import k3
 from assay.formulas.reduce import per_answer, per_answer_token
 from assay.formulas.surrogate import clipped
-from assay.loops import judge, online, seen
+from assay.loops import judge, online, seen, siblings
 
 paper = Paper("DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models",
               "Shao et al.", 2024, "arXiv:2402.03300")
@@ -27,6 +27,7 @@ def recipe(task: Task, *, beta: float = 0.04, low: float = 0.2, high: float = 0.
            unbiased: bool = False, length_mean: bool = True, member: int = 0, loop: Loop = Loop()) -> Iterator[Step]:
     """beta: weight of k3; low, high: the ratio is clipped to [1−low, 1+high]; standardise, unbiased, length_mean: see above."""
     def advantage(reward: Tensor, x: Samples) -> Tensor:
+        reward = siblings(reward)
         if standardise:
             return group_standardised(reward, x.present, eps=1e-4, ddof=1)[..., None]
         return (leave_one_out if unbiased else group_centred)(reward, x.present)[..., None]
