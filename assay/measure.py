@@ -109,6 +109,8 @@ class _Drive:
                 yield from self._read_all(last, t)
             if t % self.save == 0 and t != self.carry.total:  # the last state is saved when everything has been read
                 self._save()
+        if self.fresh:  # no step at all: the reference is still worth a look
+            yield self._read_reference(Step(None))
         if last and self.last_read != self.carry.next:
             yield from self._read_all(last, self.carry.next)
         if last and self.best:

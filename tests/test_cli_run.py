@@ -132,6 +132,18 @@ def test_wrong_words_are_one_sentence(words: list[str], sentence: str, capsys: p
     assert not Path("runs").exists(), "nothing is left behind by a refusal"
 
 
+def test_what_was_refused_before_it_read_anything_can_be_asked_again(capsys: pytest.CaptureFixture[str]) -> None:
+    refused(capsys, "run", "leave_one_out", *SMALL, "--member", "99", "--out", "a")
+    assert not Path("a").exists()
+    assert cli.main(["run", "leave_one_out", *SMALL, "--out", "a"]) == 0
+
+
+def test_no_step_at_all_still_reads_the_reference(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["0" if before == "--steps" else word for before, word in zip(["", *SMALL], SMALL)]
+    assert cli.main(["run", "leave_one_out", *words, "--out", "a"]) == 0
+    assert [r["tag"] for r in Run.open("a").readings()] == ["reference"] and Run.open("a").about["state"] == "done"
+
+
 def test_a_folder_that_exists_is_never_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
     Path("full").mkdir()
     Path("full/thesis.tex").write_text("the only copy")

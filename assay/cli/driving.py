@@ -132,8 +132,17 @@ def drive(asked: Order, world: World, folder: Path, *, resume: bool, say: Callab
         except Exception as why:
             if parallel.rank() == 0:
                 run.note({"state": "failed", "error": f"{type(why).__name__}: {why}"})
+                if isinstance(why, InputError) and not resume:
+                    _withdraw(folder)
             raise
     return run
+
+
+def _withdraw(folder: Path) -> None:
+    """Take back the folder of a run that was refused before it read anything, so that the corrected command can have it."""
+    if [f.name for f in folder.iterdir()] == ["run.json"]:
+        (folder / "run.json").unlink()
+        folder.rmdir()
 
 
 def _record(asked: Order, world: World, loop: Loop, folder: Path, resume: bool) -> Run:
