@@ -18,7 +18,11 @@ from assay.parallel import meter
 
 
 def mean_and_error(values: Float[Tensor, "B N"], weight: Float[Tensor, "B N"]) -> tuple[float, float | None]:
-    """Weighted mean over prompts and its standard error; None where one answer leaves nothing to estimate it from."""
+    """Weighted mean over prompts and its standard error; None where one answer leaves nothing to estimate it from.
+
+    Rows count as independent prompts, also where a world holds the same context in several; with one row, weights
+    count as fixed, which is too small an error for the ranks of a best-of-n pool.
+    """
     values = torch.where(weight > 0, values, values.new_zeros(())).double()
     weight = weight.double()
     each = (weight * values).sum(1) / weight.sum(1)                       # [B]
