@@ -98,9 +98,14 @@ def entries(folder: Path | None = None) -> list[Entry]:
     return [read(p) for p in sorted((folder or HOME / "recipes").glob("*.py")) if not p.stem.startswith("_")]
 
 
+def is_path(name: str) -> bool:
+    """Whether a name of a recipe or a world is a file of the user's own."""
+    return name.endswith(".py") or "/" in name
+
+
 def find(name: str) -> Entry:
     """The entry of a recipe's name, or of a path such as ./mine.py. Raises InputError with the nearest name."""
-    if name.endswith(".py") or "/" in name:
+    if is_path(name):
         path = Path(name)
         if not path.is_file():
             raise InputError(f"there is no file {name}; a recipe is a name from `assay list` or the path of a Python file")
@@ -120,16 +125,21 @@ def load(entry: Entry) -> ModuleType:
     """Run the file and return its module. A file of the user's own is run from where it lies."""
     if entry.path.parent == HOME / "recipes":
         return importlib.import_module(f"assay.recipes.{entry.name}")
-    name = f"assay_mine_{entry.name}"
-    spec = importlib.util.spec_from_file_location(name, entry.path)
+    return _imported(entry.path)
+
+
+def _imported(path: Path) -> ModuleType:
+    """A file of the user's own as a module, run from where it lies. Raises InputError where it cannot be."""
+    name = f"assay_mine_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise InputError(f"{entry.path} cannot be imported as Python")
+        raise InputError(f"{path} cannot be imported as Python")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as why:
-        raise InputError(f"{entry.path} cannot be imported ({type(why).__name__}: {why})") from why
+        raise InputError(f"{path} cannot be imported ({type(why).__name__}: {why})") from why
     return module
 
 
@@ -139,7 +149,15 @@ def worlds() -> list[str]:
 
 
 def load_world(name: str) -> Any:
-    """The function `world` of worlds/NAME.py. Raises InputError with the nearest name."""
+    """The function `world` of worlds/NAME.py, or of a path such as ./mine.py. Raises InputError with the nearest name."""
+    if is_path(name):
+        if not Path(name).is_file():
+            raise InputError(f"there is no file {name}; a world is one of {', '.join(worlds())}, or the path of a Python file "
+                             "with a function world(*, seed=0, …)")
+        made = getattr(_imported(Path(name)), "world", None)
+        if not callable(made):
+            raise InputError(f"{name} has no function named world: world(*, seed=0, …) returns an assay.core.World")
+        return made
     if name not in worlds():
         raise InputError(f"there is no world '{name}'{nearest(name, worlds())}")
     return importlib.import_module(f"assay.worlds.{name}").world

@@ -19,10 +19,11 @@ from typing import Any
 
 from assay import catalogue
 from assay.catalogue import Entry
-from assay.core import Claim, Loop
+from assay.core import Claim, Loop, World
 from assay.effects import Reading, drop
 from assay.errors import InputError
 from assay.measure import measure
+from assay.refitting import refitted
 from assay.runs import provenance
 
 SEEDS = 5
@@ -34,30 +35,61 @@ def run(entries: Iterable[Entry], *, seeds: Iterable[int], world: str, world_arg
     """Run the claims of some papers and return one result each. A seed is the world's and the run's alike, so that
     proxies are fitted anew; an arm that several papers compare with is run once a seed. `around(recipe, label)` may
     wrap a recipe, to show how far it is."""
-    claims = {e.name: claim_of(e) for e in entries}
-    papers = {e.name: e for e in entries}
+    papers = {e.name: (e, claim_of(e)) for e in entries}
     build = catalogue.load_world(world)
-    seeded = "seed" in inspect.signature(build).parameters
-    results = {name: {**_empty(papers[name], c, world, world_arguments), "flags": dict(loop)} for name, c in claims.items()}
+    results = {name: {**_empty(e, c, world, world_arguments), "flags": dict(loop)} for name, (e, c) in papers.items()}
     began = time.perf_counter()
     for seed in seeds:
-        there = build(**{**world_arguments, **({"seed": seed} if seeded else {})})
-        done: dict[str, tuple[list[Reading], Loop]] = {}
-        for name, claim in claims.items():
+        there = _Seed(build, seed, loop, around)
+        for name, (_, claim) in papers.items():
             arms = {}
-            for arm, (recipe, arguments) in claim.arms.items():
-                key = json.dumps([recipe, arguments], sort_keys=True)
-                if key not in done:
-                    entry = catalogue.find(recipe)
-                    function = getattr(catalogue.load(entry), entry.verb)
-                    resolved, own = _resolved(function, there, {**arguments, **loop, "seed": seed})
-                    shown = around(function, f"seed {seed}: {recipe}")
-                    done[key] = list(measure(shown, there, loop=resolved, arguments=own)), resolved
-                arms[arm], results[name]["loops"][arm] = done[key][0], asdict(done[key][1])
+            for arm, (other, arguments) in claim.arms.items():
+                needs = {f"world.{k}": v for k, v in {**claim.on.get(world, {}), **world_arguments}.items()}
+                arms[arm], used = there.arm(other, {**needs, **arguments})
+                if used is not None:
+                    results[name]["loops"][arm] = asdict(used)
             _add(results[name], claim, seed, arms)
     made = {**provenance(), "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.perf_counter() - began, 1)}
     return [{**r, **made} for r in results.values()]
+
+
+class _Seed:
+    """One seed's worlds and arms, each made once however many papers ask for it."""
+
+    def __init__(self, build: Callable[..., World], seed: int, loop: Mapping[str, Any], around: Callable[[Recipe, str], Recipe]):
+        self.build, self.seed, self.loop, self.around = build, seed, loop, around
+        self.seeded = "seed" in inspect.signature(build).parameters
+        self.worlds: dict[str, World] = {}
+        self.arms: dict[str, tuple[list[Any], Loop | None]] = {}
+
+    def arm(self, name: str, arguments: Mapping[str, Any]) -> tuple[list[Any], Loop | None]:
+        """Readings of a recipe and the Loop it ran with, or the lines of a study and None."""
+        key = json.dumps([name, arguments], sort_keys=True)
+        if key not in self.arms:
+            entry = catalogue.find(name)
+            function = getattr(catalogue.load(entry), entry.verb)
+            world, own = self._world(arguments)
+            if entry.verb == "study":
+                self.arms[key] = list(function(world, **own)), None
+            else:
+                loop, own = _resolved(function, world, {**own, **self.loop, "seed": self.seed})
+                shown = self.around(function, f"seed {self.seed}: {name}")
+                self.arms[key] = list(measure(shown, world, loop=loop, arguments=own)), loop
+        return self.arms[key]
+
+    def _world(self, arguments: Mapping[str, Any]) -> tuple[World, dict[str, Any]]:
+        """An arm's world, its judges fitted anew where it says so, and the arguments that are left for the paper."""
+        theirs = {k.removeprefix("world."): v for k, v in arguments.items() if k.startswith("world.")}
+        fit = {k.removeprefix("fit."): v for k, v in arguments.items() if k.startswith("fit.")}
+        own = {k: v for k, v in arguments.items() if k != "fit" and not k.startswith(("world.", "fit."))}
+        key = json.dumps(theirs, sort_keys=True)
+        if key not in self.worlds:
+            self.worlds[key] = self.build(**{**theirs, **({"seed": self.seed} if self.seeded else {})})
+        judged = json.dumps([theirs, arguments.get("fit"), fit], sort_keys=True)
+        if "fit" in arguments and judged not in self.worlds:
+            self.worlds[judged] = refitted(self.worlds[key], arguments["fit"], fit)
+        return self.worlds[judged if "fit" in arguments else key], own
 
 
 def claim_of(entry: Entry) -> Claim:
@@ -104,7 +136,7 @@ def _add(result: dict[str, Any], claim: Claim, seed: int, arms: dict[str, list[R
 def save(result: Mapping[str, Any], folder: Path) -> Path:
     """Write one result to folder/NAME.WORLD.json, over an older one."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{result['name']}.{result['world']['name']}.json"
+    path = folder / f"{result['name']}.{Path(result['world']['name']).stem}.json"
     path.write_text(json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     return path
 

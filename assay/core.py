@@ -15,12 +15,13 @@ from torch import Tensor
 from assay.carry import Carry
 from assay.errors import InputError, Missing, NotFinite
 from assay.optimiser import Optimiser
-from assay.proxies import Checked, Reward
+from assay.proxies import Checked, Reward, Standardised, Stepwise
 from assay.rng import Rng
 from assay.samples import Pairs, Prompts, Samples, cat
 
 __all__ = ["Ask", "Carry", "Claim", "InputError", "Loop", "Missing", "NotFinite", "Optimiser", "Pairs", "Paper", "Policy",
-           "PreferenceModel", "Prompts", "Reward", "Rng", "Sampler", "Samples", "Step", "Task", "World", "cat"]
+           "PreferenceModel", "Prompts", "Reward", "Rng", "Sampler", "Samples", "Standardised", "Step", "Stepwise", "Task",
+           "World", "cat"]
 
 @runtime_checkable
 class Sampler(Protocol):
@@ -136,7 +137,9 @@ class World:
     `gold(samples) → [K,B,N]`, its names in `golds` (the first is *the* gold), its kind in `gold_kind` ("written",
     "exact", "verifier", "held-out model"; a held-out model is never called gold). `held_out`: prompts no recipe sees.
     `facts(policy) → {name: value}`: exact quantities where the world has them. `loop`: the optimiser's constants that
-    fit this world's size, fixed by the baseline's behaviour alone.
+    fit this world's size, fixed by the baseline's behaviour alone. `refit(by) → Reward`: this world's judges fitted anew
+    by `by(model, pairs, loop)`, with a fresh model of its kind, its own pairs and constants that suit the model, then
+    brought to mean 0 and deviation 1 on the reference's answers as its own judges are.
     """
 
     name: str
@@ -147,6 +150,7 @@ class World:
     gold_kind: str = "written"
     facts: Callable[[Sampler], dict[str, float]] | None = None
     loop: Loop | None = None
+    refit: Callable[[Callable[..., Reward]], Reward] | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
@@ -213,14 +217,17 @@ class Claim:
     """What a paper says, as an experiment: arms to run and one number a seed. The statistics are the same for all.
 
     `arms = {"mine": ("recipe", {arguments}), …}`. Decorates `effect(arms) → float`, given each arm's readings of one
-    seed, positive where the paper is right. `turns`: the arm that must visibly over-optimise first, or None where the
-    statement does not need it.
+    seed (a study's lines), positive where the paper is right. An arm's arguments may also be fields of the Loop, the
+    world's (`"world.noise": 0.1`), and a paper that fits the judges anew (`"fit": "bradley_terry", "fit.centre": 0.0`).
+    `turns`: the arm that must visibly over-optimise first, or None where the statement does not need it. `on`: the
+    arguments that it needs of a world, by the world's name.
     """
 
     statement: str
     arms: dict[str, tuple[str, dict[str, Any]]]
     turns: str | None = None
     worlds: tuple[str, ...] = ("table", "grammar")
+    on: dict[str, dict[str, Any]] = field(default_factory=dict)
     effect: Callable[[dict[str, list[dict[str, Any]]]], float] | None = None
 
     def __call__(self, effect: Callable[[dict[str, list[dict[str, Any]]]], float]) -> Claim:

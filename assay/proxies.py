@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assay.errors import InputError
+from assay.errors import InputError, Missing
 from assay.parallel import scoring
 from assay.samples import Prompts, Samples
 
@@ -24,12 +24,20 @@ class Reward(Protocol):
 
 
 @runtime_checkable
-@runtime_checkable
 class Several(Reward, Protocol):
     """A Reward whose members can be had without the others, at their own price."""
 
     def only(self, members: Sequence[int]) -> Reward:
         """These members alone, in this order."""
+        ...
+
+
+@runtime_checkable
+class Stepwise(Reward, Protocol):
+    """A Reward that can also say what each decision is worth."""
+
+    def steps(self, samples: Samples) -> Float[Tensor, "M B N T"]:
+        """Rewards of single decisions, 0 where `samples.mask` is False."""
         ...
 
 
@@ -60,6 +68,15 @@ class Checked:
             return self
         return Checked(self.reward.only(members) if isinstance(self.reward, Several) else _Slice(self.reward, members))
 
+    def steps(self, samples: Samples) -> Float[Tensor, "M B N T"]:
+        """Rewards of single decisions, 0 outside `samples.mask`. Raises Missing where the reward has none."""
+        scores = self._stepped(samples)
+        bad = int((~torch.isfinite(scores)).sum())
+        if bad:
+            raise InputError(f"the step rewards {', '.join(self.names)} are not finite for {bad} of {scores.numel()} decisions; "
+                             "return a number for each")
+        return torch.where(samples.mask, scores, scores.new_zeros(()))
+
     def _checked(self, samples: Samples) -> Float[Tensor, "M B N"]:
         scores = self._scored(samples)
         bad = ~torch.isfinite(scores) & samples.present
@@ -88,6 +105,45 @@ class Checked:
             raise InputError(f"reward {', '.join(self.names)} returned shape {list(scores.shape)}; "
                              f"[M,B,N] = {list(want)} was asked for")
         return scores
+
+    @scoring
+    def _stepped(self, samples: Samples) -> Float[Tensor, "M B N T"]:
+        if not isinstance(self.reward, Stepwise):
+            raise Missing(f"reward {', '.join(self.names)} has no step rewards: it says what whole answers are worth; "
+                          "--world sums has step rewards")
+        with torch.no_grad():
+            scores = self.reward.steps(samples)
+        want = (len(self.names), *samples.mask.shape)
+        if tuple(scores.shape) != want:
+            raise InputError(f"the step rewards {', '.join(self.names)} came with shape {list(scores.shape)}; "
+                             f"[M,B,N,T] = {list(want)} was asked for")
+        return scores
+
+
+class Standardised:
+    """A reward with each member brought to mean 0 and deviation 1 over some answers; a constant member keeps its scale."""
+
+    def __init__(self, reward: Reward, samples: Samples):
+        self.reward, self.names, self.partial = reward, tuple(reward.names), reward.partial
+        with torch.no_grad():
+            raw = reward(samples)[:, samples.present].double()
+        if raw.shape[1] == 0 or not bool(torch.isfinite(raw).all()):
+            raise InputError(f"reward {', '.join(self.names)} cannot be standardised: {int((~torch.isfinite(raw)).sum())} of its "
+                             f"{raw.numel()} scores of reference answers are not finite")
+        spread = raw.std(1, correction=0)
+        self.centre, self.scale = raw.mean(1), torch.where(spread > 0, spread, torch.ones_like(spread))
+
+    def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
+        raw = self.reward(samples)
+        return (raw - self.centre.to(raw)[:, None, None]) / self.scale.to(raw)[:, None, None]
+
+    def only(self, members: Sequence[int]) -> Standardised:
+        """These members alone, each with the centre and the scale it has here."""
+        one = Standardised.__new__(Standardised)
+        one.reward = self.reward.only(members) if isinstance(self.reward, Several) else _Slice(self.reward, members)
+        one.names, one.partial = tuple(self.names[m] for m in members), self.partial
+        one.centre, one.scale = self.centre[list(members)], self.scale[list(members)]
+        return one
 
 
 class _Slice:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from small import small_world
 
 import assay.recipes
 from assay.core import Carry, Claim, Loop, Paper, Rng, World
@@ -37,18 +38,9 @@ def each(modules: list[Any]) -> Any:
     return pytest.mark.parametrize("module", modules, ids=name)
 
 
-def small_world() -> World:
-    """A bandit in float64: Adam turns the rounding of float32 into steps, and these laws are about the arithmetic."""
-    from assay.worlds import table
-
-    world = table.world(testbed="bandit", prompts=8, responses=24, pairs=200, members=3, seed=1)
-    world.task.reference.double()
-    return world
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    return small_world()
+@pytest.fixture
+def world(module: Any) -> World:
+    return small_world(module)
 
 
 def loop_of(module: Any) -> Loop:
@@ -88,10 +80,20 @@ def test_a_paper_file_says_what_it_is(module: Any) -> None:
     verbs = [v for v in ("recipe", "fit", "study") if hasattr(module, v)]
     assert len(verbs) == 1, f"{name(module)} has the verbs {verbs}: one file, one verb"
     known = {name(m): m for m in MODULES}
+    fields = set(Loop.__dataclass_fields__)
     for arm, (other, arguments) in module.claim.arms.items():
-        assert other in known, f"arm {arm} names {other}, which is no recipe"
-        function = getattr(known[other], "recipe", None) or known[other].fit
-        assert set(arguments) <= set(inspect.signature(function).parameters), f"arm {arm}: {other} takes no such argument"
+        assert other in known, f"arm {arm} names {other}, which is no paper"
+        own = {a for a in arguments if a not in fields and a != "fit" and not a.startswith(("world.", "fit."))}
+        assert own <= takes(known[other]), f"arm {arm}: {other} takes no {own - takes(known[other])}"
+        if "fit" in arguments:
+            its = {a.removeprefix("fit.") for a in arguments if a.startswith("fit.")} - fields
+            assert hasattr(known[arguments["fit"]], "fit") and its <= takes(known[arguments["fit"]]), f"arm {arm}"
+
+
+def takes(module: Any) -> set[str]:
+    """The constants of a paper's function."""
+    verb = next(v for v in ("recipe", "fit", "study") if hasattr(module, v))
+    return set(inspect.signature(getattr(module, verb)).parameters)
 
 
 @each(RECIPES)
@@ -188,9 +190,8 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     pair = [subprocess.Popen(command, env={**environment, "RANK": str(r)}, stderr=subprocess.PIPE) for r in range(2)]
     said = [p.communicate(timeout=240)[1].decode() for p in pair]
     assert [p.returncode for p in pair] == [0, 0], said
-    world = small_world()
     for module in RECIPES:
-        one = timeless(drive(module, world))
+        one = timeless(drive(module, small_world(module)))
         two = json.loads((tmp_path / f"{name(module)}.json").read_text())
         assert differences(json.loads(json.dumps(one)), timeless(two), 1e-6) == [], name(module)
 

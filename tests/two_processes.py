@@ -1,4 +1,4 @@
-"""Run by test_contract in two processes: every recipe on a small table, the first process writes the readings."""
+"""Run by test_contract in two processes: every recipe on its small world, the first process writes the readings."""
 from __future__ import annotations
 
 import json
@@ -13,11 +13,11 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     parallel.start()
     sys.path.insert(0, str(Path(__file__).parent))
-    from test_contract import RECIPES, drive, name, small_world
+    from small import small_world
+    from test_contract import RECIPES, drive, name
 
-    world = small_world()
     for module in RECIPES:
-        readings = drive(module, world)
+        readings = drive(module, small_world(module))
         if parallel.rank() == 0:
             (Path(sys.argv[1]) / f"{name(module)}.json").write_text(json.dumps(readings))
     parallel.barrier()

@@ -62,7 +62,7 @@ def run(names: list[str], papers: list[catalogue.Entry], rest: list[tuple[str, s
     values = flags.parse(rest, known, f"assay claims in world {world}")
     everything = "all" in names
     chosen = [e for e in papers if e.statement] if everything else [catalogue.find(n) for n in names]
-    fit = [e for e in chosen if world in claims.claim_of(e).worlds]
+    fit = [e for e in chosen if world in claims.claim_of(e).worlds] if everything or not catalogue.is_path(world) else chosen
     if not everything and len(fit) < len(chosen):
         odd = next(e for e in chosen if e not in fit)
         raise InputError(f"{odd.name}'s claim is about {', '.join(claims.claim_of(odd).worlds)}, not about {world}")

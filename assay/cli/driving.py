@@ -16,11 +16,13 @@ from assay.cli.flags import Flag
 from assay.core import Loop, Missing, World
 from assay.errors import InputError, Waiting
 from assay.measure import measure, possible
+from assay.refitting import refitted
 from assay.runs import Run, digest
 
 LOOP = flags.of(Loop, without=())
 RUN = {**flags.of(measure, without=("loop", "arguments", "run", "resume")),
        "world": Flag("world", str, "grammar", "the world's name"),
+       "fit": Flag("fit", str, "", "a paper that fits the world's judges anew"),
        "device": Flag("device", str, "cpu", "where tensors live")}
 FREE = ("micro", "save", "device")  # may differ when a run goes on: no reading depends on them
 
@@ -35,16 +37,22 @@ class Order:
     loop: dict[str, Any]
     world: str
     world_arguments: dict[str, Any]
+    fit: str
+    fit_arguments: dict[str, Any]
     settings: dict[str, Any]
 
 
-def known(entry: Entry, world: str) -> dict[str, Flag]:
-    """Every flag of a recipe in a world: its constants, the Loop's fields, the run's own, and the world's with a prefix."""
+def known(entry: Entry, world: str, fit: str = "") -> dict[str, Flag]:
+    """Every flag of a recipe in a world: its constants, the Loop's fields, the run's own, and with their prefixes the
+    world's and those of the paper that fits its judges, whose Loop is the world's where nothing is said."""
     own = flags.of(function_of(entry))
     taken = sorted(own.keys() & (LOOP.keys() | RUN.keys() | {"out", "resume", "from", "json", "over", "help"}))
     if taken:
         raise InputError(f"{entry.path} has a constant named {taken[0]}, which is a flag of every run; give it another name")
-    return {**RUN, **LOOP, **own, **flags.of(catalogue.load_world(world), prefix="world.")}
+    theirs = flags.of(catalogue.load_world(world), prefix="world.")
+    if fit:
+        theirs |= {**flags.of(Loop, prefix="fit.", without=()), **flags.of(function_of(catalogue.find(fit)), prefix="fit.")}
+    return {**RUN, **LOOP, **own, **theirs}
 
 
 def function_of(entry: Entry) -> Callable[..., Any]:
@@ -55,8 +63,8 @@ def function_of(entry: Entry) -> Callable[..., Any]:
 
 def order(entry: Entry, values: Mapping[str, Any]) -> Order:
     """An Order from parsed values by flag name, defaults filled in."""
-    world = values.get("world", RUN["world"].default)
-    asked = known(entry, world)
+    world, fit = values.get("world", RUN["world"].default), values.get("fit", "")
+    asked = known(entry, world, fit)
 
     def filled(names: Mapping[str, Flag], prefix: str = "") -> dict[str, Any]:
         out = {}
@@ -66,14 +74,16 @@ def order(entry: Entry, values: Mapping[str, Any]) -> Order:
             out[name.removeprefix(prefix)] = values.get(name, flag.default)
         return out
 
-    own = {k: f for k, f in asked.items() if k not in RUN and k not in LOOP and not k.startswith("world.")}
-    theirs = {k: f for k, f in asked.items() if k.startswith("world.")}
-    settings = filled({k: f for k, f in RUN.items() if k != "world"})
+    own = {k: f for k, f in asked.items() if k not in RUN and k not in LOOP and not k.startswith(("world.", "fit."))}
+    theirs, its = ({k: f for k, f in asked.items() if k.startswith(p)} for p in ("world.", "fit."))
+    constants = filled({k: f for k, f in its.items() if k.removeprefix("fit.") not in LOOP}, "fit.")
+    steps = {k.removeprefix("fit."): values[k] for k in its if k.removeprefix("fit.") in LOOP and k in values}
+    settings = filled({k: f for k, f in RUN.items() if k not in ("world", "fit")})
     if settings["device"] != "cpu":
         raise InputError(f"--device is '{settings['device']}', and these worlds compute on the cpu")
     possible(**{k: settings[k] for k in ("every", "save", "answers", "keep", "micro")})
     return Order(entry, function_of(entry), filled(own), {k: values[k] for k in LOOP if k in values}, world,
-                 filled(theirs, "world."), settings)
+                 filled(theirs, "world."), fit, {**constants, **steps}, settings)
 
 
 def values_of(about: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,13 +91,16 @@ def values_of(about: Mapping[str, Any]) -> dict[str, Any]:
     world = dict(about["world"])
     name = world.pop("name")
     run = {k: v for k, v in about["run"].items() if k in RUN}
-    return {**about["arguments"], **about["loop"], **run, "world": name, **{f"world.{k}": v for k, v in world.items()}}
+    fit = dict(about.get("fit") or {"name": ""})
+    again = {"fit": fit.pop("name"), **{f"fit.{k}": v for k, v in fit.items()}}
+    return {**about["arguments"], **about["loop"], **run, "world": name, **{f"world.{k}": v for k, v in world.items()},
+            **(again if again["fit"] else {})}
 
 
 def recorded(about: Mapping[str, Any], entry: Entry, where: str) -> dict[str, Any]:
     """`values_of` with each value of the type its flag has (JSON has no tuples), and every name known."""
     values = values_of(about)
-    asked = known(entry, values["world"])
+    asked = known(entry, values["world"], values.get("fit", ""))
     for name, v in values.items():
         if name not in asked:
             raise InputError(f"{where} was run with {name}={v!r}, and {entry.name} has no such constant any more")
@@ -101,11 +114,20 @@ class Worlds:
     def __init__(self) -> None:
         self._built: dict[str, World] = {}
 
-    def __call__(self, name: str, arguments: Mapping[str, Any]) -> World:
-        key = json.dumps([name, arguments], sort_keys=True)
+    def __call__(self, asked: Order) -> World:
+        """The world of an order, its judges fitted anew where the order says so."""
+        world = self._made([asked.world, asked.world_arguments], f"building world {asked.world}",
+                           lambda: catalogue.load_world(asked.world)(**asked.world_arguments))
+        if not asked.fit:
+            return world
+        return self._made([asked.world, asked.world_arguments, asked.fit, asked.fit_arguments], f"fitting judges by {asked.fit}",
+                          lambda: refitted(world, asked.fit, asked.fit_arguments))
+
+    def _made(self, what: list[Any], said: str, make: Callable[[], World]) -> World:
+        key = json.dumps(what, sort_keys=True)
         if key not in self._built:
-            with progress.working(f"building world {name}"):
-                self._built[key] = catalogue.load_world(name)(**arguments)
+            with progress.working(said):
+                self._built[key] = make()
         return self._built[key]
 
 
@@ -153,12 +175,14 @@ def _record(asked: Order, world: World, loop: Loop, folder: Path, resume: bool) 
         except Missing:
             judges = []
         mine = {} if asked.entry.path.parent == catalogue.HOME / "recipes" else {str(asked.entry.path): digest(asked.entry.path)}
-        files = {v: digest(v) for v in asked.world_arguments.values() if isinstance(v, str) and Path(v).exists()}
+        named = (asked.world, asked.fit, *asked.world_arguments.values())
+        files = {v: digest(v) for v in named if isinstance(v, str) and Path(v).is_file()}
         Run.create(folder, {
             "recipe": asked.entry.name, "verb": asked.entry.verb, "title": asked.entry.title, "paper": asked.entry.paper,
             "path": str(asked.entry.path) if mine else None,
             "arguments": asked.arguments, "loop": {f.name: getattr(loop, f.name) for f in fields(loop)}, "seed": loop.seed,
             "world": {"name": asked.world, **asked.world_arguments},
+            "fit": {"name": asked.fit, **asked.fit_arguments} if asked.fit else None,
             "run": {**asked.settings, "threads": torch.get_num_threads(), "processes": parallel.world_size()},
             "golds": list(world.golds) if world.gold is not None else [], "gold_kind": world.gold_kind, "judges": judges,
             "inputs": {**mine, **files}})

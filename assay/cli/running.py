@@ -24,7 +24,8 @@ def run_(argv: list[str]) -> int:
 
     The recipe's constants are its flags (assay show NAME); so are the Loop's fields (--steps --batch --n --epochs
     --minibatch --lr --warmup --seed) and, with the prefix, the world's arguments.
-      --world NAME      table or grammar (default grammar)
+      --world NAME      a world (assay list has them), or the path of a file with a function world (default grammar)
+      --fit NAME        fit the world's judges anew by this paper; its constants are --fit.x, its Loop --fit.steps …
       --out FOLDER      where the record goes, default runs/NAME; a folder that exists is never overwritten
       --resume          go on with the run in --out; its arguments are taken from its record
       --from FOLDER     take the arguments of another run; flags given here go over them
@@ -49,7 +50,7 @@ def run_(argv: list[str]) -> int:
         run = Run.open(folder)
         print(f"assay: {folder} is done already", file=sys.stderr)
     else:
-        world = driving.Worlds()(order.world, order.world_arguments)
+        world = driving.Worlds()(order)
         quiet = bool(here.get("json"))
         say = (lambda text: print(text, file=sys.stderr if quiet else sys.stdout, flush=True)) if first else (lambda text: None)
         run = driving.drive(order, world, folder, resume=resume, say=say)
@@ -76,24 +77,27 @@ def asked_for(argv: list[str]) -> tuple[Entry, dict[str, Any], dict[str, Any]]:
             raise InputError("assay run needs a recipe" + ("" if not here.get("resume") else f": {here['out']} holds no run yet")
                              + "; assay list has them")
         entry = catalogue.find(words[0])
-        world = world_among(rest)
-        return entry, flags.parse(rest, driving.known(entry, world), f"{entry.name} in world {world}"), here
+        world = among(rest, "world")
+        return entry, flags.parse(rest, driving.known(entry, world, among(rest, "fit")), f"{entry.name} in world {world}"), here
     about = Run.open(source).about
     entry = catalogue.find(words[0] if words else about.get("path") or about["recipe"])
     if entry.name != about["recipe"]:
         raise InputError(f"{source} is a run of {about['recipe']}, and {entry.name} was asked for")
     before = driving.recorded(about, entry, source)
-    now = flags.parse(rest, driving.known(entry, world_among(rest, before["world"])), entry.name)
+    there = among(rest, "world", before["world"]), among(rest, "fit", before.get("fit", ""))
+    now = flags.parse(rest, driving.known(entry, *there), entry.name)
     if here.get("resume"):
         unchanged(before, now, source)
     elif now.get("world", before["world"]) != before["world"]:
         before = {k: v for k, v in before.items() if not k.startswith("world")}
+    if now.get("fit", before.get("fit")) != before.get("fit"):
+        before = {k: v for k, v in before.items() if not k.startswith("fit")}
     return entry, {**before, **now}, here
 
 
-def world_among(given: list[tuple[str, str | None]], default: str = driving.RUN["world"].default) -> str:
-    """The world's name, which has to be known before its flags are."""
-    return next((v for k, v in given if k == "world" and v), default)
+def among(given: list[tuple[str, str | None]], name: str, default: str | None = None) -> str:
+    """The world's name or the fit's, which has to be known before its flags are."""
+    return next((v for k, v in given if k == name and v), str(driving.RUN[name].default if default is None else default))
 
 
 def unchanged(before: Mapping[str, Any], now: Mapping[str, Any], source: str) -> None:

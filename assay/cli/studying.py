@@ -23,10 +23,10 @@ def study_(argv: list[str]) -> int:
     order = driving.order(entry, values)
     folder = Path(here["out"]) if "out" in here else running.free(Path("runs") / entry.name)
     running.must_be_free(folder)
-    world = driving.Worlds()(order.world, order.world_arguments)
+    world = driving.Worlds()(order)
     run = Run.create(folder, {"recipe": entry.name, "verb": "study", "title": entry.title, "paper": entry.paper,
                               "arguments": order.arguments, "loop": order.loop, "seed": None,
-                              "world": {"name": order.world, **order.world_arguments}, "run": order.settings})
+                              "world": {"name": order.world, **order.world_arguments}, "fit": None, "run": order.settings})
     try:
         for row in order.function(world, **order.arguments):
             write_lines(folder / "lines.jsonl", [row])

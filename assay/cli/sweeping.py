@@ -13,7 +13,7 @@ from assay import catalogue, parallel
 from assay.catalogue import Entry
 from assay.cli import driving, flags
 from assay.cli.flags import Flag
-from assay.cli.running import must_be_free, world_among
+from assay.cli.running import among, must_be_free
 from assay.errors import InputError, NotFinite
 from assay.runs import Run
 
@@ -40,8 +40,8 @@ def sweep_(argv: list[str]) -> int:
     for entry in [catalogue.find(w) for w in words]:
         if entry.verb != "recipe":
             raise InputError(f"{entry.name} is a {entry.verb}, and a sweep is of recipes")
-        asked = driving.known(entry, world_among(rest))
-        what = f"{entry.name} in world {world_among(rest)}"
+        asked = driving.known(entry, among(rest, "world"), among(rest, "fit"))
+        what = f"{entry.name} in world {among(rest, 'world')}"
         base = flags.parse(rest, asked, what)
         for setting in flags.grid(here.get("over", []), asked, what):
             jobs.append((entry, {**base, **setting}, Path(here["out"]) / entry.name / label(setting)))
@@ -76,7 +76,7 @@ def run_all(jobs: list[tuple[Entry, dict[str, Any], Path]], *, quiet: bool = Fal
         reason = None
         if before[folder] != "done":
             try:
-                world = worlds(order.world, order.world_arguments)
+                world = worlds(order)
                 driving.drive(order, world, folder, resume=before[folder] == "begun", say=tell)
             except (InputError, NotFinite) as why:
                 reason = str(why)
@@ -97,8 +97,9 @@ def state(folder: Path, order: driving.Order) -> str:
         must_be_free(folder)
         return "new"
     about = Run.open(folder).about
-    there = (about["recipe"], about["arguments"], about["world"], {k: about["loop"][k] for k in order.loop})
-    here = json.loads(json.dumps((order.entry.name, order.arguments, {"name": order.world, **order.world_arguments}, order.loop)))
+    there = (about["recipe"], about["arguments"], about["world"], about.get("fit"), {k: about["loop"][k] for k in order.loop})
+    here = json.loads(json.dumps((order.entry.name, order.arguments, {"name": order.world, **order.world_arguments},
+                                  {"name": order.fit, **order.fit_arguments} if order.fit else None, order.loop)))
     if list(there) != here:
         raise InputError(f"{folder} holds a run with other arguments; give another --out")
     return "done" if about["state"] == "done" else "begun"

@@ -28,7 +28,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from assay import core, descend, optimiser, rng, samples
-from assay.core import Loop, Pairs, Prompts, Rng, Samples, Task, World, order
+from assay.core import Loop, Pairs, Prompts, Reward, Rng, Samples, Standardised, Task, World, order
 from assay.errors import InputError
 from assay.formulas import pairwise, reduce
 from assay.policies import causal, draw, vocabulary, walk
@@ -73,10 +73,11 @@ def world(*, seed: int = 0, pairs: int = 2000, noise: float = 0.25, members: int
     policy = Causal(Llama(size, at("policy")), VOCABULARY, max_tokens=max_tokens)
     judges = Config(len(VOCABULARY), judge_width, judge_layers, heads=4, kv_heads=4, inner=2 * judge_width)
 
+    fit = Loop(steps=judge_steps, batch=32, lr=judge_lr, warmup=10, seed=seed)
+
     def build() -> dict[str, Any]:
         imitate(policy, shown, Loop(steps=sft_steps, batch=64, lr=sft_lr, warmup=20, seed=seed), at("imitate"))
         compared = preferences(policy, prompts, gold, pairs, noise, at("pairs"))
-        fit = Loop(steps=judge_steps, batch=32, lr=judge_lr, warmup=10, seed=seed)
         judged = fitting.fitted(Members(judges, members, at("judges")), compared, loss=_loss(judge_centre), loop=fit)
         assert isinstance(judged, Ensemble)
         judged = judged.standardised(policy.sample(prompts, 4, at("standard")))
@@ -87,10 +88,15 @@ def world(*, seed: int = 0, pairs: int = 2000, noise: float = 0.25, members: int
     policy.load_state_dict(made["policy"])
     names = [f"judge{m}" for m in range(members)]
     rewards = Ensemble(judges, made["judges"], names, centre=made["centre"], scale=made["scale"])
-    task = Task(prompts=prompts, reference=policy.frozen(), rewards=rewards, pairs=made["pairs"], demos=shown,
-                rng=Rng(seed)("run"))
+    reference = policy.frozen()
+
+    def refit(by: Callable[..., Reward]) -> Reward:
+        fresh = by(Members(judges, members, at("judges")), made["pairs"], fit)
+        return Standardised(fresh, reference.sample(prompts, 4, at("standard")))
+
+    task = Task(prompts=prompts, reference=reference, rewards=rewards, pairs=made["pairs"], demos=shown, rng=Rng(seed)("run"))
     return World("grammar", task, held_out=unseen, gold=gold, golds=("gold", *TERMS), gold_kind="written",
-                 loop=Loop(steps=100, batch=32, n=8, lr=1.5e-4), arguments=arguments)
+                 loop=Loop(steps=100, batch=32, n=8, lr=1.5e-4), refit=refit, arguments=arguments)
 
 
 def written(weights: Float[Tensor, "6"]) -> Callable[[Samples], Float[Tensor, "7 B N"]]:

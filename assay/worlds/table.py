@@ -23,12 +23,13 @@ With `--world.pairs 8000 --world.noise 0` an ensemble gains nothing: shared fall
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assay.core import Loop, Pairs, Rng, Sampler, Samples, Task, World
+from assay.core import Loop, Pairs, Reward, Rng, Sampler, Samples, Standardised, Task, World
 from assay.errors import InputError
 from assay.policies.table import TablePolicy, Words
 from assay.rewards.linear import LinearModel, LinearReward, bootstrap, maximum_likelihood
@@ -37,6 +38,8 @@ from assay.worlds.bag import ArmGold, BagGold, standardise
 COMMON = {"bag": 12, "bandit": 20}
 FEATURES = 8
 LOOP = {"bag": Loop(steps=100, batch=16, n=16, lr=0.05), "bandit": Loop(steps=100, batch=16, n=128, lr=0.2)}
+
+FIT: dict[str, Any] = {"steps": 200, "batch": 64, "lr": 0.03}  # judges fitted anew: near the optimum, as the world's own
 
 
 def world(*, seed: int = 0, testbed: str = "bag", mode: str = "shared", pairs: int = 400, noise: float = 0.25, members: int = 5,
@@ -74,13 +77,18 @@ def world(*, seed: int = 0, testbed: str = "bag", mode: str = "shared", pairs: i
     maximum_likelihood(model, compared, counts=bootstrap(pairs, members, rng("bootstrap")), ridge=ridge)
     proxies = model.freeze(tuple(f"judge{m}" for m in range(members))).standardised(probs, reference.length)
 
+    def refit(by: Callable[..., Reward]) -> Reward:
+        fresh = LinearModel(members, vocabulary=V, features=features, rng=rng("judges"))
+        bank = reference.prompts(torch.arange(64) % prompts)
+        return Standardised(by(fresh, compared, Loop(**{**FIT, "seed": seed})), reference.sample(bank, 64, rng("standard")))
+
     rows = torch.arange(prompts)
     task = Task(prompts=reference.prompts(rows), reference=reference, rewards=proxies, pairs=compared,
                 demos=_demos(reference, gold, demos, prompts, rng("demos")), rng=Rng(seed)("run"))
     # a table cannot generalise: the task's own contexts, each as often as the others, as `facts` weighs them
     held_out = reference.prompts(torch.arange(-(-64 // prompts) * prompts) % prompts)
     return World("table", task, held_out=held_out, gold=gold, gold_kind="exact",
-                 facts=_facts(reference, gold, proxies), loop=LOOP[testbed], arguments=arguments)
+                 facts=_facts(reference, gold, proxies), loop=LOOP[testbed], refit=refit, arguments=arguments)
 
 
 def _names(kind: str, common: int, total: int) -> tuple[str, ...]:
