@@ -5,6 +5,7 @@
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,14 +17,43 @@ from assay.core import Loop, Pairs, Policy, Samples, Step, Task, order
 from assay.descend import descend
 from assay.errors import InputError
 from assay.formulas.advantage import leave_one_out
+from assay.formulas.aggregate import mean, quantile, uncertainty_weighted, worst
 from assay.formulas.reduce import per_answer, per_pair
 from assay.formulas.surrogate import reinforce
+from assay.parallel import sum_
 
 
-def judge(task: Task, member: int = 0) -> Callable[[Samples], Tensor]:
-    """One member of the task's rewards as the score `[B,N]`: the single proxy, at one judge's price."""
-    one = task.rewards.only([member])
-    return lambda x: one(x)[0]
+def judge(task: Task, member: int = 0, aggregate: str = "") -> Callable[[Samples], Tensor]:
+    """The score `[B,N]`: one member of the task's rewards, at one judge's price, or all of them made one.
+
+    aggregate: "" for `member` alone; "mean", "worst", "uncertainty:0.5" (mean − 0.5·variance) or "quantile:0.25" of the
+    whole panel, the number to be chosen. With it, `member` has no say.
+    """
+    if not aggregate:
+        one = task.rewards.only([member])
+        return lambda x: one(x)[0]
+    several, join = panel(task), joined(aggregate)
+    return lambda x: join(several(x))
+
+
+def joined(aggregate: str) -> Callable[[Tensor], Tensor]:
+    """The aggregator `[M,B,N] → [B,N]` that a word such as "worst" or "quantile:0.25" names. Raises InputError for no such."""
+    name, _, constant = aggregate.partition(":")
+    plain = {"mean": mean, "worst": worst}
+    takes: dict[str, tuple[float, float, Callable[[Tensor, float], Tensor]]] = {
+        "uncertainty": (0.0, math.inf, lambda r, c: uncertainty_weighted(r, lam=c)),
+        "quantile": (0.0, 1.0, lambda r, c: quantile(r, q=c))}
+    if name in plain and not constant:
+        return plain[name]
+    try:
+        low, high, join = takes[name]
+        c = float(constant)
+    except (KeyError, ValueError):
+        c, low, high = math.nan, 0.0, 0.0
+    if not low <= c <= high or math.isinf(c):
+        raise InputError(f"--aggregate is '{aggregate}'; it is empty for one judge, or mean, worst, uncertainty:0.5 (a weight of at "
+                         "least 0) or quantile:0.25 (from 0 to 1)")
+    return lambda r: join(r, c)
 
 
 def panel(task: Task, members: int = 0) -> Callable[[Samples], Tensor]:
@@ -90,15 +120,59 @@ def offline(task: Task, loop: Loop, *, data: Samples, loss: Callable[[Policy, An
         yield Step(policy, reward=reward, stats=mean_stats(stats))
 
 
+def paired(task: Task, loop: Loop, *, data: Pairs, loss: Callable[[Any, Tensor, Tensor], Tensor], beta: float,
+           prepare: Callable[[Policy, Any, int], Any] = lambda policy, pairs, t: pairs) -> Iterator[Step]:
+    """Batches of pairs: `loss(rows, logp [b,N,T], the reference's [b,N,T]) → [b]`; the first two answers are chosen and rejected.
+
+    `prepare(policy, the whole batch, step)` returns the batch that is descended on. Every step says of its pairs what
+    trainers of this family say, with β·(log π − log π₀) as the implicit reward.
+    """
+    policy = task.reference.copy()
+    opt = loop.optimiser(policy)
+    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.steps):
+        x = prepare(policy, data[order(len(data), loop.batch, t, task.rng)], t)
+        margins = Margins(beta)
+
+        def of(rows: Any, _: Tensor, margins: Margins = margins) -> Tensor:
+            logp, reference = policy.logp(rows), seen(task.reference, rows).logp
+            margins.add(rows, logp, reference)
+            return loss(rows, logp, reference)
+
+        stats = [descend(opt, of, x, reduce=per_pair, rows=i) for i in loop.minibatches(len(x), task.rng("minibatch", t))]
+        yield Step(policy, stats={**mean_stats(stats), **margins.means()})
+
+
+class Margins:
+    """What a step's pairs looked like before its update: sums over micro-batches and processes, then means over pairs."""
+
+    NAMES = ("logps/chosen", "logps/rejected", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies")
+
+    def __init__(self, beta: float):
+        self.beta, self.sums = beta, torch.zeros(len(self.NAMES) + 1, dtype=torch.float64)
+
+    def add(self, pairs: Samples, logp: Tensor, reference: Tensor) -> None:
+        """Some pairs `[b,N,T]`; those with an absent answer do not count."""
+        here = pairs.mask.any(-1).all(-1)
+        mine, theirs = (lp.detach().double().sum(-1)[here, :2].cpu() for lp in (logp, reference))
+        reward = self.beta * (mine - theirs)
+        gap = reward[:, 0] - reward[:, 1]
+        self.sums += torch.cat([torch.stack([*mine.T, *reward.T, gap, (gap > 0).double()]).sum(1), torch.tensor([len(gap)])])
+
+    def means(self) -> dict[str, float]:
+        """By the names that the ecosystem's trainers use; nothing where no pair was seen. All processes ask at once."""
+        total = sum_(self.sums).tolist()
+        return {k: v / total[-1] for k, v in zip(self.NAMES, total, strict=False)} if total[-1] else {}
+
+
 def seen(reference: Policy, rows: Samples) -> Samples:
     """The same answers with the reference's log-probabilities, without gradient."""
     with torch.no_grad():
         return replace(rows, logp=reference.logp(rows))
 
 
-def pair_ratios(policy: Policy, pairs: Pairs, reference: Samples) -> tuple[Tensor, Tensor]:
-    """Sequence log-ratios log π/π₀ of chosen and rejected `[B]`, each a sum over decisions, never a mean."""
-    ratio = (policy.logp(pairs) - reference.logp).sum(-1)
+def ratios(logp: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """Sequence log-ratios log π/π₀ of chosen and rejected `[B]` from both `[B,N,T]`, sums over decisions, never means."""
+    ratio = (logp - reference).sum(-1)
     return ratio[:, 0], ratio[:, 1]
 
 

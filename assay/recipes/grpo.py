@@ -24,8 +24,10 @@ reduces = {"leave_one_out": ({"standardise": False, "unbiased": True, "length_me
 
 
 def recipe(task: Task, *, beta: float = 0.04, low: float = 0.2, high: float = 0.2, standardise: bool = True,
-           unbiased: bool = False, length_mean: bool = True, member: int = 0, loop: Loop = Loop()) -> Iterator[Step]:
-    """beta: weight of k3; low, high: the ratio is clipped to [1−low, 1+high]; standardise, unbiased, length_mean: see above."""
+           unbiased: bool = False, length_mean: bool = True, member: int = 0, aggregate: str = "",
+           loop: Loop = Loop()) -> Iterator[Step]:
+    """beta: weight of k3; low, high: the ratio is clipped to [1−low, 1+high]; standardise, unbiased, length_mean: see above;
+    member, aggregate: the proxy, one judge or all of them made one (`loops.judge`)."""
     def advantage(reward: Tensor, x: Samples) -> Tensor:
         reward = siblings(reward)
         if standardise:
@@ -36,7 +38,7 @@ def recipe(task: Task, *, beta: float = 0.04, low: float = 0.2, high: float = 0.
         surrogate = clipped(logp, rows.logp, advantage, low=low, high=high)
         return surrogate + beta * k3(logp, seen(task.reference, rows).logp) if beta else surrogate
 
-    yield from online(task, loop, score=judge(task, member), advantage=advantage, loss=loss,
+    yield from online(task, loop, score=judge(task, member, aggregate), advantage=advantage, loss=loss,
                       reduce=per_answer_token if length_mean else per_answer)
 
 

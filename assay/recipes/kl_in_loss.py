@@ -19,12 +19,13 @@ paper = Paper("On a few pitfalls in KL divergence gradient estimation for RL", "
 reduces = {"leave_one_out": ({"beta": 0.0}, {})}
 
 
-def recipe(task: Task, *, beta: float = 0.1, member: int = 0, loop: Loop = Loop()) -> Iterator[Step]:
-    """beta: price of a nat, in units of the proxy; member: which judge is the proxy."""
+def recipe(task: Task, *, beta: float = 0.1, member: int = 0, aggregate: str = "", loop: Loop = Loop()) -> Iterator[Step]:
+    """beta: price of a nat, in units of the proxy; member: which judge is the proxy;
+    aggregate: or all of them, see `loops.judge`."""
     def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
         return reinforce(logp, advantage) + beta * k2(logp, seen(task.reference, rows).logp)  # new: the second term
 
-    yield from online(task, loop, score=judge(task, member), loss=loss)
+    yield from online(task, loop, score=judge(task, member, aggregate), loss=loss)
 
 
 @Claim("With a KL price in the loss, gold at the end of the run is above that of the same run without one.",

@@ -18,14 +18,15 @@ paper = Paper("Fine-Tuning Language Models from Human Preferences", "Ziegler et 
 reduces = {"leave_one_out": ({"beta": 0.0}, {})}
 
 
-def recipe(task: Task, *, beta: float = 0.1, member: int = 0, loop: Loop = Loop()) -> Iterator[Step]:
-    """beta: price of a nat, in units of the proxy; member: which judge is the proxy."""
+def recipe(task: Task, *, beta: float = 0.1, member: int = 0, aggregate: str = "", loop: Loop = Loop()) -> Iterator[Step]:
+    """beta: price of a nat, in units of the proxy; member: which judge is the proxy;
+    aggregate: or all of them, see `loops.judge`."""
     def advantage(reward: Tensor, x: Samples) -> Tensor:
         with torch.no_grad():
             paid = beta * k1(x.logp, task.reference.logp(x)).sum(-1)  # new in this paper
         return relative(reward - paid.to(reward.dtype), x)
 
-    yield from online(task, loop, score=judge(task, member), advantage=advantage)
+    yield from online(task, loop, score=judge(task, member, aggregate), advantage=advantage)
 
 
 @Claim("With a KL price in the reward, gold at the end of the run is above that of the same run without one.",

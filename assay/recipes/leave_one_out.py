@@ -15,9 +15,9 @@ paper = Paper("Back to Basics: Revisiting REINFORCE Style Optimization for Learn
 reduces = {}
 
 
-def recipe(task: Task, *, member: int = 0, loop: Loop = Loop()) -> Iterator[Step]:
-    """member: which of the task's judges is the proxy."""
-    yield from online(task, loop, score=judge(task, member))
+def recipe(task: Task, *, member: int = 0, aggregate: str = "", loop: Loop = Loop()) -> Iterator[Step]:
+    """member: which of the task's judges is the proxy; aggregate: all of them made one instead, see `loops.judge`."""
+    yield from online(task, loop, score=judge(task, member, aggregate))
 
 
 @Claim("Optimised against one learned proxy without a KL term, gold rises and then falls below its peak.",

@@ -24,12 +24,13 @@ reduces = {}
 
 
 def recipe(task: Task, *, beta: float = 0.05, low: float = 0.2, high: float = 0.2, value_clip: float = 0.2, gamma: float = 1.0,
-           lam: float = 0.95, member: int = 0, loop: Loop = Loop(epochs=2)) -> Iterator[Step]:
-    """beta: price of a nat; low, high, value_clip: clip ranges; gamma, lam: discount and GAE's decay; member: the proxy."""
+           lam: float = 0.95, member: int = 0, aggregate: str = "", loop: Loop = Loop(epochs=2)) -> Iterator[Step]:
+    """beta: price of a nat; low, high, value_clip: clip ranges; gamma, lam: discount and GAE's decay; member, aggregate: the
+    proxy, one judge or all of them made one (`loops.judge`)."""
     policy = task.reference.copy()
     critic = policy.scorer(1, task.rng("critic"))
     opt, critic_opt = loop.optimiser(policy), loop.optimiser(critic)
-    score = judge(task, member)
+    score = judge(task, member, aggregate)
     carry = task.carry.keep(policy=policy, critic=critic, opt=opt, critic_opt=critic_opt)
     for t in carry.steps(loop.steps):
         x = policy.sample(task.batch(loop, t), loop.n, task.rng("sample", t))
