@@ -4,7 +4,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,6 +65,18 @@ class Members(nn.Module):
 
     def forward(self, samples: Samples | Sequence[Samples]) -> Float[Tensor, "M B N"]:
         """Scores of the same answers by every member, or of each member's own (one Samples a member, of one [B,N])."""
+        return torch.stack([h.mv(self.head[m]).view(x.shape) for m, (h, x) in enumerate(self._read(samples))])
+
+    def hidden(self, samples: Samples | Sequence[Samples]) -> Float[Tensor, "M B N W"]:
+        """What the heads read: the hidden state of each answer's last kept token (the prompt's, where it is empty)."""
+        return torch.stack([h.view(*x.shape, -1) for h, x in self._read(samples)])
+
+    def heads(self) -> Float[Tensor, "M W"]:
+        """The members' heads: score = hidden · head."""
+        return self.head
+
+    def _read(self, samples: Samples | Sequence[Samples]) -> Iterator[tuple[Float[Tensor, "R W"], Packed]]:
+        """Member by member, hidden states of the answers' last tokens, and the answers they are of."""
         if isinstance(samples, Samples):
             each = [Packed.of(samples, self.config, self.head.dtype)] * self.members
         elif len(samples) == self.members:
@@ -72,14 +84,12 @@ class Members(nn.Module):
         else:
             raise InputError(f"{len(samples)} batches for {self.members} members: give one for all, or one for each")
         weights = {name: w.unbind(0) for name, w in self.trunk.weights().items()}
-        return torch.stack([self._score({k: w[m] for k, w in weights.items()}, self.head[m], x) for m, x in enumerate(each)])
-
-    def _score(self, w: Mapping[str, Tensor], head: Tensor, x: Packed) -> Float[Tensor, "B N"]:
-        """One member: its head on the hidden state of each answer's last kept token (the prompt's, where it is empty)."""
-        turn = rope(x.plan.places, self.config, head.dtype)
-        embedded = nn.functional.embedding(x.tokens, w["model.embed_tokens.weight"])
-        hidden = trunk(embedded, layers(w, self.config), w["model.norm.weight"], self.config, turn, x.plan)
-        return hidden.index_select(0, x.plan.before[..., -1].flatten()).mv(head).view(x.shape)
+        for m, x in enumerate(each):
+            w = {k: v[m] for k, v in weights.items()}
+            turn = rope(x.plan.places, self.config, self.head.dtype)
+            embedded = nn.functional.embedding(x.tokens, w["model.embed_tokens.weight"])
+            hidden = trunk(embedded, layers(w, self.config), w["model.norm.weight"], self.config, turn, x.plan)
+            yield hidden.index_select(0, x.plan.before[..., -1].flatten()), x
 
     def freeze(self, names: Sequence[str]) -> Ensemble:
         """The judges as they are now, in storage of their own."""

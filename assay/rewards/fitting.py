@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,11 +17,15 @@ from assay.formulas.reduce import per_pair
 from assay.optimiser import Optimiser
 
 Loss = Callable[[Float[Tensor, "M B"], Float[Tensor, "M B"], Float[Tensor, "M B"], Float[Tensor, "M B"]], Float[Tensor, "M B"]]
+Moved = Callable[[nn.Module, int], dict[str, Tensor]]
 
 
 @runtime_checkable
 class Trainable(Protocol):
-    """Judges in the making: `model(samples, or one Samples a member) → [M,B,N]`, differentiable; `freeze` ends it."""
+    """Judges in the making: `model(samples, or one Samples a member) → [M,B,N]`, differentiable; `freeze` ends it.
+
+    One that can show what its heads read also has `hidden(samples) → [M,B,N,H]` and `heads() → [M,H]`.
+    """
 
     members: int
 
@@ -29,32 +33,72 @@ class Trainable(Protocol):
     def freeze(self, names: tuple[str, ...]) -> Reward: ...
 
 
-def fitted(model: Trainable, pairs: Pairs, *, loss: Loss, bootstrap: bool = False, loop: Loop) -> Reward:
-    """`loop.steps` updates of `loop.batch` pairs a member on `loss(chosen, rejected, p, margin)`, all `[M,B]`; then frozen.
+@runtime_checkable
+class Penalty(Protocol):
+    """A cost of a whole batch that is no sum over its pairs: a correlation, a contrast of each answer with the others."""
 
-    Every member walks the pairs in an order of its own; with `bootstrap`, over its own draw of as many pairs with
-    replacement. Gradients are not clipped: one norm for all would let the members see each other, and now member m is
-    the same whatever stands beside it. Raises InputError where pairs are not pairs.
+    def view(self, model: Any, each: Sequence[Pairs], t: int) -> Tensor:
+        """What it is a function of, row by row and differentiable: `[M,b,…]` of each member's own pairs at step t."""
+        ...
+
+    def __call__(self, view: Tensor, each: Sequence[Pairs]) -> Float[Tensor, "M"]:
+        """The members' costs of that view of the whole batch."""
+        ...
+
+
+def fitted(model: Trainable, pairs: Pairs, *, loss: Loss, bootstrap: bool = False, rows: Sequence[Tensor] | None = None,
+           penalty: Penalty | None = None, moved: Moved | None = None, loop: Loop) -> Reward:
+    """The judges that `trained` makes of these pairs, frozen and named."""
+    trained(model, pairs, loss=loss, bootstrap=bootstrap, rows=rows, penalty=penalty, moved=moved, loop=loop)
+    return model.freeze(tuple(f"judge{m}" for m in range(model.members)))
+
+
+def trained(model: Trainable, pairs: Pairs, *, loss: Loss, bootstrap: bool = False, rows: Sequence[Tensor] | None = None,
+            penalty: Penalty | None = None, moved: Moved | None = None, loop: Loop) -> None:
+    """`loop.steps` updates of `loop.batch` pairs a member on `loss(chosen, rejected, p, margin)`, all `[M,B]`; in place.
+
+    rows: each member's own pairs, by index, where not all see all (folds). bootstrap: every member on its own draw of as
+    many pairs with replacement. penalty: added to the mean loss. moved: `moved(model, t)` are the parameters, as a function
+    of the model's own, at which the loss of step t is taken; its gradient is the model's own step.
+
+    Every member walks its pairs in an order of its own. Gradients are not clipped: one norm for all would let the members
+    see each other, and now member m is the same whatever stands beside it. Raises InputError where pairs are not pairs.
     """
     if pairs.mask.shape[1] != 2:
         raise InputError(f"judges are fitted on two answers a row; these have {pairs.mask.shape[1]}: "
                          "make pairs of the ranked lists first")
     assert isinstance(model, nn.Module)
-    pairs = pairs[pairs.present.all(-1).nonzero().squeeze(1)]
-    if len(pairs) == 0:
+    rng, M, here = Rng(loop.seed), model.members, pairs.present.all(-1)
+    own = [r[here[r]] for r in (rows or [torch.arange(len(pairs))] * M)]
+    if min(len(r) for r in own) == 0:
         raise InputError("there are no pairs to fit a reward on: 0 rows hold two answers")
-    rng, M = Rng(loop.seed), model.members
+    if bootstrap:
+        own = [r[rng("bootstrap", m).integers(len(r), torch.arange(len(r)))] for m, r in enumerate(own)]
     opt = Optimiser([p for p in model.parameters() if p.requires_grad], lr=loop.lr, warmup=loop.warmup, clip=math.inf)
-    own = [rng("bootstrap", m).integers(len(pairs), torch.arange(len(pairs))) if bootstrap else torch.arange(len(pairs))
-           for m in range(M)]
     for t in tqdm(range(loop.steps), desc="fitting judges", disable=None, delay=2, leave=False):
-        rows = [own[m][order(len(pairs), loop.batch, t, rng("member", m))] for m in range(M)]
+        batch = [r[order(len(r), loop.batch, t, rng("member", m))] for m, r in enumerate(own)]
+        slope = None if penalty is None else _slope(model, penalty, [pairs[r] for r in batch], t)
+        place = None if moved is None else moved(model, t)
 
-        def loss_of(_: Pairs, i: Tensor, rows: list[Tensor] = rows) -> Tensor:
-            each = [pairs[r[i]] for r in rows]
-            scores = model(each)
+        def loss_of(_: Pairs, i: Tensor, t: int = t, batch: list[Tensor] = batch, slope: Tensor | None = slope,
+                    place: dict[str, Tensor] | None = place) -> Tensor:
+            each = [pairs[r[i]] for r in batch]
+            scores = model(each) if place is None else torch.func.functional_call(model, place, (each,))
             p, margin = torch.stack([x.p for x in each]), torch.stack([x.margin for x in each])
-            return loss(scores[..., 0], scores[..., 1], p, margin).sum(0)  # members share nothing, so a sum is M losses
+            total = loss(scores[..., 0], scores[..., 1], p, margin)
+            if penalty is not None and slope is not None:  # its weight is that of a pair, 1/rows: undone here
+                total = total + loop.batch * (slope[:, i] * penalty.view(model, each, t)).flatten(2).sum(-1)
+            return total.sum(0)  # members share nothing, so a sum is M losses
 
-        descend(opt, loss_of, pairs[rows[0]], reduce=per_pair)
-    return model.freeze(tuple(f"judge{m}" for m in range(M)))
+        descend(opt, loss_of, pairs[batch[0]], reduce=per_pair)
+
+
+def _slope(model: Any, penalty: Penalty, each: Sequence[Pairs], t: int) -> Tensor:
+    """∂penalty/∂view on the whole batch. Handed back to the rows by the chain rule, it is the same step however the batch
+    is divided."""
+    with torch.no_grad():
+        seen = penalty.view(model, each, t)
+    with torch.enable_grad():
+        seen = seen.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(penalty(seen, each).sum(), seen)
+    return slope

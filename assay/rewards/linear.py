@@ -69,6 +69,15 @@ class LinearModel(nn.Module):
         place = tokens if rows == 1 else tokens + vocabulary * row
         return self.weight.new_zeros(*tokens.shape[:2], rows * vocabulary).scatter_add(2, place, held.to(self.weight.dtype))
 
+    def hidden(self, samples: Samples | list[Samples]) -> Float[Tensor, "M B N D"]:
+        """What the members' heads read: `counts`, the same for all members of the same answers."""
+        each = samples if isinstance(samples, list) else [samples]
+        return torch.stack([self.counts(x) for x in each]).expand(self.members, -1, -1, -1)
+
+    def heads(self) -> Float[Tensor, "M D"]:
+        """The members' weights: score = hidden · head."""
+        return self.weight.flatten(1)
+
     def freeze(self, names: tuple[str, ...]) -> LinearReward:
         """These members as a reward."""
         return LinearReward(self.table().detach().clone(), names)
