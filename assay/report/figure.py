@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from assay.curvefit import interval
 from assay.errors import InputError
 from assay.report.chart import COLOURS, Curve, Mark, chart, marker
 from assay.report.escape import capital, number
-from assay.report.fits import interval, reference, rise
+from assay.report.fits import reference, rise
 from assay.report.lines import KINDS, Line, Value, above, gold_units, line, points
 from assay.report.records import Ground, Method, grounds
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from assay.curvefit import LEAST_D, Fit, fit, tie
 from assay.report.escape import capital, count, number
-from assay.report.fits import LEAST_D, Fit, fit, tie
 from assay.report.lines import above, points
 from assay.report.records import Ground, Method
 from assay.report.tables import name, table

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assay.report.fits import Array, first_passage, interval
+from assay.curvefit import Array, first_passage, interval
 from assay.report.records import Method, Reading, Track
 
 KINDS = ("exact", "sampled", "upper", "unknown")  # from the best to the weakest; a pooled point has the weakest kind of its seeds

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from assay import __version__
+from assay.curvefit import Fit
 from assay.errors import InputError
 from assay.report import figure, laws, origins, panels, tables
 from assay.report.answers import answers
@@ -14,7 +15,6 @@ from assay.report.bibliography import GAO, bibliography, papers
 from assay.report.chart import STYLE as CHART_STYLE
 from assay.report.escape import capital, safe
 from assay.report.figure import Picture
-from assay.report.fits import Fit
 from assay.report.records import Ground, grounds
 
 STYLE = (Path(__file__).parent / "style.css").read_text("utf-8")

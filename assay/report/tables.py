@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from assay.curvefit import interval
 from assay.report.escape import capital, count, number, safe, spread
-from assay.report.fits import at_kl, drop, final, interval, path, peak, reference, rise
+from assay.report.fits import at_kl, drop, final, path, peak, reference, rise
 from assay.report.lines import above, line
 from assay.report.records import Ground, Method, grounds
 
