@@ -3,10 +3,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from assay.core import Claim, Loop, Pairs, Paper, Policy, Samples, Step, Task
+from torch import Tensor
+
+from assay.core import Claim, Loop, Pairs, Paper, Step, Task
 from assay.effects import Reading, rise
 from assay.formulas.pairwise import dpo
-from assay.loops import offline, pair_ratios
+from assay.loops import paired, ratios
 
 paper = Paper("Direct Preference Optimization: Your Language Model is Secretly a Reward Model",
               "Rafailov et al.", 2023, "arXiv:2305.18290")
@@ -15,10 +17,10 @@ reduces = {}
 
 def recipe(task: Task, *, beta: float = 0.1, smoothing: float = 0.0, loop: Loop = Loop()) -> Iterator[Step]:
     """beta: price of a nat; smoothing: assumed share of flipped labels (cDPO)."""
-    def loss(policy: Policy, rows: Pairs, reference: Samples):
-        return dpo(*pair_ratios(policy, rows, reference), beta=beta, smoothing=smoothing, p=rows.p)
+    def loss(rows: Pairs, logp: Tensor, reference: Tensor) -> Tensor:
+        return dpo(*ratios(logp, reference), beta=beta, smoothing=smoothing, p=rows.p)
 
-    yield from offline(task, loop, data=task.pairs, loss=loss)
+    yield from paired(task, loop, data=task.pairs, loss=loss, beta=beta)
 
 
 @Claim("DPO on noisy pairs reaches a checkpoint whose gold is above the reference's.", arms={"dpo": ("dpo", {})})

@@ -1,0 +1,61 @@
+"""Regularised preference optimisation (RPO): DPO plus imitation of the chosen answers, as pessimism derives it.
+
+Start from a policy that must do well against the reward that hurts it most, among those that explain the labels. Solved
+for the reward this is DPO's loss and one more term:
+
+    L = L_DPO(π) − η·β·log π(chosen)        `average=False`: the log-probability of the whole answer, a sum
+    L = L_DPO(π) − η·mean_t log π(chosen_t) `average=True`: a decision's mean, *not* multiplied by β
+
+The first is the paper's and its first code's (η = .005 at β = .01). The second is the authors' later code, which they
+prefer (weight .2 at β = .5). A sum is about a length larger than a mean, so the constants do not carry over. TRL had the
+second as `rpo_alpha` and now has it as loss_type=["sigmoid", "sft"] with weights [1, η]; there the mean is over all
+decisions of a batch, so long answers weigh more. `tests/test_recipes_offline_trl.py` compares values and gradients.
+
+Differs from `dpo` in the second term (η = 0 is DPO, step for step); from `sft` in the first; from pessimistic DPO
+(`reward_distillation`) in what is imitated: the chosen answers here, the reference's own draws there. With the rejected
+or the reference's answers as the baseline this would be another method. The name RPO is also another paper's.
+
+Traps: the sign (minus log π), sum against mean, and that imitation alone can win. So the claim's controls are imitation
+alone (`sft`, as many updates) and DPO stopped early, that is DPO's own best checkpoint, which gold chose and which is
+therefore a stronger control than anything one could run blind.
+
+Here: where answers share no parameters DPO hardly moves what it has not seen, and there is nothing to mitigate: the
+bag world shares token logits, and the test of coverage uses features.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from assay.core import Claim, Loop, Pairs, Paper, Step, Task
+from assay.effects import Reading, final, peak
+from assay.formulas.pairwise import dpo
+from assay.loops import paired, ratios
+
+paper = Paper("Provably Mitigating Overoptimization in RLHF: Your SFT Loss is Implicitly an Adversarial Regularizer",
+              "Liu et al.", 2024, "arXiv:2405.16436")
+reduces = {"dpo": ({"eta": 0.0}, {})}
+FEW = {"world.pairs": 100, "world.noise": 0.35, "steps": 300}
+
+
+def recipe(task: Task, *, beta: float = 0.1, eta: float = 0.5, average: bool = False, loop: Loop = Loop()) -> Iterator[Step]:
+    """beta: price of a nat; eta: weight of imitation, times β unless `average`; average: a decision's mean, the later form."""
+    def loss(rows: Pairs, logp: Tensor, reference: Tensor) -> Tensor:
+        chosen = torch.where(rows.mask[:, 0], logp[:, 0], logp.new_zeros(())).sum(-1)
+        imitation = eta * chosen / rows.lengths[:, 0].clamp(min=1) if average else eta * beta * chosen
+        return dpo(*ratios(logp, reference), beta=beta, p=rows.p) - imitation  # new: the second term
+
+    yield from paired(task, loop, data=task.pairs, loss=loss, beta=beta)
+
+
+@Claim("Where DPO over-optimises few pairs, adding imitation of the chosen answers ends higher in gold than DPO and than "
+       "imitation alone, and its best checkpoint is above DPO stopped at its own.",
+       arms={"mine": ("regularised_preference", {"beta": 0.02, **FEW}),
+             "mean": ("regularised_preference", {"beta": 0.02, "average": True, "eta": 0.2, **FEW}),
+             "dpo": ("dpo", {"beta": 0.02, **FEW}), "sft": ("sft", FEW)}, turns="dpo", worlds=("table",))
+def claim(arms: dict[str, list[Reading]]) -> float:
+    """The least of three margins: final over DPO's final, final over imitation's, peak over DPO's peak."""
+    mine = arms["mine"]
+    return min(final(mine) - final(arms["dpo"]), final(mine) - final(arms["sft"]), peak(mine) - peak(arms["dpo"]))
