@@ -156,9 +156,8 @@ class Detector:
 
     # ---- evidence
 
-    def update(self, look: int, outcomes: Sequence[float] | Tensor, *, proxy: Sequence[float] | Tensor | None = None,
-               pool: Sequence[Sequence[float]] | Tensor | None = None, weights: Sequence[float] | Tensor | None = None) ->
-               Verdict:
+    def update(self, look: int, outcomes: Numbers, *, proxy: Numbers | None = None,
+               pool: Sequence[Sequence[float]] | Tensor | None = None, weights: Numbers | None = None) -> Verdict:
         """L outcomes of a look; a look may be fed in parts, and neither parts nor order change its evidence.
 
         proxy [L], pool [L,K]: the judges' chance (0 to 1) that the current answer wins, for the labelled comparison, and for

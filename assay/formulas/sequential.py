@@ -46,8 +46,8 @@ def flip_rate(disagree: int, twice: int) -> tuple[float, float]:
 
 
 def null_mean(*, delta: float, flip: float = 0.0) -> float:
-    """m = ½ − (1 − 2f)·delta: the least observed mean under the null p ≥ ½ − delta. f must be certain or too low, never too
-    high.""" if not 0 <= delta < 0.5:
+    """m = ½ − (1 − 2f)·delta: the least observed mean under the null p ≥ ½ − delta. f must be certain or too low."""
+    if not 0 <= delta < 0.5:
         raise ValueError(f"delta is {delta}; the margin of the null lies in [0, ½)")
     return 0.5 - (1 - 2 * flip) * delta
 
