@@ -88,8 +88,8 @@ def test_a_world_of_the_user_s_own(tmp_path: Path, capsys: pytest.CaptureFixture
     mine = tmp_path / "mine.py"
     mine.write_text(MINE, encoding="utf-8")
     assert catalogue.load_world(str(mine))(seed=2).arguments["pairs"] == 50
-    command = ["run", "leave_one_out", "--world", str(mine), "--world.pairs", "60", "--steps", "1", "--out", str(tmp_path / "run")]
-    assert cli.main(command) == 0
+    flags = ["--world", str(mine), "--world.pairs", "60", "--steps", "1", "--out", str(tmp_path / "run")]
+    assert cli.main(["run", "leave_one_out", *flags]) == 0
     about = json.loads((tmp_path / "run" / "run.json").read_text())
     assert about["world"] == {"name": str(mine), "seed": 0, "pairs": 60} and str(mine) in about["inputs"]
     assert cli.main(["claims", "--run", "leave_one_out", "--world", str(mine), "--seeds", "0..1", "--steps", "2",
