@@ -44,13 +44,14 @@ FIT: dict[str, Any] = {"steps": 200, "batch": 64, "lr": 0.03}  # judges fitted a
 
 def world(*, seed: int = 0, testbed: str = "bag", mode: str = "shared", pairs: int = 400, noise: float = 0.25, members: int = 5,
           vocabulary: int = 60, length: int = 12, prompts: int = 16, responses: int = 100, ridge: float = 0.05,
-          demos: int = 200) -> World:
+          demos: int = 200, bias: float = 0.0) -> World:
     """A table world.
 
     seed: the world's own numbers. testbed: bag or bandit. mode: shared or idiosyncratic. pairs: preference pairs the
     proxies are fitted on. noise: share of them whose label is flipped. members: proxies, each on its own bootstrap.
     vocabulary, length: a bag's tokens and answer length. prompts: rows (a bag's share one context). responses: a
     bandit's arms. ridge: the fit's ridge. demos: demonstrations, each the best of four reference answers by gold.
+    bias: log-odds of being preferred that labels give an answer for each rare token in it: a taste that gold does not have.
     """
     arguments = dict(locals())
     for name, value, choices in (("testbed", testbed, ("bag", "bandit")), ("mode", mode, ("shared", "idiosyncratic"))):
@@ -72,7 +73,7 @@ def world(*, seed: int = 0, testbed: str = "bag", mode: str = "shared", pairs: i
     probs = reference.logits.softmax(-1)
     standardise(gold, probs)
 
-    compared = _pairs(reference, gold, pairs, prompts, noise, rng("pairs"))
+    compared = _pairs(reference, gold, pairs, prompts, noise, rng("pairs"), taste=bias, common=COMMON[testbed])
     model = LinearModel(members, vocabulary=V, features=features)
     maximum_likelihood(model, compared, counts=bootstrap(pairs, members, rng("bootstrap")), ridge=ridge)
     proxies = model.freeze(tuple(f"judge{m}" for m in range(members))).standardised(probs, reference.length)
@@ -135,13 +136,15 @@ def _bandit(mode: str, K: int, length: int, prompts: int, rng: Rng) -> tuple[Tab
     return reference, ArmGold(worth + 0.5 * rng("context").normal(x, y)), None
 
 
-def _pairs(reference: TablePolicy, gold: Callable[[Samples], Tensor], n: int, prompts: int, noise: float, rng: Rng) -> Pairs:
-    """Two different reference answers a pair, preferred by Bradley–Terry on gold; then `noise` of the labels are flipped."""
+def _pairs(reference: TablePolicy, gold: Callable[[Samples], Tensor], n: int, prompts: int, noise: float, rng: Rng, *,
+           taste: float, common: int) -> Pairs:
+    """Two different reference answers a pair, preferred by Bradley–Terry on gold and `taste` a rare token (from `common` on);
+    then `noise` of the labels are flipped."""
     b = torch.arange(n)
     x = reference.sample(reference.prompts(b % prompts), 8, rng("sample"))
     differs = (x.action != x.action[:, :1]).any(-1).long().argmax(-1)  # the first that does; eight alike: chance < 1e-8
     x = x.pick(torch.stack([torch.zeros_like(differs), differs], 1))
-    score = gold(x)[0]
+    score = gold(x)[0] + taste * (x.action >= common).sum(-1)
     first = rng("prefer").uniform(b) < torch.sigmoid(score[:, 0] - score[:, 1])
     wins = (first ^ (rng("flip").uniform(b) < noise)).long()
     x = x.pick(torch.stack([1 - wins, wins], 1))
