@@ -33,6 +33,7 @@ from assay.core import Loop, Pairs, Reward, Rng, Sampler, Samples, Standardised,
 from assay.errors import InputError
 from assay.policies.table import TablePolicy, Words
 from assay.rewards.linear import LinearModel, LinearReward, bootstrap, maximum_likelihood
+from assay.worlds import mdp
 from assay.worlds.bag import ArmGold, BagGold, standardise
 
 COMMON = {"bag": 12, "bandit": 20}
@@ -44,28 +45,33 @@ FIT: dict[str, Any] = {"steps": 200, "batch": 64, "lr": 0.03}  # judges fitted a
 
 def world(*, seed: int = 0, testbed: str = "bag", mode: str = "shared", pairs: int = 400, noise: float = 0.25, members: int = 5,
           vocabulary: int = 60, length: int = 12, prompts: int = 16, responses: int = 100, ridge: float = 0.05,
-          demos: int = 200, bias: float = 0.0) -> World:
+          demos: int = 200, bias: float = 0.0, horizon: int = 0, gamma: float = 0.0) -> World:
     """A table world.
 
-    seed: the world's own numbers. testbed: bag or bandit. mode: shared or idiosyncratic. pairs: preference pairs the
+    seed: the world's own numbers. testbed: bag or bandit; or a decision process, tomato, chain, grid or road. mode: shared or idiosyncratic. pairs: preference pairs the
     proxies are fitted on. noise: share of them whose label is flipped. members: proxies, each on its own bootstrap.
     vocabulary, length: a bag's tokens and answer length. prompts: rows (a bag's share one context). responses: a
     bandit's arms. ridge: the fit's ridge. demos: demonstrations, each the best of four reference answers by gold.
     bias: log-odds of being preferred that labels give an answer for each rare token in it: a taste that gold does not have.
+    horizon, gamma: a process's steps and discount, 0 for its own.
     """
     arguments = dict(locals())
-    for name, value, choices in (("testbed", testbed, ("bag", "bandit")), ("mode", mode, ("shared", "idiosyncratic"))):
+    for name, value, choices in (("testbed", testbed, ("bag", "bandit", *mdp.TESTBEDS)), ("mode", mode, ("shared", "idiosyncratic"))):
         if value not in choices:
             raise InputError(f"--world.{name} is '{value}'; it is one of {', '.join(choices)}")
-    V = vocabulary if testbed == "bag" else responses
+    V = responses if testbed == "bandit" else vocabulary
     for name, number, least in (("pairs", pairs, 1), ("members", members, 1), ("length", length, 1), ("prompts", prompts, 1),
-                                ("demos", demos, 1), ("vocabulary" if testbed == "bag" else "responses", V, COMMON[testbed] + 1)):
+                                ("demos", demos, 1),
+                                ("responses" if testbed == "bandit" else "vocabulary", V, COMMON.get(testbed, 0) + 1)):
         if number < least:
             raise InputError(f"--world.{name} is {number}; it must be at least {least}")
     if not 0 <= noise <= 1:
         raise InputError(f"--world.noise is {noise}; it is the share of flipped labels, from 0 to 1")
     if not ridge > 0:
         raise InputError(f"--world.ridge is {ridge}; it must be above 0, or the fit has no optimum")
+    if testbed in mdp.TESTBEDS:
+        return mdp.build(arguments, seed=seed, testbed=testbed, mode=mode, pairs=pairs, noise=noise, members=members,
+                         prompts=prompts, demos=demos, horizon=horizon, gamma=gamma)
     rng = Rng(seed)("world table")
     build = _bag if testbed == "bag" else _bandit
     reference, gold, features = build(mode, V, length, prompts, rng)
