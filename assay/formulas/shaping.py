@@ -6,6 +6,8 @@ linear survives there. References are scores `[B,K]` of K answers of the referen
 """
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -55,6 +57,72 @@ def sigmoid(reward: Float[Tensor, "B N"], *, slope: float = 1.0) -> Float[Tensor
 def log_sigmoid(reward: Float[Tensor, "B N"], at: Float[Tensor, "B"]) -> Float[Tensor, "B N"]:
     """log σ(r − at), `at` a high quantile of the prompt's reference scores (LSC; Wang et al. 2024). Unbounded below."""
     return logsigmoid(reward - at[:, None])
+
+
+def tanh(reward: Float[Tensor, "B N"], *, slope: float = 1.0) -> Float[Tensor, "B N"]:
+    """tanh(slope·r): twice as steep as the sigmoid at 0, and on −1 … 1; not centred on anything a prompt."""
+    return torch.tanh(slope * reward)
+
+
+def _quintic() -> tuple[float, ...]:
+    """Least-squares coefficients of x⁰ … x⁵ to σ on 100 even points of [−5, 5], as the zoo's authors fitted theirs."""
+    x = torch.linspace(-5, 5, 100, dtype=torch.float64)
+    powers = x[:, None] ** torch.arange(6)
+    return tuple(torch.linalg.lstsq(powers, torch.sigmoid(x)[:, None]).solution[:, 0].tolist())
+
+
+QUINTIC = _quintic()
+
+
+def polynomial(reward: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
+    """The quintic nearest to σ on (−5, 5), 0 below and 1 above (Fu et al. 2025's control for the sigmoid's exact form).
+
+    It jumps by a few hundredths at ±5, and is not monotone near them: a fit, not a sigmoid.
+    """
+    x = reward.clamp(-5, 5)
+    value = torch.zeros_like(x)
+    for c in reversed(QUINTIC):
+        value = value * x + c
+    return torch.where(reward <= -5, torch.zeros_like(x), torch.where(reward >= 5, torch.ones_like(x), value))
+
+
+def slow_then_fast(reward: Float[Tensor, "B N"], references: Float[Tensor, "B K"], *, late: float = 3.0,
+                   slope: float = 1.0) -> Float[Tensor, "B N"]:
+    """(1/K)·Σ σ(slope·(r − late − r_k)): bounded and centred, but flat where training starts and steepest `late` above.
+
+    The control for PAR's second principle, that a reward should grow fast at first and then ever more slowly.
+    """
+    return torch.sigmoid(slope * (reward[..., None] - late - references[:, None])).mean(-1)
+
+
+def against(reward: Float[Tensor, "B N"], references: Float[Tensor, "B K"],
+            shape: Callable[[Float[Tensor, "B M"]], Float[Tensor, "B M"]]) -> Float[Tensor, "B N"]:
+    """(1/K)·Σ shape(r − r_k): any shape, centred on the prompt's references one by one. The mean of shapes, not of scores."""
+    B, N = reward.shape
+    return shape((reward[..., None] - references[:, None]).reshape(B, -1)).reshape(B, N, -1).mean(-1)
+
+
+def normal_quantile(references: Float[Tensor, "B K"], *, q: float = 0.85) -> Float[Tensor, "B"]:
+    """μ + z_q·s of a normal fitted to each prompt's reference scores (s ÷ K): where LSC has its bend, see `log_sigmoid`."""
+    if not 0 < q < 1:
+        raise ValueError(f"q is {q}; a quantile of a normal needs 0 < q < 1")
+    z = float(torch.special.ndtri(torch.tensor(q, dtype=torch.float64)))
+    return references.mean(-1) + z * references.std(-1, correction=0)
+
+
+def running(count: Float[Tensor, ""], mean: Float[Tensor, ""], squares: Float[Tensor, ""],
+            fresh: Float[Tensor, "n"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
+    """Count, mean and sum of squared deviations with `fresh` added (Welford 1962; batches: Chan et al. 1983), float64.
+
+    The deviation is sqrt(squares/count), ÷ count. Any split of the same numbers into batches gives the same three.
+    """
+    x = fresh.double()
+    if len(x) == 0:
+        return count, mean, squares
+    total = count + len(x)
+    gap = x.mean() - mean
+    return (total, mean + gap * len(x) / total,
+            squares + (x - x.mean()).square().sum() + gap.square() * count * len(x) / total)
 
 
 def length_penalty(reward: Float[Tensor, "B N"], length: Int[Tensor, "B N"], *, per: float = 0.01,
