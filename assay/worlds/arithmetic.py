@@ -1,0 +1,181 @@
+"""Arithmetic with scratch work: problems as text, worked solutions with planted mistakes, and the checking of every line.
+
+chain: "3 + 5 + 2 :", worked from left to right, "3 + 5 = 8 ; 8 + 2 = 10 ; answer 10". modular: "3 * 5 + 2 mod 7 :", the
+same with every result reduced, from left to right without precedence. countdown: "make 13 from 3 5 2 :", each number used
+at most once, "5 * 2 = 10 ; 10 + 3 = 13 ; answer 13".
+
+A step ends with its separator ";" and the last one with the end of the answer. A line is *formed* if it reads
+"number sign number = number ;", and *right* if moreover it goes on from the line before (a wrong total that is carried on
+correctly is right) with the next number of the problem (countdown: with one that is still unused) and its result is true.
+The answer's line is formed if it reads "answer number" and the answer ends there; it is right if it says what the last
+line came to, and nothing of the problem is left to do. *Correct* is the answer alone, whatever the lines say; in countdown,
+where the problem says the answer, every line must be right as well.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from assay.errors import InputError
+from assay.policies.vocabulary import Vocabulary
+
+TASKS = ("chain", "modular", "countdown")
+MOST = 99  # the largest number there is a word for
+SIGNS = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
+STEP, SAY = ";", "answer"
+VOCABULARY = Vocabulary([*map(str, range(MOST + 1)), *SIGNS, "=", STEP, SAY, "mod", "make", "from", ":"])
+MODULUS = 7
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`numbers[0]`, then each of `signs` with the next number; `modulus` 0 for none; `target` for countdown, else None."""
+
+    numbers: tuple[int, ...]
+    signs: tuple[str, ...] = ()
+    modulus: int = 0
+    target: int | None = None
+
+    def __str__(self) -> str:
+        if self.target is not None:
+            return f"make {self.target} from {' '.join(map(str, self.numbers))} :"
+        sum_ = " ".join([str(self.numbers[0]), *(f"{s} {n}" for s, n in zip(self.signs, self.numbers[1:], strict=True))])
+        return f"{sum_} mod {self.modulus} :" if self.modulus else f"{sum_} :"
+
+    @property
+    def steps(self) -> int:
+        """Working lines that use every number."""
+        return len(self.numbers) - 1
+
+    def result(self, left: int, sign: str, right: int) -> int | None:
+        """What a line comes to; None where there is no word for it."""
+        value = SIGNS[sign](left, right)
+        value = value % self.modulus if self.modulus else value
+        return value if 0 <= value <= MOST else None
+
+    @property
+    def value(self) -> int:
+        """The right answer."""
+        if self.target is not None:
+            return self.target
+        total = self.numbers[0]
+        for sign, number in zip(self.signs, self.numbers[1:], strict=True):
+            found = self.result(total, sign, number)
+            assert found is not None  # problems are drawn and read with all totals in words
+            total = found
+        return total
+
+
+@lru_cache(maxsize=1 << 16)
+def read(text: str) -> Problem:
+    """The problem that a prompt states. Raises InputError where it states none."""
+    words = text.split()
+    try:
+        if words[0] == "make" and words[2] == "from" and words[-1] == ":":
+            return Problem(tuple(map(int, words[3:-1])), target=int(words[1]))
+        modulus = int(words[-2]) if words[-3] == "mod" else 0
+        body = words[:-3] if modulus else words[:-1]
+        problem = Problem(tuple(map(int, body[::2])), tuple(body[1::2]), modulus)
+        if words[-1] == ":" and len(body) % 2 and set(problem.signs) <= set(SIGNS):
+            assert problem.value is not None
+            return problem
+    except (ValueError, IndexError, AssertionError):
+        pass
+    raise InputError(f"'{text[:60]}' is no problem of this world; write one like '3 + 5 + 2 :'")
+
+
+class Dice:
+    """Uniform numbers in order, and the choices made with them."""
+
+    def __init__(self, throws: Iterator[float]):
+        self.throws = throws
+
+    def chance(self, p: float) -> bool:
+        return next(self.throws) < p
+
+    def below(self, n: int) -> int:
+        return int(next(self.throws) * n)
+
+
+def pose(task: str, terms: int, dice: Dice) -> Problem:
+    """A problem of `terms` numbers."""
+    if task == "chain":
+        return Problem(tuple(1 + dice.below(9) for _ in range(terms)), ("+",) * (terms - 1))
+    if task == "modular":
+        return Problem(tuple(dice.below(MODULUS) for _ in range(terms)),
+                       tuple("+*"[dice.below(2)] for _ in range(terms - 1)), MODULUS)
+    numbers = tuple(1 + dice.below(9) for _ in range(terms))
+    plain = Problem(numbers, target=0)
+    return Problem(tuple(sorted(numbers)), target=_path(plain, list(numbers), dice)[-1][3])
+
+
+def _path(problem: Problem, order: list[int], dice: Dice) -> list[tuple[int, str, int, int]]:
+    """Lines that use these numbers in this order, with a sign at random wherever its result has a word."""
+    total, lines = order[0], []
+    for number in order[1:]:
+        signs = [s for s in SIGNS if problem.result(total, s, number) is not None]
+        sign = signs[dice.below(len(signs))]
+        found = problem.result(total, sign, number)
+        assert found is not None
+        lines.append((total, sign, number, found))
+        total = found
+    return lines
+
+
+@lru_cache(maxsize=1 << 16)
+def ways(problem: Problem) -> tuple[tuple[tuple[int, str, int, int], ...], ...]:
+    """Every way of using some or all numbers of a countdown that reaches its target, the shortest first."""
+    out = []
+
+    def on(total: int, left: tuple[int, ...], lines: tuple[tuple[int, str, int, int], ...]) -> None:
+        if lines and total == problem.target:
+            out.append(lines)
+        for number in sorted(set(left)):
+            rest = list(left)
+            rest.remove(number)
+            for sign in SIGNS:
+                found = problem.result(total, sign, number)
+                if found is not None:
+                    on(found, tuple(rest), (*lines, (total, sign, number, found)))
+
+    for first in sorted(set(problem.numbers)):
+        rest = list(problem.numbers)
+        rest.remove(first)
+        on(first, tuple(rest), ())
+    return tuple(sorted(out, key=len))
+
+
+def solve(problem: Problem, dice: Dice, *, mistakes: float = 0.0, bare: float = 0.0) -> str:
+    """A worked solution. Each line's result is wrong with chance `mistakes`, and then carried on; `bare`: with this chance
+    no line is written, and the answer is mostly a guess within three of the truth."""
+    if dice.chance(bare):
+        return f"{SAY} {_off(problem.value, dice, problem) if dice.chance(0.8) else problem.value}"
+    total, plan = _plan(problem, dice)
+    text = []
+    for sign, number in plan:
+        true = problem.result(total, sign, number)
+        value = total if true is None else true
+        if dice.chance(mistakes):
+            value = _off(value, dice, problem)
+        text.append(f"{total} {sign} {number} = {value} {STEP}")
+        total = value
+    return " ".join([*text, f"{SAY} {total}"])
+
+
+def _plan(problem: Problem, dice: Dice) -> tuple[int, list[tuple[str, int]]]:
+    """The number to begin with, and what to do to it line by line: for a countdown one of its shortest ways."""
+    if problem.target is None:
+        return problem.numbers[0], list(zip(problem.signs, problem.numbers[1:], strict=True))
+    found = ways(problem)
+    shortest = [w for w in found if len(w) == len(found[0])]
+    way = shortest[dice.below(len(shortest))]
+    return way[0][0], [(sign, number) for _, sign, number, _ in way]
+
+
+def _off(value: int, dice: Dice, problem: Problem) -> int:
+    """A neighbour of a number: one to three away."""
+    away = (1 + dice.below(3)) * (1 if dice.chance(0.5) else -1)
+    if problem.modulus:
+        return (value + away) % problem.modulus
+    return value + away if 0 <= value + away <= MOST else value - away
