@@ -1,14 +1,16 @@
-"""Gold labels that a recipe buys: written down before they are used, so that no resumed run pays twice.
+"""Labels that a recipe or the watch buys: written down before they are used, so that no resumed run pays twice.
 
-`labels.jsonl` is append-only and never cut. A label is found again by who asked, at which step, for which place. People
-answer in a CSV file, perhaps tomorrow: until its column `label` is filled in, the run waits (exit code 3).
+`labels.jsonl` is append-only and never cut. A label is found again by who asked, at which step, for which place; one that
+the watch asked for also by a digest of the question, so that it is never used for another. What was asked stands in
+`questions.jsonl`. People answer in a file or on a page, perhaps tomorrow: until then the run waits (exit code 3).
 """
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,7 +18,8 @@ from torch import Tensor
 
 from assay.core import Samples
 from assay.errors import InputError, Waiting
-from assay.parallel import meter, rank
+from assay.labellers.asking import Answer, Labeller, Question, standing
+from assay.parallel import meter, rank, same_everywhere, world_size
 from assay.runs import read_lines, write_lines
 
 Key = tuple[str, int, int, int]
@@ -30,7 +33,8 @@ class Ledger:
         self.path = None if folder is None else folder / "labels.jsonl"
         self.labeller, self.sheet = labeller, sheet
         rows = [] if self.path is None else read_lines(self.path)
-        self.known: dict[Key, float] = {(r["who"], r["step"], *r["place"]): r["label"] for r in rows}
+        self.known: dict[Key, float] = {(r["who"], r["step"], *r["place"]): r["label"] for r in rows if "id" not in r}
+        self.said = standing(rows)
 
     def __call__(self, who: str, step: int, samples: Samples) -> Float[Tensor, "B N"]:
         """Labels of every present answer, 0 where absent; each is counted, whenever it was paid for."""
@@ -46,6 +50,58 @@ class Ledger:
         out = samples.logp.new_zeros(here.shape)
         out[here] = torch.tensor([self.known[k] for k in keys], dtype=out.dtype, device=out.device)
         return out
+
+    def compare(self, asked: Sequence[Question], labeller: Labeller) -> list[dict[str, Any] | None]:
+        """The line of labels.jsonl that answers each question, None where nobody has; only the first process asks.
+
+        Each label is on disk before it is used, and before the next one is asked for. Raises Waiting where people have yet
+        to answer, and where a labeller gave nothing at all to any of several questions.
+        """
+        wanted = [q for q in asked if q.id not in self.said]
+        failed: BaseException | None = None
+        if wanted and rank() == 0:
+            try:
+                self._buy(wanted, labeller)
+            except BaseException as why:  # raised below, when the other processes know
+                failed = why
+        if wanted and world_size() > 1:
+            told = same_everywhere(torch.tensor([float(failed is not None)] + [_coded(self.said.get(q.id)) for q in wanted]))
+            if rank() > 0 and told[0]:
+                failed = Waiting("the first process got no labels; it says why")
+            for q, code in zip(wanted, told[1:].tolist()):
+                if rank() > 0 and code < 2:
+                    self.said[q.id] = {"id": q.id, "label": None if code < 0 else code}
+        if failed is not None:
+            raise failed
+        meter.add("labels", len(asked))
+        return [self.said.get(q.id) for q in asked]
+
+    def _buy(self, wanted: Sequence[Question], labeller: Labeller) -> None:
+        """Ask, and write each label down as it comes. What got none is written last, and only if something got one: else
+        the labeller is broken, and is asked again when the run goes on."""
+        if self.path is not None:
+            asked = self.path.with_name("questions.jsonl")
+            there = {r["id"] for r in read_lines(asked)}
+            write_lines(asked, [q.line() for q in wanted if q.id not in there])
+        without: list[Answer] = []
+        for answer in labeller(wanted):
+            if answer.label is None:
+                without.append(answer)
+            else:
+                self._write([answer], labeller.name)
+        if len(without) == len(wanted) > 1:
+            raise Waiting(f"{labeller.name} gave no label to any of {len(wanted)} questions (the last: {without[-1].why}); "
+                          "mend it and go on with --resume")
+        self._write(without, labeller.name)
+        out = sum(q.id not in self.said for q in wanted)
+        if out:
+            raise Waiting(f"{out} pairs of answers wait for a judgement{getattr(labeller, 'cure', '')}")
+
+    def _write(self, answers: Iterable[Answer], by: str) -> None:
+        lines = [a.line(by) for a in answers]
+        if self.path is not None and lines:
+            write_lines(self.path, lines)
+        self.said |= {line["id"]: line for line in lines}
 
     def _at_once(self, wanted: list[Key], samples: Samples) -> dict[Key, float]:
         if self.labeller is None:
@@ -73,6 +129,11 @@ class Ledger:
             raise Waiting(f"{len(empty)} answers wait for a label in {self.sheet}: fill in the column 'label' with numbers, "
                           "higher is better, and go on with --resume")
         return {k: float(given[names[k]]) for k in wanted}  # type: ignore[arg-type]
+
+
+def _coded(line: dict[str, Any] | None) -> float:
+    """A label as a number for the other processes: −1 without a verdict, 2 where nobody has answered."""
+    return 2.0 if line is None else -1.0 if line["label"] is None else float(line["label"])
 
 
 def read_sheet(path: Path) -> dict[str, float | None]:

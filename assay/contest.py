@@ -1,0 +1,131 @@
+"""Two policies' answers to prompts that nobody was asked about before: the watch's door to a run that `measure` drives.
+
+Kept policies lie in the run's folder, `kept-STEP.safetensors`, one file each, so that a resumed run finds the one its state
+speaks of; those that no state speaks of any more are deleted after the next save.
+"""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from assay import carry as disk
+from assay.core import Missing, Prompts, Rng, Samples, Task
+from assay.errors import InputError
+from assay.parallel import barrier, meter, rank
+from assay.watch import Drawn
+
+
+class Contest:
+    """`pool`: the prompts. `again`: they are all the prompts there are, so each is drawn afresh every time, evenly and
+    independently; else each is used once, in an order of its own, and they may run out."""
+
+    def __init__(self, task: Task, pool: Prompts, *, again: bool, rng: Rng, folder: Path | None):
+        self.task, self.pool, self.again, self.rng, self.folder = task, pool, again, rng, folder
+        self.order = rng("watch")("prompts").permutation(len(pool))
+        self.policy: Any = None
+        self._kept: dict[int, dict[str, Any]] = {}  # in memory where there is no folder
+        self._loaded: tuple[int, Any] = (0, None)
+        self._seen: list[Samples] = []
+
+    def at(self, policy: Any) -> None:
+        """The policy of this look."""
+        self.policy, self._seen = policy, []
+
+    def left(self, used: int) -> int | None:
+        """Prompts that nobody was asked about; None where they never run out."""
+        return None if self.again else len(self.pool) - used
+
+    def draw(self, step: int, against: int, at: int, n: int, used: int) -> list[Drawn]:
+        """n comparisons at places at … at+n of this step's; an answer is a function of its address, however many are drawn."""
+        places, rng = torch.arange(at, at + n), self.rng("watch", step)
+        rows = rng("prompt").integers(len(self.pool), places) if self.again else self.order[used:used + n]
+        asked = self.pool[rows]
+        with meter.lifted(), torch.no_grad():
+            mine = self.policy.sample(asked, 1, rng("mine")[places])
+            theirs = self._other(against).sample(asked, 1, rng("theirs")[places])
+            scores = self._scores(mine, theirs)
+        self._seen.append(mine)
+        both = _beside(mine, theirs)
+        prompts, texts = _texts(both)
+        return [Drawn(prompts[b], texts[b][0], texts[b][1], scores[b] if scores else None, {"row": int(rows[b])},
+                      both[b:b + 1].pick(torch.tensor([[0, 1]])), both[b:b + 1].pick(torch.tensor([[1, 0]]))) for b in range(n)]
+
+    def keep(self, step: int) -> None:
+        """A copy of this look's policy, on disk before anything speaks of it."""
+        state = {k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in self.policy.state_dict().items()}
+        if self.folder is None:
+            self._kept[step] = state
+        elif rank() == 0:
+            disk.save(self.folder / f"kept-{step}.safetensors", state)
+        barrier()
+
+    def forget(self, best: int) -> None:
+        """Delete kept policies but the best one's."""
+        self._kept = {k: v for k, v in self._kept.items() if k == best}
+        if self.folder is not None and rank() == 0:
+            for path in self.folder.glob("kept-*.safetensors"):
+                if path.name != f"kept-{best}.safetensors":
+                    path.unlink()
+
+    def kept(self, step: int) -> Any:
+        """The policy kept at a step; the reference at 0."""
+        return self._other(step)
+
+    def stats(self) -> dict[str, float]:
+        """Of the current policy's answers at this look: nats a decision (−log π of what it chose), and the share of decisions
+        that repeat one of the same answer's own."""
+        seen = [x for x in self._seen if bool(x.mask.any())]
+        if not seen:
+            return {}
+        nats = sum(float(-x.logp[x.mask].sum()) for x in seen) / sum(int(x.mask.sum()) for x in seen)
+        again = [1 - len(set(a[k].tolist())) / int(k.sum()) for x in seen if x.action.dim() == 3
+                 for a, k in zip(x.action[:, 0], x.mask[:, 0]) if bool(k.any())]
+        return {**({"entropy": nats} if nats == nats else {}), **({"repetition": sum(again) / len(again)} if again else {})}
+
+    def _other(self, step: int) -> Any:
+        if step == 0:
+            return self.task.reference
+        if self._loaded[0] != step:
+            state = self._kept[step] if self.folder is None else disk.load(self.folder / f"kept-{step}.safetensors")
+            policy = self.policy.copy()
+            policy.load_state_dict(state)
+            self._loaded = (step, policy)
+        return self._loaded[1]
+
+    def _scores(self, mine: Samples, theirs: Samples) -> list[tuple[list[float], list[float]]]:
+        try:
+            a, b = self.task.rewards(mine)[:, :, 0], self.task.rewards(theirs)[:, :, 0]  # [M,B]
+        except Missing:
+            return []
+        both = torch.isfinite(a) & torch.isfinite(b)  # a judge that does not apply has no say
+        return [(a[both[:, i], i].tolist(), b[both[:, i], i].tolist()) for i in range(a.shape[1])]
+
+
+def can_be_watched(policy: Any) -> None:
+    """Raises InputError for a policy that cannot be kept and set against another: a sampler without parameters."""
+    if not all(hasattr(policy, name) for name in ("state_dict", "load_state_dict", "copy")):
+        raise InputError(f"--watch keeps the best policy and sets later ones against it, and a {type(policy).__name__} "
+                         "has no parameters to keep; watch a recipe that trains one policy")
+
+
+def _beside(mine: Samples, theirs: Samples) -> Samples:
+    """Samples with N = 2, mine first."""
+    T = max(mine.mask.shape[2], theirs.mask.shape[2])
+    mine, theirs = mine.widened(T), theirs.widened(T)
+
+    def two(name: str) -> Tensor:
+        return torch.cat([getattr(mine, name), getattr(theirs, name)], 1)
+
+    return Samples(mine.prompts, two("action"), two("mask"), two("given"), two("logp"), two("ended"))
+
+
+def _texts(both: Samples) -> tuple[list[str], list[list[str]]]:
+    """Prompts and answers as text; where the world has no words, the numbers that were drawn."""
+    try:
+        return both.prompts.text(), both.text()
+    except Missing:
+        return ([f"prompt {r}" for r in both.prompts.row.tolist()],
+                [[str(a[k].tolist()) for a, k in zip(ab, kb)] for ab, kb in zip(both.action, both.mask)])

@@ -1,0 +1,269 @@
+"""When to stop: a filter on readings that buys labels and says go on, cannot tell, or stop. Knows no world and no recipe.
+
+At each look, answers of the current policy are set against those of the best checkpoint so far, on prompts drawn afresh,
+one label a prompt, in an order drawn for each pair and told to nobody; a labeller answers through the run's ledger, and the
+detector (detector.py) turns outcomes into a verdict. Some more pairs are set against the reference; they are reported
+beside it and carry no evidence. On "stop" whoever drives the run stops pulling, and the best checkpoint is the result.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from assay import hints
+from assay.detector import Detector, Schedule
+from assay.errors import InputError
+from assay.formulas.sequential import choice
+from assay.labellers.asking import Labeller, Question
+from assay.ledger import Ledger
+from assay.rng import Rng
+
+RATES = (0.45, 0.40, 0.30, 0.20)
+WORDS = {"go_on": "go on", "cannot_tell": "cannot tell", "stop": "stop"}
+
+
+@dataclass(frozen=True)
+class Watching:
+    """How a run is watched. by: gold, FILE.py:name, csv, page, or an address such as http://127.0.0.1:8000/v1.
+
+    budget: labels of the whole run. alpha: the chance of ever stopping a run that has not turned, which means that at every
+    look it wins at least ½ − delta against the best so far. flip: how often a label is wrong; flip_least: what is certain
+    of it. looks: 0 for as many as the run will read. prior: over the look at which a fall begins: uniform, early, open.
+    calm, alert: labels a look while nothing happens, and once something might. reference: further pairs a look against the
+    reference. group: comparisons drawn for each label, one of which is judged and the rest lend it their judges' scores
+    (1: the judges have no part). uneven: of a group, choose more often where the judges disagree. prompts: a text file of
+    fresh prompts, one a line. model, rate, timeout, tries, at_once: of a judge behind an address, or a function (tries,
+    at_once; 0 is 1 pair a call of a function and 4 questions in flight to an address).
+    """
+
+    by: str = "gold"
+    budget: int = 400
+    alpha: float = 0.05
+    delta: float = 0.0
+    flip: float = 0.0
+    flip_least: float = 0.0
+    looks: int = 0
+    prior: str = "uniform"
+    calm: int = 4
+    alert: int = 32
+    reference: int = 1
+    group: int = 1
+    uneven: bool = False
+    prompts: str = ""
+    model: str = ""
+    rate: float = 0.0
+    timeout: float = 60.0
+    tries: int = 5
+    at_once: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("budget", 1), ("looks", 0), ("calm", 1), ("alert", 1), ("reference", 0), ("group", 1), ("rate", 0),
+                            ("tries", 1), ("at_once", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"--watch.{name} is {getattr(self, name)}; it must be at least {least}")
+        if not self.timeout > 0:
+            raise InputError(f"--watch.timeout is {self.timeout}; it must be above 0")
+        if self.uneven and self.group == 1:
+            raise InputError("--watch.uneven chooses among the comparisons of a group: give --watch.group, 8 for example")
+        self.detector(1)
+
+    def detector(self, looks: int) -> Detector:
+        """A detector for so many looks. The budget is the watch's to keep: it pays for more than the detector sees."""
+        return Detector(self.alpha, self.looks or looks, delta=self.delta, flip=self.flip, flip_least=self.flip_least,
+                        prior=self.prior, rates=tuple(p for p in RATES if p < 0.5 - self.delta) or (0.4 * (0.5 - self.delta),),
+                        schedule=Schedule(calm=self.calm, alert=self.alert), weight=2.0 if self.uneven else 1.0)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The current policy's answer and another's to one prompt. `scores`: the judges', of either answer; None without judges.
+    `samples`: both answers as the world holds them, mine first; `turned`: the same, theirs first."""
+
+    prompt: str
+    mine: str
+    theirs: str
+    scores: tuple[list[float], list[float]] | None = None
+    columns: dict[str, Any] = field(default_factory=dict)
+    samples: Any = None
+    turned: Any = None
+
+    @property
+    def chances(self) -> list[float]:
+        """Each judge's chance that the current answer is the better: σ of the difference of its scores."""
+        mine, theirs = self.scores or ([], [])
+        return [0.5 * (1 + math.tanh((a - b) / 2)) for a, b in zip(mine, theirs, strict=True)]
+
+
+@runtime_checkable
+class Door(Protocol):
+    """Where answers come from: the policy being trained, the ones kept, and prompts nobody was asked about before."""
+
+    def left(self, used: int) -> int | None:
+        """How many prompts are left after `used`; None where they never run out."""
+        ...
+
+    def draw(self, step: int, against: int, at: int, n: int, used: int) -> list[Drawn]:
+        """n comparisons of the current policy with the one kept at step `against` (0: the reference): places at … at+n of
+        this step's, `used` prompts having been drawn before."""
+        ...
+
+    def keep(self, step: int) -> None:
+        """Keep the current policy as that of `step`."""
+        ...
+
+    def stats(self) -> dict[str, float]:
+        """What the answers drawn at this look say for free (entropy, repetition): for hints alone."""
+        ...
+
+
+class Watch:
+    """One run's watch: `look(reading)` is the verdict on the policy that was just read, as it stands in the record."""
+
+    def __init__(self, door: Door, ledger: Ledger, labeller: Labeller, rng: Rng, settings: Watching, looks: int):
+        self.door, self.ledger, self.labeller, self.rng, self.settings = door, ledger, labeller, rng, settings
+        self.detector = settings.detector(max(1, looks))
+        self.steps: list[int] = []                # of each look
+        self.best, self.spent, self.unusable, self.used = 0, 0, 0, 0
+        self.beside: list[list[float]] = []       # [step, outcome against the reference]
+        self.seen: list[dict[str, Any]] = []      # what hints are made of, a row a look
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it has said stop."""
+        return self.detector.alarmed >= 0
+
+    def look(self, reading: dict[str, Any]) -> dict[str, Any]:
+        """Buy labels for the policy of this reading, and say what is known. If no labels can be had, nothing has happened."""
+        before = self.state()
+        try:
+            return self._look(reading)
+        except BaseException:
+            self.load(before)
+            raise
+
+    def _look(self, reading: dict[str, Any]) -> dict[str, Any]:
+        step, look = reading["step"], len(self.steps)
+        self.steps.append(step)
+        against, bought, at = self.best, self.spent, 0
+        notes: list[str] = []
+        wanted = self.detector.wants(look)
+        n = min(wanted, self._affordable(notes))
+        parts = n if self.labeller.waits else 4  # people are asked once a look; others four at a time, so as to stop early
+        self.detector.update(look, [])
+        while at < n and not self.stopped:
+            k = min(parts, n - at)
+            at += self._buy(step, look, against, at, k)
+        if self.detector.better and not self.stopped:
+            self.detector.promoted(look)
+            self.door.keep(step)
+            self.best = step
+        if against and not self.stopped:
+            self._beside(step, at * self.settings.group)
+        self.seen.append(hints.row(reading, self.door.stats()))
+        return self._verdict(step, against, self.spent - bought, notes)
+
+    def _affordable(self, notes: list[str]) -> int:
+        """Labels that budget and prompts allow, and a note of the one that has run out."""
+        left, prompts = self.settings.budget - self.spent, self.door.left(self.used)
+        if left <= 0:
+            notes.append(f"the budget of {self.settings.budget} labels is spent")
+        if prompts is not None and prompts < self.settings.group:
+            notes.append("no fresh prompts are left; a longer run needs more of them (--watch.prompts)")
+        return max(0, left if prompts is None else min(left, prompts // self.settings.group))
+
+    def _buy(self, step: int, look: int, against: int, at: int, n: int) -> int:
+        """n more outcomes of this look, each from a group of its own."""
+        K = self.settings.group
+        drawn = self.door.draw(step, against, at * K, n * K, self.used)
+        self.used += n * K
+        groups = [drawn[i * K:(i + 1) * K] for i in range(n)]
+        places, weights = self._choose(step, groups, at)
+        outcomes = self._ask(step, against, [g[p] for g, p in zip(groups, places)],
+                             [(at + i) * K + p for i, p in enumerate(places)])
+        told = [i for i, x in enumerate(outcomes) if x is not None]
+        scored = K > 1 and all(d.scores is not None for d in drawn)
+        z = [[sum(d.chances) / len(d.chances) for d in g] for g in groups] if scored else []
+        self.detector.update(look, [x for x in outcomes if x is not None],
+                             proxy=[z[i][places[i]] for i in told] if scored and told else None,
+                             pool=[z[i] for i in told] if scored and told else None,
+                             weights=[weights[i] for i in told] if self.settings.uneven and told else None)
+        return n
+
+    def _choose(self, step: int, groups: Sequence[Sequence[Drawn]], at: int) -> tuple[list[int], list[float]]:
+        """Which comparison of each group is judged, and its weight. Even unless asked for: `uneven` prefers those on
+        which the judges disagree most about which answer is better."""
+        rows = torch.arange(at, at + len(groups))
+        uniform = self.rng("watch", step)("choice").uniform(rows, dtype=torch.float64)
+        spread = torch.zeros(len(groups), self.settings.group, dtype=torch.float64)
+        if self.settings.uneven:
+            chances = torch.tensor([[d.chances for d in g] for g in groups], dtype=torch.float64)
+            if chances.shape[-1] > 1:
+                spread = chances.std(-1)
+        index, weight = choice(spread, uniform)
+        return index.tolist(), weight.tolist()
+
+    def _ask(self, step: int, against: int, chosen: Sequence[Drawn], places: Sequence[int]) -> list[float | None]:
+        """Outcomes from the current policy's side, None where the labeller had nothing usable to say."""
+        turned = (self.rng("watch", step)("order").uniform(torch.tensor(places)) < 0.5).tolist()
+        asked = [Question("watch", step, (p, against), d.prompt, *((d.theirs, d.mine) if t else (d.mine, d.theirs)), d.columns,
+                          d.turned if t else d.samples)
+                 for d, p, t in zip(chosen, places, turned, strict=True)]
+        lines = self.ledger.compare(asked, self.labeller)
+        self.spent += len(asked)
+        labels = [None if line is None else line["label"] for line in lines]
+        self.unusable += sum(x is None for x in labels)
+        return [None if x is None else 1 - x if t else x for x, t in zip(labels, turned, strict=True)]
+
+    def _beside(self, step: int, at: int) -> None:
+        """A few pairs against the reference, of which the detector hears nothing."""
+        prompts = self.door.left(self.used)
+        n = min(self.settings.reference, self.settings.budget - self.spent, *([] if prompts is None else [prompts]))
+        if n > 0:
+            drawn = self.door.draw(step, 0, at, n, self.used)
+            self.used += n
+            outcomes = self._ask(step, 0, drawn, range(at, at + n))
+            self.beside += [[step, x] for x in outcomes if x is not None]
+
+    def _verdict(self, step: int, against: int, bought: int, notes: list[str]) -> dict[str, Any]:
+        v = self.detector.verdict()
+        since = self.steps[max(0, min(v.since, len(self.steps) - 1))]
+        if self.unusable:
+            notes.append(f"{self.unusable} of {self.spent} questions got no usable answer")
+        found = {"word": v.word, "step": step, "best": self.best, "against": against, "since": since, "win": v.win, "low": v.low,
+                 "high": v.high, "labels": self.spent, "bought": bought, "unusable": self.unusable,
+                 "budget": self.settings.budget, "log_evidence": v.log_evidence, "log_alarm": v.log_alarm,
+                 "alpha": self.settings.alpha, "delta": v.delta, "by": self.labeller.name,
+                 "reference": self._against_reference(), "notes": notes,
+                 "hints": hints.hints(self.seen)}
+        return {**found, "says": says(found)}
+
+    def _against_reference(self) -> dict[str, Any] | None:
+        """The share won against the reference by the policies since the best one, a plain count without a guarantee."""
+        won = [x for step, x in self.beside if step > self.best]
+        return {"win": sum(won) / len(won), "labels": len(won)} if won else None
+
+    def state(self) -> dict[str, Any]:
+        """Everything, as plain values."""
+        return {"detector": self.detector.state(), "steps": list(self.steps), "best": self.best, "spent": self.spent,
+                "unusable": self.unusable, "used": self.used, "beside": [list(b) for b in self.beside],
+                "seen": [dict(s) for s in self.seen]}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what `state()` gave."""
+        self.detector = Detector.resumed(state["detector"])
+        for name in ("best", "spent", "unusable", "used"):
+            setattr(self, name, state[name])
+        self.steps, self.beside, self.seen = list(state["steps"]), list(state["beside"]), list(state["seen"])
+
+
+def says(found: dict[str, Any]) -> str:
+    """A verdict as one line for a person."""
+    best, against = ("the reference" if found[k] == 0 else f"step {found[k]}" for k in ("best", "against"))
+    head = WORDS[found["word"]] + (f", {best} was better" if found["word"] == "stop" else "")
+    rate = "no label yet" if found["win"] is None else \
+        f"win rate {found['win']:.2f} [{found['low']:.2f}, {found['high']:.2f}] against {against}"
+    return "; ".join([f"{head}: {rate}, {found['labels']} labels spent", *found["notes"]])
