@@ -1,5 +1,5 @@
 # Two commands: `make demo` and `make test`. Both set themselves up in .venv, once; PYTHON=… chooses the interpreter.
-.PHONY: demo test check lint types clean
+.PHONY: demo test check lint types docs clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -20,6 +20,10 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/python -m mypy
+
+docs: $(STAMP)
+	$(BIN)/python -m assay claims --write
+	$(BIN)/python -m assay manual
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis

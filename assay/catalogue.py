@@ -35,6 +35,7 @@ class Entry:
     reduces: dict[str, Any] = field(default_factory=dict)
     about: str = ""
     statement: str | None = None
+    effect: str = ""
     fault: str | None = None
 
 
@@ -72,7 +73,8 @@ def _entry(path: Path, module: ast.Module) -> Entry:
     if not isinstance(reduces, dict):
         raise ValueError('reduces is not a dict {"parent": ({mine}, {the parent\'s})}')
     statement = _statement(functions["claim"]) if "claim" in functions else None
-    return Entry(path.stem, path, verbs[0], paper["title"], paper, reduces, ast.get_docstring(module) or "", statement)
+    effect = (ast.get_docstring(functions["claim"]) or "") if "claim" in functions else ""
+    return Entry(path.stem, path, verbs[0], paper["title"], paper, reduces, ast.get_docstring(module) or "", statement, effect)
 
 
 def _paper(call: ast.expr | None) -> dict[str, Any]:

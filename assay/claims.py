@@ -20,7 +20,7 @@ from typing import Any
 from assay import catalogue
 from assay.catalogue import Entry
 from assay.core import Claim, Loop, World
-from assay.effects import Reading, drop
+from assay.effects import Reading, drop, final, peak
 from assay.errors import InputError
 from assay.measure import measure
 from assay.refitting import refitted
@@ -48,6 +48,9 @@ def run(entries: Iterable[Entry], *, seeds: Iterable[int], world: str, world_arg
                 arms[arm], used = there.arm(other, {**needs, **arguments})
                 if used is not None:
                     results[name]["loops"][arm] = asdict(used)
+                    results[name]["measured"][arm].append(_measured(arms[arm]))
+                else:
+                    results[name]["lines"].setdefault(arm, arms[arm])
             _add(results[name], claim, seed, arms)
     made = {**provenance(), "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.perf_counter() - began, 1)}
@@ -106,7 +109,7 @@ def _empty(entry: Entry, claim: Claim, world: str, arguments: Mapping[str, Any])
     return {"name": entry.name, "title": entry.title, "statement": claim.statement,
             "world": {"name": world, **{k: v for k, v in arguments.items() if k != "seed"}},
             "arms": {k: list(v) for k, v in claim.arms.items()}, "loops": {}, "turns": claim.turns,
-            "seeds": [], "effects": [], "drops": [], "notes": []}
+            "seeds": [], "effects": [], "drops": [], "measured": {k: [] for k in claim.arms}, "lines": {}, "notes": []}
 
 
 def _resolved(function: Recipe, world: Any, arguments: Mapping[str, Any]) -> tuple[Loop, dict[str, Any]]:
@@ -133,6 +136,17 @@ def _add(result: dict[str, Any], claim: Claim, seed: int, arms: dict[str, list[R
             result["notes"].append(f"seed {seed}: {why}")
 
 
+def _measured(readings: list[Reading]) -> dict[str, float | None]:
+    """What a reader wants of one arm's run: peak and fall at fresh addresses, the last gold and the last KL."""
+    out: dict[str, float | None] = {"kl": [r["kl"] for r in readings if r["tag"] != "chosen"][-1]}
+    for key, value in (("peak", peak), ("drop", drop), ("final", final)):
+        try:
+            out[key] = value(readings)
+        except (ValueError, IndexError):
+            out[key] = None  # this world has no gold, or the run no second look
+    return out
+
+
 def save(result: Mapping[str, Any], folder: Path) -> Path:
     """Write one result to folder/NAME.WORLD.json, over an older one."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -148,9 +162,10 @@ def rows(entries: Iterable[Entry], folder: Path) -> list[dict[str, Any]]:
         if e.statement is None:
             continue
         found = [read(p) for p in sorted(folder.glob(f"{e.name}.*.json"))]
-        out += [{**judged(r), "statement": e.statement} for r in found] or [
+        said = {"statement": e.statement, "measure": " ".join(e.effect.split())}
+        out += [{**judged(r), **said} for r in found] or [
             {"name": e.name, "title": e.title, "verdict": "not run", "effect": None, "low": None, "high": None, "seeds": 0,
-             "world": None, "statement": e.statement, "why": "there is no result yet"}]
+             "world": None, **said, "why": "there is no result yet"}]
     return out
 
 
@@ -170,7 +185,8 @@ def judged(result: Mapping[str, Any]) -> dict[str, Any]:
     mean, low, high = interval(effects)
     row = {"name": result["name"], "title": result["title"], "verdict": "cannot be shown here", "effect": mean, "low": low,
            "high": high, "seeds": len(result["seeds"]), "world": result["world"]["name"], "why": "",
-           "command": command(result)}
+           "command": command(result), "arms": result.get("arms", {}), "measured": result.get("measured", {}),
+           "lines": result.get("lines", {}), "first": result["seeds"][0] if result["seeds"] else None}
     drops = [d for d in result["drops"] if d is not None]
     fall, least, most = interval(drops)
     if len(result["seeds"]) < SEEDS:
@@ -180,11 +196,13 @@ def judged(result: Mapping[str, Any]) -> dict[str, Any]:
     elif result["turns"] and (least is None or least <= 0):
         row["why"] = f"the baseline does not visibly turn: it falls by {fall:.3f} [{least:.3f}, {most:.3f}]"
     elif low is not None and low > 0:
-        row["verdict"] = "holds here"
+        row["verdict"], row["why"] = "holds here", "the interval lies above 0"
     elif high is not None and high <= 0:
         row["verdict"], row["why"] = "does not hold here", "the interval lies below 0"
     else:
         row["why"] = "the interval covers 0: these seeds cannot tell"
+    if result["turns"] and row["verdict"] in ("holds here", "does not hold here"):
+        row["why"] += f", and the baseline turns (it falls by {fall:.3f} [{least:.3f}, {most:.3f}])"
     return row
 
 
@@ -229,19 +247,3 @@ def _within(t: float, df: int) -> float:
     if df % 2 == 0:
         return sine * total
     return 2 / math.pi * (angle + (sine * total if df > 1 else 0.0))
-
-
-def markdown(found: list[dict[str, Any]]) -> str:
-    """CLAIMS.md."""
-    lines = ["# Claims", "",
-             "What the papers say, run here. Written by `assay claims --write` from `claims/*.json`; each result is made again",
-             "by the command beside it. The effect is the mean over paired seeds with its 95 % Student-t interval, positive",
-             "where the paper is right; where a mitigation is claimed, the unmitigated run must visibly turn first.", ""]
-    for row in found:
-        effect = "" if row["effect"] is None else f", effect {row['effect']:.3f}"
-        effect += "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
-        where = f" ({row['world']}, {row['seeds']} seeds{effect})" if row["world"] else ""
-        why = f" — {row['why']}" if row["why"] and row["verdict"] != "not run" else ""
-        made = f"; `{row['command']}`" if row.get("command") else ""
-        lines += [f"- **{row['name']}**: {row['statement']} *{row['title']}.*", f"  **{row['verdict']}**{where}{why}{made}"]
-    return "\n".join(lines) + "\n"

@@ -18,6 +18,7 @@ VERBS = {  # verb: (module of this folder, what it does); the function is named 
     "sweep": ("sweeping", "run recipes over a grid of settings and seeds"),
     "report": ("reporting", "runs as one HTML file, or as JSON"),
     "claims": ("claiming", "what the papers say, and what was found here"),
+    "manual": ("documenting", "the papers' pages, written from their files"),
     "check": ("filing", "what a data file is, and every fault in it"),
     "fit": ("filing", "fit a reward ensemble to a file of preference pairs"),
     "score": ("filing", "score a file's rows with a fitted reward"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from assay import catalogue, claims
+from assay import catalogue, claims, verdicts
 from assay.cli import driving, flags, progress
 from assay.cli.flags import Flag
 from assay.errors import InputError
@@ -37,7 +37,7 @@ def claims_(argv: list[str]) -> int:
         raise InputError(f"assay claims has no --{rest[0][0]} without --run")
     found = claims.rows(papers, folder)
     if here.get("write"):
-        Path("CLAIMS.md").write_text(claims.markdown(found), encoding="utf-8")
+        Path("CLAIMS.md").write_text(verdicts.markdown(found), encoding="utf-8")
         print("CLAIMS.md", file=sys.stderr)
     if here.get("json"):
         print(json.dumps(found, ensure_ascii=False))
