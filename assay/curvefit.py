@@ -216,3 +216,8 @@ def _log_line(x: Array, y: Array, floor: float) -> PowerLaw | None:
     total = float(np.sum((v - v.mean()) ** 2))
     r2 = 1 - float(np.sum(left**2)) / total if total > 0 else 0.0
     return PowerLaw(float(np.exp(height)), -float(slope), float(floor), r2, abs(float(left[-1])), len(x))
+
+
+def slope(x: Sequence[float], y: Sequence[float]) -> float:
+    """Least-squares slope of y against log x: what y gains each time x grows e-fold."""
+    return float(np.polyfit(np.log(np.asarray(x, dtype=float)), np.asarray(y, dtype=float), 1)[0])
