@@ -1,0 +1,106 @@
+"""T-REG: DPO with a term that says where in an answer the credit belongs.
+
+    s_t = σ(log π⁺(y_t) − log π⁻(y_t)) − ½ ∈ (−½, ½)
+    L = L_DPO + α·L_reg,   L_reg = −Σ_{y ∈ chosen, rejected} Σ_t s_t·log π(y_t)
+
+DPO's implicit reward of a decision is β·log π/π₀, and nothing tells it which decisions of a chosen answer earned the
+choice. The signal s_t does, weakly: it is positive where a policy that means to be good is likelier to say y_t than one
+that means to be bad, in rejected answers too: a good word in a rejected answer is still pushed *up*.
+
+In the paper π⁺ and π⁻ are one instruction-tuned model under two contrasting prompts, and s_t is computed once. A tiny
+policy follows no instructions, so here they are two copies of the reference, tuned by imitation for `contrast` steps on
+the chosen and on the rejected answers of the same pairs. Those steps come first, are counted as updates, and leave the
+policy where it is. What is tested is therefore the regulariser, not the self-generated signal.
+
+`mean`: a decision's mean instead of the sum over t; α then means a length less. `weighted`: the term is weighted by
+DPO's own weight of the pair, σ(−βΔ), without gradient; accounts of the paper differ on it, so both are here.
+`shuffled`: s_t at random places of its own answer, the control: if the gain stays, the signal says which *answers* are
+good, which DPO knows, and not which decisions.
+
+Differs from `dpo` in L_reg (alpha=0, contrast=0 is DPO, step for step) and from `regularised_preference` in that the
+imitated weight has a sign at each decision instead of one at each answer.
+
+Traps: the signal carries no gradient; it must come from the reference's neighbourhood and not from the policy that is
+being trained; sum against mean changes α by the length.
+
+Here: in the bag world decisions are exchangeable and s_t is a token's log-odds of being chosen, about what DPO itself
+learns, so little can be won; the grammar world, where places matter, is what the claim is meant for.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from assay.core import Claim, Loop, Pairs, Paper, Policy, Rng, Step, Task, order
+from assay.descend import descend
+from assay.effects import Reading, matched_gain
+from assay.formulas.pairwise import dpo
+from assay.formulas.reduce import per_answer, per_pair
+from assay.loops import Margins, mean_stats, ratios, seen
+
+paper = Paper("T-REG: Preference Optimization with Token-Level Reward Regularization", "Zhou et al.", 2024, "arXiv:2412.02685")
+reduces = {"dpo": ({"alpha": 0.0, "contrast": 0}, {})}
+
+
+def recipe(task: Task, *, beta: float = 0.1, alpha: float = 0.25, contrast: int = 20, mean: bool = False, weighted: bool = False,
+           shuffled: bool = False, loop: Loop = Loop()) -> Iterator[Step]:
+    """beta: price of a nat; alpha: weight of the token term; contrast: steps that tune the two contrasting policies; mean: a
+    decision's mean, not the sum; weighted: by σ(−βΔ) of the pair; shuffled: the control, s_t at random places."""
+    pairs = task.pairs
+    policy, better, worse = (task.reference.copy() for _ in range(3))
+    opt, up, down = (loop.optimiser(p) for p in (policy, better, worse))
+    kept = task.carry.keep(policy=policy, opt=opt, better=better, worse=worse, up=up, down=down)
+    for t in kept.steps(contrast + loop.steps):
+        if t < contrast:
+            x = pairs[order(len(pairs), loop.batch, t, task.rng("contrast"))]
+            for model, of, good in ((better, up, x.p), (worse, down, 1 - x.p)):
+                share = torch.stack([good, 1 - good], 1)[..., None]  # of each answer that is truly the one to imitate
+                descend(of, lambda rows, i, model=model, share=share: -share[i] * model.logp(rows), x, reduce=per_answer)
+            yield Step(policy)
+            continue
+        rows = order(len(pairs), loop.batch, t - contrast, task.rng)
+        x, margins = pairs[rows], Margins(beta)
+        signal = credit(better, worse, x) if contrast else torch.zeros_like(x.mask, dtype=torch.float32)
+        if shuffled:
+            signal = shuffle(signal, x, task.rng("shuffle"), rows)
+
+        def loss(part: Pairs, i: Tensor, s: Tensor = signal, margins: Margins = margins) -> Tensor:
+            logp, reference = policy.logp(part), seen(task.reference, part).logp
+            margins.add(part, logp, reference)
+            chosen, rejected = ratios(logp, reference)
+            term = torch.where(part.mask, s[i.to(s.device)].to(logp.dtype) * logp, logp.new_zeros(())).sum(-1)
+            term = (term / part.lengths.clamp(min=1) if mean else term).sum(-1)
+            if weighted:
+                term = term * torch.sigmoid(-beta * (chosen - rejected).detach())
+            return dpo(chosen, rejected, beta=beta, p=part.p) - alpha * term  # new: the second term
+
+        stats = [descend(opt, loss, x, reduce=per_pair, rows=i)
+                 for i in loop.minibatches(len(x), task.rng("minibatch", t - contrast))]
+        yield Step(policy, stats={**mean_stats(stats), **margins.means()})
+
+
+def credit(better: Policy, worse: Policy, pairs: Pairs) -> Tensor:
+    """s_t = σ(log π⁺ − log π⁻) − ½ of every decision `[B,N,T]`, 0 where there is none, without gradient."""
+    with torch.no_grad():
+        return torch.where(pairs.mask, torch.sigmoid(better.logp(pairs) - worse.logp(pairs)) - 0.5, 0.0)
+
+
+def shuffle(signal: Tensor, pairs: Pairs, rng: Rng, rows: Tensor) -> Tensor:
+    """Each answer's signal at random places among its own decisions; the same places whenever the pair comes up."""
+    B, N, T = signal.shape
+    key = rng.uniform(rows[:, None, None], torch.arange(N)[:, None], torch.arange(T)).to(signal.device)
+    there = torch.where(pairs.mask, key, 2.0).argsort(-1)  # the decisions' places, in random order, and then the rest
+    here = torch.where(pairs.mask, 0, 1).argsort(dim=-1, stable=True)  # the decisions' places as they stand, and then the rest
+    return torch.zeros_like(signal).scatter(-1, here, signal.gather(-1, there))
+
+
+@Claim("Regularising DPO by where in an answer the credit lies gives more gold at equal KL than DPO, and than the same signal "
+       "at random places.",
+       arms={"mine": ("token_reward", {"beta": 0.02}), "dpo": ("dpo", {"beta": 0.02}),
+             "shuffled": ("token_reward", {"beta": 0.02, "shuffled": True})}, worlds=("table", "grammar"),
+       on={"table": {"pairs": 100, "noise": 0.4, "mode": "idiosyncratic"}})
+def claim(arms: dict[str, list[Reading]]) -> float:
+    """The smaller of the two mean gold differences over the range of √KL that both runs reached."""
+    return min(matched_gain(arms["mine"], arms[other]) for other in ("dpo", "shuffled"))
