@@ -5,6 +5,8 @@ speaks of; those that no state speaks of any more are deleted after the next sav
 """
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ from torch import Tensor
 from assay import carry as disk
 from assay.core import Missing, Prompts, Rng, Samples, Task
 from assay.errors import InputError
+from assay.labellers.choosing import labeller
+from assay.ledger import Ledger
 from assay.parallel import barrier, meter, rank
-from assay.watch import Drawn
+from assay.watch import Drawn, Watch, Watching
 
 
 class Contest:
@@ -104,11 +108,40 @@ class Contest:
         return [(a[both[:, i], i].tolist(), b[both[:, i], i].tolist()) for i in range(a.shape[1])]
 
 
-def can_be_watched(policy: Any) -> None:
+def watched(asked: Watching, task: Task, *, population: Prompts | None, held_out: Prompts, gold: Callable[..., Tensor] | None,
+            ledger: Ledger, seed: int, looks: int, folder: Path | None, again: str, kept: bool = True) -> tuple[Watch, Contest]:
+    """A run's watch and its door. `again`: the command that goes on with the run; `kept`: whether the best policies are kept
+    in the folder, or in memory alone."""
+    rng = Rng(seed)
+    pool = _given(asked.prompts, task) if asked.prompts else held_out if population is None else population
+    contest = Contest(task, pool, again=population is not None and not asked.prompts, rng=rng, folder=folder if kept else None)
+    by = labeller(asked.by, gold=gold, folder=folder, again=again, model=asked.model, rate=asked.rate, timeout=asked.timeout,
+                  tries=asked.tries, at_once=asked.at_once)
+    return Watch(contest, ledger, by, rng, asked, looks), contest
+
+
+def _given(file: str, task: Task) -> Prompts:
+    """Prompts of a text file, one a line. Raises InputError where there is none."""
+    path = Path(file)
+    if not path.is_file():
+        raise InputError(f"there is no file {file}; --watch.prompts is a text file of fresh prompts, one a line")
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as why:
+        raise InputError(f"{file} is not UTF-8 text (byte {why.start}); save it as UTF-8, one prompt a line") from why
+    if not lines:
+        raise InputError(f"{file} holds no prompt; --watch.prompts is a text file of fresh prompts, one a line")
+    if len(set(lines)) < len(lines):
+        twice = next(line for i, line in enumerate(lines) if line in lines[:i])
+        raise InputError(f"{file} holds '{twice[:60]}' twice, and a prompt is used once; leave one of the two out")
+    return replace(task.reference.encode(lines, [[""] for _ in lines]).prompts, row=torch.arange(len(lines)))
+
+
+def can_be_watched(policy: Any, flag: str = "--watch") -> None:
     """Raises InputError for a policy that cannot be kept and set against another: a sampler without parameters."""
     if not all(hasattr(policy, name) for name in ("state_dict", "load_state_dict", "copy")):
-        raise InputError(f"--watch keeps the best policy and sets later ones against it, and a {type(policy).__name__} "
-                         "has no parameters to keep; watch a recipe that trains one policy")
+        raise InputError(f"{flag} keeps policies, and a {type(policy).__name__} has no parameters to keep; "
+                         "it is for recipes that train one policy")
 
 
 def _beside(mine: Samples, theirs: Samples) -> Samples:

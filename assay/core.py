@@ -139,7 +139,9 @@ class World:
     `facts(policy) → {name: value}`: exact quantities where the world has them. `loop`: the optimiser's constants that
     fit this world's size, fixed by the baseline's behaviour alone. `refit(by) → Reward`: this world's judges fitted anew
     by `by(model, pairs, loop)`, with a fresh model of its kind, its own pairs and constants that suit the model, then
-    brought to mean 0 and deviation 1 on the reference's answers as its own judges are.
+    brought to mean 0 and deviation 1 on the reference's answers as its own judges are. `population`: all the prompts there
+    are, in a world where that can be said: the watch draws from it again and again, and elsewhere takes each held-out
+    prompt once.
     """
 
     name: str
@@ -152,6 +154,7 @@ class World:
     loop: Loop | None = None
     refit: Callable[[Callable[..., Reward]], Reward] | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
+    population: Prompts | None = None
 
 
 @dataclass(frozen=True)

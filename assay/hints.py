@@ -32,6 +32,18 @@ def hints(seen: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**h, "label": LABEL} for h in found if h is not None]
 
 
+def since(seen: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`hints`, each with the step since which it has fired without a break."""
+    found = hints(seen)
+    for h in found:
+        h["since"] = seen[-1]["step"]
+        for i in range(len(seen) - 1, 0, -1):
+            if h["name"] not in {e["name"] for e in hints(seen[:i])}:
+                break
+            h["since"] = seen[i - 1]["step"]
+    return found
+
+
 def _series(seen: Sequence[dict[str, Any]], key: str) -> list[float]:
     return [s[key] for s in seen if s[key] is not None]
 

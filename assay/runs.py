@@ -23,7 +23,8 @@ from assay.errors import InputError
 SCHEMA = 1
 STATES = ("running", "done", "failed", "waiting")
 READING = ("step", "tag", "kl", "kl_err", "kl_kind", "gold", "gold_err", "golds", "judges", "judges_err", "proxy", "proxy_err",
-           "n", "drawn", "judged", "compared", "labels", "updates", "price", "seconds", "stats")
+           "n", "drawn", "judged", "compared", "labels", "updates", "price", "seconds", "stats",
+           "watch")
 SAMPLE = ("step", "tag", "place", "prompt", "answer", "gold", "golds", "judges", "proxy", "logp")
 _DISTRIBUTIONS = ("torch", "transformers", "safetensors", "numpy", "peft", "datasets", "accelerate")
 _SPLITTERS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}  # str.splitlines would break a line at these

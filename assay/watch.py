@@ -209,7 +209,7 @@ class Watch:
     def _ask(self, step: int, against: int, chosen: Sequence[Drawn], places: Sequence[int]) -> list[float | None]:
         """Outcomes from the current policy's side, None where the labeller had nothing usable to say."""
         turned = (self.rng("watch", step)("order").uniform(torch.tensor(places)) < 0.5).tolist()
-        asked = [Question("watch", step, (p, against), d.prompt, *((d.theirs, d.mine) if t else (d.mine, d.theirs)), d.columns,
+        asked = [Question(f"watch {self.labeller.name}", step, (p, against), d.prompt, *((d.theirs, d.mine) if t else (d.mine, d.theirs)), d.columns,
                           d.turned if t else d.samples)
                  for d, p, t in zip(chosen, places, turned, strict=True)]
         lines = self.ledger.compare(asked, self.labeller)
@@ -238,7 +238,7 @@ class Watch:
                  "budget": self.settings.budget, "log_evidence": v.log_evidence, "log_alarm": v.log_alarm,
                  "alpha": self.settings.alpha, "delta": v.delta, "by": self.labeller.name,
                  "reference": self._against_reference(), "notes": notes,
-                 "hints": hints.hints(self.seen)}
+                 "hints": hints.since(self.seen)}
         return {**found, "says": says(found)}
 
     def _against_reference(self) -> dict[str, Any] | None:
@@ -264,6 +264,6 @@ def says(found: dict[str, Any]) -> str:
     """A verdict as one line for a person."""
     best, against = ("the reference" if found[k] == 0 else f"step {found[k]}" for k in ("best", "against"))
     head = WORDS[found["word"]] + (f", {best} was better" if found["word"] == "stop" else "")
-    rate = "no label yet" if found["win"] is None else \
+    rate = f"{best} is the best so far" if found["best"] != found["against"] else "no label yet" if found["win"] is None else \
         f"win rate {found['win']:.2f} [{found['low']:.2f}, {found['high']:.2f}] against {against}"
     return "; ".join([f"{head}: {rate}, {found['labels']} labels spent", *found["notes"]])

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,21 @@ from assay.cli import flags, progress
 from assay.cli.flags import Flag
 from assay.core import Loop, Missing, World
 from assay.errors import InputError, Waiting
+from assay.labellers import choosing
 from assay.measure import measure, possible
 from assay.refitting import refitted
 from assay.runs import Run, digest
+from assay.watch import Watching
 
 LOOP = flags.of(Loop, without=())
-RUN = {**flags.of(measure, without=("loop", "arguments", "run", "resume")),
+WATCH = {"watch": Flag("watch", str, "", "who labels what the watch asks"),
+         **flags.of(Watching, prefix="watch.", without=("by",))}
+RUN = {**flags.of(measure, without=("loop", "arguments", "run", "resume", "watch")), **WATCH,
        "world": Flag("world", str, "grammar", "the world's name"),
        "fit": Flag("fit", str, "", "a paper that fits the world's judges anew"),
        "device": Flag("device", str, "cpu", "where tensors live")}
-FREE = ("micro", "save", "device")  # may differ when a run goes on: no reading depends on them
+# may differ when a run goes on: no reading depends on them
+FREE = ("micro", "save", "device", "policies", "watch.rate", "watch.timeout", "watch.tries", "watch.at_once")
 
 
 @dataclass
@@ -40,6 +45,7 @@ class Order:
     fit: str
     fit_arguments: dict[str, Any]
     settings: dict[str, Any]
+    watch: Watching | None = None
 
 
 def known(entry: Entry, world: str, fit: str = "") -> dict[str, Flag]:
@@ -78,12 +84,25 @@ def order(entry: Entry, values: Mapping[str, Any]) -> Order:
     theirs, its = ({k: f for k, f in asked.items() if k.startswith(p)} for p in ("world.", "fit."))
     constants = filled({k: f for k, f in its.items() if k.removeprefix("fit.") not in LOOP}, "fit.")
     steps = {k.removeprefix("fit."): values[k] for k in its if k.removeprefix("fit.") in LOOP and k in values}
-    settings = filled({k: f for k, f in RUN.items() if k not in ("world", "fit")})
+    settings = filled({k: f for k, f in RUN.items() if k not in ("world", "fit") and k not in WATCH})
     if settings["device"] != "cpu":
         raise InputError(f"--device is '{settings['device']}', and these worlds compute on the cpu")
     possible(**{k: settings[k] for k in ("every", "save", "answers", "keep", "micro")})
     return Order(entry, function_of(entry), filled(own), {k: values[k] for k in LOOP if k in values}, world,
-                 filled(theirs, "world."), fit, {**constants, **steps}, settings)
+                 filled(theirs, "world."), fit, {**constants, **steps}, settings, watching(values))
+
+
+def watching(values: Mapping[str, Any]) -> Watching | None:
+    """How the run is watched, None where it is not."""
+    given = {k.removeprefix("watch."): v for k, v in values.items() if k.startswith("watch.")}
+    if not values.get("watch"):
+        if given:
+            raise InputError(f"--watch.{next(iter(given))} says how to watch, and nothing is watched: add --watch with who "
+                             f"labels, {choosing.KINDS}")
+        return None
+    asked = Watching(by=values["watch"], **given)
+    choosing.possible(asked.by, asked.model)
+    return asked
 
 
 def values_of(about: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +113,12 @@ def values_of(about: Mapping[str, Any]) -> dict[str, Any]:
     fit = dict(about.get("fit") or {"name": ""})
     again = {"fit": fit.pop("name"), **{f"fit.{k}": v for k, v in fit.items()}}
     return {**about["arguments"], **about["loop"], **run, "world": name, **{f"world.{k}": v for k, v in world.items()},
-            **(again if again["fit"] else {})}
+            **(again if again["fit"] else {}), **watch_of(about)}
+
+
+def watch_of(about: Mapping[str, Any]) -> dict[str, Any]:
+    """The record's watch, by flag name."""
+    return {"watch" if k == "by" else f"watch.{k}": v for k, v in (about.get("watch") or {}).items()}
 
 
 def recorded(about: Mapping[str, Any], entry: Entry, where: str) -> dict[str, Any]:
@@ -138,7 +162,7 @@ def drive(asked: Order, world: World, folder: Path, *, resume: bool, say: Callab
     with progress.bar(asked.entry.name, loop.steps) as shown:
         settings = {k: v for k, v in asked.settings.items() if k != "device"}
         readings = measure(progress.watched(asked.function, shown), world, loop=loop, arguments=asked.arguments, run=run,
-                           resume=resume, **settings)
+                           resume=resume, watch=asked.watch, **settings)
         if parallel.rank() == 0 and run.about["state"] in ("failed", "waiting"):
             run.note({"state": "running", "error": None})
         try:
@@ -184,10 +208,17 @@ def _record(asked: Order, world: World, loop: Loop, folder: Path, resume: bool) 
             "world": {"name": asked.world, **asked.world_arguments},
             "fit": {"name": asked.fit, **asked.fit_arguments} if asked.fit else None,
             "run": {**asked.settings, "threads": torch.get_num_threads(), "processes": parallel.world_size()},
+            "watch": None if asked.watch is None else asdict(asked.watch),
             "golds": list(world.golds) if world.gold is not None else [], "gold_kind": world.gold_kind, "judges": judges,
-            "inputs": {**mine, **files}})
+            "inputs": {**mine, **files, **watch_files(asked.watch)}})
     parallel.barrier()
     return Run.open(folder)
+
+
+def watch_files(watch: Watching | None) -> dict[str, str]:
+    """Digests of the files that a watch reads."""
+    named = [] if watch is None else [watch.prompts, watch.by.rpartition(":")[0]]
+    return {v: digest(v) for v in named if v and Path(v).is_file()}
 
 
 def summary(run: Run) -> dict[str, Any]:
@@ -196,4 +227,5 @@ def summary(run: Run) -> dict[str, Any]:
     chosen = [r for r in readings if r["tag"] == "chosen"]
     curve = [r for r in readings if r["tag"] != "chosen"]
     return {"run": str(run.folder), "recipe": run.about["recipe"], "state": run.about["state"], "readings": len(readings),
-            "chosen": chosen[-1] if chosen else None, "last": curve[-1] if curve else None}
+            "chosen": chosen[-1] if chosen else None, "last": curve[-1] if curve else None,
+            "watch": next((r["watch"] for r in reversed(curve) if r["watch"]), None), "result": run.about.get("result")}

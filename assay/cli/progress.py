@@ -67,7 +67,16 @@ def line(reading: dict[str, Any]) -> str:
     kl = reading["kl"]
     root = "  –  " if kl is None else f"{math.sqrt(max(0.0, kl)):5.2f}"
     return (f"step {reading['step']:>4}  √KL {root}  gold {number(reading['gold'], reading['gold_err'])}  "
-            f"proxy {number(reading['proxy'], reading['proxy_err'])}  {reading['tag']}").rstrip()
+            f"proxy {number(reading['proxy'], reading['proxy_err'])}  {reading['tag']}").rstrip() + watched_line(reading)
+
+
+def watched_line(reading: dict[str, Any]) -> str:
+    """What the watch says of it, below; "" where nothing is watched. A hint is said once, when it begins."""
+    watch = reading.get("watch")
+    if not watch:
+        return ""
+    hints = "".join(f"\n           {h['label']}: {h['why']}" for h in watch["hints"] if h["since"] == reading["step"])
+    return f"\n           watch: {watch['says']}{hints}"
 
 
 def number(value: float | None, error: float | None) -> str:

@@ -32,6 +32,9 @@ def run_(argv: list[str]) -> int:
       --every K         read the policy every K steps (default 5);  --answers N  answers a held-out prompt (default 8)
       --save K          save every K steps (default 10);  --keep N  prompts whose answers are stored (default 8)
       --micro K         rows a forward pass, 0 for all: less memory, the same numbers
+      --watch WHO       buy labels at every reading and stop when the run has turned: gold, FILE.py:function, csv, page, or
+                        http://…; --watch.budget --watch.alpha --watch.delta --watch.flip … (docs/watch.md)
+      --policies        keep every policy that is read, so that `assay watch` can look at the finished run
       --strict          a step that is not finite ends the run
       --json            print what came of it as JSON
     """

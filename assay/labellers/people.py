@@ -53,7 +53,7 @@ class Desk:
 
     def __init__(self, folder: Path | str):
         self.folder = Path(folder)
-        self.questions = read_lines(self.folder / "questions.jsonl")
+        self.questions = [q for q in read_lines(self.folder / "questions.jsonl") if q["who"] == f"watch {People.name}"]
         if not self.questions:
             raise InputError(f"{folder} has no questions for people: start a run that asks them with --watch csv or --watch page")
         self.labels = self.folder / "labels.jsonl"

@@ -96,7 +96,8 @@ def world(*, seed: int = 0, pairs: int = 2000, noise: float = 0.25, members: int
 
     task = Task(prompts=prompts, reference=reference, rewards=rewards, pairs=made["pairs"], demos=shown, rng=Rng(seed)("run"))
     return World("grammar", task, held_out=unseen, gold=gold, golds=("gold", *TERMS), gold_kind="written",
-                 loop=Loop(steps=100, batch=32, n=8, lr=1.5e-4), refit=refit, arguments=arguments)
+                 loop=Loop(steps=100, batch=32, n=8, lr=1.5e-4), refit=refit, arguments=arguments,
+                 population=VOCABULARY.prompts([str(r) for r in REQUESTS]))
 
 
 def written(weights: Float[Tensor, "6"]) -> Callable[[Samples], Float[Tensor, "7 B N"]]:

@@ -95,7 +95,8 @@ def world(*, seed: int = 0, testbed: str = "bag", mode: str = "shared", pairs: i
     # a table cannot generalise: the task's own contexts, each as often as the others, as `facts` weighs them
     held_out = reference.prompts(torch.arange(-(-64 // prompts) * prompts) % prompts)
     return World("table", task, held_out=held_out, gold=gold, gold_kind="exact",
-                 facts=_facts(reference, gold, proxies), loop=LOOP[testbed], refit=refit, arguments=arguments)
+                 facts=_facts(reference, gold, proxies), loop=LOOP[testbed], refit=refit, arguments=arguments,
+                 population=reference.prompts(rows))
 
 
 def _names(kind: str, common: int, total: int) -> tuple[str, ...]:
