@@ -209,7 +209,8 @@ class Watch:
     def _ask(self, step: int, against: int, chosen: Sequence[Drawn], places: Sequence[int]) -> list[float | None]:
         """Outcomes from the current policy's side, None where the labeller had nothing usable to say."""
         turned = (self.rng("watch", step)("order").uniform(torch.tensor(places)) < 0.5).tolist()
-        asked = [Question(f"watch {self.labeller.name}", step, (p, against), d.prompt, *((d.theirs, d.mine) if t else (d.mine, d.theirs)), d.columns,
+        who = f"watch {self.labeller.name}"
+        asked = [Question(who, step, (p, against), d.prompt, *((d.theirs, d.mine) if t else (d.mine, d.theirs)), d.columns,
                           d.turned if t else d.samples)
                  for d, p, t in zip(chosen, places, turned, strict=True)]
         lines = self.ledger.compare(asked, self.labeller)
