@@ -45,6 +45,14 @@ def final(readings: list[Reading]) -> float:
     return float([r["gold"] for r in readings if r["tag"] != "chosen" and r["gold"] is not None][-1])
 
 
+def average(readings: list[Reading]) -> float:
+    """Mean gold over the curve's readings after the reference: how fast a run learned, and what it kept."""
+    gold = [r["gold"] for r in readings if r["tag"] != "chosen" and r["step"] > 0 and r["gold"] is not None]
+    if not gold:
+        raise ValueError("this run has no reading with gold after its reference")
+    return float(sum(gold) / len(gold))
+
+
 def gold_at(readings: list[Reading], d: float) -> float:
     """Gold where the run first reaches √KL = d, linear between two readings. Raises ValueError outside its range."""
     points = curve(readings)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.errors import InputError, Missing
@@ -76,6 +76,20 @@ class Checked:
             raise InputError(f"the step rewards {', '.join(self.names)} are not finite for {bad} of {scores.numel()} decisions; "
                              "return a number for each")
         return torch.where(samples.mask, scores, scores.new_zeros(()))
+
+    def step_of(self, samples: Samples) -> Int[Tensor, "B N T"]:
+        """Which step each token belongs to, from 0; −1 where there is none. Raises Missing where the reward knows no steps."""
+        if not hasattr(self.reward, "step_of"):
+            raise Missing(f"reward {', '.join(self.names)} does not say where steps begin and end; --world sums has step rewards")
+        steps: Tensor = self.reward.step_of(samples)
+        return steps
+
+    def named(self, *names: str) -> Checked:
+        """The members of these names, in this order. Raises InputError where there is none of a name."""
+        wrong = [n for n in names if n not in self.names]
+        if wrong:
+            raise InputError(f"a reward named '{wrong[0]}' was asked for, and this world's are {', '.join(self.names)}")
+        return self.only([self.names.index(n) for n in names])
 
     def _checked(self, samples: Samples) -> Float[Tensor, "M B N"]:
         scores = self._scored(samples)

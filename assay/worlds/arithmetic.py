@@ -1,12 +1,14 @@
 """Arithmetic with scratch work: problems as text, worked solutions with planted mistakes, and the checking of every line.
 
 chain: "3 + 5 + 2 :", worked from left to right, "3 + 5 = 8 ; 8 + 2 = 10 ; answer 10". modular: "3 * 5 + 2 mod 7 :", the
-same with every result reduced, from left to right without precedence. countdown: "make 13 from 3 5 2 :", each number used
-at most once, "5 * 2 = 10 ; 10 + 3 = 13 ; answer 13".
+same with every result reduced, from left to right without precedence. countdown: "make 6 from 2 3 5 :", each number used
+at most once, "5 + 3 = 8 ; 8 - 2 = 6 ; answer 6". Its targets are reached by adding and taking away; multiplying is allowed.
 
 A step ends with its separator ";" and the last one with the end of the answer. A line is *formed* if it reads
 "number sign number = number ;", and *right* if moreover it goes on from the line before (a wrong total that is carried on
 correctly is right) with the next number of the problem (countdown: with one that is still unused) and its result is true.
+A line that says the one before again, word for word, is formed and not right, and what follows is read as if it were not
+there.
 The answer's line is formed if it reads "answer number" and the answer ends there; it is right if it says what the last
 line came to, and nothing of the problem is left to do. *Correct* is the answer alone, whatever the lines say; in countdown,
 where the problem says the answer, every line must be right as well.
@@ -23,6 +25,7 @@ from assay.policies.vocabulary import Vocabulary
 TASKS = ("chain", "modular", "countdown")
 MOST = 99  # the largest number there is a word for
 SIGNS = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
+PLAIN = ("+", "-")  # the signs that countdown is taught with
 STEP, SAY = ";", "answer"
 VOCABULARY = Vocabulary([*map(str, range(MOST + 1)), *SIGNS, "=", STEP, SAY, "mod", "make", "from", ":"])
 MODULUS = 7
@@ -111,10 +114,10 @@ def pose(task: str, terms: int, dice: Dice) -> Problem:
 
 
 def _path(problem: Problem, order: list[int], dice: Dice) -> list[tuple[int, str, int, int]]:
-    """Lines that use these numbers in this order, with a sign at random wherever its result has a word."""
+    """Lines that use these numbers in this order, with plus or minus at random wherever the result has a word."""
     total, lines = order[0], []
     for number in order[1:]:
-        signs = [s for s in SIGNS if problem.result(total, s, number) is not None]
+        signs = [s for s in PLAIN if problem.result(total, s, number) is not None]
         sign = signs[dice.below(len(signs))]
         found = problem.result(total, sign, number)
         assert found is not None
@@ -125,7 +128,7 @@ def _path(problem: Problem, order: list[int], dice: Dice) -> list[tuple[int, str
 
 @lru_cache(maxsize=1 << 16)
 def ways(problem: Problem) -> tuple[tuple[tuple[int, str, int, int], ...], ...]:
-    """Every way of using some or all numbers of a countdown that reaches its target, the shortest first."""
+    """Every way of using numbers of a countdown, by plus and minus, that reaches its target; the shortest first."""
     out = []
 
     def on(total: int, left: tuple[int, ...], lines: tuple[tuple[int, str, int, int], ...]) -> None:
@@ -134,7 +137,7 @@ def ways(problem: Problem) -> tuple[tuple[tuple[int, str, int, int], ...], ...]:
         for number in sorted(set(left)):
             rest = list(left)
             rest.remove(number)
-            for sign in SIGNS:
+            for sign in PLAIN:
                 found = problem.result(total, sign, number)
                 if found is not None:
                     on(found, tuple(rest), (*lines, (total, sign, number, found)))
@@ -146,9 +149,10 @@ def ways(problem: Problem) -> tuple[tuple[tuple[int, str, int, int], ...], ...]:
     return tuple(sorted(out, key=len))
 
 
-def solve(problem: Problem, dice: Dice, *, mistakes: float = 0.0, bare: float = 0.0) -> str:
+def solve(problem: Problem, dice: Dice, *, mistakes: float = 0.0, bare: float = 0.0, again: float = 0.0) -> str:
     """A worked solution. Each line's result is wrong with chance `mistakes`, and then carried on; `bare`: with this chance
-    no line is written, and the answer is mostly a guess within three of the truth."""
+    no line is written, and the answer is mostly a guess within three of the truth; `again`: the last line is said again
+    with this chance, and once more with the same."""
     if dice.chance(bare):
         return f"{SAY} {_off(problem.value, dice, problem) if dice.chance(0.8) else problem.value}"
     total, plan = _plan(problem, dice)
@@ -160,6 +164,8 @@ def solve(problem: Problem, dice: Dice, *, mistakes: float = 0.0, bare: float = 
             value = _off(value, dice, problem)
         text.append(f"{total} {sign} {number} = {value} {STEP}")
         total = value
+    while len(text) < len(plan) + 2 and dice.chance(again):
+        text.append(text[-1])
     return " ".join([*text, f"{SAY} {total}"])
 
 

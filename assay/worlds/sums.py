@@ -10,45 +10,46 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from assay import core, descend, optimiser, rng, samples
-from assay.core import Loop, Pairs, Prompts, Rng, Samples, Task, World
+from assay.core import Loop, Rng, Task, World
 from assay.errors import InputError
 from assay.formulas import reduce
 from assay.policies import causal, draw, vocabulary, walk
 from assay.policies.causal import Causal
 from assay.trunks import attention, cache, llama, product
 from assay.trunks.llama import Config, Llama
-from assay.worlds import arithmetic, kept, verifier, working
-from assay.worlds.arithmetic import TASKS, VOCABULARY, Dice, Problem, pose, solve
+from assay.worlds import arithmetic, kept, lessons, working
+from assay.worlds.arithmetic import TASKS, VOCABULARY, solve
 from assay.worlds.grammar import imitate
+from assay.worlds.lessons import dice, mistakes_a_line, posed, preferences, written
 from assay.worlds.verifier import FLAWS, GOLDS, NAMES, Golds, Verifier
 
 _SOURCES = (core, samples, descend, optimiser, rng, reduce, attention, cache, llama, product, causal, draw, vocabulary, walk,
-            arithmetic, working, verifier)  # what the numbers depend on: a change builds the world again
+            arithmetic, working, lessons)  # what the numbers depend on: a change builds the world again
 TERMS = {"chain": (3, 5), "modular": (3, 5), "countdown": (3, 3)}
+SCHOOLING = {"chain": 600, "modular": 600, "countdown": 1200}
 
 
 def world(*, seed: int = 0, task: str = "chain", pass_rate: float = 0.5, flaw: str = "none", step_noise: float = 0.0,
           inverted: float = 0.0, rewards: str = ",".join(NAMES), least: int = 0, most: int = 0, bare: float = 0.1,
-          prompts: int = 192, held_out: int = 64, pairs: int = 400, noise: float = 0.1, lessons: int = 6000,
-          width: int = 64, layers: int = 2, sft_steps: int = 500, sft_lr: float = 3e-3) -> World:
+          again: float = 0.1, prompts: int = 192, held_out: int = 64, pairs: int = 400, noise: float = 0.1, taught: int = 6000,
+          width: int = 64, layers: int = 2, sft_steps: int = 0, sft_lr: float = 3e-3) -> World:
     """The world and everything in it is a function of these arguments.
 
-    task: chain, modular or countdown. pass_rate: the share of right answers the policy is taught to give. flaw: none,
-    format or early, of the outcome reward. step_noise: share of wrong verdicts of the step rewards. inverted: share of
+    task: chain, modular or countdown. pass_rate: the share of right answers the policy is taught to give. flaw: of the
+    outcome reward: none, format or early. step_noise: share of wrong verdicts of the step rewards. inverted: share of
     prompts on which the thinking reward prefers wrong steps. rewards: which, in which order. least, most: numbers in a
     problem, 0 for the task's own. bare: share of lessons that answer without working (less where pass_rate leaves no
-    room). prompts, held_out: problems that recipes see, and those that none sees. pairs, noise: preferences, and the
-    share of flipped ones. lessons: worked solutions. width, layers, sft_steps, sft_lr: the policy and its schooling.
+    room); again: share whose last line is said again. prompts, held_out: problems that recipes see, and those that none
+    sees. pairs, noise: preferences, and the share of flipped ones. taught: lessons. width, layers, sft_steps, sft_lr: the
+    policy and its schooling, 0 steps for the task's own.
     """
     arguments = dict(locals())
     low, high = least or TERMS.get(task, (0, 0))[0], most or TERMS.get(task, (0, 0))[1]
     names = tuple(rewards.split(","))
     _possible(arguments, low, high, names)
     at = Rng(seed)("world sums")
-    known, fresh = _posed(task, low, high, held_out + prompts, lessons, held_out, at("problems"))
+    known, fresh = posed(task, low, high, held_out + prompts, taught, held_out, at("problems"))
     unseen, asked = (VOCABULARY.prompts([str(p) for p in some]) for some in (known[:held_out], known[held_out:]))
     limit = 6 * (high + 1) + 4  # two lines more than the longest problem wants
     policy = Causal(Llama(Config(len(VOCABULARY), width, layers, heads=4, kv_heads=4, inner=2 * width), at("policy")),
@@ -58,17 +59,18 @@ def world(*, seed: int = 0, task: str = "chain", pass_rate: float = 0.5, flaw: s
     def build() -> dict[str, Any]:
         """Three policies taught one after another: weak, then the reference, then strong, on lessons without mistakes."""
         share = min(bare, (1 - pass_rate) / 2)
-        taught = _lessons(fresh, _mistakes(fresh, pass_rate, share), share, at("lessons"))
-        right = _lessons(fresh, 0.0, 0.0, at("right"))
+        uneven = written(fresh, mistakes_a_line(fresh, pass_rate, share), share, again, at("lessons"))
+        right = written(fresh, 0.0, 0.0, 0.0, at("right"))
         out: dict[str, Any] = {}
-        stages = (("weak", taught, max(1, sft_steps // 3)), ("reference", taught, sft_steps - sft_steps // 3),
-                  ("strong", right, max(1, sft_steps // 3)))
-        for name, shown, steps in stages:
-            imitate(policy, shown, Loop(steps=steps, batch=64, lr=sft_lr, warmup=20, seed=seed), at("imitate")(name))
-            out[name] = {k: v.clone() for k, v in policy.state_dict().items()}
-            out[f"pass/{name}"] = float(gold(policy.sample(unseen, 16, at("pass")))[0].mean())
+        third = max(1, (sft_steps or SCHOOLING[task]) // 3)
+        for name, shown, lr in (("weak", uneven, sft_lr), ("", uneven, sft_lr), ("reference", uneven, sft_lr / 4),
+                                ("strong", right, sft_lr / 4)):
+            imitate(policy, shown, Loop(steps=third, batch=64, lr=lr, warmup=20, seed=seed), at("imitate")(name))
+            if name:
+                out[name] = {k: v.clone() for k, v in policy.state_dict().items()}
+                out[f"pass/{name}"] = float(gold(policy.sample(unseen, 16, at("pass")))[0].mean())
         policy.load_state_dict(out["reference"])
-        return {**out, "pairs": _preferences(policy, asked, gold, pairs, noise, at("pairs"))}
+        return {**out, "pairs": preferences(policy, asked, gold, pairs, noise, at("pairs"))}
 
     made = kept.kept(kept.place("sums", _of_the_policy(arguments), _SOURCES), build, VOCABULARY.decode)
     policy.load_state_dict(made["reference"])
@@ -79,7 +81,7 @@ def world(*, seed: int = 0, task: str = "chain", pass_rate: float = 0.5, flaw: s
         others[name].frozen()
     judge = Verifier(names, flaw=flaw, noise=step_noise, inverted=inverted, most=limit, rng=at("verifier"))
     shown = VOCABULARY.answers(asked, [[solve(arithmetic.read(t), d)] for t, d in
-                                       zip(asked.text(), _dice(prompts, at("demos")), strict=True)])
+                                       zip(asked.text(), dice(prompts, at("demos")), strict=True)])
     job = Task(prompts=asked, reference=policy.frozen(), rewards=judge, pairs=made["pairs"], demos=shown, others=others,
                rng=Rng(seed)("run"))
     rates = {f"pass/{name}": made[f"pass/{name}"] for name in ("weak", "reference", "strong")}
@@ -91,10 +93,11 @@ def _possible(given: dict[str, Any], low: int, high: int, names: tuple[str, ...]
     for name, choices in (("task", TASKS), ("flaw", FLAWS)):
         if given[name] not in choices:
             raise InputError(f"--world.{name} is '{given[name]}'; it is one of {', '.join(choices)}")
-    for name, least, most in (("pass_rate", 0, 1), ("step_noise", 0, 1), ("inverted", 0, 1), ("bare", 0, 1), ("noise", 0, 1)):
+    for name, least, most in (("pass_rate", 0, 1), ("step_noise", 0, 1), ("inverted", 0, 1), ("bare", 0, 1),
+                              ("again", 0, 1), ("noise", 0, 1)):
         if not least <= given[name] <= most:
             raise InputError(f"--world.{name} is {given[name]}; it is a share, from 0 to 1")
-    for name in ("prompts", "held_out", "pairs", "lessons", "sft_steps"):
+    for name in ("prompts", "held_out", "pairs", "taught"):
         if given[name] < 1:
             raise InputError(f"--world.{name} is {given[name]}; it must be at least 1")
     top = 4 if given["task"] == "countdown" else 9
@@ -108,50 +111,3 @@ def _possible(given: dict[str, Any], low: int, high: int, names: tuple[str, ...]
 def _of_the_policy(arguments: dict[str, Any]) -> dict[str, Any]:
     """What the trained policies and the pairs depend on: not the verifiers, so that one schooling serves them all."""
     return {k: v for k, v in arguments.items() if k not in ("flaw", "step_noise", "inverted", "rewards")}
-
-
-def _dice(n: int, at: Rng) -> list[Dice]:
-    throws = at.uniform(torch.arange(n)[:, None], torch.arange(64)[None, :])
-    return [Dice(iter(row)) for row in throws.tolist()]
-
-
-def _posed(task: str, low: int, high: int, few: int, many: int, hidden: int, at: Rng) -> tuple[list[Problem], list[Problem]]:
-    """`few` different problems, and `many` for lessons that may repeat and may be any but the first `hidden` of the few."""
-    drawn = [pose(task, low + d.below(high - low + 1), d) for d in _dice(4 * few + 2 * many, at)]
-    known = list(dict.fromkeys(drawn))[:few]
-    if len(known) < few:
-        raise InputError(f"--world.prompts and --world.held_out ask for {few} different problems, and numbers from {low} to {high} "
-                         f"gave {len(known)}: ask for fewer, or raise --world.most")
-    secret = set(known[:hidden])
-    return known, [p for p in drawn if p not in secret][:many]
-
-
-def _mistakes(some: list[Problem], pass_rate: float, bare: float) -> float:
-    """The chance of a mistake a line at which this share of the lessons ends right; a fifth of bare guesses do."""
-    lengths = [p.steps for p in some]
-
-    def right(h: float) -> float:
-        return bare * 0.2 + (1 - bare) * sum((1 - h) ** k for k in lengths) / len(lengths)
-
-    low, high = 0.0, 1.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if right(middle) > pass_rate else (low, middle)
-    return low
-
-
-def _lessons(some: list[Problem], mistakes: float, bare: float, at: Rng) -> Samples:
-    texts = [[solve(p, d, mistakes=mistakes, bare=bare)] for p, d in zip(some, _dice(len(some), at), strict=True)]
-    return VOCABULARY.answers(VOCABULARY.prompts([str(p) for p in some]), texts)
-
-
-def _preferences(policy: Causal, prompts: Prompts, gold: Golds, pairs: int, noise: float, at: Rng) -> Pairs:
-    """Two of four answers to each of `pairs` prompts: the best and the worst by correctness and then the share of right
-    steps, or any two where all are alike; then a share `noise` of the labels is turned round."""
-    b = torch.arange(pairs)
-    drawn = policy.sample(prompts[at("prompt").integers(len(prompts), b)], 4, at("answers"))
-    correct, sound, *_ = gold(drawn)
-    ranked = (2 * correct + sound).argsort(dim=-1, descending=True, stable=True)[:, [0, -1]]
-    turned = at("flip").uniform(b) < noise
-    x = drawn.pick(torch.where(turned[:, None], ranked.flip(-1), ranked))
-    return Pairs(x.prompts, x.action, x.mask, x.given, x.logp, x.ended, p=torch.ones(pairs), margin=torch.zeros(pairs))

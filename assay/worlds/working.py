@@ -53,20 +53,23 @@ def check(problem: Problem, ids: tuple[int, ...]) -> Checked:
     lines: list[Line] = []
     total: int | None = None if problem.target is not None else problem.numbers[0]
     left, done, sound, said = list(problem.numbers), 0, True, None
-    start = 0
+    start, before = 0, tuple[int, ...]()
     for end in [i + 1 for i, t in enumerate(ids) if t in (_STEP, _END)]:
-        lines.append(_line(problem, ids[start:end], end, total, left, done))
-        if lines[-1].says:
-            said = _NUMBER[ids[start + 1]] if lines[-1].formed else None
-        elif lines[-1].formed:
-            a, b, c = (_NUMBER[ids[start + i]] for i in (0, 2, 4))
-            if problem.target is not None:
-                for number in ((a, b) if done == 0 else (b,)):
-                    if number in left:
-                        left.remove(number)
+        own, line = ids[start:end], _line(problem, ids[start:end], end, total, left, done)
+        again = line.formed and not line.right and own == before
+        lines.append(line)
+        start, before = end, own
+        if again:
+            continue
+        sound = sound and line.right
+        if line.says:
+            said = _NUMBER[own[1]] if line.formed else None
+        elif line.formed:
+            a, b, c = (_NUMBER[own[i]] for i in (0, 2, 4))
+            for number in ((a, b) if done == 0 else (b,)):
+                if number in left:
+                    left.remove(number)
             total, done = c, done + 1
-        sound = sound and lines[-1].right
-        start = end
     if start < len(ids):  # cut in the middle of a line
         lines.append(Line(len(ids), _SAY in ids[start:], False, False))
         sound, said = False, None

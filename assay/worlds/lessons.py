@@ -1,0 +1,58 @@
+"""What the policy of world sums is taught from: problems, worked solutions of a wanted share of right ones, and preferences."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from assay.core import Pairs, Prompts, Rng, Sampler, Samples
+from assay.errors import InputError
+from assay.worlds.arithmetic import VOCABULARY, Dice, Problem, pose, solve
+
+
+def dice(n: int, at: Rng) -> list[Dice]:
+    throws = at.uniform(torch.arange(n)[:, None], torch.arange(64)[None, :])
+    return [Dice(iter(row)) for row in throws.tolist()]
+
+
+def posed(task: str, low: int, high: int, few: int, many: int, hidden: int, at: Rng) -> tuple[list[Problem], list[Problem]]:
+    """`few` different problems, and `many` for lessons that may repeat and may be any but the first `hidden` of the few."""
+    drawn = [pose(task, low + d.below(high - low + 1), d) for d in dice(4 * few + 2 * many, at)]
+    known = list(dict.fromkeys(drawn))[:few]
+    if len(known) < few:
+        raise InputError(f"--world.prompts and --world.held_out ask for {few} different problems, and {low} to {high} numbers "
+                         f"gave {len(known)}: ask for fewer, or raise --world.most")
+    secret = set(known[:hidden])
+    return known, [p for p in drawn if p not in secret][:many]
+
+
+def mistakes_a_line(some: list[Problem], pass_rate: float, bare: float) -> float:
+    """The chance of a mistake a line at which this share of the lessons ends right; a fifth of bare guesses do."""
+    lengths = [p.steps for p in some]
+
+    def right(h: float) -> float:
+        return bare * 0.2 + (1 - bare) * sum((1 - h) ** k for k in lengths) / len(lengths)
+
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if right(middle) > pass_rate else (low, middle)
+    return low
+
+
+def written(some: list[Problem], mistakes: float, bare: float, again: float, at: Rng) -> Samples:
+    texts = [[solve(p, d, mistakes=mistakes, bare=bare, again=again)] for p, d in zip(some, dice(len(some), at), strict=True)]
+    return VOCABULARY.answers(VOCABULARY.prompts([str(p) for p in some]), texts)
+
+
+def preferences(policy: Sampler, prompts: Prompts, gold: Callable[[Samples], Tensor], pairs: int, noise: float, at: Rng) -> Pairs:
+    """Two of four answers to each of `pairs` prompts: the best and the worst by correctness and then the share of right
+    steps, or any two where all are alike; then a share `noise` of the labels is turned round."""
+    b = torch.arange(pairs)
+    drawn = policy.sample(prompts[at("prompt").integers(len(prompts), b)], 4, at("answers"))
+    correct, sound, *_ = gold(drawn)
+    ranked = (2 * correct + sound).argsort(dim=-1, descending=True, stable=True)[:, [0, -1]]
+    turned = at("flip").uniform(b) < noise
+    x = drawn.pick(torch.where(turned[:, None], ranked.flip(-1), ranked))
+    return Pairs(x.prompts, x.action, x.mask, x.given, x.logp, x.ended, p=torch.ones(pairs), margin=torch.zeros(pairs))
