@@ -54,15 +54,15 @@ def null_mean(*, delta: float, flip: float = 0.0) -> float:
 
 def bets(q: Float[Tensor, "*R J"], *, null: float, explained: float | Tensor = 0.0,
          most: float | Tensor = math.inf) -> Float[Tensor, "*R J"]:
-    """λ = d/(v + d²), d = m − q, v = q(1 − q)(1 − explained): the bet that grows fastest when the true mean is q.
+    """λ = d/(m(1 − m) − explained·q(1 − q)), d = m − q: the bet that grows fastest when the true mean is q.
 
-    First-order Kelly (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting"). With
-    explained = 0 and outcomes 0 or 1 the pay is the likelihood ratio of q to m exactly. `explained`: the share of the variance
-    that a control variate takes away, guessed from the past. 0 where q ≥ m; at most `most`.
+    With explained = 0 and outcomes 0 or 1 the pay is the likelihood ratio of q to m exactly, which is Kelly's bet (Waudby-Smith and
+    Ramdas 2024, "Estimating means of bounded random variables by betting"). `explained`: the share of the variance that a
+    control variate takes away, guessed from the past. 0 where q ≥ m; at most `most`.
     """
     d = (null - q).clamp(min=0)
-    lam = d / (q * (1 - q) * (1 - explained) + d.square()).clamp(min=torch.finfo(q.dtype).tiny)
-    return torch.minimum(lam, torch.as_tensor(most, dtype=q.dtype)).clamp(min=0)
+    lam = d / (null * (1 - null) - explained * q * (1 - q))
+    return torch.minimum(lam, torch.as_tensor(most, dtype=q.dtype))
 
 
 def largest_bet(c: float | Tensor, *, null: float, weight: float) -> Tensor:
