@@ -126,8 +126,8 @@ def order(n: int, batch: int, t: int, rng: Rng) -> Int[Tensor, "batch"]:
     if n == 0:
         raise InputError("there is nothing to draw a batch from: 0 rows")
     places = torch.arange(t * batch, (t + 1) * batch)
-    orders = {int(e): rng("order", int(e)).permutation(n) for e in torch.unique(places // n)}
-    return torch.stack([orders[int(p // n)][p % n] for p in places])
+    epochs, which = torch.unique(places // n, return_inverse=True)
+    return torch.stack([rng("order", int(e)).permutation(n) for e in epochs])[which, places % n]
 
 
 @dataclass
