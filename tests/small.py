@@ -16,6 +16,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "table": {},
     "grammar": {"pairs": 40, "members": 2, "held_out": 4, "demos": 60, "max_tokens": 14, "width": 16, "layers": 1, "sft_steps": 8,
                 "judge_width": 16, "judge_layers": 1, "judge_steps": 4},
+    "sums": {"prompts": 12, "held_out": 6, "pairs": 12, "taught": 400, "least": 2, "most": 2, "pass_rate": 0.8, "width": 32,
+             "layers": 1, "sft_steps": 120, "sft_lr": 0.01},
 }
 
 
