@@ -15,6 +15,7 @@ from assay.core import Policy, Prompts, Samples
 from assay.errors import InputError
 from assay.parallel import sampling
 from assay.policies.draw import truncated
+from assay.policies.tokens import Tokens
 from assay.policies.vocabulary import Vocabulary
 from assay.policies.walk import Walk
 from assay.rng import Rng
@@ -37,14 +38,14 @@ class Trunk(Protocol):
 class Causal(nn.Module):
     """π(token | what came before) = softmax(logits / temperature), cut to `top_k` and `top_p`, in sample and logp alike.
 
-    Padding and the begin token are never drawn, nor the end token before `min_tokens`; an answer of `max_tokens` is
-    truncated, not ended. `kl` is infinite where the reference cuts off what this policy may say.
+    What the vocabulary bars (padding, the begin token) is never drawn, nor an end token before `min_tokens`; an answer of
+    `max_tokens` is truncated, not ended. `kl` is infinite where the reference cuts off what this policy may say.
     """
 
     kl_kind = "sampled"
 
-    def __init__(self, trunk: nn.Module, vocabulary: Vocabulary, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0,
-                 max_tokens: int = 64, min_tokens: int = 0):
+    def __init__(self, trunk: nn.Module, vocabulary: Vocabulary | Tokens, *, temperature: float = 1.0, top_k: int = 0,
+                 top_p: float = 1.0, max_tokens: int = 64, min_tokens: int = 0):
         super().__init__()
         for name, value, right in (("temperature", temperature, temperature > 0), ("top_k", top_k, top_k >= 0),
                                    ("top_p", top_p, 0 < top_p <= 1), ("max_tokens", max_tokens, max_tokens >= 1),
@@ -76,9 +77,10 @@ class Causal(nn.Module):
         """log π of every token after these hidden states; `place`: tokens of the answer that came before."""
         logits = self.trunk.logits(hidden)
         barred = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
-        barred[[self.vocabulary.pad, self.vocabulary.bos]] = True
+        barred[list(self.vocabulary.barred)] = True
         if self.min_tokens:
-            end = torch.arange(len(barred), device=logits.device) == self.vocabulary.eos
+            end = torch.zeros_like(barred)
+            end[list(self.vocabulary.ends)] = True
             barred = barred | (end & (place < self.min_tokens)[:, None])
         return truncated(logits.masked_fill(barred, -torch.inf), temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
 

@@ -17,6 +17,7 @@ class Vocabulary:
     """A word list. Ids 0, 1, 2 are padding, begin and end; then the words in their order, as blanks separate them."""
 
     pad, bos, eos = 0, 1, 2
+    ends, barred = (2,), (0, 1)  # what ends an answer; what is never drawn
 
     def __init__(self, words: Sequence[str]):
         bad = [w for w in words if w in SPECIAL or len(w.split()) != 1 or w.split()[0] != w]

@@ -29,6 +29,7 @@ class Walk:
         B, T, device = len(prompts), policy.max_tokens, prompts.tokens.device
         N = int(n.max()) if isinstance(n, Tensor) else n
         self.policy, self.prompts, self.rng, self.shape = policy, prompts, rng, (B, N)
+        self.ends = torch.tensor(policy.vocabulary.ends, device=device)
         limit = n.to(device)[:, None] if isinstance(n, Tensor) else torch.full((B, 1), N, device=device)
         wanted = (torch.arange(N, device=device) < limit).flatten()
         self.action = torch.full((B * N, T), policy.vocabulary.pad, device=device)
@@ -125,7 +126,7 @@ class Walk:
         if into is self.mask:
             self.logp[rows, at] = self._log_probs()[self.going, token]
         self.place[rows] += 1
-        end = token == self.policy.vocabulary.eos
+        end = torch.isin(token, self.ends)
         self.ended[rows] = end
         self._open[rows] = ~end & (at + 1 < self.mask.shape[1])
         self.going, self._next = self._open[self.live], None

@@ -1,0 +1,134 @@
+"""Any causal language model of transformers as a trunk: hidden states for scoring, a cache for drawing, a head for logits.
+
+What families do differently and what is done about it. Positions are given, counted over kept tokens, so that padding on
+either side changes nothing. Rows are whole (a prompt and one answer) and padded on the right where answers are read, on
+the left where prompts are prefilled. The head is applied to hidden states by itself, so that only the wanted logits are
+made; what a family does after it (soft caps, scales) is done here too, and at opening the result is compared with the
+model's own forward pass: a family that does something unknown is refused, never wrong in silence.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from assay.errors import InputError
+
+_TOKENS = 16384  # read in one pass, at most, where no gradient is wanted
+
+
+class Pretrained(nn.Module):
+    """A transformers causal model; `width` is that of its last hidden states."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model: Any
+        self.add_module("model", model)
+        config = self.model.config.get_text_config()
+        self.width = int(config.hidden_size)
+        self.cap, self.scale = getattr(config, "final_logit_softcapping", None), _scale(config)
+        self.model.eval()  # dropout off, in training too: a ratio compares a policy with itself
+        for module in self.model.modules():
+            if isinstance(module, nn.Dropout) and module.p:
+                module.p = 0.0
+        self._same_as_its_own()
+
+    def _same_as_its_own(self) -> None:
+        """The logits made here are the model's own, on a few tokens. Raises InputError where they are not."""
+        device = next(self.model.parameters()).device
+        tokens = torch.arange(3, 8, device=device)[None] % self.model.get_input_embeddings().num_embeddings
+        with torch.no_grad():
+            own = self.model(input_ids=tokens).logits.float()
+            mine = self.logits(self._hidden(tokens, torch.ones_like(tokens, dtype=torch.bool))).float()
+        worst = float((own - mine).abs().max())
+        if not worst <= 1e-3 * max(1.0, float(own.abs().max())):
+            raise InputError(f"a {self.model.config.model_type} model makes its logits in a way that is not known here (they "
+                             f"differ by {worst:.3g} from its own forward pass); it cannot be used as a policy")
+
+    def _hidden(self, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]) -> Float[Tensor, "R S W"]:
+        """The last norm's output, rows padded on the right."""
+        places = (keep.cumsum(-1) - 1).clamp(min=0)
+        return self.model.base_model(input_ids=tokens, attention_mask=keep.long(), position_ids=places,
+                                     use_cache=False).last_hidden_state
+
+    def reading(self, prompt: Int[Tensor, "B P"], prompt_keep: Bool[Tensor, "B P"], answer: Int[Tensor, "B N T"],
+                keep: Bool[Tensor, "B N T"]) -> tuple[Float[Tensor, "n W"], Int[Tensor, "B N T1"]]:
+        """Hidden states of all kept tokens of every row, packed, and which of them an answer's decision t = 0 … T follows."""
+        B, N, _ = keep.shape
+        rows = torch.cat([prompt_keep[:, None].expand(B, N, -1), keep], -1).flatten(0, 1)         # [R,P+T]
+        tokens = torch.cat([prompt[:, None].expand(B, N, -1), answer], -1).flatten(0, 1)
+        length = rows.sum(-1)
+        S = max(1, int(length.max())) if len(length) else 1
+        order = (~rows).long().argsort(dim=-1, stable=True)[:, :S]  # kept tokens first, in their order
+        tokens, here = tokens.gather(1, order), torch.arange(S, device=rows.device) < length[:, None]
+        tokens = torch.where(here, tokens, tokens[:, :1])
+        if torch.is_grad_enabled():
+            packed = self._hidden(tokens, here)[here]
+        else:
+            packed = tokens.new_zeros(int(length.sum()), self.width, dtype=next(self.model.parameters()).dtype)
+            first = length.cumsum(0) - length
+            for some in passes(length.tolist()):
+                i = torch.tensor(some, device=rows.device)
+                wide = int(length[i].max())
+                kept = here[i, :wide]
+                to = (first[i][:, None] + torch.arange(wide, device=rows.device))[kept]
+                packed[to] = self._hidden(tokens[i, :wide], kept)[kept]
+        before = (length.cumsum(0) - length).view(B, N, 1) + prompt_keep.sum(-1).view(B, 1, 1) - 1
+        done = torch.cat([keep.new_zeros(B, N, 1), keep], -1).cumsum(-1)
+        return packed, before + done
+
+    @torch.no_grad()
+    def prefill(self, prompt: Int[Tensor, "B P"], keep: Bool[Tensor, "B P"], owner: Int[Tensor, "R"],
+                room: int) -> tuple[Float[Tensor, "B W"], Past]:
+        """Prompts computed once: their last hidden states, and a cache for R answers, row r to prompt `owner[r]`."""
+        from transformers import DynamicCache
+        kv = DynamicCache(config=self.model.config)
+        out = self.model.base_model(input_ids=torch.where(keep, prompt, prompt[:, -1:]), attention_mask=keep.long(),
+                                    position_ids=(keep.cumsum(-1) - 1).clamp(min=0), past_key_values=kv, use_cache=True)
+        past = Past(kv, keep)
+        past.select(owner)
+        return out.last_hidden_state[:, -1], past
+
+    @torch.no_grad()
+    def extend(self, cache: Past, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]) -> Float[Tensor, "R S W"]:
+        """S more columns for every row of a cache, and the hidden states there."""
+        places = cache.mask.sum(-1, keepdim=True) + (keep.cumsum(-1) - 1).clamp(min=0)
+        cache.mask = torch.cat([cache.mask, keep], -1)
+        return self.model.base_model(input_ids=tokens, attention_mask=cache.mask.long(), position_ids=places,
+                                     past_key_values=cache.kv, use_cache=True).last_hidden_state
+
+    def logits(self, hidden: Float[Tensor, "*n W"]) -> Float[Tensor, "*n V"]:
+        """Unnormalised log-probabilities of the next token, in float32 at least."""
+        out = self.model.get_output_embeddings()(hidden) * self.scale
+        out = out if out.dtype == torch.float64 else out.float()
+        return out if not self.cap else torch.tanh(out / self.cap) * self.cap
+
+
+class Past:
+    """Keys and values of answers in the making, and which columns each row keeps."""
+
+    def __init__(self, kv: Any, mask: Bool[Tensor, "R S"]):
+        self.kv, self.mask = kv, mask
+
+    def select(self, rows: Int[Tensor, "r"]) -> None:
+        """These rows go on, in this order; a row may be taken twice."""
+        self.kv.batch_select_indices(rows)
+        self.mask = self.mask[rows]
+
+
+def passes(lengths: Sequence[int]) -> list[list[int]]:
+    """Rows in passes of like length, a bounded number of tokens each."""
+    out: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if not out or (len(out[-1]) + 1) * lengths[i] > _TOKENS:
+            out.append([])
+        out[-1].append(i)
+    return out
+
+
+def _scale(config: Any) -> float:
+    """What logits are multiplied by after the head: Cohere multiplies, Granite divides."""
+    return float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
