@@ -1,0 +1,237 @@
+"""The watch alone, on scripted answers: what it asks, whom it tells, what it spends, and that it goes on where it stopped."""
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assay.errors import InputError, Waiting
+from assay.labellers.asking import Answer, Labeller, Question
+from assay.ledger import Ledger
+from assay.rng import Rng
+from assay.runs import read_lines
+from assay.watch import Drawn, Watch, Watching
+
+CALM = {"calm": 4, "alert": 16}
+
+
+class Script:
+    """A door whose policies are numbers: `quality[step]` is the chance that step's answer is a good one."""
+
+    def __init__(self, quality: Callable[[int], float], prompts: int | None = None, judges: int = 0):
+        self.quality, self.prompts, self.judges = quality, prompts, judges
+        self.kept: list[int] = []
+        self.rng = Rng(7)
+
+    def left(self, used: int) -> int | None:
+        return None if self.prompts is None else self.prompts - used
+
+    def draw(self, step: int, against: int, at: int, n: int, used: int) -> list[Drawn]:
+        out = []
+        for i in range(at, at + n):
+            worth = [float(self.rng(side, step).uniform(i) < self.quality(s)) + 1e-3 * float(self.rng(side, step).uniform(i, 1))
+                     for side, s in (("mine", step), ("theirs", against))]
+            scores = tuple([w + 0.3 * j * float(self.rng("judge", step).normal(i, j)) for j in range(self.judges)] for w in worth)
+            prompt = f"prompt {used + i - at}" if self.prompts is not None else f"prompt {step}.{i}"
+            out.append(Drawn(prompt, f"{worth[0]:.6f}", f"{worth[1]:.6f}", scores if self.judges else None))  # type: ignore[arg-type]
+        return out
+
+    def keep(self, step: int) -> None:
+        self.kept.append(step)
+
+    def stats(self) -> dict[str, float]:
+        return {"entropy": 1.0, "repetition": 0.1}
+
+
+class Reads:
+    """A labeller that reads the number in an answer; `lies`: how often it says the opposite."""
+
+    name, waits = "reads", False
+
+    def __init__(self, lies: float = 0.0, mute: Callable[[int], bool] = lambda i: False):
+        self.lies, self.mute, self.seen = lies, mute, list[Question]()
+        self.rng = Rng(3)
+
+    def __call__(self, asked: Sequence[Question]) -> Iterator[Answer]:
+        for q in asked:
+            self.seen.append(q)
+            i = len(self.seen)
+            better = float(q.first) > float(q.second)
+            lie = bool(self.rng("lie").uniform(i) < self.lies)
+            yield Answer(q, None, "mute") if self.mute(i) else Answer(q, float(better ^ lie))
+
+
+def rises(step: int) -> float:
+    return min(0.8, 0.3 + 0.02 * step)
+
+
+def turns(step: int) -> float:
+    return rises(step) if step <= 25 else max(0.05, 0.8 - 0.06 * (step - 25))
+
+
+def watch(door: Script, labeller: Labeller, folder: Path | None = None, looks: int = 40, **settings: Any) -> Watch:
+    return Watch(door, Ledger(folder, None), labeller, Rng(0), Watching(**{**CALM, **settings}), looks)
+
+
+def reading(step: int) -> dict[str, Any]:
+    return {"step": step, "kl": 0.1 * step, "proxy": 0.1 * step, "judges": [0.1 * step, 0.09 * step],
+            "stats": {"read/length": 9.0}}
+
+
+def drive(w: Watch, steps: range = range(1, 41)) -> list[dict[str, Any]]:
+    out = []
+    for step in steps:
+        out.append(w.look(reading(step)))
+        if w.stopped:
+            break
+    return out
+
+
+def test_it_stops_a_run_that_turns_and_names_a_better_step() -> None:
+    door = Script(turns)
+    last = drive(watch(door, Reads()))[-1]
+    assert last["word"] == "stop" and 26 < last["step"] <= 40
+    assert turns(last["best"]) > turns(last["step"]) + 0.1 and door.kept[-1] == last["best"]
+    assert last["says"].startswith(f"stop, step {last['best']} was better: win rate 0.") and "labels spent" in last["says"]
+    assert last["low"] <= last["win"] <= last["high"] < 0.5 + 0.15
+
+
+def test_it_does_not_stop_a_run_that_rises() -> None:
+    said = drive(watch(Script(rises), Reads(), budget=1000))
+    assert len(said) == 40 and {s["word"] for s in said} <= {"go_on", "cannot_tell"}
+    assert said[-1]["best"] > 10
+
+
+def test_every_look_has_fresh_prompts_and_one_label_a_prompt() -> None:
+    labeller = Reads()
+    drive(watch(Script(turns, prompts=5000), labeller))
+    assert max(Counter(q.prompt for q in labeller.seen).values()) == 1
+
+
+def test_the_order_is_blind_and_even() -> None:
+    """Which side the current answer stands on is a coin, and nothing in a question says which it is."""
+    labeller = Reads()
+    door = Script(lambda step: 1.0 if step else 0.0)  # the current answer is always the better: its side can be read off
+    drive(watch(door, labeller, budget=400, alert=4, reference=0, delta=0.4))
+    left = [float(q.first) > float(q.second) for q in labeller.seen if q.place[1] == 0]
+    assert 0.2 < sum(left) / len(left) < 0.8
+    lines = [q.line() for q in labeller.seen]
+    assert {k for line in lines for k in line} == {"id", "who", "step", "place", "prompt", "first", "second"}
+
+
+def test_it_spends_no_more_than_its_budget_and_says_so() -> None:
+    labeller = Reads()
+    said = drive(watch(Script(rises), labeller, budget=30))
+    assert len(labeller.seen) == 30 == said[-1]["labels"]
+    assert "the budget of 30 labels is spent" in said[-1]["says"]
+    assert said[-1]["word"] == "cannot_tell"
+
+
+def test_prompts_that_run_out_are_said() -> None:
+    labeller = Reads()
+    said = drive(watch(Script(rises, prompts=21), labeller))
+    assert len(labeller.seen) == 21 and "no fresh prompts are left" in said[-1]["says"]
+
+
+def test_a_labeller_that_says_nothing_usable_half_the_time() -> None:
+    labeller = Reads(mute=lambda i: i % 2 == 0)
+    last = drive(watch(Script(turns), labeller, budget=2000, alert=32))[-1]
+    assert last["word"] == "stop" and last["unusable"] == pytest.approx(last["labels"] / 2, abs=1)
+    assert "questions got no usable answer" in last["says"]
+
+
+def test_a_labeller_that_lies_a_fifth_of_the_time() -> None:
+    """Told of the lies, the watch still finds the turn, and its win rate is the true one's estimate, not the labels'."""
+    last = drive(watch(Script(turns), Reads(lies=0.2), budget=4000, flip=0.2, calm=16, alert=64))[-1]
+    assert last["word"] == "stop" and last["best"] >= 5
+    honest = drive(watch(Script(rises), Reads(lies=0.2), budget=4000, flip=0.2, calm=16, alert=64))
+    assert all(s["word"] != "stop" for s in honest)
+
+
+def test_pairs_against_the_reference_are_no_evidence() -> None:
+    with_, without = (drive(watch(Script(turns), Reads(), reference=r, budget=4000)) for r in (3, 0))
+    assert [s["log_evidence"] for s in with_] == [s["log_evidence"] for s in without]
+    assert with_[-1]["labels"] > without[-1]["labels"] and without[-1]["reference"] is None
+    assert 0 <= with_[-1]["reference"]["win"] <= 1
+
+
+@pytest.mark.parametrize("settings", [{"group": 4}, {"group": 4, "uneven": True}])
+def test_judges_may_help_and_choose(settings: dict[str, Any]) -> None:
+    labeller = Reads()
+    last = drive(watch(Script(turns, judges=3), labeller, budget=2000, **settings))[-1]
+    assert last["word"] == "stop"
+    assert len({(q.step, q.place) for q in labeller.seen}) == len(labeller.seen)
+
+
+def test_uneven_choice_asks_where_judges_disagree() -> None:
+    def asked(uneven: bool) -> float:
+        door, labeller = Script(rises, judges=3), Reads()
+        drive(watch(door, labeller, budget=400, group=8, uneven=uneven, reference=0, calm=16), range(1, 20))
+        shares = []
+        for q in labeller.seen:
+            drawn = door.draw(q.step, q.place[1], q.place[0], 1, 0)[0]
+            c = drawn.chances
+            shares.append(max(c) - min(c))
+        return sum(shares) / len(shares)
+
+    assert asked(True) > 1.1 * asked(False)
+
+
+@pytest.mark.parametrize("cut", [1, 9, 20, 30])
+def test_it_goes_on_where_it_stopped(cut: int, tmp_path: Path) -> None:
+    whole = drive(watch(Script(turns), Reads()))
+    first = watch(Script(turns), Reads(), tmp_path)
+    before = drive(first, range(1, cut + 1))
+    state = json.loads(json.dumps(first.state()))
+    again = watch(Script(turns), Reads(), tmp_path)
+    again.load(state)
+    assert before + drive(again, range(cut + 1, 41)) == whole
+
+
+def test_labels_of_a_look_made_again_are_not_paid_twice(tmp_path: Path) -> None:
+    first = Reads()
+    whole = drive(watch(Script(turns), first, tmp_path))
+    second = Reads()
+    assert drive(watch(Script(turns), second, tmp_path)) == whole and second.seen == []
+    assert len(read_lines(tmp_path / "labels.jsonl")) == len(first.seen) == len(read_lines(tmp_path / "questions.jsonl"))
+    other = Reads()
+    other.name = "somebody else"  # type: ignore[misc]
+    drive(watch(Script(turns), other, tmp_path))
+    assert len(other.seen) == len(first.seen), "another labeller's word is another word"
+
+
+def test_a_look_without_labels_has_not_happened(tmp_path: Path) -> None:
+    class Later(Reads):
+        name, waits = "people", True
+
+        def __call__(self, asked: Sequence[Question]) -> Iterator[Answer]:
+            return iter(())
+
+    w = watch(Script(turns), Later(), tmp_path)
+    before = w.state()
+    with pytest.raises(Waiting, match="4 pairs of answers wait for a judgement"):
+        w.look(reading(1))
+    assert w.state() == before and len(read_lines(tmp_path / "questions.jsonl")) == 4
+
+
+def test_hints_say_that_they_are_hints() -> None:
+    w = watch(Script(rises), Reads(), budget=1000)
+    said = [w.look({**reading(step), "stats": {"read/length": 9.0 if step < 6 else 30.0}}) for step in range(1, 12)]
+    fired = [h for s in said for h in s["hints"]]
+    assert fired and all(h["label"] == "hint, no guarantee" for h in fired)
+    assert {h["since"] for h in said[-1]["hints"] if h["name"] == "length drift"} == {6}
+    assert all("length" not in h["name"] for s in said[:5] for h in s["hints"])
+
+
+@pytest.mark.parametrize(("settings", "said"), [
+    ({"budget": 0}, "--watch.budget is 0"), ({"alpha": 1.5}, "alpha is 1.5"), ({"delta": 0.5}, "delta is 0.5"),
+    ({"flip": 0.6}, "flip is 0.6"), ({"uneven": True}, "give --watch.group"), ({"timeout": 0.0}, "--watch.timeout is 0.0"),
+    ({"flip_least": 0.1}, "flip_least is 0.1"), ({"prior": "late"}, "prior is late"),
+])
+def test_settings_that_cannot_be_are_one_sentence(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Watching(**settings)

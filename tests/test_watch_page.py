@@ -1,0 +1,166 @@
+"""The page where a person judges pairs: over plain HTTP always, in a real browser where there is one."""
+from __future__ import annotations
+
+import http.client
+import re
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+import browser
+import pytest
+
+from assay.errors import InputError
+from assay.labellers.asking import Question, standing
+from assay.labellers.page import Page
+from assay.runs import read_lines, write_lines
+
+HOSTILE = ["<script>document.title='owned'</script>", "=cmd|' /C calc'!A0", "\x1b[2J\x1b[31mred\u202e",
+           '"><img src=x onerror=alert(1)>', "</div></main><form action='http://evil'>", "a" * 500]
+
+AT = "document.readyState === 'complete' && document.getElementById('progress').textContent === '{} of 6 judged'"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    asked = [Question("watch people", 5, (i, 0), f"prompt {i} & <b>bold</b>", text, f"plain {i}")
+             for i, text in enumerate(HOSTILE)]
+    other = Question("watch gold", 5, (9, 0), "not for people", "a", "b")
+    write_lines(tmp_path / "questions.jsonl", [q.line() for q in [*asked, other]])
+    return tmp_path
+
+
+@pytest.fixture
+def page(run: Path) -> Iterator[Page]:
+    served = Page(run, twice=0.0)
+    served.start()
+    yield served
+    served.stop()
+
+
+def fetch(page: Page, method: str = "GET", path: str = "", body: str = "", **heads: str) -> tuple[int, str, dict[str, str]]:
+    link = http.client.HTTPConnection("127.0.0.1", page.server.server_port, timeout=10)
+    where = path if path.startswith("/") else f"/{page.token}/{path}"
+    link.request(method, where, body or None, {k.replace("_", "-"): v for k, v in heads.items()})
+    reply = link.getresponse()
+    text = reply.read().decode()
+    link.close()
+    return reply.status, text, dict(reply.getheaders())
+
+
+def shown(page: Page) -> str:
+    return re.findall(r'name="id" value="([0-9a-z-]+)"', fetch(page)[1])[0]
+
+
+def judge(page: Page, id: str, said: str, **heads: str) -> int:
+    return fetch(page, "POST", "label", urllib.parse.urlencode({"id": id, "said": said}), **heads)[0]
+
+
+def test_every_label_is_on_disk_before_the_next_pair_is_shown(page: Page, run: Path) -> None:
+    for i in range(6):
+        assert f"{i} of 6 judged" in fetch(page)[1]
+        id = shown(page)
+        assert judge(page, id, "first") == 303
+        rows = read_lines(run / "labels.jsonl")
+        assert len(rows) == i + 1 and rows[-1]["id"] == id and rows[-1]["label"] == 1.0 and rows[-1]["by"] == "page"
+    assert "All judged" in fetch(page)[1] and page.done.is_set()
+
+
+def test_a_key_pressed_twice_is_one_label(page: Page, run: Path) -> None:
+    id = shown(page)
+    judge(page, id, "first")
+    judge(page, id, "second")
+    assert [r["label"] for r in read_lines(run / "labels.jsonl")] == [1.0]
+
+
+def test_undo_takes_the_last_label_back_and_shows_it_again(page: Page, run: Path) -> None:
+    id = shown(page)
+    judge(page, id, "first")
+    assert fetch(page, "POST", "undo")[0] == 303 and shown(page) == id
+    judge(page, id, "tie")
+    rows = read_lines(run / "labels.jsonl")
+    assert len(rows) == 3 and rows[1]["undone"] and standing(rows)[id]["label"] == 0.5, "nothing is ever rewritten"
+    fetch(page, "POST", "undo")
+    fetch(page, "POST", "undo")
+    assert standing(read_lines(run / "labels.jsonl")) == {}
+
+
+def test_a_second_sitting_goes_on(page: Page, run: Path) -> None:
+    judge(page, shown(page), "second")
+    page.stop()
+    again = Page(run, twice=0.0)
+    again.start()
+    assert "1 of 6 judged" in fetch(again)[1] and fetch(again, path=f"/{page.token}/")[0] == 404
+    again.stop()
+    page.server = again.server  # the fixture stops it once more, harmlessly
+    page.stop = lambda: None  # type: ignore[method-assign]
+
+
+def test_some_are_asked_twice_the_other_way_round(run: Path) -> None:
+    page = Page(run, twice=1.0)
+    page.start()
+    for _ in range(12):
+        text = fetch(page)[1]
+        judge(page, shown(page), "first" if 'id="first">plain' in text else "second")
+    page.stop()
+    found = page.desk.agreement()
+    assert found["pairs"] == 6 and found["agree"] == 1.0
+
+
+@pytest.mark.parametrize(("heads", "code"), [
+    ({"Host": "evil.example"}, 403), ({"Host": "127.0.0.1"}, 403), ({"Origin": "http://evil.example"}, 403),
+    ({"Origin": "null"}, 403), ({"Sec_Fetch_Site": "cross-site"}, 403), ({}, 303),
+])
+def test_other_hosts_and_origins_are_refused(page: Page, run: Path, heads: dict[str, str], code: int) -> None:
+    assert judge(page, shown(page), "first", **heads) == code
+    assert (run / "labels.jsonl").exists() == (code == 303)
+
+
+def test_nothing_without_the_token_and_nothing_too_long(page: Page) -> None:
+    for path in ("/", "/x/", f"/{page.token[:-1]}/", "/page.js", f"/{page.token}/../questions.jsonl"):
+        assert fetch(page, path=path)[0] == 404
+    assert fetch(page, path="../questions.jsonl")[0] == 404 and fetch(page, "POST", "else", "a=b")[0] == 404
+    assert fetch(page, "POST", "label", "x" * 20_000)[0] == 413
+    assert page.server.server_address[0] == "127.0.0.1"
+
+
+def test_answers_are_escaped_and_no_other_script_runs(page: Page) -> None:
+    seen = ""
+    for _ in range(6):
+        code, text, heads = fetch(page)
+        seen += text
+        assert code == 200 and "script-src 'self'" in heads["Content-Security-Policy"] and "unsafe" not in str(heads)
+        assert re.findall(r"<script[^>]*>", text) == ['<script src="page.js" defer>'] and not re.search(r"<[^>]* on\w+=", text)
+        judge(page, shown(page), "tie")
+    assert "&lt;script&gt;" in seen and "\x1b" not in seen and "⟨U+001B⟩" in seen and "⟨U+202E⟩" in seen
+    assert "not for people" not in seen and "<img" not in seen
+
+
+def test_a_run_without_questions_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no questions for people"):
+        Page(tmp_path)
+
+
+@pytest.mark.skipif(browser.FOUND is None, reason="no chromium on this machine: the page is tested over plain HTTP alone")
+def test_a_person_judges_with_two_keys_in_a_real_browser(page: Page, run: Path, tmp_path: Path) -> None:
+    with browser.tab(tmp_path / "profile") as tab:
+        tab.narrow(360, dark=True)
+        tab.go(page.address)
+        said = ["first", "second", "tie", "first", "second"]
+        for i, key in enumerate("12=12"):
+            id = tab.js("document.querySelector('input[name=id]').value")
+            assert tab.js("document.documentElement.scrollWidth <= 360"), "nothing is cut off on a telephone"
+            assert tab.js("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
+            tab.press(key)
+            tab.until(AT.format(i + 1))
+            rows = read_lines(run / "labels.jsonl")
+            assert (rows[-1]["id"], len(rows)) == (id, i + 1)
+            assert rows[-1]["label"] == {"first": 1.0, "second": 0.0, "tie": 0.5}[said[i]]
+        tab.press("u")
+        tab.until(AT.format(4))
+        for i in (5, 6):
+            tab.js("document.querySelector('button[value=tie]').click()")
+            tab.until(AT.format(i))
+        assert tab.js("document.getElementById('over').innerText").startswith("All judged")
+        assert tab.js("document.title") == "6 of 6 judged · assay", "no answer has run a script"
+        assert [line for line in tab.log if "favicon" not in line] == []
