@@ -31,18 +31,23 @@ def first_passage(d: Array, y: Array, x: Array) -> Array:
     return np.where(inside, (1 - w) * y[lo] + w * y[hi], np.nan)
 
 
+def within(t: float, df: int) -> float:
+    """P(|T| ≤ t), by the finite sums for whole degrees of freedom (Abramowitz & Stegun 26.7.3-4)."""
+    theta = math.atan(t / math.sqrt(df))
+    c, odd = math.cos(theta), df % 2
+    term, total = (c, c) if odd else (1.0, 1.0)
+    for k in range(2 + odd, df, 2):
+        term *= c * c * (k - 1) / k
+        total += term
+    return (2 / math.pi) * (theta + math.sin(theta) * (total if df > 1 else 0.0)) if odd else math.sin(theta) * total
+
+
 def student(df: int, level: float = 0.95) -> float:
-    """The two-sided Student quantile, from the finite sums for whole degrees of freedom (Abramowitz & Stegun 26.7.3-4)."""
+    """The two-sided Student quantile: the t with P(|T| ≤ t) = level."""
     low, high = 0.0, math.pi / 2
     for _ in range(100):
         theta = (low + high) / 2
-        c, odd = math.cos(theta), df % 2
-        term, total = (c, c) if odd else (1.0, 1.0)
-        for k in range(2 + odd, df, 2):
-            term *= c * c * (k - 1) / k
-            total += term
-        inside = (2 / math.pi) * (theta + math.sin(theta) * (total if df > 1 else 0.0)) if odd else math.sin(theta) * total
-        low, high = (theta, high) if inside < level else (low, theta)
+        low, high = (theta, high) if within(math.sqrt(df) * math.tan(theta), df) < level else (low, theta)
     return math.sqrt(df) * math.tan((low + high) / 2)
 
 

@@ -21,17 +21,17 @@ FLOORS = {
     "worlds": 5, "loops": 5,
     "recipes": 6, "reading": 6, "watch": 6.6, "report": 6,
     "hints": 1, "detector": 5, "labellers": 6.2, "ledger": 6.4, "contest": 6.8,
-    "refitting": 6, "measure": 7, "claims": 8, "files": 8, "manual": 8, "verdicts": 8,
+    "refitting": 6, "measure": 7, "claims": 8, "files": 8, "manual": 8, "verdicts": 8, "compare": 8,
     "cli": 9, "serve": 9, "interop": 9, "__main__": 10,
 }
 STDLIB = set(sys.stdlib_module_names)
 ONLY = {  # what may be imported at all, beside assay itself
     "formulas": STDLIB | {"torch", "jaxtyping"},
     "runs": STDLIB, "effects": STDLIB, "errors": STDLIB, "catalogue": STDLIB,
-    "report": STDLIB | {"numpy"}, "curvefit": STDLIB | {"numpy"},
+    "report": STDLIB | {"numpy"}, "curvefit": STDLIB | {"numpy"}, "compare": STDLIB | {"numpy"},
     "recipes": STDLIB | {"torch", "jaxtyping"},
 }
-NEVER = {"data": {"torch", "transformers"}, "report": {"torch"}}
+NEVER = {"data": {"torch", "transformers"}, "report": {"torch"}, "compare": {"torch"}}
 UNDECIDED = {"utils", "util", "helpers", "helper", "common", "misc", "math", "types", "base", "tools"}
 CEILING = 300
 

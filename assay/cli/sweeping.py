@@ -18,11 +18,11 @@ from assay.errors import InputError, NotFinite
 from assay.runs import Run
 
 HERE = {"out": Flag("out", str, None, "the folder of folders"), "over": Flag("over", str, None, "NAME=VALUES", many=True),
-        "json": Flag("json", bool, False, "print JSON")}
+        "seeds": Flag("seeds", str, None, "0..9"), "json": Flag("json", bool, False, "print JSON")}
 
 
 def sweep_(argv: list[str]) -> int:
-    """assay sweep NAME… --over NAME=VALUES [--over …] --out FOLDER [any flag of assay run]
+    """assay sweep NAME… --over NAME=VALUES [--over …] [--seeds 0..9] --out FOLDER [any flag of assay run]
 
     VALUES are 0,.1,.5 or 0..4 (both ends are in); several --over make a grid. Each run has its own folder,
     FOLDER/recipe/name=value,…; finished ones are skipped and unfinished ones go on, so the same command may be
@@ -43,13 +43,38 @@ def sweep_(argv: list[str]) -> int:
         asked = driving.known(entry, among(rest, "world"), among(rest, "fit"))
         what = f"{entry.name} in world {among(rest, 'world')}"
         base = flags.parse(rest, asked, what)
-        for setting in flags.grid(here.get("over", []), asked, what):
-            jobs.append((entry, {**base, **setting}, Path(here["out"]) / entry.name / label(setting)))
+        for setting in flags.grid(overs(here.get("over", []), entry.name, words), asked, what):
+            for seeded in seeds(here.get("seeds"), asked, {**base, **setting}):
+                where = label({**setting, **{k: v for k, v in seeded.items() if k == "seed"}})
+                jobs.append((entry, {**base, **setting, **seeded}, Path(here["out"]) / entry.name / where))
     parallel.start()
     outcomes = run_all(jobs, quiet=bool(here.get("json")))
     if here.get("json") and parallel.rank() == 0:
         print(json.dumps(outcomes, ensure_ascii=False))
     return 1 if any(o["state"] == "failed" for o in outcomes) else 0
+
+
+def overs(given: list[str], recipe: str, recipes: list[str]) -> list[str]:
+    """What varies for one recipe: an --over that begins with the name of one of the recipes is that one's alone."""
+    found = []
+    for over in given:
+        who, dot, _ = over.partition("=")[0].partition(".")
+        if not dot or who not in recipes:
+            found.append(over)
+        elif who == recipe:
+            found.append(over[len(who) + 1:])
+    return found
+
+
+def seeds(given: str | None, asked: Mapping[str, Flag], setting: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The run's seed and the world's, alike, for each of --seeds; one empty setting where it is not given."""
+    if given is None:
+        return [{}]
+    twice = next((k for k in ("seed", "world.seed") if k in setting), None)
+    if twice:
+        raise InputError(f"--seeds sets the run's seed and the world's; take --{twice} out")
+    numbers = [flags.value(s, int, "--seeds") for s in flags.several(given)]
+    return [{k: n for k in ("seed", "world.seed") if k in asked} for n in numbers]
 
 
 def label(setting: Mapping[str, Any]) -> str:

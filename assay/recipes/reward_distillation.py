@@ -117,6 +117,6 @@ def _drawn(pairs: Pairs, task: Task) -> Pairs:
              "pessimistic": ("reward_distillation", {"labels": True, "beta": 0.02, "gamma": 0.01, **FEW}),
              "dpo": ("dpo", {"beta": 0.02, **FEW})}, turns="dpo", worlds=("table",))
 def claim(arms: dict[str, list[Reading]]) -> float:
-    """The least of four margins: final over DPO's, one judge's and the mean's; peak over DPO's peak, which is DPO stopped early."""
+    """The least of four margins: final over DPO's, one judge's, the mean's; peak over DPO's, that is DPO stopped early."""
     mine = arms["mine"]
     return min(*(final(mine) - final(arms[k]) for k in ("dpo", "one", "mean")), peak(mine) - peak(arms["dpo"]))

@@ -89,7 +89,7 @@ def credit(better: Policy, worse: Policy, pairs: Pairs) -> Tensor:
 
 def shuffle(signal: Tensor, pairs: Pairs, rng: Rng, rows: Tensor) -> Tensor:
     """Each answer's signal at random places among its own decisions; the same places whenever the pair comes up."""
-    B, N, T = signal.shape
+    N, T = signal.shape[1:]
     key = rng.uniform(rows[:, None, None], torch.arange(N)[:, None], torch.arange(T)).to(signal.device)
     there = torch.where(pairs.mask, key, 2.0).argsort(-1)  # the decisions' places, in random order, and then the rest
     here = torch.where(pairs.mask, 0, 1).argsort(dim=-1, stable=True)  # the decisions' places as they stand, and then the rest
