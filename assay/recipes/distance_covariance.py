@@ -32,7 +32,7 @@ from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Pairs, Paper, Reward
 from assay.effects import Reading, matched_gain
-from assay.formulas.dependence import distance_covariance, joint_distance_covariance, pearson
+from assay.formulas.dependence import distance_correlation, distance_covariance, joint_distance_covariance, pearson
 from assay.formulas.pairwise import bradley_terry, centring
 from assay.rewards.attributes import scaled
 from assay.rewards.fitting import Trainable, fitted
@@ -40,7 +40,7 @@ from assay.rewards.fitting import Trainable, fitted
 paper = Paper("Machine Learning with Multitype Protected Attributes: Intersectional Fairness through Regularisation",
               "Lee et al.", 2025, "arXiv:2509.08163")
 reduces = {}
-MEASURES, SEVERAL = ("distance", "pearson", "margin"), ("concatenated", "joint", "sum")
+MEASURES, SEVERAL = ("distance", "normalised", "pearson", "margin"), ("concatenated", "joint", "sum")
 
 
 def fit(model: Trainable, pairs: Pairs, *, lam: float = 1.0, attribute: str = "length", measure: str = "distance",
@@ -88,8 +88,8 @@ def dependence(score: Float[Tensor, "M n"], z: Float[Tensor, "M n A"], *, measur
     r = score[..., None]
     if several == "joint" and len(columns) > 1:
         return joint_distance_covariance([r, *columns])
-    parts = columns if several == "sum" else [z]
-    return torch.stack([distance_covariance(r, c, unbiased=True) for c in parts]).sum(0)
+    of = distance_correlation if measure == "normalised" else distance_covariance
+    return torch.stack([of(r, c, unbiased=True) for c in (columns if several == "sum" else [z])]).sum(0)
 
 
 _BIASED = {"testbed": "bag", "mode": "idiosyncratic", "bias": 1.0}

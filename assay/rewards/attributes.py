@@ -38,5 +38,6 @@ def scaled(samples: Samples, names: str, like: Samples) -> Float[Tensor, "B N A"
     flat = (spread == 0).nonzero().flatten().tolist()
     if flat:
         name = names.split(",")[flat[0]].strip()
-        raise InputError(f"--attribute {name} is {float(known[0, flat[0]]):g} for every answer of these pairs; give one that varies")
+        raise InputError(f"--attribute {name} is {float(known[0, flat[0]]):g} for every answer of these pairs: "
+                         "give one that varies")
     return (attributes(samples, names) - known.mean(0)) / spread
