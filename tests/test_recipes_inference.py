@@ -34,6 +34,7 @@ def test_all_roads_end_at_the_gibbs_policy(world, divergence):
     last, task = trained(world, divergence=divergence, beta=beta)
     reward = task.rewards.reward
     best = task.reference.tilted(reward.per_decision()[0].double(), beta=beta)
+    best.requires_grad_(False)
     start, end = (float(p.kl_per_decision(best, task.prompts).mean()) for p in (task.reference, last.policy))
     assert end < 0.15 * start, (start, end)
 
