@@ -48,7 +48,7 @@ def recipe(task: Task, *, reference: str = "soup", share: float = 0.5, beta: flo
     if reference not in ANCHORS:
         raise InputError(f"--reference is '{reference}'; it is one of {', '.join(ANCHORS)}")
     if not 0 <= share <= 1 or not 0 <= rate <= 1 or tuning < 0:
-        raise InputError(f"--share is {share}, --rate {rate} and --tuning {tuning}; the first two are in [0, 1], tuning at least 0")
+        raise InputError(f"--share is {share}, --rate {rate} and --tuning {tuning}; two shares, and a count")
     policy, score = task.reference.copy(), judge(task, member, aggregate)
     first, second = (_Module(task.reference.copy()) for _ in range(2))
     opt = loop.optimiser(policy)
