@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import sys
 import traceback
 
@@ -28,6 +29,8 @@ VERBS = {  # verb: (module of this folder, what it does); the function is named 
     "demo": ("demo", "the main job on the embedded world, in about three minutes"),
 }
 
+QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}  # what a user set themselves holds
+
 
 def usage() -> str:
     """The verbs, one a line."""
@@ -44,6 +47,8 @@ def main(argv: list[str]) -> int:
         from assay import __version__
         print(__version__)
         return 0
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     verb, rest = argv[0], argv[1:]
     try:
         if verb not in VERBS:

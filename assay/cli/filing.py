@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import sys
 import typing
 from collections.abc import Callable
@@ -16,16 +15,11 @@ from assay.errors import InputError
 CALLED = {"path": "a FILE", "scores": "a FILE", "rewards": "a REWARD, the folder of a fitted one", "out": "-o, where to write"}
 
 
-QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}  # what a user set themselves holds
-
-
 def called(verb: str, argv: list[str], function: Callable[..., Any], *, aliases: tuple[str, ...] = ()) -> tuple[Any, bool]:
     """Call a function with words for its positional parameters and flags for all of them; and whether JSON is wanted.
 
     `aliases` are other names for the last positional parameter that must be given.
     """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
     places = {p.name: p for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD}
     hints = typing.get_type_hints(function)
     known = {**{name: Flag(name, hints[name], p.default) for name, p in places.items()}, **flags.of(function),

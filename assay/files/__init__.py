@@ -5,6 +5,7 @@ from __future__ import annotations
 from assay.files.checking import check
 from assay.files.curve import bon
 from assay.files.fitting import fit
-from assay.files.scoring import load_reward, score
+from assay.files.scoring import score
+from assay.rewards.opening import load_reward
 
 __all__ = ["bon", "check", "fit", "load_reward", "score"]

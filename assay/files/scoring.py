@@ -15,31 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay import data
-from assay.catalogue import nearest
 from assay.data.turns import Turns
 from assay.errors import InputError, NotFinite
 from assay.formulas import aggregate
-from assay.rewards.text import ABOUT, KIND, WordsReward
-
-
-def load_reward(folder: str | Path) -> Any:
-    """A reward that `assay fit` wrote, of whatever kind; it has `names` and `scores(prompts, responses, turns)`."""
-    folder = Path(folder)
-    about = folder / ABOUT
-    if not about.is_file():
-        raise InputError(f"{folder} is no fitted reward: it has no {ABOUT}; give the folder that `assay fit … -o` wrote")
-    try:
-        kind = json.loads(about.read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError) as why:
-        raise InputError(f"{about} is damaged ({type(why).__name__}); fit the reward again") from why
-    if kind == KIND:
-        return WordsReward.load(folder)
-    from assay.rewards.encoder import WHOLE, ModelReward
-    from assay.rewards.frozen import FROZEN, FrozenReward
-    kinds: dict[str, Any] = {FROZEN: FrozenReward, WHOLE: ModelReward}
-    if kind not in kinds:
-        raise InputError(f"{about} holds a reward of kind '{kind}', which scores no text{nearest(str(kind), [KIND, *kinds])}")
-    return kinds[kind].load(folder)
+from assay.rewards.opening import load_reward
+from assay.rewards.text import KIND
 
 
 def score_texts(reward: Any, prompts: Sequence[str], responses: Sequence[str],

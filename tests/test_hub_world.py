@@ -1,0 +1,134 @@
+"""World hub: recipes unchanged on transformers' models, judges through text, prompts and columns from a file."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from families import checkpoint, tokenizer
+
+from assay import cli
+from assay.core import InputError, Samples, World
+from assay.measure import measure
+from assay.recipes import leave_one_out, uncertainty_weighted
+from assay.runs import Run
+from assay.worlds import hub
+
+THINGS = ("mill", "gate", "pond", "river", "day")
+ASKS = [f"please tell me about the {a} {b}" for a in ("old", "new", "grey", "wet") for b in THINGS]
+JUDGES = '''
+import asyncio
+def words(prompts, completions, **columns):
+    return [float(len(c.split())) for c in completions]
+def target(prompts, completions, want, **columns):
+    return [float(w in c) if w else None for c, w in zip(completions, want)]
+async def slow(prompts, completions):
+    await asyncio.sleep(0)
+    return [float(c.count("e")) for c in completions]
+def seen(prompts, completions, **columns):
+    SEEN.append((prompts, completions, columns)); return [0.0] * len(prompts)
+SEEN = []
+def wrong(prompts, completions):
+    return [1.0]
+def nan(prompts, completions):
+    return [float("nan")] * len(prompts)
+'''
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    rows = [{"prompt": a, "want": "e" if i % 2 else "", "other": i} for i, a in enumerate(ASKS)]
+    (tmp_path / "asks.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
+    (tmp_path / "judges.py").write_text(JUDGES, encoding="utf-8")
+    return {"policy": str(checkpoint(tmp_path / "model", "llama")), "prompts": str(tmp_path / "asks.jsonl"),
+            "judges": str(tmp_path / "judges.py")}
+
+
+def small(files: dict[str, str], **more: Any) -> World:
+    two = (f"{files['judges']}:words", f"{files['judges']}:slow")
+    return hub.world(**{"policy": files["policy"], "prompts": files["prompts"], "held_out": 4, "max_tokens": 8, "rewards": two,
+                        "gold": two[1], **more})
+
+
+def test_a_recipe_runs_and_resumes(files: dict[str, str], tmp_path: Path) -> None:
+    loop = leave_one_out.Loop(steps=4, batch=3, n=3, lr=1e-3)
+
+    def run(folder: str) -> Any:
+        return measure(uncertainty_weighted.recipe, small(files), loop=loop, every=1, save=2, answers=2,
+                       run=Run.create(tmp_path / folder, {}))
+
+    whole = list(run("whole"))
+    cut = run("cut")
+    for _ in range(4):
+        next(cut)
+    cut.close()
+    list(measure(uncertainty_weighted.recipe, small(files), loop=loop, every=1, save=2, answers=2, run=Run.open(tmp_path / "cut"),
+                 resume=True))
+    assert len(whole) == 6 and whole[-2]["kl"] > 1e-4 and whole[0]["gold"] is not None
+
+    def timeless(name: str) -> list[dict[str, Any]]:
+        return [{k: v for k, v in r.items() if k != "seconds"} for r in Run.open(tmp_path / name).readings()]
+
+    assert timeless("cut") == timeless("whole")
+
+
+def test_judges_read_what_people_wrote_and_what_was_answered(files: dict[str, str]) -> None:
+    """The prompt of the file, not the template's; the answer's text; every column, of the right row, whatever the order."""
+    made = small(files, rewards=(f"{files['judges']}:seen",), gold="")
+    from assay.rewards.opening import Told
+    told = made.task.rewards.reward
+    assert isinstance(told, Told)
+    x = made.task.reference.sample(made.task.prompts[torch.tensor([5, 2])], 2, made.task.rng("look"))
+    told(x)
+    prompts, said, columns = told.judges[0].function.__globals__["SEEN"][-1]
+    rows = x.prompts.row.tolist()
+    assert prompts == [ASKS[rows[0]]] * 2 + [ASKS[rows[1]]] * 2 and said == [t for ts in x.text() for t in ts]
+    assert columns["other"] == [rows[0]] * 2 + [rows[1]] * 2
+    assert "<|user|>" in tokenizer().decode(x.prompts.tokens[0][x.prompts.mask[0]]), "the policy saw the chat template"
+
+
+def test_what_does_not_apply_is_nan_and_a_wrong_return_is_a_sentence(files: dict[str, str]) -> None:
+    def x_of(w: World) -> Samples:
+        return w.task.reference.sample(w.task.prompts[:6], 2, w.task.rng("look"))
+
+    made = small(files, rewards=(f"{files['judges']}:target",))
+    scores = made.task.rewards(x_of(made))
+    assert scores.isnan().any() and not scores.isnan().all()
+    for name, said in (("wrong", "returned 1 values for 12 completions"), ("nan", "returned nan for completion 0")):
+        made = small(files, rewards=(f"{files['judges']}:{name}",))
+        with pytest.raises(InputError, match=said):
+            made.task.rewards(x_of(made))
+    for spec, said in ((f"{files['judges']}:wrods", "did you mean words"), ("nowhere.py:f", "there is no file nowhere.py")):
+        with pytest.raises(InputError, match=said):
+            small(files, rewards=(spec,))
+
+
+def test_truncated_answers_score_what_is_asked(files: dict[str, str]) -> None:
+    made = small(files, truncated=-7.0)
+    x = made.task.reference.sample(made.task.prompts[:6], 4, made.task.rng("look"))
+    scores = made.task.rewards(x)
+    cut = x.present & ~x.ended
+    assert cut.any() and (scores[:, cut] == -7).all() and (scores[:, x.ended] >= 0).all()
+
+
+def test_held_out_prompts_are_no_one_s(files: dict[str, str]) -> None:
+    made = small(files)
+    assert len(made.held_out) == 4 and not set(made.held_out.row.tolist()) & set(made.task.prompts.row.tolist())
+    assert sorted(made.held_out.row.tolist() + made.task.prompts.row.tolist()) == list(range(len(ASKS)))
+
+
+def test_on_the_command_line(files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--world", "hub", "--world.policy", files["policy"], "--world.prompts", files["prompts"], "--world.held-out", "4",
+             "--world.rewards", f"{files['judges']}:words,{files['judges']}:slow", "--world.max-tokens", "6", "--steps", "2",
+             "--batch", "2", "--n", "2", "--answers", "2"]
+    assert cli.main(["run", "uncertainty_weighted", *flags, "--out", str(tmp_path / "run")]) == 0
+    readings = Run.open(tmp_path / "run").readings()
+    assert readings[0]["gold"] is None and len(readings[0]["judges"]) == 2 and readings[0]["kl_kind"] == "sampled"
+    capsys.readouterr()
+    for change, said in ((["--world.policy", str(tmp_path)], "gives no"), (["--world.held-out", "99"], "99 are held out")):
+        given = {flags[i]: flags[i + 1] for i in range(0, len(flags), 2)} | {change[0]: change[1]}
+        assert cli.main(["run", "leave_one_out", *[w for kv in given.items() for w in kv], "--out", str(tmp_path / "no")]) == 2
+        last = capsys.readouterr().err.strip().splitlines()[-1]
+        assert last.startswith("assay: ") and said in last
