@@ -48,8 +48,8 @@ class Contest:
         rows = rng("prompt").integers(len(self.pool), places) if self.again else self.order[used:used + n]
         asked = self.pool[rows]
         with meter.lifted(), torch.no_grad():
-            mine = self.policy.sample(asked, 1, rng("mine")[places])
-            theirs = self._other(against).sample(asked, 1, rng("theirs")[places])
+            mine, theirs = (_one(policy.sample(asked, 1, rng(side)[places]), rng(f"{side} of many")[places])
+                            for side, policy in (("mine", self.policy), ("theirs", self._other(against))))
             scores = self._scores(mine, theirs)
         self._seen.append(mine)
         both = _beside(mine, theirs)
@@ -142,6 +142,15 @@ def can_be_watched(policy: Any, flag: str = "--watch") -> None:
     if not all(hasattr(policy, name) for name in ("state_dict", "load_state_dict", "copy")):
         raise InputError(f"{flag} keeps policies, and a {type(policy).__name__} has no parameters to keep; "
                          "it is for recipes that train one policy")
+
+
+def _one(x: Samples, rng: Rng) -> Samples:
+    """One answer a prompt: the only one, or of a weighted pool (best-of-n, particles) one by its weight."""
+    if x.mask.shape[1] == 1 and "weight" not in x.extra:
+        return x
+    weight = x.weight.double().cumsum(1)
+    u = rng.uniform(torch.arange(len(x)), dtype=torch.float64)[:, None] * weight[:, -1:]
+    return x.pick((weight <= u).sum(1, keepdim=True).clamp(max=weight.shape[1] - 1))
 
 
 def _beside(mine: Samples, theirs: Samples) -> Samples:
