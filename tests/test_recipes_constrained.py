@@ -1,0 +1,90 @@
+"""Multipliers go the right way, static weights are static, and a search inside a run is paid for and survives a kill."""
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from small import small_world
+from test_contract import SMALL, drive, timeless
+
+from assay.core import Carry, InputError, Loop
+from assay.measure import measure
+from assay.recipes import constrained
+from assay.recipes.constrained import MODES, recipe, stepped, weights
+from assay.runs import Run
+
+V, THETA, U = (torch.tensor(x).double() for x in ([0.2, 1.5], [1.0, 1.0], [0.3, -0.4, 0.1]))
+
+
+def test_a_violated_constraint_raises_its_weight_and_a_met_one_lowers_it():
+    for mode in ("mu", "xi", "all"):
+        u, _ = stepped(mode, U, torch.zeros(3).double(), torch.cat([V - THETA, torch.tensor([0.0]).double()]), 0.1)
+        before, after = (weights(mode, w, V, THETA, 0.5)[0] for w in (U, u))
+        assert after[0] > before[0] and after[1] < before[1]
+
+
+def test_the_kl_s_own_multiplier_rises_above_its_limit():
+    for kl, rises in ((9.0, True), (1.0, False)):
+        u, _ = stepped("all", U, torch.zeros(3).double(), torch.cat([V - THETA, torch.tensor([5.0 - kl]).double()]), 0.1)
+        assert (weights("all", u, V, THETA, 0.5)[1] > weights("all", U, V, THETA, 0.5)[1]) == rises
+
+
+def test_the_dual_step_is_the_gradient_of_its_loss():
+    """u ← u − lr·∂/∂u Σ s(u)(v̂ − θ), the first time, when there is no momentum yet."""
+    for mode, squash in (("mu", torch.sigmoid), ("xi", torch.tanh)):
+        u = U.clone().requires_grad_(True)
+        over = torch.cat([V - THETA, torch.zeros(1).double()])
+        g, = torch.autograd.grad((squash(u) * over).sum(), u)
+        torch.testing.assert_close(stepped(mode, U, torch.zeros(3).double(), over, 0.1)[0], U - 0.1 * g)
+
+
+def test_weights_by_hand():
+    s, kl = weights("sat", U, V, THETA, 0.9)
+    assert s.tolist() == pytest.approx([0.9, 0.0]) and kl == pytest.approx(0.2)  # the second is above its point
+    assert weights("fixed", U, V, THETA, 0.9)[0].tolist() == pytest.approx([0.9, 0.9])
+    s, kl = weights("xi", -U, V, THETA, 0.5)
+    assert float(s[0]) < 0 and kl == pytest.approx(2 - float(s.sum()))  # pushed back, and KL weighs more
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_moves(mode):
+    assert drive(constrained, small_world(constrained), {"mode": mode, "start": 1.0, "weight": 0.8})[-2]["kl"] > 1e-6
+
+
+def test_components_circle_their_points():
+    """Gradient play circles, and slowly; a further point is followed further, and beyond it the weights go down."""
+    found = {}
+    for point in (0.3, 0.6):
+        task = small_world(constrained).task.replaced(carry=Carry())
+        steps = list(recipe(task, points=[point, point], dual=1.0, loop=Loop(steps=120, batch=8, n=24, lr=0.03)))
+        values = [s.stats["value/0"] for s in steps]
+        assert min(values) < point < max(values)
+        found[point] = sum(values[60:]) / 60
+        if point == 0.6:
+            assert steps[-1].stats["weight/0"] < 0.3 < max(s.stats["weight/0"] for s in steps)
+    assert found[0.3] + 0.3 < found[0.6]
+
+
+def test_a_search_is_paid_for_and_resumes(tmp_path: Path):
+    world, loop = small_world(constrained), replace(SMALL, steps=9)
+    arguments = {"search": 2, "vertices": 4}
+    whole = drive(constrained, world, arguments, loop=loop, run=Run.create(tmp_path / "whole", {}))
+    assert [r["labels"] for r in whole if r["tag"] != "chosen"] == [0, 0, 24, 24, 48, 48, 72, 72, 96, 96]
+    points = [(r["stats"]["point/0"], r["stats"]["point/1"]) for r in whole[1:-1]]
+    assert points[0] == (1.0, 1.0) and points[2] == (1.5, 1.0) and points[4] == (1.0, 1.5) and points[8] in set(points[:8:2])
+    run = Run.create(tmp_path / "r", {})
+    half = measure(recipe, world, arguments=arguments, loop=loop, every=1, save=5, answers=16, run=run)
+    for _ in range(8):
+        next(half)
+    half.close()
+    drive(constrained, world, arguments, loop=loop, run=Run.open(tmp_path / "r"), resume=True, save=5)
+    assert timeless(Run.open(tmp_path / "r").readings()) == timeless(Run.open(tmp_path / "whole").readings())
+
+
+@pytest.mark.parametrize(("arguments", "said"), [({"mode": "nu"}, "--mode is 'nu'"),
+                                                 ({"points": [1.0]}, "--points has 1 values")])
+def test_what_cannot_be_is_refused(arguments, said):
+    with pytest.raises(InputError, match=said):
+        next(iter(recipe(small_world(constrained).task.replaced(carry=Carry()), loop=SMALL, **arguments)))
