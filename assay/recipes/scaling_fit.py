@@ -38,6 +38,7 @@ from assay.core import Claim, InputError, Pairs, Paper, World
 from assay.curvefit import FORMS, LEAST_D, beyond, columns, fit, slope, tie
 from assay.formulas.curves import best_of_n
 from assay.formulas.divergence import best_of_n_bound
+from assay.policies.pairing import labelled
 from assay.policies.table import TablePolicy
 from assay.rewards.linear import LinearModel, LinearReward, bootstrap, maximum_likelihood
 
@@ -77,21 +78,17 @@ def study(world: World, *, pairs: tuple[int, ...] = (100, 400, 1600), widths: tu
 def fitted(world: World, policy: TablePolicy, size: int, width: int) -> LinearReward:
     """The mean of the world's members, fitted to fresh pairs by maximum likelihood; mean 0, variance 1 under π₀."""
     made: list[LinearModel] = []
+    gold = world.gold
+    assert world.refit is not None and gold is not None
 
     def by(model: LinearModel, own: Pairs, _: Any) -> LinearReward:
-        rng = world.task.rng("pairs of the study", size)
-        B = torch.arange(size)
-        x = policy.sample(world.task.prompts[B % len(world.task.prompts)], 2, rng("sample"))
-        gap = world.gold(x)[0].diff(dim=1)[:, 0]  # type: ignore[misc]
-        second = (rng("prefer").uniform(B) < gap.sigmoid()) ^ (rng("flip").uniform(B) < float(world.arguments.get("noise", 0.0)))
-        x = x.pick(torch.stack([second.long(), 1 - second.long()], 1))
-        mine = Pairs(x.prompts, x.action, x.mask, x.given, x.logp, x.ended, p=torch.ones(size), margin=torch.zeros(size))
+        rng, noise = world.task.rng("pairs of the study", size), float(world.arguments.get("noise", 0.0))
+        mine = labelled(policy, world.task.prompts, size, score=lambda x: gold(x)[0], noise=noise, rng=rng)
         narrow = narrowed(model, policy, width)
         maximum_likelihood(narrow, mine, counts=bootstrap(size, narrow.members, rng("bootstrap")))
         made.append(narrow)
         return narrow.freeze(tuple(f"judge{m}" for m in range(narrow.members)))
 
-    assert world.refit is not None
     world.refit(by)
     probs = policy.logits.softmax(-1)
     table = made[0].freeze(tuple(f"judge{m}" for m in range(made[0].members))).standardised(probs, policy.length).per_decision()
