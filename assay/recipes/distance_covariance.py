@@ -43,7 +43,7 @@ reduces = {}
 MEASURES, SEVERAL = ("distance", "normalised", "pearson", "margin"), ("concatenated", "joint", "sum")
 
 
-def fit(model: Trainable, pairs: Pairs, *, lam: float = 1.0, attribute: str = "length", measure: str = "distance",
+def fit(model: Trainable, pairs: Pairs, *, lam: float = 30.0, attribute: str = "length", measure: str = "distance",
         several: str = "concatenated", centre: float = 0.01, loop: Loop = Loop()) -> Reward:
     """lam: weight of the dependence (measure "margin": log-odds a deviation of the attribute takes the credit for);
     attribute: what to keep out, see rewards/attributes.py; measure: distance, pearson or margin; several: how several
@@ -99,7 +99,7 @@ _BIASED = {"testbed": "bag", "mode": "idiosyncratic", "bias": 1.0}
        "equal KL than the plain one, and than one with a tuned linear penalty.",
        arms={"mine": ("leave_one_out", {"fit": "distance_covariance", "fit.attribute": "tokens:12-"}),
              "linear": ("leave_one_out", {"fit": "distance_covariance", "fit.attribute": "tokens:12-", "fit.measure": "margin",
-                                          "fit.lam": 1.0}),
+                                          "fit.lam": 1.5}),
              "single": ("leave_one_out", {"fit": "bradley_terry"})},
        turns="single", worlds=("table",), on={"table": _BIASED})
 def claim(arms: dict[str, list[Reading]]) -> float:

@@ -33,7 +33,7 @@ paper = Paper("Secrets of RLHF in Large Language Models Part II: Reward Modeling
 reduces = {}
 
 
-def study(world: World, *, eta: float = 0.3, answers: int = 8, kl: tuple[float, ...] = (1.0, 4.0, 16.0), pairs: int = 2000,
+def study(world: World, *, eta: float = 2.0, answers: int = 8, kl: tuple[float, ...] = (1.0, 4.0, 16.0), pairs: int = 2000,
           seed: int = 0) -> Iterator[dict[str, Any]]:
     """eta: length of the ascent step; answers: of the moved policy, a prompt; kl: at which distances it is stopped, nats;
     pairs: of new answers on which judges are compared."""
@@ -42,7 +42,7 @@ def study(world: World, *, eta: float = 0.3, answers: int = 8, kl: tuple[float, 
         raise Missing(f"world {world.name} has no gold or no judges of its own; take table or grammar")
     if answers < 2:
         raise InputError(f"--answers is {answers}; the spread is between two answers to a prompt")
-    rng, task = Rng(seed)("meta rm"), world.task
+    rng, task = world.task.rng("meta rm", seed), world.task
     plain = refit(_by(None))
     calm = refit(_by(ascent(task.reference.sample(task.prompts, answers, rng("calm")), eta, rng("calm order"))))
     moving = online(task.replaced(rewards=plain, rng=rng("run"), carry=Carry()), world.loop or Loop(), score=_first(plain))

@@ -47,7 +47,7 @@ def study(world: World, *, most: int = 256, width: int = 24, feature: str = "len
         raise Missing(f"world {world.name} has no gold or no judges of its own; take table or grammar")
     if most < 2:
         raise InputError(f"--most is {most}; best-of-n needs at least 2 answers")
-    rng = Rng(seed)("pretrain ensemble")
+    rng = world.task.rng("pretrain ensemble", seed)
     x = world.task.reference.sample(world.held_out[:prompts], 2 * most, rng("pool"))
     gold, said = gold_of(x)[0].double(), attributes(x, feature)[..., 0].double()
     scores = {}
