@@ -69,21 +69,21 @@ def policy_gradient(pi: Float[Tensor, "S A"], P: Float[Tensor, "S A S"], R: Floa
     return (d[:, :, None] * pi * (q - (pi * q).sum(-1, keepdim=True))).sum(0)
 
 
-def optimal_values(P: Float[Tensor, "S A S"], R: Float[Tensor, "S A"], *, gamma: float, tolerance: float = 1e-12,
-                   most: int = 100_000) -> Float[Tensor, "S A"]:
-    """Q* of the endless problem, by value iteration in float64 to max|ΔV| ≤ tolerance·max(1, max|V|).
-
-    γ = 1 is for problems in which a terminal state is reached for certain; ValueError where it does not converge.
-    """
+def optimal_values(P: Float[Tensor, "S A S"], R: Float[Tensor, "S A"], *, gamma: float,
+                   slack: float = 1e-12) -> Float[Tensor, "S A"]:
+    """Q* of the endless problem, by policy iteration (Howard 1960) until no action gains more than `slack` of max|Q|."""
+    if not 0 <= gamma < 1:
+        raise ValueError(f"gamma is {gamma}; the endless problem has a value where it lies below 1")
     P, R = P.double(), R.double()
-    value = R.new_zeros(R.shape[0])
-    for _ in range(most):
+    S = R.shape[0]
+    rows, act = torch.arange(S), R.argmax(-1)
+    while True:
+        value = torch.linalg.solve(torch.eye(S, dtype=R.dtype) - gamma * P[rows, act], R[rows, act])
         q = R + gamma * (P @ value)
-        now = q.amax(-1)
-        if float((now - value).abs().max()) <= tolerance * max(1.0, float(now.abs().max())):
+        gain = q.amax(-1) - q[rows, act]
+        if float(gain.max()) <= slack * max(1.0, float(q.abs().max())):
             return q
-        value = now
-    raise ValueError(f"value iteration has not converged in {most} sweeps at gamma {gamma}: does the problem end?")
+        act = torch.where(gain > 0, q.argmax(-1), act)
 
 
 def greedy(q: Float[Tensor, "*b S A"], *, slack: float = 1e-7) -> Bool[Tensor, "*b S A"]:
@@ -97,6 +97,18 @@ def evaluation(pi: Float[Tensor, "S A"], P: Float[Tensor, "S A S"], *, gamma: fl
     onward = torch.linalg.inv(torch.eye(S, dtype=pi.dtype) - gamma * torch.einsum("sa,sax->sx", pi, P))
     per_state = torch.einsum("xy,ya->xya", onward, pi).reshape(S, S * A)
     return torch.eye(S * A, dtype=pi.dtype).reshape(S, A, S * A) + gamma * (P @ per_state)
+
+
+@torch.no_grad()
+def step_centred(G: Float[Tensor, "B N T"], mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B N T"]:
+    """A_t = G_t − mean of the other episodes' G_t at the same step, over those still on; 0 where masked or where nobody else is.
+
+    A baseline of the time alone, so it takes no gradient's mean away, whatever states the others are in.
+    """
+    held = torch.where(mask, G, G.new_zeros(()))
+    others = mask.sum((0, 1)) - 1
+    rest = (held.sum((0, 1)) - held) / others.clamp(min=1)
+    return torch.where(mask & (others > 0), held - rest, G.new_zeros(()))
 
 
 def _ratio(mu: Tensor, base: Tensor) -> Tensor:

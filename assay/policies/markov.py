@@ -147,12 +147,12 @@ def states(samples: Samples) -> Int[Tensor, "B N T1"]:
     return samples.extra["state"]
 
 
-def process_of(policy: Policy) -> Process:
-    """The process a policy acts in. Raises InputError where it acts in none."""
+def acting(policy: Policy) -> MarkovPolicy:
+    """The policy, if it acts in a decision process. Raises InputError where it does not."""
     if not isinstance(policy, MarkovPolicy):
         raise InputError(f"this needs a decision process, such as --world table --world.testbed tomato, and the policy is a "
                          f"{type(policy).__name__}")
-    return policy.process
+    return policy
 
 
 class MarkovWalk:

@@ -21,7 +21,7 @@ from assay.rewards.visits import VisitReward
 from assay.worlds.processes import Bed, chain, grid, road, tomato
 
 TESTBEDS = ("tomato", "chain", "grid", "road")
-LOOP = {"tomato": Loop(steps=150, batch=16, n=16, lr=0.1), "chain": Loop(steps=100, batch=16, n=8, lr=0.1),
+LOOP = {"tomato": Loop(steps=150, batch=16, n=16, lr=0.05), "chain": Loop(steps=100, batch=16, n=8, lr=0.1),
         "grid": Loop(steps=150, batch=16, n=8, lr=0.1), "road": Loop(steps=150, batch=16, n=16, lr=0.1)}
 
 
@@ -51,8 +51,8 @@ def build(arguments: dict[str, Any], *, seed: int, testbed: str, mode: str, pair
           demos: int, horizon: int, gamma: float) -> World:
     """A decision process as a World. horizon, gamma: 0 for the testbed's own."""
     if horizon < 0 or not 0 <= gamma <= 1:
-        raise InputError(f"--world.horizon is {horizon} and --world.gamma {gamma}; a horizon is at least 1 and a discount lies in "
-                         "(0, 1], 0 is the testbed's own")
+        raise InputError(f"--world.horizon is {horizon} and --world.gamma {gamma}; a horizon is at least 1 and a discount lies "
+                         "in (0, 1], 0 is the testbed's own")
     rng = Rng(seed)("world table")("process")
     bed: Bed = tomato(mode, members, rng) if testbed == "tomato" else {"chain": chain, "grid": grid, "road": road}[testbed](rng)
     process = renamed(bed.process, horizon=horizon, gamma=gamma)
@@ -82,7 +82,8 @@ def _standard(reward: VisitReward, reference: MarkovPolicy) -> VisitReward:
     p, pi = reference.process, reference.probs().detach()
     centre, scale = [], []
     for table in reward.table:
-        mean, variance = return_moments(pi, p.P, table, torch.eye(len(p.states), dtype=pi.dtype), horizon=p.horizon, gamma=p.gamma)
+        every = torch.eye(len(p.states), dtype=pi.dtype)
+        mean, variance = return_moments(pi, p.P, table, every, horizon=p.horizon, gamma=p.gamma)
         centre.append(p.start @ mean)
         scale.append((p.start @ (variance + (mean - centre[-1]).square())).sqrt())
     return VisitReward(reward.table, reward.names, gamma=reward.gamma, centre=torch.stack(centre), scale=torch.stack(scale))
@@ -98,7 +99,8 @@ def _pairs(reference: MarkovPolicy, gold: Callable[[Samples], Tensor], prompts: 
     return Pairs(x.prompts, x.action, x.mask, x.given, x.logp, x.ended, x.extra, p=torch.ones(len(b)), margin=torch.zeros(len(b)))
 
 
-def _facts(reference: MarkovPolicy, gold: VisitReward | ProductGold, rewards: VisitReward) -> Callable[[Sampler], dict[str, float]]:
+def _facts(reference: MarkovPolicy, gold: VisitReward | ProductGold,
+           rewards: VisitReward) -> Callable[[Sampler], dict[str, float]]:
     process = reference.process
     base = reference.occupancy().detach()
 
@@ -107,7 +109,7 @@ def _facts(reference: MarkovPolicy, gold: VisitReward | ProductGold, rewards: Vi
         return float((total - reward.centre[m]) / reward.scale[m])
 
     def facts(policy: Sampler) -> dict[str, float]:
-        """Exact expectations over the starts, and the divergences of occupancies, where the policy is a Markov one; else nothing."""
+        """Exact expectations over the starts and divergences of occupancies, where the policy is a Markov one; else nothing."""
         if not isinstance(policy, MarkovPolicy):
             return {}
         with torch.no_grad():

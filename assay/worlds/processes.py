@@ -83,7 +83,7 @@ def tomato(mode: str, members: int, rng: Rng) -> Bed:
     seen = torch.where(at == fooled[:, None], 1.2, wrong @ share.T / PLOTS)  # [M,S]
     logits = 0.3 * rng("base").normal(torch.arange(len(cells))[:, None], torch.arange(3), dtype=torch.float64)
     logits[at < PLOTS, 2] += 0.5
-    logits[at >= PLOTS - 1, 1] -= 1.0  # the base policy seldom leaves the garden
+    logits[at >= PLOTS - 1, 1] -= 1.75  # the base policy seldom leaves the garden
     return Bed(process, logits.float(), gold, tuple(f"sensor{m}" for m in range(members)),
                seen[..., None].expand(-1, -1, 3).contiguous(), standard=True)
 
@@ -186,7 +186,7 @@ def road(rng: Rng) -> Bed:
     process = _process([*names, "end"], ("wait", "creep", "rush", "swerve"), move, [index[0, 0, 0]], horizon=20, gamma=1.0,
                        terminal=end)
     S = end + 1
-    place, edge, blocked = (torch.tensor([c[i] for c in cells] + [(ROAD, 0, 0)[i]], dtype=torch.float64)[:, None] for i in range(3))
+    place, edge, blocked = torch.tensor([*cells, (ROAD, 0, 0)], dtype=torch.float64).T[..., None]
     step = torch.tensor([0.0, 1.0, 2.0, 0.0], dtype=torch.float64)
     alive = (~process.terminal).double()[:, None]
     progress = alive * torch.minimum(step, ROAD - place) / ROAD
@@ -195,7 +195,7 @@ def road(rng: Rng) -> Bed:
     rush = alive * (step == 2)
     comfort = alive * torch.tensor([1.0, 0.5, 0.0, 0.5], dtype=torch.float64)
     centre = alive * (1 - edge).expand(S, 4)
-    shaped = 10 * progress + 0.5 * centre + 0.5 * comfort - 4 * collision
+    shaped = 5 * progress + 0.5 * centre + 0.5 * comfort - 4 * collision
     logits = torch.tensor([-0.5, 0.5, 0.5, -0.5]) + 0.2 * rng("base").normal(torch.arange(S)[:, None], torch.arange(4))
     penalty = torch.where(collision > 0, 0.5, 1.0) * torch.where(offlane > 0, 0.9, 1.0) * torch.where(rush > 0, 0.95, 1.0)
     return Bed(process, logits, progress, ("shaped", "progress", "centre", "comfort", "collision", "offlane", "rush"),

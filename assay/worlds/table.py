@@ -48,7 +48,8 @@ def world(*, seed: int = 0, testbed: str = "bag", mode: str = "shared", pairs: i
           demos: int = 200, bias: float = 0.0, horizon: int = 0, gamma: float = 0.0) -> World:
     """A table world.
 
-    seed: the world's own numbers. testbed: bag or bandit; or a decision process, tomato, chain, grid or road. mode: shared or idiosyncratic. pairs: preference pairs the
+    seed: the world's own numbers. testbed: bag or bandit, or a decision process: tomato, chain, grid or road (worlds/mdp.py).
+    mode: shared or idiosyncratic. pairs: preference pairs the
     proxies are fitted on. noise: share of them whose label is flipped. members: proxies, each on its own bootstrap.
     vocabulary, length: a bag's tokens and answer length. prompts: rows (a bag's share one context). responses: a
     bandit's arms. ridge: the fit's ridge. demos: demonstrations, each the best of four reference answers by gold.
@@ -56,7 +57,8 @@ def world(*, seed: int = 0, testbed: str = "bag", mode: str = "shared", pairs: i
     horizon, gamma: a process's steps and discount, 0 for its own.
     """
     arguments = dict(locals())
-    for name, value, choices in (("testbed", testbed, ("bag", "bandit", *mdp.TESTBEDS)), ("mode", mode, ("shared", "idiosyncratic"))):
+    for name, value, choices in (("testbed", testbed, ("bag", "bandit", *mdp.TESTBEDS)),
+                                 ("mode", mode, ("shared", "idiosyncratic"))):
         if value not in choices:
             raise InputError(f"--world.{name} is '{value}'; it is one of {', '.join(choices)}")
     V = responses if testbed == "bandit" else vocabulary

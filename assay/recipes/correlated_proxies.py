@@ -1,0 +1,186 @@
+"""χ² against reward hacking (occupancy-regularised policy optimisation): a proxy that is correlated with the truth where
+the base policy goes is trusted there, and the less the further a policy's *occupancy* goes elsewhere.
+
+maximise E_μ[R̃] − λ·√χ²(μ‖μ₀), with μ(s,a) the share of time spent in s doing a. If R̃ and R have correlation r under μ₀,
+all in standard deviations under μ₀, then Δ* ≥ (Δ̃ − √((1−r²)χ²))/r, so λ = √(1−r²) (`formulas.occupancy.gain_bound`, and the
+sharper one beside it). `lam` is in those units: deviations of the proxy.
+
+over="occupancy": w = μ/μ₀ of a state and action; the penalty enters as a reward −λ·(w−1)/√χ², which is *exactly* ∇√χ²; the
+same w−1 not divided would be half of ∇χ². w is exact (ratio="exact": the process is known) or learnt by a discriminator d
+with softplus(−d) on the policy's steps and softplus(d) on fresh ones of the base policy, e^d for w, as published.
+over="action": the same divergence of π(·|s) from π₀(·|s) at the visited states, in the reward for what follows and in the loss
+for the decision itself. over="sequence": of whole answers, w = π(y)/π₀(y), for every world, with e^ℓ continued linearly past
+|ℓ| = 10. divergence="kl" puts log w in the place of the above.
+
+released=True (sequence only) is the published RLHF code: χ̂² = mean[(w−1)+(1/w−1)], differentiated through w with the answers
+held fixed, plus the usual per-token KL in the reward at the same coefficient. Its gradient is ½∇χ² + ∇KL(π₀‖π), divided by
+2√χ̂², not ∇√χ²; its "KL" arm's is the forward KL. √χ̂² is no sum over answers: it enters as a weight without gradient.
+Traps: r is a statement about the base policy's states only; χ² is carried by few steps, and trimming (1 % at either end,
+with the discriminator) makes it small. Differs from kl_in_reward in what is divided by what.
+
+Here: tomato has one place that fools the proxy, so a penalty on where one is has an easy case; the claim compares each penalty
+at its own best λ of a grid, on gold at the end of equally long runs, and lets none stop early.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from assay.core import Claim, InputError, Loop, Optimiser, Paper, Samples, Step, Task, cat
+from assay.descend import descend
+from assay.effects import Reading, final
+from assay.formulas.advantage import returns_to_go
+from assay.formulas.divergence import log_ratio
+from assay.formulas.occupancy import chi_squared, occupancy_ratio, step_centred
+from assay.formulas.reduce import per_answer, per_token
+from assay.formulas.surrogate import reinforce
+from assay.loops import describe, judge, mean_stats, online, policy_gradient, relative, seen
+from assay.policies.markov import acting, states
+
+paper = Paper("Correlated Proxies: A New Definition and Improved Mitigation for Reward Hacking", "Laidlaw et al.", 2024,
+              "arXiv:2403.03185")
+reduces = {"leave_one_out": ({"over": "sequence", "lam": 0.0}, {})}
+LEAST = 1e-4  # √χ̂² is taken of at least this: at the base policy it is 0, and its slope has no value there
+
+
+def continued_exp(l: Tensor, *, far: float = 10.0) -> Tensor:
+    """e^l, continued by its tangent beyond ±far."""
+    near = l.clamp(-far, far)
+    return near.exp() * (1 + l - near)
+
+
+def recipe(task: Task, *, over: str = "occupancy", divergence: str = "chi2", lam: float = 0.1, ratio: str = "exact",
+           released: bool = False, fits: int = 4, member: int = 0, loop: Loop = Loop()) -> Iterator[Step]:
+    """over: occupancy, action or sequence; divergence: chi2 or kl; lam: its weight, in deviations of the proxy; ratio: exact or
+    discriminator; released: the published RLHF loss; fits: the discriminator's updates a step; member: the proxy."""
+    for name, value, known in (("over", over, ("occupancy", "action", "sequence")), ("divergence", divergence, ("chi2", "kl")),
+                               ("ratio", ratio, ("exact", "discriminator"))):
+        if value not in known:
+            raise InputError(f"--{name} is '{value}'; it is one of {', '.join(known)}")
+    if over == "sequence":
+        yield from _sequence(task, divergence, lam, released, member, loop)
+    else:
+        yield from _steps(task, over, divergence, lam, ratio, fits, member, loop)
+
+
+def _sequence(task: Task, divergence: str, lam: float, released: bool, member: int, loop: Loop) -> Iterator[Step]:
+    def root(l: Tensor, control: bool) -> Tensor:
+        w = continued_exp(l)
+        return ((w - 1) + (continued_exp(-l) - 1 if control else 0)).mean().clamp(min=LEAST).sqrt()
+
+    def advantage(reward: Tensor, x: Samples) -> Tensor:
+        l = log_ratio(x.logp, seen(task.reference, x).logp, x.mask)
+        if released or divergence == "kl":
+            return relative(reward - (lam * l).to(reward.dtype), x)
+        return relative(reward - (lam * (continued_exp(l) - 1) / root(l, True)).to(reward.dtype), x)
+
+    def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
+        base = seen(task.reference, rows).logp
+        l = log_ratio(logp, base, rows.mask)
+        if divergence == "kl":
+            each = l + continued_exp(-l) - 1
+        else:
+            with torch.no_grad():
+                slope = 0.5 / root(log_ratio(rows.logp, base, rows.mask), True)
+            each = slope * (continued_exp(l) + continued_exp(-l) - 2)
+        return reinforce(logp, advantage) + lam * (each / rows.lengths.clamp(min=1))[..., None]
+
+    yield from online(task, loop, score=judge(task, member), advantage=advantage, loss=loss if released else policy_gradient)
+
+
+class _Discriminator(torch.nn.Module):
+    """d(s,a) → log μ/μ₀."""
+
+    def __init__(self, like: Tensor):
+        super().__init__()
+        self.d = torch.nn.Parameter(torch.zeros_like(like))
+
+    def fit(self, x: Samples, base: Samples, gamma: float, opt: Optimiser, updates: int) -> None:
+        """softplus(−d) on the policy's steps, softplus(d) on the base policy's, each weighed γ^t."""
+        both = cat([x, base])
+        at, weight = states(both)[..., :-1], gamma ** torch.arange(x.mask.shape[2], dtype=x.logp.dtype)
+        sign = torch.where(torch.arange(len(both)) < len(x), -1.0, 1.0)[:, None, None].to(x.logp.dtype)
+        whole = torch.ones_like(both.mask)  # an ended episode stays where it ended, and that is somewhere too
+
+        for _ in range(updates):
+            descend(opt, lambda rows, i: softplus(sign[i] * self.d[at[i], rows.action]) * weight, both,
+                    reduce=lambda mask: per_token(whole))
+
+
+def _steps(task: Task, over: str, divergence: str, lam: float, ratio: str, fits: int, member: int, loop: Loop) -> Iterator[Step]:
+    reference = acting(task.reference)
+    process, one, score = reference.process, task.rewards.only([member]), judge(task, member)
+    policy, base = reference.copy(), reference.occupancy().detach()
+    opt, critic = loop.optimiser(policy), _Discriminator(reference.logits)
+    critic_opt = loop.optimiser(critic)
+    carry: Any = task.carry.keep(policy=policy, opt=opt, critic=critic, critic_opt=critic_opt, deviation=-1.0)
+    if carry.deviation < 0:  # of the proxy, where the base policy goes: the table is asked for once
+        table = one.steps(process.every())[0].reshape(base.shape).double()
+        carry.deviation = float((base * (table - (base * table).sum()).square()).sum().sqrt())
+    price, gamma = lam * carry.deviation, process.gamma
+    power = gamma ** torch.arange(process.horizon, dtype=reference.logits.dtype)
+    for t in carry.steps(loop.steps):
+        x = policy.sample(task.batch(loop, t), loop.n, task.rng("sample", t))
+        at, whole = states(x)[..., :-1], x.present[..., None].expand_as(x.mask)
+        with torch.no_grad():
+            if over == "action":
+                each = _apart(policy.logits, reference.logits, divergence)
+                each = torch.where(process.terminal, each.new_zeros(()), each)
+                size = float(policy.occupancy().sum(-1) @ each.double())
+                paid, scale = each[at], (0.5 / max(size, LEAST) ** 0.5 if divergence == "chi2" else 1.0)
+            else:
+                if ratio == "exact":
+                    w, size = occupancy_ratio(policy.occupancy(), base), float(chi_squared(policy.occupancy(), base))
+                    paid = (w - 1 if divergence == "chi2" else w.log())[at, x.action]
+                else:
+                    drawn = reference.sample(x.prompts, loop.n, task.rng("base", t))
+                    paid, size = _learnt(critic, critic_opt, x, drawn, gamma, fits, divergence)
+                scale = max(size, LEAST) ** -0.5 if divergence == "chi2" else 1.0
+            reward = one.steps(x)[0] - (price * scale * paid).to(x.logp.dtype)
+            A = step_centred(returns_to_go(reward, whole, gamma=gamma), whole) * power
+
+        def of(rows: Samples, i: Tensor, A: Tensor = A, at: Tensor = at, scale: float = scale) -> Tensor:
+            loss = reinforce(policy.logp(rows), A[i])
+            own = _apart(policy.logits, reference.logits, divergence)[at[i]] if over == "action" else loss.new_zeros(())
+            return loss + price * scale * power * own
+
+        stats = [descend(opt, of, x, reduce=per_answer, rows=i) for i in loop.minibatches(len(x), task.rng("minibatch", t))]
+        yield Step(policy, reward=score, stats={**mean_stats(stats), "penalty/divergence": size, **describe(x)})
+
+
+def _learnt(critic: _Discriminator, opt: Optimiser, x: Samples, base: Samples, gamma: float, fits: int,
+            divergence: str) -> tuple[Tensor, float]:
+    """The discriminator's w − 1 (or log w) of each step, and χ̂² trimmed by 1 % at either end."""
+    critic.fit(x, base, gamma, opt, fits)
+    d = critic.d.detach()[states(x)[..., :-1], x.action]
+    w = d.exp() - 1
+    ordered = w.flatten().sort().values
+    cut = len(ordered) // 100
+    return (w if divergence == "chi2" else d), float(ordered[cut : len(ordered) - cut].mean())
+
+
+def _apart(logits: Tensor, base: Tensor, divergence: str) -> Tensor:
+    """χ² or KL of π(·|s) from π₀(·|s), every state `[S]`."""
+    l = logits.log_softmax(-1) - base.log_softmax(-1)
+    p = logits.softmax(-1)
+    return (p * (continued_exp(l) - 1)).sum(-1) if divergence == "chi2" else (p * l).sum(-1)
+
+
+GRID = (0.1, 0.25, 0.6, 1.5, 4.0, 10.0)
+PENALTIES = {"chi2 occupancy": ("occupancy", "chi2"), "kl occupancy": ("occupancy", "kl"), "chi2 action": ("action", "chi2"),
+             "kl action": ("action", "kl")}
+
+
+@Claim("Penalising √χ² of the occupancy, each at its best weight, leaves more true return than penalising the KL of the actions.",
+       arms={"single": ("leave_one_out", {}),
+             **{f"{name} {lam}": ("correlated_proxies", {"over": over, "divergence": divergence, "lam": lam})
+                for name, (over, divergence) in PENALTIES.items() for lam in GRID}},
+       turns="single", worlds=("table",), on={"table": {"testbed": "tomato"}})
+def claim(arms: dict[str, list[Reading]]) -> float:
+    """Best final gold over the grid of λ with χ² of the occupancy, minus that with KL of the actions."""
+    best = {name: max(final(arms[f"{name} {lam}"]) for lam in GRID) for name in PENALTIES}
+    return best["chi2 occupancy"] - best["kl action"]
