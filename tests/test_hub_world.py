@@ -52,11 +52,19 @@ def small(files: dict[str, str], **more: Any) -> World:
                         "gold": two[1], **more})
 
 
-def test_a_recipe_runs_and_resumes(files: dict[str, str], tmp_path: Path) -> None:
-    loop = leave_one_out.Loop(steps=4, batch=3, n=3, lr=1e-3)
+@pytest.mark.parametrize(("family", "lora"), [("llama", 0), ("gpt2", 0), ("gpt2", 2), ("gemma2", 4)])
+def test_a_recipe_runs_and_resumes(files: dict[str, str], tmp_path: Path, family: str, lora: int) -> None:
+    """All weights, tied ones among them, or adapters alone: what is saved is enough to go on."""
+    if lora:
+        pytest.importorskip("peft", reason="the lora extra is not installed")
+    loop = leave_one_out.Loop(steps=4, batch=3, n=3, lr=1e-3 if not lora else 3e-2)
+    files = {**files, "policy": str(checkpoint(tmp_path / family, family))}
+
+    def made() -> World:
+        return small(files, lora=lora)
 
     def run(folder: str) -> Any:
-        return measure(uncertainty_weighted.recipe, small(files), loop=loop, every=1, save=2, answers=2,
+        return measure(uncertainty_weighted.recipe, made(), loop=loop, every=1, save=2, answers=2,
                        run=Run.create(tmp_path / folder, {}))
 
     whole = list(run("whole"))
@@ -64,7 +72,7 @@ def test_a_recipe_runs_and_resumes(files: dict[str, str], tmp_path: Path) -> Non
     for _ in range(4):
         next(cut)
     cut.close()
-    list(measure(uncertainty_weighted.recipe, small(files), loop=loop, every=1, save=2, answers=2, run=Run.open(tmp_path / "cut"),
+    list(measure(uncertainty_weighted.recipe, made(), loop=loop, every=1, save=2, answers=2, run=Run.open(tmp_path / "cut"),
                  resume=True))
     assert len(whole) == 6 and whole[-2]["kl"] > 1e-4 and whole[0]["gold"] is not None
 

@@ -61,7 +61,12 @@ class Causal(nn.Module):
     def copy(self, **changed: Any) -> Causal:
         """A trainable copy that shares no storage; `changed`: other settings (temperature=…, top_p=…)."""
         mine = {k: getattr(self, k) for k in ("temperature", "top_k", "top_p", "max_tokens", "min_tokens")}
-        return Causal(copy.deepcopy(self.trunk), self.vocabulary, **{**mine, **changed}).requires_grad_(True)
+        return Causal(_twin(self.trunk), self.vocabulary, **{**mine, **changed}).requires_grad_(True)
+
+    @property
+    def like(self) -> Tensor:
+        """A weight: the dtype and the device of what is computed."""
+        return _like(self.trunk)
 
     def frozen(self) -> Causal:
         """This policy, no longer trainable: a reference."""
@@ -69,7 +74,7 @@ class Causal(nn.Module):
 
     def encode(self, prompts: list[str], texts: list[list[str]]) -> Samples:
         """People's text as Samples, every answer ended, `logp` NaN."""
-        return self.vocabulary.answers(self.vocabulary.prompts(prompts), texts, next(self.parameters()).dtype)
+        return self.vocabulary.answers(self.vocabulary.prompts(prompts), texts, self.like.dtype)
 
     # ---- the distribution
 
@@ -146,7 +151,7 @@ class Causal(nn.Module):
 
     def scorer(self, k: int, rng: Rng) -> Scorer:
         """k values before each decision and after the last, on a copy of the trunk."""
-        return Scorer(copy.deepcopy(self.trunk).requires_grad_(True), k, rng)
+        return Scorer(_twin(self.trunk).requires_grad_(True), k, rng)
 
 
 class Scorer(nn.Module):
@@ -156,7 +161,7 @@ class Scorer(nn.Module):
     def __init__(self, trunk: Any, k: int, rng: Rng):
         super().__init__()
         self.trunk: Any = trunk
-        like = next(trunk.parameters())
+        like = _like(trunk)
         j, w = torch.arange(k)[:, None], torch.arange(trunk.width)
         self.weight = nn.Parameter((rng("head").normal(j, w) / (trunk.width + 1) ** 0.5).to(like))
         self.bias = nn.Parameter(like.new_zeros(k))
@@ -164,6 +169,17 @@ class Scorer(nn.Module):
     def forward(self, samples: Samples) -> Float[Tensor, "B N T1 k"]:
         hidden, before = _reading(self.trunk, samples, samples.mask | samples.given)
         return F.embedding(before, F.linear(hidden, self.weight, self.bias))
+
+
+def _twin(trunk: Any) -> Any:
+    """A trunk of the same function that can be trained by itself: a copy, or an adapter more on a shared base."""
+    return trunk.twin() if hasattr(trunk, "twin") else copy.deepcopy(trunk)
+
+
+def _like(trunk: Any) -> Tensor:
+    """A weight, for its dtype and device. A base without an adapter has none of its own and says whose it computes with."""
+    like: Tensor = trunk.like if hasattr(trunk, "like") else next(trunk.parameters())
+    return like
 
 
 def _reading(trunk: Any, samples: Samples, keep: Bool[Tensor, "B N T"]) -> tuple[Tensor, Tensor]:

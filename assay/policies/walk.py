@@ -34,7 +34,7 @@ class Walk:
         wanted = (torch.arange(N, device=device) < limit).flatten()
         self.action = torch.full((B * N, T), policy.vocabulary.pad, device=device)
         self.mask, self.given = (torch.zeros(B * N, T, dtype=torch.bool, device=device) for _ in range(2))
-        self.logp = torch.zeros(B * N, T, dtype=next(policy.parameters()).dtype, device=device)
+        self.logp = torch.zeros(B * N, T, dtype=policy.like.dtype, device=device)
         self.ended = torch.zeros(B * N, dtype=torch.bool, device=device)
         if start is not None:
             self._begin(start, wanted)

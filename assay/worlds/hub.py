@@ -6,9 +6,11 @@ go to the functions. Nothing here is exact: KL is sampled, gold costs what it co
 """
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay import data
-from assay.core import Loop, Prompts, Rng, Samples, Task, World
+from assay.core import Loop, Missing, Prompts, Rng, Samples, Task, World
 from assay.data.scored import text_of
 from assay.errors import InputError
 from assay.policies.causal import Causal
@@ -32,7 +34,7 @@ Turns = tuple[tuple[str, str], ...]
 def world(*, policy: str, prompts: str, rewards: tuple[str, ...] = (), gold: str = "", held_out: int = 64,
           columns: Mapping[str, str] = {}, split: str = "", chat: bool = True, max_prompt: int = 512, max_tokens: int = 128,
           min_tokens: int = 0, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, truncated: float | None = None,
-          dtype: str = "float32", seed: int = 0) -> World:
+          dtype: str = "float32", lora: int = 0, peft: str = "", bits: int = 0, seed: int = 0) -> World:
     """A world of a model, its judges and a file of prompts.
 
     policy: folder or hub name of a causal model. prompts: a file (assay check says what it is); its column is found or
@@ -40,14 +42,17 @@ def world(*, policy: str, prompts: str, rewards: tuple[str, ...] = (), gold: str
     name. gold: one of the same, asked when reading only. held_out: prompts that no recipe sees. chat: put conversations,
     and texts where the tokenizer has a template, into the chat template. max_prompt: tokens; longer prompts are left out.
     max_tokens, min_tokens, temperature, top_k, top_p: of answers, in drawing and scoring alike. truncated: what every
-    judge gives an answer that did not end, null for its score as it stands. dtype: float32, bfloat16 or float64.
+    judge gives an answer that did not end, null for its score as it stands. dtype: float32, bfloat16 or float64. lora: the
+    rank of LoRA adapters on every linear layer, 0 to train all weights; with adapters the reference is the base with them
+    off, one model in memory. peft: a file or folder with an adapter_config.json of your own, instead of lora. bits: 4 or 8
+    to hold the base in so many, where bitsandbytes is installed.
     """
     arguments = {**locals(), "rewards": list(rewards), "columns": dict(columns)}
     if dtype not in ("float32", "bfloat16", "float64"):
         raise InputError(f"--world.dtype is '{dtype}'; it is float32, bfloat16 or float64")
     texts, turns, others = _read(prompts, columns, split)
     tokenizer = open_tokenizer(policy)
-    model = _open(policy, getattr(torch, dtype))
+    model = _open(policy, getattr(torch, dtype), bits)
     vocabulary = Tokens(tokenizer, size=model.get_output_embeddings().weight.shape[0], ends=_ends(model))
     template = chat and bool(getattr(tokenizer, "chat_template", None))
     asks = [t if t is not None and chat else (("user", p),) if template else p for p, t in zip(texts, turns, strict=True)]
@@ -63,8 +68,8 @@ def world(*, policy: str, prompts: str, rewards: tuple[str, ...] = (), gold: str
     wide = int(asked.mask[short].sum(-1).max())
     mixed = short[Rng(seed)("held out").permutation(len(short))]
     unseen, seen = (_narrow(asked[some], wide) for some in (mixed[:held_out], mixed[held_out:]))
-    reference = Causal(Pretrained(model), vocabulary, temperature=temperature, top_k=top_k, top_p=top_p, max_tokens=max_tokens,
-                       min_tokens=min_tokens).frozen()
+    reference = Causal(_trunk(model, lora, peft, Rng(seed)("adapters")), vocabulary, temperature=temperature, top_k=top_k,
+                       top_p=top_p, max_tokens=max_tokens, min_tokens=min_tokens).frozen()
 
     def told(specs: Sequence[str], flag: str) -> Told:
         return Told([open_reward(s, flag) for s in specs], texts, turns, others, truncated=truncated)
@@ -105,11 +110,41 @@ def _read(path: str, columns: Mapping[str, str], split: str) -> tuple[list[str],
     return texts, turns, {k: [row.get(k) for _, row in rows] for k in names}
 
 
-def _open(name: str, dtype: torch.dtype) -> Any:
+def _trunk(model: Any, lora: int, peft: str, rng: Rng) -> torch.nn.Module:
+    """The model as a trunk, with adapters where they are asked for."""
+    if not lora and not peft:
+        return Pretrained(model)
+    if lora and peft:
+        raise InputError("--world.lora and --world.peft are two ways to say which adapters: give one of them")
+    if importlib.util.find_spec("peft") is None:
+        raise Missing("adapters need peft: pip install 'assay[lora]'")
+    from peft import LoraConfig, PeftConfig
+
+    from assay.trunks.adapted import Adapted, Base
+    if peft:
+        path = Path(peft)
+        try:
+            config = PeftConfig.from_pretrained(str(path if path.is_dir() else path.parent))
+        except (OSError, ValueError, TypeError, KeyError) as why:
+            raise InputError(f"--world.peft is '{peft}', and there is no readable adapter_config.json ({str(why)[:99]})") from why
+    else:
+        conv = any(type(m).__name__ == "Conv1D" for m in model.modules())  # GPT-2 keeps its weights the other way round
+        config = LoraConfig(r=lora, lora_alpha=2 * lora, target_modules="all-linear", fan_in_fan_out=conv)
+    return Adapted(Base(model, config, rng))
+
+
+def _open(name: str, dtype: torch.dtype, bits: int) -> Any:
     """A causal language model, from safetensors only. Code from the folder or the hub is never run."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    more: dict[str, Any] = {}
+    if bits not in (0, 4, 8):
+        raise InputError(f"--world.bits is {bits}; it is 4 or 8, or 0 for the weights as they are")
+    if bits:
+        if importlib.util.find_spec("bitsandbytes") is None:
+            raise Missing(f"--world.bits {bits} needs bitsandbytes: pip install bitsandbytes")
+        more = {"quantization_config": BitsAndBytesConfig(load_in_4bit=bits == 4, load_in_8bit=bits == 8)}
     try:
-        return AutoModelForCausalLM.from_pretrained(name, trust_remote_code=False, use_safetensors=True, dtype=dtype)
+        return AutoModelForCausalLM.from_pretrained(name, trust_remote_code=False, use_safetensors=True, dtype=dtype, **more)
     except Exception as why:  # transformers and the hub raise whatever they like; to the user it is one thing
         raise InputError(f"--world.policy is '{name}', and it gives no causal language model ({type(why).__name__}: "
                          f"{' '.join(str(why).split())[:120]}); give a folder that save_pretrained wrote, or a name on the "
