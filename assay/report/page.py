@@ -9,7 +9,7 @@ from pathlib import Path
 from assay import __version__
 from assay.curvefit import Fit
 from assay.errors import InputError
-from assay.report import figure, laws, origins, panels, tables
+from assay.report import figure, laws, origins, panels, tables, watching
 from assay.report.answers import answers
 from assay.report.bibliography import GAO, bibliography, papers
 from assay.report.chart import STYLE as CHART_STYLE
@@ -74,8 +74,9 @@ def section(ground: Ground, ident: str, fits: dict[str, list[Fit]], baseline: st
              _figure(figure.headline(ground, f"{ident}-kl"), f"{_what(ground)} against KL."),
              _figure(figure.headline(ground, f"{ident}-step", "step"), f"{_what(ground)} by step, where KL was not measured."),
              f'<ul class="findings">{"".join(said)}</ul>' if said else "",
-             tables.summary_table(ground), tables.matched(ground, baseline), _laws(ground, ident, fits),
-             panels.multiples(ground, f"{ident}-j", "judges"), panels.multiples(ground, f"{ident}-g", "golds"),
+             tables.summary_table(ground), tables.matched(ground, baseline), watching.panel(ground, ident),
+             _laws(ground, ident, fits), panels.multiples(ground, f"{ident}-j", "judges"),
+             panels.multiples(ground, f"{ident}-g", "golds"),
              _answers(ground, prompts)]
     faults = origins.faults(ground)
     parts += [f"<h3>Costs</h3>{origins.costs(ground)}", "<h3>Faults met</h3>",

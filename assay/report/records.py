@@ -11,7 +11,7 @@ from typing import Any
 from assay.errors import InputError
 from assay.runs import Run
 
-_NOT_SETTINGS = ("world", "run", "inputs", "versions", "machine", "paper", "price")
+_NOT_SETTINGS = ("world", "run", "inputs", "versions", "machine", "paper", "price", "result")
 _EPHEMERAL = ("seed",)
 Reading = dict[str, Any]
 
@@ -169,4 +169,7 @@ def _label(methods: list[Method]) -> None:
 def _differing(settings: list[dict[str, Any]]) -> list[str]:
     keys = [k for k in dict.fromkeys(k for s in settings for k in s)
             if len({json.dumps(s.get(k), sort_keys=True) for s in settings}) > 1]
-    return [" ".join(f"{k.split('.')[-1]}={s[k]}" for k in keys if s.get(k) not in (None, "")) for s in settings]
+    if any("watch.by" not in s for s in settings):  # beside one that is not watched it is enough to say who watches
+        keys = [k for k in keys if not k.startswith("watch.") or k == "watch.by"]
+    said = {k: "watch" if k == "watch.by" else k.split(".")[-1] for k in keys}
+    return [" ".join(f"{said[k]}={s[k]}" for k in keys if s.get(k) not in (None, "")) for s in settings]
