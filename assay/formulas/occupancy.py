@@ -136,11 +136,12 @@ def occupancy_kl(mu: Float[Tensor, "*b S A"], base: Float[Tensor, "*b S A"]) -> 
 
 def correlation(a: Float[Tensor, "S A"], b: Float[Tensor, "S A"], base: Float[Tensor, "S A"]) -> Float[Tensor, ""]:
     """Pearson's r of two rewards under μ₀. ValueError where one of them is constant there."""
+    whole, base = (base * a.square()).sum() * (base * b.square()).sum(), base / base.sum()
     a, b = (x - (base * x).sum() for x in (a, b))
-    spread = ((base * a.square()).sum() * (base * b.square()).sum()).sqrt()
-    if not float(spread) > 0:
+    spread = (base * a.square()).sum() * (base * b.square()).sum()
+    if not bool(spread > 4 * torch.finfo(base.dtype).eps ** 2 * whole):  # what rounding leaves of a constant's variance
         raise ValueError("a reward is constant where the base policy goes: it has no correlation with anything")
-    return (base * a * b).sum() / spread
+    return (base * a * b).sum() / spread.sqrt()
 
 
 def gain_bound(gain: Float[Tensor, "*b"], chi2: Float[Tensor, "*b"], *, r: float) -> Float[Tensor, "*b"]:

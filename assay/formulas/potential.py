@@ -71,7 +71,7 @@ def informativeness(R: Float[Tensor, "*c SA"], gaps: Float[Tensor, "H S A SA"],
 
 
 def explicable(original: Float[Tensor, "S A"], P: Float[Tensor, "S A S"], terminal: Bool[Tensor, "S"], *, gamma: float,
-               states: int, bound: float, horizons: tuple[int, ...] = (1, 4, 8, 16), sweeps: int = 150,
+               states: int, bound: float, horizons: tuple[int, ...] = (1, 4, 8, 16), sweeps: int = 60,
                active: tuple[int, ...] = (), chosen: tuple[int, ...] | None = None) -> tuple[Float[Tensor, "S A"], list[int]]:
     """A reward on few states that informs at short horizons and keeps the optimal policies (EXPRD).
 

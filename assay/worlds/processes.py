@@ -140,8 +140,8 @@ DOORWAYS, DOOR, KEY, GOAL = ((1, 2), (2, 1)), (3, 2), (1, 3), (4, 4)
 def grid(rng: Rng) -> Bed:
     """Four rooms of four cells; the key lies in the second, the door to the last is shut without it, and the goal pays 1."""
     cells = [(r, c) for r, c in product(range(5), range(5)) if (r != 2 and c != 2) or (r, c) in (*DOORWAYS, DOOR)]
-    held = [(c, k) for k in (0, 1) for c in cells]
-    index, end = {h: i for i, h in enumerate(held)}, 2 * len(cells)
+    held = [(c, k) for k in (0, 1) for c in cells if k or not (c in (DOOR, KEY) or min(c) > 2)]  # what can be reached
+    index, end = {h: i for i, h in enumerate(held)}, len(held)
 
     def move(s: int, a: int) -> dict[int, float]:
         (r, c), key = held[s]
@@ -159,7 +159,7 @@ def grid(rng: Rng) -> Bed:
     process = _process([*names, "end"], ("up", "down", "left", "right"), move,
                        [index[c, 0] for c in ((0, 0), (0, 1), (1, 0), (1, 1))], horizon=30, gamma=0.97, terminal=end)
     goal = index[GOAL, 1]
-    return _errand(process, goal, {goal: 1.0, index[GOAL, 0]: 1.0}, [index[(0, 0), k] for k in (0, 1)], rng)
+    return _errand(process, goal, {goal: 1.0}, [index[(0, 0), k] for k in (0, 1)], rng)
 
 
 # ---- road
