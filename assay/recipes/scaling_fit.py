@@ -34,8 +34,9 @@ from typing import Any
 
 import torch
 
+from assay import curvefit
 from assay.core import Claim, InputError, Pairs, Paper, World
-from assay.curvefit import FORMS, LEAST_D, beyond, columns, fit, slope, tie
+from assay.curvefit import FORMS, LEAST_D, beyond, columns, slope, tie
 from assay.formulas.curves import best_of_n
 from assay.formulas.divergence import best_of_n_bound
 from assay.policies.pairing import labelled
@@ -133,7 +134,7 @@ def described(curve: list[tuple[float, float]], form: str, cut: float, resamples
     """The whole curve fitted, and its first part fitted and carried on, by its own form and by the other."""
     d, r = torch.tensor(sorted(curve), dtype=torch.float64).T.numpy()
     other = next(f for f in FORMS if f != form)
-    whole, wrong = (fit([(d, r, None)], f, resamples=resamples) for f in (form, other))
+    whole, wrong = (curvefit.fit([(d, r, None)], f, resamples=resamples) for f in (form, other))
     at, top = int(r.argmax()), cut * float(d.max())
     mine, theirs = (beyond(d, r, f, cut=top) for f in (form, other))
     stays = r[(d >= LEAST_D) & (d <= top)][-1:]
