@@ -61,6 +61,6 @@ def model(family: str, *, seed: int = 0, vocabulary: int = 307, dtype: torch.dty
 def checkpoint(folder: Path, family: str, **how: Any) -> Path:
     """The model and the tokenizer as `save_pretrained` writes them."""
     tokens = tokenizer()
-    model(family, vocabulary=len(tokens), **how).save_pretrained(folder)
+    model(family, vocabulary=len(tokens) + 7, **how).save_pretrained(folder)  # some families' tokenizers add tokens of their own
     tokens.save_pretrained(folder)
     return folder

@@ -135,7 +135,8 @@ def test_on_the_command_line(files: dict[str, str], tmp_path: Path, capsys: pyte
     readings = Run.open(tmp_path / "run").readings()
     assert readings[0]["gold"] is None and len(readings[0]["judges"]) == 2 and readings[0]["kl_kind"] == "sampled"
     capsys.readouterr()
-    for change, said in ((["--world.policy", str(tmp_path)], "gives no"), (["--world.held-out", "99"], "99 are held out")):
+    for change, said in ((["--world.policy", str(tmp_path)], "gives no"), (["--world.max-tokens", "200"], "128 positions"),
+                         (["--world.held-out", "99"], "99 are held out")):
         given = {flags[i]: flags[i + 1] for i in range(0, len(flags), 2)} | {change[0]: change[1]}
         assert cli.main(["run", "leave_one_out", *[w for kv in given.items() for w in kv], "--out", str(tmp_path / "no")]) == 2
         last = capsys.readouterr().err.strip().splitlines()[-1]

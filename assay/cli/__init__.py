@@ -21,6 +21,7 @@ VERBS = {  # verb: (module of this folder, what it does); the function is named 
     "report": ("reporting", "runs as one HTML file, or as JSON"),
     "compare": ("comparing", "methods at one budget against plain, tuned and stopped baselines"),
     "claims": ("claiming", "what the papers say, and what was found here"),
+    "export": ("exporting", "a run's policy as a folder that transformers loads"),
     "manual": ("documenting", "the papers' pages, written from their files"),
     "check": ("filing", "what a data file is, and every fault in it"),
     "fit": ("filing", "fit a reward ensemble to a file of preference pairs"),

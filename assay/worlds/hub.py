@@ -66,6 +66,10 @@ def world(*, policy: str, prompts: str, rewards: tuple[str, ...] = (), gold: str
         log.warning("%s: %d of %d prompts are longer than %d tokens and left out", prompts, len(texts) - len(short), len(texts),
                     max_prompt)
     wide = int(asked.mask[short].sum(-1).max())
+    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if room and wide + max_tokens > room:
+        raise InputError(f"{policy} has {room} positions, and prompts of up to {wide} tokens with answers of up to {max_tokens} "
+                         f"need {wide + max_tokens}: lower --world.max-tokens or --world.max-prompt")
     mixed = short[Rng(seed)("held out").permutation(len(short))]
     unseen, seen = (_narrow(asked[some], wide) for some in (mixed[:held_out], mixed[held_out:]))
     reference = Causal(_trunk(model, lora, peft, Rng(seed)("adapters")), vocabulary, temperature=temperature, top_k=top_k,
