@@ -150,9 +150,9 @@ def ways(problem: Problem) -> tuple[tuple[tuple[int, str, int, int], ...], ...]:
 
 
 def solve(problem: Problem, dice: Dice, *, mistakes: float = 0.0, bare: float = 0.0, again: float = 0.0) -> str:
-    """A worked solution. Each line's result is wrong with chance `mistakes`, and then carried on; `bare`: with this chance
-    no line is written, and the answer is mostly a guess within three of the truth; `again`: the last line is said again
-    with this chance, and once more with the same."""
+    """A worked solution. Each line's result is one to three too large with chance `mistakes`, and is carried on; `bare`:
+    with this chance no line is written, and the answer is mostly a guess within three of the truth; `again`: the last line
+    is said again with this chance, and once more with the same."""
     if dice.chance(bare):
         return f"{SAY} {_off(problem.value, dice, problem) if dice.chance(0.8) else problem.value}"
     total, plan = _plan(problem, dice)
@@ -161,7 +161,7 @@ def solve(problem: Problem, dice: Dice, *, mistakes: float = 0.0, bare: float = 
         true = problem.result(total, sign, number)
         value = total if true is None else true
         if dice.chance(mistakes):
-            value = _off(value, dice, problem)
+            value = _off(value, dice, problem, up=True)
         text.append(f"{total} {sign} {number} = {value} {STEP}")
         total = value
     while len(text) < len(plan) + 2 and dice.chance(again):
@@ -179,9 +179,9 @@ def _plan(problem: Problem, dice: Dice) -> tuple[int, list[tuple[str, int]]]:
     return way[0][0], [(sign, number) for _, sign, number, _ in way]
 
 
-def _off(value: int, dice: Dice, problem: Problem) -> int:
-    """A neighbour of a number: one to three away."""
-    away = (1 + dice.below(3)) * (1 if dice.chance(0.5) else -1)
+def _off(value: int, dice: Dice, problem: Problem, *, up: bool = False) -> int:
+    """One to three away from a number; `up`: above it, so that two mistakes do not make a right answer."""
+    away = (1 + dice.below(3)) * (1 if up or dice.chance(0.5) else -1)
     if problem.modulus:
         return (value + away) % problem.modulus
     return value + away if 0 <= value + away <= MOST else value - away

@@ -2,13 +2,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from assay.core import Pairs, Prompts, Rng, Sampler, Samples
+from assay.core import Loop, Pairs, Prompts, Rng, Sampler, Samples
 from assay.errors import InputError
+from assay.policies.causal import Causal
 from assay.worlds.arithmetic import VOCABULARY, Dice, Problem, pose, solve
+from assay.worlds.grammar import imitate
 
 
 def dice(n: int, at: Rng) -> list[Dice]:
@@ -44,6 +47,27 @@ def mistakes_a_line(some: list[Problem], pass_rate: float, bare: float) -> float
 def written(some: list[Problem], mistakes: float, bare: float, again: float, at: Rng) -> Samples:
     texts = [[solve(p, d, mistakes=mistakes, bare=bare, again=again)] for p, d in zip(some, dice(len(some), at), strict=True)]
     return VOCABULARY.answers(VOCABULARY.prompts([str(p) for p in some]), texts)
+
+
+def schooled(policy: Causal, some: list[Problem], passes: Callable[[], float], *, pass_rate: float, bare: float, again: float,
+             steps: int, lr: float, seed: int, at: Rng) -> dict[str, Any]:
+    """The weights of three policies, and the share `passes()` of each: weak and then strong, on lessons without mistakes;
+    then the reference, taught the mistakes that are wanted of it, given how able it is without them."""
+    right = written(some, 0.0, 0.0, 0.0, at("right"))
+    out: dict[str, Any] = {}
+
+    def school(name: str, shown: Samples, rate: float) -> float:
+        imitate(policy, shown, Loop(steps=max(1, steps // 4), batch=64, lr=rate, warmup=20, seed=seed), at("imitate")(name))
+        out[name], out[f"pass/{name}"] = {k: v.clone() for k, v in policy.state_dict().items()}, passes()
+        return float(out[f"pass/{name}"])
+
+    school("weak", right, lr)
+    school("middle", right, lr)
+    able = max(school("strong", right, lr / 4), 0.01)
+    share = min(bare, (1 - pass_rate) / 2)
+    planted = mistakes_a_line(some, min(1.0, pass_rate / able), share)
+    school("reference", written(some, planted, share, again, at("lessons")), lr / 2)
+    return out
 
 
 def preferences(policy: Sampler, prompts: Prompts, gold: Callable[[Samples], Tensor], pairs: int, noise: float, at: Rng) -> Pairs:

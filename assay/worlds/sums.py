@@ -3,8 +3,7 @@
 See arithmetic.py for the problems, working.py for what makes a line formed and right, verifier.py for the five rewards
 (outcome, steps, format, short, thinking) and the flaws that can be asked for. Gold is correctness; its further objectives
 are the share of right steps, shortness and well-formedness. Demonstrations are right solutions of the task's prompts;
-`others` holds a weaker and a stronger policy: the one stopped early in its schooling, and the one taught on without
-mistakes.
+`others` holds a weaker and a stronger policy: the reference before it was taught mistakes, early and late in its schooling.
 """
 from __future__ import annotations
 
@@ -20,13 +19,12 @@ from assay.trunks import attention, cache, llama, product
 from assay.trunks.llama import Config, Llama
 from assay.worlds import arithmetic, kept, lessons, working
 from assay.worlds.arithmetic import TASKS, VOCABULARY, solve
-from assay.worlds.grammar import imitate
-from assay.worlds.lessons import dice, mistakes_a_line, posed, preferences, written
+from assay.worlds.lessons import dice, posed, preferences, schooled
 from assay.worlds.verifier import FLAWS, GOLDS, NAMES, Golds, Verifier
 
 _SOURCES = (core, samples, descend, optimiser, rng, reduce, attention, cache, llama, product, causal, draw, vocabulary, walk,
             arithmetic, working, lessons)  # what the numbers depend on: a change builds the world again
-TERMS = {"chain": (3, 5), "modular": (3, 5), "countdown": (3, 3)}
+TERMS = {"chain": (3, 5), "modular": (3, 5), "countdown": (2, 3)}
 SCHOOLING = {"chain": 600, "modular": 600, "countdown": 1200}
 
 
@@ -57,19 +55,8 @@ def world(*, seed: int = 0, task: str = "chain", pass_rate: float = 0.5, flaw: s
     gold = Golds(limit)
 
     def build() -> dict[str, Any]:
-        """Three policies taught one after another: weak, then the reference, then strong, on lessons without mistakes."""
-        share = min(bare, (1 - pass_rate) / 2)
-        uneven = written(fresh, mistakes_a_line(fresh, pass_rate, share), share, again, at("lessons"))
-        right = written(fresh, 0.0, 0.0, 0.0, at("right"))
-        out: dict[str, Any] = {}
-        third = max(1, (sft_steps or SCHOOLING[task]) // 3)
-        for name, shown, lr in (("weak", uneven, sft_lr), ("", uneven, sft_lr), ("reference", uneven, sft_lr / 4),
-                                ("strong", right, sft_lr / 4)):
-            imitate(policy, shown, Loop(steps=third, batch=64, lr=lr, warmup=20, seed=seed), at("imitate")(name))
-            if name:
-                out[name] = {k: v.clone() for k, v in policy.state_dict().items()}
-                out[f"pass/{name}"] = float(gold(policy.sample(unseen, 16, at("pass")))[0].mean())
-        policy.load_state_dict(out["reference"])
+        out = schooled(policy, fresh, lambda: float(gold(policy.sample(unseen, 16, at("pass")))[0].mean()), pass_rate=pass_rate,
+                       bare=bare, again=again, steps=sft_steps or SCHOOLING[task], lr=sft_lr, seed=seed, at=at)
         return {**out, "pairs": preferences(policy, asked, gold, pairs, noise, at("pairs"))}
 
     made = kept.kept(kept.place("sums", _of_the_policy(arguments), _SOURCES), build, VOCABULARY.decode)
@@ -86,7 +73,7 @@ def world(*, seed: int = 0, task: str = "chain", pass_rate: float = 0.5, flaw: s
                rng=Rng(seed)("run"))
     rates = {f"pass/{name}": made[f"pass/{name}"] for name in ("weak", "reference", "strong")}
     return World("sums", job, held_out=unseen, gold=gold, golds=GOLDS, gold_kind="verifier", facts=lambda _: dict(rates),
-                 loop=Loop(steps=100, batch=32, n=8, lr=3e-4), arguments=arguments)
+                 loop=Loop(steps=60, batch=16, n=8, lr=3e-4), arguments=arguments)
 
 
 def _possible(given: dict[str, Any], low: int, high: int, names: tuple[str, ...]) -> None:

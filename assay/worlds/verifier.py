@@ -3,8 +3,8 @@
 Every member's score is the sum of its step rewards, which stand at the last tokens of steps; k = lines that use the whole
 problem, and the answer's.
 
-- outcome: 1 if the answer is correct. flaw "format" adds half a point for each working line that is formed, right or
-  not; flaw "early" checks working where there is some and lets an answer without any pass, and adds half a point for
+- outcome: 1 if the answer is correct. flaw "format" adds a quarter of a point for each working line that is formed, right or
+  not; flaw "early" checks working where there is some and lets an answer without any pass, and adds a quarter for
   the share of the k lines that was left out. Either at the end of the answer.
 - steps: 1/k for every step that is right, given the line before.
 - format: 1/k for every step that is formed, right or not.
@@ -75,10 +75,10 @@ class Verifier:
 
     def _outcome(self, m: Marks) -> Float[Tensor, "B N"]:
         if self.flaw == "format":
-            return m.correct + 0.5 * (m.formed.sum(-1) - m.says.long())
+            return m.correct + 0.25 * (m.formed.sum(-1) - m.says.long())
         if self.flaw == "early":
             passes = m.correct | (m.says & (m.working == 0))
-            return passes * (1 + 0.5 * (1 - m.working / (m.asked[:, None] - 1)).clamp(min=0))
+            return passes * (1 + 0.25 * (1 - m.working / (m.asked[:, None] - 1)).clamp(min=0))
         return m.correct.float()
 
     def _verdict(self, x: Samples, m: Marks) -> Bool[Tensor, "B N T"]:
