@@ -73,7 +73,8 @@ def recipe(task: Task, *, beta: float = 0.1, alpha: float = 0.25, contrast: int 
             term = torch.where(part.mask, s[i.to(s.device)].to(logp.dtype) * logp, logp.new_zeros(())).sum(-1)
             term = (term / part.lengths.clamp(min=1) if mean else term).sum(-1)
             if weighted:
-                term = term * torch.sigmoid(-beta * (chosen - rejected).detach())
+                z = beta * (chosen - rejected).detach()
+                term = term * (part.p * torch.sigmoid(-z) + (1 - part.p) * torch.sigmoid(z))
             return dpo(chosen, rejected, beta=beta, p=part.p) - alpha * term  # new: the second term
 
         stats = [descend(opt, loss, x, reduce=per_pair, rows=i)
