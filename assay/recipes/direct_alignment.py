@@ -24,8 +24,9 @@ claim uses sums.
 Traps: the KL of a reading is measured on the policy's own answers, not on the pairs; gold at KL 0 is not 0, so the fits
 subtract the reference; β plays opposite roles in IPO's target (large β, small target) and in the slope of the others.
 
-Here: with 400 pairs in the bag world none of the three turns in a hundred steps; with 100 pairs of noisy labels they do.
-A small run shows the hump and its order over β. It cannot show how it changes with the size of the model.
+Here: few pairs, noisy labels and a thousand steps make all three turn; in a hundred steps on the world's own 400 pairs none
+does (`assay run direct_alignment --world table`). Gao's forms can be fitted to such a run by `assay report`. What it
+cannot show: how the hump changes with the size of the model, and epochs over so few pairs are far more than the paper's one.
 """
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ paper = Paper("Scaling Laws for Reward Model Overoptimization in Direct Alignmen
               "arXiv:2406.02900")
 reduces = {"dpo": ({"loss": "dpo", "beta": 0.1, "alpha": 0.0}, {"beta": 0.1})}
 LOSSES = ("dpo", "ipo", "slic")
-FEW = {"world.pairs": 100, "world.noise": 0.35, "steps": 300, "beta": 0.02}
+BETAS = (0.02, 0.1)
 
 
 def recipe(task: Task, *, loss: str = "dpo", beta: float = 0.05, alpha: float = 0.0, mean: bool = False,
@@ -69,7 +70,9 @@ def recipe(task: Task, *, loss: str = "dpo", beta: float = 0.05, alpha: float = 
 
 
 @Claim("DPO, IPO and SLiC all over-optimise: each falls from its peak in gold while its KL goes on growing.",
-       arms={loss: ("direct_alignment", {"loss": loss, **FEW}) for loss in LOSSES}, turns="dpo", worlds=("table",))
+       arms={f"{loss} {beta}": ("direct_alignment", {"loss": loss, "beta": beta, "steps": 1000})
+             for loss in LOSSES for beta in BETAS}, turns="dpo 0.02", worlds=("table",),
+       on={"table": {"pairs": 200, "noise": 0.3}})
 def claim(arms: dict[str, list[Reading]]) -> float:
-    """The least of the three falls from peak to end, at fresh addresses."""
-    return min(drop(arms[loss]) for loss in LOSSES)
+    """The least of all falls from peak to end, at fresh addresses: each loss at each β."""
+    return min(drop(readings) for readings in arms.values())

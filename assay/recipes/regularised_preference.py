@@ -16,46 +16,48 @@ Differs from `dpo` in the second term (η = 0 is DPO, step for step); from `sft`
 or the reference's answers as the baseline this would be another method. The name RPO is also another paper's.
 
 Traps: the sign (minus log π), sum against mean, and that imitation alone can win. So the claim's controls are imitation
-alone (`sft`, as many updates) and DPO stopped early, that is DPO's own best checkpoint, which gold chose and which is
-therefore a stronger control than anything one could run blind.
+alone (`sft`, as many updates) and DPO stopped early: at the same KL, which chooses nothing by gold.
 
-Here: where answers share no parameters DPO hardly moves what it has not seen, and there is nothing to mitigate: the
-bag world shares token logits, and the test of coverage uses features.
+Here: where answers share no parameters DPO never moves the logits of what it has not seen, and there is nothing to
+mitigate; the bag world shares token logits, and `tests/test_recipes_offline_coverage.py` has features, where DPO's chosen
+answers lose likelihood to answers nobody compared and RPO's do not. In the bag world RPO ends far above DPO and above
+imitation, for every weight tried, but at equal KL it lies slightly below DPO: stopping DPO early does as well, and the
+claim, which asks for that too, says so.
 """
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 from assay.core import Claim, Loop, Pairs, Paper, Step, Task
-from assay.effects import Reading, final, peak
+from assay.effects import Reading, final, matched_gain
 from assay.formulas.pairwise import dpo
 from assay.loops import paired, ratios
 
 paper = Paper("Provably Mitigating Overoptimization in RLHF: Your SFT Loss is Implicitly an Adversarial Regularizer",
               "Liu et al.", 2024, "arXiv:2405.16436")
 reduces = {"dpo": ({"eta": 0.0}, {})}
-FEW = {"world.pairs": 100, "world.noise": 0.35, "steps": 300}
+FEW = {"beta": 0.02, "steps": 1000}
 
 
-def recipe(task: Task, *, beta: float = 0.1, eta: float = 0.5, average: bool = False, loop: Loop = Loop()) -> Iterator[Step]:
+def recipe(task: Task, *, beta: float = 0.1, eta: float = 0.005, average: bool = False, loop: Loop = Loop()) -> Iterator[Step]:
     """beta: price of a nat; eta: weight of imitation, times β unless `average`; average: a decision's mean, the later form."""
     def loss(rows: Pairs, logp: Tensor, reference: Tensor) -> Tensor:
-        chosen = torch.where(rows.mask[:, 0], logp[:, 0], logp.new_zeros(())).sum(-1)
-        imitation = eta * chosen / rows.lengths[:, 0].clamp(min=1) if average else eta * beta * chosen
+        each = eta * logp.sum(-1) / rows.lengths.clamp(min=1) if average else eta * beta * logp.sum(-1)
+        imitation = rows.p * each[:, 0] + (1 - rows.p) * each[:, 1]  # of the chosen answer, as far as the label is sure
         return dpo(*ratios(logp, reference), beta=beta, p=rows.p) - imitation  # new: the second term
 
     yield from paired(task, loop, data=task.pairs, loss=loss, beta=beta)
 
 
 @Claim("Where DPO over-optimises few pairs, adding imitation of the chosen answers ends higher in gold than DPO and than "
-       "imitation alone, and its best checkpoint is above DPO stopped at its own.",
-       arms={"mine": ("regularised_preference", {"beta": 0.02, **FEW}),
-             "mean": ("regularised_preference", {"beta": 0.02, "average": True, "eta": 0.2, **FEW}),
-             "dpo": ("dpo", {"beta": 0.02, **FEW}), "sft": ("sft", FEW)}, turns="dpo", worlds=("table",))
+       "imitation alone, and at equal KL it lies above DPO, so that it does more than stopping DPO early.",
+       arms={"mine": ("regularised_preference", {"eta": 0.01, **FEW}),
+             "mean": ("regularised_preference", {"eta": 0.01, "average": True, **FEW}),
+             "dpo": ("dpo", FEW), "sft": ("sft", {"steps": 1000})}, turns="dpo", worlds=("table",),
+       on={"table": {"pairs": 200, "noise": 0.3}})
 def claim(arms: dict[str, list[Reading]]) -> float:
-    """The least of three margins: final over DPO's final, final over imitation's, peak over DPO's peak."""
+    """The least of three margins: final over DPO's, final over imitation's, mean difference from DPO at equal √KL."""
     mine = arms["mine"]
-    return min(final(mine) - final(arms["dpo"]), final(mine) - final(arms["sft"]), peak(mine) - peak(arms["dpo"]))
+    return min(final(mine) - final(arms["dpo"]), final(mine) - final(arms["sft"]), matched_gain(mine, arms["dpo"]))

@@ -29,9 +29,10 @@ the whole batch before anything descends.
 Differs from `dpo` in the target (labels=True, gamma=0 is DPO, step for step); from `mean_ensemble` under a policy
 gradient with a KL price in that nothing is drawn and the optimum is approached on the pairs' support alone.
 
-Here: the judges are bootstraps of one set of pairs, whose errors are partly shared; a family fitted to differently
-balanced subsets (`--fit`) is nearer to the paper's. It cannot show what a biased labeller of lengths does where all
-answers are equally long.
+Here: the judges are bootstraps of one set of pairs, whose errors are partly shared; the paper's are fitted to subsets of
+different balance, under a labeller biased by length, which answers of one length cannot have. The forward KL does what
+it should, the fall is small; but the nearest judge is no better to distil than the judges' mean, and at equal KL DPO lies
+above both: DPO sees the labels, and a linear judge fitted to them sees no more.
 """
 from __future__ import annotations
 
@@ -42,14 +43,14 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Pairs, Paper, Policy, Samples, Step, Task
-from assay.effects import Reading, final, peak
+from assay.effects import Reading, final, matched_gain
 from assay.formulas.pairwise import dpo
 from assay.loops import paired, panel, ratios, seen
 
 paper = Paper("Robust Preference Optimization through Reward Model Distillation", "Fisch et al.", 2024, "arXiv:2405.19316")
 reduces = {"dpo": ({"labels": True, "gamma": 0.0, "beta": 0.1}, {"beta": 0.1})}
 OVER = ("data", "batch", "example", "mean")
-FEW = {"world.pairs": 100, "world.noise": 0.4, "world.mode": "idiosyncratic", "steps": 300}
+FEW = {"beta": 0.05, "gamma": 0.005, "steps": 1000}
 
 
 def recipe(task: Task, *, beta: float = 0.5, gamma: float = 0.0, labels: bool = False, members: int = 0, least: str = "data",
@@ -111,12 +112,13 @@ def _drawn(pairs: Pairs, task: Task) -> Pairs:
 
 
 @Claim("On few, noisy pairs, distilling a family of judges with pessimism ends higher in gold than DPO, than distilling one "
-       "judge and than distilling the family's mean, and its best checkpoint is not below DPO's.",
-       arms={"mine": ("reward_distillation", {"gamma": 0.01, **FEW}),
-             "one": ("reward_distillation", {"members": 1, **FEW}), "mean": ("reward_distillation", {"least": "mean", **FEW}),
-             "pessimistic": ("reward_distillation", {"labels": True, "beta": 0.02, "gamma": 0.01, **FEW}),
-             "dpo": ("dpo", {"beta": 0.02, **FEW})}, turns="dpo", worlds=("table",))
+       "judge and than distilling the family's mean, and at equal KL it lies above DPO.",
+       arms={"mine": ("reward_distillation", FEW), "one": ("reward_distillation", {"members": 1, **FEW}),
+             "mean": ("reward_distillation", {"least": "mean", **FEW}),
+             "pessimistic": ("reward_distillation", {"labels": True, "beta": 0.02, "gamma": 0.0003, "steps": 1000}),
+             "dpo": ("dpo", {"beta": 0.02, "steps": 1000})}, turns="dpo", worlds=("table",),
+       on={"table": {"pairs": 200, "noise": 0.3}})
 def claim(arms: dict[str, list[Reading]]) -> float:
-    """The least of four margins: final over DPO's, one judge's, the mean's; peak over DPO's, that is DPO stopped early."""
+    """The least of four margins: final over DPO's, one judge's, the mean's; mean difference from DPO at equal √KL."""
     mine = arms["mine"]
-    return min(*(final(mine) - final(arms[k]) for k in ("dpo", "one", "mean")), peak(mine) - peak(arms["dpo"]))
+    return min(*(final(mine) - final(arms[k]) for k in ("dpo", "one", "mean")), matched_gain(mine, arms["dpo"]))
