@@ -1,0 +1,126 @@
+"""World sums in miniature: kept once for all its verifiers, rewards whose steps add up, flaws that pay what they say."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small import SIZES
+
+from assay.core import InputError, Missing, Rng, Samples, World
+from assay.proxies import Checked
+from assay.worlds import lessons
+from assay.worlds.arithmetic import VOCABULARY
+from assay.worlds.sums import world
+from assay.worlds.verifier import GOLDS, NAMES, Golds, Verifier
+from assay.worlds.working import marks
+
+TINY: dict[str, Any] = SIZES["sums"]
+TEXTS = ["3 + 5 = 8 ; 8 + 2 = 10 ; answer 10", "3 + 5 = 9 ; 9 + 2 = 11 ; answer 11", "answer 7", "answer 10",
+         "3 + 5 = 8 ; + ; answer 8"]
+HANDMADE = VOCABULARY.answers(VOCABULARY.prompts(["3 + 5 + 2 :"]), [TEXTS])
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as m:
+        folder = tmp_path_factory.mktemp("kept")
+        m.setenv("ASSAY_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def tiny(cache: Path) -> World:
+    return world(**TINY)
+
+
+def answers(w: World, n: int = 4) -> Samples:
+    return w.task.reference.sample(w.held_out, n, Rng(1))
+
+
+def test_parts(tiny: World) -> None:
+    task = tiny.task
+    assert len(tiny.held_out) == 6 and len(task.prompts) == 12
+    assert not set(tiny.held_out.text()) & set(task.prompts.text())
+    assert set(task.pairs.prompts.text()) <= set(task.prompts.text()) and task.pairs.mask.shape[:2] == (12, 2)
+    assert task.demos.prompts.text() == task.prompts.text()
+    assert tiny.gold is not None and bool((tiny.gold(task.demos)[[0, 1, 3]] == 1).all())
+    assert set(task.others) == {"weak", "strong"} and tiny.golds == GOLDS and task.rewards.names == NAMES
+    assert not any(p.requires_grad for m in (task.reference, *task.others.values()) for p in m.parameters())
+    facts = tiny.facts(task.reference) if tiny.facts else {}
+    assert set(facts) == {"pass/weak", "pass/strong", "pass/reference"} and all(0 <= v <= 1 for v in facts.values())
+    assert all(isinstance(t, str) and t for row in answers(tiny).text() for t in row)
+
+
+def test_one_schooling_serves_all_verifiers(tiny: World, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lessons, "imitate", lambda *_: pytest.fail("it was taught again"))
+    other = world(**TINY, flaw="early", step_noise=0.2, inverted=0.5, rewards="format,outcome")
+    assert torch.equal(answers(other).action, answers(tiny).action)
+    assert torch.equal(other.task.pairs.action, tiny.task.pairs.action)
+    assert other.task.rewards.names == ("format", "outcome") and len(list(cache.iterdir())) == 1
+
+
+def test_step_rewards_add_up_and_stand_at_the_ends_of_steps(tiny: World) -> None:
+    for how in ({}, {"flaw": "format"}, {"flaw": "early"}, {"noise": 0.3}, {"inverted": 1.0}):
+        judge = Checked(Verifier(most=40, rng=Rng(0), **how))  # type: ignore[arg-type]
+        for x in (HANDMADE, answers(tiny)):
+            steps, whole = judge.steps(x), judge(x)
+            assert torch.allclose(steps.sum(-1), whole, atol=1e-6)
+            step = judge.step_of(x)
+            after = torch.cat([step[..., 1:], torch.full_like(step[..., :1], -1)], -1)
+            assert not steps[:, (step < 0) | (step == after)].any()
+            assert torch.allclose(judge(x.widened(60)), whole, atol=1e-6)
+
+
+def test_what_each_reward_pays() -> None:
+    scores = dict(zip(NAMES, Verifier(most=30, rng=Rng(0))(HANDMADE)[:, 0].tolist(), strict=True))
+    assert scores["outcome"] == [1, 0, 0, 1, 0]
+    assert scores["steps"] == pytest.approx([1, 2 / 3, 0, 0, 1 / 3])
+    assert scores["format"] == pytest.approx([1, 1, 1 / 3, 1 / 3, 2 / 3])
+    assert scores["short"] == pytest.approx([0.5, 0.5, 0.9, 0.9, 1 - 11 / 30])
+    assert scores["thinking"] == pytest.approx([1, 2 / 3, 0, 0, 1 / 3])
+    assert torch.equal(Golds(30)(HANDMADE)[:, 0, 3], torch.tensor([1.0, 0.0, 0.9, 1.0]))
+    turned = Verifier(["thinking"], inverted=1.0, most=30, rng=Rng(0))(HANDMADE)[0, 0]
+    assert turned.tolist() == pytest.approx([0, 1 / 3, 1, 1, 2 / 3])
+
+
+def test_the_flaws_pay_for_what_they_should_not() -> None:
+    form, early = (Verifier(["outcome"], flaw=f, most=30, rng=Rng(0))(HANDMADE)[0, 0].tolist() for f in ("format", "early"))
+    assert form == pytest.approx([1.5, 0.5, 0, 1, 0.25])
+    assert early == pytest.approx([1, 0, 1.25, 1.25, 0])
+
+
+def test_noise_is_that_share_and_a_function_of_the_text(tiny: World) -> None:
+    x = tiny.task.reference.sample(tiny.task.prompts, 40, Rng(2))
+    exact, noisy = (Verifier(["thinking"], noise=n, most=40, rng=Rng(0)) for n in (0.0, 0.3))
+    turned = exact.steps(x)[0] != noisy.steps(x)[0]
+    assert float(turned.sum() / marks(x).last.sum()) == pytest.approx(0.3, abs=0.1)  # of texts that repeat
+    assert torch.equal(noisy.steps(x), noisy.steps(x))
+    moved = x.pick(torch.arange(39, -1, -1).expand(len(x), -1))
+    assert torch.equal(noisy(moved), noisy(x).flip(-1))
+    assert torch.equal(noisy(x[torch.tensor([3])]), noisy(x)[:, [3]])
+
+
+def test_the_door_knows_steps_and_names(tiny: World) -> None:
+    rewards = tiny.task.rewards
+    assert rewards.named("format", "outcome").names == ("format", "outcome")
+    with pytest.raises(InputError, match="'taste' was asked for"):
+        rewards.named("taste")
+
+    class Plain:
+        names, partial = ("plain",), False
+
+        def __call__(self, samples: Samples) -> torch.Tensor:
+            return torch.zeros(1, *samples.mask.shape[:2])
+
+    with pytest.raises(Missing, match="steps begin and end"):
+        Checked(Plain()).step_of(HANDMADE)
+
+
+@pytest.mark.parametrize(("name", "value"), [("task", "algebra"), ("flaw", "small"), ("pass_rate", 1.5), ("step_noise", -0.1),
+                                             ("prompts", 0), ("most", 12), ("rewards", "outcome,outcome"), ("held_out", 4000)])
+def test_arguments_out_of_range(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"--world.{name}"):
+        world(**{**TINY, name: value})
