@@ -159,7 +159,7 @@ class MarkovWalk:
     """Episodes in the making: `dist` the next action, `take` or `give` one to each, `pick` particles, `samples`."""
 
     def __init__(self, policy: MarkovPolicy, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None):
-        self.policy, self.process, self.prompts, self.rng, self.world = policy, policy.process, prompts, rng, rng("world")
+        self.policy, self.process, self.prompts = policy, policy.process, prompts
         B, T = len(prompts), self.process.horizon
         N = int(n.max()) if isinstance(n, Tensor) else n
         self.table = policy.logits.detach().log_softmax(-1)
@@ -167,6 +167,9 @@ class MarkovWalk:
         self.cdf = cumulated / cumulated[:, -1:]
         moved = self.process.P.cumsum(-1)
         self.moves = moved / moved[..., -1:]
+        self.steps = torch.arange(T + 1)
+        at = (torch.arange(B)[:, None, None], torch.arange(N)[:, None], self.steps[:-1])
+        self.chance, self.fate = (r.uniform(*at, dtype=torch.float64) for r in (rng, rng("world")))
         limit = n[:, None] if isinstance(n, Tensor) else torch.full((B, 1), N)
         self.wanted = torch.arange(N) < limit
         self.action = torch.zeros(B, N, T, dtype=torch.int64)
@@ -184,7 +187,7 @@ class MarkovWalk:
             self.state[:, :, : had + 1] = states(start)[:, :, : had + 1].expand(B, N, had + 1)
         self.place = (self.mask | self.given).sum(-1)
         now = self.state.gather(2, self.place[..., None])
-        self.state = torch.where(torch.arange(T + 1) > self.place[..., None], now, self.state)
+        self.state = torch.where(self.steps > self.place[..., None], now, self.state)
 
     @property
     def now(self) -> Int[Tensor, "B N"]:
@@ -196,36 +199,37 @@ class MarkovWalk:
         """Episodes that are wanted, not over, and have a step left."""
         return self.wanted & (self.place < self.process.horizon) & ~self.process.terminal[self.now]
 
-    def _uniform(self, rng: Rng) -> Float[Tensor, "B N"]:
-        B, N = self.wanted.shape
-        return rng.uniform(torch.arange(B)[:, None], torch.arange(N), self.place, dtype=torch.float64)
-
     def dist(self) -> Float[Tensor, "B N V"]:
         """Probabilities of the next action."""
         return self.table.exp()[self.now]
 
     def draw(self) -> Int[Tensor, "B N"]:
         """The actions that `sample` would take next."""
-        return _inverse(self.cdf[self.now], self._uniform(self.rng))
+        return _inverse(self.cdf[self.now], self._here(self.chance))
 
     def take(self, tokens: Int[Tensor, "B N"]) -> None:
         """One own decision a still open episode."""
-        b, n, at = self._put(tokens, self.mask)
-        self.logp[b, n, at] = self.table[self.state[b, n, at], tokens[b, n]]
+        slot, now = self._put(tokens, self.mask)
+        self.logp = torch.where(slot, self.table[now, tokens][..., None], self.logp)
 
     def give(self, tokens: Int[Tensor, "B N"]) -> None:
         """One action a still open episode that is not the policy's choice."""
         self._put(tokens, self.given)
 
-    def _put(self, tokens: Tensor, into: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        after = _inverse(self.moves[self.now, tokens], self._uniform(self.world))
-        b, n = self.open.nonzero(as_tuple=True)
-        at = self.place[b, n]
-        self.action[b, n, at], into[b, n, at] = tokens[b, n], True
-        open_now = self.open[..., None] & (torch.arange(self.state.shape[2]) > self.place[..., None])
-        self.state = torch.where(open_now, after[..., None], self.state)
-        self.place = self.place.index_put((b, n), at + 1)
-        return b, n, at
+    def _here(self, u: Float[Tensor, "B N T"]) -> Float[Tensor, "B N"]:
+        """Each episode's uniform number of its present step."""
+        return u.gather(2, self.place[..., None].clamp(max=u.shape[2] - 1))[..., 0]
+
+    def _put(self, tokens: Tensor, into: Tensor) -> tuple[Tensor, Tensor]:
+        """Write an action and where it leads; which places were written, and the states it was chosen in."""
+        now, here, place = self.now, self.open[..., None], self.place[..., None]
+        after = _inverse(self.moves[now, tokens], self._here(self.fate))
+        slot = here & (self.steps[:-1] == place)
+        self.action = torch.where(slot, tokens[..., None], self.action)
+        into |= slot
+        self.state = torch.where(here & (self.steps > place), after[..., None], self.state)
+        self.place = self.place + here[..., 0]
+        return slot, now
 
     def pick(self, index: Int[Tensor, "B K"]) -> None:
         """K of each prompt's episodes go on, by their place in N; addresses follow the new places."""

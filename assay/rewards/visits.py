@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -9,7 +10,9 @@ from torch import Tensor
 
 from assay.core import Samples
 from assay.errors import InputError
-from assay.policies.markov import states
+from assay.policies.markov import Process, states
+from assay.rewards.linear import LinearModel
+from assay.rng import Rng
 
 
 class VisitReward:
@@ -47,3 +50,26 @@ class VisitReward:
     def _entries(self, samples: Samples) -> Float[Tensor, "M B N T"]:
         each = self.table[:, states(samples)[..., :-1], samples.action]
         return torch.where(samples.mask | samples.given, each, each.new_zeros(()))
+
+
+class VisitModel(LinearModel):
+    """M trainable members with a weight for every state-action, summed over an episode: judges of people's comparisons."""
+
+    def __init__(self, members: int, process: Process, *, rng: Rng | None = None):
+        self.shape = (len(process.states), len(process.actions))
+        super().__init__(members, vocabulary=self.shape[0] * self.shape[1], rng=rng)
+
+    def _coded(self, samples: Samples) -> Samples:
+        """The episode as tokens, one for each state-action."""
+        return replace(samples, action=states(samples)[..., :-1] * self.shape[1] + samples.action)
+
+    def forward(self, samples: Samples | list[Samples]) -> Float[Tensor, "M B N"]:
+        return super().forward([self._coded(x) for x in samples] if isinstance(samples, list) else self._coded(samples))
+
+    def counts(self, samples: Samples) -> Float[Tensor, "B N D"]:
+        """How often an episode did what where."""
+        return super().counts(self._coded(samples))
+
+    def freeze(self, names: tuple[str, ...]) -> VisitReward:  # type: ignore[override]
+        """These members as a reward; it has steps."""
+        return VisitReward(self.table().detach().reshape(self.members, *self.shape), names)

@@ -13,16 +13,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assay.core import Loop, Pairs, Rng, Sampler, Samples, Task, World
+from assay.core import Loop, Pairs, Reward, Rng, Sampler, Samples, Standardised, Task, World
 from assay.errors import InputError
 from assay.formulas.occupancy import chi_squared, occupancy_kl, return_moments, state_laws
 from assay.policies.markov import MarkovPolicy, Process, renamed, states
-from assay.rewards.visits import VisitReward
+from assay.rewards.visits import VisitModel, VisitReward
 from assay.worlds.processes import Bed, chain, grid, road, tomato
 
 TESTBEDS = ("tomato", "chain", "grid", "road")
 LOOP = {"tomato": Loop(steps=150, batch=16, n=16, lr=0.05), "chain": Loop(steps=100, batch=16, n=8, lr=0.1),
         "grid": Loop(steps=150, batch=16, n=8, lr=0.1), "road": Loop(steps=150, batch=16, n=16, lr=0.1)}
+FIT: dict[str, Any] = {"steps": 200, "batch": 64, "lr": 0.03}  # as the other tables'
 
 
 class ProductGold:
@@ -73,8 +74,14 @@ def build(arguments: dict[str, Any], *, seed: int, testbed: str, mode: str, pair
     task = Task(prompts=asked, reference=reference, rewards=rewards, pairs=compared, demos=best,
                 others={"uniform": MarkovPolicy(torch.zeros_like(reference.logits), process)}, rng=Rng(seed)("run"))
     held_out = asked[torch.arange(-(-64 // len(rows)) * len(rows)) % len(rows)]
+
+    def refit(by: Callable[..., Reward]) -> Reward:
+        fresh = VisitModel(members, process, rng=rng("judges"))
+        bank = asked[torch.arange(64) % len(rows)]
+        return Standardised(by(fresh, compared, Loop(**{**FIT, "seed": seed})), reference.sample(bank, 64, rng("standard")))
+
     return World("table", task, held_out=held_out, gold=gold, gold_kind="exact", facts=_facts(reference, gold, rewards),
-                 loop=LOOP[testbed], arguments=arguments)
+                 loop=LOOP[testbed], refit=refit, arguments=arguments)
 
 
 def _standard(reward: VisitReward, reference: MarkovPolicy) -> VisitReward:
