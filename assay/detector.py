@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -22,61 +22,13 @@ from torch import Tensor
 from assay.errors import InputError
 from assay.formulas import sequential as seq
 from assay.formulas.confidence import average
+from assay.formulas.strengths import doubtful, strengths
+from assay.verdicts import Schedule, Settings, Verdict
+
+__all__ = ["Detector", "Schedule", "Verdict"]
 
 VERSION = 1
 Numbers = Sequence[float] | Tensor
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Labels a look: `calm` while nothing happens; `alert` once the log-evidence of a fall is above `wary`, or that of a
-    rise above `hopeful`; `first` looks buy `alert` too. `budget`: of the whole run, 0 for no bound."""
-
-    calm: int = 4
-    alert: int = 32
-    wary: float = -1.0
-    hopeful: float = math.inf
-    budget: int = 0
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What is known after a look. `win` is the de-biased chance that the current policy beats the best checkpoint, since
-    look `since`; [low, high] holds at all looks and for all `since` at once with chance 1 − alpha."""
-
-    word: str  # go_on | cannot_tell | stop
-    look: int
-    best: int
-    since: int
-    win: float | None
-    low: float
-    high: float
-    labels: int
-    log_evidence: float
-    log_alarm: float
-    delta: float
-
-    def __str__(self) -> str:
-        best = "the reference" if self.best < 0 else f"look {self.best}"
-        head = {"go_on": "go on", "cannot_tell": "cannot tell", "stop": f"stop, {best} was better"}[self.word]
-        rate = "no label yet" if self.win is None else \
-            f"win rate {self.win:.2f} [{self.low:.2f}, {self.high:.2f}] since look {self.since}"
-        return f"{head}: {rate}, {self.labels} labels spent, margin {self.delta:g}"
-
-
-@dataclass(frozen=True)
-class _Settings:
-    alpha: float
-    looks: int
-    delta: float
-    flip: float
-    flip_least: float
-    prior: str
-    rates: tuple[float, ...]
-    deepen: float
-    trust: float
-    weight: float
-    promote: float
 
 
 class Detector:
@@ -92,18 +44,8 @@ class Detector:
     def __init__(self, alpha: float = 0.05, looks: int = 100, *, delta: float = 0.0, flip: float = 0.0, flip_least: float = 0.0,
                  prior: str = "uniform", schedule: Schedule | None = None, rates: Sequence[float] = (0.45, 0.40, 0.30, 0.20),
                  deepen: float = 0.0, trust: float = 0.75, weight: float = 1.0, promote: float = 3.0):
-        for name, value, ok, must in (
-                ("alpha", alpha, 0 < alpha < 1, "lie in (0, 1)"), ("looks", looks, looks >= 1, "be at least 1"),
-                ("delta", delta, 0 <= delta < 0.5, "lie in [0, 0.5)"), ("flip", flip, 0 <= flip < 0.5, "lie in [0, 0.5)"),
-                ("flip_least", flip_least, 0 <= flip_least <= flip, "lie between 0 and flip"),
-                ("prior", prior, prior in ("uniform", "early", "open"), "be uniform, early or open"),
-                ("rates", rates, len(rates) > 0 and all(0 < p < 0.5 - delta for p in rates), f"lie in (0, {0.5 - delta:g})"),
-                ("deepen", deepen, 0 <= deepen < 1, "lie in [0, 1)"), ("trust", trust, 0 <= trust < 1, "lie in [0, 1)"),
-                ("weight", weight, weight >= 1, "be at least 1"), ("promote", promote, promote > 1, "be above 1")):
-            if not ok:
-                raise InputError(f"the watch's {name} is {value}; it must {must}")
-        self.settings = _Settings(alpha, looks, delta, flip, flip_least, prior, tuple(sorted(rates, reverse=True)), deepen, trust,
-                                  weight, promote)
+        self.settings = Settings(alpha, looks, delta, flip, flip_least, prior, tuple(sorted(rates, reverse=True)), deepen, trust,
+                                 weight, promote)
         self.schedule = schedule or Schedule()
         J = len(rates)
         self.look, self.best, self.labels = -1, -1, 0
@@ -111,6 +53,7 @@ class Detector:
         self.log_up = torch.zeros(J, dtype=torch.float64)
         self.past = torch.zeros(5, dtype=torch.float64)                  # n, Σy, Σy², Σyu, Σu² of earlier looks
         self.rows: list[list[float]] = []    # a look: [look, labels, Σ½ + w(x − ½)/weight, log pay of each bet]
+        self.pairs: list[list[float]] = []   # all comparisons: [look, with which look, labels, Σ as above]
         self.alarmed = -1                    # the look of the alarm; it stays
         self._freeze()
 
@@ -185,7 +128,7 @@ class Detector:
         self.log_up = self.log_up + seq.log_pays(1 - x, self.lam_up, null=0.5, weight=w).sum(-1)
         row = self.rows[-1]
         row[1] += len(x)
-        row[2] += float((0.5 + w * (x - 0.5) / self.settings.weight).sum())
+        row[2] += self._compared(look, self.best, x, w)
         row[3:] = [a + float(b) for a, b in zip(row[3:], pays[0], strict=True)]
         y = w * (x - 0.5)
         self.fresh += torch.stack([torch.tensor(float(len(x)), dtype=torch.float64), y.sum(), y.square().sum(), (y * u).sum(),
@@ -262,6 +205,42 @@ class Detector:
         return Verdict(word, self.look, self.best, since, win, low, high, self.labels, self.log_evidence, self.log_alarm,
                        self.settings.delta)
 
+    # ---- which checkpoint to go back to
+
+    def peak(self, among: Sequence[int] | None = None) -> int:
+        """The look whose policy was the best by all comparisons together, −1 for the reference; among those still at hand.
+
+        The best so far lags by the looks it takes to show that a newer one is better; this does not (formulas/strengths.py).
+        """
+        return self.next_pair(among)[0]
+
+    def next_pair(self, among: Sequence[int] | None = None) -> tuple[int, int]:
+        """(peak, challenger): after a stop, labels on these two say most about where to go back to. Feed them to `settle`."""
+        looks = range(-1, self.look + 1) if among is None else sorted(set(among))
+        wrong = [k for k in looks if not -1 <= k <= self.look]
+        if wrong or not len(looks):
+            raise InputError(f"the watch was asked for the best among looks {list(looks)[:5]} and has seen −1 to {self.look}; "
+                             "name some of these")
+        t = torch.tensor(self.pairs, dtype=torch.float64).reshape(-1, 4)
+        s, covariance = strengths(t[:, 0].long() + 1, t[:, 1].long() + 1, t[:, 2], t[:, 3], points=self.look + 2)
+        best, challenger = doubtful(s, covariance, torch.tensor(list(looks)) + 1)
+        return best - 1, challenger - 1
+
+    def settle(self, look: int, other: int, outcomes: Numbers) -> None:
+        """Outcomes of look's policy against other's, bought to choose between them: spent, but no evidence of a fall."""
+        x = _numbers("outcomes", outcomes, 0, 1)
+        self._compared(look, other, x, torch.ones_like(x))
+        self.labels += len(x)
+
+    def _compared(self, look: int, other: int, x: Tensor, w: Tensor) -> float:
+        """Written down; returns the sum of outcomes, shrunk to where they lie in [0,1] whatever their weights."""
+        won = float((0.5 + w * (x - 0.5) / self.settings.weight).sum())
+        if not self.pairs or self.pairs[-1][:2] != [look, other]:
+            self.pairs.append([float(look), float(other), 0.0, 0.0])
+        self.pairs[-1][2] += len(x)
+        self.pairs[-1][3] += won
+        return won
+
     # ---- on disk
 
     def state(self) -> dict[str, Any]:
@@ -269,6 +248,7 @@ class Detector:
         return {"version": VERSION, "settings": asdict(self.settings), "schedule": asdict(self.schedule), "look": self.look,
                 "best": self.best, "labels": self.labels, "log_s": self.log_s.tolist(), "log_up": self.log_up.tolist(),
                 "past": self.past.tolist(), "fresh": self.fresh.tolist(), "rows": [list(r) for r in self.rows],
+                "pairs": [list(r) for r in self.pairs],
                 "alarmed": self.alarmed}
 
     @classmethod
@@ -283,7 +263,7 @@ class Detector:
         d._freeze()  # bets of the present look, from the sums of earlier ones
         d.fresh = torch.tensor(state["fresh"], dtype=torch.float64)
         d.log_s, d.log_up = (torch.tensor(state[k], dtype=torch.float64) for k in ("log_s", "log_up"))
-        d.rows = [list(r) for r in state["rows"]]
+        d.rows, d.pairs = [list(r) for r in state["rows"]], [list(r) for r in state["pairs"]]
         return d
 
 

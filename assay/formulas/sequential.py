@@ -56,7 +56,7 @@ def bets(q: Float[Tensor, "*R J"], *, null: float, explained: float | Tensor = 0
          most: float | Tensor = math.inf) -> Float[Tensor, "*R J"]:
     """λ = d/(m(1 − m) − explained·q(1 − q)), d = m − q: the bet that grows fastest when the true mean is q.
 
-    With explained = 0 and outcomes 0 or 1 the pay is the likelihood ratio of q to m exactly, which is Kelly's bet (Waudby-Smith and
+    With explained = 0 and outcomes 0 or 1 the pay is the likelihood ratio of q to m exactly, Kelly's bet (Waudby-Smith and
     Ramdas 2024, "Estimating means of bounded random variables by betting"). `explained`: the share of the variance that a
     control variate takes away, guessed from the past. 0 where q ≥ m; at most `most`.
     """

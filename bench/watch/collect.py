@@ -1,0 +1,137 @@
+"""Real runs, kept so that every detector can be replayed on them: for each look the gold and the judges of many fresh answers.
+
+A run is trained by a recipe of the library; at every look its policy answers all held-out prompts at fresh addresses. Half of the
+settings are meant to turn and half not; whether a run has turned is decided later, from its gold (replay.py). One .npz a run.
+
+    python -m bench.watch.collect table  --first 0 --last 300
+    python -m bench.watch.collect grammar --first 0 --last 36
+"""
+from __future__ import annotations
+
+import argparse
+import importlib
+import math
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from assay.core import Rng, World
+from assay.worlds import grammar, kept, table
+
+LOOKS = {"table": 100, "grammar": 30}
+# (recipe, its arguments, world's arguments, steps after which learning stops or None, meant to turn)
+Setting = tuple[str, dict[str, Any], dict[str, Any], int | None, bool]
+CLEAN = {"pairs": 8000, "noise": 0.0, "mode": "idiosyncratic"}
+TABLE: list[Setting] = [
+    ("leave_one_out", {}, {"mode": "shared"}, None, True),
+    ("leave_one_out", {}, {"mode": "idiosyncratic"}, None, True),
+    ("leave_one_out", {}, {"testbed": "bandit", "mode": "shared"}, None, True),
+    ("leave_one_out", {}, {"testbed": "bandit", "mode": "idiosyncratic"}, None, True),
+    ("kl_in_reward", {"beta": 0.02}, {"mode": "shared"}, None, True),
+    ("leave_one_out", {}, CLEAN, None, False),
+    ("kl_in_loss", {"beta": 1.0, "lr": 0.01}, {"mode": "shared"}, None, False),
+    ("kl_in_loss", {"beta": 2.0, "lr": 0.01}, {"mode": "idiosyncratic"}, None, False),
+    ("leave_one_out", {}, {"mode": "shared"}, 12, False),
+    ("leave_one_out", {}, {"testbed": "bandit", "mode": "shared"}, 15, False),
+]
+GRAMMAR: list[Setting] = [
+    ("leave_one_out", {}, {}, None, True),
+    ("kl_in_reward", {"beta": 0.02}, {}, None, True),
+    ("kl_in_reward", {"beta": 1.0}, {}, None, False),
+    ("leave_one_out", {}, {}, 4, False),
+]
+
+
+def place(name: str, number: int) -> Path:
+    """Where run `number` of a world lies: in the cache of the library, since it can be made again."""
+    return kept.folder() / "bench-watch" / f"{name}-{number:04}.npz"
+
+
+def setting(name: str, number: int) -> tuple[Setting, int, int]:
+    """A run's setting, its world's seed and its own: settings in turn; the grammar has three worlds, the table one a run."""
+    settings = TABLE if name == "table" else GRAMMAR
+    turn = number // len(settings)
+    return settings[number % len(settings)], (number if name == "table" else turn % 3), 1000 + turn
+
+
+def train(name: str, number: int, looks: int) -> dict[str, Any]:
+    """One run and what was seen of it at looks 0 (the reference) to `looks`."""
+    (recipe, constants, arguments, stop, meant), world_seed, seed = setting(name, number)
+    world = (table if name == "table" else grammar).world(seed=world_seed, **arguments)
+    assert world.loop is not None
+    each = 1 if name == "table" else 2
+    constants = dict(constants)
+    loop = replace(world.loop, steps=looks * each if stop is None else stop, seed=seed, lr=constants.pop("lr", world.loop.lr))
+    task = world.task.replaced(rng=Rng(seed)("run"))
+    verb = importlib.import_module(f"assay.recipes.{recipe}").recipe
+    steps = verb(task, loop=loop, **constants)
+    # the smaller the differences, the more answers it takes to know which checkpoint is the better one
+    answers = 8 if name == "grammar" else 32 if meant else 96
+    seen = [look(world, task.reference, Rng(seed)("watch", 0), answers)]
+    policy: Any = task.reference
+    for t in range(1, looks + 1):
+        for _ in range(each):
+            step = next(steps, None)
+            policy = policy if step is None else step.policy
+        seen.append(look(world, policy, Rng(seed)("watch", t), answers))
+    out = {k: np.stack([s[k] for s in seen]) for k in seen[0]}
+    about = {"world": name, "recipe": recipe, "constants": {**constants, "lr": loop.lr}, "arguments": arguments,
+             "stop": stop, "meant": meant,
+             "world_seed": world_seed, "seed": seed, "each": each}
+    return {**out, "about": np.array(repr(about))}
+
+
+@torch.no_grad()
+def look(world: World, policy: Any, rng: Rng, answers: int) -> dict[str, Any]:
+    """Gold [B,N], judges [M,B,N], and what is free: KL, entropy, length, repetition, each a mean with all answers."""
+    x = policy.sample(world.held_out[:16] if world.name == "table" else world.held_out, answers, rng)
+    assert world.gold is not None
+    kl = policy.kl(world.task.reference, x).mean()
+    held = x.mask
+    entropy = -(torch.where(held, x.logp, 0.0).sum(-1) / held.sum(-1).clamp(min=1)).mean()
+    action = torch.where(held, x.action, -1 - torch.arange(x.action.shape[-1]))
+    again = (action[..., :, None] == action[..., None, :]).sum((-1, -2)) - held.shape[-1]
+    n = held.sum(-1)
+    facts = {} if world.facts is None else world.facts(policy)
+    return {"gold": world.gold(x)[0].numpy().astype(np.float32), "judges": world.task.rewards(x).numpy().astype(np.float16),
+            "kl": np.float32(kl), "entropy": np.float32(entropy), "length": np.float32(n.float().mean()),
+            "repetition": np.float32((again / (n * (n - 1)).clamp(min=1)).mean()),
+            "exact": np.float32(facts.get("gold", math.nan))}
+
+
+def main(argv: list[str]) -> int:
+    """Collect runs first … last − 1 that are not there yet."""
+    ask = argparse.ArgumentParser()
+    ask.add_argument("world", choices=("table", "grammar"))
+    ask.add_argument("--first", type=int, default=0)
+    ask.add_argument("--last", type=int, required=True)
+    ask.add_argument("--seconds", type=float, default=math.inf)
+    args = ask.parse_args(argv)
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    for number in range(args.first, args.last):
+        path = place(args.world, number)
+        if path.exists():
+            continue
+        if time.monotonic() - began > args.seconds:
+            print(f"stopped before run {number}: {args.seconds:g} s are over")
+            return 3
+        start = time.monotonic()
+        run = train(args.world, number, LOOKS[args.world])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part.npz")
+        np.savez(part, **run)
+        part.rename(path)
+        gold = run["gold"].mean((1, 2))
+        print(f"{path.name} {setting(args.world, number)[0][0]} {time.monotonic() - start:.1f} s gold {gold[0]:.2f} "
+              f"peak {gold.max():.2f} at {int(gold.argmax())} end {gold[-1]:.2f} kl {run['kl'][-1]:.1f}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
