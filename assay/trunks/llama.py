@@ -125,7 +125,8 @@ class Llama(_Named):
 
     def logits(self, hidden: Float[Tensor, "*n W"]) -> Float[Tensor, "*n V"]:
         """Unnormalised log-probabilities of the next token."""
-        head = self.get_parameter(_EMBED if self.config.tied else _HEAD)
+        path = (_EMBED if self.config.tied else _HEAD).rpartition(".")[0]
+        head: Any = self.get_submodule(path).weight  # whatever tensor stands there: functional calls exchange it
         return product(hidden.flatten(0, -2), head).unflatten(0, hidden.shape[:-1])
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -1,0 +1,145 @@
+"""CLP: one policy that is steered by the weights of its rewards, after training.
+
+Every prompt of a batch draws weights w on the simplex, and E_w[Σ w_i·E r_i − β·KL] is maximised by θ(w) = θ_shared + Σ
+w_i·Δ_i, on all weights of the policy (`parts` full) or on the last layer alone (logits). The weights travel in
+`prompts.extra`. A step yields a family, one policy for each of a grid of weightings, by tag.
+
+It differs from kl_in_reward in the condition, and from its baselines in where it is trained:
+
+    family conditioned    w uniform on the simplex, `groups` different ones a batch
+    family soups          corners only, θ_shared kept: separately trained Δ, mixed afterwards (rewarded soups, zero-shot)
+    family specialists    one Δ for every weighting of the grid and none shared: the upper bound, at the same total of draws
+
+Rewards are standardised on the reference's answers once, because their scales set what w means. They are weighted first and
+compared within a prompt after: standardising each reward within its group would make w no longer linear. A prompt has one w,
+so siblings are a baseline of the same weighting. The paper also conditions by prompt tokens and by attention weights alone; a
+table has neither, and both are left out.
+
+Traps. In log-linear policies mixed logits already are the optimum for linear rewards, π ∝ π₀·e^{Σ w_i r_i/β}: on a table
+soups are optimal in the limit, and CLP can only get there sooner or later. Judges of one gold conflict by their errors alone;
+on sums, correct and short conflict in earnest. Equal draws are not equal updates of each Δ: the specialists get the fewest.
+
+Here: the area that the family's judged values cover above the start, at equal draws and equal updates of the whole. Where β
+is small and the run short, whoever moves faster covers more, and θ_shared moves at every draw: at a large β, where all
+arrive, conditioned and soups cover the same on a table, as they must.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from assay.core import Claim, InputError, Loop, Paper, Prompts, Rng, Samples, Step, Task
+from assay.descend import descend
+from assay.effects import Reading
+from assay.formulas.aggregate import weighted_sum
+from assay.formulas.divergence import k1
+from assay.formulas.reduce import per_answer
+from assay.formulas.surrogate import reinforce
+from assay.loops import describe, mean_stats, panel, relative
+from assay.policies.conditioned import Conditioned
+
+paper = Paper("Conditioned Language Policies (multi-objective finetuning)", "Wang et al.", 2024, "arXiv:2407.15762")
+reduces = {}
+
+FAMILIES = ("conditioned", "soups", "specialists")
+
+
+def recipe(task: Task, *, family: str = "conditioned", members: int = 2, parts: str = "full", groups: int = 4, beta: float = 0.1,
+           grid: int = 5, loop: Loop = Loop()) -> Iterator[list[Step]]:
+    """family, parts: see above; members: how many of the task's judges or objectives; groups: different weightings a batch; beta:
+    price of a nat; grid: weightings that are read, along each edge of the simplex."""
+    if family not in FAMILIES:
+        raise InputError(f"--family is '{family}'; it is one of {', '.join(FAMILIES)}")
+    if members < 2 or grid < 2 or groups < 1:
+        raise InputError(f"--members is {members}, --grid {grid} and --groups {groups}; at least 2, 2 and 1")
+    several, shown = panel(task, members), edges(members, grid)
+    codes = torch.eye(len(shown)) if family == "specialists" else shown
+    policy: Any = Conditioned(task.reference, codes.shape[1], parts=parts, shared=family == "conditioned")
+    opt = loop.optimiser(policy)
+    carry: Any = task.carry.keep(policy=policy, opt=opt, centre=None, scale=None)
+    if carry.centre is None:
+        y = task.reference.sample(task.batch(loop, 0), 32, task.rng("standard"))
+        r = several(y)[:, y.present].double()
+        carry.centre, carry.scale = r.mean(1), torch.where(r.std(1) > 0, r.std(1), 1.0)
+
+    def value(x: Samples, w: Tensor) -> Tensor:
+        r = several(x)
+        each = (r - carry.centre.to(r)[:, None, None]) / carry.scale.to(r)[:, None, None]
+        return weighted_sum(each, w)
+
+    for t in carry.steps(loop.steps):
+        prompts = task.batch(loop, t)
+        code, w = drawn(family, shown, codes, groups, prompts, task.rng("weights", t), t)
+        x = policy.sample(replace(prompts, extra={**prompts.extra, "condition": code}), loop.n, task.rng("sample", t))
+        with torch.no_grad():
+            paid = beta * k1(x.logp, task.reference.logp(x)).sum(-1)
+        r = value(x, w)
+        A = relative(r - paid.to(r.dtype), x)
+
+        def loss(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
+            return reinforce(policy.logp(rows), A[i])
+
+        stats = [descend(opt, loss, x, reduce=per_answer, rows=i) for i in loop.minibatches(len(x), task.rng("minibatch", t))]
+        said = {**mean_stats(stats), **describe(x)}
+        yield [Step(policy.at(c), reward=partial(value, w=w), tag=name(w), stats=said) for c, w in zip(codes, shown, strict=True)]
+
+
+def edges(members: int, grid: int) -> Tensor:
+    """Weightings [G,M]: `grid` of them along every edge of the simplex, corners once, and for three and more the middle."""
+    found: dict[tuple[float, ...], None] = {}
+    for i in range(members):
+        for j in range(i + 1, members):
+            for k in range(grid):
+                w = [0.0] * members
+                w[i], w[j] = 1 - k / (grid - 1), k / (grid - 1)
+                found[tuple(w)] = None
+    if members > 2:
+        found[tuple([1 / members] * members)] = None
+    return torch.tensor(list(found))
+
+
+def drawn(family: str, shown: Tensor, codes: Tensor, groups: int, prompts: Prompts, rng: Rng, t: int) -> tuple[Tensor, Tensor]:
+    """The condition and the reward weights of every prompt [B,D], [B,M]."""
+    b, M = torch.arange(len(prompts)), shown.shape[1]
+    if family == "conditioned":
+        exponential = -rng.uniform(torch.arange(groups)[:, None], torch.arange(M)).log()
+        w = (exponential / exponential.sum(-1, keepdim=True))[b % groups]
+        return w, w
+    if family == "soups":
+        corner = torch.eye(M)[(b + t) % M]
+        return corner, corner
+    g = (b % groups + t * groups) % len(codes)
+    return codes[g], shown[g]
+
+
+def name(w: Tensor) -> str:
+    """A weighting as a tag, such as w=0.25,0.75."""
+    return "w=" + ",".join(f"{float(v):g}" for v in w)
+
+
+@Claim("One policy conditioned on reward weights covers more of the front than a soup of separately trained ones at equal draws.",
+       arms={"mine": ("conditioned_policies", {"beta": 0.3}), "soups": ("conditioned_policies", {"family": "soups", "beta": 0.3}),
+             "logits": ("conditioned_policies", {"parts": "logits", "beta": 0.3}),
+             "specialists": ("conditioned_policies", {"family": "specialists", "beta": 0.3})}, worlds=("table", "sums"),
+       on={"sums": {"rewards": "outcome,short"}})
+def claim(arms: dict[str, list[Reading]]) -> float:
+    """Area above the start in the plane of the first two judges: conditioned less soups, at the last step."""
+    return area(arms["mine"]) - area(arms["soups"])
+
+
+def area(readings: list[Reading]) -> float:
+    """Hypervolume of the last step's policies above the reference's judged values, two judges."""
+    last = max(r["step"] for r in readings if r["tag"].startswith("w="))
+    zero = readings[0]["judges"]
+    points = sorted(((r["judges"][0] - zero[0], r["judges"][1] - zero[1]) for r in readings
+                     if r["step"] == last and r["tag"].startswith("w=")), reverse=True)
+    total, height = 0.0, 0.0
+    for x, y in points:
+        if x > 0 and y > height:
+            total, height = total + x * (y - height), y
+    return total
