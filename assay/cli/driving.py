@@ -179,12 +179,12 @@ def drive(asked: Order, world: World, folder: Path, *, resume: bool, say: Callab
             if parallel.rank() == 0:
                 run.note({"state": "failed", "error": f"{type(why).__name__}: {why}"})
                 if isinstance(why, InputError) and not resume:
-                    _withdraw(folder)
+                    withdraw(folder)
             raise
     return run
 
 
-def _withdraw(folder: Path) -> None:
+def withdraw(folder: Path) -> None:
     """Take back the folder of a run that was refused before it read anything, so that the corrected command can have it."""
     if [f.name for f in folder.iterdir()] == ["run.json"]:
         (folder / "run.json").unlink()

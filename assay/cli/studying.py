@@ -47,6 +47,8 @@ def study_(argv: list[str]) -> int:
             print(json.dumps(plain(row), ensure_ascii=False), file=sys.stderr if here.get("json") else sys.stdout, flush=True)
     except Exception as why:
         run.note({"state": "failed", "error": f"{type(why).__name__}: {why}"})
+        if isinstance(why, InputError):
+            driving.withdraw(folder)
         raise
     run.finish()
     if here.get("json"):

@@ -61,12 +61,13 @@ def regression(inputs: Float[Tensor, "S F"], truth: Float[Tensor, "S"], levels: 
     x, y, tau = inputs.double(), truth.double(), levels.double()
     least = width * y.std(correction=0).clamp(min=1e-12)
     nearly = 1e-9 * torch.eye(x.shape[1], dtype=x.dtype) * x.square().mean().clamp(min=1e-12) * len(x)
-    w = torch.linalg.lstsq(x, y[:, None]).solution.expand(-1, len(tau)).clone()
-    for _ in range(rounds):
-        miss = y[:, None] - x @ w
+    w = x.new_zeros(x.shape[1], len(tau))
+    for _ in range(rounds):  # sums written out: a matrix product's last bit depends on where its operands lie in memory
+        miss = y[:, None] - (x[:, :, None] * w).sum(1)
         pull = torch.where(miss > 0, tau, 1 - tau) / miss.abs().clamp(min=least)  # [S,Q]
-        gram = torch.einsum("sf,sq,sg->qfg", x, pull, x) + nearly
-        new = torch.linalg.solve(gram, torch.einsum("sf,sq,s->qf", x, pull, y)).T
+        drawn = pull[:, :, None] * x[:, None]  # [S,Q,F]
+        gram = (drawn[..., None] * x[:, None, None]).sum(0) + nearly
+        new = torch.linalg.solve(gram, (drawn * y[:, None, None]).sum(0)).T
         done = bool((new - w).abs().max() <= 1e-9 * w.abs().max().clamp(min=1.0))
         w = new
         if done:
@@ -84,8 +85,8 @@ def best_weights(predicted: Float[Tensor, "M S Q"], truth: Float[Tensor, "S"], l
     spread = (q - q.mean(0)).abs().amax().clamp(min=1e-12)
     w = total = torch.full((len(q),), 1 / len(q), dtype=q.dtype)
     for t in range(1, rounds):
-        over = (torch.einsum("m,msq->sq", w, q) > y[:, None]).double() - tau  # the loss's slope in the average
-        slope = torch.einsum("sq,msq->m", over, q) / over.numel()
+        over = ((w[:, None, None] * q).sum(0) > y[:, None]).double() - tau  # the loss's slope in the average
+        slope = (over * q).mean((1, 2))
         w = torch.softmax(w.log() - rate * slope / spread, 0)
         total = total + (w - total) / (t + 1)
     return total / total.sum()

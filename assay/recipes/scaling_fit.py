@@ -102,7 +102,7 @@ def narrowed(model: LinearModel, policy: TablePolicy, width: int) -> LinearModel
         return model
     V = policy.logits.shape[1]
     if model.features is None:
-        fold = torch.nn.functional.one_hot(torch.arange(V) % width, width)[None]
+        fold = torch.nn.functional.one_hot(torch.arange(V) % width, width)[None].float()
         return LinearModel(model.members, vocabulary=V, features=fold)
     model.features[..., width:] = 0.0
     return model
