@@ -177,7 +177,8 @@ def _ordered(score: Tensor, gold: Tensor) -> float:
 
 @Claim("Pretrained on enough policies, the discriminator tells unseen policies apart better than shared tokens or perplexity do, "
        "without a label.",
-       arms={"mine": ("policy_discriminator", {}), "free": ("policy_discriminator", {"styles": 0})}, worlds=("table",), on={"table": {"testbed": "bag"}})
+       arms={"mine": ("policy_discriminator", {}), "free": ("policy_discriminator", {"styles": 0})},
+       worlds=("table",), on={"table": {"testbed": "bag"}})
 def claim(arms: dict[str, list[dict[str, Any]]]) -> float:
     """Accuracy on unseen policies after the most pretraining policies, minus the best of what needs no training."""
     last = [line for line in arms["mine"] if line["kind"] == "policies"][-1]
