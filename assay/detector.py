@@ -23,7 +23,7 @@ from assay.errors import InputError
 from assay.formulas import sequential as seq
 from assay.formulas.confidence import average
 from assay.formulas.strengths import doubtful, strengths
-from assay.verdicts import Schedule, Settings, Verdict
+from assay.schedule import Schedule, Settings, Verdict
 
 __all__ = ["Detector", "Schedule", "Verdict"]
 

@@ -1,75 +1,56 @@
-"""What a detector of a fall is told, and what it says: settings, the schedule of labels, the verdict."""
+"""CLAIMS.md: what the papers say and what was found here, a system at a time. From `claims.rows`; runs nothing."""
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from assay.errors import InputError
+HEAD = """# Claims
 
-
-@dataclass(frozen=True)
-class Schedule:
-    """Labels a look: `calm` while nothing happens; `alert` once the log-evidence of a fall is above `wary`, or that of a
-    rise above `hopeful` (which buys a better knowledge of the peak). `budget`: of the whole run, 0 for no bound."""
-
-    calm: int = 4
-    alert: int = 32
-    wary: float = -1.0
-    hopeful: float = math.inf
-    budget: int = 0
+What the papers say, run here. Written by `assay claims --write` from `claims/*.json`; each result is made again by the
+command beside it. The effect is the mean over paired seeds with its 95 % Student-t interval, positive where the paper is
+right; where a mitigation is claimed, the unmitigated run must visibly turn first. A claim that does not hold is a result:
+LOG.md says why. Decided is what holds or does not hold; *cannot be shown here* says what is missing.
+"""
+ORDER = ("holds here", "does not hold here", "cannot be shown here", "not run")
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What is known after a look. `win` is the de-biased chance that the current policy beats the best checkpoint, since
-    look `since`; [low, high] holds at all looks and for all `since` at once with chance 1 − alpha."""
-
-    word: str  # go_on | cannot_tell | stop
-    look: int
-    best: int
-    since: int
-    win: float | None
-    low: float
-    high: float
-    labels: int
-    log_evidence: float
-    log_alarm: float
-    delta: float
-
-    def __str__(self) -> str:
-        best = "the reference" if self.best < 0 else f"look {self.best}"
-        head = {"go_on": "go on", "cannot_tell": "cannot tell", "stop": f"stop, {best} was better"}[self.word]
-        rate = "no label yet" if self.win is None else \
-            f"win rate {self.win:.2f} [{self.low:.2f}, {self.high:.2f}] since look {self.since}"
-        return f"{head}: {rate}, {self.labels} labels spent, margin {self.delta:g}"
+def markdown(found: Iterable[Mapping[str, Any]]) -> str:
+    """CLAIMS.md: a count, then every system with its statements, experiments, verdicts and why."""
+    systems: dict[str, list[Mapping[str, Any]]] = {}
+    for row in found:
+        systems.setdefault(row["title"], []).append(row)
+    lines = [HEAD, counted(systems), ""]
+    for title in sorted(systems, key=str.lower):
+        lines += [f"## {title}", ""]
+        rows = systems[title]
+        for name in dict.fromkeys(r["name"] for r in rows):
+            mine = [r for r in rows if r["name"] == name]
+            lines += [f"**{name}** — {mine[0]['statement']} *Effect*: {mine[0]['measure']}", ""]
+            lines += [said(r) for r in mine] + [""]
+    return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a detector was built with; see Detector for the words. Raises InputError where a value cannot be."""
+def counted(systems: Mapping[str, list[Mapping[str, Any]]]) -> str:
+    """How many systems are decided, and how the results fell."""
+    found = [r["verdict"] for rows in systems.values() for r in rows]
+    decided = sum(any(r["verdict"] in ORDER[:2] for r in rows) for rows in systems.values())
+    counts = ", ".join(f"{found.count(v)} {v}" for v in ORDER if v in found)
+    return (f"{decided} of {len(systems)} systems are decided one way or the other by at least one claim. "
+            f"Of {len(found)} results: {counts}.")
 
-    alpha: float
-    looks: int
-    delta: float
-    flip: float
-    flip_least: float
-    prior: str
-    rates: tuple[float, ...]
-    deepen: float
-    trust: float
-    weight: float
-    promote: float
 
-    def __post_init__(self) -> None:
-        most = 0.5 - self.delta
-        for name, ok, must in (
-                ("alpha", 0 < self.alpha < 1, "lie in (0, 1)"), ("looks", self.looks >= 1, "be at least 1"),
-                ("delta", 0 <= self.delta < 0.5, "lie in [0, 0.5)"), ("flip", 0 <= self.flip < 0.5, "lie in [0, 0.5)"),
-                ("flip_least", 0 <= self.flip_least <= self.flip, "lie between 0 and flip"),
-                ("prior", self.prior in ("uniform", "early", "open"), "be uniform, early or open"),
-                ("rates", len(self.rates) > 0 and all(0 < p < 0.5 for p in self.rates) and min(self.rates, default=1) < most,
-                 f"lie in (0, 0.5), one of them below {most:g}"),
-                ("deepen", 0 <= self.deepen < 1, "lie in [0, 1)"), ("trust", 0 <= self.trust < 1, "lie in [0, 1)"),
-                ("weight", self.weight >= 1, "be at least 1"), ("promote", self.promote > 1, "be above 1")):
-            if not ok:
-                raise InputError(f"the watch's {name} is {getattr(self, name)}; it must {must}")
+def said(row: Mapping[str, Any]) -> str:
+    """One result: verdict, experiment, effect with interval, why, command."""
+    if not row["world"]:
+        return "- **not run**"
+    effect = "" if row["effect"] is None else f"effect {row['effect']:.3f}"
+    effect += "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
+    return (f"- **{row['verdict']}** on {row['world']}, {row['seeds']} seeds, {effect or 'no effect'}: {row['why']}. "
+            f"Arms: {'; '.join(arm(k, *v) for k, v in row['arms'].items())}. `{row['command']}`")
+
+
+def arm(label: str, name: str, arguments: Mapping[str, Any]) -> str:
+    """An arm as it is run."""
+    flags = "".join(f" --{k} {v if isinstance(v, str) else json.dumps(v)}" for k, v in arguments.items())
+    return f"{label} `{name}{flags}`"
