@@ -14,6 +14,9 @@ answers of the reference. Lines carry the mean of J as `spread`. η = 0 is the p
 The rest of the paper is preference_strength. What this can show: whether the step helps a judge under the shift it causes. On
 table judges, linear in counts, the spread's gradient points along the counts that differ among a moved policy's answers, and
 no representation is learnt.
+
+Here: the step helps a little at the distances that were tried, and answers of the reference in place of the policy's do not; far
+out the judge orders new answers worse than chance with or without it.
 """
 from __future__ import annotations
 
