@@ -18,8 +18,9 @@ held fixed, plus the usual per-token KL in the reward at the same coefficient. I
 Traps: r is a statement about the base policy's states only; χ² is carried by few steps, and trimming (1 % at either end,
 with the discriminator) makes it small. Differs from kl_in_reward in what is divided by what.
 
-Here: tomato has one place that fools the proxy, so a penalty on where one is has an easy case; the claim compares each penalty
-at its own best λ of a grid, on gold at the end of equally long runs, and lets none stop early.
+Here: tomato has one place that fools the proxy, so a penalty on where one is has an easy case. The claim compares each penalty at
+its own best λ of a grid, on gold at the end of equally long runs; the arm "single" stopped at its own peak is as good as the best
+of them, but one has to know when. The arms "discriminator", "released" and "released kl" are run beside it and decide nothing.
 """
 from __future__ import annotations
 
@@ -178,7 +179,10 @@ PENALTIES = {"chi2 occupancy": ("occupancy", "chi2"), "kl occupancy": ("occupanc
 @Claim("Penalising √χ² of the occupancy, each at its best weight, leaves more true return than penalising the KL of the actions.",
        arms={"single": ("leave_one_out", {}),
              **{f"{name} {lam}": ("correlated_proxies", {"over": over, "divergence": divergence, "lam": lam})
-                for name, (over, divergence) in PENALTIES.items() for lam in GRID}},
+                for name, (over, divergence) in PENALTIES.items() for lam in GRID},
+             "discriminator": ("correlated_proxies", {"ratio": "discriminator", "lam": 0.25}),
+             "released": ("correlated_proxies", {"over": "sequence", "released": True, "lam": 0.1}),
+             "released kl": ("correlated_proxies", {"over": "sequence", "released": True, "divergence": "kl", "lam": 0.1})},
        turns="single", worlds=("table",), on={"table": {"testbed": "tomato"}})
 def claim(arms: dict[str, list[Reading]]) -> float:
     """Best final gold over the grid of λ with χ² of the occupancy, minus that with KL of the actions."""

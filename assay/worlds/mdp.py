@@ -3,6 +3,17 @@
 A prompt is the state an episode starts in. Gold of tomato has mean 0 and deviation 1 under the base policy, its proxies
 too; chain, grid and road count in their own units (a goal that is reached at once is 1, a perfect drive is 1).
 `task.reference.process` holds what an agent may know: states, actions, transitions, horizon and discount, not the gold.
+
+Leave-one-out against the first proxy, no KL; exact values, means over seeds 0…4 of each run (`assay run leave_one_out --world table
+--every 5 --world.testbed T --world.mode M --world.seed S --seed S`; a few seconds each). tomato and road turn, and tomato falls
+below its base policy; the first proxy of chain and grid is their gold, and what misleads there are the heuristics beside it:
+
+    testbed           states    gold: base, peak   at step   at KL   gold, KL: end    proxy: base, peak, end
+    tomato shared         40       0.00     1.55        34     8.3   -2.46    20.3       0.00   2.11    6.13
+    tomato idiosync.      40       0.00     0.50        11     1.7   -3.14    18.3       0.00   1.13    6.21
+    chain                 19       0.03     0.66       100     9.9    0.66     9.9       0.03   0.66    0.66
+    grid                  33       0.00     0.69       150    15.7    0.69    15.7       0.00   0.69    0.69
+    road                  41       0.28     0.43        73    18.3    0.37    31.7       4.29  15.62   20.93
 """
 from __future__ import annotations
 
