@@ -4,8 +4,8 @@ A prompt is the state an episode starts in. Gold of tomato has mean 0 and deviat
 too; chain, grid and road count in their own units (a goal that is reached at once is 1, a perfect drive is 1).
 `task.reference.process` holds what an agent may know: states, actions, transitions, horizon and discount, not the gold.
 
-Leave-one-out against the first proxy, no KL; exact values, means over seeds 0…4 of each run (`assay run leave_one_out --world table
---every 5 --world.testbed T --world.mode M --world.seed S --seed S`; a few seconds each). tomato and road turn, and tomato falls
+Leave-one-out against the first proxy, no KL; exact values, means over seeds 0…4 of each run (`assay run leave_one_out
+--world table --every 5 --world.testbed T --world.mode M --world.seed S --seed S`; a few seconds each). tomato and road turn, and tomato falls
 below its base policy; the first proxy of chain and grid is their gold, and what misleads there are the heuristics beside it:
 
     testbed           states    gold: base, peak   at step   at KL   gold, KL: end    proxy: base, peak, end
