@@ -1,0 +1,62 @@
+"""What is recycled into items, that verdicts are learned, and that the control takes as many updates."""
+from __future__ import annotations
+
+import pytest
+import torch
+from small import small_world
+
+from assay.core import Carry, InputError, Loop, Rng
+from assay.recipes import spark
+from assay.recipes.spark import judged, recipe, recycled
+
+
+@pytest.fixture(scope="module")
+def task():
+    return small_world(spark).task
+
+
+def test_items_say_what_was_right(task):
+    x = task.reference.sample(task.prompts, 6, Rng(1))
+    right = task.rewards.only([0])(x)[0] > 0.5
+    right[0], right[1], right[2, :3], right[2, 3:] = True, False, True, False
+    texts, prompts = x.text(), x.prompts.text()
+    found = {use: recycled(x, right, use, 99, 0.3, Rng(2)) for use in ("pointwise", "pairwise", "all")}
+    assert {yes for _, yes, _ in found["pointwise"]} == {"0", "1"} and {yes for _, yes, _ in found["pairwise"]} <= {"1", "2"}
+    for use, items in found.items():
+        for said, yes, no in items:
+            assert yes != no
+            b = max((b for b, p in enumerate(prompts) if said.startswith(p)), key=lambda b: len(prompts[b]))
+            parts = [part.strip() for part in said.removeprefix(prompts[b]).split(":") if part.strip()]
+            ok = {texts[b][n]: bool(right[b, n]) for n in range(6)}
+            if use == "pointwise":
+                assert (yes == "1") == any(bool(right[b, n]) and texts[b][n] == parts[0] for n in range(6))
+            elif use == "pairwise":
+                assert len(ok) > 1 and yes in ("1", "2")
+    easy = torch.ones_like(right)
+    assert len(recycled(x, easy, "pointwise", 99, 0.3, Rng(2))) == 1  # all right: capped, not a lesson in saying yes
+
+
+def test_a_verdict_is_learned_and_a_constant_judge_is_worth_half(task):
+    problems = task.prompts.text()[:6]
+    for right in ("0", "1"):
+        policy = task.reference.copy()
+        opt = Loop(lr=3e-3).optimiser(policy)
+        taught = [(f"{p} answer 1 :", right, "1" if right == "0" else "0") for p in problems]
+        worth = [judged(policy, opt, taught, 16, Rng(k))["judge/balanced"] for k in range(25)]
+        assert worth[-1] > 0.8 and worth[-1] > worth[0] + 0.1
+        both = [(f"{p} answer 1 :", *(("0", "1") if b % 2 else ("1", "0"))) for b, p in enumerate(problems)]
+        assert judged(policy, opt, both, 16, Rng(0))["judge/balanced"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_control_takes_further_answers_and_as_many_updates(task):
+    def spent(use):
+        t = task.replaced(carry=Carry(), rng=Rng(0))
+        steps = list(recipe(t, use=use, items=4, loop=Loop(steps=2, batch=6, n=4, lr=1e-3)))
+        return steps[-1].policy, steps[-1].stats
+
+    none, steps, every = (spent(use) for use in ("none", "steps", "all"))
+    assert "judge/balanced" in every[1] and "judge/balanced" not in steps[1]
+    states = [torch.cat([v.flatten() for v in p.state_dict().values()]) for p, _ in (none, steps, every)]
+    assert not torch.equal(states[0], states[1]) and not torch.equal(states[0], states[2])
+    with pytest.raises(InputError, match="--use is 'judge'"):
+        next(iter(recipe(task.replaced(carry=Carry()), use="judge", loop=Loop())))
