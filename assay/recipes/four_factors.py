@@ -19,6 +19,11 @@ Traps avoided: PPO pays no penalty for a missing end of text (−10 in the relea
 drown everything; answers are drawn and scored at the same temperature; pairs differ in their labels alone. What it cannot
 show: what a table learns of one prompt says nothing of another. So extra prompts are all or nothing on `others`, and on the
 prompts with pairs they only spread the same compute thinner.
+
+Here the order is another than the paper's: PPO rather than DPO moves the best checkpoint by as much as clean data does or more,
+and PPO falls far below DPO by the end of the run. A judge of eight features averages most of the noise of 400 labels away and
+says something of answers that no pair holds; a table trained by DPO says nothing of them
+(`assay study four_factors --world table --world.testbed bandit`).
 """
 from __future__ import annotations
 

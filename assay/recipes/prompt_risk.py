@@ -22,7 +22,8 @@ so an arm subtracts `penalty` times it, as one does with an embedding's distance
 Lines: how well held-out risk is predicted by the binomial fit and by the cut labels (log score above the best possible, in
 nats); then for each n = 1, 2, 4 … 1024 rewrites the predicted and the true risk of the choice, without the penalty and with
 it, exact over subsets of one pool. The second head of the paper (agreement of the answers) is left out; it is one more
-binomial fit. What this cannot show: whether an encoder of real questions has such an exploit; it shows how to look for one.
+binomial fit. Here the true risk falls with n at first, then turns, while the predicted one falls on; the penalty puts the turn
+off and lowers it. What this cannot show: whether an encoder of real questions has such an exploit; it shows how to look for one.
 """
 from __future__ import annotations
 

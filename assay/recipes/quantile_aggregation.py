@@ -16,7 +16,10 @@ are no longer exchangeable with those that were labelled and nothing is promised
 begins. What then still works is the slope on the spread, if disagreement really went with low gold among the bought ones.
 
 Differs from worst_case in the aggregate alone; with `bought` = 0 it is the panel's `level`-quantile, at level 0 its least
-member. The paper aggregates per-level weights by networks; one weight a judge is its linear, coarse case.
+member. The paper's aggregators give every judge and level a weight by a network; one weight a judge is the coarse case.
+
+Here the gain over one judge is that of an ensemble; against the uncalibrated quantile, the mean or the uncertainty-weighted mean
+it is not settled by five seeds, and it pays 160 labels for it, which those do not (the third arm of the claim).
 """
 from __future__ import annotations
 

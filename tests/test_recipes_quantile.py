@@ -1,0 +1,61 @@
+"""The calibrated pessimist: it pays for its labels once, and keeps its promise on answers like those it bought."""
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+import torch
+
+from assay.core import Ask, Carry, InputError, Loop, World
+from assay.measure import measure
+from assay.recipes import quantile_aggregation
+from assay.recipes.quantile_aggregation import calibrated, inputs, quantiles
+from assay.worlds import table
+
+LOOP = Loop(steps=3, batch=4, n=4, lr=0.05)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return table.world(pairs=200, members=3, seed=1)
+
+
+def test_labels_are_bought_once_and_counted(world: World) -> None:
+    readings = list(measure(quantile_aggregation.recipe, world, loop=LOOP, arguments={"bought": 80}, every=1, answers=4))
+    assert [r["labels"] for r in readings] == [0, 80, 80, 80, 80]
+    assert all("quantile/kappa" in r["stats"] for r in readings[1:4])
+
+
+def test_the_score_is_below_gold_as_often_as_was_promised(world: World) -> None:
+    """Over many purchases: the share of fresh reference answers that are worth more than their score is at least 0.9."""
+    policy, judges, gold = world.task.reference, world.task.rewards, world.gold
+    assert gold is not None
+    levels, covered = torch.tensor([0.1, 0.3, 0.5], dtype=torch.float64), []
+    for k in range(25):
+        x = policy.sample(world.task.prompts[:1], 360, world.task.rng("purchase", k))
+        told, y = inputs(judges(x))[:, 0], gold(x)[0, 0].double()
+        slopes, weights, kappa = calibrated(told[:, :160], y[:160], levels)
+        q = quantiles(told[:, 160:], slopes, weights)
+        covered.append((y[160:] > q[:, -1] - kappa * (q[:, -1] - q[:, 0])).double().mean())
+    mean = float(torch.stack(covered).mean())
+    # 40 scores calibrate each, so the promise is ⌈41·0.9⌉/41 = 0.902; three standard errors of 25 purchases and 200 answers
+    assert 0.902 - 0.031 < mean < 0.902 + 0.031
+
+
+def test_the_first_thing_it_does_is_ask_and_what_it_learned_is_carried(world: World) -> None:
+    carry = Carry()
+    steps: Generator[Any, Any, None] = quantile_aggregation.recipe(world.task.replaced(carry=carry), bought=80, loop=LOOP)
+    asked = next(steps)
+    assert isinstance(asked, Ask) and asked.samples.mask.shape[:2] == (80, 1)
+    assert world.gold is not None
+    steps.send(world.gold(asked.samples)[0])
+    again = quantile_aggregation.recipe(world.task.replaced(carry=Carry(carry.state())), bought=80, loop=LOOP)
+    assert not isinstance(next(again), Ask)
+
+
+def test_what_cannot_be_calibrated_is_refused(world: World) -> None:
+    for arguments, said in (({"level": 0.6}, "below 0.5"), ({"level": 0.0}, "above 0 where labels are bought"),
+                            ({"bought": 20}, "buy at least 40")):
+        with pytest.raises(InputError, match=said):
+            next(quantile_aggregation.recipe(world.task, **arguments, loop=LOOP))
