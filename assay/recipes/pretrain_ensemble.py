@@ -16,7 +16,7 @@ On table judges a representation is `width` random numbers a token, frozen, so P
 views spans what one cannot. What is measured is how much that is worth, and that the shared error stays. On grammar a
 representation is a small Llama's first weights, which the fit moves: no large corpus stands behind either.
 
-Here: fine-tuning seeds leave members all but equal, in distribution and beyond it; pretraining seeds divide their errors, on moved
+Here: fine-tuning seeds leave members all but equal, in distribution and beyond; pretraining seeds divide their errors, on moved
 answers more than on the reference's. The tempting token, whose harm no judge of the class can say, is chosen more often as n
 grows by every ensemble of either kind.
 """
