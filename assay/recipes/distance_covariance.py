@@ -23,8 +23,7 @@ those of a policy that has moved: the claim is therefore gold at equal KL.
 
 Here: where labels have a taste for rare tokens, which gold has not, every one of these judges keeps far more gold than the plain
 one. The tuned linear penalty keeps more than distance covariance: judge and taste are linear, and the penalty may be set
-past independence, which pays in a world whose gold falls with what labels liked. ODIN, whose correlations know no units, is
-the stronger of the two systems as well.
+past independence, which pays in a world whose gold falls with what labels liked.
 """
 from __future__ import annotations
 
