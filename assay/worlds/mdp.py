@@ -5,8 +5,9 @@ too; chain, grid and road count in their own units (a goal that is reached at on
 `task.reference.process` holds what an agent may know: states, actions, transitions, horizon and discount, not the gold.
 
 Leave-one-out against the first proxy, no KL; exact values, means over seeds 0…4 of each run (`assay run leave_one_out
---world table --every 5 --world.testbed T --world.mode M --world.seed S --seed S`; a few seconds each). tomato and road turn, and tomato falls
-below its base policy; the first proxy of chain and grid is their gold, and what misleads there are the heuristics beside it:
+--world table --every 5 --world.testbed T --world.mode M --world.seed S --seed S`; a few seconds each). tomato and road turn,
+and tomato falls below its base policy; the first proxy of chain and grid is their gold, and what misleads there are the
+heuristics beside it:
 
     testbed           states    gold: base, peak   at step   at KL   gold, KL: end    proxy: base, peak, end
     tomato shared         40       0.00     1.55        34     8.3   -2.46    20.3       0.00   2.11    6.13
