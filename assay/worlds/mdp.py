@@ -29,8 +29,8 @@ from assay.core import Loop, Pairs, Reward, Rng, Sampler, Samples, Standardised,
 from assay.errors import InputError
 from assay.formulas.occupancy import chi_squared, occupancy_kl, return_moments, state_laws
 from assay.policies.markov import MarkovPolicy, Process, renamed, states
-from assay.rewards.visits import VisitModel, VisitReward
 from assay.worlds.processes import Bed, chain, grid, road, tomato
+from assay.worlds.visits import VisitModel, VisitReward
 
 TESTBEDS = ("tomato", "chain", "grid", "road")
 LOOP = {"tomato": Loop(steps=150, batch=16, n=16, lr=0.05), "chain": Loop(steps=100, batch=16, n=8, lr=0.1),
