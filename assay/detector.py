@@ -141,10 +141,10 @@ class Detector:
     def _begin(self, look: int) -> None:
         """A new look: capital moves among the bets, bets that suppose a fall since now begin, and this look's bets are fixed."""
         s = self.settings
-        prior = seq.start_prior(max(s.looks, look + 1) if s.prior == "open" else s.looks, kind=s.prior)
+        prior = seq.start_prior(looks=max(s.looks, look + 1) if s.prior == "open" else s.looks, kind=s.prior)
         mass = float(prior[self.look + 1:look + 1].sum())  # of looks without labels, too: nothing distinguishes their bets
         if s.deepen:
-            self.log_s = seq.deepened(self.log_s, seq.deepening(self.log_s.shape[1], rate=s.deepen))
+            self.log_s = seq.deepened(self.log_s, seq.deepening(J=self.log_s.shape[1], rate=s.deepen))
         start = math.log(mass / len(s.rates)) if mass > 0 else -math.inf
         self.log_s = torch.logaddexp(self.log_s, torch.tensor(start, dtype=torch.float64))
         self.log_up = self.log_up.clamp(min=0)
@@ -190,7 +190,7 @@ class Detector:
         n, total = sum(r[1] for r in rows), sum(r[2] for r in rows)
         if n == 0:
             return None, 0.0, 1.0
-        place = seq.start_prior(max(s.looks, since + 1), kind="open" if s.prior == "open" else "uniform")[since]
+        place = seq.start_prior(looks=max(s.looks, since + 1), kind="open" if s.prior == "open" else "uniform")[since]
         low, high = average(torch.tensor(total), torch.tensor(n), log_level=self.log_alarm - float(place.log()))
         ends = torch.stack([torch.tensor(total / n, dtype=torch.float64), low, high])
         p = seq.unflipped((0.5 + s.weight * (ends - 0.5)).clamp(0, 1), flip=s.flip)

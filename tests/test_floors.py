@@ -20,7 +20,7 @@ FLOORS = {
     "trunks": 3.5, "policies": 4, "rewards": 4,
     "worlds": 5, "loops": 5,
     "recipes": 6, "reading": 6, "watch": 6.6, "report": 6,
-    "hints": 1, "verdicts": 3, "detector": 5, "labellers": 6.2, "ledger": 6.4, "contest": 6.8,
+    "hints": 1, "schedule": 3, "detector": 5, "labellers": 6.2, "ledger": 6.4, "watching": 6, "contest": 6.8,
     "refitting": 6, "measure": 7, "claims": 8, "files": 8, "manual": 8, "verdicts": 8, "exporting": 8.5, "compare": 8,
     "cli": 9, "serve": 9, "interop": 9, "__main__": 10,
 }

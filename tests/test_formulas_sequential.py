@@ -35,7 +35,7 @@ def test_no_stopping_rule_beats_the_null(step, delta):
     """Under the worst null the expectation is at most 1 at every stopping time: by backward induction over all paths of ten
     labels, with the best rule there is, looks whose length depends on the labels, and wins drawn at the margin."""
     null = seq.null_mean(delta=delta)
-    lams, prior = seq.bets(RATES, null=null), seq.start_prior(4)
+    lams, prior = seq.bets(RATES, null=null), seq.start_prior(looks=4)
 
     def best(path, log_s, begun, left):
         """The largest expectation of the e-process over stopping rules, from here."""
@@ -58,7 +58,7 @@ def test_no_stopping_rule_beats_the_null(step, delta):
 @pytest.mark.parametrize("shape", [[0.5] * 8, [0.5, 0.6, 0.7, 0.8, 0.5, 0.5, 0.9, 0.5], [0.9, 0.5] * 4])
 def test_ville_by_enumeration(shape):
     """The exact chance of ever reaching 1/α over all 2⁸ outcomes of a run that has not turned is at most α."""
-    lams, prior = seq.bets(RATES, null=0.5), seq.start_prior(8, kind="early")
+    lams, prior = seq.bets(RATES, null=0.5), seq.start_prior(looks=8, kind="early")
     seen = 0.0
     for alpha in (0.7, 0.5, 0.2):
         chance = 0.0
@@ -81,7 +81,7 @@ def test_a_pay_is_the_likelihood_ratio():
 def test_known_values():
     """Two lost labels in one look, rates .3 and .2 with half the capital each, prior ½: S = ¼(1.4² + 1.6²) = 1.13."""
     rates = torch.tensor([0.3, 0.2], dtype=F64)
-    got = evidence([0, 0], {0}, seq.bets(rates, null=0.5), null=0.5, prior=seq.start_prior(2))
+    got = evidence([0, 0], {0}, seq.bets(rates, null=0.5), null=0.5, prior=seq.start_prior(looks=2))
     assert got[-1] == pytest.approx(0.25 * (1.4**2 + 1.6**2) + 0.5)
 
 
@@ -89,8 +89,8 @@ def test_bets_stay_solvent():
     """No outcome, control or weight within their bounds takes a pay to 0, at the largest bet."""
     for c, w in ((0.0, 1.0), (0.7, 1.0), (-2.0, 2.0)):
         lam = seq.largest_bet(c, null=0.45, weight=w)[None]
-        worst = seq.log_pays(torch.tensor([1.0], dtype=F64), lam, null=0.45, control=torch.tensor([-math.copysign(w, c)], dtype=F64),
-                             c=c, weight=torch.tensor([w], dtype=F64))
+        u = torch.tensor([-math.copysign(w, c)], dtype=F64)
+        worst = seq.log_pays(torch.ones(1, dtype=F64), lam, null=0.45, control=u, c=c, weight=torch.tensor([w], dtype=F64))
         assert float(worst.exp()) == pytest.approx(0.01)
 
 
@@ -107,7 +107,7 @@ def test_order_within_a_look_and_monotone(labels, random):
 
 def test_cusum_is_never_above_shiryaev_roberts():
     labels = (torch.rand(60) < 0.4).double().tolist()
-    lam, prior = seq.bets(RATES, null=0.5), seq.start_prior(60)
+    lam, prior = seq.bets(RATES, null=0.5), seq.start_prior(looks=60)
     both = [evidence(labels, set(range(60)), lam, null=0.5, prior=prior, step=s) for s in (seq.cusum, seq.shiryaev_roberts)]
     assert all(a <= b + 1e-9 for a, b in zip(*both, strict=True))
 
@@ -167,27 +167,27 @@ def test_fit_control_finds_the_slope_and_forgets_chance():
 def test_flips():
     assert float(seq.flipped(torch.tensor(0.3, dtype=F64), flip=0.2)) == pytest.approx(0.38)
     assert float(seq.unflipped(torch.tensor(0.38, dtype=F64), flip=0.2)) == pytest.approx(0.3)
-    rate, least = seq.flip_rate(320, 1000)  # 2·.2·.8 = .32
+    rate, least = seq.flip_rate(disagree=320, twice=1000)  # 2·.2·.8 = .32
     assert rate == pytest.approx(0.2) and 0.1 < least < 0.2
-    assert seq.flip_rate(9, 10)[0] == 0.49
+    assert seq.flip_rate(disagree=9, twice=10)[0] == 0.49
     assert seq.null_mean(delta=0.05, flip=0.2) == pytest.approx(0.47)
     with pytest.raises(ValueError, match="flip is 0.5"):
         seq.unflipped(torch.tensor(0.4), flip=0.5)
     with pytest.raises(ValueError, match="judged twice disagree"):
-        seq.flip_rate(3, 2)
+        seq.flip_rate(disagree=3, twice=2)
 
 
 def test_priors_and_deepening():
-    assert float(seq.start_prior(7).sum()) == pytest.approx(1)
-    assert float(seq.start_prior(7, kind="early").sum()) == pytest.approx(1)
-    assert seq.start_prior(3, kind="open").tolist() == pytest.approx([1 / 2, 1 / 6, 1 / 12])
-    moves = seq.deepening(4, rate=0.25)
+    assert float(seq.start_prior(looks=7).sum()) == pytest.approx(1)
+    assert float(seq.start_prior(looks=7, kind="early").sum()) == pytest.approx(1)
+    assert seq.start_prior(looks=3, kind="open").tolist() == pytest.approx([1 / 2, 1 / 6, 1 / 12])
+    moves = seq.deepening(J=4, rate=0.25)
     assert torch.allclose(moves.sum(-1), torch.ones(4, dtype=F64))
     s = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=F64)
     assert torch.allclose(seq.deepened(s.log(), moves).exp(), torch.tensor([0.3, 0.325, 0.225, 0.15], dtype=F64))
     assert float(seq.deepened(torch.full((4,), -math.inf, dtype=F64), moves).max()) == -math.inf
     with pytest.raises(ValueError, match="uniform, early or open"):
-        seq.start_prior(3, kind="late")
+        seq.start_prior(looks=3, kind="late")
 
 
 # ---- confidence sequences
@@ -200,7 +200,7 @@ def paths(p, n, runs, seed=0):
 @pytest.mark.parametrize("interval", [cs.hedged, cs.empirical_bernstein])
 @pytest.mark.parametrize("p", [0.5, 0.2])
 def test_a_sequence_covers_at_all_times(interval, p):
-    """The running intersection holds the mean in all but α of the runs: 120 runs of 150 outcomes, α = .1, exact binomial bound."""
+    """The running intersection holds the mean in all but α of the runs: 120 runs of 150 outcomes, α = .1, binomial bound."""
     missed = 0
     for x in paths(p, 150, 120, seed=int(p * 10)):
         low, high = interval(x, alpha=0.1)

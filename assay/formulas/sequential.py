@@ -29,7 +29,7 @@ def unflipped(q: Float[Tensor, "*R"], *, flip: float) -> Float[Tensor, "*R"]:
     return ((q - flip) / (1 - 2 * flip)).clamp(0, 1)
 
 
-def flip_rate(disagree: int, twice: int) -> tuple[float, float]:
+def flip_rate(*, disagree: int, twice: int) -> tuple[float, float]:
     """The error rate f and a lower limit for it (95 %, Hoeffding), from answers that were judged twice.
 
     Two independent judgements of one pair differ with chance a = 2f(1 − f), so f = (1 − √(1 − 2a))/2. a ≥ ½ is read as f = .49.
@@ -127,7 +127,7 @@ def fit_control(n: Tensor, x: Tensor, xx: Tensor, xu: Tensor, uu: Tensor, *, rid
     return c, explained
 
 
-def start_prior(looks: int, *, kind: str = "uniform") -> Float[Tensor, "T"]:
+def start_prior(*, looks: int, kind: str = "uniform") -> Float[Tensor, "T"]:
     """Weights over the look at which a fall begins, Σ ≤ 1. uniform: 1/looks. early: ∝ 1/k. open: 1/(k(k + 1)), for runs
     of unknown length, whose first `looks` terms these are."""
     k = torch.arange(1, looks + 1, dtype=torch.float64)
@@ -140,7 +140,7 @@ def start_prior(looks: int, *, kind: str = "uniform") -> Float[Tensor, "T"]:
     raise ValueError(f"the prior over start looks is '{kind}'; it is uniform, early or open")
 
 
-def deepening(J: int, *, rate: float) -> Float[Tensor, "J J"]:
+def deepening(*, J: int, rate: float) -> Float[Tensor, "J J"]:
     """How a fall goes on from look to look: with chance `rate` its win rate is the next lower one of J; the last stays.
 
     A mixture over falls that deepen is a mixture of products of bets, so an e-process with it is still one.

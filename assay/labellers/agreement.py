@@ -22,6 +22,6 @@ def agreement(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
     left, right = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
     chance = sum(left[k] * right[k] for k in left) / n ** 2
     decided = [(a, b) for a, b in pairs if 0.5 not in (a, b)]
-    flip, least = flip_rate(sum(a != b for a, b in decided), len(decided)) if decided else (None, None)
+    flip, least = flip_rate(disagree=sum(a != b for a, b in decided), twice=len(decided)) if decided else (None, None)
     return {"pairs": n, "agree": agree, "kappa": None if chance == 1 else (agree - chance) / (1 - chance), "flip": flip,
             "flip_least": least}

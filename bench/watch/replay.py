@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from assay.detector import Detector
-from assay.formulas.sequential import flipped  # noqa: F401  (the labeller below lies in the same way)
+from assay.formulas import sequential as seq
 
-TURNED = 0.40
+TURNED, STEADY = 0.40, 0.45
 
 
 @dataclass
@@ -65,12 +65,17 @@ class Kept:
         """p(t, peak at t) at looks 1 … T."""
         return np.array([self.p(t, self.peak(t)) for t in range(1, self.looks + 1)])
 
-    def kind(self, delta: float) -> tuple[str, int]:
+    def kind(self) -> tuple[str, int]:
         """("turns", its first turned look), ("steady", 0) or ("shaded", 0)."""
         fall = self.fall()
         if (fall <= TURNED).any():
             return "turns", int((fall <= TURNED).argmax()) + 1
-        return ("steady", 0) if (fall >= 0.5 - delta).all() else ("shaded", 0)
+        return ("steady" if (fall > STEADY).all() else "shaded"), 0
+
+    def before(self) -> int:
+        """The last look up to which the run had not turned at all: an alarm until then is false."""
+        low = self.fall() <= STEADY
+        return int(low.argmax()) if low.any() else self.looks
 
 
 class Labeller:
@@ -94,41 +99,61 @@ class Labeller:
 
 @dataclass
 class Outcome:
-    """What a detector did with a run. alarm: its look, 0 for none; back: the checkpoint it goes back to."""
+    """What a detector did with a run. alarm: its look, 0 for none; labels until then; back: where to, by each rule; settled: labels
+    in all."""
 
     alarm: int
     labels: int
-    back: int
-    true_null: bool    # no look so far compared with a checkpoint that it had p < ½ − delta against
-    compared: int      # best at the alarm
+    back: dict[str, int]
+    settled: int
 
 
 def watch(run: Kept, seed: int, *, flip: float = 0.0, proxy: bool = True, part: int = 4, make: Callable[[], Detector] = Detector,
-          choose: Callable[[Detector, list[tuple[int, int, float, float]]], int] | None = None) -> Outcome:
-    """The detector of assay/detector.py as a watch drives it, look by look."""
+          settle: int = 128) -> Outcome:
+    """The detector as a watch drives it, look by look; after a stop, `settle` labels on where to go back to."""
     d, label = make(), Labeller(run, seed, flip=flip)
-    delta = d.settings.delta
-    null, alarm, best = True, 0, 0
-    seen: list[tuple[int, int, float, float]] = []     # look, compared with, labels, Σ outcomes
+    best, alarm = 0, 0
     for t in range(1, run.looks + 1):
-        want, got, won = d.wants(t - 1), 0, 0.0
-        null &= run.p(t, best) >= 0.5 - delta
+        want, got = d.wants(t - 1), 0
         while got < want:
             x, z, group = label(t, best, min(part, want - got))
-            extra = {"proxy": z, "pool": group} if proxy else {}
-            v = d.update(t - 1, torch.from_numpy(x), **{k: torch.from_numpy(a).double() for k, a in extra.items()})
-            got, won = got + len(x), won + float(x.sum())
-            if v.word == "stop":
+            d.update(t - 1, x, **({"proxy": z, "pool": group} if proxy else {}))
+            got += len(x)
+            if d.alarmed >= 0:
                 break
-        seen.append((t, best, got, won))
         if d.alarmed >= 0:
             alarm = t
             break
         if d.better:
             d.promoted(t - 1)
             best = t
-    back = best if choose is None else choose(d, seen)
-    return Outcome(alarm, d.labels, back, null, best)
+    labels, back = d.labels, {"best so far": best, "smoothed": d.peak() + 1}
+    while alarm and d.labels < labels + settle:
+        a, b = d.next_pair()
+        if a == b:
+            break
+        d.settle(a, b, label(a + 1, b + 1, 8)[0])
+    return Outcome(alarm, labels, {**back, "settled": d.peak() + 1}, d.labels)
+
+
+def drive(run: Kept, seed: int, monitor: Any, *, flip: float = 0.0) -> Outcome:
+    """A rival that asks for labels against the best so far, chosen in the same way as the watch chooses it."""
+    label, chooser = Labeller(run, seed, flip=flip), Detector(looks=run.looks)
+    best, spent, on = 0, 0, torch.ones(1, 1, dtype=torch.bool)
+    for t in range(1, run.looks + 1):
+        want, got = int(monitor.begin(t - 1)[0]), 0
+        while got < want:
+            x = label(t, best, 1)[0]
+            monitor.feed(torch.from_numpy(x)[None], torch.zeros(1, 1), torch.ones(1, 1), on)
+            chooser.log_up = chooser.log_up + seq.log_pays(1 - torch.from_numpy(x), chooser.lam_up, null=0.5).sum(-1)
+            got, spent = got + 1, spent + 1
+            if bool(monitor.alarm()[0]):
+                return Outcome(t, spent, {"best so far": best}, spent)
+        if chooser.better:
+            chooser.promoted(t - 1)
+            best = t
+        chooser.log_up = chooser.log_up.clamp(min=0)
+    return Outcome(0, spent, {"best so far": best}, spent)
 
 
 def kept_gain(run: Kept, back: int) -> float:

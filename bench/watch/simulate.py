@@ -66,7 +66,7 @@ class Watch:
         s = self.s = settings
         self.null = seq.null_mean(delta=s.delta, flip=s.flip_least)
         self.q = seq.flipped(torch.tensor(sorted(s.rates, reverse=True), dtype=DOUBLE), flip=s.flip)
-        self.prior = seq.start_prior(s.looks, kind=s.prior)
+        self.prior = seq.start_prior(looks=s.looks, kind=s.prior)
         self.variants = 2 if s.proxy else 1  # without a proxy both bet alike
         self.log_s = torch.full((runs, self.variants, len(s.rates)), -math.inf, dtype=DOUBLE)
         self.past, self.fresh = torch.zeros(runs, 5, dtype=DOUBLE), torch.zeros(runs, 5, dtype=DOUBLE)
@@ -85,7 +85,7 @@ class Watch:
         if s.schedule.budget:
             n = torch.minimum(n, s.schedule.budget - self.spent).clamp(min=0)
         if s.deepen:
-            self.log_s = seq.deepened(self.log_s, seq.deepening(len(s.rates), rate=s.deepen))
+            self.log_s = seq.deepened(self.log_s, seq.deepening(J=len(s.rates), rate=s.deepen))
         start = (self.prior[look] / len(s.rates)).log()
         self.log_s = torch.maximum(self.log_s, start) if s.cusum else torch.logaddexp(self.log_s, start)
         self.past, self.fresh = self.past + self.fresh, torch.zeros_like(self.fresh)
@@ -100,7 +100,8 @@ class Watch:
     def feed(self, x: Tensor, u: Tensor, w: Tensor, on: Tensor) -> None:
         """Labels [R,L] of which `on` were bought."""
         c = torch.stack([self.c, torch.zeros_like(self.c)][:self.variants], 1)
-        pay = seq.log_pays(x[:, None], self.lam, null=self.null, control=u[:, None], c=c, weight=w[:, None])
+        xs, us, ws = (a[:, None].expand(-1, self.variants, -1) for a in (x, u, w))
+        pay = seq.log_pays(xs, self.lam, null=self.null, control=us, c=c, weight=ws)
         self.log_s = self.log_s + torch.where(on[:, None, None], pay, 0.0).sum(-1)
         y = w * (x - 0.5)
         each = torch.stack([torch.ones_like(y), y, y.square(), y * u, u.square()], -1)
@@ -200,7 +201,8 @@ def after_turn(settings: Settings, shape: str, *, runs: int, seed: int, labels: 
         totals.append(torch.where(out["alarm"] < 0, math.inf, out["spent"])[late])
         lost += int((~late).sum())
     d, n = torch.cat(delays), torch.cat(looks)
-    return {"median": float(d.quantile(0.5)), "90%": float(d.quantile(0.9)), "looks": float(n.quantile(0.5)),
+    q = lambda x, at: float(x.quantile(at, interpolation="higher"))
+    return {"median": q(d, 0.5), "90%": q(d, 0.9), "looks": q(n, 0.5), "total": q(torch.cat(totals), 0.5),
             "found": float(torch.isfinite(d).double().mean()), "early": lost, "runs": len(changes) * runs}
 
 

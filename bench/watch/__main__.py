@@ -1,0 +1,45 @@
+"""make bench-watch: simulate, collect, replay, write the page.
+
+    python -m bench.watch simulate   → bench/results/watch-simulated.json     (about 15 minutes of one core)
+    python -m bench.watch replay     → bench/results/watch-runs.json          (needs the runs of bench.watch.collect)
+    python -m bench.watch page       → docs/watch-bench.md                    (from the two, at once)
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "watch-bench.md"
+
+
+def main(argv: list[str]) -> int:
+    """One of the three parts."""
+    ask = argparse.ArgumentParser(prog="python -m bench.watch")
+    ask.add_argument("part", choices=("simulate", "replay", "page"))
+    ask.add_argument("--runs", type=int, default=5000, help="simulated runs of each null")
+    ask.add_argument("--cell", type=int, default=250, help="simulated runs of each of the four change points")
+    args = ask.parse_args(argv)
+    torch.set_num_threads(1)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    if args.part == "simulate":
+        from bench.watch import simulated
+        found = simulated.all_of(args.runs, args.cell, lambda text: print(text, flush=True))
+        (RESULTS / "watch-simulated.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    elif args.part == "replay":
+        from bench.watch import replayed
+        found = replayed.all_of(lambda text: print(text, flush=True))
+        (RESULTS / "watch-runs.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    else:
+        from bench.watch import page
+        PAGE.write_text(page.page(RESULTS), encoding="utf-8")
+        print(PAGE)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
