@@ -179,10 +179,11 @@ def _ordered(score: Tensor, gold: Tensor) -> float:
 
 
 @Claim("Pretrained on enough policies, the discriminator tells unseen policies apart better than shared tokens or perplexity do, "
-       "without a label.",
+       "without a label, whether or not the policies have directions in common.",
        arms={"mine": ("policy_discriminator", {}), "free": ("policy_discriminator", {"styles": 0})},
        worlds=("table",), on={"table": {"testbed": "bag"}})
 def claim(arms: dict[str, list[dict[str, Any]]]) -> float:
-    """Accuracy on unseen policies after the most pretraining policies, minus the best of what needs no training."""
-    last = [line for line in arms["mine"] if line["kind"] == "policies"][-1]
-    return float(last["accuracy"] - max(last[name] for name in ("overlap", "perplexity", "length")))
+    """Accuracy on unseen policies after the most pretraining policies, minus the best of what needs no training: the lesser
+    of policies that share directions and of free ones."""
+    last = [[line for line in lines if line["kind"] == "policies"][-1] for lines in arms.values()]
+    return min(float(x["accuracy"] - max(x[name] for name in ("overlap", "perplexity", "length"))) for x in last)

@@ -129,6 +129,8 @@ def recipe(task: Task, *, shape: str = "par", references: int = 10, slope: float
        worlds=("table",), on={"table": {"testbed": "bandit"}},
        arms={"mine": ("preference_as_reward", {}), "one_reference": ("preference_as_reward", {"references": 1}),
              "bounded": ("preference_as_reward", {"shape": "sigmoid"}),
+             "priced": ("preference_as_reward", {"beta": 0.02}),
+             "released": ("preference_as_reward", {"beta": 0.02, "released": True}),
              "late": ("preference_as_reward", {"shape": "slow_then_fast"}), "raw": ("leave_one_out", {})}, turns="raw")
 def claim(arms: dict[str, list[Reading]]) -> float:
     """The lesser of the mean gold differences, over the range of √KL shared, to the raw score and to the uncentred sigmoid."""

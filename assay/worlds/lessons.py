@@ -13,6 +13,8 @@ from assay.policies.causal import Causal
 from assay.worlds.arithmetic import VOCABULARY, Dice, Problem, pose, solve
 from assay.worlds.grammar import imitate
 
+NEAR, ROUNDS = 0.02, 3  # how near the rate must come, and how often it is tried from the strong policy
+
 
 def dice(n: int, at: Rng) -> list[Dice]:
     throws = at.uniform(torch.arange(n)[:, None], torch.arange(64)[None, :])
@@ -52,7 +54,8 @@ def written(some: list[Problem], mistakes: float, bare: float, again: float, at:
 def schooled(policy: Causal, some: list[Problem], passes: Callable[[], float], *, pass_rate: float, bare: float, again: float,
              steps: int, lr: float, seed: int, at: Rng) -> dict[str, Any]:
     """The weights of three policies, and the share `passes()` of each: weak and then strong, on lessons without mistakes;
-    then the reference, taught the mistakes that are wanted of it, given how able it is without them."""
+    then the reference, taught the mistakes that are wanted of it, given how able it is without them and, in another
+    round, how far the last one missed."""
     right = written(some, 0.0, 0.0, 0.0, at("right"))
     out: dict[str, Any] = {}
 
@@ -64,9 +67,15 @@ def schooled(policy: Causal, some: list[Problem], passes: Callable[[], float], *
     school("weak", right, lr)
     school("middle", right, lr)
     able = max(school("strong", right, lr / 4), 0.01)
-    share = min(bare, (1 - pass_rate) / 2)
-    planted = mistakes_a_line(some, min(1.0, pass_rate / able), share)
-    school("reference", written(some, planted, share, again, at("lessons")), lr / 2)
+    aim = pass_rate
+    for _ in range(ROUNDS):
+        policy.load_state_dict(out["strong"])
+        share = min(bare, (1 - aim) / 2)
+        planted = mistakes_a_line(some, min(1.0, aim / able), share)
+        found = school("reference", written(some, planted, share, again if aim < 1 else 0.0, at("lessons")), lr / 2)
+        if abs(found - pass_rate) <= NEAR:
+            break
+        aim = min(1.0, max(0.0, aim + pass_rate - found))
     return out
 
 
