@@ -5,7 +5,7 @@ speaks of; those that no state speaks of any more are deleted after the next sav
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,15 @@ from assay.watch import Drawn, Watch, Watching
 
 class Contest:
     """`pool`: the prompts. `again`: they are all the prompts there are, so each is drawn afresh every time, evenly and
-    independently; else each is used once, in an order of its own, and they may run out."""
+    independently; else each is used once, in an order of its own, and they may run out. `own`: policies are kept here and
+    deleted here; else those that the run has kept of itself (--policies) are read."""
 
-    def __init__(self, task: Task, pool: Prompts, *, again: bool, rng: Rng, folder: Path | None):
-        self.task, self.pool, self.again, self.rng, self.folder = task, pool, again, rng, folder
+    def __init__(self, task: Task, pool: Prompts, *, again: bool, rng: Rng, folder: Path | None, own: bool = True):
+        self.task, self.pool, self.again, self.rng, self.folder, self.own = task, pool, again, rng, folder, own
         self.order = rng("watch")("prompts").permutation(len(pool))
         self.policy: Any = None
         self._kept: dict[int, dict[str, Any]] = {}  # in memory where there is no folder
-        self._loaded: tuple[int, Any] = (0, None)
+        self._loaded: dict[int, Any] = {}
         self._seen: list[Samples] = []
 
     def at(self, policy: Any) -> None:
@@ -42,41 +43,47 @@ class Contest:
         """Prompts that nobody was asked about; None where they never run out."""
         return None if self.again else len(self.pool) - used
 
-    def draw(self, step: int, against: int, at: int, n: int, used: int) -> list[Drawn]:
+    def draw(self, step: int, mine: int, theirs: int, at: int, n: int, used: int) -> list[Drawn]:
         """n comparisons at places at … at+n of this step's; an answer is a function of its address, however many are drawn."""
         places, rng = torch.arange(at, at + n), self.rng("watch", step)
         rows = rng("prompt").integers(len(self.pool), places) if self.again else self.order[used:used + n]
         asked = self.pool[rows]
         with meter.lifted(), torch.no_grad():
-            mine, theirs = (_one(policy.sample(asked, 1, rng(side)[places]), rng(f"{side} of many")[places])
-                            for side, policy in (("mine", self.policy), ("theirs", self._other(against))))
-            scores = self._scores(mine, theirs)
-        self._seen.append(mine)
-        both = _beside(mine, theirs)
+            one, other = (_one(policy.sample(asked, 1, rng(side)[places]), rng(f"{side} of many")[places])
+                          for side, policy in (("mine", self._of(mine, step)), ("theirs", self._of(theirs, step))))
+            scores = self._scores(one, other)
+        if mine == step:
+            self._seen.append(one)
+        both = _beside(one, other)
         prompts, texts = _texts(both)
         return [Drawn(prompts[b], texts[b][0], texts[b][1], scores[b] if scores else None, {"row": int(rows[b])},
                       both[b:b + 1].pick(torch.tensor([[0, 1]])), both[b:b + 1].pick(torch.tensor([[1, 0]]))) for b in range(n)]
 
     def keep(self, step: int) -> None:
         """A copy of this look's policy, on disk before anything speaks of it."""
+        if not self.own:
+            return
         state = {k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in self.policy.state_dict().items()}
         if self.folder is None:
             self._kept[step] = state
         elif rank() == 0:
-            disk.save(self.folder / f"kept-{step}.safetensors", state)
+            disk.save(self._place(step), state)
         barrier()
 
-    def forget(self, best: int) -> None:
-        """Delete kept policies but the best one's."""
-        self._kept = {k: v for k, v in self._kept.items() if k == best}
-        if self.folder is not None and rank() == 0:
-            for path in self.folder.glob("kept-*.safetensors"):
-                if path.name != f"kept-{best}.safetensors":
-                    path.unlink()
+    def forget(self, but: Collection[int]) -> None:
+        """Delete the kept policies of other steps than these."""
+        self._kept = {k: v for k, v in self._kept.items() if k in but}
+        if self.folder is not None and self.own and rank() == 0:
+            for path in set(self.folder.glob("kept-*.safetensors")) - {self._place(step) for step in but}:
+                path.unlink()
 
     def kept(self, step: int) -> Any:
         """The policy kept at a step; the reference at 0."""
-        return self._other(step)
+        return self._of(step, -1)
+
+    def _place(self, step: int) -> Path:
+        assert self.folder is not None
+        return self.folder / (f"kept-{step}.safetensors" if self.own else f"policies/{step}.safetensors")
 
     def stats(self) -> dict[str, float]:
         """Of the current policy's answers at this look: nats a decision (−log π of what it chose), and the share of decisions
@@ -89,15 +96,16 @@ class Contest:
                  for a, k in zip(x.action[:, 0], x.mask[:, 0]) if bool(k.any())]
         return {**({"entropy": nats} if nats == nats else {}), **({"repetition": sum(again) / len(again)} if again else {})}
 
-    def _other(self, step: int) -> Any:
-        if step == 0:
-            return self.task.reference
-        if self._loaded[0] != step:
-            state = self._kept[step] if self.folder is None else disk.load(self.folder / f"kept-{step}.safetensors")
+    def _of(self, step: int, now: int) -> Any:
+        """The policy of a step: the current one, the reference, or a kept one; the last two that were loaded are at hand."""
+        if step in (0, now):
+            return self.policy if step else self.task.reference
+        if step not in self._loaded:
+            state = self._kept[step] if self.folder is None else disk.load(self._place(step))
             policy = self.policy.copy()
             policy.load_state_dict(state)
-            self._loaded = (step, policy)
-        return self._loaded[1]
+            self._loaded = {**dict(list(self._loaded.items())[-1:]), step: policy}
+        return self._loaded[step]
 
     def _scores(self, mine: Samples, theirs: Samples) -> list[tuple[list[float], list[float]]]:
         try:
@@ -109,12 +117,11 @@ class Contest:
 
 
 def watched(asked: Watching, task: Task, *, population: Prompts | None, held_out: Prompts, gold: Callable[..., Tensor] | None,
-            ledger: Ledger, seed: int, looks: int, folder: Path | None, again: str, kept: bool = True) -> tuple[Watch, Contest]:
-    """A run's watch and its door. `again`: the command that goes on with the run; `kept`: whether the best policies are kept
-    in the folder, or in memory alone."""
+            ledger: Ledger, seed: int, looks: int, folder: Path | None, again: str, own: bool = True) -> tuple[Watch, Contest]:
+    """A run's watch and its door. `again`: the command that goes on with the run; `own`: see Contest."""
     rng = Rng(seed)
     pool = _given(asked.prompts, task) if asked.prompts else held_out if population is None else population
-    contest = Contest(task, pool, again=population is not None and not asked.prompts, rng=rng, folder=folder if kept else None)
+    contest = Contest(task, pool, again=population is not None and not asked.prompts, rng=rng, folder=folder, own=own)
     by = labeller(asked.by, gold=gold, folder=folder, again=again, model=asked.model, rate=asked.rate, timeout=asked.timeout,
                   tries=asked.tries, at_once=asked.at_once)
     return Watch(contest, ledger, by, rng, asked, looks), contest

@@ -200,7 +200,7 @@ class _Drive:
         """What a watched run comes to: on stop the best checkpoint, by file (none for the reference), else its last policy."""
         if self.watch is None:
             return {}
-        watch, step = self.watch, self.watch.best if self.watch.stopped else self.last_read
+        watch, step = self.watch, self.watch.back if self.watch.stopped else self.last_read
         file = "carry.safetensors" if not watch.stopped else f"kept-{step}.safetensors" if step else None
         return {"result": {"step": step, "file": file, "stopped": watch.stopped, "at": self.last_read, "best": watch.best,
                            "labels": watch.spent}}
@@ -211,7 +211,7 @@ class _Drive:
         end = next((s for s in last if s.tag == self.best["tag"]), last[-1])
         others = {"fresh/gold_reference": Step(self.task.reference), "fresh/gold_last": end}
         if self.watch is not None and self.contest is not None:
-            others["fresh/gold_kept"] = Step(self.contest.kept(self.watch.best))
+            others["fresh/gold_kept"] = Step(self.contest.kept(self.watch.back))
         stats = {k: self.reader(s, self.eyes("chosen"))[0]["gold"] for k, s in others.items()}
         line, rows = self.reader(step, self.eyes("chosen"))
         return self._write(line, rows, self.best["step"], "chosen", stats)
@@ -258,4 +258,4 @@ class _Drive:
                    "last_read": self.last_read, "tally": self.tally.state, "done": self.done,
                    "watch": None if self.watch is None else self.watch.state()})
         if self.watch is not None and self.contest is not None:
-            self.contest.forget(self.watch.best)
+            self.contest.forget({self.watch.back} if self.done else {self.watch.best, *self.watch.kept})

@@ -3,7 +3,8 @@
 At each look, answers of the current policy are set against those of the best checkpoint so far, on prompts drawn afresh,
 one label a prompt, in an order drawn for each pair and told to nobody; a labeller answers through the run's ledger, and the
 detector (detector.py) turns outcomes into a verdict. Some more pairs are set against the reference; they are reported
-beside it and carry no evidence. On "stop" whoever drives the run stops pulling, and the best checkpoint is the result.
+beside it and carry no evidence. On "stop" whoever drives the run stops pulling; a few more labels choose among the policies
+still kept, and the one that all comparisons together call the best is the result.
 """
 from __future__ import annotations
 
@@ -15,67 +16,16 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from assay import hints
-from assay.detector import Detector, Schedule
-from assay.errors import InputError
+from assay.detector import Detector
 from assay.formulas.sequential import choice
 from assay.labellers.asking import Labeller, Question
 from assay.ledger import Ledger
 from assay.rng import Rng
+from assay.watching import Watching
 
-RATES = (0.45, 0.40, 0.30, 0.20)
+__all__ = ["Door", "Drawn", "Watch", "Watching", "says"]
+
 WORDS = {"go_on": "go on", "cannot_tell": "cannot tell", "stop": "stop"}
-
-
-@dataclass(frozen=True)
-class Watching:
-    """How a run is watched. by: gold, FILE.py:name, csv, page, or an address such as http://127.0.0.1:8000/v1.
-
-    budget: labels of the whole run. alpha: the chance of ever stopping a run that has not turned, which means that at every
-    look it wins at least ½ − delta against the best so far. flip: how often a label is wrong; flip_least: what is certain
-    of it. looks: 0 for as many as the run will read. prior: over the look at which a fall begins: uniform, early, open.
-    calm, alert: labels a look while nothing happens, and once something might. reference: further pairs a look against the
-    reference. group: comparisons drawn for each label, one of which is judged and the rest lend it their judges' scores
-    (1: the judges have no part). uneven: of a group, choose more often where the judges disagree. prompts: a text file of
-    fresh prompts, one a line. model, rate, timeout, tries, at_once: of a judge behind an address, or a function (tries,
-    at_once; 0 is 1 pair a call of a function and 4 questions in flight to an address).
-    """
-
-    by: str = "gold"
-    budget: int = 400
-    alpha: float = 0.05
-    delta: float = 0.0
-    flip: float = 0.0
-    flip_least: float = 0.0
-    looks: int = 0
-    prior: str = "uniform"
-    calm: int = 4
-    alert: int = 32
-    reference: int = 1
-    group: int = 1
-    uneven: bool = False
-    prompts: str = ""
-    model: str = ""
-    rate: float = 0.0
-    timeout: float = 60.0
-    tries: int = 5
-    at_once: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("budget", 1), ("looks", 0), ("calm", 1), ("alert", 1), ("reference", 0), ("group", 1), ("rate", 0),
-                            ("tries", 1), ("at_once", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"--watch.{name} is {getattr(self, name)}; it must be at least {least}")
-        if not self.timeout > 0:
-            raise InputError(f"--watch.timeout is {self.timeout}; it must be above 0")
-        if self.uneven and self.group == 1:
-            raise InputError("--watch.uneven chooses among the comparisons of a group: give --watch.group, 8 for example")
-        self.detector(1)
-
-    def detector(self, looks: int) -> Detector:
-        """A detector for so many looks. The budget is the watch's to keep: it pays for more than the detector sees."""
-        return Detector(self.alpha, self.looks or looks, delta=self.delta, flip=self.flip, flip_least=self.flip_least,
-                        prior=self.prior, rates=tuple(p for p in RATES if p < 0.5 - self.delta) or (0.4 * (0.5 - self.delta),),
-                        schedule=Schedule(calm=self.calm, alert=self.alert), weight=2.0 if self.uneven else 1.0)
 
 
 @dataclass(frozen=True)
@@ -106,9 +56,9 @@ class Door(Protocol):
         """How many prompts are left after `used`; None where they never run out."""
         ...
 
-    def draw(self, step: int, against: int, at: int, n: int, used: int) -> list[Drawn]:
-        """n comparisons of the current policy with the one kept at step `against` (0: the reference): places at … at+n of
-        this step's, `used` prompts having been drawn before."""
+    def draw(self, step: int, mine: int, theirs: int, at: int, n: int, used: int) -> list[Drawn]:
+        """n comparisons of the policies of two steps (`step` itself: the current one; 0: the reference), at the places at …
+        at+n of this look's, `used` prompts having been drawn before."""
         ...
 
     def keep(self, step: int) -> None:
@@ -127,7 +77,8 @@ class Watch:
         self.door, self.ledger, self.labeller, self.rng, self.settings = door, ledger, labeller, rng, settings
         self.detector = settings.detector(max(1, looks))
         self.steps: list[int] = []                # of each look
-        self.best, self.spent, self.unusable, self.used = 0, 0, 0, 0
+        self.best, self.back, self.spent, self.unusable, self.used = 0, 0, 0, 0, 0
+        self.kept: list[int] = []                 # steps whose policies are at hand, besides the reference
         self.beside: list[list[float]] = []       # [step, outcome against the reference]
         self.seen: list[dict[str, Any]] = []      # what hints are made of, a row a look
 
@@ -157,12 +108,16 @@ class Watch:
         while at < n and not self.stopped:
             k = min(parts, n - at)
             at += self._buy(step, look, against, at, k)
-        if self.detector.better and not self.stopped:
-            self.detector.promoted(look)
-            self.door.keep(step)
-            self.best = step
-        if against and not self.stopped:
-            self._beside(step, at * self.settings.group)
+        if self.stopped:
+            self.back = self._settled(step, at * self.settings.group)
+        else:
+            if self.detector.better:
+                self.detector.promoted(look)
+                self.best = step
+            self._keep(step)
+            self.back = self.best
+            if against:
+                self._beside(step, at * self.settings.group)
         self.seen.append(hints.row(reading, self.door.stats()))
         return self._verdict(step, against, self.spent - bought, notes)
 
@@ -178,11 +133,11 @@ class Watch:
     def _buy(self, step: int, look: int, against: int, at: int, n: int) -> int:
         """n more outcomes of this look, each from a group of its own."""
         K = self.settings.group
-        drawn = self.door.draw(step, against, at * K, n * K, self.used)
+        drawn = self.door.draw(step, step, against, at * K, n * K, self.used)
         self.used += n * K
         groups = [drawn[i * K:(i + 1) * K] for i in range(n)]
         places, weights = self._choose(step, groups, at)
-        outcomes = self._ask(step, against, [g[p] for g, p in zip(groups, places)],
+        outcomes = self._ask(step, (against,), [g[p] for g, p in zip(groups, places)],
                              [(at + i) * K + p for i, p in enumerate(places)])
         told = [i for i, x in enumerate(outcomes) if x is not None]
         scored = K > 1 and all(d.scores is not None for d in drawn)
@@ -206,11 +161,12 @@ class Watch:
         index, weight = choice(spread, uniform)
         return index.tolist(), weight.tolist()
 
-    def _ask(self, step: int, against: int, chosen: Sequence[Drawn], places: Sequence[int]) -> list[float | None]:
-        """Outcomes from the current policy's side, None where the labeller had nothing usable to say."""
+    def _ask(self, step: int, between: tuple[int, ...], chosen: Sequence[Drawn], places: Sequence[int]) -> list[float | None]:
+        """Outcomes from the first policy's side (the current one's, where `between` names only the other), None where the
+        labeller had nothing usable to say."""
         turned = (self.rng("watch", step)("order").uniform(torch.tensor(places)) < 0.5).tolist()
         who = f"watch {self.labeller.name}"
-        asked = [Question(who, step, (p, against), d.prompt, *((d.theirs, d.mine) if t else (d.mine, d.theirs)), d.columns,
+        asked = [Question(who, step, (p, *between), d.prompt, *((d.theirs, d.mine) if t else (d.mine, d.theirs)), d.columns,
                           d.turned if t else d.samples)
                  for d, p, t in zip(chosen, places, turned, strict=True)]
         lines = self.ledger.compare(asked, self.labeller)
@@ -224,18 +180,46 @@ class Watch:
         prompts = self.door.left(self.used)
         n = min(self.settings.reference, self.settings.budget - self.spent, *([] if prompts is None else [prompts]))
         if n > 0:
-            drawn = self.door.draw(step, 0, at, n, self.used)
+            drawn = self.door.draw(step, step, 0, at, n, self.used)
             self.used += n
-            outcomes = self._ask(step, 0, drawn, range(at, at + n))
+            outcomes = self._ask(step, (0,), drawn, range(at, at + n))
             self.beside += [[step, x] for x in outcomes if x is not None]
+
+    def _keep(self, step: int) -> None:
+        """Keep this look's policy. Of too many, the one goes whose neighbours lie closest; the best and the last stay."""
+        self.door.keep(step)
+        self.kept.append(step)
+        while len(self.kept) > self.settings.kept:
+            inner = [i for i, s in enumerate(self.kept[:-1]) if s != self.best] or [0]
+            ends = [0, *self.kept, self.kept[-1]]
+            self.kept.pop(min(inner, key=lambda i: ends[i + 2] - ends[i]))
+        if self.best and self.best not in self.kept:
+            self.kept.insert(0, self.best)  # one alone is kept, and the best is another
+
+    def _settled(self, step: int, at: int) -> int:
+        """The step to go back to: the best by all comparisons together, some of them bought now, two policies at a time."""
+        looks = [-1, *(self.steps.index(s) for s in self.kept)]
+        left = 0 if self.labeller.waits else self.settings.settle
+        while left > 0:
+            a, b = self.detector.next_pair(looks)
+            prompts = self.door.left(self.used)
+            n = min(8, left, self.settings.budget - self.spent, *([] if prompts is None else [prompts]))
+            if a == b or n <= 0:
+                break
+            one, other = (self.steps[k] if k >= 0 else 0 for k in (a, b))
+            outcomes = self._ask(step, (one, other), self.door.draw(step, one, other, at, n, self.used), range(at, at + n))
+            self.detector.settle(a, b, [x for x in outcomes if x is not None])
+            self.used, at, left = self.used + n, at + n, left - n
+        best = self.detector.peak(looks)
+        return self.steps[best] if best >= 0 else 0
 
     def _verdict(self, step: int, against: int, bought: int, notes: list[str]) -> dict[str, Any]:
         v = self.detector.verdict()
         since = self.steps[max(0, min(v.since, len(self.steps) - 1))]
         if self.unusable:
             notes.append(f"{self.unusable} of {self.spent} questions got no usable answer")
-        found = {"word": v.word, "step": step, "best": self.best, "against": against, "since": since, "win": v.win, "low": v.low,
-                 "high": v.high, "labels": self.spent, "bought": bought, "unusable": self.unusable,
+        found = {"word": v.word, "step": step, "best": self.best, "back": self.back, "against": against, "since": since,
+                 "win": v.win, "low": v.low, "high": v.high, "labels": self.spent, "bought": bought, "unusable": self.unusable,
                  "budget": self.settings.budget, "log_evidence": v.log_evidence, "log_alarm": v.log_alarm,
                  "alpha": self.settings.alpha, "delta": v.delta, "by": self.labeller.name,
                  "reference": self._against_reference(), "notes": notes,
@@ -249,22 +233,23 @@ class Watch:
 
     def state(self) -> dict[str, Any]:
         """Everything, as plain values."""
-        return {"detector": self.detector.state(), "steps": list(self.steps), "best": self.best, "spent": self.spent,
-                "unusable": self.unusable, "used": self.used, "beside": [list(b) for b in self.beside],
-                "seen": [dict(s) for s in self.seen]}
+        return {"detector": self.detector.state(), "steps": list(self.steps), "kept": list(self.kept), "best": self.best,
+                "back": self.back, "spent": self.spent, "unusable": self.unusable, "used": self.used,
+                "beside": [list(b) for b in self.beside], "seen": [dict(s) for s in self.seen]}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from what `state()` gave."""
         self.detector = Detector.resumed(state["detector"])
-        for name in ("best", "spent", "unusable", "used"):
+        for name in ("best", "back", "spent", "unusable", "used"):
             setattr(self, name, state[name])
-        self.steps, self.beside, self.seen = list(state["steps"]), list(state["beside"]), list(state["seen"])
+        for name in ("steps", "kept", "beside", "seen"):
+            setattr(self, name, list(state[name]))
 
 
 def says(found: dict[str, Any]) -> str:
     """A verdict as one line for a person."""
-    best, against = ("the reference" if found[k] == 0 else f"step {found[k]}" for k in ("best", "against"))
-    head = WORDS[found["word"]] + (f", {best} was better" if found["word"] == "stop" else "")
+    best, back, against = ("the reference" if found[k] == 0 else f"step {found[k]}" for k in ("best", "back", "against"))
+    head = WORDS[found["word"]] + (f", {back} was better" if found["word"] == "stop" else "")
     rate = f"{best} is the best so far" if found["best"] != found["against"] else "no label yet" if found["win"] is None else \
         f"win rate {found['win']:.2f} [{found['low']:.2f}, {found['high']:.2f}] against {against}"
     return "; ".join([f"{head}: {rate}, {found['labels']} labels spent", *found["notes"]])

@@ -30,11 +30,11 @@ class Script:
     def left(self, used: int) -> int | None:
         return None if self.prompts is None else self.prompts - used
 
-    def draw(self, step: int, against: int, at: int, n: int, used: int) -> list[Drawn]:
+    def draw(self, step: int, mine: int, theirs: int, at: int, n: int, used: int) -> list[Drawn]:
         out = []
         for i in range(at, at + n):
             worth = [float(self.rng(side, step).uniform(i) < self.quality(s)) + 1e-3 * float(self.rng(side, step).uniform(i, 1))
-                     for side, s in (("mine", step), ("theirs", against))]
+                     for side, s in (("mine", mine), ("theirs", theirs))]
             scores = tuple([w + 0.3 * j * float(self.rng("judge", step).normal(i, j)) for j in range(self.judges)] for w in worth)
             prompt = f"prompt {used + i - at}" if self.prompts is not None else f"prompt {step}.{i}"
             out.append(Drawn(prompt, f"{worth[0]:.6f}", f"{worth[1]:.6f}", scores if self.judges else None))  # type: ignore[arg-type]
@@ -95,9 +95,34 @@ def test_it_stops_a_run_that_turns_and_names_a_better_step() -> None:
     door = Script(turns)
     last = drive(watch(door, Reads()))[-1]
     assert last["word"] == "stop" and 26 < last["step"] <= 40
-    assert turns(last["best"]) > turns(last["step"]) + 0.1 and door.kept[-1] == last["best"]
-    assert last["says"].startswith(f"stop, step {last['best']} was better: win rate 0.") and "labels spent" in last["says"]
+    assert turns(last["back"]) > turns(last["step"]) + 0.1 and last["back"] in door.kept
+    assert last["says"].startswith(f"stop, step {last['back']} was better: win rate 0.") and "labels spent" in last["says"]
     assert last["low"] <= last["win"] <= last["high"] < 0.5 + 0.15
+
+
+def test_labels_after_a_stop_choose_where_to_go_back_to() -> None:
+    """Over several runs: what is gone back to is near the peak, nearer than the best that the looks compared with."""
+    def lost(settle: int) -> list[float]:
+        out = []
+        for seed in range(6):
+            door = Script(turns)
+            door.rng = Rng(100 + seed)
+            last = drive(watch(door, Reads(), budget=2000, settle=settle, reference=0, calm=8))[-1]
+            assert last["word"] == "stop"
+            out.append(turns(25) - turns(last["back"]))
+        return out
+
+    assert sum(lost(64)) / 6 < 0.12 and sum(lost(64)) <= sum(lost(0)) + 0.05
+
+
+def test_few_policies_are_kept_and_the_best_among_them() -> None:
+    w = watch(Script(turns), Reads(), kept=4, budget=2000)
+    for step in range(1, 26):
+        w.look(reading(step))
+        assert len(w.kept) <= 5 and w.kept[-1] == step and (w.best == 0 or w.best in w.kept)
+    one = watch(Script(turns), Reads(), kept=1, budget=2000)
+    last = drive(one)[-1]
+    assert last["back"] in (0, last["best"], *one.kept)
 
 
 def test_it_does_not_stop_a_run_that_rises() -> None:
@@ -117,7 +142,7 @@ def test_the_order_is_blind_and_even() -> None:
     labeller = Reads()
     door = Script(lambda step: 1.0 if step else 0.0)  # the current answer is always the better: its side can be read off
     drive(watch(door, labeller, budget=400, alert=4, reference=0, delta=0.4))
-    left = [float(q.first) > float(q.second) for q in labeller.seen if q.place[1] == 0]
+    left = [float(q.first) > float(q.second) for q in labeller.seen if q.place[1:] == (0,)]
     assert 0.2 < sum(left) / len(left) < 0.8
     lines = [q.line() for q in labeller.seen]
     assert {k for line in lines for k in line} == {"id", "who", "step", "place", "prompt", "first", "second"}
@@ -173,7 +198,7 @@ def test_uneven_choice_asks_where_judges_disagree() -> None:
         drive(watch(door, labeller, budget=400, group=8, uneven=uneven, reference=0, calm=16), range(1, 20))
         shares = []
         for q in labeller.seen:
-            drawn = door.draw(q.step, q.place[1], q.place[0], 1, 0)[0]
+            drawn = door.draw(q.step, q.step, q.place[1], q.place[0], 1, 0)[0]
             c = drawn.chances
             shares.append(max(c) - min(c))
         return sum(shares) / len(shares)

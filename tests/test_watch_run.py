@@ -57,7 +57,7 @@ def test_it_stops_and_the_best_checkpoint_is_the_result(capsys: pytest.CaptureFi
     about = Run.open("a").about
     assert found["watch"]["word"] == "stop" and found["result"] == about["result"]
     result = about["result"]
-    assert result["stopped"] and result["at"] < 100 and result["step"] == found["watch"]["best"] < result["at"]
+    assert result["stopped"] and result["at"] < 100 and result["step"] == found["watch"]["back"] < result["at"]
     assert result["file"] == f"kept-{result['step']}.safetensors" and set(load(Path("a") / result["file"])) == {"logits"}
     assert [p.name for p in Path("a").glob("kept-*")] == [result["file"]]
     last = Run.open("a").readings()[-1]

@@ -174,4 +174,4 @@ def test_inside_trl(tmp_path: Path) -> None:
     run = Run.open(tmp_path / "run")
     assert run.about["recipe"] == "GRPO" and run.about["result"]["stopped"] and trainer.state.global_step < 24
     assert run.readings()[-1]["proxy"] > run.readings()[0]["proxy"], "the reward rose while the judge's word fell"
-    assert run.about["result"]["best"] < run.about["result"]["at"]
+    assert run.about["result"]["step"] < run.about["result"]["at"]

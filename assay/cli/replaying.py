@@ -36,7 +36,7 @@ def looks(folder: Path, asked: Watching) -> Iterator[dict[str, Any]]:
     task = world.task.replaced(rng=Rng(seed)("run"))
     again = "assay watch " + str(folder) + "".join(f" --{k} {v}" for k, v in asdict(asked).items() if v != getattr(Watching(), k))
     watch, contest = watched(asked, task, population=world.population, held_out=world.held_out, gold=world.gold,
-                             ledger=Ledger(folder, None), seed=seed, looks=len(read), folder=folder, again=again, kept=False)
+                             ledger=Ledger(folder, None), seed=seed, looks=len(read), folder=folder, again=again, own=False)
     said = []
     for reading in read:
         policy: Any = task.reference.copy()

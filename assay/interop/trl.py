@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from assay.runs import Run, plain
 from assay.watch import Drawn, Watch, Watching
 
 Prompt = str | list[dict[str, str]]
+BACK = 8  # looks a checkpoint may be older than the last one, for the training to go on from it
 
 
 class ModelDoor:
@@ -48,18 +49,33 @@ class ModelDoor:
         """Prompts that nobody was asked about."""
         return len(self.prompts) - used
 
-    def draw(self, step: int, against: int, at: int, n: int, used: int) -> list[Drawn]:
+    def draw(self, step: int, mine: int, theirs: int, at: int, n: int, used: int) -> list[Drawn]:
         """n comparisons; see assay.watch.Door."""
         asked = [self.prompts[i] for i in self.order[used:used + n]]
         places, rng = torch.arange(at, at + n), self.rng("watch", step)
-        mine = self.answers(asked, rng("mine")[places], heard=True)
-        now = self.weights()
-        self.put(disk.load(self.folder / f"kept-{against}.safetensors"))
+        said, now = [], self.weights()
         try:
-            theirs = self.answers(asked, rng("theirs")[places])
+            for side, which in (("mine", mine), ("theirs", theirs)):
+                if which != step:
+                    self.put(self.kept(which))
+                said.append(self.answers(asked, rng(side)[places], heard=which == step))
         finally:
             self.put(now)
-        return [Drawn(_text(p), a, b) for p, a, b in zip(asked, mine, theirs, strict=True)]
+        return [Drawn(_text(p), a, b) for p, a, b in zip(asked, *said, strict=True)]
+
+    def kept(self, step: int) -> dict[str, Tensor]:
+        """The weights of an earlier step."""
+        path = self.folder / f"kept-{step}.safetensors"
+        if not path.exists():
+            raise InputError(f"{path} is gone, and the watch compares with the policy of step {step}: train on from a later "
+                             "checkpoint, or start again in another folder")
+        weights: dict[str, Tensor] = disk.load(path)
+        return weights
+
+    def forget(self, but: Collection[int]) -> None:
+        """Delete the weights of other steps; the reference's stay."""
+        for path in set(self.folder.glob("kept-*.safetensors")) - {self.folder / f"kept-{s}.safetensors" for s in (0, *but)}:
+            path.unlink()
 
     def keep(self, step: int) -> None:
         """The weights as they are, on disk."""
@@ -175,12 +191,13 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         """On stop the best weights go back into the model; the record says which."""
         if self.watch is None or self.run is None or self.waiting:
             return
-        stopped, best = self.watch.stopped, self.watch.best
+        stopped, back = self.watch.stopped, self.watch.back
         if stopped and self.restore:
-            self.door.put(disk.load(self.folder / f"kept-{best}.safetensors"))
-        step = best if stopped else state.global_step
-        self.run.finish({"result": {"step": step, "file": f"kept-{best}.safetensors" if stopped else None, "stopped": stopped,
-                                    "at": state.global_step, "best": best, "labels": self.watch.spent}})
+            self.door.put(self.door.kept(back))
+        self.run.finish({"result": {"step": back if stopped else state.global_step, "stopped": stopped, "at": state.global_step,
+                                    "file": f"kept-{back}.safetensors" if stopped else None, "best": self.watch.best,
+                                    "labels": self.watch.spent}})
+        self.door.forget({back, self.watch.best})
 
     def _look(self, state: Any, control: Any) -> None:
         assert self.watch is not None and self.run is not None
@@ -201,6 +218,8 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         place = self.folder / "looks" / f"{step}.json"
         place.parent.mkdir(exist_ok=True)
         place.write_text(json.dumps(self.watch.state()), encoding="utf-8")
+        late = sorted(place.parent.glob("*.json"), key=lambda p: int(p.stem))[-BACK:]
+        self.door.forget({s for p in late for s in json.loads(p.read_text(encoding="utf-8"))["kept"]})
         self.say(f"assay: step {step}: {verdict['says']}")
         if self.watch.stopped:
             control.should_training_stop = True
