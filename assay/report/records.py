@@ -171,5 +171,7 @@ def _differing(settings: list[dict[str, Any]]) -> list[str]:
             if len({json.dumps(s.get(k), sort_keys=True) for s in settings}) > 1]
     if any("watch.by" not in s for s in settings):  # beside one that is not watched it is enough to say who watches
         keys = [k for k in keys if not k.startswith("watch.") or k == "watch.by"]
-    said = {k: "watch" if k == "watch.by" else k.split(".")[-1] for k in keys}
+    if any("fit.name" not in s for s in settings):  # and beside one with the world's own judges, who fitted them
+        keys = [k for k in keys if not k.startswith("fit.") or k == "fit.name"]
+    said = {k: {"watch.by": "watch", "fit.name": "fit"}.get(k, k.split(".")[-1]) for k in keys}
     return [" ".join(f"{said[k]}={s[k]}" for k in keys if s.get(k) not in (None, "")) for s in settings]

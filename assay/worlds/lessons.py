@@ -72,7 +72,8 @@ def schooled(policy: Causal, some: list[Problem], passes: Callable[[], float], *
         policy.load_state_dict(out["strong"])
         share = min(bare, (1 - aim) / 2)
         planted = mistakes_a_line(some, min(1.0, aim / able), share)
-        found = school("reference", written(some, planted, share, again if aim < 1 else 0.0, at("lessons")), lr / 2)
+        rate = lr / (2 if pass_rate < 0.8 else 8)  # few mistakes are learnt gently: a large step alone costs a few points
+        found = school("reference", written(some, planted, share, again if aim < 1 else 0.0, at("lessons")), rate)
         if abs(found - pass_rate) <= NEAR:
             break
         aim = min(1.0, max(0.0, aim + pass_rate - found))
