@@ -1,5 +1,5 @@
 # Two commands: `make demo` and `make test`. Both set themselves up in .venv, once; PYTHON=… chooses the interpreter.
-.PHONY: demo test check lint types docs clean
+.PHONY: demo test check lint types docs bench-watch clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -24,6 +24,14 @@ types: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m assay claims --write
 	$(BIN)/python -m assay manual
+
+# The watch's page, every number of it: about an hour and a half of one core (grammar runs are most of it).
+bench-watch: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch.collect table --last 300
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch.collect grammar --last 36
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch replay
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch simulate
+	$(BIN)/python -m bench.watch page
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -99,8 +99,8 @@ class Labeller:
 
 @dataclass
 class Outcome:
-    """What a detector did with a run. alarm: its look, 0 for none; labels until then; back: where to, by each rule; settled: labels
-    in all."""
+    """What a detector did with a run. alarm: its look, 0 for none; labels until then; back: where to, by each rule;
+    settled: labels in all."""
 
     alarm: int
     labels: int

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from scipy.stats import beta
 
 from assay.detector import Schedule
 from bench.watch import rivals, simulate
@@ -18,8 +17,19 @@ SHAPES = ("0.4", "0.3", "0.2", "ramp")
 
 
 def interval(k: int, n: int) -> list[float]:
-    """Clopper–Pearson, 95 %."""
-    return [float(beta.ppf(0.025, k, n - k + 1)) if k else 0.0, float(beta.ppf(0.975, k + 1, n - k)) if k < n else 1.0]
+    """Clopper–Pearson, 95 %, by bisection on the binomial's tails."""
+    ways = [math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) for i in range(n + 1)]
+
+    def below(p: float, most: int) -> float:
+        return math.fsum(math.exp(ways[i] + i * math.log(p) + (n - i) * math.log1p(-p)) for i in range(most + 1))
+
+    def where(most: int, level: float) -> float:
+        low, high = 1e-12, 1 - 1e-12
+        for _ in range(50):
+            low, high = ((low + high) / 2, high) if below((low + high) / 2, most) > level else (low, (low + high) / 2)
+        return low
+
+    return [where(k - 1, 0.975) if k else 0.0, where(k, 0.025) if k < n else 1.0]
 
 
 def alarms(make: Callable[[int], Any], p: torch.Tensor, labels: Labels, seed: int, part: int = 1) -> dict[str, Any]:
@@ -40,7 +50,7 @@ def nulls(R: int, T: int = 100) -> dict[str, torch.Tensor]:
 
 
 def chosen(R: int, T: int, spread: float, win: int, seed: int = 3) -> torch.Tensor:
-    """The trap: a plateau of checkpoints that jitter by `spread` (sd, in win rate), the best so far whoever won `win` of 16 labels."""
+    """The trap: a plateau of checkpoints that jitter (sd `spread` in win rate); the best so far is whoever won `win` of 16."""
     g = torch.Generator().manual_seed(seed)
     level, best, p = torch.randn(R, T, generator=g) * spread, torch.zeros(R), torch.empty(R, T)
     for t in range(T):
@@ -66,7 +76,8 @@ def variants() -> dict[str, tuple[Settings, Labels, str]]:
         found[f"proxy of correlation {c}"] = (replace(plain, proxy=True), Labels(latent=latent), "proxy")
     half, strong = lat[0.5], lat[0.7]
     found["correlation 0.5, calm schedule"] = (replace(plain, proxy=True, schedule=CALM), Labels(latent=half), "proxy")
-    found["correlation 0.5, chosen where unsure"] = (replace(plain, proxy=True, weight=2.0), Labels(latent=half, active=True), "proxy")
+    unsure = Labels(latent=half, active=True)
+    found["correlation 0.5, chosen where unsure"] = (replace(plain, proxy=True, weight=2.0), unsure, "proxy")
     found["correlation 0.7, none after the turn"] = (replace(plain, proxy=True), Labels(latent=strong, after=0.0), "proxy")
     found["20 % wrong, known"] = (replace(plain, flip=0.2), Labels(flip=0.2), "trap")
     found["20 % wrong, not known"] = (plain, Labels(flip=0.2), "trap")
@@ -103,7 +114,8 @@ def all_of(runs: int, cell: int, say: Callable[[str], None]) -> dict[str, Any]:
                 row[f"delta {delta}"] = alarms(lambda R, d=delta: Watch(Settings(delta=d), R), p, Labels(), 37)
             held = (p >= 0.5 - 0.05).all(1)
             row["held"] = int(held.sum())
-            row["delta 0.05, held"] = alarms(lambda R: Watch(Settings(delta=0.05), R), p[held], Labels(), 41) if held.any() else None
+            if held.any():
+                row["delta 0.05, held"] = alarms(lambda R: Watch(Settings(delta=0.05), R), p[held], Labels(), 41)
             out["chosen"].append(row)
             say(f"best chosen by noisy labels, sd {spread}, {win}/16: " + ", ".join(
                 f"{d} {row[f'delta {d}']['false']:.3f}" for d in (0.0, 0.03, 0.05)))

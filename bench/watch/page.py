@@ -1,0 +1,162 @@
+"""docs/watch-bench.md from the two JSON files. Prints what is there; decides nothing."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+HEAD = """# The watch, measured
+
+Written by `python -m bench.watch page` from `bench/results/watch-simulated.json` and `bench/results/watch-runs.json`; `make
+bench-watch` makes everything again. α = .05 throughout. Intervals are 95 % (Clopper–Pearson).
+"""
+
+
+def page(results: Path) -> str:
+    """The whole page; a part whose file is not there says so."""
+    parts = [HEAD]
+    for name, make in (("watch-simulated.json", simulated), ("watch-runs.json", real)):
+        path = results / name
+        there = path.exists()
+        parts.append(make(json.loads(path.read_text(encoding="utf-8"))) if there else f"`{name}` has not been made yet.\n")
+    return "\n".join(parts)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Markdown."""
+    return "\n".join(["| " + " | ".join(r) + " |" for r in (head, ["---"] * len(head), *rows)]) + "\n"
+
+
+def number(x: float | None, digits: int = 0) -> str:
+    """`never` for none."""
+    return "never" if x is None else f"{x:.{digits}f}"
+
+
+def share(row: dict[str, Any]) -> str:
+    """A frequency with its interval, in per cent."""
+    low, high = row["interval"]
+    return f"{100 * row['false']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def cells(row: dict[str, Any], shapes: tuple[str, ...] = ("0.4", "0.3", "0.2", "ramp")) -> list[str]:
+    """median / 90 % of the labels between the turn and the alarm, and looks."""
+    return [f"{number(row[s]['median'])} / {number(row[s]['90%'])} ({number(row[s]['looks'])})" for s in shapes]
+
+
+def simulated(d: dict[str, Any]) -> str:
+    """False alarms, medians, traps, rivals."""
+    columns = ["false alarms, %", "labels, no turn", "p = .40", "p = .30", "p = .20", "ramp"]
+    groups = {k: [[r["name"], share(r), number(r["labels"]), *cells(r)] for r in d["detector"] if r["part"] == k]
+              for k in ("main", "proxy", "trap", "tried")}
+    rivals = [[r["name"], share(r), number(r["labels"]), *cells(r)] for r in d["rivals"]]
+    unlikely = ", ".join(f"{r['name']}: {number(r['0.45']['median'])}" for r in d["detector"] if "0.45" in r)
+    chosen = [[str(r["sd"]), f"{r['win']} of 16", *[share(r[f"delta {x}"]) for x in ("0.0", "0.03", "0.05")],
+               f"{share(r['delta 0.05, held'])} ({r['held']} runs)" if r.get("delta 0.05, held") else "no such run"]
+              for r in d["chosen"]]
+    return f"""## Simulated runs
+
+`python -m bench.watch simulate --cell {d["cell"]}`. Runs of 100 looks. *False alarms*: {d["runs"]} runs at the worst null (p =
+½ − margin at
+every look), the share in which the alarm ever went. *Labels, no turn*: bought by such a run. The other columns: median / 90 % of
+the labels between a turn and the alarm (looks in brackets), over turns at looks 0, 20, 40 and 60, {d["cell"]} runs each, p = ½
+before it,
+alarms before it dropped; the alarm may go after any label. *ramp*: .45, .40, .30, .20, .20 … one look each. Looks go on for 400
+after the turn, so that slow detectors have medians; the prior begins no fall after look 100.
+
+### The detector
+
+{table(["e-SR, uniform prior over the start, bets .45 .40 .30 .20", *columns], groups["main"])}
+At p = .45 (nothing is promised there): {unlikely}.
+
+### With judges on every candidate
+
+Every label is chosen from a group of 16 fresh candidates; three quarters of the capital bet with the proxy's help and one quarter
+without, so a proxy that says nothing costs at most log 4 of evidence, whatever it does. *Chosen where unsure*: Neyman's rule with
+importance weights up to 2.
+
+{table(["", *columns], groups["proxy"])}
+### Traps
+
+{table(["", *columns], groups["trap"])}
+False alarms of other runs that have not turned (16 labels a look; calm schedule):
+
+{table(["null", "16 a look, %", "calm schedule, %"], [[r["name"], share(r), share(r["calm"])] for r in d["nulls"]])}
+Choosing the best so far by noisy labels, on a plateau whose checkpoints jitter (sd in win rate): the best of many really is
+better, so the
+null p ≥ ½ fails, and only a margin helps. Last column: those runs in which p ≥ .45 did hold at every look.
+
+{table(["sd", "replaced at", "margin 0, %", "margin .03, %", "margin .05, %", "margin .05, null true, %"], chosen)}
+### Tried
+
+{table(["", *columns], groups["tried"])}
+### Rivals
+
+16 labels a look. The calibrated ones (O'Brien–Fleming, CUSUM) are told how many labels a run will buy and that looks end at
+100, and
+their threshold is exact for p = ½ only; the detector needs neither. CUSUM at its own p1 is as good or better and loses
+elsewhere; a
+window of four looks is about as good at .30 and on the ramp, and hopeless at .40.
+
+{table(["", *columns], rivals)}"""
+
+
+def real(d: dict[str, Any]) -> str:
+    """Both worlds' tables."""
+    text = """## Real runs
+
+`python -m bench.watch.collect table --last 300; python -m bench.watch.collect grammar --last 36; python -m bench.watch
+replay`. Runs of
+the library's recipes, trained without a watch; at each look the gold and the judges of many fresh answers are kept, and labels
+are
+drawn from these, so every chance of winning is known. p(t, b) is the chance that an answer of checkpoint t beats one of
+checkpoint b to the same prompt. The *peak* at look t is the checkpoint up to t with the highest mean gold. A run **turns** at the
+first look with p(t, peak) ≤ .40; it is **steady** if p(t, peak) > .45 throughout, and then any alarm is false; the rest is
+shaded.
+*Early*: turning runs stopped while p(t, peak) had never been ≤ .45. The watch compares look t with its best so far, first the
+reference, replaced when a CUSUM of the same outcomes, bet upwards, reaches 3. *Kept*: runs that turn in which the checkpoint that
+is gone back to has at least 90 % of the peak's gain in gold over the reference; runs not stopped go back to nothing and count
+with their
+last checkpoint. *Best so far*: the one compared with; *smoothed*: the maximum of strengths fitted to all comparisons;
+*settled*: the same
+after up to 128 more labels bought after the stop. Labels: median over runs that were stopped.
+"""
+    for world in ("table", "grammar"):
+        if world in d:
+            text += runs_of(world, d[world], d["tuned"])
+    return text
+
+
+def runs_of(world: str, d: dict[str, Any], tuned: int) -> str:
+    """One world."""
+    def kept(r: dict[str, Any], rule: str) -> str:
+        k = r["kept"].get(rule)
+        return "–" if k is None else f"{100 * k['share of runs']:.0f} % (median {k['median']:.2f})"
+
+    def row(r: dict[str, Any]) -> list[str]:
+        return [r["name"], f"{share(r)} of {r['steady']}", f"{100 * r['early']:.0f}", f"{100 * r['found']:.0f} of {r['turning']}",
+                number(r["labels"]), number(r["delay"]), number(r["steady labels"]), kept(r, "best so far"), kept(r, "smoothed"),
+                kept(r, "settled")]
+
+    head = ["", "false alarms in steady runs, %", "early, %", "turning runs stopped, %", "labels", "looks after the turn",
+            "labels, steady run", "kept: best so far", "kept: smoothed", "kept: settled"]
+    some = f"runs {tuned} and later (rivals and variants: {tuned} to {tuned + 99})"
+    fresh = f"Below: {some if world == 'table' else 'all of them'}, "
+    hints = [[h["name"], f"{share(h)} of {h['steady']}", f"{100 * h['found']:.0f} of {h['turning']}", number(h["auroc"], 2),
+              "–" if h["lead"] is None else f"{h['lead']:.0f}", "–" if h["kept"] is None else f"{100 * h['kept']:.0f} %"]
+             for h in d["hints"]]
+    signals = f"""
+Free signals and proxy-only detectors on `{world}`. Threshold: the .95 quantile of the signal's maximum over the steady runs of
+the tuning
+share. *Lead*: looks from its alarm to the turn, median over the turning runs where it fired (negative: late). *Kept*: share of
+these whose checkpoint at the alarm has 90 % of the peak's gain: stopping there, with nothing else known.
+
+{table(["signal", "false alarms, %", "fires in turning runs, %", "AUROC", "lead, looks", "kept"], hints)}""" if hints else ""
+    a, b = d["meant to turn"], d["meant not to"]
+    return f"""
+### {world}: {d["runs"]} runs
+
+Meant to turn: {a["turns"]} turn, {a["shaded"]} shaded, {a["steady"]} steady. Meant not to: {b["steady"]} steady, {b["shaded"]}
+shaded, {b["turns"]} turn.
+{fresh}and first the watch on all {d["runs"]}.
+
+{table(head, [row(d["all"]), *[row(r) for r in d["detectors"]]])}{signals}"""
