@@ -16,6 +16,10 @@ On table judges a representation is `width` random numbers a token, frozen, so P
 views spans what one cannot. What is measured is how much that is worth, and that the shared error stays. On grammar a
 representation is a small Llama's first weights, which the fit moves: no large corpus stands behind either.
 
+The claim's other arms are the falsifiers that no ensemble may escape. With 8,000 clean pairs members agree: where they share
+an error (mode shared) one judge, their mean and their worst must fall alike; where each errs in its own way (idiosyncratic)
+nothing may turn at all, for the failure was lack of data. They do not enter the effect.
+
 Here: fine-tuning seeds leave members all but equal, in distribution and beyond; pretraining seeds divide their errors, on moved
 answers more than on the reference's. The tempting token, whose harm no judge of the class can say, is chosen more often as n
 grows by every ensemble of either kind.
@@ -40,6 +44,8 @@ from assay.rewards.pretrained import pretrained
 paper = Paper("Helping or Herding? Reward Model Ensembles Mitigate but do not Eliminate Reward Hacking",
               "Eisenstein et al.", 2023, "arXiv:2312.09244")
 reduces = {}
+
+CLEAN = {"world.pairs": 8000, "world.noise": 0.0}  # what disagreement can repair is gone
 
 
 def study(world: World, *, most: int = 256, width: int = 24, feature: str = "length", prompts: int = 32,
@@ -108,7 +114,10 @@ def gold_over_n(lines: list[dict[str, Any]], ensemble: str) -> float:
 
 @Claim("Best-of-n by the mean of judges with pretraining seeds of their own has more gold than by the mean of judges that differ "
        "in their fine-tuning seeds alone.",
-       arms={"both": ("pretrain_ensemble", {"feature": "tokens:12-12"})}, worlds=("table",), on={"table": {"testbed": "bag"}})
+       arms={"both": ("pretrain_ensemble", {"feature": "tokens:12-12"}),
+             **{f"{mode} {what}": (recipe, {"world.mode": mode, **CLEAN}) for mode in ("shared", "idiosyncratic")
+                for what, recipe in (("one", "leave_one_out"), ("mean", "mean_ensemble"), ("worst", "worst_case"))}},
+       worlds=("table",), on={"table": {"testbed": "bag"}})
 def claim(arms: dict[str, list[dict[str, Any]]]) -> float:
     """Gold by the pretrain ensemble minus gold by the finetune ensemble, averaged over n."""
     return gold_over_n(arms["both"], "pretrain") - gold_over_n(arms["both"], "finetune")
