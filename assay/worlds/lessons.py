@@ -13,7 +13,7 @@ from assay.policies.causal import Causal
 from assay.worlds.arithmetic import VOCABULARY, Dice, Problem, pose, solve
 from assay.worlds.grammar import imitate
 
-NEAR, ROUNDS = 0.02, 3  # how near the rate must come, and how often it is tried from the strong policy
+NEAR, ROUNDS = 0.03, 3  # how near the rate must come, and how often it is tried from the strong policy
 
 
 def dice(n: int, at: Rng) -> list[Dice]:
@@ -73,7 +73,8 @@ def schooled(policy: Causal, some: list[Problem], passes: Callable[[], float], *
         share = min(bare, (1 - aim) / 2)
         planted = mistakes_a_line(some, min(1.0, aim / able), share)
         rate = lr / (2 if pass_rate < 0.8 else 8)  # few mistakes are learnt gently: a large step alone costs a few points
-        found = school("reference", written(some, planted, share, again if aim < 1 else 0.0, at("lessons")), rate)
+        shown = written(some, planted, share, min(again, (1 - aim) / 2), at("lessons"))
+        found = school("reference", shown, rate)
         if abs(found - pass_rate) <= NEAR:
             break
         aim = min(1.0, max(0.0, aim + pass_rate - found))

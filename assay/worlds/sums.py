@@ -44,7 +44,7 @@ def world(*, seed: int = 0, task: str = "chain", pass_rate: float = 0.5, flaw: s
     outcome reward: none, format or early. step_noise: share of wrong verdicts of the step rewards. inverted: share of
     prompts on which the thinking reward prefers wrong steps. rewards: which, in which order. least, most: numbers in a
     problem, 0 for the task's own. bare: share of lessons that answer without working (less where pass_rate leaves no
-    room); again: share whose last line is said again. prompts, held_out: problems that recipes see, and those that none
+    room); again: share whose last line is said again, likewise. prompts, held_out: problems that recipes see, and those that none
     sees. pairs, noise: preferences, and the share of flipped ones. taught: lessons. width, layers, sft_steps, sft_lr: the
     policy and its schooling, 0 steps for the task's own.
     """
