@@ -14,7 +14,8 @@ Traps: the minus sign; a singular ∂Δ/∂θ where λ = 0, as a softmax has a f
 out γ^t, as practice does (`formulas.occupancy.policy_gradient`), which the learnt discount may make good.
 
 Here: with exact gradients there is no noise for a dense reward to overcome; what a helpful heuristic can help against is λ, which
-holds a policy that sees little reward at the base policy. The three heuristics are those of the testbed.
+holds a policy that sees little reward at the base policy, and there the blend helps. From an adversarial heuristic it comes back
+only where the primary's slope at the policy which that heuristic trains is not yet nothing: the outer gradient is a local one.
 """
 from __future__ import annotations
 
