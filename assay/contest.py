@@ -168,7 +168,8 @@ def _beside(mine: Samples, theirs: Samples) -> Samples:
     def two(name: str) -> Tensor:
         return torch.cat([getattr(mine, name), getattr(theirs, name)], 1)
 
-    return Samples(mine.prompts, two("action"), two("mask"), two("given"), two("logp"), two("ended"))
+    shared = {k: torch.cat([v, theirs.extra[k]], 1) for k, v in mine.extra.items() if k in theirs.extra and k != "weight"}
+    return Samples(mine.prompts, two("action"), two("mask"), two("given"), two("logp"), two("ended"), shared)
 
 
 def _texts(both: Samples) -> tuple[list[str], list[list[str]]]:

@@ -93,7 +93,8 @@ def build(arguments: dict[str, Any], *, seed: int, testbed: str, mode: str, pair
         return Standardised(by(fresh, compared, Loop(**{**FIT, "seed": seed})), reference.sample(bank, 64, rng("standard")))
 
     return World("table", task, held_out=held_out, gold=gold, gold_kind="exact", facts=_facts(reference, gold, rewards),
-                 loop=LOOP[testbed], refit=refit, arguments=arguments)
+                 loop=LOOP[testbed], refit=refit, arguments=arguments,
+                 population=asked)
 
 
 def _standard(reward: VisitReward, reference: MarkovPolicy) -> VisitReward:
