@@ -106,7 +106,7 @@ def test_people_answer_look_by_look(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_answers_go_to_gold_with_all_that_belongs_to_them(capsys: pytest.CaptureFixture[str]) -> None:
     """A decision process: gold reads the states that an answer went through."""
-    words = ["run", "leave_one_out", "--world", "table", "--world.testbed", "chain", "--steps", "4", "--every", "2", "--answers", "2"]
+    words = ["run", "leave_one_out", "--world", "table", "--world.testbed", "chain", "--steps", "4", "--every", "2"]
     assert cli.main([*words, "--watch", "gold", "--out", "a"]) == 0 and verdicts("a")[-1]["labels"] >= 8
 
 
