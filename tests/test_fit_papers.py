@@ -210,7 +210,7 @@ def test_the_studies_say_what_they_promise(world: World) -> None:
     refit = world.refit
     assert refit is not None
     quick = replace(world, refit=lambda by: refit(lambda m, p, loop: by(m, p, replace(loop, steps=25))))
-    lines = list(meta_rm.study(quick, kl=(0.02, 0.05), answers=4, pairs=128))
+    lines = list(meta_rm.study(quick, kl=(0.02, 0.05), draws=4, pairs=128))
     assert [line["level"] for line in lines] == [0, 1] and lines[0]["kl"] >= 0.02 and lines[1]["kl"] >= 0.05
     assert all(0 <= line[k] <= 1 for line in lines for k in ("plain", "meta", "random", "calm"))
     lines = list(pretrain_ensemble.study(quick, most=8, prompts=8, feature="tokens:12-12"))
@@ -239,7 +239,7 @@ def test_policies_are_told_apart_and_the_first_answer_is_never_the_second(world:
     loop = Loop(steps=60, batch=64, lr=5e-3)
     judge = policy_discriminator._fit(Discriminator(60, 16, Rng(0)), shown, loop)
     assert policy_discriminator.right(judge(shown)[0]) > 0.75
-    lines = list(policy_discriminator.study(world, policies=(2, 4), unseen=3, triples_each=100, steps=4))
+    lines = list(policy_discriminator.study(world, numbers=(2, 4), unseen=3, triples_each=100, steps=4))
     assert [line["kind"] for line in lines] == ["policies"] * 2 + ["labels"] * 3
     assert lines[0]["overlap"] == lines[1]["overlap"] and lines[2]["scratch"] is None
 

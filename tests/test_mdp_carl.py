@@ -48,8 +48,8 @@ def test_the_wrong_world_is_one_sentence() -> None:
     with pytest.raises(InputError, match="below 1"):
         next(reward_design.recipe(tomato.task))
     for recipe, wrong in ((carl.recipe, {"design": "x"}), (barfi.recipe, {"blend": "x"}), (reward_design.recipe, {"design": "x"}),
-                          (correlated_proxies.recipe, {"over": "x"})):
+                          (correlated_proxies.recipe, {"of": "x"})):
         with pytest.raises(InputError, match="'x'"):
             next(recipe(tomato.task, **wrong))  # type: ignore[operator]
-    step = next(correlated_proxies.recipe(bag.task, over="sequence", lam=0.1, released=True))
+    step = next(correlated_proxies.recipe(bag.task, of="sequence", lam=0.1, released=True))
     assert step.stats["skipped"] == 0

@@ -85,7 +85,7 @@ def test_the_step_is_the_gradient_of_the_penalised_return(over: str, divergence:
 
     monkeypatch.setattr(correlated_proxies, "descend", caught)
     task = w.task.replaced(carry=Carry())
-    next(correlated_proxies.recipe(task, over=over, divergence=divergence, lam=2.0, loop=Loop(steps=1, batch=18, n=1500)))
+    next(correlated_proxies.recipe(task, of=over, divergence=divergence, lam=2.0, loop=Loop(steps=1, batch=18, n=1500)))
 
     R, logits = table_of(w)[0], moved.clone().requires_grad_(True)
     deviation = float((base * (R - (base * R).sum()).square()).sum().sqrt())

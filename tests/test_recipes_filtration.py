@@ -47,13 +47,13 @@ def test_r_squared_by_hand_and_flattered_by_range():
 
 def test_labels_are_bought_once_and_counted():
     world = small_world(policy_filtration)
-    fixed, measured = (drive(policy_filtration, world, {"keep": k, "asked": 2}) for k in ("best_worst", "measured"))
+    fixed, measured = (drive(policy_filtration, world, {"rule": k, "asked": 2}) for k in ("best_worst", "measured"))
     assert fixed[-2]["labels"] == 0 and [r["labels"] for r in measured if r["tag"] != "chosen"] == [0, 24, 48, 48, 48]
     assert measured[1]["drawn"] == fixed[1]["drawn"] and measured[-2]["updates"] == fixed[-2]["updates"]
 
 
 def test_what_cannot_be_is_refused():
     task = small_world(policy_filtration).task
-    for arguments, said in (({"keep": "top"}, "--keep is 'top'"), ({"asked": 0}, "--asked is 0")):
+    for arguments, said in (({"rule": "top"}, "--rule is 'top'"), ({"asked": 0}, "--asked is 0")):
         with pytest.raises(InputError, match=said):
             next(iter(recipe(task.replaced(carry=Carry()), loop=Loop(), **arguments)))

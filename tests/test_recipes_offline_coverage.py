@@ -97,7 +97,7 @@ def test_imitation_keeps_what_dpo_gives_away(seed: int) -> None:
 
 def test_pessimism_holds_on_to_the_reference_instead() -> None:
     task, _ = scene(0)
-    *_, last = reward_distillation.recipe(task, labels=True, beta=0.1, gamma=10.0, loop=Loop(steps=30, batch=PAIRS, lr=0.1))
+    *_, last = reward_distillation.recipe(task, binary=True, beta=0.1, gamma=10.0, loop=Loop(steps=30, batch=PAIRS, lr=0.1))
     p = last.policy.log_probs().detach().exp()
     assert 1 - float(p[torch.unique(task.pairs.action)].sum()) == pytest.approx(1 - SEEN / ANSWERS, abs=0.1)
 

@@ -21,7 +21,7 @@ Arguments = dict[str, Any]
 FAMILY: list[tuple[Any, Arguments]] = [
     (dpo, {}), (direct_alignment, {"loss": "ipo"}), (direct_alignment, {"loss": "slic", "alpha": 0.1}),
     (direct_alignment, {"mean": True}), (regularised_preference, {}), (regularised_preference, {"average": True}),
-    (reward_distillation, {"labels": True, "gamma": 0.1}), (token_reward, {"contrast": 2}),
+    (reward_distillation, {"binary": True, "gamma": 0.1}), (token_reward, {"contrast": 2}),
     (token_reward, {"contrast": 2, "mean": True, "weighted": True})]
 
 
@@ -171,7 +171,7 @@ def test_which_judge_is_nearest_is_settled_over_what_it_says() -> None:
 def test_pessimism_holds_on_to_the_reference_s_own_answers() -> None:
     reference = table(V=12, length=1)
     task = task_of(reference, 30)
-    ends = [steps(reward_distillation, task, {"labels": True, "beta": 0.05, "gamma": g}, 60, lr=0.2)[-1].policy
+    ends = [steps(reward_distillation, task, {"binary": True, "beta": 0.05, "gamma": g}, 60, lr=0.2)[-1].policy
             for g in (0.0, 0.05, 5.0)]
     forward = [float(kl_full(reference.logits, p.logits.detach()).mean()) for p in ends]
     assert forward[0] > 2 * forward[1] > 2 * forward[2], "in forward KL"

@@ -5,11 +5,11 @@ maximise E_μ[R̃] − λ·√χ²(μ‖μ₀), with μ(s,a) the share of time s
 all in standard deviations under μ₀, then Δ* ≥ (Δ̃ − √((1−r²)χ²))/r, so λ = √(1−r²) (`formulas.occupancy.gain_bound`, and the
 sharper one beside it). `lam` is in those units: deviations of the proxy.
 
-over="occupancy": w = μ/μ₀ of a state and action; the penalty enters as a reward −λ·(w−1)/√χ², which is *exactly* ∇√χ²; the
+of="occupancy": w = μ/μ₀ of a state and action; the penalty enters as a reward −λ·(w−1)/√χ², which is *exactly* ∇√χ²; the
 same w−1 not divided would be half of ∇χ². w is exact (ratio="exact": the process is known) or learnt by a discriminator d
 with softplus(−d) on the policy's steps and softplus(d) on fresh ones of the base policy, e^d for w, as published.
-over="action": the same divergence of π(·|s) from π₀(·|s) at the visited states, in the reward for what follows and in the loss
-for the decision itself. over="sequence": of whole answers, w = π(y)/π₀(y), for every world, with e^ℓ continued linearly past
+of="action": the same divergence of π(·|s) from π₀(·|s) at the visited states, in the reward for what follows and in the loss
+for the decision itself. of="sequence": of whole answers, w = π(y)/π₀(y), for every world, with e^ℓ continued linearly past
 |ℓ| = 10. divergence="kl" puts log w in the place of the above.
 
 released=True (sequence only) is the published RLHF code: χ̂² = mean[(w−1)+(1/w−1)], differentiated through w with the answers
@@ -44,7 +44,7 @@ from assay.policies.markov import acting, states
 
 paper = Paper("Correlated Proxies: A New Definition and Improved Mitigation for Reward Hacking", "Laidlaw et al.", 2024,
               "arXiv:2403.03185")
-reduces = {"leave_one_out": ({"over": "sequence", "lam": 0.0}, {})}
+reduces = {"leave_one_out": ({"of": "sequence", "lam": 0.0}, {})}
 LEAST = 1e-4  # √χ̂² is taken of at least this: at the base policy it is 0, and its slope has no value there
 
 
@@ -54,18 +54,18 @@ def continued_exp(l: Tensor, *, far: float = 10.0) -> Tensor:
     return near.exp() * (1 + l - near)
 
 
-def recipe(task: Task, *, over: str = "occupancy", divergence: str = "chi2", lam: float = 0.1, ratio: str = "exact",
+def recipe(task: Task, *, of: str = "occupancy", divergence: str = "chi2", lam: float = 0.1, ratio: str = "exact",
            released: bool = False, fits: int = 4, member: int = 0, loop: Loop = Loop()) -> Iterator[Step]:
-    """over: occupancy, action or sequence; divergence: chi2 or kl; lam: its weight, in deviations of the proxy; ratio: exact or
+    """of: occupancy, action or sequence; divergence: chi2 or kl; lam: its weight, in deviations of the proxy; ratio: exact or
     discriminator; released: the published RLHF loss; fits: the discriminator's updates a step; member: the proxy."""
-    for name, value, known in (("over", over, ("occupancy", "action", "sequence")), ("divergence", divergence, ("chi2", "kl")),
+    for name, value, known in (("of", of, ("occupancy", "action", "sequence")), ("divergence", divergence, ("chi2", "kl")),
                                ("ratio", ratio, ("exact", "discriminator"))):
         if value not in known:
             raise InputError(f"--{name} is '{value}'; it is one of {', '.join(known)}")
-    if over == "sequence":
+    if of == "sequence":
         yield from _sequence(task, divergence, lam, released, member, loop)
     else:
-        yield from _steps(task, over, divergence, lam, ratio, fits, member, loop)
+        yield from _steps(task, of, divergence, lam, ratio, fits, member, loop)
 
 
 def _sequence(task: Task, divergence: str, lam: float, released: bool, member: int, loop: Loop) -> Iterator[Step]:
@@ -112,7 +112,7 @@ class _Discriminator(torch.nn.Module):
                     reduce=lambda mask: per_token(whole))
 
 
-def _steps(task: Task, over: str, divergence: str, lam: float, ratio: str, fits: int, member: int, loop: Loop) -> Iterator[Step]:
+def _steps(task: Task, of: str, divergence: str, lam: float, ratio: str, fits: int, member: int, loop: Loop) -> Iterator[Step]:
     reference = acting(task.reference)
     process, one, score = reference.process, task.rewards.only([member]), judge(task, member)
     policy, base = reference.copy(), reference.occupancy().detach()
@@ -128,7 +128,7 @@ def _steps(task: Task, over: str, divergence: str, lam: float, ratio: str, fits:
         x = policy.sample(task.batch(loop, t), loop.n, task.rng("sample", t))
         at, whole = states(x)[..., :-1], x.present[..., None].expand_as(x.mask)
         with torch.no_grad():
-            if over == "action":
+            if of == "action":
                 each = _apart(policy.logits, reference.logits, divergence)
                 each = torch.where(process.terminal, each.new_zeros(()), each)
                 size = float(policy.occupancy().sum(-1) @ each.double())
@@ -146,7 +146,7 @@ def _steps(task: Task, over: str, divergence: str, lam: float, ratio: str, fits:
 
         def of(rows: Samples, i: Tensor, A: Tensor = A, at: Tensor = at, scale: float = scale) -> Tensor:
             loss = reinforce(policy.logp(rows), A[i])
-            own = _apart(policy.logits, reference.logits, divergence)[at[i]] if over == "action" else loss.new_zeros(())
+            own = _apart(policy.logits, reference.logits, divergence)[at[i]] if of == "action" else loss.new_zeros(())
             return loss + price * scale * power * own
 
         stats = [descend(opt, of, x, reduce=per_answer, rows=i) for i in loop.minibatches(len(x), task.rng("minibatch", t))]
@@ -178,11 +178,11 @@ PENALTIES = {"chi2 occupancy": ("occupancy", "chi2"), "kl occupancy": ("occupanc
 
 @Claim("Penalising √χ² of the occupancy, each at its best weight, leaves more true return than penalising the KL of the actions.",
        arms={"single": ("leave_one_out", {}),
-             **{f"{name} {lam}": ("correlated_proxies", {"over": over, "divergence": divergence, "lam": lam})
-                for name, (over, divergence) in PENALTIES.items() for lam in GRID},
+             **{f"{name} {lam}": ("correlated_proxies", {"of": of, "divergence": divergence, "lam": lam})
+                for name, (of, divergence) in PENALTIES.items() for lam in GRID},
              "discriminator": ("correlated_proxies", {"ratio": "discriminator", "lam": 0.25}),
-             "released": ("correlated_proxies", {"over": "sequence", "released": True, "lam": 0.1}),
-             "released kl": ("correlated_proxies", {"over": "sequence", "released": True, "divergence": "kl", "lam": 0.1})},
+             "released": ("correlated_proxies", {"of": "sequence", "released": True, "lam": 0.1}),
+             "released kl": ("correlated_proxies", {"of": "sequence", "released": True, "divergence": "kl", "lam": 0.1})},
        turns="single", worlds=("table",), on={"table": {"testbed": "tomato"}})
 def claim(arms: dict[str, list[Reading]]) -> float:
     """Best final gold over the grid of λ with χ² of the occupancy, minus that with KL of the actions."""

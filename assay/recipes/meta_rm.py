@@ -36,25 +36,24 @@ paper = Paper("Secrets of RLHF in Large Language Models Part II: Reward Modeling
 reduces = {}
 
 
-def study(world: World, *, eta: float = 2.0, answers: int = 8, kl: tuple[float, ...] = (1.0, 4.0, 16.0), pairs: int = 2000,
-          seed: int = 0) -> Iterator[dict[str, Any]]:
-    """eta: length of the ascent step; answers: of the moved policy, a prompt; kl: at which distances it is stopped, nats;
+def study(world: World, *, eta: float = 2.0, draws: int = 8, kl: tuple[float, ...] = (1.0, 4.0, 16.0), pairs: int = 2000) -> Iterator[dict[str, Any]]:
+    """eta: length of the ascent step; draws: answers of the moved policy, a prompt; kl: at which distances it is stopped, nats;
     pairs: of new answers on which judges are compared."""
     gold, refit = world.gold, world.refit
     if gold is None or refit is None:
         raise Missing(f"world {world.name} has no gold or no judges of its own; take table or grammar")
-    if answers < 2:
-        raise InputError(f"--answers is {answers}; the spread is between two answers to a prompt")
-    rng, task = world.task.rng("meta rm", seed), world.task
+    if draws < 2:
+        raise InputError(f"--draws is {draws}; the spread is between two answers to a prompt")
+    rng, task = world.task.rng("meta rm"), world.task
     plain = refit(_by(None))
-    calm = refit(_by(ascent(task.reference.sample(task.prompts, answers, rng("calm")), eta, rng("calm order"))))
+    calm = refit(_by(ascent(task.reference.sample(task.prompts, draws, rng("calm")), eta, rng("calm order"))))
     moving = online(task.replaced(rewards=plain, rng=rng("run"), carry=Carry()), world.loop or Loop(), score=_first(plain))
     for level, want in enumerate(kl):
         reached = _until(moving, task.reference, world.held_out, want, rng)
         if reached is None:
             break
         policy, at = reached
-        shown = policy.sample(task.prompts, answers, rng("shown", level))
+        shown = policy.sample(task.prompts, draws, rng("shown", level))
         meta = refit(_by(ascent(shown, eta, rng("order", level))))
         random = refit(_by(ascent(shown, eta, rng("order", level), random=True)))
         many = -(-pairs // len(world.held_out))

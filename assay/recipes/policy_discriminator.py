@@ -9,7 +9,7 @@ Policies here are random tilts of a table's reference: π_k ∝ π₀·e^{w_k}, 
 (`styles`), so that policies have habits in common, as those trained on like data do. With `styles=0` every token is a
 direction of its own, and nothing can be learnt from some policies about others but how to weigh shared words. The lines:
 
-- "policies": accuracy on pairs of policies never seen, after pretraining on `policies` of them, beside what needs no training:
+- "policies": accuracy on pairs of policies never seen, after pretraining on so many (`numbers`), beside what needs no training:
   `overlap` (shared tokens of reference and candidate), `perplexity` (whose log π₀ is nearer to the reference's), and length (all
   answers of a table are of one length: ½). `oracle` knows A and B and takes the likelier: what is missing to 1 is in no reward's
   reach, since two draws of A may differ more than a draw of A from one of B.
@@ -19,7 +19,7 @@ direction of its own, and nothing can be learnt from some policies about others 
 
 The claim is the first: beyond overlap, or pretraining has learnt nothing that counting does not say.
 
-`styles` was brought in after free tilts had failed to pass overlap at up to 256 policies; the claim is about policies with
+`styles` was brought in after free tilts had failed to pass overlap at up to 256 policies; the claim asks for both. Policies with
 habits in common and about no others.
 
 Here: with few styles accuracy on unseen policies grows with the number of pretraining policies, past overlap and far below
@@ -44,24 +44,23 @@ paper = Paper("Pre-Trained Policy Discriminators are General Reward Models", "Do
 reduces = {}
 
 
-def study(world: World, *, policies: tuple[int, ...] = (4, 32, 256), unseen: int = 32, styles: int = 6, strength: float = 1.0,
-          width: int = 64, triples_each: int = 8000, steps: int = 300, lr: float = 2e-3,
-          seed: int = 0) -> Iterator[dict[str, Any]]:
-    """policies: numbers of pretraining policies; unseen: of policies for the test; styles: directions in which policies differ,
+def study(world: World, *, numbers: tuple[int, ...] = (4, 32, 256), unseen: int = 32, styles: int = 6, strength: float = 1.0,
+          width: int = 64, triples_each: int = 8000, steps: int = 300, rate: float = 2e-3) -> Iterator[dict[str, Any]]:
+    """numbers: of pretraining policies; unseen: of policies for the test; styles: directions in which policies differ,
     0 for each its own; strength: largest deviation of a tilt; width: of the network; triples_each: comparisons of a
-    pretraining and of a test; steps, lr: of a fit, 64 a step."""
+    pretraining and of a test; steps, rate: of a fit, 64 a step."""
     reference: Any = world.task.reference
     if not hasattr(reference, "tilted"):
         raise Missing(f"the policies of world {world.name} cannot be tilted token by token; take --world table")
-    if world.gold is None or min(policies, default=0) < 2 or unseen < 2:
+    if world.gold is None or min(numbers, default=0) < 2 or unseen < 2:
         raise InputError("telling policies apart needs a gold to compare with and at least 2 policies on either side")
-    rng, V = world.task.rng("policy discriminator", seed), reference.logits.shape[-1]
-    many = tilts(reference, max(policies) + unseen, rng("tilts"), styles=styles, strength=strength)
+    rng, V = world.task.rng("policy discriminator"), reference.logits.shape[-1]
+    many = tilts(reference, max(numbers) + unseen, rng("tilts"), styles=styles, strength=strength)
     new, oracle = compared(many[:unseen], world.task.prompts, triples_each, rng("test"))
-    loop = Loop(steps=steps, batch=64, lr=lr, warmup=10, seed=seed)
+    loop = Loop(steps=steps, batch=64, lr=rate, warmup=10)
     base = {"overlap": right(_overlap(new)), "perplexity": right(_perplexity(new, reference)), "length": 0.5, "oracle": oracle}
     model = Discriminator(V, width, rng("network"))
-    for K in policies:
+    for K in numbers:
         shown, _ = compared(many[unseen : unseen + K], world.task.prompts, triples_each, rng("train", K))
         model = Discriminator(V, width, rng("network"))
         judge = _fit(model, shown, loop)
@@ -79,7 +78,7 @@ def study(world: World, *, policies: tuple[int, ...] = (4, 32, 256), unseen: int
                 net.load_state_dict(start)
             judge = net.freeze((name,))
             if labels:
-                judge = _fit(net, _referred(labelled[:labels], demos), Loop(steps=max(1, steps // 4), batch=64, lr=lr, seed=seed))
+                judge = _fit(net, _referred(labelled[:labels], demos), Loop(steps=max(1, steps // 4), batch=64, lr=rate))
             score = judge.against(demos)(answers)[0]
             line[name] = None if name == "scratch" and not labels else _ordered(score, gold)
         yield line

@@ -41,24 +41,24 @@ from assay.formulas.surrogate import reinforce
 from assay.loops import describe, judge, mean_stats, siblings
 
 paper = Paper("Policy Filtration in RLHF to Fine-Tune LLM for Code Generation", "Zhang et al.", 2024, "arXiv:2409.06957")
-reduces = {"leave_one_out": ({"keep": "all", "normalise": False}, {})}
+reduces = {"leave_one_out": ({"rule": "all", "normalise": False}, {})}
 
 MEASURED = ("best", "best_random", "best_worst")
 RULES = ("all", *MEASURED, "random", "measured")
 
 
-def recipe(task: Task, *, keep: str = "measured", asked: int = 4, normalise: bool = True, member: int = 0,
+def recipe(task: Task, *, rule: str = "measured", asked: int = 4, normalise: bool = True, member: int = 0,
            aggregate: str = "", loop: Loop = Loop()) -> Iterator[Step | Ask]:
-    """keep: the rule; asked: batches that are labelled to measure R² (keep = measured); normalise: whiten the
+    """rule: which answers are kept; asked: batches that are labelled to measure R² (rule = measured); normalise: whiten the
     advantages of what was kept; member, aggregate: the proxy (`loops.judge`)."""
-    if keep not in RULES:
-        raise InputError(f"--keep is '{keep}'; it is one of {', '.join(RULES)}")
+    if rule not in RULES:
+        raise InputError(f"--rule is '{rule}'; it is one of {', '.join(RULES)}")
     if asked < 1:
         raise InputError(f"--asked is {asked}; it must be at least 1")
     policy = task.reference.copy()
     opt = loop.optimiser(policy)
     score = judge(task, member, aggregate)
-    carry: Any = task.carry.keep(policy=policy, opt=opt, rule="" if keep == "measured" else keep, r2={}, bought=[])
+    carry: Any = task.carry.keep(policy=policy, opt=opt, rule="" if rule == "measured" else rule, r2={}, bought=[])
     for t in carry.steps(loop.steps):
         x = policy.sample(task.batch(loop, t), loop.n, task.rng("sample", t))
         r = siblings(score(x))
@@ -113,9 +113,9 @@ def r_squared(score: Tensor, label: Tensor) -> float:
 
 
 @Claim("At equal KL and equal updates, learning from answers chosen by rank keeps more gold than from two answers at random.",
-       arms={"mine": ("policy_filtration", {}), "random": ("policy_filtration", {"keep": "random"}),
-             "best": ("policy_filtration", {"keep": "best"}), "best_random": ("policy_filtration", {"keep": "best_random"}),
-             "best_worst": ("policy_filtration", {"keep": "best_worst"}), "single": ("leave_one_out", {})}, turns="single")
+       arms={"mine": ("policy_filtration", {}), "random": ("policy_filtration", {"rule": "random"}),
+             "best": ("policy_filtration", {"rule": "best"}), "best_random": ("policy_filtration", {"rule": "best_random"}),
+             "best_worst": ("policy_filtration", {"rule": "best_worst"}), "single": ("leave_one_out", {})}, turns="single")
 def claim(arms: dict[str, list[Reading]]) -> float:
     """Mean gold difference to the random pair over the range of √KL that both runs reached."""
     return matched_gain(arms["mine"], arms["random"])

@@ -48,8 +48,8 @@ reduces = {}
 CLEAN = {"world.pairs": 8000, "world.noise": 0.0}  # what disagreement can repair is gone
 
 
-def study(world: World, *, most: int = 256, width: int = 24, feature: str = "length", prompts: int = 32,
-          seed: int = 0) -> Iterator[dict[str, Any]]:
+def study(world: World, *, most: int = 256, width: int = 24, feature: str = "length",
+          prompts: int = 32) -> Iterator[dict[str, Any]]:
     """most: the largest n of best-of-n; width: numbers a token in a table judge's representation; feature: what all members may
     have wrong, see rewards/attributes.py; prompts: held-out prompts that are answered."""
     gold_of, refit = world.gold, world.refit
@@ -57,7 +57,7 @@ def study(world: World, *, most: int = 256, width: int = 24, feature: str = "len
         raise Missing(f"world {world.name} has no gold or no judges of its own; take table or grammar")
     if most < 2:
         raise InputError(f"--most is {most}; best-of-n needs at least 2 answers")
-    rng = world.task.rng("pretrain ensemble", seed)
+    rng = world.task.rng("pretrain ensemble")
     x = world.task.reference.sample(world.held_out[:prompts], 2 * most, rng("pool"))
     gold, said = gold_of(x)[0].double(), attributes(x, feature)[..., 0].double()
     scores = {}

@@ -9,7 +9,7 @@ margins grow for as long as one trains on one label a pair; these stop at the ju
 The variants of the paper, and how to have them:
     d-DPO   one judge                      members=1
     e-DPO   min over judges of L_dist      members=0 (all); `least` says over what the minimum is taken
-    p-DPO   DPO + γ·KL(π₀‖π)               labels=True, gamma>0
+    p-DPO   DPO + γ·KL(π₀‖π)               binary=True, gamma>0
     both    L_dist + γ·KL(π₀‖π)            gamma>0
 
 Pessimism is max_π min_{r∈S} E_π r − E_π₀ r − β·KL(π‖π₀). A member's own policy is worth β·KL(π₀‖π_r) to it, so over a
@@ -26,7 +26,7 @@ answers, so β = 1 already asks for KLs of order 1; a Bradley–Terry scale woul
 direction of the forward KL; a minimum taken over a micro-batch would depend on how rows are split, so it is settled on
 the whole batch before anything descends.
 
-Differs from `dpo` in the target (labels=True, gamma=0 is DPO, step for step); from `mean_ensemble` under a policy
+Differs from `dpo` in the target (binary=True, gamma=0 is DPO, step for step); from `mean_ensemble` under a policy
 gradient with a KL price in that nothing is drawn and the optimum is approached on the pairs' support alone.
 
 Here: the judges are bootstraps of one set of pairs, whose errors are partly shared; the paper's are fitted to subsets of
@@ -48,21 +48,21 @@ from assay.formulas.pairwise import dpo
 from assay.loops import paired, panel, ratios, seen
 
 paper = Paper("Robust Preference Optimization through Reward Model Distillation", "Fisch et al.", 2024, "arXiv:2405.19316")
-reduces = {"dpo": ({"labels": True, "gamma": 0.0, "beta": 0.1}, {"beta": 0.1})}
+reduces = {"dpo": ({"binary": True, "gamma": 0.0, "beta": 0.1}, {"beta": 0.1})}
 OVER = ("data", "batch", "example", "mean")
 FEW = {"beta": 0.05, "gamma": 0.005, "steps": 1000}
 
 
-def recipe(task: Task, *, beta: float = 0.5, gamma: float = 0.0, labels: bool = False, members: int = 0, least: str = "data",
+def recipe(task: Task, *, beta: float = 0.5, gamma: float = 0.0, binary: bool = False, members: int = 0, least: str = "data",
            loop: Loop = Loop()) -> Iterator[Step]:
-    """beta: price of a nat, in units of the judges; gamma: weight of KL(π₀‖π); labels: DPO on the labels instead of
+    """beta: price of a nat, in units of the judges; gamma: weight of KL(π₀‖π); binary: DPO on the labels instead of
     distillation; members: judges to distil, the first ones, 0 for all; least: what the minimum over judges is taken over."""
     if least not in OVER:
         raise InputError(f"--least is '{least}'; it is one of {', '.join(OVER)}")
     kept = task.carry.keep(data=None)
     if kept.data is None:  # judged and drawn once: a resumed run has paid for it
         kept.data = task.pairs
-        if not labels:
+        if not binary:
             score = panel(task, members)(kept.data)
             gaps = (score[:, :, 0] - score[:, :, 1]).mT  # [pairs, judges]
             kept.data = _with(kept.data, gaps.mean(1, keepdim=True) if least == "mean" else gaps)
@@ -72,7 +72,7 @@ def recipe(task: Task, *, beta: float = 0.5, gamma: float = 0.0, labels: bool = 
 
     def prepare(policy: Policy, x: Pairs, t: int) -> Pairs:
         """The batch with one judge left, where it is one for all of its pairs."""
-        if labels or least in ("example", "mean") or x.extra["gap"].shape[2] == 1:
+        if binary or least in ("example", "mean") or x.extra["gap"].shape[2] == 1:
             return x
         over = data if least == "data" else x
         with torch.no_grad():
@@ -82,7 +82,7 @@ def recipe(task: Task, *, beta: float = 0.5, gamma: float = 0.0, labels: bool = 
 
     def loss(rows: Pairs, logp: Tensor, reference: Tensor) -> Tensor:
         chosen, rejected = ratios(logp, reference)
-        if labels:
+        if binary:
             value = dpo(chosen, rejected, beta=beta, p=rows.p)
         else:
             value = distance(chosen, rejected, rows.extra["gap"][:, 0], beta=beta).amin(-1)
@@ -115,7 +115,7 @@ def _drawn(pairs: Pairs, task: Task) -> Pairs:
        "judge and than distilling the family's mean, and at equal KL it lies above DPO.",
        arms={"mine": ("reward_distillation", FEW), "one": ("reward_distillation", {"members": 1, **FEW}),
              "mean": ("reward_distillation", {"least": "mean", **FEW}),
-             "pessimistic": ("reward_distillation", {"labels": True, "beta": 0.02, "gamma": 0.0003, "steps": 1000}),
+             "pessimistic": ("reward_distillation", {"binary": True, "beta": 0.02, "gamma": 0.0003, "steps": 1000}),
              "dpo": ("dpo", {"beta": 0.02, "steps": 1000})}, turns="dpo", worlds=("table",),
        on={"table": {"pairs": 200, "noise": 0.3}})
 def claim(arms: dict[str, list[Reading]]) -> float:
