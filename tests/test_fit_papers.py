@@ -239,7 +239,7 @@ def test_policies_are_told_apart_and_the_first_answer_is_never_the_second(world:
     loop = Loop(steps=60, batch=64, lr=5e-3)
     judge = policy_discriminator._fit(Discriminator(60, 16, Rng(0)), shown, loop)
     assert policy_discriminator.right(judge(shown)[0]) > 0.75
-    lines = list(policy_discriminator.study(world, numbers=(2, 4), unseen=3, triples_each=100, steps=4))
+    lines = list(policy_discriminator.study(world, numbers=(2, 4), unseen=3, triples_each=100, updates=4))
     assert [line["kind"] for line in lines] == ["policies"] * 2 + ["labels"] * 3
     assert lines[0]["overlap"] == lines[1]["overlap"] and lines[2]["scratch"] is None
 

@@ -36,7 +36,8 @@ paper = Paper("Secrets of RLHF in Large Language Models Part II: Reward Modeling
 reduces = {}
 
 
-def study(world: World, *, eta: float = 2.0, draws: int = 8, kl: tuple[float, ...] = (1.0, 4.0, 16.0), pairs: int = 2000) -> Iterator[dict[str, Any]]:
+def study(world: World, *, eta: float = 2.0, draws: int = 8, kl: tuple[float, ...] = (1.0, 4.0, 16.0),
+          pairs: int = 2000) -> Iterator[dict[str, Any]]:
     """eta: length of the ascent step; draws: answers of the moved policy, a prompt; kl: at which distances it is stopped, nats;
     pairs: of new answers on which judges are compared."""
     gold, refit = world.gold, world.refit

@@ -45,10 +45,10 @@ reduces = {}
 
 
 def study(world: World, *, numbers: tuple[int, ...] = (4, 32, 256), unseen: int = 32, styles: int = 6, strength: float = 1.0,
-          width: int = 64, triples_each: int = 8000, steps: int = 300, rate: float = 2e-3) -> Iterator[dict[str, Any]]:
+          width: int = 64, triples_each: int = 8000, updates: int = 300, rate: float = 2e-3) -> Iterator[dict[str, Any]]:
     """numbers: of pretraining policies; unseen: of policies for the test; styles: directions in which policies differ,
     0 for each its own; strength: largest deviation of a tilt; width: of the network; triples_each: comparisons of a
-    pretraining and of a test; steps, rate: of a fit, 64 a step."""
+    pretraining and of a test; updates, rate: of a fit, 64 a step."""
     reference: Any = world.task.reference
     if not hasattr(reference, "tilted"):
         raise Missing(f"the policies of world {world.name} cannot be tilted token by token; take --world table")
@@ -57,7 +57,7 @@ def study(world: World, *, numbers: tuple[int, ...] = (4, 32, 256), unseen: int 
     rng, V = world.task.rng("policy discriminator"), reference.logits.shape[-1]
     many = tilts(reference, max(numbers) + unseen, rng("tilts"), styles=styles, strength=strength)
     new, oracle = compared(many[:unseen], world.task.prompts, triples_each, rng("test"))
-    loop = Loop(steps=steps, batch=64, lr=rate, warmup=10)
+    loop = Loop(steps=updates, batch=64, lr=rate, warmup=10)
     base = {"overlap": right(_overlap(new)), "perplexity": right(_perplexity(new, reference)), "length": 0.5, "oracle": oracle}
     model = Discriminator(V, width, rng("network"))
     for K in numbers:
@@ -78,7 +78,7 @@ def study(world: World, *, numbers: tuple[int, ...] = (4, 32, 256), unseen: int 
                 net.load_state_dict(start)
             judge = net.freeze((name,))
             if labels:
-                judge = _fit(net, _referred(labelled[:labels], demos), Loop(steps=max(1, steps // 4), batch=64, lr=rate))
+                judge = _fit(net, _referred(labelled[:labels], demos), Loop(steps=max(1, updates // 4), batch=64, lr=rate))
             score = judge.against(demos)(answers)[0]
             line[name] = None if name == "scratch" and not labels else _ordered(score, gold)
         yield line
