@@ -28,6 +28,7 @@ from assay.report.records import Ground, Method, Track, grounds
 
 BUDGETS = ("drawn", "judged", "updates")
 PRICED = ("kl_in_loss", "kl_in_reward")
+SLACK = 0.02  # budgets that differ by less are equal: a method may draw a few answers to calibrate itself
 LEAST = 5  # paired seeds below which nothing is called sure
 AGAINST = {  # name: what it says, over a method's cell and the baseline's
     "matched": "gold at equal KL, from plain", "peak_plain": "peak, from plain's peak (both stopped at their best)",
@@ -167,7 +168,7 @@ def _equal(ground: Ground, rows: Sequence[Row], plain: Row, unit: str, apart: bo
     for row in rows:
         why = None
         for c in row.cells.values():
-            if c.cost[unit] != want:
+            if abs(c.cost[unit] - want) > SLACK * want:
                 why = f"{unit} {c.cost[unit]:g} where the baseline {plain.label} has {want:g}"
             for k in looks:
                 mine, theirs = c.track.about["run"].get(k), first.track.about["run"].get(k)
