@@ -98,7 +98,8 @@ def claim(arms: dict[str, list[dict[str, Any]]]) -> float:
     excess = max(max(x["exact"] - x["bound"], x["win_rate"] - x["win_bound"]) for x in lines)
     if excess > 1e-9:
         return -excess
-    discrete = [x for x in lines if x["reward"] == "judge" and x["discreteness"] >= 1 and x["tied"] < 0.01]  # two float scores may be equal by chance
+    near = 0.01  # two float scores may be equal by chance
+    discrete = [x for x in lines if x["reward"] == "judge" and x["discreteness"] >= 1 and x["tied"] < near]
     if not discrete:
         raise ValueError("no n here has n·π₀(winner) ≥ 1 without ties: raise most")
     return sum(abs(x["bound"] - x["exact"]) - abs(x["estimate"] - x["exact"]) for x in discrete) / len(discrete)

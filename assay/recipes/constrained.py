@@ -94,7 +94,7 @@ def recipe(task: Task, *, mode: str = "mu", members: int = 2, points: list[float
         if search and carry.tried < vertices and (near or carry.age >= search):
             y = policy.sample(task.batch(loop, t), loop.n, task.rng("vertex", t))
             labels: Any = yield Ask(y)
-            carry.simplex = tell(carry.simplex, -float(labels[y.present].mean()))
+            carry.simplex = tell(carry.simplex, value=-float(labels[y.present].mean()))
             carry.tried, carry.age = carry.tried + 1, 0
             carry.theta = best(carry.simplex)[0] if carry.tried == vertices else ask(carry.simplex)
         each = {"weight": s, "value": v, "point": theta}

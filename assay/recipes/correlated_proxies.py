@@ -144,12 +144,12 @@ def _steps(task: Task, of: str, divergence: str, lam: float, ratio: str, fits: i
             reward = one.steps(x)[0] - (price * scale * paid).to(x.logp.dtype)
             A = step_centred(returns_to_go(reward, whole, gamma=gamma), whole) * power
 
-        def of(rows: Samples, i: Tensor, A: Tensor = A, at: Tensor = at, scale: float = scale) -> Tensor:
+        def total(rows: Samples, i: Tensor, A: Tensor = A, at: Tensor = at, scale: float = scale) -> Tensor:
             loss = reinforce(policy.logp(rows), A[i])
             own = _apart(policy.logits, reference.logits, divergence)[at[i]] if of == "action" else loss.new_zeros(())
             return loss + price * scale * power * own
 
-        stats = [descend(opt, of, x, reduce=per_answer, rows=i) for i in loop.minibatches(len(x), task.rng("minibatch", t))]
+        stats = [descend(opt, total, x, reduce=per_answer, rows=i) for i in loop.minibatches(len(x), task.rng("minibatch", t))]
         yield Step(policy, reward=score, stats={**mean_stats(stats), "penalty/divergence": size, **describe(x)})
 
 

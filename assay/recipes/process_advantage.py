@@ -105,7 +105,6 @@ _SMALL = {"batch": 8, "n": 4, "steps": 60}
 @Claim("Paid by progress under the best of four of itself, a policy learns faster than paid by its own progress or by outcomes.",
        arms={"best": ("process_advantage", _SMALL), "self": ("process_advantage", {**_SMALL, "prover": "self"}),
              "strong": ("process_advantage", {**_SMALL, "prover": "strong"}),
-             "weak": ("process_advantage", {**_SMALL, "prover": "weak"}),
              "outcome": ("process_advantage", {**_SMALL, "alpha": 0.0}),
              "wide": ("process_advantage", {**_SMALL, "alpha": 0.0, "batch": 96})},
        worlds=("sums",), on={"sums": {"pass_rate": 0.2}})

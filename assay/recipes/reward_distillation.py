@@ -38,6 +38,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ def recipe(task: Task, *, beta: float = 0.5, gamma: float = 0.0, binary: bool = 
     distillation; members: judges to distil, the first ones, 0 for all; least: what the minimum over judges is taken over."""
     if least not in OVER:
         raise InputError(f"--least is '{least}'; it is one of {', '.join(OVER)}")
-    kept = task.carry.keep(data=None)
+    kept: Any = task.carry.keep(data=None)
     if kept.data is None:  # judged and drawn once: a resumed run has paid for it
         kept.data = task.pairs
         if not binary:
@@ -106,7 +107,8 @@ def _drawn(pairs: Pairs, task: Task) -> Pairs:
     more: Samples = task.reference.sample(pairs.prompts, 1, task.rng("reference"))
     T = max(pairs.mask.shape[2], more.mask.shape[2])
     pairs, more = pairs.widened(T), more.widened(T)
-    own = {f: torch.cat([getattr(pairs, f), getattr(more, f)], 1) for f in ("action", "mask", "given", "logp", "ended")}
+    own: dict[str, Any] = {f: torch.cat([getattr(pairs, f), getattr(more, f)], 1)
+                           for f in ("action", "mask", "given", "logp", "ended")}
     extra = {k: torch.cat([v, v[:, :1]], 1) for k, v in pairs.extra.items()}
     return replace(pairs, **own, extra=extra)
 

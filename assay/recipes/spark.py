@@ -134,8 +134,7 @@ def reflected(policy: Policy, x: Samples, right: Tensor, wrong: Tensor, n: int, 
 
 
 @Claim("Recycled as judge and reflection items, verified answers teach the policy more than as many further answers do.",
-       arms={"mine": ("spark", {}), "steps": ("spark", {"use": "steps"}), "pointwise": ("spark", {"use": "pointwise"}),
-             "pairwise": ("spark", {"use": "pairwise"}), "single": ("leave_one_out", {})}, worlds=("sums",))
+       arms={"mine": ("spark", {}), "steps": ("spark", {"use": "steps"}), "single": ("leave_one_out", {})}, worlds=("sums",))
 def claim(arms: dict[str, list[Reading]]) -> float:
     """Final share of right answers: all items less the control's further steps."""
     return final(arms["mine"]) - final(arms["steps"])

@@ -65,8 +65,7 @@ def states(x: Samples, step: Tensor, rng: Rng) -> Tensor:
 
 @Claim("Payments for subgoals, each once, make a policy learn faster than outcomes alone, and shuffled payments do not.",
        arms={"judge": ("subgoal_shaping", {}), "outcome": ("subgoal_shaping", {"weight": 0.0}),
-             "shuffled": ("subgoal_shaping", {"shuffled": True}), "misses": ("subgoal_shaping", {"fn": 0.5}),
-             "false": ("subgoal_shaping", {"fp": 0.2}), "falser": ("subgoal_shaping", {"fp": 0.5}),
+             "shuffled": ("subgoal_shaping", {"shuffled": True}), "falser": ("subgoal_shaping", {"fp": 0.5}),
              "farmed": ("subgoal_shaping", {"fp": 0.2, "once": False})},
        worlds=("sums",), on={"sums": {"pass_rate": 0.2}})
 def claim(arms: dict[str, list[Reading]]) -> float:

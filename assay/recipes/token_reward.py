@@ -60,7 +60,11 @@ def recipe(task: Task, *, beta: float = 0.1, alpha: float = 0.05, contrast: int 
             x = pairs[order(len(pairs), loop.batch, t, task.rng("contrast"))]
             for model, of, good in ((better, up, x.p), (worse, down, 1 - x.p)):
                 share = torch.stack([good, 1 - good], 1)[..., None]  # of each answer that is truly the one to imitate
-                descend(of, lambda rows, i, model=model, share=share: -share[i] * model.logp(rows), x, reduce=per_answer)
+
+                def imitation(part: Pairs, i: Tensor, model: Policy = model, share: Tensor = share) -> Tensor:
+                    return -share[i] * model.logp(part)
+
+                descend(of, imitation, x, reduce=per_answer)
             yield Step(policy)
             continue
         rows = order(len(pairs), loop.batch, t - contrast, task.rng)
