@@ -28,7 +28,7 @@ from assay.report.records import Ground, Method, Track, grounds
 
 BUDGETS = ("drawn", "judged", "updates")
 PRICED = ("kl_in_loss", "kl_in_reward")
-SLACK = 0.02  # budgets that differ by less are equal: a method may draw a few answers to calibrate itself
+SLACK = 0.05  # budgets that differ by less are equal: a method may draw a few answers to calibrate itself
 LEAST = 5  # paired seeds below which nothing is called sure
 AGAINST = {  # name: what it says, over a method's cell and the baseline's
     "matched": "gold at equal KL, from plain", "peak_plain": "peak, from plain's peak (both stopped at their best)",
