@@ -73,7 +73,14 @@ class Problem:
 @lru_cache(maxsize=1 << 16)
 def read(text: str) -> Problem:
     """The problem that a prompt states. Raises InputError where it states none."""
-    words = text.split()
+    problem = _stated(text.split())
+    if problem is None:
+        raise InputError(f"'{text[:60]}' is no problem of this world; write one like '3 + 5 + 2 :'")
+    return problem
+
+
+def _stated(words: list[str]) -> Problem | None:
+    """The problem these words state, or None."""
     try:
         if words[0] == "make" and words[2] == "from" and words[-1] == ":":
             return Problem(tuple(map(int, words[3:-1])), target=int(words[1]))
@@ -83,9 +90,9 @@ def read(text: str) -> Problem:
         if words[-1] == ":" and len(body) % 2 and set(problem.signs) <= set(SIGNS):
             assert problem.value is not None
             return problem
+        return None
     except (ValueError, IndexError, AssertionError):
-        pass
-    raise InputError(f"'{text[:60]}' is no problem of this world; write one like '3 + 5 + 2 :'")
+        return None
 
 
 class Dice:

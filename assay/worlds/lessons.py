@@ -17,6 +17,7 @@ NEAR, ROUNDS = 0.03, 3  # how near the rate must come, and how often it is tried
 
 
 def dice(n: int, at: Rng) -> list[Dice]:
+    """`n` dice of 64 throws each, from one address."""
     throws = at.uniform(torch.arange(n)[:, None], torch.arange(64)[None, :])
     return [Dice(iter(row)) for row in throws.tolist()]
 
@@ -47,6 +48,7 @@ def mistakes_a_line(some: list[Problem], pass_rate: float, bare: float) -> float
 
 
 def written(some: list[Problem], mistakes: float, bare: float, again: float, at: Rng) -> Samples:
+    """A worked solution of each problem, with a chance `mistakes` a line, and bare and repeated ones among them."""
     texts = [[solve(p, d, mistakes=mistakes, bare=bare, again=again)] for p, d in zip(some, dice(len(some), at), strict=True)]
     return VOCABULARY.answers(VOCABULARY.prompts([str(p) for p in some]), texts)
 
