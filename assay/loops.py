@@ -51,8 +51,8 @@ def joined(aggregate: str) -> Callable[[Tensor], Tensor]:
     except (KeyError, ValueError):
         c, low, high = math.nan, 0.0, 0.0
     if not low <= c <= high or math.isinf(c):
-        raise InputError(f"--aggregate is '{aggregate}'; it is empty for one judge, or mean, worst, uncertainty:0.5 (a weight of at "
-                         "least 0) or quantile:0.25 (from 0 to 1)")
+        raise InputError(f"--aggregate is '{aggregate}'; it is empty for one judge, or mean, worst, uncertainty:0.5 (a weight of "
+                         "at least 0) or quantile:0.25 (from 0 to 1)")
     return lambda r: join(r, c)
 
 

@@ -37,7 +37,8 @@ def test_the_exported_model_is_the_policy(files: dict[str, str], tmp_path: Path,
     run = ran(given, tmp_path / "run", "--world.lora", lora)
     assert cli.main(["export", str(run), "--out", str(tmp_path / "out"), "--which", "last"]) == 0
     from assay.worlds import hub
-    policy: Any = hub.world(policy=given["policy"], prompts=given["prompts"], held_out=4, max_tokens=6, lora=int(lora)).task.reference.copy()
+    world = hub.world(policy=given["policy"], prompts=given["prompts"], held_out=4, max_tokens=6, lora=int(lora))
+    policy: Any = world.task.reference.copy()
     start = policy.sample(policy.vocabulary.prompts(["what is the gate?"]), 4, disk_rng())
     before = policy.logp(start).detach()
     policy.load_state_dict(disk.load(run / "carry.safetensors")["carry"]["kept"]["policy"])

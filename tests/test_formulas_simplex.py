@@ -21,7 +21,7 @@ def asked(f, start, step, n):
     state, points = simplex(start, step=step), []
     for _ in range(n):
         points.append(ask(state))
-        state = tell(state, f(points[-1]))
+        state = tell(state, value=f(points[-1]))
         state = json.loads(json.dumps(state))  # a carry's trip to disk and back
     return points, state
 
@@ -54,23 +54,23 @@ def test_it_finds_a_minimum_and_says_when_it_has():
 def test_the_best_counts_what_is_held():
     state = simplex([0.0], step=1.0)
     for v in (1.0, 2.0):
-        state = tell(state, v)
+        state = tell(state, value=v)
     assert state["phase"] == "reflect" and ask(state) == [-1.0]
-    state = tell(state, 0.5)  # better than all: an expansion follows, and the reflection is already the best
+    state = tell(state, value=0.5)  # better than all: an expansion follows, and the reflection is already the best
     assert state["phase"] == "expand" and best(state) == ([-1.0], 0.5) and ask(state) == [-2.0]
-    assert best(tell(state, 0.9)) == ([-1.0], 0.5)
+    assert best(tell(state, value=0.9)) == ([-1.0], 0.5)
 
 
 def test_telling_changes_nothing_that_was_told():
     state = simplex([0.0, 1.0], step=1.0)
     before = json.dumps(state)
-    tell(state, 3.0)
+    tell(state, value=3.0)
     assert json.dumps(state) == before
 
 
 @pytest.mark.parametrize(("call", "said"), [(lambda: simplex([], step=1.0), "at least one"),
                                             (lambda: simplex([0.0], step=0), "not 0"),
-                                            (lambda: tell(simplex([0.0], step=1.0), float("nan")), "finite"),
+                                            (lambda: tell(simplex([0.0], step=1.0), value=float("nan")), "finite"),
                                             (lambda: best(simplex([0.0], step=1.0)), "no point")])
 def test_what_cannot_be_is_refused(call, said):
     with pytest.raises(ValueError, match=said):

@@ -43,7 +43,7 @@ def settled(state: dict[str, Any], *, tolerance: float) -> bool:
     return math.sqrt(sum((x - mean) ** 2 for x in v) / len(v)) < tolerance
 
 
-def tell(state: dict[str, Any], value: float) -> dict[str, Any]:
+def tell(state: dict[str, Any], *, value: float) -> dict[str, Any]:
     """The state after `value` was found at the point asked for; the state told is not changed."""
     if not math.isfinite(value):
         raise ValueError(f"the value told is {value}; a search needs a finite number")
