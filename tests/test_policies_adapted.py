@@ -45,6 +45,16 @@ def test_a_fresh_adapter_is_the_reference_and_a_moved_one_is_not(family: str) ->
     assert (policy.logp(y).detach() - y.logp).abs().max() < exact(family)[1]
 
 
+def test_an_adapter_s_first_weights_do_not_depend_on_torch_s_global_stream() -> None:
+    """Another process, or a resumed run, comes to the same adapter at another point of the stream."""
+    made = []
+    for seed in (1, 2):
+        base = reference()
+        torch.manual_seed(seed)
+        made.append(base.copy().state_dict())
+    assert made[0] and all(torch.equal(made[1][k], v) for k, v in made[0].items())
+
+
 def test_policies_do_not_share_an_adapter_and_gradients_stay_in_it() -> None:
     base = reference()
     a, b = moved(base.copy()), base.copy()

@@ -43,11 +43,15 @@ class Base:
         """A new adapter's name and weights, each first value from its own address."""
         name = f"adapter{next(self.count)}"
         before = {id(p) for p in self.peft.parameters()}
-        with torch.random.fork_rng():
+        with torch.random.fork_rng():  # from a fixed state: the scale of peft's draw is used below, and must be the same again
+            torch.set_rng_state(self.rng("scale").generator().get_state())
             self.peft.add_adapter(name, self.config)
         self.peft.eval()  # an adapter's own dropout is off too
         found = {n: p for n, p in self.peft.named_parameters() if id(p) not in before}
+        wide = next(self.plain.parameters()).dtype == torch.float64  # peft makes adapters in float32, of a finer base too
         for n, p in found.items():
+            if wide:
+                p.data = p.data.double()
             if p.dim() > 1 and bool((p != 0).any()):  # what peft starts at 0 keeps the new policy equal to the base
                 scale = float(p.detach().float().std())
                 draw = self.rng(n.replace(name, "adapter")).normal(torch.arange(p.numel())).view_as(p)
