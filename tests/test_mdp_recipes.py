@@ -12,6 +12,7 @@ from torch import Tensor
 
 from assay.catalogue import loop_of
 from assay.core import Carry, Loop, Rng, World
+from assay.descend import micro_batches
 from assay.formulas.occupancy import chi_squared, discounts, greedy, occupancy, occupancy_kl, optimal_values, state_laws
 from assay.measure import measure
 from assay.policies.markov import MarkovPolicy, acting, states
@@ -116,6 +117,20 @@ def test_the_released_loss_is_half_of_chi_squared_and_the_forward_kl() -> None:
     e, edge = correlated_proxies.continued_exp(far), torch.tensor([10.0, 10.0, -10.0]).double().exp()
     torch.testing.assert_close(e.detach(), edge * torch.tensor([1.0, 2.0, -1.0]).double())
     torch.testing.assert_close(torch.autograd.grad(e.sum(), far)[0], edge)
+
+
+def test_the_released_root_is_the_whole_batch_s_however_it_is_divided() -> None:
+    """√χ̂² is no sum over answers: taken of each micro-batch it would be another loss."""
+    logits = []
+    for micro in (0, 1):
+        w = world(testbed="bag", seed=0, members=1, pairs=20, demos=5)
+        w.task.reference.double()  # type: ignore[attr-defined]
+        task = w.task.replaced(carry=Carry())
+        with micro_batches(micro):
+            steps = list(correlated_proxies.recipe(task, of="sequence", lam=3.0, released=True,
+                                                   loop=Loop(steps=3, batch=4, n=4, lr=0.05)))
+        logits.append(torch.cat([p.detach().flatten() for p in steps[-1].policy.parameters()]))  # type: ignore[union-attr]
+    torch.testing.assert_close(*logits, atol=1e-6, rtol=0)
 
 
 def test_the_discriminator_finds_the_ratio_of_occupancies() -> None:

@@ -73,21 +73,20 @@ def _sequence(task: Task, divergence: str, lam: float, released: bool, member: i
         w = continued_exp(l)
         return ((w - 1) + (continued_exp(-l) - 1 if control else 0)).mean().clamp(min=LEAST).sqrt()
 
+    slope = torch.ones(())
+
     def advantage(reward: Tensor, x: Samples) -> Tensor:
+        nonlocal slope
         l = log_ratio(x.logp, seen(task.reference, x).logp, x.mask)
+        if released and divergence == "chi2":
+            slope = 0.5 / root(l, True)  # of the whole batch, however it is divided afterwards
         if released or divergence == "kl":
             return relative(reward - (lam * l).to(reward.dtype), x)
         return relative(reward - (lam * (continued_exp(l) - 1) / root(l, True)).to(reward.dtype), x)
 
     def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
-        base = seen(task.reference, rows).logp
-        l = log_ratio(logp, base, rows.mask)
-        if divergence == "kl":
-            each = l + continued_exp(-l) - 1
-        else:
-            with torch.no_grad():
-                slope = 0.5 / root(log_ratio(rows.logp, base, rows.mask), True)
-            each = slope * (continued_exp(l) + continued_exp(-l) - 2)
+        l = log_ratio(logp, seen(task.reference, rows).logp, rows.mask)
+        each = l + continued_exp(-l) - 1 if divergence == "kl" else slope * (continued_exp(l) + continued_exp(-l) - 2)
         return reinforce(logp, advantage) + lam * (each / rows.lengths.clamp(min=1))[..., None]
 
     yield from online(task, loop, score=judge(task, member), advantage=advantage, loss=loss if released else policy_gradient)
