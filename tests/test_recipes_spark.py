@@ -7,7 +7,7 @@ from small import small_world
 
 from assay.core import Carry, InputError, Loop, Rng
 from assay.recipes import spark
-from assay.recipes.spark import judged, recipe, recycled
+from assay.recipes.spark import balanced, judged, recipe, recycled
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,12 @@ def test_a_verdict_is_learned_and_a_constant_judge_is_worth_half(task):
         assert worth[-1] > 0.8 and worth[-1] > worth[0] + 0.1
         both = [(f"{p} answer 1 :", *(("0", "1") if b % 2 else ("1", "0"))) for b, p in enumerate(problems)]
         assert judged(policy, opt, both, 16, Rng(0))["judge/balanced"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_who_always_says_1_is_worth_a_half_of_either_kind_of_item():
+    items = [("a", "1", "0"), ("b", "0", "1"), ("c", "1", "2"), ("d", "2", "1"), ("e", "1", "0")]
+    assert balanced([1.0, 0.0, 1.0, 0.0, 1.0], items) == 0.5
+    assert balanced([1.0, 0.0, 1.0], [items[0], items[1], items[4]]) == 0.5 and balanced([0.9, 0.7], items[2:4]) == 0.8
 
 
 def test_the_control_takes_further_answers_and_as_many_updates(task):

@@ -15,7 +15,7 @@ place, so the two probabilities are made to sum to 1, and `n` verdicts are drawn
 
 Traps. As the policy improves, all-right prompts teach the judge to say 1: such items are capped at the number of the others.
 Order must be random, or "1" is learned. A judge that says one thing is right half of the time: `judge/balanced` is the mean
-of the accuracies on right and on wrong answers, and only that is watched. Released: an empty list of candidates leaves the
+of the accuracies on right and on wrong answers, and on first and on second places, and only that is watched. Released: an empty list of candidates leaves the
 index of the prompt before it; here a kind without candidates gives no item. The released loss charges k3; there is no KL
 here.
 
@@ -118,9 +118,16 @@ def judged(policy: Policy, opt: object, found: list[Item], n: int, rng: Rng) -> 
         return -2 * weight[i] * policy.logp(rows)[..., 0].log_softmax(-1)  # per_answer_once halves it: two words an item
 
     descend(opt, loss, y, reduce=per_answer_once)  # type: ignore[arg-type]
-    kinds = [[float(c) for c, (_, yes, _) in zip(chance, found, strict=True) if yes == word] for word in ("0", "1", "2")]
-    means = [sum(k) / len(k) for k in kinds if k]
-    return {"judge/balanced": sum(means) / len(means), "judge/items": float(len(found))}
+    return {"judge/balanced": balanced(chance.tolist(), found), "judge/items": float(len(found))}
+
+
+def balanced(chance: list[float], found: list[Item]) -> float:
+    """Mean accuracy over the kinds of item, a kind being what is right and what is wrong: "1" is another word for right than it
+    is for first, so whoever always says the same is worth a half of either."""
+    kinds: dict[tuple[str, str], list[float]] = {}
+    for c, (_, yes, no) in zip(chance, found, strict=True):
+        kinds.setdefault((yes, no), []).append(c)
+    return sum(sum(k) / len(k) for k in kinds.values()) / len(kinds)
 
 
 def reflected(policy: Policy, x: Samples, right: Tensor, wrong: Tensor, n: int, rng: Rng) -> Samples:
