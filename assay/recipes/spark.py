@@ -14,10 +14,10 @@ A verdict is the policy's choice among the two words alone: a small policy never
 place, so the two probabilities are made to sum to 1, and `n` verdicts are drawn from them.
 
 Traps. As the policy improves, all-right prompts teach the judge to say 1: such items are capped at the number of the others.
-Order must be random, or "1" is learned. A judge that says one thing is right half of the time: `judge/balanced` is the mean
-of the accuracies on right and on wrong answers, and on first and on second places, and only that is watched. Released: an empty list of candidates leaves the
-index of the prompt before it; here a kind without candidates gives no item. The released loss charges k3; there is no KL
-here.
+Order must be random, or "1" is learned. A judge that says one thing is right half of the time: `judge/balanced` is the mean of
+the accuracies on right and on wrong answers, and on first and on second places, and only that is watched. Released: an empty
+list of candidates leaves the index of the prompt before it; here a kind without candidates gives no item. The released loss
+charges k3; there is no KL here.
 
 Here: a small trunk, and a verifier whose right and wrong need the working to be read. It needs a world with words for 0, 1, 2
 and ":".
