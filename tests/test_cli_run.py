@@ -63,7 +63,7 @@ def test_a_run_leaves_a_whole_record_and_says_where(capsys: pytest.CaptureFixtur
     assert about["state"] == "done"
     assert about["recipe"] == "leave_one_out"
     assert about["verb"] == "recipe"
-    assert about["arguments"] == {"member": 0}
+    assert about["arguments"] == {"member": 0, "aggregate": ""}
     assert about["loop"]["steps"] == 4
     assert about["loop"]["lr"] == 0.05, "the world's constant, where no flag says otherwise"
     assert about["world"]["name"] == "table"

@@ -88,7 +88,7 @@ def test_known_values():
 def test_bets_stay_solvent():
     """No outcome, control or weight within their bounds takes a pay to 0, at the largest bet."""
     for c, w in ((0.0, 1.0), (0.7, 1.0), (-2.0, 2.0)):
-        lam = seq.largest_bet(c, null=0.45, weight=w)[None]
+        lam = seq.largest_bet(torch.tensor(c), null=0.45, weight=w)[None]
         u = torch.tensor([-math.copysign(w, c)], dtype=F64)
         worst = seq.log_pays(torch.ones(1, dtype=F64), lam, null=0.45, control=u, c=c, weight=torch.tensor([w], dtype=F64))
         assert float(worst.exp()) == pytest.approx(0.01)

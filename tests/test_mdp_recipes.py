@@ -168,7 +168,7 @@ def test_the_implicit_gradient_is_that_of_the_policy_which_the_reward_trains() -
 
     def earned(theta: Tensor) -> Tensor:
         laws = state_laws(theta.softmax(-1), p.P, p.start, horizon=p.horizon)[:-1]
-        return torch.einsum("t,ts,sa,sa->", discounts(p.gamma, horizon=p.horizon, like=theta), laws, theta.softmax(-1), R[0])
+        return torch.einsum("t,ts,sa,sa->", discounts(theta, gamma=p.gamma, horizon=p.horizon), laws, theta.softmax(-1), R[0])
 
     phi = mix.phi.detach()
     theta = solved(phi)

@@ -20,8 +20,8 @@ def state_laws(pi: Float[Tensor, "S A"], P: Float[Tensor, "S A S"], start: Float
     return torch.stack(laws)
 
 
-def discounts(gamma: float | Tensor, *, horizon: int, like: Tensor) -> Float[Tensor, "H"]:
-    """γ^t for t = 0 … horizon − 1, differentiable in γ where it is a tensor."""
+def discounts(like: Tensor, *, gamma: float | Tensor, horizon: int) -> Float[Tensor, "H"]:
+    """γ^t for t = 0 … horizon − 1, of `like`'s dtype and device, differentiable in γ where it is a tensor."""
     return torch.as_tensor(gamma, dtype=like.dtype, device=like.device) ** torch.arange(horizon, device=like.device)
 
 
@@ -31,7 +31,7 @@ def occupancy(pi: Float[Tensor, "S A"], P: Float[Tensor, "S A S"], start: Float[
 
     With horizon → ∞ and γ < 1 it is (1−γ)Σγ^t P(s_t=s, a_t=a), the measure of Laidlaw et al. 2024.
     """
-    g = discounts(gamma, horizon=horizon, like=pi)
+    g = discounts(pi, gamma=gamma, horizon=horizon)
     visited = torch.einsum("t,t...s->...s", g / g.sum(), state_laws(pi, P, start, horizon=horizon)[:-1])
     return visited[..., None] * pi
 

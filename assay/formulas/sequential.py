@@ -65,9 +65,9 @@ def bets(q: Float[Tensor, "*R J"], *, null: float, explained: float | Tensor = 0
     return torch.minimum(lam, torch.as_tensor(most, dtype=q.dtype))
 
 
-def largest_bet(c: float | Tensor, *, null: float, weight: float) -> Tensor:
+def largest_bet(c: Float[Tensor, "*R"], *, null: float, weight: float) -> Float[Tensor, "*R"]:
     """0.99/(w·(1 − m + |c|)): with outcomes in [0,1], controls in [−w,w] and weights up to w, a pay stays above 0."""
-    return MOST / (weight * (1 - null + torch.as_tensor(c, dtype=torch.float64).abs()))
+    return MOST / (weight * (1 - null + c.double().abs()))
 
 
 def log_pays(x: Float[Tensor, "*R L"], lam: Float[Tensor, "*R J"], *, null: float, control: Float[Tensor, "*R L"] | None = None,

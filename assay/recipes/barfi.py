@@ -134,7 +134,7 @@ def recipe(task: Task, *, blend: str = "learned", primary: int = 0, aux: int = 1
 
     def earned(theta: Tensor) -> Tensor:
         laws = state_laws(theta.softmax(-1), process.P, process.start, horizon=process.horizon)[:-1]
-        weight = discounts(process.gamma, horizon=process.horizon, like=theta)
+        weight = discounts(theta, gamma=process.gamma, horizon=process.horizon)
         return torch.einsum("t,ts,sa,sa->", weight, laws, theta.softmax(-1), table[0])
 
     stats: dict[str, float] = {}
