@@ -38,6 +38,17 @@ def test_the_proxy_of_a_step_is_the_testbed_s_own_where_both_have_it(arguments: 
     assert int(clean.sum()) > 0 and (bool(arguments) or int((~clean).sum()) > 0)
 
 
+def test_a_product_that_gains_nothing_does_not_show_that_it_gains() -> None:
+    """Falling less than the sums do is not gaining: the effect is above 0 only where the product's own gain is."""
+    def arms(product: float, weighted: float) -> dict[str, Any]:
+        gain = {"product": product, "sum": weighted, "tuned": weighted}
+        return {f"{name} {size}": [{"tag": "", "gold": gain[name] * (size > 64)}] for name in carl.DESIGNS for size in carl.SIZES}
+
+    effect = carl.claim.effect
+    assert effect is not None
+    assert effect(arms(-0.1, -0.5)) < 0 < effect(arms(0.3, 0.1)) and effect(arms(0.3, 0.4)) < 0
+
+
 def test_the_wrong_world_is_one_sentence() -> None:
     bag, tomato = world(pairs=20, demos=5), world(testbed="tomato", pairs=20, members=2)
     with pytest.raises(Missing, match="no term 'progress'"):

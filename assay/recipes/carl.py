@@ -96,6 +96,7 @@ DESIGNS: dict[str, dict[str, Any]] = {"product": {}, "sum": {"design": "sum"}, "
              for name, arguments in DESIGNS.items() for size, n in SIZES.items()},
        worlds=("table",), on={"table": {"testbed": "road"}})
 def claim(arms: dict[str, list[Reading]]) -> float:
-    """Gold from the smallest to the largest batch: the product's gain minus the better one of the sums'."""
+    """Gold from the smallest to the largest batch: the product's gain, or what it is above the better one of the sums', whichever
+    is less."""
     gain = {name: final(arms[f"{name} 4096"]) - final(arms[f"{name} 64"]) for name in DESIGNS}
-    return gain["product"] - max(gain["sum"], gain["tuned"])
+    return min(gain["product"], gain["product"] - max(gain["sum"], gain["tuned"]))
