@@ -116,13 +116,14 @@ def solved(task: Task, several: Any, moment: float, loop: Loop) -> Tensor:
         raise InputError(f"--moment is {moment}, and the reference's answers do not reach it: {why}") from why
 
 
-@Claim("Without its KL term the policy collapses; with it, and whichever divergence to the Gibbs target, it keeps its entropy.",
+@Claim("Without its KL term the policy collapses; with it, by the reverse, forward or Jensen–Shannon divergence to the Gibbs "
+       "target, it keeps its entropy.",
        arms={"reverse": ("bayesian_inference", {"divergence": "reverse", "beta": 1.0}),
              "forward": ("bayesian_inference", {"divergence": "forward", "beta": 1.0}),
              "jensen_shannon": ("bayesian_inference", {"divergence": "jensen_shannon", "beta": 1.0}),
              "none": ("bayesian_inference", {"divergence": "reverse", "beta": 0.001})})
 def claim(arms: dict[str, list[Reading]]) -> float:
-    """The least share of the start's entropy kept at a moderate β, less what is kept at (almost) none, less a quarter: the
-    difference has to be large."""
+    """The least share of the first reading's entropy kept at a moderate β, less what is kept at (almost) none, less a quarter:
+    the difference has to be large."""
     kept = {k: r[-2]["stats"]["entropy"] / r[1]["stats"]["entropy"] for k, r in arms.items()}
     return min(v for k, v in kept.items() if k != "none") - kept["none"] - 0.25

@@ -9,7 +9,8 @@ scores and attributes (JdCov: what the attributes have among themselves is a con
 takes one after another, the "gerrymandering" the paper warns of.
 
 V is the unbiased statistic: averaged over batches it is the population's value, where the biased one pays a constant
-share of the scores' spread even to a judge that is independent. It can be negative, and is not clipped. Attributes have mean
+share of the scores' spread even to a judge that is independent. It can be negative, and is not clipped. (The joint one is the
+biased mean: no unbiased one is given here. `measure="normalised"` is the distance correlation.) Attributes have mean
 0 and deviation 1 over the pairs; scores keep their units, so that λ is in labels' log-odds per unit and shrinks the
 judge a little as well (a correlation would not, and can be had by inflating what is uncorrelated).
 
