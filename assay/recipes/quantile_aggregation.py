@@ -18,8 +18,9 @@ begins. What then still works is the slope on the spread, if disagreement really
 Differs from worst_case in the aggregate alone; with `bought` = 0 it is the panel's `level`-quantile, at level 0 its least
 member. The paper's aggregators give every judge and level a weight by a network; one weight a judge is the coarse case.
 
-Here the gain over one judge is that of an ensemble; against the uncalibrated quantile, the mean or the uncertainty-weighted mean
-it is not settled by five seeds, and it pays 160 labels for it, which those do not (the third arm of the claim).
+Here the gain over one judge is not settled at equal KL, and the peak lies below that of the uncalibrated quantile of the same
+panel, which buys no label: 160 labels of reference answers do not pay for themselves there
+(`assay claims --run quantile_aggregation --world table --seeds 10..29`; the third arm).
 """
 from __future__ import annotations
 
