@@ -12,8 +12,9 @@ from test_contract import SMALL, drive, timeless
 from assay.core import Carry, InputError, Loop
 from assay.measure import measure
 from assay.recipes import constrained
-from assay.recipes.constrained import MODES, recipe, stepped, weights
+from assay.recipes.constrained import MODES, STATIC, recipe, stepped, weights
 from assay.runs import Run
+from assay.worlds.table import world
 
 V, THETA, U = (torch.tensor(x).double() for x in ([0.2, 1.5], [1.0, 1.0], [0.3, -0.4, 0.1]))
 
@@ -88,3 +89,14 @@ def test_a_search_is_paid_for_and_resumes(tmp_path: Path):
 def test_what_cannot_be_is_refused(arguments, said):
     with pytest.raises(InputError, match=said):
         next(iter(recipe(small_world(constrained).task.replaced(carry=Carry()), loop=SMALL, **arguments)))
+
+
+def test_the_claim_s_static_weights_are_no_straw_men():
+    """One of them moves the policy and does not let it run: a grid of the two extremes alone would lose to anything."""
+    far = []
+    for weight in STATIC[1:3]:
+        w = world(seed=0)
+        loop, arguments = replace(w.loop, steps=60), {"mode": "fixed", "weight": weight}
+        readings = list(measure(recipe, w, loop=loop, arguments=arguments, every=60, answers=2))
+        far.append(readings[1]["kl"])
+    assert any(0.2 < kl < 20 for kl in far)
