@@ -190,7 +190,7 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(LIST), str(tmp_path)]
     pair = [subprocess.Popen(command, env={**environment, "RANK": str(r)}, stderr=subprocess.PIPE) for r in range(2)]
-    said = [p.communicate(timeout=240)[1].decode() for p in pair]
+    said = [p.communicate(timeout=900)[1].decode() for p in pair]
     assert [p.returncode for p in pair] == [0, 0], said
     for module in RECIPES:
         one = timeless(drive(module, small_world(module)))

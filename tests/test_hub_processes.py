@@ -36,12 +36,12 @@ def test_two_processes_are_one(files: dict[str, str], tmp_path: Path, lora: str)
         port = str(s.getsockname()[1])
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "ASSAY_CACHE": str(tmp_path), "ACCELERATE_USE_CPU": "true"}
     one = subprocess.run([sys.executable, *command(given, tmp_path / "one", "--world.lora", lora)], env=quiet,
-                         capture_output=True, text=True, timeout=240)
+                         capture_output=True, text=True, timeout=900)
     assert one.returncode == 0, one.stderr
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
               "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port]
     two = subprocess.run([*launch, *command(given, tmp_path / "two", "--world.lora", lora)], env=quiet, capture_output=True,
-                         text=True, timeout=240)
+                         text=True, timeout=900)
     assert two.returncode == 0, two.stderr
     about = Run.open(tmp_path / "two").about
     assert about["run"]["processes"] == 2 and Run.open(tmp_path / "one").about["run"]["processes"] == 1
