@@ -21,6 +21,7 @@ from assay.formulas.aggregate import mean, quantile, uncertainty_weighted, worst
 from assay.formulas.reduce import per_answer, per_pair
 from assay.formulas.surrogate import reinforce
 from assay.parallel import sum_
+from assay.proxies import Checked
 
 
 def judge(task: Task, member: int = 0, aggregate: str = "") -> Callable[[Samples], Tensor]:
@@ -30,10 +31,26 @@ def judge(task: Task, member: int = 0, aggregate: str = "") -> Callable[[Samples
     whole panel, the number to be chosen. With it, `member` has no say.
     """
     if not aggregate:
-        one = task.rewards.only([member])
+        one = where_it_applies(task.rewards.only([member]))
         return lambda x: one(x)[0]
     several, join = panel(task), joined(aggregate)
     return lambda x: join(several(x))
+
+
+def where_it_applies(reward: Checked) -> Callable[[Samples], Tensor]:
+    """A reward whose NaN ("does not apply") neither raises nor lowers an answer: it is given what the member gives the
+    prompt's other answers on average, 0 where it applies to none. A reward that always applies is left as it is."""
+    if not reward.partial:
+        return reward
+
+    def filled(x: Samples) -> Tensor:
+        scores = reward(x)
+        applies = x.present & ~torch.isnan(scores)
+        total = torch.where(applies, scores, scores.new_zeros(())).sum(-1, keepdim=True)
+        mean = total / applies.sum(-1, keepdim=True).clamp(min=1)
+        return torch.where(applies | ~x.present, scores, mean)
+
+    return filled
 
 
 def joined(aggregate: str) -> Callable[[Tensor], Tensor]:
@@ -58,7 +75,7 @@ def joined(aggregate: str) -> Callable[[Tensor], Tensor]:
 
 def panel(task: Task, members: int = 0) -> Callable[[Samples], Tensor]:
     """The task's first so many judges `[M,B,N]`, 0 for all of them."""
-    return task.rewards.only(range(members or len(task.rewards.names)))
+    return where_it_applies(task.rewards.only(range(members or len(task.rewards.names))))
 
 
 def relative(reward: Tensor, x: Samples) -> Tensor:

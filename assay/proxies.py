@@ -12,6 +12,8 @@ from assay.errors import InputError, Missing
 from assay.parallel import scoring
 from assay.samples import Prompts, Samples
 
+MANY = 64  # answers after which a reward that applied to none is taken to be wrong
+
 
 @runtime_checkable
 class Reward(Protocol):
@@ -49,6 +51,7 @@ class Checked:
 
     def __init__(self, reward: Reward):
         self.reward, self.names, self.partial = reward, tuple(reward.names), reward.partial
+        self._seen, self._applied = 0, False  # answers asked about, and whether a partial reward ever applied
         self._last: tuple[Prompts, Tensor, Tensor, Tensor] | None = None
 
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
@@ -96,9 +99,10 @@ class Checked:
         bad = ~torch.isfinite(scores) & samples.present
         if self.partial:
             bad &= ~torch.isnan(scores)
-            if samples.present.any() and (torch.isnan(scores) | ~samples.present).all():
-                raise InputError(f"reward {', '.join(self.names)} applies to none of these {int(samples.present.sum())} answers "
-                                "(all NaN)")
+            self._seen += int(samples.present.sum())
+            self._applied = self._applied or bool((~torch.isnan(scores) & samples.present).any())
+            if self._seen >= MANY and not self._applied:
+                raise InputError(f"reward {', '.join(self.names)} applied to none of {self._seen} answers (all NaN or None)")
         if bad.any():
             m, b, n = (int(i) for i in bad.nonzero()[0])
             raise InputError(f"reward '{self.names[m]}' gave {float(scores[m, b, n])} for answer {n} of prompt "

@@ -17,14 +17,19 @@ from assay.errors import InputError, NotFinite
 from assay.parallel import meter
 
 
-def mean_and_error(values: Float[Tensor, "B N"], weight: Float[Tensor, "B N"]) -> tuple[float, float | None]:
-    """Weighted mean over prompts and its standard error; None where one answer leaves nothing to estimate it from.
+def mean_and_error(values: Float[Tensor, "B N"], weight: Float[Tensor, "B N"]) -> tuple[float | None, float | None]:
+    """Weighted mean over prompts and its standard error; None where one answer leaves nothing to estimate it from. What is
+    NaN does not apply: it and prompts that have nothing else are left out, and the mean of nothing is None.
 
     Rows count as independent prompts, also where a world holds the same context in several; with one row, weights
     count as fixed, which is too small an error for the ranks of a best-of-n pool.
     """
+    weight = torch.where(torch.isnan(values), weight.new_zeros(()), weight).double()
     values = torch.where(weight > 0, values, values.new_zeros(())).double()
-    weight = weight.double()
+    some = weight.sum(1) > 0
+    if not bool(some.any()):
+        return None, None
+    values, weight = values[some], weight[some]
     each = (weight * values).sum(1) / weight.sum(1)                       # [B]
     mean = float(each.mean())
     if len(each) > 1:
@@ -83,8 +88,8 @@ class Reader:
         line["golds"] = None if golds is None else [mean_and_error(g, w)[0] for g in golds]
         line["gold"], line["gold_err"] = (None, None) if golds is None else mean_and_error(golds[0], w)
         length, _ = mean_and_error(x.lengths.to(w), w)
-        ended, _ = mean_and_error(x.ended.to(w), w)
-        line["stats"] = {"read/length": length, "read/truncated": 1 - ended, **{f"exact/{k}": v for k, v in facts.items()}}
+        truncated, _ = mean_and_error((~x.ended).to(w), w)
+        line["stats"] = {"read/length": length, "read/truncated": truncated, **{f"exact/{k}": v for k, v in facts.items()}}
         return line, self._kept(x, w, judges, golds, proxy)
 
     def _kl(self, sampler: Sampler, x: Samples) -> tuple[Tensor | None, str | None]:

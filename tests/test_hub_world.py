@@ -1,7 +1,9 @@
 """World hub: recipes unchanged on transformers' models, judges through text, prompts and columns from a file."""
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -113,12 +115,36 @@ def test_what_does_not_apply_is_nan_and_a_wrong_return_is_a_sentence(files: dict
             small(files, rewards=(spec,))
 
 
+def test_where_a_judge_does_not_apply_nothing_is_learnt_and_a_mean_is_over_the_rest(files: dict[str, str]) -> None:
+    from assay.loops import judge, relative
+    from assay.reading import mean_and_error
+    made = small(files, rewards=(f"{files['judges']}:target",))
+    x = made.task.reference.sample(made.task.prompts, 4, made.task.rng("look"))
+    raw, filled = made.task.rewards(x)[0], judge(made.task)(x)
+    none = raw.isnan().all(1)
+    assert none.any() and not none.all() and not filled.isnan().any()
+    assert (relative(filled, x)[none] == 0).all() and torch.equal(filled[~none], raw[~none])
+    mean, error = mean_and_error(raw, x.weight)
+    assert mean == pytest.approx(float(raw[~none].mean())) and error is not None
+    assert mean_and_error(raw[none], x.weight[none]) == (None, None)
+
+
 def test_truncated_answers_score_what_is_asked(files: dict[str, str]) -> None:
     made = small(files, truncated=-7.0)
     x = made.task.reference.sample(made.task.prompts[:6], 4, made.task.rng("look"))
     scores = made.task.rewards(x)
     cut = x.present & ~x.ended
     assert cut.any() and (scores[:, cut] == -7).all() and (scores[:, x.ended] >= 0).all()
+
+
+def test_a_task_outlives_its_world_and_the_gold_does_not(files: dict[str, str]) -> None:
+    made = small(files)
+    task, gold = made.task, weakref.ref(made.gold)
+    assert gold() is not None and gold()(task.reference.sample(task.prompts[:2], 2, task.rng("look"))).shape[0] == 1
+    del made
+    gc.collect()
+    assert gold() is None
+    assert task.rewards(task.reference.sample(task.prompts[:2], 2, task.rng("look"))).isfinite().all()
 
 
 def test_held_out_prompts_are_no_one_s(files: dict[str, str]) -> None:
