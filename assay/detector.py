@@ -46,7 +46,7 @@ class Detector:
                  deepen: float = 0.0, trust: float = 0.75, weight: float = 1.0, promote: float = 3.0):
         self.settings = Settings(alpha, looks, delta, flip, flip_least, prior, tuple(sorted(rates, reverse=True)), deepen, trust,
                                  weight, promote)
-        self.schedule = schedule or Schedule()
+        self.schedule = schedule or Schedule(calm=max(4, 400 // looks))
         J = len(rates)
         self.look, self.best, self.labels = -1, -1, 0
         self.log_s = torch.full((2, J), -math.inf, dtype=torch.float64)  # bets with the proxy's help; on labels alone

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,13 @@ def page(results: Path) -> str:
         path = results / name
         there = path.exists()
         parts.append(make(json.loads(path.read_text(encoding="utf-8"))) if there else f"`{name}` has not been made yet.\n")
-    return "\n".join(parts)
+    return wrapped("\n".join(parts))
+
+
+def wrapped(text: str) -> str:
+    """Prose at 120 columns; tables and headings as they are."""
+    return "\n\n".join(b.strip("\n") if b.lstrip("\n").startswith(("|", "#")) else textwrap.fill(" ".join(b.split()), 120,
+                       break_long_words=False, break_on_hyphens=False) for b in text.split("\n\n")) + "\n"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -92,10 +99,9 @@ null p ≥ ½ fails, and only a margin helps. Last column: those runs in which p
 ### Rivals
 
 16 labels a look. The calibrated ones (O'Brien–Fleming, CUSUM) are told how many labels a run will buy and that looks end at
-100, and
-their threshold is exact for p = ½ only; the detector needs neither. CUSUM at its own p1 is as good or better and loses
-elsewhere; a
-window of four looks is about as good at .30 and on the ramp, and hopeless at .40.
+100, and their threshold is exact for p = ½ only; the detector needs neither. Where the detector does not win: a CUSUM calibrated
+for p1 = .40 needs fewer labels at .40 (and more at .30, .20 and on the ramp), and one for p1 = .25 some 5 %
+fewer at .30, .20 and on the ramp than the detector with 16 labels a look (and a third more at .40); a window of four looks is about level at .30 and on the ramp.
 
 {table(["", *columns], rivals)}"""
 
@@ -114,7 +120,8 @@ first look with p(t, peak) ≤ .40; it is **steady** if p(t, peak) > .45 through
 shaded.
 *Early*: turning runs stopped while p(t, peak) had never been ≤ .45. The watch compares look t with its best so far, first the
 reference, replaced when a CUSUM of the same outcomes, bet upwards, reaches 3. *Kept*: runs that turn in which the checkpoint that
-is gone back to has at least 90 % of the peak's gain in gold over the reference; runs not stopped go back to nothing and count
+is gone back to has at least 90 % of the peak's gain in gold over the reference (where the reference is the peak: it is gone
+back to); runs not stopped go back to nothing and count
 with their
 last checkpoint. *Best so far*: the one compared with; *smoothed*: the maximum of strengths fitted to all comparisons;
 *settled*: the same
@@ -130,7 +137,7 @@ def runs_of(world: str, d: dict[str, Any], tuned: int) -> str:
     """One world."""
     def kept(r: dict[str, Any], rule: str) -> str:
         k = r["kept"].get(rule)
-        return "–" if k is None else f"{100 * k['share of runs']:.0f} % (median {k['median']:.2f})"
+        return "–" if k is None else f"{100 * k['share of runs']:.0f} % (median {number(k['median'], 2)})"
 
     def row(r: dict[str, Any]) -> list[str]:
         return [r["name"], f"{share(r)} of {r['steady']}", f"{100 * r['early']:.0f}", f"{100 * r['found']:.0f} of {r['turning']}",
@@ -148,7 +155,9 @@ def runs_of(world: str, d: dict[str, Any], tuned: int) -> str:
 Free signals and proxy-only detectors on `{world}`. Threshold: the .95 quantile of the signal's maximum over the steady runs of
 the tuning
 share. *Lead*: looks from its alarm to the turn, median over the turning runs where it fired (negative: late). *Kept*: share of
-these whose checkpoint at the alarm has 90 % of the peak's gain: stopping there, with nothing else known.
+these whose checkpoint at the alarm has 90 % of the peak's gain: stopping there, with nothing else known. Read these with care:
+the steady runs differ from the turning ones in their settings (clean judges, a price on KL, learning that stopped), and a signal
+that tells the settings apart scores here though it knows nothing of gold; a new setting needs a new threshold, and nothing says which.
 
 {table(["signal", "false alarms, %", "fires in turning runs, %", "AUROC", "lead, looks", "kept"], hints)}""" if hints else ""
     a, b = d["meant to turn"], d["meant not to"]

@@ -157,6 +157,6 @@ def drive(run: Kept, seed: int, monitor: Any, *, flip: float = 0.0) -> Outcome:
 
 
 def kept_gain(run: Kept, back: int) -> float:
-    """Share of the peak's gold gain kept by going back; NaN where the peak is the reference itself."""
+    """Share of the peak's gold gain kept by going back; where the peak is the reference, 1 for going back to it, else 0."""
     top = run.level.max() - run.level[0]
-    return float((run.level[back] - run.level[0]) / top) if top > 0 else float("nan")
+    return float((run.level[back] - run.level[0]) / top) if top > 0 else float(back == 0)
