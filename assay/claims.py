@@ -181,8 +181,8 @@ def read(path: Path) -> dict[str, Any]:
 
 def judged(result: Mapping[str, Any]) -> dict[str, Any]:
     """A result with its verdict: "holds here", "does not hold here" or "cannot be shown here", and why."""
-    effects = [e for e in result["effects"] if e is not None]
-    mean, low, high = interval(effects)
+    effects = [parted(e) for e in result["effects"] if e is not None]
+    said, part, (mean, low, high), against = verdict(effects)
     row = {"name": result["name"], "title": result["title"], "verdict": "cannot be shown here", "effect": mean, "low": low,
            "high": high, "seeds": len(result["seeds"]), "world": result["world"]["name"], "why": "",
            "command": command(result), "arms": result.get("arms", {}), "measured": result.get("measured", {}),
@@ -195,15 +195,38 @@ def judged(result: Mapping[str, Any]) -> dict[str, Any]:
         row["why"] = "; ".join(result["notes"])
     elif result["turns"] and (least is None or least <= 0):
         row["why"] = f"the baseline does not visibly turn: it falls by {fall:.3f} [{least:.3f}, {most:.3f}]"
-    elif low is not None and low > 0:
-        row["verdict"], row["why"] = "holds here", "the interval lies above 0"
-    elif high is not None and high <= 0:
-        row["verdict"], row["why"] = "does not hold here", "the interval lies below 0"
     else:
-        row["why"] = "the interval covers 0: these seeds cannot tell"
+        row["verdict"] = said
+        row["why"] = {"holds here": "the interval lies above 0", "does not hold here": "the interval lies below 0"}.get(
+            said, "the interval covers 0: these seeds cannot tell")
+        if part:
+            row["why"] = f"of its {against} parts the weakest is “{part}”: {row['why']}"
     if result["turns"] and row["verdict"] in ("holds here", "does not hold here"):
         row["why"] += f", and the baseline turns (it falls by {fall:.3f} [{least:.3f}, {most:.3f}])"
     return row
+
+
+def parted(effect: float | dict[str, float]) -> dict[str, float]:
+    """One seed's effect by its parts; a plain number is its own only part."""
+    return effect if isinstance(effect, dict) else {"": effect}
+
+
+def verdict(effects: list[dict[str, float]]) -> tuple[str, str, tuple[float | None, float | None, float | None], int]:
+    """(verdict, the weakest part's name, its mean and interval, how many parts there are).
+
+    A claim of several parts holds if every part does (each at 95 %, an intersection-union test), and does not if one fails at
+    a level divided by the number of parts. Taking the least part of each seed instead would be biased downwards.
+    """
+    names = list(effects[0]) if effects else [""]
+    each = {n: interval([e[n] for e in effects]) for n in names}
+    strict = {n: interval([e[n] for e in effects], level=1 - 0.05 / len(names)) for n in names}
+    fails = [n for n in names if (h := strict[n][2]) is not None and h <= 0]
+    lows = {n: each[n][1] for n in names if each[n][1] is not None}
+    if not lows:
+        return "cannot be shown here", "" if len(names) == 1 else names[0], each[names[0]], len(names)
+    worst = min(fails or lows, key=lambda n: lows[n] or 0.0)
+    said = "does not hold here" if fails else "holds here" if min(v or 0.0 for v in lows.values()) > 0 else "cannot be shown here"
+    return said, worst, strict[worst] if fails else each[worst], len(names)
 
 
 def command(result: Mapping[str, Any]) -> str:

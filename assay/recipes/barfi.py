@@ -168,9 +168,9 @@ RIVALS = {f"{blend}{mark}": {"blend": blend, "lam": lam} for blend in ("primary"
        arms={f"{name} {column}": ("barfi", {**arguments, "aux": aux}) for column, aux in COLUMNS.items()
              for name, arguments in {"learned": {}, **RIVALS}.items()},
        worlds=("table",), on={"table": {"testbed": "grid"}})
-def claim(arms: dict[str, list[Reading]]) -> float:
-    """The worse of two final golds' differences: to the primary alone where the heuristic helps, to the plain sum where it
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """Final gold's difference in two parts: to the primary alone where the heuristic helps, to the plain sum where it
     harms, each rival at the better of two λ."""
     gold = {name: final(readings) for name, readings in arms.items()}
-    return min(gold["learned helpful"] - max(gold["primary helpful"], gold["primary loose helpful"]),
-               gold["learned adversarial"] - max(gold["sum adversarial"], gold["sum loose adversarial"]))
+    return {"helpful": gold["learned helpful"] - max(gold["primary helpful"], gold["primary loose helpful"]),
+            "adversarial": gold["learned adversarial"] - max(gold["sum adversarial"], gold["sum loose adversarial"])}

@@ -122,8 +122,8 @@ def solved(task: Task, several: Any, moment: float, loop: Loop) -> Tensor:
              "forward": ("bayesian_inference", {"divergence": "forward", "beta": 1.0}),
              "jensen_shannon": ("bayesian_inference", {"divergence": "jensen_shannon", "beta": 1.0}),
              "none": ("bayesian_inference", {"divergence": "reverse", "beta": 0.001})})
-def claim(arms: dict[str, list[Reading]]) -> float:
-    """The least share of the first reading's entropy kept at a moderate β, less what is kept at (almost) none, less a quarter:
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """The share of the first reading's entropy kept at a moderate β, less what is kept at (almost) none, less a quarter:
     the difference has to be large."""
     kept = {k: r[-2]["stats"]["entropy"] / r[1]["stats"]["entropy"] for k, r in arms.items()}
-    return min(v for k, v in kept.items() if k != "none") - kept["none"] - 0.25
+    return {k: v - kept["none"] - 0.25 for k, v in kept.items() if k != "none"}

@@ -80,6 +80,6 @@ def one(start: dict[str, Tensor], states: list[dict[str, Tensor]], how: str) -> 
 @Claim("At equal KL and equal budgets, merged runs drawn back to the start keep more gold than one run with the same KL price.",
        arms={"mine": ("merging", {}), "linear": ("merging", {"how": "linear"}), "unmerged": ("merging", {"runs": 1}),
              "priced": ("kl_in_reward", {}), "single": ("leave_one_out", {})}, turns="single")
-def claim(arms: dict[str, list[Reading]]) -> float:
-    """The lesser of the mean gold differences to a priced run and to a free one."""
-    return min(matched_gain(arms["mine"], arms[other]) for other in ("priced", "single"))
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """Mean gold differences at equal √KL, to a priced run and to a free one."""
+    return {f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("priced", "single")}

@@ -72,6 +72,6 @@ _BIASED = {"testbed": "bag", "mode": "idiosyncratic", "bias": 1.0}
                                           "fit.lam": 1.5}),
              "single": ("leave_one_out", {"fit": "bradley_terry"})},
        turns="single", worlds=("table",), on={"table": _BIASED})
-def claim(arms: dict[str, list[Reading]]) -> float:
-    """The smaller of two mean gold differences over the shared range of √KL: to the plain judge, and to the linear penalty."""
-    return min(matched_gain(arms["mine"], arms[other]) for other in ("single", "linear"))
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """Mean gold differences over the shared range of √KL: to the plain judge, and to the linear penalty."""
+    return {f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("single", "linear")}

@@ -181,8 +181,9 @@ def _ordered(score: Tensor, gold: Tensor) -> float:
        "without a label, whether or not the policies have directions in common.",
        arms={"mine": ("policy_discriminator", {}), "free": ("policy_discriminator", {"styles": 0})},
        worlds=("table",), on={"table": {"testbed": "bag"}})
-def claim(arms: dict[str, list[dict[str, Any]]]) -> float:
-    """Accuracy on unseen policies after the most pretraining policies, minus the best of what needs no training: the lesser
-    of policies that share directions and of free ones."""
+def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
+    """Accuracy on unseen policies after the most pretraining policies, minus the best of what needs no training: of
+    policies that share directions and of free ones."""
     last = [[line for line in lines if line["kind"] == "policies"][-1] for lines in arms.values()]
-    return min(float(x["accuracy"] - max(x[name] for name in ("overlap", "perplexity", "length"))) for x in last)
+    least = [float(x["accuracy"] - max(x[name] for name in ("overlap", "perplexity", "length"))) for x in last]
+    return dict(zip(("shared directions", "free"), least, strict=True))

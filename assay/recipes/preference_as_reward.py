@@ -132,6 +132,6 @@ def recipe(task: Task, *, shape: str = "par", references: int = 10, slope: float
              "priced": ("preference_as_reward", {"beta": 0.02}),
              "released": ("preference_as_reward", {"beta": 0.02, "released": True}),
              "late": ("preference_as_reward", {"shape": "slow_then_fast"}), "raw": ("leave_one_out", {})}, turns="raw")
-def claim(arms: dict[str, list[Reading]]) -> float:
-    """The lesser of the mean gold differences, over the range of √KL shared, to the raw score and to the uncentred sigmoid."""
-    return min(matched_gain(arms["mine"], arms[other]) for other in ("raw", "bounded"))
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """Mean gold differences, over the range of √KL shared, to the raw score and to the uncentred sigmoid."""
+    return {f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("raw", "bounded")}

@@ -136,9 +136,9 @@ def thirds(flipped: Tensor, c: Tensor, wrong: Tensor) -> list[float | None]:
 @Claim("Where answers share parameters, DPO leaves most pairs as wrongly ranked as the reference had them, and ranks far fewer "
        "rightly than its own optimum would.",
        arms={"shared": ("ranking_accuracy", {"betas": (0.1,)})}, worlds=("table",))
-def claim(arms: dict[str, list[dict[str, Any]]]) -> float:
-    """The lesser of two gaps: idealised minus trained accuracy, and ½ minus the share of wrongly ranked pairs that flipped."""
+def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
+    """Two parts: idealised minus trained accuracy, and ½ minus the share of wrongly ranked pairs that flipped."""
     line = arms["shared"][0]
     if line["flipped"] is None:
         raise ValueError("the reference ranks no pair wrongly: raise spread")
-    return float(min(line["idealised"] - line["after"], 0.5 - line["flipped"]))
+    return {"below the ideal": float(line["idealised"] - line["after"]), "fewer than half flipped": float(0.5 - line["flipped"])}

@@ -108,6 +108,6 @@ def shuffle(signal: Tensor, pairs: Pairs, rng: Rng, rows: Tensor) -> Tensor:
        "signal at random places.",
        arms={"mine": ("token_reward", FEW), "dpo": ("dpo", FEW), "shuffled": ("token_reward", {"shuffled": True, **FEW})},
        worlds=("table",), on={"table": {"pairs": 200, "noise": 0.3}})
-def claim(arms: dict[str, list[Reading]]) -> float:
-    """The smaller of the two differences of peaks, each at fresh addresses."""
-    return min(peak(arms["mine"]) - peak(arms[other]) for other in ("dpo", "shuffled"))
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """Differences of peaks, each at fresh addresses: to DPO, and to the signal at random places."""
+    return {f"over {other}": peak(arms["mine"]) - peak(arms[other]) for other in ("dpo", "shuffled")}
