@@ -21,7 +21,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def result(effects: list[float | None], drops: list[float | None] | None = None) -> dict[str, Any]:
+def result(effects: list[Any], drops: list[float | None] | None = None) -> dict[str, Any]:
     return {"name": "mine", "title": "T", "statement": "S", "world": {"name": "table"},
             "turns": None if drops is None else "single", "seeds": list(range(len(effects))),
             "effects": effects, "drops": drops or [], "notes": ["seed 0: no overlap"]}
@@ -63,6 +63,28 @@ def test_each_verdict(found: dict[str, Any], verdict: str, why: str) -> None:
     row = claims.judged(found)
     assert row["verdict"] == verdict
     assert why in row["why"]
+
+
+GOOD, BAD, EVEN = [1.0, 1.1, 0.9, 1.2, 1.0], [-1.0, -1.1, -0.9, -1.2, -1.0], [1.0, -1.1, 0.9, -1.2, 0.1]
+
+
+@pytest.mark.parametrize(("parts", "verdict", "weakest"), [
+    ((GOOD, GOOD), "holds here", "one"), ((GOOD, EVEN), "cannot be shown here", "two"),
+    ((EVEN, BAD), "does not hold here", "two"), ((GOOD, BAD), "does not hold here", "two"),
+])
+def test_a_claim_of_parts_holds_if_all_do_and_fails_if_one_does(parts: tuple[list[float], ...], verdict: str,
+                                                                weakest: str) -> None:
+    row = claims.judged(result([dict(zip(("one", "two"), e, strict=True)) for e in zip(*parts, strict=True)]))
+    assert row["verdict"] == verdict and f"of its 2 parts the weakest is “{weakest}”" in row["why"]
+    assert row["effect"] == pytest.approx(sum(parts[("one", "two").index(weakest)]) / 5)
+
+
+def test_parts_are_not_judged_by_the_least_of_each_seed() -> None:
+    """Two parts whose means are 0: the least of each seed lies below 0 for sure, and says nothing about either part."""
+    one = [1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0]
+    least = [min(a, -a) for a in one]
+    assert claims.judged(result(least))["verdict"] == "does not hold here"
+    assert claims.judged(result([{"a": a, "b": -a} for a in one]))["verdict"] == "cannot be shown here"
 
 
 def test_a_claim_is_run_kept_and_told(capsys: pytest.CaptureFixture[str]) -> None:
