@@ -6,7 +6,8 @@ the wrong ones, μ_w, and e^{μ_c − μ_w} where it is less. A group all right 
 thinking reward. Differs from grpo in what is added to the reward.
 
 T decides how much of it is annealing. The released configuration says 12000 and its class 500; at the paper's 1500 steps
-that is a last weight of 0.88 or 0.05. Here a run has 100 steps, and T = 33 stands for the second. With `released` the rule
+that is a last weight of 0.88 or 0.05. T = 33 stands for the second in a run of 100 steps; a shorter run anneals less (25 steps
+end at e^(−0.75) = 0.47). With `released` the rule
 is that of the released code: the judge is asked only where a_i ≥ 0.2 and counts as 0 otherwise, and wrong means a_i < 0.5.
 With outcomes 0 and 1 the wrong are then all unasked, μ_w = 0 and γ = 1 nearly always. (It logs e^{2(μ_c − μ_w)}, another γ
 than it applies.) γ from one right answer among seven wrong ones is noisy; nothing is done about that.
