@@ -101,7 +101,8 @@ null p ≥ ½ fails, and only a margin helps. Last column: those runs in which p
 16 labels a look. The calibrated ones (O'Brien–Fleming, CUSUM) are told how many labels a run will buy and that looks end at
 100, and their threshold is exact for p = ½ only; the detector needs neither. Where the detector does not win: a CUSUM calibrated
 for p1 = .40 needs fewer labels at .40 (and more at .30, .20 and on the ramp), and one for p1 = .25 some 5 %
-fewer at .30, .20 and on the ramp than the detector with 16 labels a look (and a third more at .40); a window of four looks is about level at .30 and on the ramp.
+fewer at .30, .20 and on the ramp than the detector with 16 labels a look (and a third more at .40); a window of four looks
+is about level at .30 and on the ramp.
 
 {table(["", *columns], rivals)}"""
 
@@ -157,7 +158,8 @@ the tuning
 share. *Lead*: looks from its alarm to the turn, median over the turning runs where it fired (negative: late). *Kept*: share of
 these whose checkpoint at the alarm has 90 % of the peak's gain: stopping there, with nothing else known. Read these with care:
 the steady runs differ from the turning ones in their settings (clean judges, a price on KL, learning that stopped), and a signal
-that tells the settings apart scores here though it knows nothing of gold; a new setting needs a new threshold, and nothing says which.
+that tells the settings apart scores here though it knows nothing of gold; a new setting needs a new threshold, and nothing
+says which.
 
 {table(["signal", "false alarms, %", "fires in turning runs, %", "AUROC", "lead, looks", "kept"], hints)}""" if hints else ""
     a, b = d["meant to turn"], d["meant not to"]
