@@ -25,7 +25,8 @@ from assay.parallel import COUNTED, meter
 from assay.policies.table import TablePolicy
 
 SMALL: dict[str, list[dict[str, Any]]] = {
-    "table": [{"testbed": "bag", "pairs": 30}, {"testbed": "bandit", "pairs": 30, "mode": "idiosyncratic"}, {"testbed": "tomato"}],
+    "table": [{"testbed": "bag", "pairs": 30}, {"testbed": "bandit", "pairs": 30, "mode": "idiosyncratic"},
+              {"testbed": "tomato"}],
     "sums": [SIZES["sums"]],
     "hub": [],  # needs files of the user's own: the same law stands in test_hub_world
     "grammar": [{"pairs": 20, "members": 1, "held_out": 4, "demos": 40, "sft_steps": 2, "judge_steps": 2}],
