@@ -124,7 +124,7 @@ def _add(result: dict[str, Any], claim: Claim, seed: int, arms: dict[str, list[R
     result["seeds"].append(seed)
     effect = claim.effect
     assert effect is not None  # claim_of made sure of it
-    asked: dict[str, Callable[[], float]] = {"effects": lambda: effect(arms)}
+    asked: dict[str, Callable[[], float | dict[str, float]]] = {"effects": lambda: effect(arms)}
     if claim.turns is not None:
         turns = claim.turns
         asked["drops"] = lambda: drop(arms[turns])

@@ -220,10 +220,10 @@ class Claim:
     """What a paper says, as an experiment: arms to run and one number a seed. The statistics are the same for all.
 
     `arms = {"mine": ("recipe", {arguments}), …}`. Decorates `effect(arms) → float`, given each arm's readings of one
-    seed (a study's lines), positive where the paper is right. An arm's arguments may also be fields of the Loop, the
-    world's (`"world.noise": 0.1`), and a paper that fits the judges anew (`"fit": "bradley_terry", "fit.centre": 0.0`).
-    `turns`: the arm that must visibly over-optimise first, or None where the statement does not need it. `on`: the
-    arguments that it needs of a world, by the world's name.
+    seed (a study's lines), positive where the paper is right; or `→ {part: float}`, judged part by part. An arm's arguments
+    may also be fields of the Loop, the world's (`"world.noise": 0.1`), and a paper that fits the judges anew (`"fit":
+    "bradley_terry", "fit.centre": 0.0`). `turns`: the arm that must visibly over-optimise first, or None where the statement
+    does not need it. `on`: the arguments that it needs of a world, by the world's name.
     """
 
     statement: str
@@ -231,8 +231,8 @@ class Claim:
     turns: str | None = None
     worlds: tuple[str, ...] = ("table", "grammar")
     on: dict[str, dict[str, Any]] = field(default_factory=dict)
-    effect: Callable[[dict[str, list[dict[str, Any]]]], float] | None = None
+    effect: Callable[[dict[str, list[dict[str, Any]]]], float | dict[str, float]] | None = None
 
-    def __call__(self, effect: Callable[[dict[str, list[dict[str, Any]]]], float]) -> Claim:
+    def __call__(self, effect: Callable[[dict[str, list[dict[str, Any]]]], float | dict[str, float]]) -> Claim:
         self.effect = effect
         return self
