@@ -212,7 +212,7 @@ def parted(effect: float | dict[str, float]) -> dict[str, float]:
 
 
 def verdict(effects: list[dict[str, float]]) -> tuple[str, str, tuple[float | None, float | None, float | None], int]:
-    """(verdict, the weakest part's name, its mean and interval, how many parts there are).
+    """(verdict, the weakest part's name, its mean and the interval that decided, how many parts there are).
 
     A claim of several parts holds if every part does (each at 95 %, an intersection-union test), and does not if one fails at
     a level divided by the number of parts. Taking the least part of each seed instead would be biased downwards.
@@ -226,7 +226,7 @@ def verdict(effects: list[dict[str, float]]) -> tuple[str, str, tuple[float | No
         return "cannot be shown here", "" if len(names) == 1 else names[0], each[names[0]], len(names)
     worst = min(fails or lows, key=lambda n: lows[n] or 0.0)
     said = "does not hold here" if fails else "holds here" if min(v or 0.0 for v in lows.values()) > 0 else "cannot be shown here"
-    return said, worst, strict[worst] if fails else each[worst], len(names)
+    return said, worst, each[worst] if said == "holds here" else strict[worst], len(names)
 
 
 def command(result: Mapping[str, Any]) -> str:
