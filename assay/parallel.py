@@ -120,7 +120,11 @@ def sampling(method: F) -> F:
         if 1 < world_size() <= B:
             mine = torch.arange(B)[share(B)]
             n_here = n[mine] if isinstance(n, Tensor) else n
-            samples = method(self, prompts[mine], n_here, rng[mine], None if start is None else start[mine])
+            begun = None if start is None else start[mine]
+            if begun is not None and isinstance(n_here, Tensor) and begun.mask.shape[1] > 1:
+                most = int(n_here.max())  # this share's rows may ask for fewer than the batch's longest does
+                begun = begun.pick(torch.arange(most).expand(len(n_here), most))
+            samples = method(self, prompts[mine], n_here, rng[mine], begun)
             samples = samples.gathered(prompts)
         else:
             samples = method(self, prompts, n, rng, start)
