@@ -1,6 +1,7 @@
 """Small worlds for the contract: each recipe is held to it on a miniature of the world its claim is about."""
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import os
@@ -19,6 +20,11 @@ SIZES: dict[str, dict[str, Any]] = {
     "sums": {"prompts": 12, "held_out": 6, "pairs": 12, "taught": 400, "least": 2, "most": 2, "pass_rate": 0.8, "width": 32,
              "layers": 1, "sft_steps": 120, "sft_lr": 0.01},
 }
+
+_OURS = tempfile.TemporaryDirectory()
+atexit.register(_OURS.cleanup)
+# Where miniatures are kept; two processes are given that of the one, because a world schooled in float32 by two is another.
+FOLDER = os.environ.get("ASSAY_SMALL", _OURS.name)
 
 
 def needs(module: Any) -> tuple[str, dict[str, Any]]:
@@ -39,12 +45,11 @@ def small_world(module: Any) -> World:
 
 @functools.cache
 def _built(name: str, arguments: str) -> World:
-    with tempfile.TemporaryDirectory() as folder:
-        before = os.environ.get("ASSAY_CACHE")
-        os.environ["ASSAY_CACHE"] = folder
-        try:
-            world: World = catalogue.load_world(name)(**json.loads(arguments), seed=1)
-        finally:
-            os.environ.pop("ASSAY_CACHE") if before is None else os.environ.update(ASSAY_CACHE=before)
+    before = os.environ.get("ASSAY_CACHE")
+    os.environ["ASSAY_CACHE"] = FOLDER
+    try:
+        world: World = catalogue.load_world(name)(**json.loads(arguments), seed=1)
+    finally:
+        os.environ.pop("ASSAY_CACHE") if before is None else os.environ.update(ASSAY_CACHE=before)
     world.task.reference.double()  # type: ignore[attr-defined]  # every policy of ours is a torch module
     return world

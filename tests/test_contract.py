@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from small import needs, small_world
+from small import FOLDER, needs, small_world
 
 import assay.recipes
 from assay.core import Carry, Claim, Loop, Paper, Rng, World
@@ -187,7 +187,10 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = str(s.getsockname()[1])
-    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    for module in RECIPES:
+        small_world(module)  # kept in FOLDER now, where the pair finds it
+    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
+                   "ASSAY_SMALL": FOLDER}
     command = [sys.executable, str(LIST), str(tmp_path)]
     pair = [subprocess.Popen(command, env={**environment, "RANK": str(r)}, stderr=subprocess.PIPE) for r in range(2)]
     said = [p.communicate(timeout=900)[1].decode() for p in pair]
