@@ -267,7 +267,9 @@ def effect_of(module: Any, arms: dict[str, Any]) -> float:
 
 def test_claims_count_from_the_right_lines() -> None:
     a = {"kind": "policies", "accuracy": 0.8, "overlap": 0.7, "perplexity": 0.6, "length": 0.5}
-    assert effect_of(policy_discriminator, {"mine": [{**a, "accuracy": 0.1}, a, {"kind": "labels"}]}) == pytest.approx(0.1)
+    mine, free = [{**a, "accuracy": 0.1}, a, {"kind": "labels"}], [{**a, "accuracy": 0.6}]
+    both = policy_discriminator.claim.effect({"mine": mine, "free": free})
+    assert both == {"shared directions": pytest.approx(0.1), "free": pytest.approx(-0.1)}
     lines = [{"meta": 0.6, "plain": 0.5, "random": 0.55}, {"meta": 0.5, "plain": 0.5, "random": 0.4}]
     assert effect_of(meta_rm, {"mine": lines}) == pytest.approx(0.025)
     with pytest.raises(ValueError, match="ended before"):
