@@ -223,7 +223,9 @@ class Claim:
     seed (a study's lines), positive where the paper is right; or `→ {part: float}`, judged part by part. An arm's arguments
     may also be fields of the Loop, the world's (`"world.noise": 0.1`), and a paper that fits the judges anew (`"fit":
     "bradley_terry", "fit.centre": 0.0`). `turns`: the arm that must visibly over-optimise first, or None where the statement
-    does not need it. `on`: the arguments that it needs of a world, by the world's name.
+    does not need it. `on`: the arguments that it needs of a world, by the world's name. `least`: the smallest effect worth the
+    name, in the effect's units; an interval wholly below it decides against the paper. None: a tenth of the fall of the arm
+    that turns, or 0 where none does.
     """
 
     statement: str
@@ -231,6 +233,7 @@ class Claim:
     turns: str | None = None
     worlds: tuple[str, ...] = ("table", "grammar")
     on: dict[str, dict[str, Any]] = field(default_factory=dict)
+    least: float | None = None
     effect: Callable[[dict[str, list[dict[str, Any]]]], float | dict[str, float]] | None = None
 
     def __call__(self, effect: Callable[[dict[str, list[dict[str, Any]]]], float | dict[str, float]]) -> Claim:

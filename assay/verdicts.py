@@ -9,8 +9,10 @@ HEAD = """# Claims
 
 What the papers say, run here. Written by `assay claims --write` from `claims/*.json`; each result is made again by the
 command beside it. The effect is the mean over paired seeds with its 95 % Student-t interval, positive where the paper is
-right; where a mitigation is claimed, the unmitigated run must visibly turn first. A claim that does not hold is a result:
-LOG.md says why. Decided is what holds or does not hold; *cannot be shown here* says what is missing.
+right; where a mitigation is claimed, the unmitigated run must visibly turn first. It *holds here* where the interval lies
+above 0, and *does not hold here* where it lies below 0 or below the least effect worth the name: a tenth of the baseline's
+fall, or what the claim says in its file. A claim that does not hold is a result: LOG.md says why. Decided is what holds or
+does not hold; *cannot be shown here* says what is missing.
 """
 ORDER = ("holds here", "does not hold here", "cannot be shown here", "not run")
 

@@ -99,9 +99,9 @@ def calibrated(x: Float[Tensor, "M S 3"], truth: Float[Tensor, "S"],
     return slopes, weights, conformal((told[:, -1] - truth[most:]) / wide.clamp(min=1e-9), level=1 - float(levels[0]))
 
 
-@Claim("At equal KL, a calibrated low quantile of the panel keeps more gold than one judge.",
+@Claim("At equal KL, a calibrated low quantile of the panel keeps more gold than one judge or the quantile as it is.",
        arms={"mine": ("quantile_aggregation", {}), "single": ("leave_one_out", {}),
              "uncalibrated": ("quantile_aggregation", {"bought": 0})}, turns="single", worlds=("table", "grammar"))
-def claim(arms: dict[str, list[Reading]]) -> float:
-    """Mean gold difference over the range of √KL that both runs reached; the third arm is for the reader of the record."""
-    return matched_gain(arms["mine"], arms["single"])
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """Mean gold difference over the range of √KL that both runs reached, over one judge and over the quantile uncalibrated."""
+    return {f"over {k}": matched_gain(arms["mine"], arms[k]) for k in ("single", "uncalibrated")}

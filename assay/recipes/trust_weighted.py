@@ -69,11 +69,14 @@ def recipe(task: Task, *, alpha: float = 0.3, trusted: bool = True, T: float = 3
     yield from online(task, loop, score=score, advantage=advantage, loss=loss, reduce=per_answer_token)
 
 
+_FALL = {"T": 8.0, "steps": 25}  # ends at e^(−25/8) = 0.04 of its weight, as the class default does at 1500 steps
+
+
 @Claim("Where a judge of thinking is wrong about half the prompts, weighing it by trust keeps gold that annealing alone loses.",
-       arms={"trusted": ("trust_weighted", {}), "annealed": ("trust_weighted", {"trusted": False}),
-             "constant": ("trust_weighted", {"trusted": False, "T": 0.0}), "released": ("trust_weighted", {"released": True}),
-             "answers": ("trust_weighted", {"alpha": 0.0})},
-       worlds=("sums",), on={"sums": {"inverted": 0.5}})
+       arms={"trusted": ("trust_weighted", _FALL), "annealed": ("trust_weighted", {**_FALL, "trusted": False}),
+             "constant": ("trust_weighted", {**_FALL, "trusted": False, "T": 0.0}),
+             "released": ("trust_weighted", {**_FALL, "released": True}), "answers": ("trust_weighted", {**_FALL, "alpha": 0.0})},
+       worlds=("sums",), on={"sums": {"inverted": 0.5}}, least=0.02)
 def claim(arms: dict[str, list[Reading]]) -> float:
-    """Final gold with trust and annealing minus final gold with annealing alone."""
+    """Final gold with trust and annealing minus final gold with annealing alone; two answers in a hundred are the least."""
     return final(arms["trusted"]) - final(arms["annealed"])
