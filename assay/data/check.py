@@ -5,54 +5,59 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from assay.data.faults import SHOWN, Faults
 from assay.data.kinds import Layout, layout
 from assay.data.pairs import DROPPABLE, Pair, pairs
 from assay.data.read import Source, open_source
 from assay.data.scored import Scored, scored, text_of
+from assay.data.seen import Seen
 from assay.errors import InputError
 
 PEEK = 100  # rows from which the kind is told
 Item = Pair | Scored | tuple[int, str]
 
 
-def _key(*texts: str) -> bytes:
-    digest = blake2b(digest_size=12)
-    for t in texts:
-        raw = t.encode("utf-8", "surrogatepass")
-        digest.update(len(raw).to_bytes(8, "little") + raw)
-    return digest.digest()
-
-
 @dataclass
 class Checked:
-    """A file that was read once. `items` are its pairs, responses or texts if they were asked to be kept."""
+    """A file that was read once. `items` are its pairs, responses or texts if they were asked to be kept; `characters` counts
+    rows by their length; `seen` has what is needed to tell rows and prompts apart."""
 
     source: Source
     layout: Layout
     faults: Faults
     rows: int = 0
     usable: int = 0
-    characters: list[int] = field(default_factory=list)
-    prompts: Counter[bytes] = field(default_factory=Counter)
+    characters: Counter[int] = field(default_factory=Counter)
+    seen: Seen = field(default_factory=Seen)
     items: list[Any] = field(default_factory=list)
 
     def plain(self) -> dict[str, Any]:
         """For JSON and for the command line."""
-        sizes = sorted(self.characters)
-        groups = Counter(self.prompts.values())
+        sizes, groups = sorted(self.characters.items()), self.seen.groups()
+        least, most = (int(groups.min()), int(groups.max())) if len(groups) else (0, 0)
         return {"file": self.source.name, "format": self.source.format, "kind": self.layout.kind, "parts": self.layout.parts,
                 "columns": list(self.layout.columns), "numeric": list(self.layout.numeric), "others": list(self.layout.others),
-                "rows": self.rows, "usable": self.usable, "prompts": len(self.prompts),
-                "rows_a_prompt": {"least": min(groups, default=0), "most": max(groups, default=0), "ragged": len(groups) > 1},
-                "characters": {"median": sizes[len(sizes) // 2], "most": sizes[-1]} if sizes else None,
+                "rows": self.rows, "usable": self.usable, "prompts": len(groups),
+                "rows_a_prompt": {"least": least, "most": most, "ragged": least < most},
+                "characters": {"median": _middle(sizes), "most": sizes[-1][0]} if sizes else None,
                 "errors": dict(self.faults.errors), "warnings": dict(self.faults.warnings),
                 "faults": [{**f.plain(), "says": str(f)} for f in (*self.faults.shown, *self.faults.warned)],
                 "shown_at_most": SHOWN, "ok": not self.faults.errors}
+
+
+def _middle(sizes: list[tuple[int, int]]) -> int:
+    """The upper median of (value, how often), ascending."""
+    half, below = sum(n for _, n in sizes) // 2, 0
+    for value, n in sizes:
+        below += n
+        if below > half:
+            return value
+    raise ValueError("no sizes, no median")
 
 
 def check(path: str | Path, *, columns: Mapping[str, str] | None = None, split: str | None = None, want: str | None = None,
@@ -88,44 +93,45 @@ def check(path: str | Path, *, columns: Mapping[str, str] | None = None, split: 
     return out
 
 
-
 def _walk(items: Iterator[Any], out: Checked, limit: int | None, keep: bool) -> None:
     """Count lengths, duplicates and prompts; keep what is usable."""
-    seen: set[bytes] = set()
+    characters, seen, faults = out.characters, out.seen, out.faults
+    comparison = out.layout.kind in ("pairs", "choices")
     for item in items:
         texts: tuple[str, ...]
-        if isinstance(item, Pair):
-            texts = (item.prompt, item.chosen, item.rejected)
-            size = len(item.prompt) + max(len(item.chosen), len(item.rejected))
+        if comparison:
+            row, texts = item.row, (item.prompt, item.chosen, item.rejected)
+            size = len(texts[0]) + max(len(texts[1]), len(texts[2]))
+        elif isinstance(item, Scored):
+            row, texts = item.row, (item.prompt, item.response)
+            size = len(texts[0]) + len(texts[1])
         else:
-            texts = (item.prompt, item.response) if isinstance(item, Scored) else (item[1],)
-            size = sum(map(len, texts))
-        row = item[0] if isinstance(item, tuple) else item.row
-        out.characters.append(size)
+            row, texts = item[0], item[1:]
+            size = len(texts[0])
+        characters[size] += 1
         if limit is not None and size > limit:
-            out.faults.warn("longer than the limit", row, None, f"{size:,} characters, the limit is {limit:,}",
-                            "such rows are left out; raise the limit or shorten them")
+            faults.warn("longer than the limit", row, None, f"{size:,} characters, the limit is {limit:,}",
+                        "such rows are left out; raise the limit or shorten them")
             continue
-        key = _key(*texts)
-        if key in seen:
-            out.faults.warn("duplicated row", row, None, "the same texts stand in an earlier row", "remove one of them")
-        elif isinstance(item, Pair) and _key(item.prompt, item.rejected, item.chosen) in seen:
-            out.faults.warn("contradicted row", row, None, "an earlier row prefers the other of the same two answers",
-                            "both are kept: together they say that it is close")
-        seen.add(key)
-        out.prompts[_key(texts[0])] += 1
-        out.usable += 1
+        seen.add(row, texts, comparison=comparison)
         if keep:
             out.items.append(item)
+    out.usable = len(seen)
+    for kind, rows, found, cure in zip(("duplicated row", "contradicted row"), seen.repeats(),
+                                       ("the same texts stand in an earlier row",
+                                        "an earlier row prefers the other of the same two answers"),
+                                       ("remove one of them", "both are kept: together they say that it is close"), strict=True):
+        if len(rows):
+            faults.warn(kind, int(rows[0]), None, found, cure, times=len(rows))
 
 
 def _whole(out: Checked, limit: int | None) -> None:
     """What is only an error when it is true of all rows."""
-    faults, warned = out.faults, out.faults.warnings
+    faults, warned, read = out.faults, out.faults.warnings, sum(out.characters.values())
     if out.usable:
         return
-    if warned["longer than the limit"] and warned["longer than the limit"] == len(out.characters):
-        faults.error("all longer than the limit", None, None, f"all {len(out.characters):,} usable rows are longer "
+    if warned["longer than the limit"] and warned["longer than the limit"] == read:
+        faults.error("all longer than the limit", None, None, f"all {read:,} usable rows are longer "
                      f"than the limit of {limit:,} characters", "raise the limit or shorten the texts")
     if warned["chosen equals rejected"] and not out.characters:
         faults.error("all chosen equal rejected", None, out.layout.parts.get("rejected") or out.layout.parts.get("second"),
@@ -147,9 +153,10 @@ def _texts(rows: Iterator[tuple[int, dict[str, Any]]], found: Layout, faults: Fa
 
 def leaks(mine: Checked, other: Checked) -> int:
     """How many distinct prompts two files share; counted as a warning of `mine`."""
-    both = len(mine.prompts.keys() & other.prompts.keys())
+    prompts = mine.seen.prompts()
+    both = len(np.intersect1d(prompts, other.seen.prompts(), assume_unique=True))
     if both:
         mine.faults.warn("prompt in both splits", None, mine.layout.parts.get("prompt"),
-                         f"{both:,} of its {len(mine.prompts):,} prompts also stand in {other.source.name}",
+                         f"{both:,} of its {len(prompts):,} prompts also stand in {other.source.name}",
                          "what is fitted on one and measured on the other would be measured on what it has seen", times=both)
     return both

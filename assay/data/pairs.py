@@ -46,44 +46,45 @@ class _Reader:
     def __init__(self, layout: Layout, faults: Faults):
         self.layout, self.faults = layout, faults
         self.form: type | None = None
+        self.names = ("chosen", "rejected") if layout.kind == "pairs" else ("first", "second")
+        self.columns = tuple(layout.parts[part] for part in self.names)
+        self.ask, self.labelled = layout.parts.get("prompt"), layout.kind == "choices" or bool({"p", "margin"} & set(layout.parts))
 
     def pair(self, i: int, row: dict[str, Any]) -> Pair | None:
-        names = ("chosen", "rejected") if self.layout.kind == "pairs" else ("first", "second")
-        p, margin = self._label(i, row)
-        cells = [self._cell(i, row, part) for part in names]
-        ask = self._cell(i, row, "prompt") if "prompt" in self.layout.parts else ""
-        if p is None or margin is None or ask is None or any(c is None for c in cells):
+        """The row's pair, None where it has none that could be used."""
+        p, margin = self._label(i, row) if self.labelled else (1.0, 0.0)
+        one, two = (self._cell(i, row, column) for column in self.columns)
+        ask = self._cell(i, row, self.ask) if self.ask is not None else ""
+        if p is None or margin is None or ask is None or one is None or two is None:
             return None
-        forms = {type(c) for c in cells} | ({type(ask)} if ask and isinstance(cells[0], str) else set())
-        if len(forms) > 1 or (self.form and type(cells[0]) is not self.form):
-            self.faults.error("mixed types", i, self.layout.parts[names[1]], "text here and a list of messages elsewhere",
+        form = type(one)
+        if type(two) is not form or (ask and form is str and type(ask) is not str) or (self.form and form is not self.form):
+            self.faults.error("mixed types", i, self.columns[1], "text here and a list of messages elsewhere",
                               "write all answers as text or all as messages")
             return None
-        self.form = type(cells[0])
-        made = self._messages(ask, *cells) if isinstance(cells[0], tuple) else self._texts(i, ask, *cells)
-        prompt, first, second, turns = made
-        if not first.strip() or not second.strip():
-            self.faults.error("empty text", i, self.layout.parts[names[0 if not first.strip() else 1]], "an empty answer", _FIX)
-            return None
-        if first == second:
-            self.faults.warn("chosen equals rejected", i, self.layout.parts[names[1]], "both answers are the same text",
+        self.form = form
+        prompt, first, second, turns = self._messages(ask, one, two) if form is tuple else self._texts(i, ask, one, two)
+        if first == second and first.strip():
+            self.faults.warn("chosen equals rejected", i, self.columns[1], "both answers are the same text",
                              "such pairs say nothing and are left out")
             return None
-        if "prompt" in self.layout.parts and not prompt.strip():
-            self.faults.error("empty text", i, self.layout.parts["prompt"], "an empty prompt", _FIX)
+        if not first.strip() or not second.strip():
+            self.faults.error("empty text", i, self.columns[0 if not first.strip() else 1], "an empty answer", _FIX)
+            return None
+        if self.ask is not None and not prompt.strip():
+            self.faults.error("empty text", i, self.ask, "an empty prompt", _FIX)
             return None
         if p < 0.5:
             first, second, p, margin = second, first, 1 - p, -margin
         return Pair(i, prompt, first, second, p, margin, turns)
 
-    def _cell(self, i: int, row: dict[str, Any], part: str) -> str | Turns | None:
-        column = self.layout.parts[part]
+    def _cell(self, i: int, row: dict[str, Any], column: str) -> str | Turns | None:
+        value = row.get(column)
+        if isinstance(value, str):
+            return value
         if column not in row:
             self.faults.error("missing cell", i, column, "the row has no such column", _FIX)
             return None
-        value = row[column]
-        if isinstance(value, str):
-            return value
         if value is None:
             self.faults.error("null cell", i, column, "null", _FIX)
             return None

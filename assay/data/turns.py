@@ -29,7 +29,7 @@ def turns_of(value: Any) -> Turns | str:
 
 def transcript(text: str) -> Turns | None:
     """The turns of a `Human:/Assistant:` transcript, None where the text is not one."""
-    if not _HUMAN.search(text):
+    if "Human:" not in text or not _HUMAN.search(text):
         return None
     marks = list(_MARK.finditer(text))
     if not marks or text[: marks[0].start()].strip():

@@ -170,7 +170,7 @@ def _apart(logits: Tensor, base: Tensor, divergence: str) -> Tensor:
     return (p * (continued_exp(l) - 1)).sum(-1) if divergence == "chi2" else (p * l).sum(-1)
 
 
-GRID = (0.25, 0.6, 1.5, 4.0)
+GRID = (0.25, 0.6, 1.5, 3.0, 5.5, 10.0)
 PENALTIES = {"chi2 occupancy": ("occupancy", "chi2"), "kl occupancy": ("occupancy", "kl"), "chi2 action": ("action", "chi2"),
              "kl action": ("action", "kl")}
 
