@@ -48,7 +48,8 @@ class _Reader:
         self.form: type | None = None
         self.names = ("chosen", "rejected") if layout.kind == "pairs" else ("first", "second")
         self.columns = tuple(layout.parts[part] for part in self.names)
-        self.ask, self.labelled = layout.parts.get("prompt"), layout.kind == "choices" or bool({"p", "margin"} & set(layout.parts))
+        self.ask = layout.parts.get("prompt")
+        self.labelled = layout.kind == "choices" or not {"p", "margin"}.isdisjoint(layout.parts)
 
     def pair(self, i: int, row: dict[str, Any]) -> Pair | None:
         """The row's pair, None where it has none that could be used."""
@@ -64,12 +65,12 @@ class _Reader:
             return None
         self.form = form
         prompt, first, second, turns = self._messages(ask, one, two) if form is tuple else self._texts(i, ask, one, two)
-        if first == second and first.strip():
-            self.faults.warn("chosen equals rejected", i, self.columns[1], "both answers are the same text",
-                             "such pairs say nothing and are left out")
-            return None
         if not first.strip() or not second.strip():
             self.faults.error("empty text", i, self.columns[0 if not first.strip() else 1], "an empty answer", _FIX)
+            return None
+        if first == second:
+            self.faults.warn("chosen equals rejected", i, self.columns[1], "both answers are the same text",
+                             "such pairs say nothing and are left out")
             return None
         if self.ask is not None and not prompt.strip():
             self.faults.error("empty text", i, self.ask, "an empty prompt", _FIX)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assay.data.arrays import Elements
 from assay.data.faults import Faults, clipped
 from assay.data.folders import folder_rows, hub_rows, parquet_rows
 from assay.errors import InputError
@@ -136,19 +137,18 @@ def _lines(path: Path, packed: bool, faults: Faults) -> Iterator[tuple[int, str]
 
 def _json_array(path: Path, packed: bool) -> Callable[[Faults], Iterator[tuple[int, Row]]]:
     def rows(faults: Faults) -> Iterator[tuple[int, Row]]:
-        try:
-            with _opened(path, packed) as f:
-                every = json.loads(f.read().decode("utf-8-sig"))
-        except (ValueError, RecursionError, EOFError, gzip.BadGzipFile, zlib.error) as why:
-            faults.error("bad JSON", getattr(why, "lineno", None), None, f"the array cannot be read ({str(why)[:100]})",
-                         "repair it, or write one object a line")
-            return
-        for i, row in enumerate(every, 1):
-            if isinstance(row, dict):
-                yield i, row
-            else:
-                faults.error("bad JSON", i, None, f"a {type(row).__name__} where an object {{…}} was expected",
-                             "make it an object")
+        with _opened(path, packed) as f:
+            every = Elements(f)
+            try:
+                for i, row in enumerate(every, 1):
+                    if isinstance(row, dict):
+                        yield i, row
+                    else:
+                        faults.error("bad JSON", i, None, f"a {type(row).__name__} where an object {{…}} was expected",
+                                     "make it an object")
+            except (ValueError, RecursionError, EOFError, gzip.BadGzipFile, zlib.error) as why:
+                faults.error("bad JSON", every.line, None, f"the array cannot be read ({str(why)[:100]})",
+                             "repair it, or write one object a line")
     return rows
 
 
@@ -173,14 +173,24 @@ def _table(path: Path, packed: bool, delimiter: str) -> Callable[[Faults], Itera
                         faults.error("ragged row", reader.line_num, None, f"{len(cells)} cells under {len(header)} columns",
                                      f"quote cells that hold a {'tab' if delimiter == chr(9) else 'comma'} or a line end")
                         continue
-                    bad = next((h for h, c in zip(header, cells, strict=True) if any("\ud800" <= x <= "\udfff" for x in c)), None)
+                    row = dict(zip(header, cells, strict=True))
+                    bad = next((h for h, c in row.items() if not c.isascii() and _escaped(c)), None)
                     if bad is not None:
                         faults.error("not UTF-8", reader.line_num, bad, "bytes that are not UTF-8", _SAVE)
                         continue
-                    yield reader.line_num, dict(zip(header, cells, strict=True))
+                    yield reader.line_num, row
             except csv.Error as why:
                 faults.error("bad CSV", reader.line_num, None, f"the line cannot be read ({why})", "check its quotes")
             except (EOFError, gzip.BadGzipFile, zlib.error) as why:
                 faults.error("damaged gzip", reader.line_num + 1, None, f"the packed data breaks here ({why})",
                              "pack the file again")
     return rows
+
+
+def _escaped(text: str) -> bool:
+    """Whether some of it were bytes that are no UTF-8: they came through as lone surrogates."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False

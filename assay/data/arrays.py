@@ -1,0 +1,85 @@
+"""The elements of a JSON array, one at a time: a file larger than memory is read as well as a small one."""
+from __future__ import annotations
+
+import codecs
+import io
+import json
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+_CHUNK = 1 << 20
+_NEAR = 16  # a scan that fails so near to the end of what was read may only lack the rest
+
+
+class Elements:
+    """Iterates over the values of the array that `file` holds, UTF-8 with or without a byte-order mark. ValueError, with the line
+    and column, where it is damaged; `line` is then the line. What stands before the damage has come out by then."""
+
+    def __init__(self, file: io.BufferedIOBase):
+        self.file, self.line = file, 1
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
+        self._scan = json.JSONDecoder().raw_decode
+        self._text, self._at, self._column, self._whole = "", 0, 1, False
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._next() != "[":
+            self._damaged("Expecting '['")
+        self._at += 1
+        if self._next() == "]":
+            self._at += 1
+        else:
+            yield self._value()
+            while (mark := self._next()) == ",":
+                self._at += 1
+                self._next()
+                yield self._value()
+            if mark != "]":
+                self._damaged("Expecting ',' delimiter")
+            self._at += 1
+        if self._next():
+            self._damaged("Extra data")
+
+    def _next(self) -> str:
+        """The next character that is not blank, still to be read; "" at the end."""
+        while True:
+            while self._at < len(self._text) and self._text[self._at] in " \t\n\r":
+                self._at += 1
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._more(_CHUNK):
+                return ""
+
+    def _value(self) -> Any:
+        size = _CHUNK
+        while True:
+            try:
+                found, end = self._scan(self._text, self._at)
+                if end < len(self._text) or self._whole:  # a number may go on in the next piece
+                    self._at = end
+                    return found
+            except json.JSONDecodeError as why:
+                cut = why.msg.startswith("Unterminated string") or why.pos > len(self._text) - _NEAR
+                if self._whole or not cut:
+                    self._at = why.pos
+                    self._damaged(why.msg)
+            self._more(size)
+            size *= 2  # a value of many pieces is scanned anew only a few times
+
+    def _more(self, size: int) -> bool:
+        """Read on; False at the end of the file."""
+        raw = self.file.read(size)
+        self._whole = not raw
+        self._pass()
+        self._text += self._decode(raw, not raw)
+        return bool(raw)
+
+    def _pass(self) -> None:
+        """Forget what has been read, and count its lines."""
+        done = self._text[: self._at]
+        self.line += done.count("\n")
+        self._column = len(done) - done.rfind("\n") if "\n" in done else self._column + len(done)
+        self._text, self._at = self._text[self._at:], 0
+
+    def _damaged(self, what: str) -> NoReturn:
+        self._pass()
+        raise ValueError(f"{what}: line {self.line} column {self._column}")
