@@ -76,13 +76,14 @@ class Remote:
 
         `what` names the body in a sentence. `read` raises ValueError, KeyError, IndexError or TypeError for a reply of
         another shape, which is asked again. `tried(attempt)` is called before each try. Raises Again when the last try
-        failed, and Refused for what no further try would mend.
+        failed, Refused for what no further try would mend, TypeError or ValueError for a body that JSON cannot say.
         """
+        data = None if body is None else json.dumps(body, allow_nan=False).encode("ascii")  # lone surrogates are escaped
         for attempt in range(self.tries):
             self._turn()
             tried(attempt)
             try:
-                return self._once(body, what, read, url or self.url)
+                return self._once(data, what, read, url or self.url)
             except Again as why:
                 if attempt + 1 == self.tries:
                     raise
@@ -90,16 +91,15 @@ class Remote:
                 time.sleep(min(60.0, why.wait if why.wait is not None else doubled))
         raise AssertionError("unreachable: tries is at least 1")
 
-    def _once(self, body: Any, what: str, read: Callable[[Any], Any], url: str) -> Any:
+    def _once(self, data: bytes | None, what: str, read: Callable[[Any], Any], url: str) -> Any:
         heads = {"Content-Type": "application/json", **({"Authorization": f"Bearer {self.key}"} if self.key else {})}
-        data = None if body is None else json.dumps(body, allow_nan=False).encode("ascii")  # lone surrogates are escaped
         try:
             with self._open(urllib.request.Request(url, data, heads), timeout=self.timeout) as reply:
                 raw = reply.read(self.most)
         except urllib.error.HTTPError as why:
+            said = _beginning(why)
             if why.code in BUSY or why.code >= 500:
                 raise Again(f"HTTP {why.code}", _seconds(why.headers.get("Retry-After"))) from why
-            said = _beginning(why)
             cure = (f"set {' or '.join(self.keys)} in the environment" if why.code in (401, 403) and self.keys else
                     "give the address that the server answers at" if why.code in (301, 302, 303, 307, 308, 404) else
                     "see what the server says of it")
@@ -128,6 +128,8 @@ def _beginning(reply: urllib.error.HTTPError) -> str:
         raw = reply.read(600)
     except (OSError, http.client.HTTPException):
         return "and broke off"
+    finally:
+        reply.close()
     return "".join(c if c.isprintable() else " " for c in raw.decode("utf-8", "replace"))
 
 

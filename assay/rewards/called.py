@@ -59,7 +59,7 @@ class FunctionReward:
     def _number(self, i: int, value: Any) -> float:
         if value is None:
             return math.nan
-        if not isinstance(value, (int, float)) or not math.isfinite(value):
+        if not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:  # of an int of any size too
             raise InputError(f"reward {self.names[0]} returned {value!r:.60} for completion {i}; return a finite number, or None "
                              "where it does not apply")
         return float(value)

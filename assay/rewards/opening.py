@@ -1,4 +1,4 @@
-"""A reward from wherever people have one: a folder of ours, a transformers model, or a Python function. All read text."""
+"""A reward from wherever people have one: a folder of ours, a transformers model, a Python function, a server. All read text."""
 from __future__ import annotations
 
 import json
@@ -14,6 +14,7 @@ from assay.catalogue import nearest
 from assay.core import Samples
 from assay.errors import InputError
 from assay.rewards.called import FunctionReward, Turns, function_named
+from assay.rewards.posted import judge_at
 from assay.rewards.text import ABOUT, KIND, WordsReward
 
 
@@ -38,8 +39,10 @@ def load_reward(folder: str | Path) -> Any:
 
 
 def open_reward(spec: str, flag: str) -> Any:
-    """`FILE.py:name`, a folder that `assay fit` wrote, or a folder or hub name of an AutoModelForSequenceClassification with one
-    logit. Raises InputError where it is none of these."""
+    """`FILE.py:name`, `http://host:port/path`, a folder that `assay fit` wrote, or a folder or hub name of an
+    AutoModelForSequenceClassification with one logit. Raises InputError where it is none of these."""
+    if spec.startswith(("http://", "https://")):
+        return judge_at(spec, flag)
     if ".py:" in spec or spec.endswith(".py"):
         return function_named(spec, flag)
     if (Path(spec) / ABOUT).is_file():

@@ -38,8 +38,8 @@ def world(*, policy: str, prompts: str, rewards: tuple[str, ...] = (), gold: str
     """A world of a model, its judges and a file of prompts.
 
     policy: folder or hub name of a causal model. prompts: a file (assay check says what it is); its column is found or
-    named by columns prompt=NAME. rewards: judges, each FILE.py:name, a folder of assay fit, or a classifier's folder or
-    name. gold: one of the same, asked when reading only. held_out: prompts that no recipe sees. chat: put conversations,
+    named by columns prompt=NAME. rewards: judges, each FILE.py:name, http://host:port/path, a folder of assay fit, or a
+    classifier's folder or name. gold: one of the same, asked when reading only. held_out: prompts that no recipe sees. chat: put conversations,
     and texts where the tokenizer has a template, into the chat template. max_prompt: tokens; longer prompts are left out.
     max_tokens, min_tokens, temperature, top_k, top_p: of answers, in drawing and scoring alike. truncated: what every
     judge gives an answer that did not end, null for its score as it stands. dtype: float32, bfloat16 or float64. lora: the
