@@ -73,9 +73,10 @@ class Tokens:
             if content.strip() and content.strip() not in text:
                 raise InputError(f"the chat template leaves out what the {role} said ({content.strip()[:40]!r}): an answer to it "
                                  "would be an answer to something else; use another template")
-        return self._plain(text)
+        return self.plain(text)
 
-    def _plain(self, text: str) -> list[int]:
+    def plain(self, text: str) -> list[int]:
+        """An answer's ids, as they are: no BOS, no end."""
         return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -84,17 +85,21 @@ class Tokens:
 
     def prompts(self, asks: Sequence[Ask], row: Int[Tensor, "B"] | None = None) -> Prompts:
         """Prompts padded on the left. `row` defaults to 0 … B−1."""
-        ids = [self.encode(a) for a in asks]
+        return self.padded([self.encode(a) for a in asks], row)
+
+    def padded(self, ids: Sequence[Sequence[int]], row: Int[Tensor, "B"] | None = None) -> Prompts:
+        """The same from ids."""
         P = max((len(i) for i in ids), default=1)
-        tokens = torch.tensor([[self.pad] * (P - len(i)) + i for i in ids], dtype=torch.int64).reshape(-1, P)
-        mask = torch.tensor([[False] * (P - len(i)) + [True] * len(i) for i in ids], dtype=torch.bool).reshape(-1, P)
+        tokens, mask = torch.full((len(ids), P), self.pad), torch.zeros(len(ids), P, dtype=torch.bool)
+        for b, i in enumerate(ids):
+            tokens[b, P - len(i):], mask[b, P - len(i):] = torch.tensor(i, dtype=torch.int64), True
         return Prompts(tokens, mask, torch.arange(len(ids)) if row is None else row, decode=self.decode)
 
     def answers(self, prompts: Prompts, texts: Sequence[Sequence[str]], dtype: torch.dtype = torch.float32) -> Samples:
         """Texts as answers to these prompts, each with its end, `logp` NaN. Missing answers of a prompt are absent."""
         if len(texts) != len(prompts):
             raise InputError(f"{len(prompts)} prompts and answers to {len(texts)}: give one list of answers for each prompt")
-        ids = [[[*self._plain(t), self.eos] for t in row] for row in texts]
+        ids = [[[*self.plain(t), self.eos] for t in row] for row in texts]
         N, T = max((len(r) for r in ids), default=0), max((len(a) for r in ids for a in r), default=1)
         action = torch.full((len(ids), N, T), self.pad, dtype=torch.int64)
         mask = torch.zeros(len(ids), N, T, dtype=torch.bool)

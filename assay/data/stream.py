@@ -1,0 +1,76 @@
+"""A file's items with the rows they came from, one at a time: what trains on a file needs no list of it."""
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from assay.data.demos import demos
+from assay.data.faults import Faults
+from assay.data.kinds import Layout, layout
+from assay.data.pairs import pairs
+from assay.data.read import Row, open_source
+from assay.data.scored import text_of
+from assay.data.turns import Turns
+from assay.errors import InputError
+
+PEEK = 100  # rows from which the kind is told
+Prompt = tuple[str, Turns | None]
+_WANT = {"pairs": "preference pairs (prompt, chosen, rejected)", "prompts": "prompts",
+         "demonstrations": "demonstrations (prompt and response, messages, or text)"}
+
+
+def stream(path: str | Path, kind: str, *, columns: Mapping[str, str] | None = None, split: str | None = None,
+           unused: set[str] | None = None) -> Iterator[tuple[Any, Row]]:
+    """(item, the row's other columns): a Pair, a Demo, or for "prompts" (text, turns), which any file with such a column holds.
+
+    columns: {part: the file's column}. With `unused`, those that this file lacks are passed over, for one mapping may speak of
+    several files, and the parts that it has are taken out of `unused`. Every row is read before a fault is raised, as one
+    InputError that counts them all.
+    """
+    source = open_source(path, split=split)
+    faults = Faults(source.name, source.line)
+    rows = source.rows(faults)
+    first = list(itertools.islice(rows, PEEK))
+    if not first:
+        faults.stop()
+        raise InputError(f"{source.name} holds no rows; give a file with at least one")
+    some = [r for _, r in first]
+    there = {k for r in some for k in r}
+    renamed = {k: v for k, v in (columns or {}).items() if unused is None or v in there}
+    if unused is not None:
+        unused -= renamed.keys()
+    found = layout(some, source.name, columns=renamed, want="pairs" if kind == "pairs" else None)
+    last: Row = {}
+    told = set(found.parts.values()) if kind == "pairs" else {found.parts.get(k) for k in ("prompt", "messages", "text")}
+
+    def each() -> Iterator[tuple[int, Row]]:
+        nonlocal last
+        for i, row in itertools.chain(first, rows):
+            last = row
+            yield i, row
+
+    items: Iterator[Any]
+    if kind == "pairs":
+        items = pairs(each(), found, faults)
+    elif kind == "demonstrations" and not {"response", "messages", "text"}.isdisjoint(found.parts):
+        items = demos(each(), found, faults)
+    elif kind == "prompts" and "prompt" in found.parts:
+        items = _prompts(each(), found, faults)
+    else:
+        raise InputError(f"{source.name} has the columns {', '.join(found.columns)}, and none of them makes {_WANT[kind]}; name "
+                         f"them by --world.columns {'prompt' if kind == 'prompts' else 'response'}=NAME")
+    for item in items:
+        yield item, {k: v for k, v in last.items() if k not in told}
+    faults.stop()
+
+
+def _prompts(rows: Iterator[tuple[int, Row]], found: Layout, faults: Faults) -> Iterator[Prompt]:
+    column = found.parts["prompt"]
+    for i, row in rows:
+        cell = text_of(i, row, column, faults)
+        if cell is not None and not cell[0].strip():
+            faults.error("empty text", i, column, "an empty prompt", "repair the row")
+        elif cell is not None:
+            yield cell
