@@ -38,16 +38,16 @@ def exact(family: str) -> tuple[torch.dtype, float]:
     return (torch.float32, 3e-5) if family == "gemma2" else (torch.float64, 1e-9)
 
 
-def model(family: str, *, seed: int = 0, vocabulary: int = 307, dtype: torch.dtype = torch.float32) -> Any:
-    """A two-layer model of a family. Gemma 2 has soft caps, a sliding window and scaled embeddings; GPT-2 learnt positions."""
+def model(family: str, *, seed: int = 0, vocabulary: int = 307, dtype: torch.dtype = torch.float32, layers: int = 2) -> Any:
+    """A small model of a family. Gemma 2 has soft caps, a sliding window and scaled embeddings; GPT-2 learnt positions."""
     import transformers
 
-    size: dict[str, Any] = {"vocab_size": vocabulary, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+    size: dict[str, Any] = {"vocab_size": vocabulary, "hidden_size": 32, "num_hidden_layers": layers, "num_attention_heads": 4,
                             "num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 128}
     name, more = {"llama": ("Llama", {}), "qwen2": ("Qwen2", {}), "gpt2": ("GPT2", {}),
                   "gemma2": ("Gemma2", {"head_dim": 8, "sliding_window": 12, "query_pre_attn_scalar": 8})}[family]
     if family == "gpt2":
-        size = {"vocab_size": vocabulary, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}
+        size = {"vocab_size": vocabulary, "n_embd": 32, "n_layer": layers, "n_head": 4, "n_positions": 128}
     config = getattr(transformers, f"{name}Config")(**size, **more, bos_token_id=0, eos_token_id=1, pad_token_id=2,
                                                     attn_implementation="eager" if family == "gemma2" else "sdpa")
     with torch.random.fork_rng():

@@ -6,6 +6,7 @@ saves and loads. Whatever peft can make of a configuration (LoRA, DoRA, …) pas
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,11 +24,11 @@ from assay.trunks.pretrained import Past, Pretrained
 class Base:
     """The model that all adapters share, and how to switch between them."""
 
-    def __init__(self, model: nn.Module, config: Any, rng: Rng):
+    def __init__(self, model: nn.Module, config: Any, rng: Rng, *, checkpointing: bool = False):
         from peft import get_peft_model
         from peft.tuners.tuners_utils import BaseTunerLayer
 
-        self.plain = Pretrained(model)  # checked before anything is injected
+        self.plain = Pretrained(model, checkpointing=checkpointing)  # checked before anything is injected
         for p in model.parameters():
             p.requires_grad_(False)
         self.config, self.rng, self.count = config, rng, itertools.count()
@@ -60,6 +61,7 @@ class Base:
 
     def switch(self, name: str | None) -> None:
         """This adapter alone is on, or none. Flags only: which weights require a gradient is the trunks' own business."""
+        self.plain.recall = functools.partial(self.switch, name)  # a layer computed again must find what it was computed with
         for layer in self.layers:
             layer._disable_adapters = name is None
             if name is not None:
@@ -78,11 +80,12 @@ class Adapted(nn.Module):
             self.name, found = base.fresh()
             for n, p in found.items():
                 self.register_parameter(n.replace(".", "/").replace(self.name, "adapter"), p)
+        self._own = tuple(self.parameters())
 
     @property
     def like(self) -> Tensor:
-        """A weight of the base: the dtype and the device of what is computed."""
-        return next(self._base[0].plain.parameters())
+        """Of the dtype and on the device of what comes out."""
+        return self._base[0].plain.like
 
     def twin(self) -> Adapted:
         """The same base with a new adapter, filled with this one's weights where there is one."""
@@ -94,6 +97,9 @@ class Adapted(nn.Module):
     @contextmanager
     def _on(self) -> Iterator[Pretrained]:
         base = self._base[0]
+        if any(p is not q for p, q in zip(self.parameters(), self._own, strict=True)):
+            raise InputError("this recipe computes with exchanged weights, and an adapter in its base's layers cannot follow it; "
+                             "train all weights, without --world.lora")
         base.switch(self.name)
         yield base.plain
 

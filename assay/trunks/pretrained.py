@@ -8,12 +8,16 @@ model's own forward pass: a family that does something unknown is refused, never
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from assay.errors import InputError
 
@@ -21,12 +25,21 @@ _TOKENS = 16384  # read in one pass, at most, where no gradient is wanted
 
 
 class Pretrained(nn.Module):
-    """A transformers causal model; `width` is that of its last hidden states."""
+    """A transformers causal model; `width` is that of its last hidden states.
 
-    def __init__(self, model: nn.Module):
+    `checkpointing`: where a gradient is wanted, layers keep their inputs alone and are computed again in the backward pass.
+    Whatever the model computes in, hidden states come out in float32 at least, and so does all that is made of them: stored
+    log-probabilities of three digits would make every ratio wrong.
+    """
+
+    def __init__(self, model: nn.Module, *, checkpointing: bool = False):
         super().__init__()
         self.model: Any
         self.add_module("model", model)
+        self.checkpointing, self.recall = checkpointing, _nothing
+        if checkpointing and not _layers(model):
+            raise InputError(f"a {self.model.config.model_type} model has no layers that could be computed again; leave out "
+                             "--world.checkpointing")
         config = self.model.config.get_text_config()
         self.width = int(config.hidden_size)
         self.cap, self.scale = getattr(config, "final_logit_softcapping", None), _scale(config)
@@ -44,15 +57,35 @@ class Pretrained(nn.Module):
             own = self.model(input_ids=tokens).logits.float()
             mine = self.logits(self._hidden(tokens, torch.ones_like(tokens, dtype=torch.bool))).float()
         worst = float((own - mine).abs().max())
-        if not worst <= 1e-3 * max(1.0, float(own.abs().max())):
+        near = 1e-3 if next(self.model.parameters()).dtype in (torch.float32, torch.float64) else 2e-2  # a soft cap is taken in
+        if not worst <= near * max(1.0, float(own.abs().max())):                                       # float32 here
             raise InputError(f"a {self.model.config.model_type} model makes its logits in a way that is not known here (they "
                              f"differ by {worst:.3g} from its own forward pass); it cannot be used as a policy")
+
+    @property
+    def like(self) -> Tensor:
+        """Of the dtype and on the device of what comes out."""
+        weight = self.model.get_input_embeddings().weight
+        return weight.new_empty(0, dtype=torch.float64 if weight.dtype == torch.float64 else torch.float32)
+
+    def twin(self) -> nn.Module:
+        """The same function, trainable by itself: a copy, with weights to train in float32 where this computes in less."""
+        from assay.trunks.mastered import Mastered
+        if next(self.model.parameters()).dtype in (torch.bfloat16, torch.float16):
+            return Mastered(self)
+        return copy.deepcopy(self)
 
     def _hidden(self, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]) -> Float[Tensor, "R S W"]:
         """The last norm's output, rows padded on the right."""
         places = (keep.cumsum(-1) - 1).clamp(min=0)
-        return self.model.base_model(input_ids=tokens, attention_mask=keep.long(), position_ids=places,
-                                     use_cache=False).last_hidden_state
+        again = self.checkpointing and torch.is_grad_enabled()
+        with _computed_again(self.model, self.recall) if again else nullcontext():
+            out = self.model.base_model(input_ids=tokens, attention_mask=keep.long(), position_ids=places, use_cache=False)
+        return self._wide(out.last_hidden_state)
+
+    @staticmethod
+    def _wide(hidden: Tensor) -> Tensor:
+        return hidden if hidden.dtype == torch.float64 else hidden.float()
 
     def reading(self, prompt: Int[Tensor, "B P"], prompt_keep: Bool[Tensor, "B P"], answer: Int[Tensor, "B N T"],
                 keep: Bool[Tensor, "B N T"]) -> tuple[Float[Tensor, "n W"], Int[Tensor, "B N T1"]]:
@@ -68,7 +101,7 @@ class Pretrained(nn.Module):
         if torch.is_grad_enabled():
             packed = self._hidden(tokens, here)[here]
         else:
-            packed = tokens.new_zeros(int(length.sum()), self.width, dtype=next(self.model.parameters()).dtype)
+            packed = self.like.new_zeros(int(length.sum()), self.width)
             first = length.cumsum(0) - length
             for some in passes(length.tolist()):
                 i = torch.tensor(some, device=rows.device)
@@ -90,21 +123,54 @@ class Pretrained(nn.Module):
                                     position_ids=(keep.cumsum(-1) - 1).clamp(min=0), past_key_values=kv, use_cache=True)
         past = Past(kv, keep)
         past.select(owner)
-        return out.last_hidden_state[:, -1], past
+        return self._wide(out.last_hidden_state[:, -1]), past
 
     @torch.no_grad()
     def extend(self, cache: Past, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]) -> Float[Tensor, "R S W"]:
         """S more columns for every row of a cache, and the hidden states there."""
         places = cache.mask.sum(-1, keepdim=True) + (keep.cumsum(-1) - 1).clamp(min=0)
         cache.mask = torch.cat([cache.mask, keep], -1)
-        return self.model.base_model(input_ids=tokens, attention_mask=cache.mask.long(), position_ids=places,
-                                     past_key_values=cache.kv, use_cache=True).last_hidden_state
+        out = self.model.base_model(input_ids=tokens, attention_mask=cache.mask.long(), position_ids=places,
+                                    past_key_values=cache.kv, use_cache=True)
+        return self._wide(out.last_hidden_state)
 
     def logits(self, hidden: Float[Tensor, "*n W"]) -> Float[Tensor, "*n V"]:
         """Unnormalised log-probabilities of the next token, in float32 at least."""
-        out = self.model.get_output_embeddings()(hidden) * self.scale
-        out = out if out.dtype == torch.float64 else out.float()
+        head = self.model.get_output_embeddings()
+        out = self._wide(head(hidden.to(head.weight.dtype))) * self.scale
         return out if not self.cap else torch.tanh(out / self.cap) * self.cap
+
+
+def _nothing() -> None:
+    """What has to be recalled before a layer is computed again, where nothing has."""
+
+
+def _layers(model: nn.Module) -> list[Any]:
+    from transformers.modeling_layers import GradientCheckpointingLayer
+    return [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+
+
+@contextmanager
+def _computed_again(model: nn.Module, recall: Callable[[], None]) -> Iterator[None]:
+    """Within, layers keep their inputs alone. transformers' own switch asks for training mode, in which dropout is on; and
+    it is told nothing of `recall`, by which an adapter is on again that another has replaced before the gradient is taken."""
+    layers = _layers(model)
+    for layer in layers:
+        layer.forward = functools.partial(checkpoint, _recalled(recall, layer.forward), use_reentrant=False,
+                                          preserve_rng_state=False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward  # the class's own is seen again
+
+
+def _recalled(recall: Callable[[], None], forward: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*given: Any, **named: Any) -> Any:
+        recall()
+        return forward(*given, **named)
+
+    return run
 
 
 class Past:
