@@ -18,7 +18,7 @@ from torch import Tensor
 from assay.core import Loop, Missing, Rng, Samples, Task, World
 from assay.errors import InputError
 from assay.policies.causal import Causal
-from assay.policies.tokens import Tokens
+from assay.policies.stopping import Stopping, Stops
 from assay.rewards.encoding import open_tokenizer
 from assay.rewards.opening import Told, open_reward
 from assay.trunks.pretrained import Pretrained
@@ -28,8 +28,8 @@ from assay.worlds.asking import Room, closing, read_all, taken
 def world(*, policy: str, prompts: str = "", pairs: str = "", demos: str = "", rewards: tuple[str, ...] = (), gold: str = "",
           held_out: int = 64, columns: Mapping[str, str] = {}, split: str = "", chat: bool = True, max_prompt: int = 512,
           max_tokens: int = 128, min_tokens: int = 0, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0,
-          truncated: float | None = None, dtype: str = "float32", lora: int = 0, peft: str = "", bits: int = 0,
-          seed: int = 0) -> World:
+          stop: tuple[str, ...] = (), truncated: float | None = None, dtype: str = "float32", lora: int = 0, peft: str = "",
+          bits: int = 0, seed: int = 0) -> World:
     """A world of a model, its judges and a file of prompts.
 
     policy: folder or hub name of a causal model. prompts: a file (assay check says what it is); its column is found or
@@ -38,13 +38,14 @@ def world(*, policy: str, prompts: str = "", pairs: str = "", demos: str = "", r
     folder of assay fit, or a classifier's folder or name. gold: one of the same, asked when reading only. held_out: prompts
     that no recipe sees. chat: put conversations, and texts where the tokenizer has a template, into the chat template.
     max_prompt: tokens; longer prompts are left out, as are pairs and demos with answers of more than max_tokens.
-    max_tokens, min_tokens, temperature, top_k, top_p: of answers, in drawing and scoring alike. truncated: what every
-    judge gives an answer that did not end, null for its score as it stands. dtype: float32, bfloat16 or float64. lora: the
-    rank of LoRA adapters on every linear layer, 0 to train all weights; with adapters the reference is the base with them
-    off, one model in memory. peft: a file or folder with an adapter_config.json of your own, instead of lora. bits: 4 or 8
-    to hold the base in so many, where bitsandbytes is installed.
+    max_tokens, min_tokens, temperature, top_k, top_p: of answers, in drawing and scoring alike. stop: texts that end an
+    answer, '["\\n\\n","###"]'; what judges read of it ends before them. truncated: what every judge gives an answer that did
+    not end, null for its score as it stands. dtype: float32, bfloat16 or float64. lora: the rank of LoRA adapters on every
+    linear layer, 0 to train all weights; with adapters the reference is the base with them off, one model in memory. peft: a
+    file or folder with an adapter_config.json of your own, instead of lora. bits: 4 or 8 to hold the base in so many, where
+    bitsandbytes is installed.
     """
-    arguments = {**locals(), "rewards": list(rewards), "columns": dict(columns)}
+    arguments = {**locals(), "rewards": list(rewards), "columns": dict(columns), "stop": list(stop)}
     if dtype not in ("float32", "bfloat16", "float64"):
         raise InputError(f"--world.dtype is '{dtype}'; it is float32, bfloat16 or float64")
     judges, gauge = [open_reward(r, "world.rewards") for r in rewards], [open_reward(gold, "world.gold")] if gold else []
@@ -52,7 +53,7 @@ def world(*, policy: str, prompts: str = "", pairs: str = "", demos: str = "", r
     tokenizer = open_tokenizer(policy)
     model = _open(policy, getattr(torch, dtype), bits)
     ends = closing(tokenizer, _ends(model), chat=chat and bool(getattr(tokenizer, "chat_template", None)))
-    vocabulary = Tokens(tokenizer, size=model.get_output_embeddings().weight.shape[0], ends=ends)
+    vocabulary = Stops(tokenizer, size=model.get_output_embeddings().weight.shape[0], ends=ends, stop=stop)
     desk = Room(vocabulary, asked, chat=chat, max_prompt=max_prompt, max_tokens=max_tokens, dtype=getattr(torch, dtype))
     unseen, seen = desk.divided(held_out, Rng(seed)("held out"), prompts or pairs or demos)
     comparisons = desk.pairs(pairs, compared, unseen) if pairs else None
@@ -61,8 +62,10 @@ def world(*, policy: str, prompts: str = "", pairs: str = "", demos: str = "", r
     if room and wide + max_tokens > room:
         raise InputError(f"{policy} has {room} positions, and prompts of up to {wide} tokens with answers of up to {max_tokens} "
                          f"need {wide + max_tokens}: lower --world.max-tokens or --world.max-prompt")
-    reference = Causal(_trunk(model, lora, peft, Rng(seed)("adapters")), vocabulary, temperature=temperature, top_k=top_k,
-                       top_p=top_p, max_tokens=max_tokens, min_tokens=min_tokens).frozen()
+    settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "max_tokens": max_tokens,
+                                "min_tokens": min_tokens}
+    trunk = _trunk(model, lora, peft, Rng(seed)("adapters"))
+    reference = (Stopping if stop else Causal)(trunk, vocabulary, **settings).frozen()
 
     def told(judges: Sequence[Any]) -> Told:
         return Told(judges, asked.texts, asked.turns, asked.columns, truncated=truncated)
