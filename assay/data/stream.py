@@ -40,7 +40,7 @@ def stream(path: str | Path, kind: str, *, columns: Mapping[str, str] | None = N
     there = {k for r in some for k in r}
     renamed = {k: v for k, v in (columns or {}).items() if unused is None or v in there}
     if unused is not None:
-        unused -= renamed.keys()
+        unused.difference_update(renamed)
     found = layout(some, source.name, columns=renamed, want="pairs" if kind == "pairs" else None)
     last: Row = {}
     told = set(found.parts.values()) if kind == "pairs" else {found.parts.get(k) for k in ("prompt", "messages", "text")}
