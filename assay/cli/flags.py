@@ -4,6 +4,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from assay.catalogue import nearest
 from assay.errors import InputError
 
 REQUIRED = inspect.Parameter.empty
+_RENAMED = re.compile(r"[a-z]+=[^=,/]+")
 LISTS, MAPPINGS = (list, tuple, Sequence), (dict, Mapping)
 
 
@@ -49,7 +51,8 @@ def of(function: Callable[..., Any], *, prefix: str = "", without: Iterable[str]
 
 
 def split(tokens: list[str], switches: Iterable[str] = ()) -> tuple[list[str], list[tuple[str, str | None]]]:
-    """Words and flags. `--name value`, `--name=value`, `--name` (true) and `--no-name` (false, once the name is known)."""
+    """Words and flags. `--name value`, `--name=value`, `--name` (true) and `--no-name` (false, once the name is known). Columns
+    may stand one after another: `--columns prompt=question chosen=good`."""
     words: list[str] = []
     given: list[tuple[str, str | None]] = []
     switches, i = set(switches), 0
@@ -66,6 +69,9 @@ def split(tokens: list[str], switches: Iterable[str] = ()) -> tuple[list[str], l
         elif name not in switches and i < len(tokens) and not tokens[i].startswith("--") and tokens[i] != "-o":
             given.append((name, tokens[i]))
             i += 1
+            while name.rpartition(".")[2] == "columns" and i < len(tokens) and _RENAMED.fullmatch(tokens[i]):
+                given[-1] = (name, f"{given[-1][1]},{tokens[i]}")
+                i += 1
         else:
             given.append((name, None))
     return words, given

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 _CHUNK = 1 << 20
-_NEAR = 16  # a scan that fails so near to the end of what was read may only lack the rest
+_NEAR = 16  # a scan that fails, or a number that ends, so near to the end of what was read may only lack the rest
 
 
 class Elements:
@@ -54,7 +54,7 @@ class Elements:
         while True:
             try:
                 found, end = self._scan(self._text, self._at)
-                if end < len(self._text) or self._whole:  # a number may go on in the next piece
+                if self._whole or self._text[end : end + 1] in tuple(",] \t\n\r") or end + _NEAR < len(self._text):
                     self._at = end
                     return found
             except json.JSONDecodeError as why:

@@ -93,7 +93,8 @@ def _arrow_rows(files: list[Path]) -> Rows:
 
 
 def hub_rows(name: str, split: str | None) -> Rows:
-    """A dataset on the hub, through `datasets` (the `hub` extra), streamed; its own code is never run."""
+    """A dataset on the hub, `owner/name` or `owner/name:subset`, through `datasets` (the `hub` extra), streamed; its own code is
+    never run."""
     def rows(faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             import datasets
@@ -101,7 +102,8 @@ def hub_rows(name: str, split: str | None) -> Rows:
             raise InputError(f"{name} is no file here, and to read it from the hub `datasets` is needed: "
                              "pip install 'assay[hub]'") from why
         try:
-            yield from enumerate(datasets.load_dataset(name, split=split or "train", streaming=True), 1)
+            which, _, subset = name.partition(":")
+            yield from enumerate(datasets.load_dataset(which, subset or None, split=split or "train", streaming=True), 1)
         except Exception as why:  # whatever the hub, the network or the dataset's own files raise: it is the user's input
             raise InputError(f"{name} is no file here and could not be read from the hub ({type(why).__name__}: "
                              f"{' '.join(str(why).split())[:120]}); check the name, the split ('{split or 'train'}') and "

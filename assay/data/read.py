@@ -22,6 +22,7 @@ from assay.errors import InputError
 
 Row = dict[str, Any]
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
+SUFFIXES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".txt", ".gz", ".parquet", ".arrow", ".py")  # a file's, no hub name's
 _SAVE = "save it as UTF-8"
 
 
@@ -42,7 +43,7 @@ def open_source(path: str | Path, *, split: str | None = None) -> Source:
     if p.is_dir():
         return Source(name, "datasets folder", False, folder_rows(p, split), p)
     if not p.exists():
-        if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not p.suffix:
+        if name.count("/") == 1 and not name.startswith((".", "/", "~")) and p.suffix.lower() not in SUFFIXES:
             return Source(name, "hub dataset", False, hub_rows(name, split))
         near = sorted(x.name for x in p.parent.iterdir() if x.is_file())[:6] if p.parent.is_dir() else []
         beside = f"; beside it there are {', '.join(near)}" if near else ""
