@@ -12,6 +12,7 @@ from peak import peak
 
 from assay.core import InputError, Loop, Rng, Samples
 from assay.descend import descend, micro_batches
+from assay.formulas.chosen import Law
 from assay.formulas.reduce import per_answer
 from assay.policies.causal import Causal
 from assay.policies.conditioned import Conditioned
@@ -115,6 +116,21 @@ def test_exchanged_weights_are_refused_and_never_silently_left_out(kind: str) ->
     x = policy.sample(ask, 2, Rng(1))
     with pytest.raises(InputError, match="exchanged weights"):
         policy.logp(x)
+
+
+@pytest.mark.parametrize("kind", ["whole", "lora", "bfloat16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_probabilities_in_blocks_are_those_of_the_logits(family: str, kind: str) -> None:
+    dtype, near = (torch.bfloat16, 2e-5) if kind == "bfloat16" else exact(family)
+    policy = reference(family, dtype, lora=3 if kind == "lora" else 0).copy(temperature=0.8, min_tokens=3)
+    x = drawn(policy)
+    hidden, place = policy._before(x)
+    taken = x.action[x.mask]
+    law = Law(temperature=0.8, barred=policy.vocabulary.barred, late=policy.vocabulary.ends)
+    mine = policy.trunk.chosen(hidden, taken, law, place < 3)
+    assert (mine - policy.log_probs(hidden, place).gather(1, taken[:, None])[:, 0]).abs().max() < near
+    mine.sum().backward()
+    assert any(p.grad is not None and float(p.grad.abs().max()) > 0 for p in policy.parameters())
 
 
 def gradients(of: Causal, x: Samples, between: Any = None) -> Iterator[torch.Tensor]:

@@ -118,6 +118,11 @@ class Adapted(nn.Module):
         with self._on() as plain:
             return plain.extend(cache, tokens, keep)
 
+    def chosen(self, *given: Any, **named: Any) -> Tensor | None:
+        """See Pretrained."""
+        with self._on() as plain:
+            return plain.chosen(*given, **named)
+
     def logits(self, hidden: Float[Tensor, "*n W"]) -> Float[Tensor, "*n V"]:
         """See Pretrained."""
         with self._on() as plain:

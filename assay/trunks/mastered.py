@@ -82,6 +82,10 @@ class Mastered(nn.Module):
         """See Pretrained. The weights are those of `prefill`: within a walk none changes."""
         return self._work[0].extend(cache, tokens, keep)
 
+    def chosen(self, *given: Any, **named: Any) -> Tensor | None:
+        """See Pretrained."""
+        return self._work[0].chosen(*given, **named)
+
     def logits(self, hidden: Float[Tensor, "*n W"]) -> Float[Tensor, "*n V"]:
         """See Pretrained."""
         return self._work[0].logits(hidden)

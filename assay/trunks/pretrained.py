@@ -12,6 +12,7 @@ import copy
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from assay.errors import InputError
+from assay.formulas.chosen import Law, chosen
 
 _TOKENS = 16384  # read in one pass, at most, where no gradient is wanted
 
@@ -133,6 +135,17 @@ class Pretrained(nn.Module):
         out = self.model.base_model(input_ids=tokens, attention_mask=cache.mask.long(), position_ids=places,
                                     past_key_values=cache.kv, use_cache=True)
         return self._wide(out.last_hidden_state)
+
+    def chosen(self, hidden: Float[Tensor, "n W"], taken: Int[Tensor, "n"], law: Law,
+               early: Bool[Tensor, "n"] | None = None) -> Float[Tensor, "n"] | None:
+        """log π of the tokens taken, as `logits` would give them, in a fraction of the memory; see formulas.chosen. None where
+        the head is no plain linear layer (an adapter is on it, or it is held in few bits)."""
+        head = self.model.get_output_embeddings()
+        if type(head) is not nn.Linear or not head.weight.is_floating_point():
+            return None
+        law = replace(law, scale=self.scale, cap=self.cap)
+        out: Tensor = chosen(hidden, head.weight, taken, bias=head.bias, law=law, early=early)
+        return out
 
     def logits(self, hidden: Float[Tensor, "*n W"]) -> Float[Tensor, "*n V"]:
         """Unnormalised log-probabilities of the next token, in float32 at least."""
