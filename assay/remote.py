@@ -74,9 +74,10 @@ class Remote:
             tried: Callable[[int], None] = lambda attempt: None) -> Any:
         """POST `body` (GET where it is None) and return what `read` makes of the reply's JSON.
 
-        `what` names the body in a sentence. `read` raises ValueError, KeyError, IndexError or TypeError for a reply of
-        another shape, which is asked again. `tried(attempt)` is called before each try. Raises Again when the last try
-        failed, Refused for what no further try would mend, TypeError or ValueError for a body that JSON cannot say.
+        `what` names the body in a sentence. A reply of which `read` raises ValueError, KeyError, IndexError, TypeError or
+        AttributeError is of another shape, and asked for again. `tried(attempt)` is called before each try. Raises Again when
+        the last try failed, Refused for what no further try would mend, TypeError or ValueError for a body that JSON cannot
+        say.
         """
         data = None if body is None else json.dumps(body, allow_nan=False).encode("ascii")  # lone surrogates are escaped
         for attempt in range(self.tries):
@@ -108,7 +109,7 @@ class Remote:
             raise Again(f"{type(why).__name__}: {why}"[:120]) from why
         try:
             return read(json.loads(raw))
-        except (ValueError, KeyError, IndexError, TypeError, RecursionError) as why:
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as why:
             raise Again(f"a reply that is no answer to {what}: {raw[:60]!r}") from why
 
     def _turn(self) -> None:
