@@ -1,6 +1,7 @@
 """Answers of a real server in a process of its own, drawn by transformers' generate and scored here."""
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 from collections import Counter
@@ -12,7 +13,8 @@ import pytest
 import torch
 from engines import ASKS, policy, served
 
-from assay.core import InputError, Rng, Samples
+from assay.core import InputError, Missing, Rng, Samples
+from assay.policies.served import engine_at, greeted
 from assay.policies.stopping import Stopping
 
 
@@ -140,12 +142,12 @@ def test_nobody_there_and_no_address(there: dict[str, Any]) -> None:
 def test_other_weights_are_noticed_at_the_greeting(there: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     asked = policy(there).vocabulary.prompts(ASKS)
     with caplog.at_level(logging.INFO, "assay"):
-        policy(there, temperature=0.3, top_k=5).greet(asked)
+        greeted(policy(there, temperature=0.3, top_k=5), asked)
     assert "agree to 0.0000 nats a token" in caplog.text
     with pytest.raises(InputError, match="nats a token apart on one answer: they do not hold the same weights"):
-        policy(there, "tiny-other").greet(asked)
+        greeted(policy(there, "tiny-other"), asked)
     with caplog.at_level(logging.WARNING, "assay"):
-        policy(there, "tiny-text").greet(asked)
+        greeted(policy(there, "tiny-text"), asked)
     assert "nobody checks that it holds the weights" in caplog.text
 
 
@@ -159,3 +161,12 @@ def test_other_weights_than_the_server_s_are_never_drawn_from(there: dict[str, A
         next(iter(of.parameters())).add_(0.1)
     with pytest.raises(InputError, match="holds other weights than this policy has now"):
         drawn(of, 1)
+
+
+def test_vllm_in_this_process_is_missing_here_in_one_sentence(there: dict[str, Any]) -> None:
+    if importlib.util.find_spec("vllm") is not None:
+        pytest.skip("vLLM is installed")
+    with pytest.raises(Missing, match="--world.sampler vllm needs vLLM: pip install vllm"):
+        engine_at("vllm", there["model"], policy(there).vocabulary, at_once=1)
+    with pytest.raises(InputError, match="--world.sampler-at-once is 0"):
+        engine_at(there["url"], "tiny", policy(there).vocabulary, at_once=0)

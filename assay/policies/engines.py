@@ -18,6 +18,7 @@ from assay.errors import InputError
 from assay.policies.tokens import Tokens
 from assay.remote import Again, Refused, Remote
 
+MANY = 64  # answers in one call: what fails is asked again, and costs as much again
 KEYS = ("ASSAY_SAMPLER_KEY", "OPENAI_API_KEY")  # the first that is set in the environment; a key is never an argument
 
 
@@ -88,7 +89,7 @@ class Server:
         """n answers; a server that returns fewer than it was asked for is asked again, with another seed."""
         out: list[Said] = []
         while len(out) < ask.n:
-            more = self._some(replace(ask, n=ask.n - len(out), seed=(ask.seed + 7919 * len(out)) & 0x7FFFFFFF), law)
+            more = self._some(replace(ask, n=min(MANY, ask.n - len(out)), seed=(ask.seed + 7919 * len(out)) & 0x7FFFFFFF), law)
             if law.stop and self.body is _ids_body and any(said.ids is None for said in more):
                 raise InputError(f"--world.sampler: {self.base} returns no token ids, and its text does not say whether a stop "
                                  "string ended an answer; leave --world.stop out, or use a server such as vLLM's")

@@ -22,7 +22,8 @@ from assay.core import Prompts, Rng, Samples
 from assay.errors import InputError
 from assay.parallel import sampling
 from assay.policies.causal import Causal
-from assay.policies.engines import Ask, Engine, Law, Said
+from assay.policies.engines import Ask, Engine, Law, Said, Server
+from assay.policies.inprocess import InProcess
 from assay.policies.stopping import Stopping, Stops
 from assay.policies.tokens import Tokens
 
@@ -101,28 +102,15 @@ class Served(Stopping):
                 logp[b, k, : len(said)] = w[: len(said)]
         return replace(x, logp=logp)
 
-    def greet(self, prompts: Prompts) -> None:
-        """One answer to the longest of these prompts, so that what is wrong is said before anything is begun; and where the
-        engine says what its tokens are worth, a comparison. Raises InputError where the two do not hold the same weights."""
-        one = prompts[prompts.mask.sum(-1).argmax()[None]]
-        ask = Ask(tuple(one.tokens[0][one.mask[0]].tolist()), 1, 1)
-        self.engine.draw([ask], self.law())
-        plain = replace(self.law(), temperature=1.0, top_k=0, top_p=1.0, min_tokens=0, stop=(), barred=(), logprobs=True)
-        said = self.engine.draw([ask], plain)[0][0]
-        if said.ids is None or said.logprobs is None or not said.ids or len(said.ids) != len(said.logprobs):
-            log.warning("%s does not say what its tokens are worth: nobody checks that it holds the weights of --world.policy",
-                        self.engine.name)
-            return
-        self._known(said.ids)
-        x = self._samples(one, [[(list(said.ids), not said.full)]])
-        with torch.no_grad():
-            hidden, _ = self._before(x)
-            mine = self.trunk.logits(hidden).log_softmax(-1).gather(1, x.action[x.mask][:, None])[:, 0]
-        apart = float((mine.double().cpu() - torch.tensor(said.logprobs, dtype=torch.float64)).abs().mean())
-        if not apart <= APART:
-            raise InputError(f"{self.engine.name} and --world.policy are {apart:.2f} nats a token apart on one answer: they do "
-                             "not hold the same weights; serve the model that --world.policy names")
-        log.info("%s and this process agree to %.4f nats a token", self.engine.name, apart)
+    @torch.no_grad()
+    def apart(self, one: Prompts, ids: Sequence[int], worth: Sequence[float]) -> float:
+        """Mean absolute difference, in nats a token, between what an engine says that an answer to one prompt is worth, before
+        temperature and truncation, and what the model here says."""
+        self._known(ids)
+        x = self._samples(one, [[(list(ids), True)]])
+        hidden, _ = self._before(x)
+        mine = self.trunk.logits(hidden).log_softmax(-1).gather(1, x.action[x.mask][:, None])[:, 0]
+        return float((mine.double().cpu() - torch.tensor(worth, dtype=torch.float64)).abs().mean())
 
     # ---- from what an engine says to Samples
 
@@ -183,3 +171,33 @@ class Served(Stopping):
         """The same with this policy's log-probabilities, some prompts at a time: a large pool's hidden states are many."""
         each = max(1, TOKENS // max(1, x.mask.shape[1] * (x.mask.shape[2] + x.prompts.mask.shape[1])))
         return replace(x, logp=torch.cat([self.logp(x[i : i + each]) for i in range(0, len(x), each)]))
+
+
+def greeted(policy: Served, prompts: Prompts) -> Served:
+    """The policy, once its engine has answered the longest of these prompts: what is wrong is said before anything is begun.
+    Where the engine says what its tokens are worth, they are compared. Raises InputError where the two do not hold the same
+    weights."""
+    one, engine = prompts[prompts.mask.sum(-1).argmax()[None]], policy.engine
+    ask = Ask(tuple(one.tokens[0][one.mask[0]].tolist()), 1, 1)
+    engine.draw([ask], policy.law())
+    plain = replace(policy.law(), temperature=1.0, top_k=0, top_p=1.0, min_tokens=0, stop=(), barred=(), logprobs=True)
+    said = engine.draw([ask], plain)[0][0]
+    if said.ids is None or said.logprobs is None or not said.ids or len(said.ids) != len(said.logprobs):
+        log.warning("%s does not say what its tokens are worth: nobody checks that it holds the weights of --world.policy",
+                    engine.name)
+        return policy
+    apart = policy.apart(one, said.ids, said.logprobs)
+    if not apart <= APART:
+        raise InputError(f"{engine.name} and --world.policy are {apart:.2f} nats a token apart on one answer: they do not hold "
+                         "the same weights; serve the model that --world.policy names")
+    log.info("%s and this process agree to %.4f nats a token", engine.name, apart)
+    return policy
+
+
+def engine_at(said: str, model: str, vocabulary: Stops, *, at_once: int) -> Engine:
+    """The engine that --world.sampler names: an address, or vllm for one in this process."""
+    if said == "vllm":
+        return InProcess(model)
+    if at_once < 1:
+        raise InputError(f"--world.sampler-at-once is {at_once}; it is how many prompts are in flight at a time, 1 or more")
+    return Server(said, model, vocabulary, at_once=at_once)
