@@ -21,6 +21,7 @@ VERBS = {  # verb: (module of this folder, what it does); the function is named 
     "report": ("reporting", "runs as one HTML file, or as JSON"),
     "compare": ("comparing", "methods at one budget against plain, tuned and stopped baselines"),
     "claims": ("claiming", "what the papers say, and what was found here"),
+    "track": ("tracking", "a run's readings to TensorBoard, trackio or wandb"),
     "export": ("exporting", "a run's policy as a folder that transformers loads"),
     "manual": ("documenting", "the papers' pages, written from their files"),
     "check": ("filing", "what a data file is, and every fault in it"),

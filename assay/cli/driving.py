@@ -19,6 +19,7 @@ from assay.labellers import choosing
 from assay.measure import measure, possible
 from assay.refitting import refitted
 from assay.runs import Run, digest
+from assay.tracking import Tracked
 from assay.watch import Watching
 
 LOOP = flags.of(Loop, without=())
@@ -155,8 +156,10 @@ class Worlds:
         return self._built[key]
 
 
-def drive(asked: Order, world: World, folder: Path, *, resume: bool, say: Callable[[str], None]) -> Run:
-    """Run it into a folder, one line a reading. What goes wrong on the way is in the record before it is raised."""
+def drive(asked: Order, world: World, folder: Path, *, resume: bool, say: Callable[[str], None],
+          track: Callable[[Run], Tracked] = lambda run: Tracked(run, ())) -> Run:
+    """Run it into a folder, one line a reading. What goes wrong on the way is in the record before it is raised. `track`: where
+    readings go as well, by the first process."""
     loop = catalogue.loop_of(asked.function, world.loop, asked.loop)
     run = _record(asked, world, loop, folder, resume)
     with progress.bar(asked.entry.name, loop.steps) as shown:
@@ -165,10 +168,13 @@ def drive(asked: Order, world: World, folder: Path, *, resume: bool, say: Callab
                            resume=resume, watch=asked.watch, **settings)
         if parallel.rank() == 0 and run.about["state"] in ("failed", "waiting"):
             run.note({"state": "running", "error": None})
+        tracked = track(run) if parallel.rank() == 0 else None
         try:
             for reading in readings:
                 with shown.external_write_mode():
                     say(progress.line(reading))
+                if tracked is not None:
+                    tracked(reading)
         except KeyboardInterrupt as why:
             raise KeyboardInterrupt(f"go on with: assay run --resume --out {folder}") from why
         except Waiting:
@@ -181,6 +187,9 @@ def drive(asked: Order, world: World, folder: Path, *, resume: bool, say: Callab
                 if isinstance(why, InputError) and not resume:
                     withdraw(folder)
             raise
+        finally:
+            if tracked is not None:
+                tracked.close()
     return run
 
 

@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from assay import catalogue, parallel
+from assay import catalogue, parallel, tracking
 from assay.catalogue import Entry
 from assay.cli import driving, flags
 from assay.cli.flags import Flag
 from assay.errors import InputError
 from assay.runs import Run
 
-HERE = {"out": Flag("out", str, None, "the run's folder"),
+HERE = {"track": Flag("track", str, None, "a tracker that readings are sent to", many=True),
+        "project": Flag("project", str, "assay", "the trackers' project"),
+        "out": Flag("out", str, None, "the run's folder"),
         "resume": Flag("resume", bool, False, "go on with the run that is there"),
         "from": Flag("from", str, None, "a run whose arguments are taken over"), "json": Flag("json", bool, False, "print JSON")}
 
@@ -35,6 +37,7 @@ def run_(argv: list[str]) -> int:
       --watch WHO       buy labels at every reading and stop when the run has turned: gold, FILE.py:function, csv, page, or
                         http://…; --watch.budget --watch.alpha --watch.delta --watch.flip … (docs/watch.md)
       --policies        keep every policy that is read, so that `assay watch` can look at the finished run
+      --track NAME      send readings as they come to tensorboard, trackio or wandb as well (may be given again); --project P
       --strict          a step that is not finite ends the run
       --json            print what came of it as JSON
     """
@@ -42,7 +45,7 @@ def run_(argv: list[str]) -> int:
     if entry.verb != "recipe":
         given = "FILE" if entry.verb == "fit" else entry.name
         raise InputError(f"{entry.name} is a {entry.verb}: start it by assay {entry.verb} {given}")
-    resume = bool(here.get("resume"))
+    trackers, resume = tracking.possible(here.get("track", ())), bool(here.get("resume"))
     order = driving.order(entry, values)
     folder = Path(here["out"]) if "out" in here else free(Path("runs") / entry.name)
     if not resume:
@@ -56,7 +59,8 @@ def run_(argv: list[str]) -> int:
         world = driving.Worlds()(order)
         quiet = bool(here.get("json"))
         say = (lambda text: print(text, file=sys.stderr if quiet else sys.stdout, flush=True)) if first else (lambda text: None)
-        run = driving.drive(order, world, folder, resume=resume, say=say)
+        run = driving.drive(order, world, folder, resume=resume, say=say,
+                            track=lambda run: tracking.Tracked(run, trackers, here.get("project", "assay")))
     if first:
         print(json.dumps(driving.summary(run), ensure_ascii=False) if here.get("json") else folder)
     return 0
