@@ -92,7 +92,7 @@ class Served(Stopping):
         if (short := sum(k - len(g) for k, g in zip(wanted, got, strict=True))) > 0:
             raise InputError(f"{self.engine.name} drew {outside} answers that this policy cannot give (outside its top_k, top_p "
                              f"or vocabulary), and after {ROUNDS} rounds {short} of {sum(wanted)} are missing: it serves another "
-                             "model, or does not know these settings")
+                             "model, or does not know these settings, or returns text that is other tokens once encoded again")
         if outside:
             log.info("%s: %d answers drawn again, which this policy cannot give", self.engine.name, outside)
         x = self._samples(prompts, [[a for a, _ in row] for row in got])
@@ -121,28 +121,29 @@ class Served(Stopping):
 
     def _read(self, said: Sequence[Sequence[Said]]) -> list[list[Drawn]]:
         """Every answer as its ids, and whether it ended by itself."""
-        back = [[self._ids(s) for s in some] for some in said]
+        back = [[self._encoded(s) for s in some] for some in said]
         drifted = sum(not exact for some in back for _, exact in some)
         if drifted:
             log.warning("%s returns text, and %d of %d answers are not the tokens that were drawn once they are encoded again",
                         self.engine.name, drifted, sum(map(len, back)))
-        return [[self._ended(ids, s) for (ids, _), s in zip(some, given, strict=True)]
-                for some, given in zip(back, said, strict=True)]
+        return [[self._ended(s) for s, _ in some] for some in back]
 
-    def _ids(self, said: Said) -> tuple[list[int], bool]:
-        """An answer's ids, and whether they are those that were drawn, as far as anybody can tell: as text they are the same, as
-        many as were told, and no mark stands for bytes that made no character."""
+    def _encoded(self, said: Said) -> tuple[Said, bool]:
+        """An answer with its ids, and whether they are those that were drawn, as far as anybody can tell: as text they are the
+        same, as many as were told, and no mark stands for bytes that made no character."""
         if said.ids is not None:
             self._known(said.ids)
-            return list(said.ids), True
-        ids = list(self.vocabulary.tokenizer(said.text, add_special_tokens=False, verbose=False)["input_ids"])
-        count = said.tokens is None or said.tokens in (len(ids), len(ids) + (not said.full))
-        return ids, count and "\ufffd" not in said.text and Tokens.decode(self.vocabulary, ids) == said.text
+            return said, True
+        ids = tuple(self.vocabulary.tokenizer(said.text, add_special_tokens=False, verbose=False)["input_ids"])
+        full = said.full and said.tokens != len(ids) + 1  # an end token that was the last one allowed is called cut by some
+        many = said.tokens is None or said.tokens in (len(ids), len(ids) + (not full))
+        return replace(said, ids=ids, full=full), many and "\ufffd" not in said.text and (
+            Tokens.decode(self.vocabulary, ids) == said.text)
 
-    def _ended(self, ids: list[int], said: Said) -> Drawn:
+    def _ended(self, said: Said) -> Drawn:
         """The ids up to the token that ends them by this policy's own law, and whether one does. An end token that the engine
         left out is put back."""
-        own = self.vocabulary
+        own, ids = self.vocabulary, list(said.ids or ())
         text = Tokens.decode(own, ids)
         watched = any(s in text for s in own.stop)
         for k, i in enumerate(ids[:self.max_tokens], 1):
