@@ -71,7 +71,7 @@ def test_a_barred_token_has_no_probability_and_moves_nothing_it_should_not(froze
     mine = chosen(one[0], one[1], taken, law=law, early=early)
     theirs, _ = plain(other[0], other[1], None, taken, law, early)
     assert torch.equal(mine.isinf(), torch.tensor([True, True, False, False, True])) and torch.allclose(mine, theirs)
-    for logp, of in ((mine, one), (theirs, other)):
+    for logp in (mine, theirs):
         torch.where(logp.isfinite(), logp * up, 0.0).sum().backward()
     for a, b in zip(one, other, strict=True):
         assert (a.grad is None) == (b.grad is None) == (frozen and a is one[1])

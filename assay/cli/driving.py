@@ -1,6 +1,7 @@
 """From words to a measured run: what was asked for (`Order`), its world, its folder. Shared by run, sweep, study and demo."""
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -21,6 +22,7 @@ from assay.refitting import refitted
 from assay.runs import Run, digest
 from assay.tracking import Tracked
 from assay.watch import Watching
+from assay.worlds.computing import device_named
 
 LOOP = flags.of(Loop, without=())
 WATCH = {"watch": Flag("watch", str, "", "who labels what the watch asks"),
@@ -28,7 +30,7 @@ WATCH = {"watch": Flag("watch", str, "", "who labels what the watch asks"),
 RUN = {**flags.of(measure, without=("loop", "arguments", "run", "resume", "watch")), **WATCH,
        "world": Flag("world", str, "grammar", "the world's name"),
        "fit": Flag("fit", str, "", "a paper that fits the world's judges anew"),
-       "device": Flag("device", str, "cpu", "where tensors live")}
+       "device": Flag("device", str, "auto", "where tensors live")}
 # may differ when a run goes on: no reading depends on them
 FREE = ("micro", "save", "device", "policies", "watch.rate", "watch.timeout", "watch.tries", "watch.at_once")
 
@@ -53,10 +55,12 @@ def known(entry: Entry, world: str, fit: str = "") -> dict[str, Flag]:
     """Every flag of a recipe in a world: its constants, the Loop's fields, the run's own, and with their prefixes the
     world's and those of the paper that fits its judges, whose Loop is the world's where nothing is said."""
     own = flags.of(function_of(entry))
-    taken = sorted(own.keys() & (LOOP.keys() | RUN.keys() | {"out", "resume", "from", "json", "over", "help"}))
+    taken = sorted(own.keys() & (LOOP.keys() | RUN.keys() | {"out", "resume", "from", "json", "over", "help", "dtype"}))
     if taken:
         raise InputError(f"{entry.path} has a constant named {taken[0]}, which is a flag of every run; give it another name")
-    theirs = flags.of(catalogue.load_world(world), prefix="world.")
+    theirs = flags.of(catalogue.load_world(world), prefix="world.", without=("loop", "device"))
+    if "world.dtype" in theirs:
+        theirs["dtype"] = theirs["world.dtype"]  # one thing, by its short name as well; the record has it among the world's
     if fit:
         theirs |= {**flags.of(Loop, prefix="fit.", without=()), **flags.of(function_of(catalogue.find(fit)), prefix="fit.")}
     return {**RUN, **LOOP, **own, **theirs}
@@ -81,16 +85,30 @@ def order(entry: Entry, values: Mapping[str, Any]) -> Order:
             out[name.removeprefix(prefix)] = values.get(name, flag.default)
         return out
 
-    own = {k: f for k, f in asked.items() if k not in RUN and k not in LOOP and not k.startswith(("world.", "fit."))}
+    own = {k: f for k, f in asked.items()
+           if k == f.name and k not in RUN and k not in LOOP and not k.startswith(("world.", "fit."))}
     theirs, its = ({k: f for k, f in asked.items() if k.startswith(p)} for p in ("world.", "fit."))
     constants = filled({k: f for k, f in its.items() if k.removeprefix("fit.") not in LOOP}, "fit.")
     steps = {k.removeprefix("fit."): values[k] for k in its if k.removeprefix("fit.") in LOOP and k in values}
     settings = filled({k: f for k, f in RUN.items() if k not in ("world", "fit") and k not in WATCH})
-    if settings["device"] != "cpu":
-        raise InputError(f"--device is '{settings['device']}', and these worlds compute on the cpu")
+    settings["device"] = _device(settings["device"], world)
     possible(**{k: settings[k] for k in ("every", "save", "answers", "keep", "micro")})
     return Order(entry, function_of(entry), filled(own), {k: values[k] for k in LOOP if k in values}, world,
                  filled(theirs, "world."), fit, {**constants, **steps}, settings, watching(values))
+
+
+def _placed(world: Callable[..., Any]) -> bool:
+    """Whether a world can be told where to compute."""
+    return "device" in inspect.signature(world).parameters
+
+
+def _device(name: str, world: str) -> str:
+    """The device that was asked for, by its own name. Raises InputError where it is not there or not for this world."""
+    if _placed(catalogue.load_world(world)):
+        return str(device_named(name))
+    if name not in ("auto", "cpu"):
+        raise InputError(f"--device is '{name}', and world {world} computes on the cpu; world hub can be elsewhere")
+    return "cpu"
 
 
 def watching(values: Mapping[str, Any]) -> Watching | None:
@@ -141,12 +159,14 @@ class Worlds:
 
     def __call__(self, asked: Order) -> World:
         """The world of an order, its judges fitted anew where the order says so."""
-        world = self._made([asked.world, asked.world_arguments], f"building world {asked.world}",
-                           lambda: catalogue.load_world(asked.world)(**asked.world_arguments))
+        make = catalogue.load_world(asked.world)
+        where = {"device": asked.settings["device"]} if _placed(make) else {}
+        world = self._made([asked.world, asked.world_arguments, where], f"building world {asked.world}",
+                           lambda: make(**asked.world_arguments, **where))
         if not asked.fit:
             return world
-        return self._made([asked.world, asked.world_arguments, asked.fit, asked.fit_arguments], f"fitting judges by {asked.fit}",
-                          lambda: refitted(world, asked.fit, asked.fit_arguments))
+        return self._made([asked.world, asked.world_arguments, where, asked.fit, asked.fit_arguments],
+                          f"fitting judges by {asked.fit}", lambda: refitted(world, asked.fit, asked.fit_arguments))
 
     def _made(self, what: list[Any], said: str, make: Callable[[], World]) -> World:
         key = json.dumps(what, sort_keys=True)
@@ -219,6 +239,7 @@ def _record(asked: Order, world: World, loop: Loop, folder: Path, resume: bool) 
             "run": {**asked.settings, "threads": torch.get_num_threads(), "processes": parallel.world_size()},
             "watch": None if asked.watch is None else asdict(asked.watch),
             "golds": list(world.golds) if world.gold is not None else [], "gold_kind": world.gold_kind, "judges": judges,
+            **({} if getattr(world.task.reference, "replayable", True) else {"replayable": False}),
             "inputs": {**mine, **files, **watch_files(asked.watch)}})
     parallel.barrier()
     return Run.open(folder)

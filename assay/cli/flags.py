@@ -86,6 +86,7 @@ def parse(given: list[tuple[str, str | None]], known: Mapping[str, Flag], what: 
         flag = known.get(name)
         if flag is None:
             raise InputError(f"{what} has no --{name}{nearest_flag(name, known)}")
+        name = flag.name  # a flag may be known by a second, shorter name
         if text is None:
             if not flag.switch:
                 raise InputError(f"--{name} needs a value: {said(flag.type)}")
@@ -174,6 +175,7 @@ def grid(overs: list[str], known: Mapping[str, Flag], what: str) -> list[dict[st
             raise InputError(f"--over is '{over}', and a name with its values was expected, such as lam=0,.1,.5 or seed=0..4")
         if name not in known:
             raise InputError(f"{what} has no --{name} to vary{nearest_flag(name, known)}")
+        name = known[name].name
         if any(name in s for s in settings):
             raise InputError(f"--over {name} is given twice; give all its values once")
         values = [value(t, known[name].type, f"--over {name}") for t in several(text)]

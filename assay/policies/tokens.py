@@ -21,8 +21,9 @@ Ask = str | Sequence[tuple[str, str]]  # a text, or (role, content) turns
 class Tokens:
     """The token ids of one tokenizer and model. `ends`: every id that ends an answer, the first of them written by `answers`.
 
-    `barred`: ids that are never drawn: padding and BOS, unless they are also an end, and those beyond the tokenizer's own
-    (a model's table is often longer). `pad` fills the places that masks leave out; nothing ever reads it.
+    `barred`: ids that are never drawn: padding and BOS, unless they are also an end, and those beyond the tokenizer's own (a
+    model's table is often longer). `device`: where prompts and answers are made. `pad` fills the places that masks leave out;
+    nothing ever reads it.
     """
 
     def __init__(self, tokenizer: Any, *, size: int, ends: Sequence[int] = ()):
@@ -33,6 +34,7 @@ class Tokens:
         if len(tokenizer) > size:
             raise InputError(f"the tokenizer has {len(tokenizer)} tokens and its model {size}: they do not belong together; "
                              "resize the model's embeddings, or give the tokenizer that was saved with it")
+        self.device = torch.device("cpu")
         self.tokenizer, self.size, self.ends = tokenizer, size, tuple(dict.fromkeys(known))
         self.eos = self.ends[0]
         self.pad = self.eos if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
@@ -93,7 +95,8 @@ class Tokens:
         tokens, mask = torch.full((len(ids), P), self.pad), torch.zeros(len(ids), P, dtype=torch.bool)
         for b, i in enumerate(ids):
             tokens[b, P - len(i):], mask[b, P - len(i):] = torch.tensor(i, dtype=torch.int64), True
-        return Prompts(tokens, mask, torch.arange(len(ids)) if row is None else row, decode=self.decode)
+        row = torch.arange(len(ids)) if row is None else row
+        return Prompts(tokens, mask, row, decode=self.decode).to(self.device)
 
     def answers(self, prompts: Prompts, texts: Sequence[Sequence[str]], dtype: torch.dtype = torch.float32) -> Samples:
         """Texts as answers to these prompts, each with its end, `logp` NaN. Missing answers of a prompt are absent."""

@@ -35,6 +35,10 @@ class FunctionReward:
         takes = inspect.signature(function).parameters.values()
         self.open, self.takes = any(p.kind is p.VAR_KEYWORD for p in takes), {p.name for p in takes}
 
+    def to(self, device: torch.device) -> FunctionReward:
+        """Itself: where a function computes is its own business."""
+        return self
+
     def scores(self, prompts: Sequence[str], responses: Sequence[str], turns: Sequence[Turns | None] | None = None,
                columns: Mapping[str, Sequence[Any]] | None = None) -> Float[Tensor, "1 R"]:
         """One score a response, NaN where the function says None. Raises InputError for anything else it may return."""

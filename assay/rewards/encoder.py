@@ -25,9 +25,11 @@ _TOKENS = 16384  # a scoring pass
 
 
 def forward(model: nn.Module, rows: Sequence[Encoded], pad: int, *, segments: bool, **more: Any) -> tuple[Any, Tensor]:
-    """(the model's output, mask) for some rows, padded on the right."""
+    """(the model's output, mask) for some rows, padded on the right, on the model's device."""
     ids, mask, kinds = batched(rows, pad, segments=segments)
-    extra = {} if kinds is None else {"token_type_ids": kinds}
+    where = next(model.parameters()).device
+    ids, mask = ids.to(where), mask.to(where)
+    extra = {} if kinds is None else {"token_type_ids": kinds.to(where)}
     return model(input_ids=ids, attention_mask=mask.long(), **extra, **more), mask
 
 
@@ -121,7 +123,7 @@ class ModelReward(TextScorer):
     kind = WHOLE
 
     def __init__(self, models: Sequence[nn.Module], tokenizer: Any, template: Template, names: Sequence[str]):
-        self.models, self.tokenizer, self.template, self.names = list(models), tokenizer, template, tuple(names)
+        self.models, self.tokenizer, self.template, self.names = list[Any](models), tokenizer, template, tuple(names)
 
     @torch.no_grad()
     def of_tokens(self, rows: Sequence[Encoded]) -> Float[Tensor, "M R"]:
@@ -130,8 +132,14 @@ class ModelReward(TextScorer):
         for some in tqdm(passes(rows), desc="scoring", disable=None, delay=2, leave=False):
             for m, model in enumerate(self.models):
                 got, _ = forward(model, [rows[i] for i in some], self.tokenizer.pad_token_id, segments=self.template.segments)
-                out[m, some] = got.logits[:, 0].float()
+                out[m, some] = got.logits[:, 0].float().to(out.device)
         return out
+
+    def to(self, device: torch.device) -> ModelReward:
+        """The same judges, computing there; scores come back to the processor."""
+        for model in self.models:
+            model.to(device)
+        return self
 
     def save(self, folder: Path | str) -> None:
         """One `save_pretrained` folder a member, tokenizer included; then reward.json with their digests."""

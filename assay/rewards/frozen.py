@@ -42,16 +42,17 @@ class Embedder:
             part = [rows[i] for i in some]
             got, mask = forward(self.model, part, self.tokenizer.pad_token_id or 0, segments=self.template.segments)
             hidden = got.last_hidden_state.float()
-            out = hidden.new_zeros(len(rows), hidden.shape[-1]) if out is None else out
-            out[some] = self._pooled(hidden, mask, torch.tensor([r.answer for r in part]))
+            pooled = self._pooled(hidden, mask, torch.tensor([r.answer for r in part], device=hidden.device)).to("cpu")
+            out = pooled.new_zeros(len(rows), hidden.shape[-1]) if out is None else out
+            out[some] = pooled
         return torch.zeros(0, 1) if out is None else out
 
     def _pooled(self, hidden: Tensor, mask: Tensor, answer: Tensor) -> Tensor:
-        place = torch.arange(hidden.shape[1])
+        place = torch.arange(hidden.shape[1], device=hidden.device)
         if self.pooling == "cls":
             return hidden[:, 0]
         if self.pooling == "last":
-            return hidden[torch.arange(len(hidden)), mask.sum(1) - 1]
+            return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
         own = mask & (place >= answer[:, None])
         own = torch.where(own.any(1, keepdim=True), own, mask)  # an answer without tokens: the prompt's
         return torch.where(own[..., None], hidden, 0.0).sum(1) / own.sum(1, keepdim=True)
@@ -75,6 +76,11 @@ class FrozenReward(TextScorer):
     def of_features(self, features: Float[Tensor, "R H"]) -> Float[Tensor, "M R"]:
         """Heads on features already made."""
         return (standardised(features, self.middle, self.spread) @ self.weight + self.offset).T
+
+    def to(self, device: torch.device) -> FrozenReward:
+        """The same judges, the base computing there; features and heads stay with the processor."""
+        self.embedder.model.to(device)
+        return self
 
     def save(self, folder: Path | str) -> None:
         """weights.safetensors, then reward.json with the base's name and digest."""
@@ -118,5 +124,5 @@ def parameters_digest(model: nn.Module) -> str:
     """SHA-256 over a model's parameters by name."""
     sha = hashlib.sha256()
     for name, p in sorted(model.named_parameters()):
-        sha.update(name.encode() + p.detach().contiguous().numpy().tobytes())
+        sha.update(name.encode() + p.detach().to("cpu").contiguous().numpy().tobytes())
     return sha.hexdigest()

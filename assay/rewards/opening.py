@@ -14,6 +14,7 @@ from assay.catalogue import nearest
 from assay.core import Samples
 from assay.errors import InputError
 from assay.rewards.called import FunctionReward, Turns, function_named
+from assay.rewards.matched import PREFIX, Matched
 from assay.rewards.posted import judge_at
 from assay.rewards.text import ABOUT, KIND, WordsReward
 
@@ -39,10 +40,12 @@ def load_reward(folder: str | Path) -> Any:
 
 
 def open_reward(spec: str, flag: str) -> Any:
-    """`FILE.py:name`, `http://host:port/path`, a folder that `assay fit` wrote, or a folder or hub name of an
+    """`FILE.py:name`, `http://host:port/path`, `match:COLUMN`, a folder that `assay fit` wrote, or a folder or hub name of an
     AutoModelForSequenceClassification with one logit. Raises InputError where it is none of these."""
     if spec.startswith(("http://", "https://")):
         return judge_at(spec, flag)
+    if spec.startswith(PREFIX):
+        return Matched(spec.removeprefix(PREFIX))
     if ".py:" in spec or spec.endswith(".py"):
         return function_named(spec, flag)
     if (Path(spec) / ABOUT).is_file():
@@ -79,7 +82,7 @@ class Told:
         self.partial = any(j.partial for j in judges)
 
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
-        texts, here = samples.text(), samples.present
+        texts, here = samples.to("cpu").text(), samples.present
         at = here.nonzero().tolist()
         rows = samples.prompts.row.tolist()
         which = [rows[b] for b, _ in at]
@@ -95,7 +98,7 @@ class Told:
             else:
                 each.append(judge.scores(*ask, [self.turns[r] for r in which]))
         out = samples.logp.new_zeros(len(self.names), *here.shape)
-        out[:, here] = torch.cat(each).to(out)
+        out[:, here] = torch.cat([e.to(out) for e in each])
         return out if self.cut is None else torch.where(here & ~samples.ended, out.new_tensor(self.cut), out)
 
     def only(self, members: Sequence[int]) -> Told:

@@ -140,6 +140,10 @@ class WordsReward:
         flat = self.scores([a for a in asks for _ in range(N)], [t for row in texts for t in row]).view(-1, B, N)
         return torch.where(samples.present, flat.to(samples.logp), samples.logp.new_zeros(()))
 
+    def to(self, device: torch.device) -> WordsReward:
+        """Itself: words are counted by the processor."""
+        return self
+
     def save(self, folder: Path | str) -> None:
         """Write weights.safetensors, then reward.json, which holds its digest."""
         folder, w = Path(folder), self.weighing

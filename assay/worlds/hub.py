@@ -6,55 +6,66 @@ go to the functions. Nothing here is exact: KL is sampled, gold costs what it co
 """
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assay.core import Loop, Missing, Rng, Samples, Task, World
+from assay.core import Loop, Rng, Samples, Task, World
 from assay.errors import InputError
 from assay.policies.causal import Causal
+from assay.policies.served import Served, engine_at, greeted
 from assay.policies.stopping import Stopping, Stops
+from assay.rewards.called import FunctionReward
 from assay.rewards.encoding import open_tokenizer
+from assay.rewards.matched import Matched
 from assay.rewards.opening import Told, open_reward
-from assay.trunks.pretrained import Pretrained
 from assay.worlds.asking import Room, closing, read_all, taken
+from assay.worlds.computing import device_named, dtype_named, opened, trunk
 
 
 def world(*, policy: str, prompts: str = "", pairs: str = "", demos: str = "", rewards: tuple[str, ...] = (), gold: str = "",
           held_out: int = 64, columns: Mapping[str, str] = {}, split: str = "", chat: bool = True, max_prompt: int = 512,
           max_tokens: int = 128, min_tokens: int = 0, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0,
           stop: tuple[str, ...] = (), truncated: float | None = None, dtype: str = "float32", lora: int = 0, peft: str = "",
-          bits: int = 0, seed: int = 0) -> World:
+          bits: int = 0, checkpointing: bool = False, sampler: str = "", sampler_model: str = "", sampler_at_once: int = 16,
+          seed: int = 0, device: str = "cpu") -> World:
     """A world of a model, its judges and a file of prompts.
 
-    policy: folder or hub name of a causal model. prompts: a file (assay check says what it is); its column is found or
-    named by columns prompt=NAME; without it, the prompts of the pairs or demos. pairs, demos: files of comparisons and of
-    answers to imitate; those of held-out prompts are left out. rewards: judges, each FILE.py:name, http://host:port/path, a
-    folder of assay fit, or a classifier's folder or name. gold: one of the same, asked when reading only. held_out: prompts
-    that no recipe sees. chat: put conversations, and texts where the tokenizer has a template, into the chat template.
-    max_prompt: tokens; longer prompts are left out, as are pairs and demos with answers of more than max_tokens.
-    max_tokens, min_tokens, temperature, top_k, top_p: of answers, in drawing and scoring alike. stop: texts that end an
-    answer, '["\\n\\n","###"]'; what judges read of it ends before them. truncated: what every judge gives an answer that did
-    not end, null for its score as it stands. dtype: float32, bfloat16 or float64. lora: the rank of LoRA adapters on every
-    linear layer, 0 to train all weights; with adapters the reference is the base with them off, one model in memory. peft: a
-    file or folder with an adapter_config.json of your own, instead of lora. bits: 4 or 8 to hold the base in so many, where
-    bitsandbytes is installed.
+    policy: folder or hub name of a causal model. prompts: a file (assay check says what it is); its column is found or named
+    by columns prompt=NAME; without it, the prompts of the pairs or demos. pairs, demos: files of comparisons and of answers to
+    imitate; those of held-out prompts are left out. rewards: judges, each FILE.py:name, http://host:port/path, a folder of
+    assay fit, or a classifier's folder or name. gold: one of the same, or match:COLUMN for the right answers of the prompts'
+    file, asked when reading only. held_out: prompts that no recipe sees. chat: put conversations, and texts where the
+    tokenizer has a template, into the chat template. max_prompt: tokens; longer prompts are left out, as are pairs and demos
+    with answers of more than max_tokens. max_tokens, min_tokens, temperature, top_k, top_p: of answers, in drawing and scoring
+    alike. stop: texts that end an answer, '["\\n\\n","###"]'; what judges read of it ends before them. truncated: what every
+    judge gives an answer that did not end, null for its score as it stands. dtype (--dtype): what the model computes in,
+    float32, bfloat16 or float64; weights that are trained, log-probabilities and judges are float32 at least. lora: the rank
+    of LoRA adapters on every linear layer, 0 to train all weights; with adapters the reference is the base with them off, one
+    model in memory. peft: a file or folder with an adapter_config.json of your own, instead of lora. bits: 4 or 8 to hold the
+    base in so many, where bitsandbytes is installed. checkpointing: compute layers twice and keep less. device (--device):
+    where all of it lives. sampler: where whole answers are drawn, for recipes that draw from the reference alone:
+    http://host:port/v1 of a server of the same weights that speaks OpenAI's completions protocol, or vllm for one in this
+    process; they are scored here. sampler_model: the server's name for it, the policy's own where none is given.
+    sampler_at_once: prompts it is asked about at a time.
     """
     arguments = {**locals(), "rewards": list(rewards), "columns": dict(columns), "stop": list(stop)}
-    if dtype not in ("float32", "bfloat16", "float64"):
-        raise InputError(f"--world.dtype is '{dtype}'; it is float32, bfloat16 or float64")
-    judges, gauge = [open_reward(r, "world.rewards") for r in rewards], [open_reward(gold, "world.gold")] if gold else []
+    del arguments["device"]  # the same world, wherever it is computed
+    where, (narrow, wide_enough) = device_named(device), dtype_named(dtype)
+    judges, gauge = ([open_reward(r, f).to(where) for r in some]
+                     for some, f in ((rewards, "world.rewards"), ((gold,) if gold else (), "world.gold")))
     asked, compared, shown = read_all(prompts, pairs, demos, columns, split, taken([*judges, *gauge]))
+    for judge, flag in ((j, f) for some, f in ((judges, "world.rewards"), (gauge, "world.gold")) for j in some):
+        if isinstance(judge, Matched):
+            judge.possible(asked.columns, asked.own, flag, prompts or pairs or demos)
     tokenizer = open_tokenizer(policy)
-    model = _open(policy, getattr(torch, dtype), bits)
+    model = opened(policy, narrow, bits, where)
     ends = closing(tokenizer, _ends(model), chat=chat and bool(getattr(tokenizer, "chat_template", None)))
     vocabulary = Stops(tokenizer, size=model.get_output_embeddings().weight.shape[0], ends=ends, stop=stop)
-    desk = Room(vocabulary, asked, chat=chat, max_prompt=max_prompt, max_tokens=max_tokens, dtype=getattr(torch, dtype))
+    vocabulary.device = where
+    desk = Room(vocabulary, asked, chat=chat, max_prompt=max_prompt, max_tokens=max_tokens, dtype=wide_enough)
     unseen, seen = desk.divided(held_out, Rng(seed)("held out"), prompts or pairs or demos)
     comparisons = desk.pairs(pairs, compared, unseen) if pairs else None
     imitated = desk.demos(demos, shown, unseen) if demos else None
@@ -64,60 +75,24 @@ def world(*, policy: str, prompts: str = "", pairs: str = "", demos: str = "", r
                          f"need {wide + max_tokens}: lower --world.max-tokens or --world.max-prompt")
     settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "max_tokens": max_tokens,
                                 "min_tokens": min_tokens}
-    trunk = _trunk(model, lora, peft, Rng(seed)("adapters"))
-    reference = (Stopping if stop else Causal)(trunk, vocabulary, **settings).frozen()
+    body = trunk(model, lora=lora, peft=peft, bits=bits, checkpointing=checkpointing, rng=Rng(seed)("adapters"))
+    mine = desk.prompts(seen)
+    if sampler:
+        engine = engine_at(sampler, sampler_model or policy, vocabulary, at_once=sampler_at_once)
+        reference = greeted(Served(body, vocabulary, engine, **settings), mine).frozen()
+    else:
+        reference = (Stopping if stop else Causal)(body, vocabulary, **settings).frozen()
 
     def told(judges: Sequence[Any]) -> Told:
         return Told(judges, asked.texts, asked.turns, asked.columns, truncated=truncated)
 
     best = told(gauge) if gauge else None
-    kind = "" if best is None else "function" if best.partial else "held-out model"
-    task = Task(prompts=desk.prompts(seen), reference=reference, rewards=told(judges) if judges else None, pairs=comparisons,
+    kind = "" if best is None else gauge[0].kind if isinstance(gauge[0], FunctionReward) else "held-out model"
+    task = Task(prompts=mine, reference=reference, rewards=told(judges) if judges else None, pairs=comparisons,
                 demos=imitated, rng=Rng(seed)("run"))
     golds = () if best is None else best.names
     return World("hub", task, held_out=desk.prompts(unseen), gold=None if best is None else _gold(best), golds=golds,
                  gold_kind=kind, loop=Loop(steps=100, batch=16, n=8, lr=1e-6), arguments=arguments)
-
-
-def _trunk(model: Any, lora: int, peft: str, rng: Rng) -> torch.nn.Module:
-    """The model as a trunk, with adapters where they are asked for."""
-    if not lora and not peft:
-        return Pretrained(model)
-    if lora and peft:
-        raise InputError("--world.lora and --world.peft are two ways to say which adapters: give one of them")
-    if importlib.util.find_spec("peft") is None:
-        raise Missing("adapters need peft: pip install 'assay[lora]'")
-    from peft import LoraConfig, PeftConfig
-
-    from assay.trunks.adapted import Adapted, Base
-    if peft:
-        path = Path(peft)
-        try:
-            config = PeftConfig.from_pretrained(str(path if path.is_dir() else path.parent))
-        except (OSError, ValueError, TypeError, KeyError) as why:
-            raise InputError(f"--world.peft is '{peft}', and there is no readable adapter_config.json ({str(why)[:99]})") from why
-    else:
-        conv = any(type(m).__name__ == "Conv1D" for m in model.modules())  # GPT-2 keeps its weights the other way round
-        config = LoraConfig(r=lora, lora_alpha=2 * lora, target_modules="all-linear", fan_in_fan_out=conv)
-    return Adapted(Base(model, config, rng))
-
-
-def _open(name: str, dtype: torch.dtype, bits: int) -> Any:
-    """A causal language model, from safetensors only. Code from the folder or the hub is never run."""
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-    more: dict[str, Any] = {}
-    if bits not in (0, 4, 8):
-        raise InputError(f"--world.bits is {bits}; it is 4 or 8, or 0 for the weights as they are")
-    if bits:
-        if importlib.util.find_spec("bitsandbytes") is None:
-            raise Missing(f"--world.bits {bits} needs bitsandbytes: pip install bitsandbytes")
-        more = {"quantization_config": BitsAndBytesConfig(load_in_4bit=bits == 4, load_in_8bit=bits == 8)}
-    try:
-        return AutoModelForCausalLM.from_pretrained(name, trust_remote_code=False, use_safetensors=True, dtype=dtype, **more)
-    except Exception as why:  # transformers and the hub raise whatever they like; to the user it is one thing
-        raise InputError(f"--world.policy is '{name}', and it gives no causal language model ({type(why).__name__}: "
-                         f"{' '.join(str(why).split())[:120]}); give a folder that save_pretrained wrote, or a name on the "
-                         "hub") from why
 
 
 def _ends(model: Any) -> list[int]:
