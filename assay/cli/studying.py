@@ -40,6 +40,7 @@ def study_(argv: list[str]) -> int:
         "world": {"name": order.world, **order.world_arguments},
         "fit": {"name": order.fit, **order.fit_arguments} if order.fit else None, "run": {},
         "golds": list(world.golds) if world.gold is not None else [], "gold_kind": world.gold_kind,
+        **({} if getattr(world.task.reference, "replayable", True) else {"replayable": False}),
         "inputs": {v: digest(v) for v in named if isinstance(v, str) and v and Path(v).is_file()}})
     try:
         for row in order.function(world, **order.arguments):
