@@ -43,12 +43,16 @@ class Base:
     def fresh(self) -> tuple[str, dict[str, nn.Parameter]]:
         """A new adapter's name and weights, each first value from its own address."""
         name = f"adapter{next(self.count)}"
-        before = {id(p) for p in self.peft.parameters()}
         with torch.random.fork_rng():  # from a fixed state: the scale of peft's draw is used below, and must be the same again
             torch.set_rng_state(self.rng("scale").generator().get_state())
             self.peft.add_adapter(name, self.config)
         self.peft.eval()  # an adapter's own dropout is off too
-        found = {n: p for n, p in self.peft.named_parameters() if id(p) not in before}
+        for layer in self.layers:
+            for part in layer.adapter_layer_names:
+                held = getattr(layer, part, None)
+                if isinstance(held, nn.Module):
+                    held.to(self.plain.like.device)
+        found = {n: p for n, p in self.peft.named_parameters() if name in n.split(".")}
         wide = next(self.plain.parameters()).dtype == torch.float64  # peft makes adapters in float32, of a finer base too
         for n, p in found.items():
             if wide:
