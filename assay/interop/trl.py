@@ -1,4 +1,5 @@
-"""The watch inside a TRL run, or any run of a transformers Trainer that trains a causal model: a callback.
+"""What TRL is given of this house: any reward stack as a reward function (`reward_function`), our readings during a run
+(`ReadingsCallback`), and the watch, here: a callback for any transformers Trainer that trains a causal model.
 
     from assay.interop.trl import WatchCallback
     trainer = GRPOTrainer(…, callbacks=[WatchCallback(prompts, by="judge.py:better", folder="runs/mine")])
@@ -23,6 +24,8 @@ from transformers import TrainerCallback
 
 from assay import carry as disk
 from assay.errors import InputError, Waiting
+from assay.interop.readings import ReadingsCallback, ends_of, evaluates, logged
+from assay.interop.stack import reward_function
 from assay.labellers.choosing import labeller
 from assay.labellers.function import Function
 from assay.ledger import Ledger
@@ -30,6 +33,7 @@ from assay.rng import Rng
 from assay.runs import Run, plain
 from assay.watch import Drawn, Watch, Watching
 
+__all__ = ["ModelDoor", "ReadingsCallback", "WatchCallback", "reward_function"]
 Prompt = str | list[dict[str, str]]
 BACK = 8  # looks a checkpoint may be older than the last one, for the training to go on from it
 
@@ -115,7 +119,7 @@ class ModelDoor:
         B, P = len(rows), max(map(len, rows))
         ids = torch.tensor([[tok.pad_token_id or 0] * (P - len(r)) + list(r) for r in rows], device=device)
         mask = torch.tensor([[0] * (P - len(r)) + [1] * len(r) for r in rows], device=device)
-        ends = torch.tensor(_ends(self.model, tok), device=device)
+        ends = torch.tensor(ends_of(self.model, tok), device=device)
         out, done = ids[:, :0], torch.zeros(B, dtype=torch.bool, device=device)
         feed, past = ids, None
         for t in range(self.max_tokens):
@@ -161,7 +165,7 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         if self.temperature is None:
             self.door.temperature = float(getattr(args, "temperature", 1.0))
         every = self.every or int(getattr(args, "eval_steps", 0) or 0)
-        if not every or (not self.every and str(getattr(args, "eval_strategy", "no")).endswith("no")):
+        if not every or (not self.every and not evaluates(args)):
             raise InputError("the watch looks at every evaluation, and this trainer makes none: give WatchCallback every=…, "
                              "in steps")
         self._folder(args, model, int(state.global_step))
@@ -204,8 +208,8 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         step = int(state.global_step)
         if self.watch.stopped or (self.watch.steps and self.watch.steps[-1] >= step):
             return
-        logged = _logged(state.log_history)
-        reading = {"step": step, "proxy": logged.get("reward"), "stats": {f"trl/{k}": v for k, v in logged.items()}}
+        said = logged(state.log_history)
+        reading = {"step": step, "proxy": said.get("reward"), "stats": {f"trl/{k}": v for k, v in said.items()}}
         try:
             verdict = self.watch.look({**reading, "kl": None, "judges": None})
         except Waiting as why:
@@ -242,21 +246,6 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
                                             "loop": loop, "seed": int(getattr(args, "seed", 0)), "world": {"name": name},
                                             "golds": [], "gold_kind": None, "judges": [], "watch": {"by": by}})
         self.door.keep(0)
-
-
-def _logged(history: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The last value of every number that the trainer has logged."""
-    out: dict[str, float] = {}
-    for line in history:
-        out |= {k: float(v) for k, v in line.items() if isinstance(v, (int, float)) and k not in ("step", "epoch")}
-    return out
-
-
-def _ends(model: Any, tok: Any) -> list[int]:
-    """Tokens that end an answer."""
-    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    ends = tok.eos_token_id if ends is None else ends
-    return [-1] if ends is None else list(ends) if isinstance(ends, (list, tuple)) else [int(ends)]
 
 
 def _text(prompt: Prompt) -> str:
