@@ -1,5 +1,5 @@
 # Two commands: `make demo` and `make test`. Both set themselves up in .venv, once; PYTHON=… chooses the interpreter.
-.PHONY: demo test check lint types docs bench-watch clean
+.PHONY: demo test check lint types docs bench-watch trl clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -33,8 +33,22 @@ bench-watch: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch simulate
 	$(BIN)/python -m bench.watch page
 
+# What talks to other people's trainers and trackers, against the versions of constraints-trl.txt, in an environment of its own:
+# TRL, TensorBoard, trackio, wandb. No part of `make check`.
+trl: .venv-trl/.set-up
+	OMP_NUM_THREADS=1 .venv-trl/bin/python -m pytest tests/test_trl_rewards.py tests/test_trl_readings.py tests/test_trl_pairs.py \
+	  tests/test_watch_trl.py tests/test_recipes_offline_trl.py tests/test_tracking.py
+
+TRL_PIP := .venv-trl/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -c constraints-trl.txt
+.venv-trl/.set-up: pyproject.toml constraints.txt constraints-trl.txt
+	@echo "Setting up .venv-trl (once; some minutes)"
+	@test -x .venv-trl/bin/python || $(PYTHON) -m venv .venv-trl
+	@$(TRL_PIP) torch==2.13.0+cpu 2>/dev/null || $(TRL_PIP) torch==2.13.0
+	@$(TRL_PIP) -e '.[dev,trl,tensorboard,trackio,wandb]'
+	@touch $@
+
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-trl .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
