@@ -64,7 +64,8 @@ def fit_(argv: list[str]) -> int:
     """assay fit FILE -o FOLDER [--base words|MODEL_OR_PATH] [--members 5] [--frozen] [--folds 5] [--out-of-fold FILE] [--json] …
 
     Fits a reward ensemble to pairs (--pairs FILE is FILE) or to scored responses (--score COLUMN). --base is words (no
-    model needed), or any transformers encoder or decoder: the whole model, or with --frozen a head on its features.
+    model needed), or any transformers encoder or decoder: the whole model, with --lora 16 adapters that are merged at the
+    end, or with --frozen a head on its features.
     Accuracy is cross-validated by prompt; --out-of-fold writes every row with scores of judges that never saw its prompt.
     Also: --resample leave-out|bootstrap|none --ridge --smoothing --centre --epochs --batch --lr --max-length
     --pairs-a-prompt --pooling --columns --split --limit --drop --lam --seed.

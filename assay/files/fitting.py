@@ -63,17 +63,18 @@ def fit(path: str | Path, *, out: str | Path, base: str = "words", members: int 
         folds: int | None = None, out_of_fold: str | Path | None = None, columns: Mapping[str, str] | None = None,
         split: str | None = None, frozen: bool = False, pooling: str = "mean", resample: str = "leave-out",
         ridge: float | None = None, smoothing: float = 0.0, centre: float = 0.01, epochs: float = 1.0, batch: int = 16,
-        lr: float = 2e-5, max_length: int = 1024, pairs_a_prompt: int = 16, limit: int | None = None, drop: bool = False,
-        lam: float = 0.5, seed: int = 0) -> dict[str, Any]:
+        lr: float = 2e-5, lora: int = 0, max_length: int = 1024, pairs_a_prompt: int = 16, limit: int | None = None,
+        drop: bool = False, lam: float = 0.5, seed: int = 0) -> dict[str, Any]:
     """Fit `members` judges to a file and write them to the folder `out`, which must not exist.
 
-    base: "words" (no model), or a transformers model by path or name; frozen: a linear head on its frozen features
-    (pooling: mean, cls, last); score: the column of scored responses, compared within prompts only; folds: parts of the
+    base: "words" (no model), or a transformers model by path or name; frozen: a linear head on its frozen features (pooling:
+    mean, cls, last); score: the column of scored responses, compared within prompts only; folds: parts of the
     cross-validation by prompt (5, or as many as there are prompts; 0: none); out_of_fold: a file of every row scored by
     judges that never saw its prompt. resample: how members differ (leave-out: each misses its own M-th of the prompts;
-    bootstrap; none). ridge: of the convex fits; smoothing, centre: of Bradley–Terry; epochs, batch, lr, max_length: of
-    whole models; pairs_a_prompt: drawn from scored responses for whole models. limit: longest row in characters; drop:
-    leave faulty rows out, counted; lam: the weight of the variance in the out-of-fold file's uncertainty.
+    bootstrap; none). ridge: of the convex fits; smoothing, centre: of Bradley–Terry; epochs, batch, lr, max_length: of whole
+    models; lora: the rank of adapters that are trained instead of all weights, and merged; pairs_a_prompt: drawn from scored
+    responses for whole models. limit: longest row in characters; drop: leave faulty rows out, counted; lam: the weight of the
+    variance in the out-of-fold file's uncertainty.
     """
     out = Path(out)
     _arguments(out, out_of_fold, members=members, folds=folds, resample=resample, ridge=ridge, smoothing=smoothing, centre=centre)
@@ -99,7 +100,7 @@ def fit(path: str | Path, *, out: str | Path, base: str = "words", members: int 
         raise InputError(f"--out-of-fold needs at least 2 prompts, and {path} has {whole.groups} that can be used")
     rng = Rng(seed)
     maker = _base(base, whole, frozen=frozen, pooling=pooling, ridge=ridge, smoothing=smoothing, centre=centre, epochs=epochs,
-                  batch=batch, lr=lr, max_length=max_length, pairs_a_prompt=pairs_a_prompt, out=out)
+                  batch=batch, lr=lr, lora=lora, max_length=max_length, pairs_a_prompt=pairs_a_prompt, out=out)
     held, fold = torch.full((members, len(whole)), math.nan), None
     if folds:
         fold = whole.folds(folds, rng)
@@ -112,7 +113,7 @@ def fit(path: str | Path, *, out: str | Path, base: str = "words", members: int 
     result = {**_told(found, whole, alone, base, frozen, members), "accuracy": None, "members_accuracy": None, "folds": folds,
               "notes": maker.notes,
               "arguments": {"base": base, "frozen": frozen, "pooling": pooling, "resample": resample, "ridge": ridge,
-                            "smoothing": smoothing, "centre": centre, "epochs": epochs, "batch": batch, "lr": lr,
+                            "smoothing": smoothing, "centre": centre, "epochs": epochs, "batch": batch, "lr": lr, "lora": lora,
                             "max_length": max_length, "pairs_a_prompt": pairs_a_prompt, "limit": limit, "drop": drop,
                             "seed": seed, "score": found.layout.parts.get("score"), "columns": dict(columns or {}),
                             "split": split}}
@@ -175,14 +176,18 @@ def _arguments(out: Path, out_of_fold: str | Path | None, *, members: int, folds
 
 
 def _base(base: str, pool: Pool, *, frozen: bool, pooling: str, ridge: float | None, smoothing: float, centre: float,
-          epochs: float, batch: int, lr: float, max_length: int, pairs_a_prompt: int, out: Path) -> Base:
+          epochs: float, batch: int, lr: float, lora: int, max_length: int, pairs_a_prompt: int, out: Path) -> Base:
     if base == "words":
         if frozen:
             raise InputError("--frozen is for models; --base words has nothing to freeze")
+        if lora:
+            raise InputError("--lora is for models; --base words has no layers to adapt")
         return Words(pool, ridge=RIDGE["words"] if ridge is None else ridge, smoothing=smoothing, centre=centre)
     from assay.files.models import Frozen, Whole
+    if frozen and lora:
+        raise InputError("--frozen trains nothing of the base and --lora adapts it: give one of the two")
     if frozen:
         return Frozen(pool, base, pooling=pooling, max_length=max_length, ridge=RIDGE["frozen"] if ridge is None else ridge,
                       smoothing=smoothing, centre=centre)
     return Whole(pool, base, max_length=max_length, epochs=epochs, batch=batch, lr=lr, smoothing=smoothing, centre=centre,
-                 pairs_a_prompt=pairs_a_prompt)
+                 pairs_a_prompt=pairs_a_prompt, lora=lora)

@@ -54,18 +54,21 @@ class Frozen:
 
 
 class Whole:
-    """Every weight of a copy of the base, a copy a member, one after another, by Bradley–Terry."""
+    """Every weight of a copy of the base, or adapters of rank `lora` on it, a copy a member, one after another, by
+    Bradley–Terry."""
 
     def __init__(self, pool: Pool, base: str, *, max_length: int, epochs: float, batch: int, lr: float, smoothing: float,
-                 centre: float, pairs_a_prompt: int):
+                 centre: float, pairs_a_prompt: int, lora: int = 0):
         if not (math.isfinite(epochs) and epochs > 0):
             raise InputError(f"--epochs is {epochs}; it must be above 0")
         if pairs_a_prompt < 1:
             raise InputError(f"--pairs-a-prompt is {pairs_a_prompt}; it must be at least 1")
         if batch < 1:
             raise InputError(f"--batch is {batch}; it must be at least 1")
+        if lora < 0:
+            raise InputError(f"--lora is {lora}; it is a rank of at least 1, or 0 to train all weights")
         self.pool, self.base, self.epochs, self.batch, self.lr = pool, base, epochs, batch, lr
-        self.smoothing, self.centre, self.pairs_a_prompt = smoothing, centre, pairs_a_prompt
+        self.smoothing, self.centre, self.pairs_a_prompt, self.lora = smoothing, centre, pairs_a_prompt, lora
         self.tokenizer = open_tokenizer(base)
         probe = open_model("AutoModelForSequenceClassification", base, num_labels=1, ignore_mismatched_sizes=True)
         padded = dedicated_pad(self.tokenizer, probe)
@@ -95,6 +98,8 @@ class Whole:
             pairs = self._encoded(first[mine], second[mine], p[mine], margin[mine])
             model = Member(self.base, self.tokenizer, self.template, rng("member", m))
             dedicated_pad(self.tokenizer, model.model)
+            if self.lora:
+                model.adapt(self.lora, rng("adapter", m))
             steps = max(1, math.ceil(self.epochs * len(pairs) / self.batch))
             seed = int(rng("seed", m).integers(2**31, 0))
             loop = Loop(steps=steps, batch=min(self.batch, len(pairs)), lr=self.lr, warmup=max(1, steps // 20), seed=seed)

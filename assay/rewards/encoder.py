@@ -18,6 +18,7 @@ from assay import runs
 from assay.core import Rng, Samples
 from assay.errors import InputError
 from assay.rewards.encoding import Encoded, Template, Turns, batched, encode, open_model, open_tokenizer
+from assay.rewards.lowrank import adapted, merged
 from assay.rewards.text import ABOUT
 
 WHOLE = "whole models"
@@ -50,6 +51,7 @@ class Member(nn.Module):
 
     def __init__(self, base: str, tokenizer: Any, template: Template, rng: Rng):
         super().__init__()
+        self.model: Any
         found = open_model("AutoModelForSequenceClassification", base, num_labels=1, ignore_mismatched_sizes=True,
                            output_loading_info=True)
         self.model, info = found
@@ -70,8 +72,13 @@ class Member(nn.Module):
         out, _ = forward(self.model, rows, self.tokenizer.pad_token_id, segments=self.template.segments)
         return out.logits[:, 0].view(1, *x.mask.shape[:2])
 
+    def adapt(self, rank: int, rng: Rng) -> None:
+        """From now on the base is trained by adapters of this rank; its head, and what else it lacked, whole."""
+        self.model = adapted(self.model, rank, self.fresh, rng)
+
     def freeze(self, names: tuple[str, ...]) -> ModelReward:
-        """This member as a reward of one judge."""
+        """This member as a reward of one judge, adapters merged."""
+        self.model = merged(self.model)
         return ModelReward([self.model.requires_grad_(False)], self.tokenizer, self.template, names)
 
 

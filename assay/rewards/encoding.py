@@ -54,8 +54,9 @@ def open_model(kind: str, base: str | Path, **arguments: Any) -> Any:
     """A model by transformers' Auto class, from safetensors only, in float32, dropout off."""
     import transformers
     try:
-        found = getattr(transformers, kind).from_pretrained(str(base), trust_remote_code=False, use_safetensors=True,
-                                                            dtype=torch.float32, **arguments)
+        with torch.random.fork_rng():  # what the base lacks is drawn from a global stream, which is left as it was
+            found = getattr(transformers, kind).from_pretrained(str(base), trust_remote_code=False, use_safetensors=True,
+                                                                dtype=torch.float32, **arguments)
     except Exception as why:
         raise InputError(f"{base} gives no model ({type(why).__name__}: {' '.join(str(why).split())[:120]}); give a folder with "
                          "config.json "
@@ -90,7 +91,8 @@ def dedicated_pad(tokenizer: Any, model: Any) -> str | None:
         tokenizer.add_special_tokens({"pad_token": PAD})
         said = f"the tokenizer has {why}: '{PAD}' was added, and the embeddings grew to {len(tokenizer)}"
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        with torch.random.fork_rng():
+            model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         with torch.no_grad():  # its row is never attended to; zeros keep the fit from depending on a global stream
             model.get_input_embeddings().weight[tokenizer.pad_token_id].zero_()
     model.config.pad_token_id = tokenizer.pad_token_id
