@@ -79,11 +79,13 @@ def test_adapters_learn_and_move_little_but_the_head(tmp_path: Path) -> None:
 
 def test_refusals(tmp_path: Path) -> None:
     file = pairs(tmp_path / "p.jsonl")
-    cases: list[tuple[dict[str, Any], str]] = [({"base": "words", "lora": 2}, "--base words has no layers"),
-                                               ({"lora": -1}, "--lora is -1"), ({"lora": 2, "frozen": True}, "give one of the two")]
+    model = str(base(tmp_path / "base", "bert"))
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"base": "words", "lora": 2}, "--base words has no layers"), ({"lora": -1}, "--lora is -1"),
+        ({"lora": 2, "frozen": True}, "give one of the two")]
     for options, said in cases:
+        arguments: dict[str, Any] = {"base": model, "out": tmp_path / "R", **options}
         with pytest.raises(InputError, match=said):
-            arguments: dict[str, Any] = {"base": str(base(tmp_path / "base", "bert")), "out": tmp_path / "R", **options}
             files.fit(file, **arguments)
 
 
