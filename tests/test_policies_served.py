@@ -14,6 +14,7 @@ import torch
 from engines import ASKS, policy, served
 
 from assay.core import InputError, Missing, Rng, Samples
+from assay.policies.engines import Said
 from assay.policies.served import engine_at, greeted
 from assay.policies.stopping import Stopping
 
@@ -98,6 +99,17 @@ def test_stop_strings(there: dict[str, Any], name: str) -> None:
 def test_an_end_token_that_was_left_out_is_put_back(there: dict[str, Any]) -> None:
     open_, whole = drawn(policy(there, "tiny-open", max_tokens=20), 24), drawn(policy(there, max_tokens=20), 24)
     assert torch.equal(open_.action, whole.action) and torch.equal(open_.ended, whole.ended) and whole.ended.any()
+
+
+def test_where_an_answer_ends_is_this_policy_s_law_whatever_the_engine_calls_it(there: dict[str, Any]) -> None:
+    of = policy(there, stop=("b",), max_tokens=6, min_tokens=2)
+    a, b, end = (of.vocabulary.tokenizer(t, add_special_tokens=False)["input_ids"][0] for t in ("a", "b", "</s>"))
+    for ids, full, by, want in (((a, a), True, None, ([a, a], False)), ((a, a), False, None, ([a, a, end], True)),
+                                ((a, a), False, "ab", ([a, a], False)), ((a, end), True, None, ([a, end], True)),
+                                ((a, a, b, a), False, None, ([a, a, b], True)), ((b, a, b), True, None, ([b, a, b], True)),
+                                ((a,) * 8, False, None, ([a] * 6, False)), ((end, a), True, None, ([end], True))):
+        said = Said("", ids, full, by)
+        assert of._ended(said) == want, said
 
 
 @pytest.mark.parametrize("name", ["tiny-text", "serve"])
