@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from assay.errors import InputError
-from assay.trunks.product import product
+from assay.trunks.product import gated, plus, product
 
 Plan = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # (layer, q [n,H,d], k [n,K,d], v [n,K,d]) → [n,H·d]
 
@@ -108,9 +107,8 @@ def trunk(x: Float[Tensor, "n W"], stack: list[Layer], final: Float[Tensor, "W"]
     for i, layer in enumerate(stack):
         y = rms_norm(x, eps=c.eps)
         q, k = rotate(product(y, layer.qk).unflatten(-1, (H + K, d)), turn).split([H, K], -2)
-        x = x + product(plan(i, q, k, product(y, layer.v).unflatten(-1, (K, d))), layer.o)
-        y = rms_norm(x, eps=c.eps)
-        x = x + product(F.silu(product(y, layer.gate)) * product(y, layer.up), layer.down)
+        x = plus(plan(i, q, k, product(y, layer.v).unflatten(-1, (K, d))), layer.o, x)
+        x = plus(gated(rms_norm(x, eps=c.eps), layer.gate, layer.up), layer.down, x)
     return rms_norm(x, eps=c.eps) * final
 
 

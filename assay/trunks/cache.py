@@ -10,6 +10,8 @@ from torch import Tensor
 
 from assay.trunks.attention import Config, Plan, attend, blind, causal
 
+_SMALL = 400  # a product of fewer multiplications in a batch of them goes through torch's plain loops, not through MKL
+
 
 class Cache:
     """Keys and values of R answers in the making, preallocated; a column that a row does not use is blind to it.
@@ -19,8 +21,12 @@ class Cache:
     """
 
     def __init__(self, c: Config, rows: int, room: int, weights: Any, like: Tensor):
+        self.least = -(-_SMALL // c.head)
+        room = max(room, self.least)
         self.k = [like.new_empty(rows, c.kv_heads, c.head, room) for _ in range(c.layers)]
         self.v = [like.new_empty(rows, c.kv_heads, room, c.head) for _ in range(c.layers)]
+        for k, v in zip(self.k, self.v, strict=True):
+            k[..., : self.least], v[:, :, : self.least] = 0.0, 0.0  # read, at weight 0, before they are written
         self.bias = like.new_full((rows, room), -torch.inf)
         self.length = torch.zeros(rows, dtype=torch.int64, device=like.device)
         self.used, self.weights = 0, weights
@@ -39,22 +45,21 @@ class Cache:
     def plan(self, keep: Bool[Tensor, "R S"]) -> Plan:
         """New columns see what each row keeps of the old ones, and of the new ones those up to themselves."""
         R, S = keep.shape
+        wide = max(self.used + S, self.least)
         old = self.bias[:, None, : self.used].expand(R, S, self.used)
-        bias = torch.cat([old, blind(causal(keep), self.bias.dtype)], -1)
+        after = self.bias[:, None, self.used + S : wide].expand(R, S, -1)
+        bias = torch.cat([old, blind(causal(keep), self.bias.dtype), after], -1)
 
         def plan(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             self.put(i, k.view(R, S, *k.shape[1:]), v.view(R, S, *v.shape[1:]))
-            k, v = self.k[i][..., : self.used + S].permute(0, 3, 1, 2), self.v[i][:, :, : self.used + S].transpose(1, 2)
+            k, v = self.k[i][..., :wide].permute(0, 3, 1, 2), self.v[i][:, :, :wide].transpose(1, 2)
             return attend(q.view(R, S, *q.shape[1:]), k, v, bias).flatten(0, 1)
 
         return plan
 
     def select(self, rows: Int[Tensor, "r"]) -> None:
         """These rows go on, in this order; a row may be taken twice."""
-        for i, (k, v) in enumerate(zip(self.k, self.v, strict=True)):
-            self.k[i], self.v[i] = k.new_empty(len(rows), *k.shape[1:]), v.new_empty(len(rows), *v.shape[1:])
-            self.k[i][..., : self.used] = k[..., : self.used][rows]
-            self.v[i][:, :, : self.used] = v[:, :, : self.used][rows]
+        self.k, self.v = [k.index_select(0, rows) for k in self.k], [v.index_select(0, rows) for v in self.v]
         self.bias, self.length = self.bias[rows], self.length[rows]
 
     def reserve(self, more: int) -> None:

@@ -1,0 +1,65 @@
+"""Products that are fused where nobody asks for a gradient give what the plain ones give, and memory that was never written is
+never read."""
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from assay.rng import Rng
+from assay.trunks.attention import Config
+from assay.trunks.llama import Llama
+from assay.trunks.product import gated, plus, product
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fused_products_are_the_plain_ones(dtype: torch.dtype) -> None:
+    rng = Rng(3)
+    x, gate, up, down, rest = (rng(name).normal(torch.arange(r)[:, None], torch.arange(c)).to(dtype) for name, r, c in (
+        ("x", 37, 24), ("gate", 40, 24), ("up", 40, 24), ("down", 24, 40), ("rest", 37, 24)))
+    before = rest.clone()
+    with torch.no_grad():
+        fast = plus(gated(x, gate, up), down, rest)
+    slow = plus(gated(x, gate, up), down, rest)
+    want = rest + (F.silu(x @ gate.mT) * (x @ up.mT)) @ down.mT
+    torch.testing.assert_close(fast, want, rtol=1e-5, atol=1e-5 * float(want.abs().max()))
+    torch.testing.assert_close(slow, want, rtol=1e-5, atol=1e-5 * float(want.abs().max()))
+    assert torch.equal(rest, before)  # the sum is a new tensor
+
+
+def test_products_of_nothing() -> None:
+    with torch.no_grad():
+        assert gated(torch.zeros(0, 4), torch.ones(6, 4), torch.ones(6, 4)).shape == (0, 6)
+        assert plus(torch.zeros(0, 4), torch.ones(6, 4), torch.zeros(0, 6)).shape == (0, 6)
+
+
+def test_gradients_are_those_of_plain_torch() -> None:
+    rng = Rng(4)
+    x, gate, up = (rng(name).normal(torch.arange(r)[:, None], torch.arange(8)).requires_grad_() for name, r in
+                   (("x", 5), ("gate", 7), ("up", 7)))
+    mine = torch.autograd.grad(gated(x, gate, up).square().sum(), (x, gate, up))
+    plain = torch.autograd.grad((F.silu(x @ gate.mT) * (x @ up.mT)).square().sum(), (x, gate, up))
+    for a, b in zip(mine, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+    assert product(x, gate).requires_grad
+
+
+def test_a_cache_reads_nothing_that_was_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fresh memory may hold anything, NaN too, and 0 · NaN is NaN: columns that are read at weight 0 are 0."""
+    trunk = Llama(Config(11, 16, 2, 2, 1, 24), Rng(0))
+    prompt, keep = torch.tensor([[3, 4], [5, 6]]), torch.ones(2, 2, dtype=torch.bool)
+
+    def walked() -> list[torch.Tensor]:
+        hidden, cache = trunk.prefill(prompt, keep, torch.tensor([0, 0, 1]), 6)
+        out = [hidden]
+        for t in range(3):
+            rows = len(cache.length)
+            out.append(trunk.extend(cache, torch.full((rows, 1), 7 + t), torch.ones(rows, 1, dtype=torch.bool)))
+            cache.select(torch.arange(rows - 1) if t == 0 else torch.arange(rows))
+        return out
+
+    plain, empty = walked(), torch.Tensor.new_empty
+    monkeypatch.setattr(torch.Tensor, "new_empty", lambda self, *a, **k: empty(self, *a, **k).fill_(torch.nan))
+    for a, b in zip(plain, walked(), strict=True):
+        assert torch.isfinite(b).all()
+        torch.testing.assert_close(a, b)
