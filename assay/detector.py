@@ -22,12 +22,12 @@ from torch import Tensor
 from assay.errors import InputError
 from assay.formulas import sequential as seq
 from assay.formulas.confidence import average
-from assay.formulas.strengths import doubtful, strengths
+from assay.formulas.strengths import earliest_best, informative, strengths
 from assay.schedule import Schedule, Settings, Verdict
 
 __all__ = ["Detector", "Schedule", "Verdict"]
 
-VERSION = 1
+VERSION = 2
 Numbers = Sequence[float] | Tensor
 
 
@@ -43,7 +43,7 @@ class Detector:
 
     def __init__(self, alpha: float = 0.05, looks: int = 100, *, delta: float = 0.0, flip: float = 0.0, flip_least: float = 0.0,
                  prior: str = "uniform", schedule: Schedule | None = None, rates: Sequence[float] = (0.45, 0.40, 0.30, 0.20),
-                 deepen: float = 0.0, trust: float = 0.75, weight: float = 1.0, promote: float = 3.0):
+                 deepen: float = 0.0, trust: float = 0.75, weight: float = 1.0, promote: float = 10.0):
         self.settings = Settings(alpha, looks, delta, flip, flip_least, prior, tuple(sorted(rates, reverse=True)), deepen, trust,
                                  weight, promote)
         self.schedule = schedule or Schedule(calm=max(4, 400 // looks))
@@ -100,12 +100,14 @@ class Detector:
     # ---- evidence
 
     def update(self, look: int, outcomes: Numbers, *, proxy: Numbers | None = None,
-               pool: Sequence[Sequence[float]] | Tensor | None = None, weights: Numbers | None = None) -> Verdict:
+               pool: Sequence[Sequence[float]] | Tensor | None = None, weights: Numbers | None = None,
+               against: Sequence[int] | None = None) -> Verdict:
         """L outcomes of a look; a look may be fed in parts, and neither parts nor order change its evidence.
 
         proxy [L], pool [L,K]: the judges' chance (0 to 1) that the current answer wins, for the labelled comparison, and for
         the K fresh ones of the label's own group from which it was chosen, itself among them. weights [L]: as `choice` gave
-        them.
+        them. against [L]: the looks whose policies were compared with, −1 for the reference; else all of them `best`. The null
+        is about the chance of winning against one drawn from these for each label.
         """
         x = _numbers("outcomes", outcomes, 0, 1)
         u, w = torch.zeros_like(x), torch.ones_like(x)
@@ -128,7 +130,7 @@ class Detector:
         self.log_up = self.log_up + seq.log_pays(1 - x, self.lam_up, null=0.5, weight=w).sum(-1)
         row = self.rows[-1]
         row[1] += len(x)
-        row[2] += self._compared(look, self.best, x, w)
+        row[2] += self._compared(look, [self.best] * len(x) if against is None else against, x, w)
         row[3:] = [a + float(b) for a, b in zip(row[3:], pays[0], strict=True)]
         y = w * (x - 0.5)
         self.fresh += torch.stack([torch.tensor(float(len(x)), dtype=torch.float64), y.sum(), y.square().sum(), (y * u).sum(),
@@ -212,10 +214,15 @@ class Detector:
 
         The best so far lags by the looks it takes to show that a newer one is better; this does not (formulas/strengths.py).
         """
-        return self.next_pair(among)[0]
+        return earliest_best(*self._fitted(among)) - 1
 
     def next_pair(self, among: Sequence[int] | None = None) -> tuple[int, int]:
-        """(peak, challenger): after a stop, labels on these two say most about where to go back to. Feed them to `settle`."""
+        """After a stop, labels on these two looks' policies say most about where to go back to. Feed them to `settle`."""
+        a, b = informative(*self._fitted(among))
+        return a - 1, b - 1
+
+    def _fitted(self, among: Sequence[int] | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Strengths of all looks, their covariance, and the places of those asked for."""
         looks = range(-1, self.look + 1) if among is None else sorted(set(among))
         wrong = [k for k in looks if not -1 <= k <= self.look]
         if wrong or not len(looks):
@@ -223,23 +230,27 @@ class Detector:
                              "name some of these")
         t = torch.tensor(self.pairs, dtype=torch.float64).reshape(-1, 4)
         s, covariance = strengths(t[:, 0].long() + 1, t[:, 1].long() + 1, t[:, 2], t[:, 3], points=self.look + 2)
-        best, challenger = doubtful(s, covariance, torch.tensor(list(looks)) + 1)
-        return best - 1, challenger - 1
+        return s, covariance, torch.tensor(list(looks)) + 1
 
     def settle(self, look: int, other: int, outcomes: Numbers) -> None:
         """Outcomes of look's policy against other's, bought to choose between them: spent, but no evidence of a fall."""
         x = _numbers("outcomes", outcomes, 0, 1)
-        self._compared(look, other, x, torch.ones_like(x))
+        self._compared(look, [other] * len(x), x, torch.ones_like(x))
         self.labels += len(x)
 
-    def _compared(self, look: int, other: int, x: Tensor, w: Tensor) -> float:
+    def _compared(self, look: int, against: Sequence[int], x: Tensor, w: Tensor) -> float:
         """Written down; returns the sum of outcomes, shrunk to where they lie in [0,1] whatever their weights."""
-        won = float((0.5 + w * (x - 0.5) / self.settings.weight).sum())
-        if not self.pairs or self.pairs[-1][:2] != [look, other]:
-            self.pairs.append([float(look), float(other), 0.0, 0.0])
-        self.pairs[-1][2] += len(x)
-        self.pairs[-1][3] += won
-        return won
+        if len(against) != len(x) or any(not -1 <= k <= self.look for k in against):
+            raise InputError(f"{len(x)} outcomes were compared with looks {list(against)[:5]}; name one of −1 to {self.look} for "
+                             "each")
+        won = (0.5 + w * (x - 0.5) / self.settings.weight).tolist()
+        for other, value in zip(against, won, strict=True):
+            line = next((p for p in self.pairs[::-1] if p[:2] == [look, other]), None)
+            if line is None:
+                self.pairs.append(line := [float(look), float(other), 0.0, 0.0])
+            line[2] += 1
+            line[3] += value
+        return float(sum(won))
 
     # ---- on disk
 

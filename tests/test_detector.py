@@ -13,7 +13,7 @@ import torch
 
 from assay.detector import Detector, Schedule
 from assay.errors import InputError
-from assay.formulas.strengths import doubtful, strengths
+from assay.formulas.strengths import earliest_best, informative, strengths
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 simulate = importlib.import_module("bench.watch.simulate")
@@ -167,13 +167,29 @@ def test_strengths_by_hand_and_the_peak():
     t = torch.tensor
     s, c = strengths(t([1]), t([0]), t([4000.0]), t([3000.0]), points=2, slope=100.0)
     assert float(s[1]) == pytest.approx(math.log(3), abs=1e-3) and float(c[1, 1]) == pytest.approx(1 / 750, rel=1e-2)
-    best, challenger = doubtful(t([0.0, 1.0, 0.9], dtype=F64), torch.eye(3, dtype=F64), torch.arange(3))
-    assert (best, challenger) == (1, 2)
+    high = t([0.0, 1.0, 0.9], dtype=F64)
+    every, spread = torch.arange(3), torch.eye(3, dtype=F64)
+    assert informative(high, spread, every) == (1, 2) and informative(high, spread, t([2])) == (2, 2)
+    assert [earliest_best(high, 0.5 * spread, every, doubt=k) for k in (0.0, 0.5, 1.0)] == [1, 1, 0]
     d = Detector(looks=30)
     for look in range(24):
         p = 1 / (1 + math.exp(-(1.5 - 0.01 * (look - 11) ** 2)))
         d.update(look, [p] * 30)
-    assert abs(d.peak() - 11) <= 2 and d.peak(among=[0, 9]) == 9 and d.next_pair()[1] != d.peak()
+    assert abs(d.peak() - 11) <= 2 and d.peak(among=[0, 9]) == 9 and d.next_pair()[0] != d.next_pair()[1]
+
+
+def test_each_label_may_compare_with_a_policy_of_its_own():
+    """Evidence hears of outcomes alone; strengths, of who was compared with whom."""
+    one, many = Detector(looks=20), Detector(looks=20)
+    for look in range(10):
+        x = [1.0, 0.0, 1.0, 1.0]
+        one.update(look, x)
+        many.update(look, x, against=[-1, look - 1, look - 1, max(-1, look - 5)])
+    assert one.log_evidence == many.log_evidence and one.log_rise == many.log_rise
+    assert sum(p[2] for p in many.pairs) == 40 and [p for p in many.pairs if p[0] == 9] == [
+        [9, -1, 1, 1], [9, 8, 2, 1], [9, 4, 1, 1]]
+    with pytest.raises(InputError, match="name one of −1 to 10"):
+        many.update(10, [1.0], against=[11])
 
 
 # ---- runs by the thousand

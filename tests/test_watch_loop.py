@@ -107,7 +107,7 @@ def test_labels_after_a_stop_choose_where_to_go_back_to() -> None:
         for seed in range(6):
             door = Script(turns)
             door.rng = Rng(100 + seed)
-            last = drive(watch(door, Reads(), budget=2000, settle=settle, reference=0, calm=8))[-1]
+            last = drive(watch(door, Reads(), looks=50, budget=2000, settle=settle, reference=0, calm=8), range(1, 51))[-1]
             assert last["word"] == "stop"
             out.append(turns(25) - turns(last["back"]))
         return out
@@ -137,6 +137,28 @@ def test_every_look_has_fresh_prompts_and_one_label_a_prompt() -> None:
     assert max(Counter(q.prompt for q in labeller.seen).values()) == 1
 
 
+def test_the_best_so_far_is_a_stretch_of_checkpoints() -> None:
+    """Each label meets one of them, evenly; they end with the best; all of them are kept."""
+    labeller = Reads()
+    w = watch(Script(rises), labeller, budget=4000, stretch=4, alert=32, calm=32, reference=0)
+    met: Counter[int] = Counter()
+    for step in range(1, 36):
+        before, seen = list(w.stretch), len(labeller.seen)
+        w.look(reading(step))
+        assert {q.place[1] for q in labeller.seen[seen:]} <= set(before) and w.stretch[-1] == w.best
+        assert w.stretch == [0] or set(w.stretch) <= set(w.kept) and len(w.stretch) <= 4
+        if len(before) == 4:
+            met.update(before.index(q.place[1]) for q in labeller.seen[seen:])
+    assert len(met) == 4 and min(met.values()) > 0.8 * max(met.values())
+
+
+def test_labels_a_look_follow_from_the_looks() -> None:
+    assert [Watching().a_look(n) for n in (1, 10, 30, 100, 400)] == [400, 40, 13, 4, 4]
+    assert Watching(calm=7).a_look(30) == 7 and Watching(looks=50).a_look(1) == 8
+    assert Watching().detector(10).schedule.alert == 40 and Watching().detector(100).schedule.alert == 32
+    assert [Watching().together(n) for n in (5, 30, 100)] == [1, 5, 8] and Watching(kept=6).together(100) == 2
+
+
 def test_the_order_is_blind_and_even() -> None:
     """Which side the current answer stands on is a coin, and nothing in a question says which it is."""
     labeller = Reads()
@@ -160,6 +182,9 @@ def test_prompts_that_run_out_are_said() -> None:
     labeller = Reads()
     said = drive(watch(Script(rises, prompts=21), labeller))
     assert len(labeller.seen) == 21 and "no fresh prompts are left" in said[-1]["says"]
+    assert "21 fresh prompts last for about 5 of 40 looks, and none is asked about twice" in said[0]["says"]
+    assert "last for about" not in said[1]["says"]
+    assert said[-1]["word"] == "cannot_tell", "without fresh prompts nothing is known, and nothing is asked again"
 
 
 def test_a_labeller_that_says_nothing_usable_half_the_time() -> None:

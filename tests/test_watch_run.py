@@ -62,9 +62,9 @@ def test_it_stops_and_the_best_checkpoint_is_the_result(capsys: pytest.CaptureFi
     assert [p.name for p in Path("a").glob("kept-*")] == [result["file"]]
     last = Run.open("a").readings()[-1]
     assert last["tag"] == "chosen" and last["stats"]["fresh/gold_kept"] > last["stats"]["fresh/gold_reference"]
-    assert about["watch"]["by"] == "gold" and about["watch"]["budget"] == 400
+    assert about["watch"]["by"] == "gold" and about["watch"]["budget"] == 550
     labels = read_lines(Path("a/labels.jsonl"))
-    assert len(labels) == result["labels"] == Run.open("a").readings()[-2]["labels"] <= 400
+    assert len(labels) == result["labels"] == Run.open("a").readings()[-2]["labels"] <= 550
     assert len(read_lines(Path("a/questions.jsonl"))) == len(labels)
 
 

@@ -1,10 +1,9 @@
 """Which checkpoint was the best, from all comparisons of a run: Bradley–Terry strengths that change smoothly along it."""
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float, Int
+from numpy.polynomial.hermite_e import hermegauss
 from torch import Tensor
 
 
@@ -43,15 +42,35 @@ def strengths(a: Int[Tensor, "L"], b: Int[Tensor, "L"], n: Float[Tensor, "L"], w
     return s, covariance
 
 
-def doubtful(s: Float[Tensor, "P"], covariance: Float[Tensor, "P P"], among: Int[Tensor, "K"]) -> tuple[int, int]:
-    """(best, challenger) among some points: the next comparison worth buying, by the challenger's expected improvement.
+def informative(s: Float[Tensor, "P"], covariance: Float[Tensor, "P P"], among: Int[Tensor, "K"], *,
+                each: int = 8) -> tuple[int, int]:
+    """The two points whose next `each` comparisons raise the strength of the best one most: the knowledge gradient.
 
-    E max(s_c − s_best, 0) = σ·(φ(z) + z·Φ(z)), z = (s_c − s_best)/σ, σ that of the difference. One point alone challenges itself.
+    Comparing (a, b) moves the means by σ̃·Z, σ̃ = (Σ_a − Σ_b)/√(Var(s_a − s_b) + 1/(each·p(1 − p))), Z normal, so its worth is
+    E max_k(s_k + σ̃_k·Z) − max_k s_k (Frazier, Powell and Dayanik 2009, "The knowledge-gradient policy for correlated normal
+    beliefs"), here by Gauss–Hermite quadrature. On a smooth curve that is two points on either flank, and not the two highest,
+    which hardly differ. One point alone is compared with itself.
+    """
+    if len(among) < 2:
+        return int(among[0]), int(among[0])
+    mean, cov = s[among], covariance[among][:, among]
+    a, b = torch.triu_indices(len(among), len(among), 1)
+    p = torch.sigmoid(mean[a] - mean[b])
+    noise = 1 / (each * (p * (1 - p)).clamp(min=0.02))
+    moved = (cov[:, a] - cov[:, b]) / (cov[a, a] + cov[b, b] - 2 * cov[a, b] + noise).clamp(min=1e-12).sqrt()  # [K,pairs]
+    z, weight = (torch.from_numpy(x) for x in hermegauss(15))
+    worth = ((mean[:, None, None] + moved[..., None] * z).amax(0) * weight).sum(-1)
+    best = int(worth.argmax())
+    return int(among[a[best]]), int(among[b[best]])
+
+
+def earliest_best(s: Float[Tensor, "P"], covariance: Float[Tensor, "P P"], among: Int[Tensor, "K"], *,
+                  doubt: float = 0.25) -> int:
+    """The earliest point within `doubt` standard errors of the strongest: of near-equals the one that has moved least.
+
+    Strengths count how often an answer is better, not by how much; what a policy loses late in a run it loses in few answers
+    and by much, so the strongest point lies somewhat later than the highest mean (docs/watch-bench.md).
     """
     best = int(among[s[among].argmax()])
-    gap = s[among] - s[best]
     spread = (covariance[among, among] + covariance[best, best] - 2 * covariance[among, best]).clamp(min=0).sqrt()
-    z = gap / spread.clamp(min=1e-12)
-    gain = spread * ((-z.square() / 2).exp() / math.sqrt(2 * math.pi) + z * torch.special.ndtr(z))
-    gain = torch.where(among == best, -1.0, gain)
-    return best, int(among[gain.argmax()])
+    return int(among[s[among] >= s[best] - doubt * spread].min())
