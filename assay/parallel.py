@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from assay.errors import InputError
+
 F = TypeVar("F", bound=Callable[..., Any])
 COUNTED = ("drawn", "judged", "compared", "labels", "updates")
 
@@ -54,9 +56,20 @@ meter = Meter()
 
 
 def start() -> None:
-    """Join the process group if a launcher started us as one of several; else do nothing."""
+    """Join the process group if a launcher started us as one of several; else do nothing. Raises InputError where the launcher
+    was told to divide the model itself, which nothing here does."""
+    for name, what in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed"),
+                       ("ACCELERATE_USE_MEGATRON_LM", "Megatron-LM")):
+        if os.environ.get(name, "false").lower() in ("true", "1"):
+            raise InputError(f"this was launched with {what}, and every process here holds a whole model: rows are divided, "
+                             "weights are not; launch with --multi_gpu, and use --world.lora, --dtype bfloat16 or "
+                             "--world.checkpointing where memory is short")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        if torch.cuda.is_available():  # tensors of both kinds are gathered
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+            dist.init_process_group("cpu:gloo,cuda:nccl")
+        else:
+            dist.init_process_group("gloo")
 
 
 def rank() -> int:

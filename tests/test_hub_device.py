@@ -73,3 +73,13 @@ def test_what_cannot_be_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys:
                         (["hub", "--dtype", "float32", "--world.dtype", "float64"], "--world.dtype is given twice")):
         assert cli.main(["run", "leave_one_out", "--world", *flags]) == 2
         assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("name", "what"), [("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")])
+def test_a_launcher_that_would_divide_the_model_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+                                                           tmp_path: Path, name: str, what: str) -> None:
+    """What it asks for would be left out in silence, and the run would not be what its user thinks it is."""
+    monkeypatch.setenv(name, "true")
+    assert cli.main(["run", "leave_one_out", "--world", "table", "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"launched with {what}" in said and "--world.lora" in said and not (tmp_path / "run").exists()
