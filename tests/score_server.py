@@ -1,7 +1,7 @@
 """A judge of answers as a process of its own: `python score_server.py MODE LOG`, prints its port.
 
 MODE: plain (words, null where the column `skip` says so), half (every other call fails), short, words, huge, nan, deep, text,
-refuse, busy. LOG: a line for each call.
+refuse, moved, busy. LOG: a line for each call.
 """
 import json
 import sys
@@ -30,6 +30,8 @@ class Judge(BaseHTTPRequestHandler):
             f.write(json.dumps({"key": self.headers.get("Authorization"), "path": self.path, **asked}) + "\n")
         if MODE == "busy" or (MODE == "half" and calls % 2):
             return self.send(503, b"busy", Retry_After="0")
+        if MODE == "moved":
+            return self.send(302, b"", Location="/elsewhere")
         if MODE == "refuse":
             return self.send(422, b"no field\x1b[2J completions")
         said = [c if isinstance(c, str) else c[-1]["content"] for c in asked["completions"]]

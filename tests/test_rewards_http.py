@@ -75,6 +75,7 @@ def test_a_server_that_fails_half_the_time_costs_patience_alone(judge: Callable[
 
 
 @pytest.mark.parametrize(("mode", "said"), [
+    ("moved", "refused 5 completions with HTTP 302 .*: give the address that the server answers at"),
     ("short", "gave no scores of 5 completions in 2 tries .a reply that is no answer to 5 completions: .*; start the judge"),
     ("text", "gave no scores of 5 completions"), ("deep", "gave no scores of 5 completions"),
     ("busy", "in 2 tries .HTTP 503.; start the judge there, or give the address it answers at"),
