@@ -110,3 +110,10 @@ class Pair:
 
 def test_a_dataclass_has_flags_too() -> None:
     assert {k: f.type for k, f in flags.of(Pair).items()} == {"a": int, "b": float}
+
+
+def test_columns_may_stand_one_after_another() -> None:
+    words, given = flags.split(["a.jsonl", "--columns", "prompt=q", "chosen=good", "b.jsonl", "--world.columns", "p=x"])
+    assert words == ["a.jsonl", "b.jsonl"]
+    assert given == [("columns", "prompt=q,chosen=good"), ("world.columns", "p=x")]
+    assert flags.split(["--columns", "prompt=q", "data/x=1.jsonl"])[0] == ["data/x=1.jsonl"], "a path is no column"
