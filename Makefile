@@ -1,5 +1,5 @@
 # Two commands: `make demo` and `make test`. Both set themselves up in .venv, once; PYTHON=… chooses the interpreter.
-.PHONY: demo test check lint types docs bench-watch trl clean
+.PHONY: demo test check lint types docs bench bench-watch trl clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -24,6 +24,10 @@ types: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m assay claims --write
 	$(BIN)/python -m assay manual
+
+# Speed against TRL, in an environment of its own: about half an hour of two cores that have nothing else to do.
+bench: $(STAMP) .venv-trl/.set-up
+	$(BIN)/python -m bench.speed --peer .venv-trl/bin/python
 
 # The watch's page, every number of it: about an hour and a half of one core (grammar runs are most of it).
 bench-watch: $(STAMP)

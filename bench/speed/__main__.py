@@ -1,0 +1,51 @@
+"""make bench: time everything, write bench/results/speed.json and docs/benchmarks.md.
+
+    python -m bench.speed --peer .venv-peer/bin/python      (about half an hour of two cores)
+    python -m bench.speed --peer … --only 0.35M             (some cases, printed and written nowhere)
+    python -m bench.speed --page                            (the page again, from the results)
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RESULTS, PAGE = ROOT / "bench" / "results" / "speed.json", ROOT / "docs" / "benchmarks.md"
+
+
+def main(argv: list[str]) -> int:
+    """Run what is asked for."""
+    ask = argparse.ArgumentParser(prog="python -m bench.speed")
+    ask.add_argument("--peer", help="the interpreter of the environment that TRL is in")
+    ask.add_argument("--only", default="", help="cases whose name holds this; prints, writes nothing")
+    ask.add_argument("--page", action="store_true", help="write the page from the results that are there")
+    args = ask.parse_args(argv)
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    if not args.page:
+        if not args.peer:
+            ask.error("--peer PYTHON names the interpreter of an environment with TRL (make bench makes one)")
+        from bench.speed import against, alone, cases, files, growth, machine
+        rows = against.all_of(args.peer, say, args.only)
+        if args.only:
+            return 0
+        sizes = {cases.SMALL: 5, cases.LARGE: 2}
+        found = {"machine": machine.about(), "against": rows, "curves": against.curves(args.peer),
+                 "members": {s.name: alone.members(s, n) for s, n in sizes.items()},
+                 "heads": {s.name: alone.five_heads(s, n) for s, n in sizes.items()},
+                 "log_probs": alone.log_probs(), "imports": alone.imports(),
+                 "files": {"curve": files.curve(), "bon": files.bon(), "check": files.check(), "report": files.report()},
+                 "growth": growth.all_of()}
+        RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    from bench.speed import page
+    PAGE.write_text(page.page(json.loads(RESULTS.read_text(encoding="utf-8"))), encoding="utf-8")
+    say(str(PAGE))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,137 @@
+"""Ours and the peer's in turn, in processes of their own: A B A B …, one of them waiting while the other works."""
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.speed import machine, ours
+from bench.speed.cases import CASES, Case
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ROUNDS_FIRST = 2  # not counted: a first step allocates, and both sides' second step still differs from their third
+TOLERANCE = 2e-4  # of a log-probability summed over an answer, and of a gradient's norm, relative
+
+
+class Side:
+    """One worker process; `step` lets it take one step."""
+
+    def __init__(self, python: str, side: str, c: Case, folder: Path, steps: int):
+        self.process = subprocess.Popen([python, "-m", "bench.speed.worker", side, c.name, str(folder), str(steps)], cwd=ROOT,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.said: list[dict[str, Any]] = []
+        self.ready = self._line()["ready"]
+
+    def step(self) -> dict[str, Any]:
+        """What the worker says of one step."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("step\n")
+        self.process.stdin.flush()
+        self.said.append(self._line())
+        return self.said[-1]
+
+    def _line(self) -> dict[str, Any]:
+        assert self.process.stdout is not None and self.process.stderr is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a worker ended: {self.process.stderr.read()[-1500:]}")
+        return dict(json.loads(line))
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.communicate()
+
+
+def all_of(peer: str, say: Callable[[str], None], only: str = "") -> list[dict[str, Any]]:
+    """Every case whose name holds `only`."""
+    out = []
+    for c in CASES:
+        if only in c.name:
+            out.append(one(c, peer))
+            say(line(out[-1]))
+    return out
+
+
+def one(c: Case, peer: str) -> dict[str, Any]:
+    """One case: equality of results first, then rounds in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        ours.write_model(c.size, Path(folder))
+        steps = c.rounds + ROUNDS_FIRST + 1
+        sides = {"ours": Side(sys.executable, "ours", c, Path(folder), steps), "peer": Side(peer, "peer", c, Path(folder), steps)}
+        try:
+            apart = differences(sides["ours"].ready["equal"], sides["peer"].ready["equal"])
+            rate = machine.matrix_rate()
+            for _ in range(steps - 1):
+                for side in sides.values():
+                    side.step()
+            return {"case": c.name, "apart": apart, "matrix_rate": rate, "operations": operations(c), "tokens": c.tokens(),
+                    **{k: summary(s.said[ROUNDS_FIRST:]) for k, s in sides.items()},
+                    "ratio": ratios(*(s.said[ROUNDS_FIRST:] for s in sides.values())),
+                    "peer_versions": {k: v for k, v in sides["peer"].ready.items() if k != "equal"}}
+        finally:
+            for side in sides.values():
+                side.close()
+
+
+def differences(mine: dict[str, Any], theirs: dict[str, Any]) -> dict[str, float]:
+    """How far the two sides' numbers lie apart. Raises RuntimeError where it is more than float32 explains: a ratio of two
+    different computations says nothing."""
+    out = {"logp": max(abs(a - b) for a, b in zip(mine["logp"], theirs["logp"], strict=True))}
+    scale = max(abs(a) for a in theirs["logp"])
+    far = out["logp"] / scale > TOLERANCE
+    for k in set(mine) & {"loss", "grad"}:
+        out[k] = abs(mine[k] - theirs[k]) / abs(theirs[k])
+        far = far or out[k] > TOLERANCE
+    if far:
+        raise RuntimeError(f"the two sides compute different things: {out}")
+    return out
+
+
+def operations(c: Case) -> float:
+    """Multiplications and additions of a step: 2 a weight and token forward, 4 backward. GRPO draws (2), reads the reference
+    (2) and learns (6); DPO reads the reference and learns; a reward model learns. Attention and the head are left out."""
+    each = {"grpo": 10, "dpo": 8, "reward": 6}[c.kind]
+    return float(each * c.size.matrices * c.tokens())
+
+
+def summary(said: list[dict[str, Any]]) -> dict[str, float]:
+    """Median seconds and their middle half, processor seconds, and the most memory the process ever held."""
+    wall = sorted(s["seconds"] for s in said)
+    return {"seconds": statistics.median(wall), "low": wall[len(wall) // 4], "high": wall[-1 - len(wall) // 4],
+            "cpu": statistics.median(s["cpu"] for s in said), "peak_bytes": max(s["peak_bytes"] for s in said)}
+
+
+def ratios(mine: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[str, float]:
+    """The peer's seconds over ours, round by round: median, least and most."""
+    each = sorted(t["seconds"] / m["seconds"] for m, t in zip(mine, theirs, strict=True))
+    return {"median": statistics.median(each), "low": each[0], "high": each[-1]}
+
+
+def line(r: dict[str, Any]) -> str:
+    """One case in one line."""
+    share = r["operations"] / r["ours"]["seconds"] / r["matrix_rate"]
+    ratio = r["ratio"]
+    return (f"{r['case']:18} ours {r['ours']['seconds']:.3f} s  TRL {r['peer']['seconds']:.3f} s  ratio {ratio['median']:.2f} "
+            f"[{ratio['low']:.2f}, {ratio['high']:.2f}]  {100 * share:.0f} % of the machine")
+
+
+def curves(peer: str, steps: int = 60) -> dict[str, list[float]]:
+    """What both sides learn: GRPO's reward and DPO's loss at every step, from the same first weights."""
+    out: dict[str, list[float]] = {}
+    for name, key in (("grpo varied 0.35M", "reward"), ("dpo 0.35M", "loss")):
+        c = next(x for x in CASES if x.name == name)
+        with tempfile.TemporaryDirectory() as folder:
+            ours.write_model(c.size, Path(folder))
+            for side, python in (("ours", sys.executable), ("peer", peer)):
+                s = Side(python, side, c, Path(folder), steps + 1)
+                try:
+                    out[f"{name} {side}"] = [s.step()[key] for _ in range(steps)]
+                finally:
+                    s.close()
+    return out

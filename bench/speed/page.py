@@ -1,0 +1,105 @@
+"""docs/benchmarks.md, from bench/results/speed.json alone."""
+from __future__ import annotations
+
+from typing import Any
+
+HEAD = """# Speed
+
+Written by `make bench` from [bench/results/speed.json](../bench/results/speed.json): both sides run by turns (ours, the peer,
+ours, …) in processes of their own, one waiting while the other works. Before a pair is timed its numbers are compared: the
+log-probabilities of the same answers from the same weights, and for DPO the loss and the gradient's norm; a case whose sides
+disagree is an error, not a ratio.
+"""
+GOALS = {"grpo varied 0.35M": 2.3, "grpo varied 25M": 1.9, "grpo full 0.35M": 1.6, "grpo full 25M": 1.35, "dpo 0.35M": 1.8,
+         "dpo 25M": 1.4, "reward 0.35M": 1.8, "reward 25M": 1.3}
+
+
+def page(found: dict[str, Any]) -> str:
+    """The whole page."""
+    parts = [HEAD, machine(found), against(found["against"]), learning(found["curves"]), members(found),
+             large(found["log_probs"]), rest(found), growth(found["growth"])]
+    return "\n".join(parts) + "\n"
+
+
+def machine(found: dict[str, Any]) -> str:
+    """Where and with what."""
+    m, v = found["machine"], found["against"][0]["peer_versions"]
+    return (f"{m['processor']}, {m['cores']} cores, {m['threads']} threads, {m['memory_MiB'] // 1024} GiB; torch {m['torch']}, "
+            f"Python {m['python']}; the peer is TRL {v['trl']} with transformers {v['transformers']} and torch {v['torch']}, "
+            "without gradient checkpointing and logging, with fused Adam, the batch in one piece.\n")
+
+
+def against(rows: list[dict[str, Any]]) -> str:
+    """The table of the cases that have a peer."""
+    out = ["## Steps, against TRL", "",
+           "`ratio` is the peer's time over ours, median over rounds with least and most. `share`: operations of the weights' "
+           "products on real tokens (10, 8 and 6 a weight and token for GRPO, DPO and reward models; attention and head left "
+           "out) over the matrix rate measured just before. TRL also decodes text and keeps more metrics.", "",
+           "| case | ours, s | TRL, s | ratio | goal | tokens/s | share | peak, ours / TRL, MiB |", "|---|" + "---|" * 7]
+    for r in rows:
+        o, p, ratio = r["ours"], r["peer"], r["ratio"]
+        goal = GOALS.get(r["case"])
+        met = "" if goal is None else f"{goal} {'met' if ratio['median'] >= goal else '**not met**'}"
+        out.append(f"| {r['case']} | {o['seconds']:.3f} | {p['seconds']:.3f} | {ratio['median']:.2f} [{ratio['low']:.2f}, "
+                   f"{ratio['high']:.2f}] | {met} | {r['tokens'] / o['seconds']:,.0f} | "
+                   f"{100 * r['operations'] / o['seconds'] / r['matrix_rate']:.0f} % | {o['peak_bytes'] >> 20} / "
+                   f"{p['peak_bytes'] >> 20} |")
+    rates = [r["matrix_rate"] / 1e9 for r in rows]
+    worst = max(r["apart"]["logp"] for r in rows)
+    return "\n".join([*out, "", f"Matrix rate {min(rates):.0f} to {max(rates):.0f} GFLOP/s. Log-probabilities of whole answers "
+                                f"differ by at most {worst:.1e} nats.", ""])
+
+
+def learning(curves: dict[str, list[float]]) -> str:
+    """Both sides learn, and what."""
+    at = (0, 5, 10, 20, 40, 59)
+    out = ["## Both sides learn", "",
+           "From the same first weights, other draws: GRPO's reward (the share of one word) and DPO's loss.", "",
+           "| | " + " | ".join(f"step {i + 1}" for i in at) + " |", "|---|" + "---|" * len(at)]
+    out += [f"| {name} | " + " | ".join(f"{c[i]:.3f}" for i in at) + " |" for name, c in curves.items()]
+    return "\n".join([*out, ""])
+
+
+def members(found: dict[str, Any]) -> str:
+    """Ensembles against one member."""
+    out = ["## Ensembles", "", "Seconds over those of one member: fitted together with trunks of their own, scored, and five "
+           "heads on one trunk. Goals: five trunks 4.6 at 0.35M and 4.8 at 25M; five heads 1.3 and 1.1.", "",
+           "| size | fitted: 2, 5, 10 | scored: 2, 5, 10 | five heads |", "|---|---|---|---|"]
+    for size, m in found["members"].items():
+        def times(what: str, m: dict[str, float] = m) -> str:
+            return ", ".join(f"{m[f'{what} {k}'] / m[f'{what} 1']:.2f}" for k in (2, 5, 10) if f"{what} {k}" in m)
+        heads = found["heads"][size]
+        out.append(f"| {size} | {times('fit')} | {times('score')} | {heads['5 heads'] / heads['1 heads']:.2f} |")
+    return "\n".join([*out, ""])
+
+
+def large(rows: list[dict[str, Any]]) -> str:
+    """Log-probabilities at large vocabularies."""
+    out = ["## Log-probabilities of given tokens, forward and backward", "", "Plain: `log_softmax(h @ wᵀ).gather`. Peak is what "
+           "the first step added to the process, weights' and states' gradients (which both forms need) included.", "",
+           "| vocabulary | tokens | width | time, ours / plain | peak, plain / ours |", "|---|---|---|---|---|"]
+    out += [f"| {r['vocabulary']:,} | {r['tokens']:,} | {r['width']} | {r['ours']['seconds'] / r['plain']['seconds']:.2f} | "
+            f"{r['plain']['peak'] / max(1, r['ours']['peak']):.1f} ({r['plain']['peak'] >> 20} / {r['ours']['peak'] >> 20} MiB) |"
+            for r in rows]
+    return "\n".join([*out, ""])
+
+
+def rest(found: dict[str, Any]) -> str:
+    """Everything else in one table."""
+    f, i = found["files"], found["imports"]
+    rows = [("best-of-n curve, 10⁶ scores, 20 values of n, 1,000 draws", f["curve"]["seconds"], "2"),
+            ("`assay bon`, a file of 10⁶ rows", f["bon"], ""), ("`assay check`, 10⁶ pairs", f["check"], ""),
+            ("`assay report`, 100 runs of 40 readings", f["report"], ""),
+            ("`import assay`", i["import assay"], "0.3"), ("`assay list`", i["assay list"], "0.6")]
+    return "\n".join(["## The rest", "", "| | s | goal |", "|---|---|---|", *(f"| {n} | {s:.2f} | {g} |" for n, s, g in rows),
+                      "", f"An interpreter by itself takes {i['python']:.2f} s.", ""])
+
+
+def growth(found: dict[str, dict[str, Any]]) -> str:
+    """Exponents."""
+    out = ["## How cost grows", "",
+           "Exponent of seconds: 1 is linear. Attention is quadratic in tokens, and shows at the long end.", "",
+           "| | at | seconds | exponent |", "|---|---|---|---|"]
+    out += [f"| {k} | {', '.join(f'{v:g}' for v in g['at'])} | {', '.join(f'{v:.3f}' for v in g['seconds'])} | "
+            f"{g['exponent']:.2f} ± {g['error']:.2f} |" for k, g in found.items()]
+    return "\n".join([*out, ""])
