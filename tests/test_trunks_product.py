@@ -2,12 +2,14 @@
 never read."""
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from assay.rng import Rng
-from assay.trunks.attention import Config
+from assay.trunks.attention import Config, rms_norm
 from assay.trunks.llama import Llama
 from assay.trunks.product import gated, plus, product
 
@@ -42,6 +44,24 @@ def test_gradients_are_those_of_plain_torch() -> None:
     for a, b in zip(mine, plain, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
     assert product(x, gate).requires_grad
+
+
+@pytest.mark.parametrize("what", ["gated", "norm"])
+def test_gradients_of_gradients_are_those_of_plain_torch(what: str) -> None:
+    """Fits that look a step ahead differentiate the gradient; what a pass keeps for itself must not cut that off."""
+    rng = Rng(5)
+    x, gate, up = (rng(name).normal(torch.arange(r)[:, None], torch.arange(8)).requires_grad_() for name, r in
+                   (("x", 5), ("gate", 11), ("up", 11)))
+
+    def second(f: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        first = torch.autograd.grad(f(*inputs).pow(3).sum(), inputs, create_graph=True)
+        return (*first, *torch.autograd.grad(sum((g**2).sum() for g in first), inputs))
+
+    mine = second(gated, x, gate, up) if what == "gated" else second(lambda x: rms_norm(x, eps=1e-5), x)
+    plain = second(lambda x, a, b: F.silu(x @ a.mT) * (x @ b.mT), x, gate, up) if what == "gated" else second(
+        lambda x: x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5), x)
+    for a, b in zip(mine, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(b.detach().abs().max()))
 
 
 def test_a_cache_reads_nothing_that_was_not_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Complex, Float, Int
@@ -84,8 +85,31 @@ def layers(w: Mapping[str, Tensor], c: Config) -> list[Layer]:
 
 def rms_norm(x: Float[Tensor, "n W"], *, eps: float) -> Float[Tensor, "n W"]:
     """x / √(mean x² + eps) (Zhang and Sennrich, 2019), before its weight."""
-    square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square()
-    return x * torch.rsqrt(square / x.shape[-1] + eps)
+    return _RMSNorm.apply(x, eps) if torch.is_grad_enabled() else x * _scale(x, eps)
+
+
+def _scale(x: Float[Tensor, "n W"], eps: float) -> Float[Tensor, "n 1"]:
+    return torch.rsqrt(torch.linalg.vector_norm(x, dim=-1, keepdim=True).square() / x.shape[-1] + eps)
+
+
+class _RMSNorm(torch.autograd.Function):
+    """y = x·s with s = (mean x² + eps)^(−1/2); its gradient s·(g − y·mean(g·y)), in half of the passes that autograd takes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
+        s = _scale(x, eps)
+        y = x * s
+        ctx.eps = eps
+        ctx.save_for_backward(x, y, s)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        x, y, s = ctx.saved_tensors
+        if torch.is_grad_enabled():  # somebody differentiates this: what was kept does not remember where it came from
+            s = _scale(x, ctx.eps)
+            y = x * s
+        return torch.addcmul(g, y, (g * y).mean(-1, keepdim=True), value=-1) * s, None
 
 
 def rope(positions: Int[Tensor, "n"], c: Config, dtype: torch.dtype) -> Complex[Tensor, "n 1 d2"]:

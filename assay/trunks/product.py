@@ -33,9 +33,11 @@ def plus(x: Float[Tensor, "n k"], w: Float[Tensor, "o k"], rest: Float[Tensor, "
 
 
 def gated(x: Float[Tensor, "n k"], gate: Float[Tensor, "o k"], up: Float[Tensor, "o k"]) -> Float[Tensor, "n o"]:
-    """silu(x @ gateᵀ)·(x @ upᵀ) (Shazeer, 2020), in two passes where nobody asks for a gradient."""
-    if torch.is_grad_enabled() or not _known(x):
+    """silu(x @ gateᵀ)·(x @ upᵀ) (Shazeer, 2020), differentiable, twice too; in two passes where nobody asks for a gradient."""
+    if not _known(x):
         return F.silu(product(x, gate)) * product(x, up)
+    if torch.is_grad_enabled():
+        return _Gated.apply(x, gate, up)
     return _ONEDNN.binary(x, _ONEDNN(x, gate, None, "swish", [], ""), up, None, "mul")
 
 
@@ -53,4 +55,31 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, w = ctx.saved_tensors
         return (product(g, w.mT) if ctx.needs_input_grad[0] else None,
-                product(g.mT, x.mT) if ctx.needs_input_grad[1] else None)
+                _outer(g, x) if ctx.needs_input_grad[1] else None)
+
+
+class _Gated(torch.autograd.Function):
+    """Keeps the two products and not what is made of them, and adds the two ways back to x in one pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gate: Tensor, up: Tensor) -> Tensor:
+        a, b = _ONEDNN(x, gate, None, "none", [], ""), _ONEDNN(x, up, None, "none", [], "")
+        ctx.save_for_backward(x, gate, up, a, b)
+        return F.silu(a).mul_(b)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, gate, up, a, b = ctx.saved_tensors
+        if torch.is_grad_enabled():  # somebody differentiates this: what was kept does not remember where it came from
+            a, b = product(x, gate), product(x, up)
+            g_gate = g * b * a.sigmoid() * (1 + a * (-a).sigmoid())
+        else:
+            g_gate = torch.ops.aten.silu_backward(g * b, a)
+        g_up = g * F.silu(a)
+        return (plus(g_gate, gate.mT, product(g_up, up.mT)) if ctx.needs_input_grad[0] else None,
+                _outer(g_gate, x) if ctx.needs_input_grad[1] else None, _outer(g_up, x) if ctx.needs_input_grad[2] else None)
+
+
+def _outer(g: Float[Tensor, "n o"], x: Float[Tensor, "n k"]) -> Float[Tensor, "o k"]:
+    """gᵀ @ x, a weight's gradient; the way round that oneDNN does faster: its second factor the larger one."""
+    return product(x.mT, g.mT).mT if g.shape[1] > x.shape[1] else product(g.mT, x.mT)
