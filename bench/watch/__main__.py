@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from bench.watch import collect
+
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "watch-bench.md"
 
@@ -23,17 +25,26 @@ def main(argv: list[str]) -> int:
     ask.add_argument("part", choices=("simulate", "replay", "page"))
     ask.add_argument("--runs", type=int, default=5000, help="simulated runs of each null")
     ask.add_argument("--cell", type=int, default=250, help="simulated runs of each of the four change points")
+    ask.add_argument("--world", choices=("table", "grammar", "both"), default="both", help="replay: which runs; the rest stays")
+    ask.add_argument("--folder", default=str(collect.FOLDER), help="replay: where the runs of bench.watch.collect are")
+    ask.add_argument("--made", default="", help="replay: which sources made the runs that have not noted it, for the page")
+    ask.add_argument("--only", default="", help="simulate: names of settings, or nulls, traps, jitter, rivals; the rest stays")
     args = ask.parse_args(argv)
     torch.set_num_threads(1)
     RESULTS.mkdir(parents=True, exist_ok=True)
     if args.part == "simulate":
         from bench.watch import simulated
-        found = simulated.all_of(args.runs, args.cell, lambda text: print(text, flush=True))
-        (RESULTS / "watch-simulated.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        path, only = RESULTS / "watch-simulated.json", [x for x in args.only.split(",") if x]
+        found = simulated.all_of(args.runs, args.cell, lambda text: print(text, flush=True), only)
+        if only and path.exists():
+            found = simulated.merged(json.loads(path.read_text(encoding="utf-8")), found)
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     elif args.part == "replay":
         from bench.watch import replayed
-        found = replayed.all_of(lambda text: print(text, flush=True))
-        (RESULTS / "watch-runs.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        path, worlds = RESULTS / "watch-runs.json", ("table", "grammar") if args.world == "both" else (args.world,)
+        found = replayed.all_of(lambda text: print(text, flush=True), Path(args.folder), worlds, args.made)
+        old = json.loads(path.read_text(encoding="utf-8")) if path.exists() and len(worlds) == 1 else {}
+        path.write_text(json.dumps({**old, **found}, indent=1) + "\n", encoding="utf-8")
     else:
         from bench.watch import page
         PAGE.write_text(page.page(RESULTS), encoding="utf-8")

@@ -9,6 +9,7 @@ settings are meant to turn and half not; whether a run has turned is decided lat
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import math
 import sys
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import assay
 from assay.core import Rng, World
 from assay.worlds import grammar, kept, table
 
@@ -47,9 +49,20 @@ GRAMMAR: list[Setting] = [
 ]
 
 
+FOLDER = kept.folder() / "bench-watch"  # in the cache of the library, since all of it can be made again
+
+
 def place(name: str, number: int) -> Path:
-    """Where run `number` of a world lies: in the cache of the library, since it can be made again."""
-    return kept.folder() / "bench-watch" / f"{name}-{number:04}.npz"
+    """Where run `number` of a world lies."""
+    return FOLDER / f"{name}-{number:04}.npz"
+
+
+def sources() -> str:
+    """A digest of the library's source files, so that a result can say what it was made with."""
+    digest = hashlib.blake2b(digest_size=6)
+    for path in sorted(Path(assay.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def setting(name: str, number: int) -> tuple[Setting, int, int]:
@@ -82,7 +95,7 @@ def train(name: str, number: int, looks: int) -> dict[str, Any]:
     out = {k: np.stack([s[k] for s in seen]) for k in seen[0]}
     about = {"world": name, "recipe": recipe, "constants": {**constants, "lr": loop.lr}, "arguments": arguments,
              "stop": stop, "meant": meant,
-             "world_seed": world_seed, "seed": seed, "each": each}
+             "world_seed": world_seed, "seed": seed, "each": each, "sources": sources()}
     return {**out, "about": np.array(repr(about))}
 
 

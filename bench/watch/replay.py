@@ -6,11 +6,14 @@ look t is the checkpoint ≤ t with the highest mean gold. A run *turns* at the 
 p(t, peak) > .45 at every look: every alarm in it is false. What is neither is shaded and counted apart. An alarm in a run that
 turns is false if it comes while p(t, peak) has been above .45 at every look so far. Gain kept: (gold of the checkpoint that is
 gone back to − gold of checkpoint 0)/(gold of the run's peak − the same).
+
+Where gold is a mean over few answers (grammar), the highest mean of many is too high, and a share of it too low. There the
+peak's gain is measured on answers that did not choose it: by random halves, peak by one, gain by the other.
 """
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +23,13 @@ import torch
 
 from assay.detector import Detector
 from assay.formulas import sequential as seq
+from assay.labellers.asking import Answer, Question
+from assay.ledger import Ledger
+from assay.rng import Rng
+from assay.watch import Drawn, Watch, Watching
 
 TURNED, STEADY = 0.40, 0.45
+HALVINGS = 50  # of a run's answers, where gold is only known from them
 
 
 @dataclass
@@ -33,6 +41,7 @@ class Kept:
     judges: np.ndarray
     free: dict[str, np.ndarray]
     level: np.ndarray                                  # [T]: mean gold, exact where the world has it
+    exact: bool
     _p: dict[tuple[int, int], float] = field(default_factory=dict)
 
     @classmethod
@@ -40,9 +49,11 @@ class Kept:
         """From collect.py's file."""
         with np.load(path) as f:
             exact = f["exact"].astype(float)
-            level = exact if np.isfinite(exact).all() else f["gold"].mean((1, 2), dtype=float)
+            known = bool(np.isfinite(exact).all())
+            level = exact if known else f["gold"].mean((1, 2), dtype=float)
             return cls(ast.literal_eval(str(f["about"])), f["gold"], f["judges"].astype(np.float32),
-                       {k: f[k].astype(float) for k in ("kl", "entropy", "length", "repetition")}, level)
+                       {k: f[k].astype(float) for k in ("kl", "entropy", "length", "repetition")}, level,
+                       known)
 
     @property
     def looks(self) -> int:
@@ -78,23 +89,43 @@ class Kept:
         return int(low.argmax()) if low.any() else self.looks
 
 
-class Labeller:
-    """One label a prompt, prompts drawn afresh at every look; lies with chance `flip`."""
+class Recorded:
+    """The watch's door to a kept run: an answer is one of those kept, drawn evenly, prompts afresh for every comparison."""
 
-    def __init__(self, run: Kept, seed: int, *, flip: float = 0.0, group: int = 8):
-        self.run, self.rng, self.flip, self.group = run, np.random.default_rng(seed), flip, group
+    def __init__(self, run: Kept, seed: int):
+        self.run, self.seed = run, seed
 
-    def __call__(self, t: int, b: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Outcomes [n], the judges' chance of winning for each [n], and for its group of candidates [n,K]."""
-        B, N = self.run.gold.shape[1:]
-        prompt = self.rng.integers(B, size=(n, self.group))
-        i, j = self.rng.integers(N, size=(2, n, self.group))
-        margin = self.run.judges[t][:, prompt, i] - self.run.judges[b][:, prompt, j]
-        z = (1 / (1 + np.exp(-margin))).mean(0)
-        first = (prompt[:, 0], i[:, 0]), (prompt[:, 0], j[:, 0])
-        d = np.sign(self.run.gold[t][first[0]] - self.run.gold[b][first[1]])
-        d = np.where(self.rng.random(n) < self.flip, -d, d)
-        return (d + 1) / 2, z[:, 0], z
+    def left(self, used: int) -> int | None:
+        return None
+
+    def draw(self, step: int, mine: int, theirs: int, at: int, n: int, used: int) -> list[Drawn]:
+        """See assay.watch.Door; steps are checkpoints."""
+        run, rng = self.run, np.random.default_rng((self.seed, step, at))
+        B, N = run.gold.shape[1:]
+        prompt, (i, j) = rng.integers(B, size=n), rng.integers(N, size=(2, n))
+        scores = [run.judges[t][:, prompt, k].T.tolist() for t, k in ((mine, i), (theirs, j))]
+        gold = [run.gold[t][prompt, k].tolist() for t, k in ((mine, i), (theirs, j))]
+        return [Drawn(str(prompt[k]), str(i[k]), str(j[k]), (scores[0][k], scores[1][k]), samples=(gold[0][k], gold[1][k]),
+                      turned=(gold[1][k], gold[0][k])) for k in range(n)]
+
+    def keep(self, step: int) -> None: ...
+
+    def stats(self) -> dict[str, float]:
+        return {}
+
+
+class Lies:
+    """The recorded gold as a labeller that says the opposite with chance `flip`; equal gold is a tie."""
+
+    name, waits = "recorded gold", False
+
+    def __init__(self, seed: int, flip: float):
+        self.rng, self.flip = np.random.default_rng((seed, 1)), flip
+
+    def __call__(self, asked: Sequence[Question]) -> Iterator[Answer]:
+        for q in asked:
+            better = (np.sign(q.drawn[0] - q.drawn[1]) + 1) / 2
+            yield Answer(q, float(1 - better if self.rng.random() < self.flip else better))
 
 
 @dataclass
@@ -108,55 +139,50 @@ class Outcome:
     settled: int
 
 
-def watch(run: Kept, seed: int, *, flip: float = 0.0, proxy: bool = True, part: int = 4, make: Callable[[], Detector] = Detector,
-          settle: int = 128) -> Outcome:
-    """The detector as a watch drives it, look by look; after a stop, `settle` labels on where to go back to."""
-    d, label = make(), Labeller(run, seed, flip=flip)
-    best, alarm = 0, 0
+def watch(run: Kept, seed: int, settings: Watching, *, flip: float = 0.0) -> Outcome:
+    """assay/watch.py itself, look by look, with the answers that were kept."""
+    w = Watch(Recorded(run, seed), Ledger(None, None), Lies(seed, flip), Rng(seed), settings, run.looks)
     for t in range(1, run.looks + 1):
-        want, got = d.wants(t - 1), 0
-        while got < want:
-            x, z, group = label(t, best, min(part, want - got))
-            d.update(t - 1, x, **({"proxy": z, "pool": group} if proxy else {}))
-            got += len(x)
-            if d.alarmed >= 0:
-                break
-        if d.alarmed >= 0:
-            alarm = t
+        w.look({"step": t})
+        if w.stopped:
             break
-        if d.better:
-            d.promoted(t - 1)
-            best = t
-    labels, back = d.labels, {"best so far": best, "smoothed": d.peak() + 1}
-    while alarm and d.labels < labels + settle:
-        a, b = d.next_pair()
-        if a == b:
-            break
-        d.settle(a, b, label(a + 1, b + 1, 8)[0])
-    return Outcome(alarm, labels, {**back, "settled": d.peak() + 1}, d.labels)
+    looked = int(sum(r[1] for r in w.detector.rows)) + len(w.beside)
+    return Outcome(w.steps[-1] if w.stopped else 0, looked, {"best so far": w.best, "gone back to": w.back}, w.spent)
 
 
-def drive(run: Kept, seed: int, monitor: Any, *, flip: float = 0.0) -> Outcome:
+def drive(run: Kept, seed: int, monitor: Any) -> Outcome:
     """A rival that asks for labels against the best so far, chosen in the same way as the watch chooses it."""
-    label, chooser = Labeller(run, seed, flip=flip), Detector(looks=run.looks)
-    best, spent, on = 0, 0, torch.ones(1, 1, dtype=torch.bool)
+    door, rng, chooser = Recorded(run, seed), np.random.default_rng((seed, 2)), Detector(looks=run.looks)
+    stretch, spent, on = [0], 0, torch.ones(1, 1, dtype=torch.bool)
     for t in range(1, run.looks + 1):
-        want, got = int(monitor.begin(t - 1)[0]), 0
-        while got < want:
-            x = label(t, best, 1)[0]
-            monitor.feed(torch.from_numpy(x)[None], torch.zeros(1, 1), torch.ones(1, 1), on)
-            chooser.log_up = chooser.log_up + seq.log_pays(1 - torch.from_numpy(x), chooser.lam_up, null=0.5).sum(-1)
-            got, spent = got + 1, spent + 1
+        for at in range(int(monitor.begin(t - 1)[0])):
+            mine, theirs = door.draw(t, t, int(rng.choice(stretch)), at, 1, 0)[0].samples
+            x = torch.tensor([[(np.sign(mine - theirs) + 1) / 2]], dtype=torch.float64)
+            monitor.feed(x, torch.zeros(1, 1), torch.ones(1, 1), on)
+            chooser.log_up = chooser.log_up + seq.log_pays(1 - x[0], chooser.lam_up, null=0.5).sum(-1)
+            spent += 1
             if bool(monitor.alarm()[0]):
-                return Outcome(t, spent, {"best so far": best}, spent)
+                return Outcome(t, spent, {"best so far": stretch[-1]}, spent)
         if chooser.better:
             chooser.promoted(t - 1)
-            best = t
+            stretch = list(range(max(1, t - Watching().together(run.looks) + 1), t + 1))
         chooser.log_up = chooser.log_up.clamp(min=0)
-    return Outcome(0, spent, {"best so far": best}, spent)
+    return Outcome(0, spent, {"best so far": stretch[-1]}, spent)
 
 
-def kept_gain(run: Kept, back: int) -> float:
-    """Share of the peak's gold gain kept by going back; where the peak is the reference, 1 for going back to it, else 0."""
-    top = run.level.max() - run.level[0]
-    return float((run.level[back] - run.level[0]) / top) if top > 0 else float(back == 0)
+def shares(run: Kept) -> np.ndarray:
+    """Share of the peak's gold gain that each checkpoint has [T]; where nothing is gained, 1 for the reference and else 0."""
+    gain = run.level - run.level[0]
+    top = gain.max() if run.exact else _gain_of_the_peak(run.gold)
+    return gain / top if top > 0 else (np.arange(len(gain)) == 0).astype(float)
+
+
+def _gain_of_the_peak(gold: np.ndarray) -> float:
+    """The mean gain, on the other half of the answers, of the checkpoint that is highest on one half of them."""
+    rng, gains = np.random.default_rng(0), []
+    N = gold.shape[2]
+    for _ in range(HALVINGS):
+        order = rng.permutation(N)
+        one, other = (gold[:, :, half].mean((1, 2), dtype=float) for half in (order[: N // 2], order[N // 2:]))
+        gains += [other[one.argmax()] - other[0], one[other.argmax()] - one[0]]
+    return float(np.mean(gains))

@@ -1,38 +1,39 @@
 """Real runs scored: the detector in several settings, the rivals, the free signals, an oracle. One JSON file.
 
-Constants of the going-back rule were chosen on table runs 0 to 99, and thresholds of the signals are found there; results are
-of the rest. On grammar, thresholds are found on runs of even numbers.
+Constants of the watch (bend, doubt, labels after a stop) were chosen on table runs of even numbers, and thresholds of the
+signals are found there, on grammar too; results are of the odd ones. On grammar nothing but the thresholds was chosen.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from assay.detector import Detector, Schedule
-from bench.watch import collect, replay, rivals
+from assay.watch import Watching
+from bench.watch import replay, rivals
 from bench.watch.replay import STEADY, Kept, Outcome
 from bench.watch.simulated import finite, interval
 
-TUNED = 100      # table runs below this number were looked at while building; grammar runs have no such share
-RIVALS = range(100, 200)
-WATCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "watch": ({"delta": 0.05}, {}),
-    "watch, margin .03": ({"delta": 0.03}, {}),
-    "watch, no margin": ({}, {}),
-    "watch without the judges": ({"delta": 0.05}, {"proxy": False}),
-    "watch, 20 % of labels wrong": ({"delta": 0.05, "flip": 0.2}, {"flip": 0.2}),
-    "watch, more labels on the rise": ({"delta": 0.05, "schedule": Schedule(hopeful=0.5)}, {}),
+RIVALS = 200     # of the table's runs of odd numbers, those from this one on meet rivals and variants
+WATCHES: dict[str, tuple[dict[str, Any], float]] = {  # settings of Watching, and the share of wrong labels
+    "watch": ({}, 0.0),
+    "watch, no margin": ({"delta": 0.0}, 0.0),
+    "watch, margin .05": ({"delta": 0.05}, 0.0),
+    "watch, one checkpoint is the best so far": ({"stretch": 1}, 0.0),
+    "watch, no labels after the stop": ({"settle": 0}, 0.0),
+    "watch, judges of 8 candidates a label": ({"group": 8}, 0.0),
+    "watch, 20 % of labels wrong": ({"flip": 0.2, "budget": 1000}, 0.2),
+    "watch, 20 % wrong and not told": ({"budget": 1000}, 0.2),
 }
 
 
-def runs(world: str) -> Iterator[tuple[int, Kept]]:
-    """The runs that collect.py has made, in order; read one at a time."""
-    for number in range(10_000):
-        path = collect.place(world, number)
-        if path.exists():
-            yield number, Kept.read(path)
+def runs(world: str, folder: Path) -> Iterator[tuple[int, Kept]]:
+    """The runs that collect.py has made and put there, in order; read one at a time."""
+    for path in sorted(folder.glob(f"{world}-????.npz")):
+        yield int(path.stem[-4:]), Kept.read(path)
 
 
 # ---- what costs nothing
@@ -105,7 +106,8 @@ def line(name: str, done: list[tuple[dict[str, Any], Outcome]]) -> dict[str, Any
             "delay": median([o.alarm - r["turn"] for r, o in found]),
             "shaded": len(shaded), "shaded alarms": sum(o.alarm > 0 for o in shaded),
             "kept": {rule: {"share of runs": float(np.mean([g >= 0.9 for g in v])), "median": median(v),
-                            "10 %": float(np.quantile(v, 0.1))} for rule, v in gains.items() if v}}
+                            "interval": interval(sum(g >= 0.9 for g in v), len(v)), "10 %": float(np.quantile(v, 0.1))}
+                     for rule, v in gains.items() if v}}
 
 
 def median(x: list[float]) -> float | None:
@@ -116,9 +118,9 @@ def median(x: list[float]) -> float | None:
 def about(number: int, run: Kept) -> dict[str, Any]:
     """What every table needs of a run."""
     kind, turn = run.kind()
-    share = np.array([replay.kept_gain(run, t) for t in range(run.looks + 1)])
-    return {"number": number, "kind": kind, "turn": turn, "before": run.before(), "share": share, "signals": signals(run),
-            "recipe": run.about["recipe"], "meant": run.about["meant"]}
+    return {"number": number, "kind": kind, "turn": turn, "before": run.before(), "share": replay.shares(run),
+            "signals": signals(run), "recipe": run.about["recipe"], "meant": run.about["meant"],
+            "sources": run.about.get("sources", "not noted"), "exact": run.exact}
 
 
 def oracle(run: Kept) -> Outcome:
@@ -128,35 +130,35 @@ def oracle(run: Kept) -> Outcome:
     return Outcome(t, 0, {"best so far": run.peak(t) if t else 0}, 0)
 
 
-def all_of(say: Callable[[str], None]) -> dict[str, Any]:
-    """Both worlds."""
-    out: dict[str, Any] = {"tuned": TUNED}
-    for world in ("table", "grammar"):
+def all_of(say: Callable[[str], None], folder: Path, worlds: Sequence[str], made: str = "") -> dict[str, Any]:
+    """By world, from the runs in `folder`. made: what is known of the sources of those that have not noted it."""
+    out: dict[str, Any] = {}
+    for world in worlds:
         done: dict[str, list[tuple[dict[str, Any], Outcome]]] = {}
         facts = []
-        for number, run in runs(world):
+        for number, run in runs(world, folder):
             r = about(number, run)
             facts.append(r)
-            some = world == "grammar" or number in RIVALS
-            for name, (settings, how) in WATCHES.items():
+            some = world == "grammar" or (number % 2 == 1 and number >= RIVALS)
+            for name, (settings, flip) in WATCHES.items():
                 if name == "watch" or some:
-                    made = lambda s=settings, run=run: Detector(looks=run.looks, **s)
-                    done.setdefault(name, []).append((r, replay.watch(run, number, make=made, **how)))
+                    done.setdefault(name, []).append((r, replay.watch(run, number, Watching(**settings), flip=flip)))
             if some:
                 for name, make in rivals.MAKERS.items():
                     done.setdefault(name, []).append((r, replay.drive(run, number, make(1, looks=run.looks))))
             done.setdefault("oracle, sees all gold", []).append((r, oracle(run)))
-            if number % 20 == 19:
-                say(f"{world}: {number + 1} runs")
+            if len(facts) % 20 == 0:
+                say(f"{world}: {len(facts)} runs")
         if not facts:
             continue
-        apart = TUNED if world == "table" else 0
-        fresh = {k: [x for x in v if x[0]["number"] >= apart] for k, v in done.items()}
+        fresh = {k: [x for x in v if world == "grammar" or x[0]["number"] % 2] for k, v in done.items()}
         kinds = {m: {k: sum(r["kind"] == k and r["meant"] is m for r in facts) for k in ("turns", "steady", "shaded")}
                  for m in (True, False)}
-        out[world] = {"runs": len(facts), "meant to turn": kinds[True], "meant not to": kinds[False],
+        sources = Counter(r["sources"] for r in facts)
+        out[world] = {"runs": len(facts), "made": made, "exact": facts[0]["exact"], "sources": dict(sources), "meant to turn": kinds[True],
+                      "meant not to": kinds[False],
                       "all": line("watch, all runs", done["watch"]), "detectors": [line(k, v) for k, v in fresh.items()],
-                      "hints": hints(facts, (lambda n: n < TUNED) if world == "table" else (lambda n: n % 2 == 0)),
+                      "hints": hints(facts, lambda n: n % 2 == 0),
                       "each": [{"number": r["number"], "kind": r["kind"], "turn": r["turn"], "alarm": o.alarm, "labels": o.labels,
                                 "kept": {k: float(r["share"][b]) for k, b in o.back.items()}} for r, o in done["watch"]]}
     return finite(out)

@@ -55,7 +55,7 @@ class Monitor(Protocol):
     """What watches R runs: asked how many labels each wants, fed one label of each, asked whose alarm has gone."""
 
     def begin(self, look: int) -> Tensor: ...
-    def feed(self, x: Tensor, u: Tensor, w: Tensor, on: Tensor) -> None: ...
+    def feed(self, x: Tensor, u: Tensor, w: Tensor, on: Tensor) -> Any: ...
     def alarm(self) -> Tensor: ...
 
 
@@ -97,16 +97,18 @@ class Watch:
         self.lam = torch.stack(lam, 1)
         return n
 
-    def feed(self, x: Tensor, u: Tensor, w: Tensor, on: Tensor) -> None:
-        """Labels [R,L] of which `on` were bought."""
+    def feed(self, x: Tensor, u: Tensor, w: Tensor, on: Tensor) -> Tensor:
+        """Labels [R,L] of which `on` were bought. Returns the highest log-evidence on the way, label by label [R]."""
         c = torch.stack([self.c, torch.zeros_like(self.c)][:self.variants], 1)
         xs, us, ws = (a[:, None].expand(-1, self.variants, -1) for a in (x, u, w))
-        pay = seq.log_pays(xs, self.lam, null=self.null, control=us, c=c, weight=ws)
-        self.log_s = self.log_s + torch.where(on[:, None, None], pay, 0.0).sum(-1)
+        pay = torch.where(on[:, None, None], seq.log_pays(xs, self.lam, null=self.null, control=us, c=c, weight=ws), 0.0)
+        path = torch.logsumexp((self.log_s + self.split)[..., None] + pay.cumsum(-1), (1, 2)).amax(-1)
+        self.log_s = self.log_s + pay.sum(-1)
         y = w * (x - 0.5)
         each = torch.stack([torch.ones_like(y), y, y.square(), y * u, u.square()], -1)
         self.fresh = self.fresh + torch.where(on[..., None], each, 0.0).sum(1)
         self.spent = self.spent + on.sum(1)
+        return path
 
     def alarm(self) -> Tensor:
         """[R]"""

@@ -2,14 +2,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from assay.detector import Schedule
-from bench.watch import rivals, simulate
+from bench.watch import jitter, rivals, simulate, traps
 from bench.watch.simulate import Labels, Settings, Watch
 
 CALM = Schedule(4, 32, -1.0)
@@ -49,23 +49,13 @@ def nulls(R: int, T: int = 100) -> dict[str, torch.Tensor]:
             "anything between .5 and .7": 0.5 + 0.2 * u}
 
 
-def chosen(R: int, T: int, spread: float, win: int, seed: int = 3) -> torch.Tensor:
-    """The trap: a plateau of checkpoints that jitter (sd `spread` in win rate); the best so far is whoever won `win` of 16."""
-    g = torch.Generator().manual_seed(seed)
-    level, best, p = torch.randn(R, T, generator=g) * spread, torch.zeros(R), torch.empty(R, T)
-    for t in range(T):
-        p[:, t] = (0.5 + level[:, t] - best).clamp(0.01, 0.99)
-        won = (torch.rand(R, 16, generator=g) < p[:, t, None]).sum(1)
-        best = torch.where(won >= win, level[:, t], best)
-    return p
-
-
 def variants() -> dict[str, tuple[Settings, Labels, str]]:
     """The detector in its settings: (settings, labels, which part of the page)."""
     plain = Settings()
     lat = {c: simulate.latent_for(c) for c in (0.3, 0.5, 0.7)}
     found = {"16 labels a look": (plain, Labels(), "main"),
              "calm schedule, 4 or 32": (replace(plain, schedule=CALM), Labels(), "main"),
+             "calm schedule, margin .01": (replace(plain, schedule=CALM, delta=0.01), Labels(), "main"),
              "falls deepen (0.1 a look)": (replace(plain, deepen=0.1), Labels(), "tried"),
              "win rates .42 .33 .22": (replace(plain, rates=(0.42, 0.33, 0.22)), Labels(), "tried"),
              "early prior (1/k)": (replace(plain, prior="early"), Labels(), "tried"),
@@ -76,6 +66,8 @@ def variants() -> dict[str, tuple[Settings, Labels, str]]:
         found[f"proxy of correlation {c}"] = (replace(plain, proxy=True), Labels(latent=latent), "proxy")
     half, strong = lat[0.5], lat[0.7]
     found["correlation 0.5, calm schedule"] = (replace(plain, proxy=True, schedule=CALM), Labels(latent=half), "proxy")
+    found["correlation 0.5, calm, margin .01"] = (replace(plain, proxy=True, schedule=CALM, delta=0.01), Labels(latent=half),
+                                                  "proxy")
     unsure = Labels(latent=half, active=True)
     found["correlation 0.5, chosen where unsure"] = (replace(plain, proxy=True, weight=2.0), unsure, "proxy")
     found["correlation 0.7, none after the turn"] = (replace(plain, proxy=True), Labels(latent=strong, after=0.0), "proxy")
@@ -88,11 +80,15 @@ def variants() -> dict[str, tuple[Settings, Labels, str]]:
     return found
 
 
-def all_of(runs: int, cell: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Everything; `runs` a null, `cell` a change point (there are four)."""
+def all_of(runs: int, cell: int, say: Callable[[str], None], only: Sequence[str] = ()) -> dict[str, Any]:
+    """Everything; `runs` a null, `cell` a change point (there are four). only: names of settings of the detector, and of the
+    parts nulls, traps, jitter, rivals; nothing else is made then."""
     T = 100
-    out: dict[str, Any] = {"runs": runs, "cell": cell, "detector": [], "nulls": [], "rivals": [], "chosen": []}
+    wanted = lambda name: not only or name in only
+    out: dict[str, Any] = {"runs": runs, "cell": cell, "detector": [], "nulls": [], "rivals": []}
     for name, (s, labels, part) in variants().items():
+        if not wanted(name):
+            continue
         worst = torch.full((runs, T), 0.5 - s.delta)
         null = alarms(lambda R, s=s: Watch(s, R), worst, labels, 17)
         row = {"name": name, "part": part, **null}
@@ -102,30 +98,33 @@ def all_of(runs: int, cell: int, say: Callable[[str], None]) -> dict[str, Any]:
             row["0.45"] = simulate.after_turn(s, "0.45", runs=cell, seed=101, labels=labels)
         out["detector"].append(row)
         say(f"{name}: false {row['false']:.3f}, medians " + ", ".join(f"{k} {row[k]['median']:.0f}" for k in SHAPES))
-    for name, p in nulls(runs).items():
+    for name, p in nulls(runs).items() if wanted("nulls") else ():
         out["nulls"].append({"name": name, **alarms(lambda R: Watch(Settings(), R), p, Labels(), 29),
                              "calm": alarms(lambda R: Watch(Settings(schedule=CALM), R), p, Labels(), 31)})
         say(f"null {name}: {out['nulls'][-1]['false']:.3f}")
-    for spread in (0.0, 0.02, 0.04):
-        for win in (11, 13):
-            p = chosen(runs, T, spread, win)
-            row = {"sd": spread, "win": win}
-            for delta in (0.0, 0.03, 0.05):
-                row[f"delta {delta}"] = alarms(lambda R, d=delta: Watch(Settings(delta=d), R), p, Labels(), 37)
-            held = (p >= 0.5 - 0.05).all(1)
-            row["held"] = int(held.sum())
-            if held.any():
-                row["delta 0.05, held"] = alarms(lambda R: Watch(Settings(delta=0.05), R), p[held], Labels(), 41)
-            out["chosen"].append(row)
-            say(f"best chosen by noisy labels, sd {spread}, {win}/16: " + ", ".join(
-                f"{d} {row[f'delta {d}']['false']:.3f}" for d in (0.0, 0.03, 0.05)))
-    for name, make in rivals.MAKERS.items():
+    for part, make_all in (("traps", traps.all_of), ("jitter", jitter.all_of)):
+        if wanted(part):
+            out[part] = make_all(runs, interval, say)
+    for name, make in rivals.MAKERS.items() if wanted("rivals") else ():
         row = {"name": name, **alarms(make, torch.full((runs, T), 0.5), Labels(), 17)}
         for shape in SHAPES:
             row[shape] = simulate.after_turn(Settings(), shape, runs=max(50, cell // 2), seed=101, make=make)
         out["rivals"].append(row)
         say(f"{name}: false {row['false']:.3f}, medians " + ", ".join(f"{k} {row[k]['median']:.0f}" for k in SHAPES))
     return finite(out)
+
+
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """`old` with what is in `new`: a part as a whole, a setting of the detector by its name. Raises ValueError where the two were
+    made of different numbers of runs."""
+    if any(old.get(k, new[k]) != new[k] for k in ("runs", "cell")):
+        raise ValueError(f"the results there are of {old['runs']} nulls and {old['cell']} runs a change point, and these of "
+                         f"{new['runs']} and {new['cell']}: give --runs and --cell as they were, or make everything again")
+    fresh = {r["name"]: r for r in new["detector"]}
+    rows = [fresh.pop(r["name"], r) for r in old.get("detector", []) if r["name"] in variants()]
+    order = list(variants())
+    return {**old, **{k: v for k, v in new.items() if v}, "detector": sorted(rows + list(fresh.values()),
+                                                                             key=lambda r: order.index(r["name"]))}
 
 
 def finite(x: Any) -> Any:
