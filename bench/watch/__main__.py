@@ -28,13 +28,13 @@ def main(argv: list[str]) -> int:
     ask.add_argument("--world", choices=("table", "grammar", "both"), default="both", help="replay: which runs; the rest stays")
     ask.add_argument("--folder", default=str(collect.FOLDER), help="replay: where the runs of bench.watch.collect are")
     ask.add_argument("--made", default="", help="replay: which sources made the runs that have not noted it, for the page")
-    ask.add_argument("--only", default="", help="simulate: names of settings, or nulls, traps, jitter, rivals; the rest stays")
+    ask.add_argument("--only", default="", help="simulate: names of settings, nulls, traps, jitter, rivals; ; between")
     args = ask.parse_args(argv)
     torch.set_num_threads(1)
     RESULTS.mkdir(parents=True, exist_ok=True)
     if args.part == "simulate":
         from bench.watch import simulated
-        path, only = RESULTS / "watch-simulated.json", [x for x in args.only.split(",") if x]
+        path, only = RESULTS / "watch-simulated.json", [x for x in args.only.split(";") if x]
         found = simulated.all_of(args.runs, args.cell, lambda text: print(text, flush=True), only)
         if only and path.exists():
             found = simulated.merged(json.loads(path.read_text(encoding="utf-8")), found)

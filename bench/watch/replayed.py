@@ -155,8 +155,8 @@ def all_of(say: Callable[[str], None], folder: Path, worlds: Sequence[str], made
         kinds = {m: {k: sum(r["kind"] == k and r["meant"] is m for r in facts) for k in ("turns", "steady", "shaded")}
                  for m in (True, False)}
         sources = Counter(r["sources"] for r in facts)
-        out[world] = {"runs": len(facts), "made": made, "exact": facts[0]["exact"], "sources": dict(sources), "meant to turn": kinds[True],
-                      "meant not to": kinds[False],
+        out[world] = {"runs": len(facts), "made": made, "exact": facts[0]["exact"], "sources": dict(sources),
+                      "meant to turn": kinds[True], "meant not to": kinds[False],
                       "all": line("watch, all runs", done["watch"]), "detectors": [line(k, v) for k, v in fresh.items()],
                       "hints": hints(facts, lambda n: n % 2 == 0),
                       "each": [{"number": r["number"], "kind": r["kind"], "turn": r["turn"], "alarm": o.alarm, "labels": o.labels,
