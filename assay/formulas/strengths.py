@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float, Int
-from numpy.polynomial.hermite_e import hermegauss
 from torch import Tensor
 
 
@@ -58,7 +57,9 @@ def informative(s: Float[Tensor, "P"], covariance: Float[Tensor, "P P"], among: 
     p = torch.sigmoid(mean[a] - mean[b])
     noise = 1 / (each * (p * (1 - p)).clamp(min=0.02))
     moved = (cov[:, a] - cov[:, b]) / (cov[a, a] + cov[b, b] - 2 * cov[a, b] + noise).clamp(min=1e-12).sqrt()  # [K,pairs]
-    z, weight = (torch.from_numpy(x) for x in hermegauss(15))
+    ladder = torch.diag(torch.arange(1, 15, dtype=torch.float64).sqrt(), 1)
+    z, vectors = torch.linalg.eigh(ladder + ladder.mT)  # Gauss–Hermite's places (Golub and Welsch, 1969)
+    weight = vectors[0].square()
     worth = ((mean[:, None, None] + moved[..., None] * z).amax(0) * weight).sum(-1)
     best = int(worth.argmax())
     return int(among[a[best]]), int(among[b[best]])

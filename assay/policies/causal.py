@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from assay.core import Policy, Prompts, Samples
 from assay.errors import InputError
+from assay.formulas.chosen import Law
 from assay.parallel import sampling
 from assay.policies.draw import truncated
 from assay.policies.tokens import Tokens
@@ -108,11 +109,14 @@ class Causal(nn.Module):
         def piece(hidden: Tensor, place: Tensor, taken: Tensor) -> Tensor:
             return self.log_probs(hidden, place).gather(1, taken)[:, 0]
 
-        pieces = list(self._pieces(len(taken)))
-        if len(pieces) > 1:  # a large vocabulary's log-probabilities are computed again in the backward pass, not held
+        pieces, each = list(self._pieces(len(taken))), None
+        if not self.top_k and self.top_p == 1 and hasattr(self.trunk, "chosen"):  # None where its head is of no known kind
+            law = Law(temperature=self.temperature, barred=self.vocabulary.barred, late=self.vocabulary.ends)
+            each = self.trunk.chosen(hidden, taken[:, 0], law, place < self.min_tokens)
+        if each is None and len(pieces) > 1:  # log-probabilities that are many are computed again in the backward pass, not held
             each = torch.cat([checkpoint(piece, hidden[s], place[s], taken[s], use_reentrant=False, preserve_rng_state=False)
                               for s in pieces])
-        else:
+        elif each is None:
             each = piece(hidden, place, taken)
         return hidden.new_zeros(samples.mask.shape).masked_scatter(samples.mask, each)
 
