@@ -56,47 +56,16 @@ def members(size: cases.Size, rounds: int) -> dict[str, float]:
     return timed(named, rounds)
 
 
-def peak_of(code: str) -> dict[str, float]:
-    """What a Python program of its own says in JSON on its last line."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=1200)
-    if done.returncode:
-        raise RuntimeError(done.stderr[-1500:])
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-_LOGP = """
-import json, resource, statistics, time
-import torch
-from assay.formulas.chosen import chosen
-n, W, V = {n}, {W}, {V}
-g = torch.Generator().manual_seed(0)
-h, w, y = torch.randn(n, W, generator=g), torch.randn(V, W, generator=g) / W**.5, torch.randint(V, (n,), generator=g)
-def plain(h, w):
-    return (h @ w.mT).log_softmax(-1).gather(1, y[:, None])[:, 0]
-def ours(h, w):
-    return chosen(h, w, y)
-f = {side}
-def step():
-    a, b = h.clone().requires_grad_(), w.clone().requires_grad_()
-    f(a, b).sum().backward()
-    return a.grad
-base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-step()
-peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) * 1024
-seen = []
-for _ in range({rounds}):
-    t = time.perf_counter(); step(); seen.append(time.perf_counter() - t)
-print(json.dumps({{"peak": peak, "seconds": statistics.median(seen)}}))
-"""
-
-
-def log_probs(rounds: int = 5) -> list[dict[str, Any]]:
-    """Log-probabilities of given tokens, forward and backward, at three vocabularies: the plain form and ours."""
+def log_probs(rounds: int = 3) -> list[dict[str, Any]]:
+    """Log-probabilities of given tokens, forward and backward, at three vocabularies: the plain form and ours. Each in a
+    process of its own, because peaks are counted."""
     out = []
-    for V, n in ((1024, 4096), (32768, 2048), (131072, 1024)):
-        for W in (96, 512):
-            both = {side: peak_of(_LOGP.format(n=n, W=W, V=V, side=side, rounds=rounds)) for side in ("plain", "ours")}
-            out.append({"vocabulary": V, "tokens": n, "width": W, **both})
+    for V, n, W, frozen in ((1024, 4096, 96, False), (32768, 2048, 96, False), (131072, 1024, 96, False),
+                            (32768, 2048, 512, False), (131072, 1024, 512, False), (131072, 1024, 512, True)):
+        argv = [sys.executable, str(ROOT / "bench" / "speed" / "logprobs.py"), "--decisions", str(n), "--vocabulary", str(V),
+                "--width", str(W), "--rounds", str(rounds), *(["--frozen"] if frozen else [])]
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+        out.append(dict(json.loads(done.stdout.splitlines()[-1])))
     return out
 
 

@@ -1,6 +1,6 @@
 """Log-probabilities of chosen tokens: blocks (assay.formulas.chosen) beside log_softmax(...).gather, forward and backward.
 
-    python bench/logprobs.py [--decisions 512] [--vocabulary 131072] [--width 96] [--frozen] [--rounds 5]
+    python bench/speed/logprobs.py [--decisions 512] [--vocabulary 131072] [--width 96] [--frozen] [--rounds 5]
 
 Prints one JSON line: the greatest difference of the results, bytes of tensors alive at the peak of both, and the median
 processor seconds of both, taken in turn. Equality comes first: a difference above 1e-4 of the values' size is an error.
@@ -21,7 +21,7 @@ from torch import Tensor
 from assay.formulas.chosen import chosen
 from assay.rng import Rng
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tests"))
 from peak import peak  # type: ignore[import-not-found]  # tests are no package
 
 
