@@ -76,12 +76,13 @@ def members(found: dict[str, Any]) -> str:
 def large(rows: list[dict[str, Any]]) -> str:
     """Log-probabilities at large vocabularies."""
     out = ["## Log-probabilities of given tokens, forward and backward", "", "Plain: `log_softmax(h @ wᵀ).gather`. Bytes are "
-           "those of tensors alive at the peak. A head that is trained has a gradient as large as itself in both forms; it is what "
-           "remains at width 512. Goal at 131,072: memory at most 1/8, time at most 1.1.", "",
+           "those of tensors alive at the peak. A head that is trained has a gradient as large as itself in both forms; it is "
+           "what remains at width 512. Goal at 131,072: memory at most 1/8, time at most 1.1.", "",
            "| vocabulary | decisions | width | head | memory, ours / plain | MiB | processor time, ours / plain |",
            "|---|" + "---|" * 6]
     out += [f"| {r['vocabulary']:,} | {r['decisions']:,} | {r['width']} | "
-            f"{'frozen' if r['frozen'] else 'trained'} | {r['memory']:.3f} | {r['bytes'][1] >> 20} / {r['bytes'][0] >> 20} | {r['time']:.2f} |" for r in rows]
+            f"{'frozen' if r['frozen'] else 'trained'} | {r['memory']:.3f} | "
+            f"{r['bytes'][1] >> 20} / {r['bytes'][0] >> 20} | {r['time']:.2f} |" for r in rows]
     return "\n".join([*out, ""])
 
 
