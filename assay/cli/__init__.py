@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 
+from assay import memory
 from assay.catalogue import nearest
 from assay.errors import InputError, NotFinite, Waiting
 
@@ -86,4 +87,5 @@ def main(argv: list[str]) -> int:
 
 def entry() -> None:
     """The console script."""
+    memory.keep()
     sys.exit(main(sys.argv[1:]))

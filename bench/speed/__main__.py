@@ -29,7 +29,9 @@ def main(argv: list[str]) -> int:
     if not args.page:
         if not args.peer:
             ask.error("--peer PYTHON names the interpreter of an environment with TRL (make bench makes one)")
+        from assay import memory
         from bench.speed import against, alone, cases, files, growth, machine
+        memory.keep()
         rows = against.all_of(args.peer, say, args.only)
         if args.only:
             return 0

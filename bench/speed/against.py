@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from bench.speed import machine, ours
 from bench.speed.cases import CASES, Case
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+KEEP = {"MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "MALLOC_MMAP_THRESHOLD_": str(2**30),
+        "MALLOC_TOP_PAD_": str(64 * 2**20)}  # what assay.memory does for ours
 ROUNDS_FIRST = 2  # not counted: a first step allocates, and both sides' second step still differs from their third
 TOLERANCE = 2e-4  # of a log-probability summed over an answer, and of a gradient's norm, relative
 
@@ -22,8 +25,10 @@ class Side:
     """One worker process; `step` lets it take one step."""
 
     def __init__(self, python: str, side: str, c: Case, folder: Path, steps: int):
+        env = {**os.environ, **(KEEP if side == "peer" else {})}
+        pipes = {k: subprocess.PIPE for k in ("stdin", "stdout", "stderr")}
         self.process = subprocess.Popen([python, "-m", "bench.speed.worker", side, c.name, str(folder), str(steps)], cwd=ROOT,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                                        env=env, text=True, **pipes)
         self.said: list[dict[str, Any]] = []
         self.ready = self._line()["ready"]
 

@@ -26,7 +26,8 @@ def machine(found: dict[str, Any]) -> str:
     m, v = found["machine"], found["against"][0]["peer_versions"]
     return (f"{m['processor']}, {m['cores']} cores, {m['threads']} threads, {m['memory_MiB'] // 1024} GiB; torch {m['torch']}, "
             f"Python {m['python']}; the peer is TRL {v['trl']} with transformers {v['transformers']} and torch {v['torch']}, "
-            "without gradient checkpointing and logging, with fused Adam, the batch in one piece.\n")
+            "without gradient checkpointing and logging, with fused Adam, the batch in one piece. Both sides keep freed memory "
+            "(`assay.memory`, which the command line calls; the same settings in the peer's environment).\n")
 
 
 def against(rows: list[dict[str, Any]]) -> str:
