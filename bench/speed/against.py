@@ -26,7 +26,7 @@ class Side:
 
     def __init__(self, python: str, side: str, c: Case, folder: Path, steps: int):
         env = {**os.environ, **(KEEP if side == "peer" else {})}
-        pipes = {k: subprocess.PIPE for k in ("stdin", "stdout", "stderr")}
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         self.process = subprocess.Popen([python, "-m", "bench.speed.worker", side, c.name, str(folder), str(steps)], cwd=ROOT,
                                         env=env, text=True, **pipes)
         self.said: list[dict[str, Any]] = []
