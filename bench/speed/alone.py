@@ -50,7 +50,7 @@ def members(size: cases.Size, rounds: int) -> dict[str, float]:
         frozen = judges.freeze(tuple(f"judge{m}" for m in range(M)))
 
         def fit(judges: Members = judges) -> None:
-            trained(judges, data, loss=lambda a, b, *_: bradley_terry(a, b), loop=Loop(steps=2, batch=c.prompts, lr=1e-3))
+            trained(judges, data, loss=lambda a, b, *_: bradley_terry(a, b), loop=Loop(steps=1, batch=c.prompts, lr=1e-3))
 
         named |= {f"fit {M}": fit, f"score {M}": lambda frozen=frozen: frozen(data)}
     return timed(named, rounds)
