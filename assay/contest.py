@@ -120,11 +120,21 @@ def watched(asked: Watching, task: Task, *, population: Prompts | None, held_out
             ledger: Ledger, seed: int, looks: int, folder: Path | None, again: str, own: bool = True) -> tuple[Watch, Contest]:
     """A run's watch and its door. `again`: the command that goes on with the run; `own`: see Contest."""
     rng = Rng(seed)
-    pool = _given(asked.prompts, task) if asked.prompts else held_out if population is None else population
+    pool = _given(asked.prompts, task) if asked.prompts else _once(held_out) if population is None else population
     contest = Contest(task, pool, again=population is not None and not asked.prompts, rng=rng, folder=folder, own=own)
     by = labeller(asked.by, gold=gold, folder=folder, again=again, model=asked.model, rate=asked.rate, timeout=asked.timeout,
                   tries=asked.tries, at_once=asked.at_once)
     return Watch(contest, ledger, by, rng, asked, looks), contest
+
+
+def _once(prompts: Prompts) -> Prompts:
+    """Without those that say what an earlier one says: two labels of one prompt are not two prompts."""
+    try:
+        texts = prompts.text()
+    except Missing:
+        return prompts
+    first = {text: i for i, text in reversed(list(enumerate(texts)))}
+    return prompts if len(first) == len(texts) else prompts[torch.tensor(sorted(first.values()))]
 
 
 def _given(file: str, task: Task) -> Prompts:

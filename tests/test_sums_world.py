@@ -54,6 +54,15 @@ def test_parts(tiny: World) -> None:
     assert all(isinstance(t, str) and t for row in answers(tiny).text() for t in row)
 
 
+def test_the_watch_has_problems_that_recipes_do_not_see(tiny: World) -> None:
+    """Of the world's lengths, and none of the task's own."""
+    assert tiny.population is not None
+    there = tiny.population.text()
+    assert len(there) > 3000 and not set(there) & set(tiny.task.prompts.text())
+    assert {len(t.split()) for t in there} == {len(t.split()) for t in tiny.held_out.text()}
+    assert bool(torch.isfinite(tiny.gold(tiny.task.reference.sample(tiny.population[:4], 2, Rng(1)))).all())  # type: ignore[misc]
+
+
 def test_one_schooling_serves_all_verifiers(tiny: World, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lessons, "imitate", lambda *_: pytest.fail("it was taught again"))
     other = world(**TINY, flaw="early", step_noise=0.2, inverted=0.5, rewards="format,outcome")

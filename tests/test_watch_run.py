@@ -156,6 +156,15 @@ def test_a_finished_run_is_watched_afterwards(capsys: pytest.CaptureFixture[str]
     assert cli.main(["watch", "status", "a"]) == 0 and "waiting" in capsys.readouterr().out
 
 
+def test_prompts_that_say_the_same_are_one_prompt() -> None:
+    from assay.contest import _once
+    from assay.policies.table import TablePolicy
+    from assay.worlds.arithmetic import VOCABULARY
+    said = VOCABULARY.prompts(["3 + 5 :", "2 + 2 :", "3 + 5 :", "9 + 1 :"])
+    assert _once(said).text() == ["3 + 5 :", "2 + 2 :", "9 + 1 :"] and _once(said[:2]) is not None
+    assert len(_once(TablePolicy(torch.zeros(2, 4)).prompts(torch.zeros(5, dtype=torch.long)))) == 5, "no words, no repeats"
+
+
 def test_a_weighted_pool_is_drawn_from_by_its_weights() -> None:
     """The watch judges one answer of best-of-n, and that answer is the best of n with the right chance."""
     from assay.contest import _one

@@ -25,7 +25,7 @@ from assay.policies.causal import Causal
 from assay.trunks import attention, cache, llama, product
 from assay.trunks.llama import Config, Llama
 from assay.worlds import arithmetic, kept, lessons, working
-from assay.worlds.arithmetic import TASKS, VOCABULARY, solve
+from assay.worlds.arithmetic import TASKS, VOCABULARY, Problem, pose, solve
 from assay.worlds.lessons import dice, posed, preferences, schooled
 from assay.worlds.verifier import FLAWS, GOLDS, NAMES, Golds, Verifier
 
@@ -33,6 +33,7 @@ _SOURCES = (core, samples, descend, optimiser, rng, reduce, attention, cache, ll
             arithmetic, working, lessons)  # what the numbers depend on: a change builds the world again
 TERMS = {"chain": (3, 5), "modular": (3, 5), "countdown": (2, 3)}
 SCHOOLING = {"chain": 600, "modular": 600, "countdown": 1200}
+POPULATION = 4096  # problems that a watch draws from: so many that drawing from them again is as good as drawing afresh
 
 
 def world(*, seed: int = 0, task: str = "chain", pass_rate: float = 0.5, flaw: str = "none", step_noise: float = 0.0,
@@ -78,9 +79,17 @@ def world(*, seed: int = 0, task: str = "chain", pass_rate: float = 0.5, flaw: s
                                        zip(asked.text(), dice(prompts, at("demos")), strict=True)])
     job = Task(prompts=asked, reference=policy.frozen(), rewards=judge, pairs=made["pairs"], demos=shown, others=others,
                rng=Rng(seed)("run"))
+    rest = _population(task, low, high, set(known[held_out:]), at("population"))
     rates = {f"pass/{name}": made[f"pass/{name}"] for name in ("weak", "reference", "strong")}
     return World("sums", job, held_out=unseen, gold=gold, golds=GOLDS, gold_kind="verifier", facts=lambda _: dict(rates),
-                 loop=Loop(steps=60, batch=16, n=8, lr=3e-4), arguments=arguments)
+                 loop=Loop(steps=60, batch=16, n=8, lr=3e-4), arguments=arguments,
+                 population=VOCABULARY.prompts([str(p) for p in rest or known[:held_out]]))
+
+
+def _population(task: str, low: int, high: int, seen: set[Problem], at: Rng) -> list[Problem]:
+    """Problems as the world draws them, each as often as it comes, without those that recipes see."""
+    drawn = (pose(task, low + d.below(high - low + 1), d) for d in dice(POPULATION, at))
+    return [p for p in drawn if p not in seen]
 
 
 def _possible(given: dict[str, Any], low: int, high: int, names: tuple[str, ...]) -> None:
