@@ -34,6 +34,7 @@ bench-watch: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch.collect table --last 300
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch.collect grammar --last 36
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch replay
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch ceiling
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch simulate
 	$(BIN)/python -m bench.watch page
 

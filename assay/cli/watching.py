@@ -16,7 +16,7 @@ TWICE = {"twice": Flag("twice", float, 0.1, "the share of pairs asked a second t
 
 
 def watch_(argv: list[str]) -> int:
-    """assay watch RUN [--by gold|FILE.py:function|csv|page|http://…] [--budget 400] [--alpha 0.05] [--delta 0] [--flip 0] …
+    """assay watch RUN [--by gold|FILE.py:function|csv|page|http://…] [--budget 550] [--alpha 0.05] [--delta 0.01] [--flip 0] …
        assay watch status RUN
        assay watch export RUN SHEET.csv [--twice 0.1]
        assay watch import RUN SHEET.csv [--by NAME]

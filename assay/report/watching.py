@@ -60,8 +60,8 @@ def _height(verdict: dict[str, Any]) -> float:
 def _promise(watched: list[tuple[Method, Track, list[dict[str, Any]]]]) -> str:
     last = [said[-1] for _, _, said in watched]
     said = {(float(v["alpha"]), float(v["delta"])) for v in last}
-    promises = "; ".join(f"at most {number(a)} of the runs that win at least {number(0.5 - d)} against their best checkpoint "
-                         "so far at every look are ever stopped" for a, d in sorted(said))
+    promises = "; ".join(f"at most {number(a)} of the runs that win at least {number(0.5 - d)} against their best checkpoints "
+                         "so far (one drawn for each label) at every look are ever stopped" for a, d in sorted(said))
     return ("At the dotted line a run is stopped. Proved, for fresh prompts, one label a prompt, blind and in random order: "
             f"{promises}. Intervals hold at all looks at once.")
 

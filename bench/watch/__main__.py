@@ -2,6 +2,8 @@
 
     python -m bench.watch simulate   → bench/results/watch-simulated.json     (about 15 minutes of one core)
     python -m bench.watch replay     → bench/results/watch-runs.json          (needs the runs of bench.watch.collect)
+    python -m bench.watch signals    → the same: only what costs nothing, again
+    python -m bench.watch ceiling    → the same: what labels could reach that say who is better, and not by how much
     python -m bench.watch page       → docs/watch-bench.md                    (from the two, at once)
 """
 from __future__ import annotations
@@ -22,7 +24,7 @@ PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "watch-bench.md"
 def main(argv: list[str]) -> int:
     """One of the three parts."""
     ask = argparse.ArgumentParser(prog="python -m bench.watch")
-    ask.add_argument("part", choices=("simulate", "replay", "page"))
+    ask.add_argument("part", choices=("simulate", "replay", "signals", "ceiling", "page"))
     ask.add_argument("--runs", type=int, default=5000, help="simulated runs of each null")
     ask.add_argument("--cell", type=int, default=250, help="simulated runs of each of the four change points")
     ask.add_argument("--world", choices=("table", "grammar", "both"), default="both", help="replay: which runs; the rest stays")
@@ -39,11 +41,17 @@ def main(argv: list[str]) -> int:
         if only and path.exists():
             found = simulated.merged(json.loads(path.read_text(encoding="utf-8")), found)
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    elif args.part == "replay":
+    elif args.part in ("replay", "signals", "ceiling"):
         from bench.watch import replayed
         path, worlds = RESULTS / "watch-runs.json", ("table", "grammar") if args.world == "both" else (args.world,)
-        found = replayed.all_of(lambda text: print(text, flush=True), Path(args.folder), worlds, args.made)
-        old = json.loads(path.read_text(encoding="utf-8")) if path.exists() and len(worlds) == 1 else {}
+        old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        say = lambda text: print(text, flush=True)
+        if args.part == "replay":
+            found = replayed.all_of(say, Path(args.folder), worlds, args.made)
+        elif args.part == "signals":
+            found = {w: {**old[w], "hints": h} for w, h in replayed.signals_alone(Path(args.folder), worlds).items()}
+        else:
+            found = {"ceiling": {**old.get("ceiling", {}), **replayed.ceiling(say, Path(args.folder), worlds)}}
         path.write_text(json.dumps({**old, **found}, indent=1) + "\n", encoding="utf-8")
     else:
         from bench.watch import page

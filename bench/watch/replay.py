@@ -170,6 +170,21 @@ def drive(run: Kept, seed: int, monitor: Any) -> Outcome:
     return Outcome(0, spent, {"best so far": stretch[-1]}, spent)
 
 
+def by_wins(run: Kept) -> int:
+    """The checkpoint whose worst chance of winning against any other is the highest: where all labels of the world, which say who
+    is better and not by how much, would lead back to."""
+    T, B, N = run.gold.shape
+    worst = np.ones(T)
+    for b in range(T):
+        p = np.zeros(T)
+        for i in range(B):
+            low = np.sort(run.gold[b, i])
+            every = run.gold[:, i].ravel()
+            p += ((np.searchsorted(low, every, "left") + np.searchsorted(low, every, "right")) / (2 * N)).reshape(T, N).mean(1)
+        worst = np.minimum(worst, p / B)
+    return int(worst.argmax())
+
+
 def shares(run: Kept) -> np.ndarray:
     """Share of the peak's gold gain that each checkpoint has [T]; where nothing is gained, 1 for the reference and else 0."""
     gain = run.level - run.level[0]

@@ -1,7 +1,8 @@
 """Real runs scored: the detector in several settings, the rivals, the free signals, an oracle. One JSON file.
 
-Constants of the watch (bend, doubt, labels after a stop) were chosen on table runs of even numbers, and thresholds of the
-signals are found there, on grammar too; results are of the odd ones. On grammar nothing but the thresholds was chosen.
+Constants of the watch (bend, doubt, labels after a stop) were chosen on table runs of even numbers, which are of other settings
+than the odd ones (collect.TABLE); results are of the odd ones. On grammar nothing was chosen. Thresholds of the signals are
+found on every second round of settings and scored on the others.
 """
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from assay.watch import Watching
-from bench.watch import replay, rivals
+from bench.watch import collect, replay, rivals
 from bench.watch.replay import STEADY, Kept, Outcome
 from bench.watch.simulated import finite, interval
 
@@ -130,6 +131,29 @@ def oracle(run: Kept) -> Outcome:
     return Outcome(t, 0, {"best so far": run.peak(t) if t else 0}, 0)
 
 
+def rounds(world: str) -> Callable[[int], bool]:
+    """Whether thresholds are found on a run: each round has every setting once."""
+    settings = len(collect.TABLE if world == "table" else collect.GRAMMAR)
+    return lambda number: number // settings % 2 == 0
+
+
+def signals_alone(folder: Path, worlds: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """What costs nothing, by world."""
+    return {w: finite(hints([about(n, run) for n, run in runs(w, folder)], rounds(w))) for w in worlds}
+
+
+def ceiling(say: Callable[[str], None], folder: Path, worlds: Sequence[str]) -> dict[str, Any]:
+    """By world, over runs that turn: how often the checkpoint that wins most has 90 % of the peak's gain."""
+    out = {}
+    for world in worlds:
+        found = [(number, float(replay.shares(run)[replay.by_wins(run)])) for number, run in runs(world, folder)
+                 if run.kind()[0] == "turns" and (world == "grammar" or number % 2)]
+        k = sum(share >= 0.9 for _, share in found)
+        out[world] = {"turning": len(found), "kept": k / max(1, len(found)), "interval": interval(k, max(1, len(found)))}
+        say(f"{world}: {k} of {len(found)}")
+    return out
+
+
 def all_of(say: Callable[[str], None], folder: Path, worlds: Sequence[str], made: str = "") -> dict[str, Any]:
     """By world, from the runs in `folder`. made: what is known of the sources of those that have not noted it."""
     out: dict[str, Any] = {}
@@ -158,7 +182,7 @@ def all_of(say: Callable[[str], None], folder: Path, worlds: Sequence[str], made
         out[world] = {"runs": len(facts), "made": made, "exact": facts[0]["exact"], "sources": dict(sources),
                       "meant to turn": kinds[True], "meant not to": kinds[False],
                       "all": line("watch, all runs", done["watch"]), "detectors": [line(k, v) for k, v in fresh.items()],
-                      "hints": hints(facts, lambda n: n % 2 == 0),
+                      "hints": hints(facts, rounds(world)),
                       "each": [{"number": r["number"], "kind": r["kind"], "turn": r["turn"], "alarm": o.alarm, "labels": o.labels,
                                 "kept": {k: float(r["share"][b]) for k, b in o.back.items()}} for r, o in done["watch"]]}
     return finite(out)

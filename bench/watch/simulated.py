@@ -56,6 +56,7 @@ def variants() -> dict[str, tuple[Settings, Labels, str]]:
     found = {"16 labels a look": (plain, Labels(), "main"),
              "calm schedule, 4 or 32": (replace(plain, schedule=CALM), Labels(), "main"),
              "calm schedule, margin .01": (replace(plain, schedule=CALM, delta=0.01), Labels(), "main"),
+             "the same, at most 550 labels": (replace(plain, schedule=replace(CALM, budget=550), delta=0.01), Labels(), "main"),
              "falls deepen (0.1 a look)": (replace(plain, deepen=0.1), Labels(), "tried"),
              "win rates .42 .33 .22": (replace(plain, rates=(0.42, 0.33, 0.22)), Labels(), "tried"),
              "early prior (1/k)": (replace(plain, prior="early"), Labels(), "tried"),
@@ -120,11 +121,11 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     if any(old.get(k, new[k]) != new[k] for k in ("runs", "cell")):
         raise ValueError(f"the results there are of {old['runs']} nulls and {old['cell']} runs a change point, and these of "
                          f"{new['runs']} and {new['cell']}: give --runs and --cell as they were, or make everything again")
-    fresh = {r["name"]: r for r in new["detector"]}
-    rows = [fresh.pop(r["name"], r) for r in old.get("detector", []) if r["name"] in variants()]
-    order = list(variants())
-    return {**old, **{k: v for k, v in new.items() if v}, "detector": sorted(rows + list(fresh.values()),
-                                                                             key=lambda r: order.index(r["name"]))}
+    fresh, order = {r["name"]: r for r in new["detector"]}, list(variants())
+    rows = [fresh.pop(r["name"], r) for r in old.get("detector", []) if r["name"] in order]
+    parts = ("runs", "cell", "nulls", "traps", "jitter", "rivals")
+    return {**{k: new.get(k) or old.get(k, []) for k in parts},
+            "detector": sorted(rows + list(fresh.values()), key=lambda r: order.index(r["name"]))}
 
 
 def finite(x: Any) -> Any:
