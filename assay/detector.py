@@ -1,11 +1,11 @@
 """Has the run turned? A state machine that is fed judged comparisons and answers go_on, cannot_tell or stop.
 
-At every look the current policy's answers are compared, blind and in random order, with those of the best checkpoint so far;
-an outcome is 1 where the current one won, 0 where it lost, ½ for a tie. "It has not turned" means that at every look the
-chance of winning is at least ½ − delta. While that holds, the chance that this detector *ever* says stop is at most alpha,
-whatever rule decides how many labels a look buys, and whatever the proxy is worth (formulas/sequential.py). It asks for
-outcomes that are one a prompt, of prompts drawn afresh at each look; several labels of one prompt are to be averaged into one
-outcome first.
+At every look the current policy's answers are compared, blind and in random order, with those of the best so far, which is one
+checkpoint or several of which one is drawn for each label; an outcome is 1 where the current one won, 0 where it lost, ½ for
+a tie. "It has not turned" means that at every look the chance of winning is at least ½ − delta. While that holds, the chance
+that this detector *ever* says stop is at most alpha, whatever rule decides how many labels a look buys, and whatever the proxy
+is worth (formulas/sequential.py). It asks for outcomes that are one a prompt, of prompts drawn afresh at each look; several
+labels of one prompt are to be averaged into one outcome first.
 
 The detector knows no policy, no prompt and no labeller. Its whole state is JSON.
 """

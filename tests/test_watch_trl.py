@@ -146,6 +146,11 @@ def test_people_stop_the_training_until_they_have_answered(tmp_path: Path) -> No
     assert Run.open(tmp_path / "run").readings()[0]["watch"]["win"] == 0.5
 
 
+def test_prompts_that_say_the_same_are_one_prompt(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "one"}]
+    assert WatchCallback([said, "two", [dict(said[0])], "two"], by=good, folder=tmp_path).door.left(0) == 2
+
+
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="prompts of its own"):
         WatchCallback([], by=good, folder=tmp_path)

@@ -153,7 +153,8 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         self.by, self.folder, self.settings, self.every = by, Path(folder), settings or Watching(), every
         self.restore, self.temperature = restore, temperature
         self.say = say or (lambda text: print(text, file=sys.stderr, flush=True))
-        self.door = ModelDoor(prompts, self.folder, seed, max_tokens, 1.0 if temperature is None else temperature, batch)
+        once = list({_text(p): p for p in prompts}.values())  # two labels of one prompt are not two prompts
+        self.door = ModelDoor(once, self.folder, seed, max_tokens, 1.0 if temperature is None else temperature, batch)
         self.seed, self.waiting = seed, False
         self.watch: Watch | None = None
         self.run: Run | None = None
