@@ -59,7 +59,11 @@ class Reader:
         golds = None if self.world.gold is None else self.world.gold(x)
         bad = 0 if golds is None else int((~torch.isfinite(golds[:, x.present])).sum())
         if bad:
-            raise NotFinite(f"gold of world {self.world.name} is not finite in {bad} places")
+            theirs = self.world.gold_kind == "function"  # which may say None, where a reward of theirs may
+            raise (InputError if theirs else NotFinite)(
+                f"gold of world {self.world.name} ({', '.join(self.world.golds)}) is no finite number for {bad} of "
+                f"{int(x.present.sum())} answers, and a mean over the rest would be another quantity; return one for every "
+                "answer, or leave such prompts out")
         self._memo = (x.action, judges, golds)
         return judges, golds
 

@@ -99,7 +99,7 @@ def test_without_a_prompts_file_the_pairs_prompts_are_asked(files: dict[str, str
 def test_a_prompt_that_stands_twice_is_on_one_side(files: dict[str, str], tmp_path: Path) -> None:
     twice = tmp_path / "twice.jsonl"
     twice.write_text("\n".join(json.dumps({"prompt": a}) for a in ASKS + ASKS), encoding="utf-8")
-    made = small(files, prompts=str(twice), pairs="", held_out=8)
+    made = small(files, prompts=str(twice), pairs="", held_out=8, rewards=(f"{files['judges']}:words",))
     unseen, seen = ({(ASKS + ASKS)[r] for r in x.row.tolist()} for x in (made.held_out, made.task.prompts))
     assert unseen and seen and not unseen & seen
 

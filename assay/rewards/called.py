@@ -11,7 +11,8 @@ import importlib.util
 import inspect
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,20 @@ class FunctionReward:
         self.function, self.names = function, (name,)
         takes = inspect.signature(function).parameters.values()
         self.open, self.takes = any(p.kind is p.VAR_KEYWORD for p in takes), {p.name for p in takes}
+        self.needs = {p.name for p in takes if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+        self.needs -= {"prompts", "completions"}
 
     def to(self, device: torch.device) -> FunctionReward:
         """Itself: where a function computes is its own business."""
         return self
+
+    def possible(self, columns: Mapping[str, Sequence[Any]], places: Collection[int], flag: str, file: str) -> None:
+        """Raises InputError where the function cannot do without a column that no row of the file has."""
+        for name in sorted(self.needs - columns.keys()):
+            there = f"has the columns {', '.join(sorted(columns))}" if columns and self.open else "has none of that name"
+            raise InputError(f"--{flag}: {self.names[0]} asks for a column '{name}', and {file} {there}"
+                             f"{nearest(name, columns) if columns else ''}; add it, rename one with "
+                             f"--world.columns, or give '{name}' a default")
 
     def scores(self, prompts: Sequence[str], responses: Sequence[str], turns: Sequence[Turns | None] | None = None,
                columns: Mapping[str, Sequence[Any]] | None = None) -> Float[Tensor, "1 R"]:
@@ -46,9 +57,15 @@ class FunctionReward:
             return torch.zeros(1, 0)
         asks, said = _messages(prompts, responses, turns or [None] * len(prompts))
         given = {k: list(v) for k, v in (columns or {}).items() if self.open or k in self.takes}
-        found = self.function(prompts=asks, completions=said, **given)
-        if inspect.isawaitable(found):
-            found = asyncio.run(_awaited(found))
+        try:
+            found = self.function(prompts=asks, completions=said, **given)
+            if inspect.isawaitable(found):
+                found = asyncio.run(_awaited(found))
+        except InputError:
+            raise
+        except (Exception, SystemExit) as why:  # a person's function raises whatever it likes
+            raise InputError(f"reward {self.names[0]} raised {_said(why)}; repair the function, or let it return None for "
+                             "what it cannot judge") from why
         return torch.tensor([[self._number(i, v) for i, v in enumerate(self._listed(found, len(prompts)))]])
 
     def _listed(self, found: Any, n: int) -> Sequence[Any]:
@@ -67,6 +84,14 @@ class FunctionReward:
             raise InputError(f"reward {self.names[0]} returned {value!r:.60} for completion {i}; return a finite number, or None "
                              "where it does not apply")
         return float(value)
+
+
+def _said(why: BaseException) -> str:
+    """What went wrong in somebody's code and where, on one line and without control characters: it is printed on a terminal."""
+    last = traceback.extract_tb(why.__traceback__)[-1:]
+    where = "" if isinstance(why, SyntaxError) or not last else f" at line {last[0].lineno} of {last[0].filename}"
+    text = "".join(c if c.isprintable() else " " for c in str(why))[:160]
+    return f"{type(why).__name__}{where}{': ' if text else ''}{text}"
 
 
 async def _awaited(found: Any) -> Any:
@@ -94,8 +119,8 @@ def function_named(spec: str, flag: str) -> FunctionReward:
     sys.modules[about.name] = module
     try:
         about.loader.exec_module(module)
-    except Exception as why:
-        raise InputError(f"{file} cannot be imported ({type(why).__name__}: {why})") from why
+    except (Exception, SystemExit) as why:
+        raise InputError(f"{file} cannot be imported ({_said(why)}); repair it, or give another file") from why
     found = getattr(module, name, None)
     if not callable(found):
         defined = [k for k, v in vars(module).items() if inspect.isfunction(v)]

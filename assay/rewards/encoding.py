@@ -50,6 +50,15 @@ def open_tokenizer(base: str | Path) -> Any:
                          "transformers model and its tokenizer, or a name on the hub") from why
 
 
+def all_there(info: dict[str, Any], what: str) -> None:
+    """Raises InputError where a model's files lack weights: transformers draws those at random and says nothing to a program."""
+    lacking = sorted(info["missing_keys"])
+    if lacking:
+        some = ", ".join(lacking[:3]) + (", …" if len(lacking) > 3 else "")
+        raise InputError(f"{what}, and its files lack {some}, so that random numbers would stand in; give a folder that "
+                         "was saved with all its weights, the head included")
+
+
 def open_model(kind: str, base: str | Path, **arguments: Any) -> Any:
     """A model by transformers' Auto class, from safetensors only, in float32, dropout off."""
     import transformers

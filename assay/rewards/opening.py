@@ -51,11 +51,16 @@ def open_reward(spec: str, flag: str) -> Any:
     if (Path(spec) / ABOUT).is_file():
         return load_reward(spec)
     from assay.rewards.encoder import ModelReward
-    from assay.rewards.encoding import open_model, open_tokenizer, template_for
+    from assay.rewards.encoding import all_there, open_model, open_tokenizer, template_for
     if Path(spec).is_dir() and not (Path(spec) / "config.json").is_file():
         raise InputError(f"--{flag} is '{spec}', a folder with neither {ABOUT}, which assay fit writes, nor config.json, which "
                          "transformers does")
-    tokenizer, model = open_tokenizer(spec), open_model("AutoModelForSequenceClassification", spec)
+    tokenizer = open_tokenizer(spec)
+    model, info = open_model("AutoModelForSequenceClassification", spec, output_loading_info=True)
+    all_there(info, f"--{flag} is '{spec}', which was to be a classifier")
+    if len(tokenizer) > (size := model.get_input_embeddings().num_embeddings):
+        raise InputError(f"--{flag} is '{spec}', with a tokenizer of {len(tokenizer)} tokens and a model of {size}: they do not "
+                         "belong together; give the tokenizer that was saved with it")
     if model.config.num_labels != 1:
         raise InputError(f"--{flag} is '{spec}', a classifier of {model.config.num_labels} labels; a reward has one")
     if tokenizer.pad_token_id is None:

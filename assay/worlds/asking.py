@@ -40,8 +40,8 @@ class Asked:
         at = len(self.texts)
         self.texts.append(text)
         self.turns.append(turns)
-        for name in row if wanted is None else wanted:
-            if name not in ("prompts", "completions"):  # what a function is handed anyway
+        for name in row:
+            if (wanted is None or name in wanted) and name not in ("prompts", "completions"):  # what a function is handed anyway
                 self.columns.setdefault(name, [None] * at).append(row.get(name))
         for cells in self.columns.values():
             if len(cells) == at:
@@ -100,6 +100,22 @@ def closing(tokenizer: Any, ends: Sequence[int], *, chat: bool) -> list[int]:
     tail = tokenizer(str(text).rpartition("b")[2], add_special_tokens=False, verbose=False)["input_ids"]
     first = next((i for i in tail if i in ends), ends[0])
     return [first, *(e for e in ends if e != first)]
+
+
+def opening(tokenizer: Any) -> None:
+    """Warn of a chat template that does not end a prompt with what it writes before an assistant's words: answers, and those of
+    pairs and demonstrations, then begin without it. Templates that write nothing there are as they should be."""
+    asked = [{"role": "user", "content": "what is asked"}]
+    both = [*asked, {"role": "assistant", "content": "what is answered"}]
+    try:
+        begun, plain, whole = (str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=now))
+                               for turns, now in ((asked, True), (asked, False), (both, False)))
+    except Exception:  # a template is a program; what it refuses is said where a prompt meets it
+        return
+    before = whole[len(begun):].partition("what is answered")[0]
+    if begun == plain and whole.startswith(begun) and before.strip():
+        log.warning("the chat template has no generation prompt: it writes %r before what an assistant says, and answers here "
+                    "begin without it; a template with add_generation_prompt mends that", before)
 
 
 class Room:

@@ -11,6 +11,7 @@ import torch
 
 from assay.core import Missing, Rng
 from assay.errors import InputError
+from assay.rewards.encoding import all_there
 from assay.trunks.pretrained import Pretrained
 
 DTYPES = ("float32", "bfloat16", "float64")
@@ -54,11 +55,14 @@ def opened(name: str, dtype: torch.dtype, bits: int, device: torch.device) -> An
         more = {"quantization_config": BitsAndBytesConfig(load_in_4bit=bits == 4, load_in_8bit=bits == 8),
                 "device_map": {"": device}}
     try:
-        made: Any = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=False, use_safetensors=True, dtype=dtype, **more)
+        both: Any = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=False, use_safetensors=True, dtype=dtype,
+                                                         output_loading_info=True, **more)
     except Exception as why:  # transformers and the hub raise whatever they like; to the user it is one thing
         raise InputError(f"--world.policy is '{name}', and it gives no causal language model ({type(why).__name__}: "
                          f"{' '.join(str(why).split())[:120]}); give a folder that save_pretrained wrote, or a name on the "
                          "hub") from why
+    made, info = both
+    all_there(info, f"--world.policy is '{name}', which was to be a causal language model")
     return made if bits else made.to(device)
 
 
@@ -77,6 +81,8 @@ def trunk(model: Any, *, lora: int, peft: str, bits: int, checkpointing: bool, r
     from assay.trunks.adapted import Adapted, Base
     if peft:
         path = Path(peft)
+        if not path.exists():
+            raise InputError(f"--world.peft is '{peft}', and nothing is there; give an adapter_config.json or its folder")
         try:
             config = PeftConfig.from_pretrained(str(path if path.is_dir() else path.parent))
         except (OSError, ValueError, TypeError, KeyError) as why:

@@ -19,9 +19,8 @@ from assay.policies.served import Served, engine_at, greeted
 from assay.policies.stopping import Stopping, Stops
 from assay.rewards.called import FunctionReward
 from assay.rewards.encoding import open_tokenizer
-from assay.rewards.matched import Matched
 from assay.rewards.opening import Told, open_reward
-from assay.worlds.asking import Room, closing, read_all, taken
+from assay.worlds.asking import Room, closing, opening, read_all, taken
 from assay.worlds.computing import device_named, dtype_named, opened, trunk
 
 
@@ -58,11 +57,13 @@ def world(*, policy: str, prompts: str = "", pairs: str = "", demos: str = "", r
                      for some, f in ((rewards, "world.rewards"), ((gold,) if gold else (), "world.gold")))
     asked, compared, shown = read_all(prompts, pairs, demos, columns, split, taken([*judges, *gauge]))
     for judge, flag in ((j, f) for some, f in ((judges, "world.rewards"), (gauge, "world.gold")) for j in some):
-        if isinstance(judge, Matched):
+        if isinstance(judge, FunctionReward):
             judge.possible(asked.columns, asked.own, flag, prompts or pairs or demos)
     tokenizer = open_tokenizer(policy)
     model = opened(policy, narrow, bits, where)
     ends = closing(tokenizer, _ends(model), chat=chat and bool(getattr(tokenizer, "chat_template", None)))
+    if chat and getattr(tokenizer, "chat_template", None):
+        opening(tokenizer)
     vocabulary = Stops(tokenizer, size=model.get_output_embeddings().weight.shape[0], ends=ends, stop=stop)
     vocabulary.device = where
     desk = Room(vocabulary, asked, chat=chat, max_prompt=max_prompt, max_tokens=max_tokens, dtype=wide_enough)
