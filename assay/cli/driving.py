@@ -12,7 +12,7 @@ import torch
 
 from assay import catalogue, parallel
 from assay.catalogue import Entry
-from assay.cli import flags, progress
+from assay.cli import flags, inputs, progress
 from assay.cli.flags import Flag
 from assay.core import Loop, Missing, World
 from assay.errors import InputError, Waiting
@@ -228,8 +228,7 @@ def _record(asked: Order, world: World, loop: Loop, folder: Path, resume: bool) 
         except Missing:
             judges = []
         mine = {} if asked.entry.path.parent == catalogue.HOME / "recipes" else {str(asked.entry.path): digest(asked.entry.path)}
-        named = (asked.world, asked.fit, *asked.world_arguments.values())
-        files = {v: digest(v) for v in named if isinstance(v, str) and Path(v).is_file()}
+        files = inputs.held({"world": asked.world, "fit": asked.fit, **asked.world_arguments})
         Run.create(folder, {
             "recipe": asked.entry.name, "verb": asked.entry.verb, "title": asked.entry.title, "paper": asked.entry.paper,
             "path": str(asked.entry.path) if mine else None,

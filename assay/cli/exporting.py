@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from assay import catalogue, exporting
-from assay.cli import driving, flags
+from assay.cli import driving, flags, inputs
 from assay.cli.flags import Flag
 from assay.errors import InputError
 from assay.runs import Run
@@ -25,6 +25,7 @@ def export_(argv: list[str]) -> int:
         raise InputError("assay export needs " + ("--out, the folder to write" if len(words) == 1 else "the folder of one run"))
     run = Run.open(words[0])
     entry = catalogue.find(run.about.get("path") or run.about["recipe"])
+    inputs.unchanged(run.about, words[0])
     exporting.chosen(run, options.get("which", "best"))  # before the world is built, so that nobody waits for a refusal
     world = driving.Worlds()(driving.order(entry, driving.recorded(run.about, entry, words[0])))
     folder = exporting.export(run, world, Path(options["out"]), which=options.get("which", "best"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from assay import catalogue, parallel, tracking
 from assay.catalogue import Entry
-from assay.cli import driving, flags
+from assay.cli import driving, flags, inputs
 from assay.cli.flags import Flag
 from assay.errors import InputError
 from assay.runs import Run
@@ -95,6 +95,7 @@ def asked_for(argv: list[str]) -> tuple[Entry, dict[str, Any], dict[str, Any]]:
     now = flags.parse(rest, driving.known(entry, *there), entry.name)
     if here.get("resume"):
         unchanged(before, now, source)
+        inputs.unchanged(about, source)
     elif now.get("world", before["world"]) != before["world"]:
         before = {k: v for k, v in before.items() if not k.startswith("world")}
     if now.get("fit", before.get("fit")) != before.get("fit"):
