@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import os
 import secrets
 import threading
@@ -18,6 +19,7 @@ from typing import Any
 
 from assay.errors import InputError
 
+log = logging.getLogger("assay")
 BUSY = (408, 409, 425, 429)  # and whatever is 500 or above: worth another try
 
 
@@ -68,7 +70,7 @@ class Remote:
         self.key = next((os.environ[k] for k in self.keys if os.environ.get(k)), None)
         local = host in ("localhost", "127.0.0.1", "::1")
         self._open = urllib.request.build_opener(_NoRedirect, *([urllib.request.ProxyHandler({})] if local else [])).open
-        self._lock, self._next = threading.Lock(), 0.0
+        self._lock, self._next, self._slow = threading.Lock(), 0.0, False
 
     def ask(self, body: Any, what: str, read: Callable[[Any], Any] = lambda said: said, *, url: str = "",
             tried: Callable[[int], None] = lambda attempt: None) -> Any:
@@ -88,6 +90,9 @@ class Remote:
             except Again as why:
                 if attempt + 1 == self.tries:
                     raise
+                if attempt == 1 and not self._slow:  # the first try may be bad luck, and six slow ones are minutes of silence
+                    self._slow = True
+                    log.warning("%s does not answer (%s): asked again, %d times in all", self.url, why, self.tries)
                 doubled = self.pause * 2 ** attempt * (0.5 + secrets.randbelow(1000) / 1000)
                 time.sleep(min(60.0, why.wait if why.wait is not None else doubled))
         raise AssertionError("unreachable: tries is at least 1")
