@@ -136,3 +136,11 @@ def test_a_run_goes_on_with_what_it_began_with(flags: list[str], tmp_path: Path,
         assert cli.main(line) == 2
         assert f"{tmp_path / 'model'} is not the model that {tmp_path / 'run'} began with" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_no_flag_is_advised_that_is_not_there(flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Real preferences have empty answers; `assay fit` can drop them, a world cannot."""
+    rows = [{"prompt": "what is the weather like?", "chosen": c, "rejected": "no"} for c in ("it rains", "")]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
+    told = said(flags, ["--world.pairs", str(tmp_path / "pairs.jsonl")], capsys)
+    assert "line 2, column 'chosen': an empty answer; repair the row, or leave such rows out" in told and "--drop" not in told

@@ -44,10 +44,12 @@ class Faults:
     warnings: Counter[str] = field(default_factory=Counter)
     shown: list[Fault] = field(default_factory=list)
     warned: list[Fault] = field(default_factory=list)
+    drops: bool = True  # whether who reads the file can be told --drop
 
     def error(self, kind: str, row: int | None, column: str | None, found: str, cure: str) -> None:
         """Count an error; the first ones keep their words."""
         self.errors[kind] += 1
+        cure = cure if self.drops else cure.replace(" with --drop", "")
         if len(self.shown) < SHOWN:
             self.shown.append(Fault(kind, self.file, row, column, found, cure, True, self.line))
 

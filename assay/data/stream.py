@@ -30,7 +30,7 @@ def stream(path: str | Path, kind: str, *, columns: Mapping[str, str] | None = N
     InputError that counts them all.
     """
     source = open_source(path, split=split)
-    faults = Faults(source.name, source.line)
+    faults = Faults(source.name, source.line, drops=False)
     rows = source.rows(faults)
     first = list(itertools.islice(rows, PEEK))
     if not first:
