@@ -138,7 +138,8 @@ look t is the checkpoint up to t with the highest mean gold. A run **turns** at 
 p(t, peak) had never been ≤ .45. *Labels*: until the alarm, median over runs that were stopped; *and after it*: with those that
 choose where to go back to. *Kept*: runs that turn in which the checkpoint has at least 90 % of the peak's gain in gold over the
 reference (where nothing is gained: the reference itself); runs not stopped go back to nothing and count with their last
-checkpoint. *Best so far*: the last of the stretch compared with.
+checkpoint. *Best so far*: the last of the stretch compared with. *Gold gained*: over the reference, by what is gone back to, mean
+over runs that turn.
 """
     for world in ("table", "grammar"):
         if world in d:
@@ -158,10 +159,10 @@ def runs_of(world: str, d: dict[str, Any], ceiling: dict[str, Any] | None) -> st
     def row(r: dict[str, Any]) -> list[str]:
         return [r["name"], f"{share(r)} of {r['steady']}", f"{100 * r['early']:.0f}", f"{100 * r['found']:.0f} of {r['turning']}",
                 number(r["labels"]), number(r["settled"]), number(r["delay"]), number(r["steady labels"]), kept(r, "best so far"),
-                kept(r, "gone back to")]
+                kept(r, "gone back to"), number(r["gain"]["back"], 2)]
 
     head = ["", "false alarms in steady runs, %", "early, %", "turning runs stopped, %", "labels", "and after it",
-            "looks after the turn", "labels, steady run", "kept: best so far", "kept: gone back to"]
+            "looks after the turn", "labels, steady run", "kept: best so far", "kept: gone back to", "gold gained"]
     fresh = ("Below: runs of odd numbers (rivals and variants: those from 201 on); the constants of going back were chosen on "
              "even ones, which are of other settings. "
              if world == "table" else "Below: all of them. No constant was chosen on them. ")
@@ -188,10 +189,13 @@ the peak by one, its gain by the other). """
     lost = "" if ceiling is None else f"""Labels say who is better and not by how much. The checkpoint that is hardest to beat,
 known from all answers, has 90 % of the peak's gain in {100 * ceiling["kept"]:.0f} % [{100 * low:.0f}, {100 * high:.0f}] of
 {ceiling["turning"]} runs that turn{" (odd numbers)" if world == "table" else ""}: about what labels could reach. """
+    gain = d["all"]["gain"]
+    gained = (f"In runs that turn the peak gains {number(gain['peak'], 2)} over the reference, which it beats at "
+              f"{number(d['all']['edge'], 2)}, and the last checkpoint {number(gain['last'], 2)}, mean over all of them. ")
     return f"""
 ### {world}: {d["runs"]} runs
 
 Meant to turn: {a["turns"]} turn, {a["shaded"]} shaded, {a["steady"]} steady. Meant not to: {b["steady"]} steady, {b["shaded"]}
-shaded, {b["turns"]} turn. {noisy}{lost}{fresh}{made}
+shaded, {b["turns"]} turn. {noisy}{lost}{gained}{fresh}{made}
 
 {table(head, [row(d["all"]), *[row(r) for r in d["detectors"]]])}{signals}"""

@@ -185,10 +185,15 @@ def by_wins(run: Kept) -> int:
     return int(worst.argmax())
 
 
+def gains(run: Kept) -> tuple[np.ndarray, float]:
+    """What each checkpoint gains in gold over the reference [T], and what the peak gains."""
+    gain = run.level - run.level[0]
+    return gain, float(gain.max()) if run.exact else _gain_of_the_peak(run.gold)
+
+
 def shares(run: Kept) -> np.ndarray:
     """Share of the peak's gold gain that each checkpoint has [T]; where nothing is gained, 1 for the reference and else 0."""
-    gain = run.level - run.level[0]
-    top = gain.max() if run.exact else _gain_of_the_peak(run.gold)
+    gain, top = gains(run)
     return gain / top if top > 0 else (np.arange(len(gain)) == 0).astype(float)
 
 

@@ -98,13 +98,18 @@ def line(name: str, done: list[tuple[dict[str, Any], Outcome]]) -> dict[str, Any
     false, early = sum(o.alarm > 0 for _, o in steady), sum(0 < o.alarm <= r["before"] for r, o in turning)
     found = [(r, o) for r, o in turning if o.alarm]
     gains = {rule: [r["share"][o.back[rule] if o.alarm else -1] for r, o in turning] for rule in done[0][1].back}
+    mean = lambda x: float(np.mean(x)) if x else None
     shaded = [o for r, o in done if r["kind"] == "shaded"]
     return {"name": name, "steady": len(steady), "false": false / max(1, len(steady)),
             "interval": interval(false, max(1, len(steady))),
             "turning": len(turning), "early": early / max(1, len(turning)), "found": len(found) / max(1, len(turning)),
             "labels": median([o.labels for _, o in found]), "settled": median([o.settled for _, o in found]),
-            "steady labels": float(np.mean([o.labels for _, o in steady])) if steady else None,
+            "steady labels": mean([o.labels for _, o in steady]),
             "delay": median([o.alarm - r["turn"] for r, o in found]),
+            "edge": mean([r["edge"] for r, _ in turning]),
+            "gain": {"peak": mean([r["top"] for r, _ in turning]), "last": mean([r["gain"][-1] for r, _ in turning]),
+                     "back": mean([r["gain"][o.back.get("gone back to", o.back["best so far"]) if o.alarm else -1]
+                                   for r, o in turning])},
             "shaded": len(shaded), "shaded alarms": sum(o.alarm > 0 for o in shaded),
             "kept": {rule: {"share of runs": float(np.mean([g >= 0.9 for g in v])), "median": median(v),
                             "interval": interval(sum(g >= 0.9 for g in v), len(v)), "10 %": float(np.quantile(v, 0.1))}
@@ -119,7 +124,9 @@ def median(x: list[float]) -> float | None:
 def about(number: int, run: Kept) -> dict[str, Any]:
     """What every table needs of a run."""
     kind, turn = run.kind()
-    return {"number": number, "kind": kind, "turn": turn, "before": run.before(), "share": replay.shares(run),
+    gain, top = replay.gains(run)
+    return {"number": number, "kind": kind, "turn": turn, "before": run.before(), "share": replay.shares(run), "gain": gain,
+            "top": top, "edge": run.p(run.peak(run.looks), 0),
             "signals": signals(run), "recipe": run.about["recipe"], "meant": run.about["meant"],
             "sources": run.about.get("sources", "not noted"), "exact": run.exact}
 
