@@ -1,4 +1,4 @@
-"""Ours and the peer's in turn, in processes of their own: A B A B …, one of them waiting while the other works."""
+"""Ours and the peer's by turns, in processes of their own: A B A B …, one of them waiting while the other works."""
 from __future__ import annotations
 
 import json
@@ -29,7 +29,6 @@ class Side:
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         self.process = subprocess.Popen([python, "-m", "bench.speed.worker", side, c.name, str(folder), str(steps)], cwd=ROOT,
                                         env=env, text=True, **pipes)
-        self.said: list[dict[str, Any]] = []
         self.ready = self._line()["ready"]
 
     def step(self) -> dict[str, Any]:
@@ -37,8 +36,7 @@ class Side:
         assert self.process.stdin is not None
         self.process.stdin.write("step\n")
         self.process.stdin.flush()
-        self.said.append(self._line())
-        return self.said[-1]
+        return self._line()
 
     def _line(self) -> dict[str, Any]:
         assert self.process.stdout is not None and self.process.stderr is not None
@@ -67,17 +65,19 @@ def one(c: Case, peer: str) -> dict[str, Any]:
     """One case: equality of results first, then rounds in turn."""
     with tempfile.TemporaryDirectory() as folder:
         ours.write_model(c.size, Path(folder))
-        steps = c.rounds + ROUNDS_FIRST + 1
+        steps = (c.rounds + ROUNDS_FIRST) * c.turn + 1
         sides = {"ours": Side(sys.executable, "ours", c, Path(folder), steps), "peer": Side(peer, "peer", c, Path(folder), steps)}
         try:
             apart = differences(sides["ours"].ready["equal"], sides["peer"].ready["equal"])
             rate = machine.matrix_rate()
-            for _ in range(steps - 1):
-                for side in sides.values():
-                    side.step()
+            counted: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
+            for i in range(c.rounds + ROUNDS_FIRST):
+                for name, side in sides.items():
+                    turn = [side.step() for _ in range(c.turn)]
+                    counted[name] += turn[min(1, c.turn - 1) :] if i >= ROUNDS_FIRST else []
             return {"case": c.name, "apart": apart, "matrix_rate": rate, "operations": operations(c), "tokens": c.tokens(),
-                    **{k: summary(s.said[ROUNDS_FIRST:]) for k, s in sides.items()},
-                    "ratio": ratios(*(s.said[ROUNDS_FIRST:] for s in sides.values())),
+                    **{k: summary(said) for k, said in counted.items()},
+                    "ratio": ratios(*counted.values(), a_turn=max(1, c.turn - 1)),
                     "peer_versions": {k: v for k, v in sides["peer"].ready.items() if k != "equal"}}
         finally:
             for side in sides.values():
@@ -112,9 +112,11 @@ def summary(said: list[dict[str, Any]]) -> dict[str, float]:
             "cpu": statistics.median(s["cpu"] for s in said), "peak_bytes": max(s["peak_bytes"] for s in said)}
 
 
-def ratios(mine: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[str, float]:
-    """The peer's seconds over ours, round by round: median, least and most."""
-    each = sorted(t["seconds"] / m["seconds"] for m, t in zip(mine, theirs, strict=True))
+def ratios(mine: list[dict[str, Any]], theirs: list[dict[str, Any]], *, a_turn: int) -> dict[str, float]:
+    """The peer's seconds over ours, turn by turn (a turn by the median of its steps): median, least and most."""
+    turns = [[statistics.median(s["seconds"] for s in side[i : i + a_turn]) for i in range(0, len(side), a_turn)]
+             for side in (mine, theirs)]
+    each = sorted(t / m for m, t in zip(*turns, strict=True))
     return {"median": statistics.median(each), "low": each[0], "high": each[-1]}
 
 

@@ -45,6 +45,12 @@ class Case:
         random.Random(seed).shuffle(out)
         return out
 
+    @property
+    def turn(self) -> int:
+        """Steps a turn. Where a step is short, what the other side left in the caches is a part of the first one of a turn,
+        which is then not counted: training does not take turns."""
+        return 5 if self.size.matrices < 10**6 else 2 if self.size.matrices < 10**7 else 1
+
     def tokens(self) -> int:
         """Real tokens a step, prompts counted once for each answer, as a trainer without shared prompts computes them."""
         return sum(self.lengths()) + self.prompts * self.answers * self.prompt

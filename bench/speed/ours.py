@@ -105,7 +105,7 @@ def pairs_of(c: Case, p: Causal, n: int, seed: int = 0) -> Pairs:
 
 
 def stepper(c: Case, folder: Path, *, steps: int) -> Callable[[], dict[str, float]]:
-    """A function that takes one step of the case and says what the recipe said of it, and `seconds` where it must time itself."""
+    """A function that takes one step of the case and says what the recipe said of it, and its seconds."""
     p = policy(c, folder)
     loop = Loop(steps=steps, batch=c.prompts, n=c.answers, lr=LR)
     if c.kind == "reward":
@@ -117,7 +117,12 @@ def stepper(c: Case, folder: Path, *, steps: int) -> Callable[[], dict[str, floa
                              else dpo.recipe(task, beta=0.1, loop=loop))
 
     def step() -> dict[str, float]:
-        return dict(next(recipe).stats)
+        began, busy = time.perf_counter(), time.process_time()
+        said = next(recipe)
+        spent = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - busy}
+        if c.kind == "grpo" and c.size == cases.SMALL:  # of answers drawn for this alone, not a part of the step
+            spent["reward"] = float(score(said.policy.sample(asked[: c.prompts], c.answers, Rng(1))).mean())
+        return {**said.stats, **spent}
 
     return step
 

@@ -43,12 +43,16 @@ def against(rows: list[dict[str, Any]]) -> str:
         met = "" if goal is None else f"{goal} {'met' if ratio['median'] >= goal else '**not met**'}"
         out.append(f"| {r['case']} | {o['seconds']:.3f} | {p['seconds']:.3f} | {ratio['median']:.2f} [{ratio['low']:.2f}, "
                    f"{ratio['high']:.2f}] | {met} | {r['tokens'] / o['seconds']:,.0f} | "
-                   f"{100 * r['operations'] / o['seconds'] / r['matrix_rate']:.0f} % | {o['peak_bytes'] >> 20} / "
-                   f"{p['peak_bytes'] >> 20} |")
+                   f"{100 * r['operations'] / o['seconds'] / r['matrix_rate']:.0f} % | {peak(o)} / {peak(p)} |")
     rates = [r["matrix_rate"] / 1e9 for r in rows]
-    worst = max(r["apart"]["logp"] for r in rows)
-    return "\n".join([*out, "", f"Matrix rate {min(rates):.0f} to {max(rates):.0f} GFLOP/s. Log-probabilities of whole answers "
-                                f"differ by at most {worst:.1e} nats.", ""])
+    worst = max((r["apart"]["logp"] for r in rows if "apart" in r), default=None)
+    said = "" if worst is None else f" Log-probabilities of whole answers differ by at most {worst:.1e} nats."
+    return "\n".join([*out, "", f"Matrix rate {min(rates):.0f} to {max(rates):.0f} GFLOP/s.{said}", ""])
+
+
+def peak(side: dict[str, Any]) -> str:
+    """MiB, or a dash where a record does not hold it."""
+    return str(side["peak_bytes"] >> 20) if side.get("peak_bytes") else "–"
 
 
 def learning(curves: dict[str, list[float]]) -> str:

@@ -11,7 +11,6 @@ import os
 import resource
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +39,7 @@ def main(argv: list[str]) -> int:
         say({"ready": {"torch": torch.__version__, "threads": torch.get_num_threads(), "equal": ours.equality(c, folder)}})
         step = ours.stepper(c, folder, steps=steps)
         while asked():
-            began, busy = time.perf_counter(), time.process_time()
-            found = step()
-            say({"seconds": time.perf_counter() - began, "cpu": time.process_time() - busy, **found})
+            say(step())
         return 0
     import transformers
     import trl
