@@ -18,9 +18,9 @@ begins. What then still works is the slope on the spread, if disagreement really
 Differs from worst_case in the aggregate alone; with `bought` = 0 it is the panel's `level`-quantile, at level 0 its least
 member. The paper's aggregators give every judge and level a weight by a network; one weight a judge is the coarse case.
 
-Here the gain over one judge is not settled at equal KL, and the peak lies below that of the uncalibrated quantile of the same
-panel, which buys no label: 160 labels of reference answers do not pay for themselves there
-(`assay claims --run quantile_aggregation --world table --seeds 10..29`; the third arm).
+Here it gains on one judge at equal KL and lies below the uncalibrated quantile of the same panel, which buys no label: 160
+labels of reference answers do not pay for themselves there, and the claim asks for both
+(`assay claims --run quantile_aggregation --world table --seeds 30..69`).
 """
 from __future__ import annotations
 
