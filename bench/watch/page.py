@@ -192,6 +192,9 @@ known from all answers, has 90 % of the peak's gain in {100 * ceiling["kept"]:.0
     gain = d["all"]["gain"]
     gained = (f"In runs that turn the peak gains {number(gain['peak'], 2)} over the reference, which it beats at "
               f"{number(d['all']['edge'], 2)}, and the last checkpoint {number(gain['last'], 2)}, mean over all of them. ")
+    if d["all"]["edge"] < 0.6:
+        gained += ("So small an edge is less than anything is promised for (128 labels have a standard error of .04): the watch "
+                   "stops the fall, and where the peak was it can seldom say. ")
     return f"""
 ### {world}: {d["runs"]} runs
 
