@@ -146,7 +146,7 @@ def test_the_best_so_far_is_a_stretch_of_checkpoints() -> None:
         before, seen = list(w.stretch), len(labeller.seen)
         w.look(reading(step))
         assert {q.place[1] for q in labeller.seen[seen:]} <= set(before) and w.stretch[-1] == w.best
-        assert w.stretch == [0] or set(w.stretch) <= set(w.kept) and len(w.stretch) <= 4
+        assert w.stretch == [0] or (set(w.stretch) <= set(w.kept) and len(w.stretch) <= 4)
         if len(before) == 4:
             met.update(before.index(q.place[1]) for q in labeller.seen[seen:])
     assert len(met) == 4 and min(met.values()) > 0.8 * max(met.values())

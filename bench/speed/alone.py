@@ -37,13 +37,18 @@ def timed(named: Mapping[str, Callable[[], Any]], rounds: int = 7) -> dict[str, 
     return {k: statistics.median(v) for k, v in seen.items()}
 
 
-def members(size: cases.Size, rounds: int) -> dict[str, float]:
-    """One step of M judges with trunks of their own, and scores of 256 answers by them."""
+def opened(size: cases.Size) -> tuple[cases.Case, ours.Forced, Any]:
+    """The reward case of a size, its model, and one batch of pairs."""
     c = next(x for x in cases.CASES if x.kind == "reward" and x.size == size)
     with tempfile.TemporaryDirectory() as folder:
         ours.write_model(size, Path(folder))
         p = ours.policy(c, Path(folder))
-    data = ours.pairs_of(c, p, c.prompts)
+    return c, p, ours.pairs_of(c, p, c.prompts)
+
+
+def members(size: cases.Size, rounds: int) -> dict[str, float]:
+    """One step of M judges with trunks of their own, and scores of 256 answers by them."""
+    c, _, data = opened(size)
     named: dict[str, Callable[[], Any]] = {}
     for M in (1, 2, 5, 10) if size == cases.SMALL else (1, 2, 5):
         judges = Members(ours.config(size), M, Rng(0))
@@ -85,11 +90,7 @@ def curve() -> dict[str, float]:
 
 def five_heads(size: cases.Size, rounds: int) -> dict[str, float]:
     """One trunk with five heads against one head: a step of each."""
-    c = next(x for x in cases.CASES if x.kind == "reward" and x.size == size)
-    with tempfile.TemporaryDirectory() as folder:
-        ours.write_model(size, Path(folder))
-        p = ours.policy(c, Path(folder))
-    data = ours.pairs_of(c, p, c.prompts)
+    _, p, data = opened(size)
     named: dict[str, Callable[[], Any]] = {}
     for k in (1, 5):
         scorer = p.copy().scorer(k, Rng(1))
