@@ -61,8 +61,8 @@ def learning(curves: dict[str, list[float]]) -> str:
     """Both sides learn, and what."""
     at = (0, 5, 10, 20, 40, 59)
     out = ["## Both sides learn", "",
-           "From the same first weights, other draws: GRPO's reward (the share of one word; ours after a step, TRL's of the answers "
-           "that the step learns from) and DPO's loss.", "",
+           "From the same first weights, other draws: GRPO's reward (the share of one word; ours after a step, TRL's of the "
+           "answers that the step learns from) and DPO's loss.", "",
            "| | " + " | ".join(f"step {i + 1}" for i in at) + " |", "|---|" + "---|" * len(at)]
     out += [f"| {name} | " + " | ".join(f"{c[i]:.3f}" for i in at) + " |" for name, c in curves.items()]
     return "\n".join([*out, ""])
