@@ -37,7 +37,8 @@ def against(rows: list[dict[str, Any]]) -> str:
            "`ratio` is the peer's time over ours, median over rounds with least and most. `share`: operations of the weights' "
            "products on real tokens (10, 8 and 6 a weight and token for GRPO, DPO and reward models; attention and head left "
            "out) over the matrix rate measured just before. What the reward model's sides share is the "
-           "trunk's log-probabilities, which are compared; their heads and losses are not. TRL also decodes text and keeps more metrics.", "",
+           "trunk's log-probabilities, which are compared; their heads and losses are not. TRL "
+           "also decodes text and keeps more metrics.", "",
            "| case | ours, s | TRL, s | ratio | goal | tokens/s | share | peak, ours / TRL, MiB |", "|---|" + "---|" * 7]
     for r in rows:
         o, p, ratio = r["ours"], r["peer"], r["ratio"]
