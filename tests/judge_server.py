@@ -6,23 +6,14 @@ LOG: a line for each call that was answered.
 import json
 import sys
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from answering import Quiet, serve
 
 MODE, LOG = sys.argv[1], sys.argv[2]
 calls = 0
 
 
-class Judge(BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-    def send(self, code, raw, **heads):
-        self.send_response(code)
-        for k, v in {"Content-Length": str(len(raw)), **heads}.items():
-            self.send_header(k.replace("_", "-"), v)
-        self.end_headers()
-        self.wfile.write(raw)
-
+class Judge(Quiet):
     def do_POST(self):
         global calls
         calls += 1
@@ -54,6 +45,4 @@ class Judge(BaseHTTPRequestHandler):
         return self.send(200, json.dumps(body).encode())
 
 
-server = ThreadingHTTPServer(("127.0.0.1", 0), Judge)
-print(server.server_port, flush=True)
-server.serve_forever()
+serve(Judge)

@@ -5,23 +5,14 @@ refuse, moved, busy. LOG: a line for each call.
 """
 import json
 import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from answering import Quiet, serve
 
 MODE, LOG = sys.argv[1], sys.argv[2]
 calls = 0
 
 
-class Judge(BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-    def send(self, code, raw, **heads):
-        self.send_response(code)
-        for k, v in {"Content-Length": str(len(raw)), **heads}.items():
-            self.send_header(k.replace("_", "-"), v)
-        self.end_headers()
-        self.wfile.write(raw)
-
+class Judge(Quiet):
     def do_POST(self):
         global calls
         calls += 1
@@ -45,6 +36,4 @@ class Judge(BaseHTTPRequestHandler):
         return self.send(200, json.dumps({"scores": wrong.get(MODE, scores)}).encode())
 
 
-server = ThreadingHTTPServer(("127.0.0.1", 0), Judge)
-print(server.server_port, flush=True)
-server.serve_forever()
+serve(Judge)

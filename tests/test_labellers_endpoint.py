@@ -2,14 +2,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from answering import servers
 
 from assay.errors import InputError, Waiting
 from assay.labellers.asking import Question
@@ -17,25 +15,11 @@ from assay.labellers.endpoint import Endpoint, read
 from assay.ledger import Ledger
 from assay.runs import read_lines
 
-SERVER = Path(__file__).parent / "judge_server.py"
-
 
 @pytest.fixture
 def judge(tmp_path: Path) -> Iterator[Callable[..., Endpoint]]:
-    started: list[subprocess.Popen[str]] = []
-
-    def make(mode: str, **settings: Any) -> Endpoint:
-        process = subprocess.Popen([sys.executable, str(SERVER), mode, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True)
-        started.append(process)
-        assert process.stdout is not None
-        return Endpoint(f"http://127.0.0.1:{int(process.stdout.readline())}/v1", "judge-1", **{"pause": 0.01, **settings})
-
-    yield make
-    for process in started:
-        process.terminate()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+    with servers("judge_server.py", tmp_path / "log") as begin:
+        yield lambda mode, **settings: Endpoint(f"{begin(mode)}/v1", "judge-1", **{"pause": 0.01, **settings})
 
 
 def questions(n: int = 4) -> list[Question]:

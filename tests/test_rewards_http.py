@@ -2,14 +2,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from answering import servers
 from families import checkpoint
 
 from assay.core import InputError
@@ -18,27 +17,14 @@ from assay.rewards.opening import open_reward
 from assay.rewards.posted import judge_at
 from assay.worlds import hub
 
-SERVER = Path(__file__).parent / "score_server.py"
 ASKS = ["one", "two", "three", "four", "five"]
 SAID = ["a", "a b", "a b c", "", "a b c d e"]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    started: list[subprocess.Popen[str]] = []
-
-    def make(mode: str) -> str:
-        process = subprocess.Popen([sys.executable, str(SERVER), mode, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True)
-        started.append(process)
-        assert process.stdout is not None
-        return f"http://127.0.0.1:{int(process.stdout.readline())}/score"
-
-    yield make
-    for process in started:
-        process.terminate()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+    with servers("score_server.py", tmp_path / "log") as begin:
+        yield lambda mode: f"{begin(mode)}/score"
 
 
 @pytest.fixture
