@@ -1,7 +1,8 @@
 """What this process does with memory that it has freed.
 
 glibc hands large freed blocks back to the system, and a training step asks for the same ones again milliseconds later: each
-page is then cleared and mapped anew. Kept instead, a step of a small model takes about a quarter less time (LOG.md prints how to time it).
+page is then cleared and mapped anew. Kept instead, a step of a small model takes about a quarter less time (LOG.md prints
+how to time it).
 The process stays as large as it ever was until it ends.
 """
 from __future__ import annotations
