@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
@@ -82,11 +83,9 @@ class Causal(nn.Module):
     def log_probs(self, hidden: Float[Tensor, "n W"], place: Int[Tensor, "n"]) -> Float[Tensor, "n V"]:
         """log π of every token after these hidden states; `place`: tokens of the answer that came before."""
         logits = self.trunk.logits(hidden)
-        barred = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
-        barred[list(self.vocabulary.barred)] = True
+        barred = _bars(self.vocabulary.barred, logits.shape[-1], logits.device)
         if self.min_tokens:
-            end = torch.zeros_like(barred)
-            end[list(self.vocabulary.ends)] = True
+            end = _bars(self.vocabulary.ends, logits.shape[-1], logits.device)
             barred = barred | (end & (place < self.min_tokens)[:, None])
         return truncated(logits.masked_fill(barred, -torch.inf), temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
 
@@ -173,6 +172,14 @@ class Scorer(nn.Module):
     def forward(self, samples: Samples) -> Float[Tensor, "B N T1 k"]:
         hidden, before = _reading(self.trunk, samples, samples.mask | samples.given)
         return F.embedding(before, F.linear(hidden, self.weight, self.bias))
+
+
+@functools.lru_cache(maxsize=16)
+def _bars(tokens: tuple[int, ...], V: int, device: torch.device) -> Bool[Tensor, "V"]:
+    """True at these tokens. Kept: every step of every answer asks for the same. Nobody writes into it."""
+    out = torch.zeros(V, dtype=torch.bool)
+    out[list(tokens)] = True
+    return out.to(device)
 
 
 def _twin(trunk: Any) -> Any:

@@ -32,5 +32,5 @@ def inverse_cdf(logp: Float[Tensor, "*n V"], u: Float[Tensor, "*n"]) -> Int[Tens
 
     Never an id of probability 0; the cumulative sum is in float64, and u is scaled by its total.
     """
-    cdf = logp.double().exp().cumsum(-1)
+    cdf = logp.exp().cumsum(-1, dtype=torch.float64)
     return torch.searchsorted(cdf, (u.double() * cdf[..., -1])[..., None], right=True).squeeze(-1).clamp(max=logp.shape[-1] - 1)

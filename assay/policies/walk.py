@@ -20,10 +20,11 @@ class Walk:
     """`dist` the next decision, `take` or `give` a token to each open answer, `pick` particles, `samples`.
 
     An answer that is absent or complete ignores what it is handed. Rows r = b·N + n; the cache holds those of
-    `live`, of which `going` are still open; the others leave when they are `leave` of all.
+    `live`, of which `going` are still open; the others leave when they are `leave` of all. Uniform numbers are made for
+    the next `ahead` places at once: a few dozen small operations then serve many steps.
     """
 
-    leave = 0.125
+    leave, ahead = 0.125, 16
 
     def __init__(self, policy: Causal, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None):
         B, T, device = len(prompts), policy.max_tokens, prompts.tokens.device
@@ -52,6 +53,7 @@ class Walk:
             last = read[torch.arange(len(self.live), device=device), (self.place[self.live] - 1).clamp(min=0)]
             self.hidden = torch.where(there[:, :1], last, self.hidden)
         self._next: Tensor | None = None
+        self._u: Tensor | None = None  # of the next places of `live`, [R, at most `ahead`]
 
     def _begin(self, start: Samples, wanted: Tensor) -> None:
         (B, N), (b, s, had) = self.shape, start.mask.shape
@@ -82,9 +84,11 @@ class Walk:
         return self._next
 
     def _drawn(self) -> Int[Tensor, "R"]:
-        N = max(self.shape[1], 1)
-        u = self.rng.uniform(self.live // N, self.live % N, self.place[self.live], dtype=torch.float64)
-        return inverse_cdf(self._log_probs(), u)
+        if self._u is None or not self._u.shape[1]:
+            N, row = max(self.shape[1], 1), self.live[:, None]
+            places = self.place[self.live, None] + torch.arange(self.ahead, device=row.device)
+            self._u = self.rng.uniform(row // N, row % N, places, dtype=torch.float64)
+        return inverse_cdf(self._log_probs(), self._u[:, 0])
 
     def dist(self) -> Float[Tensor, "B N V"]:
         """Probabilities of the next decision; an answer that is not open has them all on the end token."""
@@ -120,16 +124,17 @@ class Walk:
             self._put(tokens.flatten()[self.live], self.given)
 
     def _put(self, tokens: Int[Tensor, "R"], into: Tensor) -> None:
-        rows, token = self.live[self.going], tokens[self.going]
+        here = self.going.nonzero()[:, 0]
+        rows, token = self.live[here], tokens[here]
         at = self.place[rows]
         self.action[rows, at], into[rows, at] = token, True
         if into is self.mask:
-            self.logp[rows, at] = self._log_probs()[self.going, token]
-        self.place[rows] += 1
+            self.logp[rows, at] = self._log_probs()[here, token]
+        self.place[rows] = at + 1
         end = torch.isin(token, self.ends)
         self.ended[rows] = end
         self._open[rows] = ~end & (at + 1 < self.mask.shape[1])
-        self.going, self._next = self._open[self.live], None
+        self.going, self._next, self._u = self._open[self.live], None, None if self._u is None else self._u[:, 1:]
         gone = len(self.live) - int(self.going.sum())
         if gone == len(self.live) or gone > self.leave * len(self.live):
             tokens = tokens[self.going]
@@ -140,6 +145,7 @@ class Walk:
     def _select(self, rows: Int[Tensor, "R"]) -> None:
         """These rows of the cache go on."""
         self.live, self.going, self.hidden = self.live[rows], self.going[rows], self.hidden[rows]
+        self._u = None if self._u is None else self._u[rows]
         self.cache.select(rows)
 
     def pick(self, index: Int[Tensor, "B K"]) -> None:
@@ -151,7 +157,7 @@ class Walk:
         for name in ("action", "mask", "given", "logp", "ended", "_open", "place"):
             setattr(self, name, getattr(self, name)[old])
         self._select(at[old][self._open])
-        self.shape, self.live, self._next = (B, K), self._open.nonzero()[:, 0], None
+        self.shape, self.live, self._next, self._u = (B, K), self._open.nonzero()[:, 0], None, None
 
     def samples(self) -> Samples:
         """The answers so far; one that has neither ended nor reached `max_tokens` is simply not ended."""

@@ -16,25 +16,25 @@ _SMALL = 400  # a product of fewer multiplications in a batch of them goes throu
 class Cache:
     """Keys and values of R answers in the making, preallocated; a column that a row does not use is blind to it.
 
-    `weights`: what the trunk needs at each step, laid out once. Keys are stored with their columns last, `[R,K,d,L]`:
-    one query against them is then three times as fast.
+    `weights`: what the trunk needs at each step, laid out once; `lean` and `turns`: what `decode` makes of them.
     """
 
     def __init__(self, c: Config, rows: int, room: int, weights: Any, like: Tensor):
         self.least = -(-_SMALL // c.head)
         room = max(room, self.least)
-        self.k = [like.new_empty(rows, c.kv_heads, c.head, room) for _ in range(c.layers)]
-        self.v = [like.new_empty(rows, c.kv_heads, room, c.head) for _ in range(c.layers)]
-        for k, v in zip(self.k, self.v, strict=True):
-            k[..., : self.least], v[:, :, : self.least] = 0.0, 0.0  # read, at weight 0, before they are written
+        self.k, self.v = ([like.new_empty(rows, c.kv_heads, room, c.head) for _ in range(c.layers)] for _ in range(2))
+        for t in (*self.k, *self.v):
+            t[:, :, : self.least] = 0.0  # read, at weight 0, before they are written
         self.bias = like.new_full((rows, room), -torch.inf)
         self.length = torch.zeros(rows, dtype=torch.int64, device=like.device)
         self.used, self.weights = 0, weights
+        self.lean: Any = None
+        self.turns: Tensor | None = None
 
     def put(self, i: int, k: Float[Tensor, "R S K d"], v: Float[Tensor, "R S K d"]) -> None:
         """Layer i's keys and values of the columns that come next."""
         to = slice(self.used, self.used + k.shape[1])
-        self.k[i][..., to], self.v[i][:, :, to] = k.permute(0, 2, 3, 1), v.transpose(1, 2)
+        self.k[i][:, :, to], self.v[i][:, :, to] = k.transpose(1, 2), v.transpose(1, 2)
 
     def advance(self, keep: Bool[Tensor, "R S"]) -> None:
         """The columns just put are there, for the rows that keep them."""
@@ -52,7 +52,7 @@ class Cache:
 
         def plan(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             self.put(i, k.view(R, S, *k.shape[1:]), v.view(R, S, *v.shape[1:]))
-            k, v = self.k[i][..., :wide].permute(0, 3, 1, 2), self.v[i][:, :, :wide].transpose(1, 2)
+            k, v = (t[:, :, :wide].transpose(1, 2) for t in (self.k[i], self.v[i]))
             return attend(q.view(R, S, *q.shape[1:]), k, v, bias).flatten(0, 1)
 
         return plan
@@ -66,5 +66,5 @@ class Cache:
         """Room for `more` columns."""
         if self.used + more > self.bias.shape[1]:
             extra = more + self.bias.shape[1]
-            self.k, self.v = [F.pad(t, (0, extra)) for t in self.k], [F.pad(t, (0, 0, 0, extra)) for t in self.v]
+            self.k, self.v = ([F.pad(t, (0, 0, 0, extra)) for t in each] for each in (self.k, self.v))
             self.bias = F.pad(self.bias, (0, extra), value=-torch.inf)

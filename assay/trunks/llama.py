@@ -18,6 +18,7 @@ from assay.errors import InputError
 from assay.rng import Rng
 from assay.trunks.attention import Config, Dense, Layer, Plan, Shared, layers, positions, rope, shapes, trunk
 from assay.trunks.cache import Cache
+from assay.trunks.decoding import decode
 from assay.trunks.product import product
 
 __all__ = ["Config", "Llama", "Stack"]
@@ -119,6 +120,8 @@ class Llama(_Named):
     def extend(self, cache: Cache, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]) -> Float[Tensor, "R S W"]:
         """S more columns for every row of a cache, and the hidden states there."""
         cache.reserve(keep.shape[1])
+        if keep.shape[1] == 1:
+            return decode(cache, tokens[:, 0], keep[:, 0], self.config)[:, None]
         places = cache.length[:, None] + positions(keep)
         hidden = run(cache.weights, tokens.flatten(), places.flatten(), cache.plan(keep), self.config)
         cache.advance(keep)

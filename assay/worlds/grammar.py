@@ -35,12 +35,12 @@ from assay.policies import causal, draw, vocabulary, walk
 from assay.policies.causal import Causal
 from assay.rewards import ensemble, fitting
 from assay.rewards.ensemble import Ensemble, Members
-from assay.trunks import attention, cache, llama, product
+from assay.trunks import attention, cache, decoding, llama, product
 from assay.trunks.llama import Config, Llama
 from assay.worlds import kept, language
 from assay.worlds.language import REQUESTS, TERMS, VOCABULARY
 
-_SOURCES = (core, samples, descend, optimiser, rng, pairwise, reduce, attention, cache, llama, product, causal, draw, vocabulary,
+_SOURCES = (core, samples, descend, optimiser, rng, pairwise, reduce, attention, cache, decoding, llama, product, causal, draw, vocabulary,
             walk, ensemble, fitting, language)  # what the numbers depend on: a change builds the world again
 
 
