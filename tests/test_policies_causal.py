@@ -125,6 +125,27 @@ def test_who_leaves_the_batch_changes_no_number(monkeypatch: pytest.MonkeyPatch)
     same(drawn[0.0], drawn[1.0])
 
 
+def test_numbers_made_ahead_are_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where answers leave, where a walk goes on from given tokens, and where particles are picked in between."""
+    def drawn() -> Samples:
+        walk = policy(max_tokens=12).walk(prompts(), 6, Rng(3))
+        for t in range(12):
+            if t == 4:
+                walk.give(torch.full((4, 6), 5))
+            elif t == 7:
+                walk.pick(torch.tensor([[1, 1, 4, 0]] * 4))
+            else:
+                walk.step()
+        return walk.samples()
+
+    here = []
+    for ahead in (1, 3, 16):
+        monkeypatch.setattr(Walk, "ahead", ahead)
+        here.append(drawn())
+    same(here[0], here[1])
+    same(here[0], here[2])
+
+
 def test_rows_keep_their_answers_wherever_they_are_drawn() -> None:
     p, x = policy(), prompts()
     whole = p.sample(x, 6, Rng(3))

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from assay.core import Rng, Samples
 from assay.errors import InputError
-from assay.trunks.attention import Config, Shared, layers, rope, trunk
+from assay.trunks.attention import Config, layers, rope, trunk
 from assay.trunks.llama import Stack
+from assay.trunks.shared import Shared
 
 KIND, ABOUT, WEIGHTS = "llama ensemble", "reward.json", "weights.safetensors"
 _ANSWERS = 256  # a scoring pass: what the caches hold

@@ -15,7 +15,7 @@ from torch import Tensor
 from assay.errors import InputError
 from assay.trunks.product import gated, plus, product
 
-Plan = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # (layer, q [n,H,d], k [n,K,d], v [n,K,d]) → [n,H·d]
+Plan = Callable[[int, Tensor, Tensor], Tensor]  # (layer, queries and keys [n,H+K,d], values [n,K,d]) → [n,H·d]
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,8 @@ def trunk(x: Float[Tensor, "n W"], stack: list[Layer], final: Float[Tensor, "W"]
     H, K, d = c.heads, c.kv_heads, c.head
     for i, layer in enumerate(stack):
         y = rms_norm(x, eps=c.eps)
-        q, k = rotate(product(y, layer.qk).unflatten(-1, (H + K, d)), turn).split([H, K], -2)
-        x = plus(plan(i, q, k, product(y, layer.v).unflatten(-1, (K, d))), layer.o, x)
+        qk = rotate(product(y, layer.qk).unflatten(-1, (H + K, d)), turn)
+        x = plus(plan(i, qk, product(y, layer.v).unflatten(-1, (K, d))), layer.o, x)
         x = plus(gated(rms_norm(x, eps=c.eps), layer.gate, layer.up), layer.down, x)
     return rms_norm(x, eps=c.eps) * final
 
@@ -171,55 +171,7 @@ class Dense:
     def __init__(self, keep: Bool[Tensor, "R S"], dtype: torch.dtype):
         self.bias = blind(causal(keep), dtype)
 
-    def __call__(self, _: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q, k, v = (t.reshape(*self.bias.shape[:2], *t.shape[1:]) for t in (q, k, v))
-        return attend(q, k, v, self.bias).flatten(0, 1)
-
-
-class Shared:
-    """The plan of B prompts with N answers each: kept tokens only, prompts first, a prompt computed once for its answers.
-
-    `places [n]`: the position of each packed token; `before [B,N,T+1]`: the packed token that an answer's decision t
-    follows (after an answer's end: its last token).
-    """
-
-    def __init__(self, prompt: Bool[Tensor, "B P"], answer: Bool[Tensor, "B N T"], dtype: torch.dtype):
-        (B, N, T), P = answer.shape, prompt.shape[1]
-        self.shape = B, N, T, P
-        self.prompt = Dense(prompt, dtype)
-        own = blind(causal(answer.flatten(0, 1)), dtype).view(B, 1, N, 1, T, T)
-        before = blind(prompt, dtype).view(B, 1, 1, 1, 1, P).expand(B, 1, N, 1, T, P)
-        self.bias = torch.cat([before, own], -1)
-        self.at_prompt, self.at_answer = prompt.flatten().nonzero()[:, 0], answer.flatten().nonzero()[:, 0]
-        count, length = answer.long().sum(-1), prompt.long().sum(-1)
-        done = torch.nn.functional.pad(answer.long().cumsum(-1), (1, 0))  # tokens before decision t
-        first = len(self.at_prompt) + count.flatten().cumsum(0).view(B, N) - count
-        last = (length.cumsum(0) - 1)[:, None, None]
-        self.before = torch.where(done > 0, first[..., None] + done - 1, last)
-        at = (length[:, None, None] + done[..., :-1])[answer]
-        self.places = torch.cat([positions(prompt)[prompt], at])
-
-    def _padded(self, t: Tensor, at: Tensor, n: int) -> Tensor:
-        return t if len(at) == n else t.new_zeros(n, *t.shape[1:]).index_copy(0, at, t)
-
-    def _packed(self, t: Tensor, at: Tensor) -> Tensor:
-        return t if len(at) == len(t) else t.index_select(0, at)
-
-    def __call__(self, i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        (B, N, T, P), (_, H, d), K = self.shape, q.shape, k.shape[1]
-        p = len(self.at_prompt)
-        qp, kp, vp = (self._padded(t[:p], self.at_prompt, B * P) for t in (q, k, v))
-        asked = self._packed(self.prompt(i, qp, kp, vp), self.at_prompt)
-        if not len(self.at_answer):
-            return asked
-        qa, ka, va = (self._padded(t[p:], self.at_answer, B * N * T) for t in (q, k, v))
-        qa = qa.view(B, N, T, K, H // K, d).permute(0, 3, 1, 4, 2, 5).reshape(B * K, -1, d)
-        kp, vp = (t.view(B, P, K, d).transpose(1, 2).reshape(B * K, P, d) for t in (kp, vp))
-        ka, va = (t.view(B, N, T, K, d).permute(0, 3, 1, 2, 4).reshape(B * K * N, T, d) for t in (ka, va))
-        seen = (B, K, N, H // K, T, -1)
-        scores = torch.cat([torch.bmm(qa, kp.mT).view(seen), torch.bmm(qa.reshape(B * K * N, -1, d), ka.mT).view(seen)], -1)
-        weight = (scores + self.bias).softmax(-1)
-        out = torch.bmm(weight[..., :P].reshape(B * K, -1, P), vp).view(B * K * N, -1, d)
-        out = torch.baddbmm(out, weight[..., P:].reshape(B * K * N, -1, T), va)
-        answered = out.view(B, K, N, H // K, T, d).permute(0, 2, 4, 1, 3, 5).reshape(B * N * T, H * d)
-        return torch.cat([asked, self._packed(answered, self.at_answer)])
+    def __call__(self, _: int, qk: Tensor, v: Tensor) -> Tensor:
+        qk, v = (t.reshape(*self.bias.shape[:2], *t.shape[1:]) for t in (qk, v))
+        K = v.shape[2]
+        return attend(qk[:, :, :-K], qk[:, :, -K:], v, self.bias).flatten(0, 1)

@@ -50,10 +50,12 @@ class Cache:
         after = self.bias[:, None, self.used + S : wide].expand(R, S, -1)
         bias = torch.cat([old, blind(causal(keep), self.bias.dtype), after], -1)
 
-        def plan(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            self.put(i, k.view(R, S, *k.shape[1:]), v.view(R, S, *v.shape[1:]))
+        def plan(i: int, qk: Tensor, v: Tensor) -> Tensor:
+            qk, v = (t.view(R, S, *t.shape[1:]) for t in (qk, v))
+            q, k = qk.split([qk.shape[2] - v.shape[2], v.shape[2]], 2)
+            self.put(i, k, v)
             k, v = (t[:, :, :wide].transpose(1, 2) for t in (self.k[i], self.v[i]))
-            return attend(q.view(R, S, *q.shape[1:]), k, v, bias).flatten(0, 1)
+            return attend(q, k, v, bias).flatten(0, 1)
 
         return plan
 

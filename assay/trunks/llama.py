@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from assay.errors import InputError
 from assay.rng import Rng
-from assay.trunks.attention import Config, Dense, Layer, Plan, Shared, layers, positions, rope, shapes, trunk
+from assay.trunks.attention import Config, Dense, Layer, Plan, layers, positions, rope, shapes, trunk
 from assay.trunks.cache import Cache
 from assay.trunks.decoding import decode
 from assay.trunks.product import product
+from assay.trunks.shared import Shared
 
 __all__ = ["Config", "Llama", "Stack"]
 
@@ -108,9 +109,9 @@ class Llama(_Named):
         weights, (B, P) = self._laid_out(), keep.shape
         plan, cache = Dense(keep, weights[0].dtype), Cache(self.config, len(owner), P + room, weights, weights[0])
 
-        def kept(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            cache.put(i, *(t.view(B, P, *t.shape[1:])[owner] for t in (k, v)))
-            return plan(i, q, k, v)
+        def kept(i: int, qk: Tensor, v: Tensor) -> Tensor:
+            cache.put(i, *(t.view(B, P, *t.shape[1:])[owner] for t in (qk[:, -v.shape[1] :], v)))
+            return plan(i, qk, v)
 
         hidden = run(weights, prompt.flatten(), positions(keep).flatten(), kept, self.config).unflatten(0, (B, P))
         cache.advance(keep[owner])

@@ -35,13 +35,13 @@ from assay.policies import causal, draw, vocabulary, walk
 from assay.policies.causal import Causal
 from assay.rewards import ensemble, fitting
 from assay.rewards.ensemble import Ensemble, Members
-from assay.trunks import attention, cache, decoding, llama, product
+from assay.trunks import attention, cache, decoding, llama, product, shared
 from assay.trunks.llama import Config, Llama
 from assay.worlds import kept, language
 from assay.worlds.language import REQUESTS, TERMS, VOCABULARY
 
-_SOURCES = (core, samples, descend, optimiser, rng, pairwise, reduce, attention, cache, decoding, llama, product, causal, draw, vocabulary,
-            walk, ensemble, fitting, language)  # what the numbers depend on: a change builds the world again
+_SOURCES = (core, samples, descend, optimiser, rng, pairwise, reduce, attention, cache, decoding, llama, product, shared, causal,
+            draw, vocabulary, walk, ensemble, fitting, language)  # what the numbers depend on: a change builds the world again
 
 
 def world(*, seed: int = 0, pairs: int = 2000, noise: float = 0.25, members: int = 5, held_out: int = 64, demos: int = 4000,

@@ -22,15 +22,15 @@ from assay.errors import InputError
 from assay.formulas import reduce
 from assay.policies import causal, draw, vocabulary, walk
 from assay.policies.causal import Causal
-from assay.trunks import attention, cache, decoding, llama, product
+from assay.trunks import attention, cache, decoding, llama, product, shared
 from assay.trunks.llama import Config, Llama
 from assay.worlds import arithmetic, kept, lessons, working
 from assay.worlds.arithmetic import TASKS, VOCABULARY, Problem, pose, solve
 from assay.worlds.lessons import dice, posed, preferences, schooled
 from assay.worlds.verifier import FLAWS, GOLDS, NAMES, Golds, Verifier
 
-_SOURCES = (core, samples, descend, optimiser, rng, reduce, attention, cache, decoding, llama, product, causal, draw, vocabulary, walk,
-            arithmetic, working, lessons)  # what the numbers depend on: a change builds the world again
+_SOURCES = (core, samples, descend, optimiser, rng, reduce, attention, cache, decoding, llama, product, shared, causal, draw,
+            vocabulary, walk, arithmetic, working, lessons)  # what the numbers depend on: a change builds the world again
 TERMS = {"chain": (3, 5), "modular": (3, 5), "countdown": (2, 3)}
 SCHOOLING = {"chain": 600, "modular": 600, "countdown": 1200}
 POPULATION = 4096  # problems that a watch draws from: so many that drawing from them again is as good as drawing afresh
