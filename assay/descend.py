@@ -1,8 +1,9 @@
 """The only backward(). Micro-batches, processes, finite-ness and the update counter live here and nowhere else."""
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from assay import parallel
 from assay.errors import InputError, NotFinite
 from assay.optimiser import Optimiser
+from assay.together import together
 
 log = logging.getLogger("assay")
 _MICRO = 0  # rows a pass, 0 for all: belongs to the run, must not change a number
@@ -31,13 +33,17 @@ def micro_batches(rows: int, *, strict: bool = False) -> Iterator[None]:
         _MICRO, _STRICT = before
 
 
-def descend(optimiser: Optimiser, loss_of: Callable[[Any, Int[Tensor, "b"]], Tensor], samples: Any, *,
+Losses = Tensor | Sequence[Callable[[], Tensor]]
+
+
+def descend(optimiser: Optimiser, loss_of: Callable[[Any, Int[Tensor, "b"]], Losses], samples: Any, *,
             reduce: Callable[[Bool[Tensor, "B N T"]], Tensor], rows: Int[Tensor, "r"] | None = None) -> dict[str, float]:
     """One update on Σ w·loss, with w = reduce(samples.mask) computed on the whole batch.
 
     `loss_of(some rows, their index)` is unreduced, of the shape of `reduce`'s weights for those rows (`[b,N,T]` for
-    decisions, `[b,N]` for answers, `[b]` for pairs). `rows`: a minibatch, by row; its denominators are its own. One
-    pass of eight rows, eight of one, and two processes of four are the same step.
+    decisions, `[b,N]` for answers, `[b]` for pairs), or several functions that return one each: their sum is meant, they share
+    neither weights nor anything else, and none's activations outlive its own gradient. `rows`: a minibatch, by row; its
+    denominators are its own. One pass of eight rows, eight of one, and two processes of four are the same step.
 
     Returns {"loss", "grad_norm", "skipped"}. A step whose loss or gradient is not finite changes nothing: it is
     counted in "skipped" and named in the log, or raises NotFinite where the run is strict. Raises InputError if the
@@ -55,13 +61,10 @@ def descend(optimiser: Optimiser, loss_of: Callable[[Any, Int[Tensor, "b"]], Ten
             continue
         w = weights[part.to(weights.device)]
         with torch.enable_grad():  # whatever the mode of whoever pulls on the recipe
-            loss = loss_of(batch[part], place[part])
-            if loss.shape != w.shape:
-                raise InputError(f"the loss has shape {list(loss.shape)} and its weights {list(w.shape)}: "
-                                 "a loss is never reduced before descend")
-            value = torch.where(w != 0, loss * w.to(loss.dtype), loss.new_zeros(())).sum()
-            value.backward()
-        total += value.detach().double()
+            losses = loss_of(batch[part], place[part])
+            tasks = [functools.partial(_back, loss, w) for loss in ([losses] if isinstance(losses, Tensor) else losses)]
+            values = together(tasks) if w.device.type == "cpu" else [task() for task in tasks]
+        total += torch.stack(values).sum()
     for p in optimiser.parameters if parallel.world_size() > 1 else ():
         if p.grad is None:
             p.grad = torch.zeros_like(p)
@@ -78,3 +81,14 @@ def descend(optimiser: Optimiser, loss_of: Callable[[Any, Int[Tensor, "b"]], Ten
     optimiser.step(norm)
     parallel.meter.add("updates", 1)
     return {"loss": float(total), "grad_norm": float(norm), "skipped": 0.0}
+
+
+def _back(loss: Tensor | Callable[[], Tensor], w: Tensor) -> Tensor:
+    """Σ w·loss, its gradient added to whatever it is a function of."""
+    loss = loss if isinstance(loss, Tensor) else loss()
+    if loss.shape != w.shape:
+        raise InputError(f"the loss has shape {list(loss.shape)} and its weights {list(w.shape)}: "
+                         "a loss is never reduced before descend")
+    value = torch.where(w != 0, loss * w.to(loss.dtype), loss.new_zeros(())).sum()
+    value.backward()
+    return value.detach().double()

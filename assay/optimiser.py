@@ -1,6 +1,7 @@
 """Adam with warm-up and gradient clipping, as one object with a `state_dict`."""
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,7 +30,8 @@ class Optimiser:
 
     def step(self, norm: Tensor) -> None:
         """One update, with the gradients already there and their norm already known."""
-        torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
+        if self.clip < math.inf:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
         self.updates += 1
         for group in self.adam.param_groups:
             group["lr"] = self.lr * min(1.0, self.updates / max(1, self.warmup))

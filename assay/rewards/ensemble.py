@@ -1,10 +1,11 @@
 """M small Llamas that score answers, fitted and run as one batched model; each reads its score at the last kept token."""
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from assay.core import Rng, Samples
 from assay.errors import InputError
+from assay.together import together
 from assay.trunks.attention import Config, layers, rope, trunk
 from assay.trunks.llama import Stack
 from assay.trunks.shared import Shared
@@ -47,8 +49,8 @@ class Packed:
 class Members(nn.Module):
     """M judges in the making: weights stacked `[M,…]`, member m's first ones from `rng("member", m)` alone.
 
-    Members take turns on the same packed answers: their matrices are small enough to stay in the cache, and a stacked
-    product would gain nothing.
+    Members are computed one by one, as many at a time as there are threads: their matrices are small enough to stay in the
+    cache, and a stacked product would gain nothing.
     """
 
     def __init__(self, config: Config, members: int, rng: Rng, *, weights: Mapping[str, Tensor] | None = None):
@@ -68,6 +70,12 @@ class Members(nn.Module):
         """Scores of the same answers by every member, or of each member's own (one Samples a member, of one [B,N])."""
         return torch.stack([h.mv(self.head[m]).view(x.shape) for m, (h, x) in enumerate(self._read(samples))])
 
+    def one(self, weights: Mapping[str, Tensor], samples: Samples) -> Float[Tensor, "B N"]:
+        """Scores by one member, whose weights these are: `[…]` of this model's `[M,…]`, by the same names."""
+        x = Packed.of(samples, self.config, self.head.dtype)
+        trunk = {name.removeprefix("trunk."): w for name, w in weights.items()}
+        return self._hidden(trunk, x).mv(weights["head"]).view(x.shape)
+
     def hidden(self, samples: Samples | Sequence[Samples]) -> Float[Tensor, "M B N W"]:
         """What the heads read: the hidden state of each answer's last kept token (the prompt's, where it is empty)."""
         return torch.stack([h.view(*x.shape, -1) for h, x in self._read(samples)])
@@ -76,7 +84,7 @@ class Members(nn.Module):
         """The members' heads: score = hidden · head."""
         return self.head
 
-    def _read(self, samples: Samples | Sequence[Samples]) -> Iterator[tuple[Float[Tensor, "R W"], Packed]]:
+    def _read(self, samples: Samples | Sequence[Samples]) -> list[tuple[Float[Tensor, "R W"], Packed]]:
         """Member by member, hidden states of the answers' last tokens, and the answers they are of."""
         if isinstance(samples, Samples):
             each = [Packed.of(samples, self.config, self.head.dtype)] * self.members
@@ -85,12 +93,15 @@ class Members(nn.Module):
         else:
             raise InputError(f"{len(samples)} batches for {self.members} members: give one for all, or one for each")
         weights = {name: w.unbind(0) for name, w in self.trunk.weights().items()}
-        for m, x in enumerate(each):
-            w = {k: v[m] for k, v in weights.items()}
-            turn = rope(x.plan.places, self.config, self.head.dtype)
-            embedded = nn.functional.embedding(x.tokens, w["model.embed_tokens.weight"])
-            hidden = trunk(embedded, layers(w, self.config), w["model.norm.weight"], self.config, turn, x.plan)
-            yield hidden.index_select(0, x.plan.before[..., -1].flatten()), x
+        tasks = [functools.partial(self._hidden, {k: v[m] for k, v in weights.items()}, x) for m, x in enumerate(each)]
+        alone = torch.is_grad_enabled() or self.head.device.type != "cpu"
+        return list(zip([task() for task in tasks] if alone else together(tasks), each, strict=True))
+
+    def _hidden(self, w: Mapping[str, Tensor], x: Packed) -> Float[Tensor, "R W"]:
+        turn = rope(x.plan.places, self.config, self.head.dtype)
+        embedded = nn.functional.embedding(x.tokens, w["model.embed_tokens.weight"])
+        hidden = trunk(embedded, layers(w, self.config), w["model.norm.weight"], self.config, turn, x.plan)
+        return hidden.index_select(0, x.plan.before[..., -1].flatten())
 
     def freeze(self, names: Sequence[str]) -> Ensemble:
         """The judges as they are now, in storage of their own."""

@@ -1,8 +1,9 @@
 """The loop that fits judges to preferences. The loss is the caller's; what a paper would vary is an argument here."""
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from assay.core import Loop, Pairs, Reward, Rng, Samples, order
-from assay.descend import descend
+from assay.descend import Losses, descend
 from assay.errors import InputError
 from assay.formulas.reduce import per_pair
 from assay.optimiser import Optimiser
@@ -31,6 +32,13 @@ class Trainable(Protocol):
 
     def __call__(self, samples: Samples | Sequence[Samples]) -> Float[Tensor, "M B N"]: ...
     def freeze(self, names: tuple[str, ...]) -> Reward: ...
+
+
+@runtime_checkable
+class Separable(Protocol):
+    """Judges that share no weight: `one(weights, samples)` are the scores `[B,N]` of the member that these weights make."""
+
+    def one(self, weights: Mapping[str, Tensor], samples: Samples) -> Float[Tensor, "B N"]: ...
 
 
 @runtime_checkable
@@ -62,7 +70,8 @@ def trained(model: Trainable, pairs: Pairs, *, loss: Loss, bootstrap: bool = Fal
     of the model's own, at which the loss of step t is taken; its gradient is the model's own step.
 
     Every member walks its pairs in an order of its own. Gradients are not clipped: one norm for all would let the members
-    see each other, and now member m is the same whatever stands beside it. Raises InputError where pairs are not pairs.
+    see each other, and now member m is the same whatever stands beside it (to the last bit, where torch has one thread).
+    Separable judges are handed to `descend` one by one. Raises InputError where pairs are not pairs.
     """
     if pairs.mask.shape[1] != 2:
         raise InputError(f"judges are fitted on two answers a row; these have {pairs.mask.shape[1]}: "
@@ -74,15 +83,19 @@ def trained(model: Trainable, pairs: Pairs, *, loss: Loss, bootstrap: bool = Fal
         raise InputError("there are no pairs to fit a reward on: 0 rows hold two answers")
     if bootstrap:
         own = [r[rng("bootstrap", m).integers(len(r), torch.arange(len(r)))] for m, r in enumerate(own)]
-    opt = Optimiser([p for p in model.parameters() if p.requires_grad], lr=loop.lr, warmup=loop.warmup, clip=math.inf)
+    alone = _Alone(model) if isinstance(model, Separable) and penalty is None and moved is None else None
+    weights = model.parameters() if alone is None else (w for own in alone.weights for w in own.values())
+    opt = Optimiser([w for w in weights if w.requires_grad], lr=loop.lr, warmup=loop.warmup, clip=math.inf)
     for t in tqdm(range(loop.steps), desc="fitting judges", disable=None, delay=2, leave=False):
         batch = [r[order(len(r), loop.batch, t, rng("member", m))] for m, r in enumerate(own)]
         slope = None if penalty is None else _slope(model, penalty, [pairs[r] for r in batch], t)
         place = None if moved is None else moved(model, t)
 
         def loss_of(_: Pairs, i: Tensor, t: int = t, batch: list[Tensor] = batch, slope: Tensor | None = slope,
-                    place: dict[str, Tensor] | None = place) -> Tensor:
+                    place: dict[str, Tensor] | None = place) -> Losses:
             each = [pairs[r[i]] for r in batch]
+            if alone is not None:
+                return [functools.partial(alone.loss, loss, m, x) for m, x in enumerate(each)]
             scores = model(each) if place is None else torch.func.functional_call(model, place, (each,))
             p, margin = torch.stack([x.p for x in each]), torch.stack([x.margin for x in each])
             total = loss(scores[..., 0], scores[..., 1], p, margin)
@@ -91,6 +104,20 @@ def trained(model: Trainable, pairs: Pairs, *, loss: Loss, bootstrap: bool = Fal
             return total.sum(0)  # members share nothing, so a sum is M losses
 
         descend(opt, loss_of, pairs[batch[0]], reduce=per_pair)
+
+
+class _Alone:
+    """Members by themselves. `weights[m]`: views of the model's, by the same names, each a leaf with a gradient of its own."""
+
+    def __init__(self, model: Any):
+        self.model = model
+        self.weights = [{name: p.detach()[m].requires_grad_(p.requires_grad) for name, p in model.named_parameters()}
+                        for m in range(model.members)]
+
+    def loss(self, loss: Loss, m: int, x: Pairs) -> Float[Tensor, "B"]:
+        """One member's loss on its own pairs."""
+        scores = self.model.one(self.weights[m], x)[None]
+        return loss(scores[..., 0], scores[..., 1], x.p[None], x.margin[None])[0]
 
 
 def _slope(model: Any, penalty: Penalty, each: Sequence[Pairs], t: int) -> Tensor:
