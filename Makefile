@@ -25,9 +25,9 @@ docs: $(STAMP)
 	$(BIN)/python -m assay claims --write
 	$(BIN)/python -m assay manual
 
-# Speed against TRL, in an environment of its own: about half an hour of two cores that have nothing else to do.
-bench: $(STAMP) .venv-trl/.set-up
-	$(BIN)/python -m bench.speed --peer .venv-trl/bin/python
+# Speed against TRL and torchtune, in environments of their own: about half an hour of two cores that have nothing else to do.
+bench: $(STAMP) .venv-trl/.set-up .venv-tune/.set-up
+	$(BIN)/python -m bench.speed --peer .venv-trl/bin/python --second .venv-tune/bin/python
 
 # The watch's page, every number of it: about an hour and a half of one core (grammar runs are most of it).
 bench-watch: $(STAMP)
@@ -52,8 +52,16 @@ TRL_PIP := .venv-trl/bin/python -m pip install -qq --disable-pip-version-check -
 	@$(TRL_PIP) -e '.[dev,trl,tensorboard,trackio,wandb]'
 	@touch $@
 
+TUNE_PIP := .venv-tune/bin/python -m pip install -qq --disable-pip-version-check
+.venv-tune/.set-up:
+	@echo "Setting up .venv-tune (once; some minutes)"
+	@test -x .venv-tune/bin/python || $(PYTHON) -m venv .venv-tune
+	@$(TUNE_PIP) torch==2.13.0+cpu 2>/dev/null || $(TUNE_PIP) torch==2.13.0
+	@$(TUNE_PIP) torchtune==0.6.1 torchao==0.13.0 torch==2.13.0
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-trl .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-trl .venv-tune .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 

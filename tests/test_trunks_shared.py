@@ -7,6 +7,7 @@ from torch import Tensor
 
 from assay.rng import Rng
 from assay.trunks import shared
+from assay.trunks.product import roomy
 from assay.trunks.shared import Shared
 
 PROMPT = torch.tensor([[0, 1, 1], [1, 1, 1]]).bool()
@@ -14,7 +15,7 @@ ANSWER = torch.tensor([[[1, 1, 0, 0], [1, 0, 1, 1]], [[0, 0, 0, 0], [1, 1, 1, 1]
 
 
 def inputs(H: int, K: int, d: int = 4) -> tuple[Tensor, Tensor]:
-    n = int(PROMPT.sum() + ANSWER.sum())
+    n = roomy(int(PROMPT.sum() + ANSWER.sum()))
     return tuple(Rng(1)(name).normal(torch.arange(n)[:, None, None], torch.arange(heads)[:, None], torch.arange(d))  # type: ignore[return-value]
                  .double().requires_grad_() for name, heads in (("qk", H + K), ("v", K)))
 
@@ -38,7 +39,8 @@ def by_hand(qk: Tensor, v: Tensor) -> Tensor:
             k = h // (H // K)
             weight = (qk[seen, H + k] @ qk[token, h]).softmax(0)
             out.append(weight @ v[seen, k])
-    return torch.stack(out).view(len(sees), -1)
+    nobody = torch.zeros(len(qk) - len(sees), H * v.shape[2], dtype=v.dtype)
+    return torch.cat([torch.stack(out).view(len(sees), -1), nobody])
 
 
 @pytest.mark.parametrize(("heads", "kv"), [(2, 2), (4, 2), (3, 1)])
@@ -63,8 +65,16 @@ def test_gradients_of_gradients() -> None:
 
 def test_prompts_without_answers() -> None:
     plan = Shared(PROMPT, torch.zeros(2, 3, 2, dtype=torch.bool), torch.float64)
-    qk, v = (t[: int(PROMPT.sum())] for t in inputs(2, 2))
+    qk, v = (t[: roomy(int(PROMPT.sum()))] for t in inputs(2, 2))
     torch.testing.assert_close(plan(0, qk, v), plan.plain(qk, v))
     torch.testing.assert_close(torch.autograd.grad(plan(0, qk, v).sum(), qk), torch.autograd.grad(plan.plain(qk, v).sum(), qk))
     nothing = Shared(torch.zeros(0, 3, dtype=torch.bool), torch.zeros(0, 2, 4, dtype=torch.bool), torch.float64)
     assert nothing(0, torch.zeros(0, 4, 6), torch.zeros(0, 2, 6)).shape == (0, 12)
+
+
+def test_sizes_are_few_and_hardly_larger() -> None:
+    found = [roomy(n) for n in range(5000)]
+    assert found[0] == 0
+    assert all(n <= r < n + 16 for n, r in enumerate(found[:256]))
+    assert all(n <= r <= n * 17 / 16 for n, r in enumerate(found) if n >= 256)
+    assert len(set(found[2500:])) < 30

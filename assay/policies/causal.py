@@ -21,6 +21,7 @@ from assay.policies.tokens import Tokens
 from assay.policies.vocabulary import Vocabulary
 from assay.policies.walk import Walk
 from assay.rng import Rng
+from assay.trunks.product import roomy
 
 _CHUNK = 1 << 24  # logits held at once: 64 MiB in float32
 
@@ -89,12 +90,15 @@ class Causal(nn.Module):
             barred = barred | (end & (place < self.min_tokens)[:, None])
         return truncated(logits.masked_fill(barred, -torch.inf), temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
 
-    def _before(self, samples: Samples) -> tuple[Tensor, Tensor]:
-        """The hidden state that each own decision follows `[n,W]`, and the decision's place `[n]`."""
+    def _before(self, samples: Samples, size: int = 0) -> tuple[Tensor, Tensor]:
+        """The hidden state that each own decision follows `[n,W]`, and the decision's place `[n]`; a `size` above n appends
+        rows that mean nothing."""
         later = samples.mask.flip(-1).cummax(-1).values.flip(-1).roll(-1, -1)
         later[..., -1] = False  # what follows the last own decision has no say
         hidden, before = _reading(self.trunk, samples, (samples.mask | samples.given) & later)
-        return hidden.index_select(0, before[..., :-1][samples.mask]), samples.mask.nonzero()[:, 2]
+        at, place = before[..., :-1][samples.mask], samples.mask.nonzero()[:, 2]
+        more = (0, max(0, size - len(at)))
+        return hidden.index_select(0, F.pad(at, more)), F.pad(place, more)
 
     def _pieces(self, n: int) -> Iterator[slice]:
         step = max(1, _CHUNK // len(self.vocabulary))
@@ -102,8 +106,10 @@ class Causal(nn.Module):
 
     def logp(self, samples: Samples) -> Float[Tensor, "B N T"]:
         """log π(action_t | what came before), differentiable, 0 where `samples.mask` is False."""
-        hidden, place = self._before(samples)
-        taken = samples.action[samples.mask][:, None]
+        taken = samples.action[samples.mask]
+        n = len(taken)
+        hidden, place = self._before(samples, roomy(n))
+        taken = F.pad(taken, (0, len(place) - n))[:, None]
 
         def piece(hidden: Tensor, place: Tensor, taken: Tensor) -> Tensor:
             return self.log_probs(hidden, place).gather(1, taken)[:, 0]
@@ -117,7 +123,7 @@ class Causal(nn.Module):
                               for s in pieces])
         elif each is None:
             each = piece(hidden, place, taken)
-        return hidden.new_zeros(samples.mask.shape).masked_scatter(samples.mask, each)
+        return hidden.new_zeros(samples.mask.shape).masked_scatter(samples.mask, each[:n])
 
     @torch.no_grad()
     def kl(self, reference: Policy, samples: Samples) -> Float[Tensor, "B N"]:

@@ -11,6 +11,7 @@ from assay.core import Prompts, Samples
 from assay.errors import InputError
 from assay.policies.draw import inverse_cdf
 from assay.rng import Rng
+from assay.trunks.product import roomy
 
 if TYPE_CHECKING:
     from assay.policies.causal import Causal
@@ -135,10 +136,14 @@ class Walk:
         self.ended[rows] = end
         self._open[rows] = ~end & (at + 1 < self.mask.shape[1])
         self.going, self._next, self._u = self._open[self.live], None, None if self._u is None else self._u[:, 1:]
-        gone = len(self.live) - int(self.going.sum())
-        if gone == len(self.live) or gone > self.leave * len(self.live):
-            tokens = tokens[self.going]
-            self._select(self.going.nonzero()[:, 0])
+        R, still = len(self.live), int(self.going.sum())
+        to = min(R, roomy(still))  # few sizes: a few that have ended stay on
+        if not still or R - to > self.leave * R:
+            stays = self.going.clone()
+            stays[(~self.going).nonzero()[: to - still, 0]] = True
+            rows = stays.nonzero()[:, 0]
+            tokens = tokens[rows]
+            self._select(rows)
         if len(self.live):
             self.hidden = self.policy.trunk.extend(self.cache, tokens[:, None], self.going[:, None])[:, 0]
 

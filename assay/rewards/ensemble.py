@@ -39,11 +39,12 @@ class Packed:
         """A prompt is computed once for its answers. Raises InputError for tokens of another vocabulary."""
         keep, ask = samples.mask | samples.given, samples.prompts
         T = int((keep.any(0).any(0) * torch.arange(1, keep.shape[2] + 1, device=keep.device)).amax()) if keep.numel() else 0
-        tokens = torch.cat([ask.tokens[ask.mask], samples.action[..., :T][keep[..., :T]]])
+        plan = Shared(ask.mask, keep[..., :T], dtype)
+        tokens = plan.packed(ask.tokens, samples.action[..., :T])
         if tokens.numel() and int(tokens.max()) >= config.vocabulary:
             raise InputError(f"token {int(tokens.max())} is not in these judges' vocabulary of {config.vocabulary}: "
                              "they were fitted on answers of another tokenizer")
-        return cls(tokens, Shared(ask.mask, keep[..., :T], dtype), (keep.shape[0], keep.shape[1]))
+        return cls(tokens, plan, (keep.shape[0], keep.shape[1]))
 
 
 class Members(nn.Module):

@@ -99,8 +99,7 @@ class Llama(_Named):
         """Hidden states of all kept tokens, packed, and which of them an answer's decision t = 0 … T follows."""
         weights = self._laid_out()
         plan = Shared(prompt_keep, keep, weights[0].dtype)
-        tokens = torch.cat([prompt[prompt_keep], answer[keep]])
-        return run(weights, tokens, plan.places, plan, self.config), plan.before
+        return run(weights, plan.packed(prompt, answer), plan.places, plan, self.config), plan.before
 
     @torch.no_grad()
     def prefill(self, prompt: Int[Tensor, "B P"], keep: Bool[Tensor, "B P"], owner: Int[Tensor, "R"],

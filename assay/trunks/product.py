@@ -18,6 +18,13 @@ except AttributeError:  # a torch built without it
     _ONEDNN = None
 
 
+def roomy(n: int) -> int:
+    """n rounded up, by a sixteenth at most from 256 on: few sizes then occur where many would. oneDNN compiles a kernel for
+    every new one, which takes longer than the product itself, and memory of a known size is found again."""
+    step = max(16, 1 << max(0, (n // 16).bit_length() - 1))
+    return -(-n // step) * step
+
+
 def product(x: Float[Tensor, "n k"], w: Float[Tensor, "o k"]) -> Float[Tensor, "n o"]:
     """x @ wᵀ, differentiable, twice too."""
     if not _known(x):

@@ -1,7 +1,8 @@
 """The plan of B prompts with N answers each: kept tokens only, prompts first, a prompt computed once for its answers.
 
 Queries, keys and values are gathered straight into the rows that the products want, and the gradients are gathered back;
-nothing is padded, permuted or joined on the way. n packed tokens, of which the prompts' come first.
+nothing is padded, permuted or joined on the way. n packed tokens, of which the prompts' come first; the last few of them may
+be nobody's (`roomy`), and are zero to everybody.
 """
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from assay.trunks.attention import Dense, blind, causal, positions
+from assay.trunks.product import roomy
 
 _REPEAT = 4  # a prompt's keys are laid beside every answer's own where prompts are at most so many times as long as answers
 
@@ -33,17 +35,23 @@ class Shared:
         last = (length.cumsum(0) - 1)[:, None, None]
         self.before = torch.where(done > 0, first[..., None] + done - 1, last)
         at = (length[:, None, None] + done[..., :-1])[answer]
-        self.places = torch.cat([positions(prompt)[prompt], at])
+        self.count = len(self.at[0]) + len(at)
+        self.places = torch.cat([positions(prompt)[prompt], at, at.new_zeros(roomy(self.count) - self.count)])
         self._laid: tuple[tuple[int, int], list[_Rows]] | None = None
 
     def __call__(self, _: int, qk: Float[Tensor, "n HK d"], v: Float[Tensor, "n K d"]) -> Float[Tensor, "n Hd"]:
         T, P = self.shape[2:]
-        if not len(self.places):
+        if not self.count:
             return qk.new_zeros(0, (qk.shape[1] - v.shape[1]) * v.shape[2])
         if _REPEAT * max(T, 1) < P:
             return self.plain(qk, v)
         out: Tensor = _Attention.apply(self, qk, v)
         return out
+
+    def packed(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B N T"]) -> Int[Tensor, "n"]:
+        """The kept tokens, in their order."""
+        kept = [t.flatten().index_select(0, at) for t, at in zip((prompt, answer), self.at, strict=True)]
+        return torch.cat([*kept, prompt.new_zeros(len(self.places) - self.count)])
 
     def rows(self, heads: int, kv: int) -> list[_Rows]:
         """The prompts' rows and, where there are answers, theirs; made once for all layers."""
@@ -51,12 +59,12 @@ class Shared:
             (B, N, T, P), (prompts, answers), n = self.shape, self.at, len(self.places)
             asks = [at.new_full((keep.numel(),), -1) for at, keep in zip(self.at, self.keep, strict=True)]
             asks[0][prompts] = torch.arange(len(prompts), device=prompts.device)
-            asks[1][answers] = torch.arange(len(prompts), n, device=prompts.device)
+            asks[1][answers] = torch.arange(len(prompts), self.count, device=prompts.device)
             asked, own = asks[0].view(B, P), asks[1].view(B * N, T)
             sees = torch.cat([asked[:, None].expand(B, N, P).reshape(B * N, P), own], -1)
             found = [_Rows(asked, asked, self.prompt.bias, 0, len(prompts), n, heads, kv)]
             if len(answers):
-                found.append(_Rows(own, sees, self.bias.flatten(0, 1), len(prompts), n, n, heads, kv))
+                found.append(_Rows(own, sees, self.bias.flatten(0, 1), len(prompts), self.count, n, heads, kv))
             self._laid = (heads, kv), found
         return self._laid[1]
 
@@ -66,9 +74,11 @@ class Shared:
         (B, N, T, P), (_, K, d), p = self.shape, v.shape, len(self.at[0])
         H = qk.shape[1] - K
         own = self._packed(self.prompt(0, self._padded(qk[:p], 0), self._padded(v[:p], 0)), 0)
+        rest = own.new_zeros(len(self.places) - self.count, H * d)
         if not len(self.at[1]):
-            return own
-        (q, k), va = self._padded(qk[p:], 1).split([H, K], 1), self._padded(v[p:], 1)
+            return torch.cat([own, rest])
+        qk, va = qk[: self.count], self._padded(v[p : self.count], 1)
+        q, k = self._padded(qk[p:], 1).split([H, K], 1)
         q = q.view(B, N, T, K, H // K, d).permute(0, 3, 1, 4, 2, 5).reshape(B * K, -1, d)
         kp, vp = (self._padded(t[:p], 0).view(B, P, K, d).transpose(1, 2).reshape(B * K, P, d) for t in (qk[:, H:], v))
         ka, va = (t.view(B, N, T, K, d).permute(0, 3, 1, 2, 4).reshape(B * K * N, T, d) for t in (k, va))
@@ -78,7 +88,7 @@ class Shared:
         out = torch.bmm(weight[..., :P].reshape(B * K, -1, P), vp).view(B * K * N, -1, d)
         out = torch.baddbmm(out, weight[..., P:].reshape(B * K * N, -1, T), va)
         answered = out.view(B, K, N, H // K, T, d).permute(0, 2, 4, 1, 3, 5).reshape(B * N * T, H * d)
-        return torch.cat([own, self._packed(answered, 1)])
+        return torch.cat([own, self._packed(answered, 1), rest])
 
     def _padded(self, t: Tensor, i: int) -> Tensor:
         n = self.keep[i].numel()
@@ -131,6 +141,7 @@ class _Attention(torch.autograd.Function):
     def forward(ctx: Any, plan: Shared, qk: Tensor, v: Tensor) -> Tensor:
         (n, K, d), H = v.shape, qk.shape[1] - v.shape[1]
         out = qk.new_empty(n * H, d)
+        out[plan.count * H :] = 0
         seen = [rows.look(qk.reshape(-1, d), v.reshape(-1, d), out) for rows in plan.rows(H, K)]
         ctx.plan, ctx.sizes = plan, (n, H, K, d)
         ctx.save_for_backward(qk, v, *(t for each in seen for t in each))
@@ -150,6 +161,7 @@ class _Attention(torch.autograd.Function):
             for of_prompts, of_answers in zip(each[0][1:], each[1][1:], strict=True):
                 of_prompts.view(B, K, P, d).add_(of_answers.view(B, N, K, P + T, d)[:, :, :, :P].sum(1))
         g_qk, g_v = g.new_empty(n, H + K, d), g.new_empty(n, K, d)
+        g_qk[plan.count :], g_v[plan.count :] = 0, 0
         for r, (q, k, v) in zip(rows, each, strict=True):
             g_qk[r.lo : r.hi, :H] = q.view(-1, d).index_select(0, r.q_back).view(-1, H, d)
             for into, t in ((g_qk[:, H:], k), (g_v, v)):

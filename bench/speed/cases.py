@@ -86,6 +86,12 @@ def words(size: Size) -> list[str]:
     return [f"w{i}" for i in range(size.vocabulary - 3)]
 
 
+def head(size: Size) -> list[float]:
+    """A reward head that both sides are given where their losses are compared."""
+    draw = random.Random(7)
+    return [draw.gauss(0.0, size.width**-0.5) for _ in range(size.width)]
+
+
 def prompts(c: Case, n: int, seed: int = 0) -> list[str]:
     """n prompts of `prompt` tokens, the begin token among them."""
     draw = random.Random(seed)

@@ -164,4 +164,12 @@ def equality(c: Case, folder: Path) -> dict[str, Any]:
         loss.mean().backward()
         norm = torch.nn.utils.get_total_norm([w.grad for w in q.parameters()])
         found |= {"loss": float(loss.mean()), "grad": float(norm)}
+    if c.kind == "reward":
+        weights = {f"trunk.{k}": w.detach()[None] for k, w in p.trunk.named_parameters()}
+        judge = Members(config(c.size), 1, Rng(0), weights={**weights, "head": torch.tensor(cases.head(c.size))[None]})
+        scores = judge(data)[0]
+        loss = bradley_terry(scores[:, 0], scores[:, 1]).mean()
+        loss.backward()
+        norm = torch.nn.utils.get_total_norm([w.grad for w in judge.parameters()])
+        found |= {"loss": float(loss.detach()), "grad": float(norm)}
     return found

@@ -7,8 +7,8 @@ HEAD = """# Speed
 
 Written by `make bench` from [bench/results/speed.json](../bench/results/speed.json): both sides run by turns (ours, the peer,
 ours, …) in processes of their own, one waiting while the other works. Before a pair is timed its numbers are compared: the
-log-probabilities of the same answers from the same weights, and for DPO the loss and the gradient's norm; a case whose sides
-disagree is an error, not a ratio.
+log-probabilities of the same answers from the same weights, and for DPO and reward models the loss and the gradient's norm; a
+case whose sides disagree is an error, not a ratio.
 """
 GOALS = {"grpo varied 0.35M": 2.3, "grpo varied 25M": 1.9, "grpo full 0.35M": 1.6, "grpo full 25M": 1.35, "dpo 0.35M": 1.8,
          "dpo 25M": 1.4, "reward 0.35M": 1.8, "reward 25M": 1.3}
@@ -16,7 +16,8 @@ GOALS = {"grpo varied 0.35M": 2.3, "grpo varied 25M": 1.9, "grpo full 0.35M": 1.
 
 def page(found: dict[str, Any]) -> str:
     """The whole page, of the parts that there are."""
-    parts = [("machine", machine(found)), ("against", against(found["against"])), ("curves", learning(found.get("curves", {}))),
+    parts = [("machine", machine(found)), ("against", against(found["against"])),
+             ("second", second(found.get("second", []))), ("curves", learning(found.get("curves", {}))),
              ("members", members(found)), ("log_probs", large(found.get("log_probs", []))), ("files", rest(found)),
              ("growth", growth(found.get("growth", {})))]
     return "\n".join([HEAD, *(text for key, text in parts if key in found)]) + "\n"
@@ -36,8 +37,7 @@ def against(rows: list[dict[str, Any]]) -> str:
     out = ["## Steps, against TRL", "",
            "`ratio` is the peer's time over ours, median over rounds with least and most. `share`: operations of the weights' "
            "products on real tokens (10, 8 and 6 a weight and token for GRPO, DPO and reward models; attention and head left "
-           "out) over the matrix rate measured just before. What the reward model's sides share is the "
-           "trunk's log-probabilities, which are compared; their heads and losses are not. TRL "
+           "out) over the matrix rate measured just before. TRL "
            "also decodes text and keeps more metrics.", "",
            "| case | ours, s | TRL, s | ratio | goal | tokens/s | share | peak, ours / TRL, MiB |", "|---|" + "---|" * 7]
     for r in rows:
@@ -53,6 +53,22 @@ def against(rows: list[dict[str, Any]]) -> str:
     said = "" if worst is None else f" Log-probabilities of whole answers differ by at most {worst:.1e} nats."
     rate = "" if kept else f"Matrix rate {min(rates):.0f} to {max(rates):.0f} GFLOP/s."
     return "\n".join([*out, "", f"{rate}{said}{kept}".strip(), ""])
+
+
+def second(rows: list[dict[str, Any]]) -> str:
+    """DPO beside the other library that has it."""
+    if not rows:
+        return ""
+    v = rows[0]["peer_versions"]
+    out = [f"## DPO, against torchtune {v['torchtune']}", "",
+           "Its model, collation, log-probabilities and loss, in the order of its full DPO recipe, which itself asks for a "
+           "process group (`bench/speed/second.py`). It trains no reward models.", "",
+           "| case | ours, s | torchtune, s | ratio | peak, ours / torchtune, MiB |", "|---|" + "---|" * 4]
+    for r in rows:
+        o, p, ratio = r["ours"], r["peer"], r["ratio"]
+        out.append(f"| {r['case']} | {o['seconds']:.3f} | {p['seconds']:.3f} | {ratio['median']:.2f} [{ratio['low']:.2f}, "
+                   f"{ratio['high']:.2f}] | {peak(o)} / {peak(p)} |")
+    return "\n".join([*out, ""])
 
 
 def peak(side: dict[str, Any]) -> str:

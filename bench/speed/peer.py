@@ -155,9 +155,22 @@ def equality(c: Case, folder: Path, scratch: Path) -> dict[str, Any]:
         args = DPOConfig(output_dir=str(scratch), per_device_train_batch_size=8, beta=0.1, report_to="none", bf16=False,
                          gradient_checkpointing=False, use_cpu=True, disable_tqdm=True)
         t = DPOTrainer(model=q, ref_model=model, args=args, train_dataset=data, processing_class=tok)
-        batch = next(iter(t.get_train_dataloader()))
-        loss = t.compute_loss(q, batch)
-        loss.backward()
-        norm = torch.linalg.vector_norm(torch.stack([w.grad.norm() for w in q.parameters() if w.grad is not None]))
-        found |= {"loss": float(loss.detach()), "grad": float(norm)}
+        found |= _loss(t, q)
+    if c.kind == "reward":
+        judge = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1, dtype=torch.float32)
+        judge.config.pad_token_id = 0
+        with torch.no_grad():
+            judge.score.weight.copy_(torch.tensor(cases.head(c.size)))
+        data = Dataset.from_list([{"chosen": f"{p} {a}", "rejected": f"{p} {b}"} for p, a, b in rows])
+        args = RewardConfig(output_dir=str(scratch), per_device_train_batch_size=8, report_to="none", bf16=False,
+                            gradient_checkpointing=False, use_cpu=True, disable_tqdm=True, disable_dropout=True)
+        found |= _loss(RewardTrainer(model=judge, args=args, train_dataset=data, processing_class=tok), judge)
     return found
+
+
+def _loss(t: Any, model: Any) -> dict[str, float]:
+    """The trainer's loss of its first batch, and the norm of its gradient."""
+    loss = t.compute_loss(model, next(iter(t.get_train_dataloader())))
+    loss.backward()
+    norm = torch.linalg.vector_norm(torch.stack([w.grad.norm() for w in model.parameters() if w.grad is not None]))
+    return {"loss": float(loss.detach()), "grad": float(norm)}

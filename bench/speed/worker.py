@@ -1,6 +1,6 @@
 """One side of a benchmark in a process of its own: a case is set up, then each line on its input is a step.
 
-    python -m bench.speed.worker ours|peer CASE FOLDER STEPS
+    python -m bench.speed.worker ours|peer|second CASE FOLDER STEPS
 
 The other side waits meanwhile, so that the machine is one side's alone. Lines out are JSON: {"ready": …}, then one a step.
 """
@@ -40,6 +40,14 @@ def main(argv: list[str]) -> int:
         step = ours.stepper(c, folder, steps=steps)
         while asked():
             say(step())
+        return 0
+    if side == "second":
+        import torchtune
+
+        from bench.speed import second
+        say({"ready": {"torch": torch.__version__, "threads": torch.get_num_threads(), "torchtune": torchtune.__version__,
+                       "equal": second.equality(c, folder)}})
+        second.serve(c, folder, steps=steps, asked=asked, said=say)
         return 0
     import transformers
     import trl
