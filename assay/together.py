@@ -6,35 +6,52 @@ of what the division gains. Two models on a thread each meet once.
 from __future__ import annotations
 
 import functools
+import os
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import torch
 
 T = TypeVar("T")
+_WITHIN = threading.local()
 
 
 def together(tasks: Sequence[Callable[[], T]]) -> list[T]:
     """Their results, in order. Each of a group gets its share of torch's threads; what is left over when the groups are full
-    goes one after another, with all of them. Gradient mode is the caller's.
+    goes one after another, with all of them. Gradient mode is the caller's; under autocast, and within a task, one follows
+    the other. An error is raised when no task is at work any more.
 
     A number may differ in its last bits from what the task would give alone, as it does with the number of threads.
     """
     threads, grad = torch.get_num_threads(), torch.is_grad_enabled()
     at_once = min(threads, len(tasks))
-    if at_once < 2:
+    if at_once < 2 or torch.is_autocast_enabled("cpu") or getattr(_WITHIN, "task", False):
         return [task() for task in tasks]
 
     def run(task: Callable[[], T]) -> T:
-        torch.set_num_threads(threads // at_once)  # of the thread that asks, not of the process
+        torch.set_num_threads(threads // at_once)
+        _WITHIN.task = True
         with torch.set_grad_enabled(grad):
             return task()
 
     whole = len(tasks) - len(tasks) % at_once
-    return [*_pool(at_once).map(run, tasks[:whole]), *(task() for task in tasks[whole:])]
+    begun = [_pool(at_once).submit(run, task) for task in tasks[:whole]]
+    try:
+        wait(begun)
+    finally:
+        for f in begun:
+            f.cancel()
+        wait(begun)  # interrupted: who is at work still adds to gradients
+        torch.set_num_threads(threads)  # a worker's number is also what threads begin with that are started later
+    return [*(f.result() for f in begun), *(task() for task in tasks[whole:])]
 
 
 @functools.cache
 def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="assay")
+
+
+if hasattr(os, "register_at_fork"):  # a forked child has none of the threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)

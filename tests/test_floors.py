@@ -15,7 +15,7 @@ PACKAGE = ROOT / "assay"
 FLOORS = {
     "__init__": 0, "errors": 0,
     "rng": 1, "parallel": 1, "carry": 1, "optimiser": 1, "runs": 1, "effects": 1, "catalogue": 1, "curvefit": 1, "remote": 1,
-    "memory": 1,
+    "memory": 1, "together": 1,
     "samples": 1.5, "proxies": 1.7, "tracking": 2, "core": 2,
     "formulas": 3, "data": 3, "descend": 3,
     "trunks": 3.5, "policies": 4, "rewards": 4,

@@ -15,7 +15,6 @@ from assay.policies import causal
 from assay.policies.causal import Causal
 from assay.policies.draw import truncated
 from assay.policies.vocabulary import Vocabulary
-from assay.policies.walk import Walk
 from assay.rng import Rng
 from assay.trunks.llama import Config, Llama
 
@@ -115,35 +114,13 @@ def test_sample_is_the_walk_to_its_end(cut: dict[str, Any]) -> None:
     same(walk.samples(), p.sample(prompts(), 5, Rng(3)))
 
 
-def test_who_leaves_the_batch_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    p = policy()
-    drawn = {}
-    for leave in (0.0, 0.125, 1.0):  # at once, usual, never
-        monkeypatch.setattr(Walk, "leave", leave)
-        drawn[leave] = p.sample(prompts(), 12, Rng(3))
-    same(drawn[0.0], drawn[0.125])
-    same(drawn[0.0], drawn[1.0])
-
-
-def test_numbers_made_ahead_are_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where answers leave, where a walk goes on from given tokens, and where particles are picked in between."""
-    def drawn() -> Samples:
-        walk = policy(max_tokens=12).walk(prompts(), 6, Rng(3))
-        for t in range(12):
-            if t == 4:
-                walk.give(torch.full((4, 6), 5))
-            elif t == 7:
-                walk.pick(torch.tensor([[1, 1, 4, 0]] * 4))
-            else:
-                walk.step()
-        return walk.samples()
-
-    here = []
-    for ahead in (1, 3, 16):
-        monkeypatch.setattr(Walk, "ahead", ahead)
-        here.append(drawn())
-    same(here[0], here[1])
-    same(here[0], here[2])
+def test_what_was_first_drawn_in_inference_mode_can_be_learned_from() -> None:
+    p = policy(min_tokens=1)
+    causal._bars.cache_clear()
+    with torch.inference_mode():
+        p.sample(prompts(), 2, Rng(3))
+    x = p.sample(prompts(), 2, Rng(3))
+    p.logp(x).sum().backward()
 
 
 def test_rows_keep_their_answers_wherever_they_are_drawn() -> None:

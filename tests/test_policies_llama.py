@@ -119,6 +119,28 @@ def test_the_cache_equals_the_plain_pass_whatever_leaves_or_is_doubled() -> None
         torch.testing.assert_close(last[r], model.hidden(line, torch.ones_like(line, dtype=torch.bool))[0, -1], **EXACT)
 
 
+@pytest.mark.parametrize(("heads", "kv"), [(1, 1), (4, 2), (6, 1)])
+def test_one_column_after_another_equals_the_whole_row(heads: int, kv: int) -> None:
+    """With holes, rows that leave or are doubled, wide columns in between, and far beyond the room that was asked for."""
+    model = Llama(Config(12, 4 * heads, 2, heads, kv, 16), Rng(1)).double()
+    owner, draw = [0, 1, 1], torch.Generator().manual_seed(1)
+    seen = [[5], [4, 6, 7], [4, 6, 7]]
+    _, cache = model.prefill(torch.tensor([[0, 0, 5], [4, 6, 7]]), torch.tensor([[0, 0, 1], [1, 1, 1]]).bool(),
+                             torch.tensor(owner), 1)
+    for t in range(40):
+        shape = len(seen), (1, 1, 3, 1)[t % 4]
+        tokens, keep = torch.randint(3, 12, shape, generator=draw), torch.rand(shape, generator=draw) < 0.7
+        out = model.extend(cache, tokens, keep)
+        for r, s in keep.nonzero().tolist():
+            seen[r].append(int(tokens[r, s]))
+            line = torch.tensor([seen[r]])
+            torch.testing.assert_close(out[r, s], model.hidden(line, torch.ones_like(line).bool())[0, -1], **EXACT)
+        if t % 7 == 3:
+            rows = torch.randint(0, len(seen), (4,), generator=draw)
+            cache.select(rows)
+            seen = [list(seen[i]) for i in rows]
+
+
 @pytest.mark.parametrize("own_rows", [False, True])
 def test_a_stack_equals_its_members(own_rows: bool) -> None:
     stack = Stack(CONFIG, 3, Rng(4)).double()

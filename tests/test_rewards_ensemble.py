@@ -4,7 +4,6 @@ from __future__ import annotations
 import json
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -237,30 +236,3 @@ def test_a_pair_with_an_absent_answer_has_no_part() -> None:
     whole = data[torch.arange(1, 10)]
     a, b = (fit(members(1), x, loop=Loop(steps=5, batch=4))(SOME) for x in (hole, whole))
     assert torch.equal(a, b)
-
-
-def test_members_on_threads_of_their_own_are_the_same_judges() -> None:
-    before = torch.get_num_threads()
-    found = []
-    try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            judge = fit(members(3, torch.float64), pairs(), loop=Loop(steps=5, batch=8, lr=3e-3))
-            found.append(judge(SOME))
-    finally:
-        torch.set_num_threads(before)
-    torch.testing.assert_close(found[0], found[1], rtol=1e-9, atol=1e-9)
-
-
-def test_one_by_one_is_the_fit_of_all_at_once() -> None:
-    """A penalty, here of nothing, takes the way on which the members' losses are one graph."""
-    class Nothing:
-        def view(self, model: Any, each: Any, t: int) -> Tensor:
-            return model.head[:, None].expand(-1, len(each[0]), -1)
-
-        def __call__(self, view: Tensor, each: Any) -> Tensor:
-            return 0 * view.sum((1, 2))
-
-    alone, joint = (fitted(members(3), pairs(), loss=loss, penalty=penalty, loop=Loop(steps=5, batch=8, lr=3e-3))
-                    for penalty in (None, Nothing()))
-    torch.testing.assert_close(alone(SOME), joint(SOME), rtol=1e-9, atol=1e-9)

@@ -1,6 +1,8 @@
 """Tasks side by side give what they give in turn, in order, and leave the number of threads and the gradient mode alone."""
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -34,12 +36,39 @@ def test_results_in_order_and_nothing_else_changed(grad: bool) -> None:
     assert together([]) == []
 
 
-def test_an_error_is_raised_where_it_is_asked_for() -> None:
+def test_an_error_is_raised_when_nobody_is_at_work_any_more() -> None:
+    done = []
+
     def bad() -> int:
         raise ValueError("this one")
 
+    def slow() -> int:
+        time.sleep(0.2)
+        done.append(1)
+        return 1
+
     with pytest.raises(ValueError, match="this one"):
-        together([lambda: 1, bad, lambda: 3])
+        together([bad, slow])
+    assert done == [1]
+
+
+def test_threads_that_are_started_later_begin_with_all() -> None:
+    together([lambda: 1, lambda: 2])
+    seen: list[int] = []
+    thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert seen == [2]
+
+
+def test_tasks_within_tasks_follow_one_another() -> None:
+    assert together([lambda i=i: sum(together([lambda: i, lambda: 10])) for i in range(4)]) == [10, 11, 12, 13]
+
+
+def test_autocast_holds_for_all_or_none() -> None:
+    x = torch.randn(4, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert [y.dtype for y in together([lambda: x @ x] * 3)] == [torch.bfloat16] * 3
 
 
 class Rows:

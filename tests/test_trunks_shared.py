@@ -61,6 +61,9 @@ def test_gradients_of_gradients() -> None:
     plan = Shared(PROMPT, ANSWER, torch.float64)
     assert torch.autograd.gradcheck(lambda qk, v: plan(0, qk, v), (qk, v))
     assert torch.autograd.gradgradcheck(lambda qk, v: plan(0, qk, v), (qk, v))
+    for frozen in range(2):  # a layer of which one part is not trained
+        inputs_ = [t.detach().requires_grad_(i != frozen) for i, t in enumerate((qk, v))]
+        assert torch.autograd.gradgradcheck(lambda *t: plan(0, *t), inputs_)
 
 
 def test_prompts_without_answers() -> None:

@@ -183,9 +183,10 @@ class Scorer(nn.Module):
 @functools.lru_cache(maxsize=16)
 def _bars(tokens: tuple[int, ...], V: int, device: torch.device) -> Bool[Tensor, "V"]:
     """True at these tokens. Kept: every step of every answer asks for the same. Nobody writes into it."""
-    out = torch.zeros(V, dtype=torch.bool)
-    out[list(tokens)] = True
-    return out.to(device)
+    with torch.inference_mode(False):  # what is kept must serve in every mode
+        out = torch.zeros(V, dtype=torch.bool)
+        out[list(tokens)] = True
+        return out.to(device)
 
 
 def _twin(trunk: Any) -> Any:

@@ -82,9 +82,9 @@ class Stopped(Walk):
         self.ended[done] = True
         self._open[done] = False
         self.going = self._open[self.live]
-        gone = len(self.live) - int(self.going.sum())
-        if gone and (gone == len(self.live) or gone > self.leave * len(self.live)):
-            self._select(self.going.nonzero()[:, 0])
+        stay = self._staying()
+        if stay is not None:
+            self._select(stay)
 
 
 class Stopping(Causal):

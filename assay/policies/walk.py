@@ -11,7 +11,6 @@ from assay.core import Prompts, Samples
 from assay.errors import InputError
 from assay.policies.draw import inverse_cdf
 from assay.rng import Rng
-from assay.trunks.product import roomy
 
 if TYPE_CHECKING:
     from assay.policies.causal import Causal
@@ -21,7 +20,7 @@ class Walk:
     """`dist` the next decision, `take` or `give` a token to each open answer, `pick` particles, `samples`.
 
     An answer that is absent or complete ignores what it is handed. Rows r = b·N + n; the cache holds those of
-    `live`, of which `going` are still open; the others leave when they are `leave` of all. Uniform numbers are made for
+    `live`, of which `going` are still open; the others leave when `leave` of all can. Uniform numbers are made for
     the next `ahead` places at once: a few dozen small operations then serve many steps.
     """
 
@@ -136,16 +135,24 @@ class Walk:
         self.ended[rows] = end
         self._open[rows] = ~end & (at + 1 < self.mask.shape[1])
         self.going, self._next, self._u = self._open[self.live], None, None if self._u is None else self._u[:, 1:]
-        R, still = len(self.live), int(self.going.sum())
-        to = min(R, roomy(still))  # few sizes: a few that have ended stay on
-        if not still or R - to > self.leave * R:
-            stays = self.going.clone()
-            stays[(~self.going).nonzero()[: to - still, 0]] = True
-            rows = stays.nonzero()[:, 0]
-            tokens = tokens[rows]
-            self._select(rows)
+        stay = self._staying()
+        if stay is not None:
+            tokens = tokens[stay]
+            self._select(stay)
         if len(self.live):
             self.hidden = self.policy.trunk.extend(self.cache, tokens[:, None], self.going[:, None])[:, 0]
+
+    def _staying(self) -> Int[Tensor, "r"] | None:
+        """Rows of the cache that go on, if it pays that the others leave; a few that have ended may stay, where the trunk says
+        how many rows it computes as cheaply."""
+        R, still = len(self.live), int(self.going.sum())
+        fits = getattr(self.policy.trunk, "fits", None)
+        to = min(R, fits(still) if fits else still)
+        if still and R - to <= self.leave * R:
+            return None
+        stays = self.going.clone()
+        stays[(~self.going).nonzero()[: to - still, 0]] = True
+        return stays.nonzero()[:, 0]
 
     def _select(self, rows: Int[Tensor, "R"]) -> None:
         """These rows of the cache go on."""

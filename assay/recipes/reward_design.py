@@ -148,7 +148,7 @@ ARMS: dict[str, dict[str, Any]] = {
 @Claim("A sparse explicable reward teaches faster than the original one, and than the same programme on random states.",
        arms={name: ("reward_design", arguments) for name, arguments in ARMS.items()},
        worlds=("table",), on={"table": {"testbed": "grid"}})
-def claim(arms: dict[str, list[Reading]]) -> float:
-    """Mean gold over the run: the explicable design's minus the better of the original's and the random states'."""
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """Mean gold over the run: the explicable design's minus the original's, and minus the random states'."""
     area = {name: sum(g for _, g in curve(readings)) / len(curve(readings)) for name, readings in arms.items()}
-    return area["explicable"] - max(area["original"], area["random states"])
+    return {f"over {rival}": area["explicable"] - area[rival] for rival in ("original", "random states")}

@@ -28,7 +28,7 @@ _ANSWERS = 256  # a scoring pass: what the caches hold
 
 @dataclass(frozen=True)
 class Packed:
-    """What all members share of some answers: the kept tokens, prompts first, and the plan of their attention."""
+    """What all members share of some answers: the kept tokens, prompts first and nobody's last, and the plan of attention."""
 
     tokens: Int[Tensor, "n"]
     plan: Shared

@@ -65,6 +65,8 @@ def trained(model: Trainable, pairs: Pairs, *, loss: Loss, bootstrap: bool = Fal
             penalty: Penalty | None = None, moved: Moved | None = None, loop: Loop) -> None:
     """`loop.steps` updates of `loop.batch` pairs a member on `loss(chosen, rejected, p, margin)`, all `[M,B]`; in place.
 
+    The loss is a function of these four alone: it is asked for one member at a time (M = 1) of judges that share no weight.
+
     rows: each member's own pairs, by index, where not all see all (folds). bootstrap: every member on its own draw of as
     many pairs with replacement. penalty: added to the mean loss. moved: `moved(model, t)` are the parameters, as a function
     of the model's own, at which the loss of step t is taken; its gradient is the model's own step.
@@ -115,9 +117,13 @@ class _Alone:
                         for m in range(model.members)]
 
     def loss(self, loss: Loss, m: int, x: Pairs) -> Float[Tensor, "B"]:
-        """One member's loss on its own pairs."""
+        """One member's loss on its own pairs. Raises InputError where it is not that of one member."""
         scores = self.model.one(self.weights[m], x)[None]
-        return loss(scores[..., 0], scores[..., 1], x.p[None], x.margin[None])[0]
+        out = loss(scores[..., 0], scores[..., 1], x.p[None], x.margin[None])
+        if out.shape != scores.shape[:2]:
+            raise InputError(f"the loss of one judge's {scores.shape[1]} pairs has shape {list(out.shape)}, not "
+                             f"{list(scores.shape[:2])}: these judges are fitted one by one, so a loss may not tell them apart")
+        return out[0]
 
 
 def _slope(model: Any, penalty: Penalty, each: Sequence[Pairs], t: int) -> Tensor:

@@ -19,7 +19,7 @@ from assay.rng import Rng
 from assay.trunks.attention import Config, Dense, Layer, Plan, layers, positions, rope, shapes, trunk
 from assay.trunks.cache import Cache
 from assay.trunks.decoding import decode
-from assay.trunks.product import product
+from assay.trunks.product import product, roomy
 from assay.trunks.shared import Shared
 
 __all__ = ["Config", "Llama", "Stack"]
@@ -96,7 +96,8 @@ class Llama(_Named):
 
     def reading(self, prompt: Int[Tensor, "B P"], prompt_keep: Bool[Tensor, "B P"], answer: Int[Tensor, "B N T"],
                 keep: Bool[Tensor, "B N T"]) -> tuple[Float[Tensor, "n W"], Int[Tensor, "B N T1"]]:
-        """Hidden states of all kept tokens, packed, and which of them an answer's decision t = 0 … T follows."""
+        """Hidden states of all kept tokens, packed (the last few are nobody's), and which of them an answer's decision t = 0 … T
+        follows."""
         weights = self._laid_out()
         plan = Shared(prompt_keep, keep, weights[0].dtype)
         return run(weights, plan.packed(prompt, answer), plan.places, plan, self.config), plan.before
@@ -126,6 +127,10 @@ class Llama(_Named):
         hidden = run(cache.weights, tokens.flatten(), places.flatten(), cache.plan(keep), self.config)
         cache.advance(keep)
         return hidden.unflatten(0, keep.shape)
+
+    def fits(self, rows: int) -> int:
+        """So many rows or a few more: of few sizes, each of which has been compiled before."""
+        return -(-rows // 8) * 8 if rows < 128 else roomy(rows)
 
     def logits(self, hidden: Float[Tensor, "*n W"]) -> Float[Tensor, "*n V"]:
         """Unnormalised log-probabilities of the next token."""

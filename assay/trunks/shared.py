@@ -1,8 +1,8 @@
 """The plan of B prompts with N answers each: kept tokens only, prompts first, a prompt computed once for its answers.
 
-Queries, keys and values are gathered straight into the rows that the products want, and the gradients are gathered back;
-nothing is padded, permuted or joined on the way. n packed tokens, of which the prompts' come first; the last few of them may
-be nobody's (`roomy`), and are zero to everybody.
+Queries, keys and values are gathered straight into the padded rows that the products want, by one index each, and the
+gradients are gathered back. n packed tokens, of which the prompts' come first; the last few of them may be nobody's
+(`roomy`): no answer sees them.
 """
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Shared:
         return out
 
     def packed(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B N T"]) -> Int[Tensor, "n"]:
-        """The kept tokens, in their order."""
+        """The kept tokens in their order, then nobody's."""
         kept = [t.flatten().index_select(0, at) for t, at in zip((prompt, answer), self.at, strict=True)]
         return torch.cat([*kept, prompt.new_zeros(len(self.places) - self.count)])
 
@@ -152,6 +152,7 @@ class _Attention(torch.autograd.Function):
         plan, (n, H, K, d) = ctx.plan, ctx.sizes
         qk, v, *seen = ctx.saved_tensors
         if torch.is_grad_enabled():  # somebody differentiates this: what was kept does not remember where it came from
+            qk, v = (t if t.requires_grad else t.detach().requires_grad_() for t in (qk, v))
             g_qk, g_v = torch.autograd.grad(plan.plain(qk, v), (qk, v), g, create_graph=True)
             return None, g_qk, g_v
         rows, g = plan.rows(H, K), torch.cat([g.reshape(-1, d), g.new_zeros(1, d)])

@@ -27,7 +27,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from assay import core, descend, optimiser, rng, samples
+from assay import core, descend, optimiser, rng, samples, together
 from assay.core import Loop, Pairs, Prompts, Reward, Rng, Samples, Standardised, Task, World, order
 from assay.errors import InputError
 from assay.formulas import pairwise, reduce
@@ -40,8 +40,9 @@ from assay.trunks.llama import Config, Llama
 from assay.worlds import kept, language
 from assay.worlds.language import REQUESTS, TERMS, VOCABULARY
 
-_SOURCES = (core, samples, descend, optimiser, rng, pairwise, reduce, attention, cache, decoding, llama, product, shared, causal,
-            draw, vocabulary, walk, ensemble, fitting, language)  # what the numbers depend on: a change builds the world again
+_SOURCES = (core, samples, descend, together, optimiser, rng, pairwise, reduce, attention, cache, decoding, llama, product,
+            shared, causal, draw, vocabulary, walk, ensemble, fitting,
+            language)  # what the numbers depend on: a change builds the world again
 
 
 def world(*, seed: int = 0, pairs: int = 2000, noise: float = 0.25, members: int = 5, held_out: int = 64, demos: int = 4000,

@@ -35,6 +35,8 @@ def main(argv: list[str]) -> int:
     if not args.page:
         if not args.peer:
             ask.error("--peer PYTHON names the interpreter of an environment with TRL (make bench makes one)")
+        if "second" in args.part.split(",") and not args.second:
+            ask.error("--second PYTHON names the interpreter of an environment with torchtune (make bench makes one)")
         from assay import memory
         from bench.speed import against, alone, cases, files, growth, machine
         memory.keep()

@@ -72,16 +72,16 @@ def one(c: Case, peer: str, side: str) -> dict[str, Any]:
             rate = machine.matrix_rate()
             counted: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
             for i in range(c.rounds + ROUNDS_FIRST):
-                for name, side in sides.items():
-                    turn = [side.step() for _ in range(c.turn)]
+                for name, one_side in sides.items():
+                    turn = [one_side.step() for _ in range(c.turn)]
                     counted[name] += turn[min(1, c.turn - 1) :] if i >= ROUNDS_FIRST else []
             return {"case": c.name, "apart": apart, "matrix_rate": rate, "operations": operations(c), "tokens": c.tokens(),
                     **{k: summary(said) for k, said in counted.items()},
                     "ratio": ratios(*counted.values(), a_turn=max(1, c.turn - 1)),
                     "peer_versions": {k: v for k, v in sides["peer"].ready.items() if k != "equal"}}
         finally:
-            for side in sides.values():
-                side.close()
+            for one_side in sides.values():
+                one_side.close()
 
 
 def differences(mine: dict[str, Any], theirs: dict[str, Any]) -> dict[str, float]:

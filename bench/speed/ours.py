@@ -127,10 +127,10 @@ def stepper(c: Case, folder: Path, *, steps: int) -> Callable[[], dict[str, floa
     return step
 
 
-def _reward_stepper(c: Case, p: Causal, members: int = 1) -> Callable[[], dict[str, float]]:
-    """Judges of the case's size fitted on its pairs. The fit holds its own loop, so a step is what lies between two of its
+def _reward_stepper(c: Case, p: Causal) -> Callable[[], dict[str, float]]:
+    """A judge of the case's size fitted on its pairs. The fit holds its own loop, so a step is what lies between two of its
     calls of the loss; the first of a call, which also makes the optimiser, is left out."""
-    judges = Members(config(c.size), members, Rng(0))
+    judges = Members(config(c.size), 1, Rng(0))
     data = pairs_of(c, p, c.prompts * 8)
 
     def step() -> dict[str, float]:
