@@ -12,30 +12,35 @@ from assay import memory
 
 PROGRAM = """
 import resource, torch
+from concurrent.futures import ThreadPoolExecutor
 from assay import memory
 kept = memory.keep() if {keep} else None
 def step():
     return float(torch.ones(1 << 20).mul(2)[0]) + float(torch.cat([torch.ones(1 << 20) for _ in range(16)])[0])
-step(); step()
+pool = ThreadPoolExecutor(1)
+run = (lambda: pool.submit(step).result()) if {thread} else step
+run(); run()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10): step()
+for _ in range(10): run()
 print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def faults(keep: bool, **env: str) -> tuple[str, int]:
+def faults(keep: bool, thread: bool = False, **env: str) -> tuple[str, int]:
     plain = {k: v for k, v in os.environ.items() if k not in (*memory.SETTINGS, "LD_PRELOAD")}
-    done = subprocess.run([sys.executable, "-c", PROGRAM.format(keep=keep)], capture_output=True, text=True, check=True,
+    program = PROGRAM.format(keep=keep, thread=thread)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
                           env={**plain, "OMP_NUM_THREADS": "1", **env})
     kept, n = done.stdout.split()
     return kept, int(n)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library is not glibc")
-def test_kept_memory_is_not_mapped_again() -> None:
-    kept, few = faults(True)
+@pytest.mark.parametrize("thread", [False, True])
+def test_kept_memory_is_not_mapped_again(thread: bool) -> None:
+    kept, few = faults(True, thread)
     assert kept == "True"
-    assert few < faults(False)[1] / 10
+    assert few < faults(False, thread)[1] / 10
 
 
 def test_a_users_own_setting_holds() -> None:
