@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from alike import EXACT, same
 from torch import Tensor
 
 from assay.core import Policy, Prompts, Samples, cat
@@ -21,7 +22,6 @@ from assay.trunks.llama import Config, Llama
 WORDS = Vocabulary([f"w{i}" for i in range(9)])
 CUTS: list[dict[str, Any]] = [{}, {"temperature": 0.6}, {"top_k": 4}, {"top_p": 0.7},
                               {"temperature": 1.5, "top_k": 6, "top_p": 0.8, "min_tokens": 3}]
-EXACT = {"rtol": 0.0, "atol": 1e-11}
 
 
 def policy(seed: int = 1, **settings: Any) -> Causal:
@@ -31,15 +31,6 @@ def policy(seed: int = 1, **settings: Any) -> Causal:
 
 def prompts() -> Prompts:
     return WORDS.prompts(["w1 w2", "w3", "", "w1 w4 w5 w6"])
-
-
-def same(a: Samples, b: Samples) -> None:
-    """Equal answers; where both are present, equal log-probabilities."""
-    T = max(a.mask.shape[2], b.mask.shape[2])
-    a, b = a.widened(T), b.widened(T)
-    for name in ("action", "mask", "given", "ended"):
-        assert torch.equal(getattr(a, name), getattr(b, name)), name
-    torch.testing.assert_close(a.logp, b.logp, **EXACT)
 
 
 def plain_logp(p: Causal, x: Samples) -> Tensor:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from alike import same
 
 from assay.core import Prompts, Samples
 from assay.policies.causal import Causal
@@ -22,15 +23,6 @@ def policy(**settings: Any) -> Causal:
 
 def prompts() -> Prompts:
     return WORDS.prompts(["w1 w2", "w3", "", "w1 w4 w5 w6"])
-
-
-def same(a: Samples, b: Samples) -> None:
-    """Equal answers; where both are present, equal log-probabilities."""
-    T = max(a.mask.shape[2], b.mask.shape[2])
-    a, b = a.widened(T), b.widened(T)
-    for name in ("action", "mask", "given", "ended"):
-        assert torch.equal(getattr(a, name), getattr(b, name)), name
-    torch.testing.assert_close(a.logp, b.logp, rtol=0.0, atol=1e-11)
 
 
 def test_who_leaves_the_batch_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
