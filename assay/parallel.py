@@ -55,9 +55,29 @@ class Meter:
 meter = Meter()
 
 
-def start() -> None:
-    """Join the process group if a launcher started us as one of several; else do nothing. Raises InputError where the launcher
-    was told to divide the model itself, which nothing here does."""
+@contextmanager
+def group() -> Iterator[None]:
+    """Join the launcher's process group for the duration, and leave it at the end.
+
+    A process that exits while it is still in a gloo group may be aborted by the group's threads (exit −6). All processes
+    meet before they leave, so that none leaves while another still waits for it; after an error they leave at once. A
+    group that existed before belongs to somebody else and is left alone. One process joins nothing.
+
+    Raises:
+        InputError: The launcher was told to divide the model itself (FSDP, DeepSpeed, Megatron-LM).
+    """
+    joined = start()
+    try:
+        yield
+        barrier()
+    finally:
+        if joined:
+            dist.destroy_process_group()
+
+
+def start() -> bool:
+    """Join the process group if a launcher started us as one of several; whether it was joined now. Raises InputError where
+    the launcher was told to divide the model itself, which nothing here does."""
     for name, what in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed"),
                        ("ACCELERATE_USE_MEGATRON_LM", "Megatron-LM")):
         if os.environ.get(name, "false").lower() in ("true", "1"):
@@ -70,6 +90,8 @@ def start() -> None:
             dist.init_process_group("cpu:gloo,cuda:nccl")
         else:
             dist.init_process_group("gloo")
+        return True
+    return False
 
 
 def rank() -> int:

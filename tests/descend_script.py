@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import torch
 
@@ -32,9 +31,7 @@ def train(rows: int) -> dict[str, list[float]]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    parallel.start()
-    told = [train(7), train(1)]  # uneven shares; fewer rows than processes
-    if parallel.rank() == 0:
-        print(json.dumps(told))
-    parallel.barrier()
-    sys.exit(0)
+    with parallel.group():
+        told = [train(7), train(1)]  # uneven shares; fewer rows than processes
+        if parallel.rank() == 0:
+            print(json.dumps(told))

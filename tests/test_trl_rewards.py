@@ -140,7 +140,9 @@ dist.init_process_group("gloo", init_method="file://" + at, rank=rank, world_siz
 mine = slice(0, 2) if rank == 0 else slice(2, 5)  # a prompt's answers are torn apart
 for stack in (reward_function(long, offset, aggregate="worst", centre=True),
               reward_function(long, shape="par", references="group")):
-    print(json.dumps(stack(prompts=prompts[mine], completions=said[mine])))
+    print(json.dumps(stack(prompts=prompts[mine], completions=said[mine])), flush=True)
+dist.barrier()
+dist.destroy_process_group()
 """
 
 

@@ -11,13 +11,12 @@ from assay import parallel
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    parallel.start()
-    sys.path.insert(0, str(Path(__file__).parent))
-    from small import small_world
-    from test_contract import RECIPES, drive, name
+    with parallel.group():
+        sys.path.insert(0, str(Path(__file__).parent))
+        from small import small_world
+        from test_contract import RECIPES, drive, name
 
-    for module in RECIPES:
-        readings = drive(module, small_world(module))
-        if parallel.rank() == 0:
-            (Path(sys.argv[1]) / f"{name(module)}.json").write_text(json.dumps(readings))
-    parallel.barrier()
+        for module in RECIPES:
+            readings = drive(module, small_world(module))
+            if parallel.rank() == 0:
+                (Path(sys.argv[1]) / f"{name(module)}.json").write_text(json.dumps(readings))

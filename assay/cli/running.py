@@ -50,7 +50,12 @@ def run_(argv: list[str]) -> int:
     folder = Path(here["out"]) if "out" in here else free(Path("runs") / entry.name)
     if not resume:
         must_be_free(folder)
-    parallel.start()
+    with parallel.group():
+        return _run(order, folder, here, trackers, resume)
+
+
+def _run(order: driving.Order, folder: Path, here: Mapping[str, Any], trackers: tuple[str, ...], resume: bool) -> int:
+    """In every process of a launch."""
     first = parallel.rank() == 0
     if resume and (folder / "run.json").exists() and Run.open(folder).about["state"] == "done":
         run = Run.open(folder)

@@ -47,10 +47,10 @@ def sweep_(argv: list[str]) -> int:
             for seeded in seeds(here.get("seeds"), asked, {**base, **setting}):
                 where = label({**setting, **{k: v for k, v in seeded.items() if k == "seed"}})
                 jobs.append((entry, {**base, **setting, **seeded}, Path(here["out"]) / entry.name / where))
-    parallel.start()
-    outcomes = run_all(jobs, quiet=bool(here.get("json")))
-    if here.get("json") and parallel.rank() == 0:
-        print(json.dumps(outcomes, ensure_ascii=False))
+    with parallel.group():
+        outcomes = run_all(jobs, quiet=bool(here.get("json")))
+        if here.get("json") and parallel.rank() == 0:
+            print(json.dumps(outcomes, ensure_ascii=False))
     return 1 if any(o["state"] == "failed" for o in outcomes) else 0
 
 
