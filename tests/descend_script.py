@@ -5,11 +5,11 @@ import json
 
 import torch
 
-from assay import parallel
 from assay.core import Checked, Loop, Rng
-from assay.descend import descend
+from assay.engine import parallel
+from assay.engine.descend import descend
 from assay.formulas.reduce import per_answer
-from assay.policies.table import TablePolicy
+from assay.models.policies.table import TablePolicy
 from assay.rewards.linear import LinearReward
 
 

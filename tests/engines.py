@@ -33,10 +33,10 @@ def policy(there: dict[str, Any], name: str = "tiny", *, tries: int = 3, **setti
     """The reference of world hub over that server, without the world."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from assay.policies.engines import Server
-    from assay.policies.served import Served
-    from assay.policies.stopping import Stops
-    from assay.trunks.pretrained import Pretrained
+    from assay.models.backbones.pretrained import Pretrained
+    from assay.models.policies.served import Served
+    from assay.models.policies.stop_strings import Stops
+    from assay.models.samplers.openai import Server
 
     model = AutoModelForCausalLM.from_pretrained(there["model"])
     words = Stops(AutoTokenizer.from_pretrained(there["model"]), size=model.config.vocab_size, stop=settings.pop("stop", ()))

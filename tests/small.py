@@ -8,8 +8,8 @@ import os
 import tempfile
 from typing import Any
 
-from assay import catalogue
 from assay.core import World
+from assay.registry import catalogue
 
 BANDIT = {"testbed": "bandit", "prompts": 8, "responses": 24, "pairs": 200, "members": 3}
 # Arguments that make a world's miniature, over those of the claim. Sizes only: a miniature has the same parts.

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from assay import carry as disk
-from assay.carry import Carry
 from assay.core import Loop, Rng
+from assay.core.samples import Pairs, Samples
+from assay.engine import checkpoint as disk
+from assay.engine.checkpoint import Carry
 from assay.errors import InputError
-from assay.policies.table import TablePolicy
-from assay.samples import Pairs, Samples
+from assay.models.policies.table import TablePolicy
 
 
 def same(a: Any, b: Any) -> bool:

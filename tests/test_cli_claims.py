@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from assay import catalogue, claims, cli
+from assay import cli
 from assay.errors import InputError
+from assay.evidence import claims
+from assay.registry import catalogue
 
 SMALL = ["--world", "table", "--world.pairs", "40", "--world.members", "2", "--world.prompts", "4", "--world.vocabulary", "24",
          "--steps", "6", "--batch", "4", "--n", "4"]
@@ -138,7 +140,7 @@ def test_wrong_words_are_one_sentence(words: list[str], sentence: str, capsys: p
 
 def test_every_claim_of_this_catalogue_can_be_read() -> None:
     """Its arms are recipes that take these arguments, and its turning arm is one of them."""
-    from assay.cli import driving, flags
+    from assay.cli import execution, flags
     for entry in catalogue.entries():
         if entry.statement is None:
             continue
@@ -146,7 +148,7 @@ def test_every_claim_of_this_catalogue_can_be_read() -> None:
         assert claim.statement == entry.statement
         for recipe, arguments in claim.arms.values():
             other = catalogue.find(recipe)
-            own = set(flags.of(getattr(catalogue.load(other), other.verb))) | set(driving.LOOP) - {"seed"}
+            own = set(flags.of(getattr(catalogue.load(other), other.verb))) | set(execution.LOOP) - {"seed"}
             assert {a for a in arguments if a != "fit" and not a.startswith(("world.", "fit."))} <= own
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from assay import cli
 from assay.cli import demo
-from assay.runs import Run
+from assay.records.runs import Run
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def test_a_demo_is_told_kept_and_numbered(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_the_demo_is_of_recipes_that_are_there() -> None:
-    from assay import catalogue
+    from assay.registry import catalogue
     assert {catalogue.find(name).verb for name in demo.METHODS} == {"recipe"}
 
 

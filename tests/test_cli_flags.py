@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from assay import catalogue
 from assay.cli import flags
 from assay.core import Loop
 from assay.errors import InputError
+from assay.registry import catalogue
 
 
 def recipe(task: Any, *, lam: float = 0.5, members: int = 3, name: str = "x", on: bool = False, ks: tuple[int, ...] = (1, 2),

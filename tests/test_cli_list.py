@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from assay import catalogue, cli
+from assay import cli
 from assay.errors import InputError
+from assay.registry import catalogue
 
 GOOD = '''"""About."""
 paper = Paper("A title", "Somebody", 2020, "arXiv:2001.00001")
@@ -93,14 +94,14 @@ def test_listing_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_every_recipe_is_fit_to_be_run() -> None:
     """Its constants are typed, its defaults are JSON values, and none has the name of a flag that every run has."""
-    from assay.cli import driving, flags
+    from assay.cli import execution, flags
     for entry in catalogue.entries():
         assert entry.fault is None
         assert entry.about
         if entry.verb != "recipe":
             continue
         for name in catalogue.worlds():
-            for flag in driving.known(entry, name).values():  # raises where names collide
+            for flag in execution.known(entry, name).values():  # raises where names collide
                 if flag.default is flags.REQUIRED:
                     continue
                 text = flag.default if isinstance(flag.default, str) else json.dumps(flag.default)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from assay import cli
-from assay.runs import Run
+from assay.records.runs import Run
 
 SMALL = ["--world", "table", "--world.pairs", "40", "--world.members", "2", "--world.prompts", "4", "--world.vocabulary", "24",
          "--steps", "4", "--batch", "4", "--n", "4", "--every", "2", "--answers", "4"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from assay import cli
-from assay.runs import Run
+from assay.records.runs import Run
 
 TABLE = ["--world", "table", "--world.members", "2", "--world.pairs", "60"]
 STUDY = '''"""A study of one's own."""

@@ -8,8 +8,8 @@ import pytest
 from test_cli_run import SMALL, _elsewhere, mine, readings, refused  # noqa: F401  (a fixture)
 
 from assay import cli
-from assay.cli import sweeping
-from assay.runs import Run
+from assay.cli import sweep
+from assay.records.runs import Run
 
 
 def test_a_grid_is_run_once_and_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,8 +64,8 @@ def test_wrong_words_are_one_sentence(words: list[str], sentence: str, capsys: p
 
 
 def test_a_label_cannot_leave_its_folder() -> None:
-    assert "/" not in sweeping.label({"name": "../../etc/passwd", "x": 1})
-    assert sweeping.label({"lam": 0.1, "seed": 2}) == "lam=0.1,seed=2"
+    assert "/" not in sweep.label({"name": "../../etc/passwd", "x": 1})
+    assert sweep.label({"lam": 0.1, "seed": 2}) == "lam=0.1,seed=2"
 
 
 def test_report_takes_runs_and_folders_of_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,12 +12,12 @@ import torch
 from test_cli_run import SMALL, _elsewhere, refused  # noqa: F401  (a fixture)
 
 from assay import cli
-from assay.compare import LEAST, compare
-from assay.curvefit import student
+from assay.core.rng import Rng
 from assay.errors import InputError
+from assay.evaluation.compare import LEAST, compare
+from assay.records.runs import Run
 from assay.report.comparison import markdown
-from assay.rng import Rng
-from assay.runs import Run
+from assay.stats.curve_fit import student
 
 READING = {"kl_kind": "exact", "judged": 10, "labels": 0, "updates": 4, "seconds": 1.0, "proxy": 0.0}
 

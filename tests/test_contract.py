@@ -21,8 +21,8 @@ from small import FOLDER, needs, small_world
 
 import assay.recipes
 from assay.core import Carry, Claim, Loop, Paper, Rng, World
-from assay.measure import measure
-from assay.runs import Run
+from assay.evaluation.measure import measure
+from assay.records.runs import Run
 
 MODULES = [importlib.import_module(f"assay.recipes.{m.name}") for m in pkgutil.iter_modules(assay.recipes.__path__)]
 RECIPES = [m for m in MODULES if hasattr(m, "recipe")]

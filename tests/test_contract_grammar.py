@@ -9,8 +9,8 @@ from small import BANDIT, SIZES, needs
 from test_contract import QUICK, RECIPES, drive, each, loop_of, name, timeless
 
 from assay.core import World
-from assay.measure import measure
-from assay.runs import Run
+from assay.evaluation.measure import measure
+from assay.records.runs import Run
 from assay.worlds import grammar
 
 ANYWHERE = [m for m in RECIPES if needs(m) == ("table", BANDIT)]  # those that ask nothing particular of a world

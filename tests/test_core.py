@@ -19,10 +19,23 @@ from small import SIZES
 from torch import Tensor
 
 import assay.worlds
-from assay.core import Checked, InputError, Loop, Missing, Pairs, Policy, Reward, Rng, Samples, Task, World, cat
+from assay.core import (
+    Checked,
+    InputError,
+    Loop,
+    Missing,
+    Pairs,
+    Policy,
+    Reward,
+    Rng,
+    Samples,
+    Task,
+    World,
+    cat,
+)
 from assay.core import order as rows_of
-from assay.parallel import COUNTED, meter
-from assay.policies.table import TablePolicy
+from assay.engine.parallel import COUNTED, meter
+from assay.models.policies.table import TablePolicy
 
 SMALL: dict[str, list[dict[str, Any]]] = {
     "table": [{"testbed": "bag", "pairs": 30}, {"testbed": "bandit", "pairs": 30, "mode": "idiosyncratic"},

@@ -8,8 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.curvefit import beyond, first_passage, fit, interval, power_law, solve, student, tie, turning_point
 from assay.report.laws import verdict
+from assay.stats.curve_fit import (
+    beyond,
+    first_passage,
+    fit,
+    interval,
+    power_law,
+    solve,
+    student,
+    tie,
+    turning_point,
+)
 
 D = np.linspace(0.4, 5.0, 24)
 parameters = st.tuples(st.floats(0.2, 3.0), st.floats(0.05, 1.0))

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from assay.core import Loop, Optimiser, Rng
-from assay.descend import descend, micro_batches
+from assay.core.samples import Samples
+from assay.engine.descend import descend, micro_batches
+from assay.engine.parallel import meter
 from assay.errors import InputError, NotFinite
 from assay.formulas.reduce import per_answer, per_answer_once, per_answer_token, per_pair, per_token
-from assay.parallel import meter
-from assay.policies.table import TablePolicy
-from assay.samples import Samples
+from assay.models.policies.table import TablePolicy
 
 
 def start() -> tuple[TablePolicy, Optimiser, Samples]:

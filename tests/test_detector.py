@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from assay.detector import Detector, Schedule
 from assay.errors import InputError
 from assay.formulas.strengths import earliest_best, informative, strengths
+from assay.watch.detector import Detector, Schedule
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 simulate = importlib.import_module("bench.watch.simulate")

@@ -9,9 +9,9 @@ import torch
 from families import checkpoint
 from test_hub_world import files  # noqa: F401  # a fixture
 
-from assay import carry as disk
 from assay import cli
-from assay.runs import Run
+from assay.engine import checkpoint as disk
+from assay.records.runs import Run
 
 
 def ran(given: dict[str, str], folder: Path, *more: str) -> Path:

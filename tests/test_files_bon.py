@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assay import files
+from assay.data import summary
+from assay.data.summary import check
 from assay.errors import InputError
-from assay.files import checking, curve
+from assay.evaluation import best_of_n_curve
+from assay.evaluation.best_of_n_curve import bon
+from assay.rewards.fit_file import fit
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -36,7 +39,7 @@ def pool(prompts: int = 5, answers: int = 4) -> list[dict[str, Any]]:
 
 def test_the_curve_is_the_mean_over_all_subsets(tmp_path: Path) -> None:
     rows = pool()
-    found = files.bon(write(tmp_path / "s.jsonl", rows), gold="gold", proxy=["proxy"], ns=[1, 2, 3, 4])
+    found = bon(write(tmp_path / "s.jsonl", rows), gold="gold", proxy=["proxy"], ns=[1, 2, 3, 4])
     for k, n in enumerate(found["ns"]):
         want = [
             np.mean(
@@ -57,7 +60,7 @@ def test_the_curve_is_the_mean_over_all_subsets(tmp_path: Path) -> None:
 
 
 def test_ragged_groups_are_flagged_and_counted(tmp_path: Path) -> None:
-    found = files.bon(write(tmp_path / "s.jsonl", pool()[:-2]), gold="gold")
+    found = bon(write(tmp_path / "s.jsonl", pool()[:-2]), gold="gold")
     assert found["answers"] == {"least": 2, "most": 4, "ragged": True, "sizes": {"2": 1, "4": 4}}
     assert found["curves"]["proxy"]["prompts"] == [5, 5, 4] and found["warnings"]["ragged groups"] == 1
     whole = found["curves"]["proxy"]["best_of_all"]["gold"]
@@ -65,25 +68,25 @@ def test_ragged_groups_are_flagged_and_counted(tmp_path: Path) -> None:
     assert whole == pytest.approx(
         np.mean([max((r for r in rows if r["prompt"] == f"p{b}"), key=lambda r: r["proxy"])["gold"] for b in range(5)])
     )
-    assert any("ragged" in line or "fewer than 4" in line for line in curve.says(found))
+    assert any("ragged" in line or "fewer than 4" in line for line in best_of_n_curve.says(found))
 
 
 def test_ties_share_and_repeated_answers_are_told(tmp_path: Path) -> None:
     rows = [{"prompt": "p", "response": "same", "gold": g, "proxy": 1.0} for g in (0.0, 1.0)]
-    found = files.bon(write(tmp_path / "s.jsonl", rows), gold="gold")
+    found = bon(write(tmp_path / "s.jsonl", rows), gold="gold")
     assert found["curves"]["proxy"]["gold"] == [0.5, 0.5] and found["curves"]["proxy"]["tied_at_the_top"] == 1.0
-    assert found["repeated_answers"] == 1 and any("repeat another" in line for line in curve.says(found))
+    assert found["repeated_answers"] == 1 and any("repeat another" in line for line in best_of_n_curve.says(found))
 
 
 def test_the_peak_and_what_is_lost_after_it(tmp_path: Path) -> None:
     rows = [{"prompt": f"p{b}", "response": str(i), "proxy": i, "gold": -abs(i - 5)} for b in range(8) for i in range(8)]
-    found = files.bon(write(tmp_path / "s.jsonl", rows), gold="gold", ns=[1, 2, 4, 8])["curves"]["proxy"]
+    found = bon(write(tmp_path / "s.jsonl", rows), gold="gold", ns=[1, 2, 4, 8])["curves"]["proxy"]
     assert found["peak"]["n"] == 4 and found["after_peak"]["gold"] < 0 and found["after_peak"]["high"] < 0
 
 
 def test_length_is_always_there_to_choose_by(tmp_path: Path) -> None:
     rows = pool()
-    found = files.bon(write(tmp_path / "s.jsonl", rows), gold="gold", proxy=["length", "proxy"])
+    found = bon(write(tmp_path / "s.jsonl", rows), gold="gold", proxy=["length", "proxy"])
     want = [max((r for r in rows if r["prompt"] == f"p{b}"), key=lambda r: len(r["response"]))["gold"] for b in range(5)]
     assert found["curves"]["length"]["best_of_all"]["gold"] == pytest.approx(np.mean(want))
 
@@ -100,15 +103,15 @@ def test_length_is_always_there_to_choose_by(tmp_path: Path) -> None:
 ])
 def test_refusals(tmp_path: Path, rows: list[dict[str, Any]], options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        files.bon(write(tmp_path / "s.jsonl", rows), **options)
+        bon(write(tmp_path / "s.jsonl", rows), **options)
 
 
 def test_a_result_is_never_overwritten(tmp_path: Path) -> None:
     file = write(tmp_path / "s.jsonl", pool())
-    files.bon(file, gold="gold", out=tmp_path / "bon.json")
+    bon(file, gold="gold", out=tmp_path / "bon.json")
     assert json.loads((tmp_path / "bon.json").read_text())["gold"] == "gold"
     with pytest.raises(InputError, match="never overwritten"):
-        files.bon(file, gold="gold", out=tmp_path / "bon.json")
+        bon(file, gold="gold", out=tmp_path / "bon.json")
 
 
 def test_check_says_what_a_file_is(tmp_path: Path) -> None:
@@ -116,31 +119,31 @@ def test_check_says_what_a_file_is(tmp_path: Path) -> None:
         {"prompt": "a", "chosen": "b", "rejected": "c", "note": 1},
         {"prompt": "d", "chosen": None, "rejected": "e", "note": 2},
     ]
-    found = files.check(write(tmp_path / "a.jsonl", rows), against=[write(tmp_path / "b.jsonl", rows[:1])])
+    found = check(write(tmp_path / "a.jsonl", rows), against=[write(tmp_path / "b.jsonl", rows[:1])])
     assert (
         not found["ok"]
         and found["kind"] == "pairs"
         and found["others"] == ["note"]
         and list(found["shared_prompts"].values()) == [1]
     )
-    said = "\n".join(checking.says(found))
+    said = "\n".join(summary.says(found))
     assert "2 rows, 1 usable" in said and "line 2, column 'chosen': null" in said and "error: 1 × null cell" in said
     json.dumps(found, allow_nan=False)
 
 
 def test_few_prompts_have_few_folds_and_one_has_none(tmp_path: Path) -> None:
-    few = files.fit(write(tmp_path / "s.jsonl", pool(3)), score="gold", out=tmp_path / "R", members=2)
-    one = files.fit(write(tmp_path / "t.jsonl", pool(1)), score="gold", out=tmp_path / "S", members=2)
+    few = fit(write(tmp_path / "s.jsonl", pool(3)), score="gold", out=tmp_path / "R", members=2)
+    one = fit(write(tmp_path / "t.jsonl", pool(1)), score="gold", out=tmp_path / "S", members=2)
     assert few["folds"] == 3 and few["accuracy"]["prompts"] == 3 and one["folds"] == 0 and one["accuracy"] is None
     bare = [{k: v for k, v in r.items() if k != "proxy"} for r in pool(1)]
     with pytest.raises(InputError, match="--out-of-fold needs at least 2 prompts"):
-        files.fit(write(tmp_path / "u.jsonl", bare), score="gold", out=tmp_path / "T", out_of_fold=tmp_path / "o.jsonl")
+        fit(write(tmp_path / "u.jsonl", bare), score="gold", out=tmp_path / "T", out_of_fold=tmp_path / "o.jsonl")
 
 
 def test_the_page_draws_every_proxy_and_is_never_overwritten(tmp_path: Path) -> None:
     file = write(tmp_path / "<b>s.jsonl", pool())
-    files.bon(file, gold="gold", proxy=["proxy", "length"], page=tmp_path / "bon.html")
+    bon(file, gold="gold", proxy=["proxy", "length"], page=tmp_path / "bon.html")
     text = (tmp_path / "bon.html").read_text(encoding="utf-8")
     assert "best by proxy" in text and "best by length" in text and "<b>s.jsonl" not in text and "<svg" in text
     with pytest.raises(InputError, match="never overwritten; give another file with --page"):
-        files.bon(file, gold="gold", page=tmp_path / "bon.html")
+        bon(file, gold="gold", page=tmp_path / "bon.html")

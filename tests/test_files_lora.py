@@ -10,9 +10,11 @@ import torch
 from families import FAMILIES, checkpoint
 from test_files_models import ASKS, base, pairs
 
-from assay import cli, files
+from assay import cli
 from assay.errors import InputError
 from assay.rewards.encoding import encode
+from assay.rewards.fit_file import fit
+from assay.rewards.load import load_reward
 
 transformers = pytest.importorskip("transformers")
 TEXTS = ["good 1", "the answer is bad is bad is poor", "fine"]
@@ -42,10 +44,10 @@ def test_a_fitted_reward_scores_the_same_in_plain_transformers(tmp_path: Path, f
     here.mkdir()
     model = base(here / "base", "bert") if family == "bert" else checkpoint(here / "base", family)
     before = torch.get_rng_state()
-    files.fit(pairs(here / "p.jsonl", 12), base=str(model), out=here / "R", members=1, folds=0, epochs=2, batch=4, lr=5e-3,
+    fit(pairs(here / "p.jsonl", 12), base=str(model), out=here / "R", members=1, folds=0, epochs=2, batch=4, lr=5e-3,
               lora=lora)
     assert torch.equal(before, torch.get_rng_state())
-    reward = files.load_reward(here / "R")
+    reward = load_reward(here / "R")
     rows = [encode(reward.tokenizer, reward.template, a, t) for a, t in zip(ASKS, TEXTS, strict=True)]
     assert (opened(here / "R" / "judge0", rows) - reward.scores(ASKS, TEXTS)[0]).abs().max() < 1e-6
     assert len(set(reward.scores(ASKS, TEXTS)[0].tolist())) == 3
@@ -56,10 +58,10 @@ def test_adapters_learn_and_move_little_but_the_head(tmp_path: Path) -> None:
     """Merged, what differs from the base has the adapter's rank; embeddings and norms stand still."""
     pytest.importorskip("peft", reason="the lora extra is not installed")
     model = base(tmp_path / "base", "bert")
-    found = files.fit(pairs(tmp_path / "p.jsonl"), base=str(model), out=tmp_path / "R", members=2, folds=2, epochs=25, batch=8,
+    found = fit(pairs(tmp_path / "p.jsonl"), base=str(model), out=tmp_path / "R", members=2, folds=2, epochs=25, batch=8,
                       lr=2e-2, lora=2)
     assert found["accuracy"]["mean"] > 0.75 and found["arguments"]["lora"] == 2
-    scores = files.load_reward(tmp_path / "R").scores(ASKS, TEXTS)
+    scores = load_reward(tmp_path / "R").scores(ASKS, TEXTS)
     assert not torch.allclose(scores[0], scores[1]), "members have heads and orders of their own"
     start = transformers.AutoModel.from_pretrained(model).state_dict()
     end = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "R" / "judge0").bert.state_dict()
@@ -86,7 +88,7 @@ def test_refusals(tmp_path: Path) -> None:
     for options, said in cases:
         arguments: dict[str, Any] = {"base": model, "out": tmp_path / "R", **options}
         with pytest.raises(InputError, match=said):
-            files.fit(file, **arguments)
+            fit(file, **arguments)
 
 
 def test_a_policy_by_dora_and_in_bfloat16_is_exported(tmp_path: Path) -> None:
@@ -96,8 +98,8 @@ def test_a_policy_by_dora_and_in_bfloat16_is_exported(tmp_path: Path) -> None:
     asks = [{"prompt": f"what is {w}?", "answer": w} for w in ("rain", "the mill", "a gate", "pond", "tea", "red", "blue", "it")]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(a) + "\n" for a in asks))
     peft.LoraConfig(r=2, lora_alpha=4, use_dora=True, target_modules=["q_proj", "down_proj"]).save_pretrained(tmp_path / "dora")
-    from assay import carry
     from assay.core import Rng
+    from assay.engine import checkpoint as carry
     from assay.worlds import hub
     for name, how in (("dora", {"peft": str(tmp_path / "dora")}), ("bf16", {"dtype": "bfloat16"})):
         given: dict[str, Any] = {"policy": str(policy), "prompts": str(tmp_path / "p.jsonl"), "held_out": 3, "max_tokens": 5,

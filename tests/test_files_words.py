@@ -11,12 +11,14 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from assay import files
 from assay.errors import InputError
 from assay.formulas.pairwise import bradley_terry, centring
-from assay.rewards.convex import Design, centred_ridge, conjugate, pairwise, resampled
 from assay.rewards.features import features, grams, skeleton
-from assay.rewards.text import Settings, WordsReward
+from assay.rewards.fit_file import fit
+from assay.rewards.linear_solvers import Design, centred_ridge, conjugate, pairwise, resampled
+from assay.rewards.linear_text import Settings, WordsReward
+from assay.rewards.load import load_reward
+from assay.rewards.score_file import score
 
 GOOD, DULL = ("clear", "helpful", "thanks", "certainly"), ("bad", "wrong", "no", "rude")
 
@@ -58,7 +60,7 @@ def read(path: Path | str) -> list[dict[str, Any]]:
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("fit")
     file = write(folder / "pool.jsonl", pool())
-    return folder, files.fit(file, score="quality", out=folder / "R", members=3, folds=4, out_of_fold=folder / "oof.jsonl")
+    return folder, fit(file, score="quality", out=folder / "R", members=3, folds=4, out_of_fold=folder / "oof.jsonl")
 
 
 def test_a_fit_learns_and_says_how_well_on_prompts_it_never_saw(fitted: tuple[Path, dict[str, Any]]) -> None:
@@ -85,7 +87,7 @@ def test_out_of_fold_scores_come_from_judges_that_never_saw_the_prompt(fitted: t
     assert len(rows) == len(pool()) and all(len(f) == 1 for f in folds.values()) and len(set.union(*folds.values())) == 4
     # change every answer and score of one fold: the scores that the other folds' judges gave must not depend on it …
     changed = [r if next(iter(folds[r["prompt"]])) != 0 else {**r, "quality": 1 - r["quality"]} for r in pool()]
-    files.fit(write(folder / "changed.jsonl", changed), score="quality", out=folder / "R2", members=3, folds=4,
+    fit(write(folder / "changed.jsonl", changed), score="quality", out=folder / "R2", members=3, folds=4,
               out_of_fold=folder / "oof2.jsonl")
     again = read(folder / "oof2.jsonl")
     for a, b in zip(rows, again, strict=True):
@@ -96,7 +98,7 @@ def test_out_of_fold_scores_come_from_judges_that_never_saw_the_prompt(fitted: t
 
 def test_saved_and_loaded_scores_are_the_same_and_do_not_depend_on_neighbours(fitted: tuple[Path, dict[str, Any]]) -> None:
     folder, _ = fitted
-    reward = files.load_reward(folder / "R")
+    reward = load_reward(folder / "R")
     rows = pool()[:20]
     asks, texts = [r["prompt"] for r in rows], [r["response"] for r in rows]
     whole = reward.scores(asks, texts)
@@ -110,10 +112,10 @@ def test_saved_and_loaded_scores_are_the_same_and_do_not_depend_on_neighbours(fi
 def test_score_writes_every_row_with_every_judge(fitted: tuple[Path, dict[str, Any]]) -> None:
     folder, _ = fitted
     rows = [{k: v for k, v in r.items() if k != "quality"} for r in pool(4)]
-    done = files.score(folder / "R", write(folder / "new.jsonl", rows), folder / "new_scored.jsonl", lam=0.5)
+    done = score(folder / "R", write(folder / "new.jsonl", rows), folder / "new_scored.jsonl", lam=0.5)
     out = read(folder / "new_scored.jsonl")
     assert done["rows"] == len(rows) == len(out)
-    reward = files.load_reward(folder / "R")
+    reward = load_reward(folder / "R")
     for row, original in zip(out, rows, strict=True):
         judges = reward.scores([original["prompt"]], [original["response"]])[:, 0]
         assert row["proxy_judges"] == pytest.approx(judges.tolist(), abs=1e-6) and row["source"] == original["source"]
@@ -121,14 +123,14 @@ def test_score_writes_every_row_with_every_judge(fitted: tuple[Path, dict[str, A
         assert row["proxy_worst"] <= row["proxy"] + 1e-9 and row["proxy_spread"] >= 0
         assert row["proxy_uncertainty"] == pytest.approx(row["proxy"] - 0.5 * row["proxy_spread"] ** 2, abs=1e-9)
     with pytest.raises(InputError, match="never overwritten"):
-        files.score(folder / "R", folder / "new.jsonl", folder / "new_scored.jsonl")
+        score(folder / "R", folder / "new.jsonl", folder / "new_scored.jsonl")
     with pytest.raises(InputError, match="already has a column 'proxy'"):
-        files.score(folder / "R", folder / "new_scored.jsonl", folder / "twice.jsonl")
+        score(folder / "R", folder / "new_scored.jsonl", folder / "twice.jsonl")
     assert not (folder / "twice.jsonl").exists()
 
 
 def test_a_member_s_constant_a_prompt_changes_neither_worst_nor_uncertainty() -> None:
-    from assay.files.scoring import judged
+    from assay.rewards.score_file import judged
     scores = torch.randn(3, 8, dtype=torch.float64)
     asks = ["a"] * 5 + ["b"] * 3
     shifted = scores + torch.tensor([[1.0], [-3.0], [2.0]])
@@ -146,7 +148,7 @@ def test_pairs_are_fitted_by_bradley_terry(tmp_path: Path) -> None:
         mine = sorted((r for r in rows if r["prompt"] == f"Question about topic{b}?"), key=lambda r: r["quality"])
         pairs += [{"prompt": mine[0]["prompt"], "chosen": y["response"], "rejected": x["response"]}
                   for x, y in zip(mine, mine[3:], strict=False) if y["quality"] > x["quality"]]
-    found = files.fit(
+    found = fit(
         write(tmp_path / "pairs.jsonl", pairs),
         out=tmp_path / "R",
         members=2,
@@ -156,7 +158,7 @@ def test_pairs_are_fitted_by_bradley_terry(tmp_path: Path) -> None:
     )
     assert found["accuracy"]["mean"] > 0.75 and found["used"] == len(pairs)
     assert {"proxy_chosen", "proxy_rejected", "fold"} <= set(read(tmp_path / "oof.jsonl")[0])
-    done = files.score(tmp_path / "R", tmp_path / "pairs.jsonl", tmp_path / "scored.jsonl")
+    done = score(tmp_path / "R", tmp_path / "pairs.jsonl", tmp_path / "scored.jsonl")
     assert done["accuracy"] > 0.9
 
 
@@ -173,7 +175,7 @@ def test_pairs_are_fitted_by_bradley_terry(tmp_path: Path) -> None:
 def test_arguments_that_cannot_be(tmp_path: Path, options: dict[str, Any], sentence: str) -> None:
     file = write(tmp_path / "pool.jsonl", pool())
     with pytest.raises(InputError, match=sentence):
-        files.fit(file, out=tmp_path / "R", **{"score": "quality", **options})
+        fit(file, out=tmp_path / "R", **{"score": "quality", **options})
     assert not (tmp_path / "R").exists()
 
 
@@ -181,34 +183,34 @@ def test_a_folder_that_exists_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "R").mkdir()
     (tmp_path / "R" / "mine").write_text("kept")
     with pytest.raises(InputError, match="never overwritten"):
-        files.fit(write(tmp_path / "pool.jsonl", pool()), score="quality", out=tmp_path / "R")
+        fit(write(tmp_path / "pool.jsonl", pool()), score="quality", out=tmp_path / "R")
     assert (tmp_path / "R" / "mine").read_text() == "kept"
 
 
 def test_nothing_to_compare(tmp_path: Path) -> None:
     same = write(tmp_path / "same.jsonl", [{"prompt": f"p{i}", "response": "x", "s": i} for i in range(9)])
     with pytest.raises(InputError, match="no prompt has two answers with different scores"):
-        files.fit(same, score="s", out=tmp_path / "R")
+        fit(same, score="s", out=tmp_path / "R")
     with pytest.raises(InputError, match="holds prompts"):
-        files.fit(write(tmp_path / "asks.jsonl", [{"prompt": "p"}]), out=tmp_path / "R")
+        fit(write(tmp_path / "asks.jsonl", [{"prompt": "p"}]), out=tmp_path / "R")
     two = write(tmp_path / "two.jsonl", [{"prompt": "p", "response": "x", "s": 1.0, "t": 2.0}])
     with pytest.raises(InputError, match=r"several columns of numbers \(s, t\)"):
-        files.fit(two, out=tmp_path / "R")
+        fit(two, out=tmp_path / "R")
 
 
 def test_a_damaged_reward_is_refused(fitted: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     folder, _ = fitted
-    files.load_reward(folder / "R").save(tmp_path / "R")
+    load_reward(folder / "R").save(tmp_path / "R")
     raw = bytearray((tmp_path / "R" / "weights.safetensors").read_bytes())
     raw[-1] ^= 1
     (tmp_path / "R" / "weights.safetensors").write_bytes(bytes(raw))
     with pytest.raises(InputError, match="damaged or exchanged"):
-        files.load_reward(tmp_path / "R")
+        load_reward(tmp_path / "R")
     (tmp_path / "R" / "reward.json").write_text("{")
     with pytest.raises(InputError, match="is damaged"):
-        files.load_reward(tmp_path / "R")
+        load_reward(tmp_path / "R")
     with pytest.raises(InputError, match="is no fitted reward"):
-        files.load_reward(tmp_path)
+        load_reward(tmp_path)
 
 
 # the solvers, against plain dense algebra

@@ -23,7 +23,7 @@ from assay.recipes import (
 )
 from assay.rewards.attributes import attributes
 from assay.rewards.discriminator import Discriminator, beside, triples
-from assay.rewards.fitting import fitted
+from assay.rewards.fit import fitted
 from assay.worlds import table
 
 U = torch.tensor([-3.0, -1.0, 0.5, 2.0, -0.2])

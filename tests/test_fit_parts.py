@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 
 from assay.core import InputError, Loop, Pairs, Prompts, Rng
-from assay.descend import micro_batches
+from assay.engine.descend import micro_batches
 from assay.formulas.pairwise import bradley_terry, centring
+from assay.models.backbones.attention import Config
 from assay.recipes.preference_strength import Contrast
-from assay.rewards import soup
+from assay.rewards import weight_average
 from assay.rewards.attributes import attributes, scaled
+from assay.rewards.cross_fit import partition, trust, votes
 from assay.rewards.ensemble import Members
-from assay.rewards.fitting import fitted, trained
-from assay.rewards.folds import partition, trust, votes
+from assay.rewards.fit import fitted, trained
 from assay.rewards.linear import LinearModel
 from assay.rewards.pretrained import pretrained
 from assay.rewards.two_heads import TwoHeads
-from assay.trunks.attention import Config
 
 LOOP = Loop(steps=12, batch=10, lr=0.02)
 
@@ -175,21 +175,21 @@ def test_the_average_of_linear_weights_is_the_average_of_scores_exactly() -> Non
     model = linear(4)
     trained(model, PAIRS, loss=loss, bootstrap=True, loop=LOOP)
     mean = model(PAIRS).mean(0)
-    assert soup.hill(model, PAIRS, loss=loss) == pytest.approx(0, abs=1e-12)
-    soup.average(model)
+    assert weight_average.hill(model, PAIRS, loss=loss) == pytest.approx(0, abs=1e-12)
+    weight_average.average(model)
     assert torch.allclose(model(PAIRS), mean.expand(4, -1, -1), atol=1e-12)
 
 
 def test_small_llamas_of_one_start_are_connected_and_others_are_not() -> None:
     apart, together = llamas(3), llamas(3)
-    soup.of_one_start(together)
+    weight_average.of_one_start(together)
     assert torch.equal(together(PAIRS)[0], together(PAIRS)[2])
     for model in (apart, together):
         trained(model, PAIRS, loss=loss, loop=LOOP)
-    near, far = (soup.hill(m, PAIRS, loss=loss) for m in (together, apart))
+    near, far = (weight_average.hill(m, PAIRS, loss=loss) for m in (together, apart))
     assert near < 0.03 and far > 4 * near
     with pytest.raises(InputError, match="at least 2"):
-        soup.average(linear(1))
+        weight_average.average(linear(1))
 
 
 @pytest.mark.parametrize("make", [linear, llamas])

@@ -9,30 +9,23 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "assay"
+DESCEND = PACKAGE / "engine" / "descend.py"
 
-# The floor of every part. A part is a file or a folder of assay/; it may import parts of lower floors and its own
-# folder's files. Parts of one floor are strangers.
-FLOORS = {
-    "__init__": 0, "errors": 0,
-    "rng": 1, "parallel": 1, "carry": 1, "optimiser": 1, "runs": 1, "effects": 1, "catalogue": 1, "curvefit": 1, "remote": 1,
-    "memory": 1, "together": 1,
-    "samples": 1.5, "proxies": 1.7, "tracking": 2, "core": 2,
-    "formulas": 3, "data": 3, "descend": 3,
-    "trunks": 3.5, "policies": 4, "rewards": 4,
-    "worlds": 5, "loops": 5,
-    "recipes": 6, "reading": 6, "watch": 6.6, "report": 6,
-    "hints": 1, "schedule": 3, "detector": 5, "labellers": 6.2, "ledger": 6.4, "watching": 6, "contest": 6.8,
-    "refitting": 6, "measure": 7, "claims": 8, "files": 8, "manual": 8, "verdicts": 8, "exporting": 8.5, "compare": 8,
-    "cli": 9, "serve": 9, "interop": 9, "__main__": 10,
-}
+# The folders from the ground up. A file imports its own folder's files and those of folders before its own in this list.
+FOLDERS = [
+    "errors", "registry", "stats", "formulas", "engine", "core", "data", "models", "records", "rewards", "watch", "loops",
+    "recipes", "worlds", "report", "evaluation", "evidence", "interop", "cli", "__main__",
+]
+AT_THE_TOP = {"__init__", "__main__", "errors"}  # every other module lies in a folder
 STDLIB = set(sys.stdlib_module_names)
 ONLY = {  # what may be imported at all, beside assay itself
+    "errors": STDLIB,
+    "stats": STDLIB | {"numpy", "scipy"},
     "formulas": STDLIB | {"torch", "jaxtyping"},
-    "runs": STDLIB, "effects": STDLIB, "errors": STDLIB, "catalogue": STDLIB, "remote": STDLIB, "memory": STDLIB,
-    "report": STDLIB | {"numpy"}, "curvefit": STDLIB | {"numpy"}, "compare": STDLIB | {"numpy"},
+    "registry": STDLIB,
     "recipes": STDLIB | {"torch", "jaxtyping"},
 }
-NEVER = {"data": {"torch", "transformers"}, "report": {"torch"}, "compare": {"torch"}}
+NEVER = {"data": {"torch", "transformers"}, "report": {"torch"}, "evaluation/compare": {"torch"}}
 UNDECIDED = {"utils", "util", "helpers", "helper", "common", "misc", "math", "types", "base", "tools"}
 CEILING = 300
 
@@ -50,7 +43,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def imports(path: Path) -> list[tuple[int, str]]:
-    """(line, dotted name) of every import in a file, wherever it stands; `from assay import x` is assay.x."""
+    """(line, dotted name) of every import in a file, wherever it stands; `from assay.a import x` is assay.a.x."""
     found = []
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
@@ -58,7 +51,8 @@ def imports(path: Path) -> list[tuple[int, str]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno} imports relatively; say assay.… so that the floor can be read"
             module = node.module or ""
-            found += [(node.lineno, f"{module}.{a.name}") for a in node.names] if module == "assay" else [(node.lineno, module)]
+            inside = module.split(".")[0] == "assay"  # of ours, what is imported may be a module itself
+            found += [(node.lineno, f"{module}.{a.name}") for a in node.names] if inside else [(node.lineno, module)]
     return found
 
 
@@ -74,18 +68,53 @@ def ours(path: Path) -> list[tuple[int, str]]:
     return found
 
 
+def module(path: Path) -> str:
+    """A file's dotted name."""
+    dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return dotted.removesuffix(".__init__")
+
+
+def known(name: str) -> str | None:
+    """The module of ours that an imported dotted name belongs to, None if it is none of ours."""
+    parts = name.split(".")
+    while parts and parts[0] == "assay":
+        path = ROOT.joinpath(*parts)
+        if path.with_suffix(".py").is_file() or (path / "__init__.py").is_file():
+            return ".".join(parts)
+        parts.pop()
+    return None
+
+
 def where(path: Path, line: int) -> str:
     return f"{path.relative_to(ROOT)}:{line}"
 
 
-def test_every_part_has_a_floor() -> None:
-    assert {part(p) for p in files()} <= set(FLOORS), "a new part: give it a floor in FLOORS"
+def test_every_module_lies_in_a_folder_of_the_list() -> None:
+    assert {part(p) for p in files()} - {"__init__"} == set(FOLDERS), "a new folder: give it its place in FOLDERS"
+    assert {p.stem for p in PACKAGE.glob("*.py")} == AT_THE_TOP
 
 
-def test_imports_point_strictly_down() -> None:
-    wrong = [f"{where(p, line)} ({part(p)}, floor {FLOORS[part(p)]}) imports {other} (floor {FLOORS[other]})"
-             for p in files() for line, other in ours(p) if other != part(p) and FLOORS[other] >= FLOORS[part(p)]]
+def test_imports_point_down_the_list() -> None:
+    place = {"__init__": -1, **{name: i for i, name in enumerate(FOLDERS)}}
+    wrong = [f"{where(p, line)} ({part(p)}) imports {other}, which stands above it"
+             for p in files() for line, other in ours(p) if place[other] > place[part(p)]]
     assert wrong == []
+
+
+def test_no_modules_import_each_other() -> None:
+    """Within a folder too: imports at the top, in functions and under TYPE_CHECKING form no circle."""
+    graph = {module(p): {n for _, name in imports(p) if (n := known(name)) and n != module(p)} for p in files()}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, "a circle of imports: " + " → ".join([*path[path.index(name):], name])
+        if name not in done:
+            for other in sorted(graph[name]):
+                visit(other, (*path, name))
+            done.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())
 
 
 def test_recipes_import_no_recipe_and_no_world() -> None:
@@ -98,7 +127,8 @@ def test_some_parts_import_little() -> None:
     for p in files():
         for line, name in imports(p):
             top = name.split(".")[0]
-            if top != "assay" and (top not in ONLY.get(part(p), {top}) or top in NEVER.get(part(p), ())):
+            never = NEVER.get(part(p), set()) | NEVER.get(str(p.relative_to(PACKAGE).with_suffix("")), set())
+            if top != "assay" and (top not in ONLY.get(part(p), {top}) or top in never):
                 wrong.append(f"{where(p, line)} imports {top}")
     assert wrong == []
 
@@ -115,14 +145,15 @@ def is_study(path: Path) -> bool:
 
 def test_only_those_who_may_name_the_world() -> None:
     """Everything else is gold-blind because it cannot even say the word. core defines it; a study is of a world."""
-    may = {"core", "worlds", "reading", "exporting", "refitting", "measure", "claims", "cli", "interop"}
+    may = {"core", "worlds", "evaluation", "evidence", "records/export", "cli", "interop"}
     wrong = []
     for p in files():
         for node in ast.walk(tree(p)):
             names = [getattr(node, "id", getattr(node, "attr", ""))]
             if isinstance(node, ast.ImportFrom):
                 names = [a.name for a in node.names]
-            if "World" in names and part(p) not in may and not is_study(p):
+            here = {part(p), str(p.relative_to(PACKAGE).with_suffix(""))}
+            if "World" in names and not here & may and not is_study(p):
                 wrong.append(where(p, node.lineno))
     assert wrong == []
 
@@ -137,9 +168,9 @@ def calls(path: Path) -> list[tuple[int, str]]:
 
 
 def test_there_is_one_backward() -> None:
-    wrong = [where(p, line) for p in files() for line, name in calls(p) if name.endswith(".backward") and part(p) != "descend"]
+    wrong = [where(p, line) for p in files() for line, name in calls(p) if name.endswith(".backward") and p != DESCEND]
     assert wrong == []
-    assert sum(name.endswith(".backward") for _, name in calls(PACKAGE / "descend.py")) == 1
+    assert sum(name.endswith(".backward") for _, name in calls(DESCEND)) == 1
 
 
 def test_nothing_is_unpickled_or_evaluated() -> None:
@@ -210,7 +241,7 @@ def test_every_public_function_says_what_it_is() -> None:
         for node in module.body:
             if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or node.name.startswith("_") or ast.get_docstring(node):
                 continue
-            if part(p) == "parallel" and node.name in ("rank", "world_size", "barrier"):
+            if p.stem == "parallel" and node.name in ("rank", "world_size", "barrier"):
                 continue  # the names of torch.distributed say it all
             wrong.append(f"{where(p, node.lineno)} {node.name}")
     assert wrong == []
@@ -238,5 +269,5 @@ def test_the_reader_of_this_test_can_fail(tmp_path: Path) -> None:
     bad = tmp_path / "bad.py"
     bad.write_text("import torch\nfrom assay import core\ndef f(**k):\n    import pickle\n    loss.backward()\n")
     assert imports(bad) == [(1, "torch"), (2, "assay.core"), (4, "pickle")]
-    assert ours(bad) == [(2, "core")]
+    assert ours(bad) == [(2, "core")] and known("assay.core.task.Loop") == "assay.core.task" and known("torch") is None
     assert calls(bad) == [(5, "loss.backward")]

@@ -8,9 +8,9 @@ import pytest
 import torch
 from peak import peak
 
+from assay.core.rng import Rng
 from assay.formulas import chosen as module
 from assay.formulas.chosen import Law, chosen
-from assay.rng import Rng
 
 
 def problem(n: int, V: int, W: int, *, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[torch.Tensor, ...]:

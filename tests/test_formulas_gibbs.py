@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from assay.formulas.divergence import kl_full
-from assay.formulas.gibbs import DIVERGENCES, at_the_target, effective_share, f_divergence, pseudo_reward, tilting
+from assay.formulas.gibbs import (
+    DIVERGENCES,
+    at_the_target,
+    effective_share,
+    f_divergence,
+    pseudo_reward,
+    tilting,
+)
 
 G = torch.Generator().manual_seed(0)
 LOGITS, BASE, SCORE = (torch.randn(3, 7, dtype=torch.float64, generator=G) for _ in range(3))

@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.core import InputError, Rng, Samples
-from assay.worlds.language import CLASSES, END, FOLLOWS, ID, REQUESTS, TERMS, THINGS, VOCABULARY, asked, corpus, terms
+from assay.worlds.language import (
+    CLASSES,
+    END,
+    FOLLOWS,
+    ID,
+    REQUESTS,
+    TERMS,
+    THINGS,
+    VOCABULARY,
+    asked,
+    corpus,
+    terms,
+)
 
 ASK = "two short facts about hotel , no pool :"
 GOOD = "the room was large . the bed is old ."

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import shutil
 import weakref
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from assay.core import InputError, Rng, World
-from assay.worlds import grammar, kept
+from assay.worlds import cache, grammar
 from assay.worlds.grammar import world, written
 from assay.worlds.language import TERMS
 
@@ -74,11 +75,34 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, caplog: pytest.
 
 
 def test_the_key_is_arguments_and_sources(tmp_path: Path) -> None:
-    a = kept.place("w", {"seed": 0}, (kept,))
-    assert a == kept.place("w", {"seed": 0}, (kept,))
-    assert a != kept.place("w", {"seed": 1}, (kept,))
-    assert a != kept.place("w", {"seed": 0}, (grammar,))
+    a = cache.place("w", {"seed": 0}, "assay.worlds.grammar")
+    assert a == cache.place("w", {"seed": 0}, "assay.worlds.grammar")
+    assert a != cache.place("w", {"seed": 1}, "assay.worlds.grammar")
+    assert a != cache.place("w", {"seed": 0}, "assay.worlds.sums")
     assert a.parent == tmp_path / "cache"
+
+
+@pytest.mark.parametrize("name", ["grammar", "sums"])
+def test_a_change_in_any_file_it_depends_on_is_another_key(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files are found by reading imports, so none can be forgotten: the world's own is among them, and what it trains by."""
+    home = cache.PACKAGE
+    copy = tmp_path / "assay"
+    shutil.copytree(home, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(cache, "PACKAGE", copy)
+    cache.sources.cache_clear()
+    module = f"assay.worlds.{name}"
+    files = cache.sources(module)
+    names = {f.relative_to(copy).as_posix() for f in files}
+    assert {f"worlds/{name}.py", "engine/descend.py", "core/rng.py", "models/backbones/llama.py", "formulas/reduce.py"} <= names
+    assert not {n for n in names if n.startswith(("recipes/", "report/", "cli/"))}
+    before = cache.place("w", {}, module)
+    for file in files:
+        text = file.read_bytes()
+        file.write_bytes(text + b"# changed\n")
+        assert cache.place("w", {}, module) != before, file
+        file.write_bytes(text)
+    assert cache.place("w", {}, module) == before
+    cache.sources.cache_clear()
 
 
 def test_the_gold_is_its_weighted_terms_and_dies_with_the_world() -> None:

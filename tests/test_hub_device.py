@@ -11,10 +11,12 @@ from families import checkpoint
 from test_contract import differences
 from test_hub_world import files  # noqa: F401  # a fixture
 
-from assay import catalogue, cli
+from assay import cli
 from assay.core import InputError, Loop
-from assay.measure import measure
-from assay.worlds import computing, hub
+from assay.evaluation.measure import measure
+from assay.registry import catalogue
+from assay.worlds import device as computing
+from assay.worlds import hub
 
 
 def test_the_trap_is_one() -> None:

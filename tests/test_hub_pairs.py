@@ -13,13 +13,13 @@ from test_hub_world import ASKS, JUDGES
 
 from assay import cli
 from assay.core import InputError, Loop, Pairs, World
-from assay.loops import judge
-from assay.measure import measure
-from assay.policies.tokens import Tokens
+from assay.evaluation.measure import measure
+from assay.loops.online import judge
+from assay.models.tokenizer import Tokens
 from assay.recipes import dpo, sft
-from assay.runs import Run
+from assay.records.runs import Run
 from assay.worlds import hub
-from assay.worlds.asking import closing
+from assay.worlds.prompts import closing
 
 EXTRA = "what is the weather?"  # a prompt that only the pairs have
 

@@ -13,7 +13,7 @@ from families import checkpoint
 from test_contract import differences, timeless
 from test_hub_world import files  # noqa: F401  # a fixture
 
-from assay.runs import Run
+from assay.records.runs import Run
 
 accelerate = pytest.importorskip("accelerate", reason="accelerate is not installed")
 

@@ -11,8 +11,8 @@ from families import checkpoint, model, tokenizer
 
 from assay import cli
 from assay.core import InputError
-from assay.rewards.opening import open_reward
-from assay.worlds.computing import device_named, dtype_named, opened
+from assay.rewards.load import open_reward
+from assay.worlds.device import device_named, dtype_named, opened
 
 JUDGES = '''
 import sys
@@ -102,7 +102,7 @@ def test_weights_that_are_not_there_are_not_drawn_at_random(flags: list[str], tm
 
 def test_a_template_that_opens_no_answer_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Where what stands before an assistant's words is not at the end of a prompt, answers begin without it."""
-    from assay.worlds.asking import opening
+    from assay.worlds.prompts import opening
     made = tokenizer()
     own = made.chat_template
     bare = "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"

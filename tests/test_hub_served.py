@@ -11,7 +11,7 @@ import torch
 from engines import served
 
 from assay import cli
-from assay.runs import Run
+from assay.records.runs import Run
 from assay.worlds import hub
 
 

@@ -9,7 +9,7 @@ import torch
 from families import checkpoint
 
 from assay import cli
-from assay.runs import Run
+from assay.records.runs import Run
 from assay.worlds import hub
 
 

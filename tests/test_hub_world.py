@@ -13,9 +13,9 @@ from families import checkpoint, tokenizer
 
 from assay import cli
 from assay.core import InputError, Samples, World
-from assay.measure import measure
+from assay.evaluation.measure import measure
 from assay.recipes import leave_one_out, uncertainty_weighted
-from assay.runs import Run
+from assay.records.runs import Run
 from assay.worlds import hub
 
 THINGS = ("mill", "gate", "pond", "river", "day")
@@ -87,7 +87,7 @@ def test_a_recipe_runs_and_resumes(files: dict[str, str], tmp_path: Path, family
 def test_judges_read_what_people_wrote_and_what_was_answered(files: dict[str, str]) -> None:
     """The prompt of the file, not the template's; the answer's text; every column, of the right row, whatever the order."""
     made = small(files, rewards=(f"{files['judges']}:seen",), gold="")
-    from assay.rewards.opening import Told
+    from assay.rewards.load import Told
     told = made.task.rewards.reward
     assert isinstance(told, Told)
     x = made.task.reference.sample(made.task.prompts[torch.tensor([5, 2])], 2, made.task.rng("look"))
@@ -116,8 +116,8 @@ def test_what_does_not_apply_is_nan_and_a_wrong_return_is_a_sentence(files: dict
 
 
 def test_where_a_judge_does_not_apply_nothing_is_learnt_and_a_mean_is_over_the_rest(files: dict[str, str]) -> None:
-    from assay.loops import judge, relative
-    from assay.reading import mean_and_error
+    from assay.evaluation.reading import mean_and_error
+    from assay.loops.online import judge, relative
     made = small(files, rewards=(f"{files['judges']}:target",))
     x = made.task.reference.sample(made.task.prompts, 4, made.task.rng("look"))
     raw, filled = made.task.rewards(x)[0], judge(made.task)(x)

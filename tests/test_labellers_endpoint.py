@@ -10,10 +10,10 @@ import pytest
 from answering import servers
 
 from assay.errors import InputError, Waiting
-from assay.labellers.asking import Question
-from assay.labellers.endpoint import Endpoint, read
-from assay.ledger import Ledger
-from assay.runs import read_lines
+from assay.records.runs import read_lines
+from assay.watch.labelers.chat_judge import Endpoint, read
+from assay.watch.labelers.questions import Question
+from assay.watch.ledger import Ledger
 
 
 @pytest.fixture

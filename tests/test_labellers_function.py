@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from assay.errors import InputError, Waiting
-from assay.labellers.agreement import agreement
-from assay.labellers.asking import Question, preference
-from assay.labellers.choosing import labeller, possible
-from assay.labellers.function import Function, load
-from assay.ledger import Ledger
-from assay.runs import read_lines
+from assay.records.runs import read_lines
+from assay.watch.labelers.agreement import agreement
+from assay.watch.labelers.choose import labeller, possible
+from assay.watch.labelers.function import Function, load
+from assay.watch.labelers.questions import Question, preference
+from assay.watch.ledger import Ledger
 
 
 def questions(n: int) -> list[Question]:

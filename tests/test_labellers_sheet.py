@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from assay.errors import InputError
-from assay.labellers import sheet
-from assay.labellers.asking import Question
-from assay.runs import read_lines, write_lines
+from assay.records.runs import read_lines, write_lines
+from assay.watch.labelers import sheet
+from assay.watch.labelers.questions import Question
 
 ODD = ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\x1b[2J", "a,b\n\"c\"", "\ud800", " =1", "＝1", "<script>"]
 

@@ -11,9 +11,9 @@ import torch
 
 from assay.core import Ask, InputError, Loop, Samples, Step, Task, World
 from assay.errors import Waiting
-from assay.ledger import read_sheet
-from assay.measure import measure
-from assay.runs import Run, read_lines
+from assay.evaluation.measure import measure
+from assay.records.runs import Run, read_lines
+from assay.watch.ledger import read_sheet
 from assay.worlds import table
 
 LOOP = Loop(steps=3, batch=2, n=2, lr=0.1)
@@ -108,7 +108,7 @@ def test_a_world_without_gold_says_how_to_be_labelled(world: World) -> None:
 
 
 def test_an_answer_that_looks_like_a_formula_is_not_one(tmp_path: Path) -> None:
-    from assay.ledger import _append
+    from assay.watch.ledger import _append
 
     _append(tmp_path / "s.csv", [("recipe/1/0/0", "=HYPERLINK(1)", "-cmd|' /C calc'!A0", "")])
     row = filled(tmp_path / "s.csv")[0]

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from assay import catalogue, claims, cli, manual, verdicts
+from assay import cli
+from assay.evidence import claims, manual, verdicts
+from assay.registry import catalogue
 
 MINE = '''"""A method of my own: pay *less* where <judges> disagree.
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from assay.core import InputError, Missing, Rng
-from assay.policies.markov import acting
+from assay.models.policies.markov import acting
 from assay.recipes import barfi, carl, correlated_proxies, reward_design
 from assay.worlds.table import world
 

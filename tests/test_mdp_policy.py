@@ -10,8 +10,8 @@ from torch import Tensor
 
 from assay.core import Rng, Samples, World
 from assay.errors import InputError
-from assay.policies.markov import MarkovPolicy, Process, acting, states
-from assay.policies.table import TablePolicy
+from assay.models.policies.markov import MarkovPolicy, Process, acting, states
+from assay.models.policies.table import TablePolicy
 from assay.worlds.mdp import TESTBEDS, ProductGold
 from assay.worlds.table import world
 

@@ -10,13 +10,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from assay.catalogue import loop_of
 from assay.core import Carry, Loop, Rng, World
-from assay.descend import micro_batches
-from assay.formulas.occupancy import chi_squared, discounts, greedy, occupancy, occupancy_kl, optimal_values, state_laws
-from assay.measure import measure
-from assay.policies.markov import MarkovPolicy, acting, states
+from assay.engine.descend import micro_batches
+from assay.evaluation.measure import measure
+from assay.formulas.occupancy import (
+    chi_squared,
+    discounts,
+    greedy,
+    occupancy,
+    occupancy_kl,
+    optimal_values,
+    state_laws,
+)
+from assay.models.policies.markov import MarkovPolicy, acting, states
 from assay.recipes import barfi, bradley_terry, correlated_proxies, leave_one_out, reward_design
+from assay.registry.catalogue import loop_of
 from assay.worlds.table import world
 
 SMALL = Loop(steps=2, batch=6, n=4, lr=0.05)

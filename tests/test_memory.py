@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from assay import memory
+from assay.engine import memory
 
 PROGRAM = """
 import resource, torch

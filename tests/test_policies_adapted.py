@@ -8,14 +8,14 @@ import torch
 from families import FAMILIES, exact, model, tokenizer
 
 from assay.core import Rng
-from assay.policies.causal import Causal
-from assay.policies.tokens import Tokens
+from assay.models.policies.causal import Causal
+from assay.models.tokenizer import Tokens
 
 peft = pytest.importorskip("peft", reason="the lora extra is not installed")
 
 
 def reference(family: str = "llama", **lora: Any) -> Causal:
-    from assay.trunks.adapted import Adapted, Base
+    from assay.models.backbones.adapters import Adapted, Base
     tokens = tokenizer()
     plain = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "fan_in_fan_out": family == "gpt2"}
     config = peft.LoraConfig(**{**plain, **lora})
@@ -95,7 +95,7 @@ def test_merged_is_the_policy_as_a_plain_model() -> None:
     base = reference()
     policy = moved(base.copy())
     x = policy.sample(base.vocabulary.prompts(["the old mill"]), 2, Rng(1))
-    from assay.trunks.pretrained import Pretrained
+    from assay.models.backbones.pretrained import Pretrained
     plain = Causal(Pretrained(policy.trunk.merged()), base.vocabulary, max_tokens=8)
     assert torch.allclose(plain.logp(x), policy.logp(x), atol=1e-9)
     unmoved = Causal(Pretrained(base.trunk.merged()), base.vocabulary, max_tokens=8)

@@ -10,14 +10,14 @@ from alike import EXACT, same
 from torch import Tensor
 
 from assay.core import Policy, Prompts, Samples, cat
+from assay.core.rng import Rng
+from assay.engine.parallel import meter
 from assay.errors import InputError
-from assay.parallel import meter
-from assay.policies import causal
-from assay.policies.causal import Causal
-from assay.policies.draw import truncated
-from assay.policies.vocabulary import Vocabulary
-from assay.rng import Rng
-from assay.trunks.llama import Config, Llama
+from assay.models.backbones.llama import Config, Llama
+from assay.models.policies import causal
+from assay.models.policies.causal import Causal
+from assay.models.samplers.categorical import truncated
+from assay.models.vocabulary import Vocabulary
 
 WORDS = Vocabulary([f"w{i}" for i in range(9)])
 CUTS: list[dict[str, Any]] = [{}, {"temperature": 0.6}, {"top_k": 4}, {"top_p": 0.7},

@@ -6,12 +6,12 @@ import itertools
 import pytest
 import torch
 
+from assay.core.rng import Rng
 from assay.errors import InputError
-from assay.policies.causal import Causal
-from assay.policies.draw import inverse_cdf, truncated
-from assay.policies.vocabulary import Vocabulary
-from assay.rng import Rng
-from assay.trunks.llama import Config, Llama
+from assay.models.backbones.llama import Config, Llama
+from assay.models.policies.causal import Causal
+from assay.models.samplers.categorical import inverse_cdf, truncated
+from assay.models.vocabulary import Vocabulary
 
 
 def test_cuts_keep_the_likeliest_and_renormalise() -> None:

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from assay.core.rng import Rng
 from assay.errors import InputError
-from assay.rng import Rng
-from assay.trunks.attention import shapes
-from assay.trunks.llama import Config, Llama, Stack
-from assay.trunks.product import product
+from assay.models.backbones.attention import shapes
+from assay.models.backbones.llama import Config, Llama, Stack
+from assay.models.backbones.matmul import product
 
 CONFIG = Config(vocabulary=23, width=24, layers=2, heads=4, kv_heads=2, inner=40)
 EXACT = {"rtol": 0.0, "atol": 1e-12}

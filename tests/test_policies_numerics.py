@@ -11,14 +11,14 @@ from families import FAMILIES, exact, model, tokenizer
 from peak import peak
 
 from assay.core import InputError, Loop, Rng, Samples
-from assay.descend import descend, micro_batches
+from assay.engine.descend import descend, micro_batches
 from assay.formulas.chosen import Law
 from assay.formulas.reduce import per_answer
-from assay.policies.causal import Causal
-from assay.policies.conditioned import Conditioned
-from assay.policies.tokens import Tokens
-from assay.trunks.mastered import Mastered
-from assay.trunks.pretrained import Pretrained
+from assay.models.backbones.mixed_precision import Mastered
+from assay.models.backbones.pretrained import Pretrained
+from assay.models.policies.causal import Causal
+from assay.models.policies.conditioned import Conditioned
+from assay.models.tokenizer import Tokens
 
 ASKS = ["the old mill", "please tell me about the gate", "what?", "it rains"]
 
@@ -30,7 +30,7 @@ def reference(family: str, dtype: torch.dtype, *, lora: int = 0, again: bool = F
     trunk: Any = Pretrained(made, checkpointing=again)
     if lora:
         peft = pytest.importorskip("peft", reason="the lora extra is not installed")
-        from assay.trunks.adapted import Adapted, Base
+        from assay.models.backbones.adapters import Adapted, Base
         config = peft.LoraConfig(r=lora, lora_alpha=2 * lora, target_modules="all-linear", fan_in_fan_out=family == "gpt2")
         trunk = Adapted(Base(made, config, Rng(3), checkpointing=again))
     return Causal(trunk, Tokens(tokens, size=len(tokens)), max_tokens=9).frozen()
@@ -174,7 +174,7 @@ def test_layers_computed_again_need_less_memory(lora: int) -> None:
         trunk: Any = Pretrained(made, checkpointing=again)
         if lora:
             peft = pytest.importorskip("peft", reason="the lora extra is not installed")
-            from assay.trunks.adapted import Adapted, Base
+            from assay.models.backbones.adapters import Adapted, Base
             trunk = Adapted(Base(made, peft.LoraConfig(r=lora, target_modules="all-linear"), Rng(3), checkpointing=again))
         policy = Causal(trunk, Tokens(tokens, size=len(tokens)), max_tokens=24).frozen().copy()
         x = policy.sample(policy.vocabulary.prompts(ASKS * 4), 4, Rng(1))

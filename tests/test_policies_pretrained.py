@@ -9,9 +9,9 @@ import torch
 from families import FAMILIES, exact, model, tokenizer
 
 from assay.core import InputError, Prompts, Rng, Samples
-from assay.policies.causal import Causal
-from assay.policies.tokens import Tokens
-from assay.trunks.pretrained import Pretrained
+from assay.models.backbones.pretrained import Pretrained
+from assay.models.policies.causal import Causal
+from assay.models.tokenizer import Tokens
 
 ASKS = ["the old mill", "please tell me about the gate and the pond, and the river by it", "what?"]
 
@@ -93,7 +93,7 @@ def test_micro_batches_without_gradient_are_the_same(family: str, monkeypatch: p
     x = of.sample(prompts(of), 4, Rng(5))
     with torch.no_grad():
         whole = of.logp(x)
-        monkeypatch.setattr("assay.trunks.pretrained._TOKENS", 30)
+        monkeypatch.setattr("assay.models.backbones.pretrained._TOKENS", 30)
         pieces = of.logp(x)
     assert (whole - pieces).abs().max() < exact(family)[1] and (of.logp(x).detach() - whole).abs().max() < exact(family)[1]
 

@@ -14,9 +14,9 @@ import torch
 from engines import ASKS, policy, served
 
 from assay.core import InputError, Missing, Rng, Samples
-from assay.policies.engines import Said
-from assay.policies.served import engine_at, greeted
-from assay.policies.stopping import Stopping
+from assay.models.policies.served import engine_at, greeted
+from assay.models.policies.stop_strings import Stopping
+from assay.models.samplers.openai import Said
 
 
 @pytest.fixture(scope="module")

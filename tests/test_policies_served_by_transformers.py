@@ -19,7 +19,7 @@ from engines import policy
 from families import model
 
 from assay.core import InputError, Rng
-from assay.policies.served import greeted
+from assay.models.policies.served import greeted
 
 NEEDS = ("fastapi", "uvicorn", "openai")
 pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) is None for name in NEEDS),

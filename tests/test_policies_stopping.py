@@ -8,10 +8,10 @@ import torch
 from families import FAMILIES, exact, model, tokenizer
 
 from assay.core import InputError, Rng, Samples
-from assay.policies.causal import Causal
-from assay.policies.stopping import Stopping, Stops
-from assay.policies.tokens import Tokens
-from assay.trunks.pretrained import Pretrained
+from assay.models.backbones.pretrained import Pretrained
+from assay.models.policies.causal import Causal
+from assay.models.policies.stop_strings import Stopping, Stops
+from assay.models.tokenizer import Tokens
 
 ASKS = ["the old mill", "please tell me about the gate", "what?"]
 STOP = ("e", "the", " a", "b", "é")
@@ -85,7 +85,7 @@ def test_alone_and_among_others_and_in_two_goes(monkeypatch: pytest.MonkeyPatch)
         T = alone.action.shape[2]
         assert torch.equal(whole.action[b, :, :T][alone.mask[0]], alone.action[0][alone.mask[0]])
         assert torch.equal(whole.mask[b, :, :T], alone.mask[0]) and torch.equal(whole.ended[b], alone.ended[0])
-    monkeypatch.setattr("assay.policies.stopping.Stopped.leave", 1.0)  # nobody leaves before all have ended
+    monkeypatch.setattr("assay.models.policies.stop_strings.Stopped.leave", 1.0)  # nobody leaves before all have ended
     late = of.sample(asked, 6, Rng(2))
     assert torch.equal(late.action, whole.action) and torch.equal(late.mask, whole.mask)
 

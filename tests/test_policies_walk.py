@@ -8,11 +8,11 @@ import torch
 from alike import same
 
 from assay.core import Prompts, Samples
-from assay.policies.causal import Causal
-from assay.policies.vocabulary import Vocabulary
-from assay.policies.walk import Walk
-from assay.rng import Rng
-from assay.trunks.llama import Config, Llama
+from assay.core.rng import Rng
+from assay.models.backbones.llama import Config, Llama
+from assay.models.policies.causal import Causal
+from assay.models.samplers.decoding import Walk
+from assay.models.vocabulary import Vocabulary
 
 WORDS = Vocabulary([f"w{i}" for i in range(9)])
 

@@ -9,7 +9,7 @@ from small import small_world
 from test_contract import MODULES, RECIPES, differences, drive, name
 
 from assay.core import InputError, World
-from assay.loops import joined, judge
+from assay.loops.online import joined, judge
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from test_contract import SMALL, drive
 
 from assay.core import Carry, InputError, Rng
 from assay.formulas.averaging import linear, spherical, towards
-from assay.policies.table import TablePolicy
+from assay.models.policies.table import TablePolicy
 from assay.recipes import merging, salsa
 from assay.recipes.merging import one
 

@@ -9,7 +9,7 @@ from small import small_world
 from test_contract import SMALL
 
 from assay.core import Carry, InputError, Rng
-from assay.policies.conditioned import Conditioned, output
+from assay.models.policies.conditioned import Conditioned, output
 from assay.recipes import conditioned_policies
 from assay.recipes.conditioned_policies import area, drawn, edges, recipe
 

@@ -10,10 +10,10 @@ from small import small_world
 from test_contract import SMALL, drive, timeless
 
 from assay.core import Carry, InputError, Loop
-from assay.measure import measure
+from assay.evaluation.measure import measure
 from assay.recipes import constrained
 from assay.recipes.constrained import MODES, STATIC, recipe, stepped, weights
-from assay.runs import Run
+from assay.records.runs import Run
 from assay.worlds.table import world
 
 V, THETA, U = (torch.tensor(x).double() for x in ([0.2, 1.5], [1.0, 1.0], [0.3, -0.4, 0.1]))

@@ -75,7 +75,7 @@ def test_what_cannot_be_is_refused(world, arguments, said):
 
 
 def test_lambda_is_solved_once_and_survives(world, tmp_path):
-    from assay.runs import Run
+    from assay.records.runs import Run
 
     short = replace(SMALL, steps=2)
     run = Run.create(tmp_path / "r", {})

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from assay.core import Carry, Loop, Pairs, Policy, Prompts, Samples, Step, Task
+from assay.core.rng import Rng
 from assay.recipes import dpo, regularised_preference, reward_distillation
-from assay.rng import Rng
 
 ANSWERS, SEEN, FEATURES, PAIRS = 200, 20, 12, 60
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from assay.curvefit import fit
-from assay.effects import drop, rise
-from assay.measure import measure
+from assay.evaluation.measure import measure
 from assay.recipes import direct_alignment
 from assay.report.fits import path
+from assay.stats.curve_fit import fit
+from assay.stats.effects import drop, rise
 from assay.worlds import table
 
 

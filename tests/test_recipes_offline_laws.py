@@ -9,13 +9,19 @@ import pytest
 import torch
 
 from assay.core import Carry, InputError, Loop, Pairs, Step, Task
-from assay.descend import micro_batches
+from assay.core.rng import Rng
+from assay.engine.descend import micro_batches
 from assay.formulas.divergence import kl_full
-from assay.loops import Margins
-from assay.policies.table import TablePolicy
-from assay.recipes import direct_alignment, dpo, regularised_preference, reward_distillation, token_reward
+from assay.loops.online import Margins
+from assay.models.policies.table import TablePolicy
+from assay.recipes import (
+    direct_alignment,
+    dpo,
+    regularised_preference,
+    reward_distillation,
+    token_reward,
+)
 from assay.rewards.linear import LinearReward
-from assay.rng import Rng
 
 Arguments = dict[str, Any]
 FAMILY: list[tuple[Any, Arguments]] = [

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from assay.core import Ask, Carry, InputError, Loop, World
-from assay.measure import measure
+from assay.evaluation.measure import measure
 from assay.recipes import quantile_aggregation
 from assay.recipes.quantile_aggregation import calibrated, inputs, quantiles
 from assay.worlds import table

@@ -9,10 +9,10 @@ from small import small_world
 from test_contract import SMALL, drive
 
 from assay.core import Carry, InputError, Rng, World
-from assay.measure import measure
+from assay.evaluation.measure import measure
 from assay.recipes import grpo, preference_as_reward
 from assay.recipes.preference_as_reward import CENTRED, PLAIN, recipe
-from assay.runs import Run
+from assay.records.runs import Run
 
 
 @pytest.fixture(scope="module")

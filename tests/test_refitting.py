@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from assay import catalogue, cli
+from assay import cli
 from assay.core import Standardised
 from assay.errors import InputError, Missing
-from assay.refitting import refitted
-from assay.runs import Run
+from assay.records.runs import Run
+from assay.registry import catalogue
 from assay.worlds import table
+from assay.worlds.refit import refitted
 
 SMALL = {"testbed": "bandit", "prompts": 8, "responses": 24, "pairs": 200, "members": 3}
 MINE = '''

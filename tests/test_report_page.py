@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay import report
+from assay.data.escape import count, link, marked, number, safe, spread, visible
 from assay.errors import InputError
-from assay.report.escape import count, link, marked, number, safe, spread, visible
+from assay.records.methods import grounds
+from assay.records.runs import Run
 from assay.report.lines import above, line
-from assay.report.records import grounds
 from assay.report.tables import matched, pressures
-from assay.runs import Run
 
 HOSTILE = '<script>alert(1)</script></svg></style><img src=x onerror=alert(2)> "q" \'s\' &amp; \u202egnorw\u202c \x07\u200b\ud800'
 PAPER = {"title": "A & B: 100% of {it}", "authors": "Coste et al.", "year": 2023, "url": "arXiv:2310.02743"}

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from assay.core import InputError, Loop, Pairs, Rng, Samples
 from assay.formulas.pairwise import bradley_terry, centring
-from assay.policies.vocabulary import Vocabulary
+from assay.models.backbones.attention import Config
+from assay.models.backbones.llama import Llama
+from assay.models.vocabulary import Vocabulary
 from assay.recipes.bradley_terry import fit
 from assay.rewards.ensemble import ABOUT, WEIGHTS, Ensemble, Members, load
-from assay.rewards.fitting import fitted
-from assay.trunks.attention import Config
-from assay.trunks.llama import Llama
+from assay.rewards.fit import fitted
 
 WORDS = Vocabulary(["ask", "a", "b", "c", "d"])
 CONFIG = Config(len(WORDS), 16, 2, 2, 1, 32)

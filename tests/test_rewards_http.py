@@ -12,9 +12,9 @@ from answering import servers
 from families import checkpoint
 
 from assay.core import InputError
-from assay.rewards.called import FunctionReward
-from assay.rewards.opening import open_reward
-from assay.rewards.posted import judge_at
+from assay.rewards.function import FunctionReward
+from assay.rewards.http import judge_at
+from assay.rewards.load import open_reward
 from assay.worlds import hub
 
 ASKS = ["one", "two", "three", "four", "five"]

@@ -9,8 +9,8 @@ from families import checkpoint
 
 from assay import cli
 from assay.core import InputError
-from assay.rewards.matched import Matched, accepted, normal
-from assay.runs import Run
+from assay.records.runs import Run
+from assay.rewards.exact_match import Matched, accepted, normal
 
 
 @pytest.mark.parametrize(("a", "b", "same"), [

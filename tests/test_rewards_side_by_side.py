@@ -11,10 +11,10 @@ from torch import Tensor
 
 from assay.core import InputError, Loop, Pairs, Rng
 from assay.formulas.pairwise import bradley_terry, centring
-from assay.policies.vocabulary import Vocabulary
+from assay.models.backbones.attention import Config
+from assay.models.vocabulary import Vocabulary
 from assay.rewards.ensemble import Members
-from assay.rewards.fitting import fitted, trained
-from assay.trunks.attention import Config
+from assay.rewards.fit import fitted, trained
 
 WORDS = Vocabulary(["ask", "a", "b", "c", "d"])
 LOOP = Loop(steps=5, batch=8, lr=3e-3)

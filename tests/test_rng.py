@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.rng import Rng
+from assay.core.rng import Rng
 
 b, n, t = torch.arange(6)[:, None, None], torch.arange(4)[None, :, None], torch.arange(5)
 

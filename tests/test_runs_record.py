@@ -15,7 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.errors import InputError
-from assay.runs import READING, SAMPLE, SCHEMA, Run, digest, plain, provenance, read_lines, write_lines
+from assay.records.runs import (
+    READING,
+    SAMPLE,
+    SCHEMA,
+    Run,
+    digest,
+    plain,
+    provenance,
+    read_lines,
+    write_lines,
+)
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from assay.core import InputError, Rng
 from assay.worlds.arithmetic import TASKS, VOCABULARY, Dice, Problem, pose, read, solve
-from assay.worlds.lessons import dice, mistakes_a_line, posed
-from assay.worlds.working import Checked, check, marks
+from assay.worlds.curriculum import dice, mistakes_a_line, posed
+from assay.worlds.scratchpad import Checked, check, marks
 
 CHAIN, MOD, DOWN = read("3 + 5 + 2 :"), read("3 * 5 + 6 mod 7 :"), read("make 6 from 2 3 5 :")
 

@@ -10,12 +10,12 @@ import torch
 from small import SIZES
 
 from assay.core import InputError, Missing, Rng, Samples, World
-from assay.proxies import Checked
-from assay.worlds import lessons
+from assay.core.reward import Checked
+from assay.worlds import curriculum
 from assay.worlds.arithmetic import VOCABULARY
+from assay.worlds.scratchpad import marks
 from assay.worlds.sums import world
 from assay.worlds.verifier import GOLDS, NAMES, Golds, Verifier
-from assay.worlds.working import marks
 
 TINY: dict[str, Any] = SIZES["sums"]
 TEXTS = ["3 + 5 = 8 ; 8 + 2 = 10 ; answer 10", "3 + 5 = 9 ; 9 + 2 = 11 ; answer 11", "answer 7", "answer 10",
@@ -102,7 +102,7 @@ def test_the_flaws_pay_for_what_they_should_not() -> None:
 
 
 def test_noise_is_that_share_and_a_function_of_the_text() -> None:
-    x = lessons.written(lessons.posed("chain", 3, 5, 2, 200, 1, Rng(0))[1], 0.3, 0.1, 0.1, Rng(1))
+    x = curriculum.written(curriculum.posed("chain", 3, 5, 2, 200, 1, Rng(0))[1], 0.3, 0.1, 0.1, Rng(1))
     exact, noisy = (Verifier(["thinking"], noise=n, most=40, rng=Rng(0)) for n in (0.0, 0.3))
     turned = exact.steps(x)[0] != noisy.steps(x)[0]
     assert float(turned.sum() / marks(x).last.sum()) == pytest.approx(0.3, abs=0.06)

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from assay.core import Reward, Rng
+from assay.core.samples import Pairs, Samples
 from assay.errors import InputError
 from assay.formulas.pairwise import bradley_terry
-from assay.policies.table import TablePolicy
+from assay.models.policies.table import TablePolicy
 from assay.rewards.linear import LinearModel, LinearReward, additive, bootstrap, maximum_likelihood
-from assay.samples import Pairs, Samples
 
 POLICY = TablePolicy(torch.zeros(2, 5, dtype=torch.float64), length=4)
 

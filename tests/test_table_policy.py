@@ -11,7 +11,7 @@ from torch import Tensor
 
 from assay.core import Policy, Rng, Samples
 from assay.errors import InputError
-from assay.policies.table import TablePolicy, Words
+from assay.models.policies.table import TablePolicy, Words
 
 
 def policy(rows: int = 3, tokens: int = 4, length: int = 5, seed: int = 1, dtype: torch.dtype = torch.float32) -> TablePolicy:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from assay.core import Prompts, Rng, Samples, World
-from assay.descend import descend
+from assay.engine.descend import descend
 from assay.errors import InputError
 from assay.formulas.advantage import leave_one_out
 from assay.formulas.reduce import per_answer
 from assay.formulas.surrogate import reinforce
-from assay.policies.table import TablePolicy
+from assay.models.policies.table import TablePolicy
 from assay.rewards.linear import LinearReward
 from assay.worlds.table import world
 

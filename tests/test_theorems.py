@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from assay.core import Rng
-from assay.descend import descend
+from assay.engine.descend import descend
+from assay.engine.optimiser import Optimiser
 from assay.formulas.advantage import leave_one_out
 from assay.formulas.divergence import best_of_n_bound, best_of_n_estimate, best_of_n_exact, k1
 from assay.formulas.pairwise import dpo, ipo
 from assay.formulas.reduce import per_answer
 from assay.formulas.surrogate import reinforce
-from assay.optimiser import Optimiser
-from assay.policies.table import TablePolicy
+from assay.models.policies.table import TablePolicy
 from assay.rewards.linear import LinearReward
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from assay.descend import descend
+from assay.engine.descend import descend
+from assay.engine.optimiser import Optimiser
+from assay.engine.threads import together
 from assay.formulas.reduce import per_pair
-from assay.optimiser import Optimiser
-from assay.together import together
 
 
 @pytest.fixture(autouse=True)

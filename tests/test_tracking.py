@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from assay import cli, tracking
+from assay import cli
 from assay.errors import InputError, Missing
-from assay.runs import Run, read_lines
+from assay.records import tracking
+from assay.records.runs import Run, read_lines
 
 RUN = ["run", "leave_one_out", "--world", "table", "--steps", "4", "--every", "2", "--save", "2", "--batch", "4", "--n", "2"]
 
@@ -84,13 +85,13 @@ def test_a_failing_tracker_is_counted_said_and_left_alone(tmp_path: Path, listen
 
 def test_a_run_that_goes_on_sends_nothing_twice(tmp_path: Path, listening: type[Listening],
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    from assay.cli import driving
+    from assay.cli import execution
     whole, listening.told = str(tmp_path / "whole"), []
     assert cli.main([*RUN, "--track", "wandb", "--out", whole]) == 0
     once = list(listening.told)
     assert [s for s, _ in once] == [r["step"] for r in Run.open(whole).readings()] and len(once) == 4
     listening.told.clear()
-    drawn = driving.measure
+    drawn = execution.measure
 
     def killed(*a: Any, **k: Any) -> Any:
         for i, reading in enumerate(drawn(*a, **k)):

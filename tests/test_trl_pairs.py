@@ -12,7 +12,7 @@ from families import CHAT, checkpoint
 
 from assay.core import Loop
 from assay.formulas.pairwise import dpo as formula
-from assay.loops import ratios
+from assay.loops.online import ratios
 from assay.recipes import dpo
 from assay.worlds import hub
 

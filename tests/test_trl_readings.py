@@ -10,16 +10,16 @@ import torch
 from test_watch_trl import PROMPTS, tiny, tokenizer
 from transformers import TrainerControl
 
-from assay.carry import load
+from assay.core.rng import Rng
+from assay.engine.checkpoint import load
 from assay.errors import InputError
 from assay.interop.readings import still
 from assay.interop.trl import ReadingsCallback
-from assay.policies.causal import Causal
-from assay.policies.tokens import Tokens
+from assay.models.backbones.pretrained import Pretrained
+from assay.models.policies.causal import Causal
+from assay.models.tokenizer import Tokens
+from assay.records.runs import Run
 from assay.report import build
-from assay.rng import Rng
-from assay.runs import Run
-from assay.trunks.pretrained import Pretrained
 
 HELD = [{"prompt": p, "want": "good"} for p in PROMPTS[:6]]
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from assay.rng import Rng
-from assay.trunks.attention import Config, rms_norm
-from assay.trunks.llama import Llama
-from assay.trunks.product import gated, plus, product
+from assay.core.rng import Rng
+from assay.models.backbones.attention import Config, rms_norm
+from assay.models.backbones.llama import Llama
+from assay.models.backbones.matmul import gated, plus, product
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

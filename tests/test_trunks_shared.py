@@ -5,10 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from assay.rng import Rng
-from assay.trunks import shared
-from assay.trunks.product import roomy
-from assay.trunks.shared import Shared
+from assay.core.rng import Rng
+from assay.models.backbones.matmul import roomy
+from assay.models.backbones.shared_prompts import Shared
 
 PROMPT = torch.tensor([[0, 1, 1], [1, 1, 1]]).bool()
 ANSWER = torch.tensor([[[1, 1, 0, 0], [1, 0, 1, 1]], [[0, 0, 0, 0], [1, 1, 1, 1]]]).bool()

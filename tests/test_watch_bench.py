@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assay.watching import Watching
+from assay.watch.config import Watching
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 replay, simulated = (importlib.import_module(f"bench.watch.{name}") for name in ("replay", "simulated"))

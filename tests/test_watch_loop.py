@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from assay.core.rng import Rng
 from assay.errors import InputError, Waiting
-from assay.labellers.asking import Answer, Labeller, Question
-from assay.ledger import Ledger
-from assay.rng import Rng
-from assay.runs import read_lines
-from assay.watch import Drawn, Watch, Watching
+from assay.records.runs import read_lines
+from assay.watch.labelers.questions import Answer, Labeller, Question
+from assay.watch.ledger import Ledger
+from assay.watch.session import Drawn, Watch, Watching
 
 CALM = {"calm": 4, "alert": 16}
 

@@ -11,9 +11,9 @@ import browser
 import pytest
 
 from assay.errors import InputError
-from assay.labellers.asking import Question, standing
-from assay.labellers.page import Page
-from assay.runs import read_lines, write_lines
+from assay.records.runs import read_lines, write_lines
+from assay.watch.labelers.page import Page
+from assay.watch.labelers.questions import Question, standing
 
 HOSTILE = ["<script>document.title='owned'</script>", "=cmd|' /C calc'!A0", "\x1b[2J\x1b[31mred\u202e",
            '"><img src=x onerror=alert(1)>', "</div></main><form action='http://evil'>", "a" * 500]

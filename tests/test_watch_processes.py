@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from assay import cli
-from assay.runs import Run, read_lines
+from assay.records.runs import Run, read_lines
 
 RUN = ["run", "leave_one_out", "--world", "table", "--world.pairs", "200", "--world.members", "2", "--answers", "4",
        "--keep", "1", "--every", "4"]

@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from assay.records.runs import Run
 from assay.report import build, summary
-from assay.runs import Run
 
 HOSTILE = "<script>alert(1)</script>"
 

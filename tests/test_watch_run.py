@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from assay import cli
-from assay.carry import load
-from assay.runs import Run, read_lines
+from assay.engine.checkpoint import load
+from assay.records.runs import Run, read_lines
 
 SMALL = ["--world", "table", "--world.pairs", "200", "--world.members", "2", "--answers", "4", "--keep", "1", "--every", "4"]
 RUN = ["run", "leave_one_out", *SMALL]
@@ -158,7 +158,7 @@ def test_a_finished_run_is_watched_afterwards(capsys: pytest.CaptureFixture[str]
 
 
 def test_prompts_that_say_the_same_are_one_prompt() -> None:
-    from assay.contest import _once
+    from assay.watch.comparisons import _once
     from assay.worlds.arithmetic import VOCABULARY
     said = VOCABULARY.prompts(["3 + 5 :", "2 + 2 :", "3 + 5 :", "9 + 1 :"])
     assert _once(said).text() == ["3 + 5 :", "2 + 2 :", "9 + 1 :"]
@@ -167,10 +167,10 @@ def test_prompts_that_say_the_same_are_one_prompt() -> None:
 
 def test_a_weighted_pool_is_drawn_from_by_its_weights() -> None:
     """The watch judges one answer of best-of-n, and that answer is the best of n with the right chance."""
-    from assay.contest import _one
     from assay.core import Rng
-    from assay.policies.best import BestOfN, Pool
-    from assay.policies.table import TablePolicy
+    from assay.models.policies.table import TablePolicy
+    from assay.models.samplers.best_of_n import BestOfN, Pool
+    from assay.watch.comparisons import _one
     policy = TablePolicy(torch.zeros(1, 4))
     best = BestOfN(Pool(policy, lambda x: x.action[..., 0].float(), 16), 4)
     asked = policy.prompts(torch.zeros(4000, dtype=torch.long))

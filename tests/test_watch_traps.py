@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.detector import Schedule
-from assay.watching import Watching
+from assay.watch.config import Watching
+from assay.watch.detector import Schedule
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 traps, jitter, simulate = (importlib.import_module(f"bench.watch.{name}") for name in ("traps", "jitter", "simulate"))

@@ -12,10 +12,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 
 from assay.errors import InputError
 from assay.interop.trl import WatchCallback
-from assay.labellers.function import Function
+from assay.records.runs import Run, read_lines
 from assay.report import build
-from assay.runs import Run, read_lines
-from assay.watch import Watching
+from assay.watch.labelers.function import Function
+from assay.watch.session import Watching
 
 WORDS = ["<pad>", "<eos>", "good", "bad", *(f"w{i}" for i in range(12))]
 PROMPTS = [f"w{i} w{j} w{k}" for i in range(12) for j in range(12) for k in range(4)]
@@ -92,7 +92,7 @@ def test_it_stops_puts_the_best_weights_back_and_leaves_a_record(tmp_path: Path)
     readings = run.readings()
     assert [r["step"] for r in readings] == list(range(2, result["at"] + 1, 2))
     assert readings[-1]["watch"]["word"] == "stop" and readings[-1]["proxy"] == pytest.approx(0.1 * result["at"])
-    from assay.carry import load
+    from assay.engine.checkpoint import load
     kept = load(tmp_path / "run" / result["file"])
     assert all(torch.equal(p, kept[k]) for k, p in hand.model.named_parameters())
     assert torch.equal(load(tmp_path / "run" / "kept-0.safetensors")["lm_head.weight"], first)
@@ -129,7 +129,7 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_verdicts(tmp_path: Path) -> 
 
 
 def test_people_stop_the_training_until_they_have_answered(tmp_path: Path) -> None:
-    from assay.labellers.people import Desk
+    from assay.watch.labelers.people import Desk
     said: list[str] = []
     hand = ByHand(callback(tmp_path / "run", by="page", say=said.append), steps=2)
     hand.begin()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from assay import parallel
+from assay.engine import parallel
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

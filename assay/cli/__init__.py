@@ -7,9 +7,9 @@ import os
 import sys
 import traceback
 
-from assay import memory
-from assay.catalogue import nearest
+from assay.engine import memory
 from assay.errors import InputError, NotFinite, Waiting
+from assay.registry.catalogue import nearest
 
 VERBS = {  # verb: (module of this folder, what it does); the function is named like the verb, with an underscore
     "list": ("listing", "the papers there are"),

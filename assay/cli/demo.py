@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from assay import catalogue
-from assay.cli import flags, reporting, sweeping
+from assay.cli import flags, report, sweep
 from assay.cli.flags import Flag
 from assay.errors import InputError
-from assay.runs import Run
+from assay.records.runs import Run
+from assay.registry import catalogue
 
 METHODS: dict[str, dict[str, Any]] = {"best_of_n": {"most": 256}, "leave_one_out": {"steps": 60}, "worst_case": {"steps": 60}}
 SETTING = {"world": "grammar"}
@@ -33,7 +33,7 @@ def demo_(argv: list[str]) -> int:
     values = {**SETTING, "seed": options.get("seed", 0)}
     began = time.monotonic()
     jobs = [(catalogue.find(name), {**values, **own}, folder / name) for name, own in METHODS.items()]
-    outcomes = sweeping.run_all(jobs, quiet=bool(options.get("json")))
+    outcomes = sweep.run_all(jobs, quiet=bool(options.get("json")))
     if any(o["state"] == "failed" for o in outcomes):
         return 1
     from assay.report import build, summary
@@ -43,7 +43,7 @@ def demo_(argv: list[str]) -> int:
     if options.get("json"):
         print(json.dumps({"report": str(page), "methods": found}, ensure_ascii=False))
     else:
-        print(f"\n{reporting.table(found)}\n\n{page}")
+        print(f"\n{report.table(found)}\n\n{page}")
     print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
     return 0
 

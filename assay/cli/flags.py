@@ -12,8 +12,8 @@ from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from assay.catalogue import nearest
 from assay.errors import InputError
+from assay.registry.catalogue import nearest
 
 REQUIRED = inspect.Parameter.empty
 _RENAMED = re.compile(r"[a-z]+=[^=,/]+")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.errors import InputError
-from assay.runs import digest
+from assay.records.runs import digest
 
 log = logging.getLogger("assay")
 _PLACES, _BYTES = 64, 1 << 14  # what is read of each file of a folder: weights may be larger than is worth reading whole

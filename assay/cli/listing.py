@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from assay import catalogue
 from assay.cli import flags
 from assay.cli.flags import Flag
 from assay.errors import InputError
+from assay.registry import catalogue
 
 JSON = Flag("json", bool, False, "print JSON")
 

@@ -21,21 +21,21 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
-from assay import carry as disk
-from assay import parallel
 from assay.core import Step, Task, World
+from assay.core.rng import Rng
 from assay.data.turns import written
+from assay.engine import checkpoint as disk
+from assay.engine import parallel
 from assay.errors import InputError, Missing
+from assay.evaluation.reading import Reader
 from assay.interop.stack import turned
-from assay.loops import judge
-from assay.policies.causal import Causal
-from assay.policies.tokens import Tokens
-from assay.reading import Reader
-from assay.rewards.called import FunctionReward
-from assay.rewards.opening import Told, open_reward
-from assay.rng import Rng
-from assay.runs import Run, plain
-from assay.trunks.pretrained import Pretrained
+from assay.loops.online import judge
+from assay.models.backbones.pretrained import Pretrained
+from assay.models.policies.causal import Causal
+from assay.models.tokenizer import Tokens
+from assay.records.runs import Run, plain
+from assay.rewards.function import FunctionReward
+from assay.rewards.load import Told, open_reward
 
 Judge = str | Callable[..., Any]
 FEW = 0.2  # of all weights: where fewer are trained, the reference is these put back, and else a second model

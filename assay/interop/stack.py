@@ -16,14 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assay import parallel
 from assay.data.turns import written
+from assay.engine import parallel
 from assay.errors import InputError
 from assay.formulas import shaping
-from assay.loops import joined
-from assay.rewards.called import FunctionReward
-from assay.rewards.opening import open_reward
-from assay.rewards.text import KIND
+from assay.loops.online import joined
+from assay.rewards.function import FunctionReward
+from assay.rewards.linear_text import KIND
+from assay.rewards.load import open_reward
 
 Turns = tuple[tuple[str, str], ...]
 PLAIN: dict[str, Callable[..., Tensor]] = {

@@ -22,16 +22,16 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
-from assay import carry as disk
+from assay.core.rng import Rng
+from assay.engine import checkpoint as disk
 from assay.errors import InputError, Waiting
 from assay.interop.readings import ReadingsCallback, ends_of, evaluates, logged
 from assay.interop.stack import reward_function
-from assay.labellers.choosing import labeller
-from assay.labellers.function import Function
-from assay.ledger import Ledger
-from assay.rng import Rng
-from assay.runs import Run, plain
-from assay.watch import Drawn, Watch, Watching
+from assay.records.runs import Run, plain
+from assay.watch.labelers.choose import labeller
+from assay.watch.labelers.function import Function
+from assay.watch.ledger import Ledger
+from assay.watch.session import Drawn, Watch, Watching
 
 __all__ = ["ModelDoor", "ReadingsCallback", "WatchCallback", "reward_function"]
 Prompt = str | list[dict[str, str]]
@@ -54,7 +54,7 @@ class ModelDoor:
         return len(self.prompts) - used
 
     def draw(self, step: int, mine: int, theirs: int, at: int, n: int, used: int) -> list[Drawn]:
-        """n comparisons; see assay.watch.Door."""
+        """n comparisons; see assay.watch.session.Door."""
         asked = [self.prompts[i] for i in self.order[used:used + n]]
         places, rng = torch.arange(at, at + n), self.rng("watch", step)
         said, now = [], self.weights()

@@ -27,12 +27,12 @@ from torch import Tensor
 from torch.func import jacrev, jvp, vjp
 
 from assay.core import Claim, InputError, Loop, Paper, Samples, Step, Task
-from assay.descend import descend
-from assay.effects import Reading, final
+from assay.engine.descend import descend
+from assay.engine.parallel import meter
 from assay.formulas.occupancy import discounts, policy_gradient, state_laws
-from assay.loops import judge
-from assay.parallel import meter
-from assay.policies.markov import Process, acting
+from assay.loops.online import judge
+from assay.models.policies.markov import Process, acting
+from assay.stats.effects import Reading, final
 
 paper = Paper("Behavior Alignment via Reward Function Optimization", "Gupta et al.", 2023, "arXiv:2310.19007")
 reduces = {}

@@ -34,15 +34,15 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Paper, Samples, Step, Task
-from assay.descend import descend
-from assay.effects import Reading
+from assay.engine.descend import descend
 from assay.formulas.advantage import leave_one_out
 from assay.formulas.aggregate import weighted_sum
 from assay.formulas.divergence import k1
 from assay.formulas.gibbs import DIVERGENCES, at_the_target, effective_share, pseudo_reward, tilting
 from assay.formulas.reduce import per_answer
 from assay.formulas.surrogate import reinforce
-from assay.loops import describe, judge, mean_stats, panel, siblings
+from assay.loops.online import describe, judge, mean_stats, panel, siblings
+from assay.stats.effects import Reading
 
 paper = Paper("RL with KL penalties is better viewed as Bayesian inference", "Korbak et al.", 2022, "arXiv:2205.11275")
 reduces = {"kl_in_reward": ({"divergence": "reverse"}, {})}

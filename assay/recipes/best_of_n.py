@@ -4,10 +4,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
-from assay.effects import Reading, drop
 from assay.formulas.aggregate import uncertainty_weighted
-from assay.loops import panel
-from assay.policies.best import BestOfN, Pool
+from assay.loops.online import panel
+from assay.models.samplers.best_of_n import BestOfN, Pool
+from assay.stats.effects import Reading, drop
 
 paper = Paper("WebGPT: Browser-assisted question-answering with human feedback", "Nakano et al.", 2021, "arXiv:2112.09332")
 reduces = {}

@@ -30,8 +30,13 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, InputError, Paper, World
-from assay.formulas.divergence import best_of_n_bound, best_of_n_estimate, best_of_n_exact, best_of_n_pmf
-from assay.policies.table import TablePolicy
+from assay.formulas.divergence import (
+    best_of_n_bound,
+    best_of_n_estimate,
+    best_of_n_exact,
+    best_of_n_pmf,
+)
+from assay.models.policies.table import TablePolicy
 
 paper = Paper("Theoretical guarantees on the best-of-n alignment policy", "Beirami et al.", 2024, "arXiv:2401.01879")
 reduces = {}

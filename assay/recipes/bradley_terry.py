@@ -6,12 +6,9 @@ prompt that the differences leave free, without which members cannot be compared
 """
 from __future__ import annotations
 
-from torch import Tensor
-
 from assay.core import Claim, Loop, Pairs, Paper, Reward
-from assay.effects import Reading, rise
-from assay.formulas.pairwise import bradley_terry, centring
-from assay.rewards.fitting import Trainable, fitted
+from assay.rewards.fit import Trainable, bradley_terry_fitted
+from assay.stats.effects import Reading, rise
 
 paper = Paper("Learning to summarize from human feedback", "Stiennon et al.", 2020, "arXiv:2009.01325")
 reduces = {}
@@ -21,10 +18,7 @@ def fit(model: Trainable, pairs: Pairs, *, smoothing: float = 0.0, centre: float
         loop: Loop = Loop()) -> Reward:
     """smoothing: share of labels taken as wrong; centre: weight of (chosen + rejected)²; bootstrap: each member fits its
     own draw of the pairs with replacement."""
-    def loss(chosen: Tensor, rejected: Tensor, p: Tensor, margin: Tensor) -> Tensor:
-        return bradley_terry(chosen, rejected, p=p, margin=margin, smoothing=smoothing) + centre * centring(chosen, rejected)
-
-    return fitted(model, pairs, loss=loss, bootstrap=bootstrap, loop=loop)
+    return bradley_terry_fitted(model, pairs, smoothing=smoothing, centre=centre, bootstrap=bootstrap, loop=loop)
 
 
 @Claim("A judge fitted on noisy preferences is worth following at first: best-of-n by it rises above the reference in gold.",

@@ -22,13 +22,13 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Missing, Paper, Samples, Step, Task
-from assay.descend import descend
-from assay.effects import Reading, final
+from assay.engine.descend import descend
 from assay.formulas.advantage import returns_to_go
 from assay.formulas.occupancy import step_centred
 from assay.formulas.reduce import per_answer
 from assay.formulas.surrogate import reinforce
-from assay.loops import describe, mean_stats
+from assay.loops.online import describe, mean_stats
+from assay.stats.effects import Reading, final
 
 paper = Paper("CaRL: Learning Scalable Planning Policies with Simple Rewards", "Jaeger et al.", 2025, "arXiv:2504.17838")
 reduces = {}

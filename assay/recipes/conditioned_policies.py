@@ -34,14 +34,14 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Paper, Prompts, Rng, Samples, Step, Task
-from assay.descend import descend
-from assay.effects import Reading
+from assay.engine.descend import descend
 from assay.formulas.aggregate import weighted_sum
 from assay.formulas.divergence import k1
 from assay.formulas.reduce import per_answer
 from assay.formulas.surrogate import reinforce
-from assay.loops import describe, mean_stats, panel, relative
-from assay.policies.conditioned import Conditioned
+from assay.loops.online import describe, mean_stats, panel, relative
+from assay.models.policies.conditioned import Conditioned
+from assay.stats.effects import Reading
 
 paper = Paper("Conditioned Language Policies (multi-objective finetuning)", "Wang et al.", 2024, "arXiv:2407.15762")
 reduces = {}

@@ -40,15 +40,15 @@ import torch
 from torch import Tensor
 
 from assay.core import Ask, Claim, InputError, Loop, Paper, Samples, Step, Task
-from assay.descend import descend
-from assay.effects import Reading, final
+from assay.engine.descend import descend
 from assay.formulas.advantage import leave_one_out, whiten
 from assay.formulas.aggregate import mean
 from assay.formulas.divergence import k1
 from assay.formulas.reduce import per_answer
 from assay.formulas.simplex import ask, best, simplex, tell
 from assay.formulas.surrogate import clipped
-from assay.loops import describe, mean_stats, panel, siblings
+from assay.loops.online import describe, mean_stats, panel, siblings
+from assay.stats.effects import Reading, final
 
 paper = Paper("Confronting Reward Model Overoptimization with Constrained RLHF", "Moskovitz et al.", 2023, "arXiv:2310.04373")
 reduces = {}

@@ -33,7 +33,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.core import Claim, InputError, Paper, World
-from assay.policies.table import TablePolicy
+from assay.models.policies.table import TablePolicy
 
 paper = Paper("Why Has Predicting Downstream Capabilities of Frontier AI Models with Scale Remained Elusive?",
               "Schaeffer et al.", 2024, "arXiv:2406.04391")

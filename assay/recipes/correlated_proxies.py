@@ -32,15 +32,15 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from assay.core import Claim, InputError, Loop, Optimiser, Paper, Samples, Step, Task, cat
-from assay.descend import descend
-from assay.effects import Reading, final
+from assay.engine.descend import descend
 from assay.formulas.advantage import returns_to_go
 from assay.formulas.divergence import log_ratio
 from assay.formulas.occupancy import chi_squared, occupancy_ratio, step_centred
 from assay.formulas.reduce import per_answer, per_token
 from assay.formulas.surrogate import reinforce
-from assay.loops import describe, judge, mean_stats, online, policy_gradient, relative, seen
-from assay.policies.markov import acting, states
+from assay.loops.online import describe, judge, mean_stats, online, policy_gradient, relative, seen
+from assay.models.policies.markov import acting, states
+from assay.stats.effects import Reading, final
 
 paper = Paper("Correlated Proxies: A New Definition and Improved Mitigation for Reward Hacking", "Laidlaw et al.", 2024,
               "arXiv:2403.03185")

@@ -38,9 +38,9 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Pairs, Paper, Step, Task
-from assay.effects import Reading, drop
 from assay.formulas.pairwise import dpo, hinge, ipo
-from assay.loops import paired, ratios
+from assay.loops.online import paired, ratios
+from assay.stats.effects import Reading, drop
 
 paper = Paper("Scaling Laws for Reward Model Overoptimization in Direct Alignment Algorithms", "Rafailov et al.", 2024,
               "arXiv:2406.02900")

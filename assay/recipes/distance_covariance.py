@@ -36,11 +36,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Pairs, Paper, Reward
-from assay.effects import Reading, matched_gain
-from assay.formulas.dependence import distance_correlation, distance_covariance, joint_distance_covariance, pearson
+from assay.formulas.dependence import (
+    distance_correlation,
+    distance_covariance,
+    joint_distance_covariance,
+    pearson,
+)
 from assay.formulas.pairwise import bradley_terry, centring
 from assay.rewards.attributes import scaled
-from assay.rewards.fitting import Trainable, fitted
+from assay.rewards.fit import Trainable, fitted
+from assay.stats.effects import Reading, matched_gain
 
 paper = Paper("Machine Learning with Multitype Protected Attributes: Intersectional Fairness through Regularisation",
               "Lee et al.", 2025, "arXiv:2509.08163")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from assay.core import Claim, Loop, Pairs, Paper, Step, Task
-from assay.effects import Reading, rise
 from assay.formulas.pairwise import dpo
-from assay.loops import paired, ratios
+from assay.loops.online import paired, ratios
+from assay.stats.effects import Reading, rise
 
 paper = Paper("Direct Preference Optimization: Your Language Model is Secretly a Reward Model",
               "Rafailov et al.", 2023, "arXiv:2305.18290")

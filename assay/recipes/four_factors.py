@@ -39,10 +39,10 @@ from assay.core import Carry, Claim, InputError, Loop, Pairs, Paper, Samples, Ta
 from assay.formulas.divergence import k1
 from assay.formulas.pairwise import dpo
 from assay.formulas.surrogate import clipped
-from assay.loops import online, paired, ratios
-from assay.policies.pairing import labelled
-from assay.policies.table import TablePolicy
+from assay.loops.online import online, paired, ratios
+from assay.models.policies.table import TablePolicy
 from assay.rewards.linear import LinearModel, LinearReward, maximum_likelihood
+from assay.rewards.simulated_labels import labelled
 
 paper = Paper("Unpacking DPO and PPO: Disentangling Best Practices for Learning from Preference Feedback", "Ivison et al.", 2024,
               "arXiv:2406.09279")

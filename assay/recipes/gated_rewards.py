@@ -22,9 +22,9 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
-from assay.effects import Reading, final
 from assay.formulas.process import gated
-from assay.loops import judge, online
+from assay.loops.online import judge, online
+from assay.stats.effects import Reading, final
 
 paper = Paper("Stabilizing Long-term Multi-turn Reinforcement Learning with Gated Rewards", "Sun et al.", 2025,
               "arXiv:2508.10548")

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
-from assay.effects import Reading, drop
 from assay.formulas.advantage import group_centred, group_standardised, leave_one_out
 from assay.formulas.divergence import k3
 from assay.formulas.reduce import per_answer, per_answer_token
 from assay.formulas.surrogate import clipped
-from assay.loops import judge, online, seen, siblings
+from assay.loops.online import judge, online, seen, siblings
+from assay.stats.effects import Reading, drop
 
 paper = Paper("DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models",
               "Shao et al.", 2024, "arXiv:2402.03300")

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
-from assay.effects import Reading, final
 from assay.formulas.divergence import k2
 from assay.formulas.surrogate import reinforce
-from assay.loops import judge, online, seen
+from assay.loops.online import judge, online, seen
+from assay.stats.effects import Reading, final
 
 paper = Paper("On a few pitfalls in KL divergence gradient estimation for RL", "Tang and Munos", 2025, "arXiv:2506.09477")
 reduces = {"leave_one_out": ({"beta": 0.0}, {})}

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
-from assay.effects import Reading, final
 from assay.formulas.divergence import k1
-from assay.loops import judge, online, relative
+from assay.loops.online import judge, online, relative
+from assay.stats.effects import Reading, final
 
 paper = Paper("Fine-Tuning Language Models from Human Preferences", "Ziegler et al.", 2019, "arXiv:1909.08593")
 reduces = {"leave_one_out": ({"beta": 0.0}, {})}

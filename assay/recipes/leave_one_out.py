@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from assay.core import Claim, Loop, Paper, Step, Task
-from assay.effects import Reading, drop
-from assay.loops import judge, online
+from assay.loops.online import judge, online
+from assay.stats.effects import Reading, drop
 
 paper = Paper("Back to Basics: Revisiting REINFORCE Style Optimization for Learning from Human Feedback in LLMs",
               "Ahmadian et al.", 2024, "arXiv:2402.14740")

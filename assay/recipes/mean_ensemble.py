@@ -4,9 +4,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
-from assay.effects import Reading, matched_gain
 from assay.formulas.aggregate import mean
-from assay.loops import online, panel
+from assay.loops.online import online, panel
+from assay.stats.effects import Reading, matched_gain
 
 paper = Paper("Reward Model Ensembles Help Mitigate Overoptimization", "Coste et al.", 2023, "arXiv:2310.02743")
 reduces = {"leave_one_out": ({"members": 1}, {})}

@@ -24,13 +24,13 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Paper, Samples, Step, Task
-from assay.descend import descend
-from assay.effects import Reading, matched_gain
+from assay.engine.descend import descend
 from assay.formulas.averaging import linear, spherical, towards
 from assay.formulas.divergence import k1
 from assay.formulas.reduce import per_answer
 from assay.formulas.surrogate import reinforce
-from assay.loops import describe, judge, mean_stats, relative
+from assay.loops.online import describe, judge, mean_stats, relative
+from assay.stats.effects import Reading, matched_gain
 
 paper = Paper("WARP: On the Benefits of Weight Averaged Rewarded Policies", "Ramé et al.", 2024, "arXiv:2406.16768")
 reduces = {"kl_in_reward": ({"runs": 1, "back": 0.0, "rate": 0.0}, {})}

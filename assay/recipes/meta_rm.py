@@ -27,10 +27,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from assay.core import Carry, Claim, InputError, Loop, Missing, Pairs, Paper, Reward, Rng, Samples, World, order
+from assay.core import (
+    Carry,
+    Claim,
+    InputError,
+    Loop,
+    Missing,
+    Pairs,
+    Paper,
+    Reward,
+    Rng,
+    Samples,
+    World,
+    order,
+)
 from assay.formulas.pairwise import bradley_terry, centring
-from assay.loops import online
-from assay.rewards.fitting import Moved, fitted
+from assay.loops.online import online
+from assay.rewards.fit import Moved, fitted
 
 paper = Paper("Secrets of RLHF in Large Language Models Part II: Reward Modeling", "Wang et al.", 2024, "arXiv:2401.06080")
 reduces = {}

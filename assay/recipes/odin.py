@@ -19,12 +19,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Pairs, Paper, Reward, Rng
-from assay.effects import Reading, matched_gain
 from assay.formulas.dependence import pearson
 from assay.formulas.pairwise import bradley_terry, centring
 from assay.rewards.attributes import scaled
-from assay.rewards.fitting import Trainable, fitted
+from assay.rewards.fit import Trainable, fitted
 from assay.rewards.two_heads import TwoHeads
+from assay.stats.effects import Reading, matched_gain
 
 paper = Paper("ODIN: Disentangled Reward Mitigates Hacking in RLHF", "Chen et al.", 2024, "arXiv:2402.07319")
 reduces = {}

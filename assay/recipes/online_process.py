@@ -25,15 +25,15 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, Loop, Optimiser, Pairs, Paper, Policy, Samples, Step, Task
-from assay.descend import descend
-from assay.effects import Reading, average
+from assay.engine.descend import descend
 from assay.errors import InputError
 from assay.formulas.advantage import group_standardised
 from assay.formulas.pairwise import dpo
 from assay.formulas.process import on_steps, step_mask, step_sums
 from assay.formulas.reduce import per_answer_token, per_pair
 from assay.formulas.surrogate import clipped
-from assay.loops import describe, judge, mean_stats, siblings
+from assay.loops.online import describe, judge, mean_stats, siblings
+from assay.stats.effects import Reading, average
 
 paper = Paper("Online Process Reward Leanring for Agentic Reinforcement Learning", "Liu et al.", 2025, "arXiv:2509.19199")
 reduces = {"grpo": ({"alpha": 0.0}, {"beta": 0.0})}

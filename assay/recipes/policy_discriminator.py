@@ -35,10 +35,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assay.core import Claim, InputError, Loop, Missing, Pairs, Paper, Policy, Rng, Samples, World, cat
+from assay.core import (
+    Claim,
+    InputError,
+    Loop,
+    Missing,
+    Pairs,
+    Paper,
+    Policy,
+    Rng,
+    Samples,
+    World,
+    cat,
+)
 from assay.formulas.pairwise import bradley_terry
 from assay.rewards.discriminator import Discriminator, Imitation, beside, triples
-from assay.rewards.fitting import fitted
+from assay.rewards.fit import fitted
 
 paper = Paper("Pre-Trained Policy Discriminators are General Reward Models", "Dou et al.", 2025, "arXiv:2507.05197")
 reduces = {}

@@ -33,12 +33,12 @@ import torch
 from torch import Tensor
 
 from assay.core import Ask, Claim, InputError, Loop, Paper, Samples, Step, Task
-from assay.descend import descend
-from assay.effects import Reading, matched_gain
+from assay.engine.descend import descend
 from assay.formulas.advantage import leave_one_out, whiten
 from assay.formulas.reduce import per_answer
 from assay.formulas.surrogate import reinforce
-from assay.loops import describe, judge, mean_stats, siblings
+from assay.loops.online import describe, judge, mean_stats, siblings
+from assay.stats.effects import Reading, matched_gain
 
 paper = Paper("Policy Filtration in RLHF to Fine-Tune LLM for Code Generation", "Zhang et al.", 2024, "arXiv:2409.06957")
 reduces = {"leave_one_out": ({"rule": "all", "normalise": False}, {})}

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
-from assay.descend import descend
-from assay.effects import Reading, drop
+from assay.engine.descend import descend
 from assay.formulas.advantage import gae, whiten
 from assay.formulas.divergence import k1
 from assay.formulas.reduce import per_token
 from assay.formulas.surrogate import clipped, value_clipped
-from assay.loops import describe, judge, mean_stats
+from assay.loops.online import describe, judge, mean_stats
+from assay.stats.effects import Reading, drop
 
 paper = Paper("Proximal Policy Optimization Algorithms", "Schulman et al.", 2017, "arXiv:1707.06347")
 reduces = {}

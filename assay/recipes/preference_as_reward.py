@@ -38,12 +38,12 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Paper, Samples, Step, Task
-from assay.effects import Reading, matched_gain
 from assay.formulas import shaping
 from assay.formulas.advantage import group_standardised
 from assay.formulas.divergence import k1
 from assay.formulas.surrogate import reinforce
-from assay.loops import judge, online, relative, seen, siblings
+from assay.loops.online import judge, online, relative, seen, siblings
+from assay.stats.effects import Reading, matched_gain
 
 paper = Paper("Reward Shaping to Mitigate Reward Hacking in RLHF", "Fu et al.", 2025, "arXiv:2502.18770")
 reduces = {"leave_one_out": ({"shape": "none"}, {})}

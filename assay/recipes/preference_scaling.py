@@ -37,9 +37,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from assay.core import Claim, InputError, Paper, Rng, World
-from assay.curvefit import PowerLaw, power_law
 from assay.formulas.pairwise import bradley_terry
-from assay.rewards.convex import Design, pairwise
+from assay.rewards.linear_solvers import Design, pairwise
+from assay.stats.curve_fit import PowerLaw, power_law
 
 paper = Paper("WorldPM: Scaling Human Preference Modeling", "Wang et al.", 2025, "arXiv:2505.10527")
 reduces = {}

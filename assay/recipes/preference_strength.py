@@ -40,10 +40,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Pairs, Paper, Reward, Rng
-from assay.effects import Reading, matched_gain
 from assay.formulas.pairwise import bradley_terry, centring
-from assay.rewards.fitting import Trainable, fitted
-from assay.rewards.folds import trust, votes
+from assay.rewards.cross_fit import trust, votes
+from assay.rewards.fit import Trainable, fitted
+from assay.stats.effects import Reading, matched_gain
 
 paper = Paper("Secrets of RLHF in Large Language Models Part II: Reward Modeling", "Wang et al.", 2024, "arXiv:2401.06080")
 reduces = {}

@@ -38,7 +38,7 @@ from assay.formulas.aggregate import centred, mean, worst
 from assay.formulas.curves import best_of_n_shares
 from assay.formulas.pairwise import bradley_terry, centring
 from assay.rewards.attributes import attributes
-from assay.rewards.fitting import fitted
+from assay.rewards.fit import fitted
 from assay.rewards.pretrained import pretrained
 
 paper = Paper("Helping or Herding? Reward Model Ensembles Mitigate but do not Eliminate Reward Hacking",

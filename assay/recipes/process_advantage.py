@@ -25,13 +25,13 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, Loop, Paper, Policy, Rng, Samples, Step, Task
-from assay.descend import descend
-from assay.effects import Reading, average
+from assay.engine.descend import descend
 from assay.errors import InputError
 from assay.formulas.process import best_of_k_estimate, on_steps, step_advantages, step_mask
 from assay.formulas.reduce import per_answer
 from assay.formulas.surrogate import reinforce
-from assay.loops import describe, judge, mean_stats, relative
+from assay.loops.online import describe, judge, mean_stats, relative
+from assay.stats.effects import Reading, average
 
 paper = Paper("Rewarding Progress: Scaling Automated Process Verifiers for LLM Reasoning", "Setlur et al.", 2024,
               "arXiv:2410.08146")

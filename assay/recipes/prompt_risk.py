@@ -37,7 +37,7 @@ from torch import Tensor
 from assay.core import Claim, InputError, Paper, Rng, World
 from assay.formulas.curves import best_of_n
 from assay.formulas.pairwise import bradley_terry
-from assay.rewards.convex import Design, pairwise
+from assay.rewards.linear_solvers import Design, pairwise
 
 paper = Paper("Is There No Such Thing as a Bad Question? H4R: HalluciBot For Ratiocination, Rewriting, Ranking, and Routing",
               "Watson et al.", 2024, "arXiv:2404.12535")

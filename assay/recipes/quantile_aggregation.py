@@ -33,10 +33,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay.core import Ask, Claim, InputError, Loop, Paper, Samples, Task
-from assay.effects import Reading, matched_gain
 from assay.formulas.aggregate import quantile, spread
 from assay.formulas.quantile import aggregated, best_weights, conformal, regression
-from assay.loops import online, panel
+from assay.loops.online import online, panel
+from assay.stats.effects import Reading, matched_gain
 
 paper = Paper("Flexible Model Aggregation for Quantile Regression", "Fakoor et al.", 2021, "arXiv:2103.00083")
 reduces = {"worst_case": ({"level": 0.0, "bought": 0}, {})}

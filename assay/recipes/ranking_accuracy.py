@@ -38,8 +38,8 @@ from torch.nn.functional import logsigmoid
 
 from assay.core import Carry, Claim, InputError, Loop, Pairs, Paper, Task, World
 from assay.formulas.pairwise import dpo
-from assay.loops import paired, ratios
-from assay.policies.table import TablePolicy
+from assay.loops.online import paired, ratios
+from assay.models.policies.table import TablePolicy
 
 paper = Paper("Preference Learning Algorithms Do Not Learn Preference Rankings", "Chen et al.", 2024, "arXiv:2405.19534")
 reduces = {}

@@ -31,9 +31,9 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from assay.core import Claim, Loop, Pairs, Paper, Step, Task
-from assay.effects import Reading, final, matched_gain
 from assay.formulas.pairwise import dpo
-from assay.loops import paired, ratios
+from assay.loops.online import paired, ratios
+from assay.stats.effects import Reading, final, matched_gain
 
 paper = Paper("Provably Mitigating Overoptimization in RLHF: Your SFT Loss is Implicitly an Adversarial Regularizer",
               "Liu et al.", 2024, "arXiv:2405.16436")

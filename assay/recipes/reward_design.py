@@ -31,15 +31,15 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Paper, Samples, Step, Task
-from assay.descend import descend
-from assay.effects import Reading, curve
+from assay.engine.descend import descend
 from assay.formulas.advantage import returns_to_go
 from assay.formulas.occupancy import greedy, optimal_values, step_centred
 from assay.formulas.potential import count_bonus, explicable, shaping, teaching_gain
 from assay.formulas.reduce import per_answer
 from assay.formulas.surrogate import reinforce
-from assay.loops import describe, judge, mean_stats
-from assay.policies.markov import MarkovPolicy, Process, acting, states
+from assay.loops.online import describe, judge, mean_stats
+from assay.models.policies.markov import MarkovPolicy, Process, acting, states
+from assay.stats.effects import Reading, curve
 
 paper = Paper("Reward Design for Reinforcement Learning Agents", "Devidze", 2025, "arXiv:2503.21949")
 reduces = {}

@@ -44,9 +44,9 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Pairs, Paper, Policy, Samples, Step, Task
-from assay.effects import Reading, final, matched_gain
 from assay.formulas.pairwise import dpo
-from assay.loops import paired, panel, ratios, seen
+from assay.loops.online import paired, panel, ratios, seen
+from assay.stats.effects import Reading, final, matched_gain
 
 paper = Paper("Robust Preference Optimization through Reward Model Distillation", "Fisch et al.", 2024, "arXiv:2405.19316")
 reduces = {"dpo": ({"binary": True, "gamma": 0.0, "beta": 0.1}, {"beta": 0.1})}

@@ -27,13 +27,13 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Missing, Paper, Policy, Samples, Step, Task, order
-from assay.descend import descend
-from assay.effects import Reading, matched_gain
+from assay.engine.descend import descend
 from assay.formulas.averaging import linear, towards
 from assay.formulas.divergence import k1
 from assay.formulas.reduce import per_answer, per_token
 from assay.formulas.surrogate import reinforce
-from assay.loops import describe, judge, mean_stats, relative
+from assay.loops.online import describe, judge, mean_stats, relative
+from assay.stats.effects import Reading, matched_gain
 
 paper = Paper("SALSA: Soup-based Alignment Learning for Stronger Adaptation in RLHF", "Chegini et al.", 2024, "arXiv:2411.01798")
 reduces = {"kl_in_reward": ({"reference": "first", "tuning": 0}, {})}

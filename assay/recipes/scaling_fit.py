@@ -34,14 +34,14 @@ from typing import Any
 
 import torch
 
-from assay import curvefit
 from assay.core import Claim, InputError, Pairs, Paper, World
-from assay.curvefit import FORMS, LEAST_D, beyond, columns, slope, tie
 from assay.formulas.curves import best_of_n
 from assay.formulas.divergence import best_of_n_bound
-from assay.policies.pairing import labelled
-from assay.policies.table import TablePolicy
+from assay.models.policies.table import TablePolicy
 from assay.rewards.linear import LinearModel, LinearReward, bootstrap, maximum_likelihood
+from assay.rewards.simulated_labels import labelled
+from assay.stats import curve_fit
+from assay.stats.curve_fit import FORMS, LEAST_D, beyond, columns, slope, tie
 
 paper = Paper("Unraveling the Mystery of Scaling Laws: Part I", "Su et al.", 2024, "arXiv:2403.06563")
 reduces = {}
@@ -134,7 +134,7 @@ def described(curve: list[tuple[float, float]], form: str, cut: float, resamples
     """The whole curve fitted, and its first part fitted and carried on, by its own form and by the other."""
     d, r = torch.tensor(sorted(curve), dtype=torch.float64).T.numpy()
     other = next(f for f in FORMS if f != form)
-    whole, wrong = (curvefit.fit([(d, r, None)], f, resamples=resamples) for f in (form, other))
+    whole, wrong = (curve_fit.fit([(d, r, None)], f, resamples=resamples) for f in (form, other))
     at, top = int(r.argmax()), cut * float(d.max())
     mine, theirs = (beyond(d, r, f, cut=top) for f in (form, other))
     stays = r[(d >= LEAST_D) & (d <= top)][-1:]

@@ -4,9 +4,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from assay.core import Claim, Loop, Paper, Policy, Samples, Step, Task
-from assay.effects import Reading, drop, rise
 from assay.formulas.reduce import per_answer
-from assay.loops import offline
+from assay.loops.online import offline
+from assay.stats.effects import Reading, drop, rise
 
 paper = Paper("Training language models to follow instructions with human feedback", "Ouyang et al.", 2022, "arXiv:2203.02155")
 reduces = {}

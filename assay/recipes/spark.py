@@ -31,13 +31,13 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Paper, Policy, Samples, Step, Task
-from assay.descend import descend
-from assay.effects import Reading, final
+from assay.core.rng import Rng
+from assay.engine.descend import descend
 from assay.formulas.advantage import leave_one_out
 from assay.formulas.reduce import per_answer, per_answer_once
 from assay.formulas.surrogate import reinforce
-from assay.loops import describe, judge, mean_stats, relative
-from assay.rng import Rng
+from assay.loops.online import describe, judge, mean_stats, relative
+from assay.stats.effects import Reading, final
 
 paper = Paper("SPARK: Synergistic Policy And Reward Co-Evolving Framework", "Liu et al.", 2025, "arXiv:2509.22624")
 reduces = {"leave_one_out": ({"use": "none"}, {})}

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, Loop, Paper, Rng, Samples, Step, Task
-from assay.effects import Reading, average
 from assay.errors import InputError
 from assay.formulas.process import first_times, on_steps, step_mask, step_sums
-from assay.loops import judge, online
+from assay.loops.online import judge, online
+from assay.stats.effects import Reading, average
 
 paper = Paper("Assessing the Zero-Shot Capabilities of LLMs for Action Evaluation in RL", "Pignatelli et al.", 2024,
               "arXiv:2409.12798")

@@ -36,11 +36,11 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, Loop, Pairs, Paper, Policy, Rng, Step, Task, order
-from assay.descend import descend
-from assay.effects import Reading, peak
+from assay.engine.descend import descend
 from assay.formulas.pairwise import dpo
 from assay.formulas.reduce import per_answer, per_pair
-from assay.loops import Margins, mean_stats, ratios, seen
+from assay.loops.online import Margins, mean_stats, ratios, seen
+from assay.stats.effects import Reading, peak
 
 paper = Paper("T-REG: Preference Optimization with Token-Level Reward Regularization", "Zhou et al.", 2024, "arXiv:2412.02685")
 reduces = {"dpo": ({"alpha": 0.0, "contrast": 0}, {})}

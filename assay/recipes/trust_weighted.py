@@ -26,14 +26,14 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
-from assay.effects import Reading, final
 from assay.errors import InputError
 from assay.formulas.advantage import group_standardised
 from assay.formulas.divergence import k3
 from assay.formulas.process import trust
 from assay.formulas.reduce import per_answer_token
 from assay.formulas.surrogate import clipped
-from assay.loops import judge, online, seen, siblings
+from assay.loops.online import judge, online, seen, siblings
+from assay.stats.effects import Reading, final
 
 paper = Paper("SophiaVL-R1: Reinforcing MLLMs Reasoning with Thinking Reward", "Fan et al.", 2025, "arXiv:2505.17018")
 reduces = {"grpo": ({"alpha": 0.0}, {})}

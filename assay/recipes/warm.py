@@ -21,11 +21,11 @@ import logging
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Pairs, Paper, Reward
-from assay.effects import Reading, matched_gain
+from assay.core.reward import Several
 from assay.formulas.pairwise import bradley_terry, centring
-from assay.proxies import Several
-from assay.rewards import soup
-from assay.rewards.fitting import Trainable, trained
+from assay.rewards import weight_average
+from assay.rewards.fit import Trainable, trained
+from assay.stats.effects import Reading, matched_gain
 
 paper = Paper("WARM: On the Benefits of Weight Averaged Reward Models", "Ramé et al.", 2024, "arXiv:2401.12187")
 reduces = {}
@@ -42,15 +42,15 @@ def fit(model: Trainable, pairs: Pairs, *, average: bool = True, bootstrap: bool
 
     if not valley > 0:
         raise InputError(f"--valley is {valley}; it is the share of the loss that counts as a hill, above 0")
-    soup.of_one_start(model)
+    weight_average.of_one_start(model)
     trained(model, pairs, loss=loss, bootstrap=bootstrap, loop=loop)
     names = tuple(f"judge{m}" for m in range(model.members))
     if not average:
         return model.freeze(names)
-    rise = soup.hill(model, pairs[:256], loss=loss, points=3)
+    rise = weight_average.hill(model, pairs[:256], loss=loss, points=3)
     if rise > valley * 0.693:  # a judge that says nothing has loss log 2
         log.warning("the loss rises by %.3f nats on the way between members: their average may be worth less than they are", rise)
-    soup.average(model)
+    weight_average.average(model)
     whole = model.freeze(names)
     assert isinstance(whole, Several)
     return whole.only([0])

@@ -4,9 +4,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from assay.report.escape import marked, number, safe
+from assay.data.escape import marked, number, safe
+from assay.records.methods import Ground, Track
 from assay.report.fits import final, peak
-from assay.report.records import Ground, Track
 
 LONG = 600  # characters; a longer answer is folded after its beginning
 MOST = 1_000_000  # of one answer that the page carries at all

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-from assay.report.escape import link, safe, visible
+from assay.data.escape import link, safe, visible
 
 GAO = {"title": "Scaling Laws for Reward Model Overoptimization", "authors": "Gao, Schulman, Hilton", "year": 2022,
        "url": "arXiv:2210.10760"}

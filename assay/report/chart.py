@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from assay.curvefit import Array
-from assay.report.escape import safe
+from assay.data.escape import safe
+from assay.stats.curve_fit import Array
 
 STYLE = (Path(__file__).parent / "chart.css").read_text("utf-8")
 COLOURS, SHAPES = 7, 6

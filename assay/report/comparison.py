@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from assay.data.escape import count, number, safe, spread
+from assay.records.methods import Ground, Method, Track
 from assay.report.chart import STYLE, Curve, chart
-from assay.report.escape import count, number, safe, spread
 from assay.report.lines import above, line
-from assay.report.records import Ground, Method, Track
 
 COLUMNS = (("matched", "gold at equal KL"), ("peak_plain", "peak − plain's peak"), ("peak_tuned", "peak − tuned's peak"),
            ("final_plain", "end − plain's end"), ("final_tuned", "end − tuned's end"), ("final_stopped", "end − plain's peak"))

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from assay.curvefit import interval
+from assay.data.escape import capital, number
 from assay.errors import InputError
+from assay.records.methods import Ground, Method, grounds
 from assay.report.chart import COLOURS, Curve, Mark, chart, marker
-from assay.report.escape import capital, number
 from assay.report.fits import reference, rise
 from assay.report.lines import KINDS, Line, Value, above, gold_units, line, points
-from assay.report.records import Ground, Method, grounds
+from assay.stats.curve_fit import interval
 
 _KIND_SAYS = {"exact": "KL exact", "sampled": "KL sampled", "upper": "KL an upper bound",
               "unknown": "KL of a kind not recorded"}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.curvefit import Array, first_passage
+from assay.stats.curve_fit import Array, first_passage
 
 Reading = Mapping[str, Any]
 

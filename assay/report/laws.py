@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from assay.curvefit import LEAST_D, Fit, fit, tie
-from assay.report.escape import capital, count, number
+from assay.data.escape import capital, count, number
+from assay.records.methods import Ground, Method
 from assay.report.lines import above, points
-from assay.report.records import Ground, Method
 from assay.report.tables import name, table
+from assay.stats.curve_fit import LEAST_D, Fit, fit, tie
 
 
 def fits_of(m: Method) -> list[Fit]:

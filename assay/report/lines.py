@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assay.curvefit import Array, first_passage, interval
-from assay.report.records import Method, Reading, Track
+from assay.records.methods import Method, Reading, Track
+from assay.stats.curve_fit import Array, first_passage, interval
 
 KINDS = ("exact", "sampled", "upper", "unknown")  # from the best to the weakest; a pooled point has the weakest kind of its seeds
 Value = Callable[[Track, Reading], tuple[float, float | None] | None]

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import json
 
-from assay.report.escape import count, number, safe
+from assay.data.escape import count, number, safe
+from assay.records.methods import Ground, Track, flat
 from assay.report.fits import reference
-from assay.report.records import Ground, Track, flat
 from assay.report.tables import name, table
 
 

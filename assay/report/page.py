@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from assay import __version__
-from assay.curvefit import Fit
+from assay.data.escape import capital, safe
 from assay.errors import InputError
-from assay.report import figure, laws, origins, panels, tables, watching
+from assay.records.methods import Ground, grounds
+from assay.report import figure, laws, origins, panels, tables, watch
 from assay.report.answers import answers
 from assay.report.bibliography import GAO, bibliography, papers
 from assay.report.chart import STYLE as CHART_STYLE
-from assay.report.escape import capital, safe
 from assay.report.figure import Picture
-from assay.report.records import Ground, grounds
+from assay.stats.curve_fit import Fit
 
 STYLE = (Path(__file__).parent / "style.css").read_text("utf-8")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -74,7 +74,7 @@ def section(ground: Ground, ident: str, fits: dict[str, list[Fit]], baseline: st
              _figure(figure.headline(ground, f"{ident}-kl"), f"{_what(ground)} against KL."),
              _figure(figure.headline(ground, f"{ident}-step", "step"), f"{_what(ground)} by step, where KL was not measured."),
              f'<ul class="findings">{"".join(said)}</ul>' if said else "",
-             tables.summary_table(ground), tables.matched(ground, baseline), watching.panel(ground, ident),
+             tables.summary_table(ground), tables.matched(ground, baseline), watch.panel(ground, ident),
              _laws(ground, ident, fits), panels.multiples(ground, f"{ident}-j", "judges"),
              panels.multiples(ground, f"{ident}-g", "golds"),
              _answers(ground, prompts)]

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from assay.curvefit import Fit
+from assay.data.escape import number, safe
+from assay.records.methods import Ground, Method
 from assay.report.chart import Curve, Mark, chart, y_range
-from assay.report.escape import number, safe
 from assay.report.figure import on_axis
 from assay.report.lines import above, gold_units, line, points
-from assay.report.records import Ground, Method
 from assay.report.tables import name
+from assay.stats.curve_fit import Fit
 
 
 def multiples(ground: Ground, ident: str, key: str) -> str:

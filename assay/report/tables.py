@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from assay.curvefit import interval
-from assay.report import watching
-from assay.report.escape import capital, count, number, safe, spread
+from assay.data.escape import capital, count, number, safe, spread
+from assay.records.methods import Ground, Method, grounds
+from assay.report import watch
 from assay.report.fits import at_kl, drop, final, path, peak, reference, rise
 from assay.report.lines import above, line
-from assay.report.records import Ground, Method, grounds
+from assay.stats.curve_fit import interval
 
 PRESSURES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _PLAIN_NAMES = ("leave_one_out", "single", "baseline")
@@ -69,7 +69,7 @@ def summarise(ground: Ground, m: Method) -> dict[str, Any]:
             "final_gold": end[0], "final_gold_half": end[1], "final_kl": _over([r["kl"] if r else None for r in lasts])[0],
             "drop": fell[0], "drop_half": fell[1], "proxy_first": first[0], "proxy_final": proxy[0], "proxy_final_half": proxy[1],
             "kl_kind": next((r["kl_kind"] for t in m.tracks for r in reversed(t.readings) if r["kl_kind"]), None),
-            "price": {k: _over([p.get(k) for p in prices])[0] for k in ("drawn", "judged")}, "watch": watching.verdicts(m)}
+            "price": {k: _over([p.get(k) for p in prices])[0] for k in ("drawn", "judged")}, "watch": watch.verdicts(m)}
 
 
 def summary(folders: Sequence[Path | str]) -> list[dict[str, Any]]:

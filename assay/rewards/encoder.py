@@ -14,12 +14,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from assay import runs
 from assay.core import Rng, Samples
 from assay.errors import InputError
-from assay.rewards.encoding import Encoded, Template, Turns, batched, encode, open_model, open_tokenizer
-from assay.rewards.lowrank import adapted, merged
-from assay.rewards.text import ABOUT
+from assay.records import runs
+from assay.rewards.encoding import (
+    Encoded,
+    Template,
+    Turns,
+    batched,
+    encode,
+    open_model,
+    open_tokenizer,
+)
+from assay.rewards.linear_text import ABOUT
+from assay.rewards.lora import adapted, merged
 
 WHOLE = "whole models"
 _TOKENS = 16384  # a scoring pass

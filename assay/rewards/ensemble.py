@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from assay.core import Rng, Samples
+from assay.engine.threads import together
 from assay.errors import InputError
-from assay.together import together
-from assay.trunks.attention import Config, layers, rope, trunk
-from assay.trunks.llama import Stack
-from assay.trunks.shared import Shared
+from assay.models.backbones.attention import Config, layers, rope, trunk
+from assay.models.backbones.llama import Stack
+from assay.models.backbones.shared_prompts import Shared
 
 KIND, ABOUT, WEIGHTS = "llama ensemble", "reward.json", "weights.safetensors"
 _ANSWERS = 256  # a scoring pass: what the caches hold

@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from assay import runs
 from assay.errors import InputError
+from assay.records import runs
 from assay.rewards.encoder import TextScorer, forward, passes
 from assay.rewards.encoding import Encoded, Template, open_model, open_tokenizer, template_for
-from assay.rewards.text import ABOUT, WEIGHTS
+from assay.rewards.linear_text import ABOUT, WEIGHTS
 
 FROZEN = "frozen features"
 POOLING = ("mean", "cls", "last")

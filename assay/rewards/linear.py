@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from assay.core import Pairs, Samples
+from assay.core.rng import Rng
 from assay.errors import InputError
 from assay.formulas.pairwise import bradley_terry
-from assay.rng import Rng
 
 
 def additive(table: Float[Tensor, "M R V"], samples: Samples) -> Float[Tensor, "M B N"]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from assay.core import Rng, Samples
 from assay.errors import InputError
-from assay.rewards.fitting import Trainable
+from assay.rewards.fit import Trainable
 from assay.rewards.linear import LinearModel, LinearReward, additive
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from assay.errors import InputError
-from assay.policies.vocabulary import Vocabulary
+from assay.models.vocabulary import Vocabulary
 
 TASKS = ("chain", "modular", "countdown")
 MOST = 99  # the largest number there is a word for

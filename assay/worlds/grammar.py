@@ -27,22 +27,17 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from assay import core, descend, optimiser, rng, samples, together
 from assay.core import Loop, Pairs, Prompts, Reward, Rng, Samples, Standardised, Task, World, order
+from assay.engine import descend
 from assay.errors import InputError
 from assay.formulas import pairwise, reduce
-from assay.policies import causal, draw, vocabulary, walk
-from assay.policies.causal import Causal
-from assay.rewards import ensemble, fitting
+from assay.models.backbones.llama import Config, Llama
+from assay.models.policies.causal import Causal
+from assay.rewards import fit as fitting
 from assay.rewards.ensemble import Ensemble, Members
-from assay.trunks import attention, cache, decoding, llama, product, shared
-from assay.trunks.llama import Config, Llama
-from assay.worlds import kept, language
+from assay.worlds import cache as kept
+from assay.worlds import language
 from assay.worlds.language import REQUESTS, TERMS, VOCABULARY
-
-_SOURCES = (core, samples, descend, together, optimiser, rng, pairwise, reduce, attention, cache, decoding, llama, product,
-            shared, causal, draw, vocabulary, walk, ensemble, fitting,
-            language)  # what the numbers depend on: a change builds the world again
 
 
 def world(*, seed: int = 0, pairs: int = 2000, noise: float = 0.25, members: int = 5, held_out: int = 64, demos: int = 4000,
@@ -85,7 +80,7 @@ def world(*, seed: int = 0, pairs: int = 2000, noise: float = 0.25, members: int
         return {"policy": dict(policy.state_dict()), "pairs": compared, "judges": judged.model.weights(), "centre": judged.centre,
                 "scale": judged.scale}
 
-    made = kept.kept(kept.place("grammar", arguments, _SOURCES), build, VOCABULARY.decode)
+    made = kept.kept(kept.place("grammar", arguments, __name__), build, VOCABULARY.decode)
     policy.load_state_dict(made["policy"])
     names = [f"judge{m}" for m in range(members)]
     rewards = Ensemble(judges, made["judges"], names, centre=made["centre"], scale=made["scale"])

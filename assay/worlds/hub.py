@@ -14,14 +14,14 @@ from torch import Tensor
 
 from assay.core import Loop, Rng, Samples, Task, World
 from assay.errors import InputError
-from assay.policies.causal import Causal
-from assay.policies.served import Served, engine_at, greeted
-from assay.policies.stopping import Stopping, Stops
-from assay.rewards.called import FunctionReward
+from assay.models.policies.causal import Causal
+from assay.models.policies.served import Served, engine_at, greeted
+from assay.models.policies.stop_strings import Stopping, Stops
 from assay.rewards.encoding import open_tokenizer
-from assay.rewards.opening import Told, open_reward
-from assay.worlds.asking import Room, closing, opening, read_all, taken
-from assay.worlds.computing import device_named, dtype_named, opened, trunk
+from assay.rewards.function import FunctionReward
+from assay.rewards.load import Told, open_reward
+from assay.worlds.device import device_named, dtype_named, opened, trunk
+from assay.worlds.prompts import Room, closing, opening, read_all, taken
 
 
 def world(*, policy: str, prompts: str = "", pairs: str = "", demos: str = "", rewards: tuple[str, ...] = (), gold: str = "",

@@ -17,9 +17,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.core import Samples
+from assay.core.rng import Rng
 from assay.errors import InputError
-from assay.policies.vocabulary import SPECIAL, Vocabulary
-from assay.rng import Rng
+from assay.models.vocabulary import SPECIAL, Vocabulary
 
 THINGS = {
     "hotel": ("room", "bed", "pool", "lobby", "stair"),

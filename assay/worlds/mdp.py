@@ -28,7 +28,7 @@ from torch import Tensor
 from assay.core import Loop, Pairs, Reward, Rng, Sampler, Samples, Standardised, Task, World
 from assay.errors import InputError
 from assay.formulas.occupancy import chi_squared, occupancy_kl, return_moments, state_laws
-from assay.policies.markov import MarkovPolicy, Process, renamed, states
+from assay.models.policies.markov import MarkovPolicy, Process, renamed, states
 from assay.worlds.processes import Bed, chain, grid, road, tomato
 from assay.worlds.visits import VisitModel, VisitReward
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay.core import Rng
-from assay.policies.markov import Process
+from assay.models.policies.markov import Process
 
 
 @dataclass(frozen=True)

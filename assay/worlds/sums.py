@@ -1,6 +1,6 @@
 """Sums with scratch work: a small Llama taught by worked solutions with planted mistakes, and verifiers of every line.
 
-See arithmetic.py for the problems, working.py for what makes a line formed and right, verifier.py for the five rewards
+See arithmetic.py for the problems, scratchpad.py for what makes a line formed and right, verifier.py for the five rewards
 (outcome, steps, format, short, thinking) and the flaws that can be asked for. Gold is correctness; its further objectives
 are the share of right steps, shortness and well-formedness. Demonstrations are right solutions of the task's prompts;
 `others` holds a weaker and a stronger policy: the reference before it was taught mistakes, early and late in its schooling.
@@ -16,21 +16,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from assay import core, descend, optimiser, rng, samples
 from assay.core import Loop, Rng, Task, World
 from assay.errors import InputError
-from assay.formulas import reduce
-from assay.policies import causal, draw, vocabulary, walk
-from assay.policies.causal import Causal
-from assay.trunks import attention, cache, decoding, llama, product, shared
-from assay.trunks.llama import Config, Llama
-from assay.worlds import arithmetic, kept, lessons, working
+from assay.models.backbones.llama import Config, Llama
+from assay.models.policies.causal import Causal
+from assay.worlds import arithmetic
+from assay.worlds import cache as kept
 from assay.worlds.arithmetic import TASKS, VOCABULARY, Problem, pose, solve
-from assay.worlds.lessons import dice, posed, preferences, schooled
+from assay.worlds.curriculum import dice, posed, preferences, schooled
 from assay.worlds.verifier import FLAWS, GOLDS, NAMES, Golds, Verifier
 
-_SOURCES = (core, samples, descend, optimiser, rng, reduce, attention, cache, decoding, llama, product, shared, causal, draw,
-            vocabulary, walk, arithmetic, working, lessons)  # what the numbers depend on: a change builds the world again
 TERMS = {"chain": (3, 5), "modular": (3, 5), "countdown": (2, 3)}
 SCHOOLING = {"chain": 600, "modular": 600, "countdown": 1200}
 POPULATION = 4096  # problems that a watch draws from: so many that drawing from them again is as good as drawing afresh
@@ -67,7 +62,7 @@ def world(*, seed: int = 0, task: str = "chain", pass_rate: float = 0.5, flaw: s
                        bare=bare, again=again, steps=sft_steps or SCHOOLING[task], lr=sft_lr, seed=seed, at=at)
         return {**out, "pairs": preferences(policy, asked, gold, pairs, noise, at("pairs"))}
 
-    made = kept.kept(kept.place("sums", _of_the_policy(arguments), _SOURCES), build, VOCABULARY.decode)
+    made = kept.kept(kept.place("sums", _of_the_policy(arguments), __name__), build, VOCABULARY.decode)
     policy.load_state_dict(made["reference"])
     others = {}
     for name in ("weak", "strong"):

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from assay.core import Loop, Pairs, Reward, Rng, Sampler, Samples, Standardised, Task, World
 from assay.errors import InputError
-from assay.policies.table import TablePolicy, Words
+from assay.models.policies.table import TablePolicy, Words
 from assay.rewards.linear import LinearModel, LinearReward, bootstrap, maximum_likelihood
 from assay.worlds import mdp
 from assay.worlds.bag import ArmGold, BagGold, standardise

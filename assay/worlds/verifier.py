@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from assay.core import Rng, Samples
-from assay.worlds.working import Marks, marks
+from assay.worlds.scratchpad import Marks, marks
 
 NAMES = ("outcome", "steps", "format", "short", "thinking")
 FLAWS = ("none", "format", "early")

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay.core import Samples
+from assay.core.rng import Rng
 from assay.errors import InputError
-from assay.policies.markov import Process, states
+from assay.models.policies.markov import Process, states
 from assay.rewards.linear import LinearModel
-from assay.rng import Rng
 
 
 class VisitReward:

@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
             ask.error("--peer PYTHON names the interpreter of an environment with TRL (make bench makes one)")
         if "second" in args.part.split(",") and not args.second:
             ask.error("--second PYTHON names the interpreter of an environment with torchtune (make bench makes one)")
-        from assay import memory
+        from assay.engine import memory
         from bench.speed import against, alone, cases, files, growth, machine
         memory.keep()
         if args.only:

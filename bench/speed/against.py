@@ -16,7 +16,7 @@ from bench.speed.cases import CASES, Case
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEEP = {"MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "MALLOC_MMAP_THRESHOLD_": str(2**30),
-        "MALLOC_TOP_PAD_": str(64 * 2**20), "MALLOC_ARENA_MAX": "1"}  # what assay.memory does for ours
+        "MALLOC_TOP_PAD_": str(64 * 2**20), "MALLOC_ARENA_MAX": "1"}  # what assay.engine.memory does for ours
 ROUNDS_FIRST = 1  # not counted: a first step allocates
 TOLERANCE = 2e-4  # of a log-probability summed over an answer, and of a gradient's norm, relative
 

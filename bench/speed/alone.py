@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from assay.core import Loop
+from assay.core.rng import Rng
 from assay.formulas.pairwise import bradley_terry
 from assay.rewards.ensemble import Members
-from assay.rewards.fitting import trained
-from assay.rng import Rng
+from assay.rewards.fit import trained
 from bench.speed import cases, ours
 
 ROOT = Path(__file__).resolve().parent.parent.parent

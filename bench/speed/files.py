@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from assay import cli
+from assay.core.rng import Rng
 from assay.formulas.curves import best_of_n, bootstrap_mean
-from assay.rng import Rng
 
 
 def seconds(*argv: str) -> float:

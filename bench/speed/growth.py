@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from assay.core.rng import Rng
 from assay.rewards.ensemble import Members
-from assay.rng import Rng
 from bench.speed import cases, files, ours
 from bench.speed.alone import timed
 from bench.speed.cases import SMALL, Case

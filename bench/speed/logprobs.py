@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from assay.core.rng import Rng
 from assay.formulas.chosen import chosen
-from assay.rng import Rng
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tests"))
 from peak import peak  # type: ignore[import-not-found]  # tests are no package

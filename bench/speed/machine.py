@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from assay.trunks.product import product
+from assay.models.backbones.matmul import product
 
 
 def matrix_rate(seconds: float = 1.5) -> float:

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from assay.core import Loop, Pairs, Prompts, Samples, Task
+from assay.core.rng import Rng
 from assay.formulas.pairwise import bradley_terry
 from assay.formulas.pairwise import dpo as dpo_loss
-from assay.loops import ratios
-from assay.policies.causal import Causal
-from assay.policies.vocabulary import Vocabulary
-from assay.policies.walk import Walk
+from assay.loops.online import ratios
+from assay.models.backbones.attention import Config
+from assay.models.backbones.llama import Llama
+from assay.models.policies.causal import Causal
+from assay.models.samplers.decoding import Walk
+from assay.models.vocabulary import Vocabulary
 from assay.recipes import dpo, grpo
 from assay.rewards.ensemble import Members
-from assay.rewards.fitting import trained
-from assay.rng import Rng
-from assay.trunks.attention import Config
-from assay.trunks.llama import Llama
+from assay.rewards.fit import trained
 from bench.speed import cases
 from bench.speed.cases import Case, Size
 

@@ -29,8 +29,8 @@ def machine(found: dict[str, Any]) -> str:
     return (f"{m['processor']}, {m['cores']} cores, {m['threads']} threads, {m['memory_MiB'] // 1024} GiB; torch {m['torch']}, "
             f"Python {m['python']}; the peer is TRL {v['trl']} with transformers {v['transformers']} and torch {v['torch']}, "
             "without gradient checkpointing and logging, with fused Adam, the batch in one piece. Both sides keep freed memory "
-            "(`assay.memory.keep()`, which the command line calls and a program of your own has to; the same settings in the "
-            "peer's environment). LOG.md says what ours takes without.\n")
+            "(`assay.engine.memory.keep()`, which the command line calls and a program of your own has to; the same settings in "
+            "the peer's environment). LOG.md says what ours takes without.\n")
 
 
 def against(rows: list[dict[str, Any]]) -> str:

@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     c = case(name)
     import torch
     if side == "ours":
-        from assay import memory
+        from assay.engine import memory
         from bench.speed import ours
         memory.keep()  # as the command line does; the peer is run with the same settings in its environment
         say({"ready": {"torch": torch.__version__, "threads": torch.get_num_threads(), "equal": ours.equality(c, folder)}})

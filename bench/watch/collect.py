@@ -23,7 +23,7 @@ import torch
 
 import assay
 from assay.core import Rng, World
-from assay.worlds import grammar, kept, table
+from assay.worlds import cache, grammar, table
 
 LOOKS = {"table": 100, "grammar": 30}
 # (recipe, its arguments, world's arguments, steps after which learning stops or None, meant to turn)
@@ -49,7 +49,7 @@ GRAMMAR: list[Setting] = [
 ]
 
 
-FOLDER = kept.folder() / "bench-watch"  # in the cache of the library, since all of it can be made again
+FOLDER = cache.folder() / "bench-watch"  # in the cache of the library, since all of it can be made again
 
 
 def place(name: str, number: int) -> Path:

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from assay import catalogue
 from assay.core import Loop
-from assay.measure import measure
-from assay.watch import Watching
+from assay.evaluation.measure import measure
+from assay.registry import catalogue
+from assay.watch.session import Watching
 from assay.worlds import table
 
 NAMES = ("disagreement", "KL acceleration", "entropy collapse", "length drift", "repetition drift", "held-out proxy")

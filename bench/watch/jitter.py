@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assay.detector import Schedule
 from assay.formulas import sequential as seq
-from assay.watching import Watching
+from assay.watch.config import Watching
+from assay.watch.detector import Schedule
 from bench.watch.simulate import DOUBLE, Settings, Watch
 
 

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from assay.detector import Detector
+from assay.core.rng import Rng
 from assay.formulas import sequential as seq
-from assay.labellers.asking import Answer, Question
-from assay.ledger import Ledger
-from assay.rng import Rng
-from assay.watch import Drawn, Watch, Watching
+from assay.watch.detector import Detector
+from assay.watch.labelers.questions import Answer, Question
+from assay.watch.ledger import Ledger
+from assay.watch.session import Drawn, Watch, Watching
 
 TURNED, STEADY = 0.40, 0.45
 HALVINGS = 50  # of a run's answers, where gold is only known from them
@@ -99,7 +99,7 @@ class Recorded:
         return None
 
     def draw(self, step: int, mine: int, theirs: int, at: int, n: int, used: int) -> list[Drawn]:
-        """See assay.watch.Door; steps are checkpoints."""
+        """See assay.watch.session.Door; steps are checkpoints."""
         run, rng = self.run, np.random.default_rng((self.seed, step, at))
         B, N = run.gold.shape[1:]
         prompt, (i, j) = rng.integers(B, size=n), rng.integers(N, size=(2, n))

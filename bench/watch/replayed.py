@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.watch import Watching
+from assay.watch.session import Watching
 from bench.watch import collect, replay, rivals
 from bench.watch.replay import STEADY, Kept, Outcome
 from bench.watch.simulated import finite, interval

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from assay.detector import Schedule
 from assay.formulas import sequential as seq
+from assay.watch.detector import Schedule
 
 DOUBLE = torch.float64
 AFTER = 400  # looks simulated after a turn, so that medians exist for slow detectors
@@ -34,7 +34,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Settings:
-    """The detector's settings, as in assay.detector.Detector; cusum: e-CUSUM in place of e-SR."""
+    """The detector's settings, as in assay.watch.detector.Detector; cusum: e-CUSUM in place of e-SR."""
 
     alpha: float = 0.05
     looks: int = 100

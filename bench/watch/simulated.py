@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from assay.detector import Schedule
+from assay.watch.detector import Schedule
 from bench.watch import jitter, rivals, simulate, traps
 from bench.watch.simulate import Labels, Settings, Watch
 

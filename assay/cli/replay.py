@@ -1,0 +1,55 @@
+"""A finished run looked at again: its world and its kept policies, in the order in which they were read."""
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from assay.cli import execution
+from assay.core import Rng
+from assay.engine import checkpoint as disk
+from assay.errors import InputError
+from assay.records.runs import Run, plain
+from assay.registry import catalogue
+from assay.watch.comparisons import watched
+from assay.watch.ledger import Ledger
+from assay.watch.session import Watching
+
+
+def looks(folder: Path, asked: Watching) -> Iterator[dict[str, Any]]:
+    """The verdict at each kept policy, until the watch says stop; after each, all of them are in the run's watch.json."""
+    run = Run.open(folder)
+    kept = {int(p.stem): p for p in (folder / "policies").glob("*.safetensors") if p.stem.isdigit()}
+    read = [r for r in run.readings() if r["step"] > 0 and r["tag"] != "chosen"]
+    lacking = [r["step"] for r in read if r["step"] not in kept]
+    if lacking or not read:
+        held = f"no policy of step {lacking[0]}" if lacking else "no reading but the reference's"
+        raise InputError(f"{folder} holds {held}, and the watch draws fresh answers from every policy that was read: run it "
+                         f"again with --policies (assay run --from {folder} --policies)")
+    entry = catalogue.find(run.about.get("path") or run.about["recipe"])
+    order = execution.order(entry, {**execution.recorded(run.about, entry, str(folder))})
+    world = execution.Worlds()(order)
+    seed = run.about["seed"]
+    task = world.task.replaced(rng=Rng(seed)("run"))
+    again = "assay watch " + str(folder) + "".join(f" --{k} {v}" for k, v in asdict(asked).items() if v != getattr(Watching(), k))
+    watch, contest = watched(asked, task, population=world.population, held_out=world.held_out, gold=world.gold,
+                             ledger=Ledger(folder, None), seed=seed, looks=len(read), folder=folder, again=again, own=False)
+    said = []
+    for reading in read:
+        policy: Any = task.reference.copy()
+        policy.load_state_dict(disk.load(kept[reading["step"]]))
+        contest.at(policy)
+        said.append(watch.look(reading))
+        _write(folder / "watch.json", {"watch": asdict(asked), "looks": said})
+        yield said[-1]
+        if watch.stopped:
+            return
+
+
+def _write(path: Path, value: Any) -> None:
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    fresh.write_text(json.dumps(plain(value), ensure_ascii=False, allow_nan=False), encoding="utf-8", errors="backslashreplace")
+    os.replace(fresh, path)

@@ -1,0 +1,1 @@
+"""What runs a recipe: the one backward, checkpoints, processes, threads and memory."""

@@ -1,0 +1,1 @@
+"""Measurement: recipes driven, gold read with errors, methods compared."""

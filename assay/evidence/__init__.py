@@ -1,0 +1,1 @@
+"""Papers' claims, run and judged by one rule, and the pages that tell of them."""

@@ -1,0 +1,1 @@
+"""The loops that plain recipes borrow."""

@@ -1,0 +1,1 @@
+"""Small transformers and pretrained ones that policies and reward models stand on."""

@@ -1,0 +1,145 @@
+"""A transformers model with peft adapters as trunks: one base in memory, the reference is the base with every adapter off.
+
+A trunk of this kind is a name: None for the base, else an adapter of its own, whose weights are all that it owns, trains,
+saves and loads. Whatever peft can make of a configuration (LoRA, DoRA, …) passes through, if it injects layers.
+"""
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from assay.core.rng import Rng
+from assay.errors import InputError
+from assay.models.backbones.pretrained import Past, Pretrained
+
+
+class Base:
+    """The model that all adapters share, and how to switch between them."""
+
+    def __init__(self, model: nn.Module, config: Any, rng: Rng, *, checkpointing: bool = False):
+        from peft import get_peft_model
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        self.plain = Pretrained(model, checkpointing=checkpointing)  # checked before anything is injected
+        for p in model.parameters():
+            p.requires_grad_(False)
+        self.config, self.rng, self.count = config, rng, itertools.count()
+        with torch.random.fork_rng():  # peft draws first weights from torch's stream; they are drawn again by address below
+            self.peft: Any = get_peft_model(model, config, adapter_name="unused")
+        self.layers = [m for m in self.peft.modules() if isinstance(m, BaseTunerLayer)]
+        if not self.layers:
+            raise InputError(f"the adapter configuration {config.peft_type} injects no layers into this model, and an adapter "
+                             "that is not in its layers cannot be switched off; use LoRA or one of its kin")
+        self.switch(None)
+
+    def fresh(self) -> tuple[str, dict[str, nn.Parameter]]:
+        """A new adapter's name and weights, each first value from its own address."""
+        name = f"adapter{next(self.count)}"
+        with torch.random.fork_rng():  # from a fixed state: the scale of peft's draw is used below, and must be the same again
+            torch.set_rng_state(self.rng("scale").generator().get_state())
+            self.peft.add_adapter(name, self.config)
+        self.peft.eval()  # an adapter's own dropout is off too
+        for layer in self.layers:
+            for part in layer.adapter_layer_names:
+                held = getattr(layer, part, None)
+                if isinstance(held, nn.Module):
+                    held.to(self.plain.like.device)
+        found = {n: p for n, p in self.peft.named_parameters() if name in n.split(".")}
+        wide = next(self.plain.parameters()).dtype == torch.float64  # peft makes adapters in float32, of a finer base too
+        for n, p in found.items():
+            if wide:
+                p.data = p.data.double()
+            if p.dim() > 1 and bool((p != 0).any()):  # what peft starts at 0 keeps the new policy equal to the base
+                scale = float(p.detach().float().std())
+                draw = self.rng(n.replace(name, "adapter")).normal(torch.arange(p.numel())).view_as(p)
+                p.data.copy_((scale * draw).to(p))
+        return name, found
+
+    def switch(self, name: str | None) -> None:
+        """This adapter alone is on, or none. Flags only: which weights require a gradient is the trunks' own business."""
+        self.plain.recall = functools.partial(self.switch, name)  # a layer computed again must find what it was computed with
+        for layer in self.layers:
+            layer._disable_adapters = name is None
+            if name is not None:
+                layer._active_adapter = [name]
+
+
+class Adapted(nn.Module):
+    """The base with one adapter on (`name`), or with none. The same four calls as any trunk."""
+
+    def __init__(self, base: Base, *, adapter: bool = False):
+        super().__init__()
+        self._base = (base,)  # in a tuple: not a submodule, so that no state and no parameter of it is ours
+        self.width = base.plain.width
+        self.name: str | None = None
+        if adapter:
+            self.name, found = base.fresh()
+            for n, p in found.items():
+                self.register_parameter(n.replace(".", "/").replace(self.name, "adapter"), p)
+        self._own = tuple(self.parameters())
+
+    @property
+    def like(self) -> Tensor:
+        """Of the dtype and on the device of what comes out."""
+        return self._base[0].plain.like
+
+    def twin(self) -> Adapted:
+        """The same base with a new adapter, filled with this one's weights where there is one."""
+        other = Adapted(self._base[0], adapter=True)
+        if self.name is not None:
+            other.load_state_dict(self.state_dict())
+        return other
+
+    @contextmanager
+    def _on(self) -> Iterator[Pretrained]:
+        base = self._base[0]
+        if any(p is not q for p, q in zip(self.parameters(), self._own, strict=True)):
+            raise InputError("this recipe computes with exchanged weights, and an adapter in its base's layers cannot follow it; "
+                             "train all weights, without --world.lora")
+        base.switch(self.name)
+        yield base.plain
+
+    def reading(self, *given: Tensor) -> tuple[Tensor, Tensor]:
+        """See Pretrained."""
+        with self._on() as plain:
+            return plain.reading(*given)
+
+    def prefill(self, prompt: Tensor, keep: Tensor, owner: Tensor, room: int) -> tuple[Tensor, Past]:
+        """See Pretrained."""
+        with self._on() as plain:
+            return plain.prefill(prompt, keep, owner, room)
+
+    def extend(self, cache: Past, tokens: Tensor, keep: Tensor) -> Float[Tensor, "R S W"]:
+        """See Pretrained."""
+        with self._on() as plain:
+            return plain.extend(cache, tokens, keep)
+
+    def chosen(self, *given: Any, **named: Any) -> Tensor | None:
+        """See Pretrained."""
+        with self._on() as plain:
+            return plain.chosen(*given, **named)
+
+    def logits(self, hidden: Float[Tensor, "*n W"]) -> Float[Tensor, "*n V"]:
+        """See Pretrained."""
+        with self._on() as plain:
+            return plain.logits(hidden)
+
+    def merged(self) -> Any:
+        """A plain transformers model with this adapter's change added to its weights, in storage of its own."""
+        base = self._base[0]
+        whole = copy.deepcopy(base.peft)
+        if self.name is None:
+            return whole.unload()
+        whole.set_adapter(self.name)
+        for m in whole.modules():
+            if hasattr(m, "_disable_adapters"):
+                m._disable_adapters = False
+        return whole.merge_and_unload()

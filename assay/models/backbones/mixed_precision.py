@@ -1,0 +1,106 @@
+"""A trunk that computes in bfloat16 and is trained in float32.
+
+A bfloat16 number has eight bits: a step smaller than 1/256 of a weight is rounded away, and at the learning rates of
+post-training nearly every step is. So the weights that an optimiser sees, their gradients and its state are float32, and
+the model computes with their rounded copy, which is refreshed when they have changed. At the start the copy is the model
+that was given, bit for bit.
+"""
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from assay.errors import InputError
+from assay.models.backbones.pretrained import Past, Pretrained
+
+_STEPS = [0]  # of any optimiser in this process: a fused step leaves no trace in a tensor's version
+
+
+def _counted(*_: Any) -> None:
+    _STEPS[0] += 1
+
+
+register_optimizer_step_post_hook(_counted)
+
+
+class Mastered(nn.Module):
+    """`model`: the float32 weights, by the names of the model's own; they are all that is trained, saved and loaded."""
+
+    def __init__(self, like: Pretrained):
+        super().__init__()
+        self.model: Any
+        self.add_module("model", copy.deepcopy(like.model).float())
+        self.model.requires_grad_(True)
+        self._work = (copy.deepcopy(like),)  # in a tuple: not a submodule, so that its weights are nobody's parameters
+        self.width = like.width
+        self._both = [(m, w) for m, w in zip(self.model.parameters(), self._work[0].model.parameters(), strict=True)]
+        self._seen: list[int] = []
+        for m, w in self._both:
+            w.requires_grad_(True).register_post_accumulate_grad_hook(_handed(m))
+
+    @property
+    def like(self) -> Tensor:
+        """Of the dtype and on the device of what comes out."""
+        return self._work[0].like
+
+    def twin(self) -> Mastered:
+        """The same function with float32 weights of its own, these and not their rounded copy."""
+        other = Mastered(self._current())
+        other.load_state_dict(self.state_dict())
+        return other
+
+    @torch.no_grad()
+    def _current(self) -> Pretrained:
+        """The rounded copy of the weights as they are now."""
+        now = [_STEPS[0], *(m._version for m, _ in self._both)]
+        if any(p is not m for p, (m, _) in zip(self.model.parameters(), self._both, strict=True)):
+            raise InputError("this recipe computes with exchanged weights, and a policy in bfloat16 cannot follow it; use "
+                             "--dtype float32")
+        if now != self._seen:
+            for m, w in self._both:
+                w.copy_(m)
+            self._seen = now
+        for m, w in self._both:
+            if w.requires_grad != m.requires_grad:
+                w.requires_grad_(m.requires_grad)
+        return self._work[0]
+
+    def reading(self, *given: Tensor) -> tuple[Tensor, Tensor]:
+        """See Pretrained."""
+        return self._current().reading(*given)
+
+    def prefill(self, prompt: Tensor, keep: Tensor, owner: Tensor, room: int) -> tuple[Tensor, Past]:
+        """See Pretrained."""
+        return self._current().prefill(prompt, keep, owner, room)
+
+    def extend(self, cache: Past, tokens: Tensor, keep: Tensor) -> Float[Tensor, "R S W"]:
+        """See Pretrained. The weights are those of `prefill`: within a walk none changes."""
+        return self._work[0].extend(cache, tokens, keep)
+
+    def chosen(self, *given: Any, **named: Any) -> Tensor | None:
+        """See Pretrained."""
+        return self._work[0].chosen(*given, **named)
+
+    def logits(self, hidden: Float[Tensor, "*n W"]) -> Float[Tensor, "*n V"]:
+        """See Pretrained."""
+        return self._work[0].logits(hidden)
+
+    def merged(self) -> Any:
+        """The plain transformers model that computes, in storage of its own."""
+        return copy.deepcopy(self._current().model)
+
+
+def _handed(master: nn.Parameter) -> Any:
+    """A hook that hands a rounded weight's gradient to the float32 weight, where micro-batches add up."""
+
+    def hand(rounded: Tensor) -> None:
+        assert rounded.grad is not None
+        master.grad = rounded.grad.to(master.dtype) if master.grad is None else master.grad.add_(rounded.grad)
+        rounded.grad = None
+
+    return hand

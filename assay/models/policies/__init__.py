@@ -1,0 +1,1 @@
+"""Policies: what samples completions and says how probable they are."""

@@ -1,0 +1,1 @@
+"""How completions are drawn: token by token, best-of-n, from a server or from vLLM."""

@@ -1,0 +1,1 @@
+"""Reward models: fitted, joined, loaded, saved, and asked for scores."""

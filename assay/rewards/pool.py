@@ -1,0 +1,125 @@
+"""A checked file as what a judge is fitted on: texts, the prompts that group them, and their scores or comparisons."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from assay.core.rng import Rng
+from assay.data import Checked, within
+from assay.data.turns import Turns
+from assay.errors import InputError
+from assay.formulas.curves import Estimate, bootstrap_mean
+
+
+@dataclass(frozen=True)
+class Pool:
+    """R texts of G prompts. Either `score` (scored responses) or `pairs` (rows of chosen and rejected) is there.
+
+    `row`: the file's row of each text; of a pair, both texts have the same.
+    """
+
+    prompts: list[str]
+    responses: list[str]
+    turns: list[Turns | None]
+    row: Int[Tensor, "R"]
+    group: Int[Tensor, "R"]
+    groups: int
+    score: Float[Tensor, "R"] | None = None
+    pairs: Int[Tensor, "B 2"] | None = None
+    p: Float[Tensor, "B"] | None = None
+    margin: Float[Tensor, "B"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.responses)
+
+    @classmethod
+    def of(cls, found: Checked) -> Pool:
+        """The items of a checked file. Raises InputError where nothing can be compared."""
+        items = found.items
+        if found.layout.kind in ("pairs", "choices"):
+            group, names = within([x.prompt for x in items for _ in range(2)])
+            at = torch.arange(2 * len(items)).view(-1, 2)
+            return cls([x.prompt for x in items for _ in range(2)], [t for x in items for t in (x.chosen, x.rejected)],
+                       [x.turns for x in items for _ in range(2)], torch.tensor([x.row for x in items for _ in range(2)]),
+                       torch.tensor(group), len(names), pairs=at, p=torch.tensor([x.p for x in items]),
+                       margin=torch.tensor([x.margin for x in items]))
+        group, names = within([x.prompt for x in items])
+        return cls([x.prompt for x in items], [x.response for x in items], [x.turns for x in items],
+                   torch.tensor([x.row for x in items]), torch.tensor(group), len(names),
+                   score=torch.tensor([x.score for x in items], dtype=torch.float64))
+
+    def comparable(self, file: str, column: str) -> tuple[Pool, int]:
+        """Without the prompts that have no two answers of different score; and how many these were."""
+        if self.score is None:
+            return self, 0
+        least, most = (self.score.new_full((self.groups,), fill).scatter_reduce(0, self.group, self.score, how)
+                       for fill, how in ((math.inf, "amin"), (-math.inf, "amax")))
+        good = most > least
+        if not bool(good.any()):
+            raise InputError(f"{file}, column '{column}': no prompt has two answers with different scores, so nothing can be "
+                             "compared "
+                             f"({self.groups:,} prompts, {len(self):,} rows); judges are fitted within prompts, never across "
+                             "them")
+        return self.of_groups(good), int((~good).sum())
+
+    def of_groups(self, good: Tensor) -> Pool:
+        """The rows of some prompts, groups renumbered (scored responses only)."""
+        rows = good[self.group].nonzero()[:, 0]
+        at = rows.tolist()
+        assert self.score is not None
+        return replace(self, prompts=[self.prompts[i] for i in at], responses=[self.responses[i] for i in at],
+                       turns=[self.turns[i] for i in at], row=self.row[rows], group=(good.long().cumsum(0) - 1)[self.group[rows]],
+                       groups=int(good.sum()), score=self.score[rows])
+
+    def folds(self, k: int, rng: Rng) -> Int[Tensor, "R"]:
+        """Each row's fold, by prompt: folds differ by at most one prompt."""
+        place = torch.empty(self.groups, dtype=torch.int64)
+        place[rng("folds").permutation(self.groups)] = torch.arange(self.groups) % k
+        return place[self.group]
+
+
+def comparisons(pool: Pool, rows: Int[Tensor, "r"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The pairs of which both texts are among `rows`, numbered within `rows`; with p, margin and prompt."""
+    assert pool.pairs is not None and pool.p is not None and pool.margin is not None
+    place = torch.full((len(pool),), -1)
+    place[rows] = torch.arange(len(rows))
+    at = place[pool.pairs]
+    here = (at >= 0).all(1)
+    return at[here], pool.p[here], pool.margin[here], pool.group[pool.pairs[here, 0]]
+
+
+def accuracy(pool: Pool, scores: Float[Tensor, "R"], rng: Rng) -> dict[str, Any]:
+    """How often these scores order two answers of a prompt as the labels do: a mean over prompts, ties counting ½.
+
+    Answers of equal label are not compared. The interval is of resampled prompts.
+    """
+    right, each = torch.zeros(pool.groups, dtype=torch.float64), torch.zeros(pool.groups, dtype=torch.float64)
+    if pool.pairs is not None:
+        assert pool.p is not None
+        a, b = scores[pool.pairs].unbind(1)
+        told = (pool.p != 0.5).double()
+        right.index_add_(0, pool.group[pool.pairs[:, 0]], told * agreement(a - b))
+        each.index_add_(0, pool.group[pool.pairs[:, 0]], told)
+    else:
+        assert pool.score is not None
+        order = torch.argsort(pool.group, stable=True)
+        for rows in order.split(torch.bincount(pool.group, minlength=pool.groups).tolist()):
+            s, y = scores[rows], pool.score[rows]
+            better = y[:, None] > y
+            g = int(pool.group[rows[0]])
+            right[g], each[g] = (agreement(s[:, None] - s) * better).sum(), better.sum()
+    if not bool(each.any()):
+        return {"mean": None, "low": None, "high": None, "err": None, "prompts": 0, "pairs": 0}
+    e: Estimate = bootstrap_mean(right / each, generator=rng("accuracy").generator())  # 0/0: nothing compared, no part
+    return {"mean": float(e.mean), "err": float(e.err), "low": float(e.low), "high": float(e.high),
+            "prompts": int((each > 0).sum()), "pairs": int(each.sum())}
+
+
+def agreement(difference: Tensor) -> Tensor:
+    """1 where the first is higher, ½ where equal, 0 where lower."""
+    return (difference > 0).double() + 0.5 * (difference == 0).double()

@@ -1,0 +1,1 @@
+"""A task and its hidden gold."""
