@@ -19,7 +19,7 @@ def train(rows: int) -> dict[str, list[float]]:
     reference = TablePolicy(torch.linspace(-1, 1, 28, dtype=torch.float64).reshape(7, 4), length=3)
     reward = Checked(LinearReward(torch.linspace(0, 1, 56, dtype=torch.float64).sin().reshape(2, 7, 4), ("a", "b")))
     policy = reference.copy()
-    opt = Loop(lr=0.1).optimiser(policy)
+    opt = Loop(learning_rate=0.1).optimiser(policy)
     losses = []
     for t in range(5):
         x = policy.sample(reference.prompts(torch.arange(rows)), torch.arange(rows) % 3 + 2, Rng(0)("sample", t))

@@ -1,4 +1,4 @@
-"""The judgement of test_watch_run's labeller, as a person with a sheet would write it down."""
+"""The judgement of test_watch_run's labeler, as a person with a sheet would write it down."""
 
 
 def better(first: str, second: str) -> str:

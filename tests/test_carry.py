@@ -89,7 +89,7 @@ def test_what_cannot_be_held_is_named(tmp_path: Path) -> None:
 def test_a_resumed_carry_is_the_one_that_was_saved(tmp_path: Path) -> None:
     def run(carry: Carry, until: int) -> list[float]:
         policy = table().copy()
-        opt = Loop(lr=0.1, warmup=3).optimiser(policy)
+        opt = Loop(learning_rate=0.1, warmup_steps=3).optimiser(policy)
         carry.keep(policy=policy, opt=opt, best={0: math.inf}, seen=[])
         for t in carry.steps(6):
             opt.zero_grad()
@@ -150,7 +150,7 @@ def test_a_file_that_is_something_else(tmp_path: Path) -> None:
 def test_killed_between_write_and_rename_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "c"
     disk.save(path, {"step": 1})
-    script = ("import os, signal, sys, pathlib; from assay import carry\n"
+    script = ("import os, signal, sys, pathlib; from assay.engine import checkpoint as carry\n"
               "carry.os.replace = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
               "carry.save(pathlib.Path(sys.argv[1]), {'step': 2})")
     killed = subprocess.run([sys.executable, "-c", script, str(path)], check=False)

@@ -15,7 +15,7 @@ from assay.evidence import claims
 from assay.registry import catalogue
 
 SMALL = ["--world", "table", "--world.pairs", "40", "--world.members", "2", "--world.prompts", "4", "--world.vocabulary", "24",
-         "--steps", "6", "--batch", "4", "--n", "4"]
+         "--max-steps", "6", "--batch-size", "4", "--num-generations", "4"]
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +101,7 @@ def test_a_claim_is_run_kept_and_told(capsys: pytest.CaptureFixture[str]) -> Non
     assert len(kept["effects"]) == len(kept["drops"]) == 2
     assert kept["effects"][0] != kept["effects"][1]
     assert kept["world"]["pairs"] == 40
-    assert kept["loops"]["mine"]["steps"] == 6
+    assert kept["loops"]["mine"]["max_steps"] == 6
     assert {"assay", "commit", "versions", "machine", "made", "seconds"} <= set(kept)
     alone = json.loads(Path("claims/leave_one_out.table.json").read_text())
     assert kept["drops"] == alone["effects"], "the baseline's fall is the baseline's own claim: one arm, run once"
@@ -127,7 +127,7 @@ def test_a_claim_is_run_kept_and_told(capsys: pytest.CaptureFixture[str]) -> Non
     (["--run", "dpo", "--seeds", "a"], "--seeds is 'a', and a whole number was expected"),
     (["--run", "dpo", "--world.noize", "1"], "did you mean --world.noise?"),
     (["--run", "dpo", "--seed", "1"], "has no --seed"),
-    (["--steps", "4"], "assay claims has no --steps without --run"),
+    (["--max-steps", "4"], "assay claims has no --max-steps without --run"),
     (["dpo"], "assay claims --run dpo runs one"),
 ])
 def test_wrong_words_are_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:

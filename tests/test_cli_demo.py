@@ -15,7 +15,7 @@ from assay.records.runs import Run
 def _small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "SETTING", {"world": "table", "world.pairs": 40, "world.members": 2, "world.prompts": 4,
-                                          "world.vocabulary": 24, "steps": 3, "batch": 4, "n": 4, "answers": 4})
+                                          "world.vocabulary": 24, "max_steps": 3, "batch_size": 4, "num_generations": 4, "eval_generations": 4})
 
 
 def test_a_demo_is_told_kept_and_numbered(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,8 @@ def test_flags_are_the_keyword_only_parameters() -> None:
     known = flags.of(recipe)
     assert list(known) == ["lam", "members", "name", "on", "ks", "parts", "weights"]
     assert known["lam"].default == 0.5
-    assert list(flags.of(Loop, without=())) == ["steps", "batch", "n", "epochs", "minibatch", "lr", "warmup", "seed"]
+    assert list(flags.of(Loop, without=())) == ["max_steps", "batch_size", "num_generations", "epochs", "mini_batch_size", "learning_rate",
+                                                      "warmup_steps", "seed"]
 
 
 @pytest.mark.parametrize(("line", "values"), [
@@ -82,8 +83,8 @@ def test_a_grid_is_the_product_with_the_last_name_fastest() -> None:
 
 def test_loop_is_own_then_world_then_flags() -> None:
     """A recipe's own constant stays where the world says nothing of it; a flag is above both."""
-    world = Loop(steps=40, lr=0.05)
-    assert catalogue.loop_of(recipe, world, {"steps": 7}) == Loop(steps=7, lr=0.05, epochs=2)
+    world = Loop(max_steps=40, learning_rate=0.05)
+    assert catalogue.loop_of(recipe, world, {"max_steps": 7}) == Loop(max_steps=7, learning_rate=0.05, epochs=2)
     assert catalogue.loop_of(recipe, None, {}) == Loop(epochs=2)
     assert catalogue.loop_of(recipe, Loop(epochs=3), {}).epochs == 3
     assert catalogue.loop_of(recipe, Loop(epochs=3), {"epochs": 1}).epochs == 1  # a flag may say the plain value too

@@ -53,14 +53,14 @@ def test_a_study_can_be_made_again_from_its_record(capsys: pytest.CaptureFixture
 
 
 def test_judges_fitted_anew_are_in_the_record(capsys: pytest.CaptureFixture[str]) -> None:
-    fit = ["--fit", "bradley_terry", "--fit.centre", "0", "--fit.steps", "5"]
+    fit = ["--fit", "bradley_terry", "--fit.centre", "0", "--fit.max-steps", "5"]
     assert cli.main(["study", "./mine.py", *TABLE, *fit, "--out", "a"]) == 0
-    assert Run.open("a").about["fit"] == {"name": "bradley_terry", "smoothing": 0.0, "centre": 0, "bootstrap": False, "steps": 5}
+    assert Run.open("a").about["fit"] == {"name": "bradley_terry", "smoothing": 0.0, "centre": 0, "bootstrap": False, "max_steps": 5}
 
 
 def test_what_is_of_runs_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--steps is of runs, and mine is a study" in refused(capsys, "./mine.py", *TABLE, "--steps", "5", "--out", "a")
-    assert "--every is of runs" in refused(capsys, "./mine.py", *TABLE, "--every", "5", "--out", "a")
+    assert "--max-steps is of runs, and mine is a study" in refused(capsys, "./mine.py", *TABLE, "--max-steps", "5", "--out", "a")
+    assert "--eval-steps is of runs" in refused(capsys, "./mine.py", *TABLE, "--eval-steps", "5", "--out", "a")
     assert "a study is not resumed" in refused(capsys, "./mine.py", *TABLE, "--resume", "--out", "a")
     assert not Path("a").exists()
 

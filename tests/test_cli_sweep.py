@@ -13,20 +13,20 @@ from assay.records.runs import Run
 
 
 def test_a_grid_is_run_once_and_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["sweep", "leave_one_out", "worst_case", *SMALL, "--over", "lr=0.05,0.1", "--over", "seed=0..1", "--out", "s"]
+    words = ["sweep", "leave_one_out", "worst_case", *SMALL, "--over", "learning_rate=0.05,0.1", "--over", "seed=0..1", "--out", "s"]
     assert cli.main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [f["run"] for f in found][:3] == ["s/leave_one_out/lr=0.05,seed=0", "s/leave_one_out/lr=0.05,seed=1",
-                                             "s/leave_one_out/lr=0.1,seed=0"]
+    assert [f["run"] for f in found][:3] == ["s/leave_one_out/learning_rate=0.05,seed=0", "s/leave_one_out/learning_rate=0.05,seed=1",
+                                             "s/leave_one_out/learning_rate=0.1,seed=0"]
     assert {f["state"] for f in found} == {"done"}
     assert len(found) == 8
-    assert Run.open("s/worst_case/lr=0.1,seed=1").about["loop"]["lr"] == 0.1
-    alone = ["run", "worst_case", *SMALL, "--lr", "0.1", "--seed", "1", "--out", "alone"]
+    assert Run.open("s/worst_case/learning_rate=0.1,seed=1").about["loop"]["learning_rate"] == 0.1
+    alone = ["run", "worst_case", *SMALL, "--learning-rate", "0.1", "--seed", "1", "--out", "alone"]
     assert cli.main(alone) == 0
-    assert readings("alone") == readings("s/worst_case/lr=0.1,seed=1"), "a run in a sweep is the run by itself"
+    assert readings("alone") == readings("s/worst_case/learning_rate=0.1,seed=1"), "a run in a sweep is the run by itself"
 
     before = {p: p.stat().st_mtime_ns for p in Path("s").rglob("readings.jsonl")}
-    begun = Path("s/leave_one_out/lr=0.1,seed=0")
+    begun = Path("s/leave_one_out/learning_rate=0.1,seed=0")
     Run.open(begun).note({"state": "running"})
     (begun / "carry.safetensors").unlink()  # as a kill before the first save leaves it
     capsys.readouterr()

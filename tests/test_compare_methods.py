@@ -19,21 +19,21 @@ from assay.records.runs import Run
 from assay.report.comparison import markdown
 from assay.stats.curve_fit import student
 
-READING = {"kl_kind": "exact", "judged": 10, "labels": 0, "updates": 4, "seconds": 1.0, "proxy": 0.0}
+READING = {"kl_kind": "exact", "scored": 10, "labels": 0, "updates": 4, "seconds": 1.0, "proxy": 0.0}
 
 
 def run(folder: Path, recipe: str, seed: int, *, peak: float, end: float, drawn: int = 100, every: int = 2, state: str = "done",
         scale: float = 1.0, world: str = "table", **arguments: float) -> None:
     """A finished run whose gold rises from 0 to `peak` at √KL = scale and ends at `end` at √KL = 2·scale."""
     where = folder / recipe / f"{arguments}{seed}{world}"
-    r = Run.create(where, {"recipe": recipe, "arguments": arguments, "loop": {"seed": seed, "steps": 4}, "seed": seed,
-                           "world": {"name": world, "seed": seed}, "run": {"every": every, "answers": 8}, "golds": ["gold"],
+    r = Run.create(where, {"recipe": recipe, "arguments": arguments, "loop": {"seed": seed, "max_steps": 4}, "seed": seed,
+                           "world": {"name": world, "seed": seed}, "run": {"eval_steps": every, "eval_generations": 8}, "golds": ["gold"],
                            "gold_kind": "exact"})
     for step, d, gold in ((0, 0.0, 0.0), (2, scale, peak), (4, 2 * scale, end)):
         r.append({**READING, "step": step, "tag": "reference" if step == 0 else "", "kl": d * d, "gold": gold,
-                  "drawn": drawn * step // 4, "stats": {}})
+                  "generated": drawn * step // 4, "stats": {}})
     if state == "done":
-        r.append({**READING, "step": 2, "tag": "chosen", "kl": scale**2, "gold": peak, "drawn": drawn,
+        r.append({**READING, "step": 2, "tag": "best", "kl": scale**2, "gold": peak, "generated": drawn,
                   "stats": {"fresh/gold_reference": 0.0, "fresh/gold_last": end}})
         r.finish()
     else:
@@ -70,7 +70,7 @@ def test_differences_are_paired_by_seed(folder: Path) -> None:
     assert mine["overlap"] == pytest.approx(1.0)
     assert mine["reached"]["drop"]["mean"] == pytest.approx(mine["reached"]["peak"]["mean"] - 0.5)
     assert mine["reached"]["peak_kl"]["mean"] == 1.0
-    assert (mine["cost"]["drawn"], mine["cost"]["judged"]) == (100, 10)
+    assert (mine["cost"]["generated"], mine["cost"]["scored"]) == (100, 10)
     assert method(found, "leave_one_out")["against"].keys() == {"peak_tuned", "final_tuned"}
 
 
@@ -108,13 +108,13 @@ def test_what_is_missing_is_said_and_never_counted(folder: Path) -> None:
 
 def test_unequal_budgets_are_refused_or_set_apart(folder: Path) -> None:
     run(folder, "spendthrift", 0, peak=9.0, end=9.0, drawn=400)
-    with pytest.raises(InputError, match=r"spendthrift in table has another budget \(drawn 400 where .* has 100\)"):
+    with pytest.raises(InputError, match=r"spendthrift in table has another budget \(generated 400 where .* has 100\)"):
         compare([folder], baseline="leave_one_out")
     found, _ = compare([folder], baseline="leave_one_out", apart=True)
     assert [a["method"] for a in found["worlds"][0]["apart"]] == ["spendthrift"]
     assert "spendthrift" not in [m["method"] for m in found["worlds"][0]["methods"]]
     run(folder, "watched", 0, peak=9.0, end=9.0, every=1)  # more looks, a higher best of them
-    with pytest.raises(InputError, match="--every 1 where the baseline leave_one_out was read with 2"):
+    with pytest.raises(InputError, match="--eval-steps 1 where the baseline leave_one_out was read with 2"):
         compare([folder], baseline="leave_one_out", budget="updates")
 
 

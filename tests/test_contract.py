@@ -26,7 +26,7 @@ from assay.records.runs import Run
 
 MODULES = [importlib.import_module(f"assay.recipes.{m.name}") for m in pkgutil.iter_modules(assay.recipes.__path__)]
 RECIPES = [m for m in MODULES if hasattr(m, "recipe")]
-SMALL = Loop(steps=4, batch=6, n=4, lr=0.05)
+SMALL = Loop(max_steps=4, batch_size=6, num_generations=4, learning_rate=0.05)
 QUICK: dict[str, dict[str, Any]] = {"best_of_n": {"most": 8}, "process_advantage": {"k": 2, "rollouts": 2},
                                      "token_reward": {"contrast": 1}}  # smaller pools; a kill after the contrast was made
 
@@ -47,13 +47,13 @@ def world(module: Any) -> World:
 def loop_of(module: Any) -> Loop:
     """The small loop, with what the recipe insists on (PPO's epochs)."""
     own = inspect.signature(module.recipe).parameters["loop"].default
-    lr = 0.003 if needs(module)[0] == "sums" else SMALL.lr  # 0.05 would undo a network's schooling in one step
-    return replace(SMALL, epochs=own.epochs, minibatch=4 if own.epochs > 1 else 0, lr=lr)
+    lr = 0.003 if needs(module)[0] == "sums" else SMALL.learning_rate  # 0.05 would undo a network's schooling in one step
+    return replace(SMALL, epochs=own.epochs, mini_batch_size=4 if own.epochs > 1 else 0, learning_rate=lr)
 
 
 def drive(module: Any, world: World, arguments: dict[str, Any] | None = None, loop: Loop | None = None,
           **how: Any) -> list[dict[str, Any]]:
-    how = {"every": 1, "answers": 16, **how}
+    how = {"eval_steps": 1, "eval_generations": 16, **how}
     return list(measure(module.recipe, world, arguments={**QUICK.get(name(module), {}), **(arguments or {})},
                         loop=loop or loop_of(module), **how))
 
@@ -111,15 +111,15 @@ def test_signature_is_the_configuration(module: Any) -> None:
 
 @each(RECIPES)
 def test_killed_and_resumed_is_the_uninterrupted_run(module: Any, world: World, tmp_path: Path) -> None:
-    whole = drive(module, world, run=Run.create(tmp_path / "whole", {}), save=1)
+    whole = drive(module, world, run=Run.create(tmp_path / "whole", {}), save_steps=1)
     run = Run.create(tmp_path / "cut", {})
-    readings = measure(module.recipe, world, arguments=QUICK.get(name(module), {}), loop=loop_of(module), every=1, save=2,
-                       answers=16, run=run)
+    readings = measure(module.recipe, world, arguments=QUICK.get(name(module), {}), loop=loop_of(module), eval_steps=1, save_steps=2,
+                       eval_generations=16, run=run)
     while next(readings)["step"] < 3:  # the third step, or the first policy of its family, comes after the last save
         pass
     readings.close()
     gc.collect()
-    rest = drive(module, world, run=Run.open(tmp_path / "cut"), save=2, resume=True)
+    rest = drive(module, world, run=Run.open(tmp_path / "cut"), save_steps=2, resume=True)
     assert 0 < len(rest) < len(whole)
     assert timeless(Run.open(tmp_path / "cut").readings()) == timeless(Run.open(tmp_path / "whole").readings())
     assert Run.open(tmp_path / "cut").samples() == Run.open(tmp_path / "whole").samples()
@@ -130,10 +130,10 @@ def test_killed_and_resumed_is_the_uninterrupted_run(module: Any, world: World, 
 def test_how_often_it_is_read_and_grad_mode_have_no_effect(module: Any, world: World) -> None:
     often = drive(module, world)
     with torch.no_grad():
-        once = drive(module, world, every=1000)
-    once = [o for o in once if o["tag"] != "chosen"]
-    same = [r for r in often if r["tag"] != "chosen" and (r["step"], r["tag"]) in {(o["step"], o["tag"]) for o in once}]
-    keys = ("step", "tag", "gold", "kl", "proxy", "judges", "drawn", "judged", "updates")
+        once = drive(module, world, eval_steps=1000)
+    once = [o for o in once if o["tag"] != "best"]
+    same = [r for r in often if r["tag"] != "best" and (r["step"], r["tag"]) in {(o["step"], o["tag"]) for o in once}]
+    keys = ("step", "tag", "gold", "kl", "proxy", "rewards", "generated", "scored", "updates")
     assert [[r[k] for k in keys] for r in same] == [[o[k] for k in keys] for o in once]
 
 

@@ -25,14 +25,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @each(ANYWHERE)
 def test_killed_and_resumed_is_the_uninterrupted_run(module: Any, world: World, tmp_path: Path) -> None:
-    whole = drive(module, world, answers=2, run=Run.create(tmp_path / "whole", {}))
+    whole = drive(module, world, eval_generations=2, run=Run.create(tmp_path / "whole", {}))
     run = Run.create(tmp_path / "cut", {})
-    readings = measure(module.recipe, world, arguments=QUICK.get(name(module), {}), loop=loop_of(module), every=1, save=2,
-                       answers=2, run=run)
+    readings = measure(module.recipe, world, arguments=QUICK.get(name(module), {}), loop=loop_of(module), eval_steps=1, save_steps=2,
+                       eval_generations=2, run=run)
     while next(readings)["step"] < 3:
         pass
     readings.close()
-    rest = drive(module, world, answers=2, run=Run.open(tmp_path / "cut"), save=2, resume=True)
+    rest = drive(module, world, eval_generations=2, run=Run.open(tmp_path / "cut"), save_steps=2, resume=True)
     assert 0 < len(rest) < len(whole)
     assert timeless(Run.open(tmp_path / "cut").readings()) == timeless(Run.open(tmp_path / "whole").readings())
     assert Run.open(tmp_path / "cut").samples() == Run.open(tmp_path / "whole").samples()
@@ -40,6 +40,6 @@ def test_killed_and_resumed_is_the_uninterrupted_run(module: Any, world: World, 
 
 @each(ANYWHERE)
 def test_what_is_read_is_whole(module: Any, world: World) -> None:
-    for r in drive(module, world, answers=2):
-        assert len(r["golds"]) == 7 and len(r["judges"]) == 2 and r["kl"] is not None and r["kl"] >= 0
+    for r in drive(module, world, eval_generations=2):
+        assert len(r["golds"]) == 7 and len(r["rewards"]) == 2 and r["kl"] is not None and r["kl"] >= 0
         assert abs(r["gold"] - sum(r["golds"][1:])) < 1e-4 and 0 <= r["stats"]["read/truncated"] <= 1

@@ -115,11 +115,11 @@ def test_a_wrong_shape_is_named(shape: tuple[int, ...]) -> None:
 
 def test_every_member_and_answer_is_counted_and_nothing_while_reading() -> None:
     x, reward = drawn([0, 4], [3, 1]), Checked(Says(scores))
-    before = meter.counts["judged"]
+    before = meter.counts["scored"]
     reward(x)
     with meter.lifted():
         reward(x)
-    assert meter.counts["judged"] - before == 2 * 4
+    assert meter.counts["scored"] - before == 2 * 4
 
 
 def test_scores_carry_no_gradient() -> None:
@@ -164,15 +164,15 @@ def test_epochs_are_in_different_orders_and_an_empty_task_says_so() -> None:
 # ---- the loop
 
 
-@pytest.mark.parametrize(("field", "value"), [("steps", -1), ("batch", 0), ("n", 0), ("epochs", 0), ("minibatch", -1),
-                                              ("warmup", -1), ("lr", 0.0), ("lr", math.nan)])
+@pytest.mark.parametrize(("field", "value"), [("max_steps", -1), ("batch_size", 0), ("num_generations", 0), ("epochs", 0), ("mini_batch_size", -1),
+                                              ("warmup_steps", -1), ("learning_rate", 0.0), ("learning_rate", math.nan)])
 def test_a_loop_that_cannot_be_is_refused_by_its_flag(field: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"--{field} is"):
         Loop(**{field: value})
 
 
 def test_minibatches_cover_the_batch_once_an_epoch() -> None:
-    parts = list(Loop(epochs=2, minibatch=3).minibatches(8, Rng(0)))
+    parts = list(Loop(epochs=2, mini_batch_size=3).minibatches(8, Rng(0)))
     assert [len(p) for p in parts] == [3, 3, 2, 3, 3, 2]
     first, second = torch.cat(parts[:3]), torch.cat(parts[3:])
     assert torch.equal(first.sort().values, torch.arange(8)) and torch.equal(second.sort().values, torch.arange(8))
@@ -268,7 +268,7 @@ def test_one_member_costs_one_call_whether_or_not_the_reward_can_be_divided() ->
     drawn_there = there.task.reference.sample(there.task.prompts, 2, Rng(1))
     with meter.charging(dict.fromkeys(COUNTED, 0)):
         one = there.task.rewards.only([2])(drawn_there)
-        assert meter.counts["judged"] == 8
-        assert torch.equal(one[0], there.task.rewards(drawn_there)[2]) and meter.counts["judged"] == 8 + 24
+        assert meter.counts["scored"] == 8
+        assert torch.equal(one[0], there.task.rewards(drawn_there)[2]) and meter.counts["scored"] == 8 + 24
         there.task.rewards(drawn_there)  # remembered: nothing is paid for again
-        assert meter.counts["judged"] == 8 + 24
+        assert meter.counts["scored"] == 8 + 24

@@ -30,7 +30,7 @@ def start() -> tuple[TablePolicy, Optimiser, Samples]:
     mask = x.mask.clone()
     mask[0, 0, 1:] = False  # answers of different lengths, so that the reductions differ
     policy = reference.copy()
-    return policy, Loop(lr=0.1, warmup=2).optimiser(policy), replace(x, mask=mask)
+    return policy, Loop(learning_rate=0.1, warmup_steps=2).optimiser(policy), replace(x, mask=mask)
 
 
 def each(policy: TablePolicy) -> Callable[[Samples, Tensor], Tensor]:

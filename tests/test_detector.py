@@ -93,7 +93,7 @@ def test_words_schedule_and_budget():
     assert d.wants(0) == 4 and d.verdict().word == "cannot_tell"      # not a single label yet
     v = d.update(0, [1.0, 1.0, 0.0, 0.5])
     assert v.word == "go_on" and v.labels == 4 and "go on" in str(v) and v.win == pytest.approx(0.625)
-    assert d.update(1, []).word == "cannot_tell"                      # the labeller failed at this look
+    assert d.update(1, []).word == "cannot_tell"                      # the labeler failed at this look
     v = d.update(2, [0.0] * 9)
     assert v.word == "cannot_tell" and d.wants(3) == 32               # evidence gathers
     v = d.update(3, [0.0] * 32)

@@ -16,8 +16,8 @@ from assay.records.runs import Run
 
 def ran(given: dict[str, str], folder: Path, *more: str) -> Path:
     flags = ["--world", "hub", "--world.policy", given["policy"], "--world.prompts", given["prompts"], "--world.held-out", "4",
-             "--world.rewards", f"{given['judges']}:words", "--world.max-tokens", "6", "--steps", "3", "--batch", "3", "--n", "3",
-             "--answers", "2", "--every", "1", "--lr", "0.01", *more]
+             "--world.rewards", f"{given['judges']}:words", "--world.max-tokens", "6", "--max-steps", "3", "--batch-size", "3", "--num-generations", "3",
+             "--eval-generations", "2", "--eval-steps", "1", "--learning-rate", "0.01", *more]
     assert cli.main(["run", "leave_one_out", *flags, "--out", str(folder)]) == 0
     return folder
 
@@ -64,7 +64,7 @@ def test_the_card_holds_the_curve_and_nothing_is_overwritten(files: dict[str, st
     run = ran(files, tmp_path / "run", "--world.gold", f"{files['judges']}:slow")
     assert cli.main(["export", str(run), "--out", str(tmp_path / "out")]) == 0
     text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    chosen = Run.open(run).about["chosen"]
+    chosen = Run.open(run).about["best_step"]
     assert "← this model" in text and f"# leave\\_one\\_out, step {chosen}" in text and "gold (function)" in text
     assert text.startswith("---\nlibrary_name: transformers\n") and '"temperature": 1.0' in text
     capsys.readouterr()
@@ -76,6 +76,6 @@ def test_the_card_holds_the_curve_and_nothing_is_overwritten(files: dict[str, st
 
 
 def test_a_world_without_language_models_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["run", "leave_one_out", "--world", "table", "--steps", "1", "--out", str(tmp_path / "run")]) == 0
+    assert cli.main(["run", "leave_one_out", "--world", "table", "--max-steps", "1", "--out", str(tmp_path / "run")]) == 0
     assert cli.main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "out"), "--which", "last"]) == 2
     assert "no language models that transformers could load" in capsys.readouterr().err and not (tmp_path / "out").exists()

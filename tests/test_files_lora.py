@@ -106,8 +106,8 @@ def test_a_policy_by_dora_and_in_bfloat16_is_exported(tmp_path: Path) -> None:
                                  "gold": "match:answer", "rewards": ("match:answer",), **how}
         spelled = [w for k, v in given.items() for w in (f"--world.{k.replace('_', '-')}", v if isinstance(v, str) else
                                                          ",".join(v) if isinstance(v, tuple) else str(v))]
-        assert cli.main(["run", "kl_in_loss", "--world", "hub", *spelled, "--steps", "2", "--batch", "2", "--n", "2", "--answers",
-                         "2", "--every", "1", "--lr", "0.01", "--out", str(tmp_path / name / "run")]) == 0
+        assert cli.main(["run", "kl_in_loss", "--world", "hub", *spelled, "--max-steps", "2", "--batch-size", "2", "--num-generations", "2", "--eval-generations",
+                         "2", "--eval-steps", "1", "--learning-rate", "0.01", "--out", str(tmp_path / name / "run")]) == 0
         assert cli.main(["export", str(tmp_path / name / "run"), "--out", str(tmp_path / name / "out"), "--which", "last"]) == 0
         card = (tmp_path / name / "out" / "README.md").read_text()
         assert "verifier" in card and "## Measured" in card

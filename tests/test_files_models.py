@@ -220,7 +220,7 @@ def test_scored_responses_on_a_whole_model(tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path) -> None:
     file, model = pairs(tmp_path / "p.jsonl"), str(base(tmp_path / "base", "bert"))
     for options, sentence in (({"frozen": True, "pooling": "max"}, "--pooling is 'max'"), ({"epochs": 0.0}, "--epochs is 0.0"),
-                              ({"batch": 0}, "--batch is 0"), ({"pairs_a_prompt": 0}, "--pairs-a-prompt is 0")):
+                              ({"batch": 0}, "--batch-size is 0"), ({"pairs_a_prompt": 0}, "--pairs-a-prompt is 0")):
         with pytest.raises(InputError, match=sentence):
             fit(file, base=model, out=tmp_path / "R", **options)
     (tmp_path / "base" / "model.safetensors").unlink()

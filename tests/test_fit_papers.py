@@ -76,7 +76,7 @@ def test_planted_flips_are_voted_against() -> None:
     """The label follows token 1; every fifth pair is turned, and the votes find most of those that say something."""
     wrong = torch.arange(60) % 5 == 0
     planted = PAIRS.pick(wrong.long()[:, None] ^ torch.tensor([[0, 1]]))
-    u = preference_strength.votes(linear(), planted, loss=loss, folds=3, loop=replace(LOOP, steps=30, lr=0.05)).mean(0)
+    u = preference_strength.votes(linear(), planted, loss=loss, folds=3, loop=replace(LOOP, max_steps=30, learning_rate=0.05)).mean(0)
     assert float((u[wrong] < 0).float().mean()) > 0.65 and float((u[~wrong] < 0).float().mean()) < 0.35
 
 
@@ -85,7 +85,7 @@ def test_the_contrastive_term_needs_something_to_learn_and_tells_pairs_apart() -
         preference_strength.fit(linear(), PAIRS, repair="none", contrast=0.1, loop=LOOP)
     term = preference_strength.Contrast(1.0, 0)
     before, after = llamas(), llamas()
-    fitted(after, PAIRS, loss=lambda c, r, p, m: 0 * c, penalty=term, loop=replace(LOOP, steps=30, batch=20))
+    fitted(after, PAIRS, loss=lambda c, r, p, m: 0 * c, penalty=term, loop=replace(LOOP, max_steps=30, batch_size=20))
     each = [PAIRS[torch.arange(20)]] * 2
     with torch.no_grad():
         costs = [term(term.view(m, each, 99), each) for m in (before, after)]
@@ -98,7 +98,7 @@ def test_the_contrastive_term_needs_something_to_learn_and_tells_pairs_apart() -
 def test_dependence_at_0_is_bradley_terry_and_above_it_scores_leave_length() -> None:
     long = PAIRS.pick((PAIRS.lengths[:, 0] < PAIRS.lengths[:, 1]).long()[:, None] ^ torch.tensor([[0, 1]]))  # the longer wins
     said = attributes(long, "length")[..., 0].flatten()
-    loop = replace(LOOP, steps=60, batch=40)
+    loop = replace(LOOP, max_steps=60, batch_size=40)
     plain = bradley_terry.fit(linear(), long, loop=loop)(long).float()
     assert torch.allclose(distance_covariance.fit(linear(), long, lam=0.0, loop=loop)(long).float(), plain, atol=1e-6)
     for kept in (distance_covariance.fit(linear(), long, lam=10.0, measure="pearson", loop=loop),
@@ -140,7 +140,7 @@ def test_odin_s_second_head_takes_the_length() -> None:
     made: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(odin, "TwoHeads", lambda *a: made.append(type_of(*a)) or made[-1])
-        odin.fit(linear(), PAIRS, lam_length=3.0, loop=replace(LOOP, steps=80, batch=40, lr=0.05))
+        odin.fit(linear(), PAIRS, lam_length=3.0, loop=replace(LOOP, max_steps=80, batch_size=40, learning_rate=0.05))
     quality, other = made[0].both(PAIRS).detach().unbind(-1)
     said = attributes(PAIRS, "length")[..., 0].flatten().double()
     assert bool((pearson(other.flatten(1), said) > 0.6).all()) and bool((pearson(quality.flatten(1), said).abs() < 0.25).all())
@@ -177,7 +177,7 @@ def test_meta_rm_without_a_step_is_the_plain_judge_and_the_step_raises_the_sprea
         moved = linear_of(world)
         moved.load_state_dict({**moved.state_dict(), **at})
         assert bool((meta_rm.spread(moved(shown)).mean(-1) > meta_rm.spread(model(shown)).mean(-1)).all())
-    loop = Loop(steps=4, batch=16, lr=0.02)
+    loop = Loop(max_steps=4, batch_size=16, learning_rate=0.02)
     still, plain = (fitted(linear_of(world), world.task.pairs, loss=loss, moved=m, loop=loop)(shown)
                     for m in (meta_rm.ascent(shown, 0.0, Rng(1)), None))
     assert torch.equal(still, plain)
@@ -209,7 +209,7 @@ def test_spread_and_accuracy_by_hand() -> None:
 def test_the_studies_say_what_they_promise(world: World) -> None:
     refit = world.refit
     assert refit is not None
-    quick = replace(world, refit=lambda by: refit(lambda m, p, loop: by(m, p, replace(loop, steps=25))))
+    quick = replace(world, refit=lambda by: refit(lambda m, p, loop: by(m, p, replace(loop, max_steps=25))))
     lines = list(meta_rm.study(quick, kl=(0.02, 0.05), draws=4, pairs=128))
     assert [line["level"] for line in lines] == [0, 1] and lines[0]["kl"] >= 0.02 and lines[1]["kl"] >= 0.05
     assert all(0 <= line[k] <= 1 for line in lines for k in ("plain", "meta", "random", "calm"))
@@ -236,7 +236,7 @@ def test_policies_are_told_apart_and_the_first_answer_is_never_the_second(world:
     assert 0.9 < oracle <= 1
     copied = (shown.prompts.extra["reference"][:, 0] == shown.action[:, 0]).all(-1).float().mean()
     assert float(copied) < 0.02
-    loop = Loop(steps=60, batch=64, lr=5e-3)
+    loop = Loop(max_steps=60, batch_size=64, learning_rate=5e-3)
     judge = policy_discriminator._fit(Discriminator(60, 16, Rng(0)), shown, loop)
     assert policy_discriminator.right(judge(shown)[0]) > 0.75
     lines = list(policy_discriminator.study(world, numbers=(2, 4), unseen=3, triples_each=100, updates=4))

@@ -27,7 +27,7 @@ from assay.rewards.linear import LinearModel
 from assay.rewards.pretrained import pretrained
 from assay.rewards.two_heads import TwoHeads
 
-LOOP = Loop(steps=12, batch=10, lr=0.02)
+LOOP = Loop(max_steps=12, batch_size=10, learning_rate=0.02)
 
 
 def some_pairs(n: int = 60, T: int = 8, V: int = 9, seed: int = 0) -> Pairs:
@@ -82,10 +82,10 @@ def test_a_penalty_of_the_batch_is_the_same_step_as_its_part_of_the_loss(make: A
 def test_micro_batches_change_no_penalty() -> None:
     def run(rows: int) -> Tensor:
         with micro_batches(rows):
-            return fitted(llamas(), PAIRS, loss=loss, penalty=Contrast(0.5, 0), loop=replace(LOOP, steps=4))(PAIRS)
+            return fitted(llamas(), PAIRS, loss=loss, penalty=Contrast(0.5, 0), loop=replace(LOOP, max_steps=4))(PAIRS)
 
     assert torch.allclose(run(0), run(3), atol=1e-7)
-    assert not torch.allclose(run(0), fitted(llamas(), PAIRS, loss=loss, loop=replace(LOOP, steps=4))(PAIRS), atol=1e-4)
+    assert not torch.allclose(run(0), fitted(llamas(), PAIRS, loss=loss, loop=replace(LOOP, max_steps=4))(PAIRS), atol=1e-4)
 
 
 def test_a_member_sees_its_own_rows_alone() -> None:
@@ -224,7 +224,7 @@ def test_on_people_s_preferences_in_sample_votes_look_far_surer_than_they_are() 
     prompts = Prompts(torch.zeros(n, 1, dtype=torch.int64), torch.ones(n, 1, dtype=torch.bool), torch.zeros(n, dtype=torch.int64))
     people = Pairs(prompts, tokens, held, torch.zeros_like(held), torch.zeros(n, 2, T), torch.ones(n, 2, dtype=torch.bool),
                    p=torch.ones(n), margin=torch.zeros(n))
-    model, loop = LinearModel(2, vocabulary=V, rng=Rng(0)), Loop(steps=40, batch=64, lr=0.04)
+    model, loop = LinearModel(2, vocabulary=V, rng=Rng(0)), Loop(max_steps=40, batch_size=64, learning_rate=0.04)
     u, inside = (votes(model, people, loss=loss, folds=3, crossfit=c, loop=loop).mean(0) for c in (True, False))
     both = people.present.all(-1)
     assert float((inside[both] > 0).float().mean()) > 0.9 > 0.7 > float((u[both] > 0).float().mean())

@@ -131,7 +131,7 @@ def test_a_control_costs_no_validity():
 def test_a_shared_pool_would_cost_validity():
     """Why each label has its own group: with one pool mean for both of a look's labels the product's expectation exceeds 1."""
     got, n = 0.0, 0
-    for pool in itertools.product((0, 1), repeat=3):  # three candidates, outcome = proxy, fair coins; two are labelled
+    for pool in itertools.product((0, 1), repeat=3):  # three candidates, outcome = proxy, fair coins; two are labeled
         z = torch.tensor(pool, dtype=F64)
         u = z - z.mean()
         pays = 1 + 1.0 * (0.5 - z + u)

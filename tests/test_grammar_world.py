@@ -142,7 +142,7 @@ def test_parts(tiny: World) -> None:
 
 
 def test_noise_turns_that_share_of_the_labels() -> None:
-    """Without noise and with all noise the same pairs are labelled in opposite orders."""
+    """Without noise and with all noise the same pairs are labeled in opposite orders."""
     clean, turned = (world(**{**TINY, "noise": n}).task.pairs for n in (0.0, 1.0))
     same = clean.pick(torch.tensor([[1, 0]]).expand(60, 2))
     assert torch.equal(same.action, turned.action)

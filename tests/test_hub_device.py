@@ -38,11 +38,11 @@ def test_a_run_elsewhere_is_the_run_here(files: dict[str, str], tmp_path: Path, 
              "rewards": (f"{files['judges']}:words", f"{files['judges']}:slow"), "gold": f"{files['judges']}:slow",
              "max_tokens": 5, **more}
     function = catalogue.load(catalogue.find(recipe)).recipe
-    loop = Loop(steps=2, batch=2, n=3, lr=1e-3)
+    loop = Loop(max_steps=2, batch_size=2, num_generations=3, learning_rate=1e-3)
 
     def readings(device: str) -> list[dict[str, Any]]:
         world = hub.world(**given, device=device)
-        found = [*measure(function, world, loop=loop, every=1, answers=2)]
+        found = [*measure(function, world, loop=loop, eval_steps=1, eval_generations=2)]
         return [{k: r[k] for k in ("step", "kl", "gold", "proxy", "length") if k in r} for r in found]
 
     here = readings("cpu")

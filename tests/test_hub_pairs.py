@@ -126,12 +126,12 @@ def test_an_answer_closes_as_the_template_closes_it() -> None:
 
 @pytest.mark.parametrize("recipe", ["dpo", "sft"])
 def test_killed_and_resumed_it_is_the_same_run(files: dict[str, str], tmp_path: Path, recipe: str) -> None:
-    loop = Loop(steps=3, batch=5, n=2, lr=1e-3)
+    loop = Loop(max_steps=3, batch_size=5, num_generations=2, learning_rate=1e-3)
     function, more = {"dpo": (dpo.recipe, {}), "sft": (sft.recipe, {"demos": True})}[recipe]
 
     def run(folder: Run, resume: bool = False) -> Any:
         made = small(files, demos=files["demos"], gold=f"{files['judges']}:words")
-        return measure(function, made, loop=loop, arguments=more, every=1, save=1, answers=1, run=folder, resume=resume)
+        return measure(function, made, loop=loop, arguments=more, eval_steps=1, save_steps=1, eval_generations=1, run=folder, resume=resume)
 
     whole = list(run(Run.create(tmp_path / "whole", {})))
     cut = run(Run.create(tmp_path / "cut", {}))
@@ -149,7 +149,7 @@ def test_killed_and_resumed_it_is_the_same_run(files: dict[str, str], tmp_path: 
 
 def test_dpo_on_the_command_line(files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--world", "hub", "--world.policy", files["policy"], "--world.pairs", files["pairs"], "--world.held-out", "4",
-             "--world.max-tokens", "24", "--steps", "2", "--batch", "3", "--answers", "2", "--every", "2"]
+             "--world.max-tokens", "24", "--max-steps", "2", "--batch-size", "3", "--eval-generations", "2", "--eval-steps", "2"]
     assert cli.main(["run", "dpo", *flags, "--out", str(tmp_path / "run")]) == 0
     run = Run.open(tmp_path / "run")
     assert files["pairs"] in run.about["inputs"] and "rewards/accuracies" in run.readings()[-1]["stats"]

@@ -21,8 +21,8 @@ accelerate = pytest.importorskip("accelerate", reason="accelerate is not install
 def command(given: dict[str, str], out: Path, *more: str) -> list[str]:
     return ["-m", "assay", "run", "uncertainty_weighted", "--world", "hub", "--world.policy", given["policy"], "--world.prompts",
             given["prompts"], "--world.held-out", "4", "--world.rewards", f"{given['judges']}:words,{given['judges']}:slow",
-            "--world.gold", f"{given['judges']}:slow", "--world.max-tokens", "6", "--world.dtype", "float64", "--steps", "3",
-            "--batch", "5", "--n", "3", "--answers", "2", "--every", "1", "--lr", "0.01", "--out", str(out), *more]
+            "--world.gold", f"{given['judges']}:slow", "--world.max-tokens", "6", "--world.dtype", "float64", "--max-steps", "3",
+            "--batch-size", "5", "--num-generations", "3", "--eval-generations", "2", "--eval-steps", "1", "--learning-rate", "0.01", "--out", str(out), *more]
 
 
 @pytest.mark.slow

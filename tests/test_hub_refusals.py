@@ -39,8 +39,8 @@ def flags(tmp_path: Path) -> list[str]:
     (tmp_path / "asks.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
     (tmp_path / "judges.py").write_text(JUDGES, encoding="utf-8")
     return ["run", "leave_one_out", "--world", "hub", "--world.policy", str(checkpoint(tmp_path / "model", "llama")),
-            "--world.prompts", str(tmp_path / "asks.jsonl"), "--world.held-out", "2", "--world.max-tokens", "4", "--steps", "1",
-            "--batch", "2", "--n", "2", "--answers", "2", "--out", str(tmp_path / "run")]
+            "--world.prompts", str(tmp_path / "asks.jsonl"), "--world.held-out", "2", "--world.max-tokens", "4", "--max-steps", "1",
+            "--batch-size", "2", "--num-generations", "2", "--eval-generations", "2", "--out", str(tmp_path / "run")]
 
 
 def said(flags: list[str], more: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -33,8 +33,8 @@ def test_judges_read_what_comes_before(files: dict[str, str]) -> None:
 
 def test_on_the_command_line(files: dict[str, str], tmp_path: Path) -> None:
     flags = ["--world", "hub", "--world.policy", files["policy"], "--world.prompts", files["prompts"], "--world.held-out", "2",
-             "--world.rewards", files["judge"], "--world.max-tokens", "12", "--world.stop", '["e", "\\n\\n"]', "--steps", "2",
-             "--batch", "2", "--n", "2", "--answers", "2", "--out", str(tmp_path / "run")]
+             "--world.rewards", files["judge"], "--world.max-tokens", "12", "--world.stop", '["e", "\\n\\n"]', "--max-steps", "2",
+             "--batch-size", "2", "--num-generations", "2", "--eval-generations", "2", "--out", str(tmp_path / "run")]
     assert cli.main(["run", "leave_one_out", *flags]) == 0
     run = Run.open(tmp_path / "run")
-    assert run.about["world"]["stop"] == ["e", "\n\n"] and {r["judges"][0] for r in run.readings()} == {0.0}
+    assert run.about["world"]["stop"] == ["e", "\n\n"] and {r["rewards"][0] for r in run.readings()} == {0.0}

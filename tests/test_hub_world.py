@@ -59,14 +59,14 @@ def test_a_recipe_runs_and_resumes(files: dict[str, str], tmp_path: Path, family
     """All weights, tied ones among them, or adapters alone: what is saved is enough to go on."""
     if lora:
         pytest.importorskip("peft", reason="the lora extra is not installed")
-    loop = leave_one_out.Loop(steps=4, batch=3, n=3, lr=1e-3 if not lora else 3e-2)
+    loop = leave_one_out.Loop(max_steps=4, batch_size=3, num_generations=3, learning_rate=1e-3 if not lora else 3e-2)
     files = {**files, "policy": str(checkpoint(tmp_path / family, family))}
 
     def made() -> World:
         return small(files, lora=lora)
 
     def run(folder: str) -> Any:
-        return measure(uncertainty_weighted.recipe, made(), loop=loop, every=1, save=2, answers=2,
+        return measure(uncertainty_weighted.recipe, made(), loop=loop, eval_steps=1, save_steps=2, eval_generations=2,
                        run=Run.create(tmp_path / folder, {}))
 
     whole = list(run("whole"))
@@ -74,7 +74,7 @@ def test_a_recipe_runs_and_resumes(files: dict[str, str], tmp_path: Path, family
     for _ in range(4):
         next(cut)
     cut.close()
-    list(measure(uncertainty_weighted.recipe, made(), loop=loop, every=1, save=2, answers=2, run=Run.open(tmp_path / "cut"),
+    list(measure(uncertainty_weighted.recipe, made(), loop=loop, eval_steps=1, save_steps=2, eval_generations=2, run=Run.open(tmp_path / "cut"),
                  resume=True))
     assert len(whole) == 6 and whole[-2]["kl"] > 1e-4 and whole[0]["gold"] is not None
 
@@ -155,11 +155,11 @@ def test_held_out_prompts_are_no_one_s(files: dict[str, str]) -> None:
 
 def test_on_the_command_line(files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--world", "hub", "--world.policy", files["policy"], "--world.prompts", files["prompts"], "--world.held-out", "4",
-             "--world.rewards", f"{files['judges']}:words,{files['judges']}:slow", "--world.max-tokens", "6", "--steps", "2",
-             "--batch", "2", "--n", "2", "--answers", "2"]
+             "--world.rewards", f"{files['judges']}:words,{files['judges']}:slow", "--world.max-tokens", "6", "--max-steps", "2",
+             "--batch-size", "2", "--num-generations", "2", "--eval-generations", "2"]
     assert cli.main(["run", "uncertainty_weighted", *flags, "--out", str(tmp_path / "run")]) == 0
     readings = Run.open(tmp_path / "run").readings()
-    assert readings[0]["gold"] is None and len(readings[0]["judges"]) == 2 and readings[0]["kl_kind"] == "sampled"
+    assert readings[0]["gold"] is None and len(readings[0]["rewards"]) == 2 and readings[0]["kl_kind"] == "sampled"
     capsys.readouterr()
     for change, said in ((["--world.policy", str(tmp_path)], "gives no"), (["--world.max-tokens", "200"], "128 positions"),
                          (["--world.held-out", "99"], "99 are held out")):

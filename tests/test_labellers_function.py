@@ -1,4 +1,4 @@
-"""A Python function as the labeller: what it is handed, what it may return, and what happens when it fails or lies."""
+"""A Python function as the labeler: what it is handed, what it may return, and what happens when it fails or lies."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from assay.errors import InputError, Waiting
 from assay.records.runs import read_lines
 from assay.watch.labelers.agreement import agreement
-from assay.watch.labelers.choose import labeller, possible
+from assay.watch.labelers.choose import labeler, possible
 from assay.watch.labelers.function import Function, load
 from assay.watch.labelers.questions import Question, preference
 from assay.watch.ledger import Ledger
@@ -114,7 +114,7 @@ def test_too_few_labels_are_a_fault() -> None:
     ("somebody", "--watch is 'somebody'; it is gold, FILE.py:function, csv"), ("http://x", "--watch.model"),
     ("ftp://x/a", "--watch is 'ftp://x/a'"),
 ])
-def test_a_labeller_that_cannot_be_is_one_sentence(spec: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_labeler_that_cannot_be_is_one_sentence(spec: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text("def better(prompts, first, second):\n    return [1] * len(prompts)\n")
     Path("bad.py").write_text("def f(:\n")
@@ -126,10 +126,10 @@ def test_a_file_is_loaded_by_name(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("def better(prompts, first, second):\n    return ['second'] * len(prompts)\n")
     assert load(f"{path}:better")(["p"], ["a"], ["b"]) == ["second"]
-    by = labeller(f"{path}:better", gold=None, folder=None, again="")
+    by = labeler(f"{path}:better", gold=None, folder=None, again="")
     assert [a.label for a in by(questions(2))] == [0.0, 0.0]
     with pytest.raises(InputError, match="--watch is gold and this world has none"):
-        labeller("gold", gold=None, folder=None, again="")
+        labeler("gold", gold=None, folder=None, again="")
 
 
 def test_agreement_is_kappa_beyond_chance() -> None:

@@ -16,7 +16,7 @@ from assay.records.runs import Run, read_lines
 from assay.watch.ledger import read_sheet
 from assay.worlds import table
 
-LOOP = Loop(steps=3, batch=2, n=2, lr=0.1)
+LOOP = Loop(max_steps=3, batch_size=2, num_generations=2, learning_rate=0.1)
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def world() -> World:
 def asking(task: Task, *, loop: Loop = LOOP) -> Generator[Any, torch.Tensor, None]:
     """Draws two answers to two prompts a step and asks what they are worth."""
     seen: list[float] = []
-    for t in task.carry.keep(seen=seen).steps(loop.steps):
-        x = task.reference.sample(task.batch(loop, t), loop.n, task.rng("sample", t))
+    for t in task.carry.keep(seen=seen).steps(loop.max_steps):
+        x = task.reference.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         labels = yield Ask(x)
         task.carry.seen = [*task.carry.seen, *labels.flatten().tolist()]
         yield Step(task.reference, stats={"sum": sum(task.carry.seen)})
@@ -41,7 +41,7 @@ def filled(sheet: Path) -> list[dict[str, str]]:
 
 def test_labels_are_gold_counted_and_written_before_use(world: World, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "a", {})
-    readings = list(measure(asking, world, loop=LOOP, run=run, every=1))
+    readings = list(measure(asking, world, loop=LOOP, run=run, eval_steps=1))
     assert [r["labels"] for r in readings[:4]] == [0, 4, 8, 12]
     rows = read_lines(tmp_path / "a" / "labels.jsonl")
     assert len(rows) == 12 and readings[3]["stats"]["sum"] == pytest.approx(sum(r["label"] for r in rows))
@@ -58,12 +58,12 @@ def test_a_resumed_run_pays_for_nothing_twice(world: World, tmp_path: Path) -> N
         paid.append(x.present.sum())
         return gold(x)
 
-    first = measure(asking, world, loop=LOOP, run=run, every=100, save=100)
+    first = measure(asking, world, loop=LOOP, run=run, eval_steps=100, save_steps=100)
     next(first)  # the reference, after the first step was pulled: four labels bought, nothing saved
     first.close()
     assert len(read_lines(tmp_path / "a" / "labels.jsonl")) == 4
     world.gold = counted
-    readings = list(measure(asking, world, loop=LOOP, run=Run.open(tmp_path / "a"), every=100, save=100, resume=True))
+    readings = list(measure(asking, world, loop=LOOP, run=Run.open(tmp_path / "a"), eval_steps=100, save_steps=100, resume=True))
     assert len(read_lines(tmp_path / "a" / "labels.jsonl")) == 12 and readings[-2]["labels"] == 12
     asked = [n for n in paid if n == 4]
     assert len(asked) == 2  # steps 2 and 3: the first step's labels were in the ledger
@@ -75,7 +75,7 @@ def test_people_answer_in_a_sheet_and_the_run_goes_on(world: World, tmp_path: Pa
     said: list[str] = []
     for waited in range(10):
         try:
-            done = list(measure(asking, world, loop=LOOP, run=run, every=1, labels=str(sheet), resume=waited > 0))
+            done = list(measure(asking, world, loop=LOOP, run=run, eval_steps=1, labels=str(sheet), resume=waited > 0))
             break
         except Waiting as why:
             said.append(str(why))
@@ -101,7 +101,7 @@ def test_a_sheet_that_cannot_be_read_is_named(tmp_path: Path, text: str, said: s
         read_sheet(path)
 
 
-def test_a_world_without_gold_says_how_to_be_labelled(world: World) -> None:
+def test_a_world_without_gold_says_how_to_be_labeled(world: World) -> None:
     world.gold = None
     with pytest.raises(InputError, match="--labels"):
         list(measure(asking, world, loop=LOOP))

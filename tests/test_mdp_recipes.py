@@ -27,7 +27,7 @@ from assay.recipes import barfi, bradley_terry, correlated_proxies, leave_one_ou
 from assay.registry.catalogue import loop_of
 from assay.worlds.table import world
 
-SMALL = Loop(steps=2, batch=6, n=4, lr=0.05)
+SMALL = Loop(max_steps=2, batch_size=6, num_generations=4, learning_rate=0.05)
 
 
 def double(**arguments: Any) -> World:
@@ -44,10 +44,10 @@ def table_of(w: World) -> Tensor:
 def test_the_unregularised_run_is_fooled_by_the_sprinkler() -> None:
     """The proxy rises throughout, gold rises first and ends below the base policy: exact values, both of mean 0 there."""
     w = world(testbed="tomato", seed=1, members=2, pairs=20)
-    loop = loop_of(leave_one_out.recipe, w.loop, {"steps": 100})
-    readings = list(measure(leave_one_out.recipe, w, loop=loop, every=20, answers=1))
-    gold = [r["stats"]["exact/gold"] for r in readings if r["tag"] != "chosen"]
-    proxy = [r["stats"]["exact/sensor0"] for r in readings if r["tag"] != "chosen"]
+    loop = loop_of(leave_one_out.recipe, w.loop, {"max_steps": 100})
+    readings = list(measure(leave_one_out.recipe, w, loop=loop, eval_steps=20, eval_generations=1))
+    gold = [r["stats"]["exact/gold"] for r in readings if r["tag"] != "best"]
+    proxy = [r["stats"]["exact/sensor0"] for r in readings if r["tag"] != "best"]
     assert all(b > a - 0.02 for a, b in pairwise(proxy)) and proxy[-1] > 3
     assert max(gold) > 0.8 and gold[-1] < -1
 
@@ -59,14 +59,14 @@ def test_recipes_for_words_run_on_episodes(name: str, bed: str) -> None:
     function = importlib.import_module(f"assay.recipes.{name}").recipe
     w = world(testbed=bed, pairs=20, demos=20, members=2)
     arguments = {"most": 4} if name == "best_of_n" else {}
-    readings = list(measure(function, w, loop=replace(SMALL, batch=4), arguments=arguments, answers=2))
+    readings = list(measure(function, w, loop=replace(SMALL, batch_size=4), arguments=arguments, eval_generations=2))
     assert len(readings) >= 2 and readings[1]["kl"] >= 0 and all(r["gold"] is not None for r in readings)
 
 
 def test_judges_can_be_fitted_on_compared_episodes() -> None:
     w = world(testbed="tomato", pairs=300, noise=0.0, members=2)
     assert w.refit is not None and w.gold is not None
-    judges = w.refit(lambda model, pairs, loop: bradley_terry.fit(model, pairs, loop=replace(loop, steps=40)))
+    judges = w.refit(lambda model, pairs, loop: bradley_terry.fit(model, pairs, loop=replace(loop, max_steps=40)))
     x = acting(w.task.reference).sample(w.held_out, 16, Rng(9))
     told = torch.corrcoef(torch.stack([judges(x)[0].flatten(), w.gold(x)[0].flatten()]))[0, 1]
     assert float(told) > 0.5
@@ -94,7 +94,7 @@ def test_the_step_is_the_gradient_of_the_penalised_return(over: str, divergence:
 
     monkeypatch.setattr(correlated_proxies, "descend", caught)
     task = w.task.replaced(carry=Carry())
-    next(correlated_proxies.recipe(task, of=over, divergence=divergence, lam=2.0, loop=Loop(steps=1, batch=18, n=1500)))
+    next(correlated_proxies.recipe(task, of=over, divergence=divergence, lam=2.0, loop=Loop(max_steps=1, batch_size=18, num_generations=1500)))
 
     R, logits = table_of(w)[0], moved.clone().requires_grad_(True)
     deviation = float((base * (R - (base * R).sum()).square()).sum().sqrt())
@@ -136,7 +136,7 @@ def test_the_released_root_is_the_whole_batch_s_however_it_is_divided() -> None:
         task = w.task.replaced(carry=Carry())
         with micro_batches(micro):
             steps = list(correlated_proxies.recipe(task, of="sequence", lam=3.0, released=True,
-                                                   loop=Loop(steps=3, batch=4, n=4, lr=0.05)))
+                                                   loop=Loop(max_steps=3, batch_size=4, num_generations=4, learning_rate=0.05)))
         logits.append(torch.cat([p.detach().flatten() for p in steps[-1].policy.parameters()]))  # type: ignore[union-attr]
     torch.testing.assert_close(*logits, atol=1e-6, rtol=0)
 
@@ -148,7 +148,7 @@ def test_the_discriminator_finds_the_ratio_of_occupancies() -> None:
     policy = MarkovPolicy(reference.logits + 0.5 * Rng(2).normal(torch.arange(S)[:, None], torch.arange(A)), reference.process)
     critic = correlated_proxies._Discriminator(reference.logits)
     x, base = (q.sample(w.task.prompts, 300, Rng(i)) for i, q in enumerate((policy, reference)))
-    critic.fit(x, base, 1.0, Loop(lr=0.15).optimiser(critic), 60)
+    critic.fit(x, base, 1.0, Loop(learning_rate=0.15).optimiser(critic), 60)
     want = (policy.occupancy() / reference.occupancy()).log().detach()
     error = ((critic.d.detach() - want).abs() * reference.occupancy().detach()).sum()
     assert float(error) < 0.1 < float((want.abs() * reference.occupancy().detach()).sum())
@@ -253,9 +253,9 @@ def test_exploration_s_bookkeeping_is_the_formula() -> None:
 def test_designs_resume_from_their_carry(arguments: dict[str, Any]) -> None:
     w = double(testbed="chain")
     whole, cut = Carry(), Carry()
-    a = [s.stats["loss"] for s in reward_design.recipe(w.task.replaced(carry=whole), loop=replace(SMALL, steps=4), **arguments)]
-    run = reward_design.recipe(w.task.replaced(carry=cut), loop=replace(SMALL, steps=4), **arguments)
+    a = [s.stats["loss"] for s in reward_design.recipe(w.task.replaced(carry=whole), loop=replace(SMALL, max_steps=4), **arguments)]
+    run = reward_design.recipe(w.task.replaced(carry=cut), loop=replace(SMALL, max_steps=4), **arguments)
     b = [next(run).stats["loss"], next(run).stats["loss"]]
     again = Carry(cut.state())
-    b += [s.stats["loss"] for s in reward_design.recipe(w.task.replaced(carry=again), loop=replace(SMALL, steps=4), **arguments)]
+    b += [s.stats["loss"] for s in reward_design.recipe(w.task.replaced(carry=again), loop=replace(SMALL, max_steps=4), **arguments)]
     assert a == b and a[0] != 0

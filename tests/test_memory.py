@@ -13,7 +13,7 @@ from assay.engine import memory
 PROGRAM = """
 import resource, torch
 from concurrent.futures import ThreadPoolExecutor
-from assay import memory
+from assay.engine import memory
 kept = memory.keep() if {keep} else None
 def step():
     return float(torch.ones(1 << 20).mul(2)[0]) + float(torch.cat([torch.ones(1 << 20) for _ in range(16)])[0])

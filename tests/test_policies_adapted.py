@@ -77,7 +77,7 @@ def test_state_is_the_adapter_alone_and_comes_back() -> None:
     policy = moved(base.copy())
     x = policy.sample(base.vocabulary.prompts(["the old mill"]), 3, Rng(1))
     state = {k: v.clone() for k, v in policy.state_dict().items()}
-    whole = sum(p.numel() for p in base.trunk._base[0].plain.parameters())
+    whole = sum(p.numel() for p in base.backbone._base[0].plain.parameters())
     assert 0 < sum(v.numel() for v in state.values()) < whole / 2
     other = reference().copy()
     other.load_state_dict(state)
@@ -96,9 +96,9 @@ def test_merged_is_the_policy_as_a_plain_model() -> None:
     policy = moved(base.copy())
     x = policy.sample(base.vocabulary.prompts(["the old mill"]), 2, Rng(1))
     from assay.models.backbones.pretrained import Pretrained
-    plain = Causal(Pretrained(policy.trunk.merged()), base.vocabulary, max_tokens=8)
+    plain = Causal(Pretrained(policy.backbone.merged()), base.vocabulary, max_tokens=8)
     assert torch.allclose(plain.logp(x), policy.logp(x), atol=1e-9)
-    unmoved = Causal(Pretrained(base.trunk.merged()), base.vocabulary, max_tokens=8)
+    unmoved = Causal(Pretrained(base.backbone.merged()), base.vocabulary, max_tokens=8)
     assert torch.allclose(base.logp(x), unmoved.logp(x))
 
 

@@ -25,8 +25,8 @@ CUTS: list[dict[str, Any]] = [{}, {"temperature": 0.6}, {"top_k": 4}, {"top_p": 
 
 
 def policy(seed: int = 1, **settings: Any) -> Causal:
-    trunk = Llama(Config(len(WORDS), 16, 2, 4, 2, 24), Rng(seed)).double()
-    return Causal(trunk, WORDS, **{"max_tokens": 7, **settings})
+    backbone = Llama(Config(len(WORDS), 16, 2, 4, 2, 24), Rng(seed)).double()
+    return Causal(backbone, WORDS, **{"max_tokens": 7, **settings})
 
 
 def prompts() -> Prompts:
@@ -39,7 +39,7 @@ def plain_logp(p: Causal, x: Samples) -> Tensor:
     P = x.prompts.tokens.shape[1]
     tokens = torch.cat([x.prompts.tokens[:, None].expand(B, N, P), x.action], -1).flatten(0, 1)
     keep = torch.cat([x.prompts.mask[:, None].expand(B, N, P), x.mask | x.given], -1).flatten(0, 1)
-    logits = p.trunk.logits(p.trunk.hidden(tokens, keep))[:, P - 1 : -1].unflatten(0, (B, N))
+    logits = p.backbone.logits(p.backbone.hidden(tokens, keep))[:, P - 1 : -1].unflatten(0, (B, N))
     barred = torch.zeros(logits.shape, dtype=torch.bool)
     barred[..., [WORDS.pad, WORDS.bos]] = True
     barred[:, :, : p.min_tokens, WORDS.eos] = True
@@ -144,10 +144,10 @@ def test_scores_do_not_depend_on_padding_or_neighbours() -> None:
 
 def test_n_may_differ_by_prompt_and_absent_answers_are_all_false() -> None:
     p, n = policy(), torch.tensor([3, 0, 1, 5])
-    meter.counts["drawn"] = 0
+    meter.counts["generated"] = 0
     x = p.sample(prompts(), n, Rng(3))
     assert torch.equal(x.present, torch.arange(5) < n[:, None])
-    assert meter.counts["drawn"] == 9
+    assert meter.counts["generated"] == 9
     full = p.sample(prompts(), 5, Rng(3))
     T = x.mask.shape[2]
     assert torch.equal(x.action[x.present], full.action[x.present][:, :T])
@@ -285,4 +285,4 @@ def test_bad_input_is_one_sentence() -> None:
     with pytest.raises(InputError, match="prompt 1 is empty or padded on its right"):
         p.sample(Prompts(x.tokens.flip(1), x.mask.flip(1), x.row)[torch.tensor([1, 3])], 2, Rng(0))
     with pytest.raises(InputError, match="no language model over the same vocabulary"):
-        p.kl(Causal(p.trunk, Vocabulary(["w1"])), p.sample(x, 1, Rng(0)))
+        p.kl(Causal(p.backbone, Vocabulary(["w1"])), p.sample(x, 1, Rng(0)))

@@ -1,4 +1,4 @@
-"""The trunk: transformers' numbers both ways; padding never matters; packing, caching and stacking equal the plain pass."""
+"""The backbone: transformers' numbers both ways; padding never matters; packing, caching and stacking equal the plain pass."""
 from __future__ import annotations
 
 import json

@@ -27,13 +27,13 @@ def reference(family: str, dtype: torch.dtype, *, lora: int = 0, again: bool = F
     """Weights that bfloat16 can hold, so that every dtype begins at the same model."""
     tokens = tokenizer()
     made = model(family, vocabulary=len(tokens), dtype=torch.bfloat16).to(dtype)
-    trunk: Any = Pretrained(made, checkpointing=again)
+    backbone: Any = Pretrained(made, checkpointing=again)
     if lora:
         peft = pytest.importorskip("peft", reason="the lora extra is not installed")
         from assay.models.backbones.adapters import Adapted, Base
         config = peft.LoraConfig(r=lora, lora_alpha=2 * lora, target_modules="all-linear", fan_in_fan_out=family == "gpt2")
-        trunk = Adapted(Base(made, config, Rng(3), checkpointing=again))
-    return Causal(trunk, Tokens(tokens, size=len(tokens)), max_tokens=9).frozen()
+        backbone = Adapted(Base(made, config, Rng(3), checkpointing=again))
+    return Causal(backbone, Tokens(tokens, size=len(tokens)), max_tokens=9).frozen()
 
 
 def drawn(of: Causal, n: int = 2) -> Samples:
@@ -41,7 +41,7 @@ def drawn(of: Causal, n: int = 2) -> Samples:
 
 
 def taught(policy: Causal, x: Samples, steps: int, lr: float) -> Causal:
-    opt = Loop(lr=lr).optimiser(policy)
+    opt = Loop(learning_rate=lr).optimiser(policy)
     for _ in range(steps):
         descend(opt, lambda rows, i: -policy.logp(rows), x, reduce=per_answer)
     return policy
@@ -92,7 +92,7 @@ def test_bfloat16_learns_what_float32_learns_and_copies_keep_the_fine_weights() 
     assert not torch.equal(twin.logp(x), policy.logp(x))
     twin.load_state_dict(policy.state_dict())
     assert torch.equal(twin.logp(x), policy.logp(x)), "loaded weights are computed with at once"
-    plain = Causal(Pretrained(policy.trunk.merged()), base.vocabulary, max_tokens=9)
+    plain = Causal(Pretrained(policy.backbone.merged()), base.vocabulary, max_tokens=9)
     assert torch.equal(plain.logp(x), policy.logp(x))
 
 
@@ -127,7 +127,7 @@ def test_log_probabilities_in_blocks_are_those_of_the_logits(family: str, kind: 
     hidden, place = policy._before(x)
     taken = x.action[x.mask]
     law = Law(temperature=0.8, barred=policy.vocabulary.barred, late=policy.vocabulary.ends)
-    mine = policy.trunk.chosen(hidden, taken, law, place < 3)
+    mine = policy.backbone.chosen(hidden, taken, law, place < 3)
     assert (mine - policy.log_probs(hidden, place).gather(1, taken[:, None])[:, 0]).abs().max() < near
     mine.sum().backward()
     assert any(p.grad is not None and float(p.grad.abs().max()) > 0 for p in policy.parameters())
@@ -171,12 +171,12 @@ def test_layers_computed_again_need_less_memory(lora: int) -> None:
     for again in (False, True):
         tokens = tokenizer()
         made = model("llama", vocabulary=len(tokens), layers=8)
-        trunk: Any = Pretrained(made, checkpointing=again)
+        backbone: Any = Pretrained(made, checkpointing=again)
         if lora:
             peft = pytest.importorskip("peft", reason="the lora extra is not installed")
             from assay.models.backbones.adapters import Adapted, Base
-            trunk = Adapted(Base(made, peft.LoraConfig(r=lora, target_modules="all-linear"), Rng(3), checkpointing=again))
-        policy = Causal(trunk, Tokens(tokens, size=len(tokens)), max_tokens=24).frozen().copy()
+            backbone = Adapted(Base(made, peft.LoraConfig(r=lora, target_modules="all-linear"), Rng(3), checkpointing=again))
+        policy = Causal(backbone, Tokens(tokens, size=len(tokens)), max_tokens=24).frozen().copy()
         x = policy.sample(policy.vocabulary.prompts(ASKS * 4), 4, Rng(1))
         most.append(peak(functools.partial(backward, policy, x)))
     assert most[1] < 0.4 * most[0]
@@ -196,11 +196,11 @@ def test_eight_passes_of_one_row_are_one_pass_of_eight(how: str) -> None:
 
 def test_micro_batches_in_bfloat16_add_up_in_float32() -> None:
     policy = reference("qwen2", torch.bfloat16).copy()
-    assert isinstance(policy.trunk, Mastered)
+    assert isinstance(policy.backbone, Mastered)
     x = policy.sample(policy.vocabulary.prompts(ASKS * 2), 2, Rng(1))
     sums = []
     for rows in (0, 1):
-        opt = Loop(lr=1e-3).optimiser(policy)
+        opt = Loop(learning_rate=1e-3).optimiser(policy)
         opt.step = lambda norm: None  # type: ignore[method-assign]  # the gradients alone
         with micro_batches(rows):
             descend(opt, lambda some, i: -policy.logp(some), x, reduce=per_answer)

@@ -18,8 +18,8 @@ ASKS = ["the old mill", "please tell me about the gate and the pond, and the riv
 
 def policy(family: str, **settings: Any) -> Causal:
     tokens = tokenizer()
-    trunk = Pretrained(model(family, vocabulary=len(tokens), dtype=exact(family)[0]))
-    return Causal(trunk, Tokens(tokens, size=len(tokens)), **{"max_tokens": 9, **settings})
+    backbone = Pretrained(model(family, vocabulary=len(tokens), dtype=exact(family)[0]))
+    return Causal(backbone, Tokens(tokens, size=len(tokens)), **{"max_tokens": 9, **settings})
 
 
 def prompts(of: Causal) -> Prompts:
@@ -36,7 +36,7 @@ def whole_logits(of: Causal, x: Samples, b: int, n: int) -> torch.Tensor:
     ask = x.prompts.tokens[b][x.prompts.mask[b]]
     row = torch.cat([ask, x.action[b, n][x.mask[b, n]]])
     with torch.no_grad():
-        return of.trunk.model(input_ids=row[None]).logits[0, len(ask) - 1 : -1].double()
+        return of.backbone.model(input_ids=row[None]).logits[0, len(ask) - 1 : -1].double()
 
 
 @pytest.mark.parametrize(("temperature", "top_k", "top_p"),
@@ -126,8 +126,8 @@ def test_a_gradient_reaches_every_weight_and_a_copy_is_its_own(family: str) -> N
 def test_several_ends_and_none_of_what_is_barred() -> None:
     tokens = tokenizer()
     end = tokens.convert_tokens_to_ids("<|end|>")
-    trunk = Pretrained(model("llama", vocabulary=320, dtype=torch.float64))
-    of = Causal(trunk, Tokens(tokens, size=320, ends=(1, end)), max_tokens=40)
+    backbone = Pretrained(model("llama", vocabulary=320, dtype=torch.float64))
+    of = Causal(backbone, Tokens(tokens, size=320, ends=(1, end)), max_tokens=40)
     x = of.sample(prompts(of), 32, Rng(8))
     last = x.action.gather(2, (x.lengths - 1).clamp(min=0)[..., None])[..., 0]
     assert set(last[x.ended].tolist()) == {1, end} and x.ended.any() and not x.ended.all()

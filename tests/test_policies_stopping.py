@@ -20,10 +20,10 @@ STOP = ("e", "the", " a", "b", "é")
 def both(family: str = "llama", stop: tuple[str, ...] = STOP, **settings: Any) -> tuple[Causal, Stopping]:
     """The same model without stop strings and with them."""
     tokens = tokenizer()
-    trunk = Pretrained(model(family, vocabulary=len(tokens), dtype=exact(family)[0]))
+    backbone = Pretrained(model(family, vocabulary=len(tokens), dtype=exact(family)[0]))
     settings = {"max_tokens": 24, **settings}
-    return (Causal(trunk, Tokens(tokens, size=len(tokens)), **settings),
-            Stopping(trunk, Stops(tokens, size=len(tokens), stop=stop), **settings))
+    return (Causal(backbone, Tokens(tokens, size=len(tokens)), **settings),
+            Stopping(backbone, Stops(tokens, size=len(tokens), stop=stop), **settings))
 
 
 def ids(x: Samples, b: int, n: int) -> list[int]:

@@ -26,7 +26,7 @@ def module(wanted: str):
     ("quantile:0", "worst_case", {}), ("uncertainty:0", "mean_ensemble", {})])
 def test_leave_one_out_with_a_word_is_the_paper_of_that_aggregate(world, word, own, constants):
     a, b = drive(module("leave_one_out"), world, {"aggregate": word}), drive(module(own), world, constants)
-    keys = ("step", "gold", "kl", "proxy", "judged")
+    keys = ("step", "gold", "kl", "proxy", "scored")
     assert differences([{k: r[k] for k in keys} for r in a], [{k: r[k] for k in keys} for r in b], 1e-6) == []
     assert a[-2]["kl"] > 1e-6
 
@@ -34,7 +34,7 @@ def test_leave_one_out_with_a_word_is_the_paper_of_that_aggregate(world, word, o
 @pytest.mark.parametrize("recipe", ["leave_one_out", "grpo", "ppo", "kl_in_reward", "kl_in_loss"])
 def test_every_online_recipe_hears_it(world, recipe):
     one, worst = (drive(module(recipe), world, {"aggregate": word}) for word in ("", "worst"))
-    assert one[-2]["proxy"] != worst[-2]["proxy"] and worst[-2]["judged"] == 3 * one[-2]["judged"]
+    assert one[-2]["proxy"] != worst[-2]["proxy"] and worst[-2]["scored"] == 3 * one[-2]["scored"]
 
 
 def test_nobody_takes_one_without_the_other():

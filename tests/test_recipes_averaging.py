@@ -101,7 +101,7 @@ def test_the_two_fine_tunes_differ_and_named_ones_are_used():
 def test_merging_takes_the_draws_of_one_run():
     world = small_world(merging)
     two, single = (drive(merging, world, {"runs": n}) for n in (2, 1))
-    assert [r["drawn"] for r in two] == [r["drawn"] for r in single] and two[-2]["updates"] == single[-2]["updates"]
+    assert [r["generated"] for r in two] == [r["generated"] for r in single] and two[-2]["updates"] == single[-2]["updates"]
     assert drive(merging, world, {"back": 1.0})[-2]["kl"] == pytest.approx(0, abs=1e-12)  # all the way back
 
 

@@ -77,7 +77,7 @@ def test_the_grid_and_the_draws():
 def test_weights_steer():
     w = world()
     task = w.task.replaced(carry=Carry(), rng=Rng(0))
-    *_, last = recipe(task, beta=0.3, grid=3, loop=replace(SMALL, steps=60, batch=8, n=16))
+    *_, last = recipe(task, beta=0.3, grid=3, loop=replace(SMALL, max_steps=60, batch_size=8, num_generations=16))
     x = [task.rewards(s.policy.sample(task.prompts, 200, Rng(1)))[:2].mean((1, 2)) for s in last]
     assert x[0][0] > x[1][0] > x[2][0] and x[0][1] < x[1][1] < x[2][1]
     assert [s.tag for s in last] == ["w=1,0", "w=0.5,0.5", "w=0,1"]
@@ -86,9 +86,9 @@ def test_weights_steer():
 
 def test_the_area_by_hand():
     def at(a, b, tag="w=1,0", step=3):
-        return {"judges": [a, b], "tag": tag, "step": step}
+        return {"rewards": [a, b], "tag": tag, "step": step}
 
-    rows = [at(1, 1, "reference", 0), at(9, 9, step=2), at(4, 2), at(2, 3), at(0, 9), at(2, 2), at(9, 9, "chosen", 2)]
+    rows = [at(1, 1, "reference", 0), at(9, 9, step=2), at(4, 2), at(2, 3), at(0, 9), at(2, 2), at(9, 9, "best", 2)]
     assert area(rows) == pytest.approx(3 * 1 + 1 * 1)  # (3,1) and (1,2); (−1,8) lies outside, (1,1) is covered
 
 

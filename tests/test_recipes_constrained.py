@@ -59,7 +59,7 @@ def test_components_circle_their_points():
     found = {}
     for point in (0.3, 0.6):
         task = small_world(constrained).task.replaced(carry=Carry())
-        steps = list(recipe(task, points=[point, point], dual=1.0, loop=Loop(steps=120, batch=8, n=24, lr=0.03)))
+        steps = list(recipe(task, points=[point, point], dual=1.0, loop=Loop(max_steps=120, batch_size=8, num_generations=24, learning_rate=0.03)))
         values = [s.stats["value/0"] for s in steps]
         assert min(values) < point < max(values)
         found[point] = sum(values[60:]) / 60
@@ -69,18 +69,18 @@ def test_components_circle_their_points():
 
 
 def test_a_search_is_paid_for_and_resumes(tmp_path: Path):
-    world, loop = small_world(constrained), replace(SMALL, steps=9)
+    world, loop = small_world(constrained), replace(SMALL, max_steps=9)
     arguments = {"search": 2, "vertices": 4}
     whole = drive(constrained, world, arguments, loop=loop, run=Run.create(tmp_path / "whole", {}))
-    assert [r["labels"] for r in whole if r["tag"] != "chosen"] == [0, 0, 24, 24, 48, 48, 72, 72, 96, 96]
+    assert [r["labels"] for r in whole if r["tag"] != "best"] == [0, 0, 24, 24, 48, 48, 72, 72, 96, 96]
     points = [(r["stats"]["point/0"], r["stats"]["point/1"]) for r in whole[1:-1]]
     assert points[0] == (1.0, 1.0) and points[2] == (1.5, 1.0) and points[4] == (1.0, 1.5) and points[8] in set(points[:8:2])
     run = Run.create(tmp_path / "r", {})
-    half = measure(recipe, world, arguments=arguments, loop=loop, every=1, save=5, answers=16, run=run)
+    half = measure(recipe, world, arguments=arguments, loop=loop, eval_steps=1, save_steps=5, eval_generations=16, run=run)
     for _ in range(8):
         next(half)
     half.close()
-    drive(constrained, world, arguments, loop=loop, run=Run.open(tmp_path / "r"), resume=True, save=5)
+    drive(constrained, world, arguments, loop=loop, run=Run.open(tmp_path / "r"), resume=True, save_steps=5)
     assert timeless(Run.open(tmp_path / "r").readings()) == timeless(Run.open(tmp_path / "whole").readings())
 
 
@@ -96,7 +96,7 @@ def test_the_claim_s_static_weights_are_no_straw_men():
     far = []
     for weight in STATIC[1:3]:
         w = world(seed=0)
-        loop, arguments = replace(w.loop, steps=60), {"mode": "fixed", "weight": weight}
-        readings = list(measure(recipe, w, loop=loop, arguments=arguments, every=60, answers=2))
+        loop, arguments = replace(w.loop, max_steps=60), {"mode": "fixed", "weight": weight}
+        readings = list(measure(recipe, w, loop=loop, arguments=arguments, eval_steps=60, eval_generations=2))
         far.append(readings[1]["kl"])
     assert any(0.2 < kl < 20 for kl in far)

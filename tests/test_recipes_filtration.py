@@ -48,8 +48,8 @@ def test_r_squared_by_hand_and_flattered_by_range():
 def test_labels_are_bought_once_and_counted():
     world = small_world(policy_filtration)
     fixed, measured = (drive(policy_filtration, world, {"rule": k, "asked": 2}) for k in ("best_worst", "measured"))
-    assert fixed[-2]["labels"] == 0 and [r["labels"] for r in measured if r["tag"] != "chosen"] == [0, 24, 48, 48, 48]
-    assert measured[1]["drawn"] == fixed[1]["drawn"] and measured[-2]["updates"] == fixed[-2]["updates"]
+    assert fixed[-2]["labels"] == 0 and [r["labels"] for r in measured if r["tag"] != "best"] == [0, 24, 48, 48, 48]
+    assert measured[1]["generated"] == fixed[1]["generated"] and measured[-2]["updates"] == fixed[-2]["updates"]
 
 
 def test_what_cannot_be_is_refused():

@@ -13,7 +13,7 @@ from assay.formulas.gibbs import DIVERGENCES
 from assay.recipes import bayesian_inference
 from assay.recipes.bayesian_inference import moved, recipe
 
-LONG = Loop(steps=50, batch=8, n=64, lr=0.06)
+LONG = Loop(max_steps=50, batch_size=8, num_generations=64, learning_rate=0.06)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_what_cannot_be_is_refused(world, arguments, said):
 def test_lambda_is_solved_once_and_survives(world, tmp_path):
     from assay.records.runs import Run
 
-    short = replace(SMALL, steps=2)
+    short = replace(SMALL, max_steps=2)
     run = Run.create(tmp_path / "r", {})
     first = drive(bayesian_inference, world, {"moment": 0.5}, loop=short, run=run)
-    assert first[1]["drawn"] == 64 * 6 + 24 and first[-2]["drawn"] == 64 * 6 + 48
+    assert first[1]["generated"] == 64 * 6 + 24 and first[-2]["generated"] == 64 * 6 + 48

@@ -72,7 +72,7 @@ def scene(seed: int, *, shared: bool = True) -> tuple[Task, Tensor]:
 
 def trained(module: Any, task: Task, worth: Tensor, **arguments: Any) -> tuple[float, float, float]:
     """(mass on answers that no pair contains, mean log-probability of the chosen, gold) at the end."""
-    loop = Loop(steps=60, batch=PAIRS, lr=0.1)
+    loop = Loop(max_steps=60, batch_size=PAIRS, learning_rate=0.1)
     *_, last = module.recipe(task.replaced(carry=Carry()), **arguments, loop=loop)
     assert isinstance(last, Step)
     p = last.policy.log_probs().detach().exp()  # type: ignore[union-attr]
@@ -97,7 +97,7 @@ def test_imitation_keeps_what_dpo_gives_away(seed: int) -> None:
 
 def test_pessimism_holds_on_to_the_reference_instead() -> None:
     task, _ = scene(0)
-    *_, last = reward_distillation.recipe(task, binary=True, beta=0.1, gamma=10.0, loop=Loop(steps=30, batch=PAIRS, lr=0.1))
+    *_, last = reward_distillation.recipe(task, binary=True, beta=0.1, gamma=10.0, loop=Loop(max_steps=30, batch_size=PAIRS, learning_rate=0.1))
     p = last.policy.log_probs().detach().exp()
     assert 1 - float(p[torch.unique(task.pairs.action)].sum()) == pytest.approx(1 - SEEN / ANSWERS, abs=0.1)
 

@@ -13,11 +13,11 @@ from assay.worlds import table
 
 def test_a_run_that_turns_is_fitted_by_the_rl_form() -> None:
     world = table.world(pairs=200, noise=0.3, seed=2)
-    loop = replace(world.loop, steps=300, seed=2)
-    readings = list(measure(direct_alignment.recipe, world, loop=loop, arguments={"loss": "ipo", "beta": 0.02}, every=10))
+    loop = replace(world.loop, max_steps=300, seed=2)
+    readings = list(measure(direct_alignment.recipe, world, loop=loop, arguments={"loss": "ipo", "beta": 0.02}, eval_steps=10))
     assert rise(readings) > 0.3
     assert drop(readings) > 0.3
-    curve = [r for r in readings if r["tag"] != "chosen"]
+    curve = [r for r in readings if r["tag"] != "best"]
     d, gold = path(curve)
     fits = {form: fit([(d, gold - gold[0], None)], form, resamples=50) for form in ("rl", "best-of-n")}
     rl, quadratic = fits["rl"], fits["best-of-n"]

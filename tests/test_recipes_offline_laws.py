@@ -49,9 +49,9 @@ def task_of(reference: TablePolicy, n: int = 24, *, shorter: bool = False, rewar
 
 
 def steps(module: Any, task: Task, arguments: Arguments, n: int = 1, **loop: Any) -> list[Step]:
-    loop = {"batch": len(task.pairs), "lr": 0.05, **loop}
+    loop = {"batch_size": len(task.pairs), "learning_rate": 0.05, **loop}
     extra = arguments.get("contrast", 20 if module is token_reward else 0)
-    found = list(module.recipe(task.replaced(carry=Carry()), **arguments, loop=Loop(steps=n, **loop)))
+    found = list(module.recipe(task.replaced(carry=Carry()), **arguments, loop=Loop(max_steps=n, **loop)))
     return found[extra if module is token_reward else 0:]
 
 
@@ -116,7 +116,7 @@ def test_on_one_pair_margins_go_where_the_loss_says(loss: str) -> None:
     task = task_of(table(V=3, length=1, R=1))
     differs = (task.pairs.action[:, 0] != task.pairs.action[:, 1]).any(-1).nonzero()[0]
     task = task.replaced(pairs=task.pairs[differs])
-    done = steps(direct_alignment, task, {"loss": loss, "beta": 0.25}, 150, lr=0.05 if loss == "slic" else 0.2)[-1]
+    done = steps(direct_alignment, task, {"loss": loss, "beta": 0.25}, 150, learning_rate=0.05 if loss == "slic" else 0.2)[-1]
     last = done.stats["rewards/margins"]
     if loss == "ipo":
         assert last == pytest.approx(0.25 * 2.0, abs=1e-3), "β times 1/(2τ) nats"
@@ -140,7 +140,7 @@ def test_distillation_is_zero_at_the_gibbs_policy_and_finds_it() -> None:
     ratio = (gibbs.logp(task.pairs) - reference.logp(task.pairs)).detach().sum(-1)
     zero = reward_distillation.distance(ratio[:, 0], ratio[:, 1], (gap[:, 0] - gap[:, 1])[:, None], beta=0.5)
     assert float(zero.max()) < 1e-20
-    found = steps(reward_distillation, task, {"beta": 0.5, "least": "batch"}, 150, lr=0.1)[-1].policy
+    found = steps(reward_distillation, task, {"beta": 0.5, "least": "batch"}, 150, learning_rate=0.1)[-1].policy
     torch.testing.assert_close(found.logits.softmax(-1), gibbs.logits.softmax(-1), rtol=0, atol=2e-3)
 
 
@@ -168,16 +168,16 @@ def test_which_judge_is_nearest_is_settled_over_what_it_says() -> None:
     one = {least: first(reward_distillation, task, {"beta": 0.5, "least": least, "members": 1})["loss"] for least in over}
     assert len(set(one.values())) == 1
     for least in ("batch", "data"):
-        whole = steps(reward_distillation, task, {"beta": 0.2, "least": least}, 4, batch=10)[-1].policy.logits
+        whole = steps(reward_distillation, task, {"beta": 0.2, "least": least}, 4, batch_size=10)[-1].policy.logits
         with micro_batches(3):
-            parts = steps(reward_distillation, task, {"beta": 0.2, "least": least}, 4, batch=10)[-1].policy.logits
+            parts = steps(reward_distillation, task, {"beta": 0.2, "least": least}, 4, batch_size=10)[-1].policy.logits
         torch.testing.assert_close(parts, whole)
 
 
 def test_pessimism_holds_on_to_the_reference_s_own_answers() -> None:
     reference = table(V=12, length=1)
     task = task_of(reference, 30)
-    ends = [steps(reward_distillation, task, {"binary": True, "beta": 0.05, "gamma": g}, 60, lr=0.2)[-1].policy
+    ends = [steps(reward_distillation, task, {"binary": True, "beta": 0.05, "gamma": g}, 60, learning_rate=0.2)[-1].policy
             for g in (0.0, 0.05, 5.0)]
     forward = [float(kl_full(reference.logits, p.logits.detach()).mean()) for p in ends]
     assert forward[0] > 2 * forward[1] > 2 * forward[2], "in forward KL"

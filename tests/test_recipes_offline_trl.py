@@ -110,7 +110,7 @@ def ours(recipe: Any, pairs: Pairs, arguments: dict[str, Any]) -> tuple[dict[str
     for p in reference.parameters():
         p.requires_grad_(False)
     task = Task(prompts=pairs.prompts, reference=reference, pairs=pairs, carry=Carry())  # type: ignore[arg-type]
-    step = next(recipe(task, **arguments, loop=Loop(steps=1, batch=len(pairs), lr=1e-9)))
+    step = next(recipe(task, **arguments, loop=Loop(max_steps=1, batch_size=len(pairs), learning_rate=1e-9)))
     return step.stats, [p.grad for p in step.policy.parameters()]
 
 

@@ -12,7 +12,7 @@ from assay.worlds import table
 
 
 def trained(task: Task, pairs: Pairs) -> Tensor:
-    *_, last = dpo.recipe(task.replaced(pairs=pairs, carry=Carry()), loop=Loop(steps=5, batch=16, lr=0.05))
+    *_, last = dpo.recipe(task.replaced(pairs=pairs, carry=Carry()), loop=Loop(max_steps=5, batch_size=16, learning_rate=0.05))
     return last.policy.logits.detach()
 
 

@@ -13,7 +13,7 @@ from assay.recipes import quantile_aggregation
 from assay.recipes.quantile_aggregation import calibrated, inputs, quantiles
 from assay.worlds import table
 
-LOOP = Loop(steps=3, batch=4, n=4, lr=0.05)
+LOOP = Loop(max_steps=3, batch_size=4, num_generations=4, learning_rate=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def world() -> World:
 
 
 def test_labels_are_bought_once_and_counted(world: World) -> None:
-    readings = list(measure(quantile_aggregation.recipe, world, loop=LOOP, arguments={"bought": 80}, every=1, answers=4))
+    readings = list(measure(quantile_aggregation.recipe, world, loop=LOOP, arguments={"bought": 80}, eval_steps=1, eval_generations=4))
     assert [r["labels"] for r in readings] == [0, 80, 80, 80, 80]
     assert all("quantile/kappa" in r["stats"] for r in readings[1:4])
 

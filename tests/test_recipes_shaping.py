@@ -21,7 +21,7 @@ def world() -> World:
 
 
 def ends(world: World, **arguments) -> list[float]:
-    return [r["kl"] for r in drive(preference_as_reward, world, arguments) if r["tag"] != "chosen"]
+    return [r["kl"] for r in drive(preference_as_reward, world, arguments) if r["tag"] != "best"]
 
 
 def test_affine_shapes_are_no_shape_under_a_standardised_group(world):
@@ -34,7 +34,7 @@ def test_affine_shapes_are_no_shape_under_a_standardised_group(world):
 
 def test_raw_and_standardised_is_grpo_without_its_other_changes(world):
     theirs = drive(grpo, world, {"beta": 0.0, "length_mean": False, "low": 1.0, "high": 1e9}, loop=SMALL)
-    assert [r["kl"] for r in theirs if r["tag"] != "chosen"] == pytest.approx(ends(world, shape="none", standardise=True))
+    assert [r["kl"] for r in theirs if r["tag"] != "best"] == pytest.approx(ends(world, shape="none", standardise=True))
 
 
 @pytest.mark.parametrize("shape", PLAIN + CENTRED)
@@ -42,20 +42,20 @@ def test_every_shape_runs_and_resumes(world, shape, tmp_path):
     arguments = {"shape": shape, "references": 3}
     whole = drive(preference_as_reward, world, arguments)
     run = Run.create(tmp_path / "r", {})
-    half = measure(recipe, world, arguments=arguments, loop=SMALL, every=1, save=2, answers=16, run=run)
+    half = measure(recipe, world, arguments=arguments, loop=SMALL, eval_steps=1, save_steps=2, eval_generations=16, run=run)
     for _ in range(4):
         next(half)
     half.close()
-    drive(preference_as_reward, world, arguments, run=Run.open(tmp_path / "r"), resume=True, save=2)
+    drive(preference_as_reward, world, arguments, run=Run.open(tmp_path / "r"), resume=True, save_steps=2)
     got = Run.open(tmp_path / "r").readings()
-    assert [(r["gold"], r["kl"], r["judged"]) for r in got] == [(r["gold"], r["kl"], r["judged"]) for r in whole]
+    assert [(r["gold"], r["kl"], r["scored"]) for r in got] == [(r["gold"], r["kl"], r["scored"]) for r in whole]
     assert whole[-2]["kl"] > 1e-6
 
 
 def test_a_prompt_s_references_are_drawn_once(world):
-    eight = replace(SMALL, batch=8)  # every prompt in every step
+    eight = replace(SMALL, batch_size=8)  # every prompt in every step
     a, b = (drive(preference_as_reward, world, {"references": m}, loop=eight)[-2] for m in (2, 5))
-    assert b["drawn"] - a["drawn"] == 8 * 3 and b["judged"] - a["judged"] == 8 * 3
+    assert b["generated"] - a["generated"] == 8 * 3 and b["scored"] - a["scored"] == 8 * 3
 
 
 def test_references_are_the_prompt_s_own_and_not_the_policy_s(world):
@@ -71,7 +71,7 @@ def test_references_are_the_prompt_s_own_and_not_the_policy_s(world):
 
 
 def test_the_release_s_price_is_another(world):
-    long = replace(SMALL, steps=40, n=32)
+    long = replace(SMALL, max_steps=40, num_generations=32)
     free, k1, theirs = (drive(preference_as_reward, world, a, loop=long)[-2]["kl"] for a in (
         {}, {"beta": 1.0}, {"beta": 1.0, "released": True}))
     assert k1 != theirs and max(k1, theirs) < free

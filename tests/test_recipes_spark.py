@@ -40,7 +40,7 @@ def test_a_verdict_is_learned_and_a_constant_judge_is_worth_half(task):
     problems = task.prompts.text()[:6]
     for right in ("0", "1"):
         policy = task.reference.copy()
-        opt = Loop(lr=3e-3).optimiser(policy)
+        opt = Loop(learning_rate=3e-3).optimiser(policy)
         taught = [(f"{p} answer 1 :", right, "1" if right == "0" else "0") for p in problems]
         worth = [judged(policy, opt, taught, 16, Rng(k))["judge/balanced"] for k in range(25)]
         assert worth[-1] > 0.8 and worth[-1] > worth[0] + 0.1
@@ -57,7 +57,7 @@ def test_who_always_says_1_is_worth_a_half_of_either_kind_of_item():
 def test_the_control_takes_further_answers_and_as_many_updates(task):
     def spent(use):
         t = task.replaced(carry=Carry(), rng=Rng(0))
-        steps = list(recipe(t, use=use, items=4, loop=Loop(steps=2, batch=6, n=4, lr=1e-3)))
+        steps = list(recipe(t, use=use, items=4, loop=Loop(max_steps=2, batch_size=6, num_generations=4, learning_rate=1e-3)))
         return steps[-1].policy, steps[-1].stats
 
     none, steps, every = (spent(use) for use in ("none", "steps", "all"))

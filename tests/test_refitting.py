@@ -26,7 +26,7 @@ def world(*, seed: int = 0, pairs: int = 50):
 
 def test_only_the_judges_are_new() -> None:
     world = table.world(seed=1, **SMALL)
-    other = refitted(world, "bradley_terry", {"steps": 20})
+    other = refitted(world, "bradley_terry", {"max_steps": 20})
     assert other.task.reference is world.task.reference and other.gold is world.gold and other.task.pairs is world.task.pairs
     x = world.task.reference.sample(world.held_out, 4, world.task.rng("look"))
     before, after = world.task.rewards(x), other.task.rewards(x)
@@ -42,9 +42,9 @@ def test_fitting_longer_fits_better_and_twice_is_the_same() -> None:
         scores = refitted(world, "bradley_terry", arguments).task.rewards(world.task.pairs)
         return float((scores[:, :, 0] > scores[:, :, 1]).float().mean())
 
-    assert accuracy(steps=1, lr=1e-6) < accuracy(steps=200) == accuracy(steps=200)
+    assert accuracy(max_steps=1, learning_rate=1e-6) < accuracy(max_steps=200) == accuracy(max_steps=200)
     x = world.task.pairs
-    flat, held = (refitted(world, "bradley_terry", {"steps": 30, "smoothing": s}).task.rewards(x) for s in (0.0, 0.3))
+    flat, held = (refitted(world, "bradley_terry", {"max_steps": 30, "smoothing": s}).task.rewards(x) for s in (0.0, 0.3))
     assert not torch.equal(flat, held)
 
 
@@ -67,11 +67,11 @@ def test_what_cannot_be_refitted_is_said() -> None:
 
 
 def test_run_with_a_fit_is_recorded_resumed_and_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--world", "table", "--world.testbed", "bandit", "--world.responses", "24", "--world.pairs", "60", "--steps", "2"]
-    fit = ["--fit", "bradley_terry", "--fit.smoothing", "0.1", "--fit.steps", "5"]
+    flags = ["--world", "table", "--world.testbed", "bandit", "--world.responses", "24", "--world.pairs", "60", "--max-steps", "2"]
+    fit = ["--fit", "bradley_terry", "--fit.smoothing", "0.1", "--fit.max-steps", "5"]
     assert cli.main(["run", "leave_one_out", *flags, *fit, "--out", str(tmp_path / "a")]) == 0
     about = json.loads((tmp_path / "a" / "run.json").read_text())
-    assert about["fit"] == {"name": "bradley_terry", "smoothing": 0.1, "centre": 0.01, "bootstrap": False, "steps": 5}
+    assert about["fit"] == {"name": "bradley_terry", "smoothing": 0.1, "centre": 0.01, "bootstrap": False, "max_steps": 5}
     assert cli.main(["run", "--from", str(tmp_path / "a"), "--out", str(tmp_path / "b")]) == 0
     a, b = (Run.open(tmp_path / f).readings() for f in "ab")
     assert [{**r, "seconds": 0} for r in a] == [{**r, "seconds": 0} for r in b]
@@ -89,11 +89,11 @@ def test_a_world_of_the_user_s_own(tmp_path: Path, capsys: pytest.CaptureFixture
     mine = tmp_path / "mine.py"
     mine.write_text(MINE, encoding="utf-8")
     assert catalogue.load_world(str(mine))(seed=2).arguments["pairs"] == 50
-    flags = ["--world", str(mine), "--world.pairs", "60", "--steps", "1", "--out", str(tmp_path / "run")]
+    flags = ["--world", str(mine), "--world.pairs", "60", "--max-steps", "1", "--out", str(tmp_path / "run")]
     assert cli.main(["run", "leave_one_out", *flags]) == 0
     about = json.loads((tmp_path / "run" / "run.json").read_text())
     assert about["world"] == {"name": str(mine), "seed": 0, "pairs": 60} and str(mine) in about["inputs"]
-    assert cli.main(["claims", "--run", "leave_one_out", "--world", str(mine), "--seeds", "0..1", "--steps", "2",
+    assert cli.main(["claims", "--run", "leave_one_out", "--world", str(mine), "--seeds", "0..1", "--max-steps", "2",
                      "--results", str(tmp_path / "claims")]) == 0
     assert [p.name for p in (tmp_path / "claims").iterdir()] == ["leave_one_out.mine.json"]
     capsys.readouterr()

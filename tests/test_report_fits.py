@@ -12,7 +12,7 @@ def test_peak_is_from_the_second_look_where_there_is_one() -> None:
     run = [reading(0, 1.0, 0.0), reading(5, 3.0, 1.0), reading(10, None, 4.0), reading(15, 0.5, 9.0)]
     assert peak(run) == {"gold": 3.0, "gold_err": None, "kl": 1.0, "step": 5, "tag": "", "source": "highest reading"}
     assert drop(run) == 2.5
-    again = [*run, reading(5, 2.0, 1.1, "chosen")]
+    again = [*run, reading(5, 2.0, 1.1, "best")]
     found = peak(again)
     assert found and (found["gold"], found["source"]) == (2.0, "re-read")
     assert rise(again) == 1.0 and rise(run) == 2.0, "against the reference as it was read"

@@ -61,8 +61,8 @@ class Page(HTMLParser):
 def make(folder: Path, recipe: str = "plain", seed: int = 0, *, slope: float = 1.0, curve: float = 0.4, far: float = 4.0,
          count: int = 9, gold: bool = True, kl: bool = True, done: bool = True, **about: Any) -> Path:
     """A made-up run whose gold above the reference is d(slope − curve·log d), proxy 2d."""
-    run = Run.create(folder, {"recipe": recipe, "arguments": {}, "loop": {"steps": 80, "seed": seed}, "world": {"name": "toy"},
-                              "golds": ["gold"], "gold_kind": "written", "judges": ["one", "two"], "seed": seed, "paper": PAPER}
+    run = Run.create(folder, {"recipe": recipe, "arguments": {}, "loop": {"max_steps": 80, "seed": seed}, "world": {"name": "toy"},
+                              "golds": ["gold"], "gold_kind": "written", "rewards": ["one", "two"], "seed": seed, "paper": PAPER}
                      | about)
     best = None
     for i in range(count):
@@ -70,14 +70,14 @@ def make(folder: Path, recipe: str = "plain", seed: int = 0, *, slope: float = 1
         g = 1.0 + 0.1 * seed + (d * (slope - curve * math.log(d)) if d else 0.0)
         line = {"step": 10 * i, "tag": "" if i else "reference", "kl": d * d if kl else None,
                 "kl_kind": "sampled" if kl else None, "gold": g if gold else None, "gold_err": 0.05 if gold else None,
-                "judges": [2 * d, d], "judges_err": [0.1, 0.1], "proxy": 2 * d, "proxy_err": 0.1, "n": 64,
-                "price": {"drawn": 1, "judged": 0}}
+                "rewards": [2 * d, d], "rewards_err": [0.1, 0.1], "proxy": 2 * d, "proxy_err": 0.1, "n": 64,
+                "cost": {"generated": 1, "scored": 0}}
         run.append(line)
-        run.keep([{"step": 10 * i, "tag": line["tag"], "place": [b, 0], "prompt": f"prompt {b}", "answer": HOSTILE + f" {i}",
-                   "gold": line["gold"], "judges": [1.0, 2.0]} for b in range(2)])
+        run.keep([{"step": 10 * i, "tag": line["tag"], "place": [b, 0], "prompt": f"prompt {b}", "completion": HOSTILE + f" {i}",
+                   "gold": line["gold"], "rewards": [1.0, 2.0]} for b in range(2)])
         best = line if gold and (best is None or g > best["gold"]) else best
     if done and best:
-        run.append({**best, "tag": "chosen", "gold": best["gold"] - 0.01})
+        run.append({**best, "tag": "best", "gold": best["gold"] - 0.01})
     if done:
         run.finish()
     return folder
@@ -112,9 +112,9 @@ def test_the_page_stands_alone(runs: list[Path], tmp_path: Path) -> None:
 def test_it_can_be_read_by_everybody(runs: list[Path], tmp_path: Path) -> None:
     text, page = built(runs, tmp_path)
     charts = [a for t, a in page.tags if t == "svg"]
-    assert charts and all(a["role"] == "img" and a["aria-labelledby"] for a in charts)
+    assert charts and all(a["role"] == "img" and a["aria-labeledby"] for a in charts)
     names = {a["id"] for t, a in page.tags if t in ("title", "desc") and "id" in a}
-    assert all(set(str(a["aria-labelledby"]).split()) <= names for a in charts)
+    assert all(set(str(a["aria-labeledby"]).split()) <= names for a in charts)
     tables = sum(t == "table" for t, _ in page.tags)
     assert tables == sum(t == "caption" for t, _ in page.tags) > 3
     assert all("scope" in a for t, a in page.tags if t == "th")
@@ -123,7 +123,7 @@ def test_it_can_be_read_by_everybody(runs: list[Path], tmp_path: Path) -> None:
 
 
 def test_hostile_text_stays_text(runs: list[Path], tmp_path: Path) -> None:
-    about = {"world": {"name": HOSTILE, HOSTILE: HOSTILE}, "golds": [HOSTILE, HOSTILE + "2"], "judges": [HOSTILE],
+    about = {"world": {"name": HOSTILE, HOSTILE: HOSTILE}, "golds": [HOSTILE, HOSTILE + "2"], "rewards": [HOSTILE],
              "gold_kind": HOSTILE, "arguments": {HOSTILE: HOSTILE}, "error": HOSTILE, "state": "failed",
              "paper": {**PAPER, "title": HOSTILE, "url": 'javascript:alert(1)//"'}}
     bad = make(tmp_path / "x<b>", HOSTILE, done=False, **about)
@@ -170,7 +170,7 @@ def test_unmeasured_is_a_dash(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{"count": 1}, {"count": 2}, {"count": 0}, {"gold": False, "count": 1}, {"kl": False},
-                                     {"kl": False, "gold": False}, {"far": 0.0}, {"count": 3}, {"judges": []}])
+                                     {"kl": False, "gold": False}, {"far": 0.0}, {"count": 3}, {"rewards": []}])
 def test_a_run_in_any_state_makes_a_page(tmp_path: Path, options: dict[str, Any]) -> None:
     text, page = built([make(tmp_path / "a", **{"done": False, **options}), make(tmp_path / "b", seed=1)], tmp_path)
     assert "nan" not in re.findall(r"[a-z]+", text.lower()) and "None" not in page.text
@@ -244,7 +244,7 @@ def test_pooled_curves_stay_where_every_seed_has_been(tmp_path: Path) -> None:
     assert pooled.y[0] == 0 and set(pooled.kinds) == {"sampled"}
     begun = line(grounds([*folders, make(tmp_path / "begun", seed=3, count=1)])[0].methods[0], above("gold"))
     assert begun is not None and begun.seeds == 3 and begun.x[-1] == 2.0
-    strange = Run.create(tmp_path / "strange", {"recipe": "plain", "loop": {"steps": 80}, "world": {"name": "toy"}})
+    strange = Run.create(tmp_path / "strange", {"recipe": "plain", "loop": {"max_steps": 80}, "world": {"name": "toy"}})
     strange.append({"step": 0, "kl": 0.0, "gold": 0.0, "kl_kind": "rumour"})
     found = line(grounds([strange.folder])[0].methods[0], above("gold"))
     assert found is not None and found.kinds == ["unknown"], "a kind that nobody recorded is not exact"
@@ -271,7 +271,7 @@ def test_matched_kl_pairs_by_seed(tmp_path: Path) -> None:
 def test_the_summary_says_where_its_peak_is_from(runs: list[Path], tmp_path: Path) -> None:
     plain, careful = report.summary(runs)
     assert (plain["method"], careful["method"], plain["peak_source"], plain["seeds"]) == ("plain", "careful", "re-read", 3)
-    assert plain["reference_gold"] == pytest.approx(1.1) and plain["price"] == {"drawn": 1.0, "judged": 0.0}
+    assert plain["reference_gold"] == pytest.approx(1.1) and plain["cost"] == {"generated": 1.0, "scored": 0.0}
     assert plain["drop"] == pytest.approx(plain["peak_gold"] - plain["final_gold"])
     unfinished = [make(tmp_path / f"u{s}", seed=s, done=False) for s in range(2)]
     assert report.summary(unfinished)[0]["peak_source"] == "peak of the mean curve"

@@ -52,7 +52,7 @@ def test_each_member_is_a_llama_and_its_head_on_the_last_kept_token() -> None:
     model = members()
     scores = model(SOME)
     for m in range(3):
-        alone = model.trunk.member(m)
+        alone = model.backbone.member(m)
         assert isinstance(alone, Llama)
         for b, n in SOME.present.nonzero().tolist():
             text = torch.cat([SOME.prompts.tokens[b][SOME.prompts.mask[b]], SOME.action[b, n][SOME.mask[b, n]]])[None]
@@ -174,7 +174,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 def test_fitted_judges_prefer_what_was_preferred() -> None:
     data = pairs()
-    judge = fit(members(2, torch.float32), data, loop=Loop(steps=60, batch=16, lr=3e-3))
+    judge = fit(members(2, torch.float32), data, loop=Loop(max_steps=60, batch_size=16, learning_rate=3e-3))
     assert isinstance(judge, Ensemble)
     assert judge.names == ("judge0", "judge1")
     gap = judge(data)[..., 0] - judge(data)[..., 1]
@@ -183,19 +183,19 @@ def test_fitted_judges_prefer_what_was_preferred() -> None:
 
 
 def test_a_member_is_the_same_whatever_stands_beside_it() -> None:
-    one, three = (fit(members(M, torch.float32), pairs(), bootstrap=True, loop=Loop(steps=5, batch=8, lr=3e-3)) for M in (1, 3))
+    one, three = (fit(members(M, torch.float32), pairs(), bootstrap=True, loop=Loop(max_steps=5, batch_size=8, learning_rate=3e-3)) for M in (1, 3))
     assert torch.equal(one(SOME)[0], three(SOME)[0])
     assert not torch.allclose(three(SOME)[0], three(SOME)[1])
 
 
 def test_same_arguments_same_judge_and_another_seed_another_order() -> None:
-    a, b, c = (fit(members(1, torch.float32), pairs(), loop=Loop(steps=5, batch=8, seed=s))(SOME) for s in (0, 0, 1))
+    a, b, c = (fit(members(1, torch.float32), pairs(), loop=Loop(max_steps=5, batch_size=8, seed=s))(SOME) for s in (0, 0, 1))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
 
 
 def test_the_thin_recipe_is_the_loop_with_its_loss() -> None:
-    loop = Loop(steps=5, batch=8)
+    loop = Loop(max_steps=5, batch_size=8)
     assert torch.equal(fit(members(1), pairs(), loop=loop)(SOME), fitted(members(1), pairs(), loss=loss, loop=loop)(SOME))
 
 
@@ -203,29 +203,29 @@ def test_turned_labels_fit_the_turned_judge_s_data() -> None:
     """p = 0 says the second is better: the same as exchanging the two answers."""
     data = pairs()
     turned = data.pick(torch.tensor([[1, 0]]).expand(len(data), 2))
-    a = fit(members(1), replace(data, p=torch.zeros(len(data))), loop=Loop(steps=5, batch=8))
-    b = fit(members(1), turned, loop=Loop(steps=5, batch=8))
+    a = fit(members(1), replace(data, p=torch.zeros(len(data))), loop=Loop(max_steps=5, batch_size=8))
+    b = fit(members(1), turned, loop=Loop(max_steps=5, batch_size=8))
     assert torch.allclose(a(SOME), b(SOME), atol=1e-9)
 
 
 def test_a_margin_asks_for_a_wider_gap() -> None:
-    data, loop = pairs(), Loop(steps=40, batch=16, lr=3e-3)
+    data, loop = pairs(), Loop(max_steps=40, batch_size=16, learning_rate=3e-3)
     plain, wide = (fit(members(1), replace(data, margin=torch.full((len(data),), m)), loop=loop)(data) for m in (0.0, 2.0))
     assert float((wide[..., 0] - wide[..., 1]).mean()) > float((plain[..., 0] - plain[..., 1]).mean())
 
 
 def test_centring_pulls_the_constant_to_zero() -> None:
-    data, loop = pairs(), Loop(steps=40, batch=16, lr=3e-3)
+    data, loop = pairs(), Loop(max_steps=40, batch_size=16, learning_rate=3e-3)
     loose, tight = (fit(members(1), data, centre=c, loop=loop)(data).sum(-1).abs().mean() for c in (0.0, 1.0))
     assert float(tight) < float(loose)
 
 
 def test_pairs_that_are_none() -> None:
     with pytest.raises(InputError, match="0 rows"):
-        fit(members(1), pairs()[torch.arange(0)], loop=Loop(steps=1))
+        fit(members(1), pairs()[torch.arange(0)], loop=Loop(max_steps=1))
     three = pairs().pick(torch.zeros(40, 3, dtype=torch.long))
     with pytest.raises(InputError, match="these have 3"):
-        fit(members(1), three, loop=Loop(steps=1))
+        fit(members(1), three, loop=Loop(max_steps=1))
 
 
 def test_a_pair_with_an_absent_answer_has_no_part() -> None:
@@ -234,5 +234,5 @@ def test_a_pair_with_an_absent_answer_has_no_part() -> None:
     nobody[0, 1] = False
     hole = replace(data, mask=nobody)
     whole = data[torch.arange(1, 10)]
-    a, b = (fit(members(1), x, loop=Loop(steps=5, batch=4))(SOME) for x in (hole, whole))
+    a, b = (fit(members(1), x, loop=Loop(max_steps=5, batch_size=4))(SOME) for x in (hole, whole))
     assert torch.equal(a, b)

@@ -38,12 +38,12 @@ def test_a_run_whose_gold_is_a_column(tmp_path: Path, capsys: pytest.CaptureFixt
     rows = [{"prompt": f"what is {w}?", "answer": [chr(c) for c in range(33, 127)]} for w in "abcdefgh"]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     flags = ["--world", "hub", "--world.policy", str(model), "--world.prompts", str(tmp_path / "p.jsonl"), "--world.held-out",
-             "4", "--world.rewards", "match:answer", "--world.gold", "match:answer", "--world.max-tokens", "2", "--steps", "1",
-             "--batch", "2", "--n", "8", "--answers", "16", "--every", "1", "--lr", "0.01", "--dtype", "float64"]
+             "4", "--world.rewards", "match:answer", "--world.gold", "match:answer", "--world.max-tokens", "2", "--max-steps", "1",
+             "--batch-size", "2", "--num-generations", "8", "--eval-generations", "16", "--eval-steps", "1", "--learning-rate", "0.01", "--dtype", "float64"]
     assert cli.main(["run", "leave_one_out", *flags, "--out", str(tmp_path / "run")]) == 0
     run = Run.open(tmp_path / "run")
     first = run.readings()[0]
-    assert run.about["gold_kind"] == "verifier" and run.about["golds"] == ["match answer"] == run.about["judges"]
+    assert run.about["gold_kind"] == "verifier" and run.about["golds"] == ["match answer"] == run.about["rewards"]
     assert run.about["world"]["dtype"] == "float64" and "device" not in run.about["world"] and run.about["run"]["device"] == "cpu"
     assert 0 < first["gold"] < 1 and first["gold"] == first["proxy"]
     assert cli.main(["run", "--resume", "--out", str(tmp_path / "run"), "--dtype", "float32"]) == 2

@@ -17,7 +17,7 @@ from assay.rewards.ensemble import Members
 from assay.rewards.fit import fitted, trained
 
 WORDS = Vocabulary(["ask", "a", "b", "c", "d"])
-LOOP = Loop(steps=5, batch=8, lr=3e-3)
+LOOP = Loop(max_steps=5, batch_size=8, learning_rate=3e-3)
 
 
 def members(M: int = 3) -> Members:
@@ -65,11 +65,11 @@ def test_one_by_one_is_the_fit_of_all_at_once() -> None:
 
 def test_what_is_frozen_stays_and_what_is_not_moves() -> None:
     model = members()
-    model.trunk.requires_grad_(False)
+    model.backbone.requires_grad_(False)
     before = {k: v.clone() for k, v in model.weights().items()}
     trained(model, pairs(), loss=loss, loop=LOOP)
     for name, w in model.weights().items():
-        assert torch.equal(w, before[name]) is name.startswith("trunk."), name
+        assert torch.equal(w, before[name]) is name.startswith("backbone."), name
 
 
 def test_a_loss_that_tells_members_apart_is_refused() -> None:

@@ -34,7 +34,7 @@ json_values = st.recursive(
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return Run.create(tmp_path / "run", {"recipe": "plain", "loop": {"steps": 3}})
+    return Run.create(tmp_path / "run", {"recipe": "plain", "loop": {"max_steps": 3}})
 
 
 def no_constants(name: str) -> None:
@@ -42,13 +42,13 @@ def no_constants(name: str) -> None:
 
 
 def test_what_is_written_is_read(run: Run) -> None:
-    run.append({"step": 0, "kl": 0.0, "gold": 1.25, "judges": (1.0, 2.0), "price": {"drawn": 1, "judged": 5}, "stats": {"a": 1}})
-    run.keep([{"step": 0, "place": [3, 1], "prompt": "p", "answer": "a\nb\u2028c\ud800", "golds": [1.0]}])
+    run.append({"step": 0, "kl": 0.0, "gold": 1.25, "rewards": (1.0, 2.0), "cost": {"generated": 1, "scored": 5}, "stats": {"a": 1}})
+    run.keep([{"step": 0, "place": [3, 1], "prompt": "p", "completion": "a\nb\u2028c\ud800", "golds": [1.0]}])
     again = Run.open(run.folder)
     assert again.about == run.about
-    assert again.readings() == [dict.fromkeys(READING) | {"step": 0, "kl": 0.0, "gold": 1.25, "judges": [1.0, 2.0],
-                                                          "price": {"drawn": 1, "judged": 5}, "stats": {"a": 1}}]
-    assert again.samples() == [dict.fromkeys(SAMPLE) | {"step": 0, "place": [3, 1], "prompt": "p", "answer": "a\nb\u2028c\ud800",
+    assert again.readings() == [dict.fromkeys(READING) | {"step": 0, "kl": 0.0, "gold": 1.25, "rewards": [1.0, 2.0],
+                                                          "cost": {"generated": 1, "scored": 5}, "stats": {"a": 1}}]
+    assert again.samples() == [dict.fromkeys(SAMPLE) | {"step": 0, "place": [3, 1], "prompt": "p", "completion": "a\nb\u2028c\ud800",
                                                         "golds": [1.0]}]
 
 
@@ -63,13 +63,13 @@ def test_every_line_is_strict_json_on_one_line(tmp_path_factory: pytest.TempPath
 
 
 def test_not_finite_is_null_and_not_zero(run: Run) -> None:
-    run.append({"step": 0, "gold": math.nan, "kl": math.inf, "judges": [-math.inf, 0.0], "stats": {"x": math.nan}})
+    run.append({"step": 0, "gold": math.nan, "kl": math.inf, "rewards": [-math.inf, 0.0], "stats": {"x": math.nan}})
     (r,) = run.readings()
-    assert (r["gold"], r["kl"], r["judges"], r["stats"], r["proxy"]) == (None, None, [None, 0.0], {"x": None}, None)
+    assert (r["gold"], r["kl"], r["rewards"], r["stats"], r["proxy"]) == (None, None, [None, 0.0], {"x": None}, None)
 
 
 def test_keys_are_sorted_so_that_records_can_be_compared(run: Run) -> None:
-    run.append({"step": 0, "gold": 1.0, "drawn": 2})
+    run.append({"step": 0, "gold": 1.0, "generated": 2})
     for name in ("run.json", "readings.jsonl"):
         found = json.loads((run.folder / name).read_text())
         assert list(found) == sorted(found)
@@ -125,8 +125,8 @@ def test_a_damaged_line_is_named(run: Run, damage: bytes) -> None:
 def test_cut_forgets_what_is_later_and_the_chosen_one(run: Run) -> None:
     for step in range(5):
         run.append({"step": step})
-        run.keep([{"step": step, "answer": str(i)} for i in range(2)])
-    run.append({"step": 1, "tag": "chosen"})
+        run.keep([{"step": step, "completion": str(i)} for i in range(2)])
+    run.append({"step": 1, "tag": "best"})
     before = (run.folder / "readings.jsonl").read_bytes().splitlines(keepends=True)
     run.cut(2)
     assert (run.folder / "readings.jsonl").read_bytes() == b"".join(before[:3]), "what stays is not rewritten"
@@ -152,7 +152,7 @@ def test_what_is_no_run_is_said(run: Run, tmp_path: Path) -> None:
         Run.open(tmp_path / "nowhere")
     about = json.loads((run.folder / "run.json").read_text())
     (run.folder / "run.json").write_text(json.dumps(about | {"schema": SCHEMA + 1, "assay": "9.9"}))
-    with pytest.raises(InputError, match=r"schema 2 and this assay reads up to 1.*9\.9"):
+    with pytest.raises(InputError, match=r"schema 3 and this assay reads up to 2.*9\.9"):
         Run.open(run.folder)
     (run.folder / "run.json").write_text('{"schema": 1,')
     with pytest.raises(InputError, match=r"run\.json is damaged"):
@@ -190,12 +190,12 @@ def test_digest_knows_content_and_names(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from assay.runs import Run
+from assay.records.runs import Run
 run = Run.open(sys.argv[1])
 step = 1 + max((r["step"] for r in run.readings()), default=-1)
 run.cut(step - 1)
 while True:
-    run.keep([{"step": step, "answer": "y" * 500} for _ in range(5)])
+    run.keep([{"step": step, "completion": "y" * 500} for _ in range(5)])
     run.append({"step": step, "gold": step / 7, "stats": {"text": "x" * 3000}})
     run.note({"last": step})
     print(step, flush=True)

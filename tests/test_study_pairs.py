@@ -86,7 +86,7 @@ def test_real_votes_come_from_a_file_and_a_bad_row_is_named(bag: World, tmp_path
 
 @pytest.mark.real
 @pytest.mark.skipif(not PEOPLE.exists(), reason=f"{PEOPLE.name} is not in data/ (or in $ASSAY_DATA)")
-def test_people_who_labelled_the_same_pairs() -> None:
+def test_people_who_labeled_the_same_pairs() -> None:
     votes = label_noise.read(PEOPLE)
     fit = dawid_skene(votes, classes=3)
     lines = list(label_noise.of_people(votes))
@@ -98,7 +98,7 @@ def test_people_who_labelled_the_same_pairs() -> None:
 def test_the_table_of_four_factors_is_whole_and_its_effects_are_its_cells(bandit: World) -> None:
     world = table.world(testbed="bandit", prompts=6, responses=30, pairs=120, members=2, seed=3)
     assert world.loop is not None
-    world.loop = type(world.loop)(steps=10, batch=6, n=8, lr=0.2)
+    world.loop = type(world.loop)(max_steps=10, batch_size=6, num_generations=8, learning_rate=0.2)
     lines = list(four_factors.study(world, set_size=200, group=8))
     cells = {(x["data"], x["arm"]): x for x in lines if "arm" in x}
     assert len(cells) == 8 and all(x["kl_at_end"] > 0 for x in cells.values())

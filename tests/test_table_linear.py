@@ -23,7 +23,7 @@ def pairs(n: int = 300, seed: int = 0) -> Pairs:
     return Pairs(x.prompts, x.action, x.mask, x.given, x.logp, x.ended, p=torch.ones(n), margin=torch.zeros(n))
 
 
-def labelled(x: Pairs, table: Tensor) -> Pairs:
+def labeled(x: Pairs, table: Tensor) -> Pairs:
     """With the probability that Bradley–Terry gives under this table."""
     score = additive(table, x)[0]
     return replace(x, p=torch.sigmoid(score[:, 0] - score[:, 1]))
@@ -37,14 +37,14 @@ def centred(table: Tensor) -> Tensor:
 @pytest.mark.parametrize("rows", [1, 2])
 def test_soft_labels_give_the_table_back(rows: int) -> None:
     truth = Rng(3).normal(torch.arange(rows)[:, None], torch.arange(5), dtype=torch.float64)[None]
-    model = maximum_likelihood(LinearModel(1, vocabulary=5, rows=rows, dtype=torch.float64), labelled(pairs(), truth), ridge=1e-9)
+    model = maximum_likelihood(LinearModel(1, vocabulary=5, rows=rows, dtype=torch.float64), labeled(pairs(), truth), ridge=1e-9)
     torch.testing.assert_close(centred(model.table().detach()), centred(truth), rtol=0, atol=1e-4)
 
 
 def test_features_are_learned_where_they_generate_the_scores() -> None:
     features = Rng(4).normal(torch.arange(2)[:, None, None], torch.arange(5)[:, None], torch.arange(3), dtype=torch.float64)
     weight = torch.tensor([1.0, -0.5, 2.0], dtype=torch.float64)
-    data = labelled(pairs(), (features @ weight)[None])
+    data = labeled(pairs(), (features @ weight)[None])
     model = maximum_likelihood(LinearModel(1, vocabulary=5, features=features, dtype=torch.float64), data, ridge=1e-9)
     torch.testing.assert_close(model.weight.detach()[0], weight, rtol=0, atol=1e-4)
     torch.testing.assert_close(model.freeze(("a",)).table[0], features @ weight, rtol=0, atol=1e-3)

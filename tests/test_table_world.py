@@ -37,8 +37,8 @@ def baseline(w: World, score: Callable[[Tensor], Tensor] = single) -> list[dict[
     assert w.loop is not None and w.facts is not None
     policy = w.task.reference.copy()
     opt, out = w.loop.optimiser(policy), [w.facts(policy)]
-    for t in range(w.loop.steps):
-        x = policy.sample(w.task.batch(w.loop, t), w.loop.n, w.task.rng("sample", t))
+    for t in range(w.loop.max_steps):
+        x = policy.sample(w.task.batch(w.loop, t), w.loop.num_generations, w.task.rng("sample", t))
         A = leave_one_out(score(w.task.rewards(x)), x.present)
         descend(opt, lambda rows, i, A=A: reinforce(policy.logp(rows), A[i][..., None]), x, reduce=per_answer)
         out.append(w.facts(policy))

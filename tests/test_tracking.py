@@ -16,25 +16,25 @@ from assay.errors import InputError, Missing
 from assay.records import tracking
 from assay.records.runs import Run, read_lines
 
-RUN = ["run", "leave_one_out", "--world", "table", "--steps", "4", "--every", "2", "--save", "2", "--batch", "4", "--n", "2"]
+RUN = ["run", "leave_one_out", "--world", "table", "--max-steps", "4", "--eval-steps", "2", "--save-steps", "2", "--batch-size", "4", "--num-generations", "2"]
 
 
 def a_run(folder: Path) -> Run:
-    run = Run.create(folder, {"recipe": "mean_ensemble", "judges": ["a", "b"], "golds": ["first", "second"],
-                              "arguments": {"lam": 0.5}, "loop": {"lr": 0.1}, "seed": 3})
+    run = Run.create(folder, {"recipe": "mean_ensemble", "rewards": ["a", "b"], "golds": ["first", "second"],
+                              "arguments": {"lam": 0.5}, "loop": {"learning_rate": 0.1}, "seed": 3})
     for t in (0, 5, 10):
         run.append({"step": t, "tag": "" if t else "reference", "gold": 0.1 * t, "golds": [0.1 * t, 2.0], "kl": None,
-                    "proxy": 1.0 * t, "judges": [1.0 * t, None], "stats": {"loss": 0.25, "odd": None},
+                    "proxy": 1.0 * t, "rewards": [1.0 * t, None], "stats": {"loss": 0.25, "odd": None},
                     "watch": {"win": 0.5, "word": "go on"}})
-    run.append({"step": 5, "tag": "chosen", "gold": 0.75, "stats": {"fresh/gold_last": 0.5}})
+    run.append({"step": 5, "tag": "best", "gold": 0.75, "stats": {"fresh/gold_last": 0.5}})
     return run
 
 
 def test_names(tmp_path: Path) -> None:
     readings = a_run(tmp_path / "run").readings()
     assert tracking.numbers(readings[1], ["a", "b"], ["first", "second"]) == {
-        "gold": 0.5, "golds/first": 0.5, "golds/second": 2.0, "proxy": 5.0, "judges/a": 5.0, "loss": 0.25, "watch/win": 0.5}
-    assert tracking.numbers(readings[3], ["a", "b"]) == {"chosen/gold": 0.75, "chosen/fresh/gold_last": 0.5}
+        "gold": 0.5, "golds/first": 0.5, "golds/second": 2.0, "proxy": 5.0, "rewards/a": 5.0, "loss": 0.25, "watch/win": 0.5}
+    assert tracking.numbers(readings[3], ["a", "b"]) == {"best/gold": 0.75, "best/fresh/gold_last": 0.5}
     assert "golds/first" not in tracking.numbers(readings[1], ["a", "b"], ["first"]), "one gold is gold"
 
 
@@ -79,7 +79,7 @@ def test_a_failing_tracker_is_counted_said_and_left_alone(tmp_path: Path, listen
     assert tracking.export(run, ["wandb"]) == {"wandb": {"sent": 1, "failed": 3}}
     listening.fails = set()
     assert tracking.export(run, ["wandb"]) == {"wandb": {"sent": 3, "failed": 0}}
-    assert [s for s, _ in listening.told] == [0, 5, 10, 5] and "chosen/gold" in listening.told[-1][1]
+    assert [s for s, _ in listening.told] == [0, 5, 10, 5] and "best/gold" in listening.told[-1][1]
     assert tracking.export(run, ["wandb"]) == {"wandb": {"sent": 0, "failed": 0}}
 
 
@@ -99,10 +99,10 @@ def test_a_run_that_goes_on_sends_nothing_twice(tmp_path: Path, listening: type[
             if i == 2:  # after a reading later than what was saved last
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(driving, "measure", killed)
-    cut = [*RUN[:-6], "--save", "4", *RUN[-4:], "--track", "wandb", "--out", str(tmp_path / "cut")]
+    monkeypatch.setattr(execution, "measure", killed)
+    cut = [*RUN[:-6], "--save-steps", "4", *RUN[-4:], "--track", "wandb", "--out", str(tmp_path / "cut")]
     assert cli.main(cut) == 130
-    monkeypatch.setattr(driving, "measure", drawn)
+    monkeypatch.setattr(execution, "measure", drawn)
     assert cli.main(["run", "--resume", "--track", "wandb", "--out", str(tmp_path / "cut")]) == 0
 
     def timeless(told: list[tuple[int, dict[str, float]]]) -> list[tuple[int, dict[str, float]]]:
@@ -115,7 +115,7 @@ def test_a_run_that_goes_on_sends_nothing_twice(tmp_path: Path, listening: type[
 def test_a_refused_run_leaves_no_folder_and_no_tracker(tmp_path: Path, listening: type[Listening],
                                                        capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "no"
-    assert cli.main([*RUN[:-2], "--n", "1", "--track", "wandb", "--out", str(out)]) == 2 and listening.opened == 0
+    assert cli.main([*RUN[:-2], "--num-generations", "1", "--track", "wandb", "--out", str(out)]) == 2 and listening.opened == 0
     assert not out.exists()
     assert cli.main([*RUN, "--track", "wandbb", "--out", str(out)]) == 2 and not out.exists()
     assert "there is no tracker 'wandbb'; they are tensorboard, trackio, wandb" in capsys.readouterr().err
@@ -146,8 +146,8 @@ def test_tensorboard_s_files_hold_the_readings(tmp_path: Path) -> None:
     for _ in range(2):  # made anew the second time, not doubled
         assert tracking.export(run, ["tensorboard"]) == {"tensorboard": {"sent": 4, "failed": 0}}
         found = scalars(run.folder / "tensorboard")
-        assert found["proxy"] == [(0, 0.0), (5, 5.0), (10, 10.0)] and found["judges/a"][1] == (5, 5.0)
-        assert found["chosen/gold"] == [(5, 0.75)] and "judges/b" not in found and "kl" not in found
+        assert found["proxy"] == [(0, 0.0), (5, 5.0), (10, 10.0)] and found["rewards/a"][1] == (5, 5.0)
+        assert found["best/gold"] == [(5, 0.75)] and "rewards/b" not in found and "kl" not in found
 
 
 @pytest.mark.filterwarnings("default")
@@ -156,7 +156,7 @@ def test_tensorboard_while_a_run_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert cli.main([*RUN, "--track", "tensorboard", "--out", str(out)]) == 0
     found, readings = scalars(out / "tensorboard"), Run.open(out).readings()
-    assert found["kl"] == [(r["step"], pytest.approx(r["kl"], rel=1e-6)) for r in readings if r["tag"] != "chosen"]
+    assert found["kl"] == [(r["step"], pytest.approx(r["kl"], rel=1e-6)) for r in readings if r["tag"] != "best"]
 
 
 @pytest.mark.parametrize("name", ["trackio", "wandb"])
@@ -174,11 +174,11 @@ def test_trackers_with_a_store_of_their_own(tmp_path: Path, name: str) -> None:
     assert len(read_lines(run.folder / tracking.SENT)) == 4
     if name == "wandb":  # its offline file is a log of protobuf records, in which names and JSON numbers are plain
         raw = b"".join(p.read_bytes() for p in (run.folder / "wandb").glob("*/*.wandb"))
-        assert all(word in raw for word in (b"judges/a", b"chosen/gold", b"0.75", b"golds/second", b"mean_ensemble"))
+        assert all(word in raw for word in (b"rewards/a", b"best/gold", b"0.75", b"golds/second", b"mean_ensemble"))
         return
     read = ("import json, trackio.sqlite_storage as s; S = s.SQLiteStorage; r, = S.get_runs('mine'); "
             "print(json.dumps([S.get_logs('mine', r), S.get_run_config('mine', r)]))")
     rows, config = json.loads(subprocess.run([sys.executable, "-c", read], env=quiet, capture_output=True, text=True,
                                              timeout=170, check=True).stdout.splitlines()[-1])
-    assert [(r["step"], r.get("gold", r.get("chosen/gold"))) for r in rows] == [(0, 0.0), (5, 0.5), (10, 1.0), (5, 0.75)]
+    assert [(r["step"], r.get("gold", r.get("best/gold"))) for r in rows] == [(0, 0.0), (5, 0.5), (10, 1.0), (5, 0.75)]
     assert config["arguments"] == {"lam": 0.5} and config["seed"] == 3

@@ -36,7 +36,7 @@ def test_the_loss_is_trl_s(tmp_path: Path, chat: bool) -> None:
                                                                  "{% else %}<|end|>{% endif %}{% endfor %}"), encoding="utf-8")
     made = hub.world(policy=str(folder), pairs=str(tmp_path / "pairs.jsonl"), held_out=1, max_tokens=32, chat=chat)
     made.task.reference.vocabulary.barred = ()  # type: ignore[attr-defined]
-    steps = list(dpo.recipe(made.task, loop=Loop(steps=3, batch=4, lr=1e-2)))
+    steps = list(dpo.recipe(made.task, loop=Loop(max_steps=3, batch_size=4, learning_rate=1e-2)))
     policy: Any = steps[-1].policy
     x, reference = made.task.pairs, made.task.reference
     with torch.no_grad():
@@ -50,7 +50,7 @@ def test_the_loss_is_trl_s(tmp_path: Path, chat: bool) -> None:
     args = trl.DPOConfig(output_dir=str(tmp_path / "trl"), beta=0.1, report_to=[], use_cpu=True, bf16=False,
                          per_device_train_batch_size=len(kept), gradient_checkpointing=False, max_length=None)
     tokenizer = made.task.reference.vocabulary.tokenizer
-    trainer = trl.DPOTrainer(copy.deepcopy(policy.trunk.model), ref_model=copy.deepcopy(reference.trunk.model), args=args,
+    trainer = trl.DPOTrainer(copy.deepcopy(policy.backbone.model), ref_model=copy.deepcopy(reference.backbone.model), args=args,
                              train_dataset=datasets.Dataset.from_list(kept), processing_class=copy.deepcopy(tokenizer))
     batch = next(iter(trainer.get_train_dataloader()))
     trainer.model.eval()

@@ -79,7 +79,7 @@ def test_a_reading_is_the_house_s_own(tmp_path: Path) -> None:
     run = Run.open(tmp_path / "run")
     readings = run.readings()
     assert [(r["step"], r["tag"]) for r in readings] == [(0, "reference"), (2, ""), (4, ""), (5, "")]
-    assert run.about["state"] == "done" and run.about["golds"] == ["goods"] and run.about["judges"] == ["words"]
+    assert run.about["state"] == "done" and run.about["golds"] == ["goods"] and run.about["rewards"] == ["words"]
     assert readings[0]["kl"] == 0 and 0 < readings[1]["kl"] < readings[3]["kl"] and readings[3]["kl_kind"] == "sampled"
     assert readings[2]["stats"]["trl/kl"] == 0.01 and readings[2]["stats"]["trl/reward"] == pytest.approx(0.4)
     first, last = (Causal(Pretrained(m), Tokens(tokenizer(), size=16, ends=[1]), temperature=0.9, max_tokens=6)

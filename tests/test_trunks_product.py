@@ -66,15 +66,15 @@ def test_gradients_of_gradients_are_those_of_plain_torch(what: str) -> None:
 
 def test_a_cache_reads_nothing_that_was_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fresh memory may hold anything, NaN too, and 0 · NaN is NaN: columns that are read at weight 0 are 0."""
-    trunk = Llama(Config(11, 16, 2, 2, 1, 24), Rng(0))
+    backbone = Llama(Config(11, 16, 2, 2, 1, 24), Rng(0))
     prompt, keep = torch.tensor([[3, 4], [5, 6]]), torch.ones(2, 2, dtype=torch.bool)
 
     def walked() -> list[torch.Tensor]:
-        hidden, cache = trunk.prefill(prompt, keep, torch.tensor([0, 0, 1]), 6)
+        hidden, cache = backbone.prefill(prompt, keep, torch.tensor([0, 0, 1]), 6)
         out = [hidden]
         for t in range(3):
             rows = len(cache.length)
-            out.append(trunk.extend(cache, torch.full((rows, 1), 7 + t), torch.ones(rows, 1, dtype=torch.bool)))
+            out.append(backbone.extend(cache, torch.full((rows, 1), 7 + t), torch.ones(rows, 1, dtype=torch.bool)))
             cache.select(torch.arange(rows - 1) if t == 0 else torch.arange(rows))
         return out
 

@@ -12,7 +12,7 @@ import pytest
 from assay.core.rng import Rng
 from assay.errors import InputError, Waiting
 from assay.records.runs import read_lines
-from assay.watch.labelers.questions import Answer, Labeller, Question
+from assay.watch.labelers.questions import Answer, Labeler, Question
 from assay.watch.ledger import Ledger
 from assay.watch.session import Drawn, Watch, Watching
 
@@ -48,7 +48,7 @@ class Script:
 
 
 class Reads:
-    """A labeller that reads the number in an answer; `lies`: how often it says the opposite."""
+    """A labeler that reads the number in an answer; `lies`: how often it says the opposite."""
 
     name, waits = "reads", False
 
@@ -73,12 +73,12 @@ def turns(step: int) -> float:
     return rises(step) if step <= 25 else max(0.05, 0.8 - 0.06 * (step - 25))
 
 
-def watch(door: Script, labeller: Labeller, folder: Path | None = None, looks: int = 40, **settings: Any) -> Watch:
-    return Watch(door, Ledger(folder, None), labeller, Rng(0), Watching(**{**CALM, **settings}), looks)
+def watch(door: Script, labeler: Labeler, folder: Path | None = None, looks: int = 40, **settings: Any) -> Watch:
+    return Watch(door, Ledger(folder, None), labeler, Rng(0), Watching(**{**CALM, **settings}), looks)
 
 
 def reading(step: int) -> dict[str, Any]:
-    return {"step": step, "kl": 0.1 * step, "proxy": 0.1 * step, "judges": [0.1 * step, 0.09 * step],
+    return {"step": step, "kl": 0.1 * step, "proxy": 0.1 * step, "rewards": [0.1 * step, 0.09 * step],
             "stats": {"read/length": 9.0}}
 
 
@@ -132,23 +132,23 @@ def test_it_does_not_stop_a_run_that_rises() -> None:
 
 
 def test_every_look_has_fresh_prompts_and_one_label_a_prompt() -> None:
-    labeller = Reads()
-    drive(watch(Script(turns, prompts=5000), labeller))
-    assert max(Counter(q.prompt for q in labeller.seen).values()) == 1
+    labeler = Reads()
+    drive(watch(Script(turns, prompts=5000), labeler))
+    assert max(Counter(q.prompt for q in labeler.seen).values()) == 1
 
 
 def test_the_best_so_far_is_a_stretch_of_checkpoints() -> None:
     """Each label meets one of them, evenly; they end with the best; all of them are kept."""
-    labeller = Reads()
-    w = watch(Script(rises), labeller, budget=4000, stretch=4, alert=32, calm=32, reference=0)
+    labeler = Reads()
+    w = watch(Script(rises), labeler, budget=4000, stretch=4, alert=32, calm=32, reference=0)
     met: Counter[int] = Counter()
     for step in range(1, 36):
-        before, seen = list(w.stretch), len(labeller.seen)
+        before, seen = list(w.stretch), len(labeler.seen)
         w.look(reading(step))
-        assert {q.place[1] for q in labeller.seen[seen:]} <= set(before) and w.stretch[-1] == w.best
+        assert {q.place[1] for q in labeler.seen[seen:]} <= set(before) and w.stretch[-1] == w.best
         assert w.stretch == [0] or (set(w.stretch) <= set(w.kept) and len(w.stretch) <= 4)
         if len(before) == 4:
-            met.update(before.index(q.place[1]) for q in labeller.seen[seen:])
+            met.update(before.index(q.place[1]) for q in labeler.seen[seen:])
     assert len(met) == 4 and min(met.values()) > 0.8 * max(met.values())
 
 
@@ -161,40 +161,40 @@ def test_labels_a_look_follow_from_the_looks() -> None:
 
 def test_the_order_is_blind_and_even() -> None:
     """Which side the current answer stands on is a coin, and nothing in a question says which it is."""
-    labeller = Reads()
+    labeler = Reads()
     door = Script(lambda step: 1.0 if step else 0.0)  # the current answer is always the better: its side can be read off
-    drive(watch(door, labeller, budget=400, alert=4, reference=0, delta=0.4))
-    left = [float(q.first) > float(q.second) for q in labeller.seen if q.place[1:] == (0,)]
+    drive(watch(door, labeler, budget=400, alert=4, reference=0, delta=0.4))
+    left = [float(q.first) > float(q.second) for q in labeler.seen if q.place[1:] == (0,)]
     assert 0.2 < sum(left) / len(left) < 0.8
-    lines = [q.line() for q in labeller.seen]
+    lines = [q.line() for q in labeler.seen]
     assert {k for line in lines for k in line} == {"id", "who", "step", "place", "prompt", "first", "second"}
 
 
 def test_it_spends_no_more_than_its_budget_and_says_so() -> None:
-    labeller = Reads()
-    said = drive(watch(Script(rises), labeller, budget=30))
-    assert len(labeller.seen) == 30 == said[-1]["labels"]
+    labeler = Reads()
+    said = drive(watch(Script(rises), labeler, budget=30))
+    assert len(labeler.seen) == 30 == said[-1]["labels"]
     assert "the budget of 30 labels is spent" in said[-1]["says"]
     assert said[-1]["word"] == "cannot_tell"
 
 
 def test_prompts_that_run_out_are_said() -> None:
-    labeller = Reads()
-    said = drive(watch(Script(rises, prompts=21), labeller))
-    assert len(labeller.seen) == 21 and "no fresh prompts are left" in said[-1]["says"]
+    labeler = Reads()
+    said = drive(watch(Script(rises, prompts=21), labeler))
+    assert len(labeler.seen) == 21 and "no fresh prompts are left" in said[-1]["says"]
     assert "21 fresh prompts last for about 5 of 40 looks, and none is asked about twice" in said[0]["says"]
     assert "last for about" not in said[1]["says"]
     assert said[-1]["word"] == "cannot_tell", "without fresh prompts nothing is known, and nothing is asked again"
 
 
-def test_a_labeller_that_says_nothing_usable_half_the_time() -> None:
-    labeller = Reads(mute=lambda i: i % 2 == 0)
-    last = drive(watch(Script(turns), labeller, budget=2000, alert=32))[-1]
+def test_a_labeler_that_says_nothing_usable_half_the_time() -> None:
+    labeler = Reads(mute=lambda i: i % 2 == 0)
+    last = drive(watch(Script(turns), labeler, budget=2000, alert=32))[-1]
     assert last["word"] == "stop" and last["unusable"] == pytest.approx(last["labels"] / 2, abs=1)
     assert "questions got no usable answer" in last["says"]
 
 
-def test_a_labeller_that_lies_a_fifth_of_the_time() -> None:
+def test_a_labeler_that_lies_a_fifth_of_the_time() -> None:
     """Told of the lies, the watch still finds the turn, and its win rate is the true one's estimate, not the labels'."""
     last = drive(watch(Script(turns), Reads(lies=0.2), budget=4000, flip=0.2, calm=16, alert=64))[-1]
     assert last["word"] == "stop" and last["best"] >= 5
@@ -211,18 +211,18 @@ def test_pairs_against_the_reference_are_no_evidence() -> None:
 
 @pytest.mark.parametrize("settings", [{"group": 4}, {"group": 4, "uneven": True}])
 def test_judges_may_help_and_choose(settings: dict[str, Any]) -> None:
-    labeller = Reads()
-    last = drive(watch(Script(turns, judges=3), labeller, budget=2000, **settings))[-1]
+    labeler = Reads()
+    last = drive(watch(Script(turns, judges=3), labeler, budget=2000, **settings))[-1]
     assert last["word"] == "stop"
-    assert len({(q.step, q.place) for q in labeller.seen}) == len(labeller.seen)
+    assert len({(q.step, q.place) for q in labeler.seen}) == len(labeler.seen)
 
 
 def test_uneven_choice_asks_where_judges_disagree() -> None:
     def asked(uneven: bool) -> float:
-        door, labeller = Script(rises, judges=3), Reads()
-        drive(watch(door, labeller, budget=400, group=8, uneven=uneven, reference=0, calm=16), range(1, 20))
+        door, labeler = Script(rises, judges=3), Reads()
+        drive(watch(door, labeler, budget=400, group=8, uneven=uneven, reference=0, calm=16), range(1, 20))
         shares = []
-        for q in labeller.seen:
+        for q in labeler.seen:
             drawn = door.draw(q.step, q.step, q.place[1], q.place[0], 1, 0)[0]
             c = drawn.chances
             shares.append(max(c) - min(c))
@@ -251,7 +251,7 @@ def test_labels_of_a_look_made_again_are_not_paid_twice(tmp_path: Path) -> None:
     other = Reads()
     other.name = "somebody else"  # type: ignore[misc]
     drive(watch(Script(turns), other, tmp_path))
-    assert len(other.seen) == len(first.seen), "another labeller's word is another word"
+    assert len(other.seen) == len(first.seen), "another labeler's word is another word"
 
 
 def test_a_look_without_labels_has_not_happened(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 from assay import cli
 from assay.records.runs import Run, read_lines
 
-RUN = ["run", "leave_one_out", "--world", "table", "--world.pairs", "200", "--world.members", "2", "--answers", "4",
-       "--keep", "1", "--every", "4"]
+RUN = ["run", "leave_one_out", "--world", "table", "--world.pairs", "200", "--world.members", "2", "--eval-generations", "4",
+       "--log-completions", "1", "--eval-steps", "4"]
 JUDGE = '''"""Counts words that gold is known to like, and writes down which process paid for which pair."""
 import os
 
@@ -59,7 +59,7 @@ def test_two_processes_stop_where_one_does_and_pay_once(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_both_wait_for_people(tmp_path: Path) -> None:
-    codes, said = launched(tmp_path, 2, *RUN, "--watch", "csv", "--steps", "8", "--out", "a")
+    codes, said = launched(tmp_path, 2, *RUN, "--watch", "csv", "--max-steps", "8", "--out", "a")
     assert codes == [3, 3], said
     assert "wait for a judgement" in said[0] and Run.open(tmp_path / "a").about["state"] == "waiting"
     assert len(read_lines(tmp_path / "a" / "questions.jsonl")) == 400 // 2, "the first of two looks wants half of 400"

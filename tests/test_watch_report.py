@@ -60,7 +60,7 @@ def test_a_run_watched_afterwards_is_drawn_too(tmp_path: Path) -> None:
     assert summary([folder])[0]["watch"] == []
 
 
-def test_what_a_labeller_is_called_is_escaped(tmp_path: Path) -> None:
+def test_what_a_labeler_is_called_is_escaped(tmp_path: Path) -> None:
     page = build([run(tmp_path / "a", True, by=HOSTILE)], tmp_path / "r.html").read_text("utf-8")
     assert HOSTILE not in page and "&lt;script&gt;" in page
 

@@ -21,7 +21,7 @@ from assay import cli
 from assay.engine.checkpoint import load
 from assay.records.runs import Run, read_lines
 
-SMALL = ["--world", "table", "--world.pairs", "200", "--world.members", "2", "--answers", "4", "--keep", "1", "--every", "4"]
+SMALL = ["--world", "table", "--world.pairs", "200", "--world.members", "2", "--eval-generations", "4", "--log-completions", "1", "--eval-steps", "4"]
 RUN = ["run", "leave_one_out", *SMALL]
 JUDGE = '''"""Labels by counting words that the world is known to like; every pair it is paid for is written down."""
 import os, time
@@ -62,7 +62,7 @@ def test_it_stops_and_the_best_checkpoint_is_the_result(capsys: pytest.CaptureFi
     assert result["file"] == f"kept-{result['step']}.safetensors" and set(load(Path("a") / result["file"])) == {"logits"}
     assert [p.name for p in Path("a").glob("kept-*")] == [result["file"]]
     last = Run.open("a").readings()[-1]
-    assert last["tag"] == "chosen" and last["stats"]["fresh/gold_kept"] > last["stats"]["fresh/gold_reference"]
+    assert last["tag"] == "best" and last["stats"]["fresh/gold_kept"] > last["stats"]["fresh/gold_reference"]
     assert about["watch"]["by"] == "gold" and about["watch"]["budget"] == 550
     labels = read_lines(Path("a/labels.jsonl"))
     assert len(labels) == result["labels"] == Run.open("a").readings()[-2]["labels"] <= 550
@@ -70,8 +70,8 @@ def test_it_stops_and_the_best_checkpoint_is_the_result(capsys: pytest.CaptureFi
 
 
 def test_watching_changes_no_policy_and_no_reading() -> None:
-    assert cli.main([*RUN, "--watch", "gold", "--out", "a", "--steps", "24", "--watch.alpha", "0.0001"]) == 0
-    assert cli.main([*RUN, "--out", "b", "--steps", "24"]) == 0
+    assert cli.main([*RUN, "--watch", "gold", "--out", "a", "--max-steps", "24", "--watch.alpha", "0.0001"]) == 0
+    assert cli.main([*RUN, "--out", "b", "--max-steps", "24"]) == 0
     without = [{k: v for k, v in r.items() if k not in ("watch", "labels", "stats")} for r in plain("a")]
     assert without == [{k: v for k, v in r.items() if k not in ("watch", "labels", "stats")} for r in plain("b")]
     assert Run.open("a").about["result"]["stopped"] is False and Run.open("a").about["result"]["step"] == 24
@@ -79,8 +79,8 @@ def test_watching_changes_no_policy_and_no_reading() -> None:
 
 
 def test_people_answer_look_by_look(capsys: pytest.CaptureFixture[str]) -> None:
-    """csv: exit 3 at every look, and in the end the very verdicts that a labeller on the spot would have led to."""
-    settings = ["--steps", "8", "--watch.calm", "3", "--watch.alert", "3", "--watch.reference", "0"]
+    """csv: exit 3 at every look, and in the end the very verdicts that a labeler on the spot would have led to."""
+    settings = ["--max-steps", "8", "--watch.calm", "3", "--watch.alert", "3", "--watch.reference", "0"]
     assert cli.main([*RUN, *settings, "--watch", "judge.py:gold", "--out", "spot"]) == 0
     assert cli.main([*RUN, *settings, "--watch", "csv", "--out", "a"]) == 3
     for look in range(2):
@@ -107,7 +107,7 @@ def test_people_answer_look_by_look(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_answers_go_to_gold_with_all_that_belongs_to_them(capsys: pytest.CaptureFixture[str]) -> None:
     """A decision process: gold reads the states that an answer went through."""
-    words = ["run", "leave_one_out", "--world", "table", "--world.testbed", "chain", "--steps", "4", "--every", "2"]
+    words = ["run", "leave_one_out", "--world", "table", "--world.testbed", "chain", "--max-steps", "4", "--eval-steps", "2"]
     assert cli.main([*words, "--watch", "gold", "--out", "a"]) == 0 and verdicts("a")[-1]["labels"] >= 8
 
 
@@ -117,8 +117,8 @@ def start(out: str, *more: str, slow: str = "0") -> subprocess.Popen[bytes]:
                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def test_a_kill_in_the_middle_of_labelling_loses_nothing_and_pays_nothing_twice(tmp_path: Path) -> None:
-    watch = ["--watch", "judge.py:gold", "--steps", "16", "--watch.calm", "6"]
+def test_a_kill_in_the_middle_of_labeling_loses_nothing_and_pays_nothing_twice(tmp_path: Path) -> None:
+    watch = ["--watch", "judge.py:gold", "--max-steps", "16", "--watch.calm", "6"]
     assert cli.main([*RUN, *watch, "--out", "whole"]) == 0
     whole = Path("paid").read_text().splitlines()
     Path("paid").unlink()
@@ -142,8 +142,8 @@ def test_a_kill_in_the_middle_of_labelling_loses_nothing_and_pays_nothing_twice(
 
 
 def test_a_finished_run_is_watched_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([*RUN, "--steps", "60", "--out", "a", "--policies"]) == 0
-    assert cli.main([*RUN, "--steps", "60", "--out", "live", "--watch", "gold"]) == 0
+    assert cli.main([*RUN, "--max-steps", "60", "--out", "a", "--policies"]) == 0
+    assert cli.main([*RUN, "--max-steps", "60", "--out", "live", "--watch", "gold"]) == 0
     capsys.readouterr()
     assert cli.main(["watch", "a", "--json"]) == 0
     out, err = capsys.readouterr()
@@ -190,12 +190,12 @@ def test_a_weighted_pool_is_drawn_from_by_its_weights() -> None:
     (["watch", "page", "nowhere"], "nowhere has no questions for people"),
 ])
 def test_what_cannot_be_is_one_sentence(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([*words, *(["--steps", "8"] if words[0] == "run" else [])]) == 2
+    assert cli.main([*words, *(["--max-steps", "8"] if words[0] == "run" else [])]) == 2
     lines = [x for x in capsys.readouterr().err.splitlines() if not x.startswith("building world")]
     assert len(lines) == 1 and said in lines[0], lines
 
 
 def test_a_run_without_its_policies_says_which_flag_keeps_them(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([*RUN, "--steps", "8", "--out", "a"]) == 0
+    assert cli.main([*RUN, "--max-steps", "8", "--out", "a"]) == 0
     assert cli.main(["watch", "a"]) == 2
     assert "run it again with --policies (assay run --from a --policies)" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Each trap of labelling, on thousands of runs that have not turned: with our design the promise holds, without it not."""
+"""Each trap of labeling, on thousands of runs that have not turned: with our design the promise holds, without it not."""
 from __future__ import annotations
 
 import importlib

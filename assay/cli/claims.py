@@ -35,7 +35,7 @@ def claims_(argv: list[str]) -> int:
     if "run" in here:
         run(here["run"], papers, rest, here.get("seeds", HERE["seeds"].default), folder)
     elif rest:
-        raise InputError(f"assay claims has no --{rest[0][0]} without --run")
+        raise InputError(f"assay claims has no --{rest[0][0].replace('_', '-')} without --run")
     found = claims.rows(papers, folder)
     if here.get("write"):
         Path("CLAIMS.md").write_text(verdicts.markdown(found), encoding="utf-8")

@@ -13,7 +13,7 @@ from assay.report.comparison import figure, markdown
 
 KNOWN = {"baseline": Flag("baseline", str, "leave_one_out", "the plain method"),
          "tuned": Flag("tuned", str, None, "the recipe that is the plain method with a price on KL"),
-         "budget": Flag("budget", str, "drawn"), "apart": Flag("apart", bool, False),
+         "budget": Flag("budget", str, "generated"), "apart": Flag("apart", bool, False),
          "out": Flag("out", str, None, "a folder for the files"), "json": Flag("json", bool, False, "print JSON")}
 
 

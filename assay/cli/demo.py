@@ -13,7 +13,7 @@ from assay.errors import InputError
 from assay.records.runs import Run
 from assay.registry import catalogue
 
-METHODS: dict[str, dict[str, Any]] = {"best_of_n": {"most": 256}, "leave_one_out": {"steps": 60}, "worst_case": {"steps": 60}}
+METHODS: dict[str, dict[str, Any]] = {"best_of_n": {"most": 256}, "leave_one_out": {"max_steps": 60}, "worst_case": {"max_steps": 60}}
 SETTING = {"world": "grammar"}
 
 

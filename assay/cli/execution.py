@@ -33,7 +33,7 @@ RUN = {**flags.of(measure, without=("loop", "arguments", "run", "resume", "watch
        "fit": Flag("fit", str, "", "a paper that fits the world's judges anew"),
        "device": Flag("device", str, "auto", "where tensors live")}
 # may differ when a run goes on: no reading depends on them
-FREE = ("micro", "save", "device", "policies", "watch.rate", "watch.timeout", "watch.tries", "watch.at_once")
+FREE = ("micro_batch_size", "save_steps", "device", "policies", "watch.rate", "watch.timeout", "watch.tries", "watch.at_once")
 
 
 @dataclass
@@ -93,7 +93,8 @@ def order(entry: Entry, values: Mapping[str, Any]) -> Order:
     steps = {k.removeprefix("fit."): values[k] for k in its if k.removeprefix("fit.") in LOOP and k in values}
     settings = filled({k: f for k, f in RUN.items() if k not in ("world", "fit") and k not in WATCH})
     settings["device"] = _device(settings["device"], world)
-    possible(**{k: settings[k] for k in ("every", "save", "answers", "keep", "micro")})
+    possible(**{k: settings[k] for k in (
+        "eval_steps", "save_steps", "eval_generations", "log_completions", "micro_batch_size")})
     return Order(entry, function_of(entry), filled(own), {k: values[k] for k in LOOP if k in values}, world,
                  filled(theirs, "world."), fit, {**constants, **steps}, settings, watching(values))
 
@@ -183,7 +184,7 @@ def drive(asked: Order, world: World, folder: Path, *, resume: bool, say: Callab
     readings go as well, by the first process."""
     loop = catalogue.loop_of(asked.function, world.loop, asked.loop)
     run = _record(asked, world, loop, folder, resume)
-    with progress.bar(asked.entry.name, loop.steps) as shown:
+    with progress.bar(asked.entry.name, loop.max_steps) as shown:
         settings = {k: v for k, v in asked.settings.items() if k != "device"}
         readings = measure(progress.watched(asked.function, shown), world, loop=loop, arguments=asked.arguments, run=run,
                            resume=resume, watch=asked.watch, **settings)
@@ -238,7 +239,7 @@ def _record(asked: Order, world: World, loop: Loop, folder: Path, resume: bool) 
             "fit": {"name": asked.fit, **asked.fit_arguments} if asked.fit else None,
             "run": {**asked.settings, "threads": torch.get_num_threads(), "processes": parallel.world_size()},
             "watch": None if asked.watch is None else asdict(asked.watch),
-            "golds": list(world.golds) if world.gold is not None else [], "gold_kind": world.gold_kind, "judges": judges,
+            "golds": list(world.golds) if world.gold is not None else [], "gold_kind": world.gold_kind, "rewards": judges,
             **({} if getattr(world.task.reference, "replayable", True) else {"replayable": False}),
             "inputs": {**mine, **files, **watch_files(asked.watch)}})
     parallel.barrier()
@@ -254,8 +255,8 @@ def watch_files(watch: Watching | None) -> dict[str, str]:
 def summary(run: Run) -> dict[str, Any]:
     """What a program wants to know of a finished run."""
     readings = run.readings()
-    chosen = [r for r in readings if r["tag"] == "chosen"]
-    curve = [r for r in readings if r["tag"] != "chosen"]
+    best = [r for r in readings if r["tag"] == "best"]
+    curve = [r for r in readings if r["tag"] != "best"]
     return {"run": str(run.folder), "recipe": run.about["recipe"], "state": run.about["state"], "readings": len(readings),
-            "chosen": chosen[-1] if chosen else None, "last": curve[-1] if curve else None,
+            "best": best[-1] if best else None, "last": curve[-1] if curve else None,
             "watch": next((r["watch"] for r in reversed(curve) if r["watch"]), None), "result": run.about.get("result")}

@@ -85,24 +85,29 @@ def parse(given: list[tuple[str, str | None]], known: Mapping[str, Flag], what: 
             name, text = name[3:], "false"
         flag = known.get(name)
         if flag is None:
-            raise InputError(f"{what} has no --{name}{nearest_flag(name, known)}")
+            raise InputError(f"{what} has no --{typed(name)}{nearest_flag(name, known)}")
         name = flag.name  # a flag may be known by a second, shorter name
         if text is None:
             if not flag.switch:
-                raise InputError(f"--{name} needs a value: {said(flag.type)}")
+                raise InputError(f"--{typed(name)} needs a value: {said(flag.type)}")
             text = "true"
         if flag.many:
             values.setdefault(name, []).append(text)
         elif name in values:
-            raise InputError(f"--{name} is given twice; give it once")
+            raise InputError(f"--{typed(name)} is given twice; give it once")
         else:
-            values[name] = value(text, flag.type, f"--{name}")
+            values[name] = value(text, flag.type, f"--{typed(name)}")
     return values
+
+
+def typed(name: str) -> str:
+    """A flag's name as a person types it."""
+    return name.replace("_", "-")
 
 
 def nearest_flag(name: str, known: Iterable[str]) -> str:
     """The nearest flag's name, as a person types it."""
-    return nearest(f"--{name}", [f"--{k}" for k in known])
+    return nearest(f"--{typed(name)}", [f"--{typed(k)}" for k in known])
 
 
 def said(kind: Any) -> str:

@@ -23,7 +23,7 @@ def looks(folder: Path, asked: Watching) -> Iterator[dict[str, Any]]:
     """The verdict at each kept policy, until the watch says stop; after each, all of them are in the run's watch.json."""
     run = Run.open(folder)
     kept = {int(p.stem): p for p in (folder / "policies").glob("*.safetensors") if p.stem.isdigit()}
-    read = [r for r in run.readings() if r["step"] > 0 and r["tag"] != "chosen"]
+    read = [r for r in run.readings() if r["step"] > 0 and r["tag"] != "best"]
     lacking = [r["step"] for r in read if r["step"] not in kept]
     if lacking or not read:
         held = f"no policy of step {lacking[0]}" if lacking else "no reading but the reference's"

@@ -26,21 +26,21 @@ HERE = {"track": Flag("track", str, None, "a tracker that readings are sent to",
 def run_(argv: list[str]) -> int:
     """assay run NAME|./mine.py [--CONSTANT …] [--world NAME] [--world.ARGUMENT …] [--out FOLDER]
 
-    The recipe's constants are its flags (assay show NAME); so are the Loop's fields (--steps --batch --n --epochs
-    --minibatch --lr --warmup --seed) and, with the prefix, the world's arguments.
+    The recipe's constants are its flags (assay show NAME); so are the Loop's fields (--max-steps --batch-size --num-generations --epochs
+    --mini-batch-size --learning-rate --warmup-steps --seed) and, with the prefix, the world's arguments.
       --world NAME      a world (assay list has them), or the path of a file with a function world (default grammar)
-      --fit NAME        fit the world's judges anew by this paper; its constants are --fit.x, its Loop --fit.steps …
+      --fit NAME        fit the world's judges anew by this paper; its constants are --fit.x, its Loop --fit.max-steps …
       --out FOLDER      where the record goes, default runs/NAME; a folder that exists is never overwritten
       --resume          go on with the run in --out; its arguments are taken from its record
       --from FOLDER     take the arguments of another run; flags given here go over them
-      --every K         read the policy every K steps (default 5);  --answers N  answers a held-out prompt (default 8)
-      --save K          save every K steps (default 10);  --keep N  prompts whose answers are stored (default 8)
-      --micro K         rows a forward pass, 0 for all: less memory, the same numbers
+      --eval-steps K         read the policy every K steps (default 5);  --eval-generations N  answers a held-out prompt (default 8)
+      --save-steps K          save every K steps (default 10);  --log-completions N  prompts whose answers are stored (default 8)
+      --micro-batch-size K         rows a forward pass, 0 for all: less memory, the same numbers
       --watch WHO       buy labels at every reading and stop when the run has turned: gold, FILE.py:function, csv, page, or
                         http://…; --watch.budget --watch.alpha --watch.delta --watch.flip … (docs/watch.md)
       --policies        keep every policy that is read, so that `assay watch` can look at the finished run
       --track NAME      send readings as they come to tensorboard, trackio or wandb as well (may be given again); --project P
-      --strict          a step that is not finite ends the run
+      --stop-on-nonfinite          a step that is not finite ends the run
       --json            print what came of it as JSON
     """
     entry, values, here = asked_for(argv)
@@ -75,7 +75,7 @@ def _run(order: execution.Order, folder: Path, here: Mapping[str, Any], trackers
 
 def asked_for(argv: list[str]) -> tuple[Entry, dict[str, Any], dict[str, Any]]:
     """The recipe, its values by flag name, and this command's own flags; a record that is resumed or replayed is read."""
-    words, given = flags.split(argv, [name for name, f in HERE.items() if f.switch] + ["strict"])
+    words, given = flags.split(argv, [name for name, f in HERE.items() if f.switch] + ["stop-on-nonfinite"])
     mine = [g for g in given if g[0] in HERE]
     here = flags.parse(mine, HERE, "assay run")
     rest = [g for g in given if g[0] not in HERE]
@@ -119,7 +119,7 @@ def unchanged(before: Mapping[str, Any], now: Mapping[str, Any], source: str) ->
     """A run goes on as it began. Raises InputError for the first argument that differs."""
     for name, v in now.items():
         if name not in execution.FREE and before.get(name) != v:
-            raise InputError(f"{source} was begun with --{name} {before.get(name)!r} and this asks for {v!r}: "
+            raise InputError(f"{source} was begun with --{flags.typed(name)} {before.get(name)!r} and this asks for {v!r}: "
                              f"leave it out to go on, or start another run with --from {source}")
 
 

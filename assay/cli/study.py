@@ -27,7 +27,7 @@ def study_(argv: list[str]) -> int:
         raise InputError("a study is not resumed: it writes its lines as it finds them; give another --out")
     idle = sorted(values.keys() & ((execution.LOOP.keys() | execution.RUN.keys()) - {"world", "fit", "device"}))
     if idle:
-        raise InputError(f"--{idle[0]} is of runs, and {entry.name} is a study: it takes its own constants, --world and --fit "
+        raise InputError(f"--{idle[0].replace('_', '-')} is of runs, and {entry.name} is a study: it takes its own constants, --world and --fit "
                          f"(assay show {entry.name})")
     order = execution.order(entry, values)
     folder = Path(here["out"]) if "out" in here else running.free(Path("runs") / entry.name)

@@ -30,7 +30,7 @@ def sweep_(argv: list[str]) -> int:
     given again after a stop. World arguments vary too: --over world.noise=0,.25. Exit 1 if a run failed; the
     others are run all the same.
     """
-    words, given = flags.split(argv, ["json", "strict"])
+    words, given = flags.split(argv, ["json", "stop-on-nonfinite"])
     here = flags.parse([g for g in given if g[0] in HERE], HERE, "assay sweep")
     rest = [g for g in given if g[0] not in HERE]
     if not words or "out" not in here:

@@ -23,7 +23,7 @@ def watch_(argv: list[str]) -> int:
        assay watch page RUN [--port N] [--twice 0.1] [--by NAME]
 
     The first looks at a finished run as --watch looks at one that goes on (assay run NAME --watch gold): at each kept policy
-    it buys labels and says go on, cannot tell, or stop. The run needs to have been made with --policies. What was labelled
+    it buys labels and says go on, cannot tell, or stop. The run needs to have been made with --policies. What was labeled
     before is not paid for again. It writes watch.json into the run's folder, and exits 3 while people have yet to answer.
 
     status: the verdict so far, and what waits for a label. export: the pairs that wait, as a sheet; fill in its column
@@ -86,7 +86,7 @@ def status(argv: list[str]) -> int:
         print(json.dumps(found, ensure_ascii=False))
         return 0
     print(f"{folder}: {found['state']}; " + (verdict["says"] if verdict else "no verdict yet"))
-    print(f"{found['questions']} pairs asked, {found['labels']} labelled, {found['unusable']} without a usable answer, "
+    print(f"{found['questions']} pairs asked, {found['labels']} labeled, {found['unusable']} without a usable answer, "
           f"{found['waiting']} waiting" + "".join(f", {v:,} {k.replace('_', ' ')}" for k, v in cost.items()))
     if found["agreement"]["pairs"]:
         print(agreed(found["agreement"]))
@@ -138,7 +138,7 @@ def import_(argv: list[str]) -> int:
     if options.get("json"):
         print(json.dumps({"run": folder, **found}))
     else:
-        print(f"{found['new']} new labels of {found['read']} read, {found['known']} were labelled before and stay; "
+        print(f"{found['new']} new labels of {found['read']} read, {found['known']} were labeled before and stay; "
               f"{found['waiting']} pairs wait")
         if found["agreement"]["pairs"]:
             print(agreed(found["agreement"]))

@@ -1,4 +1,4 @@
-"""Prompts, answers and labelled pairs: what every part of the house passes to every other.
+"""Prompts, answers and labeled pairs: what every part of the house passes to every other.
 
 Axes: B prompts, N answers a prompt, T decisions an answer, P prompt tokens. Text is never stored, it is decoded.
 """

@@ -27,7 +27,7 @@ class Sampler(Protocol):
     def sample(self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None) -> Samples:
         """n answers a prompt (`n` a number or `[B]`), from these addresses; `start`: answers to go on from.
 
-        May carry `price = {"drawn": …, "judged": …}`: what one returned answer costs (1 and 0 where it is absent).
+        May carry `cost = {"generated": …, "scored": …}`: what one returned answer costs (1 and 0 where it is absent).
         """
         ...
 
@@ -55,7 +55,7 @@ class Policy(Sampler, Protocol):
         ...
 
     def scorer(self, k: int, rng: Rng) -> torch.nn.Module:
-        """A fresh head of k outputs on a copy of the trunk: module(samples) → `[B,N,T+1,k]`, entry t before decision t."""
+        """A fresh head of k outputs on a copy of the backbone: module(samples) → `[B,N,T+1,k]`, entry t before decision t."""
         ...
 
     def encode(self, prompts: list[str], texts: list[list[str]]) -> Samples:
@@ -115,7 +115,7 @@ class Task:
 
     def batch(self, loop: Loop, t: int) -> Prompts:
         """The prompts of step t: the task's prompts in a fresh order every epoch, never dropping a last partial batch."""
-        return self.prompts[order(len(self.prompts), loop.batch, t, self.rng)]
+        return self.prompts[order(len(self.prompts), loop.batch_size, t, self.rng)]
 
 
 def order(n: int, batch: int, t: int, rng: Rng) -> Int[Tensor, "batch"]:
@@ -156,31 +156,43 @@ class World:
 
 @dataclass(frozen=True)
 class Loop:
-    """The optimiser's eight constants. `minibatch` is in prompts, 0 for the whole batch; `warmup` in updates."""
+    """The constants of optimisation, the same eight for every recipe.
 
-    steps: int = 100
-    batch: int = 32
-    n: int = 8
+    Attributes:
+        max_steps: Steps of the recipe.
+        batch_size: Prompts (or pairs) a step.
+        num_generations: Completions a prompt.
+        epochs: Passes over a step's batch.
+        mini_batch_size: Prompts an update; 0 for the whole batch.
+        learning_rate: Adam's, after warm-up.
+        warmup_steps: Updates over which the learning rate rises linearly.
+        seed: Of the run: with the world's arguments it determines every number.
+    """
+
+    max_steps: int = 100
+    batch_size: int = 32
+    num_generations: int = 8
     epochs: int = 1
-    minibatch: int = 0
-    lr: float = 1e-3
-    warmup: int = 0
+    mini_batch_size: int = 0
+    learning_rate: float = 1e-3
+    warmup_steps: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 0), ("batch", 1), ("n", 1), ("epochs", 1), ("minibatch", 0), ("warmup", 0)):
+        for name, least in (("max_steps", 0), ("batch_size", 1), ("num_generations", 1), ("epochs", 1),
+                            ("mini_batch_size", 0), ("warmup_steps", 0)):
             if getattr(self, name) < least:
-                raise InputError(f"--{name} is {getattr(self, name)}; it must be at least {least}")
-        if not self.lr > 0:
-            raise InputError(f"--lr is {self.lr}; it must be above 0")
+                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {least}")
+        if not self.learning_rate > 0:
+            raise InputError(f"--learning-rate is {self.learning_rate}; it must be above 0")
 
     def optimiser(self, module: Any) -> Optimiser:
         """Adam over what requires grad, with linear warm-up; see optimiser.py."""
-        return Optimiser([p for p in module.parameters() if p.requires_grad], lr=self.lr, warmup=self.warmup)
+        return Optimiser([p for p in module.parameters() if p.requires_grad], lr=self.learning_rate, warmup=self.warmup_steps)
 
     def minibatches(self, n: int, rng: Rng) -> Iterator[Int[Tensor, "rows"]]:
-        """`epochs` passes over n rows in random order, `minibatch` rows at a time."""
-        size = self.minibatch or n
+        """`epochs` passes over n rows in random order, `mini_batch_size` rows at a time."""
+        size = self.mini_batch_size or n
         for e in range(self.epochs):
             yield from rng("minibatch", e).permutation(n).split(size)
 

@@ -49,11 +49,11 @@ class _Reader:
         self.names = ("chosen", "rejected") if layout.kind == "pairs" else ("first", "second")
         self.columns = tuple(layout.parts[part] for part in self.names)
         self.ask = layout.parts.get("prompt")
-        self.labelled = layout.kind == "choices" or not {"p", "margin"}.isdisjoint(layout.parts)
+        self.labeled = layout.kind == "choices" or not {"p", "margin"}.isdisjoint(layout.parts)
 
     def pair(self, i: int, row: dict[str, Any]) -> Pair | None:
         """The row's pair, None where it has none that could be used."""
-        p, margin = self._label(i, row) if self.labelled else (1.0, 0.0)
+        p, margin = self._label(i, row) if self.labeled else (1.0, 0.0)
         one, two = (self._cell(i, row, column) for column in self.columns)
         ask = self._cell(i, row, self.ask) if self.ask is not None else ""
         if p is None or margin is None or ask is None or one is None or two is None:

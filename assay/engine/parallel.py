@@ -19,7 +19,7 @@ from torch import Tensor
 from assay.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
-COUNTED = ("drawn", "judged", "compared", "labels", "updates")
+COUNTED = ("generated", "scored", "compared", "labels", "updates")
 
 
 class Meter:
@@ -163,7 +163,7 @@ def sampling(method: F) -> F:
             samples = samples.gathered(prompts)
         else:
             samples = method(self, prompts, n, rng, start)
-        meter.add("drawn", int(samples.present.sum()))
+        meter.add("generated", int(samples.present.sum()))
         return samples
 
     return door  # type: ignore[return-value]
@@ -180,7 +180,7 @@ def scoring(method: F) -> F:
             scores = gather(method(self, samples[torch.arange(B)[share(B)]]), 1)
         else:
             scores = method(self, samples)
-        meter.add("judged", int(samples.present.sum()) * scores.shape[0])
+        meter.add("scored", int(samples.present.sum()) * scores.shape[0])
         return scores
 
     return door  # type: ignore[return-value]

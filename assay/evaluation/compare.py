@@ -26,7 +26,7 @@ from assay.records.methods import Ground, Method, Track, grounds
 from assay.stats.curve_fit import interval, within
 from assay.stats.effects import curve, drop, matched_gain, peak
 
-BUDGETS = ("drawn", "judged", "updates")
+BUDGETS = ("generated", "scored", "updates")
 PRICED = ("kl_in_loss", "kl_in_reward")
 SLACK = 0.05  # budgets that differ by less are equal: a method may draw a few answers to calibrate itself
 LEAST = 5  # paired seeds below which nothing is called sure
@@ -58,7 +58,7 @@ class Row:
     edge: str = ""
 
 
-def compare(folders: Sequence[Path | str], *, baseline: str, tuned: str | None = None, budget: str = "drawn",
+def compare(folders: Sequence[Path | str], *, baseline: str, tuned: str | None = None, budget: str = "generated",
             apart: bool = False) -> tuple[dict[str, Any], list[tuple[Ground, list[Row], Row]]]:
     """The comparison as JSON values, and its rows for drawing: (world, rows with the tuned ones, the plain baseline's).
 
@@ -140,7 +140,7 @@ def _cell(t: Track) -> Cell:
     for name, kl in (("peak_kl", every[-1]["kl"]), ("final_kl", last["kl"])):
         if kl is not None:
             reached[name] = max(0.0, float(kl))
-    cost = {k: float(last[k]) for k in ("drawn", "judged", "labels", "updates", "seconds") if last.get(k) is not None}
+    cost = {k: float(last[k]) for k in ("generated", "scored", "labels", "updates", "seconds") if last.get(k) is not None}
     return Cell(t, reached, cost)
 
 
@@ -162,7 +162,7 @@ def _budget(row: Row, unit: str) -> float:
 def _equal(ground: Ground, rows: Sequence[Row], plain: Row, unit: str, apart: bool) -> tuple[list[Row], list[dict[str, Any]]]:
     """The rows that spent what the baseline spent and were read as often; the others, where they may be set apart."""
     kept, aside = [], []
-    looks = ("answers", "every")
+    looks = ("eval_generations", "eval_steps")
     first = next(iter(plain.cells.values()))
     want = _budget(plain, unit)
     for row in rows:
@@ -173,7 +173,7 @@ def _equal(ground: Ground, rows: Sequence[Row], plain: Row, unit: str, apart: bo
             for k in looks:
                 mine, theirs = c.track.about["run"].get(k), first.track.about["run"].get(k)
                 if mine != theirs:
-                    why = f"--{k} {mine} where the baseline {plain.label} was read with {theirs}"
+                    why = f"--{k.replace('_', '-')} {mine} where the baseline {plain.label} was read with {theirs}"
         if why and not apart:
             raise InputError(f"{row.label} in {ground.title} has another budget ({why}), and unequal budgets are not compared; "
                              "run it again with an equal one, or give --apart to list such methods apart")

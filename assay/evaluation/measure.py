@@ -44,28 +44,30 @@ class _Tally:
 
 
 def measure(recipe: Callable[..., Iterator[Any]], world: World, *, loop: Loop, arguments: dict[str, Any] | None = None,
-            run: Run | None = None, every: int = 5, save: int = 10, answers: int = 8, keep: int = 8, micro: int = 0,
-            strict: bool = False, labels: str = "", policies: bool = False, watch: Watching | None = None,
-            resume: bool = False) -> Iterator[dict[str, Any]]:
+            run: Run | None = None, eval_steps: int = 5, save_steps: int = 10, eval_generations: int = 8,
+            log_completions: int = 8, micro_batch_size: int = 0, stop_on_nonfinite: bool = False, labels: str = "",
+            policies: bool = False, watch: Watching | None = None, resume: bool = False) -> Iterator[dict[str, Any]]:
     """Readings of a recipe in a world, one after another; the reference is step 0, the chosen checkpoint the last.
 
-    every, save: read and save at steps divisible by these, and at the end (a Step with a tag of its own is always
-    read). answers: drawn for each held-out prompt. keep: prompts whose answers are stored. micro: rows a pass.
-    strict: a step that is not finite ends the run. labels: a CSV file in which people answer a recipe that asks for gold
-    labels; without it the world's gold does. policies: keep every policy that is read, so that a finished run can be watched.
+    eval_steps, save_steps: read and save at steps divisible by these, and at the end (a Step with a tag of its own is always
+    read). eval_generations: completions for each held-out prompt. log_completions: prompts whose completions are stored.
+    micro_batch_size: rows a pass. stop_on_nonfinite: a step that is not finite ends the run. labels: a CSV file in which people
+    answer a recipe that asks for gold labels; without it the world's gold does. policies: keep every policy that is read, so that a finished run can be watched.
     watch: buy labels at every reading, and stop pulling when it says so. resume: go on from the run's carry; readings later
     than it are cut and made again. None of these changes a policy. With a `run`, every reading is on disk before it is
     yielded.
     """
-    possible(every=every, save=save, answers=answers, keep=keep, micro=micro)
-    return _Drive(recipe, world, loop, arguments or {}, run, every, save, answers, keep, labels, policies, watch,
-                  resume).readings(micro, strict)
+    possible(eval_steps=eval_steps, save_steps=save_steps, eval_generations=eval_generations,
+             log_completions=log_completions, micro_batch_size=micro_batch_size)
+    return _Drive(recipe, world, loop, arguments or {}, run, eval_steps, save_steps, eval_generations, log_completions, labels,
+                  policies, watch, resume).readings(micro_batch_size, stop_on_nonfinite)
 
 
-def possible(*, every: int, save: int, answers: int, keep: int, micro: int) -> None:
+def possible(*, eval_steps: int, save_steps: int, eval_generations: int, log_completions: int, micro_batch_size: int) -> None:
     """Raises InputError for a setting that cannot be; the command line asks before it makes a folder."""
-    for name, value, least in (("every", every, 1), ("save", save, 1), ("answers", answers, 1), ("keep", keep, 0),
-                               ("micro", micro, 0)):
+    for name, value, least in (("eval-steps", eval_steps, 1), ("save-steps", save_steps, 1),
+                               ("eval-generations", eval_generations, 1), ("log-completions", log_completions, 0),
+                               ("micro-batch-size", micro_batch_size, 0)):
         if value < least:
             raise InputError(f"--{name} is {value}; it must be at least {least}")
 
@@ -79,14 +81,15 @@ def _steps(item: Any) -> None:
 
 class _Drive:
     def __init__(self, recipe: Callable[..., Iterator[Any]], world: World, loop: Loop, arguments: dict[str, Any], run: Run | None,
-                 every: int, save: int, answers: int, keep: int, labels: str, policies: bool, watch: Watching | None,
+                 eval_steps: int, save_steps: int, eval_generations: int, log_completions: int, labels: str, policies: bool, watch: Watching | None,
                  resume: bool):
-        self.world, self.run, self.every, self.save, self.policies = world, run, every, save, policies
+        self.world, self.run, self.policies = world, run, policies
+        self.eval_steps, self.save_steps = eval_steps, save_steps
         path = None if run is None else run.folder / "carry.safetensors"
         saved = disk.load(path, world.held_out.decode) if resume and path is not None and path.exists() else None
         self.carry = Carry(None if saved is None else saved["carry"], world.held_out.decode)
         self.task = world.task.replaced(rng=Rng(loop.seed)("run"), carry=self.carry)
-        self.reader = Reader(world, self.task, answers=answers, keep=keep)
+        self.reader = Reader(world, self.task, answers=eval_generations, keep=log_completions)
         self.eyes = Rng(loop.seed)("read")
         self.recipe: Generator[Any, Any, Any] = recipe(self.task, loop=loop, **arguments)  # type: ignore[assignment]
         start = saved or {"spent": dict.fromkeys(COUNTED, 0), "seconds": 0.0, "best": {}, "last_read": -1, "tally": {},
@@ -101,7 +104,7 @@ class _Drive:
         if watch is not None:
             folder = None if run is None else run.folder
             self.watch, self.contest = watched(watch, self.task, population=world.population, held_out=world.held_out, gold=gold,
-                                               ledger=self.ledger, seed=loop.seed, looks=-(-loop.steps // every), folder=folder,
+                                               ledger=self.ledger, seed=loop.seed, looks=-(-loop.max_steps // eval_steps), folder=folder,
                                                again=f"assay run --resume --out {folder}")
             if start.get("watch"):
                 self.watch.load(start["watch"])
@@ -120,12 +123,12 @@ class _Drive:
                 self.tally.add(s.stats)
             last = [s for s in steps if s.policy is not None] or last
             t = self.carry.next
-            if steps[0].policy is not None and (t % self.every == 0 or (len(steps) == 1 and steps[0].tag)):
+            if steps[0].policy is not None and (t % self.eval_steps == 0 or (len(steps) == 1 and steps[0].tag)):
                 yield from self._read_all(last, t)
             if self.watch is not None and self.watch.stopped:
                 break  # to roll back is to stop pulling and keep the copy
             looked = self.watch is not None and self.last_read == t  # what was bought and kept at a look is saved with it
-            if (t % self.save == 0 or looked) and t != self.carry.total:  # the last state: when everything has been read
+            if (t % self.save_steps == 0 or looked) and t != self.carry.total:  # the last state: when everything has been read
                 self._save()
         if self.fresh:  # no step at all: the reference is still worth a look
             yield self._read_reference(Step(None))
@@ -136,7 +139,7 @@ class _Drive:
         self.done = True
         self._save()
         if self.run is not None and rank() == 0:
-            self.run.finish({"chosen": self.best.get("step"), **self._result()})
+            self.run.finish({"best_step": self.best.get("step"), **self._result()})
 
     def _pull(self, micro: int, strict: bool) -> Any:
         """The recipe's next step, under its own meter and clock; None when it has ended. What it asks on the way is answered."""
@@ -214,7 +217,7 @@ class _Drive:
             others["fresh/gold_kept"] = Step(self.contest.kept(self.watch.back))
         stats = {k: self.reader(s, self.eyes("chosen"))[0]["gold"] for k, s in others.items()}
         line, rows = self.reader(step, self.eyes("chosen"))
-        return self._write(line, rows, self.best["step"], "chosen", stats)
+        return self._write(line, rows, self.best["step"], "best", stats)
 
     def _write(self, line: dict[str, Any], rows: list[dict[str, Any]], t: int, tag: str, stats: dict[str, float] | None,
                spent: dict[str, int] | None = None, watch: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -82,13 +82,13 @@ class Reader:
             kl, kl_kind = self._kl(sampler, x)
             facts = {} if self.world.facts is None else self.world.facts(sampler)
         line: dict[str, Any] = {"n": int(x.present.sum()), "kl_kind": kl_kind,
-                                "price": getattr(sampler, "price", {"drawn": 1, "judged": 0})}
+                                "cost": getattr(sampler, "cost", {"generated": 1, "scored": 0})}
         line["kl"], line["kl_err"] = (None, None) if kl is None else mean_and_error(kl, w)
         if kl_kind in ("exact", "upper"):
             line["kl_err"] = 0.0
         line["proxy"], line["proxy_err"] = (None, None) if proxy is None else mean_and_error(proxy, w)
         both = [] if judges is None else [mean_and_error(j, w) for j in judges]
-        line["judges"], line["judges_err"] = ([m for m, _ in both], [e for _, e in both]) if both else (None, None)
+        line["rewards"], line["rewards_err"] = ([m for m, _ in both], [e for _, e in both]) if both else (None, None)
         line["golds"] = None if golds is None else [mean_and_error(g, w)[0] for g in golds]
         line["gold"], line["gold_err"] = (None, None) if golds is None else mean_and_error(golds[0], w)
         length, _ = mean_and_error(x.lengths.to(w), w)
@@ -117,6 +117,6 @@ class Reader:
                 return None if t is None else [float(v) for v in t[..., b, n].reshape(-1)]
 
             gold, told = at(golds), at(proxy)
-            rows.append({"place": [b, n], "prompt": prompt, "answer": answer[0], "gold": gold and gold[0], "golds": gold,
-                         "judges": at(judges), "proxy": told and told[0], "logp": float(x.logp[b, n].sum())})
+            rows.append({"place": [b, n], "prompt": prompt, "completion": answer[0], "gold": gold and gold[0], "golds": gold,
+                         "rewards": at(judges), "proxy": told and told[0], "logp": float(x.logp[b, n].sum())})
         return rows

@@ -141,7 +141,7 @@ def _add(result: dict[str, Any], claim: Claim, seed: int, arms: dict[str, list[R
 
 def _measured(readings: list[Reading]) -> dict[str, float | None]:
     """What a reader wants of one arm's run: peak and fall at fresh addresses, the last gold and the last KL."""
-    out: dict[str, float | None] = {"kl": [r["kl"] for r in readings if r["tag"] != "chosen"][-1]}
+    out: dict[str, float | None] = {"kl": [r["kl"] for r in readings if r["tag"] != "best"][-1]}
     for key, value in (("peak", peak), ("drop", drop), ("final", final)):
         try:
             out[key] = value(readings)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 
-def _labelled(f: Callable[[Tensor], Tensor], z: Tensor, p: Tensor | None) -> Tensor:
+def _labeled(f: Callable[[Tensor], Tensor], z: Tensor, p: Tensor | None) -> Tensor:
     """p·f(z) + (1−p)·f(−z)."""
     return f(z) if p is None else p.to(z.dtype) * f(z) + (1 - p.to(z.dtype)) * f(-z)
 
@@ -37,7 +37,7 @@ def bradley_terry(chosen: Float[Tensor, "*M B"], rejected: Float[Tensor, "*M B"]
     order of the answers: exchanging them changes its sign.
     """
     z = chosen - rejected if margin is None else chosen - rejected - margin.to(chosen.dtype)
-    return _labelled(lambda x: -logsigmoid(x), z, _smoothed(p, z, smoothing))
+    return _labeled(lambda x: -logsigmoid(x), z, _smoothed(p, z, smoothing))
 
 
 def centring(chosen: Float[Tensor, "*S"], rejected: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
@@ -54,7 +54,7 @@ def dpo(chosen_logratio: Float[Tensor, "*S"], rejected_logratio: Float[Tensor, "
     """
     z = beta * (chosen_logratio - rejected_logratio)
     z = z if margin is None else z - margin.to(z.dtype)
-    return _labelled(lambda x: -logsigmoid(x), z, _smoothed(p, z, smoothing))
+    return _labeled(lambda x: -logsigmoid(x), z, _smoothed(p, z, smoothing))
 
 
 def ipo(chosen_logratio: Float[Tensor, "*S"], rejected_logratio: Float[Tensor, "*S"], *, tau: float,
@@ -65,7 +65,7 @@ def ipo(chosen_logratio: Float[Tensor, "*S"], rejected_logratio: Float[Tensor, "
     """
     if not tau > 0:
         raise ValueError(f"tau is {tau}; IPO's target 1/(2·tau) needs it above 0")
-    return _labelled(lambda x: (x - 1 / (2 * tau)).square(), chosen_logratio - rejected_logratio, p)
+    return _labeled(lambda x: (x - 1 / (2 * tau)).square(), chosen_logratio - rejected_logratio, p)
 
 
 def hinge(chosen_logratio: Float[Tensor, "*S"], rejected_logratio: Float[Tensor, "*S"], *, beta: float = 1.0, margin: float = 1.0,
@@ -74,7 +74,7 @@ def hinge(chosen_logratio: Float[Tensor, "*S"], rejected_logratio: Float[Tensor,
 
     No gradient past the margin, so the KL saturates by itself.
     """
-    return _labelled(lambda x: (margin - x).clamp(min=0), beta * (chosen_logratio - rejected_logratio), p)
+    return _labeled(lambda x: (margin - x).clamp(min=0), beta * (chosen_logratio - rejected_logratio), p)
 
 
 def rdpo(chosen_logratio: Float[Tensor, "*S"], rejected_logratio: Float[Tensor, "*S"], *, beta: float, flip: float,
@@ -90,7 +90,7 @@ def rdpo(chosen_logratio: Float[Tensor, "*S"], rejected_logratio: Float[Tensor, 
     def f(z: Tensor) -> Tensor:
         return ((1 - flip) * -logsigmoid(z) + flip * logsigmoid(-z)) / (1 - 2 * flip)
 
-    return _labelled(f, beta * (chosen_logratio - rejected_logratio), p)
+    return _labeled(f, beta * (chosen_logratio - rejected_logratio), p)
 
 
 def odds_ratio(chosen_mean_logp: Float[Tensor, "*S"], rejected_mean_logp: Float[Tensor, "*S"], *,
@@ -105,4 +105,4 @@ def odds_ratio(chosen_mean_logp: Float[Tensor, "*S"], rejected_mean_logp: Float[
         below = mean_logp.clamp(max=-torch.finfo(mean_logp.dtype).eps)
         return below - (-torch.expm1(below)).log()
 
-    return _labelled(lambda x: -logsigmoid(x), log_odds(chosen_mean_logp) - log_odds(rejected_mean_logp), p)
+    return _labeled(lambda x: -logsigmoid(x), log_odds(chosen_mean_logp) - log_odds(rejected_mean_logp), p)

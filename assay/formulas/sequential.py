@@ -18,14 +18,14 @@ MOST = 0.99  # of the largest bet that cannot be ruined: one lost label never en
 
 
 def flipped(p: Float[Tensor, "*R"], *, flip: float | Tensor) -> Float[Tensor, "*R"]:
-    """q = f + (1 − 2f)·p: the win rate that a labeller who errs with chance f shows. Ties stay ties."""
+    """q = f + (1 − 2f)·p: the win rate that a labeler who errs with chance f shows. Ties stay ties."""
     return flip + (1 - 2 * flip) * p
 
 
 def unflipped(q: Float[Tensor, "*R"], *, flip: float) -> Float[Tensor, "*R"]:
     """p = (q − f)/(1 − 2f), held to [0,1]: the de-biased win rate (f < ½)."""
     if not 0 <= flip < 0.5:
-        raise ValueError(f"flip is {flip}; a labeller's error rate lies in [0, ½) or the labels say nothing")
+        raise ValueError(f"flip is {flip}; a labeler's error rate lies in [0, ½) or the labels say nothing")
     return ((q - flip) / (1 - 2 * flip)).clamp(0, 1)
 
 
@@ -87,7 +87,7 @@ def log_pays(x: Float[Tensor, "*R L"], lam: Float[Tensor, "*R J"], *, null: floa
 
 def control(proxy: Float[Tensor, "*R L"], group: Float[Tensor, "*R L K"],
             weight: Float[Tensor, "*R L"] | None = None) -> Float[Tensor, "*R L"]:
-    """u = w(z − z̄): the labelled answer's proxy less the mean over its own group of K fresh answers, itself among them.
+    """u = w(z − z̄): the labeled answer's proxy less the mean over its own group of K fresh answers, itself among them.
 
     Every label needs a group of its own, drawn at the same look. One pool mean shared by a look's labels ties their pays
     together, and a product of dependent pays has an expectation above 1; a mean from another look may be off, and then α is

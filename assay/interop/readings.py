@@ -42,32 +42,32 @@ FEW = 0.2  # of all weights: where fewer are trained, the reference is these put
 
 
 class Earlier(nn.Module):
-    """A trunk as it was: its trained weights are those of then while it reads, and are put back after."""
+    """A backbone as it was: its trained weights are those of then while it reads, and are put back after."""
 
-    def __init__(self, trunk: Pretrained, then: Mapping[str, Tensor]):
+    def __init__(self, backbone: Pretrained, then: Mapping[str, Tensor]):
         super().__init__()
-        self.width, self.like, self.then = trunk.width, trunk.like, dict(then)
-        self.trunks = [trunk]  # in a list: its weights are not this module's
+        self.width, self.like, self.then = backbone.width, backbone.like, dict(then)
+        self.backbones = [backbone]  # in a list: its weights are not this module's
 
     @contextmanager
     def _then(self) -> Iterator[Pretrained]:
-        (trunk,) = self.trunks
-        now = weights(trunk.model)
-        put(trunk.model, self.then)
+        (backbone,) = self.backbones
+        now = weights(backbone.model)
+        put(backbone.model, self.then)
         try:
-            yield trunk
+            yield backbone
         finally:
-            put(trunk.model, now)
+            put(backbone.model, now)
 
     def reading(self, prompt: Tensor, prompt_keep: Tensor, answer: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden states of then."""
-        with self._then() as trunk:
-            return trunk.reading(prompt, prompt_keep, answer, keep)
+        with self._then() as backbone:
+            return backbone.reading(prompt, prompt_keep, answer, keep)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """By the head of then."""
-        with self._then() as trunk:
-            return trunk.logits(hidden)
+        with self._then() as backbone:
+            return backbone.logits(hidden)
 
 
 class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
@@ -193,17 +193,17 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         """The model that the KL is against."""
         with still(self.model):
             if self.reference is not None:
-                trunk: nn.Module = Pretrained(self.reference)
+                backbone: nn.Module = Pretrained(self.reference)
             elif sum(p.numel() for p in then.values()) < FEW * sum(p.numel() for p in self.model.parameters()):
-                trunk = Earlier(Pretrained(self.model), then)
+                backbone = Earlier(Pretrained(self.model), then)
             else:
                 twin = copy.deepcopy(self.model)
                 put(twin, then)
-                trunk = Pretrained(twin.requires_grad_(False))
-        return self._policy(trunk)
+                backbone = Pretrained(twin.requires_grad_(False))
+        return self._policy(backbone)
 
-    def _policy(self, trunk: nn.Module) -> Causal:
-        return Causal(trunk, self.vocabulary, temperature=self.temperature, max_tokens=self.max_tokens)
+    def _policy(self, backbone: nn.Module) -> Causal:
+        return Causal(backbone, self.vocabulary, temperature=self.temperature, max_tokens=self.max_tokens)
 
     def _record(self, args: Any, state: Any, again: bool) -> None:
         """The run's folder, made anew or gone on with: readings later than the checkpoint are made again."""
@@ -225,13 +225,13 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         Run.create(self.folder, {"recipe": type(args).__name__.removesuffix("Config"), "verb": "trl", "arguments": {},
                                  "loop": loop, "seed": int(getattr(args, "seed", 0)), "world": {"name": name},
                                  "run": {"temperature": self.temperature, "max_tokens": self.max_tokens, "answers": self.answers},
-                                 "golds": list(world.golds) if world.gold is not None else [], "judges": judges,
+                                 "golds": list(world.golds) if world.gold is not None else [], "rewards": judges,
                                  "gold_kind": world.gold_kind if world.gold is not None else None})
 
 
 def opened(spec: Judge) -> Any:
     """A judge of text from a function or its name."""
-    return open_reward(spec, "judges") if isinstance(spec, str) else FunctionReward(spec, getattr(spec, "__name__", "function"))
+    return open_reward(spec, "rewards") if isinstance(spec, str) else FunctionReward(spec, getattr(spec, "__name__", "function"))
 
 
 @contextmanager

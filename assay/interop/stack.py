@@ -51,7 +51,7 @@ def reward_function(*judges: str | Callable[..., Any], aggregate: str = "mean", 
     """
     if not judges:
         raise InputError("a reward function needs a judge; it was given none")
-    opened = [FunctionReward(j, getattr(j, "__name__", type(j).__name__)) if callable(j) else open_reward(j, "judges")
+    opened = [FunctionReward(j, getattr(j, "__name__", type(j).__name__)) if callable(j) else open_reward(j, "rewards")
               for j in judges]
     if shape not in PLAIN and shape not in CENTRED:
         raise InputError(f"shape is '{shape}'; it is one of {', '.join((*PLAIN, *CENTRED))}")

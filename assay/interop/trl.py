@@ -28,7 +28,7 @@ from assay.errors import InputError, Waiting
 from assay.interop.readings import ReadingsCallback, ends_of, evaluates, logged
 from assay.interop.stack import reward_function
 from assay.records.runs import Run, plain
-from assay.watch.labelers.choose import labeller
+from assay.watch.labelers.choose import labeler
 from assay.watch.labelers.function import Function
 from assay.watch.ledger import Ledger
 from assay.watch.session import Drawn, Watch, Watching
@@ -172,7 +172,7 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         self._folder(args, model, int(state.global_step))
         again = "trainer.train(resume_from_checkpoint=True)"
         by = Function(self.by, getattr(self.by, "__name__", "a function"), tries=self.settings.tries) if callable(self.by) else \
-            labeller(self.by, gold=None, folder=self.folder, again=again, model=self.settings.model, rate=self.settings.rate,
+            labeler(self.by, gold=None, folder=self.folder, again=again, model=self.settings.model, rate=self.settings.rate,
                      timeout=self.settings.timeout, tries=self.settings.tries, at_once=self.settings.at_once)
         self.watch = Watch(self.door, Ledger(self.folder, None), by, Rng(self.seed), self.settings, -(-state.max_steps // every))
         before = sorted(int(p.stem) for p in (self.folder / "looks").glob("*.json") if int(p.stem) <= state.global_step)
@@ -212,7 +212,7 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         said = logged(state.log_history)
         reading = {"step": step, "proxy": said.get("reward"), "stats": {f"trl/{k}": v for k, v in said.items()}}
         try:
-            verdict = self.watch.look({**reading, "kl": None, "judges": None})
+            verdict = self.watch.look({**reading, "kl": None, "rewards": None})
         except Waiting as why:
             (self.folder / "pending.json").write_text(json.dumps({"step": step}), encoding="utf-8")
             self.run.note({"state": "waiting"})
@@ -245,7 +245,7 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
                 if isinstance(getattr(args, k, None), (int, float))}
         self.run = Run.create(self.folder, {"recipe": type(args).__name__.removesuffix("Config"), "verb": "trl", "arguments": {},
                                             "loop": loop, "seed": int(getattr(args, "seed", 0)), "world": {"name": name},
-                                            "golds": [], "gold_kind": None, "judges": [], "watch": {"by": by}})
+                                            "golds": [], "gold_kind": None, "rewards": [], "watch": {"by": by}})
         self.door.keep(0)
 
 

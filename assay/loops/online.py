@@ -86,7 +86,7 @@ def relative(reward: Tensor, x: Samples) -> Tensor:
 def siblings(reward: Tensor) -> Tensor:
     """The reward `[B,N]` as it is. Raises InputError where an answer has no sibling to be compared with."""
     if reward.shape[1] < 2:
-        raise InputError("--n is 1, and these advantages compare a prompt's answers with one another; give at least 2")
+        raise InputError("--num-generations is 1, and these advantages compare a prompt's answers with one another; give at least 2")
     return reward
 
 
@@ -110,8 +110,8 @@ def online(task: Task, loop: Loop, *, score: Callable[[Samples], Tensor],
     """Sample, score, take advantages, descend `loop.epochs` times over minibatches, yield."""
     policy = task.reference.copy()
     opt = loop.optimiser(policy)
-    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.steps):
-        x = policy.sample(task.batch(loop, t), loop.n, task.rng("sample", t))
+    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.max_steps):
+        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         A = advantage(score(x), x)
 
         def of(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
@@ -130,8 +130,8 @@ def offline(task: Task, loop: Loop, *, data: Samples, loss: Callable[[Policy, An
     """
     policy = task.reference.copy()
     opt = loop.optimiser(policy)
-    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.steps):
-        x = data[order(len(data), loop.batch, t, task.rng)]
+    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.max_steps):
+        x = data[order(len(data), loop.batch_size, t, task.rng)]
         stats = [descend(opt, lambda rows, _: loss(policy, rows, seen(task.reference, rows) if against_reference else None), x,
                          reduce=reduce, rows=i) for i in loop.minibatches(len(x), task.rng("minibatch", t))]
         yield Step(policy, reward=reward, stats=mean_stats(stats))
@@ -146,8 +146,8 @@ def paired(task: Task, loop: Loop, *, data: Pairs, loss: Callable[[Any, Tensor, 
     """
     policy = task.reference.copy()
     opt = loop.optimiser(policy)
-    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.steps):
-        x = prepare(policy, data[order(len(data), loop.batch, t, task.rng)], t)
+    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.max_steps):
+        x = prepare(policy, data[order(len(data), loop.batch_size, t, task.rng)], t)
         margins = Margins(beta)
 
         def of(rows: Any, _: Tensor, margins: Margins = margins) -> Tensor:

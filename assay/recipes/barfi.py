@@ -104,10 +104,10 @@ def largest(apply: Callable[[Tensor], Tensor], like: Tensor, *, sweeps: int = 20
     return 1.2 * float(v.norm().sqrt())
 
 
-def recipe(task: Task, *, blend: str = "learned", primary: int = 0, aux: int = 1, warmup_steps: int = 30, period: int = 5,
+def recipe(task: Task, *, blend: str = "learned", primary: int = 0, aux: int = 1, inner_warmup: int = 30, period: int = 5,
            lam: float = 0.1, lam_gamma: float = 0.0, outer_lr: float = 0.1, solver: str = "exact", iterations: int = 50,
            loop: Loop = Loop()) -> Iterator[Step]:
-    """blend: learned, primary, sum or potential; primary, aux: which judges; warmup_steps: inner steps before the first outer
+    """blend: learned, primary, sum or potential; primary, aux: which judges; inner_warmup: inner steps before the first outer
     one; period: one step in so many is an outer one; lam, lam_gamma: regularisers of θ and γ; outer_lr: length of an outer step;
     solver, iterations: see above."""
     if blend not in ("learned", "primary", "sum", "potential") or solver not in SOLVERS or period < 2:
@@ -138,9 +138,9 @@ def recipe(task: Task, *, blend: str = "learned", primary: int = 0, aux: int = 1
         return torch.einsum("t,ts,sa,sa->", weight, laws, theta.softmax(-1), table[0])
 
     stats: dict[str, float] = {}
-    for t in carry.keep(mix=mix, opt=opt).steps(loop.steps):
+    for t in carry.keep(mix=mix, opt=opt).steps(loop.max_steps):
         theta, phi = policy.logits.detach().double(), mix.phi.detach()
-        if blend == "learned" and t >= warmup_steps and t % period == 0:
+        if blend == "learned" and t >= inner_warmup and t % period == 0:
             gradient = implicit_gradient(delta, torch.func.grad(earned)(theta), theta, phi, solver=solver, iterations=iterations)
             gamma = mix.parts(phi)[3]
             gradient[-1] -= lam_gamma * gamma * (1 - gamma)

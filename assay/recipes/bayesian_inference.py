@@ -68,8 +68,8 @@ def recipe(task: Task, *, divergence: str = "forward", beta: float = 0.1, moment
         carry.lam = solved(task, several, moment, loop)
     if several is not None:
         score = lambda x: weighted_sum(several(x), carry.lam * beta)  # r/β is then Σ λᵢrᵢ
-    for t in carry.steps(loop.steps):
-        x = policy.sample(task.batch(loop, t), loop.n, task.rng("sample", t))
+    for t in carry.steps(loop.max_steps):
+        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         r, row = score(x), x.prompts.row.cpu()
         with torch.no_grad():
             paid = r - (beta * k1(x.logp, task.reference.logp(x)).sum(-1)).to(r.dtype)

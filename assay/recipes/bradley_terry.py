@@ -1,6 +1,6 @@
 """A reward model from preferences: −log σ(score of the chosen − score of the rejected − margin), M members at once.
 
-The margin is that of Llama 2 (Touvron et al., 2023, arXiv:2307.09288): what the labeller said of how much better the
+The margin is that of Llama 2 (Touvron et al., 2023, arXiv:2307.09288): what the labeler said of how much better the
 chosen answer is. The centring term is that of Eisenstein et al. (2023, arXiv:2312.09244): it pins the constant a
 prompt that the differences leave free, without which members cannot be compared.
 """

@@ -76,8 +76,8 @@ def recipe(task: Task, *, design: str = "product", offlane: float = 0.5, rush: f
     def score(x: Samples) -> Tensor:
         return steps(x).sum(-1)
 
-    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.steps):
-        x = policy.sample(task.batch(loop, t), loop.n, task.rng("sample", t))
+    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.max_steps):
+        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         A = step_centred(returns_to_go(steps(x), x.mask), x.mask)
 
         def of(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
@@ -92,7 +92,7 @@ DESIGNS: dict[str, dict[str, Any]] = {"product": {}, "sum": {"design": "sum"}, "
 
 
 @Claim("The product still gains from larger batches, and the weighted sum, tuned or not, does not gain as much.",
-       arms={f"{name} {size}": ("carl", {**arguments, "batch": 16, "n": n})
+       arms={f"{name} {size}": ("carl", {**arguments, "batch_size": 16, "num_generations": n})
              for name, arguments in DESIGNS.items() for size, n in SIZES.items()},
        worlds=("table",), on={"table": {"testbed": "road"}})
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:

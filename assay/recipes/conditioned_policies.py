@@ -72,10 +72,10 @@ def recipe(task: Task, *, family: str = "conditioned", members: int = 2, parts: 
         each = (r - carry.centre.to(r)[:, None, None]) / carry.scale.to(r)[:, None, None]
         return weighted_sum(each, w)
 
-    for t in carry.steps(loop.steps):
+    for t in carry.steps(loop.max_steps):
         prompts = task.batch(loop, t)
         code, w = drawn(family, shown, codes, groups, prompts, task.rng("weights", t), t)
-        x = policy.sample(replace(prompts, extra={**prompts.extra, "condition": code}), loop.n, task.rng("sample", t))
+        x = policy.sample(replace(prompts, extra={**prompts.extra, "condition": code}), loop.num_generations, task.rng("sample", t))
         with torch.no_grad():
             paid = beta * k1(x.logp, task.reference.logp(x)).sum(-1)
         r = value(x, w)
@@ -124,7 +124,7 @@ def name(w: Tensor) -> str:
 
 @Claim("One policy conditioned on reward weights covers more of the front than a soup of separately trained ones at equal draws.",
        arms={"mine": ("conditioned_policies", {"beta": 0.3}), "soups": ("conditioned_policies", {"family": "soups", "beta": 0.3}),
-             "fast": ("conditioned_policies", {"family": "soups", "beta": 0.3, "lr": 0.1}),
+             "fast": ("conditioned_policies", {"family": "soups", "beta": 0.3, "learning_rate": 0.1}),
              "logits": ("conditioned_policies", {"parts": "logits", "beta": 0.3}),
              "specialists": ("conditioned_policies", {"family": "specialists", "beta": 0.3})}, worlds=("table", "sums"),
        on={"sums": {"rewards": "outcome,short"}})
@@ -137,8 +137,8 @@ def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
 def area(readings: list[Reading]) -> float:
     """Hypervolume of the last step's policies above the reference's judged values, two judges."""
     last = max(r["step"] for r in readings if r["tag"].startswith("w="))
-    zero = readings[0]["judges"]
-    points = sorted(((r["judges"][0] - zero[0], r["judges"][1] - zero[1]) for r in readings
+    zero = readings[0]["rewards"]
+    points = sorted(((r["rewards"][0] - zero[0], r["rewards"][1] - zero[1]) for r in readings
                      if r["step"] == last and r["tag"].startswith("w=")), reverse=True)
     total, height = 0.0, 0.0
     for x, y in points:

@@ -73,8 +73,8 @@ def recipe(task: Task, *, mode: str = "mu", members: int = 2, points: list[float
     opt, zero = loop.optimiser(policy), torch.zeros(members + 1, dtype=torch.float64)
     carry: Any = task.carry.keep(policy=policy, opt=opt, u=zero + start, velocity=zero, theta=list(theta0), age=0, tried=0,
                                  simplex=simplex(theta0, step=spread) if search else {})
-    for t in carry.steps(loop.steps):
-        x = policy.sample(task.batch(loop, t), loop.n, task.rng("sample", t))
+    for t in carry.steps(loop.max_steps):
+        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         r = several(x)
         with torch.no_grad():
             l = k1(x.logp, task.reference.logp(x)).sum(-1)
@@ -94,7 +94,7 @@ def recipe(task: Task, *, mode: str = "mu", members: int = 2, points: list[float
         carry.age += 1
         near = bool(((v - theta).abs() <= tolerance * theta.abs()).all())
         if search and carry.tried < vertices and (near or carry.age >= search):
-            y = policy.sample(task.batch(loop, t), loop.n, task.rng("vertex", t))
+            y = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("vertex", t))
             labels: Any = yield Ask(y)
             carry.simplex = tell(carry.simplex, value=-float(labels[y.present].mean()))
             carry.tried, carry.age = carry.tried + 1, 0

@@ -123,8 +123,8 @@ def _steps(task: Task, of: str, divergence: str, lam: float, ratio: str, fits: i
         carry.deviation = float((base * (table - (base * table).sum()).square()).sum().sqrt())
     price, gamma = lam * carry.deviation, process.gamma
     power = gamma ** torch.arange(process.horizon, dtype=reference.logits.dtype)
-    for t in carry.steps(loop.steps):
-        x = policy.sample(task.batch(loop, t), loop.n, task.rng("sample", t))
+    for t in carry.steps(loop.max_steps):
+        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         at, whole = states(x)[..., :-1], x.present[..., None].expand_as(x.mask)
         with torch.no_grad():
             if of == "action":
@@ -137,7 +137,7 @@ def _steps(task: Task, of: str, divergence: str, lam: float, ratio: str, fits: i
                     w, size = occupancy_ratio(policy.occupancy(), base), float(chi_squared(policy.occupancy(), base))
                     paid = (w - 1 if divergence == "chi2" else w.log())[at, x.action]
                 else:
-                    drawn = reference.sample(x.prompts, loop.n, task.rng("base", t))
+                    drawn = reference.sample(x.prompts, loop.num_generations, task.rng("base", t))
                     paid, size = _learnt(critic, critic_opt, x, drawn, gamma, fits, divergence)
                 scale = max(size, LEAST) ** -0.5 if divergence == "chi2" else 1.0
             reward = one.steps(x)[0] - (price * scale * paid).to(x.logp.dtype)

@@ -73,7 +73,7 @@ def recipe(task: Task, *, loss: str = "dpo", beta: float = 0.05, alpha: float = 
 
 
 @Claim("DPO, IPO and SLiC all over-optimise: each falls from its peak in gold while its KL goes on growing.",
-       arms={f"{loss} {beta}": ("direct_alignment", {"loss": loss, "beta": beta, "steps": 1000})
+       arms={f"{loss} {beta}": ("direct_alignment", {"loss": loss, "beta": beta, "max_steps": 1000})
              for loss in LOSSES for beta in BETAS}, turns="dpo 0.02", worlds=("table",),
        on={"table": {"pairs": 200, "noise": 0.3}})
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:

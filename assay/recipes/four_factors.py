@@ -1,7 +1,7 @@
 """The four-factor table: preference data, algorithm, reward-model size, prompts. Which of them matters, at equal compute?
 
 The paper fine-tunes one model in many ways and finds an order: better preference data moves the result most, then PPO rather
-than DPO, then a larger reward model (much for mathematics, hardly elsewhere), then more unlabelled prompts for PPO. This file
+than DPO, then a larger reward model (much for mathematics, hardly elsewhere), then more unlabeled prompts for PPO. This file
 makes the same table of a world, run by run, and takes main effects from it.
 
     data        clean: Bradley–Terry labels on gold; noisy: a share `flips` of the same labels turned round
@@ -42,7 +42,7 @@ from assay.formulas.surrogate import clipped
 from assay.loops.online import online, paired, ratios
 from assay.models.policies.table import TablePolicy
 from assay.rewards.linear import LinearModel, LinearReward, maximum_likelihood
-from assay.rewards.simulated_labels import labelled
+from assay.rewards.simulated_labels import labeled
 
 paper = Paper("Unpacking DPO and PPO: Disentangling Best Practices for Learning from Preference Feedback", "Ivison et al.", 2024,
               "arXiv:2406.09279")
@@ -63,10 +63,10 @@ def study(world: World, *, set_size: int = 400, flips: float = 0.3, small: int =
     gold, prompts = world.gold, world.task.prompts
     every = policy.encode(prompts.text(), [list(policy.words.tokens)] * len(prompts))
     worth, half = gold(every)[0].double(), len(prompts) // 2
-    loop = replace(world.loop or Loop(), batch=min(len(prompts), (world.loop or Loop()).batch), n=group, epochs=2)
+    loop = replace(world.loop or Loop(), batch_size=min(len(prompts), (world.loop or Loop()).batch_size), num_generations=group, epochs=2)
     cells: dict[tuple[str, str], dict[str, float]] = {}
     for data, noise in (("clean", 0.0), ("noisy", flips)):
-        pairs = labelled(policy, prompts[:half], set_size, score=lambda x: gold(x)[0], noise=noise, rng=world.task.rng("labels"))
+        pairs = labeled(policy, prompts[:half], set_size, score=lambda x: gold(x)[0], noise=noise, rng=world.task.rng("labels"))
         judges = {size: judge(pairs, features, width, policy) for size, width in (("large", 0), ("small", small))}
         arms: dict[str, Iterator[Any]] = {"dpo": by_dpo(world.task.replaced(carry=Carry(), pairs=pairs), loop, dpo_beta)}
         for size, rows in (("large", half), ("small", half), ("large", len(prompts))):
@@ -111,7 +111,7 @@ def by_dpo(task: Task, loop: Loop, beta: float) -> Iterator[Any]:
     def loss(rows: Pairs, logp: Tensor, reference: Tensor) -> Tensor:
         return dpo(*ratios(logp, reference), beta=beta, p=rows.p)
 
-    yield from paired(task, replace(loop, batch=loop.batch * loop.n // 2), data=task.pairs, loss=loss, beta=beta)
+    yield from paired(task, replace(loop, batch_size=loop.batch_size * loop.num_generations // 2), data=task.pairs, loss=loss, beta=beta)
 
 
 def by_ppo(task: Task, loop: Loop, beta: float, clip: float) -> Iterator[Any]:

@@ -52,9 +52,9 @@ def recipe(task: Task, *, runs: int = 2, how: str = "spherical", back: float = 0
     start = {k: v.detach().clone() for k, v in merged.state_dict().items()}
     kept = {f"{name}{m}": thing for name, things in (("policy", policies), ("anchor", anchors), ("opt", opts))
             for m, thing in enumerate(things)}
-    for t in task.carry.keep(**kept).steps(loop.steps):
+    for t in task.carry.keep(**kept).steps(loop.max_steps):
         policy, anchor, opt = policies[t % runs], anchors[t % runs], opts[t % runs]
-        x = policy.sample(task.batch(loop, t), loop.n, task.rng("sample", t))
+        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         with torch.no_grad():
             paid = beta * k1(x.logp, anchor.logp(x)).sum(-1)
         r = score(x)

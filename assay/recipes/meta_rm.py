@@ -1,7 +1,7 @@
 """MetaRM: a judge that keeps telling answers of the *current* policy apart, by a step of meta-learning in every update.
 
 A judge is fitted on pairs of π₀ and then meets a policy that has moved, whose answers it finds much alike. With S some prompts'
-answers of that policy, unlabelled, each update takes
+answers of that policy, unlabeled, each update takes
     θ' = θ + η·∇J(θ),  J = mean over two answers a, b to one prompt of |σ(r(a)) − σ(r(b))|,
 and then moves θ, not θ', by the gradient at θ' of the Bradley–Terry loss on the original pairs. The ascent alone would only
 inflate scores; the loss at θ' is what makes the ascent's direction pay. First order: the gradient does not go through ∇J.

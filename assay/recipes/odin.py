@@ -1,4 +1,4 @@
-"""ODIN: two heads on one trunk, quality and length; the length head is to take the length, the policy sees quality alone.
+"""ODIN: two heads on one backbone, quality and length; the length head is to take the length, the policy sees quality alone.
 
 L = −log σ((r^Q + r^L)(chosen) − (r^Q + r^L)(rejected)) + λ_L·(|ρ(r^Q, length)| − ρ(r^L, length)) + λ_O·|cos(W_Q, W_L)|.
 ρ is Pearson's correlation over a batch's answers. The length head *maximises* its correlation: with the other sign

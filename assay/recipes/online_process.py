@@ -47,10 +47,10 @@ def recipe(task: Task, *, alpha: float = 1.0, beta: float = 0.05, prm_lr: float 
     if pay not in PAY:
         raise InputError(f"--pay is '{pay}'; it is one of {', '.join(PAY)}")
     policy, prm = task.reference.copy(), task.reference.copy()
-    opt, prm_opt = loop.optimiser(policy), replace(loop, lr=prm_lr or loop.lr).optimiser(prm)
+    opt, prm_opt = loop.optimiser(policy), replace(loop, learning_rate=prm_lr or loop.learning_rate).optimiser(prm)
     score = judge(task, member)
-    for t in task.carry.keep(policy=policy, prm=prm, opt=opt, prm_opt=prm_opt).steps(loop.steps):
-        x = policy.sample(task.batch(loop, t), loop.n, task.rng("sample", t))
+    for t in task.carry.keep(policy=policy, prm=prm, opt=opt, prm_opt=prm_opt).steps(loop.max_steps):
+        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         outcome = siblings(score(x))
         A = group_standardised(outcome, x.present, eps=1e-4, ddof=1)[..., None]
         told: dict[str, float] = {}

@@ -69,7 +69,7 @@ def study(world: World, *, numbers: tuple[int, ...] = (4, 32, 256), unseen: int 
     rng, V = world.task.rng("policy discriminator"), reference.logits.shape[-1]
     many = tilts(reference, max(numbers) + unseen, rng("tilts"), styles=styles, strength=strength)
     new, oracle = compared(many[:unseen], world.task.prompts, triples_each, rng("test"))
-    loop = Loop(steps=updates, batch=64, lr=rate, warmup=10)
+    loop = Loop(max_steps=updates, batch_size=64, learning_rate=rate, warmup_steps=10)
     base = {"overlap": right(_overlap(new)), "perplexity": right(_perplexity(new, reference)), "length": 0.5, "oracle": oracle}
     model = Discriminator(V, width, rng("network"))
     for K in numbers:
@@ -78,11 +78,11 @@ def study(world: World, *, numbers: tuple[int, ...] = (4, 32, 256), unseen: int 
         judge = _fit(model, shown, loop)
         yield {"kind": "policies", "policies": K, "accuracy": right(judge(new)[0]), "seen": right(judge(shown)[0]), **base}
 
-    demos, labelled, held = _by_prompt(world.task.demos), world.task.pairs, world.task.prompts
+    demos, labeled, held = _by_prompt(world.task.demos), world.task.pairs, world.task.prompts
     answers = world.task.reference.sample(held, 64, rng("answers"))
     gold = world.gold(answers)[0]
     start = {k: v.detach().clone() for k, v in model.state_dict().items()}
-    for labels in (0, 50, len(labelled)):
+    for labels in (0, 50, len(labeled)):
         line: dict[str, Any] = {"kind": "labels", "labels": labels}
         for name in ("pretrained", "scratch"):
             net = Discriminator(V, width, rng("network"))
@@ -90,7 +90,7 @@ def study(world: World, *, numbers: tuple[int, ...] = (4, 32, 256), unseen: int 
                 net.load_state_dict(start)
             judge = net.freeze((name,))
             if labels:
-                judge = _fit(net, _referred(labelled[:labels], demos), Loop(steps=max(1, updates // 4), batch=64, lr=rate))
+                judge = _fit(net, _referred(labeled[:labels], demos), Loop(max_steps=max(1, updates // 4), batch_size=64, learning_rate=rate))
             score = judge.against(demos)(answers)[0]
             line[name] = None if name == "scratch" and not labels else _ordered(score, gold)
         yield line
@@ -176,9 +176,9 @@ def _by_prompt(demos: Samples) -> Samples:
     return Samples(demos.prompts[index[:, 0]], **own)
 
 
-def _referred(labelled: Pairs, demos: Samples) -> Pairs:
+def _referred(labeled: Pairs, demos: Samples) -> Pairs:
     """Labelled pairs with their prompts' demonstrations beside them."""
-    shown = beside(labelled, demos[labelled.prompts.row])
+    shown = beside(labeled, demos[labeled.prompts.row])
     assert isinstance(shown, Pairs)
     return shown
 

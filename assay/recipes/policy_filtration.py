@@ -49,7 +49,7 @@ RULES = ("all", *MEASURED, "random", "measured")
 
 def recipe(task: Task, *, rule: str = "measured", asked: int = 4, normalise: bool = True, member: int = 0,
            aggregate: str = "", loop: Loop = Loop()) -> Iterator[Step | Ask]:
-    """rule: which answers are kept; asked: batches that are labelled to measure R² (rule = measured); normalise: whiten the
+    """rule: which answers are kept; asked: batches that are labeled to measure R² (rule = measured); normalise: whiten the
     advantages of what was kept; member, aggregate: the proxy (`loops.judge`)."""
     if rule not in RULES:
         raise InputError(f"--rule is '{rule}'; it is one of {', '.join(RULES)}")
@@ -59,8 +59,8 @@ def recipe(task: Task, *, rule: str = "measured", asked: int = 4, normalise: boo
     opt = loop.optimiser(policy)
     score = judge(task, member, aggregate)
     carry: Any = task.carry.keep(policy=policy, opt=opt, rule="" if rule == "measured" else rule, r2={}, bought=[])
-    for t in carry.steps(loop.steps):
-        x = policy.sample(task.batch(loop, t), loop.n, task.rng("sample", t))
+    for t in carry.steps(loop.max_steps):
+        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         r = siblings(score(x))
         u = task.rng("filter", t).uniform(torch.arange(len(x))[:, None], torch.arange(r.shape[1]))
         rule = carry.rule or "random"

@@ -1,6 +1,6 @@
 """PPO with a critic: a price of KL a decision in the reward, GAE, whitened advantages, clipped ratio, clipped value loss.
 
-The critic is a head on its own copy of the trunk, so it takes nothing from the policy's gradient and has an optimiser
+The critic is a head on its own copy of the backbone, so it takes nothing from the policy's gradient and has an optimiser
 of its own. Its value after an answer's end is 0.
 """
 from __future__ import annotations
@@ -32,8 +32,8 @@ def recipe(task: Task, *, beta: float = 0.05, low: float = 0.2, high: float = 0.
     opt, critic_opt = loop.optimiser(policy), loop.optimiser(critic)
     score = judge(task, member, aggregate)
     carry = task.carry.keep(policy=policy, critic=critic, opt=opt, critic_opt=critic_opt)
-    for t in carry.steps(loop.steps):
-        x = policy.sample(task.batch(loop, t), loop.n, task.rng("sample", t))
+    for t in carry.steps(loop.max_steps):
+        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         with torch.no_grad():
             values = critic(x)[..., 0]                                               # [B,N,T+1]
             rewards = at_the_end(score(x), x) - beta * k1(x.logp, task.reference.logp(x))

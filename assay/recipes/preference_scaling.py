@@ -78,7 +78,7 @@ def law(name: str, found: PowerLaw | None) -> dict[str, float | None]:
 
 
 def drawn(suite: str, n: int, kinds: int, tail: float, noise: float, rng: Rng) -> Int[Tensor, "B 2 L"]:
-    """Word ids of n labelled pairs, the answer that was preferred first; −1 where there is no word."""
+    """Word ids of n labeled pairs, the answer that was preferred first; −1 where there is no word."""
     b = torch.arange(n)
     filling = zipf(kinds, tail, rng("filling"), b[:, None, None], torch.arange(2)[:, None], torch.arange(FILLING))
     topic, other = zipf(kinds, tail, rng("topic"), b), 1 + rng("other").integers(VALUES - 1, b)

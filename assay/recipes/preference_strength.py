@@ -99,7 +99,7 @@ class Contrast:
 
     def view(self, model: Any, each: Sequence[Pairs], t: int) -> Tensor:
         """Differences of what the heads read, of the pairs and of their twins `[M,b,2,H]`."""
-        if not any(p.requires_grad for name, p in model.named_parameters() if name.startswith("trunk")):
+        if not any(p.requires_grad for name, p in model.named_parameters() if name.startswith("backbone")):
             raise InputError(f"--contrast needs judges that learn what they read, and a {type(model).__name__} has fixed "
                              "features; set it to 0")
         twins = [replace(x, mask=self.thinned(x, t)) for x in each]

@@ -50,8 +50,8 @@ def recipe(task: Task, *, alpha: float = 3.0, prover: str = "best", k: int = 4, 
     policy = task.reference.copy()
     opt = loop.optimiser(policy)
     score = judge(task, member)
-    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.steps):
-        x = policy.sample(task.batch(loop, t), loop.n, task.rng("sample", t))
+    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.max_steps):
+        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         outcome = score(x)
         A = relative(outcome, x)
         if alpha:
@@ -99,14 +99,14 @@ def advantages(q: Tensor, outcome: Tensor, step: Tensor) -> Tensor:
     return step_advantages(after, q[..., 0], step_mask(step))
 
 
-_SMALL = {"batch": 8, "n": 4, "steps": 60}
+_SMALL = {"batch_size": 8, "num_generations": 4, "max_steps": 60}
 
 
 @Claim("Paid by progress under the best of four of itself, a policy learns faster than paid by its own progress or by outcomes.",
        arms={"best": ("process_advantage", _SMALL), "self": ("process_advantage", {**_SMALL, "prover": "self"}),
              "strong": ("process_advantage", {**_SMALL, "prover": "strong"}),
              "outcome": ("process_advantage", {**_SMALL, "alpha": 0.0}),
-             "wide": ("process_advantage", {**_SMALL, "alpha": 0.0, "batch": 96})},
+             "wide": ("process_advantage", {**_SMALL, "alpha": 0.0, "batch_size": 96})},
        worlds=("sums",), on={"sums": {"pass_rate": 0.2}})
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
     """Mean gold over the run: above the policy as its own prover, and above outcomes alone, at equal steps."""

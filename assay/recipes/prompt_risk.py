@@ -48,7 +48,7 @@ HELD_OUT = 1000
 def study(world: World, *, questions: int = 500, draws: int = 6, features: int = 8, bend: float = 2.0, steep: float = 1.5,
           reach: float = 1.0, drift: float = 0.03, penalty: float = 0.1, most: int = 1024, asked: int = 64,
           ridge: float = 1.0) -> Iterator[dict[str, Any]]:
-    """questions: labelled; draws: answers a question; features: of a question; bend: where the first turns bad; steep: how
+    """questions: labeled; draws: answers a question; features: of a question; bend: where the first turns bad; steep: how
     steeply; reach: of a rewrite; drift: what a squared deviation of distance costs, in logits; penalty: what the second arm
     takes off for it; most: rewrites in a pool; asked: questions that are rewritten; ridge: of the fit."""
     if features < 2 or draws < 1:

@@ -12,7 +12,7 @@ panel's spread; on the next quarter the judges get weights; on the last quarter 
 κ is the ⌈(S+1)(1−level)⌉-th smallest of (q(½) − y)/(q(½) − q(level)) over the S answers of the last quarter. So at least a
 share 1 − level of *reference* answers is worth more than r(x), whatever the judges are. A constant taken off instead (the
 usual conformal step) would change no ranking within a prompt and no policy; a scale does. Once the policy moves, its answers
-are no longer exchangeable with those that were labelled and nothing is promised: the guarantee ends where over-optimisation
+are no longer exchangeable with those that were labeled and nothing is promised: the guarantee ends where over-optimisation
 begins. What then still works is the slope on the spread, if disagreement really went with low gold among the bought ones.
 
 Differs from worst_case in the aggregate alone; with `bought` = 0 it is the panel's `level`-quantile, at level 0 its least

@@ -62,7 +62,7 @@ def study(world: World, *, betas: tuple[float, ...] = (0.01, 0.1, 1.0, 5.0), spr
     ahead, clear = before[:, 0] - before[:, 1], (share - 0.5).abs() > tie
     wins = torch.where(share > 0.5, 1.0, -1.0)  # the first answer is what most raters prefer
     loop = world.loop or Loop()
-    loop = replace(loop, steps=-(-passes * len(pairs) // loop.batch))
+    loop = replace(loop, max_steps=-(-passes * len(pairs) // loop.batch_size))
     for beta in betas:
         policy: Any = None
         for step in trained(task.replaced(carry=Carry()), pairs, beta, loop):

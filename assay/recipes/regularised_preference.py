@@ -38,7 +38,7 @@ from assay.stats.effects import Reading, final, matched_gain
 paper = Paper("Provably Mitigating Overoptimization in RLHF: Your SFT Loss is Implicitly an Adversarial Regularizer",
               "Liu et al.", 2024, "arXiv:2405.16436")
 reduces = {"dpo": ({"eta": 0.0}, {})}
-FEW = {"beta": 0.02, "steps": 1000}
+FEW = {"beta": 0.02, "max_steps": 1000}
 
 
 def recipe(task: Task, *, beta: float = 0.1, eta: float = 0.005, average: bool = False, loop: Loop = Loop()) -> Iterator[Step]:
@@ -55,7 +55,7 @@ def recipe(task: Task, *, beta: float = 0.1, eta: float = 0.005, average: bool =
        "imitation alone, and at equal KL it lies above DPO, so that it does more than stopping DPO early.",
        arms={"mine": ("regularised_preference", {"eta": 0.01, **FEW}),
              "mean": ("regularised_preference", {"eta": 0.01, "average": True, **FEW}),
-             "dpo": ("dpo", FEW), "sft": ("sft", {"steps": 1000})}, turns="dpo", worlds=("table",),
+             "dpo": ("dpo", FEW), "sft": ("sft", {"max_steps": 1000})}, turns="dpo", worlds=("table",),
        on={"table": {"pairs": 200, "noise": 0.3}})
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
     """Three parts: final over DPO's, final over imitation's, mean difference from DPO at equal √KL."""

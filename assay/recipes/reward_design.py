@@ -19,7 +19,7 @@ updates are means over a step's episodes.
 Traps: N is raised after it has paid; V follows a moving policy; π(a|s) in φ's update makes rare actions learn late; −Φ(s_t) in a
 return to go is a baseline of the state, so shaping also takes variance away.
 
-Here: the learner draws `loop.n`·`loop.batch` episodes a step, so it meets the goal soon under the original reward, and no design
+Here: the learner draws `loop.num_generations`·`loop.batch_size` episodes a step, so it meets the goal soon under the original reward, and no design
 has much to add; a bonus that falls with √N is soon spent. Published comparisons are of Q-learning with one episode at a time.
 """
 from __future__ import annotations
@@ -68,8 +68,8 @@ def recipe(task: Task, *, design: str = "explicable", potential: str = "optimal"
     original = carry.original
     pays = _potential(task, process, original, potential, cut) if design == "potential" else None
     power = process.gamma ** torch.arange(process.horizon, dtype=torch.float64)
-    for t in carry.steps(loop.steps):
-        x = policy.sample(task.batch(loop, t), loop.n, task.rng("sample", t))
+    for t in carry.steps(loop.max_steps):
+        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         if design == "teacher" and (t == 0 or (period and t % period == 0)):
             carry.table = _taught(policy, original, active, bound)
         at = states(x)

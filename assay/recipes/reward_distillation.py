@@ -30,7 +30,7 @@ Differs from `dpo` in the target (binary=True, gamma=0 is DPO, step for step); f
 gradient with a KL price in that nothing is drawn and the optimum is approached on the pairs' support alone.
 
 Here: the judges are bootstraps of one set of pairs, whose errors are partly shared; the paper's are fitted to subsets of
-different balance, under a labeller biased by length, which answers of one length cannot have. The forward KL does what
+different balance, under a labeler biased by length, which answers of one length cannot have. The forward KL does what
 it should, the fall is small; but the nearest judge is no better to distil than the judges' mean, and at equal KL DPO lies
 above both: DPO sees the labels, and a linear judge fitted to them sees no more.
 """
@@ -51,7 +51,7 @@ from assay.stats.effects import Reading, final, matched_gain
 paper = Paper("Robust Preference Optimization through Reward Model Distillation", "Fisch et al.", 2024, "arXiv:2405.19316")
 reduces = {"dpo": ({"binary": True, "gamma": 0.0, "beta": 0.1}, {"beta": 0.1})}
 OVER = ("data", "batch", "example", "mean")
-FEW = {"beta": 0.05, "gamma": 0.005, "steps": 1000}
+FEW = {"beta": 0.05, "gamma": 0.005, "max_steps": 1000}
 
 
 def recipe(task: Task, *, beta: float = 0.5, gamma: float = 0.0, binary: bool = False, members: int = 0, least: str = "data",
@@ -117,8 +117,8 @@ def _drawn(pairs: Pairs, task: Task) -> Pairs:
        "judge and than distilling the family's mean, and at equal KL it lies above DPO.",
        arms={"mine": ("reward_distillation", FEW), "one": ("reward_distillation", {"members": 1, **FEW}),
              "mean": ("reward_distillation", {"least": "mean", **FEW}),
-             "pessimistic": ("reward_distillation", {"binary": True, "beta": 0.02, "gamma": 0.0003, "steps": 1000}),
-             "dpo": ("dpo", {"beta": 0.02, "steps": 1000})}, turns="dpo", worlds=("table",),
+             "pessimistic": ("reward_distillation", {"binary": True, "beta": 0.02, "gamma": 0.0003, "max_steps": 1000}),
+             "dpo": ("dpo", {"beta": 0.02, "max_steps": 1000})}, turns="dpo", worlds=("table",),
        on={"table": {"pairs": 200, "noise": 0.3}})
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
     """Four parts: final over DPO's, one judge's, the mean's; mean difference from DPO at equal √KL."""

@@ -69,8 +69,8 @@ def recipe(task: Task, *, reference: str = "soup", share: float = 0.5, beta: flo
             return torch.where(x.mask, each, each.new_zeros(()))
         return {"first": first.policy, "second": second.policy}.get(reference, anchor).logp(x)
 
-    for t in carry.steps(loop.steps):
-        x = policy.sample(task.batch(loop, t), loop.n, task.rng("sample", t))
+    for t in carry.steps(loop.max_steps):
+        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         with torch.no_grad():
             paid = beta * k1(x.logp, anchored(x)).sum(-1)  # new in this paper: to whom
         r = score(x)
@@ -113,7 +113,7 @@ def supervised(task: Task, policies: tuple[Policy, Policy], tuning: int, loop: L
             continue
         opt = loop.optimiser(policy)
         for t in range(tuning):
-            shown = task.demos[order(len(task.demos), loop.batch, t, task.rng("tuning", m))]
+            shown = task.demos[order(len(task.demos), loop.batch_size, t, task.rng("tuning", m))]
 
             def loss(rows: Samples, _: Tensor, policy: Policy = policy) -> Tensor:
                 return -policy.logp(rows)

@@ -39,7 +39,7 @@ from assay.formulas.curves import best_of_n
 from assay.formulas.divergence import best_of_n_bound
 from assay.models.policies.table import TablePolicy
 from assay.rewards.linear import LinearModel, LinearReward, bootstrap, maximum_likelihood
-from assay.rewards.simulated_labels import labelled
+from assay.rewards.simulated_labels import labeled
 from assay.stats import curve_fit
 from assay.stats.curve_fit import FORMS, LEAST_D, beyond, columns, slope, tie
 
@@ -84,7 +84,7 @@ def fitted(world: World, policy: TablePolicy, size: int, width: int) -> LinearRe
 
     def by(model: LinearModel, own: Pairs, _: Any) -> LinearReward:
         rng, noise = world.task.rng("pairs of the study", size), float(world.arguments.get("noise", 0.0))
-        mine = labelled(policy, world.task.prompts, size, score=lambda x: gold(x)[0], noise=noise, rng=rng)
+        mine = labeled(policy, world.task.prompts, size, score=lambda x: gold(x)[0], noise=noise, rng=rng)
         narrow = narrowed(model, policy, width)
         maximum_likelihood(narrow, mine, counts=bootstrap(size, narrow.members, rng("bootstrap")))
         made.append(narrow)

@@ -19,7 +19,7 @@ the accuracies on right and on wrong answers, and on first and on second places,
 list of candidates leaves the index of the prompt before it; here a kind without candidates gives no item. The released loss
 charges k3; there is no KL here.
 
-Here: a small trunk, and a verifier whose right and wrong need the working to be read. It needs a world with words for 0, 1, 2
+Here: a small backbone, and a verifier whose right and wrong need the working to be read. It needs a world with words for 0, 1, 2
 and ":".
 """
 from __future__ import annotations
@@ -62,23 +62,23 @@ def recipe(task: Task, *, use: str = "all", items: int = 16, pointwise: float = 
 
         return [descend(opt, loss, x, reduce=per_answer, rows=i) for i in loop.minibatches(len(x), rng)]
 
-    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.steps):
-        x = policy.sample(task.batch(loop, t), loop.n, task.rng("sample", t))
+    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.max_steps):
+        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         r = score(x)
         stats, said, rng = learn(x, r, task.rng("minibatch", t)), {}, task.rng("items", t)
         right = (r > 0.5) & x.present
         if use in ("pointwise", "pairwise", "all"):  # new in this paper, from here on
             found = recycled(x, right, use, items, pointwise, rng)
-            said = judged(policy, opt, found, loop.n, rng) if found else {}
+            said = judged(policy, opt, found, loop.num_generations, rng) if found else {}
         wrong = (x.present & ~right).any(1).nonzero()[:items, 0]
         if use in ("reflection", "all") and len(wrong):
-            y = reflected(policy, x, right, wrong, loop.n, rng("reflect"))
+            y = reflected(policy, x, right, wrong, loop.num_generations, rng("reflect"))
             s = score(replace(y, prompts=x.prompts[wrong]))
             learn(y, s, rng("reflect minibatch"))
             said["reflection/right"] = float((s > 0.5)[y.present].float().mean())
         if use == "steps":
             for k in range(2):
-                z = policy.sample(task.batch(loop, loop.steps + 2 * t + k)[:items], loop.n, rng("extra", k))
+                z = policy.sample(task.batch(loop, loop.max_steps + 2 * t + k)[:items], loop.num_generations, rng("extra", k))
                 learn(z, score(z), rng("extra minibatch", k))
         yield Step(policy, reward=score, stats={**mean_stats(stats), **describe(x), **said})
 
@@ -141,7 +141,7 @@ def reflected(policy: Policy, x: Samples, right: Tensor, wrong: Tensor, n: int, 
 
 
 @Claim("Recycled as judge and reflection items, verified answers teach the policy more than as many further answers do.",
-       arms={"mine": ("spark", {}), "steps": ("spark", {"use": "steps"}), "single": ("leave_one_out", {})}, worlds=("sums",))
+       arms={"mine": ("spark", {}), "max_steps": ("spark", {"use": "steps"}), "single": ("leave_one_out", {})}, worlds=("sums",))
 def claim(arms: dict[str, list[Reading]]) -> float:
     """Final share of right answers: all items less the control's further steps."""
     return final(arms["mine"]) - final(arms["steps"])

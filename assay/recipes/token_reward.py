@@ -44,7 +44,7 @@ from assay.stats.effects import Reading, peak
 
 paper = Paper("T-REG: Preference Optimization with Token-Level Reward Regularization", "Zhou et al.", 2024, "arXiv:2412.02685")
 reduces = {"dpo": ({"alpha": 0.0, "contrast": 0}, {})}
-FEW = {"beta": 0.02, "steps": 1000}
+FEW = {"beta": 0.02, "max_steps": 1000}
 
 
 def recipe(task: Task, *, beta: float = 0.1, alpha: float = 0.05, contrast: int = 20, mean: bool = False, weighted: bool = False,
@@ -55,9 +55,9 @@ def recipe(task: Task, *, beta: float = 0.1, alpha: float = 0.05, contrast: int 
     policy, better, worse = (task.reference.copy() for _ in range(3))
     opt, up, down = (loop.optimiser(p) for p in (policy, better, worse))
     kept = task.carry.keep(policy=policy, opt=opt, better=better, worse=worse, up=up, down=down)
-    for t in kept.steps(contrast + loop.steps):
+    for t in kept.steps(contrast + loop.max_steps):
         if t < contrast:
-            x = pairs[order(len(pairs), loop.batch, t, task.rng("contrast"))]
+            x = pairs[order(len(pairs), loop.batch_size, t, task.rng("contrast"))]
             for model, of, good in ((better, up, x.p), (worse, down, 1 - x.p)):
                 share = torch.stack([good, 1 - good], 1)[..., None]  # of each answer that is truly the one to imitate
 
@@ -67,7 +67,7 @@ def recipe(task: Task, *, beta: float = 0.1, alpha: float = 0.05, contrast: int 
                 descend(of, imitation, x, reduce=per_answer)
             yield Step(policy)
             continue
-        rows = order(len(pairs), loop.batch, t - contrast, task.rng)
+        rows = order(len(pairs), loop.batch_size, t - contrast, task.rng)
         x, margins = pairs[rows], Margins(beta)
         signal = credit(better, worse, x) if contrast else torch.zeros_like(x.mask, dtype=torch.float32)
         if shuffled:

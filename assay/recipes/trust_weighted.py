@@ -69,7 +69,7 @@ def recipe(task: Task, *, alpha: float = 0.3, trusted: bool = True, T: float = 3
     yield from online(task, loop, score=score, advantage=advantage, loss=loss, reduce=per_answer_token)
 
 
-_FALL = {"T": 8.0, "steps": 25}  # ends at e^(−25/8) = 0.04 of its weight, as the class default does at 1500 steps
+_FALL = {"T": 8.0, "max_steps": 25}  # ends at e^(−25/8) = 0.04 of its weight, as the class default does at 1500 steps
 
 
 @Claim("Where a judge of thinking is wrong about half the prompts, weighing it by trust keeps gold that annealing alone loses.",

@@ -27,8 +27,8 @@ def export(run: Run, world: World, out: Path, *, which: str = "best") -> Path:
     if path is not None:
         state = disk.load(path)
         policy.load_state_dict(state if path.name != "carry.safetensors" else _kept(state, path))
-    trunk: Any = getattr(policy, "trunk", None)
-    whole = trunk.merged() if hasattr(trunk, "merged") else getattr(trunk, "model", trunk)
+    backbone: Any = getattr(policy, "backbone", None)
+    whole = backbone.merged() if hasattr(backbone, "merged") else getattr(backbone, "model", backbone)
     if not hasattr(whole, "save_pretrained"):
         raise InputError(f"the policies of world {world.name} are {type(policy).__name__}s, no language models that transformers "
                          "could load; --world hub and --world grammar have such")
@@ -46,14 +46,14 @@ def chosen(run: Run, which: str) -> tuple[Path | None, int]:
     """The file that holds a policy, None for the reference, and the step it is of."""
     if which not in ("best", "last"):
         raise InputError(f"--which is '{which}'; it is best or last")
-    read = [r for r in run.readings() if r["tag"] != "chosen"]
+    read = [r for r in run.readings() if r["tag"] != "best"]
     if not read:
         raise InputError(f"{run.folder} has no reading yet; go on with it by assay run --resume --out {run.folder}")
     kept = run.about.get("result")
     if which == "best" and kept and kept["stopped"]:
         return (run.folder / kept["file"] if kept["file"] else None), int(kept["step"])
     if which == "best" and read[0]["gold"] is not None:
-        step = int(run.about.get("chosen") or 0)
+        step = int(run.about.get("best_step") or 0)
         return (None, 0) if step == 0 else (run.folder / "best.safetensors", step)
     return (None, 0) if len(read) == 1 else (run.folder / "carry.safetensors", int(read[-1]["step"]))
 
@@ -80,7 +80,7 @@ def card(run: Run, step: int) -> str:
              "that the run did not train on; a dash was not measured.", "",
              f"| step | KL | {gold} | ± | proxy |", "|---|---|---|---|---|"]
     for r in run.readings():
-        mark = " (chosen, read again)" if r["tag"] == "chosen" else " ← this model" if r["step"] == step else ""
+        mark = " (chosen, read again)" if r["tag"] == "best" else " ← this model" if r["step"] == step else ""
         lines.append("| " + " | ".join([f"{r['step']}{mark}", *(cell(r[k]) for k in ("kl", "gold", "gold_err", "proxy"))]) + " |")
     lines += ["", "## How it was made", "", "```json",
               json.dumps({k: about.get(k) for k in ("arguments", "loop", "world", "fit", "inputs", "versions")}, indent=1,

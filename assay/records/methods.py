@@ -11,7 +11,7 @@ from typing import Any
 from assay.errors import InputError
 from assay.records.runs import Run
 
-_NOT_SETTINGS = ("world", "run", "inputs", "versions", "machine", "paper", "price", "result")
+_NOT_SETTINGS = ("world", "run", "inputs", "versions", "machine", "paper", "cost", "result")
 _EPHEMERAL = ("seed",)
 Reading = dict[str, Any]
 
@@ -99,8 +99,8 @@ def found(folders: Iterable[Path | str]) -> list[Path]:
 def tracks_of(run: Run) -> list[Track]:
     """A run's curves: one, or one for each tag if a step has several readings, each from the same reference."""
     every, samples = run.readings(), run.samples()
-    chosen = next((r for r in reversed(every) if r["tag"] == "chosen"), None)
-    line = [r for r in every if r["tag"] != "chosen"]
+    chosen = next((r for r in reversed(every) if r["tag"] == "best"), None)
+    line = [r for r in every if r["tag"] != "best"]
     start, rest = [r for r in line if r["step"] == 0][:1], [r for r in line if r["step"] > 0]
     several = len({r["step"] for r in rest}) < len(rest)
     tags = list(dict.fromkeys(str(r["tag"] or "") for r in rest))

@@ -20,12 +20,12 @@ from typing import Any, NoReturn
 
 from assay.errors import InputError
 
-SCHEMA = 1
+SCHEMA = 2
 STATES = ("running", "done", "failed", "waiting")
-READING = ("step", "tag", "kl", "kl_err", "kl_kind", "gold", "gold_err", "golds", "judges", "judges_err", "proxy", "proxy_err",
-           "n", "drawn", "judged", "compared", "labels", "updates", "price", "seconds", "stats",
+READING = ("step", "tag", "kl", "kl_err", "kl_kind", "gold", "gold_err", "golds", "rewards", "rewards_err", "proxy", "proxy_err",
+           "n", "generated", "scored", "compared", "labels", "updates", "cost", "seconds", "stats",
            "watch")
-SAMPLE = ("step", "tag", "place", "prompt", "answer", "gold", "golds", "judges", "proxy", "logp")
+SAMPLE = ("step", "tag", "place", "prompt", "completion", "gold", "golds", "rewards", "proxy", "logp")
 _DISTRIBUTIONS = ("torch", "transformers", "safetensors", "numpy", "peft", "datasets", "accelerate")
 _SPLITTERS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}  # str.splitlines would break a line at these
 
@@ -168,7 +168,7 @@ class Run:
         a resumed run makes both again. Labels are never cut: they were paid for."""
         for name in ("readings.jsonl", "samples.jsonl"):
             path = self.folder / name
-            kept = [r for r in _stepped(path, ()) if r["step"] <= after_step and r.get("tag") != "chosen"]
+            kept = [r for r in _stepped(path, ()) if r["step"] <= after_step and r.get("tag") != "best"]
             if path.exists():
                 _replace(path, b"".join(_bytes(r) for r in kept))
 

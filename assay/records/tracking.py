@@ -21,8 +21,8 @@ from assay.records.runs import Run, read_lines, write_lines
 log = logging.getLogger("assay")
 SENT = "tracked.jsonl"
 GIVE_UP = 3  # failures in a row after which a tracker is left alone
-PLAIN = ("gold", "gold_err", "kl", "kl_err", "proxy", "proxy_err", "drawn", "judged", "compared", "labels", "updates", "seconds")
-CONFIG = ("recipe", "title", "arguments", "loop", "seed", "world", "fit", "run", "watch", "golds", "gold_kind", "judges", "assay",
+PLAIN = ("gold", "gold_err", "kl", "kl_err", "proxy", "proxy_err", "generated", "scored", "compared", "labels", "updates", "seconds")
+CONFIG = ("recipe", "title", "arguments", "loop", "seed", "world", "fit", "run", "watch", "golds", "gold_kind", "rewards", "assay",
           "commit", "versions")
 
 
@@ -35,11 +35,11 @@ class Tracker(Protocol):
 
 
 def numbers(reading: Mapping[str, Any], judges: Sequence[str], golds: Sequence[str] = ()) -> dict[str, float]:
-    """A reading's numbers by name: gold, kl, proxy and their errors, `judges/NAME`, `golds/NAME` where there are several, the
+    """A reading's numbers by name: gold, kl, proxy and their errors, `rewards/NAME`, `golds/NAME` where there are several, the
     stats under their own names, what a watch said, the cost so far. What was not measured is left out. Of a step's
     several policies, and of the chosen one that is read again, names begin with the tag."""
     out: dict[str, Any] = {k: reading.get(k) for k in PLAIN}
-    for name, kind in (("judges", judges), ("judges_err", judges), ("golds", golds if len(golds) > 1 else ())):
+    for name, kind in (("rewards", judges), ("rewards_err", judges), ("golds", golds if len(golds) > 1 else ())):
         out |= {f"{name}/{n}": v for n, v in zip(kind, reading.get(name) or (), strict=False)}
     out |= reading.get("stats") or {}
     out |= {f"watch/{k}": v for k, v in (reading.get("watch") or {}).items()}
@@ -126,7 +126,7 @@ class Tracked:
 
     def __call__(self, reading: Mapping[str, Any]) -> None:
         """Send one reading to those trackers that have not had it."""
-        judges, golds = self.run.about.get("judges") or (), self.run.about.get("golds") or ()
+        judges, golds = self.run.about.get("rewards") or (), self.run.about.get("golds") or ()
         place = (int(reading["step"]), str(reading["tag"]))
         for name in self.names:
             if place in self.sent[name]:

@@ -30,7 +30,7 @@ def _scores(row: dict[str, Any], ground: Ground, judges: Sequence[str]) -> str:
     golds = row["golds"] if isinstance(row["golds"], list) and len(row["golds"]) > 1 else []
     said = list(zip([*ground.golds, *["gold"] * len(golds)], golds, strict=False)) if golds else [(ground.gold_name, row["gold"])]
     said += [("proxy", row["proxy"])]
-    said += [(judges[j] if j < len(judges) else f"judge {j + 1}", v) for j, v in enumerate(row["judges"] or [])]
+    said += [(judges[j] if j < len(judges) else f"judge {j + 1}", v) for j, v in enumerate(row["rewards"] or [])]
     return '<dl class="scores">' + "".join(f"<div><dt>{safe(k)}</dt><dd>{number(v)}</dd></div>" for k, v in said) + "</dl>"
 
 
@@ -40,19 +40,19 @@ def stages(track: Track) -> list[tuple[str, list[dict[str, Any]]]]:
     The peak's answers are the chosen checkpoint's where it was read again, else those kept nearest to its step.
     """
     rows = track.samples
-    steps = sorted({r["step"] for r in rows if r["tag"] != "chosen"})
+    steps = sorted({r["step"] for r in rows if r["tag"] != "best"})
     if not steps:
         return []
     top, end = peak(track.everything), final(track.readings) or (track.readings[-1] if track.readings else None)
-    found = [("reference", [r for r in rows if r["step"] == 0 and r["tag"] != "chosen"])]
+    found = [("reference", [r for r in rows if r["step"] == 0 and r["tag"] != "best"])]
     if top is not None:
-        chosen = [r for r in rows if r["tag"] == "chosen"]
+        chosen = [r for r in rows if r["tag"] == "best"]
         near = min(steps, key=lambda s: abs(s - top["step"]))
-        at = chosen or [r for r in rows if r["step"] == near and r["tag"] != "chosen"]
+        at = chosen or [r for r in rows if r["step"] == near and r["tag"] != "best"]
         found.append((f"peak, step {at[0]['step']}" + (f" ({top['tag']})" if str(top["tag"]).startswith("n=") else ""), at))
     if end is not None:
         near = min(steps, key=lambda s: abs(s - end["step"]))
-        found.append((f"end, step {near}", [r for r in rows if r["step"] == near and r["tag"] != "chosen"]))
+        found.append((f"end, step {near}", [r for r in rows if r["step"] == near and r["tag"] != "best"]))
     named: dict[str, list[dict[str, Any]]] = {}
     for what, kept in found:
         if kept and (what == "reference" or kept is not named.get("reference")):
@@ -65,13 +65,13 @@ def answers(ground: Ground, track: Track, prompts: int = 4) -> str:
     columns = stages(track)
     if not columns:
         return ""
-    judges = list(track.about.get("judges") or [])
+    judges = list(track.about.get("rewards") or [])
     at = [{str((r["place"] or [i])[0]): r for i, r in reversed(list(enumerate(rows)))} for _, rows in columns]
     shown = [p for p in at[-1] if all(p in stage for stage in at)] or list(at[-1])
     blocks = []
     for p in list(reversed(shown))[:prompts]:
         cells = "".join(
-            f'<div class="stage"><p class="when">{safe(what)}</p>{_text(row["answer"])}{_scores(row, ground, judges)}</div>'
+            f'<div class="stage"><p class="when">{safe(what)}</p>{_text(row["completion"])}{_scores(row, ground, judges)}</div>'
             for (what, _), stage in zip(columns, at, strict=True) if (row := stage.get(p)))
         prompt = next(stage[p]["prompt"] for stage in at if p in stage)
         asked = f'<div class="asked"><b>Prompt</b> {_text(prompt)}</div>'

@@ -31,12 +31,12 @@ def _record(result: Mapping[str, Any], name: str, folder: Path) -> Path:
         "recipe": f"best by {name}", "verb": "bon", "title": PAPER["title"], "paper": PAPER, "loop": {}, "run": {},
         "arguments": {"proxy": f"{name}, in its standard deviations over the file"},
         "world": {"name": Path(result["file"]).name, "prompts": result["prompts"], "rows": result["rows"]},
-        "golds": [result["gold"]], "gold_kind": f"the column {result['gold']}", "judges": [name], "seed": result["seed"],
+        "golds": [result["gold"]], "gold_kind": f"the column {result['gold']}", "rewards": [name], "seed": result["seed"],
         "inputs": {result["file"]: result["input"]["sha256"]}})
     for k, n in enumerate(result["ns"]):
         gold, proxy = curve["gold"][k], curve["proxy"][k]
         run.append({"step": k, "tag": f"n={n}", "kl": result["kl"][k], "kl_err": 0.0, "kl_kind": "exact" if n == 1 else "upper",
-                    "gold": gold, "gold_err": curve["err"][k], "golds": [gold], "proxy": proxy / unit, "judges": [proxy],
-                    "n": curve["prompts"][k], "price": {"drawn": n, "judged": n}})
+                    "gold": gold, "gold_err": curve["err"][k], "golds": [gold], "proxy": proxy / unit, "rewards": [proxy],
+                    "n": curve["prompts"][k], "cost": {"generated": n, "scored": n}})
     run.finish()
     return folder

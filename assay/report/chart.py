@@ -213,7 +213,7 @@ def chart(curves: Sequence[Curve], marks: Sequence[Mark] = (), *, ident: str, ti
     box = (50.0, top + 20, width - (48.0 if second else 14.0), height - (52.0 if kl_row else 38.0))
     f = _Frame(box, (0.0, far or 1.0), y or y_range(drawn, marks, zero is not None))
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {width} {height}" role="img" '
-           f'aria-labelledby="{ident}-t {ident}-d"><title id="{ident}-t">{safe(title)}</title>'
+           f'aria-labeledby="{ident}-t {ident}-d"><title id="{ident}-t">{safe(title)}</title>'
            f'<desc id="{ident}-d">{safe(description)}</desc>']
     if alone:
         out.append(f'<style>{STYLE}</style><rect class="paper" width="{width}" height="{height}"/>')

@@ -37,7 +37,7 @@ def _reached(world: Mapping[str, Any]) -> list[str]:
     for m in _ordered(world):
         r, c = m["reached"], m["cost"]
         cells = [_spread(r[k]) for k in ("reference", "peak", "peak_kl", "final", "final_kl", "drop")]
-        costs = [count(c[k]) if k != "seconds" else number(c[k]) for k in ("drawn", "judged", "labels", "seconds")]
+        costs = [count(c[k]) if k != "seconds" else number(c[k]) for k in ("generated", "scored", "labels", "seconds")]
         lines.append("| " + " | ".join([_text(m["method"]), str(m["seeds"]), *cells, *costs]) + " |")
     return [*lines, ""]
 
@@ -117,6 +117,6 @@ def figure(ground: Ground, rows: Sequence[tuple[str, Sequence[Track]]], *, ident
     title = f"{ground.gold_name} above the reference by √KL, {ground.title}"
     head = f'<text class="label" x="8" y="16">{safe(title)}; dotted: {safe(drawn[0][0])}</text>'
     return (f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {width} {height}" role="img" '
-            f'aria-labelledby="{ident}-t"><title id="{ident}-t">{safe(title)}</title><style>{STYLE}</style>'
+            f'aria-labeledby="{ident}-t"><title id="{ident}-t">{safe(title)}</title><style>{STYLE}</style>'
             f'<rect class="paper" width="{width}" height="{height}"/>{head}{"".join(panels)}</svg>')
 

@@ -18,12 +18,12 @@ Reading = Mapping[str, Any]
 
 def reference(readings: Sequence[Reading]) -> Reading | None:
     """The reading of the reference: step 0."""
-    return next((r for r in readings if r["step"] == 0 and r.get("tag") != "chosen"), None)
+    return next((r for r in readings if r["step"] == 0 and r.get("tag") != "best"), None)
 
 
 def final(readings: Sequence[Reading], key: str = "gold") -> Reading | None:
     """The last reading that has `key`, the re-reading of a chosen checkpoint left aside."""
-    return next((r for r in reversed(readings) if r.get(key) is not None and r.get("tag") != "chosen"), None)
+    return next((r for r in reversed(readings) if r.get(key) is not None and r.get("tag") != "best"), None)
 
 
 def peak(readings: Sequence[Reading]) -> dict[str, Any] | None:
@@ -35,7 +35,7 @@ def peak(readings: Sequence[Reading]) -> dict[str, Any] | None:
     read = [r for r in readings if r.get("gold") is not None]
     if not read:
         return None
-    chosen = [r for r in read if r.get("tag") == "chosen"]
+    chosen = [r for r in read if r.get("tag") == "best"]
     best = chosen[-1] if chosen else max(read, key=lambda r: r["gold"])
     found = {k: best.get(k) for k in ("gold", "gold_err", "kl", "step", "tag")}
     return {**found, "source": "re-read" if chosen else "highest reading"}
@@ -44,7 +44,7 @@ def peak(readings: Sequence[Reading]) -> dict[str, Any] | None:
 def beside(readings: Sequence[Reading], who: str) -> float | None:
     """Gold of the "reference" or the "last" policy at the addresses where the chosen checkpoint was read again, if it was
     looked at there: the same answers' noise on both sides of a difference."""
-    again = next((r for r in reversed(readings) if r.get("tag") == "chosen"), None)
+    again = next((r for r in reversed(readings) if r.get("tag") == "best"), None)
     value = ((again or {}).get("stats") or {}).get(f"fresh/gold_{who}")
     return None if value is None else float(value)
 
@@ -64,7 +64,7 @@ def rise(readings: Sequence[Reading]) -> float | None:
 
 def path(readings: Sequence[Reading], key: str = "gold") -> tuple[Array, Array]:
     """(d, value) of the readings that have both, in the order of reading."""
-    kept = [r for r in readings if r.get("kl") is not None and r.get(key) is not None and r.get("tag") != "chosen"]
+    kept = [r for r in readings if r.get("kl") is not None and r.get(key) is not None and r.get("tag") != "best"]
     return np.sqrt(np.maximum([float(r["kl"]) for r in kept], 0.0)), np.array([float(r[key]) for r in kept])
 
 

@@ -11,14 +11,14 @@ from assay.report.tables import name, table
 
 def costs(ground: Ground) -> str:
     """What each run spent by its last reading, and what its answers had become."""
-    counted = ("drawn", "judged", "compared", "labels", "updates")
+    counted = ("generated", "scored", "compared", "labels", "updates")
     rows = []
     for m in ground.methods:
         for t in m.tracks:
             last = t.readings[-1] if t.readings else {}
-            price, stats = last.get("price") or {}, last.get("stats") or {}
+            price, stats = last.get("cost") or {}, last.get("stats") or {}
             rows.append([f"{name(m)} <small>{safe(t.name)}</small>", *[count(last.get(k)) for k in counted],
-                         number(last.get("seconds")), f"{count(price.get('drawn'))} / {count(price.get('judged'))}",
+                         number(last.get("seconds")), f"{count(price.get('generated'))} / {count(price.get('scored'))}",
                          number(stats.get("read/length")), number(stats.get("read/truncated"))])
     return table(f"What it cost, {ground.title}",
                  ["run", "answers drawn", "scores", "pairs compared", "gold labels", "updates", "seconds",
@@ -34,7 +34,7 @@ def faults(ground: Ground) -> list[str]:
     cut: dict[str, str] = {}
     for t in ground.tracks:
         about, stats = t.about, [r["stats"] or {} for r in t.readings]
-        state, steps = about.get("state"), (about.get("loop") or {}).get("steps")
+        state, steps = about.get("state"), (about.get("loop") or {}).get("max_steps")
         if state == "failed":
             said.append(f"{t.name} failed: {about.get('error') or 'no reason was recorded'}.")
         elif state != "done":

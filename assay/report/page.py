@@ -75,7 +75,7 @@ def section(ground: Ground, ident: str, fits: dict[str, list[Fit]], baseline: st
              _figure(figure.headline(ground, f"{ident}-step", "step"), f"{_what(ground)} by step, where KL was not measured."),
              f'<ul class="findings">{"".join(said)}</ul>' if said else "",
              tables.summary_table(ground), tables.matched(ground, baseline), watch.panel(ground, ident),
-             _laws(ground, ident, fits), panels.multiples(ground, f"{ident}-j", "judges"),
+             _laws(ground, ident, fits), panels.multiples(ground, f"{ident}-j", "rewards"),
              panels.multiples(ground, f"{ident}-g", "golds"),
              _answers(ground, prompts)]
     faults = origins.faults(ground)

@@ -15,7 +15,7 @@ from assay.stats.curve_fit import Fit
 
 
 def multiples(ground: Ground, ident: str, key: str) -> str:
-    """One small chart for each judge (key "judges") or gold ("golds"), every method in it, judges beside gold; all
+    """One small chart for each judge (key "rewards") or gold ("golds"), every method in it, judges beside gold; all
     charts of a row share one range. "" where there is nothing to show, or only the one gold that stands above."""
     axis = "kl" if on_axis(ground, "kl") else "step"
     methods = on_axis(ground, axis)
@@ -23,14 +23,14 @@ def multiples(ground: Ground, ident: str, key: str) -> str:
     if not width or (key == "golds" and width < 2):
         return ""
     read = [t for m in methods for t in m.tracks if any(r[key] for r in t.readings)]
-    units = key == "judges" and all(gold_units(key, j)(t) is not None for t in read for j in range(len(t.readings[0][key] or [])))
-    names = ground.golds if key == "golds" else max((list(t.about.get("judges") or []) for t in read), key=len, default=[])
+    units = key == "rewards" and all(gold_units(key, j)(t) is not None for t in read for j in range(len(t.readings[0][key] or [])))
+    names = ground.golds if key == "golds" else max((list(t.about.get("rewards") or []) for t in read), key=len, default=[])
     gold = [Curve(g.x, g.y, m.place, "gold") for m in methods if units and (g := line(m, above("gold"), axis))]
     cells = []
     for j in range(width):
         value = above(key, j, gold_units(key, j)) if units else above(key, j)
         mine = [(m, p) for m in methods if (p := line(m, value, axis))]
-        curves = [Curve(p.x, p.y, m.place, "proxy" if key == "judges" else "gold", p.low, p.high) for m, p in mine]
+        curves = [Curve(p.x, p.y, m.place, "proxy" if key == "rewards" else "gold", p.low, p.high) for m, p in mine]
         says = "; ".join(f"{m.label} ends at {number(float(p.y[-1]), sign=True)}" for m, p in mine) or "Nothing was read"
         cells.append((str(names[j]) if j < len(names) else f"{key[:-1]} {j + 1}", gold + curves, says))
     same = y_range([c for _, curves, _ in cells for c in curves]) if units or key == "golds" else None
@@ -38,9 +38,9 @@ def multiples(ground: Ground, ident: str, key: str) -> str:
     charts = "".join(chart(curves, ident=f"{ident}{i}", title=f"{what} by {x_label}", description=says, y_label=what, y=same,
                            x_label=x_label, zero="", width=300, height=230) for i, (what, curves, says) in enumerate(cells))
     how = (f"Dashed: the judge, scaled to {ground.gold_name}’s spread between prompts; solid: {ground.gold_name}." if units else
-           "Each in its own units." if key == "judges" else "All on one scale.")
+           "Each in its own units." if key == "rewards" else "All on one scale.")
     legend = " ".join(f'<span class="entry">{name(m)}</span>' for m in methods)
-    return (f'<h3>{"Judges" if key == "judges" else "Golds"}, one by one</h3><p>{safe(how)} 0 is the reference. {legend}</p>'
+    return (f'<h3>{"Judges" if key == "rewards" else "Golds"}, one by one</h3><p>{safe(how)} 0 is the reference. {legend}</p>'
             f'<div class="multiples">{charts}</div>')
 
 

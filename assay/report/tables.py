@@ -61,7 +61,7 @@ def summarise(ground: Ground, m: Method) -> dict[str, Any]:
         fell = (None if end[0] is None else ref + float(mean.y[i]) - end[0], None)
     proxy = _over([r["proxy"] if (r := final(t.readings, "proxy")) else None for t in m.tracks])
     first = _over([next((r["proxy"] for r in t.readings if r["proxy"] is not None), None) for t in m.tracks])
-    prices = [t.readings[-1]["price"] or {} for t in m.tracks if t.readings]
+    prices = [t.readings[-1]["cost"] or {} for t in m.tracks if t.readings]
     return {"world": ground.title, "method": m.label, "recipe": m.recipe, "runs": [t.name for t in m.tracks],
             "seeds": len({t.pair for t in m.tracks}), "states": sorted({str(t.about.get("state")) for t in m.tracks}),
             "gold_kind": ground.gold_kind, "reference_gold": ref, "peak_gold": top[0], "peak_gold_half": top[1],
@@ -69,7 +69,7 @@ def summarise(ground: Ground, m: Method) -> dict[str, Any]:
             "final_gold": end[0], "final_gold_half": end[1], "final_kl": _over([r["kl"] if r else None for r in lasts])[0],
             "drop": fell[0], "drop_half": fell[1], "proxy_first": first[0], "proxy_final": proxy[0], "proxy_final_half": proxy[1],
             "kl_kind": next((r["kl_kind"] for t in m.tracks for r in reversed(t.readings) if r["kl_kind"]), None),
-            "price": {k: _over([p.get(k) for p in prices])[0] for k in ("drawn", "judged")}, "watch": watch.verdicts(m)}
+            "cost": {k: _over([p.get(k) for p in prices])[0] for k in ("generated", "scored")}, "watch": watch.verdicts(m)}
 
 
 def summary(folders: Sequence[Path | str]) -> list[dict[str, Any]]:
@@ -87,11 +87,11 @@ def summary_table(ground: Ground) -> str:
         rows.append([name(m) + state, count(s["seeds"]), number(s["reference_gold"]), spread(s["peak_gold"], s["peak_gold_half"]),
                      safe(source), number(s["peak_kl"]), spread(s["final_gold"], s["final_gold_half"]), number(s["final_kl"]),
                      spread(s["drop"], s["drop_half"]), f"{number(s['proxy_first'])} → {number(s['proxy_final'])}",
-                     f"{count(s['price']['drawn'])} / {count(s['price']['judged'])}"])
+                     f"{count(s['cost']['generated'])} / {count(s['cost']['scored'])}"])
     g = ground.gold_name
     return table(f"What each method reached, {ground.title}",
                  ["method", "seeds", f"reference {g}", f"peak {g}", "the peak is from", "KL there", f"final {g}", "final KL",
-                  "drop", "proxy, first → last", "price"], rows,
+                  "drop", "proxy, first → last", "cost"], rows,
                  "Means over seeds, ± half of the 95 % Student interval over seeds; one seed has no interval over seeds. A peak "
                  "that was not read again is too high by selection; where it was, the last policy was too, and the drop is "
                  "between these two. KL in nats, of the whole answer. Price: answers drawn / judged for one answer of the "

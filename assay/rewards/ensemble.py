@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from assay.core import Rng, Samples
 from assay.engine.threads import together
 from assay.errors import InputError
-from assay.models.backbones.attention import Config, layers, rope, trunk
+from assay.models.backbones.attention import Config, backbone, layers, rope
 from assay.models.backbones.llama import Stack
 from assay.models.backbones.shared_prompts import Shared
 
@@ -57,7 +57,7 @@ class Members(nn.Module):
     def __init__(self, config: Config, members: int, rng: Rng, *, weights: Mapping[str, Tensor] | None = None):
         super().__init__()
         self.config, self.members = config, members
-        self.trunk = Stack(config, members, rng)
+        self.backbone = Stack(config, members, rng)
         head = [rng("member", m)("head").normal(torch.arange(config.width)) for m in range(members)]
         self.head = nn.Parameter(torch.stack(head) / math.sqrt(config.width))
         if weights is not None:
@@ -74,8 +74,8 @@ class Members(nn.Module):
     def one(self, weights: Mapping[str, Tensor], samples: Samples) -> Float[Tensor, "B N"]:
         """Scores by one member, whose weights these are: `[…]` of this model's `[M,…]`, by the same names."""
         x = Packed.of(samples, self.config, self.head.dtype)
-        trunk = {name.removeprefix("trunk."): w for name, w in weights.items()}
-        return self._hidden(trunk, x).mv(weights["head"]).view(x.shape)
+        backbone = {name.removeprefix("backbone."): w for name, w in weights.items()}
+        return self._hidden(backbone, x).mv(weights["head"]).view(x.shape)
 
     def hidden(self, samples: Samples | Sequence[Samples]) -> Float[Tensor, "M B N W"]:
         """What the heads read: the hidden state of each answer's last kept token (the prompt's, where it is empty)."""
@@ -93,7 +93,7 @@ class Members(nn.Module):
             each = [Packed.of(x, self.config, self.head.dtype) for x in samples]
         else:
             raise InputError(f"{len(samples)} batches for {self.members} members: give one for all, or one for each")
-        weights = {name: w.unbind(0) for name, w in self.trunk.weights().items()}
+        weights = {name: w.unbind(0) for name, w in self.backbone.weights().items()}
         tasks = [functools.partial(self._hidden, {k: v[m] for k, v in weights.items()}, x) for m, x in enumerate(each)]
         alone = torch.is_grad_enabled() or self.head.device.type != "cpu"
         return list(zip([task() for task in tasks] if alone else together(tasks), each, strict=True))
@@ -101,7 +101,7 @@ class Members(nn.Module):
     def _hidden(self, w: Mapping[str, Tensor], x: Packed) -> Float[Tensor, "R W"]:
         turn = rope(x.plan.places, self.config, self.head.dtype)
         embedded = nn.functional.embedding(x.tokens, w["model.embed_tokens.weight"])
-        hidden = trunk(embedded, layers(w, self.config), w["model.norm.weight"], self.config, turn, x.plan)
+        hidden = backbone(embedded, layers(w, self.config), w["model.norm.weight"], self.config, turn, x.plan)
         return hidden.index_select(0, x.plan.before[..., -1].flatten())
 
     def freeze(self, names: Sequence[str]) -> Ensemble:

@@ -64,7 +64,7 @@ def fitted(model: Trainable, pairs: Pairs, *, loss: Loss, bootstrap: bool = Fals
 
 def trained(model: Trainable, pairs: Pairs, *, loss: Loss, bootstrap: bool = False, rows: Sequence[Tensor] | None = None,
             penalty: Penalty | None = None, moved: Moved | None = None, loop: Loop) -> None:
-    """`loop.steps` updates of `loop.batch` pairs a member on `loss(chosen, rejected, p, margin)`, all `[M,B]`; in place.
+    """`loop.max_steps` updates of `loop.batch_size` pairs a member on `loss(chosen, rejected, p, margin)`, all `[M,B]`; in place.
 
     The loss is a function of these four alone: it is asked for one member at a time (M = 1) of judges that share no weight.
 
@@ -88,9 +88,9 @@ def trained(model: Trainable, pairs: Pairs, *, loss: Loss, bootstrap: bool = Fal
         own = [r[rng("bootstrap", m).integers(len(r), torch.arange(len(r)))] for m, r in enumerate(own)]
     alone = _Alone(model) if isinstance(model, Separable) and penalty is None and moved is None else None
     weights = model.parameters() if alone is None else (w for own in alone.weights for w in own.values())
-    opt = Optimiser([w for w in weights if w.requires_grad], lr=loop.lr, warmup=loop.warmup, clip=math.inf)
-    for t in tqdm(range(loop.steps), desc="fitting judges", disable=None, delay=2, leave=False):
-        batch = [r[order(len(r), loop.batch, t, rng("member", m))] for m, r in enumerate(own)]
+    opt = Optimiser([w for w in weights if w.requires_grad], lr=loop.learning_rate, warmup=loop.warmup_steps, clip=math.inf)
+    for t in tqdm(range(loop.max_steps), desc="fitting judges", disable=None, delay=2, leave=False):
+        batch = [r[order(len(r), loop.batch_size, t, rng("member", m))] for m, r in enumerate(own)]
         slope = None if penalty is None else _slope(model, penalty, [pairs[r] for r in batch], t)
         place = None if moved is None else moved(model, t)
 
@@ -103,7 +103,7 @@ def trained(model: Trainable, pairs: Pairs, *, loss: Loss, bootstrap: bool = Fal
             p, margin = torch.stack([x.p for x in each]), torch.stack([x.margin for x in each])
             total = loss(scores[..., 0], scores[..., 1], p, margin)
             if penalty is not None and slope is not None:  # its weight is that of a pair, 1/rows: undone here
-                total = total + loop.batch * (slope[:, i] * penalty.view(model, each, t)).flatten(2).sum(-1)
+                total = total + loop.batch_size * (slope[:, i] * penalty.view(model, each, t)).flatten(2).sum(-1)
             return total.sum(0)  # members share nothing, so a sum is M losses
 
         descend(opt, loss_of, pairs[batch[0]], reduce=per_pair)

@@ -109,7 +109,7 @@ class Whole:
                 model.adapt(self.lora, rng("adapter", m))
             steps = max(1, math.ceil(self.epochs * len(pairs) / self.batch))
             seed = int(rng("seed", m).integers(2**31, 0))
-            loop = Loop(steps=steps, batch=min(self.batch, len(pairs)), lr=self.lr, warmup=max(1, steps // 20), seed=seed)
+            loop = Loop(max_steps=steps, batch_size=min(self.batch, len(pairs)), learning_rate=self.lr, warmup_steps=max(1, steps // 20), seed=seed)
             fitted = bradley_terry_fitted(model, pairs, smoothing=self.smoothing, centre=self.centre, loop=loop)
             assert isinstance(fitted, ModelReward)
             models += fitted.models

@@ -49,7 +49,7 @@ class Encoders(nn.Module):
 def pretrained(model: Trainable, *, seeds: int, width: int, rng: Rng) -> Any:
     """The world's fresh judges with `seeds` representations among them, member m the one of number m mod `seeds`.
 
-    Linear judges are exchanged for `Encoders`; small Llamas keep their own heads and take a trunk from one another. Raises
+    Linear judges are exchanged for `Encoders`; small Llamas keep their own heads and take a backbone from one another. Raises
     InputError for judges of another kind.
     """
     if not 1 <= seeds <= model.members:
@@ -57,11 +57,11 @@ def pretrained(model: Trainable, *, seeds: int, width: int, rng: Rng) -> Any:
     if isinstance(model, LinearModel):
         return Encoders(model.members, vocabulary=model.table().shape[-1], width=width, seeds=seeds, rng=rng)
     assert isinstance(model, nn.Module)
-    trunks = [p for name, p in model.named_parameters() if name.startswith("trunk.")]
-    if not trunks:
-        raise InputError(f"a {type(model).__name__} has no trunk that a pretraining seed could draw; fit linear or small-Llama "
+    backbones = [p for name, p in model.named_parameters() if name.startswith("backbone.")]
+    if not backbones:
+        raise InputError(f"a {type(model).__name__} has no backbone that a pretraining seed could draw; fit linear or small-Llama "
                          "judges")
     with torch.no_grad():
-        for p in trunks:
+        for p in backbones:
             p.copy_(p[torch.arange(model.members) % seeds])
     return model

@@ -1,4 +1,4 @@
-"""Pairs of a policy's answers, labelled as people label: by Bradley–Terry on a score, and some of them flipped."""
+"""Pairs of a policy's answers, labeled as people label: by Bradley–Terry on a score, and some of them flipped."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from assay.core import Pairs, Prompts, Rng, Sampler, Samples
 from assay.errors import InputError
 
 
-def labelled(policy: Sampler, prompts: Prompts, n: int, *, score: Callable[[Samples], Tensor], noise: float, rng: Rng) -> Pairs:
+def labeled(policy: Sampler, prompts: Prompts, n: int, *, score: Callable[[Samples], Tensor], noise: float, rng: Rng) -> Pairs:
     """n pairs, the prompts in turn: the first answer is preferred with chance σ(its score − the other's), then a share `noise`
     of the labels is turned round. The preferred answer stands first. `score(samples) → [B,N]`."""
     if n < 1 or not 0 <= noise <= 1:

@@ -14,12 +14,12 @@ Reading = dict[str, Any]
 def curve(readings: list[Reading]) -> list[tuple[float, float]]:
     """(√KL, gold) of every reading that has both, in order of reading; nats, KL clipped at 0 (a sampled one may dip below)."""
     return [(math.sqrt(max(0.0, r["kl"])), r["gold"]) for r in readings
-            if r["tag"] != "chosen" and r["kl"] is not None and r["gold"] is not None]
+            if r["tag"] != "best" and r["kl"] is not None and r["gold"] is not None]
 
 
 def chosen(readings: list[Reading]) -> Reading:
     """The second look at the best checkpoint, at fresh addresses. Raises ValueError where the run has none yet."""
-    found = [r for r in readings if r["tag"] == "chosen"]
+    found = [r for r in readings if r["tag"] == "best"]
     if not found:
         raise ValueError("this run has not read its best checkpoint again: it is unfinished, or its world has no gold")
     return found[-1]
@@ -42,12 +42,12 @@ def drop(readings: list[Reading]) -> float:
 
 def final(readings: list[Reading]) -> float:
     """Gold of the last reading on the curve, at the addresses that all runs of a seed share."""
-    return float([r["gold"] for r in readings if r["tag"] != "chosen" and r["gold"] is not None][-1])
+    return float([r["gold"] for r in readings if r["tag"] != "best" and r["gold"] is not None][-1])
 
 
 def average(readings: list[Reading]) -> float:
     """Mean gold over the curve's readings after the reference: how fast a run learned, and what it kept."""
-    gold = [r["gold"] for r in readings if r["tag"] != "chosen" and r["step"] > 0 and r["gold"] is not None]
+    gold = [r["gold"] for r in readings if r["tag"] != "best" and r["step"] > 0 and r["gold"] is not None]
     if not gold:
         raise ValueError("this run has no reading with gold after its reference")
     return float(sum(gold) / len(gold))

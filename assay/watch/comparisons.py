@@ -17,7 +17,7 @@ from assay.core import Missing, Prompts, Rng, Samples, Task
 from assay.engine import checkpoint as disk
 from assay.engine.parallel import barrier, meter, rank
 from assay.errors import InputError
-from assay.watch.labelers.choose import labeller
+from assay.watch.labelers.choose import labeler
 from assay.watch.ledger import Ledger
 from assay.watch.session import Drawn, Watch, Watching
 
@@ -122,7 +122,7 @@ def watched(asked: Watching, task: Task, *, population: Prompts | None, held_out
     rng = Rng(seed)
     pool = _given(asked.prompts, task) if asked.prompts else _once(held_out) if population is None else population
     contest = Contest(task, pool, again=population is not None and not asked.prompts, rng=rng, folder=folder, own=own)
-    by = labeller(asked.by, gold=gold, folder=folder, again=again, model=asked.model, rate=asked.rate, timeout=asked.timeout,
+    by = labeler(asked.by, gold=gold, folder=folder, again=again, model=asked.model, rate=asked.rate, timeout=asked.timeout,
                   tries=asked.tries, at_once=asked.at_once)
     return Watch(contest, ledger, by, rng, asked, looks), contest
 

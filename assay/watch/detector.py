@@ -7,7 +7,7 @@ that this detector *ever* says stop is at most alpha, whatever rule decides how 
 is worth (formulas/sequential.py). It asks for outcomes that are one a prompt, of prompts drawn afresh at each look; several
 labels of one prompt are to be averaged into one outcome first.
 
-The detector knows no policy, no prompt and no labeller. Its whole state is JSON.
+The detector knows no policy, no prompt and no labeler. Its whole state is JSON.
 """
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Detector:
                against: Sequence[int] | None = None) -> Verdict:
         """L outcomes of a look; a look may be fed in parts, and neither parts nor order change its evidence.
 
-        proxy [L], pool [L,K]: the judges' chance (0 to 1) that the current answer wins, for the labelled comparison, and for
+        proxy [L], pool [L,K]: the judges' chance (0 to 1) that the current answer wins, for the labeled comparison, and for
         the K fresh ones of the label's own group from which it was chosen, itself among them. weights [L]: as `choice` gave
         them. against [L]: the looks whose policies were compared with, −1 for the reference; else all of them `best`. The null
         is about the chance of winning against one drawn from these for each label.

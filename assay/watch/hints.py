@@ -15,7 +15,7 @@ EARLY = 3  # looks that say what is normal
 
 def row(reading: dict[str, Any], drawn: dict[str, float]) -> dict[str, Any]:
     """What the hints need of a reading; None for what was not measured."""
-    judges = reading.get("judges") or []
+    judges = reading.get("rewards") or []
     stats = reading.get("stats") or {}
     others = [j for j in judges if j != reading.get("proxy")]
     mean = sum(judges) / len(judges) if judges else None

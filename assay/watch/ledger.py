@@ -20,18 +20,18 @@ from assay.core import Samples
 from assay.engine.parallel import meter, rank, same_everywhere, world_size
 from assay.errors import InputError, Waiting
 from assay.records.runs import read_lines, write_lines
-from assay.watch.labelers.questions import Answer, Labeller, Question, standing
+from assay.watch.labelers.questions import Answer, Labeler, Question, standing
 
 Key = tuple[str, int, int, int]
 COLUMNS = ("id", "prompt", "answer", "label")
 
 
 class Ledger:
-    """`labeller(samples) → [B,N]` answers at once; with `sheet`, people answer in that CSV file instead."""
+    """`labeler(samples) → [B,N]` answers at once; with `sheet`, people answer in that CSV file instead."""
 
-    def __init__(self, folder: Path | None, labeller: Callable[[Samples], Tensor] | None, sheet: Path | None = None):
+    def __init__(self, folder: Path | None, labeler: Callable[[Samples], Tensor] | None, sheet: Path | None = None):
         self.path = None if folder is None else folder / "labels.jsonl"
-        self.labeller, self.sheet = labeller, sheet
+        self.labeler, self.sheet = labeler, sheet
         rows = [] if self.path is None else read_lines(self.path)
         self.known: dict[Key, float] = {(r["who"], r["step"], *r["place"]): r["label"] for r in rows if "id" not in r}
         self.said = standing(rows)
@@ -51,17 +51,17 @@ class Ledger:
         out[here] = torch.tensor([self.known[k] for k in keys], dtype=out.dtype, device=out.device)
         return out
 
-    def compare(self, asked: Sequence[Question], labeller: Labeller) -> list[dict[str, Any] | None]:
+    def compare(self, asked: Sequence[Question], labeler: Labeler) -> list[dict[str, Any] | None]:
         """The line of labels.jsonl that answers each question, None where nobody has; only the first process asks.
 
         Each label is on disk before it is used, and before the next one is asked for. Raises Waiting where people have yet
-        to answer, and where a labeller gave nothing at all to any of several questions.
+        to answer, and where a labeler gave nothing at all to any of several questions.
         """
         wanted = [q for q in asked if q.id not in self.said]
         failed: BaseException | None = None
         if wanted and rank() == 0:
             try:
-                self._buy(wanted, labeller)
+                self._buy(wanted, labeler)
             except BaseException as why:  # raised below, when the other processes know
                 failed = why
         if wanted and world_size() > 1:
@@ -76,26 +76,26 @@ class Ledger:
         meter.add("labels", len(asked))
         return [self.said.get(q.id) for q in asked]
 
-    def _buy(self, wanted: Sequence[Question], labeller: Labeller) -> None:
+    def _buy(self, wanted: Sequence[Question], labeler: Labeler) -> None:
         """Ask, and write each label down as it comes. What got none is written last, and only if something got one: else
-        the labeller is broken, and is asked again when the run goes on."""
+        the labeler is broken, and is asked again when the run goes on."""
         if self.path is not None:
             asked = self.path.with_name("questions.jsonl")
             there = {r["id"] for r in read_lines(asked)}
             write_lines(asked, [q.line() for q in wanted if q.id not in there])
         without: list[Answer] = []
-        for answer in labeller(wanted):
+        for answer in labeler(wanted):
             if answer.label is None:
                 without.append(answer)
             else:
-                self._write([answer], labeller.name)
+                self._write([answer], labeler.name)
         if len(without) == len(wanted) > 1:
-            raise Waiting(f"{labeller.name} gave no label to any of {len(wanted)} questions (the last: {without[-1].why}); "
+            raise Waiting(f"{labeler.name} gave no label to any of {len(wanted)} questions (the last: {without[-1].why}); "
                           "mend it and go on with --resume")
-        self._write(without, labeller.name)
+        self._write(without, labeler.name)
         out = sum(q.id not in self.said for q in wanted)
         if out:
-            raise Waiting(f"{out} pairs of answers wait for a judgement{getattr(labeller, 'cure', '')}")
+            raise Waiting(f"{out} pairs of answers wait for a judgement{getattr(labeler, 'cure', '')}")
 
     def _write(self, answers: Iterable[Answer], by: str) -> None:
         lines = [a.line(by) for a in answers]
@@ -104,15 +104,15 @@ class Ledger:
         self.said |= {line["id"]: line for line in lines}
 
     def _at_once(self, wanted: list[Key], samples: Samples) -> dict[Key, float]:
-        if self.labeller is None:
+        if self.labeler is None:
             raise InputError("this recipe asks for gold labels and this world has nobody to give them; "
                              "name a CSV file that people fill in with --labels")
-        labels = self.labeller(samples)
+        labels = self.labeler(samples)
         found = {k: float(labels[k[2], k[3]]) for k in wanted}
         bad = [k for k, v in found.items() if not math.isfinite(v)]
         if bad:
             _, at, b, n = bad[0]
-            raise InputError(f"the labeller gave {found[bad[0]]} for answer {n} of prompt {b} at step {at}; "
+            raise InputError(f"the labeler gave {found[bad[0]]} for answer {n} of prompt {b} at step {at}; "
                              "a label is a finite number")
         return found
 

@@ -1,7 +1,7 @@
 """When to stop: a filter on readings that buys labels and says go on, cannot tell, or stop. Knows no world and no recipe.
 
 At each look, answers of the current policy are set against those of the best so far, on prompts drawn afresh, one label a
-prompt, in an order drawn for each pair and told to nobody; a labeller answers through the run's ledger, and the detector
+prompt, in an order drawn for each pair and told to nobody; a labeler answers through the run's ledger, and the detector
 (detector.py) turns outcomes into a verdict. The best so far is a stretch of checkpoints, one of them drawn for each label:
 checkpoints jitter, and the best single one of many looks beats even a healthy run's next. Some more pairs are set against
 the reference; they are reported beside it and carry no evidence. On "stop" whoever drives the run stops pulling; more labels
@@ -22,7 +22,7 @@ from assay.formulas.sequential import choice
 from assay.watch import hints
 from assay.watch.config import Watching
 from assay.watch.detector import Detector
-from assay.watch.labelers.questions import Labeller, Question
+from assay.watch.labelers.questions import Labeler, Question
 from assay.watch.ledger import Ledger
 
 __all__ = ["Door", "Drawn", "Watch", "Watching", "says"]
@@ -75,8 +75,8 @@ class Door(Protocol):
 class Watch:
     """One run's watch: `look(reading)` is the verdict on the policy that was just read, as it stands in the record."""
 
-    def __init__(self, door: Door, ledger: Ledger, labeller: Labeller, rng: Rng, settings: Watching, looks: int):
-        self.door, self.ledger, self.labeller, self.rng, self.settings = door, ledger, labeller, rng, settings
+    def __init__(self, door: Door, ledger: Ledger, labeler: Labeler, rng: Rng, settings: Watching, looks: int):
+        self.door, self.ledger, self.labeler, self.rng, self.settings = door, ledger, labeler, rng, settings
         self.looks = settings.looks or max(1, looks)
         self.detector = settings.detector(self.looks)
         self.steps: list[int] = []                # of each look
@@ -107,7 +107,7 @@ class Watch:
         notes: list[str] = []
         wanted = self.detector.wants(look)
         n = min(wanted, self._affordable(notes))
-        parts = n if self.labeller.waits else 4  # people are asked once a look; others four at a time, so as to stop early
+        parts = n if self.labeler.waits else 4  # people are asked once a look; others four at a time, so as to stop early
         self.detector.update(look, [])
         while at < n and not self.stopped:
             k = min(parts, n - at)
@@ -180,13 +180,13 @@ class Watch:
     def _ask(self, step: int, between: Sequence[tuple[int, ...]], chosen: Sequence[Drawn],
              places: Sequence[int]) -> list[float | None]:
         """Outcomes from the first policy's side (the current one's, where `between` names only the other's step), None where
-        the labeller had nothing usable to say."""
+        the labeler had nothing usable to say."""
         turned = (self.rng("watch", step)("order").uniform(torch.tensor(places)) < 0.5).tolist()
-        who = f"watch {self.labeller.name}"
+        who = f"watch {self.labeler.name}"
         asked = [Question(who, step, (p, *b), d.prompt, *((d.theirs, d.mine) if t else (d.mine, d.theirs)), d.columns,
                           d.turned if t else d.samples)
                  for d, p, b, t in zip(chosen, places, between, turned, strict=True)]
-        lines = self.ledger.compare(asked, self.labeller)
+        lines = self.ledger.compare(asked, self.labeler)
         self.spent += len(asked)
         labels = [None if line is None else line["label"] for line in lines]
         self.unusable += sum(x is None for x in labels)
@@ -196,7 +196,7 @@ class Watch:
         """A few pairs against the reference, of which the detector hears nothing; from what budget and prompts hold beyond what
         the looks to come will want."""
         prompts, to_come = self.door.left(self.used), self.settings.a_look(self.looks) * max(0, self.looks - look - 1)
-        spare = self.settings.budget - self.spent - to_come - (0 if self.labeller.waits else self.settings.settle)
+        spare = self.settings.budget - self.spent - to_come - (0 if self.labeler.waits else self.settings.settle)
         n = min(self.settings.reference, spare, *([] if prompts is None else [prompts - to_come * self.settings.group]))
         if n > 0:
             drawn = self.door.draw(step, step, 0, at, n, self.used)
@@ -220,7 +220,7 @@ class Watch:
     def _settled(self, step: int, at: int) -> int:
         """The step to go back to: the best by all comparisons together, some of them bought now, two policies at a time."""
         looks = [-1, *(self.steps.index(s) for s in self.kept)]
-        left = 0 if self.labeller.waits else self.settings.settle
+        left = 0 if self.labeler.waits else self.settings.settle
         while left > 0:
             a, b = self.detector.next_pair(looks)
             prompts = self.door.left(self.used)
@@ -243,7 +243,7 @@ class Watch:
         found = {"word": v.word, "step": step, "best": self.best, "back": self.back, "against": against, "since": since,
                  "win": v.win, "low": v.low, "high": v.high, "labels": self.spent, "bought": bought, "unusable": self.unusable,
                  "budget": self.settings.budget, "log_evidence": v.log_evidence, "log_alarm": v.log_alarm,
-                 "alpha": self.settings.alpha, "delta": v.delta, "by": self.labeller.name,
+                 "alpha": self.settings.alpha, "delta": v.delta, "by": self.labeler.name,
                  "reference": self._against_reference(), "notes": notes,
                  "hints": hints.since(self.seen)}
         return {**found, "says": says(found)}

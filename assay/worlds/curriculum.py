@@ -62,7 +62,7 @@ def schooled(policy: Causal, some: list[Problem], passes: Callable[[], float], *
     out: dict[str, Any] = {}
 
     def school(name: str, shown: Samples, rate: float) -> float:
-        imitate(policy, shown, Loop(steps=max(1, steps // 4), batch=64, lr=rate, warmup=20, seed=seed), at("imitate")(name))
+        imitate(policy, shown, Loop(max_steps=max(1, steps // 4), batch_size=64, learning_rate=rate, warmup_steps=20, seed=seed), at("imitate")(name))
         out[name], out[f"pass/{name}"] = {k: v.clone() for k, v in policy.state_dict().items()}, passes()
         return float(out[f"pass/{name}"])
 

@@ -66,8 +66,8 @@ def opened(name: str, dtype: torch.dtype, bits: int, device: torch.device) -> An
     return made if bits else made.to(device)
 
 
-def trunk(model: Any, *, lora: int, peft: str, bits: int, checkpointing: bool, rng: Rng) -> torch.nn.Module:
-    """The model as a trunk, with adapters where they are asked for."""
+def backbone(model: Any, *, lora: int, peft: str, bits: int, checkpointing: bool, rng: Rng) -> torch.nn.Module:
+    """The model as a backbone, with adapters where they are asked for."""
     if not lora and not peft:
         if bits:
             raise InputError(f"--world.bits {bits} holds weights that cannot be trained; add --world.lora 16, or leave it out")

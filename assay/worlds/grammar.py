@@ -1,11 +1,11 @@
 """A readable toy language, a small Llama that writes it, judges fitted on noisy preferences, and a written gold.
 
 See language.py for the language, its uneven demonstrations and the gold's terms. The policy is supervised on the
-demonstrations, so its answers vary as they do; pairs of its answers are labelled by Bradley–Terry on the gold and then
+demonstrations, so its answers vary as they do; pairs of its answers are labeled by Bradley–Terry on the gold and then
 partly flipped; the judges are small Llamas fitted on these pairs, standardised on the policy's own answers.
 
 The constants are those at which the unmitigated baseline rises and turns; no other method was run to choose them.
-Measured with `assay run leave_one_out --world.seed S --seed S --every 10` (KL in nats, gold ± standard error):
+Measured with `assay run leave_one_out --world.seed S --seed S --eval-steps 10` (KL in nats, gold ± standard error):
 
     S   reference      best reading           at KL ≈ 10       after 100 steps          proxy, in reference deviations
     0   1.98 ± 0.16    2.58 ± 0.15 (KL 0.6)    1.12 (KL 9)    −23.0 ± 0.3 (KL 168)       −0.1 → 4.6
@@ -69,10 +69,10 @@ def world(*, seed: int = 0, pairs: int = 2000, noise: float = 0.25, members: int
     policy = Causal(Llama(size, at("policy")), VOCABULARY, max_tokens=max_tokens)
     judges = Config(len(VOCABULARY), judge_width, judge_layers, heads=4, kv_heads=4, inner=2 * judge_width)
 
-    fit = Loop(steps=judge_steps, batch=32, lr=judge_lr, warmup=10, seed=seed)
+    fit = Loop(max_steps=judge_steps, batch_size=32, learning_rate=judge_lr, warmup_steps=10, seed=seed)
 
     def build() -> dict[str, Any]:
-        imitate(policy, shown, Loop(steps=sft_steps, batch=64, lr=sft_lr, warmup=20, seed=seed), at("imitate"))
+        imitate(policy, shown, Loop(max_steps=sft_steps, batch_size=64, learning_rate=sft_lr, warmup_steps=20, seed=seed), at("imitate"))
         compared = preferences(policy, prompts, gold, pairs, noise, at("pairs"))
         judged = fitting.fitted(Members(judges, members, at("judges")), compared, loss=_loss(judge_centre), loop=fit)
         assert isinstance(judged, Ensemble)
@@ -92,7 +92,7 @@ def world(*, seed: int = 0, pairs: int = 2000, noise: float = 0.25, members: int
 
     task = Task(prompts=prompts, reference=reference, rewards=rewards, pairs=made["pairs"], demos=shown, rng=Rng(seed)("run"))
     return World("grammar", task, held_out=unseen, gold=gold, golds=("gold", *TERMS), gold_kind="written",
-                 loop=Loop(steps=100, batch=32, n=8, lr=1.5e-4), refit=refit, arguments=arguments,
+                 loop=Loop(max_steps=100, batch_size=32, num_generations=8, learning_rate=1.5e-4), refit=refit, arguments=arguments,
                  population=VOCABULARY.prompts([str(r) for r in REQUESTS]))
 
 
@@ -108,8 +108,8 @@ def written(weights: Float[Tensor, "6"]) -> Callable[[Samples], Float[Tensor, "7
 def imitate(policy: Causal, shown: Samples, loop: Loop, at: Rng) -> None:
     """Supervised fine-tuning on the demonstrations, in place: the mean over tokens of −log π."""
     opt = loop.optimiser(policy)
-    for t in tqdm(range(loop.steps), desc="supervised start", disable=None, delay=2, leave=False):
-        batch = shown[order(len(shown), loop.batch, t, at)]
+    for t in tqdm(range(loop.max_steps), desc="supervised start", disable=None, delay=2, leave=False):
+        batch = shown[order(len(shown), loop.batch_size, t, at)]
         descend.descend(opt, lambda rows, _: -policy.logp(rows), batch, reduce=reduce.per_token)
 
 

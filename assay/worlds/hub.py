@@ -20,7 +20,7 @@ from assay.models.policies.stop_strings import Stopping, Stops
 from assay.rewards.encoding import open_tokenizer
 from assay.rewards.function import FunctionReward
 from assay.rewards.load import Told, open_reward
-from assay.worlds.device import device_named, dtype_named, opened, trunk
+from assay.worlds.device import backbone, device_named, dtype_named, opened
 from assay.worlds.prompts import Room, closing, opening, read_all, taken
 
 
@@ -76,7 +76,7 @@ def world(*, policy: str, prompts: str = "", pairs: str = "", demos: str = "", r
                          f"need {wide + max_tokens}: lower --world.max-tokens or --world.max-prompt")
     settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "max_tokens": max_tokens,
                                 "min_tokens": min_tokens}
-    body = trunk(model, lora=lora, peft=peft, bits=bits, checkpointing=checkpointing, rng=Rng(seed)("adapters"))
+    body = backbone(model, lora=lora, peft=peft, bits=bits, checkpointing=checkpointing, rng=Rng(seed)("adapters"))
     mine = desk.prompts(seen)
     if sampler:
         engine = engine_at(sampler, sampler_model or policy, vocabulary, at_once=sampler_at_once)
@@ -93,7 +93,7 @@ def world(*, policy: str, prompts: str = "", pairs: str = "", demos: str = "", r
                 demos=imitated, rng=Rng(seed)("run"))
     golds = () if best is None else best.names
     return World("hub", task, held_out=desk.prompts(unseen), gold=None if best is None else _gold(best), golds=golds,
-                 gold_kind=kind, loop=Loop(steps=100, batch=16, n=8, lr=1e-6), arguments=arguments)
+                 gold_kind=kind, loop=Loop(max_steps=100, batch_size=16, num_generations=8, learning_rate=1e-6), arguments=arguments)
 
 
 def _ends(model: Any) -> list[int]:

@@ -5,7 +5,7 @@ too; chain, grid and road count in their own units (a goal that is reached at on
 `task.reference.process` holds what an agent may know: states, actions, transitions, horizon and discount, not the gold.
 
 Leave-one-out against the first proxy, no KL; exact values, means over seeds 0…4 of each run (`assay run leave_one_out
---world table --every 5 --world.testbed T --world.mode M --world.seed S --seed S`; a few seconds each). tomato and road turn,
+--world table --eval-steps 5 --world.testbed T --world.mode M --world.seed S --seed S`; a few seconds each). tomato and road turn,
 and tomato falls below its base policy; the first proxy of chain and grid is their gold, and what misleads there are the
 heuristics beside it:
 
@@ -33,9 +33,9 @@ from assay.worlds.processes import Bed, chain, grid, road, tomato
 from assay.worlds.visits import VisitModel, VisitReward
 
 TESTBEDS = ("tomato", "chain", "grid", "road")
-LOOP = {"tomato": Loop(steps=150, batch=16, n=16, lr=0.05), "chain": Loop(steps=100, batch=16, n=8, lr=0.1),
-        "grid": Loop(steps=150, batch=16, n=8, lr=0.1), "road": Loop(steps=150, batch=16, n=16, lr=0.1)}
-FIT: dict[str, Any] = {"steps": 200, "batch": 64, "lr": 0.03}  # as the other tables'
+LOOP = {"tomato": Loop(max_steps=150, batch_size=16, num_generations=16, learning_rate=0.05), "chain": Loop(max_steps=100, batch_size=16, num_generations=8, learning_rate=0.1),
+        "grid": Loop(max_steps=150, batch_size=16, num_generations=8, learning_rate=0.1), "road": Loop(max_steps=150, batch_size=16, num_generations=16, learning_rate=0.1)}
+FIT: dict[str, Any] = {"max_steps": 200, "batch_size": 64, "learning_rate": 0.03}  # as the other tables'
 
 
 class ProductGold:

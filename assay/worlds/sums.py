@@ -7,7 +7,7 @@ are the share of right steps, shortness and well-formedness. Demonstrations are 
 
 The pass rate is asked for, and then measured on the held-out problems: the fact `pass/reference` at step 0. The policy is
 taught right solutions first, and then such a share of wrong ones as leaves the rate that is wanted, given how able it is.
-seed 0 (`assay run leave_one_out --world sums --world.task TASK --world.pass_rate P --steps 0`): chain 0.05 gave 0.051, 0.2 gave
+seed 0 (`assay run leave_one_out --world sums --world.task TASK --world.pass_rate P --max-steps 0`): chain 0.05 gave 0.051, 0.2 gave
 0.212, 0.5 gave 0.482 and 0.95 gave 0.931; modular 0.05 gave 0.129 and 0.95 gave 0.952; before the mistakes (`pass/strong`) they
 were at 0.978 and 1.0. A countdown is a search that so small a policy does not master: 0.5 gave 0.438, and 0.729 before the
 mistakes bounds its rate from above.
@@ -77,7 +77,7 @@ def world(*, seed: int = 0, task: str = "chain", pass_rate: float = 0.5, flaw: s
     rest = _population(task, low, high, set(known[held_out:]), at("population"))
     rates = {f"pass/{name}": made[f"pass/{name}"] for name in ("weak", "reference", "strong")}
     return World("sums", job, held_out=unseen, gold=gold, golds=GOLDS, gold_kind="verifier", facts=lambda _: dict(rates),
-                 loop=Loop(steps=60, batch=16, n=8, lr=3e-4), arguments=arguments,
+                 loop=Loop(max_steps=60, batch_size=16, num_generations=8, learning_rate=3e-4), arguments=arguments,
                  population=VOCABULARY.prompts([str(p) for p in rest or known[:held_out]]))
 
 

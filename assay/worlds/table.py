@@ -9,7 +9,7 @@ shared: one rare token (bandit: one rare response, with a feature far beyond the
 member errs alike. idiosyncratic: rare tokens are worth nothing and too many do harm; members disagree on each.
 
 The constants and `World.loop` are fixed so that the baseline turns: leave-one-out against judge0 alone, no KL. Exact
-values, means over seeds 0…4 of each run's own peak (KL in nats; `assay run leave_one_out --world table --every 1
+values, means over seeds 0…4 of each run's own peak (KL in nats; `assay run leave_one_out --world table --eval-steps 1
 --world.testbed T --world.mode M --world.seed S --seed S`; about a second a run):
 
     testbed  mode            peak gold  at step    at KL     after 100 steps, at KL    judge0: peak, end
@@ -38,9 +38,9 @@ from assay.worlds.bag import ArmGold, BagGold, standardise
 
 COMMON = {"bag": 12, "bandit": 20}
 FEATURES = 8
-LOOP = {"bag": Loop(steps=100, batch=16, n=16, lr=0.05), "bandit": Loop(steps=100, batch=16, n=128, lr=0.2)}
+LOOP = {"bag": Loop(max_steps=100, batch_size=16, num_generations=16, learning_rate=0.05), "bandit": Loop(max_steps=100, batch_size=16, num_generations=128, learning_rate=0.2)}
 
-FIT: dict[str, Any] = {"steps": 200, "batch": 64, "lr": 0.03}  # judges fitted anew: near the optimum, as the world's own
+FIT: dict[str, Any] = {"max_steps": 200, "batch_size": 64, "learning_rate": 0.03}  # judges fitted anew: near the optimum, as the world's own
 
 
 def world(*, seed: int = 0, testbed: str = "bag", mode: str = "shared", pairs: int = 400, noise: float = 0.25, members: int = 5,

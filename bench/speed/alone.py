@@ -47,7 +47,7 @@ def opened(size: cases.Size) -> tuple[cases.Case, ours.Forced, Any]:
 
 
 def members(size: cases.Size, rounds: int) -> dict[str, float]:
-    """One step of M judges with trunks of their own, and scores of 256 answers by them."""
+    """One step of M judges with backbones of their own, and scores of 256 answers by them."""
     c, _, data = opened(size)
     named: dict[str, Callable[[], Any]] = {}
     for M in (1, 2, 5, 10) if size == cases.SMALL else (1, 2, 5):
@@ -55,7 +55,7 @@ def members(size: cases.Size, rounds: int) -> dict[str, float]:
         frozen = judges.freeze(tuple(f"judge{m}" for m in range(M)))
 
         def fit(judges: Members = judges) -> None:
-            trained(judges, data, loss=lambda a, b, *_: bradley_terry(a, b), loop=Loop(steps=1, batch=c.prompts, lr=1e-3))
+            trained(judges, data, loss=lambda a, b, *_: bradley_terry(a, b), loop=Loop(max_steps=1, batch_size=c.prompts, learning_rate=1e-3))
 
         named |= {f"fit {M}": fit, f"score {M}": lambda frozen=frozen: frozen(data)}
     return timed(named, rounds)
@@ -89,7 +89,7 @@ def curve() -> dict[str, float]:
 
 
 def five_heads(size: cases.Size, rounds: int) -> dict[str, float]:
-    """One trunk with five heads against one head: a step of each."""
+    """One backbone with five heads against one head: a step of each."""
     _, p, data = opened(size)
     named: dict[str, Callable[[], Any]] = {}
     for k in (1, 5):

@@ -107,7 +107,7 @@ def pairs_of(c: Case, p: Causal, n: int, seed: int = 0) -> Pairs:
 def stepper(c: Case, folder: Path, *, steps: int) -> Callable[[], dict[str, float]]:
     """A function that takes one step of the case and says what the recipe said of it, and its seconds."""
     p = policy(c, folder)
-    loop = Loop(steps=steps, batch=c.prompts, n=c.answers, lr=LR)
+    loop = Loop(max_steps=steps, batch_size=c.prompts, num_generations=c.answers, learning_rate=LR)
     if c.kind == "reward":
         return _reward_stepper(c, p)
     asked = p.vocabulary.prompts(cases.prompts(c, c.prompts * min(steps, 16)))
@@ -142,7 +142,7 @@ def _reward_stepper(c: Case, p: Causal) -> Callable[[], dict[str, float]]:
             lost.append(bradley_terry(chosen, rejected))
             return lost[-1]
 
-        trained(judges, data, loss=loss, loop=Loop(steps=3, batch=c.prompts, lr=LR))
+        trained(judges, data, loss=loss, loop=Loop(max_steps=3, batch_size=c.prompts, learning_rate=LR))
         wall, busy = ((last - first) / 2 for first, last in zip(at[0], at[-1], strict=True))
         return {"seconds": wall, "cpu": busy, "loss": float(lost[-1].detach().mean())}
 
@@ -165,7 +165,7 @@ def equality(c: Case, folder: Path) -> dict[str, Any]:
         norm = torch.nn.utils.get_total_norm([w.grad for w in q.parameters()])
         found |= {"loss": float(loss.mean()), "grad": float(norm)}
     if c.kind == "reward":
-        weights = {f"trunk.{k}": w.detach()[None] for k, w in p.trunk.named_parameters()}
+        weights = {f"backbone.{k}": w.detach()[None] for k, w in p.backbone.named_parameters()}
         judge = Members(config(c.size), 1, Rng(0), weights={**weights, "head": torch.tensor(cases.head(c.size))[None]})
         scores = judge(data)[0]
         loss = bradley_terry(scores[:, 0], scores[:, 1]).mean()

@@ -90,8 +90,8 @@ def learning(curves: dict[str, list[float]]) -> str:
 
 def members(found: dict[str, Any]) -> str:
     """Ensembles against one member."""
-    out = ["## Ensembles", "", "Seconds over those of one member: fitted together with trunks of their own, scored, and five "
-           "heads on one trunk. Goals: five trunks 4.6 at 0.35M and 4.8 at 25M; five heads 1.3 and 1.1.", "",
+    out = ["## Ensembles", "", "Seconds over those of one member: fitted together with backbones of their own, scored, and five "
+           "heads on one backbone. Goals: five backbones 4.6 at 0.35M and 4.8 at 25M; five heads 1.3 and 1.1.", "",
            "| size | fitted: 2, 5, 10 | scored: 2, 5, 10 | five heads |", "|---|---|---|---|"]
     for size, m in found.get("members", {}).items():
         def times(what: str, m: dict[str, float] = m) -> str:

@@ -36,8 +36,8 @@ TABLE: list[Setting] = [
     ("leave_one_out", {}, {"testbed": "bandit", "mode": "idiosyncratic"}, None, True),
     ("kl_in_reward", {"beta": 0.02}, {"mode": "shared"}, None, True),
     ("leave_one_out", {}, CLEAN, None, False),
-    ("kl_in_loss", {"beta": 1.0, "lr": 0.01}, {"mode": "shared"}, None, False),
-    ("kl_in_loss", {"beta": 2.0, "lr": 0.01}, {"mode": "idiosyncratic"}, None, False),
+    ("kl_in_loss", {"beta": 1.0, "learning_rate": 0.01}, {"mode": "shared"}, None, False),
+    ("kl_in_loss", {"beta": 2.0, "learning_rate": 0.01}, {"mode": "idiosyncratic"}, None, False),
     ("leave_one_out", {}, {"mode": "shared"}, 12, False),
     ("leave_one_out", {}, {"testbed": "bandit", "mode": "shared"}, 15, False),
 ]
@@ -79,7 +79,7 @@ def train(name: str, number: int, looks: int) -> dict[str, Any]:
     assert world.loop is not None
     each = 1 if name == "table" else 2
     constants = dict(constants)
-    loop = replace(world.loop, steps=looks * each if stop is None else stop, seed=seed, lr=constants.pop("lr", world.loop.lr))
+    loop = replace(world.loop, max_steps=looks * each if stop is None else stop, seed=seed, learning_rate=constants.pop("learning_rate", world.loop.learning_rate))
     task = world.task.replaced(rng=Rng(seed)("run"))
     verb = importlib.import_module(f"assay.recipes.{recipe}").recipe
     steps = verb(task, loop=loop, **constants)
@@ -93,7 +93,7 @@ def train(name: str, number: int, looks: int) -> dict[str, Any]:
             policy = policy if step is None else step.policy
         seen.append(look(world, policy, Rng(seed)("watch", t), answers))
     out = {k: np.stack([s[k] for s in seen]) for k in seen[0]}
-    about = {"world": name, "recipe": recipe, "constants": {**constants, "lr": loop.lr}, "arguments": arguments,
+    about = {"world": name, "recipe": recipe, "constants": {**constants, "learning_rate": loop.learning_rate}, "arguments": arguments,
              "stop": stop, "meant": meant,
              "world_seed": world_seed, "seed": seed, "each": each, "sources": sources()}
     return {**out, "about": np.array(repr(about))}

@@ -33,7 +33,7 @@ def runs(seeds: int) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
             loop = catalogue.loop_of(recipe, world.loop, {"seed": seed})
             assert isinstance(loop, Loop)
             watch = Watching(alpha=1e-9, budget=10_000, calm=4, alert=4, reference=0, kept=1)
-            yield cell, [r for r in measure(recipe, world, loop=loop, every=5, answers=4, keep=0, watch=watch) if r.get("watch")]
+            yield cell, [r for r in measure(recipe, world, loop=loop, eval_steps=5, eval_generations=4, log_completions=0, watch=watch) if r.get("watch")]
 
 
 def turned(readings: list[dict[str, Any]]) -> int | None:

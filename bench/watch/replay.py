@@ -115,7 +115,7 @@ class Recorded:
 
 
 class Lies:
-    """The recorded gold as a labeller that says the opposite with chance `flip`; equal gold is a tie."""
+    """The recorded gold as a labeler that says the opposite with chance `flip`; equal gold is a tie."""
 
     name, waits = "recorded gold", False
 

@@ -1,4 +1,4 @@
-"""What breaks a watch that is not built for it: each trap of labelling with our design against it, and without.
+"""What breaks a watch that is not built for it: each trap of labeling with our design against it, and without.
 
 A run that has not turned is watched for 100 looks, 16 labels a look, by the detector; a trap decides what labels it is fed. An
 alarm is counted after any label, so these are false alarms over the whole run.
@@ -42,7 +42,7 @@ def _plain(p: Callable[[torch.Generator], Tensor]) -> Look:
 
 
 def position(runs: int, lean: float, turned: bool) -> Look:
-    """A labeller to whom the place shown first looks better by `lean`; the older answer stands there always, or by a coin."""
+    """A labeler to whom the place shown first looks better by `lean`; the older answer stands there always, or by a coin."""
     def chance(g: torch.Generator) -> Tensor:
         side = torch.where(torch.rand(runs, EACH, generator=g) < 0.5, 1.0, -1.0) if turned else torch.tensor(-1.0)
         return (0.5 + lean * side).expand(runs, EACH)

@@ -1,6 +1,6 @@
-"""A transformers model with peft adapters as trunks: one base in memory, the reference is the base with every adapter off.
+"""A transformers model with peft adapters as backbones: one base in memory, the reference is the base with every adapter off.
 
-A trunk of this kind is a name: None for the base, else an adapter of its own, whose weights are all that it owns, trains,
+A backbone of this kind is a name: None for the base, else an adapter of its own, whose weights are all that it owns, trains,
 saves and loads. Whatever peft can make of a configuration (LoRA, DoRA, …) passes through, if it injects layers.
 """
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Base:
         return name, found
 
     def switch(self, name: str | None) -> None:
-        """This adapter alone is on, or none. Flags only: which weights require a gradient is the trunks' own business."""
+        """This adapter alone is on, or none. Flags only: which weights require a gradient is the backbones' own business."""
         self.plain.recall = functools.partial(self.switch, name)  # a layer computed again must find what it was computed with
         for layer in self.layers:
             layer._disable_adapters = name is None
@@ -73,7 +73,7 @@ class Base:
 
 
 class Adapted(nn.Module):
-    """The base with one adapter on (`name`), or with none. The same four calls as any trunk."""
+    """The base with one adapter on (`name`), or with none. The same four calls as any backbone."""
 
     def __init__(self, base: Base, *, adapter: bool = False):
         super().__init__()

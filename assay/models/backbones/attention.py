@@ -71,7 +71,7 @@ class Layer:
 
 
 def layers(w: Mapping[str, Tensor], c: Config) -> list[Layer]:
-    """The weights laid out for `trunk`; made once a call, so that gradients reach the parameters themselves."""
+    """The weights laid out for `backbone`; made once a call, so that gradients reach the parameters themselves."""
     def layer(i: int) -> Layer:
         at = f"model.layers.{i}"
         q, k, v, o = (w[f"{at}.self_attn.{p}_proj.weight"] for p in "qkvo")
@@ -124,7 +124,7 @@ def rotate(x: Float[Tensor, "n H d"], turn: Complex[Tensor, "n 1 d2"]) -> Float[
     return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2))) * turn).flatten(-2)
 
 
-def trunk(x: Float[Tensor, "n W"], stack: list[Layer], final: Float[Tensor, "W"], c: Config,
+def backbone(x: Float[Tensor, "n W"], stack: list[Layer], final: Float[Tensor, "W"], c: Config,
           turn: Complex[Tensor, "n 1 d2"], plan: Plan) -> Float[Tensor, "n W"]:
     """Embedded tokens through every layer and the last norm."""
     H, K, d = c.heads, c.kv_heads, c.head

@@ -16,7 +16,7 @@ _SMALL = 400  # a product of fewer multiplications in a batch of them goes throu
 class Cache:
     """Keys and values of R answers in the making, preallocated; a column that a row does not use is blind to it.
 
-    `weights`: what the trunk needs at each step, laid out once; `lean` and `turns`: what `decode` makes of them.
+    `weights`: what the backbone needs at each step, laid out once; `lean` and `turns`: what `decode` makes of them.
     """
 
     def __init__(self, c: Config, rows: int, room: int, weights: Any, like: Tensor):

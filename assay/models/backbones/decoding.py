@@ -1,4 +1,4 @@
-"""One more token a row: the same layers as `attention.trunk`, in as few operations as one token needs. Without gradient.
+"""One more token a row: the same layers as `attention.backbone`, in as few operations as one token needs. Without gradient.
 
 A row's operations are so small that their number is their cost: queries, keys and values come from one product, √W is folded
 into the weights that follow a norm, and a row's one query needs no plan.
@@ -35,7 +35,7 @@ class Lean:
 
 
 def decode(cache: Cache, tokens: Int[Tensor, "R"], keep: Bool[Tensor, "R"], c: Config) -> Float[Tensor, "R W"]:
-    """One column more in the cache, which has room for it, and the hidden states there: `trunk` of them up to rounding."""
+    """One column more in the cache, which has room for it, and the hidden states there: `backbone` of them up to rounding."""
     embed, stack, final = cache.weights
     if cache.lean is None:
         cache.lean = [Lean.of(layer) for layer in stack], final * math.sqrt(c.width)

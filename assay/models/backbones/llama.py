@@ -21,11 +21,11 @@ from assay.models.backbones.attention import (
     Dense,
     Layer,
     Plan,
+    backbone,
     layers,
     positions,
     rope,
     shapes,
-    trunk,
 )
 from assay.models.backbones.cache import Cache
 from assay.models.backbones.decoding import decode
@@ -63,7 +63,7 @@ def laid_out(w: Mapping[str, Tensor], config: Config) -> Weights:
 def run(weights: Weights, tokens: Int[Tensor, "n"], places: Int[Tensor, "n"], plan: Plan, config: Config) -> Float[Tensor, "n W"]:
     """Hidden states of tokens at these positions, which see each other as the plan says."""
     embed, stack, final = weights
-    return trunk(F.embedding(tokens, embed), stack, final, config, rope(places, config, embed.dtype), plan)
+    return backbone(F.embedding(tokens, embed), stack, final, config, rope(places, config, embed.dtype), plan)
 
 
 def plain(weights: Weights, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"], config: Config) -> Float[Tensor, "R S W"]:
@@ -91,7 +91,7 @@ class _Named(nn.Module):
 
 
 class Llama(_Named):
-    """A causal trunk: RMSNorm, rotary positions, grouped-query attention, SwiGLU (Touvron et al., 2023)."""
+    """A causal backbone: RMSNorm, rotary positions, grouped-query attention, SwiGLU (Touvron et al., 2023)."""
 
     def __init__(self, config: Config, rng: Rng | None = None, *, weights: Mapping[str, Tensor] | None = None):
         super().__init__(initial(config, rng or Rng(0)) if weights is None else weights)

@@ -1,4 +1,4 @@
-"""A trunk that computes in bfloat16 and is trained in float32.
+"""A backbone that computes in bfloat16 and is trained in float32.
 
 A bfloat16 number has eight bits: a step smaller than 1/256 of a weight is rounded away, and at the learning rates of
 post-training nearly every step is. So the weights that an optimiser sees, their gradients and its state are float32, and

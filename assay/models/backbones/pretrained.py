@@ -1,4 +1,4 @@
-"""Any causal language model of transformers as a trunk: hidden states for scoring, a cache for drawing, a head for logits.
+"""Any causal language model of transformers as a backbone: hidden states for scoring, a cache for drawing, a head for logits.
 
 What families do differently and what is done about it. Positions are given, counted over kept tokens, so that padding on
 either side changes nothing. Rows are whole (a prompt and one answer) and padded on the right where answers are read, on

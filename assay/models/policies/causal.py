@@ -1,4 +1,4 @@
-"""A language model as a Policy: a causal trunk, a vocabulary, and the law by which its answers are drawn and scored."""
+"""A language model as a Policy: a causal backbone, a vocabulary, and the law by which its answers are drawn and scored."""
 from __future__ import annotations
 
 import copy
@@ -27,7 +27,7 @@ _CHUNK = 1 << 24  # logits held at once: 64 MiB in float32
 
 
 @runtime_checkable
-class Trunk(Protocol):
+class Backbone(Protocol):
     """What a Causal asks of its model, an nn.Module: four calls and the width of its hidden states. Llama is one."""
 
     width: int
@@ -47,7 +47,7 @@ class Causal(nn.Module):
 
     kl_kind = "sampled"
 
-    def __init__(self, trunk: nn.Module, vocabulary: Vocabulary | Tokens, *, temperature: float = 1.0, top_k: int = 0,
+    def __init__(self, backbone: nn.Module, vocabulary: Vocabulary | Tokens, *, temperature: float = 1.0, top_k: int = 0,
                  top_p: float = 1.0, max_tokens: int = 64, min_tokens: int = 0):
         super().__init__()
         for name, value, right in (("temperature", temperature, temperature > 0), ("top_k", top_k, top_k >= 0),
@@ -56,7 +56,7 @@ class Causal(nn.Module):
             if not right:
                 raise InputError(f"{name} is {value}; a temperature is above 0, top_k at least 0, 0 < top_p ≤ 1, "
                                  "and 0 ≤ min_tokens ≤ max_tokens, which is at least 1")
-        self.trunk: Any = trunk
+        self.backbone: Any = backbone
         self.vocabulary = vocabulary
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
         self.max_tokens, self.min_tokens = max_tokens, min_tokens
@@ -64,12 +64,12 @@ class Causal(nn.Module):
     def copy(self, **changed: Any) -> Causal:
         """A trainable copy that shares no storage; `changed`: other settings (temperature=…, top_p=…)."""
         mine = {k: getattr(self, k) for k in ("temperature", "top_k", "top_p", "max_tokens", "min_tokens")}
-        return Causal(_twin(self.trunk), self.vocabulary, **{**mine, **changed}).requires_grad_(True)
+        return Causal(_twin(self.backbone), self.vocabulary, **{**mine, **changed}).requires_grad_(True)
 
     @property
     def like(self) -> Tensor:
         """A weight: the dtype and the device of what is computed."""
-        return _like(self.trunk)
+        return _like(self.backbone)
 
     def frozen(self) -> Causal:
         """This policy, no longer trainable: a reference."""
@@ -83,7 +83,7 @@ class Causal(nn.Module):
 
     def log_probs(self, hidden: Float[Tensor, "n W"], place: Int[Tensor, "n"]) -> Float[Tensor, "n V"]:
         """log π of every token after these hidden states; `place`: tokens of the answer that came before."""
-        logits = self.trunk.logits(hidden)
+        logits = self.backbone.logits(hidden)
         barred = _bars(self.vocabulary.barred, logits.shape[-1], logits.device)
         if self.min_tokens:
             end = _bars(self.vocabulary.ends, logits.shape[-1], logits.device)
@@ -95,7 +95,7 @@ class Causal(nn.Module):
         rows that mean nothing."""
         later = samples.mask.flip(-1).cummax(-1).values.flip(-1).roll(-1, -1)
         later[..., -1] = False  # what follows the last own decision has no say
-        hidden, before = _reading(self.trunk, samples, (samples.mask | samples.given) & later)
+        hidden, before = _reading(self.backbone, samples, (samples.mask | samples.given) & later)
         at, place = before[..., :-1][samples.mask], samples.mask.nonzero()[:, 2]
         more = (0, max(0, size - len(at)))
         return hidden.index_select(0, F.pad(at, more)), F.pad(place, more)
@@ -115,9 +115,9 @@ class Causal(nn.Module):
             return self.log_probs(hidden, place).gather(1, taken)[:, 0]
 
         pieces, each = list(self._pieces(len(taken))), None
-        if not self.top_k and self.top_p == 1 and hasattr(self.trunk, "chosen"):  # None where its head is of no known kind
+        if not self.top_k and self.top_p == 1 and hasattr(self.backbone, "chosen"):  # None where its head is of no known kind
             law = Law(temperature=self.temperature, barred=self.vocabulary.barred, late=self.vocabulary.ends)
-            each = self.trunk.chosen(hidden, taken[:, 0], law, place < self.min_tokens)
+            each = self.backbone.chosen(hidden, taken[:, 0], law, place < self.min_tokens)
         if each is None and len(pieces) > 1:  # log-probabilities that are many are computed again in the backward pass, not held
             each = torch.cat([checkpoint(piece, hidden[s], place[s], taken[s], use_reentrant=False, preserve_rng_state=False)
                               for s in pieces])
@@ -159,24 +159,24 @@ class Causal(nn.Module):
     # ---- scores
 
     def scorer(self, k: int, rng: Rng) -> Scorer:
-        """k values before each decision and after the last, on a copy of the trunk."""
-        return Scorer(_twin(self.trunk).requires_grad_(True), k, rng)
+        """k values before each decision and after the last, on a copy of the backbone."""
+        return Scorer(_twin(self.backbone).requires_grad_(True), k, rng)
 
 
 class Scorer(nn.Module):
-    """A linear head on a trunk: module(samples) → `[B,N,T+1,k]`. Entry t has read what came before decision t (0: the
+    """A linear head on a backbone: module(samples) → `[B,N,T+1,k]`. Entry t has read what came before decision t (0: the
     prompt, T: all); entries after an answer's end repeat its last one, for the reader to mask."""
 
-    def __init__(self, trunk: Any, k: int, rng: Rng):
+    def __init__(self, backbone: Any, k: int, rng: Rng):
         super().__init__()
-        self.trunk: Any = trunk
-        like = _like(trunk)
-        j, w = torch.arange(k)[:, None], torch.arange(trunk.width)
-        self.weight = nn.Parameter((rng("head").normal(j, w) / (trunk.width + 1) ** 0.5).to(like))
+        self.backbone: Any = backbone
+        like = _like(backbone)
+        j, w = torch.arange(k)[:, None], torch.arange(backbone.width)
+        self.weight = nn.Parameter((rng("head").normal(j, w) / (backbone.width + 1) ** 0.5).to(like))
         self.bias = nn.Parameter(like.new_zeros(k))
 
     def forward(self, samples: Samples) -> Float[Tensor, "B N T1 k"]:
-        hidden, before = _reading(self.trunk, samples, samples.mask | samples.given)
+        hidden, before = _reading(self.backbone, samples, samples.mask | samples.given)
         return F.embedding(before, F.linear(hidden, self.weight, self.bias))
 
 
@@ -189,20 +189,20 @@ def _bars(tokens: tuple[int, ...], V: int, device: torch.device) -> Bool[Tensor,
         return out.to(device)
 
 
-def _twin(trunk: Any) -> Any:
-    """A trunk of the same function that can be trained by itself: a copy, or an adapter more on a shared base."""
-    return trunk.twin() if hasattr(trunk, "twin") else copy.deepcopy(trunk)
+def _twin(backbone: Any) -> Any:
+    """A backbone of the same function that can be trained by itself: a copy, or an adapter more on a shared base."""
+    return backbone.twin() if hasattr(backbone, "twin") else copy.deepcopy(backbone)
 
 
-def _like(trunk: Any) -> Tensor:
+def _like(backbone: Any) -> Tensor:
     """A weight, for its dtype and device. A base without an adapter has none of its own and says whose it computes with."""
-    like: Tensor = trunk.like if hasattr(trunk, "like") else next(trunk.parameters())
+    like: Tensor = backbone.like if hasattr(backbone, "like") else next(backbone.parameters())
     return like
 
 
-def _reading(trunk: Any, samples: Samples, keep: Bool[Tensor, "B N T"]) -> tuple[Tensor, Tensor]:
+def _reading(backbone: Any, samples: Samples, keep: Bool[Tensor, "B N T"]) -> tuple[Tensor, Tensor]:
     prompts = _checked(samples.prompts)
-    return trunk.reading(prompts.tokens, prompts.mask, samples.action, keep)
+    return backbone.reading(prompts.tokens, prompts.mask, samples.action, keep)
 
 
 def _checked(prompts: Prompts) -> Prompts:

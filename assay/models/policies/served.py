@@ -41,8 +41,8 @@ class Served(Stopping):
 
     replayable = False  # no engine promises the same answer twice
 
-    def __init__(self, trunk: Any, vocabulary: Stops, engine: Engine, **settings: Any):
-        super().__init__(trunk, vocabulary, **settings)
+    def __init__(self, backbone: Any, vocabulary: Stops, engine: Engine, **settings: Any):
+        super().__init__(backbone, vocabulary, **settings)
         self.engine = engine
         self._before_training = self._changes()
 
@@ -109,7 +109,7 @@ class Served(Stopping):
         self._known(ids)
         x = self._samples(one, [[(list(ids), True)]])
         hidden, _ = self._before(x)
-        mine = self.trunk.logits(hidden).log_softmax(-1).gather(1, x.action[x.mask][:, None])[:, 0]
+        mine = self.backbone.logits(hidden).log_softmax(-1).gather(1, x.action[x.mask][:, None])[:, 0]
         return float((mine.double().cpu() - torch.tensor(worth, dtype=torch.float64)).abs().mean())
 
     # ---- from what an engine says to Samples

@@ -96,7 +96,7 @@ class Stopping(Causal):
         """See Causal."""
         plain = super().copy(**changed)
         mine = {k: getattr(plain, k) for k in ("temperature", "top_k", "top_p", "max_tokens", "min_tokens")}
-        return Stopping(plain.trunk, self.vocabulary, **mine).requires_grad_(True)
+        return Stopping(plain.backbone, self.vocabulary, **mine).requires_grad_(True)
 
     def walk(self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None) -> Walk:
         """See Causal."""

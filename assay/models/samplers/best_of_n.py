@@ -50,9 +50,9 @@ class BestOfN:
         self.pool, self.n = pool, n
 
     @property
-    def price(self) -> dict[str, int]:
+    def cost(self) -> dict[str, int]:
         """What one returned answer costs a user of this policy."""
-        return {"drawn": self.n, "judged": self.n}
+        return {"generated": self.n, "scored": self.n}
 
     def sample(self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None) -> Samples:
         """The pool of these prompts, weighted; `n`, how many a reader wants, has no effect on a weighted pool."""

@@ -44,12 +44,12 @@ class Walk:
         self.live = self._open.nonzero()[:, 0]
         self.going = torch.ones_like(self.live, dtype=torch.bool)
         owner = self.live // max(N, 1)
-        hidden, self.cache = policy.trunk.prefill(prompts.tokens, prompts.mask, owner, T)
+        hidden, self.cache = policy.backbone.prefill(prompts.tokens, prompts.mask, owner, T)
         self.hidden = hidden[owner]
         if start is not None and len(self.live):
             S = max(1, int(self.place[self.live].max()))
             there = torch.arange(S, device=device) < self.place[self.live, None]
-            read = policy.trunk.extend(self.cache, self.action[self.live, :S], there)
+            read = policy.backbone.extend(self.cache, self.action[self.live, :S], there)
             last = read[torch.arange(len(self.live), device=device), (self.place[self.live] - 1).clamp(min=0)]
             self.hidden = torch.where(there[:, :1], last, self.hidden)
         self._next: Tensor | None = None
@@ -140,13 +140,13 @@ class Walk:
             tokens = tokens[stay]
             self._select(stay)
         if len(self.live):
-            self.hidden = self.policy.trunk.extend(self.cache, tokens[:, None], self.going[:, None])[:, 0]
+            self.hidden = self.policy.backbone.extend(self.cache, tokens[:, None], self.going[:, None])[:, 0]
 
     def _staying(self) -> Int[Tensor, "r"] | None:
-        """Rows of the cache that go on, if it pays that the others leave; a few that have ended may stay, where the trunk says
+        """Rows of the cache that go on, if it pays that the others leave; a few that have ended may stay, where the backbone says
         how many rows it computes as cheaply."""
         R, still = len(self.live), int(self.going.sum())
-        fits = getattr(self.policy.trunk, "fits", None)
+        fits = getattr(self.policy.backbone, "fits", None)
         to = min(R, fits(still) if fits else still)
         if still and R - to <= self.leave * R:
             return None

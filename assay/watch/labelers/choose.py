@@ -9,20 +9,20 @@ from assay.errors import InputError
 from assay.watch.labelers.chat_judge import Endpoint
 from assay.watch.labelers.function import Function, load
 from assay.watch.labelers.people import People
-from assay.watch.labelers.questions import Labeller
+from assay.watch.labelers.questions import Labeler
 
 KINDS = "gold, FILE.py:function, csv, page, or an address such as http://127.0.0.1:8000/v1"
 
 
 def possible(by: str, model: str) -> None:
-    """Raises InputError for a labeller that cannot be, before anything is built or run."""
+    """Raises InputError for a labeler that cannot be, before anything is built or run."""
     if by not in ("gold", "csv", "page"):
         _made(by, model=model, rate=0, timeout=1, tries=1, at_once=0)
 
 
-def labeller(by: str, *, gold: Callable[..., Any] | None, folder: Path | None, again: str, model: str = "", rate: float = 0.0,
-             timeout: float = 60.0, tries: int = 5, at_once: int = 0) -> Labeller:
-    """The labeller of that name. `gold`: the world's, where it has one; `again`: the command that goes on with the run."""
+def labeler(by: str, *, gold: Callable[..., Any] | None, folder: Path | None, again: str, model: str = "", rate: float = 0.0,
+             timeout: float = 60.0, tries: int = 5, at_once: int = 0) -> Labeler:
+    """The labeler of that name. `gold`: the world's, where it has one; `again`: the command that goes on with the run."""
     if by == "gold":
         if gold is None:
             raise InputError(f"--watch is gold and this world has none: name who judges, {KINDS}")
@@ -35,7 +35,7 @@ def labeller(by: str, *, gold: Callable[..., Any] | None, folder: Path | None, a
     return _made(by, model=model, rate=rate, timeout=timeout, tries=tries, at_once=at_once)
 
 
-def _made(by: str, *, model: str, rate: float, timeout: float, tries: int, at_once: int) -> Labeller:
+def _made(by: str, *, model: str, rate: float, timeout: float, tries: int, at_once: int) -> Labeler:
     if by.startswith(("http://", "https://")):
         return Endpoint(by, model, rate=rate, timeout=timeout, tries=tries, at_once=at_once or 4)
     if ".py" in by:

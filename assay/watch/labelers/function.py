@@ -1,4 +1,4 @@
-"""A Python function as a labeller: `FILE.py:name`, called as name(prompts, first, second, **columns) → list of labels."""
+"""A Python function as a labeler: `FILE.py:name`, called as name(prompts, first, second, **columns) → list of labels."""
 from __future__ import annotations
 
 import importlib.util
@@ -22,7 +22,7 @@ def load(spec: str) -> Callable[..., Any]:
         raise InputError(f"--watch is '{spec}'; a function is named as FILE.py:name")
     if not path.is_file():
         raise InputError(f"there is no file {file}, in which --watch looks for the function {name}")
-    about = importlib.util.spec_from_file_location(f"assay_labeller_{path.stem}", path)
+    about = importlib.util.spec_from_file_location(f"assay_labeler_{path.stem}", path)
     assert about is not None and about.loader is not None
     module = importlib.util.module_from_spec(about)
     sys.modules[about.name] = module

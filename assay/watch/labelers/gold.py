@@ -1,4 +1,4 @@
-"""The world's gold as a labeller: it reads the answers themselves and never errs."""
+"""The world's gold as a labeler: it reads the answers themselves and never errs."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence

@@ -35,7 +35,7 @@ class Page:
             raise InputError(f"--twice is {twice}; it is the share of pairs asked a second time, from 0 to 1")
         self.desk, self.twice, self.by = Desk(folder), twice, by
         self.token, self.lock, self.done = secrets.token_urlsafe(24), threading.Lock(), threading.Event()
-        self.mine: list[str] = []  # ids in the order in which this page labelled them
+        self.mine: list[str] = []  # ids in the order in which this page labeled them
         self.given = self.desk.said()
         try:
             self.server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
@@ -107,9 +107,9 @@ class Page:
     def _pair(self, pair: Pair) -> str:
         buttons = "".join(f'<button name="said" value="{said}" aria-keyshortcuts="{key}" data-key="{key}"><kbd>{key}</kbd> {what}'
                           "</button>" for said, key, what in BUTTONS)
-        return (f'<section class="prompt" aria-labelledby="p"><h1 id="p">Prompt</h1><div class="text">{marked(pair.prompt)}</div>'
-                f'</section><div class="two"><section aria-labelledby="a"><h2 id="a">First</h2><div class="text" id="first">'
-                f'{marked(pair.first)}</div></section><section aria-labelledby="b"><h2 id="b">Second</h2><div class="text" '
+        return (f'<section class="prompt" aria-labeledby="p"><h1 id="p">Prompt</h1><div class="text">{marked(pair.prompt)}</div>'
+                f'</section><div class="two"><section aria-labeledby="a"><h2 id="a">First</h2><div class="text" id="first">'
+                f'{marked(pair.first)}</div></section><section aria-labeledby="b"><h2 id="b">Second</h2><div class="text" '
                 f'id="second">{marked(pair.second)}</div></section></div><form method="post" action="label" id="judge"><input '
                 f'type="hidden" name="id" value="{safe(pair.id)}"><div class="keys">{buttons}</div></form>')
 

@@ -1,4 +1,4 @@
-"""People as labellers: they answer later and elsewhere, on a page or in a sheet, and the run waits.
+"""People as labelers: they answer later and elsewhere, on a page or in a sheet, and the run waits.
 
 What was asked stands in the run's `questions.jsonl`, what was answered in `labels.jsonl`; both are only ever added to. A
 label that was taken back is a line of its own that says so.

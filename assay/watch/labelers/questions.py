@@ -1,6 +1,6 @@
-"""The nouns of labelling: a Question is two answers in the order in which they are shown, an Answer is what was said.
+"""The nouns of labeling: a Question is two answers in the order in which they are shown, an Answer is what was said.
 
-Nothing in a Question says whose answer is whose: the order was drawn, and only the watch can turn it back. A Labeller
+Nothing in a Question says whose answer is whose: the order was drawn, and only the watch can turn it back. A Labeler
 yields Answers one by one, in any order, so that each can be written down before the next is paid for.
 """
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Answer:
 
 
 @runtime_checkable
-class Labeller(Protocol):
+class Labeler(Protocol):
     """Answers questions. `name` stands in the record. `waits`: people, who answer later and elsewhere."""
 
     name: str

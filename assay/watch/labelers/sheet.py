@@ -85,7 +85,7 @@ def read(path: Path | str, pairs: dict[str, Pair]) -> dict[str, str]:
 
 
 def load(folder: Path | str, path: Path | str, *, by: str = "") -> dict[str, Any]:
-    """Take a sheet's labels into the run's ledger, all at once. What was labelled before stays as it is, and says how
+    """Take a sheet's labels into the run's ledger, all at once. What was labeled before stays as it is, and says how
     far this sheet agrees with it."""
     desk = Desk(folder)
     pairs = {p.id: p for p in desk.pairs(1.0)}
