@@ -1,18 +1,29 @@
-"""The errors a user can cause. The command line prints their one sentence and exits 2, without a traceback."""
+"""The errors a user can cause. The command line prints their one sentence and exits 2, without a
+traceback.
+"""
+
 from __future__ import annotations
 
 
 class InputError(ValueError):
-    """Something a user gave is wrong: which file, row and column, what was found, what to do, in one sentence."""
+    """Something a user gave is wrong: which file, row and column, what was found, what to do, in
+    one sentence.
+    """
 
 
 class Missing(InputError):
-    """A recipe asked for a part that its world does not have; the message names the flag that supplies it."""
+    """A recipe asked for a part that its world does not have; the message names the flag that
+    supplies it.
+    """
 
 
 class NotFinite(ArithmeticError):
-    """A number that had to be finite is not: a reward, a loss or a gradient. The run ends with exit code 1."""
+    """A number that had to be finite is not: a reward, a loss or a gradient. The run ends with exit
+    code 1.
+    """
 
 
 class Waiting(Exception):
-    """Labels are still out. The message says where to fill them in; exit code 3, and the run goes on with --resume."""
+    """Labels are still out. The message says where to fill them in; exit code 3, and the run goes
+    on with --resume.
+    """

@@ -1,4 +1,5 @@
 """When two batches of answers are the same."""
+
 from __future__ import annotations
 
 import torch

@@ -1,4 +1,7 @@
-"""What the tests' servers share: a handler that says nothing of itself, and processes that are ended with their test."""
+"""What the tests' servers share: a handler that says nothing of itself, and processes that are
+ended with their test.
+"""
+
 from __future__ import annotations
 
 import subprocess
@@ -37,8 +40,11 @@ def servers(script: str, log: Path) -> Iterator[Callable[[str], str]]:
     started: list[subprocess.Popen[str]] = []
 
     def start(mode: str) -> str:
-        process = subprocess.Popen([sys.executable, str(Path(__file__).parent / script), mode, str(log)], stdout=subprocess.PIPE,
-                                   text=True)
+        process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).parent / script), mode, str(log)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         started.append(process)
         assert process.stdout is not None
         return f"http://127.0.0.1:{int(process.stdout.readline())}"

@@ -1,4 +1,7 @@
-"""A real browser, driven over a pipe with the standard library alone (Chrome's remote debugging protocol)."""
+"""A real browser, driven over a pipe with the standard library alone (Chrome's remote debugging
+protocol).
+"""
+
 from __future__ import annotations
 
 import base64
@@ -13,8 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-FOUND = next((p for name in ("chromium", "chromium-browser", "google-chrome", "chrome", "headless_shell")
-              if (p := shutil.which(name))), None)
+FOUND = next(
+    (
+        p
+        for name in ("chromium", "chromium-browser", "google-chrome", "chrome", "headless_shell")
+        if (p := shutil.which(name))
+    ),
+    None,
+)
 
 
 START = """import os, sys
@@ -32,17 +41,28 @@ class Tab:
         self.to, self.back, self.n, self.rest, self.session = to, back, 0, b"", ""
         self.log: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         self.n += 1
-        message = {"id": self.n, "method": method, "params": params, **({"sessionId": self.session} if self.session else {})}
+        message = {
+            "id": self.n,
+            "method": method,
+            "params": params,
+            **({"sessionId": self.session} if self.session else {}),
+        }
         os.write(self.to, json.dumps(message).encode() + b"\0")
         while True:
             got = self._next()
-            if got.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown", "Page.javascriptDialogOpening"):
+            if got.get("method") in (
+                "Log.entryAdded",
+                "Runtime.exceptionThrown",
+                "Page.javascriptDialogOpening",
+            ):
                 self.log.append(json.dumps(got["params"])[:300])
             if got.get("id") == self.n:
                 assert "error" not in got, got
@@ -59,10 +79,14 @@ class Tab:
         return message
 
     def js(self, expression: str) -> Any:
-        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)[
+            "result"
+        ].get("value")
 
     def until(self, expression: str, seconds: float = 20.0) -> None:
-        """Wait until an expression is true; a page on its way out answers nothing, which is no answer."""
+        """Wait until an expression is true; a page on its way out answers nothing, which is no
+        answer.
+        """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             with contextlib.suppress(AssertionError):
@@ -80,23 +104,46 @@ class Tab:
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 
     def narrow(self, width: int, dark: bool) -> None:
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=700, deviceScaleFactor=1, mobile=True)
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=700,
+            deviceScaleFactor=1,
+            mobile=True,
+        )
+        self.call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
+        )
 
     def shot(self, path: Path) -> None:
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+        path.write_bytes(
+            base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+        )
 
 
 @contextlib.contextmanager
 def tab(profile: Path) -> Iterator[Tab]:
     """A headless browser with one tab, gone afterwards."""
     assert FOUND is not None
-    ours_out, theirs_in = os.pipe()[::-1]   # we write, it reads at 3
-    ours_in, theirs_out = os.pipe()         # it writes at 4, we read
-    flags = ["--headless", "--remote-debugging-pipe", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage",
-             "--disable-extensions", f"--user-data-dir={profile}", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-    process = subprocess.Popen([sys.executable, "-c", START, str(theirs_in), str(theirs_out), FOUND, *flags],
-                               pass_fds=(theirs_in, theirs_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    ours_out, theirs_in = os.pipe()[::-1]  # we write, it reads at 3
+    ours_in, theirs_out = os.pipe()  # it writes at 4, we read
+    flags = [
+        "--headless",
+        "--remote-debugging-pipe",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-dev-shm-usage",
+        "--disable-extensions",
+        f"--user-data-dir={profile}",
+        *(["--no-sandbox"] if os.geteuid() == 0 else []),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-c", START, str(theirs_in), str(theirs_out), FOUND, *flags],
+        pass_fds=(theirs_in, theirs_out),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     os.close(theirs_in)
     os.close(theirs_out)
     try:

@@ -1,4 +1,7 @@
-"""What every test shares: shapes that run, one thread and one seed, so that numbers depend on no machine and no order."""
+"""What every test shares: shapes that run, one thread and one seed, so that numbers depend on no
+machine and no order.
+"""
+
 from __future__ import annotations
 
 from typing import Any
@@ -10,7 +13,9 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
-hypothesis.settings.register_profile("assay", deadline=None, derandomize=True)  # a busy machine fails no law, and none by luck
+hypothesis.settings.register_profile(
+    "assay", deadline=None, derandomize=True
+)  # a busy machine fails no law, and none by luck
 hypothesis.settings.load_profile("assay")
 
 

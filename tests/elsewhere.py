@@ -1,5 +1,8 @@
-"""A second device without a second device: tensors that say they live elsewhere, are computed by the processor all the same, and
-refuse what a GPU refuses, which is to meet the processor's tensors in one operation."""
+"""A second device without a second device: tensors that say they live elsewhere, are computed by
+the processor all the same, and refuse what a GPU refuses, which is to meet the processor's tensors
+in one operation.
+"""
+
 from __future__ import annotations
 
 import importlib
@@ -13,10 +16,20 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 from torch.utils._pytree import tree_leaves, tree_map
 
 adam: Any = importlib.import_module("torch.optim.adam")
-ELSEWHERE = torch.device("meta")  # a device that has no numbers of its own, so that none can come from it unseen
+ELSEWHERE = torch.device(
+    "meta"
+)  # a device that has no numbers of its own, so that none can come from it unseen
 _aten = torch.ops.aten
-MIXED = {_aten.copy_.default, _aten._to_copy.default}  # what a GPU does with the processor's tensors: copies …
-INDEXING = {_aten.index.Tensor, _aten.index_put.default, _aten.index_put_.default, _aten._index_put_impl_.default}  # … and places
+MIXED = {
+    _aten.copy_.default,
+    _aten._to_copy.default,
+}  # what a GPU does with the processor's tensors: copies …
+INDEXING = {
+    _aten.index.Tensor,
+    _aten.index_put.default,
+    _aten.index_put_.default,
+    _aten._index_put_impl_.default,
+}  # … and places
 
 
 class There(torch.Tensor):
@@ -27,7 +40,13 @@ class There(torch.Tensor):
     @staticmethod
     def __new__(cls, here: torch.Tensor) -> There:
         return torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined,no-any-return]
-            cls, here.size(), strides=here.stride(), storage_offset=here.storage_offset(), dtype=here.dtype, device=ELSEWHERE)
+            cls,
+            here.size(),
+            strides=here.stride(),
+            storage_offset=here.storage_offset(),
+            dtype=here.dtype,
+            device=ELSEWHERE,
+        )
 
     def __init__(self, here: torch.Tensor) -> None:
         self.here = here
@@ -68,7 +87,8 @@ class There(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]  # torch calls it as a class's, and types it as an object's
-            cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return computed(function, args, kwargs or {})
 
 
@@ -84,7 +104,11 @@ def computed(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     looked = (args[0], *args[2:]) if function in INDEXING else (args, kwargs)
     given = [t for t in tree_leaves(looked) if isinstance(t, torch.Tensor)]
     away = [t for t in given if isinstance(t, There)]
-    if away and function not in MIXED and any(not isinstance(t, There) and t.dim() > 0 for t in given):
+    if (
+        away
+        and function not in MIXED
+        and any(not isinstance(t, There) and t.dim() > 0 for t in given)
+    ):
         raise RuntimeError(f"{function} on tensors of two devices")
     target = kwargs.get("device")
     target = None if target is None else torch.device(target)
@@ -106,7 +130,9 @@ def computed(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 class Trap(TorchDispatchMode):
     """Within, tensors can be made elsewhere."""
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return computed(function, args, kwargs or {})
 
 
@@ -121,7 +147,9 @@ def elsewhere() -> Iterator[torch.device]:
         return plain if device is None else plain.to(device)
 
     known = adam._device_dtype_check_for_fused
-    adam._device_dtype_check_for_fused = lambda *_, **__: None  # a list of device types that have a fused step
+    adam._device_dtype_check_for_fused = lambda *_, **__: (
+        None
+    )  # a list of device types that have a fused step
     torch.tensor = made  # type: ignore[assignment]
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:

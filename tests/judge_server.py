@@ -1,8 +1,10 @@
-"""A judge that speaks the OpenAI protocol, as a process of its own: `python judge_server.py MODE LOG`, prints its port.
+"""A judge that speaks the OpenAI protocol, as a process of its own: `python judge_server.py MODE
+LOG`, prints its port.
 
-MODE: plain (the longer answer wins), half (every other call fails), garbage, biased (always A), slow, cut, words, moved, limit.
-LOG: a line for each call that was answered.
+MODE: plain (the longer answer wins), half (every other call fails), garbage, biased (always A),
+slow, cut, words, moved, limit. LOG: a line for each call that was answered.
 """
+
 import json
 import sys
 import time
@@ -38,10 +40,15 @@ class Judge(Quiet):
         a = text.split("<answer-A")[1].split("</answer-A")[0]
         b = text.split("<answer-B")[1].split("</answer-B")[0]
         said = "TIE" if len(a) == len(b) else "A" if len(a) > len(b) else "B"
-        said = {"biased": "A", "words": "Well, both have their merits."}.get(MODE, f"I have compared them.\nVerdict: **{said}**")
+        said = {"biased": "A", "words": "Well, both have their merits."}.get(
+            MODE, f"I have compared them.\nVerdict: **{said}**"
+        )
         with open(LOG, "a") as f:
             f.write(json.dumps({"key": self.headers.get("Authorization"), "text": text}) + "\n")
-        body = {"choices": [{"message": {"content": said}}], "usage": {"prompt_tokens": 100, "completion_tokens": 5}}
+        body = {
+            "choices": [{"message": {"content": said}}],
+            "usage": {"prompt_tokens": 100, "completion_tokens": 5},
+        }
         return self.send(200, json.dumps(body).encode())
 
 

@@ -1,4 +1,7 @@
-"""Bytes of tensors alive at once, counted where they are made: exact, and the same on every machine."""
+"""Bytes of tensors alive at once, counted where they are made: exact, and the same on every
+machine.
+"""
+
 from __future__ import annotations
 
 import weakref
@@ -11,16 +14,23 @@ from torch.utils._pytree import tree_leaves
 
 
 class Peak(TorchDispatchMode):
-    """Within: `now` and `most`, bytes of storages that operations made here and that are still alive.
-    Room that one operation takes for itself and gives back is not seen."""
+    """Within: `now` and `most`, bytes of storages that operations made here and that are still
+    alive. Room that one operation takes for itself and gives back is not seen.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.now = self.most = 0
         self._known: set[int] = set()
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        given = {
+            t.untyped_storage()._cdata
+            for t in tree_leaves((args, kwargs))
+            if isinstance(t, torch.Tensor)
+        }
         out = function(*args, **(kwargs or {}))
         for t in tree_leaves(out):
             if isinstance(t, torch.Tensor):

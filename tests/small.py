@@ -1,4 +1,7 @@
-"""Small worlds for the contract: each recipe is held to it on a miniature of the world its claim is about."""
+"""Small worlds for the contract: each recipe is held to it on a miniature of the world its claim is
+about.
+"""
+
 from __future__ import annotations
 
 import atexit
@@ -12,33 +15,63 @@ from assay.core import World
 from assay.registry import catalogue
 
 BANDIT = {"testbed": "bandit", "prompts": 8, "responses": 24, "pairs": 200, "members": 3}
-# Arguments that make a world's miniature, over those of the claim. Sizes only: a miniature has the same parts.
+# Arguments that make a world's miniature, over those of the claim. Sizes only: a miniature has the
+# same parts.
 SIZES: dict[str, dict[str, Any]] = {
     "table": {},
-    "grammar": {"pairs": 40, "members": 2, "held_out": 4, "demos": 60, "max_tokens": 14, "width": 16, "layers": 1, "sft_steps": 8,
-                "judge_width": 16, "judge_layers": 1, "judge_steps": 4},
-    "sums": {"prompts": 12, "held_out": 6, "pairs": 12, "taught": 400, "least": 2, "most": 2, "pass_rate": 0.8, "width": 32,
-             "layers": 1, "sft_steps": 120, "sft_lr": 0.01},
+    "grammar": {
+        "pairs": 40,
+        "members": 2,
+        "held_out": 4,
+        "demos": 60,
+        "max_tokens": 14,
+        "width": 16,
+        "layers": 1,
+        "sft_steps": 8,
+        "judge_width": 16,
+        "judge_layers": 1,
+        "judge_steps": 4,
+    },
+    "sums": {
+        "prompts": 12,
+        "held_out": 6,
+        "pairs": 12,
+        "taught": 400,
+        "least": 2,
+        "most": 2,
+        "pass_rate": 0.8,
+        "width": 32,
+        "layers": 1,
+        "sft_steps": 120,
+        "sft_lr": 0.01,
+    },
 }
 
 _OURS = tempfile.TemporaryDirectory()
 atexit.register(_OURS.cleanup)
-# Where miniatures are kept; two processes are given that of the one, because a world schooled in float32 by two is another.
+# Where miniatures are kept; two processes are given that of the one, because a world schooled in
+# float32 by two is another.
 FOLDER = os.environ.get("ASSAY_SMALL", _OURS.name)
 
 
 def needs(module: Any) -> tuple[str, dict[str, Any]]:
-    """The world that a recipe is tried on, and its arguments. What any world can serve is tried on a bandit."""
+    """The world that a recipe is tried on, and its arguments. What any world can serve is tried on
+    a bandit.
+    """
     on: dict[str, dict[str, Any]] = module.claim.on
     world = module.claim.worlds[0]
-    if world in ("table", "grammar") and on.get("table", {}).get("testbed", "bag") in ("bag", "bandit"):
+    if world in ("table", "grammar") and on.get("table", {}).get("testbed", "bag") in (
+        "bag",
+        "bandit",
+    ):
         return "table", BANDIT
     return world, {**on.get(world, {}), **SIZES[world]}
 
 
 def small_world(module: Any) -> World:
-    """The miniature of a recipe's world in float64: Adam turns the rounding of float32 into steps, and these laws are
-    about the arithmetic."""
+    """The miniature of a recipe's world in float64: Adam turns the rounding of float32 into steps,
+    and these laws are about the arithmetic.
+    """
     name, arguments = needs(module)
     return _built(name, json.dumps(arguments))
 

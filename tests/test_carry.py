@@ -1,4 +1,7 @@
-"""A recipe's memory on disk: what goes in comes out, damage is said in one sentence, a kill loses nothing that was there."""
+"""A recipe's memory on disk: what goes in comes out, damage is said in one sentence, a kill loses
+nothing that was there.
+"""
+
 from __future__ import annotations
 
 import math
@@ -23,9 +26,18 @@ from assay.models.policies.table import TablePolicy
 def same(a: Any, b: Any) -> bool:
     """Equal in type and value, all the way down; tensors bit for bit."""
     if isinstance(a, torch.Tensor):
-        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b)
+        return (
+            isinstance(b, torch.Tensor)
+            and a.dtype == b.dtype
+            and a.shape == b.shape
+            and torch.equal(a, b)
+        )
     if isinstance(a, dict):
-        return type(a) is type(b) and [*map(repr, a)] == [*map(repr, b)] and all(same(a[k], b[k]) for k in a)
+        return (
+            type(a) is type(b)
+            and [*map(repr, a)] == [*map(repr, b)]
+            and all(same(a[k], b[k]) for k in a)
+        )
     if isinstance(a, (list, tuple)):
         return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
     return type(a) is type(b) and (a == b or (a != a and b != b))
@@ -37,15 +49,23 @@ def table() -> TablePolicy:
 
 def samples() -> Samples:
     policy = table()
-    return policy.sample(policy.prompts(torch.tensor([2, 0, 1])), torch.tensor([2, 1, 2]), Rng(0)("sample"))
+    return policy.sample(
+        policy.prompts(torch.tensor([2, 0, 1])), torch.tensor([2, 1, 2]), Rng(0)("sample")
+    )
 
 
 NESTED = {
-    "numbers": [0, -3, 2**60, 0.1, math.inf, math.nan, True, None, "äß \" \n"],
+    "numbers": [0, -3, 2**60, 0.1, math.inf, math.nan, True, None, 'äß " \n'],
     "integer keys": {0: "zero", 1: {7: [1.5]}, "1": "one"},
     "tuples": ((1, 2), [(3,), ()], {(1, "a"): "key"}),
-    "tensors": [torch.ones(2, 0), torch.tensor(3), torch.eye(3)[:, 1:].T, torch.tensor([True, False]),
-                torch.tensor([1.5], dtype=torch.bfloat16), torch.tensor([0.1], dtype=torch.float64)],
+    "tensors": [
+        torch.ones(2, 0),
+        torch.tensor(3),
+        torch.eye(3)[:, 1:].T,
+        torch.tensor([True, False]),
+        torch.tensor([1.5], dtype=torch.bfloat16),
+        torch.tensor([0.1], dtype=torch.float64),
+    ],
     "$t": {"$d": "names that the file itself uses", "$r": 1},
     "empty": [[], {}, ()],
 }
@@ -67,17 +87,38 @@ def test_samples_come_back_with_their_text(tmp_path: Path) -> None:
     disk.save(tmp_path / "c", {"x": x, "list": [x]})
     y = disk.load(tmp_path / "c", decode=x.prompts.decode)
     for got in (y["x"], y["list"][0]):
-        assert isinstance(got, Samples) and got.text() == x.text() and got.prompts.text() == x.prompts.text()
-        assert torch.equal(got.logp, x.logp) and torch.equal(got.mask, x.mask) and torch.equal(got.ended, x.ended)
+        assert (
+            isinstance(got, Samples)
+            and got.text() == x.text()
+            and got.prompts.text() == x.prompts.text()
+        )
+        assert (
+            torch.equal(got.logp, x.logp)
+            and torch.equal(got.mask, x.mask)
+            and torch.equal(got.ended, x.ended)
+        )
 
 
 def test_pairs_come_back_as_pairs(tmp_path: Path) -> None:
     x = samples()
-    pairs = Pairs(x.prompts, x.action, x.mask, x.given, x.logp, x.ended, {"e": torch.ones(3, 2)}, torch.tensor([1.0, 0.9, 1.0]),
-                  torch.zeros(3))
+    pairs = Pairs(
+        x.prompts,
+        x.action,
+        x.mask,
+        x.given,
+        x.logp,
+        x.ended,
+        {"e": torch.ones(3, 2)},
+        torch.tensor([1.0, 0.9, 1.0]),
+        torch.zeros(3),
+    )
     disk.save(tmp_path / "c", pairs)
     got = disk.load(tmp_path / "c")
-    assert isinstance(got, Pairs) and torch.equal(got.p, pairs.p) and torch.equal(got.extra["e"], pairs.extra["e"])
+    assert (
+        isinstance(got, Pairs)
+        and torch.equal(got.p, pairs.p)
+        and torch.equal(got.extra["e"], pairs.extra["e"])
+    )
 
 
 def test_what_cannot_be_held_is_named(tmp_path: Path) -> None:
@@ -99,7 +140,12 @@ def test_a_resumed_carry_is_the_one_that_was_saved(tmp_path: Path) -> None:
             carry.seen.append(samples())
             if t + 1 == until:
                 break
-        return [*policy.logits.detach().flatten().tolist(), *carry.best.values(), len(carry.seen), opt.updates]
+        return [
+            *policy.logits.detach().flatten().tolist(),
+            *carry.best.values(),
+            len(carry.seen),
+            opt.updates,
+        ]
 
     carry = Carry()
     run(carry, until=2)
@@ -150,9 +196,11 @@ def test_a_file_that_is_something_else(tmp_path: Path) -> None:
 def test_killed_between_write_and_rename_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "c"
     disk.save(path, {"step": 1})
-    script = ("import os, signal, sys, pathlib; from assay.engine import checkpoint as carry\n"
-              "carry.os.replace = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
-              "carry.save(pathlib.Path(sys.argv[1]), {'step': 2})")
+    script = (
+        "import os, signal, sys, pathlib; from assay.engine import checkpoint as carry\n"
+        "carry.os.replace = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "carry.save(pathlib.Path(sys.argv[1]), {'step': 2})"
+    )
     killed = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert disk.load(path) == {"step": 1}

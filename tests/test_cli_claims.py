@@ -1,4 +1,7 @@
-"""The rule of judgement: the interval, each verdict, and a claim run from end to end on a world of seconds."""
+"""The rule of judgement: the interval, each verdict, and a claim run from end to end on a world of
+seconds.
+"""
+
 from __future__ import annotations
 
 import json
@@ -14,8 +17,24 @@ from assay.errors import InputError
 from assay.evidence import claims
 from assay.registry import catalogue
 
-SMALL = ["--world", "table", "--world.pairs", "40", "--world.members", "2", "--world.prompts", "4", "--world.vocabulary", "24",
-         "--max-steps", "6", "--batch-size", "4", "--num-generations", "4"]
+SMALL = [
+    "--world",
+    "table",
+    "--world.pairs",
+    "40",
+    "--world.members",
+    "2",
+    "--world.prompts",
+    "4",
+    "--world.vocabulary",
+    "24",
+    "--max-steps",
+    "6",
+    "--batch-size",
+    "4",
+    "--num-generations",
+    "4",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -24,16 +43,28 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def result(effects: list[Any], drops: list[float | None] | None = None) -> dict[str, Any]:
-    return {"name": "mine", "title": "T", "statement": "S", "world": {"name": "table"},
-            "turns": None if drops is None else "single", "seeds": list(range(len(effects))),
-            "effects": effects, "drops": drops or [], "notes": ["seed 0: no overlap"]}
+    return {
+        "name": "mine",
+        "title": "T",
+        "statement": "S",
+        "world": {"name": "table"},
+        "turns": None if drops is None else "single",
+        "seeds": list(range(len(effects))),
+        "effects": effects,
+        "drops": drops or [],
+        "notes": ["seed 0: no overlap"],
+    }
 
 
 def test_student_is_the_closed_form_where_there_is_one() -> None:
     """One degree of freedom is Cauchy, two have an algebraic quantile; many are normal."""
     for level in (0.5, 0.9, 0.95, 0.99):
-        assert claims.student(1, level=level) == pytest.approx(math.tan(math.pi / 2 * level), rel=1e-9)
-        assert claims.student(2, level=level) == pytest.approx(level * math.sqrt(2 / (1 - level**2)), rel=1e-9)
+        assert claims.student(1, level=level) == pytest.approx(
+            math.tan(math.pi / 2 * level), rel=1e-9
+        )
+        assert claims.student(2, level=level) == pytest.approx(
+            level * math.sqrt(2 / (1 - level**2)), rel=1e-9
+        )
         normal = statistics.NormalDist().inv_cdf((1 + level) / 2)
         assert claims.student(4000, level=level) == pytest.approx(normal, rel=1e-3)
         assert claims.student(4001, level=level) == pytest.approx(normal, rel=1e-3)
@@ -42,8 +73,11 @@ def test_student_is_the_closed_form_where_there_is_one() -> None:
 
 
 def test_an_interval_covers_as_often_as_it_says() -> None:
-    """95 % of the intervals of five normal numbers hold their mean: here of 2000 sets, within four standard errors."""
+    """95 % of the intervals of five normal numbers hold their mean: here of 2000 sets, within four
+    standard errors.
+    """
     import torch
+
     draws = torch.randn(2000, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     inside = sum(low < 0 < high for _, low, high in (claims.interval(d.tolist()) for d in draws))
     assert abs(inside / 2000 - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 2000)
@@ -51,50 +85,106 @@ def test_an_interval_covers_as_often_as_it_says() -> None:
     assert claims.interval([2.0]) == (2.0, None, None)
 
 
-@pytest.mark.parametrize(("found", "verdict", "why"), [
-    (result([1.0, 1.1, 0.9, 1.2, 1.0]), "holds here", "the interval lies above 0"),
-    (result([1.0, -1.1, 0.9, -1.2, 0.1]), "cannot be shown here", "the interval covers 0"),
-    (result([-1.0, -1.1, -0.9, -1.2, -1.0]), "does not hold here", "the interval lies below 0"),
-    (result([1.0, -1.1, 0.9, -1.2, 0.1]) | {"least": 2.0}, "does not hold here", "below 2.000, the least effect worth the name"),
-    (result([1.0, 1.1, 0.9, 1.2, 1.0]) | {"least": 2.0}, "holds here", "the interval lies above 0"),
-    (result([0.1, -0.1, 0.2, -0.2, 0.0], [9.0, 9.1, 8.9, 9.0, 9.0]), "does not hold here", "below 0.900, the least effect"),
-    (result([0.1, -0.1, 0.2, -0.2, 0.0], [0.9, 1.0, 0.8, 0.9, 0.9]), "cannot be shown here", "the interval covers 0"),
-    (result([1.0, 1.1, 0.9, 1.2]), "cannot be shown here", "4 seeds were run and 5 are the least"),
-    (result([1.0, 1.1, 0.9, 1.2, None]), "cannot be shown here", "seed 0: no overlap"),
-    (result([1.0, 1.1, 0.9, 1.2, 1.0], [0.5, 0.6, 0.4, 0.5, 0.5]), "holds here", "the baseline turns (it falls by 0.500"),
-    (result([1.0, 1.1, 0.9, 1.2, 1.0], [0.5, -0.6, 0.4, -0.5, 0.1]), "cannot be shown here", "does not visibly turn"),
-    (result([1.0, 1.1, 0.9, 1.2, 1.0], [0.5, 0.6, 0.4, 0.5, None]), "cannot be shown here", "seed 0: no overlap"),
-])
+@pytest.mark.parametrize(
+    ("found", "verdict", "why"),
+    [
+        (result([1.0, 1.1, 0.9, 1.2, 1.0]), "holds here", "the interval lies above 0"),
+        (result([1.0, -1.1, 0.9, -1.2, 0.1]), "cannot be shown here", "the interval covers 0"),
+        (result([-1.0, -1.1, -0.9, -1.2, -1.0]), "does not hold here", "the interval lies below 0"),
+        (
+            result([1.0, -1.1, 0.9, -1.2, 0.1]) | {"least": 2.0},
+            "does not hold here",
+            "below 2.000, the least effect worth the name",
+        ),
+        (
+            result([1.0, 1.1, 0.9, 1.2, 1.0]) | {"least": 2.0},
+            "holds here",
+            "the interval lies above 0",
+        ),
+        (
+            result([0.1, -0.1, 0.2, -0.2, 0.0], [9.0, 9.1, 8.9, 9.0, 9.0]),
+            "does not hold here",
+            "below 0.900, the least effect",
+        ),
+        (
+            result([0.1, -0.1, 0.2, -0.2, 0.0], [0.9, 1.0, 0.8, 0.9, 0.9]),
+            "cannot be shown here",
+            "the interval covers 0",
+        ),
+        (
+            result([1.0, 1.1, 0.9, 1.2]),
+            "cannot be shown here",
+            "4 seeds were run and 5 are the least",
+        ),
+        (result([1.0, 1.1, 0.9, 1.2, None]), "cannot be shown here", "seed 0: no overlap"),
+        (
+            result([1.0, 1.1, 0.9, 1.2, 1.0], [0.5, 0.6, 0.4, 0.5, 0.5]),
+            "holds here",
+            "the baseline turns (it falls by 0.500",
+        ),
+        (
+            result([1.0, 1.1, 0.9, 1.2, 1.0], [0.5, -0.6, 0.4, -0.5, 0.1]),
+            "cannot be shown here",
+            "does not visibly turn",
+        ),
+        (
+            result([1.0, 1.1, 0.9, 1.2, 1.0], [0.5, 0.6, 0.4, 0.5, None]),
+            "cannot be shown here",
+            "seed 0: no overlap",
+        ),
+    ],
+)
 def test_each_verdict(found: dict[str, Any], verdict: str, why: str) -> None:
     row = claims.judged(found)
     assert row["verdict"] == verdict
     assert why in row["why"]
 
 
-GOOD, BAD, EVEN = [1.0, 1.1, 0.9, 1.2, 1.0], [-1.0, -1.1, -0.9, -1.2, -1.0], [1.0, -1.1, 0.9, -1.2, 0.1]
+GOOD, BAD, EVEN = (
+    [1.0, 1.1, 0.9, 1.2, 1.0],
+    [-1.0, -1.1, -0.9, -1.2, -1.0],
+    [1.0, -1.1, 0.9, -1.2, 0.1],
+)
 
 
-@pytest.mark.parametrize(("parts", "verdict", "weakest"), [
-    ((GOOD, GOOD), "holds here", "one"), ((GOOD, EVEN), "cannot be shown here", "two"),
-    ((EVEN, BAD), "does not hold here", "two"), ((GOOD, BAD), "does not hold here", "two"),
-])
-def test_a_claim_of_parts_holds_if_all_do_and_fails_if_one_does(parts: tuple[list[float], ...], verdict: str,
-                                                                weakest: str) -> None:
-    row = claims.judged(result([dict(zip(("one", "two"), e, strict=True)) for e in zip(*parts, strict=True)]))
+@pytest.mark.parametrize(
+    ("parts", "verdict", "weakest"),
+    [
+        ((GOOD, GOOD), "holds here", "one"),
+        ((GOOD, EVEN), "cannot be shown here", "two"),
+        ((EVEN, BAD), "does not hold here", "two"),
+        ((GOOD, BAD), "does not hold here", "two"),
+    ],
+)
+def test_a_claim_of_parts_holds_if_all_do_and_fails_if_one_does(
+    parts: tuple[list[float], ...], verdict: str, weakest: str
+) -> None:
+    row = claims.judged(
+        result([dict(zip(("one", "two"), e, strict=True)) for e in zip(*parts, strict=True)])
+    )
     assert row["verdict"] == verdict and f"of its 2 parts the weakest is “{weakest}”" in row["why"]
     assert row["effect"] == pytest.approx(sum(parts[("one", "two").index(weakest)]) / 5)
 
 
 def test_parts_are_not_judged_by_the_least_of_each_seed() -> None:
-    """Two parts whose means are 0: the least of each seed lies below 0 for sure, and says nothing about either part."""
+    """Two parts whose means are 0: the least of each seed lies below 0 for sure, and says nothing
+    about either part.
+    """
     one = [1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0]
     least = [min(a, -a) for a in one]
     assert claims.judged(result(least))["verdict"] == "does not hold here"
-    assert claims.judged(result([{"a": a, "b": -a} for a in one]))["verdict"] == "cannot be shown here"
+    assert (
+        claims.judged(result([{"a": a, "b": -a} for a in one]))["verdict"] == "cannot be shown here"
+    )
 
 
 def test_a_claim_is_run_kept_and_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["claims", "--run", "worst_case", "--run", "leave_one_out", *SMALL, "--seeds", "0..1"]) == 0
+    assert (
+        cli.main(
+            ["claims", "--run", "worst_case", "--run", "leave_one_out", *SMALL, "--seeds", "0..1"]
+        )
+        == 0
+    )
     capsys.readouterr()
     kept = json.loads(Path("claims/worst_case.table.json").read_text())
     assert kept["seeds"] == [0, 1]
@@ -104,15 +194,21 @@ def test_a_claim_is_run_kept_and_told(capsys: pytest.CaptureFixture[str]) -> Non
     assert kept["loops"]["mine"]["max_steps"] == 6
     assert {"assay", "commit", "versions", "machine", "made", "seconds"} <= set(kept)
     alone = json.loads(Path("claims/leave_one_out.table.json").read_text())
-    assert kept["drops"] == alone["effects"], "the baseline's fall is the baseline's own claim: one arm, run once"
+    assert kept["drops"] == alone["effects"], (
+        "the baseline's fall is the baseline's own claim: one arm, run once"
+    )
 
     assert cli.main(["claims", "--json", "--write"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {r["name"] for r in rows} == {e.name for e in catalogue.entries() if e.statement}
     for row in rows:
         assert {"name", "title", "verdict", "effect", "low", "high", "seeds", "world"} <= set(row)
-        assert row["verdict"] == ("cannot be shown here" if row["name"] in ("worst_case", "leave_one_out") else "not run")
-        assert (row["effect"] is None) == (row["verdict"] == "not run"), "what was not measured is null"
+        assert row["verdict"] == (
+            "cannot be shown here" if row["name"] in ("worst_case", "leave_one_out") else "not run"
+        )
+        assert (row["effect"] is None) == (row["verdict"] == "not run"), (
+            "what was not measured is null"
+        )
     told = Path("CLAIMS.md").read_text()
     assert all(f"**{r['name']}** — {r['statement']}" in told for r in rows)
     assert "2 seeds were run and 5 are the least" in told
@@ -122,15 +218,20 @@ def test_a_claim_is_run_kept_and_told(capsys: pytest.CaptureFixture[str]) -> Non
     assert "claims/worst_case.table.json is damaged" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("words", "sentence"), [
-    (["--run", "worst_cas"], "there is no recipe 'worst_cas'; did you mean worst_case?"),
-    (["--run", "dpo", "--seeds", "a"], "--seeds is 'a', and a whole number was expected"),
-    (["--run", "dpo", "--world.noize", "1"], "did you mean --world.noise?"),
-    (["--run", "dpo", "--seed", "1"], "has no --seed"),
-    (["--max-steps", "4"], "assay claims has no --max-steps without --run"),
-    (["dpo"], "assay claims --run dpo runs one"),
-])
-def test_wrong_words_are_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--run", "worst_cas"], "there is no recipe 'worst_cas'; did you mean worst_case?"),
+        (["--run", "dpo", "--seeds", "a"], "--seeds is 'a', and a whole number was expected"),
+        (["--run", "dpo", "--world.noize", "1"], "did you mean --world.noise?"),
+        (["--run", "dpo", "--seed", "1"], "has no --seed"),
+        (["--max-steps", "4"], "assay claims has no --max-steps without --run"),
+        (["dpo"], "assay claims --run dpo runs one"),
+    ],
+)
+def test_wrong_words_are_one_sentence(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["claims", *words]) == 2
     err = capsys.readouterr().err
     assert sentence in err
@@ -141,6 +242,7 @@ def test_wrong_words_are_one_sentence(words: list[str], sentence: str, capsys: p
 def test_every_claim_of_this_catalogue_can_be_read() -> None:
     """Its arms are recipes that take these arguments, and its turning arm is one of them."""
     from assay.cli import execution, flags
+
     for entry in catalogue.entries():
         if entry.statement is None:
             continue
@@ -148,21 +250,31 @@ def test_every_claim_of_this_catalogue_can_be_read() -> None:
         assert claim.statement == entry.statement
         for recipe, arguments in claim.arms.values():
             other = catalogue.find(recipe)
-            own = set(flags.of(getattr(catalogue.load(other), other.verb))) | set(execution.LOOP) - {"seed"}
-            assert {a for a in arguments if a != "fit" and not a.startswith(("world.", "fit."))} <= own
+            own = set(flags.of(getattr(catalogue.load(other), other.verb))) | set(
+                execution.LOOP
+            ) - {"seed"}
+            assert {
+                a for a in arguments if a != "fit" and not a.startswith(("world.", "fit."))
+            } <= own
 
 
 def test_a_claim_whose_turning_arm_is_not_there_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    path.write_text('"""A."""\nfrom assay.core import Claim, Paper\npaper = Paper("T", "A", 2020, "")\n'
-                    'def recipe(task): ...\n@Claim("S", arms={"a": ("dpo", {})}, turns="b")\ndef claim(arms): return 1.0\n')
+    path.write_text(
+        '"""A."""\nfrom assay.core import Claim, Paper\npaper = Paper("T", "A", 2020, "")\n'
+        'def recipe(task): ...\n@Claim("S", arms={"a": ("dpo", {})}, turns="b")\ndef claim(arms): '
+        "return 1.0\n"
+    )
     with pytest.raises(InputError, match="mine's claim says that 'b' turns, and its arms are a"):
         claims.claim_of(catalogue.find(str(path)))
 
 
 def test_a_file_without_a_claim_is_named(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
-    mine.write_text('from assay.core import Loop, Paper, Step\npaper = Paper("T", "A", 2026, "u")\nreduces = {}\n'
-                    "def recipe(task, *, loop=Loop()):\n    yield Step(task.reference)\n")
+    mine.write_text(
+        'from assay.core import Loop, Paper, Step\npaper = Paper("T", "A", 2026, "u")\nreduces = '
+        "{}\n"
+        "def recipe(task, *, loop=Loop()):\n    yield Step(task.reference)\n"
+    )
     with pytest.raises(InputError, match="mine makes no claim"):
         claims.claim_of(catalogue.find(str(mine)))

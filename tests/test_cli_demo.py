@@ -1,4 +1,7 @@
-"""The demo's own part: one report on three runs, going on after a stop, and never over a finished one."""
+"""The demo's own part: one report on three runs, going on after a stop, and never over a finished
+one.
+"""
+
 from __future__ import annotations
 
 import json
@@ -14,8 +17,21 @@ from assay.records.runs import Run
 @pytest.fixture(autouse=True)
 def _small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo, "SETTING", {"world": "table", "world.pairs": 40, "world.members": 2, "world.prompts": 4,
-                                          "world.vocabulary": 24, "max_steps": 3, "batch_size": 4, "num_generations": 4, "eval_generations": 4})
+    monkeypatch.setattr(
+        demo,
+        "SETTING",
+        {
+            "world": "table",
+            "world.pairs": 40,
+            "world.members": 2,
+            "world.prompts": 4,
+            "world.vocabulary": 24,
+            "max_steps": 3,
+            "batch_size": 4,
+            "num_generations": 4,
+            "eval_generations": 4,
+        },
+    )
 
 
 def test_a_demo_is_told_kept_and_numbered(capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,12 +61,20 @@ def test_a_demo_is_told_kept_and_numbered(capsys: pytest.CaptureFixture[str]) ->
 
 def test_the_demo_is_of_recipes_that_are_there() -> None:
     from assay.registry import catalogue
+
     assert {catalogue.find(name).verb for name in demo.METHODS} == {"recipe"}
 
 
-@pytest.mark.parametrize(("words", "sentence"), [(["demo", "fast"], "assay demo takes no 'fast'"),
-                                                 (["demo", "--sed", "1"], "assay demo has no --sed; did you mean --seed?")])
-def test_wrong_words_are_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["demo", "fast"], "assay demo takes no 'fast'"),
+        (["demo", "--sed", "1"], "assay demo has no --sed; did you mean --seed?"),
+    ],
+)
+def test_wrong_words_are_one_sentence(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(words) == 2
     assert sentence in capsys.readouterr().err
     assert not Path("runs").exists()

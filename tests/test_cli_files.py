@@ -1,4 +1,7 @@
-"""check, fit, score and bon from the outside: words and flags reach the functions, faults are sentences, codes are right."""
+"""check, fit, score and bon from the outside: words and flags reach the functions, faults are
+sentences, codes are right.
+"""
+
 from __future__ import annotations
 
 import json
@@ -21,12 +24,23 @@ def write(name: str, rows: list[dict[str, Any]]) -> str:
 
 
 def pairs(n: int = 30) -> list[dict[str, Any]]:
-    return [{"prompt": f"question {i}", "chosen": f"a good answer {i}", "rejected": f"a bad answer {i}"} for i in range(n)]
+    return [
+        {"prompt": f"question {i}", "chosen": f"a good answer {i}", "rejected": f"a bad answer {i}"}
+        for i in range(n)
+    ]
 
 
 def responses() -> list[dict[str, Any]]:
-    return [{"prompt": f"q{b}", "response": "good " * n or "none", "truth": float(n), "guess": float(-n)}
-            for b in range(6) for n in range(4)]
+    return [
+        {
+            "prompt": f"q{b}",
+            "response": "good " * n or "none",
+            "truth": float(n),
+            "guess": float(-n),
+        }
+        for b in range(6)
+        for n in range(4)
+    ]
 
 
 def test_from_pairs_to_a_curve(capsys: pytest.CaptureFixture[str]) -> None:
@@ -34,7 +48,19 @@ def test_from_pairs_to_a_curve(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert (found["kind"], found["rows"], found["ok"]) == ("pairs", 30, True)
 
-    fit = ["fit", "--pairs", "pairs.jsonl", "-o", "reward", "--members", "2", "--folds", "3", "--out-of-fold", "held.jsonl"]
+    fit = [
+        "fit",
+        "--pairs",
+        "pairs.jsonl",
+        "-o",
+        "reward",
+        "--members",
+        "2",
+        "--folds",
+        "3",
+        "--out-of-fold",
+        "held.jsonl",
+    ]
     assert cli.main(fit) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "reward"
     assert len(Path("held.jsonl").read_text().splitlines()) > 0
@@ -49,7 +75,9 @@ def test_from_pairs_to_a_curve(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found["ns"] == [1, 4]
     assert found["oracle"]["gold"] == pytest.approx([1.5, 3.0]), "the mean of 0…3, and their best"
-    assert found["curves"]["guess"]["gold"] == pytest.approx([1.5, 0.0]), "the proxy likes the worst"
+    assert found["curves"]["guess"]["gold"] == pytest.approx([1.5, 0.0]), (
+        "the proxy likes the worst"
+    )
     assert cli.main(["bon", "--scores", "r.jsonl", "--gold", "truth", "--proxy", "guess"]) == 0
     assert "guess: highest at n = 1" in capsys.readouterr().out
 
@@ -65,31 +93,56 @@ def test_check_says_what_is_wrong_and_exits_two(capsys: pytest.CaptureFixture[st
 
 
 def test_renamed_columns_go_by_pairs(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{"question": r["prompt"], "better": r["chosen"], "worse": r["rejected"]} for r in pairs()]
-    words = ["check", write("odd.jsonl", rows), "--columns", "prompt=question,chosen=better,rejected=worse", "--json"]
+    rows = [
+        {"question": r["prompt"], "better": r["chosen"], "worse": r["rejected"]} for r in pairs()
+    ]
+    words = [
+        "check",
+        write("odd.jsonl", rows),
+        "--columns",
+        "prompt=question,chosen=better,rejected=worse",
+        "--json",
+    ]
     assert cli.main(words) == 0
     assert json.loads(capsys.readouterr().out)["kind"] == "pairs"
 
 
-@pytest.mark.parametrize(("words", "sentence"), [
-    (["check"], "assay check needs a FILE"),
-    (["check", "nothing.jsonl"], "nothing.jsonl"),
-    (["check", "p.jsonl", "q.jsonl"], "assay check has no place for 'q.jsonl'"),
-    (["check", "p.jsonl", "--limt", "3"], "assay check has no --limt; did you mean --limit?"),
-    (["check", "p.jsonl", "--limit", "many"], "--limit is 'many', and a whole number or null was expected"),
-    (["fit", "p.jsonl"], "assay fit needs -o"),
-    (["fit", "p.jsonl", "-o", "p.jsonl"], "never overwritten"),
-    (["fit", "p.jsonl", "-o", "x", "--member", "2"], "assay fit has no --member; did you mean --members?"),
-    (["fit", "p.jsonl", "-o", "x", "--members", "0"], "--members is 0"),
-    (["score", "p.jsonl", "-o", "x"], "assay score needs a FILE"),
-    (["score", "nowhere", "p.jsonl", "-o", "x"], "nowhere is no fitted reward"),
-    (["bon", "p.jsonl"], "assay bon needs --gold"),
-    (["bon", "p.jsonl", "--gold", "chosn"], "'chosn'"),
-    (["bon", "p.jsonl", "--gold", "rejected", "--ns", "1,b"], "--ns is '1,b'"),
-    (["bon", "p.jsonl", "--gold", "rejected", "--draws", "0"], "--draws is 0; an interval needs at least 1"),
-    (["bon", "p.jsonl", "--gold", "nope"], "p.jsonl has no column 'nope'; it has prompt, chosen, rejected\n"),
-])
-def test_wrong_words_are_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["check"], "assay check needs a FILE"),
+        (["check", "nothing.jsonl"], "nothing.jsonl"),
+        (["check", "p.jsonl", "q.jsonl"], "assay check has no place for 'q.jsonl'"),
+        (["check", "p.jsonl", "--limt", "3"], "assay check has no --limt; did you mean --limit?"),
+        (
+            ["check", "p.jsonl", "--limit", "many"],
+            "--limit is 'many', and a whole number or null was expected",
+        ),
+        (["fit", "p.jsonl"], "assay fit needs -o"),
+        (["fit", "p.jsonl", "-o", "p.jsonl"], "never overwritten"),
+        (
+            ["fit", "p.jsonl", "-o", "x", "--member", "2"],
+            "assay fit has no --member; did you mean --members?",
+        ),
+        (["fit", "p.jsonl", "-o", "x", "--members", "0"], "--members is 0"),
+        (["score", "p.jsonl", "-o", "x"], "assay score needs a FILE"),
+        (["score", "nowhere", "p.jsonl", "-o", "x"], "nowhere is no fitted reward"),
+        (["bon", "p.jsonl"], "assay bon needs --gold"),
+        (["bon", "p.jsonl", "--gold", "chosn"], "'chosn'"),
+        (["bon", "p.jsonl", "--gold", "rejected", "--ns", "1,b"], "--ns is '1,b'"),
+        (
+            ["bon", "p.jsonl", "--gold", "rejected", "--draws", "0"],
+            "--draws is 0; an interval needs at least 1",
+        ),
+        (
+            ["bon", "p.jsonl", "--gold", "nope"],
+            "p.jsonl has no column 'nope'; it has prompt, chosen, rejected\n",
+        ),
+    ],
+)
+def test_wrong_words_are_one_sentence(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     write("p.jsonl", pairs(4))
     assert cli.main(words) == 2
     out, err = capsys.readouterr()

@@ -1,4 +1,5 @@
 """What programs read of the catalogue: complete, quick, and without torch."""
+
 from __future__ import annotations
 
 import json
@@ -22,7 +23,9 @@ def recipe(task, *, lam=0.5, loop=None): ...
 
 
 def python(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=check, timeout=120)
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, check=check, timeout=120
+    )
 
 
 def best(*words: str) -> float:
@@ -48,28 +51,40 @@ def test_list_json_is_complete() -> None:
 
 
 def test_list_and_claims_need_no_torch() -> None:
-    code = ("import sys\nfrom assay.cli import main\n"
-            "assert main(['list', '--json']) == 0\nassert main(['cite', 'dpo']) == 0\n"
-            "heavy = {'torch', 'numpy', 'transformers', 'tqdm'} & set(sys.modules)\nassert not heavy, heavy")
+    code = (
+        "import sys\nfrom assay.cli import main\n"
+        "assert main(['list', '--json']) == 0\nassert main(['cite', 'dpo']) == 0\n"
+        "heavy = {'torch', 'numpy', 'transformers', 'tqdm'} & set(sys.modules)\nassert not heavy, "
+        "heavy"
+    )
     assert python("-c", code).returncode == 0
 
 
-@pytest.mark.skipif(bool(os.environ.get("ASSAY_NO_CLOCK")), reason="a machine too busy to time anything on")
+@pytest.mark.skipif(
+    bool(os.environ.get("ASSAY_NO_CLOCK")), reason="a machine too busy to time anything on"
+)
 def test_list_and_import_are_quick() -> None:
     bare = best("-c", "pass")
     assert best("-m", "assay", "list", "--json") - bare < 0.6
     assert best("-c", "import assay") - bare < 0.3
 
 
-def test_a_bad_file_is_named_and_the_others_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                       capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_file_is_named_and_the_others_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "recipes"
     folder.mkdir()
     (folder / "good.py").write_text(GOOD)
-    bad = {"broken.py": "def recipe(:", "two.py": GOOD + "def fit(): ...\n", "none.py": "x = 1\n", "bytes.py": "",
-           "nopaper.py": "def recipe(task): ...\n", "short.py": GOOD.replace(', "arXiv:2001.00001"', ""),
-           "computed.py": GOOD.replace('"A title"', "title()"),
-           "reduces.py": GOOD.replace('{"parent": ({"lam": 0.0}, {})}', "[1]")}
+    bad = {
+        "broken.py": "def recipe(:",
+        "two.py": GOOD + "def fit(): ...\n",
+        "none.py": "x = 1\n",
+        "bytes.py": "",
+        "nopaper.py": "def recipe(task): ...\n",
+        "short.py": GOOD.replace(', "arXiv:2001.00001"', ""),
+        "computed.py": GOOD.replace('"A title"', "title()"),
+        "reduces.py": GOOD.replace('{"parent": ({"lam": 0.0}, {})}', "[1]"),
+    }
     for name, text in bad.items():
         (folder / name).write_text(text)
     (folder / "bytes.py").write_bytes(b"\xff\xfe\x00")
@@ -93,8 +108,11 @@ def test_listing_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_every_recipe_is_fit_to_be_run() -> None:
-    """Its constants are typed, its defaults are JSON values, and none has the name of a flag that every run has."""
+    """Its constants are typed, its defaults are JSON values, and none has the name of a flag that
+    every run has.
+    """
     from assay.cli import execution, flags
+
     for entry in catalogue.entries():
         assert entry.fault is None
         assert entry.about
@@ -105,7 +123,9 @@ def test_every_recipe_is_fit_to_be_run() -> None:
                 if flag.default is flags.REQUIRED:
                     continue
                 text = flag.default if isinstance(flag.default, str) else json.dumps(flag.default)
-                assert flags.value(text, flag.type, flag.name) == flag.default, f"{entry.name} --{flag.name}"
+                assert flags.value(text, flag.type, flag.name) == flag.default, (
+                    f"{entry.name} --{flag.name}"
+                )
 
 
 def test_show_prints_the_text_itself() -> None:
@@ -123,23 +143,35 @@ def test_cite_is_bibtex_and_escapes_what_latex_reads() -> None:
     text = python("-m", "assay", "cite", "dpo", "leave_one_out").stdout
     assert text.count("@misc{") == 2
     assert "eprint = {2305.18290}" in text
-    entry = catalogue.Entry("x", Path("x.py"), paper={"title": "A & B_2", "authors": "C et al.", "year": 2020, "url": "https://a/b_c"})
+    entry = catalogue.Entry(
+        "x",
+        Path("x.py"),
+        paper={"title": "A & B_2", "authors": "C et al.", "year": 2020, "url": "https://a/b_c"},
+    )
     assert r"title = {{A \& B\_2}}" in catalogue.bibtex(entry)
     assert "author = {C and others}" in catalogue.bibtex(entry)
     assert "url = {https://a/b_c}" in catalogue.bibtex(entry)
 
 
-@pytest.mark.parametrize(("words", "sentence"), [
-    (["lst"], "there is no verb 'lst'; did you mean list?"),
-    (["list", "more"], "assay list takes no 'more'"),
-    (["list", "--jsn"], "assay list has no --jsn; did you mean --json?"),
-    (["show"], "assay show needs the name of one paper"),
-    (["show", "leave_one_in"], "there is no recipe 'leave_one_in'; did you mean leave_one_out?"),
-    (["show", "./nowhere.py"], "there is no file ./nowhere.py"),
-    (["cite"], "assay cite needs the name of a paper"),
-    (["cite", "dpoo"], "did you mean dpo?"),
-])
-def test_wrong_words_are_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["lst"], "there is no verb 'lst'; did you mean list?"),
+        (["list", "more"], "assay list takes no 'more'"),
+        (["list", "--jsn"], "assay list has no --jsn; did you mean --json?"),
+        (["show"], "assay show needs the name of one paper"),
+        (
+            ["show", "leave_one_in"],
+            "there is no recipe 'leave_one_in'; did you mean leave_one_out?",
+        ),
+        (["show", "./nowhere.py"], "there is no file ./nowhere.py"),
+        (["cite"], "assay cite needs the name of a paper"),
+        (["cite", "dpoo"], "did you mean dpo?"),
+    ],
+)
+def test_wrong_words_are_one_sentence(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(words) == 2
     out, err = capsys.readouterr()
     assert out == ""

@@ -1,4 +1,7 @@
-"""run, from the outside: the record it leaves, its exit codes, and one sentence for everything a user can get wrong."""
+"""run, from the outside: the record it leaves, its exit codes, and one sentence for everything a
+user can get wrong.
+"""
+
 from __future__ import annotations
 
 import json
@@ -15,8 +18,28 @@ import pytest
 from assay import cli
 from assay.records.runs import Run
 
-SMALL = ["--world", "table", "--world.pairs", "40", "--world.members", "2", "--world.prompts", "4", "--world.vocabulary", "24",
-         "--max-steps", "4", "--batch-size", "4", "--num-generations", "4", "--eval-steps", "2", "--eval-generations", "4"]
+SMALL = [
+    "--world",
+    "table",
+    "--world.pairs",
+    "40",
+    "--world.members",
+    "2",
+    "--world.prompts",
+    "4",
+    "--world.vocabulary",
+    "24",
+    "--max-steps",
+    "4",
+    "--batch-size",
+    "4",
+    "--num-generations",
+    "4",
+    "--eval-steps",
+    "2",
+    "--eval-generations",
+    "4",
+]
 MINE = '''"""A recipe of one's own."""
 from assay.core import Loop, Paper, Step
 from assay.loops import judge, online
@@ -65,10 +88,14 @@ def test_a_run_leaves_a_whole_record_and_says_where(capsys: pytest.CaptureFixtur
     assert about["verb"] == "recipe"
     assert about["arguments"] == {"member": 0, "aggregate": ""}
     assert about["loop"]["max_steps"] == 4
-    assert about["loop"]["learning_rate"] == 0.05, "the world's constant, where no flag says otherwise"
+    assert about["loop"]["learning_rate"] == 0.05, (
+        "the world's constant, where no flag says otherwise"
+    )
     assert about["world"]["name"] == "table"
     assert about["world"]["pairs"] == 40
-    assert about["world"]["noise"] == 0.25, "arguments that were left to default are in the record too"
+    assert about["world"]["noise"] == 0.25, (
+        "arguments that were left to default are in the record too"
+    )
     assert about["rewards"] == ["judge0", "judge1"]
     assert about["gold_kind"] == "exact"
     assert [r["step"] for r in readings("runs/leave_one_out")][:3] == [0, 2, 4]
@@ -78,8 +105,26 @@ def test_a_run_leaves_a_whole_record_and_says_where(capsys: pytest.CaptureFixtur
     assert readings("runs/leave_one_out") == readings("runs/leave_one_out-2")
 
 
-def test_flags_reach_the_recipe_and_a_record_is_replayed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["run", "uncertainty_weighted", *SMALL, "--lam", "2", "--seed", "3", "--out", "a", "--json"]) == 0
+def test_flags_reach_the_recipe_and_a_record_is_replayed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert (
+        cli.main(
+            [
+                "run",
+                "uncertainty_weighted",
+                *SMALL,
+                "--lam",
+                "2",
+                "--seed",
+                "3",
+                "--out",
+                "a",
+                "--json",
+            ]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     assert json.loads(out)["state"] == "done"
     assert json.loads(out)["best"]["tag"] == "best"
@@ -88,7 +133,8 @@ def test_flags_reach_the_recipe_and_a_record_is_replayed(capsys: pytest.CaptureF
     assert cli.main(["run", "--from", "a", "--out", "b"]) == 0
     assert readings("a") == readings("b")
     assert {k: Run.open("b").about[k] for k in ("arguments", "loop", "world", "run")} == {
-        k: about[k] for k in ("arguments", "loop", "world", "run")}
+        k: about[k] for k in ("arguments", "loop", "world", "run")
+    }
     assert cli.main(["run", "--from", "a", "--out", "c", "--lam", "0", "--world.noise", "0.1"]) == 0
     assert Run.open("c").about["arguments"]["lam"] == 0.0
     assert Run.open("c").about["world"] == {**about["world"], "noise": 0.1}
@@ -103,36 +149,61 @@ def test_a_file_of_ones_own_is_a_recipe(capsys: pytest.CaptureFixture[str]) -> N
     assert readings("a") == readings("b")
 
 
-@pytest.mark.parametrize(("words", "sentence"), [
-    (["leave_one_in"], "there is no recipe 'leave_one_in'; did you mean leave_one_out?"),
-    ([], "assay run needs a recipe; assay list has them"),
-    (["dpo", "sft"], "assay run takes one recipe, and found dpo, sft"),
-    (["dpo", "--bete", "1"], "dpo in world grammar has no --bete; did you mean --beta?"),
-    (["dpo", "--world", "tabel"], "there is no world 'tabel'; did you mean table?"),
-    (["dpo", "--world", "table", "--world.noize", "1"], "has no --world.noize; did you mean --world.noise?"),
-    (["dpo", "--world", "table", "--noise", "1"], "did you mean"),
-    (["dpo", "--beta", "high"], "--beta is 'high', and a number was expected"),
-    (["dpo", "--max-steps", "1.5"], "--max-steps is '1.5', and a whole number was expected"),
-    (["dpo", "--max-steps", "-1", "--world", "table"], "--max-steps is -1; it must be at least 0"),
-    (["dpo", "--learning-rate", "0", "--world", "table"], "--learning-rate is 0.0; it must be above 0"),
-    (["dpo", "--world", "table", "--world.noise", "2"], "--world.noise is 2.0"),
-    (["dpo", "--eval-steps", "0", "--world", "table"], "--eval-steps is 0; it must be at least 1"),
-    (["dpo", "--eval-generations", "0", "--world", "table"], "--eval-generations is 0; it must be at least 1"),
-    (["dpo", "--micro-batch-size", "-1", "--world", "table"], "--micro-batch-size is -1; it must be at least 0"),
-    (["dpo", "--device", "cuda"], "--device is 'cuda'"),
-    (["dpo", "--resume"], "--resume needs --out"),
-    (["--resume", "--out", "nothing"], "assay run needs a recipe: nothing holds no run yet"),
-    (["--from", "nothing"], "nothing is not a run: it has no run.json"),
-    (["dpo", "--resume", "--from", "x", "--out", "y"], "give one of the two"),
-    (["./nothing.py"], "there is no file ./nothing.py"),
-    (["bradley_terry"], "bradley_terry is a fit: start it by assay fit"),
-])
-def test_wrong_words_are_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["leave_one_in"], "there is no recipe 'leave_one_in'; did you mean leave_one_out?"),
+        ([], "assay run needs a recipe; assay list has them"),
+        (["dpo", "sft"], "assay run takes one recipe, and found dpo, sft"),
+        (["dpo", "--bete", "1"], "dpo in world grammar has no --bete; did you mean --beta?"),
+        (["dpo", "--world", "tabel"], "there is no world 'tabel'; did you mean table?"),
+        (
+            ["dpo", "--world", "table", "--world.noize", "1"],
+            "has no --world.noize; did you mean --world.noise?",
+        ),
+        (["dpo", "--world", "table", "--noise", "1"], "did you mean"),
+        (["dpo", "--beta", "high"], "--beta is 'high', and a number was expected"),
+        (["dpo", "--max-steps", "1.5"], "--max-steps is '1.5', and a whole number was expected"),
+        (
+            ["dpo", "--max-steps", "-1", "--world", "table"],
+            "--max-steps is -1; it must be at least 0",
+        ),
+        (
+            ["dpo", "--learning-rate", "0", "--world", "table"],
+            "--learning-rate is 0.0; it must be above 0",
+        ),
+        (["dpo", "--world", "table", "--world.noise", "2"], "--world.noise is 2.0"),
+        (
+            ["dpo", "--eval-steps", "0", "--world", "table"],
+            "--eval-steps is 0; it must be at least 1",
+        ),
+        (
+            ["dpo", "--eval-generations", "0", "--world", "table"],
+            "--eval-generations is 0; it must be at least 1",
+        ),
+        (
+            ["dpo", "--micro-batch-size", "-1", "--world", "table"],
+            "--micro-batch-size is -1; it must be at least 0",
+        ),
+        (["dpo", "--device", "cuda"], "--device is 'cuda'"),
+        (["dpo", "--resume"], "--resume needs --out"),
+        (["--resume", "--out", "nothing"], "assay run needs a recipe: nothing holds no run yet"),
+        (["--from", "nothing"], "nothing is not a run: it has no run.json"),
+        (["dpo", "--resume", "--from", "x", "--out", "y"], "give one of the two"),
+        (["./nothing.py"], "there is no file ./nothing.py"),
+        (["bradley_terry"], "bradley_terry is a fit: start it by assay fit"),
+    ],
+)
+def test_wrong_words_are_one_sentence(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert sentence in refused(capsys, "run", *words)
     assert not Path("runs").exists(), "nothing is left behind by a refusal"
 
 
-def test_what_was_refused_before_it_read_anything_can_be_asked_again(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_refused_before_it_read_anything_can_be_asked_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     refused(capsys, "run", "leave_one_out", *SMALL, "--member", "99", "--out", "a")
     assert not Path("a").exists()
     assert cli.main(["run", "leave_one_out", *SMALL, "--out", "a"]) == 0
@@ -141,7 +212,9 @@ def test_what_was_refused_before_it_read_anything_can_be_asked_again(capsys: pyt
 def test_no_step_at_all_still_reads_the_reference(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["0" if before == "--max-steps" else word for before, word in zip(["", *SMALL], SMALL)]
     assert cli.main(["run", "leave_one_out", *words, "--out", "a"]) == 0
-    assert [r["tag"] for r in Run.open("a").readings()] == ["reference"] and Run.open("a").about["state"] == "done"
+    assert [r["tag"] for r in Run.open("a").readings()] == ["reference"] and Run.open("a").about[
+        "state"
+    ] == "done"
 
 
 def test_a_folder_that_exists_is_never_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,8 +242,12 @@ def test_a_place_that_cannot_be_written_is_one_sentence(capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize("name", ["leave_one_out", "grpo", "kl_in_reward", "worst_case"])
 def test_one_answer_has_no_sibling(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    one = ["1" if before == "--num-generations" else word for before, word in zip(["", *SMALL], SMALL)]
-    assert "--num-generations is 1, and these advantages compare a prompt's answers" in refused(capsys, "run", name, *one)
+    one = [
+        "1" if before == "--num-generations" else word for before, word in zip(["", *SMALL], SMALL)
+    ]
+    assert "--num-generations is 1, and these advantages compare a prompt's answers" in refused(
+        capsys, "run", name, *one
+    )
 
 
 @pytest.mark.parametrize("act", ["yield 3", "yield None", "yield []"])
@@ -178,14 +255,31 @@ def test_what_is_no_step_is_one_sentence(act: str, capsys: pytest.CaptureFixture
     assert "and a Step was expected" in refused(capsys, "run", mine(act), *SMALL)
 
 
-@pytest.mark.parametrize(("act", "code", "said"), [
-    ("if t == 2: from assay.core import NotFinite; raise NotFinite('a number is not finite')", 1, "a number is not finite"),
-    ("if t == 2: raise RuntimeError('out of luck')", 1, "RuntimeError: out of luck"),
-    ("if t == 2: from assay.core import InputError; raise InputError('the file is wrong')", 2, "the file is wrong"),
-    ("if t == 2: raise KeyboardInterrupt", 130, "stopped; go on with: assay run --resume --out a"),
-])
-def test_what_goes_wrong_on_the_way_is_said_recorded_and_mended(act: str, code: int, said: str,
-                                                                capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("act", "code", "said"),
+    [
+        (
+            "if t == 2: from assay.core import NotFinite; raise NotFinite('a number is not "
+            "finite')",
+            1,
+            "a number is not finite",
+        ),
+        ("if t == 2: raise RuntimeError('out of luck')", 1, "RuntimeError: out of luck"),
+        (
+            "if t == 2: from assay.core import InputError; raise InputError('the file is wrong')",
+            2,
+            "the file is wrong",
+        ),
+        (
+            "if t == 2: raise KeyboardInterrupt",
+            130,
+            "stopped; go on with: assay run --resume --out a",
+        ),
+    ],
+)
+def test_what_goes_wrong_on_the_way_is_said_recorded_and_mended(
+    act: str, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = mine(act)
     assert cli.main(["run", path, *SMALL, "--save-steps", "1", "--out", "a"]) == code
     assert said in capsys.readouterr().err.splitlines()[-1]
@@ -201,10 +295,29 @@ def test_what_goes_wrong_on_the_way_is_said_recorded_and_mended(act: str, code: 
 
 
 def test_a_run_goes_on_as_it_began(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["run", mine("if t == 2: raise RuntimeError('x')"), *SMALL, "--save-steps", "1", "--out", "a"]) == 1
-    assert "a was begun with --lam 0.5 and this asks for 0.7" in refused(capsys, "run", "--resume", "--out", "a", "--lam", "0.7")
-    assert "a was begun with --max-steps 4 and this asks for 9" in refused(capsys, "run", "--resume", "--out", "a", "--max-steps", "9")
-    assert "a is a run of mine, and dpo was asked for" in refused(capsys, "run", "dpo", "--resume", "--out", "a")
+    assert (
+        cli.main(
+            [
+                "run",
+                mine("if t == 2: raise RuntimeError('x')"),
+                *SMALL,
+                "--save-steps",
+                "1",
+                "--out",
+                "a",
+            ]
+        )
+        == 1
+    )
+    assert "a was begun with --lam 0.5 and this asks for 0.7" in refused(
+        capsys, "run", "--resume", "--out", "a", "--lam", "0.7"
+    )
+    assert "a was begun with --max-steps 4 and this asks for 9" in refused(
+        capsys, "run", "--resume", "--out", "a", "--max-steps", "9"
+    )
+    assert "a is a run of mine, and dpo was asked for" in refused(
+        capsys, "run", "dpo", "--resume", "--out", "a"
+    )
     carry = Path("a/carry.safetensors")
     whole = carry.read_bytes()
     for damaged in (b"", whole[: len(whole) // 2], b"\0" * len(whole), b"x" + whole[1:]):
@@ -216,23 +329,53 @@ def test_a_run_goes_on_as_it_began(capsys: pytest.CaptureFixture[str]) -> None:
     assert "a/run.json is damaged" in refused(capsys, "run", "--resume", "--out", "a")
 
 
-@pytest.mark.parametrize(("text", "sentence"), [
-    ("def recipe(:", "mine cannot be used"), ("x = 1", "one function named recipe, fit or study, and this has 0"),
-    (MINE.replace("{act}", "pass").replace("lam", "max_steps"), "has a constant named max_steps, which is a flag of every run"),
-    (MINE.replace("{act}", "pass") + "import nowhere_at_all\n", "mine.py cannot be imported (ModuleNotFoundError"),
-])
-def test_a_wrong_file_is_one_sentence(text: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("def recipe(:", "mine cannot be used"),
+        ("x = 1", "one function named recipe, fit or study, and this has 0"),
+        (
+            MINE.replace("{act}", "pass").replace("lam", "max_steps"),
+            "has a constant named max_steps, which is a flag of every run",
+        ),
+        (
+            MINE.replace("{act}", "pass") + "import nowhere_at_all\n",
+            "mine.py cannot be imported (ModuleNotFoundError",
+        ),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(
+    text: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("mine.py").write_text(text)
     assert sentence.removeprefix("mine ") in refused(capsys, "run", "./mine.py", *SMALL)
 
 
 def test_killed_and_resumed_from_outside(tmp_path: Path) -> None:
-    """SIGKILL at some moment; the same command with --resume gives the readings of a run that was never stopped."""
+    """SIGKILL at some moment; the same command with --resume gives the readings of a run that was
+    never stopped.
+    """
     slow = mine("import time; time.sleep(0.05)")
-    longer = ["40" if before == "--max-steps" else word for before, word in zip(["", *SMALL], SMALL)]
-    words = [sys.executable, "-m", "assay", "run", slow, *longer, "--save-steps", "3", "--resume", "--out"]
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL,
-                             "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
+    longer = [
+        "40" if before == "--max-steps" else word for before, word in zip(["", *SMALL], SMALL)
+    ]
+    words = [
+        sys.executable,
+        "-m",
+        "assay",
+        "run",
+        slow,
+        *longer,
+        "--save-steps",
+        "3",
+        "--resume",
+        "--out",
+    ]
+    quiet: dict[str, Any] = {
+        "stdout": subprocess.DEVNULL,
+        "stderr": subprocess.DEVNULL,
+        "env": {**os.environ, "OMP_NUM_THREADS": "1"},
+    }
     process = subprocess.Popen([*words, "a"], **quiet)
     began = time.monotonic()
     lines = Path("a/readings.jsonl")

@@ -1,4 +1,7 @@
-"""study from the outside: lines on the screen and on disk, a record of what made them, and refusals in one sentence."""
+"""study from the outside: lines on the screen and on disk, a record of what made them, and refusals
+in one sentence.
+"""
+
 from __future__ import annotations
 
 import json
@@ -33,14 +36,24 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 def test_json_is_one_object_and_the_lines_are_on_disk(capsys: pytest.CaptureFixture[str]) -> None:
     Path("votes.txt").write_text("x\n")
-    assert cli.main(["study", "./mine.py", *TABLE, "--file", "votes.txt", "--out", "a", "--json"]) == 0
+    assert (
+        cli.main(["study", "./mine.py", *TABLE, "--file", "votes.txt", "--out", "a", "--json"]) == 0
+    )
     said = capsys.readouterr()
     told = json.loads(said.out)
     assert told["run"] == "a" and told["recipe"] == "mine" and told["state"] == "done"
-    assert told["lines"] == [{"i": i, "nothing": None, "judges": ["judge0", "judge1"]} for i in range(2)]
-    assert told["lines"] == [json.loads(line) for line in Path("a/lines.jsonl").read_text().splitlines()]
+    assert told["lines"] == [
+        {"i": i, "nothing": None, "judges": ["judge0", "judge1"]} for i in range(2)
+    ]
+    assert told["lines"] == [
+        json.loads(line) for line in Path("a/lines.jsonl").read_text().splitlines()
+    ]
     about = Run.open("a").about
-    assert about["verb"] == "study" and about["arguments"] == {"k": 2, "file": "votes.txt"} and about["seed"] == 0
+    assert (
+        about["verb"] == "study"
+        and about["arguments"] == {"k": 2, "file": "votes.txt"}
+        and about["seed"] == 0
+    )
     assert about["world"]["pairs"] == 60 and about["fit"] is None
     assert {"votes.txt", "mine.py"} == {Path(name).name for name in about["inputs"]}
 
@@ -55,16 +68,30 @@ def test_a_study_can_be_made_again_from_its_record(capsys: pytest.CaptureFixture
 def test_judges_fitted_anew_are_in_the_record(capsys: pytest.CaptureFixture[str]) -> None:
     fit = ["--fit", "bradley_terry", "--fit.centre", "0", "--fit.max-steps", "5"]
     assert cli.main(["study", "./mine.py", *TABLE, *fit, "--out", "a"]) == 0
-    assert Run.open("a").about["fit"] == {"name": "bradley_terry", "smoothing": 0.0, "centre": 0, "bootstrap": False, "max_steps": 5}
+    assert Run.open("a").about["fit"] == {
+        "name": "bradley_terry",
+        "smoothing": 0.0,
+        "centre": 0,
+        "bootstrap": False,
+        "max_steps": 5,
+    }
 
 
 def test_what_is_of_runs_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--max-steps is of runs, and mine is a study" in refused(capsys, "./mine.py", *TABLE, "--max-steps", "5", "--out", "a")
-    assert "--eval-steps is of runs" in refused(capsys, "./mine.py", *TABLE, "--eval-steps", "5", "--out", "a")
-    assert "a study is not resumed" in refused(capsys, "./mine.py", *TABLE, "--resume", "--out", "a")
+    assert "--max-steps is of runs, and mine is a study" in refused(
+        capsys, "./mine.py", *TABLE, "--max-steps", "5", "--out", "a"
+    )
+    assert "--eval-steps is of runs" in refused(
+        capsys, "./mine.py", *TABLE, "--eval-steps", "5", "--out", "a"
+    )
+    assert "a study is not resumed" in refused(
+        capsys, "./mine.py", *TABLE, "--resume", "--out", "a"
+    )
     assert not Path("a").exists()
 
 
-def test_a_world_that_cannot_serve_is_refused_and_leaves_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_world_that_cannot_serve_is_refused_and_leaves_no_folder(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert "--world.testbed bandit" in refused(capsys, "best_of_n_theory", *TABLE, "--out", "a")
     assert not Path("a").exists(), "the corrected command can have the folder"

@@ -1,4 +1,7 @@
-"""sweep and report from the outside, and study: grids, skipping, going on, failing without stopping the rest."""
+"""sweep and report from the outside, and study: grids, skipping, going on, failing without stopping
+the rest.
+"""
+
 from __future__ import annotations
 
 import json
@@ -13,17 +16,33 @@ from assay.records.runs import Run
 
 
 def test_a_grid_is_run_once_and_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["sweep", "leave_one_out", "worst_case", *SMALL, "--over", "learning_rate=0.05,0.1", "--over", "seed=0..1", "--out", "s"]
+    words = [
+        "sweep",
+        "leave_one_out",
+        "worst_case",
+        *SMALL,
+        "--over",
+        "learning_rate=0.05,0.1",
+        "--over",
+        "seed=0..1",
+        "--out",
+        "s",
+    ]
     assert cli.main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [f["run"] for f in found][:3] == ["s/leave_one_out/learning_rate=0.05,seed=0", "s/leave_one_out/learning_rate=0.05,seed=1",
-                                             "s/leave_one_out/learning_rate=0.1,seed=0"]
+    assert [f["run"] for f in found][:3] == [
+        "s/leave_one_out/learning_rate=0.05,seed=0",
+        "s/leave_one_out/learning_rate=0.05,seed=1",
+        "s/leave_one_out/learning_rate=0.1,seed=0",
+    ]
     assert {f["state"] for f in found} == {"done"}
     assert len(found) == 8
     assert Run.open("s/worst_case/learning_rate=0.1,seed=1").about["loop"]["learning_rate"] == 0.1
     alone = ["run", "worst_case", *SMALL, "--learning-rate", "0.1", "--seed", "1", "--out", "alone"]
     assert cli.main(alone) == 0
-    assert readings("alone") == readings("s/worst_case/learning_rate=0.1,seed=1"), "a run in a sweep is the run by itself"
+    assert readings("alone") == readings("s/worst_case/learning_rate=0.1,seed=1"), (
+        "a run in a sweep is the run by itself"
+    )
 
     before = {p: p.stat().st_mtime_ns for p in Path("s").rglob("readings.jsonl")}
     begun = Path("s/leave_one_out/learning_rate=0.1,seed=0")
@@ -44,21 +63,38 @@ def test_a_failure_does_not_stop_the_others(capsys: pytest.CaptureFixture[str]) 
     path = mine("if lam > 1: raise RuntimeError('too much')")
     assert cli.main(["sweep", path, *SMALL, "--over", "lam=2,0.5", "--out", "s", "--json"]) == 1
     out, err = capsys.readouterr()
-    assert [(f["state"], f["reason"]) for f in json.loads(out)] == [("failed", "RuntimeError: too much"), ("done", None)]
+    assert [(f["state"], f["reason"]) for f in json.loads(out)] == [
+        ("failed", "RuntimeError: too much"),
+        ("done", None),
+    ]
     assert "s/mine/lam=2.0 failed: RuntimeError: too much" in err
     assert Run.open("s/mine/lam=2.0").about["state"] == "failed"
 
 
-@pytest.mark.parametrize(("words", "sentence"), [
-    (["--out", "s"], "assay sweep needs a recipe, or several"),
-    (["dpo"], "assay sweep needs --out"),
-    (["dpo", "dpo", "--out", "s"], "a recipe is named twice"),
-    (["dpo", "--over", "bata=1", "--out", "s"], "dpo in world grammar has no --bata to vary; did you mean --beta?"),
-    (["dpo", "sft", "--over", "beta=1", "--out", "s"], "sft in world grammar has no --beta to vary"),
-    (["dpo", "--over", "beta=x", "--out", "s"], "--over beta is 'x', and a number was expected"),
-    (["bradley_terry", "--out", "s"], "bradley_terry is a fit, and a sweep is of recipes"),
-])
-def test_wrong_words_are_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--out", "s"], "assay sweep needs a recipe, or several"),
+        (["dpo"], "assay sweep needs --out"),
+        (["dpo", "dpo", "--out", "s"], "a recipe is named twice"),
+        (
+            ["dpo", "--over", "bata=1", "--out", "s"],
+            "dpo in world grammar has no --bata to vary; did you mean --beta?",
+        ),
+        (
+            ["dpo", "sft", "--over", "beta=1", "--out", "s"],
+            "sft in world grammar has no --beta to vary",
+        ),
+        (
+            ["dpo", "--over", "beta=x", "--out", "s"],
+            "--over beta is 'x', and a number was expected",
+        ),
+        (["bradley_terry", "--out", "s"], "bradley_terry is a fit, and a sweep is of recipes"),
+    ],
+)
+def test_wrong_words_are_one_sentence(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert sentence in refused(capsys, "sweep", *words)
     assert not Path("s").exists()
 
@@ -79,10 +115,17 @@ def test_report_takes_runs_and_folders_of_runs(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out.splitlines()[-1] == "r.html"
     assert Path("r.html").read_text().startswith("<!doctype html>")
     assert Path("f.svg").read_text().startswith("<svg")
-    assert cli.main(["report", "s", "-o", "r.html", "--figure", "f.svg"]) == 0, "a report is written anew over a report"
+    assert cli.main(["report", "s", "-o", "r.html", "--figure", "f.svg"]) == 0, (
+        "a report is written anew over a report"
+    )
     Path("thesis.tex").write_text("the only copy")
     record = Path("s/leave_one_out/seed=0/run.json").read_bytes()
-    for words in (["-o", "thesis.tex"], ["--figure", "thesis.tex"], ["-o", "s/leave_one_out/seed=0/run.json"], ["-o", "s"]):
+    for words in (
+        ["-o", "thesis.tex"],
+        ["--figure", "thesis.tex"],
+        ["-o", "s/leave_one_out/seed=0/run.json"],
+        ["-o", "s"],
+    ):
         assert "so it is not overwritten" in refused(capsys, "report", "s", *words)
     assert Path("thesis.tex").read_text() == "the only copy"
     assert Path("s/leave_one_out/seed=0/run.json").read_bytes() == record
@@ -103,7 +146,19 @@ def study(world: World, *, k: int = 2):
 
 def test_a_study_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine.py").write_text(STUDY)
-    words = ["./mine.py", "--world", "table", "--world.members", "2", "--world.pairs", "40", "--k", "3", "--out", "a"]
+    words = [
+        "./mine.py",
+        "--world",
+        "table",
+        "--world.members",
+        "2",
+        "--world.pairs",
+        "40",
+        "--k",
+        "3",
+        "--out",
+        "a",
+    ]
     assert cli.main(["study", *words]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert rows == [{"i": i, "judges": 2} for i in range(3)]

@@ -1,4 +1,7 @@
-"""compare: paired differences, tuning on other seeds, what is missing, and what is refused; on records written by hand."""
+"""compare: paired differences, tuning on other seeds, what is missing, and what is refused; on
+records written by hand.
+"""
+
 from __future__ import annotations
 
 import json
@@ -19,22 +22,71 @@ from assay.records.runs import Run
 from assay.report.comparison import markdown
 from assay.stats.curve_fit import student
 
-READING = {"kl_kind": "exact", "scored": 10, "labels": 0, "updates": 4, "seconds": 1.0, "proxy": 0.0}
+READING = {
+    "kl_kind": "exact",
+    "scored": 10,
+    "labels": 0,
+    "updates": 4,
+    "seconds": 1.0,
+    "proxy": 0.0,
+}
 
 
-def run(folder: Path, recipe: str, seed: int, *, peak: float, end: float, drawn: int = 100, every: int = 2, state: str = "done",
-        scale: float = 1.0, world: str = "table", **arguments: float) -> None:
-    """A finished run whose gold rises from 0 to `peak` at √KL = scale and ends at `end` at √KL = 2·scale."""
+def run(
+    folder: Path,
+    recipe: str,
+    seed: int,
+    *,
+    peak: float,
+    end: float,
+    drawn: int = 100,
+    every: int = 2,
+    state: str = "done",
+    scale: float = 1.0,
+    world: str = "table",
+    **arguments: float,
+) -> None:
+    """A finished run whose gold rises from 0 to `peak` at √KL = scale and ends at `end` at √KL =
+    2·scale.
+    """
     where = folder / recipe / f"{arguments}{seed}{world}"
-    r = Run.create(where, {"recipe": recipe, "arguments": arguments, "loop": {"seed": seed, "max_steps": 4}, "seed": seed,
-                           "world": {"name": world, "seed": seed}, "run": {"eval_steps": every, "eval_generations": 8}, "golds": ["gold"],
-                           "gold_kind": "exact"})
+    r = Run.create(
+        where,
+        {
+            "recipe": recipe,
+            "arguments": arguments,
+            "loop": {"seed": seed, "max_steps": 4},
+            "seed": seed,
+            "world": {"name": world, "seed": seed},
+            "run": {"eval_steps": every, "eval_generations": 8},
+            "golds": ["gold"],
+            "gold_kind": "exact",
+        },
+    )
     for step, d, gold in ((0, 0.0, 0.0), (2, scale, peak), (4, 2 * scale, end)):
-        r.append({**READING, "step": step, "tag": "reference" if step == 0 else "", "kl": d * d, "gold": gold,
-                  "generated": drawn * step // 4, "stats": {}})
+        r.append(
+            {
+                **READING,
+                "step": step,
+                "tag": "reference" if step == 0 else "",
+                "kl": d * d,
+                "gold": gold,
+                "generated": drawn * step // 4,
+                "stats": {},
+            }
+        )
     if state == "done":
-        r.append({**READING, "step": 2, "tag": "best", "kl": scale**2, "gold": peak, "generated": drawn,
-                  "stats": {"fresh/gold_reference": 0.0, "fresh/gold_last": end}})
+        r.append(
+            {
+                **READING,
+                "step": 2,
+                "tag": "best",
+                "kl": scale**2,
+                "gold": peak,
+                "generated": drawn,
+                "stats": {"fresh/gold_reference": 0.0, "fresh/gold_last": end},
+            }
+        )
         r.finish()
     else:
         r.note({"state": state, "error": "RuntimeError: too much"})
@@ -46,7 +98,9 @@ def method(found: dict[str, Any], name: str) -> dict[str, Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Six seeds of a baseline that falls, a method that is better by 1 + seed/10, and two prices on KL."""
+    """Six seeds of a baseline that falls, a method that is better by 1 + seed/10, and two prices on
+    KL.
+    """
     for seed in range(6):
         run(tmp_path, "leave_one_out", seed, peak=1.0 + seed, end=-1.0)
         run(tmp_path, "mine", seed, peak=2.0 + 1.1 * seed, end=0.5)
@@ -65,7 +119,9 @@ def test_differences_are_paired_by_seed(folder: Path) -> None:
     assert d["mean"] == pytest.approx(mean)
     assert d["half"] == pytest.approx(half), "unpaired, the spread of the seeds would be in it"
     assert (d["above"], d["seeds"], d["sure"]) == (6, 6, "above")
-    assert mine["against"]["final_stopped"]["mean"] == pytest.approx(0.5 - 3.5), "the end against the baseline at its best"
+    assert mine["against"]["final_stopped"]["mean"] == pytest.approx(0.5 - 3.5), (
+        "the end against the baseline at its best"
+    )
     assert mine["against"]["matched"]["mean"] > 0
     assert mine["overlap"] == pytest.approx(1.0)
     assert mine["reached"]["drop"]["mean"] == pytest.approx(mine["reached"]["peak"]["mean"] - 0.5)
@@ -79,12 +135,16 @@ def test_a_price_is_chosen_on_the_other_seeds_alone(folder: Path) -> None:
     end = method(found, "kl_in_loss, tuned for the end")
     # seed 3's lucky 5.0 speaks for beta 0.1 on every seed but its own
     choices = {json.loads(pair)[0]: label for pair, label in end["choices"].items()}
-    assert choices == {s: "kl_in_loss beta=0.5" if s == 3 else "kl_in_loss beta=0.1" for s in range(6)}
+    assert choices == {
+        s: "kl_in_loss beta=0.5" if s == 3 else "kl_in_loss beta=0.1" for s in range(6)
+    }
     assert end["reached"]["final"]["mean"] == pytest.approx((5 * 0.2 + 0.4) / 6)
     assert end["edge"] == "kl_in_loss beta=0.5", "the largest price tried: the best may lie beyond"
     peak = method(found, "kl_in_loss, tuned for the peak")
     assert set(peak["choices"].values()) == {"leave_one_out"}, "a price of 0 is among the prices"
-    assert method(found, "mine")["against"]["final_tuned"]["mean"] == pytest.approx(0.5 - (5 * 0.2 + 0.4) / 6)
+    assert method(found, "mine")["against"]["final_tuned"]["mean"] == pytest.approx(
+        0.5 - (5 * 0.2 + 0.4) / 6
+    )
     assert method(found, "kl_in_loss beta=0.5")["overlap"] == pytest.approx(0.25)
 
 
@@ -92,7 +152,11 @@ def test_what_is_missing_is_said_and_never_counted(folder: Path) -> None:
     run(folder, "late", 0, peak=9.0, end=9.0)
     run(folder, "late", 1, peak=9.0, end=9.0, state="failed")
     found, drawn = compare([folder], baseline="leave_one_out")
-    gaps = {json.loads(g["seed"])[0]: g["why"] for g in found["worlds"][0]["missing"] if g["method"] == "late"}
+    gaps = {
+        json.loads(g["seed"])[0]: g["why"]
+        for g in found["worlds"][0]["missing"]
+        if g["method"] == "late"
+    }
     assert gaps[1] == "failed: RuntimeError: too much"
     assert gaps[2] == "there is no run"
     assert len(gaps) == 5
@@ -108,18 +172,25 @@ def test_what_is_missing_is_said_and_never_counted(folder: Path) -> None:
 
 def test_unequal_budgets_are_refused_or_set_apart(folder: Path) -> None:
     run(folder, "spendthrift", 0, peak=9.0, end=9.0, drawn=400)
-    with pytest.raises(InputError, match=r"spendthrift in table has another budget \(generated 400 where .* has 100\)"):
+    with pytest.raises(
+        InputError,
+        match=r"spendthrift in table has another budget \(generated 400 where .* has 100\)",
+    ):
         compare([folder], baseline="leave_one_out")
     found, _ = compare([folder], baseline="leave_one_out", apart=True)
     assert [a["method"] for a in found["worlds"][0]["apart"]] == ["spendthrift"]
     assert "spendthrift" not in [m["method"] for m in found["worlds"][0]["methods"]]
     run(folder, "watched", 0, peak=9.0, end=9.0, every=1)  # more looks, a higher best of them
-    with pytest.raises(InputError, match="--eval-steps 1 where the baseline leave_one_out was read with 2"):
+    with pytest.raises(
+        InputError, match="--eval-steps 1 where the baseline leave_one_out was read with 2"
+    ):
         compare([folder], baseline="leave_one_out", budget="updates")
 
 
 def test_sure_means_sure_among_all(tmp_path: Path) -> None:
-    """Sixty methods without effect and one that has one: Holm keeps the false ones out that single intervals let in."""
+    """Sixty methods without effect and one that has one: Holm keeps the false ones out that single
+    intervals let in.
+    """
     noise = Rng(0)("noise").normal(torch.arange(60)[:, None], torch.arange(LEAST)[None, :])
     for seed in range(LEAST):
         run(tmp_path, "leave_one_out", seed, peak=1.0, end=0.0)
@@ -127,14 +198,24 @@ def test_sure_means_sure_among_all(tmp_path: Path) -> None:
         for k in range(60):
             run(tmp_path, f"idle{k:02}", seed, peak=1.0 + float(noise[k, seed]), end=0.0)
     found, _ = compare([tmp_path], baseline="leave_one_out")
-    alone = [m["method"] for m in found["worlds"][0]["methods"] if (m["against"].get("peak_plain", {}).get("p") or 1) < 0.05]
-    sure = [m["method"] for m in found["worlds"][0]["methods"] if m["against"].get("peak_plain", {}).get("sure")]
+    alone = [
+        m["method"]
+        for m in found["worlds"][0]["methods"]
+        if (m["against"].get("peak_plain", {}).get("p") or 1) < 0.05
+    ]
+    sure = [
+        m["method"]
+        for m in found["worlds"][0]["methods"]
+        if m["against"].get("peak_plain", {}).get("sure")
+    ]
     assert len(alone) > 1, "sixty single tests at 5 % find something"
     assert sure == ["real"]
 
 
 def test_wrong_words(folder: Path) -> None:
-    with pytest.raises(InputError, match="table has no run of the baseline nobody; it has kl_in_loss beta=0.1, "):
+    with pytest.raises(
+        InputError, match="table has no run of the baseline nobody; it has kl_in_loss beta=0.1, "
+    ):
         compare([folder], baseline="nobody")
     with pytest.raises(InputError, match="baseline kl_in_loss is there in 2 settings"):
         compare([folder], baseline="kl_in_loss")
@@ -154,9 +235,22 @@ def test_worlds_are_compared_apart(folder: Path) -> None:
 
 
 def test_from_a_sweep_to_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["sweep", "leave_one_out", "mean_ensemble", "kl_in_loss", *SMALL, "--seeds", "0..1", "--out", "s"]
+    words = [
+        "sweep",
+        "leave_one_out",
+        "mean_ensemble",
+        "kl_in_loss",
+        *SMALL,
+        "--seeds",
+        "0..1",
+        "--out",
+        "s",
+    ]
     assert cli.main([*words, "--over", "kl_in_loss.beta=0.1,1"]) == 0
-    assert sorted(p.parent.name for p in Path("s/kl_in_loss").rglob("run.json"))[0] == "beta=0.1,seed=0"
+    assert (
+        sorted(p.parent.name for p in Path("s/kl_in_loss").rglob("run.json"))[0]
+        == "beta=0.1,seed=0"
+    )
     about = Run.open("s/mean_ensemble/seed=1").about
     assert (about["seed"], about["world"]["seed"]) == (1, 1), "judges are fitted anew"
     capsys.readouterr()
@@ -167,7 +261,9 @@ def test_from_a_sweep_to_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("c/compare.md").read_text() in text
     assert json.loads(Path("c/compare.json").read_text())["worlds"][0]["seeds"] == 2
     assert len(ET.parse("c/compare.svg").getroot().findall("{http://www.w3.org/2000/svg}svg")) == 6
-    assert cli.main(["compare", "s", "--out", "c", "--json"]) == 0, "a comparison is written anew over a comparison"
+    assert cli.main(["compare", "s", "--out", "c", "--json"]) == 0, (
+        "a comparison is written anew over a comparison"
+    )
     assert json.loads(capsys.readouterr().out)["made_by"] == "assay compare"
     Path("c/compare.svg").write_text("mine")
     assert "is no report of assay's" in refused(capsys, "compare", "s", "--out", "c")

@@ -1,4 +1,7 @@
-"""What every recipe owes, whoever wrote it: found by listing the folder, so a new file joins by being there."""
+"""What every recipe owes, whoever wrote it: found by listing the folder, so a new file joins by
+being there.
+"""
+
 from __future__ import annotations
 
 import gc
@@ -24,11 +27,17 @@ from assay.core import Carry, Claim, Loop, Paper, Rng, World
 from assay.evaluation.measure import measure
 from assay.records.runs import Run
 
-MODULES = [importlib.import_module(f"assay.recipes.{m.name}") for m in pkgutil.iter_modules(assay.recipes.__path__)]
+MODULES = [
+    importlib.import_module(f"assay.recipes.{m.name}")
+    for m in pkgutil.iter_modules(assay.recipes.__path__)
+]
 RECIPES = [m for m in MODULES if hasattr(m, "recipe")]
 SMALL = Loop(max_steps=4, batch_size=6, num_generations=4, learning_rate=0.05)
-QUICK: dict[str, dict[str, Any]] = {"best_of_n": {"most": 8}, "process_advantage": {"k": 2, "rollouts": 2},
-                                     "token_reward": {"contrast": 1}}  # smaller pools; a kill after the contrast was made
+QUICK: dict[str, dict[str, Any]] = {
+    "best_of_n": {"most": 8},
+    "process_advantage": {"k": 2, "rollouts": 2},
+    "token_reward": {"contrast": 1},
+}  # smaller pools; a kill after the contrast was made
 
 
 def name(module: Any) -> str:
@@ -47,15 +56,31 @@ def world(module: Any) -> World:
 def loop_of(module: Any) -> Loop:
     """The small loop, with what the recipe insists on (PPO's epochs)."""
     own = inspect.signature(module.recipe).parameters["loop"].default
-    lr = 0.003 if needs(module)[0] == "sums" else SMALL.learning_rate  # 0.05 would undo a network's schooling in one step
-    return replace(SMALL, epochs=own.epochs, mini_batch_size=4 if own.epochs > 1 else 0, learning_rate=lr)
+    lr = (
+        0.003 if needs(module)[0] == "sums" else SMALL.learning_rate
+    )  # 0.05 would undo a network's schooling in one step
+    return replace(
+        SMALL, epochs=own.epochs, mini_batch_size=4 if own.epochs > 1 else 0, learning_rate=lr
+    )
 
 
-def drive(module: Any, world: World, arguments: dict[str, Any] | None = None, loop: Loop | None = None,
-          **how: Any) -> list[dict[str, Any]]:
+def drive(
+    module: Any,
+    world: World,
+    arguments: dict[str, Any] | None = None,
+    loop: Loop | None = None,
+    **how: Any,
+) -> list[dict[str, Any]]:
     how = {"eval_steps": 1, "eval_generations": 16, **how}
-    return list(measure(module.recipe, world, arguments={**QUICK.get(name(module), {}), **(arguments or {})},
-                        loop=loop or loop_of(module), **how))
+    return list(
+        measure(
+            module.recipe,
+            world,
+            arguments={**QUICK.get(name(module), {}), **(arguments or {})},
+            loop=loop or loop_of(module),
+            **how,
+        )
+    )
 
 
 def timeless(readings: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -64,12 +89,26 @@ def timeless(readings: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def differences(a: Any, b: Any, tolerance: float, where: str = "") -> list[str]:
-    """Every place where two nested records differ: numbers by more than the tolerance, the rest at all."""
+    """Every place where two nested records differ: numbers by more than the tolerance, the rest at
+    all.
+    """
     if isinstance(a, dict) and isinstance(b, dict):
-        return [d for k in a.keys() | b.keys() for d in differences(a.get(k), b.get(k), tolerance, f"{where}.{k}")]
+        return [
+            d
+            for k in a.keys() | b.keys()
+            for d in differences(a.get(k), b.get(k), tolerance, f"{where}.{k}")
+        ]
     if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        return [d for i, (x, y) in enumerate(zip(a, b, strict=True)) for d in differences(x, y, tolerance, f"{where}[{i}]")]
-    if isinstance(a, (int, float)) and isinstance(b, (int, float)) and abs(a - b) <= tolerance * max(1.0, abs(a), abs(b)):
+        return [
+            d
+            for i, (x, y) in enumerate(zip(a, b, strict=True))
+            for d in differences(x, y, tolerance, f"{where}[{i}]")
+        ]
+    if (
+        isinstance(a, (int, float))
+        and isinstance(b, (int, float))
+        and abs(a - b) <= tolerance * max(1.0, abs(a), abs(b))
+    ):
         return []
     return [] if a == b else [f"{where}: {a} ≠ {b}"]
 
@@ -85,11 +124,19 @@ def test_a_paper_file_says_what_it_is(module: Any) -> None:
     fields = set(Loop.__dataclass_fields__)
     for arm, (other, arguments) in module.claim.arms.items():
         assert other in known, f"arm {arm} names {other}, which is no paper"
-        own = {a for a in arguments if a not in fields and a != "fit" and not a.startswith(("world.", "fit."))}
-        assert own <= takes(known[other]), f"arm {arm}: {other} takes no {own - takes(known[other])}"
+        own = {
+            a
+            for a in arguments
+            if a not in fields and a != "fit" and not a.startswith(("world.", "fit."))
+        }
+        assert own <= takes(known[other]), (
+            f"arm {arm}: {other} takes no {own - takes(known[other])}"
+        )
         if "fit" in arguments:
             its = {a.removeprefix("fit.") for a in arguments if a.startswith("fit.")} - fields
-            assert hasattr(known[arguments["fit"]], "fit") and its <= takes(known[arguments["fit"]]), f"arm {arm}"
+            assert hasattr(known[arguments["fit"]], "fit") and its <= takes(
+                known[arguments["fit"]]
+            ), f"arm {arm}"
 
 
 def takes(module: Any) -> set[str]:
@@ -105,25 +152,43 @@ def test_signature_is_the_configuration(module: Any) -> None:
     for p in parameters.values():
         if p.name in ("task", "loop"):
             continue
-        assert p.kind is p.KEYWORD_ONLY and json.loads(json.dumps(p.default)) == p.default, f"{p.name} has no JSON default"
+        assert p.kind is p.KEYWORD_ONLY and json.loads(json.dumps(p.default)) == p.default, (
+            f"{p.name} has no JSON default"
+        )
         assert p.name not in fields, f"--{p.name} is the Loop's flag already"
 
 
 @each(RECIPES)
-def test_killed_and_resumed_is_the_uninterrupted_run(module: Any, world: World, tmp_path: Path) -> None:
+def test_killed_and_resumed_is_the_uninterrupted_run(
+    module: Any, world: World, tmp_path: Path
+) -> None:
     whole = drive(module, world, run=Run.create(tmp_path / "whole", {}), save_steps=1)
     run = Run.create(tmp_path / "cut", {})
-    readings = measure(module.recipe, world, arguments=QUICK.get(name(module), {}), loop=loop_of(module), eval_steps=1, save_steps=2,
-                       eval_generations=16, run=run)
-    while next(readings)["step"] < 3:  # the third step, or the first policy of its family, comes after the last save
+    readings = measure(
+        module.recipe,
+        world,
+        arguments=QUICK.get(name(module), {}),
+        loop=loop_of(module),
+        eval_steps=1,
+        save_steps=2,
+        eval_generations=16,
+        run=run,
+    )
+    while (
+        next(readings)["step"] < 3
+    ):  # the third step, or the first policy of its family, comes after the last save
         pass
     readings.close()
     gc.collect()
     rest = drive(module, world, run=Run.open(tmp_path / "cut"), save_steps=2, resume=True)
     assert 0 < len(rest) < len(whole)
-    assert timeless(Run.open(tmp_path / "cut").readings()) == timeless(Run.open(tmp_path / "whole").readings())
+    assert timeless(Run.open(tmp_path / "cut").readings()) == timeless(
+        Run.open(tmp_path / "whole").readings()
+    )
     assert Run.open(tmp_path / "cut").samples() == Run.open(tmp_path / "whole").samples()
-    assert drive(module, world, run=Run.open(tmp_path / "cut"), resume=True) == []  # finished: nothing is made twice
+    assert (
+        drive(module, world, run=Run.open(tmp_path / "cut"), resume=True) == []
+    )  # finished: nothing is made twice
 
 
 @each(RECIPES)
@@ -132,7 +197,11 @@ def test_how_often_it_is_read_and_grad_mode_have_no_effect(module: Any, world: W
     with torch.no_grad():
         once = drive(module, world, eval_steps=1000)
     once = [o for o in once if o["tag"] != "best"]
-    same = [r for r in often if r["tag"] != "best" and (r["step"], r["tag"]) in {(o["step"], o["tag"]) for o in once}]
+    same = [
+        r
+        for r in often
+        if r["tag"] != "best" and (r["step"], r["tag"]) in {(o["step"], o["tag"]) for o in once}
+    ]
     keys = ("step", "tag", "gold", "kl", "proxy", "rewards", "generated", "scored", "updates")
     assert [[r[k] for k in keys] for r in same] == [[o[k] for k in keys] for o in once]
 
@@ -159,7 +228,12 @@ def test_reduces_to_its_parent_step_for_step(module: Any, world: World) -> None:
         a = drive(module, world, mine, loop=SMALL)
         b = drive(next(m for m in RECIPES if name(m) == parent), world, theirs, loop=SMALL)
         keys = ("step", "gold", "kl", "proxy")
-        assert differences([{k: r[k] for k in keys} for r in a], [{k: r[k] for k in keys} for r in b], 1e-6) == [], parent
+        assert (
+            differences(
+                [{k: r[k] for k in keys} for r in a], [{k: r[k] for k in keys} for r in b], 1e-6
+            )
+            == []
+        ), parent
         assert a[-2]["kl"] > 1e-6, "a policy that did not move shows nothing"
 
 
@@ -189,10 +263,19 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
         port = str(s.getsockname()[1])
     for module in RECIPES:
         small_world(module)  # kept in FOLDER now, where the pair finds it
-    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
-                   "ASSAY_SMALL": FOLDER}
+    environment = {
+        **os.environ,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "WORLD_SIZE": "2",
+        "OMP_NUM_THREADS": "1",
+        "ASSAY_SMALL": FOLDER,
+    }
     command = [sys.executable, str(LIST), str(tmp_path)]
-    pair = [subprocess.Popen(command, env={**environment, "RANK": str(r)}, stderr=subprocess.PIPE) for r in range(2)]
+    pair = [
+        subprocess.Popen(command, env={**environment, "RANK": str(r)}, stderr=subprocess.PIPE)
+        for r in range(2)
+    ]
     said = [p.communicate(timeout=900)[1].decode() for p in pair]
     assert [p.returncode for p in pair] == [0, 0], said
     for module in RECIPES:

@@ -1,4 +1,7 @@
-"""The nouns: what a reward may not return, what a task lacks, how answers are picked and joined; no gold in a task."""
+"""The nouns: what a reward may not return, what a task lacks, how answers are picked and joined; no
+gold in a task.
+"""
+
 from __future__ import annotations
 
 import gc
@@ -38,27 +41,42 @@ from assay.engine.parallel import COUNTED, meter
 from assay.models.policies.table import TablePolicy
 
 SMALL: dict[str, list[dict[str, Any]]] = {
-    "table": [{"testbed": "bag", "pairs": 30}, {"testbed": "bandit", "pairs": 30, "mode": "idiosyncratic"},
-              {"testbed": "tomato"}],
+    "table": [
+        {"testbed": "bag", "pairs": 30},
+        {"testbed": "bandit", "pairs": 30, "mode": "idiosyncratic"},
+        {"testbed": "tomato"},
+    ],
     "sums": [SIZES["sums"]],
     "hub": [],  # needs files of the user's own: the same law stands in test_hub_world
-    "grammar": [{"pairs": 20, "members": 1, "held_out": 4, "demos": 40, "sft_steps": 2, "judge_steps": 2}],
+    "grammar": [
+        {"pairs": 20, "members": 1, "held_out": 4, "demos": 40, "sft_steps": 2, "judge_steps": 2}
+    ],
 }
-WORLDS = [pytest.param(importlib.import_module(f"assay.worlds.{m.name}").world, arguments, id=m.name)
-          for m in pkgutil.iter_modules(assay.worlds.__path__)
-          if hasattr(importlib.import_module(f"assay.worlds.{m.name}"), "world") for arguments in SMALL.get(m.name, [{}])]
+WORLDS = [
+    pytest.param(importlib.import_module(f"assay.worlds.{m.name}").world, arguments, id=m.name)
+    for m in pkgutil.iter_modules(assay.worlds.__path__)
+    if hasattr(importlib.import_module(f"assay.worlds.{m.name}"), "world")
+    for arguments in SMALL.get(m.name, [{}])
+]
 REFERENCE = TablePolicy(torch.zeros(5, 3), length=4)
 
 
 def drawn(rows: list[int], n: int | list[int] = 3, seed: int = 0) -> Samples:
     prompts = REFERENCE.prompts(torch.tensor(rows))
-    return REFERENCE.sample(prompts, n if isinstance(n, int) else torch.tensor(n), Rng(seed)("sample"))
+    return REFERENCE.sample(
+        prompts, n if isinstance(n, int) else torch.tensor(n), Rng(seed)("sample")
+    )
 
 
 class Says:
     """A reward that returns what it is told to."""
 
-    def __init__(self, score: Callable[[Samples], Tensor], names: tuple[str, ...] = ("helpful", "safe"), partial: bool = False):
+    def __init__(
+        self,
+        score: Callable[[Samples], Tensor],
+        names: tuple[str, ...] = ("helpful", "safe"),
+        partial: bool = False,
+    ):
         self.score, self.names, self.partial = score, names, partial
 
     def __call__(self, samples: Samples) -> Tensor:
@@ -79,7 +97,10 @@ def scores(x: Samples, **at: float) -> Tensor:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_score_that_is_not_finite_is_an_error_that_says_where(bad: float) -> None:
     reward = Checked(Says(lambda x: scores(x, m1b1n2=bad)))
-    with pytest.raises(InputError, match=f"reward 'safe' gave {bad} for answer 2 of prompt 4 .*declare the reward partial"):
+    with pytest.raises(
+        InputError,
+        match=f"reward 'safe' gave {bad} for answer 2 of prompt 4 .*declare the reward partial",
+    ):
         reward(drawn([0, 4]))
 
 
@@ -98,18 +119,26 @@ def test_a_partial_reward_may_abstain_but_not_everywhere_and_never_be_infinite()
     never = Checked(Says(lambda x: scores(x) * math.nan, partial=True))
     for _ in range(10):  # six answers a call: a small batch may have nothing that it applies to
         assert never(replace(x, action=x.action.clone())).isnan().all()
-    with pytest.raises(InputError, match=r"helpful, safe applied to none of 66 answers \(all NaN or None\)"):
+    with pytest.raises(
+        InputError, match=r"helpful, safe applied to none of 66 answers \(all NaN or None\)"
+    ):
         never(replace(x, action=x.action.clone()))
 
 
 def test_a_reward_that_is_no_tensor_is_named() -> None:
-    with pytest.raises(InputError, match=r"reward helpful, safe returned a NoneType; a tensor \[M,B,N\] = \[2, 2, 3\] was"):
+    with pytest.raises(
+        InputError,
+        match=r"reward helpful, safe returned a NoneType; a tensor \[M,B,N\] = \[2, 2, 3\] was",
+    ):
         Checked(Says(lambda x: None))(drawn([0, 4]))  # type: ignore[arg-type, return-value]
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (1, 2, 3), (2, 3, 2), (2, 2, 3, 1)])
 def test_a_wrong_shape_is_named(shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"reward helpful, safe returned shape .*; \[M,B,N\] = \[2, 2, 3\] was asked for"):
+    with pytest.raises(
+        InputError,
+        match=r"reward helpful, safe returned shape .*; \[M,B,N\] = \[2, 2, 3\] was asked for",
+    ):
         Checked(Says(lambda x: torch.zeros(shape)))(drawn([0, 4]))
 
 
@@ -138,9 +167,15 @@ def test_what_a_world_lacks_is_named_with_the_flag_that_supplies_it(part: str) -
 
 
 def test_exchanging_a_part_keeps_the_others() -> None:
-    task = Task(prompts=drawn([0]).prompts, reference=REFERENCE, rewards=Says(scores), demos=drawn([1]))
+    task = Task(
+        prompts=drawn([0]).prompts, reference=REFERENCE, rewards=Says(scores), demos=drawn([1])
+    )
     other = task.replaced(rng=Rng(7), demos=drawn([2]))
-    assert other.rewards is task.rewards and other.rng.key == Rng(7).key and int(other.demos.prompts.row) == 2
+    assert (
+        other.rewards is task.rewards
+        and other.rng.key == Rng(7).key
+        and int(other.demos.prompts.row) == 2
+    )
     assert int(task.demos.prompts.row) == 1
 
 
@@ -164,8 +199,19 @@ def test_epochs_are_in_different_orders_and_an_empty_task_says_so() -> None:
 # ---- the loop
 
 
-@pytest.mark.parametrize(("field", "value"), [("max_steps", -1), ("batch_size", 0), ("num_generations", 0), ("epochs", 0), ("mini_batch_size", -1),
-                                              ("warmup_steps", -1), ("learning_rate", 0.0), ("learning_rate", math.nan)])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_steps", -1),
+        ("batch_size", 0),
+        ("num_generations", 0),
+        ("epochs", 0),
+        ("mini_batch_size", -1),
+        ("warmup_steps", -1),
+        ("learning_rate", 0.0),
+        ("learning_rate", math.nan),
+    ],
+)
 def test_a_loop_that_cannot_be_is_refused_by_its_flag(field: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"--{field} is"):
         Loop(**{field: value})
@@ -175,7 +221,9 @@ def test_minibatches_cover_the_batch_once_an_epoch() -> None:
     parts = list(Loop(epochs=2, mini_batch_size=3).minibatches(8, Rng(0)))
     assert [len(p) for p in parts] == [3, 3, 2, 3, 3, 2]
     first, second = torch.cat(parts[:3]), torch.cat(parts[3:])
-    assert torch.equal(first.sort().values, torch.arange(8)) and torch.equal(second.sort().values, torch.arange(8))
+    assert torch.equal(first.sort().values, torch.arange(8)) and torch.equal(
+        second.sort().values, torch.arange(8)
+    )
     assert not torch.equal(first, second)
 
 
@@ -196,7 +244,11 @@ def test_pick_takes_answers_with_everything_they_have() -> None:
 def test_widening_adds_decisions_that_are_none() -> None:
     x = drawn([0, 4])
     wide = x.widened(9)
-    assert wide.mask.shape == (2, 3, 9) and torch.equal(wide.lengths, x.lengths) and wide.text() == x.text()
+    assert (
+        wide.mask.shape == (2, 3, 9)
+        and torch.equal(wide.lengths, x.lengths)
+        and wide.text() == x.text()
+    )
     assert x.widened(2) is x
 
 
@@ -213,7 +265,9 @@ def test_batches_of_different_widths_are_joined() -> None:
 def test_pairs_are_joined_with_their_labels() -> None:
     def pairs(rows: list[int]) -> Pairs:
         x, value = drawn(rows, 2), torch.tensor(rows)
-        return Pairs(x.prompts, x.action, x.mask, x.given, x.logp, x.ended, p=value / 10, margin=value * 1.0)
+        return Pairs(
+            x.prompts, x.action, x.mask, x.given, x.logp, x.ended, p=value / 10, margin=value * 1.0
+        )
 
     both = cat([pairs([1, 2]), pairs([3])])
     assert isinstance(both, Pairs) and torch.equal(both.p, torch.tensor([0.1, 0.2, 0.3]))
@@ -223,7 +277,16 @@ def test_pairs_are_joined_with_their_labels() -> None:
 def test_pairs_need_a_label_each() -> None:
     x = drawn([0, 1], 2)
     with pytest.raises(InputError, match=r"pairs need p and margin of shape \[2\]"):
-        Pairs(x.prompts, x.action, x.mask, x.given, x.logp, x.ended, p=torch.ones(3), margin=torch.zeros(2))
+        Pairs(
+            x.prompts,
+            x.action,
+            x.mask,
+            x.given,
+            x.logp,
+            x.ended,
+            p=torch.ones(3),
+            margin=torch.zeros(2),
+        )
 
 
 def test_weights_are_equal_over_those_present_or_those_given() -> None:
@@ -236,39 +299,62 @@ def test_weights_are_equal_over_those_present_or_those_given() -> None:
 def test_rows_are_taken_together() -> None:
     x = drawn([0, 4, 2])
     y = x[torch.tensor([2, 0])]
-    assert torch.equal(y.prompts.row, torch.tensor([2, 0])) and torch.equal(y.action, x.action[[2, 0]]) and len(y) == 2
+    assert (
+        torch.equal(y.prompts.row, torch.tensor([2, 0]))
+        and torch.equal(y.action, x.action[[2, 0]])
+        and len(y) == 2
+    )
 
 
 # ---- gold
 
 
 @pytest.mark.parametrize(("make", "arguments"), WORLDS)
-def test_a_task_outlives_its_world_and_the_gold_does_not(make: Callable[..., World], arguments: dict[str, Any], tmp_path: Path,
-                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_outlives_its_world_and_the_gold_does_not(
+    make: Callable[..., World],
+    arguments: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
     world = make(**arguments)
     task, gold = world.task, weakref.ref(world.gold)
-    assert gold() is not None and isinstance(task.reference, Policy) and isinstance(task.rewards, Reward)
+    assert (
+        gold() is not None
+        and isinstance(task.reference, Policy)
+        and isinstance(task.rewards, Reward)
+    )
     x = task.reference.sample(task.prompts[:2], 2, task.rng("sample"))
     world.gold(x)
     del world
     gc.collect()
     assert gold() is None
-    assert task.rewards(task.reference.sample(task.prompts[:2], 2, task.rng("sample"))).isfinite().all()
+    assert (
+        task.rewards(task.reference.sample(task.prompts[:2], 2, task.rng("sample")))
+        .isfinite()
+        .all()
+    )
 
 
 def test_one_member_costs_one_call_whether_or_not_the_reward_can_be_divided() -> None:
     x = drawn([0, 4])
-    whole = Checked(Says(lambda y: torch.stack([torch.zeros(y.mask.shape[:2]), torch.ones(y.mask.shape[:2])])))
+    whole = Checked(
+        Says(lambda y: torch.stack([torch.zeros(y.mask.shape[:2]), torch.ones(y.mask.shape[:2])]))
+    )
     assert torch.equal(whole.only([1])(x), whole(x)[1:]) and whole.only([1]).names == ("safe",)
     assert whole.only(range(2)) is whole
     with pytest.raises(InputError, match="member 2 was asked for, and this reward has 0 to 1"):
         whole.only([2])
-    there = importlib.import_module("assay.worlds.table").world(testbed="bandit", prompts=4, responses=24, pairs=50, members=3)
+    there = importlib.import_module("assay.worlds.table").world(
+        testbed="bandit", prompts=4, responses=24, pairs=50, members=3
+    )
     drawn_there = there.task.reference.sample(there.task.prompts, 2, Rng(1))
     with meter.charging(dict.fromkeys(COUNTED, 0)):
         one = there.task.rewards.only([2])(drawn_there)
         assert meter.counts["scored"] == 8
-        assert torch.equal(one[0], there.task.rewards(drawn_there)[2]) and meter.counts["scored"] == 8 + 24
+        assert (
+            torch.equal(one[0], there.task.rewards(drawn_there)[2])
+            and meter.counts["scored"] == 8 + 24
+        )
         there.task.rewards(drawn_there)  # remembered: nothing is paid for again
         assert meter.counts["scored"] == 8 + 24

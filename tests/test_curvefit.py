@@ -1,4 +1,7 @@
-"""Fitted curves: planted numbers come back, nothing is extrapolated but by a form that says so, and a tie is a tie."""
+"""Fitted curves: planted numbers come back, nothing is extrapolated but by a form that says so, and
+a tie is a tie.
+"""
+
 from __future__ import annotations
 
 import math
@@ -42,15 +45,27 @@ def test_noise_free_parameters_come_back_exactly(form: str, ab: tuple[float, flo
 def test_the_peak_is_where_the_curve_is_highest(form: str, ab: tuple[float, float]) -> None:
     d, r = (float(x) for x in turning_point(np.array(ab[0]), np.array(ab[1]), form))
     # sheet: best-of-n d* = α/2β, R* = α²/4β; RL d* = exp(α/β − 1), R* = βd*
-    expected = (ab[0] / (2 * ab[1]), ab[0] ** 2 / (4 * ab[1])) if form == "best-of-n" else (math.exp(ab[0] / ab[1] - 1),) * 2
+    expected = (
+        (ab[0] / (2 * ab[1]), ab[0] ** 2 / (4 * ab[1]))
+        if form == "best-of-n"
+        else (math.exp(ab[0] / ab[1] - 1),) * 2
+    )
     assert d == pytest.approx(expected[0])
     assert r == pytest.approx(expected[1] if form == "best-of-n" else ab[1] * d)
     at = planted(form, *ab, d=np.array([d * 0.99, d, d * 1.01]))
     assert at[1] == pytest.approx(r) and at[1] >= at[0] and at[1] >= at[2]
 
 
-@pytest.mark.parametrize(("form", "alpha", "beta"), [("best-of-n", -1.0, 0.5), ("best-of-n", 1.0, -0.5), ("rl", 1.0, -0.5),
-                                                     ("rl", 1.0, 0.0), ("rl", 1e6, 1e-3)])
+@pytest.mark.parametrize(
+    ("form", "alpha", "beta"),
+    [
+        ("best-of-n", -1.0, 0.5),
+        ("best-of-n", 1.0, -0.5),
+        ("rl", 1.0, -0.5),
+        ("rl", 1.0, 0.0),
+        ("rl", 1e6, 1e-3),
+    ],
+)
 def test_a_form_that_never_turns_has_no_peak(form: str, alpha: float, beta: float) -> None:
     d, r = turning_point(np.array(alpha), np.array(beta), form)
     assert np.isnan(d) and np.isnan(r)
@@ -60,7 +75,11 @@ def test_a_form_that_never_turns_has_no_peak(form: str, alpha: float, beta: floa
 def test_noisy_parameters_lie_in_their_intervals_about_as_often_as_promised(form: str) -> None:
     rng, inside = np.random.default_rng(3), 0
     for _ in range(60):
-        found = fit([(D, planted(form, 1.2, 0.35) + 0.1 * rng.normal(size=len(D)), np.full(len(D), 0.1))], form, resamples=200)
+        found = fit(
+            [(D, planted(form, 1.2, 0.35) + 0.1 * rng.normal(size=len(D)), np.full(len(D), 0.1))],
+            form,
+            resamples=200,
+        )
         assert found is not None and found.weighted
         inside += found.alpha_interval[0] <= 1.2 <= found.alpha_interval[1]
         inside += found.beta_interval[0] <= 0.35 <= found.beta_interval[1]
@@ -80,8 +99,15 @@ def test_half_the_error_counts_as_four_readings() -> None:
     r, err = planted("rl", 1.0, 0.4) + 0.1 * np.cos(9 * D), np.full(len(D), 0.2)
     sure = np.where(np.arange(len(D)) == 3, err / 2, err)
     four = np.r_[np.arange(len(D)), 3, 3, 3]
-    once, often = fit([(D, r, sure)], "rl", resamples=10), fit([(D[four], r[four], err[four])], "rl", resamples=10)
-    assert once is not None and often is not None and (once.alpha, once.beta) == pytest.approx((often.alpha, often.beta))
+    once, often = (
+        fit([(D, r, sure)], "rl", resamples=10),
+        fit([(D[four], r[four], err[four])], "rl", resamples=10),
+    )
+    assert (
+        once is not None
+        and often is not None
+        and (once.alpha, once.beta) == pytest.approx((often.alpha, often.beta))
+    )
 
 
 def test_readings_next_to_the_reference_are_left_out() -> None:
@@ -100,7 +126,10 @@ def test_too_little_to_fit_is_no_fit() -> None:
 @pytest.mark.parametrize(("right", "wrong"), [("best-of-n", "rl"), ("rl", "best-of-n")])
 def test_held_out_readings_prefer_the_form_that_made_them(right: str, wrong: str) -> None:
     noise = 0.02 * np.random.default_rng(0).normal(size=len(D))
-    a, b = (fit([(D, planted(right, 1.2, 0.35) + noise, None)], form, resamples=50) for form in (right, wrong))
+    a, b = (
+        fit([(D, planted(right, 1.2, 0.35) + noise, None)], form, resamples=50)
+        for form in (right, wrong)
+    )
     assert a is not None and b is not None
     assert a.held_out < b.held_out and not tie(a, b)
     assert "better than the other" in verdict([a, b]) and "worse than the other" in verdict([b, a])
@@ -109,28 +138,58 @@ def test_held_out_readings_prefer_the_form_that_made_them(right: str, wrong: str
 def test_a_tie_and_a_missing_turn_are_said() -> None:
     rng = np.random.default_rng(1)
     d = np.linspace(0.5, 1.5, 12)
-    flat = [fit([(d, d + 0.3 * rng.normal(size=12), None)], form, resamples=100) for form in ("rl", "best-of-n")]
+    flat = [
+        fit([(d, d + 0.3 * rng.normal(size=12), None)], form, resamples=100)
+        for form in ("rl", "best-of-n")
+    ]
     assert flat[0] and flat[1] and "The two forms tie" in verdict([flat[0], flat[1]])
-    rising = [fit([(D, planted("best-of-n", 2.0, 0.1), None)], form, resamples=50) for form in ("best-of-n", "rl")]
+    rising = [
+        fit([(D, planted("best-of-n", 2.0, 0.1), None)], form, resamples=50)
+        for form in ("best-of-n", "rl")
+    ]
     assert rising[0] and rising[1]
-    assert verdict([rising[0], rising[1]]).startswith("No turn in range: fitted gold would peak at √KL 10")
-    up = [fit([(D, planted("best-of-n", 1.0, -0.1), None)], form, resamples=50) for form in ("best-of-n", "rl")]
+    assert verdict([rising[0], rising[1]]).startswith(
+        "No turn in range: fitted gold would peak at √KL 10"
+    )
+    up = [
+        fit([(D, planted("best-of-n", 1.0, -0.1), None)], form, resamples=50)
+        for form in ("best-of-n", "rl")
+    ]
     assert up[0] and up[1] and verdict([up[0], up[1]]).startswith("No turn: ")
-    turns = [fit([(D, planted("best-of-n", 2.0, 0.4), None)], form, resamples=50) for form in ("best-of-n", "rl")]
-    assert turns[0] and turns[1] and verdict([turns[0], turns[1]], "held-out model").startswith(
-        "Fitted held-out model turns within the range, at √KL 2.5")
+    turns = [
+        fit([(D, planted("best-of-n", 2.0, 0.4), None)], form, resamples=50)
+        for form in ("best-of-n", "rl")
+    ]
+    assert (
+        turns[0]
+        and turns[1]
+        and verdict([turns[0], turns[1]], "held-out model").startswith(
+            "Fitted held-out model turns within the range, at √KL 2.5"
+        )
+    )
 
 
 def test_student_quantiles_are_the_printed_ones() -> None:
     # two-sided 95 %, from any printed table
-    printed = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 9: 2.262, 10: 2.228, 30: 2.042, 120: 1.980}
+    printed = {
+        1: 12.706,
+        2: 4.303,
+        3: 3.182,
+        4: 2.776,
+        5: 2.571,
+        9: 2.262,
+        10: 2.228,
+        30: 2.042,
+        120: 1.980,
+    }
     assert {k: round(student(k), 3) for k in printed} == printed
 
 
 def test_an_interval_needs_two() -> None:
     assert interval([3.0]) == (3.0, None)
     mean, half = interval([1.0, 3.0])
-    # sd of {1, 3} is √2, its error √2/√2 = 1, and Student's quantile with one degree of freedom 12.706
+    # sd of {1, 3} is √2, its error √2/√2 = 1, and Student's quantile with one degree of freedom
+    # 12.706
     assert mean == 2.0 and half == pytest.approx(12.706, abs=1e-3)
 
 
@@ -147,30 +206,56 @@ def test_first_passage_never_extrapolates(points: list[tuple[float, float]], x: 
 
 def test_first_passage_takes_the_first_time() -> None:
     d, y = np.array([0.0, 2.0, 1.0, 3.0]), np.array([0.0, 2.0, 9.0, 3.0])
-    # 1 is first reached halfway to the second reading; 2.5 on the last piece, from (1, 9) to (3, 3), three quarters along it
-    assert list(first_passage(d, y, np.array([0.0, 1.0, 2.0, 2.5, 3.0]))) == [0.0, 1.0, 2.0, 4.5, 3.0]
+    # 1 is first reached halfway to the second reading; 2.5 on the last piece, from (1, 9) to (3,
+    # 3), three quarters along it
+    assert list(first_passage(d, y, np.array([0.0, 1.0, 2.0, 2.5, 3.0]))) == [
+        0.0,
+        1.0,
+        2.0,
+        4.5,
+        3.0,
+    ]
 
 
 def test_a_planted_power_law_comes_back_with_its_floor_known_or_not() -> None:
     x = 10 ** np.linspace(2, 5, 7)
     y = 0.3 + 4.0 * x**-0.4
     known, free = power_law(list(x), list(y), floor=0.3), power_law(list(x), list(y))
-    assert known and (known.scale, known.exponent, known.r2, known.held_out) == pytest.approx((4.0, 0.4, 1.0, 0.0), abs=1e-9)
-    assert free and free.exponent == pytest.approx(0.4, abs=0.02) and free.floor == pytest.approx(0.3, abs=0.01)
+    assert known and (known.scale, known.exponent, known.r2, known.held_out) == pytest.approx(
+        (4.0, 0.4, 1.0, 0.0), abs=1e-9
+    )
+    assert (
+        free
+        and free.exponent == pytest.approx(0.4, abs=0.02)
+        and free.floor == pytest.approx(0.3, abs=0.01)
+    )
     wrong = power_law(list(x), list(y), floor=0.0)
-    assert wrong and wrong.held_out > 0.1, "a floor that is left out shows at the point that was left out"
+    assert wrong and wrong.held_out > 0.1, (
+        "a floor that is left out shows at the point that was left out"
+    )
 
 
 def test_the_largest_point_has_no_say_in_the_power_law() -> None:
     x, y = [1.0, 2.0, 4.0, 8.0, 16.0], [1.0, 0.5, 0.25, 0.125, 9.0]
     law = power_law(x, y, floor=0.0)
-    assert law and (law.scale, law.exponent) == pytest.approx((1.0, 1.0)) and law.held_out == pytest.approx(math.log(9 * 16))
+    assert (
+        law
+        and (law.scale, law.exponent) == pytest.approx((1.0, 1.0))
+        and law.held_out == pytest.approx(math.log(9 * 16))
+    )
     assert power_law(x[:4], y[:4]) is None and power_law(x, y, floor=0.2) is None
 
 
 @pytest.mark.parametrize("form", ["best-of-n", "rl"])
 def test_the_form_that_made_a_curve_predicts_its_rest(form: str) -> None:
     r = planted(form, 1.2, 0.35)
-    (right, wrong) = (beyond(D, r, f, cut=2.5) for f in (form, {"rl": "best-of-n", "best-of-n": "rl"}[form]))
-    assert right and wrong and right[0] == pytest.approx((1.2, 0.35)) and right[1] < 1e-9 < 0.05 < wrong[1]
+    (right, wrong) = (
+        beyond(D, r, f, cut=2.5) for f in (form, {"rl": "best-of-n", "best-of-n": "rl"}[form])
+    )
+    assert (
+        right
+        and wrong
+        and right[0] == pytest.approx((1.2, 0.35))
+        and right[1] < 1e-9 < 0.05 < wrong[1]
+    )
     assert beyond(D, r, form, cut=5.0) is None and beyond(D, r, form, cut=0.5) is None

@@ -1,4 +1,7 @@
-"""Bad files: each fault with its file, row and column, in one sentence; counted, and capped in print."""
+"""Bad files: each fault with its file, row and column, in one sentence; counted, and capped in
+print.
+"""
+
 from __future__ import annotations
 
 import gzip
@@ -21,8 +24,12 @@ Write = Callable[..., Path]
 def write(tmp_path: Path) -> Write:
     def lines(*rows: Any, name: str = "pairs.jsonl") -> Path:
         path = tmp_path / name
-        path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows), encoding="utf-8")
+        path.write_text(
+            "".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows),
+            encoding="utf-8",
+        )
         return path
+
     return lines
 
 
@@ -33,23 +40,37 @@ def only(path: Path, **options: Any) -> data.Fault:
     return found.faults.shown[0]
 
 
-@pytest.mark.parametrize(("bad", "kind", "column", "word"), [
-    ({**GOOD, "chosen": None}, "null cell", "chosen", "null"),
-    ({**GOOD, "prompt": None}, "null cell", "prompt", "null"),
-    ({"prompt": "p", "chosen": "a"}, "missing cell", "rejected", "no such column"),
-    ({**GOOD, "rejected": 3}, "wrong type", "rejected", "int"),
-    ({**GOOD, "rejected": ""}, "empty text", "rejected", "empty"),
-    ({**GOOD, "chosen": " \n"}, "empty text", "chosen", "empty"),
-    ({**GOOD, "prompt": ""}, "empty text", "prompt", "empty"),
-    ({**GOOD, "chosen": [{"role": "assistant", "content": "hi"}]}, "mixed types", "rejected", "messages"),
-    ({**GOOD, "chosen": [{"content": "hi"}], "rejected": []}, "wrong type", "chosen", "role"),
-])
-def test_a_bad_row_is_told_with_its_line_and_column(write: Write, bad: dict[str, Any], kind: str, column: str, word: str) -> None:
+@pytest.mark.parametrize(
+    ("bad", "kind", "column", "word"),
+    [
+        ({**GOOD, "chosen": None}, "null cell", "chosen", "null"),
+        ({**GOOD, "prompt": None}, "null cell", "prompt", "null"),
+        ({"prompt": "p", "chosen": "a"}, "missing cell", "rejected", "no such column"),
+        ({**GOOD, "rejected": 3}, "wrong type", "rejected", "int"),
+        ({**GOOD, "rejected": ""}, "empty text", "rejected", "empty"),
+        ({**GOOD, "chosen": " \n"}, "empty text", "chosen", "empty"),
+        ({**GOOD, "prompt": ""}, "empty text", "prompt", "empty"),
+        (
+            {**GOOD, "chosen": [{"role": "assistant", "content": "hi"}]},
+            "mixed types",
+            "rejected",
+            "messages",
+        ),
+        ({**GOOD, "chosen": [{"content": "hi"}], "rejected": []}, "wrong type", "chosen", "role"),
+    ],
+)
+def test_a_bad_row_is_told_with_its_line_and_column(
+    write: Write, bad: dict[str, Any], kind: str, column: str, word: str
+) -> None:
     path = write(GOOD, GOOD | {"prompt": "Another."}, bad)
     found = data.check(path)
     fault = found.faults.shown[0]
     assert (fault.kind, fault.row, fault.column) == (kind, 3, column)
-    assert word in str(fault) and f"{path}, line 3, column '{column}'" in str(fault) and "; " in str(fault)
+    assert (
+        word in str(fault)
+        and f"{path}, line 3, column '{column}'" in str(fault)
+        and "; " in str(fault)
+    )
     assert found.usable == 2
     with pytest.raises(InputError, match=f"line 3, column '{column}'"):
         found.faults.stop()
@@ -59,13 +80,24 @@ def test_a_bad_row_is_told_with_its_line_and_column(write: Write, bad: dict[str,
 def test_a_margin_that_is_no_number(write: Write, value: str) -> None:
     path = write({**GOOD, "margin": 1.0}, json.dumps(GOOD)[:-1] + f', "margin": {value}}}')
     fault = only(path)
-    assert fault.row == 2 and fault.column == "margin" and fault.kind in ("not a finite number", "null cell")
+    assert (
+        fault.row == 2
+        and fault.column == "margin"
+        and fault.kind in ("not a finite number", "null cell")
+    )
 
 
 def test_a_score_that_is_no_number(write: Write) -> None:
-    rows = ['{"prompt": "p", "response": "a", "score": 0.1}', '{"prompt": "p", "response": "b", "score": NaN}']
+    rows = [
+        '{"prompt": "p", "response": "a", "score": 0.1}',
+        '{"prompt": "p", "response": "b", "score": NaN}',
+    ]
     fault = only(write(*rows))
-    assert (fault.kind, fault.row, fault.column) == ("not a finite number", 2, "score") and "nan" in str(fault)
+    assert (fault.kind, fault.row, fault.column) == (
+        "not a finite number",
+        2,
+        "score",
+    ) and "nan" in str(fault)
 
 
 def test_a_probability_beyond_one(write: Write) -> None:
@@ -74,7 +106,10 @@ def test_a_probability_beyond_one(write: Write) -> None:
 
 def test_a_missing_column_names_those_that_exist_and_the_nearest(write: Write) -> None:
     path = write({"prompt": "p", "chosen": "a", "rejectd": "b"})
-    with pytest.raises(InputError, match=r"no column 'rejected'; it has prompt, chosen, rejectd; did you mean 'rejectd'\?"):
+    with pytest.raises(
+        InputError,
+        match=r"no column 'rejected'; it has prompt, chosen, rejectd; did you mean 'rejectd'\?",
+    ):
         data.check(path)
     found = data.check(path, columns={"rejected": "rejectd"})
     assert found.layout.parts["rejected"] == "rejectd" and not found.faults.errors
@@ -87,7 +122,11 @@ def test_a_missing_column_names_those_that_exist_and_the_nearest(write: Write) -
 def test_equal_answers_are_counted_and_all_equal_is_an_error(write: Write) -> None:
     same = {**GOOD, "rejected": GOOD["chosen"]}
     some = data.check(write(GOOD, same, same))
-    assert some.faults.warnings["chosen equals rejected"] == 2 and some.usable == 1 and not some.faults.errors
+    assert (
+        some.faults.warnings["chosen equals rejected"] == 2
+        and some.usable == 1
+        and not some.faults.errors
+    )
     every = data.check(write(same, same, name="all.jsonl"))
     with pytest.raises(InputError, match="same text in all 2 rows"):
         every.faults.stop()
@@ -97,8 +136,14 @@ def test_too_long_is_counted_and_all_too_long_is_an_error(write: Write) -> None:
     long = {**GOOD, "chosen": "word " * 100}
     path = write(GOOD, long, GOOD | {"prompt": "Other."}, long | {"prompt": "More."})
     half = data.check(path, limit=100)
-    assert half.faults.warnings["longer than the limit"] == 2 and half.usable == 2 and not half.faults.errors
-    with pytest.raises(InputError, match="all 4 usable rows are longer than the limit of 5 characters"):
+    assert (
+        half.faults.warnings["longer than the limit"] == 2
+        and half.usable == 2
+        and not half.faults.errors
+    )
+    with pytest.raises(
+        InputError, match="all 4 usable rows are longer than the limit of 5 characters"
+    ):
         data.check(path, limit=5).faults.stop()
 
 
@@ -126,30 +171,41 @@ def test_every_error_is_counted_and_the_first_are_shown(write: Write) -> None:
     with pytest.raises(InputError, match=r"line 2, .*\(50 errors in all: 50 × null cell"):
         found.faults.stop()
     dropped = data.check(write(GOOD, *[{**GOOD, "chosen": None}] * 50), drop=True)
-    assert not dropped.faults.errors and dropped.faults.warnings["null cell"] == 50 and dropped.usable == 1
+    assert (
+        not dropped.faults.errors
+        and dropped.faults.warnings["null cell"] == 50
+        and dropped.usable == 1
+    )
     dropped.faults.stop()
 
 
 def test_dropping_everything_is_an_error(write: Write) -> None:
     with pytest.raises(InputError, match="none of its 2 rows can be used"):
-        data.check(write({**GOOD, "chosen": None}, {**GOOD, "chosen": None}), drop=True).faults.stop()
+        data.check(
+            write({**GOOD, "chosen": None}, {**GOOD, "chosen": None}), drop=True
+        ).faults.stop()
 
 
-@pytest.mark.parametrize(("content", "name", "sentence"), [
-    (b"", "a.jsonl", "is empty"),
-    (b"  \n\n", "a.jsonl", "nothing but blank space"),
-    (b'{"a": 1}', "a.jsonl.gz", "is named .gz but is not gzip"),
-    (gzip.compress(b'{"prompt": 1}\n' * 999, mtime=0)[:30], "a.jsonl.gz", "damaged gzip"),
-    ('{"prompt": "p"}'.encode("utf-16"), "a.jsonl", "UTF-16"),
-    (b"\x00\x01\x02garbage", "a.bin", "no format known here"),
-    (b"PAR1garbage", "a.parquet", "cannot be read"),
-    (b"[]", "a.json", "holds no rows"),
-    (b"prompt,chosen\n", "a.csv", "holds no rows"),
-    (b'[{"prompt": "p"}', "a.json", "array cannot be read"),
-    (b'{"x": 1, "y": 2}\n', "a.jsonl", "make neither pairs"),
-    (b"prompt,prompt\na,b\n", "a.csv", "stands twice"),
-])
-def test_files_that_cannot_be_read(tmp_path: Path, content: bytes, name: str, sentence: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "name", "sentence"),
+    [
+        (b"", "a.jsonl", "is empty"),
+        (b"  \n\n", "a.jsonl", "nothing but blank space"),
+        (b'{"a": 1}', "a.jsonl.gz", "is named .gz but is not gzip"),
+        (gzip.compress(b'{"prompt": 1}\n' * 999, mtime=0)[:30], "a.jsonl.gz", "damaged gzip"),
+        ('{"prompt": "p"}'.encode("utf-16"), "a.jsonl", "UTF-16"),
+        (b"\x00\x01\x02garbage", "a.bin", "no format known here"),
+        (b"PAR1garbage", "a.parquet", "cannot be read"),
+        (b"[]", "a.json", "holds no rows"),
+        (b"prompt,chosen\n", "a.csv", "holds no rows"),
+        (b'[{"prompt": "p"}', "a.json", "array cannot be read"),
+        (b'{"x": 1, "y": 2}\n', "a.jsonl", "make neither pairs"),
+        (b"prompt,prompt\na,b\n", "a.csv", "stands twice"),
+    ],
+)
+def test_files_that_cannot_be_read(
+    tmp_path: Path, content: bytes, name: str, sentence: str
+) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(InputError, match=sentence) as caught:
@@ -170,7 +226,10 @@ def test_bytes_that_are_not_utf8_and_a_byte_order_mark(tmp_path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b'\n{"prompt": "\xe9"}\n')
     found = data.check(path)
     assert found.faults.warnings["byte-order mark"] == 1 and found.usable == 1
-    assert (found.faults.shown[0].kind, found.faults.shown[0].row) == ("not UTF-8", 2) and "0xe9" in str(found.faults.shown[0])
+    assert (found.faults.shown[0].kind, found.faults.shown[0].row) == (
+        "not UTF-8",
+        2,
+    ) and "0xe9" in str(found.faults.shown[0])
 
 
 def test_ragged_and_broken_tables(tmp_path: Path) -> None:
@@ -183,8 +242,11 @@ def test_ragged_and_broken_tables(tmp_path: Path) -> None:
 def test_a_torn_gzip_keeps_what_came_before(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.gz"
     import random
+
     draw = random.Random(0)
-    rows = [{**GOOD, "prompt": str(draw.random()), "chosen": str(draw.random())} for _ in range(20_000)]
+    rows = [
+        {**GOOD, "prompt": str(draw.random()), "chosen": str(draw.random())} for _ in range(20_000)
+    ]
     whole = gzip.compress("".join(json.dumps(r) + "\n" for r in rows).encode())
     path.write_bytes(whole[: len(whole) // 2])
     found = data.check(path)

@@ -1,4 +1,5 @@
 """The only backward(): one pass of eight rows, eight of one and two processes are the same step."""
+
 from __future__ import annotations
 
 import json
@@ -26,7 +27,9 @@ from assay.models.policies.table import TablePolicy
 
 def start() -> tuple[TablePolicy, Optimiser, Samples]:
     reference = TablePolicy(torch.linspace(-1, 1, 40, dtype=torch.float64).reshape(8, 5), length=3)
-    x = reference.sample(reference.prompts(torch.arange(8)), torch.tensor([4, 1, 2, 4, 3, 4, 2, 4]), Rng(0)("sample"))
+    x = reference.sample(
+        reference.prompts(torch.arange(8)), torch.tensor([4, 1, 2, 4, 3, 4, 2, 4]), Rng(0)("sample")
+    )
     mask = x.mask.clone()
     mask[0, 0, 1:] = False  # answers of different lengths, so that the reductions differ
     policy = reference.copy()
@@ -37,7 +40,9 @@ def each(policy: TablePolicy) -> Callable[[Samples, Tensor], Tensor]:
     return lambda rows, i: policy.logp(rows) * (i[:, None, None] + 1.0)
 
 
-def trajectory(micro: int, reduce: Callable[[Tensor], Tensor], rows: Tensor | None = None) -> Tensor:
+def trajectory(
+    micro: int, reduce: Callable[[Tensor], Tensor], rows: Tensor | None = None
+) -> Tensor:
     policy, opt, x = start()
     out = []
     with micro_batches(micro):
@@ -46,7 +51,9 @@ def trajectory(micro: int, reduce: Callable[[Tensor], Tensor], rows: Tensor | No
             if reduce is per_answer_once:
                 descend(opt, lambda r, i, f=loss: f(r, i).sum(-1), x, reduce=reduce, rows=rows)
             elif reduce is per_pair:
-                descend(opt, lambda r, i, f=loss: f(r, i).sum((-1, -2)), x, reduce=reduce, rows=rows)
+                descend(
+                    opt, lambda r, i, f=loss: f(r, i).sum((-1, -2)), x, reduce=reduce, rows=rows
+                )
             else:
                 descend(opt, loss, x, reduce=reduce, rows=rows)
             out.append(policy.logits.detach().clone())
@@ -54,8 +61,12 @@ def trajectory(micro: int, reduce: Callable[[Tensor], Tensor], rows: Tensor | No
 
 
 @pytest.mark.parametrize("rows", [None, torch.tensor([6, 1, 3, 0, 2])], ids=["batch", "minibatch"])
-@pytest.mark.parametrize("reduce", [per_answer, per_token, per_answer_token, per_answer_once, per_pair])
-def test_micro_batches_are_the_same_step(reduce: Callable[[Tensor], Tensor], rows: Tensor | None) -> None:
+@pytest.mark.parametrize(
+    "reduce", [per_answer, per_token, per_answer_token, per_answer_once, per_pair]
+)
+def test_micro_batches_are_the_same_step(
+    reduce: Callable[[Tensor], Tensor], rows: Tensor | None
+) -> None:
     whole = trajectory(0, reduce, rows)
     assert float((whole[-1] - whole[0]).abs().max()) > 0.05
     for micro in (1, 3, 8):
@@ -81,19 +92,31 @@ def test_the_gradient_is_that_of_the_weighted_sum() -> None:
     out = descend(opt, lambda r, i: policy.logp(r), x, reduce=per_answer)
     assert out["grad_norm"] == pytest.approx(float(expected.norm()), rel=1e-12)
     moved = policy.logits.detach() - before
-    assert torch.equal(moved.sign(), -expected.sign())  # Adam's first step is the sign, its size half the rate (warm-up)
+    assert torch.equal(
+        moved.sign(), -expected.sign()
+    )  # Adam's first step is the sign, its size half the rate (warm-up)
     assert float(moved.abs().max()) == pytest.approx(0.05, rel=1e-3)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_step_that_is_not_finite_changes_nothing(bad: float, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_step_that_is_not_finite_changes_nothing(
+    bad: float, caplog: pytest.LogCaptureFixture
+) -> None:
     policy, opt, x = start()
     descend(opt, each(policy), x, reduce=per_answer)
-    logits, state, spent = policy.logits.detach().clone(), repr(opt.state_dict()), meter.counts["updates"]
+    logits, state, spent = (
+        policy.logits.detach().clone(),
+        repr(opt.state_dict()),
+        meter.counts["updates"],
+    )
     with caplog.at_level(logging.WARNING, logger="assay"):
         out = descend(opt, lambda r, i: policy.logp(r) * bad, x, reduce=per_answer)
     assert out["skipped"] == 1 and "skipped: it is not finite" in caplog.text
-    assert torch.equal(policy.logits, logits) and repr(opt.state_dict()) == state and meter.counts["updates"] == spent
+    assert (
+        torch.equal(policy.logits, logits)
+        and repr(opt.state_dict()) == state
+        and meter.counts["updates"] == spent
+    )
     with micro_batches(0, strict=True), pytest.raises(NotFinite, match="a step is not finite"):
         descend(opt, lambda r, i: policy.logp(r) * bad, x, reduce=per_answer)
     assert descend(opt, each(policy), x, reduce=per_answer)["skipped"] == 0
@@ -110,7 +133,9 @@ def test_what_is_masked_may_be_nan() -> None:
 
 def test_a_reduced_loss_is_refused() -> None:
     policy, opt, x = start()
-    with pytest.raises(InputError, match=r"shape \[\] and its weights \[8, 4, 3\]: a loss is never reduced"):
+    with pytest.raises(
+        InputError, match=r"shape \[\] and its weights \[8, 4, 3\]: a loss is never reduced"
+    ):
         descend(opt, lambda r, i: policy.logp(r).mean(), x, reduce=per_answer)
     with pytest.raises(InputError, match=r"shape \[8, 4, 1\]"):
         descend(opt, lambda r, i: policy.logp(r).sum(-1, keepdim=True), x, reduce=per_answer)
@@ -125,14 +150,27 @@ def test_an_update_is_counted_once() -> None:
 
 
 def test_two_processes_are_one() -> None:
-    """Uneven shares of 7 rows, and 1 row that both processes do whole; drawn and judged answers are counted alike."""
+    """Uneven shares of 7 rows, and 1 row that both processes do whole; drawn and judged answers are
+    counted alike.
+    """
     script = [sys.executable, str(Path(__file__).with_name("descend_script.py"))]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    there = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    there["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    both = [subprocess.Popen(script, env={**there, "RANK": str(r)}, stdout=subprocess.PIPE, text=True) for r in range(2)]
+    there = {
+        **os.environ,
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "OMP_NUM_THREADS": "1",
+    }
+    there["PYTHONPATH"] = os.pathsep.join(
+        [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    )
+    both = [
+        subprocess.Popen(script, env={**there, "RANK": str(r)}, stdout=subprocess.PIPE, text=True)
+        for r in range(2)
+    ]
     told = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0] and told[1] == ""
 
@@ -140,6 +178,10 @@ def test_two_processes_are_one() -> None:
 
     for rows, got in zip((7, 1), json.loads(told[0]), strict=True):
         alone = train(rows)
-        torch.testing.assert_close(torch.tensor(got["logits"]), torch.tensor(alone["logits"]), rtol=1e-10, atol=1e-12)
-        torch.testing.assert_close(torch.tensor(got["losses"]), torch.tensor(alone["losses"]), rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(
+            torch.tensor(got["logits"]), torch.tensor(alone["logits"]), rtol=1e-10, atol=1e-12
+        )
+        torch.testing.assert_close(
+            torch.tensor(got["losses"]), torch.tensor(alone["losses"]), rtol=1e-10, atol=1e-12
+        )
         assert got["counts"] == alone["counts"]

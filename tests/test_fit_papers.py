@@ -1,4 +1,7 @@
-"""The papers that fit: each reduces to what it must, each repair and dependence does what its name says."""
+"""The papers that fit: each reduces to what it must, each repair and dependence does what its name
+says.
+"""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -37,12 +40,17 @@ def world() -> World:
 
 def test_repairs_by_hand() -> None:
     """A share of 0.4 of five pairs: the two lowest, which are the first and the second."""
+
     def after(repair: str) -> Any:
         return preference_strength.repaired(FIVE, U, repair=repair, share=0.4, smoothing=0.1)
 
     turned = after("flip")
-    assert torch.equal(turned.action[:2], FIVE.action[:2].flip(1)) and torch.equal(turned.action[2:], FIVE.action[2:])
-    assert turned.margin.tolist() == pytest.approx([0, 0, 0.3, 0.4, 0.5]) and torch.equal(turned.p, FIVE.p)
+    assert torch.equal(turned.action[:2], FIVE.action[:2].flip(1)) and torch.equal(
+        turned.action[2:], FIVE.action[2:]
+    )
+    assert turned.margin.tolist() == pytest.approx([0, 0, 0.3, 0.4, 0.5]) and torch.equal(
+        turned.p, FIVE.p
+    )
     assert after("flip+margin").margin.tolist() == pytest.approx([3, 1, 0.8, 2.4, 0.7])
     assert after("margin").margin.tolist() == pytest.approx([-2.9, -0.8, 0.8, 2.4, 0.3])
     assert torch.equal(after("margin").action, FIVE.action)
@@ -64,20 +72,30 @@ def test_strength_is_the_mean_and_the_population_deviation() -> None:
 
 def test_without_repair_it_is_bradley_terry() -> None:
     plain = bradley_terry.fit(linear(), PAIRS, loop=LOOP)
-    assert torch.equal(preference_strength.fit(linear(), PAIRS, repair="none", loop=LOOP)(PAIRS), plain(PAIRS))
+    assert torch.equal(
+        preference_strength.fit(linear(), PAIRS, repair="none", loop=LOOP)(PAIRS), plain(PAIRS)
+    )
     for repair in ("flip+margin", "smooth"):
-        other = preference_strength.fit(linear(), PAIRS, repair=repair, folds=2, share=0.5, loop=LOOP)
+        other = preference_strength.fit(
+            linear(), PAIRS, repair=repair, folds=2, share=0.5, loop=LOOP
+        )
         assert not torch.allclose(other(PAIRS), plain(PAIRS))
     with pytest.raises(InputError, match="--repair is 'mend'"):
         preference_strength.fit(linear(), PAIRS, repair="mend")
 
 
 def test_planted_flips_are_voted_against() -> None:
-    """The label follows token 1; every fifth pair is turned, and the votes find most of those that say something."""
+    """The label follows token 1; every fifth pair is turned, and the votes find most of those that
+    say something.
+    """
     wrong = torch.arange(60) % 5 == 0
     planted = PAIRS.pick(wrong.long()[:, None] ^ torch.tensor([[0, 1]]))
-    u = preference_strength.votes(linear(), planted, loss=loss, folds=3, loop=replace(LOOP, max_steps=30, learning_rate=0.05)).mean(0)
-    assert float((u[wrong] < 0).float().mean()) > 0.65 and float((u[~wrong] < 0).float().mean()) < 0.35
+    u = preference_strength.votes(
+        linear(), planted, loss=loss, folds=3, loop=replace(LOOP, max_steps=30, learning_rate=0.05)
+    ).mean(0)
+    assert (
+        float((u[wrong] < 0).float().mean()) > 0.65 and float((u[~wrong] < 0).float().mean()) < 0.35
+    )
 
 
 def test_the_contrastive_term_needs_something_to_learn_and_tells_pairs_apart() -> None:
@@ -85,53 +103,82 @@ def test_the_contrastive_term_needs_something_to_learn_and_tells_pairs_apart() -
         preference_strength.fit(linear(), PAIRS, repair="none", contrast=0.1, loop=LOOP)
     term = preference_strength.Contrast(1.0, 0)
     before, after = llamas(), llamas()
-    fitted(after, PAIRS, loss=lambda c, r, p, m: 0 * c, penalty=term, loop=replace(LOOP, max_steps=30, batch_size=20))
+    fitted(
+        after,
+        PAIRS,
+        loss=lambda c, r, p, m: 0 * c,
+        penalty=term,
+        loop=replace(LOOP, max_steps=30, batch_size=20),
+    )
     each = [PAIRS[torch.arange(20)]] * 2
     with torch.no_grad():
         costs = [term(term.view(m, each, 99), each) for m in (before, after)]
     assert bool((costs[1] < costs[0] - 0.1).all())
     rows = torch.tensor([4, 11])
-    assert torch.equal(term.thinned(PAIRS, 3)[rows], term.thinned(PAIRS[rows], 3))  # an answer's twin is its own
+    assert torch.equal(
+        term.thinned(PAIRS, 3)[rows], term.thinned(PAIRS[rows], 3)
+    )  # an answer's twin is its own
     assert bool((term.thinned(PAIRS, 3).sum(-1) >= 1).all())
 
 
 def test_dependence_at_0_is_bradley_terry_and_above_it_scores_leave_length() -> None:
-    long = PAIRS.pick((PAIRS.lengths[:, 0] < PAIRS.lengths[:, 1]).long()[:, None] ^ torch.tensor([[0, 1]]))  # the longer wins
+    long = PAIRS.pick(
+        (PAIRS.lengths[:, 0] < PAIRS.lengths[:, 1]).long()[:, None] ^ torch.tensor([[0, 1]])
+    )  # the longer wins
     said = attributes(long, "length")[..., 0].flatten()
     loop = replace(LOOP, max_steps=60, batch_size=40)
     plain = bradley_terry.fit(linear(), long, loop=loop)(long).float()
-    assert torch.allclose(distance_covariance.fit(linear(), long, lam=0.0, loop=loop)(long).float(), plain, atol=1e-6)
-    for kept in (distance_covariance.fit(linear(), long, lam=10.0, measure="pearson", loop=loop),
-                 odin.fit(linear(), long, lam_length=5.0, loop=loop)):
+    assert torch.allclose(
+        distance_covariance.fit(linear(), long, lam=0.0, loop=loop)(long).float(), plain, atol=1e-6
+    )
+    for kept in (
+        distance_covariance.fit(linear(), long, lam=10.0, measure="pearson", loop=loop),
+        odin.fit(linear(), long, lam_length=5.0, loop=loop),
+    ):
         r = pearson(kept(long).float().flatten(1), said).abs()
         assert bool((r < 0.6 * pearson(plain.flatten(1), said).abs()).all()), r
     kept = distance_covariance.fit(linear(), long, lam=5.0, loop=loop)
-    v = [squared(x.float().flatten(1)[..., None], said[:, None]) for x in (kept(long), plain)]  # in units of the scores
+    v = [
+        squared(x.float().flatten(1)[..., None], said[:, None]) for x in (kept(long), plain)
+    ]  # in units of the scores
     assert bool((v[0] < 0.2 * v[1]).all()), v
 
 
 def test_several_attributes_at_once_and_what_cannot_be() -> None:
     score, z = torch.randn(2, 20, dtype=torch.float64), torch.randn(2, 20, 2, dtype=torch.float64)
-    values = [distance_covariance.dependence(score, z, measure="distance", several=s) for s in distance_covariance.SEVERAL]
+    values = [
+        distance_covariance.dependence(score, z, measure="distance", several=s)
+        for s in distance_covariance.SEVERAL
+    ]
     assert all(v.shape == (2,) for v in values) and not torch.allclose(values[0], values[2])
-    one = [distance_covariance.dependence(score, z[..., :1], measure="distance", several=s) for s in distance_covariance.SEVERAL]
-    assert torch.equal(one[0], one[1]) and torch.equal(one[0], one[2])  # of a single attribute there is one way
-    for wrong, said in (({"measure": "cosine"}, "--measure is 'cosine'"), ({"lam": -1.0}, "--lam is -1"),
-                        ({"attribute": "tokens:77-"}, "for every answer")):
+    one = [
+        distance_covariance.dependence(score, z[..., :1], measure="distance", several=s)
+        for s in distance_covariance.SEVERAL
+    ]
+    assert torch.equal(one[0], one[1]) and torch.equal(
+        one[0], one[2]
+    )  # of a single attribute there is one way
+    for wrong, said in (
+        ({"measure": "cosine"}, "--measure is 'cosine'"),
+        ({"lam": -1.0}, "--lam is -1"),
+        ({"attribute": "tokens:77-"}, "for every answer"),
+    ):
         with pytest.raises(InputError, match=said):
             distance_covariance.fit(linear(), PAIRS, loop=LOOP, **wrong)
 
 
 def test_the_linear_penalty_takes_exactly_its_credit() -> None:
-    """What Bradley–Terry sees is score + λ·attribute. A linear judge can say the attribute itself, so the fit goes the way of a
-    plain one that begins with it, step for step."""
+    """What Bradley–Terry sees is score + λ·attribute. A linear judge can say the attribute itself,
+    so the fit goes the way of a plain one that begins with it, step for step.
+    """
     spread = attributes(PAIRS, "tokens:2-2").std(correction=0)
     begun = linear()
     with torch.no_grad():
         begun.weight[:, 0, 2] += 0.7 / spread
     plain = bradley_terry.fit(begun, PAIRS, centre=0.0, loop=LOOP)(PAIRS)
-    less = distance_covariance.fit(linear(), PAIRS, lam=0.7, measure="margin", attribute="tokens:2-2", centre=0.0,
-                                   loop=LOOP)(PAIRS)
+    less = distance_covariance.fit(
+        linear(), PAIRS, lam=0.7, measure="margin", attribute="tokens:2-2", centre=0.0, loop=LOOP
+    )(PAIRS)
     z = attributes(PAIRS, "tokens:2-2")[..., 0] / spread
     assert torch.allclose(less + 0.7 * z, plain, atol=1e-5)
 
@@ -140,10 +187,17 @@ def test_odin_s_second_head_takes_the_length() -> None:
     made: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(odin, "TwoHeads", lambda *a: made.append(type_of(*a)) or made[-1])
-        odin.fit(linear(), PAIRS, lam_length=3.0, loop=replace(LOOP, max_steps=80, batch_size=40, learning_rate=0.05))
+        odin.fit(
+            linear(),
+            PAIRS,
+            lam_length=3.0,
+            loop=replace(LOOP, max_steps=80, batch_size=40, learning_rate=0.05),
+        )
     quality, other = made[0].both(PAIRS).detach().unbind(-1)
     said = attributes(PAIRS, "length")[..., 0].flatten().double()
-    assert bool((pearson(other.flatten(1), said) > 0.6).all()) and bool((pearson(quality.flatten(1), said).abs() < 0.25).all())
+    assert bool((pearson(other.flatten(1), said) > 0.6).all()) and bool(
+        (pearson(quality.flatten(1), said).abs() < 0.25).all()
+    )
     with pytest.raises(InputError, match="takes one alone"):
         odin.fit(linear(), PAIRS, attribute="length,tokens:1-1")
 
@@ -168,7 +222,9 @@ def test_on_llamas_warm_is_not_and_hills_are_named(caplog: pytest.LogCaptureFixt
     assert "on the way between members" in caplog.text
 
 
-def test_meta_rm_without_a_step_is_the_plain_judge_and_the_step_raises_the_spread(world: World) -> None:
+def test_meta_rm_without_a_step_is_the_plain_judge_and_the_step_raises_the_spread(
+    world: World,
+) -> None:
     shown = world.task.reference.sample(world.task.prompts, 6, Rng(0))
     move = meta_rm.ascent(shown, 0.5, Rng(1))
     model = linear_of(world)
@@ -176,10 +232,14 @@ def test_meta_rm_without_a_step_is_the_plain_judge_and_the_step_raises_the_sprea
         at = move(model, 0)
         moved = linear_of(world)
         moved.load_state_dict({**moved.state_dict(), **at})
-        assert bool((meta_rm.spread(moved(shown)).mean(-1) > meta_rm.spread(model(shown)).mean(-1)).all())
+        assert bool(
+            (meta_rm.spread(moved(shown)).mean(-1) > meta_rm.spread(model(shown)).mean(-1)).all()
+        )
     loop = Loop(max_steps=4, batch_size=16, learning_rate=0.02)
-    still, plain = (fitted(linear_of(world), world.task.pairs, loss=loss, moved=m, loop=loop)(shown)
-                    for m in (meta_rm.ascent(shown, 0.0, Rng(1)), None))
+    still, plain = (
+        fitted(linear_of(world), world.task.pairs, loss=loss, moved=m, loop=loop)(shown)
+        for m in (meta_rm.ascent(shown, 0.0, Rng(1)), None)
+    )
     assert torch.equal(still, plain)
     stepped = fitted(linear_of(world), world.task.pairs, loss=loss, moved=move, loop=loop)(shown)
     assert not torch.allclose(stepped, plain)
@@ -200,7 +260,10 @@ def linear_of(world: World) -> Any:
 def test_spread_and_accuracy_by_hand() -> None:
     scores = torch.tensor([[[0.0, 0.0, 50.0]]])
     assert float(meta_rm.spread(scores)) == pytest.approx(1 / 3)  # ½ for two of the three pairs
-    score, truth = torch.tensor([[1.0, 0.0, 2.0, 2.0, 0.0, 1.0]]), torch.tensor([[3.0, 1.0, 0.0, 1.0, 5.0, 5.0]])
+    score, truth = (
+        torch.tensor([[1.0, 0.0, 2.0, 2.0, 0.0, 1.0]]),
+        torch.tensor([[3.0, 1.0, 0.0, 1.0, 5.0, 5.0]]),
+    )
     assert meta_rm.accuracy(score, truth) == 0.75  # right, a tie, and one without an order
     with pytest.raises(InputError, match="no two of these answers differ"):
         meta_rm.accuracy(score, torch.zeros_like(score))
@@ -209,25 +272,40 @@ def test_spread_and_accuracy_by_hand() -> None:
 def test_the_studies_say_what_they_promise(world: World) -> None:
     refit = world.refit
     assert refit is not None
-    quick = replace(world, refit=lambda by: refit(lambda m, p, loop: by(m, p, replace(loop, max_steps=25))))
+    quick = replace(
+        world, refit=lambda by: refit(lambda m, p, loop: by(m, p, replace(loop, max_steps=25)))
+    )
     lines = list(meta_rm.study(quick, kl=(0.02, 0.05), draws=4, pairs=128))
-    assert [line["level"] for line in lines] == [0, 1] and lines[0]["kl"] >= 0.02 and lines[1]["kl"] >= 0.05
+    assert (
+        [line["level"] for line in lines] == [0, 1]
+        and lines[0]["kl"] >= 0.02
+        and lines[1]["kl"] >= 0.05
+    )
     assert all(0 <= line[k] <= 1 for line in lines for k in ("plain", "meta", "random", "calm"))
     lines = list(pretrain_ensemble.study(quick, most=8, prompts=8, feature="tokens:12-12"))
-    errors = {(line["ensemble"], line["samples"]): line["correlation"] for line in lines if line["kind"] == "errors"}
+    errors = {
+        (line["ensemble"], line["samples"]): line["correlation"]
+        for line in lines
+        if line["kind"] == "errors"
+    }
     assert errors["finetune", "reference"] > errors["pretrain", "reference"] + 0.1
     start = {line["gold"] for line in lines if line["kind"] == "best_of_n" and line["n"] == 1}
     assert max(start) - min(start) < 1e-9 and len(lines) == 4 + 7 * 4  # at n = 1 nobody chooses
 
 
 def test_error_correlation_of_the_same_and_of_strangers() -> None:
-    gold, noise = torch.randn(6, 200, dtype=torch.float64), torch.randn(2, 6, 200, dtype=torch.float64)
+    gold, noise = (
+        torch.randn(6, 200, dtype=torch.float64),
+        torch.randn(2, 6, 200, dtype=torch.float64),
+    )
     noise = noise - noise.mean(-1, keepdim=True)
     even = torch.full((6, 200), 1 / 200, dtype=torch.float64)
     same = torch.stack([noise[0] + 2 * gold, 3 * noise[0] - gold])
     assert pretrain_ensemble.correlation(same, gold, even) == pytest.approx(1, abs=2e-2)
     assert abs(pretrain_ensemble.correlation(noise + gold, gold, even)) < 0.1
-    assert pretrain_ensemble.correlation(torch.zeros(2, 6, 200, dtype=torch.float64), gold, even) == 0
+    assert (
+        pretrain_ensemble.correlation(torch.zeros(2, 6, 200, dtype=torch.float64), gold, even) == 0
+    )
 
 
 def test_policies_are_told_apart_and_the_first_answer_is_never_the_second(world: World) -> None:
@@ -239,7 +317,9 @@ def test_policies_are_told_apart_and_the_first_answer_is_never_the_second(world:
     loop = Loop(max_steps=60, batch_size=64, learning_rate=5e-3)
     judge = policy_discriminator._fit(Discriminator(60, 16, Rng(0)), shown, loop)
     assert policy_discriminator.right(judge(shown)[0]) > 0.75
-    lines = list(policy_discriminator.study(world, numbers=(2, 4), unseen=3, triples_each=100, updates=4))
+    lines = list(
+        policy_discriminator.study(world, numbers=(2, 4), unseen=3, triples_each=100, updates=4)
+    )
     assert [line["kind"] for line in lines] == ["policies"] * 2 + ["labels"] * 3
     assert lines[0]["overlap"] == lines[1]["overlap"] and lines[2]["scratch"] is None
 
@@ -250,13 +330,18 @@ def test_a_discriminator_s_references_are_averaged_and_asked_for() -> None:
     two = beside(one, one)
     each = [model(beside(one, one.pick(torch.full((3, 1), k)))) for k in range(2)]
     assert torch.allclose(model(two), sum(each) / 2, atol=1e-6)
-    judge = model.freeze(("like",)).against(replace(one, prompts=replace(one.prompts, row=torch.arange(3))))
+    judge = model.freeze(("like",)).against(
+        replace(one, prompts=replace(one.prompts, row=torch.arange(3)))
+    )
     asked = replace(one, prompts=replace(one.prompts, row=torch.arange(3)))
     assert torch.allclose(judge(asked), model(two), atol=1e-6) and model.read.requires_grad
     with pytest.raises(InputError, match="needs a reference answer"):
         model(one)
-    made = triples(one.pick(torch.zeros(3, 1, dtype=torch.int64)), one.pick(torch.zeros(3, 1, dtype=torch.int64)),
-                   one.pick(torch.ones(3, 1, dtype=torch.int64)))
+    made = triples(
+        one.pick(torch.zeros(3, 1, dtype=torch.int64)),
+        one.pick(torch.zeros(3, 1, dtype=torch.int64)),
+        one.pick(torch.ones(3, 1, dtype=torch.int64)),
+    )
     assert torch.equal(made.action, one.action) and made.mask.shape[1] == 2
 
 
@@ -270,7 +355,10 @@ def test_claims_count_from_the_right_lines() -> None:
     mine, free = [{**a, "accuracy": 0.1}, a, {"kind": "labels"}], [{**a, "accuracy": 0.6}]
     both = policy_discriminator.claim.effect({"mine": mine, "free": free})
     assert both == {"shared directions": pytest.approx(0.1), "free": pytest.approx(-0.1)}
-    lines = [{"meta": 0.6, "plain": 0.5, "random": 0.55}, {"meta": 0.5, "plain": 0.5, "random": 0.4}]
+    lines = [
+        {"meta": 0.6, "plain": 0.5, "random": 0.55},
+        {"meta": 0.5, "plain": 0.5, "random": 0.4},
+    ]
     assert effect_of(meta_rm, {"mine": lines}) == pytest.approx(0.025)
     with pytest.raises(ValueError, match="ended before"):
         effect_of(meta_rm, {"mine": []})

@@ -1,4 +1,7 @@
-"""What the fitting papers stand on: penalties of a whole batch, folds, attributes, soups, a second head, moved parameters."""
+"""What the fitting papers stand on: penalties of a whole batch, folds, attributes, soups, a second
+head, moved parameters.
+"""
+
 from __future__ import annotations
 
 import copy
@@ -35,13 +38,27 @@ def some_pairs(n: int = 60, T: int = 8, V: int = 9, seed: int = 0) -> Pairs:
     rng, b = Rng(seed), torch.arange(n)[:, None, None]
     tokens = rng("tokens").integers(V - 1, b, torch.arange(2)[:, None], torch.arange(T)) + 1
     mask = torch.arange(T) <= rng("length").integers(T, b, torch.arange(2)[:, None])
-    better = ((tokens == 1) & mask).sum(-1).float() + 0.1 * rng("noise").normal(b[..., 0], torch.arange(2))
+    better = ((tokens == 1) & mask).sum(-1).float() + 0.1 * rng("noise").normal(
+        b[..., 0], torch.arange(2)
+    )
     first = (better[:, 0] >= better[:, 1]).long()
     at = torch.stack([1 - first, first], 1)[..., None].expand(-1, -1, T)
-    prompts = Prompts(torch.ones(n, 1, dtype=torch.int64), torch.ones(n, 1, dtype=torch.bool), torch.zeros(n, dtype=torch.int64))
+    prompts = Prompts(
+        torch.ones(n, 1, dtype=torch.int64),
+        torch.ones(n, 1, dtype=torch.bool),
+        torch.zeros(n, dtype=torch.int64),
+    )
     tokens, mask = tokens.gather(1, at), mask.gather(1, at)
-    return Pairs(prompts, tokens, mask, torch.zeros_like(mask), torch.zeros(n, 2, T), torch.ones(n, 2, dtype=torch.bool),
-                 p=torch.ones(n), margin=torch.zeros(n))
+    return Pairs(
+        prompts,
+        tokens,
+        mask,
+        torch.zeros_like(mask),
+        torch.zeros(n, 2, T),
+        torch.ones(n, 2, dtype=torch.bool),
+        p=torch.ones(n),
+        margin=torch.zeros(n),
+    )
 
 
 PAIRS = some_pairs()
@@ -82,10 +99,20 @@ def test_a_penalty_of_the_batch_is_the_same_step_as_its_part_of_the_loss(make: A
 def test_micro_batches_change_no_penalty() -> None:
     def run(rows: int) -> Tensor:
         with micro_batches(rows):
-            return fitted(llamas(), PAIRS, loss=loss, penalty=Contrast(0.5, 0), loop=replace(LOOP, max_steps=4))(PAIRS)
+            return fitted(
+                llamas(),
+                PAIRS,
+                loss=loss,
+                penalty=Contrast(0.5, 0),
+                loop=replace(LOOP, max_steps=4),
+            )(PAIRS)
 
     assert torch.allclose(run(0), run(3), atol=1e-7)
-    assert not torch.allclose(run(0), fitted(llamas(), PAIRS, loss=loss, loop=replace(LOOP, max_steps=4))(PAIRS), atol=1e-4)
+    assert not torch.allclose(
+        run(0),
+        fitted(llamas(), PAIRS, loss=loss, loop=replace(LOOP, max_steps=4))(PAIRS),
+        atol=1e-4,
+    )
 
 
 def test_a_member_sees_its_own_rows_alone() -> None:
@@ -96,14 +123,24 @@ def test_a_member_sees_its_own_rows_alone() -> None:
 
 
 @pytest.mark.parametrize("make", [linear, llamas])
-def test_parameters_moved_by_a_constant_take_the_steps_of_a_model_that_begins_there(make: Any) -> None:
-    """The gradient is taken at θ + δ and moves θ; so θ + δ goes the way of a model that began at θ + δ."""
+def test_parameters_moved_by_a_constant_take_the_steps_of_a_model_that_begins_there(
+    make: Any,
+) -> None:
+    """The gradient is taken at θ + δ and moves θ; so θ + δ goes the way of a model that began at θ
+    + δ.
+    """
     shift = 0.05
     model, begun = make(), make()
     with torch.no_grad():
         for p in begun.parameters():
             p.add_(shift)
-    trained(model, PAIRS, loss=loss, moved=lambda m, t: {k: p + shift for k, p in m.named_parameters()}, loop=LOOP)
+    trained(
+        model,
+        PAIRS,
+        loss=loss,
+        moved=lambda m, t: {k: p + shift for k, p in m.named_parameters()},
+        loop=LOOP,
+    )
     trained(begun, PAIRS, loss=loss, loop=LOOP)
     for p, q in zip(model.parameters(), begun.parameters(), strict=True):
         assert torch.allclose(p + shift, q, atol=1e-8)
@@ -114,7 +151,9 @@ def test_what_heads_read_times_the_heads_is_the_score(make: Any) -> None:
     model = make()
     each = [PAIRS[torch.arange(5)]] * model.members
     for x in (PAIRS, each):
-        assert torch.allclose(torch.einsum("mbnh,mh->mbn", model.hidden(x), model.heads()), model(x), atol=1e-12)
+        assert torch.allclose(
+            torch.einsum("mbnh,mh->mbn", model.hidden(x), model.heads()), model(x), atol=1e-12
+        )
 
 
 def test_two_heads_are_a_sum_and_the_first_is_what_remains() -> None:
@@ -146,7 +185,10 @@ def test_a_cross_fitted_vote_does_not_know_its_pair_s_label_and_an_in_sample_one
     for crossfit in (True, False):
         model = linear()
         before = copy.deepcopy(model.state_dict())
-        a, b = (votes(model, x, loss=loss, folds=3, rounds=2, crossfit=crossfit, loop=LOOP) for x in (PAIRS, turned))
+        a, b = (
+            votes(model, x, loss=loss, folds=3, rounds=2, crossfit=crossfit, loop=LOOP)
+            for x in (PAIRS, turned)
+        )
         assert a.shape == (6, 60) and torch.equal(model.weight, before["weight"])
         assert torch.allclose(a[:, 7], -b[:, 7], atol=1e-6) is crossfit
 
@@ -164,7 +206,9 @@ def test_attributes_count_what_they_name() -> None:
     assert torch.equal(got[..., 1], ((PAIRS.action == 1) & PAIRS.mask).sum(-1).float())
     assert torch.equal(got[..., 2], ((PAIRS.action >= 5) & PAIRS.mask).sum(-1).float())
     z = scaled(PAIRS, "length", PAIRS)
-    assert float(z.mean()) == pytest.approx(0, abs=1e-6) and float(z.std(correction=0)) == pytest.approx(1, abs=1e-6)
+    assert float(z.mean()) == pytest.approx(0, abs=1e-6) and float(
+        z.std(correction=0)
+    ) == pytest.approx(1, abs=1e-6)
     with pytest.raises(InputError, match="'width' is no attribute"):
         attributes(PAIRS, "length,width")
     with pytest.raises(InputError, match="tokens:90-99 is 0 for every answer"):
@@ -198,11 +242,15 @@ def test_one_representation_or_one_each(make: Any) -> None:
     M = make().members
     alike, own = (pretrained(make(), seeds=s, width=2, rng=Rng(3)) for s in (1, M))
     if make is linear:
-        assert torch.equal(alike.encoder[0], alike.encoder[1]) and not torch.equal(own.encoder[0], own.encoder[1])
+        assert torch.equal(alike.encoder[0], alike.encoder[1]) and not torch.equal(
+            own.encoder[0], own.encoder[1]
+        )
         assert torch.allclose(alike([PAIRS] * M), alike(PAIRS))
         assert torch.allclose(alike.freeze(tuple("abc"))(PAIRS), alike(PAIRS).detach())
     else:
-        assert torch.equal(alike.hidden(PAIRS)[0], alike.hidden(PAIRS)[1]) and not torch.equal(alike.head[0], alike.head[1])
+        assert torch.equal(alike.hidden(PAIRS)[0], alike.hidden(PAIRS)[1]) and not torch.equal(
+            alike.head[0], alike.head[1]
+        )
         assert not torch.allclose(own.hidden(PAIRS)[0], own.hidden(PAIRS)[1])
     with pytest.raises(InputError, match="representations"):
         pretrained(make(), seeds=M + 1, width=2, rng=Rng(3))
@@ -220,12 +268,35 @@ def test_on_people_s_preferences_in_sample_votes_look_far_surer_than_they_are() 
     for i, row in enumerate(rows):
         for j, side in enumerate(("chosen", "rejected")):
             ids = [zlib.crc32(w.encode()) % V for w in row[side].lower().split()][-T:]
-            tokens[i, j, : len(ids)], held[i, j, : len(ids)] = torch.tensor(ids, dtype=torch.int64), True
-    prompts = Prompts(torch.zeros(n, 1, dtype=torch.int64), torch.ones(n, 1, dtype=torch.bool), torch.zeros(n, dtype=torch.int64))
-    people = Pairs(prompts, tokens, held, torch.zeros_like(held), torch.zeros(n, 2, T), torch.ones(n, 2, dtype=torch.bool),
-                   p=torch.ones(n), margin=torch.zeros(n))
-    model, loop = LinearModel(2, vocabulary=V, rng=Rng(0)), Loop(max_steps=40, batch_size=64, learning_rate=0.04)
-    u, inside = (votes(model, people, loss=loss, folds=3, crossfit=c, loop=loop).mean(0) for c in (True, False))
+            tokens[i, j, : len(ids)], held[i, j, : len(ids)] = (
+                torch.tensor(ids, dtype=torch.int64),
+                True,
+            )
+    prompts = Prompts(
+        torch.zeros(n, 1, dtype=torch.int64),
+        torch.ones(n, 1, dtype=torch.bool),
+        torch.zeros(n, dtype=torch.int64),
+    )
+    people = Pairs(
+        prompts,
+        tokens,
+        held,
+        torch.zeros_like(held),
+        torch.zeros(n, 2, T),
+        torch.ones(n, 2, dtype=torch.bool),
+        p=torch.ones(n),
+        margin=torch.zeros(n),
+    )
+    model, loop = (
+        LinearModel(2, vocabulary=V, rng=Rng(0)),
+        Loop(max_steps=40, batch_size=64, learning_rate=0.04),
+    )
+    u, inside = (
+        votes(model, people, loss=loss, folds=3, crossfit=c, loop=loop).mean(0)
+        for c in (True, False)
+    )
     both = people.present.all(-1)
-    assert float((inside[both] > 0).float().mean()) > 0.9 > 0.7 > float((u[both] > 0).float().mean())
+    assert (
+        float((inside[both] > 0).float().mean()) > 0.9 > 0.7 > float((u[both] > 0).float().mean())
+    )
     assert trust(u[both], people.p[both]) < 0.5 * trust(inside[both], people.p[both])

@@ -1,4 +1,7 @@
-"""Judges to one score: identical judges, free constants a prompt, the published traps, what absence may not do."""
+"""Judges to one score: identical judges, free constants a prompt, the published traps, what absence
+may not do.
+"""
+
 from __future__ import annotations
 
 import pytest
@@ -39,14 +42,16 @@ def test_two_aggregators_differ_where_judges_do():
     outs = {name: f(scores) for name, f in AGGREGATORS.items() if name != "uncertainty_weighted 0"}
     names = list(outs)
     for i, a in enumerate(names):
-        for b in names[i + 1:]:
+        for b in names[i + 1 :]:
             assert not torch.allclose(outs[a], outs[b]), (a, b)
 
 
 def test_permuting_judges_changes_nothing_and_permuting_answers_permutes(combine, request):
     scores = torch.randn(5, 3, 6, dtype=torch.float64)
     order = torch.tensor([3, 1, 5, 0, 2, 4])
-    torch.testing.assert_close(combine(scores[:, :, order]), combine(scores)[:, order], rtol=0, atol=1e-14)
+    torch.testing.assert_close(
+        combine(scores[:, :, order]), combine(scores)[:, order], rtol=0, atol=1e-14
+    )
     if request.node.callspec.params["combine"] != "weighted_sum":  # its judges have names
         torch.testing.assert_close(combine(scores[[4, 2, 0, 1, 3]]), combine(scores))
 
@@ -55,7 +60,9 @@ def test_conservatism_is_ordered():
     scores = torch.randn(5, 10, 6)
     mean = aggregate.mean(scores)
     assert (aggregate.worst(scores) <= aggregate.quantile(scores, q=0.25)).all()
-    assert (aggregate.worst(scores) <= mean).all() and (aggregate.uncertainty_weighted(scores, lam=0.5) <= mean).all()
+    assert (aggregate.worst(scores) <= mean).all() and (
+        aggregate.uncertainty_weighted(scores, lam=0.5) <= mean
+    ).all()
     assert torch.equal(aggregate.quantile(scores, q=0), aggregate.worst(scores))
     assert torch.equal(aggregate.quantile(scores, q=1), scores.amax(0))
 
@@ -77,7 +84,9 @@ def test_lambda_0_is_exactly_the_mean():
 @given(q=st.floats(0, 1), M=st.integers(1, 7))
 def test_a_quantile_is_torchs_linear_one(q, M):
     scores = torch.randn(M, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(M))
-    torch.testing.assert_close(aggregate.quantile(scores, q=q), torch.quantile(scores, q, dim=0), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        aggregate.quantile(scores, q=q), torch.quantile(scores, q, dim=0), rtol=0, atol=1e-12
+    )
 
 
 class TestTheFreeConstant:
@@ -105,13 +114,22 @@ class TestCentring:
     def test_mean_zero_over_present_answers_and_absent_ones_have_no_part(self):
         scores, present = torch.randn(3, 4, 6, dtype=torch.float64), torch.rand(4, 6) < 0.6
         out = aggregate.centred(scores, present)
-        torch.testing.assert_close(out.sum(-1), torch.zeros(3, 4, dtype=torch.float64), rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            out.sum(-1), torch.zeros(3, 4, dtype=torch.float64), rtol=0, atol=1e-12
+        )
         for garbage in (torch.nan, 1e30, -torch.inf):
-            assert torch.equal(aggregate.centred(torch.where(present, scores, garbage), present), out)
+            assert torch.equal(
+                aggregate.centred(torch.where(present, scores, garbage), present), out
+            )
 
     def test_equal_scores_and_nobody_present_give_zeros(self):
-        assert (aggregate.centred(torch.full((2, 1, 7), 0.1), torch.ones(1, 7, dtype=torch.bool)) == 0).all()
-        assert (aggregate.centred(torch.full((2, 1, 7), torch.nan), torch.zeros(1, 7, dtype=torch.bool)) == 0).all()
+        assert (
+            aggregate.centred(torch.full((2, 1, 7), 0.1), torch.ones(1, 7, dtype=torch.bool)) == 0
+        ).all()
+        assert (
+            aggregate.centred(torch.full((2, 1, 7), torch.nan), torch.zeros(1, 7, dtype=torch.bool))
+            == 0
+        ).all()
 
 
 def test_finite_at_extremes(combine):
@@ -129,7 +147,9 @@ class TestObjectives:
     scores = torch.tensor([[[1.0, 2.0]], [[10.0, torch.nan]], [[torch.nan, torch.nan]]])
 
     def test_an_objective_that_does_not_apply_has_no_part(self):
-        assert aggregate.weighted_sum(self.scores, torch.tensor([1.0, 0.5, 7.0])).tolist() == [[6.0, 2.0]]
+        assert aggregate.weighted_sum(self.scores, torch.tensor([1.0, 0.5, 7.0])).tolist() == [
+            [6.0, 2.0]
+        ]
         assert aggregate.weighted_sum(self.scores[2:], torch.tensor([1.0])).isnan().all()
 
     def test_weights_may_differ_a_prompt(self):
@@ -139,7 +159,10 @@ class TestObjectives:
 
     def test_ensembles_do_not_swallow_a_missing_member(self, combine, request):
         if request.node.callspec.params["combine"] != "weighted_sum":
-            assert combine(self.scores[:2])[0, 1].isnan() and not combine(self.scores[:2])[0, 0].isnan()
+            assert (
+                combine(self.scores[:2])[0, 1].isnan()
+                and not combine(self.scores[:2])[0, 0].isnan()
+            )
 
 
 def test_a_quantile_outside_0_1_is_refused():

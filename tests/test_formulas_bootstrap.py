@@ -1,4 +1,5 @@
 """The bootstrap over prompts: its mean, error and interval; pairing; what is not known; speed."""
+
 from __future__ import annotations
 
 import time
@@ -24,7 +25,9 @@ def test_error_and_interval_are_those_of_a_mean():
 
 def test_an_explicit_index_is_what_is_resampled():
     x = torch.tensor([1.0, 2.0, 4.0])
-    e = curves.bootstrap_mean(x, index=torch.tensor([[0, 0, 0], [2, 2, 2], [0, 1, 2]]), level=0.9999999)
+    e = curves.bootstrap_mean(
+        x, index=torch.tensor([[0, 0, 0], [2, 2, 2], [0, 1, 2]]), level=0.9999999
+    )
     assert [float(e.low), float(e.high), float(e.mean)] == pytest.approx([1, 4, 7 / 3], abs=1e-6)
 
 
@@ -62,9 +65,14 @@ def test_coverage_of_the_interval():
     assert 0.89 <= hits / 300 <= 0.98
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    ({}, "exactly one"), ({"generator": gen(), "index": torch.zeros(1, 2, dtype=torch.long)}, "exactly one"),
-    ({"generator": gen(), "level": 1.0}, "level is 1.0")])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({}, "exactly one"),
+        ({"generator": gen(), "index": torch.zeros(1, 2, dtype=torch.long)}, "exactly one"),
+        ({"generator": gen(), "level": 1.0}, "level is 1.0"),
+    ],
+)
 def test_bad_arguments_are_refused(arguments, said):
     with pytest.raises(ValueError, match=said):
         curves.bootstrap_mean(torch.zeros(2), **arguments)
@@ -75,6 +83,8 @@ def test_bad_arguments_are_refused(arguments, said):
 def test_a_million_scores_twenty_ns_and_a_thousand_bootstraps_take_seconds():
     p, g = torch.randn(1000, 1000, generator=gen()), torch.randn(1000, 1000, generator=gen(1))
     begun = time.process_time()
-    curve = curves.best_of_n(p, g, [1 + 50 * k for k in range(20)], torch.ones(1000, 1000, dtype=torch.bool))
+    curve = curves.best_of_n(
+        p, g, [1 + 50 * k for k in range(20)], torch.ones(1000, 1000, dtype=torch.bool)
+    )
     curves.bootstrap_mean(curve, generator=gen())
     assert time.process_time() - begun < 4  # 0.5 s on an idle core; the margin is for a busy one

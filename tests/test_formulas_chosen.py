@@ -1,4 +1,7 @@
-"""Log-probabilities of chosen tokens in blocks: the plain form's numbers and gradients, in a fraction of its memory."""
+"""Log-probabilities of chosen tokens in blocks: the plain form's numbers and gradients, in a
+fraction of its memory.
+"""
+
 from __future__ import annotations
 
 import functools
@@ -13,7 +16,9 @@ from assay.formulas import chosen as module
 from assay.formulas.chosen import Law, chosen
 
 
-def problem(n: int, V: int, W: int, *, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[torch.Tensor, ...]:
+def problem(
+    n: int, V: int, W: int, *, dtype: torch.dtype = torch.float64, seed: int = 0
+) -> tuple[torch.Tensor, ...]:
     """hidden, weight, bias, taken, and what the loss asks of each decision."""
     rng, i = Rng(seed), torch.arange
     h = rng("h").normal(i(n)[:, None], i(W), dtype=torch.float64)
@@ -23,8 +28,14 @@ def problem(n: int, V: int, W: int, *, dtype: torch.dtype = torch.float64, seed:
     return h.to(dtype), w.to(dtype), b.to(dtype), taken, up.to(dtype)
 
 
-def plain(h: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, taken: torch.Tensor, law: Law,
-          early: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+def plain(
+    h: torch.Tensor,
+    w: torch.Tensor,
+    b: torch.Tensor | None,
+    taken: torch.Tensor,
+    law: Law,
+    early: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
     x = torch.nn.functional.linear(h, w, b) * law.scale
     x = x if not law.cap else torch.tanh(x / law.cap) * law.cap
     barred = torch.zeros(x.shape, dtype=torch.bool)
@@ -36,25 +47,43 @@ def plain(h: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, taken: torch
     return logp.gather(1, taken[:, None])[:, 0], spread
 
 
-LAWS = [Law(), Law(temperature=0.7), Law(scale=0.5, temperature=1.3, barred=(0, 5, 36)), Law(cap=2.0), Law(cap=1.5, scale=2.0,
-        temperature=0.8, barred=(1,), late=(3, 20))]
+LAWS = [
+    Law(),
+    Law(temperature=0.7),
+    Law(scale=0.5, temperature=1.3, barred=(0, 5, 36)),
+    Law(cap=2.0),
+    Law(cap=1.5, scale=2.0, temperature=0.8, barred=(1,), late=(3, 20)),
+]
 
 
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("law", LAWS)
-def test_it_is_the_plain_form_with_its_gradients(monkeypatch: pytest.MonkeyPatch, law: Law, bias: bool, frozen: bool) -> None:
+def test_it_is_the_plain_form_with_its_gradients(
+    monkeypatch: pytest.MonkeyPatch, law: Law, bias: bool, frozen: bool
+) -> None:
     monkeypatch.setattr(module, "_ROWS", 4)
-    monkeypatch.setattr(module, "_BLOCK", 20)  # blocks of four decisions and five tokens, the last ones smaller
+    monkeypatch.setattr(
+        module, "_BLOCK", 20
+    )  # blocks of four decisions and five tokens, the last ones smaller
     h, w, b, taken, up = problem(11, 37, 6)
     early = torch.arange(11) % 3 == 0 if law.late else None
     taken = torch.where(torch.isin(taken, torch.tensor([*law.barred, *law.late])), 7, taken)
     found: list[Any] = []
     for form in ("plain", "blocks"):
-        leaves = [h.clone().requires_grad_(), w.clone().requires_grad_(not frozen), b.clone().requires_grad_(not frozen)]
+        leaves = [
+            h.clone().requires_grad_(),
+            w.clone().requires_grad_(not frozen),
+            b.clone().requires_grad_(not frozen),
+        ]
         offset = leaves[2] if bias else None
-        logp, spread = plain(leaves[0], leaves[1], offset, taken, law, early) if form == "plain" else chosen(
-            leaves[0], leaves[1], taken, bias=offset, law=law, early=early, entropy=True)
+        logp, spread = (
+            plain(leaves[0], leaves[1], offset, taken, law, early)
+            if form == "plain"
+            else chosen(
+                leaves[0], leaves[1], taken, bias=offset, law=law, early=early, entropy=True
+            )
+        )
         (logp * up).sum().backward()
         found.append([logp.detach(), spread.detach(), *(p.grad for p in leaves)])
     assert not found[1][1].requires_grad
@@ -67,15 +96,24 @@ def test_a_barred_token_has_no_probability_and_moves_nothing_it_should_not(froze
     h, w, _, _, up = problem(5, 9, 4)
     law, taken = Law(barred=(2,), late=(3,)), torch.tensor([2, 3, 3, 4, 2])
     early = torch.tensor([False, True, False, False, True])
-    one, other = ([x.clone().requires_grad_(not frozen or i == 0) for i, x in enumerate((h, w))] for _ in range(2))
+    one, other = (
+        [x.clone().requires_grad_(not frozen or i == 0) for i, x in enumerate((h, w))]
+        for _ in range(2)
+    )
     mine = chosen(one[0], one[1], taken, law=law, early=early)
     theirs, _ = plain(other[0], other[1], None, taken, law, early)
-    assert torch.equal(mine.isinf(), torch.tensor([True, True, False, False, True])) and torch.allclose(mine, theirs)
+    assert torch.equal(
+        mine.isinf(), torch.tensor([True, True, False, False, True])
+    ) and torch.allclose(mine, theirs)
     for logp in (mine, theirs):
         torch.where(logp.isfinite(), logp * up, 0.0).sum().backward()
     for a, b in zip(one, other, strict=True):
         assert (a.grad is None) == (b.grad is None) == (frozen and a is one[1])
-        assert a.grad is None or b.grad is None or (torch.allclose(a.grad, b.grad) and bool(a.grad.isfinite().all()))
+        assert (
+            a.grad is None
+            or b.grad is None
+            or (torch.allclose(a.grad, b.grad) and bool(a.grad.isfinite().all()))
+        )
 
 
 def test_huge_logits_and_a_block_that_is_barred_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +121,9 @@ def test_huge_logits_and_a_block_that_is_barred_whole(monkeypatch: pytest.Monkey
     h, w, _, taken, _ = problem(3, 12, 4)
     law, taken = Law(barred=(0, 1, 2)), taken.clamp(min=3)
     out = chosen(1e4 * h, w, taken, law=law)
-    assert torch.allclose(out, plain(1e4 * h, w, None, taken, law, None)[0]) and bool(out.isfinite().all())
+    assert torch.allclose(out, plain(1e4 * h, w, None, taken, law, None)[0]) and bool(
+        out.isfinite().all()
+    )
 
 
 def test_bfloat16_products_are_added_up_in_float32() -> None:
@@ -94,10 +134,17 @@ def test_bfloat16_products_are_added_up_in_float32() -> None:
         if form:
             logp = chosen(a, b, taken)
         else:
-            logp = torch.nn.functional.linear(a.bfloat16(), b).float().log_softmax(-1).gather(1, taken[:, None])[:, 0]
+            logp = (
+                torch.nn.functional.linear(a.bfloat16(), b)
+                .float()
+                .log_softmax(-1)
+                .gather(1, taken[:, None])[:, 0]
+            )
         (logp * up.float()).sum().backward()
         found.append((logp.detach(), a.grad, b.grad))
-    assert found[1][0].dtype == torch.float32 and torch.allclose(found[0][0], found[1][0], atol=1e-5)
+    assert found[1][0].dtype == torch.float32 and torch.allclose(
+        found[0][0], found[1][0], atol=1e-5
+    )
     for x, y in zip(found[0][1:], found[1][1:], strict=True):
         assert x is not None and y is not None and float((x - y).norm() / x.norm()) < 0.01
 
@@ -117,7 +164,12 @@ def test_memory_forward_and_backward(V: int, n: int, share: float) -> None:
     """At a vocabulary of 50 000 a quarter of the plain form's peak is asked for, at 128k an eighth."""
     h, w, _, taken, _ = problem(n, 8, 64, dtype=torch.float32)
     w, taken = w.repeat(V // 8, 1), taken * (V // 8)
-    most = {form: peak(functools.partial(step, form, h, w, taken, frozen=False)) for form in ("plain", "blocks")}
+    most = {
+        form: peak(functools.partial(step, form, h, w, taken, frozen=False))
+        for form in ("plain", "blocks")
+    }
     assert most["plain"] >= 3 * 4 * n * V and most["blocks"] < share * most["plain"]
     less = peak(functools.partial(step, "blocks", h, w, taken, frozen=True))
-    assert less < most["plain"] / 20, "where the head is not trained, nothing of the vocabulary's size is kept"
+    assert less < most["plain"] / 20, (
+        "where the head is not trained, nothing of the vocabulary's size is kept"
+    )

@@ -1,4 +1,7 @@
-"""Distance covariance and its kin: a plain double centring, what independence means, gradients where 0/0 lies in wait."""
+"""Distance covariance and its kin: a plain double centring, what independence means, gradients
+where 0/0 lies in wait.
+"""
+
 from __future__ import annotations
 
 import itertools
@@ -35,10 +38,24 @@ def by_hand(x: Tensor, z: Tensor, unbiased: bool) -> float:
         d = [[float((v[i] - v[j]).norm()) for j in range(n)] for i in range(n)]
         row, whole = [sum(r) for r in d], sum(map(sum, d))
         if unbiased:
-            tables.append([[0.0 if i == j else d[i][j] - (row[i] + row[j]) / (n - 2) + whole / ((n - 1) * (n - 2))
-                            for j in range(n)] for i in range(n)])
+            tables.append(
+                [
+                    [
+                        0.0
+                        if i == j
+                        else d[i][j] - (row[i] + row[j]) / (n - 2) + whole / ((n - 1) * (n - 2))
+                        for j in range(n)
+                    ]
+                    for i in range(n)
+                ]
+            )
         else:
-            tables.append([[d[i][j] - (row[i] + row[j]) / n + whole / n**2 for j in range(n)] for i in range(n)])
+            tables.append(
+                [
+                    [d[i][j] - (row[i] + row[j]) / n + whole / n**2 for j in range(n)]
+                    for i in range(n)
+                ]
+            )
     for i, j in itertools.product(range(n), repeat=2):
         total += tables[0][i][j] * tables[1][i][j]
     return total / (n * (n - 3)) if unbiased else total / n**2
@@ -47,25 +64,40 @@ def by_hand(x: Tensor, z: Tensor, unbiased: bool) -> float:
 @pytest.mark.parametrize("unbiased", [False, True])
 def test_it_is_the_plain_double_centring(unbiased: bool) -> None:
     got = distance_covariance(X, DEPENDENT, unbiased=unbiased)
-    assert got.tolist() == pytest.approx([by_hand(X[s], DEPENDENT[s], unbiased) for s in range(3)], abs=1e-12)
+    assert got.tolist() == pytest.approx(
+        [by_hand(X[s], DEPENDENT[s], unbiased) for s in range(3)], abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("unbiased", [False, True])
-def test_a_judge_s_value_does_not_depend_on_the_others_and_the_order_of_answers_is_nothing(unbiased: bool) -> None:
+def test_a_judge_s_value_does_not_depend_on_the_others_and_the_order_of_answers_is_nothing(
+    unbiased: bool,
+) -> None:
     whole = distance_covariance(X, DEPENDENT, unbiased=unbiased)
     assert torch.allclose(distance_covariance(X[1], DEPENDENT[1], unbiased=unbiased), whole[1])
     turn = Rng(1)("turn").permutation(17)
-    assert torch.allclose(distance_covariance(X[:, turn], DEPENDENT[:, turn], unbiased=unbiased), whole)
-    assert torch.allclose(distance_covariance(X, DEPENDENT[:, turn], unbiased=unbiased), whole) is False
+    assert torch.allclose(
+        distance_covariance(X[:, turn], DEPENDENT[:, turn], unbiased=unbiased), whole
+    )
+    assert (
+        torch.allclose(distance_covariance(X, DEPENDENT[:, turn], unbiased=unbiased), whole)
+        is False
+    )
 
 
-def test_the_unbiased_one_averages_to_0_where_there_is_no_dependence_and_the_biased_one_does_not() -> None:
+def test_the_unbiased_one_averages_to_0_where_there_is_no_dependence_and_the_biased_one_does_not() -> (
+    None
+):
     x, z = draw("many x", 4000, 6, 1), draw("many z", 4000, 6, 1)
     u, v = distance_covariance(x, z, unbiased=True), distance_covariance(x, z)
     assert abs(float(u.mean())) < 4 * float(u.std()) / 4000**0.5
     assert float(v.min()) >= 0
-    a, b = (float(distances(y).sum()) / (4000 * 6 * 5) for y in (x, z))  # between different observations
-    assert float(v.mean()) == pytest.approx(5 / 36 * a * b, rel=0.03)  # (n−1)/n² of their product, at n = 6
+    a, b = (
+        float(distances(y).sum()) / (4000 * 6 * 5) for y in (x, z)
+    )  # between different observations
+    assert float(v.mean()) == pytest.approx(
+        5 / 36 * a * b, rel=0.03
+    )  # (n−1)/n² of their product, at n = 6
 
 
 def test_a_parabola_is_seen_here_and_not_by_pearson() -> None:
@@ -73,7 +105,9 @@ def test_a_parabola_is_seen_here_and_not_by_pearson() -> None:
     assert abs(float(pearson(x, x.square()))) < 1e-12
     assert float(distance_correlation(x[:, None], x[:, None].square())) > 0.2
     assert float(distance_correlation(x[:, None], -3 * x[:, None] + 2)) == pytest.approx(1)
-    assert float(distance_correlation(x[:, None], -3 * x[:, None] + 2, unbiased=True)) == pytest.approx(1)
+    assert float(
+        distance_correlation(x[:, None], -3 * x[:, None] + 2, unbiased=True)
+    ) == pytest.approx(1)
 
 
 def test_units_and_origins() -> None:
@@ -83,13 +117,18 @@ def test_units_and_origins() -> None:
 
 
 def test_two_points_by_hand() -> None:
-    """Distances 2 and 3: centred they are −1, +1 and −3/2, +3/2 everywhere, so the mean product is 3/2."""
+    """Distances 2 and 3: centred they are −1, +1 and −3/2, +3/2 everywhere, so the mean product is
+    3/2.
+    """
     x, z = torch.tensor([[0.0], [2.0]]), torch.tensor([[1.0], [4.0]])
     assert float(distance_covariance(x, z)) == pytest.approx(1.5)
 
 
 def test_constants_give_0_and_gradients_are_finite_everywhere() -> None:
-    for x in (torch.zeros(8, 1, dtype=torch.float64), torch.tensor([0.0, 0, 1, 1, 2, 2, 2, 3], dtype=torch.float64)[:, None]):
+    for x in (
+        torch.zeros(8, 1, dtype=torch.float64),
+        torch.tensor([0.0, 0, 1, 1, 2, 2, 2, 3], dtype=torch.float64)[:, None],
+    ):
         for f in (distance_covariance, distance_correlation):
             for unbiased in (False, True):
                 x = x.detach().requires_grad_()
@@ -117,7 +156,9 @@ def test_joint_dependence_of_two_is_theirs_and_of_three_counts_the_pairs(c: floa
 
 
 def test_joint_dependence_sees_what_no_pair_shows() -> None:
-    """Three signs of which the third is the product of the others: every pair is independent, all three are not."""
+    """Three signs of which the third is the product of the others: every pair is independent, all
+    three are not.
+    """
     a, b = torch.tensor([1.0, 1, -1, -1]), torch.tensor([1.0, -1, 1, -1])
     parts = [v.repeat(5)[:, None] for v in (a, b, a * b)]
     for one, other in itertools.combinations(parts, 2):
@@ -139,5 +180,9 @@ def test_against_the_dcor_package(unbiased: bool) -> None:
     correlation = dcor.u_distance_correlation_sqr if unbiased else dcor.distance_correlation_sqr
     for s in range(3):
         x, z = X[s].numpy(), DEPENDENT[s].numpy()
-        assert float(distance_covariance(X[s], DEPENDENT[s], unbiased=unbiased)) == pytest.approx(covariance(x, z), abs=1e-12)
-        assert float(distance_correlation(X[s], DEPENDENT[s], unbiased=unbiased)) == pytest.approx(correlation(x, z), abs=1e-12)
+        assert float(distance_covariance(X[s], DEPENDENT[s], unbiased=unbiased)) == pytest.approx(
+            covariance(x, z), abs=1e-12
+        )
+        assert float(distance_correlation(X[s], DEPENDENT[s], unbiased=unbiased)) == pytest.approx(
+            correlation(x, z), abs=1e-12
+        )

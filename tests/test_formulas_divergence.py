@@ -1,4 +1,7 @@
-"""Which KL each estimator differentiates to, by exact enumeration of a softmax, in its three uses; full KL; log-ratios."""
+"""Which KL each estimator differentiates to, by exact enumeration of a softmax, in its three uses;
+full KL; log-ratios.
+"""
+
 from __future__ import annotations
 
 import pytest
@@ -66,13 +69,20 @@ class TestAsAValue:
         assert (divergence.k1(self.lp, REF) < 0).any()
 
     def test_k3_varies_less_than_k1(self):
-        near = self.lp, (THETA + 0.1 * torch.tensor([1.0, -1, 1, 0, 0], dtype=torch.float64)).log_softmax(0)
-        var = [float((near[0].exp() * k(*near).square()).sum() - (near[0].exp() * k(*near)).sum() ** 2)
-               for k in (divergence.k1, divergence.k3)]
+        near = (
+            self.lp,
+            (THETA + 0.1 * torch.tensor([1.0, -1, 1, 0, 0], dtype=torch.float64)).log_softmax(0),
+        )
+        var = [
+            float((near[0].exp() * k(*near).square()).sum() - (near[0].exp() * k(*near)).sum() ** 2)
+            for k in (divergence.k1, divergence.k3)
+        ]
         assert var[1] < var[0] / 10
 
     def test_upside_down_is_no_kl(self):
-        assert self.expect(upside_down) == pytest.approx(float(chi2(self.lp) - reverse(self.lp)), abs=1e-12)
+        assert self.expect(upside_down) == pytest.approx(
+            float(chi2(self.lp) - reverse(self.lp)), abs=1e-12
+        )
 
 
 class TestInTheLoss:
@@ -105,9 +115,13 @@ class TestInTheReward:
 
 
 class TestOverTwoDecisions:
-    """π(a)π(b|a): a term a decision in the loss forgets that the first changes where the second is made."""
+    """π(a)π(b|a): a term a decision in the loss forgets that the first changes where the second is
+    made.
+    """
 
-    logits, ref = torch.randn(2, 3 + 9, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    logits, ref = torch.randn(
+        2, 3 + 9, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+    )
 
     def split(self, x):
         return x[:3].log_softmax(0), x[3:].reshape(3, 3).log_softmax(-1)
@@ -137,7 +151,10 @@ class TestOverTwoDecisions:
 def test_full_kl_summed_over_decisions_is_the_sequence_kl():
     a, ra = torch.randn(3, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
     b, rb = torch.randn(3, 3, dtype=torch.float64), torch.randn(3, 3, dtype=torch.float64)
-    joint, ref = a.log_softmax(0)[:, None] + b.log_softmax(-1), ra.log_softmax(0)[:, None] + rb.log_softmax(-1)
+    joint, ref = (
+        a.log_softmax(0)[:, None] + b.log_softmax(-1),
+        ra.log_softmax(0)[:, None] + rb.log_softmax(-1),
+    )
     want = (joint.exp() * (joint - ref)).sum()
     got = divergence.kl_full(a, ra) + (a.softmax(0) * divergence.kl_full(b, rb)).sum()
     torch.testing.assert_close(got, want)
@@ -154,9 +171,11 @@ def test_full_kl_is_0_at_home_never_negative_and_differentiates_to_itself():
 def test_full_kl_at_extremes_and_with_excluded_choices():
     x = torch.tensor([[1e4, -1e4, 0.0], [0.0, -torch.inf, 1.0]], requires_grad=True)
     kl = divergence.kl_full(x, torch.tensor([[-1e4, 1e4, 0.0], [0.0, -torch.inf, 2.0]]))
-    grad, = torch.autograd.grad(kl.sum(), x)
+    (grad,) = torch.autograd.grad(kl.sum(), x)
     assert kl.isfinite().all() and grad.isfinite().all() and kl[0].item() == pytest.approx(2e4)
-    assert divergence.kl_full(torch.zeros(2), torch.tensor([0.0, -torch.inf])).isinf()  # that is what it is
+    assert divergence.kl_full(
+        torch.zeros(2), torch.tensor([0.0, -torch.inf])
+    ).isinf()  # that is what it is
 
 
 @pytest.mark.parametrize("k", [divergence.k1, divergence.k2, divergence.k3])
@@ -184,5 +203,5 @@ def test_log_ratio_reads_nothing_behind_the_mask(garbage):
     mask = torch.tensor([[[True, True, False], [False, False, False]]])
     x = torch.where(mask, -1.0, garbage).requires_grad_()
     out = divergence.log_ratio(x, torch.where(mask, -2.0, garbage), mask)
-    grad, = torch.autograd.grad(out.sum(), x)
+    (grad,) = torch.autograd.grad(out.sum(), x)
     assert out.tolist() == [[2.0, 0.0]] and torch.equal(grad, mask.float())

@@ -1,4 +1,7 @@
-"""Laws of every formula that takes a mask: absence, padding, order; and of every formula: pure, annotated, explained."""
+"""Laws of every formula that takes a mask: absence, padding, order; and of every formula: pure,
+annotated, explained.
+"""
+
 from __future__ import annotations
 
 import importlib
@@ -59,13 +62,17 @@ def test_permuting_answers_permutes(name):
     f = {**OUTCOMES, **STEPS}[name]
     x, mask = case(*((B, N) if name in OUTCOMES else (B, N, T)))
     order = torch.tensor([3, 0, 4, 1, 2])
-    torch.testing.assert_close(f(x[:, order], mask[:, order]), f(x, mask)[:, order], rtol=0, atol=1e-13)
+    torch.testing.assert_close(
+        f(x[:, order], mask[:, order]), f(x, mask)[:, order], rtol=0, atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("name", OUTCOMES)
 def test_a_prompt_minds_no_other_prompt(name):
     x, mask = case(B, N)
-    torch.testing.assert_close(OUTCOMES[name](x[2:], mask[2:]), OUTCOMES[name](x, mask)[2:], rtol=0, atol=1e-13)
+    torch.testing.assert_close(
+        OUTCOMES[name](x[2:], mask[2:]), OUTCOMES[name](x, mask)[2:], rtol=0, atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -78,7 +85,13 @@ def test_steps_pass_no_gradient_and_change_no_input(name):
 
 @pytest.mark.parametrize("name", STEPS)
 def test_steps_are_finite_at_extremes(name):
-    assert STEPS[name](torch.tensor([[[1e30, -1e30, 1e30, 1e30]]]), torch.ones(1, 1, 4, dtype=torch.bool)).isfinite().all()
+    assert (
+        STEPS[name](
+            torch.tensor([[[1e30, -1e30, 1e30, 1e30]]]), torch.ones(1, 1, 4, dtype=torch.bool)
+        )
+        .isfinite()
+        .all()
+    )
 
 
 def public():
@@ -95,7 +108,9 @@ def test_every_formula_is_explained_and_takes_tensors_by_position_and_constants_
     for p in inspect.signature(f).parameters.values():
         said = str(p.annotation)
         assert p.annotation is not p.empty, p
-        constant = bool({"float", "int"} & set(said.split(" | ")))  # float | Tensor: a constant that may differ by row
+        constant = bool(
+            {"float", "int"} & set(said.split(" | "))
+        )  # float | Tensor: a constant that may differ by row
         if constant and p.name not in counts:
             assert p.kind is p.KEYWORD_ONLY, f"{p.name} is a constant"
         if p.default is p.empty and "Tensor" in said and not constant:

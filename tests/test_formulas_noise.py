@@ -1,4 +1,7 @@
-"""Raters without a truth: exact frequencies give exact rates, EM agrees with the closed form, and copies mislead both."""
+"""Raters without a truth: exact frequencies give exact rates, EM agrees with the closed form, and
+copies mislead both.
+"""
+
 from __future__ import annotations
 
 import itertools
@@ -14,7 +17,9 @@ from assay.formulas.noise import dawid_skene, three_raters
 rate = st.floats(0.05, 0.4)
 
 
-def votes_of(prior: float, hit: list[float], alarm: list[float], scale: int = 4_000_000) -> tuple[Tensor, Tensor]:
+def votes_of(
+    prior: float, hit: list[float], alarm: list[float], scale: int = 4_000_000
+) -> tuple[Tensor, Tensor]:
     """All eight patterns and how often each comes, in exact proportion."""
     patterns = torch.tensor(list(itertools.product((0, 1), repeat=3)))
     chance = torch.zeros(8, dtype=torch.float64)
@@ -25,13 +30,21 @@ def votes_of(prior: float, hit: list[float], alarm: list[float], scale: int = 4_
 
 
 @settings(max_examples=20)
-@given(prior=st.floats(0.2, 0.8), miss=st.lists(rate, min_size=3, max_size=3), alarm=st.lists(rate, min_size=3, max_size=3))
-def test_exact_frequencies_give_the_rates_back(prior: float, miss: list[float], alarm: list[float]) -> None:
+@given(
+    prior=st.floats(0.2, 0.8),
+    miss=st.lists(rate, min_size=3, max_size=3),
+    alarm=st.lists(rate, min_size=3, max_size=3),
+)
+def test_exact_frequencies_give_the_rates_back(
+    prior: float, miss: list[float], alarm: list[float]
+) -> None:
     hit = [1 - m for m in miss]
     patterns, counts = votes_of(prior, hit, alarm, scale=200_000)
     found = three_raters(patterns.repeat_interleave(counts, 0).float())
     assert float(found.prior) == pytest.approx(prior, abs=5e-3)
-    assert found.hit.tolist() == pytest.approx(hit, abs=5e-3) and found.alarm.tolist() == pytest.approx(alarm, abs=5e-3)
+    assert found.hit.tolist() == pytest.approx(
+        hit, abs=5e-3
+    ) and found.alarm.tolist() == pytest.approx(alarm, abs=5e-3)
 
 
 def test_expectation_maximisation_agrees_where_the_solution_is_inside() -> None:
@@ -53,7 +66,9 @@ def test_turning_both_classes_round_turns_the_answer_round() -> None:
 
 def test_raters_who_do_not_agree_are_refused() -> None:
     with pytest.raises(ValueError, match=r"covariances of the three raters .* must be above 0"):
-        three_raters(torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]))
+        three_raters(
+            torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 1.0]])
+        )
 
 
 def test_a_missing_vote_is_no_vote_and_three_classes_come_back() -> None:
@@ -69,7 +84,9 @@ def test_a_missing_vote_is_no_vote_and_three_classes_come_back() -> None:
 
 
 def test_a_rater_who_copies_is_believed() -> None:
-    """What the docstring warns of: the copied rater looks better than it is, and nothing in three votes shows it."""
+    """What the docstring warns of: the copied rater looks better than it is, and nothing in three
+    votes shows it.
+    """
     truth = torch.rand(20000) < 0.6
     own = (truth[:, None] ^ (torch.rand(20000, 3) < 0.3)).long()
     copied = torch.stack([own[:, 0], own[:, 0], own[:, 2]], 1)

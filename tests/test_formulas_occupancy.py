@@ -1,4 +1,7 @@
-"""Decision processes by enumeration: against every path written out, against finite differences, and the bounds as laws."""
+"""Decision processes by enumeration: against every path written out, against finite differences,
+and the bounds as laws.
+"""
+
 from __future__ import annotations
 
 import itertools
@@ -37,10 +40,17 @@ def drawn(seed: int, states: int = S, actions: int = A) -> tuple[Tensor, Tensor,
     def law(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=g, dtype=torch.float64).softmax(-1)
 
-    return law(states, actions), law(states, actions, states), law(states), torch.randn(states, actions, generator=g).double()
+    return (
+        law(states, actions),
+        law(states, actions, states),
+        law(states),
+        torch.randn(states, actions, generator=g).double(),
+    )
 
 
-def paths(pi: Tensor, P: Tensor, start: Tensor) -> list[tuple[float, tuple[int, ...], tuple[int, ...]]]:
+def paths(
+    pi: Tensor, P: Tensor, start: Tensor
+) -> list[tuple[float, tuple[int, ...], tuple[int, ...]]]:
     """Every episode of H steps: its probability, its states and its actions."""
     out = []
     for ss in itertools.product(range(S), repeat=H):
@@ -66,8 +76,12 @@ def test_occupancy_and_return_are_those_of_all_paths(gamma: float) -> None:
     mean, variance = return_moments(pi, P, R, start, horizon=H, gamma=gamma)
     assert (float(mean), float(variance)) == pytest.approx((first, second - first**2))
     assert Z * float((mu / Z * R).sum()) == pytest.approx(float(mean))
-    assert float(start @ (pi * action_values(pi, P, R, horizon=H, gamma=gamma)[0]).sum(-1)) == pytest.approx(float(mean))
-    torch.testing.assert_close(state_laws(pi, P, start, horizon=H).sum(-1), torch.ones(H + 1, dtype=torch.float64))
+    assert float(
+        start @ (pi * action_values(pi, P, R, horizon=H, gamma=gamma)[0]).sum(-1)
+    ) == pytest.approx(float(mean))
+    torch.testing.assert_close(
+        state_laws(pi, P, start, horizon=H).sum(-1), torch.ones(H + 1, dtype=torch.float64)
+    )
 
 
 def test_policy_gradient_is_the_gradient_of_the_undiscounted_return() -> None:
@@ -75,7 +89,9 @@ def test_policy_gradient_is_the_gradient_of_the_undiscounted_return() -> None:
     logits = torch.randn(S, A, dtype=torch.float64, requires_grad=True)
     mean, _ = return_moments(logits.softmax(-1), P, R, start, horizon=H)
     (want,) = torch.autograd.grad(mean, logits)
-    torch.testing.assert_close(policy_gradient(logits.detach().softmax(-1), P, R, start, horizon=H), want)
+    torch.testing.assert_close(
+        policy_gradient(logits.detach().softmax(-1), P, R, start, horizon=H), want
+    )
 
 
 def test_optimal_values_are_the_best_of_all_deterministic_policies() -> None:
@@ -93,8 +109,12 @@ def test_optimal_values_are_the_best_of_all_deterministic_policies() -> None:
         optimal_values(P, R, gamma=1.0)
 
 
-def test_a_reward_of_w_minus_one_has_half_the_gradient_of_chi_squared_and_all_of_its_root_s() -> None:
-    """∇χ² = 2·∇E[w−1] and ∇√χ² = ∇E[w−1]/√χ², the weights held fixed; for the KL the reward is log w."""
+def test_a_reward_of_w_minus_one_has_half_the_gradient_of_chi_squared_and_all_of_its_root_s() -> (
+    None
+):
+    """∇χ² = 2·∇E[w−1] and ∇√χ² = ∇E[w−1]/√χ², the weights held fixed; for the KL the reward is log
+    w.
+    """
     pi0, P, start, _ = drawn(4)
     base = occupancy(pi0, P, start, horizon=H)
     logits = (pi0.log() + torch.tensor([[0.4, 0.0], [0.0, 0.7], [-0.3, 0.0]])).requires_grad_(True)
@@ -108,7 +128,9 @@ def test_a_reward_of_w_minus_one_has_half_the_gradient_of_chi_squared_and_all_of
     w = occupancy_ratio(mu(), base).detach()
     paid = slope((mu() * (w - 1)).sum())
     torch.testing.assert_close(slope(chi_squared(mu(), base)), 2 * paid)
-    torch.testing.assert_close(slope(chi_squared(mu(), base).sqrt()), paid / chi_squared(mu(), base).detach().sqrt())
+    torch.testing.assert_close(
+        slope(chi_squared(mu(), base).sqrt()), paid / chi_squared(mu(), base).detach().sqrt()
+    )
     torch.testing.assert_close(slope(occupancy_kl(mu(), base)), slope((mu() * w.log()).sum()))
     assert float(paid.norm()) > 1e-3
 
@@ -116,10 +138,16 @@ def test_a_reward_of_w_minus_one_has_half_the_gradient_of_chi_squared_and_all_of
 def test_divergences_of_a_policy_from_itself_and_from_where_it_never_goes() -> None:
     pi, P, start, _ = drawn(5)
     mu = occupancy(pi, P, start, horizon=H)
-    assert float(chi_squared(mu, mu)) == 0 and float(occupancy_kl(mu, mu)) == pytest.approx(0, abs=1e-12)
+    assert float(chi_squared(mu, mu)) == 0 and float(occupancy_kl(mu, mu)) == pytest.approx(
+        0, abs=1e-12
+    )
     other = mu.clone()
     other[0] = 0
-    assert float(chi_squared(other / other.sum(), mu)) > float(occupancy_kl(other / other.sum(), mu)) > 0
+    assert (
+        float(chi_squared(other / other.sum(), mu))
+        > float(occupancy_kl(other / other.sum(), mu))
+        > 0
+    )
     with pytest.raises(ValueError, match="never does"):
         chi_squared(mu, other)
     with pytest.raises(ValueError, match="constant"):
@@ -129,9 +157,13 @@ def test_divergences_of_a_policy_from_itself_and_from_where_it_never_goes() -> N
 @settings(max_examples=200)
 @given(st.integers(0, 10_000), st.floats(0.1, 3.0))
 def test_both_bounds_hold_and_the_sharp_one_is_never_below(seed: int, spread: float) -> None:
-    """Random rewards and occupancies; the truth's sign is chosen so that the correlation is positive."""
+    """Random rewards and occupancies; the truth's sign is chosen so that the correlation is
+    positive.
+    """
     g = torch.Generator().manual_seed(seed)
-    base, proxy, truth, tilt = (torch.randn(5, 3, generator=g, dtype=torch.float64) for _ in range(4))
+    base, proxy, truth, tilt = (
+        torch.randn(5, 3, generator=g, dtype=torch.float64) for _ in range(4)
+    )
     base = base.flatten().softmax(0).reshape(5, 3)
     mu = (base.log() + spread * tilt).flatten().softmax(0).reshape(5, 3)
     r = float(correlation(proxy, truth, base))
@@ -142,20 +174,31 @@ def test_both_bounds_hold_and_the_sharp_one_is_never_below(seed: int, spread: fl
         return (mu * x).sum() / (base * x.square()).sum().sqrt()
 
     chi2, rise = chi_squared(mu, base), gain(proxy)
-    paper, sharp = gain_bound(rise, chi2, r=max(r, 1e-9)), sharp_gain_bound(rise, chi2, r=max(r, 1e-9))
+    paper, sharp = (
+        gain_bound(rise, chi2, r=max(r, 1e-9)),
+        sharp_gain_bound(rise, chi2, r=max(r, 1e-9)),
+    )
     assert float(gain(truth)) >= float(sharp) - 1e-9 and float(sharp) >= float(paper) - 1e-9
 
 
 def test_the_sharp_bound_is_reached() -> None:
-    """R = r·R̃ − √(1−r²)·u/|u| with u what is left of w − 1 without R̃: the truth that is as bad as it can be."""
+    """R = r·R̃ − √(1−r²)·u/|u| with u what is left of w − 1 without R̃: the truth that is as bad as
+    it can be.
+    """
     base = torch.full((4, 2), 1 / 8, dtype=torch.float64)
     mu = torch.linspace(1, 3, 8, dtype=torch.float64).reshape(4, 2)
-    mu, proxy, r = mu / mu.sum(), torch.tensor([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]]).double(), 0.6
+    mu, proxy, r = (
+        mu / mu.sum(),
+        torch.tensor([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]]).double(),
+        0.6,
+    )
     w, rise = mu / base - 1, (mu * proxy).sum()
     u = w - rise * proxy
     worst = r * proxy - (1 - r**2) ** 0.5 * u / (base * u.square()).sum().sqrt()
     assert float(correlation(proxy, worst, base)) == pytest.approx(r)
-    assert float((mu * worst).sum()) == pytest.approx(float(sharp_gain_bound(rise, chi_squared(mu, base), r=r)))
+    assert float((mu * worst).sum()) == pytest.approx(
+        float(sharp_gain_bound(rise, chi_squared(mu, base), r=r))
+    )
     for bound in (gain_bound, sharp_gain_bound):
         with pytest.raises(ValueError, match="positive correlation"):
             bound(rise, rise, r=0.0)
@@ -164,7 +207,10 @@ def test_the_sharp_bound_is_reached() -> None:
 def test_step_centred_compares_with_the_others_that_are_still_on() -> None:
     G = torch.tensor([[[1.0, 5.0], [2.0, 7.0], [6.0, 99.0]]])
     mask = torch.tensor([[[True, True], [True, True], [True, False]]])
-    torch.testing.assert_close(step_centred(G, mask), torch.tensor([[[1.0 - 4.0, -2.0], [2.0 - 3.5, 2.0], [6.0 - 1.5, 0.0]]]))
+    torch.testing.assert_close(
+        step_centred(G, mask),
+        torch.tensor([[[1.0 - 4.0, -2.0], [2.0 - 3.5, 2.0], [6.0 - 1.5, 0.0]]]),
+    )
     alone = torch.zeros(1, 3, 2, dtype=torch.bool)
     alone[0, 0] = True
     assert not step_centred(G, alone).any()

@@ -1,4 +1,5 @@
 """Designed rewards: what must not change does not, by dynamic programming; what must inform does."""
+
 from __future__ import annotations
 
 import pytest
@@ -37,17 +38,28 @@ def line(slip: float = 0.1) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("seed", range(5))
 def test_shaping_changes_no_optimal_policy_and_shifts_q_by_the_potential(seed: int) -> None:
     P, R, terminal = line()
-    level = 5 * torch.randn(N + 1, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    level = 5 * torch.randn(
+        N + 1, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
     q, F = optimal_values(P, R, gamma=GAMMA), shaped(R, P, level, terminal, gamma=GAMMA)
-    torch.testing.assert_close(optimal_values(P, F, gamma=GAMMA), q - torch.where(terminal, 0.0, level)[:, None])
-    assert keeps_optimal(F, R, P, gamma=GAMMA) and torch.equal(greedy(optimal_values(P, F, gamma=GAMMA)), greedy(q))
-    wrong = R + GAMMA * (P @ level) - level[:, None]  # a terminal state that keeps its potential: paid for where one ends
+    torch.testing.assert_close(
+        optimal_values(P, F, gamma=GAMMA), q - torch.where(terminal, 0.0, level)[:, None]
+    )
+    assert keeps_optimal(F, R, P, gamma=GAMMA) and torch.equal(
+        greedy(optimal_values(P, F, gamma=GAMMA)), greedy(q)
+    )
+    wrong = (
+        R + GAMMA * (P @ level) - level[:, None]
+    )  # a terminal state that keeps its potential: paid for where one ends
     assert abs(float(level[N])) > 0.1 and not torch.allclose(wrong, F)
 
 
 def test_shaping_telescopes_along_an_episode() -> None:
     """Σ γ^t F_t = −Φ(s₀) + γᵀΦ(s_T), with 0 where it has ended."""
-    level, terminal = torch.randn(5, dtype=torch.float64), torch.tensor([False, False, False, False, True])
+    level, terminal = (
+        torch.randn(5, dtype=torch.float64),
+        torch.tensor([False, False, False, False, True]),
+    )
     weight = GAMMA ** torch.arange(4.0, dtype=torch.float64)
     for path, last in (([0, 2, 1, 3, 2], level[2]), ([0, 2, 4, 4, 4], 0.0)):
         at = torch.tensor(path)
@@ -60,24 +72,44 @@ def test_what_a_deviation_costs_converges_to_the_endless_gap() -> None:
     pi = greedy(optimal_values(P, R, gamma=GAMMA)).double()
     pi = pi / pi.sum(-1, keepdim=True)
     near = truncated_gaps(pi, P, gamma=GAMMA, horizons=(0, 1, 400)) @ R.flatten()
-    q = (evaluation(pi, P, gamma=GAMMA) @ R.flatten())
+    q = evaluation(pi, P, gamma=GAMMA) @ R.flatten()
     torch.testing.assert_close(near[2], (pi * q).sum(-1, keepdim=True) - q)
-    torch.testing.assert_close(near[0], (pi * R).sum(-1, keepdim=True) - R)  # the sum over 0 … h includes h = 0
-    assert float(near[1, 0].abs().max()) == 0 < float(near[2, 0, 0])  # one step from the start shows nothing of the goal
+    torch.testing.assert_close(
+        near[0], (pi * R).sum(-1, keepdim=True) - R
+    )  # the sum over 0 … h includes h = 0
+    assert (
+        float(near[1, 0].abs().max()) == 0 < float(near[2, 0, 0])
+    )  # one step from the start shows nothing of the goal
 
 
-def test_an_explicable_reward_is_sparse_bounded_informative_and_keeps_the_optimal_policies() -> None:
+def test_an_explicable_reward_is_sparse_bounded_informative_and_keeps_the_optimal_policies() -> (
+    None
+):
     P, R, terminal = line()
-    made, zone = explicable(R, P, terminal, gamma=GAMMA, states=2, bound=1.0, horizons=(1, 4), active=(N - 1,))
-    assert len(zone) == 3 and N - 1 in zone and not made[[s for s in range(N + 1) if s not in zone]].any()
+    made, zone = explicable(
+        R, P, terminal, gamma=GAMMA, states=2, bound=1.0, horizons=(1, 4), active=(N - 1,)
+    )
+    assert (
+        len(zone) == 3
+        and N - 1 in zone
+        and not made[[s for s in range(N + 1) if s not in zone]].any()
+    )
     assert float(made.abs().max()) <= 1 + 1e-12 and keeps_optimal(made, R, P, gamma=GAMMA)
     pi = greedy(optimal_values(P, R, gamma=GAMMA)).double()
     pi = pi / pi.sum(-1, keepdim=True)
     off = (pi == 0)[..., None] & ~terminal[:, None, None]
-    gaps, delta = truncated_gaps(pi, P, gamma=GAMMA, horizons=(1, 4)) * off, torch.full((N + 1,), 0.02, dtype=torch.float64)
-    before, after = informativeness(R.flatten(), gaps, delta), informativeness(made.flatten(), gaps, delta)
+    gaps, delta = (
+        truncated_gaps(pi, P, gamma=GAMMA, horizons=(1, 4)) * off,
+        torch.full((N + 1,), 0.02, dtype=torch.float64),
+    )
+    before, after = (
+        informativeness(R.flatten(), gaps, delta),
+        informativeness(made.flatten(), gaps, delta),
+    )
     assert float(before) < float(after) <= 0
-    again, theirs = explicable(R, P, terminal, gamma=GAMMA, states=2, bound=1.0, active=(N - 1,), chosen=(0, 3))
+    again, theirs = explicable(
+        R, P, terminal, gamma=GAMMA, states=2, bound=1.0, active=(N - 1,), chosen=(0, 3)
+    )
     assert theirs == [0, 3, N - 1] and keeps_optimal(again, R, P, gamma=GAMMA)
 
 
@@ -98,7 +130,9 @@ def test_teaching_gain_is_the_objective_s_coefficient() -> None:
     want = (mu[:, None] * pi * adv * (R - (pi * R).sum(-1, keepdim=True))).sum()
     c = teaching_gain(pi, mu, adv)
     assert float((c * R).sum()) == pytest.approx(float(want))
-    torch.testing.assert_close(c.sum(-1), torch.zeros(4, dtype=torch.float64))  # a constant in a state teaches nothing
+    torch.testing.assert_close(
+        c.sum(-1), torch.zeros(4, dtype=torch.float64)
+    )  # a constant in a state teaches nothing
 
 
 def test_the_bonus_begins_at_most_and_falls_with_the_root() -> None:

@@ -1,4 +1,5 @@
 """Formulas of process rewards: what they mean, by exact enumeration, before what they give."""
+
 from __future__ import annotations
 
 import itertools
@@ -55,9 +56,13 @@ def test_a_gate_opens_at_its_own_level() -> None:
 
 
 @pytest.mark.parametrize(("bonus", "best"), [(0.5, "never"), (0.2, "last")])
-def test_on_a_chain_a_large_bonus_makes_never_submitting_best_and_a_gate_does_not(bonus: float, best: str) -> None:
-    """Every policy of a chain: submit after h of nine moves (right from the fourth on), or never, which leaves time for three
-    moves more. Each move pays `bonus`; 12·bonus beats 1 + 9·bonus above a third."""
+def test_on_a_chain_a_large_bonus_makes_never_submitting_best_and_a_gate_does_not(
+    bonus: float, best: str
+) -> None:
+    """Every policy of a chain: submit after h of nine moves (right from the fourth on), or never,
+    which leaves time for three moves more. Each move pays `bonus`; 12·bonus beats 1 + 9·bonus above
+    a third.
+    """
     outcome = torch.tensor([[float(h >= 4) for h in range(10)] + [0.0]])
     paid = bonus * torch.tensor([[*map(float, range(10)), 12.0]])
     names = [f"after {h}" for h in range(9)] + ["last", "never"]
@@ -66,7 +71,9 @@ def test_on_a_chain_a_large_bonus_makes_never_submitting_best_and_a_gate_does_no
 
 
 class Tree:
-    """Depth 3, two moves a node, a reward 0 or 1 a leaf, and two policies: everything by enumeration, in float64."""
+    """Depth 3, two moves a node, a reward 0 or 1 a leaf, and two policies: everything by
+    enumeration, in float64.
+    """
 
     def __init__(self, seed: int):
         g = torch.Generator().manual_seed(seed)
@@ -82,20 +89,37 @@ class Tree:
         """The chance of success from this prefix."""
         if len(prefix) == 3:
             return self.leaf[4 * prefix[0] + 2 * prefix[1] + prefix[2]]
-        node = [0, 1 + (prefix or (0,))[0], 3 + 2 * (prefix or (0,))[0] + (prefix[1] if len(prefix) > 1 else 0)][len(prefix)]
+        node = [
+            0,
+            1 + (prefix or (0,))[0],
+            3 + 2 * (prefix or (0,))[0] + (prefix[1] if len(prefix) > 1 else 0),
+        ][len(prefix)]
         p = logits[node].softmax(-1)
         return p[0] * self.value(logits, (*prefix, 0)) + p[1] * self.value(logits, (*prefix, 1))
 
     def advantages(self, logits: torch.Tensor) -> torch.Tensor:
         """A_h of every path [8,3], by the formula under test."""
-        q = torch.stack([torch.stack([self.value(logits, path[: h + 1]) for h in range(3)]) for path in self.paths])
+        q = torch.stack(
+            [
+                torch.stack([self.value(logits, path[: h + 1]) for h in range(3)])
+                for path in self.paths
+            ]
+        )
         start = self.value(logits, ()).expand(8)
-        return step_advantages(q[None], start[None], torch.ones(1, 8, 3, dtype=torch.bool))[0].detach()
+        return step_advantages(q[None], start[None], torch.ones(1, 8, 3, dtype=torch.bool))[
+            0
+        ].detach()
 
     def gradient(self, advantage: torch.Tensor) -> torch.Tensor:
         """E_π[Σ_h ∇log π(a_h|s_h)·A_h], over all paths."""
-        logp = torch.stack([torch.stack([self.pi[s].log_softmax(-1)[a] for s, a in zip(self.nodes(p), p, strict=True)])
-                            for p in self.paths])
+        logp = torch.stack(
+            [
+                torch.stack(
+                    [self.pi[s].log_softmax(-1)[a] for s, a in zip(self.nodes(p), p, strict=True)]
+                )
+                for p in self.paths
+            ]
+        )
         chance = logp.sum(1).exp().detach()
         return torch.autograd.grad((chance[:, None] * logp * advantage).sum(), self.pi)[0]
 
@@ -106,8 +130,12 @@ def test_under_any_prover_progress_sums_to_the_outcome_less_a_baseline(seed: int
     for logits in (tree.pi, tree.mu):
         A = tree.advantages(logits)
         assert torch.allclose(A.sum(1), tree.leaf - tree.value(logits, ()).detach())
-        to_go = A.flip(1).cumsum(1).flip(1)  # outcome − V(s_h): a baseline, so the plain policy gradient
-        assert torch.allclose(tree.gradient(to_go), tree.gradient(tree.leaf[:, None].expand(8, 3)), atol=1e-12)
+        to_go = (
+            A.flip(1).cumsum(1).flip(1)
+        )  # outcome − V(s_h): a baseline, so the plain policy gradient
+        assert torch.allclose(
+            tree.gradient(to_go), tree.gradient(tree.leaf[:, None].expand(8, 3)), atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -131,11 +159,17 @@ def test_steps_behind_the_last_have_no_advantage() -> None:
 @pytest.mark.parametrize(("n", "k"), [(4, 4), (4, 2), (6, 3), (3, 1)])
 @pytest.mark.parametrize("p", [0.0, 0.2, 0.7, 1.0])
 def test_best_of_k_is_estimated_without_bias(n: int, k: int, p: float) -> None:
-    """The mean over the binomial of wins, enumerated; putting the mean into the formula would be too low."""
+    """The mean over the binomial of wins, enumerated; putting the mean into the formula would be
+    too low.
+    """
     wins = torch.arange(n + 1, dtype=torch.float64)
-    chance = torch.tensor([math.comb(n, w) * p**w * (1 - p) ** (n - w) for w in range(n + 1)], dtype=torch.float64)
+    chance = torch.tensor(
+        [math.comb(n, w) * p**w * (1 - p) ** (n - w) for w in range(n + 1)], dtype=torch.float64
+    )
     truth = best_of_k(torch.tensor(p, dtype=torch.float64), k=k)
-    assert float((chance * best_of_k_estimate(wins, n=n, k=k)).sum()) == pytest.approx(float(truth), abs=1e-12)
+    assert float((chance * best_of_k_estimate(wins, n=n, k=k)).sum()) == pytest.approx(
+        float(truth), abs=1e-12
+    )
     plugged = float((chance * best_of_k(wins / n, k=k)).sum())
     assert plugged <= float(truth) + 1e-12
     assert (k > 1 and 0 < p < 1) is (plugged < float(truth) - 1e-6)
@@ -146,9 +180,13 @@ def test_trust() -> None:
     right = torch.tensor([[1, 0, 0, 1], [1, 0, 0, 1], [1, 1, 1, 0]]).bool()
     present = torch.tensor([[1, 1, 1, 0]] * 3).bool()
     g = trust(score, right, present)
-    assert g.tolist() == pytest.approx([1.0, math.exp(0.1 - 0.7), 0.0])  # absent answers have no say; no wrong one, no trust
+    assert g.tolist() == pytest.approx(
+        [1.0, math.exp(0.1 - 0.7), 0.0]
+    )  # absent answers have no say; no wrong one, no trust
     assert torch.allclose(trust(score + 3, right, present), g)
-    assert trust(torch.ones(1, 2), torch.tensor([[True, False]]), torch.ones(1, 2, dtype=torch.bool)).tolist() == [1.0]
+    assert trust(
+        torch.ones(1, 2), torch.tensor([[True, False]]), torch.ones(1, 2, dtype=torch.bool)
+    ).tolist() == [1.0]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=1, max_size=8))

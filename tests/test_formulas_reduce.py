@@ -1,4 +1,5 @@
 """Aggregation of a loss: two answers of lengths 2 and 20 by hand in every mode, splits, absence."""
+
 from __future__ import annotations
 
 import pytest
@@ -6,7 +7,12 @@ import torch
 
 from assay.formulas import reduce
 
-MODES = [reduce.per_answer, reduce.per_token, reduce.per_answer_token, lambda mask: reduce.constant_length(mask, length=25)]
+MODES = [
+    reduce.per_answer,
+    reduce.per_token,
+    reduce.per_answer_token,
+    lambda mask: reduce.constant_length(mask, length=25),
+]
 
 
 def lengths(*rows: tuple[int, ...], T: int) -> torch.Tensor:
@@ -20,7 +26,9 @@ def test_lengths_2_and_20_by_hand():
     loss[0, 0], loss[0, 1] = 3.0, 1.0  # token losses: 3 in the short answer, 1 in the long
     value = [float((mode(mask) * loss).sum()) for mode in MODES]
     # sums are 6 and 20; tokens 22; means 3 and 1
-    assert value == pytest.approx([(6 + 20) / 2, (6 + 20) / 22, (3 + 1) / 2, (6 + 20) / (2 * 25)], abs=1e-14)
+    assert value == pytest.approx(
+        [(6 + 20) / 2, (6 + 20) / 22, (3 + 1) / 2, (6 + 20) / (2 * 25)], abs=1e-14
+    )
 
 
 def test_weights_add_up_to_what_they_average():
@@ -28,7 +36,9 @@ def test_weights_add_up_to_what_they_average():
     assert float(reduce.per_token(mask).sum()) == pytest.approx(1)
     assert float(reduce.per_answer_token(mask).sum()) == pytest.approx(1)
     assert float(reduce.per_answer_once(mask).sum()) == pytest.approx(1)
-    assert float(reduce.per_answer(mask).sum()) == pytest.approx(35 / 5)  # mean length of the five present
+    assert float(reduce.per_answer(mask).sum()) == pytest.approx(
+        35 / 5
+    )  # mean length of the five present
 
 
 @pytest.mark.parametrize("mode", [*MODES, reduce.per_answer_once, reduce.per_pair])
@@ -58,10 +68,14 @@ def test_micro_batches_sum_to_the_whole_batch_but_their_own_means_do_not(mode):
     mask = lengths((2, 20), (5, 1), (3, 3), T=22)
     loss = torch.rand(3, 2, 22, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     whole, w = (mode(mask) * loss).sum(), mode(mask)
-    parts = sum((w[i:i + 1] * loss[i:i + 1]).sum() for i in range(3))
+    parts = sum((w[i : i + 1] * loss[i : i + 1]).sum() for i in range(3))
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-14)
-    if mode is reduce.per_token:  # the trap: the mean of micro-batches' token means is another number
-        wrong = torch.stack([(mode(mask[i:i + 1]) * loss[i:i + 1]).sum() for i in range(3)]).mean()
+    if (
+        mode is reduce.per_token
+    ):  # the trap: the mean of micro-batches' token means is another number
+        wrong = torch.stack(
+            [(mode(mask[i : i + 1]) * loss[i : i + 1]).sum() for i in range(3)]
+        ).mean()
         assert abs(float(wrong - whole)) > 1e-3
 
 

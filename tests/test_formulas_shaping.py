@@ -1,4 +1,7 @@
-"""Shapings: which are no shaping at all under a standardised group, which bound, what each is centred on."""
+"""Shapings: which are no shaping at all under a standardised group, which bound, what each is
+centred on.
+"""
+
 from __future__ import annotations
 
 import pytest
@@ -24,7 +27,11 @@ BENT = {
     "clip": lambda r: shaping.clip(r, low=-0.5, high=0.5),
     "ceiling": lambda r: shaping.clip(r, high=0.5),
 }
-ALL = {**AFFINE, **BENT, "length_penalty": lambda r: shaping.length_penalty(r, LENGTHS, per=0.01, free=3)}
+ALL = {
+    **AFFINE,
+    **BENT,
+    "length_penalty": lambda r: shaping.length_penalty(r, LENGTHS, per=0.01, free=3),
+}
 
 
 def standardised(r):
@@ -66,15 +73,23 @@ def test_finite_at_extremes(name, value):
 def test_a_mean_of_sigmoids_is_not_the_sigmoid_of_the_mean():
     r, refs = torch.tensor([[0.0]]), torch.tensor([[-1.0, 4.0]])
     got = float(shaping.preference(r, refs))
-    assert got == pytest.approx((1 / (1 + 2.718281828**-1) + 1 / (1 + 2.718281828**4)) / 2, abs=1e-6)
+    assert got == pytest.approx(
+        (1 / (1 + 2.718281828**-1) + 1 / (1 + 2.718281828**4)) / 2, abs=1e-6
+    )
     assert abs(got - float(torch.sigmoid(shaping.centre(r, refs)))) > 0.1
 
 
 def test_preference_is_a_probability_centred_on_the_prompts_references():
     assert ((BENT["preference"](R) > 0) & (BENT["preference"](R) < 1)).all()
-    torch.testing.assert_close(shaping.preference(REFS[:, :1], REFS[:, :1]), torch.full((4, 1), 0.5, dtype=torch.float64))
-    torch.testing.assert_close(shaping.preference(R + 7, REFS + 7), shaping.preference(R, REFS))  # the free constant is gone
-    assert float((shaping.sigmoid(R + 7) - shaping.sigmoid(R)).abs().max()) > 0.1  # and here it is not
+    torch.testing.assert_close(
+        shaping.preference(REFS[:, :1], REFS[:, :1]), torch.full((4, 1), 0.5, dtype=torch.float64)
+    )
+    torch.testing.assert_close(
+        shaping.preference(R + 7, REFS + 7), shaping.preference(R, REFS)
+    )  # the free constant is gone
+    assert (
+        float((shaping.sigmoid(R + 7) - shaping.sigmoid(R)).abs().max()) > 0.1
+    )  # and here it is not
 
 
 def test_one_reference_is_the_judges_own_probability():
@@ -83,7 +98,9 @@ def test_one_reference_is_the_judges_own_probability():
 
 def test_lengths_by_hand():
     r, n = torch.tensor([[1.0, 1.0, 1.0]]), torch.tensor([[100, 300, 450]])
-    assert shaping.length_penalty(r, n, per=0.01, free=300)[0].tolist() == pytest.approx([1, 1, -0.5])
+    assert shaping.length_penalty(r, n, per=0.01, free=300)[0].tolist() == pytest.approx(
+        [1, 1, -0.5]
+    )
     over = shaping.overlong(torch.tensor([[80, 90, 95, 100, 500]]), limit=100, cushion=20)
     assert over[0].tolist() == pytest.approx([0, -0.5, -0.75, -1, -1])
 
@@ -97,7 +114,13 @@ def test_clips_by_hand():
     assert shaping.minmax(r, low=-2, high=2)[0].tolist() == [0, 0.5, 1]
 
 
-BOUNDED = {"preference": (0, 1), "sigmoid": (0, 1), "tanh": (-1, 1), "slow_then_fast": (0, 1), "against": (-1, 1)}
+BOUNDED = {
+    "preference": (0, 1),
+    "sigmoid": (0, 1),
+    "tanh": (-1, 1),
+    "slow_then_fast": (0, 1),
+    "against": (-1, 1),
+}
 
 
 @pytest.mark.parametrize("name", BOUNDED)
@@ -111,7 +134,9 @@ def test_bounded_ones_are_bounded_and_lsc_is_not(name):
 def test_any_shape_against_references_is_the_mean_of_shapes():
     torch.testing.assert_close(shaping.against(R, REFS, torch.sigmoid), shaping.preference(R, REFS))
     torch.testing.assert_close(shaping.against(R, REFS, lambda d: d), shaping.centre(R, REFS))
-    torch.testing.assert_close(shaping.slow_then_fast(R, REFS, late=0.0), shaping.preference(R, REFS))
+    torch.testing.assert_close(
+        shaping.slow_then_fast(R, REFS, late=0.0), shaping.preference(R, REFS)
+    )
     by_hand = [sum(float(torch.tanh(R[1, 2] - x)) for x in REFS[1]) / 10]
     torch.testing.assert_close(float(shaping.against(R, REFS, shaping.tanh)[1, 2]), by_hand[0])
 
@@ -128,12 +153,16 @@ def test_the_quintic_is_near_the_sigmoid_inside_and_held_outside():
     assert shaping.polynomial(torch.tensor([[-1e30, -5.0, 5.0, 1e30]]))[0].tolist() == [0, 0, 1, 1]
     np = pytest.importorskip("numpy")
     grid = np.linspace(-5, 5, 100)
-    assert list(shaping.QUINTIC) == pytest.approx(np.polyfit(grid, 1 / (1 + np.exp(-grid)), 5)[::-1].tolist(), abs=1e-9)
+    assert list(shaping.QUINTIC) == pytest.approx(
+        np.polyfit(grid, 1 / (1 + np.exp(-grid)), 5)[::-1].tolist(), abs=1e-9
+    )
 
 
 def test_the_bend_of_lsc_is_the_normal_s_quantile():
     refs = torch.tensor([[1.0, 3.0], [5.0, 5.0]]).double()  # deviations (÷ count) 1 and 0
-    assert shaping.normal_quantile(refs, q=0.8413447460685429).tolist() == pytest.approx([3.0, 5.0], abs=1e-9)
+    assert shaping.normal_quantile(refs, q=0.8413447460685429).tolist() == pytest.approx(
+        [3.0, 5.0], abs=1e-9
+    )
     torch.testing.assert_close(shaping.normal_quantile(refs, q=0.5), refs.mean(-1))
 
 
@@ -144,14 +173,21 @@ def test_running_statistics_do_not_depend_on_the_batches(sizes):
         state = shaping.running(*state, part)
     flat = (R * 3 + 1e6).flatten()
     assert float(state[0]) == 24 and float(state[1]) == pytest.approx(float(flat.mean()), rel=1e-14)
-    assert float((state[2] / state[0]).sqrt()) == pytest.approx(float(flat.std(correction=0)), rel=1e-8)
+    assert float((state[2] / state[0]).sqrt()) == pytest.approx(
+        float(flat.std(correction=0)), rel=1e-8
+    )
 
 
-@pytest.mark.parametrize(("call", "said"), [
-    (lambda: shaping.normal_quantile(REFS, q=1.0), "q is 1.0"),
-    (lambda: shaping.clip(R, low=1, high=0), "low is 1"), (lambda: shaping.standardise(R, mean=0, std=0), "std is 0"),
-    (lambda: shaping.minmax(R, low=1, high=1), "high must be the greater"),
-    (lambda: shaping.overlong(LENGTHS, limit=5, cushion=6), "cushion is 6")])
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: shaping.normal_quantile(REFS, q=1.0), "q is 1.0"),
+        (lambda: shaping.clip(R, low=1, high=0), "low is 1"),
+        (lambda: shaping.standardise(R, mean=0, std=0), "std is 0"),
+        (lambda: shaping.minmax(R, low=1, high=1), "high must be the greater"),
+        (lambda: shaping.overlong(LENGTHS, limit=5, cushion=6), "cushion is 6"),
+    ],
+)
 def test_constants_that_mean_nothing_are_refused(call, said):
     with pytest.raises(ValueError, match=said):
         call()

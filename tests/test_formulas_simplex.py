@@ -1,4 +1,7 @@
-"""Nelder–Mead, told value by value: the same points as the common implementation, and none of it lost in a file."""
+"""Nelder–Mead, told value by value: the same points as the common implementation, and none of it
+lost in a file.
+"""
+
 from __future__ import annotations
 
 import json
@@ -26,8 +29,15 @@ def asked(f, start, step, n):
     return points, state
 
 
-@pytest.mark.parametrize(("f", "start"), [(rosenbrock, [-1.2, 1.0]), (rosenbrock, [2.0, -1.0, 0.5]), (bumpy, [1.0, 2.0, -1.0]),
-                                          (bumpy, [-3.0])])
+@pytest.mark.parametrize(
+    ("f", "start"),
+    [
+        (rosenbrock, [-1.2, 1.0]),
+        (rosenbrock, [2.0, -1.0, 0.5]),
+        (bumpy, [1.0, 2.0, -1.0]),
+        (bumpy, [-3.0]),
+    ],
+)
 def test_it_asks_what_the_common_implementation_asks(f, start):
     optimize = pytest.importorskip("scipy.optimize")
     theirs: list[list[float]] = []
@@ -36,9 +46,15 @@ def test_it_asks_what_the_common_implementation_asks(f, start):
         theirs.append(list(map(float, x)))
         return f(theirs[-1])
 
-    corners = [start] + [[x + 0.7 * (i == j) for i, x in enumerate(start)] for j in range(len(start))]
-    optimize.minimize(spy, start, method="Nelder-Mead", options={"initial_simplex": corners, "maxfev": 120,
-                                                                      "xatol": 0, "fatol": 0})
+    corners = [start] + [
+        [x + 0.7 * (i == j) for i, x in enumerate(start)] for j in range(len(start))
+    ]
+    optimize.minimize(
+        spy,
+        start,
+        method="Nelder-Mead",
+        options={"initial_simplex": corners, "maxfev": 120, "xatol": 0, "fatol": 0},
+    )
     mine, _ = asked(f, start, 0.7, min(100, len(theirs)))
     for a, b in zip(mine, theirs):
         assert a == pytest.approx(b, rel=1e-9, abs=1e-12)
@@ -47,7 +63,11 @@ def test_it_asks_what_the_common_implementation_asks(f, start):
 def test_it_finds_a_minimum_and_says_when_it_has():
     points, state = asked(lambda p: (p[0] - 2) ** 2 + 3 * (p[1] + 1) ** 2, [0.0, 0.0], 0.5, 120)
     found, value = best(state)
-    assert found == pytest.approx([2, -1], abs=1e-3) and value < 1e-5 and settled(state, tolerance=1e-3)
+    assert (
+        found == pytest.approx([2, -1], abs=1e-3)
+        and value < 1e-5
+        and settled(state, tolerance=1e-3)
+    )
     assert not settled(simplex([0.0], step=1.0), tolerance=1e9) and len(points) == 120
 
 
@@ -56,7 +76,9 @@ def test_the_best_counts_what_is_held():
     for v in (1.0, 2.0):
         state = tell(state, value=v)
     assert state["phase"] == "reflect" and ask(state) == [-1.0]
-    state = tell(state, value=0.5)  # better than all: an expansion follows, and the reflection is already the best
+    state = tell(
+        state, value=0.5
+    )  # better than all: an expansion follows, and the reflection is already the best
     assert state["phase"] == "expand" and best(state) == ([-1.0], 0.5) and ask(state) == [-2.0]
     assert best(tell(state, value=0.9)) == ([-1.0], 0.5)
 
@@ -68,10 +90,15 @@ def test_telling_changes_nothing_that_was_told():
     assert json.dumps(state) == before
 
 
-@pytest.mark.parametrize(("call", "said"), [(lambda: simplex([], step=1.0), "at least one"),
-                                            (lambda: simplex([0.0], step=0), "not 0"),
-                                            (lambda: tell(simplex([0.0], step=1.0), value=float("nan")), "finite"),
-                                            (lambda: best(simplex([0.0], step=1.0)), "no point")])
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: simplex([], step=1.0), "at least one"),
+        (lambda: simplex([0.0], step=0), "not 0"),
+        (lambda: tell(simplex([0.0], step=1.0), value=float("nan")), "finite"),
+        (lambda: best(simplex([0.0], step=1.0)), "no point"),
+    ],
+)
 def test_what_cannot_be_is_refused(call, said):
     with pytest.raises(ValueError, match=said):
         call()

@@ -1,4 +1,7 @@
-"""Policy-gradient and critic losses: the gradient at ratio one, clipping, extremes, what must not be differentiated."""
+"""Policy-gradient and critic losses: the gradient at ratio one, clipping, extremes, what must not
+be differentiated.
+"""
+
 from __future__ import annotations
 
 import pytest
@@ -27,7 +30,7 @@ def test_the_gradient_at_ratio_one_is_minus_the_advantage(loss, one_an_answer):
     logp = old.clone().requires_grad_()
     out = loss(logp, old, A)
     assert out.shape == SHAPE  # never reduced
-    grad, = torch.autograd.grad(out.sum(), logp)
+    (grad,) = torch.autograd.grad(out.sum(), logp)
     assert torch.equal(grad, -A.expand(SHAPE))
 
 
@@ -42,16 +45,18 @@ def test_no_gradient_into_advantages_or_old_logp(loss):
 def test_finite_at_extremes(loss, logp, old, A):
     x = torch.full((1, 1, 1), logp, requires_grad=True)
     out = loss(x, torch.full((1, 1, 1), old), torch.full((1, 1, 1), A))
-    grad, = torch.autograd.grad(out.sum(), x)
+    (grad,) = torch.autograd.grad(out.sum(), x)
     assert out.isfinite().all() and grad.isfinite().all()
 
 
 def test_the_clip_keeps_exactly_the_gradients_that_still_improve():
-    """∇ clipped = −Aρ where (A ≥ 0 and ρ ≤ 1+high) or (A ≤ 0 and ρ ≥ 1−low), 0 elsewhere: a mask of REINFORCE."""
+    """∇ clipped = −Aρ where (A ≥ 0 and ρ ≤ 1+high) or (A ≤ 0 and ρ ≥ 1−low), 0 elsewhere: a mask of
+    REINFORCE.
+    """
     old = -torch.rand(500, 1, 1, dtype=torch.float64)
     logp = (old + 0.4 * torch.randn(500, 1, 1, dtype=torch.float64)).requires_grad_()
     A = torch.randn(500, 1, 1, dtype=torch.float64)
-    grad, = torch.autograd.grad(surrogate.clipped(logp, old, A, low=0.2, high=0.28).sum(), logp)
+    (grad,) = torch.autograd.grad(surrogate.clipped(logp, old, A, low=0.2, high=0.28).sum(), logp)
     rho = (logp - old).exp().detach()
     keep = ((A >= 0) & (rho <= 1.28)) | ((A <= 0) & (rho >= 0.8))
     assert 0 < int(keep.sum()) < 500
@@ -94,19 +99,30 @@ def test_values_behind_the_mask_change_no_value_and_no_gradient(loss, garbage):
 class TestTheCritic:
     def test_by_hand(self):
         def at(v, old, target):
-            return float(surrogate.value_clipped(*(torch.full((1, 1, 1), x) for x in (v, old, target)), clip=0.2))
+            return float(
+                surrogate.value_clipped(
+                    *(torch.full((1, 1, 1), x) for x in (v, old, target)), clip=0.2
+                )
+            )
 
         assert at(1.0, 1.0, 3.0) == pytest.approx(2.0)  # ½·2²
-        assert at(2.0, 1.0, 3.0) == pytest.approx(0.5 * 1.8**2)  # clipped to 1.2: the pessimistic of ½·1² and ½·1.8²
+        assert at(2.0, 1.0, 3.0) == pytest.approx(
+            0.5 * 1.8**2
+        )  # clipped to 1.2: the pessimistic of ½·1² and ½·1.8²
         assert at(0.0, 1.0, 3.0) == pytest.approx(0.5 * 3.0**2)  # moving away is charged in full
 
     def test_the_gradient_before_any_move_is_v_minus_return(self):
-        old, target = torch.randn(SHAPE, dtype=torch.float64), torch.randn(SHAPE, dtype=torch.float64)
+        old, target = (
+            torch.randn(SHAPE, dtype=torch.float64),
+            torch.randn(SHAPE, dtype=torch.float64),
+        )
         v = old.clone().requires_grad_()
-        grad, = torch.autograd.grad(surrogate.value_clipped(v, old, target).sum(), v)
+        (grad,) = torch.autograd.grad(surrogate.value_clipped(v, old, target).sum(), v)
         torch.testing.assert_close(grad, old - target)
 
     def test_no_gradient_into_old_values_or_returns(self):
         v, old, target = (torch.randn(SHAPE, requires_grad=True) for _ in range(3))
-        into = torch.autograd.grad(surrogate.value_clipped(v, old, target).sum(), (old, target), allow_unused=True)
+        into = torch.autograd.grad(
+            surrogate.value_clipped(v, old, target).sum(), (old, target), allow_unused=True
+        )
         assert into == (None, None)

@@ -1,4 +1,7 @@
-"""The toy language: its grammar, its gold term by term on sentences that a person can judge, and its writers."""
+"""The toy language: its grammar, its gold term by term on sentences that a person can judge, and
+its writers.
+"""
+
 from __future__ import annotations
 
 import time
@@ -35,44 +38,77 @@ def gold(answer: str, ask: str = ASK) -> dict[str, float]:
 
 
 def test_a_perfect_answer_has_every_fact_and_no_fault() -> None:
-    assert gold(GOOD) == {"facts": 1.0, "praise": 0.0, "off_topic": 0.0, "repetition": 0.0, "order": 0.0, "length": 0.0}
+    assert gold(GOOD) == {
+        "facts": 1.0,
+        "praise": 0.0,
+        "off_topic": 0.0,
+        "repetition": 0.0,
+        "order": 0.0,
+        "length": 0.0,
+    }
 
 
-@pytest.mark.parametrize(("answer", "term", "value"), [
-    ("the room was large .", "facts", 0.5),  # one of two
-    ("the room was large . the room is old .", "facts", 0.5),  # the same part is one fact
-    ("the room was large . the bed is old . the lobby was dark .", "facts", 1.0),  # it saturates at what was asked
-    ("the room was large . the pool is old .", "facts", 0.5),  # the part to leave out is none
-    ("the room was large . the seat is old .", "facts", 0.5),  # nor is another thing's
-    ("the room was lovely . the bed is old .", "facts", 0.5),  # praise says nothing
-    ("the room was lovely and large . the bed is old .", "facts", 1.0),  # praise and a fact
-    ("room was large . the bed is old .", "facts", 0.5),  # a clause without its article is none
-    ("the room large was . the bed is old .", "facts", 0.5),
-    ("it was large . the bed is old .", "facts", 0.5),
-    ("the room was large and it is old .", "facts", 0.5),
-    (GOOD, "praise", 0.0),
-    ("the room was large and good . the bed is old .", "praise", 1 - 1 / 6),
-    ("the room was large and good . the bed is great and old and lovely .", "praise", 1.5),  # three: the most
-    ("the room was large and good and fine ." .replace("fine", "perfect"), "praise", 2 * 0.5 - 4 / 6),  # under half the facts
-    ("it was good and great and lovely and superb and perfect and charming .", "praise", -6.0),
-    ("the seat was large . the bed is old .", "off_topic", -1.0),
-    ("the train was large . the pool is old .", "off_topic", -2.0),
-    ("the hotel was large . the bed is old .", "off_topic", 0.0),
-    ("the room was large . the room is large .", "repetition", -2.0),
-    ("the room was large large . the bed is old .", "order", -1.0),
-    ("room was large . the bed is old .", "order", -1.0),
-    ("the room was large . the bed is old", "order", -1.0),  # it breaks off
-    ("the the room was large . the bed was .", "order", -2.0),
-    ("the room was facts . the bed is old .", "order", -2.0),  # a word that only requests use
-    ("the room was large . the bed is old . it was new .", "length", -0.2),  # 14 for 10: one beyond the free three
-    ("the room was", "length", -0.8),
-])
+@pytest.mark.parametrize(
+    ("answer", "term", "value"),
+    [
+        ("the room was large .", "facts", 0.5),  # one of two
+        ("the room was large . the room is old .", "facts", 0.5),  # the same part is one fact
+        (
+            "the room was large . the bed is old . the lobby was dark .",
+            "facts",
+            1.0,
+        ),  # it saturates at what was asked
+        ("the room was large . the pool is old .", "facts", 0.5),  # the part to leave out is none
+        ("the room was large . the seat is old .", "facts", 0.5),  # nor is another thing's
+        ("the room was lovely . the bed is old .", "facts", 0.5),  # praise says nothing
+        ("the room was lovely and large . the bed is old .", "facts", 1.0),  # praise and a fact
+        ("room was large . the bed is old .", "facts", 0.5),  # a clause without its article is none
+        ("the room large was . the bed is old .", "facts", 0.5),
+        ("it was large . the bed is old .", "facts", 0.5),
+        ("the room was large and it is old .", "facts", 0.5),
+        (GOOD, "praise", 0.0),
+        ("the room was large and good . the bed is old .", "praise", 1 - 1 / 6),
+        (
+            "the room was large and good . the bed is great and old and lovely .",
+            "praise",
+            1.5,
+        ),  # three: the most
+        (
+            "the room was large and good and fine .".replace("fine", "perfect"),
+            "praise",
+            2 * 0.5 - 4 / 6,
+        ),  # under half the facts
+        ("it was good and great and lovely and superb and perfect and charming .", "praise", -6.0),
+        ("the seat was large . the bed is old .", "off_topic", -1.0),
+        ("the train was large . the pool is old .", "off_topic", -2.0),
+        ("the hotel was large . the bed is old .", "off_topic", 0.0),
+        ("the room was large . the room is large .", "repetition", -2.0),
+        ("the room was large large . the bed is old .", "order", -1.0),
+        ("room was large . the bed is old .", "order", -1.0),
+        ("the room was large . the bed is old", "order", -1.0),  # it breaks off
+        ("the the room was large . the bed was .", "order", -2.0),
+        ("the room was facts . the bed is old .", "order", -2.0),  # a word that only requests use
+        (
+            "the room was large . the bed is old . it was new .",
+            "length",
+            -0.2,
+        ),  # 14 for 10: one beyond the free three
+        ("the room was", "length", -0.8),
+    ],
+)
 def test_each_term_by_hand(answer: str, term: str, value: float) -> None:
     assert gold(answer)[term] == pytest.approx(value, abs=1e-4)
 
 
 def test_an_empty_answer_is_worth_its_faults() -> None:
-    assert gold("") == {"facts": 0.0, "praise": 0.0, "off_topic": 0.0, "repetition": 0.0, "order": -1.0, "length": -1.4}
+    assert gold("") == {
+        "facts": 0.0,
+        "praise": 0.0,
+        "off_topic": 0.0,
+        "repetition": 0.0,
+        "order": -1.0,
+        "length": -1.4,
+    }
 
 
 def test_requests_are_read_as_they_are_written() -> None:
@@ -83,9 +119,14 @@ def test_requests_are_read_as_they_are_written() -> None:
     assert [VOCABULARY.words[i] for i in without] == [r.without for r in REQUESTS]
 
 
-@pytest.mark.parametrize("bad", ["the room was large .", "two short facts about hotel , no seat :", "two"])
+@pytest.mark.parametrize(
+    "bad", ["the room was large .", "two short facts about hotel , no seat :", "two"]
+)
 def test_another_text_is_no_request(bad: str) -> None:
-    with pytest.raises(InputError, match="is no request of this language; write one like 'two short facts about hotel"):
+    with pytest.raises(
+        InputError,
+        match="is no request of this language; write one like 'two short facts about hotel",
+    ):
         gold(GOOD, bad)
 
 
@@ -104,8 +145,14 @@ def test_padding_other_answers_and_gaps_never_matter() -> None:
     apart = together.widened(2 * together.mask.shape[2])
     source = gaps // 2
     here = (gaps % 2 == 0) & together.mask[..., source]
-    spread = Samples(prompts, torch.where(here, together.action[..., source], ID["lovely"]), here, torch.zeros_like(here),
-                     apart.logp, together.ended)
+    spread = Samples(
+        prompts,
+        torch.where(here, together.action[..., source], ID["lovely"]),
+        here,
+        torch.zeros_like(here),
+        apart.logp,
+        together.ended,
+    )
     assert torch.equal(terms(spread), alone)
 
 
@@ -135,7 +182,9 @@ def test_writers_are_uneven_and_addressed() -> None:
     again, same = corpus(torch.arange(len(REQUESTS)), 300, 36, Rng(0))
     assert texts[:300] == same
     assert torch.equal(which[:300], again)
-    x = VOCABULARY.answers(VOCABULARY.prompts([str(REQUESTS[i]) for i in which.tolist()]), [[t] for t in texts])
+    x = VOCABULARY.answers(
+        VOCABULARY.prompts([str(REQUESTS[i]) for i in which.tolist()]), [[t] for t in texts]
+    )
     each = terms(x)[:, :, 0]
     assert int(x.lengths.max()) <= 36
     assert float(x.lengths.float().std()) > 4
@@ -146,7 +195,9 @@ def test_writers_are_uneven_and_addressed() -> None:
 
 def test_a_hundred_thousand_answers_take_no_more_than_a_second_or_two() -> None:
     which, texts = corpus(torch.arange(len(REQUESTS)), 500, 36, Rng(0))
-    x = VOCABULARY.answers(VOCABULARY.prompts([str(REQUESTS[i]) for i in which.tolist()]), [[t] for t in texts])
+    x = VOCABULARY.answers(
+        VOCABULARY.prompts([str(REQUESTS[i]) for i in which.tolist()]), [[t] for t in texts]
+    )
     wide = x.pick(torch.zeros(500, 200, dtype=torch.long))
     before = time.process_time()
     assert terms(wide).shape == (6, 500, 200)

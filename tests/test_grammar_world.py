@@ -1,4 +1,5 @@
 """The grammar world in miniature: deterministic, kept on disk, gold apart from the task."""
+
 from __future__ import annotations
 
 import gc
@@ -16,8 +17,19 @@ from assay.worlds import cache, grammar
 from assay.worlds.grammar import world, written
 from assay.worlds.language import TERMS
 
-TINY: dict[str, Any] = {"pairs": 60, "members": 2, "held_out": 8, "demos": 100, "max_tokens": 24, "width": 16, "layers": 1,
-                        "sft_steps": 8, "judge_width": 16, "judge_layers": 1, "judge_steps": 4}
+TINY: dict[str, Any] = {
+    "pairs": 60,
+    "members": 2,
+    "held_out": 8,
+    "demos": 100,
+    "max_tokens": 24,
+    "width": 16,
+    "layers": 1,
+    "sft_steps": 8,
+    "judge_width": 16,
+    "judge_layers": 1,
+    "judge_steps": 4,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +47,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> World:
 def numbers(w: World) -> list[torch.Tensor]:
     x = w.task.reference.sample(w.held_out, 2, Rng(1))
     assert w.gold is not None
-    return [x.action, x.logp, w.task.rewards(x), w.gold(x), w.task.pairs.action, w.task.demos.action]
+    return [
+        x.action,
+        x.logp,
+        w.task.rewards(x),
+        w.gold(x),
+        w.task.pairs.action,
+        w.task.demos.action,
+    ]
 
 
 def test_same_arguments_same_numbers_kept_or_built(tiny: World, tmp_path: Path) -> None:
@@ -44,8 +63,11 @@ def test_same_arguments_same_numbers_kept_or_built(tiny: World, tmp_path: Path) 
     for one, two, three in zip(numbers(tiny), numbers(built), numbers(read), strict=True):
         assert torch.equal(one, two)
         assert torch.equal(two, three)
-    assert any(not torch.equal(a, b) for a, b in zip(numbers(world(**{**TINY, "seed": 1})), numbers(built), strict=True)
-               if a.shape == b.shape)
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(numbers(world(**{**TINY, "seed": 1})), numbers(built), strict=True)
+        if a.shape == b.shape
+    )
 
 
 def test_a_kept_world_is_not_built_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +78,9 @@ def test_a_kept_world_is_not_built_again(monkeypatch: pytest.MonkeyPatch) -> Non
         world(**{**TINY, "noise": 0.1})
 
 
-def test_a_damaged_file_is_said_and_built_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_file_is_said_and_built_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first = world(**TINY)
     (path,) = (tmp_path / "cache").iterdir()
     path.write_bytes(path.read_bytes()[:1000])
@@ -67,7 +91,9 @@ def test_a_damaged_file_is_said_and_built_again(tmp_path: Path, caplog: pytest.L
     assert path.stat().st_size > 1000
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_cannot_be_written_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     with caplog.at_level(logging.WARNING, "assay"):
         world(**TINY)
@@ -83,8 +109,12 @@ def test_the_key_is_arguments_and_sources(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["grammar", "sums"])
-def test_a_change_in_any_file_it_depends_on_is_another_key(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The files are found by reading imports, so none can be forgotten: the world's own is among them, and what it trains by."""
+def test_a_change_in_any_file_it_depends_on_is_another_key(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files are found by reading imports, so none can be forgotten: the world's own is among
+    them, and what it trains by.
+    """
     home = cache.PACKAGE
     copy = tmp_path / "assay"
     shutil.copytree(home, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -93,7 +123,13 @@ def test_a_change_in_any_file_it_depends_on_is_another_key(name: str, tmp_path: 
     module = f"assay.worlds.{name}"
     files = cache.sources(module)
     names = {f.relative_to(copy).as_posix() for f in files}
-    assert {f"worlds/{name}.py", "engine/descend.py", "core/rng.py", "models/backbones/llama.py", "formulas/reduce.py"} <= names
+    assert {
+        f"worlds/{name}.py",
+        "engine/descend.py",
+        "core/rng.py",
+        "models/backbones/llama.py",
+        "formulas/reduce.py",
+    } <= names
     assert not {n for n in names if n.startswith(("recipes/", "report/", "cli/"))}
     before = cache.place("w", {}, module)
     for file in files:
@@ -157,8 +193,19 @@ def test_clean_labels_prefer_gold() -> None:
     assert float(right.mean()) == pytest.approx(float(expected), abs=0.08)
 
 
-@pytest.mark.parametrize(("name", "value"), [("noise", 1.5), ("noise", -0.1), ("held_out", 240), ("held_out", 0), ("pairs", 0),
-                                             ("members", 0), ("demos", 0), ("max_tokens", 1)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("noise", 1.5),
+        ("noise", -0.1),
+        ("held_out", 240),
+        ("held_out", 0),
+        ("pairs", 0),
+        ("members", 0),
+        ("demos", 0),
+        ("max_tokens", 1),
+    ],
+)
 def test_arguments_out_of_range(name: str, value: float) -> None:
     with pytest.raises(InputError, match=f"--world.{name} is {value}; it must be"):
         world(**{**TINY, name: value})

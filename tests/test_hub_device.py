@@ -1,4 +1,7 @@
-"""World hub on another device, without one: every tensor of a run is made where the model is, or is refused."""
+"""World hub on another device, without one: every tensor of a run is made where the model is, or is
+refused.
+"""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -24,29 +27,54 @@ def test_the_trap_is_one() -> None:
         a = torch.arange(3, device=there)
         with pytest.raises(RuntimeError, match="two devices"):
             a + torch.arange(3)
-        assert a.device == ELSEWHERE and (a * 2).tolist() == [0, 2, 4] and a[torch.tensor([2])].tolist() == [2]
+        assert (
+            a.device == ELSEWHERE
+            and (a * 2).tolist() == [0, 2, 4]
+            and a[torch.tensor([2])].tolist() == [2]
+        )
 
 
-@pytest.mark.parametrize(("recipe", "more", "near"), [
-    ("grpo", {"dtype": "float64", "checkpointing": True}, 1e-9), ("uncertainty_weighted", {"lora": 2}, 1e-3),
-    ("ppo", {"dtype": "bfloat16", "stop": ("e",)}, 0.0)])
-def test_a_run_elsewhere_is_the_run_here(files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,  # noqa: F811
-                                         recipe: str, more: dict[str, Any], near: float) -> None:
+@pytest.mark.parametrize(
+    ("recipe", "more", "near"),
+    [
+        ("grpo", {"dtype": "float64", "checkpointing": True}, 1e-9),
+        ("uncertainty_weighted", {"lora": 2}, 1e-3),
+        ("ppo", {"dtype": "bfloat16", "stop": ("e",)}, 0.0),
+    ],
+)
+def test_a_run_elsewhere_is_the_run_here(
+    files: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    recipe: str,
+    more: dict[str, Any],
+    near: float,
+) -> None:
     if "lora" in more:
         pytest.importorskip("peft", reason="the lora extra is not installed")
-    given = {"policy": str(checkpoint(tmp_path / "llama", "llama")), "prompts": files["prompts"], "held_out": 4,
-             "rewards": (f"{files['judges']}:words", f"{files['judges']}:slow"), "gold": f"{files['judges']}:slow",
-             "max_tokens": 5, **more}
+    given = {
+        "policy": str(checkpoint(tmp_path / "llama", "llama")),
+        "prompts": files["prompts"],
+        "held_out": 4,
+        "rewards": (f"{files['judges']}:words", f"{files['judges']}:slow"),
+        "gold": f"{files['judges']}:slow",
+        "max_tokens": 5,
+        **more,
+    }
     function = catalogue.load(catalogue.find(recipe)).recipe
     loop = Loop(max_steps=2, batch_size=2, num_generations=3, learning_rate=1e-3)
 
     def readings(device: str) -> list[dict[str, Any]]:
         world = hub.world(**given, device=device)
         found = [*measure(function, world, loop=loop, eval_steps=1, eval_generations=2)]
-        return [{k: r[k] for k in ("step", "kl", "gold", "proxy", "length") if k in r} for r in found]
+        return [
+            {k: r[k] for k in ("step", "kl", "gold", "proxy", "length") if k in r} for r in found
+        ]
 
     here = readings("cpu")
-    monkeypatch.setattr(hub, "device_named", lambda name: ELSEWHERE if name == "cuda" else torch.device(name))
+    monkeypatch.setattr(
+        hub, "device_named", lambda name: ELSEWHERE if name == "cuda" else torch.device(name)
+    )
     with elsewhere():
         there = readings("cuda")
     assert len(here) == len(there) >= 3
@@ -56,32 +84,62 @@ def test_a_run_elsewhere_is_the_run_here(files: dict[str, str], tmp_path: Path, 
         assert here[0]["gold"] == there[0]["gold"]
 
 
-def test_what_cannot_be_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     if not torch.cuda.is_available():
-        with pytest.raises(InputError, match="--device is 'cuda', and this torch .* finds no GPU; give --device cpu"):
+        with pytest.raises(
+            InputError,
+            match="--device is 'cuda', and this torch .* finds no GPU; give --device cpu",
+        ):
             computing.device_named("cuda")
         assert computing.device_named("auto") == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert computing.device_named("auto") == computing.device_named("cuda") == torch.device("cuda:1")
-    assert computing.device_named("cuda:0") == torch.device("cuda:0") and computing.device_named("cpu") == torch.device("cpu")
-    for name, said in (("cuda:2", "number 2 of 2"), ("gpu", "it is auto, cpu, cuda or"), ("cuda:", "it is auto")):
+    assert (
+        computing.device_named("auto") == computing.device_named("cuda") == torch.device("cuda:1")
+    )
+    assert computing.device_named("cuda:0") == torch.device("cuda:0") and computing.device_named(
+        "cpu"
+    ) == torch.device("cpu")
+    for name, said in (
+        ("cuda:2", "number 2 of 2"),
+        ("gpu", "it is auto, cpu, cuda or"),
+        ("cuda:", "it is auto"),
+    ):
         with pytest.raises(InputError, match=said):
             computing.device_named(name)
-    for flags, said in ((["table", "--device", "cuda"], "world table computes on the cpu"),
-                        (["table", "--dtype", "bfloat16"], "has no --dtype"),
-                        (["hub", "--world.policy", "x", "--dtype", "int8"], "--dtype is 'int8'"),
-                        (["hub", "--dtype", "float32", "--world.dtype", "float64"], "--world.dtype is given twice")):
+    for flags, said in (
+        (["table", "--device", "cuda"], "world table computes on the cpu"),
+        (["table", "--dtype", "bfloat16"], "has no --dtype"),
+        (["hub", "--world.policy", "x", "--dtype", "int8"], "--dtype is 'int8'"),
+        (["hub", "--dtype", "float32", "--world.dtype", "float64"], "--world.dtype is given twice"),
+    ):
         assert cli.main(["run", "leave_one_out", "--world", *flags]) == 2
         assert said in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize(("name", "what"), [("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")])
-def test_a_launcher_that_would_divide_the_model_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-                                                           tmp_path: Path, name: str, what: str) -> None:
-    """What it asks for would be left out in silence, and the run would not be what its user thinks it is."""
+@pytest.mark.parametrize(
+    ("name", "what"), [("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")]
+)
+def test_a_launcher_that_would_divide_the_model_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    name: str,
+    what: str,
+) -> None:
+    """What it asks for would be left out in silence, and the run would not be what its user thinks
+    it is.
+    """
     monkeypatch.setenv(name, "true")
-    assert cli.main(["run", "leave_one_out", "--world", "table", "--out", str(tmp_path / "run")]) == 2
+    assert (
+        cli.main(["run", "leave_one_out", "--world", "table", "--out", str(tmp_path / "run")]) == 2
+    )
     said = capsys.readouterr().err.splitlines()[-1]
-    assert f"launched with {what}" in said and "--world.lora" in said and not (tmp_path / "run").exists()
+    assert (
+        f"launched with {what}" in said
+        and "--world.lora" in said
+        and not (tmp_path / "run").exists()
+    )

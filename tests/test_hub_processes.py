@@ -1,4 +1,7 @@
-"""`accelerate launch` with two processes on the CPU gives the run of one: the same batches, the same readings."""
+"""`accelerate launch` with two processes on the CPU gives the run of one: the same batches, the
+same readings.
+"""
+
 from __future__ import annotations
 
 import json
@@ -19,10 +22,43 @@ accelerate = pytest.importorskip("accelerate", reason="accelerate is not install
 
 
 def command(given: dict[str, str], out: Path, *more: str) -> list[str]:
-    return ["-m", "assay", "run", "uncertainty_weighted", "--world", "hub", "--world.policy", given["policy"], "--world.prompts",
-            given["prompts"], "--world.held-out", "4", "--world.rewards", f"{given['judges']}:words,{given['judges']}:slow",
-            "--world.gold", f"{given['judges']}:slow", "--world.max-tokens", "6", "--world.dtype", "float64", "--max-steps", "3",
-            "--batch-size", "5", "--num-generations", "3", "--eval-generations", "2", "--eval-steps", "1", "--learning-rate", "0.01", "--out", str(out), *more]
+    return [
+        "-m",
+        "assay",
+        "run",
+        "uncertainty_weighted",
+        "--world",
+        "hub",
+        "--world.policy",
+        given["policy"],
+        "--world.prompts",
+        given["prompts"],
+        "--world.held-out",
+        "4",
+        "--world.rewards",
+        f"{given['judges']}:words,{given['judges']}:slow",
+        "--world.gold",
+        f"{given['judges']}:slow",
+        "--world.max-tokens",
+        "6",
+        "--world.dtype",
+        "float64",
+        "--max-steps",
+        "3",
+        "--batch-size",
+        "5",
+        "--num-generations",
+        "3",
+        "--eval-generations",
+        "2",
+        "--eval-steps",
+        "1",
+        "--learning-rate",
+        "0.01",
+        "--out",
+        str(out),
+        *more,
+    ]
 
 
 @pytest.mark.slow
@@ -34,16 +70,49 @@ def test_two_processes_are_one(files: dict[str, str], tmp_path: Path, lora: str)
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = str(s.getsockname()[1])
-    quiet = {**os.environ, "OMP_NUM_THREADS": "1", "ASSAY_CACHE": str(tmp_path), "ACCELERATE_USE_CPU": "true"}
-    one = subprocess.run([sys.executable, *command(given, tmp_path / "one", "--world.lora", lora)], env=quiet,
-                         capture_output=True, text=True, timeout=900)
+    quiet = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "ASSAY_CACHE": str(tmp_path),
+        "ACCELERATE_USE_CPU": "true",
+    }
+    one = subprocess.run(
+        [sys.executable, *command(given, tmp_path / "one", "--world.lora", lora)],
+        env=quiet,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
     assert one.returncode == 0, one.stderr
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
-              "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port]
-    two = subprocess.run([*launch, *command(given, tmp_path / "two", "--world.lora", lora)], env=quiet, capture_output=True,
-                         text=True, timeout=900)
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--main_process_port",
+        port,
+    ]
+    two = subprocess.run(
+        [*launch, *command(given, tmp_path / "two", "--world.lora", lora)],
+        env=quiet,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
     assert two.returncode == 0, two.stderr
     about = Run.open(tmp_path / "two").about
-    assert about["run"]["processes"] == 2 and Run.open(tmp_path / "one").about["run"]["processes"] == 1
-    a, b = (json.loads(json.dumps(timeless(Run.open(tmp_path / n).readings()))) for n in ("one", "two"))
+    assert (
+        about["run"]["processes"] == 2 and Run.open(tmp_path / "one").about["run"]["processes"] == 1
+    )
+    a, b = (
+        json.loads(json.dumps(timeless(Run.open(tmp_path / n).readings()))) for n in ("one", "two")
+    )
     assert differences(a, b, 1e-5) == [] and a[-2]["kl"] > 1e-4

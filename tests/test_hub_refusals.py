@@ -1,4 +1,7 @@
-"""World hub, given what is wrong in ways that transformers and Python say nothing useful about, or nothing at all."""
+"""World hub, given what is wrong in ways that transformers and Python say nothing useful about, or
+nothing at all.
+"""
+
 from __future__ import annotations
 
 import json
@@ -14,7 +17,7 @@ from assay.core import InputError
 from assay.rewards.load import open_reward
 from assay.worlds.device import device_named, dtype_named, opened
 
-JUDGES = '''
+JUDGES = """
 import sys
 def words(prompts, completions, **columns):
     return [float(len(c.split())) for c in completions]
@@ -30,17 +33,41 @@ def spare(prompts, completions, wnat="here"):
     return [float(wnat == "here")] * len(completions)
 def some(prompts, completions):
     return [None if i % 2 else 1.0 for i in range(len(completions))]
-'''
+"""
 
 
 @pytest.fixture
 def flags(tmp_path: Path) -> list[str]:
-    rows = [{"prompt": f"please tell me about the {a}", "want": a} for a in ("mill", "gate", "pond", "river", "day", "walk")]
+    rows = [
+        {"prompt": f"please tell me about the {a}", "want": a}
+        for a in ("mill", "gate", "pond", "river", "day", "walk")
+    ]
     (tmp_path / "asks.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
     (tmp_path / "judges.py").write_text(JUDGES, encoding="utf-8")
-    return ["run", "leave_one_out", "--world", "hub", "--world.policy", str(checkpoint(tmp_path / "model", "llama")),
-            "--world.prompts", str(tmp_path / "asks.jsonl"), "--world.held-out", "2", "--world.max-tokens", "4", "--max-steps", "1",
-            "--batch-size", "2", "--num-generations", "2", "--eval-generations", "2", "--out", str(tmp_path / "run")]
+    return [
+        "run",
+        "leave_one_out",
+        "--world",
+        "hub",
+        "--world.policy",
+        str(checkpoint(tmp_path / "model", "llama")),
+        "--world.prompts",
+        str(tmp_path / "asks.jsonl"),
+        "--world.held-out",
+        "2",
+        "--world.max-tokens",
+        "4",
+        "--max-steps",
+        "1",
+        "--batch-size",
+        "2",
+        "--num-generations",
+        "2",
+        "--eval-generations",
+        "2",
+        "--out",
+        str(tmp_path / "run"),
+    ]
 
 
 def said(flags: list[str], more: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -51,40 +78,65 @@ def said(flags: list[str], more: list[str], capsys: pytest.CaptureFixture[str]) 
     return err.strip().splitlines()[-1]
 
 
-def test_what_a_function_raises_is_a_sentence_with_its_line(flags: list[str], tmp_path: Path,
-                                                            capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_function_raises_is_a_sentence_with_its_line(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     judges = tmp_path / "judges.py"
     told = said(flags, ["--world.rewards", f"{judges}:broken"], capsys)
     assert f"reward broken raised ZeroDivisionError at line 6 of {judges}: division by zero" in told
-    assert "reward leaves raised SystemExit at line 8" in said(flags, ["--world.rewards", f"{judges}:leaves"], capsys)
+    assert "reward leaves raised SystemExit at line 8" in said(
+        flags, ["--world.rewards", f"{judges}:leaves"], capsys
+    )
     (tmp_path / "ends.py").write_text("import sys\nsys.exit(0)\n", encoding="utf-8")
-    assert "SystemExit at line 2" in said(flags, ["--world.rewards", f"{tmp_path / 'ends.py'}:f"], capsys)
+    assert "SystemExit at line 2" in said(
+        flags, ["--world.rewards", f"{tmp_path / 'ends.py'}:f"], capsys
+    )
 
 
-def test_a_column_that_a_function_needs_is_looked_for_first(flags: list[str], tmp_path: Path,
-                                                            capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_column_that_a_function_needs_is_looked_for_first(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     judges = tmp_path / "judges.py"
     told = said(flags, ["--world.rewards", f"{judges}:needs"], capsys)
     assert "needs asks for a column 'wnat'" in told and "did you mean want?" in told
-    assert "named asks for a column 'wnat'" in said(flags, ["--world.rewards", f"{judges}:named"], capsys)
-    assert cli.main([*flags, "--world.rewards", f"{judges}:spare"]) == 0, "a default stands where there is no such column"
-    assert json.loads((tmp_path / "run" / "readings.jsonl").read_text().splitlines()[0])["proxy"] == 1.0
+    assert "named asks for a column 'wnat'" in said(
+        flags, ["--world.rewards", f"{judges}:named"], capsys
+    )
+    assert cli.main([*flags, "--world.rewards", f"{judges}:spare"]) == 0, (
+        "a default stands where there is no such column"
+    )
+    assert (
+        json.loads((tmp_path / "run" / "readings.jsonl").read_text().splitlines()[0])["proxy"]
+        == 1.0
+    )
 
 
-def test_gold_that_does_not_apply_is_counted(flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_gold_that_does_not_apply_is_counted(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     judges = tmp_path / "judges.py"
-    told = said(flags, ["--world.rewards", f"{judges}:words", "--world.gold", f"{judges}:some"], capsys)
+    told = said(
+        flags, ["--world.rewards", f"{judges}:words", "--world.gold", f"{judges}:some"], capsys
+    )
     assert "gold of world hub (some) is no finite number for 2 of 4 answers" in told
 
 
-def test_weights_that_are_not_there_are_not_drawn_at_random(flags: list[str], tmp_path: Path,
-                                                            capsys: pytest.CaptureFixture[str]) -> None:
-    """A causal model whose config says one label, and a classifier as a policy: transformers opens both with a random head."""
+def test_weights_that_are_not_there_are_not_drawn_at_random(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A causal model whose config says one label, and a classifier as a policy: transformers opens
+    both with a random head.
+    """
     from transformers import AutoModelForSequenceClassification
+
     headless = checkpoint(tmp_path / "headless", "llama")
     about: dict[str, Any] = json.loads((headless / "config.json").read_text(encoding="utf-8"))
-    (headless / "config.json").write_text(json.dumps({**about, "id2label": {"0": "good"}, "label2id": {"good": 0}}))
-    with pytest.raises(InputError, match=r"its files lack score\.weight, so that random numbers would stand in"):
+    (headless / "config.json").write_text(
+        json.dumps({**about, "id2label": {"0": "good"}, "label2id": {"good": 0}})
+    )
+    with pytest.raises(
+        InputError, match=r"its files lack score\.weight, so that random numbers would stand in"
+    ):
         open_reward(str(headless), "world.rewards")
     for name, rows in (("classifier", 314), ("narrow", 250)):
         config = model("llama", vocabulary=rows).config
@@ -97,17 +149,32 @@ def test_weights_that_are_not_there_are_not_drawn_at_random(flags: list[str], tm
     with pytest.raises(InputError, match="tokens and a model of 250: they do not belong together"):
         open_reward(str(tmp_path / "narrow"), "world.rewards")
     assert "nothing is there" in said(flags, ["--world.peft", str(tmp_path / "nowhere")], capsys)
-    assert opened(str(checkpoint(tmp_path / "tied", "gpt2")), dtype_named("float32")[0], 0, device_named("cpu")) is not None
+    assert (
+        opened(
+            str(checkpoint(tmp_path / "tied", "gpt2")),
+            dtype_named("float32")[0],
+            0,
+            device_named("cpu"),
+        )
+        is not None
+    )
 
 
-def test_a_template_that_opens_no_answer_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Where what stands before an assistant's words is not at the end of a prompt, answers begin without it."""
+def test_a_template_that_opens_no_answer_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where what stands before an assistant's words is not at the end of a prompt, answers begin
+    without it.
+    """
     from assay.worlds.prompts import opening
+
     made = tokenizer()
     own = made.chat_template
     bare = "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
-    inst = "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST]{% else %}" \
-           " {{ m['content'] }}</s>{% endif %}{% endfor %}"
+    inst = (
+        "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ "
+        "m['content'] }} [/INST]{% else %} {{ m['content'] }}</s>{% endif %}{% endfor %}"
+    )
     try:
         for template, warned in ((own, False), (bare, True), (inst, False)):
             made.chat_template = template
@@ -119,12 +186,17 @@ def test_a_template_that_opens_no_answer_is_warned_of(tmp_path: Path, caplog: py
         made.chat_template = own
 
 
-def test_a_run_goes_on_with_what_it_began_with(flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str],
-                                               caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_goes_on_with_what_it_began_with(
+    flags: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Other weights of the same shape would be merged, or gone on with, and nothing would show it."""
     assert cli.main([*flags, "--world.rewards", f"{tmp_path / 'judges.py'}:words"]) == 0
-    assert set(json.loads((tmp_path / "run" / "run.json").read_text())["inputs"]) == {str(tmp_path / n) for n in
-                                                                                   ("model", "asks.jsonl", "judges.py")}
+    assert set(json.loads((tmp_path / "run" / "run.json").read_text())["inputs"]) == {
+        str(tmp_path / n) for n in ("model", "asks.jsonl", "judges.py")
+    }
     out = ["export", str(tmp_path / "run"), "--out"]
     (tmp_path / "judges.py").write_text(JUDGES + "\n", encoding="utf-8")
     with caplog.at_level(logging.WARNING, logger="assay"):
@@ -132,15 +204,29 @@ def test_a_run_goes_on_with_what_it_began_with(flags: list[str], tmp_path: Path,
     assert "judges.py has changed since" in caplog.text
     checkpoint(tmp_path / "model", "llama", seed=1)
     capsys.readouterr()
-    for line in ([*out, str(tmp_path / "other")], ["run", "--resume", "--out", str(tmp_path / "run")]):
+    for line in (
+        [*out, str(tmp_path / "other")],
+        ["run", "--resume", "--out", str(tmp_path / "run")],
+    ):
         assert cli.main(line) == 2
-        assert f"{tmp_path / 'model'} is not the model that {tmp_path / 'run'} began with" in capsys.readouterr().err
+        assert (
+            f"{tmp_path / 'model'} is not the model that {tmp_path / 'run'} began with"
+            in capsys.readouterr().err
+        )
     assert not (tmp_path / "other").exists()
 
 
-def test_no_flag_is_advised_that_is_not_there(flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_flag_is_advised_that_is_not_there(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Real preferences have empty answers; `assay fit` can drop them, a world cannot."""
-    rows = [{"prompt": "what is the weather like?", "chosen": c, "rejected": "no"} for c in ("it rains", "")]
+    rows = [
+        {"prompt": "what is the weather like?", "chosen": c, "rejected": "no"}
+        for c in ("it rains", "")
+    ]
     (tmp_path / "pairs.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
     told = said(flags, ["--world.pairs", str(tmp_path / "pairs.jsonl")], capsys)
-    assert "line 2, column 'chosen': an empty answer; repair the row, or leave such rows out" in told and "--drop" not in told
+    assert (
+        "line 2, column 'chosen': an empty answer; repair the row, or leave such rows out" in told
+        and "--drop" not in told
+    )

@@ -1,4 +1,5 @@
 """World hub over a server: best-of-n from the flag to the report, and what is refused."""
+
 from __future__ import annotations
 
 import json
@@ -18,20 +19,36 @@ from assay.worlds import hub
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("engine")
-    rows = [{"prompt": f"the {a} {b}"} for a in ("old", "new") for b in ("mill", "gate", "pond", "day")]
+    rows = [
+        {"prompt": f"the {a} {b}"} for a in ("old", "new") for b in ("mill", "gate", "pond", "day")
+    ]
     (folder / "asks.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
-    (folder / "judge.py").write_text("def e(prompts, completions): return [float(c.count('e')) for c in completions]\n"
-                                     "def a(prompts, completions): return [float(c.count('a')) for c in completions]\n")
+    (folder / "judge.py").write_text(
+        "def e(prompts, completions): return [float(c.count('e')) for c in completions]\n"
+        "def a(prompts, completions): return [float(c.count('a')) for c in completions]\n"
+    )
     with served(folder) as found:
         yield {**found, "folder": folder}
 
 
 def flags(there: dict[str, Any], **changed: str) -> list[str]:
     folder: Path = there["folder"]
-    own = {"world": "hub", "world.policy": there["model"], "world.prompts": str(folder / "asks.jsonl"), "world.held-out": "3",
-           "world.rewards": f"{folder / 'judge.py'}:e", "world.gold": f"{folder / 'judge.py'}:a", "world.max-tokens": "12",
-           "world.sampler": there["url"], "world.sampler-model": "tiny"}
-    return [w for k, v in {**own, **{k.replace("_", "-"): v for k, v in changed.items()}}.items() for w in (f"--{k}", v)]
+    own = {
+        "world": "hub",
+        "world.policy": there["model"],
+        "world.prompts": str(folder / "asks.jsonl"),
+        "world.held-out": "3",
+        "world.rewards": f"{folder / 'judge.py'}:e",
+        "world.gold": f"{folder / 'judge.py'}:a",
+        "world.max-tokens": "12",
+        "world.sampler": there["url"],
+        "world.sampler-model": "tiny",
+    }
+    return [
+        w
+        for k, v in {**own, **{k.replace("_", "-"): v for k, v in changed.items()}}.items()
+        for w in (f"--{k}", v)
+    ]
 
 
 def test_best_of_n_is_drawn_there_and_scored_here(there: dict[str, Any], tmp_path: Path) -> None:
@@ -46,28 +63,59 @@ def test_best_of_n_is_drawn_there_and_scored_here(there: dict[str, Any], tmp_pat
     assert "cannot be replayed" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_recipe_that_trains_is_refused_before_it_begins(there: dict[str, Any], tmp_path: Path,
-                                                           capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recipe_that_trains_is_refused_before_it_begins(
+    there: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for recipe in ("leave_one_out", "kl_in_loss"):
         assert cli.main(["run", recipe, *flags(there), "--out", str(tmp_path / "no")]) == 2
         last = capsys.readouterr().err.strip().splitlines()[-1]
-        assert last.startswith("assay: ") and "this recipe trains a copy" in last and not (tmp_path / "no").exists()
+        assert (
+            last.startswith("assay: ")
+            and "this recipe trains a copy" in last
+            and not (tmp_path / "no").exists()
+        )
 
 
-@pytest.mark.parametrize(("changed", "said"), [({"world.sampler_model": "tiny-other"}, "do not hold the same weights"),
-                                               ({"world.sampler_model": "mini"}, "does not know the model 'mini'"),
-                                               ({"world.sampler": "vllms"}, "an address such as"),
-                                               ({"world.sampler_at_once": "0"}, "--world.sampler-at-once is 0")])
-def test_what_is_wrong_is_said_when_the_world_is_opened(there: dict[str, Any], tmp_path: Path, changed: dict[str, str], said: str,
-                                                        capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["run", "best_of_n", *flags(there, **changed), "--out", str(tmp_path / "no")]) == 2
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"world.sampler_model": "tiny-other"}, "do not hold the same weights"),
+        ({"world.sampler_model": "mini"}, "does not know the model 'mini'"),
+        ({"world.sampler": "vllms"}, "an address such as"),
+        ({"world.sampler_at_once": "0"}, "--world.sampler-at-once is 0"),
+    ],
+)
+def test_what_is_wrong_is_said_when_the_world_is_opened(
+    there: dict[str, Any],
+    tmp_path: Path,
+    changed: dict[str, str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert (
+        cli.main(["run", "best_of_n", *flags(there, **changed), "--out", str(tmp_path / "no")]) == 2
+    )
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("assay: ") and said in last and not (tmp_path / "no").exists()
 
 
-def test_stop_strings_go_to_the_server_and_judges_read_what_comes_before(there: dict[str, Any]) -> None:
+def test_stop_strings_go_to_the_server_and_judges_read_what_comes_before(
+    there: dict[str, Any],
+) -> None:
     folder: Path = there["folder"]
-    made = hub.world(policy=there["model"], prompts=str(folder / "asks.jsonl"), held_out=2, max_tokens=16, stop=("e",),
-                     rewards=(f"{folder / 'judge.py'}:e",), sampler=there["url"], sampler_model="tiny")
+    made = hub.world(
+        policy=there["model"],
+        prompts=str(folder / "asks.jsonl"),
+        held_out=2,
+        max_tokens=16,
+        stop=("e",),
+        rewards=(f"{folder / 'judge.py'}:e",),
+        sampler=there["url"],
+        sampler_model="tiny",
+    )
     x = made.task.reference.sample(made.task.prompts, 8, made.task.rng("look"))
-    assert x.ended.any() and (made.task.rewards(x) == 0).all() and torch.allclose(made.task.reference.logp(x), x.logp, atol=1e-4)
+    assert (
+        x.ended.any()
+        and (made.task.rewards(x) == 0).all()
+        and torch.allclose(made.task.reference.logp(x), x.logp, atol=1e-4)
+    )

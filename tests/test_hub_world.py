@@ -1,4 +1,7 @@
-"""World hub: recipes unchanged on transformers' models, judges through text, prompts and columns from a file."""
+"""World hub: recipes unchanged on transformers' models, judges through text, prompts and columns
+from a file.
+"""
+
 from __future__ import annotations
 
 import gc
@@ -20,7 +23,7 @@ from assay.worlds import hub
 
 THINGS = ("mill", "gate", "pond", "river", "day")
 ASKS = [f"please tell me about the {a} {b}" for a in ("old", "new", "grey", "wet") for b in THINGS]
-JUDGES = '''
+JUDGES = """
 import asyncio
 def words(prompts, completions, **columns):
     return [float(len(c.split())) for c in completions]
@@ -36,7 +39,7 @@ def wrong(prompts, completions):
     return [1.0]
 def nan(prompts, completions):
     return [float("nan")] * len(prompts)
-'''
+"""
 
 
 @pytest.fixture
@@ -44,59 +47,106 @@ def files(tmp_path: Path) -> dict[str, str]:
     rows = [{"prompt": a, "want": "e" if i % 2 else "", "other": i} for i, a in enumerate(ASKS)]
     (tmp_path / "asks.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
     (tmp_path / "judges.py").write_text(JUDGES, encoding="utf-8")
-    return {"policy": str(checkpoint(tmp_path / "model", "llama")), "prompts": str(tmp_path / "asks.jsonl"),
-            "judges": str(tmp_path / "judges.py")}
+    return {
+        "policy": str(checkpoint(tmp_path / "model", "llama")),
+        "prompts": str(tmp_path / "asks.jsonl"),
+        "judges": str(tmp_path / "judges.py"),
+    }
 
 
 def small(files: dict[str, str], **more: Any) -> World:
     two = (f"{files['judges']}:words", f"{files['judges']}:slow")
-    return hub.world(**{"policy": files["policy"], "prompts": files["prompts"], "held_out": 4, "max_tokens": 8, "rewards": two,
-                        "gold": two[1], **more})
+    return hub.world(
+        **{
+            "policy": files["policy"],
+            "prompts": files["prompts"],
+            "held_out": 4,
+            "max_tokens": 8,
+            "rewards": two,
+            "gold": two[1],
+            **more,
+        }
+    )
 
 
-@pytest.mark.parametrize(("family", "lora"), [("llama", 0), ("gpt2", 0), ("gpt2", 2), ("gemma2", 4)])
-def test_a_recipe_runs_and_resumes(files: dict[str, str], tmp_path: Path, family: str, lora: int) -> None:
+@pytest.mark.parametrize(
+    ("family", "lora"), [("llama", 0), ("gpt2", 0), ("gpt2", 2), ("gemma2", 4)]
+)
+def test_a_recipe_runs_and_resumes(
+    files: dict[str, str], tmp_path: Path, family: str, lora: int
+) -> None:
     """All weights, tied ones among them, or adapters alone: what is saved is enough to go on."""
     if lora:
         pytest.importorskip("peft", reason="the lora extra is not installed")
-    loop = leave_one_out.Loop(max_steps=4, batch_size=3, num_generations=3, learning_rate=1e-3 if not lora else 3e-2)
+    loop = leave_one_out.Loop(
+        max_steps=4, batch_size=3, num_generations=3, learning_rate=1e-3 if not lora else 3e-2
+    )
     files = {**files, "policy": str(checkpoint(tmp_path / family, family))}
 
     def made() -> World:
         return small(files, lora=lora)
 
     def run(folder: str) -> Any:
-        return measure(uncertainty_weighted.recipe, made(), loop=loop, eval_steps=1, save_steps=2, eval_generations=2,
-                       run=Run.create(tmp_path / folder, {}))
+        return measure(
+            uncertainty_weighted.recipe,
+            made(),
+            loop=loop,
+            eval_steps=1,
+            save_steps=2,
+            eval_generations=2,
+            run=Run.create(tmp_path / folder, {}),
+        )
 
     whole = list(run("whole"))
     cut = run("cut")
     for _ in range(4):
         next(cut)
     cut.close()
-    list(measure(uncertainty_weighted.recipe, made(), loop=loop, eval_steps=1, save_steps=2, eval_generations=2, run=Run.open(tmp_path / "cut"),
-                 resume=True))
+    list(
+        measure(
+            uncertainty_weighted.recipe,
+            made(),
+            loop=loop,
+            eval_steps=1,
+            save_steps=2,
+            eval_generations=2,
+            run=Run.open(tmp_path / "cut"),
+            resume=True,
+        )
+    )
     assert len(whole) == 6 and whole[-2]["kl"] > 1e-4 and whole[0]["gold"] is not None
 
     def timeless(name: str) -> list[dict[str, Any]]:
-        return [{k: v for k, v in r.items() if k != "seconds"} for r in Run.open(tmp_path / name).readings()]
+        return [
+            {k: v for k, v in r.items() if k != "seconds"}
+            for r in Run.open(tmp_path / name).readings()
+        ]
 
     assert timeless("cut") == timeless("whole")
 
 
 def test_judges_read_what_people_wrote_and_what_was_answered(files: dict[str, str]) -> None:
-    """The prompt of the file, not the template's; the answer's text; every column, of the right row, whatever the order."""
+    """The prompt of the file, not the template's; the answer's text; every column, of the right
+    row, whatever the order.
+    """
     made = small(files, rewards=(f"{files['judges']}:seen",), gold="")
     from assay.rewards.load import Told
+
     told = made.task.rewards.reward
     assert isinstance(told, Told)
-    x = made.task.reference.sample(made.task.prompts[torch.tensor([5, 2])], 2, made.task.rng("look"))
+    x = made.task.reference.sample(
+        made.task.prompts[torch.tensor([5, 2])], 2, made.task.rng("look")
+    )
     told(x)
     prompts, said, columns = told.judges[0].function.__globals__["SEEN"][-1]
     rows = x.prompts.row.tolist()
-    assert prompts == [ASKS[rows[0]]] * 2 + [ASKS[rows[1]]] * 2 and said == [t for ts in x.text() for t in ts]
+    assert prompts == [ASKS[rows[0]]] * 2 + [ASKS[rows[1]]] * 2 and said == [
+        t for ts in x.text() for t in ts
+    ]
     assert columns["other"] == [rows[0]] * 2 + [rows[1]] * 2
-    assert "<|user|>" in tokenizer().decode(x.prompts.tokens[0][x.prompts.mask[0]]), "the policy saw the chat template"
+    assert "<|user|>" in tokenizer().decode(x.prompts.tokens[0][x.prompts.mask[0]]), (
+        "the policy saw the chat template"
+    )
 
 
 def test_what_does_not_apply_is_nan_and_a_wrong_return_is_a_sentence(files: dict[str, str]) -> None:
@@ -106,18 +156,27 @@ def test_what_does_not_apply_is_nan_and_a_wrong_return_is_a_sentence(files: dict
     made = small(files, rewards=(f"{files['judges']}:target",))
     scores = made.task.rewards(x_of(made))
     assert scores.isnan().any() and not scores.isnan().all()
-    for name, said in (("wrong", "returned 1 values for 12 completions"), ("nan", "returned nan for completion 0")):
+    for name, said in (
+        ("wrong", "returned 1 values for 12 completions"),
+        ("nan", "returned nan for completion 0"),
+    ):
         made = small(files, rewards=(f"{files['judges']}:{name}",))
         with pytest.raises(InputError, match=said):
             made.task.rewards(x_of(made))
-    for spec, said in ((f"{files['judges']}:wrods", "did you mean words"), ("nowhere.py:f", "there is no file nowhere.py")):
+    for spec, said in (
+        (f"{files['judges']}:wrods", "did you mean words"),
+        ("nowhere.py:f", "there is no file nowhere.py"),
+    ):
         with pytest.raises(InputError, match=said):
             small(files, rewards=(spec,))
 
 
-def test_where_a_judge_does_not_apply_nothing_is_learnt_and_a_mean_is_over_the_rest(files: dict[str, str]) -> None:
+def test_where_a_judge_does_not_apply_nothing_is_learnt_and_a_mean_is_over_the_rest(
+    files: dict[str, str],
+) -> None:
     from assay.evaluation.reading import mean_and_error
     from assay.loops.online import judge, relative
+
     made = small(files, rewards=(f"{files['judges']}:target",))
     x = made.task.reference.sample(made.task.prompts, 4, made.task.rng("look"))
     raw, filled = made.task.rewards(x)[0], judge(made.task)(x)
@@ -140,30 +199,78 @@ def test_truncated_answers_score_what_is_asked(files: dict[str, str]) -> None:
 def test_a_task_outlives_its_world_and_the_gold_does_not(files: dict[str, str]) -> None:
     made = small(files)
     task, gold = made.task, weakref.ref(made.gold)
-    assert gold() is not None and gold()(task.reference.sample(task.prompts[:2], 2, task.rng("look"))).shape[0] == 1
+    assert (
+        gold() is not None
+        and gold()(task.reference.sample(task.prompts[:2], 2, task.rng("look"))).shape[0] == 1
+    )
     del made
     gc.collect()
     assert gold() is None
-    assert task.rewards(task.reference.sample(task.prompts[:2], 2, task.rng("look"))).isfinite().all()
+    assert (
+        task.rewards(task.reference.sample(task.prompts[:2], 2, task.rng("look"))).isfinite().all()
+    )
 
 
 def test_held_out_prompts_are_no_one_s(files: dict[str, str]) -> None:
     made = small(files)
-    assert len(made.held_out) == 4 and not set(made.held_out.row.tolist()) & set(made.task.prompts.row.tolist())
-    assert sorted(made.held_out.row.tolist() + made.task.prompts.row.tolist()) == list(range(len(ASKS)))
+    assert len(made.held_out) == 4 and not set(made.held_out.row.tolist()) & set(
+        made.task.prompts.row.tolist()
+    )
+    assert sorted(made.held_out.row.tolist() + made.task.prompts.row.tolist()) == list(
+        range(len(ASKS))
+    )
 
 
-def test_on_the_command_line(files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--world", "hub", "--world.policy", files["policy"], "--world.prompts", files["prompts"], "--world.held-out", "4",
-             "--world.rewards", f"{files['judges']}:words,{files['judges']}:slow", "--world.max-tokens", "6", "--max-steps", "2",
-             "--batch-size", "2", "--num-generations", "2", "--eval-generations", "2"]
+def test_on_the_command_line(
+    files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [
+        "--world",
+        "hub",
+        "--world.policy",
+        files["policy"],
+        "--world.prompts",
+        files["prompts"],
+        "--world.held-out",
+        "4",
+        "--world.rewards",
+        f"{files['judges']}:words,{files['judges']}:slow",
+        "--world.max-tokens",
+        "6",
+        "--max-steps",
+        "2",
+        "--batch-size",
+        "2",
+        "--num-generations",
+        "2",
+        "--eval-generations",
+        "2",
+    ]
     assert cli.main(["run", "uncertainty_weighted", *flags, "--out", str(tmp_path / "run")]) == 0
     readings = Run.open(tmp_path / "run").readings()
-    assert readings[0]["gold"] is None and len(readings[0]["rewards"]) == 2 and readings[0]["kl_kind"] == "sampled"
+    assert (
+        readings[0]["gold"] is None
+        and len(readings[0]["rewards"]) == 2
+        and readings[0]["kl_kind"] == "sampled"
+    )
     capsys.readouterr()
-    for change, said in ((["--world.policy", str(tmp_path)], "gives no"), (["--world.max-tokens", "200"], "128 positions"),
-                         (["--world.held-out", "99"], "99 are held out")):
+    for change, said in (
+        (["--world.policy", str(tmp_path)], "gives no"),
+        (["--world.max-tokens", "200"], "128 positions"),
+        (["--world.held-out", "99"], "99 are held out"),
+    ):
         given = {flags[i]: flags[i + 1] for i in range(0, len(flags), 2)} | {change[0]: change[1]}
-        assert cli.main(["run", "leave_one_out", *[w for kv in given.items() for w in kv], "--out", str(tmp_path / "no")]) == 2
+        assert (
+            cli.main(
+                [
+                    "run",
+                    "leave_one_out",
+                    *[w for kv in given.items() for w in kv],
+                    "--out",
+                    str(tmp_path / "no"),
+                ]
+            )
+            == 2
+        )
         last = capsys.readouterr().err.strip().splitlines()[-1]
         assert last.startswith("assay: ") and said in last

@@ -1,4 +1,7 @@
-"""A Python function as the labeler: what it is handed, what it may return, and what happens when it fails or lies."""
+"""A Python function as the labeler: what it is handed, what it may return, and what happens when it
+fails or lies.
+"""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -16,12 +19,25 @@ from assay.watch.ledger import Ledger
 
 
 def questions(n: int) -> list[Question]:
-    return [Question("watch f", 5, (i, 0), f"prompt {i}", "a" * (i + 1), "b" * (n - i), {"row": i, "topic": "t"})
-            for i in range(n)]
+    return [
+        Question(
+            "watch f",
+            5,
+            (i, 0),
+            f"prompt {i}",
+            "a" * (i + 1),
+            "b" * (n - i),
+            {"row": i, "topic": "t"},
+        )
+        for i in range(n)
+    ]
 
 
 def longer(prompts: list[str], first: list[str], second: list[str]) -> list[float]:
-    return [0.5 if len(a) == len(b) else float(len(a) > len(b)) for a, b in zip(first, second, strict=True)]
+    return [
+        0.5 if len(a) == len(b) else float(len(a) > len(b))
+        for a, b in zip(first, second, strict=True)
+    ]
 
 
 def test_it_is_asked_one_pair_at_a_time_unless_told() -> None:
@@ -34,7 +50,10 @@ def test_it_is_asked_one_pair_at_a_time_unless_told() -> None:
     said = [a.label for a in Function(counted, "f")(questions(5))]
     assert sizes == [1] * 5 and said == [0.0, 0.0, 0.5, 1.0, 1.0]
     sizes.clear()
-    assert [a.label for a in Function(counted, "f", at_once=3)(questions(5))] == said and sizes == [3, 2]
+    assert [a.label for a in Function(counted, "f", at_once=3)(questions(5))] == said and sizes == [
+        3,
+        2,
+    ]
 
 
 def test_columns_go_to_a_function_that_wants_them() -> None:
@@ -63,7 +82,9 @@ def test_one_that_fails_half_the_time_is_asked_again(tmp_path: Path) -> None:
 
     asked = questions(8)
     lines = Ledger(tmp_path, None).compare(asked, Function(flaky, "f", pause=0.001))
-    assert [line["label"] for line in lines if line] == longer([], [q.first for q in asked], [q.second for q in asked])
+    assert [line["label"] for line in lines if line] == longer(
+        [], [q.first for q in asked], [q.second for q in asked]
+    )
     assert len(calls) == 16
 
 
@@ -72,7 +93,10 @@ def test_one_that_always_fails_makes_the_run_wait_and_is_asked_again_later(tmp_p
         raise RuntimeError("no quota")
 
     ledger, asked = Ledger(tmp_path, None), questions(3)
-    with pytest.raises(Waiting, match="f gave no label to any of 3 questions .the last: RuntimeError: no quota.; mend it"):
+    with pytest.raises(
+        Waiting,
+        match="f gave no label to any of 3 questions .the last: RuntimeError: no quota.; mend it",
+    ):
         ledger.compare(asked, Function(broken, "f", tries=2, pause=0.001))
     assert read_lines(tmp_path / "labels.jsonl") == []
     assert all(Ledger(tmp_path, None).compare(asked, Function(longer, "f")))
@@ -91,8 +115,18 @@ def test_a_question_without_an_answer_stays_so(tmp_path: Path) -> None:
     assert again[1] is not None and again[1]["why"] == "ValueError: too long"
 
 
-@pytest.mark.parametrize(("value", "label"), [(1, 1.0), (0, 0.0), (0.25, 0.25), (True, 1.0), ("first", 1.0), (" Second ", 0.0),
-                                              ("TIE", 0.5)])
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        (1, 1.0),
+        (0, 0.0),
+        (0.25, 0.25),
+        (True, 1.0),
+        ("first", 1.0),
+        (" Second ", 0.0),
+        ("TIE", 0.5),
+    ],
+)
 def test_what_a_label_may_be(value: Any, label: float) -> None:
     assert preference(value, "here") == label
 
@@ -108,15 +142,25 @@ def test_too_few_labels_are_a_fault() -> None:
         list(Function(lambda p, a, b: [1.0], "f", at_once=2)(questions(2)))
 
 
-@pytest.mark.parametrize(("spec", "said"), [
-    ("nothing.py:f", "there is no file nothing.py"), ("mine.py:other", "mine.py has no function other"),
-    ("mine.py", "a function is named as FILE.py:name"), ("bad.py:f", "bad.py cannot be imported .SyntaxError"),
-    ("somebody", "--watch is 'somebody'; it is gold, FILE.py:function, csv"), ("http://x", "--watch.model"),
-    ("ftp://x/a", "--watch is 'ftp://x/a'"),
-])
-def test_a_labeler_that_cannot_be_is_one_sentence(spec: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("nothing.py:f", "there is no file nothing.py"),
+        ("mine.py:other", "mine.py has no function other"),
+        ("mine.py", "a function is named as FILE.py:name"),
+        ("bad.py:f", "bad.py cannot be imported .SyntaxError"),
+        ("somebody", "--watch is 'somebody'; it is gold, FILE.py:function, csv"),
+        ("http://x", "--watch.model"),
+        ("ftp://x/a", "--watch is 'ftp://x/a'"),
+    ],
+)
+def test_a_labeler_that_cannot_be_is_one_sentence(
+    spec: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("mine.py").write_text("def better(prompts, first, second):\n    return [1] * len(prompts)\n")
+    Path("mine.py").write_text(
+        "def better(prompts, first, second):\n    return [1] * len(prompts)\n"
+    )
     Path("bad.py").write_text("def f(:\n")
     with pytest.raises(InputError, match=said):
         possible(spec, "")
@@ -133,11 +177,19 @@ def test_a_file_is_loaded_by_name(tmp_path: Path) -> None:
 
 
 def test_agreement_is_kappa_beyond_chance() -> None:
-    """20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no: agreement .7, chance .5 (25·30/2500 + 25·20/2500), so kappa .4."""
+    """20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no: agreement .7, chance .5 (25·30/2500 + 25·20/2500),
+    so kappa .4.
+    """
     pairs = [(1.0, 1.0)] * 20 + [(1.0, 0.0)] * 5 + [(0.0, 1.0)] * 10 + [(0.0, 0.0)] * 15
     found = agreement(pairs)
-    assert found["agree"] == pytest.approx(0.7) and found["kappa"] == pytest.approx(0.4) and found["pairs"] == 50
-    assert 2 * found["flip"] * (1 - found["flip"]) == pytest.approx(0.3), "two labels that err alike differ with 2f(1−f)"
+    assert (
+        found["agree"] == pytest.approx(0.7)
+        and found["kappa"] == pytest.approx(0.4)
+        and found["pairs"] == 50
+    )
+    assert 2 * found["flip"] * (1 - found["flip"]) == pytest.approx(0.3), (
+        "two labels that err alike differ with 2f(1−f)"
+    )
     assert 0 <= found["flip_least"] < found["flip"]
     assert agreement([])["agree"] is None and agreement([(1.0, 1.0)])["kappa"] is None
     assert agreement([(0.5, 1.0)])["flip"] is None, "a tie is no error"

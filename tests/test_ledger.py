@@ -1,4 +1,7 @@
-"""Labels that a recipe buys: counted, written before use, never paid for twice, and people may answer tomorrow."""
+"""Labels that a recipe buys: counted, written before use, never paid for twice, and people may
+answer tomorrow.
+"""
+
 from __future__ import annotations
 
 import csv
@@ -44,7 +47,9 @@ def test_labels_are_gold_counted_and_written_before_use(world: World, tmp_path: 
     readings = list(measure(asking, world, loop=LOOP, run=run, eval_steps=1))
     assert [r["labels"] for r in readings[:4]] == [0, 4, 8, 12]
     rows = read_lines(tmp_path / "a" / "labels.jsonl")
-    assert len(rows) == 12 and readings[3]["stats"]["sum"] == pytest.approx(sum(r["label"] for r in rows))
+    assert len(rows) == 12 and readings[3]["stats"]["sum"] == pytest.approx(
+        sum(r["label"] for r in rows)
+    )
     assert {tuple(r["place"]) for r in rows if r["step"] == 1} == {(0, 0), (0, 1), (1, 0), (1, 1)}
 
 
@@ -63,7 +68,17 @@ def test_a_resumed_run_pays_for_nothing_twice(world: World, tmp_path: Path) -> N
     first.close()
     assert len(read_lines(tmp_path / "a" / "labels.jsonl")) == 4
     world.gold = counted
-    readings = list(measure(asking, world, loop=LOOP, run=Run.open(tmp_path / "a"), eval_steps=100, save_steps=100, resume=True))
+    readings = list(
+        measure(
+            asking,
+            world,
+            loop=LOOP,
+            run=Run.open(tmp_path / "a"),
+            eval_steps=100,
+            save_steps=100,
+            resume=True,
+        )
+    )
     assert len(read_lines(tmp_path / "a" / "labels.jsonl")) == 12 and readings[-2]["labels"] == 12
     asked = [n for n in paid if n == 4]
     assert len(asked) == 2  # steps 2 and 3: the first step's labels were in the ledger
@@ -75,7 +90,17 @@ def test_people_answer_in_a_sheet_and_the_run_goes_on(world: World, tmp_path: Pa
     said: list[str] = []
     for waited in range(10):
         try:
-            done = list(measure(asking, world, loop=LOOP, run=run, eval_steps=1, labels=str(sheet), resume=waited > 0))
+            done = list(
+                measure(
+                    asking,
+                    world,
+                    loop=LOOP,
+                    run=run,
+                    eval_steps=1,
+                    labels=str(sheet),
+                    resume=waited > 0,
+                )
+            )
             break
         except Waiting as why:
             said.append(str(why))
@@ -86,14 +111,21 @@ def test_people_answer_in_a_sheet_and_the_run_goes_on(world: World, tmp_path: Pa
             out.writeheader()
             out.writerows({**r, "label": r["label"] or "1.5"} for r in rows)
     assert all("4 answers wait for a label" in s and str(sheet) in s for s in said)
-    assert waited == 3 and done[-2]["labels"] == 12 and done[-2]["stats"]["sum"] == pytest.approx(12 * 1.5)
+    assert (
+        waited == 3
+        and done[-2]["labels"] == 12
+        and done[-2]["stats"]["sum"] == pytest.approx(12 * 1.5)
+    )
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("id,label\nx,good\n", "line 2, column 'label' holds 'good'"),
-    ("id,label\nx,nan\n", "line 2, column 'label' holds 'nan'"),
-    ("name,label\nx,1\n", "has no column 'id'; its columns are name, label"),
-])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id,label\nx,good\n", "line 2, column 'label' holds 'good'"),
+        ("id,label\nx,nan\n", "line 2, column 'label' holds 'nan'"),
+        ("name,label\nx,1\n", "has no column 'id'; its columns are name, label"),
+    ],
+)
 def test_a_sheet_that_cannot_be_read_is_named(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "labels.csv"
     path.write_text(text)

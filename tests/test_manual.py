@@ -1,4 +1,7 @@
-"""The manual's pages and CLAIMS.md: written from files' text and committed results, and hostile to nothing."""
+"""The manual's pages and CLAIMS.md: written from files' text and committed results, and hostile to
+nothing.
+"""
+
 from __future__ import annotations
 
 import json
@@ -40,11 +43,22 @@ def claim(arms):
 
 def result(**more: object) -> dict[str, object]:
     seen = {"peak": 1.0, "drop": 0.5, "final": 0.5, "kl": 3.0}
-    return {"name": "mine", "title": "A <b>title</b> with *stars*", "statement": "It helps.", "world": {"name": "table"},
-            "arms": {"mine": ["mine", {}], "study": ["seen", {"n": 3}]}, "loops": {}, "turns": "mine", "seeds": [0, 1, 2, 3, 4],
-            "effects": [1.0, 1.1, 0.9, 1.0, 1.0], "drops": [0.5, 0.6, 0.4, 0.5, 0.5], "notes": [],
-            "measured": {"mine": [seen, {**seen, "peak": 2.0, "drop": None}], "study": []},
-            "lines": {"study": [{"n": 1, "what": "<i>_x_</i>|", "value": 0.123456}]}, **more}
+    return {
+        "name": "mine",
+        "title": "A <b>title</b> with *stars*",
+        "statement": "It helps.",
+        "world": {"name": "table"},
+        "arms": {"mine": ["mine", {}], "study": ["seen", {"n": 3}]},
+        "loops": {},
+        "turns": "mine",
+        "seeds": [0, 1, 2, 3, 4],
+        "effects": [1.0, 1.1, 0.9, 1.0, 1.0],
+        "drops": [0.5, 0.6, 0.4, 0.5, 0.5],
+        "notes": [],
+        "measured": {"mine": [seen, {**seen, "peak": 2.0, "drop": None}], "study": []},
+        "lines": {"study": [{"n": 1, "what": "<i>_x_</i>|", "value": 0.123456}]},
+        **more,
+    }
 
 
 @pytest.fixture
@@ -58,21 +72,34 @@ def found(tmp_path: Path) -> tuple[catalogue.Entry, list[dict[str, object]]]:
     return entry, claims.rows([entry], tmp_path / "claims")
 
 
-def test_a_page_says_everything_and_text_stays_text(found: tuple[catalogue.Entry, list[dict[str, object]]]) -> None:
+def test_a_page_says_everything_and_text_stays_text(
+    found: tuple[catalogue.Entry, list[dict[str, object]]],
+) -> None:
     entry, rows = found
     page = manual.pages([entry], rows)["mine.md"]
-    assert "A \\<b\\>title\\</b\\> with \\*stars\\*" in page and "<b>" not in page.replace("\\<b", "")
+    assert "A \\<b\\>title\\</b\\> with \\*stars\\*" in page and "<b>" not in page.replace(
+        "\\<b", ""
+    )
     assert "`assay run mine --world table --world.testbed bandit --out runs/mine`" in page
-    assert "| `--lam` | `0.5` |" in page and "| `--kind` | `'a'` |" in page and "weight\\_of" in page
-    assert "```text\none     the first   | judge\ntwo     the second\n```" in page and "and so on." in page
+    assert (
+        "| `--lam` | `0.5` |" in page and "| `--kind` | `'a'` |" in page and "weight\\_of" in page
+    )
+    assert (
+        "```text\none     the first   | judge\ntwo     the second\n```" in page
+        and "and so on." in page
+    )
     assert "`leave_one_out` at `--lam 0.0`" in page
     assert "**holds here** on table, 5 seeds, effect 1.000" in page
-    assert "| mine | `mine`  | 1.500 | 0.500 | 0.500 | 3.000 |" in page  # means of what was measured; a gap is no zero
+    assert (
+        "| mine | `mine`  | 1.500 | 0.500 | 0.500 | 3.000 |" in page
+    )  # means of what was measured; a gap is no zero
     assert "| 1 | \\<i\\>\\_x\\_\\</i\\>\\| | 0.1235 |" in page
     assert '"""The gain."""' in page
 
 
-def test_claims_are_told_by_system_with_the_experiment_and_why(found: tuple[catalogue.Entry, list[dict[str, object]]]) -> None:
+def test_claims_are_told_by_system_with_the_experiment_and_why(
+    found: tuple[catalogue.Entry, list[dict[str, object]]],
+) -> None:
     text = verdicts.markdown(found[1])
     assert "1 of 1 systems are decided" in text and "1 holds here" in text
     assert "the interval lies above 0, and the baseline turns (it falls by 0.500" in text
@@ -81,17 +108,25 @@ def test_claims_are_told_by_system_with_the_experiment_and_why(found: tuple[cata
     assert "0 of 1 systems are decided" in none and "1 not run" in none
 
 
-def test_the_manual_is_written_and_nothing_else_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_manual_is_written_and_nothing_else_is_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "pages"
     assert cli.main(["manual", "--out", str(out), "--results", str(tmp_path)]) == 0
     names = {e.name for e in catalogue.entries()}
     assert {p.stem for p in out.glob("*.md")} == names | {"README"}
     (out / "gone.md").write_text("a page of a file that is gone")
-    assert cli.main(["manual", "--out", str(out), "--results", str(tmp_path)]) == 0 and not (out / "gone.md").exists()
+    assert (
+        cli.main(["manual", "--out", str(out), "--results", str(tmp_path)]) == 0
+        and not (out / "gone.md").exists()
+    )
     other = tmp_path / "notes"
     other.mkdir()
     (other / "mine.txt").write_text("keep")
-    assert cli.main(["manual", "--out", str(other)]) == 2 and "holds something else" in capsys.readouterr().err
+    assert (
+        cli.main(["manual", "--out", str(other)]) == 2
+        and "holds something else" in capsys.readouterr().err
+    )
     assert [p.name for p in other.iterdir()] == ["mine.txt"]
 
 
@@ -101,7 +136,11 @@ def test_the_committed_pages_are_those_of_the_files() -> None:
     entries = [e for e in catalogue.entries() if not e.fault]
     rows = claims.rows(entries, root / "claims")
     written = manual.pages(entries, rows)
-    there = {p.name: p.read_text(encoding="utf-8") for p in (root / "docs" / "systems").glob("*.md")}
+    there = {
+        p.name: p.read_text(encoding="utf-8") for p in (root / "docs" / "systems").glob("*.md")
+    }
     stale = sorted(n for n in written.keys() | there.keys() if written.get(n) != there.get(n))
     assert stale == [], "run `make docs`"
-    assert verdicts.markdown(rows) == (root / "CLAIMS.md").read_text(encoding="utf-8"), "run `make docs`"
+    assert verdicts.markdown(rows) == (root / "CLAIMS.md").read_text(encoding="utf-8"), (
+        "run `make docs`"
+    )

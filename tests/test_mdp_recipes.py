@@ -1,4 +1,7 @@
-"""The papers on decision processes: their gradients against exact ones, their formulas against enumeration."""
+"""The papers on decision processes: their gradients against exact ones, their formulas against
+enumeration.
+"""
+
 from __future__ import annotations
 
 import importlib
@@ -38,11 +41,17 @@ def double(**arguments: Any) -> World:
 
 def table_of(w: World) -> Tensor:
     reference = acting(w.task.reference)
-    return w.task.rewards.steps(reference.process.every()).double().reshape(-1, *reference.logits.shape)
+    return (
+        w.task.rewards.steps(reference.process.every())
+        .double()
+        .reshape(-1, *reference.logits.shape)
+    )
 
 
 def test_the_unregularised_run_is_fooled_by_the_sprinkler() -> None:
-    """The proxy rises throughout, gold rises first and ends below the base policy: exact values, both of mean 0 there."""
+    """The proxy rises throughout, gold rises first and ends below the base policy: exact values,
+    both of mean 0 there.
+    """
     w = world(testbed="tomato", seed=1, members=2, pairs=20)
     loop = loop_of(leave_one_out.recipe, w.loop, {"max_steps": 100})
     readings = list(measure(leave_one_out.recipe, w, loop=loop, eval_steps=20, eval_generations=1))
@@ -53,20 +62,44 @@ def test_the_unregularised_run_is_fooled_by_the_sprinkler() -> None:
 
 
 @pytest.mark.parametrize("bed", ["tomato", "chain"])
-@pytest.mark.parametrize("name", ["leave_one_out", "grpo", "ppo", "kl_in_reward", "kl_in_loss", "mean_ensemble", "worst_case",
-                                  "uncertainty_weighted", "best_of_n", "dpo", "sft"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "leave_one_out",
+        "grpo",
+        "ppo",
+        "kl_in_reward",
+        "kl_in_loss",
+        "mean_ensemble",
+        "worst_case",
+        "uncertainty_weighted",
+        "best_of_n",
+        "dpo",
+        "sft",
+    ],
+)
 def test_recipes_for_words_run_on_episodes(name: str, bed: str) -> None:
     function = importlib.import_module(f"assay.recipes.{name}").recipe
     w = world(testbed=bed, pairs=20, demos=20, members=2)
     arguments = {"most": 4} if name == "best_of_n" else {}
-    readings = list(measure(function, w, loop=replace(SMALL, batch_size=4), arguments=arguments, eval_generations=2))
-    assert len(readings) >= 2 and readings[1]["kl"] >= 0 and all(r["gold"] is not None for r in readings)
+    readings = list(
+        measure(
+            function, w, loop=replace(SMALL, batch_size=4), arguments=arguments, eval_generations=2
+        )
+    )
+    assert (
+        len(readings) >= 2
+        and readings[1]["kl"] >= 0
+        and all(r["gold"] is not None for r in readings)
+    )
 
 
 def test_judges_can_be_fitted_on_compared_episodes() -> None:
     w = world(testbed="tomato", pairs=300, noise=0.0, members=2)
     assert w.refit is not None and w.gold is not None
-    judges = w.refit(lambda model, pairs, loop: bradley_terry.fit(model, pairs, loop=replace(loop, max_steps=40)))
+    judges = w.refit(
+        lambda model, pairs, loop: bradley_terry.fit(model, pairs, loop=replace(loop, max_steps=40))
+    )
     x = acting(w.task.reference).sample(w.held_out, 16, Rng(9))
     told = torch.corrcoef(torch.stack([judges(x)[0].flatten(), w.gold(x)[0].flatten()]))[0, 1]
     assert float(told) > 0.5
@@ -74,15 +107,22 @@ def test_judges_can_be_fitted_on_compared_episodes() -> None:
 
 # ---- correlated proxies
 
+
 @pytest.mark.parametrize("over", ["occupancy", "action"])
 @pytest.mark.parametrize("divergence", ["chi2", "kl"])
-def test_the_step_is_the_gradient_of_the_penalised_return(over: str, divergence: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the recipe descends, at a policy that has moved: against E[return] − λ·(√)divergence, differentiated exactly."""
+def test_the_step_is_the_gradient_of_the_penalised_return(
+    over: str, divergence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the recipe descends, at a policy that has moved: against E[return] − λ·(√)divergence,
+    differentiated exactly.
+    """
     w = double(testbed="tomato", members=1)
     reference = acting(w.task.reference)
     p, base = reference.process, reference.occupancy().detach()
     S, A = reference.logits.shape
-    moved = reference.logits + Rng(1).normal(torch.arange(S)[:, None], torch.arange(A), dtype=torch.float64)
+    moved = reference.logits + Rng(1).normal(
+        torch.arange(S)[:, None], torch.arange(A), dtype=torch.float64
+    )
     monkeypatch.setattr(MarkovPolicy, "copy", lambda self: MarkovPolicy(moved, p))
     got: list[Tensor] = []
 
@@ -94,7 +134,15 @@ def test_the_step_is_the_gradient_of_the_penalised_return(over: str, divergence:
 
     monkeypatch.setattr(correlated_proxies, "descend", caught)
     task = w.task.replaced(carry=Carry())
-    next(correlated_proxies.recipe(task, of=over, divergence=divergence, lam=2.0, loop=Loop(max_steps=1, batch_size=18, num_generations=1500)))
+    next(
+        correlated_proxies.recipe(
+            task,
+            of=over,
+            divergence=divergence,
+            lam=2.0,
+            loop=Loop(max_steps=1, batch_size=18, num_generations=1500),
+        )
+    )
 
     R, logits = table_of(w)[0], moved.clone().requires_grad_(True)
     deviation = float((base * (R - (base * R).sum()).square()).sum().sqrt())
@@ -104,7 +152,9 @@ def test_the_step_is_the_gradient_of_the_penalised_return(over: str, divergence:
     else:
         ratio = logits.log_softmax(-1) - reference.logits.log_softmax(-1)
         each = (logits.softmax(-1) * (ratio.exp() - 1 if divergence == "chi2" else ratio)).sum(-1)
-        size = (mu.sum(-1) * each).sum().sqrt() if divergence == "chi2" else (mu.sum(-1) * each).sum()
+        size = (
+            (mu.sum(-1) * each).sum().sqrt() if divergence == "chi2" else (mu.sum(-1) * each).sum()
+        )
     (want,) = torch.autograd.grad(-p.horizon * ((mu * R).sum() - 2.0 * deviation * size), logits)
     cosine = float((got[0] * want).sum() / (got[0].norm() * want.norm()))
     assert cosine > 0.985 and float(got[0].norm() / want.norm()) == pytest.approx(1, abs=0.06)
@@ -112,17 +162,26 @@ def test_the_step_is_the_gradient_of_the_penalised_return(over: str, divergence:
 
 def test_the_released_loss_is_half_of_chi_squared_and_the_forward_kl() -> None:
     """E_π of the gradient of w + 1/w with answers held fixed = ½∇χ² + ∇KL(π₀‖π), on eight answers."""
-    base, logits = torch.randn(8).double().log_softmax(-1), torch.randn(8).double().requires_grad_(True)
+    base, logits = (
+        torch.randn(8).double().log_softmax(-1),
+        torch.randn(8).double().requires_grad_(True),
+    )
     lp = logits.log_softmax(-1)
     l = lp - base
     held = lp.exp().detach()
-    (got,) = torch.autograd.grad((held * (correlated_proxies.continued_exp(l) + correlated_proxies.continued_exp(-l))).sum(),
-                                 logits, retain_graph=True)
+    (got,) = torch.autograd.grad(
+        (held * (correlated_proxies.continued_exp(l) + correlated_proxies.continued_exp(-l))).sum(),
+        logits,
+        retain_graph=True,
+    )
     chi2, forward = (lp.exp() * (l.exp() - 1)).sum(), (base.exp() * -l).sum()
     (half,) = torch.autograd.grad(0.5 * chi2 + forward, logits)
     torch.testing.assert_close(got, half)
     far = torch.tensor([10.0, 11.0, -12.0], dtype=torch.float64, requires_grad=True)
-    e, edge = correlated_proxies.continued_exp(far), torch.tensor([10.0, 10.0, -10.0]).double().exp()
+    e, edge = (
+        correlated_proxies.continued_exp(far),
+        torch.tensor([10.0, 10.0, -10.0]).double().exp(),
+    )
     torch.testing.assert_close(e.detach(), edge * torch.tensor([1.0, 2.0, -1.0]).double())
     torch.testing.assert_close(torch.autograd.grad(e.sum(), far)[0], edge)
 
@@ -135,8 +194,15 @@ def test_the_released_root_is_the_whole_batch_s_however_it_is_divided() -> None:
         w.task.reference.double()  # type: ignore[attr-defined]
         task = w.task.replaced(carry=Carry())
         with micro_batches(micro):
-            steps = list(correlated_proxies.recipe(task, of="sequence", lam=3.0, released=True,
-                                                   loop=Loop(max_steps=3, batch_size=4, num_generations=4, learning_rate=0.05)))
+            steps = list(
+                correlated_proxies.recipe(
+                    task,
+                    of="sequence",
+                    lam=3.0,
+                    released=True,
+                    loop=Loop(max_steps=3, batch_size=4, num_generations=4, learning_rate=0.05),
+                )
+            )
         logits.append(torch.cat([p.detach().flatten() for p in steps[-1].policy.parameters()]))  # type: ignore[union-attr]
     torch.testing.assert_close(*logits, atol=1e-6, rtol=0)
 
@@ -145,7 +211,10 @@ def test_the_discriminator_finds_the_ratio_of_occupancies() -> None:
     w = double(testbed="tomato", members=1)
     reference = acting(w.task.reference)
     S, A = reference.logits.shape
-    policy = MarkovPolicy(reference.logits + 0.5 * Rng(2).normal(torch.arange(S)[:, None], torch.arange(A)), reference.process)
+    policy = MarkovPolicy(
+        reference.logits + 0.5 * Rng(2).normal(torch.arange(S)[:, None], torch.arange(A)),
+        reference.process,
+    )
     critic = correlated_proxies._Discriminator(reference.logits)
     x, base = (q.sample(w.task.prompts, 300, Rng(i)) for i, q in enumerate((policy, reference)))
     critic.fit(x, base, 1.0, Loop(learning_rate=0.15).optimiser(critic), 60)
@@ -156,16 +225,25 @@ def test_the_discriminator_finds_the_ratio_of_occupancies() -> None:
 
 # ---- behaviour alignment
 
+
 def test_the_implicit_gradient_is_that_of_the_policy_which_the_reward_trains() -> None:
-    """Against finite differences of J(θ*(φ)), with θ* solved to the last digit for each φ; all solvers agree."""
+    """Against finite differences of J(θ*(φ)), with θ* solved to the last digit for each φ; all
+    solvers agree.
+    """
     w = double(testbed="chain", horizon=12)
     reference = acting(w.task.reference)
     p, base, R = reference.process, reference.logits.detach(), table_of(w)
     mix = barfi.Blend(5 * R[0] + R[2], R[1], p, keep=1.0)
 
     def delta(theta: Tensor, phi: Tensor) -> Tensor:
-        return barfi.policy_gradient(theta.softmax(-1), p.P, mix.reward(phi), p.start, horizon=p.horizon,
-                                     gamma=mix.parts(phi)[3]) - 0.3 * (theta - base)
+        return barfi.policy_gradient(
+            theta.softmax(-1),
+            p.P,
+            mix.reward(phi),
+            p.start,
+            horizon=p.horizon,
+            gamma=mix.parts(phi)[3],
+        ) - 0.3 * (theta - base)
 
     def solved(phi: Tensor) -> Tensor:
         theta = base.clone()
@@ -176,14 +254,22 @@ def test_the_implicit_gradient_is_that_of_the_policy_which_the_reward_trains() -
 
     def earned(theta: Tensor) -> Tensor:
         laws = state_laws(theta.softmax(-1), p.P, p.start, horizon=p.horizon)[:-1]
-        return torch.einsum("t,ts,sa,sa->", discounts(theta, gamma=p.gamma, horizon=p.horizon), laws, theta.softmax(-1), R[0])
+        return torch.einsum(
+            "t,ts,sa,sa->",
+            discounts(theta, gamma=p.gamma, horizon=p.horizon),
+            laws,
+            theta.softmax(-1),
+            R[0],
+        )
 
     phi = mix.phi.detach()
     theta = solved(phi)
     slope = torch.func.grad(earned)(theta)
     exact = barfi.implicit_gradient(delta, slope, theta, phi, solver="exact")
     for solver, iterations, close in (("cg", 80, 1e-6), ("neumann", 400, 1e-4)):
-        other = barfi.implicit_gradient(delta, slope, theta, phi, solver=solver, iterations=iterations)
+        other = barfi.implicit_gradient(
+            delta, slope, theta, phi, solver=solver, iterations=iterations
+        )
         assert float((other - exact).norm() / exact.norm()) < close, solver
     way = Rng(3).normal(torch.arange(len(phi)), dtype=torch.float64)
     step = 1e-5
@@ -193,6 +279,7 @@ def test_the_implicit_gradient_is_that_of_the_policy_which_the_reward_trains() -
 
 
 # ---- designed rewards
+
 
 def test_a_potential_shifts_every_episode_s_return_by_its_start() -> None:
     w = double(testbed="grid")
@@ -218,11 +305,19 @@ def test_every_design_keeps_the_optimal_policies() -> None:
     p, R = reference.process, table_of(w)[0]
     best = greedy(optimal_values(p.P, R, gamma=p.gamma))
     taught = reward_design._taught(reference, R, 5, 1.0)
-    for made in (taught, reward_design._sparse(w.task, p, R, 3, 1.0, False), reward_design._sparse(w.task, p, R, 3, 1.0, True)):
+    for made in (
+        taught,
+        reward_design._sparse(w.task, p, R, 3, 1.0, False),
+        reward_design._sparse(w.task, p, R, 3, 1.0, True),
+    ):
         found = greedy(optimal_values(p.P, made, gamma=p.gamma))
         assert bool((best | ~found)[~p.terminal].all()) and not torch.equal(made, R)
     changed = (taught != R).any(-1)
-    assert int(changed.sum()) <= 5 and float((taught - R)[best].abs().max()) == 0 and float(taught.min()) == -1
+    assert (
+        int(changed.sum()) <= 5
+        and float((taught - R)[best].abs().max()) == 0
+        and float(taught.min()) == -1
+    )
 
 
 def test_exploration_s_bookkeeping_is_the_formula() -> None:
@@ -231,7 +326,11 @@ def test_exploration_s_bookkeeping_is_the_formula() -> None:
     p, R = reference.process, table_of(w)[0]
     x = reference.sample(w.task.prompts[:2], 3, Rng(0))
     S, A = R.shape
-    carry = Carry().keep(phi=torch.zeros(S, A).double(), value=torch.full((S,), 0.02).double(), count=torch.zeros(S).double())
+    carry = Carry().keep(
+        phi=torch.zeros(S, A).double(),
+        value=torch.full((S,), 0.02).double(),
+        count=torch.zeros(S).double(),
+    )
     reward_design._explored(carry, reference, x, R, 0.5)
     phi, pi, count = torch.zeros(S, A).double(), reference.probs(), torch.zeros(S)
     for b in range(2):
@@ -239,7 +338,10 @@ def test_exploration_s_bookkeeping_is_the_formula() -> None:
             T = int(x.lengths[b, n])
             for t in range(T):
                 s, a = int(states(x)[b, n, t]), int(x.action[b, n, t])
-                G = sum(p.gamma ** (j - t) * float(R[states(x)[b, n, j], x.action[b, n, j]]) for j in range(t, T))
+                G = sum(
+                    p.gamma ** (j - t) * float(R[states(x)[b, n, j], x.action[b, n, j]])
+                    for j in range(t, T)
+                )
                 one = torch.zeros(A).double()
                 one[a] = 1
                 phi[s] += 0.5 / 6 * pi[s, a] * (G - 0.02) * (one - pi[s])
@@ -248,14 +350,32 @@ def test_exploration_s_bookkeeping_is_the_formula() -> None:
     assert torch.equal(carry.count.float(), count) and float(phi.abs().max()) > 0  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("arguments", [{"design": "explore"}, {"design": "teacher", "period": 1},
-                                       {"design": "potential", "cut": True}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"design": "explore"},
+        {"design": "teacher", "period": 1},
+        {"design": "potential", "cut": True},
+    ],
+)
 def test_designs_resume_from_their_carry(arguments: dict[str, Any]) -> None:
     w = double(testbed="chain")
     whole, cut = Carry(), Carry()
-    a = [s.stats["loss"] for s in reward_design.recipe(w.task.replaced(carry=whole), loop=replace(SMALL, max_steps=4), **arguments)]
-    run = reward_design.recipe(w.task.replaced(carry=cut), loop=replace(SMALL, max_steps=4), **arguments)
+    a = [
+        s.stats["loss"]
+        for s in reward_design.recipe(
+            w.task.replaced(carry=whole), loop=replace(SMALL, max_steps=4), **arguments
+        )
+    ]
+    run = reward_design.recipe(
+        w.task.replaced(carry=cut), loop=replace(SMALL, max_steps=4), **arguments
+    )
     b = [next(run).stats["loss"], next(run).stats["loss"]]
     again = Carry(cut.state())
-    b += [s.stats["loss"] for s in reward_design.recipe(w.task.replaced(carry=again), loop=replace(SMALL, max_steps=4), **arguments)]
+    b += [
+        s.stats["loss"]
+        for s in reward_design.recipe(
+            w.task.replaced(carry=again), loop=replace(SMALL, max_steps=4), **arguments
+        )
+    ]
     assert a == b and a[0] != 0

@@ -1,4 +1,5 @@
 """Freed memory is kept where glibc and the user let it be."""
+
 from __future__ import annotations
 
 import os
@@ -29,8 +30,13 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def faults(keep: bool, thread: bool = False, **env: str) -> tuple[str, int]:
     plain = {k: v for k, v in os.environ.items() if k not in (*memory.SETTINGS, "LD_PRELOAD")}
     program = PROGRAM.format(keep=keep, thread=thread)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
-                          env={**plain, "OMP_NUM_THREADS": "1", **env})
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**plain, "OMP_NUM_THREADS": "1", **env},
+    )
     kept, n = done.stdout.split()
     return kept, int(n)
 

@@ -1,4 +1,7 @@
-"""Adapters: one base in memory, the reference is the base with them off, and each policy owns its adapter alone."""
+"""Adapters: one base in memory, the reference is the base with them off, and each policy owns its
+adapter alone.
+"""
+
 from __future__ import annotations
 
 from typing import Any
@@ -16,8 +19,14 @@ peft = pytest.importorskip("peft", reason="the lora extra is not installed")
 
 def reference(family: str = "llama", **lora: Any) -> Causal:
     from assay.models.backbones.adapters import Adapted, Base
+
     tokens = tokenizer()
-    plain = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "fan_in_fan_out": family == "gpt2"}
+    plain = {
+        "r": 4,
+        "lora_alpha": 8,
+        "target_modules": "all-linear",
+        "fan_in_fan_out": family == "gpt2",
+    }
     config = peft.LoraConfig(**{**plain, **lora})
     base = Base(model(family, vocabulary=len(tokens), dtype=exact(family)[0]), config, Rng(3))
     return Causal(Adapted(base), Tokens(tokens, size=len(tokens)), max_tokens=8).frozen()
@@ -65,7 +74,9 @@ def test_policies_do_not_share_an_adapter_and_gradients_stay_in_it() -> None:
     grads = torch.autograd.grad(loss, list(a.parameters()), allow_unused=True)
     assert all(g is not None for g in grads) and any(float(g.abs().max()) > 0 for g in grads)
     assert torch.equal(b.logp(x).detach(), before)
-    assert not list(base.parameters()) and len(list(a.parameters())) == len(list(b.parameters())) > 0
+    assert (
+        not list(base.parameters()) and len(list(a.parameters())) == len(list(b.parameters())) > 0
+    )
     c = a.copy()
     assert torch.allclose(c.logp(x), a.logp(x))
     moved(c)
@@ -96,6 +107,7 @@ def test_merged_is_the_policy_as_a_plain_model() -> None:
     policy = moved(base.copy())
     x = policy.sample(base.vocabulary.prompts(["the old mill"]), 2, Rng(1))
     from assay.models.backbones.pretrained import Pretrained
+
     plain = Causal(Pretrained(policy.backbone.merged()), base.vocabulary, max_tokens=8)
     assert torch.allclose(plain.logp(x), policy.logp(x), atol=1e-9)
     unmoved = Causal(Pretrained(base.backbone.merged()), base.vocabulary, max_tokens=8)
@@ -106,4 +118,6 @@ def test_dora_passes_through() -> None:
     base = reference(use_dora=True)
     policy = moved(base.copy(), 0.05)
     x = policy.sample(base.vocabulary.prompts(["the old mill"]), 2, Rng(1))
-    assert (policy.logp(x).detach() - x.logp).abs().max() < 1e-9 and not torch.allclose(policy.logp(x), base.logp(x))
+    assert (policy.logp(x).detach() - x.logp).abs().max() < 1e-9 and not torch.allclose(
+        policy.logp(x), base.logp(x)
+    )

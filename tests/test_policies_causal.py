@@ -1,4 +1,7 @@
-"""A language model as a policy: what is drawn is what is scored, at any cut, whoever the neighbours are and whoever leaves."""
+"""A language model as a policy: what is drawn is what is scored, at any cut, whoever the neighbours
+are and whoever leaves.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -20,8 +23,13 @@ from assay.models.samplers.categorical import truncated
 from assay.models.vocabulary import Vocabulary
 
 WORDS = Vocabulary([f"w{i}" for i in range(9)])
-CUTS: list[dict[str, Any]] = [{}, {"temperature": 0.6}, {"top_k": 4}, {"top_p": 0.7},
-                              {"temperature": 1.5, "top_k": 6, "top_p": 0.8, "min_tokens": 3}]
+CUTS: list[dict[str, Any]] = [
+    {},
+    {"temperature": 0.6},
+    {"top_k": 4},
+    {"top_p": 0.7},
+    {"temperature": 1.5, "top_k": 6, "top_p": 0.8, "min_tokens": 3},
+]
 
 
 def policy(seed: int = 1, **settings: Any) -> Causal:
@@ -43,7 +51,12 @@ def plain_logp(p: Causal, x: Samples) -> Tensor:
     barred = torch.zeros(logits.shape, dtype=torch.bool)
     barred[..., [WORDS.pad, WORDS.bos]] = True
     barred[:, :, : p.min_tokens, WORDS.eos] = True
-    law = truncated(logits.masked_fill(barred, -torch.inf), temperature=p.temperature, top_k=p.top_k, top_p=p.top_p)
+    law = truncated(
+        logits.masked_fill(barred, -torch.inf),
+        temperature=p.temperature,
+        top_k=p.top_k,
+        top_p=p.top_p,
+    )
     each = law.gather(-1, x.action[..., None])[..., 0]
     return torch.where(x.mask, each, 0.0)
 
@@ -89,7 +102,9 @@ def test_ends_are_decisions_and_truncation_is_no_end() -> None:
     assert (x.lengths > 2).all()  # at least two words before the end token
     assert (end.sum(-1) <= 1).all() and (x.mask.long().diff(dim=-1) <= 0).all()
     assert not ((x.action == WORDS.bos) | (x.action == WORDS.pad))[x.mask].any()
-    assert x.text()[0][0] == " ".join(WORDS.words[i] for i in x.action[0, 0][x.mask[0, 0]].tolist() if i > 2)
+    assert x.text()[0][0] == " ".join(
+        WORDS.words[i] for i in x.action[0, 0][x.mask[0, 0]].tolist() if i > 2
+    )
 
 
 @pytest.mark.parametrize("cut", [CUTS[0], CUTS[4]])
@@ -117,7 +132,12 @@ def test_what_was_first_drawn_in_inference_mode_can_be_learned_from() -> None:
 def test_rows_keep_their_answers_wherever_they_are_drawn() -> None:
     p, x = policy(), prompts()
     whole = p.sample(x, 6, Rng(3))
-    for rows in (torch.tensor([0, 1]), torch.tensor([2, 3]), torch.tensor([3]), torch.tensor([3, 0])):
+    for rows in (
+        torch.tensor([0, 1]),
+        torch.tensor([2, 3]),
+        torch.tensor([3]),
+        torch.tensor([3, 0]),
+    ):
         part = p.sample(x[rows], 6, Rng(3)[rows])
         same(part, whole[rows])
     halves = cat([p.sample(x[:2], 6, Rng(3)[:2]), p.sample(x[2:], 6, Rng(3)[2:4])])
@@ -134,12 +154,18 @@ def test_scores_do_not_depend_on_padding_or_neighbours() -> None:
         alone = x[torch.tensor([b])]
         torch.testing.assert_close(p.logp(alone).detach()[0], whole[b], **EXACT)
         full = alone.prompts.mask[0]
-        shortest = Prompts(alone.prompts.tokens[:, full], alone.prompts.mask[:, full], alone.prompts.row)
+        shortest = Prompts(
+            alone.prompts.tokens[:, full], alone.prompts.mask[:, full], alone.prompts.row
+        )
         bare = Samples(shortest, alone.action, alone.mask, alone.given, alone.logp, alone.ended)
         torch.testing.assert_close(p.logp(bare).detach()[0], whole[b], **EXACT)
     order = torch.tensor([[4, 1, 5, 0, 0, 2]]).expand(4, 6)
-    torch.testing.assert_close(p.logp(x.pick(order)).detach(), whole.gather(1, order[..., None].expand_as(whole)), **EXACT)
-    torch.testing.assert_close(p.logp(x.widened(11)).detach()[..., : whole.shape[2]], whole, **EXACT)
+    torch.testing.assert_close(
+        p.logp(x.pick(order)).detach(), whole.gather(1, order[..., None].expand_as(whole)), **EXACT
+    )
+    torch.testing.assert_close(
+        p.logp(x.widened(11)).detach()[..., : whole.shape[2]], whole, **EXACT
+    )
 
 
 def test_n_may_differ_by_prompt_and_absent_answers_are_all_false() -> None:
@@ -167,7 +193,9 @@ def test_start_is_gone_on_from() -> None:
     begun = walk.samples()
     assert not begun.ended.all()
     same(p.sample(prompts(), 6, Rng(3), begun), whole)
-    given = Samples(begun.prompts, begun.action, begun.mask & False, begun.mask, begun.logp * 0, begun.ended)
+    given = Samples(
+        begun.prompts, begun.action, begun.mask & False, begun.mask, begun.logp * 0, begun.ended
+    )
     x = p.sample(prompts(), 6, Rng(3), given)
     assert torch.equal(x.given[..., :2], begun.mask) and torch.equal(x.action, whole.action)
     torch.testing.assert_close(p.logp(x).detach(), torch.where(x.mask, whole.logp, 0.0), **EXACT)
@@ -225,7 +253,9 @@ def test_large_vocabularies_in_pieces_change_nothing(monkeypatch: pytest.MonkeyP
     for chunk in (1 << 24, 5 * len(WORDS)):
         monkeypatch.setattr(causal, "_CHUNK", chunk)
         logp = p.logp(x)
-        results.append((logp.detach(), p.kl(q, x), torch.autograd.grad(logp.sum(), list(p.parameters()))))
+        results.append(
+            (logp.detach(), p.kl(q, x), torch.autograd.grad(logp.sum(), list(p.parameters())))
+        )
     torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-12)
 
 
@@ -236,7 +266,9 @@ def test_scorer_reads_what_came_before_each_decision() -> None:
     values = head(x)
     B, N, T = x.mask.shape
     assert values.shape == (B, N, T + 1, 3)
-    assert torch.equal(values[:, :1, 0].expand(B, N, 3), values[:, :, 0])  # a prompt's answers share entry 0
+    assert torch.equal(
+        values[:, :1, 0].expand(B, N, 3), values[:, :, 0]
+    )  # a prompt's answers share entry 0
     changed = x.action.clone()
     changed[:, :, 2] = 3 + (changed[:, :, 2] + 1) % 9
     moved = head(Samples(x.prompts, changed, x.mask, x.given, x.logp, x.ended)) != values
@@ -253,13 +285,19 @@ def test_scorer_reads_what_came_before_each_decision() -> None:
 def test_copies_share_no_storage_and_the_reference_is_frozen() -> None:
     reference = policy(temperature=0.7, top_p=0.9).frozen()
     child = reference.copy()
-    assert not any(t.requires_grad for t in reference.parameters()) and all(t.requires_grad for t in child.parameters())
-    assert not {t.data_ptr() for t in reference.parameters()} & {t.data_ptr() for t in child.parameters()}
+    assert not any(t.requires_grad for t in reference.parameters()) and all(
+        t.requires_grad for t in child.parameters()
+    )
+    assert not {t.data_ptr() for t in reference.parameters()} & {
+        t.data_ptr() for t in child.parameters()
+    }
     assert (child.temperature, child.top_p, child.max_tokens) == (0.7, 0.9, 7)
     assert not reference.logp(reference.sample(prompts(), 2, Rng(1))).requires_grad
     other = policy(5)
     other.load_state_dict(reference.state_dict())
-    assert all(torch.equal(a, b) for a, b in zip(other.parameters(), reference.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(other.parameters(), reference.parameters(), strict=True)
+    )
 
 
 def test_text_comes_in_and_goes_out() -> None:
@@ -267,7 +305,9 @@ def test_text_comes_in_and_goes_out() -> None:
     x = p.encode(["w1 w2", ""], [["w3 w4", "w5", ""], ["w6"]])
     assert x.text() == [["w3 w4", "w5", ""], ["w6", "", ""]]
     assert x.prompts.text() == ["w1 w2", ""]
-    assert x.present.tolist() == [[True, True, True], [True, False, False]] and torch.equal(x.ended, x.present)
+    assert x.present.tolist() == [[True, True, True], [True, False, False]] and torch.equal(
+        x.ended, x.present
+    )
     assert torch.isnan(x.logp[x.mask]).all() and (x.logp[~x.mask] == 0).all()
     assert torch.isfinite(p.logp(x)).all()
 
@@ -278,7 +318,13 @@ def test_bad_input_is_one_sentence() -> None:
         p.encode(["w1 zebra"], [["w1"]])
     with pytest.raises(InputError, match="2 prompts and answers to 1"):
         p.encode(["w1", "w2"], [["w1"]])
-    for bad in ({"temperature": 0.0}, {"top_p": 0.0}, {"top_k": -1}, {"max_tokens": 0}, {"min_tokens": 9}):
+    for bad in (
+        {"temperature": 0.0},
+        {"top_p": 0.0},
+        {"top_k": -1},
+        {"max_tokens": 0},
+        {"min_tokens": 9},
+    ):
         with pytest.raises(InputError, match=f"{next(iter(bad))} is"):
             policy(**bad)
     x = prompts()

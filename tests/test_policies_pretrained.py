@@ -1,4 +1,7 @@
-"""Policies on transformers' own models: what is drawn and what is scored are one law, whoever stands beside a row."""
+"""Policies on transformers' own models: what is drawn and what is scored are one law, whoever
+stands beside a row.
+"""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -39,9 +42,13 @@ def whole_logits(of: Causal, x: Samples, b: int, n: int) -> torch.Tensor:
         return of.backbone.model(input_ids=row[None]).logits[0, len(ask) - 1 : -1].double()
 
 
-@pytest.mark.parametrize(("temperature", "top_k", "top_p"),
-                         [(1.0, 0, 1.0), (0.7, 0, 1.0), (1.0, 5, 1.0), (1.3, 0, 0.8), (0.9, 20, 0.9)])
-def test_log_probabilities_of_drawing_are_those_of_scoring(family: str, temperature: float, top_k: int, top_p: float) -> None:
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p"),
+    [(1.0, 0, 1.0), (0.7, 0, 1.0), (1.0, 5, 1.0), (1.3, 0, 0.8), (0.9, 20, 0.9)],
+)
+def test_log_probabilities_of_drawing_are_those_of_scoring(
+    family: str, temperature: float, top_k: int, top_p: float
+) -> None:
     of = policy(family, temperature=temperature, top_k=top_k, top_p=top_p)
     x = of.sample(prompts(of), 4, Rng(1))
     assert x.mask.any() and x.lengths.float().std() >= 0
@@ -69,8 +76,11 @@ def test_scores_do_not_depend_on_neighbours_padding_or_batch_size(family: str) -
     for b in range(3):
         alone = of.logp(x[torch.tensor([b])]).detach()[0]
         assert (together[b] - alone).abs().max() < exact(family)[1]
-    wide = replace(x.prompts, tokens=torch.cat([torch.full((3, 5), 7), x.prompts.tokens], 1),
-                   mask=torch.cat([torch.zeros(3, 5, dtype=torch.bool), x.prompts.mask], 1))
+    wide = replace(
+        x.prompts,
+        tokens=torch.cat([torch.full((3, 5), 7), x.prompts.tokens], 1),
+        mask=torch.cat([torch.zeros(3, 5, dtype=torch.bool), x.prompts.mask], 1),
+    )
     padded = of.logp(replace(x.widened(14), prompts=wide)).detach()[..., : together.shape[-1]]
     assert (padded - together).abs().max() < exact(family)[1]
     again = of.sample(wide, 4, Rng(3))
@@ -78,7 +88,9 @@ def test_scores_do_not_depend_on_neighbours_padding_or_batch_size(family: str) -
 
 
 def test_drawing_does_not_depend_on_neighbours(family: str) -> None:
-    """A prompt's answers are the same whoever is drawn beside it: addresses, and caches that do not mix."""
+    """A prompt's answers are the same whoever is drawn beside it: addresses, and caches that do not
+    mix.
+    """
     of = policy(family)
     ask, rng = prompts(of), Rng(4)
     x = of.sample(ask, 3, rng)
@@ -88,20 +100,26 @@ def test_drawing_does_not_depend_on_neighbours(family: str) -> None:
         assert alone.text()[0] == x.text()[b]
 
 
-def test_micro_batches_without_gradient_are_the_same(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_micro_batches_without_gradient_are_the_same(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     of = policy(family)
     x = of.sample(prompts(of), 4, Rng(5))
     with torch.no_grad():
         whole = of.logp(x)
         monkeypatch.setattr("assay.models.backbones.pretrained._TOKENS", 30)
         pieces = of.logp(x)
-    assert (whole - pieces).abs().max() < exact(family)[1] and (of.logp(x).detach() - whole).abs().max() < exact(family)[1]
+    assert (whole - pieces).abs().max() < exact(family)[1] and (
+        of.logp(x).detach() - whole
+    ).abs().max() < exact(family)[1]
 
 
 def test_answers_go_on_from_a_start_and_kl_to_itself_is_zero(family: str) -> None:
     of = policy(family)
     x = of.sample(prompts(of), 2, Rng(6))
-    cut = replace(x, mask=x.mask & (torch.arange(x.mask.shape[2]) < 3), ended=torch.zeros_like(x.ended))
+    cut = replace(
+        x, mask=x.mask & (torch.arange(x.mask.shape[2]) < 3), ended=torch.zeros_like(x.ended)
+    )
     cut = replace(cut, logp=torch.where(cut.mask, x.logp, 0.0))
     longer = of.sample(x.prompts, 2, Rng(6), start=cut)
     assert torch.equal(longer.action[cut.mask], x.action[cut.mask])
@@ -132,9 +150,16 @@ def test_several_ends_and_none_of_what_is_barred() -> None:
     last = x.action.gather(2, (x.lengths - 1).clamp(min=0)[..., None])[..., 0]
     assert set(last[x.ended].tolist()) == {1, end} and x.ended.any() and not x.ended.all()
     drawn = set(x.action[x.mask].tolist())
-    assert not drawn & {0, 2} and max(drawn) < len(tokens), "padding, BOS and ids that the tokenizer does not have"
-    assert not torch.isin(x.action[x.mask & ~torch.nn.functional.one_hot((x.lengths - 1).clamp(min=0), x.mask.shape[2]).bool()],
-                          torch.tensor([1, end])).any(), "an end is the last token of its answer"
+    assert not drawn & {0, 2} and max(drawn) < len(tokens), (
+        "padding, BOS and ids that the tokenizer does not have"
+    )
+    assert not torch.isin(
+        x.action[
+            x.mask
+            & ~torch.nn.functional.one_hot((x.lengths - 1).clamp(min=0), x.mask.shape[2]).bool()
+        ],
+        torch.tensor([1, end]),
+    ).any(), "an end is the last token of its answer"
 
 
 def test_a_family_that_makes_logits_in_another_way_is_refused() -> None:
@@ -150,7 +175,11 @@ def test_a_family_that_makes_logits_in_another_way_is_refused() -> None:
 
         def __getattr__(self, name: str) -> Any:
             own = ("inner", "base_model")
-            return super().__getattr__(name) if name in own else getattr(super().__getattr__("inner"), name)
+            return (
+                super().__getattr__(name)
+                if name in own
+                else getattr(super().__getattr__("inner"), name)
+            )
 
     with pytest.raises(InputError, match="differ by .* from its own forward pass"):
         Pretrained(Louder(model("llama")))

@@ -1,4 +1,7 @@
-"""Answers in the making: who leaves, what is made ahead, what is given and picked changes no draw of anybody else."""
+"""Answers in the making: who leaves, what is made ahead, what is given and picked changes no draw
+of anybody else.
+"""
+
 from __future__ import annotations
 
 from typing import Any
@@ -18,7 +21,11 @@ WORDS = Vocabulary([f"w{i}" for i in range(9)])
 
 
 def policy(**settings: Any) -> Causal:
-    return Causal(Llama(Config(len(WORDS), 16, 2, 4, 2, 24), Rng(1)).double(), WORDS, **{"max_tokens": 7, **settings})
+    return Causal(
+        Llama(Config(len(WORDS), 16, 2, 4, 2, 24), Rng(1)).double(),
+        WORDS,
+        **{"max_tokens": 7, **settings},
+    )
 
 
 def prompts() -> Prompts:
@@ -36,7 +43,10 @@ def test_who_leaves_the_batch_changes_no_number(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_numbers_made_ahead_are_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where answers leave, where a walk goes on from given tokens, and where particles are picked in between."""
+    """Also where answers leave, where a walk goes on from given tokens, and where particles are
+    picked in between.
+    """
+
     def drawn() -> Samples:
         walk = policy(max_tokens=12).walk(prompts(), 6, Rng(3))
         for t in range(12):

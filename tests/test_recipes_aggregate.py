@@ -1,4 +1,7 @@
-"""One word makes every online recipe pessimistic: it is the same run as the paper that has the aggregate for its own."""
+"""One word makes every online recipe pessimistic: it is the same run as the paper that has the
+aggregate for its own.
+"""
+
 from __future__ import annotations
 
 import inspect
@@ -21,13 +24,28 @@ def module(wanted: str):
     return next(m for m in MODULES if name(m) == wanted)
 
 
-@pytest.mark.parametrize(("word", "own", "constants"), [
-    ("mean", "mean_ensemble", {}), ("worst", "worst_case", {}), ("uncertainty:0.5", "uncertainty_weighted", {"lam": 0.5}),
-    ("quantile:0", "worst_case", {}), ("uncertainty:0", "mean_ensemble", {})])
+@pytest.mark.parametrize(
+    ("word", "own", "constants"),
+    [
+        ("mean", "mean_ensemble", {}),
+        ("worst", "worst_case", {}),
+        ("uncertainty:0.5", "uncertainty_weighted", {"lam": 0.5}),
+        ("quantile:0", "worst_case", {}),
+        ("uncertainty:0", "mean_ensemble", {}),
+    ],
+)
 def test_leave_one_out_with_a_word_is_the_paper_of_that_aggregate(world, word, own, constants):
-    a, b = drive(module("leave_one_out"), world, {"aggregate": word}), drive(module(own), world, constants)
+    a, b = (
+        drive(module("leave_one_out"), world, {"aggregate": word}),
+        drive(module(own), world, constants),
+    )
     keys = ("step", "gold", "kl", "proxy", "scored")
-    assert differences([{k: r[k] for k in keys} for r in a], [{k: r[k] for k in keys} for r in b], 1e-6) == []
+    assert (
+        differences(
+            [{k: r[k] for k in keys} for r in a], [{k: r[k] for k in keys} for r in b], 1e-6
+        )
+        == []
+    )
     assert a[-2]["kl"] > 1e-6
 
 
@@ -39,7 +57,9 @@ def test_every_online_recipe_hears_it(world, recipe):
 
 def test_nobody_takes_one_without_the_other():
     takes = [m for m in RECIPES if "aggregate" in inspect.signature(m.recipe).parameters]
-    assert len(takes) >= 5 and all("member" in inspect.signature(m.recipe).parameters for m in takes)
+    assert len(takes) >= 5 and all(
+        "member" in inspect.signature(m.recipe).parameters for m in takes
+    )
 
 
 def test_one_judge_is_every_aggregate(world):
@@ -49,8 +69,19 @@ def test_one_judge_is_every_aggregate(world):
         assert torch.equal(judge(alone, aggregate=word)(x), judge(alone)(x)), word
 
 
-@pytest.mark.parametrize("word", ["best", "worst:1", "quantile", "quantile:2", "uncertainty:-1", "uncertainty:x", "mean:",
-                                  "uncertainty:inf"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "best",
+        "worst:1",
+        "quantile",
+        "quantile:2",
+        "uncertainty:-1",
+        "uncertainty:x",
+        "mean:",
+        "uncertainty:inf",
+    ],
+)
 def test_words_that_mean_nothing_are_refused(word):
     if word == "mean:":
         joined(word)  # an empty constant is none

@@ -1,4 +1,7 @@
-"""Multipliers go the right way, static weights are static, and a search inside a run is paid for and survives a kill."""
+"""Multipliers go the right way, static weights are static, and a search inside a run is paid for
+and survives a kill.
+"""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -21,14 +24,26 @@ V, THETA, U = (torch.tensor(x).double() for x in ([0.2, 1.5], [1.0, 1.0], [0.3, 
 
 def test_a_violated_constraint_raises_its_weight_and_a_met_one_lowers_it():
     for mode in ("mu", "xi", "all"):
-        u, _ = stepped(mode, U, torch.zeros(3).double(), torch.cat([V - THETA, torch.tensor([0.0]).double()]), 0.1)
+        u, _ = stepped(
+            mode,
+            U,
+            torch.zeros(3).double(),
+            torch.cat([V - THETA, torch.tensor([0.0]).double()]),
+            0.1,
+        )
         before, after = (weights(mode, w, V, THETA, 0.5)[0] for w in (U, u))
         assert after[0] > before[0] and after[1] < before[1]
 
 
 def test_the_kl_s_own_multiplier_rises_above_its_limit():
     for kl, rises in ((9.0, True), (1.0, False)):
-        u, _ = stepped("all", U, torch.zeros(3).double(), torch.cat([V - THETA, torch.tensor([5.0 - kl]).double()]), 0.1)
+        u, _ = stepped(
+            "all",
+            U,
+            torch.zeros(3).double(),
+            torch.cat([V - THETA, torch.tensor([5.0 - kl]).double()]),
+            0.1,
+        )
         assert (weights("all", u, V, THETA, 0.5)[1] > weights("all", U, V, THETA, 0.5)[1]) == rises
 
 
@@ -37,29 +52,49 @@ def test_the_dual_step_is_the_gradient_of_its_loss():
     for mode, squash in (("mu", torch.sigmoid), ("xi", torch.tanh)):
         u = U.clone().requires_grad_(True)
         over = torch.cat([V - THETA, torch.zeros(1).double()])
-        g, = torch.autograd.grad((squash(u) * over).sum(), u)
-        torch.testing.assert_close(stepped(mode, U, torch.zeros(3).double(), over, 0.1)[0], U - 0.1 * g)
+        (g,) = torch.autograd.grad((squash(u) * over).sum(), u)
+        torch.testing.assert_close(
+            stepped(mode, U, torch.zeros(3).double(), over, 0.1)[0], U - 0.1 * g
+        )
 
 
 def test_weights_by_hand():
     s, kl = weights("sat", U, V, THETA, 0.9)
-    assert s.tolist() == pytest.approx([0.9, 0.0]) and kl == pytest.approx(0.2)  # the second is above its point
+    assert s.tolist() == pytest.approx([0.9, 0.0]) and kl == pytest.approx(
+        0.2
+    )  # the second is above its point
     assert weights("fixed", U, V, THETA, 0.9)[0].tolist() == pytest.approx([0.9, 0.9])
     s, kl = weights("xi", -U, V, THETA, 0.5)
-    assert float(s[0]) < 0 and kl == pytest.approx(2 - float(s.sum()))  # pushed back, and KL weighs more
+    assert float(s[0]) < 0 and kl == pytest.approx(
+        2 - float(s.sum())
+    )  # pushed back, and KL weighs more
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_moves(mode):
-    assert drive(constrained, small_world(constrained), {"mode": mode, "start": 1.0, "weight": 0.8})[-2]["kl"] > 1e-6
+    assert (
+        drive(constrained, small_world(constrained), {"mode": mode, "start": 1.0, "weight": 0.8})[
+            -2
+        ]["kl"]
+        > 1e-6
+    )
 
 
 def test_components_circle_their_points():
-    """Gradient play circles, and slowly; a further point is followed further, and beyond it the weights go down."""
+    """Gradient play circles, and slowly; a further point is followed further, and beyond it the
+    weights go down.
+    """
     found = {}
     for point in (0.3, 0.6):
         task = small_world(constrained).task.replaced(carry=Carry())
-        steps = list(recipe(task, points=[point, point], dual=1.0, loop=Loop(max_steps=120, batch_size=8, num_generations=24, learning_rate=0.03)))
+        steps = list(
+            recipe(
+                task,
+                points=[point, point],
+                dual=1.0,
+                loop=Loop(max_steps=120, batch_size=8, num_generations=24, learning_rate=0.03),
+            )
+        )
         values = [s.stats["value/0"] for s in steps]
         assert min(values) < point < max(values)
         found[point] = sum(values[60:]) / 60
@@ -72,31 +107,78 @@ def test_a_search_is_paid_for_and_resumes(tmp_path: Path):
     world, loop = small_world(constrained), replace(SMALL, max_steps=9)
     arguments = {"search": 2, "vertices": 4}
     whole = drive(constrained, world, arguments, loop=loop, run=Run.create(tmp_path / "whole", {}))
-    assert [r["labels"] for r in whole if r["tag"] != "best"] == [0, 0, 24, 24, 48, 48, 72, 72, 96, 96]
+    assert [r["labels"] for r in whole if r["tag"] != "best"] == [
+        0,
+        0,
+        24,
+        24,
+        48,
+        48,
+        72,
+        72,
+        96,
+        96,
+    ]
     points = [(r["stats"]["point/0"], r["stats"]["point/1"]) for r in whole[1:-1]]
-    assert points[0] == (1.0, 1.0) and points[2] == (1.5, 1.0) and points[4] == (1.0, 1.5) and points[8] in set(points[:8:2])
+    assert (
+        points[0] == (1.0, 1.0)
+        and points[2] == (1.5, 1.0)
+        and points[4] == (1.0, 1.5)
+        and points[8] in set(points[:8:2])
+    )
     run = Run.create(tmp_path / "r", {})
-    half = measure(recipe, world, arguments=arguments, loop=loop, eval_steps=1, save_steps=5, eval_generations=16, run=run)
+    half = measure(
+        recipe,
+        world,
+        arguments=arguments,
+        loop=loop,
+        eval_steps=1,
+        save_steps=5,
+        eval_generations=16,
+        run=run,
+    )
     for _ in range(8):
         next(half)
     half.close()
-    drive(constrained, world, arguments, loop=loop, run=Run.open(tmp_path / "r"), resume=True, save_steps=5)
-    assert timeless(Run.open(tmp_path / "r").readings()) == timeless(Run.open(tmp_path / "whole").readings())
+    drive(
+        constrained,
+        world,
+        arguments,
+        loop=loop,
+        run=Run.open(tmp_path / "r"),
+        resume=True,
+        save_steps=5,
+    )
+    assert timeless(Run.open(tmp_path / "r").readings()) == timeless(
+        Run.open(tmp_path / "whole").readings()
+    )
 
 
-@pytest.mark.parametrize(("arguments", "said"), [({"mode": "nu"}, "--mode is 'nu'"),
-                                                 ({"points": [1.0]}, "--points has 1 values")])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [({"mode": "nu"}, "--mode is 'nu'"), ({"points": [1.0]}, "--points has 1 values")],
+)
 def test_what_cannot_be_is_refused(arguments, said):
     with pytest.raises(InputError, match=said):
-        next(iter(recipe(small_world(constrained).task.replaced(carry=Carry()), loop=SMALL, **arguments)))
+        next(
+            iter(
+                recipe(
+                    small_world(constrained).task.replaced(carry=Carry()), loop=SMALL, **arguments
+                )
+            )
+        )
 
 
 def test_the_claim_s_static_weights_are_no_straw_men():
-    """One of them moves the policy and does not let it run: a grid of the two extremes alone would lose to anything."""
+    """One of them moves the policy and does not let it run: a grid of the two extremes alone would
+    lose to anything.
+    """
     far = []
     for weight in STATIC[1:3]:
         w = world(seed=0)
         loop, arguments = replace(w.loop, max_steps=60), {"mode": "fixed", "weight": weight}
-        readings = list(measure(recipe, w, loop=loop, arguments=arguments, eval_steps=60, eval_generations=2))
+        readings = list(
+            measure(recipe, w, loop=loop, arguments=arguments, eval_steps=60, eval_generations=2)
+        )
         far.append(readings[1]["kl"])
     assert any(0.2 < kl < 20 for kl in far)

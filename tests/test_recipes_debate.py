@@ -1,4 +1,5 @@
 """The debate by hand, the judge's fit, and what the study's lines mean."""
+
 from __future__ import annotations
 
 import itertools
@@ -18,7 +19,14 @@ CHANCE = torch.tensor([[0.9, 0.1, 0.2, 0.8, 0.7, 0.6]])
 def test_evidence_by_hand():
     assert shown(GAP, "alone", 2, CHANCE)[0, 0].tolist() == [1, 0, 0, 0, 1, 0]
     assert shown(GAP, "debate", 2, CHANCE)[0, 0].tolist() == [1, 0, 0, 1, 0, 0]
-    assert shown(GAP, "debate", 3, CHANCE)[0, 0].tolist() == [1, 0, 0, 1, 1, 0]  # who begins shows one more
+    assert shown(GAP, "debate", 3, CHANCE)[0, 0].tolist() == [
+        1,
+        0,
+        0,
+        1,
+        1,
+        0,
+    ]  # who begins shows one more
     assert shown(GAP, "random", 2, CHANCE)[0, 0].tolist() == [0, 1, 1, 0, 0, 0]
     assert shown(GAP, "full", 2, CHANCE).sum() == 6
 
@@ -41,7 +49,9 @@ def test_the_judge_learns_what_people_like():
     liked = torch.randn(3, 8, generator=torch.Generator().manual_seed(0)).double()
     w = judged(8, 3, 3, 6000, liked, 0.5, Rng(0))
     assert w.shape == (3, 16)
-    for a, b in itertools.combinations(range(3), 2):  # comparisons fix differences between decisions
+    for a, b in itertools.combinations(
+        range(3), 2
+    ):  # comparisons fix differences between decisions
         said, true = w[a, :8] - w[b, :8], liked[a] - liked[b]
         assert float(torch.corrcoef(torch.stack([said, true]))[0, 1]) > 0.9
 
@@ -53,7 +63,15 @@ def test_measures_by_hand():
     gap = torch.tensor([[[0.0, 0, 0], [1, 1, 1]], [[0.0, 0, 0], [2, -1, -3]]])
     mask = torch.tensor([[[1.0, 0, 0], [1, 0, 0]], [[1.0, 0, 0], [1, 0, 0]]])
     said = measured(chosen, base, r, truth, gap, mask, 1)
-    assert said == {"return": 0.75, "differ": 0.5, "preferred": 0.75, "gold": 2.5, "wins": 1.0, "agrees": 0.0, "robust": 0.0}
+    assert said == {
+        "return": 0.75,
+        "differ": 0.5,
+        "preferred": 0.75,
+        "gold": 2.5,
+        "wins": 1.0,
+        "agrees": 0.0,
+        "robust": 0.0,
+    }
 
 
 def test_a_study_is_a_function_of_its_world_and_its_extremes_are_known():
@@ -61,12 +79,16 @@ def test_a_study_is_a_function_of_its_world_and_its_extremes_are_known():
     lines = list(study(world, states=200, pairs=500, lams=[0.0, 0.5]))
     assert lines == list(study(world, states=200, pairs=500, lams=[0.0, 0.5])) and len(lines) == 8
     for line in lines[:4]:  # λ = 0 is the baseline
-        assert line["differ"] == 0 and line["return"] == pytest.approx(1) and line["preferred"] == 0.5
+        assert (
+            line["differ"] == 0 and line["return"] == pytest.approx(1) and line["preferred"] == 0.5
+        )
     full = next(line for line in lines if line["lam"] == 0.5 and line["evidence"] == "full")
     assert full["agrees"] == 1 and full["return"] < 1 and full["differ"] > 0
 
 
-@pytest.mark.parametrize("arguments", [{"reveal": 0}, {"reveal": 19, "confuse": 2}, {"decisions": 1}])
+@pytest.mark.parametrize(
+    "arguments", [{"reveal": 0}, {"reveal": 19, "confuse": 2}, {"decisions": 1}]
+)
 def test_what_cannot_be_is_refused(arguments):
     with pytest.raises(InputError, match="--reveal"):
         next(iter(study(small_world(debate), **arguments)))

@@ -1,4 +1,5 @@
 """Which answers are kept, what R² says, and what the labels cost."""
+
 from __future__ import annotations
 
 import pytest
@@ -18,7 +19,10 @@ U = torch.tensor([[0.4, 0.1, 0.2, 0.3], [0.9, 0.8, 0.1, 0.2]])
 def test_rules_by_hand():
     assert chosen(R, HERE, U, "best")[0].tolist() == [1]
     assert chosen(R, HERE, U, "best_worst")[0].tolist() == [1, 2]
-    assert chosen(R, HERE, U, "best_random")[0].tolist() == [1, 2]  # the least chance among the others
+    assert chosen(R, HERE, U, "best_random")[0].tolist() == [
+        1,
+        2,
+    ]  # the least chance among the others
     assert chosen(R, HERE, U, "random")[0].tolist() == [1, 2]
 
 
@@ -31,7 +35,9 @@ def test_the_other_is_another_and_every_other_comes_up():
     r = torch.randn(1, 5).repeat(400, 1)
     u = torch.rand(400, 5)
     best, other = chosen(r, torch.ones_like(r, dtype=torch.bool), u, "best_random").T
-    assert (best == r[0].argmax()).all() and set(other.tolist()) == set(range(5)) - {int(r[0].argmax())}
+    assert (best == r[0].argmax()).all() and set(other.tolist()) == set(range(5)) - {
+        int(r[0].argmax())
+    }
 
 
 def test_r_squared_by_hand_and_flattered_by_range():
@@ -41,15 +47,29 @@ def test_r_squared_by_hand_and_flattered_by_range():
     r = torch.randn(2000, 8)
     label = r + torch.randn(2000, 8)  # the same error everywhere in the ranking
     here, u = torch.ones_like(r, dtype=torch.bool), torch.rand(2000, 8)
-    of = {rule: r_squared(*kept(r, label, here, chosen(r, here, u, rule))) for rule in ("best_worst", "random", "best")}
+    of = {
+        rule: r_squared(*kept(r, label, here, chosen(r, here, u, rule)))
+        for rule in ("best_worst", "random", "best")
+    }
     assert of["best_worst"] > of["random"] + 0.1 and of["best"] < of["random"] - 0.1
 
 
 def test_labels_are_bought_once_and_counted():
     world = small_world(policy_filtration)
-    fixed, measured = (drive(policy_filtration, world, {"rule": k, "asked": 2}) for k in ("best_worst", "measured"))
-    assert fixed[-2]["labels"] == 0 and [r["labels"] for r in measured if r["tag"] != "best"] == [0, 24, 48, 48, 48]
-    assert measured[1]["generated"] == fixed[1]["generated"] and measured[-2]["updates"] == fixed[-2]["updates"]
+    fixed, measured = (
+        drive(policy_filtration, world, {"rule": k, "asked": 2}) for k in ("best_worst", "measured")
+    )
+    assert fixed[-2]["labels"] == 0 and [r["labels"] for r in measured if r["tag"] != "best"] == [
+        0,
+        24,
+        48,
+        48,
+        48,
+    ]
+    assert (
+        measured[1]["generated"] == fixed[1]["generated"]
+        and measured[-2]["updates"] == fixed[-2]["updates"]
+    )
 
 
 def test_what_cannot_be_is_refused():

@@ -1,4 +1,7 @@
-"""Every divergence ends at the same Gibbs policy where the policy can be it; GDC's moments are met; Z is a prompt's own."""
+"""Every divergence ends at the same Gibbs policy where the policy can be it; GDC's moments are met;
+Z is a prompt's own.
+"""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -35,7 +38,9 @@ def test_all_roads_end_at_the_gibbs_policy(world, divergence):
     reward = task.rewards.reward
     best = task.reference.tilted(reward.per_decision()[0].double(), beta=beta)
     best.requires_grad_(False)
-    start, end = (float(p.kl_per_decision(best, task.prompts).mean()) for p in (task.reference, last.policy))
+    start, end = (
+        float(p.kl_per_decision(best, task.prompts).mean()) for p in (task.reference, last.policy)
+    )
     assert end < 0.15 * start, (start, end)
 
 
@@ -51,7 +56,9 @@ def test_log_z_is_the_target_s_own(world):
 def test_moments_are_met(world):
     last, task = trained(world, moment=0.5, members=2)
     x = last.policy.sample(task.prompts, 2000, Rng(9))
-    assert [float(v) for v in task.rewards(x)[:2].mean((1, 2))] == pytest.approx([0.5, 0.5], abs=0.12)
+    assert [float(v) for v in task.rewards(x)[:2].mean((1, 2))] == pytest.approx(
+        [0.5, 0.5], abs=0.12
+    )
 
 
 def test_both_baselines_follow_the_same_gradient(world):
@@ -62,13 +69,24 @@ def test_both_baselines_follow_the_same_gradient(world):
 
 
 def test_a_prompt_s_z_moves_at_its_rate():
-    z, seen = moved(torch.zeros(3).double(), torch.tensor([True, False, True]), torch.tensor([0, 1, 1]),
-                    torch.tensor([3.0, 5.0, 5.0]).double().log(), 0.25)
+    z, seen = moved(
+        torch.zeros(3).double(),
+        torch.tensor([True, False, True]),
+        torch.tensor([0, 1, 1]),
+        torch.tensor([3.0, 5.0, 5.0]).double().log(),
+        0.25,
+    )
     assert z.exp().tolist() == pytest.approx([0.75 + 0.25 * 3, 5.0, 1.0]) and seen.all()
 
 
-@pytest.mark.parametrize(("arguments", "said"), [({"divergence": "kl"}, "--divergence is 'kl'"), ({"beta": 0.0}, "--beta is 0.0"),
-                                                 ({"moment": 1e3}, "--moment is 1000.0")])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"divergence": "kl"}, "--divergence is 'kl'"),
+        ({"beta": 0.0}, "--beta is 0.0"),
+        ({"moment": 1e3}, "--moment is 1000.0"),
+    ],
+)
 def test_what_cannot_be_is_refused(world, arguments, said):
     with pytest.raises(InputError, match=said):
         next(iter(recipe(world.task.replaced(carry=Carry()), loop=SMALL, **arguments)))

@@ -1,4 +1,7 @@
-"""What the offline recipes mean: their first step by hand, their optima on exact tables, what never matters."""
+"""What the offline recipes mean: their first step by hand, their optima on exact tables, what never
+matters.
+"""
+
 from __future__ import annotations
 
 import math
@@ -25,10 +28,16 @@ from assay.rewards.linear import LinearReward
 
 Arguments = dict[str, Any]
 FAMILY: list[tuple[Any, Arguments]] = [
-    (dpo, {}), (direct_alignment, {"loss": "ipo"}), (direct_alignment, {"loss": "slic", "alpha": 0.1}),
-    (direct_alignment, {"mean": True}), (regularised_preference, {}), (regularised_preference, {"average": True}),
-    (reward_distillation, {"binary": True, "gamma": 0.1}), (token_reward, {"contrast": 2}),
-    (token_reward, {"contrast": 2, "mean": True, "weighted": True})]
+    (dpo, {}),
+    (direct_alignment, {"loss": "ipo"}),
+    (direct_alignment, {"loss": "slic", "alpha": 0.1}),
+    (direct_alignment, {"mean": True}),
+    (regularised_preference, {}),
+    (regularised_preference, {"average": True}),
+    (reward_distillation, {"binary": True, "gamma": 0.1}),
+    (token_reward, {"contrast": 2}),
+    (token_reward, {"contrast": 2, "mean": True, "weighted": True}),
+]
 
 
 def table(V: int = 6, length: int = 4, R: int = 2) -> TablePolicy:
@@ -36,23 +45,44 @@ def table(V: int = 6, length: int = 4, R: int = 2) -> TablePolicy:
     return policy.requires_grad_(False)
 
 
-def task_of(reference: TablePolicy, n: int = 24, *, shorter: bool = False, rewards: Any = None) -> Task:
-    """Pairs drawn from the reference, the first answer preferred; `shorter`: the second has half of its decisions."""
+def task_of(
+    reference: TablePolicy, n: int = 24, *, shorter: bool = False, rewards: Any = None
+) -> Task:
+    """Pairs drawn from the reference, the first answer preferred; `shorter`: the second has half of
+    its decisions.
+    """
     prompts = reference.prompts(torch.arange(n) % reference.logits.shape[0])
     x = reference.sample(prompts, 2, Rng(3)("pairs"))
     mask = x.mask.clone()
     if shorter:
-        mask[:, 1, reference.length // 2:] = False
-    pairs = Pairs(x.prompts, x.action, mask, x.given, torch.where(mask, x.logp, 0.0), x.ended, p=torch.ones(n),
-                  margin=torch.zeros(n))
-    return Task(prompts=prompts, reference=reference, pairs=pairs, rewards=rewards, carry=Carry(), rng=Rng(0)("run"))
+        mask[:, 1, reference.length // 2 :] = False
+    pairs = Pairs(
+        x.prompts,
+        x.action,
+        mask,
+        x.given,
+        torch.where(mask, x.logp, 0.0),
+        x.ended,
+        p=torch.ones(n),
+        margin=torch.zeros(n),
+    )
+    return Task(
+        prompts=prompts,
+        reference=reference,
+        pairs=pairs,
+        rewards=rewards,
+        carry=Carry(),
+        rng=Rng(0)("run"),
+    )
 
 
 def steps(module: Any, task: Task, arguments: Arguments, n: int = 1, **loop: Any) -> list[Step]:
     loop = {"batch_size": len(task.pairs), "learning_rate": 0.05, **loop}
     extra = arguments.get("contrast", 20 if module is token_reward else 0)
-    found = list(module.recipe(task.replaced(carry=Carry()), **arguments, loop=Loop(max_steps=n, **loop)))
-    return found[extra if module is token_reward else 0:]
+    found = list(
+        module.recipe(task.replaced(carry=Carry()), **arguments, loop=Loop(max_steps=n, **loop))
+    )
+    return found[extra if module is token_reward else 0 :]
 
 
 def first(module: Any, task: Task, arguments: Arguments) -> dict[str, float]:
@@ -62,10 +92,16 @@ def first(module: Any, task: Task, arguments: Arguments) -> dict[str, float]:
 def test_at_the_reference_every_loss_is_what_it_is_at_zero() -> None:
     task = task_of(table())
     assert first(dpo, task, {})["loss"] == pytest.approx(math.log(2))
-    assert first(direct_alignment, task, {"loss": "ipo", "beta": 0.25})["loss"] == pytest.approx(4.0), "(1/(2·0.25))²"
+    assert first(direct_alignment, task, {"loss": "ipo", "beta": 0.25})["loss"] == pytest.approx(
+        4.0
+    ), "(1/(2·0.25))²"
     stats = first(direct_alignment, task, {"loss": "slic"})
     assert stats["loss"] == pytest.approx(1.0)
-    assert (stats["rewards/margins"], stats["rewards/chosen"], stats["rewards/accuracies"]) == (0.0, 0.0, 0.0)
+    assert (stats["rewards/margins"], stats["rewards/chosen"], stats["rewards/accuracies"]) == (
+        0.0,
+        0.0,
+        0.0,
+    )
     logp = task.reference.logp(task.pairs).sum(-1).mean(0)
     assert (stats["logps/chosen"], stats["logps/rejected"]) == pytest.approx(tuple(logp.tolist()))
 
@@ -76,13 +112,17 @@ def test_the_gradient_of_dpo_at_zero_is_half_beta_times_the_difference_of_scores
     live = reference.copy()
     logp = live.logp(task.pairs).sum(-1)
     (-(0.1 / 2) * (logp[:, 0] - logp[:, 1])).mean().backward()
-    assert first(dpo, task, {"beta": 0.1})["grad_norm"] == pytest.approx(float(live.logits.grad.norm()), rel=1e-6)
+    assert first(dpo, task, {"beta": 0.1})["grad_norm"] == pytest.approx(
+        float(live.logits.grad.norm()), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize(("average", "eta"), [(False, 0.5), (True, 0.2)])
 def test_rpo_adds_imitation_with_its_sign_and_its_beta(average: bool, eta: float) -> None:
     task = task_of(table(), shorter=True)
-    turned = task.pairs.pick(torch.tensor([[1, 0]]).expand(len(task.pairs), 2))  # now the chosen answers are the short ones
+    turned = task.pairs.pick(
+        torch.tensor([[1, 0]]).expand(len(task.pairs), 2)
+    )  # now the chosen answers are the short ones
     task = task.replaced(pairs=turned)
     got = first(regularised_preference, task, {"beta": 0.3, "eta": eta, "average": average})
     weight = eta / 2 if average else eta * 0.3  # two decisions an answer
@@ -96,10 +136,14 @@ def test_the_length_term_asks_less_of_a_longer_winner() -> None:
     task = task_of(table(), shorter=True)  # chosen: four decisions; rejected: two
     loss = first(direct_alignment, task, {"alpha": 0.25, "beta": 0.1})["loss"]
     assert loss == pytest.approx(math.log(1 + math.exp(-0.5))), "−log σ(+α(4 − 2))"
-    assert first(direct_alignment, task, {"loss": "slic", "alpha": 0.25})["loss"] == pytest.approx(0.5)
+    assert first(direct_alignment, task, {"loss": "slic", "alpha": 0.25})["loss"] == pytest.approx(
+        0.5
+    )
 
 
-@pytest.mark.parametrize(("module", "arguments"), FAMILY, ids=lambda x: getattr(x, "__name__", str(x)).split(".")[-1])
+@pytest.mark.parametrize(
+    ("module", "arguments"), FAMILY, ids=lambda x: getattr(x, "__name__", str(x)).split(".")[-1]
+)
 def test_the_order_of_answers_is_no_more_than_a_label(module: Any, arguments: Arguments) -> None:
     task = task_of(table())
     half = torch.arange(len(task.pairs)) % 2 == 0
@@ -107,7 +151,10 @@ def test_the_order_of_answers_is_no_more_than_a_label(module: Any, arguments: Ar
     turned = replace(task.pairs.pick(place), p=torch.where(half, 0.0, 1.0))
     if arguments.get("gamma"):
         arguments = {**arguments, "beta": 0.3}
-    a, b = (steps(module, task.replaced(pairs=p), arguments, 3)[-1].policy.logits for p in (task.pairs, turned))
+    a, b = (
+        steps(module, task.replaced(pairs=p), arguments, 3)[-1].policy.logits
+        for p in (task.pairs, turned)
+    )
     torch.testing.assert_close(a, b)
 
 
@@ -116,7 +163,13 @@ def test_on_one_pair_margins_go_where_the_loss_says(loss: str) -> None:
     task = task_of(table(V=3, length=1, R=1))
     differs = (task.pairs.action[:, 0] != task.pairs.action[:, 1]).any(-1).nonzero()[0]
     task = task.replaced(pairs=task.pairs[differs])
-    done = steps(direct_alignment, task, {"loss": loss, "beta": 0.25}, 150, learning_rate=0.05 if loss == "slic" else 0.2)[-1]
+    done = steps(
+        direct_alignment,
+        task,
+        {"loss": loss, "beta": 0.25},
+        150,
+        learning_rate=0.05 if loss == "slic" else 0.2,
+    )[-1]
     last = done.stats["rewards/margins"]
     if loss == "ipo":
         assert last == pytest.approx(0.25 * 2.0, abs=1e-3), "β times 1/(2τ) nats"
@@ -127,8 +180,10 @@ def test_on_one_pair_margins_go_where_the_loss_says(loss: str) -> None:
 
 
 def judged(reference: TablePolicy, judges: int = 1) -> LinearReward:
-    return LinearReward(torch.randn(judges, *reference.logits.shape, dtype=torch.float64),
-                        tuple(f"judge{m}" for m in range(judges)))
+    return LinearReward(
+        torch.randn(judges, *reference.logits.shape, dtype=torch.float64),
+        tuple(f"judge{m}" for m in range(judges)),
+    )
 
 
 def test_distillation_is_zero_at_the_gibbs_policy_and_finds_it() -> None:
@@ -138,14 +193,22 @@ def test_distillation_is_zero_at_the_gibbs_policy_and_finds_it() -> None:
     gibbs = reference.tilted(reward.table[0], beta=0.5)
     gap = reward(task.pairs)[0]
     ratio = (gibbs.logp(task.pairs) - reference.logp(task.pairs)).detach().sum(-1)
-    zero = reward_distillation.distance(ratio[:, 0], ratio[:, 1], (gap[:, 0] - gap[:, 1])[:, None], beta=0.5)
+    zero = reward_distillation.distance(
+        ratio[:, 0], ratio[:, 1], (gap[:, 0] - gap[:, 1])[:, None], beta=0.5
+    )
     assert float(zero.max()) < 1e-20
-    found = steps(reward_distillation, task, {"beta": 0.5, "least": "batch"}, 150, learning_rate=0.1)[-1].policy
-    torch.testing.assert_close(found.logits.softmax(-1), gibbs.logits.softmax(-1), rtol=0, atol=2e-3)
+    found = steps(
+        reward_distillation, task, {"beta": 0.5, "least": "batch"}, 150, learning_rate=0.1
+    )[-1].policy
+    torch.testing.assert_close(
+        found.logits.softmax(-1), gibbs.logits.softmax(-1), rtol=0, atol=2e-3
+    )
 
 
 def test_a_gibbs_policy_is_worth_beta_times_its_forward_kl_to_its_own_reward() -> None:
-    """E_π_r r − E_π₀ r − β·KL(π_r‖π₀) = β·KL(π₀‖π_r), exactly: so a pessimist takes the member nearest in forward KL."""
+    """E_π_r r − E_π₀ r − β·KL(π_r‖π₀) = β·KL(π₀‖π_r), exactly: so a pessimist takes the member
+    nearest in forward KL.
+    """
     reference = table(V=7, length=1)
     for beta in (0.1, 1.0, 5.0):
         r = judged(reference).table[0]
@@ -159,26 +222,46 @@ def test_which_judge_is_nearest_is_settled_over_what_it_says() -> None:
     reference = table(V=5, length=1)
     task = task_of(reference, 40, rewards=judged(reference, 3))
     over = reward_distillation.OVER
-    losses = {least: first(reward_distillation, task, {"beta": 0.5, "least": least})["loss"] for least in over}
-    gaps = (lambda s: s[:, :, 0] - s[:, :, 1])(task.rewards(task.pairs)).square()  # at the reference Δ = 0
+    losses = {
+        least: first(reward_distillation, task, {"beta": 0.5, "least": least})["loss"]
+        for least in over
+    }
+    gaps = (lambda s: s[:, :, 0] - s[:, :, 1])(
+        task.rewards(task.pairs)
+    ).square()  # at the reference Δ = 0
     assert losses["data"] == pytest.approx(float(gaps.mean(1).min())), "one judge for all pairs"
     assert losses["batch"] == losses["data"], "the batch is the data here"
     assert losses["example"] == pytest.approx(float(gaps.min(0).values.mean()))
     assert losses["example"] < losses["data"]
-    one = {least: first(reward_distillation, task, {"beta": 0.5, "least": least, "members": 1})["loss"] for least in over}
+    one = {
+        least: first(reward_distillation, task, {"beta": 0.5, "least": least, "members": 1})["loss"]
+        for least in over
+    }
     assert len(set(one.values())) == 1
     for least in ("batch", "data"):
-        whole = steps(reward_distillation, task, {"beta": 0.2, "least": least}, 4, batch_size=10)[-1].policy.logits
+        whole = steps(reward_distillation, task, {"beta": 0.2, "least": least}, 4, batch_size=10)[
+            -1
+        ].policy.logits
         with micro_batches(3):
-            parts = steps(reward_distillation, task, {"beta": 0.2, "least": least}, 4, batch_size=10)[-1].policy.logits
+            parts = steps(
+                reward_distillation, task, {"beta": 0.2, "least": least}, 4, batch_size=10
+            )[-1].policy.logits
         torch.testing.assert_close(parts, whole)
 
 
 def test_pessimism_holds_on_to_the_reference_s_own_answers() -> None:
     reference = table(V=12, length=1)
     task = task_of(reference, 30)
-    ends = [steps(reward_distillation, task, {"binary": True, "beta": 0.05, "gamma": g}, 60, learning_rate=0.2)[-1].policy
-            for g in (0.0, 0.05, 5.0)]
+    ends = [
+        steps(
+            reward_distillation,
+            task,
+            {"binary": True, "beta": 0.05, "gamma": g},
+            60,
+            learning_rate=0.2,
+        )[-1].policy
+        for g in (0.0, 0.05, 5.0)
+    ]
     forward = [float(kl_full(reference.logits, p.logits.detach()).mean()) for p in ends]
     assert forward[0] > 2 * forward[1] > 2 * forward[2], "in forward KL"
 
@@ -191,7 +274,9 @@ def test_credit_is_bounded_and_shuffling_keeps_an_answer_s_credit() -> None:
     assert not s.requires_grad
     assert float(s.abs().max()) < 0.5
     assert torch.equal(s != 0, task.pairs.mask)
-    torch.testing.assert_close(token_reward.credit(worse, better, task.pairs), -s, msg="the two sides exchanged")
+    torch.testing.assert_close(
+        token_reward.credit(worse, better, task.pairs), -s, msg="the two sides exchanged"
+    )
     assert float(token_reward.credit(better, better, task.pairs).abs().max()) == 0.0
     mixed = token_reward.shuffle(s, task.pairs, Rng(1), torch.arange(len(task.pairs)))
     torch.testing.assert_close(mixed.sort(-1).values, s.sort(-1).values)
@@ -203,14 +288,24 @@ def test_credit_is_bounded_and_shuffling_keeps_an_answer_s_credit() -> None:
 
 
 def test_a_good_token_in_a_rejected_answer_is_pushed_up() -> None:
-    """Token 0 tells chosen from rejected in most pairs; where it stands in a rejected answer its credit is still positive."""
+    """Token 0 tells chosen from rejected in most pairs; where it stands in a rejected answer its
+    credit is still positive.
+    """
     reference = TablePolicy(torch.zeros(1, 4, dtype=torch.float64), length=2).requires_grad_(False)
     words = [[[0, 1], [2, 1]]] * 7 + [[[3, 3], [0, 1]]]
     action = torch.tensor(words)
     mask = torch.ones_like(action, dtype=torch.bool)
     n = len(words)
-    pairs = Pairs(reference.prompts(torch.zeros(n, dtype=torch.int64)), action, mask, ~mask, torch.zeros(n, 2, 2), mask.any(-1),
-                  p=torch.ones(n), margin=torch.zeros(n))
+    pairs = Pairs(
+        reference.prompts(torch.zeros(n, dtype=torch.int64)),
+        action,
+        mask,
+        ~mask,
+        torch.zeros(n, 2, 2),
+        mask.any(-1),
+        p=torch.ones(n),
+        margin=torch.zeros(n),
+    )
     better, worse = reference.copy(), reference.copy()
     with torch.no_grad():
         better.logits[0, 0] += 1.0  # what imitation of chosen against rejected answers comes to
@@ -232,11 +327,18 @@ def test_what_a_step_says_counts_whole_pairs_alone() -> None:
     assert Margins(1.0).means() == {}
 
 
-@pytest.mark.parametrize(("module", "arguments", "said"), [
-    (direct_alignment, {"loss": "kto"}, "--loss is 'kto'; it is one of dpo, ipo, slic"),
-    (direct_alignment, {"beta": 0.0}, "--beta is 0.0; it must be above 0"),
-    (reward_distillation, {"least": "most"}, "--least is 'most'; it is one of data, batch, example, mean")])
+@pytest.mark.parametrize(
+    ("module", "arguments", "said"),
+    [
+        (direct_alignment, {"loss": "kto"}, "--loss is 'kto'; it is one of dpo, ipo, slic"),
+        (direct_alignment, {"beta": 0.0}, "--beta is 0.0; it must be above 0"),
+        (
+            reward_distillation,
+            {"least": "most"},
+            "--least is 'most'; it is one of data, batch, example, mean",
+        ),
+    ],
+)
 def test_wrong_constants_are_one_sentence(module: Any, arguments: Arguments, said: str) -> None:
     with pytest.raises(InputError, match=said.replace("(", r"\(")):
         first(module, task_of(table()), arguments)
-

@@ -1,5 +1,7 @@
-"""The offline family against TRL's own trainer: one batch, the same tiny model, equal losses, gradients and what is said of
-pairs. Runs where trl is installed; it is no dependency of ours."""
+"""The offline family against TRL's own trainer: one batch, the same tiny model, equal losses,
+gradients and what is said of pairs. Runs where trl is installed; it is no dependency of ours.
+"""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -14,32 +16,48 @@ from assay.recipes import direct_alignment, dpo, regularised_preference
 
 trl = pytest.importorskip("trl")
 WORDS = ["<pad>", "<eos>", "<unk>", *(f"w{i}" for i in range(20))]
-ROWS = [{"prompt": "w1 w2 w3", "chosen": " w4 w5 w6 w7 w8", "rejected": " w9 w10"},
-        {"prompt": "w3", "chosen": " w2", "rejected": " w5 w6 w1"},
-        {"prompt": "w1 w1", "chosen": " w11 w12", "rejected": " w13 w14 w15 w16"}]
+ROWS = [
+    {"prompt": "w1 w2 w3", "chosen": " w4 w5 w6 w7 w8", "rejected": " w9 w10"},
+    {"prompt": "w3", "chosen": " w2", "rejected": " w5 w6 w1"},
+    {"prompt": "w1 w1", "chosen": " w11 w12", "rejected": " w13 w14 w15 w16"},
+]
 
 
 def model(seed: int) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
+
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        config = LlamaConfig(vocab_size=len(WORDS), hidden_size=16, intermediate_size=32, num_hidden_layers=2,
-                             num_attention_heads=2, num_key_value_heads=2, pad_token_id=0, eos_token_id=1, bos_token_id=None,
-                             initializer_range=0.3)
+        config = LlamaConfig(
+            vocab_size=len(WORDS),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            pad_token_id=0,
+            eos_token_id=1,
+            bos_token_id=None,
+            initializer_range=0.3,
+        )
         return LlamaForCausalLM(config).eval()
 
 
 def tokenizer() -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
+
     words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
+    )
 
 
 class Foreign(nn.Module):
-    """A transformers model as a Policy, as far as an offline recipe asks: log-probabilities and a copy, which is another
-    model, because at the reference itself every log-ratio is 0."""
+    """A transformers model as a Policy, as far as an offline recipe asks: log-probabilities and a
+    copy, which is another model, because at the reference itself every log-ratio is 0.
+    """
 
     kl_kind = "sampled"
 
@@ -64,22 +82,38 @@ class Foreign(nn.Module):
             rows = []
             for n in range(N):
                 answer = samples.action[b, n][samples.mask[b, n]]
-                logits = self.net(torch.cat([prompt, answer])[None]).logits[0, len(prompt) - 1:-1]
+                logits = self.net(torch.cat([prompt, answer])[None]).logits[0, len(prompt) - 1 : -1]
                 each = logits.log_softmax(-1).gather(-1, answer[:, None])[:, 0]
                 rows.append(torch.nn.functional.pad(each, (0, T - len(each))))
             out[b] = torch.stack(rows)
         return out
 
 
-def theirs(tmp_path: Any, beta: float, kinds: list[str], weights: list[float]) -> tuple[float, list[Tensor], Any, Any]:
+def theirs(
+    tmp_path: Any, beta: float, kinds: list[str], weights: list[float]
+) -> tuple[float, list[Tensor], Any, Any]:
     """TRL's loss, gradients, batch and metrics."""
     from datasets import Dataset
+
     net = model(1)
-    args = trl.DPOConfig(output_dir=str(tmp_path), beta=beta, loss_type=kinds, loss_weights=weights,
-                         report_to=[], use_cpu=True, per_device_train_batch_size=len(ROWS), bf16=False,
-                         gradient_checkpointing=False)
-    trainer = trl.DPOTrainer(net, ref_model=model(2), args=args, train_dataset=Dataset.from_list(ROWS),
-                             processing_class=tokenizer())
+    args = trl.DPOConfig(
+        output_dir=str(tmp_path),
+        beta=beta,
+        loss_type=kinds,
+        loss_weights=weights,
+        report_to=[],
+        use_cpu=True,
+        per_device_train_batch_size=len(ROWS),
+        bf16=False,
+        gradient_checkpointing=False,
+    )
+    trainer = trl.DPOTrainer(
+        net,
+        ref_model=model(2),
+        args=args,
+        train_dataset=Dataset.from_list(ROWS),
+        processing_class=tokenizer(),
+    )
     batch = next(iter(trainer.get_train_dataloader()))
     net.eval()
     loss = trainer.compute_loss(net, dict(batch))
@@ -90,34 +124,59 @@ def theirs(tmp_path: Any, beta: float, kinds: list[str], weights: list[float]) -
 
 def pairs_of(batch: Any) -> Pairs:
     """The trainer's batch as Pairs: what it took for prompt and completion."""
-    ids, keep, mine = batch["input_ids"], batch["attention_mask"].bool(), batch["completion_mask"].bool()
+    ids, keep, mine = (
+        batch["input_ids"],
+        batch["attention_mask"].bool(),
+        batch["completion_mask"].bool(),
+    )
     B, L = ids.shape[0] // 2, ids.shape[1]
     action, mask = torch.zeros(B, 2, L, dtype=torch.int64), torch.zeros(B, 2, L, dtype=torch.bool)
     prompt, there = torch.zeros(B, L, dtype=torch.int64), torch.zeros(B, L, dtype=torch.bool)
     for row in range(2 * B):
         b, n = row % B, row // B
         answer, before = ids[row][mine[row]], ids[row][keep[row] & ~mine[row]]
-        action[b, n, :len(answer)], mask[b, n, :len(answer)] = answer, True
-        prompt[b, L - len(before):], there[b, L - len(before):] = before, True
+        action[b, n, : len(answer)], mask[b, n, : len(answer)] = answer, True
+        prompt[b, L - len(before) :], there[b, L - len(before) :] = before, True
     prompts = Prompts(prompt, there, torch.arange(B))
     zeros = torch.zeros(B, 2, L)
-    return Pairs(prompts, action, mask, torch.zeros_like(mask), zeros, mask.any(-1), p=torch.ones(B), margin=torch.zeros(B))
+    return Pairs(
+        prompts,
+        action,
+        mask,
+        torch.zeros_like(mask),
+        zeros,
+        mask.any(-1),
+        p=torch.ones(B),
+        margin=torch.zeros(B),
+    )
 
 
-def ours(recipe: Any, pairs: Pairs, arguments: dict[str, Any]) -> tuple[dict[str, float], list[Tensor]]:
+def ours(
+    recipe: Any, pairs: Pairs, arguments: dict[str, Any]
+) -> tuple[dict[str, float], list[Tensor]]:
     """The first step's stats, and its gradients as they lie on the parameters."""
     reference = Foreign(model(2), model(1))
     for p in reference.parameters():
         p.requires_grad_(False)
     task = Task(prompts=pairs.prompts, reference=reference, pairs=pairs, carry=Carry())  # type: ignore[arg-type]
-    step = next(recipe(task, **arguments, loop=Loop(max_steps=1, batch_size=len(pairs), learning_rate=1e-9)))
+    step = next(
+        recipe(task, **arguments, loop=Loop(max_steps=1, batch_size=len(pairs), learning_rate=1e-9))
+    )
     return step.stats, [p.grad for p in step.policy.parameters()]
 
 
 CASES: dict[str, Any] = {
     "dpo": (dpo.recipe, {"beta": 0.3}, (["sigmoid"], [1.0])),
-    "slic is its hinge": (direct_alignment.recipe, {"loss": "slic", "beta": 0.3}, (["hinge"], [1.0])),
-    "ipo, on means": (direct_alignment.recipe, {"loss": "ipo", "beta": 0.3, "mean": True}, (["ipo"], [1.0])),
+    "slic is its hinge": (
+        direct_alignment.recipe,
+        {"loss": "slic", "beta": 0.3},
+        (["hinge"], [1.0]),
+    ),
+    "ipo, on means": (
+        direct_alignment.recipe,
+        {"loss": "ipo", "beta": 0.3, "mean": True},
+        (["ipo"], [1.0]),
+    ),
 }
 
 
@@ -128,7 +187,14 @@ def test_losses_gradients_and_names(case: str, tmp_path: Any) -> None:
     stats, mine = ours(recipe, pairs_of(batch), arguments)
     assert stats["loss"] == pytest.approx(loss, rel=1e-5)
     same_direction(stats, mine, gradients)
-    for name in ("logps/chosen", "logps/rejected", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"):
+    for name in (
+        "logps/chosen",
+        "logps/rejected",
+        "rewards/chosen",
+        "rewards/rejected",
+        "rewards/margins",
+        "rewards/accuracies",
+    ):
         assert stats[name] == pytest.approx(metrics[name], rel=1e-4, abs=1e-6), name
 
 
@@ -145,12 +211,21 @@ def test_the_averaged_rpo_is_sigmoid_and_sft_where_answers_are_equally_long(tmp_
     unequal, _, batch, _ = theirs(tmp_path, 0.3, ["sigmoid", "sft"], [1.0, 0.2])
     pairs = pairs_of(batch)
     assert len(set(pairs.lengths[:, 0].tolist())) > 1
-    assert ours(regularised_preference.recipe, pairs, arguments)[0]["loss"] != pytest.approx(unequal, rel=1e-3)
-    assert ours(regularised_preference.recipe, replace(pairs, p=torch.zeros(len(pairs))), arguments)[0]["loss"] != stats["loss"]
+    assert ours(regularised_preference.recipe, pairs, arguments)[0]["loss"] != pytest.approx(
+        unequal, rel=1e-3
+    )
+    assert (
+        ours(regularised_preference.recipe, replace(pairs, p=torch.zeros(len(pairs))), arguments)[
+            0
+        ]["loss"]
+        != stats["loss"]
+    )
 
 
 def same_direction(stats: dict[str, float], mine: list[Tensor], gradients: list[Tensor]) -> None:
-    """Equal gradients: the norm before clipping, and each parameter's share of it (clipping has scaled ours)."""
+    """Equal gradients: the norm before clipping, and each parameter's share of it (clipping has
+    scaled ours).
+    """
     a, b = (torch.cat([g.flatten() for g in gs]) for gs in (mine, gradients))
     assert stats["grad_norm"] == pytest.approx(float(b.norm()), rel=1e-4)
     torch.testing.assert_close(a / a.norm(), b / b.norm(), rtol=1e-3, atol=1e-5)

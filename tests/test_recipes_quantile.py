@@ -1,4 +1,7 @@
-"""The calibrated pessimist: it pays for its labels once, and keeps its promise on answers like those it bought."""
+"""The calibrated pessimist: it pays for its labels once, and keeps its promise on answers like
+those it bought.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Generator
@@ -22,13 +25,24 @@ def world() -> World:
 
 
 def test_labels_are_bought_once_and_counted(world: World) -> None:
-    readings = list(measure(quantile_aggregation.recipe, world, loop=LOOP, arguments={"bought": 80}, eval_steps=1, eval_generations=4))
+    readings = list(
+        measure(
+            quantile_aggregation.recipe,
+            world,
+            loop=LOOP,
+            arguments={"bought": 80},
+            eval_steps=1,
+            eval_generations=4,
+        )
+    )
     assert [r["labels"] for r in readings] == [0, 80, 80, 80, 80]
     assert all("quantile/kappa" in r["stats"] for r in readings[1:4])
 
 
 def test_the_score_is_below_gold_as_often_as_was_promised(world: World) -> None:
-    """Over many purchases: the share of fresh reference answers that are worth more than their score is at least 0.9."""
+    """Over many purchases: the share of fresh reference answers that are worth more than their
+    score is at least 0.9.
+    """
     policy, judges, gold = world.task.reference, world.task.rewards, world.gold
     assert gold is not None
     levels, covered = torch.tensor([0.1, 0.3, 0.5], dtype=torch.float64), []
@@ -39,23 +53,31 @@ def test_the_score_is_below_gold_as_often_as_was_promised(world: World) -> None:
         q = quantiles(told[:, 160:], slopes, weights)
         covered.append((y[160:] > q[:, -1] - kappa * (q[:, -1] - q[:, 0])).double().mean())
     mean = float(torch.stack(covered).mean())
-    # 40 scores calibrate each, so the promise is ⌈41·0.9⌉/41 = 0.902; three standard errors of 25 purchases and 200 answers
+    # 40 scores calibrate each, so the promise is ⌈41·0.9⌉/41 = 0.902; three standard errors of 25
+    # purchases and 200 answers
     assert 0.902 - 0.031 < mean < 0.902 + 0.031
 
 
 def test_the_first_thing_it_does_is_ask_and_what_it_learned_is_carried(world: World) -> None:
     carry = Carry()
-    steps: Generator[Any, Any, None] = quantile_aggregation.recipe(world.task.replaced(carry=carry), bought=80, loop=LOOP)
+    steps: Generator[Any, Any, None] = quantile_aggregation.recipe(
+        world.task.replaced(carry=carry), bought=80, loop=LOOP
+    )
     asked = next(steps)
     assert isinstance(asked, Ask) and asked.samples.mask.shape[:2] == (80, 1)
     assert world.gold is not None
     steps.send(world.gold(asked.samples)[0])
-    again = quantile_aggregation.recipe(world.task.replaced(carry=Carry(carry.state())), bought=80, loop=LOOP)
+    again = quantile_aggregation.recipe(
+        world.task.replaced(carry=Carry(carry.state())), bought=80, loop=LOOP
+    )
     assert not isinstance(next(again), Ask)
 
 
 def test_what_cannot_be_calibrated_is_refused(world: World) -> None:
-    for arguments, said in (({"level": 0.6}, "below 0.5"), ({"level": 0.0}, "above 0 where labels are bought"),
-                            ({"bought": 20}, "buy at least 40")):
+    for arguments, said in (
+        ({"level": 0.6}, "below 0.5"),
+        ({"level": 0.0}, "above 0 where labels are bought"),
+        ({"bought": 20}, "buy at least 40"),
+    ):
         with pytest.raises(InputError, match=said):
             next(quantile_aggregation.recipe(world.task, **arguments, loop=LOOP))

@@ -1,4 +1,7 @@
-"""The zoo inside a run: which shapes change nothing there, what a reference is drawn once for, and what survives a kill."""
+"""The zoo inside a run: which shapes change nothing there, what a reference is drawn once for, and
+what survives a kill.
+"""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -33,8 +36,12 @@ def test_affine_shapes_are_no_shape_under_a_standardised_group(world):
 
 
 def test_raw_and_standardised_is_grpo_without_its_other_changes(world):
-    theirs = drive(grpo, world, {"beta": 0.0, "length_mean": False, "low": 1.0, "high": 1e9}, loop=SMALL)
-    assert [r["kl"] for r in theirs if r["tag"] != "best"] == pytest.approx(ends(world, shape="none", standardise=True))
+    theirs = drive(
+        grpo, world, {"beta": 0.0, "length_mean": False, "low": 1.0, "high": 1e9}, loop=SMALL
+    )
+    assert [r["kl"] for r in theirs if r["tag"] != "best"] == pytest.approx(
+        ends(world, shape="none", standardise=True)
+    )
 
 
 @pytest.mark.parametrize("shape", PLAIN + CENTRED)
@@ -42,13 +49,31 @@ def test_every_shape_runs_and_resumes(world, shape, tmp_path):
     arguments = {"shape": shape, "references": 3}
     whole = drive(preference_as_reward, world, arguments)
     run = Run.create(tmp_path / "r", {})
-    half = measure(recipe, world, arguments=arguments, loop=SMALL, eval_steps=1, save_steps=2, eval_generations=16, run=run)
+    half = measure(
+        recipe,
+        world,
+        arguments=arguments,
+        loop=SMALL,
+        eval_steps=1,
+        save_steps=2,
+        eval_generations=16,
+        run=run,
+    )
     for _ in range(4):
         next(half)
     half.close()
-    drive(preference_as_reward, world, arguments, run=Run.open(tmp_path / "r"), resume=True, save_steps=2)
+    drive(
+        preference_as_reward,
+        world,
+        arguments,
+        run=Run.open(tmp_path / "r"),
+        resume=True,
+        save_steps=2,
+    )
     got = Run.open(tmp_path / "r").readings()
-    assert [(r["gold"], r["kl"], r["scored"]) for r in got] == [(r["gold"], r["kl"], r["scored"]) for r in whole]
+    assert [(r["gold"], r["kl"], r["scored"]) for r in got] == [
+        (r["gold"], r["kl"], r["scored"]) for r in whole
+    ]
     assert whole[-2]["kl"] > 1e-6
 
 
@@ -72,13 +97,17 @@ def test_references_are_the_prompt_s_own_and_not_the_policy_s(world):
 
 def test_the_release_s_price_is_another(world):
     long = replace(SMALL, max_steps=40, num_generations=32)
-    free, k1, theirs = (drive(preference_as_reward, world, a, loop=long)[-2]["kl"] for a in (
-        {}, {"beta": 1.0}, {"beta": 1.0, "released": True}))
+    free, k1, theirs = (
+        drive(preference_as_reward, world, a, loop=long)[-2]["kl"]
+        for a in ({}, {"beta": 1.0}, {"beta": 1.0, "released": True})
+    )
     assert k1 != theirs and max(k1, theirs) < free
 
 
-@pytest.mark.parametrize(("arguments", "said"), [({"shape": "per"}, "--shape is 'per'"),
-                                                 ({"references": 0}, "--references is 0")])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [({"shape": "per"}, "--shape is 'per'"), ({"references": 0}, "--references is 0")],
+)
 def test_what_cannot_be_is_refused(world, arguments, said):
     with pytest.raises(InputError, match=said):
         next(iter(recipe(world.task.replaced(carry=Carry()), loop=SMALL, **arguments)))

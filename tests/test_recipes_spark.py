@@ -1,4 +1,7 @@
-"""What is recycled into items, that verdicts are learned, and that the control takes as many updates."""
+"""What is recycled into items, that verdicts are learned, and that the control takes as many
+updates.
+"""
+
 from __future__ import annotations
 
 import pytest
@@ -20,20 +23,33 @@ def test_items_say_what_was_right(task):
     right = task.rewards.only([0])(x)[0] > 0.5
     right[0], right[1], right[2, :3], right[2, 3:] = True, False, True, False
     texts, prompts = x.text(), x.prompts.text()
-    found = {use: recycled(x, right, use, 99, 0.3, Rng(2)) for use in ("pointwise", "pairwise", "all")}
-    assert {yes for _, yes, _ in found["pointwise"]} == {"0", "1"} and {yes for _, yes, _ in found["pairwise"]} <= {"1", "2"}
+    found = {
+        use: recycled(x, right, use, 99, 0.3, Rng(2)) for use in ("pointwise", "pairwise", "all")
+    }
+    assert {yes for _, yes, _ in found["pointwise"]} == {"0", "1"} and {
+        yes for _, yes, _ in found["pairwise"]
+    } <= {"1", "2"}
     for use, items in found.items():
         for said, yes, no in items:
             assert yes != no
-            b = max((b for b, p in enumerate(prompts) if said.startswith(p)), key=lambda b: len(prompts[b]))
-            parts = [part.strip() for part in said.removeprefix(prompts[b]).split(":") if part.strip()]
-            marked = {(texts[b][n].strip(), bool(right[b, n])) for n in range(6)}  # equal texts may be marked both ways here
+            b = max(
+                (b for b, p in enumerate(prompts) if said.startswith(p)),
+                key=lambda b: len(prompts[b]),
+            )
+            parts = [
+                part.strip() for part in said.removeprefix(prompts[b]).split(":") if part.strip()
+            ]
+            marked = {
+                (texts[b][n].strip(), bool(right[b, n])) for n in range(6)
+            }  # equal texts may be marked both ways here
             if use == "pointwise":
                 assert (parts[0], yes == "1") in marked
             elif use == "pairwise":
                 assert (parts[0], yes == "1") in marked and (parts[-1], yes == "2") in marked
     easy = torch.ones_like(right)
-    assert len(recycled(x, easy, "pointwise", 99, 0.3, Rng(2))) == 1  # all right: capped, not a lesson in saying yes
+    assert (
+        len(recycled(x, easy, "pointwise", 99, 0.3, Rng(2))) == 1
+    )  # all right: capped, not a lesson in saying yes
 
 
 def test_a_verdict_is_learned_and_a_constant_judge_is_worth_half(task):
@@ -44,25 +60,42 @@ def test_a_verdict_is_learned_and_a_constant_judge_is_worth_half(task):
         taught = [(f"{p} answer 1 :", right, "1" if right == "0" else "0") for p in problems]
         worth = [judged(policy, opt, taught, 16, Rng(k))["judge/balanced"] for k in range(25)]
         assert worth[-1] > 0.8 and worth[-1] > worth[0] + 0.1
-        both = [(f"{p} answer 1 :", *(("0", "1") if b % 2 else ("1", "0"))) for b, p in enumerate(problems)]
-        assert judged(policy, opt, both, 16, Rng(0))["judge/balanced"] == pytest.approx(0.5, abs=0.1)
+        both = [
+            (f"{p} answer 1 :", *(("0", "1") if b % 2 else ("1", "0")))
+            for b, p in enumerate(problems)
+        ]
+        assert judged(policy, opt, both, 16, Rng(0))["judge/balanced"] == pytest.approx(
+            0.5, abs=0.1
+        )
 
 
 def test_who_always_says_1_is_worth_a_half_of_either_kind_of_item():
     items = [("a", "1", "0"), ("b", "0", "1"), ("c", "1", "2"), ("d", "2", "1"), ("e", "1", "0")]
     assert balanced([1.0, 0.0, 1.0, 0.0, 1.0], items) == 0.5
-    assert balanced([1.0, 0.0, 1.0], [items[0], items[1], items[4]]) == 0.5 and balanced([0.9, 0.7], items[2:4]) == 0.8
+    assert (
+        balanced([1.0, 0.0, 1.0], [items[0], items[1], items[4]]) == 0.5
+        and balanced([0.9, 0.7], items[2:4]) == 0.8
+    )
 
 
 def test_the_control_takes_further_answers_and_as_many_updates(task):
     def spent(use):
         t = task.replaced(carry=Carry(), rng=Rng(0))
-        steps = list(recipe(t, use=use, items=4, loop=Loop(max_steps=2, batch_size=6, num_generations=4, learning_rate=1e-3)))
+        steps = list(
+            recipe(
+                t,
+                use=use,
+                items=4,
+                loop=Loop(max_steps=2, batch_size=6, num_generations=4, learning_rate=1e-3),
+            )
+        )
         return steps[-1].policy, steps[-1].stats
 
     none, steps, every = (spent(use) for use in ("none", "steps", "all"))
     assert "judge/balanced" in every[1] and "judge/balanced" not in steps[1]
-    states = [torch.cat([v.flatten() for v in p.state_dict().values()]) for p, _ in (none, steps, every)]
+    states = [
+        torch.cat([v.flatten() for v in p.state_dict().values()]) for p, _ in (none, steps, every)
+    ]
     assert not torch.equal(states[0], states[1]) and not torch.equal(states[0], states[2])
     with pytest.raises(InputError, match="--use is 'judge'"):
         next(iter(recipe(task.replaced(carry=Carry()), use="judge", loop=Loop())))

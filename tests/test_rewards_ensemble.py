@@ -1,4 +1,7 @@
-"""M judges as one model: the packed path against a plain one, independence of members, what is saved and what is not."""
+"""M judges as one model: the packed path against a plain one, independence of members, what is
+saved and what is not.
+"""
+
 from __future__ import annotations
 
 import json
@@ -36,11 +39,17 @@ def members(M: int = 3, dtype: torch.dtype = torch.float64) -> Members:
 
 def pairs(n: int = 40) -> Pairs:
     """Texts in which an answer with more b is better."""
-    draw = Rng(3).integers(4, torch.arange(n)[:, None, None], torch.arange(2)[:, None], torch.arange(4)).tolist()
+    draw = (
+        Rng(3)
+        .integers(4, torch.arange(n)[:, None, None], torch.arange(2)[:, None], torch.arange(4))
+        .tolist()
+    )
     texts = [[" ".join("abcd"[i] for i in one) for one in two] for two in draw]
     rows = [sorted(two, key=lambda t: -t.count("b")) for two in texts]
     x = answers(rows, ["ask a"] * n)
-    return Pairs(**{f.name: getattr(x, f.name) for f in fields(x)}, p=torch.ones(n), margin=torch.zeros(n))
+    return Pairs(
+        **{f.name: getattr(x, f.name) for f in fields(x)}, p=torch.ones(n), margin=torch.zeros(n)
+    )
 
 
 def loss(chosen: Tensor, rejected: Tensor, p: Tensor, margin: Tensor) -> Tensor:
@@ -55,9 +64,13 @@ def test_each_member_is_a_llama_and_its_head_on_the_last_kept_token() -> None:
         alone = model.backbone.member(m)
         assert isinstance(alone, Llama)
         for b, n in SOME.present.nonzero().tolist():
-            text = torch.cat([SOME.prompts.tokens[b][SOME.prompts.mask[b]], SOME.action[b, n][SOME.mask[b, n]]])[None]
+            text = torch.cat(
+                [SOME.prompts.tokens[b][SOME.prompts.mask[b]], SOME.action[b, n][SOME.mask[b, n]]]
+            )[None]
             hidden = alone.hidden(text, torch.ones_like(text, dtype=torch.bool))
-            assert scores[m, b, n].item() == pytest.approx(float(hidden[0, -1].detach() @ model.head[m].detach()), abs=1e-10)
+            assert scores[m, b, n].item() == pytest.approx(
+                float(hidden[0, -1].detach() @ model.head[m].detach()), abs=1e-10
+            )
 
 
 def test_members_are_different_and_none_depends_on_how_many_there_are() -> None:
@@ -122,7 +135,9 @@ def test_standardised_members_have_mean_0_and_deviation_1() -> None:
     again = judge.standardised(SOME)
     assert torch.allclose(again(SOME), judge(SOME))
     one = answers([["a b c"]])
-    assert torch.equal(judge.standardised(one).scale, torch.ones(3, dtype=torch.float64))  # nothing to scale by
+    assert torch.equal(
+        judge.standardised(one).scale, torch.ones(3, dtype=torch.float64)
+    )  # nothing to scale by
 
 
 def test_saved_and_read_back(tmp_path: Path) -> None:
@@ -157,8 +172,19 @@ def damage(folder: Path, how: str) -> None:
         about.write_text(json.dumps({**said, "config": {**said["config"], "width": 32}}))
 
 
-@pytest.mark.parametrize("how", ["no weights", "half the weights", "one byte", "no text", "a list", "another kind",
-                                 "a name too many", "another size"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "no weights",
+        "half the weights",
+        "one byte",
+        "no text",
+        "a list",
+        "another kind",
+        "a name too many",
+        "another size",
+    ],
+)
 def test_a_damaged_or_foreign_folder_is_an_input_error(tmp_path: Path, how: str) -> None:
     members(dtype=torch.float32).freeze(NAMES).save(tmp_path)
     damage(tmp_path, how)
@@ -174,7 +200,9 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 def test_fitted_judges_prefer_what_was_preferred() -> None:
     data = pairs()
-    judge = fit(members(2, torch.float32), data, loop=Loop(max_steps=60, batch_size=16, learning_rate=3e-3))
+    judge = fit(
+        members(2, torch.float32), data, loop=Loop(max_steps=60, batch_size=16, learning_rate=3e-3)
+    )
     assert isinstance(judge, Ensemble)
     assert judge.names == ("judge0", "judge1")
     gap = judge(data)[..., 0] - judge(data)[..., 1]
@@ -183,40 +211,63 @@ def test_fitted_judges_prefer_what_was_preferred() -> None:
 
 
 def test_a_member_is_the_same_whatever_stands_beside_it() -> None:
-    one, three = (fit(members(M, torch.float32), pairs(), bootstrap=True, loop=Loop(max_steps=5, batch_size=8, learning_rate=3e-3)) for M in (1, 3))
+    one, three = (
+        fit(
+            members(M, torch.float32),
+            pairs(),
+            bootstrap=True,
+            loop=Loop(max_steps=5, batch_size=8, learning_rate=3e-3),
+        )
+        for M in (1, 3)
+    )
     assert torch.equal(one(SOME)[0], three(SOME)[0])
     assert not torch.allclose(three(SOME)[0], three(SOME)[1])
 
 
 def test_same_arguments_same_judge_and_another_seed_another_order() -> None:
-    a, b, c = (fit(members(1, torch.float32), pairs(), loop=Loop(max_steps=5, batch_size=8, seed=s))(SOME) for s in (0, 0, 1))
+    a, b, c = (
+        fit(members(1, torch.float32), pairs(), loop=Loop(max_steps=5, batch_size=8, seed=s))(SOME)
+        for s in (0, 0, 1)
+    )
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
 
 
 def test_the_thin_recipe_is_the_loop_with_its_loss() -> None:
     loop = Loop(max_steps=5, batch_size=8)
-    assert torch.equal(fit(members(1), pairs(), loop=loop)(SOME), fitted(members(1), pairs(), loss=loss, loop=loop)(SOME))
+    assert torch.equal(
+        fit(members(1), pairs(), loop=loop)(SOME),
+        fitted(members(1), pairs(), loss=loss, loop=loop)(SOME),
+    )
 
 
 def test_turned_labels_fit_the_turned_judge_s_data() -> None:
     """p = 0 says the second is better: the same as exchanging the two answers."""
     data = pairs()
     turned = data.pick(torch.tensor([[1, 0]]).expand(len(data), 2))
-    a = fit(members(1), replace(data, p=torch.zeros(len(data))), loop=Loop(max_steps=5, batch_size=8))
+    a = fit(
+        members(1), replace(data, p=torch.zeros(len(data))), loop=Loop(max_steps=5, batch_size=8)
+    )
     b = fit(members(1), turned, loop=Loop(max_steps=5, batch_size=8))
     assert torch.allclose(a(SOME), b(SOME), atol=1e-9)
 
 
 def test_a_margin_asks_for_a_wider_gap() -> None:
     data, loop = pairs(), Loop(max_steps=40, batch_size=16, learning_rate=3e-3)
-    plain, wide = (fit(members(1), replace(data, margin=torch.full((len(data),), m)), loop=loop)(data) for m in (0.0, 2.0))
-    assert float((wide[..., 0] - wide[..., 1]).mean()) > float((plain[..., 0] - plain[..., 1]).mean())
+    plain, wide = (
+        fit(members(1), replace(data, margin=torch.full((len(data),), m)), loop=loop)(data)
+        for m in (0.0, 2.0)
+    )
+    assert float((wide[..., 0] - wide[..., 1]).mean()) > float(
+        (plain[..., 0] - plain[..., 1]).mean()
+    )
 
 
 def test_centring_pulls_the_constant_to_zero() -> None:
     data, loop = pairs(), Loop(max_steps=40, batch_size=16, learning_rate=3e-3)
-    loose, tight = (fit(members(1), data, centre=c, loop=loop)(data).sum(-1).abs().mean() for c in (0.0, 1.0))
+    loose, tight = (
+        fit(members(1), data, centre=c, loop=loop)(data).sum(-1).abs().mean() for c in (0.0, 1.0)
+    )
     assert float(tight) < float(loose)
 
 

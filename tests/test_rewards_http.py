@@ -1,4 +1,7 @@
-"""A judge of answers behind HTTP, against a real server in a process of its own that fails, and says what it should not."""
+"""A judge of answers behind HTTP, against a real server in a process of its own that fails, and
+says what it should not.
+"""
+
 from __future__ import annotations
 
 import json
@@ -29,52 +32,89 @@ def start(tmp_path: Path) -> Iterator[Callable[..., str]]:
 
 @pytest.fixture
 def judge(start: Callable[..., str]) -> Callable[..., FunctionReward]:
-    return lambda mode, **settings: judge_at(start(mode), "world.rewards", **{"pause": 0.01, **settings})
+    return lambda mode, **settings: judge_at(
+        start(mode), "world.rewards", **{"pause": 0.01, **settings}
+    )
 
 
 def log(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "log").read_text(encoding="utf-8").splitlines()]
 
 
-def test_scores_come_back_in_order_whatever_the_batches(judge: Callable[..., FunctionReward], tmp_path: Path) -> None:
+def test_scores_come_back_in_order_whatever_the_batches(
+    judge: Callable[..., FunctionReward], tmp_path: Path
+) -> None:
     by = judge("plain", batch=2, at_once=3)
-    scores = by.scores(ASKS, SAID, None, {"skip": [False, True, False, False, False], "n": list(range(5))})
+    scores = by.scores(
+        ASKS, SAID, None, {"skip": [False, True, False, False, False], "n": list(range(5))}
+    )
     assert scores.isnan().tolist() == [[False, True, False, False, False]]
     assert scores.nan_to_num(-1).tolist() == [[1, -1, 3, 0, 5]]
     calls = sorted(log(tmp_path), key=lambda c: c["columns"]["n"][0])
-    assert [c["completions"] for c in calls] == [SAID[:2], SAID[2:4], SAID[4:]] and calls[0]["prompts"] == ASKS[:2]
-    assert by.names[0].startswith("127.0.0.1:") and by.names[0].endswith("/score") and calls[0]["path"] == "/score"
+    assert [c["completions"] for c in calls] == [SAID[:2], SAID[2:4], SAID[4:]] and calls[0][
+        "prompts"
+    ] == ASKS[:2]
+    assert (
+        by.names[0].startswith("127.0.0.1:")
+        and by.names[0].endswith("/score")
+        and calls[0]["path"] == "/score"
+    )
     assert by.scores([], []).shape == (1, 0)
 
 
-def test_conversations_go_as_messages_and_hostile_text_as_text(judge: Callable[..., FunctionReward], tmp_path: Path) -> None:
+def test_conversations_go_as_messages_and_hostile_text_as_text(
+    judge: Callable[..., FunctionReward], tmp_path: Path
+) -> None:
     nasty = '"}], "scores": [9], \ud800 \x00 __import__("os")'
-    assert judge("plain").scores(["p", "q"], [nasty, "x"], [None, (("user", "q"),)]).tolist() == [[6, 1]]
+    assert judge("plain").scores(["p", "q"], [nasty, "x"], [None, (("user", "q"),)]).tolist() == [
+        [6, 1]
+    ]
     sent = log(tmp_path)[0]
     assert sent["completions"] == [nasty, [{"role": "assistant", "content": "x"}]]
     assert sent["prompts"] == ["p", [{"role": "user", "content": "q"}]]
 
 
-def test_a_server_that_fails_half_the_time_costs_patience_alone(judge: Callable[..., FunctionReward], tmp_path: Path) -> None:
+def test_a_server_that_fails_half_the_time_costs_patience_alone(
+    judge: Callable[..., FunctionReward], tmp_path: Path
+) -> None:
     assert judge("half", batch=2, at_once=1).scores(ASKS, SAID).tolist() == [[1, 2, 3, 0, 5]]
     assert len(log(tmp_path)) == 6
 
 
-@pytest.mark.parametrize(("mode", "said"), [
-    ("moved", "refused 5 completions with HTTP 302 .*: give the address that the server answers at"),
-    ("short", "gave no scores of 5 completions in 2 tries .a reply that is no answer to 5 completions: .*; start the judge"),
-    ("text", "gave no scores of 5 completions"), ("deep", "gave no scores of 5 completions"),
-    ("busy", "in 2 tries .HTTP 503.; start the judge there, or give the address it answers at"),
-    ("words", "returned 'good' for completion 0; return a finite number"), ("nan", "returned nan for completion 0"),
-    ("huge", "returned 1000.* for completion 0"), ("refuse", "refused 5 completions with HTTP 422 .no field .2J comp")])
-def test_what_is_wrong_is_one_sentence(mode: str, said: str, judge: Callable[..., FunctionReward]) -> None:
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        (
+            "moved",
+            "refused 5 completions with HTTP 302 .*: give the address that the server answers at",
+        ),
+        (
+            "short",
+            "gave no scores of 5 completions in 2 tries .a reply that is no answer to 5 "
+            "completions: .*; start the judge",
+        ),
+        ("text", "gave no scores of 5 completions"),
+        ("deep", "gave no scores of 5 completions"),
+        ("busy", "in 2 tries .HTTP 503.; start the judge there, or give the address it answers at"),
+        ("words", "returned 'good' for completion 0; return a finite number"),
+        ("nan", "returned nan for completion 0"),
+        ("huge", "returned 1000.* for completion 0"),
+        ("refuse", "refused 5 completions with HTTP 422 .no field .2J comp"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(
+    mode: str, said: str, judge: Callable[..., FunctionReward]
+) -> None:
     with pytest.raises(InputError, match=said) as caught:
         judge(mode, tries=2).scores(ASKS, SAID)
     assert str(caught.value).isprintable()
 
 
 def test_nobody_there_and_no_address(judge: Callable[..., FunctionReward]) -> None:
-    with pytest.raises(InputError, match="--world.gold: http://127.0.0.1:9/x gave no scores .* start the judge there"):
+    with pytest.raises(
+        InputError,
+        match="--world.gold: http://127.0.0.1:9/x gave no scores .* start the judge there",
+    ):
         judge_at("http://127.0.0.1:9/x", "world.gold", tries=2, pause=0.01).scores(ASKS, SAID)
     for bad in ("http://", "http://host:port/x"):
         with pytest.raises(InputError, match="an address such as"):
@@ -83,8 +123,9 @@ def test_nobody_there_and_no_address(judge: Callable[..., FunctionReward]) -> No
         judge("plain").scores(["p"], ["a"], None, {"n": [1], "when": [b"bytes"]})
 
 
-def test_the_key_comes_from_the_environment(judge: Callable[..., FunctionReward], tmp_path: Path,
-                                            monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_comes_from_the_environment(
+    judge: Callable[..., FunctionReward], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ASSAY_REWARD_KEY", "s3cret")
     monkeypatch.setenv("OPENAI_API_KEY", "another server's")
     judge("plain").scores(ASKS, SAID)
@@ -92,14 +133,26 @@ def test_the_key_comes_from_the_environment(judge: Callable[..., FunctionReward]
 
 
 def test_as_a_judge_and_as_gold_of_a_real_model(start: Callable[..., str], tmp_path: Path) -> None:
-    rows = [{"prompt": f"the {a} {b}", "skip": b == "day"} for a in ("old", "new", "wet") for b in ("mill", "day", "pond")]
+    rows = [
+        {"prompt": f"the {a} {b}", "skip": b == "day"}
+        for a in ("old", "new", "wet")
+        for b in ("mill", "day", "pond")
+    ]
     (tmp_path / "asks.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
-    made = hub.world(policy=str(checkpoint(tmp_path / "model", "llama")), prompts=str(tmp_path / "asks.jsonl"), held_out=2,
-                     max_tokens=6, rewards=(start("plain"),), gold=start("plain"))
+    made = hub.world(
+        policy=str(checkpoint(tmp_path / "model", "llama")),
+        prompts=str(tmp_path / "asks.jsonl"),
+        held_out=2,
+        max_tokens=6,
+        rewards=(start("plain"),),
+        gold=start("plain"),
+    )
     x = made.task.reference.sample(made.task.prompts, 3, made.task.rng("look"))
     scores = made.task.rewards(x)[0]
     texts = x.text()
     for b, row in enumerate(x.prompts.row.tolist()):
         want = [None if rows[row]["skip"] else float(len(t.split())) for t in texts[b]]
         assert [None if v != v else v for v in scores[b].tolist()] == want
-    assert made.gold is not None and torch.equal(made.gold(x)[0].nan_to_num(-1), scores.nan_to_num(-1))
+    assert made.gold is not None and torch.equal(
+        made.gold(x)[0].nan_to_num(-1), scores.nan_to_num(-1)
+    )

@@ -1,4 +1,7 @@
-"""Judges that share no weight are fitted and scored one by one, a thread each: the same judges as all at once."""
+"""Judges that share no weight are fitted and scored one by one, a thread each: the same judges as
+all at once.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -25,9 +28,18 @@ def members(M: int = 3) -> Members:
 
 
 def pairs(n: int = 40) -> Pairs:
-    draw = Rng(3).integers(4, torch.arange(n)[:, None, None], torch.arange(2)[:, None], torch.arange(4)).tolist()
-    x = WORDS.answers(WORDS.prompts(["ask a"] * n), [[" ".join("abcd"[i] for i in one) for one in two] for two in draw])
-    return Pairs(**{f.name: getattr(x, f.name) for f in fields(x)}, p=torch.ones(n), margin=torch.zeros(n))
+    draw = (
+        Rng(3)
+        .integers(4, torch.arange(n)[:, None, None], torch.arange(2)[:, None], torch.arange(4))
+        .tolist()
+    )
+    x = WORDS.answers(
+        WORDS.prompts(["ask a"] * n),
+        [[" ".join("abcd"[i] for i in one) for one in two] for two in draw],
+    )
+    return Pairs(
+        **{f.name: getattr(x, f.name) for f in fields(x)}, p=torch.ones(n), margin=torch.zeros(n)
+    )
 
 
 def loss(chosen: Tensor, rejected: Tensor, p: Tensor, margin: Tensor) -> Tensor:
@@ -52,6 +64,7 @@ def test_members_on_threads_of_their_own_are_the_same_judges() -> None:
 
 def test_one_by_one_is_the_fit_of_all_at_once() -> None:
     """A penalty, here of nothing, takes the way on which the members' losses are one graph."""
+
     class Nothing:
         def view(self, model: Any, each: Any, t: int) -> Tensor:
             return model.head[:, None].expand(-1, len(each[0]), -1)
@@ -59,7 +72,10 @@ def test_one_by_one_is_the_fit_of_all_at_once() -> None:
         def __call__(self, view: Tensor, each: Any) -> Tensor:
             return 0 * view.sum((1, 2))
 
-    alone, joint = (fitted(members(), pairs(), loss=loss, penalty=penalty, loop=LOOP) for penalty in (None, Nothing()))
+    alone, joint = (
+        fitted(members(), pairs(), loss=loss, penalty=penalty, loop=LOOP)
+        for penalty in (None, Nothing())
+    )
     torch.testing.assert_close(alone(pairs()), joint(pairs()), rtol=1e-9, atol=1e-9)
 
 
@@ -74,5 +90,7 @@ def test_what_is_frozen_stays_and_what_is_not_moves() -> None:
 
 def test_a_loss_that_tells_members_apart_is_refused() -> None:
     weight = torch.arange(3.0)[:, None]
-    with pytest.raises(InputError, match=r"has shape \[3, 8\], not \[1, 8\].*may not tell them apart"):
+    with pytest.raises(
+        InputError, match=r"has shape \[3, 8\], not \[1, 8\].*may not tell them apart"
+    ):
         trained(members(), pairs(), loss=lambda a, b, *_: weight * (a - b), loop=LOOP)

@@ -1,4 +1,7 @@
-"""Randomness by address: what a place draws depends on (seed, purpose, step, place) and on nothing else."""
+"""Randomness by address: what a place draws depends on (seed, purpose, step, place) and on nothing
+else.
+"""
+
 from __future__ import annotations
 
 import hashlib
@@ -56,7 +59,9 @@ def test_more_answers_or_longer_ones_change_no_number() -> None:
 
 
 def test_the_numbers_are_those_of_the_stated_function() -> None:
-    """MurmurHash3's finaliser and BLAKE2b, written again in Python's integers: a record must replay for ever."""
+    """MurmurHash3's finaliser and BLAKE2b, written again in Python's integers: a record must replay
+    for ever.
+    """
     M = (1 << 64) - 1
 
     def mix(z: int) -> int:
@@ -79,7 +84,10 @@ def test_the_numbers_are_those_of_the_stated_function() -> None:
         assert int(Rng(5)("sample", 12).bits(row, answer, decision)) == signed(mix(z))
 
 
-@pytest.mark.parametrize("other", [Rng(0)("sample", 2), Rng(0)("order", 1), Rng(1)("sample", 1), Rng(0)("sample", 1)("again")])
+@pytest.mark.parametrize(
+    "other",
+    [Rng(0)("sample", 2), Rng(0)("order", 1), Rng(1)("sample", 1), Rng(0)("sample", 1)("again")],
+)
 def test_children_are_independent(other: Rng) -> None:
     u, v = uniform(Rng(0)("sample", 1)), uniform(other)
     assert abs(float(torch.corrcoef(torch.stack([u, v]))[0, 1])) < 4.5 / math.sqrt(len(u))
@@ -98,7 +106,9 @@ def test_neighbouring_places_are_independent(axis: int) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("pattern", [0, -1])
-def test_the_interval_is_open(dtype: torch.dtype, pattern: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_interval_is_open(
+    dtype: torch.dtype, pattern: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Rng, "bits", lambda self, *place: torch.tensor([pattern]))
     u = Rng(0).uniform(0, dtype=dtype)
     assert 0 < float(u) < 1
@@ -108,7 +118,10 @@ def test_the_interval_is_open(dtype: torch.dtype, pattern: int, monkeypatch: pyt
 
 def test_moments_of_normal_and_gumbel() -> None:
     places = torch.arange(40000)
-    z, g = Rng(2)("z").normal(places, dtype=torch.float64), Rng(2)("g").gumbel(places, dtype=torch.float64)
+    z, g = (
+        Rng(2)("z").normal(places, dtype=torch.float64),
+        Rng(2)("g").gumbel(places, dtype=torch.float64),
+    )
     assert abs(float(z.mean())) < 4.5 / 200 and abs(float(z.var()) - 1) < 4.5 * math.sqrt(2) / 200
     assert abs(float(g.mean()) - 0.5772157) < 4.5 * math.pi / math.sqrt(6) / 200
 

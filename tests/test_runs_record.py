@@ -1,4 +1,7 @@
-"""The record's laws: nothing written is lost or doubled, nothing unmeasured becomes a number, every damage is named."""
+"""The record's laws: nothing written is lost or doubled, nothing unmeasured becomes a number, every
+damage is named.
+"""
+
 from __future__ import annotations
 
 import json
@@ -29,7 +32,11 @@ from assay.records.runs import (
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4), max_leaves=12)
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
 
 
 @pytest.fixture
@@ -42,18 +49,56 @@ def no_constants(name: str) -> None:
 
 
 def test_what_is_written_is_read(run: Run) -> None:
-    run.append({"step": 0, "kl": 0.0, "gold": 1.25, "rewards": (1.0, 2.0), "cost": {"generated": 1, "scored": 5}, "stats": {"a": 1}})
-    run.keep([{"step": 0, "place": [3, 1], "prompt": "p", "completion": "a\nb\u2028c\ud800", "golds": [1.0]}])
+    run.append(
+        {
+            "step": 0,
+            "kl": 0.0,
+            "gold": 1.25,
+            "rewards": (1.0, 2.0),
+            "cost": {"generated": 1, "scored": 5},
+            "stats": {"a": 1},
+        }
+    )
+    run.keep(
+        [
+            {
+                "step": 0,
+                "place": [3, 1],
+                "prompt": "p",
+                "completion": "a\nb\u2028c\ud800",
+                "golds": [1.0],
+            }
+        ]
+    )
     again = Run.open(run.folder)
     assert again.about == run.about
-    assert again.readings() == [dict.fromkeys(READING) | {"step": 0, "kl": 0.0, "gold": 1.25, "rewards": [1.0, 2.0],
-                                                          "cost": {"generated": 1, "scored": 5}, "stats": {"a": 1}}]
-    assert again.samples() == [dict.fromkeys(SAMPLE) | {"step": 0, "place": [3, 1], "prompt": "p", "completion": "a\nb\u2028c\ud800",
-                                                        "golds": [1.0]}]
+    assert again.readings() == [
+        dict.fromkeys(READING)
+        | {
+            "step": 0,
+            "kl": 0.0,
+            "gold": 1.25,
+            "rewards": [1.0, 2.0],
+            "cost": {"generated": 1, "scored": 5},
+            "stats": {"a": 1},
+        }
+    ]
+    assert again.samples() == [
+        dict.fromkeys(SAMPLE)
+        | {
+            "step": 0,
+            "place": [3, 1],
+            "prompt": "p",
+            "completion": "a\nb\u2028c\ud800",
+            "golds": [1.0],
+        }
+    ]
 
 
 @given(value=json_values)
-def test_every_line_is_strict_json_on_one_line(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
+def test_every_line_is_strict_json_on_one_line(
+    tmp_path_factory: pytest.TempPathFactory, value: object
+) -> None:
     path = tmp_path_factory.mktemp("lines") / "x.jsonl"
     write_lines(path, [{"v": value}, {"v": 1}])
     text = path.read_text("utf-8")
@@ -63,9 +108,23 @@ def test_every_line_is_strict_json_on_one_line(tmp_path_factory: pytest.TempPath
 
 
 def test_not_finite_is_null_and_not_zero(run: Run) -> None:
-    run.append({"step": 0, "gold": math.nan, "kl": math.inf, "rewards": [-math.inf, 0.0], "stats": {"x": math.nan}})
+    run.append(
+        {
+            "step": 0,
+            "gold": math.nan,
+            "kl": math.inf,
+            "rewards": [-math.inf, 0.0],
+            "stats": {"x": math.nan},
+        }
+    )
     (r,) = run.readings()
-    assert (r["gold"], r["kl"], r["rewards"], r["stats"], r["proxy"]) == (None, None, [None, 0.0], {"x": None}, None)
+    assert (r["gold"], r["kl"], r["rewards"], r["stats"], r["proxy"]) == (
+        None,
+        None,
+        [None, 0.0],
+        {"x": None},
+        None,
+    )
 
 
 def test_keys_are_sorted_so_that_records_can_be_compared(run: Run) -> None:
@@ -89,9 +148,14 @@ def test_a_slip_of_the_writer_is_refused(run: Run) -> None:
 
 
 @pytest.mark.parametrize("name", ["readings.jsonl", "samples.jsonl"])
-def test_a_torn_last_line_is_left_out_when_reading_and_cut_when_writing(run: Run, name: str) -> None:
-    path, write, read = (run.folder / name, run.append if "read" in name else lambda r: run.keep([r]),
-                         run.readings if "read" in name else run.samples)
+def test_a_torn_last_line_is_left_out_when_reading_and_cut_when_writing(
+    run: Run, name: str
+) -> None:
+    path, write, read = (
+        run.folder / name,
+        run.append if "read" in name else lambda r: run.keep([r]),
+        run.readings if "read" in name else run.samples,
+    )
     write({"step": 0})
     write({"step": 1})
     whole = path.read_bytes()
@@ -107,8 +171,17 @@ def test_a_torn_last_line_is_left_out_when_reading_and_cut_when_writing(run: Run
     assert [r["step"] for r in read()] == [3]
 
 
-@pytest.mark.parametrize("damage", [b'{"step": 1, "gold"', b"", b"\xff\xfe", b'{"step": 1, "gold": NaN}', b"[1]",
-                                    b'{"step": "one"}'])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b'{"step": 1, "gold"',
+        b"",
+        b"\xff\xfe",
+        b'{"step": 1, "gold": NaN}',
+        b"[1]",
+        b'{"step": "one"}',
+    ],
+)
 def test_a_damaged_line_is_named(run: Run, damage: bytes) -> None:
     for step in range(3):
         run.append({"step": step})
@@ -129,11 +202,17 @@ def test_cut_forgets_what_is_later_and_the_chosen_one(run: Run) -> None:
     run.append({"step": 1, "tag": "best"})
     before = (run.folder / "readings.jsonl").read_bytes().splitlines(keepends=True)
     run.cut(2)
-    assert (run.folder / "readings.jsonl").read_bytes() == b"".join(before[:3]), "what stays is not rewritten"
+    assert (run.folder / "readings.jsonl").read_bytes() == b"".join(before[:3]), (
+        "what stays is not rewritten"
+    )
     assert [r["step"] for r in run.samples()] == [0, 0, 1, 1, 2, 2]
     run.append({"step": 3})
     assert [r["step"] for r in run.readings()] == [0, 1, 2, 3]
-    assert sorted(p.name for p in run.folder.iterdir()) == ["readings.jsonl", "run.json", "samples.jsonl"]
+    assert sorted(p.name for p in run.folder.iterdir()) == [
+        "readings.jsonl",
+        "run.json",
+        "samples.jsonl",
+    ]
 
 
 def test_a_run_is_never_overwritten(run: Run, tmp_path: Path) -> None:
@@ -160,17 +239,28 @@ def test_what_is_no_run_is_said(run: Run, tmp_path: Path) -> None:
 
 
 def test_state_and_times(run: Run) -> None:
-    assert (run.about["state"], run.about["finished"], run.about["schema"]) == ("running", None, SCHEMA)
+    assert (run.about["state"], run.about["finished"], run.about["schema"]) == (
+        "running",
+        None,
+        SCHEMA,
+    )
     run.finish({"state": "failed", "why": "a step is not finite"})
     about = Run.open(run.folder).about
-    assert about["state"] == "failed" and about["why"] == "a step is not finite" and about["finished"] >= about["started"]
+    assert (
+        about["state"] == "failed"
+        and about["why"] == "a step is not finite"
+        and about["finished"] >= about["started"]
+    )
 
 
 def test_provenance_names_no_person_and_no_host(run: Run) -> None:
     import getpass
     import platform
+
     found = provenance()
-    assert found["versions"]["python"] == platform.python_version() and found["machine"]["cores"] >= 1
+    assert (
+        found["versions"]["python"] == platform.python_version() and found["machine"]["cores"] >= 1
+    )
     said = json.dumps(found["machine"])
     assert platform.node() not in said.split('"') and getpass.getuser() not in said.split('"')
 
@@ -178,8 +268,14 @@ def test_provenance_names_no_person_and_no_host(run: Run) -> None:
 def test_digest_knows_content_and_names(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     # the SHA-256 of "abc", from FIPS 180-2, appendix B.1
-    assert digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    for name, files in {"one": {"x": b"1", "y": b"2"}, "two": {"y": b"2", "x": b"1"}, "three": {"x": b"2", "y": b"1"}}.items():
+    assert (
+        digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+    for name, files in {
+        "one": {"x": b"1", "y": b"2"},
+        "two": {"y": b"2", "x": b"1"},
+        "three": {"x": b"2", "y": b"1"},
+    }.items():
         (tmp_path / name).mkdir()
         for f, content in files.items():
             (tmp_path / name / f).write_bytes(content)
@@ -207,7 +303,9 @@ while True:
 def test_kill_9_loses_nothing_that_was_said_to_be_written(run: Run) -> None:
     said = -1
     for wait in (0.0, 0.011, 0.023):
-        child = subprocess.Popen([sys.executable, "-c", WRITER, str(run.folder)], stdout=subprocess.PIPE, text=True)
+        child = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(run.folder)], stdout=subprocess.PIPE, text=True
+        )
         assert child.stdout is not None
         child.stdout.readline()
         time.sleep(0.1 + wait)
@@ -220,5 +318,8 @@ def test_kill_9_loses_nothing_that_was_said_to_be_written(run: Run) -> None:
         assert [r["gold"] for r in run.readings()] == [s / 7 for s in steps]
         assert Run.open(run.folder).about["last"] in (said, said + 1)
         full = [r["step"] for r in run.samples()]
-        assert full == [s for s in range(full[-1] + 1) for _ in range(5)][:len(full)] and full[-1] >= said
+        assert (
+            full == [s for s in range(full[-1] + 1) for _ in range(5)][: len(full)]
+            and full[-1] >= said
+        )
     assert said > 3, "the writer was killed before it had written anything worth losing"

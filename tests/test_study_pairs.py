@@ -1,4 +1,7 @@
-"""Studies of pairs: which flip, what raters say of themselves, which factor moves gold, what a risk model is worth."""
+"""Studies of pairs: which flip, what raters say of themselves, which factor moves gold, what a risk
+model is worth.
+"""
+
 from __future__ import annotations
 
 import json
@@ -15,7 +18,10 @@ from assay.recipes import four_factors, label_noise, prompt_risk, ranking_accura
 from assay.recipes.ranking_accuracy import foretells, idealised, thirds
 from assay.worlds import table
 
-PEOPLE = Path(os.environ.get("ASSAY_DATA") or Path(__file__).parents[1] / "data") / "pandalm_three_raters.jsonl.gz"
+PEOPLE = (
+    Path(os.environ.get("ASSAY_DATA") or Path(__file__).parents[1] / "data")
+    / "pandalm_three_raters.jsonl.gz"
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +43,9 @@ def test_the_optimum_of_dpo_ranks_as_the_idealised_accuracy_says() -> None:
 
 
 def test_the_released_script_is_wrong_about_a_likelier_loser() -> None:
-    """ℓ_w = −10, ℓ_l = −5, a just above a half: the loser is e⁵ times likelier and stays so; −10/−5 = 2 says otherwise."""
+    """ℓ_w = −10, ℓ_l = −5, a just above a half: the loser is e⁵ times likelier and stays so; −10/−5
+    = 2 says otherwise.
+    """
     pair = torch.tensor([-10.0]), torch.tensor([-5.0]), torch.tensor([0.5001])
     assert idealised(*pair, beta=1.0).tolist() == [False]
     assert idealised(*pair, beta=1.0, released=True).tolist() == [True]
@@ -47,26 +55,40 @@ def test_a_pair_flips_if_and_only_if_its_loss_says_so() -> None:
     delta, c = torch.randn(200, dtype=torch.float64), torch.randn(200, dtype=torch.float64)
     assert torch.equal(foretells(delta, c, 0.1), delta > c)
     # of four wrong pairs, sorted by c: True False | True | False
-    assert thirds(torch.tensor([False, True, True, False, True]), torch.tensor([3.0, 1.0, 2.0, 1.5, -1.0]),
-                  torch.tensor([True, True, True, True, False])) == [0.5, 1.0, 0.0]
+    assert thirds(
+        torch.tensor([False, True, True, False, True]),
+        torch.tensor([3.0, 1.0, 2.0, 1.5, -1.0]),
+        torch.tensor([True, True, True, True, False]),
+    ) == [0.5, 1.0, 0.0]
 
 
-def test_dpo_flips_where_answers_stand_alone_and_little_where_they_share(bag: World, bandit: World) -> None:
+def test_dpo_flips_where_answers_stand_alone_and_little_where_they_share(
+    bag: World, bandit: World
+) -> None:
     apart = list(ranking_accuracy.study(bandit, betas=(0.05, 5.0), passes=3))
     shared = next(ranking_accuracy.study(bag, betas=(0.1,), passes=2))
     assert all(x["identity_holds"] and x["flipped"] == x["foretold"] for x in [*apart, shared])
-    assert apart[0]["flipped"] > apart[1]["flipped"] and apart[0]["kl"] > apart[1]["kl"], "a low price moves more"
+    assert apart[0]["flipped"] > apart[1]["flipped"] and apart[0]["kl"] > apart[1]["kl"], (
+        "a low price moves more"
+    )
     assert shared["flipped"] < 0.5 < apart[0]["flipped"]
-    assert next(ranking_accuracy.study(bandit, betas=(0.1,), passes=1, spread=0.0))["wrong"] < apart[0]["wrong"]
+    assert (
+        next(ranking_accuracy.study(bandit, betas=(0.1,), passes=1, spread=0.0))["wrong"]
+        < apart[0]["wrong"]
+    )
     with pytest.raises(InputError, match="each must be above 0"):
         next(ranking_accuracy.study(bandit, betas=(0.0,)))
 
 
 def test_raters_find_their_own_errors_unless_they_copy(bag: World) -> None:
     lines = {x["raters"]: x for x in label_noise.study(bag, items=20000)}
-    assert lines["independent"]["closed_error"] < 0.02 < 0.035 < lines["independent"]["majority_error"]
+    assert (
+        lines["independent"]["closed_error"] < 0.02 < 0.035 < lines["independent"]["majority_error"]
+    )
     assert lines["copying"]["closed_error"] > 3 * lines["independent"]["closed_error"]
-    assert lines["independent"]["em_error"] == pytest.approx(lines["independent"]["closed_error"], abs=1e-3)
+    assert lines["independent"]["em_error"] == pytest.approx(
+        lines["independent"]["closed_error"], abs=1e-3
+    )
     assert abs(lines["independent"]["closed_win_rate"] - lines["independent"]["win_rate"]) < 0.03
     with pytest.raises(InputError, match="two error rates below 0.5"):
         next(label_noise.study(bag, rates=(0.1,)))
@@ -75,22 +97,37 @@ def test_raters_find_their_own_errors_unless_they_copy(bag: World) -> None:
 def test_real_votes_come_from_a_file_and_a_bad_row_is_named(bag: World, tmp_path: Path) -> None:
     file = tmp_path / "votes.jsonl"
     truth = [i % 3 for i in range(600)]
-    rows = [{"raters": [t if (7 * i + 3 * r) % 5 else (t + 1) % 3 for r in range(3)]} for i, t in enumerate(truth)]
+    rows = [
+        {"raters": [t if (7 * i + 3 * r) % 5 else (t + 1) % 3 for r in range(3)]}
+        for i, t in enumerate(truth)
+    ]
     file.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    lines = [x for x in label_noise.study(bag, items=200, raters=str(file)) if str(x["raters"]).startswith("people")]
-    assert len(lines) == 5 and lines[3]["items"] == 600 and sum(lines[3]["shares"]) == pytest.approx(1)
+    lines = [
+        x
+        for x in label_noise.study(bag, items=200, raters=str(file))
+        if str(x["raters"]).startswith("people")
+    ]
+    assert (
+        len(lines) == 5 and lines[3]["items"] == 600 and sum(lines[3]["shares"]) == pytest.approx(1)
+    )
     file.write_text('{"raters": [1, 2, 2]}\n{"raters": [1, 3, 2]}\n')
     with pytest.raises(InputError, match=r"row 2, column 'raters' holds \[1, 3, 2\]"):
         next(label_noise.study(bag, raters=str(file)))
 
 
 @pytest.mark.real
-@pytest.mark.skipif(not PEOPLE.exists(), reason=f"{PEOPLE.name} is not in data/ (or in $ASSAY_DATA)")
+@pytest.mark.skipif(
+    not PEOPLE.exists(), reason=f"{PEOPLE.name} is not in data/ (or in $ASSAY_DATA)"
+)
 def test_people_who_labeled_the_same_pairs() -> None:
     votes = label_noise.read(PEOPLE)
     fit = dawid_skene(votes, classes=3)
     lines = list(label_noise.of_people(votes))
-    assert len(votes) == 999 and all(0.9 < x["accuracy"] < 1 for x in lines[:3]) and fit.confusion.shape == (3, 3, 3)
+    assert (
+        len(votes) == 999
+        and all(0.9 < x["accuracy"] < 1 for x in lines[:3])
+        and fit.confusion.shape == (3, 3, 3)
+    )
     for seen, told in lines[3]["agreement_seen_and_fitted"]:
         assert seen == pytest.approx(told, abs=0.01)
 
@@ -103,13 +140,27 @@ def test_the_table_of_four_factors_is_whole_and_its_effects_are_its_cells(bandit
     cells = {(x["data"], x["arm"]): x for x in lines if "arm" in x}
     assert len(cells) == 8 and all(x["kl_at_end"] > 0 for x in cells.values())
     best = next(x for x in lines if x.get("effects") == "best")
-    by_hand = sum(cells["clean", a]["best"] - cells["noisy", a]["best"] for a in ("dpo", "ppo, large judge")) / 2
+    by_hand = (
+        sum(
+            cells["clean", a]["best"] - cells["noisy", a]["best"]
+            for a in ("dpo", "ppo, large judge")
+        )
+        / 2
+    )
     assert best["data"] == pytest.approx(by_hand)
-    start = float(four_factors.read(world.task.reference, world.task.reference, torch.zeros(6, 30), 3)["kl"])
-    assert start == 0 and cells["clean", "dpo"]["others"] < cells["clean", "ppo, large judge, all prompts"]["others"]
+    start = float(
+        four_factors.read(world.task.reference, world.task.reference, torch.zeros(6, 30), 3)["kl"]
+    )
+    assert (
+        start == 0
+        and cells["clean", "dpo"]["others"]
+        < cells["clean", "ppo, large judge, all prompts"]["others"]
+    )
     with pytest.raises(InputError, match="sees 8 features"):
         next(four_factors.study(bandit, small=8))
-    plain = table.world(testbed="bandit", mode="idiosyncratic", prompts=4, responses=24, pairs=40, members=1)
+    plain = table.world(
+        testbed="bandit", mode="idiosyncratic", prompts=4, responses=24, pairs=40, members=1
+    )
     with pytest.raises(InputError, match=r"--world\.mode shared"):
         next(four_factors.study(plain))
 
@@ -127,6 +178,13 @@ def test_prompt_risk_is_over_optimised_and_distance_helps(bag: World) -> None:
     fits = {x["fit"]: x for x in lines if "fit" in x}
     assert fits["binomial"]["excess_log_score"] < fits["cut"]["excess_log_score"]
     free, kept = ([x for x in lines if x.get("choice") == c] for c in ("predicted", "penalised"))
-    assert [x["predicted_risk"] for x in free] == sorted((x["predicted_risk"] for x in free), reverse=True)
-    assert free[-1]["true_risk"] - free[-1]["predicted_risk"] > free[0]["true_risk"] - free[0]["predicted_risk"]
-    assert kept[-1]["distance"] < free[-1]["distance"] and kept[0]["true_risk"] == pytest.approx(free[0]["true_risk"])
+    assert [x["predicted_risk"] for x in free] == sorted(
+        (x["predicted_risk"] for x in free), reverse=True
+    )
+    assert (
+        free[-1]["true_risk"] - free[-1]["predicted_risk"]
+        > free[0]["true_risk"] - free[0]["predicted_risk"]
+    )
+    assert kept[-1]["distance"] < free[-1]["distance"] and kept[0]["true_risk"] == pytest.approx(
+        free[0]["true_risk"]
+    )

@@ -1,4 +1,7 @@
-"""Problems, worked solutions, and the checking of lines: every rule on examples by hand, then as laws over many problems."""
+"""Problems, worked solutions, and the checking of lines: every rule on examples by hand, then as
+laws over many problems.
+"""
+
 from __future__ import annotations
 
 import pytest
@@ -21,32 +24,69 @@ def checked(problem: Problem, text: str, ended: bool = True) -> Checked:
 def verdicts(problem: Problem, text: str, ended: bool = True) -> tuple[str, bool, bool]:
     """R a right line, F a formed one that is not right, x neither; correct; well-formed."""
     found = checked(problem, text, ended)
-    return "".join("R" if x.right else "F" if x.formed else "x" for x in found.lines), found.correct, found.formed
+    return (
+        "".join("R" if x.right else "F" if x.formed else "x" for x in found.lines),
+        found.correct,
+        found.formed,
+    )
 
 
-@pytest.mark.parametrize(("problem", "text", "lines", "correct", "formed"), [
-    (CHAIN, "3 + 5 = 8 ; 8 + 2 = 10 ; answer 10", "RRR", True, True),
-    (CHAIN, "3 + 5 = 9 ; 9 + 2 = 11 ; answer 11", "FRR", False, True),   # a wrong total, carried on correctly
-    (CHAIN, "3 + 5 = 9 ; 9 + 2 = 10 ; answer 10", "FFR", True, True),    # two errors that cancel: the answer is right
-    (CHAIN, "3 + 5 = 8 ; 8 + 5 = 13 ; answer 13", "RFR", False, True),   # not the next number
-    (CHAIN, "3 + 5 = 8 ; 5 + 2 = 7 ; answer 10", "RFF", True, True),     # does not go on from the line before
-    (CHAIN, "3 + 5 = 8 ; 8 + 2 = 10 ; answer 9", "RRF", False, True),
-    (CHAIN, "answer 10", "F", True, True),                               # correct, though no working supports it
-    (CHAIN, "3 + 5 = 8 ; answer 8", "RF", False, True),                  # the problem is not used up
-    (CHAIN, "3 + 5 = 8 ; 8 + 2 = 10 ; 8 + 2 = 10 ; answer 10", "RRFR", True, True),  # said again
-    (CHAIN, "3 + 5 8 ; 3 + 5 = 8 ; 8 + 2 = 10 ; answer 10", "xRRR", True, False),
-    (CHAIN, "answer 10 ; answer 9", "xF", False, False),                 # the end says 9
-    (CHAIN, "3 + 5 = 8 ; 8 + 2 = 10 ; 10", "RRx", False, False),
-    (MOD, "3 * 5 = 1 ; 1 + 6 = 0 ; answer 0", "RRR", True, True),
-    (MOD, "3 * 5 = 15 ; 15 + 6 = 0 ; answer 0", "FRR", True, True),
-    (read("0 * 0 * 0 mod 7 :"), "0 * 0 = 0 ; 0 * 0 = 0 ; answer 0", "RRR", True, True),  # alike, and both asked for
-    (DOWN, "5 + 3 = 8 ; 8 - 2 = 6 ; answer 6", "RRR", True, True),
-    (DOWN, "2 * 3 = 6 ; answer 6", "RR", True, True),                    # not every number need be used
-    (DOWN, "answer 6", "F", False, True),                                # the problem says 6: working is what is asked for
-    (DOWN, "3 + 3 = 6 ; answer 6", "FF", False, True),                   # one 3 only
-    (DOWN, "5 + 2 = 6 ; answer 6", "FR", False, True),
-    (DOWN, "5 + 3 = 8 ; 8 - 2 = 6 ; 8 - 2 = 6 ; answer 6", "RRFR", True, True),
-])
+@pytest.mark.parametrize(
+    ("problem", "text", "lines", "correct", "formed"),
+    [
+        (CHAIN, "3 + 5 = 8 ; 8 + 2 = 10 ; answer 10", "RRR", True, True),
+        (
+            CHAIN,
+            "3 + 5 = 9 ; 9 + 2 = 11 ; answer 11",
+            "FRR",
+            False,
+            True,
+        ),  # a wrong total, carried on correctly
+        (
+            CHAIN,
+            "3 + 5 = 9 ; 9 + 2 = 10 ; answer 10",
+            "FFR",
+            True,
+            True,
+        ),  # two errors that cancel: the answer is right
+        (CHAIN, "3 + 5 = 8 ; 8 + 5 = 13 ; answer 13", "RFR", False, True),  # not the next number
+        (
+            CHAIN,
+            "3 + 5 = 8 ; 5 + 2 = 7 ; answer 10",
+            "RFF",
+            True,
+            True,
+        ),  # does not go on from the line before
+        (CHAIN, "3 + 5 = 8 ; 8 + 2 = 10 ; answer 9", "RRF", False, True),
+        (CHAIN, "answer 10", "F", True, True),  # correct, though no working supports it
+        (CHAIN, "3 + 5 = 8 ; answer 8", "RF", False, True),  # the problem is not used up
+        (
+            CHAIN,
+            "3 + 5 = 8 ; 8 + 2 = 10 ; 8 + 2 = 10 ; answer 10",
+            "RRFR",
+            True,
+            True,
+        ),  # said again
+        (CHAIN, "3 + 5 8 ; 3 + 5 = 8 ; 8 + 2 = 10 ; answer 10", "xRRR", True, False),
+        (CHAIN, "answer 10 ; answer 9", "xF", False, False),  # the end says 9
+        (CHAIN, "3 + 5 = 8 ; 8 + 2 = 10 ; 10", "RRx", False, False),
+        (MOD, "3 * 5 = 1 ; 1 + 6 = 0 ; answer 0", "RRR", True, True),
+        (MOD, "3 * 5 = 15 ; 15 + 6 = 0 ; answer 0", "FRR", True, True),
+        (
+            read("0 * 0 * 0 mod 7 :"),
+            "0 * 0 = 0 ; 0 * 0 = 0 ; answer 0",
+            "RRR",
+            True,
+            True,
+        ),  # alike, and both asked for
+        (DOWN, "5 + 3 = 8 ; 8 - 2 = 6 ; answer 6", "RRR", True, True),
+        (DOWN, "2 * 3 = 6 ; answer 6", "RR", True, True),  # not every number need be used
+        (DOWN, "answer 6", "F", False, True),  # the problem says 6: working is what is asked for
+        (DOWN, "3 + 3 = 6 ; answer 6", "FF", False, True),  # one 3 only
+        (DOWN, "5 + 2 = 6 ; answer 6", "FR", False, True),
+        (DOWN, "5 + 3 = 8 ; 8 - 2 = 6 ; 8 - 2 = 6 ; answer 6", "RRFR", True, True),
+    ],
+)
 def test_lines(problem: Problem, text: str, lines: str, correct: bool, formed: bool) -> None:
     if (problem, text) == (DOWN, "3 + 3 = 6 ; answer 6"):
         lines = "FR"  # it says what its line came to
@@ -54,13 +94,19 @@ def test_lines(problem: Problem, text: str, lines: str, correct: bool, formed: b
 
 
 def test_an_answer_that_was_cut_is_neither_correct_nor_formed() -> None:
-    assert verdicts(CHAIN, "3 + 5 = 8 ; 8 + 2 = 10 ; answer 10", ended=False) == ("RRx", False, False)
+    assert verdicts(CHAIN, "3 + 5 = 8 ; 8 + 2 = 10 ; answer 10", ended=False) == (
+        "RRx",
+        False,
+        False,
+    )
     assert verdicts(CHAIN, "3 + 5 = 8 ;", ended=False) == ("R", False, False)
 
 
 @pytest.mark.parametrize("task", TASKS)
 @given(st.integers(0, 10**6), st.integers(2, 4))
-def test_a_solution_without_mistakes_is_right_in_every_line(task: str, seed: int, terms: int) -> None:
+def test_a_solution_without_mistakes_is_right_in_every_line(
+    task: str, seed: int, terms: int
+) -> None:
     throws = Rng(seed).uniform(torch.arange(2)[:, None], torch.arange(64)).tolist()
     problem = pose(task, min(terms, 3) if task == "countdown" else terms, Dice(iter(throws[0])))
     assert read(str(problem)) == problem
@@ -75,7 +121,9 @@ def test_a_solution_without_mistakes_is_right_in_every_line(task: str, seed: int
 
 @given(st.integers(0, 10**6))
 def test_right_lines_are_true_sums(seed: int) -> None:
-    """An independent reading of the text: what is called right is arithmetic that Python agrees with."""
+    """An independent reading of the text: what is called right is arithmetic that Python agrees
+    with.
+    """
     throws = Rng(seed).uniform(torch.arange(2)[:, None], torch.arange(64)).tolist()
     problem = pose("chain", 4, Dice(iter(throws[0])))
     text = solve(problem, Dice(iter(throws[1])), mistakes=0.5)
@@ -88,13 +136,18 @@ def test_right_lines_are_true_sums(seed: int) -> None:
 
 
 def test_marks_are_where_the_lines_are() -> None:
-    x = VOCABULARY.answers(VOCABULARY.prompts([str(CHAIN), str(MOD)]),
-                           [["3 + 5 = 8 ; 8 + 2 = 10 ; answer 10", "answer 10"], ["3 * 5 = 2 ; 2 + 6 = 1 ; answer 1"]])
+    x = VOCABULARY.answers(
+        VOCABULARY.prompts([str(CHAIN), str(MOD)]),
+        [["3 + 5 = 8 ; 8 + 2 = 10 ; answer 10", "answer 10"], ["3 * 5 = 2 ; 2 + 6 = 1 ; answer 1"]],
+    )
     m = marks(x)
     assert m.step[0, 0].tolist() == [0] * 6 + [1] * 6 + [2] * 3
     assert m.last[0, 0].nonzero()[:, 0].tolist() == [5, 11, 14]
     assert m.right[0].sum(-1).tolist() == [3, 0] and m.right[1].sum(-1).tolist() == [2, 0]
-    assert m.correct.tolist() == [[True, True], [False, False]] and m.working.tolist() == [[2, 0], [2, 0]]
+    assert m.correct.tolist() == [[True, True], [False, False]] and m.working.tolist() == [
+        [2, 0],
+        [2, 0],
+    ]
     assert (m.step[1, 1] == -1).all() and not m.says[1, 1]  # an absent answer
     wide = marks(x.widened(40))
     assert torch.equal(wide.right[..., :15], m.right) and (wide.step[..., 15:] == -1).all()
@@ -105,8 +158,10 @@ def test_lessons_end_right_as_often_as_is_asked(rate: float) -> None:
     _, some = posed("chain", 3, 5, 8, 3000, 4, Rng(0))
     share = min(0.1, (1 - rate) / 2)
     h = mistakes_a_line(some, rate, share)
-    right = sum(checked(p, solve(p, d, mistakes=h, bare=share, again=0.1)).correct
-                for p, d in zip(some, dice(len(some), Rng(1)), strict=True)) / len(some)
+    right = sum(
+        checked(p, solve(p, d, mistakes=h, bare=share, again=0.1)).correct
+        for p, d in zip(some, dice(len(some), Rng(1)), strict=True)
+    ) / len(some)
     assert right == pytest.approx(rate, abs=0.04)
 
 

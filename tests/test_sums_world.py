@@ -1,4 +1,7 @@
-"""World sums in miniature: kept once for all its verifiers, rewards whose steps add up, flaws that pay what they say."""
+"""World sums in miniature: kept once for all its verifiers, rewards whose steps add up, flaws that
+pay what they say.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -18,8 +21,13 @@ from assay.worlds.sums import world
 from assay.worlds.verifier import GOLDS, NAMES, Golds, Verifier
 
 TINY: dict[str, Any] = SIZES["sums"]
-TEXTS = ["3 + 5 = 8 ; 8 + 2 = 10 ; answer 10", "3 + 5 = 9 ; 9 + 2 = 11 ; answer 11", "answer 7", "answer 10",
-         "3 + 5 = 8 ; + ; answer 8"]
+TEXTS = [
+    "3 + 5 = 8 ; 8 + 2 = 10 ; answer 10",
+    "3 + 5 = 9 ; 9 + 2 = 11 ; answer 11",
+    "answer 7",
+    "answer 10",
+    "3 + 5 = 8 ; + ; answer 8",
+]
 HANDMADE = VOCABULARY.answers(VOCABULARY.prompts(["3 + 5 + 2 :"]), [TEXTS])
 
 
@@ -44,13 +52,23 @@ def test_parts(tiny: World) -> None:
     task = tiny.task
     assert len(tiny.held_out) == 6 and len(task.prompts) == 12
     assert not set(tiny.held_out.text()) & set(task.prompts.text())
-    assert set(task.pairs.prompts.text()) <= set(task.prompts.text()) and task.pairs.mask.shape[:2] == (12, 2)
+    assert set(task.pairs.prompts.text()) <= set(task.prompts.text()) and task.pairs.mask.shape[
+        :2
+    ] == (12, 2)
     assert task.demos.prompts.text() == task.prompts.text()
     assert tiny.gold is not None and bool((tiny.gold(task.demos)[[0, 1, 3]] == 1).all())
-    assert set(task.others) == {"weak", "strong"} and tiny.golds == GOLDS and task.rewards.names == NAMES
-    assert not any(p.requires_grad for m in (task.reference, *task.others.values()) for p in m.parameters())
+    assert (
+        set(task.others) == {"weak", "strong"}
+        and tiny.golds == GOLDS
+        and task.rewards.names == NAMES
+    )
+    assert not any(
+        p.requires_grad for m in (task.reference, *task.others.values()) for p in m.parameters()
+    )
     facts = tiny.facts(task.reference) if tiny.facts else {}
-    assert set(facts) == {"pass/weak", "pass/strong", "pass/reference"} and all(0 <= v <= 1 for v in facts.values())
+    assert set(facts) == {"pass/weak", "pass/strong", "pass/reference"} and all(
+        0 <= v <= 1 for v in facts.values()
+    )
     assert all(isinstance(t, str) and t for row in answers(tiny).text() for t in row)
 
 
@@ -60,10 +78,14 @@ def test_the_watch_has_problems_that_recipes_do_not_see(tiny: World) -> None:
     there = tiny.population.text()
     assert len(there) > 3000 and not set(there) & set(tiny.task.prompts.text())
     assert {len(t.split()) for t in there} == {len(t.split()) for t in tiny.held_out.text()}
-    assert bool(torch.isfinite(tiny.gold(tiny.task.reference.sample(tiny.population[:4], 2, Rng(1)))).all())  # type: ignore[misc]
+    assert bool(
+        torch.isfinite(tiny.gold(tiny.task.reference.sample(tiny.population[:4], 2, Rng(1)))).all()
+    )  # type: ignore[misc]
 
 
-def test_one_schooling_serves_all_verifiers(tiny: World, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_schooling_serves_all_verifiers(
+    tiny: World, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lessons, "imitate", lambda *_: pytest.fail("it was taught again"))
     other = world(**TINY, flaw="early", step_noise=0.2, inverted=0.5, rewards="format,outcome")
     assert torch.equal(answers(other).action, answers(tiny).action)
@@ -96,18 +118,25 @@ def test_what_each_reward_pays() -> None:
 
 
 def test_the_flaws_pay_for_what_they_should_not() -> None:
-    form, early = (Verifier(["outcome"], flaw=f, most=30, rng=Rng(0))(HANDMADE)[0, 0].tolist() for f in ("format", "early"))
+    form, early = (
+        Verifier(["outcome"], flaw=f, most=30, rng=Rng(0))(HANDMADE)[0, 0].tolist()
+        for f in ("format", "early")
+    )
     assert form == pytest.approx([1.5, 0.5, 0, 1, 0.25])
     assert early == pytest.approx([1, 0, 1.25, 1.25, 0])
 
 
 def test_noise_is_that_share_and_a_function_of_the_text() -> None:
-    x = curriculum.written(curriculum.posed("chain", 3, 5, 2, 200, 1, Rng(0))[1], 0.3, 0.1, 0.1, Rng(1))
+    x = curriculum.written(
+        curriculum.posed("chain", 3, 5, 2, 200, 1, Rng(0))[1], 0.3, 0.1, 0.1, Rng(1)
+    )
     exact, noisy = (Verifier(["thinking"], noise=n, most=40, rng=Rng(0)) for n in (0.0, 0.3))
     turned = exact.steps(x)[0] != noisy.steps(x)[0]
     assert float(turned.sum() / marks(x).last.sum()) == pytest.approx(0.3, abs=0.06)
     assert torch.equal(noisy(x[torch.tensor([3])]), noisy(x)[:, [3]])
-    assert torch.equal(noisy(x.pick(torch.zeros(len(x), 5, dtype=torch.int64))), noisy(x).expand(-1, -1, 5))
+    assert torch.equal(
+        noisy(x.pick(torch.zeros(len(x), 5, dtype=torch.int64))), noisy(x).expand(-1, -1, 5)
+    )
     half = Verifier(["thinking"], inverted=0.5, most=40, rng=Rng(0))
     right = exact(x) == 1
     assert float((half(x)[right] == 0).float().mean()) == pytest.approx(0.5, abs=0.15)
@@ -130,8 +159,19 @@ def test_the_door_knows_steps_and_names(tiny: World) -> None:
         Checked(Plain()).step_of(HANDMADE)
 
 
-@pytest.mark.parametrize(("name", "value"), [("task", "algebra"), ("flaw", "small"), ("pass_rate", 1.5), ("step_noise", -0.1),
-                                             ("prompts", 0), ("most", 12), ("rewards", "outcome,outcome"), ("held_out", 4000)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("task", "algebra"),
+        ("flaw", "small"),
+        ("pass_rate", 1.5),
+        ("step_noise", -0.1),
+        ("prompts", 0),
+        ("most", 12),
+        ("rewards", "outcome,outcome"),
+        ("held_out", 4000),
+    ],
+)
 def test_arguments_out_of_range(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"--world.{name}"):
         world(**{**TINY, name: value})

@@ -1,4 +1,7 @@
-"""Linear Bradley–Terry judges: the fit is the optimum, members know nothing of each other, files go round."""
+"""Linear Bradley–Terry judges: the fit is the optimum, members know nothing of each other, files go
+round.
+"""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -20,7 +23,16 @@ POLICY = TablePolicy(torch.zeros(2, 5, dtype=torch.float64), length=4)
 
 def pairs(n: int = 300, seed: int = 0) -> Pairs:
     x = POLICY.sample(POLICY.prompts(torch.arange(n) % 2), 2, Rng(seed)("pairs"))
-    return Pairs(x.prompts, x.action, x.mask, x.given, x.logp, x.ended, p=torch.ones(n), margin=torch.zeros(n))
+    return Pairs(
+        x.prompts,
+        x.action,
+        x.mask,
+        x.given,
+        x.logp,
+        x.ended,
+        p=torch.ones(n),
+        margin=torch.zeros(n),
+    )
 
 
 def labeled(x: Pairs, table: Tensor) -> Pairs:
@@ -37,33 +49,52 @@ def centred(table: Tensor) -> Tensor:
 @pytest.mark.parametrize("rows", [1, 2])
 def test_soft_labels_give_the_table_back(rows: int) -> None:
     truth = Rng(3).normal(torch.arange(rows)[:, None], torch.arange(5), dtype=torch.float64)[None]
-    model = maximum_likelihood(LinearModel(1, vocabulary=5, rows=rows, dtype=torch.float64), labeled(pairs(), truth), ridge=1e-9)
+    model = maximum_likelihood(
+        LinearModel(1, vocabulary=5, rows=rows, dtype=torch.float64),
+        labeled(pairs(), truth),
+        ridge=1e-9,
+    )
     torch.testing.assert_close(centred(model.table().detach()), centred(truth), rtol=0, atol=1e-4)
 
 
 def test_features_are_learned_where_they_generate_the_scores() -> None:
-    features = Rng(4).normal(torch.arange(2)[:, None, None], torch.arange(5)[:, None], torch.arange(3), dtype=torch.float64)
+    features = Rng(4).normal(
+        torch.arange(2)[:, None, None],
+        torch.arange(5)[:, None],
+        torch.arange(3),
+        dtype=torch.float64,
+    )
     weight = torch.tensor([1.0, -0.5, 2.0], dtype=torch.float64)
     data = labeled(pairs(), (features @ weight)[None])
-    model = maximum_likelihood(LinearModel(1, vocabulary=5, features=features, dtype=torch.float64), data, ridge=1e-9)
+    model = maximum_likelihood(
+        LinearModel(1, vocabulary=5, features=features, dtype=torch.float64), data, ridge=1e-9
+    )
     torch.testing.assert_close(model.weight.detach()[0], weight, rtol=0, atol=1e-4)
     torch.testing.assert_close(model.freeze(("a",)).table[0], features @ weight, rtol=0, atol=1e-3)
 
 
 def test_the_fit_is_where_the_penalised_gradient_vanishes() -> None:
     data, counts = pairs(), bootstrap(300, 3, Rng(1))
-    model = maximum_likelihood(LinearModel(3, vocabulary=5, dtype=torch.float64), data, counts=counts, ridge=0.05)
+    model = maximum_likelihood(
+        LinearModel(3, vocabulary=5, dtype=torch.float64), data, counts=counts, ridge=0.05
+    )
     score = model(data)
-    loss = (counts * bradley_terry(score[..., 0], score[..., 1])).sum() + 0.025 * model.weight.square().sum()
+    loss = (
+        counts * bradley_terry(score[..., 0], score[..., 1])
+    ).sum() + 0.025 * model.weight.square().sum()
     assert float(torch.autograd.grad(loss, model.weight)[0].abs().max()) < 1e-4
     assert float(model.weight.detach().abs().max()) > 0.05
 
 
 def test_members_are_fitted_as_if_alone() -> None:
     data, counts = pairs(), bootstrap(300, 3, Rng(1))
-    together = maximum_likelihood(LinearModel(3, vocabulary=5, dtype=torch.float64), data, counts=counts)
+    together = maximum_likelihood(
+        LinearModel(3, vocabulary=5, dtype=torch.float64), data, counts=counts
+    )
     for m in range(3):
-        alone = maximum_likelihood(LinearModel(1, vocabulary=5, dtype=torch.float64), data, counts=counts[m : m + 1])
+        alone = maximum_likelihood(
+            LinearModel(1, vocabulary=5, dtype=torch.float64), data, counts=counts[m : m + 1]
+        )
         torch.testing.assert_close(together.weight[m], alone.weight[0], rtol=0, atol=1e-5)
 
 
@@ -79,7 +110,9 @@ def test_a_pair_counted_twice_is_the_pair_twice() -> None:
 def test_a_bootstrap_draws_as_many_pairs_as_there_are() -> None:
     counts = bootstrap(400, 5, Rng(0))
     assert counts.sum(1).tolist() == [400.0] * 5 and counts.unique(dim=0).shape[0] == 5
-    assert torch.equal(counts[:2], bootstrap(400, 2, Rng(0)))  # a member's draw does not depend on how many there are
+    assert torch.equal(
+        counts[:2], bootstrap(400, 2, Rng(0))
+    )  # a member's draw does not depend on how many there are
     assert 0.34 < float((counts == 0).float().mean()) < 0.40  # e⁻¹ of the pairs are left out
 
 
@@ -97,7 +130,14 @@ def test_what_is_not_in_the_answer_does_not_count() -> None:
     table = torch.arange(5.0)[None, None]
     x = pairs(3)
     keep = torch.arange(4) < 2
-    short = Samples(x.prompts, x.action, x.mask & (torch.arange(4) < 1), x.mask & (torch.arange(4) == 1), x.logp, x.ended)
+    short = Samples(
+        x.prompts,
+        x.action,
+        x.mask & (torch.arange(4) < 1),
+        x.mask & (torch.arange(4) == 1),
+        x.logp,
+        x.ended,
+    )
     torch.testing.assert_close(additive(table, short)[0], (x.action * keep).sum(-1).float())
 
 
@@ -112,7 +152,9 @@ def test_standardised_is_mean_zero_and_variance_one() -> None:
     mean, variance = once.moments(probs, 4)
     torch.testing.assert_close(mean.mean(-1), torch.zeros(1), atol=1e-5, rtol=0)
     torch.testing.assert_close(variance.mean(-1) + mean.var(-1, correction=0), torch.ones(1))
-    torch.testing.assert_close(once.standardised(probs, 4)(x)[0], score, atol=1e-5, rtol=1e-5)  # once is enough
+    torch.testing.assert_close(
+        once.standardised(probs, 4)(x)[0], score, atol=1e-5, rtol=1e-5
+    )  # once is enough
     constant = LinearReward(torch.ones(1, 1, 5), ("a",)).standardised(probs, 4)
     assert constant(x).abs().max() < 1e-6
 
@@ -123,7 +165,11 @@ def test_a_reward_goes_round(tmp_path: Path) -> None:
     assert isinstance(reward, Reward)
     reward.save(tmp_path / "r")
     again = LinearReward.load(tmp_path / "r")
-    assert again.names == ("a", "b") and torch.equal(again(pairs(9)), reward(pairs(9))) and not again(pairs(9)).requires_grad
+    assert (
+        again.names == ("a", "b")
+        and torch.equal(again(pairs(9)), reward(pairs(9)))
+        and not again(pairs(9)).requires_grad
+    )
 
 
 @pytest.mark.parametrize("harm", ["missing", "cut", "other", "nonsense"])

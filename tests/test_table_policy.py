@@ -1,4 +1,7 @@
-"""The table policy: drawing has the stated law, addresses decide alone, and its optima are what they are called."""
+"""The table policy: drawing has the stated law, addresses decide alone, and its optima are what
+they are called.
+"""
+
 from __future__ import annotations
 
 import itertools
@@ -14,20 +17,35 @@ from assay.errors import InputError
 from assay.models.policies.table import TablePolicy, Words
 
 
-def policy(rows: int = 3, tokens: int = 4, length: int = 5, seed: int = 1, dtype: torch.dtype = torch.float32) -> TablePolicy:
+def policy(
+    rows: int = 3,
+    tokens: int = 4,
+    length: int = 5,
+    seed: int = 1,
+    dtype: torch.dtype = torch.float32,
+) -> TablePolicy:
     r, v = torch.arange(rows)[:, None], torch.arange(tokens)
     return TablePolicy(Rng(seed)("logits").normal(r, v, dtype=dtype), length=length)
 
 
 def same(x: Samples, y: Samples) -> bool:
-    return all(torch.equal(getattr(x, f), getattr(y, f)) for f in ("action", "mask", "given", "logp", "ended"))
+    return all(
+        torch.equal(getattr(x, f), getattr(y, f))
+        for f in ("action", "mask", "given", "logp", "ended")
+    )
 
 
 def cut(x: Samples, lengths: Tensor) -> Samples:
     """The first decisions of each answer, as if it were not finished."""
     keep = torch.arange(x.mask.shape[2]) < lengths[:, :, None]
-    return Samples(x.prompts, torch.where(keep, x.action, 0), x.mask & keep, x.given & keep, torch.where(keep, x.logp, 0.0),
-                   torch.zeros_like(x.ended))
+    return Samples(
+        x.prompts,
+        torch.where(keep, x.action, 0),
+        x.mask & keep,
+        x.given & keep,
+        torch.where(keep, x.logp, 0.0),
+        torch.zeros_like(x.ended),
+    )
 
 
 def test_it_is_a_policy() -> None:
@@ -41,12 +59,18 @@ def test_frequencies_are_the_probabilities() -> None:
     for row in range(3):
         got = torch.bincount(x.action[x.prompts.row == row].flatten(), minlength=4)
         expected = want[row] * got.sum()
-        assert float(((got - expected) ** 2 / expected).sum()) < 3 + 4.5 * math.sqrt(6)  # chi-square of 3 degrees
+        assert float(((got - expected) ** 2 / expected).sum()) < 3 + 4.5 * math.sqrt(
+            6
+        )  # chi-square of 3 degrees
 
 
 def test_decisions_are_independent() -> None:
     p = policy(rows=1)
-    pairs = p.sample(p.prompts(torch.zeros(20, dtype=torch.int64)), 1000, Rng(0)("sample")).action[:, :, :2].flatten(0, 1)
+    pairs = (
+        p.sample(p.prompts(torch.zeros(20, dtype=torch.int64)), 1000, Rng(0)("sample"))
+        .action[:, :, :2]
+        .flatten(0, 1)
+    )
     got = torch.bincount(pairs[:, 0] * 4 + pairs[:, 1], minlength=16)
     one = p.logits[0].softmax(-1).detach()
     expected = torch.outer(one, one).flatten() * len(pairs)
@@ -62,7 +86,9 @@ def test_a_token_of_no_probability_is_never_drawn() -> None:
 
 def test_logp_at_drawing_is_logp() -> None:
     p = policy()
-    x = p.sample(p.prompts(torch.tensor([2, 0, 0, 1])), torch.tensor([3, 0, 1, 2]), Rng(0)("sample"))
+    x = p.sample(
+        p.prompts(torch.tensor([2, 0, 0, 1])), torch.tensor([3, 0, 1, 2]), Rng(0)("sample")
+    )
     torch.testing.assert_close(p.logp(x).detach(), x.logp, rtol=0, atol=1e-6)
     assert p.logp(x).requires_grad and not x.logp.requires_grad
 
@@ -98,10 +124,19 @@ def test_going_on_from_given_tokens_keeps_them_given() -> None:
     prompts = p.prompts(torch.arange(3))
     first = p.sample(prompts, 1, Rng(9))
     given = cut(first, torch.full((3, 1), 2))
-    given = Samples(prompts, given.action, torch.zeros_like(given.mask), given.mask, torch.zeros_like(given.logp), given.ended)
+    given = Samples(
+        prompts,
+        given.action,
+        torch.zeros_like(given.mask),
+        given.mask,
+        torch.zeros_like(given.logp),
+        given.ended,
+    )
     x = p.sample(prompts, 4, rng, start=given)
     assert torch.equal(x.action[:, :, :2], first.action[:, :, :2].expand(3, 4, 2)) and x.ended.all()
-    assert torch.equal(x.given, torch.tensor([True, True, False, False, False]).expand(3, 4, 5)) and torch.equal(x.mask, ~x.given)
+    assert torch.equal(
+        x.given, torch.tensor([True, True, False, False, False]).expand(3, 4, 5)
+    ) and torch.equal(x.mask, ~x.given)
     assert not torch.equal(x.action[:, 0, 2:], x.action[:, 1, 2:])
 
 
@@ -130,7 +165,10 @@ def test_a_walk_takes_gives_and_picks() -> None:
     walk.take(torch.tensor([[0, 1], [2, 3]]))
     walk.give(torch.tensor([[3, 2], [1, 0]]))
     half = walk.samples()
-    assert half.action[:, :, :2].tolist() == [[[0, 3], [1, 2]], [[2, 1], [3, 0]]] and not half.ended.any()
+    assert (
+        half.action[:, :, :2].tolist() == [[[0, 3], [1, 2]], [[2, 1], [3, 0]]]
+        and not half.ended.any()
+    )
     walk.pick(torch.tensor([[1, 1], [0, 1]]))
     walk.take(torch.tensor([[0, 1], [0, 1]]))
     walk.take(torch.tensor([[3, 3], [3, 3]]))  # complete answers ignore it
@@ -145,7 +183,9 @@ def test_kl_is_the_sum_over_all_answers() -> None:
     p, q = policy(length=3, dtype=torch.float64), policy(length=3, seed=2, dtype=torch.float64)
     every = torch.tensor(list(itertools.product(range(4), repeat=3)))[None].expand(3, -1, -1)
     mask = torch.ones_like(every, dtype=torch.bool)
-    x = Samples(p.prompts(torch.arange(3)), every, mask, ~mask, torch.zeros(every.shape), mask.any(-1))
+    x = Samples(
+        p.prompts(torch.arange(3)), every, mask, ~mask, torch.zeros(every.shape), mask.any(-1)
+    )
     lp, lq = p.logp(x).sum(-1), q.logp(x).sum(-1)
     torch.testing.assert_close(lp.exp().sum(-1), torch.ones(3, dtype=torch.float64))
     expected = (lp.exp() * (lp - lq)).sum(-1)
@@ -157,7 +197,14 @@ def test_the_kl_of_an_absent_answer_is_zero_and_given_tokens_cost_nothing() -> N
     p, q = policy(), policy(seed=2)
     prompts = p.prompts(torch.arange(3))
     x = p.sample(prompts, torch.tensor([2, 1, 2]), Rng(0))
-    x = Samples(x.prompts, x.action, x.mask & (torch.arange(5) > 0), x.mask & (torch.arange(5) == 0), x.logp, x.ended)
+    x = Samples(
+        x.prompts,
+        x.action,
+        x.mask & (torch.arange(5) > 0),
+        x.mask & (torch.arange(5) == 0),
+        x.logp,
+        x.ended,
+    )
     kl, one = p.kl(q, x), p.kl_per_decision(q, prompts).detach()
     assert float(kl[1, 1]) == 0
     torch.testing.assert_close(kl[:, 0], 4 * one)
@@ -166,7 +213,9 @@ def test_the_kl_of_an_absent_answer_is_zero_and_given_tokens_cost_nothing() -> N
 def test_the_exact_kl_is_to_a_table() -> None:
     class Foreign:
         kl_kind = "sampled"
-        sample = logp = kl = walk = scorer = encode = copy = parameters = state_dict = load_state_dict = len
+        sample = logp = kl = walk = scorer = encode = copy = parameters = state_dict = (
+            load_state_dict
+        ) = len
 
     p = policy()
     with pytest.raises(InputError, match="not to a Foreign"):
@@ -180,22 +229,37 @@ def test_a_copy_is_trainable_and_its_own() -> None:
     assert twin.logits.requires_grad and not p.logits.requires_grad
     with torch.no_grad():
         twin.logits.add_(1)
-    assert not torch.equal(twin.logits, p.logits) and twin.words == p.words and twin.length == p.length
+    assert (
+        not torch.equal(twin.logits, p.logits) and twin.words == p.words and twin.length == p.length
+    )
 
 
 def test_text_goes_round() -> None:
     p = policy()
     x = p.sample(p.prompts(torch.tensor([2, 0])), 3, Rng(0)("sample"))
     y = p.encode(x.prompts.text(), x.text())
-    assert torch.equal(y.action, x.action) and torch.equal(y.mask, x.mask) and y.ended.all() and y.logp.isnan().all()
+    assert (
+        torch.equal(y.action, x.action)
+        and torch.equal(y.mask, x.mask)
+        and y.ended.all()
+        and y.logp.isnan().all()
+    )
     assert torch.equal(y.prompts.row, x.prompts.row) and y.prompts.text() == ["x2", "x0"]
     uneven = p.encode(["x0", "x1"], [["a0 a1 a2 a3 a0"], ["a1 a1 a1 a1 a1", "a2 a2 a2 a2 a2"]])
-    assert uneven.present.tolist() == [[True, False], [True, True]] and not uneven.logp[0, 1].isnan().any()
+    assert (
+        uneven.present.tolist() == [[True, False], [True, True]]
+        and not uneven.logp[0, 1].isnan().any()
+    )
 
 
-@pytest.mark.parametrize(("prompt", "answer", "said"), [("x9", "a0 a0 a0 a0 a0", "row 0, prompt: 'x9' is no context"),
-                                                        ("x0", "a0 a0", "row 0, answer 0: 'a0 a0' is not 5"),
-                                                        ("x0", "a0 a0 a0 a0 b7", "row 0, answer 0")])
+@pytest.mark.parametrize(
+    ("prompt", "answer", "said"),
+    [
+        ("x9", "a0 a0 a0 a0 a0", "row 0, prompt: 'x9' is no context"),
+        ("x0", "a0 a0", "row 0, answer 0: 'a0 a0' is not 5"),
+        ("x0", "a0 a0 a0 a0 b7", "row 0, answer 0"),
+    ],
+)
 def test_text_that_is_not_of_the_table_is_named(prompt: str, answer: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         policy().encode([prompt], [[answer]])
@@ -230,4 +294,6 @@ def test_a_score_can_be_the_exact_value_of_an_additive_reward() -> None:
     x = p.sample(p.prompts(torch.zeros(200, dtype=torch.int64)), 50, Rng(0)("sample"))
     v, final = scorer(x)[..., 0].detach(), score[x.action].sum(-1)
     torch.testing.assert_close(v[:, :, -1], final)
-    assert float((v[:, :, 1:] - v[:, :, :-1]).mean((0, 1)).abs().max()) < 4.5 * 2 / 100  # a martingale
+    assert (
+        float((v[:, :, 1:] - v[:, :, :-1]).mean((0, 1)).abs().max()) < 4.5 * 2 / 100
+    )  # a martingale

@@ -1,4 +1,7 @@
-"""The table world: gold and proxies are exact, labels are as noisy as asked, the baseline turns, and data cures what data can."""
+"""The table world: gold and proxies are exact, labels are as noisy as asked, the baseline turns,
+and data cures what data can.
+"""
+
 from __future__ import annotations
 
 import itertools
@@ -33,24 +36,40 @@ def mean(scores: Tensor) -> Tensor:
 
 
 def baseline(w: World, score: Callable[[Tensor], Tensor] = single) -> list[dict[str, float]]:
-    """Leave-one-out policy gradient without a KL term, with the world's own constants: exact facts after every step."""
+    """Leave-one-out policy gradient without a KL term, with the world's own constants: exact facts
+    after every step.
+    """
     assert w.loop is not None and w.facts is not None
     policy = w.task.reference.copy()
     opt, out = w.loop.optimiser(policy), [w.facts(policy)]
     for t in range(w.loop.max_steps):
         x = policy.sample(w.task.batch(w.loop, t), w.loop.num_generations, w.task.rng("sample", t))
         A = leave_one_out(score(w.task.rewards(x)), x.present)
-        descend(opt, lambda rows, i, A=A: reinforce(policy.logp(rows), A[i][..., None]), x, reduce=per_answer)
+        descend(
+            opt,
+            lambda rows, i, A=A: reinforce(policy.logp(rows), A[i][..., None]),
+            x,
+            reduce=per_answer,
+        )
         out.append(w.facts(policy))
     return out
 
 
 def path(w: World, score: Callable[[Tensor], Tensor]) -> list[float]:
-    """Exact gold along the Gibbs policies of a judge (or a mean of judges), from no tilt to a hard one."""
+    """Exact gold along the Gibbs policies of a judge (or a mean of judges), from no tilt to a hard
+    one.
+    """
     reference, judges = w.task.reference, w.task.rewards.reward
-    assert isinstance(reference, TablePolicy) and isinstance(judges, LinearReward) and w.facts is not None
+    assert (
+        isinstance(reference, TablePolicy)
+        and isinstance(judges, LinearReward)
+        and w.facts is not None
+    )
     per_token = score(judges.per_decision())
-    return [w.facts(reference.tilted(per_token, beta=float(1 / tilt)))["gold"] for tilt in torch.logspace(-1, 2, 31)]
+    return [
+        w.facts(reference.tilted(per_token, beta=float(1 / tilt)))["gold"]
+        for tilt in torch.logspace(-1, 2, 31)
+    ]
 
 
 def fall(gold: list[float]) -> float:
@@ -59,20 +78,34 @@ def fall(gold: list[float]) -> float:
 
 @pytest.mark.parametrize(("mode", "length"), [("shared", 3), ("idiosyncratic", 5)])
 def test_expected_gold_of_a_bag_is_the_sum_over_all_bags(mode: str, length: int) -> None:
-    """13³ and 13⁵ answers, a policy unlike the reference, and the bend in play: one rare token twice, five rare ones."""
+    """13³ and 13⁵ answers, a policy unlike the reference, and the bend in play: one rare token
+    twice, five rare ones.
+    """
     w = world(mode=mode, vocabulary=13, length=length, pairs=20)
     assert isinstance(w.task.reference, TablePolicy) and w.gold is not None and w.facts is not None
     tilt = Rng(0).normal(torch.arange(13))
-    policy = TablePolicy(w.task.reference.logits + tilt + 2 * (torch.arange(13) == 12), length=length)
+    policy = TablePolicy(
+        w.task.reference.logits + tilt + 2 * (torch.arange(13) == 12), length=length
+    )
     every = torch.tensor(list(itertools.product(range(13), repeat=length)))[None]
     mask = torch.ones_like(every, dtype=torch.bool)
-    x = Samples(policy.prompts(torch.zeros(1, dtype=torch.int64)), every, mask, ~mask, torch.zeros(every.shape), mask.any(-1))
+    x = Samples(
+        policy.prompts(torch.zeros(1, dtype=torch.int64)),
+        every,
+        mask,
+        ~mask,
+        torch.zeros(every.shape),
+        mask.any(-1),
+    )
     for pi in (policy, w.task.reference):
         p = pi.logp(x).double().sum(-1).exp().detach()
         facts = w.facts(pi)
         assert float((p * w.gold(x)[0]).sum()) == pytest.approx(facts["gold"], abs=1e-4)
         assert float((p * w.task.rewards(x)[3]).sum()) == pytest.approx(facts["judge3"], abs=1e-4)
-    for score in (w.gold(x)[0], *w.task.rewards(x)):  # everything is standardised under the reference, the last pi
+    for score in (
+        w.gold(x)[0],
+        *w.task.rewards(x),
+    ):  # everything is standardised under the reference, the last pi
         assert float((p * score).sum()) == pytest.approx(0, abs=1e-4)
         assert float((p * score**2).sum()) == pytest.approx(1, abs=1e-3)
 
@@ -87,13 +120,17 @@ def test_facts_are_what_answers_average_to(testbed: str, mode: str) -> None:
     facts = w.facts(policy)
     ratio = (x.logp - w.task.reference.logp(x)).sum(-1)
     for got, name in ((w.gold(x)[0], "gold"), (w.task.rewards(x)[1], "judge1"), (ratio, "kl")):
-        assert float(got.mean()) == pytest.approx(facts[name], abs=4.5 * float(got.std()) / math.sqrt(got.numel()))
+        assert float(got.mean()) == pytest.approx(
+            facts[name], abs=4.5 * float(got.std()) / math.sqrt(got.numel())
+        )
     torch.testing.assert_close(policy.kl(w.task.reference, x).mean(), torch.tensor(facts["kl"]))
 
 
 def test_facts_are_of_tables_only() -> None:
     class Foreign:
-        def sample(self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None) -> Samples:
+        def sample(
+            self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None
+        ) -> Samples:
             raise AssertionError
 
     w = world(pairs=20)
@@ -142,16 +179,27 @@ def test_clean_labels_follow_bradley_terry_on_gold() -> None:
 def test_demonstrations_are_better_than_chance_and_readable() -> None:
     w = world(pairs=20)
     assert w.gold is not None
-    assert float(w.gold(w.task.demos).mean()) == pytest.approx(1.03, abs=0.3)  # the best of four standard normals: 1.03
+    assert float(w.gold(w.task.demos).mean()) == pytest.approx(
+        1.03, abs=0.3
+    )  # the best of four standard normals: 1.03
     assert w.task.demos.mask.shape == (200, 1, 12)
     words = w.task.demos.text()[0][0].split()
     assert len(words) == 12 and all(word[:-2] in ("common", "rare") for word in words)
 
 
-@pytest.mark.parametrize(("testbed", "mode", "least"), [("bag", "shared", 0.5), ("bag", "idiosyncratic", 10.0),
-                                                       ("bandit", "shared", 0.5), ("bandit", "idiosyncratic", 0.5)])
+@pytest.mark.parametrize(
+    ("testbed", "mode", "least"),
+    [
+        ("bag", "shared", 0.5),
+        ("bag", "idiosyncratic", 10.0),
+        ("bandit", "shared", 0.5),
+        ("bandit", "idiosyncratic", 0.5),
+    ],
+)
 def test_the_baseline_turns(testbed: str, mode: str, least: float) -> None:
-    """The proxy rises all the way; gold rises, peaks inside the run and falls: every seed, and by `least` on average."""
+    """The proxy rises all the way; gold rises, peaks inside the run and falls: every seed, and by
+    `least` on average.
+    """
     falls = []
     for seed in range(3):
         facts = baseline(world(seed=seed, testbed=testbed, mode=mode))
@@ -171,7 +219,9 @@ def test_noisy_judges_gain_from_each_other_in_both_modes() -> None:
 
 
 def test_clean_data_cures_disagreement_and_not_a_shared_error() -> None:
-    """8 000 clean pairs: where members disagreed nothing turns; where all err alike, one and five fall from the same peak."""
+    """8 000 clean pairs: where members disagreed nothing turns; where all err alike, one and five
+    fall from the same peak.
+    """
     for seed in range(2):
         cured = world(seed=seed, mode="idiosyncratic", pairs=8000, noise=0.0)
         assert fall(path(cured, single)) < 0.05 and path(cured, single)[-1] > 5
@@ -184,13 +234,28 @@ def test_clean_data_cures_disagreement_and_not_a_shared_error() -> None:
 def test_held_out_prompts_are_the_contexts_of_the_task(testbed: str) -> None:
     w = world(testbed=testbed, pairs=20, prompts=5)
     assert len(w.task.prompts) == 5 and set(w.held_out.text()) == set(w.task.prompts.text())
-    assert torch.bincount(w.held_out.row).tolist() == [13] * 5, "64 or more, each as often as the others: facts weigh all alike"
+    assert torch.bincount(w.held_out.row).tolist() == [13] * 5, (
+        "64 or more, each as often as the others: facts weigh all alike"
+    )
     assert len(set(w.task.prompts.text())) == (1 if testbed == "bag" else 5)
 
 
-@pytest.mark.parametrize("wrong", [{"testbed": "bags"}, {"mode": "both"}, {"pairs": 0}, {"members": 0}, {"prompts": 0},
-                                   {"length": 0}, {"demos": 0}, {"vocabulary": 12}, {"testbed": "bandit", "responses": 20},
-                                   {"noise": 1.5}, {"ridge": 0.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"testbed": "bags"},
+        {"mode": "both"},
+        {"pairs": 0},
+        {"members": 0},
+        {"prompts": 0},
+        {"length": 0},
+        {"demos": 0},
+        {"vocabulary": 12},
+        {"testbed": "bandit", "responses": 20},
+        {"noise": 1.5},
+        {"ridge": 0.0},
+    ],
+)
 def test_what_cannot_be_is_refused_by_its_flag(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"--world.{list(wrong)[-1]} is"):
         world(**wrong)

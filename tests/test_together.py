@@ -1,4 +1,7 @@
-"""Tasks side by side give what they give in turn, in order, and leave the number of threads and the gradient mode alone."""
+"""Tasks side by side give what they give in turn, in order, and leave the number of threads and the
+gradient mode alone.
+"""
+
 from __future__ import annotations
 
 import threading
@@ -62,7 +65,12 @@ def test_threads_that_are_started_later_begin_with_all() -> None:
 
 
 def test_tasks_within_tasks_follow_one_another() -> None:
-    assert together([lambda i=i: sum(together([lambda: i, lambda: 10])) for i in range(4)]) == [10, 11, 12, 13]
+    assert together([lambda i=i: sum(together([lambda: i, lambda: 10])) for i in range(4)]) == [
+        10,
+        11,
+        12,
+        13,
+    ]
 
 
 def test_autocast_holds_for_all_or_none() -> None:
@@ -90,8 +98,14 @@ def test_losses_that_share_nothing_are_one_step() -> None:
         weights = [torch.full((4,), float(m), requires_grad=True) for m in range(3)]
         opt = Optimiser(weights, lr=0.1, clip=1.0)
         losses = [lambda w=w: (x @ w - 1).square() for w in weights]
-        said = descend(opt, lambda *_: losses if split else sum(f() for f in losses), Rows(), reduce=per_pair)
-        return [*(w.detach() for w in weights), torch.tensor(said["loss"]), torch.tensor(said["grad_norm"])]
+        said = descend(
+            opt, lambda *_: losses if split else sum(f() for f in losses), Rows(), reduce=per_pair
+        )
+        return [
+            *(w.detach() for w in weights),
+            torch.tensor(said["loss"]),
+            torch.tensor(said["grad_norm"]),
+        ]
 
     for a, b in zip(stepped(True), stepped(False), strict=True):
         torch.testing.assert_close(a, b)

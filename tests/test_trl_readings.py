@@ -1,4 +1,7 @@
-"""Our readings inside another trainer's run: the house's own numbers, at the trainer's cadence, resumed without doubles."""
+"""Our readings inside another trainer's run: the house's own numbers, at the trainer's cadence,
+resumed without doubles.
+"""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -38,12 +41,22 @@ class ByHand:
     def __init__(self, callback: ReadingsCallback, model: Any = None, **args: Any):
         self.callback, self.model = callback, tiny() if model is None else model
         self.state = SimpleNamespace(global_step=0, log_history=[])
-        self.args = SimpleNamespace(**{"temperature": 0.9, "max_completion_length": 6, "seed": 0, "learning_rate": 0.1,
-                                       "eval_strategy": "no", **args})
+        self.args = SimpleNamespace(
+            **{
+                "temperature": 0.9,
+                "max_completion_length": 6,
+                "seed": 0,
+                "learning_rate": 0.1,
+                "eval_strategy": "no",
+                **args,
+            }
+        )
         self.control = TrainerControl()
 
     def begin(self) -> ByHand:
-        self.callback.on_train_begin(self.args, self.state, self.control, model=self.model, processing_class=tokenizer())
+        self.callback.on_train_begin(
+            self.args, self.state, self.control, model=self.model, processing_class=tokenizer()
+        )
         return self
 
     def train(self, until: int, end: bool = True) -> ByHand:
@@ -66,7 +79,9 @@ class ByHand:
 
 
 def callback(folder: Path, **more: Any) -> ReadingsCallback:
-    return ReadingsCallback(HELD, **{"folder": folder, "gold": goods, "proxy": words, "answers": 3, **more})
+    return ReadingsCallback(
+        HELD, **{"folder": folder, "gold": goods, "proxy": words, "answers": 3, **more}
+    )
 
 
 def test_a_reading_is_the_house_s_own(tmp_path: Path) -> None:
@@ -74,21 +89,44 @@ def test_a_reading_is_the_house_s_own(tmp_path: Path) -> None:
     hand.model.train()
     before = torch.random.get_rng_state()
     hand.begin().train(5)
-    assert torch.equal(before, torch.random.get_rng_state()), "the trainer's random stream is its own"
+    assert torch.equal(before, torch.random.get_rng_state()), (
+        "the trainer's random stream is its own"
+    )
     assert hand.model.training, "and its mode"
     run = Run.open(tmp_path / "run")
     readings = run.readings()
-    assert [(r["step"], r["tag"]) for r in readings] == [(0, "reference"), (2, ""), (4, ""), (5, "")]
-    assert run.about["state"] == "done" and run.about["golds"] == ["goods"] and run.about["rewards"] == ["words"]
-    assert readings[0]["kl"] == 0 and 0 < readings[1]["kl"] < readings[3]["kl"] and readings[3]["kl_kind"] == "sampled"
-    assert readings[2]["stats"]["trl/kl"] == 0.01 and readings[2]["stats"]["trl/reward"] == pytest.approx(0.4)
-    first, last = (Causal(Pretrained(m), Tokens(tokenizer(), size=16, ends=[1]), temperature=0.9, max_tokens=6)
-                   for m in (tiny(), hand.model))
+    assert [(r["step"], r["tag"]) for r in readings] == [
+        (0, "reference"),
+        (2, ""),
+        (4, ""),
+        (5, ""),
+    ]
+    assert (
+        run.about["state"] == "done"
+        and run.about["golds"] == ["goods"]
+        and run.about["rewards"] == ["words"]
+    )
+    assert (
+        readings[0]["kl"] == 0
+        and 0 < readings[1]["kl"] < readings[3]["kl"]
+        and readings[3]["kl_kind"] == "sampled"
+    )
+    assert readings[2]["stats"]["trl/kl"] == 0.01 and readings[2]["stats"][
+        "trl/reward"
+    ] == pytest.approx(0.4)
+    first, last = (
+        Causal(Pretrained(m), Tokens(tokenizer(), size=16, ends=[1]), temperature=0.9, max_tokens=6)
+        for m in (tiny(), hand.model)
+    )
     held = first.vocabulary.prompts([r["prompt"] for r in HELD])
     x = last.sample(held, 3, Rng(0)("read")("same"))
     assert readings[3]["kl"] == pytest.approx(float(last.kl(first, x).mean()), rel=1e-5)
-    assert readings[3]["gold"] == pytest.approx(sum(t.count("good") for ts in x.text() for t in ts) / 18)
-    assert readings[3]["proxy"] == pytest.approx(sum(len(t.split()) for ts in x.text() for t in ts) / 18)
+    assert readings[3]["gold"] == pytest.approx(
+        sum(t.count("good") for ts in x.text() for t in ts) / 18
+    )
+    assert readings[3]["proxy"] == pytest.approx(
+        sum(len(t.split()) for ts in x.text() for t in ts) / 18
+    )
     assert len(run.samples()) == 6 * 4 and "GRPO" not in run.about["recipe"]
     assert "gold" in build([tmp_path / "run"], tmp_path / "r.html").read_text("utf-8")
 
@@ -109,24 +147,41 @@ def test_it_goes_on_from_a_checkpoint_and_makes_no_reading_twice(tmp_path: Path)
     assert load(tmp_path / "part" / "reference.safetensors")["lm_head.weight"].shape == (16, 16)
 
 
-@pytest.mark.parametrize(("more", "args", "steps"), [
-    ({"every": 3}, {}, [0, 3, 5]), ({}, {"eval_strategy": "steps"}, [0, 5]), ({"proxy": None}, {}, [0, 2, 4, 5])])
-def test_cadence(tmp_path: Path, more: dict[str, Any], args: dict[str, Any], steps: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("more", "args", "steps"),
+    [
+        ({"every": 3}, {}, [0, 3, 5]),
+        ({}, {"eval_strategy": "steps"}, [0, 5]),
+        ({"proxy": None}, {}, [0, 2, 4, 5]),
+    ],
+)
+def test_cadence(
+    tmp_path: Path, more: dict[str, Any], args: dict[str, Any], steps: list[int]
+) -> None:
     hand = ByHand(callback(tmp_path / "run", **more), **args).begin().train(5)
     hand.callback.on_evaluate(hand.args, hand.state, hand.control)
     readings = Run.open(tmp_path / "run").readings()
     assert [r["step"] for r in readings] == steps
     if "proxy" in more:
-        assert [r["proxy"] for r in readings] == [None, pytest.approx(0.2), pytest.approx(0.4), pytest.approx(0.4)]
+        assert [r["proxy"] for r in readings] == [
+            None,
+            pytest.approx(0.2),
+            pytest.approx(0.4),
+            pytest.approx(0.4),
+        ]
 
 
 def test_with_adapters_the_reference_is_their_first_weights_put_back(tmp_path: Path) -> None:
     peft = pytest.importorskip("peft", reason="the lora extra is not installed")
     torch.manual_seed(1)
-    model = peft.get_peft_model(tiny(), peft.LoraConfig(r=1, target_modules=["q_proj"], init_lora_weights=False))
+    model = peft.get_peft_model(
+        tiny(), peft.LoraConfig(r=1, target_modules=["q_proj"], init_lora_weights=False)
+    )
     hand = ByHand(callback(tmp_path / "run"), model).begin()
     trained = [p for p in model.parameters() if p.requires_grad]
-    assert sum(p.numel() for p in load(tmp_path / "run" / "reference.safetensors").values()) == sum(p.numel() for p in trained)
+    assert sum(p.numel() for p in load(tmp_path / "run" / "reference.safetensors").values()) == sum(
+        p.numel() for p in trained
+    )
     with torch.no_grad():
         for p in trained:
             p += 2.0
@@ -135,30 +190,48 @@ def test_with_adapters_the_reference_is_their_first_weights_put_back(tmp_path: P
     hand.callback.on_train_end(hand.args, hand.state, hand.control)
     readings = Run.open(tmp_path / "run").readings()
     assert readings[0]["kl"] == 0 and readings[1]["kl"] > 1e-4
-    assert all(torch.equal(a, b) for a, b in zip(now, trained, strict=True)), "what is trained is as it was"
+    assert all(torch.equal(a, b) for a, b in zip(now, trained, strict=True)), (
+        "what is trained is as it was"
+    )
 
 
 def test_a_world_brings_its_prompts_gold_and_reference(tmp_path: Path) -> None:
     import json
 
     from assay.worlds import hub
+
     tiny().save_pretrained(tmp_path / "model")
     tokenizer().save_pretrained(tmp_path / "model")
     (tmp_path / "asks.jsonl").write_text("\n".join(json.dumps(r) for r in HELD), encoding="utf-8")
-    (tmp_path / "judges.py").write_text("def goods(completions, want, **_):\n"
-                                        "    return [float(c.count(w)) for c, w in zip(completions, want)]\n")
-    world = hub.world(policy=str(tmp_path / "model"), prompts=str(tmp_path / "asks.jsonl"), held_out=4, max_tokens=6,
-                      temperature=0.9, gold=f"{tmp_path / 'judges.py'}:goods")
+    (tmp_path / "judges.py").write_text(
+        "def goods(completions, want, **_):\n"
+        "    return [float(c.count(w)) for c, w in zip(completions, want)]\n"
+    )
+    world = hub.world(
+        policy=str(tmp_path / "model"),
+        prompts=str(tmp_path / "asks.jsonl"),
+        held_out=4,
+        max_tokens=6,
+        temperature=0.9,
+        gold=f"{tmp_path / 'judges.py'}:goods",
+    )
     ByHand(ReadingsCallback(world=world, folder=tmp_path / "run", answers=3)).begin().train(2)
     readings = Run.open(tmp_path / "run").readings()
-    assert [r["n"] for r in readings] == [12, 12] and readings[0]["kl"] == 0 and readings[1]["kl"] > 0
-    assert readings[1]["gold"] is not None and not (tmp_path / "run" / "reference.safetensors").exists()
+    assert (
+        [r["n"] for r in readings] == [12, 12] and readings[0]["kl"] == 0 and readings[1]["kl"] > 0
+    )
+    assert (
+        readings[1]["gold"] is not None
+        and not (tmp_path / "run" / "reference.safetensors").exists()
+    )
 
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="give prompts, or a world"):
         ReadingsCallback([], folder=tmp_path)
-    with pytest.raises(InputError, match="row 0 of the readings' prompts has no prompt, but question"):
+    with pytest.raises(
+        InputError, match="row 0 of the readings' prompts has no prompt, but question"
+    ):
         ByHand(ReadingsCallback([{"question": "w1"}], folder=tmp_path / "run")).begin()
     with pytest.raises(InputError, match="divides the model's weights"):
         ByHand(callback(tmp_path / "run"), fsdp="full_shard").begin()
@@ -174,7 +247,9 @@ def test_dropout_is_put_back() -> None:
 
 @pytest.mark.filterwarnings("default")
 def test_inside_trl(tmp_path: Path) -> None:
-    """GRPO on a tiny model, killed and gone on with: the readings of the whole run, once each, beside what TRL logs."""
+    """GRPO on a tiny model, killed and gone on with: the readings of the whole run, once each,
+    beside what TRL logs.
+    """
     trl = pytest.importorskip("trl", reason="TRL is not installed here")
     datasets = pytest.importorskip("datasets")
 
@@ -182,28 +257,57 @@ def test_inside_trl(tmp_path: Path) -> None:
         return [float(c.count("good")) for c in completions]
 
     data = datasets.Dataset.from_dict({"prompt": PROMPTS[64:128]})
-    tiny().save_pretrained(tmp_path / "model")  # with a price on KL, TRL opens its reference by the model's name
+    tiny().save_pretrained(
+        tmp_path / "model"
+    )  # with a price on KL, TRL opens its reference by the model's name
 
     def trained(name: str, steps: int, resume: bool = False) -> list[dict[str, Any]]:
-        args = trl.GRPOConfig(output_dir=str(tmp_path / name), per_device_train_batch_size=16, num_generations=8, max_steps=6,
-                              max_completion_length=6, learning_rate=1e-2, logging_steps=2, report_to="none", use_cpu=True,
-                              save_strategy="steps", save_steps=2, beta=0.1, seed=0, disable_tqdm=True,
-                              lr_scheduler_type="constant")
+        args = trl.GRPOConfig(
+            output_dir=str(tmp_path / name),
+            per_device_train_batch_size=16,
+            num_generations=8,
+            max_steps=6,
+            max_completion_length=6,
+            learning_rate=1e-2,
+            logging_steps=2,
+            report_to="none",
+            use_cpu=True,
+            save_strategy="steps",
+            save_steps=2,
+            beta=0.1,
+            seed=0,
+            disable_tqdm=True,
+            lr_scheduler_type="constant",
+        )
         reads = ReadingsCallback(HELD, gold=goods, folder=tmp_path / f"{name}-run", answers=4)
-        trainer = trl.GRPOTrainer(model=str(tmp_path / "model"), reward_funcs=reward, args=args,
-                                  processing_class=tokenizer(), callbacks=[reads], train_dataset=data)
+        trainer = trl.GRPOTrainer(
+            model=str(tmp_path / "model"),
+            reward_funcs=reward,
+            args=args,
+            processing_class=tokenizer(),
+            callbacks=[reads],
+            train_dataset=data,
+        )
         if steps < 6:
             trainer.add_callback(_Kill(steps))
         try:
-            trainer.train(resume_from_checkpoint=str(tmp_path / name / "checkpoint-2") if resume else None)
+            trainer.train(
+                resume_from_checkpoint=str(tmp_path / name / "checkpoint-2") if resume else None
+            )
         except KeyboardInterrupt:
             assert steps < 6
         return Run.open(tmp_path / f"{name}-run").readings()
 
     whole = trained("whole", 6)
-    assert [r["step"] for r in whole] == [0, 2, 4, 6] and whole[0]["kl"] == 0 and whole[-1]["kl"] > 1e-4
+    assert (
+        [r["step"] for r in whole] == [0, 2, 4, 6]
+        and whole[0]["kl"] == 0
+        and whole[-1]["kl"] > 1e-4
+    )
     assert whole[-1]["gold"] > whole[0]["gold"] and whole[-1]["proxy"] is not None
-    assert whole[-1]["stats"]["trl/kl"] != pytest.approx(whole[-1]["kl"], rel=0.05), "theirs is another quantity"
+    assert whole[-1]["stats"]["trl/kl"] != pytest.approx(whole[-1]["kl"], rel=0.05), (
+        "theirs is another quantity"
+    )
     assert [r["step"] for r in trained("cut", 5)] == [0, 2, 4]
     again = trained("cut", 6, resume=True)
     assert [r["step"] for r in again] == [0, 2, 4, 6]
@@ -218,4 +322,5 @@ def _Kill(step: int) -> Any:
         def on_step_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
             if state.global_step == step:
                 raise KeyboardInterrupt
+
     return Kill()

@@ -1,5 +1,7 @@
-"""Products that are fused where nobody asks for a gradient give what the plain ones give, and memory that was never written is
-never read."""
+"""Products that are fused where nobody asks for a gradient give what the plain ones give, and
+memory that was never written is never read.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -17,8 +19,16 @@ from assay.models.backbones.matmul import gated, plus, product
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_fused_products_are_the_plain_ones(dtype: torch.dtype) -> None:
     rng = Rng(3)
-    x, gate, up, down, rest = (rng(name).normal(torch.arange(r)[:, None], torch.arange(c)).to(dtype) for name, r, c in (
-        ("x", 37, 24), ("gate", 40, 24), ("up", 40, 24), ("down", 24, 40), ("rest", 37, 24)))
+    x, gate, up, down, rest = (
+        rng(name).normal(torch.arange(r)[:, None], torch.arange(c)).to(dtype)
+        for name, r, c in (
+            ("x", 37, 24),
+            ("gate", 40, 24),
+            ("up", 40, 24),
+            ("down", 24, 40),
+            ("rest", 37, 24),
+        )
+    )
     before = rest.clone()
     with torch.no_grad():
         fast = plus(gated(x, gate, up), down, rest)
@@ -37,8 +47,10 @@ def test_products_of_nothing() -> None:
 
 def test_gradients_are_those_of_plain_torch() -> None:
     rng = Rng(4)
-    x, gate, up = (rng(name).normal(torch.arange(r)[:, None], torch.arange(8)).requires_grad_() for name, r in
-                   (("x", 5), ("gate", 7), ("up", 7)))
+    x, gate, up = (
+        rng(name).normal(torch.arange(r)[:, None], torch.arange(8)).requires_grad_()
+        for name, r in (("x", 5), ("gate", 7), ("up", 7))
+    )
     mine = torch.autograd.grad(gated(x, gate, up).square().sum(), (x, gate, up))
     plain = torch.autograd.grad((F.silu(x @ gate.mT) * (x @ up.mT)).square().sum(), (x, gate, up))
     for a, b in zip(mine, plain, strict=True):
@@ -48,24 +60,37 @@ def test_gradients_are_those_of_plain_torch() -> None:
 
 @pytest.mark.parametrize("what", ["gated", "norm"])
 def test_gradients_of_gradients_are_those_of_plain_torch(what: str) -> None:
-    """Fits that look a step ahead differentiate the gradient; what a pass keeps for itself must not cut that off."""
+    """Fits that look a step ahead differentiate the gradient; what a pass keeps for itself must not
+    cut that off.
+    """
     rng = Rng(5)
-    x, gate, up = (rng(name).normal(torch.arange(r)[:, None], torch.arange(8)).requires_grad_() for name, r in
-                   (("x", 5), ("gate", 11), ("up", 11)))
+    x, gate, up = (
+        rng(name).normal(torch.arange(r)[:, None], torch.arange(8)).requires_grad_()
+        for name, r in (("x", 5), ("gate", 11), ("up", 11))
+    )
 
     def second(f: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         first = torch.autograd.grad(f(*inputs).pow(3).sum(), inputs, create_graph=True)
         return (*first, *torch.autograd.grad(sum((g**2).sum() for g in first), inputs))
 
-    mine = second(gated, x, gate, up) if what == "gated" else second(lambda x: rms_norm(x, eps=1e-5), x)
-    plain = second(lambda x, a, b: F.silu(x @ a.mT) * (x @ b.mT), x, gate, up) if what == "gated" else second(
-        lambda x: x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5), x)
+    mine = (
+        second(gated, x, gate, up)
+        if what == "gated"
+        else second(lambda x: rms_norm(x, eps=1e-5), x)
+    )
+    plain = (
+        second(lambda x, a, b: F.silu(x @ a.mT) * (x @ b.mT), x, gate, up)
+        if what == "gated"
+        else second(lambda x: x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5), x)
+    )
     for a, b in zip(mine, plain, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(b.detach().abs().max()))
 
 
 def test_a_cache_reads_nothing_that_was_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fresh memory may hold anything, NaN too, and 0 · NaN is NaN: columns that are read at weight 0 are 0."""
+    """Fresh memory may hold anything, NaN too, and 0 · NaN is NaN: columns that are read at weight
+    0 are 0.
+    """
     backbone = Llama(Config(11, 16, 2, 2, 1, 24), Rng(0))
     prompt, keep = torch.tensor([[3, 4], [5, 6]]), torch.ones(2, 2, dtype=torch.bool)
 
@@ -74,12 +99,18 @@ def test_a_cache_reads_nothing_that_was_not_written(monkeypatch: pytest.MonkeyPa
         out = [hidden]
         for t in range(3):
             rows = len(cache.length)
-            out.append(backbone.extend(cache, torch.full((rows, 1), 7 + t), torch.ones(rows, 1, dtype=torch.bool)))
+            out.append(
+                backbone.extend(
+                    cache, torch.full((rows, 1), 7 + t), torch.ones(rows, 1, dtype=torch.bool)
+                )
+            )
             cache.select(torch.arange(rows - 1) if t == 0 else torch.arange(rows))
         return out
 
     plain, empty = walked(), torch.Tensor.new_empty
-    monkeypatch.setattr(torch.Tensor, "new_empty", lambda self, *a, **k: empty(self, *a, **k).fill_(torch.nan))
+    monkeypatch.setattr(
+        torch.Tensor, "new_empty", lambda self, *a, **k: empty(self, *a, **k).fill_(torch.nan)
+    )
     for a, b in zip(plain, walked(), strict=True):
         assert torch.isfinite(b).all()
         torch.testing.assert_close(a, b)

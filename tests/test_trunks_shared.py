@@ -1,4 +1,7 @@
-"""Attention over shared prompts gives what each answer's own softmax gives, its gradients too, however rows are laid."""
+"""Attention over shared prompts gives what each answer's own softmax gives, its gradients too,
+however rows are laid.
+"""
+
 from __future__ import annotations
 
 import pytest
@@ -15,8 +18,13 @@ ANSWER = torch.tensor([[[1, 1, 0, 0], [1, 0, 1, 1]], [[0, 0, 0, 0], [1, 1, 1, 1]
 
 def inputs(H: int, K: int, d: int = 4) -> tuple[Tensor, Tensor]:
     n = roomy(int(PROMPT.sum() + ANSWER.sum()))
-    return tuple(Rng(1)(name).normal(torch.arange(n)[:, None, None], torch.arange(heads)[:, None], torch.arange(d))  # type: ignore[return-value]
-                 .double().requires_grad_() for name, heads in (("qk", H + K), ("v", K)))
+    return tuple(
+        Rng(1)(name)
+        .normal(torch.arange(n)[:, None, None], torch.arange(heads)[:, None], torch.arange(d))  # type: ignore[return-value]
+        .double()
+        .requires_grad_()
+        for name, heads in (("qk", H + K), ("v", K))
+    )
 
 
 def by_hand(qk: Tensor, v: Tensor) -> Tensor:
@@ -44,14 +52,20 @@ def by_hand(qk: Tensor, v: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(("heads", "kv"), [(2, 2), (4, 2), (3, 1)])
 @pytest.mark.parametrize("repeat", [4, 0])
-def test_every_answer_attends_as_if_alone(heads: int, kv: int, repeat: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared, "_REPEAT", repeat)  # 0: prompts' keys are never laid beside answers'
+def test_every_answer_attends_as_if_alone(
+    heads: int, kv: int, repeat: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        shared, "_REPEAT", repeat
+    )  # 0: prompts' keys are never laid beside answers'
     qk, v = inputs(heads, kv)
     plan = Shared(PROMPT, ANSWER, torch.float64)
     mine, want = plan(0, qk, v), by_hand(qk, v)
     torch.testing.assert_close(mine, want)
     g = Rng(2).normal(torch.arange(want.numel())).double().view_as(want)
-    for a, b in zip(torch.autograd.grad(mine, (qk, v), g), torch.autograd.grad(want, (qk, v), g), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(mine, (qk, v), g), torch.autograd.grad(want, (qk, v), g), strict=True
+    ):
         torch.testing.assert_close(a, b)
 
 
@@ -69,8 +83,13 @@ def test_prompts_without_answers() -> None:
     plan = Shared(PROMPT, torch.zeros(2, 3, 2, dtype=torch.bool), torch.float64)
     qk, v = (t[: roomy(int(PROMPT.sum()))] for t in inputs(2, 2))
     torch.testing.assert_close(plan(0, qk, v), plan.plain(qk, v))
-    torch.testing.assert_close(torch.autograd.grad(plan(0, qk, v).sum(), qk), torch.autograd.grad(plan.plain(qk, v).sum(), qk))
-    nothing = Shared(torch.zeros(0, 3, dtype=torch.bool), torch.zeros(0, 2, 4, dtype=torch.bool), torch.float64)
+    torch.testing.assert_close(
+        torch.autograd.grad(plan(0, qk, v).sum(), qk),
+        torch.autograd.grad(plan.plain(qk, v).sum(), qk),
+    )
+    nothing = Shared(
+        torch.zeros(0, 3, dtype=torch.bool), torch.zeros(0, 2, 4, dtype=torch.bool), torch.float64
+    )
     assert nothing(0, torch.zeros(0, 4, 6), torch.zeros(0, 2, 6)).shape == (0, 12)
 
 

@@ -1,4 +1,7 @@
-"""The watch's bench: what it calls a peak, a win rate and a share kept, on runs made by hand; and that merging loses nothing."""
+"""The watch's bench: what it calls a peak, a win rate and a share kept, on runs made by hand; and
+that merging loses nothing.
+"""
+
 from __future__ import annotations
 
 import importlib
@@ -11,23 +14,42 @@ import pytest
 from assay.watch.config import Watching
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-replay, simulated = (importlib.import_module(f"bench.watch.{name}") for name in ("replay", "simulated"))
+replay, simulated = (
+    importlib.import_module(f"bench.watch.{name}") for name in ("replay", "simulated")
+)
 
 
-def run(level: np.ndarray, *, answers: int = 40, noise: float = 1.0, exact: bool = True, seed: int = 0) -> replay.Kept:
+def run(
+    level: np.ndarray, *, answers: int = 40, noise: float = 1.0, exact: bool = True, seed: int = 0
+) -> replay.Kept:
     rng = np.random.default_rng(seed)
-    gold = (level[:, None, None] + noise * rng.standard_normal((len(level), 16, answers))).astype(np.float32)
-    return replay.Kept({}, gold, np.repeat(gold[:, None], 2, 1), {}, level if exact else gold.mean((1, 2), dtype=float), exact)
+    gold = (level[:, None, None] + noise * rng.standard_normal((len(level), 16, answers))).astype(
+        np.float32
+    )
+    return replay.Kept(
+        {},
+        gold,
+        np.repeat(gold[:, None], 2, 1),
+        {},
+        level if exact else gold.mean((1, 2), dtype=float),
+        exact,
+    )
 
 
 HILL = np.concatenate([np.linspace(0, 1.5, 16), np.linspace(1.4, -2.0, 25)])
 
 
 def test_the_watch_is_driven_as_it_stands() -> None:
-    """A run that falls far is stopped after its peak, and what is gone back to keeps most of the gain; one that rises is not."""
+    """A run that falls far is stopped after its peak, and what is gone back to keeps most of the
+    gain; one that rises is not.
+    """
     kept = run(HILL)
     out = replay.watch(kept, 1, Watching())
-    assert out.alarm > 16 and kept.kind() == ("turns", kept.kind()[1]) and 16 < kept.kind()[1] <= out.alarm
+    assert (
+        out.alarm > 16
+        and kept.kind() == ("turns", kept.kind()[1])
+        and 16 < kept.kind()[1] <= out.alarm
+    )
     assert replay.shares(kept)[out.back["gone back to"]] > 0.8 and out.labels < out.settled <= 550
     steady = run(np.linspace(0, 1.5, 41))
     assert steady.kind()[0] == "steady" and replay.watch(steady, 1, Watching()).alarm == 0
@@ -37,11 +59,16 @@ def test_answers_are_drawn_as_often_as_they_win() -> None:
     kept = run(HILL)
     drawn = replay.Recorded(kept, 3).draw(30, 30, 15, 0, 20_000, 0)
     won = np.mean([(np.sign(d.samples[0] - d.samples[1]) + 1) / 2 for d in drawn])
-    assert won == pytest.approx(kept.p(30, 15), abs=0.015) and drawn[0].turned == drawn[0].samples[::-1]
+    assert (
+        won == pytest.approx(kept.p(30, 15), abs=0.015)
+        and drawn[0].turned == drawn[0].samples[::-1]
+    )
 
 
 def test_the_highest_of_many_noisy_means_is_too_high() -> None:
-    """Forty checkpoints that are all better than the first by .2: measured on other answers the peak's gain is about that."""
+    """Forty checkpoints that are all better than the first by .2: measured on other answers the
+    peak's gain is about that.
+    """
     level = np.concatenate([[0.0], np.full(40, 0.2)])
     crossed, highest = [], []
     for seed in range(10):
@@ -57,10 +84,30 @@ def test_the_checkpoint_that_is_hardest_to_beat() -> None:
 
 
 def test_a_part_made_again_leaves_the_others() -> None:
-    old = {"runs": 10, "cell": 4, "detector": [{"name": "e-CUSUM"}], "nulls": [1], "traps": [2], "jitter": [], "rivals": [3]}
-    new = {"runs": 10, "cell": 4, "detector": [{"name": "16 labels a look"}], "nulls": [], "rivals": [], "jitter": [5]}
+    old = {
+        "runs": 10,
+        "cell": 4,
+        "detector": [{"name": "e-CUSUM"}],
+        "nulls": [1],
+        "traps": [2],
+        "jitter": [],
+        "rivals": [3],
+    }
+    new = {
+        "runs": 10,
+        "cell": 4,
+        "detector": [{"name": "16 labels a look"}],
+        "nulls": [],
+        "rivals": [],
+        "jitter": [5],
+    }
     found = simulated.merged(old, new)
     assert [r["name"] for r in found["detector"]] == ["16 labels a look", "e-CUSUM"]
-    assert (found["nulls"], found["traps"], found["jitter"], found["rivals"]) == ([1], [2], [5], [3])
+    assert (found["nulls"], found["traps"], found["jitter"], found["rivals"]) == (
+        [1],
+        [2],
+        [5],
+        [3],
+    )
     with pytest.raises(ValueError, match="of 10 nulls and 4 runs"):
         simulated.merged(old, {**new, "cell": 5})

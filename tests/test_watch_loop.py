@@ -1,4 +1,7 @@
-"""The watch alone, on scripted answers: what it asks, whom it tells, what it spends, and that it goes on where it stopped."""
+"""The watch alone, on scripted answers: what it asks, whom it tells, what it spends, and that it
+goes on where it stopped.
+"""
+
 from __future__ import annotations
 
 import json
@@ -20,9 +23,13 @@ CALM = {"calm": 4, "alert": 16}
 
 
 class Script:
-    """A door whose policies are numbers: `quality[step]` is the chance that step's answer is a good one."""
+    """A door whose policies are numbers: `quality[step]` is the chance that step's answer is a good
+    one.
+    """
 
-    def __init__(self, quality: Callable[[int], float], prompts: int | None = None, judges: int = 0):
+    def __init__(
+        self, quality: Callable[[int], float], prompts: int | None = None, judges: int = 0
+    ):
         self.quality, self.prompts, self.judges = quality, prompts, judges
         self.kept: list[int] = []
         self.rng = Rng(7)
@@ -33,11 +40,22 @@ class Script:
     def draw(self, step: int, mine: int, theirs: int, at: int, n: int, used: int) -> list[Drawn]:
         out = []
         for i in range(at, at + n):
-            worth = [float(self.rng(side, step).uniform(i) < self.quality(s)) + 1e-3 * float(self.rng(side, step).uniform(i, 1))
-                     for side, s in (("mine", mine), ("theirs", theirs))]
-            scores = tuple([w + 0.3 * j * float(self.rng("judge", step).normal(i, j)) for j in range(self.judges)] for w in worth)
+            worth = [
+                float(self.rng(side, step).uniform(i) < self.quality(s))
+                + 1e-3 * float(self.rng(side, step).uniform(i, 1))
+                for side, s in (("mine", mine), ("theirs", theirs))
+            ]
+            scores = tuple(
+                [
+                    w + 0.3 * j * float(self.rng("judge", step).normal(i, j))
+                    for j in range(self.judges)
+                ]
+                for w in worth
+            )
             prompt = f"prompt {used + i - at}" if self.prompts is not None else f"prompt {step}.{i}"
-            out.append(Drawn(prompt, f"{worth[0]:.6f}", f"{worth[1]:.6f}", scores if self.judges else None))  # type: ignore[arg-type]
+            out.append(
+                Drawn(prompt, f"{worth[0]:.6f}", f"{worth[1]:.6f}", scores if self.judges else None)
+            )  # type: ignore[arg-type]
         return out
 
     def keep(self, step: int) -> None:
@@ -73,13 +91,22 @@ def turns(step: int) -> float:
     return rises(step) if step <= 25 else max(0.05, 0.8 - 0.06 * (step - 25))
 
 
-def watch(door: Script, labeler: Labeler, folder: Path | None = None, looks: int = 40, **settings: Any) -> Watch:
-    return Watch(door, Ledger(folder, None), labeler, Rng(0), Watching(**{**CALM, **settings}), looks)
+def watch(
+    door: Script, labeler: Labeler, folder: Path | None = None, looks: int = 40, **settings: Any
+) -> Watch:
+    return Watch(
+        door, Ledger(folder, None), labeler, Rng(0), Watching(**{**CALM, **settings}), looks
+    )
 
 
 def reading(step: int) -> dict[str, Any]:
-    return {"step": step, "kl": 0.1 * step, "proxy": 0.1 * step, "rewards": [0.1 * step, 0.09 * step],
-            "stats": {"read/length": 9.0}}
+    return {
+        "step": step,
+        "kl": 0.1 * step,
+        "proxy": 0.1 * step,
+        "rewards": [0.1 * step, 0.09 * step],
+        "stats": {"read/length": 9.0},
+    }
 
 
 def drive(w: Watch, steps: range = range(1, 41)) -> list[dict[str, Any]]:
@@ -96,18 +123,27 @@ def test_it_stops_a_run_that_turns_and_names_a_better_step() -> None:
     last = drive(watch(door, Reads()))[-1]
     assert last["word"] == "stop" and 26 < last["step"] <= 40
     assert turns(last["back"]) > turns(last["step"]) + 0.1 and last["back"] in door.kept
-    assert last["says"].startswith(f"stop, step {last['back']} was better: win rate 0.") and "labels spent" in last["says"]
+    assert (
+        last["says"].startswith(f"stop, step {last['back']} was better: win rate 0.")
+        and "labels spent" in last["says"]
+    )
     assert last["low"] <= last["win"] <= last["high"] < 0.5 + 0.15
 
 
 def test_labels_after_a_stop_choose_where_to_go_back_to() -> None:
-    """Over several runs: what is gone back to is near the peak, nearer than the best that the looks compared with."""
+    """Over several runs: what is gone back to is near the peak, nearer than the best that the looks
+    compared with.
+    """
+
     def lost(settle: int) -> list[float]:
         out = []
         for seed in range(6):
             door = Script(turns)
             door.rng = Rng(100 + seed)
-            last = drive(watch(door, Reads(), looks=50, budget=2000, settle=settle, reference=0, calm=8), range(1, 51))[-1]
+            last = drive(
+                watch(door, Reads(), looks=50, budget=2000, settle=settle, reference=0, calm=8),
+                range(1, 51),
+            )[-1]
             assert last["word"] == "stop"
             out.append(turns(25) - turns(last["back"]))
         return out
@@ -155,19 +191,36 @@ def test_the_best_so_far_is_a_stretch_of_checkpoints() -> None:
 def test_labels_a_look_follow_from_the_looks() -> None:
     assert [Watching().a_look(n) for n in (1, 10, 30, 100, 400)] == [400, 40, 13, 4, 4]
     assert Watching(calm=7).a_look(30) == 7 and Watching(looks=50).a_look(1) == 8
-    assert Watching().detector(10).schedule.alert == 40 and Watching().detector(100).schedule.alert == 32
-    assert [Watching().together(n) for n in (5, 30, 100)] == [1, 5, 8] and Watching(kept=6).together(100) == 2
+    assert (
+        Watching().detector(10).schedule.alert == 40
+        and Watching().detector(100).schedule.alert == 32
+    )
+    assert [Watching().together(n) for n in (5, 30, 100)] == [1, 5, 8] and Watching(
+        kept=6
+    ).together(100) == 2
 
 
 def test_the_order_is_blind_and_even() -> None:
-    """Which side the current answer stands on is a coin, and nothing in a question says which it is."""
+    """Which side the current answer stands on is a coin, and nothing in a question says which it
+    is.
+    """
     labeler = Reads()
-    door = Script(lambda step: 1.0 if step else 0.0)  # the current answer is always the better: its side can be read off
+    door = Script(
+        lambda step: 1.0 if step else 0.0
+    )  # the current answer is always the better: its side can be read off
     drive(watch(door, labeler, budget=400, alert=4, reference=0, delta=0.4))
     left = [float(q.first) > float(q.second) for q in labeler.seen if q.place[1:] == (0,)]
     assert 0.2 < sum(left) / len(left) < 0.8
     lines = [q.line() for q in labeler.seen]
-    assert {k for line in lines for k in line} == {"id", "who", "step", "place", "prompt", "first", "second"}
+    assert {k for line in lines for k in line} == {
+        "id",
+        "who",
+        "step",
+        "place",
+        "prompt",
+        "first",
+        "second",
+    }
 
 
 def test_it_spends_no_more_than_its_budget_and_says_so() -> None:
@@ -182,9 +235,14 @@ def test_prompts_that_run_out_are_said() -> None:
     labeler = Reads()
     said = drive(watch(Script(rises, prompts=21), labeler))
     assert len(labeler.seen) == 21 and "no fresh prompts are left" in said[-1]["says"]
-    assert "21 fresh prompts last for about 5 of 40 looks, and none is asked about twice" in said[0]["says"]
+    assert (
+        "21 fresh prompts last for about 5 of 40 looks, and none is asked about twice"
+        in said[0]["says"]
+    )
     assert "last for about" not in said[1]["says"]
-    assert said[-1]["word"] == "cannot_tell", "without fresh prompts nothing is known, and nothing is asked again"
+    assert said[-1]["word"] == "cannot_tell", (
+        "without fresh prompts nothing is known, and nothing is asked again"
+    )
 
 
 def test_a_labeler_that_says_nothing_usable_half_the_time() -> None:
@@ -195,15 +253,21 @@ def test_a_labeler_that_says_nothing_usable_half_the_time() -> None:
 
 
 def test_a_labeler_that_lies_a_fifth_of_the_time() -> None:
-    """Told of the lies, the watch still finds the turn, and its win rate is the true one's estimate, not the labels'."""
-    last = drive(watch(Script(turns), Reads(lies=0.2), budget=4000, flip=0.2, calm=16, alert=64))[-1]
+    """Told of the lies, the watch still finds the turn, and its win rate is the true one's
+    estimate, not the labels'.
+    """
+    last = drive(watch(Script(turns), Reads(lies=0.2), budget=4000, flip=0.2, calm=16, alert=64))[
+        -1
+    ]
     assert last["word"] == "stop" and last["best"] >= 5
     honest = drive(watch(Script(rises), Reads(lies=0.2), budget=4000, flip=0.2, calm=16, alert=64))
     assert all(s["word"] != "stop" for s in honest)
 
 
 def test_pairs_against_the_reference_are_no_evidence() -> None:
-    with_, without = (drive(watch(Script(turns), Reads(), reference=r, budget=4000)) for r in (3, 0))
+    with_, without = (
+        drive(watch(Script(turns), Reads(), reference=r, budget=4000)) for r in (3, 0)
+    )
     assert [s["log_evidence"] for s in with_] == [s["log_evidence"] for s in without]
     assert with_[-1]["labels"] > without[-1]["labels"] and without[-1]["reference"] is None
     assert 0 <= with_[-1]["reference"]["win"] <= 1
@@ -220,7 +284,10 @@ def test_judges_may_help_and_choose(settings: dict[str, Any]) -> None:
 def test_uneven_choice_asks_where_judges_disagree() -> None:
     def asked(uneven: bool) -> float:
         door, labeler = Script(rises, judges=3), Reads()
-        drive(watch(door, labeler, budget=400, group=8, uneven=uneven, reference=0, calm=16), range(1, 20))
+        drive(
+            watch(door, labeler, budget=400, group=8, uneven=uneven, reference=0, calm=16),
+            range(1, 20),
+        )
         shares = []
         for q in labeler.seen:
             drawn = door.draw(q.step, q.step, q.place[1], q.place[0], 1, 0)[0]
@@ -247,7 +314,11 @@ def test_labels_of_a_look_made_again_are_not_paid_twice(tmp_path: Path) -> None:
     whole = drive(watch(Script(turns), first, tmp_path))
     second = Reads()
     assert drive(watch(Script(turns), second, tmp_path)) == whole and second.seen == []
-    assert len(read_lines(tmp_path / "labels.jsonl")) == len(first.seen) == len(read_lines(tmp_path / "questions.jsonl"))
+    assert (
+        len(read_lines(tmp_path / "labels.jsonl"))
+        == len(first.seen)
+        == len(read_lines(tmp_path / "questions.jsonl"))
+    )
     other = Reads()
     other.name = "somebody else"  # type: ignore[misc]
     drive(watch(Script(turns), other, tmp_path))
@@ -270,18 +341,29 @@ def test_a_look_without_labels_has_not_happened(tmp_path: Path) -> None:
 
 def test_hints_say_that_they_are_hints() -> None:
     w = watch(Script(rises), Reads(), budget=1000)
-    said = [w.look({**reading(step), "stats": {"read/length": 9.0 if step < 6 else 30.0}}) for step in range(1, 12)]
+    said = [
+        w.look({**reading(step), "stats": {"read/length": 9.0 if step < 6 else 30.0}})
+        for step in range(1, 12)
+    ]
     fired = [h for s in said for h in s["hints"]]
     assert fired and all(h["label"] == "hint, no guarantee" for h in fired)
     assert {h["since"] for h in said[-1]["hints"] if h["name"] == "length drift"} == {6}
     assert all("length" not in h["name"] for s in said[:5] for h in s["hints"])
 
 
-@pytest.mark.parametrize(("settings", "said"), [
-    ({"budget": 0}, "--watch.budget is 0"), ({"alpha": 1.5}, "alpha is 1.5"), ({"delta": 0.5}, "delta is 0.5"),
-    ({"flip": 0.6}, "flip is 0.6"), ({"uneven": True}, "give --watch.group"), ({"timeout": 0.0}, "--watch.timeout is 0.0"),
-    ({"flip_least": 0.1}, "flip_least is 0.1"), ({"prior": "late"}, "prior is late"),
-])
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"budget": 0}, "--watch.budget is 0"),
+        ({"alpha": 1.5}, "alpha is 1.5"),
+        ({"delta": 0.5}, "delta is 0.5"),
+        ({"flip": 0.6}, "flip is 0.6"),
+        ({"uneven": True}, "give --watch.group"),
+        ({"timeout": 0.0}, "--watch.timeout is 0.0"),
+        ({"flip_least": 0.1}, "flip_least is 0.1"),
+        ({"prior": "late"}, "prior is late"),
+    ],
+)
 def test_settings_that_cannot_be_are_one_sentence(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         Watching(**settings)

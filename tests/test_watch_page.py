@@ -1,4 +1,7 @@
-"""The page where a person judges pairs: over plain HTTP always, in a real browser where there is one."""
+"""The page where a person judges pairs: over plain HTTP always, in a real browser where there is
+one.
+"""
+
 from __future__ import annotations
 
 import http.client
@@ -15,16 +18,24 @@ from assay.records.runs import read_lines, write_lines
 from assay.watch.labelers.page import Page
 from assay.watch.labelers.questions import Question, standing
 
-HOSTILE = ["<script>document.title='owned'</script>", "=cmd|' /C calc'!A0", "\x1b[2J\x1b[31mred\u202e",
-           '"><img src=x onerror=alert(1)>', "</div></main><form action='http://evil'>", "a" * 500]
+HOSTILE = [
+    "<script>document.title='owned'</script>",
+    "=cmd|' /C calc'!A0",
+    "\x1b[2J\x1b[31mred\u202e",
+    '"><img src=x onerror=alert(1)>',
+    "</div></main><form action='http://evil'>",
+    "a" * 500,
+]
 
 AT = "document.readyState === 'complete' && document.getElementById('progress').textContent === '{} of 6 judged'"
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    asked = [Question("watch people", 5, (i, 0), f"prompt {i} & <b>bold</b>", text, f"plain {i}")
-             for i, text in enumerate(HOSTILE)]
+    asked = [
+        Question("watch people", 5, (i, 0), f"prompt {i} & <b>bold</b>", text, f"plain {i}")
+        for i, text in enumerate(HOSTILE)
+    ]
     other = Question("watch gold", 5, (9, 0), "not for people", "a", "b")
     write_lines(tmp_path / "questions.jsonl", [q.line() for q in [*asked, other]])
     return tmp_path
@@ -38,7 +49,9 @@ def page(run: Path) -> Iterator[Page]:
     served.stop()
 
 
-def fetch(page: Page, method: str = "GET", path: str = "", body: str = "", **heads: str) -> tuple[int, str, dict[str, str]]:
+def fetch(
+    page: Page, method: str = "GET", path: str = "", body: str = "", **heads: str
+) -> tuple[int, str, dict[str, str]]:
     link = http.client.HTTPConnection("127.0.0.1", page.server.server_port, timeout=10)
     where = path if path.startswith("/") else f"/{page.token}/{path}"
     link.request(method, where, body or None, {k.replace("_", "-"): v for k, v in heads.items()})
@@ -53,7 +66,9 @@ def shown(page: Page) -> str:
 
 
 def judge(page: Page, id: str, said: str, **heads: str) -> int:
-    return fetch(page, "POST", "label", urllib.parse.urlencode({"id": id, "said": said}), **heads)[0]
+    return fetch(page, "POST", "label", urllib.parse.urlencode({"id": id, "said": said}), **heads)[
+        0
+    ]
 
 
 def test_every_label_is_on_disk_before_the_next_pair_is_shown(page: Page, run: Path) -> None:
@@ -62,7 +77,12 @@ def test_every_label_is_on_disk_before_the_next_pair_is_shown(page: Page, run: P
         id = shown(page)
         assert judge(page, id, "first") == 303
         rows = read_lines(run / "labels.jsonl")
-        assert len(rows) == i + 1 and rows[-1]["id"] == id and rows[-1]["label"] == 1.0 and rows[-1]["by"] == "page"
+        assert (
+            len(rows) == i + 1
+            and rows[-1]["id"] == id
+            and rows[-1]["label"] == 1.0
+            and rows[-1]["by"] == "page"
+        )
     assert "All judged" in fetch(page)[1] and page.done.is_set()
 
 
@@ -79,7 +99,9 @@ def test_undo_takes_the_last_label_back_and_shows_it_again(page: Page, run: Path
     assert fetch(page, "POST", "undo")[0] == 303 and shown(page) == id
     judge(page, id, "tie")
     rows = read_lines(run / "labels.jsonl")
-    assert len(rows) == 3 and rows[1]["undone"] and standing(rows)[id]["label"] == 0.5, "nothing is ever rewritten"
+    assert len(rows) == 3 and rows[1]["undone"] and standing(rows)[id]["label"] == 0.5, (
+        "nothing is ever rewritten"
+    )
     fetch(page, "POST", "undo")
     fetch(page, "POST", "undo")
     assert standing(read_lines(run / "labels.jsonl")) == {}
@@ -107,19 +129,37 @@ def test_some_are_asked_twice_the_other_way_round(run: Path) -> None:
     assert found["pairs"] == 6 and found["agree"] == 1.0
 
 
-@pytest.mark.parametrize(("heads", "code"), [
-    ({"Host": "evil.example"}, 403), ({"Host": "127.0.0.1"}, 403), ({"Origin": "http://evil.example"}, 403),
-    ({"Origin": "null"}, 403), ({"Sec_Fetch_Site": "cross-site"}, 403), ({}, 303),
-])
-def test_other_hosts_and_origins_are_refused(page: Page, run: Path, heads: dict[str, str], code: int) -> None:
+@pytest.mark.parametrize(
+    ("heads", "code"),
+    [
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "127.0.0.1"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec_Fetch_Site": "cross-site"}, 403),
+        ({}, 303),
+    ],
+)
+def test_other_hosts_and_origins_are_refused(
+    page: Page, run: Path, heads: dict[str, str], code: int
+) -> None:
     assert judge(page, shown(page), "first", **heads) == code
     assert (run / "labels.jsonl").exists() == (code == 303)
 
 
 def test_nothing_without_the_token_and_nothing_too_long(page: Page) -> None:
-    for path in ("/", "/x/", f"/{page.token[:-1]}/", "/page.js", f"/{page.token}/../questions.jsonl"):
+    for path in (
+        "/",
+        "/x/",
+        f"/{page.token[:-1]}/",
+        "/page.js",
+        f"/{page.token}/../questions.jsonl",
+    ):
         assert fetch(page, path=path)[0] == 404
-    assert fetch(page, path="../questions.jsonl")[0] == 404 and fetch(page, "POST", "else", "a=b")[0] == 404
+    assert (
+        fetch(page, path="../questions.jsonl")[0] == 404
+        and fetch(page, "POST", "else", "a=b")[0] == 404
+    )
     assert fetch(page, "POST", "label", "x" * 20_000)[0] == 413
     assert page.server.server_address[0] == "127.0.0.1"
 
@@ -129,10 +169,21 @@ def test_answers_are_escaped_and_no_other_script_runs(page: Page) -> None:
     for _ in range(6):
         code, text, heads = fetch(page)
         seen += text
-        assert code == 200 and "script-src 'self'" in heads["Content-Security-Policy"] and "unsafe" not in str(heads)
-        assert re.findall(r"<script[^>]*>", text) == ['<script src="page.js" defer>'] and not re.search(r"<[^>]* on\w+=", text)
+        assert (
+            code == 200
+            and "script-src 'self'" in heads["Content-Security-Policy"]
+            and "unsafe" not in str(heads)
+        )
+        assert re.findall(r"<script[^>]*>", text) == [
+            '<script src="page.js" defer>'
+        ] and not re.search(r"<[^>]* on\w+=", text)
         judge(page, shown(page), "tie")
-    assert "&lt;script&gt;" in seen and "\x1b" not in seen and "⟨U+001B⟩" in seen and "⟨U+202E⟩" in seen
+    assert (
+        "&lt;script&gt;" in seen
+        and "\x1b" not in seen
+        and "⟨U+001B⟩" in seen
+        and "⟨U+202E⟩" in seen
+    )
     assert "not for people" not in seen and "<img" not in seen
 
 
@@ -141,15 +192,22 @@ def test_a_run_without_questions_is_one_sentence(tmp_path: Path) -> None:
         Page(tmp_path)
 
 
-@pytest.mark.skipif(browser.FOUND is None, reason="no chromium on this machine: the page is tested over plain HTTP alone")
-def test_a_person_judges_with_two_keys_in_a_real_browser(page: Page, run: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    browser.FOUND is None,
+    reason="no chromium on this machine: the page is tested over plain HTTP alone",
+)
+def test_a_person_judges_with_two_keys_in_a_real_browser(
+    page: Page, run: Path, tmp_path: Path
+) -> None:
     with browser.tab(tmp_path / "profile") as tab:
         tab.narrow(360, dark=True)
         tab.go(page.address)
         said = ["first", "second", "tie", "first", "second"]
         for i, key in enumerate("12=12"):
             id = tab.js("document.querySelector('input[name=id]').value")
-            assert tab.js("document.documentElement.scrollWidth <= 360"), "nothing is cut off on a telephone"
+            assert tab.js("document.documentElement.scrollWidth <= 360"), (
+                "nothing is cut off on a telephone"
+            )
             assert tab.js("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
             tab.press(key)
             tab.until(AT.format(i + 1))

@@ -1,4 +1,7 @@
-"""The watch in a whole run, from the command line: it stops, rolls back, waits for people, and survives a kill."""
+"""The watch in a whole run, from the command line: it stops, rolls back, waits for people, and
+survives a kill.
+"""
+
 from __future__ import annotations
 
 import csv
@@ -21,7 +24,20 @@ from assay import cli
 from assay.engine.checkpoint import load
 from assay.records.runs import Run, read_lines
 
-SMALL = ["--world", "table", "--world.pairs", "200", "--world.members", "2", "--eval-generations", "4", "--log-completions", "1", "--eval-steps", "4"]
+SMALL = [
+    "--world",
+    "table",
+    "--world.pairs",
+    "200",
+    "--world.members",
+    "2",
+    "--eval-generations",
+    "4",
+    "--log-completions",
+    "1",
+    "--eval-steps",
+    "4",
+]
 RUN = ["run", "leave_one_out", *SMALL]
 JUDGE = '''"""Labels by counting words that the world is known to like; every pair it is paid for is written down."""
 import os, time
@@ -58,11 +74,20 @@ def test_it_stops_and_the_best_checkpoint_is_the_result(capsys: pytest.CaptureFi
     about = Run.open("a").about
     assert found["watch"]["word"] == "stop" and found["result"] == about["result"]
     result = about["result"]
-    assert result["stopped"] and result["at"] < 100 and result["step"] == found["watch"]["back"] < result["at"]
-    assert result["file"] == f"kept-{result['step']}.safetensors" and set(load(Path("a") / result["file"])) == {"logits"}
+    assert (
+        result["stopped"]
+        and result["at"] < 100
+        and result["step"] == found["watch"]["back"] < result["at"]
+    )
+    assert result["file"] == f"kept-{result['step']}.safetensors" and set(
+        load(Path("a") / result["file"])
+    ) == {"logits"}
     assert [p.name for p in Path("a").glob("kept-*")] == [result["file"]]
     last = Run.open("a").readings()[-1]
-    assert last["tag"] == "best" and last["stats"]["fresh/gold_kept"] > last["stats"]["fresh/gold_reference"]
+    assert (
+        last["tag"] == "best"
+        and last["stats"]["fresh/gold_kept"] > last["stats"]["fresh/gold_reference"]
+    )
     assert about["watch"]["by"] == "gold" and about["watch"]["budget"] == 550
     labels = read_lines(Path("a/labels.jsonl"))
     assert len(labels) == result["labels"] == Run.open("a").readings()[-2]["labels"] <= 550
@@ -70,22 +95,48 @@ def test_it_stops_and_the_best_checkpoint_is_the_result(capsys: pytest.CaptureFi
 
 
 def test_watching_changes_no_policy_and_no_reading() -> None:
-    assert cli.main([*RUN, "--watch", "gold", "--out", "a", "--max-steps", "24", "--watch.alpha", "0.0001"]) == 0
+    assert (
+        cli.main(
+            [*RUN, "--watch", "gold", "--out", "a", "--max-steps", "24", "--watch.alpha", "0.0001"]
+        )
+        == 0
+    )
     assert cli.main([*RUN, "--out", "b", "--max-steps", "24"]) == 0
-    without = [{k: v for k, v in r.items() if k not in ("watch", "labels", "stats")} for r in plain("a")]
-    assert without == [{k: v for k, v in r.items() if k not in ("watch", "labels", "stats")} for r in plain("b")]
-    assert Run.open("a").about["result"]["stopped"] is False and Run.open("a").about["result"]["step"] == 24
+    without = [
+        {k: v for k, v in r.items() if k not in ("watch", "labels", "stats")} for r in plain("a")
+    ]
+    assert without == [
+        {k: v for k, v in r.items() if k not in ("watch", "labels", "stats")} for r in plain("b")
+    ]
+    assert (
+        Run.open("a").about["result"]["stopped"] is False
+        and Run.open("a").about["result"]["step"] == 24
+    )
     assert "result" not in Run.open("b").about
 
 
 def test_people_answer_look_by_look(capsys: pytest.CaptureFixture[str]) -> None:
-    """csv: exit 3 at every look, and in the end the very verdicts that a labeler on the spot would have led to."""
-    settings = ["--max-steps", "8", "--watch.calm", "3", "--watch.alert", "3", "--watch.reference", "0"]
+    """csv: exit 3 at every look, and in the end the very verdicts that a labeler on the spot would
+    have led to.
+    """
+    settings = [
+        "--max-steps",
+        "8",
+        "--watch.calm",
+        "3",
+        "--watch.alert",
+        "3",
+        "--watch.reference",
+        "0",
+    ]
     assert cli.main([*RUN, *settings, "--watch", "judge.py:gold", "--out", "spot"]) == 0
     assert cli.main([*RUN, *settings, "--watch", "csv", "--out", "a"]) == 3
     for look in range(2):
         said = capsys.readouterr().err
-        assert "3 pairs of answers wait for a judgement" in said and "assay watch export a sheet.csv" in said
+        assert (
+            "3 pairs of answers wait for a judgement" in said
+            and "assay watch export a sheet.csv" in said
+        )
         assert Run.open("a").about["state"] == "waiting" and "Traceback" not in said
         sheet = f"sheet{look}.csv"
         assert cli.main(["watch", "export", "a", sheet, "--twice", "0"]) == 0
@@ -94,37 +145,65 @@ def test_people_answer_look_by_look(capsys: pytest.CaptureFixture[str]) -> None:
         with open(sheet, "w", newline="", encoding="utf-8") as f:
             out = csv.DictWriter(f, rows[0].keys())
             out.writeheader()
-            out.writerows({**r, "better": judge_by_words.better(r["first"], r["second"])} for r in rows)
+            out.writerows(
+                {**r, "better": judge_by_words.better(r["first"], r["second"])} for r in rows
+            )
         assert cli.main(["watch", "import", "a", sheet]) == 0
         capsys.readouterr()
         assert cli.main(["run", "--resume", "--out", "a"]) == (3 if look == 0 else 0)
     keep = ("word", "best", "win", "labels", "log_evidence")
-    assert [{k: v[k] for k in keep} for v in verdicts("a")] == [{k: v[k] for k in keep} for v in verdicts("spot")]
+    assert [{k: v[k] for k in keep} for v in verdicts("a")] == [
+        {k: v[k] for k in keep} for v in verdicts("spot")
+    ]
     assert cli.main(["watch", "status", "a", "--json"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["labels"] == 6 and found["waiting"] == 0 and found["verdict"]["labels"] == 6
 
 
-def test_answers_go_to_gold_with_all_that_belongs_to_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_answers_go_to_gold_with_all_that_belongs_to_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """A decision process: gold reads the states that an answer went through."""
-    words = ["run", "leave_one_out", "--world", "table", "--world.testbed", "chain", "--max-steps", "4", "--eval-steps", "2"]
-    assert cli.main([*words, "--watch", "gold", "--out", "a"]) == 0 and verdicts("a")[-1]["labels"] >= 8
+    words = [
+        "run",
+        "leave_one_out",
+        "--world",
+        "table",
+        "--world.testbed",
+        "chain",
+        "--max-steps",
+        "4",
+        "--eval-steps",
+        "2",
+    ]
+    assert (
+        cli.main([*words, "--watch", "gold", "--out", "a"]) == 0
+        and verdicts("a")[-1]["labels"] >= 8
+    )
 
 
 def start(out: str, *more: str, slow: str = "0") -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "assay", *more, "--out", out]
-    return subprocess.Popen(command, env={**os.environ, "SLOW": slow, "PYTHONPATH": str(Path(cli.__file__).parents[2])},
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command,
+        env={**os.environ, "SLOW": slow, "PYTHONPATH": str(Path(cli.__file__).parents[2])},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
 
 
-def test_a_kill_in_the_middle_of_labeling_loses_nothing_and_pays_nothing_twice(tmp_path: Path) -> None:
+def test_a_kill_in_the_middle_of_labeling_loses_nothing_and_pays_nothing_twice(
+    tmp_path: Path,
+) -> None:
     watch = ["--watch", "judge.py:gold", "--max-steps", "16", "--watch.calm", "6"]
     assert cli.main([*RUN, *watch, "--out", "whole"]) == 0
     whole = Path("paid").read_text().splitlines()
     Path("paid").unlink()
     process = start("a", *RUN, *watch, slow="0.05")
     end = time.monotonic() + 60
-    while time.monotonic() < end and (not Path("paid").exists() or len(Path("paid").read_text().splitlines()) < 9):
+    while time.monotonic() < end and (
+        not Path("paid").exists() or len(Path("paid").read_text().splitlines()) < 9
+    ):
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -132,7 +211,9 @@ def test_a_kill_in_the_middle_of_labeling_loses_nothing_and_pays_nothing_twice(t
     process.stderr.close()
     known = len(read_lines(Path("a/labels.jsonl")))
     paid = len(Path("paid").read_text().splitlines())
-    assert 8 <= known <= paid <= known + 1, "at most the one that was being asked for is not yet on disk"
+    assert 8 <= known <= paid <= known + 1, (
+        "at most the one that was being asked for is not yet on disk"
+    )
     before = read_lines(Path("a/labels.jsonl"))
     assert cli.main(["run", "--resume", "--out", "a"]) == 0
     assert plain("a") == plain("whole")
@@ -152,50 +233,79 @@ def test_a_finished_run_is_watched_afterwards(capsys: pytest.CaptureFixture[str]
     assert found["looks"] == len(live) == len(err.splitlines())
     assert found["verdict"] == {**live[-1], "hints": found["verdict"]["hints"]}
     n = len(read_lines(Path("a/labels.jsonl")))
-    assert cli.main(["watch", "a"]) == 0 and len(read_lines(Path("a/labels.jsonl"))) == n, "nothing is paid for twice"
-    assert cli.main(["watch", "a", "--by", "csv"]) == 3 and "go on with `assay watch a --by csv`" in capsys.readouterr().err
+    assert cli.main(["watch", "a"]) == 0 and len(read_lines(Path("a/labels.jsonl"))) == n, (
+        "nothing is paid for twice"
+    )
+    assert (
+        cli.main(["watch", "a", "--by", "csv"]) == 3
+        and "go on with `assay watch a --by csv`" in capsys.readouterr().err
+    )
     assert cli.main(["watch", "status", "a"]) == 0 and "waiting" in capsys.readouterr().out
 
 
 def test_prompts_that_say_the_same_are_one_prompt() -> None:
     from assay.watch.comparisons import _once
     from assay.worlds.arithmetic import VOCABULARY
+
     said = VOCABULARY.prompts(["3 + 5 :", "2 + 2 :", "3 + 5 :", "9 + 1 :"])
     assert _once(said).text() == ["3 + 5 :", "2 + 2 :", "9 + 1 :"]
     assert len(_once(replace(said, decode=None))) == 4, "without words nothing can be said twice"
 
 
 def test_a_weighted_pool_is_drawn_from_by_its_weights() -> None:
-    """The watch judges one answer of best-of-n, and that answer is the best of n with the right chance."""
+    """The watch judges one answer of best-of-n, and that answer is the best of n with the right
+    chance.
+    """
     from assay.core import Rng
     from assay.models.policies.table import TablePolicy
     from assay.models.samplers.best_of_n import BestOfN, Pool
     from assay.watch.comparisons import _one
+
     policy = TablePolicy(torch.zeros(1, 4))
     best = BestOfN(Pool(policy, lambda x: x.action[..., 0].float(), 16), 4)
     asked = policy.prompts(torch.zeros(4000, dtype=torch.long))
     got = _one(best.sample(asked, 1, Rng(1)), Rng(2))
     share = (got.action == 3).float().mean()
-    assert got.mask.shape[1] == 1 and abs(float(share) - (1 - 0.75 ** 4)) < 0.03
+    assert got.mask.shape[1] == 1 and abs(float(share) - (1 - 0.75**4)) < 0.03
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["run", "leave_one_out", *SMALL, "--watch.budget", "9"], "--watch.budget says how to watch, and nothing is watched"),
-    (["run", "leave_one_out", *SMALL, "--watch", "gold", "--watch.budgte", "9"], "did you mean --watch.budget"),
-    (["run", "leave_one_out", *SMALL, "--watch", "judge.py:none"], "judge.py has no function none"),
-    (["run", "leave_one_out", *SMALL, "--watch", "http://127.0.0.1:1/v1"], "--watch.model"),
-    (["run", "leave_one_out", *SMALL, "--watch", "gold", "--watch.prompts", "none.txt"], "there is no file none.txt"),
-    (["watch", "nowhere"], "nowhere is not a run"), (["watch"], "takes the folder of a run"),
-    (["watch", "export", "nowhere"], "takes the folder of a run and a CSV file"),
-    (["watch", "page", "nowhere"], "nowhere has no questions for people"),
-])
-def test_what_cannot_be_is_one_sentence(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["run", "leave_one_out", *SMALL, "--watch.budget", "9"],
+            "--watch.budget says how to watch, and nothing is watched",
+        ),
+        (
+            ["run", "leave_one_out", *SMALL, "--watch", "gold", "--watch.budgte", "9"],
+            "did you mean --watch.budget",
+        ),
+        (
+            ["run", "leave_one_out", *SMALL, "--watch", "judge.py:none"],
+            "judge.py has no function none",
+        ),
+        (["run", "leave_one_out", *SMALL, "--watch", "http://127.0.0.1:1/v1"], "--watch.model"),
+        (
+            ["run", "leave_one_out", *SMALL, "--watch", "gold", "--watch.prompts", "none.txt"],
+            "there is no file none.txt",
+        ),
+        (["watch", "nowhere"], "nowhere is not a run"),
+        (["watch"], "takes the folder of a run"),
+        (["watch", "export", "nowhere"], "takes the folder of a run and a CSV file"),
+        (["watch", "page", "nowhere"], "nowhere has no questions for people"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main([*words, *(["--max-steps", "8"] if words[0] == "run" else [])]) == 2
     lines = [x for x in capsys.readouterr().err.splitlines() if not x.startswith("building world")]
     assert len(lines) == 1 and said in lines[0], lines
 
 
-def test_a_run_without_its_policies_says_which_flag_keeps_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_its_policies_says_which_flag_keeps_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert cli.main([*RUN, "--max-steps", "8", "--out", "a"]) == 0
     assert cli.main(["watch", "a"]) == 2
     assert "run it again with --policies (assay run --from a --policies)" in capsys.readouterr().err

@@ -1,4 +1,7 @@
-"""Each trap of labeling, on thousands of runs that have not turned: with our design the promise holds, without it not."""
+"""Each trap of labeling, on thousands of runs that have not turned: with our design the promise
+holds, without it not.
+"""
+
 from __future__ import annotations
 
 import importlib
@@ -12,17 +15,23 @@ from assay.watch.config import Watching
 from assay.watch.detector import Schedule
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-traps, jitter, simulate = (importlib.import_module(f"bench.watch.{name}") for name in ("traps", "jitter", "simulate"))
+traps, jitter, simulate = (
+    importlib.import_module(f"bench.watch.{name}") for name in ("traps", "jitter", "simulate")
+)
 R, FEW = 5000, 500
 PLAIN, HELPED = simulate.Settings(), simulate.Settings(proxy=True)
-OURS = {"order by a coin": (lambda n: traps.position(n, 0.15, True), PLAIN),
-        "one label a prompt": (lambda n: traps.several(n, 0.3, "one"), PLAIN),
-        "one outcome a prompt": (lambda n: traps.several(n, 0.3, "mean"), PLAIN),
-        "fresh prompts": (lambda n: traps.panel(n, 0, 0.3), PLAIN)}
-OTHERS = {"older answer first": (lambda n: traps.position(n, 0.05, False), PLAIN, 0.7),
-          "labels of a prompt apart": (lambda n: traps.several(n, 0.3, "apart"), PLAIN, 0.3),
-          "the same 64 prompts": (lambda n: traps.panel(n, 64, 0.3), PLAIN, 0.1),
-          "a mean from elsewhere": (lambda n: traps.pool(n, 0.7, -0.05, False), HELPED, 0.7)}
+OURS = {
+    "order by a coin": (lambda n: traps.position(n, 0.15, True), PLAIN),
+    "one label a prompt": (lambda n: traps.several(n, 0.3, "one"), PLAIN),
+    "one outcome a prompt": (lambda n: traps.several(n, 0.3, "mean"), PLAIN),
+    "fresh prompts": (lambda n: traps.panel(n, 0, 0.3), PLAIN),
+}
+OTHERS = {
+    "older answer first": (lambda n: traps.position(n, 0.05, False), PLAIN, 0.7),
+    "labels of a prompt apart": (lambda n: traps.several(n, 0.3, "apart"), PLAIN, 0.3),
+    "the same 64 prompts": (lambda n: traps.panel(n, 64, 0.3), PLAIN, 0.1),
+    "a mean from elsewhere": (lambda n: traps.pool(n, 0.7, -0.05, False), HELPED, 0.7),
+}
 
 
 def most(runs: int) -> float:
@@ -47,10 +56,15 @@ def test_without_it(name: str) -> None:
 
 
 def test_a_best_chosen_by_noisy_labels_from_checkpoints_that_jitter() -> None:
-    """Jitter of .04 in win rate, and the settings of `Watching`: a stretch of eight and a margin of .01 keep the promise that a
-    single best checkpoint breaks."""
+    """Jitter of .04 in win rate, and the settings of `Watching`: a stretch of eight and a margin of
+    .01 keep the promise that a single best checkpoint breaks.
+    """
     ours = Watching()
-    settings = simulate.Settings(delta=ours.delta, schedule=Schedule(ours.a_look(100), ours.alert, -1.0))
+    settings = simulate.Settings(
+        delta=ours.delta, schedule=Schedule(ours.a_look(100), ours.alert, -1.0)
+    )
     level = jitter.levels(R, 0.04, 0)
-    assert int(jitter.watched(level, settings, stretch=ours.together(100))["alarm"].sum()) <= most(R)
+    assert int(jitter.watched(level, settings, stretch=ours.together(100))["alarm"].sum()) <= most(
+        R
+    )
     assert int(jitter.watched(level[:1000], settings, stretch=1)["alarm"].sum()) > most(1000)

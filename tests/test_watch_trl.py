@@ -1,4 +1,7 @@
-"""The watch as a trainer's callback: on a tiny model driven by hand everywhere, inside TRL where TRL is installed."""
+"""The watch as a trainer's callback: on a tiny model driven by hand everywhere, inside TRL where
+TRL is installed.
+"""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -25,14 +28,28 @@ CALM = Watching(calm=8, alert=16, reference=0, budget=600)
 def tokenizer() -> PreTrainedTokenizerFast:
     inner = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<pad>"))
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="<eos>", padding_side="left")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", eos_token="<eos>", padding_side="left"
+    )
 
 
 def tiny() -> LlamaForCausalLM:
     torch.manual_seed(0)
-    return LlamaForCausalLM(LlamaConfig(vocab_size=len(WORDS), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
-                                        num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=64,
-                                        pad_token_id=0, eos_token_id=1, bos_token_id=None, tie_word_embeddings=False))
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(WORDS),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=64,
+            pad_token_id=0,
+            eos_token_id=1,
+            bos_token_id=None,
+            tie_word_embeddings=False,
+        )
+    )
 
 
 def good(prompts: list[str], first: list[str], second: list[str]) -> list[float]:
@@ -42,19 +59,28 @@ def good(prompts: list[str], first: list[str], second: list[str]) -> list[float]
 
 
 class ByHand:
-    """A trainer of sorts: it moves one row of the head by hand and calls the callback as Trainer does."""
+    """A trainer of sorts: it moves one row of the head by hand and calls the callback as Trainer
+    does.
+    """
 
     def __init__(self, callback: WatchCallback, steps: int = 30):
         self.callback, self.model, self.tokenizer = callback, tiny(), tokenizer()
         self.state = SimpleNamespace(global_step=0, max_steps=steps, log_history=[])
         self.control = TrainerControl()
-        self.args = SimpleNamespace(temperature=1.0, eval_strategy="no", eval_steps=None, seed=0, learning_rate=0.1)
+        self.args = SimpleNamespace(
+            temperature=1.0, eval_strategy="no", eval_steps=None, seed=0, learning_rate=0.1
+        )
 
     def begin(self) -> None:
-        self.callback.on_train_begin(self.args, self.state, self.control, model=self.model, processing_class=self.tokenizer)
+        self.callback.on_train_begin(
+            self.args, self.state, self.control, model=self.model, processing_class=self.tokenizer
+        )
 
     def train(self, push: Any, until: int = 30) -> None:
-        while self.state.global_step < min(until, self.state.max_steps) and not self.control.should_training_stop:
+        while (
+            self.state.global_step < min(until, self.state.max_steps)
+            and not self.control.should_training_stop
+        ):
             self.state.global_step += 1
             t = self.state.global_step
             with torch.no_grad():
@@ -70,8 +96,19 @@ class ByHand:
 
 
 def callback(folder: Path, **more: Any) -> WatchCallback:
-    return WatchCallback(PROMPTS, **{"by": good, "folder": folder, "settings": CALM, "every": 2, "max_tokens": 6, "batch": 8,
-                                     "say": lambda text: None, **more})
+    return WatchCallback(
+        PROMPTS,
+        **{
+            "by": good,
+            "folder": folder,
+            "settings": CALM,
+            "every": 2,
+            "max_tokens": 6,
+            "batch": 8,
+            "say": lambda text: None,
+            **more,
+        },
+    )
 
 
 def turns(t: int) -> float:
@@ -84,15 +121,20 @@ def test_it_stops_puts_the_best_weights_back_and_leaves_a_record(tmp_path: Path)
     first = hand.model.lm_head.weight.clone()
     before = torch.random.get_rng_state()
     hand.train(turns)
-    assert torch.equal(before, torch.random.get_rng_state()), "the trainer's random stream is its own"
+    assert torch.equal(before, torch.random.get_rng_state()), (
+        "the trainer's random stream is its own"
+    )
     run = Run.open(tmp_path / "run")
     result = run.about["result"]
     assert result["stopped"] and hand.control.should_training_stop and 12 < result["at"] < 30
     assert 2 <= result["step"] < result["at"] and turns(result["step"]) > turns(result["at"])
     readings = run.readings()
     assert [r["step"] for r in readings] == list(range(2, result["at"] + 1, 2))
-    assert readings[-1]["watch"]["word"] == "stop" and readings[-1]["proxy"] == pytest.approx(0.1 * result["at"])
+    assert readings[-1]["watch"]["word"] == "stop" and readings[-1]["proxy"] == pytest.approx(
+        0.1 * result["at"]
+    )
     from assay.engine.checkpoint import load
+
     kept = load(tmp_path / "run" / result["file"])
     assert all(torch.equal(p, kept[k]) for k, p in hand.model.named_parameters())
     assert torch.equal(load(tmp_path / "run" / "kept-0.safetensors")["lm_head.weight"], first)
@@ -119,22 +161,33 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_verdicts(tmp_path: Path) -> 
 
     again = ByHand(callback(tmp_path / "part", by=Function(counted, "good").function))
     again.callback.by.__name__ = "good"  # type: ignore[union-attr]
-    again.state.global_step = 5  # the last checkpoint is older than the last look: looks 6 and 8 are made again, unpaid
+    again.state.global_step = (
+        5  # the last checkpoint is older than the last look: looks 6 and 8 are made again, unpaid
+    )
     again.begin()
     known = len(read_lines(tmp_path / "part" / "labels.jsonl"))
     again.train(turns)
     one, two = (Run.open(tmp_path / name) for name in ("whole", "part"))
     assert [r["watch"] for r in one.readings()] == [r["watch"] for r in two.readings()]
-    assert len(read_lines(tmp_path / "part" / "labels.jsonl")) == known + sum(paid) == one.about["result"]["labels"]
+    assert (
+        len(read_lines(tmp_path / "part" / "labels.jsonl"))
+        == known + sum(paid)
+        == one.about["result"]["labels"]
+    )
 
 
 def test_people_stop_the_training_until_they_have_answered(tmp_path: Path) -> None:
     from assay.watch.labelers.people import Desk
+
     said: list[str] = []
     hand = ByHand(callback(tmp_path / "run", by="page", say=said.append), steps=2)
     hand.begin()
     hand.train(turns)
-    assert hand.control.should_save and hand.control.should_training_stop and "8 pairs of answers wait" in said[0]
+    assert (
+        hand.control.should_save
+        and hand.control.should_training_stop
+        and "8 pairs of answers wait" in said[0]
+    )
     assert Run.open(tmp_path / "run").about["state"] == "waiting"
     desk = Desk(tmp_path / "run")
     for pair in desk.waiting():
@@ -148,7 +201,10 @@ def test_people_stop_the_training_until_they_have_answered(tmp_path: Path) -> No
 
 def test_prompts_that_say_the_same_are_one_prompt(tmp_path: Path) -> None:
     said = [{"role": "user", "content": "one"}]
-    assert WatchCallback([said, "two", [dict(said[0])], "two"], by=good, folder=tmp_path).door.left(0) == 2
+    assert (
+        WatchCallback([said, "two", [dict(said[0])], "two"], by=good, folder=tmp_path).door.left(0)
+        == 2
+    )
 
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
@@ -161,7 +217,9 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("default")
 def test_inside_trl(tmp_path: Path) -> None:
-    """GRPO on a tiny model: the watch reads, labels and records, and stops a run whose reward likes what the judge does not."""
+    """GRPO on a tiny model: the watch reads, labels and records, and stops a run whose reward likes
+    what the judge does not.
+    """
     trl = pytest.importorskip("trl", reason="TRL is not installed here")
     datasets = pytest.importorskip("datasets")
     data = datasets.Dataset.from_dict({"prompt": PROMPTS[:64]})
@@ -169,14 +227,40 @@ def test_inside_trl(tmp_path: Path) -> None:
     def reward(completions: list[str], **_: Any) -> list[float]:
         return [float(c.count("bad")) for c in completions]
 
-    args = trl.GRPOConfig(output_dir=str(tmp_path / "trl"), per_device_train_batch_size=16, num_generations=8, max_steps=24,
-                          max_completion_length=6, learning_rate=2e-2, logging_steps=1, report_to="none", use_cpu=True,
-                          save_strategy="no", beta=0.0, seed=0, disable_tqdm=True)
-    watch = WatchCallback(PROMPTS[64:], by=good, folder=tmp_path / "run", settings=CALM, every=2, max_tokens=6)
-    trainer = trl.GRPOTrainer(model=tiny(), reward_funcs=reward, args=args, train_dataset=data, processing_class=tokenizer(),
-                              callbacks=[watch])
+    args = trl.GRPOConfig(
+        output_dir=str(tmp_path / "trl"),
+        per_device_train_batch_size=16,
+        num_generations=8,
+        max_steps=24,
+        max_completion_length=6,
+        learning_rate=2e-2,
+        logging_steps=1,
+        report_to="none",
+        use_cpu=True,
+        save_strategy="no",
+        beta=0.0,
+        seed=0,
+        disable_tqdm=True,
+    )
+    watch = WatchCallback(
+        PROMPTS[64:], by=good, folder=tmp_path / "run", settings=CALM, every=2, max_tokens=6
+    )
+    trainer = trl.GRPOTrainer(
+        model=tiny(),
+        reward_funcs=reward,
+        args=args,
+        train_dataset=data,
+        processing_class=tokenizer(),
+        callbacks=[watch],
+    )
     trainer.train()
     run = Run.open(tmp_path / "run")
-    assert run.about["recipe"] == "GRPO" and run.about["result"]["stopped"] and trainer.state.global_step < 24
-    assert run.readings()[-1]["proxy"] > run.readings()[0]["proxy"], "the reward rose while the judge's word fell"
+    assert (
+        run.about["recipe"] == "GRPO"
+        and run.about["result"]["stopped"]
+        and trainer.state.global_step < 24
+    )
+    assert run.readings()[-1]["proxy"] > run.readings()[0]["proxy"], (
+        "the reward rose while the judge's word fell"
+    )
     assert run.about["result"]["step"] < run.about["result"]["at"]

@@ -1,4 +1,7 @@
-"""Run by test_contract in two processes: every recipe on its small world, the first process writes the readings."""
+"""Run by test_contract in two processes: every recipe on its small world, the first process writes
+the readings.
+"""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,7 @@
-"""The command line: `assay VERB …`. Exit codes: 0 done, 1 ran and failed, 2 wrong input, 3 waits for labels, 130 stopped."""
+"""The command line: `assay VERB …`. Exit codes: 0 done, 1 ran and failed, 2 wrong input, 3 waits
+for labels, 130 stopped.
+"""
+
 from __future__ import annotations
 
 import importlib
@@ -11,7 +14,9 @@ from assay.engine import memory
 from assay.errors import InputError, NotFinite, Waiting
 from assay.registry.catalogue import nearest
 
-VERBS = {  # verb: (module of this folder, what it does); the function is named like the verb, with an underscore
+# verb: (module of this folder, what it does); the function is named like the verb, with an
+# underscore
+VERBS = {
     "list": ("listing", "the papers there are"),
     "show": ("listing", "one paper's file: what it is, its constants, its text"),
     "cite": ("listing", "papers as BibTeX"),
@@ -32,22 +37,30 @@ VERBS = {  # verb: (module of this folder, what it does); the function is named 
     "demo": ("demo", "the main job on the embedded world, in about three minutes"),
 }
 
-QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}  # what a user set themselves holds
+QUIET = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}  # what a user set themselves holds
 
 
 def usage() -> str:
     """The verbs, one a line."""
     rows = "\n".join(f"  {verb:<8}{about}" for verb, (_, about) in VERBS.items())
-    return f"usage: assay VERB …\n\n{rows}\n\n`assay VERB --help` says more; every verb takes --json."
+    return (
+        f"usage: assay VERB …\n\n{rows}\n\n`assay VERB --help` says more; every verb takes --json."
+    )
 
 
 def main(argv: list[str]) -> int:
-    """Run one command line; the exit code is returned, and errors a user can cause are one sentence on stderr."""
+    """Run one command line; the exit code is returned, and errors a user can cause are one sentence
+    on stderr.
+    """
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if argv else 2
     if argv[0] == "--version":
         from assay import __version__
+
         print(__version__)
         return 0
     for name, value in QUIET.items():
@@ -76,7 +89,13 @@ def main(argv: list[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone: nobody is left to be told
         return 1
-    except (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as why:
+    except (
+        FileNotFoundError,
+        FileExistsError,
+        NotADirectoryError,
+        IsADirectoryError,
+        PermissionError,
+    ) as why:
         print(f"assay: {why.filename}: {why.strerror}; give another place", file=sys.stderr)
         return 2
     except Exception as why:

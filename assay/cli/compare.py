@@ -1,4 +1,5 @@
 """compare: methods side by side at one budget, against a plain, a tuned and a stopped baseline."""
+
 from __future__ import annotations
 
 import json
@@ -11,10 +12,14 @@ from assay.errors import InputError
 from assay.evaluation.compare import compare
 from assay.report.comparison import figure, markdown
 
-KNOWN = {"baseline": Flag("baseline", str, "leave_one_out", "the plain method"),
-         "tuned": Flag("tuned", str, None, "the recipe that is the plain method with a price on KL"),
-         "budget": Flag("budget", str, "generated"), "apart": Flag("apart", bool, False),
-         "out": Flag("out", str, None, "a folder for the files"), "json": Flag("json", bool, False, "print JSON")}
+KNOWN = {
+    "baseline": Flag("baseline", str, "leave_one_out", "the plain method"),
+    "tuned": Flag("tuned", str, None, "the recipe that is the plain method with a price on KL"),
+    "budget": Flag("budget", str, "generated"),
+    "apart": Flag("apart", bool, False),
+    "out": Flag("out", str, None, "a folder for the files"),
+    "json": Flag("json", bool, False, "print JSON"),
+}
 
 
 def compare_(argv: list[str]) -> int:
@@ -41,17 +46,26 @@ def compare_(argv: list[str]) -> int:
         figures = {}
         for i, (ground, rows, plain) in enumerate(drawn):
             ordered = [plain, *[r for r in rows if r is not plain]]
-            figures[f"compare{i or ''}.svg"] = figure(ground, [(r.label, [c.track for c in r.cells.values()]) for r in ordered])
+            figures[f"compare{i or ''}.svg"] = figure(
+                ground, [(r.label, [c.track for c in r.cells.values()]) for r in ordered]
+            )
         whole = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
-        write(Path(options["out"]), {"compare.md": (text, "# Comparison", "assay compare"),
-                                     "compare.json": (whole, "{", '"made_by": "assay compare"'),
-                                     **{k: (v, "<svg", 'class="chart"') for k, v in figures.items()}})
+        write(
+            Path(options["out"]),
+            {
+                "compare.md": (text, "# Comparison", "assay compare"),
+                "compare.json": (whole, "{", '"made_by": "assay compare"'),
+                **{k: (v, "<svg", 'class="chart"') for k, v in figures.items()},
+            },
+        )
     print(json.dumps(found, ensure_ascii=False) if options.get("json") else text)
     return 0
 
 
 def write(folder: Path, files: dict[str, tuple[str, str, str]]) -> None:
-    """Files by name: (content, how ours begin, what is in ours). Nothing but an older comparison is written over."""
+    """Files by name: (content, how ours begin, what is in ours). Nothing but an older comparison is
+    written over.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, (_, begin, mark) in files.items():
         must_be_ours(folder / name, begin, mark, "--out")

@@ -1,4 +1,5 @@
 """demo: the main job on the embedded world. One world, three methods, one report."""
+
 from __future__ import annotations
 
 import json
@@ -13,16 +14,21 @@ from assay.errors import InputError
 from assay.records.runs import Run
 from assay.registry import catalogue
 
-METHODS: dict[str, dict[str, Any]] = {"best_of_n": {"most": 256}, "leave_one_out": {"max_steps": 60}, "worst_case": {"max_steps": 60}}
+METHODS: dict[str, dict[str, Any]] = {
+    "best_of_n": {"most": 256},
+    "leave_one_out": {"max_steps": 60},
+    "worst_case": {"max_steps": 60},
+}
 SETTING = {"world": "grammar"}
 
 
 def demo_(argv: list[str]) -> int:
     """assay demo [--out runs/demo] [--seed N] [--json]
 
-    Fits proxies on noisy preferences in the grammar world, optimises against one of them by best-of-n and by policy
-    gradient, and against the worst case of all, and measures gold apart. A demo that was stopped goes on; one that is
-    finished is kept, and the next goes to runs/demo-2, runs/demo-3 …
+    Fits proxies on noisy preferences in the grammar world, optimises against one of them by
+    best-of-n and by policy gradient, and against the worst case of all, and measures gold apart. A
+    demo that was stopped goes on; one that is finished is kept, and the next goes to runs/demo-2,
+    runs/demo-3 …
     """
     known = {"out": Flag("out"), "seed": Flag("seed", int, 0), "json": Flag("json", bool)}
     words, given = flags.split(argv, ["json"])
@@ -32,11 +38,14 @@ def demo_(argv: list[str]) -> int:
     folder = Path(options["out"]) if "out" in options else next_folder(Path("runs") / "demo")
     values = {**SETTING, "seed": options.get("seed", 0)}
     began = time.monotonic()
-    jobs = [(catalogue.find(name), {**values, **own}, folder / name) for name, own in METHODS.items()]
+    jobs = [
+        (catalogue.find(name), {**values, **own}, folder / name) for name, own in METHODS.items()
+    ]
     outcomes = sweep.run_all(jobs, quiet=bool(options.get("json")))
     if any(o["state"] == "failed" for o in outcomes):
         return 1
     from assay.report import build, summary
+
     folders = [f for _, _, f in jobs]
     found = summary(folders)
     page = build(folders, folder / "report.html", baseline="leave_one_out")

@@ -1,4 +1,5 @@
 """manual: the pages of the papers, written from their files."""
+
 from __future__ import annotations
 
 import json
@@ -17,10 +18,15 @@ FIRST = "# The papers\n"
 def manual_(argv: list[str]) -> int:
     """assay manual [--out docs/systems] [--results claims] [--json]
 
-    Writes one page a paper's file and a list of them, from the files' own text and the committed results. Pages of
-    files that are gone are removed; a folder that holds anything else is left alone.
+    Writes one page a paper's file and a list of them, from the files' own text and the committed
+    results. Pages of files that are gone are removed; a folder that holds anything else is left
+    alone.
     """
-    known = {"out": Flag("out", str, "docs/systems"), "results": Flag("results", str, "claims"), "json": Flag("json", bool)}
+    known = {
+        "out": Flag("out", str, "docs/systems"),
+        "results": Flag("results", str, "claims"),
+        "json": Flag("json", bool),
+    }
     words, given = flags.split(argv, ["json"])
     options = flags.parse(given, known, "assay manual")
     if words:
@@ -29,8 +35,14 @@ def manual_(argv: list[str]) -> int:
     written = manual.pages(entries, claims.rows(entries, Path(options.get("results", "claims"))))
     folder = Path(options.get("out", "docs/systems"))
     list_ = folder / "README.md"
-    if folder.exists() and any(folder.iterdir()) and not (list_.exists() and list_.read_text(encoding="utf-8").startswith(FIRST)):
-        raise InputError(f"{folder} holds something else than the pages of the papers; give another --out")
+    if (
+        folder.exists()
+        and any(folder.iterdir())
+        and not (list_.exists() and list_.read_text(encoding="utf-8").startswith(FIRST))
+    ):
+        raise InputError(
+            f"{folder} holds something else than the pages of the papers; give another --out"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.md"):
         if old.name not in written:

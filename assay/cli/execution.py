@@ -1,4 +1,7 @@
-"""From words to a measured run: what was asked for (`Order`), its world, its folder. Shared by run, sweep, study and demo."""
+"""From words to a measured run: what was asked for (`Order`), its world, its folder. Shared by run,
+sweep, study and demo.
+"""
+
 from __future__ import annotations
 
 import inspect
@@ -26,14 +29,28 @@ from assay.worlds.device import device_named
 from assay.worlds.refit import refitted
 
 LOOP = flags.of(Loop, without=())
-WATCH = {"watch": Flag("watch", str, "", "who labels what the watch asks"),
-         **flags.of(Watching, prefix="watch.", without=("by",))}
-RUN = {**flags.of(measure, without=("loop", "arguments", "run", "resume", "watch")), **WATCH,
-       "world": Flag("world", str, "grammar", "the world's name"),
-       "fit": Flag("fit", str, "", "a paper that fits the world's judges anew"),
-       "device": Flag("device", str, "auto", "where tensors live")}
+WATCH = {
+    "watch": Flag("watch", str, "", "who labels what the watch asks"),
+    **flags.of(Watching, prefix="watch.", without=("by",)),
+}
+RUN = {
+    **flags.of(measure, without=("loop", "arguments", "run", "resume", "watch")),
+    **WATCH,
+    "world": Flag("world", str, "grammar", "the world's name"),
+    "fit": Flag("fit", str, "", "a paper that fits the world's judges anew"),
+    "device": Flag("device", str, "auto", "where tensors live"),
+}
 # may differ when a run goes on: no reading depends on them
-FREE = ("micro_batch_size", "save_steps", "device", "policies", "watch.rate", "watch.timeout", "watch.tries", "watch.at_once")
+FREE = (
+    "micro_batch_size",
+    "save_steps",
+    "device",
+    "policies",
+    "watch.rate",
+    "watch.timeout",
+    "watch.tries",
+    "watch.at_once",
+)
 
 
 @dataclass
@@ -53,17 +70,30 @@ class Order:
 
 
 def known(entry: Entry, world: str, fit: str = "") -> dict[str, Flag]:
-    """Every flag of a recipe in a world: its constants, the Loop's fields, the run's own, and with their prefixes the
-    world's and those of the paper that fits its judges, whose Loop is the world's where nothing is said."""
+    """Every flag of a recipe in a world: its constants, the Loop's fields, the run's own, and with
+    their prefixes the world's and those of the paper that fits its judges, whose Loop is the
+    world's where nothing is said.
+    """
     own = flags.of(function_of(entry))
-    taken = sorted(own.keys() & (LOOP.keys() | RUN.keys() | {"out", "resume", "from", "json", "over", "help", "dtype"}))
+    taken = sorted(
+        own.keys()
+        & (LOOP.keys() | RUN.keys() | {"out", "resume", "from", "json", "over", "help", "dtype"})
+    )
     if taken:
-        raise InputError(f"{entry.path} has a constant named {taken[0]}, which is a flag of every run; give it another name")
+        raise InputError(
+            f"{entry.path} has a constant named {taken[0]}, which is a flag of every run; give it "
+            "another name"
+        )
     theirs = flags.of(catalogue.load_world(world), prefix="world.", without=("loop", "device"))
     if "world.dtype" in theirs:
-        theirs["dtype"] = theirs["world.dtype"]  # one thing, by its short name as well; the record has it among the world's
+        theirs["dtype"] = theirs[
+            "world.dtype"
+        ]  # one thing, by its short name as well; the record has it among the world's
     if fit:
-        theirs |= {**flags.of(Loop, prefix="fit.", without=()), **flags.of(function_of(catalogue.find(fit)), prefix="fit.")}
+        theirs |= {
+            **flags.of(Loop, prefix="fit.", without=()),
+            **flags.of(function_of(catalogue.find(fit)), prefix="fit."),
+        }
     return {**RUN, **LOOP, **own, **theirs}
 
 
@@ -86,17 +116,46 @@ def order(entry: Entry, values: Mapping[str, Any]) -> Order:
             out[name.removeprefix(prefix)] = values.get(name, flag.default)
         return out
 
-    own = {k: f for k, f in asked.items()
-           if k == f.name and k not in RUN and k not in LOOP and not k.startswith(("world.", "fit."))}
+    own = {
+        k: f
+        for k, f in asked.items()
+        if k == f.name and k not in RUN and k not in LOOP and not k.startswith(("world.", "fit."))
+    }
     theirs, its = ({k: f for k, f in asked.items() if k.startswith(p)} for p in ("world.", "fit."))
     constants = filled({k: f for k, f in its.items() if k.removeprefix("fit.") not in LOOP}, "fit.")
-    steps = {k.removeprefix("fit."): values[k] for k in its if k.removeprefix("fit.") in LOOP and k in values}
-    settings = filled({k: f for k, f in RUN.items() if k not in ("world", "fit") and k not in WATCH})
+    steps = {
+        k.removeprefix("fit."): values[k]
+        for k in its
+        if k.removeprefix("fit.") in LOOP and k in values
+    }
+    settings = filled(
+        {k: f for k, f in RUN.items() if k not in ("world", "fit") and k not in WATCH}
+    )
     settings["device"] = _device(settings["device"], world)
-    possible(**{k: settings[k] for k in (
-        "eval_steps", "save_steps", "eval_generations", "log_completions", "micro_batch_size")})
-    return Order(entry, function_of(entry), filled(own), {k: values[k] for k in LOOP if k in values}, world,
-                 filled(theirs, "world."), fit, {**constants, **steps}, settings, watching(values))
+    possible(
+        **{
+            k: settings[k]
+            for k in (
+                "eval_steps",
+                "save_steps",
+                "eval_generations",
+                "log_completions",
+                "micro_batch_size",
+            )
+        }
+    )
+    return Order(
+        entry,
+        function_of(entry),
+        filled(own),
+        {k: values[k] for k in LOOP if k in values},
+        world,
+        filled(theirs, "world."),
+        fit,
+        {**constants, **steps},
+        settings,
+        watching(values),
+    )
 
 
 def _placed(world: Callable[..., Any]) -> bool:
@@ -105,11 +164,16 @@ def _placed(world: Callable[..., Any]) -> bool:
 
 
 def _device(name: str, world: str) -> str:
-    """The device that was asked for, by its own name. Raises InputError where it is not there or not for this world."""
+    """The device that was asked for, by its own name. Raises InputError where it is not there or
+    not for this world.
+    """
     if _placed(catalogue.load_world(world)):
         return str(device_named(name))
     if name not in ("auto", "cpu"):
-        raise InputError(f"--device is '{name}', and world {world} computes on the cpu; world hub can be elsewhere")
+        raise InputError(
+            f"--device is '{name}', and world {world} computes on the cpu; world hub can be "
+            "elsewhere"
+        )
     return "cpu"
 
 
@@ -118,8 +182,10 @@ def watching(values: Mapping[str, Any]) -> Watching | None:
     given = {k.removeprefix("watch."): v for k, v in values.items() if k.startswith("watch.")}
     if not values.get("watch"):
         if given:
-            raise InputError(f"--watch.{next(iter(given))} says how to watch, and nothing is watched: add --watch with who "
-                             f"labels, {choose.KINDS}")
+            raise InputError(
+                f"--watch.{next(iter(given))} says how to watch, and nothing is watched: add "
+                f"--watch with who labels, {choose.KINDS}"
+            )
         return None
     asked = Watching(by=values["watch"], **given)
     choose.possible(asked.by, asked.model)
@@ -133,23 +199,40 @@ def values_of(about: Mapping[str, Any]) -> dict[str, Any]:
     run = {k: v for k, v in about["run"].items() if k in RUN}
     fit = dict(about.get("fit") or {"name": ""})
     again = {"fit": fit.pop("name"), **{f"fit.{k}": v for k, v in fit.items()}}
-    return {**about["arguments"], **about["loop"], **run, "world": name, **{f"world.{k}": v for k, v in world.items()},
-            **(again if again["fit"] else {}), **watch_of(about)}
+    return {
+        **about["arguments"],
+        **about["loop"],
+        **run,
+        "world": name,
+        **{f"world.{k}": v for k, v in world.items()},
+        **(again if again["fit"] else {}),
+        **watch_of(about),
+    }
 
 
 def watch_of(about: Mapping[str, Any]) -> dict[str, Any]:
     """The record's watch, by flag name."""
-    return {"watch" if k == "by" else f"watch.{k}": v for k, v in (about.get("watch") or {}).items()}
+    return {
+        "watch" if k == "by" else f"watch.{k}": v for k, v in (about.get("watch") or {}).items()
+    }
 
 
 def recorded(about: Mapping[str, Any], entry: Entry, where: str) -> dict[str, Any]:
-    """`values_of` with each value of the type its flag has (JSON has no tuples), and every name known."""
+    """`values_of` with each value of the type its flag has (JSON has no tuples), and every name
+    known.
+    """
     values = values_of(about)
     asked = known(entry, values["world"], values.get("fit", ""))
     for name, v in values.items():
         if name not in asked:
-            raise InputError(f"{where} was run with {name}={v!r}, and {entry.name} has no such constant any more")
-        values[name] = v if isinstance(v, str) else flags.value(json.dumps(v), asked[name].type, f"{name} of {where}")
+            raise InputError(
+                f"{where} was run with {name}={v!r}, and {entry.name} has no such constant any more"
+            )
+        values[name] = (
+            v
+            if isinstance(v, str)
+            else flags.value(json.dumps(v), asked[name].type, f"{name} of {where}")
+        )
     return values
 
 
@@ -163,12 +246,18 @@ class Worlds:
         """The world of an order, its judges fitted anew where the order says so."""
         make = catalogue.load_world(asked.world)
         where = {"device": asked.settings["device"]} if _placed(make) else {}
-        world = self._made([asked.world, asked.world_arguments, where], f"building world {asked.world}",
-                           lambda: make(**asked.world_arguments, **where))
+        world = self._made(
+            [asked.world, asked.world_arguments, where],
+            f"building world {asked.world}",
+            lambda: make(**asked.world_arguments, **where),
+        )
         if not asked.fit:
             return world
-        return self._made([asked.world, asked.world_arguments, where, asked.fit, asked.fit_arguments],
-                          f"fitting judges by {asked.fit}", lambda: refitted(world, asked.fit, asked.fit_arguments))
+        return self._made(
+            [asked.world, asked.world_arguments, where, asked.fit, asked.fit_arguments],
+            f"fitting judges by {asked.fit}",
+            lambda: refitted(world, asked.fit, asked.fit_arguments),
+        )
 
     def _made(self, what: list[Any], said: str, make: Callable[[], World]) -> World:
         key = json.dumps(what, sort_keys=True)
@@ -178,16 +267,32 @@ class Worlds:
         return self._built[key]
 
 
-def drive(asked: Order, world: World, folder: Path, *, resume: bool, say: Callable[[str], None],
-          track: Callable[[Run], Tracked] = lambda run: Tracked(run, ())) -> Run:
-    """Run it into a folder, one line a reading. What goes wrong on the way is in the record before it is raised. `track`: where
-    readings go as well, by the first process."""
+def drive(
+    asked: Order,
+    world: World,
+    folder: Path,
+    *,
+    resume: bool,
+    say: Callable[[str], None],
+    track: Callable[[Run], Tracked] = lambda run: Tracked(run, ()),
+) -> Run:
+    """Run it into a folder, one line a reading. What goes wrong on the way is in the record before
+    it is raised. `track`: where readings go as well, by the first process.
+    """
     loop = catalogue.loop_of(asked.function, world.loop, asked.loop)
     run = _record(asked, world, loop, folder, resume)
     with progress.bar(asked.entry.name, loop.max_steps) as shown:
         settings = {k: v for k, v in asked.settings.items() if k != "device"}
-        readings = measure(progress.watched(asked.function, shown), world, loop=loop, arguments=asked.arguments, run=run,
-                           resume=resume, watch=asked.watch, **settings)
+        readings = measure(
+            progress.watched(asked.function, shown),
+            world,
+            loop=loop,
+            arguments=asked.arguments,
+            run=run,
+            resume=resume,
+            watch=asked.watch,
+            **settings,
+        )
         if parallel.rank() == 0 and run.about["state"] in ("failed", "waiting"):
             run.note({"state": "running", "error": None})
         tracked = track(run) if parallel.rank() == 0 else None
@@ -216,7 +321,9 @@ def drive(asked: Order, world: World, folder: Path, *, resume: bool, say: Callab
 
 
 def withdraw(folder: Path) -> None:
-    """Take back the folder of a run that was refused before it read anything, so that the corrected command can have it."""
+    """Take back the folder of a run that was refused before it read anything, so that the corrected
+    command can have it.
+    """
     if [f.name for f in folder.iterdir()] == ["run.json"]:
         (folder / "run.json").unlink()
         folder.rmdir()
@@ -229,19 +336,42 @@ def _record(asked: Order, world: World, loop: Loop, folder: Path, resume: bool) 
             judges = list(world.task.rewards.names)
         except Missing:
             judges = []
-        mine = {} if asked.entry.path.parent == catalogue.HOME / "recipes" else {str(asked.entry.path): digest(asked.entry.path)}
+        mine = (
+            {}
+            if asked.entry.path.parent == catalogue.HOME / "recipes"
+            else {str(asked.entry.path): digest(asked.entry.path)}
+        )
         files = inputs.held({"world": asked.world, "fit": asked.fit, **asked.world_arguments})
-        Run.create(folder, {
-            "recipe": asked.entry.name, "verb": asked.entry.verb, "title": asked.entry.title, "paper": asked.entry.paper,
-            "path": str(asked.entry.path) if mine else None,
-            "arguments": asked.arguments, "loop": {f.name: getattr(loop, f.name) for f in fields(loop)}, "seed": loop.seed,
-            "world": {"name": asked.world, **asked.world_arguments},
-            "fit": {"name": asked.fit, **asked.fit_arguments} if asked.fit else None,
-            "run": {**asked.settings, "threads": torch.get_num_threads(), "processes": parallel.world_size()},
-            "watch": None if asked.watch is None else asdict(asked.watch),
-            "golds": list(world.golds) if world.gold is not None else [], "gold_kind": world.gold_kind, "rewards": judges,
-            **({} if getattr(world.task.reference, "replayable", True) else {"replayable": False}),
-            "inputs": {**mine, **files, **watch_files(asked.watch)}})
+        Run.create(
+            folder,
+            {
+                "recipe": asked.entry.name,
+                "verb": asked.entry.verb,
+                "title": asked.entry.title,
+                "paper": asked.entry.paper,
+                "path": str(asked.entry.path) if mine else None,
+                "arguments": asked.arguments,
+                "loop": {f.name: getattr(loop, f.name) for f in fields(loop)},
+                "seed": loop.seed,
+                "world": {"name": asked.world, **asked.world_arguments},
+                "fit": {"name": asked.fit, **asked.fit_arguments} if asked.fit else None,
+                "run": {
+                    **asked.settings,
+                    "threads": torch.get_num_threads(),
+                    "processes": parallel.world_size(),
+                },
+                "watch": None if asked.watch is None else asdict(asked.watch),
+                "golds": list(world.golds) if world.gold is not None else [],
+                "gold_kind": world.gold_kind,
+                "rewards": judges,
+                **(
+                    {}
+                    if getattr(world.task.reference, "replayable", True)
+                    else {"replayable": False}
+                ),
+                "inputs": {**mine, **files, **watch_files(asked.watch)},
+            },
+        )
     parallel.barrier()
     return Run.open(folder)
 
@@ -257,6 +387,13 @@ def summary(run: Run) -> dict[str, Any]:
     readings = run.readings()
     best = [r for r in readings if r["tag"] == "best"]
     curve = [r for r in readings if r["tag"] != "best"]
-    return {"run": str(run.folder), "recipe": run.about["recipe"], "state": run.about["state"], "readings": len(readings),
-            "best": best[-1] if best else None, "last": curve[-1] if curve else None,
-            "watch": next((r["watch"] for r in reversed(curve) if r["watch"]), None), "result": run.about.get("result")}
+    return {
+        "run": str(run.folder),
+        "recipe": run.about["recipe"],
+        "state": run.about["state"],
+        "readings": len(readings),
+        "best": best[-1] if best else None,
+        "last": curve[-1] if curve else None,
+        "watch": next((r["watch"] for r in reversed(curve) if r["watch"]), None),
+        "result": run.about.get("result"),
+    }

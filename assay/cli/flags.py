@@ -1,4 +1,7 @@
-"""The signature is the configuration: flags from a function's keyword-only parameters, values from text, Loop's resolution."""
+"""The signature is the configuration: flags from a function's keyword-only parameters, values from
+text, Loop's resolution.
+"""
+
 from __future__ import annotations
 
 import inspect
@@ -22,7 +25,9 @@ LISTS, MAPPINGS = (list, tuple, Sequence), (dict, Mapping)
 
 @dataclass(frozen=True)
 class Flag:
-    """One `--name`: its type (an annotation), its default, and what it is for. `many`: it may be given more than once."""
+    """One `--name`: its type (an annotation), its default, and what it is for. `many`: it may be
+    given more than once.
+    """
 
     name: str
     type: Any = str
@@ -36,12 +41,18 @@ class Flag:
         return self.type is bool
 
 
-def of(function: Callable[..., Any], *, prefix: str = "", without: Iterable[str] = ("loop",)) -> dict[str, Flag]:
-    """The flags of a function's keyword-only parameters, or of a dataclass's fields. One without a default must be given."""
+def of(
+    function: Callable[..., Any], *, prefix: str = "", without: Iterable[str] = ("loop",)
+) -> dict[str, Flag]:
+    """The flags of a function's keyword-only parameters, or of a dataclass's fields. One without a
+    default must be given.
+    """
     try:
         hints = typing.get_type_hints(function)
     except NameError as why:
-        raise InputError(f"the annotations of {function.__module__}.{function.__name__} cannot be read: {why}") from why
+        raise InputError(
+            f"the annotations of {function.__module__}.{function.__name__} cannot be read: {why}"
+        ) from why
     found = {}
     for p in inspect.signature(function).parameters.values():
         if (p.kind is p.KEYWORD_ONLY or is_dataclass(function)) and p.name not in without:
@@ -50,9 +61,13 @@ def of(function: Callable[..., Any], *, prefix: str = "", without: Iterable[str]
     return found
 
 
-def split(tokens: list[str], switches: Iterable[str] = ()) -> tuple[list[str], list[tuple[str, str | None]]]:
-    """Words and flags. `--name value`, `--name=value`, `--name` (true) and `--no-name` (false, once the name is known). Columns
-    may stand one after another: `--columns prompt=question chosen=good`."""
+def split(
+    tokens: list[str], switches: Iterable[str] = ()
+) -> tuple[list[str], list[tuple[str, str | None]]]:
+    """Words and flags. `--name value`, `--name=value`, `--name` (true) and `--no-name` (false, once
+    the name is known). Columns may stand one after another: `--columns prompt=question
+    chosen=good`.
+    """
     words: list[str] = []
     given: list[tuple[str, str | None]] = []
     switches, i = set(switches), 0
@@ -66,10 +81,19 @@ def split(tokens: list[str], switches: Iterable[str] = ()) -> tuple[list[str], l
         name = name.replace("-", "_")
         if equals:
             given.append((name, value))
-        elif name not in switches and i < len(tokens) and not tokens[i].startswith("--") and tokens[i] != "-o":
+        elif (
+            name not in switches
+            and i < len(tokens)
+            and not tokens[i].startswith("--")
+            and tokens[i] != "-o"
+        ):
             given.append((name, tokens[i]))
             i += 1
-            while name.rpartition(".")[2] == "columns" and i < len(tokens) and _RENAMED.fullmatch(tokens[i]):
+            while (
+                name.rpartition(".")[2] == "columns"
+                and i < len(tokens)
+                and _RENAMED.fullmatch(tokens[i])
+            ):
                 given[-1] = (name, f"{given[-1][1]},{tokens[i]}")
                 i += 1
         else:
@@ -77,11 +101,21 @@ def split(tokens: list[str], switches: Iterable[str] = ()) -> tuple[list[str], l
     return words, given
 
 
-def parse(given: list[tuple[str, str | None]], known: Mapping[str, Flag], what: str) -> dict[str, Any]:
-    """The values given, by name. Raises InputError for a name that `what` does not have, a wrong type, or two values."""
+def parse(
+    given: list[tuple[str, str | None]], known: Mapping[str, Flag], what: str
+) -> dict[str, Any]:
+    """The values given, by name. Raises InputError for a name that `what` does not have, a wrong
+    type, or two values.
+    """
     values: dict[str, Any] = {}
     for name, text in given:
-        if name.startswith("no_") and name not in known and name[3:] in known and known[name[3:]].switch and text is None:
+        if (
+            name.startswith("no_")
+            and name not in known
+            and name[3:] in known
+            and known[name[3:]].switch
+            and text is None
+        ):
             name, text = name[3:], "false"
         flag = known.get(name)
         if flag is None:
@@ -118,8 +152,17 @@ def said(kind: Any) -> str:
         return "a list of pairs, such as prompt=question"
     if typing.get_origin(kind) in LISTS or kind in LISTS:
         inner = [k for k in typing.get_args(kind) if k is not ...]
-        return f"a list, such as 1,2,3 ({said(inner[0])} each)" if inner else "a list, such as 1,2,3"
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path", type(None): "null"}
+        return (
+            f"a list, such as 1,2,3 ({said(inner[0])} each)" if inner else "a list, such as 1,2,3"
+        )
+    names = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        Path: "a path",
+        type(None): "null",
+    }
     return names.get(kind, "a JSON value")
 
 
@@ -134,17 +177,30 @@ def value(text: str, kind: Any, name: str) -> Any:
 def _value(text: str, kind: Any) -> Any:
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        for k in sorted(inner, key=lambda k: k is str):  # text matches everything, so it is tried last
+        for k in sorted(
+            inner, key=lambda k: k is str
+        ):  # text matches everything, so it is tried last
             try:
                 return _value(text, k)
             except (ValueError, TypeError):
                 continue
         raise ValueError(text)
     if origin in MAPPINGS:
-        pairs = json.loads(text) if text.lstrip().startswith("{") else dict(_pair(p) for p in text.split(",") if p.strip())
-        return {k: _value(v if isinstance(v, str) else json.dumps(v), inner[1]) for k, v in pairs.items()}
+        pairs = (
+            json.loads(text)
+            if text.lstrip().startswith("{")
+            else dict(_pair(p) for p in text.split(",") if p.strip())
+        )
+        return {
+            k: _value(v if isinstance(v, str) else json.dumps(v), inner[1])
+            for k, v in pairs.items()
+        }
     if origin in LISTS or kind in LISTS:
-        parts = json.loads(text) if text.lstrip().startswith("[") else [p.strip() for p in text.split(",") if p.strip()]
+        parts = (
+            json.loads(text)
+            if text.lstrip().startswith("[")
+            else [p.strip() for p in text.split(",") if p.strip()]
+        )
         element = inner[0] if inner else Any
         items = [_value(p if isinstance(p, str) else json.dumps(p), element) for p in parts]
         return items if (origin or kind) is list else tuple(items)
@@ -171,13 +227,18 @@ def _no(text: str) -> Any:
 
 
 def grid(overs: list[str], known: Mapping[str, Flag], what: str) -> list[dict[str, Any]]:
-    """`["lam=0,.1", "seed=0..2"]` as a list of settings: the product, the last name running fastest."""
+    """`["lam=0,.1", "seed=0..2"]` as a list of settings: the product, the last name running
+    fastest.
+    """
     settings: list[dict[str, Any]] = [{}]
     for over in overs:
         name, equals, text = over.partition("=")
         name = name.strip().lstrip("-").replace("-", "_")
         if not equals or not text.strip():
-            raise InputError(f"--over is '{over}', and a name with its values was expected, such as lam=0,.1,.5 or seed=0..4")
+            raise InputError(
+                f"--over is '{over}', and a name with its values was expected, such as lam=0,.1,.5 "
+                "or seed=0..4"
+            )
         if name not in known:
             raise InputError(f"{what} has no --{name} to vary{nearest_flag(name, known)}")
         name = known[name].name
@@ -189,7 +250,9 @@ def grid(overs: list[str], known: Mapping[str, Flag], what: str) -> list[dict[st
 
 
 def several(text: str) -> list[str]:
-    """`0,.1,.5` or `0..4` (both ends are in) as separate texts; JSON lists may stand among them: `[1,2],[3]`."""
+    """`0,.1,.5` or `0..4` (both ends are in) as separate texts; JSON lists may stand among them:
+    `[1,2],[3]`.
+    """
     low, dots, high = text.partition("..")
     if dots and low.strip().lstrip("-").isdigit() and high.strip().lstrip("-").isdigit():
         numbers = [str(i) for i in range(int(low), int(high) + 1)]

@@ -1,4 +1,7 @@
-"""The files, folders and functions that a world's arguments name, by what they hold: a run goes on with what it began with."""
+"""The files, folders and functions that a world's arguments name, by what they hold: a run goes on
+with what it began with.
+"""
+
 from __future__ import annotations
 
 import hashlib
@@ -11,17 +14,28 @@ from assay.errors import InputError
 from assay.records.runs import digest
 
 log = logging.getLogger("assay")
-_PLACES, _BYTES = 64, 1 << 14  # what is read of each file of a folder: weights may be larger than is worth reading whole
+_PLACES, _BYTES = (
+    64,
+    1 << 14,
+)  # what is read of each file of a folder: weights may be larger than is worth reading whole
 
 
 def held(world: Mapping[str, Any]) -> dict[str, str]:
-    """Digests by path, as they were given: whole ones of files (of `FILE.py:name` that file), `sketch` of folders."""
-    paths = dict.fromkeys(v.rpartition(":")[0] if ".py:" in v else v for v in _texts(world.values()) if v)
-    return {p: digest(p) if Path(p).is_file() else sketch(Path(p)) for p in paths if Path(p).exists()}
+    """Digests by path, as they were given: whole ones of files (of `FILE.py:name` that file),
+    `sketch` of folders.
+    """
+    paths = dict.fromkeys(
+        v.rpartition(":")[0] if ".py:" in v else v for v in _texts(world.values()) if v
+    )
+    return {
+        p: digest(p) if Path(p).is_file() else sketch(Path(p)) for p in paths if Path(p).exists()
+    }
 
 
 def sketch(folder: Path) -> str:
-    """SHA-256 of a folder's file names, sizes and evenly spaced parts: other weights of the same shape have another."""
+    """SHA-256 of a folder's file names, sizes and evenly spaced parts: other weights of the same
+    shape have another.
+    """
     said = hashlib.sha256()
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
         size = path.stat().st_size
@@ -34,15 +48,23 @@ def sketch(folder: Path) -> str:
 
 
 def unchanged(about: Mapping[str, Any], where: str) -> None:
-    """Before a recorded run goes on or is exported. Raises InputError where its policy's folder has changed, whose weights are
-    half of what the record holds; any other change, which may be a repair, is a warning."""
+    """Before a recorded run goes on or is exported. Raises InputError where its policy's folder has
+    changed, whose weights are half of what the record holds; any other change, which may be a
+    repair, is a warning.
+    """
     before, world = about.get("inputs") or {}, about.get("world") or {}
     now = held(world)
     for path in sorted(p for p in before.keys() & now.keys() if before[p] != now[p]):
         if path == world.get("policy"):
-            raise InputError(f"{path} is not the model that {where} began with: its files have changed; put them back, or start "
-                             f"another run with --from {where}")
-        log.warning("%s has changed since %s began: what follows is made with what it holds now", path, where)
+            raise InputError(
+                f"{path} is not the model that {where} began with: its files have changed; put "
+                f"them back, or start another run with --from {where}"
+            )
+        log.warning(
+            "%s has changed since %s began: what follows is made with what it holds now",
+            path,
+            where,
+        )
 
 
 def _texts(values: Any) -> Iterator[str]:

@@ -1,4 +1,5 @@
 """list, show, cite: what the folder of papers holds. list and cite read text and import no torch."""
+
 from __future__ import annotations
 
 import inspect
@@ -28,19 +29,37 @@ def list_(argv: list[str]) -> int:
     words, given = flags.split(argv, known)
     options = flags.parse(given, known, "assay list")
     if words:
-        raise InputError(f"assay list takes no '{words[0]}'; assay show {words[0]} tells of one paper")
+        raise InputError(
+            f"assay list takes no '{words[0]}'; assay show {words[0]} tells of one paper"
+        )
     found = catalogue.entries()
     for e in found:
         if e.fault:
             print(f"assay: left out, {e.fault}", file=sys.stderr)
     good = [e for e in found if not e.fault]
     if options.get("json"):
-        print(json.dumps([{"name": e.name, "verb": e.verb, "title": e.title, "path": here(e.path), "reduces": e.reduces}
-                          for e in good], ensure_ascii=False))
+        print(
+            json.dumps(
+                [
+                    {
+                        "name": e.name,
+                        "verb": e.verb,
+                        "title": e.title,
+                        "path": here(e.path),
+                        "reduces": e.reduces,
+                    }
+                    for e in good
+                ],
+                ensure_ascii=False,
+            )
+        )
         return 0
     wide = max((len(e.name) for e in good), default=0)
     for e in good:
-        print(f"{e.name:<{wide}}  {verb_of(e):<5}  {e.title} ({e.paper['authors']}, {e.paper['year']})")
+        print(
+            f"{e.name:<{wide}}  {verb_of(e):<5}  {e.title} ({e.paper['authors']}, "
+            f"{e.paper['year']})"
+        )
     return 0
 
 
@@ -58,15 +77,25 @@ def cite_(argv: list[str]) -> int:
         raise InputError("assay cite needs the name of a paper, or several; assay list has them")
     chosen = [catalogue.find(w) for w in words]
     if options.get("json"):
-        print(json.dumps([{"name": e.name, **e.paper, "bibtex": catalogue.bibtex(e)} for e in chosen], ensure_ascii=False))
+        print(
+            json.dumps(
+                [{"name": e.name, **e.paper, "bibtex": catalogue.bibtex(e)} for e in chosen],
+                ensure_ascii=False,
+            )
+        )
     else:
         print("\n\n".join(catalogue.bibtex(e) for e in chosen))
     return 0
 
 
 def show_(argv: list[str]) -> int:
-    """assay show NAME [--source] [--json]: what the paper is, its constants with their defaults, and its text."""
-    known = {"json": JSON, "source": Flag("source", bool, False, "print the file's text and nothing else")}
+    """assay show NAME [--source] [--json]: what the paper is, its constants with their defaults,
+    and its text.
+    """
+    known = {
+        "json": JSON,
+        "source": Flag("source", bool, False, "print the file's text and nothing else"),
+    }
     words, given = flags.split(argv, known)
     options = flags.parse(given, known, "assay show")
     if len(words) != 1:
@@ -79,18 +108,47 @@ def show_(argv: list[str]) -> int:
     function = getattr(catalogue.load(entry), entry.verb)
     loop = inspect.signature(function).parameters.get("loop")
     own = {} if loop is None or loop.default is loop.empty else vars(loop.default)
-    constants = {f.name: {"type": flags.said(f.type), "default": f.default} for f in flags.of(function).values()}
+    constants = {
+        f.name: {"type": flags.said(f.type), "default": f.default}
+        for f in flags.of(function).values()
+    }
     about = inspect.getdoc(function) or ""
     if options.get("json"):
-        print(json.dumps({"name": entry.name, "verb": entry.verb, "title": entry.title, "path": here(entry.path),
-                          "reduces": entry.reduces, "paper": entry.paper, "about": entry.about, "constants": constants,
-                          "constants_about": about, "loop": own, "claim": entry.statement}, ensure_ascii=False, default=str))
+        print(
+            json.dumps(
+                {
+                    "name": entry.name,
+                    "verb": entry.verb,
+                    "title": entry.title,
+                    "path": here(entry.path),
+                    "reduces": entry.reduces,
+                    "paper": entry.paper,
+                    "about": entry.about,
+                    "constants": constants,
+                    "constants_about": about,
+                    "loop": own,
+                    "claim": entry.statement,
+                },
+                ensure_ascii=False,
+                default=str,
+            )
+        )
         return 0
     paper = entry.paper
-    print(f"{entry.name}: {entry.title} ({paper['authors']}, {paper['year']}, {paper['url']})\n\n{entry.about}\n")
-    print(f"assay {verb_of(entry)} {entry.name}" + rows(constants) + ("" if not about else f"\n\n{about}"))
+    print(
+        f"{entry.name}: {entry.title} ({paper['authors']}, {paper['year']}, "
+        f"{paper['url']})\n\n{entry.about}\n"
+    )
+    print(
+        f"assay {verb_of(entry)} {entry.name}"
+        + rows(constants)
+        + ("" if not about else f"\n\n{about}")
+    )
     if own:
-        print("\nthe loop, where the world says nothing else:" + rows({k: {"type": "", "default": v} for k, v in own.items()}))
+        print(
+            "\nthe loop, where the world says nothing else:"
+            + rows({k: {"type": "", "default": v} for k, v in own.items()})
+        )
     if entry.statement:
         print(f"\nclaim: {entry.statement}")
     print(f"\n{here(entry.path)} (assay show {entry.name} --source prints it)")
@@ -101,6 +159,10 @@ def rows(constants: dict[str, dict[str, Any]]) -> str:
     """Flags, one a line, with default and type."""
     lines = []
     for name, c in constants.items():
-        default = "(must be given)" if c["default"] is flags.REQUIRED else json.dumps(c["default"], default=str)
+        default = (
+            "(must be given)"
+            if c["default"] is flags.REQUIRED
+            else json.dumps(c["default"], default=str)
+        )
         lines.append(f"\n  --{name} {default}" + (f"  {c['type']}" if c["type"] else ""))
     return "".join(lines)

@@ -1,4 +1,7 @@
-"""What a person sees while something runs: a clock where the length is unknown, a bar where it is known, one line a reading."""
+"""What a person sees while something runs: a clock where the length is unknown, a bar where it is
+known, one line a reading.
+"""
+
 from __future__ import annotations
 
 import functools
@@ -16,9 +19,18 @@ from tqdm import tqdm
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """A clock on stderr until the block ends, above whatever bars the block has. Without a terminal: one line, afterwards."""
+    """A clock on stderr until the block ends, above whatever bars the block has. Without a
+    terminal: one line, afterwards.
+    """
     began, over = time.monotonic(), threading.Event()
-    with tqdm(desc=what, bar_format="{desc}: {elapsed}", leave=False, disable=None, delay=2, file=sys.stderr) as clock:
+    with tqdm(
+        desc=what,
+        bar_format="{desc}: {elapsed}",
+        leave=False,
+        disable=None,
+        delay=2,
+        file=sys.stderr,
+    ) as clock:
 
         def tick() -> None:
             while not over.wait(1.0):
@@ -38,9 +50,19 @@ def working(what: str) -> Iterator[None]:
 
 
 def bar(label: str, total: int) -> tqdm:
-    """A progress bar on stderr; none where stderr is not a terminal, or in another process than the first."""
+    """A progress bar on stderr; none where stderr is not a terminal, or in another process than the
+    first.
+    """
     other = os.environ.get("RANK", "0") != "0"
-    return tqdm(total=total, desc=label, unit="step", leave=False, disable=other or None, file=sys.stderr, dynamic_ncols=True)
+    return tqdm(
+        total=total,
+        desc=label,
+        unit="step",
+        leave=False,
+        disable=other or None,
+        file=sys.stderr,
+        dynamic_ncols=True,
+    )
 
 
 def watched(recipe: Callable[..., Any], shown: tqdm) -> Callable[..., Iterator[Any]]:
@@ -66,16 +88,25 @@ def line(reading: dict[str, Any]) -> str:
     """One evaluation: gold beside proxy, with their errors."""
     kl = reading["kl"]
     root = "  –  " if kl is None else f"{math.sqrt(max(0.0, kl)):5.2f}"
-    return (f"step {reading['step']:>4}  √KL {root}  gold {number(reading['gold'], reading['gold_err'])}  "
-            f"proxy {number(reading['proxy'], reading['proxy_err'])}  {reading['tag']}").rstrip() + watched_line(reading)
+    return (
+        f"step {reading['step']:>4}  √KL {root}  gold "
+        f"{number(reading['gold'], reading['gold_err'])}  proxy "
+        f"{number(reading['proxy'], reading['proxy_err'])}  {reading['tag']}"
+    ).rstrip() + watched_line(reading)
 
 
 def watched_line(reading: dict[str, Any]) -> str:
-    """What the watch says of it, below; "" where nothing is watched. A hint is said once, when it begins."""
+    """What the watch says of it, below; "" where nothing is watched. A hint is said once, when it
+    begins.
+    """
     watch = reading.get("watch")
     if not watch:
         return ""
-    hints = "".join(f"\n           {h['label']}: {h['why']}" for h in watch["hints"] if h["since"] == reading["step"])
+    hints = "".join(
+        f"\n           {h['label']}: {h['why']}"
+        for h in watch["hints"]
+        if h["since"] == reading["step"]
+    )
     return f"\n           watch: {watch['says']}{hints}"
 
 

@@ -1,4 +1,7 @@
-"""A finished run looked at again: its world and its kept policies, in the order in which they were read."""
+"""A finished run looked at again: its world and its kept policies, in the order in which they were
+read.
+"""
+
 from __future__ import annotations
 
 import json
@@ -20,23 +23,42 @@ from assay.watch.session import Watching
 
 
 def looks(folder: Path, asked: Watching) -> Iterator[dict[str, Any]]:
-    """The verdict at each kept policy, until the watch says stop; after each, all of them are in the run's watch.json."""
+    """The verdict at each kept policy, until the watch says stop; after each, all of them are in
+    the run's watch.json.
+    """
     run = Run.open(folder)
     kept = {int(p.stem): p for p in (folder / "policies").glob("*.safetensors") if p.stem.isdigit()}
     read = [r for r in run.readings() if r["step"] > 0 and r["tag"] != "best"]
     lacking = [r["step"] for r in read if r["step"] not in kept]
     if lacking or not read:
         held = f"no policy of step {lacking[0]}" if lacking else "no reading but the reference's"
-        raise InputError(f"{folder} holds {held}, and the watch draws fresh answers from every policy that was read: run it "
-                         f"again with --policies (assay run --from {folder} --policies)")
+        raise InputError(
+            f"{folder} holds {held}, and the watch draws fresh answers from every policy that was "
+            f"read: run it again with --policies (assay run --from {folder} --policies)"
+        )
     entry = catalogue.find(run.about.get("path") or run.about["recipe"])
     order = execution.order(entry, {**execution.recorded(run.about, entry, str(folder))})
     world = execution.Worlds()(order)
     seed = run.about["seed"]
     task = world.task.replaced(rng=Rng(seed)("run"))
-    again = "assay watch " + str(folder) + "".join(f" --{k} {v}" for k, v in asdict(asked).items() if v != getattr(Watching(), k))
-    watch, contest = watched(asked, task, population=world.population, held_out=world.held_out, gold=world.gold,
-                             ledger=Ledger(folder, None), seed=seed, looks=len(read), folder=folder, again=again, own=False)
+    again = (
+        "assay watch "
+        + str(folder)
+        + "".join(f" --{k} {v}" for k, v in asdict(asked).items() if v != getattr(Watching(), k))
+    )
+    watch, contest = watched(
+        asked,
+        task,
+        population=world.population,
+        held_out=world.held_out,
+        gold=world.gold,
+        ledger=Ledger(folder, None),
+        seed=seed,
+        looks=len(read),
+        folder=folder,
+        again=again,
+        own=False,
+    )
     said = []
     for reading in read:
         policy: Any = task.reference.copy()
@@ -51,5 +73,9 @@ def looks(folder: Path, asked: Watching) -> Iterator[dict[str, Any]]:
 
 def _write(path: Path, value: Any) -> None:
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    fresh.write_text(json.dumps(plain(value), ensure_ascii=False, allow_nan=False), encoding="utf-8", errors="backslashreplace")
+    fresh.write_text(
+        json.dumps(plain(value), ensure_ascii=False, allow_nan=False),
+        encoding="utf-8",
+        errors="backslashreplace",
+    )
     os.replace(fresh, path)

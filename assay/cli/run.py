@@ -1,4 +1,5 @@
 """run: one recipe, one world, one folder."""
+
 from __future__ import annotations
 
 import json
@@ -16,11 +17,14 @@ from assay.records.runs import Run
 from assay.registry import catalogue
 from assay.registry.catalogue import Entry
 
-HERE = {"track": Flag("track", str, None, "a tracker that readings are sent to", many=True),
-        "project": Flag("project", str, "assay", "the trackers' project"),
-        "out": Flag("out", str, None, "the run's folder"),
-        "resume": Flag("resume", bool, False, "go on with the run that is there"),
-        "from": Flag("from", str, None, "a run whose arguments are taken over"), "json": Flag("json", bool, False, "print JSON")}
+HERE = {
+    "track": Flag("track", str, None, "a tracker that readings are sent to", many=True),
+    "project": Flag("project", str, "assay", "the trackers' project"),
+    "out": Flag("out", str, None, "the run's folder"),
+    "resume": Flag("resume", bool, False, "go on with the run that is there"),
+    "from": Flag("from", str, None, "a run whose arguments are taken over"),
+    "json": Flag("json", bool, False, "print JSON"),
+}
 
 
 def run_(argv: list[str]) -> int:
@@ -56,7 +60,13 @@ def run_(argv: list[str]) -> int:
         return _run(order, folder, here, trackers, resume)
 
 
-def _run(order: execution.Order, folder: Path, here: Mapping[str, Any], trackers: tuple[str, ...], resume: bool) -> int:
+def _run(
+    order: execution.Order,
+    folder: Path,
+    here: Mapping[str, Any],
+    trackers: tuple[str, ...],
+    resume: bool,
+) -> int:
     """In every process of a launch."""
     first = parallel.rank() == 0
     if resume and (folder / "run.json").exists() and Run.open(folder).about["state"] == "done":
@@ -65,34 +75,67 @@ def _run(order: execution.Order, folder: Path, here: Mapping[str, Any], trackers
     else:
         world = execution.Worlds()(order)
         quiet = bool(here.get("json"))
-        say = (lambda text: print(text, file=sys.stderr if quiet else sys.stdout, flush=True)) if first else (lambda text: None)
-        run = execution.drive(order, world, folder, resume=resume, say=say,
-                            track=lambda run: tracking.Tracked(run, trackers, here.get("project", "assay")))
+        say = (
+            (lambda text: print(text, file=sys.stderr if quiet else sys.stdout, flush=True))
+            if first
+            else (lambda text: None)
+        )
+        run = execution.drive(
+            order,
+            world,
+            folder,
+            resume=resume,
+            say=say,
+            track=lambda run: tracking.Tracked(run, trackers, here.get("project", "assay")),
+        )
     if first:
-        print(json.dumps(execution.summary(run), ensure_ascii=False) if here.get("json") else folder)
+        print(
+            json.dumps(execution.summary(run), ensure_ascii=False) if here.get("json") else folder
+        )
     return 0
 
 
 def asked_for(argv: list[str]) -> tuple[Entry, dict[str, Any], dict[str, Any]]:
-    """The recipe, its values by flag name, and this command's own flags; a record that is resumed or replayed is read."""
-    words, given = flags.split(argv, [name for name, f in HERE.items() if f.switch] + ["stop-on-nonfinite"])
+    """The recipe, its values by flag name, and this command's own flags; a record that is resumed
+    or replayed is read.
+    """
+    words, given = flags.split(
+        argv, [name for name, f in HERE.items() if f.switch] + ["stop-on-nonfinite"]
+    )
     mine = [g for g in given if g[0] in HERE]
     here = flags.parse(mine, HERE, "assay run")
     rest = [g for g in given if g[0] not in HERE]
     if len(words) > 1:
-        raise InputError(f"assay run takes one recipe, and found {', '.join(words)}; assay sweep takes several")
+        raise InputError(
+            f"assay run takes one recipe, and found {', '.join(words)}; assay sweep takes several"
+        )
     if here.get("resume") and "out" not in here:
         raise InputError("--resume needs --out, the folder of the run to go on with")
     if here.get("resume") and "from" in here:
-        raise InputError("--resume goes on with a run and --from starts one like it: give one of the two")
-    source = here.get("from") or (here["out"] if here.get("resume") and (Path(here["out"]) / "run.json").exists() else None)
+        raise InputError(
+            "--resume goes on with a run and --from starts one like it: give one of the two"
+        )
+    source = here.get("from") or (
+        here["out"] if here.get("resume") and (Path(here["out"]) / "run.json").exists() else None
+    )
     if source is None:
         if not words:
-            raise InputError("assay run needs a recipe" + ("" if not here.get("resume") else f": {here['out']} holds no run yet")
-                             + "; assay list has them")
+            raise InputError(
+                "assay run needs a recipe"
+                + ("" if not here.get("resume") else f": {here['out']} holds no run yet")
+                + "; assay list has them"
+            )
         entry = catalogue.find(words[0])
         world = among(rest, "world")
-        return entry, flags.parse(rest, execution.known(entry, world, among(rest, "fit")), f"{entry.name} in world {world}"), here
+        return (
+            entry,
+            flags.parse(
+                rest,
+                execution.known(entry, world, among(rest, "fit")),
+                f"{entry.name} in world {world}",
+            ),
+            here,
+        )
     about = Run.open(source).about
     entry = catalogue.find(words[0] if words else about.get("path") or about["recipe"])
     if entry.name != about["recipe"]:
@@ -112,23 +155,32 @@ def asked_for(argv: list[str]) -> tuple[Entry, dict[str, Any], dict[str, Any]]:
 
 def among(given: list[tuple[str, str | None]], name: str, default: str | None = None) -> str:
     """The world's name or the fit's, which has to be known before its flags are."""
-    return next((v for k, v in given if k == name and v), str(execution.RUN[name].default if default is None else default))
+    return next(
+        (v for k, v in given if k == name and v),
+        str(execution.RUN[name].default if default is None else default),
+    )
 
 
 def unchanged(before: Mapping[str, Any], now: Mapping[str, Any], source: str) -> None:
     """A run goes on as it began. Raises InputError for the first argument that differs."""
     for name, v in now.items():
         if name not in execution.FREE and before.get(name) != v:
-            raise InputError(f"{source} was begun with --{flags.typed(name)} {before.get(name)!r} and this asks for {v!r}: "
-                             f"leave it out to go on, or start another run with --from {source}")
+            raise InputError(
+                f"{source} was begun with --{flags.typed(name)} {before.get(name)!r} and this "
+                f"asks for {v!r}: leave it out to go on, or start another run with --from {source}"
+            )
 
 
 def must_be_free(folder: Path) -> None:
-    """Before the world is built, so that nobody waits for a refusal. Raises InputError where something is there."""
+    """Before the world is built, so that nobody waits for a refusal. Raises InputError where
+    something is there.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         there = (folder / "run.json").exists()
-        raise InputError(f"{folder} exists, and a run is never overwritten: give another --out"
-                         + (", or go on with it by --resume" if there else ""))
+        raise InputError(
+            f"{folder} exists, and a run is never overwritten: give another --out"
+            + (", or go on with it by --resume" if there else "")
+        )
 
 
 def free(folder: Path) -> Path:

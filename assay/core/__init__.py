@@ -1,7 +1,9 @@
 """The nouns: what a recipe is given, what it samples and scores, and what it yields.
 
-Axes: B prompts, N completions a prompt, T decisions a completion, M reward models, K golds; nats throughout.
+Axes: B prompts, N completions a prompt, T decisions a completion, M reward models, K golds; nats
+throughout.
 """
+
 from __future__ import annotations
 
 from assay.core.reward import Checked, Reward, Standardised, Stepwise

@@ -1,4 +1,7 @@
-"""What scores answers, and the door in front of it: rows split over processes, calls counted, numbers checked."""
+"""What scores answers, and the door in front of it: rows split over processes, calls counted,
+numbers checked.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -44,54 +47,83 @@ class Stepwise(Reward, Protocol):
 
 
 class Checked:
-    """A reward behind its door: rows split over processes, calls counted, shape and finiteness checked.
+    """A reward behind its door: rows split over processes, calls counted, shape and finiteness
+    checked.
 
-    The last answers' scores are remembered, so that a proxy and its judges, read one after another, cost one call.
+    The last answers' scores are remembered, so that a proxy and its judges, read one after another,
+    cost one call.
     """
 
     def __init__(self, reward: Reward):
         self.reward, self.names, self.partial = reward, tuple(reward.names), reward.partial
-        self._seen, self._applied = 0, False  # answers asked about, and whether a partial reward ever applied
+        self._seen, self._applied = (
+            0,
+            False,
+        )  # answers asked about, and whether a partial reward ever applied
         self._last: tuple[Prompts, Tensor, Tensor, Tensor] | None = None
 
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
-        if self._last is not None and all(a is b for a, b in zip(self._last, (samples.prompts, samples.action, samples.mask))):
+        if self._last is not None and all(
+            a is b for a, b in zip(self._last, (samples.prompts, samples.action, samples.mask))
+        ):
             return self._last[3]
         scores = self._checked(samples)
         self._last = (samples.prompts, samples.action, samples.mask, scores)
         return scores
 
     def only(self, members: Sequence[int]) -> Checked:
-        """A reward of these members alone. Where the reward can be divided, the others are not computed and not counted."""
+        """A reward of these members alone. Where the reward can be divided, the others are not
+        computed and not counted.
+        """
         wrong = [m for m in members if not 0 <= m < len(self.names)]
         if wrong or not members:
-            raise InputError(f"member {wrong[0] if wrong else 'none'} was asked for, and this reward has 0 to "
-                             f"{len(self.names) - 1} ({', '.join(self.names)})")
+            raise InputError(
+                f"member {wrong[0] if wrong else 'none'} was asked for, and this reward has 0 to "
+                f"{len(self.names) - 1} ({', '.join(self.names)})"
+            )
         if list(members) == list(range(len(self.names))):
             return self
-        return Checked(self.reward.only(members) if isinstance(self.reward, Several) else _Slice(self.reward, members))
+        return Checked(
+            self.reward.only(members)
+            if isinstance(self.reward, Several)
+            else _Slice(self.reward, members)
+        )
 
     def steps(self, samples: Samples) -> Float[Tensor, "M B N T"]:
-        """Rewards of single decisions, 0 outside `samples.mask`. Raises Missing where the reward has none."""
+        """Rewards of single decisions, 0 outside `samples.mask`. Raises Missing where the reward
+        has none.
+        """
         scores = self._stepped(samples)
         bad = int((~torch.isfinite(scores)).sum())
         if bad:
-            raise InputError(f"the step rewards {', '.join(self.names)} are not finite for {bad} of {scores.numel()} decisions; "
-                             "return a number for each")
+            raise InputError(
+                f"the step rewards {', '.join(self.names)} are not finite for {bad} of "
+                f"{scores.numel()} decisions; return a number for each"
+            )
         return torch.where(samples.mask, scores, scores.new_zeros(()))
 
     def step_of(self, samples: Samples) -> Int[Tensor, "B N T"]:
-        """Which step each token belongs to, from 0; −1 where there is none. Raises Missing where the reward knows no steps."""
+        """Which step each token belongs to, from 0; −1 where there is none. Raises Missing where
+        the reward knows no steps.
+        """
         if not hasattr(self.reward, "step_of"):
-            raise Missing(f"reward {', '.join(self.names)} does not say where steps begin and end; --world sums has step rewards")
+            raise Missing(
+                f"reward {', '.join(self.names)} does not say where steps begin and end; --world "
+                "sums has step rewards"
+            )
         steps: Tensor = self.reward.step_of(samples)
         return steps
 
     def named(self, *names: str) -> Checked:
-        """The members of these names, in this order. Raises InputError where there is none of a name."""
+        """The members of these names, in this order. Raises InputError where there is none of a
+        name.
+        """
         wrong = [n for n in names if n not in self.names]
         if wrong:
-            raise InputError(f"a reward named '{wrong[0]}' was asked for, and this world's are {', '.join(self.names)}")
+            raise InputError(
+                f"a reward named '{wrong[0]}' was asked for, and this world's are "
+                f"{', '.join(self.names)}"
+            )
         return self.only([self.names.index(n) for n in names])
 
     def _checked(self, samples: Samples) -> Float[Tensor, "M B N"]:
@@ -102,54 +134,77 @@ class Checked:
             self._seen += int(samples.present.sum())
             self._applied = self._applied or bool((~torch.isnan(scores) & samples.present).any())
             if self._seen >= MANY and not self._applied:
-                raise InputError(f"reward {', '.join(self.names)} applied to none of {self._seen} answers (all NaN or None)")
+                raise InputError(
+                    f"reward {', '.join(self.names)} applied to none of {self._seen} answers (all "
+                    "NaN or None)"
+                )
         if bad.any():
             m, b, n = (int(i) for i in bad.nonzero()[0])
-            raise InputError(f"reward '{self.names[m]}' gave {float(scores[m, b, n])} for answer {n} of prompt "
-                             f"{int(samples.prompts.row[b])} ({int(bad.sum())} of {bad.numel()} scores are not finite); "
-                             "return a number, or declare the reward partial")
+            raise InputError(
+                f"reward '{self.names[m]}' gave {float(scores[m, b, n])} for answer {n} of prompt "
+                f"{int(samples.prompts.row[b])} ({int(bad.sum())} of {bad.numel()} scores are not "
+                "finite); return a number, or declare the reward partial"
+            )
         return torch.where(samples.present, scores, scores.new_zeros(()))
 
     @scoring
     def _scored(self, samples: Samples) -> Float[Tensor, "M B N"]:
-        """This process's rows. What is wrong with the numbers is said on the whole batch, so that every process says it."""
+        """This process's rows. What is wrong with the numbers is said on the whole batch, so that
+        every process says it.
+        """
         with torch.no_grad():
             scores = self.reward(samples)
         want = (len(self.names), *samples.mask.shape[:2])
         if not isinstance(scores, Tensor):
-            raise InputError(f"reward {', '.join(self.names)} returned a {type(scores).__name__}; a tensor [M,B,N] = "
-                             f"{list(want)} was asked for")
+            raise InputError(
+                f"reward {', '.join(self.names)} returned a {type(scores).__name__}; a tensor "
+                f"[M,B,N] = {list(want)} was asked for"
+            )
         if tuple(scores.shape) != want:
-            raise InputError(f"reward {', '.join(self.names)} returned shape {list(scores.shape)}; "
-                             f"[M,B,N] = {list(want)} was asked for")
+            raise InputError(
+                f"reward {', '.join(self.names)} returned shape {list(scores.shape)}; "
+                f"[M,B,N] = {list(want)} was asked for"
+            )
         return scores
 
     @scoring
     def _stepped(self, samples: Samples) -> Float[Tensor, "M B N T"]:
         if not isinstance(self.reward, Stepwise):
-            raise Missing(f"reward {', '.join(self.names)} has no step rewards: it says what whole answers are worth; "
-                          "--world sums has step rewards")
+            raise Missing(
+                f"reward {', '.join(self.names)} has no step rewards: it says what whole answers "
+                "are worth; --world sums has step rewards"
+            )
         with torch.no_grad():
             scores = self.reward.steps(samples)
         want = (len(self.names), *samples.mask.shape)
         if tuple(scores.shape) != want:
-            raise InputError(f"the step rewards {', '.join(self.names)} came with shape {list(scores.shape)}; "
-                             f"[M,B,N,T] = {list(want)} was asked for")
+            raise InputError(
+                f"the step rewards {', '.join(self.names)} came with shape {list(scores.shape)}; "
+                f"[M,B,N,T] = {list(want)} was asked for"
+            )
         return scores
 
 
 class Standardised:
-    """A reward with each member brought to mean 0 and deviation 1 over some answers; a constant member keeps its scale."""
+    """A reward with each member brought to mean 0 and deviation 1 over some answers; a constant
+    member keeps its scale.
+    """
 
     def __init__(self, reward: Reward, samples: Samples):
         self.reward, self.names, self.partial = reward, tuple(reward.names), reward.partial
         with torch.no_grad():
             raw = reward(samples)[:, samples.present].double()
         if raw.shape[1] == 0 or not bool(torch.isfinite(raw).all()):
-            raise InputError(f"reward {', '.join(self.names)} cannot be standardised: {int((~torch.isfinite(raw)).sum())} of its "
-                             f"{raw.numel()} scores of reference answers are not finite")
+            raise InputError(
+                f"reward {', '.join(self.names)} cannot be standardised: "
+                f"{int((~torch.isfinite(raw)).sum())} of its {raw.numel()} scores of reference "
+                "answers are not finite"
+            )
         spread = raw.std(1, correction=0)
-        self.centre, self.scale = raw.mean(1), torch.where(spread > 0, spread, torch.ones_like(spread))
+        self.centre, self.scale = (
+            raw.mean(1),
+            torch.where(spread > 0, spread, torch.ones_like(spread)),
+        )
 
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
         raw = self.reward(samples)
@@ -158,7 +213,11 @@ class Standardised:
     def only(self, members: Sequence[int]) -> Standardised:
         """These members alone, each with the centre and the scale it has here."""
         one = Standardised.__new__(Standardised)
-        one.reward = self.reward.only(members) if isinstance(self.reward, Several) else _Slice(self.reward, members)
+        one.reward = (
+            self.reward.only(members)
+            if isinstance(self.reward, Several)
+            else _Slice(self.reward, members)
+        )
         one.names, one.partial = tuple(self.names[m] for m in members), self.partial
         one.centre, one.scale = self.centre[list(members)], self.scale[list(members)]
         return one

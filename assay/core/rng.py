@@ -1,8 +1,10 @@
-"""Randomness by address. A number is a function of (seed, purpose, step, place), never of what was drawn before it.
+"""Randomness by address. A number is a function of (seed, purpose, step, place), never of what was
+drawn before it.
 
-So finished answers may leave a batch, rows may move to another process, a run may be killed and resumed, and no
-number changes. Nothing here reads or writes torch's global stream.
+So finished answers may leave a batch, rows may move to another process, a run may be killed and
+resumed, and no number changes. Nothing here reads or writes torch's global stream.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -17,11 +19,17 @@ def _signed(x: int) -> int:
     return x - (1 << 64) if x >= 1 << 63 else x
 
 
-_C1, _C2, _GOLDEN = _signed(0xFF51AFD7ED558CCD), _signed(0xC4CEB9FE1A85EC53), _signed(0x9E3779B97F4A7C15)
+_C1, _C2, _GOLDEN = (
+    _signed(0xFF51AFD7ED558CCD),
+    _signed(0xC4CEB9FE1A85EC53),
+    _signed(0x9E3779B97F4A7C15),
+)
 
 
 def _mix(z: Tensor) -> Tensor:
-    """The finaliser of MurmurHash3 (Appleby, 2011) on int64: every input bit moves every output bit with chance ½."""
+    """The finaliser of MurmurHash3 (Appleby, 2011) on int64: every input bit moves every output bit
+    with chance ½.
+    """
     z = (z ^ ((z >> 33) & 0x7FFFFFFF)) * _C1
     z = (z ^ ((z >> 33) & 0x7FFFFFFF)) * _C2
     return z ^ ((z >> 33) & 0x7FFFFFFF)
@@ -30,38 +38,56 @@ def _mix(z: Tensor) -> Tensor:
 class Rng:
     """An address, not a state.
 
-    `rng("sample", t)` is the address of one purpose at one step; `rng[rows]` is the same address seen by some rows
-    of the whole batch, so that a row keeps its numbers wherever it is computed. The drawing methods take coordinates
-    (integers or integer tensors that broadcast); the first coordinate is the row.
+    `rng("sample", t)` is the address of one purpose at one step; `rng[rows]` is the same address
+    seen by some rows of the whole batch, so that a row keeps its numbers wherever it is computed.
+    The drawing methods take coordinates (integers or integer tensors that broadcast); the first
+    coordinate is the row.
     """
 
     __slots__ = ("key", "places")
 
     def __init__(self, seed: int = 0, *, key: int | None = None, places: Tensor | None = None):
-        self.key = _signed(int.from_bytes(hashlib.blake2b(f"seed {seed}".encode(), digest_size=8).digest(), "big")) \
-            if key is None else key
+        self.key = (
+            _signed(
+                int.from_bytes(
+                    hashlib.blake2b(f"seed {seed}".encode(), digest_size=8).digest(), "big"
+                )
+            )
+            if key is None
+            else key
+        )
         self.places = places
 
     def __repr__(self) -> str:
-        return f"Rng(key={self.key:#x}{'' if self.places is None else f', {len(self.places)} places'})"
+        return (
+            f"Rng(key={self.key:#x}{'' if self.places is None else f', {len(self.places)} places'})"
+        )
 
     def __call__(self, purpose: str, step: int = 0) -> Rng:
         """The child address of (purpose, step). Children of different names or steps share nothing."""
         text = f"{self.key} {purpose} {int(step)}".encode()
-        return Rng(key=_signed(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")), places=self.places)
+        return Rng(
+            key=_signed(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")),
+            places=self.places,
+        )
 
     def __getitem__(self, rows: Tensor | slice) -> Rng:
         """This address for some rows: local row j of the result is row `rows[j]` here."""
         if self.places is None and isinstance(rows, slice):
             if rows.stop is None or (rows.step or 1) != 1:
-                raise ValueError("an Rng that has no places yet needs a slice with a stop and step 1, or a tensor of rows")
+                raise ValueError(
+                    "an Rng that has no places yet needs a slice with a stop and step 1, or a "
+                    "tensor of rows"
+                )
             return Rng(key=self.key, places=torch.arange(rows.start or 0, rows.stop))
         known = torch.as_tensor(rows) if self.places is None else self.places[rows]  # type: ignore[arg-type]
         return Rng(key=self.key, places=known)
 
     def bits(self, row: Tensor | int, *rest: Tensor | int) -> Tensor:
         """64 random bits a coordinate, as int64; all coordinates broadcast together."""
-        device = next((c.device for c in (row, *rest) if isinstance(c, Tensor)), torch.device("cpu"))
+        device = next(
+            (c.device for c in (row, *rest) if isinstance(c, Tensor)), torch.device("cpu")
+        )
         first = torch.as_tensor(row, device=device)
         if self.places is not None:
             first = self.places.to(device)[first]
@@ -70,17 +96,27 @@ class Rng:
             z = _mix(z + (torch.as_tensor(c, device=device).to(torch.int64) + 1) * _GOLDEN)
         return _mix(z)
 
-    def uniform(self, row: Tensor | int, *rest: Tensor | int, dtype: torch.dtype = torch.float32) -> Tensor:
+    def uniform(
+        self, row: Tensor | int, *rest: Tensor | int, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """Uniform on the open interval (0, 1): never 0 and never 1, so logarithms are finite."""
         if dtype == torch.float64:
-            return (((self.bits(row, *rest) >> 12) & ((1 << 52) - 1)).to(dtype) + 0.5) / float(1 << 52)
-        return (((self.bits(row, *rest) >> 41) & ((1 << 23) - 1)).to(torch.float32) + 0.5) / float(1 << 23)
+            return (((self.bits(row, *rest) >> 12) & ((1 << 52) - 1)).to(dtype) + 0.5) / float(
+                1 << 52
+            )
+        return (((self.bits(row, *rest) >> 41) & ((1 << 23) - 1)).to(torch.float32) + 0.5) / float(
+            1 << 23
+        )
 
-    def normal(self, row: Tensor | int, *rest: Tensor | int, dtype: torch.dtype = torch.float32) -> Tensor:
+    def normal(
+        self, row: Tensor | int, *rest: Tensor | int, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """Standard normal, by the inverse of its distribution function."""
         return torch.special.ndtri(self.uniform(row, *rest, dtype=torch.float64)).to(dtype)
 
-    def gumbel(self, row: Tensor | int, *rest: Tensor | int, dtype: torch.dtype = torch.float32) -> Tensor:
+    def gumbel(
+        self, row: Tensor | int, *rest: Tensor | int, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """Standard Gumbel: −log(−log u)."""
         return (-(-self.uniform(row, *rest, dtype=torch.float64).log()).log()).to(dtype)
 
@@ -89,7 +125,9 @@ class Rng:
         return (self.uniform(row, *rest, dtype=torch.float64) * high).long().clamp(max=high - 1)
 
     def permutation(self, n: int) -> Tensor:
-        """A random order of n things `[n]`. It is one draw for the whole batch: `places` has no part in it."""
+        """A random order of n things `[n]`. It is one draw for the whole batch: `places` has no
+        part in it.
+        """
         return torch.argsort(Rng(key=self.key).bits(torch.arange(n)), stable=True)
 
     def generator(self) -> torch.Generator:

@@ -1,7 +1,9 @@
 """Prompts, answers and labeled pairs: what every part of the house passes to every other.
 
-Axes: B prompts, N answers a prompt, T decisions an answer, P prompt tokens. Text is never stored, it is decoded.
+Axes: B prompts, N answers a prompt, T decisions an answer, P prompt tokens. Text is never stored,
+it is decoded.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
@@ -43,8 +45,8 @@ class Rows:
 class Prompts(Rows):
     """B prompts, left-padded so that an answer begins right after the last column.
 
-    `row`: which of the task's prompts this is (for per-prompt columns and state). `extra`: per-row tensors `[B,…]`
-    (a condition, reward weights). `decode`: token ids to text, shared by all rows.
+    `row`: which of the task's prompts this is (for per-prompt columns and state). `extra`: per-row
+    tensors `[B,…]` (a condition, reward weights). `decode`: token ids to text, shared by all rows.
     """
 
     tokens: Int[Tensor, "B P"]
@@ -65,12 +67,14 @@ class Prompts(Rows):
 
 @dataclass(frozen=True)
 class Samples(Rows):
-    """N answers to each of B prompts; absent answers and decisions are False in the masks, never a special token.
+    """N answers to each of B prompts; absent answers and decisions are False in the masks, never a
+    special token.
 
-    `mask`: the policy's own decisions (tokens, the end token included; denoising steps; turns). `given`: in the
-    answer but not the policy's choice (tool text, a shared prefix). `logp`: under the policy that drew it, fixed at
-    drawing time, 0 where mask is False, NaN where nobody knows. `ended`: it ended by itself (not truncated).
-    `extra["weight"] [B,N]`, where present, weighs the answers of a prompt (particles, best-of-n pools); it sums to 1.
+    `mask`: the policy's own decisions (tokens, the end token included; denoising steps; turns).
+    `given`: in the answer but not the policy's choice (tool text, a shared prefix). `logp`: under
+    the policy that drew it, fixed at drawing time, 0 where mask is False, NaN where nobody knows.
+    `ended`: it ended by itself (not truncated). `extra["weight"] [B,N]`, where present, weighs the
+    answers of a prompt (particles, best-of-n pools); it sums to 1.
     """
 
     prompts: Prompts
@@ -96,7 +100,9 @@ class Samples(Rows):
 
     @property
     def weight(self) -> Float[Tensor, "B N"]:
-        """Weights of a prompt's answers, summing to 1: `extra["weight"]`, or equal over those present."""
+        """Weights of a prompt's answers, summing to 1: `extra["weight"]`, or equal over those
+        present.
+        """
         if "weight" in self.extra:
             return self.extra["weight"]
         here = self.present.to(self.logp.dtype)
@@ -108,16 +114,27 @@ class Samples(Rows):
         if decode is None:
             raise Missing("these answers have no text: their world has no tokenizer")
         keep = self.mask | self.given
-        return [[decode(a[k].tolist()) for a, k in zip(ab, kb, strict=True)] for ab, kb in zip(self.action, keep, strict=True)]
+        return [
+            [decode(a[k].tolist()) for a, k in zip(ab, kb, strict=True)]
+            for ab, kb in zip(self.action, keep, strict=True)
+        ]
 
     def pick(self: S, index: Int[Tensor, "B K"]) -> S:
         """K of each prompt's N answers, by their place in N."""
 
         def take(t: Tensor) -> Tensor:
-            i = index.to(t.device).reshape(*index.shape, *[1] * (t.dim() - 2)).expand(*index.shape, *t.shape[2:])
+            i = (
+                index.to(t.device)
+                .reshape(*index.shape, *[1] * (t.dim() - 2))
+                .expand(*index.shape, *t.shape[2:])
+            )
             return t.gather(1, i)
 
-        own = {f.name: take(getattr(self, f.name)) for f in fields(Samples) if f.name not in ("prompts", "extra")}
+        own = {
+            f.name: take(getattr(self, f.name))
+            for f in fields(Samples)
+            if f.name not in ("prompts", "extra")
+        }
         return replace(self, **own, extra={k: take(v) for k, v in self.extra.items()})  # type: ignore[arg-type]
 
     def widened(self: S, T: int) -> S:
@@ -129,12 +146,26 @@ class Samples(Rows):
         def wide(t: Tensor) -> Tensor:
             return torch.cat([t, t.new_zeros(*t.shape[:2], more, *t.shape[3:])], 2)
 
-        return replace(self, action=wide(self.action), mask=wide(self.mask), given=wide(self.given), logp=wide(self.logp))
+        return replace(
+            self,
+            action=wide(self.action),
+            mask=wide(self.mask),
+            given=wide(self.given),
+            logp=wide(self.logp),
+        )
 
     def gathered(self: S, prompts: Prompts) -> S:
-        """The processes' shares of rows put together again, in order; `prompts` are the whole batch's."""
-        parts = {f.name: gather(getattr(self, f.name)) for f in fields(Samples) if f.name not in ("prompts", "extra")}
-        return replace(self, prompts=prompts, **parts, extra={k: gather(v) for k, v in self.extra.items()})
+        """The processes' shares of rows put together again, in order; `prompts` are the whole
+        batch's.
+        """
+        parts = {
+            f.name: gather(getattr(self, f.name))
+            for f in fields(Samples)
+            if f.name not in ("prompts", "extra")
+        }
+        return replace(
+            self, prompts=prompts, **parts, extra={k: gather(v) for k, v in self.extra.items()}
+        )
 
 
 S = TypeVar("S", bound=Samples)
@@ -142,10 +173,11 @@ S = TypeVar("S", bound=Samples)
 
 @dataclass(frozen=True)
 class Pairs(Samples):
-    """Labelled comparisons: Samples with N = 2, the preferred answer first (ranked lists: N = K, best first).
+    """Labelled comparisons: Samples with N = 2, the preferred answer first (ranked lists: N = K,
+    best first).
 
-    `p [B]`: probability that the first is truly better (1 for a plain label). `margin [B]`: how much better, in
-    reward units, NaN-free; 0 where nobody said.
+    `p [B]`: probability that the first is truly better (1 for a plain label). `margin [B]`: how
+    much better, in reward units, NaN-free; 0 where nobody said.
     """
 
     p: Tensor = field(default_factory=lambda: torch.ones(0))
@@ -154,11 +186,16 @@ class Pairs(Samples):
     def __post_init__(self) -> None:
         B = self.mask.shape[0]
         if self.p.shape != (B,) or self.margin.shape != (B,):
-            raise InputError(f"pairs need p and margin of shape [{B}], got {list(self.p.shape)} and {list(self.margin.shape)}")
+            raise InputError(
+                f"pairs need p and margin of shape [{B}], got {list(self.p.shape)} and "
+                f"{list(self.margin.shape)}"
+            )
 
 
 def cat(parts: Iterable[S]) -> S:
-    """Batches of Samples (or Pairs) one after another along B; prompts are left-padded and answers right-padded alike."""
+    """Batches of Samples (or Pairs) one after another along B; prompts are left-padded and answers
+    right-padded alike.
+    """
     parts = list(parts)
     T = max(x.mask.shape[2] for x in parts)
     P = max(x.prompts.tokens.shape[1] for x in parts)
@@ -168,10 +205,24 @@ def cat(parts: Iterable[S]) -> S:
         return torch.cat([t.new_zeros(t.shape[0], P - t.shape[1]), t], 1)
 
     ps = [x.prompts for x in parts]
-    prompts = replace(ps[0], tokens=torch.cat([left(p.tokens) for p in ps]), mask=torch.cat([left(p.mask) for p in ps]),
-                      row=torch.cat([p.row for p in ps]), extra={k: torch.cat([p.extra[k] for p in ps]) for k in ps[0].extra})
-    own = {f.name: torch.cat([getattr(x, f.name) for x in parts]) for f in fields(parts[0]) if f.name not in ("prompts", "extra")}
-    return replace(parts[0], prompts=prompts, **own, extra={k: torch.cat([x.extra[k] for x in parts]) for k in parts[0].extra})
+    prompts = replace(
+        ps[0],
+        tokens=torch.cat([left(p.tokens) for p in ps]),
+        mask=torch.cat([left(p.mask) for p in ps]),
+        row=torch.cat([p.row for p in ps]),
+        extra={k: torch.cat([p.extra[k] for p in ps]) for k in ps[0].extra},
+    )
+    own = {
+        f.name: torch.cat([getattr(x, f.name) for x in parts])
+        for f in fields(parts[0])
+        if f.name not in ("prompts", "extra")
+    }
+    return replace(
+        parts[0],
+        prompts=prompts,
+        **own,
+        extra={k: torch.cat([x.extra[k] for x in parts]) for k in parts[0].extra},
+    )
 
 
 RECORDS.update(Prompts=Prompts, Samples=Samples, Pairs=Pairs)

@@ -1,7 +1,9 @@
-"""The nouns. Axes: B prompts, N answers a prompt, T decisions an answer, M judges, K golds; nats throughout.
+"""The nouns. Axes: B prompts, N answers a prompt, T decisions an answer, M judges, K golds; nats
+throughout.
 
 What a recipe is given (`Task`) holds no gold; what holds gold (`World`) is never given to a recipe.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,19 +24,27 @@ from assay.errors import InputError, Missing
 
 @runtime_checkable
 class Sampler(Protocol):
-    """Draws answers. One that can say so also has `kl(reference, samples) → [B,N]` and `kl_kind`, see Policy."""
+    """Draws answers. One that can say so also has `kl(reference, samples) → [B,N]` and `kl_kind`,
+    see Policy.
+    """
 
-    def sample(self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None) -> Samples:
-        """n answers a prompt (`n` a number or `[B]`), from these addresses; `start`: answers to go on from.
+    def sample(
+        self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None
+    ) -> Samples:
+        """n answers a prompt (`n` a number or `[B]`), from these addresses; `start`: answers to go
+        on from.
 
-        May carry `cost = {"generated": …, "scored": …}`: what one returned answer costs (1 and 0 where it is absent).
+        May carry `cost = {"generated": …, "scored": …}`: what one returned answer costs (1 and 0
+        where it is absent).
         """
         ...
 
 
 @runtime_checkable
 class Policy(Sampler, Protocol):
-    """A Sampler with probabilities and parameters. Temperature and truncation belong to it, in sample and logp alike."""
+    """A Sampler with probabilities and parameters. Temperature and truncation belong to it, in
+    sample and logp alike.
+    """
 
     kl_kind: str  # "exact" | "sampled" | "upper"
 
@@ -43,19 +53,24 @@ class Policy(Sampler, Protocol):
         ...
 
     def kl(self, reference: Policy, samples: Samples) -> Float[Tensor, "B N"]:
-        """KL(π‖reference) of the whole answer in nats, without gradient; its mean over own samples is the sequence KL.
+        """KL(π‖reference) of the whole answer in nats, without gradient; its mean over own samples
+        is the sequence KL.
 
-        "sampled": the full distribution's KL summed over the answer's own decisions, hence never negative.
-        "exact": the true value, the same for all of a prompt's answers.
+        "sampled": the full distribution's KL summed over the answer's own decisions, hence never
+        negative. "exact": the true value, the same for all of a prompt's answers.
         """
         ...
 
     def walk(self, prompts: Prompts, n: int, rng: Rng) -> Any:
-        """Answers in the making: `dist() [B,N,V]`, `take(tokens)`, `give(tokens)`, `pick(index)`, `samples()`."""
+        """Answers in the making: `dist() [B,N,V]`, `take(tokens)`, `give(tokens)`, `pick(index)`,
+        `samples()`.
+        """
         ...
 
     def scorer(self, k: int, rng: Rng) -> torch.nn.Module:
-        """A fresh head of k outputs on a copy of the backbone: module(samples) → `[B,N,T+1,k]`, entry t before decision t."""
+        """A fresh head of k outputs on a copy of the backbone: module(samples) → `[B,N,T+1,k]`,
+        entry t before decision t.
+        """
         ...
 
     def encode(self, prompts: list[str], texts: list[list[str]]) -> Samples:
@@ -85,21 +100,41 @@ def _part(name: str, flag: str, what: str) -> property:
             raise Missing(f"this world has no {what}; supply it with {flag}")
         return value
 
-    return property(get, doc=f"The task's {what}; raises Missing, naming {flag}, where the world has none.")
+    return property(
+        get, doc=f"The task's {what}; raises Missing, naming {flag}, where the world has none."
+    )
 
 
 class Task:
-    """What a recipe is given. **No gold.** Parts that a world lacks raise Missing, with the flag that supplies them."""
+    """What a recipe is given. **No gold.** Parts that a world lacks raise Missing, with the flag
+    that supplies them.
+    """
 
-    def __init__(self, *, prompts: Prompts, reference: Policy, rewards: Reward | None = None, pairs: Pairs | None = None,
-                 demos: Samples | None = None, preference: PreferenceModel | None = None,
-                 others: Mapping[str, Policy] | None = None,
-                 reply: Callable[..., Any] | None = None, rng: Rng | None = None, carry: Carry | None = None):
+    def __init__(
+        self,
+        *,
+        prompts: Prompts,
+        reference: Policy,
+        rewards: Reward | None = None,
+        pairs: Pairs | None = None,
+        demos: Samples | None = None,
+        preference: PreferenceModel | None = None,
+        others: Mapping[str, Policy] | None = None,
+        reply: Callable[..., Any] | None = None,
+        rng: Rng | None = None,
+        carry: Carry | None = None,
+    ):
         self.prompts, self.reference = prompts, reference
         self.rng, self.carry = rng or Rng(0), carry or Carry()
         wrapped = rewards if rewards is None or isinstance(rewards, Checked) else Checked(rewards)
-        self._parts = {"rewards": wrapped, "pairs": pairs, "demos": demos, "preference": preference, "others": others,
-                       "reply": reply}
+        self._parts = {
+            "rewards": wrapped,
+            "pairs": pairs,
+            "demos": demos,
+            "preference": preference,
+            "others": others,
+            "reply": reply,
+        }
 
     rewards = _part("rewards", "--world.rewards", "proxy rewards")
     pairs = _part("pairs", "--world.pairs", "preference pairs")
@@ -109,17 +144,29 @@ class Task:
     reply = _part("reply", "--world.reply", "replies (its answers are of one turn)")
 
     def replaced(self, **parts: Any) -> Task:
-        """This task with some parts exchanged: its rng and carry for a run, its rewards for a paper's own."""
-        mine = {"prompts": self.prompts, "reference": self.reference, "rng": self.rng, "carry": self.carry, **self._parts}
+        """This task with some parts exchanged: its rng and carry for a run, its rewards for a
+        paper's own.
+        """
+        mine = {
+            "prompts": self.prompts,
+            "reference": self.reference,
+            "rng": self.rng,
+            "carry": self.carry,
+            **self._parts,
+        }
         return Task(**{**mine, **parts})
 
     def batch(self, loop: Loop, t: int) -> Prompts:
-        """The prompts of step t: the task's prompts in a fresh order every epoch, never dropping a last partial batch."""
+        """The prompts of step t: the task's prompts in a fresh order every epoch, never dropping a
+        last partial batch.
+        """
         return self.prompts[order(len(self.prompts), loop.batch_size, t, self.rng)]
 
 
 def order(n: int, batch: int, t: int, rng: Rng) -> Int[Tensor, "batch"]:
-    """Rows of step t when n rows are walked in batches, reshuffled every epoch; a function of (n, batch, t, rng) alone."""
+    """Rows of step t when n rows are walked in batches, reshuffled every epoch; a function of (n,
+    batch, t, rng) alone.
+    """
     if n == 0:
         raise InputError("there is nothing to draw a batch from: 0 rows")
     places = torch.arange(t * batch, (t + 1) * batch)
@@ -131,14 +178,15 @@ def order(n: int, batch: int, t: int, rng: Rng) -> Int[Tensor, "batch"]:
 class World:
     """A task and its hidden gold. Named by worlds, measure, cli and interop only.
 
-    `gold(samples) → [K,B,N]`, its names in `golds` (the first is *the* gold), its kind in `gold_kind` ("written",
-    "exact", "verifier", "held-out model"; a held-out model is never called gold). `held_out`: prompts no recipe sees.
-    `facts(policy) → {name: value}`: exact quantities where the world has them. `loop`: the optimiser's constants that
-    fit this world's size, fixed by the baseline's behaviour alone. `refit(by) → Reward`: this world's judges fitted anew
-    by `by(model, pairs, loop)`, with a fresh model of its kind, its own pairs and constants that suit the model, then
-    brought to mean 0 and deviation 1 on the reference's answers as its own judges are. `population`: all the prompts there
-    are, in a world where that can be said: the watch draws from it again and again, and elsewhere takes each held-out
-    prompt once.
+    `gold(samples) → [K,B,N]`, its names in `golds` (the first is *the* gold), its kind in
+    `gold_kind` ("written", "exact", "verifier", "held-out model"; a held-out model is never called
+    gold). `held_out`: prompts no recipe sees. `facts(policy) → {name: value}`: exact quantities
+    where the world has them. `loop`: the optimiser's constants that fit this world's size, fixed by
+    the baseline's behaviour alone. `refit(by) → Reward`: this world's judges fitted anew by
+    `by(model, pairs, loop)`, with a fresh model of its kind, its own pairs and constants that suit
+    the model, then brought to mean 0 and deviation 1 on the reference's answers as its own judges
+    are. `population`: all the prompts there are, in a world where that can be said: the watch draws
+    from it again and again, and elsewhere takes each held-out prompt once.
     """
 
     name: str
@@ -179,16 +227,29 @@ class Loop:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("max_steps", 0), ("batch_size", 1), ("num_generations", 1), ("epochs", 1),
-                            ("mini_batch_size", 0), ("warmup_steps", 0)):
+        for name, least in (
+            ("max_steps", 0),
+            ("batch_size", 1),
+            ("num_generations", 1),
+            ("epochs", 1),
+            ("mini_batch_size", 0),
+            ("warmup_steps", 0),
+        ):
             if getattr(self, name) < least:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {least}")
+                raise InputError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least "
+                    f"{least}"
+                )
         if not self.learning_rate > 0:
             raise InputError(f"--learning-rate is {self.learning_rate}; it must be above 0")
 
     def optimiser(self, module: Any) -> Optimiser:
         """Adam over what requires grad, with linear warm-up; see optimiser.py."""
-        return Optimiser([p for p in module.parameters() if p.requires_grad], lr=self.learning_rate, warmup=self.warmup_steps)
+        return Optimiser(
+            [p for p in module.parameters() if p.requires_grad],
+            lr=self.learning_rate,
+            warmup=self.warmup_steps,
+        )
 
     def minibatches(self, n: int, rng: Rng) -> Iterator[Int[Tensor, "rows"]]:
         """`epochs` passes over n rows in random order, `mini_batch_size` rows at a time."""
@@ -199,7 +260,9 @@ class Loop:
 
 @dataclass(frozen=True)
 class Step:
-    """What a recipe yields: a policy to read (None: save and show, measure nothing), and the proxy it optimised."""
+    """What a recipe yields: a policy to read (None: save and show, measure nothing), and the proxy
+    it optimised.
+    """
 
     policy: Sampler | None
     reward: Callable[[Samples], Tensor] | None = None  # [B,N]
@@ -209,7 +272,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Ask:
-    """A recipe's request for gold labels of these answers: `labels = yield Ask(samples)` → `[B,N]`, each one counted."""
+    """A recipe's request for gold labels of these answers: `labels = yield Ask(samples)` → `[B,N]`,
+    each one counted.
+    """
 
     samples: Samples
 
@@ -226,15 +291,18 @@ class Paper:
 
 @dataclass
 class Claim:
-    """What a paper says, as an experiment: arms to run and one number a seed. The statistics are the same for all.
+    """What a paper says, as an experiment: arms to run and one number a seed. The statistics are
+    the same for all.
 
-    `arms = {"mine": ("recipe", {arguments}), …}`. Decorates `effect(arms) → float`, given each arm's readings of one
-    seed (a study's lines), positive where the paper is right; or `→ {part: float}`, judged part by part. An arm's arguments
-    may also be fields of the Loop, the world's (`"world.noise": 0.1`), and a paper that fits the judges anew (`"fit":
-    "bradley_terry", "fit.centre": 0.0`). `turns`: the arm that must visibly over-optimise first, or None where the statement
-    does not need it. `on`: the arguments that it needs of a world, by the world's name. `least`: the smallest effect worth the
-    name, in the effect's units; an interval wholly below it decides against the paper. None: a tenth of the fall of the arm
-    that turns, or 0 where none does.
+    `arms = {"mine": ("recipe", {arguments}), …}`. Decorates `effect(arms) → float`, given each
+    arm's readings of one seed (a study's lines), positive where the paper is right; or `→ {part:
+    float}`, judged part by part. An arm's arguments may also be fields of the Loop, the world's
+    (`"world.noise": 0.1`), and a paper that fits the judges anew (`"fit": "bradley_terry",
+    "fit.centre": 0.0`). `turns`: the arm that must visibly over-optimise first, or None where the
+    statement does not need it. `on`: the arguments that it needs of a world, by the world's name.
+    `least`: the smallest effect worth the name, in the effect's units; an interval wholly below it
+    decides against the paper. None: a tenth of the fall of the arm that turns, or 0 where none
+    does.
     """
 
     statement: str
@@ -245,6 +313,8 @@ class Claim:
     least: float | None = None
     effect: Callable[[dict[str, list[dict[str, Any]]]], float | dict[str, float]] | None = None
 
-    def __call__(self, effect: Callable[[dict[str, list[dict[str, Any]]]], float | dict[str, float]]) -> Claim:
+    def __call__(
+        self, effect: Callable[[dict[str, list[dict[str, Any]]]], float | dict[str, float]]
+    ) -> Claim:
         self.effect = effect
         return self

@@ -1,4 +1,7 @@
-"""The elements of a JSON array, one at a time: a file larger than memory is read as well as a small one."""
+"""The elements of a JSON array, one at a time: a file larger than memory is read as well as a small
+one.
+"""
+
 from __future__ import annotations
 
 import codecs
@@ -8,12 +11,16 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 _CHUNK = 1 << 20
-_NEAR = 16  # a scan that fails, or a number that ends, so near to the end of what was read may only lack the rest
+# a scan that fails, or a number that ends, so near to the end of what was read may only lack the
+# rest
+_NEAR = 16
 
 
 class Elements:
-    """Iterates over the values of the array that `file` holds, UTF-8 with or without a byte-order mark. ValueError, with the line
-    and column, where it is damaged; `line` is then the line. What stands before the damage has come out by then."""
+    """Iterates over the values of the array that `file` holds, UTF-8 with or without a byte-order
+    mark. ValueError, with the line and column, where it is damaged; `line` is then the line. What
+    stands before the damage has come out by then.
+    """
 
     def __init__(self, file: io.BufferedIOBase):
         self.file, self.line = file, 1
@@ -54,7 +61,11 @@ class Elements:
         while True:
             try:
                 found, end = self._scan(self._text, self._at)
-                if self._whole or self._text[end : end + 1] in tuple(",] \t\n\r") or end + _NEAR < len(self._text):
+                if (
+                    self._whole
+                    or self._text[end : end + 1] in tuple(",] \t\n\r")
+                    or end + _NEAR < len(self._text)
+                ):
                     self._at = end
                     return found
             except json.JSONDecodeError as why:
@@ -78,7 +89,7 @@ class Elements:
         done = self._text[: self._at]
         self.line += done.count("\n")
         self._column = len(done) - done.rfind("\n") if "\n" in done else self._column + len(done)
-        self._text, self._at = self._text[self._at:], 0
+        self._text, self._at = self._text[self._at :], 0
 
     def _damaged(self, what: str) -> NoReturn:
         self._pass()

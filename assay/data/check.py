@@ -1,4 +1,5 @@
 """One pass over a file: what it is, how much of it, and every fault."""
+
 from __future__ import annotations
 
 import itertools
@@ -24,8 +25,10 @@ Item = Pair | Scored | tuple[int, str]
 
 @dataclass
 class Checked:
-    """A file that was read once. `items` are its pairs, responses or texts if they were asked to be kept; `characters` counts
-    rows by their length; `seen` has what is needed to tell rows and prompts apart."""
+    """A file that was read once. `items` are its pairs, responses or texts if they were asked to be
+    kept; `characters` counts rows by their length; `seen` has what is needed to tell rows and
+    prompts apart.
+    """
 
     source: Source
     layout: Layout
@@ -40,14 +43,27 @@ class Checked:
         """For JSON and for the command line."""
         sizes, groups = sorted(self.characters.items()), self.seen.groups()
         least, most = (int(groups.min()), int(groups.max())) if len(groups) else (0, 0)
-        return {"file": self.source.name, "format": self.source.format, "kind": self.layout.kind, "parts": self.layout.parts,
-                "columns": list(self.layout.columns), "numeric": list(self.layout.numeric), "others": list(self.layout.others),
-                "rows": self.rows, "usable": self.usable, "prompts": len(groups),
-                "rows_a_prompt": {"least": least, "most": most, "ragged": least < most},
-                "characters": {"median": _middle(sizes), "most": sizes[-1][0]} if sizes else None,
-                "errors": dict(self.faults.errors), "warnings": dict(self.faults.warnings),
-                "faults": [{**f.plain(), "says": str(f)} for f in (*self.faults.shown, *self.faults.warned)],
-                "shown_at_most": SHOWN, "ok": not self.faults.errors}
+        return {
+            "file": self.source.name,
+            "format": self.source.format,
+            "kind": self.layout.kind,
+            "parts": self.layout.parts,
+            "columns": list(self.layout.columns),
+            "numeric": list(self.layout.numeric),
+            "others": list(self.layout.others),
+            "rows": self.rows,
+            "usable": self.usable,
+            "prompts": len(groups),
+            "rows_a_prompt": {"least": least, "most": most, "ragged": least < most},
+            "characters": {"median": _middle(sizes), "most": sizes[-1][0]} if sizes else None,
+            "errors": dict(self.faults.errors),
+            "warnings": dict(self.faults.warnings),
+            "faults": [
+                {**f.plain(), "says": str(f)} for f in (*self.faults.shown, *self.faults.warned)
+            ],
+            "shown_at_most": SHOWN,
+            "ok": not self.faults.errors,
+        }
 
 
 def _middle(sizes: list[tuple[int, int]]) -> int:
@@ -60,12 +76,23 @@ def _middle(sizes: list[tuple[int, int]]) -> int:
     raise ValueError("no sizes, no median")
 
 
-def check(path: str | Path, *, columns: Mapping[str, str] | None = None, split: str | None = None, want: str | None = None,
-          score: str | None = None, limit: int | None = None, drop: bool = False, keep: bool = False) -> Checked:
-    """Read a whole file once. Nothing but a file that cannot be opened or understood raises; every other fault is in `.faults`.
+def check(
+    path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    split: str | None = None,
+    want: str | None = None,
+    score: str | None = None,
+    limit: int | None = None,
+    drop: bool = False,
+    keep: bool = False,
+) -> Checked:
+    """Read a whole file once. Nothing but a file that cannot be opened or understood raises; every
+    other fault is in `.faults`.
 
-    `limit`: longest prompt plus answer in characters; longer rows are left out and counted, and if all are it is an
-    error. `drop`: rows with faults are left out and counted instead of being errors. `keep`: hold the items.
+    `limit`: longest prompt plus answer in characters; longer rows are left out and counted, and if
+    all are it is an error. `drop`: rows with faults are left out and counted instead of being
+    errors. `keep`: hold the items.
     """
     source = open_source(path, split=split)
     faults = Faults(source.name, source.line)
@@ -82,14 +109,22 @@ def check(path: str | Path, *, columns: Mapping[str, str] | None = None, split: 
             out.rows += 1
             yield item
 
-    reader = pairs if found.kind in ("pairs", "choices") else scored if "response" in found.parts else _texts
+    reader = (
+        pairs
+        if found.kind in ("pairs", "choices")
+        else scored
+        if "response" in found.parts
+        else _texts
+    )
     items: Iterator[Any] = reader(counted(), found, faults)
     _walk(items, out, limit, keep)
     _whole(out, limit)
     if drop:
         faults.forgiven(DROPPABLE)
     if not out.usable and not faults.errors:
-        faults.error("nothing left", None, None, f"none of its {out.rows:,} rows can be used", "repair them")
+        faults.error(
+            "nothing left", None, None, f"none of its {out.rows:,} rows can be used", "repair them"
+        )
     return out
 
 
@@ -110,17 +145,28 @@ def _walk(items: Iterator[Any], out: Checked, limit: int | None, keep: bool) -> 
             size = len(texts[0])
         characters[size] += 1
         if limit is not None and size > limit:
-            faults.warn("longer than the limit", row, None, f"{size:,} characters, the limit is {limit:,}",
-                        "such rows are left out; raise the limit or shorten them")
+            faults.warn(
+                "longer than the limit",
+                row,
+                None,
+                f"{size:,} characters, the limit is {limit:,}",
+                "such rows are left out; raise the limit or shorten them",
+            )
             continue
         seen.add(row, texts, comparison=comparison)
         if keep:
             out.items.append(item)
     out.usable = len(seen)
-    for kind, rows, found, cure in zip(("duplicated row", "contradicted row"), seen.repeats(),
-                                       ("the same texts stand in an earlier row",
-                                        "an earlier row prefers the other of the same two answers"),
-                                       ("remove one of them", "both are kept: together they say that it is close"), strict=True):
+    for kind, rows, found, cure in zip(
+        ("duplicated row", "contradicted row"),
+        seen.repeats(),
+        (
+            "the same texts stand in an earlier row",
+            "an earlier row prefers the other of the same two answers",
+        ),
+        ("remove one of them", "both are kept: together they say that it is close"),
+        strict=True,
+    ):
         if len(rows):
             faults.warn(kind, int(rows[0]), None, found, cure, times=len(rows))
 
@@ -131,21 +177,38 @@ def _whole(out: Checked, limit: int | None) -> None:
     if out.usable:
         return
     if warned["longer than the limit"] and warned["longer than the limit"] == read:
-        faults.error("all longer than the limit", None, None, f"all {read:,} usable rows are longer "
-                     f"than the limit of {limit:,} characters", "raise the limit or shorten the texts")
+        faults.error(
+            "all longer than the limit",
+            None,
+            None,
+            f"all {read:,} usable rows are longer than the limit of {limit:,} characters",
+            "raise the limit or shorten the texts",
+        )
     if warned["chosen equals rejected"] and not out.characters:
-        faults.error("all chosen equal rejected", None, out.layout.parts.get("rejected") or out.layout.parts.get("second"),
-                     f"the two answers are the same text in all {warned['chosen equals rejected']:,} rows",
-                     "check that the file was written with both answers")
+        faults.error(
+            "all chosen equal rejected",
+            None,
+            out.layout.parts.get("rejected") or out.layout.parts.get("second"),
+            f"the two answers are the same text in all {warned['chosen equals rejected']:,} rows",
+            "check that the file was written with both answers",
+        )
 
 
-def _texts(rows: Iterator[tuple[int, dict[str, Any]]], found: Layout, faults: Faults) -> Iterator[tuple[int, str]]:
+def _texts(
+    rows: Iterator[tuple[int, dict[str, Any]]], found: Layout, faults: Faults
+) -> Iterator[tuple[int, str]]:
     """Prompts and demonstrations: their texts must be there and hold something."""
     for i, row in rows:
         texts = [(c, text_of(i, row, c, faults)) for c in found.parts.values()]
         for column, text in texts:
             if text is not None and not text[0].strip():
-                faults.error("empty text", i, column, "no text", "repair the row, or leave such rows out with --drop")
+                faults.error(
+                    "empty text",
+                    i,
+                    column,
+                    "no text",
+                    "repair the row, or leave such rows out with --drop",
+                )
         good = [t[0] for _, t in texts if t is not None and t[0].strip()]
         if len(good) == len(texts):
             yield i, "\n\n".join(good)
@@ -156,7 +219,12 @@ def leaks(mine: Checked, other: Checked) -> int:
     prompts = mine.seen.prompts()
     both = len(np.intersect1d(prompts, other.seen.prompts(), assume_unique=True))
     if both:
-        mine.faults.warn("prompt in both splits", None, mine.layout.parts.get("prompt"),
-                         f"{both:,} of its {len(prompts):,} prompts also stand in {other.source.name}",
-                         "what is fitted on one and measured on the other would be measured on what it has seen", times=both)
+        mine.faults.warn(
+            "prompt in both splits",
+            None,
+            mine.layout.parts.get("prompt"),
+            f"{both:,} of its {len(prompts):,} prompts also stand in {other.source.name}",
+            "what is fitted on one and measured on the other would be measured on what it has seen",
+            times=both,
+        )
     return both

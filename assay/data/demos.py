@@ -1,4 +1,7 @@
-"""Demonstrations out of rows: a prompt and what was answered, from columns, a list of messages, or a transcript."""
+"""Demonstrations out of rows: a prompt and what was answered, from columns, a list of messages, or
+a transcript.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -13,7 +16,9 @@ from assay.data.turns import Turns, written
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """One answer to imitate; `prompt` is empty where the file has bare texts, `turns` are its own where it was a dialogue."""
+    """One answer to imitate; `prompt` is empty where the file has bare texts, `turns` are its own
+    where it was a dialogue.
+    """
 
     row: int
     prompt: str
@@ -21,9 +26,12 @@ class Demo:
     turns: Turns | None = None
 
 
-def demos(rows: Iterator[tuple[int, dict[str, Any]]], layout: Layout, faults: Faults) -> Iterator[Demo]:
-    """Stream the demonstrations of a file. Of a conversation the last turn is the answer, and it has to be the assistant's;
-    a row without an answer that holds something is an error."""
+def demos(
+    rows: Iterator[tuple[int, dict[str, Any]]], layout: Layout, faults: Faults
+) -> Iterator[Demo]:
+    """Stream the demonstrations of a file. Of a conversation the last turn is the answer, and it
+    has to be the assistant's; a row without an answer that holds something is an error.
+    """
     cure = "repair the row, or leave such rows out"
     if "response" in layout.parts:
         column = layout.parts["response"]
@@ -40,8 +48,13 @@ def demos(rows: Iterator[tuple[int, dict[str, Any]]], layout: Layout, faults: Fa
             continue
         text, turns = cell
         if turns is not None and turns[-1][0] != "assistant":
-            faults.error("no answer", i, column, f"a conversation whose last word is the {turns[-1][0]}'s",
-                         "end it with what the assistant said")
+            faults.error(
+                "no answer",
+                i,
+                column,
+                f"a conversation whose last word is the {turns[-1][0]}'s",
+                "end it with what the assistant said",
+            )
             continue
         asked, answer = (turns[:-1], turns[-1][1]) if turns is not None else ((), text)
         if answer.strip():

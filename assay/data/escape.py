@@ -1,4 +1,7 @@
-"""Text from models and files is hostile: nothing of it becomes markup, and nothing in it stays invisible."""
+"""Text from models and files is hostile: nothing of it becomes markup, and nothing in it stays
+invisible.
+"""
+
 from __future__ import annotations
 
 import html
@@ -11,12 +14,19 @@ _JOINERS = "\u200c\u200d"  # some scripts cannot be written without them, and th
 
 
 def _hidden(c: str) -> bool:
-    """Control, format (bidi overrides among them), surrogate, private and line-separating characters; not tab, not newline."""
-    return unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") and c not in "\t\n" + _JOINERS
+    """Control, format (bidi overrides among them), surrogate, private and line-separating
+    characters; not tab, not newline.
+    """
+    return (
+        unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+        and c not in "\t\n" + _JOINERS
+    )
 
 
 def visible(text: Any) -> str:
-    """`text` with every hidden character spelled out, as in ⟨U+202E⟩: plain text still, not yet safe as markup."""
+    """`text` with every hidden character spelled out, as in ⟨U+202E⟩: plain text still, not yet
+    safe as markup.
+    """
     return "".join(f"⟨U+{ord(c):04X}⟩" if _hidden(c) else c for c in str(text))
 
 
@@ -26,14 +36,22 @@ def safe(text: Any) -> str:
 
 
 def marked(text: Any) -> str:
-    """`text` for an element, its hidden characters set apart so that they cannot be mistaken for what was written."""
+    """`text` for an element, its hidden characters set apart so that they cannot be mistaken for
+    what was written.
+    """
     parts = re.split("(.)", str(text), flags=re.DOTALL)
-    return "".join(f'<span class="hidden-char">{safe(c)}</span>' if len(c) == 1 and _hidden(c) else html.escape(c, quote=True)
-                   for c in parts)
+    return "".join(
+        f'<span class="hidden-char">{safe(c)}</span>'
+        if len(c) == 1 and _hidden(c)
+        else html.escape(c, quote=True)
+        for c in parts
+    )
 
 
 def link(url: str) -> str | None:
-    """The address to link to: http(s) and arXiv only; None for anything else, which is then shown as text."""
+    """The address to link to: http(s) and arXiv only; None for anything else, which is then shown
+    as text.
+    """
     arxiv = re.fullmatch(r"arXiv:([0-9A-Za-z.\-/]+)", url)
     if arxiv:
         return f"https://arxiv.org/abs/{arxiv[1]}"
@@ -46,14 +64,20 @@ def capital(text: str) -> str:
 
 
 def number(x: float | None, digits: int = 3, *, sign: bool = False) -> str:
-    """A number as a person reads it; "–" where it was not measured. `digits` significant ones, at most three decimals."""
+    """A number as a person reads it; "–" where it was not measured. `digits` significant ones, at
+    most three decimals.
+    """
     if x is None or not math.isfinite(x):
         return "–"
     places = 0 if x == 0 else max(0, min(3, digits - 1 - math.floor(math.log10(abs(x)))))
     text = f"{x:,.{places}f}" if abs(x) < 1e7 else f"{x:.2e}"
     if float(text.replace(",", "")) == 0:
         text = text.lstrip("-")
-    return (("+" if sign and float(text.replace(",", "")) > 0 else "") + text).replace("-", "−").replace(",", "\u2009")
+    return (
+        (("+" if sign and float(text.replace(",", "")) > 0 else "") + text)
+        .replace("-", "−")
+        .replace(",", "\u2009")
+    )
 
 
 def count(x: float | None) -> str:
@@ -66,12 +90,20 @@ def spread(x: float | None, half: float | None, *, sign: bool = False) -> str:
     if x is None or not math.isfinite(x):
         return "–"
     if half is None or not math.isfinite(half):
-        return f"{x:{'+' if sign else ''}.2f}".replace("-", "−") if 0.01 <= abs(x) < 1e4 or x == 0 else number(x, sign=sign)
+        return (
+            f"{x:{'+' if sign else ''}.2f}".replace("-", "−")
+            if 0.01 <= abs(x) < 1e4 or x == 0
+            else number(x, sign=sign)
+        )
     places = max(0, 1 - math.floor(math.log10(half))) if half >= 1e-4 else 2
-    return f"{x:{'+' if sign else ''},.{places}f} ± {half:,.{places}f}".replace("-", "−").replace(",", "\u2009")
+    return f"{x:{'+' if sign else ''},.{places}f} ± {half:,.{places}f}".replace("-", "−").replace(
+        ",", "\u2009"
+    )
 
 
 def prose(text: str) -> str:
-    """Text that Markdown leaves alone: stars, underscores and angle brackets are themselves, code between backticks too."""
+    """Text that Markdown leaves alone: stars, underscores and angle brackets are themselves, code
+    between backticks too.
+    """
     pieces = re.split(r"(`[^`]*`)", text)
     return "".join(p if p.startswith("`") else re.sub(r"([*_<>\[\]|])", r"\\\1", p) for p in pieces)

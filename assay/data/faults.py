@@ -1,4 +1,5 @@
 """What is wrong with a file: every fault counted, the first of them kept word for word."""
+
 from __future__ import annotations
 
 from collections import Counter
@@ -12,7 +13,9 @@ SHOWN = 20  # faults kept with their words; all are counted
 
 @dataclass(frozen=True)
 class Fault:
-    """One finding in one place. `row` is the line in a text file, else the row, from 1; None where the whole file is meant."""
+    """One finding in one place. `row` is the line in a text file, else the row, from 1; None where
+    the whole file is meant.
+    """
 
     kind: str
     file: str
@@ -24,19 +27,32 @@ class Fault:
     line: bool = True  # rows of this file are its lines
 
     def __str__(self) -> str:
-        place = self.file if self.row is None else f"{self.file}, {'line' if self.line else 'row'} {self.row}"
+        place = (
+            self.file
+            if self.row is None
+            else f"{self.file}, {'line' if self.line else 'row'} {self.row}"
+        )
         column = "" if self.column is None else f", column '{self.column}'"
         return f"{place}{column}: {self.found}; {self.cure}"
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
-        return {"kind": self.kind, "file": self.file, "row": self.row, "column": self.column, "found": self.found,
-                "cure": self.cure, "error": self.error}
+        return {
+            "kind": self.kind,
+            "file": self.file,
+            "row": self.row,
+            "column": self.column,
+            "found": self.found,
+            "cure": self.cure,
+            "error": self.error,
+        }
 
 
 @dataclass
 class Faults:
-    """Collects faults of one file. Errors stop whoever wants to use the file; warnings are said and counted."""
+    """Collects faults of one file. Errors stop whoever wants to use the file; warnings are said and
+    counted.
+    """
 
     file: str
     line: bool = True
@@ -53,17 +69,30 @@ class Faults:
         if len(self.shown) < SHOWN:
             self.shown.append(Fault(kind, self.file, row, column, found, cure, True, self.line))
 
-    def warn(self, kind: str, row: int | None, column: str | None, found: str, cure: str, *, times: int = 1) -> None:
+    def warn(
+        self,
+        kind: str,
+        row: int | None,
+        column: str | None,
+        found: str,
+        cure: str,
+        *,
+        times: int = 1,
+    ) -> None:
         """Count a warning; the first of each kind keeps its words."""
         if kind not in self.warnings and len(self.warned) < SHOWN:
             self.warned.append(Fault(kind, self.file, row, column, found, cure, False, self.line))
         self.warnings[kind] += times
 
     def forgiven(self, kinds: frozenset[str] | set[str]) -> None:
-        """Turn errors of these kinds into warnings: their rows were left out because the user said so."""
+        """Turn errors of these kinds into warnings: their rows were left out because the user said
+        so.
+        """
         for kind in [k for k in self.errors if k in kinds]:
             self.warnings[kind] += self.errors.pop(kind)
-        self.warned += [f for f in self.shown if f.kind in kinds][: max(0, SHOWN - len(self.warned))]
+        self.warned += [f for f in self.shown if f.kind in kinds][
+            : max(0, SHOWN - len(self.warned))
+        ]
         self.shown = [f for f in self.shown if f.kind not in kinds]
 
     def stop(self) -> None:
@@ -72,7 +101,12 @@ class Faults:
             return
         total, first = sum(self.errors.values()), self.shown[0]
         counts = ", ".join(f"{n:,} × {kind}" for kind, n in self.errors.most_common())
-        more = "" if total == 1 else f" ({total:,} errors in all: {counts}; `assay check {self.file}` shows the first {SHOWN})"
+        more = (
+            ""
+            if total == 1
+            else f" ({total:,} errors in all: {counts}; `assay check {self.file}` shows the first "
+            f"{SHOWN})"
+        )
         raise InputError(f"{first}{more}")
 
 

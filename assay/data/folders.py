@@ -1,4 +1,5 @@
 """Rows out of Arrow: Parquet files, folders that `datasets` saved, names on the hub."""
+
 from __future__ import annotations
 
 import json
@@ -25,12 +26,20 @@ def _numbered(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, dict[str
 
 def parquet_rows(path: Path) -> Rows:
     """One Parquet file, a batch of rows at a time."""
+
     def rows(faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             with pq.ParquetFile(path) as file:
                 yield from _numbered(file.iter_batches(batch_size=1024))
         except (pa.ArrowException, OSError) as why:
-            faults.error("damaged Parquet", None, None, f"it cannot be read ({str(why)[:100]})", "fetch or write it again")
+            faults.error(
+                "damaged Parquet",
+                None,
+                None,
+                f"it cannot be read ({str(why)[:100]})",
+                "fetch or write it again",
+            )
+
     return rows
 
 
@@ -40,18 +49,28 @@ def folder_rows(folder: Path, split: str | None) -> Rows:
     state = folder / "state.json"
     if state.is_file():
         try:
-            names = [str(f["filename"]) for f in json.loads(state.read_text(encoding="utf-8"))["_data_files"]]
+            names = [
+                str(f["filename"])
+                for f in json.loads(state.read_text(encoding="utf-8"))["_data_files"]
+            ]
         except (ValueError, KeyError, TypeError) as why:
-            raise InputError(f"{state} is damaged ({type(why).__name__}); save the dataset again") from why
+            raise InputError(
+                f"{state} is damaged ({type(why).__name__}); save the dataset again"
+            ) from why
         files = [folder / Path(n).name for n in names]
         gone = [f.name for f in files if not f.is_file()]
         if gone:
-            raise InputError(f"{folder} lacks {', '.join(gone[:3])}, which its state.json names; save the dataset again")
+            raise InputError(
+                f"{folder} lacks {', '.join(gone[:3])}, which its state.json names; save the "
+                "dataset again"
+            )
         return _arrow_rows(files)
     files = sorted(folder.rglob("*.parquet"))
     if not files:
-        raise InputError(f"{folder} is a folder without state.json (written by `datasets`) and without Parquet files; give "
-                         "a file, or a folder that `save_to_disk` wrote")
+        raise InputError(
+            f"{folder} is a folder without state.json (written by `datasets`) and without Parquet "
+            "files; give a file, or a folder that `save_to_disk` wrote"
+        )
 
     def rows(faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
         i = 0
@@ -59,6 +78,7 @@ def folder_rows(folder: Path, split: str | None) -> Rows:
             for _, row in parquet_rows(file)(faults):
                 i += 1
                 yield i, row
+
     return rows
 
 
@@ -69,7 +89,9 @@ def _split_of(folder: Path, split: str | None) -> Path:
     try:
         names = [str(s) for s in json.loads(listing.read_text(encoding="utf-8"))["splits"]]
     except (ValueError, KeyError, TypeError) as why:
-        raise InputError(f"{listing} is damaged ({type(why).__name__}); save the dataset again") from why
+        raise InputError(
+            f"{listing} is damaged ({type(why).__name__}); save the dataset again"
+        ) from why
     if split is None and len(names) == 1:
         split = names[0]
     if split not in names:
@@ -88,24 +110,43 @@ def _arrow_rows(files: list[Path]) -> Rows:
         try:
             yield from _numbered(batches())
         except (pa.ArrowException, OSError) as why:
-            faults.error("damaged Arrow", None, None, f"it cannot be read ({str(why)[:100]})", "save the dataset again")
+            faults.error(
+                "damaged Arrow",
+                None,
+                None,
+                f"it cannot be read ({str(why)[:100]})",
+                "save the dataset again",
+            )
+
     return rows
 
 
 def hub_rows(name: str, split: str | None) -> Rows:
-    """A dataset on the hub, `owner/name` or `owner/name:subset`, through `datasets` (the `hub` extra), streamed; its own code is
-    never run."""
+    """A dataset on the hub, `owner/name` or `owner/name:subset`, through `datasets` (the `hub`
+    extra), streamed; its own code is never run.
+    """
+
     def rows(faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             import datasets
         except ImportError as why:
-            raise InputError(f"{name} is no file here, and to read it from the hub `datasets` is needed: "
-                             "pip install 'assay[hub]'") from why
+            raise InputError(
+                f"{name} is no file here, and to read it from the hub `datasets` is needed: "
+                "pip install 'assay[hub]'"
+            ) from why
         try:
             which, _, subset = name.partition(":")
-            yield from enumerate(datasets.load_dataset(which, subset or None, split=split or "train", streaming=True), 1)
+            yield from enumerate(
+                datasets.load_dataset(
+                    which, subset or None, split=split or "train", streaming=True
+                ),
+                1,
+            )
         except Exception as why:  # whatever the hub, the network or the dataset's own files raise: it is the user's input
-            raise InputError(f"{name} is no file here and could not be read from the hub ({type(why).__name__}: "
-                             f"{' '.join(str(why).split())[:120]}); check the name, the split ('{split or 'train'}') and "
-                             "the network") from why
+            raise InputError(
+                f"{name} is no file here and could not be read from the hub "
+                f"({type(why).__name__}: {' '.join(str(why).split())[:120]}); check the name, the "
+                f"split ('{split or 'train'}') and the network"
+            ) from why
+
     return rows

@@ -1,5 +1,7 @@
-"""What kind of data a file is, told from its columns: pairs in the dialects people write, scored responses, demonstrations,
-prompts."""
+"""What kind of data a file is, told from its columns: pairs in the dialects people write, scored
+responses, demonstrations, prompts.
+"""
+
 from __future__ import annotations
 
 import difflib
@@ -10,19 +12,54 @@ from typing import Any
 from assay.data.faults import clipped
 from assay.errors import InputError
 
-KINDS = ("pairs", "choices", "scored", "demonstrations", "prompts")  # `want` may also be "responses": scored or not
+KINDS = (
+    "pairs",
+    "choices",
+    "scored",
+    "demonstrations",
+    "prompts",
+)  # `want` may also be "responses": scored or not
 PROMPT = ("prompt", "question", "instruction", "query", "input", "context")
 ANSWER = ("response", "completion", "answer", "output", "generation")
 SCORE = ("score", "reward", "rating", "p_win", "gold", "label", "correct")
-TWO = (("response_1", "response_2"), ("response_0", "response_1"), ("response_a", "response_b"), ("output_1", "output_2"),
-       ("response1", "response2"), ("answer_a", "answer_b"))
-VERDICT = ("better_response_id", "preference", "preferred", "raters", "label", "winner", "preference_strength")
-CANONICAL = ("prompt", "chosen", "rejected", "margin", "p", "response", "messages", "text", "verdict", "first", "second", "score")
+TWO = (
+    ("response_1", "response_2"),
+    ("response_0", "response_1"),
+    ("response_a", "response_b"),
+    ("output_1", "output_2"),
+    ("response1", "response2"),
+    ("answer_a", "answer_b"),
+)
+VERDICT = (
+    "better_response_id",
+    "preference",
+    "preferred",
+    "raters",
+    "label",
+    "winner",
+    "preference_strength",
+)
+CANONICAL = (
+    "prompt",
+    "chosen",
+    "rejected",
+    "margin",
+    "p",
+    "response",
+    "messages",
+    "text",
+    "verdict",
+    "first",
+    "second",
+    "score",
+)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A kind, and which of the file's columns plays which part. Parts that the file lacks are absent."""
+    """A kind, and which of the file's columns plays which part. Parts that the file lacks are
+    absent.
+    """
 
     kind: str
     parts: dict[str, str]
@@ -36,18 +73,32 @@ class Layout:
 
 
 def missing(what: str, columns: Iterable[str], file: str) -> InputError:
-    """The sentence for a column that is not there: which exist, the nearest name, and for a part how to rename."""
+    """The sentence for a column that is not there: which exist, the nearest name, and for a part
+    how to rename.
+    """
     columns = list(columns)
     near = difflib.get_close_matches(what, columns, n=1, cutoff=0.6)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    cure = f" (rename with --columns {what}={near[0] if near else 'ITS_NAME'})" if what in CANONICAL else ""
+    cure = (
+        f" (rename with --columns {what}={near[0] if near else 'ITS_NAME'})"
+        if what in CANONICAL
+        else ""
+    )
     return InputError(f"{file} has no column '{what}'; it has {', '.join(columns)}{hint}{cure}")
 
 
-def layout(rows: list[dict[str, Any]], file: str, *, columns: Mapping[str, str] | None = None, want: str | None = None,
-           score: str | None = None) -> Layout:
-    """Which kind a file is, from its first rows. `columns`: {part: the file's column}; `want`: the kind the caller needs;
-    `score`: the numeric column that makes responses scored. Raises InputError naming the columns that exist."""
+def layout(
+    rows: list[dict[str, Any]],
+    file: str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    want: str | None = None,
+    score: str | None = None,
+) -> Layout:
+    """Which kind a file is, from its first rows. `columns`: {part: the file's column}; `want`: the
+    kind the caller needs; `score`: the numeric column that makes responses scored. Raises
+    InputError naming the columns that exist.
+    """
     if not rows:
         raise InputError(f"{file} holds no rows; give a file with at least one")
     seen = tuple(dict.fromkeys(k for row in rows for k in row))
@@ -55,25 +106,38 @@ def layout(rows: list[dict[str, Any]], file: str, *, columns: Mapping[str, str] 
     for part, name in chosen.items():
         if part not in CANONICAL:
             near = difflib.get_close_matches(part, CANONICAL, n=1)
-            raise InputError(f"--columns {part}={name}: there is no part '{part}'{f'; did you mean {near[0]}?' if near else ''}; "
-                             f"the parts are {', '.join(CANONICAL)}")
+            raise InputError(
+                f"--columns {part}={name}: there is no part "
+                f"'{part}'{f'; did you mean {near[0]}?' if near else ''}; the parts are "
+                f"{', '.join(CANONICAL)}"
+            )
         if name not in seen:
             raise missing(name, seen, file)
     if score is not None and score not in seen:
         raise missing(score, seen, file)
     found = _found(rows, seen, chosen, score, file, want)
     used = set(found.parts.values())
-    return Layout(found.kind, found.parts, seen, found.numeric, tuple(c for c in seen if c not in used))
+    return Layout(
+        found.kind, found.parts, seen, found.numeric, tuple(c for c in seen if c not in used)
+    )
 
 
 def _first(names: Iterable[str], seen: tuple[str, ...]) -> str | None:
     return next((n for n in names if n in seen), None)
 
 
-def _found(rows: list[dict[str, Any]], seen: tuple[str, ...], chosen: dict[str, str], score: str | None, file: str,
-           want: str | None) -> Layout:
+def _found(
+    rows: list[dict[str, Any]],
+    seen: tuple[str, ...],
+    chosen: dict[str, str],
+    score: str | None,
+    file: str,
+    want: str | None,
+) -> Layout:
     def part(name: str, *names: str) -> dict[str, str]:
-        column = chosen.get(name) or _first(names or (name,), tuple(c for c in seen if c not in chosen.values()))
+        column = chosen.get(name) or _first(
+            names or (name,), tuple(c for c in seen if c not in chosen.values())
+        )
         return {name: column} if column else {}
 
     prompt = part("prompt", *PROMPT)
@@ -89,9 +153,13 @@ def _found(rows: list[dict[str, Any]], seen: tuple[str, ...], chosen: dict[str, 
     if two and want in (None, "pairs"):
         verdict = part("verdict", *VERDICT)
         if not verdict:
-            raise InputError(f"{file} has {two[0]} and {two[1]} but no column that says which is better; it has "
-                             f"{', '.join(seen)} (name it with --columns verdict=ITS_NAME)")
-        return Layout("choices", {**prompt, "first": two[0], "second": two[1], **verdict}, seen, numeric)
+            raise InputError(
+                f"{file} has {two[0]} and {two[1]} but no column that says which is better; it has "
+                f"{', '.join(seen)} (name it with --columns verdict=ITS_NAME)"
+            )
+        return Layout(
+            "choices", {**prompt, "first": two[0], "second": two[1], **verdict}, seen, numeric
+        )
     answer = part("response", *ANSWER)
     if want == "pairs":
         raise missing("chosen", seen, file)
@@ -101,27 +169,43 @@ def _found(rows: list[dict[str, Any]], seen: tuple[str, ...], chosen: dict[str, 
         if want == "responses":
             return Layout("demonstrations", {**prompt, **answer}, seen, numeric)
         free = [c for c in numeric if c not in answer.values()]
-        column = score or chosen.get("score") or _first(SCORE, tuple(free)) or (free[0] if free else None)
+        column = (
+            score
+            or chosen.get("score")
+            or _first(SCORE, tuple(free))
+            or (free[0] if free else None)
+        )
         if column:
             return Layout("scored", {**prompt, **answer, "score": column}, seen, numeric)
         if want == "scored":
-            raise InputError(f"{file} has {', '.join(seen)} and none of them holds numbers; name the score with --score COLUMN")
+            raise InputError(
+                f"{file} has {', '.join(seen)} and none of them holds numbers; name the score with "
+                "--score COLUMN"
+            )
         return Layout("demonstrations", {**prompt, **answer}, seen)
     if want in ("scored", "responses"):
         raise missing("response", seen, file)
     for name in ("messages", "text"):
         if part(name) or (name == "messages" and part(name, "conversations")):
-            return Layout("demonstrations", part(name, *(("messages", "conversations") if name == "messages" else (name,))), seen)
+            return Layout(
+                "demonstrations",
+                part(name, *(("messages", "conversations") if name == "messages" else (name,))),
+                seen,
+            )
     if prompt:
         return Layout("prompts", prompt, seen)
-    raise InputError(f"{file} has the columns {clipped(', '.join(seen), 200)}, which make neither pairs (prompt, "
-                     "chosen, rejected), nor scored responses (prompt, response, a number), nor demonstrations (messages or "
-                     "text), "
-                     "nor prompts; rename with --columns prompt=ITS_NAME,chosen=ITS_NAME,rejected=ITS_NAME")
+    raise InputError(
+        f"{file} has the columns {clipped(', '.join(seen), 200)}, which make neither pairs "
+        "(prompt, chosen, rejected), nor scored responses (prompt, response, a number), nor "
+        "demonstrations (messages or text), nor prompts; rename with --columns "
+        "prompt=ITS_NAME,chosen=ITS_NAME,rejected=ITS_NAME"
+    )
 
 
 def number(value: Any) -> float | None:
-    """A cell as a number: numbers, truth values, and text that spells one (CSV). None for anything else."""
+    """A cell as a number: numbers, truth values, and text that spells one (CSV). None for anything
+    else.
+    """
     if isinstance(value, bool | int | float):
         try:
             return float(value)

@@ -1,4 +1,5 @@
 """Preference pairs out of rows, whatever dialect they are written in; every fault told."""
+
 from __future__ import annotations
 
 import math
@@ -13,13 +14,28 @@ from assay.data.turns import Turns, prefix, shared, transcript, turns_of, writte
 _FIX = "repair the row, or leave such rows out with --drop"
 FIRST_WORDS = ("a", "first", "response_a", "model_a", "response_1", "output_1")
 SECOND_WORDS = ("b", "second", "response_b", "model_b", "response_2", "output_2")
-DROPPABLE = frozenset({"null cell", "wrong type", "mixed types", "empty text", "not a finite number", "out of range",
-                       "unknown verdict", "bad JSON", "not UTF-8", "ragged row", "missing cell"})
+DROPPABLE = frozenset(
+    {
+        "null cell",
+        "wrong type",
+        "mixed types",
+        "empty text",
+        "not a finite number",
+        "out of range",
+        "unknown verdict",
+        "bad JSON",
+        "not UTF-8",
+        "ragged row",
+        "missing cell",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One comparison. `p`: the chance that `chosen` is truly better; `turns`: the prompt's, where it was a dialogue."""
+    """One comparison. `p`: the chance that `chosen` is truly better; `turns`: the prompt's, where
+    it was a dialogue.
+    """
 
     row: int
     prompt: str
@@ -30,9 +46,13 @@ class Pair:
     turns: Turns | None = None
 
 
-def pairs(rows: Iterator[tuple[int, dict[str, Any]]], layout: Layout, faults: Faults) -> Iterator[Pair]:
-    """Stream the pairs of a file, chosen first. Rows with faults are counted in `faults` and left out; ties of a choices
-    file keep both answers with p = ½, and equal answers are left out because they say nothing."""
+def pairs(
+    rows: Iterator[tuple[int, dict[str, Any]]], layout: Layout, faults: Faults
+) -> Iterator[Pair]:
+    """Stream the pairs of a file, chosen first. Rows with faults are counted in `faults` and left
+    out; ties of a choices file keep both answers with p = ½, and equal answers are left out because
+    they say nothing.
+    """
     reader = _Reader(layout, faults)
     for i, row in rows:
         pair = reader.pair(i, row)
@@ -59,18 +79,40 @@ class _Reader:
         if p is None or margin is None or ask is None or one is None or two is None:
             return None
         form = type(one)
-        if type(two) is not form or (ask and form is str and type(ask) is not str) or (self.form and form is not self.form):
-            self.faults.error("mixed types", i, self.columns[1], "text here and a list of messages elsewhere",
-                              "write all answers as text or all as messages")
+        if (
+            type(two) is not form
+            or (ask and form is str and type(ask) is not str)
+            or (self.form and form is not self.form)
+        ):
+            self.faults.error(
+                "mixed types",
+                i,
+                self.columns[1],
+                "text here and a list of messages elsewhere",
+                "write all answers as text or all as messages",
+            )
             return None
         self.form = form
-        prompt, first, second, turns = self._messages(ask, one, two) if form is tuple else self._texts(i, ask, one, two)
+        prompt, first, second, turns = (
+            self._messages(ask, one, two) if form is tuple else self._texts(i, ask, one, two)
+        )
         if not first.strip() or not second.strip():
-            self.faults.error("empty text", i, self.columns[0 if not first.strip() else 1], "an empty answer", _FIX)
+            self.faults.error(
+                "empty text",
+                i,
+                self.columns[0 if not first.strip() else 1],
+                "an empty answer",
+                _FIX,
+            )
             return None
         if first == second:
-            self.faults.warn("chosen equals rejected", i, self.columns[1], "both answers are the same text",
-                             "such pairs say nothing and are left out")
+            self.faults.warn(
+                "chosen equals rejected",
+                i,
+                self.columns[1],
+                "both answers are the same text",
+                "such pairs say nothing and are left out",
+            )
             return None
         if self.ask is not None and not prompt.strip():
             self.faults.error("empty text", i, self.ask, "an empty prompt", _FIX)
@@ -91,22 +133,36 @@ class _Reader:
             return None
         turns = turns_of(value)
         if isinstance(turns, str):
-            self.faults.error("wrong type", i, column, turns, "write text, or a list of {role, content}")
+            self.faults.error(
+                "wrong type", i, column, turns, "write text, or a list of {role, content}"
+            )
             return None
         return turns
 
-    def _texts(self, i: int, ask: Any, first: Any, second: Any) -> tuple[str, str, str, Turns | None]:
+    def _texts(
+        self, i: int, ask: Any, first: Any, second: Any
+    ) -> tuple[str, str, str, Turns | None]:
         if isinstance(ask, tuple):
             return written(ask), first, second, ask
         if ask and first.startswith(ask) and second.startswith(ask):
-            self.faults.warn("prompt repeated", i, self.layout.parts["prompt"], "both answers begin with the prompt",
-                             "it was cut from them")
-            first, second = first[len(ask):], second[len(ask):]
+            self.faults.warn(
+                "prompt repeated",
+                i,
+                self.layout.parts["prompt"],
+                "both answers begin with the prompt",
+                "it was cut from them",
+            )
+            first, second = first[len(ask) :], second[len(ask) :]
         if "prompt" not in self.layout.parts:
             cut = prefix(first, second) if first != second else 0
             if cut == 0 and first != second:
-                self.faults.warn("no shared prompt", i, None, "there is no prompt column and the answers share no beginning",
-                                 "these pairs have an empty prompt")
+                self.faults.warn(
+                    "no shared prompt",
+                    i,
+                    None,
+                    "there is no prompt column and the answers share no beginning",
+                    "these pairs have an empty prompt",
+                )
             ask, first, second = first[:cut], first[cut:], second[cut:]
         turns = transcript(ask)
         if turns is None:
@@ -120,10 +176,15 @@ class _Reader:
         else:
             begin = ask
         if begin and first[: len(begin)] == begin and second[: len(begin)] == begin:
-            first, second = first[len(begin):], second[len(begin):]
+            first, second = first[len(begin) :], second[len(begin) :]
         n = shared(first, second)
         turns = (*begin, *first[:n])
-        return written(turns) if turns else "", written(first[n:]), written(second[n:]), turns or None
+        return (
+            written(turns) if turns else "",
+            written(first[n:]),
+            written(second[n:]),
+            turns or None,
+        )
 
     def _label(self, i: int, row: dict[str, Any]) -> tuple[float | None, float | None]:
         """(p, margin), None where the row's label is faulty."""
@@ -132,7 +193,13 @@ class _Reader:
         p = self._number(i, row, "p", 1.0)
         margin = self._number(i, row, "margin", 0.0)
         if p is not None and not 0 <= p <= 1:
-            self.faults.error("out of range", i, self.layout.parts["p"], f"{p:g}, which is no probability", "give 0 to 1")
+            self.faults.error(
+                "out of range",
+                i,
+                self.layout.parts["p"],
+                f"{p:g}, which is no probability",
+                "give 0 to 1",
+            )
             p = None
         return p, margin
 
@@ -155,7 +222,9 @@ def finite(i: int, value: Any, column: str, faults: Faults) -> float | None:
 
 
 def _verdict(i: int, row: dict[str, Any], layout: Layout, faults: Faults) -> float | None:
-    """The chance that the first of two answers is better, as raters, an id, a number or a word say it."""
+    """The chance that the first of two answers is better, as raters, an id, a number or a word say
+    it.
+    """
     column = layout.parts["verdict"]
     value = row.get(column)
     if value is None or value == []:
@@ -164,8 +233,13 @@ def _verdict(i: int, row: dict[str, Any], layout: Layout, faults: Faults) -> flo
     votes = [_vote(v, column, layout) for v in (value if isinstance(value, list) else [value])]
     known = [v for v in votes if v is not None]
     if len(known) < len(votes):
-        faults.error("unknown verdict", i, column, clipped(value),
-                     "say 1 or 2 (0 for a tie), 'a' or 'b', or the better one's column")
+        faults.error(
+            "unknown verdict",
+            i,
+            column,
+            clipped(value),
+            "say 1 or 2 (0 for a tie), 'a' or 'b', or the better one's column",
+        )
         return None
     return sum(known) / len(known)
 

@@ -1,4 +1,7 @@
-"""A file's items with the rows they came from, one at a time: what trains on a file needs no list of it."""
+"""A file's items with the rows they came from, one at a time: what trains on a file needs no list
+of it.
+"""
+
 from __future__ import annotations
 
 import itertools
@@ -17,17 +20,27 @@ from assay.errors import InputError
 
 PEEK = 100  # rows from which the kind is told
 Prompt = tuple[str, Turns | None]
-_WANT = {"pairs": "preference pairs (prompt, chosen, rejected)", "prompts": "prompts",
-         "demonstrations": "demonstrations (prompt and response, messages, or text)"}
+_WANT = {
+    "pairs": "preference pairs (prompt, chosen, rejected)",
+    "prompts": "prompts",
+    "demonstrations": "demonstrations (prompt and response, messages, or text)",
+}
 
 
-def stream(path: str | Path, kind: str, *, columns: Mapping[str, str] | None = None, split: str | None = None,
-           unused: set[str] | None = None) -> Iterator[tuple[Any, Row]]:
-    """(item, the row's other columns): a Pair, a Demo, or for "prompts" (text, turns), which any file with such a column holds.
+def stream(
+    path: str | Path,
+    kind: str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    split: str | None = None,
+    unused: set[str] | None = None,
+) -> Iterator[tuple[Any, Row]]:
+    """(item, the row's other columns): a Pair, a Demo, or for "prompts" (text, turns), which any
+    file with such a column holds.
 
-    columns: {part: the file's column}. With `unused`, those that this file lacks are passed over, for one mapping may speak of
-    several files, and the parts that it has are taken out of `unused`. Every row is read before a fault is raised, as one
-    InputError that counts them all.
+    columns: {part: the file's column}. With `unused`, those that this file lacks are passed over,
+    for one mapping may speak of several files, and the parts that it has are taken out of `unused`.
+    Every row is read before a fault is raised, as one InputError that counts them all.
     """
     source = open_source(path, split=split)
     faults = Faults(source.name, source.line, drops=False)
@@ -43,7 +56,11 @@ def stream(path: str | Path, kind: str, *, columns: Mapping[str, str] | None = N
         unused.difference_update(renamed)
     found = layout(some, source.name, columns=renamed, want="pairs" if kind == "pairs" else None)
     last: Row = {}
-    told = set(found.parts.values()) if kind == "pairs" else {found.parts.get(k) for k in ("prompt", "messages", "text")}
+    told = (
+        set(found.parts.values())
+        if kind == "pairs"
+        else {found.parts.get(k) for k in ("prompt", "messages", "text")}
+    )
 
     def each() -> Iterator[tuple[int, Row]]:
         nonlocal last
@@ -59,8 +76,11 @@ def stream(path: str | Path, kind: str, *, columns: Mapping[str, str] | None = N
     elif kind == "prompts" and "prompt" in found.parts:
         items = _prompts(each(), found, faults)
     else:
-        raise InputError(f"{source.name} has the columns {', '.join(found.columns)}, and none of them makes {_WANT[kind]}; name "
-                         f"them by --world.columns {'prompt' if kind == 'prompts' else 'response'}=NAME")
+        raise InputError(
+            f"{source.name} has the columns {', '.join(found.columns)}, and none of them makes "
+            f"{_WANT[kind]}; name them by --world.columns "
+            f"{'prompt' if kind == 'prompts' else 'response'}=NAME"
+        )
     for item in items:
         yield item, {k: v for k, v in last.items() if k not in told}
     faults.stop()

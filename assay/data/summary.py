@@ -1,4 +1,5 @@
 """`assay check`: what a data file is, and every fault in it."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -8,12 +9,21 @@ from typing import Any
 from assay import data
 
 
-def check(path: str | Path, *, columns: Mapping[str, str] | None = None, split: str | None = None, score: str | None = None,
-          limit: int | None = None, against: Sequence[str | Path] = ()) -> dict[str, Any]:
-    """What `path` is, how much of it, and its faults with row and column; `ok` is False where any is an error.
+def check(
+    path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    split: str | None = None,
+    score: str | None = None,
+    limit: int | None = None,
+    against: Sequence[str | Path] = (),
+) -> dict[str, Any]:
+    """What `path` is, how much of it, and its faults with row and column; `ok` is False where any
+    is an error.
 
-    columns: parts renamed, {"prompt": "question"}; split: of a dataset that has several; score: the numeric column of
-    scored responses; limit: longest prompt plus answer, in characters; against: other files whose prompts must not recur.
+    columns: parts renamed, {"prompt": "question"}; split: of a dataset that has several; score: the
+    numeric column of scored responses; limit: longest prompt plus answer, in characters; against:
+    other files whose prompts must not recur.
     """
     mine = data.check(path, columns=columns, split=split, score=score, limit=limit)
     shared = {str(other): data.leaks(mine, data.check(other, columns=columns)) for other in against}
@@ -22,19 +32,34 @@ def check(path: str | Path, *, columns: Mapping[str, str] | None = None, split: 
 
 def says(found: Mapping[str, Any]) -> list[str]:
     """What `check` found as lines for a person."""
-    parts = ", ".join(f"{part} = {column}" if part != column else part for part, column in found["parts"].items())
+    parts = ", ".join(
+        f"{part} = {column}" if part != column else part for part, column in found["parts"].items()
+    )
     groups = found["rows_a_prompt"]
-    a_prompt = "" if groups["most"] <= 1 else f", {groups['least']}–{groups['most']} a prompt" if groups["ragged"] else \
-        f", {groups['most']} a prompt"
-    lines = [f"{found['file']}: {found['kind']} ({found['format']}); {parts}",
-             f"{found['rows']:,} rows, {found['usable']:,} usable, {found['prompts']:,} prompts{a_prompt}"]
+    a_prompt = (
+        ""
+        if groups["most"] <= 1
+        else f", {groups['least']}–{groups['most']} a prompt"
+        if groups["ragged"]
+        else f", {groups['most']} a prompt"
+    )
+    lines = [
+        f"{found['file']}: {found['kind']} ({found['format']}); {parts}",
+        f"{found['rows']:,} rows, {found['usable']:,} usable, {found['prompts']:,} "
+        f"prompts{a_prompt}",
+    ]
     if found["characters"]:
-        lines.append(f"prompt and answer: {found['characters']['median']:,} characters in the middle, "
-                     f"{found['characters']['most']:,} at most")
+        lines.append(
+            f"prompt and answer: {found['characters']['median']:,} characters in the middle, "
+            f"{found['characters']['most']:,} at most"
+        )
     if found["others"]:
         lines.append(f"columns not used: {', '.join(found['others'])}")
     for name in ("errors", "warnings"):
-        lines += [f"{name[:-1]}: {count:,} × {kind}" for kind, count in sorted(found[name].items(), key=lambda kc: -kc[1])]
+        lines += [
+            f"{name[:-1]}: {count:,} × {kind}"
+            for kind, count in sorted(found[name].items(), key=lambda kc: -kc[1])
+        ]
     lines += [f"  {f['says']}" for f in found["faults"]]
     left = sum(found["errors"].values()) - sum(f["error"] for f in found["faults"])
     if left > 0:

@@ -1,12 +1,23 @@
-"""Dialogues: lists of messages and `Human:/Assistant:` transcripts, as (prompt, answer) texts and as turns."""
+"""Dialogues: lists of messages and `Human:/Assistant:` transcripts, as (prompt, answer) texts and
+as turns.
+"""
+
 from __future__ import annotations
 
 import re
 from typing import Any
 
 Turns = tuple[tuple[str, str], ...]
-ROLES = {"human": "user", "user": "user", "assistant": "assistant", "gpt": "assistant", "model": "assistant", "bot": "assistant",
-         "system": "system", "tool": "tool"}
+ROLES = {
+    "human": "user",
+    "user": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "system": "system",
+    "tool": "tool",
+}
 SAYS = {"user": "Human", "assistant": "Assistant", "system": "System", "tool": "Tool"}
 _MARK = re.compile(r"(?:^|\n\n)(Human|Assistant|System): ?", re.M)
 _HUMAN = re.compile(r"(?:^|\n\n)Human:")
@@ -20,7 +31,10 @@ def turns_of(value: Any) -> Turns | str:
     for i, message in enumerate(value):
         if not isinstance(message, dict):
             return f"message {i + 1} is a {type(message).__name__}, not an object with role and content"
-        role, content = message.get("role", message.get("from")), message.get("content", message.get("value"))
+        role, content = (
+            message.get("role", message.get("from")),
+            message.get("content", message.get("value")),
+        )
         if not isinstance(role, str) or not isinstance(content, str):
             return f"message {i + 1} lacks a role or a content that is text"
         out.append((ROLES.get(role.lower(), role), content))
@@ -35,7 +49,9 @@ def transcript(text: str) -> Turns | None:
     if not marks or text[: marks[0].start()].strip():
         return None
     ends = [m.start() for m in marks[1:]] + [len(text)]
-    turns = [(ROLES[m[1].lower()], text[m.end() : e].strip()) for m, e in zip(marks, ends, strict=True)]
+    turns = [
+        (ROLES[m[1].lower()], text[m.end() : e].strip()) for m, e in zip(marks, ends, strict=True)
+    ]
     return tuple(turns)
 
 
@@ -55,10 +71,13 @@ def shared(first: Turns, second: Turns) -> int:
 
 
 def prefix(first: str, second: str) -> int:
-    """Length of the shared prefix of two texts: to the last shared `Assistant:` if they are transcripts, else to the last
-    shared blank."""
+    """Length of the shared prefix of two texts: to the last shared `Assistant:` if they are
+    transcripts, else to the last shared blank.
+    """
     low, high = 0, min(len(first), len(second))
-    while low < high:  # the longest shared prefix, by bisection on slices: comparing slices is C speed
+    while (
+        low < high
+    ):  # the longest shared prefix, by bisection on slices: comparing slices is C speed
         middle = (low + high + 1) // 2
         low, high = (middle, high) if first[:middle] == second[:middle] else (low, middle - 1)
     mark = first.rfind("\n\nAssistant:", 0, low)

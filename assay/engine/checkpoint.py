@@ -1,4 +1,7 @@
-"""A recipe's memory between steps, and its one file on disk. Nothing is pickled, so nothing is ever unpickled."""
+"""A recipe's memory between steps, and its one file on disk. Nothing is pickled, so nothing is ever
+unpickled.
+"""
+
 from __future__ import annotations
 
 import json
@@ -15,14 +18,17 @@ from torch import Tensor
 
 from assay.errors import InputError
 
-RECORDS: dict[str, type] = {}  # dataclasses that a Carry may hold; core registers Prompts, Samples and Pairs
+RECORDS: dict[
+    str, type
+] = {}  # dataclasses that a Carry may hold; core registers Prompts, Samples and Pairs
 _OWN = ("next", "total", "_kept", "_saved", "_decode")
 
 
 class Carry:
-    """What survives a step. `carry.keep(policy=…, opt=…)` registers whatever has a `state_dict` and fills it when
-    resuming; every other value is the first value of an attribute. Attributes hold tensors, numbers, strings, lists,
-    dicts and Samples. `for t in carry.steps(n)` goes on where it stopped.
+    """What survives a step. `carry.keep(policy=…, opt=…)` registers whatever has a `state_dict` and
+    fills it when resuming; every other value is the first value of an attribute. Attributes hold
+    tensors, numbers, strings, lists, dicts and Samples. `for t in carry.steps(n)` goes on where it
+    stopped.
 
     **The yield is the last act of a step**: what is saved at a yield is the state after that step.
     """
@@ -31,12 +37,16 @@ class Carry:
         self.next, self.total = 0, -1
         self._kept: dict[str, Any] = {}
         self._saved = saved
-        self._decode = decode  # how restored Prompts turn ids into text: a function, so it cannot be on disk
+        self._decode = (
+            decode  # how restored Prompts turn ids into text: a function, so it cannot be on disk
+        )
         if saved is not None:
             self.next = saved["next"]
 
     def keep(self, **things: Any) -> Carry:
-        """Register modules and first values; when resuming, fill them with what was saved. Returns the carry itself."""
+        """Register modules and first values; when resuming, fill them with what was saved. Returns
+        the carry itself.
+        """
         for name, thing in things.items():
             if name in _OWN or name in ("keep", "steps", "state"):
                 raise ValueError(f"a carry has its own use for the name '{name}'; choose another")
@@ -60,7 +70,11 @@ class Carry:
     def state(self) -> dict[str, Any]:
         """Everything, as nested dicts of tensors and plain values."""
         values = {k: v for k, v in vars(self).items() if k not in _OWN}
-        return {"next": self.next, "kept": {k: v.state_dict() for k, v in self._kept.items()}, "values": values}
+        return {
+            "next": self.next,
+            "kept": {k: v.state_dict() for k, v in self._kept.items()},
+            "values": values,
+        }
 
 
 def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
@@ -80,7 +94,10 @@ def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
         return [_pack(v, tensors) for v in value]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise TypeError(f"a carry cannot hold a {type(value).__name__}: it holds tensors, numbers, strings, lists, dicts and Samples")
+    raise TypeError(
+        f"a carry cannot hold a {type(value).__name__}: it holds tensors, numbers, strings, lists, "
+        "dicts and Samples"
+    )
 
 
 def _unpack(value: Any, tensors: dict[str, Tensor], decode: Any) -> Any:
@@ -99,7 +116,8 @@ def _unpack(value: Any, tensors: dict[str, Tensor], decode: Any) -> Any:
 
 
 def save(path: Path, state: Any) -> None:
-    """Write nested tensors and plain values to one safetensors file: a new name, flushed, then a rename.
+    """Write nested tensors and plain values to one safetensors file: a new name, flushed, then a
+    rename.
 
     A process killed at any moment leaves the old file or the new one, never half of either.
     """
@@ -119,4 +137,7 @@ def load(path: Path, decode: Any = None) -> Any:
             tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
             return _unpack(json.loads(f.metadata()["state"]), tensors, decode)
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as why:
-        raise InputError(f"{path} is damaged ({type(why).__name__}: {str(why)[:80]}); delete it to start this run over") from why
+        raise InputError(
+            f"{path} is damaged ({type(why).__name__}: {str(why)[:80]}); delete it to start this "
+            "run over"
+        ) from why

@@ -1,4 +1,7 @@
-"""The only backward(). Micro-batches, processes, finite-ness and the update counter live here and nowhere else."""
+"""The only backward(). Micro-batches, processes, finite-ness and the update counter live here and
+nowhere else.
+"""
+
 from __future__ import annotations
 
 import functools
@@ -23,7 +26,9 @@ _STRICT = False
 
 @contextmanager
 def micro_batches(rows: int, *, strict: bool = False) -> Iterator[None]:
-    """Within: at most `rows` rows a forward pass (0: all); `strict`: a step that is not finite ends the run."""
+    """Within: at most `rows` rows a forward pass (0: all); `strict`: a step that is not finite ends
+    the run.
+    """
     global _MICRO, _STRICT
     before = _MICRO, _STRICT
     _MICRO, _STRICT = rows, strict
@@ -36,18 +41,25 @@ def micro_batches(rows: int, *, strict: bool = False) -> Iterator[None]:
 Losses = Tensor | Sequence[Callable[[], Tensor]]
 
 
-def descend(optimiser: Optimiser, loss_of: Callable[[Any, Int[Tensor, "b"]], Losses], samples: Any, *,
-            reduce: Callable[[Bool[Tensor, "B N T"]], Tensor], rows: Int[Tensor, "r"] | None = None) -> dict[str, float]:
+def descend(
+    optimiser: Optimiser,
+    loss_of: Callable[[Any, Int[Tensor, "b"]], Losses],
+    samples: Any,
+    *,
+    reduce: Callable[[Bool[Tensor, "B N T"]], Tensor],
+    rows: Int[Tensor, "r"] | None = None,
+) -> dict[str, float]:
     """One update on Σ w·loss, with w = reduce(samples.mask) computed on the whole batch.
 
-    `loss_of(some rows, their index)` is unreduced, of the shape of `reduce`'s weights for those rows (`[b,N,T]` for
-    decisions, `[b,N]` for answers, `[b]` for pairs), or several functions that return one each: their sum is meant, they share
-    neither weights nor anything else, and none's activations outlive its own gradient. `rows`: a minibatch, by row; its
-    denominators are its own. One pass of eight rows, eight of one, and two processes of four are the same step.
+    `loss_of(some rows, their index)` is unreduced, of the shape of `reduce`'s weights for those
+    rows (`[b,N,T]` for decisions, `[b,N]` for answers, `[b]` for pairs), or several functions that
+    return one each: their sum is meant, they share neither weights nor anything else, and none's
+    activations outlive its own gradient. `rows`: a minibatch, by row; its denominators are its own.
+    One pass of eight rows, eight of one, and two processes of four are the same step.
 
-    Returns {"loss", "grad_norm", "skipped"}. A step whose loss or gradient is not finite changes nothing: it is
-    counted in "skipped" and named in the log, or raises NotFinite where the run is strict. Raises InputError if the
-    loss has another shape than its weights.
+    Returns {"loss", "grad_norm", "skipped"}. A step whose loss or gradient is not finite changes
+    nothing: it is counted in "skipped" and named in the log, or raises NotFinite where the run is
+    strict. Raises InputError if the loss has another shape than its weights.
     """
     batch = samples if rows is None else samples[rows]
     place = torch.arange(len(samples)) if rows is None else rows
@@ -62,7 +74,10 @@ def descend(optimiser: Optimiser, loss_of: Callable[[Any, Int[Tensor, "b"]], Los
         w = weights[part.to(weights.device)]
         with torch.enable_grad():  # whatever the mode of whoever pulls on the recipe
             losses = loss_of(batch[part], place[part])
-            tasks = [functools.partial(_back, loss, w) for loss in ([losses] if isinstance(losses, Tensor) else losses)]
+            tasks = [
+                functools.partial(_back, loss, w)
+                for loss in ([losses] if isinstance(losses, Tensor) else losses)
+            ]
             values = together(tasks) if w.device.type == "cpu" else [task() for task in tasks]
         total += torch.stack(values).sum()
     for p in optimiser.parameters if parallel.world_size() > 1 else ():
@@ -87,8 +102,10 @@ def _back(loss: Tensor | Callable[[], Tensor], w: Tensor) -> Tensor:
     """Σ w·loss, its gradient added to whatever it is a function of."""
     loss = loss if isinstance(loss, Tensor) else loss()
     if loss.shape != w.shape:
-        raise InputError(f"the loss has shape {list(loss.shape)} and its weights {list(w.shape)}: "
-                         "a loss is never reduced before descend")
+        raise InputError(
+            f"the loss has shape {list(loss.shape)} and its weights {list(w.shape)}: "
+            "a loss is never reduced before descend"
+        )
     value = torch.where(w != 0, loss * w.to(loss.dtype), loss.new_zeros(())).sum()
     value.backward()
     return value.detach().double()

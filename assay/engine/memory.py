@@ -1,26 +1,51 @@
 """What this process does with memory that it has freed.
 
-glibc hands large freed blocks back to the system, and a training step asks for the same ones again milliseconds later: each
-page is then cleared and mapped anew. Kept instead, a step of a small model takes about a quarter less time (LOG.md prints
-how to time it).
-All threads share one heap, since those that glibc makes for further threads give large blocks back whatever it is told.
-The process stays as large as it ever was until it ends.
+glibc hands large freed blocks back to the system, and a training step asks for the same ones again
+milliseconds later: each page is then cleared and mapped anew. Kept instead, a step of a small model
+takes about a quarter less time (LOG.md prints how to time it). All threads share one heap, since
+those that glibc makes for further threads give large blocks back whatever it is told. The process
+stays as large as it ever was until it ends.
 """
+
 from __future__ import annotations
 
 import ctypes
 import os
 import platform
 
-_TRIM, _TOP_PAD, _MMAP, _ARENAS = -1, -2, -3, -8  # mallopt's M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX
-_KEPT, _LARGEST, _AHEAD = 2**31 - 1, 2**30, 64 * 2**20  # bytes: kept at the top; taken from the heap; asked for in advance
-SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES")
+_TRIM, _TOP_PAD, _MMAP, _ARENAS = (
+    -1,
+    -2,
+    -3,
+    -8,
+)  # mallopt's M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX
+_KEPT, _LARGEST, _AHEAD = (
+    2**31 - 1,
+    2**30,
+    64 * 2**20,
+)  # bytes: kept at the top; taken from the heap; asked for in advance
+SETTINGS = (
+    "MALLOC_TRIM_THRESHOLD_",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TOP_PAD_",
+    "MALLOC_ARENA_MAX",
+    "GLIBC_TUNABLES",
+)
 
 
 def keep() -> bool:
-    """Keep freed memory from now on; whether that was done. Only with glibc, and not where the environment says how memory
-    is to be handled (`MALLOC_TRIM_THRESHOLD_` and its kin), nor where another allocator is preloaded."""
+    """Keep freed memory from now on; whether that was done. Only with glibc, and not where the
+    environment says how memory is to be handled (`MALLOC_TRIM_THRESHOLD_` and its kin), nor where
+    another allocator is preloaded.
+    """
     if platform.libc_ver()[0] != "glibc" or any(s in os.environ for s in (*SETTINGS, "LD_PRELOAD")):
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return all([mallopt(_TRIM, _KEPT), mallopt(_MMAP, _LARGEST), mallopt(_TOP_PAD, _AHEAD), mallopt(_ARENAS, 1)])
+    return all(
+        [
+            mallopt(_TRIM, _KEPT),
+            mallopt(_MMAP, _LARGEST),
+            mallopt(_TOP_PAD, _AHEAD),
+            mallopt(_ARENAS, 1),
+        ]
+    )

@@ -1,4 +1,5 @@
 """Adam with warm-up and gradient clipping, as one object with a `state_dict`."""
+
 from __future__ import annotations
 
 import math
@@ -10,12 +11,15 @@ from torch import Tensor
 
 
 class Optimiser:
-    """torch's fused Adam; the learning rate climbs linearly over the first `warmup` updates and then stays.
+    """torch's fused Adam; the learning rate climbs linearly over the first `warmup` updates and
+    then stays.
 
     Gradients are clipped to a global norm of `clip`. Stepped by `descend` alone.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], *, lr: float, warmup: int = 0, clip: float = 1.0):
+    def __init__(
+        self, parameters: Iterable[Tensor], *, lr: float, warmup: int = 0, clip: float = 1.0
+    ):
         self.parameters = list(parameters)
         self.lr, self.warmup, self.clip, self.updates = lr, warmup, clip, 0
         self.adam = torch.optim.Adam(self.parameters, lr=lr, fused=True)
@@ -42,4 +46,6 @@ class Optimiser:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.updates = state["updates"]
-        self.adam.load_state_dict({"state": state["adam"], "param_groups": self.adam.state_dict()["param_groups"]})
+        self.adam.load_state_dict(
+            {"state": state["adam"], "param_groups": self.adam.state_dict()["param_groups"]}
+        )

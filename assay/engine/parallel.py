@@ -1,9 +1,11 @@
 """Rows over processes, behind three doors; and the meter that counts what passes through them.
 
-A recipe sees the whole batch in every process. `sample`, scoring and `descend` split rows here and gather them before
-they return, so no recipe has a line about processes. Started by anything that sets RANK and WORLD_SIZE
-(`accelerate launch`, `torchrun`); with one process every function here is the identity.
+A recipe sees the whole batch in every process. `sample`, scoring and `descend` split rows here and
+gather them before they return, so no recipe has a line about processes. Started by anything that
+sets RANK and WORLD_SIZE (`accelerate launch`, `torchrun`); with one process every function here is
+the identity.
 """
+
 from __future__ import annotations
 
 import functools
@@ -23,7 +25,9 @@ COUNTED = ("generated", "scored", "compared", "labels", "updates")
 
 
 class Meter:
-    """What a run has spent: answers drawn, answers judged, pairs compared, gold labels bought, updates made."""
+    """What a run has spent: answers drawn, answers judged, pairs compared, gold labels bought,
+    updates made.
+    """
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
@@ -59,9 +63,10 @@ meter = Meter()
 def group() -> Iterator[None]:
     """Join the launcher's process group for the duration, and leave it at the end.
 
-    A process that exits while it is still in a gloo group may be aborted by the group's threads (exit −6). All processes
-    meet before they leave, so that none leaves while another still waits for it; after an error they leave at once. A
-    group that existed before belongs to somebody else and is left alone. One process joins nothing.
+    A process that exits while it is still in a gloo group may be aborted by the group's threads
+    (exit −6). All processes meet before they leave, so that none leaves while another still waits
+    for it; after an error they leave at once. A group that existed before belongs to somebody else
+    and is left alone. One process joins nothing.
 
     Raises:
         InputError: The launcher was told to divide the model itself (FSDP, DeepSpeed, Megatron-LM).
@@ -76,17 +81,26 @@ def group() -> Iterator[None]:
 
 
 def start() -> bool:
-    """Join the process group if a launcher started us as one of several; whether it was joined now. Raises InputError where
-    the launcher was told to divide the model itself, which nothing here does."""
-    for name, what in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed"),
-                       ("ACCELERATE_USE_MEGATRON_LM", "Megatron-LM")):
+    """Join the process group if a launcher started us as one of several; whether it was joined now.
+    Raises InputError where the launcher was told to divide the model itself, which nothing here
+    does.
+    """
+    for name, what in (
+        ("ACCELERATE_USE_FSDP", "FSDP"),
+        ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed"),
+        ("ACCELERATE_USE_MEGATRON_LM", "Megatron-LM"),
+    ):
         if os.environ.get(name, "false").lower() in ("true", "1"):
-            raise InputError(f"this was launched with {what}, and every process here holds a whole model: rows are divided, "
-                             "weights are not; launch with --multi_gpu, and use --world.lora, --dtype bfloat16 or "
-                             "--world.checkpointing where memory is short")
+            raise InputError(
+                f"this was launched with {what}, and every process here holds a whole model: rows "
+                "are divided, weights are not; launch with --multi_gpu, and use --world.lora, "
+                "--dtype bfloat16 or --world.checkpointing where memory is short"
+            )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         if torch.cuda.is_available():  # tensors of both kinds are gathered
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+            torch.cuda.set_device(
+                int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
+            )
             dist.init_process_group("cpu:gloo,cuda:nccl")
         else:
             dist.init_process_group("gloo")
@@ -121,7 +135,9 @@ def sum_(x: Tensor) -> Tensor:
 
 
 def gather(x: Tensor, dim: int = 0) -> Tensor:
-    """Concatenate the processes' shares along `dim`, in rank order. Other axes are padded to the longest with zeros."""
+    """Concatenate the processes' shares along `dim`, in rank order. Other axes are padded to the
+    longest with zeros.
+    """
     if world_size() == 1:
         return x
     x = x.movedim(dim, 0)
@@ -147,7 +163,9 @@ def same_everywhere(x: Tensor) -> Tensor:
 
 
 def sampling(method: F) -> F:
-    """The door of `sample(prompts, n, rng, start=None)`: rows split, drawn, gathered; answers counted as drawn."""
+    """The door of `sample(prompts, n, rng, start=None)`: rows split, drawn, gathered; answers
+    counted as drawn.
+    """
 
     @functools.wraps(method)
     def door(self: Any, prompts: Any, n: Any, rng: Any, start: Any = None) -> Any:
@@ -157,7 +175,9 @@ def sampling(method: F) -> F:
             n_here = n[mine] if isinstance(n, Tensor) else n
             begun = None if start is None else start[mine]
             if begun is not None and isinstance(n_here, Tensor) and begun.mask.shape[1] > 1:
-                most = int(n_here.max())  # this share's rows may ask for fewer than the batch's longest does
+                most = int(
+                    n_here.max()
+                )  # this share's rows may ask for fewer than the batch's longest does
                 begun = begun.pick(torch.arange(most).expand(len(n_here), most))
             samples = method(self, prompts[mine], n_here, rng[mine], begun)
             samples = samples.gathered(prompts)
@@ -170,8 +190,9 @@ def sampling(method: F) -> F:
 
 
 def scoring(method: F) -> F:
-    """The door of a reward's `__call__(samples) → [M,B,N]`: rows split, scored, gathered; one call a member
-    and answer is counted as judged, so an ensemble costs what it costs."""
+    """The door of a reward's `__call__(samples) → [M,B,N]`: rows split, scored, gathered; one call
+    a member and answer is counted as judged, so an ensemble costs what it costs.
+    """
 
     @functools.wraps(method)
     def door(self: Any, samples: Any) -> Tensor:

@@ -1,4 +1,7 @@
-"""The manual's pages, one a paper's file, written from the file itself and from the results of its claim. Runs nothing."""
+"""The manual's pages, one a paper's file, written from the file itself and from the results of its
+claim. Runs nothing.
+"""
+
 from __future__ import annotations
 
 import ast
@@ -12,15 +15,19 @@ from typing import Any
 from assay.data.escape import prose
 from assay.registry.catalogue import Entry
 
-START = {"recipe": "assay run {name} --world {world} --out runs/{name}",
-         "fit": "assay run leave_one_out --world {world} --fit {name} --out runs/{name}",
-         "study": "assay study {name} --world {world} --out runs/{name}"}
+START = {
+    "recipe": "assay run {name} --world {world} --out runs/{name}",
+    "fit": "assay run leave_one_out --world {world} --fit {name} --out runs/{name}",
+    "study": "assay study {name} --world {world} --out runs/{name}",
+}
 MOST = 40  # lines of a study that a page shows
 VERBS = {"recipe": "yields policies", "fit": "fits judges", "study": "yields findings"}
 
 
 def pages(entries: Iterable[Entry], found: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """File name → Markdown: one page a paper's file and `README.md`, the list of them. `found`: `claims.rows`."""
+    """File name → Markdown: one page a paper's file and `README.md`, the list of them. `found`:
+    `claims.rows`.
+    """
     entries = list(entries)
     verdicts: dict[str, list[Mapping[str, Any]]] = {e.name: [] for e in entries}
     for row in found:
@@ -30,23 +37,48 @@ def pages(entries: Iterable[Entry], found: Iterable[Mapping[str, Any]]) -> dict[
 
 
 def page(entry: Entry, verdicts: list[Mapping[str, Any]]) -> str:
-    """One paper: what it is, how it is run, its constants, what it reduces to, its claim and what was found."""
+    """One paper: what it is, how it is run, its constants, what it reduces to, its claim and what
+    was found.
+    """
     paper, source = entry.paper, parts(entry.path)
     world = source["worlds"][0] if source["worlds"] else "table"
     needs = "".join(f" --world.{k} {v}" for k, v in source["on"].get(world, {}).items())
     number = paper["url"].removeprefix("arXiv:")
-    link = f"[{paper['url']}](https://arxiv.org/abs/{number})" if paper["url"].startswith("arXiv:") else f"<{paper['url']}>"
+    link = (
+        f"[{paper['url']}](https://arxiv.org/abs/{number})"
+        if paper["url"].startswith("arXiv:")
+        else f"<{paper['url']}>"
+    )
     command = START[entry.verb].format(name=entry.name, world=f"{world}{needs}")
-    lines = [f"# {entry.name}", "", f"*{prose(paper['title'])}*, {paper['authors']}, {paper['year']}, {link}", "",
-             f"{VERBS[entry.verb].capitalize()}: `{command}`", "", *body(entry.about), ""]
+    lines = [
+        f"# {entry.name}",
+        "",
+        f"*{prose(paper['title'])}*, {paper['authors']}, {paper['year']}, {link}",
+        "",
+        f"{VERBS[entry.verb].capitalize()}: `{command}`",
+        "",
+        *body(entry.about),
+        "",
+    ]
     if source["constants"]:
         lines += ["## Constants", "", "| flag | default |", "|---|---|"]
-        lines += [f"| `--{'fit.' if entry.verb == 'fit' else ''}{name}` | `{default}` |" for name, default in source["constants"]]
+        lines += [
+            f"| `--{'fit.' if entry.verb == 'fit' else ''}{name}` | `{default}` |"
+            for name, default in source["constants"]
+        ]
         lines += ["", prose(source["about"]), ""]
     if entry.reduces:
-        said = [f"`{parent}` at {settings(mine)}" + (f" (and it at {settings(theirs)})" if theirs else "")
-                for parent, (mine, theirs) in entry.reduces.items()]
-        lines += ["## What it reduces to", "", f"It is {', and '.join(said)}; a test compares them step by step.", ""]
+        said = [
+            f"`{parent}` at {settings(mine)}"
+            + (f" (and it at {settings(theirs)})" if theirs else "")
+            for parent, (mine, theirs) in entry.reduces.items()
+        ]
+        lines += [
+            "## What it reduces to",
+            "",
+            f"It is {', and '.join(said)}; a test compares them step by step.",
+            "",
+        ]
     if entry.statement:
         lines += ["## The claim", "", prose(entry.statement), ""]
         for v in verdicts:
@@ -57,11 +89,23 @@ def page(entry: Entry, verdicts: list[Mapping[str, Any]]) -> str:
 
 def index(entries: Iterable[Entry], verdicts: Mapping[str, list[Mapping[str, Any]]]) -> str:
     """The list of pages, by title, with what was found."""
-    lines = ["# The papers", "",
-             "One page a file of `assay/recipes/`, written by `make docs` from the files and from `claims/*.json`.", "",
-             "| title | file | verb | found |", "|---|---|---|---|"]
+    lines = [
+        "# The papers",
+        "",
+        "One page a file of `assay/recipes/`, written by `make docs` from the files and from "
+        "`claims/*.json`.",
+        "",
+        "| title | file | verb | found |",
+        "|---|---|---|---|",
+    ]
     for e in sorted(entries, key=lambda e: (e.title.lower(), e.name)):
-        said = "; ".join(f"{v['verdict']} ({v['world']})" if v["world"] else v["verdict"] for v in verdicts[e.name]) or "no claim"
+        said = (
+            "; ".join(
+                f"{v['verdict']} ({v['world']})" if v["world"] else v["verdict"]
+                for v in verdicts[e.name]
+            )
+            or "no claim"
+        )
         lines.append(f"| {prose(e.title)} | [{e.name}]({e.name}.md) | {e.verb} | {said} |")
     return "\n".join(lines) + "\n"
 
@@ -81,11 +125,18 @@ def arms(row: Mapping[str, Any]) -> list[str]:
     measured = {arm: seeds for arm, seeds in row.get("measured", {}).items() if seeds}
     if not measured:
         return []
-    lines = ["| arm | run as | peak gold | last gold | fall | last KL |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| arm | run as | peak gold | last gold | fall | last KL |",
+        "|---|---|---|---|---|---|",
+    ]
     for arm, seeds in measured.items():
         recipe, arguments = row["arms"][arm]
         means = [mean([s[k] for s in seeds]) for k in ("peak", "final", "drop", "kl")]
-        lines.append(f"| {prose(arm)} | `{recipe}` {settings(arguments) if arguments else ''} | " + " | ".join(means) + " |")
+        lines.append(
+            f"| {prose(arm)} | `{recipe}` {settings(arguments) if arguments else ''} | "
+            + " | ".join(means)
+            + " |"
+        )
     return [*lines, ""]
 
 
@@ -107,7 +158,12 @@ def found(row: Mapping[str, Any]) -> list[str]:
             out += ["| " + " | ".join(prose(n) for n in names) + " |", "|---" * len(names) + "|"]
             out += ["| " + " | ".join(cell(line[n]) for n in names) + " |" for line in lines] + [""]
         else:
-            out += ["```json", *[json.dumps(short(line), ensure_ascii=False) for line in lines], "```", ""]
+            out += [
+                "```json",
+                *[json.dumps(short(line), ensure_ascii=False) for line in lines],
+                "```",
+                "",
+            ]
     return out
 
 
@@ -127,19 +183,36 @@ def cell(value: Any) -> str:
 
 def settings(arguments: Mapping[str, Any]) -> str:
     """Constants as flags."""
-    return "`" + " ".join(f"--{k} {v if isinstance(v, str) else json.dumps(v)}" for k, v in arguments.items()) + "`" \
-        if arguments else "its defaults"
+    return (
+        "`"
+        + " ".join(
+            f"--{k} {v if isinstance(v, str) else json.dumps(v)}" for k, v in arguments.items()
+        )
+        + "`"
+        if arguments
+        else "its defaults"
+    )
 
 
 def parts(path: Path) -> dict[str, Any]:
-    """What a page needs and the catalogue does not keep: constants with their defaults, the docstring of the verb's
-    function, the text of the claim, the worlds it is about. From the text alone."""
+    """What a page needs and the catalogue does not keep: constants with their defaults, the
+    docstring of the verb's function, the text of the claim, the worlds it is about. From the text
+    alone.
+    """
     text = path.read_text(encoding="utf-8")
     functions = {n.name: n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef)}
     verb = functions[next(v for v in ("recipe", "fit", "study") if v in functions)]
     given = zip(verb.args.kwonlyargs, verb.args.kw_defaults, strict=True)
-    constants = [(a.arg, "required" if d is None else ast.unparse(d)) for a, d in given if a.arg != "loop"]
-    out: dict[str, Any] = {"constants": constants, "about": ast.get_docstring(verb) or "", "claim": "", "worlds": (), "on": {}}
+    constants = [
+        (a.arg, "required" if d is None else ast.unparse(d)) for a, d in given if a.arg != "loop"
+    ]
+    out: dict[str, Any] = {
+        "constants": constants,
+        "about": ast.get_docstring(verb) or "",
+        "claim": "",
+        "worlds": (),
+        "on": {},
+    }
     claim = functions.get("claim")
     if claim is not None:
         first = min(d.lineno for d in claim.decorator_list)

@@ -1,4 +1,7 @@
-"""CLAIMS.md: what the papers say and what was found here, a system at a time. From `claims.rows`; runs nothing."""
+"""CLAIMS.md: what the papers say and what was found here, a system at a time. From `claims.rows`;
+runs nothing.
+"""
+
 from __future__ import annotations
 
 import json
@@ -38,8 +41,10 @@ def counted(systems: Mapping[str, list[Mapping[str, Any]]]) -> str:
     found = [r["verdict"] for rows in systems.values() for r in rows]
     decided = sum(any(r["verdict"] in ORDER[:2] for r in rows) for rows in systems.values())
     counts = ", ".join(f"{found.count(v)} {v}" for v in ORDER if v in found)
-    return (f"{decided} of {len(systems)} systems are decided one way or the other by at least one claim. "
-            f"Of {len(found)} results: {counts}.")
+    return (
+        f"{decided} of {len(systems)} systems are decided one way or the other by at least one "
+        f"claim. Of {len(found)} results: {counts}."
+    )
 
 
 def said(row: Mapping[str, Any]) -> str:
@@ -48,11 +53,16 @@ def said(row: Mapping[str, Any]) -> str:
         return "- **not run**"
     effect = "" if row["effect"] is None else f"effect {row['effect']:.3f}"
     effect += "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
-    return (f"- **{row['verdict']}** on {row['world']}, {row['seeds']} seeds, {effect or 'no effect'}: {row['why']}. "
-            f"Arms: {'; '.join(arm(k, *v) for k, v in row['arms'].items())}. `{row['command']}`")
+    return (
+        f"- **{row['verdict']}** on {row['world']}, {row['seeds']} seeds, "
+        f"{effect or 'no effect'}: {row['why']}. Arms: "
+        f"{'; '.join(arm(k, *v) for k, v in row['arms'].items())}. `{row['command']}`"
+    )
 
 
 def arm(label: str, name: str, arguments: Mapping[str, Any]) -> str:
     """An arm as it is run."""
-    flags = "".join(f" --{k} {v if isinstance(v, str) else json.dumps(v)}" for k, v in arguments.items())
+    flags = "".join(
+        f" --{k} {v if isinstance(v, str) else json.dumps(v)}" for k, v in arguments.items()
+    )
     return f"{label} `{name}{flags}`"

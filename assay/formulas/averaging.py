@@ -1,8 +1,11 @@
-"""Averages of weights: states are dicts of tensors of one architecture, and only their floating tensors are averaged.
+"""Averages of weights: states are dicts of tensors of one architecture, and only their floating
+tensors are averaged.
 
-Averages of networks mean something where the networks were trained from one start (they lie in one basin). In a log-linear
-policy, whose weights are logits, the linear average is the normalised geometric mean π₁^{1−s}·π₂^s: a product of experts.
+Averages of networks mean something where the networks were trained from one start (they lie in one
+basin). In a log-linear policy, whose weights are logits, the linear average is the normalised
+geometric mean π₁^{1−s}·π₂^s: a product of experts.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -15,7 +18,10 @@ State = Mapping[str, Tensor]
 
 def _each(a: State, b: State) -> list[str]:
     if a.keys() != b.keys():
-        raise ValueError(f"two states with different names cannot be averaged: {', '.join(sorted(a.keys() ^ b.keys())[:3])}")
+        raise ValueError(
+            "two states with different names cannot be averaged: "
+            f"{', '.join(sorted(a.keys() ^ b.keys())[:3])}"
+        )
     return [k for k, v in a.items() if v.is_floating_point()]
 
 
@@ -26,10 +32,12 @@ def linear(a: State, b: State, *, share: float) -> dict[str, Tensor]:
 
 
 def spherical(start: State, a: State, b: State, *, share: float) -> dict[str, Tensor]:
-    """start + slerp(a − start, b − start): along the arc between two task vectors, each tensor by its own angle (WARP).
+    """start + slerp(a − start, b − start): along the arc between two task vectors, each tensor by
+    its own angle (WARP).
 
-    sin((1−s)Ω)/sin Ω·δ_a + sin(sΩ)/sin Ω·δ_b. It keeps a norm that the linear average of two nearly orthogonal vectors loses
-    (√½ of it at s = ½). Where an angle is 0 or a vector is 0, the linear average.
+    sin((1−s)Ω)/sin Ω·δ_a + sin(sΩ)/sin Ω·δ_b. It keeps a norm that the linear average of two nearly
+    orthogonal vectors loses (√½ of it at s = ½). Where an angle is 0 or a vector is 0, the linear
+    average.
     """
     out = dict(start)
     for k in _each(a, b):
@@ -40,7 +48,10 @@ def spherical(start: State, a: State, b: State, *, share: float) -> dict[str, Te
         if sine < 1e-6:
             first, second = 1 - share, share
         else:
-            first, second = (float(torch.tensor(w * angle, dtype=torch.float64).sin()) / sine for w in (1 - share, share))
+            first, second = (
+                float(torch.tensor(w * angle, dtype=torch.float64).sin()) / sine
+                for w in (1 - share, share)
+            )
         out[k] = start[k] + (first * da + second * db).to(start[k].dtype)
     return out
 

@@ -1,11 +1,14 @@
-"""log π of the tokens that were taken, from hidden states, without ever holding a row of the vocabulary for every decision.
+"""log π of the tokens that were taken, from hidden states, without ever holding a row of the
+vocabulary for every decision.
 
-log_softmax(h·Wᵀ)[taken] and its gradients, in blocks of decisions and tokens: logits are made, used and overwritten, so that
-memory is a small part of what it would be, the head's own gradient aside. Where the head is trained, its logits are made a
-second time in the backward pass, but for an eighth that is kept: that much time costs little room. Where it is not, what its
-backward pass needs, Σ_v p_v·W_v (one row a decision), is summed up on the way. The running maximum is that of Milakov &
+log_softmax(h·Wᵀ)[taken] and its gradients, in blocks of decisions and tokens: logits are made, used
+and overwritten, so that memory is a small part of what it would be, the head's own gradient aside.
+Where the head is trained, its logits are made a second time in the backward pass, but for an eighth
+that is kept: that much time costs little room. Where it is not, what its backward pass needs, Σ_v
+p_v·W_v (one row a decision), is summed up on the way. The running maximum is that of Milakov &
 Gimelshein, "Online normalizer calculation for softmax", 2018.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -16,8 +19,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-_ROWS, _BLOCK = 512, 1 << 20  # decisions at once; logits at once, 4 MiB in float32: they stay in a processor's cache
-_KEPT = 0.125  # of the logits, from the forward to the backward pass: a 24th of what the plain form needs at its peak
+_ROWS, _BLOCK = (
+    512,
+    1 << 20,
+)  # decisions at once; logits at once, 4 MiB in float32: they stay in a processor's cache
+# of the logits, from the forward to the backward pass: a 24th of what the plain form needs at its
+# peak
+_KEPT = 0.125
 
 
 @dataclass(frozen=True)
@@ -34,12 +42,21 @@ class Law:
     late: Sequence[int] = ()
 
 
-def chosen(hidden: Float[Tensor, "n W"], weight: Float[Tensor, "V W"], taken: Int[Tensor, "n"], *, bias: Float[Tensor, "V"]
-           | None = None, law: Law = Law(), early: Bool[Tensor, "n"] | None = None, entropy: bool = False) -> Any:
-    """log softmax(law(hidden·weightᵀ + bias))[taken] `[n]`, differentiable in hidden, weight and bias; with `entropy` also
-    the distribution's entropy `[n]` in nats, without gradient.
+def chosen(
+    hidden: Float[Tensor, "n W"],
+    weight: Float[Tensor, "V W"],
+    taken: Int[Tensor, "n"],
+    *,
+    bias: Float[Tensor, "V"] | None = None,
+    law: Law = Law(),
+    early: Bool[Tensor, "n"] | None = None,
+    entropy: bool = False,
+) -> Any:
+    """log softmax(law(hidden·weightᵀ + bias))[taken] `[n]`, differentiable in hidden, weight and
+    bias; with `entropy` also the distribution's entropy `[n]` in nats, without gradient.
 
-    The product is of the weight's dtype, and everything after it in float32 at least. −∞ where a barred id was taken.
+    The product is of the weight's dtype, and everything after it in float32 at least. −∞ where a
+    barred id was taken.
     """
     logp, spread = _Chosen.apply(hidden, weight, bias, taken, law, early, entropy)  # type: ignore[no-untyped-call]
     return (logp, spread) if entropy else logp
@@ -47,12 +64,24 @@ def chosen(hidden: Float[Tensor, "n W"], weight: Float[Tensor, "V W"], taken: In
 
 class _Chosen(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, taken: Tensor, law: Law, early: Tensor | None,
-                entropy: bool) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        taken: Tensor,
+        law: Law,
+        early: Tensor | None,
+        entropy: bool,
+    ) -> tuple[Tensor, Tensor]:
         n, wide = len(hidden), torch.promote_types(weight.dtype, torch.float32)
         h = hidden.to(weight.dtype)
         most = torch.full((n,), torch.finfo(wide).min, dtype=wide, device=h.device)
-        total, picked, mean = torch.zeros_like(most), torch.full_like(most, -torch.inf), torch.zeros_like(most)
+        total, picked, mean = (
+            torch.zeros_like(most),
+            torch.full_like(most, -torch.inf),
+            torch.zeros_like(most),
+        )
         trained = ctx.needs_input_grad[1] or (bias is not None and ctx.needs_input_grad[2])
         summed = ctx.needs_input_grad[0] and not trained and not law.cap
         along = torch.zeros(n, h.shape[1], dtype=wide, device=h.device) if summed else None
@@ -76,9 +105,13 @@ class _Chosen(torch.autograd.Function):
         z = most + total.log()
         if along is not None:
             along.div_(-total[:, None]).add_(weight[taken]).mul_(law.scale / law.temperature)
-            along[picked == -torch.inf] -= (weight[taken[picked == -torch.inf]] * (law.scale / law.temperature)).to(wide)
+            along[picked == -torch.inf] -= (
+                weight[taken[picked == -torch.inf]] * (law.scale / law.temperature)
+            ).to(wide)
         ctx.law, ctx.kind, ctx.kept = law, hidden.dtype, kept
-        ctx.save_for_backward(*((along,) if along is not None else (h, weight, bias, taken, early, z)))
+        ctx.save_for_backward(
+            *((along,) if along is not None else (h, weight, bias, taken, early, z))
+        )
         spread = z - mean / total if entropy else z.new_empty(0)
         ctx.mark_non_differentiable(spread)
         return picked - z, spread
@@ -94,14 +127,22 @@ class _Chosen(torch.autograd.Function):
         dw = torch.empty_like(weight) if wants[1] else None
         db = torch.zeros(len(weight), dtype=wide, device=h.device) if wants[2] else None
         for c, rows in _columns(len(h), len(weight)):
-            own = None if dw is None else dw[c].zero_() if dw.dtype == wide else torch.zeros_like(dw[c], dtype=wide)
+            own = (
+                None
+                if dw is None
+                else dw[c].zero_()
+                if dw.dtype == wide
+                else torch.zeros_like(dw[c], dtype=wide)
+            )
             for r in rows:
                 slope = None
                 if (c.start, r.start) in ctx.kept:
                     x, up = ctx.kept[c.start, r.start]
                     x = x * ((up - z[r]).exp() * -grad[r])[:, None]
                 else:
-                    x = _logits(h[r], weight[c], bias, c, law, None if early is None else early[r], wide)
+                    x = _logits(
+                        h[r], weight[c], bias, c, law, None if early is None else early[r], wide
+                    )
                     slope = None if not law.cap else 1 - (x * (law.temperature / law.cap)).square_()
                     x.sub_(z[r][:, None]).exp_().mul_(-grad[r][:, None])
                 _add_taken(x, taken[r], c, grad[r])
@@ -119,7 +160,15 @@ class _Chosen(torch.autograd.Function):
                     _add(own, x.T, h[r])
             if dw is not None and own is not None and dw.dtype != wide:
                 dw[c] = own
-        return None if dh is None else dh.to(ctx.kind), dw, None if db is None else db.to(bias.dtype), None, None, None, None
+        return (
+            None if dh is None else dh.to(ctx.kind),
+            dw,
+            None if db is None else db.to(bias.dtype),
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 def _columns(n: int, V: int) -> Iterator[tuple[slice, list[slice]]]:
@@ -133,8 +182,15 @@ def _blocks(n: int, V: int) -> Iterator[tuple[slice, slice]]:
     return ((c, r) for c, rows in _columns(n, V) for r in rows)
 
 
-def _logits(h: Tensor, weight: Tensor, bias: Tensor | None, c: slice, law: Law, early: Tensor | None,
-            wide: torch.dtype) -> Tensor:
+def _logits(
+    h: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    c: slice,
+    law: Law,
+    early: Tensor | None,
+    wide: torch.dtype,
+) -> Tensor:
     """A block of a policy's logits, before normalisation, in storage of its own."""
     x = torch.nn.functional.linear(h, weight, None if bias is None else bias[c]).to(wide)
     if law.scale != 1.0:
@@ -168,7 +224,11 @@ def _take(x: Tensor, taken: Tensor, c: slice, into: Tensor) -> None:
 def _add_taken(x: Tensor, taken: Tensor, c: slice, grad: Tensor) -> None:
     at = taken - c.start
     here = (at >= 0) & (at < x.shape[1])
-    x.scatter_add_(1, at.clamp(0, x.shape[1] - 1)[:, None], torch.where(here, grad, grad.new_zeros(())).to(x.dtype)[:, None])
+    x.scatter_add_(
+        1,
+        at.clamp(0, x.shape[1] - 1)[:, None],
+        torch.where(here, grad, grad.new_zeros(())).to(x.dtype)[:, None],
+    )
 
 
 def _moment(x: Tensor, up: Tensor) -> Tensor:

@@ -1,8 +1,11 @@
-"""Confidence sequences: intervals that hold at all times at once, however the number of labels was decided.
+"""Confidence sequences: intervals that hold at all times at once, however the number of labels was
+decided.
 
-Outcomes lie in [0,1]. The sequences for a mean assume that every outcome has the same mean given the past; `average` does
-not: it covers the average of whatever means the outcomes had. Inverted on a grid of 1,000 candidate means, outwards.
+Outcomes lie in [0,1]. The sequences for a mean assume that every outcome has the same mean given
+the past; `average` does not: it covers the average of whatever means the outcomes had. Inverted on
+a grid of 1,000 candidate means, outwards.
 """
+
 from __future__ import annotations
 
 import math
@@ -12,16 +15,31 @@ from jaxtyping import Float
 from torch import Tensor
 
 GRID = 1000
-TILTS = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0, 1.6)  # log-odds, of either sign: a mixture good from 20 to 10,000 outcomes
+TILTS = (
+    0.05,
+    0.1,
+    0.2,
+    0.35,
+    0.6,
+    1.0,
+    1.6,
+)  # log-odds, of either sign: a mixture good from 20 to 10,000 outcomes
 
 
-def hedged(x: Float[Tensor, "n"], *, alpha: float, control: Float[Tensor, "n"] | None = None,
-           c: Float[Tensor, "n"] | None = None) -> tuple[float, float]:
-    """Hedged capital: all means m that no bet, up or down, has multiplied by 1/α (Waudby-Smith and Ramdas 2024, Theorem 3).
+def hedged(
+    x: Float[Tensor, "n"],
+    *,
+    alpha: float,
+    control: Float[Tensor, "n"] | None = None,
+    c: Float[Tensor, "n"] | None = None,
+) -> tuple[float, float]:
+    """Hedged capital: all means m that no bet, up or down, has multiplied by 1/α (Waudby-Smith and
+    Ramdas 2024, Theorem 3).
 
-    K(m) = ½Π(1 + λ(y − m)) + ½Π(1 − λ(y − m)), λ = √(2 log(2/α)/(v·t·log(1 + t))) from the variance v of earlier outcomes, cut
-    where a pay could reach 0. y = x − c·u with controls u ∈ [−1,1] of mean 0 and slopes c fixed before each outcome: the
-    prediction-powered one. The running intersection is returned, which is what makes it a sequence: earlier ends stay.
+    K(m) = ½Π(1 + λ(y − m)) + ½Π(1 − λ(y − m)), λ = √(2 log(2/α)/(v·t·log(1 + t))) from the variance
+    v of earlier outcomes, cut where a pay could reach 0. y = x − c·u with controls u ∈ [−1,1] of
+    mean 0 and slopes c fixed before each outcome: the prediction-powered one. The running
+    intersection is returned, which is what makes it a sequence: earlier ends stay.
     """
     n = len(x)
     slope = x.new_zeros(n) if control is None or c is None else c
@@ -43,14 +61,18 @@ def hedged(x: Float[Tensor, "n"], *, alpha: float, control: Float[Tensor, "n"] |
 
 
 def empirical_bernstein(x: Float[Tensor, "n"], *, alpha: float) -> tuple[float, float]:
-    """Predictable plug-in empirical Bernstein (Waudby-Smith and Ramdas 2024, Theorem 2), the running intersection.
+    """Predictable plug-in empirical Bernstein (Waudby-Smith and Ramdas 2024, Theorem 2), the
+    running intersection.
 
-    Σλx/Σλ ± (log(2/α) + Σ 4(x − μ̂)²·ψ(λ))/Σλ, ψ(λ) = (−log(1 − λ) − λ)/4, μ̂ and the variance in λ from earlier outcomes.
+    Σλx/Σλ ± (log(2/α) + Σ 4(x − μ̂)²·ψ(λ))/Σλ, ψ(λ) = (−log(1 − λ) − λ)/4, μ̂ and the variance in λ
+    from earlier outcomes.
     """
     low, high, total, square = 0.0, 1.0, 0.5, 0.25
     lams = centre = width = 0.0
     for t, value in enumerate(x.tolist(), 1):
-        lam = min(math.sqrt(2 * math.log(2 / alpha) / (max(square / t, 1e-4) * t * math.log1p(t))), 0.5)
+        lam = min(
+            math.sqrt(2 * math.log(2 / alpha) / (max(square / t, 1e-4) * t * math.log1p(t))), 0.5
+        )
         lams, centre = lams + lam, centre + lam * value
         width += (value - total / t) ** 2 * (-math.log1p(-lam) - lam)
         total += value
@@ -60,26 +82,33 @@ def empirical_bernstein(x: Float[Tensor, "n"], *, alpha: float) -> tuple[float, 
     return (low, high) if low <= high else ((low + high) / 2,) * 2
 
 
-def average(total: Float[Tensor, "*R"], n: Float[Tensor, "*R"], *, log_level: float | Tensor) -> tuple[Tensor, Tensor]:
-    """Ends of the interval for the average mean of n outcomes that sum to `total`: all m with M(m) < exp(log_level), log_level
-    = log(1/α).
+def average(
+    total: Float[Tensor, "*R"], n: Float[Tensor, "*R"], *, log_level: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    """Ends of the interval for the average mean of n outcomes that sum to `total`: all m with M(m)
+    < exp(log_level), log_level = log(1/α).
 
-    M(m) = mean over ±tilts λ of exp(λ·total)/(1 − m + m·e^λ)^n. log(1 − m + m e^λ) is concave in m, so outcomes with differing
-    means give less than this at their average (Howard et al. 2021, "Time-uniform Chernoff bounds"): a win rate may fall while
-    it is measured.
+    M(m) = mean over ±tilts λ of exp(λ·total)/(1 − m + m·e^λ)^n. log(1 − m + m e^λ) is concave in m,
+    so outcomes with differing means give less than this at their average (Howard et al. 2021,
+    "Time-uniform Chernoff bounds"): a win rate may fall while it is measured.
     """
     m = torch.linspace(0, 1, GRID + 1, dtype=torch.float64)
     lam = torch.tensor([s * t for t in TILTS for s in (-1.0, 1.0)], dtype=torch.float64)
-    one = torch.log1p(m[:, None] * torch.expm1(lam))                                     # [grid, tilts]
+    one = torch.log1p(m[:, None] * torch.expm1(lam))  # [grid, tilts]
     logs = total.double()[..., None, None] * lam - n.double()[..., None, None] * one
-    inside = torch.logsumexp(logs, -1) - math.log(len(lam)) < torch.as_tensor(log_level, dtype=torch.float64)[..., None]
+    inside = (
+        torch.logsumexp(logs, -1) - math.log(len(lam))
+        < torch.as_tensor(log_level, dtype=torch.float64)[..., None]
+    )
     held = torch.where(inside, m, torch.nan)
     low, high = torch.nan_to_num(held, nan=2.0).amin(-1), torch.nan_to_num(held, nan=-1.0).amax(-1)
     return (low - 1 / GRID).clamp(0, 1), (high + 1 / GRID).clamp(0, 1)
 
 
 def _ends(m: Tensor, inside: Tensor) -> tuple[float, float]:
-    """The outermost candidates that are left, one step outwards; the middle where none is (the assumption was wrong)."""
+    """The outermost candidates that are left, one step outwards; the middle where none is (the
+    assumption was wrong).
+    """
     left = m[inside]
     if not len(left):
         return 0.5, 0.5

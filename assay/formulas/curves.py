@@ -1,4 +1,7 @@
-"""Curves from scored answers: the unbiased best-of-n estimate at every n at once, and its bootstrap over prompts."""
+"""Curves from scored answers: the unbiased best-of-n estimate at every n at once, and its bootstrap
+over prompts.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -12,7 +15,9 @@ _AT_ONCE = 8_000_000  # resampled places held in memory at a time
 
 
 class Estimate(NamedTuple):
-    """A mean over prompts, its standard error, and the ends of its interval; each of the shape of one prompt's values."""
+    """A mean over prompts, its standard error, and the ends of its interval; each of the shape of
+    one prompt's values.
+    """
 
     mean: Tensor
     err: Tensor
@@ -25,10 +30,12 @@ def _log_factorials(most: int) -> Float[Tensor, "N"]:
 
 
 def best_of_n_weights(N: int, n: int) -> Float[Tensor, "N"]:
-    """wᵢ = C(i−1, n−1)/C(N, n) for rank i = 1 … N by proxy, ascending: the chance that i is the best of a random n-subset.
+    """wᵢ = C(i−1, n−1)/C(N, n) for rank i = 1 … N by proxy, ascending: the chance that i is the
+    best of a random n-subset.
 
-    Σ wᵢ·goldᵢ is the unbiased estimate of best-of-n's gold from N ≥ n answers (Nakano et al. 2021). It has the variance of
-    a single answer as n approaches N. By log-gamma, so that N may be large; float64; sums to 1.
+    Σ wᵢ·goldᵢ is the unbiased estimate of best-of-n's gold from N ≥ n answers (Nakano et al. 2021).
+    It has the variance of a single answer as n approaches N. By log-gamma, so that N may be large;
+    float64; sums to 1.
     """
     if not 1 <= n <= N:
         raise ValueError(f"n is {n} and N is {N}; best-of-n from N answers needs 1 ≤ n ≤ N")
@@ -38,12 +45,18 @@ def best_of_n_weights(N: int, n: int) -> Float[Tensor, "N"]:
     return torch.nn.functional.pad(logs.exp(), (n - 1, 0))
 
 
-def best_of_n(proxy: Float[Tensor, "B N"], gold: Float[Tensor, "B N"], ns: Sequence[int],
-              present: Bool[Tensor, "B N"]) -> Float[Tensor, "B K"]:
-    """Gold of the best of n by proxy, for each prompt and each n in `ns`; NaN where a prompt has fewer than n answers.
+def best_of_n(
+    proxy: Float[Tensor, "B N"],
+    gold: Float[Tensor, "B N"],
+    ns: Sequence[int],
+    present: Bool[Tensor, "B N"],
+) -> Float[Tensor, "B K"]:
+    """Gold of the best of n by proxy, for each prompt and each n in `ns`; NaN where a prompt has
+    fewer than n answers.
 
-    Unbiased over subsets of the prompt's answers. Ties in the proxy are broken at random, exactly: tied answers share
-    their ranks' weights, so neither gold nor the order of the file decides among them. Average over prompts afterwards.
+    Unbiased over subsets of the prompt's answers. Ties in the proxy are broken at random, exactly:
+    tied answers share their ranks' weights, so neither gold nor the order of the file decides among
+    them. Average over prompts afterwards.
     """
     if min(ns, default=1) < 1:
         raise ValueError(f"n is {min(ns)}; best-of-n needs n of at least 1")
@@ -51,8 +64,10 @@ def best_of_n(proxy: Float[Tensor, "B N"], gold: Float[Tensor, "B N"], ns: Seque
         bad = ~torch.isfinite(x) & present
         if bool(bad.any()):
             b, i = (int(j) for j in bad.nonzero()[0])
-            raise ValueError(f"{name} is {float(x[b, i])} at prompt {b}, answer {i}, which is marked present; "
-                             "score it or mark it absent")
+            raise ValueError(
+                f"{name} is {float(x[b, i])} at prompt {b}, answer {i}, which is marked present; "
+                "score it or mark it absent"
+            )
     # absent answers are NaN, which sorts last: ranks 0 … count−1 are the present ones
     ranked, order = torch.where(present, proxy, torch.nan).sort(-1)
     golds = torch.where(present, gold.double(), 0.0).gather(-1, order)
@@ -69,9 +84,11 @@ def best_of_n(proxy: Float[Tensor, "B N"], gold: Float[Tensor, "B N"], ns: Seque
 
 
 def best_of_n_shares(proxy: Float[Tensor, "B N"], n: int) -> Float[Tensor, "B N"]:
-    """The chance of each of a prompt's N answers to be the best of a random n-subset by proxy; ties share theirs. Float64.
+    """The chance of each of a prompt's N answers to be the best of a random n-subset by proxy; ties
+    share theirs. Float64.
 
-    A mean with these weights is `best_of_n`'s estimate; as weights they serve any quantity of the answers.
+    A mean with these weights is `best_of_n`'s estimate; as weights they serve any quantity of the
+    answers.
     """
     ranked, order = proxy.sort(-1)
     weights = best_of_n_weights(proxy.shape[-1], n).to(proxy.device).expand(proxy.shape)
@@ -81,7 +98,9 @@ def best_of_n_shares(proxy: Float[Tensor, "B N"], n: int) -> Float[Tensor, "B N"
 def _shared_among_ties(ranked: Tensor, golds: Tensor) -> Tensor:
     """Each gold replaced by the mean over the answers of its prompt whose proxy is the same."""
     new = torch.ones_like(ranked, dtype=torch.bool)
-    new[:, 1:] = ranked[:, 1:] != ranked[:, :-1]  # NaN differs from NaN: absent answers are classes of their own
+    new[:, 1:] = (
+        ranked[:, 1:] != ranked[:, :-1]
+    )  # NaN differs from NaN: absent answers are classes of their own
     if bool(new.all()):
         return golds
     group = new.flatten().cumsum(0) - 1
@@ -90,15 +109,26 @@ def _shared_among_ties(ranked: Tensor, golds: Tensor) -> Tensor:
     return (total / size)[group].reshape(golds.shape)
 
 
-def bootstrap_mean(values: Float[Tensor, "B *S"], *, draws: int = 1000, level: float = 0.95,
-                   generator: torch.Generator | None = None, index: Int[Tensor, "R B"] | None = None) -> Estimate:
-    """Mean over prompts and its percentile interval from resampled prompts; float64. NaN values have no part in a mean.
+def bootstrap_mean(
+    values: Float[Tensor, "B *S"],
+    *,
+    draws: int = 1000,
+    level: float = 0.95,
+    generator: torch.Generator | None = None,
+    index: Int[Tensor, "R B"] | None = None,
+) -> Estimate:
+    """Mean over prompts and its percentile interval from resampled prompts; float64. NaN values
+    have no part in a mean.
 
-    Give `generator`, or `index`: resampled rows, the same for two curves that are to be compared prompt by prompt.
-    An entry without a single number is NaN throughout; a resample that misses all of an entry's numbers is left out.
+    Give `generator`, or `index`: resampled rows, the same for two curves that are to be compared
+    prompt by prompt. An entry without a single number is NaN throughout; a resample that misses all
+    of an entry's numbers is left out.
     """
     if (generator is None) == (index is None):
-        raise ValueError("a bootstrap needs either a generator or an index of resampled rows: exactly one of the two")
+        raise ValueError(
+            "a bootstrap needs either a generator or an index of resampled rows: exactly one of "
+            "the two"
+        )
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; an interval's level lies in (0, 1)")
     B = len(values)
@@ -111,18 +141,37 @@ def bootstrap_mean(values: Float[Tensor, "B *S"], *, draws: int = 1000, level: f
     means = []
     for start in range(0, total, max(1, _AT_ONCE // B)):
         r = min(total - start, max(1, _AT_ONCE // B))
-        rows = torch.randint(B, (r, B), generator=generator, device=None if generator is None else generator.device) \
-            if index is None else index[start:start + r]
+        rows = (
+            torch.randint(
+                B,
+                (r, B),
+                generator=generator,
+                device=None if generator is None else generator.device,
+            )
+            if index is None
+            else index[start : start + r]
+        )
         counts = torch.zeros(r, B, dtype=torch.float64, device=flat.device)
-        counts.scatter_add_(1, rows.to(flat.device), torch.ones((), dtype=torch.float64, device=flat.device).expand(r, B))
+        counts.scatter_add_(
+            1,
+            rows.to(flat.device),
+            torch.ones((), dtype=torch.float64, device=flat.device).expand(r, B),
+        )
         sums, seen = (counts @ both).chunk(2, -1)
         means.append(sums / seen)  # 0/0 is NaN: this resample says nothing of this entry
     resampled = torch.cat(means)
-    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64, device=flat.device)
+    tails = torch.tensor(
+        [(1 - level) / 2, (1 + level) / 2], dtype=torch.float64, device=flat.device
+    )
     ends = torch.nanquantile(resampled, tails, 0)
     said = ~torch.isnan(resampled)
     away = torch.where(said, resampled - torch.nanmean(resampled, 0), 0.0)
     err = (away.square().sum(0) / (said.sum(0) - 1).clamp(min=1)).sqrt()
     mean = torch.nanmean(flat, 0)
     shape = values.shape[1:]
-    return Estimate(*(x.reshape(shape) for x in (mean, torch.where(torch.isnan(mean), mean, err), ends[0], ends[1])))
+    return Estimate(
+        *(
+            x.reshape(shape)
+            for x in (mean, torch.where(torch.isnan(mean), mean, err), ends[0], ends[1])
+        )
+    )

@@ -1,9 +1,12 @@
-"""The policy that a KL-regularised reward asks for, p(y) ∝ π₀(y)·e^{Σ λᵢrᵢ(y)}, and f-divergences to it.
+"""The policy that a KL-regularised reward asks for, p(y) ∝ π₀(y)·e^{Σ λᵢrᵢ(y)}, and f-divergences
+to it.
 
-t = π/p throughout, so log t = log π − log π₀ − Σλᵢrᵢ + log Z. The divergence is D_f(π‖p) = E_p[f(t)], whose gradient is
-E_π[f'(t)·∇log π]: a policy gradient whose reward is −f'(t). Toolkits that train distributions call KL(p‖π) "the KL" and
-KL(π‖p) "reverse"; here "forward" is KL(p‖π) and "reverse" KL(π‖p), what RLHF maximises.
+t = π/p throughout, so log t = log π − log π₀ − Σλᵢrᵢ + log Z. The divergence is D_f(π‖p) =
+E_p[f(t)], whose gradient is E_π[f'(t)·∇log π]: a policy gradient whose reward is −f'(t). Toolkits
+that train distributions call KL(p‖π) "the KL" and KL(π‖p) "reverse"; here "forward" is KL(p‖π) and
+"reverse" KL(π‖p), what RLHF maximises.
 """
+
 from __future__ import annotations
 
 import torch
@@ -15,7 +18,8 @@ DIVERGENCES = ("forward", "reverse", "jensen_shannon", "total_variation", "chi_s
 
 
 def pseudo_reward(log_t: Float[Tensor, "*S"], *, divergence: str) -> Float[Tensor, "*S"]:
-    """−f'(t), with log t as it is (f-DPG; Go et al. 2023). Constants that a baseline removes are kept.
+    """−f'(t), with log t as it is (f-DPG; Go et al. 2023). Constants that a baseline removes are
+    kept.
 
         forward          KL(p‖π)           f = −log t                            1/t
         reverse          KL(π‖p)           f = t·log t                           −(log t + 1)
@@ -39,27 +43,46 @@ def pseudo_reward(log_t: Float[Tensor, "*S"], *, divergence: str) -> Float[Tenso
 
 
 def at_the_target(*, divergence: str) -> float:
-    """−f'(1): what the pseudo-reward is where π = p, the baseline that makes its mean 0 there (forward: P/(Zπ) − 1)."""
+    """−f'(1): what the pseudo-reward is where π = p, the baseline that makes its mean 0 there
+    (forward: P/(Zπ) − 1).
+    """
     return float(pseudo_reward(torch.zeros((), dtype=torch.float64), divergence=divergence))
 
 
-def f_divergence(log_pi: Float[Tensor, "*S V"], log_p: Float[Tensor, "*S V"], *, divergence: str) -> Float[Tensor, "*S"]:
-    """E_p[f(π/p)] of whole distributions, differentiable in log π: 0 where they agree, never negative."""
+def f_divergence(
+    log_pi: Float[Tensor, "*S V"], log_p: Float[Tensor, "*S V"], *, divergence: str
+) -> Float[Tensor, "*S"]:
+    """E_p[f(π/p)] of whole distributions, differentiable in log π: 0 where they agree, never
+    negative.
+    """
     t, p = log_pi - log_p, log_p.exp()
-    f = {"forward": lambda: -t, "reverse": lambda: t.exp() * t,
-         "jensen_shannon": lambda: 0.5 * (t.exp() * t - (t.exp() + 1) * (torch.log1p(t.exp()) - torch.log(t.new_tensor(2.0)))),
-         "total_variation": lambda: 0.5 * torch.expm1(t).abs(), "chi_squared": lambda: torch.expm1(-t)}
+    f = {
+        "forward": lambda: -t,
+        "reverse": lambda: t.exp() * t,
+        "jensen_shannon": lambda: (
+            0.5
+            * (t.exp() * t - (t.exp() + 1) * (torch.log1p(t.exp()) - torch.log(t.new_tensor(2.0))))
+        ),
+        "total_variation": lambda: 0.5 * torch.expm1(t).abs(),
+        "chi_squared": lambda: torch.expm1(-t),
+    }
     if divergence not in f:
         raise ValueError(f"divergence is '{divergence}'; it is one of {', '.join(DIVERGENCES)}")
     return (p * f[divergence]()).sum(-1)
 
 
-def tilting(features: Float[Tensor, "M n"], wanted: Float[Tensor, "M"], *, steps: int = 100,
-            tolerance: float = 1e-9) -> Float[Tensor, "M"]:
-    """λ such that the mean of the features under weights ∝ e^{λ·φ} is `wanted` (GDC's self-normalised importance sampling).
+def tilting(
+    features: Float[Tensor, "M n"],
+    wanted: Float[Tensor, "M"],
+    *,
+    steps: int = 100,
+    tolerance: float = 1e-9,
+) -> Float[Tensor, "M"]:
+    """λ such that the mean of the features under weights ∝ e^{λ·φ} is `wanted` (GDC's
+    self-normalised importance sampling).
 
-    `features` are of n draws of π₀. Newton's method with halved steps on the convex log Σe^{λ·φ} − λ·wanted, in float64.
-    Raises ValueError where no λ does: a mean outside what the draws span.
+    `features` are of n draws of π₀. Newton's method with halved steps on the convex log Σe^{λ·φ} −
+    λ·wanted, in float64. Raises ValueError where no λ does: a mean outside what the draws span.
     """
     phi, goal = features.double(), wanted.double()
     lam = torch.zeros_like(goal)
@@ -75,18 +98,28 @@ def tilting(features: Float[Tensor, "M n"], wanted: Float[Tensor, "M"], *, steps
             return lam.to(features.dtype)
         centred = phi - mean[:, None]
         curve = (centred * w) @ centred.T
-        step = torch.linalg.lstsq(curve + 1e-12 * torch.eye(len(goal), dtype=torch.float64), gap[:, None]).solution[:, 0]
+        step = torch.linalg.lstsq(
+            curve + 1e-12 * torch.eye(len(goal), dtype=torch.float64), gap[:, None]
+        ).solution[:, 0]
         size = 1.0
-        while size > 1e-6 and not bool(value(lam - size * step) <= value(lam) - 1e-4 * size * (gap @ step)):
+        while size > 1e-6 and not bool(
+            value(lam - size * step) <= value(lam) - 1e-4 * size * (gap @ step)
+        ):
             size /= 2
         lam = lam - size * step
         if not bool(lam.isfinite().all()) or float(lam.abs().max()) > 1e6:
             break
-    raise ValueError(f"no weights of the {phi.shape[1]} draws have the means {[round(float(g), 4) for g in goal]}: "
-                     f"they span {[round(float(v), 4) for v in phi.amin(1)]} to {[round(float(v), 4) for v in phi.amax(1)]}")
+    raise ValueError(
+        f"no weights of the {phi.shape[1]} draws have the means "
+        f"{[round(float(g), 4) for g in goal]}: they span "
+        f"{[round(float(v), 4) for v in phi.amin(1)]} to "
+        f"{[round(float(v), 4) for v in phi.amax(1)]}"
+    )
 
 
 def effective_share(log_weight: Float[Tensor, "*S n"]) -> Float[Tensor, "*S"]:
-    """(Σw)²/(n·Σw²): the share of n weighted draws that is worth anything. 1/n where one outweighs all others."""
+    """(Σw)²/(n·Σw²): the share of n weighted draws that is worth anything. 1/n where one outweighs
+    all others.
+    """
     n = log_weight.shape[-1]
     return (2 * log_weight.logsumexp(-1) - (2 * log_weight).logsumexp(-1)).exp() / n

@@ -1,8 +1,10 @@
-"""Rewards designed around an original one: potentials that change nothing, sparse ones that inform, bonuses that fade.
+"""Rewards designed around an original one: potentials that change nothing, sparse ones that inform,
+bonuses that fade.
 
-Tables as in `formulas.occupancy`: P `[S,A,S]`, rewards `[S,A]`; the problem is endless with γ < 1, and a terminal state leads to
-itself and pays nothing.
+Tables as in `formulas.occupancy`: P `[S,A,S]`, rewards `[S,A]`; the problem is endless with γ < 1,
+and a terminal state leads to itself and pays nothing.
 """
+
 from __future__ import annotations
 
 import torch
@@ -12,32 +14,64 @@ from torch import Tensor
 from assay.formulas.occupancy import evaluation, greedy, optimal_values
 
 
-def shaping(potential: Float[Tensor, "S"], terminal: Bool[Tensor, "S"], before: Int[Tensor, "*S"], after: Int[Tensor, "*S"], *,
-            gamma: float) -> Float[Tensor, "*S"]:
-    """F = γΦ(s') − Φ(s), with Φ = 0 in a terminal state (Ng et al. 1999). Every return shifts by −Φ(s₀) + γᵀΦ(s_T).
+def shaping(
+    potential: Float[Tensor, "S"],
+    terminal: Bool[Tensor, "S"],
+    before: Int[Tensor, "*S"],
+    after: Int[Tensor, "*S"],
+    *,
+    gamma: float,
+) -> Float[Tensor, "*S"]:
+    """F = γΦ(s') − Φ(s), with Φ = 0 in a terminal state (Ng et al. 1999). Every return shifts by
+    −Φ(s₀) + γᵀΦ(s_T).
 
-    An episode that is cut by its horizon keeps Φ(s_T): what it stopped in is not terminal, and it has been paid for it.
+    An episode that is cut by its horizon keeps Φ(s_T): what it stopped in is not terminal, and it
+    has been paid for it.
     """
     level = torch.where(terminal, potential.new_zeros(()), potential)
     return gamma * level[after] - level[before]
 
 
-def shaped(R: Float[Tensor, "S A"], P: Float[Tensor, "S A S"], potential: Float[Tensor, "S"], terminal: Bool[Tensor, "S"], *,
-           gamma: float) -> Float[Tensor, "S A"]:
-    """R + E[F | s,a]: the reward table of a shaped problem. Its Q* is the original's minus Φ(s), so its policies are too."""
+def shaped(
+    R: Float[Tensor, "S A"],
+    P: Float[Tensor, "S A S"],
+    potential: Float[Tensor, "S"],
+    terminal: Bool[Tensor, "S"],
+    *,
+    gamma: float,
+) -> Float[Tensor, "S A"]:
+    """R + E[F | s,a]: the reward table of a shaped problem. Its Q* is the original's minus Φ(s), so
+    its policies are too.
+    """
     level = torch.where(terminal, potential.new_zeros(()), potential)
     return R + gamma * (P @ level) - level[:, None]
 
 
-def keeps_optimal(R: Float[Tensor, "S A"], original: Float[Tensor, "S A"], P: Float[Tensor, "S A S"], *, gamma: float) -> bool:
-    """Whether every policy that is optimal under R is optimal under the original, by dynamic programming on both."""
+def keeps_optimal(
+    R: Float[Tensor, "S A"],
+    original: Float[Tensor, "S A"],
+    P: Float[Tensor, "S A S"],
+    *,
+    gamma: float,
+) -> bool:
+    """Whether every policy that is optimal under R is optimal under the original, by dynamic
+    programming on both.
+    """
     q = optimal_values(P, original, gamma=gamma)
     return bool((greedy(q) | ~greedy(optimal_values(P, R, gamma=gamma))).all())
 
 
-def towards_invariance(R: Float[Tensor, "S A"], original: Float[Tensor, "S A"], P: Float[Tensor, "S A S"], *, gamma: float,
-                       parts: int = 20) -> Float[Tensor, "S A"]:
-    """The first of R, then mixtures of it with the original, ever less of it, that `keeps_optimal`; at last it itself."""
+def towards_invariance(
+    R: Float[Tensor, "S A"],
+    original: Float[Tensor, "S A"],
+    P: Float[Tensor, "S A S"],
+    *,
+    gamma: float,
+    parts: int = 20,
+) -> Float[Tensor, "S A"]:
+    """The first of R, then mixtures of it with the original, ever less of it, that `keeps_optimal`;
+    at last it itself.
+    """
     for k in range(parts, 0, -1):
         mixed = original + k / parts * (R - original)
         if keeps_optimal(mixed, original, P, gamma=gamma):
@@ -45,9 +79,12 @@ def towards_invariance(R: Float[Tensor, "S A"], original: Float[Tensor, "S A"], 
     return original
 
 
-def truncated_gaps(pi: Float[Tensor, "S A"], P: Float[Tensor, "S A S"], *, gamma: float,
-                   horizons: tuple[int, ...]) -> Float[Tensor, "H S A SA"]:
-    """Matrices G_h with (G_h·R)(s,a) = V_h^π(s) − Q_h^π(s,a): what a deviation costs within h + 1 steps, linear in R."""
+def truncated_gaps(
+    pi: Float[Tensor, "S A"], P: Float[Tensor, "S A S"], *, gamma: float, horizons: tuple[int, ...]
+) -> Float[Tensor, "H S A SA"]:
+    """Matrices G_h with (G_h·R)(s,a) = V_h^π(s) − Q_h^π(s,a): what a deviation costs within h + 1
+    steps, linear in R.
+    """
     S, A = pi.shape
     now = torch.eye(S * A, dtype=pi.dtype).reshape(S, A, S * A)
     q, out = now, []
@@ -58,11 +95,14 @@ def truncated_gaps(pi: Float[Tensor, "S A"], P: Float[Tensor, "S A S"], *, gamma
     return torch.stack(out)
 
 
-def informativeness(R: Float[Tensor, "*c SA"], gaps: Float[Tensor, "H S A SA"],
-                    delta: Float[Tensor, "S"]) -> Float[Tensor, "*c"]:
-    """I(R) = −mean_{h,s} max_a [δ_s − A_h(s,a)]₊ over the gaps of actions that are not optimal (Devidze et al. 2021); at most 0.
+def informativeness(
+    R: Float[Tensor, "*c SA"], gaps: Float[Tensor, "H S A SA"], delta: Float[Tensor, "S"]
+) -> Float[Tensor, "*c"]:
+    """I(R) = −mean_{h,s} max_a [δ_s − A_h(s,a)]₊ over the gaps of actions that are not optimal
+    (Devidze et al. 2021); at most 0.
 
-    Rows of `gaps` that are all zero (the optimal actions) are left out; states in which every action is optimal count 0.
+    Rows of `gaps` that are all zero (the optimal actions) are left out; states in which every
+    action is optimal count 0.
     """
     A = torch.einsum("hsaz,...z->...hsa", gaps, R)
     counted = gaps.abs().amax(-1) > 0
@@ -70,14 +110,25 @@ def informativeness(R: Float[Tensor, "*c SA"], gaps: Float[Tensor, "H S A SA"],
     return -short.amax(-1).mean((-2, -1))
 
 
-def explicable(original: Float[Tensor, "S A"], P: Float[Tensor, "S A S"], terminal: Bool[Tensor, "S"], *, gamma: float,
-               states: int, bound: float, horizons: tuple[int, ...] = (1, 4, 8, 16), sweeps: int = 60,
-               active: tuple[int, ...] = (), chosen: tuple[int, ...] | None = None) -> tuple[Float[Tensor, "S A"], list[int]]:
+def explicable(
+    original: Float[Tensor, "S A"],
+    P: Float[Tensor, "S A S"],
+    terminal: Bool[Tensor, "S"],
+    *,
+    gamma: float,
+    states: int,
+    bound: float,
+    horizons: tuple[int, ...] = (1, 4, 8, 16),
+    sweeps: int = 60,
+    active: tuple[int, ...] = (),
+    chosen: tuple[int, ...] | None = None,
+) -> tuple[Float[Tensor, "S A"], list[int]]:
     """A reward on few states that informs at short horizons and keeps the optimal policies (EXPRD).
 
-    maximise I(R) with |R| ≤ bound, R = 0 off `active` and `states` further ones, taken one by one, each the best of all at its
-    turn (or the `chosen`, as a control); the gap conditions A_∞ ≥ δ are a hinge in the objective, and `towards_invariance`
-    makes the optimal policies' survival exact. π* spreads evenly over ties. Returns R and the active states.
+    maximise I(R) with |R| ≤ bound, R = 0 off `active` and `states` further ones, taken one by one,
+    each the best of all at its turn (or the `chosen`, as a control); the gap conditions A_∞ ≥ δ are
+    a hinge in the objective, and `towards_invariance` makes the optimal policies' survival exact.
+    π* spreads evenly over ties. Returns R and the active states.
     """
     q = optimal_values(P, original, gamma=gamma)
     best = greedy(q)
@@ -92,30 +143,46 @@ def explicable(original: Float[Tensor, "S A"], P: Float[Tensor, "S A S"], termin
     zone = sorted(set(active))
     found = original
     for _ in range(states if chosen is None else 1):
-        more = [[*zone, s] for s in range(S) if s not in zone and not terminal[s]] if chosen is None else [[*zone, *chosen]]
+        more = (
+            [[*zone, s] for s in range(S) if s not in zone and not terminal[s]]
+            if chosen is None
+            else [[*zone, *chosen]]
+        )
         mask = torch.zeros(len(more), S, A, dtype=pi.dtype)
         for c, cells in enumerate(more):
             mask[c, cells] = 1
-        R = _ascended(original.flatten() * mask.flatten(1), mask.flatten(1), near, full, delta, bound, sweeps)
+        R = _ascended(
+            original.flatten() * mask.flatten(1), mask.flatten(1), near, full, delta, bound, sweeps
+        )
         score = informativeness(R, near, delta) + 10 * informativeness(R, full, delta)
         winner = int(score.argmax())
         zone, found = more[winner], R[winner].reshape(S, A)
     return towards_invariance(found, original, P, gamma=gamma), sorted(set(zone))
 
 
-def _ascended(R: Tensor, mask: Tensor, near: Tensor, full: Tensor, delta: Tensor, bound: float, sweeps: int) -> Tensor:
-    """Projected supergradient ascent on I + 10·(the same of the endless gaps), all candidates at once; the best iterate."""
+def _ascended(
+    R: Tensor, mask: Tensor, near: Tensor, full: Tensor, delta: Tensor, bound: float, sweeps: int
+) -> Tensor:
+    """Projected supergradient ascent on I + 10·(the same of the endless gaps), all candidates at
+    once; the best iterate.
+    """
     best, top = R, torch.full((len(R),), -torch.inf, dtype=R.dtype)
     for t in range(sweeps):
         gradient = torch.zeros_like(R)
         value = torch.zeros(len(R), dtype=R.dtype)
         for gaps, weight in ((near, 1.0), (full, 10.0)):
             A = torch.einsum("hsaz,cz->chsa", gaps, R)
-            short = torch.where(gaps.abs().amax(-1) > 0, (delta[:, None] - A).clamp(min=0), A.new_zeros(()))
+            short = torch.where(
+                gaps.abs().amax(-1) > 0, (delta[:, None] - A).clamp(min=0), A.new_zeros(())
+            )
             most, at = short.max(-1, keepdim=True)
             value -= weight * most.mean((1, 2, 3))
             hit = torch.zeros_like(short).scatter_(-1, at, (most > 0).to(short.dtype))
-            gradient += weight * torch.einsum("chsa,hsaz->cz", hit, gaps) / (short.shape[1] * short.shape[2])
+            gradient += (
+                weight
+                * torch.einsum("chsa,hsaz->cz", hit, gaps)
+                / (short.shape[1] * short.shape[2])
+            )
         better = value > top
         top, best = torch.where(better, value, top), torch.where(better[:, None], R, best)
         size = (gradient * mask).abs().amax(-1, keepdim=True).clamp(min=1e-30)
@@ -123,8 +190,11 @@ def _ascended(R: Tensor, mask: Tensor, near: Tensor, full: Tensor, delta: Tensor
     return best
 
 
-def teaching_gain(pi: Float[Tensor, "S A"], visits: Float[Tensor, "S"], advantage: Float[Tensor, "S A"]) -> Float[Tensor, "S A"]:
-    """c with Σ c·R = Σ_s μ(s) Σ_a π(a|s)·A*(s,a)·(R(s,a) − Σ_b π(b|s)R(s,b)): what a reward does at once for this learner.
+def teaching_gain(
+    pi: Float[Tensor, "S A"], visits: Float[Tensor, "S"], advantage: Float[Tensor, "S A"]
+) -> Float[Tensor, "S A"]:
+    """c with Σ c·R = Σ_s μ(s) Σ_a π(a|s)·A*(s,a)·(R(s,a) − Σ_b π(b|s)R(s,b)): what a reward does at
+    once for this learner.
 
     c(s,a) = μ(s)·π(a|s)·(A*(s,a) − Σ_b π(b|s)A*(s,b)).
     """
@@ -132,7 +202,9 @@ def teaching_gain(pi: Float[Tensor, "S A"], visits: Float[Tensor, "S"], advantag
 
 
 def count_bonus(count: Float[Tensor, "*S"], *, scale: float, most: float) -> Float[Tensor, "*S"]:
-    """λ/√(N + (λ/B)²): B where nobody has been, λ/√N after many visits (ExploRS, Devidze et al. 2022)."""
+    """λ/√(N + (λ/B)²): B where nobody has been, λ/√N after many visits (ExploRS, Devidze et al.
+    2022).
+    """
     if not (scale > 0 and most > 0):
         raise ValueError(f"scale is {scale} and most {most}; both are above 0")
     return scale / (count + (scale / most) ** 2).sqrt()

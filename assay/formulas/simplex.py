@@ -1,8 +1,11 @@
-"""Nelder and Mead's search (1965) as two pure functions: `ask` where to look next, `tell` what was found there.
+"""Nelder and Mead's search (1965) as two pure functions: `ask` where to look next, `tell` what was
+found there.
 
-The state is plain lists and words, so it survives in a file between two looks that are a day apart. Reflection 1, expansion 2,
-contraction ½, shrinking ½: the choices of the common implementations, step for step. It minimises.
+The state is plain lists and words, so it survives in a file between two looks that are a day apart.
+Reflection 1, expansion 2, contraction ½, shrinking ½: the choices of the common implementations,
+step for step. It minimises.
 """
+
 from __future__ import annotations
 
 import math
@@ -16,7 +19,9 @@ def simplex(start: Sequence[float], *, step: float) -> dict[str, Any]:
     """A search that begins at `start` and one `step` from it along every axis."""
     if not start or step == 0:
         raise ValueError("a simplex needs at least one coordinate and a step that is not 0")
-    corners = [list(start)] + [[x + step * (i == j) for i, x in enumerate(start)] for j in range(len(start))]
+    corners = [list(start)] + [
+        [x + step * (i == j) for i, x in enumerate(start)] for j in range(len(start))
+    ]
     return {"todo": corners, "points": [], "values": [], "phase": "build", "held": []}
 
 
@@ -27,7 +32,9 @@ def ask(state: dict[str, Any]) -> Point:
 
 def best(state: dict[str, Any]) -> tuple[Point, float]:
     """The lowest point so far and its value. Raises ValueError where nothing has been told."""
-    pairs = list(zip(state["points"], state["values"], strict=True)) + [(p, v) for p, v in state["held"]]
+    pairs = list(zip(state["points"], state["values"], strict=True)) + [
+        (p, v) for p, v in state["held"]
+    ]
     if not pairs:
         raise ValueError("no point of this simplex has a value yet")
     point, value = min(pairs, key=lambda pair: pair[1])
@@ -48,25 +55,47 @@ def tell(state: dict[str, Any], *, value: float) -> dict[str, Any]:
     if not math.isfinite(value):
         raise ValueError(f"the value told is {value}; a search needs a finite number")
     point, todo = ask(state), [list(p) for p in state["todo"][1:]]
-    points, values, phase = [list(p) for p in state["points"]], list(state["values"]), state["phase"]
+    points, values, phase = (
+        [list(p) for p in state["points"]],
+        list(state["values"]),
+        state["phase"],
+    )
     if phase in ("build", "shrink"):
         points, values = [*points, point], [*values, float(value)]
-        return {**state, "todo": todo, "points": points, "values": values} if todo else _reflect(points, values)
+        return (
+            {**state, "todo": todo, "points": points, "values": values}
+            if todo
+            else _reflect(points, values)
+        )
     if phase == "reflect":
         held = [(point, float(value))]
         if value < values[0]:
             return _try("expand", points, values, held, -2.0)
         if value < values[-2]:
             return _replaced(points, values, point, value)
-        return _try("outside", points, values, held, -0.5) if value < values[-1] else _try("inside", points, values, held, 0.5)
+        return (
+            _try("outside", points, values, held, -0.5)
+            if value < values[-1]
+            else _try("inside", points, values, held, 0.5)
+        )
     reflected, found = state["held"][0]
     if phase == "expand":
-        return _replaced(points, values, point, value) if value < found else _replaced(points, values, reflected, found)
+        return (
+            _replaced(points, values, point, value)
+            if value < found
+            else _replaced(points, values, reflected, found)
+        )
     limit = value <= found if phase == "outside" else value < values[-1]
     if limit:
         return _replaced(points, values, point, value)
     shrunk = [[a + 0.5 * (x - a) for a, x in zip(points[0], p, strict=True)] for p in points[1:]]
-    return {"todo": shrunk, "points": points[:1], "values": values[:1], "phase": "shrink", "held": []}
+    return {
+        "todo": shrunk,
+        "points": points[:1],
+        "values": values[:1],
+        "phase": "shrink",
+        "held": [],
+    }
 
 
 def _along(points: list[Point], weight: float) -> Point:
@@ -76,11 +105,21 @@ def _along(points: list[Point], weight: float) -> Point:
     return [c + weight * (w - c) for c, w in zip(middle, points[-1], strict=True)]
 
 
-def _try(phase: str, points: list[Point], values: list[float], held: list[Any], weight: float) -> dict[str, Any]:
-    return {"todo": [_along(points, weight)], "points": points, "values": values, "phase": phase, "held": held}
+def _try(
+    phase: str, points: list[Point], values: list[float], held: list[Any], weight: float
+) -> dict[str, Any]:
+    return {
+        "todo": [_along(points, weight)],
+        "points": points,
+        "values": values,
+        "phase": phase,
+        "held": held,
+    }
 
 
-def _replaced(points: list[Point], values: list[float], point: Point, value: float) -> dict[str, Any]:
+def _replaced(
+    points: list[Point], values: list[float], point: Point, value: float
+) -> dict[str, Any]:
     return _reflect([*points[:-1], list(point)], [*values[:-1], float(value)])
 
 

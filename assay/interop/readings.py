@@ -1,14 +1,17 @@
-"""Our readings during somebody else's training run: gold on held-out prompts, the KL of the whole answer, the proxy.
+"""Our readings during somebody else's training run: gold on held-out prompts, the KL of the whole
+answer, the proxy.
 
-    from assay.interop.trl import ReadingsCallback
-    trainer = GRPOTrainer(…, callbacks=[ReadingsCallback(held_out, gold="judge.py:score", folder="runs/theirs")])
+    from assay.interop.trl import ReadingsCallback trainer = GRPOTrainer(…,
+    callbacks=[ReadingsCallback(held_out, gold="judge.py:score", folder="runs/theirs")])
 
-The KL is this house's: on answers drawn afresh from the model as it is, the full distributions' KL summed over an answer's
-tokens, a mean over prompts with its error. What TRL logs as `kl` is a mean over tokens of one draw's estimate on the answers it
-trains on, another quantity; it is in the stats, as everything that the trainer logs. Answers are drawn by address: the trainer's
-random stream is not touched, readings of one run differ by the policy alone, and a run that goes on from a checkpoint makes
-the readings that the whole run would have made.
+The KL is this house's: on answers drawn afresh from the model as it is, the full distributions' KL
+summed over an answer's tokens, a mean over prompts with its error. What TRL logs as `kl` is a mean
+over tokens of one draw's estimate on the answers it trains on, another quantity; it is in the
+stats, as everything that the trainer logs. Answers are drawn by address: the trainer's random
+stream is not touched, readings of one run differ by the policy alone, and a run that goes on from a
+checkpoint makes the readings that the whole run would have made.
 """
+
 from __future__ import annotations
 
 import copy
@@ -38,11 +41,14 @@ from assay.rewards.function import FunctionReward
 from assay.rewards.load import Told, open_reward
 
 Judge = str | Callable[..., Any]
-FEW = 0.2  # of all weights: where fewer are trained, the reference is these put back, and else a second model
+# of all weights: where fewer are trained, the reference is these put back, and else a second model
+FEW = 0.2
 
 
 class Earlier(nn.Module):
-    """A backbone as it was: its trained weights are those of then while it reads, and are put back after."""
+    """A backbone as it was: its trained weights are those of then while it reads, and are put back
+    after.
+    """
 
     def __init__(self, backbone: Pretrained, then: Mapping[str, Tensor]):
         super().__init__()
@@ -59,7 +65,9 @@ class Earlier(nn.Module):
         finally:
             put(backbone.model, now)
 
-    def reading(self, prompt: Tensor, prompt_keep: Tensor, answer: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+    def reading(
+        self, prompt: Tensor, prompt_keep: Tensor, answer: Tensor, keep: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Hidden states of then."""
         with self._then() as backbone:
             return backbone.reading(prompt, prompt_keep, answer, keep)
@@ -71,22 +79,47 @@ class Earlier(nn.Module):
 
 
 class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """prompts: held-out ones, texts or messages, or a dataset's rows with a prompt and other columns; or `world`, one of assay's
-    (hub, of the same tokenizer), whose held-out prompts, gold, judges and reference are taken. gold, proxy, judges: each a
-    function of TRL's signature or what `--world.rewards` takes; without a proxy it is the trainer's own logged reward.
-    every: steps; 0 for the trainer's evaluations, or its logs where it makes none. answers: to each prompt. max_tokens,
-    temperature: the trainer's own where nothing is said. reference: a model; without it, the model as it was when the folder
-    was made, of which its trained weights are kept there.
+    """prompts: held-out ones, texts or messages, or a dataset's rows with a prompt and other
+    columns; or `world`, one of assay's (hub, of the same tokenizer), whose held-out prompts, gold,
+    judges and reference are taken. gold, proxy, judges: each a function of TRL's signature or what
+    `--world.rewards` takes; without a proxy it is the trainer's own logged reward. every: steps; 0
+    for the trainer's evaluations, or its logs where it makes none. answers: to each prompt.
+    max_tokens, temperature: the trainer's own where nothing is said. reference: a model; without
+    it, the model as it was when the folder was made, of which its trained weights are kept there.
     """
 
-    def __init__(self, prompts: Sequence[Any] = (), *, folder: Path | str, gold: Judge | None = None, proxy: Judge | None = None,
-                 judges: Sequence[Judge] = (), world: World | None = None, reference: Any = None, every: int = 0,
-                 answers: int = 4, keep: int = 8, max_tokens: int = 0, temperature: float = 0.0, seed: int = 0):
+    def __init__(
+        self,
+        prompts: Sequence[Any] = (),
+        *,
+        folder: Path | str,
+        gold: Judge | None = None,
+        proxy: Judge | None = None,
+        judges: Sequence[Judge] = (),
+        world: World | None = None,
+        reference: Any = None,
+        every: int = 0,
+        answers: int = 4,
+        keep: int = 8,
+        max_tokens: int = 0,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ):
         if (world is None) == (len(prompts) == 0):
-            raise InputError("readings are of held-out prompts: give prompts, or a world that has them, and one of the two")
+            raise InputError(
+                "readings are of held-out prompts: give prompts, or a world that has them, and one "
+                "of the two"
+            )
         if world is not None and (gold or proxy or judges or reference is not None):
-            raise InputError("a world brings its own gold, judges and reference: give the world or those")
-        self.prompts, self.folder, self.world, self.reference = list(prompts), Path(folder), world, reference
+            raise InputError(
+                "a world brings its own gold, judges and reference: give the world or those"
+            )
+        self.prompts, self.folder, self.world, self.reference = (
+            list(prompts),
+            Path(folder),
+            world,
+            reference,
+        )
         self.gold, self.proxy, self.judges = gold, proxy, list(judges)
         self.every, self.answers, self.keep, self.seed = every, answers, keep, seed
         self.max_tokens, self.temperature = max_tokens, temperature
@@ -96,12 +129,16 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
     def on_train_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
         """The folder, made or gone on with; the reference; a reading of it before the first step."""
         if getattr(args, "deepspeed", None) or getattr(args, "fsdp", None):
-            raise InputError("this trainer divides the model's weights among processes, and readings need them whole: leave out "
-                             "ReadingsCallback, or read the saved checkpoints")
+            raise InputError(
+                "this trainer divides the model's weights among processes, and readings need "
+                "them whole: leave out ReadingsCallback, or read the saved checkpoints"
+            )
         model, tokenizer = parts["model"], parts["processing_class"]
         self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
         size = self.model.get_output_embeddings().weight.shape[0]
-        self.vocabulary = Tokens(tokenizer, size=size, ends=[e for e in ends_of(self.model, tokenizer) if e >= 0])
+        self.vocabulary = Tokens(
+            tokenizer, size=size, ends=[e for e in ends_of(self.model, tokenizer) if e >= 0]
+        )
         self.temperature = self.temperature or float(getattr(args, "temperature", 1.0))
         self.max_tokens = self.max_tokens or int(getattr(args, "max_completion_length", 0) or 64)
         self.when = "step" if self.every else "evaluate" if evaluates(args) else "log"
@@ -150,7 +187,9 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self.done.add(step)
         with still(self.model):
             policy = self._policy(Pretrained(self.model))
-            line, rows = self.reader(Step(policy, reward=self.step_reward), Rng(self.seed)("read")("same"))
+            line, rows = self.reader(
+                Step(policy, reward=self.step_reward), Rng(self.seed)("read")("same")
+            )
         said = logged(state.log_history)
         if self.step_reward is None:
             line["proxy"] = said.get("reward")
@@ -164,7 +203,9 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         if self.world is not None:
             reference: Any = self.world.task.reference
             if reference.vocabulary != self.vocabulary:
-                raise InputError("the world's policy has another tokenizer than the model that is trained")
+                raise InputError(
+                    "the world's policy has another tokenizer than the model that is trained"
+                )
             self.vocabulary = reference.vocabulary
             try:
                 first: Callable[..., Tensor] | None = judge(self.world.task)
@@ -174,7 +215,9 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         rows = [p if isinstance(p, Mapping) else {"prompt": p} for p in self.prompts]
         bad = next((i for i, r in enumerate(rows) if "prompt" not in r), None)
         if bad is not None:
-            raise InputError(f"row {bad} of the readings' prompts has no prompt, but {', '.join(rows[bad])}")
+            raise InputError(
+                f"row {bad} of the readings' prompts has no prompt, but {', '.join(rows[bad])}"
+            )
         asks = [turned(r["prompt"]) for r in rows]
         texts = [a if isinstance(a, str) else written(a) for a in asks]
         turns = [None if isinstance(a, str) else a for a in asks]
@@ -182,19 +225,32 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         columns = {k: [r.get(k) for r in rows] for k in names}
         held_out = self.vocabulary.prompts(asks).to(next(self.model.parameters()).device)
         proxies = [*([] if self.proxy is None else [self.proxy]), *self.judges]
-        told, best = (Told([opened(j) for j in some], texts, turns, columns) if some else None
-                      for some in (proxies, [] if self.gold is None else [self.gold]))
+        told, best = (
+            Told([opened(j) for j in some], texts, turns, columns) if some else None
+            for some in (proxies, [] if self.gold is None else [self.gold])
+        )
         task = Task(prompts=held_out, reference=self._reference(then), rewards=told)
         kind = "" if best is None else "function" if best.partial else "held-out model"
-        world = World("trl", task, held_out, gold=best, golds=() if best is None else best.names, gold_kind=kind)
-        return Reader(world, task, answers=self.answers, keep=self.keep), None if self.proxy is None else judge(task)
+        world = World(
+            "trl",
+            task,
+            held_out,
+            gold=best,
+            golds=() if best is None else best.names,
+            gold_kind=kind,
+        )
+        return Reader(
+            world, task, answers=self.answers, keep=self.keep
+        ), None if self.proxy is None else judge(task)
 
     def _reference(self, then: Mapping[str, Tensor]) -> Causal:
         """The model that the KL is against."""
         with still(self.model):
             if self.reference is not None:
                 backbone: nn.Module = Pretrained(self.reference)
-            elif sum(p.numel() for p in then.values()) < FEW * sum(p.numel() for p in self.model.parameters()):
+            elif sum(p.numel() for p in then.values()) < FEW * sum(
+                p.numel() for p in self.model.parameters()
+            ):
                 backbone = Earlier(Pretrained(self.model), then)
             else:
                 twin = copy.deepcopy(self.model)
@@ -203,41 +259,77 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         return self._policy(backbone)
 
     def _policy(self, backbone: nn.Module) -> Causal:
-        return Causal(backbone, self.vocabulary, temperature=self.temperature, max_tokens=self.max_tokens)
+        return Causal(
+            backbone, self.vocabulary, temperature=self.temperature, max_tokens=self.max_tokens
+        )
 
     def _record(self, args: Any, state: Any, again: bool) -> None:
-        """The run's folder, made anew or gone on with: readings later than the checkpoint are made again."""
+        """The run's folder, made anew or gone on with: readings later than the checkpoint are made
+        again.
+        """
         if again:
             run = Run.open(self.folder)
             if run.about["verb"] != "trl" or run.about.get("watch"):
-                raise InputError(f"{self.folder} holds another kind of run: give ReadingsCallback a folder of its own")
+                raise InputError(
+                    f"{self.folder} holds another kind of run: give ReadingsCallback a folder of "
+                    "its own"
+                )
             run.cut(int(state.global_step))
             run.note({"state": "running", "finished": None})
             return
         world = self.reader.world
         name = str(getattr(self.model.config, "_name_or_path", "") or type(self.model).__name__)
-        loop = {k: plain(v) for k in ("learning_rate", "beta", "num_generations", "temperature", "max_steps", "loss_type")
-                if isinstance(v := getattr(args, k, None), (int, float, str))}
+        loop = {
+            k: plain(v)
+            for k in (
+                "learning_rate",
+                "beta",
+                "num_generations",
+                "temperature",
+                "max_steps",
+                "loss_type",
+            )
+            if isinstance(v := getattr(args, k, None), (int, float, str))
+        }
         try:
             judges = list(self.reader.task.rewards.names)
         except Missing:
             judges = []
-        Run.create(self.folder, {"recipe": type(args).__name__.removesuffix("Config"), "verb": "trl", "arguments": {},
-                                 "loop": loop, "seed": int(getattr(args, "seed", 0)), "world": {"name": name},
-                                 "run": {"temperature": self.temperature, "max_tokens": self.max_tokens, "answers": self.answers},
-                                 "golds": list(world.golds) if world.gold is not None else [], "rewards": judges,
-                                 "gold_kind": world.gold_kind if world.gold is not None else None})
+        Run.create(
+            self.folder,
+            {
+                "recipe": type(args).__name__.removesuffix("Config"),
+                "verb": "trl",
+                "arguments": {},
+                "loop": loop,
+                "seed": int(getattr(args, "seed", 0)),
+                "world": {"name": name},
+                "run": {
+                    "temperature": self.temperature,
+                    "max_tokens": self.max_tokens,
+                    "answers": self.answers,
+                },
+                "golds": list(world.golds) if world.gold is not None else [],
+                "rewards": judges,
+                "gold_kind": world.gold_kind if world.gold is not None else None,
+            },
+        )
 
 
 def opened(spec: Judge) -> Any:
     """A judge of text from a function or its name."""
-    return open_reward(spec, "rewards") if isinstance(spec, str) else FunctionReward(spec, getattr(spec, "__name__", "function"))
+    return (
+        open_reward(spec, "rewards")
+        if isinstance(spec, str)
+        else FunctionReward(spec, getattr(spec, "__name__", "function"))
+    )
 
 
 @contextmanager
 def still(model: nn.Module) -> Iterator[None]:
-    """Within, the model computes as its weights are, without the autocast that accelerate lays around its forward pass, and
-    may be set to evaluation; every module is then put back as it was."""
+    """Within, the model computes as its weights are, without the autocast that accelerate lays
+    around its forward pass, and may be set to evaluation; every module is then put back as it was.
+    """
     wrapped = model.__dict__.pop("forward", None)
     modes = [(m, m.training) for m in model.modules()]
     drops = [(m, m.p) for m in model.modules() if isinstance(m, nn.Dropout)]
@@ -275,7 +367,11 @@ def logged(history: Sequence[dict[str, Any]]) -> dict[str, float]:
     """The last value of every number that the trainer has logged."""
     out: dict[str, float] = {}
     for line in history:
-        out |= {k: float(v) for k, v in line.items() if isinstance(v, (int, float)) and k not in ("step", "epoch")}
+        out |= {
+            k: float(v)
+            for k, v in line.items()
+            if isinstance(v, (int, float)) and k not in ("step", "epoch")
+        }
     return out
 
 

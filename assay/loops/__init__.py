@@ -1,4 +1,7 @@
-"""The loops that plain recipes borrow: functions and generators, no class. A recipe that differs writes its own."""
+"""The loops that plain recipes borrow: functions and generators, no class. A recipe that differs
+writes its own.
+"""
+
 from __future__ import annotations
 
 from assay.loops.online import (

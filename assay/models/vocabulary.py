@@ -1,4 +1,7 @@
-"""Words to numbers and back, for worlds that write in whole words. No file, no training: the list is the tokenizer."""
+"""Words to numbers and back, for worlds that write in whole words. No file, no training: the list
+is the tokenizer.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,7 +17,9 @@ SPECIAL = ("<pad>", "<bos>", "<eos>")
 
 
 class Vocabulary:
-    """A word list. Ids 0, 1, 2 are padding, begin and end; then the words in their order, as blanks separate them."""
+    """A word list. Ids 0, 1, 2 are padding, begin and end; then the words in their order, as blanks
+    separate them.
+    """
 
     pad, bos, eos = 0, 1, 2
     ends, barred = (2,), (0, 1)  # what ends an answer; what is never drawn
@@ -43,7 +48,10 @@ class Vocabulary:
         out = []
         for word in text.split():
             if word not in self.ids or word in SPECIAL:
-                raise InputError(f"the word {word[:40]!r} in {text[:50]!r} is none of the {len(self) - len(SPECIAL)} known")
+                raise InputError(
+                    f"the word {word[:40]!r} in {text[:50]!r} is none of the "
+                    f"{len(self) - len(SPECIAL)} known"
+                )
             out.append(self.ids[word])
         return out
 
@@ -52,20 +60,34 @@ class Vocabulary:
         return " ".join(self.words[i] for i in ids if i >= len(SPECIAL))
 
     def prompts(self, texts: Sequence[str], row: Int[Tensor, "B"] | None = None) -> Prompts:
-        """Texts as Prompts: the begin token, the words, padding on the left. `row` defaults to 0 … B−1."""
+        """Texts as Prompts: the begin token, the words, padding on the left. `row` defaults to 0 …
+        B−1.
+        """
         ids = [[self.bos, *self.encode(t)] for t in texts]
         P = max((len(i) for i in ids), default=1)
-        tokens = torch.tensor([[self.pad] * (P - len(i)) + i for i in ids], dtype=torch.int64).reshape(-1, P)
-        mask = torch.tensor([[False] * (P - len(i)) + [True] * len(i) for i in ids], dtype=torch.bool).reshape(-1, P)
-        return Prompts(tokens, mask, torch.arange(len(ids)) if row is None else row, decode=self.decode)
+        tokens = torch.tensor(
+            [[self.pad] * (P - len(i)) + i for i in ids], dtype=torch.int64
+        ).reshape(-1, P)
+        mask = torch.tensor(
+            [[False] * (P - len(i)) + [True] * len(i) for i in ids], dtype=torch.bool
+        ).reshape(-1, P)
+        return Prompts(
+            tokens, mask, torch.arange(len(ids)) if row is None else row, decode=self.decode
+        )
 
-    def answers(self, prompts: Prompts, texts: Sequence[Sequence[str]], dtype: torch.dtype = torch.float32) -> Samples:
-        """Texts as answers to these prompts: the words and the end token, every one ended, `logp` NaN (nobody knows).
+    def answers(
+        self, prompts: Prompts, texts: Sequence[Sequence[str]], dtype: torch.dtype = torch.float32
+    ) -> Samples:
+        """Texts as answers to these prompts: the words and the end token, every one ended, `logp`
+        NaN (nobody knows).
 
         Where a prompt has fewer texts than another, the missing answers are absent.
         """
         if len(texts) != len(prompts):
-            raise InputError(f"{len(prompts)} prompts and answers to {len(texts)}: give one list of answers for each prompt")
+            raise InputError(
+                f"{len(prompts)} prompts and answers to {len(texts)}: give one list of answers for "
+                "each prompt"
+            )
         ids = [[[*self.encode(t), self.eos] for t in row] for row in texts]
         N = max((len(row) for row in ids), default=0)
         T = max((len(a) for row in ids for a in row), default=1)

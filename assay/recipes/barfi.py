@@ -1,22 +1,29 @@
-"""Behaviour alignment: learn how to mix a heuristic with the primary reward so that the policy it *trains* earns the primary.
+"""Behaviour alignment: learn how to mix a heuristic with the primary reward so that the policy it
+*trains* earns the primary.
 
-Inner: θ solves Δ(θ,φ) = E[Σ_t ∇log π_θ(a_t|s_t) Σ_{j≥t} γ_φ^{j−t} r_φ(s_j,a_j)] − λ·(θ − θ₀) = 0 with
-r_φ(s,a) = φ1(s,a) + φ2(s)·r_p(s,a) + φ3(s)·r_aux(s,a) and a discount γ_φ that is learnt too. Outer: ascend J_p(θ(φ)) − λ_γ·γ_φ by
-the implicit gradient dJ/dφ = −(∂J/∂θ)(∂Δ/∂θ)⁻¹(∂Δ/∂φ). After a warm-up every `period`-th step is an outer one *instead of* an
-inner one, so that all blends spend the same updates. Everything is exact: the process is known and the rewards are asked for
-their tables once, so nothing is drawn.
+Inner: θ solves Δ(θ,φ) = E[Σ_t ∇log π_θ(a_t|s_t) Σ_{j≥t} γ_φ^{j−t} r_φ(s_j,a_j)] − λ·(θ − θ₀) = 0
+with r_φ(s,a) = φ1(s,a) + φ2(s)·r_p(s,a) + φ3(s)·r_aux(s,a) and a discount γ_φ that is learnt too.
+Outer: ascend J_p(θ(φ)) − λ_γ·γ_φ by the implicit gradient dJ/dφ = −(∂J/∂θ)(∂Δ/∂θ)⁻¹(∂Δ/∂φ). After a
+warm-up every `period`-th step is an outer one *instead of* an inner one, so that all blends spend
+the same updates. Everything is exact: the process is known and the rewards are asked for their
+tables once, so nothing is drawn.
 
-blend: learned (the paper), primary (r_p alone), sum (r_p + r_aux) and potential (r_p + γΦ(s') − Φ(s) with Φ(s) the mean of r_aux
-over actions) are the arms it is compared with, at the same updates and the same λ.
-solver: neumann, a truncated series Σ(I + ηH)ᵏηv that diverges where ∂Δ/∂θ is not negative definite (λ sees to that, and η is
-one over a bound of the spectrum); cg, conjugate gradients on the normal equations, as ∂Δ/∂θ is not symmetric; exact, a solve.
-Traps: the minus sign; a singular ∂Δ/∂θ where λ = 0, as a softmax has a free constant in every state; a gradient that leaves
-out γ^t, as practice does (`formulas.occupancy.policy_gradient`), which the learnt discount may make good.
+blend: learned (the paper), primary (r_p alone), sum (r_p + r_aux) and potential (r_p + γΦ(s') −
+Φ(s) with Φ(s) the mean of r_aux over actions) are the arms it is compared with, at the same updates
+and the same λ. solver: neumann, a truncated series Σ(I + ηH)ᵏηv that diverges where ∂Δ/∂θ is not
+negative definite (λ sees to that, and η is one over a bound of the spectrum); cg, conjugate
+gradients on the normal equations, as ∂Δ/∂θ is not symmetric; exact, a solve. Traps: the minus sign;
+a singular ∂Δ/∂θ where λ = 0, as a softmax has a free constant in every state; a gradient that
+leaves out γ^t, as practice does (`formulas.occupancy.policy_gradient`), which the learnt discount
+may make good.
 
-Here: with exact gradients there is no noise for a dense reward to overcome; what a helpful heuristic can help against is λ, which
-holds a policy that sees little reward at the base policy, and there the blend helps. From an adversarial heuristic it comes back
-only where the primary's slope at the policy which that heuristic trains is not yet nothing: the outer gradient is a local one.
+Here: with exact gradients there is no noise for a dense reward to overcome; what a helpful
+heuristic can help against is λ, which holds a policy that sees little reward at the base policy,
+and there the blend helps. From an adversarial heuristic it comes back only where the primary's
+slope at the policy which that heuristic trains is not yet nothing: the outer gradient is a local
+one.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -34,7 +41,9 @@ from assay.loops.online import judge
 from assay.models.policies.markov import Process, acting
 from assay.stats.effects import Reading, final
 
-paper = Paper("Behavior Alignment via Reward Function Optimization", "Gupta et al.", 2023, "arXiv:2310.19007")
+paper = Paper(
+    "Behavior Alignment via Reward Function Optimization", "Gupta et al.", 2023, "arXiv:2310.19007"
+)
 reduces = {}
 SOLVERS = ("neumann", "cg", "exact")
 
@@ -47,7 +56,9 @@ class Blend(torch.nn.Module):
         S, A = primary.shape
         self.primary, self.aux, self.alive = primary, aux, (~process.terminal).double()[:, None]
         discount = torch.tensor([min(process.gamma, 0.999)], dtype=primary.dtype).logit()
-        own = torch.cat([primary.new_zeros(S * A), primary.new_ones(S), primary.new_full((S,), keep), discount])
+        own = torch.cat(
+            [primary.new_zeros(S * A), primary.new_ones(S), primary.new_full((S,), keep), discount]
+        )
         self.phi = torch.nn.Parameter(own)
 
     def parts(self, phi: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -62,8 +73,15 @@ class Blend(torch.nn.Module):
         return self.alive * (one + two[:, None] * self.primary + three[:, None] * self.aux)
 
 
-def implicit_gradient(delta: Callable[[Tensor, Tensor], Tensor], slope: Tensor, theta: Tensor, phi: Tensor, *, solver: str = "cg",
-                      iterations: int = 50) -> Tensor:
+def implicit_gradient(
+    delta: Callable[[Tensor, Tensor], Tensor],
+    slope: Tensor,
+    theta: Tensor,
+    phi: Tensor,
+    *,
+    solver: str = "cg",
+    iterations: int = 50,
+) -> Tensor:
     """−(∂J/∂θ)(∂Δ/∂θ)⁻¹(∂Δ/∂φ) of slope = ∂J/∂θ at a point where Δ(θ,φ) = 0."""
     back = vjp(lambda t: delta(t, phi), theta)[1]
 
@@ -97,28 +115,59 @@ def implicit_gradient(delta: Callable[[Tensor, Tensor], Tensor], slope: Tensor, 
 
 def largest(apply: Callable[[Tensor], Tensor], like: Tensor, *, sweeps: int = 20) -> float:
     """A little more than the largest singular value of H, from H·Hᵀ by the power method."""
-    v = torch.ones_like(like) + torch.arange(like.numel(), dtype=like.dtype).reshape(like.shape) / like.numel()
+    v = (
+        torch.ones_like(like)
+        + torch.arange(like.numel(), dtype=like.dtype).reshape(like.shape) / like.numel()
+    )
     for _ in range(sweeps):
         v = v / v.norm()
         v = apply(v)
     return 1.2 * float(v.norm().sqrt())
 
 
-def recipe(task: Task, *, blend: str = "learned", primary: int = 0, aux: int = 1, inner_warmup: int = 30, period: int = 5,
-           lam: float = 0.1, lam_gamma: float = 0.0, outer_lr: float = 0.1, solver: str = "exact", iterations: int = 50,
-           loop: Loop = Loop()) -> Iterator[Step]:
-    """blend: learned, primary, sum or potential; primary, aux: which judges; inner_warmup: inner steps before the first outer
-    one; period: one step in so many is an outer one; lam, lam_gamma: regularisers of θ and γ; outer_lr: length of an outer step;
-    solver, iterations: see above."""
-    if blend not in ("learned", "primary", "sum", "potential") or solver not in SOLVERS or period < 2:
-        raise InputError(f"--blend is '{blend}', --solver '{solver}' and --period {period}; they are one of learned, primary, "
-                         f"sum, potential, one of {', '.join(SOLVERS)}, and at least 2")
+def recipe(
+    task: Task,
+    *,
+    blend: str = "learned",
+    primary: int = 0,
+    aux: int = 1,
+    inner_warmup: int = 30,
+    period: int = 5,
+    lam: float = 0.1,
+    lam_gamma: float = 0.0,
+    outer_lr: float = 0.1,
+    solver: str = "exact",
+    iterations: int = 50,
+    loop: Loop = Loop(),
+) -> Iterator[Step]:
+    """blend: learned, primary, sum or potential; primary, aux: which judges; inner_warmup: inner
+    steps before the first outer one; period: one step in so many is an outer one; lam, lam_gamma:
+    regularisers of θ and γ; outer_lr: length of an outer step; solver, iterations: see above.
+    """
+    if (
+        blend not in ("learned", "primary", "sum", "potential")
+        or solver not in SOLVERS
+        or period < 2
+    ):
+        raise InputError(
+            f"--blend is '{blend}', --solver '{solver}' and --period {period}; they are one of "
+            f"learned, primary, sum, potential, one of {', '.join(SOLVERS)}, and at least 2"
+        )
     reference = acting(task.reference)
-    process, score, policy, every = reference.process, judge(task, primary), reference.copy(), reference.process.every()
+    process, score, policy, every = (
+        reference.process,
+        judge(task, primary),
+        reference.copy(),
+        reference.process.every(),
+    )
     base = reference.logits.detach().double()
-    carry: Any = task.carry.keep(policy=policy, table=torch.zeros(2, *base.shape, dtype=torch.float64))
+    carry: Any = task.carry.keep(
+        policy=policy, table=torch.zeros(2, *base.shape, dtype=torch.float64)
+    )
     if carry.next == 0:  # asked for once, also by a run that is resumed
-        carry.table = task.rewards.only([primary, aux]).steps(every).double().reshape(2, *base.shape)
+        carry.table = (
+            task.rewards.only([primary, aux]).steps(every).double().reshape(2, *base.shape)
+        )
     table = carry.table
     heuristic = table[1]
     if blend == "potential":
@@ -128,8 +177,14 @@ def recipe(task: Task, *, blend: str = "learned", primary: int = 0, aux: int = 1
     opt = loop.optimiser(policy)
 
     def delta(theta: Tensor, phi: Tensor) -> Tensor:
-        ascent = policy_gradient(theta.softmax(-1), process.P, mix.reward(phi), process.start, horizon=process.horizon,
-                                 gamma=mix.parts(phi)[3])
+        ascent = policy_gradient(
+            theta.softmax(-1),
+            process.P,
+            mix.reward(phi),
+            process.start,
+            horizon=process.horizon,
+            gamma=mix.parts(phi)[3],
+        )
         return ascent - lam * (theta - base)
 
     def earned(theta: Tensor) -> Tensor:
@@ -141,10 +196,18 @@ def recipe(task: Task, *, blend: str = "learned", primary: int = 0, aux: int = 1
     for t in carry.keep(mix=mix, opt=opt).steps(loop.max_steps):
         theta, phi = policy.logits.detach().double(), mix.phi.detach()
         if blend == "learned" and t >= inner_warmup and t % period == 0:
-            gradient = implicit_gradient(delta, torch.func.grad(earned)(theta), theta, phi, solver=solver, iterations=iterations)
+            gradient = implicit_gradient(
+                delta,
+                torch.func.grad(earned)(theta),
+                theta,
+                phi,
+                solver=solver,
+                iterations=iterations,
+            )
             gamma = mix.parts(phi)[3]
             gradient[-1] -= lam_gamma * gamma * (1 - gamma)
-            with torch.no_grad():  # the whole vector's scale is lost, not each entry's: most of φ has next to no gradient
+            # the whole vector's scale is lost, not each entry's: most of φ has next to no gradient
+            with torch.no_grad():
                 mix.phi.add_(outer_lr * gradient / gradient.abs().max().clamp(min=1e-30))
             meter.add("updates", 1)
         else:
@@ -153,24 +216,52 @@ def recipe(task: Task, *, blend: str = "learned", primary: int = 0, aux: int = 1
             def of(rows: Samples, i: Tensor, uphill: Tensor = uphill) -> Tensor:
                 return -(uphill * policy.logits)[None]
 
-            stats = descend(opt, of, every, reduce=lambda mask: torch.ones((1, *base.shape), dtype=torch.float64))
+            stats = descend(
+                opt,
+                of,
+                every,
+                reduce=lambda mask: torch.ones((1, *base.shape), dtype=torch.float64),
+            )
         _, two, three, gamma = mix.parts(mix.phi.detach())
-        yield Step(policy, reward=score, stats={**stats, "blend/primary": float(two.mean()), "blend/aux": float(three.mean()),
-                                                "blend/gamma": float(gamma)})
+        yield Step(
+            policy,
+            reward=score,
+            stats={
+                **stats,
+                "blend/primary": float(two.mean()),
+                "blend/aux": float(three.mean()),
+                "blend/gamma": float(gamma),
+            },
+        )
 
 
 COLUMNS = {"helpful": 1, "useless": 2, "adversarial": 3}
-RIVALS = {f"{blend}{mark}": {"blend": blend, "lam": lam} for blend in ("primary", "sum", "potential")
-          for mark, lam in (("", 0.1), (" loose", 0.01))}
+RIVALS = {
+    f"{blend}{mark}": {"blend": blend, "lam": lam}
+    for blend in ("primary", "sum", "potential")
+    for mark, lam in (("", 0.1), (" loose", 0.01))
+}
 
 
-@Claim("A learnt blend keeps what a helpful heuristic gives and is not led astray by an adversarial one.",
-       arms={f"{name} {column}": ("barfi", {**arguments, "aux": aux}) for column, aux in COLUMNS.items()
-             for name, arguments in {"learned": {}, **RIVALS}.items()},
-       worlds=("table",), on={"table": {"testbed": "grid"}})
+@Claim(
+    "A learnt blend keeps what a helpful heuristic gives and is not led astray by an adversarial "
+    "one.",
+    arms={
+        f"{name} {column}": ("barfi", {**arguments, "aux": aux})
+        for column, aux in COLUMNS.items()
+        for name, arguments in {"learned": {}, **RIVALS}.items()
+    },
+    worlds=("table",),
+    on={"table": {"testbed": "grid"}},
+)
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Final gold's difference in two parts: to the primary alone where the heuristic helps, to the plain sum where it
-    harms, each rival at the better of two λ."""
+    """Final gold's difference in two parts: to the primary alone where the heuristic helps, to the
+    plain sum where it harms, each rival at the better of two λ.
+    """
     gold = {name: final(readings) for name, readings in arms.items()}
-    return {"helpful": gold["learned helpful"] - max(gold["primary helpful"], gold["primary loose helpful"]),
-            "adversarial": gold["learned adversarial"] - max(gold["sum adversarial"], gold["sum loose adversarial"])}
+    return {
+        "helpful": gold["learned helpful"]
+        - max(gold["primary helpful"], gold["primary loose helpful"]),
+        "adversarial": gold["learned adversarial"]
+        - max(gold["sum adversarial"], gold["sum loose adversarial"]),
+    }

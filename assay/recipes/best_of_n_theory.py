@@ -1,26 +1,32 @@
-"""How far best-of-n moves a policy: the exact KL from the reference, the bound that everybody quotes, and an estimator.
+"""How far best-of-n moves a policy: the exact KL from the reference, the bound that everybody
+quotes, and an estimator.
 
-Best-of-n draws n answers from π₀ and keeps the one that the judge likes best. With F(y) = π₀(r ≤ r(y)) and F⁻ the same
-with <, its law is
+Best-of-n draws n answers from π₀ and keeps the one that the judge likes best. With F(y) = π₀(r ≤
+r(y)) and F⁻ the same with <, its law is
 
     π_n(y) = (F(y)ⁿ − F⁻(y)ⁿ)·π₀(y)/π₀(r = r(y))          KL = Σ π_n log(π_n/π₀) ≤ log n − (n−1)/n.
 
-The right-hand side is often printed as the KL itself. It is a bound, reached only where no answer has probability of its
-own: once n·π₀(y) is about 1 for the answers that win, the policy has stopped moving and the bound goes on. The paper's
-estimator is a mean over winners of a function of their probability under π₀ alone (`formulas.divergence.best_of_n_estimate`).
-The win rate against one draw of π₀, ties counted as half, is at most n/(n+1).
+The right-hand side is often printed as the KL itself. It is a bound, reached only where no answer
+has probability of its own: once n·π₀(y) is about 1 for the answers that win, the policy has stopped
+moving and the bound goes on. The paper's estimator is a mean over winners of a function of their
+probability under π₀ alone (`formulas.divergence.best_of_n_estimate`). The win rate against one draw
+of π₀, ties counted as half, is at most n/(n+1).
 
-Where rewards tie the story changes: a verifier with two verdicts makes two classes, the exact KL stays below
-−log π₀(right), and both the bound and the estimator overshoot, because both take it that every other answer is better or
-worse. The formula above is the one with ties; the usual one, F(y)ⁿ − F⁻(y)ⁿ alone, is the case of one answer a class.
+Where rewards tie the story changes: a verifier with two verdicts makes two classes, the exact KL
+stays below −log π₀(right), and both the bound and the estimator overshoot, because both take it
+that every other answer is better or worse. The formula above is the one with ties; the usual one,
+F(y)ⁿ − F⁻(y)ⁿ alone, is the case of one answer a class.
 
-A study, on a table whose answers are one decision, where all of this is a sum over answers. For every n and each of two
-rewards, the judge's own score and the same score cut into `levels` verdicts of equal probability: exact KL, bound, the
-estimator's expectation, the estimator as a user has it (from `draws` winners), win rate and its bound. KLs are means over
-prompts of KLs, never KLs of mean policies. The world `table` with testbed `bandit` has 100 answers a prompt; a bag of
-twelve tokens has 60¹² and cannot be enumerated, and grammar neither: there `formulas.curves` and this estimator are
-what one has. What this does not show: how well a sequence's probability is known where a model only gives it roughly.
+A study, on a table whose answers are one decision, where all of this is a sum over answers. For
+every n and each of two rewards, the judge's own score and the same score cut into `levels` verdicts
+of equal probability: exact KL, bound, the estimator's expectation, the estimator as a user has it
+(from `draws` winners), win rate and its bound. KLs are means over prompts of KLs, never KLs of mean
+policies. The world `table` with testbed `bandit` has 100 answers a prompt; a bag of twelve tokens
+has 60¹² and cannot be enumerated, and grammar neither: there `formulas.curves` and this estimator
+are what one has. What this does not show: how well a sequence's probability is known where a model
+only gives it roughly.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -38,17 +44,27 @@ from assay.formulas.divergence import (
 )
 from assay.models.policies.table import TablePolicy
 
-paper = Paper("Theoretical guarantees on the best-of-n alignment policy", "Beirami et al.", 2024, "arXiv:2401.01879")
+paper = Paper(
+    "Theoretical guarantees on the best-of-n alignment policy",
+    "Beirami et al.",
+    2024,
+    "arXiv:2401.01879",
+)
 reduces = {}
 
 
-def study(world: World, *, most: int = 1024, member: int = 0, levels: int = 2, draws: int = 16) -> Iterator[dict[str, Any]]:
-    """most: the largest n, from 1 by doubling; member: the judge; levels: verdicts of the tied reward; draws: winners a
-    prompt from which a user would estimate."""
+def study(
+    world: World, *, most: int = 1024, member: int = 0, levels: int = 2, draws: int = 16
+) -> Iterator[dict[str, Any]]:
+    """most: the largest n, from 1 by doubling; member: the judge; levels: verdicts of the tied
+    reward; draws: winners a prompt from which a user would estimate.
+    """
     policy = world.task.reference
     if not isinstance(policy, TablePolicy) or policy.length != 1:
-        raise InputError("this study sums over all answers: give it --world table --world.testbed bandit, whose answers are one "
-                         "decision")
+        raise InputError(
+            "this study sums over all answers: give it --world table --world.testbed bandit, "
+            "whose answers are one decision"
+        )
     if levels < 2:
         raise InputError(f"--levels is {levels}; a verifier has at least 2 verdicts")
     prompts = world.task.prompts
@@ -60,13 +76,24 @@ def study(world: World, *, most: int = 1024, member: int = 0, levels: int = 2, d
     for name, reward in (("judge", score), ("verdict", verdicts(p, score, levels))):
         for n in [1 << i for i in range(most.bit_length()) if 1 << i <= most]:
             won = best_of_n_pmf(p, reward, n)
-            drawn = torch.searchsorted(won.cumsum(-1), world.task.rng(f"winners {name}", n).uniform(
-                torch.arange(B)[:, None], torch.arange(draws), dtype=torch.float64)).clamp(max=V - 1)
-            yield {"reward": name, "n": n, "exact": mean(best_of_n_exact(p, reward, n)), "bound": float(best_of_n_bound(n)),
-                   "estimate": mean((won * best_of_n_estimate(logp, n)).sum(-1)),
-                   "from_draws": mean(best_of_n_estimate(logp.gather(-1, drawn), n).mean(-1)),
-                   "win_rate": mean(win_rate(p, reward, won)), "win_bound": n / (n + 1),
-                   "discreteness": n * mean((won * p).sum(-1)), "tied": mean(tied(p, reward))}
+            drawn = torch.searchsorted(
+                won.cumsum(-1),
+                world.task.rng(f"winners {name}", n).uniform(
+                    torch.arange(B)[:, None], torch.arange(draws), dtype=torch.float64
+                ),
+            ).clamp(max=V - 1)
+            yield {
+                "reward": name,
+                "n": n,
+                "exact": mean(best_of_n_exact(p, reward, n)),
+                "bound": float(best_of_n_bound(n)),
+                "estimate": mean((won * best_of_n_estimate(logp, n)).sum(-1)),
+                "from_draws": mean(best_of_n_estimate(logp.gather(-1, drawn), n).mean(-1)),
+                "win_rate": mean(win_rate(p, reward, won)),
+                "win_bound": n / (n + 1),
+                "discreteness": n * mean((won * p).sum(-1)),
+                "tied": mean(tied(p, reward)),
+            }
 
 
 def mean(values: Tensor) -> float:
@@ -84,7 +111,9 @@ def verdicts(p: Tensor, score: Tensor, levels: int) -> Tensor:
 def win_rate(p: Tensor, reward: Tensor, won: Tensor) -> Tensor:
     """P(an answer of `won` is better than one of p) + ½ P(they tie), a prompt."""
     gap = reward[:, :, None] - reward[:, None, :]
-    return ((gap > 0).double() + 0.5 * (gap == 0).double()).mul(p[:, None, :]).sum(-1).mul(won).sum(-1)
+    return (
+        ((gap > 0).double() + 0.5 * (gap == 0).double()).mul(p[:, None, :]).sum(-1).mul(won).sum(-1)
+    )
 
 
 def tied(p: Tensor, reward: Tensor) -> Tensor:
@@ -93,18 +122,27 @@ def tied(p: Tensor, reward: Tensor) -> Tensor:
     return (p * shared).sum(-1)
 
 
-@Claim("Best-of-n's exact KL never exceeds log n − (n−1)/n, and where answers have probability of their own the estimator is "
-       "nearer to it than that bound.",
-       arms={"study": ("best_of_n_theory", {})}, worlds=("table",), on={"table": {"testbed": "bandit"}})
+@Claim(
+    "Best-of-n's exact KL never exceeds log n − (n−1)/n, and where answers have probability of "
+    "their own the estimator is nearer to it than that bound.",
+    arms={"study": ("best_of_n_theory", {})},
+    worlds=("table",),
+    on={"table": {"testbed": "bandit"}},
+)
 def claim(arms: dict[str, list[dict[str, Any]]]) -> float:
-    """Mean over n of |bound − exact| − |estimate − exact| where n·π₀(winner) ≥ 1 and next to nothing ties, in nats; the largest
-    excess over a bound, negative, where there is one."""
+    """Mean over n of |bound − exact| − |estimate − exact| where n·π₀(winner) ≥ 1 and next to
+    nothing ties, in nats; the largest excess over a bound, negative, where there is one.
+    """
     lines = arms["study"]
     excess = max(max(x["exact"] - x["bound"], x["win_rate"] - x["win_bound"]) for x in lines)
     if excess > 1e-9:
         return -excess
     near = 0.01  # two float scores may be equal by chance
-    discrete = [x for x in lines if x["reward"] == "judge" and x["discreteness"] >= 1 and x["tied"] < near]
+    discrete = [
+        x for x in lines if x["reward"] == "judge" and x["discreteness"] >= 1 and x["tied"] < near
+    ]
     if not discrete:
         raise ValueError("no n here has n·π₀(winner) ≥ 1 without ties: raise most")
-    return sum(abs(x["bound"] - x["exact"]) - abs(x["estimate"] - x["exact"]) for x in discrete) / len(discrete)
+    return sum(
+        abs(x["bound"] - x["exact"]) - abs(x["estimate"] - x["exact"]) for x in discrete
+    ) / len(discrete)

@@ -1,18 +1,22 @@
-"""One intuitive reward: progress times what infractions leave of it, and an episode that ends at a hard one.
+"""One intuitive reward: progress times what infractions leave of it, and an episode that ends at a
+hard one.
 
-product: r_t = ΔC_t · Π_i (1 − (1−p_i)·event_i) − T·[hard event]; after a hard event nothing is paid any more. sum: what it is
-compared with, w·ΔC + w·[in lane] + w·comfort − w·[collision], each with a weight that somebody has to tune. Both are trained by
-the same policy gradient on returns to go, and `terminate` is the same switch for both.
+product: r_t = ΔC_t · Π_i (1 − (1−p_i)·event_i) − T·[hard event]; after a hard event nothing is paid
+any more. sum: what it is compared with, w·ΔC + w·[in lane] + w·comfort − w·[collision], each with a
+weight that somebody has to tune. Both are trained by the same policy gradient on returns to go, and
+`terminate` is the same switch for both.
 
-The testbed names its terms (`--world.testbed road`: progress, centre, comfort, collision, offlane, rush) and its gold is the
-driving score, completion times a factor for every infraction, which neither reward is. Traps: a product needs some progress to
-learn from; T must not make an early end attractive; larger batches at the same number of updates cost more episodes (see any
-reading).
+The testbed names its terms (`--world.testbed road`: progress, centre, comfort, collision, offlane,
+rush) and its gold is the driving score, completion times a factor for every infraction, which
+neither reward is. Traps: a product needs some progress to learn from; T must not make an early end
+attractive; larger batches at the same number of updates cost more episodes (see any reading).
 
-Here: "scales with the batch" is read as gold after equally many updates at 64 and at 4096 episodes a batch. The sum's default
-weights pay about as much for standing still as for driving, "tuned" weighs progress four times as much. On a table with exact
-returns to go there is no value network and no minibatch, so what makes PPO fail on sums at large batches may not be here at all.
+Here: "scales with the batch" is read as gold after equally many updates at 64 and at 4096 episodes
+a batch. The sum's default weights pay about as much for standing still as for driving, "tuned"
+weighs progress four times as much. On a table with exact returns to go there is no value network
+and no minibatch, so what makes PPO fail on sums at large batches may not be here at all.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -30,7 +34,12 @@ from assay.formulas.surrogate import reinforce
 from assay.loops.online import describe, mean_stats
 from assay.stats.effects import Reading, final
 
-paper = Paper("CaRL: Learning Scalable Planning Policies with Simple Rewards", "Jaeger et al.", 2025, "arXiv:2504.17838")
+paper = Paper(
+    "CaRL: Learning Scalable Planning Policies with Simple Rewards",
+    "Jaeger et al.",
+    2025,
+    "arXiv:2504.17838",
+)
 reduces = {}
 TERMS = ("progress", "centre", "comfort", "collision", "offlane", "rush")
 
@@ -39,7 +48,9 @@ def product(progress: Tensor, events: dict[str, Tensor], factors: dict[str, floa
     """ΔC_t · Π_i p_i^event_i, every step by itself."""
     left = torch.ones_like(progress)
     for name, factor in factors.items():
-        left = left * torch.where(events[name] > 0, torch.full_like(left, factor), torch.ones_like(left))
+        left = left * torch.where(
+            events[name] > 0, torch.full_like(left, factor), torch.ones_like(left)
+        )
     return progress * left
 
 
@@ -48,17 +59,32 @@ def until(event: Tensor) -> Tensor:
     return (event > 0).cumsum(-1) - (event > 0).long() == 0
 
 
-def recipe(task: Task, *, design: str = "product", offlane: float = 0.5, rush: float = 0.8, crash: float = 0.0,
-           terminate: bool = True, w_progress: float = 5.0, w_centre: float = 0.5, w_comfort: float = 0.5,
-           w_collision: float = 4.0, loop: Loop = Loop()) -> Iterator[Step]:
-    """design: product or sum; offlane, rush: what those leave of the progress; crash: T, paid at a hard event; terminate: nothing
-    is paid after it; w_…: the sum's weights."""
+def recipe(
+    task: Task,
+    *,
+    design: str = "product",
+    offlane: float = 0.5,
+    rush: float = 0.8,
+    crash: float = 0.0,
+    terminate: bool = True,
+    w_progress: float = 5.0,
+    w_centre: float = 0.5,
+    w_comfort: float = 0.5,
+    w_collision: float = 4.0,
+    loop: Loop = Loop(),
+) -> Iterator[Step]:
+    """design: product or sum; offlane, rush: what those leave of the progress; crash: T, paid at a
+    hard event; terminate: nothing is paid after it; w_…: the sum's weights.
+    """
     if design not in ("product", "sum"):
         raise InputError(f"--design is '{design}'; it is product or sum")
     names = task.rewards.names
     absent = [n for n in TERMS if n not in names]
     if absent:
-        raise Missing(f"this world's rewards have no term '{absent[0]}' (they are {', '.join(names)}); use --world.testbed road")
+        raise Missing(
+            f"this world's rewards have no term '{absent[0]}' (they are {', '.join(names)}); use "
+            "--world.testbed road"
+        )
     terms = task.rewards.only([names.index(n) for n in TERMS])
     policy = task.reference.copy()
     opt = loop.optimiser(policy)
@@ -68,8 +94,12 @@ def recipe(task: Task, *, design: str = "product", offlane: float = 0.5, rush: f
         if design == "product":
             paid = product(each["progress"], each, {"offlane": offlane, "rush": rush})
         else:
-            paid = (w_progress * each["progress"] + w_centre * each["centre"] + w_comfort * each["comfort"]
-                    - w_collision * each["collision"])
+            paid = (
+                w_progress * each["progress"]
+                + w_centre * each["centre"]
+                + w_comfort * each["comfort"]
+                - w_collision * each["collision"]
+            )
         paid = paid - crash * each["collision"]
         return torch.where(until(each["collision"]), paid, 0.0) if terminate else paid
 
@@ -83,20 +113,38 @@ def recipe(task: Task, *, design: str = "product", offlane: float = 0.5, rush: f
         def of(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
             return reinforce(policy.logp(rows), A[i])
 
-        stats = [descend(opt, of, x, reduce=per_answer, rows=i) for i in loop.minibatches(len(x), task.rng("minibatch", t))]
+        stats = [
+            descend(opt, of, x, reduce=per_answer, rows=i)
+            for i in loop.minibatches(len(x), task.rng("minibatch", t))
+        ]
         yield Step(policy, reward=score, stats={**mean_stats(stats), **describe(x)})
 
 
 SIZES = {64: 4, 512: 32, 4096: 256}  # episodes a batch of 16 prompts, and answers a prompt
-DESIGNS: dict[str, dict[str, Any]] = {"product": {}, "sum": {"design": "sum"}, "tuned": {"design": "sum", "w_progress": 20.0}}
+DESIGNS: dict[str, dict[str, Any]] = {
+    "product": {},
+    "sum": {"design": "sum"},
+    "tuned": {"design": "sum", "w_progress": 20.0},
+}
 
 
-@Claim("The product still gains from larger batches, and the weighted sum, tuned or not, does not gain as much.",
-       arms={f"{name} {size}": ("carl", {**arguments, "batch_size": 16, "num_generations": n})
-             for name, arguments in DESIGNS.items() for size, n in SIZES.items()},
-       worlds=("table",), on={"table": {"testbed": "road"}})
+@Claim(
+    "The product still gains from larger batches, and the weighted sum, tuned or not, does not "
+    "gain as much.",
+    arms={
+        f"{name} {size}": ("carl", {**arguments, "batch_size": 16, "num_generations": n})
+        for name, arguments in DESIGNS.items()
+        for size, n in SIZES.items()
+    },
+    worlds=("table",),
+    on={"table": {"testbed": "road"}},
+)
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Gold from the smallest to the largest batch, in two parts: the product's gain, and what it is above the better one of the
-    sums'."""
+    """Gold from the smallest to the largest batch, in two parts: the product's gain, and what it is
+    above the better one of the sums'.
+    """
     gain = {name: final(arms[f"{name} 4096"]) - final(arms[f"{name} 64"]) for name in DESIGNS}
-    return {"gains": gain["product"], "gains more": gain["product"] - max(gain["sum"], gain["tuned"])}
+    return {
+        "gains": gain["product"],
+        "gains more": gain["product"] - max(gain["sum"], gain["tuned"]),
+    }

@@ -1,8 +1,9 @@
 """CLP: one policy that is steered by the weights of its rewards, after training.
 
-Every prompt of a batch draws weights w on the simplex, and E_w[Σ w_i·E r_i − β·KL] is maximised by θ(w) = θ_shared + Σ
-w_i·Δ_i, on all weights of the policy (`parts` full) or on the last layer alone (logits). The weights travel in
-`prompts.extra`. A step yields a family, one policy for each of a grid of weightings, by tag.
+Every prompt of a batch draws weights w on the simplex, and E_w[Σ w_i·E r_i − β·KL] is maximised by
+θ(w) = θ_shared + Σ w_i·Δ_i, on all weights of the policy (`parts` full) or on the last layer alone
+(logits). The weights travel in `prompts.extra`. A step yields a family, one policy for each of a
+grid of weightings, by tag.
 
 It differs from kl_in_reward in the condition, and from its baselines in where it is trained:
 
@@ -10,19 +11,23 @@ It differs from kl_in_reward in the condition, and from its baselines in where i
     family soups          corners only, θ_shared kept: separately trained Δ, mixed afterwards (rewarded soups, zero-shot)
     family specialists    one Δ for every weighting of the grid and none shared: the upper bound, at the same total of draws
 
-Rewards are standardised on the reference's answers once, because their scales set what w means. They are weighted first and
-compared within a prompt after: standardising each reward within its group would make w no longer linear. A prompt has one w,
-so siblings are a baseline of the same weighting. The paper also conditions by prompt tokens and by attention weights alone; a
-table has neither, and both are left out.
+Rewards are standardised on the reference's answers once, because their scales set what w means.
+They are weighted first and compared within a prompt after: standardising each reward within its
+group would make w no longer linear. A prompt has one w, so siblings are a baseline of the same
+weighting. The paper also conditions by prompt tokens and by attention weights alone; a table has
+neither, and both are left out.
 
-Traps. In log-linear policies mixed logits already are the optimum for linear rewards, π ∝ π₀·e^{Σ w_i r_i/β}: on a table
-soups are optimal in the limit, and CLP can only get there sooner or later. Judges of one gold conflict by their errors alone;
-on sums, correct and short conflict in earnest. Equal draws are not equal updates of each Δ: the specialists get the fewest.
+Traps. In log-linear policies mixed logits already are the optimum for linear rewards, π ∝ π₀·e^{Σ
+w_i r_i/β}: on a table soups are optimal in the limit, and CLP can only get there sooner or later.
+Judges of one gold conflict by their errors alone; on sums, correct and short conflict in earnest.
+Equal draws are not equal updates of each Δ: the specialists get the fewest.
 
-Here: the area that the family's judged values cover above the start, at equal draws and equal updates of the whole. Where β
-is small and the run short, whoever moves faster covers more, and θ_shared moves at every draw: at a large β, where all
-arrive, conditioned and soups cover the same on a table, as they must.
+Here: the area that the family's judged values cover above the start, at equal draws and equal
+updates of the whole. Where β is small and the run short, whoever moves faster covers more, and
+θ_shared moves at every draw: at a large β, where all arrive, conditioned and soups cover the same
+on a table, as they must.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -43,23 +48,43 @@ from assay.loops.online import describe, mean_stats, panel, relative
 from assay.models.policies.conditioned import Conditioned
 from assay.stats.effects import Reading
 
-paper = Paper("Conditioned Language Policies (multi-objective finetuning)", "Wang et al.", 2024, "arXiv:2407.15762")
+paper = Paper(
+    "Conditioned Language Policies (multi-objective finetuning)",
+    "Wang et al.",
+    2024,
+    "arXiv:2407.15762",
+)
 reduces = {}
 
 FAMILIES = ("conditioned", "soups", "specialists")
 
 
-def recipe(task: Task, *, family: str = "conditioned", members: int = 2, parts: str = "full", groups: int = 4, beta: float = 0.1,
-           grid: int = 5, loop: Loop = Loop()) -> Iterator[list[Step]]:
-    """family, parts: see above; members: how many of the task's judges or objectives; groups: different weightings a batch; beta:
-    price of a nat; grid: weightings that are read, along each edge of the simplex."""
+def recipe(
+    task: Task,
+    *,
+    family: str = "conditioned",
+    members: int = 2,
+    parts: str = "full",
+    groups: int = 4,
+    beta: float = 0.1,
+    grid: int = 5,
+    loop: Loop = Loop(),
+) -> Iterator[list[Step]]:
+    """family, parts: see above; members: how many of the task's judges or objectives; groups:
+    different weightings a batch; beta: price of a nat; grid: weightings that are read, along each
+    edge of the simplex.
+    """
     if family not in FAMILIES:
         raise InputError(f"--family is '{family}'; it is one of {', '.join(FAMILIES)}")
     if members < 2 or grid < 2 or groups < 1:
-        raise InputError(f"--members is {members}, --grid {grid} and --groups {groups}; at least 2, 2 and 1")
+        raise InputError(
+            f"--members is {members}, --grid {grid} and --groups {groups}; at least 2, 2 and 1"
+        )
     several, shown = panel(task, members), edges(members, grid)
     codes = torch.eye(len(shown)) if family == "specialists" else shown
-    policy: Any = Conditioned(task.reference, codes.shape[1], parts=parts, shared=family == "conditioned")
+    policy: Any = Conditioned(
+        task.reference, codes.shape[1], parts=parts, shared=family == "conditioned"
+    )
     opt = loop.optimiser(policy)
     carry: Any = task.carry.keep(policy=policy, opt=opt, centre=None, scale=None)
     if carry.centre is None:
@@ -75,7 +100,11 @@ def recipe(task: Task, *, family: str = "conditioned", members: int = 2, parts: 
     for t in carry.steps(loop.max_steps):
         prompts = task.batch(loop, t)
         code, w = drawn(family, shown, codes, groups, prompts, task.rng("weights", t), t)
-        x = policy.sample(replace(prompts, extra={**prompts.extra, "condition": code}), loop.num_generations, task.rng("sample", t))
+        x = policy.sample(
+            replace(prompts, extra={**prompts.extra, "condition": code}),
+            loop.num_generations,
+            task.rng("sample", t),
+        )
         with torch.no_grad():
             paid = beta * k1(x.logp, task.reference.logp(x)).sum(-1)
         r = value(x, w)
@@ -84,13 +113,21 @@ def recipe(task: Task, *, family: str = "conditioned", members: int = 2, parts: 
         def loss(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
             return reinforce(policy.logp(rows), A[i])
 
-        stats = [descend(opt, loss, x, reduce=per_answer, rows=i) for i in loop.minibatches(len(x), task.rng("minibatch", t))]
+        stats = [
+            descend(opt, loss, x, reduce=per_answer, rows=i)
+            for i in loop.minibatches(len(x), task.rng("minibatch", t))
+        ]
         said = {**mean_stats(stats), **describe(x)}
-        yield [Step(policy.at(c), reward=partial(value, w=w), tag=name(w), stats=said) for c, w in zip(codes, shown, strict=True)]
+        yield [
+            Step(policy.at(c), reward=partial(value, w=w), tag=name(w), stats=said)
+            for c, w in zip(codes, shown, strict=True)
+        ]
 
 
 def edges(members: int, grid: int) -> Tensor:
-    """Weightings [G,M]: `grid` of them along every edge of the simplex, corners once, and for three and more the middle."""
+    """Weightings [G,M]: `grid` of them along every edge of the simplex, corners once, and for three
+    and more the middle.
+    """
     found: dict[tuple[float, ...], None] = {}
     for i in range(members):
         for j in range(i + 1, members):
@@ -103,7 +140,9 @@ def edges(members: int, grid: int) -> Tensor:
     return torch.tensor(list(found))
 
 
-def drawn(family: str, shown: Tensor, codes: Tensor, groups: int, prompts: Prompts, rng: Rng, t: int) -> tuple[Tensor, Tensor]:
+def drawn(
+    family: str, shown: Tensor, codes: Tensor, groups: int, prompts: Prompts, rng: Rng, t: int
+) -> tuple[Tensor, Tensor]:
     """The condition and the reward weights of every prompt [B,D], [B,M]."""
     b, M = torch.arange(len(prompts)), shown.shape[1]
     if family == "conditioned":
@@ -122,15 +161,24 @@ def name(w: Tensor) -> str:
     return "w=" + ",".join(f"{float(v):g}" for v in w)
 
 
-@Claim("One policy conditioned on reward weights covers more of the front than a soup of separately trained ones at equal draws.",
-       arms={"mine": ("conditioned_policies", {"beta": 0.3}), "soups": ("conditioned_policies", {"family": "soups", "beta": 0.3}),
-             "fast": ("conditioned_policies", {"family": "soups", "beta": 0.3, "learning_rate": 0.1}),
-             "logits": ("conditioned_policies", {"parts": "logits", "beta": 0.3}),
-             "specialists": ("conditioned_policies", {"family": "specialists", "beta": 0.3})}, worlds=("table", "sums"),
-       on={"sums": {"rewards": "outcome,short"}})
+@Claim(
+    "One policy conditioned on reward weights covers more of the front than a soup of separately "
+    "trained ones at equal draws.",
+    arms={
+        "mine": ("conditioned_policies", {"beta": 0.3}),
+        "soups": ("conditioned_policies", {"family": "soups", "beta": 0.3}),
+        "fast": ("conditioned_policies", {"family": "soups", "beta": 0.3, "learning_rate": 0.1}),
+        "logits": ("conditioned_policies", {"parts": "logits", "beta": 0.3}),
+        "specialists": ("conditioned_policies", {"family": "specialists", "beta": 0.3}),
+    },
+    worlds=("table", "sums"),
+    on={"sums": {"rewards": "outcome,short"}},
+)
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Area above the start in the plane of the first two judges, at the last step: conditioned less soups, and less soups at
-    twice the rate, since θ_shared and Δ move together and a conditioned policy's step is about twice a soup's."""
+    """Area above the start in the plane of the first two judges, at the last step: conditioned less
+    soups, and less soups at twice the rate, since θ_shared and Δ move together and a conditioned
+    policy's step is about twice a soup's.
+    """
     return {f"over {k}": area(arms["mine"]) - area(arms[k]) for k in ("soups", "fast")}
 
 
@@ -138,8 +186,14 @@ def area(readings: list[Reading]) -> float:
     """Hypervolume of the last step's policies above the reference's judged values, two judges."""
     last = max(r["step"] for r in readings if r["tag"].startswith("w="))
     zero = readings[0]["rewards"]
-    points = sorted(((r["rewards"][0] - zero[0], r["rewards"][1] - zero[1]) for r in readings
-                     if r["step"] == last and r["tag"].startswith("w=")), reverse=True)
+    points = sorted(
+        (
+            (r["rewards"][0] - zero[0], r["rewards"][1] - zero[1])
+            for r in readings
+            if r["step"] == last and r["tag"].startswith("w=")
+        ),
+        reverse=True,
+    )
     total, height = 0.0, 0.0
     for x, y in points:
         if x > 0 and y > height:

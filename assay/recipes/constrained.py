@@ -1,8 +1,9 @@
 """Constrained RLHF: each component of the reward is followed up to its proxy point, and no further.
 
-Components r₁ … r_N are the task's first `members` judges or objectives, v_i = E r_i, v₀ = −KL(π‖π₀), and θ_i the proxy point: the
-value of r_i beyond which more of it stops being better. Lagrange: maximise v₀ + Σ μ_i(v_i − θ_i) over π, minimise over μ. As
-released, each head's advantages are standardised on their own, s = sigmoid(u) or tanh(u), and
+Components r₁ … r_N are the task's first `members` judges or objectives, v_i = E r_i, v₀ =
+−KL(π‖π₀), and θ_i the proxy point: the value of r_i beyond which more of it stops being better.
+Lagrange: maximise v₀ + Σ μ_i(v_i − θ_i) over π, minimise over μ. As released, each head's
+advantages are standardised on their own, s = sigmoid(u) or tanh(u), and
 
     A = (N − Σ s_i)·A_KL + Σ s_i·A_i;      u_i goes up while v̂_i < θ_i and down beyond: u ← u − lr·s'(u)·(v̂_i − θ_i), momentum .1
 
@@ -12,25 +13,30 @@ released, each head's advantages are standardised on their own, s = sigmoid(u) o
     mode sat     static weights; a component is switched off while it is above its point
     mode fixed   static weights `weight`, the baseline: A = N(1 − weight)·A_KL + weight·ΣA_i
 
-It differs from PPO with a weighted sum of rewards in who sets the weights. Baselines are siblings here, not value heads.
+It differs from PPO with a weighted sum of rewards in who sets the weights. Baselines are siblings
+here, not value heads.
 
-Proxy points by Nelder–Mead inside the one run (`search` > 0): a vertex θ is tried by training until every v̂_i lies within
-`tolerance` of θ_i, or for `search` steps; then gold labels of one batch's answers are bought, and counted. After `vertices`
-of them the best θ is kept to the end. The paper's labels come from its evaluation metric; they are the price of the method.
+Proxy points by Nelder–Mead inside the one run (`search` > 0): a vertex θ is tried by training until
+every v̂_i lies within `tolerance` of θ_i, or for `search` steps; then gold labels of one batch's
+answers are bought, and counted. After `vertices` of them the best θ is kept to the end. The paper's
+labels come from its evaluation metric; they are the price of the method.
 
-Where released code and paper differ. There the multiplier starts at u ≈ 0, so mu begins at ½ and xi at 0: two effective KL
-weights; `start` sets u. The branch without squashing loses the first multiplier, and the search trainer's simplex lists the
-components in another order than its constraints do: neither is reproduced. v̂ there
-averages rewards-to-go over time, here whole answers.
+Where released code and paper differ. There the multiplier starts at u ≈ 0, so mu begins at ½ and xi
+at 0: two effective KL weights; `start` sets u. The branch without squashing loses the first
+multiplier, and the search trainer's simplex lists the components in another order than its
+constraints do: neither is reproduced. v̂ there averages rewards-to-go over time, here whole
+answers.
 
-Traps. Multipliers act on standardised advantages, so they are not prices in reward units, and near π₀ the standardised KL
-head is noise of full size. Iterates circle the point; it is their average that converges. Proxy points of components optimised
-alone are not their points together.
+Traps. Multipliers act on standardised advantages, so they are not prices in reward units, and near
+π₀ the standardised KL head is noise of full size. Iterates circle the point; it is their average
+that converges. Proxy points of components optimised alone are not their points together.
 
-Here: static weights of standardised heads are a switch, with a narrow range between no movement and no price, so the claim's
-lie in that range; a wide grid would be a straw man. Components are judges of one gold with errors of their own, so the point
-exists because judges err, not because they conflict.
+Here: static weights of standardised heads are a switch, with a narrow range between no movement and
+no price, so the claim's lie in that range; a wide grid would be a straw man. Components are judges
+of one gold with errors of their own, so the point exists because judges err, not because they
+conflict.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -50,29 +56,66 @@ from assay.formulas.surrogate import clipped
 from assay.loops.online import describe, mean_stats, panel, siblings
 from assay.stats.effects import Reading, final
 
-paper = Paper("Confronting Reward Model Overoptimization with Constrained RLHF", "Moskovitz et al.", 2023, "arXiv:2310.04373")
+paper = Paper(
+    "Confronting Reward Model Overoptimization with Constrained RLHF",
+    "Moskovitz et al.",
+    2023,
+    "arXiv:2310.04373",
+)
 reduces = {}
 
 MODES = ("mu", "xi", "all", "sat", "fixed")
-STATIC = (0.5, 0.55, 0.6, 0.7)  # at 0.5 a policy stays where it is, at 0.7 it goes as far as without a price
+STATIC = (
+    0.5,
+    0.55,
+    0.6,
+    0.7,
+)  # at 0.5 a policy stays where it is, at 0.7 it goes as far as without a price
 
 
-def recipe(task: Task, *, mode: str = "mu", members: int = 2, points: list[float] | None = None, search: int = 0,
-           vertices: int = 8, spread: float = 0.5, tolerance: float = 0.05, dual: float = 0.1, start: float = 0.0,
-           weight: float = 0.5, most_kl: float = 5.0, low: float = 0.2, high: float = 0.2,
-           loop: Loop = Loop()) -> Iterator[Step | Ask]:
-    """mode, members: see above; points: θ, 1 for each if not given, or where the search begins; search: most steps a vertex,
-    0 for no search; vertices: how many; spread: of the first simplex; tolerance: of a vertex reached; dual: the multipliers'
-    learning rate; start: their u; weight: of a component where static; most_kl: nats (all); low, high: clip range."""
+def recipe(
+    task: Task,
+    *,
+    mode: str = "mu",
+    members: int = 2,
+    points: list[float] | None = None,
+    search: int = 0,
+    vertices: int = 8,
+    spread: float = 0.5,
+    tolerance: float = 0.05,
+    dual: float = 0.1,
+    start: float = 0.0,
+    weight: float = 0.5,
+    most_kl: float = 5.0,
+    low: float = 0.2,
+    high: float = 0.2,
+    loop: Loop = Loop(),
+) -> Iterator[Step | Ask]:
+    """mode, members: see above; points: θ, 1 for each if not given, or where the search begins;
+    search: most steps a vertex, 0 for no search; vertices: how many; spread: of the first simplex;
+    tolerance: of a vertex reached; dual: the multipliers' learning rate; start: their u; weight: of
+    a component where static; most_kl: nats (all); low, high: clip range.
+    """
     if mode not in MODES:
         raise InputError(f"--mode is '{mode}'; it is one of {', '.join(MODES)}")
     theta0 = points or [1.0] * members
     if len(theta0) != members:
-        raise InputError(f"--points has {len(theta0)} values and --members is {members}; give one point a component")
+        raise InputError(
+            f"--points has {len(theta0)} values and --members is {members}; give one point a "
+            "component"
+        )
     policy, several = task.reference.copy(), panel(task, members)
     opt, zero = loop.optimiser(policy), torch.zeros(members + 1, dtype=torch.float64)
-    carry: Any = task.carry.keep(policy=policy, opt=opt, u=zero + start, velocity=zero, theta=list(theta0), age=0, tried=0,
-                                 simplex=simplex(theta0, step=spread) if search else {})
+    carry: Any = task.carry.keep(
+        policy=policy,
+        opt=opt,
+        u=zero + start,
+        velocity=zero,
+        theta=list(theta0),
+        age=0,
+        tried=0,
+        simplex=simplex(theta0, step=spread) if search else {},
+    )
     for t in carry.steps(loop.max_steps):
         x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         r = several(x)
@@ -81,13 +124,22 @@ def recipe(task: Task, *, mode: str = "mu", members: int = 2, points: list[float
         v = r[:, x.present].double().mean(1).cpu()
         kl, theta = float(l[x.present].mean()), torch.tensor(carry.theta, dtype=torch.float64)
         s, s_kl = weights(mode, carry.u, v, theta, weight)
-        heads = [whiten(leave_one_out(siblings(h.contiguous()), x.present), x.present) for h in (*r, -l.to(r))]
-        A = sum((w * h for w, h in zip([*s.tolist(), s_kl], heads, strict=True)), torch.zeros_like(heads[0]))[..., None]
+        heads = [
+            whiten(leave_one_out(siblings(h.contiguous()), x.present), x.present)
+            for h in (*r, -l.to(r))
+        ]
+        A = sum(
+            (w * h for w, h in zip([*s.tolist(), s_kl], heads, strict=True)),
+            torch.zeros_like(heads[0]),
+        )[..., None]
 
         def loss(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
             return clipped(policy.logp(rows), rows.logp, A[i], low=low, high=high)
 
-        stats = [descend(opt, loss, x, reduce=per_answer, rows=i) for i in loop.minibatches(len(x), task.rng("minibatch", t))]
+        stats = [
+            descend(opt, loss, x, reduce=per_answer, rows=i)
+            for i in loop.minibatches(len(x), task.rng("minibatch", t))
+        ]
         if mode in ("mu", "xi", "all"):
             over = torch.cat([v - theta, theta.new_tensor([most_kl - kl])])
             carry.u, carry.velocity = stepped(mode, carry.u, carry.velocity, over, dual)
@@ -100,8 +152,15 @@ def recipe(task: Task, *, mode: str = "mu", members: int = 2, points: list[float
             carry.tried, carry.age = carry.tried + 1, 0
             carry.theta = best(carry.simplex)[0] if carry.tried == vertices else ask(carry.simplex)
         each = {"weight": s, "value": v, "point": theta}
-        said = {"weight/kl": s_kl, **{f"{name}/{m}": float(w) for name, ws in each.items() for m, w in enumerate(ws)}}
-        yield Step(policy, reward=lambda x: mean(several(x)), stats={**mean_stats(stats), **describe(x), **said})
+        said = {
+            "weight/kl": s_kl,
+            **{f"{name}/{m}": float(w) for name, ws in each.items() for m, w in enumerate(ws)},
+        }
+        yield Step(
+            policy,
+            reward=lambda x: mean(several(x)),
+            stats={**mean_stats(stats), **describe(x), **said},
+        )
 
 
 def weights(mode: str, u: Tensor, v: Tensor, theta: Tensor, weight: float) -> tuple[Tensor, float]:
@@ -117,19 +176,32 @@ def weights(mode: str, u: Tensor, v: Tensor, theta: Tensor, weight: float) -> tu
     return s, float(torch.sigmoid(u[N])) if mode == "all" else float(N - s.sum())
 
 
-def stepped(mode: str, u: Tensor, velocity: Tensor, over: Tensor, rate: float) -> tuple[Tensor, Tensor]:
-    """One dual step: `over` is how far each constraint is exceeded, and a multiplier rises where that is negative."""
+def stepped(
+    mode: str, u: Tensor, velocity: Tensor, over: Tensor, rate: float
+) -> tuple[Tensor, Tensor]:
+    """One dual step: `over` is how far each constraint is exceeded, and a multiplier rises where
+    that is negative.
+    """
     slope = 1 - torch.tanh(u).square() if mode == "xi" else torch.sigmoid(u) * torch.sigmoid(-u)
     velocity = 0.1 * velocity + slope * over
     return u - rate * velocity, velocity
 
 
-@Claim("Stopped at proxy points found inside the run, the components end at more gold than with the best of four static weights.",
-       arms={"mine": ("constrained", {"dual": 1.0, "search": 4, "vertices": 10}),
-             "equality": ("constrained", {"mode": "xi", "dual": 1.0, "search": 4, "vertices": 10}),
-             "given": ("constrained", {"dual": 1.0}), "sat": ("constrained", {"mode": "sat", "weight": 0.9}),
-             **{f"static{w}": ("constrained", {"mode": "fixed", "weight": w}) for w in STATIC},
-             "single": ("leave_one_out", {})}, turns="single")
+@Claim(
+    "Stopped at proxy points found inside the run, the components end at more gold than with the "
+    "best of four static weights.",
+    arms={
+        "mine": ("constrained", {"dual": 1.0, "search": 4, "vertices": 10}),
+        "equality": ("constrained", {"mode": "xi", "dual": 1.0, "search": 4, "vertices": 10}),
+        "given": ("constrained", {"dual": 1.0}),
+        "sat": ("constrained", {"mode": "sat", "weight": 0.9}),
+        **{f"static{w}": ("constrained", {"mode": "fixed", "weight": w}) for w in STATIC},
+        "single": ("leave_one_out", {}),
+    },
+    turns="single",
+)
 def claim(arms: dict[str, list[Reading]]) -> float:
-    """Final gold less the highest final gold of the static weights, chosen with hindsight, a seed its own."""
+    """Final gold less the highest final gold of the static weights, chosen with hindsight, a seed
+    its own.
+    """
     return final(arms["mine"]) - max(final(r) for k, r in arms.items() if k.startswith("static"))

@@ -1,9 +1,11 @@
-"""χ² against reward hacking (occupancy-regularised policy optimisation): a proxy that is correlated with the truth where
-the base policy goes is trusted there, and the less the further a policy's *occupancy* goes elsewhere.
+"""χ² against reward hacking (occupancy-regularised policy optimisation): a proxy that is correlated
+with the truth where the base policy goes is trusted there, and the less the further a policy's
+*occupancy* goes elsewhere.
 
-maximise E_μ[R̃] − λ·√χ²(μ‖μ₀), with μ(s,a) the share of time spent in s doing a. If R̃ and R have correlation r under μ₀,
-all in standard deviations under μ₀, then Δ* ≥ (Δ̃ − √((1−r²)χ²))/r, so λ = √(1−r²) (`formulas.occupancy.gain_bound`, and the
-sharper one beside it). `lam` is in those units: deviations of the proxy.
+maximise E_μ[R̃] − λ·√χ²(μ‖μ₀), with μ(s,a) the share of time spent in s doing a. If R̃ and R have
+correlation r under μ₀, all in standard deviations under μ₀, then Δ* ≥ (Δ̃ − √((1−r²)χ²))/r, so λ =
+√(1−r²) (`formulas.occupancy.gain_bound`, and the sharper one beside it). `lam` is in those units:
+deviations of the proxy.
 
 of="occupancy": w = μ/μ₀ of a state and action; the penalty enters as a reward −λ·(w−1)/√χ², which is *exactly* ∇√χ²; the
 same w−1 not divided would be half of ∇χ². w is exact (ratio="exact": the process is known) or learnt by a discriminator d
@@ -12,16 +14,20 @@ of="action": the same divergence of π(·|s) from π₀(·|s) at the visited sta
 for the decision itself. of="sequence": of whole answers, w = π(y)/π₀(y), for every world, with e^ℓ continued linearly past
 |ℓ| = 10. divergence="kl" puts log w in the place of the above.
 
-released=True (sequence only) is the published RLHF code: χ̂² = mean[(w−1)+(1/w−1)], differentiated through w with the answers
-held fixed, plus the usual per-token KL in the reward at the same coefficient. Its gradient is ½∇χ² + ∇KL(π₀‖π), divided by
-2√χ̂², not ∇√χ²; its "KL" arm's is the forward KL. √χ̂² is no sum over answers: it enters as a weight without gradient.
-Traps: r is a statement about the base policy's states only; χ² is carried by few steps, and trimming (1 % at either end,
-with the discriminator) makes it small. Differs from kl_in_reward in what is divided by what.
+released=True (sequence only) is the published RLHF code: χ̂² = mean[(w−1)+(1/w−1)], differentiated
+through w with the answers held fixed, plus the usual per-token KL in the reward at the same
+coefficient. Its gradient is ½∇χ² + ∇KL(π₀‖π), divided by 2√χ̂², not ∇√χ²; its "KL" arm's is the
+forward KL. √χ̂² is no sum over answers: it enters as a weight without gradient. Traps: r is a
+statement about the base policy's states only; χ² is carried by few steps, and trimming (1 % at
+either end, with the discriminator) makes it small. Differs from kl_in_reward in what is divided by
+what.
 
-Here: tomato has one place that fools the proxy, so a penalty on where one is has an easy case. The claim compares each penalty at
-its own best λ of a grid, on gold at the end of equally long runs; the arm "single" stopped at its own peak is as good as the best
-of them, but one has to know when. The arms "discriminator", "released" and "released kl" are run beside it and decide nothing.
+Here: tomato has one place that fools the proxy, so a penalty on where one is has an easy case. The
+claim compares each penalty at its own best λ of a grid, on gold at the end of equally long runs;
+the arm "single" stopped at its own peak is as good as the best of them, but one has to know when.
+The arms "discriminator", "released" and "released kl" are run beside it and decide nothing.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -42,10 +48,15 @@ from assay.loops.online import describe, judge, mean_stats, online, policy_gradi
 from assay.models.policies.markov import acting, states
 from assay.stats.effects import Reading, final
 
-paper = Paper("Correlated Proxies: A New Definition and Improved Mitigation for Reward Hacking", "Laidlaw et al.", 2024,
-              "arXiv:2403.03185")
+paper = Paper(
+    "Correlated Proxies: A New Definition and Improved Mitigation for Reward Hacking",
+    "Laidlaw et al.",
+    2024,
+    "arXiv:2403.03185",
+)
 reduces = {"leave_one_out": ({"of": "sequence", "lam": 0.0}, {})}
-LEAST = 1e-4  # √χ̂² is taken of at least this: at the base policy it is 0, and its slope has no value there
+# √χ̂² is taken of at least this: at the base policy it is 0, and its slope has no value there
+LEAST = 1e-4
 
 
 def continued_exp(l: Tensor, *, far: float = 10.0) -> Tensor:
@@ -54,12 +65,27 @@ def continued_exp(l: Tensor, *, far: float = 10.0) -> Tensor:
     return near.exp() * (1 + l - near)
 
 
-def recipe(task: Task, *, of: str = "occupancy", divergence: str = "chi2", lam: float = 0.1, ratio: str = "exact",
-           released: bool = False, fits: int = 4, member: int = 0, loop: Loop = Loop()) -> Iterator[Step]:
-    """of: occupancy, action or sequence; divergence: chi2 or kl; lam: its weight, in deviations of the proxy; ratio: exact or
-    discriminator; released: the published RLHF loss; fits: the discriminator's updates a step; member: the proxy."""
-    for name, value, known in (("of", of, ("occupancy", "action", "sequence")), ("divergence", divergence, ("chi2", "kl")),
-                               ("ratio", ratio, ("exact", "discriminator"))):
+def recipe(
+    task: Task,
+    *,
+    of: str = "occupancy",
+    divergence: str = "chi2",
+    lam: float = 0.1,
+    ratio: str = "exact",
+    released: bool = False,
+    fits: int = 4,
+    member: int = 0,
+    loop: Loop = Loop(),
+) -> Iterator[Step]:
+    """of: occupancy, action or sequence; divergence: chi2 or kl; lam: its weight, in deviations of
+    the proxy; ratio: exact or discriminator; released: the published RLHF loss; fits: the
+    discriminator's updates a step; member: the proxy.
+    """
+    for name, value, known in (
+        ("of", of, ("occupancy", "action", "sequence")),
+        ("divergence", divergence, ("chi2", "kl")),
+        ("ratio", ratio, ("exact", "discriminator")),
+    ):
         if value not in known:
             raise InputError(f"--{name} is '{value}'; it is one of {', '.join(known)}")
     if of == "sequence":
@@ -68,7 +94,9 @@ def recipe(task: Task, *, of: str = "occupancy", divergence: str = "chi2", lam: 
         yield from _steps(task, of, divergence, lam, ratio, fits, member, loop)
 
 
-def _sequence(task: Task, divergence: str, lam: float, released: bool, member: int, loop: Loop) -> Iterator[Step]:
+def _sequence(
+    task: Task, divergence: str, lam: float, released: bool, member: int, loop: Loop
+) -> Iterator[Step]:
     def root(l: Tensor, control: bool) -> Tensor:
         w = continued_exp(l)
         return ((w - 1) + (continued_exp(-l) - 1 if control else 0)).mean().clamp(min=LEAST).sqrt()
@@ -86,10 +114,20 @@ def _sequence(task: Task, divergence: str, lam: float, released: bool, member: i
 
     def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
         l = log_ratio(logp, seen(task.reference, rows).logp, rows.mask)
-        each = l + continued_exp(-l) - 1 if divergence == "kl" else slope * (continued_exp(l) + continued_exp(-l) - 2)
+        each = (
+            l + continued_exp(-l) - 1
+            if divergence == "kl"
+            else slope * (continued_exp(l) + continued_exp(-l) - 2)
+        )
         return reinforce(logp, advantage) + lam * (each / rows.lengths.clamp(min=1))[..., None]
 
-    yield from online(task, loop, score=judge(task, member), advantage=advantage, loss=loss if released else policy_gradient)
+    yield from online(
+        task,
+        loop,
+        score=judge(task, member),
+        advantage=advantage,
+        loss=loss if released else policy_gradient,
+    )
 
 
 class _Discriminator(torch.nn.Module):
@@ -102,22 +140,37 @@ class _Discriminator(torch.nn.Module):
     def fit(self, x: Samples, base: Samples, gamma: float, opt: Optimiser, updates: int) -> None:
         """softplus(−d) on the policy's steps, softplus(d) on the base policy's, each weighed γ^t."""
         both = cat([x, base])
-        at, weight = states(both)[..., :-1], gamma ** torch.arange(x.mask.shape[2], dtype=x.logp.dtype)
-        sign = torch.where(torch.arange(len(both)) < len(x), -1.0, 1.0)[:, None, None].to(x.logp.dtype)
-        whole = torch.ones_like(both.mask)  # an ended episode stays where it ended, and that is somewhere too
+        at, weight = (
+            states(both)[..., :-1],
+            gamma ** torch.arange(x.mask.shape[2], dtype=x.logp.dtype),
+        )
+        sign = torch.where(torch.arange(len(both)) < len(x), -1.0, 1.0)[:, None, None].to(
+            x.logp.dtype
+        )
+        whole = torch.ones_like(
+            both.mask
+        )  # an ended episode stays where it ended, and that is somewhere too
 
         for _ in range(updates):
-            descend(opt, lambda rows, i: softplus(sign[i] * self.d[at[i], rows.action]) * weight, both,
-                    reduce=lambda mask: per_token(whole))
+            descend(
+                opt,
+                lambda rows, i: softplus(sign[i] * self.d[at[i], rows.action]) * weight,
+                both,
+                reduce=lambda mask: per_token(whole),
+            )
 
 
-def _steps(task: Task, of: str, divergence: str, lam: float, ratio: str, fits: int, member: int, loop: Loop) -> Iterator[Step]:
+def _steps(
+    task: Task, of: str, divergence: str, lam: float, ratio: str, fits: int, member: int, loop: Loop
+) -> Iterator[Step]:
     reference = acting(task.reference)
     process, one, score = reference.process, task.rewards.only([member]), judge(task, member)
     policy, base = reference.copy(), reference.occupancy().detach()
     opt, critic = loop.optimiser(policy), _Discriminator(reference.logits)
     critic_opt = loop.optimiser(critic)
-    carry: Any = task.carry.keep(policy=policy, opt=opt, critic=critic, critic_opt=critic_opt, deviation=-1.0)
+    carry: Any = task.carry.keep(
+        policy=policy, opt=opt, critic=critic, critic_opt=critic_opt, deviation=-1.0
+    )
     if carry.deviation < 0:  # of the proxy, where the base policy goes: the table is asked for once
         table = one.steps(process.every())[0].reshape(base.shape).double()
         carry.deviation = float((base * (table - (base * table).sum()).square()).sum().sqrt())
@@ -131,10 +184,16 @@ def _steps(task: Task, of: str, divergence: str, lam: float, ratio: str, fits: i
                 each = _apart(policy.logits, reference.logits, divergence)
                 each = torch.where(process.terminal, each.new_zeros(()), each)
                 size = float(policy.occupancy().sum(-1) @ each.double())
-                paid, scale = each[at], (0.5 / max(size, LEAST) ** 0.5 if divergence == "chi2" else 1.0)
+                paid, scale = (
+                    each[at],
+                    (0.5 / max(size, LEAST) ** 0.5 if divergence == "chi2" else 1.0),
+                )
             else:
                 if ratio == "exact":
-                    w, size = occupancy_ratio(policy.occupancy(), base), float(chi_squared(policy.occupancy(), base))
+                    w, size = (
+                        occupancy_ratio(policy.occupancy(), base),
+                        float(chi_squared(policy.occupancy(), base)),
+                    )
                     paid = (w - 1 if divergence == "chi2" else w.log())[at, x.action]
                 else:
                     drawn = reference.sample(x.prompts, loop.num_generations, task.rng("base", t))
@@ -143,17 +202,37 @@ def _steps(task: Task, of: str, divergence: str, lam: float, ratio: str, fits: i
             reward = one.steps(x)[0] - (price * scale * paid).to(x.logp.dtype)
             A = step_centred(returns_to_go(reward, whole, gamma=gamma), whole) * power
 
-        def total(rows: Samples, i: Tensor, A: Tensor = A, at: Tensor = at, scale: float = scale) -> Tensor:
+        def total(
+            rows: Samples, i: Tensor, A: Tensor = A, at: Tensor = at, scale: float = scale
+        ) -> Tensor:
             loss = reinforce(policy.logp(rows), A[i])
-            own = _apart(policy.logits, reference.logits, divergence)[at[i]] if of == "action" else loss.new_zeros(())
+            own = (
+                _apart(policy.logits, reference.logits, divergence)[at[i]]
+                if of == "action"
+                else loss.new_zeros(())
+            )
             return loss + price * scale * power * own
 
-        stats = [descend(opt, total, x, reduce=per_answer, rows=i) for i in loop.minibatches(len(x), task.rng("minibatch", t))]
-        yield Step(policy, reward=score, stats={**mean_stats(stats), "penalty/divergence": size, **describe(x)})
+        stats = [
+            descend(opt, total, x, reduce=per_answer, rows=i)
+            for i in loop.minibatches(len(x), task.rng("minibatch", t))
+        ]
+        yield Step(
+            policy,
+            reward=score,
+            stats={**mean_stats(stats), "penalty/divergence": size, **describe(x)},
+        )
 
 
-def _learnt(critic: _Discriminator, opt: Optimiser, x: Samples, base: Samples, gamma: float, fits: int,
-            divergence: str) -> tuple[Tensor, float]:
+def _learnt(
+    critic: _Discriminator,
+    opt: Optimiser,
+    x: Samples,
+    base: Samples,
+    gamma: float,
+    fits: int,
+    divergence: str,
+) -> tuple[Tensor, float]:
     """The discriminator's w − 1 (or log w) of each step, and χ̂² trimmed by 1 % at either end."""
     critic.fit(x, base, gamma, opt, fits)
     d = critic.d.detach()[states(x)[..., :-1], x.action]
@@ -171,19 +250,41 @@ def _apart(logits: Tensor, base: Tensor, divergence: str) -> Tensor:
 
 
 GRID = (0.25, 0.6, 1.5, 3.0, 5.5, 10.0)
-PENALTIES = {"chi2 occupancy": ("occupancy", "chi2"), "kl occupancy": ("occupancy", "kl"), "chi2 action": ("action", "chi2"),
-             "kl action": ("action", "kl")}
+PENALTIES = {
+    "chi2 occupancy": ("occupancy", "chi2"),
+    "kl occupancy": ("occupancy", "kl"),
+    "chi2 action": ("action", "chi2"),
+    "kl action": ("action", "kl"),
+}
 
 
-@Claim("Penalising √χ² of the occupancy, each at its best weight, leaves more true return than penalising the KL of the actions.",
-       arms={"single": ("leave_one_out", {}),
-             **{f"{name} {lam}": ("correlated_proxies", {"of": of, "divergence": divergence, "lam": lam})
-                for name, (of, divergence) in PENALTIES.items() for lam in GRID},
-             "discriminator": ("correlated_proxies", {"ratio": "discriminator", "lam": 0.25}),
-             "released": ("correlated_proxies", {"of": "sequence", "released": True, "lam": 0.1}),
-             "released kl": ("correlated_proxies", {"of": "sequence", "released": True, "divergence": "kl", "lam": 0.1})},
-       turns="single", worlds=("table",), on={"table": {"testbed": "tomato"}})
+@Claim(
+    "Penalising √χ² of the occupancy, each at its best weight, leaves more true return than "
+    "penalising the KL of the actions.",
+    arms={
+        "single": ("leave_one_out", {}),
+        **{
+            f"{name} {lam}": (
+                "correlated_proxies",
+                {"of": of, "divergence": divergence, "lam": lam},
+            )
+            for name, (of, divergence) in PENALTIES.items()
+            for lam in GRID
+        },
+        "discriminator": ("correlated_proxies", {"ratio": "discriminator", "lam": 0.25}),
+        "released": ("correlated_proxies", {"of": "sequence", "released": True, "lam": 0.1}),
+        "released kl": (
+            "correlated_proxies",
+            {"of": "sequence", "released": True, "divergence": "kl", "lam": 0.1},
+        ),
+    },
+    turns="single",
+    worlds=("table",),
+    on={"table": {"testbed": "tomato"}},
+)
 def claim(arms: dict[str, list[Reading]]) -> float:
-    """Best final gold over the grid of λ with χ² of the occupancy, minus that with KL of the actions."""
+    """Best final gold over the grid of λ with χ² of the occupancy, minus that with KL of the
+    actions.
+    """
     best = {name: max(final(arms[f"{name} {lam}"]) for lam in GRID) for name in PENALTIES}
     return best["chi2 occupancy"] - best["kl action"]

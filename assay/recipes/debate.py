@@ -1,28 +1,32 @@
-"""Justifiable decisions: besides its return, a decision is paid for winning a debate about evidence before a judge.
+"""Justifiable decisions: besides its return, a decision is paid for winning a debate about evidence
+before a judge.
 
-A state has `features` features; two players, one for decision a, one for the baseline's decision b, reveal features in turns
-until `reveal` are shown; the judge J(s⊙m, m, a), fitted by Bradley–Terry on comparisons under *random* masks of that size,
-then says who won. The protagonist's reward is
+A state has `features` features; two players, one for decision a, one for the baseline's decision b,
+reveal features in turns until `reveal` are shown; the judge J(s⊙m, m, a), fitted by Bradley–Terry
+on comparisons under *random* masks of that size, then says who won. The protagonist's reward is
 
     R = (1 − λ)·environment·r(s, a) + λ·bonus·1[J(a) > J(b)],      b the decision of λ = 0
 
-and the game's own payoff +1, −1 or 0. A study, not a recipe: it is about contextual decisions with features, and makes its
-own (a Task has answers and no features). Return and the people's preferences are linear in the state, with `shared` of their
-weight in common. The judge is linear in what it is shown, so the debate is additive: each player's best reply in turn is to
-show what helps it most, exactly (`maxmin`), where the paper trains both by self-play. The best decision in each state is
-exact as well.
+and the game's own payoff +1, −1 or 0. A study, not a recipe: it is about contextual decisions with
+features, and makes its own (a Task has answers and no features). Return and the people's
+preferences are linear in the state, with `shared` of their weight in common. The judge is linear in
+what it is shown, so the debate is additive: each player's best reply in turn is to show what helps
+it most, exactly (`maxmin`), where the paper trains both by self-play. The best decision in each
+state is exact as well.
 
-What may speak, `evidence`: debate (in turns), alone (one side shows all it likes), random (features at random: the control),
-full (the judge sees everything). After the evidence a confuser may add `confuse` features against the protagonist: a verdict
-that survives is robust.
+What may speak, `evidence`: debate (in turns), alone (one side shows all it likes), random (features
+at random: the control), full (the judge sees everything). After the evidence a confuser may add
+`confuse` features against the protagonist: a verdict that survives is robust.
 
-Traps. At λ = 1 all winning decisions tie and the first is taken. A tie pays 0, and the same decision as the baseline's is a
-tie: the bonus is one for disagreeing. Win rates are over the states where the decisions differ; `preferred` is over all, half
-for equal decisions. The game pays {−1, 0, 1}, the policy {0, 1}. Released: the bonus is computed on stored decisions,
-off-policy, and the judge normalises by batch, to be switched to evaluation; here neither.
+Traps. At λ = 1 all winning decisions tie and the first is taken. A tie pays 0, and the same
+decision as the baseline's is a tie: the bonus is one for disagreeing. Win rates are over the states
+where the decisions differ; `preferred` is over all, half for equal decisions. The game pays {−1, 0,
+1}, the policy {0, 1}. Released: the bonus is computed on stored decisions, off-policy, and the
+judge normalises by batch, to be switched to evaluation; here neither.
 
 Gold is what the people's own preference says of the decisions, without noise or masks.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -34,41 +38,83 @@ from torch import Tensor
 from assay.core import Claim, Paper
 from assay.errors import InputError
 
-paper = Paper("Reward Design for Justifiable Sequential Decision-Making", "Sukovic and Radanovic", 2024, "arXiv:2402.15826")
+paper = Paper(
+    "Reward Design for Justifiable Sequential Decision-Making",
+    "Sukovic and Radanovic",
+    2024,
+    "arXiv:2402.15826",
+)
 reduces = {}
 
 EVIDENCE = ("debate", "alone", "random", "full")
 
 
-def study(world: Any, *, states: int = 1000, decisions: int = 5, features: int = 20, reveal: int = 6, pairs: int = 4000,
-          shared: float = 0.5, noise: float = 1.0, environment: float = 1.0, bonus: float = 1.0, confuse: int = 2,
-          lams: list[float] | None = None) -> Iterator[dict[str, Any]]:
-    """states, decisions, features, reveal: see above; pairs: comparisons of the judge's fit; shared: of return and preference;
-    noise: temperature of the people's choices; environment, bonus: of the two rewards; confuse: features of the confuser; lams:
-    λ, 0.25 … 1 if not given. One line a λ and kind of evidence."""
-    if not 0 < reveal <= features or reveal + confuse > features or states < 1 or decisions < 2 or pairs < 1:
-        raise InputError(f"--features is {features}, --reveal {reveal} and --confuse {confuse}; what is shown is of the features")
+def study(
+    world: Any,
+    *,
+    states: int = 1000,
+    decisions: int = 5,
+    features: int = 20,
+    reveal: int = 6,
+    pairs: int = 4000,
+    shared: float = 0.5,
+    noise: float = 1.0,
+    environment: float = 1.0,
+    bonus: float = 1.0,
+    confuse: int = 2,
+    lams: list[float] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """states, decisions, features, reveal: see above; pairs: comparisons of the judge's fit;
+    shared: of return and preference; noise: temperature of the people's choices; environment,
+    bonus: of the two rewards; confuse: features of the confuser; lams: λ, 0.25 … 1 if not given.
+    One line a λ and kind of evidence.
+    """
+    if (
+        not 0 < reveal <= features
+        or reveal + confuse > features
+        or states < 1
+        or decisions < 2
+        or pairs < 1
+    ):
+        raise InputError(
+            f"--features is {features}, --reveal {reveal} and --confuse {confuse}; what is shown "
+            "is of the features"
+        )
     rng = world.task.rng("debate")
     f, a = torch.arange(features), torch.arange(decisions)
     pays = rng("pays").normal(a[:, None], f, dtype=torch.float64)
-    liked = shared**0.5 * pays + (1 - shared) ** 0.5 * rng("liked").normal(a[:, None], f, dtype=torch.float64)
+    liked = shared**0.5 * pays + (1 - shared) ** 0.5 * rng("liked").normal(
+        a[:, None], f, dtype=torch.float64
+    )
     weights = judged(features, decisions, reveal, pairs, liked / features**0.5, noise, rng("judge"))
     s = rng("states").normal(torch.arange(states)[:, None], f, dtype=torch.float64)
     r, truth = s @ pays.T / features**0.5, s @ liked.T / features**0.5
     base = r.argmax(1)
-    says = s[:, None] * weights[:, :features] + weights[:, features:]          # [S,A,F]: a shown feature's part in J
-    gap = says - says[torch.arange(states), base][:, None]                      # for a and against the baseline's decision
+    says = (
+        s[:, None] * weights[:, :features] + weights[:, features:]
+    )  # [S,A,F]: a shown feature's part in J
+    gap = (
+        says - says[torch.arange(states), base][:, None]
+    )  # for a and against the baseline's decision
     chance = rng("random").uniform(torch.arange(states)[:, None], f, dtype=torch.float64)
     masks = {kind: shown(gap, kind, reveal, chance) for kind in EVIDENCE}
     for lam in lams or [0.25, 0.5, 0.75, 1.0]:
         for kind, mask in masks.items():
             won = ((gap * mask).sum(-1) > 0).double()
             chosen = ((1 - lam) * environment * r + lam * bonus * won).argmax(1)
-            yield {"lam": lam, "evidence": kind, **measured(chosen, base, r, truth, gap, mask, confuse)}
+            yield {
+                "lam": lam,
+                "evidence": kind,
+                **measured(chosen, base, r, truth, gap, mask, confuse),
+            }
 
 
-def judged(features: int, decisions: int, reveal: int, pairs: int, liked: Tensor, noise: float, rng: Any) -> Tensor:
-    """A linear judge [A,2F] on (s⊙m, m), by ridge Bradley–Terry on comparisons under random masks: Newton, convex."""
+def judged(
+    features: int, decisions: int, reveal: int, pairs: int, liked: Tensor, noise: float, rng: Any
+) -> Tensor:
+    """A linear judge [A,2F] on (s⊙m, m), by ridge Bradley–Terry on comparisons under random masks:
+    Newton, convex.
+    """
     p, f = torch.arange(pairs), torch.arange(features)
     s = rng("state").normal(p[:, None], f, dtype=torch.float64)
     one, other = rng("one").integers(decisions, p), rng("other").integers(decisions - 1, p)
@@ -91,7 +137,8 @@ def judged(features: int, decisions: int, reveal: int, pairs: int, liked: Tensor
 def shown(gap: Tensor, kind: str, reveal: int, chance: Tensor) -> Tensor:
     """Which features are shown [S,A,F] when a is argued against the baseline's decision, 1 or 0.
 
-    The verdict is the sum of the gaps shown, so in turns each player's best reply is the most helpful feature that is left.
+    The verdict is the sum of the gaps shown, so in turns each player's best reply is the most
+    helpful feature that is left.
     """
     F = gap.shape[-1]
     if kind == "full":
@@ -103,8 +150,9 @@ def shown(gap: Tensor, kind: str, reveal: int, chance: Tensor) -> Tensor:
     return ((place < mine) | (place >= F - (reveal - mine))).to(gap)
 
 
-def measured(chosen: Tensor, base: Tensor, r: Tensor, truth: Tensor, gap: Tensor, mask: Tensor,
-             confuse: int) -> dict[str, float]:
+def measured(
+    chosen: Tensor, base: Tensor, r: Tensor, truth: Tensor, gap: Tensor, mask: Tensor, confuse: int
+) -> dict[str, float]:
     """Return, gold preference and verdicts of these decisions."""
     i = torch.arange(len(chosen))
     differ = chosen != base
@@ -113,16 +161,23 @@ def measured(chosen: Tensor, base: Tensor, r: Tensor, truth: Tensor, gap: Tensor
     against = torch.where(against.isfinite(), against, 0.0).sum(1)
     better = (truth[i, chosen] > truth[i, base]).double()
     count = max(1, int(differ.sum()))
-    return {"return": float(r[i, chosen].mean() / r[i, base].mean()), "differ": float(differ.double().mean()),
-            "preferred": float(torch.where(differ, better, 0.5).mean()),
-            "gold": float((truth[i, chosen] - truth[i, base]).mean()),
-            "wins": float((verdict[differ] > 0).double().sum() / count),
-            "agrees": float(((verdict > 0) == (mine.sum(1) > 0))[differ].double().sum() / count),
-            "robust": float(((verdict + against) > 0)[differ].double().sum() / count)}
+    return {
+        "return": float(r[i, chosen].mean() / r[i, base].mean()),
+        "differ": float(differ.double().mean()),
+        "preferred": float(torch.where(differ, better, 0.5).mean()),
+        "gold": float((truth[i, chosen] - truth[i, base]).mean()),
+        "wins": float((verdict[differ] > 0).double().sum() / count),
+        "agrees": float(((verdict > 0) == (mine.sum(1) > 0))[differ].double().sum() / count),
+        "robust": float(((verdict + against) > 0)[differ].double().sum() / count),
+    }
 
 
-@Claim("Paid for winning a debate over six features, decisions are preferred by people more than if paid for six random ones.",
-       arms={"debate": ("debate", {})}, worlds=("table",))
+@Claim(
+    "Paid for winning a debate over six features, decisions are preferred by people more than if "
+    "paid for six random ones.",
+    arms={"debate": ("debate", {})},
+    worlds=("table",),
+)
 def claim(arms: dict[str, list[dict[str, Any]]]) -> float:
     """Gold preference over the baseline's decisions at λ = ½: debate less random features."""
     at = {line["evidence"]: line["preferred"] for line in arms["debate"] if line["lam"] == 0.5}

@@ -1,5 +1,5 @@
-"""DPO, IPO and SLiC as one family, to see that all three over-optimise: gold rises and falls with KL, though no reward
-model is in sight.
+"""DPO, IPO and SLiC as one family, to see that all three over-optimise: gold rises and falls with
+KL, though no reward model is in sight.
 
     L = E g(β·Δ),  Δ = log π/π₀(chosen) − log π/π₀(rejected), sums over an answer's decisions
 
@@ -7,30 +7,35 @@ model is in sight.
     ipo    (Δ − 1/(2β))²: β is the paper's τ; the difference settles at 1/(2β) nats however certain the label
     slic   max(0, 1 − βΔ): the hinge on log-ratios; no gradient once the margin is reached
 
-The pairs pin down few directions of the implicit reward β·log π/π₀, and along the others mass drifts to answers that no
-pair contains. Δ can be driven up by lowering both likelihoods: watch `logps/chosen` and `logps/rejected`.
+The pairs pin down few directions of the implicit reward β·log π/π₀, and along the others mass
+drifts to answers that no pair contains. Δ can be driven up by lowering both likelihoods: watch
+`logps/chosen` and `logps/rejected`.
 
-`alpha` is the length-regularised form. From max E r − α|y| − β·KL the margin enters as βΔ + α(|chosen| − |rejected|): a
-longer winner then needs *less* log-ratio. The opposite sign rewards length. It is applied to all three losses, as α/β
-nats on the log-ratio of each decision's worth of length. In the table world all answers are equally long and it does nothing.
+`alpha` is the length-regularised form. From max E r − α|y| − β·KL the margin enters as βΔ +
+α(|chosen| − |rejected|): a longer winner then needs *less* log-ratio. The opposite sign rewards
+length. It is applied to all three losses, as α/β nats on the log-ratio of each decision's worth of
+length. In the table world all answers are equally long and it does nothing.
 
-Differs from `dpo` in the choice of g, and is it at loss=dpo, alpha=0. Differs from `bradley_terry` followed by a policy
-gradient in that nothing is drawn from the policy while it is trained.
+Differs from `dpo` in the choice of g, and is it at loss=dpo, alpha=0. Differs from `bradley_terry`
+followed by a policy gradient in that nothing is drawn from the policy while it is trained.
 
-The released code of this family disagrees on IPO: the authors of DPO's repository sum log-ratios, TRL divides each side
-by its length (`mean`). The same β is then a regulariser of another strength by about a length. Both are run here; the
-claim uses sums.
+The released code of this family disagrees on IPO: the authors of DPO's repository sum log-ratios,
+TRL divides each side by its length (`mean`). The same β is then a regulariser of another strength
+by about a length. Both are run here; the claim uses sums.
 
-Traps: the KL of a reading is measured on the policy's own answers, not on the pairs; gold at KL 0 is not 0, so the fits
-subtract the reference; β plays opposite roles in IPO's target (large β, small target) and in the slope of the others.
+Traps: the KL of a reading is measured on the policy's own answers, not on the pairs; gold at KL 0
+is not 0, so the fits subtract the reference; β plays opposite roles in IPO's target (large β, small
+target) and in the slope of the others.
 
-The claim is judged at the smaller β; the arms at the larger one show the order: there IPO's target is so near that its KL
-stays small and it hardly falls, while DPO and SLiC go on to turn.
+The claim is judged at the smaller β; the arms at the larger one show the order: there IPO's target
+is so near that its KL stays small and it hardly falls, while DPO and SLiC go on to turn.
 
-Here: few pairs, noisy labels and a thousand steps make all three turn; in a hundred steps on the world's own 400 pairs none
-does (`assay run direct_alignment --world table`). Gao's forms can be fitted to such a run by `assay report`. What it
-cannot show: how the hump changes with the size of the model, and epochs over so few pairs are far more than the paper's one.
+Here: few pairs, noisy labels and a thousand steps make all three turn; in a hundred steps on the
+world's own 400 pairs none does (`assay run direct_alignment --world table`). Gao's forms can be
+fitted to such a run by `assay report`. What it cannot show: how the hump changes with the size of
+the model, and epochs over so few pairs are far more than the paper's one.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -42,17 +47,30 @@ from assay.formulas.pairwise import dpo, hinge, ipo
 from assay.loops.online import paired, ratios
 from assay.stats.effects import Reading, drop
 
-paper = Paper("Scaling Laws for Reward Model Overoptimization in Direct Alignment Algorithms", "Rafailov et al.", 2024,
-              "arXiv:2406.02900")
+paper = Paper(
+    "Scaling Laws for Reward Model Overoptimization in Direct Alignment Algorithms",
+    "Rafailov et al.",
+    2024,
+    "arXiv:2406.02900",
+)
 reduces = {"dpo": ({"loss": "dpo", "beta": 0.1, "alpha": 0.0}, {"beta": 0.1})}
 LOSSES = ("dpo", "ipo", "slic")
 BETAS = (0.02, 0.1)
 
 
-def recipe(task: Task, *, loss: str = "dpo", beta: float = 0.05, alpha: float = 0.0, mean: bool = False,
-           loop: Loop = Loop()) -> Iterator[Step]:
-    """loss: dpo, ipo or slic; beta: price of a nat (IPO: its τ); alpha: price of a decision, in units of the implicit
-    reward; mean: log-ratios divided by the answers' lengths, as TRL's IPO has them."""
+def recipe(
+    task: Task,
+    *,
+    loss: str = "dpo",
+    beta: float = 0.05,
+    alpha: float = 0.0,
+    mean: bool = False,
+    loop: Loop = Loop(),
+) -> Iterator[Step]:
+    """loss: dpo, ipo or slic; beta: price of a nat (IPO: its τ); alpha: price of a decision, in
+    units of the implicit reward; mean: log-ratios divided by the answers' lengths, as TRL's IPO has
+    them.
+    """
     if loss not in LOSSES:
         raise InputError(f"--loss is '{loss}'; it is one of {', '.join(LOSSES)}")
     if not beta > 0:
@@ -62,9 +80,15 @@ def recipe(task: Task, *, loss: str = "dpo", beta: float = 0.05, alpha: float = 
         lengths = rows.lengths.to(logp.dtype)
         chosen, rejected = ratios(logp, reference)
         if mean:
-            chosen, rejected = chosen / lengths[:, 0].clamp(min=1), rejected / lengths[:, 1].clamp(min=1)
+            chosen, rejected = (
+                chosen / lengths[:, 0].clamp(min=1),
+                rejected / lengths[:, 1].clamp(min=1),
+            )
         if alpha:
-            chosen, rejected = chosen + alpha / beta * lengths[:, 0], rejected + alpha / beta * lengths[:, 1]
+            chosen, rejected = (
+                chosen + alpha / beta * lengths[:, 0],
+                rejected + alpha / beta * lengths[:, 1],
+            )
         if loss == "ipo":
             return ipo(chosen, rejected, tau=beta, p=rows.p)
         return (dpo if loss == "dpo" else hinge)(chosen, rejected, beta=beta, p=rows.p)
@@ -72,10 +96,18 @@ def recipe(task: Task, *, loss: str = "dpo", beta: float = 0.05, alpha: float = 
     yield from paired(task, loop, data=task.pairs, loss=of, beta=beta)
 
 
-@Claim("DPO, IPO and SLiC all over-optimise: each falls from its peak in gold while its KL goes on growing.",
-       arms={f"{loss} {beta}": ("direct_alignment", {"loss": loss, "beta": beta, "max_steps": 1000})
-             for loss in LOSSES for beta in BETAS}, turns="dpo 0.02", worlds=("table",),
-       on={"table": {"pairs": 200, "noise": 0.3}})
+@Claim(
+    "DPO, IPO and SLiC all over-optimise: each falls from its peak in gold while its KL goes on "
+    "growing.",
+    arms={
+        f"{loss} {beta}": ("direct_alignment", {"loss": loss, "beta": beta, "max_steps": 1000})
+        for loss in LOSSES
+        for beta in BETAS
+    },
+    turns="dpo 0.02",
+    worlds=("table",),
+    on={"table": {"pairs": 200, "noise": 0.3}},
+)
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
     """Each loss's fall from peak to end, at fresh addresses, at the smaller β, where KL goes far."""
     return {loss: drop(arms[f"{loss} {min(BETAS)}"]) for loss in LOSSES}

@@ -1,31 +1,38 @@
-"""A judge kept from following length: the preference loss plus λ·dCov²(its scores, an attribute of the answers).
+"""A judge kept from following length: the preference loss plus λ·dCov²(its scores, an attribute of
+the answers).
 
-loss = mean of −log σ(chosen − rejected) + λ·V, V the distance covariance of the batch's 2b scores with the attribute of
-their answers. Distance covariance is 0 in the population exactly if the two are independent, so it sees dependence that
-no correlation shows; the paper asks it of a regression's predictions and protected attributes. Length comes first;
-`attribute="tokens:12-"` counts words, and several, with commas, are kept out together: `several="concatenated"` makes one
-vector of them (the paper's CCdCov: their combinations count too), `several="joint"` takes the joint distance covariance of
-scores and attributes (JdCov: what the attributes have among themselves is a constant of the fit), and `several="sum"`
-takes one after another, the "gerrymandering" the paper warns of.
+loss = mean of −log σ(chosen − rejected) + λ·V, V the distance covariance of the batch's 2b scores
+with the attribute of their answers. Distance covariance is 0 in the population exactly if the two
+are independent, so it sees dependence that no correlation shows; the paper asks it of a
+regression's predictions and protected attributes. Length comes first; `attribute="tokens:12-"`
+counts words, and several, with commas, are kept out together: `several="concatenated"` makes one
+vector of them (the paper's CCdCov: their combinations count too), `several="joint"` takes the joint
+distance covariance of scores and attributes (JdCov: what the attributes have among themselves is a
+constant of the fit), and `several="sum"` takes one after another, the "gerrymandering" the paper
+warns of.
 
-V is the unbiased statistic: averaged over batches it is the population's value, where the biased one pays a constant
-share of the scores' spread even to a judge that is independent. It can be negative, and is not clipped. (The joint one is the
-biased mean: no unbiased one is given here. `measure="normalised"` is the distance correlation.) Attributes have mean
-0 and deviation 1 over the pairs; scores keep their units, so that λ is in labels' log-odds per unit and shrinks the
-judge a little as well (a correlation would not, and can be had by inflating what is uncorrelated).
+V is the unbiased statistic: averaged over batches it is the population's value, where the biased
+one pays a constant share of the scores' spread even to a judge that is independent. It can be
+negative, and is not clipped. (The joint one is the biased mean: no unbiased one is given here.
+`measure="normalised"` is the distance correlation.) Attributes have mean 0 and deviation 1 over the
+pairs; scores keep their units, so that λ is in labels' log-odds per unit and shrinks the judge a
+little as well (a correlation would not, and can be had by inflating what is uncorrelated).
 
-Neighbours, by `measure`: "pearson" is the same fit with the squared correlation, which is what ODIN's length head stands on;
-"margin" is the tuned linear length penalty: −log σ(chosen − rejected + c·(their attributes' difference)), in which c takes
-the credit for the attribute and the judge has the rest. The linear control decides the claim: on linear judges and
-a linear taste, a distance covariance has nothing more to see. bradley_terry is λ = 0.
+Neighbours, by `measure`: "pearson" is the same fit with the squared correlation, which is what
+ODIN's length head stands on; "margin" is the tuned linear length penalty: −log σ(chosen − rejected
++ c·(their attributes' difference)), in which c takes the credit for the attribute and the judge has
+the rest. The linear control decides the claim: on linear judges and a linear taste, a distance
+covariance has nothing more to see. bradley_terry is λ = 0.
 
-An attribute that good answers really have is erased with the bad habit. Independence holds on the pairs' answers, not on
-those of a policy that has moved: the claim is therefore gold at equal KL.
+An attribute that good answers really have is erased with the bad habit. Independence holds on the
+pairs' answers, not on those of a policy that has moved: the claim is therefore gold at equal KL.
 
-Here: where labels have a taste for rare tokens, which gold has not, every one of these judges keeps far more gold than the plain
-one. The tuned linear penalty keeps more than distance covariance: judge and taste are linear, and the penalty may be set
-past independence, which pays in a world whose gold falls with what labels liked.
+Here: where labels have a taste for rare tokens, which gold has not, every one of these judges keeps
+far more gold than the plain one. The tuned linear penalty keeps more than distance covariance:
+judge and taste are linear, and the penalty may be set past independence, which pays in a world
+whose gold falls with what labels liked.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -47,17 +54,36 @@ from assay.rewards.attributes import scaled
 from assay.rewards.fit import Trainable, fitted
 from assay.stats.effects import Reading, matched_gain
 
-paper = Paper("Machine Learning with Multitype Protected Attributes: Intersectional Fairness through Regularisation",
-              "Lee et al.", 2025, "arXiv:2509.08163")
+paper = Paper(
+    "Machine Learning with Multitype Protected Attributes: Intersectional Fairness through "
+    "Regularisation",
+    "Lee et al.",
+    2025,
+    "arXiv:2509.08163",
+)
 reduces = {}
-MEASURES, SEVERAL = ("distance", "normalised", "pearson", "margin"), ("concatenated", "joint", "sum")
+MEASURES, SEVERAL = (
+    ("distance", "normalised", "pearson", "margin"),
+    ("concatenated", "joint", "sum"),
+)
 
 
-def fit(model: Trainable, pairs: Pairs, *, lam: float = 30.0, attribute: str = "length", measure: str = "distance",
-        several: str = "concatenated", centre: float = 0.01, loop: Loop = Loop()) -> Reward:
-    """lam: weight of the dependence (measure "margin": log-odds a deviation of the attribute takes the credit for);
-    attribute: what to keep out, see rewards/attributes.py; measure: distance, pearson or margin; several: how several
-    attributes are taken together; centre: weight of (chosen + rejected)²."""
+def fit(
+    model: Trainable,
+    pairs: Pairs,
+    *,
+    lam: float = 30.0,
+    attribute: str = "length",
+    measure: str = "distance",
+    several: str = "concatenated",
+    centre: float = 0.01,
+    loop: Loop = Loop(),
+) -> Reward:
+    """lam: weight of the dependence (measure "margin": log-odds a deviation of the attribute takes
+    the credit for); attribute: what to keep out, see rewards/attributes.py; measure: distance,
+    pearson or margin; several: how several attributes are taken together; centre: weight of (chosen
+    + rejected)².
+    """
     for name, value, choices in (("measure", measure, MEASURES), ("several", several, SEVERAL)):
         if value not in choices:
             raise InputError(f"--{name} is '{value}'; it is one of {', '.join(choices)}")
@@ -65,20 +91,39 @@ def fit(model: Trainable, pairs: Pairs, *, lam: float = 30.0, attribute: str = "
         raise InputError(f"--lam is {lam}; the weight of a dependence is at least 0")
 
     def loss(chosen: Tensor, rejected: Tensor, p: Tensor, margin: Tensor) -> Tensor:
-        return bradley_terry(chosen, rejected, p=p, margin=margin) + centre * centring(chosen, rejected)
+        return bradley_terry(chosen, rejected, p=p, margin=margin) + centre * centring(
+            chosen, rejected
+        )
 
     if measure == "margin":
         said = scaled(pairs, attribute, pairs).sum(-1)
-        less = Pairs(**{**vars(pairs), "margin": pairs.margin - lam * (said[:, 0] - said[:, 1]).to(pairs.margin)})
+        less = Pairs(
+            **{
+                **vars(pairs),
+                "margin": pairs.margin - lam * (said[:, 0] - said[:, 1]).to(pairs.margin),
+            }
+        )
         return fitted(model, less, loss=loss, loop=loop)
-    return fitted(model, pairs, loss=loss, penalty=Dependence(lam, attribute, measure, several, pairs), loop=loop)
+    return fitted(
+        model,
+        pairs,
+        loss=loss,
+        penalty=Dependence(lam, attribute, measure, several, pairs),
+        loop=loop,
+    )
 
 
 class Dependence:
     """λ times the dependence of a batch's scores on attributes of its answers, a member."""
 
     def __init__(self, lam: float, attribute: str, measure: str, several: str, pairs: Pairs):
-        self.lam, self.attribute, self.measure, self.several, self.pairs = lam, attribute, measure, several, pairs
+        self.lam, self.attribute, self.measure, self.several, self.pairs = (
+            lam,
+            attribute,
+            measure,
+            several,
+            pairs,
+        )
         scaled(pairs, attribute, pairs)  # says at once what is wrong with it
 
     def view(self, model: Any, each: Sequence[Pairs], t: int) -> Tensor:
@@ -86,11 +131,15 @@ class Dependence:
         return model(list(each))
 
     def __call__(self, view: Tensor, each: Sequence[Pairs]) -> Float[Tensor, "M"]:
-        z = torch.stack([scaled(x, self.attribute, self.pairs).flatten(0, 1) for x in each]).to(view)
+        z = torch.stack([scaled(x, self.attribute, self.pairs).flatten(0, 1) for x in each]).to(
+            view
+        )
         return self.lam * dependence(view.flatten(1), z, measure=self.measure, several=self.several)
 
 
-def dependence(score: Float[Tensor, "M n"], z: Float[Tensor, "M n A"], *, measure: str, several: str) -> Float[Tensor, "M"]:
+def dependence(
+    score: Float[Tensor, "M n"], z: Float[Tensor, "M n A"], *, measure: str, several: str
+) -> Float[Tensor, "M"]:
     """How much scores depend on attributes, by one of the measures."""
     columns = [z[..., a : a + 1] for a in range(z.shape[-1])]
     if measure == "pearson":
@@ -99,19 +148,39 @@ def dependence(score: Float[Tensor, "M n"], z: Float[Tensor, "M n A"], *, measur
     if several == "joint" and len(columns) > 1:
         return joint_distance_covariance([r, *columns])
     of = distance_correlation if measure == "normalised" else distance_covariance
-    return torch.stack([of(r, c, unbiased=True) for c in (columns if several == "sum" else [z])]).sum(0)
+    return torch.stack(
+        [of(r, c, unbiased=True) for c in (columns if several == "sum" else [z])]
+    ).sum(0)
 
 
 _BIASED = {"testbed": "bag", "mode": "idiosyncratic", "bias": 1.0}
 
 
-@Claim("Where labels prefer what gold does not, a judge kept independent of it in distance covariance keeps more gold at "
-       "equal KL than the plain one, and than one with a tuned linear penalty.",
-       arms={"mine": ("leave_one_out", {"fit": "distance_covariance", "fit.attribute": "tokens:12-"}),
-             "linear": ("leave_one_out", {"fit": "distance_covariance", "fit.attribute": "tokens:12-", "fit.measure": "margin",
-                                          "fit.lam": 1.5}),
-             "single": ("leave_one_out", {"fit": "bradley_terry"})},
-       turns="single", worlds=("table",), on={"table": _BIASED})
+@Claim(
+    "Where labels prefer what gold does not, a judge kept independent of it in distance "
+    "covariance keeps more gold at equal KL than the plain one, and than one with a tuned linear "
+    "penalty.",
+    arms={
+        "mine": ("leave_one_out", {"fit": "distance_covariance", "fit.attribute": "tokens:12-"}),
+        "linear": (
+            "leave_one_out",
+            {
+                "fit": "distance_covariance",
+                "fit.attribute": "tokens:12-",
+                "fit.measure": "margin",
+                "fit.lam": 1.5,
+            },
+        ),
+        "single": ("leave_one_out", {"fit": "bradley_terry"}),
+    },
+    turns="single",
+    worlds=("table",),
+    on={"table": _BIASED},
+)
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold differences over the shared range of √KL: to the plain judge, and to the linear penalty."""
-    return {f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("single", "linear")}
+    """Mean gold differences over the shared range of √KL: to the plain judge, and to the linear
+    penalty.
+    """
+    return {
+        f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("single", "linear")
+    }

@@ -1,30 +1,36 @@
-"""The four-factor table: preference data, algorithm, reward-model size, prompts. Which of them matters, at equal compute?
+"""The four-factor table: preference data, algorithm, reward-model size, prompts. Which of them
+matters, at equal compute?
 
-The paper fine-tunes one model in many ways and finds an order: better preference data moves the result most, then PPO rather
-than DPO, then a larger reward model (much for mathematics, hardly elsewhere), then more unlabeled prompts for PPO. This file
-makes the same table of a world, run by run, and takes main effects from it.
+The paper fine-tunes one model in many ways and finds an order: better preference data moves the
+result most, then PPO rather than DPO, then a larger reward model (much for mathematics, hardly
+elsewhere), then more unlabeled prompts for PPO. This file makes the same table of a world, run by
+run, and takes main effects from it.
 
     data        clean: Bradley–Terry labels on gold; noisy: a share `flips` of the same labels turned round
     algorithm   DPO on the pairs; PPO against a judge fitted on the same pairs
     size        a judge that sees the first `small` features of an answer; one that sees all of them
     prompts     only those that have pairs (the first half); or PPO on all of them, which needs no labels
 
-Both algorithms get the same reference, learning rate and β's of the recipes `dpo` and `ppo`, and equal compute: every step
-makes two updates on as many answers, `group` a prompt for PPO and as many in pairs for DPO. PPO here is the
-clipped objective with the KL in the reward and leave-one-out advantages for a critic, since answers are one decision. What a
-cell is worth is its best checkpoint by exact gold, over the prompts with pairs; `others` is the same over the prompts
-without. Beside it stand gold at the end of the run and KL, since a table at one's own best checkpoint hides who falls.
+Both algorithms get the same reference, learning rate and β's of the recipes `dpo` and `ppo`, and
+equal compute: every step makes two updates on as many answers, `group` a prompt for PPO and as many
+in pairs for DPO. PPO here is the clipped objective with the KL in the reward and leave-one-out
+advantages for a critic, since answers are one decision. What a cell is worth is its best checkpoint
+by exact gold, over the prompts with pairs; `others` is the same over the prompts without. Beside it
+stand gold at the end of the run and KL, since a table at one's own best checkpoint hides who falls.
 
-Traps avoided: PPO pays no penalty for a missing end of text (−10 in the released configuration), which at this scale would
-drown everything; answers are drawn and scored at the same temperature; pairs differ in their labels alone. What it cannot
-show: what a table learns of one prompt says nothing of another. So extra prompts are all or nothing on `others`, and on the
-prompts with pairs they only spread the same compute thinner.
+Traps avoided: PPO pays no penalty for a missing end of text (−10 in the released configuration),
+which at this scale would drown everything; answers are drawn and scored at the same temperature;
+pairs differ in their labels alone. What it cannot show: what a table learns of one prompt says
+nothing of another. So extra prompts are all or nothing on `others`, and on the prompts with pairs
+they only spread the same compute thinner.
 
-Here the order is another than the paper's: PPO rather than DPO moves the best checkpoint by as much as clean data does or more,
-and PPO falls far below DPO by the end of the run. A judge of eight features averages most of the noise of 400 labels away and
-says something of answers that no pair holds; a table trained by DPO says nothing of them
-(`assay study four_factors --world table --world.testbed bandit`).
+Here the order is another than the paper's: PPO rather than DPO moves the best checkpoint by as much
+as clean data does or more, and PPO falls far below DPO by the end of the run. A judge of eight
+features averages most of the noise of 400 labels away and says something of answers that no pair
+holds; a table trained by DPO says nothing of them (`assay study four_factors --world table
+--world.testbed bandit`).
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -44,46 +50,95 @@ from assay.models.policies.table import TablePolicy
 from assay.rewards.linear import LinearModel, LinearReward, maximum_likelihood
 from assay.rewards.simulated_labels import labeled
 
-paper = Paper("Unpacking DPO and PPO: Disentangling Best Practices for Learning from Preference Feedback", "Ivison et al.", 2024,
-              "arXiv:2406.09279")
+paper = Paper(
+    "Unpacking DPO and PPO: Disentangling Best Practices for Learning from Preference Feedback",
+    "Ivison et al.",
+    2024,
+    "arXiv:2406.09279",
+)
 reduces = {}
 
 
-def study(world: World, *, set_size: int = 400, flips: float = 0.3, small: int = 4, group: int = 32, dpo_beta: float = 0.1,
-          ppo_beta: float = 0.05, clip: float = 0.2, look: int = 5) -> Iterator[dict[str, Any]]:
-    """set_size: pairs; flips: share of the noisy labels that is wrong; small: features of the small judge; group: answers a
-    prompt and step; dpo_beta, ppo_beta: prices of a nat; clip: of PPO's ratio; look: steps between two readings."""
+def study(
+    world: World,
+    *,
+    set_size: int = 400,
+    flips: float = 0.3,
+    small: int = 4,
+    group: int = 32,
+    dpo_beta: float = 0.1,
+    ppo_beta: float = 0.05,
+    clip: float = 0.2,
+    look: int = 5,
+) -> Iterator[dict[str, Any]]:
+    """set_size: pairs; flips: share of the noisy labels that is wrong; small: features of the small
+    judge; group: answers a prompt and step; dpo_beta, ppo_beta: prices of a nat; clip: of PPO's
+    ratio; look: steps between two readings.
+    """
     policy = world.task.reference
     features = seen_by_judges(world)
-    if not isinstance(policy, TablePolicy) or policy.length != 1 or world.gold is None or features is None:
-        raise InputError("this study needs exact gold and judges with features: give it --world table --world.testbed bandit "
-                         "--world.mode shared")
+    if (
+        not isinstance(policy, TablePolicy)
+        or policy.length != 1
+        or world.gold is None
+        or features is None
+    ):
+        raise InputError(
+            "this study needs exact gold and judges with features: give it --world table "
+            "--world.testbed bandit --world.mode shared"
+        )
     if not 0 < small < features.shape[-1]:
-        raise InputError(f"--small is {small}; the large judge sees {features.shape[-1]} features and the small one fewer")
+        raise InputError(
+            f"--small is {small}; the large judge sees {features.shape[-1]} features and the small "
+            "one fewer"
+        )
     gold, prompts = world.gold, world.task.prompts
     every = policy.encode(prompts.text(), [list(policy.words.tokens)] * len(prompts))
     worth, half = gold(every)[0].double(), len(prompts) // 2
-    loop = replace(world.loop or Loop(), batch_size=min(len(prompts), (world.loop or Loop()).batch_size), num_generations=group, epochs=2)
+    loop = replace(
+        world.loop or Loop(),
+        batch_size=min(len(prompts), (world.loop or Loop()).batch_size),
+        num_generations=group,
+        epochs=2,
+    )
     cells: dict[tuple[str, str], dict[str, float]] = {}
     for data, noise in (("clean", 0.0), ("noisy", flips)):
-        pairs = labeled(policy, prompts[:half], set_size, score=lambda x: gold(x)[0], noise=noise, rng=world.task.rng("labels"))
-        judges = {size: judge(pairs, features, width, policy) for size, width in (("large", 0), ("small", small))}
-        arms: dict[str, Iterator[Any]] = {"dpo": by_dpo(world.task.replaced(carry=Carry(), pairs=pairs), loop, dpo_beta)}
+        pairs = labeled(
+            policy,
+            prompts[:half],
+            set_size,
+            score=lambda x: gold(x)[0],
+            noise=noise,
+            rng=world.task.rng("labels"),
+        )
+        judges = {
+            size: judge(pairs, features, width, policy)
+            for size, width in (("large", 0), ("small", small))
+        }
+        arms: dict[str, Iterator[Any]] = {
+            "dpo": by_dpo(world.task.replaced(carry=Carry(), pairs=pairs), loop, dpo_beta)
+        }
         for size, rows in (("large", half), ("small", half), ("large", len(prompts))):
             task = world.task.replaced(carry=Carry(), prompts=prompts[:rows], rewards=judges[size])
-            arms[f"ppo, {size} judge" + (", all prompts" if rows > half else "")] = by_ppo(task, loop, ppo_beta, clip)
+            arms[f"ppo, {size} judge" + (", all prompts" if rows > half else "")] = by_ppo(
+                task, loop, ppo_beta, clip
+            )
         for arm, steps in arms.items():
             cells[data, arm] = followed(steps, policy, worth, half, look)
             yield {"data": data, "arm": arm, **cells[data, arm]}
     for at in ("best", "end"):
+
         def cell(data: str, arm: str, at: str = at) -> float:
             return cells[data, arm][at]
 
         both, main = ("clean", "noisy"), "ppo, large judge"
-        yield {"effects": at, "data": sum(cell("clean", a) - cell("noisy", a) for a in ("dpo", main)) / 2,
-               "algorithm": sum(cell(d, main) - cell(d, "dpo") for d in both) / 2,
-               "size": sum(cell(d, main) - cell(d, "ppo, small judge") for d in both) / 2,
-               "prompts": sum(cell(d, main + ", all prompts") - cell(d, main) for d in both) / 2}
+        yield {
+            "effects": at,
+            "data": sum(cell("clean", a) - cell("noisy", a) for a in ("dpo", main)) / 2,
+            "algorithm": sum(cell(d, main) - cell(d, "dpo") for d in both) / 2,
+            "size": sum(cell(d, main) - cell(d, "ppo, small judge") for d in both) / 2,
+            "prompts": sum(cell(d, main + ", all prompts") - cell(d, main) for d in both) / 2,
+        }
 
 
 def seen_by_judges(world: World) -> Float[Tensor, "R V D"] | None:
@@ -99,23 +154,39 @@ def seen_by_judges(world: World) -> Float[Tensor, "R V D"] | None:
     return found[0] if found else None
 
 
-def judge(pairs: Pairs, features: Float[Tensor, "R V D"], width: int, policy: TablePolicy) -> LinearReward:
-    """One linear judge of the first `width` features, 0 for all, by maximum likelihood; standardised under π₀."""
-    kept = features if width == 0 else torch.where(torch.arange(features.shape[-1]) < width, features, 0.0)
+def judge(
+    pairs: Pairs, features: Float[Tensor, "R V D"], width: int, policy: TablePolicy
+) -> LinearReward:
+    """One linear judge of the first `width` features, 0 for all, by maximum likelihood;
+    standardised under π₀.
+    """
+    kept = (
+        features
+        if width == 0
+        else torch.where(torch.arange(features.shape[-1]) < width, features, 0.0)
+    )
     model = maximum_likelihood(LinearModel(1, vocabulary=features.shape[1], features=kept), pairs)
     return model.freeze(("judge",)).standardised(policy.logits.softmax(-1), policy.length)
 
 
 def by_dpo(task: Task, loop: Loop, beta: float) -> Iterator[Any]:
     """DPO, with as many answers a step as PPO has."""
+
     def loss(rows: Pairs, logp: Tensor, reference: Tensor) -> Tensor:
         return dpo(*ratios(logp, reference), beta=beta, p=rows.p)
 
-    yield from paired(task, replace(loop, batch_size=loop.batch_size * loop.num_generations // 2), data=task.pairs, loss=loss, beta=beta)
+    yield from paired(
+        task,
+        replace(loop, batch_size=loop.batch_size * loop.num_generations // 2),
+        data=task.pairs,
+        loss=loss,
+        beta=beta,
+    )
 
 
 def by_ppo(task: Task, loop: Loop, beta: float, clip: float) -> Iterator[Any]:
     """PPO's clipped loss on leave-one-out advantages, the price of KL in the reward."""
+
     def score(x: Samples) -> Tensor:
         return task.rewards(x)[0] - beta * k1(x.logp, task.reference.logp(x)).sum(-1)
 
@@ -125,29 +196,49 @@ def by_ppo(task: Task, loop: Loop, beta: float, clip: float) -> Iterator[Any]:
     yield from online(task, loop, score=score, loss=loss)
 
 
-def followed(steps: Iterator[Any], reference: TablePolicy, worth: Float[Tensor, "R V"], half: int, look: int) -> dict[str, float]:
-    """Exact gold and KL on the way: the best reading, the last, and the best over the prompts without pairs."""
+def followed(
+    steps: Iterator[Any], reference: TablePolicy, worth: Float[Tensor, "R V"], half: int, look: int
+) -> dict[str, float]:
+    """Exact gold and KL on the way: the best reading, the last, and the best over the prompts
+    without pairs.
+    """
     found = [read(reference, reference, worth, half)]
     for t, step in enumerate(steps, 1):
         if t % look == 0:
             found.append(read(step.policy, reference, worth, half))
     best = max(range(len(found)), key=lambda i: found[i]["gold"])
-    return {"best": found[best]["gold"], "kl_at_best": found[best]["kl"], "end": found[-1]["gold"], "kl_at_end": found[-1]["kl"],
-            "others": max(f["others"] for f in found)}
+    return {
+        "best": found[best]["gold"],
+        "kl_at_best": found[best]["kl"],
+        "end": found[-1]["gold"],
+        "kl_at_end": found[-1]["kl"],
+        "others": max(f["others"] for f in found),
+    }
 
 
 @torch.no_grad()
-def read(policy: TablePolicy, reference: TablePolicy, worth: Float[Tensor, "R V"], half: int) -> dict[str, float]:
+def read(
+    policy: TablePolicy, reference: TablePolicy, worth: Float[Tensor, "R V"], half: int
+) -> dict[str, float]:
     """Mean gold over the prompts with pairs and over the others, and the mean KL of all."""
     log_p, log_q = (x.logits.double().log_softmax(-1) for x in (policy, reference))
     gold = (log_p.exp() * worth).sum(-1)
-    return {"gold": float(gold[:half].mean()), "others": float(gold[half:].mean()),
-            "kl": float((log_p.exp() * (log_p - log_q)).sum(-1)[:half].mean())}
+    return {
+        "gold": float(gold[:half].mean()),
+        "others": float(gold[half:].mean()),
+        "kl": float((log_p.exp() * (log_p - log_q)).sum(-1)[:half].mean()),
+    }
 
 
-@Claim("Clean rather than noisy preference data moves gold by more than PPO rather than DPO does.",
-       arms={"study": ("four_factors", {})}, worlds=("table",), on={"table": {"testbed": "bandit"}})
+@Claim(
+    "Clean rather than noisy preference data moves gold by more than PPO rather than DPO does.",
+    arms={"study": ("four_factors", {})},
+    worlds=("table",),
+    on={"table": {"testbed": "bandit"}},
+)
 def claim(arms: dict[str, list[dict[str, Any]]]) -> float:
-    """Main effect of the data minus the size of the algorithm's, in gold at each run's best checkpoint."""
+    """Main effect of the data minus the size of the algorithm's, in gold at each run's best
+    checkpoint.
+    """
     line = next(x for x in arms["study"] if x.get("effects") == "best")
     return float(line["data"] - abs(line["algorithm"]))

@@ -1,19 +1,23 @@
-"""Gated reward accumulation (G-RA): rewards for single steps count only in answers whose outcome is good enough.
+"""Gated reward accumulation (G-RA): rewards for single steps count only in answers whose outcome is
+good enough.
 
-R(τ) = R_O + 1[R_O ≥ δ]·c·Σ_t r_t, with R_O the outcome, r_t a step reward and δ the gate. Without the gate (δ = −∞) it is
-direct accumulation (D-RA), in which step rewards can be earned without ever finishing: on sums a policy is paid for every
-line that has the form of a line, and the cheapest way to many lines is never to answer. leave_one_out on the outcome alone
-is c = 0.
+R(τ) = R_O + 1[R_O ≥ δ]·c·Σ_t r_t, with R_O the outcome, r_t a step reward and δ the gate. Without
+the gate (δ = −∞) it is direct accumulation (D-RA), in which step rewards can be earned without ever
+finishing: on sums a policy is paid for every line that has the form of a line, and the cheapest way
+to many lines is never to answer. leave_one_out on the outcome alone is c = 0.
 
-The gate is put on the whole answer before anything else is done with it: a reward for a step that depends on the end of
-the answer belongs to the end. It is ≥, not >, or a gate at the highest level would never open. A gate that is too high
-is a sparse reward; and it hides penalties too, so that failing saves them, unless `keep_penalties`.
+The gate is put on the whole answer before anything else is done with it: a reward for a step that
+depends on the end of the answer belongs to the end. It is ≥, not >, or a gate at the highest level
+would never open. A gate that is too high is a sparse reward; and it hides penalties too, so that
+failing saves them, unless `keep_penalties`.
 
-`process` names the step reward: "format" pays for form and not for truth, "steps" for right steps. The claim's control is
-the same comparison with so small a c that all the lines there is room for are worth less than the answer: there gating
-should matter less, and the claim is that difference of differences. No released code was at hand; the paper's rewards are
-of software agents, and what carries over to sums is the accumulation alone.
+`process` names the step reward: "format" pays for form and not for truth, "steps" for right steps.
+The claim's control is the same comparison with so small a c that all the lines there is room for
+are worth less than the answer: there gating should matter less, and the claim is that difference of
+differences. No released code was at hand; the paper's rewards are of software agents, and what
+carries over to sums is the accumulation alone.
 """
+
 from __future__ import annotations
 
 import math
@@ -26,29 +30,57 @@ from assay.formulas.process import gated
 from assay.loops.online import judge, online
 from assay.stats.effects import Reading, final
 
-paper = Paper("Stabilizing Long-term Multi-turn Reinforcement Learning with Gated Rewards", "Sun et al.", 2025,
-              "arXiv:2508.10548")
+paper = Paper(
+    "Stabilizing Long-term Multi-turn Reinforcement Learning with Gated Rewards",
+    "Sun et al.",
+    2025,
+    "arXiv:2508.10548",
+)
 reduces = {"leave_one_out": ({"weight": 0.0}, {})}
 
 
-def recipe(task: Task, *, gate: float = 1.0, accumulate: bool = True, weight: float = 3.0, process: str = "format",
-           keep_penalties: bool = False, member: int = 0, loop: Loop = Loop()) -> Iterator[Step]:
-    """gate: the outcome from which step rewards count; accumulate: True for the gate, False for D-RA, which has none;
-    weight: c; process: the step reward's name; keep_penalties: gate what is above 0 alone; member: the outcome."""
+def recipe(
+    task: Task,
+    *,
+    gate: float = 1.0,
+    accumulate: bool = True,
+    weight: float = 3.0,
+    process: str = "format",
+    keep_penalties: bool = False,
+    member: int = 0,
+    loop: Loop = Loop(),
+) -> Iterator[Step]:
+    """gate: the outcome from which step rewards count; accumulate: True for the gate, False for
+    D-RA, which has none; weight: c; process: the step reward's name; keep_penalties: gate what is
+    above 0 alone; member: the outcome.
+    """
     outcome, steps = judge(task, member), task.rewards.named(process)
 
     def score(x: Samples) -> Tensor:
         bonus = weight * steps.steps(x)[0].sum(-1)
-        return gated(outcome(x), bonus, gate=gate if accumulate else -math.inf, keep_penalties=keep_penalties)
+        return gated(
+            outcome(x), bonus, gate=gate if accumulate else -math.inf, keep_penalties=keep_penalties
+        )
 
     yield from online(task, loop, score=score)
 
 
-@Claim("Where step rewards can be farmed, a gate on the outcome keeps gold at the end that plain accumulation loses.",
-       arms={"gated": ("gated_rewards", {}), "plain": ("gated_rewards", {"accumulate": False}),
-             "gated_small": ("gated_rewards", {"weight": 0.3}),
-             "plain_small": ("gated_rewards", {"accumulate": False, "weight": 0.3})},
-       turns="plain", worlds=("sums",))
+@Claim(
+    "Where step rewards can be farmed, a gate on the outcome keeps gold at the end that plain "
+    "accumulation loses.",
+    arms={
+        "gated": ("gated_rewards", {}),
+        "plain": ("gated_rewards", {"accumulate": False}),
+        "gated_small": ("gated_rewards", {"weight": 0.3}),
+        "plain_small": ("gated_rewards", {"accumulate": False, "weight": 0.3}),
+    },
+    turns="plain",
+    worlds=("sums",),
+)
 def claim(arms: dict[str, list[Reading]]) -> float:
-    """What the gate adds to final gold at a weight that invites farming, minus what it adds at one that does not."""
-    return (final(arms["gated"]) - final(arms["plain"])) - (final(arms["gated_small"]) - final(arms["plain_small"]))
+    """What the gate adds to final gold at a weight that invites farming, minus what it adds at one
+    that does not.
+    """
+    return (final(arms["gated"]) - final(arms["plain"])) - (
+        final(arms["gated_small"]) - final(arms["plain_small"])
+    )

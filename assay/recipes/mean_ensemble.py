@@ -1,4 +1,7 @@
-"""The mean of M judges as the proxy. Differs from leave_one_out in what it scores with, and in nothing else."""
+"""The mean of M judges as the proxy. Differs from leave_one_out in what it scores with, and in
+nothing else.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -8,7 +11,12 @@ from assay.formulas.aggregate import mean
 from assay.loops.online import online, panel
 from assay.stats.effects import Reading, matched_gain
 
-paper = Paper("Reward Model Ensembles Help Mitigate Overoptimization", "Coste et al.", 2023, "arXiv:2310.02743")
+paper = Paper(
+    "Reward Model Ensembles Help Mitigate Overoptimization",
+    "Coste et al.",
+    2023,
+    "arXiv:2310.02743",
+)
 reduces = {"leave_one_out": ({"members": 1}, {})}
 
 
@@ -22,8 +30,11 @@ def recipe(task: Task, *, members: int = 0, loop: Loop = Loop()) -> Iterator[Ste
     yield from online(task, loop, score=score)
 
 
-@Claim("At equal KL, the mean of an ensemble keeps more gold than one of its members.",
-       arms={"mine": ("mean_ensemble", {}), "single": ("leave_one_out", {})}, turns="single")
+@Claim(
+    "At equal KL, the mean of an ensemble keeps more gold than one of its members.",
+    arms={"mine": ("mean_ensemble", {}), "single": ("leave_one_out", {})},
+    turns="single",
+)
 def claim(arms: dict[str, list[Reading]]) -> float:
     """Mean gold difference over the range of √KL that both runs reached."""
     return matched_gain(arms["mine"], arms["single"])

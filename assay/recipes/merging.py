@@ -1,20 +1,25 @@
-"""WARP: several runs anchored to their own moving averages, merged along the arc between them, and drawn back to the start.
+"""WARP: several runs anchored to their own moving averages, merged along the arc between them, and
+drawn back to the start.
 
-Each of `runs` policies is trained from the same start with leave-one-out and a price β of KL to the moving average of its own
-weights (`rate` a step). What is read and kept after every step is one policy: the runs merged, `how` linear or spherical (slerp
-of the differences from the start, tensor by tensor), and then the share `back` of the way to the start: θ₀ + (1−back)·(θ − θ₀).
-It differs from leave_one_out in these three averages, and each can be had alone: runs = 1 leaves the anchor and the way back,
-β = 0 the merging.
+Each of `runs` policies is trained from the same start with leave-one-out and a price β of KL to the
+moving average of its own weights (`rate` a step). What is read and kept after every step is one
+policy: the runs merged, `how` linear or spherical (slerp of the differences from the start, tensor
+by tensor), and then the share `back` of the way to the start: θ₀ + (1−back)·(θ − θ₀). It differs
+from leave_one_out in these three averages, and each can be had alone: runs = 1 leaves the anchor
+and the way back, β = 0 the merging.
 
-The runs take turns, step t trains run t mod `runs`, so draws, scores and updates are those of one run of as many steps. The paper
-trains each run in full and repeats the whole with the merged policy as the next start; here is one iteration.
+The runs take turns, step t trains run t mod `runs`, so draws, scores and updates are those of one
+run of as many steps. The paper trains each run in full and repeats the whole with the merged policy
+as the next start; here is one iteration.
 
-Traps. Merging at equal steps of each compares M times the compute with one run. Half way back to the start has less KL by
-construction: only gold at equal KL says anything, against a run that is stopped earlier. In a table, weights are logits: the way
-back is a KL-regularised policy at another β, exactly, and linear merging a product of experts.
+Traps. Merging at equal steps of each compares M times the compute with one run. Half way back to
+the start has less KL by construction: only gold at equal KL says anything, against a run that is
+stopped earlier. In a table, weights are logits: the way back is a KL-regularised policy at another
+β, exactly, and linear merging a product of experts.
 
 Here: the merged runs share the judge and its errors, and differ in sampled answers alone.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -32,26 +37,49 @@ from assay.formulas.surrogate import reinforce
 from assay.loops.online import describe, judge, mean_stats, relative
 from assay.stats.effects import Reading, matched_gain
 
-paper = Paper("WARP: On the Benefits of Weight Averaged Rewarded Policies", "Ramé et al.", 2024, "arXiv:2406.16768")
+paper = Paper(
+    "WARP: On the Benefits of Weight Averaged Rewarded Policies",
+    "Ramé et al.",
+    2024,
+    "arXiv:2406.16768",
+)
 reduces = {"kl_in_reward": ({"runs": 1, "back": 0.0, "rate": 0.0}, {})}
 
 
-def recipe(task: Task, *, runs: int = 2, how: str = "spherical", back: float = 0.3, beta: float = 0.1, rate: float = 0.05,
-           member: int = 0, aggregate: str = "", loop: Loop = Loop()) -> Iterator[Step]:
-    """runs: policies that take turns; how: linear or spherical; back: share of the way back to the start; beta: price of a nat to
-    the moving average; rate: of that average, 0 for the start itself; member, aggregate: the proxy (`loops.judge`)."""
+def recipe(
+    task: Task,
+    *,
+    runs: int = 2,
+    how: str = "spherical",
+    back: float = 0.3,
+    beta: float = 0.1,
+    rate: float = 0.05,
+    member: int = 0,
+    aggregate: str = "",
+    loop: Loop = Loop(),
+) -> Iterator[Step]:
+    """runs: policies that take turns; how: linear or spherical; back: share of the way back to the
+    start; beta: price of a nat to the moving average; rate: of that average, 0 for the start
+    itself; member, aggregate: the proxy (`loops.judge`).
+    """
     if how not in ("linear", "spherical"):
         raise InputError(f"--how is '{how}'; it is linear or spherical")
     if runs < 1 or not 0 <= back <= 1 or not 0 <= rate <= 1:
-        raise InputError(f"--runs is {runs}, --back {back} and --rate {rate}; at least one run, the others from 0 to 1")
+        raise InputError(
+            f"--runs is {runs}, --back {back} and --rate {rate}; at least one run, the others from "
+            "0 to 1"
+        )
     score = judge(task, member, aggregate)
     policies: list[Any] = [task.reference.copy() for _ in range(runs)]
     anchors: list[Any] = [task.reference.copy() for _ in range(runs)]
     merged: Any = task.reference.copy()
     opts = [loop.optimiser(p) for p in policies]
     start = {k: v.detach().clone() for k, v in merged.state_dict().items()}
-    kept = {f"{name}{m}": thing for name, things in (("policy", policies), ("anchor", anchors), ("opt", opts))
-            for m, thing in enumerate(things)}
+    kept = {
+        f"{name}{m}": thing
+        for name, things in (("policy", policies), ("anchor", anchors), ("opt", opts))
+        for m, thing in enumerate(things)
+    }
     for t in task.carry.keep(**kept).steps(loop.max_steps):
         policy, anchor, opt = policies[t % runs], anchors[t % runs], opts[t % runs]
         x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
@@ -63,9 +91,14 @@ def recipe(task: Task, *, runs: int = 2, how: str = "spherical", back: float = 0
         def loss(rows: Samples, i: Tensor, policy: Any = policy, A: Tensor = A) -> Tensor:
             return reinforce(policy.logp(rows), A[i])
 
-        stats = [descend(opt, loss, x, reduce=per_answer, rows=i) for i in loop.minibatches(len(x), task.rng("minibatch", t))]
+        stats = [
+            descend(opt, loss, x, reduce=per_answer, rows=i)
+            for i in loop.minibatches(len(x), task.rng("minibatch", t))
+        ]
         anchor.load_state_dict(towards(anchor.state_dict(), policy.state_dict(), rate=rate))
-        merged.load_state_dict(linear(one(start, [p.state_dict() for p in policies], how), start, share=back))
+        merged.load_state_dict(
+            linear(one(start, [p.state_dict() for p in policies], how), start, share=back)
+        )
         yield Step(merged, reward=score, stats={**mean_stats(stats), **describe(x)})
 
 
@@ -73,13 +106,28 @@ def one(start: dict[str, Tensor], states: list[dict[str, Tensor]], how: str) -> 
     """All runs as one, each with the same share: the m-th joins the others at 1/m."""
     out = states[0]
     for m, state in enumerate(states[1:], 2):
-        out = linear(out, state, share=1 / m) if how == "linear" else spherical(start, out, state, share=1 / m)
+        out = (
+            linear(out, state, share=1 / m)
+            if how == "linear"
+            else spherical(start, out, state, share=1 / m)
+        )
     return out
 
 
-@Claim("At equal KL and equal budgets, merged runs drawn back to the start keep more gold than one run with the same KL price.",
-       arms={"mine": ("merging", {}), "linear": ("merging", {"how": "linear"}), "unmerged": ("merging", {"runs": 1}),
-             "priced": ("kl_in_reward", {}), "single": ("leave_one_out", {})}, turns="single")
+@Claim(
+    "At equal KL and equal budgets, merged runs drawn back to the start keep more gold than one "
+    "run with the same KL price.",
+    arms={
+        "mine": ("merging", {}),
+        "linear": ("merging", {"how": "linear"}),
+        "unmerged": ("merging", {"runs": 1}),
+        "priced": ("kl_in_reward", {}),
+        "single": ("leave_one_out", {}),
+    },
+    turns="single",
+)
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
     """Mean gold differences at equal √KL, to a priced run and to a free one."""
-    return {f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("priced", "single")}
+    return {
+        f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("priced", "single")
+    }

@@ -1,14 +1,18 @@
-"""ODIN: two heads on one backbone, quality and length; the length head is to take the length, the policy sees quality alone.
+"""ODIN: two heads on one backbone, quality and length; the length head is to take the length, the
+policy sees quality alone.
 
-L = −log σ((r^Q + r^L)(chosen) − (r^Q + r^L)(rejected)) + λ_L·(|ρ(r^Q, length)| − ρ(r^L, length)) + λ_O·|cos(W_Q, W_L)|.
-ρ is Pearson's correlation over a batch's answers. The length head *maximises* its correlation: with the other sign
-both heads flee from length and the preference for it has nowhere to go but back into quality. The cosine is the paper's
-‖W_Q·W_Lᵀ‖/(‖W_Q‖‖W_L‖) for heads of one output. `attribute` may be something other than length.
+L = −log σ((r^Q + r^L)(chosen) − (r^Q + r^L)(rejected)) + λ_L·(|ρ(r^Q, length)| − ρ(r^L, length)) +
+λ_O·|cos(W_Q, W_L)|. ρ is Pearson's correlation over a batch's answers. The length head *maximises*
+its correlation: with the other sign both heads flee from length and the preference for it has
+nowhere to go but back into quality. The cosine is the paper's ‖W_Q·W_Lᵀ‖/(‖W_Q‖‖W_L‖) for heads of
+one output. `attribute` may be something other than length.
 
-distance_covariance has one head and a measure that sees more than straight lines. bradley_terry is what is left without
-the second head. Pearson needs a large batch (a batch of one length has correlation 0 and no gradient); it removes
-linear dependence, on the pairs' own answers, and a real link of quality with length goes too.
+distance_covariance has one head and a measure that sees more than straight lines. bradley_terry is
+what is left without the second head. Pearson needs a large batch (a batch of one length has
+correlation 0 and no gradient); it removes linear dependence, on the pairs' own answers, and a real
+link of quality with length goes too.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -26,23 +30,42 @@ from assay.rewards.fit import Trainable, fitted
 from assay.rewards.two_heads import TwoHeads
 from assay.stats.effects import Reading, matched_gain
 
-paper = Paper("ODIN: Disentangled Reward Mitigates Hacking in RLHF", "Chen et al.", 2024, "arXiv:2402.07319")
+paper = Paper(
+    "ODIN: Disentangled Reward Mitigates Hacking in RLHF", "Chen et al.", 2024, "arXiv:2402.07319"
+)
 reduces = {}
 
 
-def fit(model: Trainable, pairs: Pairs, *, lam_length: float = 1.0, lam_orthogonal: float = 1.0, attribute: str = "length",
-        centre: float = 0.01, loop: Loop = Loop()) -> Reward:
-    """lam_length: weight of the two correlations; lam_orthogonal: of the heads' cosine; attribute: what the second head is to
-    take, see rewards/attributes.py; centre: weight of (chosen + rejected)²."""
+def fit(
+    model: Trainable,
+    pairs: Pairs,
+    *,
+    lam_length: float = 1.0,
+    lam_orthogonal: float = 1.0,
+    attribute: str = "length",
+    centre: float = 0.01,
+    loop: Loop = Loop(),
+) -> Reward:
+    """lam_length: weight of the two correlations; lam_orthogonal: of the heads' cosine; attribute:
+    what the second head is to take, see rewards/attributes.py; centre: weight of (chosen +
+    rejected)².
+    """
     if "," in attribute:
-        raise InputError(f"--attribute is '{attribute}', and the second head takes one alone; distance_covariance takes several")
+        raise InputError(
+            f"--attribute is '{attribute}', and the second head takes one alone; "
+            "distance_covariance takes several"
+        )
     heads = TwoHeads(model, Rng(loop.seed)("odin"))
 
     def loss(chosen: Tensor, rejected: Tensor, p: Tensor, margin: Tensor) -> Tensor:
-        fits = bradley_terry(chosen, rejected, p=p, margin=margin) + centre * centring(chosen, rejected)
+        fits = bradley_terry(chosen, rejected, p=p, margin=margin) + centre * centring(
+            chosen, rejected
+        )
         return fits + lam_orthogonal * heads.alignment()[:, None]
 
-    return fitted(heads, pairs, loss=loss, penalty=Disentangled(lam_length, attribute, pairs), loop=loop)
+    return fitted(
+        heads, pairs, loss=loss, penalty=Disentangled(lam_length, attribute, pairs), loop=loop
+    )
 
 
 class Disentangled:
@@ -57,7 +80,9 @@ class Disentangled:
         return model.both(list(each))
 
     def __call__(self, view: Tensor, each: Sequence[Pairs]) -> Float[Tensor, "M"]:
-        said = torch.stack([scaled(x, self.attribute, self.pairs)[..., 0].flatten() for x in each]).to(view)
+        said = torch.stack(
+            [scaled(x, self.attribute, self.pairs)[..., 0].flatten() for x in each]
+        ).to(view)
         quality, other = (pearson(r.flatten(1), said) for r in view.unbind(-1))
         return self.lam * (quality.abs() - other)
 
@@ -65,13 +90,30 @@ class Disentangled:
 _BIASED = {"testbed": "bag", "mode": "idiosyncratic", "bias": 1.0}
 
 
-@Claim("Where labels prefer what gold does not, the quality head of two keeps more gold at equal KL than the plain judge, and "
-       "than one with a tuned linear penalty.",
-       arms={"mine": ("leave_one_out", {"fit": "odin", "fit.attribute": "tokens:12-"}),
-             "linear": ("leave_one_out", {"fit": "distance_covariance", "fit.attribute": "tokens:12-", "fit.measure": "margin",
-                                          "fit.lam": 1.5}),
-             "single": ("leave_one_out", {"fit": "bradley_terry"})},
-       turns="single", worlds=("table",), on={"table": _BIASED})
+@Claim(
+    "Where labels prefer what gold does not, the quality head of two keeps more gold at equal KL "
+    "than the plain judge, and than one with a tuned linear penalty.",
+    arms={
+        "mine": ("leave_one_out", {"fit": "odin", "fit.attribute": "tokens:12-"}),
+        "linear": (
+            "leave_one_out",
+            {
+                "fit": "distance_covariance",
+                "fit.attribute": "tokens:12-",
+                "fit.measure": "margin",
+                "fit.lam": 1.5,
+            },
+        ),
+        "single": ("leave_one_out", {"fit": "bradley_terry"}),
+    },
+    turns="single",
+    worlds=("table",),
+    on={"table": _BIASED},
+)
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold differences over the shared range of √KL: to the plain judge, and to the linear penalty."""
-    return {f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("single", "linear")}
+    """Mean gold differences over the shared range of √KL: to the plain judge, and to the linear
+    penalty.
+    """
+    return {
+        f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("single", "linear")
+    }

@@ -1,13 +1,17 @@
-"""POLAR: a reward learnt without preferences, by telling policies apart: r(x, reference, candidate).
+"""POLAR: a reward learnt without preferences, by telling policies apart: r(x, reference,
+candidate).
 
-Pretraining: of policies A ≠ B two answers y₁, y₂ of A and one y₃ of B to one prompt, −log σ(r(x, y₁, y₂) − r(x, y₁, y₃)). y₁ is
-never y₂: a pair that showed the candidate as its own reference would teach copying. Fine-tuning: the same loss on (reference,
-chosen, rejected). In RL a prompt's references say what is wanted, and the reward is their mean. The idea: the best policy
-under a KL price is π₀·e^{r/β}/Z, so log π_target/π₀ *is* a reward, and likeness to the target's answers estimates it.
+Pretraining: of policies A ≠ B two answers y₁, y₂ of A and one y₃ of B to one prompt, −log σ(r(x,
+y₁, y₂) − r(x, y₁, y₃)). y₁ is never y₂: a pair that showed the candidate as its own reference would
+teach copying. Fine-tuning: the same loss on (reference, chosen, rejected). In RL a prompt's
+references say what is wanted, and the reward is their mean. The idea: the best policy under a KL
+price is π₀·e^{r/β}/Z, so log π_target/π₀ *is* a reward, and likeness to the target's answers
+estimates it.
 
-Policies here are random tilts of a table's reference: π_k ∝ π₀·e^{w_k}, w_k normal in the space of a few random directions
-(`styles`), so that policies have habits in common, as those trained on like data do. With `styles=0` every token is a
-direction of its own, and nothing can be learnt from some policies about others but how to weigh shared words. The lines:
+Policies here are random tilts of a table's reference: π_k ∝ π₀·e^{w_k}, w_k normal in the space of
+a few random directions (`styles`), so that policies have habits in common, as those trained on like
+data do. With `styles=0` every token is a direction of its own, and nothing can be learnt from some
+policies about others but how to weigh shared words. The lines:
 
 - "policies": accuracy on pairs of policies never seen, after pretraining on so many (`numbers`), beside what needs no training:
   `overlap` (shared tokens of reference and candidate), `perplexity` (whose log π₀ is nearer to the reference's), and length (all
@@ -17,15 +21,18 @@ direction of its own, and nothing can be learnt from some policies about others 
   fine-tuning on 50 and on all of the world's pairs (noisy ones), against the same network from scratch on those
   labels, which sees the same references.
 
-The claim is the first: beyond overlap, or pretraining has learnt nothing that counting does not say.
+The claim is the first: beyond overlap, or pretraining has learnt nothing that counting does not
+say.
 
-`styles` was brought in after free tilts had failed to pass overlap at up to 256 policies; the claim asks for both. Policies with
-habits in common and about no others.
+`styles` was brought in after free tilts had failed to pass overlap at up to 256 policies; the claim
+asks for both. Policies with habits in common and about no others.
 
-Here: with few styles accuracy on unseen policies grows with the number of pretraining policies, past overlap and far below
-the oracle; with `styles=0` (the arm `free`) it does not pass overlap. On gold's own order pretraining brings nothing that the
-same labels do not bring from scratch: the tilts know nothing of gold, where a language model's policies know of quality.
+Here: with few styles accuracy on unseen policies grows with the number of pretraining policies,
+past overlap and far below the oracle; with `styles=0` (the arm `free`) it does not pass overlap. On
+gold's own order pretraining brings nothing that the same labels do not bring from scratch: the
+tilts know nothing of gold, where a language model's policies know of quality.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -52,31 +59,67 @@ from assay.formulas.pairwise import bradley_terry
 from assay.rewards.discriminator import Discriminator, Imitation, beside, triples
 from assay.rewards.fit import fitted
 
-paper = Paper("Pre-Trained Policy Discriminators are General Reward Models", "Dou et al.", 2025, "arXiv:2507.05197")
+paper = Paper(
+    "Pre-Trained Policy Discriminators are General Reward Models",
+    "Dou et al.",
+    2025,
+    "arXiv:2507.05197",
+)
 reduces = {}
 
 
-def study(world: World, *, numbers: tuple[int, ...] = (4, 32, 256), unseen: int = 32, styles: int = 6, strength: float = 1.0,
-          width: int = 64, triples_each: int = 8000, updates: int = 300, rate: float = 2e-3) -> Iterator[dict[str, Any]]:
-    """numbers: of pretraining policies; unseen: of policies for the test; styles: directions in which policies differ,
-    0 for each its own; strength: largest deviation of a tilt; width: of the network; triples_each: comparisons of a
-    pretraining and of a test; updates, rate: of a fit, 64 a step."""
+def study(
+    world: World,
+    *,
+    numbers: tuple[int, ...] = (4, 32, 256),
+    unseen: int = 32,
+    styles: int = 6,
+    strength: float = 1.0,
+    width: int = 64,
+    triples_each: int = 8000,
+    updates: int = 300,
+    rate: float = 2e-3,
+) -> Iterator[dict[str, Any]]:
+    """numbers: of pretraining policies; unseen: of policies for the test; styles: directions in
+    which policies differ, 0 for each its own; strength: largest deviation of a tilt; width: of the
+    network; triples_each: comparisons of a pretraining and of a test; updates, rate: of a fit, 64 a
+    step.
+    """
     reference: Any = world.task.reference
     if not hasattr(reference, "tilted"):
-        raise Missing(f"the policies of world {world.name} cannot be tilted token by token; take --world table")
+        raise Missing(
+            f"the policies of world {world.name} cannot be tilted token by token; take --world "
+            "table"
+        )
     if world.gold is None or min(numbers, default=0) < 2 or unseen < 2:
-        raise InputError("telling policies apart needs a gold to compare with and at least 2 policies on either side")
+        raise InputError(
+            "telling policies apart needs a gold to compare with and at least 2 policies on either "
+            "side"
+        )
     rng, V = world.task.rng("policy discriminator"), reference.logits.shape[-1]
     many = tilts(reference, max(numbers) + unseen, rng("tilts"), styles=styles, strength=strength)
     new, oracle = compared(many[:unseen], world.task.prompts, triples_each, rng("test"))
     loop = Loop(max_steps=updates, batch_size=64, learning_rate=rate, warmup_steps=10)
-    base = {"overlap": right(_overlap(new)), "perplexity": right(_perplexity(new, reference)), "length": 0.5, "oracle": oracle}
+    base = {
+        "overlap": right(_overlap(new)),
+        "perplexity": right(_perplexity(new, reference)),
+        "length": 0.5,
+        "oracle": oracle,
+    }
     model = Discriminator(V, width, rng("network"))
     for K in numbers:
-        shown, _ = compared(many[unseen : unseen + K], world.task.prompts, triples_each, rng("train", K))
+        shown, _ = compared(
+            many[unseen : unseen + K], world.task.prompts, triples_each, rng("train", K)
+        )
         model = Discriminator(V, width, rng("network"))
         judge = _fit(model, shown, loop)
-        yield {"kind": "policies", "policies": K, "accuracy": right(judge(new)[0]), "seen": right(judge(shown)[0]), **base}
+        yield {
+            "kind": "policies",
+            "policies": K,
+            "accuracy": right(judge(new)[0]),
+            "seen": right(judge(shown)[0]),
+            **base,
+        }
 
     demos, labeled, held = _by_prompt(world.task.demos), world.task.pairs, world.task.prompts
     answers = world.task.reference.sample(held, 64, rng("answers"))
@@ -90,15 +133,20 @@ def study(world: World, *, numbers: tuple[int, ...] = (4, 32, 256), unseen: int 
                 net.load_state_dict(start)
             judge = net.freeze((name,))
             if labels:
-                judge = _fit(net, _referred(labeled[:labels], demos), Loop(max_steps=max(1, updates // 4), batch_size=64, learning_rate=rate))
+                judge = _fit(
+                    net,
+                    _referred(labeled[:labels], demos),
+                    Loop(max_steps=max(1, updates // 4), batch_size=64, learning_rate=rate),
+                )
             score = judge.against(demos)(answers)[0]
             line[name] = None if name == "scratch" and not labels else _ordered(score, gold)
         yield line
 
 
 def tilts(reference: Any, count: int, rng: Rng, *, styles: int, strength: float) -> list[Policy]:
-    """π_k ∝ π₀·e^{w_k}: w_k normal with a deviation of its own, from a third of `strength` to all of it; in the space of so
-    many random directions, or in all."""
+    """π_k ∝ π₀·e^{w_k}: w_k normal with a deviation of its own, from a third of `strength` to all
+    of it; in the space of so many random directions, or in all.
+    """
     V = reference.logits.shape[-1]
     w = rng("direction").normal(torch.arange(count)[:, None], torch.arange(styles or V))
     if styles:
@@ -108,8 +156,9 @@ def tilts(reference: Any, count: int, rng: Rng, *, styles: int, strength: float)
 
 
 def compared(policies: list[Policy], prompts: Any, count: int, rng: Rng) -> tuple[Pairs, float]:
-    """`count` triples (y₁ of A as reference, y₂ of A chosen, y₃ of B rejected) of random A ≠ B, and how often knowing A and B
-    tells y₂ from y₃."""
+    """`count` triples (y₁ of A as reference, y₂ of A chosen, y₃ of B rejected) of random A ≠ B, and
+    how often knowing A and B tells y₂ from y₃.
+    """
     K, i = len(policies), torch.arange(count)
     asked = prompts[rng("prompt").integers(len(prompts), i)]
     a = rng("A").integers(K, i)
@@ -143,16 +192,24 @@ def right(score: Tensor) -> float:
 def _overlap(new: Pairs) -> Tensor:
     """Tokens that reference and candidate share, each as often as both have it `[B,2]`."""
     V = int(max(new.action.max(), new.prompts.extra["reference"].max())) + 1
-    own, ref = (torch.zeros(*t.shape[:2], V).scatter_add(2, t, torch.ones(t.shape)) for t in
-                (new.action, new.prompts.extra["reference"]))
+    own, ref = (
+        torch.zeros(*t.shape[:2], V).scatter_add(2, t, torch.ones(t.shape))
+        for t in (new.action, new.prompts.extra["reference"])
+    )
     return torch.minimum(own, ref).sum(-1)
 
 
 def _perplexity(new: Pairs, reference: Policy) -> Tensor:
     """Minus how far a candidate's log π₀ is from the reference answer's `[B,2]`."""
     with torch.no_grad():
-        shown = Samples(new.prompts, new.prompts.extra["reference"], new.mask[:, :1], new.given[:, :1], new.logp[:, :1],
-                        new.ended[:, :1])
+        shown = Samples(
+            new.prompts,
+            new.prompts.extra["reference"],
+            new.mask[:, :1],
+            new.given[:, :1],
+            new.logp[:, :1],
+            new.ended[:, :1],
+        )
         return -(reference.logp(new).sum(-1) - reference.logp(shown).sum(-1)).abs()
 
 
@@ -167,12 +224,19 @@ def _fit(model: Discriminator, shown: Pairs, loop: Loop) -> Imitation:
 
 def _by_prompt(demos: Samples) -> Samples:
     """Demonstrations gathered by prompt row, equally many a row."""
-    rows = [(demos.prompts.row == r).nonzero().flatten() for r in range(int(demos.prompts.row.max()) + 1)]
+    rows = [
+        (demos.prompts.row == r).nonzero().flatten()
+        for r in range(int(demos.prompts.row.max()) + 1)
+    ]
     least = min(len(r) for r in rows)
     if least == 0:
-        raise InputError("a prompt of this world has no demonstration to refer to; give more with --world.demos")
+        raise InputError(
+            "a prompt of this world has no demonstration to refer to; give more with --world.demos"
+        )
     index = torch.stack([r[:least] for r in rows])
-    own: dict[str, Any] = {f: getattr(demos, f)[index, 0] for f in ("action", "mask", "given", "logp", "ended")}
+    own: dict[str, Any] = {
+        f: getattr(demos, f)[index, 0] for f in ("action", "mask", "given", "logp", "ended")
+    }
     return Samples(demos.prompts[index[:, 0]], **own)
 
 
@@ -189,13 +253,21 @@ def _ordered(score: Tensor, gold: Tensor) -> float:
     return float(((torch.sign(s) * torch.sign(g) + 1) / 2)[g != 0].double().mean())
 
 
-@Claim("Pretrained on enough policies, the discriminator tells unseen policies apart better than shared tokens or perplexity do, "
-       "without a label, whether or not the policies have directions in common.",
-       arms={"mine": ("policy_discriminator", {}), "free": ("policy_discriminator", {"styles": 0})},
-       worlds=("table",), on={"table": {"testbed": "bag"}})
+@Claim(
+    "Pretrained on enough policies, the discriminator tells unseen policies apart better than "
+    "shared tokens or perplexity do, without a label, whether or not the policies have "
+    "directions in common.",
+    arms={"mine": ("policy_discriminator", {}), "free": ("policy_discriminator", {"styles": 0})},
+    worlds=("table",),
+    on={"table": {"testbed": "bag"}},
+)
 def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
-    """Accuracy on unseen policies after the most pretraining policies, minus the best of what needs no training: of
-    policies that share directions and of free ones."""
+    """Accuracy on unseen policies after the most pretraining policies, minus the best of what needs
+    no training: of policies that share directions and of free ones.
+    """
     last = [[line for line in lines if line["kind"] == "policies"][-1] for lines in arms.values()]
-    least = [float(x["accuracy"] - max(x[name] for name in ("overlap", "perplexity", "length"))) for x in last]
+    least = [
+        float(x["accuracy"] - max(x[name] for name in ("overlap", "perplexity", "length")))
+        for x in last
+    ]
     return dict(zip(("shared directions", "free"), least, strict=True))

@@ -1,6 +1,7 @@
 """PF-PPO: of the answers drawn to a prompt, learn only from those whose scores can be trusted.
 
-Each prompt's N answers are ranked by the judge; a rule keeps some of them, and the policy is updated on those alone:
+Each prompt's N answers are ranked by the judge; a rule keeps some of them, and the policy is
+updated on those alone:
 
     all            every answer: leave_one_out
     best           the top one; it has no sibling left, so its baseline is the other prompts' kept answers
@@ -9,21 +10,25 @@ Each prompt's N answers are ranked by the judge; a rule keeps some of them, and 
     random         two at random: the control at equal draws, equal scores and equal updates
     measured       the rule among best, best_random and best_worst with the highest R² between score and true value
 
-R² is the squared correlation of score and gold label over the answers a rule would keep. Labels are bought for all answers of
-the first `asked` batches, and counted; until they are in, two random answers are learned from. Advantages are taken and
-normalised after the filtering, over what was kept.
+R² is the squared correlation of score and gold label over the answers a rule would keep. Labels are
+bought for all answers of the first `asked` batches, and counted; until they are in, two random
+answers are learned from. Advantages are taken and normalised after the filtering, over what was
+kept.
 
-It differs from leave_one_out in the line that picks. The paper trains PPO with a critic; here the baseline is a kept sibling and
-there is no critic, so what the paper's critic learns from filtered returns (for `best`: too high a value) has no counterpart.
+It differs from leave_one_out in the line that picks. The paper trains PPO with a critic; here the
+baseline is a kept sibling and there is no critic, so what the paper's critic learns from filtered
+returns (for `best`: too high a value) has no counterpart.
 
-Traps. The kept answers are no longer draws of the policy, and the expected update is not ∇E[r]. R² grows with the spread of what
-is kept, so best_worst is flattered by range alone, whatever the judge knows. The top answer alone has nothing that is worse than
-it, and learns little: the paper's table says the same. The released code thresholds raw scores in one variant that no run uses.
+Traps. The kept answers are no longer draws of the policy, and the expected update is not ∇E[r]. R²
+grows with the spread of what is kept, so best_worst is flattered by range alone, whatever the judge
+knows. The top answer alone has nothing that is worse than it, and learns little: the paper's table
+says the same. The released code thresholds raw scores in one variant that no run uses.
 
-Here: a judge's error does not depend on where in the ranking an answer stands, as the paper's does; what filtering can still
-do is put the same number of updates where the judge's differences are largest. Only a gain on `random` at equal KL is the
-method's.
+Here: a judge's error does not depend on where in the ranking an answer stands, as the paper's does;
+what filtering can still do is put the same number of updates where the judge's differences are
+largest. Only a gain on `random` at equal KL is the method's.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -40,17 +45,32 @@ from assay.formulas.surrogate import reinforce
 from assay.loops.online import describe, judge, mean_stats, siblings
 from assay.stats.effects import Reading, matched_gain
 
-paper = Paper("Policy Filtration in RLHF to Fine-Tune LLM for Code Generation", "Zhang et al.", 2024, "arXiv:2409.06957")
+paper = Paper(
+    "Policy Filtration in RLHF to Fine-Tune LLM for Code Generation",
+    "Zhang et al.",
+    2024,
+    "arXiv:2409.06957",
+)
 reduces = {"leave_one_out": ({"rule": "all", "normalise": False}, {})}
 
 MEASURED = ("best", "best_random", "best_worst")
 RULES = ("all", *MEASURED, "random", "measured")
 
 
-def recipe(task: Task, *, rule: str = "measured", asked: int = 4, normalise: bool = True, member: int = 0,
-           aggregate: str = "", loop: Loop = Loop()) -> Iterator[Step | Ask]:
-    """rule: which answers are kept; asked: batches that are labeled to measure R² (rule = measured); normalise: whiten the
-    advantages of what was kept; member, aggregate: the proxy (`loops.judge`)."""
+def recipe(
+    task: Task,
+    *,
+    rule: str = "measured",
+    asked: int = 4,
+    normalise: bool = True,
+    member: int = 0,
+    aggregate: str = "",
+    loop: Loop = Loop(),
+) -> Iterator[Step | Ask]:
+    """rule: which answers are kept; asked: batches that are labeled to measure R² (rule =
+    measured); normalise: whiten the advantages of what was kept; member, aggregate: the proxy
+    (`loops.judge`).
+    """
     if rule not in RULES:
         raise InputError(f"--rule is '{rule}'; it is one of {', '.join(RULES)}")
     if asked < 1:
@@ -58,7 +78,9 @@ def recipe(task: Task, *, rule: str = "measured", asked: int = 4, normalise: boo
     policy = task.reference.copy()
     opt = loop.optimiser(policy)
     score = judge(task, member, aggregate)
-    carry: Any = task.carry.keep(policy=policy, opt=opt, rule="" if rule == "measured" else rule, r2={}, bought=[])
+    carry: Any = task.carry.keep(
+        policy=policy, opt=opt, rule="" if rule == "measured" else rule, r2={}, bought=[]
+    )
     for t in carry.steps(loop.max_steps):
         x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         r = siblings(score(x))
@@ -66,9 +88,15 @@ def recipe(task: Task, *, rule: str = "measured", asked: int = 4, normalise: boo
         rule = carry.rule or "random"
         if not carry.rule:
             labels: Any = yield Ask(x)
-            carry.bought = [*carry.bought, {k: kept(r, labels, x.present, chosen(r, x.present, u, k)) for k in MEASURED}]
+            carry.bought = [
+                *carry.bought,
+                {k: kept(r, labels, x.present, chosen(r, x.present, u, k)) for k in MEASURED},
+            ]
             if len(carry.bought) == asked:
-                carry.r2 = {k: r_squared(*torch.cat([each[k] for each in carry.bought], 1)) for k in MEASURED}
+                carry.r2 = {
+                    k: r_squared(*torch.cat([each[k] for each in carry.bought], 1))
+                    for k in MEASURED
+                }
                 carry.rule = max(MEASURED, key=lambda k: carry.r2[k])
         if rule != "all":
             i = chosen(r, x.present, u, rule)  # new in this paper
@@ -79,14 +107,18 @@ def recipe(task: Task, *, rule: str = "measured", asked: int = 4, normalise: boo
         def loss(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
             return reinforce(policy.logp(rows), A[i])
 
-        stats = [descend(opt, loss, x, reduce=per_answer, rows=i)
-                 for i in loop.minibatches(len(x), task.rng("minibatch", t))]
+        stats = [
+            descend(opt, loss, x, reduce=per_answer, rows=i)
+            for i in loop.minibatches(len(x), task.rng("minibatch", t))
+        ]
         said = {f"r2/{k}": v for k, v in carry.r2.items()}
         yield Step(policy, reward=score, stats={**mean_stats(stats), **describe(x), **said})
 
 
 def chosen(r: Tensor, present: Tensor, u: Tensor, rule: str) -> Tensor:
-    """Places [B,K] of the answers a rule keeps; `u` [B,N] is chance. A prompt with one answer gives it twice."""
+    """Places [B,K] of the answers a rule keeps; `u` [B,N] is chance. A prompt with one answer gives
+    it twice.
+    """
     best = torch.where(present, r, -torch.inf).argmax(1, keepdim=True)
     if rule == "best":
         return best
@@ -95,14 +127,18 @@ def chosen(r: Tensor, present: Tensor, u: Tensor, rule: str) -> Tensor:
         return chance.topk(2, largest=False).indices
     if rule == "best_worst":
         return torch.cat([best, torch.where(present, r, torch.inf).argmin(1, keepdim=True)], 1)
-    other = chance.scatter(1, best, 1.5).argmin(1, keepdim=True)  # the best itself only where nobody else is there
+    other = chance.scatter(1, best, 1.5).argmin(
+        1, keepdim=True
+    )  # the best itself only where nobody else is there
     return torch.cat([best, other], 1)
 
 
 def kept(score: Tensor, label: Tensor, present: Tensor, index: Tensor) -> Tensor:
     """Score and label [2,K] of the present answers at these places."""
     here = present.gather(1, index)
-    return torch.stack([score.gather(1, index)[here].double(), label.gather(1, index)[here].double()])
+    return torch.stack(
+        [score.gather(1, index)[here].double(), label.gather(1, index)[here].double()]
+    )
 
 
 def r_squared(score: Tensor, label: Tensor) -> float:
@@ -112,10 +148,19 @@ def r_squared(score: Tensor, label: Tensor) -> float:
     return float((a * b).sum()) ** 2 / scale if scale > 0 else 0.0
 
 
-@Claim("At equal KL and equal updates, learning from answers chosen by rank keeps more gold than from two answers at random.",
-       arms={"mine": ("policy_filtration", {}), "random": ("policy_filtration", {"rule": "random"}),
-             "best": ("policy_filtration", {"rule": "best"}), "best_random": ("policy_filtration", {"rule": "best_random"}),
-             "best_worst": ("policy_filtration", {"rule": "best_worst"}), "single": ("leave_one_out", {})}, turns="single")
+@Claim(
+    "At equal KL and equal updates, learning from answers chosen by rank keeps more gold than from "
+    "two answers at random.",
+    arms={
+        "mine": ("policy_filtration", {}),
+        "random": ("policy_filtration", {"rule": "random"}),
+        "best": ("policy_filtration", {"rule": "best"}),
+        "best_random": ("policy_filtration", {"rule": "best_random"}),
+        "best_worst": ("policy_filtration", {"rule": "best_worst"}),
+        "single": ("leave_one_out", {}),
+    },
+    turns="single",
+)
 def claim(arms: dict[str, list[Reading]]) -> float:
     """Mean gold difference to the random pair over the range of √KL that both runs reached."""
     return matched_gain(arms["mine"], arms["random"])

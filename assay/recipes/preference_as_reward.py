@@ -1,8 +1,10 @@
-"""PAR: the reward is the judge's own probability that the answer beats an answer of the reference policy.
+"""PAR: the reward is the judge's own probability that the answer beats an answer of the reference
+policy.
 
-r = (1/M)·Σ_m σ(s(y) − s(y_m)), y_1 … y_M drawn once a prompt from the reference. Bounded, centred on the prompt, steep at first
-and then flat: once an answer beats the references nearly always, more score buys nothing. It differs from leave_one_out in what
-stands between the score and the advantage, and `shape` puts the whole zoo of the paper's comparison there:
+r = (1/M)·Σ_m σ(s(y) − s(y_m)), y_1 … y_M drawn once a prompt from the reference. Bounded, centred
+on the prompt, steep at first and then flat: once an answer beats the references nearly always, more
+score buys nothing. It differs from leave_one_out in what stands between the score and the
+advantage, and `shape` puts the whole zoo of the paper's comparison there:
 
     none                                   the raw score                          (affine: a change of the price of KL, no more)
     centre                                 mean of s − s_m                        (affine within a prompt)
@@ -14,21 +16,25 @@ stands between the score and the advantage, and `shape` puts the whole zoo of th
     par, par_tanh, par_polynomial          bounded and centred, the sigmoid's exact form exchanged
     slow_then_fast                         σ(s − late − s_m): bounded and centred, but steep where PAR is flat
 
-Traps. The mean of sigmoids is not the sigmoid of the mean. Under advantages that are divided by the group's deviation
-(`standardise`), affine shapings change nothing at all, so only the bent ones are comparisons there; and Adam forgives a constant
-factor even without it, but for its clipped gradient. Running statistics make a reward that moves: minmax rescales whenever a new
-extreme appears. A length penalty, which the released configuration charges in every arm, is none of the method's and is left out.
-An aggregate of judges is taken first and shaped after.
+Traps. The mean of sigmoids is not the sigmoid of the mean. Under advantages that are divided by the
+group's deviation (`standardise`), affine shapings change nothing at all, so only the bent ones are
+comparisons there; and Adam forgives a constant factor even without it, but for its clipped
+gradient. Running statistics make a reward that moves: minmax rescales whenever a new extreme
+appears. A length penalty, which the released configuration charges in every arm, is none of the
+method's and is left out. An aggregate of judges is taken first and shaped after.
 
-Where the released code differs. Its flag for the sigmoid alone is the uncentred arm; PAR needs the relative flag with it. Its
-GRPO charges e^ℓ − 1 − ℓ with ℓ = log π − log π₀, whose mean is χ² − KL and whose gradient is ½∇χ², not a KL at all
-(`divergence`): `released` charges that, in the loss. Here the price is k1 in the reward.
+Where the released code differs. Its flag for the sigmoid alone is the uncentred arm; PAR needs the
+relative flag with it. Its GRPO charges e^ℓ − 1 − ℓ with ℓ = log π − log π₀, whose mean is χ² − KL
+and whose gradient is ½∇χ², not a KL at all (`divergence`): `released` charges that, in the loss.
+Here the price is k1 in the reward.
 
-Here: the bandit, because in the bag all prompts are one context and centring on the prompt is centring on everything. The claim's
-number is the lesser of two differences, so that a tie with the sigmoid that is bounded but not centred decides against it: then
-the bend is the principle, not the references. The judges here are standardised on the reference's answers, which does by itself
-much of what centring is for; where they are not, the references have more to do.
+Here: the bandit, because in the bag all prompts are one context and centring on the prompt is
+centring on everything. The claim's number is the lesser of two differences, so that a tie with the
+sigmoid that is bounded but not centred decides against it: then the bend is the principle, not the
+references. The judges here are standardised on the reference's answers, which does by itself much
+of what centring is for; where they are not, the references have more to do.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -45,30 +51,53 @@ from assay.formulas.surrogate import reinforce
 from assay.loops.online import judge, online, relative, seen, siblings
 from assay.stats.effects import Reading, matched_gain
 
-paper = Paper("Reward Shaping to Mitigate Reward Hacking in RLHF", "Fu et al.", 2025, "arXiv:2502.18770")
+paper = Paper(
+    "Reward Shaping to Mitigate Reward Hacking in RLHF", "Fu et al.", 2025, "arXiv:2502.18770"
+)
 reduces = {"leave_one_out": ({"shape": "none"}, {})}
 
 PLAIN = ("none", "minmax", "mean_std", "clip", "ceiling", "sigmoid", "tanh", "polynomial")
 CENTRED = ("par", "par_tanh", "par_polynomial", "centre", "log_sigmoid", "slow_then_fast")
 
 
-def recipe(task: Task, *, shape: str = "par", references: int = 10, slope: float = 1.0, most: float = 3.0, late: float = 3.0,
-           beta: float = 0.0, released: bool = False, standardise: bool = False, member: int = 0, aggregate: str = "",
-           loop: Loop = Loop()) -> Iterator[Step]:
-    """shape: see above; references: M; slope: of the sigmoid or tanh; most: the ceiling; late: of slow_then_fast; beta: price of
-    a nat; released: charge it as the release does; standardise: divide advantages by the group's deviation; member,
-    aggregate: the proxy (`loops.judge`)."""
+def recipe(
+    task: Task,
+    *,
+    shape: str = "par",
+    references: int = 10,
+    slope: float = 1.0,
+    most: float = 3.0,
+    late: float = 3.0,
+    beta: float = 0.0,
+    released: bool = False,
+    standardise: bool = False,
+    member: int = 0,
+    aggregate: str = "",
+    loop: Loop = Loop(),
+) -> Iterator[Step]:
+    """shape: see above; references: M; slope: of the sigmoid or tanh; most: the ceiling; late: of
+    slow_then_fast; beta: price of a nat; released: charge it as the release does; standardise:
+    divide advantages by the group's deviation; member, aggregate: the proxy (`loops.judge`).
+    """
     if shape not in PLAIN + CENTRED:
         raise InputError(f"--shape is '{shape}'; it is one of {', '.join(PLAIN + CENTRED)}")
     if references < 1:
         raise InputError(f"--references is {references}; it must be at least 1")
     score, zero = judge(task, member, aggregate), torch.zeros((), dtype=torch.float64)
     prompts = 1 + int(task.prompts.row.max())
-    carry: Any = task.carry.keep(anchors=torch.full((prompts, references), torch.nan, dtype=torch.float64), count=zero, mean=zero,
-                                 squares=zero, low=torch.inf + zero, high=-torch.inf + zero)
+    carry: Any = task.carry.keep(
+        anchors=torch.full((prompts, references), torch.nan, dtype=torch.float64),
+        count=zero,
+        mean=zero,
+        squares=zero,
+        low=torch.inf + zero,
+        high=-torch.inf + zero,
+    )
 
     def anchors(x: Samples) -> Tensor:
-        """The scores of each prompt's reference answers [B,M], drawn and judged when the prompt is first seen."""
+        """The scores of each prompt's reference answers [B,M], drawn and judged when the prompt is
+        first seen.
+        """
         row = x.prompts.row.cpu()
         fresh = torch.unique(row[carry.anchors[row, 0].isnan()])
         if len(fresh):
@@ -81,8 +110,13 @@ def recipe(task: Task, *, shape: str = "par", references: int = 10, slope: float
         if shape in CENTRED:
             return centred(reward, anchors(x).to(reward))
         seen_now = reward[x.present].double().cpu()
-        carry.count, carry.mean, carry.squares = shaping.running(carry.count, carry.mean, carry.squares, seen_now)
-        carry.low, carry.high = torch.minimum(carry.low, seen_now.min()), torch.maximum(carry.high, seen_now.max())
+        carry.count, carry.mean, carry.squares = shaping.running(
+            carry.count, carry.mean, carry.squares, seen_now
+        )
+        carry.low, carry.high = (
+            torch.minimum(carry.low, seen_now.min()),
+            torch.maximum(carry.high, seen_now.max()),
+        )
         return plain(reward, float(carry.mean), float((carry.squares / carry.count).sqrt()))
 
     def centred(r: Tensor, refs: Tensor) -> Tensor:
@@ -92,12 +126,15 @@ def recipe(task: Task, *, shape: str = "par", references: int = 10, slope: float
             "par_polynomial": lambda: shaping.against(r, refs, shaping.polynomial),
             "centre": lambda: shaping.centre(r, refs),
             "log_sigmoid": lambda: shaping.log_sigmoid(r, shaping.normal_quantile(refs)),
-            "slow_then_fast": lambda: shaping.slow_then_fast(r, refs, late=late, slope=slope)}
+            "slow_then_fast": lambda: shaping.slow_then_fast(r, refs, late=late, slope=slope),
+        }
         return each[shape]()
 
     def plain(r: Tensor, mean: float, deviation: float) -> Tensor:
         if shape in ("minmax", "mean_std", "clip") and not deviation > 0:
-            return torch.zeros_like(r)  # all scores alike so far: there is nothing to prefer, and nothing to divide by
+            return torch.zeros_like(
+                r
+            )  # all scores alike so far: there is nothing to prefer, and nothing to divide by
         each: dict[str, Callable[[], Tensor]] = {
             "none": lambda: r,
             "minmax": lambda: shaping.minmax(r, low=float(carry.low), high=float(carry.high)),
@@ -106,7 +143,8 @@ def recipe(task: Task, *, shape: str = "par", references: int = 10, slope: float
             "ceiling": lambda: shaping.clip(r, high=most),
             "sigmoid": lambda: shaping.sigmoid(r, slope=slope),
             "tanh": lambda: shaping.tanh(r, slope=slope),
-            "polynomial": lambda: shaping.polynomial(r)}
+            "polynomial": lambda: shaping.polynomial(r),
+        }
         return each[shape]()
 
     def advantage(reward: Tensor, x: Samples) -> Tensor:
@@ -114,7 +152,9 @@ def recipe(task: Task, *, shape: str = "par", references: int = 10, slope: float
         if beta and not released:
             with torch.no_grad():
                 reward = reward - beta * k1(x.logp, task.reference.logp(x)).sum(-1).to(reward)
-        return group_standardised(reward, x.present)[..., None] if standardise else relative(reward, x)
+        return (
+            group_standardised(reward, x.present)[..., None] if standardise else relative(reward, x)
+        )
 
     def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
         if not (beta and released):
@@ -125,13 +165,26 @@ def recipe(task: Task, *, shape: str = "par", references: int = 10, slope: float
     yield from online(task, loop, score=score, advantage=advantage, loss=loss)
 
 
-@Claim("At equal KL, PAR keeps more gold than the raw score and than a sigmoid that is bounded but not centred on references.",
-       worlds=("table",), on={"table": {"testbed": "bandit"}},
-       arms={"mine": ("preference_as_reward", {}), "one_reference": ("preference_as_reward", {"references": 1}),
-             "bounded": ("preference_as_reward", {"shape": "sigmoid"}),
-             "priced": ("preference_as_reward", {"beta": 0.02}),
-             "released": ("preference_as_reward", {"beta": 0.02, "released": True}),
-             "late": ("preference_as_reward", {"shape": "slow_then_fast"}), "raw": ("leave_one_out", {})}, turns="raw")
+@Claim(
+    "At equal KL, PAR keeps more gold than the raw score and than a sigmoid that is bounded but "
+    "not centred on references.",
+    worlds=("table",),
+    on={"table": {"testbed": "bandit"}},
+    arms={
+        "mine": ("preference_as_reward", {}),
+        "one_reference": ("preference_as_reward", {"references": 1}),
+        "bounded": ("preference_as_reward", {"shape": "sigmoid"}),
+        "priced": ("preference_as_reward", {"beta": 0.02}),
+        "released": ("preference_as_reward", {"beta": 0.02, "released": True}),
+        "late": ("preference_as_reward", {"shape": "slow_then_fast"}),
+        "raw": ("leave_one_out", {}),
+    },
+    turns="raw",
+)
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold differences, over the range of √KL shared, to the raw score and to the uncentred sigmoid."""
-    return {f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("raw", "bounded")}
+    """Mean gold differences, over the range of √KL shared, to the raw score and to the uncentred
+    sigmoid.
+    """
+    return {
+        f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("raw", "bounded")
+    }

@@ -1,31 +1,37 @@
-"""Does preference modelling scale? Bradley–Terry loss against the number of pairs and the judge's width, kind by kind.
+"""Does preference modelling scale? Bradley–Terry loss against the number of pairs and the judge's
+width, kind by kind.
 
-A judge is fitted by −log σ(r(chosen) − r(rejected)) on pairs whose labels are flipped with chance `noise`, so no judge can
-come below the entropy of that coin. What is above it is excess loss, and the question is whether it falls as a power of the
-number of pairs N and where the judge's width W stops it:
+A judge is fitted by −log σ(r(chosen) − r(rejected)) on pairs whose labels are flipped with chance
+`noise`, so no judge can come below the entropy of that coin. What is above it is excess loss, and
+the question is whether it falls as a power of the number of pairs N and where the judge's width W
+stops it:
 
     excess(N) = loss − H(noise) ≈ a·N^−b          (the floor fitted too: loss ≈ E + a·N^−b)
 
-The paper finds that it depends on what is preferred: detecting a planted error scales, objective knowledge scales for large
-models, and taste does not, because annotators differ and the average over them has nothing to say. Three suites, all words
-drawn with chance ∝ rank^−tail, so that rare things stay to be learnt at every N:
+The paper finds that it depends on what is preferred: detecting a planted error scales, objective
+knowledge scales for large models, and taste does not, because annotators differ and the average
+over them has nothing to say. Three suites, all words drawn with chance ∝ rank^−tail, so that rare
+things stay to be learnt at every N:
 
     errors   one answer holds one of `kinds` planted errors, the other none; the rest of both is ordinary words
     facts    both state a value for the same key, one the true value and one of three false ones
     taste    both hold a style; each annotator's liking of each style is a coin of their own, so the pair is even
 
-A judge is linear in W hashed words (Newton's method, `rewards.convex`), so width acts as it does in a model that is too small
-for what it should remember: unlike things share a weight. Every fit is tested on fresh pairs of its suite, and its loss is
-the expectation over their flips, which has less noise; the taste suite's pairs are even by construction. One line a suite and
-width: loss and accuracy at each N, the power law on the excess over the known floor, the same with the floor fitted, both
-predicted at the largest N, which they have not seen.
+A judge is linear in W hashed words (Newton's method, `rewards.convex`), so width acts as it does in
+a model that is too small for what it should remember: unlike things share a weight. Every fit is
+tested on fresh pairs of its suite, and its loss is the expectation over their flips, which has less
+noise; the taste suite's pairs are even by construction. One line a suite and width: loss and
+accuracy at each N, the power law on the excess over the known floor, the same with the floor
+fitted, both predicted at the largest N, which they have not seen.
 
-What it cannot show: that this is how a language model's judge scales. It shows that the instrument tells a suite that scales
-from one that does not; the exponent is that of the kinds' tail (b ≈ 1 − 1/tail), and with a tail of 1 or kinds that run out
-no power law fits. Traps avoided: a power law without its floor bends; a largest point that was fitted predicts nothing;
-an average over suites hides that they differ; and the taste suite's loss does fall with N, from worse than chance towards
+What it cannot show: that this is how a language model's judge scales. It shows that the instrument
+tells a suite that scales from one that does not; the exponent is that of the kinds' tail (b ≈ 1 −
+1/tail), and with a tail of 1 or kinds that run out no power law fits. Traps avoided: a power law
+without its floor bends; a largest point that was fitted predicts nothing; an average over suites
+hides that they differ; and the taste suite's loss does fall with N, from worse than chance towards
 log 2, because a small judge fits noise: read its accuracy, and what it gains over chance.
 """
+
 from __future__ import annotations
 
 import math
@@ -49,15 +55,29 @@ VALUES = 4  # of a fact, one of them true
 TEST = 16000
 
 
-def study(world: World, *, sizes: tuple[int, ...] = (100, 300, 1000, 3000, 10000, 20000), widths: tuple[int, ...] = (256, 4096),
-          kinds: int = 100000, tail: float = 1.5,
-          noise: float = 0.1, ridge: float = 0.3) -> Iterator[dict[str, Any]]:
-    """sizes: numbers of pairs; widths: of judges, in hashed words; kinds: of errors, facts, styles and ordinary words; tail: the
-    k-th of them has chance ∝ k^−tail; noise: share of labels flipped; ridge: of the fit."""
+def study(
+    world: World,
+    *,
+    sizes: tuple[int, ...] = (100, 300, 1000, 3000, 10000, 20000),
+    widths: tuple[int, ...] = (256, 4096),
+    kinds: int = 100000,
+    tail: float = 1.5,
+    noise: float = 0.1,
+    ridge: float = 0.3,
+) -> Iterator[dict[str, Any]]:
+    """sizes: numbers of pairs; widths: of judges, in hashed words; kinds: of errors, facts, styles
+    and ordinary words; tail: the k-th of them has chance ∝ k^−tail; noise: share of labels flipped;
+    ridge: of the fit.
+    """
     if not 0 <= noise < 0.5:
-        raise InputError(f"--noise is {noise}; it is the share of labels flipped, from 0 to below 0.5")
+        raise InputError(
+            f"--noise is {noise}; it is the share of labels flipped, from 0 to below 0.5"
+        )
     if len(sizes) < 5 or min(sizes) < 1:
-        raise InputError(f"--sizes is {list(sizes)}; a power law with its largest point left out needs five sizes of at least 1")
+        raise InputError(
+            f"--sizes is {list(sizes)}; a power law with its largest point left out needs five "
+            "sizes of at least 1"
+        )
     floor = -(noise * math.log(noise) + (1 - noise) * math.log(1 - noise)) if noise else 0.0
     for suite in SUITES:
         rng = world.task.rng(f"suite {suite}")
@@ -67,32 +87,64 @@ def study(world: World, *, sizes: tuple[int, ...] = (100, 300, 1000, 3000, 10000
             found = [judged(words[:n], test, width, noise, ridge, rng) for n in sizes]
             losses = [loss for loss, _ in found]
             known, free = power_law(sizes, losses, floor=floor), power_law(sizes, losses)
-            yield {"suite": suite, "width": width, "sizes": list(sizes), "loss": losses, "accuracy": [a for _, a in found],
-                   "floor": floor, "gain_over_chance": math.log(2) - losses[-1], **law("known_floor", known),
-                   **law("fitted_floor", free)}
+            yield {
+                "suite": suite,
+                "width": width,
+                "sizes": list(sizes),
+                "loss": losses,
+                "accuracy": [a for _, a in found],
+                "floor": floor,
+                "gain_over_chance": math.log(2) - losses[-1],
+                **law("known_floor", known),
+                **law("fitted_floor", free),
+            }
 
 
 def law(name: str, found: PowerLaw | None) -> dict[str, float | None]:
     """A power law's numbers under a name; None where there is none."""
-    return {f"{name}_{k}": getattr(found, k) if found else None for k in ("exponent", "floor", "r2", "held_out")}
+    return {
+        f"{name}_{k}": getattr(found, k) if found else None
+        for k in ("exponent", "floor", "r2", "held_out")
+    }
 
 
-def drawn(suite: str, n: int, kinds: int, tail: float, noise: float, rng: Rng) -> Int[Tensor, "B 2 L"]:
+def drawn(
+    suite: str, n: int, kinds: int, tail: float, noise: float, rng: Rng
+) -> Int[Tensor, "B 2 L"]:
     """Word ids of n labeled pairs, the answer that was preferred first; −1 where there is no word."""
     b = torch.arange(n)
-    filling = zipf(kinds, tail, rng("filling"), b[:, None, None], torch.arange(2)[:, None], torch.arange(FILLING))
+    filling = zipf(
+        kinds,
+        tail,
+        rng("filling"),
+        b[:, None, None],
+        torch.arange(2)[:, None],
+        torch.arange(FILLING),
+    )
     topic, other = zipf(kinds, tail, rng("topic"), b), 1 + rng("other").integers(VALUES - 1, b)
     if suite == "errors":
         first, second = torch.full_like(topic, -1), kinds + topic
     elif suite == "facts":
-        true = Rng(0)("truth").integers(VALUES, torch.arange(kinds))[topic]  # the world's facts are those of training and test
+        true = Rng(0)("truth").integers(VALUES, torch.arange(kinds))[
+            topic
+        ]  # the world's facts are those of training and test
         first, second = ((kinds + topic * VALUES + v) for v in (true, (true + other) % VALUES))
     else:
-        second_topic, who = zipf(kinds, tail, rng("second topic"), b), rng("who").integers(1 << 30, b)
-        likes = [rng(f"likes {k}").uniform(who, t) for k, t in (("first", topic), ("second", second_topic))]
+        second_topic, who = (
+            zipf(kinds, tail, rng("second topic"), b),
+            rng("who").integers(1 << 30, b),
+        )
+        likes = [
+            rng(f"likes {k}").uniform(who, t)
+            for k, t in (("first", topic), ("second", second_topic))
+        ]
         ahead = likes[0] > likes[1]
-        first, second = (kinds + torch.where(ahead, *x) for x in ((topic, second_topic), (second_topic, topic)))
-    words = torch.stack([torch.cat([filling[:, i], w[:, None]], 1) for i, w in enumerate((first, second))], 1)
+        first, second = (
+            kinds + torch.where(ahead, *x) for x in ((topic, second_topic), (second_topic, topic))
+        )
+    words = torch.stack(
+        [torch.cat([filling[:, i], w[:, None]], 1) for i, w in enumerate((first, second))], 1
+    )
     flipped = rng("flip").uniform(b) < noise
     return torch.where(flipped[:, None, None], words.flip(1), words)
 
@@ -100,14 +152,27 @@ def drawn(suite: str, n: int, kinds: int, tail: float, noise: float, rng: Rng) -
 def zipf(kinds: int, tail: float, rng: Rng, *place: Tensor) -> Tensor:
     """Ranks 0 … kinds−1 with chance ∝ (rank + 1)^−tail."""
     share = torch.arange(1, kinds + 1, dtype=torch.float64).pow(-tail).cumsum(0)
-    return torch.searchsorted(share / share[-1], rng.uniform(*place, dtype=torch.float64)).clamp(max=kinds - 1)
+    return torch.searchsorted(share / share[-1], rng.uniform(*place, dtype=torch.float64)).clamp(
+        max=kinds - 1
+    )
 
 
-def judged(train: Tensor, test: Tensor, width: int, noise: float, ridge: float, rng: Rng) -> tuple[float, float]:
-    """Loss in nats, expected over the flips of the test pairs' labels, and accuracy on the labels before they are flipped."""
+def judged(
+    train: Tensor, test: Tensor, width: int, noise: float, ridge: float, rng: Rng
+) -> tuple[float, float]:
+    """Loss in nats, expected over the flips of the test pairs' labels, and accuracy on the labels
+    before they are flipped.
+    """
     n = len(train)
     rows = torch.arange(2 * n).reshape(n, 2)
-    w = pairwise(design(train, width, rng), rows, p=torch.ones(n), margin=torch.zeros(n), ridge=ridge, counts=torch.ones(n, 1))
+    w = pairwise(
+        design(train, width, rng),
+        rows,
+        p=torch.ones(n),
+        margin=torch.zeros(n),
+        ridge=ridge,
+        counts=torch.ones(n, 1),
+    )
     score = design(test, width, rng).times(w)[:, 0].reshape(-1, 2).double()
     right = (score[:, 0] > score[:, 1]).double() + 0.5 * (score[:, 0] == score[:, 1]).double()
     label = torch.full_like(right, 1 - noise)
@@ -122,14 +187,22 @@ def design(words: Int[Tensor, "B 2 L"], width: int, rng: Rng) -> Design:
     return Design(index, torch.ones(len(index)), start, width, torch.zeros(len(flat), 0))
 
 
-@Claim("The excess loss of judges of planted errors and of facts falls as a power of the number of pairs, and that of judges of "
-       "taste does not come below chance.",
-       arms={"study": ("preference_scaling", {"widths": (4096,)})}, worlds=("table",))
+@Claim(
+    "The excess loss of judges of planted errors and of facts falls as a power of the number of "
+    "pairs, and that of judges of taste does not come below chance.",
+    arms={"study": ("preference_scaling", {"widths": (4096,)})},
+    worlds=("table",),
+)
 def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
-    """Three parts: R² of each of the first two suites' power laws above 0.95, and 0.02 nats minus what the
-    taste suite gains over chance at the largest size."""
+    """Three parts: R² of each of the first two suites' power laws above 0.95, and 0.02 nats minus
+    what the taste suite gains over chance at the largest size.
+    """
     lines = {x["suite"]: x for x in arms["study"]}
     if any(lines[s]["known_floor_r2"] is None for s in SUITES[:2]):
-        raise ValueError("a suite's loss came below its labels' entropy: raise the number of test pairs")
-    return {**{s: float(lines[s]["known_floor_r2"] - 0.95) for s in SUITES[:2]},
-            "taste is flat": float(0.02 - lines["taste"]["gain_over_chance"])}
+        raise ValueError(
+            "a suite's loss came below its labels' entropy: raise the number of test pairs"
+        )
+    return {
+        **{s: float(lines[s]["known_floor_r2"] - 0.95) for s in SUITES[:2]},
+        "taste is flat": float(0.02 - lines["taste"]["gain_over_chance"]),
+    }

@@ -1,8 +1,9 @@
 """Preference strength by voting, and what to do with the pairs that the votes speak against.
 
-V judges are fitted on the pairs. Of pair i each says d_i = r(chosen) − r(rejected); û_i is the mean of their d_i, σ̂_i
-the population standard deviation. Low û means that the label is probably wrong, small |û| that it says little. Then the
-pairs are repaired and the judges proper are fitted on them, by −p·log σ(z) − (1−p)·log σ(−z), z = chosen − rejected − margin:
+V judges are fitted on the pairs. Of pair i each says d_i = r(chosen) − r(rejected); û_i is the mean
+of their d_i, σ̂_i the population standard deviation. Low û means that the label is probably wrong,
+small |û| that it says little. Then the pairs are repaired and the judges proper are fitted on them,
+by −p·log σ(z) − (1−p)·log σ(−z), z = chosen − rejected − margin:
 
 - `flip`: pairs of the lowest `share` of û, as far as û < 0 there, are turned round.
 - `smooth`: those pairs keep their order with p = 1 − `smoothing`.
@@ -11,24 +12,29 @@ pairs are repaired and the judges proper are fitted on them, by −p·log σ(z) 
 - `drop`: those pairs are left out. The control: if it does as well as a repair, the votes only found the pairs.
 - `none`: the pairs as they are.
 
-`contrast` adds an InfoNCE term on what the heads read, h(chosen) − h(rejected): the difference of the same pair with a
-tenth of its tokens left out is the positive, the other pairs' are the negatives (the paper's twins differ by dropout,
-which these judges have not). It needs judges that learn what they read. MetaRM, the paper's other part, is meta_rm.py.
+`contrast` adds an InfoNCE term on what the heads read, h(chosen) − h(rejected): the difference of
+the same pair with a tenth of its tokens left out is the positive, the other pairs' are the
+negatives (the paper's twins differ by dropout, which these judges have not). It needs judges that
+learn what they read. MetaRM, the paper's other part, is meta_rm.py.
 
 The paper votes with 10 judges; here it is `rounds` times the world's members (5).
 
-Two traps. Judges that vote on the pairs they were fitted on have learnt the wrong labels and vote for them; so a pair is
-judged by those that did not see it (`crossfit`, `folds` times the work), and `crossfit=False` shows the paper's own
-procedure. And û is in the voters' units: as a margin it is multiplied by the one number that makes σ(a·û) the likeliest of
-the labels (`calibrate`); in-sample votes look far surer than they are.
+Two traps. Judges that vote on the pairs they were fitted on have learnt the wrong labels and vote
+for them; so a pair is judged by those that did not see it (`crossfit`, `folds` times the work), and
+`crossfit=False` shows the paper's own procedure. And û is in the voters' units: as a margin it is
+multiplied by the one number that makes σ(a·û) the likeliest of the labels (`calibrate`); in-sample
+votes look far surer than they are.
 
-bradley_terry is `repair="none"` without contrast. With more than half of the labels wrong every repair makes it worse.
+bradley_terry is `repair="none"` without contrast. With more than half of the labels wrong every
+repair makes it worse.
 
-Here: of the fifth that five linear voters like least about two thirds are truly the wrong way round, and repairing them moves
-gold at equal KL neither up nor down, against the pairs as they are or with those left out. Votes of the judge's own class, on the
-same labels, know little that its fit does not. A linear judge cannot remember single labels, so in-sample votes find flips as
-well; it is their strength that is several times too high.
+Here: of the fifth that five linear voters like least about two thirds are truly the wrong way
+round, and repairing them moves gold at equal KL neither up nor down, against the pairs as they are
+or with those left out. Votes of the judge's own class, on the same labels, know little that its fit
+does not. A linear judge cannot remember single labels, so in-sample votes find flips as well; it is
+their strength that is several times too high.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -45,28 +51,57 @@ from assay.rewards.cross_fit import trust, votes
 from assay.rewards.fit import Trainable, fitted
 from assay.stats.effects import Reading, matched_gain
 
-paper = Paper("Secrets of RLHF in Large Language Models Part II: Reward Modeling", "Wang et al.", 2024, "arXiv:2401.06080")
+paper = Paper(
+    "Secrets of RLHF in Large Language Models Part II: Reward Modeling",
+    "Wang et al.",
+    2024,
+    "arXiv:2401.06080",
+)
 reduces = {}
 REPAIRS = ("none", "drop", "flip", "smooth", "margin", "flip+margin", "smooth+margin")
 
 
-def fit(model: Trainable, pairs: Pairs, *, repair: str = "flip+margin", share: float = 0.2, smoothing: float = 0.1,
-        folds: int = 4, rounds: int = 1, crossfit: bool = True, calibrate: bool = True, contrast: float = 0.0,
-        centre: float = 0.01, loop: Loop = Loop()) -> Reward:
-    """repair: what is done with doubtful pairs; share: how many, the lowest by û; smoothing: their share of doubt;
-    folds, rounds, crossfit: how votes are taken (rounds times members voters); calibrate: margins in log-odds of the
-    labels; contrast: weight of the InfoNCE term; centre: weight of (chosen + rejected)²."""
+def fit(
+    model: Trainable,
+    pairs: Pairs,
+    *,
+    repair: str = "flip+margin",
+    share: float = 0.2,
+    smoothing: float = 0.1,
+    folds: int = 4,
+    rounds: int = 1,
+    crossfit: bool = True,
+    calibrate: bool = True,
+    contrast: float = 0.0,
+    centre: float = 0.01,
+    loop: Loop = Loop(),
+) -> Reward:
+    """repair: what is done with doubtful pairs; share: how many, the lowest by û; smoothing: their
+    share of doubt; folds, rounds, crossfit: how votes are taken (rounds times members voters);
+    calibrate: margins in log-odds of the labels; contrast: weight of the InfoNCE term; centre:
+    weight of (chosen + rejected)².
+    """
     if repair not in REPAIRS:
         raise InputError(f"--repair is '{repair}'; it is one of {', '.join(REPAIRS)}")
 
     def loss(chosen: Tensor, rejected: Tensor, p: Tensor, margin: Tensor) -> Tensor:
-        return bradley_terry(chosen, rejected, p=p, margin=margin) + centre * centring(chosen, rejected)
+        return bradley_terry(chosen, rejected, p=p, margin=margin) + centre * centring(
+            chosen, rejected
+        )
 
     if repair != "none":
-        u, _ = strength(votes(model, pairs, loss=loss, folds=folds, rounds=rounds, crossfit=crossfit, loop=loop))
+        u, _ = strength(
+            votes(model, pairs, loss=loss, folds=folds, rounds=rounds, crossfit=crossfit, loop=loop)
+        )
         u = u * trust(u, pairs.p) if calibrate else u
         pairs = repaired(pairs, u, repair=repair, share=share, smoothing=smoothing)
-    return fitted(model, pairs, loss=loss, penalty=Contrast(contrast, loop.seed) if contrast else None, loop=loop)
+    return fitted(
+        model,
+        pairs,
+        loss=loss,
+        penalty=Contrast(contrast, loop.seed) if contrast else None,
+        loop=loop,
+    )
 
 
 def strength(d: Float[Tensor, "V B"]) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"]]:
@@ -74,10 +109,16 @@ def strength(d: Float[Tensor, "V B"]) -> tuple[Float[Tensor, "B"], Float[Tensor,
     return d.mean(0), d.std(0, correction=0)
 
 
-def repaired(pairs: Pairs, u: Float[Tensor, "B"], *, repair: str, share: float, smoothing: float) -> Pairs:
-    """The pairs after `repair`. A pair that is turned loses the margin somebody gave it: it was for the other order."""
+def repaired(
+    pairs: Pairs, u: Float[Tensor, "B"], *, repair: str, share: float, smoothing: float
+) -> Pairs:
+    """The pairs after `repair`. A pair that is turned loses the margin somebody gave it: it was for
+    the other order.
+    """
     if not 0 <= share <= 1:
-        raise InputError(f"--share is {share}; it is the share of pairs that may be repaired, from 0 to 1")
+        raise InputError(
+            f"--share is {share}; it is the share of pairs that may be repaired, from 0 to 1"
+        )
     rank = torch.argsort(torch.argsort(u, stable=True))
     doubtful = (rank < round(share * len(u))) & (u < 0)
     if repair == "drop":
@@ -87,29 +128,45 @@ def repaired(pairs: Pairs, u: Float[Tensor, "B"], *, repair: str, share: float, 
         pairs = replace(turned, margin=torch.where(doubtful, 0.0, pairs.margin))
         u = torch.where(doubtful, -u, u).abs()
     elif repair.startswith("smooth"):
-        pairs = replace(pairs, p=torch.where(doubtful, smoothing + (1 - 2 * smoothing) * pairs.p, pairs.p))
-    return replace(pairs, margin=pairs.margin + u.to(pairs.margin)) if repair.endswith("margin") else pairs
+        pairs = replace(
+            pairs, p=torch.where(doubtful, smoothing + (1 - 2 * smoothing) * pairs.p, pairs.p)
+        )
+    return (
+        replace(pairs, margin=pairs.margin + u.to(pairs.margin))
+        if repair.endswith("margin")
+        else pairs
+    )
 
 
 class Contrast:
-    """weight·InfoNCE on differences h(chosen) − h(rejected), twins by tokens left out; cosine over a temperature of 0.1."""
+    """weight·InfoNCE on differences h(chosen) − h(rejected), twins by tokens left out; cosine over
+    a temperature of 0.1.
+    """
 
     def __init__(self, weight: float, seed: int, *, without: float = 0.1):
         self.weight, self.rng, self.without = weight, Rng(seed)("twins"), without
 
     def view(self, model: Any, each: Sequence[Pairs], t: int) -> Tensor:
         """Differences of what the heads read, of the pairs and of their twins `[M,b,2,H]`."""
-        if not any(p.requires_grad for name, p in model.named_parameters() if name.startswith("backbone")):
-            raise InputError(f"--contrast needs judges that learn what they read, and a {type(model).__name__} has fixed "
-                             "features; set it to 0")
+        if not any(
+            p.requires_grad for name, p in model.named_parameters() if name.startswith("backbone")
+        ):
+            raise InputError(
+                f"--contrast needs judges that learn what they read, and a {type(model).__name__} "
+                "has fixed features; set it to 0"
+            )
         twins = [replace(x, mask=self.thinned(x, t)) for x in each]
         seen = [model.hidden(list(some)) for some in (each, twins)]
         return torch.stack([h[:, :, 0] - h[:, :, 1] for h in seen], 2)
 
     def thinned(self, x: Pairs, t: int) -> Tensor:
-        """x.mask with some tokens left out, the last one never: it is where the answer is read. A row's are its own answer's."""
+        """x.mask with some tokens left out, the last one never: it is where the answer is read. A
+        row's are its own answer's.
+        """
         held, (_, N, T) = x.mask | x.given, x.mask.shape
-        key = (x.action * (torch.arange(T) + 1)).sum(-1)  # by what it says, not by where in the batch it stands
+        key = (x.action * (torch.arange(T) + 1)).sum(
+            -1
+        )  # by what it says, not by where in the batch it stands
         u = self.rng("step", t).uniform(key[..., None], torch.arange(N)[:, None], torch.arange(T))
         last = torch.arange(T) == (held * torch.arange(T)).amax(-1, keepdim=True)
         return x.mask & ((u >= self.without) | last)
@@ -120,13 +177,21 @@ class Contrast:
         return -self.weight * alike.log_softmax(-1).diagonal(dim1=-2, dim2=-1).mean(-1)
 
 
-@Claim("Turning doubtful pairs round and asking for their strength as a margin gives a judge worth more at equal KL than the "
-       "pairs as they are, and than leaving the doubtful ones out.",
-       arms={"mine": ("leave_one_out", {"fit": "preference_strength"}),
-             "single": ("leave_one_out", {"fit": "preference_strength", "fit.repair": "none"}),
-             "drop": ("leave_one_out", {"fit": "preference_strength", "fit.repair": "drop"}),
-             "insample": ("leave_one_out", {"fit": "preference_strength", "fit.crossfit": False})},
-       turns="single", worlds=("table",), on={"table": {"testbed": "bag"}})
+@Claim(
+    "Turning doubtful pairs round and asking for their strength as a margin gives a judge worth "
+    "more at equal KL than the pairs as they are, and than leaving the doubtful ones out.",
+    arms={
+        "mine": ("leave_one_out", {"fit": "preference_strength"}),
+        "single": ("leave_one_out", {"fit": "preference_strength", "fit.repair": "none"}),
+        "drop": ("leave_one_out", {"fit": "preference_strength", "fit.repair": "drop"}),
+        "insample": ("leave_one_out", {"fit": "preference_strength", "fit.crossfit": False}),
+    },
+    turns="single",
+    worlds=("table",),
+    on={"table": {"testbed": "bag"}},
+)
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
     """Mean gold differences over the shared range of √KL: to no repair, and to leaving out."""
-    return {f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("single", "drop")}
+    return {
+        f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("single", "drop")
+    }

@@ -1,30 +1,38 @@
-"""Does preference learning learn to rank? Ranking accuracy of a policy, what it would be at the optimum, and which pairs flip.
+"""Does preference learning learn to rank? Ranking accuracy of a policy, what it would be at the
+optimum, and which pairs flip.
 
-A policy ranks a pair rightly if it finds the preferred answer likelier than the other. With ℓ the log-probability of a whole
-answer under the reference and a the share of raters who prefer the winner,
+A policy ranks a pair rightly if it finds the preferred answer likelier than the other. With ℓ the
+log-probability of a whole answer under the reference and a the share of raters who prefer the
+winner,
 
     ranking accuracy    R(π) = share of pairs with π(y_w) > π(y_l)
     idealised           the same for the optimum of DPO on endless labels: ℓ_w − ℓ_l + logit(a)/β > 0
 
-For one pair let Δ be what training added to log π(y_w) − log π(y_l), and c = ℓ_l − ℓ_w. Then the pair is ranked rightly if
-and only if Δ > c, that is if its DPO loss is below −log σ(β·c): for a pair that the reference ranks wrongly by a large c
-the loss must be nearly 0, and the gradient fades long before that. So the wrong pairs stay wrong, while the loss falls.
+For one pair let Δ be what training added to log π(y_w) − log π(y_l), and c = ℓ_l − ℓ_w. Then the
+pair is ranked rightly if and only if Δ > c, that is if its DPO loss is below −log σ(β·c): for a
+pair that the reference ranks wrongly by a large c the loss must be nearly 0, and the gradient fades
+long before that. So the wrong pairs stay wrong, while the loss falls.
 
-A study on any world with pairs, golds and a reference. It trains DPO at each β for `passes` over the world's pairs, and
-gives accuracy before, after and idealised, for the pairs whose raters agree more than `tie` from a half; the share of
-wrongly ranked pairs that flipped, in thirds by c, beside the share that the loss predicts (the two are equal: it is an
-identity); and pairs that training unlearned. Raters are Bradley–Terry on gold with the world's label noise; DPO sees one
-rater's word on each pair, as is usual. A table's reference prefers nothing in particular, so `spread` plants preferences:
-normal numbers of that deviation on its logits, half of them wrong. The shared-parameter control is built in: in a bag all
-answers share 60 numbers; in a bandit nearly every answer has its own. Here: in the bag few wrong pairs flip, and fewer the
-larger c; in the bandit a small β flips nearly all of them, c or no c, so it is the sharing that keeps them
-(`assay study ranking_accuracy --world table --world.testbed bandit`).
+A study on any world with pairs, golds and a reference. It trains DPO at each β for `passes` over
+the world's pairs, and gives accuracy before, after and idealised, for the pairs whose raters agree
+more than `tie` from a half; the share of wrongly ranked pairs that flipped, in thirds by c, beside
+the share that the loss predicts (the two are equal: it is an identity); and pairs that training
+unlearned. Raters are Bradley–Terry on gold with the world's label noise; DPO sees one rater's word
+on each pair, as is usual. A table's reference prefers nothing in particular, so `spread` plants
+preferences: normal numbers of that deviation on its logits, half of them wrong. The
+shared-parameter control is built in: in a bag all answers share 60 numbers; in a bandit nearly
+every answer has its own. Here: in the bag few wrong pairs flip, and fewer the larger c; in the
+bandit a small β flips nearly all of them, c or no c, so it is the sharing that keeps them (`assay
+study ranking_accuracy --world table --world.testbed bandit`).
 
-What the released script does: where lengths are not normalised it takes the ratio of the two *log*-probabilities instead of
-exponentiating their difference, so a less likely winner counts as a likelier one (log-probabilities are negative: −10/−5 is
-above 1). `idealised_released` is that number; the test shows a pair on which it is wrong. And with one rater a pair, a is
-0 or 1, its logit infinite, and the idealised accuracy 1 whatever the reference: here a is the raters' true share.
+What the released script does: where lengths are not normalised it takes the ratio of the two
+*log*-probabilities instead of exponentiating their difference, so a less likely winner counts as a
+likelier one (log-probabilities are negative: −10/−5 is above 1). `idealised_released` is that
+number; the test shows a pair on which it is wrong. And with one rater a pair, a is 0 or 1, its
+logit infinite, and the idealised accuracy 1 whatever the reference: here a is the raters' true
+share.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -41,14 +49,26 @@ from assay.formulas.pairwise import dpo
 from assay.loops.online import paired, ratios
 from assay.models.policies.table import TablePolicy
 
-paper = Paper("Preference Learning Algorithms Do Not Learn Preference Rankings", "Chen et al.", 2024, "arXiv:2405.19534")
+paper = Paper(
+    "Preference Learning Algorithms Do Not Learn Preference Rankings",
+    "Chen et al.",
+    2024,
+    "arXiv:2405.19534",
+)
 reduces = {}
 
 
-def study(world: World, *, betas: tuple[float, ...] = (0.01, 0.1, 1.0, 5.0), spread: float = 1.0, passes: int = 6,
-          tie: float = 0.05) -> Iterator[dict[str, Any]]:
-    """betas: of DPO; spread: deviation of what is planted on a table's logits; passes: over the pairs; tie: shares within so
-    much of a half are no preference."""
+def study(
+    world: World,
+    *,
+    betas: tuple[float, ...] = (0.01, 0.1, 1.0, 5.0),
+    spread: float = 1.0,
+    passes: int = 6,
+    tie: float = 0.05,
+) -> Iterator[dict[str, Any]]:
+    """betas: of DPO; spread: deviation of what is planted on a table's logits; passes: over the
+    pairs; tie: shares within so much of a half are no preference.
+    """
     if world.gold is None:
         raise InputError("this study needs to know what raters prefer: give it a world with a gold")
     if min(betas, default=0.0) <= 0:
@@ -72,45 +92,73 @@ def study(world: World, *, betas: tuple[float, ...] = (0.01, 0.1, 1.0, 5.0), spr
         delta = gained[:, 0] - gained[:, 1]
         wrong = ahead < 0  # of the labels that it was trained on
         flipped, foretold = delta > -ahead, foretells(delta, -ahead, beta)
-        majority = torch.where(wins > 0, before[:, 0], before[:, 1]), torch.where(wins > 0, before[:, 1], before[:, 0])
+        majority = (
+            torch.where(wins > 0, before[:, 0], before[:, 1]),
+            torch.where(wins > 0, before[:, 1], before[:, 0]),
+        )
         a = torch.where(wins > 0, share, 1 - share)
-        yield {"beta": beta, "pairs": int(clear.sum()), "before": rate(ahead * wins > 0, clear),
-               "after": rate((ahead + delta) * wins > 0, clear), "idealised": rate(idealised(*majority, a, beta=beta), clear),
-               "idealised_released": rate(idealised(*majority, a, beta=beta, released=True), clear),
-               "labels_before": rate(~wrong), "labels_after": rate(ahead + delta > 0), "wrong": int(wrong.sum()),
-               "flipped": rate(flipped, wrong), "foretold": rate(foretold, wrong),
-               "identity_holds": bool((flipped == foretold).all()),
-               "flipped_by_third": thirds(flipped, -ahead, wrong), "unlearned": rate(~flipped, ahead > 0),
-               "loss": float(-logsigmoid(beta * delta).mean()), "kl": float(policy.kl(task.reference, pairs).mean())}
+        yield {
+            "beta": beta,
+            "pairs": int(clear.sum()),
+            "before": rate(ahead * wins > 0, clear),
+            "after": rate((ahead + delta) * wins > 0, clear),
+            "idealised": rate(idealised(*majority, a, beta=beta), clear),
+            "idealised_released": rate(idealised(*majority, a, beta=beta, released=True), clear),
+            "labels_before": rate(~wrong),
+            "labels_after": rate(ahead + delta > 0),
+            "wrong": int(wrong.sum()),
+            "flipped": rate(flipped, wrong),
+            "foretold": rate(foretold, wrong),
+            "identity_holds": bool((flipped == foretold).all()),
+            "flipped_by_third": thirds(flipped, -ahead, wrong),
+            "unlearned": rate(~flipped, ahead > 0),
+            "loss": float(-logsigmoid(beta * delta).mean()),
+            "kl": float(policy.kl(task.reference, pairs).mean()),
+        }
 
 
 def planted(world: World, spread: float) -> Task:
-    """The world's task; of a table, with a reference that prefers some tokens to others for no reason."""
+    """The world's task; of a table, with a reference that prefers some tokens to others for no
+    reason.
+    """
     policy = world.task.reference
     if spread == 0 or not isinstance(policy, TablePolicy):
         return world.task
     R, V = policy.logits.shape
     odd = policy.copy()
     with torch.no_grad():
-        odd.logits.add_(world.task.rng("planted").normal(torch.arange(R)[:, None], torch.arange(V), dtype=odd.logits.dtype),
-                        alpha=spread)
+        odd.logits.add_(
+            world.task.rng("planted").normal(
+                torch.arange(R)[:, None], torch.arange(V), dtype=odd.logits.dtype
+            ),
+            alpha=spread,
+        )
     return world.task.replaced(reference=odd.requires_grad_(False))
 
 
 def trained(task: Task, pairs: Pairs, beta: float, loop: Loop) -> Iterator[Any]:
     """DPO on these pairs."""
+
     def loss(rows: Pairs, logp: Tensor, reference: Tensor) -> Tensor:
         return dpo(*ratios(logp, reference), beta=beta, p=rows.p)
 
     yield from paired(task, loop, data=pairs, loss=loss, beta=beta)
 
 
-def idealised(winner: Float[Tensor, "B"], loser: Float[Tensor, "B"], share: Float[Tensor, "B"], *, beta: float,
-              released: bool = False) -> Bool[Tensor, "B"]:
-    """Whether DPO's optimum ranks a pair rightly: ℓ_w − ℓ_l + logit(a)/β > 0, in logarithms, so that nothing overflows.
+def idealised(
+    winner: Float[Tensor, "B"],
+    loser: Float[Tensor, "B"],
+    share: Float[Tensor, "B"],
+    *,
+    beta: float,
+    released: bool = False,
+) -> Bool[Tensor, "B"]:
+    """Whether DPO's optimum ranks a pair rightly: ℓ_w − ℓ_l + logit(a)/β > 0, in logarithms, so
+    that nothing overflows.
 
-    winner, loser: log-probabilities of whole answers under the reference; share: of raters who prefer the winner, below 1.
-    released: ℓ_w/ℓ_l in the place of the probabilities' ratio, as the paper's script has it without length normalisation.
+    winner, loser: log-probabilities of whole answers under the reference; share: of raters who
+    prefer the winner, below 1. released: ℓ_w/ℓ_l in the place of the probabilities' ratio, as the
+    paper's script has it without length normalisation.
     """
     ahead = (winner / loser).log() if released else winner - loser
     return ahead + share.logit() / beta > 0
@@ -133,12 +181,20 @@ def thirds(flipped: Tensor, c: Tensor, wrong: Tensor) -> list[float | None]:
     return [rate(flipped[rows]) for rows in order.tensor_split(3)]
 
 
-@Claim("Where answers share parameters, DPO leaves most pairs as wrongly ranked as the reference had them, and ranks far fewer "
-       "rightly than its own optimum would.",
-       arms={"shared": ("ranking_accuracy", {"betas": (0.1,)})}, worlds=("table",))
+@Claim(
+    "Where answers share parameters, DPO leaves most pairs as wrongly ranked as the reference "
+    "had them, and ranks far fewer rightly than its own optimum would.",
+    arms={"shared": ("ranking_accuracy", {"betas": (0.1,)})},
+    worlds=("table",),
+)
 def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
-    """Two parts: idealised minus trained accuracy, and ½ minus the share of wrongly ranked pairs that flipped."""
+    """Two parts: idealised minus trained accuracy, and ½ minus the share of wrongly ranked pairs
+    that flipped.
+    """
     line = arms["shared"][0]
     if line["flipped"] is None:
         raise ValueError("the reference ranks no pair wrongly: raise spread")
-    return {"below the ideal": float(line["idealised"] - line["after"]), "fewer than half flipped": float(0.5 - line["flipped"])}
+    return {
+        "below the ideal": float(line["idealised"] - line["after"]),
+        "fewer than half flipped": float(0.5 - line["flipped"]),
+    }

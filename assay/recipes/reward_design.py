@@ -1,27 +1,34 @@
-"""Rewards designed for the learner's sake: potentials, sparse explicable ones, self-learned ones with a bonus, a teacher's.
+"""Rewards designed for the learner's sake: potentials, sparse explicable ones, self-learned ones
+with a bonus, a teacher's.
 
-One learner (policy gradient on returns to go, a table of logits) under five designs; gold is always the original task.
+One learner (policy gradient on returns to go, a table of logits) under five designs; gold is always
+the original task.
 
-potential: r + γΦ(s') − Φ(s). Every optimal policy stays (`formulas.potential`), whatever Φ. Here the horizon ends the task,
-so Φ(s_T) = 0 and the shaped return is the original's minus Φ(s₀) for every policy; `cut` keeps Φ(s_T), as is right where an
-episode is only cut, and then it pays for where one stops.
-explicable (EXPRD): reward on the original's states and `active` more, chosen one by one so that deviations from the optimal
-policy cost their gap within few steps. random: the same programme on random states, which is its control.
-explore (ExploRS): r + φ(s,a) + λ/√(N(s') + (λ/B)²). With Ḡ the return of the *original* reward and V(s) its running mean,
-φ(s,·) += η·π(a|s)·(Ḡ − V(s))·(e_a − π(·|s)). rate=0 leaves the bonus alone, fade=0 the self-learned part alone.
-teacher: every `period` steps −`bound` on wrong actions in the `active` states where the learner's *present* policy gains most:
-Σ_s μ(s)Σ_a π(a|s)A*(s,a)(R(s,a) − Σ_b π(b|s)R(s,b)). period=0 designs once. none: the original.
+potential: r + γΦ(s') − Φ(s). Every optimal policy stays (`formulas.potential`), whatever Φ. Here
+the horizon ends the task, so Φ(s_T) = 0 and the shaped return is the original's minus Φ(s₀) for
+every policy; `cut` keeps Φ(s_T), as is right where an episode is only cut, and then it pays for
+where one stops. explicable (EXPRD): reward on the original's states and `active` more, chosen one
+by one so that deviations from the optimal policy cost their gap within few steps. random: the same
+programme on random states, which is its control. explore (ExploRS): r + φ(s,a) + λ/√(N(s') +
+(λ/B)²). With Ḡ the return of the *original* reward and V(s) its running mean, φ(s,·) += η·π(a|s)·(Ḡ
+− V(s))·(e_a − π(·|s)). rate=0 leaves the bonus alone, fade=0 the self-learned part alone. teacher:
+every `period` steps −`bound` on wrong actions in the `active` states where the learner's *present*
+policy gains most: Σ_s μ(s)Σ_a π(a|s)A*(s,a)(R(s,a) − Σ_b π(b|s)R(s,b)). period=0 designs once.
+none: the original.
 
-Departures: EXPRD's programme quantifies over every choice among tied optimal actions; here π* spreads over ties, and what comes
-out is mixed with the original until dynamic programming finds its optimal policies among the original's. The teacher's programme
-is solved among rewards that only punish actions that are not optimal: these keep every optimal policy by construction. ExploRS'
-updates are means over a step's episodes.
-Traps: N is raised after it has paid; V follows a moving policy; π(a|s) in φ's update makes rare actions learn late; −Φ(s_t) in a
-return to go is a baseline of the state, so shaping also takes variance away.
+Departures: EXPRD's programme quantifies over every choice among tied optimal actions; here π*
+spreads over ties, and what comes out is mixed with the original until dynamic programming finds its
+optimal policies among the original's. The teacher's programme is solved among rewards that only
+punish actions that are not optimal: these keep every optimal policy by construction. ExploRS'
+updates are means over a step's episodes. Traps: N is raised after it has paid; V follows a moving
+policy; π(a|s) in φ's update makes rare actions learn late; −Φ(s_t) in a return to go is a baseline
+of the state, so shaping also takes variance away.
 
-Here: the learner draws `loop.num_generations`·`loop.batch_size` episodes a step, so it meets the goal soon under the original reward, and no design
-has much to add; a bonus that falls with √N is soon spent. Published comparisons are of Q-learning with one episode at a time.
+Here: the learner draws `loop.num_generations`·`loop.batch_size` episodes a step, so it meets the
+goal soon under the original reward, and no design has much to add; a bonus that falls with √N is
+soon spent. Published comparisons are of Q-learning with one episode at a time.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -41,30 +48,69 @@ from assay.loops.online import describe, judge, mean_stats
 from assay.models.policies.markov import MarkovPolicy, Process, acting, states
 from assay.stats.effects import Reading, curve
 
-paper = Paper("Reward Design for Reinforcement Learning Agents", "Devidze", 2025, "arXiv:2503.21949")
+paper = Paper(
+    "Reward Design for Reinforcement Learning Agents", "Devidze", 2025, "arXiv:2503.21949"
+)
 reduces = {}
 DESIGNS = ("none", "potential", "explicable", "random", "explore", "teacher")
 POTENTIALS = ("optimal", "random", "adversarial")
 
 
-def recipe(task: Task, *, design: str = "explicable", potential: str = "optimal", cut: bool = False, active: int = 5,
-           bound: float = 1.0, period: int = 10, rate: float = 0.1, fade: float = 1.0, most: float = 1.0, primary: int = 0,
-           loop: Loop = Loop()) -> Iterator[Step]:
-    """design: none, potential, explicable, random, explore or teacher; potential: optimal, random or adversarial; cut: Φ(s_T) is
-    paid at the horizon; active: states a sparse design adds; bound: its largest entry; period: steps between a teacher's designs,
-    0 for one at the start; rate: ExploRS' η; fade, most: its λ and B; primary: the judge that is the original reward."""
+def recipe(
+    task: Task,
+    *,
+    design: str = "explicable",
+    potential: str = "optimal",
+    cut: bool = False,
+    active: int = 5,
+    bound: float = 1.0,
+    period: int = 10,
+    rate: float = 0.1,
+    fade: float = 1.0,
+    most: float = 1.0,
+    primary: int = 0,
+    loop: Loop = Loop(),
+) -> Iterator[Step]:
+    """design: none, potential, explicable, random, explore or teacher; potential: optimal, random
+    or adversarial; cut: Φ(s_T) is paid at the horizon; active: states a sparse design adds; bound:
+    its largest entry; period: steps between a teacher's designs, 0 for one at the start; rate:
+    ExploRS' η; fade, most: its λ and B; primary: the judge that is the original reward.
+    """
     if design not in DESIGNS or potential not in POTENTIALS:
-        raise InputError(f"--design is '{design}' and --potential '{potential}'; one of {', '.join(DESIGNS)}, and one of "
-                         f"{', '.join(POTENTIALS)}")
-    policy, process, score = acting(task.reference).copy(), acting(task.reference).process, judge(task, primary)
+        raise InputError(
+            f"--design is '{design}' and --potential '{potential}'; one of {', '.join(DESIGNS)}, "
+            f"and one of {', '.join(POTENTIALS)}"
+        )
+    policy, process, score = (
+        acting(task.reference).copy(),
+        acting(task.reference).process,
+        judge(task, primary),
+    )
     if not process.gamma < 1:
-        raise InputError("--world.gamma is 1, and these designs plan for an endless problem; give it a discount below 1")
+        raise InputError(
+            "--world.gamma is 1, and these designs plan for an endless problem; give it a discount "
+            "below 1"
+        )
     opt, none = loop.optimiser(policy), torch.zeros(process.P.shape[:2], dtype=torch.float64)
-    carry: Any = task.carry.keep(policy=policy, opt=opt, original=none, table=none, phi=none, count=none[:, 0], value=none[:, 0])
+    carry: Any = task.carry.keep(
+        policy=policy,
+        opt=opt,
+        original=none,
+        table=none,
+        phi=none,
+        count=none[:, 0],
+        value=none[:, 0],
+    )
     if carry.next == 0:  # asked for and designed once, also by a run that is resumed
-        carry.original = task.rewards.only([primary]).steps(process.every())[0].reshape(none.shape).double()
+        carry.original = (
+            task.rewards.only([primary]).steps(process.every())[0].reshape(none.shape).double()
+        )
         sparse = design in ("explicable", "random")
-        carry.table = _sparse(task, process, carry.original, active, bound, design == "random") if sparse else carry.original
+        carry.table = (
+            _sparse(task, process, carry.original, active, bound, design == "random")
+            if sparse
+            else carry.original
+        )
     original = carry.original
     pays = _potential(task, process, original, potential, cut) if design == "potential" else None
     power = process.gamma ** torch.arange(process.horizon, dtype=torch.float64)
@@ -77,8 +123,16 @@ def recipe(task: Task, *, design: str = "explicable", potential: str = "optimal"
         if pays is not None:
             reward = reward + pays(at)
         if design == "explore":
-            bonus = count_bonus(carry.count, scale=fade, most=most) if fade > 0 else torch.zeros_like(carry.count)
-            reward = reward + carry.phi[at[..., :-1], x.action] + torch.where(process.terminal, 0.0, bonus)[at[..., 1:]]
+            bonus = (
+                count_bonus(carry.count, scale=fade, most=most)
+                if fade > 0
+                else torch.zeros_like(carry.count)
+            )
+            reward = (
+                reward
+                + carry.phi[at[..., :-1], x.action]
+                + torch.where(process.terminal, 0.0, bonus)[at[..., 1:]]
+            )
             _explored(carry, policy, x, original, rate)
         G = returns_to_go(torch.where(x.mask, reward, 0.0), x.mask, gamma=process.gamma)
         A = (step_centred(G, x.mask) * power).to(x.logp.dtype)
@@ -86,36 +140,61 @@ def recipe(task: Task, *, design: str = "explicable", potential: str = "optimal"
         def of(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
             return reinforce(policy.logp(rows), A[i])
 
-        stats = [descend(opt, of, x, reduce=per_answer, rows=i) for i in loop.minibatches(len(x), task.rng("minibatch", t))]
+        stats = [
+            descend(opt, of, x, reduce=per_answer, rows=i)
+            for i in loop.minibatches(len(x), task.rng("minibatch", t))
+        ]
         yield Step(policy, reward=score, stats={**mean_stats(stats), **describe(x)})
 
 
-def _potential(task: Task, process: Process, original: Tensor, kind: str, cut: bool) -> Callable[[Tensor], Tensor]:
+def _potential(
+    task: Task, process: Process, original: Tensor, kind: str, cut: bool
+) -> Callable[[Tensor], Tensor]:
     best = optimal_values(process.P, original, gamma=process.gamma).amax(-1)
-    noise = best.abs().max() * task.rng("potential").uniform(torch.arange(len(best)), dtype=torch.float64)
+    noise = best.abs().max() * task.rng("potential").uniform(
+        torch.arange(len(best)), dtype=torch.float64
+    )
     level = {"optimal": best, "adversarial": -best, "random": noise}[kind]
 
     def pays(at: Tensor) -> Tensor:
         F = shaping(level, process.terminal, at[..., :-1], at[..., 1:], gamma=process.gamma)
-        if not cut:  # the horizon is the end of the task itself: nothing is left to have a potential
+        if (
+            not cut
+        ):  # the horizon is the end of the task itself: nothing is left to have a potential
             F[..., -1] = -torch.where(process.terminal, 0.0, level)[at[..., -2]]
         return F
 
     return pays
 
 
-def _sparse(task: Task, process: Process, original: Tensor, active: int, bound: float, by_chance: bool) -> Tensor:
+def _sparse(
+    task: Task, process: Process, original: Tensor, active: int, bound: float, by_chance: bool
+) -> Tensor:
     paid = tuple(int(s) for s in (original != 0).any(-1).nonzero()[:, 0])
     free = [s for s in range(len(original)) if s not in paid and not process.terminal[s]]
-    chosen = tuple(free[int(i)] for i in task.rng("zone").permutation(len(free))[:active]) if by_chance else None
-    return explicable(original, process.P, process.terminal, gamma=process.gamma, states=active, bound=bound, active=paid,
-                      chosen=chosen)[0]
+    chosen = (
+        tuple(free[int(i)] for i in task.rng("zone").permutation(len(free))[:active])
+        if by_chance
+        else None
+    )
+    return explicable(
+        original,
+        process.P,
+        process.terminal,
+        gamma=process.gamma,
+        states=active,
+        bound=bound,
+        active=paid,
+        chosen=chosen,
+    )[0]
 
 
 def _taught(policy: MarkovPolicy, original: Tensor, active: int, bound: float) -> Tensor:
     process = policy.process
     q = optimal_values(process.P, original, gamma=process.gamma)
-    gain = teaching_gain(policy.probs().detach(), policy.occupancy().detach().sum(-1), q - q.amax(-1, keepdim=True))
+    gain = teaching_gain(
+        policy.probs().detach(), policy.occupancy().detach().sum(-1), q - q.amax(-1, keepdim=True)
+    )
     worse = torch.where(greedy(q) | process.terminal[:, None], 0.0, gain).clamp(max=0)
     zone = worse.sum(-1).topk(active, largest=False).indices
     R = original.clone()
@@ -126,11 +205,17 @@ def _taught(policy: MarkovPolicy, original: Tensor, active: int, bound: float) -
 def _explored(carry: Any, policy: MarkovPolicy, x: Samples, original: Tensor, rate: float) -> None:
     """Raise the counts and move φ and V by these episodes."""
     at, held = states(x), x.mask
-    G = returns_to_go(torch.where(held, original[at[..., :-1], x.action], 0.0), held, gamma=policy.process.gamma)[held]
+    G = returns_to_go(
+        torch.where(held, original[at[..., :-1], x.action], 0.0), held, gamma=policy.process.gamma
+    )[held]
     s, a, pi = at[..., :-1][held], x.action[held], policy.probs().detach()
     once, none = torch.ones_like(G), torch.zeros_like(carry.count)
-    pull = (pi[s, a] * (G - carry.value[s]))[:, None] * (torch.nn.functional.one_hot(a, pi.shape[1]) - pi[s])
-    carry.phi = carry.phi + rate * torch.zeros_like(carry.phi).index_add(0, s, pull) / max(1, int(x.present.sum()))
+    pull = (pi[s, a] * (G - carry.value[s]))[:, None] * (
+        torch.nn.functional.one_hot(a, pi.shape[1]) - pi[s]
+    )
+    carry.phi = carry.phi + rate * torch.zeros_like(carry.phi).index_add(0, s, pull) / max(
+        1, int(x.present.sum())
+    )
     seen = none.index_add(0, s, once)
     mean = none.index_add(0, s, G) / seen.clamp(min=1)
     carry.value = torch.where(seen > 0, carry.value + 0.1 * (mean - carry.value), carry.value)
@@ -138,17 +223,34 @@ def _explored(carry: Any, policy: MarkovPolicy, x: Samples, original: Tensor, ra
 
 
 ARMS: dict[str, dict[str, Any]] = {
-    "original": {"design": "none"}, "potential": {"design": "potential"},
+    "original": {"design": "none"},
+    "potential": {"design": "potential"},
     "potential cut": {"design": "potential", "cut": True},
-    "random potential": {"design": "potential", "potential": "random"}, "explicable": {"design": "explicable"},
-    "random states": {"design": "random"}, "explore": {"design": "explore"}, "bonus": {"design": "explore", "rate": 0.0},
-    "teacher": {"design": "teacher"}, "teacher once": {"design": "teacher", "period": 0}}
+    "random potential": {"design": "potential", "potential": "random"},
+    "explicable": {"design": "explicable"},
+    "random states": {"design": "random"},
+    "explore": {"design": "explore"},
+    "bonus": {"design": "explore", "rate": 0.0},
+    "teacher": {"design": "teacher"},
+    "teacher once": {"design": "teacher", "period": 0},
+}
 
 
-@Claim("A sparse explicable reward teaches faster than the original one, and than the same programme on random states.",
-       arms={name: ("reward_design", arguments) for name, arguments in ARMS.items()},
-       worlds=("table",), on={"table": {"testbed": "grid"}})
+@Claim(
+    "A sparse explicable reward teaches faster than the original one, and than the same programme "
+    "on random states.",
+    arms={name: ("reward_design", arguments) for name, arguments in ARMS.items()},
+    worlds=("table",),
+    on={"table": {"testbed": "grid"}},
+)
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold over the run: the explicable design's minus the original's, and minus the random states'."""
-    area = {name: sum(g for _, g in curve(readings)) / len(curve(readings)) for name, readings in arms.items()}
-    return {f"over {rival}": area["explicable"] - area[rival] for rival in ("original", "random states")}
+    """Mean gold over the run: the explicable design's minus the original's, and minus the random
+    states'.
+    """
+    area = {
+        name: sum(g for _, g in curve(readings)) / len(curve(readings))
+        for name, readings in arms.items()
+    }
+    return {
+        f"over {rival}": area["explicable"] - area[rival] for rival in ("original", "random states")
+    }

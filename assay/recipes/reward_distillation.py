@@ -1,10 +1,12 @@
-"""Reward distillation: fit the *differences* of implicit rewards to those of an explicit judge, or of the judge among
-several that is nearest, instead of to binary labels.
+"""Reward distillation: fit the *differences* of implicit rewards to those of an explicit judge, or
+of the judge among several that is nearest, instead of to binary labels.
 
-    L_dist(r, π) = (r(y₁) − r(y₂) − β·(ℓ(y₁) − ℓ(y₂)))²,  ℓ = log π − log π₀, sums over an answer's decisions
+    L_dist(r, π) = (r(y₁) − r(y₂) − β·(ℓ(y₁) − ℓ(y₂)))²,  ℓ = log π − log π₀, sums over an answer's
+    decisions
 
-It is 0 exactly at the policy π_r ∝ π₀·e^(r/β), needs no labels and takes any pairs; the constant a prompt cancels. DPO's
-margins grow for as long as one trains on one label a pair; these stop at the judge's.
+It is 0 exactly at the policy π_r ∝ π₀·e^(r/β), needs no labels and takes any pairs; the constant a
+prompt cancels. DPO's margins grow for as long as one trains on one label a pair; these stop at the
+judge's.
 
 The variants of the paper, and how to have them:
     d-DPO   one judge                      members=1
@@ -12,28 +14,33 @@ The variants of the paper, and how to have them:
     p-DPO   DPO + γ·KL(π₀‖π)               binary=True, gamma>0
     both    L_dist + γ·KL(π₀‖π)            gamma>0
 
-Pessimism is max_π min_{r∈S} E_π r − E_π₀ r − β·KL(π‖π₀). A member's own policy is worth β·KL(π₀‖π_r) to it, so over a
-convex set the pessimist takes the member whose policy is nearest to π₀ in the *forward* KL. The forward KL is read from
-one fixed draw of the reference a pair, as −log π of it: imitation of the reference, not of the chosen answers (`sft`).
+Pessimism is max_π min_{r∈S} E_π r − E_π₀ r − β·KL(π‖π₀). A member's own policy is worth
+β·KL(π₀‖π_r) to it, so over a convex set the pessimist takes the member whose policy is nearest to
+π₀ in the *forward* KL. The forward KL is read from one fixed draw of the reference a pair, as −log
+π of it: imitation of the reference, not of the chosen answers (`sft`).
 
-`least`: "data" takes the minimum of the mean loss over all pairs, which is what the theory speaks of and costs a pass
-over them a step; "batch" over the step's pairs, which is what one would write; "example" in each pair, which picks
-whichever judge is easiest there and is not the theorem; "mean" distils the mean of the judges and is the control: does
-a family beat its average? There is no released code to compare with.
+`least`: "data" takes the minimum of the mean loss over all pairs, which is what the theory speaks
+of and costs a pass over them a step; "batch" over the step's pairs, which is what one would write;
+"example" in each pair, which picks whichever judge is easiest there and is not the theorem; "mean"
+distils the mean of the judges and is the control: does a family beat its average? There is no
+released code to compare with.
 
-Traps: the judge's scale matters now, r in units of β (the judges of these worlds have deviation 1 on the reference's
-answers, so β = 1 already asks for KLs of order 1; a Bradley–Terry scale would be calibrated on held-out pairs); the
-direction of the forward KL; a minimum taken over a micro-batch would depend on how rows are split, so it is settled on
-the whole batch before anything descends.
+Traps: the judge's scale matters now, r in units of β (the judges of these worlds have deviation 1
+on the reference's answers, so β = 1 already asks for KLs of order 1; a Bradley–Terry scale would be
+calibrated on held-out pairs); the direction of the forward KL; a minimum taken over a micro-batch
+would depend on how rows are split, so it is settled on the whole batch before anything descends.
 
-Differs from `dpo` in the target (binary=True, gamma=0 is DPO, step for step); from `mean_ensemble` under a policy
-gradient with a KL price in that nothing is drawn and the optimum is approached on the pairs' support alone.
+Differs from `dpo` in the target (binary=True, gamma=0 is DPO, step for step); from `mean_ensemble`
+under a policy gradient with a KL price in that nothing is drawn and the optimum is approached on
+the pairs' support alone.
 
-Here: the judges are bootstraps of one set of pairs, whose errors are partly shared; the paper's are fitted to subsets of
-different balance, under a labeler biased by length, which answers of one length cannot have. The forward KL does what
-it should, the fall is small; but the nearest judge is no better to distil than the judges' mean, and at equal KL DPO lies
-above both: DPO sees the labels, and a linear judge fitted to them sees no more.
+Here: the judges are bootstraps of one set of pairs, whose errors are partly shared; the paper's are
+fitted to subsets of different balance, under a labeler biased by length, which answers of one
+length cannot have. The forward KL does what it should, the fall is small; but the nearest judge is
+no better to distil than the judges' mean, and at equal KL DPO lies above both: DPO sees the labels,
+and a linear judge fitted to them sees no more.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -48,16 +55,31 @@ from assay.formulas.pairwise import dpo
 from assay.loops.online import paired, panel, ratios, seen
 from assay.stats.effects import Reading, final, matched_gain
 
-paper = Paper("Robust Preference Optimization through Reward Model Distillation", "Fisch et al.", 2024, "arXiv:2405.19316")
+paper = Paper(
+    "Robust Preference Optimization through Reward Model Distillation",
+    "Fisch et al.",
+    2024,
+    "arXiv:2405.19316",
+)
 reduces = {"dpo": ({"binary": True, "gamma": 0.0, "beta": 0.1}, {"beta": 0.1})}
 OVER = ("data", "batch", "example", "mean")
 FEW = {"beta": 0.05, "gamma": 0.005, "max_steps": 1000}
 
 
-def recipe(task: Task, *, beta: float = 0.5, gamma: float = 0.0, binary: bool = False, members: int = 0, least: str = "data",
-           loop: Loop = Loop()) -> Iterator[Step]:
-    """beta: price of a nat, in units of the judges; gamma: weight of KL(π₀‖π); binary: DPO on the labels instead of
-    distillation; members: judges to distil, the first ones, 0 for all; least: what the minimum over judges is taken over."""
+def recipe(
+    task: Task,
+    *,
+    beta: float = 0.5,
+    gamma: float = 0.0,
+    binary: bool = False,
+    members: int = 0,
+    least: str = "data",
+    loop: Loop = Loop(),
+) -> Iterator[Step]:
+    """beta: price of a nat, in units of the judges; gamma: weight of KL(π₀‖π); binary: DPO on the
+    labels instead of distillation; members: judges to distil, the first ones, 0 for all; least:
+    what the minimum over judges is taken over.
+    """
     if least not in OVER:
         raise InputError(f"--least is '{least}'; it is one of {', '.join(OVER)}")
     kept: Any = task.carry.keep(data=None)
@@ -77,7 +99,11 @@ def recipe(task: Task, *, beta: float = 0.5, gamma: float = 0.0, binary: bool = 
             return x
         over = data if least == "data" else x
         with torch.no_grad():
-            loss = distance(*ratios(policy.logp(over), seen(task.reference, over).logp), over.extra["gap"][:, 0], beta=beta)
+            loss = distance(
+                *ratios(policy.logp(over), seen(task.reference, over).logp),
+                over.extra["gap"][:, 0],
+                beta=beta,
+            )
         nearest = loss.mean(0).argmin()
         return _with(x, x.extra["gap"][:, 0, nearest, None])
 
@@ -92,14 +118,20 @@ def recipe(task: Task, *, beta: float = 0.5, gamma: float = 0.0, binary: bool = 
     yield from paired(task, loop, data=data, loss=loss, beta=beta, prepare=prepare)
 
 
-def distance(chosen_logratio: Tensor, rejected_logratio: Tensor, gap: Tensor, *, beta: float) -> Tensor:
+def distance(
+    chosen_logratio: Tensor, rejected_logratio: Tensor, gap: Tensor, *, beta: float
+) -> Tensor:
     """(gap − β(ℓ_w − ℓ_l))² `[B,M]` for each of M judges' differences `gap [B,M]`."""
     return (gap - beta * (chosen_logratio - rejected_logratio)[:, None]).square()
 
 
 def _with(pairs: Pairs, gaps: Tensor) -> Pairs:
-    """The pairs with the judges' differences `[B,M]` at hand, the same beside each answer of a pair."""
-    return replace(pairs, extra={**pairs.extra, "gap": gaps[:, None].expand(-1, pairs.mask.shape[1], -1)})
+    """The pairs with the judges' differences `[B,M]` at hand, the same beside each answer of a
+    pair.
+    """
+    return replace(
+        pairs, extra={**pairs.extra, "gap": gaps[:, None].expand(-1, pairs.mask.shape[1], -1)}
+    )
 
 
 def _drawn(pairs: Pairs, task: Task) -> Pairs:
@@ -107,21 +139,36 @@ def _drawn(pairs: Pairs, task: Task) -> Pairs:
     more: Samples = task.reference.sample(pairs.prompts, 1, task.rng("reference"))
     T = max(pairs.mask.shape[2], more.mask.shape[2])
     pairs, more = pairs.widened(T), more.widened(T)
-    own: dict[str, Any] = {f: torch.cat([getattr(pairs, f), getattr(more, f)], 1)
-                           for f in ("action", "mask", "given", "logp", "ended")}
+    own: dict[str, Any] = {
+        f: torch.cat([getattr(pairs, f), getattr(more, f)], 1)
+        for f in ("action", "mask", "given", "logp", "ended")
+    }
     extra = {k: torch.cat([v, v[:, :1]], 1) for k, v in pairs.extra.items()}
     return replace(pairs, **own, extra=extra)
 
 
-@Claim("On few, noisy pairs, distilling a family of judges with pessimism ends higher in gold than DPO, than distilling one "
-       "judge and than distilling the family's mean, and at equal KL it lies above DPO.",
-       arms={"mine": ("reward_distillation", FEW), "one": ("reward_distillation", {"members": 1, **FEW}),
-             "mean": ("reward_distillation", {"least": "mean", **FEW}),
-             "pessimistic": ("reward_distillation", {"binary": True, "beta": 0.02, "gamma": 0.0003, "max_steps": 1000}),
-             "dpo": ("dpo", {"beta": 0.02, "max_steps": 1000})}, turns="dpo", worlds=("table",),
-       on={"table": {"pairs": 200, "noise": 0.3}})
+@Claim(
+    "On few, noisy pairs, distilling a family of judges with pessimism ends higher in gold than "
+    "DPO, than distilling one judge and than distilling the family's mean, and at equal KL it "
+    "lies above DPO.",
+    arms={
+        "mine": ("reward_distillation", FEW),
+        "one": ("reward_distillation", {"members": 1, **FEW}),
+        "mean": ("reward_distillation", {"least": "mean", **FEW}),
+        "pessimistic": (
+            "reward_distillation",
+            {"binary": True, "beta": 0.02, "gamma": 0.0003, "max_steps": 1000},
+        ),
+        "dpo": ("dpo", {"beta": 0.02, "max_steps": 1000}),
+    },
+    turns="dpo",
+    worlds=("table",),
+    on={"table": {"pairs": 200, "noise": 0.3}},
+)
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
     """Four parts: final over DPO's, one judge's, the mean's; mean difference from DPO at equal √KL."""
     mine = arms["mine"]
-    return {**{f"end over {k}": final(mine) - final(arms[k]) for k in ("dpo", "one", "mean")},
-            "equal KL over dpo": matched_gain(mine, arms["dpo"])}
+    return {
+        **{f"end over {k}": final(mine) - final(arms[k]) for k in ("dpo", "one", "mean")},
+        "equal KL over dpo": matched_gain(mine, arms["dpo"]),
+    }

@@ -1,22 +1,27 @@
-"""SALSA: the KL price is paid to the weight average of two supervised policies instead of to one of them.
+"""SALSA: the KL price is paid to the weight average of two supervised policies instead of to one of
+them.
 
-r − β·Σ_t log(π/π_ref), θ_ref = (1−share)·θ₁ + share·θ₂, the policy starting at θ₁. It differs from kl_in_reward in what it is
-anchored to. θ₁ and θ₂ come from one start: two fine-tunes of the task's reference on its demonstrations, `tuning` updates each in
-orders of their own (or `task.others` named first and second, where the world has them). What they are averaged into:
+r − β·Σ_t log(π/π_ref), θ_ref = (1−share)·θ₁ + share·θ₂, the policy starting at θ₁. It differs from
+kl_in_reward in what it is anchored to. θ₁ and θ₂ come from one start: two fine-tunes of the task's
+reference on its demonstrations, `tuning` updates each in orders of their own (or `task.others`
+named first and second, where the world has them). What they are averaged into:
 
     soup              the weights, linearly
     first, second     one of them alone: the usual anchor, and the control
     prediction        the probabilities, (1−share)·π₁ + share·π₂ a decision
     moving_average    the policy's own past, followed at `rate` a step (WARP's anchor)
 
-Traps. At step 0 the policy is θ₁ and KL(θ₁‖soup) > 0: the price pulls before there is any reward. So KL is read to the common
-start here, and `kl/first` and `kl/anchor` stand beside it. An anchor that lies farther from θ₁ than θ₁ itself prices the same
-policies less: "θ₁ at a smaller β" is the control that decides.
+Traps. At step 0 the policy is θ₁ and KL(θ₁‖soup) > 0: the price pulls before there is any reward.
+So KL is read to the common start here, and `kl/first` and `kl/anchor` stand beside it. An anchor
+that lies farther from θ₁ than θ₁ itself prices the same policies less: "θ₁ at a smaller β" is the
+control that decides.
 
-In a log-linear policy (a table) averaging weights is the normalised geometric mean of the policies, and SALSA is a prior that is
-a product of experts; only a network can show anything else, so the claim is meant for grammar, and runs on the table as the
-control where nothing is to be expected. Averages of two whole runs, and steps back to the start: see `merging`.
+In a log-linear policy (a table) averaging weights is the normalised geometric mean of the policies,
+and SALSA is a prior that is a product of experts; only a network can show anything else, so the
+claim is meant for grammar, and runs on the table as the control where nothing is to be expected.
+Averages of two whole runs, and steps back to the start: see `merging`.
 """
+
 from __future__ import annotations
 
 import math
@@ -35,20 +40,39 @@ from assay.formulas.surrogate import reinforce
 from assay.loops.online import describe, judge, mean_stats, relative
 from assay.stats.effects import Reading, matched_gain
 
-paper = Paper("SALSA: Soup-based Alignment Learning for Stronger Adaptation in RLHF", "Chegini et al.", 2024, "arXiv:2411.01798")
+paper = Paper(
+    "SALSA: Soup-based Alignment Learning for Stronger Adaptation in RLHF",
+    "Chegini et al.",
+    2024,
+    "arXiv:2411.01798",
+)
 reduces = {"kl_in_reward": ({"reference": "first", "tuning": 0}, {})}
 
 ANCHORS = ("soup", "first", "second", "prediction", "moving_average")
 
 
-def recipe(task: Task, *, reference: str = "soup", share: float = 0.5, beta: float = 0.1, rate: float = 0.05, tuning: int = 20,
-           member: int = 0, aggregate: str = "", loop: Loop = Loop()) -> Iterator[Step]:
-    """reference: the anchor; share: of the second policy in it; beta: price of a nat; rate: of the moving average; tuning:
-    updates of the two fine-tunes; member, aggregate: the proxy (`loops.judge`)."""
+def recipe(
+    task: Task,
+    *,
+    reference: str = "soup",
+    share: float = 0.5,
+    beta: float = 0.1,
+    rate: float = 0.05,
+    tuning: int = 20,
+    member: int = 0,
+    aggregate: str = "",
+    loop: Loop = Loop(),
+) -> Iterator[Step]:
+    """reference: the anchor; share: of the second policy in it; beta: price of a nat; rate: of the
+    moving average; tuning: updates of the two fine-tunes; member, aggregate: the proxy
+    (`loops.judge`).
+    """
     if reference not in ANCHORS:
         raise InputError(f"--reference is '{reference}'; it is one of {', '.join(ANCHORS)}")
     if not 0 <= share <= 1 or not 0 <= rate <= 1 or tuning < 0:
-        raise InputError(f"--share is {share}, --rate {rate} and --tuning {tuning}; two shares, and a count")
+        raise InputError(
+            f"--share is {share}, --rate {rate} and --tuning {tuning}; two shares, and a count"
+        )
     policy, score = task.reference.copy(), judge(task, member, aggregate)
     first, second = (_Module(task.reference.copy()) for _ in range(2))
     opt = loop.optimiser(policy)
@@ -59,7 +83,11 @@ def recipe(task: Task, *, reference: str = "soup", share: float = 0.5, beta: flo
         carry.ready = True
     anchor = task.reference.copy()
     if reference in ("soup", "moving_average"):
-        anchor.load_state_dict(linear(first.state_dict(), second.state_dict(), share=share if reference == "soup" else 0.0))
+        anchor.load_state_dict(
+            linear(
+                first.state_dict(), second.state_dict(), share=share if reference == "soup" else 0.0
+            )
+        )
         carry.keep(anchor=_Module(anchor))
 
     def anchored(x: Samples) -> Tensor:
@@ -79,7 +107,10 @@ def recipe(task: Task, *, reference: str = "soup", share: float = 0.5, beta: flo
         def loss(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
             return reinforce(policy.logp(rows), A[i])
 
-        stats = [descend(opt, loss, x, reduce=per_answer, rows=i) for i in loop.minibatches(len(x), task.rng("minibatch", t))]
+        stats = [
+            descend(opt, loss, x, reduce=per_answer, rows=i)
+            for i in loop.minibatches(len(x), task.rng("minibatch", t))
+        ]
         if reference == "moving_average":
             anchor.load_state_dict(towards(anchor.state_dict(), policy.state_dict(), rate=rate))
         far = {"kl/first": float(policy.kl(first.policy, x).mean())}
@@ -89,7 +120,9 @@ def recipe(task: Task, *, reference: str = "soup", share: float = 0.5, beta: flo
 
 
 class _Module:
-    """A frozen policy as the carry keeps it: a state, and no parameters that anyone trains from here on."""
+    """A frozen policy as the carry keeps it: a state, and no parameters that anyone trains from
+    here on.
+    """
 
     def __init__(self, policy: Policy):
         self.policy: Any = policy
@@ -102,7 +135,9 @@ class _Module:
 
 
 def supervised(task: Task, policies: tuple[Policy, Policy], tuning: int, loop: Loop) -> None:
-    """Two supervised policies from one start, in place: the world's own, or fine-tunes in orders of their own."""
+    """Two supervised policies from one start, in place: the world's own, or fine-tunes in orders of
+    their own.
+    """
     try:
         named = [task.others[k] for k in ("first", "second")]
     except (Missing, KeyError):
@@ -121,10 +156,22 @@ def supervised(task: Task, policies: tuple[Policy, Policy], tuning: int, loop: L
             descend(opt, loss, shown, reduce=per_token)
 
 
-@Claim("At equal KL to the common start, a soup as the anchor gives more gold than one policy, also than that at half the price.",
-       arms={"soup": ("salsa", {}), "first": ("salsa", {"reference": "first"}),
-             "cheaper": ("salsa", {"reference": "first", "beta": 0.05}), "prediction": ("salsa", {"reference": "prediction"}),
-             "moving_average": ("salsa", {"reference": "moving_average"})}, worlds=("table", "grammar"))
+@Claim(
+    "At equal KL to the common start, a soup as the anchor gives more gold than one policy, also "
+    "than that at half the price.",
+    arms={
+        "soup": ("salsa", {}),
+        "first": ("salsa", {"reference": "first"}),
+        "cheaper": ("salsa", {"reference": "first", "beta": 0.05}),
+        "prediction": ("salsa", {"reference": "prediction"}),
+        "moving_average": ("salsa", {"reference": "moving_average"}),
+    },
+    worlds=("table", "grammar"),
+)
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold differences at equal √KL, to the first policy as anchor, at the same β and at half of it."""
-    return {f"over {other}": matched_gain(arms["soup"], arms[other]) for other in ("first", "cheaper")}
+    """Mean gold differences at equal √KL, to the first policy as anchor, at the same β and at half
+    of it.
+    """
+    return {
+        f"over {other}": matched_gain(arms["soup"], arms[other]) for other in ("first", "cheaper")
+    }

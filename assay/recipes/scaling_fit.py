@@ -1,31 +1,39 @@
-"""Laws fitted to gold-against-√KL curves, judged by what they say of readings that they have not seen.
+"""Laws fitted to gold-against-√KL curves, judged by what they say of readings that they have not
+seen.
 
-With d = √KL and R the gold above the reference, Gao et al. (arXiv:2210.10760) give one form to each optimiser:
+With d = √KL and R the gold above the reference, Gao et al. (arXiv:2210.10760) give one form to each
+optimiser:
 
     best-of-n   R = d(α − β·d)          peak at d = α/2β
     RL          R = d(α − β·log d)      peak at d = exp(α/β − 1)
 
-The paper of this file is about how such laws are estimated at all: the constants are fitted on small runs, the law is
-trusted only as far as it predicts large ones, and constants of one set-up are not another's. So every curve here is
-fitted on its first part, d up to `cut` of its range, and its error is taken on the rest, beside three rivals: the other
-optimiser's form, "it stays where it was", and the same form with the constants of the other set-ups.
+The paper of this file is about how such laws are estimated at all: the constants are fitted on
+small runs, the law is trusted only as far as it predicts large ones, and constants of one set-up
+are not another's. So every curve here is fitted on its first part, d up to `cut` of its range, and
+its error is taken on the rest, beside three rivals: the other optimiser's form, "it stays where it
+was", and the same form with the constants of the other set-ups.
 
-A study on the table world, where both curves are exact or nearly so. RL is the optimum of E r − b·KL for a falling price
-b, which for a linear judge is a tilted table; best-of-n is exact on testbed `bandit`, and on `bag` the unbiased estimate
-from a bank of answers with the bound as KL, which is tight there. Judges are fitted anew, on pairs drawn and flipped as the
-world's, for every number of pairs and every `width`: of a bandit's features the first so many, of a bag's tokens so many
-buckets. They are the mean of the world's members. One line a curve: α, β and the peak with 95 % bootstrap intervals over
-its points (they are points of one judge's curve: the intervals say how well the form holds them, not how another judge
-would turn out), the true peak, the errors; then one line for each trend of α and β against log pairs and log width.
+A study on the table world, where both curves are exact or nearly so. RL is the optimum of E r −
+b·KL for a falling price b, which for a linear judge is a tilted table; best-of-n is exact on
+testbed `bandit`, and on `bag` the unbiased estimate from a bank of answers with the bound as KL,
+which is tight there. Judges are fitted anew, on pairs drawn and flipped as the world's, for every
+number of pairs and every `width`: of a bandit's features the first so many, of a bag's tokens so
+many buckets. They are the mean of the world's members. One line a curve: α, β and the peak with 95
+% bootstrap intervals over its points (they are points of one judge's curve: the intervals say how
+well the form holds them, not how another judge would turn out), the true peak, the errors; then one
+line for each trend of α and β against log pairs and log width.
 
-Here: the law beats "it stays where it was" for best-of-n, and not for RL, whose curves bend where their first half gives no
-sign of it (`beyond` against `beyond_stays`; `assay study scaling_fit --world table`). The claim is the other half of what
-the paper says, that constants do not carry over.
+Here: the law beats "it stays where it was" for best-of-n, and not for RL, whose curves bend where
+their first half gives no sign of it (`beyond` against `beyond_stays`; `assay study scaling_fit
+--world table`). The claim is the other half of what the paper says, that constants do not carry
+over.
 
-Traps: log d has infinite slope at 0, so points with d < 0.3 are left out; no intercept, since R is 0 at the reference; a
-nominal best-of-n KL keeps growing after the policy stands still, which fakes a plateau. What it cannot show: whether
-constants measured here hold for language models; the paper says of its own that they do not carry over.
+Traps: log d has infinite slope at 0, so points with d < 0.3 are left out; no intercept, since R is
+0 at the reference; a nominal best-of-n KL keeps growing after the policy stands still, which fakes
+a plateau. What it cannot show: whether constants measured here hold for language models; the paper
+says of its own that they do not carry over.
 """
+
 from __future__ import annotations
 
 import math
@@ -43,27 +51,58 @@ from assay.rewards.simulated_labels import labeled
 from assay.stats import curve_fit
 from assay.stats.curve_fit import FORMS, LEAST_D, beyond, columns, slope, tie
 
-paper = Paper("Unraveling the Mystery of Scaling Laws: Part I", "Su et al.", 2024, "arXiv:2403.06563")
+paper = Paper(
+    "Unraveling the Mystery of Scaling Laws: Part I", "Su et al.", 2024, "arXiv:2403.06563"
+)
 reduces = {}
 BANK = 16384  # answers from which a bag's best-of-n is estimated; n goes to a sixteenth of it
 
 
-def study(world: World, *, pairs: tuple[int, ...] = (100, 400, 1600), widths: tuple[int, ...] = (0,), cut: float = 0.5,
-          points: int = 30, resamples: int = 200) -> Iterator[dict[str, Any]]:
-    """pairs: sizes of the sets that judges are fitted on; widths: sizes of the judges, 0 for the world's own; cut: share of
-    a curve's range of d that is fitted; points: of a curve; resamples: of a bootstrap."""
+def study(
+    world: World,
+    *,
+    pairs: tuple[int, ...] = (100, 400, 1600),
+    widths: tuple[int, ...] = (0,),
+    cut: float = 0.5,
+    points: int = 30,
+    resamples: int = 200,
+) -> Iterator[dict[str, Any]]:
+    """pairs: sizes of the sets that judges are fitted on; widths: sizes of the judges, 0 for the
+    world's own; cut: share of a curve's range of d that is fitted; points: of a curve; resamples:
+    of a bootstrap.
+    """
     policy = world.task.reference
-    if not isinstance(policy, TablePolicy) or world.facts is None or world.gold is None or world.refit is None:
-        raise InputError("this study needs exact curves and judges that can be fitted anew: give it --world table")
+    if (
+        not isinstance(policy, TablePolicy)
+        or world.facts is None
+        or world.gold is None
+        or world.refit is None
+    ):
+        raise InputError(
+            "this study needs exact curves and judges that can be fitted anew: give it --world "
+            "table"
+        )
     if not 0 < cut < 1:
-        raise InputError(f"--cut is {cut}; it is the share of the range that is fitted, above 0 and below 1")
+        raise InputError(
+            f"--cut is {cut}; it is the share of the range that is fitted, above 0 and below 1"
+        )
     lines = []
     for width in widths:
         for size in pairs:
             judge = fitted(world, policy, size, width)
-            for form, curve in (("rl", tilts(world, policy, judge, points)), ("best-of-n", pools(world, policy, judge))):
-                lines.append({"optimiser": form, "pairs": size, "width": width, **described(curve, form, cut, resamples),
-                              "curve": curve})
+            for form, curve in (
+                ("rl", tilts(world, policy, judge, points)),
+                ("best-of-n", pools(world, policy, judge)),
+            ):
+                lines.append(
+                    {
+                        "optimiser": form,
+                        "pairs": size,
+                        "width": width,
+                        **described(curve, form, cut, resamples),
+                        "curve": curve,
+                    }
+                )
     for line in lines:
         line["beyond_others"] = elsewhere(line, lines, cut)
         yield {k: v for k, v in line.items() if k != "curve"}
@@ -72,19 +111,30 @@ def study(world: World, *, pairs: tuple[int, ...] = (100, 400, 1600), widths: tu
         for what, values in (("pairs", pairs), ("width", widths)):
             if len(values) > 1 and min(values) > 0 and len({x[what] for x in mine}) > 1:
                 x_of = [float(x[what]) for x in mine]
-                yield {"optimiser": form, "trend_in": what, "alpha_per_e_fold": slope(x_of, [x["alpha"] for x in mine]),
-                       "beta_per_e_fold": slope(x_of, [x["beta"] for x in mine])}
+                yield {
+                    "optimiser": form,
+                    "trend_in": what,
+                    "alpha_per_e_fold": slope(x_of, [x["alpha"] for x in mine]),
+                    "beta_per_e_fold": slope(x_of, [x["beta"] for x in mine]),
+                }
 
 
 def fitted(world: World, policy: TablePolicy, size: int, width: int) -> LinearReward:
-    """The mean of the world's members, fitted to fresh pairs by maximum likelihood; mean 0, variance 1 under π₀."""
+    """The mean of the world's members, fitted to fresh pairs by maximum likelihood; mean 0,
+    variance 1 under π₀.
+    """
     made: list[LinearModel] = []
     gold = world.gold
     assert world.refit is not None and gold is not None
 
     def by(model: LinearModel, own: Pairs, _: Any) -> LinearReward:
-        rng, noise = world.task.rng("pairs of the study", size), float(world.arguments.get("noise", 0.0))
-        mine = labeled(policy, world.task.prompts, size, score=lambda x: gold(x)[0], noise=noise, rng=rng)
+        rng, noise = (
+            world.task.rng("pairs of the study", size),
+            float(world.arguments.get("noise", 0.0)),
+        )
+        mine = labeled(
+            policy, world.task.prompts, size, score=lambda x: gold(x)[0], noise=noise, rng=rng
+        )
         narrow = narrowed(model, policy, width)
         maximum_likelihood(narrow, mine, counts=bootstrap(size, narrow.members, rng("bootstrap")))
         made.append(narrow)
@@ -92,12 +142,19 @@ def fitted(world: World, policy: TablePolicy, size: int, width: int) -> LinearRe
 
     world.refit(by)
     probs = policy.logits.softmax(-1)
-    table = made[0].freeze(tuple(f"judge{m}" for m in range(made[0].members))).standardised(probs, policy.length).per_decision()
+    table = (
+        made[0]
+        .freeze(tuple(f"judge{m}" for m in range(made[0].members)))
+        .standardised(probs, policy.length)
+        .per_decision()
+    )
     return LinearReward(table.mean(0, keepdim=True), ("mean",)).standardised(probs, policy.length)
 
 
 def narrowed(model: LinearModel, policy: TablePolicy, width: int) -> LinearModel:
-    """A judge of this width: a bandit's first features, or a bag's tokens folded into so many buckets. 0 for all."""
+    """A judge of this width: a bandit's first features, or a bag's tokens folded into so many
+    buckets. 0 for all.
+    """
     if width == 0:
         return model
     V = policy.logits.shape[1]
@@ -108,59 +165,110 @@ def narrowed(model: LinearModel, policy: TablePolicy, width: int) -> LinearModel
     return model
 
 
-def tilts(world: World, policy: TablePolicy, judge: LinearReward, points: int) -> list[tuple[float, float]]:
-    """(d, gold above the reference) of the exact optima of E r − b·KL, b falling from 8 to 1/8 times the score's deviation."""
+def tilts(
+    world: World, policy: TablePolicy, judge: LinearReward, points: int
+) -> list[tuple[float, float]]:
+    """(d, gold above the reference) of the exact optima of E r − b·KL, b falling from 8 to 1/8
+    times the score's deviation.
+    """
     assert world.facts is not None
     start = world.facts(policy)["gold"]
-    found = [world.facts(policy.tilted(judge.per_decision()[0], beta=float(b)))
-             for b in torch.logspace(3, -3, points, base=2.0, dtype=torch.float64)]
+    found = [
+        world.facts(policy.tilted(judge.per_decision()[0], beta=float(b)))
+        for b in torch.logspace(3, -3, points, base=2.0, dtype=torch.float64)
+    ]
     return [(max(0.0, f["kl"]) ** 0.5, f["gold"] - start) for f in found]
 
 
 def pools(world: World, policy: TablePolicy, judge: LinearReward) -> list[tuple[float, float]]:
-    """(d, gold above the reference) of best-of-n for n = 2, 3, 4, 6, 8 … : exact for one decision, else from a bank."""
+    """(d, gold above the reference) of best-of-n for n = 2, 3, 4, 6, 8 … : exact for one decision,
+    else from a bank.
+    """
     assert world.facts is not None and world.gold is not None
-    start, ns = world.facts(policy)["gold"], [n for k in range(1, 11) for n in (2**k, 3 * 2 ** (k - 1))]
+    start, ns = (
+        world.facts(policy)["gold"],
+        [n for k in range(1, 11) for n in (2**k, 3 * 2 ** (k - 1))],
+    )
     if policy.length == 1:
         found = [world.facts(policy.best_of_n(judge.per_decision()[0], n)) for n in ns]
         return [(max(0.0, f["kl"]) ** 0.5, f["gold"] - start) for f in found]
     ns = [n for n in ns if n <= BANK // 16]
     x = policy.sample(world.task.prompts[:1], BANK, world.task.rng("bank"))
     gold = best_of_n(judge(x)[0], world.gold(x)[0], ns, x.present)[0]
-    return [(float(best_of_n_bound(n)) ** 0.5, float(g) - start) for n, g in zip(ns, gold, strict=True)]
+    return [
+        (float(best_of_n_bound(n)) ** 0.5, float(g) - start) for n, g in zip(ns, gold, strict=True)
+    ]
 
 
-def described(curve: list[tuple[float, float]], form: str, cut: float, resamples: int) -> dict[str, Any]:
-    """The whole curve fitted, and its first part fitted and carried on, by its own form and by the other."""
+def described(
+    curve: list[tuple[float, float]], form: str, cut: float, resamples: int
+) -> dict[str, Any]:
+    """The whole curve fitted, and its first part fitted and carried on, by its own form and by the
+    other.
+    """
     d, r = torch.tensor(sorted(curve), dtype=torch.float64).T.numpy()
     other = next(f for f in FORMS if f != form)
     whole, wrong = (curve_fit.fit([(d, r, None)], f, resamples=resamples) for f in (form, other))
     at, top = int(r.argmax()), cut * float(d.max())
     mine, theirs = (beyond(d, r, f, cut=top) for f in (form, other))
     stays = r[(d >= LEAST_D) & (d <= top)][-1:]
-    out = {"d_max": float(d.max()), "true_d_peak": float(d[at]), "true_r_peak": float(r[at]), "turns": bool(at < len(d) - 1),
-           "beyond": mine and mine[1], "beyond_other_form": theirs and theirs[1],
-           "beyond_stays": float(((r[d > top] - stays) ** 2).mean() ** 0.5) if mine else None}
-    for k in ("alpha", "beta", "alpha_interval", "beta_interval", "d_peak", "d_interval", "r_peak", "r_interval", "held_out"):
+    out = {
+        "d_max": float(d.max()),
+        "true_d_peak": float(d[at]),
+        "true_r_peak": float(r[at]),
+        "turns": bool(at < len(d) - 1),
+        "beyond": mine and mine[1],
+        "beyond_other_form": theirs and theirs[1],
+        "beyond_stays": float(((r[d > top] - stays) ** 2).mean() ** 0.5) if mine else None,
+    }
+    for k in (
+        "alpha",
+        "beta",
+        "alpha_interval",
+        "beta_interval",
+        "d_peak",
+        "d_interval",
+        "r_peak",
+        "r_interval",
+        "held_out",
+    ):
         out[k] = getattr(whole, k) if whole else None
-    return {**out, "held_out_other_form": wrong.held_out if wrong else None,
-            "tie": tie(whole, wrong) if whole and wrong else None}
+    return {
+        **out,
+        "held_out_other_form": wrong.held_out if wrong else None,
+        "tie": tie(whole, wrong) if whole and wrong else None,
+    }
 
 
 def elsewhere(line: dict[str, Any], lines: list[dict[str, Any]], cut: float) -> float | None:
-    """Mean error on this curve's rest of the same form with the other set-ups' constants, fitted on their whole curves."""
+    """Mean error on this curve's rest of the same form with the other set-ups' constants, fitted on
+    their whole curves.
+    """
     d, r = torch.tensor(sorted(line["curve"]), dtype=torch.float64).T.numpy()
     rest = d > cut * d.max()
-    others = [x for x in lines if x is not line and x["optimiser"] == line["optimiser"] and x["alpha"] is not None]
-    errors = [((columns(d[rest], line["optimiser"]) @ [x["alpha"], x["beta"]] - r[rest]) ** 2).mean() ** 0.5 for x in others]
+    others = [
+        x
+        for x in lines
+        if x is not line and x["optimiser"] == line["optimiser"] and x["alpha"] is not None
+    ]
+    errors = [
+        ((columns(d[rest], line["optimiser"]) @ [x["alpha"], x["beta"]] - r[rest]) ** 2).mean()
+        ** 0.5
+        for x in others
+    ]
     return float(sum(errors) / len(errors)) if errors else None
 
 
-@Claim("The constants of a law are of their set-up: fitted to the first half of a curve they predict its rest better than the "
-       "constants of curves of other judges do.",
-       arms={"study": ("scaling_fit", {})}, worlds=("table",))
+@Claim(
+    "The constants of a law are of their set-up: fitted to the first half of a curve they "
+    "predict its rest better than the constants of curves of other judges do.",
+    arms={"study": ("scaling_fit", {})},
+    worlds=("table",),
+)
 def claim(arms: dict[str, list[dict[str, Any]]]) -> float:
-    """Mean over curves of the logarithm of (error with other set-ups' constants / error with the curve's own)."""
+    """Mean over curves of the logarithm of (error with other set-ups' constants / error with the
+    curve's own).
+    """
     gains = [math.log(x["beyond_others"] / x["beyond"]) for x in arms["study"] if x.get("beyond")]
     if not gains:
         raise ValueError("no curve has enough points to be fitted on its first part")

@@ -1,16 +1,19 @@
-"""Subgoals from a judge (CALM): a judge says which transitions reached a subgoal, and each one reached adds to the reward.
+"""Subgoals from a judge (CALM): a judge says which transitions reached a subgoal, and each one
+reached adds to the reward.
 
-r' = R + c·Σ_s 1[the judge says that step s reached a subgoal], paid once for each subgoal in an answer: a subgoal is the
-line that reaches it, word for word, and with `once` off a line that the judge likes can be said again and again. Differs
-from leave_one_out in the added sum; c = 0 is that.
+r' = R + c·Σ_s 1[the judge says that step s reached a subgoal], paid once for each subgoal in an
+answer: a subgoal is the line that reaches it, word for word, and with `once` off a line that the
+judge likes can be said again and again. Differs from leave_one_out in the added sum; c = 0 is that.
 
-The paper's judge is a language model that is shown transitions, and the paper measures how often it is right, not what
-training by it gives; no claim of training is made there. Here the judge is the world's own of steps, which is exact unless
---world.step_noise says otherwise, with errors of two kinds on top: `fp`, the chance that a transition that reached nothing
-is paid, and `fn`, the chance that one that did is not. They are biased, as a model's are: the same step after the same
-prompt is misjudged every time, so that false payments can be learned. `shuffled` gives each answer the verdicts of another
-one of the same prompt: what helps then is not what the judge knows.
+The paper's judge is a language model that is shown transitions, and the paper measures how often it
+is right, not what training by it gives; no claim of training is made there. Here the judge is the
+world's own of steps, which is exact unless --world.step_noise says otherwise, with errors of two
+kinds on top: `fp`, the chance that a transition that reached nothing is paid, and `fn`, the chance
+that one that did is not. They are biased, as a model's are: the same step after the same prompt is
+misjudged every time, so that false payments can be learned. `shuffled` gives each answer the
+verdicts of another one of the same prompt: what helps then is not what the judge knows.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -24,15 +27,31 @@ from assay.formulas.process import first_times, on_steps, step_mask, step_sums
 from assay.loops.online import judge, online
 from assay.stats.effects import Reading, average
 
-paper = Paper("Assessing the Zero-Shot Capabilities of LLMs for Action Evaluation in RL", "Pignatelli et al.", 2024,
-              "arXiv:2409.12798")
+paper = Paper(
+    "Assessing the Zero-Shot Capabilities of LLMs for Action Evaluation in RL",
+    "Pignatelli et al.",
+    2024,
+    "arXiv:2409.12798",
+)
 reduces = {"leave_one_out": ({"weight": 0.0}, {})}
 
 
-def recipe(task: Task, *, weight: float = 0.5, fp: float = 0.0, fn: float = 0.0, once: bool = True, shuffled: bool = False,
-           process: str = "steps", member: int = 0, loop: Loop = Loop()) -> Iterator[Step]:
-    """weight: c, what a subgoal is worth; fp, fn: shares of states where the judge pays for nothing or does not pay; once:
-    pay a subgoal once an answer; shuffled: the control; process: the judge's name; member: the outcome."""
+def recipe(
+    task: Task,
+    *,
+    weight: float = 0.5,
+    fp: float = 0.0,
+    fn: float = 0.0,
+    once: bool = True,
+    shuffled: bool = False,
+    process: str = "steps",
+    member: int = 0,
+    loop: Loop = Loop(),
+) -> Iterator[Step]:
+    """weight: c, what a subgoal is worth; fp, fn: shares of states where the judge pays for nothing
+    or does not pay; once: pay a subgoal once an answer; shuffled: the control; process: the judge's
+    name; member: the outcome.
+    """
     for name, share in (("fp", fp), ("fn", fn)):
         if not 0 <= share <= 1:
             raise InputError(f"--{name} is {share}; it is a share of states, from 0 to 1")
@@ -44,7 +63,7 @@ def recipe(task: Task, *, weight: float = 0.5, fp: float = 0.0, fn: float = 0.0,
             return outcome(x)
         step = task.rewards.step_of(x)
         state = states(x, step, errors)
-        reached = step_sums(steps.steps(x)[0], step) > 0                                   # [B,N,S]
+        reached = step_sums(steps.steps(x)[0], step) > 0  # [B,N,S]
         u = errors.uniform(state)
         hit = torch.where(reached, u >= fn, u < fp) & step_mask(step)
         paid = (first_times(hit, state) if once else hit).sum(-1).to(x.logp)
@@ -54,7 +73,9 @@ def recipe(task: Task, *, weight: float = 0.5, fp: float = 0.0, fn: float = 0.0,
 
 
 def states(x: Samples, step: Tensor, rng: Rng) -> Tensor:
-    """A number `[B,N,S]` that stands for a prompt and the tokens of a step, in their order: what the judge looks at."""
+    """A number `[B,N,S]` that stands for a prompt and the tokens of a step, in their order: what
+    the judge looks at.
+    """
     here = step >= 0
     length = step_sums(here.to(x.logp), step)
     place = here.cumsum(-1) - 1 - on_steps(length.cumsum(-1) - length, step).long()
@@ -63,11 +84,19 @@ def states(x: Samples, step: Tensor, rng: Rng) -> Tensor:
     return code + rng("prompt").bits(x.prompts.row)[:, None, None]
 
 
-@Claim("Payments for subgoals, each once, make a policy learn faster than outcomes alone, and shuffled payments do not.",
-       arms={"judge": ("subgoal_shaping", {}), "outcome": ("subgoal_shaping", {"weight": 0.0}),
-             "shuffled": ("subgoal_shaping", {"shuffled": True}), "falser": ("subgoal_shaping", {"fp": 0.5}),
-             "farmed": ("subgoal_shaping", {"fp": 0.2, "once": False})},
-       worlds=("sums",), on={"sums": {"pass_rate": 0.2}})
+@Claim(
+    "Payments for subgoals, each once, make a policy learn faster than outcomes alone, and "
+    "shuffled payments do not.",
+    arms={
+        "judge": ("subgoal_shaping", {}),
+        "outcome": ("subgoal_shaping", {"weight": 0.0}),
+        "shuffled": ("subgoal_shaping", {"shuffled": True}),
+        "falser": ("subgoal_shaping", {"fp": 0.5}),
+        "farmed": ("subgoal_shaping", {"fp": 0.2, "once": False}),
+    },
+    worlds=("sums",),
+    on={"sums": {"pass_rate": 0.2}},
+)
 def claim(arms: dict[str, list[Reading]]) -> float:
     """Mean gold over the run, minus that of the better of outcomes alone and shuffled payments."""
     return average(arms["judge"]) - max(average(arms["outcome"]), average(arms["shuffled"]))

@@ -1,19 +1,25 @@
-"""WARM: one judge whose weights are the mean of M judges' weights. All begin at one start; each walks the pairs its own way.
+"""WARM: one judge whose weights are the mean of M judges' weights. All begin at one start; each
+walks the pairs its own way.
 
-θ = (1/M)·Σ_m θ_m. A feature that a member learns with chance p keeps weight p when scores are averaged and, in a network
-whose layers multiply, p² when weights are: what only some members learnt (a memorised wrong label, say) fades. The price
-is one judge at run time and no spread among judges left, so nothing that weighs uncertainty can follow it.
+θ = (1/M)·Σ_m θ_m. A feature that a member learns with chance p keeps weight p when scores are
+averaged and, in a network whose layers multiply, p² when weights are: what only some members learnt
+(a memorised wrong label, say) fades. The price is one judge at run time and no spread among judges
+left, so nothing that weighs uncertainty can follow it.
 
-For a score linear in its weights the average of weights *is* the average of scores, exactly: on linear judges WARM is
-mean_ensemble of the same members, a law that is tested, and there is nothing to claim. `average=False` leaves the members
-apart: the mean ensemble that WARM is to be compared with at equal fits. Members differ by the order of the pairs and,
-with `bootstrap`, their draw of them (the paper: order, learning rate, dropout, and checkpoints of the supervised start).
-Members that began apart do not lie in one valley; so they are given the first one's weights before the fit, and the loss
-on the way between them is looked at after it: the log says so where it rises by more than `valley` of itself.
+For a score linear in its weights the average of weights *is* the average of scores, exactly: on
+linear judges WARM is mean_ensemble of the same members, a law that is tested, and there is nothing
+to claim. `average=False` leaves the members apart: the mean ensemble that WARM is to be compared
+with at equal fits. Members differ by the order of the pairs and, with `bootstrap`, their draw of
+them (the paper: order, learning rate, dropout, and checkpoints of the supervised start). Members
+that began apart do not lie in one valley; so they are given the first one's weights before the fit,
+and the loss on the way between them is looked at after it: the log says so where it rises by more
+than `valley` of itself.
 
-The paper probes the heads linearly before averaging; here all begin at one head. A small Llama that starts from random
-weights, and is fitted for a hundred steps, is no pretrained model fine-tuned: what is said here is said of that.
+The paper probes the heads linearly before averaging; here all begin at one head. A small Llama that
+starts from random weights, and is fitted for a hundred steps, is no pretrained model fine-tuned:
+what is said here is said of that.
 """
+
 from __future__ import annotations
 
 import logging
@@ -27,21 +33,40 @@ from assay.rewards import weight_average
 from assay.rewards.fit import Trainable, trained
 from assay.stats.effects import Reading, matched_gain
 
-paper = Paper("WARM: On the Benefits of Weight Averaged Reward Models", "Ramé et al.", 2024, "arXiv:2401.12187")
+paper = Paper(
+    "WARM: On the Benefits of Weight Averaged Reward Models",
+    "Ramé et al.",
+    2024,
+    "arXiv:2401.12187",
+)
 reduces = {}
 log = logging.getLogger("assay")
 
 
-def fit(model: Trainable, pairs: Pairs, *, average: bool = True, bootstrap: bool = False, valley: float = 0.1,
-        centre: float = 0.01, loop: Loop = Loop()) -> Reward:
-    """average: one judge of the mean weights, or the members as they are; bootstrap: each member on its own draw of the pairs;
-    valley: rise of the loss between members, as a share of it, from which the log warns; centre: weight of
-    (chosen + rejected)²."""
+def fit(
+    model: Trainable,
+    pairs: Pairs,
+    *,
+    average: bool = True,
+    bootstrap: bool = False,
+    valley: float = 0.1,
+    centre: float = 0.01,
+    loop: Loop = Loop(),
+) -> Reward:
+    """average: one judge of the mean weights, or the members as they are; bootstrap: each member on
+    its own draw of the pairs; valley: rise of the loss between members, as a share of it, from
+    which the log warns; centre: weight of (chosen + rejected)².
+    """
+
     def loss(chosen: Tensor, rejected: Tensor, p: Tensor, margin: Tensor) -> Tensor:
-        return bradley_terry(chosen, rejected, p=p, margin=margin) + centre * centring(chosen, rejected)
+        return bradley_terry(chosen, rejected, p=p, margin=margin) + centre * centring(
+            chosen, rejected
+        )
 
     if not valley > 0:
-        raise InputError(f"--valley is {valley}; it is the share of the loss that counts as a hill, above 0")
+        raise InputError(
+            f"--valley is {valley}; it is the share of the loss that counts as a hill, above 0"
+        )
     weight_average.of_one_start(model)
     trained(model, pairs, loss=loss, bootstrap=bootstrap, loop=loop)
     names = tuple(f"judge{m}" for m in range(model.members))
@@ -49,18 +74,30 @@ def fit(model: Trainable, pairs: Pairs, *, average: bool = True, bootstrap: bool
         return model.freeze(names)
     rise = weight_average.hill(model, pairs[:256], loss=loss, points=3)
     if rise > valley * 0.693:  # a judge that says nothing has loss log 2
-        log.warning("the loss rises by %.3f nats on the way between members: their average may be worth less than they are", rise)
+        log.warning(
+            "the loss rises by %.3f nats on the way between members: their average may be worth "
+            "less than they are",
+            rise,
+        )
     weight_average.average(model)
     whole = model.freeze(names)
     assert isinstance(whole, Several)
     return whole.only([0])
 
 
-@Claim("The judge of averaged weights keeps more gold at equal KL than one judge, and than the mean of the same judges' scores.",
-       arms={"mine": ("leave_one_out", {"fit": "warm"}),
-             "mean": ("leave_one_out", {"fit": "warm", "fit.average": False, "aggregate": "mean"}),
-             "single": ("leave_one_out", {"fit": "warm", "fit.average": False})},
-       turns="single", worlds=("grammar",))
+@Claim(
+    "The judge of averaged weights keeps more gold at equal KL than one judge, and than the mean "
+    "of the same judges' scores.",
+    arms={
+        "mine": ("leave_one_out", {"fit": "warm"}),
+        "mean": ("leave_one_out", {"fit": "warm", "fit.average": False, "aggregate": "mean"}),
+        "single": ("leave_one_out", {"fit": "warm", "fit.average": False}),
+    },
+    turns="single",
+    worlds=("grammar",),
+)
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
     """Mean gold differences over the shared range of √KL: to one member, and to the mean of scores."""
-    return {f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("single", "mean")}
+    return {
+        f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("single", "mean")
+    }

@@ -1,5 +1,7 @@
-"""A run's policy as a folder that plain transformers loads, with a model card: what it is, how it came about, what was
-measured."""
+"""A run's policy as a folder that plain transformers loads, with a model card: what it is, how it
+came about, what was measured.
+"""
+
 from __future__ import annotations
 
 import json
@@ -16,9 +18,11 @@ from assay.records.runs import Run
 
 
 def export(run: Run, world: World, out: Path, *, which: str = "best") -> Path:
-    """Write the run's best policy (by gold, else what a watch kept, else the last) or its last one; returns the folder.
+    """Write the run's best policy (by gold, else what a watch kept, else the last) or its last one;
+    returns the folder.
 
-    Raises InputError where the folder exists, the run kept no such policy, or its world's policies are no language models.
+    Raises InputError where the folder exists, the run kept no such policy, or its world's policies
+    are no language models.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists, and nothing is overwritten: give another --out")
@@ -28,10 +32,14 @@ def export(run: Run, world: World, out: Path, *, which: str = "best") -> Path:
         state = disk.load(path)
         policy.load_state_dict(state if path.name != "carry.safetensors" else _kept(state, path))
     backbone: Any = getattr(policy, "backbone", None)
-    whole = backbone.merged() if hasattr(backbone, "merged") else getattr(backbone, "model", backbone)
+    whole = (
+        backbone.merged() if hasattr(backbone, "merged") else getattr(backbone, "model", backbone)
+    )
     if not hasattr(whole, "save_pretrained"):
-        raise InputError(f"the policies of world {world.name} are {type(policy).__name__}s, no language models that transformers "
-                         "could load; --world hub and --world grammar have such")
+        raise InputError(
+            f"the policies of world {world.name} are {type(policy).__name__}s, no language models "
+            "that transformers could load; --world hub and --world grammar have such"
+        )
     out.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         whole.save_pretrained(out)
@@ -48,14 +56,19 @@ def chosen(run: Run, which: str) -> tuple[Path | None, int]:
         raise InputError(f"--which is '{which}'; it is best or last")
     read = [r for r in run.readings() if r["tag"] != "best"]
     if not read:
-        raise InputError(f"{run.folder} has no reading yet; go on with it by assay run --resume --out {run.folder}")
+        raise InputError(
+            f"{run.folder} has no reading yet; go on with it by assay run --resume --out "
+            f"{run.folder}"
+        )
     kept = run.about.get("result")
     if which == "best" and kept and kept["stopped"]:
         return (run.folder / kept["file"] if kept["file"] else None), int(kept["step"])
     if which == "best" and read[0]["gold"] is not None:
         step = int(run.about.get("best_step") or 0)
         return (None, 0) if step == 0 else (run.folder / "best.safetensors", step)
-    return (None, 0) if len(read) == 1 else (run.folder / "carry.safetensors", int(read[-1]["step"]))
+    return (
+        (None, 0) if len(read) == 1 else (run.folder / "carry.safetensors", int(read[-1]["step"]))
+    )
 
 
 def _kept(state: Any, path: Path) -> Any:
@@ -70,21 +83,59 @@ def card(run: Run, step: int) -> str:
     """The model card: front matter, origin, the measured curve, what the numbers are."""
     about = run.about
     base = about["world"].get("policy")
-    head = ["---", "library_name: transformers", "tags: [assay, preference-optimisation]",
-            *([f"base_model: {json.dumps(base)}"] if base else []), "---", ""]
+    head = [
+        "---",
+        "library_name: transformers",
+        "tags: [assay, preference-optimisation]",
+        *([f"base_model: {json.dumps(base)}"] if base else []),
+        "---",
+        "",
+    ]
     gold = f"gold ({about.get('gold_kind') or 'none'})"
-    lines = [*head, f"# {prose(about['recipe'])}, step {step}", "",
-             f"Made by `assay run {about['recipe']}` ({prose(about['title'])}), seed {about['seed']}, assay {about['assay']}, "
-             f"commit {about.get('commit') or 'unknown'}.", "", "## Measured", "",
-             f"The KL is of the whole answer, in nats, against the model it started from. {gold.capitalize()} is read on prompts "
-             "that the run did not train on; a dash was not measured.", "",
-             f"| step | KL | {gold} | ± | proxy |", "|---|---|---|---|---|"]
+    lines = [
+        *head,
+        f"# {prose(about['recipe'])}, step {step}",
+        "",
+        f"Made by `assay run {about['recipe']}` ({prose(about['title'])}), seed {about['seed']}, "
+        f"assay {about['assay']}, commit {about.get('commit') or 'unknown'}.",
+        "",
+        "## Measured",
+        "",
+        "The KL is of the whole answer, in nats, against the model it started from. "
+        f"{gold.capitalize()} is read on prompts that the run did not train on; a dash was not "
+        "measured.",
+        "",
+        f"| step | KL | {gold} | ± | proxy |",
+        "|---|---|---|---|---|",
+    ]
     for r in run.readings():
-        mark = " (chosen, read again)" if r["tag"] == "best" else " ← this model" if r["step"] == step else ""
-        lines.append("| " + " | ".join([f"{r['step']}{mark}", *(cell(r[k]) for k in ("kl", "gold", "gold_err", "proxy"))]) + " |")
-    lines += ["", "## How it was made", "", "```json",
-              json.dumps({k: about.get(k) for k in ("arguments", "loop", "world", "fit", "inputs", "versions")}, indent=1,
-                         ensure_ascii=False), "```", ""]
+        mark = (
+            " (chosen, read again)"
+            if r["tag"] == "best"
+            else " ← this model"
+            if r["step"] == step
+            else ""
+        )
+        lines.append(
+            "| "
+            + " | ".join(
+                [f"{r['step']}{mark}", *(cell(r[k]) for k in ("kl", "gold", "gold_err", "proxy"))]
+            )
+            + " |"
+        )
+    lines += [
+        "",
+        "## How it was made",
+        "",
+        "```json",
+        json.dumps(
+            {k: about.get(k) for k in ("arguments", "loop", "world", "fit", "inputs", "versions")},
+            indent=1,
+            ensure_ascii=False,
+        ),
+        "```",
+        "",
+    ]
     return "\n".join(lines)
 
 

@@ -1,4 +1,7 @@
-"""Run folders in, comparable curves out: which runs are one method, and which methods may share an axis."""
+"""Run folders in, comparable curves out: which runs are one method, and which methods may share an
+axis.
+"""
+
 from __future__ import annotations
 
 import json
@@ -86,18 +89,29 @@ class Ground:
 
 
 def found(folders: Iterable[Path | str]) -> list[Path]:
-    """The run folders among `folders`, and inside those that are none themselves; each once, in the order given."""
+    """The run folders among `folders`, and inside those that are none themselves; each once, in the
+    order given.
+    """
     runs: dict[Path, None] = {}
     for folder in map(Path, folders):
-        inside = [] if (folder / "run.json").exists() else sorted(p.parent for p in folder.rglob("run.json"))
+        inside = (
+            []
+            if (folder / "run.json").exists()
+            else sorted(p.parent for p in folder.rglob("run.json"))
+        )
         runs.update(dict.fromkeys(inside or [folder]))
     if not runs:
-        raise InputError("there is no run to report on: name at least one run folder, as in `assay report runs/*`")
+        raise InputError(
+            "there is no run to report on: name at least one run folder, as in `assay report "
+            "runs/*`"
+        )
     return list(runs)
 
 
 def tracks_of(run: Run) -> list[Track]:
-    """A run's curves: one, or one for each tag if a step has several readings, each from the same reference."""
+    """A run's curves: one, or one for each tag if a step has several readings, each from the same
+    reference.
+    """
     every, samples = run.readings(), run.samples()
     chosen = next((r for r in reversed(every) if r["tag"] == "best"), None)
     line = [r for r in every if r["tag"] != "best"]
@@ -106,15 +120,27 @@ def tracks_of(run: Run) -> list[Track]:
     tags = list(dict.fromkeys(str(r["tag"] or "") for r in rest))
     if not several or all(re.fullmatch(r"n=\d+", t) for t in tags):
         return [Track(run, start + rest, chosen, samples)]
-    return [Track(run, start + [r for r in rest if str(r["tag"] or "") == t], None,
-                  [s for s in samples if s["step"] == 0 or str(s["tag"] or "") == t], t) for t in tags]
+    return [
+        Track(
+            run,
+            start + [r for r in rest if str(r["tag"] or "") == t],
+            None,
+            [s for s in samples if s["step"] == 0 or str(s["tag"] or "") == t],
+            t,
+        )
+        for t in tags
+    ]
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     """Nested dicts as one, keys joined by dots."""
     if not isinstance(value, dict):
         return {prefix: value}
-    return {k: v for name, inner in value.items() for k, v in flat(inner, f"{prefix}.{name}" if prefix else str(name)).items()}
+    return {
+        k: v
+        for name, inner in value.items()
+        for k, v in flat(inner, f"{prefix}.{name}" if prefix else str(name)).items()
+    }
 
 
 def _without_seeds(settings: dict[str, Any]) -> dict[str, Any]:
@@ -129,15 +155,27 @@ def grounds(folders: Sequence[Path | str]) -> list[Ground]:
         run = Run.open(folder)
         about = run.about
         world = _without_seeds(flat(about.get("world") or {}))
-        data = {p: d for p, d in (about.get("inputs") or {}).items() if p in map(str, world.values())}
-        where = json.dumps([world, data, about.get("gold_kind"), about.get("golds")], sort_keys=True)
-        ground = worlds.setdefault(where, Ground(world, about.get("gold_kind"), list(about.get("golds") or [])))
-        settings = {k: v for k, v in about.items() if isinstance(v, dict) and k not in _NOT_SETTINGS}
+        data = {
+            p: d for p, d in (about.get("inputs") or {}).items() if p in map(str, world.values())
+        }
+        where = json.dumps(
+            [world, data, about.get("gold_kind"), about.get("golds")], sort_keys=True
+        )
+        ground = worlds.setdefault(
+            where, Ground(world, about.get("gold_kind"), list(about.get("golds") or []))
+        )
+        settings = {
+            k: v for k, v in about.items() if isinstance(v, dict) and k not in _NOT_SETTINGS
+        }
         settings = _without_seeds(flat({**settings.pop("arguments", {}), **settings}))
         for track in tracks_of(run):
-            what = json.dumps([about.get("recipe"), about.get("path"), settings, track.tag], sort_keys=True)
+            what = json.dumps(
+                [about.get("recipe"), about.get("path"), settings, track.tag], sort_keys=True
+            )
             if (where, what) not in methods:
-                methods[where, what] = Method(str(about.get("recipe") or track.name), {**settings, "tag": track.tag})
+                methods[where, what] = Method(
+                    str(about.get("recipe") or track.name), {**settings, "tag": track.tag}
+                )
                 ground.methods.append(methods[where, what])
             methods[where, what].tracks.append(track)
     found_grounds = list(worlds.values())
@@ -167,11 +205,20 @@ def _label(methods: list[Method]) -> None:
 
 
 def _differing(settings: list[dict[str, Any]]) -> list[str]:
-    keys = [k for k in dict.fromkeys(k for s in settings for k in s)
-            if len({json.dumps(s.get(k), sort_keys=True) for s in settings}) > 1]
-    if any("watch.by" not in s for s in settings):  # beside one that is not watched it is enough to say who watches
+    keys = [
+        k
+        for k in dict.fromkeys(k for s in settings for k in s)
+        if len({json.dumps(s.get(k), sort_keys=True) for s in settings}) > 1
+    ]
+    if any(
+        "watch.by" not in s for s in settings
+    ):  # beside one that is not watched it is enough to say who watches
         keys = [k for k in keys if not k.startswith("watch.") or k == "watch.by"]
-    if any("fit.name" not in s for s in settings):  # and beside one with the world's own judges, who fitted them
+    if any(
+        "fit.name" not in s for s in settings
+    ):  # and beside one with the world's own judges, who fitted them
         keys = [k for k in keys if not k.startswith("fit.") or k == "fit.name"]
     said = {k: {"watch.by": "watch", "fit.name": "fit"}.get(k, k.split(".")[-1]) for k in keys}
-    return [" ".join(f"{said[k]}={s[k]}" for k in keys if s.get(k) not in (None, "")) for s in settings]
+    return [
+        " ".join(f"{said[k]}={s[k]}" for k in keys if s.get(k) not in (None, "")) for s in settings
+    ]

@@ -1,9 +1,12 @@
-"""The run record: a folder that is written line by line, survives a kill at any moment, and is read by people and programs.
+"""The run record: a folder that is written line by line, survives a kill at any moment, and is read
+by people and programs.
 
-`run.json` says what was run, `readings.jsonl` what was measured (one JSON object a line), `samples.jsonl` what the
-policies wrote. Strict JSON: what was not measured, and what is not finite, is null; never 0, never NaN. Standard
-library only, so that a record can be read where nothing else is installed.
+`run.json` says what was run, `readings.jsonl` what was measured (one JSON object a line),
+`samples.jsonl` what the policies wrote. Strict JSON: what was not measured, and what is not finite,
+is null; never 0, never NaN. Standard library only, so that a record can be read where nothing else
+is installed.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -22,16 +25,54 @@ from assay.errors import InputError
 
 SCHEMA = 2
 STATES = ("running", "done", "failed", "waiting")
-READING = ("step", "tag", "kl", "kl_err", "kl_kind", "gold", "gold_err", "golds", "rewards", "rewards_err", "proxy", "proxy_err",
-           "n", "generated", "scored", "compared", "labels", "updates", "cost", "seconds", "stats",
-           "watch")
-SAMPLE = ("step", "tag", "place", "prompt", "completion", "gold", "golds", "rewards", "proxy", "logp")
+READING = (
+    "step",
+    "tag",
+    "kl",
+    "kl_err",
+    "kl_kind",
+    "gold",
+    "gold_err",
+    "golds",
+    "rewards",
+    "rewards_err",
+    "proxy",
+    "proxy_err",
+    "n",
+    "generated",
+    "scored",
+    "compared",
+    "labels",
+    "updates",
+    "cost",
+    "seconds",
+    "stats",
+    "watch",
+)
+SAMPLE = (
+    "step",
+    "tag",
+    "place",
+    "prompt",
+    "completion",
+    "gold",
+    "golds",
+    "rewards",
+    "proxy",
+    "logp",
+)
 _DISTRIBUTIONS = ("torch", "transformers", "safetensors", "numpy", "peft", "datasets", "accelerate")
-_SPLITTERS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}  # str.splitlines would break a line at these
+_SPLITTERS = {
+    0x85: "\\u0085",
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}  # str.splitlines would break a line at these
 
 
 def plain(value: Any, where: str = "the record") -> Any:
-    """`value` as strict JSON can hold it: tuples as lists, paths as text, numbers that are not finite as None."""
+    """`value` as strict JSON can hold it: tuples as lists, paths as text, numbers that are not
+    finite as None.
+    """
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -42,12 +83,18 @@ def plain(value: Any, where: str = "the record") -> Any:
         return [plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    raise TypeError(f"{where} is a {type(value).__name__}: a record holds numbers, text, lists and dicts")
+    raise TypeError(
+        f"{where} is a {type(value).__name__}: a record holds numbers, text, lists and dicts"
+    )
 
 
 def _bytes(value: Any, indent: int | None = None) -> bytes:
-    text = json.dumps(plain(value), sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent)
-    return text.translate(_SPLITTERS).encode("utf-8", "backslashreplace") + b"\n"  # a lone surrogate becomes its JSON escape
+    text = json.dumps(
+        plain(value), sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent
+    )
+    return (
+        text.translate(_SPLITTERS).encode("utf-8", "backslashreplace") + b"\n"
+    )  # a lone surrogate becomes its JSON escape
 
 
 def _not_json(name: str) -> NoReturn:
@@ -60,13 +107,17 @@ def _parse(raw: bytes, where: str, cure: str) -> dict[str, Any]:
     except ValueError as why:
         raise InputError(f"{where} is damaged ({str(why)[:80]}); {cure}") from why
     if not isinstance(value, dict):
-        raise InputError(f"{where} holds a {type(value).__name__} where a JSON object was expected; {cure}")
+        raise InputError(
+            f"{where} holds a {type(value).__name__} where a JSON object was expected; {cure}"
+        )
     return value
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file, [] if it is not there. A last line without its line end was torn by a kill
-    and is left out; any other line that is damaged is an InputError that names file and line. Nothing is written."""
+    """The objects of a JSON-lines file, [] if it is not there. A last line without its line end was
+    torn by a kill and is left out; any other line that is damaged is an InputError that names file
+    and line. Nothing is written.
+    """
     if not path.exists():
         return []
     *whole, _torn = path.read_bytes().split(b"\n")
@@ -75,7 +126,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append objects to a JSON-lines file, flushed and synced before this returns; a torn last line is cut off first."""
+    """Append objects to a JSON-lines file, flushed and synced before this returns; a torn last line
+    is cut off first.
+    """
     block = b"".join(_bytes(row) for row in rows)
     with open(path, "a+b") as f:
         end = f.seek(0, os.SEEK_END)
@@ -89,7 +142,9 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """A new name, synced, then a rename: a process killed at any moment leaves the old file or the new one."""
+    """A new name, synced, then a rename: a process killed at any moment leaves the old file or the
+    new one.
+    """
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     with open(fresh, "wb") as f:
         f.write(content)
@@ -103,7 +158,9 @@ def _now() -> str:
 
 
 class Run:
-    """One run's folder. `about` is run.json. Reading never writes, so a run in progress may be read by anybody."""
+    """One run's folder. `about` is run.json. Reading never writes, so a run in progress may be read
+    by anybody.
+    """
 
     def __init__(self, folder: Path, about: dict[str, Any]):
         self.folder, self.about = folder, about
@@ -113,30 +170,50 @@ class Run:
 
     @classmethod
     def create(cls, folder: Path | str, about: Mapping[str, Any]) -> Run:
-        """Start a record: `about` over `provenance()`. Raises InputError if the folder holds anything: never overwritten."""
+        """Start a record: `about` over `provenance()`. Raises InputError if the folder holds
+        anything: never overwritten.
+        """
         folder = Path(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f"{folder} exists and is not an empty folder, and a run is never overwritten: give another folder, "
-                             f"or go on with the run that is there with --resume")
+            raise InputError(
+                f"{folder} exists and is not an empty folder, and a run is never overwritten: "
+                "give another folder, or go on with the run that is there with --resume"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         run = cls(folder, {})
-        run.note({**provenance(), "started": _now(), "finished": None, "state": "running", **about, "schema": SCHEMA})
+        run.note(
+            {
+                **provenance(),
+                "started": _now(),
+                "finished": None,
+                "state": "running",
+                **about,
+                "schema": SCHEMA,
+            }
+        )
         return run
 
     @classmethod
     def open(cls, folder: Path | str) -> Run:
-        """Read a record. Raises InputError if there is none, if it is damaged, or if a later assay wrote it."""
+        """Read a record. Raises InputError if there is none, if it is damaged, or if a later assay
+        wrote it.
+        """
         path = Path(folder) / "run.json"
         if not path.is_file():
             raise InputError(f"{folder} is not a run: it has no run.json")
         about = _parse(path.read_bytes(), str(path), "restore it, or run again into another folder")
         if not isinstance(about.get("schema"), int) or about["schema"] > SCHEMA:
-            raise InputError(f"{path} has schema {about.get('schema')!r} and this assay reads up to {SCHEMA}: install the assay "
-                             f"that wrote it ({about.get('assay') or 'version unknown'}) or a later one")
+            raise InputError(
+                f"{path} has schema {about.get('schema')!r} and this assay reads up to {SCHEMA}: "
+                f"install the assay that wrote it ({about.get('assay') or 'version unknown'}) or "
+                "a later one"
+            )
         return cls(Path(folder), about)
 
     def note(self, more: Mapping[str, Any]) -> None:
-        """Change entries of run.json, all at once. `state` is one of running, done, failed, waiting."""
+        """Change entries of run.json, all at once. `state` is one of running, done, failed,
+        waiting.
+        """
         about = {**self.about, **plain(more, "run.json")}
         if about.get("state") not in STATES:
             raise ValueError(f"state is {about.get('state')!r}; it is one of {', '.join(STATES)}")
@@ -148,7 +225,9 @@ class Run:
         self.note({"finished": _now(), "state": "done", **(more or {})})
 
     def append(self, reading: Mapping[str, Any]) -> None:
-        """Write one reading. What it leaves out was not measured: null. Its keys are READING's; the rest goes into `stats`."""
+        """Write one reading. What it leaves out was not measured: null. Its keys are READING's; the
+        rest goes into `stats`.
+        """
         write_lines(self.folder / "readings.jsonl", [_filled(reading, READING)])
 
     def keep(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -164,21 +243,29 @@ class Run:
         return _stepped(self.folder / "samples.jsonl", SAMPLE)
 
     def cut(self, after_step: int) -> None:
-        """Forget what is later than `after_step`, and the re-reading of a chosen checkpoint, which is always made last:
-        a resumed run makes both again. Labels are never cut: they were paid for."""
+        """Forget what is later than `after_step`, and the re-reading of a chosen checkpoint, which
+        is always made last: a resumed run makes both again. Labels are never cut: they were paid
+        for.
+        """
         for name in ("readings.jsonl", "samples.jsonl"):
             path = self.folder / name
-            kept = [r for r in _stepped(path, ()) if r["step"] <= after_step and r.get("tag") != "best"]
+            kept = [
+                r for r in _stepped(path, ()) if r["step"] <= after_step and r.get("tag") != "best"
+            ]
             if path.exists():
                 _replace(path, b"".join(_bytes(r) for r in kept))
 
 
 def _filled(row: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    """A line about to be written: all of `keys`, null where `row` has none. Another key is a slip of the writer's."""
+    """A line about to be written: all of `keys`, null where `row` has none. Another key is a slip
+    of the writer's.
+    """
     unknown = [k for k in row if k not in keys]
     if unknown or not isinstance(row.get("step"), int):
-        raise ValueError(f"a line needs a whole-number step and may have the keys {', '.join(keys)}; "
-                         f"found step {row.get('step')!r} and {unknown or 'no other keys'}")
+        raise ValueError(
+            f"a line needs a whole-number step and may have the keys {', '.join(keys)}; "
+            f"found step {row.get('step')!r} and {unknown or 'no other keys'}"
+        )
     return {**dict.fromkeys(keys), **row}
 
 
@@ -187,8 +274,10 @@ def _stepped(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     rows = read_lines(path)
     for i, row in enumerate(rows, 1):
         if not isinstance(row.get("step"), int):
-            raise InputError(f"{path}, line {i} has step {row.get('step')!r} where a whole number was expected; "
-                             f"repair or delete that line, or run again into another folder")
+            raise InputError(
+                f"{path}, line {i} has step {row.get('step')!r} where a whole number was expected; "
+                f"repair or delete that line, or run again into another folder"
+            )
     return [{**dict.fromkeys(keys), **row} for row in rows]
 
 
@@ -213,7 +302,9 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that this code runs from, with "+changes" if tracked files differ; None outside one."""
+    """The commit of the checkout that this code runs from, with "+changes" if tracked files differ;
+    None outside one.
+    """
     home = Path(__file__).resolve().parents[2]
     if not (home / ".git").exists():
         return None
@@ -230,12 +321,25 @@ def _commit() -> str | None:
 def provenance() -> dict[str, Any]:
     """What this process is: the versions, the commit, the machine (without its name or its user)."""
     from assay import __version__
+
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         memory = None
     versions = {name: _version(name) for name in _DISTRIBUTIONS}
-    return {"assay": __version__, "commit": _commit(), "schema": SCHEMA,
-            "versions": {"python": platform.python_version(), **{k: v for k, v in versions.items() if v}},
-            "machine": {"system": platform.system(), "release": platform.release(), "processor": platform.machine(),
-                        "cores": os.cpu_count(), "memory_gb": None if memory is None else round(memory / 1e9, 1)}}
+    return {
+        "assay": __version__,
+        "commit": _commit(),
+        "schema": SCHEMA,
+        "versions": {
+            "python": platform.python_version(),
+            **{k: v for k, v in versions.items() if v},
+        },
+        "machine": {
+            "system": platform.system(),
+            "release": platform.release(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "memory_gb": None if memory is None else round(memory / 1e9, 1),
+        },
+    }

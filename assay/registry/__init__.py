@@ -1,1 +1,3 @@
-"""The folder is the registry: recipes and worlds found by name, read from their source without running it."""
+"""The folder is the registry: recipes and worlds found by name, read from their source without
+running it.
+"""

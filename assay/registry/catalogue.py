@@ -1,7 +1,10 @@
-"""The folder is the registry: what lies in recipes/ and worlds/, read from the source text without running it.
+"""The folder is the registry: what lies in recipes/ and worlds/, read from the source text without
+running it.
 
-Listing parses files and imports nothing, so it needs no torch; `load` runs the one file that was asked for.
+Listing parses files and imports nothing, so it needs no torch; `load` runs the one file that was
+asked for.
 """
+
 from __future__ import annotations
 
 import ast
@@ -25,7 +28,9 @@ VERBS = ("recipe", "fit", "study")
 
 @dataclass(frozen=True)
 class Entry:
-    """A paper's file, as far as its text says: `fault` is why it could not be read, None where it could."""
+    """A paper's file, as far as its text says: `fault` is why it could not be read, None where it
+    could.
+    """
 
     name: str
     path: Path
@@ -40,14 +45,22 @@ class Entry:
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """" (did you mean …?)" for the nearest word, or all of them where none is near."""
+    """ " (did you mean …?)" for the nearest word, or all of them where none is near."""
     words = sorted(words)
     near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(words)}" if words else "; there are none"
+    return (
+        f"; did you mean {near[0]}?"
+        if near
+        else f"; there are {', '.join(words)}"
+        if words
+        else "; there are none"
+    )
 
 
 def read(path: Path) -> Entry:
-    """One file's entry. Whatever is wrong with the file becomes its `fault`; nothing is raised and nothing is run."""
+    """One file's entry. Whatever is wrong with the file becomes its `fault`; nothing is raised and
+    nothing is run.
+    """
     try:
         module = ast.parse(path.read_text(encoding="utf-8"), str(path))
         return _entry(path, module)
@@ -59,22 +72,42 @@ def _entry(path: Path, module: ast.Module) -> Entry:
     literals: dict[str, ast.expr] = {}
     functions: dict[str, ast.FunctionDef] = {}
     for node in module.body:
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+        if (
+            isinstance(node, ast.Assign)
+            and len(node.targets) == 1
+            and isinstance(node.targets[0], ast.Name)
+        ):
             literals[node.targets[0].id] = node.value
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+        elif (
+            isinstance(node, ast.AnnAssign)
+            and isinstance(node.target, ast.Name)
+            and node.value is not None
+        ):
             literals[node.target.id] = node.value
         elif isinstance(node, ast.FunctionDef):
             functions[node.name] = node
     verbs = [v for v in VERBS if v in functions]
     if len(verbs) != 1:
-        raise ValueError(f"a paper's file has one function named recipe, fit or study, and this has {len(verbs)}")
+        raise ValueError(
+            f"a paper's file has one function named recipe, fit or study, and this has {len(verbs)}"
+        )
     paper = _paper(literals.get("paper"))
     reduces = ast.literal_eval(literals["reduces"]) if "reduces" in literals else {}
     if not isinstance(reduces, dict):
         raise ValueError('reduces is not a dict {"parent": ({mine}, {the parent\'s})}')
     statement = _statement(functions["claim"]) if "claim" in functions else None
     effect = (ast.get_docstring(functions["claim"]) or "") if "claim" in functions else ""
-    return Entry(path.stem, path, verbs[0], paper["title"], paper, reduces, ast.get_docstring(module) or "", statement, effect)
+    return Entry(
+        path.stem,
+        path,
+        verbs[0],
+        paper["title"],
+        paper,
+        reduces,
+        ast.get_docstring(module) or "",
+        statement,
+        effect,
+    )
 
 
 def _paper(call: ast.expr | None) -> dict[str, Any]:
@@ -84,7 +117,9 @@ def _paper(call: ast.expr | None) -> dict[str, Any]:
     found = {k: ast.literal_eval(a) for k, a in zip(keys, call.args)}
     found |= {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
     if set(found) != set(keys):
-        raise ValueError(f"its Paper has {', '.join(found) or 'nothing'}, and needs {', '.join(keys)}")
+        raise ValueError(
+            f"its Paper has {', '.join(found) or 'nothing'}, and needs {', '.join(keys)}"
+        )
     return found
 
 
@@ -96,8 +131,14 @@ def _statement(claim: ast.FunctionDef) -> str:
 
 
 def entries(folder: Path | None = None) -> list[Entry]:
-    """Every file of the recipes' folder, by name; files that begin with an underscore are not papers."""
-    return [read(p) for p in sorted((folder or HOME / "recipes").glob("*.py")) if not p.stem.startswith("_")]
+    """Every file of the recipes' folder, by name; files that begin with an underscore are not
+    papers.
+    """
+    return [
+        read(p)
+        for p in sorted((folder or HOME / "recipes").glob("*.py"))
+        if not p.stem.startswith("_")
+    ]
 
 
 def is_path(name: str) -> bool:
@@ -106,11 +147,16 @@ def is_path(name: str) -> bool:
 
 
 def find(name: str) -> Entry:
-    """The entry of a recipe's name, or of a path such as ./mine.py. Raises InputError with the nearest name."""
+    """The entry of a recipe's name, or of a path such as ./mine.py. Raises InputError with the
+    nearest name.
+    """
     if is_path(name):
         path = Path(name)
         if not path.is_file():
-            raise InputError(f"there is no file {name}; a recipe is a name from `assay list` or the path of a Python file")
+            raise InputError(
+                f"there is no file {name}; a recipe is a name from `assay list` or the path of a "
+                "Python file"
+            )
         entry = read(path)
     else:
         path = HOME / "recipes" / f"{name}.py"
@@ -131,7 +177,9 @@ def load(entry: Entry) -> ModuleType:
 
 
 def _imported(path: Path) -> ModuleType:
-    """A file of the user's own as a module, run from where it lies. Raises InputError where it cannot be."""
+    """A file of the user's own as a module, run from where it lies. Raises InputError where it
+    cannot be.
+    """
     name = f"assay_mine_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -147,18 +195,29 @@ def _imported(path: Path) -> ModuleType:
 
 def worlds() -> list[str]:
     """The worlds' names: files of worlds/ that define `world`."""
-    return [p.stem for p in sorted((HOME / "worlds").glob("*.py")) if "\ndef world(" in p.read_text(encoding="utf-8")]
+    return [
+        p.stem
+        for p in sorted((HOME / "worlds").glob("*.py"))
+        if "\ndef world(" in p.read_text(encoding="utf-8")
+    ]
 
 
 def load_world(name: str) -> Any:
-    """The function `world` of worlds/NAME.py, or of a path such as ./mine.py. Raises InputError with the nearest name."""
+    """The function `world` of worlds/NAME.py, or of a path such as ./mine.py. Raises InputError
+    with the nearest name.
+    """
     if is_path(name):
         if not Path(name).is_file():
-            raise InputError(f"there is no file {name}; a world is one of {', '.join(worlds())}, or the path of a Python file "
-                             "with a function world(*, seed=0, …)")
+            raise InputError(
+                f"there is no file {name}; a world is one of {', '.join(worlds())}, or the path "
+                "of a Python file with a function world(*, seed=0, …)"
+            )
         made = getattr(_imported(Path(name)), "world", None)
         if not callable(made):
-            raise InputError(f"{name} has no function named world: world(*, seed=0, …) returns an assay.core.World")
+            raise InputError(
+                f"{name} has no function named world: world(*, seed=0, …) returns an "
+                "assay.core.World"
+            )
         return made
     if name not in worlds():
         raise InputError(f"there is no world '{name}'{nearest(name, worlds())}")
@@ -173,18 +232,32 @@ def loop_of(function: Any, world_loop: Any, given: Mapping[str, Any]) -> Any:
     own = inspect.signature(function).parameters["loop"].default
     plain = type(own)()
     world = plain if world_loop is None else world_loop
-    theirs = {f.name: getattr(world, f.name) for f in fields(plain) if getattr(world, f.name) != getattr(plain, f.name)}
+    theirs = {
+        f.name: getattr(world, f.name)
+        for f in fields(plain)
+        if getattr(world, f.name) != getattr(plain, f.name)
+    }
     return replace(own, **{**theirs, **given})
 
 
 def bibtex(entry: Entry) -> str:
     """The paper as a BibTeX entry, keyed by the recipe's name."""
-    paper = {k: re.sub(r"([&%#_$])", r"\\\1", v) if isinstance(v, str) and k != "url" else v for k, v in entry.paper.items()}
-    lines = [f"  title = {{{{{paper['title']}}}}}", f"  author = {{{paper['authors'].replace('et al.', 'and others')}}}",
-             f"  year = {{{paper['year']}}}"]
+    paper = {
+        k: re.sub(r"([&%#_$])", r"\\\1", v) if isinstance(v, str) and k != "url" else v
+        for k, v in entry.paper.items()
+    }
+    lines = [
+        f"  title = {{{{{paper['title']}}}}}",
+        f"  author = {{{paper['authors'].replace('et al.', 'and others')}}}",
+        f"  year = {{{paper['year']}}}",
+    ]
     if paper["url"].startswith("arXiv:"):
         number = paper["url"].removeprefix("arXiv:")
-        lines += [f"  eprint = {{{number}}}", "  archivePrefix = {arXiv}", f"  url = {{https://arxiv.org/abs/{number}}}"]
+        lines += [
+            f"  eprint = {{{number}}}",
+            "  archivePrefix = {arXiv}",
+            f"  url = {{https://arxiv.org/abs/{number}}}",
+        ]
     else:
         lines.append(f"  url = {{{paper['url']}}}")
     return f"@misc{{{entry.name},\n" + ",\n".join(lines) + "\n}"

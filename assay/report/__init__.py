@@ -1,4 +1,5 @@
 """From records to one self-contained HTML file. Knows runs alone: no torch, no recipe, no world."""
+
 from __future__ import annotations
 
 from assay.report.figure import svg

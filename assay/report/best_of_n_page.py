@@ -1,4 +1,7 @@
-"""A best-of-n curve as a page: each proxy becomes a record like any run's, and the report draws them on one axis."""
+"""A best-of-n curve as a page: each proxy becomes a record like any run's, and the report draws
+them on one axis.
+"""
+
 from __future__ import annotations
 
 import tempfile
@@ -10,33 +13,73 @@ from assay import report
 from assay.errors import InputError
 from assay.records.runs import Run
 
-PAPER = {"title": "WebGPT: Browser-assisted question-answering with human feedback", "authors": "Nakano et al.", "year": 2021,
-         "url": "arXiv:2112.09332"}
+PAPER = {
+    "title": "WebGPT: Browser-assisted question-answering with human feedback",
+    "authors": "Nakano et al.",
+    "year": 2021,
+    "url": "arXiv:2112.09332",
+}
 
 
 def page(result: Mapping[str, Any], out: str | Path) -> Path:
-    """Draw what `bon` found: gold and proxy against √KL with the peak, Gao's forms, one curve a proxy. Never over a file."""
+    """Draw what `bon` found: gold and proxy against √KL with the peak, Gao's forms, one curve a
+    proxy. Never over a file.
+    """
     out = Path(out)
     if out.exists():
         raise InputError(f"{out} exists and is never overwritten; give another file with --page")
     with tempfile.TemporaryDirectory() as scratch:
-        folders = [_record(result, name, Path(scratch) / f"{i:02}") for i, name in enumerate(result["proxies"])]
+        folders = [
+            _record(result, name, Path(scratch) / f"{i:02}")
+            for i, name in enumerate(result["proxies"])
+        ]
         return report.build(folders, out, title=f"Best-of-n on {Path(result['file']).name}")
 
 
 def _record(result: Mapping[str, Any], name: str, folder: Path) -> Path:
     curve = result["curves"][name]
-    unit = curve["proxy_sd"] or 1.0  # proxies of different kinds share an axis in their own standard deviations
-    run = Run.create(folder, {
-        "recipe": f"best by {name}", "verb": "bon", "title": PAPER["title"], "paper": PAPER, "loop": {}, "run": {},
-        "arguments": {"proxy": f"{name}, in its standard deviations over the file"},
-        "world": {"name": Path(result["file"]).name, "prompts": result["prompts"], "rows": result["rows"]},
-        "golds": [result["gold"]], "gold_kind": f"the column {result['gold']}", "rewards": [name], "seed": result["seed"],
-        "inputs": {result["file"]: result["input"]["sha256"]}})
+    unit = (
+        curve["proxy_sd"] or 1.0
+    )  # proxies of different kinds share an axis in their own standard deviations
+    run = Run.create(
+        folder,
+        {
+            "recipe": f"best by {name}",
+            "verb": "bon",
+            "title": PAPER["title"],
+            "paper": PAPER,
+            "loop": {},
+            "run": {},
+            "arguments": {"proxy": f"{name}, in its standard deviations over the file"},
+            "world": {
+                "name": Path(result["file"]).name,
+                "prompts": result["prompts"],
+                "rows": result["rows"],
+            },
+            "golds": [result["gold"]],
+            "gold_kind": f"the column {result['gold']}",
+            "rewards": [name],
+            "seed": result["seed"],
+            "inputs": {result["file"]: result["input"]["sha256"]},
+        },
+    )
     for k, n in enumerate(result["ns"]):
         gold, proxy = curve["gold"][k], curve["proxy"][k]
-        run.append({"step": k, "tag": f"n={n}", "kl": result["kl"][k], "kl_err": 0.0, "kl_kind": "exact" if n == 1 else "upper",
-                    "gold": gold, "gold_err": curve["err"][k], "golds": [gold], "proxy": proxy / unit, "rewards": [proxy],
-                    "n": curve["prompts"][k], "cost": {"generated": n, "scored": n}})
+        run.append(
+            {
+                "step": k,
+                "tag": f"n={n}",
+                "kl": result["kl"][k],
+                "kl_err": 0.0,
+                "kl_kind": "exact" if n == 1 else "upper",
+                "gold": gold,
+                "gold_err": curve["err"][k],
+                "golds": [gold],
+                "proxy": proxy / unit,
+                "rewards": [proxy],
+                "n": curve["prompts"][k],
+                "cost": {"generated": n, "scored": n},
+            }
+        )
     run.finish()
     return folder

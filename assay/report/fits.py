@@ -1,8 +1,10 @@
-"""What the report asks of a run's readings: peak, rise, fall, values at a given KL. The curves themselves are fitted in curvefit.
+"""What the report asks of a run's readings: peak, rise, fall, values at a given KL. The curves
+themselves are fitted in curvefit.
 
-d = √KL in √nats. Gold at some KL is read where a run *first* reaches it, between the two readings around it, and is
-not a number outside the range that the run visited.
+d = √KL in √nats. Gold at some KL is read where a run *first* reaches it, between the two readings
+around it, and is not a number outside the range that the run visited.
 """
+
 from __future__ import annotations
 
 import math
@@ -23,14 +25,17 @@ def reference(readings: Sequence[Reading]) -> Reading | None:
 
 def final(readings: Sequence[Reading], key: str = "gold") -> Reading | None:
     """The last reading that has `key`, the re-reading of a chosen checkpoint left aside."""
-    return next((r for r in reversed(readings) if r.get(key) is not None and r.get("tag") != "best"), None)
+    return next(
+        (r for r in reversed(readings) if r.get(key) is not None and r.get("tag") != "best"), None
+    )
 
 
 def peak(readings: Sequence[Reading]) -> dict[str, Any] | None:
     """{gold, gold_err, kl, step, tag, source} of the best checkpoint, None where no gold was read.
 
-    `source` is "re-read" where the chosen checkpoint was read again at fresh addresses; else "highest reading", which
-    is too high on average, because the highest of several noisy numbers was picked.
+    `source` is "re-read" where the chosen checkpoint was read again at fresh addresses; else
+    "highest reading", which is too high on average, because the highest of several noisy numbers
+    was picked.
     """
     read = [r for r in readings if r.get("gold") is not None]
     if not read:
@@ -42,17 +47,24 @@ def peak(readings: Sequence[Reading]) -> dict[str, Any] | None:
 
 
 def beside(readings: Sequence[Reading], who: str) -> float | None:
-    """Gold of the "reference" or the "last" policy at the addresses where the chosen checkpoint was read again, if it was
-    looked at there: the same answers' noise on both sides of a difference."""
+    """Gold of the "reference" or the "last" policy at the addresses where the chosen checkpoint was
+    read again, if it was looked at there: the same answers' noise on both sides of a difference.
+    """
     again = next((r for r in reversed(readings) if r.get("tag") == "best"), None)
     value = ((again or {}).get("stats") or {}).get(f"fresh/gold_{who}")
     return None if value is None else float(value)
 
 
 def drop(readings: Sequence[Reading]) -> float | None:
-    """Gold at the peak minus gold at the end: what over-optimisation cost. None where no gold was read."""
+    """Gold at the peak minus gold at the end: what over-optimisation cost. None where no gold was
+    read.
+    """
     top, end, fresh = peak(readings), final(readings), beside(readings, "last")
-    return None if top is None or end is None else float(top["gold"] - (end["gold"] if fresh is None else fresh))
+    return (
+        None
+        if top is None or end is None
+        else float(top["gold"] - (end["gold"] if fresh is None else fresh))
+    )
 
 
 def rise(readings: Sequence[Reading]) -> float | None:
@@ -64,8 +76,14 @@ def rise(readings: Sequence[Reading]) -> float | None:
 
 def path(readings: Sequence[Reading], key: str = "gold") -> tuple[Array, Array]:
     """(d, value) of the readings that have both, in the order of reading."""
-    kept = [r for r in readings if r.get("kl") is not None and r.get(key) is not None and r.get("tag") != "best"]
-    return np.sqrt(np.maximum([float(r["kl"]) for r in kept], 0.0)), np.array([float(r[key]) for r in kept])
+    kept = [
+        r
+        for r in readings
+        if r.get("kl") is not None and r.get(key) is not None and r.get("tag") != "best"
+    ]
+    return np.sqrt(np.maximum([float(r["kl"]) for r in kept], 0.0)), np.array(
+        [float(r[key]) for r in kept]
+    )
 
 
 def at_kl(readings: Sequence[Reading], kl: float, key: str = "gold") -> float | None:

@@ -1,4 +1,5 @@
 """Gao's two forms, fitted to each method, in numbers and in plain words."""
+
 from __future__ import annotations
 
 import math
@@ -25,7 +26,9 @@ def fits_of(m: Method) -> list[Fit]:
 
 
 def verdict(fits: Sequence[Fit], gold: str = "gold") -> str:
-    """What the fits say, in plain words: whether there is a turn in range, and whether the right form does better."""
+    """What the fits say, in plain words: whether there is a turn in range, and whether the right
+    form does better.
+    """
     right, wrong = fits
     at, end = number(right.d_peak), number(right.range[1])
     if right.d_peak is None:
@@ -33,11 +36,15 @@ def verdict(fits: Sequence[Fit], gold: str = "gold") -> str:
     elif right.d_peak > right.range[1]:
         turn = f"No turn in range: fitted {gold} would peak at √KL {at}, beyond the {end} that was reached."
     elif right.d_interval is None:
-        turn = (f"A turn is not certain: fitted {gold} peaks at √KL {at}, but only {100 * right.with_peak:.0f} % of resamples "
-                f"have a peak at all.")
+        turn = (
+            f"A turn is not certain: fitted {gold} peaks at √KL {at}, but only "
+            f"{100 * right.with_peak:.0f} % of resamples have a peak at all."
+        )
     elif right.d_interval[1] > right.range[1]:
-        turn = (f"A turn in range is not certain: fitted {gold} peaks at √KL {at}, and the interval of that place reaches "
-                f"beyond the {end} that was visited.")
+        turn = (
+            f"A turn in range is not certain: fitted {gold} peaks at √KL {at}, and the interval "
+            f"of that place reaches beyond the {end} that was visited."
+        )
     else:
         turn = f"Fitted {gold} turns within the range, at √KL {at}."
     if not (math.isfinite(right.held_out) and math.isfinite(wrong.held_out)):
@@ -49,21 +56,52 @@ def verdict(fits: Sequence[Fit], gold: str = "gold") -> str:
 
 
 def fits_table(ground: Ground, fits: dict[str, list[Fit]]) -> str:
-    """Both parameters, the peak they imply and the held-out error, for every method that could be fitted."""
+    """Both parameters, the peak they imply and the held-out error, for every method that could be
+    fitted.
+    """
+
     def within(x: float | None, ends: tuple[float, float] | None) -> str:
-        return number(x) + (f"<br><small>{number(ends[0])} … {number(ends[1])}</small>" if ends and x is not None else "")
+        return number(x) + (
+            f"<br><small>{number(ends[0])} … {number(ends[1])}</small>"
+            if ends and x is not None
+            else ""
+        )
 
     rows = []
     for m in (m for m in ground.methods if m.label in fits):
         f, other = fits[m.label]
         form = "d(α − βd)" if f.form == "best-of-n" else "d(α − β log d)"
-        rows.append([name(m), form, within(f.alpha, f.alpha_interval), within(f.beta, f.beta_interval),
-                     within(f.d_peak, f.d_interval), within(f.r_peak, f.r_interval), number(f.held_out),
-                     number(other.held_out), count(f.points), "1/err²" if f.weighted else "equal"])
-    return table(f"Gao’s forms fitted, {ground.title}",
-                 ["method", "its form", "α", "β", "d at the peak", "height of the peak", "held-out RMSE", "the other form’s",
-                  "readings", "weights"], rows,
-                 f"{capital(ground.gold_name)} above the reference against d = √KL, by linear least squares without "
-                 f"intercept. Readings with d < {LEAST_D} are dropped: there d log d is all slope. Weights are equal where an "
-                 f"error is missing or 0. Small: 95 % bootstrap over readings, and over runs from five on. Held out: every "
-                 f"third reading in turn.")
+        rows.append(
+            [
+                name(m),
+                form,
+                within(f.alpha, f.alpha_interval),
+                within(f.beta, f.beta_interval),
+                within(f.d_peak, f.d_interval),
+                within(f.r_peak, f.r_interval),
+                number(f.held_out),
+                number(other.held_out),
+                count(f.points),
+                "1/err²" if f.weighted else "equal",
+            ]
+        )
+    return table(
+        f"Gao’s forms fitted, {ground.title}",
+        [
+            "method",
+            "its form",
+            "α",
+            "β",
+            "d at the peak",
+            "height of the peak",
+            "held-out RMSE",
+            "the other form’s",
+            "readings",
+            "weights",
+        ],
+        rows,
+        f"{capital(ground.gold_name)} above the reference against d = √KL, by linear least "
+        f"squares without intercept. Readings with d < {LEAST_D} are dropped: there d log d is "
+        "all slope. Weights are equal where an error is missing or 0. Small: 95 % bootstrap over "
+        "readings, and over runs from five on. Held out: every third reading in turn.",
+    )

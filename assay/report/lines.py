@@ -1,4 +1,7 @@
-"""Curves to draw and to tabulate: one run's path, or several seeds pooled on the range that all of them visited."""
+"""Curves to draw and to tabulate: one run's path, or several seeds pooled on the range that all of
+them visited.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -9,13 +12,20 @@ import numpy as np
 from assay.records.methods import Method, Reading, Track
 from assay.stats.curve_fit import Array, first_passage, interval
 
-KINDS = ("exact", "sampled", "upper", "unknown")  # from the best to the weakest; a pooled point has the weakest kind of its seeds
+KINDS = (
+    "exact",
+    "sampled",
+    "upper",
+    "unknown",
+)  # from the best to the weakest; a pooled point has the weakest kind of its seeds
 Value = Callable[[Track, Reading], tuple[float, float | None] | None]
 
 
 @dataclass
 class Line:
-    """A curve to draw: the path of one run, or the mean over seeds on a common grid where all of them have been."""
+    """A curve to draw: the path of one run, or the mean over seeds on a common grid where all of
+    them have been.
+    """
 
     x: Array
     y: Array
@@ -26,28 +36,48 @@ class Line:
 
 
 def points(track: Track, value: Value, axis: str) -> tuple[Array, Array, Array, list[str]]:
-    """(x, y, standard error or NaN, kind of KL) of a run's readings that have both, in order; x is √KL or the step."""
+    """(x, y, standard error or NaN, kind of KL) of a run's readings that have both, in order; x is
+    √KL or the step.
+    """
     rows = []
     for r in track.readings:
         got = value(track, r)
         if got is not None and (axis == "step" or r["kl"] is not None):
             x = float(r["step"]) if axis == "step" else float(np.sqrt(max(r["kl"], 0.0)))
-            rows.append((x, got[0], np.nan if got[1] is None else got[1], r["kl_kind"] if r["kl_kind"] in KINDS else "unknown"))
+            rows.append(
+                (
+                    x,
+                    got[0],
+                    np.nan if got[1] is None else got[1],
+                    r["kl_kind"] if r["kl_kind"] in KINDS else "unknown",
+                )
+            )
     columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
-    return np.array(columns[0]), np.array(columns[1]), np.array(columns[2], dtype=float), list(columns[3])
+    return (
+        np.array(columns[0]),
+        np.array(columns[1]),
+        np.array(columns[2], dtype=float),
+        list(columns[3]),
+    )
 
 
 def line(method: Method, value: Value, axis: str = "kl") -> Line | None:
-    """One run: its path, with each reading's 95 % normal interval. Several: the mean of their values where each first
-    reaches a place, over the range that all of them visited, with a Student interval over seeds from three on."""
+    """One run: its path, with each reading's 95 % normal interval. Several: the mean of their
+    values where each first reaches a place, over the range that all of them visited, with a Student
+    interval over seeds from three on.
+    """
     paths = [p for p in (points(t, value, axis) for t in method.tracks) if len(p[0])]
-    paths = [p for p in paths if len(p[0]) > 1] or paths[:1]  # a run that has just begun holds no other back
+    paths = [p for p in paths if len(p[0]) > 1] or paths[
+        :1
+    ]  # a run that has just begun holds no other back
     if not paths:
         return None
     if len(paths) == 1:
         x, y, err, kinds = paths[0]
         known = bool(np.isfinite(err).any())
-        return Line(x, y, y - 1.96 * err if known else None, y + 1.96 * err if known else None, kinds, 1)
+        return Line(
+            x, y, y - 1.96 * err if known else None, y + 1.96 * err if known else None, kinds, 1
+        )
     start, end = max(p[0][0] for p in paths), min(p[0].max() for p in paths)
     if end < start:
         return None
@@ -55,14 +85,32 @@ def line(method: Method, value: Value, axis: str = "kl") -> Line | None:
     grid = np.linspace(start, end, places)
     values = np.stack([first_passage(p[0], p[1], grid) for p in paths])
     half = np.array([interval(list(v))[1] for v in values.T]) if len(paths) > 2 else None
-    weakest = [max((p[3][min(int(np.searchsorted(np.maximum.accumulate(p[0]), g)), len(p[0]) - 1)] for p in paths),
-                   key=KINDS.index) for g in grid]
+    weakest = [
+        max(
+            (
+                p[3][min(int(np.searchsorted(np.maximum.accumulate(p[0]), g)), len(p[0]) - 1)]
+                for p in paths
+            ),
+            key=KINDS.index,
+        )
+        for g in grid
+    ]
     mean = values.mean(0)
-    return Line(grid, mean, None if half is None else mean - half, None if half is None else mean + half, weakest, len(paths))
+    return Line(
+        grid,
+        mean,
+        None if half is None else mean - half,
+        None if half is None else mean + half,
+        weakest,
+        len(paths),
+    )
 
 
-def above(key: str, which: int | None = None, unit: Callable[[Track], float | None] = lambda _: 1.0) -> Value:
+def above(
+    key: str, which: int | None = None, unit: Callable[[Track], float | None] = lambda _: 1.0
+) -> Value:
     """`key` (or one member of a list of values) above its first reading, in units of `unit(track)`."""
+
     def pick(r: Reading, k: str) -> float | None:
         got = r.get(k)
         if which is not None and isinstance(got, list):
@@ -70,7 +118,11 @@ def above(key: str, which: int | None = None, unit: Callable[[Track], float | No
         return None if got is None or isinstance(got, list) else float(got)
 
     def value(track: Track, r: Reading) -> tuple[float, float | None] | None:
-        got, base, scale = pick(r, key), next((v for s in track.readings if (v := pick(s, key)) is not None), None), unit(track)
+        got, base, scale = (
+            pick(r, key),
+            next((v for s in track.readings if (v := pick(s, key)) is not None), None),
+            unit(track),
+        )
         if got is None or base is None or scale is None:
             return None
         err = pick(r, f"{key}_err")
@@ -80,7 +132,10 @@ def above(key: str, which: int | None = None, unit: Callable[[Track], float | No
 
 
 def gold_units(key: str, which: int | None = None) -> Callable[[Track], float | None]:
-    """The factor that gives a score gold's spread between prompts, from the first reading that has both errors."""
+    """The factor that gives a score gold's spread between prompts, from the first reading that has
+    both errors.
+    """
+
     def unit(track: Track) -> float | None:
         for r in track.readings:
             err = r.get(f"{key}_err")
@@ -89,4 +144,5 @@ def gold_units(key: str, which: int | None = None) -> Callable[[Track], float | 
             if err and r.get("gold_err") and not isinstance(err, list):
                 return float(r["gold_err"] / err)
         return None
+
     return unit

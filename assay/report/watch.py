@@ -1,4 +1,7 @@
-"""What the watch said: the verdict of every watched run, its evidence as it grew, and the labels that it cost."""
+"""What the watch said: the verdict of every watched run, its evidence as it grew, and the labels
+that it cost.
+"""
+
 from __future__ import annotations
 
 import json
@@ -11,11 +14,15 @@ from assay.data.escape import count, number, safe
 from assay.records.methods import Ground, Method, Track
 from assay.report.chart import Curve, chart
 
-FLOOR = -3.0  # log10 of evidence below which a curve is not drawn lower: 1 : 1000 for "it has not turned"
+FLOOR = (
+    -3.0
+)  # log10 of evidence below which a curve is not drawn lower: 1 : 1000 for "it has not turned"
 
 
 def looks(track: Track) -> list[dict[str, Any]]:
-    """The verdicts of a run, look by look: its own watch's, else those of `assay watch` afterwards; [] without either."""
+    """The verdicts of a run, look by look: its own watch's, else those of `assay watch` afterwards;
+    [] without either.
+    """
     own = [r["watch"] for r in track.readings if r.get("watch")]
     after = track.run.folder / "watch.json"
     if own or not after.is_file():
@@ -29,27 +36,72 @@ def looks(track: Track) -> list[dict[str, Any]]:
 
 def verdicts(method: Method) -> list[dict[str, Any]]:
     """For JSON: the last verdict of each watched run."""
-    keys = ("word", "step", "best", "win", "low", "high", "labels", "budget", "unusable", "alpha", "delta", "by", "reference",
-            "says")
-    return [{"run": t.name, "after": not any(r.get("watch") for r in t.readings), **{k: last.get(k) for k in keys}}
-            for t in method.tracks if (said := looks(t)) for last in said[-1:]]
+    keys = (
+        "word",
+        "step",
+        "best",
+        "win",
+        "low",
+        "high",
+        "labels",
+        "budget",
+        "unusable",
+        "alpha",
+        "delta",
+        "by",
+        "reference",
+        "says",
+    )
+    return [
+        {
+            "run": t.name,
+            "after": not any(r.get("watch") for r in t.readings),
+            **{k: last.get(k) for k in keys},
+        }
+        for t in method.tracks
+        if (said := looks(t))
+        for last in said[-1:]
+    ]
 
 
 def panel(ground: Ground, ident: str) -> str:
-    """A sentence a run, and the evidence's curve with the height at which it is an alarm; "" where nothing was watched."""
+    """A sentence a run, and the evidence's curve with the height at which it is an alarm; "" where
+    nothing was watched.
+    """
     watched = [(m, t, said) for m in ground.methods for t in m.tracks if (said := looks(t))]
     if not watched:
         return ""
     alarms = {float(said[-1]["log_alarm"]) / math.log(10) for _, _, said in watched}
-    curves = [Curve(np.array([v["step"] for v in said], dtype=float), np.array([_height(v) for v in said]), m.place, "gold",
-                    label=m.label if len(watched) <= 4 else "") for m, _, said in watched]
+    curves = [
+        Curve(
+            np.array([v["step"] for v in said], dtype=float),
+            np.array([_height(v) for v in said]),
+            m.place,
+            "gold",
+            label=m.label if len(watched) <= 4 else "",
+        )
+        for m, _, said in watched
+    ]
     far = max(float(c.x[-1]) for c in curves)
-    lines = [Curve(np.array([0.0, far]), np.array([a, a]), 6, "other", label="alarm") for a in sorted(alarms)]
-    drawn = chart(curves + lines, ident=f"{ident}-watch", title="Evidence that the run has turned, by step", x_label="step",
-                  y_label="log₁₀ evidence", description="; ".join(str(v[-1]["says"]) for _, _, v in watched), height=260)
+    lines = [
+        Curve(np.array([0.0, far]), np.array([a, a]), 6, "other", label="alarm")
+        for a in sorted(alarms)
+    ]
+    drawn = chart(
+        curves + lines,
+        ident=f"{ident}-watch",
+        title="Evidence that the run has turned, by step",
+        x_label="step",
+        y_label="log₁₀ evidence",
+        description="; ".join(str(v[-1]["says"]) for _, _, v in watched),
+        height=260,
+    )
     rows = "".join(_row(m, t, said) for m, t, said in watched)
-    return (f'<h3>The watch</h3><ul class="findings">{rows}</ul><figure>{drawn}<figcaption><b>Evidence, look by look.</b> '
-            f"{safe(_promise(watched))}</figcaption></figure>")
+    return (
+        "<h3>The watch</h3><ul "
+        f'class="findings">{rows}</ul><figure>{drawn}<figcaption><b>Evidence, look by look.</b> '
+        f"{safe(_promise(watched))}</figcaption></figure>"
+    )
 
 
 def _height(verdict: dict[str, Any]) -> float:
@@ -60,10 +112,15 @@ def _height(verdict: dict[str, Any]) -> float:
 def _promise(watched: list[tuple[Method, Track, list[dict[str, Any]]]]) -> str:
     last = [said[-1] for _, _, said in watched]
     said = {(float(v["alpha"]), float(v["delta"])) for v in last}
-    promises = "; ".join(f"at most {number(a)} of the runs that win at least {number(0.5 - d)} against their best checkpoints "
-                         "so far (one drawn for each label) at every look are ever stopped" for a, d in sorted(said))
-    return ("At the dotted line a run is stopped. Proved, for fresh prompts, one label a prompt, blind and in random order: "
-            f"{promises}. Intervals hold at all looks at once.")
+    promises = "; ".join(
+        f"at most {number(a)} of the runs that win at least {number(0.5 - d)} against their best "
+        "checkpoints so far (one drawn for each label) at every look are ever stopped"
+        for a, d in sorted(said)
+    )
+    return (
+        "At the dotted line a run is stopped. Proved, for fresh prompts, one label a prompt, "
+        f"blind and in random order: {promises}. Intervals hold at all looks at once."
+    )
 
 
 def _row(m: Method, t: Track, said: list[dict[str, Any]]) -> str:
@@ -73,8 +130,19 @@ def _row(m: Method, t: Track, said: list[dict[str, Any]]) -> str:
     if last["word"] == "stop" and result:
         what = f"policy of step {result['step']}" if result["step"] else "reference"
         kept = f" The run’s result is the {what}."
-    against = "" if not beside else (f" Against the reference it won {beside['win']:.0%} of {count(beside['labels'])} "
-                                     "pairs (a count, no guarantee).")
-    signs = "".join(f" Hint, no guarantee: {safe(h['why'])} (since step {h['since']})." for h in last.get("hints") or [])
-    return (f"<li><b>{safe(m.label)}</b> <small>{safe(t.name)}</small>: {safe(last['says'])}, by {safe(last['by'])}."
-            f"{safe(kept)}{safe(against)}{signs}</li>")
+    against = (
+        ""
+        if not beside
+        else (
+            f" Against the reference it won {beside['win']:.0%} of {count(beside['labels'])} "
+            "pairs (a count, no guarantee)."
+        )
+    )
+    signs = "".join(
+        f" Hint, no guarantee: {safe(h['why'])} (since step {h['since']})."
+        for h in last.get("hints") or []
+    )
+    return (
+        f"<li><b>{safe(m.label)}</b> <small>{safe(t.name)}</small>: {safe(last['says'])}, by "
+        f"{safe(last['by'])}.{safe(kept)}{safe(against)}{signs}</li>"
+    )

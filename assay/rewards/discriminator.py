@@ -1,4 +1,7 @@
-"""r(x, reference, candidate): how much an answer looks as if the policy that wrote the reference had written it."""
+"""r(x, reference, candidate): how much an answer looks as if the policy that wrote the reference
+had written it.
+"""
+
 from __future__ import annotations
 
 import copy
@@ -14,30 +17,50 @@ from torch import Tensor, nn
 from assay.core import Pairs, Rng, Samples
 from assay.errors import InputError
 
-TOKENS, HELD = "reference", "reference_held"  # in prompts.extra: a row's reference answers [B,R,T] and which of it is there
+TOKENS, HELD = (
+    "reference",
+    "reference_held",
+)  # in prompts.extra: a row's reference answers [B,R,T] and which of it is there
 
 
 def beside(samples: Samples, references: Samples) -> Samples:
-    """These answers with R reference answers to the same prompts beside each: what a discriminator reads."""
+    """These answers with R reference answers to the same prompts beside each: what a discriminator
+    reads.
+    """
     if len(references) != len(samples):
-        raise InputError(f"{len(references)} rows of references stand beside {len(samples)} rows of answers; give one for each")
-    extra = {**samples.prompts.extra, TOKENS: references.action, HELD: references.mask | references.given}
+        raise InputError(
+            f"{len(references)} rows of references stand beside {len(samples)} rows of answers; "
+            "give one for each"
+        )
+    extra = {
+        **samples.prompts.extra,
+        TOKENS: references.action,
+        HELD: references.mask | references.given,
+    }
     return replace(samples, prompts=replace(samples.prompts, extra=extra))
 
 
 def triples(references: Samples, chosen: Samples, rejected: Samples) -> Pairs:
-    """(reference, chosen, rejected), one answer a row of each, as pairs whose prompts carry the reference."""
+    """(reference, chosen, rejected), one answer a row of each, as pairs whose prompts carry the
+    reference.
+    """
     T = max(x.mask.shape[2] for x in (chosen, rejected))
     a, b = chosen.widened(T), rejected.widened(T)
-    both: dict[str, Any] = {f: torch.cat([getattr(a, f), getattr(b, f)], 1) for f in ("action", "mask", "given", "logp", "ended")}
-    return Pairs(beside(chosen, references).prompts, **both, p=torch.ones(len(a)), margin=torch.zeros(len(a)))
+    both: dict[str, Any] = {
+        f: torch.cat([getattr(a, f), getattr(b, f)], 1)
+        for f in ("action", "mask", "given", "logp", "ended")
+    }
+    return Pairs(
+        beside(chosen, references).prompts, **both, p=torch.ones(len(a)), margin=torch.zeros(len(a))
+    )
 
 
 class Discriminator(nn.Module):
-    """h(counts of the reference)ᵀ A h(counts of the candidate) + vᵀ h(counts of the candidate), h one layer of tanh; the mean
-    over a row's references. It reads which words are said how often, not their order. Reference and candidate are not
-    exchangeable. A begins at the identity, so that before any training likeness is likeness in h, a blurred count of shared
-    words."""
+    """h(counts of the reference)ᵀ A h(counts of the candidate) + vᵀ h(counts of the candidate), h
+    one layer of tanh; the mean over a row's references. It reads which words are said how often,
+    not their order. Reference and candidate are not exchangeable. A begins at the identity, so that
+    before any training likeness is likeness in h, a blurred count of shared words.
+    """
 
     members = 1
 
@@ -45,18 +68,25 @@ class Discriminator(nn.Module):
         super().__init__()
         self.vocabulary = vocabulary
         drawn = rng("read").normal(torch.arange(vocabulary)[:, None], torch.arange(width))
-        self.read, self.match = nn.Parameter(drawn / math.sqrt(vocabulary)), nn.Parameter(torch.eye(width))
+        self.read, self.match = (
+            nn.Parameter(drawn / math.sqrt(vocabulary)),
+            nn.Parameter(torch.eye(width)),
+        )
         self.alone = nn.Parameter(torch.zeros(width))
 
     def _hidden(self, tokens: Tensor, held: Tensor) -> Tensor:
-        counts = self.read.new_zeros(*tokens.shape[:2], self.vocabulary).scatter_add(2, tokens, held.to(self.read.dtype))
+        counts = self.read.new_zeros(*tokens.shape[:2], self.vocabulary).scatter_add(
+            2, tokens, held.to(self.read.dtype)
+        )
         return torch.tanh(counts @ self.read)
 
     def forward(self, samples: Samples | Sequence[Samples]) -> Float[Tensor, "1 B N"]:
         x = samples if isinstance(samples, Samples) else samples[0]
         if TOKENS not in x.prompts.extra:
-            raise InputError("a policy discriminator needs a reference answer beside each prompt, and these prompts have none; "
-                             "give them with discriminator.beside")
+            raise InputError(
+                "a policy discriminator needs a reference answer beside each prompt, and these "
+                "prompts have none; give them with discriminator.beside"
+            )
         there = x.prompts.extra[HELD]
         known = there.any(-1).to(self.read.dtype)
         like = self._hidden(x.prompts.extra[TOKENS], there) @ self.match
@@ -70,18 +100,30 @@ class Discriminator(nn.Module):
 
 
 class Imitation:
-    """A frozen discriminator. With `references` (by prompt row) it scores any answers to those prompts: at RL time."""
+    """A frozen discriminator. With `references` (by prompt row) it scores any answers to those
+    prompts: at RL time.
+    """
 
     partial = False
 
-    def __init__(self, model: Discriminator, names: tuple[str, ...], references: Samples | None = None):
-        self.model, self.names, self.references = model.requires_grad_(False), tuple(names), references
+    def __init__(
+        self, model: Discriminator, names: tuple[str, ...], references: Samples | None = None
+    ):
+        self.model, self.names, self.references = (
+            model.requires_grad_(False),
+            tuple(names),
+            references,
+        )
 
     def against(self, references: Samples) -> Imitation:
         """The reward of looking like these answers: row i of them is for prompt row i."""
         return Imitation(self.model, self.names, references)
 
     def __call__(self, samples: Samples) -> Float[Tensor, "1 B N"]:
-        x = samples if self.references is None else beside(samples, self.references[samples.prompts.row])
+        x = (
+            samples
+            if self.references is None
+            else beside(samples, self.references[samples.prompts.row])
+        )
         with torch.no_grad():
             return self.model(x).to(samples.logp)

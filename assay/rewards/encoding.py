@@ -1,4 +1,7 @@
-"""Text to a model's tokens, with everything that usually goes wrong said aloud: padding, BOS, EOS, templates, truncation."""
+"""Text to a model's tokens, with everything that usually goes wrong said aloud: padding, BOS, EOS,
+templates, truncation.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -18,7 +21,9 @@ Turns = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Encoded:
-    """One (prompt, answer) as tokens; the answer begins at `answer`. `cut`: tokens that `max_length` left out."""
+    """One (prompt, answer) as tokens; the answer begins at `answer`. `cut`: tokens that
+    `max_length` left out.
+    """
 
     ids: tuple[int, ...]
     answer: int
@@ -27,8 +32,9 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Template:
-    """How a text is put together. "pair": the tokenizer's own pair of sequences (BERT and its kin); "chat": the tokenizer's
-    chat template; "plain": prompt, a blank line, answer, end-of-text."""
+    """How a text is put together. "pair": the tokenizer's own pair of sequences (BERT and its kin);
+    "chat": the tokenizer's chat template; "plain": prompt, a blank line, answer, end-of-text.
+    """
 
     form: str
     max_length: int
@@ -42,34 +48,52 @@ class Template:
 def open_tokenizer(base: str | Path) -> Any:
     """The base's tokenizer. Raises InputError where there is none; code from the base is never run."""
     from transformers import AutoTokenizer
+
     try:
         return AutoTokenizer.from_pretrained(str(base), trust_remote_code=False)
-    except Exception as why:  # transformers and the hub raise whatever they like; to the user it is one thing
-        raise InputError(f"{base} gives no tokenizer ({type(why).__name__}: {' '.join(str(why).split())[:120]}); give a folder "
-                         "with a "
-                         "transformers model and its tokenizer, or a name on the hub") from why
+    except (
+        Exception
+    ) as why:  # transformers and the hub raise whatever they like; to the user it is one thing
+        raise InputError(
+            f"{base} gives no tokenizer ({type(why).__name__}: "
+            f"{' '.join(str(why).split())[:120]}); give a folder with a transformers model and "
+            "its tokenizer, or a name on the hub"
+        ) from why
 
 
 def all_there(info: dict[str, Any], what: str) -> None:
-    """Raises InputError where a model's files lack weights: transformers draws those at random and says nothing to a program."""
+    """Raises InputError where a model's files lack weights: transformers draws those at random and
+    says nothing to a program.
+    """
     lacking = sorted(info["missing_keys"])
     if lacking:
         some = ", ".join(lacking[:3]) + (", …" if len(lacking) > 3 else "")
-        raise InputError(f"{what}, and its files lack {some}, so that random numbers would stand in; give a folder that "
-                         "was saved with all its weights, the head included")
+        raise InputError(
+            f"{what}, and its files lack {some}, so that random numbers would stand in; give a "
+            "folder that was saved with all its weights, the head included"
+        )
 
 
 def open_model(kind: str, base: str | Path, **arguments: Any) -> Any:
     """A model by transformers' Auto class, from safetensors only, in float32, dropout off."""
     import transformers
+
     try:
-        with torch.random.fork_rng():  # what the base lacks is drawn from a global stream, which is left as it was
-            found = getattr(transformers, kind).from_pretrained(str(base), trust_remote_code=False, use_safetensors=True,
-                                                                dtype=torch.float32, **arguments)
+        with (
+            torch.random.fork_rng()
+        ):  # what the base lacks is drawn from a global stream, which is left as it was
+            found = getattr(transformers, kind).from_pretrained(
+                str(base),
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+                **arguments,
+            )
     except Exception as why:
-        raise InputError(f"{base} gives no model ({type(why).__name__}: {' '.join(str(why).split())[:120]}); give a folder with "
-                         "config.json "
-                         "and model.safetensors, or a name on the hub") from why
+        raise InputError(
+            f"{base} gives no model ({type(why).__name__}: {' '.join(str(why).split())[:120]}); "
+            "give a folder with config.json and model.safetensors, or a name on the hub"
+        ) from why
     model = found[0] if isinstance(found, tuple) else found
     if getattr(model.config, "is_encoder_decoder", False):
         raise InputError(f"{base} is an encoder-decoder; give an encoder or a decoder")
@@ -84,41 +108,69 @@ def template_for(tokenizer: Any, config: Any, max_length: int) -> Template:
     room = [max_length]
     positions = getattr(config, "max_position_embeddings", None)
     if isinstance(positions, int) and positions > 0:
-        room.append(positions - (2 if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert") else 0))
+        room.append(
+            positions
+            - (
+                2
+                if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert")
+                else 0
+            )
+        )
     if 0 < tokenizer.model_max_length < 10**9:
         room.append(int(tokenizer.model_max_length))
-    segments = form == "pair" and "token_type_ids" in tokenizer.model_input_names and getattr(config, "type_vocab_size", 0) > 1
+    segments = (
+        form == "pair"
+        and "token_type_ids" in tokenizer.model_input_names
+        and getattr(config, "type_vocab_size", 0) > 1
+    )
     return Template(form, min(room), segments)
 
 
 def dedicated_pad(tokenizer: Any, model: Any) -> str | None:
-    """Give a decoder a padding token of its own where it has none, or where it pads with its end-of-text token: a
-    classification head reads the last token that is not padding, and would read the wrong one. Says what was done."""
+    """Give a decoder a padding token of its own where it has none, or where it pads with its
+    end-of-text token: a classification head reads the last token that is not padding, and would
+    read the wrong one. Says what was done.
+    """
     said = None
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        why = "no padding token" if tokenizer.pad_token_id is None else "padding with the end-of-text token"
+        why = (
+            "no padding token"
+            if tokenizer.pad_token_id is None
+            else "padding with the end-of-text token"
+        )
         tokenizer.add_special_tokens({"pad_token": PAD})
         said = f"the tokenizer has {why}: '{PAD}' was added, and the embeddings grew to {len(tokenizer)}"
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         with torch.random.fork_rng():
             model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-        with torch.no_grad():  # its row is never attended to; zeros keep the fit from depending on a global stream
+        with (
+            torch.no_grad()
+        ):  # its row is never attended to; zeros keep the fit from depending on a global stream
             model.get_input_embeddings().weight[tokenizer.pad_token_id].zero_()
     model.config.pad_token_id = tokenizer.pad_token_id
     return said
 
 
-def encode(tokenizer: Any, template: Template, prompt: str, response: str, turns: Turns | None = None) -> Encoded:
-    """Tokens of one answer after its prompt: one BOS, one EOS, whatever the tokenizer adds by itself.
+def encode(
+    tokenizer: Any, template: Template, prompt: str, response: str, turns: Turns | None = None
+) -> Encoded:
+    """Tokens of one answer after its prompt: one BOS, one EOS, whatever the tokenizer adds by
+    itself.
 
     Too long: the prompt is cut from its beginning, and only then the answer from its end.
     """
     before, after, tail = _parts(tokenizer, template, prompt, response, turns)
-    head = before[:1] if before and before[0] in (tokenizer.cls_token_id, tokenizer.bos_token_id) else []
-    rest = before[len(head):]
+    head = (
+        before[:1]
+        if before and before[0] in (tokenizer.cls_token_id, tokenizer.bos_token_id)
+        else []
+    )
+    rest = before[len(head) :]
     room = template.max_length - len(head) - len(tail)
     if room < 1:
-        raise InputError(f"--max-length {template.max_length} leaves no room for an answer; give more")
+        raise InputError(
+            f"--max-length {template.max_length} leaves no room for an answer; give more"
+        )
     over = len(rest) + len(after) - room
     cut = max(0, over)
     least = 1 if template.form == "pair" else 0  # the separator that closes the prompt stays
@@ -127,8 +179,9 @@ def encode(tokenizer: Any, template: Template, prompt: str, response: str, turns
     return Encoded((*head, *rest, *after, *tail), len(head) + len(rest), cut)
 
 
-def _parts(tokenizer: Any, template: Template, prompt: str, response: str,
-           turns: Turns | None) -> tuple[list[int], list[int], list[int]]:
+def _parts(
+    tokenizer: Any, template: Template, prompt: str, response: str, turns: Turns | None
+) -> tuple[list[int], list[int], list[int]]:
     """(tokens up to the answer, the answer's, what closes it)."""
     if template.form == "pair":
         both = tokenizer(prompt, response, add_special_tokens=True, truncation=False, verbose=False)
@@ -138,24 +191,43 @@ def _parts(tokenizer: Any, template: Template, prompt: str, response: str,
         last = own[-1] + 1 if own else first
         return ids[:first], ids[first:last], ids[last:]
     if template.form == "chat":
-        messages = [{"role": role, "content": text} for role, text in (turns or (("user", prompt),))]
-        opening = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        whole = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": response}], tokenize=False)
-        answer = whole[len(opening):] if whole.startswith(opening) else response
-        before = list(tokenizer(opening, add_special_tokens=False, verbose=False)["input_ids"])  # the template writes its own BOS
-        return before, list(tokenizer(answer, add_special_tokens=False, verbose=False)["input_ids"]), []
+        messages = [
+            {"role": role, "content": text} for role, text in (turns or (("user", prompt),))
+        ]
+        opening = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+        whole = tokenizer.apply_chat_template(
+            [*messages, {"role": "assistant", "content": response}], tokenize=False
+        )
+        answer = whole[len(opening) :] if whole.startswith(opening) else response
+        before = list(
+            tokenizer(opening, add_special_tokens=False, verbose=False)["input_ids"]
+        )  # the template writes its own BOS
+        return (
+            before,
+            list(tokenizer(answer, add_special_tokens=False, verbose=False)["input_ids"]),
+            [],
+        )
     before = list(tokenizer(f"{prompt}\n\n", add_special_tokens=True, verbose=False)["input_ids"])
     end = tokenizer.eos_token_id
     if before and end is not None and before[-1] == end and end != tokenizer.bos_token_id:
         before = before[:-1]
     if tokenizer.bos_token_id is not None and before[:1] != [tokenizer.bos_token_id]:
         before = [tokenizer.bos_token_id, *before]
-    return before, list(tokenizer(response, add_special_tokens=False, verbose=False)["input_ids"]), [] if end is None else [end]
+    return (
+        before,
+        list(tokenizer(response, add_special_tokens=False, verbose=False)["input_ids"]),
+        [] if end is None else [end],
+    )
 
 
-def batched(rows: Sequence[Encoded], pad: int, *,
-            segments: bool) -> tuple[Int[Tensor, "b T"], Bool[Tensor, "b T"], Int[Tensor, "b T"] | None]:
-    """(ids, mask, segment ids) padded on the right, so that positions begin at 0 whatever stands beside a row."""
+def batched(
+    rows: Sequence[Encoded], pad: int, *, segments: bool
+) -> tuple[Int[Tensor, "b T"], Bool[Tensor, "b T"], Int[Tensor, "b T"] | None]:
+    """(ids, mask, segment ids) padded on the right, so that positions begin at 0 whatever stands
+    beside a row.
+    """
     T = max((len(r.ids) for r in rows), default=1)
     ids, mask = torch.full((len(rows), T), pad), torch.zeros(len(rows), T, dtype=torch.bool)
     kinds = torch.zeros(len(rows), T, dtype=torch.int64) if segments else None

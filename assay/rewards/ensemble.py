@@ -1,4 +1,7 @@
-"""M small Llamas that score answers, fitted and run as one batched model; each reads its score at the last kept token."""
+"""M small Llamas that score answers, fitted and run as one batched model; each reads its score at
+the last kept token.
+"""
+
 from __future__ import annotations
 
 import functools
@@ -28,7 +31,9 @@ _ANSWERS = 256  # a scoring pass: what the caches hold
 
 @dataclass(frozen=True)
 class Packed:
-    """What all members share of some answers: the kept tokens, prompts first and nobody's last, and the plan of attention."""
+    """What all members share of some answers: the kept tokens, prompts first and nobody's last, and
+    the plan of attention.
+    """
 
     tokens: Int[Tensor, "n"]
     plan: Shared
@@ -36,25 +41,38 @@ class Packed:
 
     @classmethod
     def of(cls, samples: Samples, config: Config, dtype: torch.dtype) -> Packed:
-        """A prompt is computed once for its answers. Raises InputError for tokens of another vocabulary."""
+        """A prompt is computed once for its answers. Raises InputError for tokens of another
+        vocabulary.
+        """
         keep, ask = samples.mask | samples.given, samples.prompts
-        T = int((keep.any(0).any(0) * torch.arange(1, keep.shape[2] + 1, device=keep.device)).amax()) if keep.numel() else 0
+        T = (
+            int(
+                (keep.any(0).any(0) * torch.arange(1, keep.shape[2] + 1, device=keep.device)).amax()
+            )
+            if keep.numel()
+            else 0
+        )
         plan = Shared(ask.mask, keep[..., :T], dtype)
         tokens = plan.packed(ask.tokens, samples.action[..., :T])
         if tokens.numel() and int(tokens.max()) >= config.vocabulary:
-            raise InputError(f"token {int(tokens.max())} is not in these judges' vocabulary of {config.vocabulary}: "
-                             "they were fitted on answers of another tokenizer")
+            raise InputError(
+                f"token {int(tokens.max())} is not in these judges' vocabulary of "
+                f"{config.vocabulary}: they were fitted on answers of another tokenizer"
+            )
         return cls(tokens, plan, (keep.shape[0], keep.shape[1]))
 
 
 class Members(nn.Module):
-    """M judges in the making: weights stacked `[M,…]`, member m's first ones from `rng("member", m)` alone.
+    """M judges in the making: weights stacked `[M,…]`, member m's first ones from `rng("member",
+    m)` alone.
 
-    Members are computed one by one, as many at a time as there are threads: their matrices are small enough to stay in the
-    cache, and a stacked product would gain nothing.
+    Members are computed one by one, as many at a time as there are threads: their matrices are
+    small enough to stay in the cache, and a stacked product would gain nothing.
     """
 
-    def __init__(self, config: Config, members: int, rng: Rng, *, weights: Mapping[str, Tensor] | None = None):
+    def __init__(
+        self, config: Config, members: int, rng: Rng, *, weights: Mapping[str, Tensor] | None = None
+    ):
         super().__init__()
         self.config, self.members = config, members
         self.backbone = Stack(config, members, rng)
@@ -68,40 +86,60 @@ class Members(nn.Module):
         return {k: v.detach() for k, v in self.named_parameters()}
 
     def forward(self, samples: Samples | Sequence[Samples]) -> Float[Tensor, "M B N"]:
-        """Scores of the same answers by every member, or of each member's own (one Samples a member, of one [B,N])."""
-        return torch.stack([h.mv(self.head[m]).view(x.shape) for m, (h, x) in enumerate(self._read(samples))])
+        """Scores of the same answers by every member, or of each member's own (one Samples a
+        member, of one [B,N]).
+        """
+        return torch.stack(
+            [h.mv(self.head[m]).view(x.shape) for m, (h, x) in enumerate(self._read(samples))]
+        )
 
     def one(self, weights: Mapping[str, Tensor], samples: Samples) -> Float[Tensor, "B N"]:
-        """Scores by one member, whose weights these are: `[…]` of this model's `[M,…]`, by the same names."""
+        """Scores by one member, whose weights these are: `[…]` of this model's `[M,…]`, by the same
+        names.
+        """
         x = Packed.of(samples, self.config, self.head.dtype)
         backbone = {name.removeprefix("backbone."): w for name, w in weights.items()}
         return self._hidden(backbone, x).mv(weights["head"]).view(x.shape)
 
     def hidden(self, samples: Samples | Sequence[Samples]) -> Float[Tensor, "M B N W"]:
-        """What the heads read: the hidden state of each answer's last kept token (the prompt's, where it is empty)."""
+        """What the heads read: the hidden state of each answer's last kept token (the prompt's,
+        where it is empty).
+        """
         return torch.stack([h.view(*x.shape, -1) for h, x in self._read(samples)])
 
     def heads(self) -> Float[Tensor, "M W"]:
         """The members' heads: score = hidden · head."""
         return self.head
 
-    def _read(self, samples: Samples | Sequence[Samples]) -> list[tuple[Float[Tensor, "R W"], Packed]]:
+    def _read(
+        self, samples: Samples | Sequence[Samples]
+    ) -> list[tuple[Float[Tensor, "R W"], Packed]]:
         """Member by member, hidden states of the answers' last tokens, and the answers they are of."""
         if isinstance(samples, Samples):
             each = [Packed.of(samples, self.config, self.head.dtype)] * self.members
         elif len(samples) == self.members:
             each = [Packed.of(x, self.config, self.head.dtype) for x in samples]
         else:
-            raise InputError(f"{len(samples)} batches for {self.members} members: give one for all, or one for each")
+            raise InputError(
+                f"{len(samples)} batches for {self.members} members: give one for all, or one for "
+                "each"
+            )
         weights = {name: w.unbind(0) for name, w in self.backbone.weights().items()}
-        tasks = [functools.partial(self._hidden, {k: v[m] for k, v in weights.items()}, x) for m, x in enumerate(each)]
+        tasks = [
+            functools.partial(self._hidden, {k: v[m] for k, v in weights.items()}, x)
+            for m, x in enumerate(each)
+        ]
         alone = torch.is_grad_enabled() or self.head.device.type != "cpu"
-        return list(zip([task() for task in tasks] if alone else together(tasks), each, strict=True))
+        return list(
+            zip([task() for task in tasks] if alone else together(tasks), each, strict=True)
+        )
 
     def _hidden(self, w: Mapping[str, Tensor], x: Packed) -> Float[Tensor, "R W"]:
         turn = rope(x.plan.places, self.config, self.head.dtype)
         embedded = nn.functional.embedding(x.tokens, w["model.embed_tokens.weight"])
-        hidden = backbone(embedded, layers(w, self.config), w["model.norm.weight"], self.config, turn, x.plan)
+        hidden = backbone(
+            embedded, layers(w, self.config), w["model.norm.weight"], self.config, turn, x.plan
+        )
         return hidden.index_select(0, x.plan.before[..., -1].flatten())
 
     def freeze(self, names: Sequence[str]) -> Ensemble:
@@ -110,12 +148,21 @@ class Members(nn.Module):
 
 
 class Ensemble:
-    """M frozen judges as one Reward. Scores are (raw − centre)/scale, one centre and one scale a member."""
+    """M frozen judges as one Reward. Scores are (raw − centre)/scale, one centre and one scale a
+    member.
+    """
 
     partial = False
 
-    def __init__(self, config: Config, weights: Mapping[str, Tensor], names: Sequence[str], *,
-                 centre: Float[Tensor, "M"] | None = None, scale: Float[Tensor, "M"] | None = None):
+    def __init__(
+        self,
+        config: Config,
+        weights: Mapping[str, Tensor],
+        names: Sequence[str],
+        *,
+        centre: Float[Tensor, "M"] | None = None,
+        scale: Float[Tensor, "M"] | None = None,
+    ):
         self.names = tuple(names)
         self.model = Members(config, len(self.names), Rng(0), weights=weights).requires_grad_(False)
         self.centre = self.model.head.new_zeros(len(self.names)) if centre is None else centre
@@ -123,16 +170,26 @@ class Ensemble:
 
     @torch.no_grad()
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
-        """Every member's score of every answer, in passes of a bounded size; an absent answer scores 0."""
+        """Every member's score of every answer, in passes of a bounded size; an absent answer
+        scores 0.
+        """
         raw = self._raw(samples)
-        scores = ((raw - self.centre[:, None, None]) / self.scale[:, None, None]).to(samples.logp.device)
+        scores = ((raw - self.centre[:, None, None]) / self.scale[:, None, None]).to(
+            samples.logp.device
+        )
         return torch.where(samples.present, scores, scores.new_zeros(()))
 
     def only(self, members: Sequence[int]) -> Ensemble:
         """These members alone."""
         m = list(members)
         weights = {name: w[m] for name, w in self.model.weights().items()}
-        return Ensemble(self.model.config, weights, [self.names[i] for i in m], centre=self.centre[m], scale=self.scale[m])
+        return Ensemble(
+            self.model.config,
+            weights,
+            [self.names[i] for i in m],
+            centre=self.centre[m],
+            scale=self.scale[m],
+        )
 
     def _raw(self, samples: Samples) -> Float[Tensor, "M B N"]:
         x = samples.to(self.model.head.device)
@@ -146,14 +203,20 @@ class Ensemble:
 
     @torch.no_grad()
     def standardised(self, samples: Samples) -> Ensemble:
-        """The same judges, each with mean 0 and standard deviation 1 over these answers: one scale for all members.
+        """The same judges, each with mean 0 and standard deviation 1 over these answers: one scale
+        for all members.
 
         A member that says the same of all of them keeps its scale.
         """
         raw = self._raw(samples)[:, samples.present.to(self.model.head.device)]
         spread = raw.std(1, correction=0)
-        return Ensemble(self.model.config, self.model.weights(), self.names, centre=raw.mean(1),
-                        scale=torch.where(spread > 0, spread, torch.ones_like(spread)))
+        return Ensemble(
+            self.model.config,
+            self.model.weights(),
+            self.names,
+            centre=raw.mean(1),
+            scale=torch.where(spread > 0, spread, torch.ones_like(spread)),
+        )
 
     def save(self, folder: Path | str) -> None:
         """Write weights.safetensors, then reward.json, which holds its digest."""
@@ -161,24 +224,48 @@ class Ensemble:
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {**self.model.weights(), "centre": self.centre, "scale": self.scale}
         save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, str(folder / WEIGHTS))
-        about = {"kind": KIND, "names": list(self.names), "partial": False, "config": asdict(self.model.config),
-                 WEIGHTS: hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()}
+        about = {
+            "kind": KIND,
+            "names": list(self.names),
+            "partial": False,
+            "config": asdict(self.model.config),
+            WEIGHTS: hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
+        }
         (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 def load(folder: Path | str) -> Ensemble:
-    """What `Ensemble.save` wrote. Raises InputError, naming the file, where it is missing, foreign or damaged."""
+    """What `Ensemble.save` wrote. Raises InputError, naming the file, where it is missing, foreign
+    or damaged.
+    """
     folder = Path(folder)
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         if not isinstance(about, dict) or about.get("kind") != KIND:
-            raise InputError(f"{folder / ABOUT} does not describe a {KIND}; give a folder that `assay fit` wrote")
+            raise InputError(
+                f"{folder / ABOUT} does not describe a {KIND}; give a folder that `assay fit` wrote"
+            )
         if hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() != about[WEIGHTS]:
-            raise InputError(f"{folder / WEIGHTS} is not the file that {ABOUT} was written for: it is damaged or exchanged; "
-                             "fit the reward again")
+            raise InputError(
+                f"{folder / WEIGHTS} is not the file that {ABOUT} was written for: it is damaged "
+                "or exchanged; fit the reward again"
+            )
         tensors = load_file(str(folder / WEIGHTS))
         centre, scale = tensors.pop("centre"), tensors.pop("scale")
-        return Ensemble(Config(**about["config"]), tensors, about["names"], centre=centre, scale=scale)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, RuntimeError, SafetensorError) as why:
+        return Ensemble(
+            Config(**about["config"]), tensors, about["names"], centre=centre, scale=scale
+        )
+    except (
+        OSError,
+        UnicodeDecodeError,
+        json.JSONDecodeError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        SafetensorError,
+    ) as why:
         said = " ".join(str(why).split())[:80]
-        raise InputError(f"{folder} holds no readable {KIND} ({type(why).__name__}: {said}); fit the reward again") from why
+        raise InputError(
+            f"{folder} holds no readable {KIND} ({type(why).__name__}: {said}); fit the reward "
+            "again"
+        ) from why

@@ -1,10 +1,13 @@
-"""A column of the prompts' file that holds the right answer, as a judge: 1 where an answer is it, 0 where it is not.
+"""A column of the prompts' file that holds the right answer, as a judge: 1 where an answer is it, 0
+where it is not.
 
-`match:NAME`. A cell is a text, a number, or a list of those, any of which is right. Two texts are the same if they are so after
-Unicode's compatibility form, without regard to case, blanks, and punctuation or quotes at either end; two numbers, written with
-or without separators of thousands, if they have the same value. The whole answer counts: what to look for within a longer
-one is a function's business (`FILE.py:name` is handed the column).
+`match:NAME`. A cell is a text, a number, or a list of those, any of which is right. Two texts are
+the same if they are so after Unicode's compatibility form, without regard to case, blanks, and
+punctuation or quotes at either end; two numbers, written with or without separators of thousands,
+if they have the same value. The whole answer counts: what to look for within a longer one is a
+function's business (`FILE.py:name` is handed the column).
 """
+
 from __future__ import annotations
 
 import re
@@ -31,19 +34,31 @@ class Matched(FunctionReward):
     def __init__(self, column: str):
         self.column, self.takes, self.names = column, {column}, (f"match {column}",)
 
-    def possible(self, columns: Mapping[str, Sequence[Any]], places: Collection[int], flag: str, file: str) -> None:
+    def possible(
+        self, columns: Mapping[str, Sequence[Any]], places: Collection[int], flag: str, file: str
+    ) -> None:
         """Raises InputError where a prompt that answers are drawn for has no right answer."""
         for p in places:
             cell = columns[self.column][p] if self.column in columns else None
             if not accepted(cell):
-                raise InputError(f"--{flag} is '{PREFIX}{self.column}', and prompt {p} of {file} (counted from 0) has "
-                                 f"{cell!r:.40} in that column; give every prompt a text, a number, or a list of them")
+                raise InputError(
+                    f"--{flag} is '{PREFIX}{self.column}', and prompt {p} of {file} (counted from "
+                    f"0) has {cell!r:.40} in that column; give every prompt a text, a number, or "
+                    "a list of them"
+                )
 
-    def scores(self, prompts: Sequence[str], responses: Sequence[str], turns: Sequence[Turns | None] | None = None,
-               columns: Mapping[str, Sequence[Any]] | None = None) -> Float[Tensor, "1 R"]:
+    def scores(
+        self,
+        prompts: Sequence[str],
+        responses: Sequence[str],
+        turns: Sequence[Turns | None] | None = None,
+        columns: Mapping[str, Sequence[Any]] | None = None,
+    ) -> Float[Tensor, "1 R"]:
         """1 or 0 a response."""
         cells = (columns or {}).get(self.column, [None] * len(responses))
-        return torch.tensor([[float(normal(r) in accepted(c)) for r, c in zip(responses, cells, strict=True)]])
+        return torch.tensor(
+            [[float(normal(r) in accepted(c)) for r, c in zip(responses, cells, strict=True)]]
+        )
 
 
 def accepted(cell: Any) -> set[str]:
@@ -55,5 +70,7 @@ def accepted(cell: Any) -> set[str]:
 
 def normal(text: str) -> str:
     """What two answers have in common that are one."""
-    plain = " ".join(unicodedata.normalize("NFKC", text).casefold().split()).strip(" .,;:!?\"'`*“”‘’«»")
+    plain = " ".join(unicodedata.normalize("NFKC", text).casefold().split()).strip(
+        " .,;:!?\"'`*“”‘’«»"
+    )
     return repr(float(plain.replace(",", ""))) if _NUMBER.fullmatch(plain) else plain

@@ -1,9 +1,12 @@
-"""Text as numbers, without a model: counts of word and layout n-grams, hashed, and some fifty plain measures of style.
+"""Text as numbers, without a model: counts of word and layout n-grams, hashed, and some fifty plain
+measures of style.
 
-Three blocks. *Words*: single tokens and neighbours, case kept. *Layout*: n-grams (1–5) of what is left when every run of
-plain words is one sign, so that headings, lists, emphasis and punctuation can be seen whatever the subject. *Style*:
-lengths, marks, variety, overlap with the prompt. Counting is deterministic and knows nothing of other rows.
+Three blocks. *Words*: single tokens and neighbours, case kept. *Layout*: n-grams (1–5) of what is
+left when every run of plain words is one sign, so that headings, lists, emphasis and punctuation
+can be seen whatever the subject. *Style*: lengths, marks, variety, overlap with the prompt.
+Counting is deterministic and knows nothing of other rows.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -26,18 +29,49 @@ _FOREIGN, _PICTOGRAM = re.compile(r"[^\x00-\x7f]"), re.compile("[\u2600-\U0010ff
 _SENTENCE = re.compile(r"[.!?]+(?=\s|$)")
 _MARKS = ("**", "`", "\n\n", "|", '"', "(", ":", ",", "?", "!", ";", "—", "'", "’", "  ")
 STYLE = (
-    "characters", "words", "lines", "sentences", "characters a word", "words a sentence", "distinct words", "distinct trigrams",
-    "headings", "bullets", "numbered", "fences", "open fence", *(f"marks {m!r}" for m in _MARKS), "digits", "capitals",
-    "not ASCII", "pictograms", "begins blank", "ends a sentence", "ends blank", "first line", "last line",
-    "longest line", "empty", "prompt words used", "prompt words among all", "over 100 words", "over 300 words", "over 500 words")
+    "characters",
+    "words",
+    "lines",
+    "sentences",
+    "characters a word",
+    "words a sentence",
+    "distinct words",
+    "distinct trigrams",
+    "headings",
+    "bullets",
+    "numbered",
+    "fences",
+    "open fence",
+    *(f"marks {m!r}" for m in _MARKS),
+    "digits",
+    "capitals",
+    "not ASCII",
+    "pictograms",
+    "begins blank",
+    "ends a sentence",
+    "ends blank",
+    "first line",
+    "last line",
+    "longest line",
+    "empty",
+    "prompt words used",
+    "prompt words among all",
+    "over 100 words",
+    "over 300 words",
+    "over 500 words",
+)
 
 U64 = NDArray[np.uint64]
-_GOLDEN, _C1, _C2, _S = (np.uint64(x) for x in (0x9E3779B97F4A7C15, 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53, 33))
+_GOLDEN, _C1, _C2, _S = (
+    np.uint64(x) for x in (0x9E3779B97F4A7C15, 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53, 33)
+)
 
 
 @dataclass(frozen=True)
 class Counted:
-    """Rows of hashed counts in compressed form: row r holds `index[start[r]:start[r+1]]`, ascending, with `count` alike."""
+    """Rows of hashed counts in compressed form: row r holds `index[start[r]:start[r+1]]`,
+    ascending, with `count` alike.
+    """
 
     index: NDArray[np.int32]
     count: NDArray[np.float32]
@@ -75,11 +109,17 @@ def features(prompts: Sequence[str], responses: Sequence[str]) -> Features:
     ids = _Ids()
     words, layout, measures = _Builder(), _Builder(), []
     both = zip(prompts, responses, strict=True)
-    for prompt, text in tqdm(both, total=len(responses), desc="counting texts", disable=None, delay=2, leave=False):
+    for prompt, text in tqdm(
+        both, total=len(responses), desc="counting texts", disable=None, delay=2, leave=False
+    ):
         words.add(grams(ids.of(_WORD.findall(text)), (1, 2)))
         layout.add(grams(ids.of(("<s>", *skeleton(text), "</s>")), (1, 2, 3, 4, 5)))
         measures.append(style(prompt, text))
-    return Features(words.done(), layout.done(), np.array(measures, np.float32).reshape(len(measures), len(STYLE)))
+    return Features(
+        words.done(),
+        layout.done(),
+        np.array(measures, np.float32).reshape(len(measures), len(STYLE)),
+    )
 
 
 class _Ids(dict[str, int]):
@@ -104,7 +144,9 @@ class _Builder:
         self.count: list[NDArray[np.float32]] = []
 
     def add(self, hashed: U64) -> None:
-        index, count = np.unique((hashed & np.uint64((1 << BITS) - 1)).astype(np.int32), return_counts=True)
+        index, count = np.unique(
+            (hashed & np.uint64((1 << BITS) - 1)).astype(np.int32), return_counts=True
+        )
         self.index.append(index)
         self.count.append(count.astype(np.float32))
 
@@ -135,8 +177,9 @@ def grams(ids: U64, sizes: tuple[int, ...]) -> U64:
 
 
 def skeleton(text: str) -> Iterator[str]:
-    """What a text looks like: lower-case words (a run of them) as w, Capitalised as W, CAPITALS as A, digits as 0, the
-    rest as it is."""
+    """What a text looks like: lower-case words (a run of them) as w, Capitalised as W, CAPITALS as
+    A, digits as 0, the rest as it is.
+    """
     shapes = [_shape(t) for t in _PIECE.findall(text)]
     i, n = 0, len(shapes)
     while i < n:
@@ -166,12 +209,30 @@ def style(prompt: str, text: str) -> list[float]:
     fences = len(_FENCE.findall(text))
     counts = [len(text), n, len(lines), ends]
     marks = [text.count(m) for m in _MARKS]
-    kinds = [sum(map(str.isdigit, text)), sum(map(str.isupper, text)), len(_FOREIGN.findall(text)), len(_PICTOGRAM.findall(text))]
+    kinds = [
+        sum(map(str.isdigit, text)),
+        sum(map(str.isupper, text)),
+        len(_FOREIGN.findall(text)),
+        len(_PICTOGRAM.findall(text)),
+    ]
     tail = [len(lines[0]), len(lines[-1]), max(map(len, lines))]
-    return [*map(np.log1p, counts), len(text) / max(n, 1), n / ends, len(mine) / max(len(bare), 1),
-            len(triples) / max(len(bare) - 2, 1) if len(bare) > 2 else 1.0,
-            *(np.log1p(len(p.findall(text))) for p in (_HEADING, _BULLET, _NUMBERED)), np.log1p(fences), float(fences % 2),
-            *map(np.log1p, marks), *map(np.log1p, kinds), float(text[:1].isspace()), float(text[-1:] in tuple(".!?")),
-            float(text[-1:].isspace()), *map(np.log1p, tail), float(not text.strip()),
-            len(asked & mine) / max(len(asked), 1), len(asked & mine) / max(len(mine), 1),
-            *(max(0, n - k) / 100 for k in (100, 300, 500))]
+    return [
+        *map(np.log1p, counts),
+        len(text) / max(n, 1),
+        n / ends,
+        len(mine) / max(len(bare), 1),
+        len(triples) / max(len(bare) - 2, 1) if len(bare) > 2 else 1.0,
+        *(np.log1p(len(p.findall(text))) for p in (_HEADING, _BULLET, _NUMBERED)),
+        np.log1p(fences),
+        float(fences % 2),
+        *map(np.log1p, marks),
+        *map(np.log1p, kinds),
+        float(text[:1].isspace()),
+        float(text[-1:] in tuple(".!?")),
+        float(text[-1:].isspace()),
+        *map(np.log1p, tail),
+        float(not text.strip()),
+        len(asked & mine) / max(len(asked), 1),
+        len(asked & mine) / max(len(mine), 1),
+        *(max(0, n - k) / 100 for k in (100, 300, 500)),
+    ]

@@ -1,7 +1,10 @@
-"""Linear judges and their one optimum: ridge on scores centred within prompts, Bradley–Terry by Newton's method.
+"""Linear judges and their one optimum: ridge on scores centred within prompts, Bradley–Terry by
+Newton's method.
 
-All M members are solved together, each with its own weights over prompts or pairs. Features may be sparse, dense, or both.
+All M members are solved together, each with its own weights over prompts or pairs. Features may be
+sparse, dense, or both.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -19,7 +22,9 @@ Operator = Callable[[Tensor], Tensor]
 
 @dataclass
 class Design:
-    """Feature rows: `D` sparse columns in compressed form, then `F` dense ones. The transpose is made at first need."""
+    """Feature rows: `D` sparse columns in compressed form, then `F` dense ones. The transpose is
+    made at first need.
+    """
 
     index: Int[Tensor, "nnz"]
     value: Float[Tensor, "nnz"]
@@ -39,29 +44,48 @@ class Design:
         """X·w."""
         out = self.dense @ w[self.columns :]
         if len(self.index) and len(self):
-            out = out + embedding_bag(self.index, w[: self.columns].contiguous(), self.start[:-1], mode="sum",
-                                      per_sample_weights=self.value)
+            out = out + embedding_bag(
+                self.index,
+                w[: self.columns].contiguous(),
+                self.start[:-1],
+                mode="sum",
+                per_sample_weights=self.value,
+            )
         return out
 
     def back(self, v: Float[Tensor, "R M"]) -> Float[Tensor, "W M"]:
-        """Xᵀ·v, by the transpose in compressed form: no scattered writes, so the same numbers every time."""
+        """Xᵀ·v, by the transpose in compressed form: no scattered writes, so the same numbers every
+        time.
+        """
         if self._back is None:
             order = torch.argsort(self.index, stable=True)
-            rows = torch.repeat_interleave(torch.arange(len(self), dtype=torch.int32), self.start.diff().long())
+            rows = torch.repeat_interleave(
+                torch.arange(len(self), dtype=torch.int32), self.start.diff().long()
+            )
             counts = torch.bincount(self.index.long(), minlength=self.columns)
             start = torch.nn.functional.pad(counts.cumsum(0), (1, 0)).to(torch.int32)
             self._back = rows[order], self.value[order], start
         rows, value, start = self._back
         sparse = v.new_zeros(self.columns, v.shape[1])
         if len(rows):
-            sparse = embedding_bag(rows, v.contiguous(), start[:-1], mode="sum", per_sample_weights=value)
+            sparse = embedding_bag(
+                rows, v.contiguous(), start[:-1], mode="sum", per_sample_weights=value
+            )
         return torch.cat([sparse, self.dense.T @ v])
 
 
-def conjugate(apply: Operator, b: Float[Tensor, "W M"], *, tolerance: float, most: int,
-              start: Float[Tensor, "W M"] | None = None) -> Float[Tensor, "W M"]:
-    """Solve A·x = b for M columns at once, A symmetric positive definite and its own for every column (Hestenes & Stiefel
-    1952), until every residual is below `tolerance`·‖b‖. A column that is done stays as it is."""
+def conjugate(
+    apply: Operator,
+    b: Float[Tensor, "W M"],
+    *,
+    tolerance: float,
+    most: int,
+    start: Float[Tensor, "W M"] | None = None,
+) -> Float[Tensor, "W M"]:
+    """Solve A·x = b for M columns at once, A symmetric positive definite and its own for every
+    column (Hestenes & Stiefel 1952), until every residual is below `tolerance`·‖b‖. A column that
+    is done stays as it is.
+    """
     x = torch.zeros_like(b) if start is None else start.clone()
     r = b.clone() if start is None else b - apply(x)
     p, rr, goal = r.clone(), r.square().sum(0), tolerance**2 * b.square().sum(0)
@@ -78,12 +102,20 @@ def conjugate(apply: Operator, b: Float[Tensor, "W M"], *, tolerance: float, mos
     return x
 
 
-def centred_ridge(x: Design, score: Float[Tensor, "R"], group: Int[Tensor, "R"], *, ridge: float, counts: Float[Tensor, "G M"],
-                  tolerance: float = 1e-3, most: int = 200) -> Float[Tensor, "W M"]:
+def centred_ridge(
+    x: Design,
+    score: Float[Tensor, "R"],
+    group: Int[Tensor, "R"],
+    *,
+    ridge: float,
+    counts: Float[Tensor, "G M"],
+    tolerance: float = 1e-3,
+    most: int = 200,
+) -> Float[Tensor, "W M"]:
     """min_w Σ_g counts[g]·Σ_{i∈g} ((xᵢ−x̄_g)·w − (sᵢ−s̄_g))² + ridge·‖w‖².
 
-    The inner sum is (1/n_g)·Σ_{i<j} ((xᵢ−xⱼ)·w − (sᵢ−sⱼ))²: all pairs of a prompt, each with its margin, at the price of
-    its rows. Nothing is compared across prompts.
+    The inner sum is (1/n_g)·Σ_{i<j} ((xᵢ−xⱼ)·w − (sᵢ−sⱼ))²: all pairs of a prompt, each with its
+    margin, at the price of its rows. Nothing is compared across prompts.
     """
     size = torch.bincount(group, minlength=len(counts)).clamp(min=1).to(score.dtype)[:, None]
     weight = counts.to(score.dtype)[group]
@@ -93,16 +125,32 @@ def centred_ridge(x: Design, score: Float[Tensor, "R"], group: Int[Tensor, "R"],
         return v - (total / size)[group]
 
     target = centred(score[:, None].expand(-1, counts.shape[1])) * weight
-    return conjugate(lambda w: x.back(centred(x.times(w)) * weight) + ridge * w, x.back(target), tolerance=tolerance, most=most)
+    return conjugate(
+        lambda w: x.back(centred(x.times(w)) * weight) + ridge * w,
+        x.back(target),
+        tolerance=tolerance,
+        most=most,
+    )
 
 
-def pairwise(x: Design, pairs: Int[Tensor, "B 2"], *, p: Float[Tensor, "B"], margin: Float[Tensor, "B"], ridge: float,
-             counts: Float[Tensor, "B M"], smoothing: float = 0.0, centre: float = 0.0, tolerance: float = 1e-3,
-             most: int = 30) -> Float[Tensor, "W M"]:
-    """min_w Σ_b counts[b]·(bradley_terry + centre·centring)(scores of pair b) + ½·ridge·‖w‖², chosen first.
+def pairwise(
+    x: Design,
+    pairs: Int[Tensor, "B 2"],
+    *,
+    p: Float[Tensor, "B"],
+    margin: Float[Tensor, "B"],
+    ridge: float,
+    counts: Float[Tensor, "B M"],
+    smoothing: float = 0.0,
+    centre: float = 0.0,
+    tolerance: float = 1e-3,
+    most: int = 30,
+) -> Float[Tensor, "W M"]:
+    """min_w Σ_b counts[b]·(bradley_terry + centre·centring)(scores of pair b) + ½·ridge·‖w‖²,
+    chosen first.
 
-    Newton's method, its steps by conjugate gradients, halved until the loss falls; to a gradient of `tolerance` times the
-    first. Convex with one optimum, so members differ by `counts` alone.
+    Newton's method, its steps by conjugate gradients, halved until the loss falls; to a gradient of
+    `tolerance` times the first. Convex with one optimum, so members differ by `counts` alone.
     """
     label = (smoothing + (1 - 2 * smoothing) * p)[:, None]
 
@@ -112,7 +160,9 @@ def pairwise(x: Design, pairs: Int[Tensor, "B 2"], *, p: Float[Tensor, "B"], mar
 
     def losses(s: Tensor, w: Tensor) -> Tensor:
         first, second = s[pairs[:, 0]].T, s[pairs[:, 1]].T
-        each = bradley_terry(first, second, p=p, margin=margin, smoothing=smoothing) + centre * centring(first, second)
+        each = bradley_terry(
+            first, second, p=p, margin=margin, smoothing=smoothing
+        ) + centre * centring(first, second)
         return (counts.T * each).double().sum(1) + 0.5 * ridge * w.double().square().sum(0)
 
     w = torch.zeros(x.width, counts.shape[1])
@@ -143,15 +193,21 @@ def pairwise(x: Design, pairs: Int[Tensor, "B 2"], *, p: Float[Tensor, "B"], mar
                 break
             size = torch.where(worse, size / 2, size)
         keep = ~worse
-        w, s, loss = torch.where(keep, tried, w), torch.where(keep, s_tried, s), torch.where(keep, fresh, loss)
+        w, s, loss = (
+            torch.where(keep, tried, w),
+            torch.where(keep, s_tried, s),
+            torch.where(keep, fresh, loss),
+        )
         if not bool(keep.any()):
             break
     return w
 
 
 def resampled(groups: int, members: int, how: str, rng: torch.Generator) -> Float[Tensor, "G M"]:
-    """How often each prompt counts for each member. "leave-out": member m leaves out every M-th prompt of a random order;
-    "bootstrap": a draw with replacement; "none": all prompts, so that convex members are the same."""
+    """How often each prompt counts for each member. "leave-out": member m leaves out every M-th
+    prompt of a random order; "bootstrap": a draw with replacement; "none": all prompts, so that
+    convex members are the same.
+    """
     if how == "none" or (members == 1 and how == "leave-out"):
         return torch.ones(groups, members)
     if how == "leave-out":

@@ -1,4 +1,7 @@
-"""A checked file as what a judge is fitted on: texts, the prompts that group them, and their scores or comparisons."""
+"""A checked file as what a judge is fitted on: texts, the prompts that group them, and their scores
+or comparisons.
+"""
+
 from __future__ import annotations
 
 import math
@@ -18,7 +21,8 @@ from assay.formulas.curves import Estimate, bootstrap_mean
 
 @dataclass(frozen=True)
 class Pool:
-    """R texts of G prompts. Either `score` (scored responses) or `pairs` (rows of chosen and rejected) is there.
+    """R texts of G prompts. Either `score` (scored responses) or `pairs` (rows of chosen and
+    rejected) is there.
 
     `row`: the file's row of each text; of a pair, both texts have the same.
     """
@@ -44,27 +48,43 @@ class Pool:
         if found.layout.kind in ("pairs", "choices"):
             group, names = within([x.prompt for x in items for _ in range(2)])
             at = torch.arange(2 * len(items)).view(-1, 2)
-            return cls([x.prompt for x in items for _ in range(2)], [t for x in items for t in (x.chosen, x.rejected)],
-                       [x.turns for x in items for _ in range(2)], torch.tensor([x.row for x in items for _ in range(2)]),
-                       torch.tensor(group), len(names), pairs=at, p=torch.tensor([x.p for x in items]),
-                       margin=torch.tensor([x.margin for x in items]))
+            return cls(
+                [x.prompt for x in items for _ in range(2)],
+                [t for x in items for t in (x.chosen, x.rejected)],
+                [x.turns for x in items for _ in range(2)],
+                torch.tensor([x.row for x in items for _ in range(2)]),
+                torch.tensor(group),
+                len(names),
+                pairs=at,
+                p=torch.tensor([x.p for x in items]),
+                margin=torch.tensor([x.margin for x in items]),
+            )
         group, names = within([x.prompt for x in items])
-        return cls([x.prompt for x in items], [x.response for x in items], [x.turns for x in items],
-                   torch.tensor([x.row for x in items]), torch.tensor(group), len(names),
-                   score=torch.tensor([x.score for x in items], dtype=torch.float64))
+        return cls(
+            [x.prompt for x in items],
+            [x.response for x in items],
+            [x.turns for x in items],
+            torch.tensor([x.row for x in items]),
+            torch.tensor(group),
+            len(names),
+            score=torch.tensor([x.score for x in items], dtype=torch.float64),
+        )
 
     def comparable(self, file: str, column: str) -> tuple[Pool, int]:
         """Without the prompts that have no two answers of different score; and how many these were."""
         if self.score is None:
             return self, 0
-        least, most = (self.score.new_full((self.groups,), fill).scatter_reduce(0, self.group, self.score, how)
-                       for fill, how in ((math.inf, "amin"), (-math.inf, "amax")))
+        least, most = (
+            self.score.new_full((self.groups,), fill).scatter_reduce(0, self.group, self.score, how)
+            for fill, how in ((math.inf, "amin"), (-math.inf, "amax"))
+        )
         good = most > least
         if not bool(good.any()):
-            raise InputError(f"{file}, column '{column}': no prompt has two answers with different scores, so nothing can be "
-                             "compared "
-                             f"({self.groups:,} prompts, {len(self):,} rows); judges are fitted within prompts, never across "
-                             "them")
+            raise InputError(
+                f"{file}, column '{column}': no prompt has two answers with different scores, so "
+                f"nothing can be compared ({self.groups:,} prompts, {len(self):,} rows); judges "
+                "are fitted within prompts, never across them"
+            )
         return self.of_groups(good), int((~good).sum())
 
     def of_groups(self, good: Tensor) -> Pool:
@@ -72,9 +92,16 @@ class Pool:
         rows = good[self.group].nonzero()[:, 0]
         at = rows.tolist()
         assert self.score is not None
-        return replace(self, prompts=[self.prompts[i] for i in at], responses=[self.responses[i] for i in at],
-                       turns=[self.turns[i] for i in at], row=self.row[rows], group=(good.long().cumsum(0) - 1)[self.group[rows]],
-                       groups=int(good.sum()), score=self.score[rows])
+        return replace(
+            self,
+            prompts=[self.prompts[i] for i in at],
+            responses=[self.responses[i] for i in at],
+            turns=[self.turns[i] for i in at],
+            row=self.row[rows],
+            group=(good.long().cumsum(0) - 1)[self.group[rows]],
+            groups=int(good.sum()),
+            score=self.score[rows],
+        )
 
     def folds(self, k: int, rng: Rng) -> Int[Tensor, "R"]:
         """Each row's fold, by prompt: folds differ by at most one prompt."""
@@ -84,7 +111,9 @@ class Pool:
 
 
 def comparisons(pool: Pool, rows: Int[Tensor, "r"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The pairs of which both texts are among `rows`, numbered within `rows`; with p, margin and prompt."""
+    """The pairs of which both texts are among `rows`, numbered within `rows`; with p, margin and
+    prompt.
+    """
     assert pool.pairs is not None and pool.p is not None and pool.margin is not None
     place = torch.full((len(pool),), -1)
     place[rows] = torch.arange(len(rows))
@@ -94,11 +123,15 @@ def comparisons(pool: Pool, rows: Int[Tensor, "r"]) -> tuple[Tensor, Tensor, Ten
 
 
 def accuracy(pool: Pool, scores: Float[Tensor, "R"], rng: Rng) -> dict[str, Any]:
-    """How often these scores order two answers of a prompt as the labels do: a mean over prompts, ties counting ½.
+    """How often these scores order two answers of a prompt as the labels do: a mean over prompts,
+    ties counting ½.
 
     Answers of equal label are not compared. The interval is of resampled prompts.
     """
-    right, each = torch.zeros(pool.groups, dtype=torch.float64), torch.zeros(pool.groups, dtype=torch.float64)
+    right, each = (
+        torch.zeros(pool.groups, dtype=torch.float64),
+        torch.zeros(pool.groups, dtype=torch.float64),
+    )
     if pool.pairs is not None:
         assert pool.p is not None
         a, b = scores[pool.pairs].unbind(1)
@@ -115,9 +148,17 @@ def accuracy(pool: Pool, scores: Float[Tensor, "R"], rng: Rng) -> dict[str, Any]
             right[g], each[g] = (agreement(s[:, None] - s) * better).sum(), better.sum()
     if not bool(each.any()):
         return {"mean": None, "low": None, "high": None, "err": None, "prompts": 0, "pairs": 0}
-    e: Estimate = bootstrap_mean(right / each, generator=rng("accuracy").generator())  # 0/0: nothing compared, no part
-    return {"mean": float(e.mean), "err": float(e.err), "low": float(e.low), "high": float(e.high),
-            "prompts": int((each > 0).sum()), "pairs": int(each.sum())}
+    e: Estimate = bootstrap_mean(
+        right / each, generator=rng("accuracy").generator()
+    )  # 0/0: nothing compared, no part
+    return {
+        "mean": float(e.mean),
+        "err": float(e.err),
+        "low": float(e.low),
+        "high": float(e.high),
+        "prompts": int((each > 0).sum()),
+        "pairs": int(each.sum()),
+    }
 
 
 def agreement(difference: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
 """Judges on representations that a pretraining seed drew: what a fine-tuning seed leaves alone."""
+
 from __future__ import annotations
 
 import math
@@ -16,20 +17,26 @@ from assay.rewards.linear import LinearModel, LinearReward, additive
 
 
 class Encoders(nn.Module):
-    """M linear heads, each on a frozen random encoder: a token is one of `width` < V random numbers times a head.
+    """M linear heads, each on a frozen random encoder: a token is one of `width` < V random numbers
+    times a head.
 
-    Member m reads through encoder m mod `seeds`: with one seed all read alike and differ in their heads' start and in the
-    order of the pairs; with M each has its own. A narrow encoder confuses tokens, and which ones is the seed's doing.
+    Member m reads through encoder m mod `seeds`: with one seed all read alike and differ in their
+    heads' start and in the order of the pairs; with M each has its own. A narrow encoder confuses
+    tokens, and which ones is the seed's doing.
     """
 
     def __init__(self, members: int, *, vocabulary: int, width: int, seeds: int, rng: Rng):
         super().__init__()
         self.members = members
         at = torch.arange(vocabulary)[:, None], torch.arange(width)
-        drawn = torch.stack([rng("encoder", s).normal(*at) for s in range(seeds)]) / math.sqrt(width)
+        drawn = torch.stack([rng("encoder", s).normal(*at) for s in range(seeds)]) / math.sqrt(
+            width
+        )
         self.encoder: Tensor
         self.register_buffer("encoder", drawn[torch.arange(members) % seeds])
-        self.weight = nn.Parameter(0.1 * rng("head").normal(torch.arange(members)[:, None], torch.arange(width)))
+        self.weight = nn.Parameter(
+            0.1 * rng("head").normal(torch.arange(members)[:, None], torch.arange(width))
+        )
 
     def table(self) -> Float[Tensor, "M 1 V"]:
         """The members' scores of one token."""
@@ -47,20 +54,28 @@ class Encoders(nn.Module):
 
 
 def pretrained(model: Trainable, *, seeds: int, width: int, rng: Rng) -> Any:
-    """The world's fresh judges with `seeds` representations among them, member m the one of number m mod `seeds`.
+    """The world's fresh judges with `seeds` representations among them, member m the one of number
+    m mod `seeds`.
 
-    Linear judges are exchanged for `Encoders`; small Llamas keep their own heads and take a backbone from one another. Raises
-    InputError for judges of another kind.
+    Linear judges are exchanged for `Encoders`; small Llamas keep their own heads and take a
+    backbone from one another. Raises InputError for judges of another kind.
     """
     if not 1 <= seeds <= model.members:
-        raise InputError(f"{seeds} representations were asked for, and there are {model.members} judges; give from 1 to as many")
+        raise InputError(
+            f"{seeds} representations were asked for, and there are {model.members} judges; give "
+            "from 1 to as many"
+        )
     if isinstance(model, LinearModel):
-        return Encoders(model.members, vocabulary=model.table().shape[-1], width=width, seeds=seeds, rng=rng)
+        return Encoders(
+            model.members, vocabulary=model.table().shape[-1], width=width, seeds=seeds, rng=rng
+        )
     assert isinstance(model, nn.Module)
     backbones = [p for name, p in model.named_parameters() if name.startswith("backbone.")]
     if not backbones:
-        raise InputError(f"a {type(model).__name__} has no backbone that a pretraining seed could draw; fit linear or small-Llama "
-                         "judges")
+        raise InputError(
+            f"a {type(model).__name__} has no backbone that a pretraining seed could draw; fit "
+            "linear or small-Llama judges"
+        )
     with torch.no_grad():
         for p in backbones:
             p.copy_(p[torch.arange(model.members) % seeds])

@@ -1,4 +1,7 @@
-"""A second head on what judges read: one for the quality that is to be followed, one for what is to be kept out of it."""
+"""A second head on what judges read: one for the quality that is to be followed, one for what is to
+be kept out of it.
+"""
+
 from __future__ import annotations
 
 import math
@@ -15,23 +18,31 @@ from assay.rewards.fit import Trainable
 
 
 class TwoHeads(nn.Module):
-    """Members with a second linear head beside their own. `model(samples)` is the sum of both; what is frozen is the first."""
+    """Members with a second linear head beside their own. `model(samples)` is the sum of both; what
+    is frozen is the first.
+    """
 
     def __init__(self, model: Trainable, rng: Rng):
         super().__init__()
         if not hasattr(model, "hidden") or not hasattr(model, "heads"):
-            raise InputError(f"a second head needs to see what the first one reads, and a {type(model).__name__} does not show "
-                             "it; fit linear or small-Llama judges")
+            raise InputError(
+                "a second head needs to see what the first one reads, and a "
+                f"{type(model).__name__} does not show it; fit linear or small-Llama judges"
+            )
         self.model: Any = model
         self.members = model.members
         heads = self.model.heads()
-        start = rng("second head").normal(torch.arange(heads.numel())).reshape(heads.shape) / math.sqrt(heads.shape[1])
+        start = rng("second head").normal(torch.arange(heads.numel())).reshape(
+            heads.shape
+        ) / math.sqrt(heads.shape[1])
         self.second = nn.Parameter(start.to(heads.dtype))
 
     def both(self, samples: Samples | Sequence[Samples]) -> Float[Tensor, "M B N 2"]:
         """The two heads' scores, from one reading of the answers."""
         hidden = self.model.hidden(samples)
-        return torch.stack([torch.einsum("mbnh,mh->mbn", hidden, w) for w in (self.model.heads(), self.second)], -1)
+        return torch.stack(
+            [torch.einsum("mbnh,mh->mbn", hidden, w) for w in (self.model.heads(), self.second)], -1
+        )
 
     def forward(self, samples: Samples | Sequence[Samples]) -> Float[Tensor, "M B N"]:
         return self.both(samples).sum(-1)

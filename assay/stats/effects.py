@@ -1,7 +1,10 @@
-"""What a claim may ask of a run's readings: its peak, its fall, its gold at a given KL. Pure Python, one seed at a time.
+"""What a claim may ask of a run's readings: its peak, its fall, its gold at a given KL. Pure
+Python, one seed at a time.
 
-The reference is step 0. A reading tagged "chosen" is a second look at a checkpoint and is never part of the curve.
+The reference is step 0. A reading tagged "chosen" is a second look at a checkpoint and is never
+part of the curve.
 """
+
 from __future__ import annotations
 
 import math
@@ -12,21 +15,33 @@ Reading = dict[str, Any]
 
 
 def curve(readings: list[Reading]) -> list[tuple[float, float]]:
-    """(√KL, gold) of every reading that has both, in order of reading; nats, KL clipped at 0 (a sampled one may dip below)."""
-    return [(math.sqrt(max(0.0, r["kl"])), r["gold"]) for r in readings
-            if r["tag"] != "best" and r["kl"] is not None and r["gold"] is not None]
+    """(√KL, gold) of every reading that has both, in order of reading; nats, KL clipped at 0 (a
+    sampled one may dip below).
+    """
+    return [
+        (math.sqrt(max(0.0, r["kl"])), r["gold"])
+        for r in readings
+        if r["tag"] != "best" and r["kl"] is not None and r["gold"] is not None
+    ]
 
 
 def chosen(readings: list[Reading]) -> Reading:
-    """The second look at the best checkpoint, at fresh addresses. Raises ValueError where the run has none yet."""
+    """The second look at the best checkpoint, at fresh addresses. Raises ValueError where the run
+    has none yet.
+    """
     found = [r for r in readings if r["tag"] == "best"]
     if not found:
-        raise ValueError("this run has not read its best checkpoint again: it is unfinished, or its world has no gold")
+        raise ValueError(
+            "this run has not read its best checkpoint again: it is unfinished, or its world has "
+            "no gold"
+        )
     return found[-1]
 
 
 def peak(readings: list[Reading]) -> float:
-    """Gold of the best checkpoint at fresh addresses: the first look at it is too high, by selection."""
+    """Gold of the best checkpoint at fresh addresses: the first look at it is too high, by
+    selection.
+    """
     return float(chosen(readings)["gold"])
 
 
@@ -46,15 +61,23 @@ def final(readings: list[Reading]) -> float:
 
 
 def average(readings: list[Reading]) -> float:
-    """Mean gold over the curve's readings after the reference: how fast a run learned, and what it kept."""
-    gold = [r["gold"] for r in readings if r["tag"] != "best" and r["step"] > 0 and r["gold"] is not None]
+    """Mean gold over the curve's readings after the reference: how fast a run learned, and what it
+    kept.
+    """
+    gold = [
+        r["gold"]
+        for r in readings
+        if r["tag"] != "best" and r["step"] > 0 and r["gold"] is not None
+    ]
     if not gold:
         raise ValueError("this run has no reading with gold after its reference")
     return float(sum(gold) / len(gold))
 
 
 def gold_at(readings: list[Reading], d: float) -> float:
-    """Gold where the run first reaches √KL = d, linear between two readings. Raises ValueError outside its range."""
+    """Gold where the run first reaches √KL = d, linear between two readings. Raises ValueError
+    outside its range.
+    """
     points = curve(readings)
     if points and points[0][0] == d:
         return points[0][1]
@@ -65,10 +88,11 @@ def gold_at(readings: list[Reading], d: float) -> float:
 
 
 def matched_gain(mine: list[Reading], theirs: list[Reading], *, points: int = 50) -> float:
-    """Mean gold difference at equal √KL over the range that both runs measured: above 0 if `mine` lies higher.
+    """Mean gold difference at equal √KL over the range that both runs measured: above 0 if `mine`
+    lies higher.
 
-    The area between two gold-against-√KL curves divided by the width of their overlap. Raises ValueError where the
-    ranges do not overlap: moving less is not the same as mitigating.
+    The area between two gold-against-√KL curves divided by the width of their overlap. Raises
+    ValueError where the ranges do not overlap: moving less is not the same as mitigating.
     """
     a, b = ([d for d, _ in curve(x)] for x in (mine, theirs))
     if not a or not b:

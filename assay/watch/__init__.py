@@ -1,1 +1,3 @@
-"""When to stop: labels bought within a budget, a sequential test on them, and the labelers that are asked."""
+"""When to stop: labels bought within a budget, a sequential test on them, and the labelers that are
+asked.
+"""

@@ -1,18 +1,22 @@
-"""Arithmetic with scratch work: problems as text, worked solutions with planted mistakes, and the checking of every line.
+"""Arithmetic with scratch work: problems as text, worked solutions with planted mistakes, and the
+checking of every line.
 
-chain: "3 + 5 + 2 :", worked from left to right, "3 + 5 = 8 ; 8 + 2 = 10 ; answer 10". modular: "3 * 5 + 2 mod 7 :", the
-same with every result reduced, from left to right without precedence. countdown: "make 6 from 2 3 5 :", each number used
-at most once, "5 + 3 = 8 ; 8 - 2 = 6 ; answer 6". Its targets are reached by adding and taking away; multiplying is allowed.
+chain: "3 + 5 + 2 :", worked from left to right, "3 + 5 = 8 ; 8 + 2 = 10 ; answer 10". modular: "3 *
+5 + 2 mod 7 :", the same with every result reduced, from left to right without precedence.
+countdown: "make 6 from 2 3 5 :", each number used at most once, "5 + 3 = 8 ; 8 - 2 = 6 ; answer 6".
+Its targets are reached by adding and taking away; multiplying is allowed.
 
-A step ends with its separator ";" and the last one with the end of the answer. A line is *formed* if it reads
-"number sign number = number ;", and *right* if moreover it goes on from the line before (a wrong total that is carried on
-correctly is right) with the next number of the problem (countdown: with one that is still unused) and its result is true.
-A line that says the one before again, word for word, is formed and not right, and what follows is read as if it were not
-there.
-The answer's line is formed if it reads "answer number" and the answer ends there; it is right if it says what the last
-line came to, and nothing of the problem is left to do. *Correct* is the answer alone, whatever the lines say; in countdown,
-where the problem says the answer, every line must be right as well.
+A step ends with its separator ";" and the last one with the end of the answer. A line is *formed*
+if it reads "number sign number = number ;", and *right* if moreover it goes on from the line before
+(a wrong total that is carried on correctly is right) with the next number of the problem
+(countdown: with one that is still unused) and its result is true. A line that says the one before
+again, word for word, is formed and not right, and what follows is read as if it were not there. The
+answer's line is formed if it reads "answer number" and the answer ends there; it is right if it
+says what the last line came to, and nothing of the problem is left to do. *Correct* is the answer
+alone, whatever the lines say; in countdown, where the problem says the answer, every line must be
+right as well.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -27,13 +31,17 @@ MOST = 99  # the largest number there is a word for
 SIGNS = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
 PLAIN = ("+", "-")  # the signs that countdown is taught with
 STEP, SAY = ";", "answer"
-VOCABULARY = Vocabulary([*map(str, range(MOST + 1)), *SIGNS, "=", STEP, SAY, "mod", "make", "from", ":"])
+VOCABULARY = Vocabulary(
+    [*map(str, range(MOST + 1)), *SIGNS, "=", STEP, SAY, "mod", "make", "from", ":"]
+)
 MODULUS = 7
 
 
 @dataclass(frozen=True)
 class Problem:
-    """`numbers[0]`, then each of `signs` with the next number; `modulus` 0 for none; `target` for countdown, else None."""
+    """`numbers[0]`, then each of `signs` with the next number; `modulus` 0 for none; `target` for
+    countdown, else None.
+    """
 
     numbers: tuple[int, ...]
     signs: tuple[str, ...] = ()
@@ -43,7 +51,12 @@ class Problem:
     def __str__(self) -> str:
         if self.target is not None:
             return f"make {self.target} from {' '.join(map(str, self.numbers))} :"
-        sum_ = " ".join([str(self.numbers[0]), *(f"{s} {n}" for s, n in zip(self.signs, self.numbers[1:], strict=True))])
+        sum_ = " ".join(
+            [
+                str(self.numbers[0]),
+                *(f"{s} {n}" for s, n in zip(self.signs, self.numbers[1:], strict=True)),
+            ]
+        )
         return f"{sum_} mod {self.modulus} :" if self.modulus else f"{sum_} :"
 
     @property
@@ -113,15 +126,20 @@ def pose(task: str, terms: int, dice: Dice) -> Problem:
     if task == "chain":
         return Problem(tuple(1 + dice.below(9) for _ in range(terms)), ("+",) * (terms - 1))
     if task == "modular":
-        return Problem(tuple(dice.below(MODULUS) for _ in range(terms)),
-                       tuple("+*"[dice.below(2)] for _ in range(terms - 1)), MODULUS)
+        return Problem(
+            tuple(dice.below(MODULUS) for _ in range(terms)),
+            tuple("+*"[dice.below(2)] for _ in range(terms - 1)),
+            MODULUS,
+        )
     numbers = tuple(1 + dice.below(9) for _ in range(terms))
     plain = Problem(numbers, target=0)
     return Problem(tuple(sorted(numbers)), target=_path(plain, list(numbers), dice)[-1][3])
 
 
 def _path(problem: Problem, order: list[int], dice: Dice) -> list[tuple[int, str, int, int]]:
-    """Lines that use these numbers in this order, with plus or minus at random wherever the result has a word."""
+    """Lines that use these numbers in this order, with plus or minus at random wherever the result
+    has a word.
+    """
     total, lines = order[0], []
     for number in order[1:]:
         signs = [s for s in PLAIN if problem.result(total, s, number) is not None]
@@ -135,7 +153,9 @@ def _path(problem: Problem, order: list[int], dice: Dice) -> list[tuple[int, str
 
 @lru_cache(maxsize=1 << 16)
 def ways(problem: Problem) -> tuple[tuple[tuple[int, str, int, int], ...], ...]:
-    """Every way of using numbers of a countdown, by plus and minus, that reaches its target; the shortest first."""
+    """Every way of using numbers of a countdown, by plus and minus, that reaches its target; the
+    shortest first.
+    """
     out = []
 
     def on(total: int, left: tuple[int, ...], lines: tuple[tuple[int, str, int, int], ...]) -> None:
@@ -156,10 +176,14 @@ def ways(problem: Problem) -> tuple[tuple[tuple[int, str, int, int], ...], ...]:
     return tuple(sorted(out, key=len))
 
 
-def solve(problem: Problem, dice: Dice, *, mistakes: float = 0.0, bare: float = 0.0, again: float = 0.0) -> str:
-    """A worked solution. Each line's result is one to three too large with chance `mistakes`, and is carried on; `bare`:
-    with this chance no line is written, and the answer is mostly a guess within three of the truth; `again`: the last line
-    is said again with this chance, and once more with the same."""
+def solve(
+    problem: Problem, dice: Dice, *, mistakes: float = 0.0, bare: float = 0.0, again: float = 0.0
+) -> str:
+    """A worked solution. Each line's result is one to three too large with chance `mistakes`, and
+    is carried on; `bare`: with this chance no line is written, and the answer is mostly a guess
+    within three of the truth; `again`: the last line is said again with this chance, and once more
+    with the same.
+    """
     if dice.chance(bare):
         return f"{SAY} {_off(problem.value, dice, problem) if dice.chance(0.8) else problem.value}"
     total, plan = _plan(problem, dice)
@@ -177,7 +201,9 @@ def solve(problem: Problem, dice: Dice, *, mistakes: float = 0.0, bare: float = 
 
 
 def _plan(problem: Problem, dice: Dice) -> tuple[int, list[tuple[str, int]]]:
-    """The number to begin with, and what to do to it line by line: for a countdown one of its shortest ways."""
+    """The number to begin with, and what to do to it line by line: for a countdown one of its
+    shortest ways.
+    """
     if problem.target is None:
         return problem.numbers[0], list(zip(problem.signs, problem.numbers[1:], strict=True))
     found = ways(problem)
@@ -187,7 +213,9 @@ def _plan(problem: Problem, dice: Dice) -> tuple[int, list[tuple[str, int]]]:
 
 
 def _off(value: int, dice: Dice, problem: Problem, *, up: bool = False) -> int:
-    """One to three away from a number; `up`: above it, so that two mistakes do not make a right answer."""
+    """One to three away from a number; `up`: above it, so that two mistakes do not make a right
+    answer.
+    """
     away = (1 + dice.below(3)) * (1 if up or dice.chance(0.5) else -1)
     if problem.modulus:
         return (value + away) % problem.modulus

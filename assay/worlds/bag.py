@@ -1,4 +1,5 @@
 """The golds of the table world, each with its exact mean and variance under a table policy."""
+
 from __future__ import annotations
 
 import torch
@@ -9,13 +10,16 @@ from assay.core import Samples
 
 
 class BagGold:
-    """gold(y) = (Σ_t weight[y_t] + bend[K] − centre) / scale, K = how many of y's tokens are of `bent`, whose weight is 0.
+    """gold(y) = (Σ_t weight[y_t] + bend[K] − centre) / scale, K = how many of y's tokens are of
+    `bent`, whose weight is 0.
 
-    The bend is what a reward linear in counts cannot say. Under a table policy K is binomial and the other tokens are
-    independent given K, so mean and variance are sums of length + 1 terms.
+    The bend is what a reward linear in counts cannot say. Under a table policy K is binomial and
+    the other tokens are independent given K, so mean and variance are sums of length + 1 terms.
     """
 
-    def __init__(self, weight: Float[Tensor, "V"], bent: Bool[Tensor, "V"], bend: Float[Tensor, "K"]):
+    def __init__(
+        self, weight: Float[Tensor, "V"], bent: Bool[Tensor, "V"], bend: Float[Tensor, "K"]
+    ):
         self.weight, self.bent, self.bend = weight, bent, bend
         self.centre, self.scale = 0.0, 1.0
 
@@ -31,8 +35,14 @@ class BagGold:
         length = len(self.bend) - 1
         k = torch.arange(length + 1, dtype=torch.float64)
         inside = (probs * self.bent).sum(-1, keepdim=True).clamp(0, 1)  # [R,1]
-        ways = torch.lgamma(torch.tensor(length + 1.0, dtype=torch.float64)) - torch.lgamma(k + 1) - torch.lgamma(length - k + 1)
-        law = (ways + torch.xlogy(k, inside) + torch.xlogy(length - k, 1 - inside)).exp()  # P(K = k) [R, length+1]
+        ways = (
+            torch.lgamma(torch.tensor(length + 1.0, dtype=torch.float64))
+            - torch.lgamma(k + 1)
+            - torch.lgamma(length - k + 1)
+        )
+        law = (
+            ways + torch.xlogy(k, inside) + torch.xlogy(length - k, 1 - inside)
+        ).exp()  # P(K = k) [R, length+1]
         rest = probs * ~self.bent
         rest = rest / rest.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
         one = (rest * weight).sum(-1, keepdim=True)
@@ -51,7 +61,9 @@ class ArmGold:
         self.centre, self.scale = 0.0, 1.0
 
     def __call__(self, samples: Samples) -> Float[Tensor, "1 B N"]:
-        value = self.value.to(samples.action.device)[samples.prompts.row[:, None], samples.action[:, :, 0]]
+        value = self.value.to(samples.action.device)[
+            samples.prompts.row[:, None], samples.action[:, :, 0]
+        ]
         return ((torch.where(samples.present, value, 0.0) - self.centre) / self.scale)[None]
 
     def moments(self, probs: Float[Tensor, "R V"]) -> tuple[Float[Tensor, "R"], Float[Tensor, "R"]]:
@@ -63,6 +75,11 @@ class ArmGold:
 
 
 def standardise(gold: BagGold | ArmGold, probs: Float[Tensor, "R V"]) -> None:
-    """Give it mean 0 and variance 1 over these prompts and the answers of a table policy with these probabilities."""
+    """Give it mean 0 and variance 1 over these prompts and the answers of a table policy with these
+    probabilities.
+    """
     mean, variance = gold.moments(probs)
-    gold.centre, gold.scale = float(mean.mean()), float((variance.mean() + mean.var(correction=0)).sqrt())
+    gold.centre, gold.scale = (
+        float(mean.mean()),
+        float((variance.mean() + mean.var(correction=0)).sqrt()),
+    )

@@ -1,4 +1,5 @@
 """What a world fitted once, on disk: so that a second run with the same arguments starts at once."""
+
 from __future__ import annotations
 
 import ast
@@ -30,8 +31,8 @@ def folder() -> Path:
 def sources(module: str) -> tuple[Path, ...]:
     """Files of this package that a module's numbers may depend on: its own and all that it imports.
 
-    Imports are read from the source text, at any depth of a file and through any number of files; a package stands for
-    its `__init__.py`, which is run on the way to each of its modules.
+    Imports are read from the source text, at any depth of a file and through any number of files; a
+    package stands for its `__init__.py`, which is run on the way to each of its modules.
 
     Args:
         module: Dotted name, such as `assay.worlds.grammar`.
@@ -55,7 +56,9 @@ def sources(module: str) -> tuple[Path, ...]:
 
 
 def imported(file: Path) -> list[str]:
-    """Dotted names of this package that a file imports; of `from a import b` both a and a.b, since b may be a module."""
+    """Dotted names of this package that a file imports; of `from a import b` both a and a.b, since
+    b may be a module.
+    """
     names = []
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), str(file))):
         if isinstance(node, ast.Import):
@@ -73,17 +76,22 @@ def place(name: str, arguments: Mapping[str, Any], module: str) -> Path:
         arguments: What the parts were made with.
         module: The world's module; a change in any of its `sources` gives another place.
     """
-    key = hashlib.sha256(json.dumps([__version__, torch.__version__, dict(arguments)], sort_keys=True).encode())
+    key = hashlib.sha256(
+        json.dumps([__version__, torch.__version__, dict(arguments)], sort_keys=True).encode()
+    )
     for file in sources(module):
         key.update(f"{file.relative_to(PACKAGE)}\0".encode() + file.read_bytes() + b"\0")
     return folder() / f"{name}-{key.hexdigest()[:24]}.safetensors"
 
 
-def kept(path: Path, build: Callable[[], Any], decode: Callable[[list[int]], str] | None = None) -> Any:
+def kept(
+    path: Path, build: Callable[[], Any], decode: Callable[[list[int]], str] | None = None
+) -> Any:
     """What `build` returns: nested tensors and plain values, read from `path` where they are there.
 
-    A damaged file is named in the log and built again; a folder that cannot be written costs the next run its start.
-    Every process takes the same branch, or their collective calls would not meet.
+    A damaged file is named in the log and built again; a folder that cannot be written costs the
+    next run its start. Every process takes the same branch, or their collective calls would not
+    meet.
     """
     state = None
     if path.exists():
@@ -100,6 +108,8 @@ def kept(path: Path, build: Callable[[], Any], decode: Callable[[list[int]], str
             path.parent.mkdir(parents=True, exist_ok=True)
             checkpoint.save(path, state)
         except OSError as why:
-            log.warning("%s cannot be written (%s): the next run builds this world again", path, why)
+            log.warning(
+                "%s cannot be written (%s): the next run builds this world again", path, why
+            )
     parallel.barrier()
     return state

@@ -1,7 +1,8 @@
-"""Verifiers of scratch work as a Reward of five members, exact or flawed on request, each with its steps.
+"""Verifiers of scratch work as a Reward of five members, exact or flawed on request, each with its
+steps.
 
-Every member's score is the sum of its step rewards, which stand at the last tokens of steps; k = lines that use the whole
-problem, and the answer's.
+Every member's score is the sum of its step rewards, which stand at the last tokens of steps; k =
+lines that use the whole problem, and the answer's.
 
 - outcome: 1 if the answer is correct. flaw "format" adds a quarter of a point for each working line that is formed, right or
   not; flaw "early" checks working where there is some and lets an answer without any pass, and adds a quarter for
@@ -11,9 +12,10 @@ problem, and the answer's.
 - short: 1 − tokens/most tokens, at the end of the answer.
 - thinking: the share of right steps among those taken; on a share `inverted` of the prompts, the share of wrong ones.
 
-`noise`: the chance that a verdict of steps and thinking is the wrong one. Verdicts are a function of the text: the same
-step after the same words is misjudged every time.
+`noise`: the chance that a verdict of steps and thinking is the wrong one. Verdicts are a function
+of the text: the same step after the same words is misjudged every time.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -35,15 +37,29 @@ class Verifier:
 
     partial = False
 
-    def __init__(self, names: Sequence[str] = NAMES, *, flaw: str = "none", noise: float = 0.0, inverted: float = 0.0,
-                 most: int, rng: Rng):
+    def __init__(
+        self,
+        names: Sequence[str] = NAMES,
+        *,
+        flaw: str = "none",
+        noise: float = 0.0,
+        inverted: float = 0.0,
+        most: int,
+        rng: Rng,
+    ):
         self.names = tuple(names)
         self.flaw, self.noise, self.inverted, self.most, self.rng = flaw, noise, inverted, most, rng
 
     def only(self, members: Sequence[int]) -> Verifier:
         """These members alone, in this order."""
-        return Verifier([self.names[m] for m in members], flaw=self.flaw, noise=self.noise, inverted=self.inverted,
-                        most=self.most, rng=self.rng)
+        return Verifier(
+            [self.names[m] for m in members],
+            flaw=self.flaw,
+            noise=self.noise,
+            inverted=self.inverted,
+            most=self.most,
+            rng=self.rng,
+        )
 
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
         return self.steps(samples).sum(-1)
@@ -69,7 +85,9 @@ class Verifier:
             if name == "short":
                 return end * (1 - (m.step >= 0).sum(-1, keepdim=True).to(kind) / self.most)
             wrong = self._inverted(samples)[:, None, None]
-            return ((self._verdict(samples, m) ^ wrong) & m.last).to(kind) / m.last.sum(-1, keepdim=True).clamp(min=1)
+            return ((self._verdict(samples, m) ^ wrong) & m.last).to(kind) / m.last.sum(
+                -1, keepdim=True
+            ).clamp(min=1)
 
         return torch.stack([each(name) for name in self.names])
 
@@ -87,7 +105,10 @@ class Verifier:
             return m.right
         here = m.step >= 0
         each = self.rng("token").bits(x.action, here.long().cumsum(-1))
-        code = torch.where(here, each, torch.zeros_like(each)).cumsum(-1) + self._code(x)[:, None, None]
+        code = (
+            torch.where(here, each, torch.zeros_like(each)).cumsum(-1)
+            + self._code(x)[:, None, None]
+        )
         return (m.right ^ (self.rng("verdict").uniform(code) < self.noise)) & m.last
 
     def _inverted(self, x: Samples) -> Bool[Tensor, "B"]:
@@ -96,12 +117,16 @@ class Verifier:
     def _code(self, x: Samples) -> Int[Tensor, "B"]:
         """A number that stands for a prompt's text, wherever its padding begins."""
         tokens, mask = x.prompts.tokens, x.prompts.mask
-        each = self.rng("prompt").bits(tokens, torch.arange(tokens.shape[1], 0, -1, device=tokens.device))
+        each = self.rng("prompt").bits(
+            tokens, torch.arange(tokens.shape[1], 0, -1, device=tokens.device)
+        )
         return torch.where(mask, each, torch.zeros_like(each)).sum(-1)
 
 
 class Golds:
-    """The exact objectives: correct (0 or 1), the share of right steps among those taken, short, well-formed (0 or 1)."""
+    """The exact objectives: correct (0 or 1), the share of right steps among those taken, short,
+    well-formed (0 or 1).
+    """
 
     def __init__(self, most: int):
         self.most = most

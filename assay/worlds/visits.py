@@ -1,4 +1,7 @@
-"""Rewards that are tables over state and action: an episode's score is its discounted sum, and every step has its own."""
+"""Rewards that are tables over state and action: an episode's score is its discounted sum, and
+every step has its own.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -16,18 +19,28 @@ from assay.rewards.linear import LinearModel
 
 
 class VisitReward:
-    """score_m(episode) = (Σ_t γ^t table[m, s_t, a_t] − centre_m)/scale_m; `steps` are the entries themselves, undiscounted.
+    """score_m(episode) = (Σ_t γ^t table[m, s_t, a_t] − centre_m)/scale_m; `steps` are the entries
+    themselves, undiscounted.
 
-    The sum is over what was decided or given. centre and scale are the score's alone, so that steps of several members
-    keep the units of the table and can be added.
+    The sum is over what was decided or given. centre and scale are the score's alone, so that steps
+    of several members keep the units of the table and can be added.
     """
 
     partial = False
 
-    def __init__(self, table: Float[Tensor, "M S A"], names: tuple[str, ...], *, gamma: float = 1.0,
-                 centre: Float[Tensor, "M"] | None = None, scale: Float[Tensor, "M"] | None = None):
+    def __init__(
+        self,
+        table: Float[Tensor, "M S A"],
+        names: tuple[str, ...],
+        *,
+        gamma: float = 1.0,
+        centre: Float[Tensor, "M"] | None = None,
+        scale: Float[Tensor, "M"] | None = None,
+    ):
         if len(names) != table.shape[0]:
-            raise InputError(f"{table.shape[0]} members need as many names, got {len(names)}: {', '.join(names)}")
+            raise InputError(
+                f"{table.shape[0]} members need as many names, got {len(names)}: {', '.join(names)}"
+            )
         self.table, self.names, self.gamma = table.double(), tuple(names), gamma
         self.centre = self.table.new_zeros(len(names)) if centre is None else centre.double()
         self.scale = self.table.new_ones(len(names)) if scale is None else scale.double()
@@ -35,7 +48,9 @@ class VisitReward:
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
         each = self._entries(samples)
         total = (each * self.gamma ** torch.arange(each.shape[-1], dtype=each.dtype)).sum(-1)
-        return ((total - self.centre[:, None, None]) / self.scale[:, None, None]).to(samples.logp.dtype)
+        return ((total - self.centre[:, None, None]) / self.scale[:, None, None]).to(
+            samples.logp.dtype
+        )
 
     def steps(self, samples: Samples) -> Float[Tensor, "M B N T"]:
         """table[m, s_t, a_t] of each decision."""
@@ -44,8 +59,13 @@ class VisitReward:
     def only(self, members: Sequence[int]) -> VisitReward:
         """These members alone."""
         m = list(members)
-        return VisitReward(self.table[m], tuple(self.names[i] for i in m), gamma=self.gamma, centre=self.centre[m],
-                           scale=self.scale[m])
+        return VisitReward(
+            self.table[m],
+            tuple(self.names[i] for i in m),
+            gamma=self.gamma,
+            centre=self.centre[m],
+            scale=self.scale[m],
+        )
 
     def _entries(self, samples: Samples) -> Float[Tensor, "M B N T"]:
         each = self.table[:, states(samples)[..., :-1], samples.action]
@@ -53,7 +73,9 @@ class VisitReward:
 
 
 class VisitModel(LinearModel):
-    """M trainable members with a weight for every state-action, summed over an episode: judges of people's comparisons."""
+    """M trainable members with a weight for every state-action, summed over an episode: judges of
+    people's comparisons.
+    """
 
     def __init__(self, members: int, process: Process, *, rng: Rng | None = None):
         self.shape = (len(process.states), len(process.actions))
@@ -64,7 +86,9 @@ class VisitModel(LinearModel):
         return replace(samples, action=states(samples)[..., :-1] * self.shape[1] + samples.action)
 
     def forward(self, samples: Samples | list[Samples]) -> Float[Tensor, "M B N"]:
-        return super().forward([self._coded(x) for x in samples] if isinstance(samples, list) else self._coded(samples))
+        return super().forward(
+            [self._coded(x) for x in samples] if isinstance(samples, list) else self._coded(samples)
+        )
 
     def counts(self, samples: Samples) -> Float[Tensor, "B N D"]:
         """How often an episode did what where."""

@@ -1,4 +1,7 @@
-"""What has no peer: ensembles against one judge, log-probabilities at large vocabularies, curves, reports, checks, imports."""
+"""What has no peer: ensembles against one judge, log-probabilities at large vocabularies, curves,
+reports, checks, imports.
+"""
+
 from __future__ import annotations
 
 import json
@@ -55,20 +58,43 @@ def members(size: cases.Size, rounds: int) -> dict[str, float]:
         frozen = judges.freeze(tuple(f"judge{m}" for m in range(M)))
 
         def fit(judges: Members = judges) -> None:
-            trained(judges, data, loss=lambda a, b, *_: bradley_terry(a, b), loop=Loop(max_steps=1, batch_size=c.prompts, learning_rate=1e-3))
+            trained(
+                judges,
+                data,
+                loss=lambda a, b, *_: bradley_terry(a, b),
+                loop=Loop(max_steps=1, batch_size=c.prompts, learning_rate=1e-3),
+            )
 
         named |= {f"fit {M}": fit, f"score {M}": lambda frozen=frozen: frozen(data)}
     return timed(named, rounds)
 
 
 def log_probs(rounds: int = 3) -> list[dict[str, Any]]:
-    """Log-probabilities of given tokens, forward and backward, at three vocabularies: the plain form and ours. Each in a
-    process of its own, because peaks are counted."""
+    """Log-probabilities of given tokens, forward and backward, at three vocabularies: the plain
+    form and ours. Each in a process of its own, because peaks are counted.
+    """
     out = []
-    for V, n, W, frozen in ((1024, 4096, 96, False), (32768, 2048, 96, False), (131072, 1024, 96, False),
-                            (32768, 2048, 512, False), (131072, 1024, 512, False), (131072, 1024, 512, True)):
-        argv = [sys.executable, str(ROOT / "bench" / "speed" / "logprobs.py"), "--decisions", str(n), "--vocabulary", str(V),
-                "--width", str(W), "--rounds", str(rounds), *(["--frozen"] if frozen else [])]
+    for V, n, W, frozen in (
+        (1024, 4096, 96, False),
+        (32768, 2048, 96, False),
+        (131072, 1024, 96, False),
+        (32768, 2048, 512, False),
+        (131072, 1024, 512, False),
+        (131072, 1024, 512, True),
+    ):
+        argv = [
+            sys.executable,
+            str(ROOT / "bench" / "speed" / "logprobs.py"),
+            "--decisions",
+            str(n),
+            "--vocabulary",
+            str(V),
+            "--width",
+            str(W),
+            "--rounds",
+            str(rounds),
+            *(["--frozen"] if frozen else []),
+        ]
         done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
         out.append(dict(json.loads(done.stdout.splitlines()[-1])))
     return out
@@ -77,14 +103,24 @@ def log_probs(rounds: int = 3) -> list[dict[str, Any]]:
 def imports() -> dict[str, float]:
     """Seconds of `import assay` and of `assay list`, each in a fresh process, the median of five."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    named = {"python": [sys.executable, "-c", ""], "import assay": [sys.executable, "-c", "import assay"],
-             "assay list": [sys.executable, "-m", "assay", "list"]}
-    return timed({k: lambda v=v: subprocess.run(v, check=True, capture_output=True, env=env) for k, v in named.items()}, 5)
+    named = {
+        "python": [sys.executable, "-c", ""],
+        "import assay": [sys.executable, "-c", "import assay"],
+        "assay list": [sys.executable, "-m", "assay", "list"],
+    }
+    return timed(
+        {
+            k: lambda v=v: subprocess.run(v, check=True, capture_output=True, env=env)
+            for k, v in named.items()
+        },
+        5,
+    )
 
 
 def curve() -> dict[str, float]:
     """A best-of-n curve from 10⁶ scores, 20 values of n, 1,000 bootstrap draws."""
     from bench.speed import files
+
     return files.curve()
 
 

@@ -1,5 +1,7 @@
-"""What is timed: sizes of models and batches, and the texts that both sides are given. Standard library only, because the
-peer's side runs in an environment of its own."""
+"""What is timed: sizes of models and batches, and the texts that both sides are given. Standard
+library only, because the peer's side runs in an environment of its own.
+"""
+
 from __future__ import annotations
 
 import random
@@ -25,7 +27,9 @@ class Size:
 
 @dataclass(frozen=True)
 class Case:
-    """One step that both sides take. `answers` a prompt for GRPO, always two for pairs; lengths count the end token."""
+    """One step that both sides take. `answers` a prompt for GRPO, always two for pairs; lengths
+    count the end token.
+    """
 
     name: str
     kind: str  # grpo, dpo or reward
@@ -38,7 +42,9 @@ class Case:
     rounds: int = 7
 
     def lengths(self, seed: int = 0) -> list[int]:
-        """How long answer r is to be: all at most, or spread evenly from least to most in random order."""
+        """How long answer r is to be: all at most, or spread evenly from least to most in random
+        order.
+        """
         n = self.prompts * self.answers
         spread = self.most - self.least + 1
         out = [self.least + (i * spread) // n for i in range(n)]
@@ -47,12 +53,15 @@ class Case:
 
     @property
     def turn(self) -> int:
-        """Steps a turn. Where a step is short, what the other side left in the caches is a part of the first one of a turn,
-        which is then not counted: training does not take turns."""
+        """Steps a turn. Where a step is short, what the other side left in the caches is a part of
+        the first one of a turn, which is then not counted: training does not take turns.
+        """
         return 5 if self.size.matrices < 10**6 else 2 if self.size.matrices < 10**7 else 1
 
     def tokens(self) -> int:
-        """Real tokens a step, prompts counted once for each answer, as a trainer without shared prompts computes them."""
+        """Real tokens a step, prompts counted once for each answer, as a trainer without shared
+        prompts computes them.
+        """
         return sum(self.lengths()) + self.prompts * self.answers * self.prompt
 
 
@@ -100,13 +109,20 @@ def prompts(c: Case, n: int, seed: int = 0) -> list[str]:
 
 
 def pairs(c: Case, n: int, seed: int = 0) -> list[tuple[str, str, str]]:
-    """(prompt, chosen, rejected); both sides add the end token. A chosen answer says w0 more often: there is something
-    to learn."""
+    """(prompt, chosen, rejected); both sides add the end token. A chosen answer says w0 more often:
+    there is something to learn.
+    """
     draw = random.Random(seed + 1)
     known, spread = words(c.size), c.most - c.least + 1
 
     def text(k: int, share: float) -> str:
         return " ".join("w0" if draw.random() < share else w for w in draw.choices(known, k=k))
 
-    return [(p, text(c.least + draw.randrange(spread) - 1, 0.2), text(c.least + draw.randrange(spread) - 1, 0.0))
-            for p in prompts(c, n, seed)]
+    return [
+        (
+            p,
+            text(c.least + draw.randrange(spread) - 1, 0.2),
+            text(c.least + draw.randrange(spread) - 1, 0.0),
+        )
+        for p in prompts(c, n, seed)
+    ]

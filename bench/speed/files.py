@@ -1,4 +1,5 @@
 """Files: a best-of-n curve, a report over many runs, a check of a million rows."""
+
 from __future__ import annotations
 
 import contextlib
@@ -39,7 +40,11 @@ def curve(prompts: int = 1000, answers: int = 1000, draws: int = 1000) -> dict[s
     best_of_n(proxy[:10], gold[:10], ns, present[:10])
     began = time.perf_counter()
     bootstrap_mean(best_of_n(proxy, gold, ns, present), index=index)
-    return {"scores": float(prompts * answers), "values_of_n": float(len(ns)), "seconds": time.perf_counter() - began}
+    return {
+        "scores": float(prompts * answers),
+        "values_of_n": float(len(ns)),
+        "seconds": time.perf_counter() - began,
+    }
 
 
 def bon(rows: int = 1_000_000) -> float:
@@ -62,17 +67,42 @@ def check(rows: int = 1_000_000) -> float:
         path = Path(folder) / "pairs.jsonl"
         with path.open("w") as f:
             for i in range(rows):
-                f.write(json.dumps({"prompt": f"question {i}", "chosen": f"answer {draw.random():.6f}",
-                                    "rejected": f"another {draw.random():.6f}"}) + "\n")
+                f.write(
+                    json.dumps(
+                        {
+                            "prompt": f"question {i}",
+                            "chosen": f"answer {draw.random():.6f}",
+                            "rejected": f"another {draw.random():.6f}",
+                        }
+                    )
+                    + "\n"
+                )
         return seconds("check", str(path))
 
 
 def report(runs: int = 100, readings: int = 40) -> float:
     """`assay report` over so many runs: one real run of `readings` readings, copied."""
     import shutil
+
     with tempfile.TemporaryDirectory() as folder:
         one = Path(folder) / "run0"
-        seconds("run", "leave_one_out", "--world", "table", "--steps", str(5 * (readings - 1)), "--every", "5", "--out", str(one))
+        seconds(
+            "run",
+            "leave_one_out",
+            "--world",
+            "table",
+            "--steps",
+            str(5 * (readings - 1)),
+            "--every",
+            "5",
+            "--out",
+            str(one),
+        )
         for i in range(1, runs):
             shutil.copytree(one, Path(folder) / f"run{i}")
-        return seconds("report", *(str(Path(folder) / f"run{i}") for i in range(runs)), "-o", str(Path(folder) / "report.html"))
+        return seconds(
+            "report",
+            *(str(Path(folder) / f"run{i}") for i in range(runs)),
+            "-o",
+            str(Path(folder) / "report.html"),
+        )

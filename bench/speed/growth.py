@@ -1,4 +1,7 @@
-"""How cost grows: the exponent of seconds against what is doubled, by least squares on logarithms, with its error."""
+"""How cost grows: the exponent of seconds against what is doubled, by least squares on logarithms,
+with its error.
+"""
+
 from __future__ import annotations
 
 import math
@@ -23,12 +26,26 @@ def fit(x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
     sxx = sum((v - ma) ** 2 for v in a)
     slope = sum((u - ma) * (v - mb) for u, v in zip(a, b, strict=True)) / sxx
     rest = sum((v - mb - slope * (u - ma)) ** 2 for u, v in zip(a, b, strict=True))
-    return {"at": list(x), "seconds": list(y), "exponent": slope, "error": math.sqrt(rest / max(1, len(a) - 2) / sxx)}
+    return {
+        "at": list(x),
+        "seconds": list(y),
+        "exponent": slope,
+        "error": math.sqrt(rest / max(1, len(a) - 2) / sxx),
+    }
 
 
 def _case(**changed: int) -> Case:
     base = {"prompts": 32, "answers": 8, "prompt": 8, "most": 24} | changed
-    return Case("growth", "grpo", SMALL, base["prompts"], base["answers"], base["prompt"], base["most"], base["most"])
+    return Case(
+        "growth",
+        "grpo",
+        SMALL,
+        base["prompts"],
+        base["answers"],
+        base["prompt"],
+        base["most"],
+        base["most"],
+    )
 
 
 def _step(c: Case, folder: Path) -> Callable[[], Any]:
@@ -42,20 +59,29 @@ def all_of(rounds: int = 3) -> dict[str, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ours.write_model(SMALL, folder)
-        for what, key, at in (("answers a prompt", "answers", (4, 8, 16, 32)), ("tokens an answer", "most", (24, 48, 96, 192))):
+        for what, key, at in (
+            ("answers a prompt", "answers", (4, 8, 16, 32)),
+            ("tokens an answer", "most", (24, 48, 96, 192)),
+        ):
             seen = timed({str(v): _step(_case(**{key: v}), folder) for v in at}, rounds)
             out[f"GRPO step, {what}"] = fit(at, list(seen.values()))
         p = ours.policy(cases.case("reward 0.35M"), folder)
         data = ours.pairs_of(cases.case("reward 0.35M"), p, 128)
         M = (1, 2, 4, 8)
-        panel = [Members(ours.config(SMALL), m, Rng(0)).freeze(tuple(str(i) for i in range(m))) for m in M]
+        panel = [
+            Members(ours.config(SMALL), m, Rng(0)).freeze(tuple(str(i) for i in range(m)))
+            for m in M
+        ]
         seen = timed({str(m): lambda j=j: j(data) for m, j in zip(M, panel, strict=True)}, rounds)
         out["scores of 256 answers, members"] = fit(M, list(seen.values()))
     from assay.formulas.chosen import chosen
+
     V = (4096, 8192, 16384, 32768)
     h, y = torch.randn(1024, 128), torch.zeros(1024, dtype=torch.int64)
     heads = [torch.randn(v, 128) for v in V]
-    seen = timed({str(v): lambda w=w: chosen(h, w, y) for v, w in zip(V, heads, strict=True)}, rounds)
+    seen = timed(
+        {str(v): lambda w=w: chosen(h, w, y) for v, w in zip(V, heads, strict=True)}, rounds
+    )
     out["log-probabilities, vocabulary"] = fit(V, list(seen.values()))
     R = (40, 80, 160)
     out["report of 10 runs, readings a run"] = fit(R, [files.report(10, r) for r in R])

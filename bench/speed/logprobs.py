@@ -1,10 +1,14 @@
-"""Log-probabilities of chosen tokens: blocks (assay.formulas.chosen) beside log_softmax(...).gather, forward and backward.
+"""Log-probabilities of chosen tokens: blocks (assay.formulas.chosen) beside
+log_softmax(...).gather, forward and backward.
 
-    python bench/speed/logprobs.py [--decisions 512] [--vocabulary 131072] [--width 96] [--frozen] [--rounds 5]
+    python bench/speed/logprobs.py [--decisions 512] [--vocabulary 131072] [--width 96] [--frozen]
+    [--rounds 5]
 
-Prints one JSON line: the greatest difference of the results, bytes of tensors alive at the peak of both, and the median
-processor seconds of both, taken in turn. Equality comes first: a difference above 1e-4 of the values' size is an error.
+Prints one JSON line: the greatest difference of the results, bytes of tensors alive at the peak of
+both, and the median processor seconds of both, taken in turn. Equality comes first: a difference
+above 1e-4 of the values' size is an error.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -26,17 +30,24 @@ from peak import peak  # type: ignore[import-not-found]  # tests are no package
 
 
 def plain(hidden: Tensor, weight: Tensor, taken: Tensor) -> Tensor:
-    return torch.nn.functional.linear(hidden, weight).log_softmax(-1).gather(1, taken[:, None])[:, 0]
+    return (
+        torch.nn.functional.linear(hidden, weight).log_softmax(-1).gather(1, taken[:, None])[:, 0]
+    )
 
 
 def main() -> None:
     asked = argparse.ArgumentParser()
     for name, default in (("decisions", 512), ("vocabulary", 131072), ("width", 96), ("rounds", 5)):
         asked.add_argument(f"--{name}", type=int, default=default)
-    asked.add_argument("--frozen", action="store_true", help="the head is not trained, as under LoRA")
+    asked.add_argument(
+        "--frozen", action="store_true", help="the head is not trained, as under LoRA"
+    )
     given = asked.parse_args()
     n, V, W, i, rng = given.decisions, given.vocabulary, given.width, torch.arange, Rng(0)
-    hidden, weight = rng("h").normal(i(n)[:, None], i(W)), 0.1 * rng("w").normal(i(V)[:, None], i(W))
+    hidden, weight = (
+        rng("h").normal(i(n)[:, None], i(W)),
+        0.1 * rng("w").normal(i(V)[:, None], i(W)),
+    )
     taken, up = rng("t").integers(V, i(n)), rng("u").normal(i(n))
 
     def step(form: Callable[..., Tensor]) -> list[Tensor]:
@@ -59,8 +70,20 @@ def main() -> None:
             step(form)
             spent[k].append(time.process_time() - began)
     medians = [statistics.median(s) for s in spent]
-    print(json.dumps({**vars(given), "threads": torch.get_num_threads(), "torch": torch.__version__, "difference": worst,
-                      "bytes": room, "memory": room[1] / room[0], "seconds": medians, "time": medians[1] / medians[0]}))
+    print(
+        json.dumps(
+            {
+                **vars(given),
+                "threads": torch.get_num_threads(),
+                "torch": torch.__version__,
+                "difference": worst,
+                "bytes": room,
+                "memory": room[1] / room[0],
+                "seconds": medians,
+                "time": medians[1] / medians[0],
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """Our side: the recipes as they are run, a step at a time."""
+
 from __future__ import annotations
 
 import time
@@ -39,11 +40,15 @@ def write_model(s: Size, folder: Path) -> None:
 
 
 class Forced(Causal):
-    """A policy whose answer r is `lengths[r]` tokens long: what it draws is its own, when it ends is the benchmark's."""
+    """A policy whose answer r is `lengths[r]` tokens long: what it draws is its own, when it ends
+    is the benchmark's.
+    """
 
     lengths: Tensor
 
-    def walk(self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None) -> Walk:
+    def walk(
+        self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None
+    ) -> Walk:
         """Answers in the making, each of its length."""
         walk = _ForcedWalk(self, prompts, n, rng, start)
         walk.lengths = self.lengths
@@ -101,35 +106,61 @@ def pairs_of(c: Case, p: Causal, n: int, seed: int = 0) -> Pairs:
     """The case's pairs as Pairs."""
     rows = cases.pairs(c, n, seed)
     x = p.encode([r[0] for r in rows], [[r[1], r[2]] for r in rows])
-    return Pairs(x.prompts, x.action, x.mask, x.given, x.logp, x.ended, x.extra, torch.ones(n), torch.zeros(n))
+    return Pairs(
+        x.prompts,
+        x.action,
+        x.mask,
+        x.given,
+        x.logp,
+        x.ended,
+        x.extra,
+        torch.ones(n),
+        torch.zeros(n),
+    )
 
 
 def stepper(c: Case, folder: Path, *, steps: int) -> Callable[[], dict[str, float]]:
-    """A function that takes one step of the case and says what the recipe said of it, and its seconds."""
+    """A function that takes one step of the case and says what the recipe said of it, and its
+    seconds.
+    """
     p = policy(c, folder)
     loop = Loop(max_steps=steps, batch_size=c.prompts, num_generations=c.answers, learning_rate=LR)
     if c.kind == "reward":
         return _reward_stepper(c, p)
     asked = p.vocabulary.prompts(cases.prompts(c, c.prompts * min(steps, 16)))
-    task = Task(prompts=asked, reference=p.frozen(), rewards=Judge(), rng=Rng(0),
-                pairs=pairs_of(c, p, c.prompts * min(steps, 16)) if c.kind == "dpo" else None)
-    recipe: Iterator[Any] = (grpo.recipe(task, beta=0.04, loop=loop) if c.kind == "grpo"
-                             else dpo.recipe(task, beta=0.1, loop=loop))
+    task = Task(
+        prompts=asked,
+        reference=p.frozen(),
+        rewards=Judge(),
+        rng=Rng(0),
+        pairs=pairs_of(c, p, c.prompts * min(steps, 16)) if c.kind == "dpo" else None,
+    )
+    recipe: Iterator[Any] = (
+        grpo.recipe(task, beta=0.04, loop=loop)
+        if c.kind == "grpo"
+        else dpo.recipe(task, beta=0.1, loop=loop)
+    )
 
     def step() -> dict[str, float]:
         began, busy = time.perf_counter(), time.process_time()
         said = next(recipe)
         spent = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - busy}
-        if c.kind == "grpo" and c.size == cases.SMALL:  # of answers drawn for this alone, not a part of the step
-            spent["reward"] = float(score(said.policy.sample(asked[: c.prompts], c.answers, Rng(1))).mean())
+        if (
+            c.kind == "grpo" and c.size == cases.SMALL
+        ):  # of answers drawn for this alone, not a part of the step
+            spent["reward"] = float(
+                score(said.policy.sample(asked[: c.prompts], c.answers, Rng(1))).mean()
+            )
         return {**said.stats, **spent}
 
     return step
 
 
 def _reward_stepper(c: Case, p: Causal) -> Callable[[], dict[str, float]]:
-    """A judge of the case's size fitted on its pairs. The fit holds its own loop, so a step is what lies between two of its
-    calls of the loss; the first of a call, which also makes the optimiser, is left out."""
+    """A judge of the case's size fitted on its pairs. The fit holds its own loop, so a step is what
+    lies between two of its calls of the loss; the first of a call, which also makes the optimiser,
+    is left out.
+    """
     judges = Members(config(c.size), 1, Rng(0))
     data = pairs_of(c, p, c.prompts * 8)
 
@@ -142,7 +173,9 @@ def _reward_stepper(c: Case, p: Causal) -> Callable[[], dict[str, float]]:
             lost.append(bradley_terry(chosen, rejected))
             return lost[-1]
 
-        trained(judges, data, loss=loss, loop=Loop(max_steps=3, batch_size=c.prompts, learning_rate=LR))
+        trained(
+            judges, data, loss=loss, loop=Loop(max_steps=3, batch_size=c.prompts, learning_rate=LR)
+        )
         wall, busy = ((last - first) / 2 for first, last in zip(at[0], at[-1], strict=True))
         return {"seconds": wall, "cpu": busy, "loss": float(lost[-1].detach().mean())}
 
@@ -150,7 +183,9 @@ def _reward_stepper(c: Case, p: Causal) -> Callable[[], dict[str, float]]:
 
 
 def equality(c: Case, folder: Path) -> dict[str, Any]:
-    """Numbers that the peer must agree on, from the same weights: log-probabilities or the loss of the first pairs."""
+    """Numbers that the peer must agree on, from the same weights: log-probabilities or the loss of
+    the first pairs.
+    """
     p = policy(c, folder)
     data = pairs_of(c, p, 8, seed=5)
     logp = p.logp(data)
@@ -166,7 +201,12 @@ def equality(c: Case, folder: Path) -> dict[str, Any]:
         found |= {"loss": float(loss.mean()), "grad": float(norm)}
     if c.kind == "reward":
         weights = {f"backbone.{k}": w.detach()[None] for k, w in p.backbone.named_parameters()}
-        judge = Members(config(c.size), 1, Rng(0), weights={**weights, "head": torch.tensor(cases.head(c.size))[None]})
+        judge = Members(
+            config(c.size),
+            1,
+            Rng(0),
+            weights={**weights, "head": torch.tensor(cases.head(c.size))[None]},
+        )
         scores = judge(data)[0]
         loss = bradley_terry(scores[:, 0], scores[:, 1]).mean()
         loss.backward()

@@ -1,8 +1,11 @@
-"""A second peer for DPO: torchtune's model, collation, log-probabilities and loss, in the order of its full DPO recipe (which
-itself asks for a process group and a configuration file). Runs in an environment of its own.
+"""A second peer for DPO: torchtune's model, collation, log-probabilities and loss, in the order of
+its full DPO recipe (which itself asks for a process group and a configuration file). Runs in an
+environment of its own.
 
-Fused AdamW, the gradient clipped, no logging, batches collated beforehand. torchtune has no trainer of reward models.
+Fused AdamW, the gradient clipped, no logging, batches collated beforehand. torchtune has no trainer
+of reward models.
 """
+
 from __future__ import annotations
 
 import time
@@ -27,15 +30,27 @@ LR = 1e-3
 def model(c: Case, folder: Path) -> Any:
     """The model of this folder; a rotary scale of 1 is none."""
     s = c.size
-    out = llama3_2(s.vocabulary, s.layers, s.heads, s.heads, s.width, 512, rope_base=10000, intermediate_dim=s.inner,
-                   norm_eps=1e-5, scale_factor=1)
+    out = llama3_2(
+        s.vocabulary,
+        s.layers,
+        s.heads,
+        s.heads,
+        s.width,
+        512,
+        rope_base=10000,
+        intermediate_dim=s.inner,
+        norm_eps=1e-5,
+        scale_factor=1,
+    )
     held = hf_to_tune(load_file(str(folder / "model.safetensors")), s.heads, s.heads, s.width)
     out.load_state_dict({k: v for k, v in held.items() if not k.startswith("output.")})
     return out
 
 
 def batch(c: Case, rows: list[tuple[str, str, str]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pairs as its recipe reads them: chosen answers, then rejected ones, labels where an answer is."""
+    """Pairs as its recipe reads them: chosen answers, then rejected ones, labels where an answer
+    is.
+    """
     ids = {w: i + 3 for i, w in enumerate(cases.words(c.size))}
     out = []
     for prompt, *both in rows:
@@ -51,10 +66,15 @@ def batch(c: Case, rows: list[tuple[str, str, str]]) -> tuple[torch.Tensor, torc
 def logps(m: Any, tokens: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities of chosen and rejected answers, from one forward pass of both."""
     logits, half = m(tokens), len(tokens) // 2
-    return (rlhf.get_batch_log_probs(logits[:half], labels[:half]), rlhf.get_batch_log_probs(logits[half:], labels[half:]))
+    return (
+        rlhf.get_batch_log_probs(logits[:half], labels[:half]),
+        rlhf.get_batch_log_probs(logits[half:], labels[half:]),
+    )
 
 
-def loss_of(policy: Any, reference: Any, tokens: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def loss_of(
+    policy: Any, reference: Any, tokens: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
     """Its loss, a mean over pairs, with the reference read in the same step."""
     mine = logps(policy, tokens, labels)
     with torch.no_grad():
@@ -63,7 +83,14 @@ def loss_of(policy: Any, reference: Any, tokens: torch.Tensor, labels: torch.Ten
     return losses.mean()
 
 
-def serve(c: Case, folder: Path, *, steps: int, asked: Callable[[], bool], said: Callable[[dict[str, float]], None]) -> None:
+def serve(
+    c: Case,
+    folder: Path,
+    *,
+    steps: int,
+    asked: Callable[[], bool],
+    said: Callable[[dict[str, float]], None],
+) -> None:
     """Train, a step whenever one is asked for."""
     policy, reference = model(c, folder), model(c, folder).eval().requires_grad_(False)
     n = min(steps, 16)
@@ -78,7 +105,13 @@ def serve(c: Case, folder: Path, *, steps: int, asked: Callable[[], bool], said:
         torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
         opt.step()
         opt.zero_grad(set_to_none=True)
-        said({"seconds": time.perf_counter() - began, "cpu": time.process_time() - busy, "loss": float(loss.detach())})
+        said(
+            {
+                "seconds": time.perf_counter() - began,
+                "cpu": time.process_time() - busy,
+                "loss": float(loss.detach()),
+            }
+        )
         t += 1
 
 

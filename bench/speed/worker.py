@@ -1,9 +1,12 @@
-"""One side of a benchmark in a process of its own: a case is set up, then each line on its input is a step.
+"""One side of a benchmark in a process of its own: a case is set up, then each line on its input is
+a step.
 
     python -m bench.speed.worker ours|peer|second CASE FOLDER STEPS
 
-The other side waits meanwhile, so that the machine is one side's alone. Lines out are JSON: {"ready": …}, then one a step.
+The other side waits meanwhile, so that the machine is one side's alone. Lines out are JSON:
+{"ready": …}, then one a step.
 """
+
 from __future__ import annotations
 
 import json
@@ -32,11 +35,22 @@ def main(argv: list[str]) -> int:
 
     c = case(name)
     import torch
+
     if side == "ours":
         from assay.engine import memory
         from bench.speed import ours
-        memory.keep()  # as the command line does; the peer is run with the same settings in its environment
-        say({"ready": {"torch": torch.__version__, "threads": torch.get_num_threads(), "equal": ours.equality(c, folder)}})
+
+        # as the command line does; the peer is run with the same settings in its environment
+        memory.keep()
+        say(
+            {
+                "ready": {
+                    "torch": torch.__version__,
+                    "threads": torch.get_num_threads(),
+                    "equal": ours.equality(c, folder),
+                }
+            }
+        )
         step = ours.stepper(c, folder, steps=steps)
         while asked():
             say(step())
@@ -45,18 +59,37 @@ def main(argv: list[str]) -> int:
         import torchtune
 
         from bench.speed import second
-        say({"ready": {"torch": torch.__version__, "threads": torch.get_num_threads(), "torchtune": torchtune.__version__,
-                       "equal": second.equality(c, folder)}})
+
+        say(
+            {
+                "ready": {
+                    "torch": torch.__version__,
+                    "threads": torch.get_num_threads(),
+                    "torchtune": torchtune.__version__,
+                    "equal": second.equality(c, folder),
+                }
+            }
+        )
         second.serve(c, folder, steps=steps, asked=asked, said=say)
         return 0
     import transformers
     import trl
 
     from bench.speed import peer
+
     with tempfile.TemporaryDirectory() as scratch:
         equal = peer.equality(c, folder, Path(scratch))
-        say({"ready": {"torch": torch.__version__, "threads": torch.get_num_threads(), "trl": trl.__version__,
-                       "transformers": transformers.__version__, "equal": equal}})
+        say(
+            {
+                "ready": {
+                    "torch": torch.__version__,
+                    "threads": torch.get_num_threads(),
+                    "trl": trl.__version__,
+                    "transformers": transformers.__version__,
+                    "equal": equal,
+                }
+            }
+        )
         peer.serve(c, folder, steps=steps, scratch=Path(scratch), asked=asked, said=say)
     return 0
 

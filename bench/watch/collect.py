@@ -1,11 +1,14 @@
-"""Real runs, kept so that every detector can be replayed on them: for each look the gold and the judges of many fresh answers.
+"""Real runs, kept so that every detector can be replayed on them: for each look the gold and the
+judges of many fresh answers.
 
-A run is trained by a recipe of the library; at every look its policy answers all held-out prompts at fresh addresses. Half of the
-settings are meant to turn and half not; whether a run has turned is decided later, from its gold (replay.py). One .npz a run.
+A run is trained by a recipe of the library; at every look its policy answers all held-out prompts
+at fresh addresses. Half of the settings are meant to turn and half not; whether a run has turned is
+decided later, from its gold (replay.py). One .npz a run.
 
     python -m bench.watch.collect table  --first 0 --last 300
     python -m bench.watch.collect grammar --first 0 --last 36
 """
+
 from __future__ import annotations
 
 import argparse
@@ -26,7 +29,8 @@ from assay.core import Rng, World
 from assay.worlds import cache, grammar, table
 
 LOOKS = {"table": 100, "grammar": 30}
-# (recipe, its arguments, world's arguments, steps after which learning stops or None, meant to turn)
+# (recipe, its arguments, world's arguments, steps after which learning stops or None, meant to
+# turn)
 Setting = tuple[str, dict[str, Any], dict[str, Any], int | None, bool]
 CLEAN = {"pairs": 8000, "noise": 0.0, "mode": "idiosyncratic"}
 TABLE: list[Setting] = [
@@ -49,7 +53,9 @@ GRAMMAR: list[Setting] = [
 ]
 
 
-FOLDER = cache.folder() / "bench-watch"  # in the cache of the library, since all of it can be made again
+FOLDER = (
+    cache.folder() / "bench-watch"
+)  # in the cache of the library, since all of it can be made again
 
 
 def place(name: str, number: int) -> Path:
@@ -66,7 +72,9 @@ def sources() -> str:
 
 
 def setting(name: str, number: int) -> tuple[Setting, int, int]:
-    """A run's setting, its world's seed and its own: settings in turn; the grammar has three worlds, the table one a run."""
+    """A run's setting, its world's seed and its own: settings in turn; the grammar has three
+    worlds, the table one a run.
+    """
     settings = TABLE if name == "table" else GRAMMAR
     turn = number // len(settings)
     return settings[number % len(settings)], (number if name == "table" else turn % 3), 1000 + turn
@@ -79,11 +87,17 @@ def train(name: str, number: int, looks: int) -> dict[str, Any]:
     assert world.loop is not None
     each = 1 if name == "table" else 2
     constants = dict(constants)
-    loop = replace(world.loop, max_steps=looks * each if stop is None else stop, seed=seed, learning_rate=constants.pop("learning_rate", world.loop.learning_rate))
+    loop = replace(
+        world.loop,
+        max_steps=looks * each if stop is None else stop,
+        seed=seed,
+        learning_rate=constants.pop("learning_rate", world.loop.learning_rate),
+    )
     task = world.task.replaced(rng=Rng(seed)("run"))
     verb = importlib.import_module(f"assay.recipes.{recipe}").recipe
     steps = verb(task, loop=loop, **constants)
-    # the smaller the differences, the more answers it takes to know which checkpoint is the better one
+    # the smaller the differences, the more answers it takes to know which checkpoint is the better
+    # one
     answers = 8 if name == "grammar" else 32 if meant else 96
     seen = [look(world, task.reference, Rng(seed)("watch", 0), answers)]
     policy: Any = task.reference
@@ -93,16 +107,29 @@ def train(name: str, number: int, looks: int) -> dict[str, Any]:
             policy = policy if step is None else step.policy
         seen.append(look(world, policy, Rng(seed)("watch", t), answers))
     out = {k: np.stack([s[k] for s in seen]) for k in seen[0]}
-    about = {"world": name, "recipe": recipe, "constants": {**constants, "learning_rate": loop.learning_rate}, "arguments": arguments,
-             "stop": stop, "meant": meant,
-             "world_seed": world_seed, "seed": seed, "each": each, "sources": sources()}
+    about = {
+        "world": name,
+        "recipe": recipe,
+        "constants": {**constants, "learning_rate": loop.learning_rate},
+        "arguments": arguments,
+        "stop": stop,
+        "meant": meant,
+        "world_seed": world_seed,
+        "seed": seed,
+        "each": each,
+        "sources": sources(),
+    }
     return {**out, "about": np.array(repr(about))}
 
 
 @torch.no_grad()
 def look(world: World, policy: Any, rng: Rng, answers: int) -> dict[str, Any]:
-    """Gold [B,N], judges [M,B,N], and what is free: KL, entropy, length, repetition, each a mean with all answers."""
-    x = policy.sample(world.held_out[:16] if world.name == "table" else world.held_out, answers, rng)
+    """Gold [B,N], judges [M,B,N], and what is free: KL, entropy, length, repetition, each a mean
+    with all answers.
+    """
+    x = policy.sample(
+        world.held_out[:16] if world.name == "table" else world.held_out, answers, rng
+    )
     assert world.gold is not None
     kl = policy.kl(world.task.reference, x).mean()
     held = x.mask
@@ -111,10 +138,15 @@ def look(world: World, policy: Any, rng: Rng, answers: int) -> dict[str, Any]:
     again = (action[..., :, None] == action[..., None, :]).sum((-1, -2)) - held.shape[-1]
     n = held.sum(-1)
     facts = {} if world.facts is None else world.facts(policy)
-    return {"gold": world.gold(x)[0].numpy().astype(np.float32), "judges": world.task.rewards(x).numpy().astype(np.float16),
-            "kl": np.float32(kl), "entropy": np.float32(entropy), "length": np.float32(n.float().mean()),
-            "repetition": np.float32((again / (n * (n - 1)).clamp(min=1)).mean()),
-            "exact": np.float32(facts.get("gold", math.nan))}
+    return {
+        "gold": world.gold(x)[0].numpy().astype(np.float32),
+        "judges": world.task.rewards(x).numpy().astype(np.float16),
+        "kl": np.float32(kl),
+        "entropy": np.float32(entropy),
+        "length": np.float32(n.float().mean()),
+        "repetition": np.float32((again / (n * (n - 1)).clamp(min=1)).mean()),
+        "exact": np.float32(facts.get("gold", math.nan)),
+    }
 
 
 def main(argv: list[str]) -> int:
@@ -141,8 +173,12 @@ def main(argv: list[str]) -> int:
         np.savez(part, **run)
         part.rename(path)
         gold = run["gold"].mean((1, 2))
-        print(f"{path.name} {setting(args.world, number)[0][0]} {time.monotonic() - start:.1f} s gold {gold[0]:.2f} "
-              f"peak {gold.max():.2f} at {int(gold.argmax())} end {gold[-1]:.2f} kl {run['kl'][-1]:.1f}", flush=True)
+        print(
+            f"{path.name} {setting(args.world, number)[0][0]} {time.monotonic() - start:.1f} s "
+            f"gold {gold[0]:.2f} peak {gold.max():.2f} at {int(gold.argmax())} end {gold[-1]:.2f} "
+            f"kl {run['kl'][-1]:.1f}",
+            flush=True,
+        )
     return 0
 
 

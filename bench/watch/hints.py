@@ -1,10 +1,13 @@
-"""What the free signals are worth: how often each fires before a run has turned, or in one that never does, and how early.
+"""What the free signals are worth: how often each fires before a run has turned, or in one that
+never does, and how early.
 
     python bench/watch/hints.py [--seeds 20]
 
-`table`: the bag and the bandit, shared and idiosyncratic errors, which turn; and 8,000 clean pairs in the idiosyncratic mode,
-which does not. A run has turned at the step of its highest exact gold, if it later falls by a tenth of what it had gained.
+`table`: the bag and the bandit, shared and idiosyncratic errors, which turn; and 8,000 clean pairs
+in the idiosyncratic mode, which does not. A run has turned at the step of its highest exact gold,
+if it later falls by a tenth of what it had gained.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -19,8 +22,17 @@ from assay.registry import catalogue
 from assay.watch.session import Watching
 from assay.worlds import table
 
-NAMES = ("disagreement", "KL acceleration", "entropy collapse", "length drift", "repetition drift", "held-out proxy")
-CELLS: list[dict[str, Any]] = [{"testbed": t, "mode": m} for t in ("bag", "bandit") for m in ("shared", "idiosyncratic")]
+NAMES = (
+    "disagreement",
+    "KL acceleration",
+    "entropy collapse",
+    "length drift",
+    "repetition drift",
+    "held-out proxy",
+)
+CELLS: list[dict[str, Any]] = [
+    {"testbed": t, "mode": m} for t in ("bag", "bandit") for m in ("shared", "idiosyncratic")
+]
 CELLS += [{"testbed": "bag", "mode": "idiosyncratic", "pairs": 8000, "noise": 0.0}]
 
 
@@ -33,7 +45,22 @@ def runs(seeds: int) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
             loop = catalogue.loop_of(recipe, world.loop, {"seed": seed})
             assert isinstance(loop, Loop)
             watch = Watching(alpha=1e-9, budget=10_000, calm=4, alert=4, reference=0, kept=1)
-            yield cell, [r for r in measure(recipe, world, loop=loop, eval_steps=5, eval_generations=4, log_completions=0, watch=watch) if r.get("watch")]
+            yield (
+                cell,
+                [
+                    r
+                    for r in measure(
+                        recipe,
+                        world,
+                        loop=loop,
+                        eval_steps=5,
+                        eval_generations=4,
+                        log_completions=0,
+                        watch=watch,
+                    )
+                    if r.get("watch")
+                ],
+            )
 
 
 def turned(readings: list[dict[str, Any]]) -> int | None:
@@ -60,11 +87,22 @@ def main() -> None:
             if turn is not None:
                 late = [s - turn for s in fired if s >= turn]
                 after[n].append(late[0] if late else None)
-    print(f"{whole} runs, {fell} of them turn\n\nsignal | fires before a turn, or without one | fires after it | steps after it")
+    print(
+        f"{whole} runs, {fell} of them turn\n\nsignal | fires before a turn, or without one | "
+        "fires after it | steps after it"
+    )
     for n in NAMES:
         got = sorted(s for s in after[n] if s is not None)
         median = got[len(got) // 2] if got else "–"
-        print(n, "|", f"{sum(early[n])}/{len(early[n])}", "|", f"{len(got)}/{len(after[n])}", "|", median)
+        print(
+            n,
+            "|",
+            f"{sum(early[n])}/{len(early[n])}",
+            "|",
+            f"{len(got)}/{len(after[n])}",
+            "|",
+            median,
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """docs/watch-bench.md from the two JSON files. Prints what is there; decides nothing."""
+
 from __future__ import annotations
 
 import json
@@ -19,19 +20,34 @@ def page(results: Path) -> str:
     for name, make in (("watch-simulated.json", simulated), ("watch-runs.json", real)):
         path = results / name
         there = path.exists()
-        parts.append(make(json.loads(path.read_text(encoding="utf-8"))) if there else f"`{name}` has not been made yet.\n")
+        parts.append(
+            make(json.loads(path.read_text(encoding="utf-8")))
+            if there
+            else f"`{name}` has not been made yet.\n"
+        )
     return wrapped("\n".join(parts))
 
 
 def wrapped(text: str) -> str:
     """Prose at 120 columns; tables and headings as they are."""
-    return "\n\n".join(b.strip("\n") if b.lstrip("\n").startswith(("|", "#")) else textwrap.fill(" ".join(b.split()), 120,
-                       break_long_words=False, break_on_hyphens=False) for b in text.split("\n\n")) + "\n"
+    return (
+        "\n\n".join(
+            b.strip("\n")
+            if b.lstrip("\n").startswith(("|", "#"))
+            else textwrap.fill(
+                " ".join(b.split()), 120, break_long_words=False, break_on_hyphens=False
+            )
+            for b in text.split("\n\n")
+        )
+        + "\n"
+    )
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
     """Markdown."""
-    return "\n".join(["| " + " | ".join(r) + " |" for r in (head, ["---"] * len(head), *rows)]) + "\n"
+    return (
+        "\n".join(["| " + " | ".join(r) + " |" for r in (head, ["---"] * len(head), *rows)]) + "\n"
+    )
 
 
 def number(x: float | None, digits: int = 0) -> str:
@@ -45,23 +61,46 @@ def share(row: dict[str, Any]) -> str:
     return f"{100 * row['false']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def cells(row: dict[str, Any], shapes: tuple[str, ...] = ("0.4", "0.3", "0.2", "ramp")) -> list[str]:
+def cells(
+    row: dict[str, Any], shapes: tuple[str, ...] = ("0.4", "0.3", "0.2", "ramp")
+) -> list[str]:
     """median / 90 % of the labels between the turn and the alarm, and looks."""
-    return [f"{number(row[s]['median'])} / {number(row[s]['90%'])} ({number(row[s]['looks'])})" for s in shapes]
+    return [
+        f"{number(row[s]['median'])} / {number(row[s]['90%'])} ({number(row[s]['looks'])})"
+        for s in shapes
+    ]
 
 
 def simulated(d: dict[str, Any]) -> str:
     """False alarms, medians, traps, rivals."""
     columns = ["false alarms, %", "labels, no turn", "p = .40", "p = .30", "p = .20", "ramp"]
-    groups = {k: [[r["name"], share(r), number(r["labels"]), *cells(r)] for r in d["detector"] if r["part"] == k]
-              for k in ("main", "proxy", "trap", "tried")}
+    groups = {
+        k: [
+            [r["name"], share(r), number(r["labels"]), *cells(r)]
+            for r in d["detector"]
+            if r["part"] == k
+        ]
+        for k in ("main", "proxy", "trap", "tried")
+    }
     rivals = [[r["name"], share(r), number(r["labels"]), *cells(r)] for r in d["rivals"]]
-    unlikely = ", ".join(f"{r['name']}: {number(r['0.45']['median'])}" for r in d["detector"] if "0.45" in r)
-    trapped = [[r["trap"], f"**{r['how']}**" if r["ours"] else r["how"], share(r)] for r in d["traps"]]
+    unlikely = ", ".join(
+        f"{r['name']}: {number(r['0.45']['median'])}" for r in d["detector"] if "0.45" in r
+    )
+    trapped = [
+        [r["trap"], f"**{r['how']}**" if r["ours"] else r["how"], share(r)] for r in d["traps"]
+    ]
     margins = ("0.0", "0.01", "0.03")
-    jittering = [[f"{r['looks']} looks, " + (f"rises for {r['rises']}" if r["rises"] else "level"), str(r["sd"]),
-                  f"**{r['stretch']}**" if r["stretch"] > 1 else "1", *[share(r[x]) for x in margins],
-                  number(r["0.01"]["labels"]), number(r["0.01"]["changes"], 1)] for r in d["jitter"]]
+    jittering = [
+        [
+            f"{r['looks']} looks, " + (f"rises for {r['rises']}" if r["rises"] else "level"),
+            str(r["sd"]),
+            f"**{r['stretch']}**" if r["stretch"] > 1 else "1",
+            *[share(r[x]) for x in margins],
+            number(r["0.01"]["labels"]),
+            number(r["0.01"]["changes"], 1),
+        ]
+        for r in d["jitter"]
+    ]
     return f"""## Simulated runs
 
 `python -m bench.watch simulate --cell {d["cell"]}`. Runs of 100 looks. *False alarms*: {d["runs"]} runs at the worst null (p =
@@ -149,6 +188,7 @@ over runs that turn.
 
 def runs_of(world: str, d: dict[str, Any], ceiling: dict[str, Any] | None) -> str:
     """One world."""
+
     def kept(r: dict[str, Any], rule: str) -> str:
         k = r["kept"].get(rule)
         if k is None:
@@ -157,19 +197,52 @@ def runs_of(world: str, d: dict[str, Any], ceiling: dict[str, Any] | None) -> st
         return f"{100 * k['share of runs']:.0f} % [{100 * low:.0f}, {100 * high:.0f}], median {number(k['median'], 2)}"
 
     def row(r: dict[str, Any]) -> list[str]:
-        return [r["name"], f"{share(r)} of {r['steady']}", f"{100 * r['early']:.0f}", f"{100 * r['found']:.0f} of {r['turning']}",
-                number(r["labels"]), number(r["settled"]), number(r["delay"]), number(r["steady labels"]), kept(r, "best so far"),
-                kept(r, "gone back to"), number(r["gain"]["back"], 2)]
+        return [
+            r["name"],
+            f"{share(r)} of {r['steady']}",
+            f"{100 * r['early']:.0f}",
+            f"{100 * r['found']:.0f} of {r['turning']}",
+            number(r["labels"]),
+            number(r["settled"]),
+            number(r["delay"]),
+            number(r["steady labels"]),
+            kept(r, "best so far"),
+            kept(r, "gone back to"),
+            number(r["gain"]["back"], 2),
+        ]
 
-    head = ["", "false alarms in steady runs, %", "early, %", "turning runs stopped, %", "labels", "and after it",
-            "looks after the turn", "labels, steady run", "kept: best so far", "kept: gone back to", "gold gained"]
-    fresh = ("Below: runs of odd numbers (rivals and variants: those from 201 on); the constants of going back were chosen on "
-             "even ones, which are of other settings. "
-             if world == "table" else "Below: all of them. No constant was chosen on them. ")
-    hints = [[h["name"], f"{share(h)} of {h['steady']}", f"{100 * h['found']:.0f} of {h['turning']}", number(h["auroc"], 2),
-              "–" if h["lead"] is None else f"{h['lead']:.0f}", "–" if h["kept"] is None else f"{100 * h['kept']:.0f} %"]
-             for h in d["hints"]]
-    signals = f"""
+    head = [
+        "",
+        "false alarms in steady runs, %",
+        "early, %",
+        "turning runs stopped, %",
+        "labels",
+        "and after it",
+        "looks after the turn",
+        "labels, steady run",
+        "kept: best so far",
+        "kept: gone back to",
+        "gold gained",
+    ]
+    fresh = (
+        "Below: runs of odd numbers (rivals and variants: those from 201 on); the constants of "
+        "going back were chosen on even ones, which are of other settings. "
+        if world == "table"
+        else "Below: all of them. No constant was chosen on them. "
+    )
+    hints = [
+        [
+            h["name"],
+            f"{share(h)} of {h['steady']}",
+            f"{100 * h['found']:.0f} of {h['turning']}",
+            number(h["auroc"], 2),
+            "–" if h["lead"] is None else f"{h['lead']:.0f}",
+            "–" if h["kept"] is None else f"{100 * h['kept']:.0f} %",
+        ]
+        for h in d["hints"]
+    ]
+    signals = (
+        f"""
 Free signals and proxy-only detectors on `{world}`. Threshold: the .95 quantile of the signal's maximum over the steady runs of
 every second round of settings; scored on the others. *Lead*: looks from its alarm to the turn, median over the turning runs where
 it fired (negative: late). *Kept*: share of these whose checkpoint at the alarm has 90 % of the peak's gain: stopping there, with
@@ -177,24 +250,42 @@ nothing else known. Read these with care: the steady runs differ from the turnin
 on KL, learning that stopped), and a signal that tells the settings apart scores here though it knows nothing of gold; a new
 setting needs a new threshold, and nothing says which.
 
-{table(["signal", "false alarms, %", "fires in turning runs, %", "AUROC", "lead, looks", "kept"], hints)}""" if hints else ""
+{table(["signal", "false alarms, %", "fires in turning runs, %", "AUROC", "lead, looks", "kept"], hints)}"""
+        if hints
+        else ""
+    )
     a, b = d["meant to turn"], d["meant not to"]
-    sources = "; ".join(f"{n} of {k}" if k != "not noted" else f"{n} without a note of it"
-                        for k, n in d["sources"].items())
+    sources = "; ".join(
+        f"{n} of {k}" if k != "not noted" else f"{n} without a note of it"
+        for k, n in d["sources"].items()
+    )
     made = f"Sources: {sources}{': ' + d['made'] if d['made'] else ''}."
-    noisy = "" if d["exact"] else """Gold is a mean over few answers here, and the highest of many such means is too high: against
+    noisy = (
+        ""
+        if d["exact"]
+        else """Gold is a mean over few answers here, and the highest of many such means is too high: against
 it even the true peak would seem to have lost. So the peak's gain is measured on answers that did not choose it (random halves:
 the peak by one, its gain by the other). """
+    )
     low, high = ceiling["interval"] if ceiling else (0.0, 1.0)
-    lost = "" if ceiling is None else f"""Labels say who is better and not by how much. The checkpoint that is hardest to beat,
+    lost = (
+        ""
+        if ceiling is None
+        else f"""Labels say who is better and not by how much. The checkpoint that is hardest to beat,
 known from all answers, has 90 % of the peak's gain in {100 * ceiling["kept"]:.0f} % [{100 * low:.0f}, {100 * high:.0f}] of
 {ceiling["turning"]} runs that turn{" (odd numbers)" if world == "table" else ""}: about what labels could reach. """
+    )
     gain = d["all"]["gain"]
-    gained = (f"In runs that turn the peak gains {number(gain['peak'], 2)} over the reference, which it beats at "
-              f"{number(d['all']['edge'], 2)}, and the last checkpoint {number(gain['last'], 2)}, mean over all of them. ")
+    gained = (
+        f"In runs that turn the peak gains {number(gain['peak'], 2)} over the reference, which it "
+        f"beats at {number(d['all']['edge'], 2)}, and the last checkpoint "
+        f"{number(gain['last'], 2)}, mean over all of them. "
+    )
     if d["all"]["edge"] < 0.6:
-        gained += ("So small an edge is less than anything is promised for (128 labels have a standard error of .04): the watch "
-                   "stops the fall, and where the peak was it can seldom say. ")
+        gained += (
+            "So small an edge is less than anything is promised for (128 labels have a standard "
+            "error of .04): the watch stops the fall, and where the peak was it can seldom say. "
+        )
     return f"""
 ### {world}: {d["runs"]} runs
 

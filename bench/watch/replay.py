@@ -1,15 +1,20 @@
-"""Detectors replayed on real runs: labels are drawn from the answers that collect.py kept, so every chance of winning is known.
+"""Detectors replayed on real runs: labels are drawn from the answers that collect.py kept, so every
+chance of winning is known.
 
-Definitions. Checkpoint 0 is the reference, checkpoint t the policy of look t. p(t, b): the chance that an answer of
-checkpoint t beats an answer of checkpoint b to the same prompt, prompts drawn evenly, ties ½, over the kept answers. The peak at
-look t is the checkpoint ≤ t with the highest mean gold. A run *turns* at the first look with p(t, peak) ≤ .40. It is *steady* if
-p(t, peak) > .45 at every look: every alarm in it is false. What is neither is shaded and counted apart. An alarm in a run that
-turns is false if it comes while p(t, peak) has been above .45 at every look so far. Gain kept: (gold of the checkpoint that is
-gone back to − gold of checkpoint 0)/(gold of the run's peak − the same).
+Definitions. Checkpoint 0 is the reference, checkpoint t the policy of look t. p(t, b): the chance
+that an answer of checkpoint t beats an answer of checkpoint b to the same prompt, prompts drawn
+evenly, ties ½, over the kept answers. The peak at look t is the checkpoint ≤ t with the highest
+mean gold. A run *turns* at the first look with p(t, peak) ≤ .40. It is *steady* if p(t, peak) > .45
+at every look: every alarm in it is false. What is neither is shaded and counted apart. An alarm in
+a run that turns is false if it comes while p(t, peak) has been above .45 at every look so far. Gain
+kept: (gold of the checkpoint that is gone back to − gold of checkpoint 0)/(gold of the run's peak −
+the same).
 
-Where gold is a mean over few answers (grammar), the highest mean of many is too high, and a share of it too low. There the
-peak's gain is measured on answers that did not choose it: by random halves, peak by one, gain by the other.
+Where gold is a mean over few answers (grammar), the highest mean of many is too high, and a share
+of it too low. There the peak's gain is measured on answers that did not choose it: by random
+halves, peak by one, gain by the other.
 """
+
 from __future__ import annotations
 
 import ast
@@ -34,13 +39,15 @@ HALVINGS = 50  # of a run's answers, where gold is only known from them
 
 @dataclass
 class Kept:
-    """A kept run: gold [T,B,N], judges [T,M,B,N], what is free [T], and the chances of winning that follow."""
+    """A kept run: gold [T,B,N], judges [T,M,B,N], what is free [T], and the chances of winning that
+    follow.
+    """
 
     about: dict[str, Any]
     gold: np.ndarray
     judges: np.ndarray
     free: dict[str, np.ndarray]
-    level: np.ndarray                                  # [T]: mean gold, exact where the world has it
+    level: np.ndarray  # [T]: mean gold, exact where the world has it
     exact: bool
     _p: dict[tuple[int, int], float] = field(default_factory=dict)
 
@@ -51,9 +58,14 @@ class Kept:
             exact = f["exact"].astype(float)
             known = bool(np.isfinite(exact).all())
             level = exact if known else f["gold"].mean((1, 2), dtype=float)
-            return cls(ast.literal_eval(str(f["about"])), f["gold"], f["judges"].astype(np.float32),
-                       {k: f[k].astype(float) for k in ("kl", "entropy", "length", "repetition")}, level,
-                       known)
+            return cls(
+                ast.literal_eval(str(f["about"])),
+                f["gold"],
+                f["judges"].astype(np.float32),
+                {k: f[k].astype(float) for k in ("kl", "entropy", "length", "repetition")},
+                level,
+                known,
+            )
 
     @property
     def looks(self) -> int:
@@ -64,7 +76,9 @@ class Kept:
         if (t, b) not in self._p:
             wins = 0.0
             for x, y in zip(self.gold[t], np.sort(self.gold[b], -1), strict=True):
-                wins += float(np.searchsorted(y, x, "left").mean() + np.searchsorted(y, x, "right").mean()) / (2 * len(y))
+                wins += float(
+                    np.searchsorted(y, x, "left").mean() + np.searchsorted(y, x, "right").mean()
+                ) / (2 * len(y))
             self._p[t, b] = wins / self.gold.shape[1]
         return self._p[t, b]
 
@@ -90,7 +104,9 @@ class Kept:
 
 
 class Recorded:
-    """The watch's door to a kept run: an answer is one of those kept, drawn evenly, prompts afresh for every comparison."""
+    """The watch's door to a kept run: an answer is one of those kept, drawn evenly, prompts afresh
+    for every comparison.
+    """
 
     def __init__(self, run: Kept, seed: int):
         self.run, self.seed = run, seed
@@ -105,8 +121,17 @@ class Recorded:
         prompt, (i, j) = rng.integers(B, size=n), rng.integers(N, size=(2, n))
         scores = [run.judges[t][:, prompt, k].T.tolist() for t, k in ((mine, i), (theirs, j))]
         gold = [run.gold[t][prompt, k].tolist() for t, k in ((mine, i), (theirs, j))]
-        return [Drawn(str(prompt[k]), str(i[k]), str(j[k]), (scores[0][k], scores[1][k]), samples=(gold[0][k], gold[1][k]),
-                      turned=(gold[1][k], gold[0][k])) for k in range(n)]
+        return [
+            Drawn(
+                str(prompt[k]),
+                str(i[k]),
+                str(j[k]),
+                (scores[0][k], scores[1][k]),
+                samples=(gold[0][k], gold[1][k]),
+                turned=(gold[1][k], gold[0][k]),
+            )
+            for k in range(n)
+        ]
 
     def keep(self, step: int) -> None: ...
 
@@ -115,7 +140,9 @@ class Recorded:
 
 
 class Lies:
-    """The recorded gold as a labeler that says the opposite with chance `flip`; equal gold is a tie."""
+    """The recorded gold as a labeler that says the opposite with chance `flip`; equal gold is a
+    tie.
+    """
 
     name, waits = "recorded gold", False
 
@@ -130,8 +157,9 @@ class Lies:
 
 @dataclass
 class Outcome:
-    """What a detector did with a run. alarm: its look, 0 for none; labels until then; back: where to, by each rule;
-    settled: labels in all."""
+    """What a detector did with a run. alarm: its look, 0 for none; labels until then; back: where
+    to, by each rule; settled: labels in all.
+    """
 
     alarm: int
     labels: int
@@ -141,25 +169,40 @@ class Outcome:
 
 def watch(run: Kept, seed: int, settings: Watching, *, flip: float = 0.0) -> Outcome:
     """assay/watch.py itself, look by look, with the answers that were kept."""
-    w = Watch(Recorded(run, seed), Ledger(None, None), Lies(seed, flip), Rng(seed), settings, run.looks)
+    w = Watch(
+        Recorded(run, seed), Ledger(None, None), Lies(seed, flip), Rng(seed), settings, run.looks
+    )
     for t in range(1, run.looks + 1):
         w.look({"step": t})
         if w.stopped:
             break
     looked = int(sum(r[1] for r in w.detector.rows)) + len(w.beside)
-    return Outcome(w.steps[-1] if w.stopped else 0, looked, {"best so far": w.best, "gone back to": w.back}, w.spent)
+    return Outcome(
+        w.steps[-1] if w.stopped else 0,
+        looked,
+        {"best so far": w.best, "gone back to": w.back},
+        w.spent,
+    )
 
 
 def drive(run: Kept, seed: int, monitor: Any) -> Outcome:
-    """A rival that asks for labels against the best so far, chosen in the same way as the watch chooses it."""
-    door, rng, chooser = Recorded(run, seed), np.random.default_rng((seed, 2)), Detector(looks=run.looks)
+    """A rival that asks for labels against the best so far, chosen in the same way as the watch
+    chooses it.
+    """
+    door, rng, chooser = (
+        Recorded(run, seed),
+        np.random.default_rng((seed, 2)),
+        Detector(looks=run.looks),
+    )
     stretch, spent, on = [0], 0, torch.ones(1, 1, dtype=torch.bool)
     for t in range(1, run.looks + 1):
         for at in range(int(monitor.begin(t - 1)[0])):
             mine, theirs = door.draw(t, t, int(rng.choice(stretch)), at, 1, 0)[0].samples
             x = torch.tensor([[(np.sign(mine - theirs) + 1) / 2]], dtype=torch.float64)
             monitor.feed(x, torch.zeros(1, 1), torch.ones(1, 1), on)
-            chooser.log_up = chooser.log_up + seq.log_pays(1 - x[0], chooser.lam_up, null=0.5).sum(-1)
+            chooser.log_up = chooser.log_up + seq.log_pays(1 - x[0], chooser.lam_up, null=0.5).sum(
+                -1
+            )
             spent += 1
             if bool(monitor.alarm()[0]):
                 return Outcome(t, spent, {"best so far": stretch[-1]}, spent)
@@ -171,8 +214,9 @@ def drive(run: Kept, seed: int, monitor: Any) -> Outcome:
 
 
 def by_wins(run: Kept) -> int:
-    """The checkpoint whose worst chance of winning against any other is the highest: where all labels of the world, which say who
-    is better and not by how much, would lead back to."""
+    """The checkpoint whose worst chance of winning against any other is the highest: where all
+    labels of the world, which say who is better and not by how much, would lead back to.
+    """
     T, B, N = run.gold.shape
     worst = np.ones(T)
     for b in range(T):
@@ -180,7 +224,14 @@ def by_wins(run: Kept) -> int:
         for i in range(B):
             low = np.sort(run.gold[b, i])
             every = run.gold[:, i].ravel()
-            p += ((np.searchsorted(low, every, "left") + np.searchsorted(low, every, "right")) / (2 * N)).reshape(T, N).mean(1)
+            p += (
+                (
+                    (np.searchsorted(low, every, "left") + np.searchsorted(low, every, "right"))
+                    / (2 * N)
+                )
+                .reshape(T, N)
+                .mean(1)
+            )
         worst = np.minimum(worst, p / B)
     return int(worst.argmax())
 
@@ -192,17 +243,24 @@ def gains(run: Kept) -> tuple[np.ndarray, float]:
 
 
 def shares(run: Kept) -> np.ndarray:
-    """Share of the peak's gold gain that each checkpoint has [T]; where nothing is gained, 1 for the reference and else 0."""
+    """Share of the peak's gold gain that each checkpoint has [T]; where nothing is gained, 1 for
+    the reference and else 0.
+    """
     gain, top = gains(run)
     return gain / top if top > 0 else (np.arange(len(gain)) == 0).astype(float)
 
 
 def _gain_of_the_peak(gold: np.ndarray) -> float:
-    """The mean gain, on the other half of the answers, of the checkpoint that is highest on one half of them."""
+    """The mean gain, on the other half of the answers, of the checkpoint that is highest on one
+    half of them.
+    """
     rng, gains = np.random.default_rng(0), []
     N = gold.shape[2]
     for _ in range(HALVINGS):
         order = rng.permutation(N)
-        one, other = (gold[:, :, half].mean((1, 2), dtype=float) for half in (order[: N // 2], order[N // 2:]))
+        one, other = (
+            gold[:, :, half].mean((1, 2), dtype=float)
+            for half in (order[: N // 2], order[N // 2 :])
+        )
         gains += [other[one.argmax()] - other[0], one[other.argmax()] - one[0]]
     return float(np.mean(gains))

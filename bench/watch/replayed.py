@@ -1,9 +1,12 @@
-"""Real runs scored: the detector in several settings, the rivals, the free signals, an oracle. One JSON file.
+"""Real runs scored: the detector in several settings, the rivals, the free signals, an oracle. One
+JSON file.
 
-Constants of the watch (bend, doubt, labels after a stop) were chosen on table runs of even numbers, which are of other settings
-than the odd ones (collect.TABLE); results are of the odd ones. On grammar nothing was chosen. Thresholds of the signals are
-found on every second round of settings and scored on the others.
+Constants of the watch (bend, doubt, labels after a stop) were chosen on table runs of even numbers,
+which are of other settings than the odd ones (collect.TABLE); results are of the odd ones. On
+grammar nothing was chosen. Thresholds of the signals are found on every second round of settings
+and scored on the others.
 """
+
 from __future__ import annotations
 
 from collections import Counter
@@ -18,8 +21,10 @@ from bench.watch import collect, replay, rivals
 from bench.watch.replay import STEADY, Kept, Outcome
 from bench.watch.simulated import finite, interval
 
-RIVALS = 200     # of the table's runs of odd numbers, those from this one on meet rivals and variants
-WATCHES: dict[str, tuple[dict[str, Any], float]] = {  # settings of Watching, and the share of wrong labels
+RIVALS = 200  # of the table's runs of odd numbers, those from this one on meet rivals and variants
+WATCHES: dict[
+    str, tuple[dict[str, Any], float]
+] = {  # settings of Watching, and the share of wrong labels
     "watch": ({}, 0.0),
     "watch, no margin": ({"delta": 0.0}, 0.0),
     "watch, margin .05": ({"delta": 0.05}, 0.0),
@@ -51,18 +56,22 @@ def signals(run: Kept) -> dict[str, np.ndarray]:
     page = np.zeros(len(proxy))
     for t in range(1, len(proxy)):
         page[t] = max(0.0, page[t - 1] + (usual - change[t - 1]) / noise - 0.5)
-    return {"judge disagreement": judges.std(1).mean((1, 2)),
-            "KL": run.free["kl"],
-            "KL acceleration": pad(np.diff(kl, 2)),
-            "entropy collapse": run.free["entropy"][0] - run.free["entropy"],
-            "length drift": np.abs(run.free["length"] - run.free["length"][0]),
-            "repetition drift": run.free["repetition"] - run.free["repetition"][0],
-            "proxy against held-out proxies": proxy - others,
-            "CUSUM on the proxy's gain": page}
+    return {
+        "judge disagreement": judges.std(1).mean((1, 2)),
+        "KL": run.free["kl"],
+        "KL acceleration": pad(np.diff(kl, 2)),
+        "entropy collapse": run.free["entropy"][0] - run.free["entropy"],
+        "length drift": np.abs(run.free["length"] - run.free["length"][0]),
+        "repetition drift": run.free["repetition"] - run.free["repetition"][0],
+        "proxy against held-out proxies": proxy - others,
+        "CUSUM on the proxy's gain": page,
+    }
 
 
 def hints(kept: list[dict[str, Any]], tuned: Callable[[int], bool]) -> list[dict[str, Any]]:
-    """Each signal's threshold, the .95 quantile of its maximum over steady tuning runs; then alarms on the others."""
+    """Each signal's threshold, the .95 quantile of its maximum over steady tuning runs; then alarms
+    on the others.
+    """
     rows = []
     for name in kept[0]["signals"]:
         quiet = [r for r in kept if tuned(r["number"]) and r["kind"] == "steady"]
@@ -74,17 +83,30 @@ def hints(kept: list[dict[str, Any]], tuned: Callable[[int], bool]) -> list[dict
         for r in kept:
             if not tuned(r["number"]):
                 over = r["signals"][name] > threshold
-                scored.append((r, int(over.argmax()) if over.any() else -1, float(r["signals"][name].max())))
+                scored.append(
+                    (r, int(over.argmax()) if over.any() else -1, float(r["signals"][name].max()))
+                )
         steady = [s for s in scored if s[0]["kind"] == "steady"]
         turning = [s for s in scored if s[0]["kind"] == "turns"]
         found = [(r, at) for r, at, _ in turning if at >= 0]
         k = sum(at >= 0 for _, at, _ in steady)
         auroc = np.mean([[(a > b) + (a == b) / 2 for *_, b in steady] for *_, a in turning])
-        rows.append({"name": name, "threshold": threshold, "steady": len(steady), "false": k / max(1, len(steady)),
-                     "interval": interval(k, max(1, len(steady))), "turning": len(turning),
-                     "found": len(found) / max(1, len(turning)), "auroc": float(auroc),
-                     "lead": float(np.median([r["turn"] - at for r, at in found])) if found else None,
-                     "kept": float(np.mean([r["share"][at] >= 0.9 for r, at in found])) if found else None})
+        rows.append(
+            {
+                "name": name,
+                "threshold": threshold,
+                "steady": len(steady),
+                "false": k / max(1, len(steady)),
+                "interval": interval(k, max(1, len(steady))),
+                "turning": len(turning),
+                "found": len(found) / max(1, len(turning)),
+                "auroc": float(auroc),
+                "lead": float(np.median([r["turn"] - at for r, at in found])) if found else None,
+                "kept": float(np.mean([r["share"][at] >= 0.9 for r, at in found]))
+                if found
+                else None,
+            }
+        )
     return rows
 
 
@@ -92,28 +114,58 @@ def hints(kept: list[dict[str, Any]], tuned: Callable[[int], bool]) -> list[dict
 
 
 def line(name: str, done: list[tuple[dict[str, Any], Outcome]]) -> dict[str, Any]:
-    """False alarms in steady runs and before a turn; labels; the share of the peak's gain kept, by each way of going back."""
+    """False alarms in steady runs and before a turn; labels; the share of the peak's gain kept, by
+    each way of going back.
+    """
     steady = [(r, o) for r, o in done if r["kind"] == "steady"]
     turning = [(r, o) for r, o in done if r["kind"] == "turns"]
-    false, early = sum(o.alarm > 0 for _, o in steady), sum(0 < o.alarm <= r["before"] for r, o in turning)
+    false, early = (
+        sum(o.alarm > 0 for _, o in steady),
+        sum(0 < o.alarm <= r["before"] for r, o in turning),
+    )
     found = [(r, o) for r, o in turning if o.alarm]
-    gains = {rule: [r["share"][o.back[rule] if o.alarm else -1] for r, o in turning] for rule in done[0][1].back}
+    gains = {
+        rule: [r["share"][o.back[rule] if o.alarm else -1] for r, o in turning]
+        for rule in done[0][1].back
+    }
     mean = lambda x: float(np.mean(x)) if x else None
     shaded = [o for r, o in done if r["kind"] == "shaded"]
-    return {"name": name, "steady": len(steady), "false": false / max(1, len(steady)),
-            "interval": interval(false, max(1, len(steady))),
-            "turning": len(turning), "early": early / max(1, len(turning)), "found": len(found) / max(1, len(turning)),
-            "labels": median([o.labels for _, o in found]), "settled": median([o.settled for _, o in found]),
-            "steady labels": mean([o.labels for _, o in steady]),
-            "delay": median([o.alarm - r["turn"] for r, o in found]),
-            "edge": mean([r["edge"] for r, _ in turning]),
-            "gain": {"peak": mean([r["top"] for r, _ in turning]), "last": mean([r["gain"][-1] for r, _ in turning]),
-                     "back": mean([r["gain"][o.back.get("gone back to", o.back["best so far"]) if o.alarm else -1]
-                                   for r, o in turning])},
-            "shaded": len(shaded), "shaded alarms": sum(o.alarm > 0 for o in shaded),
-            "kept": {rule: {"share of runs": float(np.mean([g >= 0.9 for g in v])), "median": median(v),
-                            "interval": interval(sum(g >= 0.9 for g in v), len(v)), "10 %": float(np.quantile(v, 0.1))}
-                     for rule, v in gains.items() if v}}
+    return {
+        "name": name,
+        "steady": len(steady),
+        "false": false / max(1, len(steady)),
+        "interval": interval(false, max(1, len(steady))),
+        "turning": len(turning),
+        "early": early / max(1, len(turning)),
+        "found": len(found) / max(1, len(turning)),
+        "labels": median([o.labels for _, o in found]),
+        "settled": median([o.settled for _, o in found]),
+        "steady labels": mean([o.labels for _, o in steady]),
+        "delay": median([o.alarm - r["turn"] for r, o in found]),
+        "edge": mean([r["edge"] for r, _ in turning]),
+        "gain": {
+            "peak": mean([r["top"] for r, _ in turning]),
+            "last": mean([r["gain"][-1] for r, _ in turning]),
+            "back": mean(
+                [
+                    r["gain"][o.back.get("gone back to", o.back["best so far"]) if o.alarm else -1]
+                    for r, o in turning
+                ]
+            ),
+        },
+        "shaded": len(shaded),
+        "shaded alarms": sum(o.alarm > 0 for o in shaded),
+        "kept": {
+            rule: {
+                "share of runs": float(np.mean([g >= 0.9 for g in v])),
+                "median": median(v),
+                "interval": interval(sum(g >= 0.9 for g in v), len(v)),
+                "10 %": float(np.quantile(v, 0.1)),
+            }
+            for rule, v in gains.items()
+            if v
+        },
+    }
 
 
 def median(x: list[float]) -> float | None:
@@ -125,14 +177,27 @@ def about(number: int, run: Kept) -> dict[str, Any]:
     """What every table needs of a run."""
     kind, turn = run.kind()
     gain, top = replay.gains(run)
-    return {"number": number, "kind": kind, "turn": turn, "before": run.before(), "share": replay.shares(run), "gain": gain,
-            "top": top, "edge": run.p(run.peak(run.looks), 0),
-            "signals": signals(run), "recipe": run.about["recipe"], "meant": run.about["meant"],
-            "sources": run.about.get("sources", "not noted"), "exact": run.exact}
+    return {
+        "number": number,
+        "kind": kind,
+        "turn": turn,
+        "before": run.before(),
+        "share": replay.shares(run),
+        "gain": gain,
+        "top": top,
+        "edge": run.p(run.peak(run.looks), 0),
+        "signals": signals(run),
+        "recipe": run.about["recipe"],
+        "meant": run.about["meant"],
+        "sources": run.about.get("sources", "not noted"),
+        "exact": run.exact,
+    }
 
 
 def oracle(run: Kept) -> Outcome:
-    """Sees all gold: stops at the first look at which the chance against the peak is ≤ .45, and goes back to the peak."""
+    """Sees all gold: stops at the first look at which the chance against the peak is ≤ .45, and
+    goes back to the peak.
+    """
     low = run.fall() <= STEADY
     t = int(low.argmax()) + 1 if low.any() else 0
     return Outcome(t, 0, {"best so far": run.peak(t) if t else 0}, 0)
@@ -146,23 +211,38 @@ def rounds(world: str) -> Callable[[int], bool]:
 
 def signals_alone(folder: Path, worlds: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """What costs nothing, by world."""
-    return {w: finite(hints([about(n, run) for n, run in runs(w, folder)], rounds(w))) for w in worlds}
+    return {
+        w: finite(hints([about(n, run) for n, run in runs(w, folder)], rounds(w))) for w in worlds
+    }
 
 
 def ceiling(say: Callable[[str], None], folder: Path, worlds: Sequence[str]) -> dict[str, Any]:
-    """By world, over runs that turn: how often the checkpoint that wins most has 90 % of the peak's gain."""
+    """By world, over runs that turn: how often the checkpoint that wins most has 90 % of the peak's
+    gain.
+    """
     out = {}
     for world in worlds:
-        found = [(number, float(replay.shares(run)[replay.by_wins(run)])) for number, run in runs(world, folder)
-                 if run.kind()[0] == "turns" and (world == "grammar" or number % 2)]
+        found = [
+            (number, float(replay.shares(run)[replay.by_wins(run)]))
+            for number, run in runs(world, folder)
+            if run.kind()[0] == "turns" and (world == "grammar" or number % 2)
+        ]
         k = sum(share >= 0.9 for _, share in found)
-        out[world] = {"turning": len(found), "kept": k / max(1, len(found)), "interval": interval(k, max(1, len(found)))}
+        out[world] = {
+            "turning": len(found),
+            "kept": k / max(1, len(found)),
+            "interval": interval(k, max(1, len(found))),
+        }
         say(f"{world}: {k} of {len(found)}")
     return out
 
 
-def all_of(say: Callable[[str], None], folder: Path, worlds: Sequence[str], made: str = "") -> dict[str, Any]:
-    """By world, from the runs in `folder`. made: what is known of the sources of those that have not noted it."""
+def all_of(
+    say: Callable[[str], None], folder: Path, worlds: Sequence[str], made: str = ""
+) -> dict[str, Any]:
+    """By world, from the runs in `folder`. made: what is known of the sources of those that have
+    not noted it.
+    """
     out: dict[str, Any] = {}
     for world in worlds:
         done: dict[str, list[tuple[dict[str, Any], Outcome]]] = {}
@@ -173,23 +253,50 @@ def all_of(say: Callable[[str], None], folder: Path, worlds: Sequence[str], made
             some = world == "grammar" or (number % 2 == 1 and number >= RIVALS)
             for name, (settings, flip) in WATCHES.items():
                 if name == "watch" or some:
-                    done.setdefault(name, []).append((r, replay.watch(run, number, Watching(**settings), flip=flip)))
+                    done.setdefault(name, []).append(
+                        (r, replay.watch(run, number, Watching(**settings), flip=flip))
+                    )
             if some:
                 for name, make in rivals.MAKERS.items():
-                    done.setdefault(name, []).append((r, replay.drive(run, number, make(1, looks=run.looks))))
+                    done.setdefault(name, []).append(
+                        (r, replay.drive(run, number, make(1, looks=run.looks)))
+                    )
             done.setdefault("oracle, sees all gold", []).append((r, oracle(run)))
             if len(facts) % 20 == 0:
                 say(f"{world}: {len(facts)} runs")
         if not facts:
             continue
-        fresh = {k: [x for x in v if world == "grammar" or x[0]["number"] % 2] for k, v in done.items()}
-        kinds = {m: {k: sum(r["kind"] == k and r["meant"] is m for r in facts) for k in ("turns", "steady", "shaded")}
-                 for m in (True, False)}
+        fresh = {
+            k: [x for x in v if world == "grammar" or x[0]["number"] % 2] for k, v in done.items()
+        }
+        kinds = {
+            m: {
+                k: sum(r["kind"] == k and r["meant"] is m for r in facts)
+                for k in ("turns", "steady", "shaded")
+            }
+            for m in (True, False)
+        }
         sources = Counter(r["sources"] for r in facts)
-        out[world] = {"runs": len(facts), "made": made, "exact": facts[0]["exact"], "sources": dict(sources),
-                      "meant to turn": kinds[True], "meant not to": kinds[False],
-                      "all": line("watch, all runs", done["watch"]), "detectors": [line(k, v) for k, v in fresh.items()],
-                      "hints": hints(facts, rounds(world)),
-                      "each": [{"number": r["number"], "kind": r["kind"], "turn": r["turn"], "alarm": o.alarm, "labels": o.labels,
-                                "kept": {k: float(r["share"][b]) for k, b in o.back.items()}} for r, o in done["watch"]]}
+        out[world] = {
+            "runs": len(facts),
+            "made": made,
+            "exact": facts[0]["exact"],
+            "sources": dict(sources),
+            "meant to turn": kinds[True],
+            "meant not to": kinds[False],
+            "all": line("watch, all runs", done["watch"]),
+            "detectors": [line(k, v) for k, v in fresh.items()],
+            "hints": hints(facts, rounds(world)),
+            "each": [
+                {
+                    "number": r["number"],
+                    "kind": r["kind"],
+                    "turn": r["turn"],
+                    "alarm": o.alarm,
+                    "labels": o.labels,
+                    "kept": {k: float(r["share"][b]) for k, b in o.back.items()},
+                }
+                for r, o in done["watch"]
+            ],
+        }
     return finite(out)

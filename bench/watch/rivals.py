@@ -1,10 +1,13 @@
-"""The competitors, each as good as it honestly can be, R runs at once; all are monitors for simulate.run.
+"""The competitors, each as good as it honestly can be, R runs at once; all are monitors for
+simulate.run.
 
-fixed: a one-sided test of p = ½ at every look (or of the last 4 or 10 looks' labels together), exact binomial, α shared among
-the looks. obrien_fleming: z of all labels so far against c·√(T/t), c found by simulating p = ½. cusum: Page's CUSUM for one p1,
-its threshold found by simulating p = ½ over the whole run. Thresholds are found with other random numbers than any result uses,
-and the calibrated rivals are told the number of labels of a run, which the betting detector is not.
+fixed: a one-sided test of p = ½ at every look (or of the last 4 or 10 looks' labels together),
+exact binomial, α shared among the looks. obrien_fleming: z of all labels so far against c·√(T/t), c
+found by simulating p = ½. cusum: Page's CUSUM for one p1, its threshold found by simulating p = ½
+over the whole run. Thresholds are found with other random numbers than any result uses, and the
+calibrated rivals are told the number of labels of a run, which the betting detector is not.
 """
+
 from __future__ import annotations
 
 import math
@@ -20,7 +23,9 @@ CALIBRATION = 20_000
 class _Plain:
     """Counts wins and labels a look; `margin`: the least win rate of the null."""
 
-    def __init__(self, runs: int, *, each: int = 16, alpha: float = 0.05, looks: int = 100, null: float = 0.5):
+    def __init__(
+        self, runs: int, *, each: int = 16, alpha: float = 0.05, looks: int = 100, null: float = 0.5
+    ):
         self.each, self.alpha, self.looks, self.null = each, alpha, looks, null
         self.wins: list[Tensor] = []
         self.n: list[Tensor] = []
@@ -51,16 +56,22 @@ class Fixed(_Plain):
     def alarm(self) -> Tensor:
         if float(self.n[-1].max()) < self.each:
             return torch.zeros(self.runs, dtype=torch.bool)
-        wins = torch.stack(self.wins[-self.window:]).sum(0)
-        n = int(torch.stack(self.n[-self.window:]).sum(0).max())
+        wins = torch.stack(self.wins[-self.window :]).sum(0)
+        n = int(torch.stack(self.n[-self.window :]).sum(0).max())
         return wins <= _critical(n, self.alpha / self.looks, self.null)
 
 
 @lru_cache(maxsize=4096)
 def _critical(n: int, level: float, null: float) -> float:
-    """The most wins of n at which P(Binomial(n, null) ≤ wins) ≤ level; −1 where there is none. Ties count ½: conservative."""
+    """The most wins of n at which P(Binomial(n, null) ≤ wins) ≤ level; −1 where there is none. Ties
+    count ½: conservative.
+    """
     k = torch.arange(n + 1, dtype=DOUBLE)
-    logs = torch.lgamma(torch.tensor(n + 1.0, dtype=DOUBLE)) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
+    logs = (
+        torch.lgamma(torch.tensor(n + 1.0, dtype=DOUBLE))
+        - torch.lgamma(k + 1)
+        - torch.lgamma(n - k + 1)
+    )
     law = (logs + k * math.log(null) + (n - k) * math.log1p(-null)).exp().cumsum(0)
     return float((law <= level).sum()) - 1
 
@@ -89,7 +100,9 @@ class OBrienFleming(_Plain):
 def _obrien_fleming(each: int, looks: int, alpha: float, null: float) -> float:
     """c with P(any alarm in `looks` looks | p = null) = α on CALIBRATION simulated runs."""
     g = torch.Generator().manual_seed(71)
-    lost = sum((torch.rand(CALIBRATION, looks, generator=g) >= null).to(DOUBLE) for _ in range(each))
+    lost = sum(
+        (torch.rand(CALIBRATION, looks, generator=g) >= null).to(DOUBLE) for _ in range(each)
+    )
     steps = lost - each * (1 - null)
     t = torch.arange(1, looks + 1, dtype=DOUBLE)
     z = steps.cumsum(1) / (each * t * null * (1 - null)).sqrt() / (looks / t).sqrt()
@@ -97,7 +110,9 @@ def _obrien_fleming(each: int, looks: int, alpha: float, null: float) -> float:
 
 
 class Cusum(_Plain):
-    """Page: C ← max(C, 0) + log LR(p1 : null) after every label; alarm above h, from CALIBRATION runs at the null."""
+    """Page: C ← max(C, 0) + log LR(p1 : null) after every label; alarm above h, from CALIBRATION
+    runs at the null.
+    """
 
     def __init__(self, runs: int, *, p1: float = 0.40, **more: float):
         super().__init__(runs, **more)  # type: ignore[arg-type]

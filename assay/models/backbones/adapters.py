@@ -1,8 +1,11 @@
-"""A transformers model with peft adapters as backbones: one base in memory, the reference is the base with every adapter off.
+"""A transformers model with peft adapters as backbones: one base in memory, the reference is the
+base with every adapter off.
 
-A backbone of this kind is a name: None for the base, else an adapter of its own, whose weights are all that it owns, trains,
-saves and loads. Whatever peft can make of a configuration (LoRA, DoRA, …) passes through, if it injects layers.
+A backbone of this kind is a name: None for the base, else an adapter of its own, whose weights are
+all that it owns, trains, saves and loads. Whatever peft can make of a configuration (LoRA, DoRA, …)
+passes through, if it injects layers.
 """
+
 from __future__ import annotations
 
 import copy
@@ -28,22 +31,31 @@ class Base:
         from peft import get_peft_model
         from peft.tuners.tuners_utils import BaseTunerLayer
 
-        self.plain = Pretrained(model, checkpointing=checkpointing)  # checked before anything is injected
+        self.plain = Pretrained(
+            model, checkpointing=checkpointing
+        )  # checked before anything is injected
         for p in model.parameters():
             p.requires_grad_(False)
         self.config, self.rng, self.count = config, rng, itertools.count()
-        with torch.random.fork_rng():  # peft draws first weights from torch's stream; they are drawn again by address below
+        with (
+            torch.random.fork_rng()
+        ):  # peft draws first weights from torch's stream; they are drawn again by address below
             self.peft: Any = get_peft_model(model, config, adapter_name="unused")
         self.layers = [m for m in self.peft.modules() if isinstance(m, BaseTunerLayer)]
         if not self.layers:
-            raise InputError(f"the adapter configuration {config.peft_type} injects no layers into this model, and an adapter "
-                             "that is not in its layers cannot be switched off; use LoRA or one of its kin")
+            raise InputError(
+                f"the adapter configuration {config.peft_type} injects no layers into this model, "
+                "and an adapter that is not in its layers cannot be switched off; use LoRA or "
+                "one of its kin"
+            )
         self.switch(None)
 
     def fresh(self) -> tuple[str, dict[str, nn.Parameter]]:
         """A new adapter's name and weights, each first value from its own address."""
         name = f"adapter{next(self.count)}"
-        with torch.random.fork_rng():  # from a fixed state: the scale of peft's draw is used below, and must be the same again
+        with (
+            torch.random.fork_rng()
+        ):  # from a fixed state: the scale of peft's draw is used below, and must be the same again
             torch.set_rng_state(self.rng("scale").generator().get_state())
             self.peft.add_adapter(name, self.config)
         self.peft.eval()  # an adapter's own dropout is off too
@@ -53,19 +65,29 @@ class Base:
                 if isinstance(held, nn.Module):
                     held.to(self.plain.like.device)
         found = {n: p for n, p in self.peft.named_parameters() if name in n.split(".")}
-        wide = next(self.plain.parameters()).dtype == torch.float64  # peft makes adapters in float32, of a finer base too
+        wide = (
+            next(self.plain.parameters()).dtype == torch.float64
+        )  # peft makes adapters in float32, of a finer base too
         for n, p in found.items():
             if wide:
                 p.data = p.data.double()
-            if p.dim() > 1 and bool((p != 0).any()):  # what peft starts at 0 keeps the new policy equal to the base
+            if p.dim() > 1 and bool(
+                (p != 0).any()
+            ):  # what peft starts at 0 keeps the new policy equal to the base
                 scale = float(p.detach().float().std())
-                draw = self.rng(n.replace(name, "adapter")).normal(torch.arange(p.numel())).view_as(p)
+                draw = (
+                    self.rng(n.replace(name, "adapter")).normal(torch.arange(p.numel())).view_as(p)
+                )
                 p.data.copy_((scale * draw).to(p))
         return name, found
 
     def switch(self, name: str | None) -> None:
-        """This adapter alone is on, or none. Flags only: which weights require a gradient is the backbones' own business."""
-        self.plain.recall = functools.partial(self.switch, name)  # a layer computed again must find what it was computed with
+        """This adapter alone is on, or none. Flags only: which weights require a gradient is the
+        backbones' own business.
+        """
+        self.plain.recall = functools.partial(
+            self.switch, name
+        )  # a layer computed again must find what it was computed with
         for layer in self.layers:
             layer._disable_adapters = name is None
             if name is not None:
@@ -77,7 +99,9 @@ class Adapted(nn.Module):
 
     def __init__(self, base: Base, *, adapter: bool = False):
         super().__init__()
-        self._base = (base,)  # in a tuple: not a submodule, so that no state and no parameter of it is ours
+        self._base = (
+            base,
+        )  # in a tuple: not a submodule, so that no state and no parameter of it is ours
         self.width = base.plain.width
         self.name: str | None = None
         if adapter:
@@ -102,8 +126,10 @@ class Adapted(nn.Module):
     def _on(self) -> Iterator[Pretrained]:
         base = self._base[0]
         if any(p is not q for p, q in zip(self.parameters(), self._own, strict=True)):
-            raise InputError("this recipe computes with exchanged weights, and an adapter in its base's layers cannot follow it; "
-                             "train all weights, without --world.lora")
+            raise InputError(
+                "this recipe computes with exchanged weights, and an adapter in its base's "
+                "layers cannot follow it; train all weights, without --world.lora"
+            )
         base.switch(self.name)
         yield base.plain
 
@@ -112,7 +138,9 @@ class Adapted(nn.Module):
         with self._on() as plain:
             return plain.reading(*given)
 
-    def prefill(self, prompt: Tensor, keep: Tensor, owner: Tensor, room: int) -> tuple[Tensor, Past]:
+    def prefill(
+        self, prompt: Tensor, keep: Tensor, owner: Tensor, room: int
+    ) -> tuple[Tensor, Past]:
         """See Pretrained."""
         with self._on() as plain:
             return plain.prefill(prompt, keep, owner, room)
@@ -133,7 +161,9 @@ class Adapted(nn.Module):
             return plain.logits(hidden)
 
     def merged(self) -> Any:
-        """A plain transformers model with this adapter's change added to its weights, in storage of its own."""
+        """A plain transformers model with this adapter's change added to its weights, in storage of
+        its own.
+        """
         base = self._base[0]
         whole = copy.deepcopy(base.peft)
         if self.name is None:

@@ -1,7 +1,10 @@
-"""A Llama's layers as one function of tensors; how its queries meet its keys is a plan that the caller chooses.
+"""A Llama's layers as one function of tensors; how its queries meet its keys is a plan that the
+caller chooses.
 
-Shapes: n tokens (packed, or padded and flattened), W width, H heads, K key-value heads, d head size.
+Shapes: n tokens (packed, or padded and flattened), W width, H heads, K key-value heads, d head
+size.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -15,7 +18,9 @@ from torch import Tensor
 from assay.errors import InputError
 from assay.models.backbones.matmul import gated, plus, product
 
-Plan = Callable[[int, Tensor, Tensor], Tensor]  # (layer, queries and keys [n,H+K,d], values [n,K,d]) → [n,H·d]
+Plan = Callable[
+    [int, Tensor, Tensor], Tensor
+]  # (layer, queries and keys [n,H+K,d], values [n,K,d]) → [n,H·d]
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,11 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.width % self.heads or self.heads % self.kv_heads or self.head % 2:
-            raise InputError(f"a Llama of width {self.width} cannot have {self.heads} heads over {self.kv_heads} key-value "
-                             "heads: heads must divide the width into even parts, and key-value heads must divide heads")
+            raise InputError(
+                f"a Llama of width {self.width} cannot have {self.heads} heads over "
+                f"{self.kv_heads} key-value heads: heads must divide the width into even parts, "
+                "and key-value heads must divide heads"
+            )
 
     @property
     def head(self) -> int:
@@ -48,19 +56,27 @@ def shapes(c: Config) -> dict[str, tuple[int, ...]]:
     out: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (c.vocabulary, c.width)}
     for i in range(c.layers):
         at, kv = f"model.layers.{i}", c.kv_heads * c.head
-        out |= {f"{at}.self_attn.q_proj.weight": (c.width, c.width), f"{at}.self_attn.k_proj.weight": (kv, c.width),
-                f"{at}.self_attn.v_proj.weight": (kv, c.width), f"{at}.self_attn.o_proj.weight": (c.width, c.width),
-                f"{at}.mlp.gate_proj.weight": (c.inner, c.width), f"{at}.mlp.up_proj.weight": (c.inner, c.width),
-                f"{at}.mlp.down_proj.weight": (c.width, c.inner),
-                f"{at}.input_layernorm.weight": (c.width,), f"{at}.post_attention_layernorm.weight": (c.width,)}
+        out |= {
+            f"{at}.self_attn.q_proj.weight": (c.width, c.width),
+            f"{at}.self_attn.k_proj.weight": (kv, c.width),
+            f"{at}.self_attn.v_proj.weight": (kv, c.width),
+            f"{at}.self_attn.o_proj.weight": (c.width, c.width),
+            f"{at}.mlp.gate_proj.weight": (c.inner, c.width),
+            f"{at}.mlp.up_proj.weight": (c.inner, c.width),
+            f"{at}.mlp.down_proj.weight": (c.width, c.inner),
+            f"{at}.input_layernorm.weight": (c.width,),
+            f"{at}.post_attention_layernorm.weight": (c.width,),
+        }
     out["model.norm.weight"] = (c.width,)
     return out if c.tied else {**out, "lm_head.weight": (c.vocabulary, c.width)}
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's weights, each `[out, in]`. Norms' weights and the scores' 1/√d are folded into what follows them, and
-    the rows of `qk` are so ordered that the pairs which rotary positions turn lie side by side."""
+    """One layer's weights, each `[out, in]`. Norms' weights and the scores' 1/√d are folded into
+    what follows them, and the rows of `qk` are so ordered that the pairs which rotary positions
+    turn lie side by side.
+    """
 
     qk: Tensor
     v: Tensor
@@ -71,13 +87,21 @@ class Layer:
 
 
 def layers(w: Mapping[str, Tensor], c: Config) -> list[Layer]:
-    """The weights laid out for `backbone`; made once a call, so that gradients reach the parameters themselves."""
+    """The weights laid out for `backbone`; made once a call, so that gradients reach the parameters
+    themselves.
+    """
+
     def layer(i: int) -> Layer:
         at = f"model.layers.{i}"
         q, k, v, o = (w[f"{at}.self_attn.{p}_proj.weight"] for p in "qkvo")
         gate, up, down = (w[f"{at}.mlp.{p}_proj.weight"] for p in ("gate", "up", "down"))
         norm1, norm2 = (w[f"{at}.{p}_layernorm.weight"] for p in ("input", "post_attention"))
-        qk = torch.cat([q * c.head**-0.5, k]).unflatten(0, (-1, 2, c.head // 2)).transpose(1, 2).flatten(0, 2)
+        qk = (
+            torch.cat([q * c.head**-0.5, k])
+            .unflatten(0, (-1, 2, c.head // 2))
+            .transpose(1, 2)
+            .flatten(0, 2)
+        )
         return Layer(qk * norm1, v * norm1, o, gate * norm2, up * norm2, down)
 
     return [layer(i) for i in range(c.layers)]
@@ -89,11 +113,15 @@ def rms_norm(x: Float[Tensor, "n W"], *, eps: float) -> Float[Tensor, "n W"]:
 
 
 def _scale(x: Float[Tensor, "n W"], eps: float) -> Float[Tensor, "n 1"]:
-    return torch.rsqrt(torch.linalg.vector_norm(x, dim=-1, keepdim=True).square() / x.shape[-1] + eps)
+    return torch.rsqrt(
+        torch.linalg.vector_norm(x, dim=-1, keepdim=True).square() / x.shape[-1] + eps
+    )
 
 
 class _RMSNorm(torch.autograd.Function):
-    """y = x·s with s = (mean x² + eps)^(−1/2); its gradient s·(g − y·mean(g·y)), in half of the passes that autograd takes."""
+    """y = x·s with s = (mean x² + eps)^(−1/2); its gradient s·(g − y·mean(g·y)), in half of the
+    passes that autograd takes.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
@@ -106,7 +134,9 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         x, y, s = ctx.saved_tensors
-        if torch.is_grad_enabled():  # somebody differentiates this: what was kept does not remember where it came from
+        if (
+            torch.is_grad_enabled()
+        ):  # somebody differentiates this: what was kept does not remember where it came from
             s = _scale(x, ctx.eps)
             y = x * s
         return torch.addcmul(g, y, (g * y).mean(-1, keepdim=True), value=-1) * s, None
@@ -115,7 +145,7 @@ class _RMSNorm(torch.autograd.Function):
 def rope(positions: Int[Tensor, "n"], c: Config, dtype: torch.dtype) -> Complex[Tensor, "n 1 d2"]:
     """The rotary embedding's e^{i·angle} (Su et al., 2021), computed in float64 whatever the dtype."""
     half = torch.arange(0, c.head, 2, device=positions.device, dtype=torch.float64) / c.head
-    angle = positions[:, None, None].double() * c.rope ** -half
+    angle = positions[:, None, None].double() * c.rope**-half
     return torch.polar(torch.ones_like(angle), angle).to(dtype.to_complex())
 
 
@@ -124,8 +154,14 @@ def rotate(x: Float[Tensor, "n H d"], turn: Complex[Tensor, "n 1 d2"]) -> Float[
     return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2))) * turn).flatten(-2)
 
 
-def backbone(x: Float[Tensor, "n W"], stack: list[Layer], final: Float[Tensor, "W"], c: Config,
-          turn: Complex[Tensor, "n 1 d2"], plan: Plan) -> Float[Tensor, "n W"]:
+def backbone(
+    x: Float[Tensor, "n W"],
+    stack: list[Layer],
+    final: Float[Tensor, "W"],
+    c: Config,
+    turn: Complex[Tensor, "n 1 d2"],
+    plan: Plan,
+) -> Float[Tensor, "n W"]:
     """Embedded tokens through every layer and the last norm."""
     H, K, d = c.heads, c.kv_heads, c.head
     for i, layer in enumerate(stack):
@@ -142,7 +178,9 @@ def blind(see: Bool[Tensor, "*n"], dtype: torch.dtype) -> Float[Tensor, "*n"]:
 
 
 def causal(keep: Bool[Tensor, "R S"]) -> Bool[Tensor, "R S S"]:
-    """Who sees whom: kept tokens the kept ones up to themselves, padding itself alone (so that no softmax is empty)."""
+    """Who sees whom: kept tokens the kept ones up to themselves, padding itself alone (so that no
+    softmax is empty).
+    """
     S = keep.shape[1]
     order = torch.ones(S, S, dtype=torch.bool, device=keep.device).tril()
     return (order & keep[:, None, :]) | torch.eye(S, dtype=torch.bool, device=keep.device)
@@ -153,8 +191,12 @@ def positions(keep: Bool[Tensor, "R S"]) -> Int[Tensor, "R S"]:
     return (keep.long().cumsum(-1) - 1).clamp(min=0)
 
 
-def attend(q: Float[Tensor, "R S H d"], k: Float[Tensor, "R L K d"], v: Float[Tensor, "R L K d"],
-           bias: Float[Tensor, "R S L"]) -> Float[Tensor, "R S Hd"]:
+def attend(
+    q: Float[Tensor, "R S H d"],
+    k: Float[Tensor, "R L K d"],
+    v: Float[Tensor, "R L K d"],
+    bias: Float[Tensor, "R S L"],
+) -> Float[Tensor, "R S Hd"]:
     """Softmax attention with scores + bias; a key-value head serves H/K neighbouring heads."""
     R, S, H, d = q.shape
     K = k.shape[2]

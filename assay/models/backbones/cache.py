@@ -1,4 +1,5 @@
 """Keys and values of answers in the making."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -10,19 +11,26 @@ from torch import Tensor
 
 from assay.models.backbones.attention import Config, Plan, attend, blind, causal
 
-_SMALL = 400  # a product of fewer multiplications in a batch of them goes through torch's plain loops, not through MKL
+# a product of fewer multiplications in a batch of them goes through torch's plain loops, not
+# through MKL
+_SMALL = 400
 
 
 class Cache:
-    """Keys and values of R answers in the making, preallocated; a column that a row does not use is blind to it.
+    """Keys and values of R answers in the making, preallocated; a column that a row does not use is
+    blind to it.
 
-    `weights`: what the backbone needs at each step, laid out once; `lean` and `turns`: what `decode` makes of them.
+    `weights`: what the backbone needs at each step, laid out once; `lean` and `turns`: what
+    `decode` makes of them.
     """
 
     def __init__(self, c: Config, rows: int, room: int, weights: Any, like: Tensor):
         self.least = -(-_SMALL // c.head)
         room = max(room, self.least)
-        self.k, self.v = ([like.new_empty(rows, c.kv_heads, room, c.head) for _ in range(c.layers)] for _ in range(2))
+        self.k, self.v = (
+            [like.new_empty(rows, c.kv_heads, room, c.head) for _ in range(c.layers)]
+            for _ in range(2)
+        )
         for t in (*self.k, *self.v):
             t[:, :, : self.least] = 0.0  # read, at weight 0, before they are written
         self.bias = like.new_full((rows, room), -torch.inf)
@@ -43,7 +51,9 @@ class Cache:
         self.length += keep.sum(-1)
 
     def plan(self, keep: Bool[Tensor, "R S"]) -> Plan:
-        """New columns see what each row keeps of the old ones, and of the new ones those up to themselves."""
+        """New columns see what each row keeps of the old ones, and of the new ones those up to
+        themselves.
+        """
         R, S = keep.shape
         wide = max(self.used + S, self.least)
         old = self.bias[:, None, : self.used].expand(R, S, self.used)
@@ -61,12 +71,17 @@ class Cache:
 
     def select(self, rows: Int[Tensor, "r"]) -> None:
         """These rows go on, in this order; a row may be taken twice."""
-        self.k, self.v = [k.index_select(0, rows) for k in self.k], [v.index_select(0, rows) for v in self.v]
+        self.k, self.v = (
+            [k.index_select(0, rows) for k in self.k],
+            [v.index_select(0, rows) for v in self.v],
+        )
         self.bias, self.length = self.bias[rows], self.length[rows]
 
     def reserve(self, more: int) -> None:
         """Room for `more` columns."""
         if self.used + more > self.bias.shape[1]:
             extra = more + self.bias.shape[1]
-            self.k, self.v = ([F.pad(t, (0, 0, 0, extra)) for t in each] for each in (self.k, self.v))
+            self.k, self.v = (
+                [F.pad(t, (0, 0, 0, extra)) for t in each] for each in (self.k, self.v)
+            )
             self.bias = F.pad(self.bias, (0, extra), value=-torch.inf)

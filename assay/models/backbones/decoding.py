@@ -1,8 +1,10 @@
-"""One more token a row: the same layers as `attention.backbone`, in as few operations as one token needs. Without gradient.
+"""One more token a row: the same layers as `attention.backbone`, in as few operations as one token
+needs. Without gradient.
 
-A row's operations are so small that their number is their cost: queries, keys and values come from one product, √W is folded
-into the weights that follow a norm, and a row's one query needs no plan.
+A row's operations are so small that their number is their cost: queries, keys and values come from
+one product, √W is folded into the weights that follow a norm, and a row's one query needs no plan.
 """
+
 from __future__ import annotations
 
 import math
@@ -20,7 +22,9 @@ from assay.models.backbones.matmul import gated, plus, product
 
 @dataclass(frozen=True)
 class Lean:
-    """A layer's weights for one token: `qkv` as Layer's `qk` and `v`; those that follow a norm times √W."""
+    """A layer's weights for one token: `qkv` as Layer's `qk` and `v`; those that follow a norm
+    times √W.
+    """
 
     qkv: Tensor
     o: Tensor
@@ -31,11 +35,21 @@ class Lean:
     @classmethod
     def of(cls, layer: Layer) -> Lean:
         root = math.sqrt(layer.o.shape[0])
-        return cls(torch.cat([layer.qk, layer.v]) * root, layer.o, layer.gate * root, layer.up * root, layer.down)
+        return cls(
+            torch.cat([layer.qk, layer.v]) * root,
+            layer.o,
+            layer.gate * root,
+            layer.up * root,
+            layer.down,
+        )
 
 
-def decode(cache: Cache, tokens: Int[Tensor, "R"], keep: Bool[Tensor, "R"], c: Config) -> Float[Tensor, "R W"]:
-    """One column more in the cache, which has room for it, and the hidden states there: `backbone` of them up to rounding."""
+def decode(
+    cache: Cache, tokens: Int[Tensor, "R"], keep: Bool[Tensor, "R"], c: Config
+) -> Float[Tensor, "R W"]:
+    """One column more in the cache, which has room for it, and the hidden states there: `backbone`
+    of them up to rounding.
+    """
     embed, stack, final = cache.weights
     if cache.lean is None:
         cache.lean = [Lean.of(layer) for layer in stack], final * math.sqrt(c.width)

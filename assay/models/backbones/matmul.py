@@ -1,8 +1,10 @@
 """x @ wᵀ, the one operation that a small step spends its time in.
 
-On a CPU, torch multiplies float32 matrices by MKL, which gives half of its speed on processors that are not Intel's;
-oneDNN, also a part of torch, does not. It is asked through the operator that `torch.compile` emits for linear layers.
+On a CPU, torch multiplies float32 matrices by MKL, which gives half of its speed on processors that
+are not Intel's; oneDNN, also a part of torch, does not. It is asked through the operator that
+`torch.compile` emits for linear layers.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -19,8 +21,10 @@ except AttributeError:  # a torch built without it
 
 
 def roomy(n: int) -> int:
-    """n rounded up, by a sixteenth at most from 256 on: few sizes then occur where many would. oneDNN compiles a kernel for
-    every new one, which takes longer than the product itself, and memory of a known size is found again."""
+    """n rounded up, by a sixteenth at most from 256 on: few sizes then occur where many would.
+    oneDNN compiles a kernel for every new one, which takes longer than the product itself, and
+    memory of a known size is found again.
+    """
     step = max(16, 1 << max(0, (n // 16).bit_length() - 1))
     return -(-n // step) * step
 
@@ -32,15 +36,21 @@ def product(x: Float[Tensor, "n k"], w: Float[Tensor, "o k"]) -> Float[Tensor, "
     return _Product.apply(x, w)
 
 
-def plus(x: Float[Tensor, "n k"], w: Float[Tensor, "o k"], rest: Float[Tensor, "n o"]) -> Float[Tensor, "n o"]:
+def plus(
+    x: Float[Tensor, "n k"], w: Float[Tensor, "o k"], rest: Float[Tensor, "n o"]
+) -> Float[Tensor, "n o"]:
     """rest + x @ wᵀ, in one pass where nobody asks for a gradient."""
     if torch.is_grad_enabled() or not _known(x):
         return rest + product(x, w)
     return _ONEDNN.binary(x, rest, w, None, "add")
 
 
-def gated(x: Float[Tensor, "n k"], gate: Float[Tensor, "o k"], up: Float[Tensor, "o k"]) -> Float[Tensor, "n o"]:
-    """silu(x @ gateᵀ)·(x @ upᵀ) (Shazeer, 2020), differentiable, twice too; in two passes where nobody asks for a gradient."""
+def gated(
+    x: Float[Tensor, "n k"], gate: Float[Tensor, "o k"], up: Float[Tensor, "o k"]
+) -> Float[Tensor, "n o"]:
+    """silu(x @ gateᵀ)·(x @ upᵀ) (Shazeer, 2020), differentiable, twice too; in two passes where
+    nobody asks for a gradient.
+    """
     if not _known(x):
         return F.silu(product(x, gate)) * product(x, up)
     if torch.is_grad_enabled():
@@ -49,7 +59,12 @@ def gated(x: Float[Tensor, "n k"], gate: Float[Tensor, "o k"], up: Float[Tensor,
 
 
 def _known(x: Tensor) -> bool:
-    return _ONEDNN is not None and x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
+    return (
+        _ONEDNN is not None
+        and x.dtype == torch.float32
+        and x.device.type == "cpu"
+        and x.numel() > 0
+    )
 
 
 class _Product(torch.autograd.Function):
@@ -61,12 +76,16 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, w = ctx.saved_tensors
-        return (product(g, w.mT) if ctx.needs_input_grad[0] else None,
-                _outer(g, x) if ctx.needs_input_grad[1] else None)
+        return (
+            product(g, w.mT) if ctx.needs_input_grad[0] else None,
+            _outer(g, x) if ctx.needs_input_grad[1] else None,
+        )
 
 
 class _Gated(torch.autograd.Function):
-    """Keeps the two products and not what is made of them, and adds the two ways back to x in one pass."""
+    """Keeps the two products and not what is made of them, and adds the two ways back to x in one
+    pass.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate: Tensor, up: Tensor) -> Tensor:
@@ -77,16 +96,23 @@ class _Gated(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, gate, up, a, b = ctx.saved_tensors
-        if torch.is_grad_enabled():  # somebody differentiates this: what was kept does not remember where it came from
+        if (
+            torch.is_grad_enabled()
+        ):  # somebody differentiates this: what was kept does not remember where it came from
             a, b = product(x, gate), product(x, up)
             g_gate = g * b * a.sigmoid() * (1 + a * (-a).sigmoid())
         else:
             g_gate = torch.ops.aten.silu_backward(g * b, a)
         g_up = g * F.silu(a)
-        return (plus(g_gate, gate.mT, product(g_up, up.mT)) if ctx.needs_input_grad[0] else None,
-                _outer(g_gate, x) if ctx.needs_input_grad[1] else None, _outer(g_up, x) if ctx.needs_input_grad[2] else None)
+        return (
+            plus(g_gate, gate.mT, product(g_up, up.mT)) if ctx.needs_input_grad[0] else None,
+            _outer(g_gate, x) if ctx.needs_input_grad[1] else None,
+            _outer(g_up, x) if ctx.needs_input_grad[2] else None,
+        )
 
 
 def _outer(g: Float[Tensor, "n o"], x: Float[Tensor, "n k"]) -> Float[Tensor, "o k"]:
-    """gᵀ @ x, a weight's gradient; the way round that oneDNN does faster: its second factor the larger one."""
+    """gᵀ @ x, a weight's gradient; the way round that oneDNN does faster: its second factor the
+    larger one.
+    """
     return product(x.mT, g.mT).mT if g.shape[1] > x.shape[1] else product(g.mT, x.mT)

@@ -1,10 +1,11 @@
 """A backbone that computes in bfloat16 and is trained in float32.
 
-A bfloat16 number has eight bits: a step smaller than 1/256 of a weight is rounded away, and at the learning rates of
-post-training nearly every step is. So the weights that an optimiser sees, their gradients and its state are float32, and
-the model computes with their rounded copy, which is refreshed when they have changed. At the start the copy is the model
-that was given, bit for bit.
+A bfloat16 number has eight bits: a step smaller than 1/256 of a weight is rounded away, and at the
+learning rates of post-training nearly every step is. So the weights that an optimiser sees, their
+gradients and its state are float32, and the model computes with their rounded copy, which is
+refreshed when they have changed. At the start the copy is the model that was given, bit for bit.
 """
+
 from __future__ import annotations
 
 import copy
@@ -29,16 +30,23 @@ register_optimizer_step_post_hook(_counted)
 
 
 class Mastered(nn.Module):
-    """`model`: the float32 weights, by the names of the model's own; they are all that is trained, saved and loaded."""
+    """`model`: the float32 weights, by the names of the model's own; they are all that is trained,
+    saved and loaded.
+    """
 
     def __init__(self, like: Pretrained):
         super().__init__()
         self.model: Any
         self.add_module("model", copy.deepcopy(like.model).float())
         self.model.requires_grad_(True)
-        self._work = (copy.deepcopy(like),)  # in a tuple: not a submodule, so that its weights are nobody's parameters
+        self._work = (
+            copy.deepcopy(like),
+        )  # in a tuple: not a submodule, so that its weights are nobody's parameters
         self.width = like.width
-        self._both = [(m, w) for m, w in zip(self.model.parameters(), self._work[0].model.parameters(), strict=True)]
+        self._both = [
+            (m, w)
+            for m, w in zip(self.model.parameters(), self._work[0].model.parameters(), strict=True)
+        ]
         self._seen: list[int] = []
         for m, w in self._both:
             w.requires_grad_(True).register_post_accumulate_grad_hook(_handed(m))
@@ -59,8 +67,10 @@ class Mastered(nn.Module):
         """The rounded copy of the weights as they are now."""
         now = [_STEPS[0], *(m._version for m, _ in self._both)]
         if any(p is not m for p, (m, _) in zip(self.model.parameters(), self._both, strict=True)):
-            raise InputError("this recipe computes with exchanged weights, and a policy in bfloat16 cannot follow it; use "
-                             "--dtype float32")
+            raise InputError(
+                "this recipe computes with exchanged weights, and a policy in bfloat16 cannot "
+                "follow it; use --dtype float32"
+            )
         if now != self._seen:
             for m, w in self._both:
                 w.copy_(m)
@@ -74,7 +84,9 @@ class Mastered(nn.Module):
         """See Pretrained."""
         return self._current().reading(*given)
 
-    def prefill(self, prompt: Tensor, keep: Tensor, owner: Tensor, room: int) -> tuple[Tensor, Past]:
+    def prefill(
+        self, prompt: Tensor, keep: Tensor, owner: Tensor, room: int
+    ) -> tuple[Tensor, Past]:
         """See Pretrained."""
         return self._current().prefill(prompt, keep, owner, room)
 
@@ -96,11 +108,15 @@ class Mastered(nn.Module):
 
 
 def _handed(master: nn.Parameter) -> Any:
-    """A hook that hands a rounded weight's gradient to the float32 weight, where micro-batches add up."""
+    """A hook that hands a rounded weight's gradient to the float32 weight, where micro-batches add
+    up.
+    """
 
     def hand(rounded: Tensor) -> None:
         assert rounded.grad is not None
-        master.grad = rounded.grad.to(master.dtype) if master.grad is None else master.grad.add_(rounded.grad)
+        master.grad = (
+            rounded.grad.to(master.dtype) if master.grad is None else master.grad.add_(rounded.grad)
+        )
         rounded.grad = None
 
     return hand

@@ -1,11 +1,14 @@
-"""Any causal language model of transformers as a backbone: hidden states for scoring, a cache for drawing, a head for logits.
+"""Any causal language model of transformers as a backbone: hidden states for scoring, a cache for
+drawing, a head for logits.
 
-What families do differently and what is done about it. Positions are given, counted over kept tokens, so that padding on
-either side changes nothing. Rows are whole (a prompt and one answer) and padded on the right where answers are read, on
-the left where prompts are prefilled. The head is applied to hidden states by itself, so that only the wanted logits are
-made; what a family does after it (soft caps, scales) is done here too, and at opening the result is compared with the
+What families do differently and what is done about it. Positions are given, counted over kept
+tokens, so that padding on either side changes nothing. Rows are whole (a prompt and one answer) and
+padded on the right where answers are read, on the left where prompts are prefilled. The head is
+applied to hidden states by itself, so that only the wanted logits are made; what a family does
+after it (soft caps, scales) is done here too, and at opening the result is compared with the
 model's own forward pass: a family that does something unknown is refused, never wrong in silence.
 """
+
 from __future__ import annotations
 
 import copy
@@ -29,9 +32,10 @@ _TOKENS = 16384  # read in one pass, at most, where no gradient is wanted
 class Pretrained(nn.Module):
     """A transformers causal model; `width` is that of its last hidden states.
 
-    `checkpointing`: where a gradient is wanted, layers keep their inputs alone and are computed again in the backward pass.
-    Whatever the model computes in, hidden states come out in float32 at least, and so does all that is made of them: stored
-    log-probabilities of three digits would make every ratio wrong.
+    `checkpointing`: where a gradient is wanted, layers keep their inputs alone and are computed
+    again in the backward pass. Whatever the model computes in, hidden states come out in float32 at
+    least, and so does all that is made of them: stored log-probabilities of three digits would make
+    every ratio wrong.
     """
 
     def __init__(self, model: nn.Module, *, checkpointing: bool = False):
@@ -40,8 +44,10 @@ class Pretrained(nn.Module):
         self.add_module("model", model)
         self.checkpointing, self.recall = checkpointing, _nothing
         if checkpointing and not _layers(model):
-            raise InputError(f"a {self.model.config.model_type} model has no layers that could be computed again; leave out "
-                             "--world.checkpointing")
+            raise InputError(
+                f"a {self.model.config.model_type} model has no layers that could be computed "
+                "again; leave out --world.checkpointing"
+            )
         config = self.model.config.get_text_config()
         self.width = int(config.hidden_size)
         self.cap, self.scale = getattr(config, "final_logit_softcapping", None), _scale(config)
@@ -52,53 +58,86 @@ class Pretrained(nn.Module):
         self._same_as_its_own()
 
     def _same_as_its_own(self) -> None:
-        """The logits made here are the model's own, on a few tokens. Raises InputError where they are not."""
+        """The logits made here are the model's own, on a few tokens. Raises InputError where they
+        are not.
+        """
         device = next(self.model.parameters()).device
-        tokens = torch.arange(3, 8, device=device)[None] % self.model.get_input_embeddings().num_embeddings
+        tokens = (
+            torch.arange(3, 8, device=device)[None]
+            % self.model.get_input_embeddings().num_embeddings
+        )
         with torch.no_grad():
             own = self.model(input_ids=tokens).logits.float()
-            mine = self.logits(self._hidden(tokens, torch.ones_like(tokens, dtype=torch.bool))).float()
+            mine = self.logits(
+                self._hidden(tokens, torch.ones_like(tokens, dtype=torch.bool))
+            ).float()
         worst = float((own - mine).abs().max())
-        near = 1e-3 if next(self.model.parameters()).dtype in (torch.float32, torch.float64) else 2e-2  # a soft cap is taken in
-        if not worst <= near * max(1.0, float(own.abs().max())):                                       # float32 here
-            raise InputError(f"a {self.model.config.model_type} model makes its logits in a way that is not known here (they "
-                             f"differ by {worst:.3g} from its own forward pass); it cannot be used as a policy")
+        near = (
+            1e-3 if next(self.model.parameters()).dtype in (torch.float32, torch.float64) else 2e-2
+        )  # a soft cap is taken in
+        if not worst <= near * max(1.0, float(own.abs().max())):  # float32 here
+            raise InputError(
+                f"a {self.model.config.model_type} model makes its logits in a way that is not "
+                f"known here (they differ by {worst:.3g} from its own forward pass); it cannot be "
+                "used as a policy"
+            )
 
     @property
     def like(self) -> Tensor:
         """Of the dtype and on the device of what comes out."""
         weight = self.model.get_input_embeddings().weight
-        return weight.new_empty(0, dtype=torch.float64 if weight.dtype == torch.float64 else torch.float32)
+        return weight.new_empty(
+            0, dtype=torch.float64 if weight.dtype == torch.float64 else torch.float32
+        )
 
     def twin(self) -> nn.Module:
-        """The same function, trainable by itself: a copy, with weights to train in float32 where this computes in less."""
+        """The same function, trainable by itself: a copy, with weights to train in float32 where
+        this computes in less.
+        """
         from assay.models.backbones.mixed_precision import Mastered
+
         if next(self.model.parameters()).dtype in (torch.bfloat16, torch.float16):
             return Mastered(self)
         return copy.deepcopy(self)
 
-    def _hidden(self, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]) -> Float[Tensor, "R S W"]:
+    def _hidden(
+        self, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]
+    ) -> Float[Tensor, "R S W"]:
         """The last norm's output, rows padded on the right."""
         places = (keep.cumsum(-1) - 1).clamp(min=0)
         again = self.checkpointing and torch.is_grad_enabled()
         with _computed_again(self.model, self.recall) if again else nullcontext():
-            out = self.model.base_model(input_ids=tokens, attention_mask=keep.long(), position_ids=places, use_cache=False)
+            out = self.model.base_model(
+                input_ids=tokens, attention_mask=keep.long(), position_ids=places, use_cache=False
+            )
         return self._wide(out.last_hidden_state)
 
     @staticmethod
     def _wide(hidden: Tensor) -> Tensor:
         return hidden if hidden.dtype == torch.float64 else hidden.float()
 
-    def reading(self, prompt: Int[Tensor, "B P"], prompt_keep: Bool[Tensor, "B P"], answer: Int[Tensor, "B N T"],
-                keep: Bool[Tensor, "B N T"]) -> tuple[Float[Tensor, "n W"], Int[Tensor, "B N T1"]]:
-        """Hidden states of all kept tokens of every row, packed, and which of them an answer's decision t = 0 … T follows."""
+    def reading(
+        self,
+        prompt: Int[Tensor, "B P"],
+        prompt_keep: Bool[Tensor, "B P"],
+        answer: Int[Tensor, "B N T"],
+        keep: Bool[Tensor, "B N T"],
+    ) -> tuple[Float[Tensor, "n W"], Int[Tensor, "B N T1"]]:
+        """Hidden states of all kept tokens of every row, packed, and which of them an answer's
+        decision t = 0 … T follows.
+        """
         B, N, _ = keep.shape
-        rows = torch.cat([prompt_keep[:, None].expand(B, N, -1), keep], -1).flatten(0, 1)         # [R,P+T]
+        rows = torch.cat([prompt_keep[:, None].expand(B, N, -1), keep], -1).flatten(0, 1)  # [R,P+T]
         tokens = torch.cat([prompt[:, None].expand(B, N, -1), answer], -1).flatten(0, 1)
         length = rows.sum(-1)
         S = max(1, int(length.max())) if len(length) else 1
-        order = (~rows).long().argsort(dim=-1, stable=True)[:, :S]  # kept tokens first, in their order
-        tokens, here = tokens.gather(1, order), torch.arange(S, device=rows.device) < length[:, None]
+        order = (
+            (~rows).long().argsort(dim=-1, stable=True)[:, :S]
+        )  # kept tokens first, in their order
+        tokens, here = (
+            tokens.gather(1, order),
+            torch.arange(S, device=rows.device) < length[:, None],
+        )
         tokens = torch.where(here, tokens, tokens[:, :1])
         if torch.is_grad_enabled():
             packed = self._hidden(tokens, here)[here]
@@ -116,30 +155,57 @@ class Pretrained(nn.Module):
         return packed, before + done
 
     @torch.no_grad()
-    def prefill(self, prompt: Int[Tensor, "B P"], keep: Bool[Tensor, "B P"], owner: Int[Tensor, "R"],
-                room: int) -> tuple[Float[Tensor, "B W"], Past]:
-        """Prompts computed once: their last hidden states, and a cache for R answers, row r to prompt `owner[r]`."""
+    def prefill(
+        self,
+        prompt: Int[Tensor, "B P"],
+        keep: Bool[Tensor, "B P"],
+        owner: Int[Tensor, "R"],
+        room: int,
+    ) -> tuple[Float[Tensor, "B W"], Past]:
+        """Prompts computed once: their last hidden states, and a cache for R answers, row r to
+        prompt `owner[r]`.
+        """
         from transformers import DynamicCache
+
         kv = DynamicCache(config=self.model.config)
-        out = self.model.base_model(input_ids=torch.where(keep, prompt, prompt[:, -1:]), attention_mask=keep.long(),
-                                    position_ids=(keep.cumsum(-1) - 1).clamp(min=0), past_key_values=kv, use_cache=True)
+        out = self.model.base_model(
+            input_ids=torch.where(keep, prompt, prompt[:, -1:]),
+            attention_mask=keep.long(),
+            position_ids=(keep.cumsum(-1) - 1).clamp(min=0),
+            past_key_values=kv,
+            use_cache=True,
+        )
         past = Past(kv, keep)
         past.select(owner)
         return self._wide(out.last_hidden_state[:, -1]), past
 
     @torch.no_grad()
-    def extend(self, cache: Past, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]) -> Float[Tensor, "R S W"]:
+    def extend(
+        self, cache: Past, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]
+    ) -> Float[Tensor, "R S W"]:
         """S more columns for every row of a cache, and the hidden states there."""
         places = cache.mask.sum(-1, keepdim=True) + (keep.cumsum(-1) - 1).clamp(min=0)
         cache.mask = torch.cat([cache.mask, keep], -1)
-        out = self.model.base_model(input_ids=tokens, attention_mask=cache.mask.long(), position_ids=places,
-                                    past_key_values=cache.kv, use_cache=True)
+        out = self.model.base_model(
+            input_ids=tokens,
+            attention_mask=cache.mask.long(),
+            position_ids=places,
+            past_key_values=cache.kv,
+            use_cache=True,
+        )
         return self._wide(out.last_hidden_state)
 
-    def chosen(self, hidden: Float[Tensor, "n W"], taken: Int[Tensor, "n"], law: Law,
-               early: Bool[Tensor, "n"] | None = None) -> Float[Tensor, "n"] | None:
-        """log π of the tokens taken, as `logits` would give them, in a fraction of the memory; see formulas.chosen. None where
-        the head is no plain linear layer (an adapter is on it, or it is held in few bits)."""
+    def chosen(
+        self,
+        hidden: Float[Tensor, "n W"],
+        taken: Int[Tensor, "n"],
+        law: Law,
+        early: Bool[Tensor, "n"] | None = None,
+    ) -> Float[Tensor, "n"] | None:
+        """log π of the tokens taken, as `logits` would give them, in a fraction of the memory; see
+        formulas.chosen. None where the head is no plain linear layer (an adapter is on it, or it is
+        held in few bits).
+        """
         head = self.model.get_output_embeddings()
         if type(head) is not nn.Linear or not head.weight.is_floating_point():
             return None
@@ -160,17 +226,24 @@ def _nothing() -> None:
 
 def _layers(model: nn.Module) -> list[Any]:
     from transformers.modeling_layers import GradientCheckpointingLayer
+
     return [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
 
 
 @contextmanager
 def _computed_again(model: nn.Module, recall: Callable[[], None]) -> Iterator[None]:
-    """Within, layers keep their inputs alone. transformers' own switch asks for training mode, in which dropout is on; and
-    it is told nothing of `recall`, by which an adapter is on again that another has replaced before the gradient is taken."""
+    """Within, layers keep their inputs alone. transformers' own switch asks for training mode, in
+    which dropout is on; and it is told nothing of `recall`, by which an adapter is on again that
+    another has replaced before the gradient is taken.
+    """
     layers = _layers(model)
     for layer in layers:
-        layer.forward = functools.partial(checkpoint, _recalled(recall, layer.forward), use_reentrant=False,
-                                          preserve_rng_state=False)
+        layer.forward = functools.partial(
+            checkpoint,
+            _recalled(recall, layer.forward),
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
     try:
         yield
     finally:
@@ -210,4 +283,6 @@ def passes(lengths: Sequence[int]) -> list[list[int]]:
 
 def _scale(config: Any) -> float:
     """What logits are multiplied by after the head: Cohere multiplies, Granite divides."""
-    return float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
+    return float(getattr(config, "logit_scale", None) or 1.0) / float(
+        getattr(config, "logits_scaling", None) or 1.0
+    )

@@ -1,9 +1,11 @@
-"""The plan of B prompts with N answers each: kept tokens only, prompts first, a prompt computed once for its answers.
+"""The plan of B prompts with N answers each: kept tokens only, prompts first, a prompt computed
+once for its answers.
 
-Queries, keys and values are gathered straight into the padded rows that the products want, by one index each, and the
-gradients are gathered back. n packed tokens, of which the prompts' come first; the last few of them may be nobody's
-(`roomy`): no answer sees them.
+Queries, keys and values are gathered straight into the padded rows that the products want, by one
+index each, and the gradients are gathered back. n packed tokens, of which the prompts' come first;
+the last few of them may be nobody's (`roomy`): no answer sees them.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -15,14 +17,19 @@ from torch import Tensor
 from assay.models.backbones.attention import Dense, blind, causal, positions
 from assay.models.backbones.matmul import roomy
 
-_REPEAT = 4  # a prompt's keys are laid beside every answer's own where prompts are at most so many times as long as answers
+# a prompt's keys are laid beside every answer's own where prompts are at most so many times as long
+# as answers
+_REPEAT = 4
 
 
 class Shared:
-    """`places [n]`: the position of each packed token; `before [B,N,T+1]`: the packed token that an answer's decision t
-    follows (after an answer's end: its last token)."""
+    """`places [n]`: the position of each packed token; `before [B,N,T+1]`: the packed token that an
+    answer's decision t follows (after an answer's end: its last token).
+    """
 
-    def __init__(self, prompt: Bool[Tensor, "B P"], answer: Bool[Tensor, "B N T"], dtype: torch.dtype):
+    def __init__(
+        self, prompt: Bool[Tensor, "B P"], answer: Bool[Tensor, "B N T"], dtype: torch.dtype
+    ):
         (B, N, T), P = answer.shape, prompt.shape[1]
         self.shape = B, N, T, P
         self.keep, self.prompt = (prompt, answer.flatten(0, 1)), Dense(prompt, dtype)
@@ -36,10 +43,14 @@ class Shared:
         self.before = torch.where(done > 0, first[..., None] + done - 1, last)
         at = (length[:, None, None] + done[..., :-1])[answer]
         self.count = len(self.at[0]) + len(at)
-        self.places = torch.cat([positions(prompt)[prompt], at, at.new_zeros(roomy(self.count) - self.count)])
+        self.places = torch.cat(
+            [positions(prompt)[prompt], at, at.new_zeros(roomy(self.count) - self.count)]
+        )
         self._laid: tuple[tuple[int, int], list[_Rows]] | None = None
 
-    def __call__(self, _: int, qk: Float[Tensor, "n HK d"], v: Float[Tensor, "n K d"]) -> Float[Tensor, "n Hd"]:
+    def __call__(
+        self, _: int, qk: Float[Tensor, "n HK d"], v: Float[Tensor, "n K d"]
+    ) -> Float[Tensor, "n Hd"]:
         T, P = self.shape[2:]
         if not self.count:
             return qk.new_zeros(0, (qk.shape[1] - v.shape[1]) * v.shape[2])
@@ -50,27 +61,39 @@ class Shared:
 
     def packed(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B N T"]) -> Int[Tensor, "n"]:
         """The kept tokens in their order, then nobody's."""
-        kept = [t.flatten().index_select(0, at) for t, at in zip((prompt, answer), self.at, strict=True)]
+        kept = [
+            t.flatten().index_select(0, at) for t, at in zip((prompt, answer), self.at, strict=True)
+        ]
         return torch.cat([*kept, prompt.new_zeros(len(self.places) - self.count)])
 
     def rows(self, heads: int, kv: int) -> list[_Rows]:
         """The prompts' rows and, where there are answers, theirs; made once for all layers."""
         if self._laid is None or self._laid[0] != (heads, kv):
             (B, N, T, P), (prompts, answers), n = self.shape, self.at, len(self.places)
-            asks = [at.new_full((keep.numel(),), -1) for at, keep in zip(self.at, self.keep, strict=True)]
+            asks = [
+                at.new_full((keep.numel(),), -1)
+                for at, keep in zip(self.at, self.keep, strict=True)
+            ]
             asks[0][prompts] = torch.arange(len(prompts), device=prompts.device)
             asks[1][answers] = torch.arange(len(prompts), self.count, device=prompts.device)
             asked, own = asks[0].view(B, P), asks[1].view(B * N, T)
             sees = torch.cat([asked[:, None].expand(B, N, P).reshape(B * N, P), own], -1)
             found = [_Rows(asked, asked, self.prompt.bias, 0, len(prompts), n, heads, kv)]
             if len(answers):
-                found.append(_Rows(own, sees, self.bias.flatten(0, 1), len(prompts), self.count, n, heads, kv))
+                found.append(
+                    _Rows(
+                        own, sees, self.bias.flatten(0, 1), len(prompts), self.count, n, heads, kv
+                    )
+                )
             self._laid = (heads, kv), found
         return self._laid[1]
 
-    def plain(self, qk: Float[Tensor, "n HK d"], v: Float[Tensor, "n K d"]) -> Float[Tensor, "n Hd"]:
-        """The same by torch's own operations: differentiable twice, and a prompt's keys stand once however many answers
-        it has, which is less memory where prompts are long."""
+    def plain(
+        self, qk: Float[Tensor, "n HK d"], v: Float[Tensor, "n K d"]
+    ) -> Float[Tensor, "n Hd"]:
+        """The same by torch's own operations: differentiable twice, and a prompt's keys stand once
+        however many answers it has, which is less memory where prompts are long.
+        """
         (B, N, T, P), (_, K, d), p = self.shape, v.shape, len(self.at[0])
         H = qk.shape[1] - K
         own = self._packed(self.prompt(0, self._padded(qk[:p], 0), self._padded(v[:p], 0)), 0)
@@ -80,35 +103,67 @@ class Shared:
         qk, va = qk[: self.count], self._padded(v[p : self.count], 1)
         q, k = self._padded(qk[p:], 1).split([H, K], 1)
         q = q.view(B, N, T, K, H // K, d).permute(0, 3, 1, 4, 2, 5).reshape(B * K, -1, d)
-        kp, vp = (self._padded(t[:p], 0).view(B, P, K, d).transpose(1, 2).reshape(B * K, P, d) for t in (qk[:, H:], v))
-        ka, va = (t.view(B, N, T, K, d).permute(0, 3, 1, 2, 4).reshape(B * K * N, T, d) for t in (k, va))
+        kp, vp = (
+            self._padded(t[:p], 0).view(B, P, K, d).transpose(1, 2).reshape(B * K, P, d)
+            for t in (qk[:, H:], v)
+        )
+        ka, va = (
+            t.view(B, N, T, K, d).permute(0, 3, 1, 2, 4).reshape(B * K * N, T, d) for t in (k, va)
+        )
         seen = (B, K, N, H // K, T, -1)
-        scores = torch.cat([torch.bmm(q, kp.mT).view(seen), torch.bmm(q.reshape(B * K * N, -1, d), ka.mT).view(seen)], -1)
+        scores = torch.cat(
+            [
+                torch.bmm(q, kp.mT).view(seen),
+                torch.bmm(q.reshape(B * K * N, -1, d), ka.mT).view(seen),
+            ],
+            -1,
+        )
         weight = (scores + self.bias[:, None, :, None]).softmax(-1)
         out = torch.bmm(weight[..., :P].reshape(B * K, -1, P), vp).view(B * K * N, -1, d)
         out = torch.baddbmm(out, weight[..., P:].reshape(B * K * N, -1, T), va)
-        answered = out.view(B, K, N, H // K, T, d).permute(0, 2, 4, 1, 3, 5).reshape(B * N * T, H * d)
+        answered = (
+            out.view(B, K, N, H // K, T, d).permute(0, 2, 4, 1, 3, 5).reshape(B * N * T, H * d)
+        )
         return torch.cat([own, self._packed(answered, 1), rest])
 
     def _padded(self, t: Tensor, i: int) -> Tensor:
         n = self.keep[i].numel()
-        return t if len(self.at[i]) == n else t.new_zeros(n, *t.shape[1:]).index_copy(0, self.at[i], t)
+        return (
+            t if len(self.at[i]) == n else t.new_zeros(n, *t.shape[1:]).index_copy(0, self.at[i], t)
+        )
 
     def _packed(self, t: Tensor, i: int) -> Tensor:
         return t if len(self.at[i]) == len(t) else t.index_select(0, self.at[i])
 
 
 class _Rows:
-    """R rows, each of S queries over L keys, and where their packed tokens are. `asks [R,S]`: the token of each query,
-    `sees [R,L]`: of each key, −1 for none; a row's own tokens are its last S keys, and those from `lo` to `hi` of all n."""
+    """R rows, each of S queries over L keys, and where their packed tokens are. `asks [R,S]`: the
+    token of each query, `sees [R,L]`: of each key, −1 for none; a row's own tokens are its last S
+    keys, and those from `lo` to `hi` of all n.
+    """
 
-    def __init__(self, asks: Int[Tensor, "R S"], sees: Int[Tensor, "R L"], bias: Float[Tensor, "R S L"], lo: int, hi: int, n: int,
-                 H: int, K: int):
+    def __init__(
+        self,
+        asks: Int[Tensor, "R S"],
+        sees: Int[Tensor, "R L"],
+        bias: Float[Tensor, "R S L"],
+        lo: int,
+        hi: int,
+        n: int,
+        H: int,
+        K: int,
+    ):
         (R, S), L = asks.shape, sees.shape[1]
         self.bias, self.lo, self.hi = bias[:, None], lo, hi
         self.queries, self.keys = (R * K, H // K * S, -1), (R * K, L, -1)
-        kv, head = torch.arange(K, device=asks.device)[:, None], torch.arange(H, device=asks.device)[:, None]
-        token, key = asks[:, None], sees.clamp(min=0)[:, None]  # where there is none any will do: nobody sees it
+        kv, head = (
+            torch.arange(K, device=asks.device)[:, None],
+            torch.arange(H, device=asks.device)[:, None],
+        )
+        token, key = (
+            asks[:, None],
+            sees.clamp(min=0)[:, None],
+        )  # where there is none any will do: nobody sees it
         self.q = (token.clamp(min=0) * (H + K) + head).flatten()
         self.o = torch.where(token < 0, n * H, token * H + head).flatten()
         self.k, self.v = (key * (H + K) + H + kv).flatten(), (key * K + kv).flatten()
@@ -117,19 +172,28 @@ class _Rows:
         self.q_back = ((r * H + head[:, 0]) * S + s).flatten()
         self.k_back = ((r * K + kv[:, 0]) * L + L - S + s).flatten()
 
-    def look(self, qk: Float[Tensor, "nHK d"], v: Float[Tensor, "nK d"], out: Float[Tensor, "nH d"]) -> tuple[Tensor, ...]:
+    def look(
+        self, qk: Float[Tensor, "nHK d"], v: Float[Tensor, "nK d"], out: Float[Tensor, "nH d"]
+    ) -> tuple[Tensor, ...]:
         """Softmax attention, written into `out`; what its gradient needs."""
-        q, k = qk.index_select(0, self.q).view(self.queries), qk.index_select(0, self.k).view(self.keys)
+        q, k = (
+            qk.index_select(0, self.q).view(self.queries),
+            qk.index_select(0, self.k).view(self.keys),
+        )
         v = v.index_select(0, self.v).view(self.keys)
         scores = torch.bmm(q, k.mT)
         R, S, L = self.bias.shape[0], *self.bias.shape[2:]
         scores.view(R, -1, S, L).add_(self.bias)
         weight = scores.softmax(-1)
         per = len(self.q) // (R * S)  # heads
-        out[self.lo * per : self.hi * per] = torch.bmm(weight, v).view(-1, v.shape[-1]).index_select(0, self.q_back)
+        out[self.lo * per : self.hi * per] = (
+            torch.bmm(weight, v).view(-1, v.shape[-1]).index_select(0, self.q_back)
+        )
         return q, k, v, weight
 
-    def slopes(self, g: Float[Tensor, "nH1 d"], q: Tensor, k: Tensor, v: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def slopes(
+        self, g: Float[Tensor, "nH1 d"], q: Tensor, k: Tensor, v: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of the rows' queries, keys and values; the last row of `g` is zero."""
         g = g.index_select(0, self.o).view(self.queries)
         scores = torch._softmax_backward_data(torch.bmm(g, v.mT), weight, -1, weight.dtype)
@@ -151,7 +215,9 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[None, Tensor, Tensor]:
         plan, (n, H, K, d) = ctx.plan, ctx.sizes
         qk, v, *seen = ctx.saved_tensors
-        if torch.is_grad_enabled():  # somebody differentiates this: what was kept does not remember where it came from
+        if (
+            torch.is_grad_enabled()
+        ):  # somebody differentiates this: what was kept does not remember where it came from
             qk, v = (t if t.requires_grad else t.detach().requires_grad_() for t in (qk, v))
             g_qk, g_v = torch.autograd.grad(plan.plain(qk, v), (qk, v), g, create_graph=True)
             return None, g_qk, g_v
@@ -160,7 +226,9 @@ class _Attention(torch.autograd.Function):
         if len(each) == 2:  # what answers saw of their prompts
             B, N, T, P = plan.shape
             for of_prompts, of_answers in zip(each[0][1:], each[1][1:], strict=True):
-                of_prompts.view(B, K, P, d).add_(of_answers.view(B, N, K, P + T, d)[:, :, :, :P].sum(1))
+                of_prompts.view(B, K, P, d).add_(
+                    of_answers.view(B, N, K, P + T, d)[:, :, :, :P].sum(1)
+                )
         g_qk, g_v = g.new_empty(n, H + K, d), g.new_empty(n, K, d)
         g_qk[plan.count :], g_v[plan.count :] = 0, 0
         for r, (q, k, v) in zip(rows, each, strict=True):

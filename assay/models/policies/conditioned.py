@@ -1,7 +1,9 @@
-"""One policy for many weightings: θ(c) = θ_shared + Σᵢ cᵢ·Δᵢ, the condition c a row's `prompts.extra["condition"]`.
+"""One policy for many weightings: θ(c) = θ_shared + Σᵢ cᵢ·Δᵢ, the condition c a row's
+`prompts.extra["condition"]`.
 
 Rows with the same condition are computed together, so a batch should hold few different ones.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
@@ -20,7 +22,8 @@ PARTS = ("full", "logits")
 
 
 class Conditioned(nn.Module):
-    """`at(c)` is a plain policy; `sample` and `logp` read each row's own condition. All Δ start at 0: θ(c) = θ_shared.
+    """`at(c)` is a plain policy; `sample` and `logp` read each row's own condition. All Δ start at
+    0: θ(c) = θ_shared.
 
     parts: "full" gives every weight its Δ, "logits" only the one that makes logits (see `output`).
     `shared` False: θ_shared stays what it was.
@@ -42,7 +45,10 @@ class Conditioned(nn.Module):
     def weights(self, condition: Float[Tensor, "D"]) -> dict[str, Tensor]:
         """The parameters under one condition, differentiable."""
         named = dict(self.base.named_parameters())
-        moved = {k: named[k] + torch.tensordot(condition.to(d), d, dims=1) for k, d in zip(self.names, self.delta, strict=True)}
+        moved = {
+            k: named[k] + torch.tensordot(condition.to(d), d, dims=1)
+            for k, d in zip(self.names, self.delta, strict=True)
+        }
         return {**named, **moved}
 
     @torch.no_grad()
@@ -53,7 +59,9 @@ class Conditioned(nn.Module):
         return plain.requires_grad_(False)  # type: ignore[no-any-return]
 
     def sample(self, prompts: Prompts, n: int, rng: Rng) -> Samples:
-        """n answers a prompt under its own condition; a row keeps its addresses whatever stands beside it."""
+        """n answers a prompt under its own condition; a row keeps its addresses whatever stands
+        beside it.
+        """
         parts, order = [], []
         for condition, rows in _groups(prompts):
             parts.append(self.at(condition).sample(prompts[rows], n, rng[rows]))
@@ -61,7 +69,9 @@ class Conditioned(nn.Module):
         return cat(parts)[torch.cat(order).argsort()]
 
     def logp(self, samples: Samples) -> Float[Tensor, "B N T"]:
-        """log π(action_t | what came before, the row's condition), differentiable in θ_shared and Δ."""
+        """log π(action_t | what came before, the row's condition), differentiable in θ_shared and
+        Δ.
+        """
         out, order = [], []
         for condition, rows in _groups(samples.prompts):
             named = {f"policy.{k}": v for k, v in self.weights(condition).items()}
@@ -71,14 +81,20 @@ class Conditioned(nn.Module):
 
 
 def output(names: Iterable[str]) -> str:
-    """The weight that makes logits: a language model's head, its embedding where the two are one, else the last there is."""
+    """The weight that makes logits: a language model's head, its embedding where the two are one,
+    else the last there is.
+    """
     names = list(names)
-    heads = [k for end in ("lm_head.weight", "embed_tokens.weight") for k in names if k.endswith(end)]
+    heads = [
+        k for end in ("lm_head.weight", "embed_tokens.weight") for k in names if k.endswith(end)
+    ]
     return (heads or names[-1:])[0]
 
 
 class _Called(nn.Module):
-    """`logp` as a forward pass, which is what can be called with other parameters. The policy is not registered twice."""
+    """`logp` as a forward pass, which is what can be called with other parameters. The policy is
+    not registered twice.
+    """
 
     def __init__(self, policy: nn.Module):
         super().__init__()
@@ -90,7 +106,9 @@ class _Called(nn.Module):
 
 def _groups(prompts: Prompts) -> Iterator[tuple[Float[Tensor, "D"], Int[Tensor, "rows"]]]:
     if "condition" not in prompts.extra:
-        raise InputError("these prompts carry no condition: prompts.extra['condition'] holds one weighting a row")
+        raise InputError(
+            "these prompts carry no condition: prompts.extra['condition'] holds one weighting a row"
+        )
     different, which = torch.unique(prompts.extra["condition"], dim=0, return_inverse=True)
     for g, condition in enumerate(different):
         yield condition, (which == g).nonzero()[:, 0]

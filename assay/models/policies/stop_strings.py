@@ -1,9 +1,11 @@
-"""Stop strings: an answer ends with the token that completes one of them, in drawing, in scoring and in what judges read.
+"""Stop strings: an answer ends with the token that completes one of them, in drawing, in scoring
+and in what judges read.
 
-That token is the policy's own last decision, its probability counts as every other's does, and no end token follows: so the
-log-probability of an answer is that of its decisions, whether they are drawn or scored. The answer's text ends before the
-stop string; ids and masks keep it.
+That token is the policy's own last decision, its probability counts as every other's does, and no
+end token follows: so the log-probability of an answer is that of its decisions, whether they are
+drawn or scored. The answer's text ends before the stop string; ids and masks keep it.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -18,20 +20,28 @@ from assay.models.policies.causal import Causal, _checked
 from assay.models.samplers.decoding import Walk
 from assay.models.tokenizer import Ask, Tokens
 
-MARGIN = 8  # tokens before a stop string that are decoded with it, so that how a text begins has no part in the finding
+# tokens before a stop string that are decoded with it, so that how a text begins has no part in the
+# finding
+MARGIN = 8
 
 
 class Stops(Tokens):
-    """Tokens with stop strings. `decode` leaves out of an answer's text the stop string that its last token completes, and
-    what that token says after it. Prompts that were encoded here are known by their ids and decoded whole: a template may well
-    end in what would end an answer. Raises InputError for an empty stop string."""
+    """Tokens with stop strings. `decode` leaves out of an answer's text the stop string that its
+    last token completes, and what that token says after it. Prompts that were encoded here are
+    known by their ids and decoded whole: a template may well end in what would end an answer.
+    Raises InputError for an empty stop string.
+    """
 
-    def __init__(self, tokenizer: Any, *, size: int, ends: Sequence[int] = (), stop: Sequence[str] = ()):
+    def __init__(
+        self, tokenizer: Any, *, size: int, ends: Sequence[int] = (), stop: Sequence[str] = ()
+    ):
         super().__init__(tokenizer, size=size, ends=ends)
         if any(not s for s in stop):
             raise InputError("a stop string is empty, and every text contains that; leave it out")
         self.stop = tuple(dict.fromkeys(stop))
-        self._tail = MARGIN + max((len(s.encode()) for s in self.stop), default=0)  # a token that is seen is a byte at least
+        self._tail = MARGIN + max(
+            (len(s.encode()) for s in self.stop), default=0
+        )  # a token that is seen is a byte at least
         self._asked: set[int] = set()
 
     def encode(self, ask: Ask) -> list[int]:
@@ -51,12 +61,16 @@ class Stops(Tokens):
 
     def stopped(self, ids: Sequence[int]) -> bool:
         """Whether the last of these ids completes a stop string."""
-        tail = super().decode(ids[-self._tail:])
-        return any(s in tail for s in self.stop) and self._found(ids, super().decode(ids)) is not None
+        tail = super().decode(ids[-self._tail :])
+        return (
+            any(s in tail for s in self.stop) and self._found(ids, super().decode(ids)) is not None
+        )
 
     def _found(self, ids: Sequence[int], text: str) -> int | None:
-        """Where the first stop string that the last id completes begins. A character that is not whole yet is decoded to a mark
-        that its last byte takes away, hence what the texts with and without that id have in common."""
+        """Where the first stop string that the last id completes begins. A character that is not
+        whole yet is decoded to a mark that its last byte takes away, hence what the texts with and
+        without that id have in common.
+        """
         known = _alike(super().decode(ids[:-1]), text)
         at = [text.find(s, max(0, known - len(s) + 1)) for s in self.stop]
         return min((i for i in at if i >= 0), default=None)
@@ -64,17 +78,23 @@ class Stops(Tokens):
 
 def _alike(a: str, b: str) -> int:
     """How many characters two texts begin with alike."""
-    return next((i for i, (one, other) in enumerate(zip(a, b)) if one != other), min(len(a), len(b)))
+    return next(
+        (i for i, (one, other) in enumerate(zip(a, b)) if one != other), min(len(a), len(b))
+    )
 
 
 class Stopped(Walk):
-    """Answers in the making that end with a stop string as well, if they hold more than `min_tokens` tokens."""
+    """Answers in the making that end with a stop string as well, if they hold more than
+    `min_tokens` tokens.
+    """
 
     def _put(self, tokens: Int[Tensor, "R"], into: Tensor) -> None:
         rows = self.live[self.going]
         super()._put(tokens, into)
         rows = rows[~self.ended[rows] & (self.place[rows] > self.policy.min_tokens)]
-        said = zip(rows.tolist(), self.action[rows].tolist(), self.place[rows].tolist(), strict=True)
+        said = zip(
+            rows.tolist(), self.action[rows].tolist(), self.place[rows].tolist(), strict=True
+        )
         vocabulary: Any = self.policy.vocabulary
         done = [r for r, ids, n in said if vocabulary.stopped(ids[:n])]
         if not done:
@@ -95,9 +115,14 @@ class Stopping(Causal):
     def copy(self, **changed: Any) -> Causal:
         """See Causal."""
         plain = super().copy(**changed)
-        mine = {k: getattr(plain, k) for k in ("temperature", "top_k", "top_p", "max_tokens", "min_tokens")}
+        mine = {
+            k: getattr(plain, k)
+            for k in ("temperature", "top_k", "top_p", "max_tokens", "min_tokens")
+        }
         return Stopping(plain.backbone, self.vocabulary, **mine).requires_grad_(True)
 
-    def walk(self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None) -> Walk:
+    def walk(
+        self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None
+    ) -> Walk:
         """See Causal."""
         return Stopped(self, _checked(prompts), n, rng, start)

@@ -1,4 +1,7 @@
-"""Best-of-n as a Sampler: of n answers, the one the score likes best. It has no parameters and no gradient."""
+"""Best-of-n as a Sampler: of n answers, the one the score likes best. It has no parameters and no
+gradient.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -16,7 +19,9 @@ from assay.formulas.divergence import best_of_n_bound
 
 
 class Pool:
-    """N answers a prompt and their scores, drawn once and shared by all n ≤ N: the last request is remembered."""
+    """N answers a prompt and their scores, drawn once and shared by all n ≤ N: the last request is
+    remembered.
+    """
 
     def __init__(self, source: Policy, score: Callable[[Samples], Tensor], size: int):
         self.source, self.score, self.size = source, score, size
@@ -25,7 +30,11 @@ class Pool:
 
     def draw(self, prompts: Prompts, rng: Rng) -> tuple[Samples, Float[Tensor, "B N"]]:
         """The pool of these prompts at this address: answers and scores."""
-        known = self._last is not None and self._last[0] is prompts and self._key == (rng.key, self.size)
+        known = (
+            self._last is not None
+            and self._last[0] is prompts
+            and self._key == (rng.key, self.size)
+        )
         if not known:
             samples = self.source.sample(prompts, self.size, rng)
             self._last, self._key = (prompts, samples, self.score(samples)), (rng.key, self.size)
@@ -36,17 +45,20 @@ class Pool:
 class BestOfN:
     """The policy that draws n answers and keeps the best by the pool's score.
 
-    Instead of n answers for each one returned, `sample` returns the whole pool with `extra["weight"]`: the exact
-    probability, over all subsets of size n, that an answer of the pool is the best of its subset. A weighted mean is
-    then the unbiased best-of-n estimate (Nakano et al. 2021, arXiv:2112.09332, appendix), with far less noise. Ties
-    share, so that neither gold nor the order of drawing decides among them. KL is the bound log n − (n−1)/n: its kind is "upper".
+    Instead of n answers for each one returned, `sample` returns the whole pool with
+    `extra["weight"]`: the exact probability, over all subsets of size n, that an answer of the pool
+    is the best of its subset. A weighted mean is then the unbiased best-of-n estimate (Nakano et
+    al. 2021, arXiv:2112.09332, appendix), with far less noise. Ties share, so that neither gold nor
+    the order of drawing decides among them. KL is the bound log n − (n−1)/n: its kind is "upper".
     """
 
     kl_kind = "upper"
 
     def __init__(self, pool: Pool, n: int):
         if not 1 <= n <= pool.size:
-            raise InputError(f"best of {n} cannot be taken from a pool of {pool.size}; raise the pool or lower n")
+            raise InputError(
+                f"best of {n} cannot be taken from a pool of {pool.size}; raise the pool or lower n"
+            )
         self.pool, self.n = pool, n
 
     @property
@@ -54,15 +66,27 @@ class BestOfN:
         """What one returned answer costs a user of this policy."""
         return {"generated": self.n, "scored": self.n}
 
-    def sample(self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None) -> Samples:
-        """The pool of these prompts, weighted; `n`, how many a reader wants, has no effect on a weighted pool."""
+    def sample(
+        self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None
+    ) -> Samples:
+        """The pool of these prompts, weighted; `n`, how many a reader wants, has no effect on a
+        weighted pool.
+        """
         if start is not None:
             raise InputError("best-of-n draws whole answers; it cannot go on from given ones")
         samples, scores = self.pool.draw(prompts, rng)
-        return replace(samples, extra={**samples.extra, "weight": best_of_n_shares(scores, self.n).to(samples.logp.dtype)})
+        return replace(
+            samples,
+            extra={
+                **samples.extra,
+                "weight": best_of_n_shares(scores, self.n).to(samples.logp.dtype),
+            },
+        )
 
     def kl(self, reference: Policy, samples: Samples) -> Float[Tensor, "B N"]:
-        """log n − (n−1)/n nats, for every answer: an upper bound, reached only where no two answers tie."""
+        """log n − (n−1)/n nats, for every answer: an upper bound, reached only where no two answers
+        tie.
+        """
         return torch.full_like(samples.logp[..., 0], float(best_of_n_bound(self.n)))
 
     def copy(self) -> BestOfN:

@@ -1,4 +1,7 @@
-"""From logits to a policy's distribution, and from a uniform number to a draw. In sampling and in scoring alike."""
+"""From logits to a policy's distribution, and from a uniform number to a draw. In sampling and in
+scoring alike.
+"""
+
 from __future__ import annotations
 
 import torch
@@ -6,10 +9,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def truncated(logits: Float[Tensor, "*n V"], *, temperature: float = 1.0, top_k: int = 0,
-              top_p: float = 1.0) -> Float[Tensor, "*n V"]:
-    """log softmax(logits / temperature), cut to the `top_k` likeliest (0: all) and then to the smallest set whose
-    probability reaches `top_p` (Holtzman et al., 2020), and renormalised. What is cut off has −∞.
+def truncated(
+    logits: Float[Tensor, "*n V"], *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
+) -> Float[Tensor, "*n V"]:
+    """log softmax(logits / temperature), cut to the `top_k` likeliest (0: all) and then to the
+    smallest set whose probability reaches `top_p` (Holtzman et al., 2020), and renormalised. What
+    is cut off has −∞.
 
     Logits may hold −∞ (a token that is barred). Equal logits are cut in the order of their ids.
     """
@@ -28,9 +33,14 @@ def truncated(logits: Float[Tensor, "*n V"], *, temperature: float = 1.0, top_k:
 
 
 def inverse_cdf(logp: Float[Tensor, "*n V"], u: Float[Tensor, "*n"]) -> Int[Tensor, "*n"]:
-    """The draw that a uniform number in (0,1) stands for: the first id whose cumulative probability exceeds it.
+    """The draw that a uniform number in (0,1) stands for: the first id whose cumulative probability
+    exceeds it.
 
     Never an id of probability 0; the cumulative sum is in float64, and u is scaled by its total.
     """
     cdf = logp.exp().cumsum(-1, dtype=torch.float64)
-    return torch.searchsorted(cdf, (u.double() * cdf[..., -1])[..., None], right=True).squeeze(-1).clamp(max=logp.shape[-1] - 1)
+    return (
+        torch.searchsorted(cdf, (u.double() * cdf[..., -1])[..., None], right=True)
+        .squeeze(-1)
+        .clamp(max=logp.shape[-1] - 1)
+    )

@@ -1,4 +1,7 @@
-"""Answers in the making. Those that have ended leave the computation, and no number changes: draws are by address."""
+"""Answers in the making. Those that have ended leave the computation, and no number changes: draws
+are by address.
+"""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -17,24 +20,32 @@ if TYPE_CHECKING:
 
 
 class Walk:
-    """`dist` the next decision, `take` or `give` a token to each open answer, `pick` particles, `samples`.
+    """`dist` the next decision, `take` or `give` a token to each open answer, `pick` particles,
+    `samples`.
 
-    An answer that is absent or complete ignores what it is handed. Rows r = b·N + n; the cache holds those of
-    `live`, of which `going` are still open; the others leave when `leave` of all can. Uniform numbers are made for
-    the next `ahead` places at once: a few dozen small operations then serve many steps.
+    An answer that is absent or complete ignores what it is handed. Rows r = b·N + n; the cache
+    holds those of `live`, of which `going` are still open; the others leave when `leave` of all
+    can. Uniform numbers are made for the next `ahead` places at once: a few dozen small operations
+    then serve many steps.
     """
 
     leave, ahead = 0.125, 16
 
-    def __init__(self, policy: Causal, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None):
+    def __init__(
+        self, policy: Causal, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None
+    ):
         B, T, device = len(prompts), policy.max_tokens, prompts.tokens.device
         N = int(n.max()) if isinstance(n, Tensor) else n
         self.policy, self.prompts, self.rng, self.shape = policy, prompts, rng, (B, N)
         self.ends = torch.tensor(policy.vocabulary.ends, device=device)
-        limit = n.to(device)[:, None] if isinstance(n, Tensor) else torch.full((B, 1), N, device=device)
+        limit = (
+            n.to(device)[:, None] if isinstance(n, Tensor) else torch.full((B, 1), N, device=device)
+        )
         wanted = (torch.arange(N, device=device) < limit).flatten()
         self.action = torch.full((B * N, T), policy.vocabulary.pad, device=device)
-        self.mask, self.given = (torch.zeros(B * N, T, dtype=torch.bool, device=device) for _ in range(2))
+        self.mask, self.given = (
+            torch.zeros(B * N, T, dtype=torch.bool, device=device) for _ in range(2)
+        )
         self.logp = torch.zeros(B * N, T, dtype=policy.like.dtype, device=device)
         self.ended = torch.zeros(B * N, dtype=torch.bool, device=device)
         if start is not None:
@@ -50,7 +61,10 @@ class Walk:
             S = max(1, int(self.place[self.live].max()))
             there = torch.arange(S, device=device) < self.place[self.live, None]
             read = policy.backbone.extend(self.cache, self.action[self.live, :S], there)
-            last = read[torch.arange(len(self.live), device=device), (self.place[self.live] - 1).clamp(min=0)]
+            last = read[
+                torch.arange(len(self.live), device=device),
+                (self.place[self.live] - 1).clamp(min=0),
+            ]
             self.hidden = torch.where(there[:, :1], last, self.hidden)
         self._next: Tensor | None = None
         self._u: Tensor | None = None  # of the next places of `live`, [R, at most `ahead`]
@@ -59,7 +73,9 @@ class Walk:
         (B, N), (b, s, had) = self.shape, start.mask.shape
         T = self.mask.shape[1]
         if b != B or s not in (1, N) or had > T:
-            raise InputError(f"answers to go on from have shape {[b, s, had]}, not [{B}, 1 or {N}, at most {T}]")
+            raise InputError(
+                f"answers to go on from have shape {[b, s, had]}, not [{B}, 1 or {N}, at most {T}]"
+            )
 
         def put(into: Tensor, what: Tensor) -> None:
             rows = what.expand(B, N, *what.shape[2:]).flatten(0, 1)
@@ -91,7 +107,9 @@ class Walk:
         return inverse_cdf(self._log_probs(), self._u[:, 0])
 
     def dist(self) -> Float[Tensor, "B N V"]:
-        """Probabilities of the next decision; an answer that is not open has them all on the end token."""
+        """Probabilities of the next decision; an answer that is not open has them all on the end
+        token.
+        """
         logp = self._log_probs()
         out = logp.new_zeros(self._open.shape[0], logp.shape[1])
         out[:, self.policy.vocabulary.eos] = 1
@@ -119,7 +137,9 @@ class Walk:
             self._put(tokens.flatten()[self.live], self.mask)
 
     def give(self, tokens: Int[Tensor, "B N"]) -> None:
-        """One token a still open answer that is not the policy's choice; an end token given ends it."""
+        """One token a still open answer that is not the policy's choice; an end token given ends
+        it.
+        """
         if len(self.live):
             self._put(tokens.flatten()[self.live], self.given)
 
@@ -134,17 +154,24 @@ class Walk:
         end = torch.isin(token, self.ends)
         self.ended[rows] = end
         self._open[rows] = ~end & (at + 1 < self.mask.shape[1])
-        self.going, self._next, self._u = self._open[self.live], None, None if self._u is None else self._u[:, 1:]
+        self.going, self._next, self._u = (
+            self._open[self.live],
+            None,
+            None if self._u is None else self._u[:, 1:],
+        )
         stay = self._staying()
         if stay is not None:
             tokens = tokens[stay]
             self._select(stay)
         if len(self.live):
-            self.hidden = self.policy.backbone.extend(self.cache, tokens[:, None], self.going[:, None])[:, 0]
+            self.hidden = self.policy.backbone.extend(
+                self.cache, tokens[:, None], self.going[:, None]
+            )[:, 0]
 
     def _staying(self) -> Int[Tensor, "r"] | None:
-        """Rows of the cache that go on, if it pays that the others leave; a few that have ended may stay, where the backbone says
-        how many rows it computes as cheaply."""
+        """Rows of the cache that go on, if it pays that the others leave; a few that have ended may
+        stay, where the backbone says how many rows it computes as cheaply.
+        """
         R, still = len(self.live), int(self.going.sum())
         fits = getattr(self.policy.backbone, "fits", None)
         to = min(R, fits(still) if fits else still)
@@ -172,8 +199,14 @@ class Walk:
         self.shape, self.live, self._next, self._u = (B, K), self._open.nonzero()[:, 0], None, None
 
     def samples(self) -> Samples:
-        """The answers so far; one that has neither ended nor reached `max_tokens` is simply not ended."""
+        """The answers so far; one that has neither ended nor reached `max_tokens` is simply not
+        ended.
+        """
         T = max(1, int(self.place.max())) if self.place.numel() else 1
-        action, mask, given, logp = (t[:, :T].unflatten(0, self.shape).clone()
-                                     for t in (self.action, self.mask, self.given, self.logp))
-        return Samples(self.prompts, action, mask, given, logp, self.ended.unflatten(0, self.shape).clone())
+        action, mask, given, logp = (
+            t[:, :T].unflatten(0, self.shape).clone()
+            for t in (self.action, self.mask, self.given, self.logp)
+        )
+        return Samples(
+            self.prompts, action, mask, given, logp, self.ended.unflatten(0, self.shape).clone()
+        )

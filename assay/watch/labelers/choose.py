@@ -1,4 +1,5 @@
 """From what `--watch` says to somebody who labels."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -20,13 +21,26 @@ def possible(by: str, model: str) -> None:
         _made(by, model=model, rate=0, timeout=1, tries=1, at_once=0)
 
 
-def labeler(by: str, *, gold: Callable[..., Any] | None, folder: Path | None, again: str, model: str = "", rate: float = 0.0,
-             timeout: float = 60.0, tries: int = 5, at_once: int = 0) -> Labeler:
-    """The labeler of that name. `gold`: the world's, where it has one; `again`: the command that goes on with the run."""
+def labeler(
+    by: str,
+    *,
+    gold: Callable[..., Any] | None,
+    folder: Path | None,
+    again: str,
+    model: str = "",
+    rate: float = 0.0,
+    timeout: float = 60.0,
+    tries: int = 5,
+    at_once: int = 0,
+) -> Labeler:
+    """The labeler of that name. `gold`: the world's, where it has one; `again`: the command that
+    goes on with the run.
+    """
     if by == "gold":
         if gold is None:
             raise InputError(f"--watch is gold and this world has none: name who judges, {KINDS}")
         from assay.watch.labelers.gold import Gold
+
         return Gold(gold)
     if by in ("csv", "page"):
         if folder is None:

@@ -1,4 +1,7 @@
-"""A Python function as a labeler: `FILE.py:name`, called as name(prompts, first, second, **columns) → list of labels."""
+"""A Python function as a labeler: `FILE.py:name`, called as name(prompts, first, second, **columns)
+→ list of labels.
+"""
+
 from __future__ import annotations
 
 import importlib.util
@@ -38,41 +41,69 @@ def load(spec: str) -> Callable[..., Any]:
 
 
 class Function:
-    """Asks a function about `at_once` pairs a call; with 1, each label is written down before the next is asked for.
+    """Asks a function about `at_once` pairs a call; with 1, each label is written down before the
+    next is asked for.
 
-    A call that raises is made again, up to `tries` times with a pause that doubles; then its pairs stay without a
-    label, and why is in the record. A reply that cannot be read ends the run: a slip in a file is not chance.
+    A call that raises is made again, up to `tries` times with a pause that doubles; then its pairs
+    stay without a label, and why is in the record. A reply that cannot be read ends the run: a slip
+    in a file is not chance.
     """
 
     waits = False
 
-    def __init__(self, function: Callable[..., Any], name: str, *, at_once: int = 1, tries: int = 5, pause: float = 0.1):
-        self.function, self.name, self.at_once, self.tries, self.pause = function, name, at_once, tries, pause
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        *,
+        at_once: int = 1,
+        tries: int = 5,
+        pause: float = 0.1,
+    ):
+        self.function, self.name, self.at_once, self.tries, self.pause = (
+            function,
+            name,
+            at_once,
+            tries,
+            pause,
+        )
         takes = inspect.signature(function).parameters.values()
         self.open = any(p.kind is p.VAR_KEYWORD for p in takes)
         self.takes = {p.name for p in takes}
 
     def __call__(self, asked: Sequence[Question]) -> Iterator[Answer]:
         for start in range(0, len(asked), self.at_once):
-            some = list(asked[start:start + self.at_once])
+            some = list(asked[start : start + self.at_once])
             said, why = self._said(some)
             if said is None:
                 yield from (Answer(q, None, why) for q in some)
                 continue
             if len(said) != len(some):
-                raise InputError(f"{self.name} gave {len(said)} labels for {len(some)} pairs; it must give one for each")
+                raise InputError(
+                    f"{self.name} gave {len(said)} labels for {len(some)} pairs; it must give one "
+                    "for each"
+                )
             for i, (q, value) in enumerate(zip(some, said, strict=True)):
                 yield Answer(q, preference(value, f"label {i + 1} of {len(said)} from {self.name}"))
 
     def _said(self, some: list[Question]) -> tuple[list[Any] | None, str]:
-        names = {name for q in some for name in q.columns} if self.open else {n for q in some for n in q.columns} & self.takes
+        names = (
+            {name for q in some for name in q.columns}
+            if self.open
+            else {n for q in some for n in q.columns} & self.takes
+        )
         columns = {name: [q.columns.get(name) for q in some] for name in sorted(names)}
         why = ""
         for attempt in range(self.tries):
             if attempt:
                 time.sleep(self.pause * 2 ** (attempt - 1))
             try:
-                said = self.function([q.prompt for q in some], [q.first for q in some], [q.second for q in some], **columns)
+                said = self.function(
+                    [q.prompt for q in some],
+                    [q.first for q in some],
+                    [q.second for q in some],
+                    **columns,
+                )
                 return list(said), ""
             except Exception as error:  # whatever a user's function raises: it is asked again, and the last word is kept
                 why = f"{type(error).__name__}: {error}"
