@@ -63,7 +63,7 @@ def command(given: dict[str, str], out: Path, *more: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lora", ["0", "2"])
-def test_two_processes_are_one(files: dict[str, str], tmp_path: Path, lora: str) -> None:  # noqa: F811
+def test_two_processes_are_one(files: dict[str, str], tmp_path: Path, lora: str) -> None:
     if lora != "0":
         pytest.importorskip("peft", reason="the lora extra is not installed")
     given = {**files, "policy": str(checkpoint(tmp_path / "qwen2", "qwen2"))}
