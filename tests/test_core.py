@@ -4,13 +4,15 @@ gold in a task.
 
 from __future__ import annotations
 
+import copy
 import gc
 import importlib
+import inspect
 import math
 import pkgutil
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +29,12 @@ from assay.core import (
     InputError,
     Loop,
     Missing,
-    Pairs,
     Policy,
     Reward,
     Rng,
     Samples,
     Task,
     World,
-    cat,
 )
 from assay.core import order as rows_of
 from assay.engine.parallel import COUNTED, meter
@@ -47,7 +47,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         {"testbed": "tomato"},
     ],
     "sums": [SIZES["sums"]],
-    "hub": [],  # needs files of the user's own: the same law stands in test_hub_world
+    "hub": [],  # needs files of the user's own: the same law stands in test_worlds_hub
     "grammar": [
         {"pairs": 20, "members": 1, "held_out": 4, "demos": 40, "sft_steps": 2, "judge_steps": 2}
     ],
@@ -99,7 +99,7 @@ def test_a_score_that_is_not_finite_is_an_error_that_says_where(bad: float) -> N
     reward = Checked(Says(lambda x: scores(x, m1b1n2=bad)))
     with pytest.raises(
         InputError,
-        match=f"reward 'safe' gave {bad} for answer 2 of prompt 4 .*declare the reward partial",
+        match=f"reward 'safe' gave {bad} for completion 2 of prompt 4 .*declare the reward partial",
     ):
         reward(drawn([0, 4]))
 
@@ -120,7 +120,7 @@ def test_a_partial_reward_may_abstain_but_not_everywhere_and_never_be_infinite()
     for _ in range(10):  # six answers a call: a small batch may have nothing that it applies to
         assert never(replace(x, action=x.action.clone())).isnan().all()
     with pytest.raises(
-        InputError, match=r"helpful, safe applied to none of 66 answers \(all NaN or None\)"
+        InputError, match=r"helpful, safe applied to none of 66 completions \(all NaN or None\)"
     ):
         never(replace(x, action=x.action.clone()))
 
@@ -213,7 +213,7 @@ def test_epochs_are_in_different_orders_and_an_empty_task_says_so() -> None:
     ],
 )
 def test_a_loop_that_cannot_be_is_refused_by_its_flag(field: str, value: Any) -> None:
-    with pytest.raises(InputError, match=f"--{field} is"):
+    with pytest.raises(InputError, match=f"--{field.replace('_', '-')} is"):
         Loop(**{field: value})
 
 
@@ -225,85 +225,6 @@ def test_minibatches_cover_the_batch_once_an_epoch() -> None:
         second.sort().values, torch.arange(8)
     )
     assert not torch.equal(first, second)
-
-
-# ---- answers
-
-
-def test_pick_takes_answers_with_everything_they_have() -> None:
-    x = drawn([0, 4], [3, 2])
-    x = replace(x, extra={"noise": torch.arange(12.0).reshape(2, 3, 2)})
-    y = x.pick(torch.tensor([[2, 0], [1, 1]]))
-    for b, n, source in ((0, 0, 2), (0, 1, 0), (1, 0, 1), (1, 1, 1)):
-        for part in ("action", "mask", "given", "logp", "ended"):
-            assert torch.equal(getattr(y, part)[b, n], getattr(x, part)[b, source])
-        assert torch.equal(y.extra["noise"][b, n], x.extra["noise"][b, source])
-    assert y.prompts is x.prompts
-
-
-def test_widening_adds_decisions_that_are_none() -> None:
-    x = drawn([0, 4])
-    wide = x.widened(9)
-    assert (
-        wide.mask.shape == (2, 3, 9)
-        and torch.equal(wide.lengths, x.lengths)
-        and wide.text() == x.text()
-    )
-    assert x.widened(2) is x
-
-
-def test_batches_of_different_widths_are_joined() -> None:
-    x, y = drawn([0, 4]), drawn([1], seed=2).widened(7)
-    more = {"tokens": torch.tensor([[7, 5]]), "mask": torch.tensor([[True, True]])}
-    z = replace(y, prompts=replace(y.prompts, **more))
-    both = cat([x, z])
-    assert both.mask.shape == (3, 3, 7) and both.text() == x.text() + z.text()
-    assert both.prompts.text() == x.prompts.text() + z.prompts.text()
-    assert not both.prompts.mask[0, 0] and both.prompts.mask[2].all()
-
-
-def test_pairs_are_joined_with_their_labels() -> None:
-    def pairs(rows: list[int]) -> Pairs:
-        x, value = drawn(rows, 2), torch.tensor(rows)
-        return Pairs(
-            x.prompts, x.action, x.mask, x.given, x.logp, x.ended, p=value / 10, margin=value * 1.0
-        )
-
-    both = cat([pairs([1, 2]), pairs([3])])
-    assert isinstance(both, Pairs) and torch.equal(both.p, torch.tensor([0.1, 0.2, 0.3]))
-    assert torch.equal(both[1:].margin, torch.tensor([2.0, 3.0]))
-
-
-def test_pairs_need_a_label_each() -> None:
-    x = drawn([0, 1], 2)
-    with pytest.raises(InputError, match=r"pairs need p and margin of shape \[2\]"):
-        Pairs(
-            x.prompts,
-            x.action,
-            x.mask,
-            x.given,
-            x.logp,
-            x.ended,
-            p=torch.ones(3),
-            margin=torch.zeros(2),
-        )
-
-
-def test_weights_are_equal_over_those_present_or_those_given() -> None:
-    x = drawn([0, 4], [3, 1])
-    torch.testing.assert_close(x.weight, torch.tensor([[1 / 3] * 3, [1.0, 0.0, 0.0]]))
-    given = torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
-    assert torch.equal(replace(x, extra={"weight": given}).weight, given)
-
-
-def test_rows_are_taken_together() -> None:
-    x = drawn([0, 4, 2])
-    y = x[torch.tensor([2, 0])]
-    assert (
-        torch.equal(y.prompts.row, torch.tensor([2, 0]))
-        and torch.equal(y.action, x.action[[2, 0]])
-        and len(y) == 2
-    )
 
 
 # ---- gold
@@ -358,3 +279,14 @@ def test_one_member_costs_one_call_whether_or_not_the_reward_can_be_divided() ->
         )
         there.task.rewards(drawn_there)  # remembered: nothing is paid for again
         assert meter.counts["scored"] == 8 + 24
+
+
+def test_a_loop_knows_which_of_its_fields_were_given() -> None:
+    """A default value that is given counts; copies keep it; equality and records do not see it."""
+    some = Loop(5, epochs=1)
+    assert some.given == {"max_steps", "epochs"} and Loop().given == frozenset()
+    assert copy.deepcopy(some).given == some.given
+    assert some == Loop(max_steps=5) and hash(some) == hash(Loop(max_steps=5))
+    assert set(asdict(some)) == set(Loop.__dataclass_fields__)
+    assert list(inspect.signature(Loop).parameters) == list(Loop.__dataclass_fields__)
+    assert replace(some, seed=3).given >= {"max_steps", "epochs", "seed"}

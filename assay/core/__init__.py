@@ -6,22 +6,22 @@ throughout.
 
 from __future__ import annotations
 
+from assay.core.loop import Ask, Loop, Step
+from assay.core.paper import Claim, Paper
+from assay.core.policy import (
+    Decodes,
+    Decoding,
+    EncodesText,
+    EstimatesMemory,
+    HasValueHead,
+    Policy,
+    Sampler,
+    require,
+)
 from assay.core.reward import Checked, Reward, Standardised, Stepwise
 from assay.core.rng import Rng
 from assay.core.samples import Pairs, Prompts, Samples, cat
-from assay.core.task import (
-    Ask,
-    Claim,
-    Loop,
-    Paper,
-    Policy,
-    PreferenceModel,
-    Sampler,
-    Step,
-    Task,
-    World,
-    order,
-)
+from assay.core.task import PreferenceModel, Task, World, order
 from assay.engine.checkpoint import Carry
 from assay.engine.optimiser import Optimiser
 from assay.errors import InputError, Missing, NotFinite
@@ -31,6 +31,11 @@ __all__ = [
     "Carry",
     "Checked",
     "Claim",
+    "Decodes",
+    "Decoding",
+    "EncodesText",
+    "EstimatesMemory",
+    "HasValueHead",
     "InputError",
     "Loop",
     "Missing",
@@ -52,4 +57,5 @@ __all__ = [
     "World",
     "cat",
     "order",
+    "require",
 ]

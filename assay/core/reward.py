@@ -1,5 +1,6 @@
-"""What scores answers, and the door in front of it: rows split over processes, calls counted,
-numbers checked.
+"""What scores completions, and the door in front of it.
+
+Behind the door rows are split over processes, calls are counted and numbers are checked.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ from assay.core.samples import Prompts, Samples
 from assay.engine.parallel import scoring
 from assay.errors import InputError, Missing
 
-MANY = 64  # answers after which a reward that applied to none is taken to be wrong
+MANY = 64  # completions after which a reward that applied to none is taken to be wrong
 
 
 @runtime_checkable
 class Reward(Protocol):
-    """Scores answers, without gradient. Members and objectives are one axis M, with names."""
+    """Scores completions, without gradient.
+
+    Attributes:
+        names: Of the M members. Members and objectives are one axis.
+        partial: True: NaN means "does not apply"; False: NaN is an error.
+    """
 
     names: tuple[str, ...]
     partial: bool  # True: NaN means "does not apply"; False: NaN is an error
@@ -30,36 +36,36 @@ class Reward(Protocol):
 
 @runtime_checkable
 class Several(Reward, Protocol):
-    """A Reward whose members can be had without the others, at their own price."""
+    """A Reward whose members can be scored separately; only those asked for are computed."""
 
     def only(self, members: Sequence[int]) -> Reward:
-        """These members alone, in this order."""
+        """Return a reward of these members, in this order."""
         ...
 
 
 @runtime_checkable
 class Stepwise(Reward, Protocol):
-    """A Reward that can also say what each decision is worth."""
+    """A Reward that also scores each decision."""
 
     def steps(self, samples: Samples) -> Float[Tensor, "M B N T"]:
-        """Rewards of single decisions, 0 where `samples.mask` is False."""
+        """Score single decisions; 0 where `samples.mask` is False."""
         ...
 
 
 class Checked:
-    """A reward behind its door: rows split over processes, calls counted, shape and finiteness
-    checked.
+    """A reward behind its door: rows split over processes, calls counted, numbers checked.
 
-    The last answers' scores are remembered, so that a proxy and its judges, read one after another,
-    cost one call.
+    The scores of the last completions are remembered, so that a proxy and its members, read one
+    after another, cost one call.
+
+    Args:
+        reward: Any Reward.
     """
 
     def __init__(self, reward: Reward):
         self.reward, self.names, self.partial = reward, tuple(reward.names), reward.partial
-        self._seen, self._applied = (
-            0,
-            False,
-        )  # answers asked about, and whether a partial reward ever applied
+        # completions scored so far, and whether a partial reward ever applied
+        self._seen, self._applied = 0, False
         self._last: tuple[Prompts, Tensor, Tensor, Tensor] | None = None
 
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
@@ -72,8 +78,15 @@ class Checked:
         return scores
 
     def only(self, members: Sequence[int]) -> Checked:
-        """A reward of these members alone. Where the reward can be divided, the others are not
-        computed and not counted.
+        """Return a reward of these members alone.
+
+        Where the reward can be divided, the others are neither computed nor counted.
+
+        Args:
+            members: Indices into `names`.
+
+        Raises:
+            InputError: There is no such member.
         """
         wrong = [m for m in members if not 0 <= m < len(self.names)]
         if wrong or not members:
@@ -90,8 +103,11 @@ class Checked:
         )
 
     def steps(self, samples: Samples) -> Float[Tensor, "M B N T"]:
-        """Rewards of single decisions, 0 outside `samples.mask`. Raises Missing where the reward
-        has none.
+        """Score single decisions; 0 where `samples.mask` is False.
+
+        Raises:
+            Missing: The reward scores whole completions only.
+            InputError: A score is not finite.
         """
         scores = self._stepped(samples)
         bad = int((~torch.isfinite(scores)).sum())
@@ -103,8 +119,10 @@ class Checked:
         return torch.where(samples.mask, scores, scores.new_zeros(()))
 
     def step_of(self, samples: Samples) -> Int[Tensor, "B N T"]:
-        """Which step each token belongs to, from 0; −1 where there is none. Raises Missing where
-        the reward knows no steps.
+        """Return the step that each token belongs to, from 0; −1 where there is none.
+
+        Raises:
+            Missing: The reward knows no steps.
         """
         if not hasattr(self.reward, "step_of"):
             raise Missing(
@@ -115,8 +133,10 @@ class Checked:
         return steps
 
     def named(self, *names: str) -> Checked:
-        """The members of these names, in this order. Raises InputError where there is none of a
-        name.
+        """Return a reward of the members with these names, in this order.
+
+        Raises:
+            InputError: There is no member of a name.
         """
         wrong = [n for n in names if n not in self.names]
         if wrong:
@@ -135,22 +155,24 @@ class Checked:
             self._applied = self._applied or bool((~torch.isnan(scores) & samples.present).any())
             if self._seen >= MANY and not self._applied:
                 raise InputError(
-                    f"reward {', '.join(self.names)} applied to none of {self._seen} answers (all "
-                    "NaN or None)"
+                    f"reward {', '.join(self.names)} applied to none of {self._seen} completions "
+                    "(all NaN or None)"
                 )
         if bad.any():
             m, b, n = (int(i) for i in bad.nonzero()[0])
             raise InputError(
-                f"reward '{self.names[m]}' gave {float(scores[m, b, n])} for answer {n} of prompt "
-                f"{int(samples.prompts.row[b])} ({int(bad.sum())} of {bad.numel()} scores are not "
-                "finite); return a number, or declare the reward partial"
+                f"reward '{self.names[m]}' gave {float(scores[m, b, n])} for completion {n} of "
+                f"prompt {int(samples.prompts.row[b])} ({int(bad.sum())} of {bad.numel()} scores "
+                "are not finite); return a number, or declare the reward partial"
             )
         return torch.where(samples.present, scores, scores.new_zeros(()))
 
     @scoring
     def _scored(self, samples: Samples) -> Float[Tensor, "M B N"]:
-        """This process's rows. What is wrong with the numbers is said on the whole batch, so that
-        every process says it.
+        """Score this process's rows.
+
+        Numbers are checked on the whole batch, so that every process raises
+        the same error.
         """
         with torch.no_grad():
             scores = self.reward(samples)
@@ -171,8 +193,8 @@ class Checked:
     def _stepped(self, samples: Samples) -> Float[Tensor, "M B N T"]:
         if not isinstance(self.reward, Stepwise):
             raise Missing(
-                f"reward {', '.join(self.names)} has no step rewards: it says what whole answers "
-                "are worth; --world sums has step rewards"
+                f"reward {', '.join(self.names)} has no step rewards, it scores whole completions; "
+                "--world sums has step rewards"
             )
         with torch.no_grad():
             scores = self.reward.steps(samples)
@@ -186,8 +208,16 @@ class Checked:
 
 
 class Standardised:
-    """A reward with each member brought to mean 0 and deviation 1 over some answers; a constant
-    member keeps its scale.
+    """A reward with each member brought to mean 0 and deviation 1 over some completions.
+
+    A constant member keeps its scale.
+
+    Args:
+        reward: Any Reward.
+        samples: The completions, usually the reference's.
+
+    Raises:
+        InputError: A score is not finite.
     """
 
     def __init__(self, reward: Reward, samples: Samples):
@@ -198,7 +228,7 @@ class Standardised:
             raise InputError(
                 f"reward {', '.join(self.names)} cannot be standardised: "
                 f"{int((~torch.isfinite(raw)).sum())} of its {raw.numel()} scores of reference "
-                "answers are not finite"
+                "completions are not finite"
             )
         spread = raw.std(1, correction=0)
         self.centre, self.scale = (
@@ -211,7 +241,7 @@ class Standardised:
         return (raw - self.centre.to(raw)[:, None, None]) / self.scale.to(raw)[:, None, None]
 
     def only(self, members: Sequence[int]) -> Standardised:
-        """These members alone, each with the centre and the scale it has here."""
+        """Return these members, each with the center and the scale it has here."""
         one = Standardised.__new__(Standardised)
         one.reward = (
             self.reward.only(members)
@@ -224,7 +254,7 @@ class Standardised:
 
 
 class _Slice:
-    """Some members of a reward that only comes whole."""
+    """Some members of a reward that cannot be divided."""
 
     def __init__(self, reward: Reward, members: Sequence[int]):
         self.reward, self.members, self.partial = reward, list(members), reward.partial

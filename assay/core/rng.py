@@ -1,8 +1,8 @@
-"""Randomness by address. A number is a function of (seed, purpose, step, place), never of what was
-drawn before it.
+"""Randomness by address: a number is a function of (seed, purpose, step, place).
 
-So finished answers may leave a batch, rows may move to another process, a run may be killed and
-resumed, and no number changes. Nothing here reads or writes torch's global stream.
+It never depends on what was drawn before. So finished completions may leave a batch, rows may move
+to another process, a run may be killed and resumed, and no number changes. Nothing here reads or
+writes torch's global stream.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def _signed(x: int) -> int:
-    """A 64-bit pattern as the signed integer torch wants."""
+    """Return a 64-bit pattern as the signed integer that torch takes."""
     x &= (1 << 64) - 1
     return x - (1 << 64) if x >= 1 << 63 else x
 
@@ -27,8 +27,9 @@ _C1, _C2, _GOLDEN = (
 
 
 def _mix(z: Tensor) -> Tensor:
-    """The finaliser of MurmurHash3 (Appleby, 2011) on int64: every input bit moves every output bit
-    with chance ½.
+    """Mix int64 bits: each input bit flips each output bit with chance ½ (MurmurHash3).
+
+    Source: Appleby, 2011.
     """
     z = (z ^ ((z >> 33) & 0x7FFFFFFF)) * _C1
     z = (z ^ ((z >> 33) & 0x7FFFFFFF)) * _C2
@@ -42,6 +43,17 @@ class Rng:
     seen by some rows of the whole batch, so that a row keeps its numbers wherever it is computed.
     The drawing methods take coordinates (integers or integer tensors that broadcast); the first
     coordinate is the row.
+
+    Args:
+        seed: Of the root address.
+        key: The address itself, instead of a seed.
+        places: The rows of the whole batch that the local rows are; None: local rows are global.
+
+    Example:
+        >>> rng = Rng(0)("sample", 3)
+        >>> whole = rng.uniform(torch.arange(4))
+        >>> bool((rng[torch.tensor([2, 0])].uniform(torch.arange(2)) == whole[[2, 0]]).all())
+        True
     """
 
     __slots__ = ("key", "places")
@@ -64,7 +76,12 @@ class Rng:
         )
 
     def __call__(self, purpose: str, step: int = 0) -> Rng:
-        """The child address of (purpose, step). Children of different names or steps share nothing."""
+        """Return the child address of (purpose, step).
+
+        Args:
+            purpose: Any name. Children of different names or steps share no number.
+            step: Any integer.
+        """
         text = f"{self.key} {purpose} {int(step)}".encode()
         return Rng(
             key=_signed(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")),
@@ -72,7 +89,7 @@ class Rng:
         )
 
     def __getitem__(self, rows: Tensor | slice) -> Rng:
-        """This address for some rows: local row j of the result is row `rows[j]` here."""
+        """Return this address for some rows: local row j is row `rows[j]` here."""
         if self.places is None and isinstance(rows, slice):
             if rows.stop is None or (rows.step or 1) != 1:
                 raise ValueError(
@@ -84,7 +101,12 @@ class Rng:
         return Rng(key=self.key, places=known)
 
     def bits(self, row: Tensor | int, *rest: Tensor | int) -> Tensor:
-        """64 random bits a coordinate, as int64; all coordinates broadcast together."""
+        """Draw 64 random bits a coordinate, as int64.
+
+        Args:
+            row: The local row.
+            rest: Further coordinates; all broadcast together.
+        """
         device = next(
             (c.device for c in (row, *rest) if isinstance(c, Tensor)), torch.device("cpu")
         )
@@ -99,7 +121,7 @@ class Rng:
     def uniform(
         self, row: Tensor | int, *rest: Tensor | int, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """Uniform on the open interval (0, 1): never 0 and never 1, so logarithms are finite."""
+        """Draw from the open interval (0, 1): never 0 and never 1, so logarithms are finite."""
         if dtype == torch.float64:
             return (((self.bits(row, *rest) >> 12) & ((1 << 52) - 1)).to(dtype) + 0.5) / float(
                 1 << 52
@@ -111,25 +133,23 @@ class Rng:
     def normal(
         self, row: Tensor | int, *rest: Tensor | int, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """Standard normal, by the inverse of its distribution function."""
+        """Draw from the standard normal, by the inverse of its distribution function."""
         return torch.special.ndtri(self.uniform(row, *rest, dtype=torch.float64)).to(dtype)
 
     def gumbel(
         self, row: Tensor | int, *rest: Tensor | int, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """Standard Gumbel: −log(−log u)."""
+        """Draw from the standard Gumbel: −log(−log u)."""
         return (-(-self.uniform(row, *rest, dtype=torch.float64).log()).log()).to(dtype)
 
     def integers(self, high: int, row: Tensor | int, *rest: Tensor | int) -> Tensor:
-        """Integers in 0 … high−1."""
+        """Draw integers from 0 … high−1."""
         return (self.uniform(row, *rest, dtype=torch.float64) * high).long().clamp(max=high - 1)
 
     def permutation(self, n: int) -> Tensor:
-        """A random order of n things `[n]`. It is one draw for the whole batch: `places` has no
-        part in it.
-        """
+        """Draw a random order of n things `[n]`, one for the whole batch."""
         return torch.argsort(Rng(key=self.key).bits(torch.arange(n)), stable=True)
 
     def generator(self) -> torch.Generator:
-        """A torch generator seeded by this address, for `torch.nn.init` and the like."""
+        """Make a torch generator seeded by this address, for `torch.nn.init` and the like."""
         return torch.Generator().manual_seed(self.key & ((1 << 63) - 1))

@@ -1,7 +1,7 @@
-"""Prompts, answers and labeled pairs: what every part of the house passes to every other.
+"""Prompts, completions and labeled pairs: what the parts of the library hand to one another.
 
-Axes: B prompts, N answers a prompt, T decisions an answer, P prompt tokens. Text is never stored,
-it is decoded.
+Axes: B prompts, N completions a prompt, T decisions a completion, P prompt tokens. Text is never
+stored, it is decoded.
 """
 
 from __future__ import annotations
@@ -35,18 +35,24 @@ class Rows:
         return replace(self, **{f_.name: go(getattr(self, f_.name)) for f_ in fields(self)})  # type: ignore[arg-type,type-var]
 
     def __getitem__(self: R, rows: Tensor | slice) -> R:
+        """Return some rows, of every tensor."""
         return self._each(lambda t: t[rows.to(t.device) if isinstance(rows, Tensor) else rows])
 
     def to(self: R, device: torch.device | str) -> R:
+        """Return the same on another device."""
         return self._each(lambda t: t.to(device))
 
 
 @dataclass(frozen=True)
 class Prompts(Rows):
-    """B prompts, left-padded so that an answer begins right after the last column.
+    """B prompts, padded on the left so that a completion begins right after the last column.
 
-    `row`: which of the task's prompts this is (for per-prompt columns and state). `extra`: per-row
-    tensors `[B,…]` (a condition, reward weights). `decode`: token ids to text, shared by all rows.
+    Attributes:
+        tokens: Token ids.
+        mask: False at padding.
+        row: Which of the task's prompts each is, for per-prompt columns and state.
+        extra: Per-row tensors `[B,…]`, such as a condition or reward weights.
+        decode: Token ids to text, shared by all rows; None where the world has no words.
     """
 
     tokens: Int[Tensor, "B P"]
@@ -59,7 +65,11 @@ class Prompts(Rows):
         return self.tokens.shape[0]
 
     def text(self) -> list[str]:
-        """Each prompt as text; raises Missing where the world has no words (a table)."""
+        """Decode each prompt.
+
+        Raises:
+            Missing: The world has no words (a table).
+        """
         if self.decode is None:
             raise Missing("these prompts have no text: their world has no tokenizer")
         return [self.decode(t[m].tolist()) for t, m in zip(self.tokens, self.mask, strict=True)]
@@ -67,14 +77,20 @@ class Prompts(Rows):
 
 @dataclass(frozen=True)
 class Samples(Rows):
-    """N answers to each of B prompts; absent answers and decisions are False in the masks, never a
-    special token.
+    """N completions of each of B prompts.
 
-    `mask`: the policy's own decisions (tokens, the end token included; denoising steps; turns).
-    `given`: in the answer but not the policy's choice (tool text, a shared prefix). `logp`: under
-    the policy that drew it, fixed at drawing time, 0 where mask is False, NaN where nobody knows.
-    `ended`: it ended by itself (not truncated). `extra["weight"] [B,N]`, where present, weighs the
-    answers of a prompt (particles, best-of-n pools); it sums to 1.
+    Absent completions and decisions are False in the masks, never a special token.
+
+    Attributes:
+        prompts: The B prompts.
+        action: `[B,N,T,…]`; int64 for tokens.
+        mask: The policy's own decisions: tokens (the end token included), denoising steps, turns.
+        given: In the completion but not the policy's choice: tool text, a shared prefix.
+        logp: Under the policy that drew the completion, fixed at drawing time; 0 where `mask` is
+            False, NaN where nobody knows.
+        ended: The completion ended by itself; it was not truncated.
+        extra: `{name: [B,N,…]}`. "weight" `[B,N]`, where present, weighs a prompt's completions
+            (particles, best-of-n pools); it sums to 1.
     """
 
     prompts: Prompts
@@ -90,29 +106,31 @@ class Samples(Rows):
 
     @property
     def present(self) -> Bool[Tensor, "B N"]:
-        """An answer is present if it holds anything at all."""
+        """Whether a completion is there: it holds anything at all."""
         return (self.mask | self.given).any(-1)
 
     @property
     def lengths(self) -> Int[Tensor, "B N"]:
-        """Own decisions an answer."""
+        """Own decisions of each completion."""
         return self.mask.sum(-1)
 
     @property
     def weight(self) -> Float[Tensor, "B N"]:
-        """Weights of a prompt's answers, summing to 1: `extra["weight"]`, or equal over those
-        present.
-        """
+        """Weights of a prompt's completions, summing to 1; equal unless `extra` says otherwise."""
         if "weight" in self.extra:
             return self.extra["weight"]
         here = self.present.to(self.logp.dtype)
         return here / here.sum(-1, keepdim=True).clamp(min=1)
 
     def text(self) -> list[list[str]]:
-        """Each answer as text, its given parts included."""
+        """Decode each completion, its given parts included.
+
+        Raises:
+            Missing: The world has no words (a table).
+        """
         decode = self.prompts.decode
         if decode is None:
-            raise Missing("these answers have no text: their world has no tokenizer")
+            raise Missing("these completions have no text: their world has no tokenizer")
         keep = self.mask | self.given
         return [
             [decode(a[k].tolist()) for a, k in zip(ab, kb, strict=True)]
@@ -120,7 +138,7 @@ class Samples(Rows):
         ]
 
     def pick(self: S, index: Int[Tensor, "B K"]) -> S:
-        """K of each prompt's N answers, by their place in N."""
+        """Return K of each prompt's N completions, by their place in N."""
 
         def take(t: Tensor) -> Tensor:
             i = (
@@ -138,7 +156,7 @@ class Samples(Rows):
         return replace(self, **own, extra={k: take(v) for k, v in self.extra.items()})  # type: ignore[arg-type]
 
     def widened(self: S, T: int) -> S:
-        """Padded on the right to T decisions."""
+        """Pad on the right to T decisions."""
         more = T - self.mask.shape[2]
         if more <= 0:
             return self
@@ -155,8 +173,10 @@ class Samples(Rows):
         )
 
     def gathered(self: S, prompts: Prompts) -> S:
-        """The processes' shares of rows put together again, in order; `prompts` are the whole
-        batch's.
+        """Join the processes' shares of rows, in order.
+
+        Args:
+            prompts: The whole batch's.
         """
         parts = {
             f.name: gather(getattr(self, f.name))
@@ -173,11 +193,16 @@ S = TypeVar("S", bound=Samples)
 
 @dataclass(frozen=True)
 class Pairs(Samples):
-    """Labelled comparisons: Samples with N = 2, the preferred answer first (ranked lists: N = K,
-    best first).
+    """Labeled comparisons: Samples with N = 2, the preferred completion first.
 
-    `p [B]`: probability that the first is truly better (1 for a plain label). `margin [B]`: how
-    much better, in reward units, NaN-free; 0 where nobody said.
+    Ranked lists are the same with N = K, best first.
+
+    Attributes:
+        p: `[B]`, the probability that the first is truly better; 1 for a plain label.
+        margin: `[B]`, how much better in reward units; 0 where unknown, never NaN.
+
+    Raises:
+        InputError: `p` or `margin` has another shape.
     """
 
     p: Tensor = field(default_factory=lambda: torch.ones(0))
@@ -193,8 +218,11 @@ class Pairs(Samples):
 
 
 def cat(parts: Iterable[S]) -> S:
-    """Batches of Samples (or Pairs) one after another along B; prompts are left-padded and answers
-    right-padded alike.
+    """Join batches of Samples (or Pairs) along B.
+
+    Args:
+        parts: At least one batch. Prompts are padded on the left and completions on the right, to
+            the longest.
     """
     parts = list(parts)
     T = max(x.mask.shape[2] for x in parts)

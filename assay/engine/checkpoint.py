@@ -1,11 +1,11 @@
-"""A recipe's memory between steps, and its one file on disk. Nothing is pickled, so nothing is ever
-unpickled.
+"""A recipe's memory between steps, and its one file on disk.
+
+Tensors are stored as safetensors and the rest as JSON. Nothing is pickled.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -16,36 +16,41 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from assay.engine.atomic import replacing
 from assay.errors import InputError
 
-RECORDS: dict[
-    str, type
-] = {}  # dataclasses that a Carry may hold; core registers Prompts, Samples and Pairs
+# dataclasses that a Carry may hold; core registers Prompts, Samples and Pairs
+RECORDS: dict[str, type] = {}
 _OWN = ("next", "total", "_kept", "_saved", "_decode")
 
 
 class Carry:
-    """What survives a step. `carry.keep(policy=…, opt=…)` registers whatever has a `state_dict` and
-    fills it when resuming; every other value is the first value of an attribute. Attributes hold
-    tensors, numbers, strings, lists, dicts and Samples. `for t in carry.steps(n)` goes on where it
-    stopped.
+    """What survives a step.
+
+    `carry.keep(policy=…, opt=…)` registers whatever has a `state_dict` and fills it when resuming;
+    every other value is the first value of an attribute. Attributes hold tensors, numbers, strings,
+    lists, dicts and Samples. `for t in carry.steps(n)` goes on where it stopped.
 
     **The yield is the last act of a step**: what is saved at a yield is the state after that step.
+
+    Args:
+        saved: What `state` returned; None for a fresh start.
+        decode: How restored Prompts turn ids into text.
     """
 
     def __init__(self, saved: dict[str, Any] | None = None, decode: Any = None):
         self.next, self.total = 0, -1
         self._kept: dict[str, Any] = {}
         self._saved = saved
-        self._decode = (
-            decode  # how restored Prompts turn ids into text: a function, so it cannot be on disk
-        )
+        self._decode = decode  # a function, so it cannot be on disk
         if saved is not None:
             self.next = saved["next"]
 
     def keep(self, **things: Any) -> Carry:
-        """Register modules and first values; when resuming, fill them with what was saved. Returns
-        the carry itself.
+        """Register modules and first values; when resuming, fill them with what was saved.
+
+        Returns:
+            The carry itself.
         """
         for name, thing in things.items():
             if name in _OWN or name in ("keep", "steps", "state"):
@@ -61,14 +66,14 @@ class Carry:
         return self
 
     def steps(self, n: int) -> Iterator[int]:
-        """0 … n−1, or what of it is left."""
+        """Yield 0 … n−1, or what is left of it."""
         self.total = n
         for t in range(self.next, n):
             self.next = t + 1
             yield t
 
     def state(self) -> dict[str, Any]:
-        """Everything, as nested dicts of tensors and plain values."""
+        """Return everything, as nested dicts of tensors and plain values."""
         values = {k: v for k, v in vars(self).items() if k not in _OWN}
         return {
             "next": self.next,
@@ -116,22 +121,31 @@ def _unpack(value: Any, tensors: dict[str, Tensor], decode: Any) -> Any:
 
 
 def save(path: Path, state: Any) -> None:
-    """Write nested tensors and plain values to one safetensors file: a new name, flushed, then a
-    rename.
+    """Write nested tensors and plain values to one safetensors file, see atomic.replacing.
 
-    A process killed at any moment leaves the old file or the new one, never half of either.
+    Args:
+        path: The file. Its folder must exist.
+        state: Nested dicts, lists and tuples of tensors, Samples and plain values.
+
+    Raises:
+        TypeError: The state holds something else.
     """
     tensors: dict[str, Tensor] = {}
     text = json.dumps(_pack(state, tensors))
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    save_file(tensors or {"none": torch.zeros(0)}, str(fresh), metadata={"state": text})
-    with open(fresh, "rb") as f:
-        os.fsync(f.fileno())
-    os.replace(fresh, path)
+    with replacing(path) as fresh:
+        save_file(tensors or {"none": torch.zeros(0)}, str(fresh), metadata={"state": text})
 
 
 def load(path: Path, decode: Any = None) -> Any:
-    """Read what `save` wrote. Raises InputError, naming the file, where it is damaged."""
+    """Read what `save` wrote.
+
+    Args:
+        path: The file.
+        decode: How restored Prompts turn ids into text.
+
+    Raises:
+        InputError: The file is damaged.
+    """
     try:
         with safe_open(str(path), framework="pt") as f:  # type: ignore[no-untyped-call]
             tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118

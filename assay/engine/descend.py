@@ -1,5 +1,6 @@
-"""The only backward(). Micro-batches, processes, finite-ness and the update counter live here and
-nowhere else.
+"""The only backward(): one update, whatever the pieces in which its batch is computed.
+
+Micro-batches, processes, steps that are not finite and the count of updates live here alone.
 """
 
 from __future__ import annotations
@@ -16,64 +17,86 @@ from torch import Tensor
 
 from assay.engine import parallel
 from assay.engine.optimiser import Optimiser
+from assay.engine.passes import Split, pieces
 from assay.engine.threads import together
 from assay.errors import InputError, NotFinite
 
 log = logging.getLogger("assay")
-_MICRO = 0  # rows a pass, 0 for all: belongs to the run, must not change a number
+_COMPLETIONS = 0  # a pass, 0 for all: belongs to the run, must not change a number
 _STRICT = False
+
+Index = Int[Tensor, "b"] | tuple[Int[Tensor, "b 1"], Int[Tensor, "1 n"]]
+Losses = Tensor | Sequence[Callable[[], Tensor]]
 
 
 @contextmanager
-def micro_batches(rows: int, *, strict: bool = False) -> Iterator[None]:
-    """Within: at most `rows` rows a forward pass (0: all); `strict`: a step that is not finite ends
-    the run.
+def micro_batches(completions: int, *, strict: bool = False) -> Iterator[None]:
+    """Bound the passes of every `descend` within the block.
+
+    Args:
+        completions: Completions a forward and backward pass, at most; 0 for the whole batch. A
+            prompt whose completions may not be parted is one pass, however many they are.
+        strict: Raise NotFinite at a step that is not finite, instead of skipping it.
     """
-    global _MICRO, _STRICT
-    before = _MICRO, _STRICT
-    _MICRO, _STRICT = rows, strict
+    global _COMPLETIONS, _STRICT
+    before = _COMPLETIONS, _STRICT
+    _COMPLETIONS, _STRICT = completions, strict
     try:
         yield
     finally:
-        _MICRO, _STRICT = before
-
-
-Losses = Tensor | Sequence[Callable[[], Tensor]]
+        _COMPLETIONS, _STRICT = before
 
 
 def descend(
     optimiser: Optimiser,
-    loss_of: Callable[[Any, Int[Tensor, "b"]], Losses],
+    loss_of: Callable[[Any, Any], Losses],
     samples: Any,
     *,
     reduce: Callable[[Bool[Tensor, "B N T"]], Tensor],
     rows: Int[Tensor, "r"] | None = None,
+    split: Split = "prompts",
 ) -> dict[str, float]:
-    """One update on Σ w·loss, with w = reduce(samples.mask) computed on the whole batch.
+    """Make one update on Σ w·loss, with w = reduce(samples.mask) of the whole batch.
 
-    `loss_of(some rows, their index)` is unreduced, of the shape of `reduce`'s weights for those
-    rows (`[b,N,T]` for decisions, `[b,N]` for answers, `[b]` for pairs), or several functions that
-    return one each: their sum is meant, they share neither weights nor anything else, and none's
-    activations outlive its own gradient. `rows`: a minibatch, by row; its denominators are its own.
-    One pass of eight rows, eight of one, and two processes of four are the same step.
+    One pass of eight prompts, eight of one, and two processes of four are the same step.
 
-    Returns {"loss", "grad_norm", "skipped"}. A step whose loss or gradient is not finite changes
-    nothing: it is counted in "skipped" and named in the log, or raises NotFinite where the run is
-    strict. Raises InputError if the loss has another shape than its weights.
+    Args:
+        optimiser: Of the parameters to update.
+        loss_of: Called as `loss_of(piece, index)`; returns the unreduced loss in the shape of
+            `reduce`'s weights for that piece: `[b,N,T]` for decisions, `[b,N]` for completions,
+            `[b]` for pairs. It may return several functions that return one loss each: their sum is
+            meant, they share neither weights nor activations, and none's activations outlive its
+            own gradient.
+        samples: The batch, B prompts with N completions each.
+        reduce: Weights from the mask, see `assay.formulas.reduce`.
+        rows: A mini-batch, by row; its denominators are its own.
+        split: What a micro-batch may part. "prompts": a prompt's completions stay together.
+            "completions": the loss of a completion depends on no other completion, so a piece may
+            hold some of a prompt's. What the loss takes from the whole batch is indexed by
+            `index` alone, as in `advantage[index]` with an advantage `[B,N,…]`.
+
+    Returns:
+        "loss", "grad_norm", and "skipped": 1 for a step whose loss or gradient is not finite. Such
+        a step changes nothing and is named in the log.
+
+    Raises:
+        NotFinite: A step is not finite and the run is strict.
+        InputError: The loss has another shape than its weights.
     """
     batch = samples if rows is None else samples[rows]
     place = torch.arange(len(samples)) if rows is None else rows
     weights = reduce(batch.mask)
-    mine = parallel.share(len(batch))
-    local = torch.arange(len(batch))[mine]
+    mine = torch.arange(len(batch))[parallel.share(len(batch))]
     optimiser.zero_grad()
     total = weights.new_zeros((), dtype=torch.float64)
-    for part in local.split(_MICRO or max(1, len(local))):
-        if len(part) == 0:
-            continue
-        w = weights[part.to(weights.device)]
+    for part, among in pieces(mine, batch.mask.shape[1], _COMPLETIONS, split):
+        w, piece = weights[part.to(weights.device)], batch[part]
+        index: Any = place[part]
+        if among is not None:
+            w, piece = w[:, among.to(w.device)], piece.pick(among.expand(len(part), -1))
+            index = index[:, None], among[None]
         with torch.enable_grad():  # whatever the mode of whoever pulls on the recipe
-            losses = loss_of(batch[part], place[part])
+            losses = loss_of(piece, index)
             tasks = [
                 functools.partial(_back, loss, w)
                 for loss in ([losses] if isinstance(losses, Tensor) else losses)
@@ -99,7 +122,7 @@ def descend(
 
 
 def _back(loss: Tensor | Callable[[], Tensor], w: Tensor) -> Tensor:
-    """Σ w·loss, its gradient added to whatever it is a function of."""
+    """Add the gradient of Σ w·loss to what it is a function of; return its value."""
     loss = loss if isinstance(loss, Tensor) else loss()
     if loss.shape != w.shape:
         raise InputError(

@@ -1,10 +1,10 @@
 """What this process does with memory that it has freed.
 
-glibc hands large freed blocks back to the system, and a training step asks for the same ones again
-milliseconds later: each page is then cleared and mapped anew. Kept instead, a step of a small model
-takes about a quarter less time (LOG.md prints how to time it). All threads share one heap, since
-those that glibc makes for further threads give large blocks back whatever it is told. The process
-stays as large as it ever was until it ends.
+glibc returns large freed blocks to the system, and a training step asks for the same ones again
+milliseconds later: each page is then cleared and mapped anew. With freed memory kept, a step of a
+small model takes about a quarter less time (LOG.md prints how to time it). All threads share one
+heap, since those that glibc makes for further threads return large blocks whatever the settings.
+The process stays as large as it ever was until it ends.
 """
 
 from __future__ import annotations
@@ -13,17 +13,10 @@ import ctypes
 import os
 import platform
 
-_TRIM, _TOP_PAD, _MMAP, _ARENAS = (
-    -1,
-    -2,
-    -3,
-    -8,
-)  # mallopt's M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX
-_KEPT, _LARGEST, _AHEAD = (
-    2**31 - 1,
-    2**30,
-    64 * 2**20,
-)  # bytes: kept at the top; taken from the heap; asked for in advance
+# mallopt's M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD and M_ARENA_MAX
+_TRIM, _TOP_PAD, _MMAP, _ARENAS = -1, -2, -3, -8
+# bytes: kept at the top; taken from the heap; asked for in advance
+_KEPT, _LARGEST, _AHEAD = 2**31 - 1, 2**30, 64 * 2**20
 SETTINGS = (
     "MALLOC_TRIM_THRESHOLD_",
     "MALLOC_MMAP_THRESHOLD_",
@@ -34,9 +27,13 @@ SETTINGS = (
 
 
 def keep() -> bool:
-    """Keep freed memory from now on; whether that was done. Only with glibc, and not where the
-    environment says how memory is to be handled (`MALLOC_TRIM_THRESHOLD_` and its kin), nor where
-    another allocator is preloaded.
+    """Keep freed memory from now on.
+
+    Only with glibc, and not where the environment sets how memory is handled
+    (`MALLOC_TRIM_THRESHOLD_` and others) or another allocator is preloaded.
+
+    Returns:
+        Whether it is kept.
     """
     if platform.libc_ver()[0] != "glibc" or any(s in os.environ for s in (*SETTINGS, "LD_PRELOAD")):
         return False

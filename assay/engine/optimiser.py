@@ -11,10 +11,13 @@ from torch import Tensor
 
 
 class Optimiser:
-    """torch's fused Adam; the learning rate climbs linearly over the first `warmup` updates and
-    then stays.
+    """torch's fused Adam with linear warm-up, stepped by `descend` alone.
 
-    Gradients are clipped to a global norm of `clip`. Stepped by `descend` alone.
+    Args:
+        parameters: To update.
+        lr: Learning rate after warm-up.
+        warmup: Updates over which the learning rate rises linearly; then it stays.
+        clip: Gradients are clipped to this global norm; infinity for no clipping.
     """
 
     def __init__(
@@ -25,15 +28,20 @@ class Optimiser:
         self.adam = torch.optim.Adam(self.parameters, lr=lr, fused=True)
 
     def zero_grad(self) -> None:
+        """Drop all gradients."""
         self.adam.zero_grad(set_to_none=True)
 
     def norm(self) -> Tensor:
-        """The gradient's global norm before clipping."""
+        """Compute the gradient's global norm before clipping."""
         grads = [p.grad for p in self.parameters if p.grad is not None]
         return torch.nn.utils.get_total_norm(grads)
 
     def step(self, norm: Tensor) -> None:
-        """One update, with the gradients already there and their norm already known."""
+        """Make one update, with the gradients that are there.
+
+        Args:
+            norm: Their global norm.
+        """
         if self.clip < math.inf:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
         self.updates += 1
@@ -42,9 +50,11 @@ class Optimiser:
         self.adam.step()
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the count of updates and Adam's moments."""
         return {"updates": self.updates, "adam": self.adam.state_dict()["state"]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
         self.updates = state["updates"]
         self.adam.load_state_dict(
             {"state": state["adam"], "param_groups": self.adam.state_dict()["param_groups"]}

@@ -25,8 +25,10 @@ COUNTED = ("generated", "scored", "compared", "labels", "updates")
 
 
 class Meter:
-    """What a run has spent: answers drawn, answers judged, pairs compared, gold labels bought,
-    updates made.
+    """Counts what a run has spent.
+
+    Attributes:
+        counts: Completions generated and scored, pairs compared, gold labels, updates.
     """
 
     def __init__(self) -> None:
@@ -34,12 +36,13 @@ class Meter:
         self._lifted = 0
 
     def add(self, what: str, n: int) -> None:
+        """Count n more, unless the meter is lifted."""
         if not self._lifted:
             self.counts[what] += int(n)
 
     @contextmanager
     def charging(self, counts: dict[str, int]) -> Iterator[None]:
-        """Within, what is spent is added to these counts: every run has its own."""
+        """Add what is spent within the block to these counts: every run has its own."""
         before, self.counts = self.counts, counts
         try:
             yield
@@ -48,7 +51,7 @@ class Meter:
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
-        """While `measure` reads, nothing is counted: evaluation is not the method's cost."""
+        """Count nothing within the block: evaluation is not the method's cost."""
         self._lifted += 1
         try:
             yield
@@ -81,9 +84,13 @@ def group() -> Iterator[None]:
 
 
 def start() -> bool:
-    """Join the process group if a launcher started us as one of several; whether it was joined now.
-    Raises InputError where the launcher was told to divide the model itself, which nothing here
-    does.
+    """Join the process group if a launcher started several processes.
+
+    Returns:
+        Whether it was joined now.
+
+    Raises:
+        InputError: The launcher was told to divide the model itself, which is not supported.
     """
     for name, what in (
         ("ACCELERATE_USE_FSDP", "FSDP"),
@@ -109,20 +116,23 @@ def start() -> bool:
 
 
 def rank() -> int:
+    """Return this process's number, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
+    """Return how many processes there are."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def share(n: int) -> slice:
-    """This process's contiguous share of n rows; shares differ by at most one row."""
+    """Return this process's contiguous share of n rows; shares differ by at most one row."""
     r, w = rank(), world_size()
     return slice(n * r // w, n * (r + 1) // w)
 
 
 def barrier() -> None:
+    """Wait until every process is here."""
     if world_size() > 1:
         dist.barrier()
 
@@ -135,8 +145,11 @@ def sum_(x: Tensor) -> Tensor:
 
 
 def gather(x: Tensor, dim: int = 0) -> Tensor:
-    """Concatenate the processes' shares along `dim`, in rank order. Other axes are padded to the
-    longest with zeros.
+    """Join the processes' shares, in rank order.
+
+    Args:
+        x: This process's share.
+        dim: The axis to join; other axes are padded with zeros to the longest.
     """
     if world_size() == 1:
         return x
@@ -156,15 +169,16 @@ def gather(x: Tensor, dim: int = 0) -> Tensor:
 
 
 def same_everywhere(x: Tensor) -> Tensor:
-    """Rank 0's tensor, in every process."""
+    """Return rank 0's tensor, in every process."""
     if world_size() > 1:
         dist.broadcast(x, 0)
     return x
 
 
 def sampling(method: F) -> F:
-    """The door of `sample(prompts, n, rng, start=None)`: rows split, drawn, gathered; answers
-    counted as drawn.
+    """Decorate `sample(prompts, n, rng, start=None)`: rows are split, drawn and gathered.
+
+    Completions are counted as generated.
     """
 
     @functools.wraps(method)
@@ -175,9 +189,7 @@ def sampling(method: F) -> F:
             n_here = n[mine] if isinstance(n, Tensor) else n
             begun = None if start is None else start[mine]
             if begun is not None and isinstance(n_here, Tensor) and begun.mask.shape[1] > 1:
-                most = int(
-                    n_here.max()
-                )  # this share's rows may ask for fewer than the batch's longest does
+                most = int(n_here.max())  # this share may ask for fewer than the whole batch does
                 begun = begun.pick(torch.arange(most).expand(len(n_here), most))
             samples = method(self, prompts[mine], n_here, rng[mine], begun)
             samples = samples.gathered(prompts)
@@ -190,8 +202,9 @@ def sampling(method: F) -> F:
 
 
 def scoring(method: F) -> F:
-    """The door of a reward's `__call__(samples) → [M,B,N]`: rows split, scored, gathered; one call
-    a member and answer is counted as judged, so an ensemble costs what it costs.
+    """Decorate a reward's `__call__(samples) → [M,B,N]`: rows are split, scored and gathered.
+
+    One call a member and completion is counted as scored, so an ensemble costs what it costs.
     """
 
     @functools.wraps(method)

@@ -1,7 +1,7 @@
-"""Tasks that share nothing, as many at a time as there are threads.
+"""Runs independent tasks side by side, as many at a time as there are threads.
 
-torch divides one operation among its threads, and for a small model the meeting at the end of each
-operation costs a good part of what the division gains. Two models on a thread each meet once.
+torch divides one operation among its threads, and for a small model the synchronisation at the end
+of each operation costs a good part of the gain. Two models on a thread each synchronise once.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ _WITHIN = threading.local()
 
 
 def together(tasks: Sequence[Callable[[], T]]) -> list[T]:
-    """Their results, in order. Each of a group gets its share of torch's threads; what is left over
-    when the groups are full goes one after another, with all of them. Gradient mode is the
-    caller's; under autocast, and within a task, one follows the other. An error is raised when no
-    task is at work any more.
+    """Run independent tasks and return their results, in order.
 
-    A number may differ in its last bits from what the task would give alone, as it does with the
+    The tasks of a group share torch's threads evenly; what is left over when the groups are full
+    runs one after another, with all threads. Gradient mode is the caller's. Under autocast, and
+    within a task, tasks run one after another. An error is raised once no task is running.
+
+    A number may differ in its last bits from what the task alone would give, as it does with the
     number of threads.
+
+    Args:
+        tasks: Functions without arguments that share nothing they write to.
     """
     threads, grad = torch.get_num_threads(), torch.is_grad_enabled()
     at_once = min(threads, len(tasks))
@@ -47,9 +51,7 @@ def together(tasks: Sequence[Callable[[], T]]) -> list[T]:
         for f in begun:
             f.cancel()
         wait(begun)  # interrupted: who is at work still adds to gradients
-        torch.set_num_threads(
-            threads
-        )  # a worker's number is also what threads begin with that are started later
+        torch.set_num_threads(threads)  # threads that start later begin with a worker's number
     return [*(f.result() for f in begun), *(task() for task in tasks[whole:])]
 
 

@@ -1,8 +1,7 @@
-"""A transformers tokenizer as a Vocabulary: what people wrote to ids and back, with the special
-tokens where they belong.
+"""A transformers tokenizer as a vocabulary, with the special tokens where they belong.
 
 A prompt is a text, or turns of a conversation put together by the tokenizer's chat template, which
-writes its own BOS: the tokenizer must not add a second one. An answer is its own tokens and the
+writes its own BOS: the tokenizer must not add a second one. A completion is its own tokens and the
 token that ends it.
 """
 
@@ -17,17 +16,28 @@ from torch import Tensor
 
 from assay.core import Prompts, Samples
 from assay.errors import InputError
+from assay.models.padding import padded_completions, padded_prompts
 
-Ask = str | Sequence[tuple[str, str]]  # a text, or (role, content) turns
+PromptText = str | Sequence[tuple[str, str]]  # a text, or (role, content) turns
 
 
 class Tokens:
-    """The token ids of one tokenizer and model. `ends`: every id that ends an answer, the first of
-    them written by `answers`.
+    """The token ids of one tokenizer and model.
 
-    `barred`: ids that are never drawn: padding and BOS, unless they are also an end, and those
-    beyond the tokenizer's own (a model's table is often longer). `device`: where prompts and
-    answers are made. `pad` fills the places that masks leave out; nothing ever reads it.
+    Args:
+        tokenizer: Of transformers.
+        size: Tokens of the model; its table is often longer than the tokenizer's.
+        ends: Every id that ends a completion, the first of them written by `answers`; the
+            tokenizer's end-of-text token by default.
+
+    Attributes:
+        barred: Ids of probability 0: padding and BOS, unless they are also an end, and those beyond
+            the tokenizer's own.
+        device: Where prompts and completions are made.
+        pad: Fills the places that masks leave out; nothing reads it.
+
+    Raises:
+        InputError: The tokenizer has no end-of-text token, or more tokens than the model.
     """
 
     def __init__(self, tokenizer: Any, *, size: int, ends: Sequence[int] = ()):
@@ -37,7 +47,7 @@ class Tokens:
         if not known:
             raise InputError(
                 f"the tokenizer of {tokenizer.name_or_path or 'this model'} has no end-of-text "
-                "token, and so no answer could end; give it an eos_token"
+                "token, and so no completion could end; give it an eos_token"
             )
         if len(tokenizer) > size:
             raise InputError(
@@ -56,7 +66,7 @@ class Tokens:
         return self.size
 
     def __eq__(self, other: object) -> bool:
-        """Whether ids mean the same: two policies of one tokenizer can be compared token by token."""
+        """Say whether ids mean the same: policies of one tokenizer are compared token by token."""
         return (
             isinstance(other, Tokens)
             and (self.size, self.ends) == (other.size, other.ends)
@@ -69,13 +79,18 @@ class Tokens:
     def __hash__(self) -> int:
         return hash((self.size, self.ends))
 
-    def encode(self, ask: Ask) -> list[int]:
-        """A prompt's ids, with one BOS where the tokenizer has one, and no end."""
+    def encode(self, ask: PromptText) -> list[int]:
+        """Return a prompt's ids, with one BOS where the tokenizer has one, and no end.
+
+        Raises:
+            InputError: The prompt is a conversation that the tokenizer's chat template cannot
+                write.
+        """
         if not isinstance(ask, str):
             return self._conversation(ask)
         ids = list(self.tokenizer(ask, add_special_tokens=True, verbose=False)["input_ids"])
         while len(ids) > 1 and ids[-1] in self.ends and ids[-1] != self.tokenizer.bos_token_id:
-            # some tokenizers close every text; an answer that is to follow would come after the end
+            # some tokenizers close every text; a completion would come after the end
             ids.pop()
         return ids or [
             self.eos if self.tokenizer.bos_token_id is None else self.tokenizer.bos_token_id
@@ -101,67 +116,45 @@ class Tokens:
             if content.strip() and content.strip() not in text:
                 raise InputError(
                     f"the chat template leaves out what the {role} said "
-                    f"({content.strip()[:40]!r}): an answer to it would be an answer to something "
-                    "else; use another template"
+                    f"({content.strip()[:40]!r}), and completions would answer something else; use "
+                    "another template"
                 )
         return self.plain(text)
 
     def plain(self, text: str) -> list[int]:
-        """An answer's ids, as they are: no BOS, no end."""
+        """Return a completion's ids, as they are: no BOS, no end."""
         return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text without special tokens, exactly as the ids say it: blanks are not tidied."""
+        """Decode without special tokens, exactly as the ids say: blanks are not tidied."""
         return str(
             self.tokenizer.decode(
                 list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
         )
 
-    def prompts(self, asks: Sequence[Ask], row: Int[Tensor, "B"] | None = None) -> Prompts:
-        """Prompts padded on the left. `row` defaults to 0 … B−1."""
+    def prompts(self, asks: Sequence[PromptText], row: Int[Tensor, "B"] | None = None) -> Prompts:
+        """Encode prompts and pad them on the left.
+
+        Args:
+            asks: Texts or conversations.
+            row: Which of the task's prompts each is; 0 … B−1 by default.
+        """
         return self.padded([self.encode(a) for a in asks], row)
 
     def padded(self, ids: Sequence[Sequence[int]], row: Int[Tensor, "B"] | None = None) -> Prompts:
-        """The same from ids."""
-        P = max((len(i) for i in ids), default=1)
-        tokens, mask = (
-            torch.full((len(ids), P), self.pad),
-            torch.zeros(len(ids), P, dtype=torch.bool),
-        )
-        for b, i in enumerate(ids):
-            tokens[b, P - len(i) :], mask[b, P - len(i) :] = (
-                torch.tensor(i, dtype=torch.int64),
-                True,
-            )
-        row = torch.arange(len(ids)) if row is None else row
-        return Prompts(tokens, mask, row, decode=self.decode).to(self.device)
+        """Pad prompts that are encoded already."""
+        return padded_prompts(ids, pad=self.pad, decode=self.decode, row=row).to(self.device)
 
     def answers(
         self, prompts: Prompts, texts: Sequence[Sequence[str]], dtype: torch.dtype = torch.float32
     ) -> Samples:
-        """Texts as answers to these prompts, each with its end, `logp` NaN. Missing answers of a
-        prompt are absent.
+        """Encode completions, each with its end, see padded_completions.
+
+        Args:
+            prompts: B prompts.
+            texts: The texts of each prompt's completions.
+            dtype: Of `logp`.
         """
-        if len(texts) != len(prompts):
-            raise InputError(
-                f"{len(prompts)} prompts and answers to {len(texts)}: give one list of answers for "
-                "each prompt"
-            )
         ids = [[[*self.plain(t), self.eos] for t in row] for row in texts]
-        N, T = (
-            max((len(r) for r in ids), default=0),
-            max((len(a) for r in ids for a in r), default=1),
-        )
-        action = torch.full((len(ids), N, T), self.pad, dtype=torch.int64)
-        mask = torch.zeros(len(ids), N, T, dtype=torch.bool)
-        for b, row in enumerate(ids):
-            for n, a in enumerate(row):
-                action[b, n, : len(a)], mask[b, n, : len(a)] = (
-                    torch.tensor(a, dtype=torch.int64),
-                    True,
-                )
-        logp = torch.where(mask, torch.nan, torch.zeros((), dtype=dtype))
-        return Samples(prompts, action, mask, torch.zeros_like(mask), logp, mask.any(-1)).to(
-            prompts.tokens.device
-        )
+        return padded_completions(prompts, ids, pad=self.pad, dtype=dtype)

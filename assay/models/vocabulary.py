@@ -1,6 +1,4 @@
-"""Words to numbers and back, for worlds that write in whole words. No file, no training: the list
-is the tokenizer.
-"""
+"""Words to numbers and back, for worlds that write in whole words. No file, no training."""
 
 from __future__ import annotations
 
@@ -12,17 +10,23 @@ from torch import Tensor
 
 from assay.core import Prompts, Samples
 from assay.errors import InputError
+from assay.models.padding import padded_completions, padded_prompts
 
 SPECIAL = ("<pad>", "<bos>", "<eos>")
 
 
 class Vocabulary:
-    """A word list. Ids 0, 1, 2 are padding, begin and end; then the words in their order, as blanks
-    separate them.
+    """A word list. Ids 0, 1, 2 are padding, begin and end; then the words in their order.
+
+    Args:
+        words: Without blanks, each once.
+
+    Raises:
+        InputError: A word stands twice, or is not one plain word.
     """
 
     pad, bos, eos = 0, 1, 2
-    ends, barred = (2,), (0, 1)  # what ends an answer; what is never drawn
+    ends, barred = (2,), (0, 1)  # what ends a completion; what is never drawn
 
     def __init__(self, words: Sequence[str]):
         bad = [w for w in words if w in SPECIAL or len(w.split()) != 1 or w.split()[0] != w]
@@ -44,7 +48,11 @@ class Vocabulary:
         return hash(self.words)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text's words; no begin and no end are added."""
+        """Return the ids of a text's words, without begin and end.
+
+        Raises:
+            InputError: A word is unknown.
+        """
         out = []
         for word in text.split():
             if word not in self.ids or word in SPECIAL:
@@ -56,47 +64,28 @@ class Vocabulary:
         return out
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The words of these ids with blanks between them; padding, begin and end leave no trace."""
+        """Join the words of these ids with blanks, without padding, begin and end."""
         return " ".join(self.words[i] for i in ids if i >= len(SPECIAL))
 
     def prompts(self, texts: Sequence[str], row: Int[Tensor, "B"] | None = None) -> Prompts:
-        """Texts as Prompts: the begin token, the words, padding on the left. `row` defaults to 0 …
-        B−1.
+        """Encode texts as prompts: the begin token, then the words, padded on the left.
+
+        Args:
+            texts: Words with blanks between them.
+            row: Which of the task's prompts each is; 0 … B−1 by default.
         """
         ids = [[self.bos, *self.encode(t)] for t in texts]
-        P = max((len(i) for i in ids), default=1)
-        tokens = torch.tensor(
-            [[self.pad] * (P - len(i)) + i for i in ids], dtype=torch.int64
-        ).reshape(-1, P)
-        mask = torch.tensor(
-            [[False] * (P - len(i)) + [True] * len(i) for i in ids], dtype=torch.bool
-        ).reshape(-1, P)
-        return Prompts(
-            tokens, mask, torch.arange(len(ids)) if row is None else row, decode=self.decode
-        )
+        return padded_prompts(ids, pad=self.pad, decode=self.decode, row=row)
 
     def answers(
         self, prompts: Prompts, texts: Sequence[Sequence[str]], dtype: torch.dtype = torch.float32
     ) -> Samples:
-        """Texts as answers to these prompts: the words and the end token, every one ended, `logp`
-        NaN (nobody knows).
+        """Encode completions: the words and the end token, see padded_completions.
 
-        Where a prompt has fewer texts than another, the missing answers are absent.
+        Args:
+            prompts: B prompts.
+            texts: The texts of each prompt's completions.
+            dtype: Of `logp`.
         """
-        if len(texts) != len(prompts):
-            raise InputError(
-                f"{len(prompts)} prompts and answers to {len(texts)}: give one list of answers for "
-                "each prompt"
-            )
         ids = [[[*self.encode(t), self.eos] for t in row] for row in texts]
-        N = max((len(row) for row in ids), default=0)
-        T = max((len(a) for row in ids for a in row), default=1)
-        action = torch.full((len(ids), N, T), self.pad, dtype=torch.int64)
-        mask = torch.zeros(len(ids), N, T, dtype=torch.bool)
-        for b, row in enumerate(ids):
-            for n, a in enumerate(row):
-                action[b, n, : len(a)] = torch.tensor(a)
-                mask[b, n, : len(a)] = True
-        logp = torch.where(mask, torch.nan, torch.zeros((), dtype=dtype))
-        samples = Samples(prompts, action, mask, torch.zeros_like(mask), logp, mask.any(-1))
-        return samples.to(prompts.tokens.device)
+        return padded_completions(prompts, ids, pad=self.pad, dtype=dtype)

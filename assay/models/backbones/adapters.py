@@ -1,9 +1,8 @@
-"""A transformers model with peft adapters as backbones: one base in memory, the reference is the
-base with every adapter off.
+"""A transformers model with peft adapters as backbones: one base in memory for all of them.
 
-A backbone of this kind is a name: None for the base, else an adapter of its own, whose weights are
-all that it owns, trains, saves and loads. Whatever peft can make of a configuration (LoRA, DoRA, …)
-passes through, if it injects layers.
+The reference is the base with every adapter off. A backbone of this kind is a name: None for the
+base, else an adapter of its own, whose weights are all that it owns, trains, saves and loads. Every
+peft configuration that injects layers works (LoRA, DoRA, …).
 """
 
 from __future__ import annotations
@@ -21,11 +20,22 @@ from torch import Tensor, nn
 
 from assay.core.rng import Rng
 from assay.errors import InputError
+from assay.models.backbones.lora import draw_by_address
 from assay.models.backbones.pretrained import Past, Pretrained
 
 
 class Base:
-    """The model that all adapters share, and how to switch between them."""
+    """The model that all adapters share, and the switch between them.
+
+    Args:
+        model: A transformers causal model; its weights no longer require a gradient.
+        config: peft's configuration.
+        rng: The address of adapters' first weights.
+        checkpointing: See Pretrained.
+
+    Raises:
+        InputError: The configuration injects no layers.
+    """
 
     def __init__(self, model: nn.Module, config: Any, rng: Rng, *, checkpointing: bool = False):
         from peft import get_peft_model
@@ -51,7 +61,7 @@ class Base:
         self.switch(None)
 
     def fresh(self) -> tuple[str, dict[str, nn.Parameter]]:
-        """A new adapter's name and weights, each first value from its own address."""
+        """Make a new adapter, first values by address; return its name and its weights."""
         name = f"adapter{next(self.count)}"
         with (
             torch.random.fork_rng()
@@ -68,22 +78,16 @@ class Base:
         wide = (
             next(self.plain.parameters()).dtype == torch.float64
         )  # peft makes adapters in float32, of a finer base too
-        for n, p in found.items():
+        for p in found.values():
             if wide:
                 p.data = p.data.double()
-            if p.dim() > 1 and bool(
-                (p != 0).any()
-            ):  # what peft starts at 0 keeps the new policy equal to the base
-                scale = float(p.detach().float().std())
-                draw = (
-                    self.rng(n.replace(name, "adapter")).normal(torch.arange(p.numel())).view_as(p)
-                )
-                p.data.copy_((scale * draw).to(p))
+        draw_by_address(((n.replace(name, "adapter"), p) for n, p in found.items()), self.rng)
         return name, found
 
     def switch(self, name: str | None) -> None:
-        """This adapter alone is on, or none. Flags only: which weights require a gradient is the
-        backbones' own business.
+        """Turn on this adapter alone, or none.
+
+        Only flags change: which weights require a gradient is for the backbones to say.
         """
         self.plain.recall = functools.partial(
             self.switch, name
@@ -95,13 +99,17 @@ class Base:
 
 
 class Adapted(nn.Module):
-    """The base with one adapter on (`name`), or with none. The same four calls as any backbone."""
+    """The base with one adapter on, or with none: a Backbone.
+
+    Args:
+        base: Shared by all adapters.
+        adapter: Whether to make an adapter of its own.
+    """
 
     def __init__(self, base: Base, *, adapter: bool = False):
         super().__init__()
-        self._base = (
-            base,
-        )  # in a tuple: not a submodule, so that no state and no parameter of it is ours
+        # in a tuple: it is no submodule, so that its state and parameters are not this module's
+        self._base = (base,)
         self.width = base.plain.width
         self.name: str | None = None
         if adapter:
@@ -112,11 +120,16 @@ class Adapted(nn.Module):
 
     @property
     def like(self) -> Tensor:
-        """Of the dtype and on the device of what comes out."""
+        """A tensor of the dtype and on the device of what is computed."""
         return self._base[0].plain.like
 
+    @property
+    def computes_with(self) -> Pretrained:
+        """The base, which computes for all adapters."""
+        return self._base[0].plain
+
     def twin(self) -> Adapted:
-        """The same base with a new adapter, filled with this one's weights where there is one."""
+        """Return the same base with a new adapter, which begins with this one's weights."""
         other = Adapted(self._base[0], adapter=True)
         if self.name is not None:
             other.load_state_dict(self.state_dict())
@@ -133,10 +146,10 @@ class Adapted(nn.Module):
         base.switch(self.name)
         yield base.plain
 
-    def reading(self, *given: Tensor) -> tuple[Tensor, Tensor]:
+    def hidden_states(self, *given: Tensor) -> tuple[Tensor, Tensor]:
         """See Pretrained."""
         with self._on() as plain:
-            return plain.reading(*given)
+            return plain.hidden_states(*given)
 
     def prefill(
         self, prompt: Tensor, keep: Tensor, owner: Tensor, room: int
@@ -150,10 +163,10 @@ class Adapted(nn.Module):
         with self._on() as plain:
             return plain.extend(cache, tokens, keep)
 
-    def chosen(self, *given: Any, **named: Any) -> Tensor | None:
+    def token_logps(self, *given: Any, **named: Any) -> Tensor | None:
         """See Pretrained."""
         with self._on() as plain:
-            return plain.chosen(*given, **named)
+            return plain.token_logps(*given, **named)
 
     def logits(self, hidden: Float[Tensor, "*n W"]) -> Float[Tensor, "*n V"]:
         """See Pretrained."""
@@ -161,9 +174,7 @@ class Adapted(nn.Module):
             return plain.logits(hidden)
 
     def merged(self) -> Any:
-        """A plain transformers model with this adapter's change added to its weights, in storage of
-        its own.
-        """
+        """Return a plain transformers model with the adapter's change added to its weights."""
         base = self._base[0]
         whole = copy.deepcopy(base.peft)
         if self.name is None:

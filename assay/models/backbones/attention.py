@@ -1,8 +1,7 @@
-"""A Llama's layers as one function of tensors; how its queries meet its keys is a plan that the
-caller chooses.
+"""A Llama's layers as one function of tensors.
 
-Shapes: n tokens (packed, or padded and flattened), W width, H heads, K key-value heads, d head
-size.
+How queries meet keys is a plan that the caller chooses. Shapes: n tokens (packed, or padded and
+flattened), W width, H heads, K key-value heads, d head size.
 """
 
 from __future__ import annotations
@@ -25,7 +24,22 @@ Plan = Callable[
 
 @dataclass(frozen=True)
 class Config:
-    """The sizes of a Llama. `kv_heads` divides `heads`; `tied`: the output head is the embedding."""
+    """The sizes of a Llama.
+
+    Attributes:
+        vocabulary: Tokens.
+        width: Of a hidden state.
+        layers: Number of layers.
+        heads: Query heads.
+        kv_heads: Key-value heads; they divide `heads`.
+        inner: Width within the MLP.
+        rope: Base of the rotary positions.
+        eps: Of the norms.
+        tied: The output head is the embedding.
+
+    Raises:
+        InputError: The sizes do not divide each other.
+    """
 
     vocabulary: int
     width: int
@@ -52,7 +66,7 @@ class Config:
 
 
 def shapes(c: Config) -> dict[str, tuple[int, ...]]:
-    """Every weight's shape, by the name that transformers' LlamaForCausalLM gives it."""
+    """Return every weight's shape, by the name that transformers' LlamaForCausalLM gives it."""
     out: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (c.vocabulary, c.width)}
     for i in range(c.layers):
         at, kv = f"model.layers.{i}", c.kv_heads * c.head
@@ -73,9 +87,10 @@ def shapes(c: Config) -> dict[str, tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's weights, each `[out, in]`. Norms' weights and the scores' 1/√d are folded into
-    what follows them, and the rows of `qk` are so ordered that the pairs which rotary positions
-    turn lie side by side.
+    """One layer's weights, each `[out, in]`.
+
+    Norms' weights and the scores' 1/√d are folded into what follows them, and the rows of `qk` are
+    ordered so that the pairs which rotary positions turn lie side by side.
     """
 
     qk: Tensor
@@ -87,9 +102,7 @@ class Layer:
 
 
 def layers(w: Mapping[str, Tensor], c: Config) -> list[Layer]:
-    """The weights laid out for `backbone`; made once a call, so that gradients reach the parameters
-    themselves.
-    """
+    """Lay the weights out for `backbone`, once a call, so that gradients reach the parameters."""
 
     def layer(i: int) -> Layer:
         at = f"model.layers.{i}"
@@ -108,7 +121,10 @@ def layers(w: Mapping[str, Tensor], c: Config) -> list[Layer]:
 
 
 def rms_norm(x: Float[Tensor, "n W"], *, eps: float) -> Float[Tensor, "n W"]:
-    """x / √(mean x² + eps) (Zhang and Sennrich, 2019), before its weight."""
+    """Compute x / √(mean x² + eps), before its weight.
+
+    Source: Zhang and Sennrich, 2019.
+    """
     return _RMSNorm.apply(x, eps) if torch.is_grad_enabled() else x * _scale(x, eps)
 
 
@@ -119,8 +135,9 @@ def _scale(x: Float[Tensor, "n W"], eps: float) -> Float[Tensor, "n 1"]:
 
 
 class _RMSNorm(torch.autograd.Function):
-    """y = x·s with s = (mean x² + eps)^(−1/2); its gradient s·(g − y·mean(g·y)), in half of the
-    passes that autograd takes.
+    """y = x·s with s = (mean x² + eps)^(−1/2), and its gradient s·(g − y·mean(g·y)).
+
+    In half of the passes over memory that autograd takes.
     """
 
     @staticmethod
@@ -143,14 +160,17 @@ class _RMSNorm(torch.autograd.Function):
 
 
 def rope(positions: Int[Tensor, "n"], c: Config, dtype: torch.dtype) -> Complex[Tensor, "n 1 d2"]:
-    """The rotary embedding's e^{i·angle} (Su et al., 2021), computed in float64 whatever the dtype."""
+    """Compute the rotary embedding's e^{i·angle}, in float64 whatever the dtype.
+
+    Source: Su et al., 2021.
+    """
     half = torch.arange(0, c.head, 2, device=positions.device, dtype=torch.float64) / c.head
     angle = positions[:, None, None].double() * c.rope**-half
     return torch.polar(torch.ones_like(angle), angle).to(dtype.to_complex())
 
 
 def rotate(x: Float[Tensor, "n H d"], turn: Complex[Tensor, "n 1 d2"]) -> Float[Tensor, "n H d"]:
-    """Each pair of neighbours turned by its angle."""
+    """Turn each pair of neighbours by its angle."""
     return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2))) * turn).flatten(-2)
 
 
@@ -162,7 +182,7 @@ def backbone(
     turn: Complex[Tensor, "n 1 d2"],
     plan: Plan,
 ) -> Float[Tensor, "n W"]:
-    """Embedded tokens through every layer and the last norm."""
+    """Send embedded tokens through every layer and the last norm."""
     H, K, d = c.heads, c.kv_heads, c.head
     for i, layer in enumerate(stack):
         y = rms_norm(x, eps=c.eps)
@@ -173,13 +193,14 @@ def backbone(
 
 
 def blind(see: Bool[Tensor, "*n"], dtype: torch.dtype) -> Float[Tensor, "*n"]:
-    """0 where a key is seen and −∞ where not: what is added to the scores before a softmax."""
+    """Return what is added to scores before a softmax: 0 where a key is seen, −∞ where not."""
     return torch.zeros(see.shape, dtype=dtype, device=see.device).masked_fill_(~see, -torch.inf)
 
 
 def causal(keep: Bool[Tensor, "R S"]) -> Bool[Tensor, "R S S"]:
-    """Who sees whom: kept tokens the kept ones up to themselves, padding itself alone (so that no
-    softmax is empty).
+    """Say which token sees which: a kept token sees the kept ones up to itself.
+
+    Padding sees itself alone, so that no softmax is empty.
     """
     S = keep.shape[1]
     order = torch.ones(S, S, dtype=torch.bool, device=keep.device).tril()
@@ -187,7 +208,7 @@ def causal(keep: Bool[Tensor, "R S"]) -> Bool[Tensor, "R S S"]:
 
 
 def positions(keep: Bool[Tensor, "R S"]) -> Int[Tensor, "R S"]:
-    """Places counted over kept tokens, so that padding never matters."""
+    """Count positions over kept tokens, so that padding never matters."""
     return (keep.long().cumsum(-1) - 1).clamp(min=0)
 
 
@@ -197,7 +218,7 @@ def attend(
     v: Float[Tensor, "R L K d"],
     bias: Float[Tensor, "R S L"],
 ) -> Float[Tensor, "R S Hd"]:
-    """Softmax attention with scores + bias; a key-value head serves H/K neighbouring heads."""
+    """Compute softmax attention with scores + bias; a key-value head serves H/K query heads."""
     R, S, H, d = q.shape
     K = k.shape[2]
     q = q.unflatten(2, (K, H // K)).permute(0, 2, 3, 1, 4).reshape(R * K, -1, d)

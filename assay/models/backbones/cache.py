@@ -1,4 +1,4 @@
-"""Keys and values of answers in the making."""
+"""Keys and values of completions in the making."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ _SMALL = 400
 
 
 class Cache:
-    """Keys and values of R answers in the making, preallocated; a column that a row does not use is
-    blind to it.
+    """Keys and values of R completions, preallocated; a column that a row does not use is masked.
 
-    `weights`: what the backbone needs at each step, laid out once; `lean` and `turns`: what
-    `decode` makes of them.
+    Args:
+        c: The backbone's sizes.
+        rows: Completions.
+        room: Columns.
+        weights: What the backbone needs at each step, laid out once.
+        like: A tensor of the dtype and on the device of the cache.
     """
 
     def __init__(self, c: Config, rows: int, room: int, weights: Any, like: Tensor):
@@ -40,19 +43,20 @@ class Cache:
         self.turns: Tensor | None = None
 
     def put(self, i: int, k: Float[Tensor, "R S K d"], v: Float[Tensor, "R S K d"]) -> None:
-        """Layer i's keys and values of the columns that come next."""
+        """Write layer i's keys and values of the next columns."""
         to = slice(self.used, self.used + k.shape[1])
         self.k[i][:, :, to], self.v[i][:, :, to] = k.transpose(1, 2), v.transpose(1, 2)
 
     def advance(self, keep: Bool[Tensor, "R S"]) -> None:
-        """The columns just put are there, for the rows that keep them."""
+        """Count the columns just written, for the rows that keep them."""
         self.bias[:, self.used : self.used + keep.shape[1]] = blind(keep, self.bias.dtype)
         self.used += keep.shape[1]
         self.length += keep.sum(-1)
 
     def plan(self, keep: Bool[Tensor, "R S"]) -> Plan:
-        """New columns see what each row keeps of the old ones, and of the new ones those up to
-        themselves.
+        """Return the plan of new columns.
+
+        They see what each row keeps of the old ones, and of the new ones those up to themselves.
         """
         R, S = keep.shape
         wide = max(self.used + S, self.least)
@@ -70,7 +74,7 @@ class Cache:
         return plan
 
     def select(self, rows: Int[Tensor, "r"]) -> None:
-        """These rows go on, in this order; a row may be taken twice."""
+        """Keep these rows, in this order; a row may be taken twice."""
         self.k, self.v = (
             [k.index_select(0, rows) for k in self.k],
             [v.index_select(0, rows) for v in self.v],
@@ -78,7 +82,7 @@ class Cache:
         self.bias, self.length = self.bias[rows], self.length[rows]
 
     def reserve(self, more: int) -> None:
-        """Room for `more` columns."""
+        """Make room for more columns."""
         if self.used + more > self.bias.shape[1]:
             extra = more + self.bias.shape[1]
             self.k, self.v = (

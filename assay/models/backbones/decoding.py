@@ -1,8 +1,8 @@
-"""One more token a row: the same layers as `attention.backbone`, in as few operations as one token
-needs. Without gradient.
+"""One more token a row: the layers of `attention.backbone` in as few operations as one token needs.
 
-A row's operations are so small that their number is their cost: queries, keys and values come from
-one product, √W is folded into the weights that follow a norm, and a row's one query needs no plan.
+Without gradient. A row's operations are so small that their number is their cost: queries, keys and
+values come from one product, √W is folded into the weights that follow a norm, and a row's one
+query needs no plan.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ from assay.models.backbones.matmul import gated, plus, product
 
 @dataclass(frozen=True)
 class Lean:
-    """A layer's weights for one token: `qkv` as Layer's `qk` and `v`; those that follow a norm
-    times √W.
-    """
+    """A layer's weights for one token: `qkv` joins `qk` and `v`, √W is in what follows a norm."""
 
     qkv: Tensor
     o: Tensor
@@ -47,8 +45,10 @@ class Lean:
 def decode(
     cache: Cache, tokens: Int[Tensor, "R"], keep: Bool[Tensor, "R"], c: Config
 ) -> Float[Tensor, "R W"]:
-    """One column more in the cache, which has room for it, and the hidden states there: `backbone`
-    of them up to rounding.
+    """Add one column to a cache that has room for it.
+
+    Returns:
+        The hidden states there, equal to those of `backbone` up to rounding.
     """
     embed, stack, final = cache.weights
     if cache.lean is None:

@@ -1,10 +1,10 @@
-"""A small Llama of our own, and M of them as one batched model. Weights carry the names that
-transformers gives them.
+"""A small Llama, and M of them in one module.
+
+Weights carry the names that transformers gives them.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +13,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from assay.core.rng import Rng
-from assay.errors import InputError
+from assay.models.backbones import llama_files
 from assay.models.backbones.attention import (
     Config,
     Dense,
@@ -41,8 +39,10 @@ _EMBED, _NORM, _HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_hea
 
 
 def initial(config: Config, rng: Rng) -> dict[str, Tensor]:
-    """First weights, each a function of its own address: norms 1; embeddings and matrices normal
-    with variance 1/inputs, those that write into the residual stream divided by √(2·layers).
+    """Draw first weights, each a function of its own address.
+
+    Norms are 1; embeddings and matrices are normal with variance 1/inputs, those that write into
+    the residual stream divided by √(2·layers).
     """
     out = {}
     for name, shape in shapes(config).items():
@@ -60,14 +60,14 @@ Weights = tuple[Tensor, list[Layer], Tensor]  # the embedding, the layers, the l
 
 
 def laid_out(w: Mapping[str, Tensor], config: Config) -> Weights:
-    """The weights as `run` wants them; made once a call."""
+    """Lay the weights out for `run`, once a call."""
     return w[_EMBED], layers(w, config), w[_NORM]
 
 
 def run(
     weights: Weights, tokens: Int[Tensor, "n"], places: Int[Tensor, "n"], plan: Plan, config: Config
 ) -> Float[Tensor, "n W"]:
-    """Hidden states of tokens at these positions, which see each other as the plan says."""
+    """Compute hidden states of tokens at these positions, which see each other as the plan says."""
     embed, stack, final = weights
     return backbone(
         F.embedding(tokens, embed), stack, final, config, rope(places, config, embed.dtype), plan
@@ -77,7 +77,7 @@ def run(
 def plain(
     weights: Weights, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"], config: Config
 ) -> Float[Tensor, "R S W"]:
-    """Hidden states of padded rows, each by itself."""
+    """Compute hidden states of padded rows, each by itself."""
     plan = Dense(keep, weights[0].dtype)
     return run(weights, tokens.flatten(), positions(keep).flatten(), plan, config).unflatten(
         0, keep.shape
@@ -103,8 +103,14 @@ class _Named(nn.Module):
 
 
 class Llama(_Named):
-    """A causal backbone: RMSNorm, rotary positions, grouped-query attention, SwiGLU (Touvron et
-    al., 2023).
+    """A causal backbone: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+
+    Source: Touvron et al., 2023.
+
+    Args:
+        config: The sizes.
+        rng: The address of first weights.
+        weights: Weights to take instead, by name.
     """
 
     def __init__(
@@ -119,20 +125,23 @@ class Llama(_Named):
     def hidden(
         self, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]
     ) -> Float[Tensor, "R S W"]:
-        """The last norm's output at every token; what stands at a place that is not kept has no
-        meaning (it is finite).
+        """Compute the last norm's output at every token.
+
+        What stands at a place that is not kept is finite and means nothing.
         """
         return plain(self._laid_out(), tokens, keep, self.config)
 
-    def reading(
+    def hidden_states(
         self,
         prompt: Int[Tensor, "B P"],
         prompt_keep: Bool[Tensor, "B P"],
         answer: Int[Tensor, "B N T"],
         keep: Bool[Tensor, "B N T"],
     ) -> tuple[Float[Tensor, "n W"], Int[Tensor, "B N T1"]]:
-        """Hidden states of all kept tokens, packed (the last few are nobody's), and which of them
-        an answer's decision t = 0 … T follows.
+        """Compute the hidden states of all kept tokens, see Backbone.
+
+        Each prompt is computed once for all its completions. The last rows of the packed states are
+        padding.
         """
         weights = self._laid_out()
         plan = Shared(prompt_keep, keep, weights[0].dtype)
@@ -148,9 +157,7 @@ class Llama(_Named):
         owner: Int[Tensor, "R"],
         room: int,
     ) -> tuple[Float[Tensor, "B W"], Cache]:
-        """Prompts computed once: their last hidden states, and a cache for R answers, row r to
-        prompt `owner[r]`.
-        """
+        """Compute prompts once, see Backbone; row r of the cache belongs to prompt `owner[r]`."""
         weights, (B, P) = self._laid_out(), keep.shape
         plan, cache = (
             Dense(keep, weights[0].dtype),
@@ -171,7 +178,7 @@ class Llama(_Named):
     def extend(
         self, cache: Cache, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]
     ) -> Float[Tensor, "R S W"]:
-        """S more columns for every row of a cache, and the hidden states there."""
+        """Add S columns to every row of a cache, see Backbone."""
         cache.reserve(keep.shape[1])
         if keep.shape[1] == 1:
             return decode(cache, tokens[:, 0], keep[:, 0], self.config)[:, None]
@@ -183,11 +190,11 @@ class Llama(_Named):
         return hidden.unflatten(0, keep.shape)
 
     def fits(self, rows: int) -> int:
-        """So many rows or a few more: of few sizes, each of which has been compiled before."""
+        """Round a number of rows up to one of few sizes, whose kernels are compiled already."""
         return -(-rows // 8) * 8 if rows < 128 else roomy(rows)
 
     def logits(self, hidden: Float[Tensor, "*n W"]) -> Float[Tensor, "*n V"]:
-        """Unnormalised log-probabilities of the next token."""
+        """Return unnormalised log-probabilities of the next token."""
         path = (_EMBED if self.config.tied else _HEAD).rpartition(".")[0]
         head: Any = self.get_submodule(
             path
@@ -195,92 +202,33 @@ class Llama(_Named):
         return product(hidden.flatten(0, -2), head).unflatten(0, hidden.shape[:-1])
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write config.json and model.safetensors as
-        `transformers.LlamaForCausalLM.from_pretrained` reads them.
+        """Write config.json and model.safetensors as transformers' LlamaForCausalLM reads them.
+
+        Args:
+            folder: Made where it does not exist.
         """
-        c, folder = self.config, Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        kind = str(self.get_parameter(_EMBED).dtype).removeprefix("torch.")
-        said = {
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
-            "vocab_size": c.vocabulary,
-            "hidden_size": c.width,
-            "num_hidden_layers": c.layers,
-            "num_attention_heads": c.heads,
-            "num_key_value_heads": c.kv_heads,
-            "intermediate_size": c.inner,
-            "head_dim": c.head,
-            "rope_theta": c.rope,
-            "rms_norm_eps": c.eps,
-            "tie_word_embeddings": c.tied,
-            "hidden_act": "silu",
-            "attention_bias": False,
-            "mlp_bias": False,
-            "max_position_embeddings": 2048,
-            "torch_dtype": kind,
-            "bos_token_id": None,
-            "eos_token_id": None,
-        }
-        (folder / "config.json").write_text(json.dumps(said, indent=2) + "\n")
-        save_file(
-            {k: v.detach().contiguous() for k, v in self.weights().items()},
-            str(folder / "model.safetensors"),
-            metadata={"format": "pt"},
-        )
+        llama_files.write(Path(folder), self.config, self.weights())
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Llama:
-        """Read what `save_pretrained`, or transformers for a plain Llama, wrote."""
-        path = Path(folder) / "config.json"
-        try:
-            said = json.loads(path.read_text())
-            rotary = said.get("rope_parameters") or {}
-            scaled = said.get("rope_scaling") or (rotary.get("rope_type", "default") != "default")
-            if (
-                said["model_type"] != "llama"
-                or scaled
-                or said.get("attention_bias")
-                or said.get("mlp_bias")
-            ):
-                raise InputError(
-                    f"{path} is of another kind than a plain Llama (model_type "
-                    f"'{said['model_type']}'); this loader knows no biases and no scaled rotary "
-                    "positions"
-                )
-            config = Config(
-                said["vocab_size"],
-                said["hidden_size"],
-                said["num_hidden_layers"],
-                said["num_attention_heads"],
-                said.get("num_key_value_heads") or said["num_attention_heads"],
-                said["intermediate_size"],
-                rope=rotary.get("rope_theta", said.get("rope_theta", 10000.0)),
-                eps=said["rms_norm_eps"],
-                tied=said["tie_word_embeddings"],
-            )
-            found = load_file(str(path.with_name("model.safetensors")))
-        except (OSError, json.JSONDecodeError, KeyError, TypeError, SafetensorError) as why:
-            raise InputError(
-                f"{folder} does not hold a readable model ({type(why).__name__}: {str(why)[:80]}); "
-                "it needs config.json and model.safetensors of one Llama"
-            ) from why
-        want = shapes(config)
-        wrong = [n for n, s in want.items() if n not in found or tuple(found[n].shape) != s]
-        if wrong:
-            raise InputError(
-                f"{path.with_name('model.safetensors')} and its config.json disagree about "
-                f"'{wrong[0]}'; save the model again"
-            )
-        return cls(config, weights={n: found[n] for n in want})
+        """Read what `save_pretrained`, or transformers for a plain Llama, wrote.
+
+        Args:
+            folder: Holds config.json and model.safetensors.
+
+        Raises:
+            InputError: The folder holds no plain Llama.
+        """
+        config, weights = llama_files.read(Path(folder))
+        return cls(config, weights=weights)
 
 
 class Stack(_Named):
-    """M Llamas whose weights are stacked, `[M,…]`; member m begins as `Llama(config, rng("member",
-    m))`.
+    """M Llamas whose weights are stacked, `[M,…]`.
 
-    Members are computed in turn: one small model after another stays in the processor's cache, and
-    was measured to be faster than M of them in one batched product.
+    Member m begins as `Llama(config, rng("member", m))`. Members are computed in turn: one small
+    model after another stays in the processor's cache, and was measured to be faster than one
+    batched product for all.
     """
 
     def __init__(self, config: Config, members: int, rng: Rng):
@@ -291,8 +239,11 @@ class Stack(_Named):
     def hidden(
         self, tokens: Int[Tensor, "*M R S"], keep: Bool[Tensor, "*M R S"]
     ) -> Float[Tensor, "M R S W"]:
-        """Every member's last norm at every token, of the same rows `[R,S]` or of each member's own
-        `[M,R,S]`.
+        """Compute every member's last norm at every token.
+
+        Args:
+            tokens: The same rows for all `[R,S]`, or each member's own `[M,R,S]`.
+            keep: Of the same shape.
         """
         each = {name: w.unbind(0) for name, w in self.weights().items()}
         shape = (self.members, *tokens.shape[-2:])
@@ -311,7 +262,7 @@ class Stack(_Named):
         )
 
     def member(self, m: int) -> Llama:
-        """Member m by itself, in storage of its own."""
+        """Return member m by itself, in storage of its own."""
         return Llama(
             self.config, weights={k: v.detach()[m].clone() for k, v in self.weights().items()}
         )

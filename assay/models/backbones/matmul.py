@@ -1,7 +1,7 @@
-"""x @ wᵀ, the one operation that a small step spends its time in.
+"""x @ wᵀ, the one operation that a small model's step spends its time in.
 
 On a CPU, torch multiplies float32 matrices by MKL, which gives half of its speed on processors that
-are not Intel's; oneDNN, also a part of torch, does not. It is asked through the operator that
+are not Intel's; oneDNN, also a part of torch, does not. It is called through the operator that
 `torch.compile` emits for linear layers.
 """
 
@@ -21,8 +21,9 @@ except AttributeError:  # a torch built without it
 
 
 def roomy(n: int) -> int:
-    """n rounded up, by a sixteenth at most from 256 on: few sizes then occur where many would.
-    oneDNN compiles a kernel for every new one, which takes longer than the product itself, and
+    """Round n up, by a sixteenth at most from 256 on, so that few sizes occur.
+
+    oneDNN compiles a kernel for every new size, which takes longer than the product itself, and
     memory of a known size is found again.
     """
     step = max(16, 1 << max(0, (n // 16).bit_length() - 1))
@@ -30,7 +31,7 @@ def roomy(n: int) -> int:
 
 
 def product(x: Float[Tensor, "n k"], w: Float[Tensor, "o k"]) -> Float[Tensor, "n o"]:
-    """x @ wᵀ, differentiable, twice too."""
+    """Compute x @ wᵀ, differentiable twice."""
     if not _known(x):
         return x @ w.mT
     return _Product.apply(x, w)
@@ -39,7 +40,7 @@ def product(x: Float[Tensor, "n k"], w: Float[Tensor, "o k"]) -> Float[Tensor, "
 def plus(
     x: Float[Tensor, "n k"], w: Float[Tensor, "o k"], rest: Float[Tensor, "n o"]
 ) -> Float[Tensor, "n o"]:
-    """rest + x @ wᵀ, in one pass where nobody asks for a gradient."""
+    """Compute rest + x @ wᵀ, in one pass where no gradient is wanted."""
     if torch.is_grad_enabled() or not _known(x):
         return rest + product(x, w)
     return _ONEDNN.binary(x, rest, w, None, "add")
@@ -48,8 +49,9 @@ def plus(
 def gated(
     x: Float[Tensor, "n k"], gate: Float[Tensor, "o k"], up: Float[Tensor, "o k"]
 ) -> Float[Tensor, "n o"]:
-    """silu(x @ gateᵀ)·(x @ upᵀ) (Shazeer, 2020), differentiable, twice too; in two passes where
-    nobody asks for a gradient.
+    """Compute silu(x @ gateᵀ)·(x @ upᵀ), differentiable twice; in two passes without a gradient.
+
+    Source: Shazeer, 2020.
     """
     if not _known(x):
         return F.silu(product(x, gate)) * product(x, up)
@@ -83,9 +85,7 @@ class _Product(torch.autograd.Function):
 
 
 class _Gated(torch.autograd.Function):
-    """Keeps the two products and not what is made of them, and adds the two ways back to x in one
-    pass.
-    """
+    """Saves the two products alone, and adds the two gradients of x in one pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate: Tensor, up: Tensor) -> Tensor:
@@ -112,7 +112,5 @@ class _Gated(torch.autograd.Function):
 
 
 def _outer(g: Float[Tensor, "n o"], x: Float[Tensor, "n k"]) -> Float[Tensor, "o k"]:
-    """gᵀ @ x, a weight's gradient; the way round that oneDNN does faster: its second factor the
-    larger one.
-    """
+    """Compute gᵀ @ x, a weight's gradient, with the larger factor second: oneDNN is faster so."""
     return product(x.mT, g.mT).mT if g.shape[1] > x.shape[1] else product(g.mT, x.mT)

@@ -30,8 +30,13 @@ register_optimizer_step_post_hook(_counted)
 
 
 class Mastered(nn.Module):
-    """`model`: the float32 weights, by the names of the model's own; they are all that is trained,
-    saved and loaded.
+    """A backbone with float32 weights; they are all that is trained, saved and loaded.
+
+    Args:
+        like: The backbone that computes; it is copied.
+
+    Attributes:
+        model: The float32 weights, by the model's own names.
     """
 
     def __init__(self, like: Pretrained):
@@ -39,9 +44,8 @@ class Mastered(nn.Module):
         self.model: Any
         self.add_module("model", copy.deepcopy(like.model).float())
         self.model.requires_grad_(True)
-        self._work = (
-            copy.deepcopy(like),
-        )  # in a tuple: not a submodule, so that its weights are nobody's parameters
+        # in a tuple: it is no submodule, so that its weights are not among the parameters
+        self._work = (copy.deepcopy(like),)
         self.width = like.width
         self._both = [
             (m, w)
@@ -53,18 +57,23 @@ class Mastered(nn.Module):
 
     @property
     def like(self) -> Tensor:
-        """Of the dtype and on the device of what comes out."""
+        """A tensor of the dtype and on the device of what is computed."""
         return self._work[0].like
 
+    @property
+    def computes_with(self) -> Pretrained:
+        """The model of rounded weights, as they are now."""
+        return self._current()
+
     def twin(self) -> Mastered:
-        """The same function with float32 weights of its own, these and not their rounded copy."""
+        """Return the same function with float32 weights of its own, copies of these."""
         other = Mastered(self._current())
         other.load_state_dict(self.state_dict())
         return other
 
     @torch.no_grad()
     def _current(self) -> Pretrained:
-        """The rounded copy of the weights as they are now."""
+        """Return the rounded copy of the weights as they are now."""
         now = [_STEPS[0], *(m._version for m, _ in self._both)]
         if any(p is not m for p, (m, _) in zip(self.model.parameters(), self._both, strict=True)):
             raise InputError(
@@ -80,9 +89,9 @@ class Mastered(nn.Module):
                 w.requires_grad_(m.requires_grad)
         return self._work[0]
 
-    def reading(self, *given: Tensor) -> tuple[Tensor, Tensor]:
+    def hidden_states(self, *given: Tensor) -> tuple[Tensor, Tensor]:
         """See Pretrained."""
-        return self._current().reading(*given)
+        return self._current().hidden_states(*given)
 
     def prefill(
         self, prompt: Tensor, keep: Tensor, owner: Tensor, room: int
@@ -91,26 +100,24 @@ class Mastered(nn.Module):
         return self._current().prefill(prompt, keep, owner, room)
 
     def extend(self, cache: Past, tokens: Tensor, keep: Tensor) -> Float[Tensor, "R S W"]:
-        """See Pretrained. The weights are those of `prefill`: within a walk none changes."""
+        """See Pretrained. The weights are those of `prefill`: none changes while decoding."""
         return self._work[0].extend(cache, tokens, keep)
 
-    def chosen(self, *given: Any, **named: Any) -> Tensor | None:
+    def token_logps(self, *given: Any, **named: Any) -> Tensor | None:
         """See Pretrained."""
-        return self._work[0].chosen(*given, **named)
+        return self._work[0].token_logps(*given, **named)
 
     def logits(self, hidden: Float[Tensor, "*n W"]) -> Float[Tensor, "*n V"]:
         """See Pretrained."""
         return self._work[0].logits(hidden)
 
     def merged(self) -> Any:
-        """The plain transformers model that computes, in storage of its own."""
+        """Return the plain transformers model that computes, in storage of its own."""
         return copy.deepcopy(self._current().model)
 
 
 def _handed(master: nn.Parameter) -> Any:
-    """A hook that hands a rounded weight's gradient to the float32 weight, where micro-batches add
-    up.
-    """
+    """Make a hook that adds a rounded weight's gradient to that of the float32 weight."""
 
     def hand(rounded: Tensor) -> None:
         assert rounded.grad is not None

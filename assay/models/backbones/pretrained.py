@@ -1,17 +1,15 @@
-"""Any causal language model of transformers as a backbone: hidden states for scoring, a cache for
-drawing, a head for logits.
+"""Any causal language model of transformers as a backbone.
 
-What families do differently and what is done about it. Positions are given, counted over kept
-tokens, so that padding on either side changes nothing. Rows are whole (a prompt and one answer) and
-padded on the right where answers are read, on the left where prompts are prefilled. The head is
+Families differ, and this is what is done about it. Positions are given, counted over kept tokens,
+so that padding on either side changes nothing. Rows are whole (a prompt and one completion) and
+padded on the right where completions are read, on the left where prompts are prefilled. The head is
 applied to hidden states by itself, so that only the wanted logits are made; what a family does
 after it (soft caps, scales) is done here too, and at opening the result is compared with the
-model's own forward pass: a family that does something unknown is refused, never wrong in silence.
+model's own forward pass: a family that does something unknown raises an error.
 """
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -24,18 +22,27 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from assay.errors import InputError
-from assay.formulas.chosen import Law, chosen
+from assay.formulas.token_logps import LogitTransform, token_logps
 
 _TOKENS = 16384  # read in one pass, at most, where no gradient is wanted
 
 
 class Pretrained(nn.Module):
-    """A transformers causal model; `width` is that of its last hidden states.
+    """A transformers causal model.
 
-    `checkpointing`: where a gradient is wanted, layers keep their inputs alone and are computed
-    again in the backward pass. Whatever the model computes in, hidden states come out in float32 at
-    least, and so does all that is made of them: stored log-probabilities of three digits would make
-    every ratio wrong.
+    Whatever the model computes in, hidden states come out in float32 at least, and so does all that
+    is made of them: log-probabilities of three digits would make every ratio wrong.
+
+    Args:
+        model: The model; its dropout is turned off.
+        checkpointing: Where a gradient is wanted, layers save their inputs alone and are computed
+            again in the backward pass.
+
+    Attributes:
+        width: Of the last hidden states.
+
+    Raises:
+        InputError: The model's logits are not those of its head, or it has no layers to checkpoint.
     """
 
     def __init__(self, model: nn.Module, *, checkpointing: bool = False):
@@ -58,8 +65,10 @@ class Pretrained(nn.Module):
         self._same_as_its_own()
 
     def _same_as_its_own(self) -> None:
-        """The logits made here are the model's own, on a few tokens. Raises InputError where they
-        are not.
+        """Compare the logits made here with the model's own, on a few tokens.
+
+        Raises:
+            InputError: They differ.
         """
         device = next(self.model.parameters()).device
         tokens = (
@@ -84,26 +93,21 @@ class Pretrained(nn.Module):
 
     @property
     def like(self) -> Tensor:
-        """Of the dtype and on the device of what comes out."""
+        """A tensor of the dtype and on the device of what is computed."""
         weight = self.model.get_input_embeddings().weight
         return weight.new_empty(
             0, dtype=torch.float64 if weight.dtype == torch.float64 else torch.float32
         )
 
-    def twin(self) -> nn.Module:
-        """The same function, trainable by itself: a copy, with weights to train in float32 where
-        this computes in less.
-        """
-        from assay.models.backbones.mixed_precision import Mastered
-
-        if next(self.model.parameters()).dtype in (torch.bfloat16, torch.float16):
-            return Mastered(self)
-        return copy.deepcopy(self)
+    @property
+    def half_precision(self) -> bool:
+        """Whether the model computes in bfloat16 or float16."""
+        return next(self.model.parameters()).dtype in (torch.bfloat16, torch.float16)
 
     def _hidden(
         self, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]
     ) -> Float[Tensor, "R S W"]:
-        """The last norm's output, rows padded on the right."""
+        """Compute the last norm's output, of rows padded on the right."""
         places = (keep.cumsum(-1) - 1).clamp(min=0)
         again = self.checkpointing and torch.is_grad_enabled()
         with _computed_again(self.model, self.recall) if again else nullcontext():
@@ -116,16 +120,14 @@ class Pretrained(nn.Module):
     def _wide(hidden: Tensor) -> Tensor:
         return hidden if hidden.dtype == torch.float64 else hidden.float()
 
-    def reading(
+    def hidden_states(
         self,
         prompt: Int[Tensor, "B P"],
         prompt_keep: Bool[Tensor, "B P"],
         answer: Int[Tensor, "B N T"],
         keep: Bool[Tensor, "B N T"],
     ) -> tuple[Float[Tensor, "n W"], Int[Tensor, "B N T1"]]:
-        """Hidden states of all kept tokens of every row, packed, and which of them an answer's
-        decision t = 0 … T follows.
-        """
+        """Compute the hidden states of all kept tokens of every row, see Backbone."""
         B, N, _ = keep.shape
         rows = torch.cat([prompt_keep[:, None].expand(B, N, -1), keep], -1).flatten(0, 1)  # [R,P+T]
         tokens = torch.cat([prompt[:, None].expand(B, N, -1), answer], -1).flatten(0, 1)
@@ -162,9 +164,7 @@ class Pretrained(nn.Module):
         owner: Int[Tensor, "R"],
         room: int,
     ) -> tuple[Float[Tensor, "B W"], Past]:
-        """Prompts computed once: their last hidden states, and a cache for R answers, row r to
-        prompt `owner[r]`.
-        """
+        """Compute prompts once, see Backbone; row r of the cache belongs to prompt `owner[r]`."""
         from transformers import DynamicCache
 
         kv = DynamicCache(config=self.model.config)
@@ -183,7 +183,7 @@ class Pretrained(nn.Module):
     def extend(
         self, cache: Past, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]
     ) -> Float[Tensor, "R S W"]:
-        """S more columns for every row of a cache, and the hidden states there."""
+        """Add S columns to every row of a cache, see Backbone."""
         places = cache.mask.sum(-1, keepdim=True) + (keep.cumsum(-1) - 1).clamp(min=0)
         cache.mask = torch.cat([cache.mask, keep], -1)
         out = self.model.base_model(
@@ -195,33 +195,36 @@ class Pretrained(nn.Module):
         )
         return self._wide(out.last_hidden_state)
 
-    def chosen(
+    def token_logps(
         self,
         hidden: Float[Tensor, "n W"],
         taken: Int[Tensor, "n"],
-        law: Law,
+        transform: LogitTransform,
         early: Bool[Tensor, "n"] | None = None,
     ) -> Float[Tensor, "n"] | None:
-        """log π of the tokens taken, as `logits` would give them, in a fraction of the memory; see
-        formulas.chosen. None where the head is no plain linear layer (an adapter is on it, or it is
-        held in few bits).
+        """Compute log π of the tokens taken, in a fraction of the memory that logits need.
+
+        Returns:
+            None where the head is no plain linear layer (it has an adapter, or is quantised).
         """
         head = self.model.get_output_embeddings()
         if type(head) is not nn.Linear or not head.weight.is_floating_point():
             return None
-        law = replace(law, scale=self.scale, cap=self.cap)
-        out: Tensor = chosen(hidden, head.weight, taken, bias=head.bias, law=law, early=early)
+        transform = replace(transform, scale=self.scale, softcap=self.cap)
+        out: Tensor = token_logps(
+            hidden, head.weight, taken, bias=head.bias, transform=transform, early=early
+        )
         return out
 
     def logits(self, hidden: Float[Tensor, "*n W"]) -> Float[Tensor, "*n V"]:
-        """Unnormalised log-probabilities of the next token, in float32 at least."""
+        """Return unnormalised log-probabilities of the next token, in float32 at least."""
         head = self.model.get_output_embeddings()
         out = self._wide(head(hidden.to(head.weight.dtype))) * self.scale
         return out if not self.cap else torch.tanh(out / self.cap) * self.cap
 
 
 def _nothing() -> None:
-    """What has to be recalled before a layer is computed again, where nothing has."""
+    """Restore nothing before a layer is computed again."""
 
 
 def _layers(model: nn.Module) -> list[Any]:
@@ -232,9 +235,10 @@ def _layers(model: nn.Module) -> list[Any]:
 
 @contextmanager
 def _computed_again(model: nn.Module, recall: Callable[[], None]) -> Iterator[None]:
-    """Within, layers keep their inputs alone. transformers' own switch asks for training mode, in
-    which dropout is on; and it is told nothing of `recall`, by which an adapter is on again that
-    another has replaced before the gradient is taken.
+    """Let layers save their inputs alone, within the block.
+
+    transformers' own switch asks for training mode, in which dropout is on. And it does not call
+    `recall`, which turns an adapter on again that another has replaced before the backward pass.
     """
     layers = _layers(model)
     for layer in layers:
@@ -260,19 +264,19 @@ def _recalled(recall: Callable[[], None], forward: Callable[..., Any]) -> Callab
 
 
 class Past:
-    """Keys and values of answers in the making, and which columns each row keeps."""
+    """Keys and values of completions in the making, and which columns each row keeps."""
 
     def __init__(self, kv: Any, mask: Bool[Tensor, "R S"]):
         self.kv, self.mask = kv, mask
 
     def select(self, rows: Int[Tensor, "r"]) -> None:
-        """These rows go on, in this order; a row may be taken twice."""
+        """Keep these rows, in this order; a row may be taken twice."""
         self.kv.batch_select_indices(rows)
         self.mask = self.mask[rows]
 
 
 def passes(lengths: Sequence[int]) -> list[list[int]]:
-    """Rows in passes of like length, a bounded number of tokens each."""
+    """Divide rows into passes of like length, of a bounded number of tokens each."""
     out: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
         if not out or (len(out[-1]) + 1) * lengths[i] > _TOKENS:
@@ -282,7 +286,7 @@ def passes(lengths: Sequence[int]) -> list[list[int]]:
 
 
 def _scale(config: Any) -> float:
-    """What logits are multiplied by after the head: Cohere multiplies, Granite divides."""
+    """Return what logits are multiplied by after the head: Cohere multiplies, Granite divides."""
     return float(getattr(config, "logit_scale", None) or 1.0) / float(
         getattr(config, "logits_scaling", None) or 1.0
     )

@@ -1,9 +1,8 @@
-"""The plan of B prompts with N answers each: kept tokens only, prompts first, a prompt computed
-once for its answers.
+"""The plan of B prompts with N completions each: a prompt is computed once for its completions.
 
-Queries, keys and values are gathered straight into the padded rows that the products want, by one
-index each, and the gradients are gathered back. n packed tokens, of which the prompts' come first;
-the last few of them may be nobody's (`roomy`): no answer sees them.
+Only kept tokens are computed, prompts first. Queries, keys and values are gathered straight into
+the padded rows that the products take, by one index each, and the gradients are gathered back. Of n
+packed tokens the last rows may be padding (`roomy`): no completion sees them.
 """
 
 from __future__ import annotations
@@ -17,14 +16,23 @@ from torch import Tensor
 from assay.models.backbones.attention import Dense, blind, causal, positions
 from assay.models.backbones.matmul import roomy
 
-# a prompt's keys are laid beside every answer's own where prompts are at most so many times as long
-# as answers
+# A prompt's keys are laid beside every completion's own where prompts are at most so many times as
+# long as completions.
 _REPEAT = 4
 
 
 class Shared:
-    """`places [n]`: the position of each packed token; `before [B,N,T+1]`: the packed token that an
-    answer's decision t follows (after an answer's end: its last token).
+    """The plan.
+
+    Args:
+        prompt: The kept tokens of prompts.
+        answer: The kept tokens of completions.
+        dtype: Of the scores.
+
+    Attributes:
+        places: `[n]`, the position of each packed token.
+        before: `[B,N,T+1]`, the packed token that a completion's decision t follows; after a
+            completion's end, its last token.
     """
 
     def __init__(
@@ -60,14 +68,14 @@ class Shared:
         return out
 
     def packed(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B N T"]) -> Int[Tensor, "n"]:
-        """The kept tokens in their order, then nobody's."""
+        """Return the kept tokens in their order, then padding."""
         kept = [
             t.flatten().index_select(0, at) for t, at in zip((prompt, answer), self.at, strict=True)
         ]
         return torch.cat([*kept, prompt.new_zeros(len(self.places) - self.count)])
 
     def rows(self, heads: int, kv: int) -> list[_Rows]:
-        """The prompts' rows and, where there are answers, theirs; made once for all layers."""
+        """Return the prompts' rows and the completions', if any; made once for all layers."""
         if self._laid is None or self._laid[0] != (heads, kv):
             (B, N, T, P), (prompts, answers), n = self.shape, self.at, len(self.places)
             asks = [
@@ -91,8 +99,10 @@ class Shared:
     def plain(
         self, qk: Float[Tensor, "n HK d"], v: Float[Tensor, "n K d"]
     ) -> Float[Tensor, "n Hd"]:
-        """The same by torch's own operations: differentiable twice, and a prompt's keys stand once
-        however many answers it has, which is less memory where prompts are long.
+        """Compute the same by torch's own operations.
+
+        Differentiable twice, and a prompt's keys are held once however many completions it has,
+        which is less memory where prompts are long.
         """
         (B, N, T, P), (_, K, d), p = self.shape, v.shape, len(self.at[0])
         H = qk.shape[1] - K
@@ -137,9 +147,10 @@ class Shared:
 
 
 class _Rows:
-    """R rows, each of S queries over L keys, and where their packed tokens are. `asks [R,S]`: the
-    token of each query, `sees [R,L]`: of each key, −1 for none; a row's own tokens are its last S
-    keys, and those from `lo` to `hi` of all n.
+    """R rows, each of S queries over L keys, and where their packed tokens are.
+
+    `asks [R,S]`: the token of each query, `sees [R,L]`: of each key, −1 for none. A row's own
+    tokens are its last S keys, and those from `lo` to `hi` of all n.
     """
 
     def __init__(
@@ -163,7 +174,7 @@ class _Rows:
         token, key = (
             asks[:, None],
             sees.clamp(min=0)[:, None],
-        )  # where there is none any will do: nobody sees it
+        )  # where there is none any will do: no query sees it
         self.q = (token.clamp(min=0) * (H + K) + head).flatten()
         self.o = torch.where(token < 0, n * H, token * H + head).flatten()
         self.k, self.v = (key * (H + K) + H + kv).flatten(), (key * K + kv).flatten()
@@ -175,7 +186,7 @@ class _Rows:
     def look(
         self, qk: Float[Tensor, "nHK d"], v: Float[Tensor, "nK d"], out: Float[Tensor, "nH d"]
     ) -> tuple[Tensor, ...]:
-        """Softmax attention, written into `out`; what its gradient needs."""
+        """Write softmax attention into `out`; return what its gradient needs."""
         q, k = (
             qk.index_select(0, self.q).view(self.queries),
             qk.index_select(0, self.k).view(self.keys),
@@ -194,7 +205,7 @@ class _Rows:
     def slopes(
         self, g: Float[Tensor, "nH1 d"], q: Tensor, k: Tensor, v: Tensor, weight: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of the rows' queries, keys and values; the last row of `g` is zero."""
+        """Return the gradients of queries, keys and values; the last row of `g` is zero."""
         g = g.index_select(0, self.o).view(self.queries)
         scores = torch._softmax_backward_data(torch.bmm(g, v.mT), weight, -1, weight.dtype)
         return torch.bmm(scores, k), torch.bmm(scores.mT, q), torch.bmm(weight.mT, g)
@@ -223,7 +234,7 @@ class _Attention(torch.autograd.Function):
             return None, g_qk, g_v
         rows, g = plan.rows(H, K), torch.cat([g.reshape(-1, d), g.new_zeros(1, d)])
         each = [r.slopes(g, *seen[4 * i : 4 * i + 4]) for i, r in enumerate(rows)]
-        if len(each) == 2:  # what answers saw of their prompts
+        if len(each) == 2:  # what completions saw of their prompts
             B, N, T, P = plan.shape
             for of_prompts, of_answers in zip(each[0][1:], each[1][1:], strict=True):
                 of_prompts.view(B, K, P, d).add_(

@@ -1,13 +1,10 @@
-"""A language model as a Policy: a causal backbone, a vocabulary, and the law by which its answers
-are drawn and scored.
-"""
+"""A language model as a Policy: a causal backbone, a vocabulary, and sampling parameters."""
 
 from __future__ import annotations
 
-import copy
 import functools
-from collections.abc import Iterator
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,43 +14,44 @@ from torch.utils.checkpoint import checkpoint
 
 from assay.core import Policy, Prompts, Samples
 from assay.core.rng import Rng
+from assay.engine import passes
 from assay.engine.parallel import sampling
 from assay.errors import InputError
-from assay.formulas.chosen import Law
+from assay.formulas.token_logps import LogitTransform
+from assay.models.backbones.backbone import checked, like, read
+from assay.models.backbones.copies import trainable_copy
 from assay.models.backbones.matmul import roomy
+from assay.models.policies.value_head import ValueHead
 from assay.models.samplers.categorical import truncated
-from assay.models.samplers.decoding import Walk
+from assay.models.samplers.decoding import CausalDecoding
 from assay.models.tokenizer import Tokens
 from assay.models.vocabulary import Vocabulary
 
 _CHUNK = 1 << 24  # logits held at once: 64 MiB in float32
-
-
-@runtime_checkable
-class Backbone(Protocol):
-    """What a Causal asks of its model, an nn.Module: four calls and the width of its hidden states.
-    Llama is one.
-    """
-
-    width: int
-
-    def reading(
-        self, prompt: Tensor, prompt_keep: Tensor, answer: Tensor, keep: Tensor
-    ) -> tuple[Tensor, Tensor]: ...
-    def prefill(
-        self, prompt: Tensor, keep: Tensor, owner: Tensor, room: int
-    ) -> tuple[Tensor, Any]: ...
-    def extend(self, cache: Any, tokens: Tensor, keep: Tensor) -> Tensor: ...
-    def logits(self, hidden: Tensor) -> Tensor: ...
+# Tokens of a pass without gradient: a layer's intermediate results take about 100 bytes a token and
+# unit of width, and are kept to 1 GiB; no fewer than what fills a device.
+_PASS, _TOKEN_BYTES, _LEAST = 1 << 30, 100, 1 << 14
 
 
 class Causal(nn.Module):
-    """π(token | what came before) = softmax(logits / temperature), cut to `top_k` and `top_p`, in
-    sample and logp alike.
+    """π(token | what came before) = softmax(logits / temperature), cut to `top_k` and `top_p`.
 
-    What the vocabulary bars (padding, the begin token) is never drawn, nor an end token before
-    `min_tokens`; an answer of `max_tokens` is truncated, not ended. `kl` is infinite where the
-    reference cuts off what this policy may say.
+    In `sample` and `logp` alike. What the vocabulary bars (padding, the begin token) has
+    probability 0, and so has an end token before `min_tokens`; a completion of `max_tokens` is
+    truncated, not ended. `kl` is infinite where the reference cuts off what this policy may
+    generate.
+
+    Args:
+        backbone: A Backbone.
+        vocabulary: Of the same tokens.
+        temperature: Above 0.
+        top_k: The likeliest tokens to keep; 0 for all.
+        top_p: The probability to keep, in (0, 1].
+        max_tokens: Tokens of a completion, at most.
+        min_tokens: Tokens before a completion may end.
+
+    Raises:
+        InputError: A parameter is out of its range.
     """
 
     kl_kind = "sampled"
@@ -88,37 +86,38 @@ class Causal(nn.Module):
         self.max_tokens, self.min_tokens = max_tokens, min_tokens
 
     def copy(self, **changed: Any) -> Causal:
-        """A trainable copy that shares no storage; `changed`: other settings (temperature=…,
-        top_p=…).
+        """Make a trainable copy that shares no storage.
+
+        Args:
+            changed: Other sampling parameters (temperature=…, top_p=…).
         """
         mine = {
             k: getattr(self, k)
             for k in ("temperature", "top_k", "top_p", "max_tokens", "min_tokens")
         }
-        return Causal(_twin(self.backbone), self.vocabulary, **{**mine, **changed}).requires_grad_(
-            True
-        )
+        return Causal(
+            trainable_copy(self.backbone), self.vocabulary, **{**mine, **changed}
+        ).requires_grad_(True)
 
     @property
     def like(self) -> Tensor:
-        """A weight: the dtype and the device of what is computed."""
-        return _like(self.backbone)
+        """A tensor of the dtype and on the device of what is computed."""
+        return like(self.backbone)
 
     def frozen(self) -> Causal:
-        """This policy, no longer trainable: a reference."""
+        """Return this policy, no longer trainable: a reference."""
         return self.requires_grad_(False)
-
-    def encode(self, prompts: list[str], texts: list[list[str]]) -> Samples:
-        """People's text as Samples, every answer ended, `logp` NaN."""
-        return self.vocabulary.answers(self.vocabulary.prompts(prompts), texts, self.like.dtype)
 
     # ---- the distribution
 
     def log_probs(
         self, hidden: Float[Tensor, "n W"], place: Int[Tensor, "n"]
     ) -> Float[Tensor, "n V"]:
-        """log π of every token after these hidden states; `place`: tokens of the answer that came
-        before.
+        """Compute log π of every token.
+
+        Args:
+            hidden: The hidden states that the tokens follow.
+            place: Tokens of the completion that came before.
         """
         logits = self.backbone.logits(hidden)
         barred = _bars(self.vocabulary.barred, logits.shape[-1], logits.device)
@@ -133,12 +132,16 @@ class Causal(nn.Module):
         )
 
     def _before(self, samples: Samples, size: int = 0) -> tuple[Tensor, Tensor]:
-        """The hidden state that each own decision follows `[n,W]`, and the decision's place `[n]`;
-        a `size` above n appends rows that mean nothing.
+        """Return the hidden state that each own decision follows `[n,W]`, and the decision's place
+        `[n]`.
+
+        Args:
+            samples: The completions.
+            size: Above n, rows of padding are appended up to it.
         """
         later = samples.mask.flip(-1).cummax(-1).values.flip(-1).roll(-1, -1)
         later[..., -1] = False  # what follows the last own decision has no say
-        hidden, before = _reading(self.backbone, samples, (samples.mask | samples.given) & later)
+        hidden, before = read(self.backbone, samples, (samples.mask | samples.given) & later)
         at, place = before[..., :-1][samples.mask], samples.mask.nonzero()[:, 2]
         more = (0, max(0, size - len(at)))
         return hidden.index_select(0, F.pad(at, more)), F.pad(place, more)
@@ -148,7 +151,22 @@ class Causal(nn.Module):
         return (slice(i, i + step) for i in range(0, n, step))
 
     def logp(self, samples: Samples) -> Float[Tensor, "B N T"]:
-        """log π(action_t | what came before), differentiable, 0 where `samples.mask` is False."""
+        """Compute log π(action_t | what came before), see Policy."""
+        return self._in_passes(self._logp, samples)
+
+    def _in_passes(self, compute: Callable[[Samples], Tensor], samples: Samples) -> Tensor:
+        """Compute something of each completion `[B,N,…]`, without gradient in bounded passes."""
+        (B, N, T), P = samples.mask.shape, samples.prompts.mask.shape[1]
+        size = max(1, max(_LEAST, _PASS // (_TOKEN_BYTES * self.backbone.width)) // (P + T))
+        if torch.is_grad_enabled() or size >= B * N:
+            return compute(samples)
+        parts = []
+        for rows, among in passes.pieces(torch.arange(B), N, size, "completions"):
+            piece = samples[rows]
+            parts.append(compute(piece if among is None else piece.pick(among[None])).flatten(0, 1))
+        return torch.cat(parts).unflatten(0, (B, N))
+
+    def _logp(self, samples: Samples) -> Float[Tensor, "B N T"]:
         taken = samples.action[samples.mask]
         n = len(taken)
         hidden, place = self._before(samples, roomy(n))
@@ -157,46 +175,39 @@ class Causal(nn.Module):
         def piece(hidden: Tensor, place: Tensor, taken: Tensor) -> Tensor:
             return self.log_probs(hidden, place).gather(1, taken)[:, 0]
 
+        def again(*given: Tensor) -> Tensor:  # computed again in the backward pass, not held
+            return checkpoint(piece, *given, use_reentrant=False, preserve_rng_state=False)
+
         pieces, each = list(self._pieces(len(taken))), None
-        if (
-            not self.top_k and self.top_p == 1 and hasattr(self.backbone, "chosen")
-        ):  # None where its head is of no known kind
-            law = Law(
-                temperature=self.temperature,
-                barred=self.vocabulary.barred,
-                late=self.vocabulary.ends,
+        if not self.top_k and self.top_p == 1 and hasattr(self.backbone, "token_logps"):
+            own = self.vocabulary
+            transform = LogitTransform(
+                temperature=self.temperature, suppressed=own.barred, suppressed_early=own.ends
             )
-            each = self.backbone.chosen(hidden, taken[:, 0], law, place < self.min_tokens)
-        if (
-            each is None and len(pieces) > 1
-        ):  # log-probabilities that are many are computed again in the backward pass, not held
-            each = torch.cat(
-                [
-                    checkpoint(
-                        piece,
-                        hidden[s],
-                        place[s],
-                        taken[s],
-                        use_reentrant=False,
-                        preserve_rng_state=False,
-                    )
-                    for s in pieces
-                ]
+            each = self.backbone.token_logps(
+                hidden, taken[:, 0], transform, place < self.min_tokens
             )
+        if each is None and len(pieces) > 1:
+            each = torch.cat([again(hidden[s], place[s], taken[s]) for s in pieces])
         elif each is None:
             each = piece(hidden, place, taken)
         return hidden.new_zeros(samples.mask.shape).masked_scatter(samples.mask, each[:n])
 
     @torch.no_grad()
     def kl(self, reference: Policy, samples: Samples) -> Float[Tensor, "B N"]:
-        """Σ_t KL(π(·|y_<t) ‖ reference(·|y_<t)) over an answer's own decisions, in nats: never
-        negative.
+        """Compute Σ_t KL(π(·|y_<t) ‖ reference(·|y_<t)) over own decisions, in nats.
+
+        Raises:
+            InputError: The reference is no language model over the same vocabulary.
         """
         if not isinstance(reference, Causal) or reference.vocabulary != self.vocabulary:
             raise InputError(
                 f"KL to a {type(reference).__name__} cannot be read off token by token: it is no "
                 "language model over the same vocabulary"
             )
+        return self._in_passes(lambda x: self._kl(reference, x), samples)
+
+    def _kl(self, reference: Causal, samples: Samples) -> Float[Tensor, "B N"]:
         (mine, place), (theirs, _) = self._before(samples), reference._before(samples)
         each = [
             torch.where(p > -torch.inf, p.exp() * (p - q), 0.0).sum(-1).clamp(min=0)
@@ -214,87 +225,64 @@ class Causal(nn.Module):
     def sample(
         self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None
     ) -> Samples:
-        """n answers a prompt, each token by the inverse distribution function at u(row, answer,
-        place).
+        """Draw each token by the inverse distribution function at u(row, completion, place).
 
-        `n [B]`: answers beyond n[b] are absent. `start` (N answers, or one that all go on from):
-        what they hold is kept as it is; those that ended stay ended.
+        With `n [B]`, completions beyond n[b] are absent. What `start` holds is kept as it is; what
+        ended stays ended.
         """
-        walk = self.walk(prompts, n, rng, start)
-        while walk.step():
+        state = self.decoding(prompts, n, rng, start)
+        while state.step():
             pass
-        return walk.samples()
+        return state.samples()
 
-    def walk(
+    def decoding(
         self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None
-    ) -> Walk:
-        """Answers in the making; taking `draw()` until none is open gives `sample`."""
-        return Walk(self, _checked(prompts), n, rng, start)
+    ) -> CausalDecoding:
+        """Begin completions, see Decodes."""
+        return CausalDecoding(self, checked(prompts), n, rng, start)
 
-    # ---- scores
+    # ---- capabilities
 
-    def scorer(self, k: int, rng: Rng) -> Scorer:
-        """k values before each decision and after the last, on a copy of the backbone."""
-        return Scorer(_twin(self.backbone).requires_grad_(True), k, rng)
+    def value_head(self, k: int, rng: Rng) -> ValueHead:
+        """Put a fresh head on a copy of the backbone, see HasValueHead."""
+        return ValueHead(trainable_copy(self.backbone).requires_grad_(True), k, rng)
 
+    def encode(self, prompts: list[str], texts: list[list[str]]) -> Samples:
+        """Turn text into Samples, see EncodesText."""
+        return self.vocabulary.answers(self.vocabulary.prompts(prompts), texts, self.like.dtype)
 
-class Scorer(nn.Module):
-    """A linear head on a backbone: module(samples) → `[B,N,T+1,k]`. Entry t has read what came
-    before decision t (0: the prompt, T: all); entries after an answer's end repeat its last one,
-    for the reader to mask.
-    """
+    def saved_bytes(self, tokens: int) -> int:
+        """Count what `logp` of one more row saves for the backward pass, see EstimatesMemory.
 
-    def __init__(self, backbone: Any, k: int, rng: Rng):
-        super().__init__()
-        self.backbone: Any = backbone
-        like = _like(backbone)
-        j, w = torch.arange(k)[:, None], torch.arange(backbone.width)
-        self.weight = nn.Parameter(
-            (rng("head").normal(j, w) / (backbone.width + 1) ** 0.5).to(like)
-        )
-        self.bias = nn.Parameter(like.new_zeros(k))
+        Measured by a pass over one row and one over two, with all weights trained; nothing of them
+        is kept. A backbone that computes with another's weights says whose by `computes_with`.
+        """
+        weights = list(getattr(self.backbone, "computes_with", self.backbone).parameters())
 
-    def forward(self, samples: Samples) -> Float[Tensor, "B N T1 k"]:
-        hidden, before = _reading(self.backbone, samples, samples.mask | samples.given)
-        return F.embedding(before, F.linear(hidden, self.weight, self.bias))
+        def saved(n: int) -> int:
+            x = self._blank(n, max(2, tokens))
+            return passes.saved_bytes(lambda: self.logp(x), weights)
+
+        return saved(2) - saved(1)
+
+    def _blank(self, n: int, tokens: int) -> Samples:
+        """n rows of so many tokens: a prompt of one, and n completions of the rest."""
+        device = self.like.device
+        ids = torch.full((1, n, tokens), self.vocabulary.eos, device=device)
+        mask = torch.ones(1, n, tokens - 1, dtype=torch.bool, device=device)
+        row = torch.zeros(1, dtype=torch.int64, device=device)
+        prompts = Prompts(ids[:, 0, :1], mask[:, 0, :1], row)
+        nothing = torch.zeros_like(mask, dtype=self.like.dtype)
+        return Samples(prompts, ids[..., 1:], mask, ~mask, nothing, mask[..., -1])
 
 
 @functools.lru_cache(maxsize=16)
 def _bars(tokens: tuple[int, ...], V: int, device: torch.device) -> Bool[Tensor, "V"]:
-    """True at these tokens. Kept: every step of every answer asks for the same. Nobody writes into
-    it.
+    """Return a mask that is True at these tokens.
+
+    It is cached, since every step of every completion asks for the same: never write into it.
     """
     with torch.inference_mode(False):  # what is kept must serve in every mode
         out = torch.zeros(V, dtype=torch.bool)
         out[list(tokens)] = True
         return out.to(device)
-
-
-def _twin(backbone: Any) -> Any:
-    """A backbone of the same function that can be trained by itself: a copy, or an adapter more on
-    a shared base.
-    """
-    return backbone.twin() if hasattr(backbone, "twin") else copy.deepcopy(backbone)
-
-
-def _like(backbone: Any) -> Tensor:
-    """A weight, for its dtype and device. A base without an adapter has none of its own and says
-    whose it computes with.
-    """
-    like: Tensor = backbone.like if hasattr(backbone, "like") else next(backbone.parameters())
-    return like
-
-
-def _reading(backbone: Any, samples: Samples, keep: Bool[Tensor, "B N T"]) -> tuple[Tensor, Tensor]:
-    prompts = _checked(samples.prompts)
-    return backbone.reading(prompts.tokens, prompts.mask, samples.action, keep)
-
-
-def _checked(prompts: Prompts) -> Prompts:
-    bad = ~prompts.mask[:, -1]
-    if bool(bad.any()):
-        raise InputError(
-            f"prompt {int(prompts.row[bad][0])} is empty or padded on its right: "
-            "a prompt holds a token and is padded on its left"
-        )
-    return prompts

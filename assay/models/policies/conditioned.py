@@ -1,7 +1,7 @@
-"""One policy for many weightings: θ(c) = θ_shared + Σᵢ cᵢ·Δᵢ, the condition c a row's
-`prompts.extra["condition"]`.
+"""One policy for many weightings: θ(c) = θ_shared + Σᵢ cᵢ·Δᵢ.
 
-Rows with the same condition are computed together, so a batch should hold few different ones.
+The condition c of a row is its `prompts.extra["condition"]`. Rows with the same condition are
+computed together, so a batch should hold few different ones.
 """
 
 from __future__ import annotations
@@ -22,11 +22,18 @@ PARTS = ("full", "logits")
 
 
 class Conditioned(nn.Module):
-    """`at(c)` is a plain policy; `sample` and `logp` read each row's own condition. All Δ start at
-    0: θ(c) = θ_shared.
+    """A policy whose weights depend on a condition; all Δ start at 0, where θ(c) = θ_shared.
 
-    parts: "full" gives every weight its Δ, "logits" only the one that makes logits (see `output`).
-    `shared` False: θ_shared stays what it was.
+    `at(c)` is a plain policy; `sample` and `logp` read each row's own condition.
+
+    Args:
+        policy: Its copy is θ_shared.
+        conditions: Length of c.
+        parts: "full" gives every weight its Δ, "logits" only the one that makes logits.
+        shared: Whether θ_shared is trained.
+
+    Raises:
+        InputError: `parts` is neither.
     """
 
     def __init__(self, policy: Any, conditions: int, *, parts: str = "full", shared: bool = True):
@@ -43,7 +50,7 @@ class Conditioned(nn.Module):
             self.base.requires_grad_(False)
 
     def weights(self, condition: Float[Tensor, "D"]) -> dict[str, Tensor]:
-        """The parameters under one condition, differentiable."""
+        """Return the parameters under one condition, differentiable."""
         named = dict(self.base.named_parameters())
         moved = {
             k: named[k] + torch.tensordot(condition.to(d), d, dims=1)
@@ -53,14 +60,15 @@ class Conditioned(nn.Module):
 
     @torch.no_grad()
     def at(self, condition: Float[Tensor, "D"]) -> Policy:
-        """A plain policy with this condition built in."""
+        """Return a plain policy with this condition built in."""
         plain: Any = self.base.copy()
         plain.load_state_dict({**plain.state_dict(), **self.weights(condition)})
         return plain.requires_grad_(False)  # type: ignore[no-any-return]
 
     def sample(self, prompts: Prompts, n: int, rng: Rng) -> Samples:
-        """n answers a prompt under its own condition; a row keeps its addresses whatever stands
-        beside it.
+        """Draw n completions a prompt under its own condition.
+
+        A row keeps its addresses whatever stands beside it.
         """
         parts, order = [], []
         for condition, rows in _groups(prompts):
@@ -69,9 +77,7 @@ class Conditioned(nn.Module):
         return cat(parts)[torch.cat(order).argsort()]
 
     def logp(self, samples: Samples) -> Float[Tensor, "B N T"]:
-        """log π(action_t | what came before, the row's condition), differentiable in θ_shared and
-        Δ.
-        """
+        """Compute log π under each row's condition, differentiable in θ_shared and Δ."""
         out, order = [], []
         for condition, rows in _groups(samples.prompts):
             named = {f"policy.{k}": v for k, v in self.weights(condition).items()}
@@ -81,8 +87,9 @@ class Conditioned(nn.Module):
 
 
 def output(names: Iterable[str]) -> str:
-    """The weight that makes logits: a language model's head, its embedding where the two are one,
-    else the last there is.
+    """Name the weight that makes logits.
+
+    A language model's head, its embedding where the two are one, else the last weight there is.
     """
     names = list(names)
     heads = [
@@ -92,8 +99,9 @@ def output(names: Iterable[str]) -> str:
 
 
 class _Called(nn.Module):
-    """`logp` as a forward pass, which is what can be called with other parameters. The policy is
-    not registered twice.
+    """`logp` as a forward pass, which can be called with other parameters.
+
+    The policy is not registered twice.
     """
 
     def __init__(self, policy: nn.Module):

@@ -1,9 +1,9 @@
-"""Stop strings: an answer ends with the token that completes one of them, in drawing, in scoring
-and in what judges read.
+"""Stop strings: a completion ends with the token that completes one of them.
 
-That token is the policy's own last decision, its probability counts as every other's does, and no
-end token follows: so the log-probability of an answer is that of its decisions, whether they are
-drawn or scored. The answer's text ends before the stop string; ids and masks keep it.
+In sampling, in scoring and in the text that rewards read. That token is the policy's own last
+decision, its probability counts as any other's, and no end token follows: so the log-probability of
+a completion is that of its decisions, whether they are drawn or scored. The completion's text ends
+before the stop string; ids and masks keep it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from torch import Tensor
 
 from assay.core import Prompts, Rng, Samples
 from assay.errors import InputError
-from assay.models.policies.causal import Causal, _checked
-from assay.models.samplers.decoding import Walk
-from assay.models.tokenizer import Ask, Tokens
+from assay.models.backbones.backbone import checked
+from assay.models.policies.causal import Causal
+from assay.models.samplers.decoding import CausalDecoding
+from assay.models.tokenizer import PromptText, Tokens
 
 # tokens before a stop string that are decoded with it, so that how a text begins has no part in the
 # finding
@@ -26,10 +27,20 @@ MARGIN = 8
 
 
 class Stops(Tokens):
-    """Tokens with stop strings. `decode` leaves out of an answer's text the stop string that its
-    last token completes, and what that token says after it. Prompts that were encoded here are
-    known by their ids and decoded whole: a template may well end in what would end an answer.
-    Raises InputError for an empty stop string.
+    """Tokens with stop strings.
+
+    `decode` leaves out of a completion's text the stop string that its last token completes, and
+    what that token says after it. Prompts that were encoded here are known by their ids and decoded
+    whole: a template may well end in a stop string.
+
+    Args:
+        tokenizer: See Tokens.
+        size: See Tokens.
+        ends: See Tokens.
+        stop: The stop strings.
+
+    Raises:
+        InputError: A stop string is empty.
     """
 
     def __init__(
@@ -44,15 +55,15 @@ class Stops(Tokens):
         )  # a token that is seen is a byte at least
         self._asked: set[int] = set()
 
-    def encode(self, ask: Ask) -> list[int]:
-        """See Tokens; what is asked is remembered."""
+    def encode(self, ask: PromptText) -> list[int]:
+        """Encode a prompt, see Tokens, and remember it."""
         ids = super().encode(ask)
         if self.stop:
             self._asked.add(hash(tuple(ids)))
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text without special tokens, and of an answer without the stop string that ended it."""
+        """Decode without special tokens, and a completion without the stop string that ended it."""
         text = super().decode(ids)
         if not self.stop or hash(tuple(ids)) in self._asked:
             return text
@@ -60,16 +71,17 @@ class Stops(Tokens):
         return text if at is None else text[:at]
 
     def stopped(self, ids: Sequence[int]) -> bool:
-        """Whether the last of these ids completes a stop string."""
+        """Say whether the last of these ids completes a stop string."""
         tail = super().decode(ids[-self._tail :])
         return (
             any(s in tail for s in self.stop) and self._found(ids, super().decode(ids)) is not None
         )
 
     def _found(self, ids: Sequence[int], text: str) -> int | None:
-        """Where the first stop string that the last id completes begins. A character that is not
-        whole yet is decoded to a mark that its last byte takes away, hence what the texts with and
-        without that id have in common.
+        """Return where the first stop string that the last id completes begins.
+
+        A character that is not whole yet is decoded to a mark that its last byte takes away. So
+        what the texts with and without that id have in common is compared.
         """
         known = _alike(super().decode(ids[:-1]), text)
         at = [text.find(s, max(0, known - len(s) + 1)) for s in self.stop]
@@ -77,16 +89,14 @@ class Stops(Tokens):
 
 
 def _alike(a: str, b: str) -> int:
-    """How many characters two texts begin with alike."""
+    """Count how many characters two texts begin with alike."""
     return next(
         (i for i, (one, other) in enumerate(zip(a, b)) if one != other), min(len(a), len(b))
     )
 
 
-class Stopped(Walk):
-    """Answers in the making that end with a stop string as well, if they hold more than
-    `min_tokens` tokens.
-    """
+class StopDecoding(CausalDecoding):
+    """Decoding that a stop string ends as well, after `min_tokens` tokens."""
 
     def _put(self, tokens: Int[Tensor, "R"], into: Tensor) -> None:
         rows = self.live[self.going]
@@ -104,7 +114,7 @@ class Stopped(Walk):
         self.going = self._open[self.live]
         stay = self._staying()
         if stay is not None:
-            self._select(stay)
+            self._keep(stay)
 
 
 class Stopping(Causal):
@@ -121,8 +131,8 @@ class Stopping(Causal):
         }
         return Stopping(plain.backbone, self.vocabulary, **mine).requires_grad_(True)
 
-    def walk(
+    def decoding(
         self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None
-    ) -> Walk:
+    ) -> CausalDecoding:
         """See Causal."""
-        return Stopped(self, _checked(prompts), n, rng, start)
+        return StopDecoding(self, checked(prompts), n, rng, start)

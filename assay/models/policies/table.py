@@ -1,9 +1,8 @@
-"""A policy whose every probability is a number in a table: T independent decisions, one softmax row
-a prompt.
+"""A policy whose every probability is a number in a table: T independent decisions.
 
-With T = 1 it is a contextual bandit; with one row and T > 1 it draws bags of tokens. Whatever other
-policies estimate (KL, the KL-regularised optimum, best-of-n) is exact here, so a theorem about them
-is a test.
+There is one softmax row a prompt. With T = 1 it is a contextual bandit; with one row and T > 1 it
+draws bags of tokens. Whatever other policies estimate (KL, the KL-regularised optimum, best-of-n)
+is exact here, so a theorem about them is a test.
 """
 
 from __future__ import annotations
@@ -19,11 +18,17 @@ from assay.core.rng import Rng
 from assay.engine.parallel import sampling
 from assay.errors import InputError
 from assay.formulas.divergence import best_of_n_pmf, kl_full
+from assay.models.samplers.table_decoding import TableDecoding
 
 
 @dataclass(frozen=True)
 class Words:
-    """Names of the V tokens, then of the R contexts: ids V … V+R−1 are prompts."""
+    """The names of tokens and contexts.
+
+    Attributes:
+        tokens: Of the V tokens.
+        contexts: Of the R contexts; ids V … V+R−1 are prompts.
+    """
 
     tokens: tuple[str, ...]
     contexts: tuple[str, ...]
@@ -33,10 +38,15 @@ class Words:
 
 
 class TablePolicy(nn.Module):
-    """π(y|x) = Π_t softmax(logits[x])[y_t], t = 1 … length. `logits [R,V]`; R = 1 is one table for
-    all prompts.
+    """π(y|x) = Π_t softmax(logits[x])[y_t], t = 1 … length.
 
-    Answers have exactly `length` decisions. `words` makes answers readable and `encode` possible.
+    Args:
+        logits: R = 1 is one table for all prompts.
+        length: Decisions of every completion.
+        words: Names, which make completions readable and `encode` possible.
+
+    Raises:
+        InputError: The names do not fit the table.
     """
 
     kl_kind = "exact"
@@ -58,11 +68,11 @@ class TablePolicy(nn.Module):
             )
 
     def copy(self) -> TablePolicy:
-        """A trainable copy."""
+        """Make a trainable copy."""
         return TablePolicy(self.logits, length=self.length, words=self.words)
 
     def prompts(self, rows: Int[Tensor, "B"]) -> Prompts:
-        """Prompts of these rows, one token each: the context's name."""
+        """Return prompts of these rows, one token each: the context's name."""
         tokens = (len(self.words.tokens) + self._rows(rows))[:, None]
         return Prompts(
             tokens=tokens,
@@ -83,7 +93,7 @@ class TablePolicy(nn.Module):
         return row
 
     def log_probs(self, prompts: Prompts) -> Float[Tensor, "B V"]:
-        """log π of one decision, every token."""
+        """Compute log π of one decision, every token."""
         return self.logits.log_softmax(-1)[self._rows(prompts.row)]
 
     # ---- drawing
@@ -92,30 +102,30 @@ class TablePolicy(nn.Module):
     def sample(
         self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None
     ) -> Samples:
-        """Inverse distribution function at u(row, answer, decision): answers are functions of their
-        addresses alone.
+        """Draw by the inverse distribution function at u(row, completion, decision).
 
-        `start` (N answers, or one that all go on from): its decisions are kept, as its own or as
-        given, and decisions begin after them.
+        The decisions of `start` are kept, as its own or as given, and drawing goes on after them.
         """
-        walk = self.walk(prompts, n, rng, start)
+        state = self.decoding(prompts, n, rng, start)
         with torch.no_grad():
-            u = walk.uniform(torch.arange(self.length, device=prompts.row.device))
-            flat = torch.searchsorted(walk.cdf, u.flatten(1), right=True).clamp(
-                max=walk.cdf.shape[1] - 1
+            u = state.uniform(torch.arange(self.length, device=prompts.row.device))
+            flat = torch.searchsorted(state.cdf, u.flatten(1), right=True).clamp(
+                max=state.cdf.shape[1] - 1
             )
-            return walk.filled(flat.reshape(u.shape))
+            return state.filled(flat.reshape(u.shape))
 
-    def walk(
+    def decoding(
         self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None
-    ) -> TableWalk:
-        """Answers in the making; drawing every decision by `draw` gives `sample`, bit for bit."""
-        return TableWalk(self, prompts, n, rng, start)
+    ) -> TableDecoding:
+        """Begin completions, see Decodes."""
+        with torch.no_grad():
+            table = self.log_probs(prompts)
+        return TableDecoding(table, self.length, prompts, n, rng, start)
 
     # ---- probabilities
 
     def logp(self, samples: Samples) -> Float[Tensor, "B N T"]:
-        """log π of each own decision, differentiable; 0 where there is none."""
+        """Compute log π of each own decision, see Policy."""
         table = self.log_probs(samples.prompts)
         B, N, T = samples.action.shape
         each = table.gather(1, samples.action.reshape(B, N * T)).reshape(B, N, T)
@@ -123,8 +133,11 @@ class TablePolicy(nn.Module):
 
     @torch.no_grad()
     def kl(self, reference: Policy, samples: Samples) -> Float[Tensor, "B N"]:
-        """Exact KL(π‖reference) in nats of an answer's own decisions: their number times one
+        """Compute the exact KL(π‖reference) of own decisions in nats: their number times one
         decision's KL.
+
+        Raises:
+            InputError: The reference is no table.
         """
         if not isinstance(reference, TablePolicy):
             raise InputError(
@@ -133,18 +146,21 @@ class TablePolicy(nn.Module):
         return samples.lengths * self.kl_per_decision(reference, samples.prompts)[:, None]
 
     def kl_per_decision(self, reference: TablePolicy, prompts: Prompts) -> Float[Tensor, "B"]:
-        """KL of one decision, differentiable."""
+        """Compute the KL of one decision, differentiable."""
         return kl_full(self.log_probs(prompts), reference.log_probs(prompts))
 
     # ---- exact optima
 
     @torch.no_grad()
     def tilted(self, score: Float[Tensor, "#R V"], *, beta: float) -> TablePolicy:
-        """The Gibbs policy π(y) e^{r(y)/β} / Z of a reward r(y) = Σ_t score[y_t]: it maximises E r
-        − β·KL(·‖π).
+        """Return the Gibbs policy π(y) e^{r(y)/β} / Z: it maximises E r − β·KL(·‖π).
 
-        An additive reward tilts every decision by itself, so the optimum is again a table. Its
-        value is β·log Z, see `log_partition`.
+        An additive reward r(y) = Σ_t score[y_t] tilts every decision by itself, so the optimum is
+        again a table. Its value is β·log Z, see `log_partition`.
+
+        Args:
+            score: Of each token.
+            beta: Above 0.
         """
         return TablePolicy(
             self.logits.log_softmax(-1) + score / beta, length=self.length, words=self.words
@@ -152,15 +168,19 @@ class TablePolicy(nn.Module):
 
     @torch.no_grad()
     def log_partition(self, score: Float[Tensor, "#R V"], *, beta: float) -> Float[Tensor, "R"]:
-        """log Z = length · log Σ_v π(v) e^{score(v)/β}."""
+        """Compute log Z = length · log Σ_v π(v) e^{score(v)/β}."""
         return self.length * (self.logits.log_softmax(-1) + score / beta).logsumexp(-1)
 
     @torch.no_grad()
     def best_of_n(self, score: Float[Tensor, "#R V"], n: int) -> TablePolicy:
-        """The law of the best of n draws of one decision, see formulas.divergence.best_of_n_pmf."""
+        """Return the distribution of the best of n draws of one decision.
+
+        Raises:
+            InputError: Completions have more than one decision.
+        """
         if self.length != 1:
             raise InputError(
-                "the exact best-of-n of a table needs answers of one decision, these have "
+                "the exact best-of-n of a table needs completions of one decision, these have "
                 f"{self.length}"
             )
         p = self.logits.double().softmax(-1)
@@ -169,15 +189,21 @@ class TablePolicy(nn.Module):
 
     # ---- the rest of a policy
 
-    def scorer(self, k: int, rng: Rng) -> TableScorer:
-        """A fresh linear value on running counts, see TableScorer."""
-        return TableScorer(
+    def value_head(self, k: int, rng: Rng) -> TableValueHead:
+        """Make a fresh linear value on running counts, see HasValueHead."""
+        return TableValueHead(
             k, self.logits.shape[0], self.logits.shape[1], self.length, rng, self.logits.dtype
         )
 
     def encode(self, prompts: list[str], texts: list[list[str]]) -> Samples:
-        """Text as Samples: a prompt is a context's name, an answer `length` token names with spaces
-        between.
+        """Turn text into Samples, see EncodesText.
+
+        Args:
+            prompts: Contexts' names.
+            texts: Completions: `length` token names with blanks between them.
+
+        Raises:
+            InputError: A name is unknown, or a completion has another length.
         """
         context = {name: r for r, name in enumerate(self.words.contexts)}
         token = {name: v for v, name in enumerate(self.words.tokens)}
@@ -194,7 +220,7 @@ class TablePolicy(nn.Module):
                 ids = [token.get(word, -1) for word in answer.split()]
                 if len(ids) != self.length or -1 in ids:
                     raise InputError(
-                        f"row {b}, answer {n}: '{answer}' is not {self.length} of this table's "
+                        f"row {b}, completion {n}: '{answer}' is not {self.length} of this table's "
                         f"tokens ('{self.words.tokens[0]}' … '{self.words.tokens[-1]}')"
                     )
                 action[b, n], mask[b, n] = torch.tensor(ids), True
@@ -203,128 +229,10 @@ class TablePolicy(nn.Module):
         return Samples(self.prompts(rows), action, mask, torch.zeros_like(mask), logp, mask.any(-1))
 
 
-class TableWalk:
-    """Answers in the making: `dist` the next decision, `take` or `give` a token to each, `pick`
-    particles, `samples`.
+class TableValueHead(nn.Module):
+    """v_t = bias[x,t] + Σ_{s<t} weight[x,y_s]: a linear value on running counts.
 
-    `draw` is the address's own choice. An answer that is absent or complete ignores what it is
-    handed.
-    """
-
-    def __init__(
-        self,
-        policy: TablePolicy,
-        prompts: Prompts,
-        n: int | Tensor,
-        rng: Rng,
-        start: Samples | None,
-    ):
-        self.policy, self.prompts, self.rng = policy, prompts, rng
-        B, T, device = len(prompts), policy.length, prompts.row.device
-        N = int(n.max()) if isinstance(n, Tensor) else n
-        with torch.no_grad():
-            self.table = policy.log_probs(prompts)
-            cumulated = self.table.double().exp().cumsum(-1)
-            self.cdf = cumulated / cumulated[:, -1:]  # the last entry is exactly 1, and u < 1
-        limit = (
-            n.to(device)[:, None] if isinstance(n, Tensor) else torch.full((B, 1), N, device=device)
-        )
-        self.wanted = torch.arange(N, device=device) < limit  # [B,N]
-        self.action = torch.zeros(B, N, T, dtype=torch.int64, device=device)
-        self.mask, self.given = (
-            torch.zeros(B, N, T, dtype=torch.bool, device=device) for _ in range(2)
-        )
-        self.logp = torch.zeros(B, N, T, dtype=self.table.dtype, device=device)
-        if start is not None:
-            had = start.mask.shape[2]
-            if had > T or start.mask.shape[1] not in (1, N):
-                raise InputError(
-                    f"answers to go on from have shape {list(start.mask.shape)}, not [B, 1 or {N}, "
-                    f"at most {T}]"
-                )
-            here = self.wanted[:, :, None]
-            self.action[:, :, :had] = start.action * here
-            self.mask[:, :, :had], self.given[:, :, :had] = start.mask & here, start.given & here
-            self.logp[:, :, :had] = torch.where(here, start.logp, start.logp.new_zeros(()))
-        self.place = (self.mask | self.given).sum(-1)  # next decision of each answer [B,N]
-
-    @property
-    def open(self) -> Tensor:
-        """Answers that are wanted and have a decision left `[B,N]`."""
-        return self.wanted & (self.place < self.policy.length)
-
-    def uniform(self, t: Tensor) -> Tensor:
-        """u(row, answer, t) `[B,N,T]`, float64: a rare token's probability may lie below float32's
-        grain.
-        """
-        B, N = self.wanted.shape
-        device = self.wanted.device
-        b, n = (
-            torch.arange(B, device=device)[:, None, None],
-            torch.arange(N, device=device)[None, :, None],
-        )
-        return self.rng.uniform(b, n, t, dtype=torch.float64)
-
-    def dist(self) -> Float[Tensor, "B N V"]:
-        """Probabilities of the next decision."""
-        return self.table.exp()[:, None].expand(-1, self.wanted.shape[1], -1)
-
-    def draw(self) -> Int[Tensor, "B N"]:
-        """The tokens that `sample` would take next."""
-        u = self.uniform(self.place[:, :, None].clamp(max=self.policy.length - 1))[:, :, 0]
-        return torch.searchsorted(self.cdf, u, right=True).clamp(max=self.cdf.shape[1] - 1)
-
-    def take(self, tokens: Int[Tensor, "B N"]) -> None:
-        """One own decision a still open answer."""
-        b, n, at = self._put(tokens, self.mask)
-        self.logp[b, n, at] = self.table[b, tokens[b, n]]
-
-    def give(self, tokens: Int[Tensor, "B N"]) -> None:
-        """One token a still open answer that is not the policy's choice."""
-        self._put(tokens, self.given)
-
-    def _put(self, tokens: Tensor, into: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        b, n = self.open.nonzero(as_tuple=True)
-        at = self.place[b, n]
-        self.action[b, n, at], into[b, n, at] = tokens[b, n], True
-        self.place[b, n] += 1
-        return b, n, at
-
-    def pick(self, index: Int[Tensor, "B K"]) -> None:
-        """K of each prompt's answers go on, by their place in N; addresses follow the new places."""
-        wide = index[:, :, None].expand(-1, -1, self.policy.length)
-        self.action, self.mask = self.action.gather(1, wide), self.mask.gather(1, wide)
-        self.given, self.logp = self.given.gather(1, wide), self.logp.gather(1, wide)
-        self.place, self.wanted = self.place.gather(1, index), self.wanted.gather(1, index)
-
-    def filled(self, tokens: Int[Tensor, "B N T"]) -> Samples:
-        """Every decision that is left, at once."""
-        t = torch.arange(self.policy.length, device=tokens.device)
-        own = self.wanted[:, :, None] & (t >= self.place[:, :, None])
-        each = self.table.gather(1, tokens.flatten(1)).reshape(tokens.shape)
-        self.action, self.logp = (
-            torch.where(own, tokens, self.action),
-            torch.where(own, each, self.logp),
-        )
-        self.mask = self.mask | own
-        self.place = (self.mask | self.given).sum(-1)
-        return self.samples()
-
-    def samples(self) -> Samples:
-        """The answers so far; one is ended when it has all its decisions."""
-        return Samples(
-            self.prompts,
-            self.action.clone(),
-            self.mask.clone(),
-            self.given.clone(),
-            self.logp.clone(),
-            self.wanted & (self.place == self.policy.length),
-        )
-
-
-class TableScorer(nn.Module):
-    """v_t = bias[x,t] + Σ_{s<t} weight[x,y_s]: a linear value on running counts, k outputs, entry t
-    before decision t.
+    k outputs, entry t before decision t.
     """
 
     def __init__(

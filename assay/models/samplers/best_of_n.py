@@ -1,6 +1,4 @@
-"""Best-of-n as a Sampler: of n answers, the one the score likes best. It has no parameters and no
-gradient.
-"""
+"""Best-of-n as a Sampler: of n completions, the one that the score likes best."""
 
 from __future__ import annotations
 
@@ -19,8 +17,12 @@ from assay.formulas.divergence import best_of_n_bound
 
 
 class Pool:
-    """N answers a prompt and their scores, drawn once and shared by all n ≤ N: the last request is
-    remembered.
+    """N completions a prompt and their scores, drawn once and shared by all n ≤ N.
+
+    Args:
+        source: Draws the completions.
+        score: samples → `[B,N]`.
+        size: N.
     """
 
     def __init__(self, source: Policy, score: Callable[[Samples], Tensor], size: int):
@@ -29,7 +31,7 @@ class Pool:
         self._last: tuple[Prompts, Samples, Tensor] | None = None
 
     def draw(self, prompts: Prompts, rng: Rng) -> tuple[Samples, Float[Tensor, "B N"]]:
-        """The pool of these prompts at this address: answers and scores."""
+        """Return the pool of these prompts at this address; the last request is remembered."""
         known = (
             self._last is not None
             and self._last[0] is prompts
@@ -43,13 +45,22 @@ class Pool:
 
 
 class BestOfN:
-    """The policy that draws n answers and keeps the best by the pool's score.
+    """Draws n completions and keeps the best by the pool's score.
 
-    Instead of n answers for each one returned, `sample` returns the whole pool with
-    `extra["weight"]`: the exact probability, over all subsets of size n, that an answer of the pool
-    is the best of its subset. A weighted mean is then the unbiased best-of-n estimate (Nakano et
-    al. 2021, arXiv:2112.09332, appendix), with far less noise. Ties share, so that neither gold nor
-    the order of drawing decides among them. KL is the bound log n − (n−1)/n: its kind is "upper".
+    Instead of n completions for each one returned, `sample` returns the whole pool with
+    `extra["weight"]`: the exact probability, over all subsets of size n, that a completion of the
+    pool is the best of its subset. A weighted mean is then the unbiased best-of-n estimate, with
+    far less noise. Ties share, so that neither gold nor the order of drawing decides among them. KL
+    is the bound log n − (n−1)/n: its kind is "upper".
+
+    Source: Nakano et al., 2021, arXiv:2112.09332, appendix.
+
+    Args:
+        pool: Draws the completions.
+        n: From 1 to the pool's size.
+
+    Raises:
+        InputError: `n` is out of its range.
     """
 
     kl_kind = "upper"
@@ -63,17 +74,25 @@ class BestOfN:
 
     @property
     def cost(self) -> dict[str, int]:
-        """What one returned answer costs a user of this policy."""
+        """What one returned completion costs a user of this sampler."""
         return {"generated": self.n, "scored": self.n}
 
     def sample(
         self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None
     ) -> Samples:
-        """The pool of these prompts, weighted; `n`, how many a reader wants, has no effect on a
-        weighted pool.
+        """Return the pool of these prompts, weighted.
+
+        Args:
+            prompts: B prompts.
+            n: Has no effect on a weighted pool.
+            rng: The pool's address.
+            start: Not supported.
+
+        Raises:
+            InputError: `start` was given.
         """
         if start is not None:
-            raise InputError("best-of-n draws whole answers; it cannot go on from given ones")
+            raise InputError("best-of-n draws whole completions; it cannot continue others")
         samples, scores = self.pool.draw(prompts, rng)
         return replace(
             samples,
@@ -84,9 +103,7 @@ class BestOfN:
         )
 
     def kl(self, reference: Policy, samples: Samples) -> Float[Tensor, "B N"]:
-        """log n − (n−1)/n nats, for every answer: an upper bound, reached only where no two answers
-        tie.
-        """
+        """Return log n − (n−1)/n nats, an upper bound; reached where no completions tie."""
         return torch.full_like(samples.logp[..., 0], float(best_of_n_bound(self.n)))
 
     def copy(self) -> BestOfN:

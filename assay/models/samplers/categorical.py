@@ -1,6 +1,4 @@
-"""From logits to a policy's distribution, and from a uniform number to a draw. In sampling and in
-scoring alike.
-"""
+"""From logits to a policy's distribution, and from a uniform number to a draw."""
 
 from __future__ import annotations
 
@@ -12,11 +10,13 @@ from torch import Tensor
 def truncated(
     logits: Float[Tensor, "*n V"], *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
 ) -> Float[Tensor, "*n V"]:
-    """log softmax(logits / temperature), cut to the `top_k` likeliest (0: all) and then to the
-    smallest set whose probability reaches `top_p` (Holtzman et al., 2020), and renormalised. What
-    is cut off has −∞.
+    """Compute log softmax(logits / temperature), truncated and renormalised.
 
-    Logits may hold −∞ (a token that is barred). Equal logits are cut in the order of their ids.
+    Cut to the `top_k` likeliest (0: all) and then to the smallest set whose probability reaches
+    `top_p`. What is cut off has −∞. Logits may hold −∞ (a barred token). Equal logits are cut in
+    the order of their ids.
+
+    Source: Holtzman et al., 2020 (top_p).
     """
     x = logits if temperature == 1.0 else logits / temperature
     if 0 < top_k < x.shape[-1] or top_p < 1.0:
@@ -33,8 +33,7 @@ def truncated(
 
 
 def inverse_cdf(logp: Float[Tensor, "*n V"], u: Float[Tensor, "*n"]) -> Int[Tensor, "*n"]:
-    """The draw that a uniform number in (0,1) stands for: the first id whose cumulative probability
-    exceeds it.
+    """Return the first id whose cumulative probability exceeds a uniform number in (0,1).
 
     Never an id of probability 0; the cumulative sum is in float64, and u is scaled by its total.
     """

@@ -1,10 +1,11 @@
-"""Answers in the making. Those that have ended leave the computation, and no number changes: draws
-are by address.
+"""Token-by-token decoding of a language model.
+
+Completions that have ended leave the computation, and no number changes: draws are by address.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,24 +16,57 @@ from assay.core.rng import Rng
 from assay.errors import InputError
 from assay.models.samplers.categorical import inverse_cdf
 
-if TYPE_CHECKING:
-    from assay.models.policies.causal import Causal
+
+@runtime_checkable
+class TokenModel(Protocol):
+    """What decoding asks of a language-model policy.
+
+    Attributes:
+        backbone: A Backbone.
+        vocabulary: `pad`, `eos`, and `ends`: the tokens that end a completion.
+        max_tokens: Of a completion, at most.
+        min_tokens: Of a completion, before it may end.
+    """
+
+    backbone: Any
+    vocabulary: Any
+    max_tokens: int
+    min_tokens: int
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the dtype and on the device of what is computed."""
+        ...
+
+    def log_probs(
+        self, hidden: Float[Tensor, "n W"], place: Int[Tensor, "n"]
+    ) -> Float[Tensor, "n V"]:
+        """Compute log-probabilities of every token after these hidden states."""
+        ...
 
 
-class Walk:
-    """`dist` the next decision, `take` or `give` a token to each open answer, `pick` particles,
-    `samples`.
+class CausalDecoding:
+    """The decoding state of a language model, see Decoding.
 
-    An answer that is absent or complete ignores what it is handed. Rows r = b·N + n; the cache
-    holds those of `live`, of which `going` are still open; the others leave when `leave` of all
-    can. Uniform numbers are made for the next `ahead` places at once: a few dozen small operations
-    then serve many steps.
+    Rows r = b·N + n; the cache holds those of `live`, of which `going` are still open; the others
+    leave when `leave` of all can. Uniform numbers are made for the next `ahead` places at once: a
+    few dozen small operations then serve many steps.
+
+    Args:
+        policy: The language model.
+        prompts: B prompts.
+        n: Completions a prompt, a number or `[B]`.
+        rng: The address of the draws.
+        start: Completions to continue.
+
+    Raises:
+        InputError: `start` has another shape than the completions.
     """
 
     leave, ahead = 0.125, 16
 
     def __init__(
-        self, policy: Causal, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None
+        self, policy: TokenModel, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None
     ):
         B, T, device = len(prompts), policy.max_tokens, prompts.tokens.device
         N = int(n.max()) if isinstance(n, Tensor) else n
@@ -74,7 +108,8 @@ class Walk:
         T = self.mask.shape[1]
         if b != B or s not in (1, N) or had > T:
             raise InputError(
-                f"answers to go on from have shape {[b, s, had]}, not [{B}, 1 or {N}, at most {T}]"
+                f"completions to continue have shape {[b, s, had]}, not [{B}, 1 or {N}, at most "
+                f"{T}]"
             )
 
         def put(into: Tensor, what: Tensor) -> None:
@@ -88,7 +123,7 @@ class Walk:
 
     @property
     def open(self) -> Bool[Tensor, "B N"]:
-        """Answers that are wanted and have a decision left."""
+        """Completions that are wanted and have a decision left."""
         return self._open.unflatten(0, self.shape)
 
     # ---- the next decision
@@ -106,18 +141,16 @@ class Walk:
             self._u = self.rng.uniform(row // N, row % N, places, dtype=torch.float64)
         return inverse_cdf(self._log_probs(), self._u[:, 0])
 
-    def dist(self) -> Float[Tensor, "B N V"]:
-        """Probabilities of the next decision; an answer that is not open has them all on the end
-        token.
-        """
+    def next_logprobs(self) -> Float[Tensor, "B N V"]:
+        """See Decoding; a completion that is not open has the end token alone."""
         logp = self._log_probs()
-        out = logp.new_zeros(self._open.shape[0], logp.shape[1])
-        out[:, self.policy.vocabulary.eos] = 1
-        out[self.live[self.going]] = logp[self.going].exp()
+        out = logp.new_full((self._open.shape[0], logp.shape[1]), -torch.inf)
+        out[:, self.policy.vocabulary.eos] = 0
+        out[self.live[self.going]] = logp[self.going]
         return out.unflatten(0, self.shape)
 
     def draw(self) -> Int[Tensor, "B N"]:
-        """The tokens that `sample` would take next (the end token where an answer is not open)."""
+        """See Decoding; the end token where a completion is not open."""
         out = torch.full_like(self.place, self.policy.vocabulary.eos)
         out[self.live[self.going]] = self._drawn()[self.going]
         return out.unflatten(0, self.shape)
@@ -125,21 +158,19 @@ class Walk:
     # ---- going on
 
     def step(self) -> bool:
-        """Draw and take, for all that are open; False, and nothing done, when none is."""
+        """Draw and append, for all that are open; return False, and do nothing, when none is."""
         if not len(self.live):
             return False
         self._put(self._drawn(), self.mask)
         return True
 
-    def take(self, tokens: Int[Tensor, "B N"]) -> None:
-        """One own decision a still open answer."""
+    def append(self, tokens: Int[Tensor, "B N"]) -> None:
+        """See Decoding."""
         if len(self.live):
             self._put(tokens.flatten()[self.live], self.mask)
 
-    def give(self, tokens: Int[Tensor, "B N"]) -> None:
-        """One token a still open answer that is not the policy's choice; an end token given ends
-        it.
-        """
+    def force(self, tokens: Int[Tensor, "B N"]) -> None:
+        """See Decoding; an end token ends the completion."""
         if len(self.live):
             self._put(tokens.flatten()[self.live], self.given)
 
@@ -162,15 +193,17 @@ class Walk:
         stay = self._staying()
         if stay is not None:
             tokens = tokens[stay]
-            self._select(stay)
+            self._keep(stay)
         if len(self.live):
             self.hidden = self.policy.backbone.extend(
                 self.cache, tokens[:, None], self.going[:, None]
             )[:, 0]
 
     def _staying(self) -> Int[Tensor, "r"] | None:
-        """Rows of the cache that go on, if it pays that the others leave; a few that have ended may
-        stay, where the backbone says how many rows it computes as cheaply.
+        """Return the rows of the cache to keep, if it pays that the others leave.
+
+        A few that have ended may stay, where the backbone says how many rows it computes as
+        cheaply.
         """
         R, still = len(self.live), int(self.going.sum())
         fits = getattr(self.policy.backbone, "fits", None)
@@ -181,27 +214,25 @@ class Walk:
         stays[(~self.going).nonzero()[: to - still, 0]] = True
         return stays.nonzero()[:, 0]
 
-    def _select(self, rows: Int[Tensor, "R"]) -> None:
-        """These rows of the cache go on."""
+    def _keep(self, rows: Int[Tensor, "R"]) -> None:
+        """Keep these rows of the cache."""
         self.live, self.going, self.hidden = self.live[rows], self.going[rows], self.hidden[rows]
         self._u = None if self._u is None else self._u[rows]
         self.cache.select(rows)
 
-    def pick(self, index: Int[Tensor, "B K"]) -> None:
-        """K of each prompt's answers go on, by their place in N; addresses follow the new places."""
+    def select(self, index: Int[Tensor, "B K"]) -> None:
+        """See Decoding."""
         (B, N), K = self.shape, index.shape[1]
         old = (torch.arange(B, device=index.device)[:, None] * N + index).flatten()
         at = torch.full_like(self.place, -1)
         at[self.live] = torch.arange(len(self.live), device=at.device)
         for name in ("action", "mask", "given", "logp", "ended", "_open", "place"):
             setattr(self, name, getattr(self, name)[old])
-        self._select(at[old][self._open])
+        self._keep(at[old][self._open])
         self.shape, self.live, self._next, self._u = (B, K), self._open.nonzero()[:, 0], None, None
 
     def samples(self) -> Samples:
-        """The answers so far; one that has neither ended nor reached `max_tokens` is simply not
-        ended.
-        """
+        """See Decoding; what has neither ended nor reached `max_tokens` is not ended."""
         T = max(1, int(self.place.max())) if self.place.numel() else 1
         action, mask, given, logp = (
             t[:, :T].unflatten(0, self.shape).clone()

@@ -1,11 +1,10 @@
-"""Other engines that draw answers of the same weights: a server that speaks OpenAI's completions
-protocol.
+"""Completions from a server that speaks OpenAI's completions protocol and holds the same weights.
 
-Two dialects of it are known. vLLM's takes a prompt as token ids, all settings by name, and returns
+Two dialects are supported. vLLM's takes a prompt as token ids, all settings by name, and returns
 token ids. That of `transformers serve` takes a prompt as text and settings as a
-`generation_config`, without which it draws greedily whatever the temperature, and returns text.
-Which one a server speaks is found by asking. Settings are always sent whole: a server fills what is
-left out from the model's own generation_config.json, silently.
+`generation_config`, without which it decodes greedily whatever the temperature, and returns text.
+The first call finds out which one a server speaks. Settings are always sent whole: a server
+silently fills what is left out from the model's own generation_config.json.
 """
 
 from __future__ import annotations
@@ -13,79 +12,24 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import replace
+from typing import Any
 
-from assay.data.http import Again, Refused, Remote
+from assay.data.http import JsonClient, Refused, Unavailable
 from assay.errors import InputError
+from assay.models.samplers.engine import Completion, Request, SamplingParams
 from assay.models.tokenizer import Tokens
 from assay.registry.catalogue import nearest
 
-MANY = 64  # answers in one call: what fails is asked again, and costs as much again
+MANY = 64  # completions in one call: a call that fails is repeated, and costs as much again
 KEYS = (
     "ASSAY_SAMPLER_KEY",
     "OPENAI_API_KEY",
 )  # the first that is set in the environment; a key is never an argument
 
 
-@dataclass(frozen=True)
-class Law:
-    """How answers are drawn: a policy's own settings. `barred`: ids that are never drawn;
-    `logprobs`: say what they are worth.
-    """
-
-    temperature: float
-    top_k: int
-    top_p: float
-    min_tokens: int
-    max_tokens: int
-    stop: tuple[str, ...]
-    ends: tuple[int, ...]
-    barred: tuple[int, ...]
-    logprobs: bool = False
-
-
-@dataclass(frozen=True)
-class Ask:
-    """n answers to one prompt, as ids; `seed` is of 31 bits."""
-
-    ids: tuple[int, ...]
-    n: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Said:
-    """An answer. `ids`: its tokens as they were drawn, None where the engine returns text alone;
-    `full`: it was cut at max_tokens; `by`: the stop string that ended it, `tokens`: how many there
-    were, `logprobs`: what they were worth, each where the engine says so.
-    """
-
-    text: str
-    ids: tuple[int, ...] | None
-    full: bool
-    by: str | None = None
-    tokens: int | None = None
-    logprobs: tuple[float, ...] | None = None
-
-
-@runtime_checkable
-class Engine(Protocol):
-    """Draws answers. `name` stands in sentences."""
-
-    name: str
-
-    def draw(self, asks: Sequence[Ask], law: Law) -> list[list[Said]]:
-        """n answers to each ask, in their order. Raises InputError, in one sentence, where there
-        are none to be had.
-        """
-        ...
-
-
 class Server:
-    """POST {url}/completions. `at_once`: prompts in flight. Whatever fails for a while is asked
-    again, see Remote.
-    """
+    """Posts to {url}/completions; a call that fails is repeated, see JsonClient."""
 
     def __init__(
         self,
@@ -98,49 +42,55 @@ class Server:
         timeout: float = 600.0,
         pause: float = 0.5,
     ):
-        self.remote = Remote(
-            url, "world.sampler", keys=KEYS, tries=tries, timeout=timeout, pause=pause, most=1 << 26
+        self.client = JsonClient(
+            url,
+            "world.sampler",
+            keys=KEYS,
+            tries=tries,
+            timeout=timeout,
+            pause=pause,
+            max_bytes=1 << 26,
         )
         self.base, self.model, self.vocabulary = (
             url.rstrip("/").removesuffix("/completions"),
             model,
             vocabulary,
         )
-        self.name, self.at_once, self.body = f"the server at {self.remote.host}", at_once, _ids_body
+        self.name, self.at_once, self.body = f"the server at {self.client.host}", at_once, _ids_body
 
-    def draw(self, asks: Sequence[Ask], law: Law) -> list[list[Said]]:
+    def generate(
+        self, requests: Sequence[Request], params: SamplingParams
+    ) -> list[list[Completion]]:
         """See Engine."""
-        with ThreadPoolExecutor(max(1, min(self.at_once, len(asks)))) as pool:
-            return list(pool.map(lambda ask: self._all(ask, law), asks))
+        with ThreadPoolExecutor(max(1, min(self.at_once, len(requests)))) as pool:
+            return list(pool.map(lambda request: self._all(request, params), requests))
 
-    def _all(self, ask: Ask, law: Law) -> list[Said]:
-        """n answers; a server that returns fewer than it was asked for is asked again, with another
-        seed.
-        """
-        out: list[Said] = []
-        while len(out) < ask.n:
+    def _all(self, request: Request, params: SamplingParams) -> list[Completion]:
+        """Generate n completions; a server that returns fewer is asked again, with another seed."""
+        out: list[Completion] = []
+        while len(out) < request.n:
             more = self._some(
                 replace(
-                    ask,
-                    n=min(MANY, ask.n - len(out)),
-                    seed=(ask.seed + 7919 * len(out)) & 0x7FFFFFFF,
+                    request,
+                    n=min(MANY, request.n - len(out)),
+                    seed=(request.seed + 7919 * len(out)) & 0x7FFFFFFF,
                 ),
-                law,
+                params,
             )
-            if law.stop and self.body is _ids_body and any(said.ids is None for said in more):
+            if params.stop and self.body is _ids_body and any(said.ids is None for said in more):
                 raise InputError(
                     f"--world.sampler: {self.base} returns no token ids, and its text does not "
-                    "say whether a stop string ended an answer; leave --world.stop out, or use a "
-                    "server such as vLLM's"
+                    "say whether a stop string ended a completion; leave --world.stop out, or use "
+                    "a server such as vLLM's"
                 )
             out += more
-        return out[: ask.n]
+        return out[: request.n]
 
-    def _some(self, ask: Ask, law: Law) -> list[Said]:
+    def _some(self, request: Request, params: SamplingParams) -> list[Completion]:
         body = self.body  # another thread may find the other dialect meanwhile
         try:
-            out, read = self.remote.ask(
-                body(self.model, ask, law, self.vocabulary),
+            out, read = self.client.request(
+                body(self.model, request, params, self.vocabulary),
                 "a prompt",
                 _choices,
                 url=f"{self.base}/completions",
@@ -150,22 +100,22 @@ class Server:
                 body is _ids_body and why.code == 422 and "Unexpected fields" in why.said
             ):  # the words of transformers serve
                 self.body = _text_body
-                return self._some(ask, law)
+                return self._some(request, params)
             raise self._sentence(why) from why
-        except Again as why:
+        except Unavailable as why:
             raise InputError(
-                f"--world.sampler: {self.base} drew no answers in {self.remote.tries} tries "
+                f"--world.sampler: {self.base} drew no completions in {self.client.tries} tries "
                 f"({why}); start the server there, or give the address it answers at"
             ) from why
-        if read is not None and read != len(ask.ids):
+        if read is not None and read != len(request.ids):
             raise InputError(
-                f"--world.sampler: {self.base} read a prompt of {len(ask.ids)} tokens as {read}: "
-                "its tokenizer is another; serve the model that --world.policy names"
+                f"--world.sampler: {self.base} read a prompt of {len(request.ids)} tokens as "
+                f"{read}: its tokenizer is another; serve the model that --world.policy names"
             )
         return list(out)
 
     def _sentence(self, why: Refused) -> InputError:
-        """What to do about a refusal."""
+        """Say what to do about a refusal."""
         said = why.said.lower()
         known = self._models() if why.code == 404 else []
         if known and self.model not in known:
@@ -176,56 +126,62 @@ class Server:
             )
         if "context" in said or "max_model_len" in said:
             return InputError(
-                f"--world.sampler: {self.base} has no room for prompt and answer "
+                f"--world.sampler: {self.base} has no room for prompt and completion "
                 f"({why.said[:160]}); lower --world.max-prompt or --world.max-tokens, or serve "
                 "the model with more"
             )
         return InputError(f"--world.sampler: {why}")
 
     def _models(self) -> list[str]:
-        """The models that are served, as far as the server says."""
+        """List the models that are served, as far as the server says."""
         try:
-            names: list[str] = self.remote.ask(
+            names: list[str] = self.client.request(
                 None,
                 "which models",
                 lambda said: [str(m["id"]) for m in said["data"]],
                 url=f"{self.base}/models",
             )
-        except (Again, Refused):
+        except (Unavailable, Refused):
             return []
         return names
 
 
-def _ids_body(model: str, ask: Ask, law: Law, vocabulary: Tokens) -> dict[str, Any]:
-    """A request as vLLM reads it."""
+def _ids_body(
+    model: str, request: Request, params: SamplingParams, vocabulary: Tokens
+) -> dict[str, Any]:
+    """Write a request as vLLM reads it."""
     return {
         "model": model,
-        "prompt": list(ask.ids),
-        "n": ask.n,
-        "seed": ask.seed,
-        "max_tokens": law.max_tokens,
-        "min_tokens": law.min_tokens,
-        "temperature": law.temperature,
-        "top_p": law.top_p,
-        "top_k": law.top_k or -1,
+        "prompt": list(request.ids),
+        "n": request.n,
+        "seed": request.seed,
+        "max_tokens": params.max_tokens,
+        "min_tokens": params.min_tokens,
+        "temperature": params.temperature,
+        "top_p": params.top_p,
+        "top_k": params.top_k or -1,
         "min_p": 0.0,
         "repetition_penalty": 1.0,
         "presence_penalty": 0.0,
         "frequency_penalty": 0.0,
-        "stop": list(law.stop),
-        "stop_token_ids": list(law.ends),
+        "stop": list(params.stop),
+        "stop_token_ids": list(params.ends),
         "skip_special_tokens": True,
         "return_token_ids": True,
-        **({"logit_bias": {str(i): -100 for i in law.barred}} if law.barred else {}),
-        **({"logprobs": 1} if law.logprobs else {}),
+        **({"logit_bias": {str(i): -100 for i in params.barred}} if params.barred else {}),
+        **({"logprobs": 1} if params.logprobs else {}),
     }
 
 
-def _text_body(model: str, ask: Ask, law: Law, vocabulary: Tokens) -> dict[str, Any]:
-    """A request as `transformers serve` reads it: one answer a call, and stop strings are ours to
-    find. Raises InputError for a prompt that does not come back from text as it was.
+def _text_body(
+    model: str, request: Request, params: SamplingParams, vocabulary: Tokens
+) -> dict[str, Any]:
+    """Write a request as `transformers serve` reads it: one completion a call, no stop strings.
+
+    Raises:
+        InputError: The prompt's tokens do not come back from its text.
     """
-    own, ids = vocabulary.tokenizer, list(ask.ids)
+    own, ids = vocabulary.tokenizer, list(request.ids)
     whole = str(own.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
     texts = (whole, whole.removeprefix(own.bos_token or ""))
     text = next((t for t in texts if list(own(t, verbose=False)["input_ids"]) == ids), None)
@@ -238,27 +194,29 @@ def _text_body(model: str, ask: Ask, law: Law, vocabulary: Tokens) -> dict[str, 
     config = {
         "do_sample": True,
         "num_beams": 1,
-        "temperature": law.temperature,
-        "top_p": law.top_p,
-        "top_k": law.top_k,
-        "min_new_tokens": law.min_tokens,
-        "max_new_tokens": law.max_tokens,
-        "eos_token_id": list(law.ends),
+        "temperature": params.temperature,
+        "top_p": params.top_p,
+        "top_k": params.top_k,
+        "min_new_tokens": params.min_tokens,
+        "max_new_tokens": params.max_tokens,
+        "eos_token_id": list(params.ends),
         "pad_token_id": vocabulary.pad,
         "repetition_penalty": 1.0,
-        **({"suppress_tokens": list(law.barred)} if law.barred else {}),
+        **({"suppress_tokens": list(params.barred)} if params.barred else {}),
     }
     return {
         "model": model,
         "prompt": text,
-        "seed": ask.seed,
+        "seed": request.seed,
         "generation_config": json.dumps(config),
     }
 
 
-def _choices(said: Any) -> tuple[list[Said], int | None]:
-    """The answers of a reply, and how many tokens the prompt had, where it is told. Raises what
-    Remote takes for garbled.
+def _choices(said: Any) -> tuple[list[Completion], int | None]:
+    """Read a reply: its completions, and the prompt's tokens where the server counts them.
+
+    Raises:
+        ValueError: The reply is garbled (as do other errors that JsonClient takes for that).
     """
     used = {k: v for k, v in (said.get("usage") or {}).items() if type(v) is int}
     out = []
@@ -269,11 +227,11 @@ def _choices(said: Any) -> tuple[list[Said], int | None]:
             (c.get("logprobs") or {}).get("token_logprobs"),
         )
         if c["finish_reason"] not in ("stop", "length"):
-            raise ValueError(f"an answer ended by {c['finish_reason']!r}")
+            raise ValueError(f"a completion ended by {c['finish_reason']!r}")
         if ids is not None and not all(type(i) is int and i >= 0 for i in ids):
             raise ValueError("token ids that are no numbers")
         out.append(
-            Said(
+            Completion(
                 str(c["text"]),
                 None if ids is None else tuple(ids),
                 c["finish_reason"] == "length",
@@ -283,5 +241,5 @@ def _choices(said: Any) -> tuple[list[Said], int | None]:
             )
         )
     if not out:
-        raise ValueError("no answers")
+        raise ValueError("no completions")
     return out, used.get("prompt_tokens")

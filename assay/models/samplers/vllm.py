@@ -1,6 +1,7 @@
-"""vLLM in this process, where it is installed, as an engine that draws answers. Written against
-vLLM's documented interface (`LLM`, `SamplingParams`, `TokensPrompt`) and not tested here: there is
-no machine for it.
+"""vLLM in this process, where it is installed.
+
+Written against vLLM's documented interface (`LLM`, `SamplingParams`, `TokensPrompt`) and not tested
+here: there is no machine for it.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from assay.errors import InputError, Missing
-from assay.models.samplers.openai import Ask, Law, Said
+from assay.models.samplers.engine import Completion, Request, SamplingParams
 
 SHARE = 0.5  # of the accelerator's memory; the model that scores needs the rest
 
 
 class InProcess:
-    """vLLM over the same folder or name as the policy. Raises Missing where vLLM is not installed."""
+    """vLLM over the same folder or name as the policy; Missing where vLLM is not installed."""
 
     name = "vLLM in this process"
 
@@ -40,28 +41,32 @@ class InProcess:
                 f"{' '.join(str(why).split())[:160]})"
             ) from why
 
-    def draw(self, asks: Sequence[Ask], law: Law) -> list[list[Said]]:
+    def generate(
+        self, requests: Sequence[Request], params: SamplingParams
+    ) -> list[list[Completion]]:
         """See Engine; all prompts are one batch."""
-        prompts = [self.vllm.TokensPrompt(prompt_token_ids=list(a.ids)) for a in asks]
-        out = self.llm.generate(prompts, [self._settings(a, law) for a in asks], use_tqdm=False)
+        prompts = [self.vllm.TokensPrompt(prompt_token_ids=list(a.ids)) for a in requests]
+        out = self.llm.generate(
+            prompts, [self._settings(a, params) for a in requests], use_tqdm=False
+        )
         return [[self._said(o) for o in one.outputs] for one in out]
 
-    def _settings(self, ask: Ask, law: Law) -> Any:
+    def _settings(self, request: Request, params: SamplingParams) -> Any:
         return self.vllm.SamplingParams(
-            n=ask.n,
-            seed=ask.seed,
-            temperature=law.temperature,
-            top_k=law.top_k or -1,
-            top_p=law.top_p,
-            min_tokens=law.min_tokens,
-            max_tokens=law.max_tokens,
-            stop=list(law.stop),
-            stop_token_ids=list(law.ends),
-            logit_bias=dict.fromkeys(law.barred, -100.0) or None,
-            logprobs=0 if law.logprobs else None,
+            n=request.n,
+            seed=request.seed,
+            temperature=params.temperature,
+            top_k=params.top_k or -1,
+            top_p=params.top_p,
+            min_tokens=params.min_tokens,
+            max_tokens=params.max_tokens,
+            stop=list(params.stop),
+            stop_token_ids=list(params.ends),
+            logit_bias=dict.fromkeys(params.barred, -100.0) or None,
+            logprobs=0 if params.logprobs else None,
         )
 
-    def _said(self, o: Any) -> Said:
+    def _said(self, o: Any) -> Completion:
         ids = tuple(int(i) for i in o.token_ids)
         worth = (
             None
@@ -69,4 +74,4 @@ class InProcess:
             else tuple(float(at[i].logprob) for at, i in zip(o.logprobs, ids, strict=True))
         )
         by = o.stop_reason if isinstance(o.stop_reason, str) else None
-        return Said(str(o.text), ids, o.finish_reason == "length", by, len(ids), worth)
+        return Completion(str(o.text), ids, o.finish_reason == "length", by, len(ids), worth)

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from assay.core import Rng, Samples, World
+from assay.core import EncodesText, Rng, Samples, World, require
 from assay.errors import InputError
-from assay.models.policies.markov import MarkovPolicy, Process, acting, states
+from assay.models.policies.markov import MarkovPolicy, acting
 from assay.models.policies.table import TablePolicy
+from assay.models.process import Process, states
 from assay.worlds.mdp import TESTBEDS, ProductGold
 from assay.worlds.table import world
 
@@ -98,13 +99,13 @@ def test_episodes_are_functions_of_their_places() -> None:
     assert torch.equal(whole.action[rows], part.action) and torch.equal(
         states(whole)[rows], states(part)
     )
-    walk = policy.walk(w.held_out, 3, Rng(2))
-    while bool(walk.open.any()):
-        at = walk.now.clone()
-        assert torch.allclose(walk.dist(), policy.probs()[at])
-        walk.take(walk.draw())
-    assert torch.equal(walk.samples().action, whole.action) and torch.equal(
-        walk.samples().logp, whole.logp
+    state = policy.decoding(w.held_out, 3, Rng(2))
+    while bool(state.open.any()):
+        at = state.now.clone()
+        assert torch.allclose(state.next_logprobs().exp(), policy.probs()[at])
+        state.append(state.draw())
+    assert torch.equal(state.samples().action, whole.action) and torch.equal(
+        state.samples().logp, whole.logp
     )
     torch.testing.assert_close(policy.logp(whole).detach(), whole.logp)
 
@@ -121,9 +122,9 @@ def test_going_on_from_a_prefix_keeps_it_and_its_state() -> None:
     assert torch.equal(states(other)[..., :7], states(whole)[..., :7]) and not torch.equal(
         states(other), states(whole)
     )
-    given = policy.walk(w.held_out[:4], 2, Rng(3))
-    given.give(torch.zeros(4, 2, dtype=torch.int64))
-    given.pick(torch.tensor([[1, 1]] * 4))
+    given = policy.decoding(w.held_out[:4], 2, Rng(3))
+    given.force(torch.zeros(4, 2, dtype=torch.int64))
+    given.select(torch.tensor([[1, 1]] * 4))
     x = given.samples()
     assert (
         bool(x.given[..., 0].all())
@@ -140,7 +141,7 @@ def test_gradients_and_a_scorer_see_states_and_nothing_behind_the_mask() -> None
     torch.testing.assert_close(policy.logp(replace(x, action=noise)), policy.logp(x))
     policy.logp(x).sum().backward()
     assert policy.logits.grad is not None and not policy.logits.grad[policy.process.terminal].any()
-    values = policy.scorer(2, Rng(1))(x)
+    values = policy.value_head(2, Rng(1))(x)
     assert values.shape == (8, 4, policy.process.horizon + 1, 2)
     torch.testing.assert_close(values[0, 0, 0], values[3, 2, 0])  # the same state at the same time
 
@@ -195,7 +196,7 @@ def test_what_a_user_gets_wrong_is_one_sentence() -> None:
     for wrong, said in (
         (lambda: acting(plain), "needs a decision process"),
         (lambda: policy.kl(plain, x), "another one"),
-        (lambda: policy.encode(["x05"], [["left"]]), "from text"),
+        (lambda: require(policy, EncodesText, "spark"), "spark needs a policy that encodes text"),
         (lambda: states(replace(x, extra={})), "carry no states"),
         (lambda: world(testbed="maze"), "one of bag, bandit, tomato"),
         (lambda: world(testbed="grid", gamma=2), "discount"),

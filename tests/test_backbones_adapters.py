@@ -55,7 +55,7 @@ def test_a_fresh_adapter_is_the_reference_and_a_moved_one_is_not(family: str) ->
 
 
 def test_an_adapter_s_first_weights_do_not_depend_on_torch_s_global_stream() -> None:
-    """Another process, or a resumed run, comes to the same adapter at another point of the stream."""
+    """Another process, or a resumed run, makes the same adapter at another point of the stream."""
     made = []
     for seed in (1, 2):
         base = reference()

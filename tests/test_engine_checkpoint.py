@@ -197,8 +197,8 @@ def test_killed_between_write_and_rename_leaves_the_old_file(tmp_path: Path) -> 
     path = tmp_path / "c"
     disk.save(path, {"step": 1})
     script = (
-        "import os, signal, sys, pathlib; from assay.engine import checkpoint as carry\n"
-        "carry.os.replace = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import os, signal, sys, pathlib; from assay.engine import atomic, checkpoint as carry\n"
+        "atomic.os.replace = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
         "carry.save(pathlib.Path(sys.argv[1]), {'step': 2})"
     )
     killed = subprocess.run([sys.executable, "-c", script, str(path)], check=False)

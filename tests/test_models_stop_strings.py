@@ -107,7 +107,7 @@ def test_alone_and_among_others_and_in_two_goes(monkeypatch: pytest.MonkeyPatch)
             whole.ended[b], alone.ended[0]
         )
     monkeypatch.setattr(
-        "assay.models.policies.stop_strings.Stopped.leave", 1.0
+        "assay.models.policies.stop_strings.StopDecoding.leave", 1.0
     )  # nobody leaves before all have ended
     late = of.sample(asked, 6, Rng(2))
     assert torch.equal(late.action, whole.action) and torch.equal(late.mask, whole.mask)

@@ -14,7 +14,7 @@ from assay.core import Prompts, Samples
 from assay.core.rng import Rng
 from assay.models.backbones.llama import Config, Llama
 from assay.models.policies.causal import Causal
-from assay.models.samplers.decoding import Walk
+from assay.models.samplers.decoding import CausalDecoding
 from assay.models.vocabulary import Vocabulary
 
 WORDS = Vocabulary([f"w{i}" for i in range(9)])
@@ -36,31 +36,31 @@ def test_who_leaves_the_batch_changes_no_number(monkeypatch: pytest.MonkeyPatch)
     p = policy()
     drawn = {}
     for leave in (0.0, 0.125, 1.0):  # at once, usual, never
-        monkeypatch.setattr(Walk, "leave", leave)
+        monkeypatch.setattr(CausalDecoding, "leave", leave)
         drawn[leave] = p.sample(prompts(), 12, Rng(3))
     same(drawn[0.0], drawn[0.125])
     same(drawn[0.0], drawn[1.0])
 
 
 def test_numbers_made_ahead_are_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where answers leave, where a walk goes on from given tokens, and where particles are
+    """Also where answers leave, where a state goes on from given tokens, and where particles are
     picked in between.
     """
 
     def drawn() -> Samples:
-        walk = policy(max_tokens=12).walk(prompts(), 6, Rng(3))
+        state = policy(max_tokens=12).decoding(prompts(), 6, Rng(3))
         for t in range(12):
             if t == 4:
-                walk.give(torch.full((4, 6), 5))
+                state.force(torch.full((4, 6), 5))
             elif t == 7:
-                walk.pick(torch.tensor([[1, 1, 4, 0]] * 4))
+                state.select(torch.tensor([[1, 1, 4, 0]] * 4))
             else:
-                walk.step()
-        return walk.samples()
+                state.step()
+        return state.samples()
 
     here = []
     for ahead in (1, 3, 16):
-        monkeypatch.setattr(Walk, "ahead", ahead)
+        monkeypatch.setattr(CausalDecoding, "ahead", ahead)
         here.append(drawn())
     same(here[0], here[1])
     same(here[0], here[2])

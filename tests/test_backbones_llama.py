@@ -113,7 +113,7 @@ def test_a_token_sees_none_that_comes_after_it() -> None:
 def test_shared_prompts_equal_the_plain_pass_and_its_gradient(B: int, kv_heads: int) -> None:
     model = Llama(Config(23, 24, 2, 4, kv_heads, 40), Rng(1)).double()
     prompt, prompt_keep, answer, keep = ragged(B)
-    hidden, before = model.reading(prompt, prompt_keep, answer, keep)
+    hidden, before = model.hidden_states(prompt, prompt_keep, answer, keep)
     (N, T), P = answer.shape[1:], prompt.shape[1]
     wide = torch.cat([prompt[:, None].expand(B, N, P), answer], -1).flatten(0, 1)
     wide_keep = torch.cat([prompt_keep[:, None].expand(B, N, P), keep], -1).flatten(0, 1)

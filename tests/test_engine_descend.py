@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,25 +39,28 @@ def start() -> tuple[TablePolicy, Optimiser, Samples]:
 
 
 def each(policy: TablePolicy) -> Callable[[Samples, Tensor], Tensor]:
-    return lambda rows, i: policy.logp(rows) * (i[:, None, None] + 1.0)
+    worth = torch.arange(8 * 4, dtype=torch.float64).view(8, 4, 1)
+    return lambda rows, i: policy.logp(rows) * (worth[i] + 1.0)
 
 
 def trajectory(
-    micro: int, reduce: Callable[[Tensor], Tensor], rows: Tensor | None = None
+    micro: int,
+    reduce: Callable[[Tensor], Tensor],
+    rows: Tensor | None = None,
+    split: Any = "prompts",
 ) -> Tensor:
     policy, opt, x = start()
     out = []
+    how: dict[str, Any] = {"reduce": reduce, "rows": rows, "split": split}
     with micro_batches(micro):
         for _ in range(4):
             loss = each(policy)
             if reduce is per_answer_once:
-                descend(opt, lambda r, i, f=loss: f(r, i).sum(-1), x, reduce=reduce, rows=rows)
+                descend(opt, lambda r, i, f=loss: f(r, i).sum(-1), x, **how)
             elif reduce is per_pair:
-                descend(
-                    opt, lambda r, i, f=loss: f(r, i).sum((-1, -2)), x, reduce=reduce, rows=rows
-                )
+                descend(opt, lambda r, i, f=loss: f(r, i).sum((-1, -2)), x, **how)
             else:
-                descend(opt, loss, x, reduce=reduce, rows=rows)
+                descend(opt, loss, x, **how)
             out.append(policy.logits.detach().clone())
     return torch.stack(out)
 
@@ -69,8 +74,46 @@ def test_micro_batches_are_the_same_step(
 ) -> None:
     whole = trajectory(0, reduce, rows)
     assert float((whole[-1] - whole[0]).abs().max()) > 0.05
-    for micro in (1, 3, 8):
-        torch.testing.assert_close(trajectory(micro, reduce, rows), whole, rtol=1e-12, atol=1e-12)
+    splits = ("prompts",) if reduce is per_pair else ("prompts", "completions")
+    for micro, split in itertools.product((1, 3, 8, 12), splits):
+        pieces = trajectory(micro, reduce, rows, split)
+        torch.testing.assert_close(pieces, whole, rtol=1e-12, atol=1e-12)
+
+
+def sizes(micro: int, split: Any) -> list[tuple[int, int]]:
+    """Prompts and completions of each pass over 8 prompts with 4 completions."""
+    policy, opt, x = start()
+    seen = []
+
+    def loss(r: Samples, i: Tensor) -> Tensor:
+        seen.append(tuple(r.mask.shape[:2]))
+        return policy.logp(r)
+
+    with micro_batches(micro):
+        descend(opt, loss, x, reduce=per_token, split=split)
+    return seen
+
+
+def test_a_pass_is_counted_in_completions() -> None:
+    assert sizes(0, "completions") == sizes(0, "prompts") == [(8, 4)]
+    assert sizes(1, "completions") == [(1, 1)] * 32 and sizes(1, "prompts") == [(1, 4)] * 8
+    assert sizes(3, "completions") == [(1, 3), (1, 1)] * 8 and sizes(3, "prompts") == [(1, 4)] * 8
+    assert sizes(13, "completions") == sizes(13, "prompts") == [(3, 4), (3, 4), (2, 4)]
+
+
+def test_a_piece_of_a_prompt_brings_its_own_index() -> None:
+    policy, opt, x = start()
+    rows, places = torch.tensor([5, 2]), torch.arange(8 * 4).view(8, 4)
+    seen = torch.zeros(8, 4)
+
+    def loss(r: Samples, i: Tensor) -> Tensor:
+        assert torch.equal(x.action[i], r.action) and torch.equal(x.logp[i], r.logp)
+        seen.view(-1)[places[i].flatten()] += 1
+        return policy.logp(r)
+
+    with micro_batches(3):
+        descend(opt, loss, x, reduce=per_token, rows=rows, split="completions")
+    assert seen.sum(1).tolist() == [0, 0, 4, 0, 0, 4, 0, 0] and float(seen.max()) == 1
 
 
 def test_a_minibatch_knows_its_rows_and_has_its_own_denominator() -> None:

@@ -17,9 +17,9 @@ import torch
 from engines import ASKS, policy, served
 
 from assay.core import InputError, Missing, Rng, Samples
-from assay.models.policies.served import engine_at, greeted
+from assay.models.policies.open_engine import open_engine, verified
 from assay.models.policies.stop_strings import Stopping
-from assay.models.samplers.openai import Said
+from assay.models.samplers.engine import Completion
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_the_frequencies_are_this_policy_s_own_law(there: dict[str, Any]) -> Non
     of = policy(there, temperature=1.3, top_k=8, max_tokens=1)
     asked = of.vocabulary.prompts(ASKS[:1])
     x = of.sample(asked, 600, Rng(4))
-    p = of.walk(asked, 1, Rng(0)).dist()[0, 0]
+    p = of.decoding(asked, 1, Rng(0)).next_logprobs().exp()[0, 0]
     seen = Counter(x.action[0, :, 0].tolist())
     assert set(seen) <= set(p.nonzero()[:, 0].tolist()) and len(seen) > 4
     far = (
@@ -171,7 +171,7 @@ def test_where_an_answer_ends_is_this_policy_s_law_whatever_the_engine_calls_it(
         ((a,) * 8, False, None, ([a] * 6, False)),
         ((end, a), True, None, ([end], True)),
     ):
-        said = Said("", ids, full, by)
+        said = Completion("", ids, full, by)
         assert of._ended(said) == want, said
 
 
@@ -185,7 +185,7 @@ def test_text_is_encoded_again_and_what_is_not_the_same_is_counted(
         x = drawn(of, 4)
     assert (
         "returns text, and" in caplog.text
-        and "of 12 answers are not the tokens that were drawn" in caplog.text
+        and "of 12 completions are not the tokens that were drawn" in caplog.text
     )
     assert (
         x.present.all()
@@ -222,12 +222,12 @@ def test_a_server_that_fails_half_the_time_costs_patience_alone(there: dict[str,
         (
             "tiny-narrow",
             {"max_tokens": 39},
-            "has no room for prompt and answer .*maximum context length is 40.*; lower --world.max",
+            "has no room for prompt and completion .*maximum context length is 40.*; lower --world",
         ),
         (
             "tiny-deaf",
             {"top_k": 1},
-            "drew .* answers that this policy cannot give .* after 4 rounds .* are missing",
+            "drew .* completions that this policy cannot give .* after 4 rounds .* are missing",
         ),
         ("tiny-wild", {}, "drew the token 9999, and this model knows"),
         (
@@ -245,7 +245,9 @@ def test_what_is_wrong_is_one_sentence(
 
 
 def test_nobody_there_and_no_address(there: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="drew no answers in 2 tries .*; start the server there"):
+    with pytest.raises(
+        InputError, match="drew no completions in 2 tries .*; start the server there"
+    ):
         drawn(policy({**there, "url": "http://127.0.0.1:9/v1"}, tries=2))
     with pytest.raises(InputError, match="--world.sampler is 'host:80', and an address such as"):
         policy({**there, "url": "host:80"})
@@ -256,21 +258,21 @@ def test_other_weights_are_noticed_at_the_greeting(
 ) -> None:
     asked = policy(there).vocabulary.prompts(ASKS)
     with caplog.at_level(logging.INFO, "assay"):
-        greeted(policy(there, temperature=0.3, top_k=5), asked)
+        verified(policy(there, temperature=0.3, top_k=5), asked)
     assert "agree to 0.0000 nats a token" in caplog.text
     with pytest.raises(
-        InputError, match="nats a token apart on one answer: they do not hold the same weights"
+        InputError, match="nats a token apart on one completion: they do not hold the same weights"
     ):
-        greeted(policy(there, "tiny-other"), asked)
+        verified(policy(there, "tiny-other"), asked)
     with caplog.at_level(logging.WARNING, "assay"):
-        greeted(policy(there, "tiny-text"), asked)
-    assert "nobody checks that it holds the weights" in caplog.text
+        verified(policy(there, "tiny-text"), asked)
+    assert "not checked that it holds the weights" in caplog.text
 
 
 def test_other_weights_than_the_server_s_are_never_drawn_from(there: dict[str, Any]) -> None:
     of = policy(there)
     with pytest.raises(
-        InputError, match="this recipe trains a copy: its answers would be the old weights'"
+        InputError, match="this recipe trains a copy: its completions would be the old weights'"
     ):
         of.copy()
     next(iter(of.parameters())).data.add_(0)  # by .data nothing is counted, and nothing changed
@@ -285,6 +287,6 @@ def test_vllm_in_this_process_is_missing_here_in_one_sentence(there: dict[str, A
     if importlib.util.find_spec("vllm") is not None:
         pytest.skip("vLLM is installed")
     with pytest.raises(Missing, match="--world.sampler vllm needs vLLM: pip install vllm"):
-        engine_at("vllm", there["model"], policy(there).vocabulary, at_once=1)
+        open_engine("vllm", there["model"], policy(there).vocabulary, at_once=1)
     with pytest.raises(InputError, match="--world.sampler-at-once is 0"):
-        engine_at(there["url"], "tiny", policy(there).vocabulary, at_once=0)
+        open_engine(there["url"], "tiny", policy(there).vocabulary, at_once=0)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from assay.core.rng import Rng
+from assay.models.backbones import shared_prompts
 from assay.models.backbones.matmul import roomy
 from assay.models.backbones.shared_prompts import Shared
 
@@ -28,7 +29,7 @@ def inputs(H: int, K: int, d: int = 4) -> tuple[Tensor, Tensor]:
 
 
 def by_hand(qk: Tensor, v: Tensor) -> Tensor:
-    """One token after another: softmax over the prompt's tokens and the answer's own up to itself."""
+    """One token after another: softmax over the prompt and the completion up to the token."""
     K = v.shape[1]
     H = qk.shape[1] - K
     sees: list[list[int]] = []
@@ -56,7 +57,7 @@ def test_every_answer_attends_as_if_alone(
     heads: int, kv: int, repeat: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        shared, "_REPEAT", repeat
+        shared_prompts, "_REPEAT", repeat
     )  # 0: prompts' keys are never laid beside answers'
     qk, v = inputs(heads, kv)
     plan = Shared(PROMPT, ANSWER, torch.float64)

@@ -152,27 +152,27 @@ def test_answers_that_do_not_fit_are_refused() -> None:
 def test_sampling_is_walking_to_the_end() -> None:
     p, rng, n = policy(), Rng(0)("sample"), torch.tensor([2, 4, 1])
     prompts = p.prompts(torch.tensor([1, 1, 2]))
-    walk = p.walk(prompts, n, rng)
-    while bool(walk.open.any()):
-        torch.testing.assert_close(walk.dist()[:, 0], p.log_probs(prompts).exp())
-        walk.take(walk.draw())
-    assert same(walk.samples(), p.sample(prompts, n, rng))
+    state = p.decoding(prompts, n, rng)
+    while bool(state.open.any()):
+        torch.testing.assert_close(state.next_logprobs()[:, 0], p.log_probs(prompts))
+        state.append(state.draw())
+    assert same(state.samples(), p.sample(prompts, n, rng))
 
 
 def test_a_walk_takes_gives_and_picks() -> None:
     p = policy(rows=1, length=3)
-    walk = p.walk(p.prompts(torch.zeros(2, dtype=torch.int64)), 2, Rng(0))
-    walk.take(torch.tensor([[0, 1], [2, 3]]))
-    walk.give(torch.tensor([[3, 2], [1, 0]]))
-    half = walk.samples()
+    state = p.decoding(p.prompts(torch.zeros(2, dtype=torch.int64)), 2, Rng(0))
+    state.append(torch.tensor([[0, 1], [2, 3]]))
+    state.force(torch.tensor([[3, 2], [1, 0]]))
+    half = state.samples()
     assert (
         half.action[:, :, :2].tolist() == [[[0, 3], [1, 2]], [[2, 1], [3, 0]]]
         and not half.ended.any()
     )
-    walk.pick(torch.tensor([[1, 1], [0, 1]]))
-    walk.take(torch.tensor([[0, 1], [0, 1]]))
-    walk.take(torch.tensor([[3, 3], [3, 3]]))  # complete answers ignore it
-    x = walk.samples()
+    state.select(torch.tensor([[1, 1], [0, 1]]))
+    state.append(torch.tensor([[0, 1], [0, 1]]))
+    state.append(torch.tensor([[3, 3], [3, 3]]))  # complete answers ignore it
+    x = state.samples()
     assert x.action.tolist() == [[[1, 2, 0], [1, 2, 1]], [[2, 1, 0], [3, 0, 1]]] and x.ended.all()
     assert x.mask.tolist() == [[[True, False, True]] * 2] * 2 and torch.equal(x.given, ~x.mask)
     torch.testing.assert_close(p.logp(x).detach(), x.logp)
@@ -213,7 +213,7 @@ def test_the_kl_of_an_absent_answer_is_zero_and_given_tokens_cost_nothing() -> N
 def test_the_exact_kl_is_to_a_table() -> None:
     class Foreign:
         kl_kind = "sampled"
-        sample = logp = kl = walk = scorer = encode = copy = parameters = state_dict = (
+        sample = logp = kl = state = scorer = encode = copy = parameters = state_dict = (
             load_state_dict
         ) = len
 
@@ -256,8 +256,8 @@ def test_text_goes_round() -> None:
     ("prompt", "answer", "said"),
     [
         ("x9", "a0 a0 a0 a0 a0", "row 0, prompt: 'x9' is no context"),
-        ("x0", "a0 a0", "row 0, answer 0: 'a0 a0' is not 5"),
-        ("x0", "a0 a0 a0 a0 b7", "row 0, answer 0"),
+        ("x0", "a0 a0", "row 0, completion 0: 'a0 a0' is not 5"),
+        ("x0", "a0 a0 a0 a0 b7", "row 0, completion 0"),
     ],
 )
 def test_text_that_is_not_of_the_table_is_named(prompt: str, answer: str, said: str) -> None:
@@ -273,7 +273,7 @@ def test_names_must_fit_the_table() -> None:
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_score_sees_only_what_came_before_it(rows: int) -> None:
     p = policy(rows=rows)
-    scorer = p.scorer(2, Rng(0)("critic"))
+    scorer = p.value_head(2, Rng(0)("critic"))
     x = p.sample(p.prompts(torch.arange(3) % rows), 4, Rng(0)("sample"))
     v = scorer(x)
     assert v.shape == (3, 4, 6, 2) and v.requires_grad
@@ -281,13 +281,13 @@ def test_a_score_sees_only_what_came_before_it(rows: int) -> None:
         changed = replace(x, action=torch.where(torch.arange(5) >= t, (x.action + 1) % 4, x.action))
         assert torch.equal(scorer(changed)[:, :, : t + 1], v[:, :, : t + 1])
         assert not torch.equal(scorer(changed)[:, :, t + 1 :], v[:, :, t + 1 :])
-    assert torch.equal(p.scorer(2, Rng(0)("critic")).weight, scorer.weight)
+    assert torch.equal(p.value_head(2, Rng(0)("critic")).weight, scorer.weight)
 
 
 def test_a_score_can_be_the_exact_value_of_an_additive_reward() -> None:
     p = policy(rows=1, dtype=torch.float64)
     score = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
-    scorer = p.scorer(1, Rng(0))
+    scorer = p.value_head(1, Rng(0))
     with torch.no_grad():
         scorer.weight[0, :, 0] = score
         scorer.bias[0, :, 0] = (p.logits[0].softmax(-1) * score).sum() * (5 - torch.arange(6))

@@ -15,8 +15,8 @@ from peak import peak
 
 from assay.core import InputError, Loop, Rng, Samples
 from assay.engine.descend import descend, micro_batches
-from assay.formulas.chosen import Law
 from assay.formulas.reduce import per_answer
+from assay.formulas.token_logps import LogitTransform
 from assay.models.backbones.mixed_precision import Mastered
 from assay.models.backbones.pretrained import Pretrained
 from assay.models.policies.causal import Causal
@@ -161,8 +161,12 @@ def test_log_probabilities_in_blocks_are_those_of_the_logits(family: str, kind: 
     x = drawn(policy)
     hidden, place = policy._before(x)
     taken = x.action[x.mask]
-    law = Law(temperature=0.8, barred=policy.vocabulary.barred, late=policy.vocabulary.ends)
-    mine = policy.backbone.chosen(hidden, taken, law, place < 3)
+    law = LogitTransform(
+        temperature=0.8,
+        suppressed=policy.vocabulary.barred,
+        suppressed_early=policy.vocabulary.ends,
+    )
+    mine = policy.backbone.token_logps(hidden, taken, law, place < 3)
     assert (
         mine - policy.log_probs(hidden, place).gather(1, taken[:, None])[:, 0]
     ).abs().max() < near

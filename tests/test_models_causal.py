@@ -110,14 +110,14 @@ def test_ends_are_decisions_and_truncation_is_no_end() -> None:
 @pytest.mark.parametrize("cut", [CUTS[0], CUTS[4]])
 def test_sample_is_the_walk_to_its_end(cut: dict[str, Any]) -> None:
     p = policy(**cut)
-    walk = p.walk(prompts(), 5, Rng(3))
-    while walk.open.any():
-        dist, tokens = walk.dist(), walk.draw()
+    state = p.decoding(prompts(), 5, Rng(3))
+    while state.open.any():
+        dist, tokens = state.next_logprobs().exp(), state.draw()
         torch.testing.assert_close(dist.sum(-1), torch.ones(4, 5, dtype=torch.float64))
         assert (dist.gather(-1, tokens[..., None]) > 0).all()
-        walk.take(tokens)
-    assert walk.open.shape == (4, 5)
-    same(walk.samples(), p.sample(prompts(), 5, Rng(3)))
+        state.append(tokens)
+    assert state.open.shape == (4, 5)
+    same(state.samples(), p.sample(prompts(), 5, Rng(3)))
 
 
 def test_what_was_first_drawn_in_inference_mode_can_be_learned_from() -> None:
@@ -187,10 +187,10 @@ def test_start_is_gone_on_from() -> None:
     """A draw cut after two tokens and gone on from at the same address is the draw itself."""
     p = policy()
     whole = p.sample(prompts(), 6, Rng(3))
-    walk = p.walk(prompts(), 6, Rng(3))
+    state = p.decoding(prompts(), 6, Rng(3))
     for _ in range(2):
-        walk.take(walk.draw())
-    begun = walk.samples()
+        state.append(state.draw())
+    begun = state.samples()
     assert not begun.ended.all()
     same(p.sample(prompts(), 6, Rng(3), begun), whole)
     given = Samples(
@@ -207,16 +207,16 @@ def test_start_is_gone_on_from() -> None:
 
 def test_a_walk_takes_given_tokens_and_picks() -> None:
     p = policy()
-    walk = p.walk(prompts(), 3, Rng(3))
-    walk.give(torch.full((4, 3), 5))
-    walk.take(walk.draw())
+    state = p.decoding(prompts(), 3, Rng(3))
+    state.force(torch.full((4, 3), 5))
+    state.append(state.draw())
     index = torch.tensor([[2, 2, 0, 1], [0, 0, 0, 0], [1, 2, 2, 2], [0, 1, 2, 2]])
-    before = walk.samples()
-    walk.pick(index)
-    same(walk.samples(), before.pick(index))
-    while walk.open.any():
-        walk.take(walk.draw())
-    x = walk.samples()
+    before = state.samples()
+    state.select(index)
+    same(state.samples(), before.pick(index))
+    while state.open.any():
+        state.append(state.draw())
+    x = state.samples()
     assert x.given[:, :, 0].all() and not x.given[:, :, 1:].any()
     torch.testing.assert_close(p.logp(x).detach(), x.logp, **EXACT)
     torch.testing.assert_close(p.logp(x), plain_logp(p, x), **EXACT)
@@ -239,7 +239,7 @@ def test_kl_is_the_mean_log_ratio_and_zero_at_home() -> None:
 def test_kl_by_hand_at_one_decision_and_infinite_where_the_reference_is_cut() -> None:
     p, q = policy(1, max_tokens=1), policy(2, max_tokens=1)
     x = p.sample(prompts(), 2, Rng(3))
-    a, b = (m.walk(prompts(), 1, Rng(0)).dist()[:, 0] for m in (p, q))
+    a, b = (m.decoding(prompts(), 1, Rng(0)).next_logprobs().exp()[:, 0] for m in (p, q))
     want = torch.where(a > 0, a * (a / b).log(), 0.0).sum(-1)
     torch.testing.assert_close(p.kl(q, x), want[:, None].expand(4, 2), **EXACT)
     assert (p.kl(q.copy(top_k=2), x) == torch.inf).all()
@@ -262,7 +262,7 @@ def test_large_vocabularies_in_pieces_change_nothing(monkeypatch: pytest.MonkeyP
 def test_scorer_reads_what_came_before_each_decision() -> None:
     p = policy()
     x = p.sample(prompts(), 5, Rng(3))
-    head = p.scorer(3, Rng(9))
+    head = p.value_head(3, Rng(9))
     values = head(x)
     B, N, T = x.mask.shape
     assert values.shape == (B, N, T + 1, 3)
@@ -298,37 +298,3 @@ def test_copies_share_no_storage_and_the_reference_is_frozen() -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(other.parameters(), reference.parameters(), strict=True)
     )
-
-
-def test_text_comes_in_and_goes_out() -> None:
-    p = policy()
-    x = p.encode(["w1 w2", ""], [["w3 w4", "w5", ""], ["w6"]])
-    assert x.text() == [["w3 w4", "w5", ""], ["w6", "", ""]]
-    assert x.prompts.text() == ["w1 w2", ""]
-    assert x.present.tolist() == [[True, True, True], [True, False, False]] and torch.equal(
-        x.ended, x.present
-    )
-    assert torch.isnan(x.logp[x.mask]).all() and (x.logp[~x.mask] == 0).all()
-    assert torch.isfinite(p.logp(x)).all()
-
-
-def test_bad_input_is_one_sentence() -> None:
-    p = policy()
-    with pytest.raises(InputError, match="'zebra' in 'w1 zebra'"):
-        p.encode(["w1 zebra"], [["w1"]])
-    with pytest.raises(InputError, match="2 prompts and answers to 1"):
-        p.encode(["w1", "w2"], [["w1"]])
-    for bad in (
-        {"temperature": 0.0},
-        {"top_p": 0.0},
-        {"top_k": -1},
-        {"max_tokens": 0},
-        {"min_tokens": 9},
-    ):
-        with pytest.raises(InputError, match=f"{next(iter(bad))} is"):
-            policy(**bad)
-    x = prompts()
-    with pytest.raises(InputError, match="prompt 1 is empty or padded on its right"):
-        p.sample(Prompts(x.tokens.flip(1), x.mask.flip(1), x.row)[torch.tensor([1, 3])], 2, Rng(0))
-    with pytest.raises(InputError, match="no language model over the same vocabulary"):
-        p.kl(Causal(p.backbone, Vocabulary(["w1"])), p.sample(x, 1, Rng(0)))

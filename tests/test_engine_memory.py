@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from assay.engine import memory
 kept = memory.keep() if {keep} else None
 def step():
-    return float(torch.ones(1 << 20).mul(2)[0]) + float(torch.cat([torch.ones(1 << 20) for _ in range(16)])[0])
+    large = torch.cat([torch.ones(1 << 20) for _ in range(16)])
+    return float(torch.ones(1 << 20).mul(2)[0]) + float(large[0])
 pool = ThreadPoolExecutor(1)
 run = (lambda: pool.submit(step).result()) if {thread} else step
 run(); run()

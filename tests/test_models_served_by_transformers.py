@@ -22,7 +22,7 @@ from engines import policy
 from families import model
 
 from assay.core import InputError, Rng
-from assay.models.policies.served import greeted
+from assay.models.policies.open_engine import verified
 
 NEEDS = ("fastapi", "uvicorn", "openai")
 pytestmark = pytest.mark.skipif(
@@ -44,7 +44,7 @@ WORDS = [
     "rain",
     "and",
     "we",
-    "walk",
+    "state",
     "home",
 ]
 
@@ -105,10 +105,10 @@ def test_a_real_server_draws_by_this_policy_s_law(
     there: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     of = policy(there, there["model"], temperature=0.8, top_k=6, max_tokens=12, min_tokens=2)
-    asked = of.vocabulary.prompts(["the old mill", "rain and", "we walk home"])
+    asked = of.vocabulary.prompts(["the old mill", "rain and", "we state home"])
     with caplog.at_level(logging.WARNING, "assay"):
-        x = greeted(of, asked).sample(asked, 4, Rng(1))
-    assert "nobody checks" in caplog.text and "encoded again" not in caplog.text, (
+        x = verified(of, asked).sample(asked, 4, Rng(1))
+    assert "not checked that it holds" in caplog.text and "encoded again" not in caplog.text, (
         "every answer came back as it was drawn"
     )
     assert (
@@ -119,7 +119,10 @@ def test_a_real_server_draws_by_this_policy_s_law(
     assert len(set(map(tuple, x.action[0].tolist()))) > 1, "it does not draw greedily"
     assert bool((x.ended | (x.lengths == 12)).all())
     one = policy(there, there["model"], temperature=1.2, top_k=4, max_tokens=1)
-    y, p = one.sample(asked[:1], 150, Rng(2)), one.walk(asked[:1], 1, Rng(0)).dist()[0, 0]
+    y, p = (
+        one.sample(asked[:1], 150, Rng(2)),
+        one.decoding(asked[:1], 1, Rng(0)).next_logprobs().exp()[0, 0],
+    )
     seen = Counter(y.action[0, :, 0].tolist())
     likely = p.nonzero()[:, 0].tolist()
     assert (

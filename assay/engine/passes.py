@@ -1,0 +1,140 @@
+"""How many completions one forward and backward pass may hold, so that it fits into memory.
+
+What a backward pass needs is what the forward pass saves for it. `saved_bytes` counts that, for one
+completion; `completions_that_fit` divides a share of the free memory by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil  # type: ignore[import-untyped]
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+# A CPU's heap grows to about twice what a pass saves, by holes between blocks that are still held
+# (measured with glibc 2.36). So an eighth of the free memory becomes a quarter of it, and the rest
+# is left to evaluation and to other processes. CUDA's allocator reuses its blocks.
+_SHARE = {"cpu": 1 / 8, "cuda": 1 / 2}
+_TRAINED = 16  # bytes a parameter: a float32 copy, its gradient, and Adam's two moments
+_CGROUP = Path("/sys/fs/cgroup")
+
+Split = Literal["prompts", "completions"]  # what a pass may part
+
+
+def saved_bytes(forward: Callable[[], Any], parameters: Iterable[Tensor] = ()) -> int:
+    """Count the bytes that a forward pass saves for its backward pass, parameters left out.
+
+    Args:
+        forward: Called once, with gradients on.
+        parameters: Tensors that are there in any case. Those of floating point require a gradient
+            while `forward` runs.
+
+    Returns:
+        The bytes of all storages that autograd saved, each counted once.
+
+    Example:
+        >>> x = torch.zeros(100, requires_grad=True)
+        >>> saved_bytes(lambda: (x * 2).exp())  # exp saves its output, 100 float32
+        400
+    """
+    weights = list(parameters)
+    frozen = [w for w in weights if w.is_floating_point() and not w.requires_grad]
+    own = {w.untyped_storage().data_ptr() for w in weights}
+    found: dict[int, int] = {}
+
+    def count(saved: Tensor) -> Tensor:
+        storage = saved.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = storage.nbytes()
+        return saved
+
+    for w in frozen:
+        w.requires_grad_(True)
+    try:
+        with (
+            torch.enable_grad(),
+            torch.autograd.graph.saved_tensors_hooks(count, lambda saved: saved),
+        ):
+            kept = (
+                forward()
+            )  # held until all is counted, so that no storage's address is used twice
+            del kept
+    finally:
+        for w in frozen:
+            w.requires_grad_(False)
+    return sum(found.values())
+
+
+def free_bytes(device: torch.device | str = "cpu") -> int:
+    """Read how much memory this process could still take.
+
+    Args:
+        device: Where the passes are computed.
+
+    Returns:
+        Bytes: of the GPU, what its driver and torch's allocator have free; else of the machine, or
+        of the container where that allows less.
+    """
+    where = torch.device(device)
+    if where.type == "cuda":
+        cached = torch.cuda.memory_reserved(where) - torch.cuda.memory_allocated(where)
+        return int(torch.cuda.mem_get_info(where)[0]) + cached
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit, used = ((_CGROUP / f"memory.{name}").read_text() for name in ("max", "current"))
+        return min(free, int(limit) - int(used))
+    except (OSError, ValueError):  # no control group, or one without a limit ("max")
+        return free
+
+
+def completions_that_fit(
+    each: int,
+    *,
+    trained: int = 0,
+    device: torch.device | str = "cpu",
+    processes: int = 1,
+) -> int:
+    """Choose how many completions a pass may hold.
+
+    Args:
+        each: Bytes that a pass saves for the longest completion, see `saved_bytes`.
+        trained: Parameters that are still to be copied and trained; room for the copy, its gradient
+            and Adam's moments is left.
+        device: Where the passes are computed.
+        processes: Processes that share the device's memory.
+
+    Returns:
+        At least 1: a completion is never cut.
+    """
+    room = free_bytes(device) // processes - _TRAINED * trained
+    share = _SHARE.get(torch.device(device).type, _SHARE["cpu"])
+    return max(1, int(share * room) // max(1, each))
+
+
+def pieces(
+    rows: Int[Tensor, "r"], n: int, size: int, split: Split
+) -> Iterator[tuple[Int[Tensor, "b"], Int[Tensor, "k"] | None]]:
+    """Divide rows of n completions into passes.
+
+    Args:
+        rows: The rows to divide; none yields no pass.
+        n: Completions a row.
+        size: Completions a pass, at most; 0 for one pass.
+        split: "completions": a pass may hold some of a row's completions. "prompts": a row is one
+            pass at least.
+
+    Yields:
+        The rows of a pass, and which of a row's completions it holds (None: all).
+    """
+    if not len(rows):
+        return
+    size = size or len(rows) * n
+    if split == "completions" and size < n:
+        parts = torch.arange(n).split(size)
+        yield from ((row, part) for row in rows.split(1) for part in parts)
+    else:
+        yield from ((part, None) for part in rows.split(max(1, size // max(1, n))))

@@ -1,0 +1,91 @@
+"""What an engine outside of this library is asked for, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """A policy's settings, by vLLM's names.
+
+    Attributes:
+        temperature: Above 0.
+        top_k: 0 for all tokens.
+        top_p: In (0, 1].
+        min_tokens: Tokens before a completion may end.
+        max_tokens: Tokens of a completion, at most.
+        stop: Strings that end a completion.
+        ends: Token ids that end a completion.
+        barred: Token ids of probability 0.
+        logprobs: Whether the engine returns each token's log-probability.
+    """
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_tokens: int
+    max_tokens: int
+    stop: tuple[str, ...]
+    ends: tuple[int, ...]
+    barred: tuple[int, ...]
+    logprobs: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request for completions of one prompt.
+
+    Attributes:
+        ids: The prompt's tokens.
+        n: Completions.
+        seed: Of 31 bits.
+    """
+
+    ids: tuple[int, ...]
+    n: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A completion as an engine returns it.
+
+    Attributes:
+        text: As the engine decoded it.
+        ids: Its tokens; None where the engine returns text alone.
+        full: It was cut at max_tokens.
+        by: The stop string that ended it, where the engine says so.
+        tokens: How many there were, where the engine says so.
+        logprobs: Each token's log-probability, where the engine says so.
+    """
+
+    text: str
+    ids: tuple[int, ...] | None
+    full: bool
+    by: str | None = None
+    tokens: int | None = None
+    logprobs: tuple[float, ...] | None = None
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Generates completions outside of this library's own decoding.
+
+    Attributes:
+        name: For messages.
+    """
+
+    name: str
+
+    def generate(
+        self, requests: Sequence[Request], params: SamplingParams
+    ) -> list[list[Completion]]:
+        """Generate n completions for each request, in their order.
+
+        Raises:
+            InputError: The engine cannot; the message says what to do.
+        """
+        ...
