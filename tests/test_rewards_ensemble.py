@@ -18,8 +18,9 @@ from assay.models.backbones.attention import Config
 from assay.models.backbones.llama import Llama
 from assay.models.vocabulary import Vocabulary
 from assay.recipes.bradley_terry import fit
-from assay.rewards.ensemble import ABOUT, WEIGHTS, Ensemble, Members, load
+from assay.rewards.ensemble import Ensemble, Members
 from assay.rewards.fit import fitted
+from assay.rewards.folder import ABOUT, WEIGHTS
 
 WORDS = Vocabulary(["ask", "a", "b", "c", "d"])
 CONFIG = Config(len(WORDS), 16, 2, 2, 1, 32)
@@ -57,7 +58,7 @@ def loss(chosen: Tensor, rejected: Tensor, p: Tensor, margin: Tensor) -> Tensor:
 
 
 def test_each_member_is_a_llama_and_its_head_on_the_last_kept_token() -> None:
-    """The packed path, prompts shared, equals a plain model that reads one unpadded text at a time."""
+    """The packed path with shared prompts equals a plain model that reads one text at a time."""
     model = members()
     scores = model(SOME)
     for m in range(3):
@@ -143,7 +144,7 @@ def test_standardised_members_have_mean_0_and_deviation_1() -> None:
 def test_saved_and_read_back(tmp_path: Path) -> None:
     judge = members(dtype=torch.float32).freeze(NAMES).standardised(SOME)
     judge.save(tmp_path / "judges")
-    back = load(tmp_path / "judges")
+    back = Ensemble.load(tmp_path / "judges")
     assert back.names == NAMES
     assert torch.equal(back(SOME), judge(SOME))
 
@@ -189,13 +190,13 @@ def test_a_damaged_or_foreign_folder_is_an_input_error(tmp_path: Path, how: str)
     members(dtype=torch.float32).freeze(NAMES).save(tmp_path)
     damage(tmp_path, how)
     with pytest.raises(InputError, match=str(tmp_path)) as said:
-        load(tmp_path)
+        Ensemble.load(tmp_path)
     assert "\n" not in str(said.value)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no readable llama ensemble"):
-        load(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="is no fitted reward"):
+        Ensemble.load(tmp_path / "nowhere")
 
 
 def test_fitted_judges_prefer_what_was_preferred() -> None:
@@ -275,7 +276,7 @@ def test_pairs_that_are_none() -> None:
     with pytest.raises(InputError, match="0 rows"):
         fit(members(1), pairs()[torch.arange(0)], loop=Loop(max_steps=1))
     three = pairs().pick(torch.zeros(40, 3, dtype=torch.long))
-    with pytest.raises(InputError, match="these have 3"):
+    with pytest.raises(InputError, match="these rows have 3"):
         fit(members(1), three, loop=Loop(max_steps=1))
 
 

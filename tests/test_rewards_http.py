@@ -16,7 +16,7 @@ from families import checkpoint
 
 from assay.core import InputError
 from assay.rewards.function import FunctionReward
-from assay.rewards.http import judge_at
+from assay.rewards.http import reward_at
 from assay.rewards.load import open_reward
 from assay.worlds import hub
 
@@ -32,7 +32,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., str]]:
 
 @pytest.fixture
 def judge(start: Callable[..., str]) -> Callable[..., FunctionReward]:
-    return lambda mode, **settings: judge_at(
+    return lambda mode, **settings: reward_at(
         start(mode), "world.rewards", **{"pause": 0.01, **settings}
     )
 
@@ -91,11 +91,11 @@ def test_a_server_that_fails_half_the_time_costs_patience_alone(
         (
             "short",
             "gave no scores of 5 completions in 2 tries .a reply that is no answer to 5 "
-            "completions: .*; start the judge",
+            "completions: .*; start the server",
         ),
         ("text", "gave no scores of 5 completions"),
         ("deep", "gave no scores of 5 completions"),
-        ("busy", "in 2 tries .HTTP 503.; start the judge there, or give the address it answers at"),
+        ("busy", "in 2 tries .HTTP 503.; start the server there, or give its address"),
         ("words", "returned 'good' for completion 0; return a finite number"),
         ("nan", "returned nan for completion 0"),
         ("huge", "returned 1000.* for completion 0"),
@@ -113,9 +113,9 @@ def test_what_is_wrong_is_one_sentence(
 def test_nobody_there_and_no_address(judge: Callable[..., FunctionReward]) -> None:
     with pytest.raises(
         InputError,
-        match="--world.gold: http://127.0.0.1:9/x gave no scores .* start the judge there",
+        match="--world.gold: http://127.0.0.1:9/x gave no scores .* start the server there",
     ):
-        judge_at("http://127.0.0.1:9/x", "world.gold", tries=2, pause=0.01).scores(ASKS, SAID)
+        reward_at("http://127.0.0.1:9/x", "world.gold", tries=2, pause=0.01).scores(ASKS, SAID)
     for bad in ("http://", "http://host:port/x"):
         with pytest.raises(InputError, match="an address such as"):
             open_reward(bad, "world.rewards")

@@ -1,6 +1,4 @@
-"""Things a reward should not follow, counted on answers: length, and how often some tokens are
-said.
-"""
+"""Attributes that a reward should not follow: an answer's length, its use of some tokens."""
 
 from __future__ import annotations
 
@@ -17,18 +15,27 @@ _TOKENS = re.compile(r"tokens:(\d+)-(\d*)")
 
 
 def attributes(samples: Samples, names: str) -> Float[Tensor, "B N A"]:
-    """Counts of answers, one column a name: "length" (everything in the answer), "tokens:12-59" or
-    "tokens:12-" (ids from 12 to 59, or from 12 on). Several are separated by commas. Raises
-    InputError for a name that is neither.
+    """Count attributes of answers, one column a name.
+
+    Args:
+        samples: The answers.
+        names: Names joined by commas: "length" (all tokens of the answer), "tokens:12-59" or
+            "tokens:12-" (tokens with ids from 12 to 59, or from 12 on).
+
+    Returns:
+        The counts.
+
+    Raises:
+        InputError: A name is none of these.
     """
     held, out = samples.mask | samples.given, []
     for name in (n.strip() for n in names.split(",")):
         found = _TOKENS.fullmatch(name)
         if name != "length" and not found:
             raise InputError(
-                f"--attribute is '{names}', and '{name}' is no attribute; it is length, or "
-                "tokens:12-59 for how often tokens of these ids are said, or several with commas "
-                "between them"
+                f"--attribute is '{names}', and assay knows no attribute '{name}'; give length, "
+                "tokens:12-59 (how often tokens with these ids are used), or several joined by "
+                "commas"
             )
         if found:
             low, high = int(found[1]), int(found[2] or torch.iinfo(torch.int64).max)
@@ -39,8 +46,19 @@ def attributes(samples: Samples, names: str) -> Float[Tensor, "B N A"]:
 
 
 def scaled(samples: Samples, names: str, like: Samples) -> Float[Tensor, "B N A"]:
-    """Attributes with mean 0 and deviation 1 over the answers `like`. Raises InputError for one
-    that is the same there for all: nothing can be learnt of it.
+    """Standardise attributes to mean 0 and deviation 1 over the answers `like`.
+
+    Args:
+        samples: The answers.
+        names: See `attributes`.
+        like: The answers whose mean and deviation are used.
+
+    Returns:
+        The standardised attributes of `samples`.
+
+    Raises:
+        InputError: An attribute is the same for all answers in `like`, so that nothing can be
+            learned from it.
     """
     known = attributes(like, names)[like.present]
     spread = known.std(0, correction=0)
@@ -48,7 +66,7 @@ def scaled(samples: Samples, names: str, like: Samples) -> Float[Tensor, "B N A"
     if flat:
         name = names.split(",")[flat[0]].strip()
         raise InputError(
-            f"--attribute {name} is {float(known[0, flat[0]]):g} for every answer of these pairs: "
-            "give one that varies"
+            f"--attribute {name} is {float(known[0, flat[0]]):g} for every answer of "
+            "these pairs: give one that varies"
         )
     return (attributes(samples, names) - known.mean(0)) / spread

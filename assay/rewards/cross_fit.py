@@ -1,10 +1,9 @@
-"""Cross-fitting: what judges say of pairs on which they were not fitted, and how far such votes are
-to be believed.
-"""
+"""Cross-fitting: scores of pairs by reward models that were not fitted to them, and their trust."""
 
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -16,16 +15,24 @@ from assay.rewards.fit import Loss, Trainable, trained
 
 
 def partition(rows: int, members: int, folds: int, rng: Rng) -> Int[Tensor, "M B"]:
-    """The fold of each row, every member's partition its own; folds differ in size by at most one
-    row.
+    """Draw the fold of each row, a partition of its own for each member.
+
+    Args:
+        rows: The number of rows B.
+        members: The number of members M.
+        folds: The number of folds; they differ in size by at most one row.
+        rng: The address of the draw.
+
+    Returns:
+        The fold of each row, from 0.
+
+    Raises:
+        InputError: There are fewer than 2 folds, or more folds than rows.
     """
     if not 2 <= folds <= rows:
-        raise InputError(
-            f"--folds is {folds}; cross-fitting {rows} pairs needs from 2 to {rows} folds"
-        )
-    return torch.stack(
-        [torch.argsort(rng("fold", m).permutation(rows)) % folds for m in range(members)]
-    )
+        raise InputError(f"--folds is {folds}; to cross-fit {rows} pairs give 2 to {rows} folds")
+    each = [torch.argsort(rng("fold", m).permutation(rows)) % folds for m in range(members)]
+    return torch.stack(each)
 
 
 def votes(
@@ -38,57 +45,69 @@ def votes(
     crossfit: bool = True,
     loop: Loop,
 ) -> Float[Tensor, "V B"]:
-    """Score differences d = r(first) − r(second) by V = rounds·members voters, copies of `model` as
-    it is, which stays so.
+    """Score differences r(first) − r(second) by V = rounds·members voters.
 
-    With `crossfit` every difference is by a voter that did not see its pair: a voter is fitted
-    `folds` times, each time without one of its folds, and scores that one. Without it the voters
-    score what they were fitted on: a voter that can remember a wrong label then votes for it. A
-    pair of which an answer is absent gets 0.
+    With `crossfit` a voter is fitted `folds` times, each time without one of its folds, and scores
+    that fold: it never saw the pairs that it votes on. Without it a voter that can memorise a wrong
+    label votes for it.
+
+    Args:
+        model: What the voters are copies of; it stays as it is.
+        pairs: The pairs.
+        loss: The loss of the fits.
+        folds: Folds a voter.
+        rounds: How often all members are fitted anew.
+        crossfit: Whether voters vote only on pairs that they did not see.
+        loop: The loop of each fit.
+
+    Returns:
+        The differences; 0 where an answer of the pair is absent.
+
+    Raises:
+        InputError: `rounds` is below 1, or `folds` does not fit the pairs.
     """
     if rounds < 1:
-        raise InputError(f"--rounds is {rounds}; at least one round of voters is needed")
-    out, everything = [], torch.arange(len(pairs))
+        raise InputError(f"--rounds is {rounds}; give at least 1 round of voters")
+    out, everything, M = [], torch.arange(len(pairs)), model.members
     for r in range(rounds):
         rng = Rng(loop.seed)("votes", r)
-        steps = Loop(
-            **{**vars(loop), "seed": loop.seed + 7919 * (r + 1)}
-        )  # an order of the pairs that is not the judges' own
-        place = (
-            partition(len(pairs), model.members, folds, rng)
-            if crossfit
-            else torch.zeros(model.members, len(pairs)).long()
-        )
-        d = torch.zeros(model.members, len(pairs))
+        seed = loop.seed + 7919 * (r + 1)  # not the order of pairs in which `model` was fitted
+        steps = replace(loop, seed=seed)
+        place = torch.zeros(M, len(pairs)).long()
+        if crossfit:
+            place = partition(len(pairs), M, folds, rng)
+        d = torch.zeros(M, len(pairs))
         for k in range(folds if crossfit else 1):
             voter = copy.deepcopy(model)
-            seen = [everything[place[m] != k] for m in range(model.members)] if crossfit else None
+            seen = [everything[place[m] != k] for m in range(M)] if crossfit else None
             trained(voter, pairs, loss=loss, rows=seen, loop=steps)
-            judge = voter.freeze(tuple(f"voter{m}" for m in range(model.members)))
-            d = torch.where(
-                place == k, judge(pairs)[..., 0].float() - judge(pairs)[..., 1].float(), d
-            )
+            judge = voter.freeze(tuple(f"voter{m}" for m in range(M)))
+            gap = judge(pairs)[..., 0].float() - judge(pairs)[..., 1].float()
+            d = torch.where(place == k, gap, d)
         out.append(torch.where(pairs.present.all(-1), d, 0.0))
     return torch.cat(out)
 
 
 def trust(vote: Float[Tensor, "B"], p: Float[Tensor, "B"], *, most: float = 20.0) -> float:
-    """The a ≥ 0 that makes σ(a·vote) the likeliest of the labels: votes times a are log-odds.
-    `most` where they never err.
+    """Fit the a ≥ 0 that makes the labels most likely under σ(a·vote): votes times a are log-odds.
 
-    The loss is convex in a, so the root of its slope is found by bisection. Votes that say less
-    than nothing give 0.
+    The loss is convex in a, so its slope has one root, which SciPy finds.
+
+    Args:
+        vote: Score differences.
+        p: The labels: the probability that the first is preferred.
+        most: The largest a; it is returned where the votes never err.
+
+    Returns:
+        a; 0 where the votes carry no information about the labels.
     """
+    from scipy.optimize import brentq
 
     def slope(a: float) -> float:
         return float((vote * (torch.sigmoid(a * vote) - p)).sum())
 
     if slope(0.0) >= 0:
         return 0.0
-    low, high = 0.0, most
-    if slope(high) < 0:
+    if slope(most) < 0:
         return most
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
-    return (low + high) / 2
+    return float(brentq(slope, 0.0, most, xtol=1e-12))

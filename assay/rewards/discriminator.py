@@ -1,6 +1,4 @@
-"""r(x, reference, candidate): how much an answer looks as if the policy that wrote the reference
-had written it.
-"""
+"""r(x, reference, candidate): whether an answer looks as if the reference's policy wrote it."""
 
 from __future__ import annotations
 
@@ -17,19 +15,26 @@ from torch import Tensor, nn
 from assay.core import Pairs, Rng, Samples
 from assay.errors import InputError
 
-TOKENS, HELD = (
-    "reference",
-    "reference_held",
-)  # in prompts.extra: a row's reference answers [B,R,T] and which of it is there
+# in prompts.extra: a row's reference answers [B,R,T], and which of their tokens are there
+TOKENS, HELD = "reference", "reference_held"
 
 
 def beside(samples: Samples, references: Samples) -> Samples:
-    """These answers with R reference answers to the same prompts beside each: what a discriminator
-    reads.
+    """Put R reference answers to the same prompts beside each answer, for a discriminator to read.
+
+    Args:
+        samples: The answers.
+        references: The references, one row for each row of answers.
+
+    Returns:
+        The answers, with the references in their prompts.
+
+    Raises:
+        InputError: There are not as many rows of references as of answers.
     """
     if len(references) != len(samples):
         raise InputError(
-            f"{len(references)} rows of references stand beside {len(samples)} rows of answers; "
+            f"there are {len(references)} rows of references and {len(samples)} rows of answers; "
             "give one for each"
         )
     extra = {
@@ -41,8 +46,15 @@ def beside(samples: Samples, references: Samples) -> Samples:
 
 
 def triples(references: Samples, chosen: Samples, rejected: Samples) -> Pairs:
-    """(reference, chosen, rejected), one answer a row of each, as pairs whose prompts carry the
-    reference.
+    """Make pairs whose prompts carry a reference.
+
+    Args:
+        references: The references.
+        chosen: The preferred answer of each row.
+        rejected: The other answer of each row.
+
+    Returns:
+        The pairs, chosen first.
     """
     T = max(x.mask.shape[2] for x in (chosen, rejected))
     a, b = chosen.widened(T), rejected.widened(T)
@@ -56,10 +68,16 @@ def triples(references: Samples, chosen: Samples, rejected: Samples) -> Pairs:
 
 
 class Discriminator(nn.Module):
-    """h(counts of the reference)ᵀ A h(counts of the candidate) + vᵀ h(counts of the candidate), h
-    one layer of tanh; the mean over a row's references. It reads which words are said how often,
-    not their order. Reference and candidate are not exchangeable. A begins at the identity, so that
-    before any training likeness is likeness in h, a blurred count of shared words.
+    """h(reference)ᵀ·A·h(candidate) + vᵀ·h(candidate), h a layer of tanh on counts of words.
+
+    It is the mean over a row's references. It reads how often words are used, not their order.
+    Reference and candidate cannot be exchanged. A starts at the identity, so that before training
+    it measures similarity in h, a blurred count of shared words.
+
+    Args:
+        vocabulary: The number of tokens.
+        width: The width of h.
+        rng: The address of the first weights.
     """
 
     members = 1
@@ -95,13 +113,18 @@ class Discriminator(nn.Module):
         return torch.einsum("bh,bnh->bn", mean + self.alone, own)[None]
 
     def freeze(self, names: tuple[str, ...]) -> Imitation:
-        """The discriminator as a reward of one judge, on answers that have references beside them."""
+        """Return the discriminator as a reward, for answers that have references beside them."""
         return Imitation(copy.deepcopy(self), names)
 
 
 class Imitation:
-    """A frozen discriminator. With `references` (by prompt row) it scores any answers to those
-    prompts: at RL time.
+    """A frozen discriminator as a reward.
+
+    Args:
+        model: The discriminator.
+        names: The member's name.
+        references: Reference answers by prompt row: with them it scores any answers to those
+            prompts.
     """
 
     partial = False
@@ -116,7 +139,7 @@ class Imitation:
         )
 
     def against(self, references: Samples) -> Imitation:
-        """The reward of looking like these answers: row i of them is for prompt row i."""
+        """Return the reward of looking like these answers; row i belongs to prompt row i."""
         return Imitation(self.model, self.names, references)
 
     def __call__(self, samples: Samples) -> Float[Tensor, "1 B N"]:

@@ -1,13 +1,12 @@
 """Rewards that are whole transformers models, encoders or decoders, one a member.
 
-Members are ordinary `save_pretrained` folders: each loads in AutoModelForSequenceClassification
-with the same scores.
+A member is a folder that `save_pretrained` wrote: it loads in AutoModelForSequenceClassification
+and gives the same scores.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,48 +16,57 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from assay.core import Rng, Samples
-from assay.errors import InputError
-from assay.records import runs
+from assay.models.backbones.pretrained import passes
 from assay.rewards.encoding import (
     Encoded,
     Template,
-    Turns,
     batched,
     encode,
     open_model,
     open_tokenizer,
 )
-from assay.rewards.linear_text import ABOUT
+from assay.rewards.folder import read_reward, write_reward
 from assay.rewards.lora import adapted, merged
+from assay.rewards.text_scorer import OnSamples, Turns
 
-WHOLE = "whole models"
-_TOKENS = 16384  # a scoring pass
+KIND = "whole models"
 
 
 def forward(
-    model: nn.Module, rows: Sequence[Encoded], pad: int, *, segments: bool, **more: Any
+    model: nn.Module, rows: Sequence[Encoded], pad: int, *, segments: bool
 ) -> tuple[Any, Tensor]:
-    """(the model's output, mask) for some rows, padded on the right, on the model's device."""
+    """Run a model on some rows, padded on the right, on the model's device.
+
+    Args:
+        model: A transformers model.
+        rows: The rows.
+        pad: The id of the padding token.
+        segments: Whether the model wants token type ids.
+
+    Returns:
+        (the model's output, the mask of the tokens).
+    """
     ids, mask, kinds = batched(rows, pad, segments=segments)
     where = next(model.parameters()).device
     ids, mask = ids.to(where), mask.to(where)
     extra = {} if kinds is None else {"token_type_ids": kinds.to(where)}
-    return model(input_ids=ids, attention_mask=mask.long(), **extra, **more), mask
+    return model(input_ids=ids, attention_mask=mask.long(), **extra), mask
 
 
-def passes(rows: Sequence[Encoded]) -> list[list[int]]:
-    """Rows in passes of like length, a bounded number of tokens each."""
-    out: list[list[int]] = []
-    for i in sorted(range(len(rows)), key=lambda i: len(rows[i].ids)):
-        if not out or (len(out[-1]) + 1) * len(rows[i].ids) > _TOKENS:
-            out.append([])
-        out[-1].append(i)
-    return out
+def batches(rows: Sequence[Encoded], what: str) -> Any:
+    """Yield rows of similar length, by index, under a progress bar that says `what`."""
+    some = passes([len(r.ids) for r in rows])
+    return tqdm(some, desc=what, disable=None, delay=2, leave=False)
 
 
 class Member(nn.Module):
-    """One whole model in the making, as `rewards.fitting.fitted` wants it: `model(samples) →
-    [1,B,N]`, then `freeze`.
+    """One whole model in training, as `rewards.fit` wants it.
+
+    Args:
+        base: The base's folder or its name on the hub.
+        tokenizer: Its tokenizer.
+        template: How texts become tokens.
+        rng: The address of the weights that the base lacks.
     """
 
     members = 1
@@ -66,89 +74,70 @@ class Member(nn.Module):
     def __init__(self, base: str, tokenizer: Any, template: Template, rng: Rng):
         super().__init__()
         self.model: Any
-        found = open_model(
+        self.model, info = open_model(
             "AutoModelForSequenceClassification",
             base,
             num_labels=1,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-        self.model, info = found
         self.tokenizer, self.template = tokenizer, template
-        new = {
-            *info["missing_keys"],
-            *(k[0] if isinstance(k, tuple) else k for k in info["mismatched_keys"]),
-        }
+        other = (k[0] if isinstance(k, tuple) else k for k in info["mismatched_keys"])
+        new = {*info["missing_keys"], *other}
         self.fresh = sorted(k for k in new if k in dict(self.model.named_parameters()))
-        with (
-            torch.no_grad()
-        ):  # what the base lacks is drawn from this member's address, not from a global stream
+        spread = getattr(self.model.config, "initializer_range", 0.02)
+        with torch.no_grad():  # from this member's address, not from a global stream
             for i, name in enumerate(self.fresh):
                 weight = self.model.get_parameter(name)
                 draw = rng("head", i).normal(torch.arange(weight.numel())).view_as(weight)
-                scale = (
-                    getattr(self.model.config, "initializer_range", 0.02)
-                    if weight.dim() > 1
-                    else 0.0
-                )
-                weight.copy_(scale * draw)
+                weight.copy_((spread if weight.dim() > 1 else 0.0) * draw)
 
     def forward(self, samples: Samples | list[Samples]) -> Float[Tensor, "1 B N"]:
-        """Scores of encoded answers, differentiable."""
+        """Score encoded answers, differentiably."""
         x = samples[0] if isinstance(samples, list) else samples
-        rows = _rows(x)
-        out, _ = forward(
-            self.model, rows, self.tokenizer.pad_token_id, segments=self.template.segments
-        )
+        pad, segments = self.tokenizer.pad_token_id, self.template.segments
+        out, _ = forward(self.model, _rows(x), pad, segments=segments)
         return out.logits[:, 0].view(1, *x.mask.shape[:2])
 
     def adapt(self, rank: int, rng: Rng) -> None:
-        """From now on the base is trained by adapters of this rank; its head, and what else it
-        lacked, whole.
-        """
+        """Train adapters of this rank from now on, and whole the head and what the base lacked."""
         self.model = adapted(self.model, rank, self.fresh, rng)
 
     def freeze(self, names: tuple[str, ...]) -> ModelReward:
-        """This member as a reward of one judge, adapters merged."""
+        """Return this member as a reward, its adapters merged."""
         self.model = merged(self.model)
         return ModelReward([self.model.requires_grad_(False)], self.tokenizer, self.template, names)
 
 
 def _rows(x: Samples) -> list[Encoded]:
-    """Samples back to token sequences, answers in order."""
+    """Turn Samples back into token sequences, answers in order."""
     out = []
     for b in range(len(x)):
         ask = x.prompts.tokens[b][x.prompts.mask[b]].tolist()
-        out += [
-            Encoded((*ask, *x.action[b, n][x.mask[b, n]].tolist()), len(ask), 0)
-            for n in range(x.mask.shape[1])
-        ]
+        for n in range(x.mask.shape[1]):
+            answer = x.action[b, n][x.mask[b, n]].tolist()
+            out.append(Encoded((*ask, *answer), len(ask), 0))
     return out
 
 
-class TextScorer:
-    """What both kinds share: text in, scores out; and Samples by way of their text."""
+class TokenScorer(OnSamples):
+    """A reward that scores tokens, on texts and on Samples.
+
+    Attributes:
+        tokenizer: Turns text into tokens.
+        template: How prompt and answer are put together.
+        truncated: How many rows of the last call were cut to fit.
+    """
 
     kind = ""
     partial = False
     names: tuple[str, ...]
     tokenizer: Any
     template: Template
-    truncated = 0  # rows of the last call that were cut to fit
-
-    def encoded(
-        self, prompts: Sequence[str], responses: Sequence[str], turns: Sequence[Turns | None]
-    ) -> Float[Tensor, "M R"]:
-        """Scores of every member."""
-        each = [
-            encode(self.tokenizer, self.template, *row)
-            for row in zip(prompts, responses, turns, strict=True)
-        ]
-        self.truncated = sum(e.cut > 0 for e in each)
-        return self.of_tokens(each)
+    truncated = 0
 
     def of_tokens(self, rows: Sequence[Encoded]) -> Float[Tensor, "M R"]:
-        """Scores of tokens."""
+        """Score tokens by every member."""
         raise NotImplementedError
 
     def scores(
@@ -156,97 +145,76 @@ class TextScorer:
         prompts: Sequence[str],
         responses: Sequence[str],
         turns: Sequence[Turns | None] | None = None,
+        columns: Mapping[str, Sequence[Any]] | None = None,
     ) -> Float[Tensor, "M R"]:
-        """Every member's score of every (prompt, response); a row's does not depend on the others."""
-        return self.encoded(prompts, responses, turns or [None] * len(prompts))
-
-    def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
-        """Scores of answers, by their text; an absent one scores 0."""
-        asks, texts = samples.prompts.text(), samples.text()
-        B, N = samples.mask.shape[:2]
-        flat = self.scores(
-            [a for a in asks for _ in range(N)], [t for row in texts for t in row]
-        ).view(-1, B, N)
-        return torch.where(samples.present, flat.to(samples.logp), samples.logp.new_zeros(()))
+        """Score responses; see `TextReward`. `columns` do not matter."""
+        rows = zip(prompts, responses, turns or [None] * len(prompts), strict=True)
+        each = [encode(self.tokenizer, self.template, *row) for row in rows]
+        self.truncated = sum(e.cut > 0 for e in each)
+        return self.of_tokens(each)
 
 
-class ModelReward(TextScorer):
-    """M whole models as one Reward."""
+class ModelReward(TokenScorer):
+    """M whole models as one Reward.
 
-    kind = WHOLE
+    Args:
+        models: Sequence classifiers with one label.
+        tokenizer: Their tokenizer.
+        template: How texts become tokens.
+        names: The members' names.
+    """
+
+    kind = KIND
 
     def __init__(
         self, models: Sequence[nn.Module], tokenizer: Any, template: Template, names: Sequence[str]
     ):
-        self.models, self.tokenizer, self.template, self.names = (
-            list[Any](models),
-            tokenizer,
-            template,
-            tuple(names),
-        )
+        self.models, self.tokenizer, self.template = list[Any](models), tokenizer, template
+        self.names = tuple(names)
 
     @torch.no_grad()
     def of_tokens(self, rows: Sequence[Encoded]) -> Float[Tensor, "M R"]:
-        """One logit a model and row."""
+        """Return one logit a model and row."""
         out = torch.zeros(len(self.models), len(rows))
-        for some in tqdm(passes(rows), desc="scoring", disable=None, delay=2, leave=False):
+        pad, segments = self.tokenizer.pad_token_id, self.template.segments
+        for some in batches(rows, "scoring"):
+            part = [rows[i] for i in some]
             for m, model in enumerate(self.models):
-                got, _ = forward(
-                    model,
-                    [rows[i] for i in some],
-                    self.tokenizer.pad_token_id,
-                    segments=self.template.segments,
-                )
+                got, _ = forward(model, part, pad, segments=segments)
                 out[m, some] = got.logits[:, 0].float().to(out.device)
         return out
 
     def to(self, device: torch.device) -> ModelReward:
-        """The same judges, computing there; scores come back to the processor."""
+        """Compute there; scores come back to the processor."""
         for model in self.models:
             model.to(device)
         return self
 
     def save(self, folder: Path | str) -> None:
-        """One `save_pretrained` folder a member, tokenizer included; then reward.json with their
-        digests.
-        """
+        """Write a `save_pretrained` folder for each member, tokenizer included."""
         folder = Path(folder)
         for name, model in zip(self.names, self.models, strict=True):
-            model.save_pretrained(folder / name)  # type: ignore[operator]
+            model.save_pretrained(folder / name)
             self.tokenizer.save_pretrained(folder / name)
-        digests = {name: runs.digest(folder / name / "model.safetensors") for name in self.names}
-        about = {
-            "kind": WHOLE,
-            "names": list(self.names),
-            "partial": False,
-            "template": self.template.plain(),
-            "weights": digests,
-        }
-        (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        files = [f"{name}/model.safetensors" for name in self.names]
+        more = {"template": self.template.plain()}
+        write_reward(folder, KIND, self.names, {}, more, files=files)
 
     @classmethod
     def load(cls, folder: Path | str) -> ModelReward:
-        """What `save` wrote. Raises InputError where it is missing, damaged or exchanged."""
-        folder = Path(folder)
-        try:
-            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: A file is missing, damaged or exchanged; the sentence names it.
+        """
+
+        def made(about: dict[str, Any], _: dict[str, Tensor]) -> ModelReward:
             names = [str(n) for n in about["names"]]
-            for name in names:
-                if runs.digest(folder / name / "model.safetensors") != about["weights"][name]:
-                    raise InputError(
-                        f"{folder / name / 'model.safetensors'} is not the file that {ABOUT} was "
-                        "written for; fit again"
-                    )
-            template = Template(**about["template"])
-        except (OSError, ValueError, KeyError, TypeError) as why:
-            if isinstance(why, InputError):
-                raise
-            raise InputError(
-                f"{folder} holds no readable reward ({type(why).__name__}: {str(why)[:80]}); fit "
-                "it again"
-            ) from why
-        models = [
-            open_model("AutoModelForSequenceClassification", folder / name).requires_grad_(False)
-            for name in names
-        ]
-        return cls(models, open_tokenizer(folder / names[0]), template, names)
+            models = [
+                open_model("AutoModelForSequenceClassification", Path(folder) / n) for n in names
+            ]
+            frozen = [m.requires_grad_(False) for m in models]
+            tokenizer = open_tokenizer(Path(folder) / names[0])
+            return cls(frozen, tokenizer, Template(**about["template"]), names)
+
+        return read_reward(folder, KIND, made)

@@ -1,6 +1,4 @@
-"""Text to a model's tokens, with everything that usually goes wrong said aloud: padding, BOS, EOS,
-templates, truncation.
-"""
+"""Text to a model's tokens: padding, BOS, EOS, templates and truncation, each made explicit."""
 
 from __future__ import annotations
 
@@ -21,8 +19,12 @@ Turns = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Encoded:
-    """One (prompt, answer) as tokens; the answer begins at `answer`. `cut`: tokens that
-    `max_length` left out.
+    """One (prompt, answer) as tokens.
+
+    Attributes:
+        ids: The tokens.
+        answer: Where the answer begins.
+        cut: How many tokens `max_length` left out.
     """
 
     ids: tuple[int, ...]
@@ -32,8 +34,13 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Template:
-    """How a text is put together. "pair": the tokenizer's own pair of sequences (BERT and its kin);
-    "chat": the tokenizer's chat template; "plain": prompt, a blank line, answer, end-of-text.
+    """How prompt and answer become one text.
+
+    Attributes:
+        form: "pair" (the tokenizer's own pair of sequences, as in BERT), "chat" (the tokenizer's
+            chat template) or "plain" (prompt, a blank line, answer, end-of-text).
+        max_length: The longest row, in tokens.
+        segments: Whether the model wants to know which of the pair a token belongs to.
     """
 
     form: str
@@ -41,12 +48,16 @@ class Template:
     segments: bool  # the model wants to know which of the pair a token is of
 
     def plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the fields as JSON can hold them."""
         return asdict(self)
 
 
 def open_tokenizer(base: str | Path) -> Any:
-    """The base's tokenizer. Raises InputError where there is none; code from the base is never run."""
+    """Open a base's tokenizer; code from the base is never run.
+
+    Raises:
+        InputError: The base has no tokenizer.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -62,8 +73,14 @@ def open_tokenizer(base: str | Path) -> Any:
 
 
 def all_there(info: dict[str, Any], what: str) -> None:
-    """Raises InputError where a model's files lack weights: transformers draws those at random and
-    says nothing to a program.
+    """Check that a model's files hold all its weights: transformers draws missing ones at random.
+
+    Args:
+        info: What `from_pretrained(…, output_loading_info=True)` returned.
+        what: The beginning of the message.
+
+    Raises:
+        InputError: Weights are missing.
     """
     lacking = sorted(info["missing_keys"])
     if lacking:
@@ -75,7 +92,19 @@ def all_there(info: dict[str, Any], what: str) -> None:
 
 
 def open_model(kind: str, base: str | Path, **arguments: Any) -> Any:
-    """A model by transformers' Auto class, from safetensors only, in float32, dropout off."""
+    """Open a model by transformers' Auto class, from safetensors only, in float32, dropout off.
+
+    Args:
+        kind: The class's name.
+        base: A folder or a name on the hub.
+        arguments: Further arguments of `from_pretrained`.
+
+    Returns:
+        The model, or (model, info) where `output_loading_info` asks for it.
+
+    Raises:
+        InputError: There is no such model, or it is an encoder-decoder.
+    """
     import transformers
 
     try:
@@ -102,7 +131,7 @@ def open_model(kind: str, base: str | Path, **arguments: Any) -> Any:
 
 
 def template_for(tokenizer: Any, config: Any, max_length: int) -> Template:
-    """The form that fits a tokenizer, and a limit that its model can hold."""
+    """Choose the form that fits a tokenizer, and a limit that its model can hold."""
     pair = tokenizer.cls_token_id is not None and tokenizer.sep_token_id is not None
     form = "pair" if pair else "chat" if getattr(tokenizer, "chat_template", None) else "plain"
     room = [max_length]
@@ -127,9 +156,16 @@ def template_for(tokenizer: Any, config: Any, max_length: int) -> Template:
 
 
 def dedicated_pad(tokenizer: Any, model: Any) -> str | None:
-    """Give a decoder a padding token of its own where it has none, or where it pads with its
-    end-of-text token: a classification head reads the last token that is not padding, and would
-    read the wrong one. Says what was done.
+    """Give a decoder a padding token of its own, if it has none or pads with its end-of-text.
+
+    A classification head reads the last token that is not padding, and would read the wrong one.
+
+    Args:
+        tokenizer: The tokenizer; it is changed.
+        model: The model; its embeddings grow.
+
+    Returns:
+        What was done, for the user; None if nothing was.
     """
     said = None
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
@@ -139,7 +175,8 @@ def dedicated_pad(tokenizer: Any, model: Any) -> str | None:
             else "padding with the end-of-text token"
         )
         tokenizer.add_special_tokens({"pad_token": PAD})
-        said = f"the tokenizer has {why}: '{PAD}' was added, and the embeddings grew to {len(tokenizer)}"
+        grown = f"'{PAD}' was added, and the embeddings grew to {len(tokenizer)}"
+        said = f"the tokenizer has {why}: {grown}"
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         with torch.random.fork_rng():
             model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
@@ -154,10 +191,23 @@ def dedicated_pad(tokenizer: Any, model: Any) -> str | None:
 def encode(
     tokenizer: Any, template: Template, prompt: str, response: str, turns: Turns | None = None
 ) -> Encoded:
-    """Tokens of one answer after its prompt: one BOS, one EOS, whatever the tokenizer adds by
-    itself.
+    """Encode one answer after its prompt, with one BOS and one EOS whatever the tokenizer adds.
 
-    Too long: the prompt is cut from its beginning, and only then the answer from its end.
+    Where both are too long, the prompt is cut from its beginning, and only then the answer from its
+    end.
+
+    Args:
+        tokenizer: The tokenizer.
+        template: How prompt and answer are put together.
+        prompt: The prompt as text.
+        response: The answer.
+        turns: The prompt's conversation, for chat templates.
+
+    Returns:
+        The tokens.
+
+    Raises:
+        InputError: `template.max_length` leaves no room for an answer.
     """
     before, after, tail = _parts(tokenizer, template, prompt, response, turns)
     head = (
@@ -182,7 +232,7 @@ def encode(
 def _parts(
     tokenizer: Any, template: Template, prompt: str, response: str, turns: Turns | None
 ) -> tuple[list[int], list[int], list[int]]:
-    """(tokens up to the answer, the answer's, what closes it)."""
+    """Return (tokens up to the answer, the answer's, what closes it)."""
     if template.form == "pair":
         both = tokenizer(prompt, response, add_special_tokens=True, truncation=False, verbose=False)
         ids, of = list(both["input_ids"]), both.sequence_ids()
@@ -225,8 +275,15 @@ def _parts(
 def batched(
     rows: Sequence[Encoded], pad: int, *, segments: bool
 ) -> tuple[Int[Tensor, "b T"], Bool[Tensor, "b T"], Int[Tensor, "b T"] | None]:
-    """(ids, mask, segment ids) padded on the right, so that positions begin at 0 whatever stands
-    beside a row.
+    """Pad rows on the right, so that positions begin at 0 whatever stands beside a row.
+
+    Args:
+        rows: The rows.
+        pad: The id of the padding token.
+        segments: Whether segment ids are wanted.
+
+    Returns:
+        (ids, mask, segment ids or None).
     """
     T = max((len(r.ids) for r in rows), default=1)
     ids, mask = torch.full((len(rows), T), pad), torch.zeros(len(rows), T, dtype=torch.bool)

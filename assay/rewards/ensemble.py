@@ -1,21 +1,19 @@
-"""M small Llamas that score answers, fitted and run as one batched model; each reads its score at
-the last kept token.
+"""M small Llamas that score answers, fitted and run as one batched model.
+
+A member's score is read at the answer's last token.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from assay.core import Rng, Samples
@@ -24,15 +22,20 @@ from assay.errors import InputError
 from assay.models.backbones.attention import Config, backbone, layers, rope
 from assay.models.backbones.llama import Stack
 from assay.models.backbones.shared_prompts import Shared
+from assay.rewards.folder import read_reward, write_reward
 
-KIND, ABOUT, WEIGHTS = "llama ensemble", "reward.json", "weights.safetensors"
+KIND = "llama ensemble"
 _ANSWERS = 256  # a scoring pass: what the caches hold
 
 
 @dataclass(frozen=True)
 class Packed:
-    """What all members share of some answers: the kept tokens, prompts first and nobody's last, and
-    the plan of attention.
+    """What all members share of some answers: their tokens and the plan of attention.
+
+    Attributes:
+        tokens: The tokens kept, prompts first; the last rows are padding.
+        plan: The plan of attention, in which a prompt is computed once for its answers.
+        shape: (rows, answers a row).
     """
 
     tokens: Int[Tensor, "n"]
@@ -41,8 +44,10 @@ class Packed:
 
     @classmethod
     def of(cls, samples: Samples, config: Config, dtype: torch.dtype) -> Packed:
-        """A prompt is computed once for its answers. Raises InputError for tokens of another
-        vocabulary.
+        """Pack answers.
+
+        Raises:
+            InputError: A token is not in the vocabulary.
         """
         keep, ask = samples.mask | samples.given, samples.prompts
         T = (
@@ -63,11 +68,16 @@ class Packed:
 
 
 class Members(nn.Module):
-    """M judges in the making: weights stacked `[M,…]`, member m's first ones from `rng("member",
-    m)` alone.
+    """M members in training, weights stacked `[M,…]`.
 
-    Members are computed one by one, as many at a time as there are threads: their matrices are
-    small enough to stay in the cache, and a stacked product would gain nothing.
+    Members are computed one by one, as many at a time as there are threads: their matrices fit into
+    the cache, and a stacked product would gain nothing.
+
+    Args:
+        config: The shape of one member.
+        members: The number of members M.
+        rng: Member m's first weights come from `rng("member", m)` alone.
+        weights: Weights to start from, in place of drawn ones.
     """
 
     def __init__(
@@ -82,39 +92,33 @@ class Members(nn.Module):
             self.to(weights["head"].dtype).load_state_dict(dict(weights))
 
     def weights(self) -> dict[str, Tensor]:
-        """Every weight by name, detached."""
+        """Return every weight by name, detached."""
         return {k: v.detach() for k, v in self.named_parameters()}
 
     def forward(self, samples: Samples | Sequence[Samples]) -> Float[Tensor, "M B N"]:
-        """Scores of the same answers by every member, or of each member's own (one Samples a
-        member, of one [B,N]).
-        """
+        """Score answers by every member: one Samples for all, or a list with each one's own."""
         return torch.stack(
             [h.mv(self.head[m]).view(x.shape) for m, (h, x) in enumerate(self._read(samples))]
         )
 
     def one(self, weights: Mapping[str, Tensor], samples: Samples) -> Float[Tensor, "B N"]:
-        """Scores by one member, whose weights these are: `[…]` of this model's `[M,…]`, by the same
-        names.
-        """
+        """Score answers by one member: `weights` are `[…]` of this model's `[M,…]`, by name."""
         x = Packed.of(samples, self.config, self.head.dtype)
         backbone = {name.removeprefix("backbone."): w for name, w in weights.items()}
         return self._hidden(backbone, x).mv(weights["head"]).view(x.shape)
 
     def hidden(self, samples: Samples | Sequence[Samples]) -> Float[Tensor, "M B N W"]:
-        """What the heads read: the hidden state of each answer's last kept token (the prompt's,
-        where it is empty).
-        """
+        """Return what heads read: hidden states of last tokens (the prompt's, if it is empty)."""
         return torch.stack([h.view(*x.shape, -1) for h, x in self._read(samples)])
 
     def heads(self) -> Float[Tensor, "M W"]:
-        """The members' heads: score = hidden · head."""
+        """Return the members' heads: score = hidden · head."""
         return self.head
 
     def _read(
         self, samples: Samples | Sequence[Samples]
     ) -> list[tuple[Float[Tensor, "R W"], Packed]]:
-        """Member by member, hidden states of the answers' last tokens, and the answers they are of."""
+        """Return each member's hidden states of the answers' last tokens, and those answers."""
         if isinstance(samples, Samples):
             each = [Packed.of(samples, self.config, self.head.dtype)] * self.members
         elif len(samples) == self.members:
@@ -143,13 +147,19 @@ class Members(nn.Module):
         return hidden.index_select(0, x.plan.before[..., -1].flatten())
 
     def freeze(self, names: Sequence[str]) -> Ensemble:
-        """The judges as they are now, in storage of their own."""
+        """Return the members as they are now, in storage of their own."""
         return Ensemble(self.config, self.weights(), names)
 
 
 class Ensemble:
-    """M frozen judges as one Reward. Scores are (raw − centre)/scale, one centre and one scale a
-    member.
+    """M frozen members as one Reward; a score is (raw − centre)/scale.
+
+    Args:
+        config: The shape of one member.
+        weights: The members' weights, stacked.
+        names: The members' names.
+        centre: What is taken off each member's score; 0 by default.
+        scale: What each member's score is divided by; 1 by default.
     """
 
     partial = False
@@ -170,9 +180,7 @@ class Ensemble:
 
     @torch.no_grad()
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
-        """Every member's score of every answer, in passes of a bounded size; an absent answer
-        scores 0.
-        """
+        """Score answers by every member, in passes of a bounded size; an absent answer scores 0."""
         raw = self._raw(samples)
         scores = ((raw - self.centre[:, None, None]) / self.scale[:, None, None]).to(
             samples.logp.device
@@ -180,7 +188,7 @@ class Ensemble:
         return torch.where(samples.present, scores, scores.new_zeros(()))
 
     def only(self, members: Sequence[int]) -> Ensemble:
-        """These members alone."""
+        """Select members."""
         m = list(members)
         weights = {name: w[m] for name, w in self.model.weights().items()}
         return Ensemble(
@@ -203,10 +211,9 @@ class Ensemble:
 
     @torch.no_grad()
     def standardised(self, samples: Samples) -> Ensemble:
-        """The same judges, each with mean 0 and standard deviation 1 over these answers: one scale
-        for all members.
+        """Give each member mean 0 and standard deviation 1 over these answers.
 
-        A member that says the same of all of them keeps its scale.
+        A member that scores all of them alike keeps its scale.
         """
         raw = self._raw(samples)[:, samples.present.to(self.model.head.device)]
         spread = raw.std(1, correction=0)
@@ -219,53 +226,20 @@ class Ensemble:
         )
 
     def save(self, folder: Path | str) -> None:
-        """Write weights.safetensors, then reward.json, which holds its digest."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write the folder that `load_reward` reads."""
         tensors = {**self.model.weights(), "centre": self.centre, "scale": self.scale}
-        save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, str(folder / WEIGHTS))
-        about = {
-            "kind": KIND,
-            "names": list(self.names),
-            "partial": False,
-            "config": asdict(self.model.config),
-            WEIGHTS: hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
-        }
-        (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        write_reward(folder, KIND, self.names, tensors, {"config": asdict(self.model.config)})
 
+    @classmethod
+    def load(cls, folder: Path | str) -> Ensemble:
+        """Read what `save` wrote.
 
-def load(folder: Path | str) -> Ensemble:
-    """What `Ensemble.save` wrote. Raises InputError, naming the file, where it is missing, foreign
-    or damaged.
-    """
-    folder = Path(folder)
-    try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        if not isinstance(about, dict) or about.get("kind") != KIND:
-            raise InputError(
-                f"{folder / ABOUT} does not describe a {KIND}; give a folder that `assay fit` wrote"
-            )
-        if hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() != about[WEIGHTS]:
-            raise InputError(
-                f"{folder / WEIGHTS} is not the file that {ABOUT} was written for: it is damaged "
-                "or exchanged; fit the reward again"
-            )
-        tensors = load_file(str(folder / WEIGHTS))
-        centre, scale = tensors.pop("centre"), tensors.pop("scale")
-        return Ensemble(
-            Config(**about["config"]), tensors, about["names"], centre=centre, scale=scale
-        )
-    except (
-        OSError,
-        UnicodeDecodeError,
-        json.JSONDecodeError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        SafetensorError,
-    ) as why:
-        said = " ".join(str(why).split())[:80]
-        raise InputError(
-            f"{folder} holds no readable {KIND} ({type(why).__name__}: {said}); fit the reward "
-            "again"
-        ) from why
+        Raises:
+            InputError: A file is missing, foreign or damaged; the sentence names it.
+        """
+
+        def made(about: dict[str, Any], t: dict[str, Tensor]) -> Ensemble:
+            scaling = {k: t.pop(k) for k in ("centre", "scale")}
+            return cls(Config(**about["config"]), t, about["names"], **scaling)
+
+        return read_reward(folder, KIND, made)

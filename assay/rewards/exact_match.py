@@ -1,11 +1,10 @@
-"""A column of the prompts' file that holds the right answer, as a judge: 1 where an answer is it, 0
-where it is not.
+"""A reward of 1 where a completion is the right answer in a column of the prompts' file, else 0.
 
-`match:NAME`. A cell is a text, a number, or a list of those, any of which is right. Two texts are
-the same if they are so after Unicode's compatibility form, without regard to case, blanks, and
-punctuation or quotes at either end; two numbers, written with or without separators of thousands,
-if they have the same value. The whole answer counts: what to look for within a longer one is a
-function's business (`FILE.py:name` is handed the column).
+It is given as `match:COLUMN`. A cell is a text, a number, or a list of these, any of them right.
+Two texts are equal if they are equal after Unicode's compatibility form, ignoring case, blanks, and
+punctuation or quotes at either end; two numbers, with or without thousands separators, if they have
+the same value. The whole completion counts: to search in a longer one, write a function
+(`FILE.py:name`), which gets the column.
 """
 
 from __future__ import annotations
@@ -26,8 +25,12 @@ PREFIX = "match:"
 _NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?")
 
 
-class Matched(FunctionReward):
-    """The judge of one column."""
+class ExactMatch(FunctionReward):
+    """The reward of one column.
+
+    Attributes:
+        column: The column that holds the right answers.
+    """
 
     kind, partial, open = "verifier", False, False
 
@@ -35,16 +38,30 @@ class Matched(FunctionReward):
         self.column, self.takes, self.names = column, {column}, (f"match {column}",)
 
     def possible(
-        self, columns: Mapping[str, Sequence[Any]], places: Collection[int], flag: str, file: str
+        self,
+        columns: Mapping[str, Sequence[Any]],
+        places: Collection[int],
+        flag: str,
+        file: str,
     ) -> None:
-        """Raises InputError where a prompt that answers are drawn for has no right answer."""
+        """Check that every prompt in use has a right answer.
+
+        Args:
+            columns: The file's columns.
+            places: The rows that prompts are drawn from.
+            flag: The flag that named the reward, for the message.
+            file: The file's name, for the message.
+
+        Raises:
+            InputError: A prompt in use has no right answer.
+        """
         for p in places:
             cell = columns[self.column][p] if self.column in columns else None
             if not accepted(cell):
                 raise InputError(
                     f"--{flag} is '{PREFIX}{self.column}', and prompt {p} of {file} (counted from "
-                    f"0) has {cell!r:.40} in that column; give every prompt a text, a number, or "
-                    "a list of them"
+                    f"0) has {cell!r:.40} in that column; give every prompt a text, a number, or a "
+                    "list of them"
                 )
 
     def scores(
@@ -54,23 +71,21 @@ class Matched(FunctionReward):
         turns: Sequence[Turns | None] | None = None,
         columns: Mapping[str, Sequence[Any]] | None = None,
     ) -> Float[Tensor, "1 R"]:
-        """1 or 0 a response."""
+        """Return 1 or 0 a response; see `FunctionReward.scores`."""
         cells = (columns or {}).get(self.column, [None] * len(responses))
-        return torch.tensor(
-            [[float(normal(r) in accepted(c)) for r, c in zip(responses, cells, strict=True)]]
-        )
+        right = [normal(r) in accepted(c) for r, c in zip(responses, cells, strict=True)]
+        return torch.tensor([[float(x) for x in right]])
 
 
 def accepted(cell: Any) -> set[str]:
-    """The answers that a cell accepts, in normal form; none where it holds nothing of use."""
+    """Return the answers that a cell accepts, in normal form; none where it holds none."""
     some = cell if isinstance(cell, (list, tuple)) else [cell]
     texts = [str(v) for v in some if isinstance(v, (str, int, float)) and not isinstance(v, bool)]
     return {t for v in texts if (t := normal(v))}
 
 
 def normal(text: str) -> str:
-    """What two answers have in common that are one."""
-    plain = " ".join(unicodedata.normalize("NFKC", text).casefold().split()).strip(
-        " .,;:!?\"'`*“”‘’«»"
-    )
+    """Return the form in which two equal answers are the same text."""
+    plain = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    plain = plain.strip(" .,;:!?\"'`*“”‘’«»")
     return repr(float(plain.replace(",", ""))) if _NUMBER.fullmatch(plain) else plain

@@ -1,25 +1,27 @@
-"""Text as numbers, without a model: counts of word and layout n-grams, hashed, and some fifty plain
-measures of style.
+"""Text as numbers without a model: hashed n-grams of words and of layout, and measures of style.
 
-Three blocks. *Words*: single tokens and neighbours, case kept. *Layout*: n-grams (1–5) of what is
-left when every run of plain words is one sign, so that headings, lists, emphasis and punctuation
-can be seen whatever the subject. *Style*: lengths, marks, variety, overlap with the prompt.
-Counting is deterministic and knows nothing of other rows.
+Three blocks. *Words*: single tokens and neighbours, case kept. *Layout*: n-grams (1 to 5) of the
+text after every run of plain words became one sign, so that headings, lists, emphasis and
+punctuation are visible whatever the subject. *Style*: lengths, marks, variety, overlap with the
+prompt. A row's numbers depend on that row alone, and are the same on every machine.
 """
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from tqdm import tqdm
 
-BITS = 18  # buckets an n-gram block: 2¹⁸
-_WORD = re.compile(r"\w+|[^\w\s]|\n+")
+BITS = 18  # each n-gram block has 2¹⁸ buckets
+WORD = r"\w+|[^\w\s]|\n+"
+_AT_ONCE = 1024  # texts that are counted between two moves of the progress bar
 _PIECE = re.compile(r"[^\W\d_]+|\d+|[ \t]+|\n|[^\w\s]|_")
 _FENCE = re.compile(r"^\s*```", re.M)
 _HEADING = re.compile(r"^\s*#", re.M)
@@ -61,124 +63,100 @@ STYLE = (
     "over 500 words",
 )
 
-U64 = NDArray[np.uint64]
-_GOLDEN, _C1, _C2, _S = (
-    np.uint64(x) for x in (0x9E3779B97F4A7C15, 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53, 33)
-)
-
-
-@dataclass(frozen=True)
-class Counted:
-    """Rows of hashed counts in compressed form: row r holds `index[start[r]:start[r+1]]`,
-    ascending, with `count` alike.
-    """
-
-    index: NDArray[np.int32]
-    count: NDArray[np.float32]
-    start: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.start) - 1
-
-    def rows(self, keep: NDArray[np.int64]) -> Counted:
-        """Some rows, in the order given."""
-        size = np.diff(self.start)[keep]
-        start = np.concatenate([[0], np.cumsum(size)])
-        place = np.arange(start[-1]) + np.repeat(self.start[keep] - start[:-1], size)
-        return Counted(self.index[place], self.count[place], start)
-
 
 @dataclass(frozen=True)
 class Features:
-    """Texts counted: words, layout, style. `rows` picks some of them."""
+    """Counted texts.
 
-    words: Counted
-    layout: Counted
+    Attributes:
+        words: Counts of hashed word n-grams, sparse `[R, 2^BITS]`.
+        layout: Counts of hashed layout n-grams, sparse `[R, 2^BITS]`.
+        style: The measures named in `STYLE`, `[R, len(STYLE)]`.
+    """
+
+    words: sparse.csr_array
+    layout: sparse.csr_array
     style: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.style)
 
     def rows(self, keep: NDArray[np.int64]) -> Features:
-        """Some rows, in the order given."""
-        return Features(self.words.rows(keep), self.layout.rows(keep), self.style[keep])
+        """Select some rows, in the order given."""
+        return Features(self.words[keep], self.layout[keep], self.style[keep])
 
 
 def features(prompts: Sequence[str], responses: Sequence[str]) -> Features:
-    """Count every (prompt, response). A row's numbers depend on that row alone."""
-    ids = _Ids()
-    words, layout, measures = _Builder(), _Builder(), []
-    both = zip(prompts, responses, strict=True)
-    for prompt, text in tqdm(
-        both, total=len(responses), desc="counting texts", disable=None, delay=2, leave=False
-    ):
-        words.add(grams(ids.of(_WORD.findall(text)), (1, 2)))
-        layout.add(grams(ids.of(("<s>", *skeleton(text), "</s>")), (1, 2, 3, 4, 5)))
-        measures.append(style(prompt, text))
+    """Count every (prompt, response).
+
+    Args:
+        prompts: R prompts; only the style block looks at them.
+        responses: R responses.
+
+    Returns:
+        The three blocks, one row a response.
+    """
+    words, layout = _vectorizers()
+    parts: list[Features] = []
+    starts = range(0, max(1, len(responses)), _AT_ONCE)
+    for i in tqdm(starts, desc="counting texts", disable=None, delay=2, leave=False):
+        some = [_valid(text) for text in responses[i : i + _AT_ONCE]]
+        measures = [style(p, t) for p, t in zip(prompts[i : i + _AT_ONCE], some, strict=True)]
+        parts.append(
+            Features(
+                _counted(words, some),
+                _counted(layout, some),
+                np.array(measures, np.float32).reshape(len(some), len(STYLE)),
+            )
+        )
+    if len(parts) == 1:
+        return parts[0]
     return Features(
-        words.done(),
-        layout.done(),
-        np.array(measures, np.float32).reshape(len(measures), len(STYLE)),
+        sparse.vstack([p.words for p in parts], format="csr"),
+        sparse.vstack([p.layout for p in parts], format="csr"),
+        np.concatenate([p.style for p in parts]),
     )
 
 
-class _Ids(dict[str, int]):
-    """A token's 64 bits, the same on every machine and in every process; remembered."""
+@functools.cache
+def _vectorizers() -> tuple[Any, Any]:
+    """Return scikit-learn's hashing vectorizers of words and of layout; they hold no state."""
+    from sklearn.feature_extraction.text import HashingVectorizer
 
-    def __missing__(self, token: str) -> int:
-        raw = token.encode("utf-8", "surrogatepass")
-        value = int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little")
-        if len(self) < 2_000_000:
-            self[token] = value
-        return value
-
-    def of(self, tokens: Iterable[str]) -> U64:
-        return np.array([self[t] for t in tokens], np.uint64)
-
-
-class _Builder:
-    """Rows of n-grams to compressed rows of hashed counts."""
-
-    def __init__(self) -> None:
-        self.index: list[NDArray[np.int32]] = []
-        self.count: list[NDArray[np.float32]] = []
-
-    def add(self, hashed: U64) -> None:
-        index, count = np.unique(
-            (hashed & np.uint64((1 << BITS) - 1)).astype(np.int32), return_counts=True
-        )
-        self.index.append(index)
-        self.count.append(count.astype(np.float32))
-
-    def done(self) -> Counted:
-        start = np.concatenate([[0], np.cumsum([len(i) for i in self.index])]).astype(np.int64)
-        index, count = [np.zeros(0, np.int32), *self.index], [np.zeros(0, np.float32), *self.count]
-        return Counted(np.concatenate(index), np.concatenate(count), start)
+    plain = {
+        "lowercase": False,
+        "norm": None,
+        "alternate_sign": False,
+        "n_features": 1 << BITS,
+        "dtype": np.float32,
+    }
+    words = HashingVectorizer(token_pattern=WORD, ngram_range=(1, 2), **plain)
+    layout = HashingVectorizer(tokenizer=_layout, token_pattern=None, ngram_range=(1, 5), **plain)
+    return words, layout
 
 
-def _mixed(z: U64) -> U64:
-    """MurmurHash3's finaliser (Appleby, 2011)."""
-    z = (z ^ (z >> _S)) * _C1
-    z = (z ^ (z >> _S)) * _C2
-    return z ^ (z >> _S)
+def _layout(text: str) -> list[str]:
+    return ["<s>", *skeleton(text), "</s>"]
 
 
-def grams(ids: U64, sizes: tuple[int, ...]) -> U64:
-    """One hash for every n-gram of every size."""
-    out = [np.zeros(0, np.uint64)]
-    for k in sizes:
-        n = len(ids) - k + 1
-        if n > 0:
-            z = _mixed(ids[:n] + np.uint64(k))
-            for i in range(1, k):
-                z = _mixed(z * _GOLDEN + ids[i : n + i])
-            out.append(z)
-    return np.concatenate(out)
+def _counted(vectorizer: Any, texts: Sequence[str]) -> sparse.csr_array:
+    if not texts:  # scikit-learn refuses to transform nothing
+        return sparse.csr_array((0, 1 << BITS), dtype=np.float32)
+    counts = sparse.csr_array(vectorizer.transform(texts))
+    counts.sort_indices()
+    return counts
+
+
+def _valid(text: str) -> str:
+    """Replace lone surrogates, which JSON may hold and UTF-8 cannot, so that they can be hashed."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def skeleton(text: str) -> Iterator[str]:
-    """What a text looks like: lower-case words (a run of them) as w, Capitalised as W, CAPITALS as
-    A, digits as 0, the rest as it is.
+    """Yield what a text looks like, token by token.
+
+    A run of lower-case words becomes `w`, a Capitalised word `W`, CAPITALS `A`, digits `0` (up to
+    three); blanks and punctuation stay.
     """
     shapes = [_shape(t) for t in _PIECE.findall(text)]
     i, n = 0, len(shapes)
@@ -200,14 +178,13 @@ def _shape(token: str) -> str:
 
 
 def style(prompt: str, text: str) -> list[float]:
-    """The measures of STYLE; counts by log(1 + count)."""
+    """Measure one response; the order is that of `STYLE`, and counts n enter as log(1 + n)."""
     words, lines = text.split(), text.split("\n")
     n, ends = len(words), max(1, len(_SENTENCE.findall(text)))
     bare = re.findall(r"\w+", text.lower())
     mine, asked = set(bare), set(re.findall(r"\w+", prompt.lower()))
     triples = set(zip(bare, bare[1:], bare[2:], strict=False))
     fences = len(_FENCE.findall(text))
-    counts = [len(text), n, len(lines), ends]
     marks = [text.count(m) for m in _MARKS]
     kinds = [
         sum(map(str.isdigit, text)),
@@ -215,9 +192,8 @@ def style(prompt: str, text: str) -> list[float]:
         len(_FOREIGN.findall(text)),
         len(_PICTOGRAM.findall(text)),
     ]
-    tail = [len(lines[0]), len(lines[-1]), max(map(len, lines))]
     return [
-        *map(np.log1p, counts),
+        *map(np.log1p, (len(text), n, len(lines), ends)),
         len(text) / max(n, 1),
         n / ends,
         len(mine) / max(len(bare), 1),
@@ -230,7 +206,7 @@ def style(prompt: str, text: str) -> list[float]:
         float(text[:1].isspace()),
         float(text[-1:] in tuple(".!?")),
         float(text[-1:].isspace()),
-        *map(np.log1p, tail),
+        *map(np.log1p, (len(lines[0]), len(lines[-1]), max(map(len, lines)))),
         float(not text.strip()),
         len(asked & mine) / max(len(asked), 1),
         len(asked & mine) / max(len(mine), 1),

@@ -3,61 +3,56 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from assay.errors import InputError
-from assay.records import runs
-from assay.rewards.encoder import TextScorer, forward, passes
+from assay.rewards.encoder import TokenScorer, batches, forward
 from assay.rewards.encoding import Encoded, Template, open_model, open_tokenizer, template_for
-from assay.rewards.linear_text import ABOUT, WEIGHTS
+from assay.rewards.folder import read_reward, write_reward
 
-FROZEN = "frozen features"
-POOLING = ("mean", "cls", "last")
+KIND = "frozen features"
 
 
 class Embedder:
-    """A frozen base that turns tokens into one vector a row: the mean over the answer's tokens, the
-    first or the last token.
+    """A frozen base that turns each row of tokens into one vector.
+
+    Args:
+        base: The base's folder or its name on the hub.
+        pooling: "mean" (over the answer's tokens), "cls" (the first token) or "last".
+        max_length: The longest row in tokens, where no template is given.
+        template: How texts become tokens.
     """
 
     def __init__(
         self,
         base: str,
         pooling: str,
-        max_length: int | None = None,
+        max_length: int = 1024,
         template: Template | None = None,
     ):
-        if pooling not in POOLING:
-            raise InputError(f"--pooling is '{pooling}'; it is one of {', '.join(POOLING)}")
         self.base, self.pooling = base, pooling
         self.tokenizer = open_tokenizer(base)
         self.model = open_model("AutoModel", base).requires_grad_(False)
-        self.template = template or template_for(
-            self.tokenizer, self.model.config, max_length or 1024
-        )
+        config = self.model.config
+        self.template = template or template_for(self.tokenizer, config, max_length)
 
     @torch.no_grad()
     def __call__(self, rows: Sequence[Encoded]) -> Float[Tensor, "R H"]:
-        """Features in float32; padding is masked, so its token does not matter."""
+        """Return features in float32; padding is masked, so its token does not matter."""
         out: Tensor | None = None
-        for some in tqdm(passes(rows), desc="embedding texts", disable=None, delay=2, leave=False):
+        pad, segments = self.tokenizer.pad_token_id or 0, self.template.segments
+        for some in batches(rows, "embedding texts"):
             part = [rows[i] for i in some]
-            got, mask = forward(
-                self.model, part, self.tokenizer.pad_token_id or 0, segments=self.template.segments
-            )
+            got, mask = forward(self.model, part, pad, segments=segments)
             hidden = got.last_hidden_state.float()
-            pooled = self._pooled(
-                hidden, mask, torch.tensor([r.answer for r in part], device=hidden.device)
-            ).to("cpu")
+            answer = torch.tensor([r.answer for r in part], device=hidden.device)
+            pooled = self._pooled(hidden, mask, answer).to("cpu")
             out = pooled.new_zeros(len(rows), hidden.shape[-1]) if out is None else out
             out[some] = pooled
         return torch.zeros(0, 1) if out is None else out
@@ -69,120 +64,96 @@ class Embedder:
         if self.pooling == "last":
             return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
         own = mask & (place >= answer[:, None])
-        own = torch.where(
-            own.any(1, keepdim=True), own, mask
-        )  # an answer without tokens: the prompt's
+        own = torch.where(own.any(1, keepdim=True), own, mask)  # an empty answer: the prompt's
         return torch.where(own[..., None], hidden, 0.0).sum(1) / own.sum(1, keepdim=True)
 
 
-class FrozenReward(TextScorer):
-    """M linear heads on one frozen base. The base is named, with a digest of its weights, and not
-    copied.
+class FrozenReward(TokenScorer):
+    """M linear heads on one frozen base.
+
+    The folder names the base and holds a digest of its weights; it does not copy the base.
+
+    Args:
+        embedder: The base.
+        middle: The mean of each feature.
+        spread: The standard deviation of each feature.
+        weight: The heads.
+        offset: The heads' constants.
+        names: The members' names; judge0, judge1, … where none are given.
     """
 
-    kind = FROZEN
+    kind = KIND
 
     def __init__(
         self,
         embedder: Embedder,
-        middle: Tensor,
-        spread: Tensor,
+        middle: Float[Tensor, "H"],
+        spread: Float[Tensor, "H"],
         weight: Float[Tensor, "H M"],
         offset: Float[Tensor, "M"],
         names: Sequence[str] = (),
     ):
-        self.embedder, self.middle, self.spread, self.weight, self.offset = (
-            embedder,
-            middle,
-            spread,
-            weight,
-            offset,
-        )
+        self.embedder, self.middle, self.spread = embedder, middle, spread
+        self.weight, self.offset = weight, offset
         self.tokenizer, self.template = embedder.tokenizer, embedder.template
         self.names = tuple(names) or tuple(f"judge{m}" for m in range(weight.shape[1]))
 
     def of_tokens(self, rows: Sequence[Encoded]) -> Float[Tensor, "M R"]:
-        """Heads on the rows' features."""
+        """Apply the heads to the rows' features."""
         return self.of_features(self.embedder(rows)) if rows else torch.zeros(len(self.names), 0)
 
     def of_features(self, features: Float[Tensor, "R H"]) -> Float[Tensor, "M R"]:
-        """Heads on features already made."""
+        """Apply the heads to features that are computed already."""
         return (standardised(features, self.middle, self.spread) @ self.weight + self.offset).T
 
     def to(self, device: torch.device) -> FrozenReward:
-        """The same judges, the base computing there; features and heads stay with the processor."""
+        """Compute the base there; features and heads stay with the processor."""
         self.embedder.model.to(device)
         return self
 
     def save(self, folder: Path | str) -> None:
-        """weights.safetensors, then reward.json with the base's name and digest."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {
-            "weight": self.weight,
-            "offset": self.offset,
-            "middle": self.middle,
-            "spread": self.spread,
-        }
-        save_file({k: v.contiguous() for k, v in tensors.items()}, str(folder / WEIGHTS))
+        """Write the heads, and the base's name and digest."""
         e = self.embedder
-        about = {
-            "kind": FROZEN,
-            "names": list(self.names),
-            "partial": False,
+        tensors = {k: getattr(self, k) for k in ("weight", "offset", "middle", "spread")}
+        more = {
             "base": e.base,
             "base_digest": parameters_digest(e.model),
             "pooling": e.pooling,
             "template": e.template.plain(),
-            WEIGHTS: runs.digest(folder / WEIGHTS),
         }
-        (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        write_reward(folder, KIND, self.names, tensors, more)
 
     @classmethod
     def load(cls, folder: Path | str) -> FrozenReward:
-        """What `save` wrote, with its base opened again; raises InputError if the base has other
-        weights now.
+        """Read what `save` wrote, and open its base again.
+
+        Raises:
+            InputError: A file is missing, damaged or exchanged, or the base has other weights now.
         """
-        folder = Path(folder)
-        try:
-            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-            if runs.digest(folder / WEIGHTS) != about[WEIGHTS]:
+
+        def made(about: dict[str, Any], t: dict[str, Tensor]) -> FrozenReward:
+            base, template = about["base"], Template(**about["template"])
+            embedder = Embedder(base, about["pooling"], template=template)
+            if parameters_digest(embedder.model) != about["base_digest"]:
                 raise InputError(
-                    f"{folder / WEIGHTS} is not the file that {ABOUT} was written for; fit again"
+                    f"{base} has other weights than when {folder} was fitted on it; give the same "
+                    "base, or fit again"
                 )
-            t = load_file(str(folder / WEIGHTS))
-            base, pooling, template, digest = (
-                about["base"],
-                about["pooling"],
-                Template(**about["template"]),
-                about["base_digest"],
-            )
             names = about["names"]
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as why:
-            if isinstance(why, InputError):
-                raise
-            raise InputError(
-                f"{folder} holds no readable reward ({type(why).__name__}: {str(why)[:80]}); fit "
-                "it again"
-            ) from why
-        embedder = Embedder(base, pooling, template=template)
-        if parameters_digest(embedder.model) != digest:
-            raise InputError(
-                f"{base} has other weights than when {folder} was fitted on it; give the same "
-                "base, or fit again"
-            )
-        return cls(embedder, t["middle"], t["spread"], t["weight"], t["offset"], names)
+            return cls(embedder, t["middle"], t["spread"], t["weight"], t["offset"], names)
+
+        return read_reward(folder, KIND, made)
 
 
 def standardised(
     features: Float[Tensor, "R H"], middle: Tensor, spread: Tensor
 ) -> Float[Tensor, "R H"]:
-    """(x − middle)/spread/√H: rows of length about 1, so that one ridge fits bases of every width."""
+    """Return (x − middle)/spread/√H: rows of length about 1, so that one ridge fits every width."""
     return (features - middle) / spread / features.shape[1] ** 0.5
 
 
 def parameters_digest(model: nn.Module) -> str:
-    """SHA-256 over a model's parameters by name."""
+    """Return SHA-256 over a model's parameters by name."""
     sha = hashlib.sha256()
     for name, p in sorted(model.named_parameters()):
         sha.update(name.encode() + p.detach().to("cpu").contiguous().numpy().tobytes())

@@ -1,9 +1,9 @@
-"""Rewards that are somebody's function: `FILE.py:name`, called as name(prompts, completions,
-**columns) → list[float | None].
+"""Rewards that are Python functions, named as `FILE.py:name`.
 
-The signature is the one that trainers of this field share. Prompts and completions are texts, or
-lists of messages where the prompt is a conversation; columns are the prompts file's others, one
-value a completion; None says that this reward does not apply. The function may be `async`.
+They are called as name(prompts, completions, **columns), the signature of TRL and its kin. Prompts
+and completions are texts, or lists of messages where the prompt is a conversation; columns are the
+other columns of the prompts' file, one value a completion. The function returns one number a
+completion, or None where it does not apply. It may be `async`.
 """
 
 from __future__ import annotations
@@ -29,41 +29,55 @@ Turns = tuple[tuple[str, str], ...]
 
 
 class FunctionReward:
-    """A function as a judge of texts. It is handed the columns that it names, or all of them if it
-    takes **columns.
+    """A function as a reward of texts.
+
+    Attributes:
+        function: The function. It gets the columns that its parameters name, or all of them if it
+            takes **columns.
+        names: The function's name.
+        needs: The columns that the function cannot do without.
     """
 
     kind, partial = "function", True
+    names: tuple[str, ...]
 
     def __init__(self, function: Callable[..., Any], name: str):
         self.function, self.names = function, (name,)
         takes = inspect.signature(function).parameters.values()
-        self.open, self.takes = any(p.kind is p.VAR_KEYWORD for p in takes), {p.name for p in takes}
-        self.needs = {
-            p.name
-            for p in takes
-            if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
-        }
+        self.open = any(p.kind is p.VAR_KEYWORD for p in takes)
+        self.takes = {p.name for p in takes}
+        several = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        self.needs = {p.name for p in takes if p.default is p.empty and p.kind not in several}
         self.needs -= {"prompts", "completions"}
 
     def to(self, device: torch.device) -> FunctionReward:
-        """Itself: where a function computes is its own business."""
+        """Return itself: the function decides where it computes."""
         return self
 
     def possible(
-        self, columns: Mapping[str, Sequence[Any]], places: Collection[int], flag: str, file: str
+        self,
+        columns: Mapping[str, Sequence[Any]],
+        places: Collection[int],
+        flag: str,
+        file: str,
     ) -> None:
-        """Raises InputError where the function cannot do without a column that no row of the file
-        has.
+        """Check that the file has the columns that the function needs.
+
+        Args:
+            columns: The file's columns.
+            places: The rows that prompts are drawn from.
+            flag: The flag that named the reward, for the message.
+            file: The file's name, for the message.
+
+        Raises:
+            InputError: A column that the function needs is missing.
         """
         for name in sorted(self.needs - columns.keys()):
-            there = (
-                f"has the columns {', '.join(sorted(columns))}"
-                if columns and self.open
-                else "has none of that name"
-            )
+            there = "has no such column"
+            if columns and self.open:
+                there = f"has the columns {', '.join(sorted(columns))}"
             raise InputError(
-                f"--{flag}: {self.names[0]} asks for a column '{name}', and {file} {there}"
+                f"--{flag}: {self.names[0]} needs a column '{name}', and {file} {there}"
                 f"{nearest(name, columns) if columns else ''}; add it, rename one with "
                 f"--world.columns, or give '{name}' a default"
             )
@@ -75,8 +89,20 @@ class FunctionReward:
         turns: Sequence[Turns | None] | None = None,
         columns: Mapping[str, Sequence[Any]] | None = None,
     ) -> Float[Tensor, "1 R"]:
-        """One score a response, NaN where the function says None. Raises InputError for anything
-        else it may return.
+        """Call the function.
+
+        Args:
+            prompts: R prompts as text.
+            responses: R responses.
+            turns: The conversation of each prompt, or None where it is plain text.
+            columns: The other columns of the file, one value a response.
+
+        Returns:
+            One score a response, NaN where the function returned None.
+
+        Raises:
+            InputError: The function raised, or returned anything but one finite number or None a
+                response.
         """
         if not prompts:
             return torch.zeros(1, 0)
@@ -88,53 +114,44 @@ class FunctionReward:
                 found = asyncio.run(_awaited(found))
         except InputError:
             raise
-        except (Exception, SystemExit) as why:  # a person's function raises whatever it likes
+        except (Exception, SystemExit) as why:  # a user's function may raise anything
             raise InputError(
-                f"reward {self.names[0]} raised {_said(why)}; repair the function, or let it "
-                "return None for what it cannot judge"
+                f"reward {self.names[0]} raised {_said(why)}; repair the function, or "
+                "return None for what it cannot score"
             ) from why
-        return torch.tensor(
-            [[self._number(i, v) for i, v in enumerate(self._listed(found, len(prompts)))]]
-        )
+        listed = self._listed(found, len(prompts))
+        return torch.tensor([[self._number(i, v) for i, v in enumerate(listed)]])
 
     def _listed(self, found: Any, n: int) -> Sequence[Any]:
         if hasattr(found, "tolist"):
             found = found.tolist()
         if not isinstance(found, (list, tuple)) or len(found) != n:
-            what = (
-                f"{len(found)} values"
-                if isinstance(found, (list, tuple))
-                else f"a {type(found).__name__}"
-            )
+            listed = isinstance(found, (list, tuple))
+            what = f"{len(found)} values" if listed else f"a {type(found).__name__}"
             raise InputError(
-                f"reward {self.names[0]} returned {what} for {n} completions; return a list of "
-                f"{n} numbers, None where it does not apply"
+                f"reward {self.names[0]} returned {what} for {n} completions; return a "
+                f"list of {n} numbers, None where it does not apply"
             )
         return found
 
     def _number(self, i: int, value: Any) -> float:
         if value is None:
             return math.nan
-        if (
-            not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max
-        ):  # of an int of any size too
+        # the bound also refuses an int too large for a float
+        if not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
             raise InputError(
-                f"reward {self.names[0]} returned {value!r:.60} for completion {i}; return a "
-                "finite number, or None where it does not apply"
+                f"reward {self.names[0]} returned {value!r:.60} for completion {i}; "
+                "return a finite number, or None where it does not apply"
             )
         return float(value)
 
 
 def _said(why: BaseException) -> str:
-    """What went wrong in somebody's code and where, on one line and without control characters: it
-    is printed on a terminal.
-    """
+    """Describe an exception on one line without control characters: it goes to a terminal."""
     last = traceback.extract_tb(why.__traceback__)[-1:]
-    where = (
-        ""
-        if isinstance(why, SyntaxError) or not last
-        else f" at line {last[0].lineno} of {last[0].filename}"
-    )
+    where = ""
+    if last and not isinstance(why, SyntaxError):
+        where = f" at line {last[0].lineno} of {last[0].filename}"
     text = "".join(c if c.isprintable() else " " for c in str(why))[:160]
     return f"{type(why).__name__}{where}{': ' if text else ''}{text}"
 
@@ -146,7 +163,7 @@ async def _awaited(found: Any) -> Any:
 def _messages(
     prompts: Sequence[str], responses: Sequence[str], turns: Sequence[Turns | None]
 ) -> tuple[list[Any], list[Any]]:
-    """Texts, or lists of messages where a prompt is a conversation."""
+    """Return texts, or lists of messages where a prompt is a conversation."""
     asks: list[Any] = [
         p if t is None else [{"role": r, "content": c} for r, c in t]
         for p, t in zip(prompts, turns, strict=True)
@@ -159,15 +176,24 @@ def _messages(
 
 
 def function_named(spec: str, flag: str) -> FunctionReward:
-    """The function that `FILE.py:name` names. Raises InputError where there is none."""
+    """Open the function that `FILE.py:name` names.
+
+    Args:
+        spec: `FILE.py:name`.
+        flag: The flag that gave it, for the messages.
+
+    Returns:
+        The function as a reward.
+
+    Raises:
+        InputError: There is no such file, it cannot be imported, or it has no such function.
+    """
     file, colon, name = spec.rpartition(":")
     path = Path(file)
     if not colon or path.suffix != ".py":
-        raise InputError(f"--{flag} is '{spec}'; a function is named as FILE.py:name")
+        raise InputError(f"--{flag} is '{spec}'; name a function as FILE.py:name")
     if not path.is_file():
-        raise InputError(
-            f"there is no file {file}, in which --{flag} looks for the function {name}"
-        )
+        raise InputError(f"--{flag} is '{spec}', and there is no file {file}")
     about = importlib.util.spec_from_file_location(f"assay_reward_{path.stem}", path)
     assert about is not None and about.loader is not None
     module = importlib.util.module_from_spec(about)

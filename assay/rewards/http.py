@@ -1,14 +1,13 @@
-"""A judge behind HTTP: POST {"prompts", "completions", "columns"}, and {"scores": [number or null,
-…]} comes back.
+"""A reward behind HTTP.
 
-Prompts and completions are what a reward function of ours is handed (called.py): texts, or lists of
-messages where a prompt is a conversation; columns are the prompts file's others, one value a
-completion. null says that the judge does not apply. Completions are hostile text: they travel as
-JSON strings, and of the reply nothing is used but numbers.
+POST {"prompts", "completions", "columns"} is answered by {"scores": [number or null, …]}. Prompts
+and completions are what a reward function gets (function.py): texts, or lists of messages where a
+prompt is a conversation; columns are the other columns of the prompts' file, one value a
+completion. null says that the reward does not apply. Completions are hostile text: they travel as
+JSON strings, and only numbers of the reply are used.
 
-The wire format is the pair `asked` and `scored`, and nothing else here knows it. Whoever serves
-rewards to other trainers reads the same two from the other side: OpenRLHF posts {"query": [...], …}
-and wants {"rewards": [...]}, and such formats are further pairs of this kind.
+`asked` and `scored` are the wire format, and nothing else here knows it. A server for other
+trainers needs another such pair: OpenRLHF posts {"query": [...], …} and wants {"rewards": [...]}.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from assay.data.http import Again, Remote
+from assay.data.http import JsonClient, Unavailable
 from assay.errors import InputError
 from assay.rewards.function import FunctionReward
 
@@ -28,7 +27,16 @@ KEYS = ("ASSAY_REWARD_KEY",)  # an environment variable; a key is never an argum
 def asked(
     prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Sequence[Any]]
 ) -> dict[str, Any]:
-    """The body of a question about some completions."""
+    """Return the body of a request.
+
+    Args:
+        prompts: R prompts, texts or lists of messages.
+        completions: R completions, likewise.
+        columns: The other columns, R values each.
+
+    Returns:
+        An object that JSON can hold if the columns can.
+    """
     return {
         "prompts": list(prompts),
         "completions": list(completions),
@@ -37,8 +45,10 @@ def asked(
 
 
 def scored(said: Any, n: int) -> list[Any]:
-    """The n scores of a reply, not yet looked at. Raises TypeError, KeyError or ValueError for a
-    reply of another shape.
+    """Return the n scores of a reply, not yet checked one by one.
+
+    Raises:
+        TypeError, KeyError, ValueError: The reply has another shape.
     """
     scores = said["scores"]
     if not isinstance(scores, list) or len(scores) != n:
@@ -47,11 +57,19 @@ def scored(said: Any, n: int) -> list[Any]:
 
 
 class Posted:
-    """A server's judgement as a reward function. `batch`: completions a call; `at_once`: calls in
-    flight.
+    """A server as a reward function.
 
-    A completion is judged by itself: batches cut wherever they are full, and their order in time
-    means nothing.
+    A completion is scored by itself: batches are cut where they are full, and their order in time
+    does not matter.
+
+    Args:
+        url: The address.
+        flag: The flag that gave it, for the messages.
+        batch: Completions a call.
+        at_once: Calls in flight.
+        tries: Attempts at a call.
+        timeout: Seconds that an attempt may take.
+        pause: Seconds before the second attempt.
     """
 
     def __init__(
@@ -66,15 +84,15 @@ class Posted:
         pause: float = 0.5,
     ):
         self.flag, self.batch, self.at_once = flag, batch, at_once
-        self.remote = Remote(
-            url, flag, keys=KEYS, tries=tries, timeout=timeout, pause=pause, most=1 << 24
+        self.client = JsonClient(
+            url, flag, keys=KEYS, tries=tries, timeout=timeout, pause=pause, max_bytes=1 << 24
         )
-        self.name = f"{self.remote.host}{self.remote.path.rstrip('/')}"
+        self.name = f"{self.client.host}{self.client.path.rstrip('/')}"
 
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Sequence[Any]
     ) -> list[Any]:
-        """One score a completion, None where the judge does not apply."""
+        """Return one score a completion, None where the reward does not apply."""
         slices = [slice(i, i + self.batch) for i in range(0, len(prompts), self.batch)]
 
         def one(s: slice) -> list[Any]:
@@ -88,7 +106,7 @@ class Posted:
     ) -> list[Any]:
         n = len(prompts)
         try:
-            found = self.remote.ask(
+            found = self.client.request(
                 asked(prompts, completions, columns),
                 f"{n} completions",
                 lambda said: scored(said, n),
@@ -99,20 +117,19 @@ class Posted:
             bad = next((k for k, v in columns.items() if not _sayable(v)), "")
             raise InputError(
                 f"--{self.flag}: the column '{bad}' holds what JSON cannot say ({str(why)[:80]}), "
-                "and a judge at an address is sent all columns; write it as text or numbers, or "
-                "leave it out of the file"
+                "and a server gets all columns; write it as text or numbers, or leave it out of "
+                "the file"
             ) from why
-        except Again as why:
+        except Unavailable as why:
             raise InputError(
-                f"--{self.flag}: {self.remote.url} gave no scores of {n} completions in "
-                f"{self.remote.tries} tries ({why}); start the judge there, or give the address "
-                "it answers at"
+                f"--{self.flag}: {self.client.url} gave no scores of {n} completions in "
+                f"{self.client.tries} tries ({why}); start the server there, or give its address"
             ) from why
         return list(found)
 
 
 def _sayable(values: Sequence[Any]) -> bool:
-    """Whether JSON has words for these values; it has none for dates, bytes and NaN."""
+    """Return whether JSON can hold these values; it cannot hold dates, bytes and NaN."""
     try:
         json.dumps(list(values), allow_nan=False)
     except (TypeError, ValueError):
@@ -120,9 +137,16 @@ def _sayable(values: Sequence[Any]) -> bool:
     return True
 
 
-def judge_at(url: str, flag: str, **settings: Any) -> FunctionReward:
-    """The judge at an address, as any other function is one; its name is the address without the
-    scheme.
+def reward_at(url: str, flag: str, **settings: Any) -> FunctionReward:
+    """Open the server at an address as a reward; its name is the address without the scheme.
+
+    Args:
+        url: `http://host:port/path`.
+        flag: The flag that gave it, for the messages.
+        settings: See `Posted`.
+
+    Returns:
+        The reward.
     """
     posted = Posted(url, flag, **settings)
     return FunctionReward(posted, posted.name)

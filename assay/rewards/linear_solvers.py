@@ -1,140 +1,101 @@
-"""Linear judges and their one optimum: ridge on scores centred within prompts, Bradley–Terry by
-Newton's method.
+"""The optimum of linear reward models: ridge within prompts, and Bradley–Terry. SciPy solves.
 
-All M members are solved together, each with its own weights over prompts or pairs. Features may be
-sparse, dense, or both.
+Both problems are strictly convex, so M members differ only by how often each prompt or pair counts
+for them. Features are a SciPy sparse array or a dense tensor, both of float32.
+
+scikit-learn's `Ridge` has no intercept per prompt: with one column a prompt added for it, it takes
+more than twice the time of the operator below. `LogisticRegression` has no margin and no penalty on
+the sum of a pair's scores. See docs/architecture.md for the figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
-from assay.formulas.pairwise import bradley_terry, centring
+RESAMPLE = ("leave-out", "bootstrap", "none")
+Array = NDArray[Any]
+Rows = Any  # a SciPy sparse array or a dense tensor, of float32
 
-Operator = Callable[[Tensor], Tensor]
 
+def counted_rows(columns: Int[Tensor, "R L"], width: int) -> sparse.csr_array:
+    """Count columns row by row.
 
-@dataclass
-class Design:
-    """Feature rows: `D` sparse columns in compressed form, then `F` dense ones. The transpose is
-    made at first need.
+    Args:
+        columns: The columns that each row uses, from 0 to `width` − 1; −1 where there is none.
+        width: The number of columns.
+
+    Returns:
+        The counts `[R, width]`.
     """
-
-    index: Int[Tensor, "nnz"]
-    value: Float[Tensor, "nnz"]
-    start: Int[Tensor, "starts"]
-    columns: int
-    dense: Float[Tensor, "R F"]
-    _back: tuple[Tensor, Tensor, Tensor] | None = field(default=None, repr=False)
-
-    def __len__(self) -> int:
-        return len(self.dense)
-
-    @property
-    def width(self) -> int:
-        return self.columns + self.dense.shape[1]
-
-    def times(self, w: Float[Tensor, "W M"]) -> Float[Tensor, "R M"]:
-        """X·w."""
-        out = self.dense @ w[self.columns :]
-        if len(self.index) and len(self):
-            out = out + embedding_bag(
-                self.index,
-                w[: self.columns].contiguous(),
-                self.start[:-1],
-                mode="sum",
-                per_sample_weights=self.value,
-            )
-        return out
-
-    def back(self, v: Float[Tensor, "R M"]) -> Float[Tensor, "W M"]:
-        """Xᵀ·v, by the transpose in compressed form: no scattered writes, so the same numbers every
-        time.
-        """
-        if self._back is None:
-            order = torch.argsort(self.index, stable=True)
-            rows = torch.repeat_interleave(
-                torch.arange(len(self), dtype=torch.int32), self.start.diff().long()
-            )
-            counts = torch.bincount(self.index.long(), minlength=self.columns)
-            start = torch.nn.functional.pad(counts.cumsum(0), (1, 0)).to(torch.int32)
-            self._back = rows[order], self.value[order], start
-        rows, value, start = self._back
-        sparse = v.new_zeros(self.columns, v.shape[1])
-        if len(rows):
-            sparse = embedding_bag(
-                rows, v.contiguous(), start[:-1], mode="sum", per_sample_weights=value
-            )
-        return torch.cat([sparse, self.dense.T @ v])
+    row, place = (columns >= 0).nonzero(as_tuple=True)
+    ones = np.ones(len(row), np.float32)
+    at = (row.numpy(), columns[row, place].numpy())
+    return sparse.csr_array((ones, at), shape=(len(columns), width))
 
 
-def conjugate(
-    apply: Operator,
-    b: Float[Tensor, "W M"],
-    *,
-    tolerance: float,
-    most: int,
-    start: Float[Tensor, "W M"] | None = None,
-) -> Float[Tensor, "W M"]:
-    """Solve A·x = b for M columns at once, A symmetric positive definite and its own for every
-    column (Hestenes & Stiefel 1952), until every residual is below `tolerance`·‖b‖. A column that
-    is done stays as it is.
-    """
-    x = torch.zeros_like(b) if start is None else start.clone()
-    r = b.clone() if start is None else b - apply(x)
-    p, rr, goal = r.clone(), r.square().sum(0), tolerance**2 * b.square().sum(0)
-    for _ in range(most):
-        open_ = rr > goal
-        if not bool(open_.any()):
-            break
-        q = apply(p)
-        step = torch.where(open_, rr / (p * q).sum(0).clamp(min=torch.finfo(b.dtype).tiny), 0.0)
-        x, r = x + step * p, r - step * q
-        new = r.square().sum(0)
-        p = r + torch.where(open_, new / rr.clamp(min=torch.finfo(b.dtype).tiny), 0.0) * p
-        rr = torch.where(open_, new, rr)
-    return x
+def linear_scores(x: Rows, w: Float[Tensor, "W M"]) -> Float[Tensor, "R M"]:
+    """Multiply features and weights."""
+    return x @ w if isinstance(x, Tensor) else torch.from_numpy(x @ w.numpy())
 
 
-def centred_ridge(
-    x: Design,
+def ridge_within_prompts(
+    x: Rows,
     score: Float[Tensor, "R"],
     group: Int[Tensor, "R"],
     *,
     ridge: float,
     counts: Float[Tensor, "G M"],
     tolerance: float = 1e-3,
-    most: int = 200,
 ) -> Float[Tensor, "W M"]:
-    """min_w Σ_g counts[g]·Σ_{i∈g} ((xᵢ−x̄_g)·w − (sᵢ−s̄_g))² + ridge·‖w‖².
+    """Ridge regression of scores on features, both centred within each prompt.
+
+    min_w Σ_g counts[g]·Σ_{i∈g} ((xᵢ−x̄_g)·w − (sᵢ−s̄_g))² + ridge·‖w‖²
 
     The inner sum is (1/n_g)·Σ_{i<j} ((xᵢ−xⱼ)·w − (sᵢ−sⱼ))²: all pairs of a prompt, each with its
-    margin, at the price of its rows. Nothing is compared across prompts.
+    margin, at the cost of its rows. Nothing is compared across prompts.
+
+    Args:
+        x: Features `[R, W]`.
+        score: The score of each row.
+        group: The prompt of each row, from 0 to G−1.
+        ridge: The weight of the penalty, above 0.
+        counts: How often prompt g counts for member m.
+        tolerance: The residual of the normal equations at which the solver stops, relative.
+
+    Returns:
+        Each member's weights.
     """
-    size = torch.bincount(group, minlength=len(counts)).clamp(min=1).to(score.dtype)[:, None]
-    weight = counts.to(score.dtype)[group]
+    from scipy.sparse.linalg import LinearOperator, cg
 
-    def centred(v: Tensor) -> Tensor:
-        total = v.new_zeros(len(counts), v.shape[1]).index_add_(0, group, v)
-        return v - (total / size)[group]
+    rows, of = _numpy(x), group.numpy()
+    size = np.maximum(np.bincount(of, minlength=len(counts)), 1)
 
-    target = centred(score[:, None].expand(-1, counts.shape[1])) * weight
-    return conjugate(
-        lambda w: x.back(centred(x.times(w)) * weight) + ridge * w,
-        x.back(target),
-        tolerance=tolerance,
-        most=most,
-    )
+    def centred(v: Array) -> Array:
+        mean = np.bincount(of, weights=v, minlength=len(counts)) / size
+        return np.asarray(v - mean[of], np.float32)
+
+    target, out = centred(score.numpy()), []
+    for own in counts.numpy().T:
+        weight = own[of].astype(np.float32)
+
+        def normal(w: Array, weight: Array = weight) -> Array:
+            back = rows.T @ (weight * centred(rows @ w.astype(np.float32)))
+            return np.asarray(back + np.float32(ridge) * w, np.float32)
+
+        operator = LinearOperator((x.shape[1],) * 2, matvec=normal, dtype=np.float32)
+        out.append(cg(operator, rows.T @ (weight * target), rtol=tolerance)[0])
+    return torch.from_numpy(np.stack(out, 1)).float()
 
 
-def pairwise(
-    x: Design,
+def bradley_terry_optimum(
+    x: Rows,
     pairs: Int[Tensor, "B 2"],
     *,
     p: Float[Tensor, "B"],
@@ -144,69 +105,114 @@ def pairwise(
     smoothing: float = 0.0,
     centre: float = 0.0,
     tolerance: float = 1e-3,
-    most: int = 30,
 ) -> Float[Tensor, "W M"]:
-    """min_w Σ_b counts[b]·(bradley_terry + centre·centring)(scores of pair b) + ½·ridge·‖w‖²,
-    chosen first.
+    """Fit linear Bradley–Terry models to pairs.
 
-    Newton's method, its steps by conjugate gradients, halved until the loss falls; to a gradient of
-    `tolerance` times the first. Convex with one optimum, so members differ by `counts` alone.
+    min_w Σ_b counts[b]·(−q·log σ(u_b) − (1−q)·log σ(−u_b) + centre·v_b²) + ½·ridge·‖w‖²
+
+    with u = (score of first) − (score of second) − margin, v their sum, and
+    q = smoothing + (1 − 2·smoothing)·p.
+
+    Args:
+        x: Features `[R, W]`.
+        pairs: The rows of each pair, chosen first.
+        p: The probability that the first is preferred.
+        margin: What the score difference must exceed.
+        ridge: The weight of the penalty, above 0.
+        counts: How often pair b counts for member m.
+        smoothing: The share of labels taken as wrong.
+        centre: The weight of (chosen + rejected)².
+        tolerance: The gradient at which the solver stops, relative to the first one.
+
+    Returns:
+        Each member's weights.
     """
-    label = (smoothing + (1 - 2 * smoothing) * p)[:, None]
+    from scipy.optimize import minimize
 
-    def lift(u: Tensor, v: Tensor) -> Tensor:  # from (difference, sum) of a pair to its two rows
-        rows = u.new_zeros(len(x), u.shape[1])
-        return rows.index_add_(0, pairs[:, 0], v + u).index_add_(0, pairs[:, 1], v - u)
-
-    def losses(s: Tensor, w: Tensor) -> Tensor:
-        first, second = s[pairs[:, 0]].T, s[pairs[:, 1]].T
-        each = bradley_terry(
-            first, second, p=p, margin=margin, smoothing=smoothing
-        ) + centre * centring(first, second)
-        return (counts.T * each).double().sum(1) + 0.5 * ridge * w.double().square().sum(0)
-
-    w = torch.zeros(x.width, counts.shape[1])
-    s = x.times(w)
-    loss, first_norm = losses(s, w), None
-    for _ in range(most):
-        a, b = s[pairs[:, 0]], s[pairs[:, 1]]
-        chance = torch.sigmoid(a - b - margin[:, None])
-        slope = x.back(lift(counts * (chance - label), 2 * centre * counts * (a + b))) + ridge * w
-        norm = slope.norm(dim=0)
-        first_norm = norm if first_norm is None else first_norm
-        if bool((norm <= tolerance * first_norm).all()):
-            break
-
-        def curved(d: Tensor, bend: Tensor = counts * chance * (1 - chance)) -> Tensor:
-            t = x.times(d)
-            u, v = t[pairs[:, 0]], t[pairs[:, 1]]
-            return x.back(lift(bend * (u - v), 2 * centre * counts * (u + v))) + ridge * d
-
-        step = conjugate(curved, -slope, tolerance=0.1, most=60)
-        size = torch.ones(counts.shape[1])
-        for _ in range(20):
-            tried = w + size * step
-            s_tried = x.times(tried)
-            fresh = losses(s_tried, tried)
-            worse = fresh > loss + 1e-9 * loss.abs()
-            if not bool(worse.any()):
-                break
-            size = torch.where(worse, size / 2, size)
-        keep = ~worse
-        w, s, loss = (
-            torch.where(keep, tried, w),
-            torch.where(keep, s_tried, s),
-            torch.where(keep, fresh, loss),
+    rows, (first, second) = _numpy(x).astype(np.float64), pairs.numpy().T
+    label = smoothing + (1 - 2 * smoothing) * p.double().numpy()
+    out = []
+    for own in counts.double().numpy().T:
+        loss = _Loss(rows, first, second, label, margin.double().numpy(), ridge, own, centre)
+        start = np.zeros(x.shape[1])
+        found = minimize(
+            loss,
+            start,
+            jac=True,
+            hessp=loss.curvature,
+            method="trust-ncg",
+            options={"gtol": tolerance * float(np.linalg.norm(loss(start)[1]))},
         )
-        if not bool(keep.any()):
-            break
-    return w
+        out.append(found.x)
+    return torch.from_numpy(np.stack(out, 1)).float()
+
+
+def _numpy(x: Rows) -> Any:
+    return x.numpy() if isinstance(x, Tensor) else x
+
+
+class _Loss:
+    """One member's loss with its gradient, and its Hessian times a vector."""
+
+    def __init__(
+        self,
+        x: Any,
+        first: Array,
+        second: Array,
+        label: Array,
+        margin: Array,
+        ridge: float,
+        counts: Array,
+        centre: float,
+    ):
+        self.x, self.first, self.second, self.label, self.margin = x, first, second, label, margin
+        self.ridge, self.counts, self.penalty = ridge, counts, 2 * centre * counts
+        self.at, self.bend = np.full(x.shape[1], np.nan), np.zeros(len(first))
+
+    def __call__(self, w: Array) -> tuple[float, Array]:
+        """Return the loss and its gradient at w."""
+        from scipy.special import expit, log_expit
+
+        u, v = self._pairs(w)
+        u = u - self.margin
+        chance = expit(u)
+        self.at, self.bend = w.copy(), self.counts * chance * (1 - chance)
+        each = -self.label * log_expit(u) - (1 - self.label) * log_expit(-u)
+        loss = self.counts @ each + 0.5 * (self.penalty @ v**2 + self.ridge * w @ w)
+        slope = self._rows(self.counts * (chance - self.label), self.penalty * v)
+        return float(loss), slope + self.ridge * w
+
+    def curvature(self, w: Array, d: Array) -> Array:
+        """Return the Hessian at w, times d."""
+        if not np.array_equal(w, self.at):
+            self(w)
+        u, v = self._pairs(d)
+        return self._rows(self.bend * u, self.penalty * v) + self.ridge * d
+
+    def _pairs(self, w: Array) -> tuple[Array, Array]:
+        """Return each pair's difference and sum of scores."""
+        s = self.x @ w
+        return s[self.first] - s[self.second], s[self.first] + s[self.second]
+
+    def _rows(self, u: Array, v: Array) -> Array:
+        """The transpose of `_pairs`."""
+        rows = self.x.shape[0]
+        each = np.bincount(self.first, v + u, rows) + np.bincount(self.second, v - u, rows)
+        return np.asarray(self.x.T @ each)
 
 
 def resampled(groups: int, members: int, how: str, rng: torch.Generator) -> Float[Tensor, "G M"]:
-    """How often each prompt counts for each member. "leave-out": member m leaves out every M-th
-    prompt of a random order; "bootstrap": a draw with replacement; "none": all prompts, so that
-    convex members are the same.
+    """Return how often each prompt counts for each member.
+
+    Args:
+        groups: The number of prompts G.
+        members: The number of members M.
+        how: "leave-out" (member m leaves out every M-th prompt of a random order), "bootstrap" (a
+            draw with replacement), or "none" (all prompts, so that convex members are the same).
+        rng: The source of the order or of the draw.
+
+    Returns:
+        The counts.
     """
     if how == "none" or (members == 1 and how == "leave-out"):
         return torch.ones(groups, members)

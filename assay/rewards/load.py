@@ -1,11 +1,8 @@
-"""A reward from wherever people have one: a folder of ours, a transformers model, a Python
-function, a server. All read text.
-"""
+"""Rewards from wherever people have them: a fitted folder, a classifier, a function, a server."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,65 +12,113 @@ from torch import Tensor
 
 from assay.core import Samples
 from assay.errors import InputError
-from assay.registry.catalogue import nearest
-from assay.rewards.exact_match import PREFIX, Matched
-from assay.rewards.function import FunctionReward, Turns, function_named
-from assay.rewards.http import judge_at
-from assay.rewards.linear_text import ABOUT, KIND, WordsReward
+from assay.rewards.exact_match import PREFIX, ExactMatch
+from assay.rewards.folder import ABOUT, describe
+from assay.rewards.function import FunctionReward, function_named
+from assay.rewards.http import reward_at
+from assay.rewards.text_scorer import TextReward, Turns
 
 
 def load_reward(folder: str | Path) -> Any:
-    """A reward that `assay fit` wrote, of whatever kind; it has `names` and `scores(prompts,
-    responses, turns)`.
-    """
-    folder = Path(folder)
-    about = folder / ABOUT
-    if not about.is_file():
-        raise InputError(
-            f"{folder} is no fitted reward: it has no {ABOUT}; give the folder that `assay fit … "
-            "-o` wrote"
-        )
-    try:
-        kind = json.loads(about.read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError) as why:
-        raise InputError(
-            f"{about} is damaged ({type(why).__name__}); fit the reward again"
-        ) from why
-    if kind == KIND:
-        return WordsReward.load(folder)
-    from assay.rewards.encoder import WHOLE, ModelReward
-    from assay.rewards.frozen import FROZEN, FrozenReward
+    """Load a reward that `save` wrote, of whatever kind.
 
-    kinds: dict[str, Any] = {FROZEN: FrozenReward, WHOLE: ModelReward}
+    Args:
+        folder: The reward's folder, for example what `assay fit … -o` wrote.
+
+    Returns:
+        The reward.
+
+    Raises:
+        InputError: The folder holds no fitted reward, or a damaged one.
+    """
+    kind = describe(folder)["kind"]
+    kinds = _kinds()
     if kind not in kinds:
         raise InputError(
-            f"{about} holds a reward of kind '{kind}', which scores no "
-            f"text{nearest(str(kind), [KIND, *kinds])}"
+            f"{Path(folder) / ABOUT} holds a reward of kind '{kind}', and this assay knows "
+            f"{', '.join(kinds)}; fit the reward again"
         )
     return kinds[kind].load(folder)
 
 
-def open_reward(spec: str, flag: str) -> Any:
-    """`FILE.py:name`, `http://host:port/path`, `match:COLUMN`, a folder that `assay fit` wrote, or
-    a folder or hub name of an AutoModelForSequenceClassification with one logit. Raises InputError
-    where it is none of these.
+def _kinds() -> dict[str, Any]:
+    from assay.rewards import encoder, ensemble, frozen, linear_reward, linear_text
+
+    return {
+        linear_text.KIND: linear_text.LinearTextReward,
+        frozen.KIND: frozen.FrozenReward,
+        encoder.KIND: encoder.ModelReward,
+        ensemble.KIND: ensemble.Ensemble,
+        linear_reward.KIND: linear_reward.LinearReward,
+    }
+
+
+def load_text_reward(folder: str | Path) -> TextReward:
+    """Load a fitted reward that scores text.
+
+    Raises:
+        InputError: The folder holds no fitted reward, or one that scores tokens alone.
     """
+    found = load_reward(folder)
+    if not isinstance(found, TextReward):
+        kind = describe(folder)["kind"]
+        raise InputError(
+            f"{folder} holds a reward of kind '{kind}', which scores tokens and no text; give the "
+            "folder that `assay fit … -o` wrote"
+        )
+    return found
+
+
+def entries(value: str | Callable[..., Any] | Sequence[Any]) -> tuple[Any, ...]:
+    """Return a list of rewards as a tuple; one text or one function is one entry.
+
+    Example:
+        >>> entries("judge.py:score")
+        ('judge.py:score',)
+    """
+    return (value,) if isinstance(value, str) or callable(value) else tuple(value)
+
+
+def open_reward(spec: str | Callable[..., Any] | TextReward, flag: str) -> TextReward:
+    """Open a reward of text.
+
+    Args:
+        spec: `FILE.py:name`, `http://host:port/path`, `match:COLUMN`, a folder that `assay fit`
+            wrote, a folder or hub name of an AutoModelForSequenceClassification with one logit, a
+            function with TRL's signature, or a reward that is open already.
+        flag: The flag that gave it, for the messages.
+
+    Returns:
+        The reward.
+
+    Raises:
+        InputError: It is none of these.
+    """
+    if isinstance(spec, TextReward):
+        return spec
+    if not isinstance(spec, str):
+        return FunctionReward(spec, getattr(spec, "__name__", type(spec).__name__))
     if spec.startswith(("http://", "https://")):
-        return judge_at(spec, flag)
+        return reward_at(spec, flag)
     if spec.startswith(PREFIX):
-        return Matched(spec.removeprefix(PREFIX))
+        return ExactMatch(spec.removeprefix(PREFIX))
     if ".py:" in spec or spec.endswith(".py"):
         return function_named(spec, flag)
     if (Path(spec) / ABOUT).is_file():
-        return load_reward(spec)
-    from assay.rewards.encoder import ModelReward
-    from assay.rewards.encoding import all_there, open_model, open_tokenizer, template_for
-
+        return load_text_reward(spec)
     if Path(spec).is_dir() and not (Path(spec) / "config.json").is_file():
         raise InputError(
             f"--{flag} is '{spec}', a folder with neither {ABOUT}, which assay fit writes, nor "
-            "config.json, which transformers does"
+            "config.json, which transformers writes; give a folder with one of them"
         )
+    return _classifier(spec, flag)
+
+
+def _classifier(spec: str, flag: str) -> TextReward:
+    """Open a sequence classifier of transformers."""
+    from assay.rewards.encoder import ModelReward
+    from assay.rewards.encoding import all_there, open_model, open_tokenizer, template_for
+
     tokenizer = open_tokenizer(spec)
     model, info = open_model("AutoModelForSequenceClassification", spec, output_loading_info=True)
     all_there(info, f"--{flag} is '{spec}', which was to be a classifier")
@@ -85,26 +130,28 @@ def open_reward(spec: str, flag: str) -> Any:
     if model.config.num_labels != 1:
         raise InputError(
             f"--{flag} is '{spec}', a classifier of {model.config.num_labels} labels; a reward has "
-            "one"
+            "one: give a model with num_labels = 1"
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    if (
-        model.config.pad_token_id is None
-    ):  # where a decoder's head looks for the last token that is not padding
+    if model.config.pad_token_id is None:  # the head reads the last token that is not padding
         model.config.pad_token_id = tokenizer.pad_token_id
     template = template_for(tokenizer, model.config, 1 << 20)
     return ModelReward([model.requires_grad_(False)], tokenizer, template, (Path(spec).name,))
 
 
 class Told:
-    """Judges of text as one Reward of a policy's answers: by what the answer says, never by its
-    ids.
+    """Rewards of text as one Reward of a policy's answers: by what an answer says, not by its ids.
 
-    A judge's tokenizer is its own; what passes between is text, and the prompt is the one of the
-    file, before any chat template. `rows`: the file's prompts (text, turns) and columns, which
-    `samples.prompts.row` points into. `truncated`: the score of an answer that did not end, None
-    for whatever it says so far.
+    A reward's tokenizer is its own; text passes between, and the prompt is that of the file, before
+    any chat template.
+
+    Args:
+        judges: The rewards.
+        prompts: The file's prompts as text; `samples.prompts.row` points into them.
+        turns: The conversation of each prompt, or None where it is plain text.
+        columns: The file's other columns.
+        truncated: The score of an answer that did not end; None to score what it says.
     """
 
     def __init__(
@@ -116,43 +163,28 @@ class Told:
         *,
         truncated: float | None = None,
     ):
-        self.judges, self.prompts, self.turns, self.columns, self.cut = (
-            list(judges),
-            prompts,
-            turns,
-            columns,
-            truncated,
-        )
+        self.judges, self.prompts, self.turns = list(judges), prompts, turns
+        self.columns, self.cut = columns, truncated
         names = [n for j in judges for n in j.names]
         self.names = tuple(n if names.count(n) == 1 else f"{n}_{i}" for i, n in enumerate(names))
         self.partial = any(j.partial for j in judges)
 
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
+        """Score answers; an absent one scores 0."""
         texts, here = samples.to("cpu").text(), samples.present
-        at = here.nonzero().tolist()
-        rows = samples.prompts.row.tolist()
-        which = [rows[b] for b, _ in at]
-        said = [texts[b][n] for b, n in at]
-        each = []
-        for judge in self.judges:
-            ask = [self.prompts[r] for r in which], said
-            if isinstance(judge, FunctionReward):
-                columns = {k: [v[r] for r in which] for k, v in self.columns.items()}
-                each.append(judge.scores(*ask, [self.turns[r] for r in which], columns))
-            elif getattr(judge, "kind", "") == KIND:
-                each.append(judge.scores(*ask))
-            else:
-                each.append(judge.scores(*ask, [self.turns[r] for r in which]))
+        at, rows = here.nonzero().tolist(), samples.prompts.row.tolist()
+        which, said = [rows[b] for b, _ in at], [texts[b][n] for b, n in at]
+        asks, turns = [self.prompts[r] for r in which], [self.turns[r] for r in which]
+        columns = {k: [v[r] for r in which] for k, v in self.columns.items()}
         out = samples.logp.new_zeros(len(self.names), *here.shape)
+        each = [judge.scores(asks, said, turns, columns) for judge in self.judges]
         out[:, here] = torch.cat([e.to(out) for e in each])
-        return (
-            out
-            if self.cut is None
-            else torch.where(here & ~samples.ended, out.new_tensor(self.cut), out)
-        )
+        if self.cut is None:
+            return out
+        return torch.where(here & ~samples.ended, out.new_tensor(self.cut), out)
 
     def only(self, members: Sequence[int]) -> Told:
-        """These judges alone; a folder of several members is divided only as a whole."""
+        """Select members. A reward with several is computed whole if any of them is selected."""
         edges, kept = 0, []
         for judge in self.judges:
             here = range(edges, edges + len(judge.names))
@@ -167,7 +199,7 @@ class Told:
 
 
 class _Some(Told):
-    """Some members of a folder that only scores as a whole."""
+    """Some members of a reward that only scores as a whole."""
 
     def __init__(self, whole: Told, members: Sequence[int]):
         self.whole, self.members, self.partial = whole, list(members), whole.partial

@@ -1,6 +1,4 @@
-"""A checked file as what a judge is fitted on: texts, the prompts that group them, and their scores
-or comparisons.
-"""
+"""A checked file as a reward is fitted to it: texts, the prompts that group them, their labels."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.core.rng import Rng
-from assay.data import Checked, within
+from assay.data import Scan, within
 from assay.data.turns import Turns
 from assay.errors import InputError
 from assay.formulas.curves import Estimate, bootstrap_mean
@@ -21,10 +19,19 @@ from assay.formulas.curves import Estimate, bootstrap_mean
 
 @dataclass(frozen=True)
 class Pool:
-    """R texts of G prompts. Either `score` (scored responses) or `pairs` (rows of chosen and
-    rejected) is there.
+    """R texts of G prompts, with `score` (scored responses) or `pairs` (chosen and rejected).
 
-    `row`: the file's row of each text; of a pair, both texts have the same.
+    Attributes:
+        prompts: The prompt of each text.
+        responses: The texts.
+        turns: The conversation of each prompt, or None where it is plain text.
+        row: The file's row of each text; both texts of a pair have the same.
+        group: The prompt of each text, from 0 to G−1.
+        groups: The number of prompts G.
+        score: The score of each text.
+        pairs: The texts of each pair, chosen first.
+        p: The probability that the chosen one is preferred.
+        margin: What the score difference must exceed.
     """
 
     prompts: list[str]
@@ -42,8 +49,8 @@ class Pool:
         return len(self.responses)
 
     @classmethod
-    def of(cls, found: Checked) -> Pool:
-        """The items of a checked file. Raises InputError where nothing can be compared."""
+    def of(cls, found: Scan) -> Pool:
+        """Make a pool of the items of a checked file."""
         items = found.items
         if found.layout.kind in ("pairs", "choices"):
             group, names = within([x.prompt for x in items for _ in range(2)])
@@ -71,7 +78,18 @@ class Pool:
         )
 
     def comparable(self, file: str, column: str) -> tuple[Pool, int]:
-        """Without the prompts that have no two answers of different score; and how many these were."""
+        """Leave out the prompts that have no two responses of different score.
+
+        Args:
+            file: The file's name, for the message.
+            column: The score's column, for the message.
+
+        Returns:
+            (the other prompts, how many were left out).
+
+        Raises:
+            InputError: No prompt is left.
+        """
         if self.score is None:
             return self, 0
         least, most = (
@@ -82,13 +100,13 @@ class Pool:
         if not bool(good.any()):
             raise InputError(
                 f"{file}, column '{column}': no prompt has two answers with different scores, so "
-                f"nothing can be compared ({self.groups:,} prompts, {len(self):,} rows); judges "
-                "are fitted within prompts, never across them"
+                f"nothing can be compared ({self.groups:,} prompts, {len(self):,} rows); a reward "
+                "is fitted within prompts: give several scored responses a prompt"
             )
         return self.of_groups(good), int((~good).sum())
 
     def of_groups(self, good: Tensor) -> Pool:
-        """The rows of some prompts, groups renumbered (scored responses only)."""
+        """Select some prompts and number them anew (scored responses only)."""
         rows = good[self.group].nonzero()[:, 0]
         at = rows.tolist()
         assert self.score is not None
@@ -104,15 +122,21 @@ class Pool:
         )
 
     def folds(self, k: int, rng: Rng) -> Int[Tensor, "R"]:
-        """Each row's fold, by prompt: folds differ by at most one prompt."""
+        """Draw each row's fold, by prompt; folds differ by at most one prompt."""
         place = torch.empty(self.groups, dtype=torch.int64)
         place[rng("folds").permutation(self.groups)] = torch.arange(self.groups) % k
         return place[self.group]
 
 
 def comparisons(pool: Pool, rows: Int[Tensor, "r"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The pairs of which both texts are among `rows`, numbered within `rows`; with p, margin and
-    prompt.
+    """Return the pairs whose texts are both among `rows`.
+
+    Args:
+        pool: A pool of pairs.
+        rows: Some of its texts.
+
+    Returns:
+        (the pairs as places within `rows`, their p, their margin, their prompt).
     """
     assert pool.pairs is not None and pool.p is not None and pool.margin is not None
     place = torch.full((len(pool),), -1)
@@ -123,10 +147,16 @@ def comparisons(pool: Pool, rows: Int[Tensor, "r"]) -> tuple[Tensor, Tensor, Ten
 
 
 def accuracy(pool: Pool, scores: Float[Tensor, "R"], rng: Rng) -> dict[str, Any]:
-    """How often these scores order two answers of a prompt as the labels do: a mean over prompts,
-    ties counting ½.
+    """Measure how often scores order two responses of a prompt as the labels do.
 
-    Answers of equal label are not compared. The interval is of resampled prompts.
+    Args:
+        pool: The labels. Responses of equal label are not compared.
+        scores: The scores; a tie counts ½.
+        rng: The address of the bootstrap over prompts.
+
+    Returns:
+        The mean over prompts with its error and interval, and how many prompts and pairs were
+        compared; None for what cannot be had.
     """
     right, each = (
         torch.zeros(pool.groups, dtype=torch.float64),
@@ -162,5 +192,5 @@ def accuracy(pool: Pool, scores: Float[Tensor, "R"], rng: Rng) -> dict[str, Any]
 
 
 def agreement(difference: Tensor) -> Tensor:
-    """1 where the first is higher, ½ where equal, 0 where lower."""
+    """Return 1 where the first is higher, ½ where they are equal, 0 where it is lower."""
     return (difference > 0).double() + 0.5 * (difference == 0).double()

@@ -1,4 +1,4 @@
-"""Judges on representations that a pretraining seed drew: what a fine-tuning seed leaves alone."""
+"""Reward models on representations that a pretraining seed drew and fine-tuning leaves alone."""
 
 from __future__ import annotations
 
@@ -17,12 +17,19 @@ from assay.rewards.linear import LinearModel, LinearReward, additive
 
 
 class Encoders(nn.Module):
-    """M linear heads, each on a frozen random encoder: a token is one of `width` < V random numbers
-    times a head.
+    """M linear heads, each on a frozen random encoder of tokens.
 
-    Member m reads through encoder m mod `seeds`: with one seed all read alike and differ in their
-    heads' start and in the order of the pairs; with M each has its own. A narrow encoder confuses
-    tokens, and which ones is the seed's doing.
+    A token's score is its `width` < V random numbers times a head. Member m reads through encoder
+    m mod `seeds`: with one seed all members read the same and differ by their heads' start and the
+    order of pairs; with M seeds each has its own. A narrow encoder confuses tokens, and the seed
+    decides which.
+
+    Args:
+        members: The number of members M.
+        vocabulary: The number of tokens V.
+        width: Numbers a token.
+        seeds: Different encoders among the members.
+        rng: The address of encoders and heads.
     """
 
     def __init__(self, members: int, *, vocabulary: int, width: int, seeds: int, rng: Rng):
@@ -39,7 +46,7 @@ class Encoders(nn.Module):
         )
 
     def table(self) -> Float[Tensor, "M 1 V"]:
-        """The members' scores of one token."""
+        """Return the members' scores of each token."""
         return torch.einsum("mvd,md->mv", self.encoder, self.weight)[:, None]
 
     def forward(self, samples: Samples | Sequence[Samples]) -> Float[Tensor, "M B N"]:
@@ -49,21 +56,32 @@ class Encoders(nn.Module):
         return torch.cat([additive(table[m : m + 1], x) for m, x in enumerate(samples)])
 
     def freeze(self, names: tuple[str, ...]) -> LinearReward:
-        """These members as a reward."""
+        """Return these members as a reward."""
         return LinearReward(self.table().detach().clone(), names)
 
 
 def pretrained(model: Trainable, *, seeds: int, width: int, rng: Rng) -> Any:
-    """The world's fresh judges with `seeds` representations among them, member m the one of number
-    m mod `seeds`.
+    """Give a world's fresh reward models `seeds` representations, member m number m mod `seeds`.
 
-    Linear judges are exchanged for `Encoders`; small Llamas keep their own heads and take a
-    backbone from one another. Raises InputError for judges of another kind.
+    Linear models are exchanged for `Encoders`; small Llamas keep their heads and take a backbone
+    from one another.
+
+    Args:
+        model: The fresh members.
+        seeds: Different representations among them.
+        width: Numbers a token of `Encoders`.
+        rng: The address of `Encoders`.
+
+    Returns:
+        The members to fit.
+
+    Raises:
+        InputError: `seeds` is not from 1 to the number of members, or these have no representation.
     """
     if not 1 <= seeds <= model.members:
         raise InputError(
-            f"{seeds} representations were asked for, and there are {model.members} judges; give "
-            "from 1 to as many"
+            f"{seeds} representations cannot be shared by {model.members} members; give 1 to "
+            f"{model.members}"
         )
     if isinstance(model, LinearModel):
         return Encoders(
@@ -74,7 +92,7 @@ def pretrained(model: Trainable, *, seeds: int, width: int, rng: Rng) -> Any:
     if not backbones:
         raise InputError(
             f"a {type(model).__name__} has no backbone that a pretraining seed could draw; fit "
-            "linear or small-Llama judges"
+            "linear or small-Llama reward models"
         )
     with torch.no_grad():
         for p in backbones:

@@ -1,11 +1,10 @@
-"""`assay score`: a file's rows with every judge's score, their aggregates and their spread, written
-beside what was there.
-"""
+"""`assay score`: a file's rows with each member's score, their aggregates and their spread."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import json
 import math
 import os
@@ -18,39 +17,51 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay import data
-from assay.data.turns import Turns
 from assay.errors import InputError, NotFinite
 from assay.formulas import aggregate
-from assay.rewards.linear_text import KIND
-from assay.rewards.load import load_reward
+from assay.rewards.load import load_text_reward
+from assay.rewards.text_scorer import TextReward, Turns
 
 
 def score_texts(
-    reward: Any, prompts: Sequence[str], responses: Sequence[str], turns: Sequence[Turns | None]
+    reward: TextReward,
+    prompts: Sequence[str],
+    responses: Sequence[str],
+    turns: Sequence[Turns | None],
 ) -> Float[Tensor, "M R"]:
-    """Every member's score, all of them finite. Raises NotFinite where one is not."""
-    scores = (
-        reward.scores(prompts, responses)
-        if reward.kind == KIND
-        else reward.scores(prompts, responses, turns)
-    )
+    """Score responses by every member.
+
+    Raises:
+        NotFinite: A score is not finite.
+    """
+    scores = reward.scores(prompts, responses, turns)
     bad = ~torch.isfinite(scores)
     if bool(bad.any()):
         m, i = (int(x) for x in bad.nonzero()[0])
         raise NotFinite(
-            f"judge '{reward.names[m]}' gave {float(scores[m, i])} to row {i + 1} of "
-            f"{scores.shape[1]} ({int(bad.sum())} scores are not finite): the fitted weights are "
+            f"member '{reward.names[m]}' scored row {i + 1} of {scores.shape[1]} as "
+            f"{float(scores[m, i])} ({int(bad.sum())} scores are not finite): its weights are "
             "damaged; fit the reward again"
         )
     return scores
 
 
-def judged(
+def columns_of(
     prompts: Sequence[str], scores: Float[Tensor, "M R"], *, lam: float
 ) -> dict[str, list[Any]]:
-    """Columns of a scored file. Worst case and uncertainty compare members after each one's mean
-    over the prompt's answers is taken off, for that constant is free in a fitted judge; the
-    ensemble's own mean is put back.
+    """Aggregate members' scores into the columns of a scored file.
+
+    Worst case and uncertainty compare members after each one's mean over the prompt's responses is
+    taken off, because that constant is free in a fitted reward; the ensemble's mean is put back.
+
+    Args:
+        prompts: The prompt of each response.
+        scores: The members' scores.
+        lam: The weight of the variance in `_uncertainty`.
+
+    Returns:
+        The ends of the columns' names and their R values: "" (the mean), _worst, _spread,
+        _uncertainty, _judges (every member's score).
     """
     group, names = data.within(list(prompts))
     at = torch.tensor(group, dtype=torch.int64)
@@ -85,19 +96,35 @@ def score(
     lam: float = 0.5,
     drop: bool = False,
 ) -> dict[str, Any]:
-    """Write `out`: the rows of `path`, each with NAME (the members' mean), NAME_worst,
-    NAME_uncertainty (mean − lam·variance), NAME_spread and NAME_judges. Of a file of pairs each of
-    these is written twice: NAME_chosen… and NAME_rejected….
+    """Score every row of a file with a fitted reward, and write the rows with new columns.
 
-    Never overwrites. A row's scores depend on that row alone, but worst and uncertainty are of the
-    row among its prompt's.
+    The columns are NAME (the members' mean), NAME_worst, NAME_uncertainty (mean − lam·variance),
+    NAME_spread and NAME_judges; of a file of pairs each is written twice, NAME_chosen… and
+    NAME_rejected…. A row's scores depend on that row alone; worst and uncertainty compare it with
+    the other rows of its prompt.
+
+    Args:
+        rewards: The folder of a reward that assay fit wrote.
+        path: The file to score.
+        out: The file to write; it is never overwritten.
+        columns: Names of columns, {"prompt": "question"}.
+        split: The split of a dataset that has several.
+        name: The name of the new columns.
+        lam: The weight of the variance in the uncertainty column.
+        drop: Leave faulty rows out and count them.
+
+    Returns:
+        What was scored, as JSON can hold it.
+
+    Raises:
+        InputError: The reward, the file or a row cannot be used, or `out` exists.
     """
     if Path(out).exists():
         raise InputError(f"{out} exists and is never overwritten; give another file with -o")
     if lam < 0 or not math.isfinite(lam):
-        raise InputError(f"--lam is {lam}; the weight of the variance is at least 0")
-    reward = load_reward(rewards)
-    found = data.check(
+        raise InputError(f"--lam is {lam}; it is the weight of the variance: give at least 0")
+    reward = load_text_reward(rewards)
+    found = data.scan_file(
         path, columns=columns, split=split, drop=drop, keep=True, want=_wanted(path, columns, split)
     )
     found.faults.stop()
@@ -113,7 +140,7 @@ def score(
     flat = score_texts(
         reward, prompts * k, [t for part in texts for t in part], [x.turns for x in items] * k
     )
-    made = judged(prompts * k, flat, lam=lam)
+    made = columns_of(prompts * k, flat, lam=lam)
     stems = [f"{name}_chosen", f"{name}_rejected"] if both else [name]
     taken = {s + end for s in stems for end in made} & set(found.layout.columns)
     if taken:
@@ -149,22 +176,27 @@ def score(
 
 
 def _wanted(path: str | Path, columns: Mapping[str, str] | None, split: str | None) -> str | None:
-    """Pairs are scored as pairs; anything else has to have responses, scored already or not."""
+    """Return the kind to read: pairs as pairs, anything else as responses."""
     source = data.open_source(path, split=split)
-    first = [
-        row
-        for _, row in zip(
-            range(20), (r for _, r in source.rows(data.Faults(source.name))), strict=False
-        )
-    ]
-    seen = {k for row in first for k in row} | set(columns or {})
+    first = itertools.islice(source.rows(data.Faults(source.name)), 20)
+    seen = {k for _, row in first for k in row} | set(columns or {})
     return "pairs" if {"chosen", "rejected"} <= seen else "responses"
 
 
 def write_rows(source: data.Source, out: str | Path, extra: Mapping[int, Mapping[str, Any]]) -> int:
-    """Write the file's rows that have something to add, in order, as strict JSON lines (gzipped if
-    named .gz); under another name first, so that a killed process leaves no half a file. Returns
-    how many.
+    """Write the file's rows that have new columns, in order, as strict JSON lines.
+
+    Args:
+        source: The file.
+        out: The file to write, gzipped if its name ends in .gz. It appears whole or not at all, and
+            is never overwritten.
+        extra: The new columns, by row.
+
+    Returns:
+        How many rows were written.
+
+    Raises:
+        InputError: `out` exists.
     """
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -174,12 +206,8 @@ def write_rows(source: data.Source, out: str | Path, extra: Mapping[int, Mapping
         with _writer(fresh, out.suffix == ".gz") as f:
             for i, row in source.rows(data.Faults(source.name, source.line)):
                 if i in extra:
-                    f.write(
-                        json.dumps(
-                            _strict({**row, **extra[i]}), ensure_ascii=True, allow_nan=False
-                        ).encode()
-                        + b"\n"
-                    )
+                    whole = _strict({**row, **extra[i]})
+                    f.write(json.dumps(whole, allow_nan=False).encode() + b"\n")
                     n += 1
         try:
             os.link(fresh, out)  # unlike a rename, fails where something stands
@@ -195,7 +223,7 @@ def _writer(path: Path, packed: bool) -> io.BufferedIOBase:
 
 
 def _strict(value: Any) -> Any:
-    """A row as strict JSON: what is not finite is null, what JSON has no form for is its text."""
+    """Return a row as strict JSON: null for what is not finite, text for what JSON cannot hold."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -1,16 +1,49 @@
-"""Pairs of a policy's answers, labeled as people label: by Bradley–Terry on a score, and some of
-them flipped.
-"""
+"""Preferences as people give them: Bradley–Terry on a score, and some labels flipped."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from assay.core import Pairs, Prompts, Rng, Sampler, Samples
 from assay.errors import InputError
+
+
+def preferences(
+    samples: Samples,
+    score: Float[Tensor, "B 2"] | None,
+    *,
+    noise: float,
+    rng: Rng,
+    address: str = "prefer",
+) -> Pairs:
+    """Label two answers a row.
+
+    The first is preferred with chance σ(its score − the other's); then a share `noise` of the
+    labels is flipped.
+
+    Args:
+        samples: Two answers a row.
+        score: Their scores; None where the first is the better one for certain.
+        noise: The share of flipped labels, from 0 to 1.
+        rng: The address of the labels; flips are drawn at `rng("flip")`.
+        address: Where preferences are drawn: `rng(address)`.
+
+    Returns:
+        The pairs, the preferred answer first.
+    """
+    b = torch.arange(len(samples))
+    first = torch.ones(len(b), dtype=torch.bool)
+    if score is not None:
+        first = rng(address).uniform(b) < torch.sigmoid(score[:, 0] - score[:, 1])
+    wins = (first ^ (rng("flip").uniform(b) < noise)).long()
+    x = samples.pick(torch.stack([1 - wins, wins], 1))
+    parts = {f.name: getattr(x, f.name) for f in fields(Samples)}
+    return Pairs(**parts, p=torch.ones(len(b)), margin=torch.zeros(len(b)))
 
 
 def labeled(
@@ -22,28 +55,26 @@ def labeled(
     noise: float,
     rng: Rng,
 ) -> Pairs:
-    """n pairs, the prompts in turn: the first answer is preferred with chance σ(its score − the
-    other's), then a share `noise` of the labels is turned round. The preferred answer stands first.
-    `score(samples) → [B,N]`.
+    """Sample pairs from a policy, the prompts in turn, and label them by `preferences`.
+
+    Args:
+        policy: Where answers are sampled from.
+        prompts: The prompts.
+        n: The number of pairs.
+        score: `score(samples)` returns the scores `[B,N]`.
+        noise: The share of flipped labels.
+        rng: The address of answers and labels.
+
+    Returns:
+        The pairs, the preferred answer first.
+
+    Raises:
+        InputError: There is no pair to label, or `noise` is no share.
     """
     if n < 1 or not 0 <= noise <= 1:
         raise InputError(
-            f"{n} pairs with a share of {noise} flipped were asked for; at least 1 pair, and a "
-            "share from 0 to 1"
+            f"{n} pairs with a share of {noise} flipped labels cannot be drawn; give at least 1 "
+            "pair, and a share from 0 to 1"
         )
-    b = torch.arange(n)
-    x = policy.sample(prompts[b % len(prompts)], 2, rng("sample"))
-    value = score(x)
-    first = rng("prefer").uniform(b) < torch.sigmoid(value[:, 0] - value[:, 1])
-    wins = (first ^ (rng("flip").uniform(b) < noise)).long()
-    x = x.pick(torch.stack([1 - wins, wins], 1))
-    return Pairs(
-        x.prompts,
-        x.action,
-        x.mask,
-        x.given,
-        x.logp,
-        x.ended,
-        p=torch.ones(n),
-        margin=torch.zeros(n),
-    )
+    x = policy.sample(prompts[torch.arange(n) % len(prompts)], 2, rng("sample"))
+    return preferences(x, score(x), noise=noise, rng=rng)

@@ -1,6 +1,4 @@
-"""Averages of members in weight space, and whether the way between two of them is flat enough for
-that.
-"""
+"""Averages of members in weight space, and a test whether the path between two members is flat."""
 
 from __future__ import annotations
 
@@ -16,28 +14,35 @@ from assay.rewards.fit import Loss, Trainable
 
 
 def _stacked(model: Trainable) -> nn.Module:
-    """The model, whose parameters have its members as their first axis. Raises InputError where
-    they have not.
-    """
+    """Return the model, if the first axis of each parameter is the members."""
     assert isinstance(model, nn.Module)
     if model.members < 2:
         raise InputError(
-            "these judges have 1 member, and an average in weight space needs at least 2; give "
-            "more members"
+            "this reward has 1 member, and an average of weights needs at least 2; "
+            "give more --members"
         )
     other = [name for name, p in model.named_parameters() if p.shape[:1] != (model.members,)]
     if other:
         raise InputError(
-            f"the weights of these judges do not stand member by member ({other[0]}), so they "
-            "cannot be averaged; fit linear or small-Llama judges"
+            f"the parameter {other[0]} of this reward does not hold its members along "
+            "the first axis, so they cannot be averaged; fit linear or small-Llama "
+            "reward models"
         )
     return model
 
 
 @torch.no_grad()
 def of_one_start(model: Trainable, *, only: Callable[[str], bool] = lambda name: True) -> None:
-    """Give all members the first member's weights, in place: weights that began apart cannot be
-    averaged. `only` may name some of the parameters.
+    """Give all members the first member's weights, in place.
+
+    Weights that start apart cannot be averaged.
+
+    Args:
+        model: The members.
+        only: Selects parameters by name; all of them by default.
+
+    Raises:
+        InputError: There is one member, or the weights are not stacked by member.
     """
     for name, p in _stacked(model).named_parameters():
         if only(name):
@@ -46,29 +51,37 @@ def of_one_start(model: Trainable, *, only: Callable[[str], bool] = lambda name:
 
 @torch.no_grad()
 def average(model: Trainable) -> None:
-    """Give all members the mean of their weights, in place."""
+    """Give all members the mean of their weights, in place.
+
+    Raises:
+        InputError: There is one member, or the weights are not stacked by member.
+    """
     for p in _stacked(model).parameters():
         p.copy_(p.mean(0, keepdim=True).expand_as(p))
 
 
 @torch.no_grad()
 def hill(model: Trainable, pairs: Pairs, *, loss: Loss, points: int = 5) -> float:
-    """The linear connectivity of members, in the loss's units: how far the loss on the way between
-    two neighbours rises above the straight line between its ends, at its highest; mean over
-    neighbours, 0 where it never does.
+    """Measure the linear connectivity of members: the height of the hill between two of them.
 
-    Linear scores have none, their loss being convex. Members of different starts have one of the
-    loss's own size.
+    Linear scores have no hill, because their loss is convex. Members with different starts have one
+    of the size of the loss itself.
+
+    Args:
+        model: The members.
+        pairs: The pairs on which the loss is taken.
+        loss: The loss.
+        points: Points on the path between two neighbours.
+
+    Returns:
+        How far the loss on the path rises above the straight line between its ends, at its highest
+        and in the loss's units; the mean over neighbours, 0 where it never rises.
     """
 
     def losses(there: Trainable) -> Tensor:
         scores = there(pairs)
-        return loss(
-            scores[..., 0],
-            scores[..., 1],
-            pairs.p.expand(there.members, -1),
-            pairs.margin.expand(there.members, -1),
-        ).mean(-1)
+        p, margin = (x.expand(there.members, -1) for x in (pairs.p, pairs.margin))
+        return loss(scores[..., 0], scores[..., 1], p, margin).mean(-1)
 
     here = losses(model)
     ends, rises = (here, here.roll(-1)), []

@@ -1,8 +1,10 @@
-"""Curves fitted to numbers, numpy alone: Gao's two forms, power laws, Student intervals; for the
-report and for studies.
+"""Gao's two forms of gold against d = √KL (in √nats), fitted with intervals.
 
-d = √KL in √nats. A value at some d is read where a path *first* reaches it, between the two
-readings around it. Nothing here extrapolates, except a fitted form that says so.
+A value at some d is taken where a path *first* reaches it, between the two readings around it. Only
+a fitted form extrapolates, and it says so.
+
+The bootstrap is our own: it resamples readings within runs and the runs themselves, which
+`scipy.stats.bootstrap` cannot nest.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.stats.intervals import interval
+
 Array = NDArray[np.float64]
 FORMS = ("best-of-n", "rl")
 # below, d log d has infinite slope at 0 and noise decides the fit (both forms are fitted to the
@@ -23,8 +27,15 @@ LEAST_POINTS = 6
 
 
 def first_passage(d: Array, y: Array, x: Array) -> Array:
-    """y where the path d (in the order of reading) first reaches each x, linear between readings;
-    NaN out of range.
+    """Return y where the path d first reaches each x, linear between readings.
+
+    Args:
+        d: The path, in the order of reading.
+        y: The value at each reading.
+        x: Where y is wanted.
+
+    Returns:
+        One value for each x, NaN outside the range of the path.
     """
     if len(d) == 0:
         return np.full(np.shape(x), np.nan)
@@ -37,46 +48,28 @@ def first_passage(d: Array, y: Array, x: Array) -> Array:
     return np.where(inside, (1 - w) * y[lo] + w * y[hi], np.nan)
 
 
-def within(t: float, df: int) -> float:
-    """P(|T| ≤ t), by the finite sums for whole degrees of freedom (Abramowitz & Stegun 26.7.3-4)."""
-    theta = math.atan(t / math.sqrt(df))
-    c, odd = math.cos(theta), df % 2
-    term, total = (c, c) if odd else (1.0, 1.0)
-    for k in range(2 + odd, df, 2):
-        term *= c * c * (k - 1) / k
-        total += term
-    return (
-        (2 / math.pi) * (theta + math.sin(theta) * (total if df > 1 else 0.0))
-        if odd
-        else math.sin(theta) * total
-    )
-
-
-def student(df: int, level: float = 0.95) -> float:
-    """The two-sided Student quantile: the t with P(|T| ≤ t) = level."""
-    low, high = 0.0, math.pi / 2
-    for _ in range(100):
-        theta = (low + high) / 2
-        low, high = (
-            (theta, high) if within(math.sqrt(df) * math.tan(theta), df) < level else (low, theta)
-        )
-    return math.sqrt(df) * math.tan((low + high) / 2)
-
-
-def interval(values: Sequence[float]) -> tuple[float, float | None]:
-    """(mean, half-width of its 95 % Student interval over the values); no half-width for a single
-    one.
-    """
-    a = np.asarray(values, dtype=float)
-    half = None if len(a) < 2 else student(len(a) - 1) * float(a.std(ddof=1)) / math.sqrt(len(a))
-    return float(a.mean()), half
-
-
 @dataclass(frozen=True)
 class Fit:
-    """One of Gao's forms fitted to gold above the reference. Intervals are 95 % bootstrap
-    percentiles, None where a tenth of the resamples or more have no peak; `held_out` is the RMSE on
-    left-out readings; `range` is d's.
+    """One of Gao's forms fitted to gold above the reference; `fit(d)` evaluates it.
+
+    Intervals are 95 % bootstrap percentiles.
+
+    Attributes:
+        form: "best-of-n" or "rl".
+        alpha: The form's α.
+        beta: The form's β.
+        alpha_interval: The interval of α.
+        beta_interval: The interval of β.
+        d_peak: √KL at the peak, None where the form has none.
+        d_interval: Its interval, None where a tenth of the resamples or more have no peak.
+        r_peak: Gold above the reference at the peak.
+        r_interval: Its interval, None as that of d.
+        with_peak: The share of resamples that have a peak.
+        held_out: The root mean squared error on left-out readings.
+        errors: The error on each left-out reading.
+        points: The number of readings.
+        weighted: Whether readings count by their own errors.
+        range: The least and the largest d.
     """
 
     form: str
@@ -100,8 +93,19 @@ class Fit:
 
 
 def columns(d: Array, form: str) -> Array:
-    """Regressors of R = αx₁ + βx₂: best-of-n d(α − βd), so (d, −d²); RL d(α − β log d), so (d, −d
-    log d). Gao et al., "Scaling Laws for Reward Model Overoptimization", arXiv:2210.10760.
+    """Return the regressors of R = αx₁ + βx₂.
+
+    Best-of-n is d(α − βd), so (d, −d²); RL is d(α − β log d), so (d, −d log d).
+
+    Args:
+        d: √KL.
+        form: "best-of-n" or "rl".
+
+    Returns:
+        x₁ and x₂ along a new last axis.
+
+    Source:
+        Gao et al., "Scaling Laws for Reward Model Overoptimization", arXiv:2210.10760.
     """
     return np.stack(
         [d, -d * d if form == "best-of-n" else -d * np.log(np.where(d > 0, d, 1.0))], -1
@@ -109,24 +113,38 @@ def columns(d: Array, form: str) -> Array:
 
 
 def solve(d: Array, r: Array, w: Array, form: str) -> tuple[Array, Array]:
-    """(α, β) by weighted linear least squares without intercept; leading axes of d, r, w are
-    resamples.
+    """Fit a form by weighted linear least squares without intercept.
+
+    Args:
+        d: √KL; leading axes are resamples.
+        r: Gold above the reference.
+        w: The weight of each reading.
+        form: "best-of-n" or "rl".
+
+    Returns:
+        (α, β), NaN where the readings do not fix both.
     """
     x = columns(d, form)
     a = np.einsum("...pi,...p,...pj->...ij", x, w, x)
     b = np.einsum("...pi,...p,...p->...i", x, w, r)
     det = a[..., 0, 0] * a[..., 1, 1] - a[..., 0, 1] ** 2
-    det = np.where(
-        det > 1e-12 * a[..., 0, 0] * a[..., 1, 1], det, np.nan
-    )  # all points at one d: no unique fit
+    # all points at one d: no unique fit
+    det = np.where(det > 1e-12 * a[..., 0, 0] * a[..., 1, 1], det, np.nan)
     alpha = (a[..., 1, 1] * b[..., 0] - a[..., 0, 1] * b[..., 1]) / det
     beta = (a[..., 0, 0] * b[..., 1] - a[..., 0, 1] * b[..., 0]) / det
     return np.asarray(alpha), np.asarray(beta)
 
 
 def turning_point(alpha: Array, beta: Array, form: str) -> tuple[Array, Array]:
-    """(d*, R*): best-of-n α/2β and α²/4β; RL exp(α/β − 1) and β·d*. NaN where the form has no
-    maximum at d > 0.
+    """Return where a form peaks and how high: α/2β and α²/4β, or exp(α/β − 1) and β·d*.
+
+    Args:
+        alpha: The form's α.
+        beta: The form's β.
+        form: "best-of-n" or "rl".
+
+    Returns:
+        (d*, R*), NaN where the form has no maximum at d > 0.
     """
     with np.errstate(all="ignore"):
         if form == "best-of-n":
@@ -145,13 +163,22 @@ def fit(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Fit | None:
-    """One form, fitted to the pooled readings (d, gold above the reference, its error or None) of
-    one or more runs.
+    """Fit one form to the pooled readings of one or more runs.
 
-    Readings with d < LEAST_D are dropped. Weights are 1/err² if every reading kept has an error
-    above 0, else equal. The bootstrap resamples readings within each run, and the runs too where
-    there are five or more. Held out: every third reading in turn, in the order of d. None with
-    fewer than LEAST_POINTS readings or when they do not fix both parameters.
+    Weights are 1/err² if every reading kept has an error above 0, else equal. The bootstrap
+    resamples readings within each run, and the runs too where there are five or more. Held out:
+    every third reading in turn, in the order of d.
+
+    Args:
+        runs: (d, gold above the reference, its error or None) of each run. Readings with
+            d < LEAST_D are dropped.
+        form: "best-of-n" or "rl".
+        resamples: Resamples of the bootstrap.
+        seed: The bootstrap's seed.
+
+    Returns:
+        The fit; None with fewer than LEAST_POINTS readings, or where they do not fix both
+        parameters.
     """
     kept = [
         (d[d >= LEAST_D], r[d >= LEAST_D], None if e is None else e[d >= LEAST_D])
@@ -213,8 +240,9 @@ def fit(
 
 
 def tie(right: Fit, wrong: Fit) -> bool:
-    """Whether the held-out squared errors of two forms on the same readings differ by no more than
-    chance: the 95 % interval of their mean paired difference holds 0.
+    """Return whether two forms predict left-out readings equally well.
+
+    They do where the 95 % interval of the mean paired difference of their squared errors holds 0.
     """
     mean, half = interval([float(x) for x in wrong.errors**2 - right.errors**2])
     return not (half is not None and math.isfinite(mean) and abs(mean) > half)
@@ -223,10 +251,17 @@ def tie(right: Fit, wrong: Fit) -> bool:
 def beyond(
     d: Array, r: Array, form: str, *, cut: float
 ) -> tuple[tuple[float, float], float] | None:
-    """((α, β) fitted to the readings with LEAST_D ≤ d ≤ cut, root mean squared error of that form
-    on those with d > cut).
+    """Fit a form to the readings up to `cut`, and test it on those beyond.
 
-    None where either part has too little: fewer than three readings to fit, none to predict.
+    Args:
+        d: √KL.
+        r: Gold above the reference.
+        form: "best-of-n" or "rl".
+        cut: The largest d that is fitted; the least is LEAST_D.
+
+    Returns:
+        ((α, β), root mean squared error beyond the cut); None where fewer than three readings are
+        left to fit, or none to predict.
     """
     first, rest = (d >= LEAST_D) & (d <= cut), d > cut
     if first.sum() < 3 or not rest.any():
@@ -236,63 +271,3 @@ def beyond(
         return None
     left = r[rest] - columns(d[rest], form) @ np.array([alpha, beta])
     return (alpha, beta), float(np.sqrt(np.mean(left**2)))
-
-
-@dataclass(frozen=True)
-class PowerLaw:
-    """y = floor + scale·x^−exponent. `r2`: of log(y − floor) against log x, over all points with
-    the fitted line; `held_out`: |log predicted − log found| of (y − floor) at the largest x, which
-    the fit did not see.
-    """
-
-    scale: float
-    exponent: float
-    floor: float
-    r2: float
-    held_out: float
-    points: int
-
-    def __call__(self, x: Array) -> Array:
-        return np.asarray(self.floor + self.scale * x**-self.exponent)
-
-
-def power_law(
-    x: Sequence[float], y: Sequence[float], *, floor: float | None = None
-) -> PowerLaw | None:
-    """A power law fitted to all points but the one of largest x, which is predicted. Least squares
-    in logarithms.
-
-    `floor`: what y tends to, where it is known (the entropy of the labels); None fits it too, as
-    the one of 400 values from 0 to just below the least y at which the fitted points are missed
-    least, in y. None is returned where fewer than four points are left to fit, or one of them is
-    not above the floor.
-    """
-    order = np.argsort(np.asarray(x, dtype=float), kind="stable")
-    a, b = np.asarray(x, dtype=float)[order], np.asarray(y, dtype=float)[order]
-    if len(a) < 5 or not (a > 0).all() or not np.isfinite(b).all():
-        return None
-    tried = (
-        [floor]
-        if floor is not None
-        else list(np.linspace(0.0, 1.0, 400, endpoint=False) * float(b.min()))
-    )
-    found = [law for f in tried if (law := _log_line(a, b, f)) is not None]
-    return min(found, key=lambda law: float(np.mean((law(a[:-1]) - b[:-1]) ** 2)), default=None)
-
-
-def _log_line(x: Array, y: Array, floor: float) -> PowerLaw | None:
-    if not (y > floor).all():
-        return None
-    u, v = np.log(x), np.log(y - floor)
-    slope, height = np.polyfit(u[:-1], v[:-1], 1)
-    left = v - (height + slope * u)
-    total = float(np.sum((v - v.mean()) ** 2))
-    r2 = 1 - float(np.sum(left**2)) / total if total > 0 else 0.0
-    return PowerLaw(
-        float(np.exp(height)), -float(slope), float(floor), r2, abs(float(left[-1])), len(x)
-    )
-
-
-def slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """Least-squares slope of y against log x: what y gains each time x grows e-fold."""
-    return float(np.polyfit(np.log(np.asarray(x, dtype=float)), np.asarray(y, dtype=float), 1)[0])

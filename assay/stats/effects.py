@@ -7,57 +7,51 @@ part of the curve.
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
+
+from assay.stats import readings as run
 
 Reading = dict[str, Any]
+T = TypeVar("T")
 
 
 def curve(readings: list[Reading]) -> list[tuple[float, float]]:
     """(√KL, gold) of every reading that has both, in order of reading; nats, KL clipped at 0 (a
     sampled one may dip below).
     """
-    return [
-        (math.sqrt(max(0.0, r["kl"])), r["gold"])
-        for r in readings
-        if r["tag"] != "best" and r["kl"] is not None and r["gold"] is not None
-    ]
+    return [(float(d), float(gold)) for d, gold in zip(*run.path(readings), strict=True)]
 
 
-def chosen(readings: list[Reading]) -> Reading:
-    """The second look at the best checkpoint, at fresh addresses. Raises ValueError where the run
-    has none yet.
-    """
-    found = [r for r in readings if r["tag"] == "best"]
-    if not found:
+def _known(found: T | None) -> T:
+    if found is None:
         raise ValueError(
             "this run has not read its best checkpoint again: it is unfinished, or its world has "
             "no gold"
         )
-    return found[-1]
+    return found
 
 
 def peak(readings: list[Reading]) -> float:
     """Gold of the best checkpoint at fresh addresses: the first look at it is too high, by
     selection.
     """
-    return float(chosen(readings)["gold"])
+    return float(_known(run.peak(readings, fresh=True))["gold"])
 
 
 def rise(readings: list[Reading]) -> float:
     """Peak minus the reference, both at the fresh addresses."""
-    return peak(readings) - float(chosen(readings)["stats"]["fresh/gold_reference"])
+    return _known(run.rise(readings, fresh=True))
 
 
 def drop(readings: list[Reading]) -> float:
-    """Peak minus the last policy, both at the fresh addresses: how far the run fell after its best."""
-    return peak(readings) - float(chosen(readings)["stats"]["fresh/gold_last"])
+    """Peak minus the last policy, both at the fresh addresses: how far the run fell."""
+    return _known(run.drop(readings, fresh=True))
 
 
 def final(readings: list[Reading]) -> float:
     """Gold of the last reading on the curve, at the addresses that all runs of a seed share."""
-    return float([r["gold"] for r in readings if r["tag"] != "best" and r["gold"] is not None][-1])
+    return float(_known(run.final(readings))["gold"])
 
 
 def average(readings: list[Reading]) -> float:

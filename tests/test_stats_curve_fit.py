@@ -12,17 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.report.laws import verdict
-from assay.stats.curve_fit import (
-    beyond,
-    first_passage,
-    fit,
-    interval,
-    power_law,
-    solve,
-    student,
-    tie,
-    turning_point,
-)
+from assay.stats.curve_fit import beyond, first_passage, fit, solve, tie, turning_point
+from assay.stats.intervals import interval, student
+from assay.stats.power_law import power_law
 
 D = np.linspace(0.4, 5.0, 24)
 parameters = st.tuples(st.floats(0.2, 3.0), st.floats(0.05, 1.0))

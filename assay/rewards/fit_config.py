@@ -1,0 +1,178 @@
+"""How `assay fit` fits a reward model: every field is a flag."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import re
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, TypeVar
+
+from assay.errors import InputError
+
+POOLING = ("mean", "cls", "last")
+RESAMPLE = ("leave-out", "bootstrap", "none")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """Settings of `fit`.
+
+    Attributes:
+        base: "words" (no model), or a transformers model: a folder, or a name on the hub.
+        members: Members of the ensemble.
+        score: The column of scored responses; they are compared within prompts only.
+        folds: Parts of the cross-validation by prompt; 0 for none, null for 5 or as many as there
+            are prompts.
+        columns: Names of columns, {"prompt": "question"}.
+        split: The split of a dataset that has several.
+        frozen: Fit a linear head on the base's frozen features.
+        pooling: The features of a frozen base: mean (over the answer), cls or last (token).
+        resample: How members differ: leave-out (each misses its own M-th of the prompts), bootstrap
+            or none.
+        ridge: The weight of ‖w‖² in a linear fit; null for 1.
+        smoothing: The share of labels taken as wrong, from 0 to 0.5.
+        centre: The weight of (chosen + rejected)² in the Bradley–Terry loss.
+        epochs: Passes over the pairs, of a whole model.
+        batch: Pairs an update, of a whole model.
+        lr: The learning rate of a whole model.
+        lora: The rank of LoRA adapters, merged at the end; 0 to train all weights.
+        max_length: Tokens of prompt and answer together; longer ones are not fitted.
+        pairs_a_prompt: Pairs that a whole model gets from a prompt's scored responses.
+        limit: The longest row, in characters.
+        drop: Leave faulty rows out and count them.
+        lam: The weight of the variance in the uncertainty column of the out-of-fold file.
+        seed: The seed of folds, resamples and training.
+
+    Example:
+        >>> FitConfig(members=3).members
+        3
+    """
+
+    base: str = "words"
+    members: int = 5
+    score: str | None = None
+    folds: int | None = None
+    columns: Mapping[str, str] | None = None
+    split: str | None = None
+    frozen: bool = False
+    pooling: str = "mean"
+    resample: str = "leave-out"
+    ridge: float | None = None
+    smoothing: float = 0.0
+    centre: float = 0.01
+    epochs: float = 1.0
+    batch: int = 16
+    lr: float = 2e-5
+    lora: int = 0
+    max_length: int = 1024
+    pairs_a_prompt: int = 16
+    limit: int | None = None
+    drop: bool = False
+    lam: float = 0.5
+    seed: int = 0
+
+    def check(self) -> None:
+        """Check the settings before anything is read.
+
+        Raises:
+            InputError: A setting has a value that it cannot have.
+        """
+        words, folds, ridge = self.base == "words", self.folds, self.ridge
+        for wrong, sentence in (
+            (self.members < 1, f"--members is {self.members}; give at least 1"),
+            (
+                folds is not None and (folds < 0 or folds == 1),
+                f"--folds is {folds}; give at least 2, or 0 for none",
+            ),
+            (
+                self.resample not in RESAMPLE,
+                f"--resample is '{self.resample}'; give one of {', '.join(RESAMPLE)}",
+            ),
+            (
+                self.pooling not in POOLING,
+                f"--pooling is '{self.pooling}'; give one of {', '.join(POOLING)}",
+            ),
+            (
+                ridge is not None and not _above(ridge),
+                f"--ridge is {ridge}; give a number above 0",
+            ),
+            (
+                not 0 <= self.smoothing <= 0.5,
+                f"--smoothing is {self.smoothing}; it is the share of labels taken as wrong: give "
+                "a number from 0 to 0.5",
+            ),
+            (
+                self.centre != 0 and not _above(self.centre),
+                f"--centre is {self.centre}; it is the weight of (chosen + rejected)²: give a "
+                "number of at least 0",
+            ),
+            (not _above(self.epochs), f"--epochs is {self.epochs}; give a number above 0"),
+            (self.batch < 1, f"--batch is {self.batch}; give at least 1"),
+            (
+                self.pairs_a_prompt < 1,
+                f"--pairs-a-prompt is {self.pairs_a_prompt}; give at least 1",
+            ),
+            (
+                self.lora < 0,
+                f"--lora is {self.lora}; give a rank of at least 1, or 0 to train all weights",
+            ),
+            (
+                words and self.frozen,
+                "--frozen is for models, and --base words has nothing to freeze; leave it out",
+            ),
+            (
+                words and self.lora > 0,
+                "--lora is for models, and --base words has no layers to adapt; leave it out",
+            ),
+            (
+                self.frozen and self.lora > 0,
+                "--frozen trains nothing of the base and --lora adapts it: give one of the two",
+            ),
+        ):
+            if wrong:
+                raise InputError(sentence)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the settings as JSON can hold them."""
+        return {**asdict(self), "columns": dict(self.columns or {})}
+
+
+def _above(x: float) -> bool:
+    return math.isfinite(x) and x > 0
+
+
+def with_settings(function: Callable[..., R]) -> Callable[..., R]:
+    """Decorate a function of `config: FitConfig` so that it takes the fields as keywords.
+
+    The fields are in the decorated function's signature and, described, in its docstring, from
+    which the flags of the command line and their help are made. `config=` is taken too.
+
+    Args:
+        function: It has a keyword `config`, the last line of its `Args:`.
+
+    Returns:
+        The decorated function.
+    """
+    own = inspect.signature(function).parameters
+    names = [f.name for f in fields(FitConfig)]
+
+    @functools.wraps(function)
+    def call(*given: Any, config: FitConfig = FitConfig(), **named: Any) -> R:
+        settings = {name: named.pop(name) for name in names if name in named}
+        return function(*given, config=replace(config, **settings), **named)
+
+    kept = [p for p in own.values() if p.name != "config"]
+    hints = {**typing.get_type_hints(function), **typing.get_type_hints(FitConfig)}
+    kept += inspect.signature(FitConfig).parameters.values()
+    told: Any = call
+    told.__signature__ = inspect.Signature([p.replace(annotation=hints[p.name]) for p in kept])
+    told.__annotations__ = {p.name: hints[p.name] for p in kept}
+    _, _, rest = (inspect.getdoc(FitConfig) or "").partition("Attributes:\n")
+    described, _, _ = rest.partition("\n\n")
+    told.__doc__ = re.sub(r" *config: .*", lambda _: described, inspect.getdoc(function) or "")
+    return call
