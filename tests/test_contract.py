@@ -1,5 +1,8 @@
-"""What every recipe owes, whoever wrote it: found by listing the folder, so a new file joins by
-being there.
+"""What every recipe owes. Recipes are found by listing the folder, so a new file joins by being
+there.
+
+`make test` runs each recipe once, on its smallest world, killed and resumed. The other laws are
+marked `full` and run in `make test-all`.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +27,8 @@ import torch
 from small import FOLDER, needs, small_world
 
 import assay.recipes
-from assay.core import Carry, Claim, Loop, Paper, Rng, World
+from assay.core import Carry, Claim, Loop, Paper, World
+from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
 from assay.records.runs import Run
 
@@ -56,12 +61,10 @@ def world(module: Any) -> World:
 def loop_of(module: Any) -> Loop:
     """The small loop, with what the recipe insists on (PPO's epochs)."""
     own = inspect.signature(module.recipe).parameters["loop"].default
-    lr = (
-        0.003 if needs(module)[0] == "sums" else SMALL.learning_rate
-    )  # 0.05 would undo a network's schooling in one step
-    return replace(
-        SMALL, epochs=own.epochs, mini_batch_size=4 if own.epochs > 1 else 0, learning_rate=lr
-    )
+    # 0.05 would undo a network's schooling in one step
+    lr = 0.003 if needs(module)[0] == "sums" else SMALL.learning_rate
+    size = 4 if own.epochs > 1 else 0
+    return replace(SMALL, epochs=own.epochs, mini_batch_size=size, learning_rate=lr)
 
 
 def drive(
@@ -71,13 +74,15 @@ def drive(
     loop: Loop | None = None,
     **how: Any,
 ) -> list[dict[str, Any]]:
-    how = {"eval_steps": 1, "eval_generations": 16, **how}
+    own = {k: how.pop(k) for k in MeasureConfig.__dataclass_fields__ if k in how}
+    config = MeasureConfig(**{"eval_steps": 1, "eval_generations": 16, **own})
     return list(
         measure(
             module.recipe,
             world,
             arguments={**QUICK.get(name(module), {}), **(arguments or {})},
             loop=loop or loop_of(module),
+            config=config,
             **how,
         )
     )
@@ -158,20 +163,31 @@ def test_signature_is_the_configuration(module: Any) -> None:
         assert p.name not in fields, f"--{p.name} is the Loop's flag already"
 
 
+@contextmanager
+def left_alone(world: World) -> Iterator[None]:
+    """Within: the reference keeps its weights, and nothing draws from torch's global stream."""
+    before = {k: v.clone() for k, v in world.task.reference.state_dict().items()}
+    state = torch.get_rng_state()
+    yield
+    assert all(torch.equal(v, world.task.reference.state_dict()[k]) for k, v in before.items())
+    assert torch.equal(state, torch.get_rng_state())
+    assert not any(p.requires_grad for p in world.task.reference.parameters())
+
+
 @each(RECIPES)
 def test_killed_and_resumed_is_the_uninterrupted_run(
     module: Any, world: World, tmp_path: Path
 ) -> None:
-    whole = drive(module, world, run=Run.create(tmp_path / "whole", {}), save_steps=1)
+    with left_alone(world):
+        whole = drive(module, world, run=Run.create(tmp_path / "whole", {}), save_steps=1)
+    assert whole[-2]["kl"] > 0, "a policy that did not move shows nothing"
     run = Run.create(tmp_path / "cut", {})
     readings = measure(
         module.recipe,
         world,
         arguments=QUICK.get(name(module), {}),
         loop=loop_of(module),
-        eval_steps=1,
-        save_steps=2,
-        eval_generations=16,
+        config=MeasureConfig(eval_steps=1, save_steps=2, eval_generations=16),
         run=run,
     )
     while (
@@ -191,6 +207,7 @@ def test_killed_and_resumed_is_the_uninterrupted_run(
     )  # finished: nothing is made twice
 
 
+@pytest.mark.full
 @each(RECIPES)
 def test_how_often_it_is_read_and_grad_mode_have_no_effect(module: Any, world: World) -> None:
     often = drive(module, world)
@@ -206,22 +223,14 @@ def test_how_often_it_is_read_and_grad_mode_have_no_effect(module: Any, world: W
     assert [[r[k] for k in keys] for r in same] == [[o[k] for k in keys] for o in once]
 
 
+@pytest.mark.full
 @each(RECIPES)
 def test_micro_batches_change_nothing(module: Any, world: World) -> None:
-    whole, rows = drive(module, world), drive(module, world, micro=1)
+    whole, rows = drive(module, world), drive(module, world, micro_batch_size=1)
     assert differences(timeless(whole), timeless(rows), 1e-6) == []
 
 
-@each(RECIPES)
-def test_reference_gold_and_global_randomness_are_left_alone(module: Any, world: World) -> None:
-    before = {k: v.clone() for k, v in world.task.reference.state_dict().items()}
-    state = torch.get_rng_state()
-    drive(module, world)
-    assert all(torch.equal(v, world.task.reference.state_dict()[k]) for k, v in before.items())
-    assert torch.equal(state, torch.get_rng_state())
-    assert not any(p.requires_grad for p in world.task.reference.parameters())
-
-
+@pytest.mark.full
 @each([m for m in RECIPES if m.reduces])
 def test_reduces_to_its_parent_step_for_step(module: Any, world: World) -> None:
     for parent, (mine, theirs) in module.reduces.items():
@@ -237,6 +246,7 @@ def test_reduces_to_its_parent_step_for_step(module: Any, world: World) -> None:
         assert a[-2]["kl"] > 1e-6, "a policy that did not move shows nothing"
 
 
+@pytest.mark.full
 @each(RECIPES)
 def test_another_seed_is_another_run(module: Any, world: World) -> None:
     """The laws above would hold for a recipe that does nothing; this one would not."""
@@ -255,9 +265,9 @@ def test_a_carry_goes_on_where_it_stopped() -> None:
 LIST = Path(__file__).with_name("two_processes.py")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_processes_are_one(tmp_path: Path) -> None:
-    """One pair of processes runs the whole list; each recipe's readings equal those of one process."""
+    """One pair of processes runs the whole list; readings equal those of one process."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = str(s.getsockname()[1])
@@ -282,10 +292,3 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
         one = timeless(drive(module, small_world(module)))
         two = json.loads((tmp_path / f"{name(module)}.json").read_text())
         assert differences(json.loads(json.dumps(one)), timeless(two), 1e-6) == [], name(module)
-
-
-def test_addresses_do_not_depend_on_the_order_of_drawing() -> None:
-    rng = Rng(3)("sample", 2)
-    rows = torch.arange(6)
-    whole = rng.uniform(rows)
-    assert torch.equal(rng[torch.tensor([4, 1])].uniform(torch.arange(2)), whole[[4, 1]])

@@ -12,9 +12,12 @@ from small import BANDIT, SIZES, needs
 from test_contract import QUICK, RECIPES, drive, each, loop_of, name, timeless
 
 from assay.core import World
+from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
 from assay.records.runs import Run
 from assay.worlds import grammar
+
+pytestmark = pytest.mark.full
 
 ANYWHERE = [
     m for m in RECIPES if needs(m) == ("table", BANDIT)
@@ -39,9 +42,7 @@ def test_killed_and_resumed_is_the_uninterrupted_run(
         world,
         arguments=QUICK.get(name(module), {}),
         loop=loop_of(module),
-        eval_steps=1,
-        save_steps=2,
-        eval_generations=2,
+        config=MeasureConfig(eval_steps=1, save_steps=2, eval_generations=2),
         run=run,
     )
     while next(readings)["step"] < 3:

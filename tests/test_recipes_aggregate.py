@@ -12,7 +12,7 @@ from small import small_world
 from test_contract import MODULES, RECIPES, differences, drive, name
 
 from assay.core import InputError, World
-from assay.loops.online import joined, judge
+from assay.loops import aggregator, proxy_score
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_one_judge_is_every_aggregate(world):
     alone = world.task.replaced(rewards=world.task.rewards.only([1]))
     x = alone.reference.sample(alone.prompts, 5, alone.rng("look"))
     for word in ("mean", "worst", "uncertainty:3", "quantile:0.5"):
-        assert torch.equal(judge(alone, aggregate=word)(x), judge(alone)(x)), word
+        assert torch.equal(proxy_score(alone, aggregate=word)(x), proxy_score(alone)(x)), word
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_one_judge_is_every_aggregate(world):
 )
 def test_words_that_mean_nothing_are_refused(word):
     if word == "mean:":
-        joined(word)  # an empty constant is none
+        aggregator(word)  # an empty constant is none
         return
     with pytest.raises(InputError, match=r"--aggregate is"):
-        joined(word)
+        aggregator(word)

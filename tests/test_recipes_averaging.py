@@ -1,4 +1,4 @@
-"""Averages of weights: what they are in a table, what an arc keeps, and what the recipes anchor to."""
+"""Averages of weights: what they are in a table, what an arc keeps, what recipes anchor to."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from small import small_world
 from test_contract import SMALL, drive, timeless
 
 from assay.core import Carry, InputError, Loop
+from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
 from assay.recipes import constrained
 from assay.recipes.constrained import MODES, STATIC, recipe, stepped, weights
@@ -132,9 +133,7 @@ def test_a_search_is_paid_for_and_resumes(tmp_path: Path):
         world,
         arguments=arguments,
         loop=loop,
-        eval_steps=1,
-        save_steps=5,
-        eval_generations=16,
+        config=MeasureConfig(eval_steps=1, save_steps=5, eval_generations=16),
         run=run,
     )
     for _ in range(8):
@@ -178,7 +177,13 @@ def test_the_claim_s_static_weights_are_no_straw_men():
         w = world(seed=0)
         loop, arguments = replace(w.loop, max_steps=60), {"mode": "fixed", "weight": weight}
         readings = list(
-            measure(recipe, w, loop=loop, arguments=arguments, eval_steps=60, eval_generations=2)
+            measure(
+                recipe,
+                w,
+                loop=loop,
+                arguments=arguments,
+                config=MeasureConfig(eval_steps=60, eval_generations=2),
+            )
         )
         far.append(readings[1]["kl"])
     assert any(0.2 < kl < 20 for kl in far)

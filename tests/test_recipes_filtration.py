@@ -9,7 +9,7 @@ from test_contract import drive
 
 from assay.core import Carry, InputError, Loop
 from assay.recipes import policy_filtration
-from assay.recipes.policy_filtration import chosen, kept, r_squared, recipe
+from assay.recipes.policy_filtration import kept, r_squared, ranked, recipe
 
 R = torch.tensor([[3.0, 9.0, -1.0, 4.0], [0.0, 0.0, 5.0, 0.0]])
 HERE = torch.tensor([[True, True, True, True], [True, True, False, False]])
@@ -17,24 +17,24 @@ U = torch.tensor([[0.4, 0.1, 0.2, 0.3], [0.9, 0.8, 0.1, 0.2]])
 
 
 def test_rules_by_hand():
-    assert chosen(R, HERE, U, "best")[0].tolist() == [1]
-    assert chosen(R, HERE, U, "best_worst")[0].tolist() == [1, 2]
-    assert chosen(R, HERE, U, "best_random")[0].tolist() == [
+    assert ranked(R, HERE, U, "best")[0].tolist() == [1]
+    assert ranked(R, HERE, U, "best_worst")[0].tolist() == [1, 2]
+    assert ranked(R, HERE, U, "best_random")[0].tolist() == [
         1,
         2,
     ]  # the least chance among the others
-    assert chosen(R, HERE, U, "random")[0].tolist() == [1, 2]
+    assert ranked(R, HERE, U, "random")[0].tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("rule", ["best", "best_random", "best_worst", "random"])
 def test_absent_answers_are_never_kept(rule):
-    assert set(chosen(R, HERE, U, rule)[1].tolist()) <= {0, 1}
+    assert set(ranked(R, HERE, U, rule)[1].tolist()) <= {0, 1}
 
 
 def test_the_other_is_another_and_every_other_comes_up():
     r = torch.randn(1, 5).repeat(400, 1)
     u = torch.rand(400, 5)
-    best, other = chosen(r, torch.ones_like(r, dtype=torch.bool), u, "best_random").T
+    best, other = ranked(r, torch.ones_like(r, dtype=torch.bool), u, "best_random").T
     assert (best == r[0].argmax()).all() and set(other.tolist()) == set(range(5)) - {
         int(r[0].argmax())
     }
@@ -48,7 +48,7 @@ def test_r_squared_by_hand_and_flattered_by_range():
     label = r + torch.randn(2000, 8)  # the same error everywhere in the ranking
     here, u = torch.ones_like(r, dtype=torch.bool), torch.rand(2000, 8)
     of = {
-        rule: r_squared(*kept(r, label, here, chosen(r, here, u, rule)))
+        rule: r_squared(*kept(r, label, here, ranked(r, here, u, rule)))
         for rule in ("best_worst", "random", "best")
     }
     assert of["best_worst"] > of["random"] + 0.1 and of["best"] < of["random"] - 0.1

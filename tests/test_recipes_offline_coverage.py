@@ -98,7 +98,7 @@ def scene(seed: int, *, shared: bool = True) -> tuple[Task, Tensor]:
 
 
 def trained(module: Any, task: Task, worth: Tensor, **arguments: Any) -> tuple[float, float, float]:
-    """(mass on answers that no pair contains, mean log-probability of the chosen, gold) at the end."""
+    """(mass on completions outside all pairs, mean log-prob of the chosen, gold) at the end."""
     loop = Loop(max_steps=60, batch_size=PAIRS, learning_rate=0.1)
     *_, last = module.recipe(task.replaced(carry=Carry()), **arguments, loop=loop)
     assert isinstance(last, Step)
@@ -138,7 +138,7 @@ def test_pessimism_holds_on_to_the_reference_instead() -> None:
 
 
 def test_without_shared_features_nothing_unseen_gains() -> None:
-    """A pair's gradient on separate logits is e_w − e_l: the unseen answers' own logits never move."""
+    """A pair's gradient on separate logits is e_w − e_l: other completions' logits never move."""
     task, worth = scene(0, shared=False)
     unseen, _, _ = trained(dpo, task, worth, beta=0.1)
     assert unseen < 1 - SEEN / ANSWERS

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
 from assay.recipes import direct_alignment
-from assay.report.fits import path
 from assay.stats.curve_fit import fit
 from assay.stats.effects import drop, rise
+from assay.stats.readings import path
 from assay.worlds import table
 
 
@@ -21,7 +22,7 @@ def test_a_run_that_turns_is_fitted_by_the_rl_form() -> None:
             world,
             loop=loop,
             arguments={"loss": "ipo", "beta": 0.02},
-            eval_steps=10,
+            config=MeasureConfig(eval_steps=10),
         )
     )
     assert rise(readings) > 0.3

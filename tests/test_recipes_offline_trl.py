@@ -199,7 +199,7 @@ def test_losses_gradients_and_names(case: str, tmp_path: Any) -> None:
 
 
 def test_the_averaged_rpo_is_sigmoid_and_sft_where_answers_are_equally_long(tmp_path: Any) -> None:
-    """TRL's mean is over all chosen decisions of a batch; ours is each answer's, then over answers."""
+    """TRL's mean is over all chosen tokens of a batch; ours is over each completion's, then all."""
     long = [{**r, "chosen": " w4 w5 w6"} for r in ROWS]
     with pytest.MonkeyPatch.context() as m:
         m.setattr(f"{__name__}.ROWS", long)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from assay.core import Ask, Carry, InputError, Loop, World
+from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
 from assay.recipes import quantile_aggregation
 from assay.recipes.quantile_aggregation import calibrated, inputs, quantiles
@@ -31,8 +32,7 @@ def test_labels_are_bought_once_and_counted(world: World) -> None:
             world,
             loop=LOOP,
             arguments={"bought": 80},
-            eval_steps=1,
-            eval_generations=4,
+            config=MeasureConfig(eval_steps=1, eval_generations=4),
         )
     )
     assert [r["labels"] for r in readings] == [0, 80, 80, 80, 80]

@@ -12,6 +12,7 @@ from small import small_world
 from test_contract import SMALL, drive
 
 from assay.core import Carry, InputError, Rng, World
+from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
 from assay.recipes import grpo, preference_as_reward
 from assay.recipes.preference_as_reward import CENTRED, PLAIN, recipe
@@ -37,7 +38,10 @@ def test_affine_shapes_are_no_shape_under_a_standardised_group(world):
 
 def test_raw_and_standardised_is_grpo_without_its_other_changes(world):
     theirs = drive(
-        grpo, world, {"beta": 0.0, "length_mean": False, "low": 1.0, "high": 1e9}, loop=SMALL
+        grpo,
+        world,
+        {"beta": 0.0, "length_mean": False, "epsilon_low": 1.0, "epsilon_high": 1e9},
+        loop=SMALL,
     )
     assert [r["kl"] for r in theirs if r["tag"] != "best"] == pytest.approx(
         ends(world, shape="none", standardise=True)
@@ -54,9 +58,7 @@ def test_every_shape_runs_and_resumes(world, shape, tmp_path):
         world,
         arguments=arguments,
         loop=SMALL,
-        eval_steps=1,
-        save_steps=2,
-        eval_generations=16,
+        config=MeasureConfig(eval_steps=1, save_steps=2, eval_generations=16),
         run=run,
     )
     for _ in range(4):

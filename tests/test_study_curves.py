@@ -28,7 +28,7 @@ def bag() -> World:
 
 def test_best_of_n_by_counting_draws(bandit: World) -> None:
     lines = list(best_of_n_theory.study(bandit, most=64))
-    assert [x["n"] for x in lines if x["reward"] == "judge"] == [1, 2, 4, 8, 16, 32, 64]
+    assert [x["n"] for x in lines if x["reward"] == "score"] == [1, 2, 4, 8, 16, 32, 64]
     for x in lines:
         assert x["exact"] <= x["bound"] + 1e-9 and x["win_rate"] <= x["win_bound"] + 1e-9
         assert x["from_draws"] == pytest.approx(x["estimate"], abs=0.25)

@@ -143,7 +143,7 @@ def test_the_table_of_four_factors_is_whole_and_its_effects_are_its_cells(bandit
     by_hand = (
         sum(
             cells["clean", a]["best"] - cells["noisy", a]["best"]
-            for a in ("dpo", "ppo, large judge")
+            for a in ("dpo", "ppo, large reward model")
         )
         / 2
     )
@@ -154,7 +154,7 @@ def test_the_table_of_four_factors_is_whole_and_its_effects_are_its_cells(bandit
     assert (
         start == 0
         and cells["clean", "dpo"]["others"]
-        < cells["clean", "ppo, large judge, all prompts"]["others"]
+        < cells["clean", "ppo, large reward model, all prompts"]["others"]
     )
     with pytest.raises(InputError, match="sees 8 features"):
         next(four_factors.study(bandit, small=8))

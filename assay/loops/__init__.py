@@ -1,41 +1,35 @@
-"""The loops that plain recipes borrow: functions and generators, no class. A recipe that differs
-writes its own.
-"""
+"""The loops that recipes build on: online rollouts, stored completions, preference pairs."""
 
 from __future__ import annotations
 
+from assay.loops.offline import offline
 from assay.loops.online import (
-    Margins,
-    describe,
-    joined,
-    judge,
-    mean_stats,
-    offline,
+    Rollouts,
+    leave_one_out_advantage,
     online,
-    paired,
-    panel,
     policy_gradient,
-    ratios,
-    relative,
-    seen,
-    siblings,
-    where_it_applies,
+    require_group,
 )
+from assay.loops.pairs import Margins, log_ratios, paired
+from assay.loops.scoring import aggregator, fill_missing, member_scores, proxy_score
+from assay.loops.updates import completion_stats, mean_stats, update, with_reference_logp
 
 __all__ = [
     "Margins",
-    "describe",
-    "joined",
-    "judge",
+    "Rollouts",
+    "aggregator",
+    "completion_stats",
+    "fill_missing",
+    "leave_one_out_advantage",
+    "log_ratios",
     "mean_stats",
+    "member_scores",
     "offline",
     "online",
     "paired",
-    "panel",
     "policy_gradient",
-    "ratios",
-    "relative",
-    "seen",
-    "siblings",
-    "where_it_applies",
+    "proxy_score",
+    "require_group",
+    "update",
+    "with_reference_logp",
 ]

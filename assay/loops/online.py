@@ -1,121 +1,109 @@
-"""The loops that the plain recipes borrow. Functions and generators, no class; a recipe that
-differs writes its own.
+"""The online loop: sample completions, score them, take advantages, update the policy, yield.
 
-`score(samples) → [B,N]`, `advantage(reward [B,N], samples) → [B,N,1] or [B,N,T]`,
-`loss(logp, rows, advantage) → [B,N,T]`, all without gradient but the last.
+    rollout ─► reward ─► prepare ─► advantage ─► loss, reduce ─► update ─► after ─► Step
+
+A recipe passes functions for the parts that its paper changes; the rest are the parts of
+`leave_one_out`. `prepare` may filter, reweigh or refill the batch before the update; `after` may
+move other models or add statistics after it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from assay.core import Loop, Pairs, Policy, Samples, Step, Task, order
-from assay.core.reward import Checked
-from assay.engine.descend import descend
-from assay.engine.parallel import sum_
+from assay.core import Loop, Optimiser, Samples, Step, Task, cat
+from assay.engine.descend import Index
+from assay.engine.passes import Split
 from assay.errors import InputError
 from assay.formulas.advantage import leave_one_out
-from assay.formulas.aggregate import mean, quantile, uncertainty_weighted, worst
-from assay.formulas.reduce import per_answer, per_pair
+from assay.formulas.reduce import per_answer
 from assay.formulas.surrogate import reinforce
+from assay.loops.updates import completion_stats, update
 
 
-def judge(task: Task, member: int = 0, aggregate: str = "") -> Callable[[Samples], Tensor]:
-    """The score `[B,N]`: one member of the task's rewards, at one judge's price, or all of them
-    made one.
+@dataclass
+class Rollouts:
+    """One step's completions and what the loop has made of them so far.
 
-    aggregate: "" for `member` alone; "mean", "worst", "uncertainty:0.5" (mean − 0.5·variance) or
-    "quantile:0.25" of the whole panel, the number to be chosen. With it, `member` has no say.
+    `prepare` receives and returns one, `after` receives it once the policy has been updated. Rows
+    are prompts: `batch[rows]` keeps some of them, `batch + more` appends others.
+
+    Attributes:
+        step: Number of the step, 0 for the first.
+        policy: The policy in training, which sampled the completions.
+        optimiser: The policy's optimiser.
+        samples: The completions, `[B,N,T]`.
+        reward: Their rewards, `[B,N]`, or `[B,N,T]` where the recipe rewards decisions.
+        draw: Samples and scores another batch; see `again`.
+        batches: How many batches were sampled for this one; `batch + more` adds them up.
+        advantage: `[B,N,1]` or `[B,N,T]`. None until `prepare` or the loop's `advantage` sets it.
+        stats: Numbers that are written with this step's reading.
     """
-    if not aggregate:
-        one = where_it_applies(task.rewards.only([member]))
-        return lambda x: one(x)[0]
-    several, join = panel(task), joined(aggregate)
-    return lambda x: join(several(x))
 
+    step: int
+    policy: Any
+    optimiser: Optimiser
+    samples: Samples
+    reward: Tensor
+    draw: Callable[[], tuple[Samples, Tensor]]
+    batches: int = 1
+    advantage: Tensor | None = None
+    stats: dict[str, float] = field(default_factory=dict)
 
-def where_it_applies(reward: Checked) -> Callable[[Samples], Tensor]:
-    """A reward whose NaN ("does not apply") neither raises nor lowers an answer: it is given what
-    the member gives the prompt's other answers on average, 0 where it applies to none. A reward
-    that always applies is left as it is.
-    """
-    if not reward.partial:
-        return reward
+    def __len__(self) -> int:
+        return len(self.samples)
 
-    def filled(x: Samples) -> Tensor:
-        scores = reward(x)
-        applies = x.present & ~torch.isnan(scores)
-        total = torch.where(applies, scores, scores.new_zeros(())).sum(-1, keepdim=True)
-        mean = total / applies.sum(-1, keepdim=True).clamp(min=1)
-        return torch.where(applies | ~x.present, scores, mean)
-
-    return filled
-
-
-def joined(aggregate: str) -> Callable[[Tensor], Tensor]:
-    """The aggregator `[M,B,N] → [B,N]` that a word such as "worst" or "quantile:0.25" names. Raises
-    InputError for no such.
-    """
-    name, _, constant = aggregate.partition(":")
-    plain = {"mean": mean, "worst": worst}
-    takes: dict[str, tuple[float, float, Callable[[Tensor, float], Tensor]]] = {
-        "uncertainty": (0.0, math.inf, lambda r, c: uncertainty_weighted(r, lam=c)),
-        "quantile": (0.0, 1.0, lambda r, c: quantile(r, q=c)),
-    }
-    if name in plain and not constant:
-        return plain[name]
-    try:
-        low, high, join = takes[name]
-        c = float(constant)
-    except (KeyError, ValueError):
-        c, low, high = math.nan, 0.0, 0.0
-    if not low <= c <= high or math.isinf(c):
-        raise InputError(
-            f"--aggregate is '{aggregate}'; it is empty for one judge, or mean, worst, "
-            "uncertainty:0.5 (a weight of at least 0) or quantile:0.25 (from 0 to 1)"
+    def __getitem__(self, rows: Tensor | slice) -> Rollouts:
+        """Keep the prompts at `rows`: indices, a mask `[B]` or a slice."""
+        advantage = None if self.advantage is None else self.advantage[rows]
+        return replace(
+            self, samples=self.samples[rows], reward=self.reward[rows], advantage=advantage
         )
-    return lambda r: join(r, c)
+
+    def __add__(self, more: Rollouts) -> Rollouts:
+        """Append the prompts of another batch of this step. Advantages are taken afterwards."""
+        if self.reward.dim() != 2:
+            raise InputError(
+                f"the rewards have shape {list(self.reward.shape)}; batches can be joined only "
+                "where a completion has one reward, [B,N]"
+            )
+        return replace(
+            self,
+            samples=cat([self.samples, more.samples]),
+            reward=torch.cat([self.reward, more.reward]),
+            batches=self.batches + more.batches,
+            advantage=None,
+        )
+
+    def again(self) -> Rollouts:
+        """Sample and score the next batch of prompts with the same policy. Its cost is counted."""
+        samples, reward = self.draw()
+        return replace(self, samples=samples, reward=reward, batches=1, advantage=None)
 
 
-def panel(task: Task, members: int = 0) -> Callable[[Samples], Tensor]:
-    """The task's first so many judges `[M,B,N]`, 0 for all of them."""
-    return where_it_applies(task.rewards.only(range(members or len(task.rewards.names))))
+def leave_one_out_advantage(reward: Tensor, x: Samples) -> Tensor:
+    """Reward minus the mean of the prompt's other completions, `[B,N] → [B,N,1]`."""
+    return leave_one_out(require_group(reward), x.present)[..., None]
 
 
-def relative(reward: Tensor, x: Samples) -> Tensor:
-    """Leave-one-out advantages, one for all decisions of an answer `[B,N,1]`."""
-    return leave_one_out(siblings(reward), x.present)[..., None]
-
-
-def siblings(reward: Tensor) -> Tensor:
-    """The reward `[B,N]` as it is. Raises InputError where an answer has no sibling to be compared
-    with.
-    """
+def require_group(reward: Tensor) -> Tensor:
+    """Return the reward `[B,N]`; raise InputError where prompts have one completion only."""
     if reward.shape[1] < 2:
         raise InputError(
-            "--num-generations is 1, and these advantages compare a prompt's answers with one "
-            "another; give at least 2"
+            "--num-generations is 1, and these advantages compare the completions of a prompt "
+            "with one another; give at least 2"
         )
     return reward
 
 
 def policy_gradient(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
-    """−A·log π: the on-policy policy gradient."""
+    """The on-policy policy gradient as a loss: −A·log π, `[B,N,T]`."""
     return reinforce(logp, advantage)
-
-
-def mean_stats(stats: list[dict[str, float]]) -> dict[str, float]:
-    """Averages over the updates of one step; "skipped" is a count."""
-    out = {k: sum(s[k] for s in stats) / len(stats) for k in stats[0]} if stats else {}
-    if stats:
-        out["skipped"] = sum(s["skipped"] for s in stats)
-    return out
 
 
 def online(
@@ -123,153 +111,74 @@ def online(
     loop: Loop,
     *,
     score: Callable[[Samples], Tensor],
-    advantage: Callable[[Tensor, Samples], Tensor] = relative,
+    reward: Callable[[Samples], Tensor] | None = None,
+    prepare: Callable[[Rollouts], Rollouts] | None = None,
+    advantage: Callable[[Tensor, Samples], Tensor] = leave_one_out_advantage,
     loss: Callable[[Tensor, Samples, Tensor], Tensor] = policy_gradient,
     reduce: Callable[[Tensor], Tensor] = per_answer,
+    after: Callable[[Rollouts], None] | None = None,
+    rollout: Callable[[Any, int], Samples] | None = None,
+    policy: Any = None,
+    split: Split = "completions",
 ) -> Iterator[Step]:
-    """Sample, score, take advantages, descend `loop.epochs` times over minibatches, yield."""
-    policy = task.reference.copy()
-    opt = loop.optimiser(policy)
-    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.max_steps):
-        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
-        A = advantage(score(x), x)
+    """Run the online loop and yield one Step after each of `loop.max_steps` updates.
 
-        def of(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
-            return loss(policy.logp(rows), rows, A[i])
+    Everything but `loss` runs without gradient. A batch that `prepare` leaves empty is not
+    descended on: the step changes nothing.
 
-        stats = [
-            descend(opt, of, x, reduce=reduce, rows=i)
-            for i in loop.minibatches(len(x), task.rng("minibatch", t))
-        ]
-        yield Step(policy, reward=score, stats={**mean_stats(stats), **describe(x)})
-
-
-def offline(
-    task: Task,
-    loop: Loop,
-    *,
-    data: Samples,
-    loss: Callable[[Policy, Any, Any], Tensor],
-    reduce: Callable[[Tensor], Tensor] = per_pair,
-    against_reference: bool = True,
-    reward: Callable[[Samples], Tensor] | None = None,
-) -> Iterator[Step]:
-    """Batches of stored answers; `loss(policy, rows, rows_as_the_reference_sees_them)`.
-
-    The reference's log-probabilities are computed once a batch and handed over as Samples whose
-    `logp` they are.
+    Args:
+        task: Prompts, reference, randomness and memory of the run.
+        loop: Constants of the optimisation.
+        score: `score(samples) → [B,N]`: the proxy, which every reading reports.
+        reward: `reward(samples) → [B,N]` or `[B,N,T]`: what is optimised. Default: `score`.
+        prepare: `prepare(batch) → batch`, called before the advantages are taken.
+        advantage: `advantage(reward, samples) → [B,N,1]` or `[B,N,T]`. Not called where `prepare`
+            has set the batch's advantage. Default: leave-one-out.
+        loss: `loss(logp, rows, advantage) → [B,N,T]`, unreduced. `rows.logp` is the log-probability
+            at sampling time. Default: the policy gradient.
+        reduce: Weights of the loss, see `formulas/reduce.py`. Default: per completion.
+        after: `after(batch)`, called after the update; what it adds to `batch.stats` is recorded.
+        rollout: `rollout(policy, number) → samples`: samples the run's batch of this number.
+            Default: `loop.num_generations` completions to each of `loop.batch_size` prompts.
+        policy: The policy to train: what has `sample`, `logp`, parameters and a state. Default: a
+            copy of the reference.
+        split: What a micro-batch may part. "completions": the loss of a completion depends on no
+            other completion. "prompts" for a loss that compares a prompt's completions.
     """
-    policy = task.reference.copy()
-    opt = loop.optimiser(policy)
-    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.max_steps):
-        x = data[order(len(data), loop.batch_size, t, task.rng)]
-        stats = [
-            descend(
-                opt,
-                lambda rows, _: loss(
-                    policy, rows, seen(task.reference, rows) if against_reference else None
-                ),
-                x,
-                reduce=reduce,
-                rows=i,
-            )
-            for i in loop.minibatches(len(x), task.rng("minibatch", t))
-        ]
-        yield Step(policy, reward=reward, stats=mean_stats(stats))
+    actor: Any = task.reference.copy() if policy is None else policy
+    optimiser = loop.optimiser(actor)
+    carry: Any = task.carry.keep(policy=actor, opt=optimiser, batches=0)
 
+    def draw() -> tuple[Samples, Tensor]:
+        number: int = carry.batches  # the step's own, unless a step before it sampled again
+        carry.batches = number + 1
+        if rollout is not None:
+            x = rollout(actor, number)
+        else:
+            rng = task.rng("sample", number)
+            x = actor.sample(task.batch(loop, number), loop.num_generations, rng)
+        return x, (reward or score)(x)
 
-def paired(
-    task: Task,
-    loop: Loop,
-    *,
-    data: Pairs,
-    loss: Callable[[Any, Tensor, Tensor], Tensor],
-    beta: float,
-    prepare: Callable[[Policy, Any, int], Any] = lambda policy, pairs, t: pairs,
-) -> Iterator[Step]:
-    """Batches of pairs: `loss(rows, logp [b,N,T], the reference's [b,N,T]) → [b]`; the first two
-    answers are chosen and rejected.
+    def prepared(t: int) -> Rollouts:
+        batch = Rollouts(t, actor, optimiser, *draw(), draw=draw)
+        if prepare is not None:
+            batch = prepare(batch)
+        if batch.advantage is None and len(batch):
+            batch.advantage = advantage(batch.reward, batch.samples)
+        return batch
 
-    `prepare(policy, the whole batch, step)` returns the batch that is descended on. Every step says
-    of its pairs what trainers of this family say, with β·(log π − log π₀) as the implicit reward.
-    """
-    policy = task.reference.copy()
-    opt = loop.optimiser(policy)
-    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.max_steps):
-        x = prepare(policy, data[order(len(data), loop.batch_size, t, task.rng)], t)
-        margins = Margins(beta)
+    for t in carry.steps(loop.max_steps):
+        with torch.no_grad():  # descend alone needs a gradient, and enables it
+            batch = prepared(t)
+            x, A, stats = batch.samples, batch.advantage, {}
 
-        def of(rows: Any, _: Tensor, margins: Margins = margins) -> Tensor:
-            logp, reference = policy.logp(rows), seen(task.reference, rows).logp
-            margins.add(rows, logp, reference)
-            return loss(rows, logp, reference)
+            def of(rows: Samples, i: Index, A: Any = A) -> Tensor:
+                return loss(actor.logp(rows), rows, A[i])
 
-        stats = [
-            descend(opt, of, x, reduce=per_pair, rows=i)
-            for i in loop.minibatches(len(x), task.rng("minibatch", t))
-        ]
-        yield Step(policy, stats={**mean_stats(stats), **margins.means()})
-
-
-class Margins:
-    """What a step's pairs looked like before its update: sums over micro-batches and processes,
-    then means over pairs.
-    """
-
-    NAMES = (
-        "logps/chosen",
-        "logps/rejected",
-        "rewards/chosen",
-        "rewards/rejected",
-        "rewards/margins",
-        "rewards/accuracies",
-    )
-
-    def __init__(self, beta: float):
-        self.beta, self.sums = beta, torch.zeros(len(self.NAMES) + 1, dtype=torch.float64)
-
-    def add(self, pairs: Samples, logp: Tensor, reference: Tensor) -> None:
-        """Some pairs `[b,N,T]`; those with an absent answer do not count."""
-        here = pairs.mask.any(-1).all(-1)
-        mine, theirs = (lp.detach().double().sum(-1)[here, :2].cpu() for lp in (logp, reference))
-        reward = self.beta * (mine - theirs)
-        gap = reward[:, 0] - reward[:, 1]
-        self.sums += torch.cat(
-            [
-                torch.stack([*mine.T, *reward.T, gap, (gap > 0).double()]).sum(1),
-                torch.tensor([len(gap)]),
-            ]
-        )
-
-    def means(self) -> dict[str, float]:
-        """By the names that the ecosystem's trainers use; nothing where no pair was seen. All
-        processes ask at once.
-        """
-        total = sum_(self.sums).tolist()
-        return (
-            {k: v / total[-1] for k, v in zip(self.NAMES, total, strict=False)} if total[-1] else {}
-        )
-
-
-def seen(reference: Policy, rows: Samples) -> Samples:
-    """The same answers with the reference's log-probabilities, without gradient."""
-    with torch.no_grad():
-        return replace(rows, logp=reference.logp(rows))
-
-
-def ratios(logp: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    """Sequence log-ratios log π/π₀ of chosen and rejected `[B]` from both `[B,N,T]`, sums over
-    decisions, never means.
-    """
-    ratio = (logp - reference).sum(-1)
-    return ratio[:, 0], ratio[:, 1]
-
-
-def describe(x: Samples) -> dict[str, float]:
-    """What every online step says of its answers."""
-    here = x.present
-    count = max(1, int(here.sum()))
-    return {
-        "completions/mean_length": float(x.lengths.sum()) / count,
-        "completions/clipped_ratio": float((here & ~x.ended).sum()) / count,
-    }
+            if len(x):
+                rng = task.rng("minibatch", t)
+                stats = update(optimiser, of, x, loop, rng, reduce=reduce, split=split)
+            batch.stats = {**stats, **completion_stats(x), **batch.stats}
+            if after is not None:
+                after(batch)
+        yield Step(actor, reward=score, stats=batch.stats)

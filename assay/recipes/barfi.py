@@ -1,27 +1,32 @@
-"""Behaviour alignment: learn how to mix a heuristic with the primary reward so that the policy it
-*trains* earns the primary.
+"""Behaviour alignment (BARFI): learn how to mix a heuristic with the primary reward.
+
+The mix is judged by the primary return of the policy that it *trains*.
 
 Inner: θ solves Δ(θ,φ) = E[Σ_t ∇log π_θ(a_t|s_t) Σ_{j≥t} γ_φ^{j−t} r_φ(s_j,a_j)] − λ·(θ − θ₀) = 0
 with r_φ(s,a) = φ1(s,a) + φ2(s)·r_p(s,a) + φ3(s)·r_aux(s,a) and a discount γ_φ that is learnt too.
+
 Outer: ascend J_p(θ(φ)) − λ_γ·γ_φ by the implicit gradient dJ/dφ = −(∂J/∂θ)(∂Δ/∂θ)⁻¹(∂Δ/∂φ). After a
-warm-up every `period`-th step is an outer one *instead of* an inner one, so that all blends spend
-the same updates. Everything is exact: the process is known and the rewards are asked for their
-tables once, so nothing is drawn.
+warm-up, every `period`-th step is an outer one *instead of* an inner one, so that all blends spend
+the same updates. Everything is exact: the process is known, and the rewards are asked for their
+tables once, so nothing is sampled.
 
-blend: learned (the paper), primary (r_p alone), sum (r_p + r_aux) and potential (r_p + γΦ(s') −
-Φ(s) with Φ(s) the mean of r_aux over actions) are the arms it is compared with, at the same updates
-and the same λ. solver: neumann, a truncated series Σ(I + ηH)ᵏηv that diverges where ∂Δ/∂θ is not
-negative definite (λ sees to that, and η is one over a bound of the spectrum); cg, conjugate
-gradients on the normal equations, as ∂Δ/∂θ is not symmetric; exact, a solve. Traps: the minus sign;
-a singular ∂Δ/∂θ where λ = 0, as a softmax has a free constant in every state; a gradient that
-leaves out γ^t, as practice does (`formulas.occupancy.policy_gradient`), which the learnt discount
-may make good.
+blend: learned is the paper's. The arms it is compared with, at the same updates and the same λ, are
+primary (r_p alone), sum (r_p + r_aux) and potential (r_p + γΦ(s') − Φ(s), with Φ(s) the mean of
+r_aux over actions).
 
-Here: with exact gradients there is no noise for a dense reward to overcome; what a helpful
+solver: neumann is a truncated series Σ(I + ηH)ᵏηv. It diverges where ∂Δ/∂θ is not negative
+definite; λ sees to that, and η is one over a bound of the spectrum. cg is conjugate gradients on
+the normal equations, as ∂Δ/∂θ is not symmetric. exact solves the system.
+
+Traps: the minus sign; a singular ∂Δ/∂θ where λ = 0, as a softmax has a free constant in every
+state; a gradient that leaves out γ^t, as practice does (`formulas.occupancy.policy_gradient`),
+which the learnt discount may make good.
+
+Here: with exact gradients there is no noise for a dense reward to overcome. What a helpful
 heuristic can help against is λ, which holds a policy that sees little reward at the base policy,
-and there the blend helps. From an adversarial heuristic it comes back only where the primary's
-slope at the policy which that heuristic trains is not yet nothing: the outer gradient is a local
-one.
+and there the blend helps. From an adversarial heuristic the blend comes back only where the
+primary's slope, at the policy which that heuristic trains, is not yet zero: the outer gradient is a
+local one.
 """
 
 from __future__ import annotations
@@ -37,8 +42,9 @@ from assay.core import Claim, InputError, Loop, Paper, Samples, Step, Task
 from assay.engine.descend import descend
 from assay.engine.parallel import meter
 from assay.formulas.occupancy import discounts, policy_gradient, state_laws
-from assay.loops.online import judge
-from assay.models.policies.markov import Process, acting
+from assay.loops import proxy_score
+from assay.models.policies.markov import acting
+from assay.models.process import Process
 from assay.stats.effects import Reading, final
 
 paper = Paper(
@@ -82,7 +88,7 @@ def implicit_gradient(
     solver: str = "cg",
     iterations: int = 50,
 ) -> Tensor:
-    """−(∂J/∂θ)(∂Δ/∂θ)⁻¹(∂Δ/∂φ) of slope = ∂J/∂θ at a point where Δ(θ,φ) = 0."""
+    """Compute −(∂J/∂θ)(∂Δ/∂θ)⁻¹(∂Δ/∂φ), with slope = ∂J/∂θ, at a point where Δ(θ,φ) = 0."""
     back = vjp(lambda t: delta(t, phi), theta)[1]
 
     def transposed(u: Tensor) -> Tensor:
@@ -114,7 +120,7 @@ def implicit_gradient(
 
 
 def largest(apply: Callable[[Tensor], Tensor], like: Tensor, *, sweeps: int = 20) -> float:
-    """A little more than the largest singular value of H, from H·Hᵀ by the power method."""
+    """Bound the largest singular value of H from above, from H·Hᵀ by the power method."""
     v = (
         torch.ones_like(like)
         + torch.arange(like.numel(), dtype=like.dtype).reshape(like.shape) / like.numel()
@@ -140,9 +146,19 @@ def recipe(
     iterations: int = 50,
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
-    """blend: learned, primary, sum or potential; primary, aux: which judges; inner_warmup: inner
-    steps before the first outer one; period: one step in so many is an outer one; lam, lam_gamma:
-    regularisers of θ and γ; outer_lr: length of an outer step; solver, iterations: see above.
+    """Train a policy and its blend of rewards; yield the policy after each step.
+
+    Args:
+        blend: learned, primary, sum or potential.
+        primary: Index of the primary reward.
+        aux: Index of the heuristic.
+        inner_warmup: Inner steps before the first outer one.
+        period: One step in so many is an outer one; at least 2.
+        lam: Weight λ of the distance to the base policy's logits.
+        lam_gamma: Weight λ_γ of the learnt discount.
+        outer_lr: Length of an outer step.
+        solver: exact, cg or neumann: how the implicit gradient is solved for.
+        iterations: Iterations of cg and neumann.
     """
     if (
         blend not in ("learned", "primary", "sum", "potential")
@@ -156,7 +172,7 @@ def recipe(
     reference = acting(task.reference)
     process, score, policy, every = (
         reference.process,
-        judge(task, primary),
+        proxy_score(task, primary),
         reference.copy(),
         reference.process.every(),
     )
@@ -164,7 +180,7 @@ def recipe(
     carry: Any = task.carry.keep(
         policy=policy, table=torch.zeros(2, *base.shape, dtype=torch.float64)
     )
-    if carry.next == 0:  # asked for once, also by a run that is resumed
+    if carry.next == 0:  # once a run, also where it is resumed
         carry.table = (
             task.rewards.only([primary, aux]).steps(every).double().reshape(2, *base.shape)
         )
@@ -206,7 +222,7 @@ def recipe(
             )
             gamma = mix.parts(phi)[3]
             gradient[-1] -= lam_gamma * gamma * (1 - gamma)
-            # the whole vector's scale is lost, not each entry's: most of φ has next to no gradient
+            # normalised by its largest entry: most of φ has next to no gradient of its own
             with torch.no_grad():
                 mix.phi.add_(outer_lr * gradient / gradient.abs().max().clamp(min=1e-30))
             meter.add("updates", 1)
@@ -255,8 +271,8 @@ RIVALS = {
     on={"table": {"testbed": "grid"}},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Final gold's difference in two parts: to the primary alone where the heuristic helps, to the
-    plain sum where it harms, each rival at the better of two λ.
+    """Final gold's difference in two parts: over the primary alone where the heuristic helps, and
+    over the plain sum where it harms. Each rival has the better of two λ.
     """
     gold = {name: final(readings) for name, readings in arms.items()}
     return {

@@ -1,5 +1,7 @@
-"""Best-of-n for n = 1, 2, 4 … `most`: the optimiser without training, and the shortest way to an
-over-optimised proxy.
+"""Best-of-n for n = 1, 2, 4 …: sample n completions and keep the one with the highest score.
+
+It optimises without training, and is the shortest way to an over-optimised proxy. The ranking score
+is mean_m r_m − λ·Var_m r_m over the first `members` reward models.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from collections.abc import Iterator
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
 from assay.formulas.aggregate import uncertainty_weighted
-from assay.loops.online import panel
+from assay.loops import member_scores
 from assay.models.samplers.best_of_n import BestOfN, Pool
 from assay.stats.effects import Reading, drop
 
@@ -30,14 +32,19 @@ def recipe(
     lam: float = 0.0,
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
-    """most: the largest n; spare: answers in a prompt's pool are so many times `most` (at 1 the
-    largest n is read off a single answer a prompt); members: how many judges rank, the first ones,
-    0 for all; lam: weight of their variance.
+    """Yield the best-of-n sampler of each n.
+
+    Args:
+        most: The largest n; n doubles from 1.
+        spare: Completions in a prompt's pool, as a multiple of `most`; at 1 the largest n has one
+            choice.
+        members: Reward models that rank, counted from the first; 0 for all.
+        lam: Weight λ of their variance.
     """
-    judges = panel(task, members)
+    scores = member_scores(task, members)
 
     def score(x: Samples):
-        return uncertainty_weighted(judges(x), lam=lam)
+        return uncertainty_weighted(scores(x), lam=lam)
 
     pool = Pool(task.reference, score, most * spare)
     ns = [1 << i for i in range(most.bit_length()) if 1 << i <= most]

@@ -1,30 +1,31 @@
-"""How far best-of-n moves a policy: the exact KL from the reference, the bound that everybody
-quotes, and an estimator.
+"""How far best-of-n moves a policy: exact KL, the usual bound, and an estimator.
 
-Best-of-n draws n answers from π₀ and keeps the one that the judge likes best. With F(y) = π₀(r ≤
+Best-of-n samples n completions from π₀ and keeps the one with the highest score. With F(y) = π₀(r ≤
 r(y)) and F⁻ the same with <, its law is
 
     π_n(y) = (F(y)ⁿ − F⁻(y)ⁿ)·π₀(y)/π₀(r = r(y))          KL = Σ π_n log(π_n/π₀) ≤ log n − (n−1)/n.
 
-The right-hand side is often printed as the KL itself. It is a bound, reached only where no answer
-has probability of its own: once n·π₀(y) is about 1 for the answers that win, the policy has stopped
-moving and the bound goes on. The paper's estimator is a mean over winners of a function of their
-probability under π₀ alone (`formulas.divergence.best_of_n_estimate`). The win rate against one draw
-of π₀, ties counted as half, is at most n/(n+1).
+The right-hand side is often printed as the KL itself. It is a bound, reached only where no
+completion has probability of its own: once n·π₀(y) is about 1 for the completions that win, the
+policy has stopped moving and the bound goes on. The paper's estimator is a mean over winners of a
+function of their probability under π₀ alone (`formulas.divergence.best_of_n_estimate`). The win
+rate against one sample of π₀, with ties as half, is at most n/(n+1).
 
-Where rewards tie the story changes: a verifier with two verdicts makes two classes, the exact KL
-stays below −log π₀(right), and both the bound and the estimator overshoot, because both take it
-that every other answer is better or worse. The formula above is the one with ties; the usual one,
-F(y)ⁿ − F⁻(y)ⁿ alone, is the case of one answer a class.
+Ties change this. A verifier with two verdicts makes two classes, the exact KL stays below −log
+π₀(right), and both the bound and the estimator overshoot, because both assume that every other
+completion is better or worse. The formula above is the one with ties; the usual one, F(y)ⁿ − F⁻(y)ⁿ
+alone, is the case of one completion a class.
 
-A study, on a table whose answers are one decision, where all of this is a sum over answers. For
-every n and each of two rewards, the judge's own score and the same score cut into `levels` verdicts
-of equal probability: exact KL, bound, the estimator's expectation, the estimator as a user has it
-(from `draws` winners), win rate and its bound. KLs are means over prompts of KLs, never KLs of mean
-policies. The world `table` with testbed `bandit` has 100 answers a prompt; a bag of twelve tokens
-has 60¹² and cannot be enumerated, and grammar neither: there `formulas.curves` and this estimator
-are what one has. What this does not show: how well a sequence's probability is known where a model
-only gives it roughly.
+This study runs on a table whose completions are one decision, where all of it is a sum over
+completions. It takes every n and each of two rewards: the reward model's own score, and the same
+score cut into `levels` verdicts of equal probability. It gives the exact KL, the bound, the
+estimator's expectation, the estimator as a user has it (from `draws` winners), the win rate and its
+bound. KLs are means over prompts of KLs, never KLs of mean policies.
+
+Here: the world `table` with testbed `bandit` has 100 completions a prompt. A bag of twelve tokens
+has 60¹² and cannot be enumerated, and grammar neither; there `formulas.curves` and this estimator
+are what one has. Not shown: how well a sequence's probability is known where a model gives it only
+roughly.
 """
 
 from __future__ import annotations
@@ -56,14 +57,19 @@ reduces = {}
 def study(
     world: World, *, most: int = 1024, member: int = 0, levels: int = 2, draws: int = 16
 ) -> Iterator[dict[str, Any]]:
-    """most: the largest n, from 1 by doubling; member: the judge; levels: verdicts of the tied
-    reward; draws: winners a prompt from which a user would estimate.
+    """Yield one line for each reward and each n.
+
+    Args:
+        most: The largest n; n doubles from 1.
+        member: Index of the reward model.
+        levels: Verdicts of the tied reward, at least 2.
+        draws: Winners a prompt from which a user would estimate.
     """
     policy = world.task.reference
     if not isinstance(policy, TablePolicy) or policy.length != 1:
         raise InputError(
-            "this study sums over all answers: give it --world table --world.testbed bandit, "
-            "whose answers are one decision"
+            "this study sums over all completions; use --world table --world.testbed bandit, whose "
+            "completions are one decision"
         )
     if levels < 2:
         raise InputError(f"--levels is {levels}; a verifier has at least 2 verdicts")
@@ -73,12 +79,13 @@ def study(
     B, V = p.shape
     every = policy.encode(prompts.text(), [list(policy.words.tokens)] * B)
     score = world.task.rewards.only([member])(every)[0].double()
-    for name, reward in (("judge", score), ("verdict", verdicts(p, score, levels))):
+    rewards = (("score", "judge", score), ("verdict", "verdict", verdicts(p, score, levels)))
+    for name, address, reward in rewards:
         for n in [1 << i for i in range(most.bit_length()) if 1 << i <= most]:
             won = best_of_n_pmf(p, reward, n)
             drawn = torch.searchsorted(
                 won.cumsum(-1),
-                world.task.rng(f"winners {name}", n).uniform(
+                world.task.rng(f"winners {address}", n).uniform(
                     torch.arange(B)[:, None], torch.arange(draws), dtype=torch.float64
                 ),
             ).clamp(max=V - 1)
@@ -97,19 +104,19 @@ def study(
 
 
 def mean(values: Tensor) -> float:
-    """Over prompts."""
+    """Average over prompts."""
     return float(values.mean())
 
 
 def verdicts(p: Tensor, score: Tensor, levels: int) -> Tensor:
-    """The score cut at the quantiles of π₀: `levels` values of about equal probability."""
+    """Cut the score at the quantiles of π₀: `levels` values of about equal probability."""
     order = score.argsort(-1)
     below = torch.zeros_like(p).scatter(-1, order, p.gather(-1, order).cumsum(-1))
     return ((below - p / 2) * levels).floor().clamp(0, levels - 1)
 
 
 def win_rate(p: Tensor, reward: Tensor, won: Tensor) -> Tensor:
-    """P(an answer of `won` is better than one of p) + ½ P(they tie), a prompt."""
+    """P(a completion of `won` beats one of p) + ½ P(they tie), for each prompt."""
     gap = reward[:, :, None] - reward[:, None, :]
     return (
         ((gap > 0).double() + 0.5 * (gap == 0).double()).mul(p[:, None, :]).sum(-1).mul(won).sum(-1)
@@ -117,21 +124,23 @@ def win_rate(p: Tensor, reward: Tensor, won: Tensor) -> Tensor:
 
 
 def tied(p: Tensor, reward: Tensor) -> Tensor:
-    """Probability under π₀ of an answer that shares its reward with another."""
+    """Probability under π₀ of a completion that shares its reward with another."""
     shared = (reward[:, :, None] == reward[:, None, :]).sum(-1) > 1
     return (p * shared).sum(-1)
 
 
 @Claim(
-    "Best-of-n's exact KL never exceeds log n − (n−1)/n, and where answers have probability of "
-    "their own the estimator is nearer to it than that bound.",
+    "Best-of-n's exact KL never exceeds log n − (n−1)/n, and where completions have probability "
+    "of their own the estimator is nearer to it than that bound.",
     arms={"study": ("best_of_n_theory", {})},
     worlds=("table",),
     on={"table": {"testbed": "bandit"}},
 )
 def claim(arms: dict[str, list[dict[str, Any]]]) -> float:
-    """Mean over n of |bound − exact| − |estimate − exact| where n·π₀(winner) ≥ 1 and next to
-    nothing ties, in nats; the largest excess over a bound, negative, where there is one.
+    """Mean over n of |bound − exact| − |estimate − exact| in nats.
+
+    Only n where n·π₀(winner) ≥ 1 and next to nothing ties. Where a bound is exceeded, the effect is
+    the largest excess, negative.
     """
     lines = arms["study"]
     excess = max(max(x["exact"] - x["bound"], x["win_rate"] - x["win_bound"]) for x in lines)
@@ -139,7 +148,7 @@ def claim(arms: dict[str, list[dict[str, Any]]]) -> float:
         return -excess
     near = 0.01  # two float scores may be equal by chance
     discrete = [
-        x for x in lines if x["reward"] == "judge" and x["discreteness"] >= 1 and x["tied"] < near
+        x for x in lines if x["reward"] == "score" and x["discreteness"] >= 1 and x["tied"] < near
     ]
     if not discrete:
         raise ValueError("no n here has n·π₀(winner) ≥ 1 without ties: raise most")

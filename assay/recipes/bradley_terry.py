@@ -1,9 +1,10 @@
-"""A reward model from preferences: −log σ(score of the chosen − score of the rejected − margin), M
-members at once.
+"""Fit reward models to preferences by Bradley–Terry, M members at once.
 
-The margin is that of Llama 2 (Touvron et al., 2023, arXiv:2307.09288): what the labeler said of how
-much better the chosen answer is. The centring term is that of Eisenstein et al. (2023,
-arXiv:2312.09244): it pins the constant a prompt that the differences leave free, without which
+    L = −log σ(r(chosen) − r(rejected) − margin) + centre·(r(chosen) + r(rejected))²
+
+The margin is that of Llama 2 (Touvron et al., 2023, arXiv:2307.09288): the labeler's word on how
+much better the chosen completion is. The centring term is that of Eisenstein et al. (2023,
+arXiv:2312.09244). It pins the constant of each prompt, which differences leave free; without it,
 members cannot be compared.
 """
 
@@ -28,8 +29,12 @@ def fit(
     bootstrap: bool = False,
     loop: Loop = Loop(),
 ) -> Reward:
-    """smoothing: share of labels taken as wrong; centre: weight of (chosen + rejected)²; bootstrap:
-    each member fits its own draw of the pairs with replacement.
+    """Fit the model to the pairs and return it as a reward.
+
+    Args:
+        smoothing: Share of labels taken as wrong, from 0 to below 0.5.
+        centre: Weight of (r(chosen) + r(rejected))².
+        bootstrap: Fit each member to its own sample of the pairs, drawn with replacement.
     """
     return bradley_terry_fitted(
         model, pairs, smoothing=smoothing, centre=centre, bootstrap=bootstrap, loop=loop
@@ -37,8 +42,8 @@ def fit(
 
 
 @Claim(
-    "A judge fitted on noisy preferences is worth following at first: best-of-n by it rises above "
-    "the reference in gold.",
+    "A reward model fitted on noisy preferences is worth following at first: best-of-n by it rises "
+    "above the reference in gold.",
     arms={"bon": ("best_of_n", {"most": 64})},
 )
 def claim(arms: dict[str, list[Reading]]) -> float:

@@ -1,18 +1,19 @@
-"""One intuitive reward: progress times what infractions leave of it, and an episode that ends at a
-hard one.
+"""CaRL: one intuitive reward, progress times what infractions leave of it.
 
-product: r_t = ΔC_t · Π_i (1 − (1−p_i)·event_i) − T·[hard event]; after a hard event nothing is paid
-any more. sum: what it is compared with, w·ΔC + w·[in lane] + w·comfort − w·[collision], each with a
-weight that somebody has to tune. Both are trained by the same policy gradient on returns to go, and
+product: r_t = ΔC_t · Π_i (1 − (1−p_i)·event_i) − T·[hard event]; after a hard event nothing is
+paid. It is compared with sum: w·ΔC + w·[in lane] + w·comfort − w·[collision], each with a weight
+that has to be tuned. Both are trained by the same policy gradient on returns to go, and
 `terminate` is the same switch for both.
 
 The testbed names its terms (`--world.testbed road`: progress, centre, comfort, collision, offlane,
-rush) and its gold is the driving score, completion times a factor for every infraction, which
-neither reward is. Traps: a product needs some progress to learn from; T must not make an early end
-attractive; larger batches at the same number of updates cost more episodes (see any reading).
+rush). Its gold is the driving score, completion times a factor for every infraction, which neither
+reward is.
+
+Traps: a product needs some progress to learn from; T must not make an early end attractive; larger
+batches at the same number of updates cost more episodes (see any reading).
 
 Here: "scales with the batch" is read as gold after equally many updates at 64 and at 4096 episodes
-a batch. The sum's default weights pay about as much for standing still as for driving, "tuned"
+a batch. The sum's default weights pay about as much for standing still as for driving; "tuned"
 weighs progress four times as much. On a table with exact returns to go there is no value network
 and no minibatch, so what makes PPO fail on sums at large batches may not be here at all.
 """
@@ -26,12 +27,9 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Missing, Paper, Samples, Step, Task
-from assay.engine.descend import descend
 from assay.formulas.advantage import returns_to_go
 from assay.formulas.occupancy import step_centred
-from assay.formulas.reduce import per_answer
-from assay.formulas.surrogate import reinforce
-from assay.loops.online import describe, mean_stats
+from assay.loops import online
 from assay.stats.effects import Reading, final
 
 paper = Paper(
@@ -45,7 +43,7 @@ TERMS = ("progress", "centre", "comfort", "collision", "offlane", "rush")
 
 
 def product(progress: Tensor, events: dict[str, Tensor], factors: dict[str, float]) -> Tensor:
-    """ΔC_t · Π_i p_i^event_i, every step by itself."""
+    """ΔC_t · Π_i p_i^event_i at each step."""
     left = torch.ones_like(progress)
     for name, factor in factors.items():
         left = left * torch.where(
@@ -73,8 +71,18 @@ def recipe(
     w_collision: float = 4.0,
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
-    """design: product or sum; offlane, rush: what those leave of the progress; crash: T, paid at a
-    hard event; terminate: nothing is paid after it; w_…: the sum's weights.
+    """Train on the designed reward and yield the policy after each step.
+
+    Args:
+        design: product or sum.
+        offlane: Factor that driving off the lane leaves of the progress.
+        rush: Factor that rushing leaves of the progress.
+        crash: T, subtracted at a hard event.
+        terminate: Pay nothing after a hard event.
+        w_progress: The sum's weight of progress.
+        w_centre: The sum's weight of keeping the lane's centre.
+        w_comfort: The sum's weight of comfort.
+        w_collision: The sum's weight of a collision.
     """
     if design not in ("product", "sum"):
         raise InputError(f"--design is '{design}'; it is product or sum")
@@ -86,8 +94,6 @@ def recipe(
             "--world.testbed road"
         )
     terms = task.rewards.only([names.index(n) for n in TERMS])
-    policy = task.reference.copy()
-    opt = loop.optimiser(policy)
 
     def steps(x: Samples) -> Tensor:
         each = dict(zip(TERMS, terms.steps(x), strict=True))
@@ -106,21 +112,13 @@ def recipe(
     def score(x: Samples) -> Tensor:
         return steps(x).sum(-1)
 
-    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.max_steps):
-        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
-        A = step_centred(returns_to_go(steps(x), x.mask), x.mask)
+    def advantage(paid: Tensor, x: Samples) -> Tensor:
+        return step_centred(returns_to_go(paid, x.mask), x.mask)
 
-        def of(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
-            return reinforce(policy.logp(rows), A[i])
-
-        stats = [
-            descend(opt, of, x, reduce=per_answer, rows=i)
-            for i in loop.minibatches(len(x), task.rng("minibatch", t))
-        ]
-        yield Step(policy, reward=score, stats={**mean_stats(stats), **describe(x)})
+    yield from online(task, loop, score=score, reward=steps, advantage=advantage)
 
 
-SIZES = {64: 4, 512: 32, 4096: 256}  # episodes a batch of 16 prompts, and answers a prompt
+SIZES = {64: 4, 512: 32, 4096: 256}  # episodes a batch of 16 prompts: completions a prompt
 DESIGNS: dict[str, dict[str, Any]] = {
     "product": {},
     "sum": {"design": "sum"},
@@ -140,7 +138,7 @@ DESIGNS: dict[str, dict[str, Any]] = {
     on={"table": {"testbed": "road"}},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Gold from the smallest to the largest batch, in two parts: the product's gain, and what it is
+    """Gold from the smallest to the largest batch, in two parts: the product's gain, and that gain
     above the better one of the sums'.
     """
     gain = {name: final(arms[f"{name} 4096"]) - final(arms[f"{name} 64"]) for name in DESIGNS}

@@ -1,31 +1,33 @@
 """CLP: one policy that is steered by the weights of its rewards, after training.
 
-Every prompt of a batch draws weights w on the simplex, and E_w[Σ w_i·E r_i − β·KL] is maximised by
+Every prompt of a batch gets weights w on the simplex, and E_w[Σ w_i·E r_i − β·KL] is maximised by
 θ(w) = θ_shared + Σ w_i·Δ_i, on all weights of the policy (`parts` full) or on the last layer alone
-(logits). The weights travel in `prompts.extra`. A step yields a family, one policy for each of a
+(logits). The weights travel in `prompts.extra`. A step yields a family: one policy for each of a
 grid of weightings, by tag.
 
 It differs from kl_in_reward in the condition, and from its baselines in where it is trained:
 
     family conditioned    w uniform on the simplex, `groups` different ones a batch
-    family soups          corners only, θ_shared kept: separately trained Δ, mixed afterwards (rewarded soups, zero-shot)
-    family specialists    one Δ for every weighting of the grid and none shared: the upper bound, at the same total of draws
+    family soups          corners only, θ_shared kept: separately trained Δ, mixed afterwards
+                          (rewarded soups, zero-shot)
+    family specialists    one Δ for every weighting of the grid and none shared: the upper bound,
+                          at the same total of completions
 
-Rewards are standardised on the reference's answers once, because their scales set what w means.
+Rewards are standardised once on the reference's completions, because their scales set what w means.
 They are weighted first and compared within a prompt after: standardising each reward within its
-group would make w no longer linear. A prompt has one w, so siblings are a baseline of the same
-weighting. The paper also conditions by prompt tokens and by attention weights alone; a table has
-neither, and both are left out.
+group would make w no longer linear. A prompt has one w, so its other completions are a baseline of
+the same weighting. The paper also conditions by prompt tokens and by attention weights alone; a
+table has neither, and both are left out.
 
 Traps. In log-linear policies mixed logits already are the optimum for linear rewards, π ∝ π₀·e^{Σ
 w_i r_i/β}: on a table soups are optimal in the limit, and CLP can only get there sooner or later.
-Judges of one gold conflict by their errors alone; on sums, correct and short conflict in earnest.
-Equal draws are not equal updates of each Δ: the specialists get the fewest.
+Reward models of one gold conflict by their errors alone; on sums, correct and short conflict in
+earnest. Equal completions are not equal updates of each Δ: the specialists get the fewest.
 
-Here: the area that the family's judged values cover above the start, at equal draws and equal
-updates of the whole. Where β is small and the run short, whoever moves faster covers more, and
-θ_shared moves at every draw: at a large β, where all arrive, conditioned and soups cover the same
-on a table, as they must.
+Here: the area that the family's scores cover above the start, at equal completions and equal
+updates of the whole. Where β is small and the run short, the family that moves faster covers more,
+and θ_shared moves in every step. At a large β, where all arrive, conditioned and soups cover the
+same on a table, as they must.
 """
 
 from __future__ import annotations
@@ -39,12 +41,9 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Paper, Prompts, Rng, Samples, Step, Task
-from assay.engine.descend import descend
 from assay.formulas.aggregate import weighted_sum
 from assay.formulas.divergence import k1
-from assay.formulas.reduce import per_answer
-from assay.formulas.surrogate import reinforce
-from assay.loops.online import describe, mean_stats, panel, relative
+from assay.loops import leave_one_out_advantage, member_scores, online
 from assay.models.policies.conditioned import Conditioned
 from assay.stats.effects import Reading
 
@@ -70,9 +69,15 @@ def recipe(
     grid: int = 5,
     loop: Loop = Loop(),
 ) -> Iterator[list[Step]]:
-    """family, parts: see above; members: how many of the task's judges or objectives; groups:
-    different weightings a batch; beta: price of a nat; grid: weightings that are read, along each
-    edge of the simplex.
+    """Train the family and yield its policies after each step.
+
+    Args:
+        family: conditioned, soups or specialists.
+        members: Reward models or objectives that are weighted, counted from the first; at least 2.
+        parts: full (all weights) or logits (the last layer).
+        groups: Different weightings a batch.
+        beta: Weight of the KL penalty, in units of the standardised rewards per nat.
+        grid: Weightings that are read, along each edge of the simplex; at least 2.
     """
     if family not in FAMILIES:
         raise InputError(f"--family is '{family}'; it is one of {', '.join(FAMILIES)}")
@@ -80,13 +85,12 @@ def recipe(
         raise InputError(
             f"--members is {members}, --grid {grid} and --groups {groups}; at least 2, 2 and 1"
         )
-    several, shown = panel(task, members), edges(members, grid)
+    several, shown = member_scores(task, members), edges(members, grid)
     codes = torch.eye(len(shown)) if family == "specialists" else shown
     policy: Any = Conditioned(
         task.reference, codes.shape[1], parts=parts, shared=family == "conditioned"
     )
-    opt = loop.optimiser(policy)
-    carry: Any = task.carry.keep(policy=policy, opt=opt, centre=None, scale=None)
+    carry: Any = task.carry.keep(centre=None, scale=None)
     if carry.centre is None:
         y = task.reference.sample(task.batch(loop, 0), 32, task.rng("standard"))
         r = several(y)[:, y.present].double()
@@ -97,37 +101,31 @@ def recipe(
         each = (r - carry.centre.to(r)[:, None, None]) / carry.scale.to(r)[:, None, None]
         return weighted_sum(each, w)
 
-    for t in carry.steps(loop.max_steps):
+    def rollout(policy: Any, t: int) -> Samples:
         prompts = task.batch(loop, t)
         code, w = drawn(family, shown, codes, groups, prompts, task.rng("weights", t), t)
-        x = policy.sample(
-            replace(prompts, extra={**prompts.extra, "condition": code}),
-            loop.num_generations,
-            task.rng("sample", t),
+        extra = {**prompts.extra, "condition": code, "weights": w}
+        return policy.sample(
+            replace(prompts, extra=extra), loop.num_generations, task.rng("sample", t)
         )
-        with torch.no_grad():
-            paid = beta * k1(x.logp, task.reference.logp(x)).sum(-1)
-        r = value(x, w)
-        A = relative(r - paid.to(r.dtype), x)
 
-        def loss(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
-            return reinforce(policy.logp(rows), A[i])
+    def score(x: Samples) -> Tensor:
+        return value(x, x.prompts.extra["weights"])
 
-        stats = [
-            descend(opt, loss, x, reduce=per_answer, rows=i)
-            for i in loop.minibatches(len(x), task.rng("minibatch", t))
-        ]
-        said = {**mean_stats(stats), **describe(x)}
+    def advantage(reward: Tensor, x: Samples) -> Tensor:
+        penalty = beta * k1(x.logp, task.reference.logp(x)).sum(-1)
+        return leave_one_out_advantage(reward - penalty.to(reward.dtype), x)
+
+    steps = online(task, loop, score=score, advantage=advantage, rollout=rollout, policy=policy)
+    for step in steps:
         yield [
-            Step(policy.at(c), reward=partial(value, w=w), tag=name(w), stats=said)
+            Step(policy.at(c), reward=partial(value, w=w), tag=name(w), stats=step.stats)
             for c, w in zip(codes, shown, strict=True)
         ]
 
 
 def edges(members: int, grid: int) -> Tensor:
-    """Weightings [G,M]: `grid` of them along every edge of the simplex, corners once, and for three
-    and more the middle.
-    """
+    """Weightings `[G,M]`: `grid` on each edge of the simplex, corners once, the middle if M > 2."""
     found: dict[tuple[float, ...], None] = {}
     for i in range(members):
         for j in range(i + 1, members):
@@ -143,7 +141,7 @@ def edges(members: int, grid: int) -> Tensor:
 def drawn(
     family: str, shown: Tensor, codes: Tensor, groups: int, prompts: Prompts, rng: Rng, t: int
 ) -> tuple[Tensor, Tensor]:
-    """The condition and the reward weights of every prompt [B,D], [B,M]."""
+    """The condition `[B,D]` and the reward weights `[B,M]` of every prompt."""
     b, M = torch.arange(len(prompts)), shown.shape[1]
     if family == "conditioned":
         exponential = -rng.uniform(torch.arange(groups)[:, None], torch.arange(M)).log()
@@ -163,7 +161,7 @@ def name(w: Tensor) -> str:
 
 @Claim(
     "One policy conditioned on reward weights covers more of the front than a soup of separately "
-    "trained ones at equal draws.",
+    "trained ones at equal completions.",
     arms={
         "mine": ("conditioned_policies", {"beta": 0.3}),
         "soups": ("conditioned_policies", {"family": "soups", "beta": 0.3}),
@@ -175,15 +173,16 @@ def name(w: Tensor) -> str:
     on={"sums": {"rewards": "outcome,short"}},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Area above the start in the plane of the first two judges, at the last step: conditioned less
-    soups, and less soups at twice the rate, since θ_shared and Δ move together and a conditioned
-    policy's step is about twice a soup's.
+    """Area above the start for the first two reward models, at the last step.
+
+    Conditioned less soups, and less soups at twice the rate: θ_shared and Δ move together, so a
+    conditioned policy's step is about twice a soup's.
     """
     return {f"over {k}": area(arms["mine"]) - area(arms[k]) for k in ("soups", "fast")}
 
 
 def area(readings: list[Reading]) -> float:
-    """Hypervolume of the last step's policies above the reference's judged values, two judges."""
+    """Hypervolume of the last step's policies above the reference's scores, two reward models."""
     last = max(r["step"] for r in readings if r["tag"].startswith("w="))
     zero = readings[0]["rewards"]
     points = sorted(

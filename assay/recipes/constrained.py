@@ -1,40 +1,41 @@
-"""Constrained RLHF: each component of the reward is followed up to its proxy point, and no further.
+"""Constrained RLHF: follow each component of the reward up to its proxy point, and no further.
 
-Components r₁ … r_N are the task's first `members` judges or objectives, v_i = E r_i, v₀ =
-−KL(π‖π₀), and θ_i the proxy point: the value of r_i beyond which more of it stops being better.
+Components r₁ … r_N are the task's first `members` reward models or objectives, v_i = E r_i, v₀ =
+−KL(π‖π₀), and θ_i is the proxy point: the value of r_i beyond which more of it stops being better.
 Lagrange: maximise v₀ + Σ μ_i(v_i − θ_i) over π, minimise over μ. As released, each head's
 advantages are standardised on their own, s = sigmoid(u) or tanh(u), and
 
-    A = (N − Σ s_i)·A_KL + Σ s_i·A_i;      u_i goes up while v̂_i < θ_i and down beyond: u ← u − lr·s'(u)·(v̂_i − θ_i), momentum .1
+    A = (N − Σ s_i)·A_KL + Σ s_i·A_i
+    u_i goes up while v̂_i < θ_i and down beyond: u ← u − lr·s'(u)·(v̂_i − θ_i), momentum .1
 
     mode mu      inequality v_i ≥ θ_i, s = sigmoid(u) in (0, 1)
-    mode xi      equality v_i = θ_i, s = tanh(u) in (−1, 1): beyond its point a component is pushed back
+    mode xi      equality v_i = θ_i, s = tanh(u) in (−1, 1): beyond its point it is pushed back
     mode all     as mu, and the KL has a multiplier of its own that rises while KL > `most_kl`
     mode sat     static weights; a component is switched off while it is above its point
     mode fixed   static weights `weight`, the baseline: A = N(1 − weight)·A_KL + weight·ΣA_i
 
-It differs from PPO with a weighted sum of rewards in who sets the weights. Baselines are siblings
-here, not value heads.
+It differs from PPO with a weighted sum of rewards in who sets the weights. Baselines are the
+prompt's other completions here, not value heads.
 
-Proxy points by Nelder–Mead inside the one run (`search` > 0): a vertex θ is tried by training until
-every v̂_i lies within `tolerance` of θ_i, or for `search` steps; then gold labels of one batch's
-answers are bought, and counted. After `vertices` of them the best θ is kept to the end. The paper's
-labels come from its evaluation metric; they are the price of the method.
+Proxy points are found by Nelder–Mead inside the one run (`search` > 0). A vertex θ is tried by
+training until every v̂_i lies within `tolerance` of θ_i, or for `search` steps; then gold labels of
+one batch's completions are bought, and counted. After `vertices` of them the best θ is kept to the
+end. The paper's labels come from its evaluation metric; they are the cost of the method.
 
 Where released code and paper differ. There the multiplier starts at u ≈ 0, so mu begins at ½ and xi
 at 0: two effective KL weights; `start` sets u. The branch without squashing loses the first
 multiplier, and the search trainer's simplex lists the components in another order than its
 constraints do: neither is reproduced. v̂ there averages rewards-to-go over time, here whole
-answers.
+completions.
 
-Traps. Multipliers act on standardised advantages, so they are not prices in reward units, and near
+Traps. Multipliers act on standardised advantages, so they are not weights in reward units, and near
 π₀ the standardised KL head is noise of full size. Iterates circle the point; it is their average
 that converges. Proxy points of components optimised alone are not their points together.
 
 Here: static weights of standardised heads are a switch, with a narrow range between no movement and
-no price, so the claim's lie in that range; a wide grid would be a straw man. Components are judges
-of one gold with errors of their own, so the point exists because judges err, not because they
-conflict.
+no penalty, so the claim's lie in that range; a wide grid would be a straw man. Components are
+reward models of one gold with errors of their own, so the point exists because reward models err,
+not because they conflict.
 """
 
 from __future__ import annotations
@@ -46,14 +47,12 @@ import torch
 from torch import Tensor
 
 from assay.core import Ask, Claim, InputError, Loop, Paper, Samples, Step, Task
-from assay.engine.descend import descend
 from assay.formulas.advantage import leave_one_out, whiten
 from assay.formulas.aggregate import mean
 from assay.formulas.divergence import k1
-from assay.formulas.reduce import per_answer
 from assay.formulas.simplex import ask, best, simplex, tell
 from assay.formulas.surrogate import clipped
-from assay.loops.online import describe, mean_stats, panel, siblings
+from assay.loops import completion_stats, member_scores, require_group, update
 from assay.stats.effects import Reading, final
 
 paper = Paper(
@@ -70,7 +69,7 @@ STATIC = (
     0.55,
     0.6,
     0.7,
-)  # at 0.5 a policy stays where it is, at 0.7 it goes as far as without a price
+)  # at 0.5 a policy stays where it is, at 0.7 it goes as far as without a penalty
 
 
 def recipe(
@@ -87,14 +86,27 @@ def recipe(
     start: float = 0.0,
     weight: float = 0.5,
     most_kl: float = 5.0,
-    low: float = 0.2,
-    high: float = 0.2,
+    epsilon_low: float = 0.2,
+    epsilon_high: float = 0.2,
     loop: Loop = Loop(),
 ) -> Iterator[Step | Ask]:
-    """mode, members: see above; points: θ, 1 for each if not given, or where the search begins;
-    search: most steps a vertex, 0 for no search; vertices: how many; spread: of the first simplex;
-    tolerance: of a vertex reached; dual: the multipliers' learning rate; start: their u; weight: of
-    a component where static; most_kl: nats (all); low, high: clip range.
+    """Train under the constraints and yield the policy after each step; the search asks for labels.
+
+    Args:
+        mode: mu, xi, all, sat or fixed.
+        members: Components: reward models or objectives, counted from the first.
+        points: Proxy points θ, one a component, or where the search begins; 1 for each if not
+            given.
+        search: Most steps a vertex of the search; 0 for no search.
+        vertices: Vertices that the search tries.
+        spread: Size of the search's first simplex.
+        tolerance: Relative distance at which a vertex counts as reached.
+        dual: Learning rate of the multipliers.
+        start: First value of the multipliers' u.
+        weight: Weight of a component where weights are static.
+        most_kl: Largest KL in nats (mode all).
+        epsilon_low: The ratio is clipped below at 1 − epsilon_low.
+        epsilon_high: The ratio is clipped above at 1 + epsilon_high.
     """
     if mode not in MODES:
         raise InputError(f"--mode is '{mode}'; it is one of {', '.join(MODES)}")
@@ -104,7 +116,7 @@ def recipe(
             f"--points has {len(theta0)} values and --members is {members}; give one point a "
             "component"
         )
-    policy, several = task.reference.copy(), panel(task, members)
+    policy, several = task.reference.copy(), member_scores(task, members)
     opt, zero = loop.optimiser(policy), torch.zeros(members + 1, dtype=torch.float64)
     carry: Any = task.carry.keep(
         policy=policy,
@@ -125,7 +137,7 @@ def recipe(
         kl, theta = float(l[x.present].mean()), torch.tensor(carry.theta, dtype=torch.float64)
         s, s_kl = weights(mode, carry.u, v, theta, weight)
         heads = [
-            whiten(leave_one_out(siblings(h.contiguous()), x.present), x.present)
+            whiten(leave_one_out(require_group(h.contiguous()), x.present), x.present)
             for h in (*r, -l.to(r))
         ]
         A = sum(
@@ -134,12 +146,9 @@ def recipe(
         )[..., None]
 
         def loss(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
-            return clipped(policy.logp(rows), rows.logp, A[i], low=low, high=high)
+            return clipped(policy.logp(rows), rows.logp, A[i], low=epsilon_low, high=epsilon_high)
 
-        stats = [
-            descend(opt, loss, x, reduce=per_answer, rows=i)
-            for i in loop.minibatches(len(x), task.rng("minibatch", t))
-        ]
+        stats = update(opt, loss, x, loop, task.rng("minibatch", t))
         if mode in ("mu", "xi", "all"):
             over = torch.cat([v - theta, theta.new_tensor([most_kl - kl])])
             carry.u, carry.velocity = stepped(mode, carry.u, carry.velocity, over, dual)
@@ -159,12 +168,12 @@ def recipe(
         yield Step(
             policy,
             reward=lambda x: mean(several(x)),
-            stats={**mean_stats(stats), **describe(x), **said},
+            stats={**stats, **completion_stats(x), **said},
         )
 
 
 def weights(mode: str, u: Tensor, v: Tensor, theta: Tensor, weight: float) -> tuple[Tensor, float]:
-    """The components' weights and that of the KL head. The last of `u` is the KL's own (all)."""
+    """Weights of the components and of the KL head; the last of `u` is the KL's own (mode all)."""
     N = len(v)
     if mode == "xi":
         s = torch.tanh(u[:N])
@@ -179,8 +188,10 @@ def weights(mode: str, u: Tensor, v: Tensor, theta: Tensor, weight: float) -> tu
 def stepped(
     mode: str, u: Tensor, velocity: Tensor, over: Tensor, rate: float
 ) -> tuple[Tensor, Tensor]:
-    """One dual step: `over` is how far each constraint is exceeded, and a multiplier rises where
-    that is negative.
+    """Take one dual step: a multiplier rises where its constraint is not met.
+
+    Args:
+        over: How far each constraint is exceeded; negative where it is not met.
     """
     slope = 1 - torch.tanh(u).square() if mode == "xi" else torch.sigmoid(u) * torch.sigmoid(-u)
     velocity = 0.1 * velocity + slope * over
@@ -201,7 +212,7 @@ def stepped(
     turns="single",
 )
 def claim(arms: dict[str, list[Reading]]) -> float:
-    """Final gold less the highest final gold of the static weights, chosen with hindsight, a seed
-    its own.
+    """Final gold less the highest final gold of the static weights, chosen with hindsight for each
+    seed.
     """
     return final(arms["mine"]) - max(final(r) for k, r in arms.items() if k.startswith("static"))

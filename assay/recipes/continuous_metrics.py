@@ -1,33 +1,35 @@
-"""Why a benchmark's score cannot be foreseen while the log-probability of the right answer can:
-five numbers of one model.
+"""Why a benchmark's score is hard to foresee: five metrics, from log-probability to accuracy.
 
 On a multiple-choice question the score is the end of a chain, and each step of it forgets
 something:
 
-    log p(right)   →   p(right)   →   p(right)/Σ p(choices)   →   −Brier   →   1[right is the likeliest choice]
+    log p(right)   →   p(right)   →   p(right)/Σ p(choices)   →   −Brier   →   1[right is likeliest]
 
 The first two know the whole distribution over answers and move smoothly with scale. The third
 divides by what lies on the *specific wrong answers* that happen to be offered, whose mass moves
-with scale too, question by question differently; the last one only sees on which side of a tie it
-is. The paper measures this question by question: the correlation of a question's score with log
+with scale too, differently from question to question; the last one sees only on which side of a tie
+it is. The paper measures this question by question: the correlation of a question's score with log
 compute over a family of models. It falls along the chain, so a score that cannot be foreseen need
 not be a faculty that emerges.
 
-A study on the table world's bandit, whose prompts are the questions. The right choice is the
-prompt's best answer by gold; the wrong ones are drawn from the teacher, things that a demonstrator
-could also say. A family of models: `scales` sizes of data by doubling, each model the smoothed
-counts of that many demonstrations a question from one and the same teacher, π ∝
+This study runs on the table world's bandit, whose prompts are the questions. The right choice is
+the prompt's best answer by gold; the wrong ones are sampled from the teacher, as things that a
+demonstrator could also say. The family of models: `scales` sizes of data by doubling, each model
+the smoothed counts of that many demonstrations a question from one and the same teacher, π ∝
 π₀·e^{sharpness·gold}, so that good and nearly good answers both gain mass. Nothing is trained by
-gradient: what is measured is the metrics, not an optimiser. For each metric: the mean over
-questions of Spearman's and Pearson's correlation with log data, the share of questions whose
-Spearman correlation is above ½, and the mean score at the smallest and at the largest scale.
-Questions on which a metric never moves have no correlation; they count as 0, and `still` says how
-many. With accuracy these are most of them, so the claim compares with the Brier score, the last of
-the chain that always moves.
+gradient: what is measured is the metrics, not an optimiser.
 
-The rule that this house takes from it: a reading carries log-probabilities and mass on specific
-wrong answers before any thresholded rate. What it cannot show: how real distractors gain mass in a
-language model; here they gain it because the teacher likes them, and by how much is `sharpness`.
+For each metric it gives the mean over questions of Spearman's and Pearson's correlation with log
+data, the share of questions whose Spearman correlation is above ½, and the mean score at the
+smallest and at the largest scale. Questions on which a metric never moves have no correlation; they
+count as 0, and `still` says how many. With accuracy these are most of them, so the claim compares
+with the Brier score, the last of the chain that always moves.
+
+The rule that this library takes from it: a reading carries log-probabilities, and mass on specific
+wrong answers, before any thresholded rate.
+
+Here: what it cannot show is how real distractors gain mass in a language model. Here they gain it
+because the teacher likes them, and by how much is `sharpness`.
 """
 
 from __future__ import annotations
@@ -61,14 +63,19 @@ def study(
     smoothing: float = 32.0,
     sharpness: float = 1.0,
 ) -> Iterator[dict[str, Any]]:
-    """scales: models, each on twice the data; smallest: demonstrations a question of the first;
-    choices: offered, the right one among them; smoothing: demonstrations that the reference is
-    worth; sharpness: of the teacher, in gold.
+    """Yield one line for each metric.
+
+    Args:
+        scales: Models of the family, each on twice the data; at least 3.
+        smallest: Demonstrations a question of the first model.
+        choices: Choices offered, the right one among them; at least 2.
+        smoothing: Demonstrations that the reference is worth.
+        sharpness: Of the teacher, per unit of gold.
     """
     policy = world.task.reference
     if not isinstance(policy, TablePolicy) or policy.length != 1 or world.gold is None:
         raise InputError(
-            "this study reads whole distributions over answers: give it --world table "
+            "this study reads whole distributions over completions; use --world table "
             "--world.testbed bandit"
         )
     if scales < 3 or choices < 2:
@@ -122,9 +129,7 @@ def study(
 def family(
     teacher: Tensor, base: Tensor, scales: int, smallest: int, smoothing: float, rng: Any
 ) -> Float[Tensor, "S B V"]:
-    """(counts + smoothing·π₀)/(data + smoothing) for nested data: every model has seen what the
-    smaller ones saw.
-    """
+    """(counts + smoothing·π₀)/(data + smoothing); each model has seen what the smaller ones saw."""
     B, V = teacher.shape
     most = smallest * 2 ** (scales - 1)
     u = rng.uniform(torch.arange(B)[:, None], torch.arange(most), dtype=torch.float64)
@@ -142,8 +147,9 @@ def family(
 def metrics(
     p: Float[Tensor, "S B V"], offered: Int[Tensor, "B C"]
 ) -> dict[str, Float[Tensor, "S B"]]:
-    """The chain, a model and question, the right choice offered first; higher is better. `wrong`:
-    mass on the wrong choices.
+    """Compute the chain for each model and question; the right choice is offered first.
+
+    Higher is better. `wrong` is the mass on the wrong choices.
     """
     mass = p.gather(-1, offered.expand(len(p), -1, -1))
     right, wrong = mass[..., 0], mass[..., 1:].sum(-1)
@@ -160,12 +166,12 @@ def metrics(
 
 
 def ranks(y: Float[Tensor, "S B"]) -> Float[Tensor, "S B"]:
-    """Ranks along the first axis, ties at their mean rank."""
+    """Ranks along the first axis; ties get their mean rank."""
     return (y[:, None] > y[None]).double().sum(1) + 0.5 * (y[:, None] == y[None]).double().sum(1)
 
 
 def correlation(x: Float[Tensor, "S B"], y: Float[Tensor, "S B"]) -> Float[Tensor, "B"]:
-    """Pearson's, along the first axis; 0 where one side does not move."""
+    """Pearson's correlation along the first axis; 0 where one side does not move."""
     a, b = x - x.mean(0), y - y.mean(0)
     size = (a.square().sum(0) * b.square().sum(0)).sqrt()
     return torch.where(size > 1e-12, (a * b).sum(0) / size.clamp(min=1e-12), torch.zeros_like(size))

@@ -1,31 +1,40 @@
-"""χ² against reward hacking (occupancy-regularised policy optimisation): a proxy that is correlated
-with the truth where the base policy goes is trusted there, and the less the further a policy's
-*occupancy* goes elsewhere.
+"""χ² against reward hacking: penalise how far the policy's *occupancy* is from the base policy's.
 
-maximise E_μ[R̃] − λ·√χ²(μ‖μ₀), with μ(s,a) the share of time spent in s doing a. If R̃ and R have
-correlation r under μ₀, all in standard deviations under μ₀, then Δ* ≥ (Δ̃ − √((1−r²)χ²))/r, so λ =
-√(1−r²) (`formulas.occupancy.gain_bound`, and the sharper one beside it). `lam` is in those units:
+A proxy that is correlated with the truth where the base policy goes is trusted there, and the less
+the further the policy goes elsewhere (occupancy-regularised policy optimisation).
+
+    maximise E_μ[R̃] − λ·√χ²(μ‖μ₀)
+
+μ(s,a) is the share of time spent in s doing a. If R̃ and R have correlation r under μ₀, all in
+standard deviations under μ₀, then Δ* ≥ (Δ̃ − √((1−r²)χ²))/r, so λ = √(1−r²)
+(`formulas.occupancy.gain_bound`, and the sharper one beside it). `lam` is in those units:
 deviations of the proxy.
 
-of="occupancy": w = μ/μ₀ of a state and action; the penalty enters as a reward −λ·(w−1)/√χ², which is *exactly* ∇√χ²; the
-same w−1 not divided would be half of ∇χ². w is exact (ratio="exact": the process is known) or learnt by a discriminator d
-with softplus(−d) on the policy's steps and softplus(d) on fresh ones of the base policy, e^d for w, as published.
-of="action": the same divergence of π(·|s) from π₀(·|s) at the visited states, in the reward for what follows and in the loss
-for the decision itself. of="sequence": of whole answers, w = π(y)/π₀(y), for every world, with e^ℓ continued linearly past
-|ℓ| = 10. divergence="kl" puts log w in the place of the above.
+of="occupancy": w = μ/μ₀ of a state and action. The penalty enters as a reward −λ·(w−1)/√χ², which
+is *exactly* ∇√χ²; the same w−1 not divided would be half of ∇χ². w is exact (ratio="exact": the
+process is known) or learnt by a discriminator d, with softplus(−d) on the policy's steps and
+softplus(d) on fresh ones of the base policy, e^d for w, as published.
 
-released=True (sequence only) is the published RLHF code: χ̂² = mean[(w−1)+(1/w−1)], differentiated
-through w with the answers held fixed, plus the usual per-token KL in the reward at the same
-coefficient. Its gradient is ½∇χ² + ∇KL(π₀‖π), divided by 2√χ̂², not ∇√χ²; its "KL" arm's is the
-forward KL. √χ̂² is no sum over answers: it enters as a weight without gradient. Traps: r is a
-statement about the base policy's states only; χ² is carried by few steps, and trimming (1 % at
-either end, with the discriminator) makes it small. Differs from kl_in_reward in what is divided by
-what.
+of="action": the same divergence of π(·|s) from π₀(·|s) at the visited states, in the reward for
+what follows and in the loss for the decision itself.
+of="sequence": of whole completions, w = π(y)/π₀(y), for every world, with e^ℓ continued linearly
+past |ℓ| = 10.
+divergence="kl" puts log w in the place of the above.
+
+Where the released code differs. released=True (sequence only) is the published RLHF code: χ̂² =
+mean[(w−1)+(1/w−1)], differentiated through w with the completions held fixed, plus the usual
+per-token KL in the reward at the same coefficient. Its gradient is ½∇χ² + ∇KL(π₀‖π), divided by
+2√χ̂², not ∇√χ²; its "KL" arm's is the forward KL. √χ̂² is no sum over completions: it enters as a
+weight without gradient.
+
+Traps: r is a statement about the base policy's states only; χ² is carried by few steps, and
+trimming (1 % at either end, with the discriminator) makes it small. Differs from kl_in_reward in
+what is divided by what.
 
 Here: tomato has one place that fools the proxy, so a penalty on where one is has an easy case. The
-claim compares each penalty at its own best λ of a grid, on gold at the end of equally long runs;
-the arm "single" stopped at its own peak is as good as the best of them, but one has to know when.
-The arms "discriminator", "released" and "released kl" are run beside it and decide nothing.
+claim compares each penalty at its own best λ of a grid, on gold at the end of equally long runs.
+The arm "single" stopped at its own peak is as good as the best of them, but one has to know when.
+The arms "discriminator", "released" and "released kl" run beside it and decide nothing.
 """
 
 from __future__ import annotations
@@ -41,11 +50,20 @@ from assay.core import Claim, InputError, Loop, Optimiser, Paper, Samples, Step,
 from assay.engine.descend import descend
 from assay.formulas.advantage import returns_to_go
 from assay.formulas.divergence import log_ratio
-from assay.formulas.occupancy import chi_squared, occupancy_ratio, step_centred
-from assay.formulas.reduce import per_answer, per_token
+from assay.formulas.occupancy import step_centred
+from assay.formulas.occupancy_divergence import chi_squared, occupancy_ratio
+from assay.formulas.reduce import per_token
 from assay.formulas.surrogate import reinforce
-from assay.loops.online import describe, judge, mean_stats, online, policy_gradient, relative, seen
-from assay.models.policies.markov import acting, states
+from assay.loops import (
+    Rollouts,
+    leave_one_out_advantage,
+    online,
+    policy_gradient,
+    proxy_score,
+    with_reference_logp,
+)
+from assay.models.policies.markov import acting
+from assay.models.process import states
 from assay.stats.effects import Reading, final
 
 paper = Paper(
@@ -55,12 +73,12 @@ paper = Paper(
     "arXiv:2403.03185",
 )
 reduces = {"leave_one_out": ({"of": "sequence", "lam": 0.0}, {})}
-# √χ̂² is taken of at least this: at the base policy it is 0, and its slope has no value there
+# Least χ̂² under the root: at the base policy it is 0, and the root's slope is not defined
 LEAST = 1e-4
 
 
 def continued_exp(l: Tensor, *, far: float = 10.0) -> Tensor:
-    """e^l, continued by its tangent beyond ±far."""
+    """e^ℓ, continued by its tangent beyond ±far."""
     near = l.clamp(-far, far)
     return near.exp() * (1 + l - near)
 
@@ -77,9 +95,16 @@ def recipe(
     member: int = 0,
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
-    """of: occupancy, action or sequence; divergence: chi2 or kl; lam: its weight, in deviations of
-    the proxy; ratio: exact or discriminator; released: the published RLHF loss; fits: the
-    discriminator's updates a step; member: the proxy.
+    """Train under the penalty and yield the policy after each step.
+
+    Args:
+        of: What is compared with the base policy: occupancy, action or sequence.
+        divergence: chi2 or kl.
+        lam: Weight λ of the penalty, in deviations of the proxy.
+        ratio: exact or discriminator: where occupancy's ratio comes from.
+        released: Use the published RLHF loss (sequence only).
+        fits: Updates of the discriminator a step.
+        member: Index of the reward model that is the proxy.
     """
     for name, value, known in (
         ("of", of, ("occupancy", "action", "sequence")),
@@ -105,15 +130,17 @@ def _sequence(
 
     def advantage(reward: Tensor, x: Samples) -> Tensor:
         nonlocal slope
-        l = log_ratio(x.logp, seen(task.reference, x).logp, x.mask)
+        l = log_ratio(x.logp, with_reference_logp(task.reference, x).logp, x.mask)
         if released and divergence == "chi2":
-            slope = 0.5 / root(l, True)  # of the whole batch, however it is divided afterwards
+            slope = 0.5 / root(l, True)  # of the whole batch, whatever the micro-batches
         if released or divergence == "kl":
-            return relative(reward - (lam * l).to(reward.dtype), x)
-        return relative(reward - (lam * (continued_exp(l) - 1) / root(l, True)).to(reward.dtype), x)
+            return leave_one_out_advantage(reward - (lam * l).to(reward.dtype), x)
+        return leave_one_out_advantage(
+            reward - (lam * (continued_exp(l) - 1) / root(l, True)).to(reward.dtype), x
+        )
 
     def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
-        l = log_ratio(logp, seen(task.reference, rows).logp, rows.mask)
+        l = log_ratio(logp, with_reference_logp(task.reference, rows).logp, rows.mask)
         each = (
             l + continued_exp(-l) - 1
             if divergence == "kl"
@@ -124,7 +151,7 @@ def _sequence(
     yield from online(
         task,
         loop,
-        score=judge(task, member),
+        score=proxy_score(task, member),
         advantage=advantage,
         loss=loss if released else policy_gradient,
     )
@@ -138,90 +165,76 @@ class _Discriminator(torch.nn.Module):
         self.d = torch.nn.Parameter(torch.zeros_like(like))
 
     def fit(self, x: Samples, base: Samples, gamma: float, opt: Optimiser, updates: int) -> None:
-        """softplus(−d) on the policy's steps, softplus(d) on the base policy's, each weighed γ^t."""
+        """softplus(−d) on the policy's steps, softplus(d) on the base policy's, weighed by γ^t."""
         both = cat([x, base])
-        at, weight = (
-            states(both)[..., :-1],
-            gamma ** torch.arange(x.mask.shape[2], dtype=x.logp.dtype),
-        )
-        sign = torch.where(torch.arange(len(both)) < len(x), -1.0, 1.0)[:, None, None].to(
-            x.logp.dtype
-        )
-        whole = torch.ones_like(
-            both.mask
-        )  # an ended episode stays where it ended, and that is somewhere too
+        weight = gamma ** torch.arange(x.mask.shape[2], dtype=x.logp.dtype)
+        sign = torch.where(torch.arange(len(both)) < len(x), -1.0, 1.0).to(weight)[:, None, None]
+        whole = torch.ones_like(both.mask)  # an ended episode goes on visiting where it ended
+
+        def loss(rows: Samples, i: Tensor) -> Tensor:
+            return softplus(sign[i] * self.d[states(rows)[..., :-1], rows.action]) * weight
 
         for _ in range(updates):
-            descend(
-                opt,
-                lambda rows, i: softplus(sign[i] * self.d[at[i], rows.action]) * weight,
-                both,
-                reduce=lambda mask: per_token(whole),
-            )
+            descend(opt, loss, both, reduce=lambda mask: per_token(whole))
 
 
 def _steps(
     task: Task, of: str, divergence: str, lam: float, ratio: str, fits: int, member: int, loop: Loop
 ) -> Iterator[Step]:
     reference = acting(task.reference)
-    process, one, score = reference.process, task.rewards.only([member]), judge(task, member)
+    process, one, score = reference.process, task.rewards.only([member]), proxy_score(task, member)
     policy, base = reference.copy(), reference.occupancy().detach()
-    opt, critic = loop.optimiser(policy), _Discriminator(reference.logits)
+    critic = _Discriminator(reference.logits)
     critic_opt = loop.optimiser(critic)
-    carry: Any = task.carry.keep(
-        policy=policy, opt=opt, critic=critic, critic_opt=critic_opt, deviation=-1.0
-    )
-    if carry.deviation < 0:  # of the proxy, where the base policy goes: the table is asked for once
+    carry: Any = task.carry.keep(critic=critic, critic_opt=critic_opt, deviation=-1.0)
+    if carry.deviation < 0:  # of the proxy under the base policy; computed once a run
         table = one.steps(process.every())[0].reshape(base.shape).double()
         carry.deviation = float((base * (table - (base * table).sum()).square()).sum().sqrt())
     price, gamma = lam * carry.deviation, process.gamma
     power = gamma ** torch.arange(process.horizon, dtype=reference.logits.dtype)
-    for t in carry.steps(loop.max_steps):
-        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
+    scale = 1.0
+
+    def prepare(batch: Rollouts) -> Rollouts:
+        nonlocal scale
+        x = batch.samples
         at, whole = states(x)[..., :-1], x.present[..., None].expand_as(x.mask)
-        with torch.no_grad():
-            if of == "action":
-                each = _apart(policy.logits, reference.logits, divergence)
-                each = torch.where(process.terminal, each.new_zeros(()), each)
-                size = float(policy.occupancy().sum(-1) @ each.double())
-                paid, scale = (
-                    each[at],
-                    (0.5 / max(size, LEAST) ** 0.5 if divergence == "chi2" else 1.0),
-                )
+        if of == "action":
+            each = _apart(policy.logits, reference.logits, divergence)
+            each = torch.where(process.terminal, each.new_zeros(()), each)
+            size, paid = float(policy.occupancy().sum(-1) @ each.double()), each[at]
+            scale = 0.5 / max(size, LEAST) ** 0.5 if divergence == "chi2" else 1.0
+        else:
+            if ratio == "exact":
+                w = occupancy_ratio(policy.occupancy(), base)
+                size = float(chi_squared(policy.occupancy(), base))
+                paid = (w - 1 if divergence == "chi2" else w.log())[at, x.action]
             else:
-                if ratio == "exact":
-                    w, size = (
-                        occupancy_ratio(policy.occupancy(), base),
-                        float(chi_squared(policy.occupancy(), base)),
-                    )
-                    paid = (w - 1 if divergence == "chi2" else w.log())[at, x.action]
-                else:
-                    drawn = reference.sample(x.prompts, loop.num_generations, task.rng("base", t))
-                    paid, size = _learnt(critic, critic_opt, x, drawn, gamma, fits, divergence)
-                scale = max(size, LEAST) ** -0.5 if divergence == "chi2" else 1.0
-            reward = one.steps(x)[0] - (price * scale * paid).to(x.logp.dtype)
-            A = step_centred(returns_to_go(reward, whole, gamma=gamma), whole) * power
+                drawn = reference.sample(
+                    x.prompts, loop.num_generations, task.rng("base", batch.step)
+                )
+                paid, size = _learnt(critic, critic_opt, x, drawn, gamma, fits, divergence)
+            scale = max(size, LEAST) ** -0.5 if divergence == "chi2" else 1.0
+        reward = batch.reward - (price * scale * paid).to(x.logp.dtype)
+        G = returns_to_go(reward, whole, gamma=gamma)
+        batch.advantage = step_centred(G, whole) * power
+        batch.stats = {"penalty/divergence": size}
+        return batch
 
-        def total(
-            rows: Samples, i: Tensor, A: Tensor = A, at: Tensor = at, scale: float = scale
-        ) -> Tensor:
-            loss = reinforce(policy.logp(rows), A[i])
-            own = (
-                _apart(policy.logits, reference.logits, divergence)[at[i]]
-                if of == "action"
-                else loss.new_zeros(())
-            )
-            return loss + price * scale * power * own
+    def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
+        own = logp.new_zeros(())
+        if of == "action":
+            own = _apart(policy.logits, reference.logits, divergence)[states(rows)[..., :-1]]
+        return reinforce(logp, advantage) + price * scale * power * own
 
-        stats = [
-            descend(opt, total, x, reduce=per_answer, rows=i)
-            for i in loop.minibatches(len(x), task.rng("minibatch", t))
-        ]
-        yield Step(
-            policy,
-            reward=score,
-            stats={**mean_stats(stats), "penalty/divergence": size, **describe(x)},
-        )
+    yield from online(
+        task,
+        loop,
+        score=score,
+        reward=lambda x: one.steps(x)[0],
+        prepare=prepare,
+        loss=loss,
+        policy=policy,
+    )
 
 
 def _learnt(
@@ -264,11 +277,8 @@ PENALTIES = {
     arms={
         "single": ("leave_one_out", {}),
         **{
-            f"{name} {lam}": (
-                "correlated_proxies",
-                {"of": of, "divergence": divergence, "lam": lam},
-            )
-            for name, (of, divergence) in PENALTIES.items()
+            f"{name} {lam}": ("correlated_proxies", {"of": of, "divergence": kind, "lam": lam})
+            for name, (of, kind) in PENALTIES.items()
             for lam in GRID
         },
         "discriminator": ("correlated_proxies", {"ratio": "discriminator", "lam": 0.25}),

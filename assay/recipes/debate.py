@@ -1,30 +1,33 @@
-"""Justifiable decisions: besides its return, a decision is paid for winning a debate about evidence
-before a judge.
+"""Justifiable decisions: pay a decision for its return and for winning a debate about it.
 
-A state has `features` features; two players, one for decision a, one for the baseline's decision b,
-reveal features in turns until `reveal` are shown; the judge J(s⊙m, m, a), fitted by Bradley–Terry
-on comparisons under *random* masks of that size, then says who won. The protagonist's reward is
+A state has `features` features. Two players, one for decision a and one for the baseline's decision
+b, reveal features in turns until `reveal` are shown. The judge J(s⊙m, m, a), fitted by
+Bradley–Terry on comparisons under *random* masks of that size, then says who won. The protagonist's
+reward is
 
     R = (1 − λ)·environment·r(s, a) + λ·bonus·1[J(a) > J(b)],      b the decision of λ = 0
 
-and the game's own payoff +1, −1 or 0. A study, not a recipe: it is about contextual decisions with
-features, and makes its own (a Task has answers and no features). Return and the people's
-preferences are linear in the state, with `shared` of their weight in common. The judge is linear in
-what it is shown, so the debate is additive: each player's best reply in turn is to show what helps
-it most, exactly (`maxmin`), where the paper trains both by self-play. The best decision in each
-state is exact as well.
+and the game's own payoff is +1, −1 or 0.
 
-What may speak, `evidence`: debate (in turns), alone (one side shows all it likes), random (features
-at random: the control), full (the judge sees everything). After the evidence a confuser may add
-`confuse` features against the protagonist: a verdict that survives is robust.
+This is a study, not a recipe: it is about contextual decisions with features, and makes its own (a
+Task has completions and no features). Return and the people's preferences are linear in the state,
+with `shared` of their weight in common. The judge is linear in what it is shown, so the debate is
+additive: each player's best reply in turn is to show what helps it most, exactly (`maxmin`), where
+the paper trains both by self-play. The best decision in each state is exact as well.
+
+`evidence` says which features are shown: debate (in turns), alone (one side shows all it likes),
+random (features at random: the control), full (the judge sees everything). After the evidence a
+confuser may add `confuse` features against the protagonist: a verdict that survives is robust.
 
 Traps. At λ = 1 all winning decisions tie and the first is taken. A tie pays 0, and the same
 decision as the baseline's is a tie: the bonus is one for disagreeing. Win rates are over the states
 where the decisions differ; `preferred` is over all, half for equal decisions. The game pays {−1, 0,
-1}, the policy {0, 1}. Released: the bonus is computed on stored decisions, off-policy, and the
+1}, the policy {0, 1}.
+
+Where the released code differs. It computes the bonus on stored decisions, off-policy, and its
 judge normalises by batch, to be switched to evaluation; here neither.
 
-Gold is what the people's own preference says of the decisions, without noise or masks.
+Here: gold is what the people's own preference says of the decisions, without noise or masks.
 """
 
 from __future__ import annotations
@@ -64,10 +67,20 @@ def study(
     confuse: int = 2,
     lams: list[float] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """states, decisions, features, reveal: see above; pairs: comparisons of the judge's fit;
-    shared: of return and preference; noise: temperature of the people's choices; environment,
-    bonus: of the two rewards; confuse: features of the confuser; lams: λ, 0.25 … 1 if not given.
-    One line a λ and kind of evidence.
+    """Yield one line for each λ and kind of evidence.
+
+    Args:
+        states: States that are decided.
+        decisions: Decisions in each state, at least 2.
+        features: Features of a state.
+        reveal: Features shown to the judge, above 0 and at most `features`.
+        pairs: Comparisons that the judge is fitted to.
+        shared: Share of weight that return and preference have in common.
+        noise: Temperature of the people's choices.
+        environment: Weight of the return.
+        bonus: Weight of winning the debate.
+        confuse: Features that the confuser adds.
+        lams: Values of λ; 0.25, 0.5, 0.75 and 1 if not given.
     """
     if (
         not 0 < reveal <= features
@@ -92,10 +105,10 @@ def study(
     base = r.argmax(1)
     says = (
         s[:, None] * weights[:, :features] + weights[:, features:]
-    )  # [S,A,F]: a shown feature's part in J
+    )  # [S,A,F]: what a shown feature adds to J
     gap = (
         says - says[torch.arange(states), base][:, None]
-    )  # for a and against the baseline's decision
+    )  # in favour of a, against the baseline's decision
     chance = rng("random").uniform(torch.arange(states)[:, None], f, dtype=torch.float64)
     masks = {kind: shown(gap, kind, reveal, chance) for kind in EVIDENCE}
     for lam in lams or [0.25, 0.5, 0.75, 1.0]:
@@ -112,8 +125,9 @@ def study(
 def judged(
     features: int, decisions: int, reveal: int, pairs: int, liked: Tensor, noise: float, rng: Any
 ) -> Tensor:
-    """A linear judge [A,2F] on (s⊙m, m), by ridge Bradley–Terry on comparisons under random masks:
-    Newton, convex.
+    """Fit a linear judge `[A,2F]` on (s⊙m, m) by ridge Bradley–Terry under random masks.
+
+    The problem is convex and is solved by Newton's method.
     """
     p, f = torch.arange(pairs), torch.arange(features)
     s = rng("state").normal(p[:, None], f, dtype=torch.float64)
@@ -135,7 +149,7 @@ def judged(
 
 
 def shown(gap: Tensor, kind: str, reveal: int, chance: Tensor) -> Tensor:
-    """Which features are shown [S,A,F] when a is argued against the baseline's decision, 1 or 0.
+    """Mark the features that are shown `[S,A,F]`, 1 or 0, in a debate for a against the baseline.
 
     The verdict is the sum of the gaps shown, so in turns each player's best reply is the most
     helpful feature that is left.

@@ -1,39 +1,37 @@
-"""DPO, IPO and SLiC as one family, to see that all three over-optimise: gold rises and falls with
-KL, though no reward model is in sight.
+"""DPO, IPO and SLiC as one family: all three over-optimise, with no reward model in sight.
 
-    L = E g(β·Δ),  Δ = log π/π₀(chosen) − log π/π₀(rejected), sums over an answer's decisions
+    L = E g(β·Δ),  Δ = log π/π₀(chosen) − log π/π₀(rejected), sums over a completion's decisions
 
     dpo    g = −log σ(βΔ)
-    ipo    (Δ − 1/(2β))²: β is the paper's τ; the difference settles at 1/(2β) nats however certain the label
+    ipo    (Δ − 1/(2β))²: β is the paper's τ; Δ settles at 1/(2β) nats, however certain the label
     slic   max(0, 1 − βΔ): the hinge on log-ratios; no gradient once the margin is reached
 
-The pairs pin down few directions of the implicit reward β·log π/π₀, and along the others mass
-drifts to answers that no pair contains. Δ can be driven up by lowering both likelihoods: watch
-`logps/chosen` and `logps/rejected`.
+Gold rises and falls with KL. The pairs pin down few directions of the implicit reward β·log π/π₀,
+and along the others mass drifts to completions that no pair contains. Δ can be driven up by
+lowering both likelihoods: watch `logps/chosen` and `logps/rejected`.
 
 `alpha` is the length-regularised form. From max E r − α|y| − β·KL the margin enters as βΔ +
 α(|chosen| − |rejected|): a longer winner then needs *less* log-ratio. The opposite sign rewards
-length. It is applied to all three losses, as α/β nats on the log-ratio of each decision's worth of
-length. In the table world all answers are equally long and it does nothing.
+length. It is applied to all three losses, as α/β nats on the log-ratio for each decision of length.
+In the table world all completions are equally long and it does nothing.
 
 Differs from `dpo` in the choice of g, and is it at loss=dpo, alpha=0. Differs from `bradley_terry`
-followed by a policy gradient in that nothing is drawn from the policy while it is trained.
+followed by a policy gradient in that nothing is sampled from the policy while it is trained.
 
-The released code of this family disagrees on IPO: the authors of DPO's repository sum log-ratios,
-TRL divides each side by its length (`mean`). The same β is then a regulariser of another strength
-by about a length. Both are run here; the claim uses sums.
+Where the released code differs. This family disagrees on IPO: the authors of DPO's repository sum
+log-ratios, TRL divides each side by its length (`mean`). The same β is then a regulariser of
+another strength, by about a length. Both are run here; the claim uses sums.
 
-Traps: the KL of a reading is measured on the policy's own answers, not on the pairs; gold at KL 0
-is not 0, so the fits subtract the reference; β plays opposite roles in IPO's target (large β, small
-target) and in the slope of the others.
-
-The claim is judged at the smaller β; the arms at the larger one show the order: there IPO's target
-is so near that its KL stays small and it hardly falls, while DPO and SLiC go on to turn.
+Traps: the KL of a reading is measured on the policy's own completions, not on the pairs. Gold at KL
+0 is not 0, so the fits subtract the reference. β plays opposite roles in IPO's target (large β,
+small target) and in the slope of the others.
 
 Here: few pairs, noisy labels and a thousand steps make all three turn; in a hundred steps on the
-world's own 400 pairs none does (`assay run direct_alignment --world table`). Gao's forms can be
-fitted to such a run by `assay report`. What it cannot show: how the hump changes with the size of
-the model, and epochs over so few pairs are far more than the paper's one.
+world's own 400 pairs none does (`assay run direct_alignment --world table`). The claim is judged at
+the smaller β; the arms at the larger one show the order: there IPO's target is so near that its KL
+stays small and it hardly falls, while DPO and SLiC go on to turn. Gao's forms can be fitted to such
+a run by `assay report`. What it cannot show: how the hump changes with the size of the model, and
+epochs over so few pairs are far more than the paper's one.
 """
 
 from __future__ import annotations
@@ -44,7 +42,7 @@ from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Pairs, Paper, Step, Task
 from assay.formulas.pairwise import dpo, hinge, ipo
-from assay.loops.online import paired, ratios
+from assay.loops import log_ratios, paired
 from assay.stats.effects import Reading, drop
 
 paper = Paper(
@@ -67,9 +65,13 @@ def recipe(
     mean: bool = False,
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
-    """loss: dpo, ipo or slic; beta: price of a nat (IPO: its τ); alpha: price of a decision, in
-    units of the implicit reward; mean: log-ratios divided by the answers' lengths, as TRL's IPO has
-    them.
+    """Train on the task's pairs and yield the policy after each step.
+
+    Args:
+        loss: dpo, ipo or slic.
+        beta: Strength of the implicit KL penalty, per nat; IPO's τ. Above 0.
+        alpha: Penalty of a decision of length, in units of the implicit reward.
+        mean: Divide log-ratios by the completions' lengths, as TRL's IPO does.
     """
     if loss not in LOSSES:
         raise InputError(f"--loss is '{loss}'; it is one of {', '.join(LOSSES)}")
@@ -78,7 +80,7 @@ def recipe(
 
     def of(rows: Pairs, logp: Tensor, reference: Tensor) -> Tensor:
         lengths = rows.lengths.to(logp.dtype)
-        chosen, rejected = ratios(logp, reference)
+        chosen, rejected = log_ratios(logp, reference)
         if mean:
             chosen, rejected = (
                 chosen / lengths[:, 0].clamp(min=1),
@@ -109,5 +111,5 @@ def recipe(
     on={"table": {"pairs": 200, "noise": 0.3}},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Each loss's fall from peak to end, at fresh addresses, at the smaller β, where KL goes far."""
+    """Fall of each loss from peak to end, at fresh addresses, at the smaller β."""
     return {loss: drop(arms[f"{loss} {min(BETAS)}"]) for loss in LOSSES}

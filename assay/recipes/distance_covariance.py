@@ -1,36 +1,39 @@
-"""A judge kept from following length: the preference loss plus λ·dCov²(its scores, an attribute of
-the answers).
+"""Keep a reward model from following length: add λ·dCov²(its scores, an attribute) to its loss.
 
-loss = mean of −log σ(chosen − rejected) + λ·V, V the distance covariance of the batch's 2b scores
-with the attribute of their answers. Distance covariance is 0 in the population exactly if the two
-are independent, so it sees dependence that no correlation shows; the paper asks it of a
-regression's predictions and protected attributes. Length comes first; `attribute="tokens:12-"`
-counts words, and several, with commas, are kept out together: `several="concatenated"` makes one
-vector of them (the paper's CCdCov: their combinations count too), `several="joint"` takes the joint
-distance covariance of scores and attributes (JdCov: what the attributes have among themselves is a
-constant of the fit), and `several="sum"` takes one after another, the "gerrymandering" the paper
-warns of.
+    L = mean of −log σ(chosen − rejected) + λ·V
 
-V is the unbiased statistic: averaged over batches it is the population's value, where the biased
-one pays a constant share of the scores' spread even to a judge that is independent. It can be
-negative, and is not clipped. (The joint one is the biased mean: no unbiased one is given here.
+V is the distance covariance of the batch's 2b scores with the attribute of their completions.
+Distance covariance is 0 in the population exactly if the two are independent, so it sees dependence
+that no correlation shows; the paper uses it for a regression's predictions and protected
+attributes.
+
+The first attribute is length; `attribute="tokens:12-"` counts words. Several, with commas, are kept
+out together: `several="concatenated"` makes one vector of them (the paper's CCdCov: their
+combinations count too), `several="joint"` takes the joint distance covariance of scores and
+attributes (JdCov: what the attributes have among themselves is a constant of the fit), and
+`several="sum"` takes one after another, the "gerrymandering" that the paper warns of.
+
+V is the unbiased statistic. Averaged over batches it is the population's value, where the biased
+one pays a constant share of the scores' spread even to a reward model that is independent. It can
+be negative, and is not clipped. (The joint one is the biased mean: no unbiased one is given here.
 `measure="normalised"` is the distance correlation.) Attributes have mean 0 and deviation 1 over the
-pairs; scores keep their units, so that λ is in labels' log-odds per unit and shrinks the judge a
-little as well (a correlation would not, and can be had by inflating what is uncorrelated).
+pairs. Scores keep their units, so that λ is in the labels' log-odds per unit and shrinks the reward
+model a little as well (a correlation would not, and can be had by inflating what is uncorrelated).
 
 Neighbours, by `measure`: "pearson" is the same fit with the squared correlation, which is what
-ODIN's length head stands on; "margin" is the tuned linear length penalty: −log σ(chosen − rejected
-+ c·(their attributes' difference)), in which c takes the credit for the attribute and the judge has
-the rest. The linear control decides the claim: on linear judges and a linear taste, a distance
-covariance has nothing more to see. bradley_terry is λ = 0.
+ODIN's length head stands on; "margin" is the tuned linear length penalty, −log σ(chosen − rejected
++ c·(their attributes' difference)), in which c takes the credit for the attribute and the reward
+model has the rest. The linear control decides the claim: on linear reward models and a linear
+taste, a distance covariance has nothing more to see. bradley_terry is λ = 0.
 
-An attribute that good answers really have is erased with the bad habit. Independence holds on the
-pairs' answers, not on those of a policy that has moved: the claim is therefore gold at equal KL.
+Traps: an attribute that good completions really have is erased with the bad habit. Independence
+holds on the pairs' completions, not on those of a policy that has moved: the claim is therefore
+gold at equal KL.
 
-Here: where labels have a taste for rare tokens, which gold has not, every one of these judges keeps
-far more gold than the plain one. The tuned linear penalty keeps more than distance covariance:
-judge and taste are linear, and the penalty may be set past independence, which pays in a world
-whose gold falls with what labels liked.
+Here: where labels have a taste for rare tokens, which gold has not, every one of these reward
+models keeps far more gold than the plain one. The tuned linear penalty keeps more than distance
+covariance: reward model and taste are linear, and the penalty may be set past independence, which
+pays in a world whose gold falls with what labels liked.
 """
 
 from __future__ import annotations
@@ -79,10 +82,15 @@ def fit(
     centre: float = 0.01,
     loop: Loop = Loop(),
 ) -> Reward:
-    """lam: weight of the dependence (measure "margin": log-odds a deviation of the attribute takes
-    the credit for); attribute: what to keep out, see rewards/attributes.py; measure: distance,
-    pearson or margin; several: how several attributes are taken together; centre: weight of (chosen
-    + rejected)².
+    """Fit the model to the pairs and return it as a reward.
+
+    Args:
+        lam: Weight λ of the dependence; for measure "margin" the log-odds a deviation gets credit
+            for.
+        attribute: What to keep out, such as length or tokens:12-; see rewards/attributes.py.
+        measure: distance, normalised, pearson or margin.
+        several: concatenated, joint or sum: how several attributes are taken together.
+        centre: Weight of (r(chosen) + r(rejected))².
     """
     for name, value, choices in (("measure", measure, MEASURES), ("several", several, SEVERAL)):
         if value not in choices:
@@ -114,7 +122,7 @@ def fit(
 
 
 class Dependence:
-    """λ times the dependence of a batch's scores on attributes of its answers, a member."""
+    """λ times the dependence of a batch's scores on its completions' attributes, a member."""
 
     def __init__(self, lam: float, attribute: str, measure: str, several: str, pairs: Pairs):
         self.lam, self.attribute, self.measure, self.several, self.pairs = (
@@ -124,7 +132,7 @@ class Dependence:
             several,
             pairs,
         )
-        scaled(pairs, attribute, pairs)  # says at once what is wrong with it
+        scaled(pairs, attribute, pairs)  # a wrong attribute is an error now, not in the first batch
 
     def view(self, model: Any, each: Sequence[Pairs], t: int) -> Tensor:
         """The scores `[M,b,2]`."""
@@ -140,7 +148,7 @@ class Dependence:
 def dependence(
     score: Float[Tensor, "M n"], z: Float[Tensor, "M n A"], *, measure: str, several: str
 ) -> Float[Tensor, "M"]:
-    """How much scores depend on attributes, by one of the measures."""
+    """Measure how much scores depend on attributes `[M]`."""
     columns = [z[..., a : a + 1] for a in range(z.shape[-1])]
     if measure == "pearson":
         return torch.stack([pearson(score, c[..., 0]).square() for c in columns]).sum(0)
@@ -157,7 +165,7 @@ _BIASED = {"testbed": "bag", "mode": "idiosyncratic", "bias": 1.0}
 
 
 @Claim(
-    "Where labels prefer what gold does not, a judge kept independent of it in distance "
+    "Where labels prefer what gold does not, a reward model kept independent of it in distance "
     "covariance keeps more gold at equal KL than the plain one, and than one with a tuned linear "
     "penalty.",
     arms={
@@ -178,8 +186,8 @@ _BIASED = {"testbed": "bag", "mode": "idiosyncratic", "bias": 1.0}
     on={"table": _BIASED},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold differences over the shared range of √KL: to the plain judge, and to the linear
-    penalty.
+    """Mean gold differences over the shared range of √KL: to the plain reward model, and to the
+    linear penalty.
     """
     return {
         f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("single", "linear")

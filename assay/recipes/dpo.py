@@ -1,5 +1,8 @@
-"""Direct preference optimisation: −log σ(β(log-ratio of chosen − log-ratio of rejected)). No reward
-model, no sampling.
+"""Direct preference optimisation (DPO): fit the policy to pairs, with no reward model.
+
+    L = −log σ(β·(log π/π₀(chosen) − log π/π₀(rejected)))
+
+Log-ratios are sums over a completion's tokens. Nothing is sampled.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from torch import Tensor
 
 from assay.core import Claim, Loop, Pairs, Paper, Step, Task
 from assay.formulas.pairwise import dpo
-from assay.loops.online import paired, ratios
+from assay.loops import log_ratios, paired
 from assay.stats.effects import Reading, rise
 
 paper = Paper(
@@ -25,10 +28,15 @@ reduces = {}
 def recipe(
     task: Task, *, beta: float = 0.1, smoothing: float = 0.0, loop: Loop = Loop()
 ) -> Iterator[Step]:
-    """beta: price of a nat; smoothing: assumed share of flipped labels (cDPO)."""
+    """Train on the task's pairs and yield the policy after each step.
+
+    Args:
+        beta: Strength of the implicit KL penalty, per nat.
+        smoothing: Assumed share of flipped labels (cDPO), from 0 to below 0.5.
+    """
 
     def loss(rows: Pairs, logp: Tensor, reference: Tensor) -> Tensor:
-        return dpo(*ratios(logp, reference), beta=beta, smoothing=smoothing, p=rows.p)
+        return dpo(*log_ratios(logp, reference), beta=beta, smoothing=smoothing, p=rows.p)
 
     yield from paired(task, loop, data=task.pairs, loss=loss, beta=beta)
 

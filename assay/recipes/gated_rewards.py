@@ -1,21 +1,24 @@
-"""Gated reward accumulation (G-RA): rewards for single steps count only in answers whose outcome is
-good enough.
+"""Gated reward accumulation (G-RA): pay for steps only where the outcome is good enough.
 
-R(τ) = R_O + 1[R_O ≥ δ]·c·Σ_t r_t, with R_O the outcome, r_t a step reward and δ the gate. Without
-the gate (δ = −∞) it is direct accumulation (D-RA), in which step rewards can be earned without ever
-finishing: on sums a policy is paid for every line that has the form of a line, and the cheapest way
-to many lines is never to answer. leave_one_out on the outcome alone is c = 0.
+    R(τ) = R_O + 1[R_O ≥ δ]·c·Σ_t r_t
 
-The gate is put on the whole answer before anything else is done with it: a reward for a step that
-depends on the end of the answer belongs to the end. It is ≥, not >, or a gate at the highest level
-would never open. A gate that is too high is a sparse reward; and it hides penalties too, so that
-failing saves them, unless `keep_penalties`.
+R_O is the outcome, r_t a step reward and δ the gate. Without the gate (δ = −∞) this is direct
+accumulation (D-RA), in which step rewards can be earned without ever finishing. On sums, a policy
+is then paid for every line that has the form of a line, and the cheapest way to many lines is never
+to answer. At c = 0 it is leave_one_out on the outcome alone.
+
+The gate looks at the whole completion before anything else is done with it: a reward for a step
+that depends on the completion's end belongs to the end. The comparison is ≥, not >, or a gate at
+the highest level would never open. A gate that is too high makes a sparse reward. It hides
+penalties too, so that failing saves them, unless `keep_penalties`.
 
 `process` names the step reward: "format" pays for form and not for truth, "steps" for right steps.
 The claim's control is the same comparison with so small a c that all the lines there is room for
-are worth less than the answer: there gating should matter less, and the claim is that difference of
-differences. No released code was at hand; the paper's rewards are of software agents, and what
-carries over to sums is the accumulation alone.
+are worth less than the answer: gating should matter less there, and the claim is that difference of
+differences.
+
+No released code was at hand. The paper's rewards are those of software agents; what carries over to
+sums is the accumulation alone.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from torch import Tensor
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
 from assay.formulas.process import gated
-from assay.loops.online import judge, online
+from assay.loops import online, proxy_score
 from assay.stats.effects import Reading, final
 
 paper = Paper(
@@ -50,11 +53,17 @@ def recipe(
     member: int = 0,
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
-    """gate: the outcome from which step rewards count; accumulate: True for the gate, False for
-    D-RA, which has none; weight: c; process: the step reward's name; keep_penalties: gate what is
-    above 0 alone; member: the outcome.
+    """Train against the gated sum and yield the policy after each step.
+
+    Args:
+        gate: Outcome δ from which step rewards count.
+        accumulate: Use the gate; False for D-RA, which has none.
+        weight: Weight c of the step rewards.
+        process: Name of the step reward.
+        keep_penalties: Gate only what is above 0.
+        member: Index of the reward model that is the outcome.
     """
-    outcome, steps = judge(task, member), task.rewards.named(process)
+    outcome, steps = proxy_score(task, member), task.rewards.named(process)
 
     def score(x: Samples) -> Tensor:
         bonus = weight * steps.steps(x)[0].sum(-1)

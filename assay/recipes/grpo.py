@@ -1,10 +1,13 @@
-"""GRPO: group-standardised advantages, the clipped ratio, a mean over each answer's tokens, k3 in
-the loss.
+"""GRPO: group-standardised advantages, clipped ratios, a mean over tokens, k3 in the loss.
+
+    A_i = (r_i − mean(r)) / (std(r) + 10⁻⁴)
+    L   = mean over completions of mean over tokens of
+          −min(ρ·A, clip(ρ, 1−ε_low, 1+ε_high)·A) + β·k3
 
 Against leave_one_out it changes four things, and each has its switch: the division by the group's
-standard deviation (`standardise`), the group mean that contains the answer itself (`unbiased`), the
-mean over an answer's tokens (`length_mean`), and the KL term (`beta`; k3 in the loss follows the
-gradient of KL(π₀‖π), see divergence.k3).
+standard deviation (`standardise`), the group mean that contains the completion itself (`unbiased`),
+the mean over a completion's tokens (`length_mean`), and the KL term (`beta`). k3 in the loss
+follows the gradient of KL(π₀‖π), see `formulas.divergence.k3`.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from assay.formulas.advantage import group_centred, group_standardised, leave_on
 from assay.formulas.divergence import k3
 from assay.formulas.reduce import per_answer, per_answer_token
 from assay.formulas.surrogate import clipped
-from assay.loops.online import judge, online, seen, siblings
+from assay.loops import online, proxy_score, require_group, with_reference_logp
 from assay.stats.effects import Reading, drop
 
 paper = Paper(
@@ -39,8 +42,8 @@ def recipe(
     task: Task,
     *,
     beta: float = 0.04,
-    low: float = 0.2,
-    high: float = 0.2,
+    epsilon_low: float = 0.2,
+    epsilon_high: float = 0.2,
     standardise: bool = True,
     unbiased: bool = False,
     length_mean: bool = True,
@@ -48,25 +51,37 @@ def recipe(
     aggregate: str = "",
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
-    """beta: weight of k3; low, high: the ratio is clipped to [1−low, 1+high]; standardise,
-    unbiased, length_mean: see above; member, aggregate: the proxy, one judge or all of them made
-    one (`loops.judge`).
+    """Train by GRPO and yield the policy after each step.
+
+    Args:
+        beta: Weight of k3 in the loss.
+        epsilon_low: The ratio is clipped below at 1 − epsilon_low.
+        epsilon_high: The ratio is clipped above at 1 + epsilon_high.
+        standardise: Divide advantages by the group's standard deviation.
+        unbiased: Use the leave-one-out mean as the baseline; only without `standardise`.
+        length_mean: Average the loss over a completion's tokens instead of summing it.
+        member: Index of the reward model that is the proxy.
+        aggregate: Combine all reward models instead: mean, worst, uncertainty:0.5 or quantile:0.25.
     """
 
     def advantage(reward: Tensor, x: Samples) -> Tensor:
-        reward = siblings(reward)
+        reward = require_group(reward)
         if standardise:
             return group_standardised(reward, x.present, eps=1e-4, ddof=1)[..., None]
         return (leave_one_out if unbiased else group_centred)(reward, x.present)[..., None]
 
     def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
-        surrogate = clipped(logp, rows.logp, advantage, low=low, high=high)
-        return surrogate + beta * k3(logp, seen(task.reference, rows).logp) if beta else surrogate
+        surrogate = clipped(logp, rows.logp, advantage, low=epsilon_low, high=epsilon_high)
+        return (
+            surrogate + beta * k3(logp, with_reference_logp(task.reference, rows).logp)
+            if beta
+            else surrogate
+        )
 
     yield from online(
         task,
         loop,
-        score=judge(task, member, aggregate),
+        score=proxy_score(task, member, aggregate),
         advantage=advantage,
         loss=loss,
         reduce=per_answer_token if length_mean else per_answer,

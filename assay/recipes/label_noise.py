@@ -1,26 +1,25 @@
-"""How noisy are preference labels? Three weak raters who err independently say so without a single
-true label.
+"""Find how noisy preference labels are from three independent raters, without true labels.
 
-The paper wants to audit a model for fairness where the sensitive attribute is missing: a few weak
+The paper wants to audit a model for fairness where the sensitive attribute is missing. A few weak
 proxies of it are enough to find their own error rates, and the audit is then corrected by these.
-Here the hidden thing is which of two answers is truly better. With truth y, votes r₁, r₂, r₃ and dⱼ
-= P(rⱼ=1|y=1) − P(rⱼ=1|y=0), independence given y makes
+Here the hidden thing is which of two completions is truly better. With truth y, votes r₁, r₂, r₃
+and dⱼ = P(rⱼ=1|y=1) − P(rⱼ=1|y=0), independence given y makes
 
     cov(rᵢ, rⱼ) = p(1−p)·dᵢdⱼ          E Π(rⱼ − Er_j) = p(1−p)(1−2p)·d₁d₂d₃
 
-seven equations in seven unknowns, solved in closed form (`formulas.noise.three_raters`); for more
-classes or missing votes by expectation–maximisation (`dawid_skene`). What one gets is each rater's
-two error rates and p, here the win rate of one policy over another as error-free raters would see
-it.
+These are seven equations in seven unknowns, solved in closed form (`formulas.noise.three_raters`);
+for more classes or missing votes, by expectation–maximisation (`dawid_skene`). The result is each
+rater's two error rates and p, here the win rate of one policy over another as error-free raters
+would see it.
 
-A study. An item is a pair of answers: the judge's favourite of `best_of` draws, and a single draw;
-the truth is whether the favourite has more gold. Three arms: `independent` raters with the planted
-`rates`; `copying`, the second repeats the first with chance `copies`; `hard`, each votes by
-Bradley–Terry on gold with its own temperature, so that close pairs are hard for all. For each: the
-mean absolute error of the six rates and of the win rate by the closed form, by
-expectation–maximisation, and by the usual way, which takes the majority's word for the truth. The
-claim is for the first arm; the other two are its failure, and three binary raters leave no equation
-over with which to notice it.
+This study makes items of pairs of completions: the reward model's favourite of `best_of` samples,
+and a single sample; the truth is whether the favourite has more gold. It has three arms:
+`independent` raters with the planted `rates`; `copying`, in which the second repeats the first with
+chance `copies`; `hard`, in which each votes by Bradley–Terry on gold with its own temperature, so
+that close pairs are hard for all. For each it gives the mean absolute error of the six rates and of
+the win rate, by the closed form, by expectation–maximisation, and by the usual way, which takes the
+majority's word for the truth. The claim is for the first arm; the other two are its failure, and
+three binary raters leave no equation over with which to notice it.
 
 With `raters=FILE`, a file of JSON lines whose column `raters` holds three votes (0 a tie, 1 the
 first, 2 the second), the last lines are of real people: each rater's matrix for three classes, the
@@ -63,9 +62,14 @@ def study(
     best_of: int = 4,
     raters: str = "",
 ) -> Iterator[dict[str, Any]]:
-    """items: pairs voted on; rates: how often each rater fails a better favourite and passes a
-    worse one, in turn; copies: how often the second repeats the first; best_of: draws of the
-    favourite; raters: a file of real votes.
+    """Yield one line for each arm, and lines for a file of real votes.
+
+    Args:
+        items: Pairs voted on.
+        rates: Two error rates a rater: missing a better favourite, passing a worse one; below 0.5.
+        copies: How often the second rater repeats the first, from 0 to 1.
+        best_of: Samples among which the favourite is chosen.
+        raters: File of real votes, JSON lines with a column `raters`; empty for none.
     """
     if len(rates) != 6 or not all(0 <= r < 0.5 for r in rates):
         raise InputError(
@@ -92,20 +96,23 @@ def study(
 
 
 def gaps(world: World, items: int, best_of: int) -> Float[Tensor, "S"]:
-    """Gold of the judge's favourite of so many draws minus that of one more draw; float64."""
+    """Gold of the reward model's favourite of `best_of` samples minus that of one more; float64."""
     if world.gold is None:
-        raise InputError("this study needs to know the truth: give it a world with a gold")
+        raise InputError(
+            "this study needs to know the truth, and this world has no gold; use --world table"
+        )
     rows = torch.arange(items) % len(world.task.prompts)
     x = world.task.reference.sample(world.task.prompts[rows], best_of + 1, world.task.rng("items"))
     favourite = world.task.rewards.only([0])(x)[0, :, :best_of].argmax(-1, keepdim=True)
     gold = world.gold(x)[0].double()
     gap = gold.gather(-1, favourite)[:, 0] - gold[:, best_of]
-    return gap[gap != 0]  # two equal answers have no better one
+    return gap[gap != 0]  # of two equal completions none is better
 
 
 def compared(votes: Int[Tensor, "S 3"], truth: Int[Tensor, "S"]) -> dict[str, Any]:
-    """Errors of three estimates of six rates and the win rate; the rates that the votes really had
-    are the measure.
+    """Errors of three estimates of the six rates and of the win rate.
+
+    They are measured against the rates that the votes really had.
     """
 
     def rates_given(label: Tensor) -> Tensor:
@@ -133,14 +140,18 @@ def compared(votes: Int[Tensor, "S 3"], truth: Int[Tensor, "S"]) -> dict[str, An
 
 
 def read(path: Path) -> Int[Tensor, "S 3"]:
-    """Three votes a row. Raises InputError with the row where it has none."""
+    """Read three votes a row.
+
+    Raises:
+        InputError: A row has none; the message names it.
+    """
     faults, found = Faults(str(path)), []
     for i, row in open_source(path).rows(faults):
         votes = row.get("raters")
         if not isinstance(votes, list) or len(votes) != 3 or any(v not in (0, 1, 2) for v in votes):
             raise InputError(
                 f"{path}, row {i}, column 'raters' holds {str(votes)[:40]}; three votes were "
-                "expected, each 0 for a tie, 1 for the first or 2 for the second answer"
+                "expected, each 0 for a tie, 1 for the first or 2 for the second completion"
             )
         found.append(votes)
     faults.stop()
@@ -148,9 +159,7 @@ def read(path: Path) -> Int[Tensor, "S 3"]:
 
 
 def of_people(votes: Int[Tensor, "S 3"]) -> Iterator[dict[str, Any]]:
-    """Real raters: three classes, how well independence fits, and the two-class answer where nobody
-    says tie.
-    """
+    """Real raters: three classes, the fit of independence, and two classes without ties."""
     fit, S = dawid_skene(votes, classes=3), len(votes)
     for r in range(3):
         yield {
@@ -197,7 +206,7 @@ def of_people(votes: Int[Tensor, "S 3"]) -> Iterator[dict[str, Any]]:
     worlds=("table",),
 )
 def claim(arms: dict[str, list[dict[str, Any]]]) -> float:
-    """Mean absolute error of six rates by the majority minus that of the closed form, raters
+    """Mean absolute error of the six rates by the majority minus that of the closed form, raters
     independent.
     """
     line = next(x for x in arms["study"] if x["raters"] == "independent")

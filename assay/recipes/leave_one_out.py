@@ -1,7 +1,7 @@
-"""The single proxy: REINFORCE against one judge, each answer's baseline the mean of its siblings.
-No KL term.
+"""REINFORCE with a leave-one-out baseline (RLOO): the single proxy, without a KL term.
 
-This is the run that over-optimises, and the baseline every mitigation is compared with.
+The baseline of a completion is the mean reward of the prompt's other completions. This is the run
+that over-optimises, and the baseline that every mitigation is compared with.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from assay.core import Claim, Loop, Paper, Step, Task
-from assay.loops.online import judge, online
+from assay.loops import online, proxy_score
 from assay.stats.effects import Reading, drop
 
 paper = Paper(
@@ -25,10 +25,13 @@ reduces = {}
 def recipe(
     task: Task, *, member: int = 0, aggregate: str = "", loop: Loop = Loop()
 ) -> Iterator[Step]:
-    """member: which of the task's judges is the proxy; aggregate: all of them made one instead, see
-    `loops.judge`.
+    """Train against the proxy and yield the policy after each step.
+
+    Args:
+        member: Index of the reward model that is the proxy.
+        aggregate: Combine all reward models instead: mean, worst, uncertainty:0.5 or quantile:0.25.
     """
-    yield from online(task, loop, score=judge(task, member, aggregate))
+    yield from online(task, loop, score=proxy_score(task, member, aggregate))
 
 
 @Claim(

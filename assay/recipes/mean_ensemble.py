@@ -1,5 +1,6 @@
-"""The mean of M judges as the proxy. Differs from leave_one_out in what it scores with, and in
-nothing else.
+"""Train against the mean of M reward models.
+
+Differs from leave_one_out in the score, and in nothing else.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
 from assay.formulas.aggregate import mean
-from assay.loops.online import online, panel
+from assay.loops import member_scores, online
 from assay.stats.effects import Reading, matched_gain
 
 paper = Paper(
@@ -21,11 +22,15 @@ reduces = {"leave_one_out": ({"members": 1}, {})}
 
 
 def recipe(task: Task, *, members: int = 0, loop: Loop = Loop()) -> Iterator[Step]:
-    """members: how many of the task's judges to use, the first ones; 0 for all."""
-    judges = panel(task, members)
+    """Train against the mean score and yield the policy after each step.
+
+    Args:
+        members: Reward models to use, counted from the first; 0 for all.
+    """
+    scores = member_scores(task, members)
 
     def score(x: Samples):
-        return mean(judges(x))  # new in this paper
+        return mean(scores(x))  # new in this paper
 
     yield from online(task, loop, score=score)
 

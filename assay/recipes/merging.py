@@ -1,23 +1,23 @@
-"""WARP: several runs anchored to their own moving averages, merged along the arc between them, and
-drawn back to the start.
+"""WARP: merge several runs along the arc between them and draw the result back to the start.
 
-Each of `runs` policies is trained from the same start with leave-one-out and a price β of KL to the
+Each of `runs` policies is trained from the same start by leave_one_out with a KL penalty β to the
 moving average of its own weights (`rate` a step). What is read and kept after every step is one
 policy: the runs merged, `how` linear or spherical (slerp of the differences from the start, tensor
 by tensor), and then the share `back` of the way to the start: θ₀ + (1−back)·(θ − θ₀). It differs
 from leave_one_out in these three averages, and each can be had alone: runs = 1 leaves the anchor
 and the way back, β = 0 the merging.
 
-The runs take turns, step t trains run t mod `runs`, so draws, scores and updates are those of one
-run of as many steps. The paper trains each run in full and repeats the whole with the merged policy
-as the next start; here is one iteration.
+The runs take turns: step t trains run t mod `runs`, so completions, scores and updates are those of
+one run of as many steps. The paper trains each run in full and repeats the whole with the merged
+policy as the next start; here is one iteration.
 
 Traps. Merging at equal steps of each compares M times the compute with one run. Half way back to
 the start has less KL by construction: only gold at equal KL says anything, against a run that is
 stopped earlier. In a table, weights are logits: the way back is a KL-regularised policy at another
 β, exactly, and linear merging a product of experts.
 
-Here: the merged runs share the judge and its errors, and differ in sampled answers alone.
+Here: the merged runs share the reward model and its errors, and differ in sampled completions
+alone.
 """
 
 from __future__ import annotations
@@ -29,12 +29,10 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Paper, Samples, Step, Task
-from assay.engine.descend import descend
 from assay.formulas.averaging import linear, spherical, towards
 from assay.formulas.divergence import k1
-from assay.formulas.reduce import per_answer
 from assay.formulas.surrogate import reinforce
-from assay.loops.online import describe, judge, mean_stats, relative
+from assay.loops import completion_stats, leave_one_out_advantage, proxy_score, update
 from assay.stats.effects import Reading, matched_gain
 
 paper = Paper(
@@ -58,9 +56,16 @@ def recipe(
     aggregate: str = "",
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
-    """runs: policies that take turns; how: linear or spherical; back: share of the way back to the
-    start; beta: price of a nat to the moving average; rate: of that average, 0 for the start
-    itself; member, aggregate: the proxy (`loops.judge`).
+    """Train the runs in turn and yield the merged policy after each step.
+
+    Args:
+        runs: Policies that take turns, at least 1.
+        how: linear or spherical.
+        back: Share of the way back to the start, from 0 to 1.
+        beta: Weight of the KL penalty to the moving average, in units of the proxy per nat.
+        rate: Of the moving average, from 0 to 1; 0 keeps the start as the anchor.
+        member: Index of the reward model that is the proxy.
+        aggregate: Combine all reward models instead: mean, worst, uncertainty:0.5 or quantile:0.25.
     """
     if how not in ("linear", "spherical"):
         raise InputError(f"--how is '{how}'; it is linear or spherical")
@@ -69,7 +74,7 @@ def recipe(
             f"--runs is {runs}, --back {back} and --rate {rate}; at least one run, the others from "
             "0 to 1"
         )
-    score = judge(task, member, aggregate)
+    score = proxy_score(task, member, aggregate)
     policies: list[Any] = [task.reference.copy() for _ in range(runs)]
     anchors: list[Any] = [task.reference.copy() for _ in range(runs)]
     merged: Any = task.reference.copy()
@@ -84,26 +89,23 @@ def recipe(
         policy, anchor, opt = policies[t % runs], anchors[t % runs], opts[t % runs]
         x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         with torch.no_grad():
-            paid = beta * k1(x.logp, anchor.logp(x)).sum(-1)
+            penalty = beta * k1(x.logp, anchor.logp(x)).sum(-1)
         r = score(x)
-        A = relative(r - paid.to(r.dtype), x)
+        A = leave_one_out_advantage(r - penalty.to(r.dtype), x)
 
         def loss(rows: Samples, i: Tensor, policy: Any = policy, A: Tensor = A) -> Tensor:
             return reinforce(policy.logp(rows), A[i])
 
-        stats = [
-            descend(opt, loss, x, reduce=per_answer, rows=i)
-            for i in loop.minibatches(len(x), task.rng("minibatch", t))
-        ]
+        stats = update(opt, loss, x, loop, task.rng("minibatch", t))
         anchor.load_state_dict(towards(anchor.state_dict(), policy.state_dict(), rate=rate))
         merged.load_state_dict(
             linear(one(start, [p.state_dict() for p in policies], how), start, share=back)
         )
-        yield Step(merged, reward=score, stats={**mean_stats(stats), **describe(x)})
+        yield Step(merged, reward=score, stats={**stats, **completion_stats(x)})
 
 
 def one(start: dict[str, Tensor], states: list[dict[str, Tensor]], how: str) -> dict[str, Tensor]:
-    """All runs as one, each with the same share: the m-th joins the others at 1/m."""
+    """Merge all runs with equal shares: the m-th joins the others at 1/m."""
     out = states[0]
     for m, state in enumerate(states[1:], 2):
         out = (
@@ -116,18 +118,19 @@ def one(start: dict[str, Tensor], states: list[dict[str, Tensor]], how: str) -> 
 
 @Claim(
     "At equal KL and equal budgets, merged runs drawn back to the start keep more gold than one "
-    "run with the same KL price.",
+    "run with the same KL penalty.",
     arms={
         "mine": ("merging", {}),
         "linear": ("merging", {"how": "linear"}),
         "unmerged": ("merging", {"runs": 1}),
-        "priced": ("kl_in_reward", {}),
+        "penalised": ("kl_in_reward", {}),
         "single": ("leave_one_out", {}),
     },
     turns="single",
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold differences at equal √KL, to a priced run and to a free one."""
+    """Mean gold differences at equal √KL, to a run with the penalty and to one without."""
     return {
-        f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("priced", "single")
+        f"over {other}": matched_gain(arms["mine"], arms[other])
+        for other in ("penalised", "single")
     }

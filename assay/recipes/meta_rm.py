@@ -1,27 +1,26 @@
-"""MetaRM: a judge that keeps telling answers of the *current* policy apart, by a step of
-meta-learning in every update.
+"""MetaRM: keep a reward model able to tell completions of the *current* policy apart.
 
-A judge is fitted on pairs of π₀ and then meets a policy that has moved, whose answers it finds much
-alike. With S some prompts' answers of that policy, unlabeled, each update takes θ' = θ + η·∇J(θ),
-J = mean over two answers a, b to one prompt of |σ(r(a)) − σ(r(b))|,
-and then moves θ, not θ', by the gradient at θ' of the Bradley–Terry loss on the original pairs. The
-ascent alone would only inflate scores; the loss at θ' is what makes the ascent's direction pay.
-First order: the gradient does not go through ∇J.
+A reward model is fitted on pairs of π₀ and then meets a policy that has moved, whose completions it
+finds much alike. S is a sample of unlabeled completions of that policy. Each update takes a step of
+meta-learning, θ' = θ + η·∇J(θ), where J is the mean over two completions a, b to one prompt of
+|σ(r(a)) − σ(r(b))|. It then moves θ, not θ', by the gradient at θ' of the Bradley–Terry loss on the
+original pairs. The ascent alone would only inflate scores; the loss at θ' is what makes the
+ascent's direction pay. First order: the gradient does not go through ∇J.
 
-The study moves a policy against the plain judge (leave-one-out, no KL) and stops it at three
-distances. At each it fits MetaRM with that policy's answers and asks for the accuracy on *new*
-answers of that policy, two a prompt, ordered by gold: plain, MetaRM, and two controls at the same
-number of updates: the same step in a random direction of the same length, and MetaRM with answers
-of the reference. Lines carry the mean of J as `spread`. η = 0 is the plain judge, bit for bit
-(tested).
+The study moves a policy against the plain reward model (leave_one_out, no KL) and stops it at three
+distances. At each it fits MetaRM with that policy's completions, and measures the accuracy on *new*
+completions of that policy, two a prompt, ordered by gold: of the plain one, of MetaRM, and of two
+controls at the same number of updates: the same step in a random direction of the same length, and
+MetaRM with completions of the reference. Lines carry the mean of J as `spread`. η = 0 is the plain
+reward model, bit for bit (tested).
 
-The rest of the paper is preference_strength. What this can show: whether the step helps a judge
-under the shift it causes. On table judges, linear in counts, the spread's gradient points along the
-counts that differ among a moved policy's answers, and no representation is learnt.
+The rest of the paper is preference_strength.
 
-Here: the step helps a little at the distances that were tried, and answers of the reference in
-place of the policy's do not; far out the judge orders new answers worse than chance with or without
-it.
+Here: what this can show is whether the step helps under the shift that it is made for. On table
+reward models, linear in counts, the spread's gradient points along the counts that differ among a
+moved policy's completions, and no representation is learnt. The step helps a little at the
+distances that were tried, and completions of the reference in place of the policy's do not; far out
+the reward model orders new completions worse than chance with or without it.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ from assay.core import (
     order,
 )
 from assay.formulas.pairwise import bradley_terry, centring
-from assay.loops.online import online
+from assay.loops import online
 from assay.rewards.fit import Moved, fitted
 
 paper = Paper(
@@ -68,16 +67,24 @@ def study(
     kl: tuple[float, ...] = (1.0, 4.0, 16.0),
     pairs: int = 2000,
 ) -> Iterator[dict[str, Any]]:
-    """eta: length of the ascent step; draws: answers of the moved policy, a prompt; kl: at which
-    distances it is stopped, nats; pairs: of new answers on which judges are compared.
+    """Yield one line for each distance that the policy reaches.
+
+    Args:
+        eta: Length η of the ascent step.
+        draws: Completions of the moved policy a prompt, at least 2.
+        kl: Distances at which the policy is stopped, in nats.
+        pairs: Pairs of new completions on which reward models are compared.
     """
     gold, refit = world.gold, world.refit
     if gold is None or refit is None:
         raise Missing(
-            f"world {world.name} has no gold or no judges of its own; take table or grammar"
+            f"world {world.name} has no gold or no reward models of its own; use --world table or "
+            "--world grammar"
         )
     if draws < 2:
-        raise InputError(f"--draws is {draws}; the spread is between two answers to a prompt")
+        raise InputError(
+            f"--draws is {draws}; the spread is between completions to a prompt: give at least 2"
+        )
     rng, task = world.task.rng("meta rm"), world.task
     plain = refit(_by(None))
     calm = refit(
@@ -119,9 +126,7 @@ def _first(reward: Reward) -> Callable[[Samples], Tensor]:
 def _until(
     moving: Iterator[Any], reference: Any, prompts: Any, want: float, rng: Rng
 ) -> tuple[Any, float] | None:
-    """Pull on the run until its policy is `want` nats from the reference; None where it ends
-    before.
-    """
+    """Advance the run until its policy is `want` nats away; None if it ends before."""
     for step in moving:
         x = step.policy.sample(prompts, 4, rng("look"))
         at = float((step.policy.kl(reference, x) * x.weight).sum(-1).mean())
@@ -140,8 +145,9 @@ def _by(moved: Moved | None) -> Callable[[Any, Pairs, Loop], Reward]:
 
 
 def spread(scores: Float[Tensor, "M B N"]) -> Float[Tensor, "M B"]:
-    """Mean over two different answers to a prompt of |σ(r(a)) − σ(r(b))|, at most ½ where N is
-    large.
+    """Mean over two completions to a prompt of |σ(r(a)) − σ(r(b))|.
+
+    It is at most ½ for large N.
     """
     won = torch.sigmoid(scores)
     N = won.shape[-1]
@@ -149,8 +155,14 @@ def spread(scores: Float[Tensor, "M B N"]) -> Float[Tensor, "M B"]:
 
 
 def ascent(shown: Samples, eta: float, rng: Rng, *, random: bool = False, batch: int = 16) -> Moved:
-    """θ + η·∇J on a batch of these answers; `random`: η·|∇J| in a random direction instead, member
-    by member no more alike.
+    """Make θ + η·∇J on batches of these completions.
+
+    Args:
+        shown: Completions of the moved policy.
+        eta: Length η of the step.
+        rng: Orders the batches.
+        random: Take η·|∇J| in a random direction instead, another one for each member.
+        batch: Prompts a batch.
     """
 
     def moved(model: nn.Module, t: int) -> dict[str, Tensor]:
@@ -174,22 +186,23 @@ def ascent(shown: Samples, eta: float, rng: Rng, *, random: bool = False, batch:
 
 
 def accuracy(score: Float[Tensor, "B N"], truth: Float[Tensor, "B N"]) -> float:
-    """Share of neighbours (answers 0 and 1, 2 and 3, …) of different gold that the score orders as
-    gold does; a tie is half.
+    """Share of neighbours (completions 0 and 1, 2 and 3, …) that the score orders as gold does.
+
+    Only neighbours of different gold count; a tied score is half.
     """
     s, g = (v[:, 0::2] - v[:, 1::2] for v in (score, truth))
     right = (torch.sign(s) * torch.sign(g) + 1) / 2
     if not bool((g != 0).any()):
         raise InputError(
-            "no two of these answers differ in gold, and a judge can order none; take more --pairs"
+            "no two of these completions differ in gold, so none can be ordered; give more --pairs"
         )
     return float(right[g != 0].double().mean())
 
 
 @Claim(
-    "Under the shift that optimisation causes, a judge fitted with MetaRM's step orders new "
-    "answers of the moved policy better than the plain one, and than one with a random step of "
-    "the same length.",
+    "Under the shift that optimisation causes, a reward model fitted with MetaRM's step orders "
+    "new completions of the moved policy better than the plain one, and than one with a random "
+    "step of the same length.",
     arms={"mine": ("meta_rm", {})},
     worlds=("table",),
     on={"table": {"testbed": "bag"}},

@@ -1,16 +1,19 @@
-"""ODIN: two heads on one backbone, quality and length; the length head is to take the length, the
-policy sees quality alone.
+"""ODIN: two heads on one backbone, one for quality and one for length; only quality is kept.
 
-L = −log σ((r^Q + r^L)(chosen) − (r^Q + r^L)(rejected)) + λ_L·(|ρ(r^Q, length)| − ρ(r^L, length)) +
-λ_O·|cos(W_Q, W_L)|. ρ is Pearson's correlation over a batch's answers. The length head *maximises*
-its correlation: with the other sign both heads flee from length and the preference for it has
-nowhere to go but back into quality. The cosine is the paper's ‖W_Q·W_Lᵀ‖/(‖W_Q‖‖W_L‖) for heads of
-one output. `attribute` may be something other than length.
+    L = −log σ((r^Q + r^L)(chosen) − (r^Q + r^L)(rejected))
+        + λ_L·(|ρ(r^Q, length)| − ρ(r^L, length)) + λ_O·|cos(W_Q, W_L)|
 
-distance_covariance has one head and a measure that sees more than straight lines. bradley_terry is
-what is left without the second head. Pearson needs a large batch (a batch of one length has
-correlation 0 and no gradient); it removes linear dependence, on the pairs' own answers, and a real
-link of quality with length goes too.
+ρ is Pearson's correlation over a batch's completions. The length head *maximises* its correlation:
+with the other sign both heads flee from length, and the preference for it has nowhere to go but
+back into quality. The cosine is the paper's ‖W_Q·W_Lᵀ‖/(‖W_Q‖‖W_L‖) for heads of one output. The
+second head may take another `attribute` than length.
+
+Neighbours: distance_covariance has one head and a measure that sees more than straight lines.
+bradley_terry is what is left without the second head.
+
+Traps: Pearson's correlation needs a large batch (a batch of one length has correlation 0 and no
+gradient). It removes linear dependence only, on the pairs' own completions, and a real link of
+quality with length goes too.
 """
 
 from __future__ import annotations
@@ -46,9 +49,14 @@ def fit(
     centre: float = 0.01,
     loop: Loop = Loop(),
 ) -> Reward:
-    """lam_length: weight of the two correlations; lam_orthogonal: of the heads' cosine; attribute:
-    what the second head is to take, see rewards/attributes.py; centre: weight of (chosen +
-    rejected)².
+    """Fit both heads to the pairs and return the quality head as a reward.
+
+    Args:
+        lam_length: Weight λ_L of the two correlations.
+        lam_orthogonal: Weight λ_O of the heads' cosine.
+        attribute: What the second head takes, such as length or tokens:12-; see
+            rewards/attributes.py.
+        centre: Weight of (r(chosen) + r(rejected))².
     """
     if "," in attribute:
         raise InputError(
@@ -69,11 +77,11 @@ def fit(
 
 
 class Disentangled:
-    """λ·(|ρ(quality, attribute)| − ρ(second head, attribute)) over a batch's answers, a member."""
+    """λ·(|ρ(quality, attribute)| − ρ(second head, attribute)) over a batch, for each member."""
 
     def __init__(self, lam: float, attribute: str, pairs: Pairs):
         self.lam, self.attribute, self.pairs = lam, attribute, pairs
-        scaled(pairs, attribute, pairs)  # says at once what is wrong with it
+        scaled(pairs, attribute, pairs)  # a wrong attribute is an error now, not in the first batch
 
     def view(self, model: Any, each: Sequence[Pairs], t: int) -> Tensor:
         """Both heads' scores `[M,b,2,2]`."""
@@ -92,7 +100,7 @@ _BIASED = {"testbed": "bag", "mode": "idiosyncratic", "bias": 1.0}
 
 @Claim(
     "Where labels prefer what gold does not, the quality head of two keeps more gold at equal KL "
-    "than the plain judge, and than one with a tuned linear penalty.",
+    "than the plain reward model, and than one with a tuned linear penalty.",
     arms={
         "mine": ("leave_one_out", {"fit": "odin", "fit.attribute": "tokens:12-"}),
         "linear": (
@@ -111,7 +119,7 @@ _BIASED = {"testbed": "bag", "mode": "idiosyncratic", "bias": 1.0}
     on={"table": _BIASED},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold differences over the shared range of √KL: to the plain judge, and to the linear
+    """Mean gold differences over the shared range of √KL: to the plain one, and to the linear
     penalty.
     """
     return {

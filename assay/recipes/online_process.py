@@ -1,23 +1,26 @@
-"""Online process rewards (OPRL): a second policy is fitted to which answers came out better, and
-its log-ratios pay steps.
+"""Online process rewards (OPRL): pay steps by a second policy that is fitted to the outcomes.
 
-Each step: answers are drawn from π_old; of each prompt's answers the best and the worst by outcome
-are a pair (none where all are equal); one DPO update of π_φ on −log σ(β·log π_φ/π_old(τ⁺) − β·log
-π_φ/π_old(τ⁻)); then a step is paid r_φ = β·Σ log π_φ/π_old over its tokens, A^S is r_φ standardised
-over all steps of the prompt's answers, A^E the outcome standardised over the answers, and the
-policy descends on A = A^E + α·A^S with a clipped ratio. grpo without its KL term is α = 0.
+In each step completions are sampled from π_old. The best and the worst of a prompt's completions by
+outcome are a pair (none where all are equal). One DPO update of π_φ follows, on −log σ(β·log
+π_φ/π_old(τ⁺) − β·log π_φ/π_old(τ⁻)). Then a step is paid r_φ = β·Σ log π_φ/π_old over its tokens.
+A^S is r_φ standardised over all steps of the prompt's completions, A^E the outcome standardised
+over the completions, and the policy descends on A = A^E + α·A^S with a clipped ratio. α = 0 is grpo
+without its KL term.
 
-π_φ and π_old are read on the same tokens, so whatever the surroundings add to an answer cancels. A
-prompt whose answers are all equal has A^E = 0, and A^S is set to 0 there too: it has no pair, and
-the rest would be noise. π_old moves every step, so the potential of which r_φ is the difference is
-another one each time, and the invariance of potential-based shaping does not hold strictly. Long
-steps have larger log-ratios. π_φ overfits in few updates: one a batch.
+π_φ and π_old are read on the same tokens, so whatever the surroundings add to a completion cancels.
+A prompt whose completions are all equal has A^E = 0, and A^S is set to 0 there too: it has no pair,
+and the rest would be noise.
 
-`pay` says what pays the steps: "implicit" as above, "random" standard normal numbers in the place
-of r_φ (the control: if these help as much, credit to steps is not what helps), "judge" the world's
+`pay` says what pays the steps: "implicit" as above; "random" standard normal numbers in the place
+of r_φ (the control: if these help as much, credit to steps is not what helps); "world" the world's
 own step rewards (the oracle, where they are exact). All three are standardised alike, so their
-gradients are of like size. The paper's environments answer back between steps; sums do not. No
-released code was at hand.
+gradients are of like size.
+
+Traps: π_old moves every step, so the potential of which r_φ is the difference is another one each
+time, and the invariance of potential-based shaping does not hold strictly. Long steps have larger
+log-ratios. π_φ overfits in few updates: one a batch.
+
+Here: the paper's environments answer back between steps; sums do not. No released code was at hand.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from assay.formulas.pairwise import dpo
 from assay.formulas.process import on_steps, step_mask, step_sums
 from assay.formulas.reduce import per_answer_token, per_pair
 from assay.formulas.surrogate import clipped
-from assay.loops.online import describe, judge, mean_stats, siblings
+from assay.loops import Rollouts, online, proxy_score, require_group
 from assay.stats.effects import Reading, average
 
 paper = Paper(
@@ -46,7 +49,7 @@ paper = Paper(
     "arXiv:2509.19199",
 )
 reduces = {"grpo": ({"alpha": 0.0}, {"beta": 0.0})}
-PAY = ("implicit", "random", "judge")
+PAY = ("implicit", "random", "world")
 
 
 def recipe(
@@ -57,63 +60,69 @@ def recipe(
     prm_lr: float = 0.0,
     pay: str = "implicit",
     process: str = "steps",
-    low: float = 0.2,
-    high: float = 0.2,
+    epsilon_low: float = 0.2,
+    epsilon_high: float = 0.2,
     member: int = 0,
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
-    """alpha: weight of A^S; beta: DPO's, and the unit of r_φ; prm_lr: learning rate of π_φ, 0 for
-    the policy's; pay: implicit, random or judge, see above; process: the judge's name; low, high:
-    clip range; member: the outcome.
+    """Train on outcome and step advantages; yield the policy after each step.
+
+    Args:
+        alpha: Weight α of the step advantages A^S.
+        beta: DPO's β, and the unit of r_φ.
+        prm_lr: Learning rate of π_φ; 0 for the policy's.
+        pay: implicit, random or world.
+        process: Name of the world's step reward (pay = world).
+        epsilon_low: The ratio is clipped below at 1 − epsilon_low.
+        epsilon_high: The ratio is clipped above at 1 + epsilon_high.
+        member: Index of the reward model that is the outcome.
     """
     if pay not in PAY:
         raise InputError(f"--pay is '{pay}'; it is one of {', '.join(PAY)}")
-    policy, prm = task.reference.copy(), task.reference.copy()
-    opt, prm_opt = (
-        loop.optimiser(policy),
-        replace(loop, learning_rate=prm_lr or loop.learning_rate).optimiser(prm),
-    )
-    score = judge(task, member)
-    for t in task.carry.keep(policy=policy, prm=prm, opt=opt, prm_opt=prm_opt).steps(
-        loop.max_steps
-    ):
-        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
-        outcome = siblings(score(x))
+    prm = task.reference.copy()
+    prm_opt = replace(loop, learning_rate=prm_lr or loop.learning_rate).optimiser(prm)
+    task.carry.keep(prm=prm, prm_opt=prm_opt)
+
+    def prepare(batch: Rollouts) -> Rollouts:
+        x, outcome = batch.samples, require_group(batch.reward)
         A = group_standardised(outcome, x.present, eps=1e-4, ddof=1)[..., None]
-        told: dict[str, float] = {}
         if alpha:
             step = task.rewards.step_of(x)
             if pay == "implicit":
-                told = taught(prm, prm_opt, x, outcome, beta)
-                with torch.no_grad():
-                    r = step_sums(beta * (prm.logp(x) - x.logp), step)  # [B,N,S]
-            elif pay == "judge":
+                batch.stats = taught(prm, prm_opt, x, outcome, beta)
+                r = step_sums(beta * (prm.logp(x) - x.logp), step)  # [B,N,S]
+            elif pay == "world":
                 r = step_sums(task.rewards.named(process).steps(x)[0], step)
             else:
                 B, N, S = step_mask(step).shape
                 r = (
-                    task.rng("pay", t)
+                    task.rng("pay", batch.step)
                     .normal(*torch.meshgrid(*map(torch.arange, (B, N, S)), indexing="ij"))
                     .to(x.logp)
                 )
             here = step_mask(step)
             flat = group_standardised(r.flatten(1), here.flatten(1), eps=1e-4, ddof=1).view_as(r)
             A = A + alpha * torch.where((A != 0).any(1, keepdim=True), on_steps(flat, step), 0.0)
+        batch.advantage = A
+        return batch
 
-        def loss(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
-            return clipped(policy.logp(rows), rows.logp, A[i], low=low, high=high)
+    def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
+        return clipped(logp, rows.logp, advantage, low=epsilon_low, high=epsilon_high)
 
-        order = loop.minibatches(len(x), task.rng("minibatch", t))
-        stats = [descend(opt, loss, x, reduce=per_answer_token, rows=i) for i in order]
-        yield Step(policy, reward=score, stats={**mean_stats(stats), **describe(x), **told})
+    yield from online(
+        task,
+        loop,
+        score=proxy_score(task, member),
+        prepare=prepare,
+        loss=loss,
+        reduce=per_answer_token,
+    )
 
 
 def taught(
     prm: Policy, opt: Optimiser, x: Samples, outcome: Tensor, beta: float
 ) -> dict[str, float]:
-    """One DPO update of π_φ on each prompt's best and worst answer, against the policy that drew
-    them.
-    """
+    """Make one DPO update of π_φ on each prompt's best and worst completion, against π_old."""
     ranked = torch.where(x.present, outcome, torch.nan)
     best, worst = ranked.nan_to_num(-torch.inf).argmax(1), ranked.nan_to_num(torch.inf).argmin(1)
     differ = (outcome.gather(1, best[:, None]) > outcome.gather(1, worst[:, None]))[:, 0].nonzero()[
@@ -143,7 +152,7 @@ def taught(
         "implicit": ("online_process", {}),
         "outcome": ("online_process", {"alpha": 0.0}),
         "random": ("online_process", {"pay": "random"}),
-        "judge": ("online_process", {"pay": "judge"}),
+        "world": ("online_process", {"pay": "world"}),
     },
     worlds=("sums",),
     on={"sums": {"pass_rate": 0.2}},

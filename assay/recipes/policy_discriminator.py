@@ -1,33 +1,34 @@
-"""POLAR: a reward learnt without preferences, by telling policies apart: r(x, reference,
-candidate).
+"""POLAR: learn a reward without preferences, by telling policies apart.
 
-Pretraining: of policies A ≠ B two answers y₁, y₂ of A and one y₃ of B to one prompt, −log σ(r(x,
-y₁, y₂) − r(x, y₁, y₃)). y₁ is never y₂: a pair that showed the candidate as its own reference would
-teach copying. Fine-tuning: the same loss on (reference, chosen, rejected). In RL a prompt's
-references say what is wanted, and the reward is their mean. The idea: the best policy under a KL
-price is π₀·e^{r/β}/Z, so log π_target/π₀ *is* a reward, and likeness to the target's answers
-estimates it.
+The reward is r(x, reference, candidate): how much the candidate looks as if it came from the policy
+that wrote the reference completion.
+
+Pretraining: of policies A ≠ B, two completions y₁, y₂ of A and one y₃ of B to one prompt, with loss
+−log σ(r(x, y₁, y₂) − r(x, y₁, y₃)). y₁ is never y₂: a pair that showed the candidate as its own
+reference would teach copying. Fine-tuning: the same loss on (reference, chosen, rejected). In RL a
+prompt's references say what is wanted, and the reward is their mean. The idea: the best policy
+under a KL penalty is π₀·e^{r/β}/Z, so log π_target/π₀ *is* a reward, and likeness to the target's
+completions estimates it.
 
 Policies here are random tilts of a table's reference: π_k ∝ π₀·e^{w_k}, w_k normal in the space of
-a few random directions (`styles`), so that policies have habits in common, as those trained on like
-data do. With `styles=0` every token is a direction of its own, and nothing can be learnt from some
-policies about others but how to weigh shared words. The lines:
+a few random directions (`styles`), so that policies have habits in common, as those trained on
+similar data do. With `styles=0` every token is a direction of its own, and nothing can be learnt
+from some policies about others but how to weigh shared words. The lines:
 
-- "policies": accuracy on pairs of policies never seen, after pretraining on so many (`numbers`), beside what needs no training:
-  `overlap` (shared tokens of reference and candidate), `perplexity` (whose log π₀ is nearer to the reference's), and length (all
-  answers of a table are of one length: ½). `oracle` knows A and B and takes the likelier: what is missing to 1 is in no reward's
-  reach, since two draws of A may differ more than a draw of A from one of B.
-- "labels": accuracy on pairs ordered by gold, a demonstration to the same prompt as reference: without labels, and after
-  fine-tuning on 50 and on all of the world's pairs (noisy ones), against the same network from scratch on those
-  labels, which sees the same references.
+- "policies": accuracy on pairs of policies never seen, after pretraining on so many (`numbers`).
+  Beside it stands what needs no training: `overlap` (shared tokens of reference and candidate),
+  `perplexity` (whose log π₀ is nearer to the reference's), and length (all completions of a table
+  are of one length: ½). `oracle` knows A and B and takes the likelier one. What is missing to 1 is
+  in no reward's reach, since two samples of A may differ more than a sample of A from one of B.
+- "labels": accuracy on pairs ordered by gold, with a demonstration to the same prompt as reference:
+  without labels, and after fine-tuning on 50 and on all of the world's pairs (noisy ones), against
+  the same network from scratch on those labels, which sees the same references.
 
 The claim is the first: beyond overlap, or pretraining has learnt nothing that counting does not
-say.
+say. `styles` was brought in after free tilts had failed to pass overlap at up to 256 policies; the
+claim asks for both: policies with habits in common, and policies without.
 
-`styles` was brought in after free tilts had failed to pass overlap at up to 256 policies; the claim
-asks for both. Policies with habits in common and about no others.
-
-Here: with few styles accuracy on unseen policies grows with the number of pretraining policies,
+Here: with few styles, accuracy on unseen policies grows with the number of pretraining policies,
 past overlap and far below the oracle; with `styles=0` (the arm `free`) it does not pass overlap. On
 gold's own order pretraining brings nothing that the same labels do not bring from scratch: the
 tilts know nothing of gold, where a language model's policies know of quality.
@@ -80,21 +81,27 @@ def study(
     updates: int = 300,
     rate: float = 2e-3,
 ) -> Iterator[dict[str, Any]]:
-    """numbers: of pretraining policies; unseen: of policies for the test; styles: directions in
-    which policies differ, 0 for each its own; strength: largest deviation of a tilt; width: of the
-    network; triples_each: comparisons of a pretraining and of a test; updates, rate: of a fit, 64 a
-    step.
+    """Yield one line for each number of policies and each number of labels.
+
+    Args:
+        numbers: Numbers of pretraining policies, each at least 2.
+        unseen: Policies of the test, at least 2.
+        styles: Directions in which policies differ; 0 for a direction a token.
+        strength: Largest standard deviation of a tilt.
+        width: Width of the network.
+        triples_each: Comparisons of a pretraining and of a test.
+        updates: Updates of a fit, each on 64 comparisons.
+        rate: Learning rate of a fit.
     """
     reference: Any = world.task.reference
     if not hasattr(reference, "tilted"):
         raise Missing(
-            f"the policies of world {world.name} cannot be tilted token by token; take --world "
-            "table"
+            f"the policies of world {world.name} cannot be tilted token by token; use --world table"
         )
     if world.gold is None or min(numbers, default=0) < 2 or unseen < 2:
         raise InputError(
-            "telling policies apart needs a gold to compare with and at least 2 policies on either "
-            "side"
+            f"--numbers is {list(numbers)} and --unseen {unseen}; each needs at least 2 policies, "
+            "and the world a gold"
         )
     rng, V = world.task.rng("policy discriminator"), reference.logits.shape[-1]
     many = tilts(reference, max(numbers) + unseen, rng("tilts"), styles=styles, strength=strength)
@@ -112,18 +119,18 @@ def study(
             many[unseen : unseen + K], world.task.prompts, triples_each, rng("train", K)
         )
         model = Discriminator(V, width, rng("network"))
-        judge = _fit(model, shown, loop)
+        reward = _fit(model, shown, loop)
         yield {
             "kind": "policies",
             "policies": K,
-            "accuracy": right(judge(new)[0]),
-            "seen": right(judge(shown)[0]),
+            "accuracy": right(reward(new)[0]),
+            "seen": right(reward(shown)[0]),
             **base,
         }
 
     demos, labeled, held = _by_prompt(world.task.demos), world.task.pairs, world.task.prompts
-    answers = world.task.reference.sample(held, 64, rng("answers"))
-    gold = world.gold(answers)[0]
+    completions = world.task.reference.sample(held, 64, rng("answers"))
+    gold = world.gold(completions)[0]
     start = {k: v.detach().clone() for k, v in model.state_dict().items()}
     for labels in (0, 50, len(labeled)):
         line: dict[str, Any] = {"kind": "labels", "labels": labels}
@@ -131,21 +138,23 @@ def study(
             net = Discriminator(V, width, rng("network"))
             if name == "pretrained":
                 net.load_state_dict(start)
-            judge = net.freeze((name,))
+            reward = net.freeze((name,))
             if labels:
-                judge = _fit(
+                reward = _fit(
                     net,
                     _referred(labeled[:labels], demos),
                     Loop(max_steps=max(1, updates // 4), batch_size=64, learning_rate=rate),
                 )
-            score = judge.against(demos)(answers)[0]
+            score = reward.against(demos)(completions)[0]
             line[name] = None if name == "scratch" and not labels else _ordered(score, gold)
         yield line
 
 
 def tilts(reference: Any, count: int, rng: Rng, *, styles: int, strength: float) -> list[Policy]:
-    """π_k ∝ π₀·e^{w_k}: w_k normal with a deviation of its own, from a third of `strength` to all
-    of it; in the space of so many random directions, or in all.
+    """Make policies π_k ∝ π₀·e^{w_k} with random w_k.
+
+    w_k is normal, with a standard deviation of its own from a third of `strength` to all of it; in
+    the space of `styles` random directions, or in all.
     """
     V = reference.logits.shape[-1]
     w = rng("direction").normal(torch.arange(count)[:, None], torch.arange(styles or V))
@@ -156,8 +165,10 @@ def tilts(reference: Any, count: int, rng: Rng, *, styles: int, strength: float)
 
 
 def compared(policies: list[Policy], prompts: Any, count: int, rng: Rng) -> tuple[Pairs, float]:
-    """`count` triples (y₁ of A as reference, y₂ of A chosen, y₃ of B rejected) of random A ≠ B, and
-    how often knowing A and B tells y₂ from y₃.
+    """Make triples of random A ≠ B: y₁ of A as reference, y₂ of A chosen, y₃ of B rejected.
+
+    Returns:
+        The triples, and how often knowing A and B tells y₂ from y₃.
     """
     K, i = len(policies), torch.arange(count)
     asked = prompts[rng("prompt").integers(len(prompts), i)]
@@ -200,7 +211,7 @@ def _overlap(new: Pairs) -> Tensor:
 
 
 def _perplexity(new: Pairs, reference: Policy) -> Tensor:
-    """Minus how far a candidate's log π₀ is from the reference answer's `[B,2]`."""
+    """Minus how far a candidate's log π₀ is from the reference completion's `[B,2]`."""
     with torch.no_grad():
         shown = Samples(
             new.prompts,
@@ -217,13 +228,13 @@ def _fit(model: Discriminator, shown: Pairs, loop: Loop) -> Imitation:
     def loss(chosen: Tensor, rejected: Tensor, p: Tensor, margin: Tensor) -> Tensor:
         return bradley_terry(chosen, rejected, p=p, margin=margin)
 
-    judge = fitted(model, shown, loss=loss, loop=loop)
-    assert isinstance(judge, Imitation)
-    return judge
+    reward = fitted(model, shown, loss=loss, loop=loop)
+    assert isinstance(reward, Imitation)
+    return reward
 
 
 def _by_prompt(demos: Samples) -> Samples:
-    """Demonstrations gathered by prompt row, equally many a row."""
+    """Demonstrations gathered by prompt, equally many a prompt."""
     rows = [
         (demos.prompts.row == r).nonzero().flatten()
         for r in range(int(demos.prompts.row.max()) + 1)
@@ -241,29 +252,29 @@ def _by_prompt(demos: Samples) -> Samples:
 
 
 def _referred(labeled: Pairs, demos: Samples) -> Pairs:
-    """Labelled pairs with their prompts' demonstrations beside them."""
+    """Labeled pairs with their prompts' demonstrations beside them."""
     shown = beside(labeled, demos[labeled.prompts.row])
     assert isinstance(shown, Pairs)
     return shown
 
 
 def _ordered(score: Tensor, gold: Tensor) -> float:
-    """Accuracy on neighbouring answers `[B,N]` that differ in gold."""
+    """Accuracy on neighbouring completions `[B,N]` that differ in gold."""
     s, g = (v[:, 0::2] - v[:, 1::2] for v in (score, gold))
     return float(((torch.sign(s) * torch.sign(g) + 1) / 2)[g != 0].double().mean())
 
 
 @Claim(
     "Pretrained on enough policies, the discriminator tells unseen policies apart better than "
-    "shared tokens or perplexity do, without a label, whether or not the policies have "
-    "directions in common.",
+    "shared tokens or perplexity do, without a label, whether or not the policies have directions "
+    "in common.",
     arms={"mine": ("policy_discriminator", {}), "free": ("policy_discriminator", {"styles": 0})},
     worlds=("table",),
     on={"table": {"testbed": "bag"}},
 )
 def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
     """Accuracy on unseen policies after the most pretraining policies, minus the best of what needs
-    no training: of policies that share directions and of free ones.
+    no training: of policies that share directions, and of free ones.
     """
     last = [[line for line in lines if line["kind"] == "policies"][-1] for lines in arms.values()]
     least = [

@@ -1,32 +1,36 @@
-"""PF-PPO: of the answers drawn to a prompt, learn only from those whose scores can be trusted.
+"""PF-PPO: learn only from those completions whose scores can be trusted.
 
-Each prompt's N answers are ranked by the judge; a rule keeps some of them, and the policy is
+Each prompt's N completions are ranked by the proxy; a rule keeps some of them, and the policy is
 updated on those alone:
 
-    all            every answer: leave_one_out
-    best           the top one; it has no sibling left, so its baseline is the other prompts' kept answers
+    all            every completion: leave_one_out
+    best           the top one; its baseline is the other prompts' kept completions, as it has no
+                   sibling left
     best_random    the top one and one other at random (BR)
     best_worst     the top one and the bottom one (BW)
-    random         two at random: the control at equal draws, equal scores and equal updates
-    measured       the rule among best, best_random and best_worst with the highest R² between score and true value
+    random         two at random: the control at equal completions, scores and updates
+    measured       the one of best, best_random and best_worst with the highest R² between score
+                   and true value
 
-R² is the squared correlation of score and gold label over the answers a rule would keep. Labels are
-bought for all answers of the first `asked` batches, and counted; until they are in, two random
-answers are learned from. Advantages are taken and normalised after the filtering, over what was
-kept.
+R² is the squared correlation of score and gold label over the completions that a rule would keep.
+Labels are bought for all completions of the first `asked` batches, and counted; until they are in,
+the policy learns from two random completions. Advantages are taken and normalised after the
+filtering, over what was kept.
 
 It differs from leave_one_out in the line that picks. The paper trains PPO with a critic; here the
 baseline is a kept sibling and there is no critic, so what the paper's critic learns from filtered
 returns (for `best`: too high a value) has no counterpart.
 
-Traps. The kept answers are no longer draws of the policy, and the expected update is not ∇E[r]. R²
-grows with the spread of what is kept, so best_worst is flattered by range alone, whatever the judge
-knows. The top answer alone has nothing that is worse than it, and learns little: the paper's table
-says the same. The released code thresholds raw scores in one variant that no run uses.
+Traps. The kept completions are no longer samples of the policy, and the expected update is not
+∇E[r]. R² grows with the spread of what is kept, so best_worst is flattered by range alone, whatever
+the proxy knows. The top completion alone has nothing that is worse than it, and learns little: the
+paper's table says the same.
 
-Here: a judge's error does not depend on where in the ranking an answer stands, as the paper's does;
-what filtering can still do is put the same number of updates where the judge's differences are
-largest. Only a gain on `random` at equal KL is the method's.
+Where the released code differs. It thresholds raw scores in one variant that no run uses.
+
+Here: a proxy's error does not depend on where in the ranking a completion stands, as the paper's
+does. What filtering can still do is put the same number of updates where the proxy's differences
+are largest. Only a gain on `random` at equal KL is the method's.
 """
 
 from __future__ import annotations
@@ -38,11 +42,9 @@ import torch
 from torch import Tensor
 
 from assay.core import Ask, Claim, InputError, Loop, Paper, Samples, Step, Task
-from assay.engine.descend import descend
 from assay.formulas.advantage import leave_one_out, whiten
-from assay.formulas.reduce import per_answer
 from assay.formulas.surrogate import reinforce
-from assay.loops.online import describe, judge, mean_stats, siblings
+from assay.loops import completion_stats, proxy_score, require_group, update
 from assay.stats.effects import Reading, matched_gain
 
 paper = Paper(
@@ -67,9 +69,14 @@ def recipe(
     aggregate: str = "",
     loop: Loop = Loop(),
 ) -> Iterator[Step | Ask]:
-    """rule: which answers are kept; asked: batches that are labeled to measure R² (rule =
-    measured); normalise: whiten the advantages of what was kept; member, aggregate: the proxy
-    (`loops.judge`).
+    """Train on the kept completions and yield the policy after each step; ask for labels first.
+
+    Args:
+        rule: all, best, best_random, best_worst, random or measured.
+        asked: Batches that are labeled to measure R² (rule = measured), at least 1.
+        normalise: Whiten the advantages of what was kept.
+        member: Index of the reward model that is the proxy.
+        aggregate: Combine all reward models instead: mean, worst, uncertainty:0.5 or quantile:0.25.
     """
     if rule not in RULES:
         raise InputError(f"--rule is '{rule}'; it is one of {', '.join(RULES)}")
@@ -77,20 +84,20 @@ def recipe(
         raise InputError(f"--asked is {asked}; it must be at least 1")
     policy = task.reference.copy()
     opt = loop.optimiser(policy)
-    score = judge(task, member, aggregate)
+    score = proxy_score(task, member, aggregate)
     carry: Any = task.carry.keep(
         policy=policy, opt=opt, rule="" if rule == "measured" else rule, r2={}, bought=[]
     )
     for t in carry.steps(loop.max_steps):
         x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
-        r = siblings(score(x))
+        r = require_group(score(x))
         u = task.rng("filter", t).uniform(torch.arange(len(x))[:, None], torch.arange(r.shape[1]))
         rule = carry.rule or "random"
         if not carry.rule:
             labels: Any = yield Ask(x)
             carry.bought = [
                 *carry.bought,
-                {k: kept(r, labels, x.present, chosen(r, x.present, u, k)) for k in MEASURED},
+                {k: kept(r, labels, x.present, ranked(r, x.present, u, k)) for k in MEASURED},
             ]
             if len(carry.bought) == asked:
                 carry.r2 = {
@@ -99,7 +106,7 @@ def recipe(
                 }
                 carry.rule = max(MEASURED, key=lambda k: carry.r2[k])
         if rule != "all":
-            i = chosen(r, x.present, u, rule)  # new in this paper
+            i = ranked(r, x.present, u, rule)  # new in this paper
             x, r = x.pick(i), r.gather(1, i)
         A = leave_one_out(r, x.present) if r.shape[1] > 1 else leave_one_out(r.T, x.present.T).T
         A = (whiten(A, x.present) if normalise else A)[..., None]
@@ -107,17 +114,21 @@ def recipe(
         def loss(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
             return reinforce(policy.logp(rows), A[i])
 
-        stats = [
-            descend(opt, loss, x, reduce=per_answer, rows=i)
-            for i in loop.minibatches(len(x), task.rng("minibatch", t))
-        ]
+        stats = update(opt, loss, x, loop, task.rng("minibatch", t))
         said = {f"r2/{k}": v for k, v in carry.r2.items()}
-        yield Step(policy, reward=score, stats={**mean_stats(stats), **describe(x), **said})
+        yield Step(policy, reward=score, stats={**stats, **completion_stats(x), **said})
 
 
-def chosen(r: Tensor, present: Tensor, u: Tensor, rule: str) -> Tensor:
-    """Places [B,K] of the answers a rule keeps; `u` [B,N] is chance. A prompt with one answer gives
-    it twice.
+def ranked(r: Tensor, present: Tensor, u: Tensor, rule: str) -> Tensor:
+    """Places `[B,K]` of the completions that a rule keeps.
+
+    A prompt with one completion gives it twice.
+
+    Args:
+        r: Scores `[B,N]`.
+        present: Which completions there are `[B,N]`.
+        u: Uniform random numbers `[B,N]`.
+        rule: The rule.
     """
     best = torch.where(present, r, -torch.inf).argmax(1, keepdim=True)
     if rule == "best":
@@ -129,12 +140,12 @@ def chosen(r: Tensor, present: Tensor, u: Tensor, rule: str) -> Tensor:
         return torch.cat([best, torch.where(present, r, torch.inf).argmin(1, keepdim=True)], 1)
     other = chance.scatter(1, best, 1.5).argmin(
         1, keepdim=True
-    )  # the best itself only where nobody else is there
+    )  # the best itself only where it is alone
     return torch.cat([best, other], 1)
 
 
 def kept(score: Tensor, label: Tensor, present: Tensor, index: Tensor) -> Tensor:
-    """Score and label [2,K] of the present answers at these places."""
+    """Score and label `[2,K]` of the present completions at these places."""
     here = present.gather(1, index)
     return torch.stack(
         [score.gather(1, index)[here].double(), label.gather(1, index)[here].double()]
@@ -149,8 +160,8 @@ def r_squared(score: Tensor, label: Tensor) -> float:
 
 
 @Claim(
-    "At equal KL and equal updates, learning from answers chosen by rank keeps more gold than from "
-    "two answers at random.",
+    "At equal KL and equal updates, learning from completions chosen by rank keeps more gold than "
+    "from two completions at random.",
     arms={
         "mine": ("policy_filtration", {}),
         "random": ("policy_filtration", {"rule": "random"}),

@@ -1,8 +1,10 @@
-"""PPO with a critic: a price of KL a decision in the reward, GAE, whitened advantages, clipped
-ratio, clipped value loss.
+"""PPO with a critic: KL in the reward, GAE, whitened advantages, clipped ratios and values.
+
+Each decision pays β·log(π/π₀); the score is paid at the completion's last decision. Advantages are
+GAE's on the critic's values, whitened over the batch.
 
 The critic is a head on its own copy of the backbone, so it takes nothing from the policy's gradient
-and has an optimiser of its own. Its value after an answer's end is 0.
+and has an optimiser of its own. Its value after a completion's end is 0.
 """
 
 from __future__ import annotations
@@ -12,13 +14,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from assay.core import Claim, Loop, Paper, Samples, Step, Task
-from assay.engine.descend import descend
+from assay.core import Claim, HasValueHead, Loop, Paper, Samples, Step, Task, require
 from assay.formulas.advantage import gae, whiten
 from assay.formulas.divergence import k1
 from assay.formulas.reduce import per_token
 from assay.formulas.surrogate import clipped, value_clipped
-from assay.loops.online import describe, judge, mean_stats
+from assay.loops import Rollouts, online, proxy_score, update
 from assay.stats.effects import Reading, drop
 
 paper = Paper(
@@ -31,8 +32,8 @@ def recipe(
     task: Task,
     *,
     beta: float = 0.05,
-    low: float = 0.2,
-    high: float = 0.2,
+    epsilon_low: float = 0.2,
+    epsilon_high: float = 0.2,
     value_clip: float = 0.2,
     gamma: float = 1.0,
     lam: float = 0.95,
@@ -40,55 +41,64 @@ def recipe(
     aggregate: str = "",
     loop: Loop = Loop(epochs=2),
 ) -> Iterator[Step]:
-    """beta: price of a nat; low, high, value_clip: clip ranges; gamma, lam: discount and GAE's
-    decay; member, aggregate: the proxy, one judge or all of them made one (`loops.judge`).
+    """Train by PPO and yield the policy after each step.
+
+    Args:
+        beta: Weight of the KL penalty in the reward, in units of the proxy per nat.
+        epsilon_low: The ratio is clipped below at 1 − epsilon_low.
+        epsilon_high: The ratio is clipped above at 1 + epsilon_high.
+        value_clip: How far a value may move from its old one before its loss is clipped.
+        gamma: Discount a decision.
+        lam: Decay λ of GAE.
+        member: Index of the reward model that is the proxy.
+        aggregate: Combine all reward models instead: mean, worst, uncertainty:0.5 or quantile:0.25.
     """
-    policy = task.reference.copy()
-    critic = policy.scorer(1, task.rng("critic"))
-    opt, critic_opt = loop.optimiser(policy), loop.optimiser(critic)
-    score = judge(task, member, aggregate)
-    carry = task.carry.keep(policy=policy, critic=critic, opt=opt, critic_opt=critic_opt)
-    for t in carry.steps(loop.max_steps):
-        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
-        with torch.no_grad():
-            values = critic(x)[..., 0]  # [B,N,T+1]
-            rewards = at_the_end(score(x), x) - beta * k1(x.logp, task.reference.logp(x))
+    policy = require(task.reference, HasValueHead, "ppo")
+    critic = policy.value_head(1, task.rng("critic"))
+    critic_opt = loop.optimiser(critic)
+    task.carry.keep(critic=critic, critic_opt=critic_opt)
+
+    def prepare(batch: Rollouts) -> Rollouts:
+        """Take advantages, then fit the critic: both use the values from before the update."""
+        x = batch.samples
+        values = critic(x)[..., 0]  # [B,N,T+1]
+        rewards = at_the_end(batch.reward, x) - beta * k1(x.logp, task.reference.logp(x))
         advantage = gae(rewards, values, x.mask, gamma=gamma, lam=lam)
         returns = advantage + values[..., :-1]
-        A = whiten(advantage, x.mask)
 
-        def policy_loss(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
-            return clipped(policy.logp(rows), rows.logp, A[i], low=low, high=high)
-
-        def value_loss(
-            rows: Samples, i: Tensor, values: Tensor = values, returns: Tensor = returns
-        ) -> Tensor:
+        def value_loss(rows: Samples, i: Tensor) -> Tensor:
             return value_clipped(
                 critic(rows)[..., :-1, 0], values[i][..., :-1], returns[i], clip=value_clip
             )
 
-        stats = []
-        for i in loop.minibatches(len(x), task.rng("minibatch", t)):
-            fit = descend(critic_opt, value_loss, x, reduce=per_token, rows=i)
-            stats.append(
-                {
-                    **descend(opt, policy_loss, x, reduce=per_token, rows=i),
-                    "value_loss": fit["loss"],
-                }
-            )
-        yield Step(policy, reward=score, stats={**mean_stats(stats), **describe(x)})
+        rng = task.rng("minibatch", batch.step)
+        fit = update(critic_opt, value_loss, x, loop, rng, reduce=per_token, split="completions")
+        batch.advantage, batch.stats = whiten(advantage, x.mask), {"value_loss": fit["loss"]}
+        return batch
+
+    def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
+        return clipped(logp, rows.logp, advantage, low=epsilon_low, high=epsilon_high)
+
+    yield from online(
+        task,
+        loop,
+        score=proxy_score(task, member, aggregate),
+        prepare=prepare,
+        loss=loss,
+        reduce=per_token,
+    )
 
 
 def at_the_end(score: Tensor, x: Samples) -> Tensor:
-    """The score `[B,N]` paid at each answer's last own decision `[B,N,T]`, 0 elsewhere."""
+    """Pay the score `[B,N]` at each completion's last own decision: `[B,N,T]`, 0 elsewhere."""
     place = torch.arange(x.mask.shape[2], device=score.device)
     last = torch.where(x.mask, place, -1).amax(-1, keepdim=True)
     return torch.where(place == last, score[..., None], score.new_zeros(()))
 
 
 @Claim(
-    "Against one learned proxy and without its KL price, PPO's gold too rises and then falls below "
-    "its peak.",
+    "Against one learned proxy and without its KL penalty, PPO's gold too rises and then falls "
+    "below its peak.",
     arms={"ppo": ("ppo", {"beta": 0.0})},
 )
 def claim(arms: dict[str, list[Reading]]) -> float:

@@ -1,38 +1,41 @@
-"""PAR: the reward is the judge's own probability that the answer beats an answer of the reference
-policy.
+"""PAR: the reward is the probability that a completion beats the reference policy's.
 
-r = (1/M)·Σ_m σ(s(y) − s(y_m)), y_1 … y_M drawn once a prompt from the reference. Bounded, centred
-on the prompt, steep at first and then flat: once an answer beats the references nearly always, more
+    r = (1/M)·Σ_m σ(s(y) − s(y_m))
+
+y_1 … y_M are sampled once a prompt from the reference. The reward is bounded, centred on the
+prompt, steep at first and then flat: once a completion beats the references nearly always, more
 score buys nothing. It differs from leave_one_out in what stands between the score and the
-advantage, and `shape` puts the whole zoo of the paper's comparison there:
+advantage, and `shape` puts all arms of the paper's comparison there:
 
-    none                                   the raw score                          (affine: a change of the price of KL, no more)
-    centre                                 mean of s − s_m                        (affine within a prompt)
-    minmax, mean_std                       running over everything scored so far  (affine; this batch goes in before it is used)
-    clip                                   held within μ ± deviation, running
-    ceiling                                min(s, most)
-    log_sigmoid                            log σ(s − q), q the 85 % point of a normal fitted to the references (LSC)
-    sigmoid, tanh, polynomial              bounded, not centred: is it the bound alone?
-    par, par_tanh, par_polynomial          bounded and centred, the sigmoid's exact form exchanged
-    slow_then_fast                         σ(s − late − s_m): bounded and centred, but steep where PAR is flat
+    none                       the raw score                          (affine: only rescales the KL)
+    centre                     mean of s − s_m                        (affine within a prompt)
+    minmax, mean_std           running over everything scored so far  (affine; this batch included)
+    clip                       held within μ ± deviation, running
+    ceiling                    min(s, most)
+    log_sigmoid                log σ(s − q), q the 85 % point of a normal fitted to the references
+                               (LSC)
+    sigmoid, tanh, polynomial  bounded, not centred: is it the bound alone?
+    par, par_tanh, par_polynomial
+                               bounded and centred, the sigmoid's exact form exchanged
+    slow_then_fast             σ(s − late − s_m): bounded and centred, but steep where PAR is flat
 
 Traps. The mean of sigmoids is not the sigmoid of the mean. Under advantages that are divided by the
 group's deviation (`standardise`), affine shapings change nothing at all, so only the bent ones are
 comparisons there; and Adam forgives a constant factor even without it, but for its clipped
 gradient. Running statistics make a reward that moves: minmax rescales whenever a new extreme
-appears. A length penalty, which the released configuration charges in every arm, is none of the
-method's and is left out. An aggregate of judges is taken first and shaped after.
+appears. A length penalty, which the released configuration charges in every arm, is not part of the
+method and is left out. An aggregate of reward models is taken first and shaped after.
 
 Where the released code differs. Its flag for the sigmoid alone is the uncentred arm; PAR needs the
 relative flag with it. Its GRPO charges e^ℓ − 1 − ℓ with ℓ = log π − log π₀, whose mean is χ² − KL
 and whose gradient is ½∇χ², not a KL at all (`divergence`): `released` charges that, in the loss.
-Here the price is k1 in the reward.
+Here the penalty is k1 in the reward.
 
 Here: the bandit, because in the bag all prompts are one context and centring on the prompt is
 centring on everything. The claim's number is the lesser of two differences, so that a tie with the
 sigmoid that is bounded but not centred decides against it: then the bend is the principle, not the
-references. The judges here are standardised on the reference's answers, which does by itself much
-of what centring is for; where they are not, the references have more to do.
+references. The reward models here are standardised on the reference's completions, which does by
+itself much of what centring is for; where they are not, the references have more to do.
 """
 
 from __future__ import annotations
@@ -48,7 +51,13 @@ from assay.formulas import shaping
 from assay.formulas.advantage import group_standardised
 from assay.formulas.divergence import k1
 from assay.formulas.surrogate import reinforce
-from assay.loops.online import judge, online, relative, seen, siblings
+from assay.loops import (
+    leave_one_out_advantage,
+    online,
+    proxy_score,
+    require_group,
+    with_reference_logp,
+)
 from assay.stats.effects import Reading, matched_gain
 
 paper = Paper(
@@ -75,15 +84,25 @@ def recipe(
     aggregate: str = "",
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
-    """shape: see above; references: M; slope: of the sigmoid or tanh; most: the ceiling; late: of
-    slow_then_fast; beta: price of a nat; released: charge it as the release does; standardise:
-    divide advantages by the group's deviation; member, aggregate: the proxy (`loops.judge`).
+    """Train on the shaped score and yield the policy after each step.
+
+    Args:
+        shape: Any of the shapes above.
+        references: Completions M of the reference a prompt, at least 1.
+        slope: Slope of the sigmoid or tanh.
+        most: Height of the ceiling.
+        late: Shift of slow_then_fast.
+        beta: Weight of the KL penalty, in units of the shaped reward per nat.
+        released: Charge it as the released code does, in the loss.
+        standardise: Divide advantages by the group's standard deviation.
+        member: Index of the reward model that is the proxy.
+        aggregate: Combine all reward models instead: mean, worst, uncertainty:0.5 or quantile:0.25.
     """
     if shape not in PLAIN + CENTRED:
         raise InputError(f"--shape is '{shape}'; it is one of {', '.join(PLAIN + CENTRED)}")
     if references < 1:
         raise InputError(f"--references is {references}; it must be at least 1")
-    score, zero = judge(task, member, aggregate), torch.zeros((), dtype=torch.float64)
+    score, zero = proxy_score(task, member, aggregate), torch.zeros((), dtype=torch.float64)
     prompts = 1 + int(task.prompts.row.max())
     carry: Any = task.carry.keep(
         anchors=torch.full((prompts, references), torch.nan, dtype=torch.float64),
@@ -95,9 +114,7 @@ def recipe(
     )
 
     def anchors(x: Samples) -> Tensor:
-        """The scores of each prompt's reference answers [B,M], drawn and judged when the prompt is
-        first seen.
-        """
+        """Scores of each prompt's reference completions `[B,M]`, sampled when it is first seen."""
         row = x.prompts.row.cpu()
         fresh = torch.unique(row[carry.anchors[row, 0].isnan()])
         if len(fresh):
@@ -134,7 +151,7 @@ def recipe(
         if shape in ("minmax", "mean_std", "clip") and not deviation > 0:
             return torch.zeros_like(
                 r
-            )  # all scores alike so far: there is nothing to prefer, and nothing to divide by
+            )  # all scores are equal so far: nothing to prefer, nothing to divide by
         each: dict[str, Callable[[], Tensor]] = {
             "none": lambda: r,
             "minmax": lambda: shaping.minmax(r, low=float(carry.low), high=float(carry.high)),
@@ -148,18 +165,19 @@ def recipe(
         return each[shape]()
 
     def advantage(reward: Tensor, x: Samples) -> Tensor:
-        reward = shaped(siblings(reward), x)  # new in this paper
+        reward = shaped(require_group(reward), x)  # new in this paper
         if beta and not released:
-            with torch.no_grad():
-                reward = reward - beta * k1(x.logp, task.reference.logp(x)).sum(-1).to(reward)
+            reward = reward - beta * k1(x.logp, task.reference.logp(x)).sum(-1).to(reward)
         return (
-            group_standardised(reward, x.present)[..., None] if standardise else relative(reward, x)
+            group_standardised(reward, x.present)[..., None]
+            if standardise
+            else leave_one_out_advantage(reward, x)
         )
 
     def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
         if not (beta and released):
             return reinforce(logp, advantage)
-        l = logp - seen(task.reference, rows).logp
+        l = logp - with_reference_logp(task.reference, rows).logp
         return reinforce(logp, advantage) + beta * (torch.expm1(l.clamp(max=40.0)) - l)
 
     yield from online(task, loop, score=score, advantage=advantage, loss=loss)
@@ -174,7 +192,7 @@ def recipe(
         "mine": ("preference_as_reward", {}),
         "one_reference": ("preference_as_reward", {"references": 1}),
         "bounded": ("preference_as_reward", {"shape": "sigmoid"}),
-        "priced": ("preference_as_reward", {"beta": 0.02}),
+        "penalised": ("preference_as_reward", {"beta": 0.02}),
         "released": ("preference_as_reward", {"beta": 0.02, "released": True}),
         "late": ("preference_as_reward", {"shape": "slow_then_fast"}),
         "raw": ("leave_one_out", {}),
@@ -182,7 +200,7 @@ def recipe(
     turns="raw",
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold differences, over the range of √KL shared, to the raw score and to the uncentred
+    """Mean gold differences over the shared range of √KL: to the raw score, and to the uncentred
     sigmoid.
     """
     return {

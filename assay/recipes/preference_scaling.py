@@ -1,35 +1,38 @@
-"""Does preference modelling scale? Bradley–Terry loss against the number of pairs and the judge's
-width, kind by kind.
+"""Does preference modelling scale? Bradley–Terry loss against the pairs and the model's width.
 
-A judge is fitted by −log σ(r(chosen) − r(rejected)) on pairs whose labels are flipped with chance
-`noise`, so no judge can come below the entropy of that coin. What is above it is excess loss, and
-the question is whether it falls as a power of the number of pairs N and where the judge's width W
-stops it:
+A reward model is fitted by −log σ(r(chosen) − r(rejected)) on pairs whose labels are flipped with
+chance `noise`, so no model can come below the entropy of that coin. What is above it is excess
+loss. The question is whether it falls as a power of the number of pairs N, and where the model's
+width W stops it:
 
     excess(N) = loss − H(noise) ≈ a·N^−b          (the floor fitted too: loss ≈ E + a·N^−b)
 
 The paper finds that it depends on what is preferred: detecting a planted error scales, objective
 knowledge scales for large models, and taste does not, because annotators differ and the average
-over them has nothing to say. Three suites, all words drawn with chance ∝ rank^−tail, so that rare
-things stay to be learnt at every N:
+over them has nothing to say. There are three suites, with words of chance ∝ rank^−tail, so that
+rare things stay to be learnt at every N:
 
-    errors   one answer holds one of `kinds` planted errors, the other none; the rest of both is ordinary words
+    errors   one completion holds one of `kinds` planted errors, the other none; the rest of both is
+             ordinary words
     facts    both state a value for the same key, one the true value and one of three false ones
-    taste    both hold a style; each annotator's liking of each style is a coin of their own, so the pair is even
+    taste    both hold a style; each annotator's liking of each style is a coin of their own, so the
+             pair is even
 
-A judge is linear in W hashed words (Newton's method, `rewards.convex`), so width acts as it does in
-a model that is too small for what it should remember: unlike things share a weight. Every fit is
-tested on fresh pairs of its suite, and its loss is the expectation over their flips, which has less
-noise; the taste suite's pairs are even by construction. One line a suite and width: loss and
-accuracy at each N, the power law on the excess over the known floor, the same with the floor
-fitted, both predicted at the largest N, which they have not seen.
+A reward model is linear in W hashed words (Newton's method, `rewards.linear_solvers`), so width
+acts as it does in a model that is too small for what it should remember: unlike things share a
+weight. Every fit is tested on fresh pairs of its suite, and its loss is the expectation over their
+flips, which has less noise; the taste suite's pairs are even by construction. One line a suite and
+width: loss and accuracy at each N, the power law on the excess over the known floor, the same with
+the floor fitted, both predicted at the largest N, which they have not seen.
 
-What it cannot show: that this is how a language model's judge scales. It shows that the instrument
-tells a suite that scales from one that does not; the exponent is that of the kinds' tail (b ≈ 1 −
-1/tail), and with a tail of 1 or kinds that run out no power law fits. Traps avoided: a power law
-without its floor bends; a largest point that was fitted predicts nothing; an average over suites
-hides that they differ; and the taste suite's loss does fall with N, from worse than chance towards
-log 2, because a small judge fits noise: read its accuracy, and what it gains over chance.
+Traps avoided: a power law without its floor bends; a largest point that was fitted predicts
+nothing; an average over suites hides that they differ. The taste suite's loss does fall with N,
+from worse than chance towards log 2, because a small model fits noise: read its accuracy, and what
+it gains over chance.
+
+Here: what it cannot show is that a language model's reward model scales like this. It shows that
+the instrument tells a suite that scales from one that does not. The exponent is that of the kinds'
+tail (b ≈ 1 − 1/tail), and with a tail of 1, or kinds that run out, no power law fits.
 """
 
 from __future__ import annotations
@@ -44,13 +47,13 @@ from torch import Tensor
 
 from assay.core import Claim, InputError, Paper, Rng, World
 from assay.formulas.pairwise import bradley_terry
-from assay.rewards.linear_solvers import Design, pairwise
-from assay.stats.curve_fit import PowerLaw, power_law
+from assay.rewards.linear_solvers import bradley_terry_optimum, counted_rows, linear_scores
+from assay.stats.power_law import PowerLaw, power_law
 
 paper = Paper("WorldPM: Scaling Human Preference Modeling", "Wang et al.", 2025, "arXiv:2505.10527")
 reduces = {}
 SUITES = ("errors", "facts", "taste")
-FILLING = 3  # ordinary words of an answer, beside the one that matters
+FILLING = 3  # ordinary words of a completion, beside the one that matters
 VALUES = 4  # of a fact, one of them true
 TEST = 16000
 
@@ -65,9 +68,15 @@ def study(
     noise: float = 0.1,
     ridge: float = 0.3,
 ) -> Iterator[dict[str, Any]]:
-    """sizes: numbers of pairs; widths: of judges, in hashed words; kinds: of errors, facts, styles
-    and ordinary words; tail: the k-th of them has chance ∝ k^−tail; noise: share of labels flipped;
-    ridge: of the fit.
+    """Yield one line for each suite and width.
+
+    Args:
+        sizes: Numbers of pairs, at least five.
+        widths: Widths of reward models, in hashed words.
+        kinds: Number of errors, facts, styles and ordinary words.
+        tail: The k-th of them has chance ∝ k^−tail.
+        noise: Share of labels flipped, from 0 to below 0.5.
+        ridge: Ridge penalty of the fit.
     """
     if not 0 <= noise < 0.5:
         raise InputError(
@@ -84,7 +93,7 @@ def study(
         words = drawn(suite, max(sizes), kinds, tail, noise, rng("train"))
         test = drawn(suite, TEST, kinds, tail, 0.0, rng("test"))
         for width in widths:
-            found = [judged(words[:n], test, width, noise, ridge, rng) for n in sizes]
+            found = [tested(words[:n], test, width, noise, ridge, rng) for n in sizes]
             losses = [loss for loss, _ in found]
             known, free = power_law(sizes, losses, floor=floor), power_law(sizes, losses)
             yield {
@@ -101,7 +110,7 @@ def study(
 
 
 def law(name: str, found: PowerLaw | None) -> dict[str, float | None]:
-    """A power law's numbers under a name; None where there is none."""
+    """A power law's numbers under a name; None where no law could be fitted."""
     return {
         f"{name}_{k}": getattr(found, k) if found else None
         for k in ("exponent", "floor", "r2", "held_out")
@@ -111,7 +120,7 @@ def law(name: str, found: PowerLaw | None) -> dict[str, float | None]:
 def drawn(
     suite: str, n: int, kinds: int, tail: float, noise: float, rng: Rng
 ) -> Int[Tensor, "B 2 L"]:
-    """Word ids of n labeled pairs, the answer that was preferred first; −1 where there is no word."""
+    """Word ids of n labeled pairs, the preferred completion first; −1 where there is no word."""
     b = torch.arange(n)
     filling = zipf(
         kinds,
@@ -150,46 +159,47 @@ def drawn(
 
 
 def zipf(kinds: int, tail: float, rng: Rng, *place: Tensor) -> Tensor:
-    """Ranks 0 … kinds−1 with chance ∝ (rank + 1)^−tail."""
+    """Sample ranks 0 … kinds−1 with chance ∝ (rank + 1)^−tail."""
     share = torch.arange(1, kinds + 1, dtype=torch.float64).pow(-tail).cumsum(0)
     return torch.searchsorted(share / share[-1], rng.uniform(*place, dtype=torch.float64)).clamp(
         max=kinds - 1
     )
 
 
-def judged(
+def tested(
     train: Tensor, test: Tensor, width: int, noise: float, ridge: float, rng: Rng
 ) -> tuple[float, float]:
-    """Loss in nats, expected over the flips of the test pairs' labels, and accuracy on the labels
-    before they are flipped.
+    """Fit a reward model and test it.
+
+    Returns:
+        Loss in nats, expected over the flips of the test pairs' labels, and accuracy on the labels
+        before they are flipped.
     """
     n = len(train)
     rows = torch.arange(2 * n).reshape(n, 2)
-    w = pairwise(
-        design(train, width, rng),
+    w = bradley_terry_optimum(
+        counted_rows(hashed(train, width, rng), width),
         rows,
         p=torch.ones(n),
         margin=torch.zeros(n),
         ridge=ridge,
         counts=torch.ones(n, 1),
     )
-    score = design(test, width, rng).times(w)[:, 0].reshape(-1, 2).double()
+    score = linear_scores(counted_rows(hashed(test, width, rng), width), w).reshape(-1, 2).double()
     right = (score[:, 0] > score[:, 1]).double() + 0.5 * (score[:, 0] == score[:, 1]).double()
     label = torch.full_like(right, 1 - noise)
     return float(bradley_terry(score[:, 0], score[:, 1], p=label).mean()), float(right.mean())
 
 
-def design(words: Int[Tensor, "B 2 L"], width: int, rng: Rng) -> Design:
-    """Rows of hashed words, one for each answer."""
+def hashed(words: Int[Tensor, "B 2 L"], width: int, rng: Rng) -> Int[Tensor, "R L"]:
+    """Hash words into `width` places, one row for each completion; −1 where there is no word."""
     flat = words.flatten(0, 1)
-    start = torch.nn.functional.pad((flat >= 0).sum(1).cumsum(0), (1, 0)).to(torch.int32)
-    index = rng("hash").integers(width, flat[flat >= 0]).to(torch.int32)
-    return Design(index, torch.ones(len(index)), start, width, torch.zeros(len(flat), 0))
+    return torch.where(flat >= 0, rng("hash").integers(width, flat), -1)
 
 
 @Claim(
-    "The excess loss of judges of planted errors and of facts falls as a power of the number of "
-    "pairs, and that of judges of taste does not come below chance.",
+    "The excess loss of reward models of planted errors and of facts falls as a power of the "
+    "number of pairs, and that of reward models of taste does not come below chance.",
     arms={"study": ("preference_scaling", {"widths": (4096,)})},
     worlds=("table",),
 )

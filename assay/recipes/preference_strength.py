@@ -1,38 +1,38 @@
-"""Preference strength by voting, and what to do with the pairs that the votes speak against.
+"""Estimate each preference's strength by voting, and repair the pairs that the votes speak against.
 
-V judges are fitted on the pairs. Of pair i each says d_i = r(chosen) − r(rejected); û_i is the mean
-of their d_i, σ̂_i the population standard deviation. Low û means that the label is probably wrong,
-small |û| that it says little. Then the pairs are repaired and the judges proper are fitted on them,
-by −p·log σ(z) − (1−p)·log σ(−z), z = chosen − rejected − margin:
+V reward models are fitted on the pairs. Of pair i each says d_i = r(chosen) − r(rejected); û_i is
+the mean of their d_i, σ̂_i the population standard deviation. Low û means that the label is
+probably wrong, small |û| that it says little. Then the pairs are repaired and the final reward
+models are fitted on them, by −p·log σ(z) − (1−p)·log σ(−z), z = chosen − rejected − margin:
 
 - `flip`: pairs of the lowest `share` of û, as far as û < 0 there, are turned round.
 - `smooth`: those pairs keep their order with p = 1 − `smoothing`.
 - `margin`: margin û on every pair. A negative û *relaxes* a wrong pair, it does not turn it.
 - `flip+margin`: turned first, then |û| as margin; `smooth+margin`: the paper's combination.
-- `drop`: those pairs are left out. The control: if it does as well as a repair, the votes only found the pairs.
+- `drop`: those pairs are left out. The control: if it does as well as a repair, the votes only
+  found the pairs.
 - `none`: the pairs as they are.
 
 `contrast` adds an InfoNCE term on what the heads read, h(chosen) − h(rejected): the difference of
 the same pair with a tenth of its tokens left out is the positive, the other pairs' are the
-negatives (the paper's twins differ by dropout, which these judges have not). It needs judges that
-learn what they read. MetaRM, the paper's other part, is meta_rm.py.
+negatives (the paper's twins differ by dropout, which these reward models do not have). It needs
+reward models that learn what they read. MetaRM, the paper's other part, is meta_rm.py.
+bradley_terry is `repair="none"` without contrast.
 
-The paper votes with 10 judges; here it is `rounds` times the world's members (5).
+The paper votes with 10 reward models; here it is `rounds` times the world's members (5).
 
-Two traps. Judges that vote on the pairs they were fitted on have learnt the wrong labels and vote
-for them; so a pair is judged by those that did not see it (`crossfit`, `folds` times the work), and
-`crossfit=False` shows the paper's own procedure. And û is in the voters' units: as a margin it is
-multiplied by the one number that makes σ(a·û) the likeliest of the labels (`calibrate`); in-sample
-votes look far surer than they are.
+Traps. Reward models that vote on the pairs they were fitted on have learnt the wrong labels and
+vote for them. So a pair is judged by those that did not see it (`crossfit`, `folds` times the
+work), and `crossfit=False` shows the paper's own procedure. And û is in the voters' units: as a
+margin it is multiplied by the one number that makes σ(a·û) the likeliest of the labels
+(`calibrate`); in-sample votes look far surer than they are. With more than half of the labels wrong
+every repair makes it worse.
 
-bradley_terry is `repair="none"` without contrast. With more than half of the labels wrong every
-repair makes it worse.
-
-Here: of the fifth that five linear voters like least about two thirds are truly the wrong way
+Here: of the fifth that five linear voters like least, about two thirds are truly the wrong way
 round, and repairing them moves gold at equal KL neither up nor down, against the pairs as they are
-or with those left out. Votes of the judge's own class, on the same labels, know little that its fit
-does not. A linear judge cannot remember single labels, so in-sample votes find flips as well; it is
-their strength that is several times too high.
+or with those left out. Votes of the same class of models, on the same labels, know little that the
+fit does not. A linear model cannot remember single labels, so in-sample votes find flips as well;
+it is their strength that is several times too high.
 """
 
 from __future__ import annotations
@@ -76,10 +76,18 @@ def fit(
     centre: float = 0.01,
     loop: Loop = Loop(),
 ) -> Reward:
-    """repair: what is done with doubtful pairs; share: how many, the lowest by û; smoothing: their
-    share of doubt; folds, rounds, crossfit: how votes are taken (rounds times members voters);
-    calibrate: margins in log-odds of the labels; contrast: weight of the InfoNCE term; centre:
-    weight of (chosen + rejected)².
+    """Repair the pairs, fit the model to them and return it as a reward.
+
+    Args:
+        repair: none, drop, flip, smooth, margin, flip+margin or smooth+margin.
+        share: Largest share of pairs that counts as doubtful, the lowest by û; from 0 to 1.
+        smoothing: Chance that a smoothed pair is the other way round.
+        folds: Parts of the pairs in cross-fitting.
+        rounds: Rounds of voting; the voters are rounds times members.
+        crossfit: Let only those vote on a pair that were not fitted on it.
+        calibrate: Scale û so that margins are in the labels' log-odds.
+        contrast: Weight of the InfoNCE term.
+        centre: Weight of (r(chosen) + r(rejected))².
     """
     if repair not in REPAIRS:
         raise InputError(f"--repair is '{repair}'; it is one of {', '.join(REPAIRS)}")
@@ -112,8 +120,9 @@ def strength(d: Float[Tensor, "V B"]) -> tuple[Float[Tensor, "B"], Float[Tensor,
 def repaired(
     pairs: Pairs, u: Float[Tensor, "B"], *, repair: str, share: float, smoothing: float
 ) -> Pairs:
-    """The pairs after `repair`. A pair that is turned loses the margin somebody gave it: it was for
-    the other order.
+    """Return the pairs after `repair`.
+
+    A pair that is turned loses its given margin, which was for the other order.
     """
     if not 0 <= share <= 1:
         raise InputError(
@@ -139,8 +148,9 @@ def repaired(
 
 
 class Contrast:
-    """weight·InfoNCE on differences h(chosen) − h(rejected), twins by tokens left out; cosine over
-    a temperature of 0.1.
+    """weight·InfoNCE on differences h(chosen) − h(rejected); cosine over a temperature of 0.1.
+
+    Twins are the same pairs with a share `without` of their tokens left out.
     """
 
     def __init__(self, weight: float, seed: int, *, without: float = 0.1):
@@ -152,21 +162,22 @@ class Contrast:
             p.requires_grad for name, p in model.named_parameters() if name.startswith("backbone")
         ):
             raise InputError(
-                f"--contrast needs judges that learn what they read, and a {type(model).__name__} "
-                "has fixed features; set it to 0"
+                f"--contrast needs reward models that learn their features, and a "
+                f"{type(model).__name__} has fixed features; set it to 0"
             )
         twins = [replace(x, mask=self.thinned(x, t)) for x in each]
         seen = [model.hidden(list(some)) for some in (each, twins)]
         return torch.stack([h[:, :, 0] - h[:, :, 1] for h in seen], 2)
 
     def thinned(self, x: Pairs, t: int) -> Tensor:
-        """x.mask with some tokens left out, the last one never: it is where the answer is read. A
-        row's are its own answer's.
+        """x.mask with some tokens left out, the last one never: the completion is read there.
+
+        What is left out of a row depends on its own completion alone.
         """
         held, (_, N, T) = x.mask | x.given, x.mask.shape
         key = (x.action * (torch.arange(T) + 1)).sum(
             -1
-        )  # by what it says, not by where in the batch it stands
+        )  # by its tokens, not by its place in the batch
         u = self.rng("step", t).uniform(key[..., None], torch.arange(N)[:, None], torch.arange(T))
         last = torch.arange(T) == (held * torch.arange(T)).amax(-1, keepdim=True)
         return x.mask & ((u >= self.without) | last)
@@ -178,8 +189,8 @@ class Contrast:
 
 
 @Claim(
-    "Turning doubtful pairs round and asking for their strength as a margin gives a judge worth "
-    "more at equal KL than the pairs as they are, and than leaving the doubtful ones out.",
+    "Turning doubtful pairs round and asking for their strength as a margin gives a reward model "
+    "worth more at equal KL than the pairs as they are, and than leaving the doubtful ones out.",
     arms={
         "mine": ("leave_one_out", {"fit": "preference_strength"}),
         "single": ("leave_one_out", {"fit": "preference_strength", "fit.repair": "none"}),

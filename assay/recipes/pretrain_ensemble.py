@@ -1,33 +1,33 @@
-"""Ensembles over pretraining seeds against ensembles over fine-tuning seeds: whose members err
-differently?
+"""Whose members err differently? Ensembles over pretraining seeds against fine-tuning seeds.
 
-M judges are fitted twice on the same pairs. In the *pretrain* ensemble each has a representation of
-its own; in the *finetune* ensemble all share one, and differ in their heads' first weights and the
-order of the pairs, as the others do too. Data are the same for all: a bootstrap is a third kind of
-diversity and stronger than fine-tuning seeds. Each judge's scores are centred on each prompt before
-median and minimum are taken, since Bradley–Terry leaves a constant a prompt free (its fit pins it
-by 0.01·(chosen + rejected)²); a mean does not need it.
+M reward models are fitted twice on the same pairs. In the *pretrain* ensemble each has a
+representation of its own. In the *finetune* ensemble all share one, and differ in their heads'
+first weights and the order of the pairs, as the others do too. Data are the same for all: a
+bootstrap is a third kind of diversity, and stronger than fine-tuning seeds. Each member's scores
+are centred on each prompt before median and minimum are taken, since Bradley–Terry leaves a
+constant a prompt free (its fit pins it by 0.01·(chosen + rejected)²); a mean does not need it.
 
-Lines of kind "errors": the mean correlation between two members' errors, on answers of the
-reference and on answers moved towards what the judges like (best of 64 by the mean of both
+Lines of kind "errors": the mean correlation between two members' errors, on completions of the
+reference and on completions moved towards what the members like (best of 64 by the mean of both
 ensembles). An error is a centred score minus its best multiple of gold. Lines of kind "best_of_n":
-gold, and how much of `feature` the chosen answers have, for n = 1, 2, 4 …; `single` is the first
-member of the pretrain ensemble. The title's second half is `feature`: what *all* members have
-wrong, because the judge's class cannot say it, rises under every ensemble.
+gold, and how much of `feature` the selected completions have, for n = 1, 2, 4 …; `single` is the
+first member of the pretrain ensemble. The title's second half is `feature`: what *all* members have
+wrong, because their class of models cannot say it, rises under every ensemble.
 
-On table judges a representation is `width` random numbers a token, frozen, so P > F is nearly built
-in: the mean of five random views spans what one cannot. What is measured is how much that is worth,
-and that the shared error stays. On grammar a representation is a small Llama's first weights, which
-the fit moves: no large corpus stands behind either.
+On table reward models a representation is `width` random numbers a token, frozen, so P > F is
+nearly built in: the mean of five random views spans what one cannot. What is measured is how much
+that is worth, and that the shared error stays. On grammar a representation is a small Llama's first
+weights, which the fit moves: no large corpus stands behind either.
 
 The claim's other arms are the falsifiers that no ensemble may escape. With 8,000 clean pairs
-members agree: where they share an error (mode shared) one judge, their mean and their worst must
+members agree: where they share an error (mode shared) one member, their mean and their worst must
 fall alike; where each errs in its own way (idiosyncratic) nothing may turn at all, for the failure
 was lack of data. They do not enter the effect.
 
 Here: fine-tuning seeds leave members all but equal, in distribution and beyond; pretraining seeds
-divide their errors, on moved answers more than on the reference's. The tempting token, whose harm
-no judge of the class can say, is chosen more often as n grows by every ensemble of either kind.
+divide their errors, on moved completions more than on the reference's. The tempting token, whose
+harm no model of the class can say, is selected more often as n grows, by every ensemble of either
+kind.
 """
 
 from __future__ import annotations
@@ -55,23 +55,28 @@ paper = Paper(
 )
 reduces = {}
 
-CLEAN = {"world.pairs": 8000, "world.noise": 0.0}  # what disagreement can repair is gone
+CLEAN = {"world.pairs": 8000, "world.noise": 0.0}  # leaves nothing that disagreement can repair
 
 
 def study(
     world: World, *, most: int = 256, width: int = 24, feature: str = "length", prompts: int = 32
 ) -> Iterator[dict[str, Any]]:
-    """most: the largest n of best-of-n; width: numbers a token in a table judge's representation;
-    feature: what all members may have wrong, see rewards/attributes.py; prompts: held-out prompts
-    that are answered.
+    """Yield the lines of kind "errors", then one line for each n and aggregate.
+
+    Args:
+        most: The largest n of best-of-n, at least 2; n doubles from 1.
+        width: Numbers a token in a table reward model's representation.
+        feature: What all members may have wrong, such as length or tokens:12-12.
+        prompts: Held-out prompts that are completed.
     """
     gold_of, refit = world.gold, world.refit
     if gold_of is None or refit is None:
         raise Missing(
-            f"world {world.name} has no gold or no judges of its own; take table or grammar"
+            f"world {world.name} has no gold or no reward models of its own; use --world table or "
+            "--world grammar"
         )
     if most < 2:
-        raise InputError(f"--most is {most}; best-of-n needs at least 2 answers")
+        raise InputError(f"--most is {most}; best-of-n needs at least 2 completions")
     rng = world.task.rng("pretrain ensemble")
     x = world.task.reference.sample(world.held_out[:prompts], 2 * most, rng("pool"))
     gold, said = gold_of(x)[0].double(), attributes(x, feature)[..., 0].double()
@@ -113,7 +118,7 @@ def study(
 
 
 def _ensemble(own: bool, width: int, rng: Rng) -> Callable[[Any, Pairs, Loop], Reward]:
-    """A fit of the world's judges on representations of their own, or all on one."""
+    """Fit the world's reward models on representations of their own, or all on one."""
 
     def loss(chosen: Tensor, rejected: Tensor, p: Tensor, margin: Tensor) -> Tensor:
         return bradley_terry(chosen, rejected, p=p, margin=margin) + 0.01 * centring(
@@ -134,14 +139,15 @@ def _ensemble(own: bool, width: int, rng: Rng) -> Callable[[Any, Pairs, Loop], R
 def correlation(
     scores: Float[Tensor, "M B N"], gold: Float[Tensor, "B N"], weight: Float[Tensor, "B N"]
 ) -> float:
-    """Mean correlation between two members' errors under these weights of a prompt's answers; what
-    gold explains of a centred score (one multiple a member, found without the weights) is no error.
-    NaN-free: a member without error correlates 0.
+    """Mean correlation between two members' errors, under these weights of a prompt's completions.
+
+    What gold explains of a centred score (one multiple a member, found without the weights) is no
+    error. A member without error correlates 0.
     """
     if len(scores) < 2:
         raise InputError(
-            "the world has 1 judge, and errors are compared between judges; give --world.members 2 "
-            "or more"
+            "the world has 1 reward model, and errors are compared between reward models; give "
+            "--world.members 2 or more"
         )
     g = gold - gold.mean(-1, keepdim=True)
     error = (
@@ -157,7 +163,7 @@ def correlation(
 
 
 def gold_over_n(lines: list[dict[str, Any]], ensemble: str) -> float:
-    """Gold of best-of-n by an ensemble's mean (or the single judge), averaged over all n above 1."""
+    """Gold of best-of-n by an ensemble's mean (or the single member), averaged over n > 1."""
     found = [
         line["gold"]
         for line in lines
@@ -170,8 +176,8 @@ def gold_over_n(lines: list[dict[str, Any]], ensemble: str) -> float:
 
 
 @Claim(
-    "Best-of-n by the mean of judges with pretraining seeds of their own has more gold than by "
-    "the mean of judges that differ in their fine-tuning seeds alone.",
+    "Best-of-n by the mean of reward models with pretraining seeds of their own has more gold "
+    "than by the mean of reward models that differ in their fine-tuning seeds alone.",
     arms={
         "both": ("pretrain_ensemble", {"feature": "tokens:12-12"}),
         **{

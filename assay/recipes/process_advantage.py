@@ -1,25 +1,29 @@
-"""Process advantage verifiers (PAV): a step is paid what it adds to another policy's chance of
-success, the prover's.
+"""Process advantage verifiers (PAV): pay a step what it adds to another policy's chance of success.
 
-A^μ(s_h, a_h) = Q^μ(s_h, a_h) − Q^μ(s_{h−1}, a_{h−1}), with μ's chance from the bare prompt before
-the first step and the outcome itself after the last; the policy descends on A^π + α·A^μ, where A^π
-is the outcome against the siblings' mean (leave_one_out, which α = 0 is) and A^μ counts on the
-tokens of its own step alone. Q^μ is estimated by going on from the end of each step `rollouts`
-times.
+The other policy μ is the prover:
 
-Provers: "best" the best of k goes of the policy itself, 1 − (1−V)^k, by its unbiased estimate;
-"self" the policy; "weak" and "strong" the world's other policies. A prover should tell steps apart
-and agree with the policy; a strong one succeeds from nearly anywhere, a weak one from nowhere, and
-the policy itself says in expectation what the outcome said already: with μ = π the term scales the
-gradient by 1 + α. The advantage is paid, not Q: Q keeps good states, not good steps. And it is not
-summed to go: under any prover the sum over an answer is outcome − V(prompt), so that only a
-baseline is left.
+    A^μ(s_h, a_h) = Q^μ(s_h, a_h) − Q^μ(s_{h−1}, a_{h−1})
 
-The paper fits a network to such rollouts beforehand; here they are drawn anew each step, from the
-present policy, so the estimate has variance p(1−p)/rollouts, which is no progress, and the run
-draws about ten times as many answers as α = 0 at equal steps (reading `drawn` says how many). The
-arms with a prover all cost the same. `wide` gives outcomes alone about those draws, as more prompts
-a step.
+with μ's chance from the bare prompt before the first step, and the outcome itself after the last.
+The policy descends on A^π + α·A^μ, where A^π is the outcome against the mean of the prompt's other
+completions (α = 0 is leave_one_out) and A^μ counts on the tokens of its own step alone. Q^μ is
+estimated by continuing from the end of each step `rollouts` times.
+
+Provers: "best" is the best of k continuations of the policy itself, 1 − (1−V)^k, by its unbiased
+estimate; "self" the policy; "weak" and "strong" the world's other policies. A prover should tell
+steps apart and agree with the policy. A strong one succeeds from nearly anywhere, a weak one from
+nowhere. The policy itself says in expectation what the outcome said already: with μ = π the term
+scales the gradient by 1 + α.
+
+Traps. The advantage is paid, not Q: Q keeps good states, not good steps. And it is not summed to
+go: under any prover the sum over a completion is outcome − V(prompt), so that only a baseline is
+left.
+
+Here: the paper fits a network to such rollouts beforehand; here they are sampled anew each step,
+from the present policy. The estimate has variance p(1−p)/rollouts, which is no progress, and the
+run samples about ten times as many completions as α = 0 at equal steps (reading `generated` says
+how many). The arms with a prover all cost the same. `wide` gives outcomes alone about that many
+completions, as more prompts a step.
 """
 
 from __future__ import annotations
@@ -31,12 +35,9 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, Loop, Paper, Policy, Rng, Samples, Step, Task
-from assay.engine.descend import descend
 from assay.errors import InputError
 from assay.formulas.process import best_of_k_estimate, on_steps, step_advantages, step_mask
-from assay.formulas.reduce import per_answer
-from assay.formulas.surrogate import reinforce
-from assay.loops.online import describe, judge, mean_stats, relative
+from assay.loops import Rollouts, leave_one_out_advantage, online, proxy_score
 from assay.stats.effects import Reading, average
 
 paper = Paper(
@@ -60,48 +61,48 @@ def recipe(
     member: int = 0,
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
-    """alpha: weight of A^μ; prover: best, self, weak or strong; k: of the best prover; rollouts:
-    goes from each step's end; right: the outcome from which a go succeeded; member: the outcome.
+    """Train on outcomes and progress; yield the policy after each step.
+
+    Args:
+        alpha: Weight α of A^μ.
+        prover: best, self, weak or strong.
+        k: Continuations of the best prover, from 1 to `rollouts`.
+        rollouts: Continuations from each step's end, at least 1.
+        right: Outcome from which a continuation succeeded.
+        member: Index of the reward model that is the outcome.
     """
     if prover not in PROVERS:
         raise InputError(f"--prover is '{prover}'; it is one of {', '.join(PROVERS)}")
     if rollouts < 1 or (prover == "best" and not 1 <= k <= rollouts):
         raise InputError(
             f"--rollouts is {rollouts} and --k {k}; the best of k ≥ 1 is estimated from at least k "
-            "goes"
+            "continuations"
         )
-    policy = task.reference.copy()
-    opt = loop.optimiser(policy)
-    score = judge(task, member)
-    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.max_steps):
-        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
-        outcome = score(x)
-        A = relative(outcome, x)
+    score = proxy_score(task, member)
+
+    def prepare(batch: Rollouts) -> Rollouts:
+        x, outcome = batch.samples, batch.reward
+        A = leave_one_out_advantage(outcome, x)
         if alpha:
-            mu = policy if prover in ("best", "self") else task.others[prover]
+            mu = batch.policy if prover in ("best", "self") else task.others[prover]
             step = task.rewards.step_of(x)
-            wins = goes(
+            wins = successes(
                 mu,
                 x,
                 step,
                 lambda y: (score(y) >= right).to(y.logp),
                 rollouts,
-                task.rng("prover", t),
+                task.rng("prover", batch.step),
             )
             q = best_of_k_estimate(wins, n=rollouts, k=k) if prover == "best" else wins / rollouts
             A = A + alpha * on_steps(advantages(q, (outcome >= right).to(q), step), step)
+        batch.advantage = A
+        return batch
 
-        def loss(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
-            return reinforce(policy.logp(rows), A[i])
-
-        stats = [
-            descend(opt, loss, x, reduce=per_answer, rows=i)
-            for i in loop.minibatches(len(x), task.rng("minibatch", t))
-        ]
-        yield Step(policy, reward=score, stats={**mean_stats(stats), **describe(x)})
+    yield from online(task, loop, score=score, prepare=prepare)
 
 
-def goes(
+def successes(
     mu: Policy,
     x: Samples,
     step: Tensor,
@@ -109,9 +110,23 @@ def goes(
     rollouts: int,
     rng: Rng,
 ) -> Tensor:
-    """How many of `rollouts` goes of μ succeed from the prompt (entry 0) and from the end of each
-    step but the last (entry s + 1) `[B,N,S+1]`. The prompt is gone on from once, for all answers;
-    where there is nothing to go on from it is 0.
+    """Count how many continuations of μ succeed, from the prompt and from the end of each step.
+
+    The prompt is continued once for all completions; where there is nothing to continue the count
+    is 0.
+
+    Args:
+        mu: The prover.
+        x: Completions `[B,N,T]`.
+        step: Number of each token's step `[B,N,T]`, −1 outside.
+        success: Tells which continuations succeed.
+        rollouts: Continuations from each place.
+        rng: Randomness of the continuations.
+
+    Returns:
+        Counts `[B,N,S+1]`: entry 0 from the prompt, entry s + 1 from the end of step s; the last
+            step is
+        not continued.
     """
     B, N, T = x.mask.shape
     S = step_mask(step).shape[-1]
@@ -146,7 +161,13 @@ def goes(
 
 
 def advantages(q: Tensor, outcome: Tensor, step: Tensor) -> Tensor:
-    """A^μ a step `[B,N,S]`: q `[B,N,S+1]` as `goes` orders it, and the outcome after the last step."""
+    """A^μ a step `[B,N,S]`, with the outcome after the last step.
+
+    Args:
+        q: Chances of success `[B,N,S+1]`, in the order of `successes`.
+        outcome: Outcomes `[B,N]`.
+        step: Number of each token's step `[B,N,T]`.
+    """
     last = step.amax(-1, keepdim=True)
     after = torch.where(
         torch.arange(q.shape[-1] - 1, device=step.device) == last, outcome[..., None], q[..., 1:]

@@ -1,37 +1,38 @@
-"""Which prompts will go wrong, before anything is generated: a risk model of questions, and what
-comes of optimising it.
+"""Which questions will go wrong? A risk model of questions, and what comes of optimising it.
 
 A question q is asked in n + 1 ways (itself and n paraphrases), each answered once; the share of
 wrong answers is the label p̂(q) = k/(n+1). A model of the question's features alone is fitted to
-these labels, and then used to choose: of several rewrites of a question, the one whose predicted
-risk is least is asked. So a cheap proxy of the *query* is optimised, and it over-optimises like any
-other proxy: the least of many noisy predictions is one of the most wrong (`formulas.curves`).
+these labels before anything is generated, and then used to choose: of several rewrites of a
+question, the one with the least predicted risk is asked. So a cheap proxy of the *query* is
+optimised, and it over-optimises like any other proxy: the least of many noisy predictions is one of
+the most wrong (`formulas.curves`).
 
-With six draws a label has a standard deviation of up to 0.2, and what is known of it is binomial:
-the fit is
+With six draws a label has a standard deviation of up to 0.2, and what is known of it is binomial.
+The fit is
 
     max_w Σ_q k·log σ(w·φ(q)) + (n+1−k)·log(1 − σ(w·φ(q)))
 
 and not least squares on labels cut at a half, which is kept as the arm `cut`. A paraphrase that
 fails counts as wrong.
 
-A study, on questions that have `features` surface features, standard normal among the questions as
-people ask them. The true chance of a wrong answer is logistic: linear in all features but the
-first, whose effect is good at first and turns bad beyond `bend` deviations, where no question of
-the training set lies: say brevity, which helps until it leaves out what was asked. A rewrite moves
-the features at random by `reach` deviations each, and every deviation that it moves away from its
-question costs meaning: the *original* question is answered wrongly all the more, by `drift` times
-the squared distance. True risk is always that of the original question, for a good answer to
-another question is a wrong one. The predictor knows of no distance, so an arm subtracts `penalty`
-times it, as one does with an embedding's distance.
+This study makes questions that have `features` surface features, standard normal among the
+questions as people ask them. The true chance of a wrong answer is logistic: linear in all features
+but the first, whose effect is good at first and turns bad beyond `bend` deviations, where no
+question of the training set lies: say brevity, which helps until it leaves out what was asked. A
+rewrite moves the features at random by `reach` deviations each, and every deviation that it moves
+away from its question costs meaning: the *original* question is answered wrongly all the more, by
+`drift` times the squared distance. True risk is always that of the original question, for a good
+answer to another question is a wrong one. The predictor knows of no distance, so an arm subtracts
+`penalty` times it, as one does with an embedding's distance.
 
 Lines: how well held-out risk is predicted by the binomial fit and by the cut labels (log score
-above the best possible, in nats); then for each n = 1, 2, 4 … 1024 rewrites the predicted and the
+above the best possible, in nats); then for each n = 1, 2, 4 … `most` rewrites the predicted and the
 true risk of the choice, without the penalty and with it, exact over subsets of one pool. The second
-head of the paper (agreement of the answers) is left out; it is one more binomial fit. Here the true
-risk falls with n at first, then turns, while the predicted one falls on; the penalty puts the turn
-off and lowers it. What this cannot show: whether an encoder of real questions has such an exploit;
-it shows how to look for one.
+head of the paper (agreement of the answers) is left out; it is one more binomial fit.
+
+Here: the true risk falls with n at first, then turns, while the predicted one falls on; the penalty
+delays the turn and lowers it. What this cannot show: whether an encoder of real questions has such
+an exploit; it shows how to look for one.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from torch import Tensor
 from assay.core import Claim, InputError, Paper, Rng, World
 from assay.formulas.curves import best_of_n
 from assay.formulas.pairwise import bradley_terry
-from assay.rewards.linear_solvers import Design, pairwise
+from assay.rewards.linear_solvers import bradley_terry_optimum
 
 paper = Paper(
     "Is There No Such Thing as a Bad Question? H4R: HalluciBot For Ratiocination, Rewriting, "
@@ -74,10 +75,20 @@ def study(
     asked: int = 64,
     ridge: float = 1.0,
 ) -> Iterator[dict[str, Any]]:
-    """questions: labeled; draws: answers a question; features: of a question; bend: where the first
-    turns bad; steep: how steeply; reach: of a rewrite; drift: what a squared deviation of distance
-    costs, in logits; penalty: what the second arm takes off for it; most: rewrites in a pool;
-    asked: questions that are rewritten; ridge: of the fit.
+    """Yield one line for each fit, then one for each n with and without the penalty.
+
+    Args:
+        questions: Labeled questions.
+        draws: Answers a question, at least 1.
+        features: Features of a question, at least 2.
+        bend: Where the first feature turns bad, in deviations.
+        steep: How steeply it turns bad.
+        reach: Standard deviation of a rewrite's moves.
+        drift: Cost of a squared deviation of distance, in logits.
+        penalty: What the second arm subtracts for it.
+        most: Rewrites in a pool; n doubles from 1 up to it.
+        asked: Questions that are rewritten.
+        ridge: Ridge penalty of the fit.
     """
     if features < 2 or draws < 1:
         raise InputError(
@@ -88,7 +99,7 @@ def study(
     direction = (
         rng("direction").normal(torch.arange(features), dtype=torch.float64).abs() / features**0.5
     )
-    direction[0] = 0.7  # what tempts is what helps most
+    direction[0] = 0.7  # the tempting feature is the most helpful one
 
     def logit(
         q: Float[Tensor, "*S F"], away: Float[Tensor, "*S"] | float = 0.0
@@ -150,35 +161,35 @@ def study(
 
 
 def normal(rng: Rng, rows: int, features: int) -> Float[Tensor, "R F"]:
-    """Questions as people ask them."""
+    """Make questions as people ask them."""
     return rng.normal(torch.arange(rows)[:, None], torch.arange(features), dtype=torch.float64)
 
 
 def logistic(
     x: Float[Tensor, "R F"], share: Float[Tensor, "R"], ridge: float
 ) -> Float[Tensor, "F1"]:
-    """Weights and intercept that make the shares likeliest: a Bradley–Terry fit of each row against
-    a row of zeros.
+    """Fit weights and an intercept to shares by maximum likelihood.
+
+    It is a Bradley–Terry fit of each row against a row of zeros.
     """
     n = len(x)
     dense = torch.nn.functional.pad(
         torch.cat([x, torch.ones(n, 1, dtype=x.dtype)], 1), (0, 0, 0, 1)
     ).float()
-    none = torch.zeros(0, dtype=torch.int32)
-    rows = Design(none, torch.zeros(0), torch.zeros(n + 2, dtype=torch.int32), 0, dense)
     against = torch.stack([torch.arange(n), torch.full((n,), n)], 1)
-    return pairwise(
-        rows, against, p=share.float(), margin=torch.zeros(n), ridge=ridge, counts=torch.ones(n, 1)
-    )[:, 0].double()
+    found = bradley_terry_optimum(
+        dense, against, p=share.float(), margin=torch.zeros(n), ridge=ridge, counts=torch.ones(n, 1)
+    )
+    return found[:, 0].double()
 
 
 def predicted(w: Float[Tensor, "F1"], x: Float[Tensor, "*S F"]) -> Float[Tensor, "*S"]:
-    """The model's logit of a wrong answer."""
+    """Logit of a wrong answer, as the model predicts it."""
     return x @ w[:-1] + w[-1]
 
 
 def score(logit: Float[Tensor, "R"], truth: Float[Tensor, "R"]) -> float:
-    """Mean −log likelihood of answers that are wrong with these true chances, nats."""
+    """Mean −log likelihood, in nats, of answers that are wrong with these true chances."""
     return float(bradley_terry(logit, torch.zeros_like(logit), p=truth).mean())
 
 
@@ -189,7 +200,7 @@ def score(logit: Float[Tensor, "R"], truth: Float[Tensor, "R"]) -> float:
     worlds=("table",),
 )
 def claim(arms: dict[str, list[dict[str, Any]]]) -> float:
-    """True risk of the original question as asked minus that by the choice among eight, drift of
+    """True risk of the original question as asked, minus that by the choice among eight; drift of
     meaning included.
     """
     line = next(x for x in arms["study"] if x.get("choice") == "predicted" and x["n"] == 8)

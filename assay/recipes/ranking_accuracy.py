@@ -1,36 +1,36 @@
-"""Does preference learning learn to rank? Ranking accuracy of a policy, what it would be at the
-optimum, and which pairs flip.
+"""Does preference learning learn to rank? A policy's ranking accuracy, and which pairs flip.
 
-A policy ranks a pair rightly if it finds the preferred answer likelier than the other. With ℓ the
-log-probability of a whole answer under the reference and a the share of raters who prefer the
-winner,
+A policy ranks a pair rightly if it finds the preferred completion likelier than the other. With ℓ
+the log-probability of a whole completion under the reference, and a the share of raters who prefer
+the winner,
 
     ranking accuracy    R(π) = share of pairs with π(y_w) > π(y_l)
-    idealised           the same for the optimum of DPO on endless labels: ℓ_w − ℓ_l + logit(a)/β > 0
+    idealised           that of DPO's optimum on endless labels: ℓ_w − ℓ_l + logit(a)/β > 0
 
 For one pair let Δ be what training added to log π(y_w) − log π(y_l), and c = ℓ_l − ℓ_w. Then the
-pair is ranked rightly if and only if Δ > c, that is if its DPO loss is below −log σ(β·c): for a
+pair is ranked rightly if and only if Δ > c, that is if its DPO loss is below −log σ(β·c). For a
 pair that the reference ranks wrongly by a large c the loss must be nearly 0, and the gradient fades
 long before that. So the wrong pairs stay wrong, while the loss falls.
 
-A study on any world with pairs, golds and a reference. It trains DPO at each β for `passes` over
-the world's pairs, and gives accuracy before, after and idealised, for the pairs whose raters agree
-more than `tie` from a half; the share of wrongly ranked pairs that flipped, in thirds by c, beside
-the share that the loss predicts (the two are equal: it is an identity); and pairs that training
-unlearned. Raters are Bradley–Terry on gold with the world's label noise; DPO sees one rater's word
-on each pair, as is usual. A table's reference prefers nothing in particular, so `spread` plants
-preferences: normal numbers of that deviation on its logits, half of them wrong. The
-shared-parameter control is built in: in a bag all answers share 60 numbers; in a bandit nearly
-every answer has its own. Here: in the bag few wrong pairs flip, and fewer the larger c; in the
-bandit a small β flips nearly all of them, c or no c, so it is the sharing that keeps them (`assay
-study ranking_accuracy --world table --world.testbed bandit`).
+This study works on any world with pairs, golds and a reference. It trains DPO at each β for
+`passes` over the world's pairs, and gives accuracy before, after and idealised, for the pairs whose
+raters agree by more than `tie` from a half; the share of wrongly ranked pairs that flipped, in
+thirds by c, beside the share that the loss predicts (the two are equal: it is an identity); and
+pairs that training unlearned. Raters are Bradley–Terry on gold with the world's label noise; DPO
+sees one rater's word on each pair, as is usual. A table's reference prefers nothing in particular,
+so `spread` plants preferences: normal numbers of that deviation on its logits, half of them wrong.
 
-What the released script does: where lengths are not normalised it takes the ratio of the two
-*log*-probabilities instead of exponentiating their difference, so a less likely winner counts as a
-likelier one (log-probabilities are negative: −10/−5 is above 1). `idealised_released` is that
+Where the released code differs. Where lengths are not normalised its script takes the ratio of the
+two *log*-probabilities instead of exponentiating their difference, so a less likely winner counts
+as a likelier one (log-probabilities are negative: −10/−5 is above 1). `idealised_released` is that
 number; the test shows a pair on which it is wrong. And with one rater a pair, a is 0 or 1, its
 logit infinite, and the idealised accuracy 1 whatever the reference: here a is the raters' true
 share.
+
+Here: the shared-parameter control is built in. In a bag all completions share 60 numbers; in a
+bandit nearly every completion has its own. In the bag few wrong pairs flip, and fewer the larger c.
+In the bandit a small β flips nearly all of them, whatever c is, so it is the sharing that keeps
+them (`assay study ranking_accuracy --world table --world.testbed bandit`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from torch.nn.functional import logsigmoid
 
 from assay.core import Carry, Claim, InputError, Loop, Pairs, Paper, Task, World
 from assay.formulas.pairwise import dpo
-from assay.loops.online import paired, ratios
+from assay.loops import log_ratios, paired
 from assay.models.policies.table import TablePolicy
 
 paper = Paper(
@@ -66,11 +66,16 @@ def study(
     passes: int = 6,
     tie: float = 0.05,
 ) -> Iterator[dict[str, Any]]:
-    """betas: of DPO; spread: deviation of what is planted on a table's logits; passes: over the
-    pairs; tie: shares within so much of a half are no preference.
+    """Yield one line for each β.
+
+    Args:
+        betas: Values of DPO's β, above 0.
+        spread: Standard deviation of the preferences planted on a table's logits.
+        passes: Passes over the pairs.
+        tie: A share of raters within so much of a half is no preference.
     """
     if world.gold is None:
-        raise InputError("this study needs to know what raters prefer: give it a world with a gold")
+        raise InputError("this study needs to know what raters prefer, and this world has no gold")
     if min(betas, default=0.0) <= 0:
         raise InputError(f"--betas is {list(betas)}; each must be above 0")
     task, pairs = planted(world, spread), world.task.pairs
@@ -80,7 +85,7 @@ def study(
     with torch.no_grad():
         before = task.reference.logp(pairs).double().sum(-1)
     ahead, clear = before[:, 0] - before[:, 1], (share - 0.5).abs() > tie
-    wins = torch.where(share > 0.5, 1.0, -1.0)  # the first answer is what most raters prefer
+    wins = torch.where(share > 0.5, 1.0, -1.0)  # the first completion is the one most raters prefer
     loop = world.loop or Loop()
     loop = replace(loop, max_steps=-(-passes * len(pairs) // loop.batch_size))
     for beta in betas:
@@ -118,9 +123,7 @@ def study(
 
 
 def planted(world: World, spread: float) -> Task:
-    """The world's task; of a table, with a reference that prefers some tokens to others for no
-    reason.
-    """
+    """The world's task; a table's reference then prefers some tokens to others for no reason."""
     policy = world.task.reference
     if spread == 0 or not isinstance(policy, TablePolicy):
         return world.task
@@ -137,10 +140,10 @@ def planted(world: World, spread: float) -> Task:
 
 
 def trained(task: Task, pairs: Pairs, beta: float, loop: Loop) -> Iterator[Any]:
-    """DPO on these pairs."""
+    """Train by DPO on these pairs."""
 
     def loss(rows: Pairs, logp: Tensor, reference: Tensor) -> Tensor:
-        return dpo(*ratios(logp, reference), beta=beta, p=rows.p)
+        return dpo(*log_ratios(logp, reference), beta=beta, p=rows.p)
 
     yield from paired(task, loop, data=pairs, loss=loss, beta=beta)
 
@@ -153,12 +156,16 @@ def idealised(
     beta: float,
     released: bool = False,
 ) -> Bool[Tensor, "B"]:
-    """Whether DPO's optimum ranks a pair rightly: ℓ_w − ℓ_l + logit(a)/β > 0, in logarithms, so
-    that nothing overflows.
+    """Whether DPO's optimum ranks a pair rightly: ℓ_w − ℓ_l + logit(a)/β > 0.
 
-    winner, loser: log-probabilities of whole answers under the reference; share: of raters who
-    prefer the winner, below 1. released: ℓ_w/ℓ_l in the place of the probabilities' ratio, as the
-    paper's script has it without length normalisation.
+    It is computed in logarithms, so that nothing overflows.
+
+    Args:
+        winner: Log-probability of the winner under the reference.
+        loser: Log-probability of the loser under the reference.
+        share: Share of raters who prefer the winner, below 1.
+        beta: DPO's β.
+        released: Take ℓ_w/ℓ_l for the probabilities' ratio, as the paper's script does.
     """
     ahead = (winner / loser).log() if released else winner - loser
     return ahead + share.logit() / beta > 0
@@ -170,19 +177,19 @@ def foretells(delta: Tensor, c: Tensor, beta: float) -> Tensor:
 
 
 def rate(of: Tensor, among: Tensor | None = None) -> float | None:
-    """Share of True, None among none."""
+    """Share of True; None where there is nothing to count."""
     kept = of if among is None else of[among]
     return float(kept.double().mean()) if len(kept) else None
 
 
 def thirds(flipped: Tensor, c: Tensor, wrong: Tensor) -> list[float | None]:
-    """Share of wrongly ranked pairs that flipped, for the smallest, middle and largest third of c."""
+    """Share of wrongly ranked pairs that flipped: smallest, middle and largest third of c."""
     order = torch.where(wrong, c, torch.inf).argsort()[: int(wrong.sum())]
     return [rate(flipped[rows]) for rows in order.tensor_split(3)]
 
 
 @Claim(
-    "Where answers share parameters, DPO leaves most pairs as wrongly ranked as the reference "
+    "Where completions share parameters, DPO leaves most pairs as wrongly ranked as the reference "
     "had them, and ranks far fewer rightly than its own optimum would.",
     arms={"shared": ("ranking_accuracy", {"betas": (0.1,)})},
     worlds=("table",),

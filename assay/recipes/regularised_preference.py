@@ -1,33 +1,32 @@
-"""Regularised preference optimisation (RPO): DPO plus imitation of the chosen answers, as pessimism
-derives it.
+"""Regularised preference optimisation (RPO): DPO plus imitation of the chosen completions.
 
-Start from a policy that must do well against the reward that hurts it most, among those that
-explain the labels. Solved for the reward this is DPO's loss and one more term:
+Pessimism derives it. Start from a policy that must do well against the reward that hurts it most,
+among those that explain the labels. Solved for the reward, this is DPO's loss and one more term:
 
-    L = L_DPO(π) − η·β·log π(chosen)        `average=False`: the log-probability of the whole answer, a sum
-    L = L_DPO(π) − η·mean_t log π(chosen_t) `average=True`: a decision's mean, *not* multiplied by β
+    L = L_DPO(π) − η·β·log π(chosen)         `average=False`: the whole completion's log-prob, a sum
+    L = L_DPO(π) − η·mean_t log π(chosen_t)  `average=True`: a mean over tokens, *not* times β
 
 The first is the paper's and its first code's (η = .005 at β = .01). The second is the authors'
 later code, which they prefer (weight .2 at β = .5). A sum is about a length larger than a mean, so
 the constants do not carry over. TRL had the second as `rpo_alpha` and now has it as
-loss_type=["sigmoid", "sft"] with weights [1, η]; there the mean is over all decisions of a batch,
-so long answers weigh more. `tests/test_recipes_offline_trl.py` compares values and gradients.
+loss_type=["sigmoid", "sft"] with weights [1, η]; there the mean is over all tokens of a batch, so
+long completions weigh more. `tests/test_recipes_offline_trl.py` compares values and gradients.
 
 Differs from `dpo` in the second term (η = 0 is DPO, step for step); from `sft` in the first; from
-pessimistic DPO (`reward_distillation`) in what is imitated: the chosen answers here, the
-reference's own draws there. With the rejected or the reference's answers as the baseline this would
-be another method. The name RPO is also another paper's.
+pessimistic DPO (`reward_distillation`) in what is imitated: the chosen completions here, the
+reference's own samples there. With the rejected or the reference's completions as the baseline this
+would be another method. The name RPO is also another paper's.
 
 Traps: the sign (minus log π), sum against mean, and that imitation alone can win. So the claim's
 controls are imitation alone (`sft`, as many updates) and DPO stopped early: at the same KL, which
 chooses nothing by gold.
 
-Here: where answers share no parameters DPO never moves the logits of what it has not seen, and
-there is nothing to mitigate; the bag world shares token logits, and
-`tests/test_recipes_offline_coverage.py` has features, where DPO's chosen answers lose likelihood to
-answers nobody compared and RPO's do not. In the bag world RPO ends far above DPO and above
-imitation, for every weight tried, but at equal KL it lies slightly below DPO: stopping DPO early
-does as well, and the claim, which asks for that too, says so.
+Here: where completions share no parameters DPO never moves the logits of what it has not seen, and
+there is nothing to mitigate. The bag world shares token logits, and
+`tests/test_recipes_offline_coverage.py` has features, where DPO's chosen completions lose
+likelihood to completions that nobody compared, and RPO's do not. In the bag world RPO ends far
+above DPO and above imitation, for every weight tried, but at equal KL it lies slightly below DPO:
+stopping DPO early does as well, and the claim, which asks for that too, says so.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from torch import Tensor
 
 from assay.core import Claim, Loop, Pairs, Paper, Step, Task
 from assay.formulas.pairwise import dpo
-from assay.loops.online import paired, ratios
+from assay.loops import log_ratios, paired
 from assay.stats.effects import Reading, final, matched_gain
 
 paper = Paper(
@@ -55,8 +54,12 @@ FEW = {"beta": 0.02, "max_steps": 1000}
 def recipe(
     task: Task, *, beta: float = 0.1, eta: float = 0.005, average: bool = False, loop: Loop = Loop()
 ) -> Iterator[Step]:
-    """beta: price of a nat; eta: weight of imitation, times β unless `average`; average: a
-    decision's mean, the later form.
+    """Train on the task's pairs and yield the policy after each step.
+
+    Args:
+        beta: Strength of the implicit KL penalty, per nat.
+        eta: Weight η of imitation; times β unless `average`.
+        average: Imitate by a mean over tokens, the later form.
     """
 
     def loss(rows: Pairs, logp: Tensor, reference: Tensor) -> Tensor:
@@ -65,18 +68,18 @@ def recipe(
         )
         imitation = (
             rows.p * each[:, 0] + (1 - rows.p) * each[:, 1]
-        )  # of the chosen answer, as far as the label is sure
+        )  # of the chosen completion, as far as the label is sure
         return (
-            dpo(*ratios(logp, reference), beta=beta, p=rows.p) - imitation
+            dpo(*log_ratios(logp, reference), beta=beta, p=rows.p) - imitation
         )  # new: the second term
 
     yield from paired(task, loop, data=task.pairs, loss=loss, beta=beta)
 
 
 @Claim(
-    "Where DPO over-optimises few pairs, adding imitation of the chosen answers ends higher in "
-    "gold than DPO and than imitation alone, and at equal KL it lies above DPO, so that it does "
-    "more than stopping DPO early.",
+    "Where DPO over-optimises few pairs, adding imitation of the chosen completions ends higher "
+    "in gold than DPO and than imitation alone, and at equal KL it lies above DPO, so that it "
+    "does more than stopping DPO early.",
     arms={
         "mine": ("regularised_preference", {"eta": 0.01, **FEW}),
         "mean": ("regularised_preference", {"eta": 0.01, "average": True, **FEW}),
@@ -88,7 +91,9 @@ def recipe(
     on={"table": {"pairs": 200, "noise": 0.3}},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Three parts: final over DPO's, final over imitation's, mean difference from DPO at equal √KL."""
+    """Three parts: final gold over DPO's, over imitation's, and the mean difference from DPO at
+    equal √KL.
+    """
     mine = arms["mine"]
     return {
         "end over dpo": final(mine) - final(arms["dpo"]),

@@ -1,30 +1,34 @@
-"""Rewards designed for the learner's sake: potentials, sparse explicable ones, self-learned ones
-with a bonus, a teacher's.
+"""Rewards designed for the learner's sake: potentials, sparse, self-learned, and a teacher's.
 
 One learner (policy gradient on returns to go, a table of logits) under five designs; gold is always
 the original task.
 
-potential: r + γΦ(s') − Φ(s). Every optimal policy stays (`formulas.potential`), whatever Φ. Here
-the horizon ends the task, so Φ(s_T) = 0 and the shaped return is the original's minus Φ(s₀) for
-every policy; `cut` keeps Φ(s_T), as is right where an episode is only cut, and then it pays for
-where one stops. explicable (EXPRD): reward on the original's states and `active` more, chosen one
-by one so that deviations from the optimal policy cost their gap within few steps. random: the same
-programme on random states, which is its control. explore (ExploRS): r + φ(s,a) + λ/√(N(s') +
-(λ/B)²). With Ḡ the return of the *original* reward and V(s) its running mean, φ(s,·) += η·π(a|s)·(Ḡ
-− V(s))·(e_a − π(·|s)). rate=0 leaves the bonus alone, fade=0 the self-learned part alone. teacher:
-every `period` steps −`bound` on wrong actions in the `active` states where the learner's *present*
-policy gains most: Σ_s μ(s)Σ_a π(a|s)A*(s,a)(R(s,a) − Σ_b π(b|s)R(s,b)). period=0 designs once.
-none: the original.
+- potential: r + γΦ(s') − Φ(s). Every optimal policy stays (`formulas.potential`), whatever Φ. Here
+  the horizon ends the task, so Φ(s_T) = 0 and the shaped return is the original's minus Φ(s₀) for
+  every policy. `cut` keeps Φ(s_T), as is right where an episode is only cut, and then it pays for
+  where one stops.
+- explicable (EXPRD): reward on the original's states and `active` more, chosen one by one so that
+  deviations from the optimal policy cost their gap within few steps.
+- random: the same programme on random states, which is its control.
+- explore (ExploRS): r + φ(s,a) + λ/√(N(s') + (λ/B)²). With Ḡ the return of the *original* reward
+  and V(s) its running mean, φ(s,·) += η·π(a|s)·(Ḡ − V(s))·(e_a − π(·|s)). rate=0 leaves the bonus
+  alone, fade=0 the self-learned part alone.
+- teacher: every `period` steps −`bound` on wrong actions in the `active` states where the learner's
+  *present* policy gains most: Σ_s μ(s)Σ_a π(a|s)A*(s,a)(R(s,a) − Σ_b π(b|s)R(s,b)). period=0
+  designs once.
+- none: the original.
 
-Departures: EXPRD's programme quantifies over every choice among tied optimal actions; here π*
-spreads over ties, and what comes out is mixed with the original until dynamic programming finds its
-optimal policies among the original's. The teacher's programme is solved among rewards that only
-punish actions that are not optimal: these keep every optimal policy by construction. ExploRS'
-updates are means over a step's episodes. Traps: N is raised after it has paid; V follows a moving
-policy; π(a|s) in φ's update makes rare actions learn late; −Φ(s_t) in a return to go is a baseline
-of the state, so shaping also takes variance away.
+Where this differs from the papers. EXPRD's programme quantifies over every choice among tied
+optimal actions. Here π* spreads over ties, and the result is mixed with the original until dynamic
+programming finds its optimal policies among the original's. The teacher's programme is solved among
+rewards that only punish actions that are not optimal: these keep every optimal policy by
+construction. ExploRS' updates are means over a step's episodes.
 
-Here: the learner draws `loop.num_generations`·`loop.batch_size` episodes a step, so it meets the
+Traps: N is raised after it has paid; V follows a moving policy; π(a|s) in φ's update makes rare
+actions learn late; −Φ(s_t) in a return to go is a baseline of the state, so shaping also takes
+variance away.
+
+Here: the learner samples `loop.num_generations`·`loop.batch_size` episodes a step, so it meets the
 goal soon under the original reward, and no design has much to add; a bonus that falls with √N is
 soon spent. Published comparisons are of Q-learning with one episode at a time.
 """
@@ -38,14 +42,12 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Paper, Samples, Step, Task
-from assay.engine.descend import descend
 from assay.formulas.advantage import returns_to_go
 from assay.formulas.occupancy import greedy, optimal_values, step_centred
 from assay.formulas.potential import count_bonus, explicable, shaping, teaching_gain
-from assay.formulas.reduce import per_answer
-from assay.formulas.surrogate import reinforce
-from assay.loops.online import describe, judge, mean_stats
-from assay.models.policies.markov import MarkovPolicy, Process, acting, states
+from assay.loops import online, proxy_score
+from assay.models.policies.markov import MarkovPolicy, acting
+from assay.models.process import Process, states
 from assay.stats.effects import Reading, curve
 
 paper = Paper(
@@ -71,37 +73,41 @@ def recipe(
     primary: int = 0,
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
-    """design: none, potential, explicable, random, explore or teacher; potential: optimal, random
-    or adversarial; cut: Φ(s_T) is paid at the horizon; active: states a sparse design adds; bound:
-    its largest entry; period: steps between a teacher's designs, 0 for one at the start; rate:
-    ExploRS' η; fade, most: its λ and B; primary: the judge that is the original reward.
+    """Train on the designed reward and yield the policy after each step.
+
+    Args:
+        design: none, potential, explicable, random, explore or teacher.
+        potential: optimal, random or adversarial: Φ of the design potential.
+        cut: Pay Φ(s_T) at the horizon.
+        active: States that a sparse design adds.
+        bound: Largest entry of a sparse design.
+        period: Steps between a teacher's designs; 0 for one at the start.
+        rate: Learning rate η of ExploRS.
+        fade: Weight λ of ExploRS' bonus.
+        most: Largest bonus B of ExploRS.
+        primary: Index of the reward that is the original.
     """
     if design not in DESIGNS or potential not in POTENTIALS:
         raise InputError(
             f"--design is '{design}' and --potential '{potential}'; one of {', '.join(DESIGNS)}, "
             f"and one of {', '.join(POTENTIALS)}"
         )
-    policy, process, score = (
-        acting(task.reference).copy(),
-        acting(task.reference).process,
-        judge(task, primary),
-    )
+    policy = acting(task.reference).copy()
+    process, score = policy.process, proxy_score(task, primary)
     if not process.gamma < 1:
         raise InputError(
-            "--world.gamma is 1, and these designs plan for an endless problem; give it a discount "
+            "--world.gamma is 1, and these designs plan for an endless problem; give a discount "
             "below 1"
         )
-    opt, none = loop.optimiser(policy), torch.zeros(process.P.shape[:2], dtype=torch.float64)
+    none = torch.zeros(process.P.shape[:2], dtype=torch.float64)
     carry: Any = task.carry.keep(
-        policy=policy,
-        opt=opt,
         original=none,
         table=none,
         phi=none,
         count=none[:, 0],
         value=none[:, 0],
     )
-    if carry.next == 0:  # asked for and designed once, also by a run that is resumed
+    if carry.next == 0:  # once a run, also where it is resumed
         carry.original = (
             task.rewards.only([primary]).steps(process.every())[0].reshape(none.shape).double()
         )
@@ -114,11 +120,11 @@ def recipe(
     original = carry.original
     pays = _potential(task, process, original, potential, cut) if design == "potential" else None
     power = process.gamma ** torch.arange(process.horizon, dtype=torch.float64)
-    for t in carry.steps(loop.max_steps):
-        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
+
+    def designed(x: Samples) -> Tensor:
+        t, at = carry.next - 1, states(x)  # t: the step that is being made
         if design == "teacher" and (t == 0 or (period and t % period == 0)):
             carry.table = _taught(policy, original, active, bound)
-        at = states(x)
         reward = carry.table[at[..., :-1], x.action]
         if pays is not None:
             reward = reward + pays(at)
@@ -134,17 +140,13 @@ def recipe(
                 + torch.where(process.terminal, 0.0, bonus)[at[..., 1:]]
             )
             _explored(carry, policy, x, original, rate)
+        return reward
+
+    def advantage(reward: Tensor, x: Samples) -> Tensor:
         G = returns_to_go(torch.where(x.mask, reward, 0.0), x.mask, gamma=process.gamma)
-        A = (step_centred(G, x.mask) * power).to(x.logp.dtype)
+        return (step_centred(G, x.mask) * power).to(x.logp.dtype)
 
-        def of(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
-            return reinforce(policy.logp(rows), A[i])
-
-        stats = [
-            descend(opt, of, x, reduce=per_answer, rows=i)
-            for i in loop.minibatches(len(x), task.rng("minibatch", t))
-        ]
-        yield Step(policy, reward=score, stats={**mean_stats(stats), **describe(x)})
+    yield from online(task, loop, score=score, reward=designed, advantage=advantage, policy=policy)
 
 
 def _potential(
@@ -158,9 +160,7 @@ def _potential(
 
     def pays(at: Tensor) -> Tensor:
         F = shaping(level, process.terminal, at[..., :-1], at[..., 1:], gamma=process.gamma)
-        if (
-            not cut
-        ):  # the horizon is the end of the task itself: nothing is left to have a potential
+        if not cut:  # the horizon ends the task, so no potential is left
             F[..., -1] = -torch.where(process.terminal, 0.0, level)[at[..., -2]]
         return F
 

@@ -1,44 +1,44 @@
-"""Reward distillation: fit the *differences* of implicit rewards to those of an explicit judge, or
-of the judge among several that is nearest, instead of to binary labels.
+"""Reward distillation: fit *differences* of implicit rewards to those of explicit reward models.
 
-    L_dist(r, π) = (r(y₁) − r(y₂) − β·(ℓ(y₁) − ℓ(y₂)))²,  ℓ = log π − log π₀, sums over an answer's
-    decisions
+    L_dist(r, π) = (r(y₁) − r(y₂) − β·(ℓ(y₁) − ℓ(y₂)))²,  ℓ = log π − log π₀, sums over tokens
 
 It is 0 exactly at the policy π_r ∝ π₀·e^(r/β), needs no labels and takes any pairs; the constant a
 prompt cancels. DPO's margins grow for as long as one trains on one label a pair; these stop at the
-judge's.
+reward model's.
 
 The variants of the paper, and how to have them:
-    d-DPO   one judge                      members=1
-    e-DPO   min over judges of L_dist      members=0 (all); `least` says over what the minimum is taken
+
+    d-DPO   one reward model               members=1
+    e-DPO   min over members of L_dist     members=0 (all); `least`: what the minimum is taken over
     p-DPO   DPO + γ·KL(π₀‖π)               binary=True, gamma>0
     both    L_dist + γ·KL(π₀‖π)            gamma>0
 
 Pessimism is max_π min_{r∈S} E_π r − E_π₀ r − β·KL(π‖π₀). A member's own policy is worth
 β·KL(π₀‖π_r) to it, so over a convex set the pessimist takes the member whose policy is nearest to
-π₀ in the *forward* KL. The forward KL is read from one fixed draw of the reference a pair, as −log
-π of it: imitation of the reference, not of the chosen answers (`sft`).
+π₀ in the *forward* KL. The forward KL is read from one fixed sample of the reference a pair, as
+−log π of it: imitation of the reference, not of the chosen completions (`sft`).
 
 `least`: "data" takes the minimum of the mean loss over all pairs, which is what the theory speaks
-of and costs a pass over them a step; "batch" over the step's pairs, which is what one would write;
-"example" in each pair, which picks whichever judge is easiest there and is not the theorem; "mean"
-distils the mean of the judges and is the control: does a family beat its average? There is no
+of, and costs a pass over them a step; "batch" over the step's pairs, which is what one would write;
+"example" in each pair, which picks the member that is easiest there and is not the theorem; "mean"
+distils the mean of the members and is the control: does a family beat its average? There is no
 released code to compare with.
 
-Traps: the judge's scale matters now, r in units of β (the judges of these worlds have deviation 1
-on the reference's answers, so β = 1 already asks for KLs of order 1; a Bradley–Terry scale would be
-calibrated on held-out pairs); the direction of the forward KL; a minimum taken over a micro-batch
-would depend on how rows are split, so it is settled on the whole batch before anything descends.
+Traps: the reward's scale matters now, r in units of β. (The reward models of these worlds have
+deviation 1 on the reference's completions, so β = 1 already asks for KLs of order 1; a
+Bradley–Terry scale would be calibrated on held-out pairs.) The direction of the forward KL. A
+minimum taken over a micro-batch would depend on how rows are split, so it is settled on the whole
+batch before anything descends.
 
 Differs from `dpo` in the target (binary=True, gamma=0 is DPO, step for step); from `mean_ensemble`
-under a policy gradient with a KL price in that nothing is drawn and the optimum is approached on
-the pairs' support alone.
+under a policy gradient with a KL penalty in that nothing is sampled and the optimum is approached
+on the pairs' support alone.
 
-Here: the judges are bootstraps of one set of pairs, whose errors are partly shared; the paper's are
-fitted to subsets of different balance, under a labeler biased by length, which answers of one
-length cannot have. The forward KL does what it should, the fall is small; but the nearest judge is
-no better to distil than the judges' mean, and at equal KL DPO lies above both: DPO sees the labels,
-and a linear judge fitted to them sees no more.
+Here: the members are bootstraps of one set of pairs, whose errors are partly shared; the paper's
+are fitted to subsets of different balance, under a labeler biased by length, which completions of
+one length cannot have. The forward KL does what it should: the fall is small. But the nearest
+member is no better to distil than the members' mean, and at equal KL DPO lies above both: DPO sees
+the labels, and a linear reward model fitted to them sees no more.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Pairs, Paper, Policy, Samples, Step, Task
 from assay.formulas.pairwise import dpo
-from assay.loops.online import paired, panel, ratios, seen
+from assay.loops import log_ratios, member_scores, paired, with_reference_logp
 from assay.stats.effects import Reading, final, matched_gain
 
 paper = Paper(
@@ -76,31 +76,36 @@ def recipe(
     least: str = "data",
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
-    """beta: price of a nat, in units of the judges; gamma: weight of KL(π₀‖π); binary: DPO on the
-    labels instead of distillation; members: judges to distil, the first ones, 0 for all; least:
-    what the minimum over judges is taken over.
+    """Train on the task's pairs and yield the policy after each step.
+
+    Args:
+        beta: Scale β of the implicit reward, in units of the reward models per nat.
+        gamma: Weight γ of KL(π₀‖π).
+        binary: Use DPO on the labels instead of distillation.
+        members: Reward models to distil, counted from the first; 0 for all.
+        least: data, batch, example or mean: what the minimum over members is taken over.
     """
     if least not in OVER:
         raise InputError(f"--least is '{least}'; it is one of {', '.join(OVER)}")
     kept: Any = task.carry.keep(data=None)
-    if kept.data is None:  # judged and drawn once: a resumed run has paid for it
+    if kept.data is None:  # scored and sampled once a run, also where it is resumed
         kept.data = task.pairs
         if not binary:
-            score = panel(task, members)(kept.data)
-            gaps = (score[:, :, 0] - score[:, :, 1]).mT  # [pairs, judges]
+            score = member_scores(task, members)(kept.data)
+            gaps = (score[:, :, 0] - score[:, :, 1]).mT  # [pairs, members]
             kept.data = _with(kept.data, gaps.mean(1, keepdim=True) if least == "mean" else gaps)
         if gamma:
             kept.data = _drawn(kept.data, task)
     data: Pairs = kept.data
 
     def prepare(policy: Policy, x: Pairs, t: int) -> Pairs:
-        """The batch with one judge left, where it is one for all of its pairs."""
+        """The batch with one member left, where it is one for all of its pairs."""
         if binary or least in ("example", "mean") or x.extra["gap"].shape[2] == 1:
             return x
         over = data if least == "data" else x
         with torch.no_grad():
             loss = distance(
-                *ratios(policy.logp(over), seen(task.reference, over).logp),
+                *log_ratios(policy.logp(over), with_reference_logp(task.reference, over).logp),
                 over.extra["gap"][:, 0],
                 beta=beta,
             )
@@ -108,7 +113,7 @@ def recipe(
         return _with(x, x.extra["gap"][:, 0, nearest, None])
 
     def loss(rows: Pairs, logp: Tensor, reference: Tensor) -> Tensor:
-        chosen, rejected = ratios(logp, reference)
+        chosen, rejected = log_ratios(logp, reference)
         if binary:
             value = dpo(chosen, rejected, beta=beta, p=rows.p)
         else:
@@ -121,21 +126,19 @@ def recipe(
 def distance(
     chosen_logratio: Tensor, rejected_logratio: Tensor, gap: Tensor, *, beta: float
 ) -> Tensor:
-    """(gap − β(ℓ_w − ℓ_l))² `[B,M]` for each of M judges' differences `gap [B,M]`."""
+    """(gap − β(ℓ_w − ℓ_l))² `[B,M]`, for the differences `gap [B,M]` of M reward models."""
     return (gap - beta * (chosen_logratio - rejected_logratio)[:, None]).square()
 
 
 def _with(pairs: Pairs, gaps: Tensor) -> Pairs:
-    """The pairs with the judges' differences `[B,M]` at hand, the same beside each answer of a
-    pair.
-    """
+    """The pairs with the members' differences `[B,M]`, the same for each completion of a pair."""
     return replace(
         pairs, extra={**pairs.extra, "gap": gaps[:, None].expand(-1, pairs.mask.shape[1], -1)}
     )
 
 
 def _drawn(pairs: Pairs, task: Task) -> Pairs:
-    """The pairs with a third answer, the reference's own."""
+    """The pairs with a third completion, the reference's own."""
     more: Samples = task.reference.sample(pairs.prompts, 1, task.rng("reference"))
     T = max(pairs.mask.shape[2], more.mask.shape[2])
     pairs, more = pairs.widened(T), more.widened(T)
@@ -148,9 +151,9 @@ def _drawn(pairs: Pairs, task: Task) -> Pairs:
 
 
 @Claim(
-    "On few, noisy pairs, distilling a family of judges with pessimism ends higher in gold than "
-    "DPO, than distilling one judge and than distilling the family's mean, and at equal KL it "
-    "lies above DPO.",
+    "On few, noisy pairs, distilling a family of reward models with pessimism ends higher in gold "
+    "than DPO, than distilling one of them and than distilling the family's mean, and at equal KL "
+    "it lies above DPO.",
     arms={
         "mine": ("reward_distillation", FEW),
         "one": ("reward_distillation", {"members": 1, **FEW}),
@@ -166,7 +169,9 @@ def _drawn(pairs: Pairs, task: Task) -> Pairs:
     on={"table": {"pairs": 200, "noise": 0.3}},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Four parts: final over DPO's, one judge's, the mean's; mean difference from DPO at equal √KL."""
+    """Four parts: final gold over DPO's, over one member's and over the mean's; mean difference
+    from DPO at equal √KL.
+    """
     mine = arms["mine"]
     return {
         **{f"end over {k}": final(mine) - final(arms[k]) for k in ("dpo", "one", "mean")},

@@ -1,25 +1,26 @@
-"""SALSA: the KL price is paid to the weight average of two supervised policies instead of to one of
-them.
+"""SALSA: pay the KL penalty to the weight average of two supervised policies.
 
-r − β·Σ_t log(π/π_ref), θ_ref = (1−share)·θ₁ + share·θ₂, the policy starting at θ₁. It differs from
-kl_in_reward in what it is anchored to. θ₁ and θ₂ come from one start: two fine-tunes of the task's
-reference on its demonstrations, `tuning` updates each in orders of their own (or `task.others`
-named first and second, where the world has them). What they are averaged into:
+    r − β·Σ_t log(π/π_ref),  θ_ref = (1−share)·θ₁ + share·θ₂,  the policy starting at θ₁
+
+It differs from kl_in_reward in what it is anchored to. θ₁ and θ₂ come from one start: two
+fine-tunes of the task's reference on its demonstrations, `tuning` updates each in orders of their
+own (or `task.others` named first and second, where the world has them). What they are averaged
+into:
 
     soup              the weights, linearly
     first, second     one of them alone: the usual anchor, and the control
     prediction        the probabilities, (1−share)·π₁ + share·π₂ a decision
     moving_average    the policy's own past, followed at `rate` a step (WARP's anchor)
 
-Traps. At step 0 the policy is θ₁ and KL(θ₁‖soup) > 0: the price pulls before there is any reward.
+Traps. At step 0 the policy is θ₁ and KL(θ₁‖soup) > 0: the penalty pulls before there is any reward.
 So KL is read to the common start here, and `kl/first` and `kl/anchor` stand beside it. An anchor
-that lies farther from θ₁ than θ₁ itself prices the same policies less: "θ₁ at a smaller β" is the
-control that decides.
+that lies farther from θ₁ than θ₁ itself penalises the same policies less: "θ₁ at a smaller β" is
+the control that decides.
 
-In a log-linear policy (a table) averaging weights is the normalised geometric mean of the policies,
-and SALSA is a prior that is a product of experts; only a network can show anything else, so the
-claim is meant for grammar, and runs on the table as the control where nothing is to be expected.
-Averages of two whole runs, and steps back to the start: see `merging`.
+Here: in a log-linear policy (a table) averaging weights is the normalised geometric mean of the
+policies, and SALSA is a prior that is a product of experts. Only a network can show anything else,
+so the claim is meant for grammar, and runs on the table as the control where nothing is to be
+expected. Averages of two whole runs, and steps back to the start: see `merging`.
 """
 
 from __future__ import annotations
@@ -35,9 +36,8 @@ from assay.core import Claim, InputError, Loop, Missing, Paper, Policy, Samples,
 from assay.engine.descend import descend
 from assay.formulas.averaging import linear, towards
 from assay.formulas.divergence import k1
-from assay.formulas.reduce import per_answer, per_token
-from assay.formulas.surrogate import reinforce
-from assay.loops.online import describe, judge, mean_stats, relative
+from assay.formulas.reduce import per_token
+from assay.loops import Rollouts, leave_one_out_advantage, online, proxy_score
 from assay.stats.effects import Reading, matched_gain
 
 paper = Paper(
@@ -63,20 +63,27 @@ def recipe(
     aggregate: str = "",
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
-    """reference: the anchor; share: of the second policy in it; beta: price of a nat; rate: of the
-    moving average; tuning: updates of the two fine-tunes; member, aggregate: the proxy
-    (`loops.judge`).
+    """Train with the penalty to the anchor and yield the policy after each step.
+
+    Args:
+        reference: The anchor: soup, first, second, prediction or moving_average.
+        share: Share of the second policy in it, from 0 to 1.
+        beta: Weight of the KL penalty, in units of the proxy per nat.
+        rate: Of the moving average, from 0 to 1.
+        tuning: Updates of each of the two fine-tunes.
+        member: Index of the reward model that is the proxy.
+        aggregate: Combine all reward models instead: mean, worst, uncertainty:0.5 or quantile:0.25.
     """
     if reference not in ANCHORS:
         raise InputError(f"--reference is '{reference}'; it is one of {', '.join(ANCHORS)}")
     if not 0 <= share <= 1 or not 0 <= rate <= 1 or tuning < 0:
         raise InputError(
-            f"--share is {share}, --rate {rate} and --tuning {tuning}; two shares, and a count"
+            f"--share is {share}, --rate {rate} and --tuning {tuning}; the first two are from 0 to "
+            "1, and the last is at least 0"
         )
-    policy, score = task.reference.copy(), judge(task, member, aggregate)
+    policy, score = task.reference.copy(), proxy_score(task, member, aggregate)
     first, second = (_Module(task.reference.copy()) for _ in range(2))
-    opt = loop.optimiser(policy)
-    carry: Any = task.carry.keep(policy=policy, opt=opt, first=first, second=second, ready=False)
+    carry: Any = task.carry.keep(first=first, second=second, ready=False)
     if not carry.ready:
         supervised(task, (first.policy, second.policy), tuning, loop)
         policy.load_state_dict(first.state_dict())
@@ -97,32 +104,22 @@ def recipe(
             return torch.where(x.mask, each, each.new_zeros(()))
         return {"first": first.policy, "second": second.policy}.get(reference, anchor).logp(x)
 
-    for t in carry.steps(loop.max_steps):
-        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
-        with torch.no_grad():
-            paid = beta * k1(x.logp, anchored(x)).sum(-1)  # new in this paper: to whom
-        r = score(x)
-        A = relative(r - paid.to(r.dtype), x)
+    def advantage(reward: Tensor, x: Samples) -> Tensor:
+        penalty = beta * k1(x.logp, anchored(x)).sum(-1)  # new in this paper: the anchor
+        return leave_one_out_advantage(reward - penalty.to(reward.dtype), x)
 
-        def loss(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
-            return reinforce(policy.logp(rows), A[i])
-
-        stats = [
-            descend(opt, loss, x, reduce=per_answer, rows=i)
-            for i in loop.minibatches(len(x), task.rng("minibatch", t))
-        ]
+    def after(batch: Rollouts) -> None:
         if reference == "moving_average":
             anchor.load_state_dict(towards(anchor.state_dict(), policy.state_dict(), rate=rate))
-        far = {"kl/first": float(policy.kl(first.policy, x).mean())}
+        batch.stats["kl/first"] = float(policy.kl(first.policy, batch.samples).mean())
         if reference in ("soup", "moving_average"):
-            far["kl/anchor"] = float(policy.kl(anchor, x).mean())
-        yield Step(policy, reward=score, stats={**mean_stats(stats), **describe(x), **far})
+            batch.stats["kl/anchor"] = float(policy.kl(anchor, batch.samples).mean())
+
+    yield from online(task, loop, score=score, advantage=advantage, after=after, policy=policy)
 
 
 class _Module:
-    """A frozen policy as the carry keeps it: a state, and no parameters that anyone trains from
-    here on.
-    """
+    """A frozen policy as the carry keeps it: a state, and no parameters to train."""
 
     def __init__(self, policy: Policy):
         self.policy: Any = policy
@@ -135,8 +132,9 @@ class _Module:
 
 
 def supervised(task: Task, policies: tuple[Policy, Policy], tuning: int, loop: Loop) -> None:
-    """Two supervised policies from one start, in place: the world's own, or fine-tunes in orders of
-    their own.
+    """Make two supervised policies from one start, in place.
+
+    They are the world's own, or fine-tunes in orders of their own.
     """
     try:
         named = [task.others[k] for k in ("first", "second")]
@@ -158,7 +156,7 @@ def supervised(task: Task, policies: tuple[Policy, Policy], tuning: int, loop: L
 
 @Claim(
     "At equal KL to the common start, a soup as the anchor gives more gold than one policy, also "
-    "than that at half the price.",
+    "than that at half the penalty.",
     arms={
         "soup": ("salsa", {}),
         "first": ("salsa", {"reference": "first"}),
@@ -169,7 +167,7 @@ def supervised(task: Task, policies: tuple[Policy, Policy], tuning: int, loop: L
     worlds=("table", "grammar"),
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold differences at equal √KL, to the first policy as anchor, at the same β and at half
+    """Mean gold differences at equal √KL to the first policy as anchor, at the same β and at half
     of it.
     """
     return {

@@ -1,5 +1,4 @@
-"""Laws fitted to gold-against-√KL curves, judged by what they say of readings that they have not
-seen.
+"""Laws fitted to gold-against-√KL curves, judged by their predictions of unseen readings.
 
 With d = √KL and R the gold above the reference, Gao et al. (arXiv:2210.10760) give one form to each
 optimiser:
@@ -13,25 +12,27 @@ are not another's. So every curve here is fitted on its first part, d up to `cut
 its error is taken on the rest, beside three rivals: the other optimiser's form, "it stays where it
 was", and the same form with the constants of the other set-ups.
 
-A study on the table world, where both curves are exact or nearly so. RL is the optimum of E r −
-b·KL for a falling price b, which for a linear judge is a tilted table; best-of-n is exact on
-testbed `bandit`, and on `bag` the unbiased estimate from a bank of answers with the bound as KL,
-which is tight there. Judges are fitted anew, on pairs drawn and flipped as the world's, for every
-number of pairs and every `width`: of a bandit's features the first so many, of a bag's tokens so
-many buckets. They are the mean of the world's members. One line a curve: α, β and the peak with 95
-% bootstrap intervals over its points (they are points of one judge's curve: the intervals say how
-well the form holds them, not how another judge would turn out), the true peak, the errors; then one
-line for each trend of α and β against log pairs and log width.
+This study runs on the table world, where both curves are exact or nearly so. RL is the optimum of E
+r − b·KL for a falling weight b, which for a linear reward model is a tilted table. Best-of-n is
+exact on testbed `bandit`; on `bag` it is the unbiased estimate from a bank of completions, with the
+bound as KL, which is tight there. Reward models are fitted anew, on pairs sampled and flipped as
+the world's, for every number of pairs and every `width`: of a bandit's features the first so many,
+of a bag's tokens so many buckets. They are the mean of the world's members.
+
+One line a curve: α, β and the peak with 95 % bootstrap intervals over its points (they are points
+of one reward model's curve: the intervals say how well the form holds them, not how another reward
+model would turn out), the true peak, the errors; then one line for each trend of α and β against
+log pairs and log width.
+
+Traps: log d has infinite slope at 0, so points with d < 0.3 are left out; no intercept, since R is
+0 at the reference; a nominal best-of-n KL keeps growing after the policy stands still, which fakes
+a plateau.
 
 Here: the law beats "it stays where it was" for best-of-n, and not for RL, whose curves bend where
 their first half gives no sign of it (`beyond` against `beyond_stays`; `assay study scaling_fit
 --world table`). The claim is the other half of what the paper says, that constants do not carry
-over.
-
-Traps: log d has infinite slope at 0, so points with d < 0.3 are left out; no intercept, since R is
-0 at the reference; a nominal best-of-n KL keeps growing after the policy stands still, which fakes
-a plateau. What it cannot show: whether constants measured here hold for language models; the paper
-says of its own that they do not carry over.
+over. What it cannot show: whether constants measured here hold for language models; the paper says
+of its own that they do not carry over.
 """
 
 from __future__ import annotations
@@ -49,13 +50,14 @@ from assay.models.policies.table import TablePolicy
 from assay.rewards.linear import LinearModel, LinearReward, bootstrap, maximum_likelihood
 from assay.rewards.simulated_labels import labeled
 from assay.stats import curve_fit
-from assay.stats.curve_fit import FORMS, LEAST_D, beyond, columns, slope, tie
+from assay.stats.curve_fit import FORMS, LEAST_D, beyond, columns, tie
+from assay.stats.power_law import slope
 
 paper = Paper(
     "Unraveling the Mystery of Scaling Laws: Part I", "Su et al.", 2024, "arXiv:2403.06563"
 )
 reduces = {}
-BANK = 16384  # answers from which a bag's best-of-n is estimated; n goes to a sixteenth of it
+BANK = 16384  # completions from which a bag's best-of-n is estimated; n goes to a sixteenth of it
 
 
 def study(
@@ -67,9 +69,14 @@ def study(
     points: int = 30,
     resamples: int = 200,
 ) -> Iterator[dict[str, Any]]:
-    """pairs: sizes of the sets that judges are fitted on; widths: sizes of the judges, 0 for the
-    world's own; cut: share of a curve's range of d that is fitted; points: of a curve; resamples:
-    of a bootstrap.
+    """Yield one line for each curve, then one for each trend.
+
+    Args:
+        pairs: Sizes of the sets that reward models are fitted on.
+        widths: Widths of the reward models; 0 for the world's own.
+        cut: Share of a curve's range of d that is fitted, above 0 and below 1.
+        points: Points of an RL curve.
+        resamples: Resamples of a bootstrap.
     """
     policy = world.task.reference
     if (
@@ -79,7 +86,7 @@ def study(
         or world.refit is None
     ):
         raise InputError(
-            "this study needs exact curves and judges that can be fitted anew: give it --world "
+            "this study needs exact curves and reward models that can be fitted anew; use --world "
             "table"
         )
     if not 0 < cut < 1:
@@ -89,10 +96,10 @@ def study(
     lines = []
     for width in widths:
         for size in pairs:
-            judge = fitted(world, policy, size, width)
+            model = fitted(world, policy, size, width)
             for form, curve in (
-                ("rl", tilts(world, policy, judge, points)),
-                ("best-of-n", pools(world, policy, judge)),
+                ("rl", tilts(world, policy, model, points)),
+                ("best-of-n", pools(world, policy, model)),
             ):
                 lines.append(
                     {
@@ -120,8 +127,9 @@ def study(
 
 
 def fitted(world: World, policy: TablePolicy, size: int, width: int) -> LinearReward:
-    """The mean of the world's members, fitted to fresh pairs by maximum likelihood; mean 0,
-    variance 1 under π₀.
+    """The mean of the world's members, fitted to fresh pairs by maximum likelihood.
+
+    It has mean 0 and variance 1 under π₀.
     """
     made: list[LinearModel] = []
     gold = world.gold
@@ -152,8 +160,9 @@ def fitted(world: World, policy: TablePolicy, size: int, width: int) -> LinearRe
 
 
 def narrowed(model: LinearModel, policy: TablePolicy, width: int) -> LinearModel:
-    """A judge of this width: a bandit's first features, or a bag's tokens folded into so many
-    buckets. 0 for all.
+    """Narrow a reward model to this width; 0 leaves it as it is.
+
+    A bandit keeps its first features; a bag's tokens are put into so many buckets.
     """
     if width == 0:
         return model
@@ -166,35 +175,34 @@ def narrowed(model: LinearModel, policy: TablePolicy, width: int) -> LinearModel
 
 
 def tilts(
-    world: World, policy: TablePolicy, judge: LinearReward, points: int
+    world: World, policy: TablePolicy, model: LinearReward, points: int
 ) -> list[tuple[float, float]]:
-    """(d, gold above the reference) of the exact optima of E r − b·KL, b falling from 8 to 1/8
-    times the score's deviation.
+    """(d, gold above the reference) of the exact optima of E r − b·KL.
+
+    b falls from 8 to 1/8 times the score's standard deviation.
     """
     assert world.facts is not None
     start = world.facts(policy)["gold"]
     found = [
-        world.facts(policy.tilted(judge.per_decision()[0], beta=float(b)))
+        world.facts(policy.tilted(model.per_decision()[0], beta=float(b)))
         for b in torch.logspace(3, -3, points, base=2.0, dtype=torch.float64)
     ]
     return [(max(0.0, f["kl"]) ** 0.5, f["gold"] - start) for f in found]
 
 
-def pools(world: World, policy: TablePolicy, judge: LinearReward) -> list[tuple[float, float]]:
-    """(d, gold above the reference) of best-of-n for n = 2, 3, 4, 6, 8 … : exact for one decision,
-    else from a bank.
-    """
+def pools(world: World, policy: TablePolicy, model: LinearReward) -> list[tuple[float, float]]:
+    """(d, gold above the reference) of best-of-n: exact for a bandit, else from a bank."""
     assert world.facts is not None and world.gold is not None
     start, ns = (
         world.facts(policy)["gold"],
         [n for k in range(1, 11) for n in (2**k, 3 * 2 ** (k - 1))],
     )
     if policy.length == 1:
-        found = [world.facts(policy.best_of_n(judge.per_decision()[0], n)) for n in ns]
+        found = [world.facts(policy.best_of_n(model.per_decision()[0], n)) for n in ns]
         return [(max(0.0, f["kl"]) ** 0.5, f["gold"] - start) for f in found]
     ns = [n for n in ns if n <= BANK // 16]
     x = policy.sample(world.task.prompts[:1], BANK, world.task.rng("bank"))
-    gold = best_of_n(judge(x)[0], world.gold(x)[0], ns, x.present)[0]
+    gold = best_of_n(model(x)[0], world.gold(x)[0], ns, x.present)[0]
     return [
         (float(best_of_n_bound(n)) ** 0.5, float(g) - start) for n, g in zip(ns, gold, strict=True)
     ]
@@ -203,9 +211,7 @@ def pools(world: World, policy: TablePolicy, judge: LinearReward) -> list[tuple[
 def described(
     curve: list[tuple[float, float]], form: str, cut: float, resamples: int
 ) -> dict[str, Any]:
-    """The whole curve fitted, and its first part fitted and carried on, by its own form and by the
-    other.
-    """
+    """Fit the whole curve, and its first part alone; extrapolate that by both forms."""
     d, r = torch.tensor(sorted(curve), dtype=torch.float64).T.numpy()
     other = next(f for f in FORMS if f != form)
     whole, wrong = (curve_fit.fit([(d, r, None)], f, resamples=resamples) for f in (form, other))
@@ -241,8 +247,9 @@ def described(
 
 
 def elsewhere(line: dict[str, Any], lines: list[dict[str, Any]], cut: float) -> float | None:
-    """Mean error on this curve's rest of the same form with the other set-ups' constants, fitted on
-    their whole curves.
+    """Mean error on this curve's rest of the same form with other set-ups' constants.
+
+    Those are fitted on their whole curves.
     """
     d, r = torch.tensor(sorted(line["curve"]), dtype=torch.float64).T.numpy()
     rest = d > cut * d.max()
@@ -260,8 +267,8 @@ def elsewhere(line: dict[str, Any], lines: list[dict[str, Any]], cut: float) -> 
 
 
 @Claim(
-    "The constants of a law are of their set-up: fitted to the first half of a curve they "
-    "predict its rest better than the constants of curves of other judges do.",
+    "The constants of a law are of their set-up: fitted to the first half of a curve they predict "
+    "its rest better than the constants of curves of other reward models do.",
     arms={"study": ("scaling_fit", {})},
     worlds=("table",),
 )

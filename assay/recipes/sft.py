@@ -1,4 +1,7 @@
-"""Supervised fine-tuning on the preferred answers of the pairs: imitation, with no reward in it."""
+"""Supervised fine-tuning (SFT): imitate the chosen completions of the pairs.
+
+No reward model takes part.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Iterator
 
 from assay.core import Claim, Loop, Paper, Policy, Samples, Step, Task
 from assay.formulas.reduce import per_answer
-from assay.loops.online import offline
+from assay.loops import offline
 from assay.stats.effects import Reading, drop, rise
 
 paper = Paper(
@@ -19,7 +22,11 @@ reduces = {}
 
 
 def recipe(task: Task, *, demos: bool = False, loop: Loop = Loop()) -> Iterator[Step]:
-    """demos: imitate the task's demonstrations instead of the chosen answers of its pairs."""
+    """Imitate and yield the policy after each step.
+
+    Args:
+        demos: Imitate the task's demonstrations instead of the chosen completions of its pairs.
+    """
 
     def loss(policy: Policy, rows: Samples, _):
         return -policy.logp(rows)
@@ -32,7 +39,7 @@ def recipe(task: Task, *, demos: bool = False, loop: Loop = Loop()) -> Iterator[
 
 
 @Claim(
-    "Imitating the preferred answers of noisy pairs ends above the reference in gold.",
+    "Imitating the chosen completions of noisy pairs ends above the reference in gold.",
     arms={"sft": ("sft", {})},
 )
 def claim(arms: dict[str, list[Reading]]) -> float:

@@ -1,27 +1,29 @@
-"""SPARK: what the verifier said of the policy's answers is used again, to make the same policy a
-judge of answers.
+"""SPARK: reuse the verifier's verdicts to make the same policy a judge of completions.
 
-After each leave-one-out update on verified answers, items are made of them: pointwise, "problem
+After each leave-one-out update on verified completions, items are made of them: pointwise, "problem
 answer :", to be continued by 1 (right) or 0; pairwise, "problem one : problem other :", one right
 and one wrong in random order, to be continued by 1 or 2; and reflection, "problem wrong answer :
-problem", to be answered rightly. A prompt whose answers are all right or all wrong gives a
+problem", to be answered rightly. A prompt whose completions are all right or all wrong gives a
 pointwise item; a mixed one gives a pointwise item with chance `pointwise`, else a pairwise one.
 Verdicts and reflections are trained by the same group-relative objective on rewards of 0 and 1. It
 differs from leave_one_out in this second update a step.
 
-    use     none (the parent), pointwise, pairwise, reflection, all, and steps: the control, as many further answers and updates
-            on fresh prompts as the items would take
+`use` says which items are trained on: none (the parent), pointwise, pairwise, reflection, all, or
+steps. The last is the control: as many further completions and updates on fresh prompts as the
+items would take.
 
-A verdict is the policy's choice among the two words alone: a small policy never says a word it was
-not taught to say at that place, so the two probabilities are made to sum to 1, and `n` verdicts are
-drawn from them.
+A verdict is the policy's choice among the two words alone. A small policy never says a word that it
+was not taught to say at that place, so the two probabilities are made to sum to 1, and `n` verdicts
+are sampled from them.
 
 Traps. As the policy improves, all-right prompts teach the judge to say 1: such items are capped at
-the number of the others. Order must be random, or "1" is learned. A judge that says one thing is
-right half of the time: `judge/balanced` is the mean of the accuracies on right and on wrong
-answers, and on first and on second places, and only that is watched. Released: an empty list of
-candidates leaves the index of the prompt before it; here a kind without candidates gives no item.
-The released loss charges k3; there is no KL here.
+the number of the others. Order must be random, or "1" is learned. A judge that always says the same
+is right half of the time: `judge/balanced` is the mean of the accuracies on right and on wrong
+completions, and on first and on second places, and only that is watched.
+
+Where the released code differs. There an empty list of candidates leaves the index of the prompt
+before it; here a kind without candidates gives no item. The released loss charges k3; there is no
+KL here.
 
 Here: a small backbone, and a verifier whose right and wrong need the working to be read. It needs a
 world with words for 0, 1, 2 and ":".
@@ -35,13 +37,24 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from assay.core import Claim, InputError, Loop, Paper, Policy, Samples, Step, Task
+from assay.core import (
+    Claim,
+    EncodesText,
+    InputError,
+    Loop,
+    Paper,
+    Policy,
+    Samples,
+    Step,
+    Task,
+    require,
+)
 from assay.core.rng import Rng
 from assay.engine.descend import descend
 from assay.formulas.advantage import leave_one_out
-from assay.formulas.reduce import per_answer, per_answer_once
+from assay.formulas.reduce import per_answer_once
 from assay.formulas.surrogate import reinforce
-from assay.loops.online import describe, judge, mean_stats, relative
+from assay.loops import Rollouts, leave_one_out_advantage, online, proxy_score, update
 from assay.stats.effects import Reading, final
 
 paper = Paper(
@@ -66,47 +79,50 @@ def recipe(
     aggregate: str = "",
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
-    """use, pointwise: see above; items: the most of a kind a step; member, aggregate: the verifier,
-    whose right is above ½.
+    """Train on completions, then on items made of them; yield the policy after each step.
+
+    Args:
+        use: none, pointwise, pairwise, reflection, all or steps.
+        items: Most items of a kind a step.
+        pointwise: Chance that a mixed prompt gives a pointwise item.
+        member: Index of the verifier among the reward models; right is above ½.
+        aggregate: Combine all reward models instead: mean, worst, uncertainty:0.5 or quantile:0.25.
     """
     if use not in USES:
         raise InputError(f"--use is '{use}'; it is one of {', '.join(USES)}")
-    policy, score = task.reference.copy(), judge(task, member, aggregate)
-    opt = loop.optimiser(policy)
+    score = proxy_score(task, member, aggregate)
 
-    def learn(x: Samples, r: Tensor, rng: Rng) -> list[dict[str, float]]:
-        A = relative(r, x)
+    def learn(batch: Rollouts, x: Samples, r: Tensor, rng: Rng) -> None:
+        A = leave_one_out_advantage(r, x)
 
         def loss(rows: Samples, i: Tensor) -> Tensor:
-            return reinforce(policy.logp(rows), A[i])
+            return reinforce(batch.policy.logp(rows), A[i])
 
-        return [
-            descend(opt, loss, x, reduce=per_answer, rows=i) for i in loop.minibatches(len(x), rng)
-        ]
+        update(batch.optimiser, loss, x, loop, rng)
 
-    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.max_steps):
-        x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
-        r = score(x)
-        stats, said, rng = learn(x, r, task.rng("minibatch", t)), {}, task.rng("items", t)
-        right = (r > 0.5) & x.present
+    def after(batch: Rollouts) -> None:
+        x, policy, rng = batch.samples, batch.policy, task.rng("items", batch.step)
+        right = (batch.reward > 0.5) & x.present
         if use in ("pointwise", "pairwise", "all"):  # new in this paper, from here on
             found = recycled(x, right, use, items, pointwise, rng)
-            said = judged(policy, opt, found, loop.num_generations, rng) if found else {}
+            if found:
+                batch.stats |= judged(policy, batch.optimiser, found, loop.num_generations, rng)
         wrong = (x.present & ~right).any(1).nonzero()[:items, 0]
         if use in ("reflection", "all") and len(wrong):
             y = reflected(policy, x, right, wrong, loop.num_generations, rng("reflect"))
             s = score(replace(y, prompts=x.prompts[wrong]))
-            learn(y, s, rng("reflect minibatch"))
-            said["reflection/right"] = float((s > 0.5)[y.present].float().mean())
+            learn(batch, y, s, rng("reflect minibatch"))
+            batch.stats["reflection/right"] = float((s > 0.5)[y.present].float().mean())
         if use == "steps":
             for k in range(2):
                 z = policy.sample(
-                    task.batch(loop, loop.max_steps + 2 * t + k)[:items],
+                    task.batch(loop, loop.max_steps + 2 * batch.step + k)[:items],
                     loop.num_generations,
                     rng("extra", k),
                 )
-                learn(z, score(z), rng("extra minibatch", k))
-        yield Step(policy, reward=score, stats={**mean_stats(stats), **describe(x), **said})
+                learn(batch, z, score(z), rng("extra minibatch", k))
+
+    yield from online(task, loop, score=score, after=after)
 
 
 def recycled(
@@ -138,10 +154,14 @@ def recycled(
 
 
 def judged(policy: Policy, opt: object, found: list[Item], n: int, rng: Rng) -> dict[str, float]:
-    """One update on `n` verdicts an item, drawn from the policy's choice of two words; what the
-    judge was worth before it.
+    """Make one update on `n` verdicts an item, sampled from the policy's choice of two words.
+
+    Returns:
+        What the judge was worth before the update.
     """
-    y = policy.encode([p for p, _, _ in found], [[yes, no] for _, yes, no in found])
+    y = require(policy, EncodesText, "spark").encode(
+        [p for p, _, _ in found], [[yes, no] for _, yes, no in found]
+    )
     y = replace(y, logp=torch.zeros_like(y.logp))
     with torch.no_grad():
         chance = policy.logp(y)[..., 0].log_softmax(-1)[:, 0].exp()  # of the right verdict
@@ -168,9 +188,10 @@ def judged(policy: Policy, opt: object, found: list[Item], n: int, rng: Rng) -> 
 
 
 def balanced(chance: list[float], found: list[Item]) -> float:
-    """Mean accuracy over the kinds of item, a kind being what is right and what is wrong: "1" is
-    another word for right than it is for first, so whoever always says the same is worth a half of
-    either.
+    """Mean accuracy over the kinds of item, a kind being what is right and what is wrong.
+
+    "1" stands for right as well as for first, so a judge that always says the same is worth a half
+    of either.
     """
     kinds: dict[tuple[str, str], list[float]] = {}
     for c, (_, yes, no) in zip(chance, found, strict=True):
@@ -181,21 +202,22 @@ def balanced(chance: list[float], found: list[Item]) -> float:
 def reflected(
     policy: Policy, x: Samples, right: Tensor, wrong: Tensor, n: int, rng: Rng
 ) -> Samples:
-    """New answers to the prompts at `wrong`, each after one of its own wrong answers."""
+    """Sample new completions to the prompts at `wrong`, each after a wrong one of its own."""
     prompts, texts = x.prompts.text(), x.text()
     asked = []
     for b in wrong.tolist():
         bad = int((x.present[b] & ~right[b]).int().argmax())
         asked.append(f"{prompts[b]} {texts[b][bad]} : {prompts[b]}")
-    return policy.sample(policy.encode(asked, [[""]] * len(asked)).prompts, n, rng)
+    encoder = require(policy, EncodesText, "spark")
+    return policy.sample(encoder.encode(asked, [[""]] * len(asked)).prompts, n, rng)
 
 
 @Claim(
-    "Recycled as judge and reflection items, verified answers teach the policy more than as many "
-    "further answers do.",
+    "Recycled as judge and reflection items, verified completions teach the policy more than as "
+    "many further completions do.",
     arms={
         "mine": ("spark", {}),
-        "max_steps": ("spark", {"use": "steps"}),
+        "steps": ("spark", {"use": "steps"}),
         "single": ("leave_one_out", {}),
     },
     worlds=("sums",),

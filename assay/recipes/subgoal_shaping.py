@@ -1,17 +1,20 @@
-"""Subgoals from a judge (CALM): a judge says which transitions reached a subgoal, and each one
-reached adds to the reward.
+"""Subgoals from an evaluator (CALM): each subgoal that a step reaches adds to the reward.
 
-r' = R + c·Σ_s 1[the judge says that step s reached a subgoal], paid once for each subgoal in an
-answer: a subgoal is the line that reaches it, word for word, and with `once` off a line that the
-judge likes can be said again and again. Differs from leave_one_out in the added sum; c = 0 is that.
+    r' = R + c·Σ_s 1[the evaluator says that step s reached a subgoal]
 
-The paper's judge is a language model that is shown transitions, and the paper measures how often it
-is right, not what training by it gives; no claim of training is made there. Here the judge is the
-world's own of steps, which is exact unless --world.step_noise says otherwise, with errors of two
-kinds on top: `fp`, the chance that a transition that reached nothing is paid, and `fn`, the chance
-that one that did is not. They are biased, as a model's are: the same step after the same prompt is
-misjudged every time, so that false payments can be learned. `shuffled` gives each answer the
-verdicts of another one of the same prompt: what helps then is not what the judge knows.
+It is paid once for each subgoal in a completion. A subgoal is the line that reaches it, word for
+word; with `once` off, a line that the evaluator likes can be said again and again. Differs from
+leave_one_out in the added sum; c = 0 is that.
+
+The paper's evaluator is a language model that is shown transitions, and the paper measures how
+often it is right, not what training by it gives; no claim of training is made there.
+
+Here: the evaluator is the world's own step reward, which is exact unless --world.step_noise says
+otherwise, with errors of two kinds on top: `fp`, the chance that a transition that reached nothing
+is paid, and `fn`, the chance that one that did is not. They are biased, as a model's are: the same
+step after the same prompt is misjudged every time, so that false payments can be learned.
+`shuffled` gives each completion the verdicts of another one of the same prompt: what helps then is
+not what the evaluator knows.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from torch import Tensor
 from assay.core import Claim, Loop, Paper, Rng, Samples, Step, Task
 from assay.errors import InputError
 from assay.formulas.process import first_times, on_steps, step_mask, step_sums
-from assay.loops.online import judge, online
+from assay.loops import online, proxy_score
 from assay.stats.effects import Reading, average
 
 paper = Paper(
@@ -48,14 +51,21 @@ def recipe(
     member: int = 0,
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
-    """weight: c, what a subgoal is worth; fp, fn: shares of states where the judge pays for nothing
-    or does not pay; once: pay a subgoal once an answer; shuffled: the control; process: the judge's
-    name; member: the outcome.
+    """Train on outcome and subgoals; yield the policy after each step.
+
+    Args:
+        weight: Weight c of a subgoal.
+        fp: Share of states in which the evaluator pays for nothing, from 0 to 1.
+        fn: Share of states in which it does not pay for a subgoal, from 0 to 1.
+        once: Pay a subgoal once a completion.
+        shuffled: Exchange verdicts among a prompt's completions: the control.
+        process: Name of the step reward.
+        member: Index of the reward model that is the outcome.
     """
     for name, share in (("fp", fp), ("fn", fn)):
         if not 0 <= share <= 1:
             raise InputError(f"--{name} is {share}; it is a share of states, from 0 to 1")
-    outcome, steps = judge(task, member), task.rewards.named(process)
+    outcome, steps = proxy_score(task, member), task.rewards.named(process)
     errors = task.rng("judge's errors")
 
     def score(x: Samples) -> Tensor:
@@ -73,9 +83,7 @@ def recipe(
 
 
 def states(x: Samples, step: Tensor, rng: Rng) -> Tensor:
-    """A number `[B,N,S]` that stands for a prompt and the tokens of a step, in their order: what
-    the judge looks at.
-    """
+    """A number `[B,N,S]` for each prompt and tokens of a step: what the evaluator sees."""
     here = step >= 0
     length = step_sums(here.to(x.logp), step)
     place = here.cumsum(-1) - 1 - on_steps(length.cumsum(-1) - length, step).long()
@@ -88,7 +96,7 @@ def states(x: Samples, step: Tensor, rng: Rng) -> Tensor:
     "Payments for subgoals, each once, make a policy learn faster than outcomes alone, and "
     "shuffled payments do not.",
     arms={
-        "judge": ("subgoal_shaping", {}),
+        "evaluator": ("subgoal_shaping", {}),
         "outcome": ("subgoal_shaping", {"weight": 0.0}),
         "shuffled": ("subgoal_shaping", {"shuffled": True}),
         "falser": ("subgoal_shaping", {"fp": 0.5}),
@@ -99,4 +107,4 @@ def states(x: Samples, step: Tensor, rng: Rng) -> Tensor:
 )
 def claim(arms: dict[str, list[Reading]]) -> float:
     """Mean gold over the run, minus that of the better of outcomes alone and shuffled payments."""
-    return average(arms["judge"]) - max(average(arms["outcome"]), average(arms["shuffled"]))
+    return average(arms["evaluator"]) - max(average(arms["outcome"]), average(arms["shuffled"]))

@@ -1,25 +1,29 @@
-"""Trust-GRPO: a judge of the thinking is paid less where it prefers wrong answers, and less as
-training goes on.
+"""Trust-GRPO: weigh a reward for thinking by how well it agrees with the outcome.
 
-r_i = a_i + α·γ·e^{−t/T}·s_i, then GRPO's normalisation in the group; a_i is the answer's reward,
-s_i in [0, 1] the judge's score of the thinking, t the step. γ = 1 if the judge's mean over the
-prompt's right answers, μ_c, is at least its mean over the wrong ones, μ_w, and e^{μ_c − μ_w} where
-it is less. A group all right or all wrong says nothing of the judge: no thinking reward. Differs
-from grpo in what is added to the reward.
+    r_i = a_i + α·γ·e^{−t/T}·s_i,  then GRPO's normalisation in the group
+
+a_i is the outcome's reward, s_i in [0, 1] the thinking reward, t the step. γ = 1 if the thinking
+reward's mean over the prompt's right completions, μ_c, is at least its mean over the wrong ones,
+μ_w; otherwise γ = e^{μ_c − μ_w}. A group that is all right or all wrong says nothing of the
+thinking reward and gets none. Differs from grpo in what is added to the reward.
 
 T decides how much of it is annealing. The released configuration says 12000 and its class 500; at
-the paper's 1500 steps that is a last weight of 0.88 or 0.05. T = 33 stands for the second in a run
-of 100 steps; a shorter run anneals less (25 steps end at e^(−0.75) = 0.47). With `released` the
-rule is that of the released code: the judge is asked only where a_i ≥ 0.2 and counts as 0
-otherwise, and wrong means a_i < 0.5. With outcomes 0 and 1 the wrong are then all unasked, μ_w = 0
-and γ = 1 nearly always. (It logs e^{2(μ_c − μ_w)}, another γ than it applies.) γ from one right
-answer among seven wrong ones is noisy; nothing is done about that.
+the paper's 1500 steps the last weight is then 0.88 or 0.05. T = 33 stands for the second in a run
+of 100 steps; a shorter run anneals less (25 steps end at e^(−0.75) = 0.47).
 
-The world supplies the judge: with --world.inverted 0.5 the thinking reward is the share of right
-steps on half the prompts and of wrong steps on the rest. γ never changes the sign of the judge's
-preference: where it is wrong about a prompt it still pulls the wrong way, only less, and never to
-less than 1/e of its weight. The claim compares trust with the same annealing without trust, so that
-annealing alone cannot carry it; the plain arms show what annealing does.
+Where the released code differs. The thinking reward is asked only where a_i ≥ 0.2 and counts as 0
+otherwise, and wrong means a_i < 0.5 (`released`). With outcomes 0 and 1 the wrong completions are
+then never asked, μ_w = 0, and γ = 1 nearly always. It also logs e^{2(μ_c − μ_w)}, another γ than
+the one it applies.
+
+Traps: γ from one right completion among seven wrong ones is noisy; nothing is done about that. γ
+never changes the sign of the thinking reward's preference: where it is wrong about a prompt it
+still pulls the wrong way, only less, and never at less than 1/e of its weight.
+
+Here: the world supplies the thinking reward. With --world.inverted 0.5 it is the share of right
+steps on half the prompts and of wrong steps on the rest. The claim compares trust with the same
+annealing without trust, so that annealing alone cannot carry it; the plain arms show what annealing
+does.
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ from assay.formulas.divergence import k3
 from assay.formulas.process import trust
 from assay.formulas.reduce import per_answer_token
 from assay.formulas.surrogate import clipped
-from assay.loops.online import judge, online, seen, siblings
+from assay.loops import online, proxy_score, require_group, with_reference_logp
 from assay.stats.effects import Reading, final
 
 paper = Paper(
@@ -58,37 +62,50 @@ def recipe(
     released: bool = False,
     right: float = 0.5,
     beta: float = 0.04,
-    low: float = 0.2,
-    high: float = 0.2,
+    epsilon_low: float = 0.2,
+    epsilon_high: float = 0.2,
     thinking: str = "thinking",
     member: int = 0,
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
-    """alpha: weight of the thinking score; trusted: weigh it by γ; T: steps in which it falls by e,
-    0 for no annealing; released: the released code's rule, see above; right: the answer reward from
-    which an answer is right; beta: weight of k3; low, high: clip range; thinking: the judge's name;
-    member: the answer's reward.
+    """Train by GRPO on the weighted reward and yield the policy after each step.
+
+    Args:
+        alpha: Weight α of the thinking reward.
+        trusted: Weigh it by γ.
+        T: Steps in which it falls by a factor of e; 0 for no annealing.
+        released: Use the released code's rule, see above.
+        right: Outcome reward from which a completion is right.
+        beta: Weight of k3 in the loss.
+        epsilon_low: The ratio is clipped below at 1 − epsilon_low.
+        epsilon_high: The ratio is clipped above at 1 + epsilon_high.
+        thinking: Name of the thinking reward.
+        member: Index of the reward model that is the outcome.
     """
     if T < 0:
         raise InputError(f"--T is {T}; it is a number of steps, or 0 for no annealing")
-    answer, think = judge(task, member), task.rewards.named(thinking) if alpha else None
+    outcome, think = proxy_score(task, member), task.rewards.named(thinking) if alpha else None
 
     def score(x: Samples) -> Tensor:
-        a = answer(x)
+        a = outcome(x)
         if think is None:
             return a
-        s, t = think(x)[0], task.carry.next - 1  # the step that is being made, or was made last
+        s, t = think(x)[0], task.carry.next - 1  # the step in progress, or the last one made
         if released:
             s = torch.where(a >= 0.2, s, s.new_zeros(()))
         gamma = trust(s, a >= right, x.present) if trusted else s.new_ones(len(s))
         return a + alpha * (math.exp(-t / T) if T else 1.0) * gamma[:, None] * s
 
     def advantage(reward: Tensor, x: Samples) -> Tensor:
-        return group_standardised(siblings(reward), x.present, eps=1e-4, ddof=1)[..., None]
+        return group_standardised(require_group(reward), x.present, eps=1e-4, ddof=1)[..., None]
 
     def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
-        surrogate = clipped(logp, rows.logp, advantage, low=low, high=high)
-        return surrogate + beta * k3(logp, seen(task.reference, rows).logp) if beta else surrogate
+        surrogate = clipped(logp, rows.logp, advantage, low=epsilon_low, high=epsilon_high)
+        return (
+            surrogate + beta * k3(logp, with_reference_logp(task.reference, rows).logp)
+            if beta
+            else surrogate
+        )
 
     yield from online(
         task, loop, score=score, advantage=advantage, loss=loss, reduce=per_answer_token
@@ -102,7 +119,7 @@ _FALL = {
 
 
 @Claim(
-    "Where a judge of thinking is wrong about half the prompts, weighing it by trust keeps gold "
+    "Where a thinking reward is wrong about half the prompts, weighing it by trust keeps gold "
     "that annealing alone loses.",
     arms={
         "trusted": ("trust_weighted", _FALL),
@@ -116,7 +133,7 @@ _FALL = {
     least=0.02,
 )
 def claim(arms: dict[str, list[Reading]]) -> float:
-    """Final gold with trust and annealing minus final gold with annealing alone; two answers in a
-    hundred are the least.
+    """Final gold with trust and annealing minus final gold with annealing alone; at least two
+    completions in a hundred.
     """
     return final(arms["trusted"]) - final(arms["annealed"])

@@ -1,9 +1,13 @@
-"""Uncertainty-weighted ensemble (UWO): pay less where the judges disagree. Differs from
-mean_ensemble in one line.
+"""Uncertainty-weighted optimisation (UWO): subtract the ensemble's variance from its mean.
 
-r = mean_m r_m − λ·Var_m r_m with the population variance, as in the paper's best-of-n code. Its PPO
-code divides by M−1, so that the same λ is 25 % stronger there at M = 5: `released` does that, and
-both are run. In its best-of-n code λ = 0 falls through to λ = 1; here 0 is the mean.
+    r = mean_m r_m − λ·Var_m r_m
+
+The variance is the population's, as in the paper's best-of-n code. Differs from mean_ensemble in
+one line.
+
+Where the released code differs. Its PPO code divides by M−1, so that the same λ is 25 % stronger
+there at M = 5: `released` does that, and both are run. In its best-of-n code λ = 0 falls through to
+λ = 1; here 0 is the mean.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from collections.abc import Iterator
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
 from assay.formulas.aggregate import uncertainty_weighted
-from assay.loops.online import online, panel
+from assay.loops import member_scores, online
 from assay.stats.effects import Reading, matched_gain
 
 paper = Paper(
@@ -27,15 +31,19 @@ reduces = {"mean_ensemble": ({"lam": 0.0}, {})}
 def recipe(
     task: Task, *, lam: float = 0.5, members: int = 0, released: bool = False, loop: Loop = Loop()
 ) -> Iterator[Step]:
-    """lam: weight of the variance; members: how many of the task's judges to use, the first ones, 0
-    for all; released: the variance divided by M−1.
+    """Train against the penalised mean and yield the policy after each step.
+
+    Args:
+        lam: Weight λ of the variance, at least 0.
+        members: Reward models to use, counted from the first; 0 for all.
+        released: Divide the variance by M−1 as the released PPO code does.
     """
-    judges = panel(task, members)
+    scores = member_scores(task, members)
     M = members or len(task.rewards.names)
     weight = lam * M / (M - 1) if released and M > 1 else lam
 
     def score(x: Samples):
-        return uncertainty_weighted(judges(x), lam=weight)  # new in this paper
+        return uncertainty_weighted(scores(x), lam=weight)  # new in this paper
 
     yield from online(task, loop, score=score)
 

@@ -1,23 +1,28 @@
-"""WARM: one judge whose weights are the mean of M judges' weights. All begin at one start; each
-walks the pairs its own way.
+"""WARM: average the weights of M reward models into one.
 
-θ = (1/M)·Σ_m θ_m. A feature that a member learns with chance p keeps weight p when scores are
-averaged and, in a network whose layers multiply, p² when weights are: what only some members learnt
-(a memorised wrong label, say) fades. The price is one judge at run time and no spread among judges
-left, so nothing that weighs uncertainty can follow it.
+    θ = (1/M)·Σ_m θ_m
 
-For a score linear in its weights the average of weights *is* the average of scores, exactly: on
-linear judges WARM is mean_ensemble of the same members, a law that is tested, and there is nothing
-to claim. `average=False` leaves the members apart: the mean ensemble that WARM is to be compared
-with at equal fits. Members differ by the order of the pairs and, with `bootstrap`, their draw of
-them (the paper: order, learning rate, dropout, and checkpoints of the supervised start). Members
-that began apart do not lie in one valley; so they are given the first one's weights before the fit,
-and the loss on the way between them is looked at after it: the log says so where it rises by more
-than `valley` of itself.
+All members begin at one start, and each walks the pairs in its own order. A feature that a member
+learns with chance p keeps weight p when scores are averaged. When weights are averaged it keeps p²
+in a network whose layers multiply: what only some members learnt (a memorised wrong label, say)
+fades. The cost is one reward model at run time; but no spread among members is left,
+so nothing that weighs uncertainty can follow.
 
-The paper probes the heads linearly before averaging; here all begin at one head. A small Llama that
-starts from random weights, and is fitted for a hundred steps, is no pretrained model fine-tuned:
-what is said here is said of that.
+For a score that is linear in its weights, the average of weights *is* the average of scores. On
+linear reward models WARM is therefore mean_ensemble of the same members; that law is tested, and
+there is nothing to claim. `average=False` leaves the members apart, which is the mean ensemble that
+WARM is to be compared with at equal fits.
+
+Members differ by the order of the pairs and, with `bootstrap`, by their sample of them (the paper:
+order, learning rate, dropout, and checkpoints of the supervised start). Members that began apart do
+not lie in one valley. So all are given the first one's weights before the fit, and the loss on the
+way between them is measured after it: the log warns where it rises by more than `valley` of itself.
+
+Where this differs: the paper probes the heads linearly before averaging; here all begin at one
+head.
+
+Here: a small Llama that starts from random weights and is fitted for a hundred steps is no
+fine-tuned pretrained model. What is said here is said of that.
 """
 
 from __future__ import annotations
@@ -53,9 +58,13 @@ def fit(
     centre: float = 0.01,
     loop: Loop = Loop(),
 ) -> Reward:
-    """average: one judge of the mean weights, or the members as they are; bootstrap: each member on
-    its own draw of the pairs; valley: rise of the loss between members, as a share of it, from
-    which the log warns; centre: weight of (chosen + rejected)².
+    """Fit the members to the pairs and return their average.
+
+    Args:
+        average: Return one reward model of the mean weights; otherwise the members as they are.
+        bootstrap: Fit each member to its own sample of the pairs, drawn with replacement.
+        valley: Warn if the loss rises between members by more than this share of it, above 0.
+        centre: Weight of (r(chosen) + r(rejected))².
     """
 
     def loss(chosen: Tensor, rejected: Tensor, p: Tensor, margin: Tensor) -> Tensor:
@@ -73,7 +82,7 @@ def fit(
     if not average:
         return model.freeze(names)
     rise = weight_average.hill(model, pairs[:256], loss=loss, points=3)
-    if rise > valley * 0.693:  # a judge that says nothing has loss log 2
+    if rise > valley * 0.693:  # a reward model that knows nothing has loss log 2
         log.warning(
             "the loss rises by %.3f nats on the way between members: their average may be worth "
             "less than they are",
@@ -86,8 +95,8 @@ def fit(
 
 
 @Claim(
-    "The judge of averaged weights keeps more gold at equal KL than one judge, and than the mean "
-    "of the same judges' scores.",
+    "The reward model of averaged weights keeps more gold at equal KL than one member, and than "
+    "the mean of the same members' scores.",
     arms={
         "mine": ("leave_one_out", {"fit": "warm"}),
         "mean": ("leave_one_out", {"fit": "warm", "fit.average": False, "aggregate": "mean"}),
@@ -97,7 +106,7 @@ def fit(
     worlds=("grammar",),
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold differences over the shared range of √KL: to one member, and to the mean of scores."""
+    """Mean gold differences over the shared range of √KL: to one member, to the mean of scores."""
     return {
         f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("single", "mean")
     }

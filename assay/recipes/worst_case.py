@@ -1,10 +1,11 @@
-"""Worst-case optimisation (WCO): an answer is worth what its least convinced judge says. Differs
-from mean_ensemble in one line.
+"""Worst-case optimisation (WCO): train against the lowest score of an ensemble.
 
-The minimum needs judges on one scale and without per-prompt constants of their own. The worlds'
-members are standardised on the reference's answers; of their constants a prompt, in units of a
-score's standard deviation, there remain none in the bag, 0.1 in the bandit whose arms have
-features, and 0.4 in grammar, whose centring term holds them only loosely.
+Differs from mean_ensemble in one line: r = min_m r_m.
+
+The minimum needs reward models on one scale and without constants of their own for each prompt. The
+worlds' members are standardised on the reference's completions. What remains of their constants, in
+units of a score's standard deviation: none in the bag, 0.1 in the bandit whose arms have features,
+and 0.4 in grammar, whose centring term holds them only loosely.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
 from assay.formulas.aggregate import worst
-from assay.loops.online import online, panel
+from assay.loops import member_scores, online
 from assay.stats.effects import Reading, matched_gain
 
 paper = Paper(
@@ -26,11 +27,15 @@ reduces = {"leave_one_out": ({"members": 1}, {})}
 
 
 def recipe(task: Task, *, members: int = 0, loop: Loop = Loop()) -> Iterator[Step]:
-    """members: how many of the task's judges to use, the first ones; 0 for all."""
-    judges = panel(task, members)
+    """Train against the lowest score and yield the policy after each step.
+
+    Args:
+        members: Reward models to use, counted from the first; 0 for all.
+    """
+    scores = member_scores(task, members)
 
     def score(x: Samples):
-        return worst(judges(x))  # new in this paper
+        return worst(scores(x))  # new in this paper
 
     yield from online(task, loop, score=score)
 

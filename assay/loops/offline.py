@@ -1,0 +1,47 @@
+"""The offline loop: batches of stored completions, with no sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor
+
+from assay.core import Loop, Policy, Samples, Step, Task, order
+from assay.formulas.reduce import per_pair
+from assay.loops.updates import update, with_reference_logp
+
+
+def offline(
+    task: Task,
+    loop: Loop,
+    *,
+    data: Samples,
+    loss: Callable[[Policy, Any, Any], Tensor],
+    reduce: Callable[[Tensor], Tensor] = per_pair,
+    against_reference: bool = True,
+    reward: Callable[[Samples], Tensor] | None = None,
+) -> Iterator[Step]:
+    """Run the offline loop and yield one Step after each of `loop.max_steps` updates.
+
+    Args:
+        task: Reference, randomness and memory of the run.
+        loop: Constants of the optimisation; `batch_size` counts rows of `data`.
+        data: Stored completions.
+        loss: `loss(policy, rows, reference_rows)`, unreduced. `reference_rows` are the same rows
+            with the reference's log-probabilities as `logp`, or None without `against_reference`.
+        reduce: Weights of the loss, see `formulas/reduce.py`. Default: per pair.
+        against_reference: Compute the reference's log-probabilities. Default: True.
+        reward: The proxy that readings report. Default: none.
+    """
+    policy = task.reference.copy()
+    opt = loop.optimiser(policy)
+
+    def of(rows: Any, _: Tensor) -> Tensor:
+        reference = with_reference_logp(task.reference, rows) if against_reference else None
+        return loss(policy, rows, reference)
+
+    for t in task.carry.keep(policy=policy, opt=opt).steps(loop.max_steps):
+        x = data[order(len(data), loop.batch_size, t, task.rng)]
+        stats = update(opt, of, x, loop, task.rng("minibatch", t), reduce=reduce)
+        yield Step(policy, reward=reward, stats=stats)

@@ -1,0 +1,93 @@
+"""Score completions with a task's reward models: one of them, all of them, or an aggregate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from assay.core import Samples, Task
+from assay.core.reward import Checked
+from assay.errors import InputError
+from assay.formulas.aggregate import mean, quantile, uncertainty_weighted, worst
+
+
+def proxy_score(task: Task, member: int = 0, aggregate: str = "") -> Callable[[Samples], Tensor]:
+    """Return the proxy that a recipe optimises, as a function `score(samples) → [B,N]`.
+
+    Args:
+        task: Its reward models are the members.
+        member: Index of the reward model to use. Only this one is computed.
+        aggregate: Empty for `member` alone; "mean", "worst", "uncertainty:0.5" (mean −
+            0.5·variance) or "quantile:0.25" to combine all reward models. `member` is then ignored.
+
+    Raises:
+        InputError: `aggregate` names no known aggregate.
+    """
+    if not aggregate:
+        one = fill_missing(task.rewards.only([member]))
+        return lambda x: one(x)[0]
+    several, combine = member_scores(task), aggregator(aggregate)
+    return lambda x: combine(several(x))
+
+
+def member_scores(task: Task, members: int = 0) -> Callable[[Samples], Tensor]:
+    """Return a function `scores(samples) → [M,B,N]` of the task's first `members` reward models.
+
+    Args:
+        task: Its reward models are the members.
+        members: How many to use, counted from the first; 0 for all.
+    """
+    return fill_missing(task.rewards.only(range(members or len(task.rewards.names))))
+
+
+def fill_missing(reward: Checked) -> Callable[[Samples], Tensor]:
+    """Replace NaN scores ("does not apply") by the prompt's mean over its other completions.
+
+    A completion without a score is thus neither raised nor lowered. Where a member applies to no
+    completion of a prompt, its scores there are 0. A reward that always applies is returned as it
+    is.
+    """
+    if not reward.partial:
+        return reward
+
+    def filled(x: Samples) -> Tensor:
+        scores = reward(x)
+        applies = x.present & ~torch.isnan(scores)
+        total = torch.where(applies, scores, scores.new_zeros(())).sum(-1, keepdim=True)
+        mean = total / applies.sum(-1, keepdim=True).clamp(min=1)
+        return torch.where(applies | ~x.present, scores, mean)
+
+    return filled
+
+
+def aggregator(name: str) -> Callable[[Tensor], Tensor]:
+    """Return the aggregate `[M,B,N] → [B,N]` that a flag such as "quantile:0.25" names.
+
+    Args:
+        name: "mean", "worst", "uncertainty:λ" (λ ≥ 0) or "quantile:q" (0 ≤ q ≤ 1).
+
+    Raises:
+        InputError: The name is unknown or its number is out of range.
+    """
+    kind, _, constant = name.partition(":")
+    plain = {"mean": mean, "worst": worst}
+    takes: dict[str, tuple[float, float, Callable[[Tensor, float], Tensor]]] = {
+        "uncertainty": (0.0, math.inf, lambda r, c: uncertainty_weighted(r, lam=c)),
+        "quantile": (0.0, 1.0, lambda r, c: quantile(r, q=c)),
+    }
+    if kind in plain and not constant:
+        return plain[kind]
+    try:
+        low, high, combine = takes[kind]
+        c = float(constant)
+    except (KeyError, ValueError):
+        c, low, high = math.nan, 0.0, 0.0
+    if not low <= c <= high or math.isinf(c):
+        raise InputError(
+            f"--aggregate is '{name}'; use an empty string for one reward model, or mean, worst, "
+            "uncertainty:0.5 (a weight of at least 0) or quantile:0.25 (from 0 to 1)"
+        )
+    return lambda r: combine(r, c)
