@@ -35,7 +35,7 @@ def write(tmp_path: Path) -> Write:
 
 def only(path: Path, **options: Any) -> data.Fault:
     """The one error of a file."""
-    found = data.check(path, **options)
+    found = data.scan_file(path, **options)
     assert sum(found.faults.errors.values()) == 1, found.faults.errors
     return found.faults.shown[0]
 
@@ -63,7 +63,7 @@ def test_a_bad_row_is_told_with_its_line_and_column(
     write: Write, bad: dict[str, Any], kind: str, column: str, word: str
 ) -> None:
     path = write(GOOD, GOOD | {"prompt": "Another."}, bad)
-    found = data.check(path)
+    found = data.scan_file(path)
     fault = found.faults.shown[0]
     assert (fault.kind, fault.row, fault.column) == (kind, 3, column)
     assert (
@@ -110,24 +110,24 @@ def test_a_missing_column_names_those_that_exist_and_the_nearest(write: Write) -
         InputError,
         match=r"no column 'rejected'; it has prompt, chosen, rejectd; did you mean 'rejectd'\?",
     ):
-        data.check(path)
-    found = data.check(path, columns={"rejected": "rejectd"})
+        data.scan_file(path)
+    found = data.scan_file(path, columns={"rejected": "rejectd"})
     assert found.layout.parts["rejected"] == "rejectd" and not found.faults.errors
     with pytest.raises(InputError, match="did you mean 'chosen'"):
-        data.check(path, columns={"chosen": "chosne"})
+        data.scan_file(path, columns={"chosen": "chosne"})
     with pytest.raises(InputError, match="no part 'choosen'; did you mean chosen"):
-        data.check(path, columns={"choosen": "chosen"})
+        data.scan_file(path, columns={"choosen": "chosen"})
 
 
 def test_equal_answers_are_counted_and_all_equal_is_an_error(write: Write) -> None:
     same = {**GOOD, "rejected": GOOD["chosen"]}
-    some = data.check(write(GOOD, same, same))
+    some = data.scan_file(write(GOOD, same, same))
     assert (
         some.faults.warnings["chosen equals rejected"] == 2
         and some.usable == 1
         and not some.faults.errors
     )
-    every = data.check(write(same, same, name="all.jsonl"))
+    every = data.scan_file(write(same, same, name="all.jsonl"))
     with pytest.raises(InputError, match="same text in all 2 rows"):
         every.faults.stop()
 
@@ -135,7 +135,7 @@ def test_equal_answers_are_counted_and_all_equal_is_an_error(write: Write) -> No
 def test_too_long_is_counted_and_all_too_long_is_an_error(write: Write) -> None:
     long = {**GOOD, "chosen": "word " * 100}
     path = write(GOOD, long, GOOD | {"prompt": "Other."}, long | {"prompt": "More."})
-    half = data.check(path, limit=100)
+    half = data.scan_file(path, limit=100)
     assert (
         half.faults.warnings["longer than the limit"] == 2
         and half.usable == 2
@@ -144,18 +144,20 @@ def test_too_long_is_counted_and_all_too_long_is_an_error(write: Write) -> None:
     with pytest.raises(
         InputError, match="all 4 usable rows are longer than the limit of 5 characters"
     ):
-        data.check(path, limit=5).faults.stop()
+        data.scan_file(path, limit=5).faults.stop()
 
 
 def test_duplicates_and_contradictions_are_counted(write: Write) -> None:
     turned = {"prompt": GOOD["prompt"], "chosen": GOOD["rejected"], "rejected": GOOD["chosen"]}
-    found = data.check(write(GOOD, GOOD, turned))
+    found = data.scan_file(write(GOOD, GOOD, turned))
     assert found.faults.warnings == {"duplicated row": 1, "contradicted row": 1}
 
 
 def test_prompts_in_two_splits_are_counted(write: Write) -> None:
-    train = data.check(write(GOOD, {**GOOD, "prompt": "b"}))
-    test = data.check(write({**GOOD, "prompt": "b"}, {**GOOD, "prompt": "c"}, name="test.jsonl"))
+    train = data.scan_file(write(GOOD, {**GOOD, "prompt": "b"}))
+    test = data.scan_file(
+        write({**GOOD, "prompt": "b"}, {**GOOD, "prompt": "c"}, name="test.jsonl")
+    )
     assert data.leaks(test, train) == 1 and test.faults.warnings["prompt in both splits"] == 1
 
 
@@ -166,11 +168,11 @@ def test_a_bad_line_says_where(write: Write) -> None:
 
 
 def test_every_error_is_counted_and_the_first_are_shown(write: Write) -> None:
-    found = data.check(write(GOOD, *[{**GOOD, "chosen": None}] * 50))
+    found = data.scan_file(write(GOOD, *[{**GOOD, "chosen": None}] * 50))
     assert found.faults.errors["null cell"] == 50 and len(found.faults.shown) == SHOWN
     with pytest.raises(InputError, match=r"line 2, .*\(50 errors in all: 50 × null cell"):
         found.faults.stop()
-    dropped = data.check(write(GOOD, *[{**GOOD, "chosen": None}] * 50), drop=True)
+    dropped = data.scan_file(write(GOOD, *[{**GOOD, "chosen": None}] * 50), drop=True)
     assert (
         not dropped.faults.errors
         and dropped.faults.warnings["null cell"] == 50
@@ -181,7 +183,7 @@ def test_every_error_is_counted_and_the_first_are_shown(write: Write) -> None:
 
 def test_dropping_everything_is_an_error(write: Write) -> None:
     with pytest.raises(InputError, match="none of its 2 rows can be used"):
-        data.check(
+        data.scan_file(
             write({**GOOD, "chosen": None}, {**GOOD, "chosen": None}), drop=True
         ).faults.stop()
 
@@ -190,17 +192,17 @@ def test_dropping_everything_is_an_error(write: Write) -> None:
     ("content", "name", "sentence"),
     [
         (b"", "a.jsonl", "is empty"),
-        (b"  \n\n", "a.jsonl", "nothing but blank space"),
+        (b"  \n\n", "a.jsonl", "has only blank space"),
         (b'{"a": 1}', "a.jsonl.gz", "is named .gz but is not gzip"),
         (gzip.compress(b'{"prompt": 1}\n' * 999, mtime=0)[:30], "a.jsonl.gz", "damaged gzip"),
         ('{"prompt": "p"}'.encode("utf-16"), "a.jsonl", "UTF-16"),
-        (b"\x00\x01\x02garbage", "a.bin", "no format known here"),
+        (b"\x00\x01\x02garbage", "a.bin", "has an unknown format"),
         (b"PAR1garbage", "a.parquet", "cannot be read"),
-        (b"[]", "a.json", "holds no rows"),
-        (b"prompt,chosen\n", "a.csv", "holds no rows"),
+        (b"[]", "a.json", "has no rows"),
+        (b"prompt,chosen\n", "a.csv", "has no rows"),
         (b'[{"prompt": "p"}', "a.json", "array cannot be read"),
         (b'{"x": 1, "y": 2}\n', "a.jsonl", "make neither pairs"),
-        (b"prompt,prompt\na,b\n", "a.csv", "stands twice"),
+        (b"prompt,prompt\na,b\n", "a.csv", "appears twice"),
     ],
 )
 def test_files_that_cannot_be_read(
@@ -209,22 +211,22 @@ def test_files_that_cannot_be_read(
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(InputError, match=sentence) as caught:
-        data.check(path).faults.stop()
+        data.scan_file(path).faults.stop()
     assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text("{}")
     with pytest.raises(InputError, match="does not exist; beside it there are pairs.jsonl"):
-        data.check(tmp_path / "pair.jsonl")
+        data.scan_file(tmp_path / "pair.jsonl")
     with pytest.raises(InputError, match="without state.json"):
-        data.check(tmp_path)
+        data.scan_file(tmp_path)
 
 
 def test_bytes_that_are_not_utf8_and_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b'\n{"prompt": "\xe9"}\n')
-    found = data.check(path)
+    found = data.scan_file(path)
     assert found.faults.warnings["byte-order mark"] == 1 and found.usable == 1
     assert (found.faults.shown[0].kind, found.faults.shown[0].row) == (
         "not UTF-8",
@@ -236,7 +238,7 @@ def test_ragged_and_broken_tables(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('prompt,chosen,rejected\np,a,b\np,a\nq,"c\nd",e\n')
     fault = only(path)
-    assert (fault.kind, fault.row) == ("ragged row", 3) and data.check(path).usable == 2
+    assert (fault.kind, fault.row) == ("ragged row", 3) and data.scan_file(path).usable == 2
 
 
 def test_a_torn_gzip_keeps_what_came_before(tmp_path: Path) -> None:
@@ -249,5 +251,5 @@ def test_a_torn_gzip_keeps_what_came_before(tmp_path: Path) -> None:
     ]
     whole = gzip.compress("".join(json.dumps(r) + "\n" for r in rows).encode())
     path.write_bytes(whole[: len(whole) // 2])
-    found = data.check(path)
+    found = data.scan_file(path)
     assert found.faults.errors["damaged gzip"] == 1 and found.usable > 5000

@@ -31,7 +31,7 @@ def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def read(path: Path, **options: Any) -> list[data.Pair]:
-    found = data.check(path, keep=True, **options)
+    found = data.scan_file(path, keep=True, **options)
     found.faults.stop()
     return found.items
 
@@ -70,7 +70,7 @@ def saved(path: Path, rows: list[dict[str, Any]], form: str) -> Path:
 
 @pytest.mark.parametrize("form", ["jsonl", "gz", "json", "csv", "tsv", "parquet", "folder", "dict"])
 def test_every_format_gives_the_same_pairs(tmp_path: Path, form: str) -> None:
-    found = data.check(saved(tmp_path, ROWS, form), keep=True)
+    found = data.scan_file(saved(tmp_path, ROWS, form), keep=True)
     assert triples(found.items) == [(r["prompt"], r["chosen"], r["rejected"]) for r in ROWS]
     assert found.layout.kind == "pairs" and found.rows == 3 and not found.faults.errors
 
@@ -80,10 +80,10 @@ def test_a_dataset_with_splits_asks_which(tmp_path: Path) -> None:
     made = datasets.Dataset.from_list(ROWS)
     datasets.DatasetDict({"train": made, "test": made}).save_to_disk(str(tmp_path / "saved"))
     with pytest.raises(InputError, match="several splits; choose one with --split: train, test"):
-        data.check(tmp_path / "saved")
+        data.scan_file(tmp_path / "saved")
     with pytest.raises(InputError, match="no split 'dev'"):
-        data.check(tmp_path / "saved", split="dev")
-    assert data.check(tmp_path / "saved", split="test").rows == 3
+        data.scan_file(tmp_path / "saved", split="dev")
+    assert data.scan_file(tmp_path / "saved", split="test").rows == 3
 
 
 def test_an_implicit_prompt_is_the_shared_beginning(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_messages_and_text_say_the_same(tmp_path: Path) -> None:
 
 
 def test_a_prompt_repeated_in_the_answers_is_cut(tmp_path: Path) -> None:
-    found = data.check(
+    found = data.scan_file(
         lines(
             tmp_path / "a.jsonl", [{"prompt": "Say: ", "chosen": "Say: yes", "rejected": "Say: no"}]
         ),
@@ -169,7 +169,7 @@ def test_choices_in_their_dialects(
 
 def test_a_verdict_nobody_knows_is_a_fault(tmp_path: Path) -> None:
     row = {"prompt": "q", "response_1": "a", "response_2": "b", "winner": "neither of them"}
-    found = data.check(lines(tmp_path / "a.jsonl", [row]))
+    found = data.scan_file(lines(tmp_path / "a.jsonl", [row]))
     assert (
         found.faults.shown[0].kind == "unknown verdict" and found.faults.shown[0].column == "winner"
     )
@@ -199,12 +199,12 @@ def test_a_label_below_half_turns_the_pair_and_its_margin(tmp_path: Path) -> Non
     ],
 )
 def test_kinds(tmp_path: Path, row: dict[str, Any], kind: str) -> None:
-    assert data.check(lines(tmp_path / "a.jsonl", [row])).layout.kind == kind
+    assert data.scan_file(lines(tmp_path / "a.jsonl", [row])).layout.kind == kind
 
 
 def test_a_blank_response_is_counted_and_kept(tmp_path: Path) -> None:
     rows = [{"prompt": "a", "response": r, "score": s} for r, s in (("", 0.0), ("yes", 1.0))]
-    found = data.check(lines(tmp_path / "a.jsonl", rows), keep=True)
+    found = data.scan_file(lines(tmp_path / "a.jsonl", rows), keep=True)
     assert (
         [x.response for x in found.items] == ["", "yes"]
         and found.faults.warnings["empty response"] == 1
@@ -226,7 +226,7 @@ def test_many_rows_take_seconds(tmp_path: Path) -> None:
             json.dumps({**ROWS[0], "prompt": f"Question {i}?"}) + "\n" for i in range(20_000)
         )
     began = time.process_time()
-    assert data.check(path).usable == 20_000
+    assert data.scan_file(path).usable == 20_000
     assert (
         time.process_time() - began < 20
     )  # a second or two without these tests' own checks of types

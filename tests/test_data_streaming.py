@@ -31,7 +31,7 @@ from assay import data
 from assay.data.stream import stream
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before = peak()
-found = data.check(sys.argv[1])
+found = data.scan_file(sys.argv[1])
 checked = peak() - before
 rows = sum(1 for _ in stream(sys.argv[1], "pairs"))
 print(json.dumps([found.rows, found.usable, rows, checked, peak() - before]))
@@ -156,7 +156,7 @@ def test_demonstrations_in_their_dialects(tmp_path: Path) -> None:
         {"role": "assistant", "content": "a"},
     ]
     said = demos(tmp_path, {"messages": talk})[0]
-    assert (said.answer, said.turns, said.prompt) == (
+    assert (said.completion, said.turns, said.prompt) == (
         "a",
         (("system", "s"), ("user", "q")),
         "System: s\n\nHuman: q",
@@ -168,12 +168,12 @@ def test_demonstrations_in_their_dialects(tmp_path: Path) -> None:
     assert demos(tmp_path, {"text": "once upon a time"})[0] == Demo(1, "", "once upon a time")
     with pytest.raises(
         InputError,
-        match=r"d.jsonl, line 1, column 'messages': a conversation whose last word is the user's",
+        match=r"d.jsonl, line 1, column 'messages': a conversation whose last turn is the user's",
     ):
         demos(tmp_path, {"messages": talk[:2]})
-    with pytest.raises(InputError, match="line 2, column 'response': an empty answer"):
+    with pytest.raises(InputError, match="line 2, column 'response': an empty completion"):
         demos(tmp_path, {"prompt": "q", "response": "a"}, {"prompt": "q", "response": " "})
-    with pytest.raises(InputError, match="none of them makes demonstrations"):
+    with pytest.raises(InputError, match="which do not make demonstrations"):
         demos(tmp_path, {"prompt": "q"})
 
 
@@ -207,11 +207,11 @@ def test_a_hub_name_is_streamed_and_its_subset_and_split_are_asked_for(
     assert cli.main(words) == 0
     assert asked == [("some-owner/pairs-v1.5", "main", "test", True)]
     assert "30 rows" in capsys.readouterr().out
-    assert data.check("some-owner/pairs").usable == 30 and asked[-1] == (
+    assert data.scan_file("some-owner/pairs").usable == 30 and asked[-1] == (
         "some-owner/pairs",
         None,
         "train",
         True,
     )
     with pytest.raises(InputError, match="does not exist"):
-        data.check("some-folder/pairs.jsonl")
+        data.scan_file("some-folder/pairs.jsonl")

@@ -140,7 +140,7 @@ class TestDegenerateGroups:
 
 
 def test_leave_one_out_of_one_is_refused():
-    with pytest.raises(ValueError, match="at least two answers"):
+    with pytest.raises(ValueError, match="at least two completions"):
         advantage.leave_one_out(torch.zeros(3, 1), torch.ones(3, 1, dtype=torch.bool))
 
 

@@ -251,7 +251,7 @@ def test_absent_answers_never_matter_and_too_few_is_nan(garbage):
 def test_a_present_answer_without_a_number_is_refused():
     p = torch.zeros(2, 3)
     p[1, 2] = torch.nan
-    with pytest.raises(ValueError, match="proxy is nan at prompt 1, answer 2"):
+    with pytest.raises(ValueError, match="proxy is nan at prompt 1, completion 2"):
         curves.best_of_n(p, torch.zeros(2, 3), [1], torch.ones(2, 3, dtype=torch.bool))
     with pytest.raises(ValueError, match="gold is nan"):
         curves.best_of_n(torch.zeros(2, 3), p, [1], torch.ones(2, 3, dtype=torch.bool))

@@ -56,7 +56,7 @@ def test_unknown_values_have_no_part_and_nothing_known_is_nan():
 
 
 def test_coverage_of_the_interval():
-    """95 % intervals of 300 samples of 40 normal prompts hold the true mean about 95 times in 100."""
+    """95 % intervals of 300 samples of 40 normal prompts cover the mean about 95 times in 100."""
     hits = 0
     index = torch.randint(40, (400, 40), generator=gen(6))
     for s in range(300):

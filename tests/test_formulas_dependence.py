@@ -85,9 +85,7 @@ def test_a_judge_s_value_does_not_depend_on_the_others_and_the_order_of_answers_
     )
 
 
-def test_the_unbiased_one_averages_to_0_where_there_is_no_dependence_and_the_biased_one_does_not() -> (
-    None
-):
+def test_without_dependence_the_unbiased_one_averages_to_0_and_the_biased_one_does_not() -> None:
     x, z = draw("many x", 4000, 6, 1), draw("many z", 4000, 6, 1)
     u, v = distance_covariance(x, z, unbiased=True), distance_covariance(x, z)
     assert abs(float(u.mean())) < 4 * float(u.std()) / 4000**0.5

@@ -29,7 +29,7 @@ def target(beta: float = 0.7):
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
 def test_the_policy_gradient_is_the_gradient_of_the_divergence(divergence):
-    """Over all answers, no sampling: Σ π·(−f'(t))·∇log π = −∇E_p[f(π/p)], to 1e-6 (here to 1e-10)."""
+    """Over all completions, without sampling: Σ π·(−f'(t))·∇log π = −∇E_p[f(π/p)], to 1e-10."""
     z = LOGITS.clone().requires_grad_(True)
     (exact,) = torch.autograd.grad(
         f_divergence(z.log_softmax(-1), target(), divergence=divergence).sum(), z

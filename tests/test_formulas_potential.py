@@ -1,4 +1,4 @@
-"""Designed rewards: what must not change does not, by dynamic programming; what must inform does."""
+"""Designed rewards keep the optimal policies, by dynamic programming, and inform."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sequential evidence: what it means, by exact enumeration first, then by values derived in sight."""
+"""Sequential evidence: its meaning by exact enumeration, then values that are derived in sight."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.formulas import confidence as cs
+from assay.formulas import e_detectors
 from assay.formulas import sequential as seq
+from assay.stats.agreement import flip_rate
 
 F64 = torch.float64
 RATES = torch.tensor([0.45, 0.40, 0.30, 0.20], dtype=F64)
 
 
-def evidence(labels, starts, lams, *, null, prior, step=seq.shiryaev_roberts):
+def evidence(labels, starts, lams, *, null, prior, step=e_detectors.shiryaev_roberts):
     """The e-process after each label: capital of bets begun, plus the mass not yet started. A look
     begins at each of `starts`.
     """
@@ -32,7 +33,7 @@ def evidence(labels, starts, lams, *, null, prior, step=seq.shiryaev_roberts):
     return out
 
 
-@pytest.mark.parametrize("step", [seq.shiryaev_roberts, seq.cusum])
+@pytest.mark.parametrize("step", [e_detectors.shiryaev_roberts, e_detectors.cusum])
 @pytest.mark.parametrize("delta", [0.0, 0.05])
 def test_no_stopping_rule_beats_the_null(step, delta):
     """Under the worst null the expectation is at most 1 at every stopping time: by backward
@@ -145,7 +146,7 @@ def test_cusum_is_never_above_shiryaev_roberts():
     lam, prior = seq.bets(RATES, null=0.5), seq.start_prior(looks=60)
     both = [
         evidence(labels, set(range(60)), lam, null=0.5, prior=prior, step=s)
-        for s in (seq.cusum, seq.shiryaev_roberts)
+        for s in (e_detectors.cusum, e_detectors.shiryaev_roberts)
     ]
     assert all(a <= b + 1e-9 for a, b in zip(*both, strict=True))
 
@@ -224,14 +225,14 @@ def test_fit_control_finds_the_slope_and_forgets_chance():
 def test_flips():
     assert float(seq.flipped(torch.tensor(0.3, dtype=F64), flip=0.2)) == pytest.approx(0.38)
     assert float(seq.unflipped(torch.tensor(0.38, dtype=F64), flip=0.2)) == pytest.approx(0.3)
-    rate, least = seq.flip_rate(disagree=320, twice=1000)  # 2·.2·.8 = .32
+    rate, least = flip_rate(disagree=320, twice=1000)  # 2·.2·.8 = .32
     assert rate == pytest.approx(0.2) and 0.1 < least < 0.2
-    assert seq.flip_rate(disagree=9, twice=10)[0] == 0.49
+    assert flip_rate(disagree=9, twice=10)[0] == 0.49
     assert seq.null_mean(delta=0.05, flip=0.2) == pytest.approx(0.47)
     with pytest.raises(ValueError, match="flip is 0.5"):
         seq.unflipped(torch.tensor(0.4), flip=0.5)
-    with pytest.raises(ValueError, match="judged twice disagree"):
-        seq.flip_rate(disagree=3, twice=2)
+    with pytest.raises(ValueError, match="labeled twice disagree"):
+        flip_rate(disagree=3, twice=2)
 
 
 def test_priors_and_deepening():
@@ -250,62 +251,3 @@ def test_priors_and_deepening():
 
 
 # ---- confidence sequences
-
-
-def paths(p, n, runs, seed=0):
-    return (torch.rand(runs, n, generator=torch.Generator().manual_seed(seed)) < p).double()
-
-
-@pytest.mark.parametrize("interval", [cs.hedged, cs.empirical_bernstein])
-@pytest.mark.parametrize("p", [0.5, 0.2])
-def test_a_sequence_covers_at_all_times(interval, p):
-    """The running intersection holds the mean in all but α of the runs: 120 runs of 150 outcomes, α
-    = .1, binomial bound.
-    """
-    missed = 0
-    for x in paths(p, 150, 120, seed=int(p * 10)):
-        low, high = interval(x, alpha=0.1)
-        missed += not low <= p <= high
-        assert high - low < 0.5
-    assert missed <= 22  # P(Binomial(120, .1) > 22) = .0013
-
-
-def test_the_average_of_falling_win_rates_is_covered():
-    """`average` holds the average of p₁ … p_n at every sixth n, though p falls from .7 to .2
-    meanwhile.
-    """
-    p = torch.linspace(0.7, 0.2, 120, dtype=F64)
-    x = (torch.rand(120, 120, generator=torch.Generator().manual_seed(5), dtype=F64) < p).double()
-    n = torch.arange(1, 121, dtype=F64)
-    low, high = cs.average(x.cumsum(1)[:, 5::6], n[5::6].expand(120, 20), log_level=math.log(10))
-    truth = (p.cumsum(0) / n)[5::6]
-    missed = ((low > truth) | (high < truth)).any(1).sum()
-    assert int(missed) <= 22  # P(Binomial(120, .1) > 22) = .0013
-    assert float((high - low)[:, -1].mean()) < 0.35
-
-
-def test_average_by_hand():
-    """One outcome, level so low that nothing is excluded; many, and the ends close in on the mean
-    from both sides, symmetric.
-    """
-    low, high = cs.average(torch.tensor(1.0), torch.tensor(1.0), log_level=math.log(20))
-    assert (float(low), float(high)) == (0.0, 1.0)
-    a, b = cs.average(
-        torch.tensor([300.0, 700.0]), torch.tensor([1000.0, 1000.0]), log_level=math.log(20)
-    )
-    assert (
-        float(a[0]) == pytest.approx(1 - float(b[1]), abs=1e-9)
-        and 0.23 < float(a[0]) < 0.3 < float(b[0]) < 0.37
-    )
-
-
-def test_a_proxy_narrows_the_interval():
-    """The prediction-powered sequence at correlation .8 and a fixed slope is narrower than labels
-    alone, and still covers.
-    """
-    g = torch.Generator().manual_seed(2)
-    u = torch.rand(400, generator=g, dtype=F64) - 0.5
-    x = (torch.rand(400, generator=g, dtype=F64) < 0.5 + u).double()
-    plain = cs.hedged(x, alpha=0.05)
-    helped = cs.hedged(x, alpha=0.05, control=u, c=torch.full((400,), 1.0, dtype=F64))
-    assert helped[1] - helped[0] < plain[1] - plain[0] and helped[0] <= 0.5 <= helped[1]

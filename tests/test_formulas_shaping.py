@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from assay.formulas import advantage, shaping
+from assay.formulas import advantage, length, shaping
 
 R = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 REFS = torch.randn(4, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -30,7 +30,7 @@ BENT = {
 ALL = {
     **AFFINE,
     **BENT,
-    "length_penalty": lambda r: shaping.length_penalty(r, LENGTHS, per=0.01, free=3),
+    "length_penalty": lambda r: length.length_penalty(r, LENGTHS, per=0.01, free=3),
 }
 
 
@@ -98,10 +98,10 @@ def test_one_reference_is_the_judges_own_probability():
 
 def test_lengths_by_hand():
     r, n = torch.tensor([[1.0, 1.0, 1.0]]), torch.tensor([[100, 300, 450]])
-    assert shaping.length_penalty(r, n, per=0.01, free=300)[0].tolist() == pytest.approx(
+    assert length.length_penalty(r, n, per=0.01, free=300)[0].tolist() == pytest.approx(
         [1, 1, -0.5]
     )
-    over = shaping.overlong(torch.tensor([[80, 90, 95, 100, 500]]), limit=100, cushion=20)
+    over = length.overlong(torch.tensor([[80, 90, 95, 100, 500]]), limit=100, cushion=20)
     assert over[0].tolist() == pytest.approx([0, -0.5, -0.75, -1, -1])
 
 
@@ -185,7 +185,7 @@ def test_running_statistics_do_not_depend_on_the_batches(sizes):
         (lambda: shaping.clip(R, low=1, high=0), "low is 1"),
         (lambda: shaping.standardise(R, mean=0, std=0), "std is 0"),
         (lambda: shaping.minmax(R, low=1, high=1), "high must be the greater"),
-        (lambda: shaping.overlong(LENGTHS, limit=5, cushion=6), "cushion is 6"),
+        (lambda: length.overlong(LENGTHS, limit=5, cushion=6), "cushion is 6"),
     ],
 )
 def test_constants_that_mean_nothing_are_refused(call, said):

@@ -1,30 +1,31 @@
-"""People's files in: formats found out, every row checked, every fault with its file, row and
-column. No torch.
+"""Read people's files: detect their format, check every row, name every fault by row and column.
+
+Nothing here imports torch.
 """
 
 from __future__ import annotations
 
-from assay.data.check import Checked, check, leaks
 from assay.data.faults import Fault, Faults
 from assay.data.kinds import KINDS, Layout, layout
 from assay.data.pairs import Pair, pairs
 from assay.data.read import Source, open_source
+from assay.data.scan import Scan, leaks, scan_file
 from assay.data.scored import Scored, scored, within
 
 __all__ = [
     "KINDS",
-    "Checked",
     "Fault",
     "Faults",
     "Layout",
     "Pair",
+    "Scan",
     "Scored",
     "Source",
-    "check",
     "layout",
     "leaks",
     "open_source",
     "pairs",
+    "scan_file",
     "scored",
     "within",
 ]

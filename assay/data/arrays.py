@@ -1,6 +1,4 @@
-"""The elements of a JSON array, one at a time: a file larger than memory is read as well as a small
-one.
-"""
+"""Read the elements of a JSON array one at a time, so that a file can be larger than memory."""
 
 from __future__ import annotations
 
@@ -11,15 +9,23 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 _CHUNK = 1 << 20
-# a scan that fails, or a number that ends, so near to the end of what was read may only lack the
-# rest
+# A scan that fails, or a number that ends, this near to the end of what was read may lack the rest.
 _NEAR = 16
 
 
 class Elements:
-    """Iterates over the values of the array that `file` holds, UTF-8 with or without a byte-order
-    mark. ValueError, with the line and column, where it is damaged; `line` is then the line. What
-    stands before the damage has come out by then.
+    """Iterates over the values of a JSON array.
+
+    The values before any damage are yielded before the error is raised.
+
+    Args:
+        file: The array, in UTF-8 with or without a byte-order mark.
+
+    Attributes:
+        line: The line that is being read.
+
+    Raises:
+        ValueError: The array is damaged; with line and column.
     """
 
     def __init__(self, file: io.BufferedIOBase):
@@ -47,7 +53,7 @@ class Elements:
             self._damaged("Extra data")
 
     def _next(self) -> str:
-        """The next character that is not blank, still to be read; "" at the end."""
+        """The next character that is not blank, without consuming it; "" at the end."""
         while True:
             while self._at < len(self._text) and self._text[self._at] in " \t\n\r":
                 self._at += 1
@@ -74,10 +80,10 @@ class Elements:
                     self._at = why.pos
                     self._damaged(why.msg)
             self._more(size)
-            size *= 2  # a value of many pieces is scanned anew only a few times
+            size *= 2  # a long value is scanned again only a few times
 
     def _more(self, size: int) -> bool:
-        """Read on; False at the end of the file."""
+        """Read another chunk; False at the end of the file."""
         raw = self.file.read(size)
         self._whole = not raw
         self._pass()
@@ -85,7 +91,7 @@ class Elements:
         return bool(raw)
 
     def _pass(self) -> None:
-        """Forget what has been read, and count its lines."""
+        """Drop what has been scanned, and count its lines."""
         done = self._text[: self._at]
         self.line += done.count("\n")
         self._column = len(done) - done.rfind("\n") if "\n" in done else self._column + len(done)

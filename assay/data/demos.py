@@ -1,6 +1,4 @@
-"""Demonstrations out of rows: a prompt and what was answered, from columns, a list of messages, or
-a transcript.
-"""
+"""Demonstrations from rows: a prompt and its completion, from columns, messages or a transcript."""
 
 from __future__ import annotations
 
@@ -16,21 +14,32 @@ from assay.data.turns import Turns, written
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """One answer to imitate; `prompt` is empty where the file has bare texts, `turns` are its own
-    where it was a dialogue.
+    """One demonstration.
+
+    Attributes:
+        row: Its row in the file.
+        prompt: The prompt; empty for a bare text.
+        completion: What is to be imitated.
+        turns: The prompt's turns, if it is a dialogue.
     """
 
     row: int
     prompt: str
-    answer: str
+    completion: str
     turns: Turns | None = None
 
 
 def demos(
     rows: Iterator[tuple[int, dict[str, Any]]], layout: Layout, faults: Faults
 ) -> Iterator[Demo]:
-    """Stream the demonstrations of a file. Of a conversation the last turn is the answer, and it
-    has to be the assistant's; a row without an answer that holds something is an error.
+    """Read the demonstrations of a file.
+
+    The completion of a conversation is its last turn, which must be the assistant's.
+
+    Args:
+        rows: (row number, row).
+        layout: Which columns to read.
+        faults: Counts rows without a completion, which are left out.
     """
     cure = "repair the row, or leave such rows out"
     if "response" in layout.parts:
@@ -39,7 +48,7 @@ def demos(
             if item.response.strip():
                 yield Demo(item.row, item.prompt, item.response, item.turns)
             else:
-                faults.error("empty text", item.row, column, "an empty answer", cure)
+                faults.error("empty text", item.row, column, "an empty completion", cure)
         return
     column = layout.parts.get("messages") or layout.parts["text"]
     for i, row in rows:
@@ -49,15 +58,15 @@ def demos(
         text, turns = cell
         if turns is not None and turns[-1][0] != "assistant":
             faults.error(
-                "no answer",
+                "no completion",
                 i,
                 column,
-                f"a conversation whose last word is the {turns[-1][0]}'s",
-                "end it with what the assistant said",
+                f"a conversation whose last turn is the {turns[-1][0]}'s",
+                "end it with the assistant's turn",
             )
             continue
-        asked, answer = (turns[:-1], turns[-1][1]) if turns is not None else ((), text)
-        if answer.strip():
-            yield Demo(i, written(asked) if asked else "", answer, asked or None)
+        before, completion = (turns[:-1], turns[-1][1]) if turns is not None else ((), text)
+        if completion.strip():
+            yield Demo(i, written(before) if before else "", completion, before or None)
         else:
-            faults.error("empty text", i, column, "an empty answer", cure)
+            faults.error("empty text", i, column, "an empty completion", cure)

@@ -1,6 +1,4 @@
-"""Text from models and files is hostile: nothing of it becomes markup, and nothing in it stays
-invisible.
-"""
+"""Escape text of models and files, which can be hostile: no markup, no invisible characters."""
 
 from __future__ import annotations
 
@@ -8,15 +6,14 @@ import html
 import math
 import re
 import unicodedata
+from itertools import groupby
 from typing import Any
 
 _JOINERS = "\u200c\u200d"  # some scripts cannot be written without them, and they reorder nothing
 
 
 def _hidden(c: str) -> bool:
-    """Control, format (bidi overrides among them), surrogate, private and line-separating
-    characters; not tab, not newline.
-    """
+    """Whether a character is invisible: control, format, surrogate, private or unassigned."""
     return (
         unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
         and c not in "\t\n" + _JOINERS
@@ -24,21 +21,26 @@ def _hidden(c: str) -> bool:
 
 
 def visible(text: Any) -> str:
-    """`text` with every hidden character spelled out, as in ⟨U+202E⟩: plain text still, not yet
-    safe as markup.
-    """
+    """Plain text in which every invisible character is spelled out, as in ⟨U+202E⟩."""
     return "".join(f"⟨U+{ord(c):04X}⟩" if _hidden(c) else c for c in str(text))
 
 
 def safe(text: Any) -> str:
-    """`text` for an element or a quoted attribute, in HTML and in SVG alike."""
+    """Text for an element or a quoted attribute of HTML or SVG."""
     return html.escape(visible(text), quote=True)
 
 
+def pieces(text: Any) -> list[tuple[bool, str]]:
+    """`text` in pieces for a template: (is it one hidden character, which is spelled out; text)."""
+    out: list[tuple[bool, str]] = []
+    for hidden, group in groupby(str(text), key=_hidden):
+        run = list(group)
+        out += [(True, visible(c)) for c in run] if hidden else [(False, "".join(run))]
+    return out
+
+
 def marked(text: Any) -> str:
-    """`text` for an element, its hidden characters set apart so that they cannot be mistaken for
-    what was written.
-    """
+    """Text for an element, with each invisible character spelled out in a span of its own."""
     parts = re.split("(.)", str(text), flags=re.DOTALL)
     return "".join(
         f'<span class="hidden-char">{safe(c)}</span>'
@@ -49,9 +51,7 @@ def marked(text: Any) -> str:
 
 
 def link(url: str) -> str | None:
-    """The address to link to: http(s) and arXiv only; None for anything else, which is then shown
-    as text.
-    """
+    """The address to link to; None unless it is http, https or arXiv."""
     arxiv = re.fullmatch(r"arXiv:([0-9A-Za-z.\-/]+)", url)
     if arxiv:
         return f"https://arxiv.org/abs/{arxiv[1]}"
@@ -59,13 +59,17 @@ def link(url: str) -> str | None:
 
 
 def capital(text: str) -> str:
-    """With a capital first letter, the rest as it was."""
+    """The text with a capital first letter."""
     return text[:1].upper() + text[1:]
 
 
 def number(x: float | None, digits: int = 3, *, sign: bool = False) -> str:
-    """A number as a person reads it; "–" where it was not measured. `digits` significant ones, at
-    most three decimals.
+    """A number as a person reads it.
+
+    Args:
+        x: The number; "–" stands for None, infinity and NaN.
+        digits: Significant digits; there are at most three decimals.
+        sign: Put + before a positive number.
     """
     if x is None or not math.isfinite(x):
         return "–"
@@ -81,12 +85,12 @@ def number(x: float | None, digits: int = 3, *, sign: bool = False) -> str:
 
 
 def count(x: float | None) -> str:
-    """A count: whole, in groups of three digits; "–" where it was not kept."""
+    """A whole number in groups of three digits; "–" for None."""
     return f"{x:,.0f}".replace(",", "\u2009") if x is not None and x == int(x) else number(x)
 
 
 def spread(x: float | None, half: float | None, *, sign: bool = False) -> str:
-    """A number with the half-width of its interval, both to the same decimals."""
+    """A number with the half-width of its interval, both with the same decimals."""
     if x is None or not math.isfinite(x):
         return "–"
     if half is None or not math.isfinite(half):
@@ -102,8 +106,6 @@ def spread(x: float | None, half: float | None, *, sign: bool = False) -> str:
 
 
 def prose(text: str) -> str:
-    """Text that Markdown leaves alone: stars, underscores and angle brackets are themselves, code
-    between backticks too.
-    """
+    """Text in which Markdown has no effect, except for code between backticks."""
     pieces = re.split(r"(`[^`]*`)", text)
     return "".join(p if p.startswith("`") else re.sub(r"([*_<>\[\]|])", r"\\\1", p) for p in pieces)

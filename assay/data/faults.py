@@ -1,4 +1,4 @@
-"""What is wrong with a file: every fault counted, the first of them kept word for word."""
+"""Faults of a data file: all are counted, and the first ones are kept with their words."""
 
 from __future__ import annotations
 
@@ -8,13 +8,22 @@ from typing import Any
 
 from assay.errors import InputError
 
-SHOWN = 20  # faults kept with their words; all are counted
+SHOWN = 20  # faults that are kept with their words
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One finding in one place. `row` is the line in a text file, else the row, from 1; None where
-    the whole file is meant.
+    """One fault.
+
+    Attributes:
+        kind: What kind of fault it is, by which faults are counted.
+        file: The file's name.
+        row: The line of a text file, or else the row, from 1; None for the whole file.
+        column: The column; None for the whole row.
+        found: What was found.
+        cure: What to do.
+        error: Whether it is an error or a warning.
+        line: Whether the rows of this file are its lines.
     """
 
     kind: str
@@ -24,7 +33,7 @@ class Fault:
     found: str
     cure: str
     error: bool
-    line: bool = True  # rows of this file are its lines
+    line: bool = True
 
     def __str__(self) -> str:
         place = (
@@ -36,7 +45,7 @@ class Fault:
         return f"{place}{column}: {self.found}; {self.cure}"
 
     def plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """The fault as JSON has it."""
         return {
             "kind": self.kind,
             "file": self.file,
@@ -50,8 +59,16 @@ class Fault:
 
 @dataclass
 class Faults:
-    """Collects faults of one file. Errors stop whoever wants to use the file; warnings are said and
-    counted.
+    """The faults of one file. `stop` raises the errors; warnings are counted and shown.
+
+    Attributes:
+        file: The file's name.
+        line: Whether its rows are its lines.
+        errors: Errors by kind.
+        warnings: Warnings by kind.
+        shown: The first errors.
+        warned: The first warning of each kind.
+        drops: Whether the reader of the file has a flag --drop.
     """
 
     file: str
@@ -60,7 +77,7 @@ class Faults:
     warnings: Counter[str] = field(default_factory=Counter)
     shown: list[Fault] = field(default_factory=list)
     warned: list[Fault] = field(default_factory=list)
-    drops: bool = True  # whether who reads the file can be told --drop
+    drops: bool = True
 
     def error(self, kind: str, row: int | None, column: str | None, found: str, cure: str) -> None:
         """Count an error; the first ones keep their words."""
@@ -85,9 +102,7 @@ class Faults:
         self.warnings[kind] += times
 
     def forgiven(self, kinds: frozenset[str] | set[str]) -> None:
-        """Turn errors of these kinds into warnings: their rows were left out because the user said
-        so.
-        """
+        """Turn errors of these kinds into warnings, because the user left their rows out."""
         for kind in [k for k in self.errors if k in kinds]:
             self.warnings[kind] += self.errors.pop(kind)
         self.warned += [f for f in self.shown if f.kind in kinds][
@@ -111,6 +126,6 @@ class Faults:
 
 
 def clipped(value: Any, most: int = 60) -> str:
-    """A value as it may stand in a sentence: its repr, on one line, shortened."""
+    """The repr of a value, shortened for a sentence."""
     text = repr(value)
     return text if len(text) <= most else text[: most - 1] + "…"

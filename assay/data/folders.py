@@ -1,4 +1,4 @@
-"""Rows out of Arrow: Parquet files, folders that `datasets` saved, names on the hub."""
+"""Rows of Parquet files, of folders that `datasets` saved, and of datasets on the hub."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _numbered(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, dict[str
 
 
 def parquet_rows(path: Path) -> Rows:
-    """One Parquet file, a batch of rows at a time."""
+    """Rows of one Parquet file, read in batches."""
 
     def rows(faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
@@ -44,7 +44,15 @@ def parquet_rows(path: Path) -> Rows:
 
 
 def folder_rows(folder: Path, split: str | None) -> Rows:
-    """A folder of `save_to_disk` (one split, or one folder a split), or of Parquet files."""
+    """Rows of a folder that `save_to_disk` wrote, or of a folder of Parquet files.
+
+    Args:
+        folder: One split, or a folder with one folder a split.
+        split: Which split; None where there is one.
+
+    Raises:
+        InputError: The folder is damaged, is no dataset, or has several splits.
+    """
     folder = _split_of(folder, split)
     state = folder / "state.json"
     if state.is_file():
@@ -122,8 +130,13 @@ def _arrow_rows(files: list[Path]) -> Rows:
 
 
 def hub_rows(name: str, split: str | None) -> Rows:
-    """A dataset on the hub, `owner/name` or `owner/name:subset`, through `datasets` (the `hub`
-    extra), streamed; its own code is never run.
+    """Rows of a dataset on the hub, streamed by `datasets` (the `hub` extra).
+
+    The code of the dataset is never run.
+
+    Args:
+        name: owner/name or owner/name:subset.
+        split: Which split; train by default.
     """
 
     def rows(faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -131,8 +144,7 @@ def hub_rows(name: str, split: str | None) -> Rows:
             import datasets
         except ImportError as why:
             raise InputError(
-                f"{name} is no file here, and to read it from the hub `datasets` is needed: "
-                "pip install 'assay[hub]'"
+                f"{name} is no file here, and the hub needs `datasets`: pip install 'assay[hub]'"
             ) from why
         try:
             which, _, subset = name.partition(":")
@@ -142,7 +154,7 @@ def hub_rows(name: str, split: str | None) -> Rows:
                 ),
                 1,
             )
-        except Exception as why:  # whatever the hub, the network or the dataset's own files raise: it is the user's input
+        except Exception as why:  # the hub and the network raise many types
             raise InputError(
                 f"{name} is no file here and could not be read from the hub "
                 f"({type(why).__name__}: {' '.join(str(why).split())[:120]}); check the name, the "

@@ -1,32 +1,40 @@
-"""JSON to a server and back: tries with growing pauses, a rate, no redirects, refusals in one
-sentence. Standard library only.
+"""A JSON client for judges, reward servers and samplers: retries, a rate limit, no redirects.
 
-What comes back is data: it is parsed as JSON, bounded in size, and nothing of it is ever evaluated.
+It stands on httpx2, which is imported when the first request is made. A reply is data: it is
+bounded in size, parsed as JSON, and nothing in it is evaluated.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
 import logging
 import os
 import secrets
 import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
+import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assay.errors import InputError
 
+if TYPE_CHECKING:
+    import httpx2
+
 log = logging.getLogger("assay")
-BUSY = (408, 409, 425, 429)  # and whatever is 500 or above: worth another try
+RETRIED = (408, 409, 425, 429)  # status codes that are tried again, beside 500 and above
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LONGEST_PAUSE = 60.0  # seconds, whatever Retry-After says
 
 
-class Again(Exception):
-    """Worth another try: the server was busy, slow, gone or garbled. `wait`: how long it asked for."""
+class Unavailable(Exception):
+    """A try failed and another may succeed: the server was busy, slow, gone or sent garbage.
+
+    Args:
+        why: What happened, for a sentence.
+        wait: Seconds that the server asked for (Retry-After); None if it named none.
+    """
 
     def __init__(self, why: str, wait: float | None = None):
         super().__init__(why)
@@ -34,8 +42,12 @@ class Again(Exception):
 
 
 class Refused(InputError):
-    """The server will not do it, however often it is asked: `code` is its status, `said` the
-    beginning of what it wrote.
+    """The server refuses the request, and another try would not help.
+
+    Args:
+        sentence: What was refused and what to do.
+        code: The HTTP status.
+        said: The beginning of the reply, on one line.
     """
 
     def __init__(self, sentence: str, code: int, said: str):
@@ -43,21 +55,32 @@ class Refused(InputError):
         self.code, self.said = code, said
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the key to another host."""
+class JsonClient:
+    """Sends JSON to one server and reads JSON back. Several threads may share a client.
 
-    def redirect_request(self, *_: Any) -> None:
-        return None
+    Busy, slow and broken replies are tried again after a pause that doubles and is jittered, or
+    that Retry-After names. Redirects are refused, because they would carry the key to another
+    host. A loopback address bypasses every proxy; other addresses use the proxies of the
+    environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY).
 
+    Args:
+        url: The server's address, http or https.
+        flag: The flag that named the address, for error messages.
+        keys: Environment variables; the first that is set is sent as a bearer token. A key is
+            never an argument.
+        tries: Tries of one request in all.
+        timeout: Seconds for connecting, and for each read and write.
+        pause: Seconds before the second try.
+        rate: Requests a second at most; 0 for no limit.
+        max_bytes: Bytes of a reply that are read.
 
-class Remote:
-    """An address that takes JSON and returns JSON. Safe to be called from several threads.
+    Raises:
+        InputError: `url` is not an address, or holds a user name or a password.
 
-    Busy, slow and broken replies are asked again, `tries` in all, with a pause that doubles and is
-    jittered, or as long as Retry-After says. `rate`: calls a second at most, 0 for no limit.
-    `keys`: environment variables, the first that is set is sent as a bearer token; a key is never
-    an argument. `most`: bytes of a reply that are read. Raises InputError, naming `flag`, for what
-    is no address.
+    Example:
+        >>> client = JsonClient("http://127.0.0.1:8000/v1", "watch", keys=("ASSAY_JUDGE_KEY",))
+        >>> client.host
+        '127.0.0.1:8000'
     """
 
     def __init__(
@@ -70,104 +93,172 @@ class Remote:
         timeout: float = 60.0,
         pause: float = 0.5,
         rate: float = 0.0,
-        most: int = 1 << 20,
+        max_bytes: int = 1 << 20,
     ):
         try:
             parts = urllib.parse.urlsplit(url)
             host, port = parts.hostname, parts.port
-        except ValueError:  # a port that is no number
+        except ValueError:  # a port that is not a number
             host, port = None, None
         if host is None or parts.scheme not in ("http", "https"):
             raise InputError(
                 f"--{flag} is '{url}', and an address such as http://127.0.0.1:8000/v1 was expected"
             )
-        self.url, self.host, self.path = url, host if port is None else f"{host}:{port}", parts.path
+        if parts.username or parts.password:
+            raise InputError(
+                f"--{flag} holds a user name or a password for {host}, and the record keeps every "
+                "address; leave them out"
+                + (f" and set {' or '.join(keys)} in the environment" if keys else "")
+            )
+        self.url, self.flag, self.path = url, flag, parts.path
+        self.host = host if port is None else f"{host}:{port}"
         self.keys, self.tries, self.timeout, self.pause = tuple(keys), tries, timeout, pause
-        self.rate, self.most = rate, most
-        self.key = next((os.environ[k] for k in self.keys if os.environ.get(k)), None)
-        local = host in ("localhost", "127.0.0.1", "::1")
-        self._open = urllib.request.build_opener(
-            _NoRedirect, *([urllib.request.ProxyHandler({})] if local else [])
-        ).open
-        self._lock, self._next, self._slow = threading.Lock(), 0.0, False
+        self.rate, self.max_bytes = rate, max_bytes
+        self.loopback = host in LOOPBACK
+        self.key = self._key()
+        self._lock, self._next, self._warned = threading.Lock(), 0.0, False
+        self._http: httpx2.Client | None = None
 
-    def ask(
+    def request(
         self,
         body: Any,
         what: str,
-        read: Callable[[Any], Any] = lambda said: said,
+        read: Callable[[Any], Any] = lambda reply: reply,
         *,
         url: str = "",
         tried: Callable[[int], None] = lambda attempt: None,
     ) -> Any:
-        """POST `body` (GET where it is None) and return what `read` makes of the reply's JSON.
+        """POST `body` as JSON, or GET where it is None; return what `read` makes of the reply.
 
-        `what` names the body in a sentence. A reply of which `read` raises ValueError, KeyError,
-        IndexError, TypeError or AttributeError is of another shape, and asked for again.
-        `tried(attempt)` is called before each try. Raises Again when the last try failed, Refused
-        for what no further try would mend, TypeError or ValueError for a body that JSON cannot say.
+        Args:
+            body: What json.dumps takes.
+            what: A name for the body in error messages.
+            read: Turns the parsed reply into the result. A ValueError, KeyError, IndexError,
+                TypeError or AttributeError from it means that the reply has another shape, and the
+                request is tried again.
+            url: Another address of the same server; the client's own if empty.
+            tried: Called with 0, 1, … before each try.
+
+        Returns:
+            What `read` returned.
+
+        Raises:
+            Unavailable: The last try failed.
+            Refused: The server refused, and another try would not help.
+            TypeError, ValueError: JSON cannot hold `body`.
         """
-        data = (
-            None if body is None else json.dumps(body, allow_nan=False).encode("ascii")
-        )  # lone surrogates are escaped
+        # ASCII: a lone surrogate in a completion is escaped
+        content = None if body is None else json.dumps(body, allow_nan=False).encode("ascii")
         for attempt in range(self.tries):
-            self._turn()
+            self._wait_for_turn()
             tried(attempt)
             try:
-                return self._once(data, what, read, url or self.url)
-            except Again as why:
+                return self._try_once(content, what, read, url or self.url)
+            except Unavailable as why:
                 if attempt + 1 == self.tries:
                     raise
-                if (
-                    attempt == 1 and not self._slow
-                ):  # the first try may be bad luck, and six slow ones are minutes of silence
-                    self._slow = True
-                    log.warning(
-                        "%s does not answer (%s): asked again, %d times in all",
-                        self.url,
-                        why,
-                        self.tries,
-                    )
+                self._warn(attempt, why)
                 doubled = self.pause * 2**attempt * (0.5 + secrets.randbelow(1000) / 1000)
-                time.sleep(min(60.0, why.wait if why.wait is not None else doubled))
+                time.sleep(min(LONGEST_PAUSE, doubled if why.wait is None else why.wait))
         raise AssertionError("unreachable: tries is at least 1")
 
-    def _once(self, data: bytes | None, what: str, read: Callable[[Any], Any], url: str) -> Any:
-        heads = {
-            "Content-Type": "application/json",
-            **({"Authorization": f"Bearer {self.key}"} if self.key else {}),
-        }
-        try:
-            with self._open(
-                urllib.request.Request(url, data, heads), timeout=self.timeout
-            ) as reply:
-                raw = reply.read(self.most)
-        except urllib.error.HTTPError as why:
-            said = _beginning(why)
-            if why.code in BUSY or why.code >= 500:
-                raise Again(f"HTTP {why.code}", _seconds(why.headers.get("Retry-After"))) from why
-            cure = (
-                f"set {' or '.join(self.keys)} in the environment"
-                if why.code in (401, 403) and self.keys
-                else "give the address that the server answers at"
-                if why.code in (301, 302, 303, 307, 308, 404)
-                else "see what the server says of it"
+    def _key(self) -> str | None:
+        """The first key that is set in the environment."""
+        name = next((k for k in self.keys if os.environ.get(k)), None)
+        if name is None:
+            return None
+        key = os.environ[name]
+        if not (
+            key.isascii() and key.isprintable()
+        ):  # or an error would print the header, key and all
+            raise InputError(
+                f"{name} holds a line break or another character that an HTTP header cannot "
+                "carry; set it again without"
             )
-            raise Refused(
-                f"{url} refused {what} with HTTP {why.code} ({said[:120]}): {cure}", why.code, said
-            ) from why
-        except (
-            OSError,
-            http.client.HTTPException,
-        ) as why:  # gone, slow, cut off, or not HTTP at all
-            raise Again(f"{type(why).__name__}: {why}"[:120]) from why
+        return key
+
+    def _client(self) -> httpx2.Client:
+        """The connection pool, made at the first request and closed with this object."""
+        import httpx2
+
+        with self._lock:
+            if self._http is None:
+                limits = httpx2.Limits(max_connections=None)
+                # a transport of its own uses no proxy of the environment
+                direct = httpx2.HTTPTransport(limits=limits) if self.loopback else None
+                try:
+                    self._http = httpx2.Client(
+                        timeout=self.timeout,
+                        follow_redirects=False,
+                        limits=limits,
+                        transport=direct,
+                        headers={
+                            "User-Agent": "assay",
+                            "Accept-Encoding": "identity",  # max_bytes bounds what is unpacked, too
+                            **({"Authorization": f"Bearer {self.key}"} if self.key else {}),
+                        },
+                    )
+                except (ValueError, ImportError, OSError) as why:
+                    raise InputError(
+                        f"--{self.flag}: {self.url} cannot be asked through the proxy or with the "
+                        f"certificates that the environment names ({why}); change HTTP_PROXY, "
+                        "HTTPS_PROXY, ALL_PROXY or SSL_CERT_FILE, or list the host in NO_PROXY"
+                    ) from why
+                weakref.finalize(self, self._http.close)
+            return self._http
+
+    def _try_once(
+        self, content: bytes | None, what: str, read: Callable[[Any], Any], url: str
+    ) -> Any:
+        """One request and its reply."""
+        import httpx2
+
+        client = self._client()
+        try:
+            with client.stream(
+                "GET" if content is None else "POST",
+                url,
+                content=content,
+                headers={"Content-Type": "application/json"},
+            ) as reply:
+                ok = reply.status_code < 300
+                raw = _beginning(reply, self.max_bytes if ok else 600)
+        except httpx2.TransportError as why:  # gone, slow, cut off, or not HTTP at all
+            raise Unavailable(f"{type(why).__name__}: {why}"[:120]) from why
+        except httpx2.InvalidURL as why:
+            raise InputError(f"--{self.flag} is '{self.url}', which is no address: {why}") from why
+        if not ok:
+            raise self._failure(reply.status_code, reply.headers, raw, what, url)
         try:
             return read(json.loads(raw))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as why:
-            raise Again(f"a reply that is no answer to {what}: {raw[:60]!r}") from why
+            raise Unavailable(f"a reply that is no answer to {what}: {raw[:60]!r}") from why
 
-    def _turn(self) -> None:
-        """Wait for this call's turn under the rate limit."""
+    def _failure(
+        self, code: int, headers: httpx2.Headers, raw: bytes, what: str, url: str
+    ) -> Unavailable | Refused:
+        """What a status above 299 means."""
+        if code in RETRIED or code >= 500:
+            return Unavailable(f"HTTP {code}", _seconds(headers.get("Retry-After")))
+        cure = (
+            f"set {' or '.join(self.keys)} in the environment"
+            if code in (401, 403) and self.keys
+            else "give the address that the server answers at"
+            if code < 400 or code == 404
+            else "see what the server says of it"
+        )
+        # on one line and without control characters: it is printed on a terminal
+        said = "".join(c if c.isprintable() else " " for c in raw.decode("utf-8", "replace"))
+        return Refused(f"{url} refused {what} with HTTP {code} ({said[:120]}): {cure}", code, said)
+
+    def _warn(self, attempt: int, why: Unavailable) -> None:
+        """Say once that the server does not answer; the first failed try may be bad luck."""
+        if attempt == 1 and not self._warned:
+            self._warned = True
+            log.warning("%s does not answer (%s): trying %d times", self.url, why, self.tries)
+
+    def _wait_for_turn(self) -> None:
+        """Sleep until the rate limit allows the next request."""
         if not self.rate:
             return
         with self._lock:
@@ -177,19 +268,18 @@ class Remote:
         time.sleep(wait)
 
 
-def _beginning(reply: urllib.error.HTTPError) -> str:
-    """What a refusal says, on one line and without control characters: it is printed on a terminal."""
-    try:
-        raw = reply.read(600)
-    except (OSError, http.client.HTTPException):
-        return "and broke off"
-    finally:
-        reply.close()
-    return "".join(c if c.isprintable() else " " for c in raw.decode("utf-8", "replace"))
+def _beginning(reply: httpx2.Response, most: int) -> bytes:
+    """The first `most` bytes of a reply's body as they came, never unpacked."""
+    raw = bytearray()
+    for chunk in reply.iter_raw():
+        raw += chunk
+        if len(raw) >= most:
+            break
+    return bytes(raw[:most])
 
 
 def _seconds(text: str | None) -> float | None:
-    """Retry-After in seconds, None where it is absent or a date."""
+    """Retry-After in seconds; None where it is absent or a date."""
     try:
         return None if text is None else max(0.0, float(text))
     except ValueError:

@@ -1,6 +1,4 @@
-"""What kind of data a file is, told from its columns: pairs in the dialects people write, scored
-responses, demonstrations, prompts.
-"""
+"""Infer from its columns what a file holds: pairs, scored responses, demonstrations or prompts."""
 
 from __future__ import annotations
 
@@ -12,13 +10,7 @@ from typing import Any
 from assay.data.faults import clipped
 from assay.errors import InputError
 
-KINDS = (
-    "pairs",
-    "choices",
-    "scored",
-    "demonstrations",
-    "prompts",
-)  # `want` may also be "responses": scored or not
+KINDS = ("pairs", "choices", "scored", "demonstrations", "prompts")
 PROMPT = ("prompt", "question", "instruction", "query", "input", "context")
 ANSWER = ("response", "completion", "answer", "output", "generation")
 SCORE = ("score", "reward", "rating", "p_win", "gold", "label", "correct")
@@ -57,8 +49,14 @@ CANONICAL = (
 
 @dataclass(frozen=True)
 class Layout:
-    """A kind, and which of the file's columns plays which part. Parts that the file lacks are
-    absent.
+    """What a file holds, and in which columns.
+
+    Attributes:
+        kind: One of `KINDS`.
+        parts: The file's column of each part, such as {"prompt": "question"}.
+        columns: All its columns.
+        numeric: Columns of numbers.
+        others: Columns that play no part.
     """
 
     kind: str
@@ -68,13 +66,17 @@ class Layout:
     others: tuple[str, ...] = field(default=())
 
     def get(self, row: Mapping[str, Any], part: str) -> Any:
-        """The row's cell for a part, None where the layout has no such part."""
+        """The row's cell for a part; None if the file has no such part."""
         return row.get(self.parts[part]) if part in self.parts else None
 
 
 def missing(what: str, columns: Iterable[str], file: str) -> InputError:
-    """The sentence for a column that is not there: which exist, the nearest name, and for a part
-    how to rename.
+    """The error for a column that is not there, with the columns that are and the nearest name.
+
+    Args:
+        what: The column, or the part, that is missing.
+        columns: The file's columns.
+        file: The file's name.
     """
     columns = list(columns)
     near = difflib.get_close_matches(what, columns, n=1, cutoff=0.6)
@@ -95,15 +97,23 @@ def layout(
     want: str | None = None,
     score: str | None = None,
 ) -> Layout:
-    """Which kind a file is, from its first rows. `columns`: {part: the file's column}; `want`: the
-    kind the caller needs; `score`: the numeric column that makes responses scored. Raises
-    InputError naming the columns that exist.
+    """Infer what a file holds.
+
+    Args:
+        rows: Its first rows.
+        file: Its name, for messages.
+        columns: The file's column for each part, such as {"prompt": "question"}.
+        want: The kind that is needed: "pairs", "scored", or "responses", scored or not.
+        score: The numeric column of scored responses.
+
+    Raises:
+        InputError: The columns make none of the kinds, or not the one that is needed.
     """
     if not rows:
-        raise InputError(f"{file} holds no rows; give a file with at least one")
+        raise InputError(f"{file} has no rows; give a file with at least one")
     seen = tuple(dict.fromkeys(k for row in rows for k in row))
-    chosen = dict(columns or {})
-    for part, name in chosen.items():
+    named = dict(columns or {})
+    for part, name in named.items():
         if part not in CANONICAL:
             near = difflib.get_close_matches(part, CANONICAL, n=1)
             raise InputError(
@@ -115,7 +125,7 @@ def layout(
             raise missing(name, seen, file)
     if score is not None and score not in seen:
         raise missing(score, seen, file)
-    found = _found(rows, seen, chosen, score, file, want)
+    found = _found(rows, seen, named, score, file, want)
     used = set(found.parts.values())
     return Layout(
         found.kind, found.parts, seen, found.numeric, tuple(c for c in seen if c not in used)
@@ -129,14 +139,14 @@ def _first(names: Iterable[str], seen: tuple[str, ...]) -> str | None:
 def _found(
     rows: list[dict[str, Any]],
     seen: tuple[str, ...],
-    chosen: dict[str, str],
+    named: dict[str, str],
     score: str | None,
     file: str,
     want: str | None,
 ) -> Layout:
     def part(name: str, *names: str) -> dict[str, str]:
-        column = chosen.get(name) or _first(
-            names or (name,), tuple(c for c in seen if c not in chosen.values())
+        column = named.get(name) or _first(
+            names or (name,), tuple(c for c in seen if c not in named.values())
         )
         return {name: column} if column else {}
 
@@ -148,8 +158,8 @@ def _found(
     if len(both) == 1 and score is None:
         raise missing("rejected" if "chosen" in both else "chosen", seen, file)
     two = next((t for t in TWO if t[0] in seen and t[1] in seen), None)
-    if "first" in chosen and "second" in chosen:
-        two = (chosen["first"], chosen["second"])
+    if "first" in named and "second" in named:
+        two = (named["first"], named["second"])
     if two and want in (None, "pairs"):
         verdict = part("verdict", *VERDICT)
         if not verdict:
@@ -170,16 +180,13 @@ def _found(
             return Layout("demonstrations", {**prompt, **answer}, seen, numeric)
         free = [c for c in numeric if c not in answer.values()]
         column = (
-            score
-            or chosen.get("score")
-            or _first(SCORE, tuple(free))
-            or (free[0] if free else None)
+            score or named.get("score") or _first(SCORE, tuple(free)) or (free[0] if free else None)
         )
         if column:
             return Layout("scored", {**prompt, **answer, "score": column}, seen, numeric)
         if want == "scored":
             raise InputError(
-                f"{file} has {', '.join(seen)} and none of them holds numbers; name the score with "
+                f"{file} has {', '.join(seen)} and none of them has numbers; name the score with "
                 "--score COLUMN"
             )
         return Layout("demonstrations", {**prompt, **answer}, seen)
@@ -196,16 +203,14 @@ def _found(
         return Layout("prompts", prompt, seen)
     raise InputError(
         f"{file} has the columns {clipped(', '.join(seen), 200)}, which make neither pairs "
-        "(prompt, chosen, rejected), nor scored responses (prompt, response, a number), nor "
+        "(prompt, named, rejected), nor scored responses (prompt, response, a number), nor "
         "demonstrations (messages or text), nor prompts; rename with --columns "
-        "prompt=ITS_NAME,chosen=ITS_NAME,rejected=ITS_NAME"
+        "prompt=ITS_NAME,named=ITS_NAME,rejected=ITS_NAME"
     )
 
 
 def number(value: Any) -> float | None:
-    """A cell as a number: numbers, truth values, and text that spells one (CSV). None for anything
-    else.
-    """
+    """A cell as a number, also if it is a truth value or text that spells one; None otherwise."""
     if isinstance(value, bool | int | float):
         try:
             return float(value)
@@ -223,7 +228,7 @@ def number(value: Any) -> float | None:
 
 
 def _number_column(rows: list[dict[str, Any]], column: str) -> bool:
-    """Most of the first cells are numbers."""
+    """Whether most of the first cells are numbers."""
     cells = [row.get(column) for row in rows]
-    told = [c for c in cells if c is not None]
-    return bool(told) and sum(number(c) is not None for c in told) > 0.5 * len(told)
+    known = [c for c in cells if c is not None]
+    return bool(known) and sum(number(c) is not None for c in known) > 0.5 * len(known)

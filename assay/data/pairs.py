@@ -1,19 +1,17 @@
-"""Preference pairs out of rows, whatever dialect they are written in; every fault told."""
+"""Preference pairs from rows, in any of the forms in which people write them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from assay.data.faults import Faults, clipped
-from assay.data.kinds import Layout, number
+from assay.data.faults import Faults
+from assay.data.kinds import Layout
 from assay.data.turns import Turns, prefix, shared, transcript, turns_of, written
+from assay.data.verdicts import finite, first_wins
 
 _FIX = "repair the row, or leave such rows out with --drop"
-FIRST_WORDS = ("a", "first", "response_a", "model_a", "response_1", "output_1")
-SECOND_WORDS = ("b", "second", "response_b", "model_b", "response_2", "output_2")
 DROPPABLE = frozenset(
     {
         "null cell",
@@ -33,8 +31,16 @@ DROPPABLE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One comparison. `p`: the chance that `chosen` is truly better; `turns`: the prompt's, where
-    it was a dialogue.
+    """One comparison.
+
+    Attributes:
+        row: Its row in the file.
+        prompt: The prompt.
+        chosen: The preferred completion.
+        rejected: The other completion.
+        p: Probability that `chosen` is truly better.
+        margin: By how much, in reward units; 0 where the file does not say.
+        turns: The prompt's turns, if it is a dialogue.
     """
 
     row: int
@@ -49,9 +55,15 @@ class Pair:
 def pairs(
     rows: Iterator[tuple[int, dict[str, Any]]], layout: Layout, faults: Faults
 ) -> Iterator[Pair]:
-    """Stream the pairs of a file, chosen first. Rows with faults are counted in `faults` and left
-    out; ties of a choices file keep both answers with p = ½, and equal answers are left out because
-    they say nothing.
+    """Read the pairs of a file, the chosen completion first.
+
+    A tie of a choices file is a pair with p = ½. Two equal completions say nothing and are left
+    out.
+
+    Args:
+        rows: (row number, row).
+        layout: Which columns to read.
+        faults: Counts rows with faults, which are left out.
     """
     reader = _Reader(layout, faults)
     for i, row in rows:
@@ -61,7 +73,7 @@ def pairs(
 
 
 class _Reader:
-    """Reads rows of one layout; remembers whether the file's cells are texts or messages."""
+    """Reads rows of one layout, and remembers whether the file's cells are texts or messages."""
 
     def __init__(self, layout: Layout, faults: Faults):
         self.layout, self.faults = layout, faults
@@ -72,7 +84,7 @@ class _Reader:
         self.labeled = layout.kind == "choices" or not {"p", "margin"}.isdisjoint(layout.parts)
 
     def pair(self, i: int, row: dict[str, Any]) -> Pair | None:
-        """The row's pair, None where it has none that could be used."""
+        """The row's pair; None if it has none that can be used."""
         p, margin = self._label(i, row) if self.labeled else (1.0, 0.0)
         one, two = (self._cell(i, row, column) for column in self.columns)
         ask = self._cell(i, row, self.ask) if self.ask is not None else ""
@@ -89,7 +101,7 @@ class _Reader:
                 i,
                 self.columns[1],
                 "text here and a list of messages elsewhere",
-                "write all answers as text or all as messages",
+                "write all completions as text or all as messages",
             )
             return None
         self.form = form
@@ -101,7 +113,7 @@ class _Reader:
                 "empty text",
                 i,
                 self.columns[0 if not first.strip() else 1],
-                "an empty answer",
+                "an empty completion",
                 _FIX,
             )
             return None
@@ -110,7 +122,7 @@ class _Reader:
                 "chosen equals rejected",
                 i,
                 self.columns[1],
-                "both answers are the same text",
+                "both completions are the same text",
                 "such pairs say nothing and are left out",
             )
             return None
@@ -149,8 +161,8 @@ class _Reader:
                 "prompt repeated",
                 i,
                 self.layout.parts["prompt"],
-                "both answers begin with the prompt",
-                "it was cut from them",
+                "both completions begin with the prompt",
+                "it was removed from them",
             )
             first, second = first[len(ask) :], second[len(ask) :]
         if "prompt" not in self.layout.parts:
@@ -160,15 +172,15 @@ class _Reader:
                     "no shared prompt",
                     i,
                     None,
-                    "there is no prompt column and the answers share no beginning",
+                    "there is no prompt column, and the completions share no beginning",
                     "these pairs have an empty prompt",
                 )
             ask, first, second = first[:cut], first[cut:], second[cut:]
         turns = transcript(ask)
         if turns is None:
             return ask, first, second, None
-        said = turns[:-1] if turns[-1] == ("assistant", "") else turns
-        return written(said), first.strip(), second.strip(), said
+        before = turns[:-1] if turns[-1] == ("assistant", "") else turns
+        return written(before), first.strip(), second.strip(), before
 
     def _messages(self, ask: Any, first: Any, second: Any) -> tuple[str, str, str, Turns | None]:
         if isinstance(ask, str):
@@ -187,9 +199,9 @@ class _Reader:
         )
 
     def _label(self, i: int, row: dict[str, Any]) -> tuple[float | None, float | None]:
-        """(p, margin), None where the row's label is faulty."""
+        """(p, margin); None for a label that is faulty."""
         if self.layout.kind == "choices":
-            return _verdict(i, row, self.layout, self.faults), 0.0
+            return first_wins(i, row, self.layout, self.faults), 0.0
         p = self._number(i, row, "p", 1.0)
         margin = self._number(i, row, "margin", 0.0)
         if p is not None and not 0 <= p <= 1:
@@ -207,58 +219,3 @@ class _Reader:
         if part not in self.layout.parts:
             return default
         return finite(i, row.get(self.layout.parts[part]), self.layout.parts[part], self.faults)
-
-
-def finite(i: int, value: Any, column: str, faults: Faults) -> float | None:
-    """A finite number, or a fault and None."""
-    if value is None or value == "":
-        faults.error("null cell", i, column, "null" if value is None else "an empty cell", _FIX)
-        return None
-    x = number(value)
-    if x is None or not math.isfinite(x):
-        faults.error("not a finite number", i, column, clipped(value), _FIX)
-        return None
-    return x
-
-
-def _verdict(i: int, row: dict[str, Any], layout: Layout, faults: Faults) -> float | None:
-    """The chance that the first of two answers is better, as raters, an id, a number or a word say
-    it.
-    """
-    column = layout.parts["verdict"]
-    value = row.get(column)
-    if value is None or value == []:
-        faults.error("null cell", i, column, "null" if value is None else "an empty list", _FIX)
-        return None
-    votes = [_vote(v, column, layout) for v in (value if isinstance(value, list) else [value])]
-    known = [v for v in votes if v is not None]
-    if len(known) < len(votes):
-        faults.error(
-            "unknown verdict",
-            i,
-            column,
-            clipped(value),
-            "say 1 or 2 (0 for a tie), 'a' or 'b', or the better one's column",
-        )
-        return None
-    return sum(known) / len(known)
-
-
-def _vote(value: Any, column: str, layout: Layout) -> float | None:
-    """1 for the first, 0 for the second, ½ for a tie."""
-    first, second = layout.parts["first"], layout.parts["second"]
-    zero_based = first.endswith("_0")
-    if isinstance(value, str) and number(value) is None:
-        word = value.strip().lower()
-        if word in ("tie", "draw", "equal", "both"):
-            return 0.5
-        if word in (first.lower(), *FIRST_WORDS):
-            return 1.0
-        return 0.0 if word in (second.lower(), *SECOND_WORDS) else None
-    x = number(value)
-    if x is None or not math.isfinite(x):
-        return None
-    if column == "preference_strength":
-        return 0.5 if x == 0 else float(x < 0)
-    names = {0.0: 1.0, 1.0: 0.0} if zero_based else {0.0: 0.5, 1.0: 1.0, 2.0: 0.0}
-    return names.get(x)

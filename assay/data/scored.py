@@ -1,4 +1,4 @@
-"""Scored responses out of rows, and the prompts that group them."""
+"""Scored responses from rows, and the prompts that group them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,21 @@ from typing import Any
 
 from assay.data.faults import Faults
 from assay.data.kinds import Layout
-from assay.data.pairs import finite
 from assay.data.turns import Turns, transcript, turns_of, written
+from assay.data.verdicts import finite
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One response to one prompt; `score` is NaN where the file has none and none was asked for."""
+    """One response to one prompt.
+
+    Attributes:
+        row: Its row in the file.
+        prompt: The prompt.
+        response: The response.
+        score: Its score; NaN if the file has none and none is needed.
+        turns: The prompt's turns, if it is a dialogue.
+    """
 
     row: int
     prompt: str
@@ -27,14 +35,24 @@ class Scored:
 def text_of(
     i: int, row: dict[str, Any], column: str, faults: Faults
 ) -> tuple[str, Turns | None] | None:
-    """A cell as text, and its turns if it was a dialogue; a fault and None where it is neither."""
+    """A cell as text.
+
+    Args:
+        i: The row's number.
+        row: The row.
+        column: The cell's column.
+        faults: Counts a cell that is neither text nor messages.
+
+    Returns:
+        The text, and its turns if it is a dialogue; None for a faulty cell.
+    """
     value = row.get(column)
     if isinstance(value, str):
         turns = transcript(value)
         if turns is None:
             return value, None
-        said = turns[:-1] if turns[-1] == ("assistant", "") else turns
-        return written(said), said
+        before = turns[:-1] if turns[-1] == ("assistant", "") else turns
+        return written(before), before
     if value is None:
         kind, found = (
             ("null cell", "null")
@@ -55,28 +73,35 @@ def text_of(
 def scored(
     rows: Iterator[tuple[int, dict[str, Any]]], layout: Layout, faults: Faults
 ) -> Iterator[Scored]:
-    """Stream the responses of a file. A blank response is a warning, for a model may say nothing
-    and be scored for it; an empty prompt is an error, for it belongs to no group.
+    """Read the responses of a file.
+
+    An empty response is a warning, since a model can say nothing and be scored for it. An empty
+    prompt is an error, since it belongs to no group.
+
+    Args:
+        rows: (row number, row).
+        layout: Which columns to read.
+        faults: Counts rows with faults, which are left out.
     """
-    ask, answer, column = (
+    ask, response_column, column = (
         layout.parts["prompt"],
         layout.parts["response"],
         layout.parts.get("score"),
     )
     form: type | None = None
     for i, row in rows:
-        prompt, response = text_of(i, row, ask, faults), text_of(i, row, answer, faults)
+        prompt, response = text_of(i, row, ask, faults), text_of(i, row, response_column, faults)
         score = math.nan if column is None else finite(i, row.get(column), column, faults)
         if prompt is None or response is None or score is None:
             continue
-        here = type(row[answer])
+        here = type(row[response_column])
         if form is not None and here is not form:
             faults.error(
                 "mixed types",
                 i,
-                answer,
+                response_column,
                 "text here and a list of messages elsewhere",
-                "write all answers as text or all as messages",
+                "write all responses as text or all as messages",
             )
             continue
         form = here
@@ -93,7 +118,7 @@ def scored(
             faults.warn(
                 "empty response",
                 i,
-                answer,
+                response_column,
                 "a response without text",
                 "it is kept and scored like any other",
             )
@@ -101,7 +126,11 @@ def scored(
 
 
 def within(prompts: list[str]) -> tuple[list[int], list[str]]:
-    """Each row's group, by prompt, and the groups' prompts in order of first appearance."""
+    """Group rows by prompt.
+
+    Returns:
+        Each row's group, and the groups' prompts in order of first appearance.
+    """
     names: dict[str, int] = {}
     group = [names.setdefault(p, len(names)) for p in prompts]
     return group, list(names)

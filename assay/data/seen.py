@@ -1,6 +1,4 @@
-"""Which rows of a file say the same, in 32 bytes a row: hashes of texts, compared once the file has
-been read.
-"""
+"""Find repeated rows and prompts of a file, with 32 bytes a row: hashes, compared at the end."""
 
 from __future__ import annotations
 
@@ -11,49 +9,58 @@ from numpy.typing import NDArray
 
 
 class Seen:
-    """64-bit hashes of each row's texts, in the file's order. Python's own hash: keyed, new in
-    every process, hence never written down. Two texts of a million collide with chance 3e-8.
+    """64-bit hashes of each row's texts, in the file's order.
+
+    They are Python's own hashes, whose key is new in every process: they are never stored. Two
+    texts of a million collide with probability 3e-8.
     """
 
     def __init__(self) -> None:
-        self.rows, self.asked, self.said, self.turned = (array("q") for _ in range(4))
+        self._rows, self._prompts, self._texts, self._swapped = (array("q") for _ in range(4))
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._rows)
 
     def add(self, row: int, texts: tuple[str, ...], *, comparison: bool) -> None:
-        """A row's texts, the prompt first; `comparison`: the last two are answers that were set
-        against each other.
+        """Add a row.
+
+        Args:
+            row: Its number.
+            texts: Its texts, the prompt first.
+            comparison: Whether the last two are completions that were compared.
         """
-        self.rows.append(row)
-        self.asked.append(hash(texts[0]))
-        self.said.append(hash(texts))
+        self._rows.append(row)
+        self._prompts.append(hash(texts[0]))
+        self._texts.append(hash(texts))
         if comparison:
-            self.turned.append(hash((texts[0], texts[2], texts[1])))
+            self._swapped.append(hash((texts[0], texts[2], texts[1])))
 
     def repeats(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows whose texts an earlier row has, and rows of which an earlier one has the same
-        answers the other way round.
+        """Rows that repeat an earlier row, and rows that contradict one.
+
+        Returns:
+            Rows with the texts of an earlier row, and rows whose two completions an earlier row has
+            in the opposite order.
         """
-        rows, said, turned = (
-            np.frombuffer(a, np.int64) for a in (self.rows, self.said, self.turned)
+        rows, texts, swapped = (
+            np.frombuffer(a, np.int64) for a in (self._rows, self._texts, self._swapped)
         )
-        distinct, first, which = np.unique(said, return_index=True, return_inverse=True)
-        again = first[which] < np.arange(len(said))
-        if not len(turned):
+        distinct, first, which = np.unique(texts, return_index=True, return_inverse=True)
+        again = first[which] < np.arange(len(texts))
+        if not len(swapped):
             return rows[again], rows[:0]
         del which
-        at = np.searchsorted(distinct, turned).clip(max=len(distinct) - 1)
-        against = ~again & (distinct[at] == turned) & (first[at] < np.arange(len(said)))
+        at = np.searchsorted(distinct, swapped).clip(max=len(distinct) - 1)
+        against = ~again & (distinct[at] == swapped) & (first[at] < np.arange(len(texts)))
         return rows[again], rows[against]
 
     def groups(self) -> NDArray[np.int64]:
         """How many rows each distinct prompt has."""
         counts: NDArray[np.int64] = np.unique(
-            np.frombuffer(self.asked, np.int64), return_counts=True
+            np.frombuffer(self._prompts, np.int64), return_counts=True
         )[1]
         return counts
 
     def prompts(self) -> NDArray[np.int64]:
         """The distinct prompts' hashes, ascending."""
-        return np.unique(np.frombuffer(self.asked, np.int64))
+        return np.unique(np.frombuffer(self._prompts, np.int64))

@@ -1,6 +1,4 @@
-"""A file's items with the rows they came from, one at a time: what trains on a file needs no list
-of it.
-"""
+"""Read the items of a data file one at a time, each with the other columns of its row."""
 
 from __future__ import annotations
 
@@ -13,12 +11,13 @@ from assay.data.demos import demos
 from assay.data.faults import Faults
 from assay.data.kinds import Layout, layout
 from assay.data.pairs import pairs
-from assay.data.read import Row, open_source
+from assay.data.read import open_source
 from assay.data.scored import text_of
+from assay.data.text_rows import Row
 from assay.data.turns import Turns
 from assay.errors import InputError
 
-PEEK = 100  # rows from which the kind is told
+PEEK = 100  # first rows, from which the kind is inferred
 Prompt = tuple[str, Turns | None]
 _WANT = {
     "pairs": "preference pairs (prompt, chosen, rejected)",
@@ -35,12 +34,23 @@ def stream(
     split: str | None = None,
     unused: set[str] | None = None,
 ) -> Iterator[tuple[Any, Row]]:
-    """(item, the row's other columns): a Pair, a Demo, or for "prompts" (text, turns), which any
-    file with such a column holds.
+    """Read a file's items one at a time.
 
-    columns: {part: the file's column}. With `unused`, those that this file lacks are passed over,
-    for one mapping may speak of several files, and the parts that it has are taken out of `unused`.
-    Every row is read before a fault is raised, as one InputError that counts them all.
+    Args:
+        path: A file, a folder that `datasets` saved, or a hub name.
+        kind: "pairs", "demonstrations" or "prompts". Any file with a prompt column has prompts.
+        columns: The file's column for each part, such as {"prompt": "question"}.
+        split: Which part of a dataset with several.
+        unused: Parts of `columns` that no file has had yet. If it is given, one mapping can serve
+            several files: columns that this file lacks are ignored, and the parts that it has are
+            removed from `unused`.
+
+    Yields:
+        (item, the row's other columns). The item is a Pair, a Demo, or (text, turns) of a prompt.
+
+    Raises:
+        InputError: The file cannot be read, or has faults. All rows are read first, and the error
+            counts all faults.
     """
     source = open_source(path, split=split)
     faults = Faults(source.name, source.line, drops=False)
@@ -48,7 +58,7 @@ def stream(
     first = list(itertools.islice(rows, PEEK))
     if not first:
         faults.stop()
-        raise InputError(f"{source.name} holds no rows; give a file with at least one")
+        raise InputError(f"{source.name} has no rows; give a file with at least one")
     some = [r for _, r in first]
     there = {k for r in some for k in r}
     renamed = {k: v for k, v in (columns or {}).items() if unused is None or v in there}
@@ -56,7 +66,7 @@ def stream(
         unused.difference_update(renamed)
     found = layout(some, source.name, columns=renamed, want="pairs" if kind == "pairs" else None)
     last: Row = {}
-    told = (
+    used = (
         set(found.parts.values())
         if kind == "pairs"
         else {found.parts.get(k) for k in ("prompt", "messages", "text")}
@@ -77,12 +87,12 @@ def stream(
         items = _prompts(each(), found, faults)
     else:
         raise InputError(
-            f"{source.name} has the columns {', '.join(found.columns)}, and none of them makes "
-            f"{_WANT[kind]}; name them by --world.columns "
+            f"{source.name} has the columns {', '.join(found.columns)}, which do not make "
+            f"{_WANT[kind]}; name them with --world.columns "
             f"{'prompt' if kind == 'prompts' else 'response'}=NAME"
         )
     for item in items:
-        yield item, {k: v for k, v in last.items() if k not in told}
+        yield item, {k: v for k, v in last.items() if k not in used}
     faults.stop()
 
 

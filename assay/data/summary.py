@@ -18,20 +18,31 @@ def check(
     limit: int | None = None,
     against: Sequence[str | Path] = (),
 ) -> dict[str, Any]:
-    """What `path` is, how much of it, and its faults with row and column; `ok` is False where any
-    is an error.
+    """Say what a data file is, and find every fault in it.
 
-    columns: parts renamed, {"prompt": "question"}; split: of a dataset that has several; score: the
-    numeric column of scored responses; limit: longest prompt plus answer, in characters; against:
-    other files whose prompts must not recur.
+    Args:
+        path: A file, a folder that `datasets` saved, or a hub name.
+        columns: The file's column for each part, such as {"prompt": "question"}.
+        split: Which part of a dataset with several.
+        score: The numeric column of scored responses.
+        limit: Most characters of prompt plus completion.
+        against: Other files, whose prompts must not be in this one.
+
+    Returns:
+        Kind, size and faults by row and column; `ok` is False if any fault is an error.
+
+    Raises:
+        InputError: The file cannot be opened or understood.
     """
-    mine = data.check(path, columns=columns, split=split, score=score, limit=limit)
-    shared = {str(other): data.leaks(mine, data.check(other, columns=columns)) for other in against}
+    mine = data.scan_file(path, columns=columns, split=split, score=score, limit=limit)
+    shared = {
+        str(other): data.leaks(mine, data.scan_file(other, columns=columns)) for other in against
+    }
     return {**mine.plain(), "shared_prompts": shared}
 
 
 def says(found: Mapping[str, Any]) -> list[str]:
-    """What `check` found as lines for a person."""
+    """The result of `check` as lines for a person."""
     parts = ", ".join(
         f"{part} = {column}" if part != column else part for part, column in found["parts"].items()
     )
@@ -50,7 +61,7 @@ def says(found: Mapping[str, Any]) -> list[str]:
     ]
     if found["characters"]:
         lines.append(
-            f"prompt and answer: {found['characters']['median']:,} characters in the middle, "
+            f"prompt and completion: {found['characters']['median']:,} characters in the middle, "
             f"{found['characters']['most']:,} at most"
         )
     if found["others"]:

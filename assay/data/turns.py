@@ -1,6 +1,4 @@
-"""Dialogues: lists of messages and `Human:/Assistant:` transcripts, as (prompt, answer) texts and
-as turns.
-"""
+"""Dialogues as turns and as text: lists of messages, and `Human:/Assistant:` transcripts."""
 
 from __future__ import annotations
 
@@ -24,13 +22,14 @@ _HUMAN = re.compile(r"(?:^|\n\n)Human:")
 
 
 def turns_of(value: Any) -> Turns | str:
-    """A list of messages as turns, or a sentence that says what is wrong with it."""
+    """A list of messages as turns, or a phrase that says what is wrong with it."""
     if not isinstance(value, list):
         return f"a {type(value).__name__} where text or a list of messages was expected"
     out = []
     for i, message in enumerate(value):
         if not isinstance(message, dict):
-            return f"message {i + 1} is a {type(message).__name__}, not an object with role and content"
+            kind = type(message).__name__
+            return f"message {i + 1} is a {kind}, not an object with role and content"
         role, content = (
             message.get("role", message.get("from")),
             message.get("content", message.get("value")),
@@ -42,7 +41,7 @@ def turns_of(value: Any) -> Turns | str:
 
 
 def transcript(text: str) -> Turns | None:
-    """The turns of a `Human:/Assistant:` transcript, None where the text is not one."""
+    """The turns of a `Human:/Assistant:` transcript; None for any other text."""
     if "Human:" not in text or not _HUMAN.search(text):
         return None
     marks = list(_MARK.finditer(text))
@@ -56,14 +55,14 @@ def transcript(text: str) -> Turns | None:
 
 
 def written(turns: Turns) -> str:
-    """Turns as one text: a single user turn is its own text, more are a transcript."""
+    """Turns as one text: a single turn is its own text, several are a transcript."""
     if len(turns) == 1 and turns[0][0] in ("user", "assistant"):
         return turns[0][1]
     return "\n\n".join(f"{SAYS.get(role, role)}: {content}" for role, content in turns)
 
 
 def shared(first: Turns, second: Turns) -> int:
-    """How many turns two dialogues begin with in common, an answer left to each."""
+    """The number of first turns that two dialogues share; at least one more is left in each."""
     n = 0
     while n < min(len(first), len(second)) - 1 and first[n] == second[n]:
         n += 1
@@ -71,13 +70,12 @@ def shared(first: Turns, second: Turns) -> int:
 
 
 def prefix(first: str, second: str) -> int:
-    """Length of the shared prefix of two texts: to the last shared `Assistant:` if they are
-    transcripts, else to the last shared blank.
+    """Length of the prompt that two texts share.
+
+    It ends at the last shared `Assistant:` of transcripts, and otherwise at the last shared blank.
     """
     low, high = 0, min(len(first), len(second))
-    while (
-        low < high
-    ):  # the longest shared prefix, by bisection on slices: comparing slices is C speed
+    while low < high:  # bisection on slices, which are compared at C speed
         middle = (low + high + 1) // 2
         low, high = (middle, high) if first[:middle] == second[:middle] else (low, middle - 1)
     mark = first.rfind("\n\nAssistant:", 0, low)

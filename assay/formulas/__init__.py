@@ -1,3 +1,4 @@
-"""Pure functions of tensors: unreduced out, nats, shapes in the signature. Imports torch and
-nothing of ours.
+"""Formulas of papers as pure functions of tensors: unreduced, in nats, shapes in the signature.
+
+Nothing here imports anything of assay but other formulas.
 """

@@ -1,7 +1,7 @@
-"""Outcomes `[B,N]` and steps `[B,N,T]` to advantages. No gradient passes through any of them.
+"""Advantages from outcomes `[B, N]` and from steps `[B, N, T]`. No gradient passes through them.
 
-Absent answers and masked steps have no part in a baseline or a deviation, whatever stands behind
-the mask, and get 0. To leave out answers that could not be scored, take them out of `present`.
+Absent completions and masked steps count in no baseline and no standard deviation, whatever their
+values, and get 0. Completions that cannot be scored are left out by marking them absent.
 """
 
 from __future__ import annotations
@@ -39,10 +39,21 @@ def _deviation(d: Tensor, where: Tensor, dim: int | tuple[int, ...], ddof: int) 
 def group_centred(
     reward: Float[Tensor, "B N"], present: Bool[Tensor, "B N"]
 ) -> Float[Tensor, "B N"]:
-    """Aᵢ = rᵢ − mean of the prompt's present answers, itself included (Dr. GRPO).
+    """Reward minus the mean of the prompt's completions, itself included.
 
-    Because the baseline includes rᵢ, the expected gradient is (K−1)/K of the true one for K
-    answers.
+    Aᵢ = rᵢ − (1/K)·Σⱼ rⱼ
+
+    The baseline includes rᵢ, so that the expected gradient is (K−1)/K of the true one for K
+    completions.
+
+    Args:
+        reward: `[B, N]`.
+        present: Which completions count `[B, N]`.
+
+    Returns:
+        Advantages `[B, N]`, 0 for absent completions.
+
+    Source: Liu et al., "Understanding R1-Zero-Like Training" (Dr. GRPO), arXiv:2503.20783, 2025.
     """
     d = _above_least(reward, present, -1)
     centre = d.sum(-1, keepdim=True) / present.sum(-1, keepdim=True).clamp(min=1)
@@ -53,16 +64,27 @@ def group_centred(
 def leave_one_out(
     reward: Float[Tensor, "B N"], present: Bool[Tensor, "B N"]
 ) -> Float[Tensor, "B N"]:
-    """Aᵢ = rᵢ − mean of the prompt's *other* present answers (RLOO; Kool et al. 2019, Ahmadian et
-    al. 2024). Unbiased.
+    """Reward minus the mean of the prompt's other completions; unbiased.
 
-    Equals K/(K−1)·(rᵢ − r̄). A prompt's only answer has nothing to be compared with and gets 0; N =
-    1 is refused.
+    Aᵢ = rᵢ − (1/(K−1))·Σ_{j≠i} rⱼ = K/(K−1)·(rᵢ − r̄)
+
+    Args:
+        reward: `[B, N]`, N at least 2.
+        present: Which completions count `[B, N]`.
+
+    Returns:
+        Advantages `[B, N]`; 0 for absent completions and for a prompt's only one.
+
+    Raises:
+        ValueError: N is 1.
+
+    Source: Kool et al., "Buy 4 REINFORCE Samples, Get a Baseline for Free!", 2019; Ahmadian et al.,
+        "Back to Basics" (RLOO), arXiv:2402.14740, 2024.
     """
     if reward.shape[1] < 2:
         raise ValueError(
-            "leave-one-out needs at least two answers a prompt, and N is 1; draw more, or use "
-            "another baseline"
+            "leave-one-out needs at least two completions a prompt, and N is 1; sample more, or "
+            "use another baseline"
         )
     d = _above_least(reward, present, -1)
     others = present.sum(-1, keepdim=True) - 1
@@ -74,12 +96,24 @@ def leave_one_out(
 def group_standardised(
     reward: Float[Tensor, "B N"], present: Bool[Tensor, "B N"], *, eps: float = 1e-4, ddof: int = 1
 ) -> Float[Tensor, "B N"]:
-    """Aᵢ = (rᵢ − r̄)/(s + eps) over the prompt's present answers (GRPO; Shao et al. 2024).
+    """Reward minus the prompt's mean, divided by the prompt's standard deviation.
 
-    s divides by K − ddof: published code mostly has ddof 1 (torch's), a factor √(8/7) from ddof 0
-    at K = 8. Blind to any affine shaping of r when eps = 0. Not a rescaled ∇E[r] for graded
-    rewards: it weighs prompts and arms differently. A group of equal rewards, or of not more than
-    ddof answers, gets 0, also at eps = 0.
+    Aᵢ = (rᵢ − r̄)/(s + eps)
+
+    Without eps, any affine change of the reward leaves it unchanged. For graded rewards it is no
+    rescaled gradient of E[r]: prompts and arms get other weights.
+
+    Args:
+        reward: `[B, N]`.
+        present: Which completions count `[B, N]`.
+        eps: Added to the standard deviation.
+        ddof: s divides by K − ddof. Published code mostly has 1; 0 differs by a factor √(8/7) at K
+            = 8.
+
+    Returns:
+        Advantages `[B, N]`; 0 for a group of equal rewards, or of at most ddof completions.
+
+    Source: Shao et al., "DeepSeekMath" (GRPO), arXiv:2402.03300, 2024.
     """
     d = group_centred(reward, present)
     s = _deviation(d, present, -1, ddof)
@@ -92,8 +126,18 @@ def group_standardised(
 def returns_to_go(
     rewards: Float[Tensor, "B N T"], mask: Bool[Tensor, "B N T"], *, gamma: float = 1.0
 ) -> Float[Tensor, "B N T"]:
-    """G_t = r_t + γ·G_next over an answer's own decisions; `given` steps between two decisions take
-    no time.
+    """Discounted sum of the rewards from each decision on.
+
+    G_t = r_t + γ·G_{t+1}
+
+    Args:
+        rewards: `[B, N, T]`.
+        mask: The policy's own decisions `[B, N, T]`; given steps between two decisions take no
+            time.
+        gamma: Discount γ.
+
+    Returns:
+        `[B, N, T]`, 0 where masked.
     """
     out, after = torch.zeros_like(rewards), rewards.new_zeros(rewards.shape[:2])
     for t in reversed(range(rewards.shape[2])):
@@ -111,12 +155,26 @@ def gae(
     gamma: float = 1.0,
     lam: float = 0.95,
 ) -> Float[Tensor, "B N T"]:
-    """A_t = Σ_k (γλ)^k δ_{t+k}, δ_t = r_t + γV_next − V_t (Schulman et al. 2015), over an answer's
-    own decisions.
+    """Generalised advantage estimation over a completion's own decisions.
 
-    `values[…,t]` is before decision t. The value after the last decision is 0, whether the answer
-    ended or was cut, so entries behind the mask and entry T are never read. At λ = 1, A =
-    returns_to_go − V; the critic's target is A + V.
+    A_t = Σ_k (γλ)^k·δ_{t+k},  δ_t = r_t + γ·V_{t+1} − V_t
+
+    At λ = 1 it is returns_to_go − V; the critic's target is A + V.
+
+    Args:
+        rewards: `[B, N, T]`.
+        values: `[B, N, T+1]`; entry t is the value before decision t. The value after the last
+            decision counts as 0, whether the completion ended or was cut, so that entry T is not
+            read.
+        mask: The policy's own decisions `[B, N, T]`.
+        gamma: Discount γ.
+        lam: λ.
+
+    Returns:
+        `[B, N, T]`, 0 where masked.
+
+    Source: Schulman et al., "High-Dimensional Continuous Control Using Generalized Advantage
+        Estimation", arXiv:1506.02438, 2015.
     """
     out = torch.zeros_like(rewards)
     after, next_value = rewards.new_zeros(rewards.shape[:2]), rewards.new_zeros(rewards.shape[:2])
@@ -132,10 +190,16 @@ def gae(
 
 @torch.no_grad()
 def whiten(x: Float[Tensor, "*S"], mask: Bool[Tensor, "*S"]) -> Float[Tensor, "*S"]:
-    """(x − mean)/standard deviation (÷ count) over all that is not masked; 0 where masked, and
-    everywhere if x is constant.
+    """Subtract the mean and divide by the standard deviation (÷ count), over all unmasked entries.
 
-    Done to advantages it makes an affine change of the reward a change of the KL weight.
+    For advantages it turns an affine change of the reward into a change of the KL weight.
+
+    Args:
+        x: Any shape.
+        mask: Which entries count.
+
+    Returns:
+        The shape of x; 0 where masked, and everywhere if x is constant.
     """
     dims = tuple(range(x.dim()))
     d = _above_least(x, mask, dims)

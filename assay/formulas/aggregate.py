@@ -1,10 +1,10 @@
-"""Judges to one score: `[M,B,N] → [B,N]`. Identical judges give that judge, with spread 0, to the
-last bit.
+"""Aggregate the scores of M reward models, `[M, B, N]`, into one score `[B, N]`.
 
-A Bradley–Terry score is known only up to a constant a prompt and member. The mean's ranking within
-a prompt ignores it; the worst case, a quantile and the uncertainty-weighted mean do not: give them
-`centred` scores, or members fitted with the centring term. NaN ("does not apply") passes through
-all of these but `weighted_sum`.
+Identical reward models give that model's score with spread 0, to the last bit. A Bradley–Terry
+score is known up to a constant for each prompt and member. The ranking by the mean does not depend
+on these constants; the worst case, a quantile and the uncertainty-weighted mean do, and need
+`centred` scores or members fitted with the centring term. NaN ("does not apply") passes through all
+of these functions but `weighted_sum`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,14 @@ from torch import Tensor
 
 
 def centred(scores: Float[Tensor, "M B N"], present: Bool[Tensor, "B N"]) -> Float[Tensor, "M B N"]:
-    """Each member's scores less their mean over the prompt's present answers; 0 where absent.
-    Removes the free constant.
+    """Each member's scores minus their mean over the prompt's completions.
+
+    Args:
+        scores: `[M, B, N]`.
+        present: Which completions count `[B, N]`.
+
+    Returns:
+        `[M, B, N]`, 0 for absent completions.
     """
     least = torch.where(present, scores, torch.inf).amin(-1, keepdim=True)
     d = torch.where(present, scores - least, scores.new_zeros(()))
@@ -38,29 +44,62 @@ def _moments(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mean(scores: Float[Tensor, "M B N"]) -> Float[Tensor, "B N"]:
-    """(1/M)·Σ rᵢ over members. Its ranking within a prompt ignores each member's free constant."""
+    """Mean over members: (1/M)·Σᵢ rᵢ.
+
+    Args:
+        scores: `[M, B, N]`.
+
+    Returns:
+        `[B, N]`. The ranking within a prompt does not depend on the members' constants.
+    """
     return _moments(scores)[0].to(scores.dtype)
 
 
 def worst(scores: Float[Tensor, "M B N"]) -> Float[Tensor, "B N"]:
-    """minᵢ rᵢ (WCO; Coste et al. 2023). Give it centred scores."""
+    """Worst-case optimisation: the lowest score over members, minᵢ rᵢ.
+
+    Args:
+        scores: Centred scores `[M, B, N]`.
+
+    Returns:
+        `[B, N]`.
+
+    Source: Coste et al., "Reward Model Ensembles Help Mitigate Overoptimization", arXiv:2310.02743,
+        2023.
+    """
     return scores.amin(0)
 
 
 def uncertainty_weighted(scores: Float[Tensor, "M B N"], *, lam: float) -> Float[Tensor, "B N"]:
-    """mean − lam·variance (UWO; Coste et al. 2023), the variance over members divided by M, not
-    M−1. Give it centred scores.
+    """Uncertainty-weighted optimisation: the mean minus a multiple of the variance over members.
 
-    lam = 0 is the mean exactly. Unbounded below (held at the type's least finite number): clip
-    after, never before.
+    (1/M)·Σᵢ rᵢ − λ·(1/M)·Σᵢ (rᵢ − r̄)²
+
+    Args:
+        scores: Centred scores `[M, B, N]`.
+        lam: λ, per unit of score; 0 gives the mean exactly.
+
+    Returns:
+        `[B, N]`, not below the dtype's lowest finite number. Clip after it, never before.
+
+    Source: Coste et al., arXiv:2310.02743, 2023.
     """
     middle, variance = _moments(scores)
     return (middle - lam * variance).clamp(min=torch.finfo(scores.dtype).min).to(scores.dtype)
 
 
 def quantile(scores: Float[Tensor, "M B N"], *, q: float) -> Float[Tensor, "B N"]:
-    """The q-quantile over members, linear between order statistics: q = 0 the worst, ½ the median,
-    1 the best.
+    """The q-quantile over members, linear between order statistics.
+
+    Args:
+        scores: Centred scores `[M, B, N]`.
+        q: From 0 (the worst) over ½ (the median) to 1 (the best).
+
+    Returns:
+        `[B, N]`.
+
+    Raises:
+        ValueError: q is outside [0, 1].
     """
     if not 0 <= q <= 1:
         raise ValueError(f"q is {q}; a quantile's q lies in [0, 1]")
@@ -74,10 +113,14 @@ def quantile(scores: Float[Tensor, "M B N"], *, q: float) -> Float[Tensor, "B N"
 def weighted_sum(
     scores: Float[Tensor, "M B N"], weights: Float[Tensor, "M"] | Float[Tensor, "B M"]
 ) -> Float[Tensor, "B N"]:
-    """Σ wᵢrᵢ over objectives; weights `[M]`, or `[B,M]` for one set a prompt.
+    """Weighted sum over objectives: Σᵢ wᵢ·rᵢ.
 
-    An objective that does not apply (NaN) has no part in the sum; where none applies, the sum is
-    NaN.
+    Args:
+        scores: `[M, B, N]`; NaN where an objective does not apply.
+        weights: `[M]`, or `[B, M]` for one set a prompt.
+
+    Returns:
+        `[B, N]`. Objectives that do not apply are left out; NaN where none applies.
     """
     w = (weights if weights.dim() == 2 else weights[None]).to(scores.dtype).T[..., None]
     applies = ~torch.isnan(scores)
@@ -89,7 +132,12 @@ def weighted_sum(
 
 @torch.no_grad()
 def spread(scores: Float[Tensor, "M B N"]) -> Float[Tensor, "B N"]:
-    """Standard deviation over members (÷ M), in the scores' units, without gradient. Compare
-    centred scores.
+    """Standard deviation over members (÷ M), without gradient.
+
+    Args:
+        scores: Centred scores `[M, B, N]`.
+
+    Returns:
+        `[B, N]` in units of score.
     """
     return _moments(scores)[1].sqrt().to(scores.dtype)

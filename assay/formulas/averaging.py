@@ -1,9 +1,8 @@
-"""Averages of weights: states are dicts of tensors of one architecture, and only their floating
-tensors are averaged.
+"""Averages of weights. A state is a dict of tensors; only its floating tensors are averaged.
 
-Averages of networks mean something where the networks were trained from one start (they lie in one
-basin). In a log-linear policy, whose weights are logits, the linear average is the normalised
-geometric mean π₁^{1−s}·π₂^s: a product of experts.
+Averages of networks are meaningful if the networks were trained from one start and lie in one
+basin. For a log-linear policy, whose weights are logits, the linear average is the normalised
+geometric mean π₁^{1−s}·π₂^s, a product of experts.
 """
 
 from __future__ import annotations
@@ -26,18 +25,41 @@ def _each(a: State, b: State) -> list[str]:
 
 
 def linear(a: State, b: State, *, share: float) -> dict[str, Tensor]:
-    """(1−share)·a + share·b. A share outside [0, 1] extrapolates. a itself at 0, b at 1."""
+    """Linear interpolation of two states: (1−s)·a + s·b.
+
+    Args:
+        a: A state.
+        b: Another one of the same names.
+        share: s; outside [0, 1] it extrapolates. 0 gives a exactly, 1 gives b.
+
+    Returns:
+        A state.
+
+    Raises:
+        ValueError: The names differ.
+    """
     names = set(_each(a, b))
     return {k: torch.lerp(v, b[k], share) if k in names else v for k, v in a.items()}
 
 
 def spherical(start: State, a: State, b: State, *, share: float) -> dict[str, Tensor]:
-    """start + slerp(a − start, b − start): along the arc between two task vectors, each tensor by
-    its own angle (WARP).
+    """Spherical interpolation of two task vectors, each tensor along its own arc.
 
-    sin((1−s)Ω)/sin Ω·δ_a + sin(sΩ)/sin Ω·δ_b. It keeps a norm that the linear average of two nearly
-    orthogonal vectors loses (√½ of it at s = ½). Where an angle is 0 or a vector is 0, the linear
-    average.
+    start + sin((1−s)Ω)/sin Ω·δ_a + sin(sΩ)/sin Ω·δ_b,  δ = state − start
+
+    It keeps the norm that the linear average of two nearly orthogonal vectors loses (√½ of it at s
+    = ½). Where a vector or the angle Ω is 0, it is the linear average.
+
+    Args:
+        start: The state both were trained from.
+        a: A state.
+        b: Another one.
+        share: s, from 0 to 1.
+
+    Returns:
+        A state.
+
+    Source: Ramé et al., "WARP", arXiv:2406.16768, 2024.
     """
     out = dict(start)
     for k in _each(a, b):
@@ -57,7 +79,19 @@ def spherical(start: State, a: State, b: State, *, share: float) -> dict[str, Te
 
 
 def towards(moving: State, now: State, *, rate: float) -> dict[str, Tensor]:
-    """An exponential moving average one step on: (1−rate)·moving + rate·now."""
+    """One step of an exponential moving average: (1−rate)·moving + rate·now.
+
+    Args:
+        moving: The average so far.
+        now: The new state.
+        rate: From 0 to 1.
+
+    Returns:
+        A state.
+
+    Raises:
+        ValueError: rate is outside [0, 1].
+    """
     if not 0 <= rate <= 1:
         raise ValueError(f"rate is {rate}; a moving average takes from 0 to 1 of what is new")
     return linear(moving, now, share=rate)

@@ -1,9 +1,8 @@
-"""Confidence sequences: intervals that hold at all times at once, however the number of labels was
-decided.
+"""Confidence sequences: intervals that hold at all times at once, for any rule that stops labeling.
 
-Outcomes lie in [0,1]. The sequences for a mean assume that every outcome has the same mean given
-the past; `average` does not: it covers the average of whatever means the outcomes had. Inverted on
-a grid of 1,000 candidate means, outwards.
+Outcomes lie in [0, 1]. The sequences for a mean assume that every outcome has the same mean given
+the past. `average` does not: it covers the average of the outcomes' means. Sequences are inverted
+on a grid of 1,000 candidate means and rounded outwards.
 """
 
 from __future__ import annotations
@@ -33,13 +32,24 @@ def hedged(
     control: Float[Tensor, "n"] | None = None,
     c: Float[Tensor, "n"] | None = None,
 ) -> tuple[float, float]:
-    """Hedged capital: all means m that no bet, up or down, has multiplied by 1/α (Waudby-Smith and
-    Ramdas 2024, Theorem 3).
+    """Hedged-capital confidence sequence for a mean.
 
-    K(m) = ½Π(1 + λ(y − m)) + ½Π(1 − λ(y − m)), λ = √(2 log(2/α)/(v·t·log(1 + t))) from the variance
-    v of earlier outcomes, cut where a pay could reach 0. y = x − c·u with controls u ∈ [−1,1] of
-    mean 0 and slopes c fixed before each outcome: the prediction-powered one. The running
-    intersection is returned, which is what makes it a sequence: earlier ends stay.
+    K(m) = ½·Π(1 + λ_t·(y_t − m)) + ½·Π(1 − λ_t·(y_t − m)); all m with K(m) < 1/α
+    λ_t = √(2·log(2/α)/(v_{t−1}·t·log(1 + t))), cut where a pay could reach 0
+
+    With y = x − c·u it is prediction-powered. The running intersection is returned.
+
+    Args:
+        x: Outcomes `[n]`, in order.
+        alpha: Probability α that the sequence ever misses the mean.
+        control: Control variates u `[n]` in [−1, 1] with mean 0.
+        c: Their slopes `[n]`, each fixed before its outcome.
+
+    Returns:
+        The ends of the interval after n outcomes.
+
+    Source: Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting",
+        arXiv:2010.09686, 2024, theorem 3.
     """
     n = len(x)
     slope = x.new_zeros(n) if control is None or c is None else c
@@ -61,11 +71,20 @@ def hedged(
 
 
 def empirical_bernstein(x: Float[Tensor, "n"], *, alpha: float) -> tuple[float, float]:
-    """Predictable plug-in empirical Bernstein (Waudby-Smith and Ramdas 2024, Theorem 2), the
-    running intersection.
+    """Predictable plug-in empirical Bernstein confidence sequence for a mean.
 
-    Σλx/Σλ ± (log(2/α) + Σ 4(x − μ̂)²·ψ(λ))/Σλ, ψ(λ) = (−log(1 − λ) − λ)/4, μ̂ and the variance in λ
-    from earlier outcomes.
+    Σλx/Σλ ± (log(2/α) + Σ 4·(x − μ̂)²·ψ(λ))/Σλ,  ψ(λ) = (−log(1 − λ) − λ)/4
+
+    μ̂ and the variance in λ come from earlier outcomes. The running intersection is returned.
+
+    Args:
+        x: Outcomes `[n]`, in order.
+        alpha: Probability α that the sequence ever misses the mean.
+
+    Returns:
+        The ends of the interval after n outcomes.
+
+    Source: Waudby-Smith & Ramdas, arXiv:2010.09686, 2024, theorem 2.
     """
     low, high, total, square = 0.0, 1.0, 0.5, 0.25
     lams = centre = width = 0.0
@@ -85,12 +104,23 @@ def empirical_bernstein(x: Float[Tensor, "n"], *, alpha: float) -> tuple[float, 
 def average(
     total: Float[Tensor, "*R"], n: Float[Tensor, "*R"], *, log_level: float | Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Ends of the interval for the average mean of n outcomes that sum to `total`: all m with M(m)
-    < exp(log_level), log_level = log(1/α).
+    """Interval for the average of the means of n outcomes, which may differ.
 
-    M(m) = mean over ±tilts λ of exp(λ·total)/(1 − m + m·e^λ)^n. log(1 − m + m e^λ) is concave in m,
-    so outcomes with differing means give less than this at their average (Howard et al. 2021,
-    "Time-uniform Chernoff bounds"): a win rate may fall while it is measured.
+    M(m) = mean over λ of exp(λ·total)/(1 − m + m·e^λ)^n; all m with M(m) < 1/α
+
+    log(1 − m + m·e^λ) is concave in m, so that outcomes with different means give less than this at
+    their average: a win rate can fall while it is measured.
+
+    Args:
+        total: Sum of the outcomes `[*R]`.
+        n: Outcomes `[*R]`.
+        log_level: log(1/α).
+
+    Returns:
+        Lower and upper end, both `[*R]`.
+
+    Source: Howard et al., "Time-uniform Chernoff bounds via nonnegative supermartingales",
+        arXiv:1808.03204, 2020.
     """
     m = torch.linspace(0, 1, GRID + 1, dtype=torch.float64)
     lam = torch.tensor([s * t for t in TILTS for s in (-1.0, 1.0)], dtype=torch.float64)

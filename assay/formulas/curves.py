@@ -1,6 +1,4 @@
-"""Curves from scored answers: the unbiased best-of-n estimate at every n at once, and its bootstrap
-over prompts.
-"""
+"""Best-of-n curves from scored completions: unbiased at every n, with a bootstrap over prompts."""
 
 from __future__ import annotations
 
@@ -15,8 +13,13 @@ _AT_ONCE = 8_000_000  # resampled places held in memory at a time
 
 
 class Estimate(NamedTuple):
-    """A mean over prompts, its standard error, and the ends of its interval; each of the shape of
-    one prompt's values.
+    """A mean over prompts and its uncertainty; all fields have the shape of one prompt's values.
+
+    Attributes:
+        mean: The mean.
+        err: Its standard error.
+        low: Lower end of its interval.
+        high: Upper end of its interval.
     """
 
     mean: Tensor
@@ -30,15 +33,27 @@ def _log_factorials(most: int) -> Float[Tensor, "N"]:
 
 
 def best_of_n_weights(N: int, n: int) -> Float[Tensor, "N"]:
-    """wᵢ = C(i−1, n−1)/C(N, n) for rank i = 1 … N by proxy, ascending: the chance that i is the
-    best of a random n-subset.
+    """The probability that rank i by proxy is the best of a random subset of n of N completions.
 
-    Σ wᵢ·goldᵢ is the unbiased estimate of best-of-n's gold from N ≥ n answers (Nakano et al. 2021).
-    It has the variance of a single answer as n approaches N. By log-gamma, so that N may be large;
-    float64; sums to 1.
+    wᵢ = C(i−1, n−1)/C(N, n),  i = 1 … N ascending
+
+    Σ wᵢ·goldᵢ is the unbiased estimate of the gold of best-of-n; its variance grows to that of a
+    single completion as n approaches N. Computed with log-gamma, so that N may be large.
+
+    Args:
+        N: Completions.
+        n: Subset size, from 1 to N.
+
+    Returns:
+        `[N]` in float64; sums to 1.
+
+    Raises:
+        ValueError: n is outside 1 … N.
+
+    Source: Nakano et al., "WebGPT", arXiv:2112.09332, 2021, appendix.
     """
     if not 1 <= n <= N:
-        raise ValueError(f"n is {n} and N is {N}; best-of-n from N answers needs 1 ≤ n ≤ N")
+        raise ValueError(f"n is {n} and N is {N}; best-of-n from N completions needs 1 ≤ n ≤ N")
     f = _log_factorials(N)
     below = torch.arange(n - 1, N)
     logs = (f[below] - f[n - 1] - f[below - (n - 1)]) - (f[N] - f[n] - f[N - n])
@@ -51,12 +66,24 @@ def best_of_n(
     ns: Sequence[int],
     present: Bool[Tensor, "B N"],
 ) -> Float[Tensor, "B K"]:
-    """Gold of the best of n by proxy, for each prompt and each n in `ns`; NaN where a prompt has
-    fewer than n answers.
+    """Unbiased estimate of the gold of best-of-n by proxy.
 
-    Unbiased over subsets of the prompt's answers. Ties in the proxy are broken at random, exactly:
-    tied answers share their ranks' weights, so neither gold nor the order of the file decides among
-    them. Average over prompts afterwards.
+    Ties in the proxy share their ranks' weights, as if they were broken at random.
+
+    Args:
+        proxy: `[B, N]`.
+        gold: `[B, N]`.
+        ns: K subset sizes.
+        present: Which completions count `[B, N]`.
+
+    Returns:
+        `[B, K]` in float64, to be averaged over prompts; NaN where a prompt has fewer than n
+        completions.
+
+    Raises:
+        ValueError: n is below 1, or a completion that counts has no finite score.
+
+    Source: Nakano et al., arXiv:2112.09332, 2021.
     """
     if min(ns, default=1) < 1:
         raise ValueError(f"n is {min(ns)}; best-of-n needs n of at least 1")
@@ -65,10 +92,10 @@ def best_of_n(
         if bool(bad.any()):
             b, i = (int(j) for j in bad.nonzero()[0])
             raise ValueError(
-                f"{name} is {float(x[b, i])} at prompt {b}, answer {i}, which is marked present; "
+                f"{name} is {float(x[b, i])} at prompt {b}, completion {i}, which is present; "
                 "score it or mark it absent"
             )
-    # absent answers are NaN, which sorts last: ranks 0 … count−1 are the present ones
+    # absent completions are NaN, which sorts last: ranks 0 … count−1 are the present ones
     ranked, order = torch.where(present, proxy, torch.nan).sort(-1)
     golds = torch.where(present, gold.double(), 0.0).gather(-1, order)
     count = present.sum(-1)
@@ -84,11 +111,17 @@ def best_of_n(
 
 
 def best_of_n_shares(proxy: Float[Tensor, "B N"], n: int) -> Float[Tensor, "B N"]:
-    """The chance of each of a prompt's N answers to be the best of a random n-subset by proxy; ties
-    share theirs. Float64.
+    """The probability of each completion to be the best of a random subset of n by proxy.
 
-    A mean with these weights is `best_of_n`'s estimate; as weights they serve any quantity of the
-    answers.
+    A mean with these weights is the estimate of `best_of_n`, for any quantity of the completions.
+    Ties share their probability.
+
+    Args:
+        proxy: `[B, N]`.
+        n: Subset size.
+
+    Returns:
+        `[B, N]` in float64; sums to 1 over N.
     """
     ranked, order = proxy.sort(-1)
     weights = best_of_n_weights(proxy.shape[-1], n).to(proxy.device).expand(proxy.shape)
@@ -96,11 +129,11 @@ def best_of_n_shares(proxy: Float[Tensor, "B N"], n: int) -> Float[Tensor, "B N"
 
 
 def _shared_among_ties(ranked: Tensor, golds: Tensor) -> Tensor:
-    """Each gold replaced by the mean over the answers of its prompt whose proxy is the same."""
+    """Each gold replaced by the mean over its prompt's completions of the same proxy."""
     new = torch.ones_like(ranked, dtype=torch.bool)
     new[:, 1:] = (
         ranked[:, 1:] != ranked[:, :-1]
-    )  # NaN differs from NaN: absent answers are classes of their own
+    )  # NaN differs from NaN: each absent completion is a class of its own
     if bool(new.all()):
         return golds
     group = new.flatten().cumsum(0) - 1
@@ -117,12 +150,24 @@ def bootstrap_mean(
     generator: torch.Generator | None = None,
     index: Int[Tensor, "R B"] | None = None,
 ) -> Estimate:
-    """Mean over prompts and its percentile interval from resampled prompts; float64. NaN values
-    have no part in a mean.
+    """Mean over prompts, and its percentile interval from resampled prompts.
 
-    Give `generator`, or `index`: resampled rows, the same for two curves that are to be compared
-    prompt by prompt. An entry without a single number is NaN throughout; a resample that misses all
-    of an entry's numbers is left out.
+    Give `generator`, or `index` so that two curves are compared prompt by prompt.
+
+    Args:
+        values: `[B, *S]`; NaN values are left out.
+        draws: Resamples R, if `index` is not given.
+        level: Coverage of the interval.
+        generator: Draws the resamples.
+        index: Resampled rows `[R, B]`.
+
+    Returns:
+        The estimate in float64. An entry without a number is NaN; a resample without a number for
+        an entry is left out of that entry.
+
+    Raises:
+        ValueError: Neither or both of generator and index are given, there are no prompts, or level
+            is outside (0, 1).
     """
     if (generator is None) == (index is None):
         raise ValueError(

@@ -1,9 +1,8 @@
-"""How much two quantities depend on each other in a sample: distance covariance, which sees every
-form, and Pearson's, a line.
+"""Dependence between two quantities in a sample: distance covariance, and Pearson's correlation.
 
-n observations stand on the last axis but one, their components on the last: `x [*S,n,D]`, `z
-[*S,n,E]`; leading axes broadcast, so M judges are measured at once. Every gradient is finite: where
-two observations coincide, or one quantity is constant, the derivative is 0 instead of 0/0.
+n observations are on the last axis but one and their components on the last: `x [*S, n, D]`, `z
+[*S, n, E]`. Leading axes broadcast, so that M reward models are measured at once. All gradients are
+finite: where two observations coincide, or a quantity is constant, the derivative is 0.
 """
 
 from __future__ import annotations
@@ -16,20 +15,44 @@ from torch import Tensor
 
 
 def distances(x: Float[Tensor, "*S n D"]) -> Float[Tensor, "*S n n"]:
-    """Euclidean distances |x_i − x_j|; the derivative at 0 is 0."""
+    """Euclidean distances |x_i − x_j|; the derivative at 0 is 0.
+
+    Args:
+        x: `[*S, n, D]`.
+
+    Returns:
+        `[*S, n, n]`.
+    """
     square = (x[..., :, None, :] - x[..., None, :, :]).square().sum(-1)
     apart = square > 0
     return torch.where(apart, torch.where(apart, square, 1.0).sqrt(), 0.0)
 
 
 def centred(d: Float[Tensor, "*S n n"]) -> Float[Tensor, "*S n n"]:
-    """Double centring: d_ij − mean_i − mean_j + mean. Rows and columns of the result sum to 0."""
+    """Double centring: d_ij − mean_i − mean_j + mean. Rows and columns of the result sum to 0.
+
+    Args:
+        d: Distances `[*S, n, n]`.
+
+    Returns:
+        `[*S, n, n]`.
+    """
     return d - d.mean(-1, keepdim=True) - d.mean(-2, keepdim=True) + d.mean((-2, -1), keepdim=True)
 
 
 def u_centred(d: Float[Tensor, "*S n n"]) -> Float[Tensor, "*S n n"]:
-    """The unbiased centring of Székely and Rizzo (2014): sums over n−2 and (n−1)(n−2) in place of
-    means, diagonal 0.
+    """Unbiased double centring: sums over n−2 and (n−1)(n−2) in place of means, diagonal 0.
+
+    Args:
+        d: Distances `[*S, n, n]`, n at least 4.
+
+    Returns:
+        `[*S, n, n]`.
+
+    Raises:
+        ValueError: n is below 4.
+
+    Source: Székely & Rizzo, "Partial distance correlation with methods for dissimilarities", 2014.
     """
     n = d.shape[-1]
     if n < 4:
@@ -44,13 +67,25 @@ def u_centred(d: Float[Tensor, "*S n n"]) -> Float[Tensor, "*S n n"]:
 def distance_covariance(
     x: Float[Tensor, "*S n D"], z: Float[Tensor, "*#S n E"], *, unbiased: bool = False
 ) -> Float[Tensor, "*S"]:
-    """The *squared* distance covariance of x and z (Székely, Rizzo and Bakirov 2007): 0 in the
-    population exactly if they are independent.
+    """The squared distance covariance: 0 in the population exactly if x and z are independent.
 
-    Biased: mean_ij of A_ij·B_ij, the doubly centred distances; never negative, and positive for
-    independent samples too, by E|x−x'|·E|z−z'|·(n−1)/n². Unbiased: Σ_ij Ã_ij·B̃_ij/(n(n−3)), whose
-    expectation is the population's value at every n, so that batches may be averaged; it may be
-    negative. O(n²) memory. In units of x times units of z.
+    Biased: (1/n²)·Σ_ij A_ij·B_ij of the doubly centred distances
+    Unbiased: Σ_ij Ã_ij·B̃_ij/(n(n−3))
+
+    The biased one is never negative, and for independent samples it is positive by
+    E|x−x'|·E|z−z'|·(n−1)/n². The unbiased one has the population's value as its expectation at
+    every n, so that batches can be averaged; it can be negative. Memory is O(n²).
+
+    Args:
+        x: `[*S, n, D]`.
+        z: `[*S, n, E]`.
+        unbiased: Use the unbiased estimate.
+
+    Returns:
+        `[*S]`, in units of x times units of z.
+
+    Source: Székely, Rizzo & Bakirov, "Measuring and testing dependence by correlation of
+        distances", 2007.
     """
     a, b = distances(x), distances(z)
     if unbiased:
@@ -62,11 +97,18 @@ def distance_covariance(
 def distance_correlation(
     x: Float[Tensor, "*S n D"], z: Float[Tensor, "*#S n E"], *, unbiased: bool = False
 ) -> Float[Tensor, "*S"]:
-    """The *squared* distance correlation: distance_covariance(x,z)/√(that of (x,x) · that of
-    (z,z)), 0 where either is constant.
+    """The squared distance correlation: dCov(x, z)/√(dCov(x, x)·dCov(z, z)).
 
-    Biased: in [0, 1], 1 exactly for a similarity of one component each. Unbiased: may be negative,
-    at most 1.
+    Args:
+        x: `[*S, n, D]`.
+        z: `[*S, n, E]`.
+        unbiased: Use the unbiased estimates.
+
+    Returns:
+        `[*S]`, 0 where x or z is constant. Biased: from 0 to 1, and 1 exactly for a similarity of
+        one component each. Unbiased: at most 1, and possibly negative.
+
+    Source: Székely, Rizzo & Bakirov, 2007.
     """
     own = distance_covariance(x, x, unbiased=unbiased) * distance_covariance(
         z, z, unbiased=unbiased
@@ -79,13 +121,26 @@ def distance_correlation(
 def joint_distance_covariance(
     parts: Sequence[Float[Tensor, "*#S n _"]], *, c: float = 1.0
 ) -> Float[Tensor, "*S"]:
-    """Joint dependence of several quantities (Chakraborty and Zhang 2019): mean_ij Π_k (U_k,ij + c)
-    − c^d, U_k = −(doubly centred distances); 0 in the population exactly if they are mutually
-    independent.
+    """Joint dependence of several quantities; in the population 0 exactly if all are independent.
 
-    Of two quantities it is their squared distance covariance, whatever c. Of more it is Σ over sets
-    of at least two of c^(d − size) times the set's own term: a larger c weighs pairs more and
-    higher orders less.
+    (1/n²)·Σ_ij Π_k (U_k,ij + c) − c^d,  U_k = −(doubly centred distances)
+
+    For two quantities it is their squared distance covariance, whatever c. For more it is the sum
+    over sets of at least two of c^(d − size) times the set's own term: a larger c gives pairs more
+    weight and higher orders less.
+
+    Args:
+        parts: d quantities `[*S, n, _]`.
+        c: Above 0.
+
+    Returns:
+        `[*S]`.
+
+    Raises:
+        ValueError: There are fewer than two quantities, or c is not above 0.
+
+    Source: Chakraborty & Zhang, "Distance metrics for measuring joint dependence",
+        arXiv:1711.09179, 2019.
     """
     if len(parts) < 2 or not c > 0:
         raise ValueError(
@@ -99,8 +154,14 @@ def joint_distance_covariance(
 
 
 def pearson(x: Float[Tensor, "*S n"], z: Float[Tensor, "*#S n"]) -> Float[Tensor, "*S"]:
-    """Pearson's correlation, in [−1, 1]; 0, with gradient 0, where either is constant. It sees
-    straight lines only.
+    """Pearson's correlation, which sees linear dependence only.
+
+    Args:
+        x: `[*S, n]`.
+        z: `[*S, n]`.
+
+    Returns:
+        `[*S]` from −1 to 1; 0, with gradient 0, where either is constant.
     """
     a, b = x - x.mean(-1, keepdim=True), z - z.mean(-1, keepdim=True)
     own = a.square().sum(-1) * b.square().sum(-1)

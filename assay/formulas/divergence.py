@@ -1,18 +1,18 @@
-"""KL divergences in nats: estimators from log-ratios `[B,N,T]`, full distributions, and best-of-n.
+"""KL divergences in nats: estimators from log-ratios `[B, N, T]`, distributions, and best-of-n.
 
-With ℓ = log π − log π₀ on answers drawn from π, an estimator that is right as a *value* may be
-wrong as a *reward* (detached, times the score function) or as a *loss* (differentiated, answers
-held fixed):
+With ℓ = log π − log π₀ on completions of π, an estimator that is right as a *value* can be wrong as
+a *reward* (detached, times the score function) or as a *loss* (differentiated, with the completions
+fixed):
 
     term                value              in the reward             in the loss
     k1 = ℓ              unbiased           ∇KL(π‖π₀)  ← use          0: it does nothing
     k2 = ½ℓ²            biased, ≥ 0        biased                    ∇KL(π‖π₀)  ← use
     k3 = e^−ℓ − 1 + ℓ   unbiased, ≥ 0      ∇KL(π‖π₀) − ∇KL(π₀‖π)     ∇KL(π₀‖π), the forward KL
-    (and with the ratio upside down, e^ℓ − 1 − ℓ estimates χ² − KL: not a KL at all)
+    (and with the ratio upside down, e^ℓ − 1 − ℓ estimates χ² − KL, which is not a KL)
 
-A term a decision in the *loss* ignores how early decisions change later states; in the reward, by
-returns to go, it does not. After the first update on a batch, multiply a KL loss by
-`surrogate.ratio`. For reading, `kl_full` varies least.
+A term of each decision in the *loss* ignores how early decisions change later states; in the
+reward, with returns to go, it does not. After the first update on a batch, multiply a KL loss by
+`surrogate.ratio`. For evaluation, `kl_full` has the least variance.
 """
 
 from __future__ import annotations
@@ -27,33 +27,67 @@ FAR = 40.0  # e^−ℓ is taken at most as e^40: a number in float32, far outsid
 def log_ratio(
     logp: Float[Tensor, "B N T"], ref_logp: Float[Tensor, "B N T"], mask: Bool[Tensor, "B N T"]
 ) -> Float[Tensor, "B N"]:
-    """ℓ of the whole answer: Σ_t (log π − log π₀) over its decisions. A sum, never a mean over its
-    length.
+    """Log-ratio of a whole completion, a sum and never a mean: ℓ = Σ_t (log π − log π₀).
+
+    Args:
+        logp: log π `[B, N, T]`.
+        ref_logp: log π₀ `[B, N, T]`.
+        mask: The policy's own decisions `[B, N, T]`.
+
+    Returns:
+        `[B, N]` in nats.
     """
     return torch.where(mask, logp - ref_logp, logp.new_zeros(())).sum(-1)
 
 
 def k1(logp: Float[Tensor, "*S"], ref_logp: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
-    """ℓ = log π − log π₀. For the **reward**: r − β·k1 has the gradient of KL(π‖π₀).
+    """Log-ratio estimator, for the **reward**: ℓ = log π − log π₀.
 
-    As a value unbiased, of either sign, of high variance. In the loss its expected gradient is 0.
+    r − β·k1 has the gradient of KL(π‖π₀). As a value it is unbiased, of either sign and of high
+    variance. As a loss its expected gradient is 0.
+
+    Args:
+        logp: log π `[*S]`.
+        ref_logp: log π₀ `[*S]`.
+
+    Returns:
+        `[*S]` in nats.
     """
     return logp - ref_logp
 
 
 def k2(logp: Float[Tensor, "*S"], ref_logp: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
-    """½(log π − log π₀)². For the **loss**: its expected gradient is that of KL(π‖π₀).
+    """Half the squared log-ratio, for the **loss**: ½·(log π − log π₀)².
 
-    As a value biased (never negative); in the reward biased too.
+    Its expected gradient as a loss is that of KL(π‖π₀). As a value and in the reward it is biased;
+    it is never negative.
+
+    Args:
+        logp: log π `[*S]`.
+        ref_logp: log π₀ `[*S]`.
+
+    Returns:
+        `[*S]`.
+
+    Source: Schulman, "Approximating KL Divergence", 2020.
     """
     return 0.5 * (logp - ref_logp).square()
 
 
 def k3(logp: Float[Tensor, "*S"], ref_logp: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
-    """e^−ℓ − 1 + ℓ (Schulman 2020). For the **value**: unbiased for KL(π‖π₀) and never negative.
+    """Low-variance estimator, for the **value**: e^−ℓ − 1 + ℓ.
 
-    In the loss its expected gradient is that of the *forward* KL(π₀‖π) (what GRPO charges); in the
-    reward it is biased.
+    It is unbiased and never negative. As a loss its expected gradient is that of the *forward*
+    KL(π₀‖π), which GRPO charges; in the reward it is biased.
+
+    Args:
+        logp: log π `[*S]`.
+        ref_logp: log π₀ `[*S]`.
+
+    Returns:
+        `[*S]` in nats.
+
+    Source: Schulman, "Approximating KL Divergence", 2020.
     """
     l = logp - ref_logp
     return torch.expm1((-l).clamp(max=FAR)) + l
@@ -62,12 +96,17 @@ def k3(logp: Float[Tensor, "*S"], ref_logp: Float[Tensor, "*S"]) -> Float[Tensor
 def kl_full(
     logits: Float[Tensor, "*S V"], ref_logits: Float[Tensor, "*S V"]
 ) -> Float[Tensor, "*S"]:
-    """KL(π‖π₀) = Σ_v π(v)·(log π(v) − log π₀(v)) of whole distributions; differentiable, never
-    negative.
+    """KL divergence of whole distributions: KL(π‖π₀) = Σ_v π(v)·(log π(v) − log π₀(v)).
 
-    Summed over the decisions of the policy's own answers it is an unbiased value of the sequence
-    KL, and the one of least variance. −inf excludes a choice: 0 to the sum where π excludes it,
-    +inf where π₀ alone does.
+    Summed over the decisions of the policy's own completions it is an unbiased estimate of the
+    sequence KL, and the one of least variance.
+
+    Args:
+        logits: Of π `[*S, V]`; −inf excludes a choice.
+        ref_logits: Of π₀ `[*S, V]`.
+
+    Returns:
+        `[*S]` in nats, differentiable, never negative; +inf where π₀ alone excludes a choice.
     """
     lp, lq = torch.log_softmax(logits, -1), torch.log_softmax(ref_logits, -1)
     p = lp.exp()
@@ -75,10 +114,22 @@ def kl_full(
 
 
 def best_of_n_bound(n: int | Tensor) -> Float[Tensor, "*S"]:
-    """log n − (n−1)/n: an upper bound on KL(best of n‖π₀), equal where no answer has an atom
-    (Beirami et al. 2024).
+    """Upper bound on the KL of best-of-n: log n − (n−1)/n.
 
-    Loose once n·π₀(answer) ≳ 1: then the policy has stopped moving and the bound has not.
+    It is the KL itself if no completion is an atom. It is loose once n·π₀(completion) ≳ 1: then the
+    policy has stopped moving and the bound has not.
+
+    Args:
+        n: At least 1.
+
+    Returns:
+        In nats, float64, of the shape of n.
+
+    Raises:
+        ValueError: n is below 1.
+
+    Source: Beirami et al., "Theoretical guarantees on the best-of-n alignment policy",
+        arXiv:2401.01879, 2024.
     """
     n = torch.as_tensor(n, dtype=torch.float64)
     if bool((n < 1).any()):
@@ -114,10 +165,17 @@ def _best_of_n_ratio(pmf: Tensor, reward: Tensor, n: int) -> tuple[Tensor, Tenso
 def best_of_n_pmf(
     pmf: Float[Tensor, "*S V"], reward: Float[Tensor, "*S V"], n: int
 ) -> Float[Tensor, "*S V"]:
-    """π_n(y) = (F(y)ⁿ − F⁻(y)ⁿ)·π₀(y)/π₀(tie class of y): the best of n draws, ties broken at
-    random.
+    """The distribution of the best of n draws, with ties broken at random.
 
-    F(y) = π₀(r ≤ r(y)) and F⁻(y) = π₀(r < r(y)).
+    π_n(y) = (F(y)ⁿ − F⁻(y)ⁿ)·π₀(y)/π₀(tie class of y),  F(y) = π₀(r ≤ r(y)), F⁻(y) = π₀(r < r(y))
+
+    Args:
+        pmf: π₀ `[*S, V]`.
+        reward: r `[*S, V]`.
+        n: Draws.
+
+    Returns:
+        π_n `[*S, V]`.
     """
     p, ratio = _best_of_n_ratio(pmf, reward, n)
     return (p * ratio).to(pmf.dtype)
@@ -126,22 +184,39 @@ def best_of_n_pmf(
 def best_of_n_exact(
     pmf: Float[Tensor, "*S V"], reward: Float[Tensor, "*S V"], n: int
 ) -> Float[Tensor, "*S"]:
-    """KL(best of n‖π₀) = Σ π_n log(π_n/π₀) of a finite set of answers, ties included; a prompt at a
-    time: average after.
+    """KL(best of n‖π₀) = Σ π_n·log(π_n/π₀) over a finite set of completions, ties included.
+
+    Args:
+        pmf: π₀ `[*S, V]`.
+        reward: `[*S, V]`.
+        n: Draws.
+
+    Returns:
+        `[*S]` in nats, one value a prompt, to be averaged.
     """
     p, ratio = _best_of_n_ratio(pmf, reward, n)
     return torch.special.xlogy(ratio, ratio).mul(p).sum(-1).clamp(min=0).to(pmf.dtype)
 
 
 def best_of_n_estimate(log_prob_of_winner: Float[Tensor, "*S"], n: int) -> Float[Tensor, "*S"]:
-    """g_n(ε) with ε = π₀(winner), whose mean over winners estimates KL(best of n‖π₀) (Beirami et
-    al. 2024):
+    """An estimate of the KL of best-of-n from the winner's probability alone.
 
-        (1−ε)ⁿ·[log n + (n−1)·log(1−ε) − (n−1)/n] + (1−(1−ε)ⁿ)·log((1−(1−ε)ⁿ)/ε)
+    (1−ε)ⁿ·[log n + (n−1)·log(1−ε) − (n−1)/n] + (1−(1−ε)ⁿ)·log((1−(1−ε)ⁿ)/ε),  ε = π₀(winner)
 
-    Exact where the winner is an atom above a continuum, the bound where ε → 0. Takes log ε of the
-    whole answer, which may be far below where ε is 0. Overshoots where rewards tie: use
-    `best_of_n_exact` there.
+    Its mean over winners estimates KL(best of n‖π₀). It is exact if the winner is an atom above a
+    continuum, and the bound as ε → 0. It overestimates where rewards tie: use `best_of_n_exact`.
+
+    Args:
+        log_prob_of_winner: log ε of the whole completion `[*S]`; it may be far below where ε is 0.
+        n: Draws.
+
+    Returns:
+        `[*S]` in nats.
+
+    Raises:
+        ValueError: n is below 1.
+
+    Source: Beirami et al., arXiv:2401.01879, 2024.
     """
     if n < 1:
         raise ValueError(f"n is {n}; best-of-n needs n of at least 1")

@@ -1,10 +1,9 @@
-"""The policy that a KL-regularised reward asks for, p(y) ∝ π₀(y)·e^{Σ λᵢrᵢ(y)}, and f-divergences
-to it.
+"""The policy that a KL-regularised reward defines, and f-divergences to it.
 
-t = π/p throughout, so log t = log π − log π₀ − Σλᵢrᵢ + log Z. The divergence is D_f(π‖p) =
-E_p[f(t)], whose gradient is E_π[f'(t)·∇log π]: a policy gradient whose reward is −f'(t). Toolkits
-that train distributions call KL(p‖π) "the KL" and KL(π‖p) "reverse"; here "forward" is KL(p‖π) and
-"reverse" KL(π‖p), what RLHF maximises.
+That policy is p(y) ∝ π₀(y)·e^{Σ λᵢrᵢ(y)}. t = π/p throughout, so that log t = log π − log π₀ −
+Σλᵢrᵢ + log Z. The divergence is D_f(π‖p) = E_p[f(t)], and its gradient is E_π[f'(t)·∇log π]: a
+policy gradient with the reward −f'(t). Here "forward" is KL(p‖π) and "reverse" is KL(π‖p), which
+RLHF maximises; some toolkits name them the other way.
 """
 
 from __future__ import annotations
@@ -18,8 +17,7 @@ DIVERGENCES = ("forward", "reverse", "jensen_shannon", "total_variation", "chi_s
 
 
 def pseudo_reward(log_t: Float[Tensor, "*S"], *, divergence: str) -> Float[Tensor, "*S"]:
-    """−f'(t), with log t as it is (f-DPG; Go et al. 2023). Constants that a baseline removes are
-    kept.
+    """The reward whose policy gradient descends an f-divergence: −f'(t).
 
         forward          KL(p‖π)           f = −log t                            1/t
         reverse          KL(π‖p)           f = t·log t                           −(log t + 1)
@@ -27,7 +25,20 @@ def pseudo_reward(log_t: Float[Tensor, "*S"], *, divergence: str) -> Float[Tenso
         total_variation  ½Σ|π−p|           f = ½|t−1|                            −½·sign(t−1)
         chi_squared      Σp²/π − 1         f = 1/t − 1                           1/t²
 
-    1/t is held at e^40, its square at e^40 too. E_π of it at π = p is −f'(1): 1, −1, 0, 0, 1.
+    Constants that a baseline removes are included: at π = p it is 1, −1, 0, 0 and 1.
+
+    Args:
+        log_t: log t `[*S]`.
+        divergence: One of `DIVERGENCES`.
+
+    Returns:
+        `[*S]`; 1/t and its square are at most e^40.
+
+    Raises:
+        ValueError: The divergence is unknown.
+
+    Source: Go et al., "Aligning Language Models with Preferences through f-divergence Minimization"
+        (f-DPG), arXiv:2302.08215, 2023.
     """
     if divergence == "forward":
         return (-log_t).clamp(max=FAR).exp()
@@ -43,8 +54,10 @@ def pseudo_reward(log_t: Float[Tensor, "*S"], *, divergence: str) -> Float[Tenso
 
 
 def at_the_target(*, divergence: str) -> float:
-    """−f'(1): what the pseudo-reward is where π = p, the baseline that makes its mean 0 there
-    (forward: P/(Zπ) − 1).
+    """The pseudo-reward where π = p, −f'(1): the baseline that makes its mean 0 there.
+
+    Args:
+        divergence: One of `DIVERGENCES`.
     """
     return float(pseudo_reward(torch.zeros((), dtype=torch.float64), divergence=divergence))
 
@@ -52,8 +65,18 @@ def at_the_target(*, divergence: str) -> float:
 def f_divergence(
     log_pi: Float[Tensor, "*S V"], log_p: Float[Tensor, "*S V"], *, divergence: str
 ) -> Float[Tensor, "*S"]:
-    """E_p[f(π/p)] of whole distributions, differentiable in log π: 0 where they agree, never
-    negative.
+    """An f-divergence of whole distributions: E_p[f(π/p)].
+
+    Args:
+        log_pi: log π `[*S, V]`.
+        log_p: log p `[*S, V]`.
+        divergence: One of `DIVERGENCES`.
+
+    Returns:
+        `[*S]`, differentiable in log π; 0 where they agree, never negative.
+
+    Raises:
+        ValueError: The divergence is unknown.
     """
     t, p = log_pi - log_p, log_p.exp()
     f = {
@@ -78,11 +101,26 @@ def tilting(
     steps: int = 100,
     tolerance: float = 1e-9,
 ) -> Float[Tensor, "M"]:
-    """λ such that the mean of the features under weights ∝ e^{λ·φ} is `wanted` (GDC's
-    self-normalised importance sampling).
+    """The weights λ under which features have given means (self-normalised importance sampling).
 
-    `features` are of n draws of π₀. Newton's method with halved steps on the convex log Σe^{λ·φ} −
-    λ·wanted, in float64. Raises ValueError where no λ does: a mean outside what the draws span.
+    Σᵢ wᵢ·φ(yᵢ) = wanted,  wᵢ ∝ e^{λ·φ(yᵢ)}
+
+    Newton's method with halved steps on the convex log Σ e^{λ·φ} − λ·wanted, in float64.
+
+    Args:
+        features: φ of n draws of π₀ `[M, n]`.
+        wanted: The means `[M]`.
+        steps: Most Newton steps.
+        tolerance: Largest difference between a mean and its goal.
+
+    Returns:
+        λ `[M]`.
+
+    Raises:
+        ValueError: No λ gives these means: they are outside what the draws span.
+
+    Source: Khalifa et al., "A Distributional Approach to Controlled Text Generation" (GDC),
+        arXiv:2012.11635, 2021.
     """
     phi, goal = features.double(), wanted.double()
     lam = torch.zeros_like(goal)
@@ -118,8 +156,13 @@ def tilting(
 
 
 def effective_share(log_weight: Float[Tensor, "*S n"]) -> Float[Tensor, "*S"]:
-    """(Σw)²/(n·Σw²): the share of n weighted draws that is worth anything. 1/n where one outweighs
-    all others.
+    """Effective sample size as a share of n weighted draws: (Σw)²/(n·Σw²).
+
+    Args:
+        log_weight: log w `[*S, n]`.
+
+    Returns:
+        `[*S]`, from 1/n (one draw has all the weight) to 1.
     """
     n = log_weight.shape[-1]
     return (2 * log_weight.logsumexp(-1) - (2 * log_weight).logsumexp(-1)).exp() / n

@@ -1,10 +1,9 @@
-"""How often raters are wrong, from what they say alone: three raters who err independently of one
-another given the truth.
+"""How often raters are wrong, from their votes alone, if errors are independent given the truth.
 
-One rater cannot be told from the truth, and two cannot be told from each other; three pin
-everything down, up to which class is which (the raters are taken to be better than chance). All
-rests on independence *given the truth*: raters who copy, or who all find the same items hard, look
-more reliable than they are, and with three binary raters nothing in the data shows it.
+One rater cannot be told from the truth, and two cannot be told from each other. Three determine
+everything, up to which class is which (raters are assumed to be better than chance). It all rests
+on independence *given the truth*: raters who copy each other, or who find the same items hard, seem
+more reliable than they are, and three binary raters leave no trace of it in the data.
 """
 
 from __future__ import annotations
@@ -17,7 +16,13 @@ from torch import Tensor
 
 
 class Binary(NamedTuple):
-    """`prior`: P(truth = 1). `hit [3]`: P(a rater says 1 | 1). `alarm [3]`: P(a rater says 1 | 0)."""
+    """Three raters of a binary truth.
+
+    Attributes:
+        prior: P(truth = 1).
+        hit: P(vote 1 | truth 1) of each rater `[3]`.
+        alarm: P(vote 1 | truth 0) of each rater `[3]`.
+    """
 
     prior: Float[Tensor, ""]
     hit: Float[Tensor, "3"]
@@ -25,13 +30,23 @@ class Binary(NamedTuple):
 
 
 def three_raters(votes: Float[Tensor, "S 3"]) -> Binary:
-    """The binary case in closed form, from means, covariances and the third central moment of 0/1
-    votes; float64.
+    """Error rates of three binary raters in closed form.
 
-    With s = √(p(1−p)) and dⱼ = hitⱼ − alarmⱼ: cov(i,j) = s²dᵢdⱼ, so (s·d₁)² = c₁₂c₁₃/c₂₃ and so on,
-    and the third moment is s²(1−2p)d₁d₂d₃, so 1−2p = q/√(4+q²) with q = t/Π(s·dⱼ). Rates are
-    clipped to [0, 1]. Raises ValueError where two raters do not agree beyond chance: then there is
-    nothing to solve. (Hui & Walter 1980; Zhu et al. 2023 for three weak proxies.)
+    With s = √(p(1−p)) and d_j = hit_j − alarm_j:
+    cov(i,j) = s²·d_i·d_j, hence (s·d₁)² = c₁₂·c₁₃/c₂₃;
+    third central moment = s²·(1−2p)·d₁d₂d₃, hence 1−2p = q/√(4+q²), q = t/Π(s·d_j)
+
+    Args:
+        votes: 0 or 1 `[S, 3]`.
+
+    Returns:
+        Prior and rates in float64; rates are clipped to [0, 1].
+
+    Raises:
+        ValueError: Two raters do not agree beyond chance, so that there is no solution.
+
+    Source: Hui & Walter, "Estimating the error rates of diagnostic tests", 1980; Zhu et al., 2023,
+        for three weak proxies.
     """
     x = votes.double()
     m = x.mean(0)
@@ -53,8 +68,13 @@ def three_raters(votes: Float[Tensor, "S 3"]) -> Binary:
 
 
 class Latent(NamedTuple):
-    """`prior [K]`, `confusion [R,K,K]` (truth, vote), `posterior [S,K]` of each item's truth,
-    `loglik`: mean an item, nats.
+    """The result of `dawid_skene`.
+
+    Attributes:
+        prior: P(truth = k) `[K]`.
+        confusion: P(vote v | truth k) of each rater `[R, K, K]`.
+        posterior: P(truth = k | votes) of each item `[S, K]`.
+        loglik: Mean log-likelihood of an item, in nats.
     """
 
     prior: Float[Tensor, "K"]
@@ -66,9 +86,24 @@ class Latent(NamedTuple):
 def dawid_skene(
     votes: Int[Tensor, "S R"], *, classes: int, rounds: int = 500, tolerance: float = 1e-10
 ) -> Latent:
-    """Any number of raters and classes, −1 where a rater did not say: expectation–maximisation from
-    the shares of votes, until the log-likelihood gains less than `tolerance` a round (Dawid & Skene
-    1979). A local optimum; float64.
+    """Error rates of any number of raters and classes, by expectation–maximisation.
+
+    It starts from the shares of votes, and ends in a local optimum of the likelihood.
+
+    Args:
+        votes: Classes `[S, R]`, −1 for no vote.
+        classes: K.
+        rounds: Most rounds.
+        tolerance: It stops when the log-likelihood gains less in a round.
+
+    Returns:
+        Prior, confusions and posteriors in float64.
+
+    Raises:
+        ValueError: A vote is no class.
+
+    Source: Dawid & Skene, "Maximum likelihood estimation of observer error-rates using the EM
+        algorithm", 1979.
     """
     if votes.numel() and (int(votes.max()) >= classes or int(votes.min()) < -1):
         raise ValueError(

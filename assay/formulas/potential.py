@@ -1,8 +1,7 @@
-"""Rewards designed around an original one: potentials that change nothing, sparse ones that inform,
-bonuses that fade.
+"""Designed rewards: potentials that change no policy, sparse rewards, bonuses that fade.
 
-Tables as in `formulas.occupancy`: P `[S,A,S]`, rewards `[S,A]`; the problem is endless with γ < 1,
-and a terminal state leads to itself and pays nothing.
+Tables are those of formulas/occupancy.py: P `[S, A, S]`, rewards `[S, A]`. The problem is endless
+with γ < 1; a terminal state leads to itself and pays nothing.
 """
 
 from __future__ import annotations
@@ -22,11 +21,22 @@ def shaping(
     *,
     gamma: float,
 ) -> Float[Tensor, "*S"]:
-    """F = γΦ(s') − Φ(s), with Φ = 0 in a terminal state (Ng et al. 1999). Every return shifts by
-    −Φ(s₀) + γᵀΦ(s_T).
+    """Potential-based shaping: F = γ·Φ(s') − Φ(s), with Φ = 0 in a terminal state.
 
-    An episode that is cut by its horizon keeps Φ(s_T): what it stopped in is not terminal, and it
-    has been paid for it.
+    Every return changes by −Φ(s₀) + γᵀ·Φ(s_T). An episode that its horizon cuts keeps Φ(s_T), since
+    its last state is not terminal.
+
+    Args:
+        potential: Φ `[S]`.
+        terminal: Which states are terminal `[S]`.
+        before: States s `[*S]`.
+        after: States s' `[*S]`.
+        gamma: γ.
+
+    Returns:
+        `[*S]`.
+
+    Source: Ng, Harada & Russell, "Policy invariance under reward transformations", 1999.
     """
     level = torch.where(terminal, potential.new_zeros(()), potential)
     return gamma * level[after] - level[before]
@@ -40,8 +50,17 @@ def shaped(
     *,
     gamma: float,
 ) -> Float[Tensor, "S A"]:
-    """R + E[F | s,a]: the reward table of a shaped problem. Its Q* is the original's minus Φ(s), so
-    its policies are too.
+    """The reward table of a shaped problem: R + E[F | s,a]. Its Q* is the original's minus Φ(s).
+
+    Args:
+        R: Rewards `[S, A]`.
+        P: Transitions `[S, A, S]`.
+        potential: Φ `[S]`.
+        terminal: Which states are terminal `[S]`.
+        gamma: γ.
+
+    Returns:
+        `[S, A]`; the optimal policies are the original's.
     """
     level = torch.where(terminal, potential.new_zeros(()), potential)
     return R + gamma * (P @ level) - level[:, None]
@@ -54,8 +73,13 @@ def keeps_optimal(
     *,
     gamma: float,
 ) -> bool:
-    """Whether every policy that is optimal under R is optimal under the original, by dynamic
-    programming on both.
+    """Whether every policy that is optimal under R is optimal under the original reward.
+
+    Args:
+        R: Rewards `[S, A]`.
+        original: The original rewards `[S, A]`.
+        P: Transitions `[S, A, S]`.
+        gamma: γ.
     """
     q = optimal_values(P, original, gamma=gamma)
     return bool((greedy(q) | ~greedy(optimal_values(P, R, gamma=gamma))).all())
@@ -69,8 +93,17 @@ def towards_invariance(
     gamma: float,
     parts: int = 20,
 ) -> Float[Tensor, "S A"]:
-    """The first of R, then mixtures of it with the original, ever less of it, that `keeps_optimal`;
-    at last it itself.
+    """The mixture of R and the original with the largest share of R that `keeps_optimal`.
+
+    Args:
+        R: Rewards `[S, A]`.
+        original: The original rewards `[S, A]`.
+        P: Transitions `[S, A, S]`.
+        gamma: γ.
+        parts: Shares of R that are tried: 1, 1 − 1/parts, … 0.
+
+    Returns:
+        `[S, A]`.
     """
     for k in range(parts, 0, -1):
         mixed = original + k / parts * (R - original)
@@ -82,8 +115,18 @@ def towards_invariance(
 def truncated_gaps(
     pi: Float[Tensor, "S A"], P: Float[Tensor, "S A S"], *, gamma: float, horizons: tuple[int, ...]
 ) -> Float[Tensor, "H S A SA"]:
-    """Matrices G_h with (G_h·R)(s,a) = V_h^π(s) − Q_h^π(s,a): what a deviation costs within h + 1
-    steps, linear in R.
+    """Matrices of what a deviation from π costs within h + 1 steps, linear in the reward.
+
+    (G_h·R)(s,a) = V_h^π(s) − Q_h^π(s,a)
+
+    Args:
+        pi: π `[S, A]`.
+        P: Transitions `[S, A, S]`.
+        gamma: γ.
+        horizons: The values of h.
+
+    Returns:
+        G `[H, S, A, S·A]`.
     """
     S, A = pi.shape
     now = torch.eye(S * A, dtype=pi.dtype).reshape(S, A, S * A)
@@ -98,11 +141,19 @@ def truncated_gaps(
 def informativeness(
     R: Float[Tensor, "*c SA"], gaps: Float[Tensor, "H S A SA"], delta: Float[Tensor, "S"]
 ) -> Float[Tensor, "*c"]:
-    """I(R) = −mean_{h,s} max_a [δ_s − A_h(s,a)]₊ over the gaps of actions that are not optimal
-    (Devidze et al. 2021); at most 0.
+    """How much a reward tells of optimal actions at short horizons; at most 0.
 
-    Rows of `gaps` that are all zero (the optimal actions) are left out; states in which every
-    action is optimal count 0.
+    I(R) = −mean_{h,s} max_a [δ_s − A_h(s,a)]₊ over actions that are not optimal
+
+    Args:
+        R: Rewards `[*c, S·A]`.
+        gaps: From `truncated_gaps` `[H, S, A, S·A]`; rows of zeros (optimal actions) are left out.
+        delta: δ `[S]`.
+
+    Returns:
+        `[*c]`. States in which every action is optimal count 0.
+
+    Source: Devidze et al., "Explicable Reward Design for Reinforcement Learning Agents", 2021.
     """
     A = torch.einsum("hsaz,...z->...hsa", gaps, R)
     counted = gaps.abs().amax(-1) > 0
@@ -125,10 +176,28 @@ def explicable(
 ) -> tuple[Float[Tensor, "S A"], list[int]]:
     """A reward on few states that informs at short horizons and keeps the optimal policies (EXPRD).
 
-    maximise I(R) with |R| ≤ bound, R = 0 off `active` and `states` further ones, taken one by one,
-    each the best of all at its turn (or the `chosen`, as a control); the gap conditions A_∞ ≥ δ are
-    a hinge in the objective, and `towards_invariance` makes the optimal policies' survival exact.
-    π* spreads evenly over ties. Returns R and the active states.
+    maximise I(R) with |R| ≤ bound, R = 0 outside the active states
+
+    States are added one by one, each the best at its turn. The gap conditions A_∞ ≥ δ are a hinge
+    in the objective, and `towards_invariance` makes the optimal policies' survival exact. π* is
+    uniform over ties.
+
+    Args:
+        original: The original rewards `[S, A]`.
+        P: Transitions `[S, A, S]`.
+        terminal: Which states are terminal `[S]`.
+        gamma: γ.
+        states: States to add.
+        bound: Largest |R|.
+        horizons: Horizons of the informativeness.
+        sweeps: Steps of the ascent for each candidate.
+        active: States that are active from the beginning.
+        chosen: States to add instead of the best ones, as a control.
+
+    Returns:
+        R `[S, A]`, and the active states.
+
+    Source: Devidze et al., 2021.
     """
     q = optimal_values(P, original, gamma=gamma)
     best = greedy(q)
@@ -193,17 +262,37 @@ def _ascended(
 def teaching_gain(
     pi: Float[Tensor, "S A"], visits: Float[Tensor, "S"], advantage: Float[Tensor, "S A"]
 ) -> Float[Tensor, "S A"]:
-    """c with Σ c·R = Σ_s μ(s) Σ_a π(a|s)·A*(s,a)·(R(s,a) − Σ_b π(b|s)R(s,b)): what a reward does at
-    once for this learner.
+    """What a reward teaches a learner at once, as weights of the reward table.
 
-    c(s,a) = μ(s)·π(a|s)·(A*(s,a) − Σ_b π(b|s)A*(s,b)).
+    c(s,a) = μ(s)·π(a|s)·(A*(s,a) − Σ_b π(b|s)·A*(s,b)), so that
+    Σ c·R = Σ_s μ(s) Σ_a π(a|s)·A*(s,a)·(R(s,a) − Σ_b π(b|s)·R(s,b))
+
+    Args:
+        pi: The learner's π `[S, A]`.
+        visits: μ `[S]`.
+        advantage: A* `[S, A]`.
+
+    Returns:
+        c `[S, A]`.
     """
     return visits[:, None] * pi * (advantage - (pi * advantage).sum(-1, keepdim=True))
 
 
 def count_bonus(count: Float[Tensor, "*S"], *, scale: float, most: float) -> Float[Tensor, "*S"]:
-    """λ/√(N + (λ/B)²): B where nobody has been, λ/√N after many visits (ExploRS, Devidze et al.
-    2022).
+    """Exploration bonus that fades with visits: λ/√(N + (λ/B)²).
+
+    Args:
+        count: Visits N `[*S]`.
+        scale: λ, above 0.
+        most: B, the bonus of a state without visits, above 0.
+
+    Returns:
+        `[*S]`.
+
+    Raises:
+        ValueError: scale or most is not above 0.
+
+    Source: Devidze et al., "Exploration-Guided Reward Shaping" (ExploRS), 2022.
     """
     if not (scale > 0 and most > 0):
         raise ValueError(f"scale is {scale} and most {most}; both are above 0")

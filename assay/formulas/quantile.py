@@ -1,9 +1,8 @@
-"""Quantiles: the loss that has them as its minimum, intervals and their score, sorted aggregation,
-conformal calibration.
+"""Quantiles: pinball loss, interval score, aggregation and conformal calibration.
 
-`levels [Q]` ascend in (0, 1); quantile predictions have the levels as their last axis. A prediction
-whose quantiles cross is no distribution; sorting them (`uncrossed`) never makes the weighted
-interval score worse, whatever the truth turns out to be.
+`levels [Q]` ascend in (0, 1), and are the last axis of predicted quantiles. Quantiles that cross
+are no distribution; sorting them (`uncrossed`) never makes the weighted interval score worse,
+whatever the truth is.
 """
 
 from __future__ import annotations
@@ -18,8 +17,17 @@ from torch import Tensor
 def pinball(
     predicted: Float[Tensor, "*S Q"], truth: Float[Tensor, "*S"], levels: Float[Tensor, "Q"]
 ) -> Float[Tensor, "*S Q"]:
-    """max(τ·(y − q), (τ − 1)·(y − q)): its expectation is least where q is the τ-quantile of y
-    (Koenker & Bassett 1978).
+    """Pinball loss, least on average at the τ-quantile of y: max(τ·(y − q), (τ − 1)·(y − q)).
+
+    Args:
+        predicted: q `[*S, Q]`.
+        truth: y `[*S]`.
+        levels: τ `[Q]`.
+
+    Returns:
+        `[*S, Q]` in units of y.
+
+    Source: Koenker & Bassett, "Regression quantiles", 1978.
     """
     miss = truth[..., None] - predicted
     return torch.maximum(levels * miss, (levels - 1) * miss)
@@ -28,23 +36,51 @@ def pinball(
 def interval_score(
     predicted: Float[Tensor, "*S Q"], truth: Float[Tensor, "*S"], levels: Float[Tensor, "Q"]
 ) -> Float[Tensor, "*S"]:
-    """The weighted interval score: twice the mean pinball loss over the levels, in the units of y
-    (Bracher et al. 2021).
+    """Weighted interval score: twice the mean pinball loss over the levels.
+
+    Args:
+        predicted: `[*S, Q]`.
+        truth: `[*S]`.
+        levels: `[Q]`.
+
+    Returns:
+        `[*S]` in units of the truth.
+
+    Source: Bracher et al., "Evaluating epidemic forecasts in an interval format", 2021.
     """
     return 2 * pinball(predicted, truth, levels).mean(-1)
 
 
 def uncrossed(predicted: Float[Tensor, "*S Q"]) -> Float[Tensor, "*S Q"]:
-    """The same numbers in ascending order: quantiles that do not cross (Chernozhukov et al. 2010)."""
+    """The same numbers in ascending order: quantiles that do not cross.
+
+    Args:
+        predicted: `[*S, Q]`.
+
+    Returns:
+        `[*S, Q]`.
+
+    Source: Chernozhukov et al., "Quantile and probability curves without crossing", 2010.
+    """
     return predicted.sort(-1).values
 
 
 def aggregated(
     predicted: Float[Tensor, "M *S Q"], weights: Float[Tensor, "M"] | Float[Tensor, "M Q"]
 ) -> Float[Tensor, "*S Q"]:
-    """Σ_m w_m·q_m(τ), sorted: members' quantiles averaged at equal levels (Vincent 1912; Fakoor et
-    al. 2023). Weights are at least 0 and sum to 1 over members, one set for all levels or one for
-    each. Members alike give that member.
+    """Quantiles of members averaged at equal levels, and sorted: Σ_m w_m·q_m(τ).
+
+    Args:
+        predicted: `[M, *S, Q]`.
+        weights: `[M]`, or `[M, Q]` for one set a level; at least 0, summing to 1 over members.
+
+    Returns:
+        `[*S, Q]`. Identical members give that member.
+
+    Raises:
+        ValueError: A weight is below 0, or weights do not sum to 1.
+
+    Source: Fakoor et al., "Flexible Model Aggregation for Quantile Regression", 2023.
     """
     w = weights if weights.dim() == 2 else weights[:, None]
     if bool((w < 0).any()) or not torch.allclose(w.sum(0), torch.ones_like(w[0])):
@@ -56,12 +92,25 @@ def aggregated(
 
 
 def conformal(excess: Float[Tensor, "S"], *, level: float) -> Float[Tensor, ""]:
-    """The ⌈(S+1)·level⌉-th smallest of S calibration scores; +∞ where S is too small for the level.
+    """Split conformal prediction: the ⌈(S+1)·level⌉-th smallest of S calibration scores.
 
-    If a new score is exchangeable with these, it is at most this number with chance at least
-    `level`, for any S and any law (split conformal prediction; Vovk et al. 2005). With excess =
-    q_low(x) − y it is what to take off a low quantile (CQR; Romano et al. 2019), and may be below
-    0. Nothing is promised for answers drawn from another policy.
+    A new score that is exchangeable with these is at most this number with probability at least
+    `level`, for any S and any distribution. With excess = q_low(x) − y it is what to subtract from
+    a low quantile (CQR), and can be below 0. There is no guarantee for completions of another
+    policy.
+
+    Args:
+        excess: Calibration scores `[S]`.
+        level: In (0, 1).
+
+    Returns:
+        A scalar; +inf if S is too small for the level.
+
+    Raises:
+        ValueError: level is outside (0, 1).
+
+    Source: Vovk et al., "Algorithmic Learning in a Random World", 2005; Romano et al.,
+        "Conformalized Quantile Regression", arXiv:1905.03222, 2019.
     """
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; a coverage lies above 0 and below 1")
@@ -77,11 +126,18 @@ def regression(
     rounds: int = 200,
     width: float = 1e-3,
 ) -> Float[Tensor, "F Q"]:
-    """Linear quantile regression: weights that (nearly) minimise the mean pinball loss, a column a
-    level; float64.
+    """Linear quantile regression: weights that minimise the pinball loss.
 
-    By reweighted least squares, each residual's kink rounded off within `width` of the truth's
-    deviation; convex.
+    Args:
+        inputs: `[S, F]`.
+        truth: `[S]`.
+        levels: `[Q]`.
+        rounds: Most rounds.
+        width: Each residual's kink is rounded off within this share of the truth's standard
+            deviation.
+
+    Returns:
+        `[F, Q]` in float64, one column a level.
     """
     x, y, tau = inputs.double(), truth.double(), levels.double()
     least = width * y.std(correction=0).clamp(min=1e-12)
@@ -94,9 +150,9 @@ def regression(
     ):  # sums written out: a matrix product's last bit depends on where its operands lie in memory
         miss = y[:, None] - (x[:, :, None] * w).sum(1)
         pull = torch.where(miss > 0, tau, 1 - tau) / miss.abs().clamp(min=least)  # [S,Q]
-        drawn = pull[:, :, None] * x[:, None]  # [S,Q,F]
-        gram = (drawn[..., None] * x[:, None, None]).sum(0) + nearly
-        new = torch.linalg.solve(gram, (drawn * y[:, None, None]).sum(0)).T
+        weighted = pull[:, :, None] * x[:, None]  # [S,Q,F]
+        gram = (weighted[..., None] * x[:, None, None]).sum(0) + nearly
+        new = torch.linalg.solve(gram, (weighted * y[:, None, None]).sum(0)).T
         done = bool((new - w).abs().max() <= 1e-9 * w.abs().max().clamp(min=1.0))
         w = new
         if done:
@@ -112,11 +168,20 @@ def best_weights(
     rounds: int = 500,
     rate: float = 0.5,
 ) -> Float[Tensor, "M"]:
-    """Weights of members that minimise the mean pinball loss of their average, at least 0 and
-    summing to 1; float64.
+    """Weights of members that minimise the mean pinball loss of their average.
 
-    Exponentiated subgradients from equal weights, averaged over the rounds; convex, so what is left
-    is of order 1/√rounds.
+    Exponentiated subgradient descent from equal weights, averaged over the rounds. The problem is
+    convex; the error is of order 1/√rounds.
+
+    Args:
+        predicted: `[M, S, Q]`.
+        truth: `[S]`.
+        levels: `[Q]`.
+        rounds: Steps.
+        rate: Step size, in units of the members' spread.
+
+    Returns:
+        `[M]` in float64, at least 0 and summing to 1.
     """
     q, y, tau = predicted.double(), truth.double(), levels.double()
     spread = (q - q.mean(0)).abs().amax().clamp(min=1e-12)

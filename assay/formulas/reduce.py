@@ -1,10 +1,9 @@
-"""The only file that says how a loss becomes one number: each function turns a mask into weights,
-and the loss is Σ w·loss.
+"""How a loss becomes one number, Σ w·loss: each function turns a mask into weights w.
 
-Weights are computed on the whole batch (or the whole minibatch), so that a split into micro-batches
-changes nothing. They are float64, 0 behind the mask, and all 0 where nothing is present: never 0/0.
-An answer is present here if it has a decision of its own. Papers fight over the choice; it is an
-argument of `descend`, in sight of the recipe's reader.
+Weights are computed on the whole batch (or minibatch), so that splitting it into micro-batches
+changes nothing. They are float64, 0 where masked, and all 0 if nothing is present. A completion is
+present if it has a decision of its own. The choice is an argument of `descend`, visible in the
+recipe.
 """
 
 from __future__ import annotations
@@ -22,32 +21,66 @@ def _share(of: Tensor, total: Tensor) -> Tensor:
 
 
 def per_answer(mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B N T"]:
-    """Sum over an answer's decisions, mean over the present answers: w = 1/#answers.
+    """Sum over a completion's decisions, mean over completions: w = 1/#completions.
 
-    The only one of the four under which a policy-gradient loss is the gradient of E[reward] (RLOO,
-    BNPO; the sequence log-probability is a sum).
+    It is the only one of the four whose policy-gradient loss has the gradient of E[reward], since
+    the log-probability of a sequence is a sum (RLOO).
+
+    Args:
+        mask: `[B, N, T]`.
+
+    Returns:
+        w `[B, N, T]`.
     """
     return _share(mask, mask.any(-1).sum())
 
 
 def per_token(mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B N T"]:
-    """Mean over all decisions of the batch: w = 1/#decisions (DAPO). Long answers weigh more."""
+    """Mean over all decisions of the batch: w = 1/#decisions. Long completions have more weight.
+
+    Args:
+        mask: `[B, N, T]`.
+
+    Returns:
+        w `[B, N, T]`.
+
+    Source: Yu et al., "DAPO", arXiv:2503.14476, 2025.
+    """
     return _share(mask, mask.sum())
 
 
 def per_answer_token(mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B N T"]:
-    """Mean over the present answers of the mean over their decisions: w = 1/(#answers · length)
-    (GRPO).
+    """Mean over decisions, then mean over completions: w = 1/(#completions·length).
 
-    A long wrong answer is punished less for each decision than a short one, so wrong answers grow
-    (Dr. GRPO's point).
+    A long wrong completion is punished less for each decision than a short one, so that wrong
+    completions grow.
+
+    Args:
+        mask: `[B, N, T]`.
+
+    Returns:
+        w `[B, N, T]`.
+
+    Source: Shao et al. (GRPO), arXiv:2402.03300, 2024; Liu et al. (Dr. GRPO), arXiv:2503.20783,
+        2025.
     """
     return _share(mask, mask.any(-1).sum() * mask.sum(-1, keepdim=True))
 
 
 def constant_length(mask: Bool[Tensor, "B N T"], *, length: int) -> Float[Tensor, "B N T"]:
-    """Sum over decisions divided by one constant: w = 1/(#answers · length) for every answer (Dr.
-    GRPO, L_max).
+    """Sum over decisions divided by one constant: w = 1/(#completions·L).
+
+    Args:
+        mask: `[B, N, T]`.
+        length: L, at least 1.
+
+    Returns:
+        w `[B, N, T]`.
+
+    Raises:
+        ValueError: length is below 1.
+
+    Source: Liu et al. (Dr. GRPO), arXiv:2503.20783, 2025.
     """
     if length < 1:
         raise ValueError(f"length is {length}; the constant of constant_length must be at least 1")
@@ -55,12 +88,26 @@ def constant_length(mask: Bool[Tensor, "B N T"], *, length: int) -> Float[Tensor
 
 
 def per_pair(mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B"]:
-    """Mean over pairs (or ranked lists) none of whose answers is absent: w = 1/#pairs."""
+    """Mean over pairs (or ranked lists) without an absent completion: w = 1/#pairs.
+
+    Args:
+        mask: `[B, N, T]`.
+
+    Returns:
+        w `[B]`.
+    """
     whole = mask.any(-1).all(-1)
     return _share(whole, whole.sum())
 
 
 def per_answer_once(mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B N"]:
-    """Mean over the present answers, for losses with one term an answer: w = 1/#answers."""
+    """Mean over completions, for losses with one term a completion: w = 1/#completions.
+
+    Args:
+        mask: `[B, N, T]`.
+
+    Returns:
+        w `[B, N]`.
+    """
     present = mask.any(-1)
     return _share(present, present.sum())

@@ -1,13 +1,12 @@
-"""Evidence that a run has turned, bought label by label: bets against "it has not", and detectors
-of a change at an unknown time.
+"""Sequential evidence that a policy became worse: bets against "it did not", and change detectors.
 
-An outcome x ∈ [0,1] is one comparison of the current policy's answer with an earlier policy's: 1
-won, 0 lost, ½ a tie. The null says that, given the past, E[x] ≥ m, where m = ½ − delta. A bet of λ
-pays 1 + λ(m − x); under the null no bet has an expectation above 1, whoever chooses λ from the past
-alone. So a product of pays, and any mixture of products with weights fixed beforehand, is an
-e-process: P(ever ≥ 1/α) ≤ α (Ville), whatever rule decides how many labels a look buys. All logs
-are natural. `*R`: any leading axes (runs of a simulation); J bets, L labels of one look, K answers
-of one group.
+An outcome x ∈ [0, 1] compares a completion of the current policy with one of an earlier policy: 1
+won, 0 lost, ½ a tie. The null hypothesis is E[x] ≥ m given the past, with m = ½ − delta. A bet λ
+pays 1 + λ(m − x); under the null no bet has an expectation above 1 if λ depends on the past alone.
+Hence a product of pays, and any mixture of products with weights fixed beforehand, is an e-process:
+P(ever ≥ 1/α) ≤ α (Ville), whatever rule decides how many labels a look buys. All logs are natural.
+Axes: `*R` any leading ones (runs of a simulation), J bets, L labels of one look, K completions of a
+group.
 """
 
 from __future__ import annotations
@@ -22,12 +21,31 @@ MOST = 0.99  # of the largest bet that cannot be ruined: one lost label never en
 
 
 def flipped(p: Float[Tensor, "*R"], *, flip: float | Tensor) -> Float[Tensor, "*R"]:
-    """q = f + (1 − 2f)·p: the win rate that a labeler who errs with chance f shows. Ties stay ties."""
+    """Win rate that a labeler with error rate f shows: q = f + (1 − 2f)·p. Ties stay ties.
+
+    Args:
+        p: True win rate `[*R]`.
+        flip: f.
+
+    Returns:
+        q `[*R]`.
+    """
     return flip + (1 - 2 * flip) * p
 
 
 def unflipped(q: Float[Tensor, "*R"], *, flip: float) -> Float[Tensor, "*R"]:
-    """p = (q − f)/(1 − 2f), held to [0,1]: the de-biased win rate (f < ½)."""
+    """De-biased win rate: p = (q − f)/(1 − 2f), clipped to [0, 1].
+
+    Args:
+        q: Observed win rate `[*R]`.
+        flip: f, in [0, ½).
+
+    Returns:
+        p `[*R]`.
+
+    Raises:
+        ValueError: flip is outside [0, ½).
+    """
     if not 0 <= flip < 0.5:
         raise ValueError(
             f"flip is {flip}; a labeler's error rate lies in [0, ½) or the labels say nothing"
@@ -35,30 +53,15 @@ def unflipped(q: Float[Tensor, "*R"], *, flip: float) -> Float[Tensor, "*R"]:
     return ((q - flip) / (1 - 2 * flip)).clamp(0, 1)
 
 
-def flip_rate(*, disagree: int, twice: int) -> tuple[float, float]:
-    """The error rate f and a lower limit for it (95 %, Hoeffding), from answers that were judged
-    twice.
-
-    Two independent judgements of one pair differ with chance a = 2f(1 − f), so f = (1 − √(1 −
-    2a))/2. a ≥ ½ is read as f = .49. Persons who err alike look better than they are: this f is a
-    lower one. It sizes bets and de-biases, it never carries α.
-    """
-    if twice < 1 or not 0 <= disagree <= twice:
-        raise ValueError(
-            f"{disagree} of {twice} judged twice disagree; give counts with 0 ≤ disagree ≤ twice "
-            "and twice ≥ 1"
-        )
-
-    def rate(a: float) -> float:
-        return 0.49 if a >= 0.4998 else (1 - math.sqrt(1 - 2 * a)) / 2
-
-    a = disagree / twice
-    return rate(a), rate(max(0.0, a - math.sqrt(math.log(20) / (2 * twice))))
-
-
 def null_mean(*, delta: float, flip: float = 0.0) -> float:
-    """m = ½ − (1 − 2f)·delta: the least observed mean under the null p ≥ ½ − delta. f must be
-    certain or too low.
+    """The least observed mean under the null p ≥ ½ − delta: m = ½ − (1 − 2f)·delta.
+
+    Args:
+        delta: Margin of the null, in [0, ½).
+        flip: f, exact or too low.
+
+    Raises:
+        ValueError: delta is outside [0, ½).
     """
     if not 0 <= delta < 0.5:
         raise ValueError(f"delta is {delta}; the margin of the null lies in [0, ½)")
@@ -72,13 +75,22 @@ def bets(
     explained: float | Tensor = 0.0,
     most: float | Tensor = math.inf,
 ) -> Float[Tensor, "*R J"]:
-    """λ = d/(m(1 − m) − explained·q(1 − q)), d = m − q: the bet that grows fastest when the true
-    mean is q.
+    """The bet that grows fastest if the true mean is q.
 
-    With explained = 0 and outcomes 0 or 1 the pay is the likelihood ratio of q to m exactly,
-    Kelly's bet (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by
-    betting"). `explained`: the share of the variance that a control variate takes away, guessed
-    from the past. 0 where q ≥ m; at most `most`.
+    λ = d/(m(1 − m) − explained·q(1 − q)),  d = m − q
+
+    With explained = 0 and outcomes 0 or 1 the pay is the likelihood ratio of q to m (Kelly's bet).
+
+    Args:
+        q: True means to bet on `[*R, J]`.
+        null: m.
+        explained: Share of the variance that a control variate removes, estimated from the past.
+        most: Largest bet.
+
+    Returns:
+        λ `[*R, J]`; 0 where q ≥ m.
+
+    Source: Waudby-Smith & Ramdas, arXiv:2010.09686, 2024.
     """
     d = (null - q).clamp(min=0)
     lam = d / (null * (1 - null) - explained * q * (1 - q))
@@ -86,8 +98,15 @@ def bets(
 
 
 def largest_bet(c: Float[Tensor, "*R"], *, null: float, weight: float) -> Float[Tensor, "*R"]:
-    """0.99/(w·(1 − m + |c|)): with outcomes in [0,1], controls in [−w,w] and weights up to w, a pay
-    stays above 0.
+    """The largest bet after which no pay reaches 0: 0.99/(w·(1 − m + |c|)).
+
+    Args:
+        c: Slopes of the control variate `[*R]`.
+        null: m.
+        weight: w, the largest weight of a label; controls are in [−w, w].
+
+    Returns:
+        `[*R]` in float64.
     """
     return MOST / (weight * (1 - null + c.double().abs()))
 
@@ -101,12 +120,24 @@ def log_pays(
     c: float | Tensor = 0.0,
     weight: Float[Tensor, "*R L"] | None = None,
 ) -> Float[Tensor, "*R J L"]:
-    """log(1 + λ(w(m − x) + c·u)) of each bet on each label.
+    """Log of the pay of each bet on each label: log(1 + λ(w(m − x) + c·u)).
 
-    w: 1, or 1/(K·chance of having been chosen) where the answer was not chosen evenly from its
-    group (`choice`). u = w(z − z̄): the proxy's part, of mean 0 whatever the proxy is worth
-    (`control`), so c and λ may be any function of the past. This is prediction-powered inference as
-    betting (Angelopoulos et al. 2023; Zrnic and Candès 2024, "Active statistical inference").
+    The control u has mean 0 whatever the proxy is worth, so that c and λ can be any functions of
+    the past. This is prediction-powered inference as betting.
+
+    Args:
+        x: Outcomes `[*R, L]`.
+        lam: λ `[*R, J]`.
+        null: m.
+        control: u from `control` `[*R, L]`.
+        c: Slope of u.
+        weight: w from `choice` `[*R, L]`; 1 by default.
+
+    Returns:
+        `[*R, J, L]`.
+
+    Source: Angelopoulos et al., "Prediction-powered inference", arXiv:2301.09633, 2023; Zrnic &
+        Candès, "Active statistical inference", arXiv:2403.03208, 2024.
     """
     gain = null - x if weight is None else weight * (null - x)
     if control is not None:
@@ -120,12 +151,19 @@ def control(
     group: Float[Tensor, "*R L K"],
     weight: Float[Tensor, "*R L"] | None = None,
 ) -> Float[Tensor, "*R L"]:
-    """u = w(z − z̄): the labeled answer's proxy less the mean over its own group of K fresh
-    answers, itself among them.
+    """Control variate of a label: u = w·(z − z̄), with z̄ the mean of a fresh group of completions.
 
-    Every label needs a group of its own, drawn at the same look. One pool mean shared by a look's
-    labels ties their pays together, and a product of dependent pays has an expectation above 1; a
-    mean from another look may be off, and then α is lost.
+    Every label needs a group of its own, sampled at the same look. One mean for all labels of a
+    look makes their pays dependent, and a product of dependent pays can have an expectation above
+    1; a mean of another look can be biased. Either loses α.
+
+    Args:
+        proxy: z of the labeled completion `[*R, L]`.
+        group: z of its group, itself included `[*R, L, K]`.
+        weight: w from `choice` `[*R, L]`; 1 by default.
+
+    Returns:
+        u `[*R, L]`.
     """
     u = proxy - group.mean(-1)
     return u if weight is None else weight * u
@@ -134,12 +172,18 @@ def control(
 def choice(
     spread: Float[Tensor, "*R K"], uniform: Float[Tensor, "*R"], *, even: float = 0.5
 ) -> tuple[Tensor, Tensor]:
-    """Which of a group's K answers to have judged `[*R]`, and its weight 1/(K·π) ≤ 1/even: more
-    often where `spread` is large.
+    """Choose which completion of a group to label, more often where `spread` is large.
 
-    π = even/K + (1 − even)·spread/Σ spread. Neyman's rule: spread = √(conditional variance of the
-    outcome), so judges' disagreement serves. `uniform`: one draw from (0,1) a group. A spread of 0
-    throughout is an even choice.
+    π = even/K + (1 − even)·spread/Σ spread, by Neyman's rule: spread = √(variance of the outcome)
+
+    Args:
+        spread: Standard deviation of each outcome `[*R, K]`, such as reward models' disagreement;
+            all 0 makes an even choice.
+        uniform: One number in (0, 1) a group `[*R]`.
+        even: Share of an even choice.
+
+    Returns:
+        The chosen place `[*R]`, and its weight 1/(K·π) ≤ 1/even `[*R]`.
     """
     K = spread.shape[-1]
     total = spread.sum(-1, keepdim=True)
@@ -152,11 +196,23 @@ def choice(
 def fit_control(
     n: Tensor, x: Tensor, xx: Tensor, xu: Tensor, uu: Tensor, *, ridge: float = 12.0
 ) -> tuple[Tensor, Tensor]:
-    """(c, share of variance explained) of regressing past outcomes on past controls, from sums.
+    """Slope and explained variance of past outcomes regressed on past controls, from sums.
 
-    The sums: n labels, Σy, Σy², Σyu, Σu² with y = w(x − ½); E u = 0 is known, so u is not centred.
-    c = cov/(E u²), both shrunk as by `ridge` more labels without correlation; explained =
-    c·cov/var. Sums may be discounted: only the past may be in them.
+    c = cov/E u², explained = c·cov/var, both shrunk by n/(n + ridge)
+
+    E u = 0 is known, so that u is not centred. Sums can be discounted; only the past may be in
+    them.
+
+    Args:
+        n: Labels.
+        x: Σ y with y = w·(x − ½).
+        xx: Σ y².
+        xu: Σ y·u.
+        uu: Σ u².
+        ridge: Labels without correlation that are added.
+
+    Returns:
+        c, and the explained share of the variance from 0 to 0.9.
     """
     n1 = n.clamp(min=1)
     mean = x / n1
@@ -169,8 +225,17 @@ def fit_control(
 
 
 def start_prior(*, looks: int, kind: str = "uniform") -> Float[Tensor, "T"]:
-    """Weights over the look at which a fall begins, Σ ≤ 1. uniform: 1/looks. early: ∝ 1/k. open:
-    1/(k(k + 1)), for runs of unknown length, whose first `looks` terms these are.
+    """Prior weights of the look at which a fall begins, with sum at most 1.
+
+    Args:
+        looks: Looks T.
+        kind: uniform: 1/T. early: ∝ 1/k. open: 1/(k(k + 1)), for runs of unknown length.
+
+    Returns:
+        `[T]` in float64.
+
+    Raises:
+        ValueError: The kind is unknown.
     """
     k = torch.arange(1, looks + 1, dtype=torch.float64)
     if kind == "uniform":
@@ -183,11 +248,16 @@ def start_prior(*, looks: int, kind: str = "uniform") -> Float[Tensor, "T"]:
 
 
 def deepening(*, J: int, rate: float) -> Float[Tensor, "J J"]:
-    """How a fall goes on from look to look: with chance `rate` its win rate is the next lower one
-    of J; the last stays.
+    """How a fall continues from look to look, as a matrix of moves among J win rates.
 
-    A mixture over falls that deepen is a mixture of products of bets, so an e-process with it is
-    still one.
+    A mixture over falls that deepen is a mixture of products of bets, and hence an e-process.
+
+    Args:
+        J: Win rates, in falling order.
+        rate: Probability of moving to the next lower one; the last stays.
+
+    Returns:
+        `[J, J]` in float64; rows sum to 1.
     """
     q = torch.eye(J, dtype=torch.float64) * (1 - rate)
     q[torch.arange(J - 1), torch.arange(1, J)] = rate
@@ -195,30 +265,14 @@ def deepening(*, J: int, rate: float) -> Float[Tensor, "J J"]:
     return q
 
 
-def shiryaev_roberts(
-    log_s: Float[Tensor, "*R J"], log_pay: Float[Tensor, "*R J"], log_start: Float[Tensor, "*R J"]
-) -> Float[Tensor, "*R J"]:
-    """e-SR over one look: S ← (S + start)·Π pay, in logs. Σ_j S_j + the mass not yet started is an
-    e-process.
-
-    Shin, Ramdas and Rinaldo 2023, "E-detectors", with the prior's mass of this look (times a bet's
-    weight) as `start` in place of 1: then Ville's inequality bounds the chance of any false alarm
-    ever, and not only their frequency.
-    """
-    return torch.logaddexp(log_s, log_start) + log_pay
-
-
-def cusum(
-    log_s: Float[Tensor, "*R J"], log_pay: Float[Tensor, "*R J"], log_start: Float[Tensor, "*R J"]
-) -> Float[Tensor, "*R J"]:
-    """e-CUSUM: S ← max(S, start)·Π pay, in logs; never above `shiryaev_roberts`, so valid at the
-    same threshold.
-    """
-    return torch.maximum(log_s, log_start) + log_pay
-
-
 def deepened(log_s: Float[Tensor, "*R J"], moves: Float[Tensor, "J J"]) -> Float[Tensor, "*R J"]:
-    """log(exp(log_s)·moves): the capital before the next look, moved among the bets by fixed shares
-    (rows sum to 1).
+    """Capital before the next look, moved among the bets by fixed shares.
+
+    Args:
+        log_s: log S `[*R, J]`.
+        moves: From `deepening` `[J, J]`.
+
+    Returns:
+        log(exp(log_s)·moves) `[*R, J]`.
     """
     return torch.logsumexp(log_s[..., :, None] + moves.log(), -2)

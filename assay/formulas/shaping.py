@@ -1,10 +1,9 @@
-"""A score to the reward that is optimised: `[B,N] → [B,N]`, element by element, so absent answers
-touch nothing.
+"""Shape a score into the reward that is optimised: `[B, N]` to `[B, N]`, element by element.
 
-Order matters: length penalty, then shaping, then aggregation of judges, or aggregation before
-shaping; then clip, then the group's normalisation. An affine shaping changes nothing under
-`advantage.group_standardised`: only what is not linear survives there. References are scores
-`[B,K]` of K answers of the reference policy to the same prompts.
+Order matters: length penalty, then shaping, then aggregation of reward models (or aggregation
+before shaping), then clipping, then the group's normalisation. An affine shaping changes nothing
+under `advantage.group_standardised`. References are scores `[B, K]` of K completions of the
+reference policy to the same prompts.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -20,7 +19,19 @@ from torch.nn.functional import logsigmoid
 def clip(
     reward: Float[Tensor, "B N"], *, low: float | None = None, high: float | None = None
 ) -> Float[Tensor, "B N"]:
-    """min(max(r, low), high); either bound may be None (`high` alone is a ceiling)."""
+    """Clip the reward: min(max(r, low), high).
+
+    Args:
+        reward: `[B, N]`.
+        low: Lower bound; None for none.
+        high: Upper bound; None for none.
+
+    Returns:
+        `[B, N]`.
+
+    Raises:
+        ValueError: low is above high.
+    """
     if low is not None and high is not None and low > high:
         raise ValueError(
             f"low is {low} and high {high}; a reward cannot be clipped to an empty range"
@@ -29,14 +40,38 @@ def clip(
 
 
 def standardise(reward: Float[Tensor, "B N"], *, mean: float, std: float) -> Float[Tensor, "B N"]:
-    """(r − mean)/std with constants measured elsewhere, usually on the reference's answers. Affine."""
+    """Subtract a mean and divide by a standard deviation: (r − mean)/std. Affine.
+
+    Args:
+        reward: `[B, N]`.
+        mean: Usually measured on the reference's completions.
+        std: Above 0.
+
+    Returns:
+        `[B, N]`.
+
+    Raises:
+        ValueError: std is not above 0.
+    """
     if not std > 0:
         raise ValueError(f"std is {std}; a reward is divided by it, so it must be above 0")
     return (reward - mean) / std
 
 
 def minmax(reward: Float[Tensor, "B N"], *, low: float, high: float) -> Float[Tensor, "B N"]:
-    """(r − low)/(high − low): low to 0 and high to 1. Affine, and not clipped."""
+    """Scale low to 0 and high to 1: (r − low)/(high − low). Affine, not clipped.
+
+    Args:
+        reward: `[B, N]`.
+        low: Becomes 0.
+        high: Becomes 1.
+
+    Returns:
+        `[B, N]`.
+
+    Raises:
+        ValueError: high is not above low.
+    """
     if not high > low:
         raise ValueError(
             f"low is {low} and high {high}; minmax divides by high − low, so high must be the "
@@ -46,8 +81,14 @@ def minmax(reward: Float[Tensor, "B N"], *, low: float, high: float) -> Float[Te
 
 
 def centre(reward: Float[Tensor, "B N"], references: Float[Tensor, "B K"]) -> Float[Tensor, "B N"]:
-    """r − mean of the prompt's reference scores. Affine within a prompt; removes the constant a
-    prompt.
+    """Subtract the mean of the prompt's reference scores, which removes the constant a prompt.
+
+    Args:
+        reward: `[B, N]`.
+        references: `[B, K]`.
+
+    Returns:
+        `[B, N]`.
     """
     first = references[:, :1]
     return reward - (first + (references - first).mean(-1, keepdim=True))
@@ -56,29 +97,61 @@ def centre(reward: Float[Tensor, "B N"], references: Float[Tensor, "B K"]) -> Fl
 def preference(
     reward: Float[Tensor, "B N"], references: Float[Tensor, "B K"]
 ) -> Float[Tensor, "B N"]:
-    """(1/K)·Σ σ(r − r_k): the judge's own probability that the answer beats a reference (PAR; Fu et
-    al. 2025). In [0, 1].
+    """Preference as reward: (1/K)·Σ σ(r − r_k), the probability of beating a reference.
 
-    The mean of sigmoids, not the sigmoid of the mean difference.
+    It is the mean of sigmoids, not the sigmoid of the mean difference.
+
+    Args:
+        reward: r `[B, N]`.
+        references: r_k `[B, K]`.
+
+    Returns:
+        `[B, N]` from 0 to 1.
+
+    Source: Fu et al., "Reward Shaping to Mitigate Reward Hacking in RLHF" (PAR), arXiv:2502.18770,
+        2025.
     """
     return torch.sigmoid(reward[..., None] - references[:, None]).mean(-1)
 
 
 def sigmoid(reward: Float[Tensor, "B N"], *, slope: float = 1.0) -> Float[Tensor, "B N"]:
-    """σ(slope·r): bounded, but not centred on anything a prompt; the control for `preference`."""
+    """Sigmoid of the reward, not centred on a prompt: σ(slope·r). The control of `preference`.
+
+    Args:
+        reward: `[B, N]`.
+        slope: Of the logit.
+
+    Returns:
+        `[B, N]`.
+    """
     return torch.sigmoid(slope * reward)
 
 
 def log_sigmoid(reward: Float[Tensor, "B N"], at: Float[Tensor, "B"]) -> Float[Tensor, "B N"]:
-    """log σ(r − at), `at` a high quantile of the prompt's reference scores (LSC; Wang et al. 2024).
-    Unbounded below.
+    """Log-sigmoid-centred reward: log σ(r − at). It is unbounded below.
+
+    Args:
+        reward: `[B, N]`.
+        at: A high quantile of the prompt's reference scores `[B]`.
+
+    Returns:
+        `[B, N]`.
+
+    Source: Wang et al., "Transforming and Combining Rewards for Aligning LLMs" (LSC),
+        arXiv:2402.00742, 2024.
     """
     return logsigmoid(reward - at[:, None])
 
 
 def tanh(reward: Float[Tensor, "B N"], *, slope: float = 1.0) -> Float[Tensor, "B N"]:
-    """tanh(slope·r): twice as steep as the sigmoid at 0, and on −1 … 1; not centred on anything a
-    prompt.
+    """Hyperbolic tangent of the reward, not centred on a prompt: tanh(slope·r).
+
+    Args:
+        reward: `[B, N]`.
+        slope: Of its argument; at 0 it is twice as steep as the sigmoid.
+
+    Returns:
+        `[B, N]` from −1 to 1.
     """
     return torch.tanh(slope * reward)
 
@@ -96,10 +169,15 @@ QUINTIC = _quintic()
 
 
 def polynomial(reward: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
-    """The quintic nearest to σ on (−5, 5), 0 below and 1 above (Fu et al. 2025's control for the
-    sigmoid's exact form).
+    """The quintic nearest to σ on (−5, 5), 0 below and 1 above: a control of the sigmoid's form.
 
-    It jumps by a few hundredths at ±5, and is not monotone near them: a fit, not a sigmoid.
+    Args:
+        reward: `[B, N]`.
+
+    Returns:
+        `[B, N]` from 0 to 1.
+
+    Source: Fu et al. (PAR), arXiv:2502.18770, 2025.
     """
     x = reward.clamp(-5, 5)
     value = torch.zeros_like(x)
@@ -117,11 +195,19 @@ def slow_then_fast(
     late: float = 3.0,
     slope: float = 1.0,
 ) -> Float[Tensor, "B N"]:
-    """(1/K)·Σ σ(slope·(r − late − r_k)): bounded and centred, but flat where training starts and
-    steepest `late` above.
+    """A bounded, centred reward that grows slowly at first: (1/K)·Σ σ(slope·(r − late − r_k)).
 
-    The control for PAR's second principle, that a reward should grow fast at first and then ever
-    more slowly.
+    It is the control of PAR's second principle, that a reward should grow fast first and then
+    slowly.
+
+    Args:
+        reward: r `[B, N]`.
+        references: r_k `[B, K]`.
+        late: How far above a reference it is steepest.
+        slope: Of the logit.
+
+    Returns:
+        `[B, N]` from 0 to 1.
     """
     return torch.sigmoid(slope * (reward[..., None] - late - references[:, None])).mean(-1)
 
@@ -131,8 +217,15 @@ def against(
     references: Float[Tensor, "B K"],
     shape: Callable[[Float[Tensor, "B M"]], Float[Tensor, "B M"]],
 ) -> Float[Tensor, "B N"]:
-    """(1/K)·Σ shape(r − r_k): any shape, centred on the prompt's references one by one. The mean of
-    shapes, not of scores.
+    """Any shape, centred on the prompt's references one by one: (1/K)·Σ shape(r − r_k).
+
+    Args:
+        reward: r `[B, N]`.
+        references: r_k `[B, K]`.
+        shape: A function of `[B, M]`, element by element.
+
+    Returns:
+        `[B, N]`.
     """
     B, N = reward.shape
     return (
@@ -141,8 +234,17 @@ def against(
 
 
 def normal_quantile(references: Float[Tensor, "B K"], *, q: float = 0.85) -> Float[Tensor, "B"]:
-    """μ + z_q·s of a normal fitted to each prompt's reference scores (s ÷ K): where LSC has its
-    bend, see `log_sigmoid`.
+    """Quantile of a normal fitted to each prompt's reference scores: μ + z_q·s (s ÷ K).
+
+    Args:
+        references: `[B, K]`.
+        q: In (0, 1).
+
+    Returns:
+        `[B]`, where `log_sigmoid` bends.
+
+    Raises:
+        ValueError: q is outside (0, 1).
     """
     if not 0 < q < 1:
         raise ValueError(f"q is {q}; a quantile of a normal needs 0 < q < 1")
@@ -156,11 +258,22 @@ def running(
     squares: Float[Tensor, ""],
     fresh: Float[Tensor, "n"],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
-    """Count, mean and sum of squared deviations with `fresh` added (Welford 1962; batches: Chan et
-    al. 1983), float64.
+    """Running count, mean and sum of squared deviations, with new numbers added.
 
-    The deviation is sqrt(squares/count), ÷ count. Any split of the same numbers into batches gives
-    the same three.
+    Any split of the same numbers into batches gives the same three. The standard deviation is
+    √(squares/count).
+
+    Args:
+        count: Numbers so far.
+        mean: Their mean.
+        squares: Their sum of squared deviations.
+        fresh: New numbers `[n]`.
+
+    Returns:
+        Count, mean and squares in float64.
+
+    Source: Welford, 1962; Chan, Golub & LeVeque, "Algorithms for computing the sample variance",
+        1983.
     """
     x = fresh.double()
     if len(x) == 0:
@@ -172,19 +285,3 @@ def running(
         mean + gap * len(x) / total,
         squares + (x - x.mean()).square().sum() + gap.square() * count * len(x) / total,
     )
-
-
-def length_penalty(
-    reward: Float[Tensor, "B N"], length: Int[Tensor, "B N"], *, per: float = 0.01, free: int = 0
-) -> Float[Tensor, "B N"]:
-    """r − per·max(0, length − free): on the raw score, before any other shaping."""
-    return reward - per * (length - free).clamp(min=0).to(reward.dtype)
-
-
-def overlong(length: Int[Tensor, "B N"], *, limit: int, cushion: int) -> Float[Tensor, "B N"]:
-    """DAPO's soft penalty (Yu et al. 2025), added to the reward: 0 up to limit − cushion, falling
-    to −1 at limit, −1 beyond.
-    """
-    if not 0 < cushion <= limit:
-        raise ValueError(f"cushion is {cushion} and limit {limit}; the cushion lies in 1 … limit")
-    return ((limit - cushion - length).to(torch.get_default_dtype()) / cushion).clamp(-1, 0)

@@ -1,9 +1,10 @@
-"""Nelder and Mead's search (1965) as two pure functions: `ask` where to look next, `tell` what was
-found there.
+"""Nelder–Mead search as two pure functions: `ask` for the next point, `tell` its value.
 
-The state is plain lists and words, so it survives in a file between two looks that are a day apart.
-Reflection 1, expansion 2, contraction ½, shrinking ½: the choices of the common implementations,
-step for step. It minimises.
+The state is plain lists and strings, so that it can be stored between two looks that are a day
+apart; an optimiser that calls the function itself (SciPy's) cannot wait. Reflection 1, expansion 2,
+contraction ½, shrinking ½, as in common implementations, step for step. It minimises.
+
+Source: Nelder & Mead, "A simplex method for function minimization", 1965.
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ Point = list[float]
 
 
 def simplex(start: Sequence[float], *, step: float) -> dict[str, Any]:
-    """A search that begins at `start` and one `step` from it along every axis."""
+    """The state of a new search.
+
+    Args:
+        start: The first point; the others are one step from it along each axis.
+        step: Not 0.
+
+    Returns:
+        The state.
+
+    Raises:
+        ValueError: There is no coordinate, or step is 0.
+    """
     if not start or step == 0:
         raise ValueError("a simplex needs at least one coordinate and a step that is not 0")
     corners = [list(start)] + [
@@ -26,12 +38,29 @@ def simplex(start: Sequence[float], *, step: float) -> dict[str, Any]:
 
 
 def ask(state: dict[str, Any]) -> Point:
-    """The point whose value is wanted next."""
+    """The next point to evaluate.
+
+    Args:
+        state: The search.
+
+    Returns:
+        Its coordinates.
+    """
     return list(state["todo"][0])
 
 
 def best(state: dict[str, Any]) -> tuple[Point, float]:
-    """The lowest point so far and its value. Raises ValueError where nothing has been told."""
+    """The lowest point so far.
+
+    Args:
+        state: The search.
+
+    Returns:
+        Its coordinates and its value.
+
+    Raises:
+        ValueError: No point has a value yet.
+    """
     pairs = list(zip(state["points"], state["values"], strict=True)) + [
         (p, v) for p, v in state["held"]
     ]
@@ -42,7 +71,12 @@ def best(state: dict[str, Any]) -> tuple[Point, float]:
 
 
 def settled(state: dict[str, Any], *, tolerance: float) -> bool:
-    """The corners' values differ (standard deviation, ÷ count) by less than this."""
+    """Whether the corners' values differ by less than a tolerance.
+
+    Args:
+        state: The search.
+        tolerance: Of their standard deviation (÷ count).
+    """
     v = state["values"]
     if state["phase"] == "build" or len(v) < 2:
         return False
@@ -51,7 +85,18 @@ def settled(state: dict[str, Any], *, tolerance: float) -> bool:
 
 
 def tell(state: dict[str, Any], *, value: float) -> dict[str, Any]:
-    """The state after `value` was found at the point asked for; the state told is not changed."""
+    """The state after the value of the requested point is known.
+
+    Args:
+        state: The search; it is not changed.
+        value: The value, finite.
+
+    Returns:
+        The new state.
+
+    Raises:
+        ValueError: The value is not finite.
+    """
     if not math.isfinite(value):
         raise ValueError(f"the value told is {value}; a search needs a finite number")
     point, todo = ask(state), [list(p) for p in state["todo"][1:]]

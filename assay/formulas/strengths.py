@@ -1,6 +1,4 @@
-"""Which checkpoint was the best, from all comparisons of a run: Bradley–Terry strengths that change
-smoothly along it.
-"""
+"""Which checkpoint of a run is best: Bradley–Terry strengths on a smooth curve."""
 
 from __future__ import annotations
 
@@ -19,13 +17,26 @@ def strengths(
     bend: float = 0.02,
     slope: float = 0.3,
 ) -> tuple[Float[Tensor, "P"], Float[Tensor, "P P"]]:
-    """MAP of s₀ = 0 … s₍P₋₁₎ and its Laplace covariance: logit P(point a beats point b) = s_a −
-    s_b.
+    """Maximum a-posteriori strengths and their Laplace covariance.
 
-    Line l of the data: of n comparisons of point a with point b, a won `won` (ties ½). Prior:
-    second differences N(0, bend²), the first step N(0, slope²): a smoothing spline, so that a look
-    with four labels leans on its neighbours, and its maximum is not the luckiest look. Newton with
-    steps held to 1 nat; the posterior is log-concave, so it has one mode.
+    logit P(a beats b) = s_a − s_b,  s₀ = 0
+    Prior: second differences N(0, bend²), first step N(0, slope²)
+
+    The prior is a smoothing spline: a point with four labels uses its neighbours, and the maximum
+    is not the luckiest point. The posterior is log-concave; Newton's method, with steps of at most
+    1 nat.
+
+    Args:
+        a: A point of each line of data `[L]`.
+        b: The point it is compared with `[L]`.
+        n: Comparisons of the line `[L]`.
+        won: How many a won, ties counting ½ `[L]`.
+        points: Points P.
+        bend: Standard deviation of second differences, in nats.
+        slope: Standard deviation of the first step, in nats.
+
+    Returns:
+        s `[P]` and its covariance `[P, P]`, in float64.
     """
     F = torch.float64
     precision = torch.zeros(points, points, dtype=F)
@@ -65,14 +76,25 @@ def informative(
     *,
     each: int = 8,
 ) -> tuple[int, int]:
-    """The two points whose next `each` comparisons raise the strength of the best one most: the
-    knowledge gradient.
+    """The two points whose next comparisons raise the best strength most: the knowledge gradient.
 
-    Comparing (a, b) moves the means by σ̃·Z, σ̃ = (Σ_a − Σ_b)/√(Var(s_a − s_b) + 1/(each·p(1 −
-    p))), Z normal, so its worth is E max_k(s_k + σ̃_k·Z) − max_k s_k (Frazier, Powell and Dayanik
-    2009, "The knowledge-gradient policy for correlated normal beliefs"), here by Gauss–Hermite
-    quadrature. On a smooth curve that is two points on either flank, and not the two highest, which
-    hardly differ. One point alone is compared with itself.
+    Comparing a with b moves the means by σ̃·Z, Z normal:
+    σ̃ = (Σ_a − Σ_b)/√(Var(s_a − s_b) + 1/(each·p(1 − p)))
+    value = E max_k(s_k + σ̃_k·Z) − max_k s_k, by Gauss–Hermite quadrature
+
+    On a smooth curve these are points on either flank, not the two highest ones.
+
+    Args:
+        s: Strengths `[P]`.
+        covariance: `[P, P]`.
+        among: Points that can be compared `[K]`.
+        each: Comparisons.
+
+    Returns:
+        Two points; the same one twice if there is only one.
+
+    Source: Frazier, Powell & Dayanik, "The knowledge-gradient policy for correlated normal
+        beliefs", 2009.
     """
     if len(among) < 2:
         return int(among[0]), int(among[0])
@@ -100,12 +122,20 @@ def earliest_best(
     *,
     doubt: float = 0.25,
 ) -> int:
-    """The earliest point within `doubt` standard errors of the strongest: of near-equals the one
-    that has moved least.
+    """The earliest point that is within some standard errors of the strongest.
 
-    Strengths count how often an answer is better, not by how much; what a policy loses late in a
-    run it loses in few answers and by much, so the strongest point lies somewhat later than the
+    Strengths count how often a completion is better, not by how much. What a policy loses late in a
+    run it loses in few completions and by much, so that the strongest point is later than the
     highest mean (docs/watch-bench.md).
+
+    Args:
+        s: Strengths `[P]`.
+        covariance: `[P, P]`.
+        among: Points to choose from `[K]`.
+        doubt: Standard errors.
+
+    Returns:
+        The point.
     """
     best = int(among[s[among].argmax()])
     spread = (

@@ -1,4 +1,4 @@
-"""Policy-gradient and critic losses, one term a decision `[B,N,T]`, never reduced.
+"""Policy-gradient and critic losses, one term a decision `[B, N, T]`, never reduced.
 
 At logp = old_logp the gradient of every policy-gradient surrogate by logp is −A. No gradient passes
 into the advantage.
@@ -16,16 +16,22 @@ FAR = 40.0
 
 
 def ratio(logp: Float[Tensor, "*S"], old_logp: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
-    """ρ = π/π_old = exp(logp − old_logp), differentiable in logp; held, with gradient 0, outside
-    e^±40.
+    """Importance ratio: ρ = π/π_old = exp(logp − old_logp).
 
-    NaN in old_logp means that nobody knows under what the answers were drawn (see Samples): a ratio
-    refuses it. Behind the mask Samples hold 0.
+    Args:
+        logp: log π `[*S]`.
+        old_logp: log π_old `[*S]`, 0 where masked.
+
+    Returns:
+        `[*S]`, differentiable in logp; held, with gradient 0, outside e^±40.
+
+    Raises:
+        ValueError: old_logp is NaN somewhere: the policy that the completions came from is unknown.
     """
     if bool(torch.isnan(old_logp).any()):
         raise ValueError(
             f"old_logp is NaN in {int(torch.isnan(old_logp).sum())} of {old_logp.numel()} places: "
-            "the probability these answers were drawn with is unknown, so there is no ratio; "
+            "the policy that these completions came from is unknown, so there is no ratio; "
             "score them with the policy first"
         )
     return (logp - old_logp.detach()).clamp(-FAR, FAR).exp()
@@ -34,8 +40,16 @@ def ratio(logp: Float[Tensor, "*S"], old_logp: Float[Tensor, "*S"]) -> Float[Ten
 def reinforce(
     logp: Float[Tensor, "B N T"], advantage: Float[Tensor, "B N #T"]
 ) -> Float[Tensor, "B N T"]:
-    """−A·logp (Williams 1992). Its gradient is the policy gradient only for answers of the present
-    policy.
+    """REINFORCE: −A·log π. On its own completions the gradient is the policy gradient.
+
+    Args:
+        logp: log π `[B, N, T]`.
+        advantage: A `[B, N, T]` or `[B, N, 1]`.
+
+    Returns:
+        `[B, N, T]`.
+
+    Source: Williams, "Simple statistical gradient-following algorithms", 1992.
     """
     return -advantage.detach() * logp
 
@@ -48,10 +62,25 @@ def clipped(
     low: float = 0.2,
     high: float = 0.2,
 ) -> Float[Tensor, "B N T"]:
-    """max(−Aρ, −A·clip(ρ, 1−low, 1+high)) (PPO, Schulman et al. 2017; unequal low and high: DAPO,
-    Yu et al. 2025).
+    """Clipped surrogate: max(−A·ρ, −A·clip(ρ, 1 − ε_low, 1 + ε_high)).
 
-    With one update a batch ρ ≡ 1 and the clip never acts.
+    With one update a batch, ρ = 1 and nothing is clipped.
+
+    Args:
+        logp: log π `[B, N, T]`.
+        old_logp: log π_old `[B, N, T]`.
+        advantage: A `[B, N, T]` or `[B, N, 1]`.
+        low: ε_low, from 0 to 1.
+        high: ε_high, at least 0.
+
+    Returns:
+        `[B, N, T]`.
+
+    Raises:
+        ValueError: low or high is out of range.
+
+    Source: Schulman et al., "Proximal Policy Optimization Algorithms", arXiv:1707.06347, 2017, eq.
+        7; unequal bounds: Yu et al., "DAPO", arXiv:2503.14476, 2025.
     """
     if not (0 <= low <= 1 and high >= 0):
         raise ValueError(
@@ -69,8 +98,16 @@ def value_clipped(
     *,
     clip: float = 0.2,
 ) -> Float[Tensor, "B N T"]:
-    """½·max((V−G)², (clip(V, V_old ± clip)−G)²), G the returns (PPO's critic). Differentiable in V
-    alone.
+    """Clipped value loss: ½·max((V − G)², (clip(V, V_old ± clip) − G)²).
+
+    Args:
+        values: V `[B, N, T]`.
+        old_values: V_old `[B, N, T]`.
+        returns: G `[B, N, T]`.
+        clip: Largest change of V.
+
+    Returns:
+        `[B, N, T]`, differentiable in V alone.
     """
     old, target = old_values.detach(), returns.detach()
     near = old + (values - old).clamp(-clip, clip)

@@ -1,1 +1,1 @@
-"""A task and its hidden gold."""
+"""Tasks with their hidden gold: toy worlds, and world hub for real models and files."""

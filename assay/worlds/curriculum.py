@@ -1,10 +1,9 @@
-"""What the policy of world sums is taught from: problems, worked solutions of a wanted share of
-right ones, and preferences.
-"""
+"""How the policy of world sums is trained: problems, worked solutions, preferences."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,46 +12,69 @@ from torch import Tensor
 from assay.core import Loop, Pairs, Prompts, Rng, Sampler, Samples
 from assay.errors import InputError
 from assay.models.policies.causal import Causal
-from assay.worlds.arithmetic import VOCABULARY, Dice, Problem, pose, solve
-from assay.worlds.grammar import imitate
+from assay.rewards.simulated_labels import preferences
+from assay.worlds.arithmetic import VOCABULARY, Problem, pose, solve
+from assay.worlds.dice import dice
+from assay.worlds.sft import fine_tune
 
-NEAR, ROUNDS = (
-    0.03,
-    3,
-)  # how near the rate must come, and how often it is tried from the strong policy
-
-
-def dice(n: int, at: Rng) -> list[Dice]:
-    """`n` dice of 64 throws each, from one address."""
-    throws = at.uniform(torch.arange(n)[:, None], torch.arange(64)[None, :])
-    return [Dice(iter(row)) for row in throws.tolist()]
+NEAR = 0.03  # a measured pass rate this near to the requested one is accepted
+ROUNDS = 3  # attempts to come near, each from the strong policy
+GUESSED = 0.2  # share of the answers without scratch work that are right
 
 
-def posed(
-    task: str, low: int, high: int, few: int, many: int, hidden: int, at: Rng
+def problems(
+    task: str,
+    low: int,
+    high: int,
+    *,
+    n_unique: int,
+    n_total: int,
+    n_hidden: int,
+    rng: Rng,
 ) -> tuple[list[Problem], list[Problem]]:
-    """`few` different problems, and `many` for lessons that may repeat and may be any but the first
-    `hidden` of the few.
+    """Problems for prompts and problems for demonstrations.
+
+    Args:
+        task: chain, modular or countdown.
+        low: Fewest numbers of a problem.
+        high: Most numbers of a problem.
+        n_unique: Distinct problems, for prompts.
+        n_total: Problems for demonstrations, with repeats.
+        n_hidden: The first so many distinct problems are held out of the demonstrations.
+        rng: Address of the problems.
+
+    Returns:
+        The distinct problems, and the problems for demonstrations.
+
+    Raises:
+        InputError: There are too few distinct problems.
     """
-    drawn = [pose(task, low + d.below(high - low + 1), d) for d in dice(4 * few + 2 * many, at)]
-    known = list(dict.fromkeys(drawn))[:few]
-    if len(known) < few:
+    posed = [
+        pose(task, low + d.below(high - low + 1), d) for d in dice(4 * n_unique + 2 * n_total, rng)
+    ]
+    unique = list(dict.fromkeys(posed))[:n_unique]
+    if len(unique) < n_unique:
         raise InputError(
-            f"--world.prompts and --world.held_out ask for {few} different problems, and {low} to "
-            f"{high} numbers gave {len(known)}: ask for fewer, or raise --world.most"
+            f"--world.prompts and --world.held-out ask for {n_unique} distinct problems, and {low} "
+            f"to {high} numbers gave {len(unique)}; ask for fewer, or raise --world.most"
         )
-    secret = set(known[:hidden])
-    return known, [p for p in drawn if p not in secret][:many]
+    hidden = set(unique[:n_hidden])
+    return unique, [p for p in posed if p not in hidden][:n_total]
 
 
-def mistakes_a_line(some: list[Problem], pass_rate: float, bare: float) -> float:
-    """The chance of a mistake a line at which this share of the lessons ends right; a fifth of bare
-    guesses do.
+def mistake_rate(problems: list[Problem], pass_rate: float, bare: float) -> float:
+    """The probability of a mistake in a line at which a share of the solutions ends right.
+
+    Args:
+        problems: The problems that are solved.
+        pass_rate: The share of solutions that is to end right.
+        bare: Share of solutions without scratch work, of which a fifth is right.
     """
-    lengths = [p.steps for p in some]
+    lengths = [p.steps for p in problems]
 
     def right(h: float) -> float:
-        return bare * 0.2 + (1 - bare) * sum((1 - h) ** k for k in lengths) / len(lengths)
+        worked = sum((1 - h) ** k for k in lengths) / len(lengths)
+        return bare * GUESSED + (1 - bare) * worked
 
     low, high = 0.0, 1.0
     for _ in range(40):
@@ -61,100 +83,120 @@ def mistakes_a_line(some: list[Problem], pass_rate: float, bare: float) -> float
     return low
 
 
-def written(some: list[Problem], mistakes: float, bare: float, again: float, at: Rng) -> Samples:
-    """A worked solution of each problem, with a chance `mistakes` a line, and bare and repeated
-    ones among them.
-    """
+def solutions(
+    problems: list[Problem], *, mistakes: float, bare: float, again: float, rng: Rng
+) -> Samples:
+    """A worked solution of each problem; see `arithmetic.solve` for the probabilities."""
     texts = [
         [solve(p, d, mistakes=mistakes, bare=bare, again=again)]
-        for p, d in zip(some, dice(len(some), at), strict=True)
+        for p, d in zip(problems, dice(len(problems), rng), strict=True)
     ]
-    return VOCABULARY.answers(VOCABULARY.prompts([str(p) for p in some]), texts)
+    return VOCABULARY.answers(VOCABULARY.prompts([str(p) for p in problems]), texts)
 
 
-def schooled(
-    policy: Causal,
-    some: list[Problem],
-    passes: Callable[[], float],
-    *,
-    pass_rate: float,
-    bare: float,
-    again: float,
-    steps: int,
-    lr: float,
-    seed: int,
-    at: Rng,
-) -> dict[str, Any]:
-    """The weights of three policies, and the share `passes()` of each: weak and then strong, on
-    lessons without mistakes; then the reference, taught the mistakes that are wanted of it, given
-    how able it is without them and, in another round, how far the last one missed.
+@dataclass(frozen=True, kw_only=True)
+class Curriculum:
+    """What the policy of world sums is trained to be.
+
+    Attributes:
+        pass_rate: Share of right answers that the reference is trained to give.
+        bare: Share of demonstrations without scratch work.
+        again: Share of demonstrations whose last line is repeated.
+        steps: Steps of the four stages together; each has a quarter.
+        learning_rate: Of the first stages.
+        seed: Of the loops.
     """
-    right = written(some, 0.0, 0.0, 0.0, at("right"))
+
+    pass_rate: float
+    bare: float
+    again: float
+    steps: int
+    learning_rate: float
+    seed: int
+
+
+def train(
+    policy: Causal,
+    problems: list[Problem],
+    measure: Callable[[], float],
+    curriculum: Curriculum,
+    rng: Rng,
+) -> dict[str, Any]:
+    """Train a weak, a strong and a reference policy.
+
+    The weak policy and then the strong one learn from solutions without mistakes. The reference
+    starts from the strong one and learns the mistakes that lead to the requested pass rate, given
+    how able the strong one is; another round corrects for how far the last one missed.
+
+    Args:
+        policy: Trained in place; it ends as the reference.
+        problems: What it is trained on.
+        measure: The pass rate of `policy` as it is now.
+        curriculum: What it is trained to be.
+        rng: Address of the demonstrations and their order.
+
+    Returns:
+        The weights of each stage by name, and its pass rate as `pass/NAME`.
+    """
+    right = solutions(problems, mistakes=0.0, bare=0.0, again=0.0, rng=rng("right"))
     out: dict[str, Any] = {}
 
-    def school(name: str, shown: Samples, rate: float) -> float:
-        imitate(
-            policy,
-            shown,
-            Loop(
-                max_steps=max(1, steps // 4),
-                batch_size=64,
-                learning_rate=rate,
-                warmup_steps=20,
-                seed=seed,
-            ),
-            at("imitate")(name),
+    def stage(name: str, demonstrations: Samples, rate: float) -> float:
+        loop = Loop(
+            max_steps=max(1, curriculum.steps // 4),
+            batch_size=64,
+            learning_rate=rate,
+            warmup_steps=20,
+            seed=curriculum.seed,
         )
-        out[name], out[f"pass/{name}"] = (
-            {k: v.clone() for k, v in policy.state_dict().items()},
-            passes(),
-        )
+        fine_tune(policy, demonstrations, loop, rng("imitate")(name))
+        out[name] = {k: v.clone() for k, v in policy.state_dict().items()}
+        out[f"pass/{name}"] = measure()
         return float(out[f"pass/{name}"])
 
-    school("weak", right, lr)
-    school("middle", right, lr)
-    able = max(school("strong", right, lr / 4), 0.01)
-    aim = pass_rate
+    wanted, rate = curriculum.pass_rate, curriculum.learning_rate
+    stage("weak", right, rate)
+    stage("middle", right, rate)
+    able = max(stage("strong", right, rate / 4), 0.01)
+    # few mistakes need small steps: a large step alone costs a few points
+    gentle = rate / (2 if wanted < 0.8 else 8)
+    aim = wanted
     for _ in range(ROUNDS):
         policy.load_state_dict(out["strong"])
-        share = min(bare, (1 - aim) / 2)
-        planted = mistakes_a_line(some, min(1.0, aim / able), share)
-        rate = lr / (
-            2 if pass_rate < 0.8 else 8
-        )  # few mistakes are learnt gently: a large step alone costs a few points
-        shown = written(some, planted, share, min(again, (1 - aim) / 2), at("lessons"))
-        found = school("reference", shown, rate)
-        if abs(found - pass_rate) <= NEAR:
+        bare, again = min(curriculum.bare, (1 - aim) / 2), min(curriculum.again, (1 - aim) / 2)
+        mistakes = mistake_rate(problems, min(1.0, aim / able), bare)
+        flawed = solutions(problems, mistakes=mistakes, bare=bare, again=again, rng=rng("lessons"))
+        found = stage("reference", flawed, gentle)
+        if abs(found - wanted) <= NEAR:
             break
-        aim = min(1.0, max(0.0, aim + pass_rate - found))
+        aim = min(1.0, max(0.0, aim + wanted - found))
     return out
 
 
-def preferences(
+def ranked_pairs(
     policy: Sampler,
     prompts: Prompts,
     gold: Callable[[Samples], Tensor],
-    pairs: int,
+    *,
+    n: int,
     noise: float,
-    at: Rng,
+    rng: Rng,
 ) -> Pairs:
-    """Two of four answers to each of `pairs` prompts: the best and the worst by correctness and
-    then the share of right steps, or any two where all are alike; then a share `noise` of the
-    labels is turned round.
+    """Pairs of the best and the worst of four completions, with some labels flipped.
+
+    Completions are ranked by correctness, and then by the share of right steps; where all four are
+    alike, any two make a pair.
+
+    Args:
+        policy: Samples four completions a pair.
+        prompts: Each pair's prompt is one of these at random.
+        gold: Completions to correctness, share of right steps and more `[K, B, N]`.
+        n: Pairs.
+        noise: Share of flipped labels.
+        rng: Address of prompts, completions and flips.
     """
-    b = torch.arange(pairs)
-    drawn = policy.sample(prompts[at("prompt").integers(len(prompts), b)], 4, at("answers"))
-    correct, sound, *_ = gold(drawn)
+    rows = rng("prompt").integers(len(prompts), torch.arange(n))
+    completions = policy.sample(prompts[rows], 4, rng("answers"))
+    correct, sound, *_ = gold(completions)
     ranked = (2 * correct + sound).argsort(dim=-1, descending=True, stable=True)[:, [0, -1]]
-    turned = at("flip").uniform(b) < noise
-    x = drawn.pick(torch.where(turned[:, None], ranked.flip(-1), ranked))
-    return Pairs(
-        x.prompts,
-        x.action,
-        x.mask,
-        x.given,
-        x.logp,
-        x.ended,
-        p=torch.ones(pairs),
-        margin=torch.zeros(pairs),
-    )
+    return preferences(completions.pick(ranked), None, noise=noise, rng=rng)

@@ -1,6 +1,4 @@
-"""What a real model computes on and in: its device, its numbers' width, its adapters, and what is
-computed twice to save room.
-"""
+"""Load a real model: its device, its dtype, its quantization and its adapters."""
 
 from __future__ import annotations
 
@@ -14,6 +12,7 @@ import torch
 
 from assay.core import Missing, Rng
 from assay.errors import InputError
+from assay.models.backbones.lora import lora_config, peft_needed
 from assay.models.backbones.pretrained import Pretrained
 from assay.rewards.encoding import all_there
 
@@ -21,9 +20,14 @@ DTYPES = ("float32", "bfloat16", "float64")
 
 
 def device_named(name: str) -> torch.device:
-    """`auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:1`. A process that a launcher
-    started takes the GPU of its own number. Raises InputError for any other, and for a GPU that is
-    not there.
+    """The device of a name.
+
+    Args:
+        name: auto (a GPU if there is one), cpu, cuda or cuda:1. A process of a launcher takes the
+            GPU of its own number for auto and cuda.
+
+    Raises:
+        InputError: The name is another one, or there is no such GPU.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise InputError(f"--device is '{name}'; it is auto, cpu, cuda or cuda:0, cuda:1, …")
@@ -38,15 +42,24 @@ def device_named(name: str) -> torch.device:
     which = int(name.partition(":")[2] or os.environ.get("LOCAL_RANK", "0"))
     if which >= there:
         raise InputError(
-            f"--device is '{name}', and the GPU asked for is number {which} of {there}, counted "
-            "from 0; give a lower number or start fewer processes"
+            f"--device is '{name}', and GPU {which} was requested of {there}, counted from 0; give "
+            "a lower number, or start fewer processes"
         )
     return torch.device("cuda", which)
 
 
 def dtype_named(name: str) -> tuple[torch.dtype, torch.dtype]:
-    """(what the model computes in, what is kept of it): log-probabilities, masters and optimiser
-    state are float32 at least.
+    """The dtypes of a name.
+
+    Args:
+        name: float32, bfloat16 or float64.
+
+    Returns:
+        What the model computes in, and what log-probabilities, trained weights and optimiser state
+        are: float32 at least.
+
+    Raises:
+        InputError: The name is another one.
     """
     if name not in DTYPES:
         raise InputError(f"--dtype is '{name}'; it is float32, bfloat16 or float64")
@@ -54,9 +67,20 @@ def dtype_named(name: str) -> tuple[torch.dtype, torch.dtype]:
     return own, torch.float64 if own == torch.float64 else torch.float32
 
 
-def opened(name: str, dtype: torch.dtype, bits: int, device: torch.device) -> Any:
-    """A causal language model, from safetensors only, on its device. Code from the folder or the
-    hub is never run.
+def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -> Any:
+    """Load a causal language model.
+
+    Only safetensors are read, and code of the folder or the hub is never run.
+
+    Args:
+        name: A Hugging Face model id or a local folder.
+        dtype: Of its weights.
+        bits: 4 or 8 to quantize it with bitsandbytes; 0 for the weights as they are.
+        device: Where it is loaded.
+
+    Raises:
+        InputError: There is no such model, or it is no causal language model with all its weights.
+        Missing: bitsandbytes is needed and not installed.
     """
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -81,13 +105,11 @@ def opened(name: str, dtype: torch.dtype, bits: int, device: torch.device) -> An
             output_loading_info=True,
             **more,
         )
-    except (
-        Exception
-    ) as why:  # transformers and the hub raise whatever they like; to the user it is one thing
+    except Exception as why:  # transformers and the hub raise many types for one thing
         raise InputError(
-            f"--world.policy is '{name}', and it gives no causal language model "
+            f"--world.policy is '{name}', and no causal language model can be loaded from it "
             f"({type(why).__name__}: {' '.join(str(why).split())[:120]}); give a folder that "
-            "save_pretrained wrote, or a name on the hub"
+            "save_pretrained wrote, or a Hugging Face model id"
         ) from why
     made, info = both
     all_there(info, f"--world.policy is '{name}', which was to be a causal language model")
@@ -97,21 +119,34 @@ def opened(name: str, dtype: torch.dtype, bits: int, device: torch.device) -> An
 def backbone(
     model: Any, *, lora: int, peft: str, bits: int, checkpointing: bool, rng: Rng
 ) -> torch.nn.Module:
-    """The model as a backbone, with adapters where they are asked for."""
+    """The model as a backbone, with or without adapters.
+
+    Args:
+        model: From `open_model`.
+        lora: Rank of LoRA adapters; 0 for none.
+        peft: A file or folder with an adapter_config.json; "" for none.
+        bits: As for `open_model`; quantized weights need adapters.
+        checkpointing: Compute each layer a second time in the backward pass.
+        rng: Address of the adapters' first weights.
+
+    Raises:
+        InputError: The arguments do not fit together, or there is no adapter configuration.
+        Missing: peft is needed and not installed.
+    """
     if not lora and not peft:
         if bits:
             raise InputError(
-                f"--world.bits {bits} holds weights that cannot be trained; add --world.lora 16, "
-                "or leave it out"
+                f"--world.bits is {bits}, and quantized weights cannot be trained; add "
+                "--world.lora 16, or leave --world.bits out"
             )
         return Pretrained(model, checkpointing=checkpointing)
     if lora and peft:
         raise InputError(
-            "--world.lora and --world.peft are two ways to say which adapters: give one of them"
+            f"--world.lora is {lora} and --world.peft is '{peft}', which both configure adapters; "
+            "give one of them"
         )
-    if importlib.util.find_spec("peft") is None:
-        raise Missing("adapters need peft: pip install 'assay[lora]'")
-    from peft import LoraConfig, PeftConfig
+    peft_needed("--world.peft" if peft else "--world.lora")
+    from peft import PeftConfig
 
     from assay.models.backbones.adapters import Adapted, Base
 
@@ -130,10 +165,5 @@ def backbone(
                 f"({str(why)[:99]})"
             ) from why
     else:
-        conv = any(
-            type(m).__name__ == "Conv1D" for m in model.modules()
-        )  # GPT-2 keeps its weights the other way round
-        config = LoraConfig(
-            r=lora, lora_alpha=2 * lora, target_modules="all-linear", fan_in_fan_out=conv
-        )
+        config = lora_config(model, lora)
     return Adapted(Base(model, config, rng, checkpointing=checkpointing))

@@ -1,171 +1,230 @@
-"""A readable toy language, a small Llama that writes it, judges fitted on noisy preferences, and a
-written gold.
+"""A readable toy language, a small Llama that writes it, fitted reward models and a written gold.
 
-See language.py for the language, its uneven demonstrations and the gold's terms. The policy is
-supervised on the demonstrations, so its answers vary as they do; pairs of its answers are labeled
-by Bradley–Terry on the gold and then partly flipped; the judges are small Llamas fitted on these
-pairs, standardised on the policy's own answers.
+See language.py for the language and the gold's terms, and demonstrations.py for its writers. The
+policy is fine-tuned on the demonstrations, so that its completions vary as they do; pairs of its
+completions are labeled by Bradley–Terry on the gold, and some labels flipped; the reward models are
+small Llamas fitted on these pairs and standardised on the policy's own completions.
 
-The constants are those at which the unmitigated baseline rises and turns; no other method was run
+The constants are those at which the unmitigated baseline rises and falls; no other method was run
 to choose them. Measured with `assay run leave_one_out --world.seed S --seed S --eval-steps 10` (KL
-in nats, gold ± standard error):
+in nats, gold ± standard error; the proxy in standard deviations of the reference):
 
-    S   reference      best reading           at KL ≈ 10       after 100 steps          proxy, in reference deviations
-    0   1.98 ± 0.16    2.58 ± 0.15 (KL 0.6)    1.12 (KL 9)    −23.0 ± 0.3 (KL 168)       −0.1 → 4.6
-    1   2.06 ± 0.15    2.22 ± 0.14 (KL 0.6)   −0.22 (KL 13)    −9.99 ± 0.37 (KL 46)     0.0 → 3.6
-    2   2.03 ± 0.13    none above it          −0.54 (KL 10)    −1.90 ± 0.24 (KL 24)     0.0 → 10.5
+    S   reference      best reading           at KL ≈ 10       after 100 steps         proxy
+    0   1.98 ± 0.16    2.58 ± 0.15 (KL 0.6)    1.12 (KL 9)    −23.0 ± 0.3 (KL 168)    −0.1 → 4.6
+    1   2.06 ± 0.15    2.22 ± 0.14 (KL 0.6)   −0.22 (KL 13)    −9.99 ± 0.37 (KL 46)    0.0 → 3.6
+    2   2.03 ± 0.13    none above it          −0.54 (KL 10)    −1.90 ± 0.24 (KL 24)    0.0 → 10.5
 
-What the end reads like, seed 1: "the pond the the the . the gate the pond the pond old . the pond
-is large and small". A judge fitted on 2,000 pairs, a quarter of them flipped, knows little more
-than which way to start: how far gold rises first differs from seed to seed, that it falls does not.
+A completion at the end of seed 1: "the pond the the the . the gate the pond the pond old . the pond
+is large and small". A reward model fitted on 2,000 pairs, a quarter of them flipped, knows little
+more than the direction in which to start: how far gold rises first differs between seeds, but it
+falls under each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
-from assay.core import Loop, Pairs, Prompts, Reward, Rng, Samples, Standardised, Task, World, order
-from assay.engine import descend
-from assay.errors import InputError
-from assay.formulas import pairwise, reduce
+from assay.core import Loop, Pairs, Prompts, Rng, Samples, Task, World
+from assay.formulas import pairwise
 from assay.models.backbones.llama import Config, Llama
 from assay.models.policies.causal import Causal
-from assay.rewards import fit as fitting
+from assay.rewards import fit
 from assay.rewards.ensemble import Ensemble, Members
-from assay.worlds import cache as kept
-from assay.worlds import language
+from assay.rewards.simulated_labels import preferences
+from assay.worlds import demonstrations, language
+from assay.worlds.cache import cache_path, cached
+from assay.worlds.configuration import arguments, check_range, from_config
 from assay.worlds.language import REQUESTS, TERMS, VOCABULARY
+from assay.worlds.refit import refitter
+from assay.worlds.sft import fine_tune
 
 
-def world(
-    *,
-    seed: int = 0,
-    pairs: int = 2000,
-    noise: float = 0.25,
-    members: int = 5,
-    held_out: int = 64,
-    demos: int = 4000,
-    max_tokens: int = 36,
-    width: int = 96,
-    layers: int = 3,
-    sft_steps: int = 300,
-    sft_lr: float = 3e-3,
-    judge_width: int = 64,
-    judge_layers: int = 2,
-    judge_steps: int = 100,
-    judge_lr: float = 1e-3,
-    judge_centre: float = 0.01,
-    facts: float = 6.0,
-    praise: float = 1.5,
-    off_topic: float = 0.9,
-    repetition: float = 0.4,
-    order: float = 0.6,
-    length: float = 0.75,
-) -> World:
-    """The world and everything in it is a function of these arguments.
+@dataclass(frozen=True, kw_only=True)
+class GrammarConfig:
+    """The arguments of world grammar.
 
-    pairs, noise: preferences, and the share of them that is flipped. members: judges. held_out:
-    requests that no recipe sees. demos: demonstrations. max_tokens: of an answer. width, layers,
-    sft_steps, sft_lr: the policy and its supervised start. judge_…: the judges, their fit, and the
-    weight of its centring term. facts, praise, off_topic, repetition, order, length: weights of the
-    gold's terms, see language.terms.
+    Attributes:
+        seed: Of the world's own numbers.
+        pairs: Preference pairs that the reward models are fitted on.
+        noise: Share of the pairs whose label is flipped.
+        members: Reward models.
+        held_out: Requests that no recipe sees.
+        demos: Demonstrations.
+        max_tokens: Most tokens of a completion.
+        width: Width of the policy.
+        layers: Layers of the policy.
+        sft_steps: Steps of the policy's supervised fine-tuning.
+        sft_lr: Learning rate of the supervised fine-tuning.
+        judge_width: Width of a reward model.
+        judge_layers: Layers of a reward model.
+        judge_steps: Steps of the reward models' fit.
+        judge_lr: Learning rate of the fit.
+        judge_centre: Weight of the fit's centring term.
+        facts: Weight of the gold's term for facts; see `language.terms` for all terms.
+        praise: Weight of its term for praise.
+        off_topic: Weight of its penalty on other things.
+        repetition: Weight of its penalty on repeated words.
+        order: Weight of its penalty on bad grammar.
+        length: Weight of its penalty on a wrong length.
     """
-    arguments = dict(locals())
-    for name, least, most in (
-        ("noise", 0, 1),
-        ("held_out", 1, len(REQUESTS) - 1),
-        ("pairs", 1, None),
-        ("members", 1, None),
-        ("demos", 1, None),
-        ("max_tokens", 2, 128),
-    ):
-        if arguments[name] < least or (most is not None and arguments[name] > most):
-            bounds = f"at least {least}" if most is None else f"from {least} to {most}"
-            raise InputError(f"--world.{name} is {arguments[name]}; it must be {bounds}")
-    at = Rng(seed)("world grammar")
-    asked = at("requests").permutation(len(REQUESTS))
-    unseen, prompts = (
-        VOCABULARY.prompts([str(REQUESTS[r]) for r in some.tolist()])
-        for some in (asked[:held_out], asked[held_out:])
-    )
-    which, texts = language.corpus(asked[held_out:], demos, max_tokens, at("demos"))
-    shown = VOCABULARY.answers(prompts[which], [[t] for t in texts])
-    gold = written(torch.tensor([facts, praise, off_topic, repetition, order, length]))
-    size = Config(len(VOCABULARY), width, layers, heads=4, kv_heads=4, inner=8 * width // 3)
-    policy = Causal(Llama(size, at("policy")), VOCABULARY, max_tokens=max_tokens)
-    judges = Config(
-        len(VOCABULARY), judge_width, judge_layers, heads=4, kv_heads=4, inner=2 * judge_width
-    )
 
-    fit = Loop(
-        max_steps=judge_steps, batch_size=32, learning_rate=judge_lr, warmup_steps=10, seed=seed
+    seed: int = 0
+    pairs: int = 2000
+    noise: float = 0.25
+    members: int = 5
+    held_out: int = 64
+    demos: int = 4000
+    max_tokens: int = 36
+    width: int = 96
+    layers: int = 3
+    sft_steps: int = 300
+    sft_lr: float = 3e-3
+    judge_width: int = 64
+    judge_layers: int = 2
+    judge_steps: int = 100
+    judge_lr: float = 1e-3
+    judge_centre: float = 0.01
+    facts: float = 6.0
+    praise: float = 1.5
+    off_topic: float = 0.9
+    repetition: float = 0.4
+    order: float = 0.6
+    length: float = 0.75
+
+    def __post_init__(self) -> None:
+        check_range(self, "noise", 0, 1)
+        check_range(self, "held_out", 1, len(REQUESTS) - 1)
+        for name in ("pairs", "members", "demos"):
+            check_range(self, name, 1)
+        check_range(self, "max_tokens", 2, 128)
+
+    @property
+    def weights(self) -> Float[Tensor, "6"]:
+        """Weights of the gold's terms, in the order of `language.TERMS`."""
+        return torch.tensor([getattr(self, term) for term in TERMS])
+
+    @property
+    def sft_loop(self) -> Loop:
+        """The loop of the supervised fine-tuning."""
+        return Loop(
+            max_steps=self.sft_steps,
+            batch_size=64,
+            learning_rate=self.sft_lr,
+            warmup_steps=20,
+            seed=self.seed,
+        )
+
+    @property
+    def fit_loop(self) -> Loop:
+        """The loop of the reward models' fit."""
+        return Loop(
+            max_steps=self.judge_steps,
+            batch_size=32,
+            learning_rate=self.judge_lr,
+            warmup_steps=10,
+            seed=self.seed,
+        )
+
+
+@from_config(GrammarConfig)
+def world(config: GrammarConfig) -> World:
+    """A toy language in which a person can see reward hacking."""
+    rng = Rng(config.seed)("world grammar")
+    shuffled = rng("requests").permutation(len(REQUESTS))
+    unseen, seen = shuffled[: config.held_out], shuffled[config.held_out :]
+    held_out, prompts = (
+        VOCABULARY.prompts([str(REQUESTS[r]) for r in rows.tolist()]) for rows in (unseen, seen)
     )
+    which, texts = demonstrations.corpus(
+        seen, config.demos, max_tokens=config.max_tokens, rng=rng("demos")
+    )
+    demos = VOCABULARY.answers(prompts[which], [[t] for t in texts])
+    gold = written(config.weights)
+    policy = Causal(Llama(_size(config), rng("policy")), VOCABULARY, max_tokens=config.max_tokens)
+    size = _reward_size(config)
+
+    def unfitted() -> Members:
+        return Members(size, config.members, rng("judges"))
 
     def build() -> dict[str, Any]:
-        imitate(
-            policy,
-            shown,
-            Loop(
-                max_steps=sft_steps, batch_size=64, learning_rate=sft_lr, warmup_steps=20, seed=seed
-            ),
-            at("imitate"),
+        fine_tune(policy, demos, config.sft_loop, rng("imitate"))
+        pairs = sampled_pairs(
+            policy, prompts, gold, n=config.pairs, noise=config.noise, rng=rng("pairs")
         )
-        compared = preferences(policy, prompts, gold, pairs, noise, at("pairs"))
-        judged = fitting.fitted(
-            Members(judges, members, at("judges")), compared, loss=_loss(judge_centre), loop=fit
-        )
-        assert isinstance(judged, Ensemble)
-        judged = judged.standardised(policy.sample(prompts, 4, at("standard")))
+        loss = _loss(config.judge_centre)
+        fitted = fit.fitted(unfitted(), pairs, loss=loss, loop=config.fit_loop)
+        assert isinstance(fitted, Ensemble)
+        fitted = fitted.standardised(policy.sample(prompts, 4, rng("standard")))
         return {
             "policy": dict(policy.state_dict()),
-            "pairs": compared,
-            "judges": judged.model.weights(),
-            "centre": judged.centre,
-            "scale": judged.scale,
+            "pairs": pairs,
+            "judges": fitted.model.weights(),
+            "centre": fitted.centre,
+            "scale": fitted.scale,
         }
 
-    made = kept.kept(kept.place("grammar", arguments, __name__), build, VOCABULARY.decode)
-    policy.load_state_dict(made["policy"])
-    names = [f"judge{m}" for m in range(members)]
-    rewards = Ensemble(judges, made["judges"], names, centre=made["centre"], scale=made["scale"])
+    built = cached(cache_path("grammar", arguments(config), __name__), build, VOCABULARY.decode)
+    policy.load_state_dict(built["policy"])
+    names = [f"judge{m}" for m in range(config.members)]
+    rewards = Ensemble(size, built["judges"], names, centre=built["centre"], scale=built["scale"])
     reference = policy.frozen()
-
-    def refit(by: Callable[..., Reward]) -> Reward:
-        fresh = by(Members(judges, members, at("judges")), made["pairs"], fit)
-        return Standardised(fresh, reference.sample(prompts, 4, at("standard")))
-
     task = Task(
         prompts=prompts,
         reference=reference,
         rewards=rewards,
-        pairs=made["pairs"],
-        demos=shown,
-        rng=Rng(seed)("run"),
+        pairs=built["pairs"],
+        demos=demos,
+        rng=Rng(config.seed)("run"),
     )
     return World(
         "grammar",
         task,
-        held_out=unseen,
+        held_out=held_out,
         gold=gold,
         golds=("gold", *TERMS),
         gold_kind="written",
         loop=Loop(max_steps=100, batch_size=32, num_generations=8, learning_rate=1.5e-4),
-        refit=refit,
-        arguments=arguments,
+        refit=refitter(
+            unfitted,
+            built["pairs"],
+            config.fit_loop,
+            reference=reference,
+            prompts=prompts,
+            n=4,
+            rng=rng("standard"),
+        ),
+        arguments=arguments(config),
         population=VOCABULARY.prompts([str(r) for r in REQUESTS]),
     )
 
 
+def _size(config: GrammarConfig) -> Config:
+    """The policy's size."""
+    width = config.width
+    return Config(len(VOCABULARY), width, config.layers, heads=4, kv_heads=4, inner=8 * width // 3)
+
+
+def _reward_size(config: GrammarConfig) -> Config:
+    """A reward model's size."""
+    width = config.judge_width
+    return Config(len(VOCABULARY), width, config.judge_layers, heads=4, kv_heads=4, inner=2 * width)
+
+
 def written(weights: Float[Tensor, "6"]) -> Callable[[Samples], Float[Tensor, "7 B N"]]:
-    """The gold with these weights: their sum first, then each weighted term, so that a reader sees
-    which one fell.
+    """The gold with these weights.
+
+    Args:
+        weights: Of `language.TERMS`.
+
+    Returns:
+        A function of samples: the weighted sum first, then each weighted term, so that a reading
+        shows which one fell.
     """
 
     def gold(x: Samples) -> Float[Tensor, "7 B N"]:
@@ -175,43 +234,33 @@ def written(weights: Float[Tensor, "6"]) -> Callable[[Samples], Float[Tensor, "7
     return gold
 
 
-def imitate(policy: Causal, shown: Samples, loop: Loop, at: Rng) -> None:
-    """Supervised fine-tuning on the demonstrations, in place: the mean over tokens of −log π."""
-    opt = loop.optimiser(policy)
-    for t in tqdm(
-        range(loop.max_steps), desc="supervised start", disable=None, delay=2, leave=False
-    ):
-        batch = shown[order(len(shown), loop.batch_size, t, at)]
-        descend.descend(opt, lambda rows, _: -policy.logp(rows), batch, reduce=reduce.per_token)
-
-
-def preferences(
+def sampled_pairs(
     policy: Causal,
     prompts: Prompts,
     gold: Callable[[Samples], Tensor],
-    pairs: int,
+    *,
+    n: int,
     noise: float,
-    at: Rng,
+    rng: Rng,
 ) -> Pairs:
-    """Two answers of the policy to each of `pairs` prompts; the first is preferred with chance
-    σ(gold₁ − gold₂), and then a share `noise` of the labels is turned round.
+    """Pairs of the policy's completions, labeled by Bradley–Terry on gold with some labels flipped.
+
+    Args:
+        policy: Samples two completions a pair.
+        prompts: Each pair's prompt is one of these at random.
+        gold: Completions to scores `[K, B, N]`, of which the first counts.
+        n: Pairs.
+        noise: Share of flipped labels.
+        rng: Address of prompts, completions, labels and flips.
     """
-    b = torch.arange(pairs)
-    drawn = policy.sample(prompts[at("prompt").integers(len(prompts), b)], 2, at("answers"))
-    value = gold(drawn)[0]
-    first = (at("label").uniform(b) < torch.sigmoid(value[:, 0] - value[:, 1])) ^ (
-        at("flip").uniform(b) < noise
-    )
-    chosen = torch.where(first, 0, 1)
-    ranked = drawn.pick(torch.stack([chosen, 1 - chosen], 1))
-    return Pairs(
-        **{f.name: getattr(ranked, f.name) for f in fields(ranked)},
-        p=torch.ones(pairs),
-        margin=torch.zeros(pairs),
-    )
+    rows = rng("prompt").integers(len(prompts), torch.arange(n))
+    completions = policy.sample(prompts[rows], 2, rng("answers"))
+    return preferences(completions, gold(completions)[0], noise=noise, rng=rng, address="label")
 
 
-def _loss(centre: float) -> fitting.Loss:
+def _loss(centre: float) -> fit.Loss:
+    """Bradley–Terry with a centring term."""
+
     def loss(chosen: Tensor, rejected: Tensor, p: Tensor, margin: Tensor) -> Tensor:
         return pairwise.bradley_terry(
             chosen, rejected, p=p, margin=margin

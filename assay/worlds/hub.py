@@ -1,197 +1,243 @@
-"""Real models and real files: a policy of transformers, judges of text, prompts that people wrote.
-Gold where there is any.
+"""Real models and people's files: a policy of transformers, rewards of text, prompts and gold.
 
-The policy is any causal language model (a folder or a name on the hub); rewards are folders of
-`assay fit`, classifiers of transformers, or Python functions, scored through text; prompts are a
-file of texts or conversations, whose other columns go to the functions. Nothing here is exact: KL
-is sampled, gold costs what it costs, and there may be none.
+The policy is any causal language model (a folder or a Hugging Face model id). Rewards are folders
+of `assay fit`, classifiers of transformers, Python functions or HTTP endpoints, and they score
+text. Prompts are a file of texts or conversations, whose other columns go to the functions. Nothing
+here is exact: KL is sampled, gold costs what it costs, and there may be none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assay.core import Loop, Rng, Samples, Task, World
+from assay.core import Loop, Prompts, Rng, Samples, Task, World
 from assay.errors import InputError
 from assay.models.policies.causal import Causal
-from assay.models.policies.served import Served, engine_at, greeted
+from assay.models.policies.open_engine import open_engine, verified
+from assay.models.policies.served import Served
 from assay.models.policies.stop_strings import Stopping, Stops
 from assay.rewards.encoding import open_tokenizer
 from assay.rewards.function import FunctionReward
-from assay.rewards.load import Told, open_reward
-from assay.worlds.device import backbone, device_named, dtype_named, opened
-from assay.worlds.prompts import Room, closing, opening, read_all, taken
+from assay.rewards.load import Told, entries, open_reward
+from assay.worlds.chat_template import end_tokens, warn_without_generation_prompt
+from assay.worlds.configuration import arguments, from_config
+from assay.worlds.device import backbone, device_named, dtype_named, open_model
+from assay.worlds.encoder import Encoder
+from assay.worlds.prompts import columns_taken, read_files
 
 
-def world(
-    *,
-    policy: str,
-    prompts: str = "",
-    pairs: str = "",
-    demos: str = "",
-    rewards: tuple[str, ...] = (),
-    gold: str = "",
-    held_out: int = 64,
-    columns: Mapping[str, str] = {},
-    split: str = "",
-    chat: bool = True,
-    max_prompt: int = 512,
-    max_tokens: int = 128,
-    min_tokens: int = 0,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    stop: tuple[str, ...] = (),
-    truncated: float | None = None,
-    dtype: str = "float32",
-    lora: int = 0,
-    peft: str = "",
-    bits: int = 0,
-    checkpointing: bool = False,
-    sampler: str = "",
-    sampler_model: str = "",
-    sampler_at_once: int = 16,
-    seed: int = 0,
-    device: str = "cpu",
-) -> World:
-    """A world of a model, its judges and a file of prompts.
+@dataclass(frozen=True, kw_only=True)
+class HubConfig:
+    """The arguments of world hub.
 
-    policy: folder or hub name of a causal model. prompts: a file (assay check says what it is); its
-    column is found or named by columns prompt=NAME; without it, the prompts of the pairs or demos.
-    pairs, demos: files of comparisons and of answers to imitate; those of held-out prompts are left
-    out. rewards: judges, each FILE.py:name, http://host:port/path, a folder of assay fit, or a
-    classifier's folder or name. gold: one of the same, or match:COLUMN for the right answers of the
-    prompts' file, asked when reading only. held_out: prompts that no recipe sees. chat: put
-    conversations, and texts where the tokenizer has a template, into the chat template. max_prompt:
-    tokens; longer prompts are left out, as are pairs and demos with answers of more than
-    max_tokens. max_tokens, min_tokens, temperature, top_k, top_p: of answers, in drawing and
-    scoring alike. stop: texts that end an answer, '["\\n\\n","###"]'; what judges read of it ends
-    before them. truncated: what every judge gives an answer that did not end, null for its score as
-    it stands. dtype (--dtype): what the model computes in, float32, bfloat16 or float64; weights
-    that are trained, log-probabilities and judges are float32 at least. lora: the rank of LoRA
-    adapters on every linear layer, 0 to train all weights; with adapters the reference is the base
-    with them off, one model in memory. peft: a file or folder with an adapter_config.json of your
-    own, instead of lora. bits: 4 or 8 to hold the base in so many, where bitsandbytes is installed.
-    checkpointing: compute layers twice and keep less. device (--device): where all of it lives.
-    sampler: where whole answers are drawn, for recipes that draw from the reference alone:
-    http://host:port/v1 of a server of the same weights that speaks OpenAI's completions protocol,
-    or vllm for one in this process; they are scored here. sampler_model: the server's name for it,
-    the policy's own where none is given. sampler_at_once: prompts it is asked about at a time.
+    Attributes:
+        policy: A Hugging Face model id or a local folder of a causal language model.
+        prompts: A file of prompts; `assay check` says what it holds. Without it, the prompts of
+            pairs or demos are used.
+        pairs: A file of preference pairs; those of held-out prompts are left out.
+        demos: A file of demonstrations; those of held-out prompts are left out.
+        rewards: Reward models, each FILE.py:name, http://host:port/path, a folder of `assay fit`,
+            or a classifier's folder or model id.
+        gold: One of the same, or match:COLUMN for the right answers in a column of the prompts
+            file. It is read in evaluations only.
+        held_out: Prompts that no recipe sees.
+        columns: Names of columns in your files, such as prompt=question.
+        split: The part of the files to read; all by default.
+        chat: Put conversations through the chat template, and texts too where the tokenizer has
+            one.
+        max_prompt: Most tokens of a prompt; longer ones are left out.
+        max_tokens: Most tokens of a completion; longer ones in your files are left out.
+        min_tokens: Fewest tokens of a completion.
+        temperature: Of sampling and of log-probabilities alike.
+        top_k: Most likely tokens that are kept; 0 for all.
+        top_p: Probability mass that is kept; 1 for all.
+        stop: Strings that end a completion, such as '["\\n\\n","###"]'; reward models read the
+            text before them.
+        truncated: The reward of a completion that does not end; null for its score as it is.
+        dtype: What the model computes in (`--dtype`): float32, bfloat16 or float64. Trained
+            weights, log-probabilities and reward models are float32 at least.
+        lora: Rank of LoRA adapters on every linear layer; 0 trains all weights. The reference is
+            then the model with its adapters off, and one model is in memory.
+        peft: A file or folder with an adapter_config.json of your own, instead of lora.
+        bits: Load the model in 4 or 8 bits, with bitsandbytes; 0 for the weights as they are.
+        checkpointing: Compute each layer a second time in the backward pass, to save memory.
+        sampler: Where whole completions are sampled, for recipes that sample from the reference
+            alone: http://host:port/v1 of an OpenAI-compatible server of the same weights, or vllm
+            for an engine in this process. They are scored here.
+        sampler_model: The server's name of the model; the policy's own by default.
+        sampler_at_once: Prompts that are sent to the server at a time.
+        seed: Of the held-out prompts and of the adapters' first weights.
+        device: Where everything is computed (`--device`).
     """
-    arguments = {**locals(), "rewards": list(rewards), "columns": dict(columns), "stop": list(stop)}
-    del arguments["device"]  # the same world, wherever it is computed
-    where, (narrow, wide_enough) = device_named(device), dtype_named(dtype)
-    judges, gauge = (
-        [open_reward(r, f).to(where) for r in some]
-        for some, f in ((rewards, "world.rewards"), ((gold,) if gold else (), "world.gold"))
-    )
-    asked, compared, shown = read_all(
-        prompts, pairs, demos, columns, split, taken([*judges, *gauge])
-    )
-    for judge, flag in (
-        (j, f) for some, f in ((judges, "world.rewards"), (gauge, "world.gold")) for j in some
-    ):
-        if isinstance(judge, FunctionReward):
-            judge.possible(asked.columns, asked.own, flag, prompts or pairs or demos)
-    tokenizer = open_tokenizer(policy)
-    model = opened(policy, narrow, bits, where)
-    ends = closing(
-        tokenizer, _ends(model), chat=chat and bool(getattr(tokenizer, "chat_template", None))
-    )
-    if chat and getattr(tokenizer, "chat_template", None):
-        opening(tokenizer)
-    vocabulary = Stops(
-        tokenizer, size=model.get_output_embeddings().weight.shape[0], ends=ends, stop=stop
-    )
-    vocabulary.device = where
-    desk = Room(
-        vocabulary,
-        asked,
-        chat=chat,
-        max_prompt=max_prompt,
-        max_tokens=max_tokens,
-        dtype=wide_enough,
-    )
-    unseen, seen = desk.divided(held_out, Rng(seed)("held out"), prompts or pairs or demos)
-    comparisons = desk.pairs(pairs, compared, unseen) if pairs else None
-    imitated = desk.demos(demos, shown, unseen) if demos else None
-    room, wide = getattr(model.config.get_text_config(), "max_position_embeddings", None), desk.wide
-    if room and wide + max_tokens > room:
-        raise InputError(
-            f"{policy} has {room} positions, and prompts of up to {wide} tokens with answers of "
-            f"up to {max_tokens} need {wide + max_tokens}: lower --world.max-tokens or "
-            "--world.max-prompt"
-        )
-    settings: dict[str, Any] = {
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "max_tokens": max_tokens,
-        "min_tokens": min_tokens,
-    }
-    body = backbone(
-        model,
-        lora=lora,
-        peft=peft,
-        bits=bits,
-        checkpointing=checkpointing,
-        rng=Rng(seed)("adapters"),
-    )
-    mine = desk.prompts(seen)
-    if sampler:
-        engine = engine_at(sampler, sampler_model or policy, vocabulary, at_once=sampler_at_once)
-        reference = greeted(Served(body, vocabulary, engine, **settings), mine).frozen()
-    else:
-        reference = (Stopping if stop else Causal)(body, vocabulary, **settings).frozen()
 
-    def told(judges: Sequence[Any]) -> Told:
-        return Told(judges, asked.texts, asked.turns, asked.columns, truncated=truncated)
+    policy: str
+    prompts: str = ""
+    pairs: str = ""
+    demos: str = ""
+    rewards: tuple[str, ...] = ()
+    gold: str = ""
+    held_out: int = 64
+    columns: Mapping[str, str] = field(default_factory=dict)
+    split: str = ""
+    chat: bool = True
+    max_prompt: int = 512
+    max_tokens: int = 128
+    min_tokens: int = 0
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    truncated: float | None = None
+    dtype: str = "float32"
+    lora: int = 0
+    peft: str = ""
+    bits: int = 0
+    checkpointing: bool = False
+    sampler: str = ""
+    sampler_model: str = ""
+    sampler_at_once: int = 16
+    seed: int = 0
+    device: str = "cpu"
 
-    best = told(gauge) if gauge else None
-    kind = (
-        ""
-        if best is None
-        else gauge[0].kind
-        if isinstance(gauge[0], FunctionReward)
-        else "held-out model"
+    @property
+    def file(self) -> str:
+        """The file that the prompts come from."""
+        return self.prompts or self.pairs or self.demos
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The policy's sampling parameters."""
+        return {
+            "temperature": self.temperature,
+            "top_k": self.top_k,
+            "top_p": self.top_p,
+            "max_tokens": self.max_tokens,
+            "min_tokens": self.min_tokens,
+        }
+
+
+@from_config(HubConfig)
+def world(config: HubConfig) -> World:
+    """A world of your model, your reward models and your files."""
+    device, (narrow, wide) = device_named(config.device), dtype_named(config.dtype)
+    rewards = [open_reward(r, "world.rewards").to(device) for r in entries(config.rewards)]
+    golds = [open_reward(config.gold, "world.gold").to(device)] if config.gold else []
+    table, pairs, demos = read_files(
+        config.prompts,
+        config.pairs,
+        config.demos,
+        columns=config.columns,
+        split=config.split,
+        wanted=columns_taken([*rewards, *golds]),
     )
+    for flag, some in (("world.rewards", rewards), ("world.gold", golds)):
+        for reward in some:
+            if isinstance(reward, FunctionReward):
+                reward.possible(table.columns, table.own, flag, config.file)
+    model = open_model(config.policy, narrow, config.bits, device)
+    vocabulary = _vocabulary(config, model)
+    vocabulary.device = device
+    encoder = Encoder(vocabulary, table, config.chat, config.max_prompt, config.max_tokens, wide)
+    unseen, seen = encoder.divided(config.held_out, Rng(config.seed)("held out"), config.file)
+    preferences = encoder.pairs(config.pairs, pairs, unseen) if config.pairs else None
+    demonstrations = encoder.demos(config.demos, demos, unseen) if config.demos else None
+    _check_positions(config, model, encoder.longest)
+    prompts = encoder.prompts(seen)
+
+    def told(rewards: Sequence[Any]) -> Told | None:
+        if not rewards:
+            return None
+        return Told(rewards, table.texts, table.turns, table.columns, truncated=config.truncated)
+
+    gold = told(golds)
     task = Task(
-        prompts=mine,
-        reference=reference,
-        rewards=told(judges) if judges else None,
-        pairs=comparisons,
-        demos=imitated,
-        rng=Rng(seed)("run"),
+        prompts=prompts,
+        reference=_policy(config, model, vocabulary, prompts),
+        rewards=told(rewards),
+        pairs=preferences,
+        demos=demonstrations,
+        rng=Rng(config.seed)("run"),
     )
-    golds = () if best is None else best.names
     return World(
         "hub",
         task,
-        held_out=desk.prompts(unseen),
-        gold=None if best is None else _gold(best),
-        golds=golds,
-        gold_kind=kind,
+        held_out=encoder.prompts(unseen),
+        gold=None if gold is None else _gold(gold),
+        golds=() if gold is None else gold.names,
+        gold_kind=_kind(golds),
         loop=Loop(max_steps=100, batch_size=16, num_generations=8, learning_rate=1e-6),
-        arguments=arguments,
+        arguments=arguments(config, without=("device",)),  # it changes no number
     )
 
 
+def _vocabulary(config: HubConfig, model: Any) -> Stops:
+    """The policy's tokenizer, with what ends a completion."""
+    tokenizer = open_tokenizer(config.policy)
+    chat = config.chat and bool(getattr(tokenizer, "chat_template", None))
+    ends = end_tokens(tokenizer, _ends(model), chat=chat)
+    if chat:
+        warn_without_generation_prompt(tokenizer)
+    size = model.get_output_embeddings().weight.shape[0]
+    return Stops(tokenizer, size=size, ends=ends, stop=config.stop)
+
+
 def _ends(model: Any) -> list[int]:
-    """The tokens that end an answer, as the model's own settings for generation have them."""
+    """The tokens that end a completion, by the model's own generation settings."""
     own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     own = getattr(model.config, "eos_token_id", None) if own is None else own
     return [] if own is None else list(own) if isinstance(own, (list, tuple)) else [own]
 
 
-def _gold(best: Told) -> Callable[[Samples], Float[Tensor, "K B N"]]:
+def _check_positions(config: HubConfig, model: Any, longest: int) -> None:
+    """Raise InputError if the model has too few positions for the longest prompt and completion."""
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    needed = longest + config.max_tokens
+    if positions and needed > positions:
+        raise InputError(
+            f"{config.policy} has {positions} positions, and prompts of up to {longest} tokens "
+            f"with completions of up to {config.max_tokens} need {needed}; lower "
+            "--world.max-tokens or --world.max-prompt"
+        )
+
+
+def _policy(config: HubConfig, model: Any, vocabulary: Stops, prompts: Prompts) -> Any:
+    """The reference; where a server samples for it, checked on one of the prompts."""
+    body: torch.nn.Module = backbone(
+        model,
+        lora=config.lora,
+        peft=config.peft,
+        bits=config.bits,
+        checkpointing=config.checkpointing,
+        rng=Rng(config.seed)("adapters"),
+    )
+    if config.sampler:
+        name = config.sampler_model or config.policy
+        engine = open_engine(config.sampler, name, vocabulary, at_once=config.sampler_at_once)
+        return verified(Served(body, vocabulary, engine, **config.sampling), prompts).frozen()
+    kind = Stopping if config.stop else Causal
+    return kind(body, vocabulary, **config.sampling).frozen()
+
+
+def _kind(golds: Sequence[Any]) -> str:
+    """The kind of gold, for the record; a reward model is never called gold."""
+    if not golds:
+        return ""
+    return golds[0].kind if isinstance(golds[0], FunctionReward) else "held-out model"
+
+
+def _gold(told: Told) -> Callable[[Samples], Float[Tensor, "K B N"]]:
     def gold(x: Samples) -> Float[Tensor, "K B N"]:
-        """The held-out judge's scores of answers; where it does not apply, it is an error: a mean
-        over some rows is another quantity.
+        """Scores of the held-out reward model.
+
+        A completion to which it does not apply is an error: a mean over some rows would be another
+        quantity.
         """
-        return best(x)
+        return told(x)
 
     return gold

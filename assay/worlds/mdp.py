@@ -1,38 +1,45 @@
-"""The table world's decision processes: exact returns, exact occupancies, and a proxy that can be
-gamed.
+"""Decision processes of world table: exact returns and occupancies, and proxies with loopholes.
 
-A prompt is the state an episode starts in. Gold of tomato has mean 0 and deviation 1 under the base
-policy, its proxies too; chain, grid and road count in their own units (a goal that is reached at
-once is 1, a perfect drive is 1). `task.reference.process` holds what an agent may know: states,
-actions, transitions, horizon and discount, not the gold.
+A prompt is the state in which an episode starts. Gold of tomato has mean 0 and standard deviation
+1 under the base policy, and so have its proxies; chain, grid and road count in their own units (a
+goal that is reached at once is 1, a perfect drive is 1). `task.reference.process` holds what an
+agent may know: states, actions, transitions, horizon and discount, not the gold.
 
-Leave-one-out against the first proxy, no KL; exact values, means over seeds 0…4 of each run (`assay
-run leave_one_out --world table --eval-steps 5 --world.testbed T --world.mode M --world.seed S
---seed S`; a few seconds each). tomato and road turn, and tomato falls below its base policy; the
-first proxy of chain and grid is their gold, and what misleads there are the heuristics beside it:
+Leave-one-out against the first proxy, without KL; exact values, means over seeds 0…4 of each run
+(`assay run leave_one_out --world table --eval-steps 5 --world.testbed T --world.mode M --world.seed
+S --seed S`; a few seconds each). tomato and road over-optimise, and tomato falls below its base
+policy. The first proxy of chain and grid is their gold; the heuristics beside it are what misleads:
 
-    testbed           states    gold: base, peak   at step   at KL   gold, KL: end    proxy: base, peak, end
-    tomato shared         40       0.00     1.55        34     8.3   -2.46    20.3       0.00   2.11    6.13
-    tomato idiosync.      40       0.00     0.50        11     1.7   -3.14    18.3       0.00   1.13    6.21
-    chain                 19       0.03     0.66       100     9.9    0.66     9.9       0.03   0.66    0.66
-    grid                  33       0.00     0.69       150    15.7    0.69    15.7       0.00   0.69    0.69
-    road                  41       0.28     0.43        73    18.3    0.37    31.7       4.29  15.62   20.93
+    testbed           states  gold: base, peak  at step  at KL  end: gold, KL  proxy, all three
+    tomato shared         40      0.00    1.55       34    8.3  -2.46    20.3     0.00   2.11   6.13
+    tomato idiosync.      40      0.00    0.50       11    1.7  -3.14    18.3     0.00   1.13   6.21
+    chain                 19      0.03    0.66      100    9.9   0.66     9.9     0.03   0.66   0.66
+    grid                  33      0.00    0.69      150   15.7   0.69    15.7     0.00   0.69   0.69
+    road                  41      0.28    0.43       73   18.3   0.37    31.7     4.29  15.62  20.93
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assay.core import Loop, Pairs, Reward, Rng, Sampler, Samples, Standardised, Task, World
-from assay.errors import InputError
-from assay.formulas.occupancy import chi_squared, occupancy_kl, return_moments, state_laws
-from assay.models.policies.markov import MarkovPolicy, Process, renamed, states
-from assay.worlds.processes import Bed, chain, grid, road, tomato
+from assay.core import Loop, Prompts, Rng, Sampler, Samples, Task, World
+from assay.formulas.occupancy import return_moments, state_laws
+from assay.formulas.occupancy_divergence import chi_squared, occupancy_kl
+from assay.models.policies.markov import MarkovPolicy
+from assay.models.process import Process, renamed, states
+from assay.rewards.simulated_labels import preferences
+from assay.worlds.exact import best_of_four, fit_loop, held_out_rows
+from assay.worlds.goals import chain, grid
+from assay.worlds.processes import Testbed
+from assay.worlds.refit import refitter
+from assay.worlds.road import road
+from assay.worlds.tomato import tomato
 from assay.worlds.visits import VisitModel, VisitReward
 
 TESTBEDS = ("tomato", "chain", "grid", "road")
@@ -42,16 +49,32 @@ LOOP = {
     "grid": Loop(max_steps=150, batch_size=16, num_generations=8, learning_rate=0.1),
     "road": Loop(max_steps=150, batch_size=16, num_generations=16, learning_rate=0.1),
 }
-FIT: dict[str, Any] = {
-    "max_steps": 200,
-    "batch_size": 64,
-    "learning_rate": 0.03,
-}  # as the other tables'
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessConfig:
+    """The arguments of world table that a decision process uses; see `TableConfig`."""
+
+    seed: int
+    testbed: str
+    mode: str
+    pairs: int
+    noise: float
+    members: int
+    prompts: int
+    demos: int
+    horizon: int
+    gamma: float
 
 
 class ProductGold:
-    """gold(episode) = Σ_t gain[s_t,a_t] · Π_t penalty[s_t,a_t]: completion times what the
-    infractions leave of it.
+    """Route completion, times a factor for every infraction.
+
+    gold(episode) = Σ_t gain[s_t, a_t] · Π_t penalty[s_t, a_t]
+
+    Attributes:
+        gain: Gain of an action in a state `[S, A]`.
+        penalty: Factor of an action in a state `[S, A]`; 1 where there is no infraction.
     """
 
     def __init__(self, gain: Float[Tensor, "S A"], penalty: Float[Tensor, "S A"]):
@@ -64,8 +87,14 @@ class ProductGold:
         return (total * left)[None].to(samples.logp.dtype)
 
     def mean(self, pi: Float[Tensor, "S A"], process: Process) -> float:
-        """Its exact expectation: the laws of the state, weighted by Π penalty, and by Π penalty · Σ
-        gain.
+        """The exact expectation under a policy.
+
+        Two weighted state distributions are carried forward: one weighted by Π penalty, one by
+        Π penalty · Σ gain.
+
+        Args:
+            pi: Action probabilities `[S, A]`.
+            process: The decision process.
         """
         weight, gained = process.start, torch.zeros_like(process.start)
         for _ in range(process.horizon):
@@ -77,86 +106,75 @@ class ProductGold:
         return float(gained.sum())
 
 
-def build(
-    arguments: dict[str, Any],
-    *,
-    seed: int,
-    testbed: str,
-    mode: str,
-    pairs: int,
-    noise: float,
-    members: int,
-    prompts: int,
-    demos: int,
-    horizon: int,
-    gamma: float,
-) -> World:
-    """A decision process as a World. horizon, gamma: 0 for the testbed's own."""
-    if horizon < 0 or not 0 <= gamma <= 1:
-        raise InputError(
-            f"--world.horizon is {horizon} and --world.gamma {gamma}; a horizon is at least 1 and "
-            "a discount lies in (0, 1], 0 is the testbed's own"
-        )
-    rng = Rng(seed)("world table")("process")
-    bed: Bed = (
-        tomato(mode, members, rng)
-        if testbed == "tomato"
-        else {"chain": chain, "grid": grid, "road": road}[testbed](rng)
-    )
-    process = renamed(bed.process, horizon=horizon, gamma=gamma)
-    reference = MarkovPolicy(bed.logits.float(), process)
+def build(config: ProcessConfig, arguments: Mapping[str, Any]) -> World:
+    """A decision process as a World.
+
+    Args:
+        config: What the process is made with.
+        arguments: All arguments of world table, for the record.
+    """
+    rng = Rng(config.seed)("world table")("process")
+    testbed = _testbed(config, rng)
+    process = renamed(testbed.process, horizon=config.horizon, gamma=config.gamma)
+    reference = MarkovPolicy(testbed.logits.float(), process)
     reference.requires_grad_(False)
-    rewards = VisitReward(bed.proxies, bed.names, gamma=process.gamma)
-    additive = VisitReward(bed.gold[None], ("gold",), gamma=process.gamma)
-    if bed.standard:
+    rewards = VisitReward(testbed.proxies, testbed.names, gamma=process.gamma)
+    additive = VisitReward(testbed.gold[None], ("gold",), gamma=process.gamma)
+    if testbed.standard:
         rewards, additive = _standard(rewards, reference), _standard(additive, reference)
     gold: VisitReward | ProductGold = (
-        additive if bed.penalty is None else ProductGold(bed.gold, bed.penalty)
+        additive if testbed.penalty is None else ProductGold(testbed.gold, testbed.penalty)
     )
 
+    # every start equally often, as `process.start` has them
     starts = process.start.nonzero()[:, 0]
-    rows = torch.arange(
-        -(-prompts // len(starts)) * len(starts)
-    )  # every start equally often, as `process.start` has them
-    asked = process.prompts(starts[rows % len(starts)], rows)
-    compared = _pairs(reference, gold, asked[torch.arange(pairs) % len(rows)], noise, rng("pairs"))
-    drawn = reference.sample(asked[torch.arange(demos) % len(rows)], 4, rng("demos"))
-    best = drawn.pick(gold(drawn)[0].argmax(-1, keepdim=True))
+    rows = torch.arange(-(-config.prompts // len(starts)) * len(starts))
+    prompts = process.prompts(starts[rows % len(starts)], rows)
+
+    def repeated(n: int) -> Prompts:
+        return prompts[torch.arange(n) % len(rows)]
+
+    episodes = reference.sample(repeated(config.pairs), 2, rng("pairs")("sample"))
+    pairs = preferences(episodes, gold(episodes)[0], noise=config.noise, rng=rng("pairs"))
     task = Task(
-        prompts=asked,
+        prompts=prompts,
         reference=reference,
         rewards=rewards,
-        pairs=compared,
-        demos=best,
+        pairs=pairs,
+        demos=best_of_four(reference, repeated(config.demos), gold, rng("demos")),
         others={"uniform": MarkovPolicy(torch.zeros_like(reference.logits), process)},
-        rng=Rng(seed)("run"),
+        rng=Rng(config.seed)("run"),
     )
-    held_out = asked[torch.arange(-(-64 // len(rows)) * len(rows)) % len(rows)]
-
-    def refit(by: Callable[..., Reward]) -> Reward:
-        fresh = VisitModel(members, process, rng=rng("judges"))
-        bank = asked[torch.arange(64) % len(rows)]
-        return Standardised(
-            by(fresh, compared, Loop(**{**FIT, "seed": seed})),
-            reference.sample(bank, 64, rng("standard")),
-        )
-
     return World(
         "table",
         task,
-        held_out=held_out,
+        held_out=prompts[held_out_rows(len(rows))],
         gold=gold,
         gold_kind="exact",
         facts=_facts(reference, gold, rewards),
-        loop=LOOP[testbed],
-        refit=refit,
-        arguments=arguments,
-        population=asked,
+        loop=LOOP[config.testbed],
+        refit=refitter(
+            lambda: VisitModel(config.members, process, rng=rng("judges")),
+            pairs,
+            fit_loop(config.seed),
+            reference=reference,
+            prompts=repeated(64),
+            n=64,
+            rng=rng("standard"),
+        ),
+        arguments=dict(arguments),
+        population=prompts,
     )
 
 
+def _testbed(config: ProcessConfig, rng: Rng) -> Testbed:
+    if config.testbed == "tomato":
+        return tomato(config.mode, config.members, rng)
+    return {"chain": chain, "grid": grid, "road": road}[config.testbed](rng)
+
+
 def _standard(reward: VisitReward, reference: MarkovPolicy) -> VisitReward:
-    """Mean 0 and variance 1 over the base policy's episodes, exactly."""
+    """The reward with mean 0 and variance 1 over the base policy's episodes, exactly."""
     p, pi = reference.process, reference.probs().detach()
     centre, scale = [], []
     for table in reward.table:
@@ -170,30 +188,6 @@ def _standard(reward: VisitReward, reference: MarkovPolicy) -> VisitReward:
         gamma=reward.gamma,
         centre=torch.stack(centre),
         scale=torch.stack(scale),
-    )
-
-
-def _pairs(
-    reference: MarkovPolicy, gold: Callable[[Samples], Tensor], prompts: Any, noise: float, rng: Rng
-) -> Pairs:
-    """Two episodes a pair, preferred by Bradley–Terry on gold; then `noise` of the labels are
-    flipped.
-    """
-    x = reference.sample(prompts, 2, rng("sample"))
-    b, score = torch.arange(len(x)), gold(x)[0]
-    first = rng("prefer").uniform(b) < torch.sigmoid(score[:, 0] - score[:, 1])
-    wins = (first ^ (rng("flip").uniform(b) < noise)).long()
-    x = x.pick(torch.stack([1 - wins, wins], 1))
-    return Pairs(
-        x.prompts,
-        x.action,
-        x.mask,
-        x.given,
-        x.logp,
-        x.ended,
-        x.extra,
-        p=torch.ones(len(b)),
-        margin=torch.zeros(len(b)),
     )
 
 
@@ -215,8 +209,9 @@ def _facts(
         return float((total - reward.centre[m]) / reward.scale[m])
 
     def facts(policy: Sampler) -> dict[str, float]:
-        """Exact expectations over the starts and divergences of occupancies, where the policy is a
-        Markov one; else nothing.
+        """Exact expectations over the starts, and divergences between occupancies.
+
+        Nothing for a policy that is not Markov.
         """
         if not isinstance(policy, MarkovPolicy):
             return {}
@@ -237,6 +232,6 @@ def _facts(
 
 
 def _length(pi: Tensor, process: Process) -> float:
-    """Expected decisions of an episode."""
+    """Expected number of decisions in an episode."""
     laws = state_laws(pi, process.P, process.start, horizon=process.horizon)
     return float(laws[:-1, ~process.terminal].sum())

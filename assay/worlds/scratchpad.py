@@ -1,7 +1,6 @@
-"""Checks scratch work line by line: which tokens make a step, which steps are formed and right, and
-whether the answer is.
+"""Check scratch work line by line: which tokens make a step, and which steps are formed and right.
 
-Everything is a function of the text. The rules are those of arithmetic.py.
+Everything is a function of the text. The rules stand in arithmetic.py.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from assay.core import Prompts, Samples
-from assay.worlds.arithmetic import SAY, SIGNS, STEP, VOCABULARY, Problem, read
+from assay.worlds.arithmetic import ANSWER, SIGNS, STEP, VOCABULARY, Problem, read
 
-_WORDS, _STEP, _END, _SAY = (
+_WORDS, _STEP, _END, _ANSWER = (
     VOCABULARY.words,
     VOCABULARY.ids[STEP],
     VOCABULARY.eos,
-    VOCABULARY.ids[SAY],
+    VOCABULARY.ids[ANSWER],
 )
 _EQUALS = VOCABULARY.ids["="]
 _NUMBER = [int(w) if w.isdigit() else None for w in _WORDS]
@@ -28,20 +27,28 @@ _NUMBER = [int(w) if w.isdigit() else None for w in _WORDS]
 
 @dataclass(frozen=True)
 class Line:
-    """One step of an answer: the places after its own tokens, whether it is an answer's line,
-    formed, right.
+    """One step of a completion.
+
+    Attributes:
+        end: The place after its last token.
+        is_answer: Whether it is the answer's line.
+        formed: Whether it is formed.
+        right: Whether it is right.
     """
 
     end: int
-    says: bool
+    is_answer: bool
     formed: bool
     right: bool
 
 
 @dataclass(frozen=True)
 class Checked:
-    """An answer's lines; `correct`: what it says in the end is right; `formed`: every line is, and
-    it says something.
+    """A checked completion.
+
+    Attributes:
+        lines: Its steps.
+        correct: Whether its answer is right.
     """
 
     lines: tuple[Line, ...]
@@ -49,31 +56,41 @@ class Checked:
 
     @property
     def formed(self) -> bool:
-        """Working lines that are formed and one answer's line, which ends it."""
-        return bool(self.lines) and all(x.formed for x in self.lines) and self.lines[-1].says
+        """Whether every line is formed and the last one is the answer's."""
+        return bool(self.lines) and all(x.formed for x in self.lines) and self.lines[-1].is_answer
 
     @property
-    def working(self) -> int:
-        """Lines before the answer's, formed or not."""
-        return sum(not x.says for x in self.lines)
+    def answered(self) -> bool:
+        """Whether it ends with a formed answer's line."""
+        return bool(self.lines) and self.lines[-1].is_answer and self.lines[-1].formed
+
+    @property
+    def n_work(self) -> int:
+        """Lines of scratch work, formed or not: all but the answer's."""
+        return sum(not x.is_answer for x in self.lines)
 
 
 @lru_cache(maxsize=1 << 16)
 def check(problem: Problem, ids: tuple[int, ...]) -> Checked:
-    """Read an answer's tokens, the end token included where it ended."""
+    """Check a completion of a problem.
+
+    Args:
+        problem: The problem.
+        ids: The completion's tokens, with the end token if it ended.
+    """
     lines: list[Line] = []
     total: int | None = None if problem.target is not None else problem.numbers[0]
     left, done, sound, said = list(problem.numbers), 0, True, None
     start, before = 0, tuple[int, ...]()
     for end in [i + 1 for i, t in enumerate(ids) if t in (_STEP, _END)]:
         own, line = ids[start:end], _line(problem, ids[start:end], end, total, left, done)
-        again = line.formed and not line.right and own == before
+        repeated = line.formed and not line.right and own == before
         lines.append(line)
         start, before = end, own
-        if again:
+        if repeated:
             continue
         sound = sound and line.right
-        if line.says:
+        if line.is_answer:
             said = _NUMBER[own[1]] if line.formed else None
         elif line.formed:
             a, b, c = (_NUMBER[own[i]] for i in (0, 2, 4))
@@ -82,7 +99,7 @@ def check(problem: Problem, ids: tuple[int, ...]) -> Checked:
                     left.remove(number)
             total, done = c, done + 1
     if start < len(ids):  # cut in the middle of a line
-        lines.append(Line(len(ids), _SAY in ids[start:], False, False))
+        lines.append(Line(len(ids), _ANSWER in ids[start:], False, False))
         sound, said = False, None
     return Checked(
         tuple(lines),
@@ -93,10 +110,17 @@ def check(problem: Problem, ids: tuple[int, ...]) -> Checked:
 def _line(
     problem: Problem, ids: tuple[int, ...], end: int, total: int | None, left: list[int], done: int
 ) -> Line:
-    """One line, its closing token included, after a line that came to `total`, `done` lines in all,
-    with `left` unused.
+    """Check one line.
+
+    Args:
+        problem: The problem.
+        ids: The line's tokens, its closing token included.
+        end: The place after its last token.
+        total: The result of the line before; None before a countdown's first.
+        left: Numbers of the problem that are still unused.
+        done: Lines before it.
     """
-    if ids and ids[0] == _SAY:
+    if ids and ids[0] == _ANSWER:
         formed = len(ids) == 3 and _NUMBER[ids[1]] is not None and ids[2] == _END
         finished = done == problem.steps if problem.target is None else total == problem.target
         return Line(
@@ -132,10 +156,18 @@ def _line(
 
 @dataclass(frozen=True)
 class Marks:
-    """What was checked, as tensors. `step`: which step a token belongs to, −1 where there is none.
-    `last`: the token that ends a step; `formed` and `right` speak of it and are False elsewhere.
-    `asked`: lines that use the whole problem, and the answer's. `says`: whether the answer ends by
-    saying something; `working`: its lines before that.
+    """Checked completions as tensors.
+
+    Attributes:
+        step: The step that a token belongs to, from 0; −1 where there is no token.
+        last: Whether a token ends a step.
+        formed: Whether the step that a token ends is formed; False elsewhere.
+        right: Whether the step that a token ends is right; False elsewhere.
+        correct: Whether the answer is right.
+        well_formed: Whether every line is formed and the last one is the answer's.
+        answered: Whether the completion ends with a formed answer's line.
+        n_work: Lines of scratch work.
+        n_required: Lines that use the whole problem, the answer's included.
     """
 
     step: Int[Tensor, "B N T"]
@@ -144,51 +176,42 @@ class Marks:
     right: Bool[Tensor, "B N T"]
     correct: Bool[Tensor, "B N"]
     well_formed: Bool[Tensor, "B N"]
-    says: Bool[Tensor, "B N"]
-    working: Int[Tensor, "B N"]
-    asked: Int[Tensor, "B"]
+    answered: Bool[Tensor, "B N"]
+    n_work: Int[Tensor, "B N"]
+    n_required: Int[Tensor, "B"]
 
 
 def problems(prompts: Prompts) -> list[Problem]:
-    """The problem of each prompt, read off its tokens."""
+    """The problem that each prompt states."""
     return [read(VOCABULARY.decode(ids)) for ids in prompts.tokens.tolist()]
 
 
 def marks(x: Samples) -> Marks:
-    """Every step of these answers. Gaps between an answer's tokens are stepped over."""
+    """Check every completion; gaps between a completion's tokens are skipped.
+
+    Args:
+        x: N completions of each of B problems.
+    """
     B, N, T = x.mask.shape
     step = torch.full((B, N, T), -1)
     last, formed, right = (torch.zeros(B, N, T, dtype=torch.bool) for _ in range(3))
-    correct, well, says = (torch.zeros(B, N, dtype=torch.bool) for _ in range(3))
-    working = torch.zeros(B, N, dtype=torch.int64)
-    keep = (x.mask | x.given).cpu()
-    asked = problems(x.prompts)
-    tokens, here = x.action.tolist(), keep.tolist()
-    for b, problem in enumerate(asked):
+    correct, well_formed, answered = (torch.zeros(B, N, dtype=torch.bool) for _ in range(3))
+    n_work = torch.zeros(B, N, dtype=torch.int64)
+    stated = problems(x.prompts)
+    tokens, here = x.action.tolist(), (x.mask | x.given).tolist()
+    for b, problem in enumerate(stated):
         for n in range(N):
             places = [t for t in range(T) if here[b][n][t]]
-            found = (
-                check(problem, tuple(tokens[b][n][t] for t in places))
-                if places
-                else Checked((), False)
-            )
+            ids = tuple(tokens[b][n][t] for t in places)
+            found = check(problem, ids) if ids else Checked((), False)
             start = 0
             for s, line in enumerate(found.lines):
                 step[b, n, places[start : line.end]] = s
                 at = places[line.end - 1]
                 last[b, n, at], formed[b, n, at], right[b, n, at] = True, line.formed, line.right
                 start = line.end
-            correct[b, n], well[b, n], working[b, n] = found.correct, found.formed, found.working
-            says[b, n] = bool(found.lines) and found.lines[-1].says and found.lines[-1].formed
-    out = Marks(
-        step,
-        last,
-        formed,
-        right,
-        correct,
-        well,
-        says,
-        working,
-        torch.tensor([p.steps + 1 for p in asked]),
-    )
+            correct[b, n], well_formed[b, n] = found.correct, found.formed
+            answered[b, n], n_work[b, n] = found.answered, found.n_work
+    n_required = torch.tensor([p.steps + 1 for p in stated])
+    out = Marks(step, last, formed, right, correct, well_formed, answered, n_work, n_required)
     return Marks(**{k: v.to(x.logp.device) for k, v in vars(out).items()})

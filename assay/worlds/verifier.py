@@ -1,19 +1,17 @@
-"""Verifiers of scratch work as a Reward of five members, exact or flawed on request, each with its
-steps.
+"""Verifiers of scratch work as a Reward of up to five members, exact or flawed on request.
 
-Every member's score is the sum of its step rewards, which stand at the last tokens of steps; k =
-lines that use the whole problem, and the answer's.
+Every member has step rewards, which stand at the last tokens of steps, and its score is their sum.
+With k the lines that use the whole problem, the answer's included:
 
-- outcome: 1 if the answer is correct. flaw "format" adds a quarter of a point for each working line that is formed, right or
-  not; flaw "early" checks working where there is some and lets an answer without any pass, and adds a quarter for
-  the share of the k lines that was left out. Either at the end of the answer.
+- outcome: 1 if the answer is right, at the end of the completion. The flaw "format" adds a quarter
+  of a point for each line of scratch work that is formed, right or not. The flaw "early" checks
+  scratch work only where there is some, lets a bare answer pass, and adds a quarter of a point
+  times the share of the k lines that is missing.
 - steps: 1/k for every step that is right, given the line before.
 - format: 1/k for every step that is formed, right or not.
-- short: 1 − tokens/most tokens, at the end of the answer.
-- thinking: the share of right steps among those taken; on a share `inverted` of the prompts, the share of wrong ones.
-
-`noise`: the chance that a verdict of steps and thinking is the wrong one. Verdicts are a function
-of the text: the same step after the same words is misjudged every time.
+- short: 1 − tokens/most tokens, at the end of the completion.
+- thinking: the share of right steps among those taken; on a share `inverted` of the prompts, the
+  share of wrong ones.
 """
 
 from __future__ import annotations
@@ -33,7 +31,17 @@ GOLDS = ("correct", "sound", "short", "well_formed")
 
 
 class Verifier:
-    """Some of the five members, by name. See the file's docstring."""
+    """A Reward of some of the five members; see the module's docstring.
+
+    Args:
+        names: The members, in order.
+        flaw: Of the outcome: none, format or early.
+        noise: Probability that a verdict of steps and thinking is wrong. A verdict is a function of
+            the text: the same step after the same words is misjudged every time.
+        inverted: Share of the prompts on which thinking prefers wrong steps.
+        most: Most tokens of a completion, for short.
+        rng: Address of wrong verdicts and inverted prompts.
+    """
 
     partial = False
 
@@ -51,7 +59,7 @@ class Verifier:
         self.flaw, self.noise, self.inverted, self.most, self.rng = flaw, noise, inverted, most, rng
 
     def only(self, members: Sequence[int]) -> Verifier:
-        """These members alone, in this order."""
+        """A Reward of these members, in this order."""
         return Verifier(
             [self.names[m] for m in members],
             flaw=self.flaw,
@@ -72,16 +80,16 @@ class Verifier:
         """The members' step rewards, each at its step's last token."""
         m = marks(samples)
         kind = samples.logp.dtype
-        asked = m.asked[:, None, None].to(kind)
+        required = m.n_required[:, None, None].to(kind)
         end = m.last & (m.step == m.step.amax(-1, keepdim=True))
 
         def each(name: str) -> Tensor:
             if name == "outcome":
                 return end * self._outcome(m).to(kind)[..., None]
             if name == "steps":
-                return self._verdict(samples, m).to(kind) / asked
+                return self._verdict(samples, m).to(kind) / required
             if name == "format":
-                return m.formed.to(kind) / asked
+                return m.formed.to(kind) / required
             if name == "short":
                 return end * (1 - (m.step >= 0).sum(-1, keepdim=True).to(kind) / self.most)
             wrong = self._inverted(samples)[:, None, None]
@@ -93,14 +101,14 @@ class Verifier:
 
     def _outcome(self, m: Marks) -> Float[Tensor, "B N"]:
         if self.flaw == "format":
-            return m.correct + 0.25 * (m.formed.sum(-1) - m.says.long())
+            return m.correct + 0.25 * (m.formed.sum(-1) - m.answered.long())
         if self.flaw == "early":
-            passes = m.correct | (m.says & (m.working == 0))
-            return passes * (1 + 0.25 * (1 - m.working / (m.asked[:, None] - 1)).clamp(min=0))
+            passes = m.correct | (m.answered & (m.n_work == 0))
+            return passes * (1 + 0.25 * (1 - m.n_work / (m.n_required[:, None] - 1)).clamp(min=0))
         return m.correct.float()
 
     def _verdict(self, x: Samples, m: Marks) -> Bool[Tensor, "B N T"]:
-        """Whether the judge of steps says right, at steps' last tokens; False elsewhere."""
+        """The verdict on a step, at its last token; False elsewhere."""
         if self.noise == 0:
             return m.right
         here = m.step >= 0
@@ -115,7 +123,7 @@ class Verifier:
         return self.rng("inverted").uniform(self._code(x)) < self.inverted
 
     def _code(self, x: Samples) -> Int[Tensor, "B"]:
-        """A number that stands for a prompt's text, wherever its padding begins."""
+        """A number for a prompt's text, whatever its padding."""
         tokens, mask = x.prompts.tokens, x.prompts.mask
         each = self.rng("prompt").bits(
             tokens, torch.arange(tokens.shape[1], 0, -1, device=tokens.device)
@@ -124,8 +132,10 @@ class Verifier:
 
 
 class Golds:
-    """The exact objectives: correct (0 or 1), the share of right steps among those taken, short,
-    well-formed (0 or 1).
+    """The exact objectives: correct, share of right steps among those taken, short, well-formed.
+
+    Args:
+        most: Most tokens of a completion, for short.
     """
 
     def __init__(self, most: int):

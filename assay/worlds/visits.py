@@ -1,6 +1,4 @@
-"""Rewards that are tables over state and action: an episode's score is its discounted sum, and
-every step has its own.
-"""
+"""Rewards of decision processes: a table over states and actions, summed over an episode."""
 
 from __future__ import annotations
 
@@ -14,16 +12,27 @@ from torch import Tensor
 from assay.core import Samples
 from assay.core.rng import Rng
 from assay.errors import InputError
-from assay.models.policies.markov import Process, states
+from assay.models.process import Process, states
 from assay.rewards.linear import LinearModel
 
 
 class VisitReward:
-    """score_m(episode) = (Σ_t γ^t table[m, s_t, a_t] − centre_m)/scale_m; `steps` are the entries
-    themselves, undiscounted.
+    """A Reward of M members, each a table over states and actions, with a reward for every step.
 
-    The sum is over what was decided or given. centre and scale are the score's alone, so that steps
-    of several members keep the units of the table and can be added.
+    score_m(episode) = (Σ_t γ^t · table[m, s_t, a_t] − centre_m) / scale_m
+
+    `steps` are the entries of the table themselves, undiscounted and neither centred nor scaled:
+    steps of several members keep the units of the table and can be added.
+
+    Args:
+        table: `[M, S, A]`.
+        names: The members' names.
+        gamma: Discount γ of the score.
+        centre: Subtracted from the score `[M]`; 0 by default.
+        scale: Divides the score `[M]`; 1 by default.
+
+    Raises:
+        InputError: There are not as many names as members.
     """
 
     partial = False
@@ -39,7 +48,8 @@ class VisitReward:
     ):
         if len(names) != table.shape[0]:
             raise InputError(
-                f"{table.shape[0]} members need as many names, got {len(names)}: {', '.join(names)}"
+                f"{table.shape[0]} members have {len(names)} names ({', '.join(names)}); give one "
+                "name for each member"
             )
         self.table, self.names, self.gamma = table.double(), tuple(names), gamma
         self.centre = self.table.new_zeros(len(names)) if centre is None else centre.double()
@@ -53,11 +63,11 @@ class VisitReward:
         )
 
     def steps(self, samples: Samples) -> Float[Tensor, "M B N T"]:
-        """table[m, s_t, a_t] of each decision."""
+        """The entry table[m, s_t, a_t] of every decision."""
         return self._entries(samples).to(samples.logp.dtype)
 
     def only(self, members: Sequence[int]) -> VisitReward:
-        """These members alone."""
+        """A Reward of these members, in this order."""
         m = list(members)
         return VisitReward(
             self.table[m],
@@ -73,8 +83,12 @@ class VisitReward:
 
 
 class VisitModel(LinearModel):
-    """M trainable members with a weight for every state-action, summed over an episode: judges of
-    people's comparisons.
+    """M trainable members with a weight for every state and action, summed over an episode.
+
+    Args:
+        members: M.
+        process: Its states and actions.
+        rng: Address of the first weights; None starts at 0.
     """
 
     def __init__(self, members: int, process: Process, *, rng: Rng | None = None):
@@ -82,7 +96,7 @@ class VisitModel(LinearModel):
         super().__init__(members, vocabulary=self.shape[0] * self.shape[1], rng=rng)
 
     def _coded(self, samples: Samples) -> Samples:
-        """The episode as tokens, one for each state-action."""
+        """The episode as tokens, one for each pair of state and action."""
         return replace(samples, action=states(samples)[..., :-1] * self.shape[1] + samples.action)
 
     def forward(self, samples: Samples | list[Samples]) -> Float[Tensor, "M B N"]:
@@ -91,9 +105,9 @@ class VisitModel(LinearModel):
         )
 
     def counts(self, samples: Samples) -> Float[Tensor, "B N D"]:
-        """How often an episode did what where."""
+        """How often each action was taken in each state `[B, N, S·A]`."""
         return super().counts(self._coded(samples))
 
     def freeze(self, names: tuple[str, ...]) -> VisitReward:  # type: ignore[override]
-        """These members as a reward; it has steps."""
+        """These members as a Reward with steps."""
         return VisitReward(self.table().detach().reshape(self.members, *self.shape), names)

@@ -12,17 +12,18 @@ from typing import Any
 import pytest
 import torch
 from families import checkpoint, tokenizer
-from test_hub_world import ASKS, JUDGES
+from test_worlds_hub import ASKS, JUDGES
 
 from assay import cli
 from assay.core import InputError, Loop, Pairs, World
+from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
-from assay.loops.online import judge
+from assay.loops import proxy_score
 from assay.models.tokenizer import Tokens
 from assay.recipes import dpo, sft
 from assay.records.runs import Run
 from assay.worlds import hub
-from assay.worlds.prompts import closing
+from assay.worlds.chat_template import end_tokens
 
 EXTRA = "what is the weather?"  # a prompt that only the pairs have
 
@@ -106,9 +107,9 @@ def test_pairs_are_the_templates_prompt_and_the_answers_own_tokens_with_their_en
 
 
 def test_a_judge_reads_a_pair_s_own_row(files: dict[str, str]) -> None:
-    """Of a prompt that stands in both files the prompts' columns hold, of another the pairs' own."""
+    """A prompt of both files has the prompts' columns, another one the pairs' own."""
     made = small(files)
-    score = judge(made.task)(
+    score = proxy_score(made.task)(
         made.task.pairs
     )  # 1 where the wanted letter is in the answer: "x", but "e" for the pairs' prompt
     last = made.task.pairs.prompts.row[-1]
@@ -132,8 +133,8 @@ def test_held_out_prompts_and_what_has_no_room_are_left_out_and_counted(
         made = small(files, pairs=str(tmp_path / "long.jsonl"), max_prompt=60)
     assert len(made.task.pairs) == len(ASKS) - 4
     assert (
-        "left out: 4 of held-out prompts, 1 with a prompt of more than 60 tokens, 1 with an answer "
-        "of more than 24 tokens" in caplog.text
+        "left out: 4 of held-out prompts, 1 with a prompt of more than 60 tokens, 1 with a "
+        "completion of more than 24 tokens" in caplog.text
     )
     with pytest.raises(
         InputError, match=r"22 pairs, and none can be used \(4 of held-out prompts, 1 with a prompt"
@@ -146,7 +147,7 @@ def test_without_a_prompts_file_the_pairs_prompts_are_asked(files: dict[str, str
     asked = {*made.task.prompts.row.tolist(), *made.held_out.row.tolist()}
     assert asked == set(range(len(ASKS) + 1)) and len(made.task.pairs) == len(ASKS) + 1 - 4
     assert not set(made.task.pairs.prompts.row.tolist()) & set(made.held_out.row.tolist())
-    with pytest.raises(InputError, match=r"--world.prompts must be given"):
+    with pytest.raises(InputError, match=r"--world.prompts is required"):
         small(files, prompts="", pairs="")
 
 
@@ -185,11 +186,11 @@ def test_columns_are_renamed_in_the_file_that_has_them(
 def test_an_answer_closes_as_the_template_closes_it() -> None:
     tokens = tokenizer()
     eos, end = tokens.eos_token_id, tokens.convert_tokens_to_ids("<|end|>")
-    assert closing(tokens, [eos, end], chat=True) == [end, eos] and closing(
+    assert end_tokens(tokens, [eos, end], chat=True) == [end, eos] and end_tokens(
         tokens, [eos, end], chat=False
     ) == [eos, end]
-    assert closing(tokens, [eos], chat=True) == [eos]
-    vocabulary = Tokens(tokens, size=len(tokens), ends=closing(tokens, [eos, end], chat=True))
+    assert end_tokens(tokens, [eos], chat=True) == [eos]
+    vocabulary = Tokens(tokens, size=len(tokens), ends=end_tokens(tokens, [eos, end], chat=True))
     x = vocabulary.answers(vocabulary.prompts(["a"]), [["we walk"]])
     assert int(x.action[0, 0, -1]) == end
 
@@ -208,9 +209,7 @@ def test_killed_and_resumed_it_is_the_same_run(
             made,
             loop=loop,
             arguments=more,
-            eval_steps=1,
-            save_steps=1,
-            eval_generations=1,
+            config=MeasureConfig(eval_steps=1, save_steps=1, eval_generations=1),
             run=folder,
             resume=resume,
         )

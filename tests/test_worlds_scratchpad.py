@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.core import InputError, Rng
-from assay.worlds.arithmetic import TASKS, VOCABULARY, Dice, Problem, pose, read, solve
-from assay.worlds.curriculum import dice, mistakes_a_line, posed
+from assay.worlds.arithmetic import TASKS, VOCABULARY, Problem, pose, read, solve
+from assay.worlds.curriculum import mistake_rate, problems
+from assay.worlds.dice import Dice, dice
 from assay.worlds.scratchpad import Checked, check, marks
 
 CHAIN, MOD, DOWN = read("3 + 5 + 2 :"), read("3 * 5 + 6 mod 7 :"), read("make 6 from 2 3 5 :")
@@ -144,20 +145,20 @@ def test_marks_are_where_the_lines_are() -> None:
     assert m.step[0, 0].tolist() == [0] * 6 + [1] * 6 + [2] * 3
     assert m.last[0, 0].nonzero()[:, 0].tolist() == [5, 11, 14]
     assert m.right[0].sum(-1).tolist() == [3, 0] and m.right[1].sum(-1).tolist() == [2, 0]
-    assert m.correct.tolist() == [[True, True], [False, False]] and m.working.tolist() == [
+    assert m.correct.tolist() == [[True, True], [False, False]] and m.n_work.tolist() == [
         [2, 0],
         [2, 0],
     ]
-    assert (m.step[1, 1] == -1).all() and not m.says[1, 1]  # an absent answer
+    assert (m.step[1, 1] == -1).all() and not m.answered[1, 1]  # an absent answer
     wide = marks(x.widened(40))
     assert torch.equal(wide.right[..., :15], m.right) and (wide.step[..., 15:] == -1).all()
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.5, 0.9])
-def test_lessons_end_right_as_often_as_is_asked(rate: float) -> None:
-    _, some = posed("chain", 3, 5, 8, 3000, 4, Rng(0))
+def test_solutions_end_right_as_often_as_requested(rate: float) -> None:
+    _, some = problems("chain", 3, 5, n_unique=8, n_total=3000, n_hidden=4, rng=Rng(0))
     share = min(0.1, (1 - rate) / 2)
-    h = mistakes_a_line(some, rate, share)
+    h = mistake_rate(some, rate, share)
     right = sum(
         checked(p, solve(p, d, mistakes=h, bare=share, again=0.1)).correct
         for p, d in zip(some, dice(len(some), Rng(1)), strict=True)
@@ -165,12 +166,12 @@ def test_lessons_end_right_as_often_as_is_asked(rate: float) -> None:
     assert right == pytest.approx(rate, abs=0.04)
 
 
-def test_hidden_problems_are_in_no_lesson() -> None:
-    known, some = posed("countdown", 2, 3, 40, 500, 20, Rng(0))
+def test_held_out_problems_are_in_no_demonstration() -> None:
+    known, some = problems("countdown", 2, 3, n_unique=40, n_total=500, n_hidden=20, rng=Rng(0))
     assert len(set(known)) == 40 and not set(known[:20]) & set(some) and len(some) == 500
 
 
 @pytest.mark.parametrize("text", ["3 + :", "make from 2 :", "3 ; 5 :", "", "3 + 5", "99 * 99 :"])
 def test_what_is_no_problem(text: str) -> None:
-    with pytest.raises(InputError, match="is no problem of this world"):
+    with pytest.raises(InputError, match="is no problem of world sums"):
         read(text)

@@ -15,7 +15,7 @@ from families import checkpoint, model, tokenizer
 from assay import cli
 from assay.core import InputError
 from assay.rewards.load import open_reward
-from assay.worlds.device import device_named, dtype_named, opened
+from assay.worlds.device import device_named, dtype_named, open_model
 
 JUDGES = """
 import sys
@@ -98,8 +98,8 @@ def test_a_column_that_a_function_needs_is_looked_for_first(
 ) -> None:
     judges = tmp_path / "judges.py"
     told = said(flags, ["--world.rewards", f"{judges}:needs"], capsys)
-    assert "needs asks for a column 'wnat'" in told and "did you mean want?" in told
-    assert "named asks for a column 'wnat'" in said(
+    assert "needs needs a column 'wnat'" in told and "did you mean want?" in told
+    assert "named needs a column 'wnat'" in said(
         flags, ["--world.rewards", f"{judges}:named"], capsys
     )
     assert cli.main([*flags, "--world.rewards", f"{judges}:spare"]) == 0, (
@@ -118,7 +118,7 @@ def test_gold_that_does_not_apply_is_counted(
     told = said(
         flags, ["--world.rewards", f"{judges}:words", "--world.gold", f"{judges}:some"], capsys
     )
-    assert "gold of world hub (some) is no finite number for 2 of 4 answers" in told
+    assert "gold of world hub (some) is no finite number for 2 of 4 completions" in told
 
 
 def test_weights_that_are_not_there_are_not_drawn_at_random(
@@ -145,12 +145,12 @@ def test_weights_that_are_not_there_are_not_drawn_at_random(
         tokenizer().save_pretrained(tmp_path / name)
     assert open_reward(str(tmp_path / "classifier"), "world.rewards").names == ("classifier",)
     with pytest.raises(InputError, match=r"its files lack lm_head\.weight"):
-        opened(str(tmp_path / "classifier"), dtype_named("float32")[0], 0, device_named("cpu"))
+        open_model(str(tmp_path / "classifier"), dtype_named("float32")[0], 0, device_named("cpu"))
     with pytest.raises(InputError, match="tokens and a model of 250: they do not belong together"):
         open_reward(str(tmp_path / "narrow"), "world.rewards")
     assert "nothing is there" in said(flags, ["--world.peft", str(tmp_path / "nowhere")], capsys)
     assert (
-        opened(
+        open_model(
             str(checkpoint(tmp_path / "tied", "gpt2")),
             dtype_named("float32")[0],
             0,
@@ -166,11 +166,14 @@ def test_a_template_that_opens_no_answer_is_warned_of(
     """Where what stands before an assistant's words is not at the end of a prompt, answers begin
     without it.
     """
-    from assay.worlds.prompts import opening
+    from assay.worlds.chat_template import warn_without_generation_prompt
 
     made = tokenizer()
     own = made.chat_template
-    bare = "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+    bare = (
+        "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>"
+        "{% endfor %}"
+    )
     inst = (
         "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ "
         "m['content'] }} [/INST]{% else %} {{ m['content'] }}</s>{% endif %}{% endfor %}"
@@ -180,7 +183,7 @@ def test_a_template_that_opens_no_answer_is_warned_of(
             made.chat_template = template
             caplog.clear()
             with caplog.at_level(logging.WARNING, logger="assay"):
-                opening(made)
+                warn_without_generation_prompt(made)
             assert ("'<|assistant|>'" in caplog.text) == warned
     finally:
         made.chat_template = own
@@ -192,7 +195,7 @@ def test_a_run_goes_on_with_what_it_began_with(
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Other weights of the same shape would be merged, or gone on with, and nothing would show it."""
+    """Other weights of the same shape would be merged, or trained on, and nothing would show it."""
     assert cli.main([*flags, "--world.rewards", f"{tmp_path / 'judges.py'}:words"]) == 0
     assert set(json.loads((tmp_path / "run" / "run.json").read_text())["inputs"]) == {
         str(tmp_path / n) for n in ("model", "asks.jsonl", "judges.py")
@@ -227,6 +230,7 @@ def test_no_flag_is_advised_that_is_not_there(
     (tmp_path / "pairs.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
     told = said(flags, ["--world.pairs", str(tmp_path / "pairs.jsonl")], capsys)
     assert (
-        "line 2, column 'chosen': an empty answer; repair the row, or leave such rows out" in told
+        "line 2, column 'chosen': an empty completion; repair the row, or leave such rows out"
+        in told
         and "--drop" not in told
     )

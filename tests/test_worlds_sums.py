@@ -1,6 +1,4 @@
-"""World sums in miniature: kept once for all its verifiers, rewards whose steps add up, flaws that
-pay what they say.
-"""
+"""World sums in miniature: cached once for all verifiers, steps that add up, flaws as declared."""
 
 from __future__ import annotations
 
@@ -34,7 +32,7 @@ HANDMADE = VOCABULARY.answers(VOCABULARY.prompts(["3 + 5 + 2 :"]), [TEXTS])
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as m:
-        folder = tmp_path_factory.mktemp("kept")
+        folder = tmp_path_factory.mktemp("cached")
         m.setenv("ASSAY_CACHE", str(folder))
         yield folder
 
@@ -83,10 +81,10 @@ def test_the_watch_has_problems_that_recipes_do_not_see(tiny: World) -> None:
     )  # type: ignore[misc]
 
 
-def test_one_schooling_serves_all_verifiers(
+def test_one_training_serves_all_verifiers(
     tiny: World, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lessons, "imitate", lambda *_: pytest.fail("it was taught again"))
+    monkeypatch.setattr(curriculum, "fine_tune", lambda *_: pytest.fail("it was trained again"))
     other = world(**TINY, flaw="early", step_noise=0.2, inverted=0.5, rewards="format,outcome")
     assert torch.equal(answers(other).action, answers(tiny).action)
     assert torch.equal(other.task.pairs.action, tiny.task.pairs.action)
@@ -127,9 +125,8 @@ def test_the_flaws_pay_for_what_they_should_not() -> None:
 
 
 def test_noise_is_that_share_and_a_function_of_the_text() -> None:
-    x = curriculum.written(
-        curriculum.posed("chain", 3, 5, 2, 200, 1, Rng(0))[1], 0.3, 0.1, 0.1, Rng(1)
-    )
+    _, some = curriculum.problems("chain", 3, 5, n_unique=2, n_total=200, n_hidden=1, rng=Rng(0))
+    x = curriculum.solutions(some, mistakes=0.3, bare=0.1, again=0.1, rng=Rng(1))
     exact, noisy = (Verifier(["thinking"], noise=n, most=40, rng=Rng(0)) for n in (0.0, 0.3))
     turned = exact.steps(x)[0] != noisy.steps(x)[0]
     assert float(turned.sum() / marks(x).last.sum()) == pytest.approx(0.3, abs=0.06)
@@ -173,5 +170,5 @@ def test_the_door_knows_steps_and_names(tiny: World) -> None:
     ],
 )
 def test_arguments_out_of_range(name: str, value: Any) -> None:
-    with pytest.raises(InputError, match=f"--world.{name}"):
+    with pytest.raises(InputError, match=f"--world.{name}".replace("_", "-")):
         world(**{**TINY, name: value})

@@ -16,6 +16,7 @@ from families import checkpoint, tokenizer
 
 from assay import cli
 from assay.core import InputError, Samples, World
+from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
 from assay.recipes import leave_one_out, uncertainty_weighted
 from assay.records.runs import Run
@@ -91,9 +92,7 @@ def test_a_recipe_runs_and_resumes(
             uncertainty_weighted.recipe,
             made(),
             loop=loop,
-            eval_steps=1,
-            save_steps=2,
-            eval_generations=2,
+            config=MeasureConfig(eval_steps=1, save_steps=2, eval_generations=2),
             run=Run.create(tmp_path / folder, {}),
         )
 
@@ -107,9 +106,7 @@ def test_a_recipe_runs_and_resumes(
             uncertainty_weighted.recipe,
             made(),
             loop=loop,
-            eval_steps=1,
-            save_steps=2,
-            eval_generations=2,
+            config=MeasureConfig(eval_steps=1, save_steps=2, eval_generations=2),
             run=Run.open(tmp_path / "cut"),
             resume=True,
         )
@@ -175,14 +172,16 @@ def test_where_a_judge_does_not_apply_nothing_is_learnt_and_a_mean_is_over_the_r
     files: dict[str, str],
 ) -> None:
     from assay.evaluation.reading import mean_and_error
-    from assay.loops.online import judge, relative
+    from assay.loops import leave_one_out_advantage, proxy_score
 
     made = small(files, rewards=(f"{files['judges']}:target",))
     x = made.task.reference.sample(made.task.prompts, 4, made.task.rng("look"))
-    raw, filled = made.task.rewards(x)[0], judge(made.task)(x)
+    raw, filled = made.task.rewards(x)[0], proxy_score(made.task)(x)
     none = raw.isnan().all(1)
     assert none.any() and not none.all() and not filled.isnan().any()
-    assert (relative(filled, x)[none] == 0).all() and torch.equal(filled[~none], raw[~none])
+    assert (leave_one_out_advantage(filled, x)[none] == 0).all() and torch.equal(
+        filled[~none], raw[~none]
+    )
     mean, error = mean_and_error(raw, x.weight)
     assert mean == pytest.approx(float(raw[~none].mean())) and error is not None
     assert mean_and_error(raw[none], x.weight[none]) == (None, None)
@@ -255,7 +254,7 @@ def test_on_the_command_line(
     )
     capsys.readouterr()
     for change, said in (
-        (["--world.policy", str(tmp_path)], "gives no"),
+        (["--world.policy", str(tmp_path)], "no causal language model"),
         (["--world.max-tokens", "200"], "128 positions"),
         (["--world.held-out", "99"], "99 are held out"),
     ):

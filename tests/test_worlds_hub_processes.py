@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from families import checkpoint
 from test_contract import differences, timeless
-from test_hub_world import files  # noqa: F401  # a fixture
+from test_worlds_hub import files  # noqa: F401  # a fixture
 
 from assay.records.runs import Run
 
@@ -62,7 +62,7 @@ def command(given: dict[str, str], out: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lora", ["0", "2"])
+@pytest.mark.parametrize("lora", [pytest.param("0", marks=pytest.mark.full), "2"])
 def test_two_processes_are_one(files: dict[str, str], tmp_path: Path, lora: str) -> None:
     if lora != "0":
         pytest.importorskip("peft", reason="the lora extra is not installed")

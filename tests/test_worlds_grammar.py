@@ -1,4 +1,4 @@
-"""The grammar world in miniature: deterministic, kept on disk, gold apart from the task."""
+"""The grammar world in miniature: deterministic, cached on disk, gold apart from the task."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def numbers(w: World) -> list[torch.Tensor]:
     ]
 
 
-def test_same_arguments_same_numbers_kept_or_built(tiny: World, tmp_path: Path) -> None:
+def test_same_arguments_same_numbers_cached_or_built(tiny: World, tmp_path: Path) -> None:
     built, read = world(**TINY), world(**TINY)
     assert len(list((tmp_path / "cache").iterdir())) == 1
     for one, two, three in zip(numbers(tiny), numbers(built), numbers(read), strict=True):
@@ -70,9 +70,9 @@ def test_same_arguments_same_numbers_kept_or_built(tiny: World, tmp_path: Path) 
     )
 
 
-def test_a_kept_world_is_not_built_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_world_is_not_built_again(monkeypatch: pytest.MonkeyPatch) -> None:
     world(**TINY)
-    monkeypatch.setattr(grammar, "imitate", lambda *_: pytest.fail("it was built again"))
+    monkeypatch.setattr(grammar, "fine_tune", lambda *_: pytest.fail("it was built again"))
     world(**TINY)
     with pytest.raises(pytest.fail.Exception):
         world(**{**TINY, "noise": 0.1})
@@ -86,7 +86,7 @@ def test_a_damaged_file_is_said_and_built_again(
     path.write_bytes(path.read_bytes()[:1000])
     with caplog.at_level(logging.WARNING, "assay"):
         again = world(**TINY)
-    assert f"{path} is damaged: it is built again" in caplog.text
+    assert f"{path} is damaged; it is built again" in caplog.text
     assert all(torch.equal(a, b) for a, b in zip(numbers(first), numbers(again), strict=True))
     assert path.stat().st_size > 1000
 
@@ -101,10 +101,10 @@ def test_a_folder_that_cannot_be_written_is_said(
 
 
 def test_the_key_is_arguments_and_sources(tmp_path: Path) -> None:
-    a = cache.place("w", {"seed": 0}, "assay.worlds.grammar")
-    assert a == cache.place("w", {"seed": 0}, "assay.worlds.grammar")
-    assert a != cache.place("w", {"seed": 1}, "assay.worlds.grammar")
-    assert a != cache.place("w", {"seed": 0}, "assay.worlds.sums")
+    a = cache.cache_path("w", {"seed": 0}, "assay.worlds.grammar")
+    assert a == cache.cache_path("w", {"seed": 0}, "assay.worlds.grammar")
+    assert a != cache.cache_path("w", {"seed": 1}, "assay.worlds.grammar")
+    assert a != cache.cache_path("w", {"seed": 0}, "assay.worlds.sums")
     assert a.parent == tmp_path / "cache"
 
 
@@ -131,13 +131,13 @@ def test_a_change_in_any_file_it_depends_on_is_another_key(
         "formulas/reduce.py",
     } <= names
     assert not {n for n in names if n.startswith(("recipes/", "report/", "cli/"))}
-    before = cache.place("w", {}, module)
+    before = cache.cache_path("w", {}, module)
     for file in files:
         text = file.read_bytes()
         file.write_bytes(text + b"# changed\n")
-        assert cache.place("w", {}, module) != before, file
+        assert cache.cache_path("w", {}, module) != before, file
         file.write_bytes(text)
-    assert cache.place("w", {}, module) == before
+    assert cache.cache_path("w", {}, module) == before
     cache.sources.cache_clear()
 
 
@@ -207,5 +207,6 @@ def test_clean_labels_prefer_gold() -> None:
     ],
 )
 def test_arguments_out_of_range(name: str, value: float) -> None:
-    with pytest.raises(InputError, match=f"--world.{name} is {value}; it must be"):
+    flag = name.replace("_", "-")
+    with pytest.raises(InputError, match=f"--world.{flag} is {value}; it must be"):
         world(**{**TINY, name: value})

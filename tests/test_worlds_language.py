@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.core import InputError, Rng, Samples
+from assay.worlds.demonstrations import corpus
 from assay.worlds.language import (
     CLASSES,
     END,
@@ -22,8 +23,7 @@ from assay.worlds.language import (
     TERMS,
     THINGS,
     VOCABULARY,
-    asked,
-    corpus,
+    requests,
     terms,
 )
 
@@ -112,7 +112,7 @@ def test_an_empty_answer_is_worth_its_faults() -> None:
 
 
 def test_requests_are_read_as_they_are_written() -> None:
-    thing, count, length, without = asked(VOCABULARY.prompts([str(r) for r in REQUESTS]).tokens)
+    thing, count, length, without = requests(VOCABULARY.prompts([str(r) for r in REQUESTS]).tokens)
     assert [list(THINGS)[i] for i in thing] == [r.thing for r in REQUESTS]
     assert count.tolist() == [r.count for r in REQUESTS]
     assert length.tolist() == [r.length for r in REQUESTS]
@@ -178,8 +178,8 @@ def test_order_counts_exactly_the_forbidden_neighbours(words: list[str], ask: ob
 
 
 def test_writers_are_uneven_and_addressed() -> None:
-    which, texts = corpus(torch.arange(len(REQUESTS)), 600, 36, Rng(0))
-    again, same = corpus(torch.arange(len(REQUESTS)), 300, 36, Rng(0))
+    which, texts = corpus(torch.arange(len(REQUESTS)), 600, max_tokens=36, rng=Rng(0))
+    again, same = corpus(torch.arange(len(REQUESTS)), 300, max_tokens=36, rng=Rng(0))
     assert texts[:300] == same
     assert torch.equal(which[:300], again)
     x = VOCABULARY.answers(
@@ -194,7 +194,7 @@ def test_writers_are_uneven_and_addressed() -> None:
 
 
 def test_a_hundred_thousand_answers_take_no_more_than_a_second_or_two() -> None:
-    which, texts = corpus(torch.arange(len(REQUESTS)), 500, 36, Rng(0))
+    which, texts = corpus(torch.arange(len(REQUESTS)), 500, max_tokens=36, rng=Rng(0))
     x = VOCABULARY.answers(
         VOCABULARY.prompts([str(REQUESTS[i]) for i in which.tolist()]), [[t] for t in texts]
     )

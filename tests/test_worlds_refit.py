@@ -25,7 +25,7 @@ def world(*, seed: int = 0, pairs: int = 50):
 '''
 
 
-def test_only_the_judges_are_new() -> None:
+def test_only_the_reward_models_are_new() -> None:
     world = table.world(seed=1, **SMALL)
     other = refitted(world, "bradley_terry", {"max_steps": 20})
     assert (
@@ -80,7 +80,7 @@ def test_what_cannot_be_refitted_is_said() -> None:
     with pytest.raises(InputError, match="--fit is 'dpo', a recipe"):
         refitted(world, "dpo", {})
     world.refit = None
-    with pytest.raises(Missing, match="no judges that could be fitted anew"):
+    with pytest.raises(Missing, match="no reward models to fit anew"):
         refitted(world, "bradley_terry", {})
 
 

@@ -12,10 +12,11 @@ import torch
 from elsewhere import ELSEWHERE, elsewhere
 from families import checkpoint
 from test_contract import differences
-from test_hub_world import files  # noqa: F401  # a fixture
+from test_worlds_hub import files  # noqa: F401  # a fixture
 
 from assay import cli
 from assay.core import InputError, Loop
+from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
 from assay.registry import catalogue
 from assay.worlds import device as computing
@@ -66,7 +67,11 @@ def test_a_run_elsewhere_is_the_run_here(
 
     def readings(device: str) -> list[dict[str, Any]]:
         world = hub.world(**given, device=device)
-        found = [*measure(function, world, loop=loop, eval_steps=1, eval_generations=2)]
+        found = [
+            *measure(
+                function, world, loop=loop, config=MeasureConfig(eval_steps=1, eval_generations=2)
+            )
+        ]
         return [
             {k: r[k] for k in ("step", "kl", "gold", "proxy", "length") if k in r} for r in found
         ]
@@ -104,7 +109,7 @@ def test_what_cannot_be_is_one_sentence(
         "cpu"
     ) == torch.device("cpu")
     for name, said in (
-        ("cuda:2", "number 2 of 2"),
+        ("cuda:2", "GPU 2 was requested of 2"),
         ("gpu", "it is auto, cpu, cuda or"),
         ("cuda:", "it is auto"),
     ):

@@ -1,0 +1,260 @@
+"""Read a whole data file once: its kind, its size and every fault."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assay.data.faults import SHOWN, Faults
+from assay.data.kinds import Layout, layout
+from assay.data.pairs import DROPPABLE, Pair, pairs
+from assay.data.read import Source, open_source
+from assay.data.scored import Scored, scored, text_of
+from assay.data.seen import Seen
+from assay.errors import InputError
+
+PEEK = 100  # first rows, from which the kind is inferred
+Item = Pair | Scored | tuple[int, str]
+
+
+@dataclass
+class Scan:
+    """A file that was read once.
+
+    Attributes:
+        source: The file and its format.
+        layout: Its kind and its columns.
+        faults: Its errors and warnings.
+        rows: All its rows.
+        usable: Rows without an error that are not left out.
+        characters: How many rows have each length.
+        seen: Hashes that find repeated rows and prompts.
+        items: Its pairs, responses or texts, if they were kept.
+    """
+
+    source: Source
+    layout: Layout
+    faults: Faults
+    rows: int = 0
+    usable: int = 0
+    characters: Counter[int] = field(default_factory=Counter)
+    seen: Seen = field(default_factory=Seen)
+    items: list[Any] = field(default_factory=list)
+
+    def plain(self) -> dict[str, Any]:
+        """The scan as JSON has it."""
+        sizes, groups = sorted(self.characters.items()), self.seen.groups()
+        least, most = (int(groups.min()), int(groups.max())) if len(groups) else (0, 0)
+        return {
+            "file": self.source.name,
+            "format": self.source.format,
+            "kind": self.layout.kind,
+            "parts": self.layout.parts,
+            "columns": list(self.layout.columns),
+            "numeric": list(self.layout.numeric),
+            "others": list(self.layout.others),
+            "rows": self.rows,
+            "usable": self.usable,
+            "prompts": len(groups),
+            "rows_a_prompt": {"least": least, "most": most, "ragged": least < most},
+            "characters": {"median": _middle(sizes), "most": sizes[-1][0]} if sizes else None,
+            "errors": dict(self.faults.errors),
+            "warnings": dict(self.faults.warnings),
+            "faults": [
+                {**f.plain(), "says": str(f)} for f in (*self.faults.shown, *self.faults.warned)
+            ],
+            "shown_at_most": SHOWN,
+            "ok": not self.faults.errors,
+        }
+
+
+def _middle(sizes: list[tuple[int, int]]) -> int:
+    """The upper median of (value, how often), ascending."""
+    half, below = sum(n for _, n in sizes) // 2, 0
+    for value, n in sizes:
+        below += n
+        if below > half:
+            return value
+    raise ValueError("there are no sizes, and so no median")
+
+
+def scan_file(
+    path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    split: str | None = None,
+    want: str | None = None,
+    score: str | None = None,
+    limit: int | None = None,
+    drop: bool = False,
+    keep: bool = False,
+) -> Scan:
+    """Read a whole data file once.
+
+    Only a file that cannot be opened or understood raises; every other fault is in `faults`.
+
+    Args:
+        path: A file, a folder that `datasets` saved, or a hub name.
+        columns: The file's column for each part, such as {"prompt": "question"}.
+        split: Which part of a dataset with several.
+        want: The kind that is needed; None for whatever the file is.
+        score: The numeric column of scored responses.
+        limit: Most characters of prompt plus completion. Longer rows are left out and counted; if
+            all rows are longer, it is an error.
+        drop: Leave rows with faults out and count them, instead of treating them as errors.
+        keep: Keep the items.
+
+    Returns:
+        What the file is.
+
+    Raises:
+        InputError: The file cannot be opened or understood, or it has no rows.
+    """
+    source = open_source(path, split=split)
+    faults = Faults(source.name, source.line)
+    stream = source.rows(faults)
+    first = list(itertools.islice(stream, PEEK))
+    if not first:
+        faults.stop()
+        raise InputError(f"{source.name} has no rows; give a file with at least one")
+    found = layout([r for _, r in first], source.name, columns=columns, want=want, score=score)
+    out = Scan(source, found, faults)
+
+    def counted() -> Iterator[tuple[int, dict[str, Any]]]:
+        for item in itertools.chain(first, stream):
+            out.rows += 1
+            yield item
+
+    reader = (
+        pairs
+        if found.kind in ("pairs", "choices")
+        else scored
+        if "response" in found.parts
+        else _texts
+    )
+    items: Iterator[Any] = reader(counted(), found, faults)
+    _walk(items, out, limit, keep)
+    _whole(out, limit)
+    if drop:
+        faults.forgiven(DROPPABLE)
+    if not out.usable and not faults.errors:
+        faults.error(
+            "nothing left", None, None, f"none of its {out.rows:,} rows can be used", "repair them"
+        )
+    return out
+
+
+def _walk(items: Iterator[Any], out: Scan, limit: int | None, keep: bool) -> None:
+    """Count lengths, duplicates and prompts; keep what is usable."""
+    characters, seen, faults = out.characters, out.seen, out.faults
+    comparison = out.layout.kind in ("pairs", "choices")
+    for item in items:
+        texts: tuple[str, ...]
+        if comparison:
+            row, texts = item.row, (item.prompt, item.chosen, item.rejected)
+            size = len(texts[0]) + max(len(texts[1]), len(texts[2]))
+        elif isinstance(item, Scored):
+            row, texts = item.row, (item.prompt, item.response)
+            size = len(texts[0]) + len(texts[1])
+        else:
+            row, texts = item[0], item[1:]
+            size = len(texts[0])
+        characters[size] += 1
+        if limit is not None and size > limit:
+            faults.warn(
+                "longer than the limit",
+                row,
+                None,
+                f"{size:,} characters, the limit is {limit:,}",
+                "such rows are left out; raise the limit or shorten them",
+            )
+            continue
+        seen.add(row, texts, comparison=comparison)
+        if keep:
+            out.items.append(item)
+    out.usable = len(seen)
+    for kind, rows, found, cure in zip(
+        ("duplicated row", "contradicted row"),
+        seen.repeats(),
+        (
+            "an earlier row has the same texts",
+            "an earlier row prefers the other of the same two completions",
+        ),
+        ("remove one of them", "both are kept: together they count as a close comparison"),
+        strict=True,
+    ):
+        if len(rows):
+            faults.warn(kind, int(rows[0]), None, found, cure, times=len(rows))
+
+
+def _whole(out: Scan, limit: int | None) -> None:
+    """Report what is an error only if it is true of all rows."""
+    faults, warned, read = out.faults, out.faults.warnings, sum(out.characters.values())
+    if out.usable:
+        return
+    if warned["longer than the limit"] and warned["longer than the limit"] == read:
+        faults.error(
+            "all longer than the limit",
+            None,
+            None,
+            f"all {read:,} usable rows are longer than the limit of {limit:,} characters",
+            "raise the limit or shorten the texts",
+        )
+    if warned["chosen equals rejected"] and not out.characters:
+        faults.error(
+            "all chosen equal rejected",
+            None,
+            out.layout.parts.get("rejected") or out.layout.parts.get("second"),
+            f"both completions are the same text in all {warned['chosen equals rejected']:,} rows",
+            "check that the file was written with both completions",
+        )
+
+
+def _texts(
+    rows: Iterator[tuple[int, dict[str, Any]]], found: Layout, faults: Faults
+) -> Iterator[tuple[int, str]]:
+    """Texts of prompts and demonstrations; an empty one is an error."""
+    for i, row in rows:
+        texts = [(c, text_of(i, row, c, faults)) for c in found.parts.values()]
+        for column, text in texts:
+            if text is not None and not text[0].strip():
+                faults.error(
+                    "empty text",
+                    i,
+                    column,
+                    "no text",
+                    "repair the row, or leave such rows out with --drop",
+                )
+        good = [t[0] for _, t in texts if t is not None and t[0].strip()]
+        if len(good) == len(texts):
+            yield i, "\n\n".join(good)
+
+
+def leaks(mine: Scan, other: Scan) -> int:
+    """Distinct prompts that two files share.
+
+    Args:
+        mine: A scan; the leak is counted among its warnings.
+        other: The scan that it is compared with.
+
+    Returns:
+        How many.
+    """
+    prompts = mine.seen.prompts()
+    both = len(np.intersect1d(prompts, other.seen.prompts(), assume_unique=True))
+    if both:
+        mine.faults.warn(
+            "prompt in both splits",
+            None,
+            mine.layout.parts.get("prompt"),
+            f"{both:,} of its {len(prompts):,} prompts are also in {other.source.name}",
+            "a model fitted on one and evaluated on the other has seen these prompts",
+            times=both,
+        )
+    return both

@@ -1,0 +1,193 @@
+"""People's prompts, pairs and demonstrations as a policy's tokens, within its limits of length."""
+
+from __future__ import annotations
+
+import logging
+from array import array
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import torch
+
+from assay.core import Pairs, Prompts, Rng, Samples, cat
+from assay.errors import InputError
+from assay.models.tokenizer import PromptText, Tokens
+from assay.worlds.prompts import Items, PromptTable
+
+log = logging.getLogger("assay")
+_BLOCK = 256  # rows tokenised and padded together
+
+
+@dataclass
+class Encoder:
+    """Encodes a table of prompts and the items that belong to them.
+
+    Attributes:
+        vocabulary: The policy's tokenizer.
+        table: The prompts.
+        chat: Whether conversations, and texts if the tokenizer has a template, go through it.
+        max_prompt: Most tokens of a prompt; longer ones are left out.
+        max_tokens: Most tokens of a completion; longer ones are left out.
+        dtype: Of log-probabilities and labels.
+    """
+
+    vocabulary: Tokens
+    table: PromptTable
+    chat: bool
+    max_prompt: int
+    max_tokens: int
+    dtype: torch.dtype
+    _ids: dict[int, array[int] | None] = field(default_factory=dict, init=False, repr=False)
+
+    def ids(self, place: int) -> array[int] | None:
+        """The token ids of the prompt at a place; None if they are too many."""
+        if place not in self._ids:
+            ids = self.vocabulary.encode(self._input(place))
+            self._ids[place] = array("i", ids) if len(ids) <= self.max_prompt else None
+        return self._ids[place]
+
+    def _input(self, place: int) -> PromptText:
+        """What the tokenizer gets for a prompt: turns or text."""
+        text, turns = self.table.texts[place], self.table.turns[place]
+        if turns is not None and self.chat:
+            return turns
+        template = getattr(self.vocabulary.tokenizer, "chat_template", None)
+        return (("user", text),) if self.chat and template else text
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt that was encoded and not left out."""
+        return max((len(ids) for ids in self._ids.values() if ids is not None), default=0)
+
+    def prompts(self, places: Sequence[int]) -> Prompts:
+        """The prompts at these places, without those that are too long, padded on the left."""
+        found = [(p, ids) for p in places if (ids := self.ids(p)) is not None]
+        return self.vocabulary.padded(
+            [ids for _, ids in found], torch.tensor([p for p, _ in found], dtype=torch.int64)
+        )
+
+    def divided(self, held_out: int, rng: Rng, file: str) -> tuple[list[int], list[int]]:
+        """Divide the prompts into held-out ones and those that recipes see.
+
+        A text that a file has twice is on one side only.
+
+        Args:
+            held_out: Prompts to hold out.
+            rng: Address of the order.
+            file: The file's name, for messages.
+
+        Returns:
+            Places of held-out prompts, and places of the others.
+
+        Raises:
+            InputError: There are too few prompts.
+        """
+        table = self.table
+        short = [p for p in table.own if self.ids(p) is not None]
+        if len(short) <= held_out:
+            raise InputError(
+                f"{file} has {len(table.own)} prompts, {len(short)} of them of at most "
+                f"{self.max_prompt} tokens, and {held_out} are held out; give more prompts, a "
+                "larger --world.max-prompt, or a smaller --world.held-out"
+            )
+        if len(short) < len(table.own):
+            log.warning(
+                "%s: %d of %d prompts are longer than %d tokens and are left out",
+                file,
+                len(table.own) - len(short),
+                len(table.own),
+                self.max_prompt,
+            )
+        mixed = [short[i] for i in rng.permutation(len(short)).tolist()]
+        unseen, rest = mixed[:held_out], mixed[held_out:]
+        texts = {table.texts[p] for p in unseen}
+        seen = [p for p in rest if table.texts[p] not in texts]
+        if not seen:
+            raise InputError(
+                f"{file} repeats its prompts: every prompt to train on is held out too; give other "
+                "prompts, or a smaller --world.held-out"
+            )
+        if len(seen) < len(rest):
+            log.warning(
+                "%s: %d prompts are left out because the same texts are held out",
+                file,
+                len(rest) - len(seen),
+            )
+        return unseen, seen
+
+    def pairs(self, path: str, items: Items, unseen: Collection[int]) -> Pairs:
+        """Preference pairs, the preferred completion first.
+
+        Args:
+            path: Their file, for messages.
+            items: (place of its prompt, pair).
+            unseen: Places of held-out prompts, whose pairs are left out.
+        """
+        x, used = self._completed(path, items, unseen, lambda p: (p.chosen, p.rejected), "pairs")
+        own = {f.name: getattr(x, f.name) for f in fields(Samples)}
+        return Pairs(
+            **own,
+            p=torch.tensor([p.p for p in used], dtype=self.dtype),
+            margin=torch.tensor([p.margin for p in used], dtype=self.dtype),
+        )
+
+    def demos(self, path: str, items: Items, unseen: Collection[int]) -> Samples:
+        """Demonstrations, one completion a row; see `pairs`."""
+        return self._completed(path, items, unseen, lambda d: (d.completion,), "demonstrations")[0]
+
+    def _completed(
+        self,
+        path: str,
+        items: Items,
+        unseen: Collection[int],
+        completions: Callable[[Any], tuple[str, ...]],
+        kind: str,
+    ) -> tuple[Samples, list[Any]]:
+        """The encoded items and the items themselves, without those that cannot be used.
+
+        What is too long or belongs to a held-out prompt is left out and counted. Nothing is cut: a
+        completion that is cut is another completion.
+        """
+        texts = {self.table.texts[p] for p in unseen}
+        free = [(place, item) for place, item in items if self.table.texts[place] not in texts]
+        fits = [(place, item) for place, item in free if self.ids(place) is not None]
+        parts: list[Samples] = []
+        used: list[Any] = []
+        for at in range(0, len(fits), _BLOCK):
+            block = fits[at : at + _BLOCK]
+            x = self.vocabulary.answers(
+                self.prompts([place for place, _ in block]),
+                [completions(item) for _, item in block],
+                self.dtype,
+            )
+            short = (x.lengths <= self.max_tokens).all(1)
+            if bool(short.any()):
+                parts.append(_trimmed(x[short]))
+                used += [item for (_, item), ok in zip(block, short.tolist(), strict=True) if ok]
+        left_out = {
+            "of held-out prompts": len(items) - len(free),
+            f"with a prompt of more than {self.max_prompt} tokens": len(free) - len(fits),
+            f"with a completion of more than {self.max_tokens} tokens": len(fits) - len(used),
+        }
+        counted = ", ".join(f"{n:,} {what}" for what, n in left_out.items() if n)
+        if not used:
+            raise InputError(
+                f"{path} has {len(items):,} {kind}, and none can be used ({counted}); raise "
+                "--world.max-prompt or --world.max-tokens, or lower --world.held-out"
+            )
+        if counted:
+            log.warning("%s: of %s %s, left out: %s", path, f"{len(items):,}", kind, counted)
+        return cat(parts), used
+
+
+def _trimmed(x: Samples) -> Samples:
+    """Without the padding that all completions share."""
+    T = int(x.lengths.max())
+    return replace(
+        x,
+        action=x.action[..., :T],
+        mask=x.mask[..., :T],
+        given=x.given[..., :T],
+        logp=x.logp[..., :T],
+    )
