@@ -102,7 +102,7 @@ def vllm(asked):
 
 
 def serve(asked):
-    """One answer a call, text in and text out, and greedy unless the configuration says otherwise."""
+    """One completion a call, text in and out, greedy unless the configuration says otherwise."""
     config = json.loads(asked["generation_config"])
     ids = tokenizer(asked["prompt"])["input_ids"]
     ((row, full),) = drawn(models["tiny"], ids, 1, asked["seed"], config)

@@ -15,7 +15,7 @@ from families import CHAT, checkpoint
 
 from assay.core import Loop
 from assay.formulas.pairwise import dpo as formula
-from assay.loops.online import ratios
+from assay.loops import log_ratios
 from assay.recipes import dpo
 from assay.worlds import hub
 
@@ -64,7 +64,9 @@ def test_the_loss_is_trl_s(tmp_path: Path, chat: bool) -> None:
     x, reference = made.task.pairs, made.task.reference
     with torch.no_grad():
         mine = policy.logp(x).sum(-1)
-        ours = float(formula(*ratios(policy.logp(x), reference.logp(x)), beta=0.1, p=x.p).mean())
+        ours = float(
+            formula(*log_ratios(policy.logp(x), reference.logp(x)), beta=0.1, p=x.p).mean()
+        )
 
     kept = [ROWS[i] for i in range(len(ROWS)) if ROWS[i]["prompt"] in _asked(made)]
     if chat:

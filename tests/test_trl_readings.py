@@ -16,7 +16,7 @@ from transformers import TrainerControl
 from assay.core.rng import Rng
 from assay.engine.checkpoint import load
 from assay.errors import InputError
-from assay.interop.readings import still
+from assay.interop.model_state import undisturbed
 from assay.interop.trl import ReadingsCallback
 from assay.models.backbones.pretrained import Pretrained
 from assay.models.policies.causal import Causal
@@ -80,7 +80,7 @@ class ByHand:
 
 def callback(folder: Path, **more: Any) -> ReadingsCallback:
     return ReadingsCallback(
-        HELD, **{"folder": folder, "gold": goods, "proxy": words, "answers": 3, **more}
+        HELD, **{"folder": folder, "gold": goods, "proxy": words, "eval_generations": 3, **more}
     )
 
 
@@ -150,7 +150,7 @@ def test_it_goes_on_from_a_checkpoint_and_makes_no_reading_twice(tmp_path: Path)
 @pytest.mark.parametrize(
     ("more", "args", "steps"),
     [
-        ({"every": 3}, {}, [0, 3, 5]),
+        ({"eval_steps": 3}, {}, [0, 3, 5]),
         ({}, {"eval_strategy": "steps"}, [0, 5]),
         ({"proxy": None}, {}, [0, 2, 4, 5]),
     ],
@@ -195,6 +195,19 @@ def test_with_adapters_the_reference_is_their_first_weights_put_back(tmp_path: P
     )
 
 
+def test_a_name_where_a_list_is_wanted_is_one_name(tmp_path: Path) -> None:
+    (tmp_path / "judge.py").write_text(
+        "def words(completions, **_):\n    return [float(len(c.split())) for c in completions]\n"
+    )
+    folder = tmp_path / "run"
+    ByHand(
+        ReadingsCallback(HELD, folder=folder, rewards=f"{tmp_path / 'judge.py'}:words")
+    ).begin().train(2)
+    assert Run.open(folder).about["rewards"] == ["words"]
+    with pytest.raises(InputError, match="prompts is the text 'w1 w2'; give a list"):
+        ReadingsCallback("w1 w2", folder=folder)
+
+
 def test_a_world_brings_its_prompts_gold_and_reference(tmp_path: Path) -> None:
     import json
 
@@ -215,7 +228,9 @@ def test_a_world_brings_its_prompts_gold_and_reference(tmp_path: Path) -> None:
         temperature=0.9,
         gold=f"{tmp_path / 'judges.py'}:goods",
     )
-    ByHand(ReadingsCallback(world=world, folder=tmp_path / "run", answers=3)).begin().train(2)
+    ByHand(
+        ReadingsCallback(world=world, folder=tmp_path / "run", eval_generations=3)
+    ).begin().train(2)
     readings = Run.open(tmp_path / "run").readings()
     assert (
         [r["n"] for r in readings] == [12, 12] and readings[0]["kl"] == 0 and readings[1]["kl"] > 0
@@ -239,88 +254,7 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
 
 def test_dropout_is_put_back() -> None:
     model = torch.nn.Sequential(torch.nn.Dropout(0.3), torch.nn.Linear(2, 2)).train()
-    with still(model):
+    with undisturbed(model):
         model.eval()
         model[0].p = 0.0
     assert model.training and model[0].training and model[0].p == 0.3
-
-
-@pytest.mark.filterwarnings("default")
-def test_inside_trl(tmp_path: Path) -> None:
-    """GRPO on a tiny model, killed and gone on with: the readings of the whole run, once each,
-    beside what TRL logs.
-    """
-    trl = pytest.importorskip("trl", reason="TRL is not installed here")
-    datasets = pytest.importorskip("datasets")
-
-    def reward(completions: list[str], **_: Any) -> list[float]:
-        return [float(c.count("good")) for c in completions]
-
-    data = datasets.Dataset.from_dict({"prompt": PROMPTS[64:128]})
-    tiny().save_pretrained(
-        tmp_path / "model"
-    )  # with a price on KL, TRL opens its reference by the model's name
-
-    def trained(name: str, steps: int, resume: bool = False) -> list[dict[str, Any]]:
-        args = trl.GRPOConfig(
-            output_dir=str(tmp_path / name),
-            per_device_train_batch_size=16,
-            num_generations=8,
-            max_steps=6,
-            max_completion_length=6,
-            learning_rate=1e-2,
-            logging_steps=2,
-            report_to="none",
-            use_cpu=True,
-            save_strategy="steps",
-            save_steps=2,
-            beta=0.1,
-            seed=0,
-            disable_tqdm=True,
-            lr_scheduler_type="constant",
-        )
-        reads = ReadingsCallback(HELD, gold=goods, folder=tmp_path / f"{name}-run", answers=4)
-        trainer = trl.GRPOTrainer(
-            model=str(tmp_path / "model"),
-            reward_funcs=reward,
-            args=args,
-            processing_class=tokenizer(),
-            callbacks=[reads],
-            train_dataset=data,
-        )
-        if steps < 6:
-            trainer.add_callback(_Kill(steps))
-        try:
-            trainer.train(
-                resume_from_checkpoint=str(tmp_path / name / "checkpoint-2") if resume else None
-            )
-        except KeyboardInterrupt:
-            assert steps < 6
-        return Run.open(tmp_path / f"{name}-run").readings()
-
-    whole = trained("whole", 6)
-    assert (
-        [r["step"] for r in whole] == [0, 2, 4, 6]
-        and whole[0]["kl"] == 0
-        and whole[-1]["kl"] > 1e-4
-    )
-    assert whole[-1]["gold"] > whole[0]["gold"] and whole[-1]["proxy"] is not None
-    assert whole[-1]["stats"]["trl/kl"] != pytest.approx(whole[-1]["kl"], rel=0.05), (
-        "theirs is another quantity"
-    )
-    assert [r["step"] for r in trained("cut", 5)] == [0, 2, 4]
-    again = trained("cut", 6, resume=True)
-    assert [r["step"] for r in again] == [0, 2, 4, 6]
-    for a, b in zip(whole[:2], again[:2], strict=True):
-        assert a["kl"] == pytest.approx(b["kl"], rel=1e-4) and a["gold"] == b["gold"]
-
-
-def _Kill(step: int) -> Any:
-    from transformers import TrainerCallback
-
-    class Kill(TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-            if state.global_step == step:
-                raise KeyboardInterrupt
-
-    return Kill()

@@ -162,6 +162,11 @@ def test_names_and_logs() -> None:
     assert set(logged) == {"uncertainty_0.5_tanh/spread", "uncertainty_0.5_tanh/raw"}
 
 
+def test_a_list_of_rewards_counts_as_its_members() -> None:
+    said = {"prompts": ["p", "p"], "completions": ["a", "four"]}
+    assert reward_function([long, long])(**said) == reward_function(long, long)(**said)
+
+
 def test_what_cannot_be_is_said() -> None:
     for arguments, said in (
         ({"shape": "par"}, "compares with references: give references="),
@@ -171,13 +176,14 @@ def test_what_cannot_be_is_said() -> None:
     ):
         with pytest.raises(InputError, match=said):
             reward_function(long, **arguments)
-    with pytest.raises(InputError, match="needs a judge"):
-        reward_function()
+    for nothing in ((), ([],)):
+        with pytest.raises(InputError, match="needs a reward"):
+            reward_function(*nothing)
     with pytest.raises(InputError, match="column 'drafts', and the data have ok: add it"):
         reward_function(long, shape="par", references="drafts")(
             prompts=["p"], completions=["a"], ok=[True]
         )
-    with pytest.raises(InputError, match="it must be a list of answers"):
+    with pytest.raises(InputError, match="it must be a list of completions"):
         reward_function(long, shape="par", references="drafts")(
             prompts=["p"], completions=["a"], drafts=["text"]
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assay.watch.config import Watching
+from assay.watch.config import WatchConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 replay, simulated = (
@@ -44,7 +44,7 @@ def test_the_watch_is_driven_as_it_stands() -> None:
     gain; one that rises is not.
     """
     kept = run(HILL)
-    out = replay.watch(kept, 1, Watching())
+    out = replay.watch(kept, 1, WatchConfig())
     assert (
         out.alarm > 16
         and kept.kind() == ("turns", kept.kind()[1])
@@ -52,16 +52,16 @@ def test_the_watch_is_driven_as_it_stands() -> None:
     )
     assert replay.shares(kept)[out.back["gone back to"]] > 0.8 and out.labels < out.settled <= 550
     steady = run(np.linspace(0, 1.5, 41))
-    assert steady.kind()[0] == "steady" and replay.watch(steady, 1, Watching()).alarm == 0
+    assert steady.kind()[0] == "steady" and replay.watch(steady, 1, WatchConfig()).alarm == 0
 
 
 def test_answers_are_drawn_as_often_as_they_win() -> None:
     kept = run(HILL)
-    drawn = replay.Recorded(kept, 3).draw(30, 30, 15, 0, 20_000, 0)
+    drawn = replay.Recorded(kept, 3).sample(30, 30, 15, 0, 20_000, 0)
     won = np.mean([(np.sign(d.samples[0] - d.samples[1]) + 1) / 2 for d in drawn])
     assert (
         won == pytest.approx(kept.p(30, 15), abs=0.015)
-        and drawn[0].turned == drawn[0].samples[::-1]
+        and drawn[0].swapped == drawn[0].samples[::-1]
     )
 
 

@@ -6,116 +6,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted_watch import Reads, Script, drive, reading, rises, turns, watch
 
 from assay.core.rng import Rng
-from assay.errors import InputError, Waiting
+from assay.errors import Waiting
 from assay.records.runs import read_lines
-from assay.watch.labelers.questions import Answer, Labeler, Question
-from assay.watch.ledger import Ledger
-from assay.watch.session import Drawn, Watch, Watching
-
-CALM = {"calm": 4, "alert": 16}
-
-
-class Script:
-    """A door whose policies are numbers: `quality[step]` is the chance that step's answer is a good
-    one.
-    """
-
-    def __init__(
-        self, quality: Callable[[int], float], prompts: int | None = None, judges: int = 0
-    ):
-        self.quality, self.prompts, self.judges = quality, prompts, judges
-        self.kept: list[int] = []
-        self.rng = Rng(7)
-
-    def left(self, used: int) -> int | None:
-        return None if self.prompts is None else self.prompts - used
-
-    def draw(self, step: int, mine: int, theirs: int, at: int, n: int, used: int) -> list[Drawn]:
-        out = []
-        for i in range(at, at + n):
-            worth = [
-                float(self.rng(side, step).uniform(i) < self.quality(s))
-                + 1e-3 * float(self.rng(side, step).uniform(i, 1))
-                for side, s in (("mine", mine), ("theirs", theirs))
-            ]
-            scores = tuple(
-                [
-                    w + 0.3 * j * float(self.rng("judge", step).normal(i, j))
-                    for j in range(self.judges)
-                ]
-                for w in worth
-            )
-            prompt = f"prompt {used + i - at}" if self.prompts is not None else f"prompt {step}.{i}"
-            out.append(
-                Drawn(prompt, f"{worth[0]:.6f}", f"{worth[1]:.6f}", scores if self.judges else None)
-            )  # type: ignore[arg-type]
-        return out
-
-    def keep(self, step: int) -> None:
-        self.kept.append(step)
-
-    def stats(self) -> dict[str, float]:
-        return {"entropy": 1.0, "repetition": 0.1}
-
-
-class Reads:
-    """A labeler that reads the number in an answer; `lies`: how often it says the opposite."""
-
-    name, waits = "reads", False
-
-    def __init__(self, lies: float = 0.0, mute: Callable[[int], bool] = lambda i: False):
-        self.lies, self.mute, self.seen = lies, mute, list[Question]()
-        self.rng = Rng(3)
-
-    def __call__(self, asked: Sequence[Question]) -> Iterator[Answer]:
-        for q in asked:
-            self.seen.append(q)
-            i = len(self.seen)
-            better = float(q.first) > float(q.second)
-            lie = bool(self.rng("lie").uniform(i) < self.lies)
-            yield Answer(q, None, "mute") if self.mute(i) else Answer(q, float(better ^ lie))
-
-
-def rises(step: int) -> float:
-    return min(0.8, 0.3 + 0.02 * step)
-
-
-def turns(step: int) -> float:
-    return rises(step) if step <= 25 else max(0.05, 0.8 - 0.06 * (step - 25))
-
-
-def watch(
-    door: Script, labeler: Labeler, folder: Path | None = None, looks: int = 40, **settings: Any
-) -> Watch:
-    return Watch(
-        door, Ledger(folder, None), labeler, Rng(0), Watching(**{**CALM, **settings}), looks
-    )
-
-
-def reading(step: int) -> dict[str, Any]:
-    return {
-        "step": step,
-        "kl": 0.1 * step,
-        "proxy": 0.1 * step,
-        "rewards": [0.1 * step, 0.09 * step],
-        "stats": {"read/length": 9.0},
-    }
-
-
-def drive(w: Watch, steps: range = range(1, 41)) -> list[dict[str, Any]]:
-    out = []
-    for step in steps:
-        out.append(w.look(reading(step)))
-        if w.stopped:
-            break
-    return out
+from assay.watch.labelers.questions import Label, Question
 
 
 def test_it_stops_a_run_that_turns_and_names_a_better_step() -> None:
@@ -186,18 +87,6 @@ def test_the_best_so_far_is_a_stretch_of_checkpoints() -> None:
         if len(before) == 4:
             met.update(before.index(q.place[1]) for q in labeler.seen[seen:])
     assert len(met) == 4 and min(met.values()) > 0.8 * max(met.values())
-
-
-def test_labels_a_look_follow_from_the_looks() -> None:
-    assert [Watching().a_look(n) for n in (1, 10, 30, 100, 400)] == [400, 40, 13, 4, 4]
-    assert Watching(calm=7).a_look(30) == 7 and Watching(looks=50).a_look(1) == 8
-    assert (
-        Watching().detector(10).schedule.alert == 40
-        and Watching().detector(100).schedule.alert == 32
-    )
-    assert [Watching().together(n) for n in (5, 30, 100)] == [1, 5, 8] and Watching(
-        kept=6
-    ).together(100) == 2
 
 
 def test_the_order_is_blind_and_even() -> None:
@@ -290,8 +179,8 @@ def test_uneven_choice_asks_where_judges_disagree() -> None:
         )
         shares = []
         for q in labeler.seen:
-            drawn = door.draw(q.step, q.step, q.place[1], q.place[0], 1, 0)[0]
-            c = drawn.chances
+            drawn = door.sample(q.step, q.step, q.place[1], q.place[0], 1, 0)[0]
+            c = drawn.win_probabilities
             shares.append(max(c) - min(c))
         return sum(shares) / len(shares)
 
@@ -329,12 +218,12 @@ def test_a_look_without_labels_has_not_happened(tmp_path: Path) -> None:
     class Later(Reads):
         name, waits = "people", True
 
-        def __call__(self, asked: Sequence[Question]) -> Iterator[Answer]:
+        def __call__(self, asked: Sequence[Question]) -> Iterator[Label]:
             return iter(())
 
     w = watch(Script(turns), Later(), tmp_path)
     before = w.state()
-    with pytest.raises(Waiting, match="4 pairs of answers wait for a judgement"):
+    with pytest.raises(Waiting, match="4 pairs wait for a label"):
         w.look(reading(1))
     assert w.state() == before and len(read_lines(tmp_path / "questions.jsonl")) == 4
 
@@ -349,21 +238,3 @@ def test_hints_say_that_they_are_hints() -> None:
     assert fired and all(h["label"] == "hint, no guarantee" for h in fired)
     assert {h["since"] for h in said[-1]["hints"] if h["name"] == "length drift"} == {6}
     assert all("length" not in h["name"] for s in said[:5] for h in s["hints"])
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"budget": 0}, "--watch.budget is 0"),
-        ({"alpha": 1.5}, "alpha is 1.5"),
-        ({"delta": 0.5}, "delta is 0.5"),
-        ({"flip": 0.6}, "flip is 0.6"),
-        ({"uneven": True}, "give --watch.group"),
-        ({"timeout": 0.0}, "--watch.timeout is 0.0"),
-        ({"flip_least": 0.1}, "flip_least is 0.1"),
-        ({"prior": "late"}, "prior is late"),
-    ],
-)
-def test_settings_that_cannot_be_are_one_sentence(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        Watching(**settings)

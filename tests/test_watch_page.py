@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import threading
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,8 @@ import pytest
 
 from assay.errors import InputError
 from assay.records.runs import read_lines, write_lines
-from assay.watch.labelers.page import Page
-from assay.watch.labelers.questions import Question, standing
+from assay.watch.labelers.page import LabelPage
+from assay.watch.labelers.questions import Question, current_labels
 
 HOSTILE = [
     "<script>document.title='owned'</script>",
@@ -27,7 +28,10 @@ HOSTILE = [
     "a" * 500,
 ]
 
-AT = "document.readyState === 'complete' && document.getElementById('progress').textContent === '{} of 6 judged'"
+AT = (
+    "document.readyState === 'complete' && "
+    "document.getElementById('progress').textContent === '{} of 6 labeled'"
+)
 
 
 @pytest.fixture
@@ -42,17 +46,17 @@ def run(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def page(run: Path) -> Iterator[Page]:
-    served = Page(run, twice=0.0)
+def page(run: Path) -> Iterator[LabelPage]:
+    served = LabelPage(run, twice=0.0)
     served.start()
     yield served
     served.stop()
 
 
 def fetch(
-    page: Page, method: str = "GET", path: str = "", body: str = "", **heads: str
+    page: LabelPage, method: str = "GET", path: str = "", body: str = "", **heads: str
 ) -> tuple[int, str, dict[str, str]]:
-    link = http.client.HTTPConnection("127.0.0.1", page.server.server_port, timeout=10)
+    link = http.client.HTTPConnection("127.0.0.1", page.port, timeout=10)
     where = path if path.startswith("/") else f"/{page.token}/{path}"
     link.request(method, where, body or None, {k.replace("_", "-"): v for k, v in heads.items()})
     reply = link.getresponse()
@@ -61,19 +65,19 @@ def fetch(
     return reply.status, text, dict(reply.getheaders())
 
 
-def shown(page: Page) -> str:
+def shown(page: LabelPage) -> str:
     return re.findall(r'name="id" value="([0-9a-z-]+)"', fetch(page)[1])[0]
 
 
-def judge(page: Page, id: str, said: str, **heads: str) -> int:
-    return fetch(page, "POST", "label", urllib.parse.urlencode({"id": id, "said": said}), **heads)[
-        0
-    ]
+def judge(page: LabelPage, id: str, said: str, **heads: str) -> int:
+    return fetch(
+        page, "POST", "label", urllib.parse.urlencode({"id": id, "choice": said}), **heads
+    )[0]
 
 
-def test_every_label_is_on_disk_before_the_next_pair_is_shown(page: Page, run: Path) -> None:
+def test_every_label_is_on_disk_before_the_next_pair_is_shown(page: LabelPage, run: Path) -> None:
     for i in range(6):
-        assert f"{i} of 6 judged" in fetch(page)[1]
+        assert f"{i} of 6 labeled" in fetch(page)[1]
         id = shown(page)
         assert judge(page, id, "first") == 303
         rows = read_lines(run / "labels.jsonl")
@@ -83,49 +87,67 @@ def test_every_label_is_on_disk_before_the_next_pair_is_shown(page: Page, run: P
             and rows[-1]["label"] == 1.0
             and rows[-1]["by"] == "page"
         )
-    assert "All judged" in fetch(page)[1] and page.done.is_set()
+    assert "All labeled" in fetch(page)[1] and page.done.is_set()
 
 
-def test_a_key_pressed_twice_is_one_label(page: Page, run: Path) -> None:
+def test_the_server_ends_after_the_closing_page_was_fetched(page: LabelPage) -> None:
+    for _ in range(6):
+        judge(page, shown(page), "tie")
+    assert not page.closing.is_set(), "else the browser would find nobody there"
+    waiter = threading.Thread(target=page.wait)
+    waiter.start()
+    waiter.join(0.2)
+    assert waiter.is_alive()
+    closing = fetch(page)[1]
+    assert "All labeled" in closing and 'id="undo"' not in closing
+    waiter.join(10)
+    assert not waiter.is_alive()
+    page.stop()
+    page.stop()
+    with pytest.raises(OSError, match="refused"):
+        fetch(page)
+
+
+def test_a_key_pressed_twice_is_one_label(page: LabelPage, run: Path) -> None:
     id = shown(page)
     judge(page, id, "first")
     judge(page, id, "second")
     assert [r["label"] for r in read_lines(run / "labels.jsonl")] == [1.0]
 
 
-def test_undo_takes_the_last_label_back_and_shows_it_again(page: Page, run: Path) -> None:
+def test_undo_takes_the_last_label_back_and_shows_it_again(page: LabelPage, run: Path) -> None:
     id = shown(page)
     judge(page, id, "first")
     assert fetch(page, "POST", "undo")[0] == 303 and shown(page) == id
     judge(page, id, "tie")
     rows = read_lines(run / "labels.jsonl")
-    assert len(rows) == 3 and rows[1]["undone"] and standing(rows)[id]["label"] == 0.5, (
+    assert len(rows) == 3 and rows[1]["undone"] and current_labels(rows)[id]["label"] == 0.5, (
         "nothing is ever rewritten"
     )
     fetch(page, "POST", "undo")
     fetch(page, "POST", "undo")
-    assert standing(read_lines(run / "labels.jsonl")) == {}
+    assert current_labels(read_lines(run / "labels.jsonl")) == {}
 
 
-def test_a_second_sitting_goes_on(page: Page, run: Path) -> None:
+def test_a_second_sitting_goes_on(page: LabelPage, run: Path) -> None:
     judge(page, shown(page), "second")
     page.stop()
-    again = Page(run, twice=0.0)
+    again = LabelPage(run, twice=0.0)
     again.start()
-    assert "1 of 6 judged" in fetch(again)[1] and fetch(again, path=f"/{page.token}/")[0] == 404
+    assert "1 of 6 labeled" in fetch(again)[1] and fetch(again, path=f"/{page.token}/")[0] == 404
     again.stop()
     page.server = again.server  # the fixture stops it once more, harmlessly
     page.stop = lambda: None  # type: ignore[method-assign]
 
 
 def test_some_are_asked_twice_the_other_way_round(run: Path) -> None:
-    page = Page(run, twice=1.0)
+    page = LabelPage(run, twice=1.0)
     page.start()
     for _ in range(12):
         text = fetch(page)[1]
         judge(page, shown(page), "first" if 'id="first">plain' in text else "second")
     page.stop()
-    found = page.desk.agreement()
+    found = page.store.agreement()
     assert found["pairs"] == 6 and found["agree"] == 1.0
 
 
@@ -141,13 +163,13 @@ def test_some_are_asked_twice_the_other_way_round(run: Path) -> None:
     ],
 )
 def test_other_hosts_and_origins_are_refused(
-    page: Page, run: Path, heads: dict[str, str], code: int
+    page: LabelPage, run: Path, heads: dict[str, str], code: int
 ) -> None:
     assert judge(page, shown(page), "first", **heads) == code
     assert (run / "labels.jsonl").exists() == (code == 303)
 
 
-def test_nothing_without_the_token_and_nothing_too_long(page: Page) -> None:
+def test_nothing_without_the_token_and_nothing_too_long(page: LabelPage) -> None:
     for path in (
         "/",
         "/x/",
@@ -161,17 +183,17 @@ def test_nothing_without_the_token_and_nothing_too_long(page: Page) -> None:
         and fetch(page, "POST", "else", "a=b")[0] == 404
     )
     assert fetch(page, "POST", "label", "x" * 20_000)[0] == 413
-    assert page.server.server_address[0] == "127.0.0.1"
+    assert page.socket.getsockname()[0] == "127.0.0.1"
 
 
-def test_answers_are_escaped_and_no_other_script_runs(page: Page) -> None:
+def test_answers_are_escaped_and_no_other_script_runs(page: LabelPage) -> None:
     seen = ""
     for _ in range(6):
         code, text, heads = fetch(page)
         seen += text
         assert (
             code == 200
-            and "script-src 'self'" in heads["Content-Security-Policy"]
+            and "script-src 'self'" in heads["content-security-policy"]
             and "unsafe" not in str(heads)
         )
         assert re.findall(r"<script[^>]*>", text) == [
@@ -189,7 +211,7 @@ def test_answers_are_escaped_and_no_other_script_runs(page: Page) -> None:
 
 def test_a_run_without_questions_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no questions for people"):
-        Page(tmp_path)
+        LabelPage(tmp_path)
 
 
 @pytest.mark.skipif(
@@ -197,7 +219,7 @@ def test_a_run_without_questions_is_one_sentence(tmp_path: Path) -> None:
     reason="no chromium on this machine: the page is tested over plain HTTP alone",
 )
 def test_a_person_judges_with_two_keys_in_a_real_browser(
-    page: Page, run: Path, tmp_path: Path
+    page: LabelPage, run: Path, tmp_path: Path
 ) -> None:
     with browser.tab(tmp_path / "profile") as tab:
         tab.narrow(360, dark=True)
@@ -208,6 +230,9 @@ def test_a_person_judges_with_two_keys_in_a_real_browser(
             assert tab.js("document.documentElement.scrollWidth <= 360"), (
                 "nothing is cut off on a telephone"
             )
+            assert tab.js(
+                "document.querySelector('.keys').getBoundingClientRect().bottom <= innerHeight"
+            ), "the buttons stay in view"
             assert tab.js("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
             tab.press(key)
             tab.until(AT.format(i + 1))
@@ -219,6 +244,6 @@ def test_a_person_judges_with_two_keys_in_a_real_browser(
         for i in (5, 6):
             tab.js("document.querySelector('button[value=tie]').click()")
             tab.until(AT.format(i))
-        assert tab.js("document.getElementById('over').innerText").startswith("All judged")
-        assert tab.js("document.title") == "6 of 6 judged · assay", "no answer has run a script"
+        assert tab.js("document.getElementById('over').innerText").startswith("All labeled")
+        assert tab.js("document.title") == "6 of 6 labeled · assay", "no answer has run a script"
         assert [line for line in tab.log if "favicon" not in line] == []

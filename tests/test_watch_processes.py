@@ -32,14 +32,15 @@ RUN = [
     "--eval-steps",
     "4",
 ]
-JUDGE = '''"""Counts words that gold is known to like, and writes down which process paid for which pair."""
+JUDGE = '''"""Counts words that gold likes, and writes down which process paid for which pair."""
 import os
 
 def gold(prompts, first, second):
     with open(os.environ["PAID"], "a") as f:
         f.writelines(f"{os.environ.get('RANK', '0')} {p!r}\\n" for p in zip(prompts, first, second))
     worth = lambda text: sum(w.startswith("common") for w in text.split())
-    return [1.0 if worth(a) > worth(b) else 0.0 if worth(a) < worth(b) else 0.5 for a, b in zip(first, second)]
+    pairs = [(worth(a), worth(b)) for a, b in zip(first, second)]
+    return [1.0 if a > b else 0.0 if a < b else 0.5 for a, b in pairs]
 '''
 
 
@@ -96,9 +97,7 @@ def test_two_processes_stop_where_one_does_and_pay_once(tmp_path: Path) -> None:
 def test_both_wait_for_people(tmp_path: Path) -> None:
     codes, said = launched(tmp_path, 2, *RUN, "--watch", "csv", "--max-steps", "8", "--out", "a")
     assert codes == [3, 3], said
-    assert (
-        "wait for a judgement" in said[0] and Run.open(tmp_path / "a").about["state"] == "waiting"
-    )
+    assert "wait for a label" in said[0] and Run.open(tmp_path / "a").about["state"] == "waiting"
     assert len(read_lines(tmp_path / "a" / "questions.jsonl")) == 400 // 2, (
         "the first of two looks wants half of 400"
     )

@@ -46,6 +46,16 @@ def verdict(step: int, evidence: float | None, word: str, by: str = "gold") -> d
     }
 
 
+RESULT = {
+    "step": 20,
+    "file": "kept-20.safetensors",
+    "stopped": True,
+    "at": 30,
+    "best": 20,
+    "labels": 60,
+}
+
+
 def run(folder: Path, watched: bool, seed: int = 0, by: str = "gold") -> Path:
     about: dict[str, Any] = {
         "recipe": "plain",
@@ -77,7 +87,7 @@ def run(folder: Path, watched: bool, seed: int = 0, by: str = "gold") -> Path:
                 **(more if watched and step else {}),
             }
         )
-    record.finish({"result": {"step": 20, "file": "kept-20.safetensors"}} if watched else {})
+    record.finish({"result": RESULT} if watched else {})
     return folder
 
 
@@ -93,7 +103,7 @@ def test_the_panel_says_verdict_evidence_labels_and_margin(tmp_path: Path) -> No
         "at least 0.470",
         "at most 0.050",
         "won 75% of 8 pairs",
-        "Hint, no guarantee: answers&#x27; length moved",
+        "Hint, no guarantee: answers&#39; length moved",
         "log₁₀ evidence",
     ):
         assert said in page, said

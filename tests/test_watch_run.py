@@ -12,13 +12,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import judge_by_words
 import pytest
-import torch
 
 from assay import cli
 from assay.engine.checkpoint import load
@@ -39,7 +37,7 @@ SMALL = [
     "4",
 ]
 RUN = ["run", "leave_one_out", *SMALL]
-JUDGE = '''"""Labels by counting words that the world is known to like; every pair it is paid for is written down."""
+JUDGE = '''"""Labels by words that the world likes; writes down every pair that it is paid for."""
 import os, time
 
 def gold(prompts, first, second):
@@ -48,7 +46,8 @@ def gold(prompts, first, second):
             f.write(repr(p) + "\\n")
     time.sleep(float(os.environ.get("SLOW", "0")))
     worth = lambda text: sum(w.startswith("common") for w in text.split())
-    return [1.0 if worth(a) > worth(b) else 0.0 if worth(a) < worth(b) else 0.5 for a, b in zip(first, second)]
+    pairs = [(worth(a), worth(b)) for a, b in zip(first, second)]
+    return [1.0 if a > b else 0.0 if a < b else 0.5 for a, b in pairs]
 '''
 
 
@@ -112,7 +111,7 @@ def test_watching_changes_no_policy_and_no_reading() -> None:
         Run.open("a").about["result"]["stopped"] is False
         and Run.open("a").about["result"]["step"] == 24
     )
-    assert "result" not in Run.open("b").about
+    assert Run.open("b").record.result is None
 
 
 def test_people_answer_look_by_look(capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,10 +132,7 @@ def test_people_answer_look_by_look(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*RUN, *settings, "--watch", "csv", "--out", "a"]) == 3
     for look in range(2):
         said = capsys.readouterr().err
-        assert (
-            "3 pairs of answers wait for a judgement" in said
-            and "assay watch export a sheet.csv" in said
-        )
+        assert "3 pairs wait for a label" in said and "assay watch export a sheet.csv" in said
         assert Run.open("a").about["state"] == "waiting" and "Traceback" not in said
         sheet = f"sheet{look}.csv"
         assert cli.main(["watch", "export", "a", sheet, "--twice", "0"]) == 0
@@ -243,32 +239,6 @@ def test_a_finished_run_is_watched_afterwards(capsys: pytest.CaptureFixture[str]
     assert cli.main(["watch", "status", "a"]) == 0 and "waiting" in capsys.readouterr().out
 
 
-def test_prompts_that_say_the_same_are_one_prompt() -> None:
-    from assay.watch.comparisons import _once
-    from assay.worlds.arithmetic import VOCABULARY
-
-    said = VOCABULARY.prompts(["3 + 5 :", "2 + 2 :", "3 + 5 :", "9 + 1 :"])
-    assert _once(said).text() == ["3 + 5 :", "2 + 2 :", "9 + 1 :"]
-    assert len(_once(replace(said, decode=None))) == 4, "without words nothing can be said twice"
-
-
-def test_a_weighted_pool_is_drawn_from_by_its_weights() -> None:
-    """The watch judges one answer of best-of-n, and that answer is the best of n with the right
-    chance.
-    """
-    from assay.core import Rng
-    from assay.models.policies.table import TablePolicy
-    from assay.models.samplers.best_of_n import BestOfN, Pool
-    from assay.watch.comparisons import _one
-
-    policy = TablePolicy(torch.zeros(1, 4))
-    best = BestOfN(Pool(policy, lambda x: x.action[..., 0].float(), 16), 4)
-    asked = policy.prompts(torch.zeros(4000, dtype=torch.long))
-    got = _one(best.sample(asked, 1, Rng(1)), Rng(2))
-    share = (got.action == 3).float().mean()
-    assert got.mask.shape[1] == 1 and abs(float(share) - (1 - 0.75**4)) < 0.03
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -290,8 +260,8 @@ def test_a_weighted_pool_is_drawn_from_by_its_weights() -> None:
             "there is no file none.txt",
         ),
         (["watch", "nowhere"], "nowhere is not a run"),
-        (["watch"], "takes the folder of a run"),
-        (["watch", "export", "nowhere"], "takes the folder of a run and a CSV file"),
+        (["watch"], "RUN is required: the folder of a finished run"),
+        (["watch", "export", "nowhere"], "SHEET is required: the CSV file"),
         (["watch", "page", "nowhere"], "nowhere has no questions for people"),
     ],
 )

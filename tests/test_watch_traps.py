@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.watch.config import Watching
+from assay.watch.config import WatchConfig
 from assay.watch.detector import Schedule
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -56,15 +56,15 @@ def test_without_it(name: str) -> None:
 
 
 def test_a_best_chosen_by_noisy_labels_from_checkpoints_that_jitter() -> None:
-    """Jitter of .04 in win rate, and the settings of `Watching`: a stretch of eight and a margin of
+    """Jitter of .04 in win rate, and the defaults of `WatchConfig`: a stretch of eight, a margin of
     .01 keep the promise that a single best checkpoint breaks.
     """
-    ours = Watching()
+    ours = WatchConfig()
     settings = simulate.Settings(
-        delta=ours.delta, schedule=Schedule(ours.a_look(100), ours.alert, -1.0)
+        delta=ours.delta, schedule=Schedule(ours.labels_per_look(100), ours.alert, -1.0)
     )
     level = jitter.levels(R, 0.04, 0)
-    assert int(jitter.watched(level, settings, stretch=ours.together(100))["alarm"].sum()) <= most(
-        R
-    )
+    assert int(
+        jitter.watched(level, settings, stretch=ours.stretch_length(100))["alarm"].sum()
+    ) <= most(R)
     assert int(jitter.watched(level[:1000], settings, stretch=1)["alarm"].sum()) > most(1000)

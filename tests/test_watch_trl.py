@@ -17,12 +17,12 @@ from assay.errors import InputError
 from assay.interop.trl import WatchCallback
 from assay.records.runs import Run, read_lines
 from assay.report import build
-from assay.watch.labelers.function import Function
-from assay.watch.session import Watching
+from assay.watch.config import WatchConfig
+from assay.watch.labelers.function import FunctionLabeler
 
 WORDS = ["<pad>", "<eos>", "good", "bad", *(f"w{i}" for i in range(12))]
 PROMPTS = [f"w{i} w{j} w{k}" for i in range(12) for j in range(12) for k in range(4)]
-CALM = Watching(calm=8, alert=16, reference=0, budget=600)
+CALM = WatchConfig(calm=8, alert=16, reference=0, budget=600)
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -101,10 +101,10 @@ def callback(folder: Path, **more: Any) -> WatchCallback:
         **{
             "by": good,
             "folder": folder,
-            "settings": CALM,
-            "every": 2,
+            "config": CALM,
+            "eval_steps": 2,
             "max_tokens": 6,
-            "batch": 8,
+            "batch_size": 8,
             "say": lambda text: None,
             **more,
         },
@@ -159,7 +159,7 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_verdicts(tmp_path: Path) -> 
         paid.append(len(prompts))
         return good(prompts, first, second)
 
-    again = ByHand(callback(tmp_path / "part", by=Function(counted, "good").function))
+    again = ByHand(callback(tmp_path / "part", by=FunctionLabeler(counted, "good").function))
     again.callback.by.__name__ = "good"  # type: ignore[union-attr]
     again.state.global_step = (
         5  # the last checkpoint is older than the last look: looks 6 and 8 are made again, unpaid
@@ -177,21 +177,19 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_verdicts(tmp_path: Path) -> 
 
 
 def test_people_stop_the_training_until_they_have_answered(tmp_path: Path) -> None:
-    from assay.watch.labelers.people import Desk
+    from assay.watch.labelers.people import LabelStore
 
     said: list[str] = []
     hand = ByHand(callback(tmp_path / "run", by="page", say=said.append), steps=2)
     hand.begin()
     hand.train(turns)
     assert (
-        hand.control.should_save
-        and hand.control.should_training_stop
-        and "8 pairs of answers wait" in said[0]
+        hand.control.should_save and hand.control.should_training_stop and "8 pairs wait" in said[0]
     )
     assert Run.open(tmp_path / "run").about["state"] == "waiting"
-    desk = Desk(tmp_path / "run")
-    for pair in desk.waiting():
-        desk.label(pair, "tie", "me")
+    store = LabelStore(tmp_path / "run")
+    for pair in store.waiting():
+        store.label(pair, "tie", "me")
     again = ByHand(callback(tmp_path / "run", by="page", say=said.append), steps=2)
     again.model, again.state.global_step = hand.model, 2
     again.begin()
@@ -202,16 +200,20 @@ def test_people_stop_the_training_until_they_have_answered(tmp_path: Path) -> No
 def test_prompts_that_say_the_same_are_one_prompt(tmp_path: Path) -> None:
     said = [{"role": "user", "content": "one"}]
     assert (
-        WatchCallback([said, "two", [dict(said[0])], "two"], by=good, folder=tmp_path).door.left(0)
+        WatchCallback(
+            [said, "two", [dict(said[0])], "two"], by=good, folder=tmp_path
+        ).comparisons.prompts_left(0)
         == 2
     )
 
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="prompts is the text 'w1 w2'; give a list"):
+        WatchCallback("w1 w2", by=good, folder=tmp_path)
     with pytest.raises(InputError, match="prompts of its own"):
         WatchCallback([], by=good, folder=tmp_path)
-    hand = ByHand(callback(tmp_path / "run", every=0))
-    with pytest.raises(InputError, match="this trainer makes none: give WatchCallback every="):
+    hand = ByHand(callback(tmp_path / "run", eval_steps=0))
+    with pytest.raises(InputError, match="this trainer makes none: give WatchCallback eval_steps="):
         hand.begin()
 
 
@@ -243,7 +245,7 @@ def test_inside_trl(tmp_path: Path) -> None:
         disable_tqdm=True,
     )
     watch = WatchCallback(
-        PROMPTS[64:], by=good, folder=tmp_path / "run", settings=CALM, every=2, max_tokens=6
+        PROMPTS[64:], by=good, folder=tmp_path / "run", config=CALM, eval_steps=2, max_tokens=6
     )
     trainer = trl.GRPOTrainer(
         model=tiny(),

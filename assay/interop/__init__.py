@@ -1,1 +1,1 @@
-"""Other people's programs: what of ours works inside them, each an optional extra."""
+"""Inside other programs: what of assay works in them, each an optional extra."""

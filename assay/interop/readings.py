@@ -1,91 +1,93 @@
-"""Our readings during somebody else's training run: gold on held-out prompts, the KL of the whole
-answer, the proxy.
+"""Readings during another trainer's run: gold on held-out prompts, KL, the proxy.
 
-    from assay.interop.trl import ReadingsCallback trainer = GRPOTrainer(…,
-    callbacks=[ReadingsCallback(held_out, gold="judge.py:score", folder="runs/theirs")])
+    from assay.interop.trl import ReadingsCallback
 
-The KL is this house's: on answers drawn afresh from the model as it is, the full distributions' KL
-summed over an answer's tokens, a mean over prompts with its error. What TRL logs as `kl` is a mean
-over tokens of one draw's estimate on the answers it trains on, another quantity; it is in the
-stats, as everything that the trainer logs. Answers are drawn by address: the trainer's random
-stream is not touched, readings of one run differ by the policy alone, and a run that goes on from a
-checkpoint makes the readings that the whole run would have made.
+    readings = ReadingsCallback(held_out, gold="judge.py:score", folder="runs/theirs")
+    trainer = GRPOTrainer(…, callbacks=[readings])
+
+The KL is assay's: completions are sampled from the present model, the KL of the full distributions
+is summed over a completion's tokens, and the mean over prompts has its error. What TRL logs as `kl`
+is another quantity, a mean over tokens of one sample's estimate on the completions it trains on; it
+is in the stats, like everything that the trainer logs. Completions are sampled by address: the
+trainer's random stream is not touched, readings of one run differ by the policy alone, and a run
+that goes on from a checkpoint makes the readings that the whole run would have made.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from assay.core import Step, Task, World
 from assay.core.rng import Rng
 from assay.data.turns import written
-from assay.engine import checkpoint as disk
-from assay.engine import parallel
+from assay.engine import checkpoint, parallel
 from assay.errors import InputError, Missing
-from assay.evaluation.reading import Reader
-from assay.interop.stack import turned
-from assay.loops.online import judge
+from assay.evaluation.reading import Reader, described
+from assay.interop.messages import listed, turns_of
+from assay.interop.model_state import (
+    PastBackbone,
+    base_model,
+    set_weights,
+    trained_weights,
+    undisturbed,
+)
+from assay.interop.stack import RewardSpec, opened
+from assay.interop.trainer import (
+    end_tokens,
+    evaluates,
+    logged,
+    model_name,
+    recipe_name,
+    settings_of,
+)
+from assay.loops import proxy_score
 from assay.models.backbones.pretrained import Pretrained
 from assay.models.policies.causal import Causal
 from assay.models.tokenizer import Tokens
-from assay.records.runs import Run, plain
-from assay.rewards.function import FunctionReward
-from assay.rewards.load import Told, open_reward
+from assay.records.runs import Run, RunRecord
+from assay.rewards.load import Told
 
-Judge = str | Callable[..., Any]
-# of all weights: where fewer are trained, the reference is these put back, and else a second model
-FEW = 0.2
-
-
-class Earlier(nn.Module):
-    """A backbone as it was: its trained weights are those of then while it reads, and are put back
-    after.
-    """
-
-    def __init__(self, backbone: Pretrained, then: Mapping[str, Tensor]):
-        super().__init__()
-        self.width, self.like, self.then = backbone.width, backbone.like, dict(then)
-        self.backbones = [backbone]  # in a list: its weights are not this module's
-
-    @contextmanager
-    def _then(self) -> Iterator[Pretrained]:
-        (backbone,) = self.backbones
-        now = weights(backbone.model)
-        put(backbone.model, self.then)
-        try:
-            yield backbone
-        finally:
-            put(backbone.model, now)
-
-    def reading(
-        self, prompt: Tensor, prompt_keep: Tensor, answer: Tensor, keep: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Hidden states of then."""
-        with self._then() as backbone:
-            return backbone.reading(prompt, prompt_keep, answer, keep)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """By the head of then."""
-        with self._then() as backbone:
-            return backbone.logits(hidden)
+# Where a smaller share of the weights is trained, the reference is these swapped in; else a copy.
+SWAPPED_BELOW = 0.2
+RECORDED = (
+    "learning_rate",
+    "beta",
+    "num_generations",
+    "temperature",
+    "max_steps",
+    "loss_type",
+)
 
 
 class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """prompts: held-out ones, texts or messages, or a dataset's rows with a prompt and other
-    columns; or `world`, one of assay's (hub, of the same tokenizer), whose held-out prompts, gold,
-    judges and reference are taken. gold, proxy, judges: each a function of TRL's signature or what
-    `--world.rewards` takes; without a proxy it is the trainer's own logged reward. every: steps; 0
-    for the trainer's evaluations, or its logs where it makes none. answers: to each prompt.
-    max_tokens, temperature: the trainer's own where nothing is said. reference: a model; without
-    it, the model as it was when the folder was made, of which its trained weights are kept there.
+    """Reads the trained model on held-out prompts and writes a run's folder.
+
+    Args:
+        prompts: Held-out prompts, texts or messages, or a dataset's rows with a column `prompt`.
+        folder: The run's folder; a folder of an earlier start is gone on with.
+        gold: True quality: a function with TRL's signature, or what `--world.rewards` takes.
+        proxy: The reward that is optimised; without it, what the trainer logs as `reward`.
+        rewards: Further rewards to report.
+        world: In place of these, a world of assay's (hub, with the model's tokenizer): its held-out
+            prompts, gold, rewards and reference.
+        reference: The model that KL is measured against; without it, the model as it was when the
+            folder was made, whose trained weights are kept there.
+        eval_steps: Steps between readings; 0 for the trainer's evaluations, or its logs where it
+            makes none.
+        eval_generations: Completions for each prompt.
+        log_completions: Prompts whose completions are kept in the record.
+        max_tokens: Tokens of a completion at most; 0 for the trainer's own limit.
+        temperature: Of sampling; 0 for the trainer's own.
+        seed: Of sampling.
+
+    Raises:
+        InputError: There are no prompts, or both prompts and a world.
     """
 
     def __init__(
@@ -93,65 +95,63 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         prompts: Sequence[Any] = (),
         *,
         folder: Path | str,
-        gold: Judge | None = None,
-        proxy: Judge | None = None,
-        judges: Sequence[Judge] = (),
+        gold: RewardSpec | None = None,
+        proxy: RewardSpec | None = None,
+        rewards: RewardSpec | Sequence[RewardSpec] = (),
         world: World | None = None,
         reference: Any = None,
-        every: int = 0,
-        answers: int = 4,
-        keep: int = 8,
+        eval_steps: int = 0,
+        eval_generations: int = 4,
+        log_completions: int = 8,
         max_tokens: int = 0,
         temperature: float = 0.0,
         seed: int = 0,
     ):
+        if isinstance(prompts, str):
+            raise InputError(f"prompts is the text {prompts[:40]!r}; give a list of prompts")
         if (world is None) == (len(prompts) == 0):
             raise InputError(
                 "readings are of held-out prompts: give prompts, or a world that has them, and one "
                 "of the two"
             )
-        if world is not None and (gold or proxy or judges or reference is not None):
+        self.rewards = listed(rewards, "rewards")
+        if world is not None and (gold or proxy or self.rewards or reference is not None):
             raise InputError(
-                "a world brings its own gold, judges and reference: give the world or those"
+                "a world brings its own gold, rewards and reference: give the world or those"
             )
-        self.prompts, self.folder, self.world, self.reference = (
-            list(prompts),
-            Path(folder),
-            world,
-            reference,
-        )
-        self.gold, self.proxy, self.judges = gold, proxy, list(judges)
-        self.every, self.answers, self.keep, self.seed = every, answers, keep, seed
+        self.prompts, self.folder = list(prompts), Path(folder)
+        self.gold, self.proxy = gold, proxy
+        self.world, self.reference = world, reference
+        self.eval_steps, self.seed = eval_steps, seed
+        self.eval_generations, self.log_completions = eval_generations, log_completions
         self.max_tokens, self.temperature = max_tokens, temperature
         self.run: Run | None = None
         self.done: set[int] = set()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        """The folder, made or gone on with; the reference; a reading of it before the first step."""
+        """Open the folder, take the reference, and read it before the first step."""
         if getattr(args, "deepspeed", None) or getattr(args, "fsdp", None):
             raise InputError(
                 "this trainer divides the model's weights among processes, and readings need "
                 "them whole: leave out ReadingsCallback, or read the saved checkpoints"
             )
-        model, tokenizer = parts["model"], parts["processing_class"]
-        self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
+        tokenizer = parts["processing_class"]
+        self.model = base_model(parts["model"])
         size = self.model.get_output_embeddings().weight.shape[0]
-        self.vocabulary = Tokens(
-            tokenizer, size=size, ends=[e for e in ends_of(self.model, tokenizer) if e >= 0]
-        )
+        self.vocabulary = Tokens(tokenizer, size=size, ends=end_tokens(self.model, tokenizer))
         self.temperature = self.temperature or float(getattr(args, "temperature", 1.0))
         self.max_tokens = self.max_tokens or int(getattr(args, "max_completion_length", 0) or 64)
-        self.when = "step" if self.every else "evaluate" if evaluates(args) else "log"
+        self.when = "step" if self.eval_steps else "evaluate" if evaluates(args) else "log"
         kept = self.folder / "reference.safetensors"
         again = (self.folder / "run.json").exists()
         if not again and parallel.rank() == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
-        then = disk.load(kept) if again and kept.exists() else weights(self.model)
+        then = checkpoint.load(kept) if again and kept.exists() else trained_weights(self.model)
         self.reader, self.step_reward = self._reader(then)
         if parallel.rank() == 0:
             self._record(args, state, again)
             if not kept.exists() and self.world is None and self.reference is None:
-                disk.save(kept, then)
+                checkpoint.save(kept, then)
         parallel.barrier()
         self.run = Run.open(self.folder)
         self.done = {int(r["step"]) for r in self.run.readings()}
@@ -159,22 +159,22 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
             self._read(state, "reference")
 
     def on_log(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        """A reading where the trainer logs, if it makes no evaluations."""
+        """Read where the trainer logs, if it makes no evaluations."""
         if self.when == "log":
             self._read(state)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        """A reading at every evaluation."""
+        """Read at every evaluation."""
         if self.when == "evaluate":
             self._read(state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        """A reading every `every` steps."""
-        if self.when == "step" and state.global_step % self.every == 0:
+        """Read every `eval_steps` steps."""
+        if self.when == "step" and state.global_step % self.eval_steps == 0:
             self._read(state)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        """The last policy, if it was not read, and the record closed."""
+        """Read the last policy, if it was not read, and close the record."""
         if not getattr(args, "load_best_model_at_end", False):
             self._read(state)
         if self.run is not None and parallel.rank() == 0:
@@ -185,7 +185,7 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         if step in self.done or self.run is None:
             return
         self.done.add(step)
-        with still(self.model):
+        with undisturbed(self.model):
             policy = self._policy(Pretrained(self.model))
             line, rows = self.reader(
                 Step(policy, reward=self.step_reward), Rng(self.seed)("read")("same")
@@ -199,62 +199,66 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
             self.run.append({"step": step, "tag": tag, **line, "updates": step})
 
     def _reader(self, then: Mapping[str, Tensor]) -> tuple[Reader, Callable[..., Tensor] | None]:
-        """What reads, and the proxy if we compute it."""
+        """What reads, and the proxy if it is computed here."""
         if self.world is not None:
-            reference: Any = self.world.task.reference
-            if reference.vocabulary != self.vocabulary:
-                raise InputError(
-                    "the world's policy has another tokenizer than the model that is trained"
-                )
-            self.vocabulary = reference.vocabulary
-            try:
-                first: Callable[..., Tensor] | None = judge(self.world.task)
-            except Missing:
-                first = None
-            return Reader(self.world, self.world.task, answers=self.answers, keep=self.keep), first
+            return self._reader_of_world(self.world)
         rows = [p if isinstance(p, Mapping) else {"prompt": p} for p in self.prompts]
         bad = next((i for i, r in enumerate(rows) if "prompt" not in r), None)
         if bad is not None:
             raise InputError(
                 f"row {bad} of the readings' prompts has no prompt, but {', '.join(rows[bad])}"
             )
-        asks = [turned(r["prompt"]) for r in rows]
+        asks = [turns_of(r["prompt"]) for r in rows]
         texts = [a if isinstance(a, str) else written(a) for a in asks]
         turns = [None if isinstance(a, str) else a for a in asks]
         names = dict.fromkeys(k for r in rows for k in r if k != "prompt")
         columns = {k: [r.get(k) for r in rows] for k in names}
         held_out = self.vocabulary.prompts(asks).to(next(self.model.parameters()).device)
-        proxies = [*([] if self.proxy is None else [self.proxy]), *self.judges]
-        told, best = (
-            Told([opened(j) for j in some], texts, turns, columns) if some else None
+        proxies = [*([] if self.proxy is None else [self.proxy]), *self.rewards]
+        rewards, gold = (
+            Told([opened(spec) for spec in some], texts, turns, columns) if some else None
             for some in (proxies, [] if self.gold is None else [self.gold])
         )
-        task = Task(prompts=held_out, reference=self._reference(then), rewards=told)
-        kind = "" if best is None else "function" if best.partial else "held-out model"
-        world = World(
-            "trl",
-            task,
-            held_out,
-            gold=best,
-            golds=() if best is None else best.names,
-            gold_kind=kind,
-        )
+        task = Task(prompts=held_out, reference=self._reference(then), rewards=rewards)
+        kind = "" if gold is None else "function" if gold.partial else "held-out model"
+        golds = () if gold is None else gold.names
+        world = World("trl", task, held_out, gold=gold, golds=golds, gold_kind=kind)
+        return self._read_by(world), None if self.proxy is None else proxy_score(task)
+
+    def _reader_of_world(self, world: World) -> tuple[Reader, Callable[..., Tensor] | None]:
+        """The same for a world of assay's."""
+        reference: Any = world.task.reference
+        if reference.vocabulary != self.vocabulary:
+            raise InputError(
+                "the world's policy has another tokenizer than the model that is trained; give "
+                "a world of the model's own tokenizer"
+            )
+        self.vocabulary = reference.vocabulary
+        try:
+            proxy: Callable[..., Tensor] | None = proxy_score(world.task)
+        except Missing:
+            proxy = None
+        return self._read_by(world), proxy
+
+    def _read_by(self, world: World) -> Reader:
         return Reader(
-            world, task, answers=self.answers, keep=self.keep
-        ), None if self.proxy is None else judge(task)
+            world,
+            world.task,
+            eval_generations=self.eval_generations,
+            log_completions=self.log_completions,
+        )
 
     def _reference(self, then: Mapping[str, Tensor]) -> Causal:
-        """The model that the KL is against."""
-        with still(self.model):
+        """The model that KL is measured against."""
+        trained = sum(p.numel() for p in then.values())
+        with undisturbed(self.model):
             if self.reference is not None:
                 backbone: nn.Module = Pretrained(self.reference)
-            elif sum(p.numel() for p in then.values()) < FEW * sum(
-                p.numel() for p in self.model.parameters()
-            ):
-                backbone = Earlier(Pretrained(self.model), then)
+            elif trained < SWAPPED_BELOW * sum(p.numel() for p in self.model.parameters()):
+                backbone = PastBackbone(Pretrained(self.model), then)
             else:
                 twin = copy.deepcopy(self.model)
-                put(twin, then)
+                set_weights(twin, then)
                 backbone = Pretrained(twin.requires_grad_(False))
         return self._policy(backbone)
 
@@ -264,9 +268,7 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         )
 
     def _record(self, args: Any, state: Any, again: bool) -> None:
-        """The run's folder, made anew or gone on with: readings later than the checkpoint are made
-        again.
-        """
+        """Make the run's folder, or go on with it: later readings are made again."""
         if again:
             run = Run.open(self.folder)
             if run.about["verb"] != "trl" or run.about.get("watch"):
@@ -277,106 +279,19 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
             run.cut(int(state.global_step))
             run.note({"state": "running", "finished": None})
             return
-        world = self.reader.world
-        name = str(getattr(self.model.config, "_name_or_path", "") or type(self.model).__name__)
-        loop = {
-            k: plain(v)
-            for k in (
-                "learning_rate",
-                "beta",
-                "num_generations",
-                "temperature",
-                "max_steps",
-                "loss_type",
-            )
-            if isinstance(v := getattr(args, k, None), (int, float, str))
-        }
-        try:
-            judges = list(self.reader.task.rewards.names)
-        except Missing:
-            judges = []
         Run.create(
             self.folder,
-            {
-                "recipe": type(args).__name__.removesuffix("Config"),
-                "verb": "trl",
-                "arguments": {},
-                "loop": loop,
-                "seed": int(getattr(args, "seed", 0)),
-                "world": {"name": name},
-                "run": {
+            RunRecord(
+                recipe=recipe_name(args),
+                verb="trl",
+                loop=settings_of(args, RECORDED),
+                seed=int(getattr(args, "seed", 0)),
+                world={"name": model_name(self.model)},
+                run={
                     "temperature": self.temperature,
                     "max_tokens": self.max_tokens,
-                    "answers": self.answers,
+                    "eval_generations": self.eval_generations,
                 },
-                "golds": list(world.golds) if world.gold is not None else [],
-                "rewards": judges,
-                "gold_kind": world.gold_kind if world.gold is not None else None,
-            },
+                **described(self.reader.world),
+            ),
         )
-
-
-def opened(spec: Judge) -> Any:
-    """A judge of text from a function or its name."""
-    return (
-        open_reward(spec, "rewards")
-        if isinstance(spec, str)
-        else FunctionReward(spec, getattr(spec, "__name__", "function"))
-    )
-
-
-@contextmanager
-def still(model: nn.Module) -> Iterator[None]:
-    """Within, the model computes as its weights are, without the autocast that accelerate lays
-    around its forward pass, and may be set to evaluation; every module is then put back as it was.
-    """
-    wrapped = model.__dict__.pop("forward", None)
-    modes = [(m, m.training) for m in model.modules()]
-    drops = [(m, m.p) for m in model.modules() if isinstance(m, nn.Dropout)]
-    try:
-        yield
-    finally:
-        if wrapped is not None:
-            model.forward = wrapped
-        for m, training in modes:
-            m.training = training
-        for d, p in drops:
-            d.p = p
-
-
-def weights(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of every parameter that is trained."""
-    return {k: p.detach().clone() for k, p in model.named_parameters() if p.requires_grad}
-
-
-def put(model: nn.Module, kept: Mapping[str, Tensor]) -> None:
-    """Set these parameters."""
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            if name in kept:
-                p.copy_(kept[name])
-
-
-def evaluates(args: Any) -> bool:
-    """Whether a trainer of these arguments makes evaluations."""
-    when = getattr(args, "eval_strategy", "no")
-    return str(getattr(when, "value", when)) != "no"
-
-
-def logged(history: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The last value of every number that the trainer has logged."""
-    out: dict[str, float] = {}
-    for line in history:
-        out |= {
-            k: float(v)
-            for k, v in line.items()
-            if isinstance(v, (int, float)) and k not in ("step", "epoch")
-        }
-    return out
-
-
-def ends_of(model: Any, tok: Any) -> list[int]:
-    """Tokens that end an answer."""
-    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    ends = tok.eos_token_id if ends is None else ends
-    return [-1] if ends is None else list(ends) if isinstance(ends, (list, tuple)) else [int(ends)]

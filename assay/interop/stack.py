@@ -1,12 +1,10 @@
-"""A stack of judges as one reward function of TRL: members, what joins them, a shape; f(prompts,
-completions, **columns).
+"""Several rewards as one reward function of TRL: f(prompts, completions, **columns).
 
-What TRL hands over was read in its source (1.16, `_calculate_rewards`): all answers of a generation
-batch in one flat list, those of one prompt one after another, and with several processes each one's
-own contiguous slice, which may begin and end in the middle of a prompt's answers. So whatever needs
-the answers of one prompt together finds them by the prompt itself, and where there are several
-processes over all of them: each calls this at once. A prompt that the data hold twice, and that
-comes twice in a batch, is one prompt with twice the answers.
+TRL hands over (read in its source, 1.16, `_calculate_rewards`) all completions of a generation
+batch in one flat list, those of one prompt one after another. With several processes, each gets its
+own contiguous slice, which may begin and end in the middle of a prompt's completions. So a prompt's
+completions are found by the prompt itself, and over all processes, each of which calls this at
+once. A prompt that comes twice in a batch is one prompt with twice the completions.
 """
 
 from __future__ import annotations
@@ -22,32 +20,18 @@ from torch import Tensor
 from assay.data.turns import written
 from assay.engine import parallel
 from assay.errors import InputError
-from assay.formulas import shaping
-from assay.loops.online import joined
+from assay.interop.messages import Turns, completion_text, listed, turns_of
+from assay.interop.shapes import PLAIN, WITH_REFERENCES, check_shape
+from assay.loops.scoring import aggregator
 from assay.rewards.function import FunctionReward
 from assay.rewards.linear_text import KIND
 from assay.rewards.load import open_reward
 
-Turns = tuple[tuple[str, str], ...]
-PLAIN: dict[str, Callable[..., Tensor]] = {
-    "none": lambda r, **_: r,
-    "sigmoid": lambda r, slope, **_: shaping.sigmoid(r, slope=slope),
-    "tanh": lambda r, slope, **_: shaping.tanh(r, slope=slope),
-    "polynomial": lambda r, **_: shaping.polynomial(r),
-    "ceiling": lambda r, most, **_: shaping.clip(r, high=most),
-}
-CENTRED: dict[str, Callable[..., Tensor]] = {
-    "par": lambda r, refs, slope, **_: shaping.preference(slope * r, slope * refs),
-    "centre": lambda r, refs, **_: shaping.centre(r, refs),
-    "log_sigmoid": lambda r, refs, **_: shaping.log_sigmoid(r, shaping.normal_quantile(refs)),
-    "slow_then_fast": lambda r, refs, slope, late, **_: shaping.slow_then_fast(
-        r, refs, late=late, slope=slope
-    ),
-}
+RewardSpec = str | Callable[..., Any]  # a name, or a function with TRL's signature
 
 
 def reward_function(
-    *judges: str | Callable[..., Any],
+    *rewards: RewardSpec | Sequence[RewardSpec],
     aggregate: str = "mean",
     centre: bool = False,
     shape: str = "none",
@@ -57,54 +41,63 @@ def reward_function(
     late: float = 3.0,
     name: str = "",
 ) -> Stack:
-    """One reward function of any judges: what `--world.rewards` takes (folders, classifiers,
-    FILE.py:name, addresses), or functions of TRL's signature. An answer of which any judge says
-    None has None.
+    """One reward function for TRL, made of any rewards.
 
-    aggregate: mean, worst, uncertainty:0.5 (mean − 0.5·variance) or quantile:0.25. centre: first
-    take from each judge its mean over the prompt's answers (over its references, where a column has
-    them): a Bradley–Terry score is known up to a constant a prompt. shape: none, sigmoid, tanh,
-    polynomial, ceiling; or par, centre, log_sigmoid, slow_then_fast, which compare with references:
-    the name of a column with a list of answers of the reference policy (texts, or their scores), or
-    "group" for the prompt's other answers themselves. slope, most, late: the shapes' constants.
-    name: what TRL logs it by, made from these where none is given.
+    Args:
+        rewards: What `--world.rewards` takes (folders, classifiers, FILE.py:name, addresses), or
+            functions with TRL's signature; a list of them counts as its members.
+        aggregate: mean, worst, uncertainty:0.5 (mean − 0.5·variance) or quantile:0.25.
+        centre: First subtract from each reward its mean over the prompt's completions (over its
+            references, where there is a column of them). A Bradley–Terry score is known up to a
+            constant for each prompt.
+        shape: none, sigmoid, tanh, polynomial, ceiling; or par, centre, log_sigmoid,
+            slow_then_fast, which compare with references.
+        references: A column with a list of the reference policy's completions (texts, or their
+            scores), or "group" for the prompt's other completions.
+        slope: A constant of sigmoid, tanh, par and slow_then_fast.
+        most: The highest value of ceiling.
+        late: A constant of slow_then_fast.
+        name: The name that TRL logs; made from the arguments if empty.
+
+    Returns:
+        A function of prompts, completions and columns. It returns None for a completion to which
+        any of the rewards does not apply.
+
+    Raises:
+        InputError: There is no reward, one cannot be opened, or the shape does not fit the
+            references.
+
+    Example:
+        >>> length = lambda completions, **_: [float(len(c)) for c in completions]
+        >>> reward_function(length, shape="tanh", slope=0.1)(["p", "p"], ["", "four"])
+        [0.0, 0.3799489622552249]
     """
-    if not judges:
-        raise InputError("a reward function needs a judge; it was given none")
-    opened = [
-        FunctionReward(j, getattr(j, "__name__", type(j).__name__))
-        if callable(j)
-        else open_reward(j, "rewards")
-        for j in judges
-    ]
-    if shape not in PLAIN and shape not in CENTRED:
-        raise InputError(f"shape is '{shape}'; it is one of {', '.join((*PLAIN, *CENTRED))}")
-    if (shape in CENTRED) != bool(references) and not (references and centre):
-        raise InputError(
-            f"shape '{shape}' "
-            + (
-                'compares with references: give references=COLUMN, or references="group"'
-                if shape in CENTRED
-                else "compares with nothing, and references were given"
-            )
-        )
+    given = [one for some in rewards for one in listed(some, "a reward")]
+    if not given:
+        raise InputError("a reward function needs a reward; it was given none")
+    check_shape(shape, references, centre)
+    constants = {"slope": slope, "most": most, "late": late}
     return Stack(
-        opened,
-        aggregate,
-        centre,
-        shape,
-        references,
-        {"slope": slope, "most": most, "late": late},
-        name,
+        [opened(one) for one in given], aggregate, centre, shape, references, constants, name
     )
 
 
 class Stack:
-    """See `reward_function`. It keeps the references' scores, and nothing else, from call to call."""
+    """The function that `reward_function` returns. It keeps only the references' scores.
+
+    Args:
+        rewards: Open rewards of text.
+        aggregate: See `reward_function`, as the others.
+        centre: Whether scores are centred.
+        shape: The shape.
+        references: Where references are.
+        constants: The shapes' constants.
+        name: The name that TRL logs.
+    """
 
     def __init__(
         self,
-        judges: Sequence[Any],
+        rewards: Sequence[Any],
         aggregate: str,
         centre: bool,
         shape: str,
@@ -112,33 +105,42 @@ class Stack:
         constants: Mapping[str, float],
         name: str,
     ):
-        self.judges, self.join, self.centre = list(judges), joined(aggregate), centre
+        self.rewards, self.join, self.centre = list(rewards), aggregator(aggregate), centre
         self.shape, self.references, self.constants = shape, references, dict(constants)
         self.known: dict[str, Tensor] = {}
-        self.names = tuple(n for j in judges for n in j.names)
-        made = [
-            self.names[0] if len(self.names) == 1 else aggregate,
-            *([] if shape == "none" else [shape]),
-        ]
+        self.names = tuple(n for r in rewards for n in r.names)
+        made = [self.names[0] if len(self.names) == 1 else aggregate]
+        made += [] if shape == "none" else [shape]
         self.__name__ = name or "_".join(made).replace(":", "_")
 
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any
     ) -> list[float | None]:
-        """A number an answer, None where a judge says that it does not apply."""
-        asks, said = [turned(p) for p in prompts], [spoken(c) for c in completions]
+        """Score R completions.
+
+        Args:
+            prompts: Their prompts, texts or lists of messages.
+            completions: Texts or lists of messages.
+            columns: What TRL hands over beside them.
+
+        Returns:
+            R numbers; None where a reward does not apply.
+        """
+        asks, texts = [turns_of(p) for p in prompts], [completion_text(c) for c in completions]
         rows = {
-            k: v for k, v in columns.items() if isinstance(v, (list, tuple)) and len(v) == len(said)
+            k: v
+            for k, v in columns.items()
+            if isinstance(v, (list, tuple)) and len(v) == len(texts)
         }
-        scores = self._scores(asks, said, rows)  # [M,R]
+        scores = self._scores(asks, texts, rows)  # [M,R]
         keys = [json.dumps(a) for a in asks]
-        refs = self._anchors(asks, keys, rows)
+        refs = self._references(asks, keys, rows)
         own = slice(0, len(keys))
         if self.references == "group" or (self.centre and not self.references):
-            own, (keys, scores) = _together(keys, scores)
+            own, (keys, scores) = _from_all_processes(keys, scores)
         groups = _groups(keys)
         if self.centre:
-            scores = _centred(scores, keys, groups, refs)
+            scores = _centred(scores, groups, refs)
         one = self.join(scores[:, None])[0]  # [R]
         if self.shape in PLAIN:
             shaped = PLAIN[self.shape](one[None], **self.constants)[0]
@@ -146,31 +148,22 @@ class Stack:
             shaped = torch.stack(
                 [self._against(one, i, groups[key], refs.get(key)) for i, key in enumerate(keys)]
             )
-        self._report(columns.get("log_metric"), one[own], scores[:, own])
+        self._log(columns.get("log_metric"), one[own], scores[:, own])
         return [None if v != v else v for v in shaped[own].tolist()]
 
     def _scores(
-        self, asks: Sequence[str | Turns], said: Sequence[str], rows: Mapping[str, Sequence[Any]]
+        self, asks: Sequence[str | Turns], texts: Sequence[str], rows: Mapping[str, Sequence[Any]]
     ) -> Tensor:
-        """Every member's score of every answer [M,R], NaN where it does not apply."""
-        texts = [a if isinstance(a, str) else written(a) for a in asks]
+        """Every member's score of every completion [M,R], NaN where it does not apply."""
+        prompts = [a if isinstance(a, str) else written(a) for a in asks]
         turns = [None if isinstance(a, str) else a for a in asks]
-        out = []
-        for judge in self.judges:
-            if isinstance(judge, FunctionReward):
-                out.append(judge.scores(texts, said, turns, rows))
-            elif getattr(judge, "kind", "") == KIND:
-                out.append(judge.scores(texts, said))
-            else:
-                out.append(judge.scores(texts, said, turns))
-        return torch.cat([x.detach().double().cpu() for x in out])
+        each = [_scores_by(r, prompts, texts, turns, rows) for r in self.rewards]
+        return torch.cat([x.detach().double().cpu() for x in each])
 
-    def _anchors(
+    def _references(
         self, asks: Sequence[str | Turns], keys: Sequence[str], rows: Mapping[str, Sequence[Any]]
     ) -> dict[str, Tensor]:
-        """The members' scores of each prompt's references [M,K], by prompt; scored when a prompt is
-        first seen.
-        """
+        """The members' scores of each prompt's references [M,K], computed once for each prompt."""
         if not self.references or self.references == "group":
             return {}
         if self.references not in rows:
@@ -186,36 +179,32 @@ class Stack:
             if not isinstance(given, (list, tuple)) or not given:
                 raise InputError(
                     f"the column '{self.references}' holds {given!r:.60}; it must be a list of "
-                    "answers, or of their scores"
+                    "completions, or of their scores"
                 )
             if isinstance(given[0], (int, float)):
-                self.known[key] = torch.tensor(given, dtype=torch.float64).expand(
-                    len(self.names), -1
-                )
+                scores = torch.tensor(given, dtype=torch.float64).expand(len(self.names), -1)
             else:
+                texts = [completion_text(g) for g in given]
                 same = {k: [v[i]] * len(given) for k, v in rows.items()}
-                self.known[key] = self._scores(
-                    [asks[i]] * len(given), [spoken(g) for g in given], same
-                )
+                scores = self._scores([asks[i]] * len(given), texts, same)
+            self.known[key] = scores
         return {key: self.known[key] for key in keys}
 
     def _against(self, one: Tensor, i: int, group: list[int], refs: Tensor | None) -> Tensor:
-        """The shaped score of answer i, NaN where there is nothing that it could be compared with."""
+        """The shaped score of completion i, NaN where there is nothing to compare it with."""
         if refs is None:
             others = one[[j for j in group if j != i]]
         else:
-            others = self.join(
-                (refs - refs.nanmean(1, keepdim=True) if self.centre else refs)[:, None]
-            )[0]
+            centred = refs - refs.nanmean(1, keepdim=True) if self.centre else refs
+            others = self.join(centred[:, None])[0]
         others = others[~torch.isnan(others)]
         if not len(others) or torch.isnan(one[i]):
             return one.new_full((), torch.nan)
-        return CENTRED[self.shape](one[i].view(1, 1), refs=others[None], **self.constants)[0, 0]
+        shape = WITH_REFERENCES[self.shape]
+        return shape(one[i].view(1, 1), refs=others[None], **self.constants)[0, 0]
 
-    def _report(self, log: Any, one: Tensor, scores: Tensor) -> None:
-        """Beside the reward TRL logs what it was before its shape, and how far the judges are
-        apart.
-        """
+    def _log(self, log: Any, one: Tensor, scores: Tensor) -> None:
+        """Let TRL log the reward before its shape, and how far the rewards are apart."""
         here = ~torch.isnan(one)
         if callable(log) and bool(here.any()):
             log(f"{self.__name__}/raw", float(one[here].mean()))
@@ -223,61 +212,51 @@ class Stack:
                 log(f"{self.__name__}/spread", float(scores[:, here].std(0, correction=0).mean()))
 
 
-def turned(prompt: Any) -> str | Turns:
-    """A prompt as TRL hands it: a text, or messages as turns."""
-    return prompt if isinstance(prompt, str) else tuple((str(m["role"]), _said(m)) for m in prompt)
+def opened(spec: RewardSpec) -> Any:
+    """A reward of text from its name, or from a function with TRL's signature."""
+    if isinstance(spec, str):
+        return open_reward(spec, "rewards")
+    return FunctionReward(spec, getattr(spec, "__name__", type(spec).__name__))
 
 
-def spoken(completion: Any) -> str:
-    """A completion's text: as it is, or what the assistant says in its messages (a tool's part is
-    not the assistant's).
-    """
-    if isinstance(completion, str):
-        return completion
-    return "\n\n".join(said for m in completion if m["role"] == "assistant" and (said := _said(m)))
-
-
-def _said(message: Mapping[str, Any]) -> str:
-    content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    return "".join(
-        str(part.get("text", "")) for part in content if part.get("type", "text") == "text"
-    )
+def _scores_by(
+    reward: Any,
+    prompts: Sequence[str],
+    texts: Sequence[str],
+    turns: Sequence[Turns | None],
+    rows: Mapping[str, Sequence[Any]],
+) -> Tensor:
+    """One reward's scores; each kind of reward takes what it reads."""
+    if isinstance(reward, FunctionReward):
+        return reward.scores(prompts, texts, turns, rows)
+    if getattr(reward, "kind", "") == KIND:
+        return reward.scores(prompts, texts)  # type: ignore[no-any-return]
+    return reward.scores(prompts, texts, turns)  # type: ignore[no-any-return]
 
 
 def _groups(keys: Sequence[str]) -> dict[str, list[int]]:
-    out: dict[str, list[int]] = {}
+    """The completions of each prompt."""
+    found: dict[str, list[int]] = {}
     for i, key in enumerate(keys):
-        out.setdefault(key, []).append(i)
-    return out
+        found.setdefault(key, []).append(i)
+    return found
 
 
-def _centred(
-    scores: Tensor, keys: Sequence[str], groups: Mapping[str, list[int]], refs: Mapping[str, Tensor]
-) -> Tensor:
-    """Each member's scores less its mean over the prompt's answers, or over the prompt's references
-    where there are such.
-    """
+def _centred(scores: Tensor, groups: Mapping[str, list[int]], refs: Mapping[str, Tensor]) -> Tensor:
+    """Scores less their mean over the prompt's completions, or over its references."""
     out = scores.clone()
     for key, rows in groups.items():
         out[:, rows] -= (refs[key] if key in refs else scores[:, rows]).nanmean(1, keepdim=True)
     return out
 
 
-def _together(keys: list[str], scores: Tensor) -> tuple[slice, tuple[list[str], Tensor]]:
-    """All processes' prompts (as digests) and scores in the order of ranks, and which rows are this
-    one's.
-    """
+def _from_all_processes(keys: list[str], scores: Tensor) -> tuple[slice, tuple[list[str], Tensor]]:
+    """All processes' prompts (as digests) and scores by rank, and which rows are this one's."""
     if parallel.world_size() == 1:
         return slice(0, len(keys)), (keys, scores)
     where = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-    short = torch.tensor(
-        [
-            int.from_bytes(blake2b(k.encode(), digest_size=8).digest(), "big", signed=True)
-            for k in keys
-        ]
-    )
+    digests = [blake2b(k.encode(), digest_size=8).digest() for k in keys]
+    short = torch.tensor([int.from_bytes(d, "big", signed=True) for d in digests])
     counts = parallel.gather(torch.tensor([len(keys)], device=where)).tolist()
     begin = sum(counts[: parallel.rank()])
     every = [str(k) for k in parallel.gather(short.to(where)).tolist()]

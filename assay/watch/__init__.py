@@ -1,3 +1,5 @@
-"""When to stop: labels bought within a budget, a sequential test on them, and the labelers that are
-asked.
-"""
+"""When to stop: labels bought within a budget, a sequential test on them, and the labelers."""
+
+from assay.watch.config import WatchConfig
+
+__all__ = ["WatchConfig"]

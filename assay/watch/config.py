@@ -1,39 +1,78 @@
-"""How a run is watched: what `--watch` and its further flags say, and the detector that they ask
-for.
-"""
+"""The configuration of a watch: what `--watch` and the flags beside it say."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from assay.errors import InputError
-from assay.watch.detector import Detector, Schedule
+from assay.watch.schedule import DetectorSettings, Schedule
+
+if TYPE_CHECKING:  # help is written from this file, and must not wait for torch
+    from assay.watch.detector import Detector
 
 RATES = (0.45, 0.40, 0.30, 0.20)  # win rates that are bet on, as far as they lie under the null
+AT_LEAST = {
+    "budget": 1,
+    "looks": 0,
+    "stretch": 0,
+    "calm": 0,
+    "alert": 1,
+    "reference": 0,
+    "kept": 1,
+    "settle": 0,
+    "group": 1,
+    "rate": 0,
+    "tries": 1,
+    "at_once": 0,
+}
 
 
 @dataclass(frozen=True)
-class Watching:
-    """How a run is watched. by: gold, FILE.py:name, csv, page, or an address such as
-    http://127.0.0.1:8000/v1.
+class WatchConfig:
+    """How a run is watched: who labels, what may be spent, and what counts as a turn.
 
-    budget: labels of the whole run. alpha: the chance of ever stopping a run that has not turned,
-    which means that at every look it wins at least ½ − delta against the best so far. flip: how
-    often a label is wrong; flip_least: what is certain of it. looks: 0 for as many as the run will
-    read. prior: over the look at which a fall begins: uniform, early, open. stretch: "the best so
-    far" is the policies of so many looks, the last of them the one that showed itself better; each
-    label compares with one of these drawn for it, since a single best of many is a lucky one (0: 8,
-    or a sixth of the looks where that is less; at most a third of kept). calm, alert: labels a look
-    while nothing happens (0: 400 over all looks, at least 4), and once something might. reference:
-    further pairs a look against the reference, as long as the budget has more than the looks to
-    come can want. kept: policies at hand to go back to, the best so far among them. settle: labels
-    that may be bought after a stop to choose among them (people are not asked again).
+    Attributes:
+        by: Who labels: gold, FILE.py:name, csv, page, or an address such as
+            http://127.0.0.1:8000/v1.
+        budget: Labels for the whole run.
+        alpha: The chance of ever stopping a run that has not turned. Such a run wins at least
+            ½ − delta of its comparisons with the best checkpoints so far at every look.
+        delta: The margin in win rate that does not count as a turn.
+        flip: How often a label is wrong, as far as you know. Sizes the bets and corrects the win
+            rate.
+        flip_least: How often a label is wrong at the very least. Alpha depends on it where delta is
+            above 0.
+        looks: Looks that are planned for; 0 for as many as the run reads.
+        prior: Where a fall is expected to begin: uniform, early, or open for a run of unknown
+            length.
+        stretch: Checkpoints that are the best so far together; each label compares with one of
+            them, drawn at random, because a single best of many is a lucky one. 0 for 8, or a sixth
+            of the looks if that is less; at most a third of `kept`.
+        calm: Labels for a look while nothing happens; 0 for 400 over all looks, at least 4.
+        alert: Labels for a look once evidence gathers.
+        reference: Further comparisons with the reference for a look, from what the budget holds
+            beyond the looks to come.
+        kept: Policies that are kept to go back to, the best so far among them.
+        settle: Labels that may be bought after a stop to choose among the kept policies. People are
+            not asked again.
+        group: Comparisons that are sampled for each label. One of them is labeled; the reward
+            scores of all sharpen the evidence. 1 leaves the scores out.
+        uneven: Prefer the comparison of a group on which the reward models disagree most.
+        prompts: A text file of fresh prompts, one a line; empty for the world's own.
+        model: The name of the model behind an address.
+        rate: Calls a second to an address at most; 0 for no limit.
+        timeout: Seconds that an address may take for a reply.
+        tries: Tries of one call of a function or an address.
+        at_once: Pairs in one call of a function, or questions in flight to an address; 0 for 1 and
+            4.
 
-    group: comparisons drawn for each label, one of which is judged and the rest lend it their
-    judges' scores (1: the judges have no part). uneven: of a group, choose more often where the
-    judges disagree. prompts: a text file of fresh prompts, one a line. model, rate, timeout, tries,
-    at_once: of a judge behind an address, or a function (tries, at_once; 0 is 1 pair a call of a
-    function and 4 questions in flight to an address).
+    Raises:
+        InputError: A value is out of range.
+
+    Example:
+        >>> WatchConfig(by="judge.py:better", budget=800).labels_per_look(looks=50)
+        8
     """
 
     by: str = "gold"
@@ -60,20 +99,7 @@ class Watching:
     at_once: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("budget", 1),
-            ("looks", 0),
-            ("stretch", 0),
-            ("calm", 0),
-            ("alert", 1),
-            ("reference", 0),
-            ("kept", 1),
-            ("settle", 0),
-            ("group", 1),
-            ("rate", 0),
-            ("tries", 1),
-            ("at_once", 0),
-        ):
+        for name, least in AT_LEAST.items():
             if getattr(self, name) < least:
                 raise InputError(
                     f"--watch.{name} is {getattr(self, name)}; it must be at least {least}"
@@ -85,28 +111,42 @@ class Watching:
                 "--watch.uneven chooses among the comparisons of a group: give --watch.group, 8 "
                 "for example"
             )
-        self.detector(1)
+        DetectorSettings(**self._settings(1))
 
-    def a_look(self, looks: int) -> int:
-        """Labels of a look while nothing happens."""
+    def labels_per_look(self, looks: int) -> int:
+        """Labels for a look while nothing happens.
+
+        Args:
+            looks: Looks of the run, for where the configuration names none.
+        """
         return self.calm or max(4, 400 // (self.looks or looks))
 
-    def together(self, looks: int) -> int:
-        """Looks whose policies are the best so far together."""
+    def stretch_length(self, looks: int) -> int:
+        """Checkpoints that are the best so far together; `looks` as in `labels_per_look`."""
         return max(1, min(self.stretch or min(8, (self.looks or looks) // 6), self.kept // 3))
 
-    def detector(self, looks: int) -> Detector:
-        """A detector for so many looks. The budget is the watch's to keep: it pays for more than
-        the detector sees.
+    def make_detector(self, looks: int) -> Detector:
+        """A detector with these settings; `looks` as in `labels_per_look`.
+
+        The watch keeps the budget itself, because it also pays for labels that the detector does
+        not see.
         """
-        return Detector(
-            self.alpha,
-            self.looks or looks,
-            delta=self.delta,
-            flip=self.flip,
-            flip_least=self.flip_least,
-            prior=self.prior,
-            rates=tuple(p for p in RATES if p < 0.5 - self.delta) or (0.4 * (0.5 - self.delta),),
-            schedule=Schedule(calm=self.a_look(looks), alert=max(self.alert, self.a_look(looks))),
-            weight=2.0 if self.uneven else 1.0,
-        )
+        from assay.watch.detector import Detector
+
+        calm = self.labels_per_look(looks)
+        schedule = Schedule(calm=calm, alert=max(self.alert, calm))
+        return Detector(**self._settings(looks), schedule=schedule)
+
+    def _settings(self, looks: int) -> dict[str, Any]:
+        """The detector's settings."""
+        highest = 0.5 - self.delta
+        return {
+            "alpha": self.alpha,
+            "looks": self.looks or looks,
+            "delta": self.delta,
+            "flip": self.flip,
+            "flip_least": self.flip_least,
+            "prior": self.prior,
+            "rates": tuple(p for p in RATES if p < highest) or (0.4 * highest,),
+            "weight": 2.0 if self.uneven else 1.0,
+        }

@@ -1,60 +1,70 @@
-"""Free signals, made of what readings hold anyway. Hints, no guarantee: each of them fires in
-healthy runs and misses sick ones.
+"""Hints: signals from what readings hold anyway, without a guarantee.
 
-A hint compares the last look with the run's own first looks, so that no threshold needs a scale;
-what each is worth was measured on our own runs and stands in docs/watch.md. Standard library only.
+Each hint fires in some healthy runs and misses some sick ones; docs/watch.md says how often on
+measured runs. A hint compares the last look with the run's own first looks, so that no threshold
+depends on a scale.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from assay.stats.trends import against_start, slopes, spread
+
 LABEL = "hint, no guarantee"
-EARLY = 3  # looks that say what is normal
+FIRST = 3  # looks that say what is normal
+Row = dict[str, Any]
 
 
-def row(reading: dict[str, Any], drawn: dict[str, float]) -> dict[str, Any]:
-    """What the hints need of a reading; None for what was not measured."""
-    judges = reading.get("rewards") or []
+def row(reading: Mapping[str, Any], sampled: Mapping[str, float]) -> Row:
+    """What hints need of a look.
+
+    Args:
+        reading: The look's reading.
+        sampled: What its completions say for free, see `ComparisonSource.stats`.
+
+    Returns:
+        Numbers by name; None for what was not measured.
+    """
+    rewards = reading.get("rewards") or []
     stats = reading.get("stats") or {}
-    others = [j for j in judges if j != reading.get("proxy")]
-    mean = sum(judges) / len(judges) if judges else None
-    spread = (
-        math.sqrt(sum((j - mean) ** 2 for j in judges) / len(judges))
-        if mean is not None and len(judges) > 1
-        else None
-    )
+    others = [r for r in rewards if r != reading.get("proxy")]
     return {
         "step": reading["step"],
         "kl": reading.get("kl"),
         "proxy": reading.get("proxy"),
-        "spread": spread,
-        "held": sum(others) / len(others) if others and len(others) < len(judges) else None,
+        "spread": spread(rewards),
+        "held": sum(others) / len(others) if others and len(others) < len(rewards) else None,
         "length": stats.get("read/length"),
-        "entropy": drawn.get("entropy"),
-        "repetition": drawn.get("repetition"),
+        "entropy": sampled.get("entropy"),
+        "repetition": sampled.get("repetition"),
     }
 
 
-def hints(seen: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The signals that fire at the last look: name, value, what it was before, and the words "hint,
-    no guarantee".
+def hints(seen: Sequence[Row]) -> list[Row]:
+    """The hints that fire at the last look.
+
+    Args:
+        seen: One `row` for each look.
+
+    Returns:
+        For each hint: name, value, before (what it was at first), why, and the label "hint, no
+        guarantee".
     """
     found = [
         _disagreement(seen),
         _acceleration(seen),
         _entropy(seen),
-        _drift(seen, "length", "answers' length"),
-        _drift(seen, "repetition", "repetition in the answers"),
-        _held(seen),
+        _drift(seen, "length", "completions' length"),
+        _drift(seen, "repetition", "repetition in the completions"),
+        _held_out(seen),
     ]
     return [{**h, "label": LABEL} for h in found if h is not None]
 
 
-def since(seen: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`hints`, each with the step since which it has fired without a break."""
+def since(seen: Sequence[Row]) -> list[Row]:
+    """`hints`, each with `since`: the step from which it has fired at every look."""
     found = hints(seen)
     for h in found:
         h["since"] = seen[-1]["step"]
@@ -65,91 +75,63 @@ def since(seen: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _series(seen: Sequence[dict[str, Any]], key: str) -> list[float]:
+def _series(seen: Sequence[Row], key: str) -> list[float]:
     return [s[key] for s in seen if s[key] is not None]
 
 
-def _fired(name: str, value: float, before: float, why: str) -> dict[str, Any]:
+def _fired(name: str, value: float, before: float, why: str) -> Row:
     return {"name": name, "value": value, "before": before, "why": why}
 
 
-def _disagreement(seen: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The judges' means have moved apart: more than three times as far as in the first looks."""
-    x = _series(seen, "spread")
-    if len(x) <= EARLY:
+def _disagreement(seen: Sequence[Row]) -> Row | None:
+    """The reward models' means are more than three times as far apart as at first."""
+    change = against_start(_series(seen, "spread"), FIRST)
+    if change is None or not change[0] > 3 * change[1] > 0:
         return None
-    before = sum(x[:EARLY]) / EARLY
-    return (
-        _fired(
-            "disagreement", x[-1], before, "the judges differ over three times as much as at first"
-        )
-        if x[-1] > 3 * before > 0
-        else None
-    )
+    why = "the reward models differ over three times as much as at first"
+    return _fired("disagreement", *change, why)
 
 
-def _acceleration(seen: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """KL a step over the last two looks is more than twice that of the two before."""
-    x = [(s["step"], s["kl"]) for s in seen if s["kl"] is not None][-5:]
-    if len(x) < 5 or x[4][0] == x[2][0] or x[2][0] == x[0][0]:
+def _acceleration(seen: Sequence[Row]) -> Row | None:
+    """KL per step over the last two looks is more than twice that of the two before."""
+    found = slopes([(s["step"], s["kl"]) for s in seen if s["kl"] is not None])
+    if found is None or not found[0] > 2 * found[1] > 0:
         return None
-    late, early = (
-        (x[4][1] - x[2][1]) / (x[4][0] - x[2][0]),
-        (x[2][1] - x[0][1]) / (x[2][0] - x[0][0]),
-    )
-    said = "KL grows over twice as fast as two looks ago"
-    return _fired("KL acceleration", late, early, said) if late > 2 * early > 0 else None
+    return _fired("KL acceleration", *found, "KL grows over twice as fast as two looks ago")
 
 
-def _entropy(seen: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Nats a decision have fallen under half of what they were at the first looks."""
-    x = _series(seen, "entropy")
-    if len(x) <= EARLY:
+def _entropy(seen: Sequence[Row]) -> Row | None:
+    """The entropy of a decision is less than half of what it was at first."""
+    change = against_start(_series(seen, "entropy"), FIRST)
+    if change is None or not change[0] < 0.5 * change[1]:
         return None
-    before = sum(x[:EARLY]) / EARLY
-    return (
-        _fired(
-            "entropy collapse",
-            x[-1],
-            before,
-            "a decision holds less than half the nats that it held at first",
-        )
-        if x[-1] < 0.5 * before
-        else None
-    )
+    why = "a decision holds less than half the nats that it held at first"
+    return _fired("entropy collapse", *change, why)
 
 
-def _drift(seen: Sequence[dict[str, Any]], key: str, name: str) -> dict[str, Any] | None:
-    x = _series(seen, key)
-    if len(x) <= EARLY:
+def _drift(seen: Sequence[Row], key: str, name: str) -> Row | None:
+    """A number has moved by more than half of what it was at first."""
+    change = against_start(_series(seen, key), FIRST)
+    if change is None:
         return None
-    before = sum(x[:EARLY]) / EARLY
-    far = abs(x[-1] - before) > 0.5 * abs(before) + (0.05 if key == "repetition" else 0.0)
-    return (
-        _fired(
-            f"{key} drift", x[-1], before, f"{name} moved by more than half of what it was at first"
-        )
-        if far
-        else None
-    )
+    now, before = change
+    slack = 0.05 if key == "repetition" else 0.0
+    if not abs(now - before) > 0.5 * abs(before) + slack:
+        return None
+    why = f"{name} moved by more than half of what it was at first"
+    return _fired(f"{key} drift", now, before, why)
 
 
-def _held(seen: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The proxy has gained since its first look, and the judges that were not optimised have lost
-    since their best.
+def _held_out(seen: Sequence[Row]) -> Row | None:
+    """The proxy has gained since the first look, and the other reward models have lost since their
+    best.
     """
     x = [(s["proxy"], s["held"]) for s in seen if s["proxy"] is not None and s["held"] is not None]
-    if len(x) <= EARLY:
+    if len(x) <= FIRST:
         return None
-    top = max(h for _, h in x)
+    top = max(held for _, held in x)
     gained, lost = x[-1][0] - x[0][0], top - x[-1][1]
-    return (
-        _fired(
-            "held-out proxy",
-            x[-1][1],
-            top,
-            "the proxy gains while the judges it is not trained on lose",
-        )
-        if gained > 0 and lost > 0.1 * gained
-        else None
-    )
+    if not (gained > 0 and lost > 0.1 * gained):
+        return None
+    why = "the proxy gains while the reward models it is not trained on lose"
+    return _fired("held-out proxy", x[-1][1], top, why)

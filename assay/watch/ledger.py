@@ -1,10 +1,10 @@
-"""Labels that a recipe or the watch buys: written down before they are used, so that no resumed run
-pays twice.
+"""Labels that a recipe or the watch buys. Each is on disk before it is used, so that a resumed run
+pays for none twice.
 
-`labels.jsonl` is append-only and never cut. A label is found again by who asked, at which step, for
-which place; one that the watch asked for also by a digest of the question, so that it is never used
-for another. What was asked stands in `questions.jsonl`. People answer in a file or on a page,
-perhaps tomorrow: until then the run waits (exit code 3).
+`labels.jsonl` is only ever appended to. A label is found by who asked, at which step and for which
+place; a label of the watch also by a digest of its question, so that it is never used for another.
+`questions.jsonl` holds what was asked. People answer in a file or on a page, perhaps tomorrow;
+until then the run waits (exit code 3).
 """
 
 from __future__ import annotations
@@ -22,35 +22,51 @@ from torch import Tensor
 from assay.core import Samples
 from assay.engine.parallel import meter, rank, same_everywhere, world_size
 from assay.errors import InputError, Waiting
-from assay.records.runs import read_lines, write_lines
-from assay.watch.labelers.questions import Answer, Labeler, Question, standing
+from assay.records.checks import LABELS, QUESTIONS
+from assay.records.lines import write_lines
+from assay.watch.labelers.questions import Label, Labeler, Question, current_labels
 
 Key = tuple[str, int, int, int]
-COLUMNS = ("id", "prompt", "answer", "label")
+COLUMNS = ("id", "prompt", "completion", "label")
 
 
 class Ledger:
-    """`labeler(samples) → [B,N]` answers at once; with `sheet`, people answer in that CSV file
-    instead.
+    """The labels of one run.
+
+    Args:
+        folder: The run's folder; None keeps labels in memory.
+        gold: `gold(samples) → [B,N]`, which labels what a recipe asks; None if the world has none.
+        sheet: A CSV file in which people label what a recipe asks, in place of `gold`.
     """
 
     def __init__(
         self,
         folder: Path | None,
-        labeler: Callable[[Samples], Tensor] | None,
+        gold: Callable[[Samples], Tensor] | None,
         sheet: Path | None = None,
     ):
         self.path = None if folder is None else folder / "labels.jsonl"
-        self.labeler, self.sheet = labeler, sheet
-        rows = [] if self.path is None else read_lines(self.path)
+        self.gold, self.sheet = gold, sheet
+        rows = [] if folder is None else LABELS.read(folder)
         self.known: dict[Key, float] = {
             (r["who"], r["step"], *r["place"]): r["label"] for r in rows if "id" not in r
         }
-        self.said = standing(rows)
+        self.labels = current_labels(rows)
 
     def __call__(self, who: str, step: int, samples: Samples) -> Float[Tensor, "B N"]:
-        """Labels of every present answer, 0 where absent; each is counted, whenever it was paid
-        for.
+        """Label every completion that is present. Each is counted, whenever it was paid for.
+
+        Args:
+            who: Who asks.
+            step: The present step.
+            samples: The completions.
+
+        Returns:
+            Labels, 0 where a completion is absent.
+
+        Raises:
+            Waiting: People have yet to label some in the sheet.
+            InputError: There is no labeler, or a label is not a finite number.
         """
         here = samples.present
         keys: list[Key] = [(who, step, b, n) for b, n in here.nonzero().tolist()]
@@ -75,15 +91,25 @@ class Ledger:
         out[here] = torch.tensor([self.known[k] for k in keys], dtype=out.dtype, device=out.device)
         return out
 
-    def compare(self, asked: Sequence[Question], labeler: Labeler) -> list[dict[str, Any] | None]:
-        """The line of labels.jsonl that answers each question, None where nobody has; only the
-        first process asks.
+    def compare(
+        self, questions: Sequence[Question], labeler: Labeler
+    ) -> list[dict[str, Any] | None]:
+        """The line of labels.jsonl for each question; only the first process asks.
 
-        Each label is on disk before it is used, and before the next one is asked for. Raises
-        Waiting where people have yet to answer, and where a labeler gave nothing at all to any of
-        several questions.
+        Each label is on disk before it is used, and before the next one is asked for.
+
+        Args:
+            questions: What to ask; a question that was answered before is not asked again.
+            labeler: Whom to ask.
+
+        Returns:
+            One line for each question.
+
+        Raises:
+            Waiting: People have yet to answer, or the labeler gave no label to any of several
+                questions.
         """
-        wanted = [q for q in asked if q.id not in self.said]
+        wanted = [q for q in questions if q.id not in self.labels]
         failed: BaseException | None = None
         if wanted and rank() == 0:
             try:
@@ -93,64 +119,64 @@ class Ledger:
         if wanted and world_size() > 1:
             told = same_everywhere(
                 torch.tensor(
-                    [float(failed is not None)] + [_coded(self.said.get(q.id)) for q in wanted]
+                    [float(failed is not None)] + [_coded(self.labels.get(q.id)) for q in wanted]
                 )
             )
             if rank() > 0 and told[0]:
                 failed = Waiting("the first process got no labels; it says why")
             for q, code in zip(wanted, told[1:].tolist()):
                 if rank() > 0 and code < 2:
-                    self.said[q.id] = {"id": q.id, "label": None if code < 0 else code}
+                    self.labels[q.id] = {"id": q.id, "label": None if code < 0 else code}
         if failed is not None:
             raise failed
-        meter.add("labels", len(asked))
-        return [self.said.get(q.id) for q in asked]
+        meter.add("labels", len(questions))
+        return [self.labels.get(q.id) for q in questions]
 
     def _buy(self, wanted: Sequence[Question], labeler: Labeler) -> None:
-        """Ask, and write each label down as it comes. What got none is written last, and only if
-        something got one: else the labeler is broken, and is asked again when the run goes on.
+        """Ask, and write each label down as it comes.
+
+        Questions without a usable answer are written last, and only if another got a label: if none
+        did, the labeler is broken, and they are asked again when the run goes on.
         """
         if self.path is not None:
-            asked = self.path.with_name("questions.jsonl")
-            there = {r["id"] for r in read_lines(asked)}
-            write_lines(asked, [q.line() for q in wanted if q.id not in there])
-        without: list[Answer] = []
-        for answer in labeler(wanted):
-            if answer.label is None:
-                without.append(answer)
+            path = self.path.with_name("questions.jsonl")
+            known = {line["id"] for line in QUESTIONS.read(path.parent)}
+            write_lines(path, [q.line() for q in wanted if q.id not in known])
+        without: list[Label] = []
+        for label in labeler(wanted):
+            if label.value is None:
+                without.append(label)
             else:
-                self._write([answer], labeler.name)
+                self._write([label], labeler.name)
         if len(without) == len(wanted) > 1:
             raise Waiting(
                 f"{labeler.name} gave no label to any of {len(wanted)} questions (the last: "
                 f"{without[-1].why}); mend it and go on with --resume"
             )
         self._write(without, labeler.name)
-        out = sum(q.id not in self.said for q in wanted)
-        if out:
-            raise Waiting(
-                f"{out} pairs of answers wait for a judgement{getattr(labeler, 'cure', '')}"
-            )
+        waiting = sum(q.id not in self.labels for q in wanted)
+        if waiting:
+            raise Waiting(f"{waiting} pairs wait for a label{getattr(labeler, 'cure', '')}")
 
-    def _write(self, answers: Iterable[Answer], by: str) -> None:
-        lines = [a.line(by) for a in answers]
+    def _write(self, labels: Iterable[Label], by: str) -> None:
+        lines = [label.line(by) for label in labels]
         if self.path is not None and lines:
             write_lines(self.path, lines)
-        self.said |= {line["id"]: line for line in lines}
+        self.labels |= {line["id"]: line for line in lines}
 
     def _at_once(self, wanted: list[Key], samples: Samples) -> dict[Key, float]:
-        if self.labeler is None:
+        if self.gold is None:
             raise InputError(
-                "this recipe asks for gold labels and this world has nobody to give them; "
-                "name a CSV file that people fill in with --labels"
+                "this recipe asks for gold labels, and this world has no gold; name a CSV file "
+                "that people fill in with --labels"
             )
-        labels = self.labeler(samples)
+        labels = self.gold(samples)
         found = {k: float(labels[k[2], k[3]]) for k in wanted}
         bad = [k for k, v in found.items() if not math.isfinite(v)]
         if bad:
             _, at, b, n = bad[0]
             raise InputError(
-                f"the labeler gave {found[bad[0]]} for answer {n} of prompt {b} at step {at}; "
+                f"gold gave {found[bad[0]]} for completion {n} of prompt {b} at step {at}; "
                 "a label is a finite number"
             )
         return found
@@ -166,22 +192,28 @@ class Ledger:
         empty = [k for k in wanted if given.get(names[k]) is None]
         if empty:
             raise Waiting(
-                f"{len(empty)} answers wait for a label in {self.sheet}: fill in the column "
+                f"{len(empty)} completions wait for a label in {self.sheet}: fill in the column "
                 "'label' with numbers, higher is better, and go on with --resume"
             )
         return {k: float(given[names[k]]) for k in wanted}  # type: ignore[arg-type]
 
 
 def _coded(line: dict[str, Any] | None) -> float:
-    """A label as a number for the other processes: −1 without a verdict, 2 where nobody has
-    answered.
-    """
+    """A label as a number for the other processes: −1 without a value, 2 without an answer."""
     return 2.0 if line is None else -1.0 if line["label"] is None else float(line["label"])
 
 
 def read_sheet(path: Path) -> dict[str, float | None]:
-    """A sheet's labels by id, None where not filled in. Raises InputError with line and column
-    where one is no number.
+    """The labels in a sheet.
+
+    Args:
+        path: The CSV file.
+
+    Returns:
+        A number by id; None where none was filled in.
+
+    Raises:
+        InputError: A column is missing, or a label is not a number, with line and column.
     """
     out: dict[str, float | None] = {}
     with open(path, newline="", encoding="utf-8-sig") as f:
@@ -208,8 +240,9 @@ def read_sheet(path: Path) -> dict[str, float | None]:
 
 
 def _append(path: Path, rows: list[tuple[str, str, str, str]]) -> None:
-    """New rows at the end; what people wrote is never touched. A leading =, +, − or @ would be a
-    formula to a spreadsheet.
+    """Append rows; what people wrote is never touched.
+
+    An apostrophe stands before a leading =, +, − or @, which a spreadsheet takes for a formula.
     """
     fresh = not path.exists()
     with open(path, "a", newline="", encoding="utf-8") as f:

@@ -1,122 +1,106 @@
-"""When to stop: a filter on readings that buys labels and says go on, cannot tell, or stop. Knows
-no world and no recipe.
+"""When to stop: a filter on readings that buys labels and says go on, cannot tell, or stop.
 
-At each look, answers of the current policy are set against those of the best so far, on prompts
-drawn afresh, one label a prompt, in an order drawn for each pair and told to nobody; a labeler
-answers through the run's ledger, and the detector (detector.py) turns outcomes into a verdict. The
+At each look, completions of the current policy are compared with those of the best so far, on
+prompts sampled afresh, one label a prompt, in an order that is drawn for each pair and told to no
+labeler. Labels come through the run's ledger, and the detector turns outcomes into a verdict. The
 best so far is a stretch of checkpoints, one of them drawn for each label: checkpoints jitter, and
-the best single one of many looks beats even a healthy run's next. Some more pairs are set against
-the reference; they are reported beside it and carry no evidence. On "stop" whoever drives the run
-stops pulling; more labels choose among the policies still kept, and the one that all comparisons
-together call the best is the result.
+the best single one of many looks beats even a healthy run's next. Some comparisons with the
+reference are reported beside the verdict and carry no evidence.
+
+On "stop" the caller stops training, more labels choose among the kept policies, and the best by all
+comparisons together is the result. The watch knows no world and no recipe.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
 from assay.core.rng import Rng
-from assay.formulas.sequential import choice
 from assay.watch import hints
-from assay.watch.config import Watching
+from assay.watch.blinding import blinded, choose_in_groups
+from assay.watch.budget import Budget
+from assay.watch.comparisons import Comparison, ComparisonSource
+from assay.watch.config import WatchConfig
 from assay.watch.detector import Detector
-from assay.watch.labelers.questions import Labeler, Question
+from assay.watch.labelers.questions import Labeler
 from assay.watch.ledger import Ledger
+from assay.watch.summary import summary
 
-__all__ = ["Door", "Drawn", "Watch", "Watching", "says"]
-
-WORDS = {"go_on": "go on", "cannot_tell": "cannot tell", "stop": "stop"}
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """The current policy's answer and another's to one prompt. `scores`: the judges', of either
-    answer; None without judges. `samples`: both answers as the world holds them, mine first;
-    `turned`: the same, theirs first.
-    """
-
-    prompt: str
-    mine: str
-    theirs: str
-    scores: tuple[list[float], list[float]] | None = None
-    columns: dict[str, Any] = field(default_factory=dict)
-    samples: Any = None
-    turned: Any = None
-
-    @property
-    def chances(self) -> list[float]:
-        """Each judge's chance that the current answer is the better: σ of the difference of its
-        scores.
-        """
-        mine, theirs = self.scores or ([], [])
-        return [0.5 * (1 + math.tanh((a - b) / 2)) for a, b in zip(mine, theirs, strict=True)]
-
-
-@runtime_checkable
-class Door(Protocol):
-    """Where answers come from: the policy being trained, the ones kept, and prompts nobody was
-    asked about before.
-    """
-
-    def left(self, used: int) -> int | None:
-        """How many prompts are left after `used`; None where they never run out."""
-        ...
-
-    def draw(self, step: int, mine: int, theirs: int, at: int, n: int, used: int) -> list[Drawn]:
-        """n comparisons of the policies of two steps (`step` itself: the current one; 0: the
-        reference), at the places at … at+n of this look's, `used` prompts having been drawn before.
-        """
-        ...
-
-    def keep(self, step: int) -> None:
-        """Keep the current policy as that of `step`."""
-        ...
-
-    def stats(self) -> dict[str, float]:
-        """What the answers drawn at this look say for free (entropy, repetition): for hints alone."""
-        ...
+SAVED = ("best", "back")  # numbers of the saved state
+FROM_VERDICT = ("word", "win", "low", "high", "log_evidence", "log_alarm", "delta")
+SAVED_LISTS = ("steps", "stretch", "kept", "beside", "seen")
 
 
 class Watch:
-    """One run's watch: `look(reading)` is the verdict on the policy that was just read, as it
-    stands in the record.
+    """The watch of one run: `look(reading)` is the verdict on the policy that was just read.
+
+    Args:
+        source: Samples comparisons.
+        ledger: The run's ledger.
+        labeler: Labels them.
+        rng: Draws the order of each pair, the checkpoint, and the choice within a group.
+        config: How to watch.
+        looks: Looks of the whole run.
+
+    Attributes:
+        steps: The step of each look.
+        stretch: Steps whose policies are the best so far together; `best` is the last of them.
+        best: The step of the best so far; 0 for the reference.
+        back: The step to go back to.
+        kept: Steps whose policies are kept, besides the reference.
+        budget: What was spent.
+        beside: [step, outcome] of each comparison with the reference.
+        seen: What hints are made of, one row for each look.
     """
 
     def __init__(
-        self, door: Door, ledger: Ledger, labeler: Labeler, rng: Rng, settings: Watching, looks: int
+        self,
+        source: ComparisonSource,
+        ledger: Ledger,
+        labeler: Labeler,
+        rng: Rng,
+        config: WatchConfig,
+        looks: int,
     ):
-        self.door, self.ledger, self.labeler, self.rng, self.settings = (
-            door,
-            ledger,
-            labeler,
-            rng,
-            settings,
-        )
-        self.looks = settings.looks or max(1, looks)
-        self.detector = settings.detector(self.looks)
-        self.steps: list[int] = []  # of each look
-        self.stretch: list[int] = [
-            0
-        ]  # steps whose policies are the best so far, `best` the last of them
-        self.best, self.back, self.spent, self.unusable, self.used = 0, 0, 0, 0, 0
-        self.kept: list[int] = []  # steps whose policies are at hand, besides the reference
-        self.beside: list[list[float]] = []  # [step, outcome against the reference]
-        self.seen: list[dict[str, Any]] = []  # what hints are made of, a row a look
+        self.source, self.ledger, self.labeler = source, ledger, labeler
+        self.rng, self.config = rng, config
+        self.looks = config.looks or max(1, looks)
+        self.detector = config.make_detector(self.looks)
+        self.budget = Budget(config, self.looks, source)
+        self.steps: list[int] = []
+        self.stretch: list[int] = [0]
+        self.best, self.back = 0, 0
+        self.kept: list[int] = []
+        self.beside: list[list[float]] = []
+        self.seen: list[dict[str, Any]] = []
 
     @property
     def stopped(self) -> bool:
-        """Whether it has said stop."""
+        """Whether the watch has said stop."""
         return self.detector.alarmed >= 0
 
-    def look(self, reading: dict[str, Any]) -> dict[str, Any]:
-        """Buy labels for the policy of this reading, and say what is known. If no labels can be
-        had, nothing has happened.
+    @property
+    def spent(self) -> int:
+        """Labels spent."""
+        return self.budget.spent
+
+    def look(self, reading: Mapping[str, Any]) -> dict[str, Any]:
+        """Buy labels for the policy of a reading, and say what is known.
+
+        If labels cannot be had, the exception leaves the watch as it was before.
+
+        Args:
+            reading: The reading: its step, and what hints are made of.
+
+        Returns:
+            The verdict as it stands in the record; `says` is one line for a person.
+
+        Raises:
+            Waiting: People have yet to answer, or the labeler answers nothing.
         """
         before = self.state()
         try:
@@ -125,22 +109,21 @@ class Watch:
             self.load(before)
             raise
 
-    def _look(self, reading: dict[str, Any]) -> dict[str, Any]:
+    def _look(self, reading: Mapping[str, Any]) -> dict[str, Any]:
         step, look = reading["step"], len(self.steps)
         self.steps.append(step)
-        against, bought, at = list(self.stretch), self.spent, 0
+        against, spent, at = list(self.stretch), self.spent, 0
         notes: list[str] = []
-        wanted = self.detector.wants(look)
-        n = min(wanted, self._affordable(notes))
-        parts = (
-            n if self.labeler.waits else 4
-        )  # people are asked once a look; others four at a time, so as to stop early
+        n = min(self.detector.wants(look), self.budget.affordable(notes))
+        # people are asked once a look; others four questions at a time, so that a stop comes early
+        part = n if self.labeler.waits else 4
         self.detector.update(look, [])
         while at < n and not self.stopped:
-            k = min(parts, n - at)
-            at += self._buy(step, look, at, k)
+            k = min(part, n - at)
+            self._compare_with_best(step, look, at, k)
+            at += k
         if self.stopped:
-            self.back = self._settled(step, at * self.settings.group)
+            self.back = self._choose_checkpoint(step, at * self.config.group)
         else:
             rose = self.detector.better
             if rose:
@@ -148,219 +131,145 @@ class Watch:
                 self.best = step
             self._keep(step)
             if rose:
-                self.stretch = self.kept[-self.settings.together(self.looks) :]
+                self.stretch = self.kept[-self.config.stretch_length(self.looks) :]
             self.back = self.best
             if against != [0]:
-                self._beside(step, look, at * self.settings.group)
-        self.seen.append(hints.row(reading, self.door.stats()))
-        return self._verdict(step, against, self.spent - bought, notes)
+                self._compare_with_reference(step, look, at * self.config.group)
+        self.seen.append(hints.row(reading, self.source.stats()))
+        return self._verdict(step, against, self.spent - spent, notes)
 
-    def _affordable(self, notes: list[str]) -> int:
-        """Labels that budget and prompts allow, and a note of the one that has run out."""
-        left, prompts = self.settings.budget - self.spent, self.door.left(self.used)
-        a_look = self.settings.a_look(self.looks) * self.settings.group
-        if prompts is not None and not self.used and prompts < a_look * self.looks:
-            notes.append(
-                f"{prompts} fresh prompts last for about {prompts // a_look} of {self.looks} "
-                "looks, and none is asked about twice; give more of them (--watch.prompts)"
-            )
-        if left <= 0:
-            notes.append(f"the budget of {self.settings.budget} labels is spent")
-        if prompts is not None and prompts < self.settings.group:
-            notes.append(
-                "no fresh prompts are left; a longer run needs more of them (--watch.prompts)"
-            )
-        return max(0, left if prompts is None else min(left, prompts // self.settings.group))
+    def _compare_with_best(self, step: int, look: int, at: int, n: int) -> None:
+        """Feed n outcomes of this look to the detector.
 
-    def _buy(self, step: int, look: int, at: int, n: int) -> int:
-        """n more outcomes of this look, each from a group of its own, against one of the best so
-        far drawn for it.
+        Each comes from a group of its own, and compares with a policy of the stretch drawn for it.
         """
-        K = self.settings.group
-        which = self.rng("watch", step)("against").integers(
-            len(self.stretch), torch.arange(at, at + n)
-        )
-        others = sorted(
-            self.stretch[i] for i in which.tolist()
-        )  # together if they are of one policy: fewer are loaded
-        drawn: list[Drawn] = []
+        K = self.config.group
+        rng = self.rng("watch", step)
+        which = rng("against").integers(len(self.stretch), torch.arange(at, at + n))
+        # sorted: comparisons with one policy are sampled together, and fewer policies are loaded
+        others = sorted(self.stretch[i] for i in which.tolist())
+        sampled: list[Comparison] = []
         for other, m in Counter(others).items():
-            drawn += self.door.draw(
-                step, step, other, at * K + len(drawn), m * K, self.used + len(drawn)
-            )
-        self.used += n * K
-        groups = [drawn[i * K : (i + 1) * K] for i in range(n)]
-        places, weights = self._choose(step, groups, at)
-        outcomes = self._ask(
+            used = self.budget.used + len(sampled)
+            sampled += self.source.sample(step, step, other, at * K + len(sampled), m * K, used)
+        self.budget.used += n * K
+        groups = [sampled[i * K : (i + 1) * K] for i in range(n)]
+        places, weights = choose_in_groups(groups, self.config.uneven, rng("choice"), at)
+        outcomes = self._label(
             step,
             [(other,) for other in others],
-            [g[p] for g, p in zip(groups, places)],
+            [group[p] for group, p in zip(groups, places)],
             [(at + i) * K + p for i, p in enumerate(places)],
         )
-        told = [i for i, x in enumerate(outcomes) if x is not None]
-        scored = K > 1 and all(d.scores is not None for d in drawn)
-        z = [[sum(d.chances) / len(d.chances) for d in g] for g in groups] if scored else []
+        labeled = [i for i, x in enumerate(outcomes) if x is not None]
+        scored = K > 1 and all(c.scores is not None for c in sampled) and len(labeled) > 0
+        z = [[c.win_probability for c in group] for group in groups] if scored else []
         self.detector.update(
             look,
             [x for x in outcomes if x is not None],
-            proxy=[z[i][places[i]] for i in told] if scored and told else None,
-            pool=[z[i] for i in told] if scored and told else None,
-            weights=[weights[i] for i in told] if self.settings.uneven and told else None,
-            against=[self.steps.index(others[i]) if others[i] else -1 for i in told],
+            proxy=[z[i][places[i]] for i in labeled] if scored else None,
+            pool=[z[i] for i in labeled] if scored else None,
+            weights=[weights[i] for i in labeled] if self.config.uneven and labeled else None,
+            against=[self._look_of(others[i]) for i in labeled],
         )
-        return n
 
-    def _choose(
-        self, step: int, groups: Sequence[Sequence[Drawn]], at: int
-    ) -> tuple[list[int], list[float]]:
-        """Which comparison of each group is judged, and its weight. Even unless asked for: `uneven`
-        prefers those on which the judges disagree most about which answer is better.
-        """
-        rows = torch.arange(at, at + len(groups))
-        uniform = self.rng("watch", step)("choice").uniform(rows, dtype=torch.float64)
-        spread = torch.zeros(len(groups), self.settings.group, dtype=torch.float64)
-        if self.settings.uneven:
-            chances = torch.tensor([[d.chances for d in g] for g in groups], dtype=torch.float64)
-            if chances.shape[-1] > 1:
-                spread = chances.std(-1)
-        index, weight = choice(spread, uniform)
-        return index.tolist(), weight.tolist()
-
-    def _ask(
+    def _label(
         self,
         step: int,
         between: Sequence[tuple[int, ...]],
-        chosen: Sequence[Drawn],
+        chosen: Sequence[Comparison],
         places: Sequence[int],
     ) -> list[float | None]:
-        """Outcomes from the first policy's side (the current one's, where `between` names only the
-        other's step), None where the labeler had nothing usable to say.
+        """Outcomes from the first policy's side; None where the labeler gave nothing usable.
+
+        `between` names the steps of both policies, or only the other's where the first is the
+        current one.
         """
-        turned = (self.rng("watch", step)("order").uniform(torch.tensor(places)) < 0.5).tolist()
+        order = self.rng("watch", step)("order").uniform(torch.tensor(places))
+        swapped = (order < 0.5).tolist()
         who = f"watch {self.labeler.name}"
-        asked = [
-            Question(
-                who,
-                step,
-                (p, *b),
-                d.prompt,
-                *((d.theirs, d.mine) if t else (d.mine, d.theirs)),
-                d.columns,
-                d.turned if t else d.samples,
-            )
-            for d, p, b, t in zip(chosen, places, between, turned, strict=True)
+        questions = [
+            blinded(c, swap, who, step, (p, *b))
+            for c, p, b, swap in zip(chosen, places, between, swapped, strict=True)
         ]
-        lines = self.ledger.compare(asked, self.labeler)
-        self.spent += len(asked)
+        lines = self.ledger.compare(questions, self.labeler)
         labels = [None if line is None else line["label"] for line in lines]
-        self.unusable += sum(x is None for x in labels)
+        self.budget.pay(labels)
         return [
-            None if x is None else 1 - x if t else x for x, t in zip(labels, turned, strict=True)
+            None if x is None else 1 - x if swap else x
+            for x, swap in zip(labels, swapped, strict=True)
         ]
 
-    def _beside(self, step: int, look: int, at: int) -> None:
-        """A few pairs against the reference, of which the detector hears nothing; from what budget
-        and prompts hold beyond what the looks to come will want.
-        """
-        prompts, to_come = (
-            self.door.left(self.used),
-            self.settings.a_look(self.looks) * max(0, self.looks - look - 1),
-        )
-        spare = (
-            self.settings.budget
-            - self.spent
-            - to_come
-            - (0 if self.labeler.waits else self.settings.settle)
-        )
-        n = min(
-            self.settings.reference,
-            spare,
-            *([] if prompts is None else [prompts - to_come * self.settings.group]),
-        )
+    def _compare_with_reference(self, step: int, look: int, at: int) -> None:
+        """A few comparisons with the reference, which the detector does not see."""
+        n = self.budget.spare(look, waits=self.labeler.waits)
         if n > 0:
-            drawn = self.door.draw(step, step, 0, at, n, self.used)
-            self.used += n
-            outcomes = self._ask(step, [(0,)] * n, drawn, range(at, at + n))
+            sampled = self.source.sample(step, step, 0, at, n, self.budget.used)
+            self.budget.used += n
+            outcomes = self._label(step, [(0,)] * n, sampled, range(at, at + n))
             self.beside += [[step, x] for x in outcomes if x is not None]
 
     def _keep(self, step: int) -> None:
-        """Keep this look's policy. Of too many, the one goes whose neighbours lie closest; the best
-        stretch stays, and the last ones, which may be the next.
+        """Keep this look's policy; of too many, drop the one whose neighbours lie closest.
+
+        The best stretch stays, and so do the last ones, which may be the next.
         """
-        self.door.keep(step)
+        self.source.keep(step)
         self.kept.append(step)
-        while len(self.kept) > self.settings.kept:
-            last = len(self.kept) - self.settings.together(self.looks)
-            inner = [
-                i for i, s in enumerate(self.kept[:last]) if s not in (*self.stretch, self.best)
-            ] or [0]
+        while len(self.kept) > self.config.kept:
+            last = len(self.kept) - self.config.stretch_length(self.looks)
+            stay = (*self.stretch, self.best)
+            inner = [i for i, s in enumerate(self.kept[:last]) if s not in stay] or [0]
             ends = [0, *self.kept, self.kept[-1]]
             self.kept.pop(min(inner, key=lambda i: ends[i + 2] - ends[i]))
         if self.best and self.best not in self.kept:
-            self.kept.insert(0, self.best)  # one alone is kept, and the best is another
+            self.kept.insert(0, self.best)  # kept = 1, and the best is another than the last
 
-    def _settled(self, step: int, at: int) -> int:
-        """The step to go back to: the best by all comparisons together, some of them bought now,
-        two policies at a time.
-        """
+    def _choose_checkpoint(self, step: int, at: int) -> int:
+        """The step to go back to: the best by all comparisons, some of which are bought now."""
         looks = [-1, *(self.steps.index(s) for s in self.kept)]
-        left = 0 if self.labeler.waits else self.settings.settle
+        left = 0 if self.labeler.waits else self.config.settle
         while left > 0:
             a, b = self.detector.next_pair(looks)
-            prompts = self.door.left(self.used)
-            n = min(
-                8, left, self.settings.budget - self.spent, *([] if prompts is None else [prompts])
-            )
+            n = self.budget.at_most(min(8, left))
             if a == b or n <= 0:
                 break
             one, other = (self.steps[k] if k >= 0 else 0 for k in (a, b))
-            outcomes = self._ask(
-                step,
-                [(one, other)] * n,
-                self.door.draw(step, one, other, at, n, self.used),
-                range(at, at + n),
-            )
+            sampled = self.source.sample(step, one, other, at, n, self.budget.used)
+            outcomes = self._label(step, [(one, other)] * n, sampled, range(at, at + n))
             self.detector.settle(a, b, [x for x in outcomes if x is not None])
-            self.used, at, left = self.used + n, at + n, left - n
+            self.budget.used, at, left = self.budget.used + n, at + n, left - n
         best = self.detector.peak(looks)
         return self.steps[best] if best >= 0 else 0
+
+    def _look_of(self, step: int) -> int:
+        """The look of a step; −1 for the reference."""
+        return self.steps.index(step) if step else -1
 
     def _verdict(
         self, step: int, against: list[int], bought: int, notes: list[str]
     ) -> dict[str, Any]:
+        """The verdict as it stands in the record."""
         v = self.detector.verdict()
-        since = self.steps[max(0, min(v.since, len(self.steps) - 1))]
-        if self.unusable:
-            notes.append(f"{self.unusable} of {self.spent} questions got no usable answer")
         found = {
-            "word": v.word,
             "step": step,
             "best": self.best,
             "back": self.back,
             "against": against,
-            "since": since,
-            "win": v.win,
-            "low": v.low,
-            "high": v.high,
-            "labels": self.spent,
+            "since": self.steps[max(0, min(v.since, len(self.steps) - 1))],
             "bought": bought,
-            "unusable": self.unusable,
-            "budget": self.settings.budget,
-            "log_evidence": v.log_evidence,
-            "log_alarm": v.log_alarm,
-            "alpha": self.settings.alpha,
-            "delta": v.delta,
+            **self.budget.record(),
+            **{name: getattr(v, name) for name in FROM_VERDICT},
+            "alpha": self.config.alpha,
             "by": self.labeler.name,
             "reference": self._against_reference(),
-            "notes": notes,
+            "notes": notes + self.budget.unusable_note(),
             "hints": hints.since(self.seen),
         }
-        return {**found, "says": says(found)}
+        return {**found, "says": summary(found)}
 
     def _against_reference(self) -> dict[str, Any] | None:
-        """The share won against the reference by the policies since the best one, a plain count
-        without a guarantee.
-        """
+        """The share won against the reference since the best so far: a count without guarantee."""
         won = [x for step, x in self.beside if step > self.best]
         return {"win": sum(won) / len(won), "labels": len(won)} if won else None
 
@@ -368,47 +277,20 @@ class Watch:
         """Everything, as plain values."""
         return {
             "detector": self.detector.state(),
+            **self.budget.state(),
+            **{name: getattr(self, name) for name in SAVED},
             "steps": list(self.steps),
             "stretch": list(self.stretch),
             "kept": list(self.kept),
-            "best": self.best,
-            "back": self.back,
-            "spent": self.spent,
-            "unusable": self.unusable,
-            "used": self.used,
             "beside": [list(b) for b in self.beside],
             "seen": [dict(s) for s in self.seen],
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from what `state()` gave."""
+        """Go on from what `state` returned."""
         self.detector = Detector.resumed(state["detector"])
-        for name in ("best", "back", "spent", "unusable", "used"):
+        self.budget.load(state)
+        for name in SAVED:
             setattr(self, name, state[name])
-        for name in ("steps", "stretch", "kept", "beside", "seen"):
+        for name in SAVED_LISTS:
             setattr(self, name, list(state[name]))
-
-
-def says(found: dict[str, Any]) -> str:
-    """A verdict as one line for a person."""
-    best, back = (
-        "the reference" if found[k] == 0 else f"step {found[k]}" for k in ("best", "back")
-    )
-    first, last = found["against"][0], found["against"][-1]
-    against = (
-        "the reference"
-        if last == 0
-        else f"step {last}"
-        if first == last
-        else f"steps {first} to {last}"
-    )
-    head = WORDS[found["word"]] + (f", {back} was better" if found["word"] == "stop" else "")
-    rate = (
-        f"{best} is the best so far"
-        if found["best"] != last
-        else "no label yet"
-        if found["win"] is None
-        else f"win rate {found['win']:.2f} [{found['low']:.2f}, {found['high']:.2f}] against "
-        f"{against}"
-    )
-    return "; ".join([f"{head}: {rate}, {found['labels']} labels spent", *found["notes"]])

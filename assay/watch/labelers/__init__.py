@@ -1,1 +1,1 @@
-"""Who says which of two completions is better: gold, a Python function, an LLM judge, people."""
+"""Labelers say which completion is better: gold, a Python function, an LLM judge, people."""

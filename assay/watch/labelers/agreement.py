@@ -1,31 +1,24 @@
-"""How far labels can be trusted: raw agreement, Cohen's kappa, and the flip rate that the agreement
-implies.
-"""
+"""How far labels can be trusted: agreement, Cohen's kappa, and the error rate they imply."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from assay.formulas.sequential import flip_rate
+from assay.stats.agreement import cohen_kappa, flip_rate, raw_agreement
 
 
 def agreement(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """Of labels given twice to the same question (both told of the same answer): how often they
-    agree, Cohen's kappa (Cohen 1960: agreement beyond what the two raters' habits would give by
-    chance), and the flip rate.
+    """Compare labels that were given twice to the same question.
 
-    The flip rate and its lower limit (`flip_rate`) are of the pairs in which neither label is a
-    tie, and suppose that both err alike and independently. None where there is nothing to compute
-    from, or where chance alone would always agree.
+    Args:
+        pairs: Two labels of one question, both about the same completion (1, 0 or 0.5).
+
+    Returns:
+        pairs: how many. agree: the share that agrees. kappa: Cohen's kappa. flip, flip_least: the
+        error rate of one label and its lower limit (`flip_rate`), from pairs without a tie; they
+        suppose that both labelers err alike and independently. None where nothing can be computed.
     """
-    n = len(pairs)
-    if not n:
-        return {"pairs": 0, "agree": None, "kappa": None, "flip": None, "flip_least": None}
-    agree = sum(a == b for a, b in pairs) / n
-    left, right = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
-    chance = sum(left[k] * right[k] for k in left) / n**2
     decided = [(a, b) for a, b in pairs if 0.5 not in (a, b)]
     flip, least = (
         flip_rate(disagree=sum(a != b for a, b in decided), twice=len(decided))
@@ -33,9 +26,9 @@ def agreement(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
         else (None, None)
     )
     return {
-        "pairs": n,
-        "agree": agree,
-        "kappa": None if chance == 1 else (agree - chance) / (1 - chance),
+        "pairs": len(pairs),
+        "agree": raw_agreement(pairs),
+        "kappa": cohen_kappa(pairs),
         "flip": flip,
         "flip_least": least,
     }

@@ -1,4 +1,4 @@
-"""From what `--watch` says to somebody who labels."""
+"""From what `--watch` says to a labeler."""
 
 from __future__ import annotations
 
@@ -7,51 +7,67 @@ from pathlib import Path
 from typing import Any
 
 from assay.errors import InputError
-from assay.watch.labelers.chat_judge import Endpoint
-from assay.watch.labelers.function import Function, load
+from assay.watch.config import WatchConfig
+from assay.watch.labelers.chat_judge import ChatJudge
+from assay.watch.labelers.function import FunctionLabeler, load_function
 from assay.watch.labelers.people import People
 from assay.watch.labelers.questions import Labeler
 
 KINDS = "gold, FILE.py:function, csv, page, or an address such as http://127.0.0.1:8000/v1"
 
 
-def possible(by: str, model: str) -> None:
-    """Raises InputError for a labeler that cannot be, before anything is built or run."""
-    if by not in ("gold", "csv", "page"):
-        _made(by, model=model, rate=0, timeout=1, tries=1, at_once=0)
+def check_labeler(config: WatchConfig) -> None:
+    """Raise InputError for a labeler that cannot be made, before anything is built or run."""
+    if config.by not in ("gold", "csv", "page"):
+        _function_or_judge(config)
 
 
-def labeler(
-    by: str,
+def make_labeler(
+    config: WatchConfig,
     *,
     gold: Callable[..., Any] | None,
     folder: Path | None,
     again: str,
-    model: str = "",
-    rate: float = 0.0,
-    timeout: float = 60.0,
-    tries: int = 5,
-    at_once: int = 0,
 ) -> Labeler:
-    """The labeler of that name. `gold`: the world's, where it has one; `again`: the command that
-    goes on with the run.
+    """The labeler that a configuration names.
+
+    Args:
+        config: `by` names the labeler; model, rate, timeout, tries and at_once are its settings.
+        gold: The world's gold; None if it has none.
+        folder: The run's folder, in which people answer.
+        again: The command that goes on with the run, for messages.
+
+    Raises:
+        InputError: There is no such labeler, or it lacks what it needs.
     """
-    if by == "gold":
+    if config.by == "gold":
         if gold is None:
-            raise InputError(f"--watch is gold and this world has none: name who judges, {KINDS}")
-        from assay.watch.labelers.gold import Gold
+            raise InputError(f"--watch is gold and this world has none: name who labels, {KINDS}")
+        from assay.watch.labelers.gold import GoldLabeler
 
-        return Gold(gold)
-    if by in ("csv", "page"):
+        return GoldLabeler(gold)
+    if config.by in ("csv", "page"):
         if folder is None:
-            raise InputError(f"--watch is {by}, and people need the folder of a run to answer in")
+            raise InputError(
+                f"--watch is {config.by}, and people need the folder of a run to answer in"
+            )
         return People(folder, again)
-    return _made(by, model=model, rate=rate, timeout=timeout, tries=tries, at_once=at_once)
+    return _function_or_judge(config)
 
 
-def _made(by: str, *, model: str, rate: float, timeout: float, tries: int, at_once: int) -> Labeler:
+def _function_or_judge(config: WatchConfig) -> Labeler:
+    by = config.by
     if by.startswith(("http://", "https://")):
-        return Endpoint(by, model, rate=rate, timeout=timeout, tries=tries, at_once=at_once or 4)
+        return ChatJudge(
+            by,
+            config.model,
+            rate=config.rate,
+            tries=config.tries,
+            timeout=config.timeout,
+            at_once=config.at_once or 4,
+        )
     if ".py" in by:
-        return Function(load(by), by, at_once=at_once or 1, tries=tries)
+        return FunctionLabeler(
+            load_function(by), by, at_once=config.at_once or 1, tries=config.tries
+        )
     raise InputError(f"--watch is '{by}'; it is {KINDS}")

@@ -1,5 +1,5 @@
 """A Python function as a labeler: `FILE.py:name`, called as name(prompts, first, second, **columns)
-→ list of labels.
+and returning a list of labels.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from typing import Any
 
 from assay.errors import InputError
 from assay.registry.catalogue import nearest
-from assay.watch.labelers.questions import Answer, Question, preference
+from assay.watch.labelers.questions import Label, Question, parse_label
 
 
-def load(spec: str) -> Callable[..., Any]:
-    """The function that `FILE.py:name` names. Raises InputError where there is none."""
+def load_function(spec: str) -> Callable[..., Any]:
+    """Import the function that `FILE.py:name` names.
+
+    Raises:
+        InputError: The file or the function is missing, or the file cannot be imported.
+    """
     file, colon, name = spec.rpartition(":")
     path = Path(file)
     if not colon or not name.isidentifier() or path.suffix != ".py":
@@ -40,13 +44,20 @@ def load(spec: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-class Function:
-    """Asks a function about `at_once` pairs a call; with 1, each label is written down before the
-    next is asked for.
+class FunctionLabeler:
+    """Asks a Python function.
 
-    A call that raises is made again, up to `tries` times with a pause that doubles; then its pairs
-    stay without a label, and why is in the record. A reply that cannot be read ends the run: a slip
-    in a file is not chance.
+    A call that raises is made again after a pause that doubles. When the last try fails, its pairs
+    stay without a label and the record says why. A result that cannot be read ends the run,
+    because another call would not mend a slip in a file.
+
+    Args:
+        function: `function(prompts, first, second, **columns)` returns one label for each pair, see
+            `parse_label`. It receives the columns that it names, or all if it takes `**`.
+        name: Its name in the record.
+        at_once: Pairs in one call. With 1, each label is written down before the next is paid for.
+        tries: Calls for the same pairs in all.
+        pause: Seconds before the second try.
     """
 
     waits = False
@@ -60,51 +71,51 @@ class Function:
         tries: int = 5,
         pause: float = 0.1,
     ):
-        self.function, self.name, self.at_once, self.tries, self.pause = (
-            function,
-            name,
-            at_once,
-            tries,
-            pause,
-        )
-        takes = inspect.signature(function).parameters.values()
-        self.open = any(p.kind is p.VAR_KEYWORD for p in takes)
-        self.takes = {p.name for p in takes}
+        self.function, self.name = function, name
+        self.at_once, self.tries, self.pause = at_once, tries, pause
+        parameters = inspect.signature(function).parameters.values()
+        self.takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        self.takes = {p.name for p in parameters}
 
-    def __call__(self, asked: Sequence[Question]) -> Iterator[Answer]:
-        for start in range(0, len(asked), self.at_once):
-            some = list(asked[start : start + self.at_once])
-            said, why = self._said(some)
-            if said is None:
-                yield from (Answer(q, None, why) for q in some)
+    def __call__(self, questions: Sequence[Question]) -> Iterator[Label]:
+        """Label the questions in order, `at_once` in each call.
+
+        Raises:
+            InputError: The function returned another number of labels, or one that is no label.
+        """
+        for start in range(0, len(questions), self.at_once):
+            some = list(questions[start : start + self.at_once])
+            values, why = self._call(some)
+            if values is None:
+                yield from (Label(q, None, why) for q in some)
                 continue
-            if len(said) != len(some):
+            if len(values) != len(some):
                 raise InputError(
-                    f"{self.name} gave {len(said)} labels for {len(some)} pairs; it must give one "
-                    "for each"
+                    f"{self.name} gave {len(values)} labels for {len(some)} pairs; it must give "
+                    "one for each"
                 )
-            for i, (q, value) in enumerate(zip(some, said, strict=True)):
-                yield Answer(q, preference(value, f"label {i + 1} of {len(said)} from {self.name}"))
+            for i, (q, value) in enumerate(zip(some, values, strict=True)):
+                where = f"label {i + 1} of {len(values)} from {self.name}"
+                yield Label(q, parse_label(value, where))
 
-    def _said(self, some: list[Question]) -> tuple[list[Any] | None, str]:
-        names = (
-            {name for q in some for name in q.columns}
-            if self.open
-            else {n for q in some for n in q.columns} & self.takes
-        )
+    def _call(self, some: list[Question]) -> tuple[list[Any] | None, str]:
+        """What the function returns; None and the last error after the last try."""
+        names = {name for q in some for name in q.columns}
+        if not self.takes_all:
+            names &= self.takes
         columns = {name: [q.columns.get(name) for q in some] for name in sorted(names)}
         why = ""
         for attempt in range(self.tries):
             if attempt:
                 time.sleep(self.pause * 2 ** (attempt - 1))
             try:
-                said = self.function(
+                values = self.function(
                     [q.prompt for q in some],
                     [q.first for q in some],
                     [q.second for q in some],
                     **columns,
                 )
-                return list(said), ""
-            except Exception as error:  # whatever a user's function raises: it is asked again, and the last word is kept
+                return list(values), ""
+            except Exception as error:  # a user's function may raise anything; the record says what
                 why = f"{type(error).__name__}: {error}"
         return None, why

@@ -1,4 +1,4 @@
-"""The world's gold as a labeler: it reads the answers themselves and never errs."""
+"""The world's gold as a labeler: it reads the completions themselves and never errs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from torch import Tensor
 
 from assay.core import cat
 from assay.errors import NotFinite
-from assay.watch.labelers.questions import Answer, Question
+from assay.watch.labelers.questions import Label, Question
 
 
-class Gold:
-    """`gold(samples) → [K,B,N]`; its first row decides which of the two is better, equal gold is a
-    tie.
+class GoldLabeler:
+    """Labels by the first row of a world's gold; equal gold is a tie.
+
+    Args:
+        gold: `gold(samples) → [K,B,N]`.
     """
 
     name, waits = "gold", False
@@ -22,13 +24,18 @@ class Gold:
     def __init__(self, gold: Callable[..., Tensor]):
         self.gold = gold
 
-    def __call__(self, asked: Sequence[Question]) -> Iterator[Answer]:
+    def __call__(self, questions: Sequence[Question]) -> Iterator[Label]:
+        """Label all questions at once.
+
+        Raises:
+            NotFinite: Gold is NaN or infinite for some completion.
+        """
         with torch.no_grad():
-            value = self.gold(cat([q.drawn for q in asked]))[0].double()
+            value = self.gold(cat([q.samples for q in questions]))[0].double()
         if not bool(torch.isfinite(value).all()):
             raise NotFinite(
-                f"gold is not finite in {int((~torch.isfinite(value)).sum())} of the answers that "
-                "the watch drew"
+                f"gold is not finite in {int((~torch.isfinite(value)).sum())} of the completions "
+                "that the watch sampled"
             )
-        for q, (first, second) in zip(asked, value.tolist(), strict=True):
-            yield Answer(q, 0.5 if first == second else float(first > second))
+        for q, (first, second) in zip(questions, value.tolist(), strict=True):
+            yield Label(q, 0.5 if first == second else float(first > second))

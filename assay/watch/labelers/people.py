@@ -1,7 +1,7 @@
 """People as labelers: they answer later and elsewhere, on a page or in a sheet, and the run waits.
 
-What was asked stands in the run's `questions.jsonl`, what was answered in `labels.jsonl`; both are
-only ever added to. A label that was taken back is a line of its own that says so.
+`questions.jsonl` holds what was asked and `labels.jsonl` what was answered; both are only ever
+appended to. A label that is taken back is a line of its own that says so.
 """
 
 from __future__ import annotations
@@ -13,60 +13,74 @@ from pathlib import Path
 from typing import Any
 
 from assay.errors import InputError
-from assay.records.runs import read_lines, write_lines
+from assay.records.checks import LABELS, QUESTIONS
+from assay.records.lines import write_lines
 from assay.watch.labelers.agreement import agreement
-from assay.watch.labelers.questions import SAID, Answer, Question, standing
+from assay.watch.labelers.questions import CHOICES, Label, Question, current_labels
 
-# ends the id of a question that is asked a second time, its answers the other way round
-AGAIN = "-again"
+AGAIN = "-again"  # ends the id of a question that is shown a second time in the other order
 
 
 class People:
-    """Answers nothing at once. `where`: the run's folder; `again`: the command that goes on with
-    the run.
+    """A labeler that answers nothing at once; `cure` says where people answer.
+
+    Args:
+        folder: The run's folder.
+        again: The command that goes on with the run.
     """
 
     name, waits = "people", True
 
-    def __init__(self, where: Path, again: str):
+    def __init__(self, folder: Path, again: str):
         self.cure = (
-            f": `assay watch page {where}` shows them, or `assay watch export {where} sheet.csv` "
-            f"writes them and `assay watch import {where} sheet.csv` reads them back; then go on "
+            f": `assay watch page {folder}` shows them, or `assay watch export {folder} sheet.csv` "
+            f"writes them and `assay watch import {folder} sheet.csv` reads them back; then go on "
             f"with `{again}`"
         )
 
-    def __call__(self, asked: Sequence[Question]) -> Iterator[Answer]:
+    def __call__(self, questions: Sequence[Question]) -> Iterator[Label]:
+        """No label yet."""
         return iter(())
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A question as a person sees it."""
+class ShownPair:
+    """A question as a person sees it.
+
+    Attributes:
+        id: The question's id, with `AGAIN` at its end where it is shown a second time.
+        prompt: The prompt.
+        first: The completion that is shown first.
+        second: The completion that is shown second.
+        line: The question's line in questions.jsonl.
+    """
 
     id: str
     prompt: str
     first: str
     second: str
-    line: dict[str, Any]  # of questions.jsonl
+    line: dict[str, Any]
 
     @property
     def again(self) -> bool:
-        """Whether it is asked a second time, to see how far labels agree."""
+        """Whether it is shown a second time, to measure agreement."""
         return self.id.endswith(AGAIN)
 
 
-class Desk:
-    """The questions of a run's folder, and the labels given to them. Every label is on disk before
-    `label` returns.
+class LabelStore:
+    """The questions of a run's folder and their labels. A label is on disk before `label` returns.
+
+    Args:
+        folder: The run's folder.
+
+    Raises:
+        InputError: The run has no questions for people.
     """
 
     def __init__(self, folder: Path | str):
         self.folder = Path(folder)
-        self.questions = [
-            q
-            for q in read_lines(self.folder / "questions.jsonl")
-            if q["who"] == f"watch {People.name}"
-        ]
+        asked = QUESTIONS.read(self.folder)
+        self.questions = [q for q in asked if q["who"] == f"watch {People.name}"]
         if not self.questions:
             raise InputError(
                 f"{folder} has no questions for people: start a run that asks them with --watch "
@@ -74,55 +88,68 @@ class Desk:
             )
         self.labels = self.folder / "labels.jsonl"
 
-    def said(self) -> dict[str, dict[str, Any]]:
-        """The line that holds for each id."""
-        return standing(read_lines(self.labels))
+    def current(self) -> dict[str, dict[str, Any]]:
+        """The line of labels.jsonl that counts for each id."""
+        return current_labels(LABELS.read(self.folder))
 
-    def pairs(self, twice: float = 0.0) -> list[Pair]:
-        """Every question, and after them a share `twice` of them a second time with its answers the
-        other way round. The order is shuffled and the same each time, so that a person can stop and
-        go on.
+    def pairs(self, twice: float = 0.0) -> list[ShownPair]:
+        """Every question, and after them some a second time in the other order.
+
+        Ids are digests, so their order says nothing and is the same each time: a person can stop
+        and go on.
+
+        Args:
+            twice: The share that is shown a second time, from 0 to 1.
         """
-        once = [Pair(q["id"], q["prompt"], q["first"], q["second"], q) for q in self.questions]
+        once = [ShownPair(q["id"], q["prompt"], q["first"], q["second"], q) for q in self.questions]
         few = [p for p in once if random.Random(f"twice {p.id}").random() < twice]
-        again = [Pair(p.id + AGAIN, p.prompt, p.second, p.first, p.line) for p in few]
-        return sorted(once, key=lambda p: p.id) + sorted(
-            again, key=lambda p: p.id
-        )  # an id is a digest: as good as a shuffle
+        again = [ShownPair(p.id + AGAIN, p.prompt, p.second, p.first, p.line) for p in few]
+        return sorted(once, key=lambda p: p.id) + sorted(again, key=lambda p: p.id)
 
-    def waiting(self, twice: float = 0.0) -> list[Pair]:
-        """Those that have no label yet."""
-        said = self.said()
-        return [p for p in self.pairs(twice) if p.id not in said]
+    def waiting(self, twice: float = 0.0) -> list[ShownPair]:
+        """The pairs without a label; `twice` as in `pairs`."""
+        current = self.current()
+        return [p for p in self.pairs(twice) if p.id not in current]
 
-    def label(self, pair: Pair, said: str, by: str) -> None:
-        """Write down what a person said of a pair: first, second or tie."""
-        write_lines(self.labels, [self.line(pair, said, by)])
+    def label(self, pair: ShownPair, choice: str, by: str) -> None:
+        """Write down what a person says of a pair.
 
-    def line(self, pair: Pair, said: str, by: str) -> dict[str, Any]:
-        """A label as it stands in labels.jsonl."""
+        Args:
+            pair: The pair.
+            choice: first, second or tie.
+            by: Who says so.
+        """
+        write_lines(self.labels, [self.line(pair, choice, by)])
+
+    def line(self, pair: ShownPair, choice: str, by: str) -> dict[str, Any]:
+        """A label as a line of labels.jsonl; the arguments are those of `label`."""
         q = pair.line
         return {
             "id": pair.id,
             "who": q["who"],
             "step": q["step"],
             "place": q["place"],
-            "label": SAID[said],
+            "label": CHOICES[choice],
             "by": by,
         }
 
     def undo(self, id: str, by: str) -> None:
-        """Take a label back: a line that says so."""
+        """Take a label back, by a line that says so."""
         write_lines(self.labels, [{"id": id, "undone": True, "by": by}])
 
     def agreement(self, others: dict[str, float] | None = None) -> dict[str, Any]:
-        """Of questions that were answered twice (the second time the other way round, or by
-        `others`: id → label).
+        """How far labels agree that were given twice.
+
+        Args:
+            others: Further labels by question id, of another person.
+
+        Returns:
+            See `assay.watch.labelers.agreement.agreement`.
         """
-        said = {k: v["label"] for k, v in self.said().items() if v["label"] is not None}
+        given = {k: v["label"] for k, v in self.current().items() if v["label"] is not None}
         twice = [
-            (said[k.removesuffix(AGAIN)], 1 - v)
-            for k, v in said.items()
-            if k.endswith(AGAIN) and k.removesuffix(AGAIN) in said
+            (given[k.removesuffix(AGAIN)], 1 - v)
+            for k, v in given.items()
+            if k.endswith(AGAIN) and k.removesuffix(AGAIN) in given
         ]
-        return agreement(twice + [(said[k], v) for k, v in (others or {}).items() if k in said])
+        return agreement(twice + [(given[k], v) for k, v in (others or {}).items() if k in given])

@@ -1,9 +1,8 @@
-"""The nouns of labeling: a Question is two answers in the order in which they are shown, an Answer
-is what was said.
+"""The nouns of labeling: a Question shows two completions in order, a Label says which is better.
 
-Nothing in a Question says whose answer is whose: the order was drawn, and only the watch can turn
-it back. A Labeler yields Answers one by one, in any order, so that each can be written down before
-the next is paid for.
+A Question does not say which policy wrote which completion: the order is drawn at random, and only
+the watch can undo it. A Labeler yields Labels one by one and in any order, so that each is written
+down before the next is paid for.
 """
 
 from __future__ import annotations
@@ -16,20 +15,27 @@ from typing import Any, Protocol, runtime_checkable
 
 from assay.errors import InputError
 
-SAID = {
-    "first": 1.0,
-    "second": 0.0,
-    "tie": 0.5,
-}  # what a label says of the answer that was shown first
+CHOICES = {"first": 1.0, "second": 0.0, "tie": 0.5}  # a choice as the value of a label
 
 
 @dataclass(frozen=True)
 class Question:
-    """Which of two answers to one prompt is better? (who, step, place) is its address in the run's
-    ledger.
+    """Which of two completions of one prompt is better?
 
-    `columns`: what else is known of the prompt, for functions. `drawn`: the answers as the world
-    holds them, in the order shown, for a gold that reads no text; never written down.
+    Attributes:
+        who: Who asks; with step and place, the question's address in the run's ledger.
+        step: The training step.
+        place: The place within the step.
+        prompt: The prompt's text.
+        first: The completion that is shown first.
+        second: The completion that is shown second.
+        columns: The prompt's other columns, for functions.
+        samples: The two completions as the world holds them, in the order shown, for gold that
+            reads no text. Never written down.
+
+    Example:
+        >>> Question("watch people", 5, (0, 0), "2 + 2?", "4", "5").id
+        '8cedc86121df'
     """
 
     who: str
@@ -39,12 +45,13 @@ class Question:
     first: str
     second: str
     columns: dict[str, Any] = field(default_factory=dict)
-    drawn: Any = field(default=None, compare=False)
+    samples: Any = field(default=None, compare=False)
 
     @property
     def id(self) -> str:
-        """Twelve letters that say nothing: a digest of the address and of the texts in their order,
-        so that a label can only be used for the very question that was answered.
+        """Twelve hexadecimal digits: a digest of the address and of the texts in their order.
+
+        A label is found by this id, so it is only ever used for the question that was answered.
         """
         parts = "\0".join(
             [self.who, str(self.step), repr(self.place), self.prompt, self.first, self.second]
@@ -52,7 +59,7 @@ class Question:
         return hashlib.blake2b(parts.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
     def line(self) -> dict[str, Any]:
-        """As it stands in questions.jsonl: what a person needs in order to answer, and the address."""
+        """The question as a line of questions.jsonl."""
         return {
             "id": self.id,
             "who": self.who,
@@ -65,26 +72,35 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What was said of a question: `label` 1 where the first answer is better, 0 where the second
-    is, ½ for a tie, None where nothing usable came back (`why` says what did). `cost`: calls and
-    tokens.
+class Label:
+    """What a labeler says of a question.
+
+    Attributes:
+        question: The question.
+        value: 1 if the first completion is better, 0 if the second is, 0.5 for a tie, a number
+            between for a chance; None if the labeler gave nothing usable.
+        why: Where there is no value, or a tie by contradiction: the reason.
+        cost: Calls and tokens, by name.
     """
 
     question: Question
-    label: float | None
+    value: float | None
     why: str = ""
     cost: dict[str, int] = field(default_factory=dict)
 
     def line(self, by: str) -> dict[str, Any]:
-        """As it stands in labels.jsonl."""
+        """The label as a line of labels.jsonl.
+
+        Args:
+            by: The labeler's name.
+        """
         q = self.question
         return {
             "id": q.id,
             "who": q.who,
             "step": q.step,
             "place": list(q.place),
-            "label": self.label,
+            "label": self.value,
             "by": by,
             **({"why": self.why[:200]} if self.why else {}),
             **({"cost": self.cost} if self.cost else {}),
@@ -93,25 +109,41 @@ class Answer:
 
 @runtime_checkable
 class Labeler(Protocol):
-    """Answers questions. `name` stands in the record. `waits`: people, who answer later and
-    elsewhere.
+    """Labels questions.
+
+    Attributes:
+        name: Stands beside every label in the record.
+        waits: True for people, who answer later and elsewhere.
     """
 
     name: str
     waits: bool
 
-    def __call__(self, asked: Sequence[Question]) -> Iterator[Answer]: ...
+    def __call__(self, questions: Sequence[Question]) -> Iterator[Label]:
+        """Label the questions, in any order."""
+        ...
 
 
-def preference(value: Any, where: str) -> float:
-    """A label from what a function returned: a number from 0 (the second is better) to 1 (the
-    first), or a word.
+def parse_label(value: Any, where: str) -> float:
+    """Read a label that a function returned; nothing is guessed.
 
-    Raises InputError, naming `where`, for anything else: an answer that cannot be read is never
-    guessed.
+    Args:
+        value: A number from 0 (the second completion is better) to 1 (the first is), a bool, or
+            first, second or tie.
+        where: Names the value in the error message.
+
+    Returns:
+        The label's value, from 0 to 1.
+
+    Raises:
+        InputError: `value` is anything else.
+
+    Example:
+        >>> parse_label("tie", "label 1"), parse_label(True, "label 2")
+        (0.5, 1.0)
     """
-    if isinstance(value, str) and value.strip().lower() in SAID:
-        return SAID[value.strip().lower()]
+    if isinstance(value, str) and value.strip().lower() in CHOICES:
+        return CHOICES[value.strip().lower()]
     if isinstance(value, bool) or (hasattr(value, "item") and getattr(value, "ndim", 1) == 0):
         value = float(value.item()) if hasattr(value, "item") else float(value)
     if isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value <= 1:
@@ -122,14 +154,19 @@ def preference(value: Any, where: str) -> float:
     )
 
 
-def standing(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The line that holds for each question's id: the last one, unless a person has taken it back
-    ("undone").
+def current_labels(lines: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The line of labels.jsonl that counts for each question.
+
+    Args:
+        lines: The file's lines in order.
+
+    Returns:
+        By question id, its last line; a label that was taken back ("undone") is left out.
     """
-    said: dict[str, dict[str, Any]] = {}
-    for r in rows:
-        if "id" in r and r.get("undone"):
-            said.pop(r["id"], None)
-        elif "id" in r:
-            said[r["id"]] = r
-    return said
+    found: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        if "id" in line and line.get("undone"):
+            found.pop(line["id"], None)
+        elif "id" in line:
+            found[line["id"]] = line
+    return found

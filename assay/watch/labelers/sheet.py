@@ -1,9 +1,8 @@
-"""Questions as a CSV file that people fill in, and back: one pair a row, blinded, in an order that
-says nothing.
+"""Questions as a CSV file that people fill in, and back: one pair a row, blinded and shuffled.
 
-A cell that a spreadsheet would take for a formula begins with an apostrophe, which is taken off
-nowhere: the sheet is for reading, and what comes back are ids and labels alone. Control characters
-are spelled out, so that an answer cannot move a terminal's cursor or hide in a cell.
+A cell that a spreadsheet would take for a formula begins with an apostrophe, which stays: the sheet
+is for reading, and only ids and labels come back. Control characters are spelled out, so that a
+completion cannot move a terminal's cursor or hide in a cell.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ from typing import Any
 
 from assay.data.escape import visible
 from assay.errors import InputError
-from assay.records.runs import write_lines
+from assay.records.lines import write_lines
 from assay.registry.catalogue import nearest
-from assay.watch.labelers.people import Desk, Pair
+from assay.watch.labelers.people import LabelStore, ShownPair
+from assay.watch.labelers.questions import CHOICES
 
 COLUMNS = ("id", "prompt", "first", "second", "better")
 WORDS = {
@@ -32,36 +32,44 @@ WORDS = {
 
 
 def cell(text: str) -> str:
-    """A text as a spreadsheet may show it: hidden characters spelled out, and nothing that begins
-    like a formula.
+    """A text as a spreadsheet may show it.
+
+    Example:
+        >>> cell("=1+1")
+        "'=1+1"
     """
     shown = visible(text.replace("\r\n", "\n"))
-    return (
-        f"'{shown}" if shown.lstrip()[:1] in tuple("=+-@＝＋－＠") or shown[:1] == "\t" else shown
-    )
+    formula = shown.lstrip()[:1] in tuple("=+-@＝＋－＠") or shown[:1] == "\t"
+    return f"'{shown}" if formula else shown
 
 
 def export(folder: Path | str, path: Path | str, *, twice: float = 0.1) -> int:
-    """Write the pairs that wait for a label; the column `better` is to be filled in with 1, 2 or =.
-    How many there are.
+    """Write the pairs that wait for a label; people fill in the column `better` with 1, 2 or =.
 
-    Raises InputError where the file is there already (people may have written in it), or nothing
-    waits.
+    Args:
+        folder: The run's folder.
+        path: The CSV file to write; it must not exist.
+        twice: The share of pairs that is asked a second time, from 0 to 1.
+
+    Returns:
+        How many pairs were written.
+
+    Raises:
+        InputError: The file exists (people may have written in it), or no pair waits.
     """
-    path, desk = Path(path), Desk(folder)
+    path, store = Path(path), LabelStore(folder)
     if not 0 <= twice <= 1:
         raise InputError(
             f"--twice is {twice}; it is the share of pairs asked a second time, from 0 to 1"
         )
-    waiting = desk.waiting(twice)
+    waiting = store.waiting(twice)
     if not waiting:
         raise InputError(f"nothing in {folder} waits for a label")
     if path.exists():
         raise InputError(f"{path} exists, and somebody may have written in it: give another file")
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with open(
-        fresh, "w", newline="", encoding="utf-8-sig", errors="backslashreplace"
-    ) as f:  # the mark is for spreadsheets
+    # utf-8-sig: spreadsheets need the mark
+    with open(fresh, "w", newline="", encoding="utf-8-sig", errors="backslashreplace") as f:
         rows = csv.writer(f)
         rows.writerow(COLUMNS)
         rows.writerows([p.id, cell(p.prompt), cell(p.first), cell(p.second), ""] for p in waiting)
@@ -69,44 +77,28 @@ def export(folder: Path | str, path: Path | str, *, twice: float = 0.1) -> int:
     return len(waiting)
 
 
-def read(path: Path | str, pairs: dict[str, Pair]) -> dict[str, str]:
-    """What a sheet says of each id, rows left empty left out. Raises InputError with line and
-    column for anything odd: nothing is read of a sheet that has a fault.
+def read(path: Path | str, pairs: dict[str, ShownPair]) -> dict[str, str]:
+    """What a sheet says of each pair.
+
+    Args:
+        path: The CSV file.
+        pairs: The run's pairs by id.
+
+    Returns:
+        first, second or tie by id; rows that were left empty are left out.
+
+    Raises:
+        InputError: Anything in the sheet is at fault, with line and column; then nothing is read.
     """
     path = Path(path)
     found: dict[str, str] = {}
     try:
         with open(path, newline="", encoding="utf-8-sig") as f:
             rows = csv.DictReader(f, strict=True)
-            names = rows.fieldnames or ()
-            for column in ("id", "better"):
-                if column not in names:
-                    raise InputError(
-                        f"{path} has no column '{column}'{nearest(column, list(names))}; its "
-                        f"columns are {', '.join(map(visible, names)) or 'none'}"
-                    )
+            _check_columns(path, list(rows.fieldnames or ()))
             for row in rows:
-                id, word = (row["id"] or "").strip(), (row["better"] or "").strip().lower()
                 at = f"{path}, line {rows.line_num}"
-                if not id and not word:
-                    continue
-                if id not in pairs:
-                    raise InputError(
-                        f"{at}, column 'id' holds '{visible(id[:40])}', which is no question of "
-                        "this run; take the sheet that `assay watch export` wrote for it"
-                    )
-                if word and word not in WORDS:
-                    raise InputError(
-                        f"{at}, column 'better' holds '{visible(word[:40])}'; write 1 or first, 2 "
-                        "or second, = or tie, or leave it empty"
-                    )
-                if word and found.get(id, WORDS[word]) != WORDS[word]:
-                    raise InputError(
-                        f"{at}, column 'id' holds {id} a second time, with another answer; keep "
-                        "one of the two"
-                    )
-                if word:
-                    found[id] = WORDS[word]
+                _read_row(row, at, pairs, found)
     except UnicodeDecodeError as why:
         raise InputError(
             f"{path} is not UTF-8 text (byte {why.start}): save the sheet as CSV UTF-8"
@@ -119,25 +111,67 @@ def read(path: Path | str, pairs: dict[str, Pair]) -> dict[str, str]:
     return found
 
 
+def _check_columns(path: Path, names: list[str]) -> None:
+    for column in ("id", "better"):
+        if column not in names:
+            raise InputError(
+                f"{path} has no column '{column}'{nearest(column, names)}; its columns are "
+                f"{', '.join(map(visible, names)) or 'none'}"
+            )
+
+
+def _read_row(
+    row: dict[str, Any], at: str, pairs: dict[str, ShownPair], found: dict[str, str]
+) -> None:
+    """Add one row's choice to `found`."""
+    id, word = (row["id"] or "").strip(), (row["better"] or "").strip().lower()
+    if not id and not word:
+        return
+    if id not in pairs:
+        raise InputError(
+            f"{at}, column 'id' holds '{visible(id[:40])}', which is no question of this run; take "
+            "the sheet that `assay watch export` wrote for it"
+        )
+    if word and word not in WORDS:
+        raise InputError(
+            f"{at}, column 'better' holds '{visible(word[:40])}'; write 1 or first, 2 or second, = "
+            "or tie, or leave it empty"
+        )
+    if word and found.get(id, WORDS[word]) != WORDS[word]:
+        raise InputError(
+            f"{at}, column 'id' holds {id} a second time, with another answer; keep one of the two"
+        )
+    if word:
+        found[id] = WORDS[word]
+
+
 def load(folder: Path | str, path: Path | str, *, by: str = "") -> dict[str, Any]:
-    """Take a sheet's labels into the run's ledger, all at once. What was labeled before stays as it
-    is, and says how far this sheet agrees with it.
+    """Take a sheet's labels into the run, all at once. A pair that has a label keeps it.
+
+    Args:
+        folder: The run's folder.
+        path: The CSV file.
+        by: Who filled it in; the file's name if empty.
+
+    Returns:
+        read, new, known, waiting: counts of pairs; agreement: how far the sheet agrees with the
+        labels that were there.
+
+    Raises:
+        InputError: See `read`.
     """
-    desk = Desk(folder)
-    pairs = {p.id: p for p in desk.pairs(1.0)}
-    found = read(path, pairs)
-    before = desk.said()
+    store = LabelStore(folder)
+    pairs = {p.id: p for p in store.pairs(1.0)}
+    found, before = read(path, pairs), store.current()
     fresh = {k: v for k, v in found.items() if k not in before}
     if fresh:
-        write_lines(
-            desk.labels, [desk.line(pairs[k], v, by or Path(path).name) for k, v in fresh.items()]
-        )
-    values = {"first": 1.0, "second": 0.0, "tie": 0.5}
-    others = {k: values[v] for k, v in found.items() if k in before}
+        who = by or Path(path).name
+        write_lines(store.labels, [store.line(pairs[k], v, who) for k, v in fresh.items()])
+    others = {k: CHOICES[v] for k, v in found.items() if k in before}
     return {
         "read": len(found),
         "new": len(fresh),
         "known": len(others),
-        "waiting": len(desk.waiting()),
-        "agreement": desk.agreement(others),
+        "waiting": len(store.waiting()),
+        "agreement": store.agreement(others),
     }

@@ -11,10 +11,11 @@ import pytest
 
 from assay.errors import InputError, Waiting
 from assay.records.runs import read_lines
+from assay.watch.config import WatchConfig
 from assay.watch.labelers.agreement import agreement
-from assay.watch.labelers.choose import labeler, possible
-from assay.watch.labelers.function import Function, load
-from assay.watch.labelers.questions import Question, preference
+from assay.watch.labelers.choose import check_labeler, make_labeler
+from assay.watch.labelers.function import FunctionLabeler, load_function
+from assay.watch.labelers.questions import Question, parse_label
 from assay.watch.ledger import Ledger
 
 
@@ -47,10 +48,12 @@ def test_it_is_asked_one_pair_at_a_time_unless_told() -> None:
         sizes.append(len(prompts))
         return longer(prompts, first, second)
 
-    said = [a.label for a in Function(counted, "f")(questions(5))]
+    said = [a.value for a in FunctionLabeler(counted, "f")(questions(5))]
     assert sizes == [1] * 5 and said == [0.0, 0.0, 0.5, 1.0, 1.0]
     sizes.clear()
-    assert [a.label for a in Function(counted, "f", at_once=3)(questions(5))] == said and sizes == [
+    assert [
+        a.value for a in FunctionLabeler(counted, "f", at_once=3)(questions(5))
+    ] == said and sizes == [
         3,
         2,
     ]
@@ -66,9 +69,9 @@ def test_columns_go_to_a_function_that_wants_them() -> None:
     def some(prompts: list[str], first: list[str], second: list[str], row: list[int]) -> list[int]:
         return [int(r % 2) for r in row]
 
-    list(Function(open_, "f", at_once=2)(questions(2)))
+    list(FunctionLabeler(open_, "f", at_once=2)(questions(2)))
     assert seen == [{"row": [0, 1], "topic": ["t", "t"]}]
-    assert [a.label for a in Function(some, "f")(questions(3))] == [0.0, 1.0, 0.0]
+    assert [a.value for a in FunctionLabeler(some, "f")(questions(3))] == [0.0, 1.0, 0.0]
 
 
 def test_one_that_fails_half_the_time_is_asked_again(tmp_path: Path) -> None:
@@ -81,7 +84,7 @@ def test_one_that_fails_half_the_time_is_asked_again(tmp_path: Path) -> None:
         return longer(prompts, first, second)
 
     asked = questions(8)
-    lines = Ledger(tmp_path, None).compare(asked, Function(flaky, "f", pause=0.001))
+    lines = Ledger(tmp_path, None).compare(asked, FunctionLabeler(flaky, "f", pause=0.001))
     assert [line["label"] for line in lines if line] == longer(
         [], [q.first for q in asked], [q.second for q in asked]
     )
@@ -97,9 +100,9 @@ def test_one_that_always_fails_makes_the_run_wait_and_is_asked_again_later(tmp_p
         Waiting,
         match="f gave no label to any of 3 questions .the last: RuntimeError: no quota.; mend it",
     ):
-        ledger.compare(asked, Function(broken, "f", tries=2, pause=0.001))
+        ledger.compare(asked, FunctionLabeler(broken, "f", tries=2, pause=0.001))
     assert read_lines(tmp_path / "labels.jsonl") == []
-    assert all(Ledger(tmp_path, None).compare(asked, Function(longer, "f")))
+    assert all(Ledger(tmp_path, None).compare(asked, FunctionLabeler(longer, "f")))
 
 
 def test_a_question_without_an_answer_stays_so(tmp_path: Path) -> None:
@@ -109,8 +112,8 @@ def test_a_question_without_an_answer_stays_so(tmp_path: Path) -> None:
         return longer(prompts, first, second)
 
     asked = questions(3)
-    Ledger(tmp_path, None).compare(asked, Function(odd, "f", tries=2, pause=0.001))
-    again = Ledger(tmp_path, None).compare(asked, Function(longer, "f"))
+    Ledger(tmp_path, None).compare(asked, FunctionLabeler(odd, "f", tries=2, pause=0.001))
+    again = Ledger(tmp_path, None).compare(asked, FunctionLabeler(longer, "f"))
     assert [line and line["label"] for line in again] == [0.0, None, 1.0]
     assert again[1] is not None and again[1]["why"] == "ValueError: too long"
 
@@ -128,18 +131,18 @@ def test_a_question_without_an_answer_stays_so(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_label_may_be(value: Any, label: float) -> None:
-    assert preference(value, "here") == label
+    assert parse_label(value, "here") == label
 
 
 @pytest.mark.parametrize("value", [2, -0.1, float("nan"), "better", None, [1], float("inf")])
 def test_anything_else_is_never_guessed(value: Any) -> None:
     with pytest.raises(InputError, match="^here is .*; a label is 1 or 'first'"):
-        preference(value, "here")
+        parse_label(value, "here")
 
 
 def test_too_few_labels_are_a_fault() -> None:
     with pytest.raises(InputError, match="f gave 1 labels for 2 pairs"):
-        list(Function(lambda p, a, b: [1.0], "f", at_once=2)(questions(2)))
+        list(FunctionLabeler(lambda p, a, b: [1.0], "f", at_once=2)(questions(2)))
 
 
 @pytest.mark.parametrize(
@@ -163,17 +166,17 @@ def test_a_labeler_that_cannot_be_is_one_sentence(
     )
     Path("bad.py").write_text("def f(:\n")
     with pytest.raises(InputError, match=said):
-        possible(spec, "")
+        check_labeler(WatchConfig(by=spec))
 
 
 def test_a_file_is_loaded_by_name(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("def better(prompts, first, second):\n    return ['second'] * len(prompts)\n")
-    assert load(f"{path}:better")(["p"], ["a"], ["b"]) == ["second"]
-    by = labeler(f"{path}:better", gold=None, folder=None, again="")
-    assert [a.label for a in by(questions(2))] == [0.0, 0.0]
+    assert load_function(f"{path}:better")(["p"], ["a"], ["b"]) == ["second"]
+    by = make_labeler(WatchConfig(by=f"{path}:better"), gold=None, folder=None, again="")
+    assert [a.value for a in by(questions(2))] == [0.0, 0.0]
     with pytest.raises(InputError, match="--watch is gold and this world has none"):
-        labeler("gold", gold=None, folder=None, again="")
+        make_labeler(WatchConfig(), gold=None, folder=None, again="")
 
 
 def test_agreement_is_kappa_beyond_chance() -> None:

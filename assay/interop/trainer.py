@@ -1,0 +1,59 @@
+"""What a transformers trainer says of itself: its evaluations, its logs, its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from assay.records.runs import plain
+
+
+def evaluates(args: Any) -> bool:
+    """Whether a trainer makes evaluations.
+
+    Args:
+        args: Its TrainingArguments.
+    """
+    when = getattr(args, "eval_strategy", "no")
+    return str(getattr(when, "value", when)) != "no"
+
+
+def logged(history: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The last value of every number that a trainer has logged.
+
+    Args:
+        history: `state.log_history`.
+    """
+    found: dict[str, float] = {}
+    for line in history:
+        found |= {
+            k: float(v)
+            for k, v in line.items()
+            if isinstance(v, (int, float)) and k not in ("step", "epoch")
+        }
+    return found
+
+
+def end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """The token ids that end a completion; [] if there is none."""
+    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ends = tokenizer.eos_token_id if ends is None else ends
+    if ends is None:
+        return []
+    return [int(e) for e in ends] if isinstance(ends, (list, tuple)) else [int(ends)]
+
+
+def model_name(model: Any) -> str:
+    """A model's name or path, or its class where it has neither."""
+    return str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
+
+
+def recipe_name(args: Any) -> str:
+    """A trainer's method, from the name of its configuration: GRPO of GRPOConfig."""
+    return type(args).__name__.removesuffix("Config")
+
+
+def settings_of(args: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Those of a trainer's settings that are numbers or words, for a record."""
+    values = {k: getattr(args, k, None) for k in names}
+    return {k: plain(v) for k, v in values.items() if isinstance(v, (int, float, str))}

@@ -1,0 +1,248 @@
+"""The watch inside any transformers Trainer of a causal model.
+
+    from assay.interop.trl import WatchCallback
+
+    watch = WatchCallback(prompts, by="judge.py:better", folder="runs/mine")
+    trainer = GRPOTrainer(…, callbacks=[watch])
+
+At every evaluation, or every `eval_steps` steps, the callback samples completions of fresh prompts
+from the present model and from the best one so far, has them compared blind, and stops the training
+when the model has turned. The best weights are then put back, so that `trainer.save_model()` saves
+them. The record is a run's folder, which `assay report` draws.
+
+Completions are sampled by address: the trainer's random stream is not touched. Weights that are not
+trained are never copied, so with an adapter only the adapter is kept. It works in one process; with
+vLLM as the trainer's sampler, completions still come from the model itself.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from assay.core.rng import Rng
+from assay.errors import InputError, Waiting
+from assay.interop.messages import turns_of
+from assay.interop.model_comparisons import ModelComparisons, Prompt
+from assay.interop.model_state import set_weights
+from assay.interop.trainer import evaluates, logged, model_name, recipe_name, settings_of
+from assay.records.runs import Run, RunRecord
+from assay.watch.config import WatchConfig
+from assay.watch.labelers.choose import make_labeler
+from assay.watch.labelers.function import FunctionLabeler
+from assay.watch.labelers.questions import Labeler
+from assay.watch.ledger import Ledger
+from assay.watch.session import Watch
+
+LAST = 8  # looks that a checkpoint may lie back for the training to go on from it
+RECORDED = ("learning_rate", "beta", "num_generations", "temperature", "max_steps")
+
+
+class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Stops a trainer when its model has turned, and puts the best weights back.
+
+    A watch that waits for people stops the training; label the pairs, and train on from the
+    checkpoint.
+
+    Args:
+        prompts: Fresh prompts, texts or messages, which the training does not use; each is used
+            once.
+        by: Who labels: a function (prompts, first, second) → labels, or what `--watch` takes.
+        folder: The run's folder; a folder of an earlier start is gone on with.
+        config: How to watch; its `by` gives way to the argument.
+        eval_steps: Steps between looks; 0 for the trainer's evaluations.
+        max_tokens: Tokens of a completion at most.
+        temperature: Of sampling; None for the trainer's own.
+        batch_size: Completions that are sampled together.
+        seed: Of sampling.
+        restore: Put the best weights back after a stop.
+        say: Receives a line at each look; None for standard error.
+
+    Raises:
+        InputError: There are no prompts.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        by: str | Callable[..., Any],
+        folder: Path | str,
+        config: WatchConfig | None = None,
+        eval_steps: int = 0,
+        max_tokens: int = 64,
+        temperature: float | None = None,
+        batch_size: int = 16,
+        seed: int = 0,
+        restore: bool = True,
+        say: Callable[[str], None] | None = None,
+    ):
+        if isinstance(prompts, str):
+            raise InputError(f"prompts is the text {prompts[:40]!r}; give a list of prompts")
+        if not prompts:
+            raise InputError(
+                "the watch needs prompts of its own, which the training does not use; it was given "
+                "none"
+            )
+        self.by, self.folder, self.eval_steps = by, Path(folder), eval_steps
+        self.config = config or WatchConfig()
+        self.restore, self.temperature = restore, temperature
+        self.say = say or (lambda text: print(text, file=sys.stderr, flush=True))
+        # two labels of one prompt are one outcome
+        unique = list({turns_of(p): p for p in prompts}.values())
+        self.comparisons = ModelComparisons(
+            unique,
+            self.folder,
+            seed,
+            max_tokens,
+            1.0 if temperature is None else temperature,
+            batch_size,
+        )
+        self.seed, self.waiting = seed, False
+        self.watch: Watch | None = None
+        self.run: Run | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+        """Open the folder, keep the first weights as the reference, and go on where a run was."""
+        model = parts["model"]
+        self.comparisons.model, self.comparisons.tokenizer = model, parts["processing_class"]
+        if self.temperature is None:
+            self.comparisons.temperature = float(getattr(args, "temperature", 1.0))
+        every = self.eval_steps or int(getattr(args, "eval_steps", 0) or 0)
+        if not every or (not self.eval_steps and not evaluates(args)):
+            raise InputError(
+                "the watch looks at every evaluation, and this trainer makes none: give "
+                "WatchCallback eval_steps=…"
+            )
+        self._open(args, model, int(state.global_step))
+        self.watch = Watch(
+            self.comparisons,
+            Ledger(self.folder, None),
+            self._labeler(),
+            Rng(self.seed),
+            self.config,
+            -(-state.max_steps // every),
+        )
+        before = [p for p in self._looks() if int(p.stem) <= state.global_step]
+        if before:
+            self.watch.load(_read(before[-1]))
+        pending = self.folder / "pending.json"
+        if pending.exists() and _read(pending)["step"] == state.global_step:
+            self._look(state, control)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+        """Look at every evaluation, unless there is `eval_steps`."""
+        if not self.eval_steps:
+            self._look(state, control)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+        """Look every `eval_steps` steps."""
+        if self.eval_steps and state.global_step % self.eval_steps == 0:
+            self._look(state, control)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+        """After a stop, put the best weights back; the record says which."""
+        if self.watch is None or self.run is None or self.waiting:
+            return
+        stopped, back = self.watch.stopped, self.watch.back
+        if stopped and self.restore:
+            set_weights(self.comparisons.model, self.comparisons.kept(back))
+        self.run.finish(
+            {
+                "result": {
+                    "step": back if stopped else state.global_step,
+                    "stopped": stopped,
+                    "at": state.global_step,
+                    "file": f"kept-{back}.safetensors" if stopped else None,
+                    "best": self.watch.best,
+                    "labels": self.watch.spent,
+                }
+            }
+        )
+        self.comparisons.forget({back, self.watch.best})
+
+    def _labeler(self) -> Labeler:
+        if callable(self.by):
+            return FunctionLabeler(self.by, _name(self.by), tries=self.config.tries)
+        return make_labeler(
+            replace(self.config, by=self.by),
+            gold=None,
+            folder=self.folder,
+            again="trainer.train(resume_from_checkpoint=True)",
+        )
+
+    def _look(self, state: Any, control: Any) -> None:
+        """Look at the model; stop the trainer if it has turned, or if people have yet to answer."""
+        assert self.watch is not None and self.run is not None
+        step = int(state.global_step)
+        if self.watch.stopped or (self.watch.steps and self.watch.steps[-1] >= step):
+            return
+        numbers = logged(state.log_history)
+        reading = {
+            "step": step,
+            "proxy": numbers.get("reward"),
+            "stats": {f"trl/{k}": v for k, v in numbers.items()},
+        }
+        try:
+            verdict = self.watch.look({**reading, "kl": None, "rewards": None})
+        except Waiting as why:
+            _write(self.folder / "pending.json", {"step": step})
+            self.run.note({"state": "waiting"})
+            self.say(f"assay: {why}")
+            self.waiting = control.should_save = control.should_training_stop = True
+            return
+        self.run.append({**reading, "tag": "", "labels": self.watch.spent, "watch": verdict})
+        _write(self.folder / "looks" / f"{step}.json", self.watch.state())
+        last = [_read(path) for path in self._looks()[-LAST:]]
+        self.comparisons.forget({s for look in last for s in look["kept"]})
+        self.say(f"assay: step {step}: {verdict['says']}")
+        if self.watch.stopped:
+            control.should_training_stop = True
+
+    def _looks(self) -> list[Path]:
+        """The saved states, in the order of steps."""
+        return sorted((self.folder / "looks").glob("*.json"), key=lambda p: int(p.stem))
+
+    def _open(self, args: Any, model: Any, step: int) -> None:
+        """Make the run's folder, or go on with it; the reference is the model as it was first."""
+        if (self.folder / "run.json").exists():
+            self.run = Run.open(self.folder)
+            if self.run.about["state"] == "done":
+                raise InputError(
+                    f"{self.folder} holds a finished run, and a run is never overwritten: give "
+                    "WatchCallback another folder"
+                )
+            self.run.cut(step)  # looks later than the checkpoint are made again; labels stay
+            self.run.note({"state": "running"})
+            return
+        self.run = Run.create(
+            self.folder,
+            RunRecord(
+                recipe=recipe_name(args),
+                verb="trl",
+                loop=settings_of(args, RECORDED),
+                seed=int(getattr(args, "seed", 0)),
+                world={"name": model_name(model)},
+                watch={"by": self.by if isinstance(self.by, str) else _name(self.by)},
+            ),
+        )
+        self.comparisons.keep(0)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__name__", "a function"))
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, value: Any) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(value), encoding="utf-8")

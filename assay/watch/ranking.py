@@ -1,0 +1,83 @@
+"""Which checkpoint was the best, by all comparisons of a run together.
+
+The best so far lags by the looks that it takes to show that a newer checkpoint is better; a ranking
+does not, see `assay.formulas.strengths`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from assay.errors import InputError
+from assay.formulas.strengths import earliest_best, informative, strengths
+
+
+class Ranking:
+    """Counts of comparisons between the policies of looks; look −1 is the reference.
+
+    Attributes:
+        pairs: One line for each pair of looks: the look, the look it was compared with, labels, and
+            the sum of outcomes.
+    """
+
+    def __init__(self) -> None:
+        self.pairs: list[list[float]] = []
+
+    def add(self, look: int, against: Sequence[int], won: Sequence[float], seen: int) -> None:
+        """Count comparisons.
+
+        Args:
+            look: The look whose policy was compared.
+            against: The look of the other policy, for each comparison.
+            won: The outcome of each comparison, from 0 to 1.
+            seen: The last look so far.
+
+        Raises:
+            InputError: A look is unknown, or the lengths differ.
+        """
+        if len(against) != len(won) or any(not -1 <= k <= seen for k in against):
+            raise InputError(
+                f"{len(won)} outcomes were compared with looks {list(against)[:5]}; name one of −1 "
+                f"to {seen} for each"
+            )
+        for other, value in zip(against, won, strict=True):
+            line = next((p for p in self.pairs[::-1] if p[:2] == [look, other]), None)
+            if line is None:
+                self.pairs.append(line := [float(look), float(other), 0.0, 0.0])
+            line[2] += 1
+            line[3] += value
+
+    def best(self, among: Sequence[int] | None, seen: int) -> int:
+        """The look whose policy was the best.
+
+        Args:
+            among: Looks to choose from; None for all.
+            seen: The last look so far.
+
+        Returns:
+            A look; −1 for the reference.
+        """
+        return earliest_best(*self._strengths(among, seen)) - 1
+
+    def next_pair(self, among: Sequence[int] | None, seen: int) -> tuple[int, int]:
+        """The two looks whose comparison says most about which is best; arguments as in `best`."""
+        a, b = informative(*self._strengths(among, seen))
+        return a - 1, b - 1
+
+    def _strengths(self, among: Sequence[int] | None, seen: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Strengths of all looks, their covariance, and the places of those asked for."""
+        looks = range(-1, seen + 1) if among is None else sorted(set(among))
+        wrong = [k for k in looks if not -1 <= k <= seen]
+        if wrong or not len(looks):
+            raise InputError(
+                f"the watch was asked for the best among looks {list(looks)[:5]} and has seen −1 "
+                f"to {seen}; name some of these"
+            )
+        t = torch.tensor(self.pairs, dtype=torch.float64).reshape(-1, 4)
+        s, covariance = strengths(
+            t[:, 0].long() + 1, t[:, 1].long() + 1, t[:, 2], t[:, 3], points=seen + 2
+        )
+        return s, covariance, torch.tensor(list(looks)) + 1
