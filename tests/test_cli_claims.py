@@ -16,6 +16,7 @@ from assay import cli
 from assay.errors import InputError
 from assay.evidence import claims
 from assay.registry import catalogue
+from assay.stats.intervals import bounds, student
 
 SMALL = [
     "--world",
@@ -59,16 +60,14 @@ def result(effects: list[Any], drops: list[float | None] | None = None) -> dict[
 def test_student_is_the_closed_form_where_there_is_one() -> None:
     """One degree of freedom is Cauchy, two have an algebraic quantile; many are normal."""
     for level in (0.5, 0.9, 0.95, 0.99):
-        assert claims.student(1, level=level) == pytest.approx(
-            math.tan(math.pi / 2 * level), rel=1e-9
-        )
-        assert claims.student(2, level=level) == pytest.approx(
+        assert student(1, level=level) == pytest.approx(math.tan(math.pi / 2 * level), rel=1e-9)
+        assert student(2, level=level) == pytest.approx(
             level * math.sqrt(2 / (1 - level**2)), rel=1e-9
         )
         normal = statistics.NormalDist().inv_cdf((1 + level) / 2)
-        assert claims.student(4000, level=level) == pytest.approx(normal, rel=1e-3)
-        assert claims.student(4001, level=level) == pytest.approx(normal, rel=1e-3)
-    bounds = [claims.student(df) for df in range(1, 30)]
+        assert student(4000, level=level) == pytest.approx(normal, rel=1e-3)
+        assert student(4001, level=level) == pytest.approx(normal, rel=1e-3)
+    bounds = [student(df) for df in range(1, 30)]
     assert bounds == sorted(bounds, reverse=True)
 
 
@@ -79,10 +78,10 @@ def test_an_interval_covers_as_often_as_it_says() -> None:
     import torch
 
     draws = torch.randn(2000, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    inside = sum(low < 0 < high for _, low, high in (claims.interval(d.tolist()) for d in draws))
+    inside = sum(low < 0 < high for _, low, high in (bounds(d.tolist()) for d in draws))
     assert abs(inside / 2000 - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 2000)
-    assert claims.interval([]) == (None, None, None)
-    assert claims.interval([2.0]) == (2.0, None, None)
+    assert bounds([]) == (None, None, None)
+    assert bounds([2.0]) == (2.0, None, None)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +93,7 @@ def test_an_interval_covers_as_often_as_it_says() -> None:
         (
             result([1.0, -1.1, 0.9, -1.2, 0.1]) | {"least": 2.0},
             "does not hold here",
-            "below 2.000, the least effect worth the name",
+            "below 2.000, the smallest effect of interest",
         ),
         (
             result([1.0, 1.1, 0.9, 1.2, 1.0]) | {"least": 2.0},
@@ -104,7 +103,7 @@ def test_an_interval_covers_as_often_as_it_says() -> None:
         (
             result([0.1, -0.1, 0.2, -0.2, 0.0], [9.0, 9.1, 8.9, 9.0, 9.0]),
             "does not hold here",
-            "below 0.900, the least effect",
+            "below 0.900, the smallest effect",
         ),
         (
             result([0.1, -0.1, 0.2, -0.2, 0.0], [0.9, 1.0, 0.8, 0.9, 0.9]),
@@ -225,7 +224,7 @@ def test_a_claim_is_run_kept_and_told(capsys: pytest.CaptureFixture[str]) -> Non
         (["--run", "dpo", "--seeds", "a"], "--seeds is 'a', and a whole number was expected"),
         (["--run", "dpo", "--world.noize", "1"], "did you mean --world.noise?"),
         (["--run", "dpo", "--seed", "1"], "has no --seed"),
-        (["--max-steps", "4"], "assay claims has no --max-steps without --run"),
+        (["--max-steps", "4"], "assay claims without --run has no --max-steps"),
         (["dpo"], "assay claims --run dpo runs one"),
     ],
 )
@@ -241,7 +240,7 @@ def test_wrong_words_are_one_sentence(
 
 def test_every_claim_of_this_catalogue_can_be_read() -> None:
     """Its arms are recipes that take these arguments, and its turning arm is one of them."""
-    from assay.cli import execution, flags
+    from assay.cli import flags, settings
 
     for entry in catalogue.entries():
         if entry.statement is None:
@@ -250,9 +249,8 @@ def test_every_claim_of_this_catalogue_can_be_read() -> None:
         assert claim.statement == entry.statement
         for recipe, arguments in claim.arms.values():
             other = catalogue.find(recipe)
-            own = set(flags.of(getattr(catalogue.load(other), other.verb))) | set(
-                execution.LOOP
-            ) - {"seed"}
+            own = set(flags.of(getattr(catalogue.load(other), other.verb)))
+            own |= set(settings.loop()) - {"seed"}
             assert {
                 a for a in arguments if a != "fit" and not a.startswith(("world.", "fit."))
             } <= own

@@ -1,16 +1,16 @@
-"""Drives a recipe, opens the one door to gold, yields readings, saves and resumes. It knows no
-method.
+"""Drives a recipe, reads gold, yields readings, saves and resumes. Knows no method.
 
-Reading is at the same addresses every time, so a change between readings is the policy's. The
-checkpoint with the highest gold is read once more at fresh addresses ("chosen"), because the peak
-of a noisy curve is too high; the reference and the last policy are looked at there too, so that
-rise and fall are differences on the same answers.
+Every reading is at the same addresses, so a change between readings is the policy's. The checkpoint
+with the highest gold is read once more at fresh addresses (tag "best"), because the peak of a noisy
+curve is too high. The reference and the last policy are read there too, so that rise and fall are
+differences on the same completions.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +19,18 @@ from torch import Tensor
 from assay.core import Ask, Carry, Loop, Rng, Step, World
 from assay.engine import checkpoint as disk
 from assay.engine.descend import micro_batches
-from assay.engine.parallel import COUNTED, barrier, meter, rank
+from assay.engine.parallel import meter, rank
 from assay.errors import InputError
+from assay.evaluation.config import MeasureConfig
+from assay.evaluation.progress import CARRY, Policies, Progress, nothing_spent, steps_of
 from assay.evaluation.reading import Reader
+from assay.evaluation.watching import Lookout
+from assay.models.micro_batch import micro_batch_size
+from assay.records.checks import READINGS
 from assay.records.runs import Run
-from assay.watch.comparisons import can_be_watched, watched
+from assay.watch.config import WatchConfig
 from assay.watch.ledger import Ledger
-from assay.watch.session import Watching
-
-
-class _Tally:
-    """Step statistics since the last reading: sums and counts, so that they survive a kill."""
-
-    def __init__(self, state: dict[str, list[float]] | None = None):
-        self.state = state or {}
-
-    def add(self, stats: dict[str, float]) -> None:
-        for k, v in stats.items():
-            total, n = self.state.get(k, [0.0, 0])
-            self.state[k] = [total + v, n + 1]
-
-    def take(self) -> dict[str, float]:
-        """Means since the last reading ("skipped": a sum), and start afresh."""
-        out = {k: total if k == "skipped" else total / n for k, (total, n) in self.state.items()}
-        self.state = {}
-        return out
+from assay.watch.setup import check_policy
 
 
 def measure(
@@ -53,87 +40,36 @@ def measure(
     loop: Loop,
     arguments: dict[str, Any] | None = None,
     run: Run | None = None,
-    eval_steps: int = 5,
-    save_steps: int = 10,
-    eval_generations: int = 8,
-    log_completions: int = 8,
-    micro_batch_size: int = 0,
-    stop_on_nonfinite: bool = False,
-    labels: str = "",
-    policies: bool = False,
-    watch: Watching | None = None,
+    config: MeasureConfig = MeasureConfig(),
+    watch: WatchConfig | None = None,
     resume: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Readings of a recipe in a world, one after another; the reference is step 0, the chosen
-    checkpoint the last.
+    """Yield readings of a recipe in a world, one after another.
 
-    eval_steps, save_steps: read and save at steps divisible by these, and at the end (a Step with a
-    tag of its own is always read). eval_generations: completions for each held-out prompt.
-    log_completions: prompts whose completions are stored. micro_batch_size: rows a pass.
-    stop_on_nonfinite: a step that is not finite ends the run. labels: a CSV file in which people
-    answer a recipe that asks for gold labels; without it the world's gold does. policies: keep
-    every policy that is read, so that a finished run can be watched. watch: buy labels at every
-    reading, and stop pulling when it says so. resume: go on from the run's carry; readings later
-    than it are cut and made again. None of these changes a policy. With a `run`, every reading is
-    on disk before it is yielded.
+    Args:
+        recipe: A generator function of a Task that yields Steps.
+        world: The task, its held-out prompts and its gold.
+        loop: The constants of optimisation.
+        arguments: The recipe's own constants.
+        run: The record. With it every reading is on disk before it is yielded.
+        config: How often to read and to save, and what to keep.
+        watch: Buy labels at every reading, and stop pulling when the watch says so.
+        resume: Go on from the run's last save. Readings later than it are cut and made again.
+
+    Yields:
+        Readings, as records.schema.Reading describes them: first the reference (step 0), last the
+        second look at the best checkpoint.
+
+    Raises:
+        InputError: The recipe yields what cannot be measured or watched.
+        Waiting: Labels are still out.
     """
-    possible(
-        eval_steps=eval_steps,
-        save_steps=save_steps,
-        eval_generations=eval_generations,
-        log_completions=log_completions,
-        micro_batch_size=micro_batch_size,
-    )
-    return _Drive(
-        recipe,
-        world,
-        loop,
-        arguments or {},
-        run,
-        eval_steps,
-        save_steps,
-        eval_generations,
-        log_completions,
-        labels,
-        policies,
-        watch,
-        resume,
-    ).readings(micro_batch_size, stop_on_nonfinite)
-
-
-def possible(
-    *,
-    eval_steps: int,
-    save_steps: int,
-    eval_generations: int,
-    log_completions: int,
-    micro_batch_size: int,
-) -> None:
-    """Raises InputError for a setting that cannot be; the command line asks before it makes a
-    folder.
-    """
-    for name, value, least in (
-        ("eval-steps", eval_steps, 1),
-        ("save-steps", save_steps, 1),
-        ("eval-generations", eval_generations, 1),
-        ("log-completions", log_completions, 0),
-        ("micro-batch-size", micro_batch_size, 0),
-    ):
-        if value < least:
-            raise InputError(f"--{name} is {value}; it must be at least {least}")
-
-
-def _steps(item: Any) -> None:
-    """Raises InputError where a recipe yields what cannot be measured."""
-    for s in item if isinstance(item, list) and item else [item]:
-        if not isinstance(s, Step):
-            raise InputError(
-                f"the recipe yielded a {type(s).__name__}, and a Step was expected, a list of "
-                "them, or an Ask"
-            )
+    return _Drive(recipe, world, loop, arguments or {}, run, config, watch, resume).readings()
 
 
 class _Drive:
+    """One run under way."""
+
     def __init__(
         self,
         recipe: Callable[..., Iterator[Any]],
@@ -141,132 +77,133 @@ class _Drive:
         loop: Loop,
         arguments: dict[str, Any],
         run: Run | None,
-        eval_steps: int,
-        save_steps: int,
-        eval_generations: int,
-        log_completions: int,
-        labels: str,
-        policies: bool,
-        watch: Watching | None,
+        config: MeasureConfig,
+        watch: WatchConfig | None,
         resume: bool,
     ):
-        self.world, self.run, self.policies = world, run, policies
-        self.eval_steps, self.save_steps = eval_steps, save_steps
-        path = None if run is None else run.folder / "carry.safetensors"
-        saved = (
-            disk.load(path, world.held_out.decode)
-            if resume and path is not None and path.exists()
-            else None
+        self.world, self.run, self.config, self.loop = world, run, config, loop
+        folder = None if run is None else run.folder
+        saved = self._saved() if resume else None
+        self.fresh = saved is None
+        self.progress = Progress(
+            **{k: v for k, v in (saved or {}).items() if k in Progress.__dataclass_fields__}
         )
         self.carry = Carry(None if saved is None else saved["carry"], world.held_out.decode)
         self.task = world.task.replaced(rng=Rng(loop.seed)("run"), carry=self.carry)
-        self.reader = Reader(world, self.task, answers=eval_generations, keep=log_completions)
+        self.reader = Reader(
+            world,
+            self.task,
+            eval_generations=config.eval_generations,
+            log_completions=config.log_completions,
+        )
         self.eyes = Rng(loop.seed)("read")
         self.recipe: Generator[Any, Any, Any] = recipe(self.task, loop=loop, **arguments)  # type: ignore[assignment]
-        start = saved or {
-            "spent": dict.fromkeys(COUNTED, 0),
-            "seconds": 0.0,
-            "best": {},
-            "last_read": -1,
-            "tally": {},
-            "done": False,
-        }
-        self.spent, self.seconds, self.best, self.last_read = (
-            start["spent"],
-            start["seconds"],
-            start["best"],
-            start["last_read"],
-        )
-        self.tally, self.done, self.fresh = _Tally(start["tally"]), start["done"], saved is None
-        self.best_state: Any = None
+        self.policies = Policies(folder)
         gold = world.gold
         self.ledger = Ledger(
-            None if run is None else run.folder,
+            folder,
             None if gold is None else lambda x: gold(x)[0],
-            Path(labels) if labels else None,
+            Path(config.labels) if config.labels else None,
         )
-        self.watch = self.contest = None
-        if watch is not None:
-            folder = None if run is None else run.folder
-            self.watch, self.contest = watched(
+        self.lookout = (
+            None
+            if watch is None
+            else Lookout(
                 watch,
+                world,
                 self.task,
-                population=world.population,
-                held_out=world.held_out,
-                gold=gold,
+                loop,
+                eval_steps=config.eval_steps,
                 ledger=self.ledger,
-                seed=loop.seed,
-                looks=-(-loop.max_steps // eval_steps),
                 folder=folder,
-                again=f"assay run --resume --out {folder}",
+                saved=(saved or {}).get("watch"),
             )
-            if start.get("watch"):
-                self.watch.load(start["watch"])
-        if run is not None and resume and not self.done and rank() == 0:
+        )
+        if run is not None and resume and not self.progress.done and rank() == 0:
             run.cut(-1 if saved is None else self.carry.next)
 
-    def readings(self, micro: int, strict: bool) -> Iterator[dict[str, Any]]:
-        if self.done:
+    def _saved(self) -> dict[str, Any] | None:
+        """What the run saved last, None where it has not come so far."""
+        if self.run is None or not (self.run.folder / CARRY).exists():
+            return None
+        found: dict[str, Any] = disk.load(self.run.folder / CARRY, self.world.held_out.decode)
+        return found
+
+    def readings(self) -> Iterator[dict[str, Any]]:
+        """Pull the recipe to its end, and read on the way."""
+        if self.progress.done:
             return
+        if not self.config.micro_batch_size:
+            self.config = replace(self.config, micro_batch_size=self._chosen_micro_batch())
         last: list[Step] = []
-        while (item := self._pull(micro, strict)) is not None:
+        while (steps := self._pull()) is not None:
             if self.fresh:
-                yield self._read_reference(item)
-            steps = item if isinstance(item, list) else [item]
+                yield self._read_reference(steps[0])
             for s in steps:
-                self.tally.add(s.stats)
+                self.progress.count(s.stats)
             last = [s for s in steps if s.policy is not None] or last
             t = self.carry.next
             if steps[0].policy is not None and (
-                t % self.eval_steps == 0 or (len(steps) == 1 and steps[0].tag)
+                t % self.config.eval_steps == 0 or (len(steps) == 1 and steps[0].tag)
             ):
                 yield from self._read_all(last, t)
-            if self.watch is not None and self.watch.stopped:
+            if self.lookout is not None and self.lookout.stopped:
                 break  # to roll back is to stop pulling and keep the copy
-            looked = (
-                self.watch is not None and self.last_read == t
-            )  # what was bought and kept at a look is saved with it
-            if (
-                t % self.save_steps == 0 or looked
-            ) and t != self.carry.total:  # the last state: when everything has been read
+            # what was bought and kept at a look is saved with it
+            looked = self.lookout is not None and self.progress.last_read == t
+            # the last state is saved when everything has been read
+            if (t % self.config.save_steps == 0 or looked) and t != self.carry.total:
                 self._save()
         if self.fresh:  # no step at all: the reference is still worth a look
             yield self._read_reference(Step(None))
-        if last and self.last_read != self.carry.next:
+        if last and self.progress.last_read != self.carry.next:
             yield from self._read_all(last, self.carry.next)
-        if last and self.best:
-            yield self._read_chosen(last)
-        self.done = True
+        if last and self.progress.best:
+            yield self._read_best(last)
+        self.progress.done = True
         self._save()
         if self.run is not None and rank() == 0:
-            self.run.finish({"best_step": self.best.get("step"), **self._result()})
+            watched = (
+                {}
+                if self.lookout is None
+                else {"result": self.lookout.result(self.progress.last_read)}
+            )
+            self.run.finish({"best_step": self.progress.best.get("step"), **watched})
 
-    def _pull(self, micro: int, strict: bool) -> Any:
-        """The recipe's next step, under its own meter and clock; None when it has ended. What it
+    def _chosen_micro_batch(self) -> int:
+        """Completions a pass, from the free memory; 0 where all of them fit. The size is recorded,
+        so that a resumed run takes the same passes.
+        """
+        size = micro_batch_size(self.task, self.loop)
+        if size and self.run is not None and rank() == 0:
+            self.run.note({"run": {**self.run.about.get("run", {}), "micro_batch_size": size}})
+        return size
+
+    def _pull(self) -> list[Step] | None:
+        """The recipe's next Steps, under its own meter and clock; None when it has ended. What it
         asks on the way is answered.
         """
+        micro, strict = self.config.micro_batch_size, self.config.stop_on_nonfinite
         item: Any = None
         labels: Tensor | None = None
         ended = False
         while True:
             began = time.perf_counter()
-            with micro_batches(micro, strict=strict), meter.charging(self.spent):
+            with micro_batches(micro, strict=strict), meter.charging(self.progress.spent):
                 try:
                     item = self.recipe.send(labels)
                 except StopIteration:
                     item, ended = None, True
                 if isinstance(item, Ask):
                     labels = self.ledger("recipe", self.carry.next, item.samples)
-            self.seconds += time.perf_counter() - began
+            self.progress.seconds += time.perf_counter() - began
             if not isinstance(item, Ask):
-                if not ended:
-                    _steps(item)
-                return item
+                return None if ended else steps_of(item)
 
     def _read_all(self, steps: list[Step], t: int) -> Iterator[dict[str, Any]]:
-        stats = self.tally.take()
-        self.last_read = t
-        if self.watch is not None and len(steps) > 1:
+        stats = self.progress.statistics()
+        self.progress.last_read = t
+        if self.lookout is not None and len(steps) > 1:
             raise InputError(
                 "--watch sets one policy against the best so far, and this recipe yields "
                 f"{len(steps)} at a step; leave it out"
@@ -274,78 +211,51 @@ class _Drive:
         for s in steps:
             yield self._read(s, t, stats)
 
-    def _read_reference(self, item: Any) -> dict[str, Any]:
+    def _read_reference(self, first: Step) -> dict[str, Any]:
         """Step 0: the reference, scored by the proxy that the recipe's first step names, before
         anything was spent.
         """
         self.fresh = False
-        first = item[0] if isinstance(item, list) else item
-        line, rows = self.reader(
-            Step(self.task.reference, reward=getattr(first, "reward", None)), self.eyes("same")
-        )
+        line, rows = self.reader(Step(self.task.reference, reward=first.reward), self.eyes("same"))
         if line["gold"] is not None:
-            self.best = {"gold": line["gold"], "step": 0, "tag": "reference"}
-        return self._write(line, rows, 0, "reference", None, spent=dict.fromkeys(COUNTED, 0))
+            self.progress.best = {"gold": line["gold"], "step": 0, "tag": "reference"}
+        return self._write(line, rows, 0, "reference", None, spent=nothing_spent())
 
     def _read(self, step: Step, t: int, stats: dict[str, float] | None = None) -> dict[str, Any]:
         """Read one policy, remember it if it is the best so far."""
         line, rows = self.reader(step, self.eyes("same"))
-        if line["gold"] is not None and (not self.best or line["gold"] > self.best["gold"]):
-            self.best = {"gold": line["gold"], "step": t, "tag": step.tag}
-            self._remember(step.policy)
-        if self.policies and self.run is not None:
-            can_be_watched(step.policy, "--policies")
-            self._keep(step.policy, f"policies/{t}{f'-{step.tag}' if step.tag else ''}.safetensors")
-        return self._write(line, rows, t, step.tag, stats, watch=self._look(step, t, line))
+        best = self.progress.best
+        if line["gold"] is not None and (not best or line["gold"] > best["gold"]):
+            self.progress.best = {"gold": line["gold"], "step": t, "tag": step.tag}
+            self.policies.remember(step.policy)
+        if self.config.policies and self.run is not None:
+            check_policy(step.policy, "--policies")
+            tag = f"-{step.tag}" if step.tag else ""
+            self.policies.keep(step.policy, f"policies/{t}{tag}.safetensors")
+        watch = None
+        if self.lookout is not None:
+            with meter.charging(self.progress.spent):  # labels are a cost of the run
+                watch = self.lookout.look(step, t, line)
+        return self._write(line, rows, t, step.tag, stats, watch=watch)
 
-    def _look(self, step: Step, t: int, line: dict[str, Any]) -> dict[str, Any] | None:
-        """What the watch says of the policy that was just read. Its labels are the run's cost, its
-        own reading is not.
-        """
-        if self.watch is None or self.contest is None:
-            return None
-        can_be_watched(step.policy)
-        self.contest.at(step.policy)
-        with meter.charging(self.spent):
-            return self.watch.look({"step": t, **line})
-
-    def _result(self) -> dict[str, Any]:
-        """What a watched run comes to: on stop the best checkpoint, by file (none for the
-        reference), else its last policy.
-        """
-        if self.watch is None:
-            return {}
-        watch, step = self.watch, self.watch.back if self.watch.stopped else self.last_read
-        file = (
-            "carry.safetensors"
-            if not watch.stopped
-            else f"kept-{step}.safetensors"
-            if step
-            else None
-        )
-        return {
-            "result": {
-                "step": step,
-                "file": file,
-                "stopped": watch.stopped,
-                "at": self.last_read,
-                "best": watch.best,
-                "labels": watch.spent,
-            }
-        }
-
-    def _read_chosen(self, last: list[Step]) -> dict[str, Any]:
+    def _read_best(self, last: list[Step]) -> dict[str, Any]:
         """Read the best checkpoint at fresh addresses, and beside it the reference and the last
         policy.
         """
-        step = self._chosen(last)
-        end = next((s for s in last if s.tag == self.best["tag"]), last[-1])
+        # the address keeps its first name, since the numbers follow from it
+        best, fresh = self.progress.best, self.eyes("chosen")
+        end = next((s for s in last if s.tag == best["tag"]), last[-1])
+        step = (
+            Step(self.task.reference, reward=last[0].reward)
+            if best["step"] == 0
+            else self.policies.best(end)
+        )
         others = {"fresh/gold_reference": Step(self.task.reference), "fresh/gold_last": end}
-        if self.watch is not None and self.contest is not None:
-            others["fresh/gold_kept"] = Step(self.contest.kept(self.watch.back))
-        stats = {k: self.reader(s, self.eyes("chosen"))[0]["gold"] for k, s in others.items()}
-        line, rows = self.reader(step, self.eyes("chosen"))
-        return self._write(line, rows, self.best["step"], "best", stats)
+        if self.lookout is not None:
+            others["fresh/gold_kept"] = self.lookout.kept()
+        stats = {k: self.reader(s, fresh)[0]["gold"] for k, s in others.items()}
+        line, rows = self.reader(step, fresh)
+        return self._write(line, rows, best["step"], "best", stats)
 
     def _write(
         self,
@@ -357,67 +267,33 @@ class _Drive:
         spent: dict[str, int] | None = None,
         watch: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        reading = {
-            "step": t,
-            "tag": tag,
-            **line,
-            **(spent or self.spent),
-            "seconds": 0.0 if spent else self.seconds,
-            "stats": {**(stats or {}), **line["stats"]},
-            **({"watch": watch} if watch else {}),
-        }
+        reading = READINGS.complete(
+            {
+                "step": t,
+                "tag": tag,
+                **line,
+                **(spent or self.progress.spent),
+                "seconds": 0.0 if spent else self.progress.seconds,
+                "stats": {**(stats or {}), **line["stats"]},
+                "watch": watch,
+            }
+        )
         if self.run is not None and rank() == 0:
             self.run.keep([{"step": t, "tag": tag, **row} for row in rows])
             self.run.append(reading)
         return reading
 
-    def _remember(self, policy: Any) -> None:
-        """The best policy's state: on disk where there is a run, else in memory."""
-        if self.run is None:
-            self.best_state = {
-                k: v.detach().clone() if isinstance(v, Tensor) else v
-                for k, v in policy.state_dict().items()
-            }
-        elif rank() == 0:
-            self._keep(policy, "best.safetensors")
-
-    def _keep(self, policy: Any, name: str) -> None:
-        """A policy's state as a file of the run's folder."""
-        if self.run is not None and rank() == 0:
-            path = self.run.folder / name
-            path.parent.mkdir(exist_ok=True)
-            disk.save(path, dict(policy.state_dict()))
-
-    def _chosen(self, last: list[Step]) -> Step:
-        """The best checkpoint as a Step, made from the recipe's last one."""
-        if self.best["step"] == 0:
-            return Step(self.task.reference, reward=last[0].reward)
-        like = next((s for s in last if s.tag == self.best["tag"]), last[-1])
-        policy: Any = like.policy
-        policy = policy.copy()
-        barrier()
-        policy.load_state_dict(
-            self.best_state if self.run is None else disk.load(self.run.folder / "best.safetensors")
-        )
-        return Step(policy, reward=like.reward)
-
     def _save(self) -> None:
+        """Write the recipe's memory, and the run's own, as one file."""
         if self.run is None or rank() != 0:
             return
         disk.save(
-            self.run.folder / "carry.safetensors",
+            self.run.folder / CARRY,
             {
                 "carry": self.carry.state(),
-                "spent": self.spent,
-                "seconds": self.seconds,
-                "best": self.best,
-                "last_read": self.last_read,
-                "tally": self.tally.state,
-                "done": self.done,
-                "watch": None if self.watch is None else self.watch.state(),
+                **self.progress.plain(),
+                "watch": None if self.lookout is None else self.lookout.state(),
             },
         )
-        if self.watch is not None and self.contest is not None:
-            self.contest.forget(
-                {self.watch.back} if self.done else {self.watch.best, *self.watch.kept}
-            )
+        if self.lookout is not None:
+            self.lookout.forget(self.progress.done)

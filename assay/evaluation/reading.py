@@ -1,8 +1,8 @@
-"""One reading: draw from a policy on held-out prompts, look at gold, proxy, judges and KL, with
-errors. Counts nothing.
+"""One reading: sample a policy on held-out prompts, and measure gold, proxy, reward models and KL,
+with errors. It costs the run nothing.
 
-Every mean is over prompts, of each prompt's weighted mean over its answers; its error is clustered
-by prompt, or over answers where there is but one prompt.
+Every mean is over prompts, of each prompt's weighted mean over its completions. Its error is
+clustered by prompt, or over completions where there is one prompt.
 """
 
 from __future__ import annotations
@@ -22,12 +22,18 @@ from assay.errors import InputError, NotFinite
 def mean_and_error(
     values: Float[Tensor, "B N"], weight: Float[Tensor, "B N"]
 ) -> tuple[float | None, float | None]:
-    """Weighted mean over prompts and its standard error; None where one answer leaves nothing to
-    estimate it from. What is NaN does not apply: it and prompts that have nothing else are left
-    out, and the mean of nothing is None.
+    """Return a weighted mean over prompts and its standard error.
 
-    Rows count as independent prompts, also where a world holds the same context in several; with
+    Rows count as independent prompts, also where a world holds the same context in several. With
     one row, weights count as fixed, which is too small an error for the ranks of a best-of-n pool.
+
+    Args:
+        values: `[B,N]`; NaN does not apply, and is left out.
+        weight: `[B,N]`; 0 where a completion is absent.
+
+    Returns:
+        (mean, standard error). The mean of nothing is None; the error is None where one completion
+        leaves nothing to estimate it from.
     """
     weight = torch.where(torch.isnan(values), weight.new_zeros(()), weight).double()
     values = torch.where(weight > 0, values, values.new_zeros(())).double()
@@ -48,49 +54,87 @@ def mean_and_error(
     )
 
 
+def described(world: World) -> dict[str, Any]:
+    """Return what a record says of a world.
+
+    Args:
+        world: Any world.
+
+    Returns:
+        The entries golds, gold_kind, rewards and replayable of records.schema.RunRecord.
+    """
+    try:
+        rewards = list(world.task.rewards.names)
+    except Missing:
+        rewards = []
+    return {
+        "golds": [] if world.gold is None else list(world.golds),
+        "gold_kind": None if world.gold is None else world.gold_kind,
+        "rewards": rewards,
+        "replayable": bool(getattr(world.task.reference, "replayable", True)),
+    }
+
+
 class Reader:
-    """Reads policies on a world's held-out prompts, always at the same addresses unless told
-    otherwise.
+    """Reads policies on a world's held-out prompts.
+
+    Args:
+        world: Gives the prompts, gold and facts.
+        task: Gives the reference and the reward models.
+        eval_generations: Completions a prompt.
+        log_completions: Prompts whose completions are returned.
     """
 
-    def __init__(self, world: World, task: Any, *, answers: int, keep: int):
-        self.world, self.task, self.answers, self.keep = world, task, answers, keep
+    def __init__(self, world: World, task: Any, *, eval_generations: int, log_completions: int):
+        self.world, self.task = world, task
+        self.eval_generations, self.log_completions = eval_generations, log_completions
         self._memo: tuple[Any, Any, Any] | None = None
 
     def _scores(self, x: Samples) -> tuple[Tensor | None, Tensor | None]:
-        """Judges [M,B,N] and golds [K,B,N]; a pool that is read at many n is scored once."""
+        """Rewards [M,B,N] and golds [K,B,N]; a pool that is read at many n is scored once."""
         if self._memo is not None and self._memo[0] is x.action:
             return self._memo[1], self._memo[2]
         try:
-            judges = self.task.rewards(x)
+            rewards = self.task.rewards(x)
         except Missing:
-            judges = None
+            rewards = None
         golds = None if self.world.gold is None else self.world.gold(x)
         bad = 0 if golds is None else int((~torch.isfinite(golds[:, x.present])).sum())
         if bad:
-            theirs = (
-                self.world.gold_kind == "function"
-            )  # which may say None, where a reward of theirs may
+            # a user's function may return None: that is theirs to mend
+            theirs = self.world.gold_kind == "function"
             raise (InputError if theirs else NotFinite)(
                 f"gold of world {self.world.name} ({', '.join(self.world.golds)}) is no finite "
-                f"number for {bad} of {int(x.present.sum())} answers, and a mean over the rest "
-                "would be another quantity; return one for every answer, or leave such prompts "
+                f"number for {bad} of {int(x.present.sum())} completions, and a mean over the rest "
+                "is another quantity; return a number for every completion, or leave such prompts "
                 "out"
             )
-        self._memo = (x.action, judges, golds)
-        return judges, golds
+        self._memo = (x.action, rewards, golds)
+        return rewards, golds
 
     def __call__(self, step: Step, rng: Rng) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The measured part of a reading line, and the answers to keep beside it."""
+        """Read one policy.
+
+        Args:
+            step: The policy, and the proxy that it optimises.
+            rng: The address of the completions.
+
+        Returns:
+            (line, rows): the measured part of a Reading, and CompletionRows without step and tag.
+
+        Raises:
+            InputError: The Step has no policy, or a gold function returns None.
+            NotFinite: Gold is not finite, or a prompt got no completion.
+        """
         sampler = step.policy
         if sampler is None:
-            raise InputError("a Step without a policy has nothing to read")
+            raise InputError("this Step has no policy, so it cannot be read")
         with meter.lifted(), torch.no_grad():
-            x = sampler.sample(self.world.held_out, self.answers, rng)
+            x = sampler.sample(self.world.held_out, self.eval_generations, rng)
             if not bool(x.present.any(1).all()):
-                raise NotFinite("the policy gave no answer at all to some held-out prompt")
+                raise NotFinite("the policy gave no completion for some held-out prompt")
             w = x.weight
-            judges, golds = self._scores(x)
+            rewards, golds = self._scores(x)
             proxy = None if step.reward is None else step.reward(x)
             kl, kl_kind = self._kl(sampler, x)
             facts = {} if self.world.facts is None else self.world.facts(sampler)
@@ -105,7 +149,7 @@ class Reader:
         line["proxy"], line["proxy_err"] = (
             (None, None) if proxy is None else mean_and_error(proxy, w)
         )
-        both = [] if judges is None else [mean_and_error(j, w) for j in judges]
+        both = [] if rewards is None else [mean_and_error(r, w) for r in rewards]
         line["rewards"], line["rewards_err"] = (
             ([m for m, _ in both], [e for _, e in both]) if both else (None, None)
         )
@@ -120,7 +164,7 @@ class Reader:
             "read/truncated": truncated,
             **{f"exact/{k}": v for k, v in facts.items()},
         }
-        return line, self._kept(x, w, judges, golds, proxy)
+        return line, self._kept(x, w, rewards, golds, proxy)
 
     def _kl(self, sampler: Sampler, x: Samples) -> tuple[Tensor | None, str | None]:
         if not hasattr(sampler, "kl"):
@@ -131,35 +175,35 @@ class Reader:
         self,
         x: Samples,
         w: Tensor,
-        judges: Tensor | None,
+        rewards: Tensor | None,
         golds: Tensor | None,
         proxy: Tensor | None,
     ) -> list[dict[str, Any]]:
-        """One answer a prompt for the first `keep` prompts: the heaviest, which is the first where
-        all weigh alike.
+        """One completion a prompt for the first prompts: the one with the largest weight, which is
+        the first where all weigh alike.
         """
         try:
-            few = x[: self.keep].pick(w[: self.keep].argmax(1, keepdim=True))
+            few = x[: self.log_completions].pick(w[: self.log_completions].argmax(1, keepdim=True))
             prompts, texts = few.prompts.text(), few.text()
         except Missing:
             return []
         rows = []
-        for b, (prompt, answer) in enumerate(zip(prompts, texts, strict=True)):
+        for b, (prompt, completion) in enumerate(zip(prompts, texts, strict=True)):
             n = int(w[b].argmax())
 
             def at(t: Tensor | None, b: int = b, n: int = n) -> list[float] | None:
                 return None if t is None else [float(v) for v in t[..., b, n].reshape(-1)]
 
-            gold, told = at(golds), at(proxy)
+            gold, own = at(golds), at(proxy)
             rows.append(
                 {
                     "place": [b, n],
                     "prompt": prompt,
-                    "completion": answer[0],
+                    "completion": completion[0],
                     "gold": gold and gold[0],
                     "golds": gold,
-                    "rewards": at(judges),
-                    "proxy": told and told[0],
+                    "rewards": at(rewards),
+                    "proxy": own and own[0],
                     "logp": float(x.logp[b, n].sum()),
                 }
             )

@@ -1,6 +1,4 @@
-"""A run's policy as a folder that plain transformers loads, with a model card: what it is, how it
-came about, what was measured.
-"""
+"""Writes a run's policy as a folder that transformers loads, with a model card."""
 
 from __future__ import annotations
 
@@ -18,15 +16,24 @@ from assay.records.runs import Run
 
 
 def export(run: Run, world: World, out: Path, *, which: str = "best") -> Path:
-    """Write the run's best policy (by gold, else what a watch kept, else the last) or its last one;
-    returns the folder.
+    """Write a policy of a run as a transformers checkpoint.
 
-    Raises InputError where the folder exists, the run kept no such policy, or its world's policies
-    are no language models.
+    Args:
+        run: The run.
+        world: Its world, which has a policy to load the weights into.
+        out: A new or an empty folder.
+        which: "best" (what a watch kept, else the best by gold, else the last) or "last".
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: The folder holds anything, the run kept no such policy, or the policies of its
+            world are not language models.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists, and nothing is overwritten: give another --out")
-    path, step = chosen(run, which)
+        raise InputError(f"{out} exists and is never overwritten; give another --out")
+    path, step = find_policy(run, which)
     policy: Any = world.task.reference if path is None else world.task.reference.copy()
     if path is not None:
         state = disk.load(path)
@@ -37,8 +44,8 @@ def export(run: Run, world: World, out: Path, *, which: str = "best") -> Path:
     )
     if not hasattr(whole, "save_pretrained"):
         raise InputError(
-            f"the policies of world {world.name} are {type(policy).__name__}s, no language models "
-            "that transformers could load; --world hub and --world grammar have such"
+            f"the policies of world {world.name} are of type {type(policy).__name__}, which "
+            "transformers cannot load; only runs in world hub and world grammar can be exported"
         )
     out.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
@@ -50,21 +57,31 @@ def export(run: Run, world: World, out: Path, *, which: str = "best") -> Path:
     return out
 
 
-def chosen(run: Run, which: str) -> tuple[Path | None, int]:
-    """The file that holds a policy, None for the reference, and the step it is of."""
+def find_policy(run: Run, which: str) -> tuple[Path | None, int]:
+    """Return where a policy of a run is.
+
+    Args:
+        run: The run.
+        which: "best" or "last".
+
+    Returns:
+        (its file, its step); the file is None for the reference.
+
+    Raises:
+        InputError: `which` is neither, or the run has no reading yet.
+    """
     if which not in ("best", "last"):
         raise InputError(f"--which is '{which}'; it is best or last")
     read = [r for r in run.readings() if r["tag"] != "best"]
     if not read:
         raise InputError(
-            f"{run.folder} has no reading yet; go on with it by assay run --resume --out "
-            f"{run.folder}"
+            f"{run.folder} has no reading yet; go on with it: assay run --resume --out {run.folder}"
         )
-    kept = run.about.get("result")
+    kept = run.record.result
     if which == "best" and kept and kept["stopped"]:
         return (run.folder / kept["file"] if kept["file"] else None), int(kept["step"])
     if which == "best" and read[0]["gold"] is not None:
-        step = int(run.about.get("best_step") or 0)
+        step = run.record.best_step or 0
         return (None, 0) if step == 0 else (run.folder / "best.safetensors", step)
     return (
         (None, 0) if len(read) == 1 else (run.folder / "carry.safetensors", int(read[-1]["step"]))
@@ -72,7 +89,7 @@ def chosen(run: Run, which: str) -> tuple[Path | None, int]:
 
 
 def _kept(state: Any, path: Path) -> Any:
-    """The policy among what a recipe kept."""
+    """The state of the policy among what a recipe kept."""
     try:
         return state["carry"]["kept"]["policy"]
     except (KeyError, TypeError) as why:
@@ -80,9 +97,14 @@ def _kept(state: Any, path: Path) -> Any:
 
 
 def card(run: Run, step: int) -> str:
-    """The model card: front matter, origin, the measured curve, what the numbers are."""
-    about = run.about
-    base = about["world"].get("policy")
+    """Return the model card: front matter, origin, the measured curve, the settings.
+
+    Args:
+        run: The run.
+        step: The step of the policy.
+    """
+    about = run.record
+    base = about.world.get("policy") or about.world.get("model")
     head = [
         "---",
         "library_name: transformers",
@@ -91,18 +113,18 @@ def card(run: Run, step: int) -> str:
         "---",
         "",
     ]
-    gold = f"gold ({about.get('gold_kind') or 'none'})"
+    gold = f"gold ({about.gold_kind or 'none'})"
     lines = [
         *head,
-        f"# {prose(about['recipe'])}, step {step}",
+        f"# {prose(about.recipe or 'a run')}, step {step}",
         "",
-        f"Made by `assay run {about['recipe']}` ({prose(about['title'])}), seed {about['seed']}, "
-        f"assay {about['assay']}, commit {about.get('commit') or 'unknown'}.",
+        f"Made by `assay run {about.recipe}` ({prose(about.title or 'no paper')}), "
+        f"seed {about.seed}, assay {about.assay}, commit {about.commit or 'unknown'}.",
         "",
         "## Measured",
         "",
-        "The KL is of the whole answer, in nats, against the model it started from. "
-        f"{gold.capitalize()} is read on prompts that the run did not train on; a dash was not "
+        "The KL is of the whole completion, in nats, against the model it started from. "
+        f"{gold.capitalize()} is measured on prompts that the run did not train on; a dash was not "
         "measured.",
         "",
         f"| step | KL | {gold} | ± | proxy |",
@@ -110,7 +132,7 @@ def card(run: Run, step: int) -> str:
     ]
     for r in run.readings():
         mark = (
-            " (chosen, read again)"
+            " (best, read again)"
             if r["tag"] == "best"
             else " ← this model"
             if r["step"] == step
@@ -119,7 +141,10 @@ def card(run: Run, step: int) -> str:
         lines.append(
             "| "
             + " | ".join(
-                [f"{r['step']}{mark}", *(cell(r[k]) for k in ("kl", "gold", "gold_err", "proxy"))]
+                [
+                    f"{r['step']}{mark}",
+                    *(cell(x) for x in (r["kl"], r["gold"], r["gold_err"], r["proxy"])),
+                ]
             )
             + " |"
         )
@@ -129,7 +154,10 @@ def card(run: Run, step: int) -> str:
         "",
         "```json",
         json.dumps(
-            {k: about.get(k) for k in ("arguments", "loop", "world", "fit", "inputs", "versions")},
+            {
+                k: getattr(about, k)
+                for k in ("arguments", "loop", "world", "fit", "inputs", "versions")
+            },
             indent=1,
             ensure_ascii=False,
         ),

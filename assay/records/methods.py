@@ -1,6 +1,4 @@
-"""Run folders in, comparable curves out: which runs are one method, and which methods may share an
-axis.
-"""
+"""Groups runs: which are one method, and which methods may be drawn on one axis."""
 
 from __future__ import annotations
 
@@ -8,50 +6,73 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from assay.errors import InputError
 from assay.records.runs import Run
 
-_NOT_SETTINGS = ("world", "run", "inputs", "versions", "machine", "paper", "cost", "result")
-_EPHEMERAL = ("seed",)
+_SHORT = {"watch.by": "watch", "fit.name": "fit"}
 Reading = dict[str, Any]
 
 
 @dataclass
 class Track:
-    """One curve: the readings of a run, or of one tag of it where a step yields several policies."""
+    """One curve: the readings of a run, or of one tag of it where a step yields several policies.
+
+    Attributes:
+        run: The run.
+        readings: The curve, in order of reading.
+        best: The second reading of the best checkpoint, None where there is none.
+        tag: The tag, "" for a whole run.
+    """
 
     run: Run
     readings: list[Reading]
-    chosen: Reading | None
-    samples: list[dict[str, Any]]
+    best: Reading | None
     tag: str = ""
+
+    @cached_property
+    def samples(self) -> list[dict[str, Any]]:
+        """The completions that were stored; read when they are asked for."""
+        rows = cast(list[dict[str, Any]], self.run.samples())
+        return [
+            s for s in rows if not self.tag or s["step"] == 0 or str(s["tag"] or "") == self.tag
+        ]
 
     @property
     def about(self) -> dict[str, Any]:
+        """run.json as a dict."""
         return self.run.about
 
     @property
     def name(self) -> str:
+        """The folder's name."""
         return self.run.folder.name or str(self.run.folder)
 
     @property
     def everything(self) -> list[Reading]:
-        """The readings with the re-reading of the chosen checkpoint last."""
-        return self.readings + ([self.chosen] if self.chosen else [])
+        """The readings with the second reading of the best checkpoint last."""
+        return self.readings + ([self.best] if self.best else [])
 
     @property
     def pair(self) -> str:
         """What two runs must share to be paired: the run's seed and the world's."""
-        loop, world = self.about.get("loop") or {}, self.about.get("world") or {}
-        return json.dumps([self.about.get("seed", loop.get("seed")), world.get("seed")])
+        return json.dumps([self.run.record.seed, self.run.record.world.get("seed")])
 
 
 @dataclass
 class Method:
-    """Runs that differ in nothing but their seed."""
+    """Runs that differ only in their seed.
+
+    Attributes:
+        recipe: The recipe's name.
+        settings: The settings that its runs share, by dotted name.
+        tracks: Its curves.
+        label: How it is printed.
+        place: Its place among the methods of its ground.
+    """
 
     recipe: str
     settings: dict[str, Any]
@@ -61,12 +82,21 @@ class Method:
 
     @property
     def best_of_n(self) -> bool:
+        """Whether its readings are best-of-n at several n."""
         return any(re.fullmatch(r"n=\d+", str(r["tag"])) for t in self.tracks for r in t.readings)
 
 
 @dataclass
 class Ground:
-    """Methods in one world, with one gold: what may stand on one axis."""
+    """Methods in one world, with one gold: what may be drawn on one axis.
+
+    Attributes:
+        world: The world's name and arguments, by dotted name, without seeds.
+        gold_kind: The kind of gold, None where there is none.
+        golds: Names of the golds.
+        methods: Its methods.
+        title: How it is printed.
+    """
 
     world: dict[str, Any]
     gold_kind: str | None
@@ -81,6 +111,7 @@ class Ground:
 
     @property
     def tracks(self) -> list[Track]:
+        """The curves of all methods."""
         return [t for m in self.methods for t in m.tracks]
 
     def read(self, key: str) -> bool:
@@ -89,8 +120,13 @@ class Ground:
 
 
 def found(folders: Iterable[Path | str]) -> list[Path]:
-    """The run folders among `folders`, and inside those that are none themselves; each once, in the
-    order given.
+    """Return run folders, each once, in the order given.
+
+    Args:
+        folders: Run folders, or folders that hold some.
+
+    Raises:
+        InputError: There is none.
     """
     runs: dict[Path, None] = {}
     for folder in map(Path, folders):
@@ -102,38 +138,44 @@ def found(folders: Iterable[Path | str]) -> list[Path]:
         runs.update(dict.fromkeys(inside or [folder]))
     if not runs:
         raise InputError(
-            "there is no run to report on: name at least one run folder, as in `assay report "
-            "runs/*`"
+            "no run folder was given; name at least one, such as `assay report runs/*`"
         )
     return list(runs)
 
 
 def tracks_of(run: Run) -> list[Track]:
-    """A run's curves: one, or one for each tag if a step has several readings, each from the same
-    reference.
+    """Return a run's curves, each from the reference on.
+
+    Args:
+        run: The run.
+
+    Returns:
+        One curve, or one a tag where a step has several readings.
     """
-    every, samples = run.readings(), run.samples()
-    chosen = next((r for r in reversed(every) if r["tag"] == "best"), None)
+    every = cast(list[Reading], run.readings())
+    best = next((r for r in reversed(every) if r["tag"] == "best"), None)
     line = [r for r in every if r["tag"] != "best"]
     start, rest = [r for r in line if r["step"] == 0][:1], [r for r in line if r["step"] > 0]
     several = len({r["step"] for r in rest}) < len(rest)
     tags = list(dict.fromkeys(str(r["tag"] or "") for r in rest))
     if not several or all(re.fullmatch(r"n=\d+", t) for t in tags):
-        return [Track(run, start + rest, chosen, samples)]
+        return [Track(run, start + rest, best)]
     return [
-        Track(
-            run,
-            start + [r for r in rest if str(r["tag"] or "") == t],
-            None,
-            [s for s in samples if s["step"] == 0 or str(s["tag"] or "") == t],
-            t,
-        )
-        for t in tags
+        Track(run, start + [r for r in rest if str(r["tag"] or "") == t], None, t) for t in tags
     ]
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one, keys joined by dots."""
+    """Return nested dicts as one, keys joined by dots.
+
+    Args:
+        value: A dict, or a value.
+        prefix: The name of the value.
+
+    Example:
+        >>> flat({"loop": {"seed": 1}, "lam": 0.5})
+        {'loop.seed': 1, 'lam': 0.5}
+    """
     if not isinstance(value, dict):
         return {prefix: value}
     return {
@@ -144,37 +186,36 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _without_seeds(settings: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in settings.items() if k.split(".")[-1] not in _EPHEMERAL}
+    return {k: v for k, v in settings.items() if k.split(".")[-1] != "seed"}
 
 
 def grounds(folders: Sequence[Path | str]) -> list[Ground]:
-    """Everything to report on, by world and method, in the order of the folders."""
+    """Return runs by world and method, in the order of the folders.
+
+    Args:
+        folders: Run folders, or folders that hold some.
+
+    Raises:
+        InputError: There is no run, or a record is damaged.
+    """
     worlds: dict[str, Ground] = {}
     methods: dict[tuple[str, str], Method] = {}
     for folder in found(folders):
         run = Run.open(folder)
-        about = run.about
-        world = _without_seeds(flat(about.get("world") or {}))
-        data = {
-            p: d for p, d in (about.get("inputs") or {}).items() if p in map(str, world.values())
-        }
-        where = json.dumps(
-            [world, data, about.get("gold_kind"), about.get("golds")], sort_keys=True
+        about = run.record
+        world = _without_seeds(flat(about.world))
+        data = {p: d for p, d in about.inputs.items() if p in map(str, world.values())}
+        where = json.dumps([world, data, about.gold_kind, about.golds], sort_keys=True)
+        ground = worlds.setdefault(where, Ground(world, about.gold_kind, list(about.golds)))
+        own = {"loop": about.loop, "fit": about.fit, "watch": about.watch}
+        settings = _without_seeds(
+            flat({**about.arguments, **{k: v for k, v in own.items() if v is not None}})
         )
-        ground = worlds.setdefault(
-            where, Ground(world, about.get("gold_kind"), list(about.get("golds") or []))
-        )
-        settings = {
-            k: v for k, v in about.items() if isinstance(v, dict) and k not in _NOT_SETTINGS
-        }
-        settings = _without_seeds(flat({**settings.pop("arguments", {}), **settings}))
         for track in tracks_of(run):
-            what = json.dumps(
-                [about.get("recipe"), about.get("path"), settings, track.tag], sort_keys=True
-            )
+            what = json.dumps([about.recipe, about.path, settings, track.tag], sort_keys=True)
             if (where, what) not in methods:
                 methods[where, what] = Method(
-                    str(about.get("recipe") or track.name), {**settings, "tag": track.tag}
+                    about.recipe or track.name, {**settings, "tag": track.tag}
                 )
                 ground.methods.append(methods[where, what])
             methods[where, what].tracks.append(track)
@@ -210,15 +251,13 @@ def _differing(settings: list[dict[str, Any]]) -> list[str]:
         for k in dict.fromkeys(k for s in settings for k in s)
         if len({json.dumps(s.get(k), sort_keys=True) for s in settings}) > 1
     ]
-    if any(
-        "watch.by" not in s for s in settings
-    ):  # beside one that is not watched it is enough to say who watches
-        keys = [k for k in keys if not k.startswith("watch.") or k == "watch.by"]
-    if any(
-        "fit.name" not in s for s in settings
-    ):  # and beside one with the world's own judges, who fitted them
-        keys = [k for k in keys if not k.startswith("fit.") or k == "fit.name"]
-    said = {k: {"watch.by": "watch", "fit.name": "fit"}.get(k, k.split(".")[-1]) for k in keys}
+    # beside a method that is not watched it is enough to say who watches, and beside one with the
+    # world's own reward models who fitted them
+    for name in _SHORT:
+        if any(name not in s for s in settings):
+            prefix = name.partition(".")[0] + "."
+            keys = [k for k in keys if not k.startswith(prefix) or k == name]
+    said = {k: _SHORT.get(k, k.split(".")[-1]) for k in keys}
     return [
         " ".join(f"{said[k]}={s[k]}" for k in keys if s.get(k) not in (None, "")) for s in settings
     ]

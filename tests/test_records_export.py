@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from families import checkpoint
-from test_hub_world import files  # noqa: F401  # a fixture
+from test_worlds_hub import files  # noqa: F401  # a fixture
 
 from assay import cli
 from assay.engine import checkpoint as disk
@@ -116,13 +116,13 @@ def test_the_card_holds_the_curve_and_nothing_is_overwritten(
     assert text.startswith("---\nlibrary_name: transformers\n") and '"temperature": 1.0' in text
     capsys.readouterr()
     for words, said in (
-        (["export", str(run), "--out", str(tmp_path / "out")], "nothing is overwritten"),
+        (["export", str(run), "--out", str(tmp_path / "out")], "never overwritten"),
         (
             ["export", str(run), "--out", str(tmp_path / "o"), "--which", "first"],
-            "it is best or last",
+            "and best or last was expected",
         ),
-        (["export", str(run)], "needs --out"),
-        (["export", "--out", "x"], "needs the folder of one run"),
+        (["export", str(run)], "--out is required: the folder to write"),
+        (["export", "--out", "x"], "RUN is required: the folder of one run"),
     ):
         assert cli.main(words) == 2
         assert said in capsys.readouterr().err
@@ -153,6 +153,6 @@ def test_a_world_without_language_models_says_so(
         == 2
     )
     assert (
-        "no language models that transformers could load" in capsys.readouterr().err
+        "which transformers cannot load" in capsys.readouterr().err
         and not (tmp_path / "out").exists()
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from pages import Page
 from test_cli_run import SMALL, _elsewhere, refused  # noqa: F401  (a fixture)
 
 from assay import cli
@@ -20,7 +21,7 @@ from assay.errors import InputError
 from assay.evaluation.compare import LEAST, compare
 from assay.records.runs import Run
 from assay.report.comparison import markdown
-from assay.stats.curve_fit import student
+from assay.stats.intervals import student
 
 READING = {
     "kl_kind": "exact",
@@ -219,7 +220,7 @@ def test_wrong_words(folder: Path) -> None:
         compare([folder], baseline="nobody")
     with pytest.raises(InputError, match="baseline kl_in_loss is there in 2 settings"):
         compare([folder], baseline="kl_in_loss")
-    with pytest.raises(InputError, match="no finished run of ppo to tune"):
+    with pytest.raises(InputError, match="no finished run of ppo, whose KL"):
         compare([folder], baseline="leave_one_out", tuned="ppo")
     with pytest.raises(InputError, match="--budget is 'money'"):
         compare([folder], baseline="leave_one_out", budget="money")
@@ -260,7 +261,11 @@ def test_from_a_sweep_to_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert "kl_in_loss, tuned for the end" in text
     assert Path("c/compare.md").read_text() in text
     assert json.loads(Path("c/compare.json").read_text())["worlds"][0]["seeds"] == 2
-    assert len(ET.parse("c/compare.svg").getroot().findall("{http://www.w3.org/2000/svg}svg")) == 6
+    texts = [e.text for e in ET.parse("c/compare.svg").iterfind(".//{*}text")]
+    assert texts.count("√KL") == 6, "a panel a method"
+    html = Page(Path("c/compare.html").read_text())
+    assert sum(tag == "svg" for tag, _ in html.tags) == 6 and "Baseline: leave_one_out" in html.text
+    assert sum(tag == "table" for tag, _ in html.tags) == 2
     assert cli.main(["compare", "s", "--out", "c", "--json"]) == 0, (
         "a comparison is written anew over a comparison"
     )

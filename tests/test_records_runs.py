@@ -18,17 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.errors import InputError
-from assay.records.runs import (
-    READING,
-    SAMPLE,
-    SCHEMA,
-    Run,
-    digest,
-    plain,
-    provenance,
-    read_lines,
-    write_lines,
-)
+from assay.records.checks import COMPLETIONS, READINGS
+from assay.records.lines import plain, read_lines, write_lines
+from assay.records.runs import Run
+from assay.records.schema import SCHEMA
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
@@ -73,7 +66,7 @@ def test_what_is_written_is_read(run: Run) -> None:
     again = Run.open(run.folder)
     assert again.about == run.about
     assert again.readings() == [
-        dict.fromkeys(READING)
+        dict.fromkeys(READINGS.keys)
         | {
             "step": 0,
             "kl": 0.0,
@@ -84,7 +77,7 @@ def test_what_is_written_is_read(run: Run) -> None:
         }
     ]
     assert again.samples() == [
-        dict.fromkeys(SAMPLE)
+        dict.fromkeys(COMPLETIONS.keys)
         | {
             "step": 0,
             "place": [3, 1],
@@ -143,6 +136,12 @@ def test_a_slip_of_the_writer_is_refused(run: Run) -> None:
         run.append({"step": 0, "stats": {"x": {1}}})
     with pytest.raises(ValueError, match="state is 'over'"):
         run.finish({"state": "over"})
+    with pytest.raises(ValueError, match="gold 'high' where a number was expected"):
+        run.append({"step": 0, "gold": "high"})
+    with pytest.raises(ValueError, match="no entry named bset_step"):
+        run.note({"bset_step": 3})
+    with pytest.raises(ValueError, match="best_step 1.5 where a whole number was expected"):
+        run.note({"best_step": 1.5})
     assert run.readings() == []
     assert Run.open(run.folder).about["state"] == "running"
 
@@ -180,6 +179,9 @@ def test_a_torn_last_line_is_left_out_when_reading_and_cut_when_writing(
         b'{"step": 1, "gold": NaN}',
         b"[1]",
         b'{"step": "one"}',
+        b'{"step": 1, "kl": "0.5"}',
+        b'{"step": 1, "rewards": 0.5}',
+        b'{"step": 1, "cost": {"generated": "one", "scored": 0}}',
     ],
 )
 def test_a_damaged_line_is_named(run: Run, damage: bytes) -> None:
@@ -244,44 +246,13 @@ def test_state_and_times(run: Run) -> None:
         None,
         SCHEMA,
     )
-    run.finish({"state": "failed", "why": "a step is not finite"})
+    run.finish({"state": "failed", "error": "a step is not finite"})
     about = Run.open(run.folder).about
     assert (
         about["state"] == "failed"
-        and about["why"] == "a step is not finite"
+        and about["error"] == "a step is not finite"
         and about["finished"] >= about["started"]
     )
-
-
-def test_provenance_names_no_person_and_no_host(run: Run) -> None:
-    import getpass
-    import platform
-
-    found = provenance()
-    assert (
-        found["versions"]["python"] == platform.python_version() and found["machine"]["cores"] >= 1
-    )
-    said = json.dumps(found["machine"])
-    assert platform.node() not in said.split('"') and getpass.getuser() not in said.split('"')
-
-
-def test_digest_knows_content_and_names(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"abc")
-    # the SHA-256 of "abc", from FIPS 180-2, appendix B.1
-    assert (
-        digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    )
-    for name, files in {
-        "one": {"x": b"1", "y": b"2"},
-        "two": {"y": b"2", "x": b"1"},
-        "three": {"x": b"2", "y": b"1"},
-    }.items():
-        (tmp_path / name).mkdir()
-        for f, content in files.items():
-            (tmp_path / name / f).write_bytes(content)
-    assert digest(tmp_path / "one") == digest(tmp_path / "two") != digest(tmp_path / "three")
-    with pytest.raises(InputError, match="does not exist"):
-        digest(tmp_path / "none")
 
 
 WRITER = """
@@ -293,7 +264,7 @@ run.cut(step - 1)
 while True:
     run.keep([{"step": step, "completion": "y" * 500} for _ in range(5)])
     run.append({"step": step, "gold": step / 7, "stats": {"text": "x" * 3000}})
-    run.note({"last": step})
+    run.note({"best_step": step})
     print(step, flush=True)
     step += 1
 """
@@ -316,7 +287,7 @@ def test_kill_9_loses_nothing_that_was_said_to_be_written(run: Run) -> None:
         steps = [r["step"] for r in Run.open(run.folder).readings()]
         assert steps == list(range(len(steps))) and len(steps) in (said + 1, said + 2)
         assert [r["gold"] for r in run.readings()] == [s / 7 for s in steps]
-        assert Run.open(run.folder).about["last"] in (said, said + 1)
+        assert Run.open(run.folder).about["best_step"] in (said, said + 1)
         full = [r["step"] for r in run.samples()]
         assert (
             full == [s for s in range(full[-1] + 1) for _ in range(5)][: len(full)]

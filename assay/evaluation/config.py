@@ -1,0 +1,58 @@
+"""How a run is measured: the settings that change no policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from assay.errors import InputError
+
+_LEAST = {
+    "eval_steps": 1,
+    "save_steps": 1,
+    "eval_generations": 1,
+    "log_completions": 0,
+    "micro_batch_size": 0,
+}
+
+
+@dataclass(frozen=True)
+class MeasureConfig:
+    """How a run is measured and saved. No setting changes a policy.
+
+    Attributes:
+        eval_steps: Read the policy at steps divisible by this, and at the end. A Step with a tag of
+            its own is always read.
+        save_steps: Save at steps divisible by this, and at the end.
+        eval_generations: Completions for each held-out prompt at a reading.
+        log_completions: Held-out prompts whose completions are stored at a reading.
+        micro_batch_size: Completions of a forward and backward pass; 0: chosen from the free
+            memory, and recorded. The numbers are the same.
+        stop_on_nonfinite: End the run at a step that is not finite, instead of skipping the step.
+        labels: A CSV file in which people answer a recipe that asks for gold labels; without it,
+            the world's gold answers.
+        policies: Keep every policy that is read, so that `assay watch` can look at a finished run.
+
+    Raises:
+        InputError: A number is too small.
+
+    Example:
+        >>> MeasureConfig(eval_steps=10).save_steps
+        10
+    """
+
+    eval_steps: int = 5
+    save_steps: int = 10
+    eval_generations: int = 8
+    log_completions: int = 8
+    micro_batch_size: int = 0
+    stop_on_nonfinite: bool = False
+    labels: str = ""
+    policies: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value < least:
+                raise InputError(
+                    f"--{name.replace('_', '-')} is {value}; it must be at least {least}"
+                )

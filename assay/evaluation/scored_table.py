@@ -1,0 +1,135 @@
+"""A scored file as numbers: rows grouped by prompt, one column a score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from assay import data
+from assay.data.kinds import missing
+from assay.data.pairs import DROPPABLE
+from assay.data.scored import text_of
+from assay.data.verdicts import finite
+from assay.errors import InputError
+
+Group = list[tuple[str, list[float]]]  # of one prompt: each completion's text and numbers
+
+
+@dataclass
+class Table:
+    """A scored file, grouped by prompt.
+
+    Attributes:
+        columns: `[B,N]` numbers by the column's name.
+        present: `[B,N]`, False where a prompt has fewer completions.
+        repeated: Completions whose text stands more than once among its prompt's.
+        faults: What is wrong with the file.
+        rows: Rows of the file.
+    """
+
+    columns: dict[str, Float[Tensor, "B N"]]
+    present: Bool[Tensor, "B N"]
+    repeated: int
+    faults: data.Faults
+    rows: int
+
+
+def read_table(
+    path: str | Path,
+    gold: str,
+    proxies: Sequence[str],
+    *,
+    columns: Mapping[str, str] | None = None,
+    split: str | None = None,
+    drop: bool = False,
+) -> Table:
+    """Read a scored file.
+
+    Args:
+        path: The file.
+        gold: The column of gold.
+        proxies: The columns of proxies; "length" is the completion's length if no column is named
+            so.
+        columns: Other names of the columns, e.g. `{"prompt": "question"}`.
+        split: Of a folder with several.
+        drop: Leave out rows that cannot be used, instead of refusing the file.
+
+    Returns:
+        The table, with every fault of the columns that are asked for.
+
+    Raises:
+        InputError: A column is not there, a row cannot be used, or no row is left.
+    """
+    source = data.open_source(path, split=split)
+    faults = data.Faults(source.name, source.line)
+    groups, rows, texts = _groups(source, faults, (gold, *proxies), columns)
+    if drop:
+        faults.forgiven(DROPPABLE)
+    faults.stop()
+    if not groups:
+        raise InputError(
+            f"{source.name} holds no row that can be used; give a file with a prompt, '{gold}' and "
+            f"{', '.join(proxies)}"
+        )
+    sizes = {len(g) for g in groups.values()}
+    if len(sizes) > 1:
+        few = sum(len(g) < max(sizes) for g in groups.values())
+        faults.warn(
+            "ragged groups",
+            None,
+            None,
+            f"{few:,} of {len(groups):,} prompts have fewer than {max(sizes)} completions "
+            f"(least {min(sizes)})",
+            "an n that a prompt does not reach is a mean over the other prompts; best_of_all is "
+            "over every prompt",
+            times=few,
+        )
+    wide = torch.zeros(1 + len(proxies), len(groups), max(sizes), dtype=torch.float64)
+    present = torch.zeros(len(groups), max(sizes), dtype=torch.bool)
+    for b, group in enumerate(groups.values()):
+        wide[:, b, : len(group)] = torch.tensor([x for _, x in group], dtype=torch.float64).T
+        present[b, : len(group)] = True
+    repeated = sum(len(g) - len({t for t, _ in g}) for g in groups.values()) if texts else 0
+    return Table(dict(zip((gold, *proxies), wide, strict=True)), present, repeated, faults, rows)
+
+
+def _groups(
+    source: data.Source,
+    faults: data.Faults,
+    names: Sequence[str],
+    columns: Mapping[str, str] | None,
+) -> tuple[dict[str, Group], int, bool]:
+    """The usable rows by prompt, how many rows there are, and whether completions have a text."""
+    asked: str | None = None
+    completion: str | None = None
+    groups: dict[str, Group] = {}
+    rows = 0
+    for i, row in source.rows(faults):
+        rows += 1
+        if asked is None:
+            found = data.layout([row], source.name, columns=columns)
+            if "prompt" not in found.parts:
+                raise missing("prompt", row, source.name)
+            asked, completion = found.parts["prompt"], found.parts.get("response")
+            for name in names:
+                if name not in row and not (name == "length" and completion):
+                    raise missing(name, row, source.name)
+        prompt = text_of(i, row, asked, faults)
+        text = text_of(i, row, completion, faults) if completion else ("", None)
+        numbers = [
+            float(len(text[0]))
+            if n == "length" and "length" not in row and text
+            else finite(i, row.get(n), n, faults)
+            for n in names
+        ]
+        if prompt is None or text is None or any(x is None for x in numbers):
+            continue
+        groups.setdefault(prompt[0], []).append(
+            (text[0], [float(x) for x in numbers if x is not None])
+        )
+    return groups, rows, completion is not None

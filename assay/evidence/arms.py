@@ -1,0 +1,96 @@
+"""The arms of claims: worlds and recipes of one seed, each made once however many papers ask."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from assay.core import Loop, World
+from assay.evaluation.measure import measure
+from assay.registry import catalogue
+from assay.worlds.refit import refitted
+
+Recipe = Callable[..., Iterator[Any]]
+
+
+class Seed:
+    """One seed. It is the world's and the run's alike, so that proxies are fitted anew.
+
+    Args:
+        build: The world's function.
+        seed: The seed.
+        loop: Fields of the Loop that were asked for.
+        around: Wraps a recipe, to show how far it is: `around(recipe, label)`.
+    """
+
+    def __init__(
+        self,
+        build: Callable[..., World],
+        seed: int,
+        loop: Mapping[str, Any],
+        around: Callable[[Recipe, str], Recipe],
+    ):
+        self.build, self.seed, self.loop, self.around = build, seed, loop, around
+        self.seeded = "seed" in inspect.signature(build).parameters
+        self.worlds: dict[str, World] = {}
+        self.arms: dict[str, tuple[list[Any], Loop | None]] = {}
+
+    def arm(self, name: str, arguments: Mapping[str, Any]) -> tuple[list[Any], Loop | None]:
+        """Run an arm.
+
+        Args:
+            name: A recipe or a study.
+            arguments: Its constants, fields of the Loop, `world.…`, `fit` and `fit.…`.
+
+        Returns:
+            The recipe's readings and its Loop, or the study's lines and None.
+        """
+        key = json.dumps([name, arguments], sort_keys=True)
+        if key not in self.arms:
+            entry = catalogue.find(name)
+            function = getattr(catalogue.load(entry), entry.verb)
+            world, own = self._world(arguments)
+            if entry.verb == "study":
+                self.arms[key] = list(function(world, **own)), None
+            else:
+                loop, own = _resolved(function, world, {**own, **self.loop, "seed": self.seed})
+                shown = self.around(function, f"seed {self.seed}: {name}")
+                self.arms[key] = list(measure(shown, world, loop=loop, arguments=own)), loop
+        return self.arms[key]
+
+    def _world(self, arguments: Mapping[str, Any]) -> tuple[World, dict[str, Any]]:
+        """An arm's world, with reward models fitted anew where it says so, and the arguments that
+        are the paper's.
+        """
+        theirs = {
+            k.removeprefix("world."): v for k, v in arguments.items() if k.startswith("world.")
+        }
+        fit = {k.removeprefix("fit."): v for k, v in arguments.items() if k.startswith("fit.")}
+        own = {
+            k: v
+            for k, v in arguments.items()
+            if k != "fit" and not k.startswith(("world.", "fit."))
+        }
+        key = json.dumps(theirs, sort_keys=True)
+        if key not in self.worlds:
+            self.worlds[key] = self.build(
+                **{**theirs, **({"seed": self.seed} if self.seeded else {})}
+            )
+        refit = json.dumps([theirs, arguments.get("fit"), fit], sort_keys=True)
+        if "fit" in arguments and refit not in self.worlds:
+            self.worlds[refit] = refitted(self.worlds[key], arguments["fit"], fit)
+        return self.worlds[refit if "fit" in arguments else key], own
+
+
+def _resolved(
+    function: Recipe, world: Any, arguments: Mapping[str, Any]
+) -> tuple[Loop, dict[str, Any]]:
+    """An arm's Loop and the constants that are the paper's own."""
+    names = {f.name for f in fields(Loop)}
+    loop: Loop = catalogue.loop_of(
+        function, world.loop, {k: v for k, v in arguments.items() if k in names}
+    )
+    return loop, {k: v for k, v in arguments.items() if k not in names}

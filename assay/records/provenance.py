@@ -1,0 +1,71 @@
+"""What made a record: versions, commit, machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from assay.records.schema import SCHEMA
+
+_DISTRIBUTIONS = ("torch", "transformers", "safetensors", "numpy", "peft", "datasets", "accelerate")
+
+
+def provenance() -> dict[str, Any]:
+    """Return what this process is.
+
+    Returns:
+        Values of RunRecord: `assay`, `commit`, `schema`, `versions`, and `machine` without its name
+        or its user.
+    """
+    from assay import __version__
+
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        memory = None
+    versions = {name: _version(name) for name in _DISTRIBUTIONS}
+    return {
+        "assay": __version__,
+        "commit": _commit(),
+        "schema": SCHEMA,
+        "versions": {
+            "python": platform.python_version(),
+            **{k: v for k, v in versions.items() if v},
+        },
+        "machine": {
+            "system": platform.system(),
+            "release": platform.release(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "memory_gb": None if memory is None else round(memory / 1e9, 1),
+        },
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this code runs from; None outside one.
+
+    "+changes" is added where tracked files differ from it.
+    """
+    home = Path(__file__).resolve().parents[2]
+    if not (home / ".git").exists():
+        return None
+    said = []
+    for question in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
+        ask = ["git", "-C", str(home), *question]
+        try:
+            said.append(subprocess.run(ask, capture_output=True, text=True, timeout=20, check=True))
+        except (OSError, subprocess.SubprocessError):
+            return None
+    return said[0].stdout.strip() + ("+changes" if said[1].stdout.strip() else "")
