@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from assay.report.figure import svg
 from assay.report.page import build
-from assay.report.tables import summary
+from assay.report.results import summary
 
 __all__ = ["build", "summary", "svg"]

@@ -1,6 +1,4 @@
-"""A best-of-n curve as a page: each proxy becomes a record like any run's, and the report draws
-them on one axis.
-"""
+"""A best-of-n curve of a scored file as a page: each proxy becomes a record like any run's."""
 
 from __future__ import annotations
 
@@ -11,9 +9,9 @@ from typing import Any
 
 from assay import report
 from assay.errors import InputError
-from assay.records.runs import Run
+from assay.records.runs import Run, RunRecord
 
-PAPER = {
+PAPER: dict[str, Any] = {
     "title": "WebGPT: Browser-assisted question-answering with human feedback",
     "authors": "Nakano et al.",
     "year": 2021,
@@ -22,8 +20,17 @@ PAPER = {
 
 
 def page(result: Mapping[str, Any], out: str | Path) -> Path:
-    """Draw what `bon` found: gold and proxy against √KL with the peak, Gao's forms, one curve a
-    proxy. Never over a file.
+    """Draw what `assay bon` found: gold and proxy against √KL, the peak, Gao's forms.
+
+    Args:
+        result: What `evaluation.best_of_n_curve` returns.
+        out: The HTML file, which must not exist.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        InputError: The file exists.
     """
     out = Path(out)
     if out.exists():
@@ -38,30 +45,26 @@ def page(result: Mapping[str, Any], out: str | Path) -> Path:
 
 def _record(result: Mapping[str, Any], name: str, folder: Path) -> Path:
     curve = result["curves"][name]
-    unit = (
-        curve["proxy_sd"] or 1.0
-    )  # proxies of different kinds share an axis in their own standard deviations
+    unit = curve["proxy_sd"] or 1.0  # proxies of different kinds share an axis in these units
     run = Run.create(
         folder,
-        {
-            "recipe": f"best by {name}",
-            "verb": "bon",
-            "title": PAPER["title"],
-            "paper": PAPER,
-            "loop": {},
-            "run": {},
-            "arguments": {"proxy": f"{name}, in its standard deviations over the file"},
-            "world": {
+        RunRecord(
+            recipe=f"best by {name}",
+            verb="bon",
+            title=PAPER["title"],
+            paper=PAPER,
+            arguments={"proxy": f"{name}, in its standard deviations over the file"},
+            world={
                 "name": Path(result["file"]).name,
                 "prompts": result["prompts"],
                 "rows": result["rows"],
             },
-            "golds": [result["gold"]],
-            "gold_kind": f"the column {result['gold']}",
-            "rewards": [name],
-            "seed": result["seed"],
-            "inputs": {result["file"]: result["input"]["sha256"]},
-        },
+            golds=[result["gold"]],
+            gold_kind=f"the column {result['gold']}",
+            rewards=[name],
+            seed=result["seed"],
+            inputs={result["file"]: result["input"]["sha256"]},
+        ),
     )
     for k, n in enumerate(result["ns"]):
         gold, proxy = curve["gold"][k], curve["proxy"][k]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
-from assay.data.escape import link, safe, visible
+from assay.data.escape import link, visible
 
 GAO = {
     "title": "Scaling Laws for Reward Model Overoptimization",
@@ -87,14 +88,28 @@ def bibtex(paper: dict[str, Any]) -> str:
     )
 
 
-def bibliography(found: list[dict[str, Any]]) -> str:
-    """The section's inside: a list, and a block that one click selects whole."""
-    items = []
+@dataclass
+class Citation:
+    """A paper as a page cites it.
+
+    Attributes:
+        who: Authors and year.
+        title: Its title.
+        url: Where it is, as its record says.
+        to: The address to link to; None where it is none.
+    """
+
+    who: str
+    title: str
+    url: str
+    to: str | None
+
+
+def citations(found: Iterable[dict[str, Any]]) -> list[Citation]:
+    """The papers in the order of first use."""
+    out = []
     for p in found:
         url = str(p.get("url") or "")
-        to = link(url)
-        where = f'<a href="{safe(to)}" rel="noreferrer">{safe(url)}</a>' if to else safe(url)
         who = f"{p.get('authors') or 'no author recorded'} ({p.get('year') or 'no year'})"
-        items.append(f"<li>{safe(who)}. <cite>{safe(p['title'])}</cite>. {where}</li>")
-    block = "\n\n".join(bibtex(p) for p in found)
-    return f'<ol class="papers">{"".join(items)}</ol><h3>BibTeX</h3><pre class="bibtex">{safe(block)}</pre>'
+        out.append(Citation(who, str(p["title"]), url, link(url)))
+    return out

@@ -1,6 +1,4 @@
-"""The project's face: gold and proxy against √KL, every method on one axis; against the step where
-there is no KL.
-"""
+"""The headline: gold and proxy of every method against √KL, or against the step without KL."""
 
 from __future__ import annotations
 
@@ -14,25 +12,27 @@ import numpy as np
 from assay.data.escape import capital, number
 from assay.errors import InputError
 from assay.records.methods import Ground, Method, grounds
-from assay.report.chart import COLOURS, Curve, Mark, chart, marker
-from assay.report.fits import reference, rise
+from assay.report.chart import Chart, chart
+from assay.report.curves import Curve, Mark
 from assay.report.lines import KINDS, Line, Value, above, gold_units, line, points
-from assay.stats.curve_fit import interval
+from assay.stats.intervals import interval
+from assay.stats.readings import reference, rise
 
-_KIND_SAYS = {
-    "exact": "KL exact",
-    "sampled": "KL sampled",
-    "upper": "KL an upper bound",
-    "unknown": "KL of a kind not recorded",
-}
+STAR = "the best checkpoint read again on fresh completions, which is the fairer number"
 
 
 @dataclass
 class Picture:
-    """A figure in two sizes, wide and for a phone, and what stands below it."""
+    """A figure in two sizes, and what stands below it.
 
-    wide: str
-    narrow: str
+    Attributes:
+        wide: For a screen or a printed page.
+        narrow: For a phone.
+        caption: What is drawn and how it was scaled.
+    """
+
+    wide: Chart
+    narrow: Chart
     caption: str
 
 
@@ -49,18 +49,8 @@ def on_axis(ground: Ground, axis: str) -> list[Method]:
     ]
 
 
-def _sample(
-    place: int, role: str = "gold", kind: str | None = "exact", colour: str | None = None
-) -> str:
-    """A legend's sample: a piece of line with its marker."""
-    stroke = f'<path class="line {role}" d="M0,0H26"/>' if role else ""
-    return f'<g class="{colour or f"c{place % COLOURS}"}">{stroke}{marker(13, 0, place, kind=kind) if kind else ""}</g>'
-
-
 def _scale(gold: Sequence[Line], proxy: Sequence[Line], calibrated: bool) -> Fraction:
-    """The factor at which proxies are drawn: a round one that keeps them from dwarfing gold, one if
-    it can be.
-    """
+    """The factor at which proxies are drawn: a round one that keeps them from dwarfing gold."""
     span = max((float(np.ptp(np.r_[g.y, 0.0])) for g in gold), default=0.0)
     most = max((float(np.abs(p.y).max()) for p in proxy), default=0.0)
     if not span or not most:
@@ -76,19 +66,17 @@ def _seeds(method: Method, value: Value, axis: str) -> list[Curve]:
     if len(method.tracks) < 2:
         return []
     return [
-        Curve(p[0], p[1], method.place, "seed")
+        Curve(p[0], p[1], method.place, "seed", method=method.label)
         for t in method.tracks
         if len((p := points(t, value, axis))[0])
     ]
 
 
 def _marks(method: Method, gold: Line, axis: str) -> list[Mark]:
-    """A ring at the curve's highest point; a star where chosen checkpoints were read again, pooled
-    over seeds.
-    """
+    """A ring at the curve's highest point; a star where best checkpoints were read again."""
     again = []
     for t in method.tracks:
-        rose, c = rise(t.everything), t.chosen
+        rose, c = rise(t.everything), t.best
         x = None if c is None else c["step"] if axis == "step" else c["kl"]
         if c and x is not None and c["gold"] is not None and rose is not None:
             again.append(
@@ -96,35 +84,42 @@ def _marks(method: Method, gold: Line, axis: str) -> list[Mark]:
             )
     top = int(np.argmax(gold.y))
     height = float(gold.y[top])
+    ring = Mark(float(gold.x[top]), height, method.place, method=method.label)
     if not again:
-        return [
-            Mark(float(gold.x[top]), height, method.place, text=f"peak {number(height, sign=True)}")
-        ]
+        ring.text = f"peak {number(height, sign=True)}"
+        return [ring]
     mean, half = interval([a[1] for a in again])
     if len(again) == 1 and again[0][2] is not None:
         half = 1.96 * again[0][2]
-    star = Mark(
-        float(np.mean([a[0] for a in again])),
-        mean,
-        method.place,
-        "star",
-        half,
-        f"peak {number(mean, sign=True)}",
-    )
-    return [Mark(float(gold.x[top]), height, method.place), star]
+    words = f"peak {number(mean, sign=True)}"
+    return [
+        ring,
+        Mark(
+            float(np.mean([a[0] for a in again])),
+            mean,
+            method.place,
+            "star",
+            half,
+            words,
+            method.label,
+        ),
+    ]
 
 
 def headline(
-    ground: Ground,
-    ident: str,
-    axis: str = "kl",
-    *,
-    alone: bool = False,
-    width: int = 860,
-    height: int = 470,
+    ground: Ground, ident: str, axis: str = "kl", *, width: int = 790, height: int = 360
 ) -> Picture | None:
-    """Gold (solid) and proxy (dashed) of every method, on one axis. None where there is nothing to
-    draw.
+    """Gold (solid) and proxy (dashed) of every method, on one axis.
+
+    Args:
+        ground: The world.
+        ident: The beginning of the charts' ids.
+        axis: "kl" for √KL, or "step".
+        width: Of the wide chart's plot, in pixels.
+        height: Of the wide chart's plot.
+
+    Returns:
+        The figure; None where there is nothing to draw.
     """
     methods = on_axis(ground, axis)
     gold = {m.label: g for m in methods if (g := line(m, above("gold"), axis))}
@@ -135,63 +130,89 @@ def headline(
     if not gold and not proxy:
         return None
     k = _scale(list(gold.values()), list(proxy.values()), calibrated)
-    highest = max(proxy, key=lambda name: float(proxy[name].y[-1]), default=None)
-    curves: list[Curve] = []
-    marks: list[Mark] = []
-    for m in methods:
-        if m.label in gold:
-            g = gold[m.label]
-            kinds = g.kinds if axis == "kl" else ["exact"] * len(g.x)
-            curves += [
-                *_seeds(m, above("gold"), axis),
-                Curve(g.x, g.y, m.place, "gold", g.low, g.high, kinds, m.label),
-            ]
-            marks += _marks(m, g, axis)
-        if m.label in proxy:
-            p = proxy[m.label]
-            text = m.label if not gold else "proxy" if m.label == highest else ""
-            curves.append(Curve(p.x, p.y * float(k), m.place, "proxy", label=text))
+    curves, marks = _drawn(methods, gold, proxy, float(k), axis, ground.gold_name)
     kinds = [kind for kind in KINDS if axis == "kl" and any(kind in g.kinds for g in gold.values())]
-    legend = [(_sample(m.place), m.label) for m in methods]
-    legend += [
-        (_sample(0, role, None, "plain"), text)
-        for role, text, there in (("gold", ground.gold_name, gold), ("proxy", "proxy", proxy))
-        if there
-    ]
-    legend += [
-        (_sample(0, "", kind, "plain"), _KIND_SAYS[kind]) for kind in kinds if kinds != ["exact"]
-    ]
     where = "√KL to the reference (√nats)" if axis == "kl" else "step"
     name = f"{ground.gold_name} above the reference" if gold else "proxy above its first reading"
     ends = "; ".join(
         f"{label}: highest {number(float(g.y.max()), sign=True)} at "
-        f"{number(float(g.x[int(g.y.argmax())]))}, last {number(float(g.y[-1]), sign=True)}"
+        f"{number(float(g.x[int(g.y.argmax())]))}, "
+        f"last {number(float(g.y[-1]), sign=True)}"
         for label, g in gold.items()
     )
+    roles = [
+        (role, words)
+        for role, words, there in (("gold", ground.gold_name, gold), ("proxy", "proxy", proxy))
+        if there
+    ]
 
-    def draw(w: int, h: int, size: str) -> str:
+    def draw(w: int, h: int, size: str) -> Chart:
         return chart(
             curves,
             marks,
             ident=f"{ident}{size}",
+            title=f"{capital(name)}, by {where}, {ground.title}",
+            description=f"One curve a method. {ends}. The tables below hold the same numbers.",
+            x_label=where + ("; below it, KL (nats)" if axis == "kl" and w > 500 else ""),
+            y_label=name,
             width=w,
             height=h,
-            legend=legend,
+            roles=roles,
             kl_row=axis == "kl",
-            alone=alone,
-            title=f"{capital(name)}, by {where}, {ground.title}",
-            x_label=where,
-            y_label=name,
-            description=f"One curve a method. {ends}. The tables below hold the same numbers.",
             second=(float(k), "proxy") if gold and proxy and k != 1 else None,
             zero="reference" if gold else "first reading",
         )
 
-    return Picture(
-        draw(width, height, "w"),
-        draw(380, 460, "n"),
-        caption(ground, methods, gold, bool(proxy), calibrated, k, kinds),
-    )
+    said = caption(ground, methods, gold, bool(proxy), calibrated, k, kinds)
+    return Picture(draw(width, height, "w"), draw(310, 330, "n"), said)
+
+
+def _drawn(
+    methods: Sequence[Method],
+    gold: dict[str, Line],
+    proxy: dict[str, Line],
+    k: float,
+    axis: str,
+    name: str,
+) -> tuple[list[Curve], list[Mark]]:
+    """The curves and marks of the headline; proxies are drawn k times as high as measured."""
+    curves: list[Curve] = []
+    marks: list[Mark] = []
+    highest = max(proxy, key=lambda label: float(proxy[label].y[-1]), default=None)
+    for m in methods:
+        if g := gold.get(m.label):
+            kinds = g.kinds if axis == "kl" else ["exact"] * len(g.x)
+            curves += _seeds(m, above("gold"), axis)
+            curves.append(
+                Curve(
+                    g.x,
+                    g.y,
+                    m.place,
+                    "gold",
+                    g.low,
+                    g.high,
+                    kinds,
+                    m.label,
+                    value=name,
+                    method=m.label,
+                )
+            )
+            marks += _marks(m, g, axis)
+        if p := proxy.get(m.label):
+            words = m.label if not gold else "proxy" if m.label == highest else ""
+            curves.append(
+                Curve(
+                    p.x,
+                    p.y * k,
+                    m.place,
+                    "proxy",
+                    label=words,
+                    value="proxy",
+                    scale=k,
+                    method=m.label,
+                )
+            )
+    return curves, marks
 
 
 def caption(
@@ -214,13 +235,15 @@ def caption(
     if gold:
         at = f" (itself at {number(float(np.mean(starts)))})" if starts else ""
         said.append(
-            f"Solid: {name} above the reference{at}. A ring marks a curve’s highest point; a "
-            "star, the chosen checkpoint read again on fresh answers, which is the fairer number."
+            f"Solid: {name} above the reference{at}. A ring marks a curve’s highest point"
+            + ("; a star, " + STAR if any(t.best for m in methods for t in m.tracks) else "")
+            + "."
         )
     if proxy and calibrated:
         said.append(
             "Dashed: each method’s own proxy, 0 where it was first read, scaled there to "
-            f"{name}’s spread between prompts"
+            f"{name}’s spread between "
+            "prompts"
             + (
                 f" and drawn at {k} of that; the right-hand axis has it in {name}’s units."
                 if k != 1
@@ -240,7 +263,8 @@ def caption(
     said += (
         [
             "Several seeds: their mean, up to the KL that all of them reached, its 95 % Student "
-            "interval over seeds as a band, each seed faint."
+            "interval over seeds as a "
+            "band, each seed faint."
         ]
         if seeds - {1, 2}
         else []
@@ -249,14 +273,26 @@ def caption(
     return " ".join(said)
 
 
+@np.errstate(all="ignore")  # what is not finite is not drawn
 def svg(
-    folders: Sequence[Path | str], *, world: int = 0, width: int = 860, height: int = 470
+    folders: Sequence[Path | str], *, world: int = 0, width: int = 790, height: int = 360
 ) -> str:
-    """The headline figure alone, as a file for a README: its own style, light and dark. `world`:
-    which one, where the runs are from several. Raises InputError where nothing was read.
+    """The headline figure as a file for a README: a still with its own style, light and dark.
+
+    Args:
+        folders: Run folders.
+        world: Which world, where the runs are from several.
+        width: Of the plot, in pixels.
+        height: Of the plot.
+
+    Returns:
+        SVG.
+
+    Raises:
+        InputError: Nothing was read in these runs.
     """
     places = grounds(folders)
     for axis in ("kl", "step"):
-        if drawn := headline(places[world], "assay", axis, alone=True, width=width, height=height):
-            return drawn.wide
+        if drawn := headline(places[world], "assay", axis, width=width, height=height):
+            return drawn.wide.still(alone=True)
     raise InputError("there is nothing to draw: no run given has a reading of gold or of a proxy")

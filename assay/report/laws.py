@@ -10,7 +10,7 @@ import numpy as np
 from assay.data.escape import capital, count, number
 from assay.records.methods import Ground, Method
 from assay.report.lines import above, points
-from assay.report.tables import name, table
+from assay.report.table import Cell, Table, named
 from assay.stats.curve_fit import LEAST_D, Fit, fit, tie
 
 
@@ -26,24 +26,27 @@ def fits_of(m: Method) -> list[Fit]:
 
 
 def verdict(fits: Sequence[Fit], gold: str = "gold") -> str:
-    """What the fits say, in plain words: whether there is a turn in range, and whether the right
-    form does better.
-    """
+    """What the fits say: whether there is a turn in range, and which form predicts better."""
     right, wrong = fits
     at, end = number(right.d_peak), number(right.range[1])
     if right.d_peak is None:
         turn = f"No turn: fitted {gold} has no maximum."
     elif right.d_peak > right.range[1]:
-        turn = f"No turn in range: fitted {gold} would peak at √KL {at}, beyond the {end} that was reached."
+        turn = (
+            f"No turn in range: fitted {gold} would peak at √KL {at}, beyond the {end} that was "
+            "reached."
+        )
     elif right.d_interval is None:
         turn = (
             f"A turn is not certain: fitted {gold} peaks at √KL {at}, but only "
-            f"{100 * right.with_peak:.0f} % of resamples have a peak at all."
+            f"{100 * right.with_peak:.0f} % of resamples "
+            f"have a peak at all."
         )
     elif right.d_interval[1] > right.range[1]:
         turn = (
             f"A turn in range is not certain: fitted {gold} peaks at √KL {at}, and the interval "
-            f"of that place reaches beyond the {end} that was visited."
+            "of that place reaches "
+            f"beyond the {end} that was visited."
         )
     else:
         turn = f"Fitted {gold} turns within the range, at √KL {at}."
@@ -52,29 +55,28 @@ def verdict(fits: Sequence[Fit], gold: str = "gold") -> str:
     if tie(right, wrong):
         return f"{turn} The two forms tie on held-out readings: these do not tell them apart."
     how = "better" if right.held_out < wrong.held_out else "worse"
-    return f"{turn} The form meant for this optimiser predicts held-out readings {how} than the other one."
+    return (
+        f"{turn} The form meant for this optimiser predicts held-out readings {how} than the "
+        "other one."
+    )
 
 
-def fits_table(ground: Ground, fits: dict[str, list[Fit]]) -> str:
-    """Both parameters, the peak they imply and the held-out error, for every method that could be
-    fitted.
-    """
+def fits_table(ground: Ground, fits: dict[str, list[Fit]]) -> Table:
+    """Parameters, implied peak and held-out error of every method that could be fitted."""
 
-    def within(x: float | None, ends: tuple[float, float] | None) -> str:
-        return number(x) + (
-            f"<br><small>{number(ends[0])} … {number(ends[1])}</small>"
-            if ends and x is not None
-            else ""
+    def within(x: float | None, ends: tuple[float, float] | None) -> Cell:
+        return Cell(
+            number(x),
+            small=f"{number(ends[0])} … {number(ends[1])}" if ends and x is not None else "",
         )
 
-    rows = []
+    rows: list[list[Cell | str]] = []
     for m in (m for m in ground.methods if m.label in fits):
         f, other = fits[m.label]
-        form = "d(α − βd)" if f.form == "best-of-n" else "d(α − β log d)"
         rows.append(
             [
-                name(m),
-                form,
+                named(m),
+                "d(α − βd)" if f.form == "best-of-n" else "d(α − β log d)",
                 within(f.alpha, f.alpha_interval),
                 within(f.beta, f.beta_interval),
                 within(f.d_peak, f.d_interval),
@@ -85,7 +87,7 @@ def fits_table(ground: Ground, fits: dict[str, list[Fit]]) -> str:
                 "1/err²" if f.weighted else "equal",
             ]
         )
-    return table(
+    return Table(
         f"Gao’s forms fitted, {ground.title}",
         [
             "method",
@@ -101,7 +103,9 @@ def fits_table(ground: Ground, fits: dict[str, list[Fit]]) -> str:
         ],
         rows,
         f"{capital(ground.gold_name)} above the reference against d = √KL, by linear least "
-        f"squares without intercept. Readings with d < {LEAST_D} are dropped: there d log d is "
-        "all slope. Weights are equal where an error is missing or 0. Small: 95 % bootstrap over "
-        "readings, and over runs from five on. Held out: every third reading in turn.",
+        "squares without intercept. Readings "
+        f"with d < {LEAST_D} are dropped: there d log d is all slope. Weights are equal where an "
+        "error is missing or 0. Small: "
+        "95 % bootstrap over readings, and over runs from five on. Held out: every third reading "
+        "in turn.",
     )

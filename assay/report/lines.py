@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from assay.records.methods import Method, Reading, Track
-from assay.stats.curve_fit import Array, first_passage, interval
+from assay.stats.curve_fit import Array, first_passage
+from assay.stats.intervals import interval
 
 KINDS = (
     "exact",
@@ -109,7 +110,7 @@ def line(method: Method, value: Value, axis: str = "kl") -> Line | None:
 def above(
     key: str, which: int | None = None, unit: Callable[[Track], float | None] = lambda _: 1.0
 ) -> Value:
-    """`key` (or one member of a list of values) above its first reading, in units of `unit(track)`."""
+    """`key` (or one of its list of values) above its first reading, in units of `unit(track)`."""
 
     def pick(r: Reading, k: str) -> float | None:
         got = r.get(k)

@@ -3,55 +3,55 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
-from assay.data.escape import count, number, safe
+from assay.data.escape import count, number
 from assay.records.methods import Ground, Track, flat
-from assay.report.fits import reference
-from assay.report.tables import name, table
+from assay.report.table import Cell, Table, named
+from assay.stats.readings import reference
 
 
-def costs(ground: Ground) -> str:
-    """What each run spent by its last reading, and what its answers had become."""
+def costs(ground: Ground) -> Table:
+    """What each run spent by its last reading, and what its completions had become."""
     counted = ("generated", "scored", "compared", "labels", "updates")
-    rows = []
+    rows: list[list[Cell | str]] = []
     for m in ground.methods:
         for t in m.tracks:
             last = t.readings[-1] if t.readings else {}
-            price, stats = last.get("cost") or {}, last.get("stats") or {}
+            cost, stats = last.get("cost") or {}, last.get("stats") or {}
             rows.append(
                 [
-                    f"{name(m)} <small>{safe(t.name)}</small>",
+                    named(m, beside=t.name),
                     *[count(last.get(k)) for k in counted],
                     number(last.get("seconds")),
-                    f"{count(price.get('generated'))} / {count(price.get('scored'))}",
+                    f"{count(cost.get('generated'))} / {count(cost.get('scored'))}",
                     number(stats.get("read/length")),
                     number(stats.get("read/truncated")),
                 ]
             )
-    return table(
+    return Table(
         f"What it cost, {ground.title}",
         [
             "run",
-            "answers drawn",
-            "scores",
+            "completions generated",
+            "scored",
             "pairs compared",
             "gold labels",
             "updates",
             "seconds",
-            "one answer: drawn / judged",
+            "one completion: generated / scored",
             "mean length at the end",
-            "share cut off",
+            "share truncated",
         ],
         rows,
-        "Counted over the whole optimisation; reading is not counted. “One answer” is what a "
-        "single answer costs whoever uses the result.",
+        "Counted over the whole optimisation; evaluation is not counted. “One completion” is what "
+        "a single completion of the "
+        "result costs its user.",
     )
 
 
 def faults(ground: Ground) -> list[str]:
-    """What went wrong or is missing: a sentence a run for what is its own, a sentence for all where
-    runs share a fault.
-    """
+    """What went wrong or is missing: a sentence a run, or one for all runs with the same fault."""
     said = []
     skipped: dict[str, str] = {}
     cut: dict[str, str] = {}
@@ -67,12 +67,13 @@ def faults(ground: Ground) -> list[str]:
             )
         if t.readings and reference(t.readings) is None:
             said.append(
-                f"{t.name} has no reading of the reference; its {ground.gold_name} is counted from "
-                "its first reading."
+                f"{t.name} has no reading of the reference; its {ground.gold_name} is counted "
+                "from its first reading."
             )
         if about.get("replayable") is False:
             said.append(
-                f"{t.name} cannot be replayed: its sampler does not promise the same answer twice."
+                f"{t.name} cannot be replayed: its sampler does not promise the same completion "
+                "twice."
             )
         if steps_lost := sum(s.get("skipped") or 0 for s in stats):
             skipped[t.name] = count(steps_lost)
@@ -80,7 +81,7 @@ def faults(ground: Ground) -> list[str]:
             cut[t.name] = f"{100 * most:.0f} %"
     for what, runs in (
         ("Steps skipped because they were not finite", skipped),
-        ("Answers cut off at the length limit, at worst", cut),
+        ("Completions truncated at the length limit, at worst", cut),
     ):
         if runs:
             said.append(f"{what}: {', '.join(f'{k} {v}' for k, v in runs.items())}.")
@@ -93,18 +94,27 @@ def faults(ground: Ground) -> list[str]:
     return said
 
 
-def provenance(track: Track) -> str:
-    """Everything run.json says, as a folded table."""
-    rows = [
-        [
-            safe(k),
-            f"<code>{safe(v if isinstance(v, str) else json.dumps(v, ensure_ascii=False))}</code>",
-        ]
-        for k, v in flat({k: v for k, v in track.about.items() if k != "paper"}).items()
+@dataclass
+class Record:
+    """Everything that a run's run.json says.
+
+    Attributes:
+        name: The run's folder.
+        what: Its recipe and its state.
+        table: Its entries.
+    """
+
+    name: str
+    what: str
+    table: Table
+
+
+def provenance(track: Track) -> Record:
+    """A run's record as a table."""
+    entries = flat({k: v for k, v in track.about.items() if k != "paper"})
+    rows: list[list[Cell | str]] = [
+        [k, Cell(v if isinstance(v, str) else json.dumps(v, ensure_ascii=False), code=True)]
+        for k, v in entries.items()
     ]
     what = f"{track.about.get('recipe') or '–'}, {track.about.get('state') or '–'}"
-    return (
-        f"<details><summary>{safe(track.name)} <small>{safe(what)}</small></summary>"
-        + table(f"Record of {track.name}", ["entry", "value"], rows)
-        + "</details>"
-    )
+    return Record(track.name, what, Table(f"Record of {track.name}", ["entry", "value"], rows))

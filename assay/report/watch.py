@@ -1,18 +1,18 @@
-"""What the watch said: the verdict of every watched run, its evidence as it grew, and the labels
-that it cost.
-"""
+"""What the watch said of each run: verdict, evidence as it grew, labels that it cost."""
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from assay.data.escape import count, number, safe
+from assay.data.escape import count, number
 from assay.records.methods import Ground, Method, Track
-from assay.report.chart import Curve, chart
+from assay.report.chart import Chart, chart
+from assay.report.curves import Curve
 
 FLOOR = (
     -3.0
@@ -20,9 +20,7 @@ FLOOR = (
 
 
 def looks(track: Track) -> list[dict[str, Any]]:
-    """The verdicts of a run, look by look: its own watch's, else those of `assay watch` afterwards;
-    [] without either.
-    """
+    """The verdicts of a run, look by look: its own watch's, else those of a later `assay watch`."""
     own = [r["watch"] for r in track.readings if r.get("watch")]
     after = track.run.folder / "watch.json"
     if own or not after.is_file():
@@ -64,13 +62,41 @@ def verdicts(method: Method) -> list[dict[str, Any]]:
     ]
 
 
-def panel(ground: Ground, ident: str) -> str:
-    """A sentence a run, and the evidence's curve with the height at which it is an alarm; "" where
-    nothing was watched.
+@dataclass
+class Verdict:
+    """What the watch said of one run.
+
+    Attributes:
+        method: The run's method.
+        run: Its folder.
+        said: The verdict and what follows from it, in sentences.
     """
+
+    method: str
+    run: str
+    said: str
+
+
+@dataclass
+class Panel:
+    """What the watch said of the runs of one world.
+
+    Attributes:
+        verdicts: A sentence a run.
+        chart: The evidence as it grew, with the height at which it is an alarm.
+        promise: What is guaranteed, and what is not.
+    """
+
+    verdicts: list[Verdict]
+    chart: Chart
+    promise: str
+
+
+def panel(ground: Ground, ident: str) -> Panel | None:
+    """The verdicts and the evidence of every watched run; None where nothing was watched."""
     watched = [(m, t, said) for m in ground.methods for t in m.tracks if (said := looks(t))]
     if not watched:
-        return ""
+        return None
     alarms = {float(said[-1]["log_alarm"]) / math.log(10) for _, _, said in watched}
     curves = [
         Curve(
@@ -79,6 +105,8 @@ def panel(ground: Ground, ident: str) -> str:
             m.place,
             "gold",
             label=m.label if len(watched) <= 4 else "",
+            method=m.label,
+            value="log₁₀ evidence",
         )
         for m, _, said in watched
     ]
@@ -94,14 +122,9 @@ def panel(ground: Ground, ident: str) -> str:
         x_label="step",
         y_label="log₁₀ evidence",
         description="; ".join(str(v[-1]["says"]) for _, _, v in watched),
-        height=260,
+        height=190,
     )
-    rows = "".join(_row(m, t, said) for m, t, said in watched)
-    return (
-        "<h3>The watch</h3><ul "
-        f'class="findings">{rows}</ul><figure>{drawn}<figcaption><b>Evidence, look by look.</b> '
-        f"{safe(_promise(watched))}</figcaption></figure>"
-    )
+    return Panel([_verdict(m, t, said) for m, t, said in watched], drawn, _promise(watched))
 
 
 def _height(verdict: dict[str, Any]) -> float:
@@ -114,35 +137,31 @@ def _promise(watched: list[tuple[Method, Track, list[dict[str, Any]]]]) -> str:
     said = {(float(v["alpha"]), float(v["delta"])) for v in last}
     promises = "; ".join(
         f"at most {number(a)} of the runs that win at least {number(0.5 - d)} against their best "
-        "checkpoints so far (one drawn for each label) at every look are ever stopped"
+        "checkpoints "
+        "so far (one drawn for each label) at every look are ever stopped"
         for a, d in sorted(said)
     )
     return (
         "At the dotted line a run is stopped. Proved, for fresh prompts, one label a prompt, "
-        f"blind and in random order: {promises}. Intervals hold at all looks at once."
+        "blind and in random order: "
+        f"{promises}. Intervals hold at all looks at once."
     )
 
 
-def _row(m: Method, t: Track, said: list[dict[str, Any]]) -> str:
+def _verdict(m: Method, t: Track, said: list[dict[str, Any]]) -> Verdict:
     last = said[-1]
-    result = t.about.get("result") or {}
-    kept, beside = "", last.get("reference")
+    result, beside = t.about.get("result") or {}, last.get("reference")
+    words = [f"{last['says']}, by {last['by']}."]
     if last["word"] == "stop" and result:
         what = f"policy of step {result['step']}" if result["step"] else "reference"
-        kept = f" The run’s result is the {what}."
-    against = (
-        ""
-        if not beside
-        else (
-            f" Against the reference it won {beside['win']:.0%} of {count(beside['labels'])} "
-            "pairs (a count, no guarantee)."
+        words.append(f"The run’s result is the {what}.")
+    if beside:
+        words.append(
+            f"Against the reference it won {beside['win']:.0%} of {count(beside['labels'])} pairs "
+            "(a count, no guarantee)."
         )
-    )
-    signs = "".join(
-        f" Hint, no guarantee: {safe(h['why'])} (since step {h['since']})."
+    words += [
+        f"Hint, no guarantee: {h['why']} (since step {h['since']})."
         for h in last.get("hints") or []
-    )
-    return (
-        f"<li><b>{safe(m.label)}</b> <small>{safe(t.name)}</small>: {safe(last['says'])}, by "
-        f"{safe(last['by'])}.{safe(kept)}{safe(against)}{signs}</li>"
-    )
+    ]
+    return Verdict(m.label, t.name, " ".join(words))

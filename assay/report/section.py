@@ -1,0 +1,111 @@
+"""One world's part of the page, as data for its template."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from assay.data.escape import capital
+from assay.records.methods import Ground
+from assay.report import figure, laws, matched, origins, panels, results, watch
+from assay.report.chart import Chart
+from assay.report.completions import Prompt, completions
+from assay.report.figure import Picture
+from assay.report.origins import Record
+from assay.report.panels import Multiples
+from assay.report.table import Cell, Table, named
+from assay.stats.curve_fit import Fit
+
+
+@dataclass
+class Section:
+    """One world's part of the page: nothing of another world stands on its axes."""
+
+    ident: str
+    title: str
+    about: str
+    read: bool
+    what: str
+    methods: list[Cell]
+    by_kl: Picture | None
+    by_step: Picture | None
+    findings: list[Cell]
+    summary: Table
+    matched: Table | str
+    watch: watch.Panel | None
+    fits: list[tuple[Chart, str]]
+    fits_table: Table | None
+    multiples: list[Multiples]
+    completions: list[tuple[Cell, list[Prompt]]]
+    costs: Table
+    faults: list[str]
+    records: list[Record]
+
+
+def section(
+    ground: Ground, ident: str, fits: dict[str, list[Fit]], baseline: str | None, prompts: int
+) -> Section:
+    """Everything that the page says of one world."""
+    fitted = [m for m in ground.methods if m.label in fits]
+    rows = [panels.multiples(ground, f"{ident}-{key[0]}", key) for key in ("rewards", "golds")]
+    shown = [
+        (named(m, beside=m.tracks[0].name), completions(ground, m.tracks[0], prompts))
+        for m in ground.methods
+    ]
+    return Section(
+        ident=ident,
+        title=ground.title,
+        about=_about(ground),
+        read=any(t.readings for t in ground.tracks),
+        what=f"{capital(ground.gold_name)} and proxy" if ground.read("gold") else "Proxy",
+        methods=[named(m) for m in ground.methods],
+        by_kl=figure.headline(ground, f"{ident}-kl"),
+        by_step=figure.headline(ground, f"{ident}-step", "step"),
+        findings=results.findings(ground),
+        summary=results.summary_table(ground),
+        matched=matched.matched(ground, baseline),
+        watch=watch.panel(ground, ident),
+        fits=[
+            (
+                panels.fitted(m, fits[m.label], f"{ident}-fit{m.place}"),
+                laws.verdict(fits[m.label], ground.gold_name),
+            )
+            for m in fitted
+        ],
+        fits_table=laws.fits_table(ground, fits) if fitted else None,
+        multiples=[row for row in rows if row],
+        completions=[(cell, some) for cell, some in shown if some],
+        costs=origins.costs(ground),
+        faults=origins.faults(ground),
+        records=[origins.provenance(t) for m in ground.methods for t in m.tracks],
+    )
+
+
+def _about(ground: Ground) -> str:
+    """The world's settings and its gold, in a paragraph; what was left open is not said."""
+    said = []
+    for k, v in ground.world.items():
+        if k == "name" or v is None or v is False or v in ("", []):
+            continue
+        words = ", ".join(map(str, v)) if isinstance(v, list) else v
+        said.append(k if v is True else f"{k} {words}")
+    return f"{'; '.join(said)}{'. ' if said else ''}{_gold(ground)}"
+
+
+def _gold(ground: Ground) -> str:
+    if not ground.read("gold"):
+        return (
+            "No gold was read here: proxies and reward models only, so nothing on this page says "
+            "whether quality rose."
+        )
+    if ground.gold_name != "gold":
+        return (
+            "What stands for quality here is a model that no method saw in training. It is a "
+            "stand-in, and is not called gold."
+        )
+    kind = f"Kind of gold: {ground.gold_kind or 'not recorded'}"
+    # a column of a file: who knows what its makers saw
+    return (
+        f"{kind}."
+        if str(ground.gold_kind).startswith("the column")
+        else f"{kind}; no method sees it."
+    )
