@@ -68,7 +68,7 @@ def test_the_demo_is_of_recipes_that_are_there() -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["demo", "fast"], "assay demo takes no 'fast'"),
+        (["demo", "fast"], "assay demo takes no arguments, and found 'fast'"),
         (["demo", "--sed", "1"], "assay demo has no --sed; did you mean --seed?"),
     ],
 )

@@ -110,7 +110,7 @@ def test_renamed_columns_go_by_pairs(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["check"], "assay check needs a FILE"),
+        (["check"], "assay check needs FILE: a file"),
         (["check", "nothing.jsonl"], "nothing.jsonl"),
         (["check", "p.jsonl", "q.jsonl"], "assay check has no place for 'q.jsonl'"),
         (["check", "p.jsonl", "--limt", "3"], "assay check has no --limt; did you mean --limit?"),
@@ -118,14 +118,14 @@ def test_renamed_columns_go_by_pairs(capsys: pytest.CaptureFixture[str]) -> None
             ["check", "p.jsonl", "--limit", "many"],
             "--limit is 'many', and a whole number or null was expected",
         ),
-        (["fit", "p.jsonl"], "assay fit needs -o"),
+        (["fit", "p.jsonl"], "assay fit needs --out"),
         (["fit", "p.jsonl", "-o", "p.jsonl"], "never overwritten"),
         (
             ["fit", "p.jsonl", "-o", "x", "--member", "2"],
             "assay fit has no --member; did you mean --members?",
         ),
         (["fit", "p.jsonl", "-o", "x", "--members", "0"], "--members is 0"),
-        (["score", "p.jsonl", "-o", "x"], "assay score needs a FILE"),
+        (["score", "p.jsonl", "-o", "x"], "assay score needs FILE"),
         (["score", "nowhere", "p.jsonl", "-o", "x"], "nowhere is no fitted reward"),
         (["bon", "p.jsonl"], "assay bon needs --gold"),
         (["bon", "p.jsonl", "--gold", "chosn"], "'chosn'"),

@@ -4,91 +4,114 @@ for labels, 130 stopped.
 
 from __future__ import annotations
 
-import importlib
-import inspect
+import logging
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 
+from assay.cli import screen
+from assay.cli.verbs import Verb, call
 from assay.engine import memory
 from assay.errors import InputError, NotFinite, Waiting
 from assay.registry.catalogue import nearest
 
-# verb: (module of this folder, what it does); the function is named like the verb, with an
-# underscore
+GROUPS = ("Train", "Measure", "Your files", "Papers", "Shell")
 VERBS = {
-    "list": ("listing", "the papers there are"),
-    "show": ("listing", "one paper's file: what it is, its constants, its text"),
-    "cite": ("listing", "papers as BibTeX"),
-    "run": ("run", "run a recipe in a world and measure it"),
-    "study": ("study", "run a study, a paper that yields findings and no policy"),
-    "sweep": ("sweep", "run recipes over a grid of settings and seeds"),
-    "watch": ("watch", "when to have stopped, and the pairs that people judge"),
-    "report": ("report", "runs as one HTML file, or as JSON"),
-    "compare": ("compare", "methods at one budget against plain, tuned and stopped baselines"),
-    "claims": ("claims", "what the papers say, and what was found here"),
-    "track": ("track", "a run's readings to TensorBoard, trackio or wandb"),
-    "export": ("export", "a run's policy as a folder that transformers loads"),
-    "manual": ("docs", "the papers' pages, written from their files"),
-    "check": ("files", "what a data file is, and every fault in it"),
-    "fit": ("files", "fit a reward ensemble to a file of preference pairs"),
-    "score": ("files", "score a file's rows with a fitted reward"),
-    "bon": ("files", "the best-of-n curve of a scored file"),
-    "demo": ("demo", "the main job on the embedded world, in about three minutes"),
+    v.name: v
+    for v in (
+        Verb("run", "run", "run_", "Train"),
+        Verb("sweep", "sweep", "sweep_", "Train"),
+        Verb("demo", "demo", "demo_", "Train"),
+        Verb("watch", "watch", "watch_", "Measure"),
+        Verb("watch status", "watch", "status_", "Measure"),
+        Verb("watch export", "watch", "export_", "Measure"),
+        Verb("watch import", "watch", "import_", "Measure"),
+        Verb("watch page", "watch", "page_", "Measure"),
+        Verb("report", "report", "report_", "Measure"),
+        Verb("compare", "compare", "compare_", "Measure"),
+        Verb("track", "track", "track_", "Measure"),
+        Verb("export", "export", "export_", "Measure"),
+        Verb("check", "files", "check_", "Your files"),
+        Verb("fit", "files", "fit_", "Your files"),
+        Verb("score", "files", "score_", "Your files"),
+        Verb("bon", "files", "bon_", "Your files"),
+        Verb("list", "listing", "list_", "Papers", "assay show {word} tells of one paper"),
+        Verb("show", "listing", "show_", "Papers"),
+        Verb("cite", "listing", "cite_", "Papers"),
+        Verb("study", "study", "study_", "Papers"),
+        Verb("claims", "claims", "claims_", "Papers", "assay claims --run {word} runs one"),
+        Verb("manual", "docs", "manual_", "Papers"),
+        Verb("completion", "completion", "completion_", "Shell"),
+    )
 }
-
 QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }  # what a user set themselves holds
+EVERYWHERE = ("-q", "--quiet", "--verbose")  # flags that every verb takes, wherever they stand
 
 
-def usage() -> str:
-    """The verbs, one a line."""
-    rows = "\n".join(f"  {verb:<8}{about}" for verb, (_, about) in VERBS.items())
-    return (
-        f"usage: assay VERB …\n\n{rows}\n\n`assay VERB --help` says more; every verb takes --json."
+def print_usage() -> None:
+    """The verbs under their headings, with what each does."""
+    from cyclopts import App, Group
+
+    made = App(
+        name="assay",
+        help_format="plaintext",
+        usage="Usage: assay COMMAND [OPTIONS]",
+        help_flags=["--help", "-h"],
+        version="",
+        help="Optimise a policy against a reward, measure gold apart, and say when to stop.",
+        help_epilogue="assay COMMAND --help lists the flags of a command. Every command takes "
+        "--quiet and --verbose, and all that have a result take --json.",
     )
+    options = Group("Options", sort_key=len(GROUPS))
+    groups = {name: Group(name, sort_key=i) for i, name in enumerate(GROUPS)}
+    for flag, about in (("--help", "Show this text."), ("--version", "Print the version.")):
+        made[flag].group, made[flag].help = options, about
+    for verb in VERBS.values():
+        if " " not in verb.name:
+            made.command(
+                App(
+                    name=verb.name,
+                    help=verb.summary(),
+                    group=groups[verb.group],
+                    sort_key=list(VERBS).index(verb.name),
+                )
+            )
+    made.help_print([])
 
 
-def main(argv: list[str]) -> int:
-    """Run one command line; the exit code is returned, and errors a user can cause are one sentence
-    on stderr.
+def main(argv: Sequence[str]) -> int:
+    """Run one command line.
+
+    Args:
+        argv: The words after `assay`.
+
+    Returns:
+        The exit code. What a user can mend is one sentence on stderr.
     """
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print(usage())
-        return 0 if argv else 2
-    if argv[0] == "--version":
-        from assay import __version__
-
-        print(__version__)
-        return 0
+    screen.quiet("-q" in argv or "--quiet" in argv)
+    verbose = "--verbose" in argv
+    words = [a for a in argv if a not in EVERYWHERE]
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    verb, rest = argv[0], argv[1:]
+    if verbose:
+        logging.basicConfig(level=logging.INFO)
     try:
-        if verb not in VERBS:
-            raise InputError(f"there is no verb '{verb}'{nearest(verb, VERBS)}")
-        act = getattr(importlib.import_module(f"assay.cli.{VERBS[verb][0]}"), f"{verb}_")
-        if {"-h", "--help"} & set(rest):
-            print(inspect.getdoc(act))
-            return 0
-        return int(act(rest))
+        return _dispatch(words)
     except Waiting as why:
-        print(f"assay: {why}", file=sys.stderr)
-        return 3
+        return _said(3, str(why))
     except InputError as why:
-        print(f"assay: {why}", file=sys.stderr)
-        return 2
+        return _said(2, str(why))
     except NotFinite as why:
-        print(f"assay: {why}", file=sys.stderr)
-        return 1
+        return _said(1, str(why))
     except KeyboardInterrupt as why:
-        print(f"\nassay: stopped{f'; {why}' if str(why) else ''}", file=sys.stderr)
-        return 130
+        print(file=sys.stderr)
+        return _said(130, f"stopped{f'; {why}' if str(why) else ''}")
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has gone: nobody is left to be told
-        return 1
+        return _unread()
     except (
         FileNotFoundError,
         FileExistsError,
@@ -96,15 +119,56 @@ def main(argv: list[str]) -> int:
         IsADirectoryError,
         PermissionError,
     ) as why:
-        print(f"assay: {why.filename}: {why.strerror}; give another place", file=sys.stderr)
-        return 2
+        return _said(2, f"{why.filename}: {why.strerror}; give another place")
     except Exception as why:
         traceback.print_exc()
-        print(f"assay: {type(why).__name__}: {why}", file=sys.stderr)
-        return 1
+        return _said(1, f"{type(why).__name__}: {why}")
+
+
+def _dispatch(words: Sequence[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        if len(words) > 1:
+            return _dispatch([*words[1:], "--help"])
+        print_usage()
+        return 0 if words else 2
+    if words[0] == "--version":
+        from assay import __version__
+
+        print(__version__)
+        return 0
+    name = " ".join(words[:2]) if " ".join(words[:2]) in VERBS else words[0]
+    if name not in VERBS:
+        raise InputError(
+            f"there is no command '{name}'{nearest(name, [v for v in VERBS if ' ' not in v])}"
+        )
+    verb, rest = VERBS[name], list(words[len(name.split()) :])
+    if {"-h", "--help"} & set(rest):
+        from assay.cli.parsing import app
+
+        app(verb.grammar([w for w in rest if w not in ("-h", "--help")])).help_print([])
+        return 0
+    return call(verb, rest)
+
+
+def _said(code: int, why: str) -> int:
+    print(f"assay: {why}", file=sys.stderr)
+    return code
+
+
+def _unread() -> int:
+    """What reads our output has gone, as `head` does: write no more, and raise nothing when Python
+    ends.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def entry() -> None:
     """The console script."""
     memory.keep()
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = _unread()
+    sys.exit(code)

@@ -4,85 +4,107 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from assay.cli import execution, flags, progress
+from assay.cli import screen, settings
 from assay.cli.flags import Flag
+from assay.cli.grammar import Grammar
+from assay.cli.values import several, value
+from assay.cli.verbs import Seen
 from assay.errors import InputError
-from assay.evidence import claims, verdicts
 from assay.registry import catalogue
 
-HERE = {
-    "json": Flag("json", bool, False, "print JSON"),
-    "write": Flag("write", bool, False, "write CLAIMS.md"),
-    "run": Flag("run", str, None, "a paper whose claim is run, or all", many=True),
-    "seeds": Flag("seeds", str, "0..4"),
-    "results": Flag("results", str, "claims", "the folder of result files"),
-}
+WORLD = "table"  # where a claim is run if no world is named
 
 
-def claims_(argv: list[str]) -> int:
-    """assay claims [--json] [--write] [--run NAME|all] [--seeds 0..4] [--world table]
-    [--world.ARGUMENT …] [--steps …]
+def claims_(
+    *,
+    run: list[str] | None = None,
+    seeds: str = "0..4",
+    results: Path = Path("claims"),
+    write: bool = False,
+    json_: bool = False,
+    **given: Any,
+) -> int:
+    """List the papers' claims with what was found here, or run them.
 
-    Without --run: every claim with its verdict, read from claims/*.json; --write puts them into
-    CLAIMS.md. With --run: runs the claim's arms on every seed (the world's seed and the run's
-    alike) and writes claims/NAME.WORLD.json. Verdicts: holds here, does not hold here, cannot be
-    shown here, not run.
+    Without --run every claim is listed with its verdict, read from the result files: holds here,
+    does not hold here, cannot be shown here, or not run. With --run the arms of a claim are run on
+    every seed, which is the world's and the run's alike, and the result is written to
+    RESULTS/NAME.WORLD.json.
+
+    Args:
+        run: A paper whose claim is run, or all. May be given again.
+        seeds: The seeds, e.g. 0..4 (both ends included).
+        results: The folder of result files.
+        write: Write the list into CLAIMS.md.
     """
-    words, given = flags.split(argv, ["json", "write"])
-    if words:
-        raise InputError(
-            f"assay claims takes no '{words[0]}'; assay claims --run {words[0]} runs one"
-        )
-    here = flags.parse([g for g in given if g[0] in HERE], HERE, "assay claims")
-    rest = [g for g in given if g[0] not in HERE]
-    folder = Path(here.get("results", HERE["results"].default))
+    from assay.evidence import claims, verdicts
+
     papers = [e for e in catalogue.entries() if not e.fault]
-    if "run" in here:
-        run(here["run"], papers, rest, here.get("seeds", HERE["seeds"].default), folder)
-    elif rest:
-        raise InputError(f"assay claims has no --{rest[0][0].replace('_', '-')} without --run")
-    found = claims.rows(papers, folder)
-    if here.get("write"):
+    if run:
+        _run(run, papers, given, seeds, results)
+    found = claims.rows(papers, results)
+    if write:
         Path("CLAIMS.md").write_text(verdicts.markdown(found), encoding="utf-8")
-        print("CLAIMS.md", file=sys.stderr)
-    if here.get("json"):
+        screen.note("CLAIMS.md")
+    if json_:
         print(json.dumps(found, ensure_ascii=False))
-    elif not here.get("write"):
-        for row in found:
-            print(line(row))
+    elif not write:
+        print(
+            screen.table(
+                ("name", "world", "verdict", "effect", "95 % interval", "seeds", "why"),
+                [_row(r) for r in found],
+                numbers=(3, 4, 5),
+            )
+        )
     return 0
 
 
-def line(row: dict[str, Any]) -> str:
-    """One claim, for a person."""
-    found = (
-        ""
-        if row["low"] is None
-        else f"  {row['effect']:.3f} [{row['low']:.3f}, {row['high']:.3f}], {row['seeds']} seeds"
+def grammar(base: Grammar, seen: Seen) -> Grammar:
+    """The verb with the Loop's fields and the world's arguments, where a claim is run."""
+    if "run" not in seen.flags:
+        return replace(base, what="assay claims without --run")
+    world = seen.flags.get("world") or WORLD
+    loop = {k: f for k, f in settings.loop().items() if k != "seed"}
+    theirs = {k: f for k, f in settings.world_flags(world).items() if k != "world.seed"}
+    place = {"world": Flag("world", str, WORLD, settings.run()["world"].help, group="World")}
+    return replace(
+        base,
+        flags={**base.flags, **place, **loop, **theirs},
+        what=f"assay claims in world {world}",
+        elsewhere=settings.elsewhere,
     )
-    why = f"  ({row['why']})" if row["world"] and row["why"] else ""
-    return f"{row['name']:<22}{row['world'] or '':<9}{row['verdict']}{found}{why}"
 
 
-def run(
+def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """One claim, for a person."""
+    measured = ("", "", "")
+    if row["low"] is not None:
+        measured = (
+            f"{row['effect']:.3f}",
+            f"[{row['low']:.3f}, {row['high']:.3f}]",
+            str(row["seeds"]),
+        )
+    why = row["why"] if row["world"] and row["why"] else ""
+    return (row["name"], row["world"] or "", row["verdict"], *measured, why)
+
+
+def _run(
     names: list[str],
     papers: list[catalogue.Entry],
-    rest: list[tuple[str, str | None]],
+    given: Mapping[str, Any],
     seeds: str,
     folder: Path,
 ) -> None:
     """Run some papers' claims and write their result files."""
-    world = next((v for k, v in rest if k == "world" and v), "table")
-    known = {
-        "world": Flag("world"),
-        **{k: f for k, f in execution.LOOP.items() if k != "seed"},
-        **flags.of(catalogue.load_world(world), prefix="world.", without=("seed",)),
-    }
-    values = flags.parse(rest, known, f"assay claims in world {world}")
+    from assay.cli import progress
+    from assay.evidence import claims
+
+    world = given.get("world") or WORLD
     everything = "all" in names
     chosen = (
         [e for e in papers if e.statement] if everything else [catalogue.find(n) for n in names]
@@ -98,19 +120,18 @@ def run(
             f"{odd.name}'s claim is about {', '.join(claims.claim_of(odd).worlds)}, not about "
             f"{world}"
         )
-    loop = {k: v for k, v in values.items() if k in execution.LOOP}
-    arguments = {k.removeprefix("world."): v for k, v in values.items() if k.startswith("world.")}
-    numbers = [flags.value(s, int, "--seeds") for s in flags.several(seeds)]
-    with progress.bar("claims", 1) as shown:
+    loop = {k: v for k, v in given.items() if k in settings.loop()}
+    arguments = {k.removeprefix("world."): v for k, v in given.items() if k.startswith("world.")}
+    numbers = [value(s, int, "--seeds") for s in several(seeds)]
+    with progress.Bar("claims", 1) as shown:
 
         def around(
             recipe: Callable[..., Iterator[Any]], label: str
         ) -> Callable[..., Iterator[Any]]:
-            shown.reset()
-            shown.set_description(label)
+            shown.restart(label)
             return progress.watched(recipe, shown)
 
         for result in claims.run(
             fit, seeds=numbers, world=world, world_arguments=arguments, loop=loop, around=around
         ):
-            shown.write(str(claims.save(result, folder)), file=sys.stderr)
+            print(claims.save(result, folder), file=sys.stderr)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from assay.cli import flags, report, sweep
-from assay.cli.flags import Flag
-from assay.errors import InputError
+from assay.cli import report, screen, sweep
 from assay.records.runs import Run
 from assay.registry import catalogue
 
@@ -22,26 +19,24 @@ METHODS: dict[str, dict[str, Any]] = {
 SETTING = {"world": "grammar"}
 
 
-def demo_(argv: list[str]) -> int:
-    """assay demo [--out runs/demo] [--seed N] [--json]
+def demo_(*, out: Path | None = None, seed: int = 0, json_: bool = False) -> int:
+    """Run the main job on the embedded world, in about three minutes.
 
-    Fits proxies on noisy preferences in the grammar world, optimises against one of them by
-    best-of-n and by policy gradient, and against the worst case of all, and measures gold apart. A
-    demo that was stopped goes on; one that is finished is kept, and the next goes to runs/demo-2,
-    runs/demo-3 …
+    Fits proxies to noisy preferences in world grammar, optimises against one of them by best-of-n
+    and by policy gradient, and against the worst case of all, and measures gold apart. A demo that
+    was stopped goes on; a finished one is kept, and the next goes to runs/demo-2, runs/demo-3 …
+
+    Args:
+        out: The folder of the three runs and the report.
+        seed: The seed of the runs.
     """
-    known = {"out": Flag("out"), "seed": Flag("seed", int, 0), "json": Flag("json", bool)}
-    words, given = flags.split(argv, ["json"])
-    options = flags.parse(given, known, "assay demo")
-    if words:
-        raise InputError(f"assay demo takes no '{words[0]}'")
-    folder = Path(options["out"]) if "out" in options else next_folder(Path("runs") / "demo")
-    values = {**SETTING, "seed": options.get("seed", 0)}
+    folder = next_folder(Path("runs") / "demo") if out is None else out
     began = time.monotonic()
     jobs = [
-        (catalogue.find(name), {**values, **own}, folder / name) for name, own in METHODS.items()
+        (catalogue.find(name), {**SETTING, "seed": seed, **own}, folder / name)
+        for name, own in METHODS.items()
     ]
-    outcomes = sweep.run_all(jobs, quiet=bool(options.get("json")))
+    outcomes = sweep.run_all(jobs, quiet=json_)
     if any(o["state"] == "failed" for o in outcomes):
         return 1
     from assay.report import build, summary
@@ -49,11 +44,11 @@ def demo_(argv: list[str]) -> int:
     folders = [f for _, _, f in jobs]
     found = summary(folders)
     page = build(folders, folder / "report.html", baseline="leave_one_out")
-    if options.get("json"):
+    if json_:
         print(json.dumps({"report": str(page), "methods": found}, ensure_ascii=False))
     else:
         print(f"\n{report.table(found)}\n\n{page}")
-    print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
+    screen.note(f"{time.monotonic() - began:.0f} s")
     return 0
 
 

@@ -3,54 +3,45 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
-from assay.cli import flags
-from assay.cli.flags import Flag
+from assay.cli import screen
 from assay.errors import InputError
-from assay.evidence import claims, manual
 from assay.registry import catalogue
 
 FIRST = "# The papers\n"
 
 
-def manual_(argv: list[str]) -> int:
-    """assay manual [--out docs/systems] [--results claims] [--json]
+def manual_(
+    *, out: Path = Path("docs/systems"), results: Path = Path("claims"), json_: bool = False
+) -> int:
+    """Write the papers' pages from their files.
 
-    Writes one page a paper's file and a list of them, from the files' own text and the committed
-    results. Pages of files that are gone are removed; a folder that holds anything else is left
-    alone.
+    One page a paper and a list of them, from the files' own text and the committed results. Pages
+    of files that are gone are removed; a folder that holds anything else is left alone.
+
+    Args:
+        out: The folder of the pages.
+        results: The folder of the claims' result files.
     """
-    known = {
-        "out": Flag("out", str, "docs/systems"),
-        "results": Flag("results", str, "claims"),
-        "json": Flag("json", bool),
-    }
-    words, given = flags.split(argv, ["json"])
-    options = flags.parse(given, known, "assay manual")
-    if words:
-        raise InputError(f"assay manual takes no '{words[0]}'")
+    from assay.evidence import claims, manual
+
     entries = [e for e in catalogue.entries() if not e.fault]
-    written = manual.pages(entries, claims.rows(entries, Path(options.get("results", "claims"))))
-    folder = Path(options.get("out", "docs/systems"))
-    list_ = folder / "README.md"
-    if (
-        folder.exists()
-        and any(folder.iterdir())
-        and not (list_.exists() and list_.read_text(encoding="utf-8").startswith(FIRST))
-    ):
+    written = manual.pages(entries, claims.rows(entries, results))
+    index = out / "README.md"
+    ours = index.exists() and index.read_text(encoding="utf-8").startswith(FIRST)
+    if out.exists() and any(out.iterdir()) and not ours:
         raise InputError(
-            f"{folder} holds something else than the pages of the papers; give another --out"
+            f"{out} holds something else than the pages of the papers; give another --out"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.md"):
+    out.mkdir(parents=True, exist_ok=True)
+    for old in out.glob("*.md"):
         if old.name not in written:
             old.unlink()
     for name, text in written.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    if options.get("json"):
-        print(json.dumps({"folder": str(folder), "pages": sorted(written)}))
+        (out / name).write_text(text, encoding="utf-8")
+    if json_:
+        print(json.dumps({"folder": str(out), "pages": sorted(written)}))
     else:
-        print(f"{folder}: {len(written)} pages", file=sys.stderr)
+        screen.note(f"{out}: {len(written)} pages")
     return 0

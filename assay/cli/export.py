@@ -4,43 +4,35 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
-from assay.cli import execution, flags, inputs
-from assay.cli.flags import Flag
-from assay.errors import InputError
-from assay.records import export
+from assay.cli import inputs
 from assay.records.runs import Run
-from assay.registry import catalogue
 
 
-def export_(argv: list[str]) -> int:
-    """assay export RUN --out FOLDER [--which best|last] [--json]
+def export_(
+    run: str, *, out: Path, which: Literal["best", "last"] = "best", json_: bool = False
+) -> int:
+    """Export a run's policy as a folder that transformers loads.
 
-    Writes the run's policy as transformers loads it (config.json, model.safetensors, the tokenizer
-    where it has one; adapters are merged into the base) with a model card that holds the measured
-    curve. best: by gold, or what a watch kept; where nothing told them apart, the last one.
+    Writes config.json, model.safetensors, the tokenizer where it has one, and a model card with the
+    measured curve. Adapters are merged into the base.
+
+    Args:
+        run: The folder of one run.
+        out: The folder to write.
+        which: The best policy by gold (or what a watch kept), or the last. Where nothing told them
+            apart, the last.
     """
-    known = {
-        "out": Flag("out"),
-        "which": Flag("which", str, "best"),
-        "json": Flag("json", bool, False),
-    }
-    words, given = flags.split(argv, ["json"])
-    options = flags.parse(given, known, "assay export")
-    if len(words) != 1 or "out" not in options:
-        raise InputError(
-            "assay export needs "
-            + ("--out, the folder to write" if len(words) == 1 else "the folder of one run")
-        )
-    run = Run.open(words[0])
-    entry = catalogue.find(run.about.get("path") or run.about["recipe"])
-    inputs.unchanged(run.about, words[0])
-    export.chosen(
-        run, options.get("which", "best")
+    from assay.cli import execution, orders
+    from assay.records import export
+
+    found = Run.open(run)
+    inputs.unchanged(found.about, run)
+    export.find_policy(
+        found, which
     )  # before the world is built, so that nobody waits for a refusal
-    world = execution.Worlds()(
-        execution.order(entry, execution.recorded(run.about, entry, words[0]))
-    )
-    folder = export.export(run, world, Path(options["out"]), which=options.get("which", "best"))
-    print(json.dumps({"folder": str(folder)}) if options.get("json") else folder)
+    world = execution.Worlds()(orders.of_record(found.about, run))
+    folder = export.export(found, world, out, which=which)
+    print(json.dumps({"folder": str(folder)}) if json_ else folder)
     return 0

@@ -1,112 +1,127 @@
-"""check, fit, score, bon: real files. Each is a function of assay.files, and its signature is the
-configuration here too.
+"""check, fit, score, bon: your own files. Each is a function of the library, whose signature has
+the flags.
 """
 
 from __future__ import annotations
 
-import inspect
+import importlib
 import json
 import sys
-import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
-from assay.cli import flags
+from assay.cli import flags, progress
 from assay.cli.flags import Flag
+from assay.cli.grammar import Grammar, Words
+from assay.cli.values import value
+from assay.cli.verbs import ALSO, Seen
 from assay.errors import InputError
+from assay.registry.catalogue import HOME
+from assay.registry.docstrings import clause, first_sentence
+from assay.registry.parameters import REQUIRED, Parameter, from_text, parameters
 
-CALLED = {
-    "path": "a FILE",
-    "scores": "a FILE",
-    "rewards": "a REWARD, the folder of a fitted one",
-    "out": "-o, where to write",
+FUNCTIONS = {  # verb → module and function of the library
+    "check": ("data.summary", "check"),
+    "fit": ("rewards.fit_file", "fit"),
+    "score": ("rewards.score_file", "score"),
+    "bon": ("evaluation.best_of_n_curve", "bon"),
 }
+SHOWN = {  # positional parameters: what help calls them, and what they are
+    "path": (
+        "file",
+        "A data file: JSON lines (gzipped too), Parquet, CSV, a datasets folder or a hub name.",
+    ),
+    "scores": ("file", "A scored file."),
+    "rewards": ("reward", "The folder of a reward that assay fit wrote."),
+    "out": ("out", "The file to write."),
+}
+UNSHOWN = ("check", "bon")  # their functions show no progress of their own
+FURTHER = {"fit": {"path": ("--pairs",)}}  # other names of the positional parameters as flags
 
 
-def called(
-    verb: str, argv: list[str], function: Callable[..., Any], *, aliases: tuple[str, ...] = ()
-) -> tuple[Any, bool]:
-    """Call a function with words for its positional parameters and flags for all of them; and
-    whether JSON is wanted.
-
-    `aliases` are other names for the last positional parameter that must be given.
-    """
-    places = {
-        p.name: p
-        for p in inspect.signature(function).parameters.values()
-        if p.kind is p.POSITIONAL_OR_KEYWORD
-    }
-    hints = typing.get_type_hints(function)
-    known = {
-        **{name: Flag(name, hints[name], p.default) for name, p in places.items()},
-        **flags.of(function),
-        "json": Flag("json", bool, False),
-    }
-    words, given = flags.split(argv, [name for name, f in known.items() if f.switch])
-    last = list(places)[-1]
-    values = flags.parse(
-        [(last if name in aliases else name, text) for name, text in given], known, f"assay {verb}"
-    )
-    as_json = values.pop("json", False)
-    for name in places:
-        if name not in values and words:
-            values[name] = flags.value(words.pop(0), hints[name], name)
-    if words:
-        raise InputError(
-            f"assay {verb} has no place for '{words[0]}'; it takes {', '.join(places)}, and the "
-            "rest as flags"
+def grammar(base: Grammar, seen: Seen) -> Grammar:
+    """The verb with the flags of its function."""
+    given = _parameters(base.verb)
+    places = [p for p in given.values() if p.kind == "POSITIONAL_OR_KEYWORD"]
+    own = {
+        p.name: Flag(
+            name=p.name,
+            type=p.type,
+            help=first_sentence(p.help or SHOWN[p.name][1]),
+            also=(*ALSO.get(p.name, ()), *FURTHER.get(base.verb, {}).get(p.name, ())),
+            group="Options" if p.name == "out" else "Hidden",
         )
-    for name, flag in known.items():
-        if flag.default is flags.REQUIRED and name not in values:
-            raise InputError(
-                f"assay {verb} needs {CALLED.get(name, f'--{name}')}; assay {verb} --help tells "
-                "how it is called"
-            )
-    return function(**values), as_json
+        for p in places
+    }
+    found = {k: replace(f, also=ALSO.get(k, ())) for k, f in flags.of(given).items()}
+    words = tuple(Words(SHOWN[p.name][0], help=p.help or SHOWN[p.name][1]) for p in places)
+    return replace(base, flags={**own, **found, **base.flags}, words=words)
 
 
-def tell(found: Any, as_json: bool, lines: list[str]) -> None:
+def _parameters(verb: str) -> dict[str, Parameter]:
+    module, name = FUNCTIONS[verb]
+    path = HOME.joinpath(*module.split(".")).with_suffix(".py")
+    return from_text(path, name, positional=True) or parameters(_function(verb))
+
+
+def _function(verb: str) -> Callable[..., Any]:
+    module, name = FUNCTIONS[verb]
+    found: Callable[..., Any] = getattr(importlib.import_module(f"assay.{module}"), name)
+    return found
+
+
+def _called(verb: str, words: Sequence[str], settings: dict[str, Any]) -> Any:
+    """Call the verb's function: words are its positional parameters, flags are all of them."""
+    given, rest = _parameters(verb), list(words)
+    for p in given.values():
+        if p.kind == "POSITIONAL_OR_KEYWORD" and p.name not in settings and rest:
+            settings[p.name] = value(rest.pop(0), p.type, p.name)
+        if p.default is REQUIRED and p.name not in settings:
+            word = p.name in SHOWN and p.name != "out"
+            name = SHOWN[p.name][0].upper() if word else f"--{p.name.replace('_', '-')}"
+            placed = p.kind == "POSITIONAL_OR_KEYWORD"
+            about = clause(p.help or (SHOWN[p.name][1] if placed else ""))
+            raise InputError(f"assay {verb} needs {name}" + (f": {about}" if about else ""))
+    function = _function(verb)
+    with progress.working(f"assay {verb}") if verb in UNSHOWN else nullcontext():
+        return function(**settings)
+
+
+def _tell(found: Any, as_json: bool, lines: list[str]) -> None:
     """One JSON object, or lines for a person."""
     print(json.dumps(found, ensure_ascii=False) if as_json else "\n".join(lines))
 
 
-def check_(argv: list[str]) -> int:
-    """assay check FILE [--columns prompt=question,…] [--score COLUMN] [--limit CHARACTERS]
-    [--against FILE,…] [--json]
+def check_(*words: str, json_: bool = False, **settings: Any) -> int:
+    """Say what a data file is, and list every fault in it with row and column.
 
-    Says what FILE is (pairs, chats, transcripts, scored responses, prompts) and every fault with
-    row and column: JSON lines (gzipped too), Parquet, CSV, a datasets folder or a hub name. Exit 2
-    if there are errors.
+    A file holds pairs, chats, transcripts, scored responses or prompts. The exit code is 2 where
+    there are errors.
     """
-    from assay.data.summary import check, says
+    from assay.data.summary import says
 
-    found, as_json = called("check", argv, check)
-    tell(found, as_json, says(found))
+    found = _called("check", words, settings)
+    _tell(found, json_, says(found))
     if not found["ok"]:
         errors = sum(found["errors"].values())
         print(f"assay: {found['file']} has {errors:,} error{'s' * (errors > 1)}", file=sys.stderr)
     return 0 if found["ok"] else 2
 
 
-def fit_(argv: list[str]) -> int:
-    """assay fit FILE -o FOLDER [--base words|MODEL_OR_PATH] [--members 5] [--frozen] [--folds 5]
-    [--out-of-fold FILE] [--json] …
+def fit_(*words: str, json_: bool = False, **settings: Any) -> int:
+    """Fit a reward ensemble to preference pairs or scored responses.
 
-    Fits a reward ensemble to pairs (--pairs FILE is FILE) or to scored responses (--score COLUMN).
-    --base is words (no model needed), or any transformers encoder or decoder: the whole model, with
-    --lora 16 adapters that are merged at the end, or with --frozen a head on its features. Accuracy
-    is cross-validated by prompt; --out-of-fold writes every row with scores of judges that never
-    saw its prompt. Also: --resample leave-out|bootstrap|none --ridge --smoothing --centre --epochs
-    --batch --lr --max-length --pairs-a-prompt --pooling --columns --split --limit --drop --lam
-    --seed.
+    The base is `words` (no model needed), or any encoder or decoder of transformers: the whole
+    model, with --lora 16 adapters that are merged at the end, or with --frozen a head on its
+    features. Accuracy is cross-validated by prompt.
     """
-    from assay.rewards.fit_file import fit
-
-    found, as_json = called("fit", argv, fit, aliases=("pairs",))
+    found = _called("fit", words, settings)
     accuracy = found["accuracy"]
-    tell(
+    _tell(
         found,
-        as_json,
+        json_,
         [
             f"{found['file']}: {found['kind']}, {found['used']:,} used of {found['rows']:,} rows, "
             f"{found['prompts']:,} prompts",
@@ -127,27 +142,24 @@ def fit_(argv: list[str]) -> int:
     return 0
 
 
-def score_(argv: list[str]) -> int:
-    """assay score REWARD FILE -o OUT [--name proxy] [--lam 0.5] [--columns …] [--split NAME]
-    [--drop] [--json]
+def score_(*words: str, json_: bool = False, **settings: Any) -> int:
+    """Score every row of a file with a fitted reward.
 
-    Scores every row of FILE with a reward that assay fit wrote: each member, their mean, worst,
-    spread and mean − lam·variance, as new columns of OUT.
+    Writes each member's score, their mean, worst and spread, and mean − lam·variance, as new
+    columns.
     """
-    from assay.rewards.score_file import score
-
-    found, as_json = called("score", argv, score)
+    found = _called("score", words, settings)
     right = (
         []
         if found["accuracy"] is None
         else [f"the chosen one scores higher in {found['accuracy']:.1%} of the pairs"]
     )
-    tell(
+    _tell(
         found,
-        as_json,
+        json_,
         [
-            f"{found['file']}: {found['rows']:,} rows scored by {len(found['members'])} members of "
-            f"{found['rewards']}",
+            f"{found['file']}: {found['rows']:,} rows scored by {len(found['members'])} members "
+            f"of {found['rewards']}",
             f"{found['name']}: mean {found['mean']:.3f}, standard deviation {found['std']:.3f}, "
             f"spread of the members {found['spread']:.3f}",
             *(f"warning: {count:,} × {kind}" for kind, count in found["warnings"].items()),
@@ -158,16 +170,14 @@ def score_(argv: list[str]) -> int:
     return 0
 
 
-def bon_(argv: list[str]) -> int:
-    """assay bon FILE --gold COLUMN [--proxy COLUMN,…] [--ns 1,2,4,…] [--draws 2000] [-o OUT.json]
-    [--page OUT.html] [--json]
+def bon_(*words: str, json_: bool = False, **settings: Any) -> int:
+    """Compute the best-of-n curve of a scored file.
 
-    The best-of-n curve of a scored file (--scores FILE is FILE): gold and proxy of the answer that
-    each proxy likes best among n, unbiased over all subsets, with intervals over prompts and KL in
-    nats. --page draws them.
+    Gold and proxy of the completion that each proxy likes best among n, unbiased over all subsets,
+    with intervals over prompts and KL in nats. --page draws them.
     """
-    from assay.evaluation.best_of_n_curve import bon, says
+    from assay.evaluation.best_of_n_curve import says
 
-    found, as_json = called("bon", argv, bon)
-    tell(found, as_json, says(found))
+    found = _called("bon", words, settings)
+    _tell(found, json_, says(found))
     return 0

@@ -1,20 +1,23 @@
-"""list, show, cite: what the folder of papers holds. list and cite read text and import no torch."""
+"""list, show, cite: papers and worlds. list and cite read text and import no torch."""
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from assay.cli import flags
-from assay.cli.flags import Flag
+from assay.cli import flags, screen
+from assay.cli.values import said, shown
 from assay.errors import InputError
-from assay.registry import catalogue
+from assay.registry import catalogue, docstrings
+from assay.registry.parameters import REQUIRED
 
-JSON = Flag("json", bool, False, "print JSON")
+START = {"recipe": "run"}  # the verb that starts it, where it is not called like the function
 
 
 def here(path: Path) -> str:
@@ -23,60 +26,66 @@ def here(path: Path) -> str:
     return near if not near.startswith("..") else str(path)
 
 
-def list_(argv: list[str]) -> int:
-    """assay list [--json]"""
-    known = {"json": JSON}
-    words, given = flags.split(argv, known)
-    options = flags.parse(given, known, "assay list")
-    if words:
-        raise InputError(
-            f"assay list takes no '{words[0]}'; assay show {words[0]} tells of one paper"
-        )
+def started_by(entry: catalogue.Entry) -> str:
+    """The verb that starts a paper: run, fit or study."""
+    return START.get(entry.verb, entry.verb)
+
+
+def list_(*, json_: bool = False) -> int:
+    """List the recipes, fits, studies and worlds there are."""
     found = catalogue.entries()
     for e in found:
         if e.fault:
             print(f"assay: left out, {e.fault}", file=sys.stderr)
     good = [e for e in found if not e.fault]
-    if options.get("json"):
-        print(
-            json.dumps(
-                [
-                    {
-                        "name": e.name,
-                        "verb": e.verb,
-                        "title": e.title,
-                        "path": here(e.path),
-                        "reduces": e.reduces,
-                    }
-                    for e in good
-                ],
-                ensure_ascii=False,
-            )
-        )
+    worlds = [(name, catalogue.find_world(name)) for name in catalogue.worlds()]
+    if json_:
+        rows = [
+            {
+                "name": e.name,
+                "verb": e.verb,
+                "title": e.title,
+                "path": here(e.path),
+                "reduces": e.reduces,
+            }
+            for e in good
+        ]
+        rows += [
+            {"name": n, "verb": "world", "title": about_world(p), "path": here(p), "reduces": {}}
+            for n, p in worlds
+        ]
+        print(json.dumps(rows, ensure_ascii=False))
         return 0
-    wide = max((len(e.name) for e in good), default=0)
-    for e in good:
-        print(
-            f"{e.name:<{wide}}  {verb_of(e):<5}  {e.title} ({e.paper['authors']}, "
-            f"{e.paper['year']})"
+    order = {"recipe": 0, "fit": 1, "study": 2}
+    papers = [
+        (e.name, e.verb, f"{e.title} ({e.paper['authors']}, {e.paper['year']})")
+        for e in sorted(good, key=lambda e: (order[e.verb], e.name))
+    ]
+    print(
+        screen.table(
+            ("name", "kind", "title"),
+            [*papers, *((n, "world", about_world(p)) for n, p in worlds)],
         )
+    )
     return 0
 
 
-def verb_of(entry: catalogue.Entry) -> str:
-    """How a paper is started: `assay run`, `assay fit` or `assay study`."""
-    return {"recipe": "run"}.get(entry.verb, entry.verb)
+def about_world(path: Path) -> str:
+    """The first sentence of a world's module docstring."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    return docstrings.first_sentence(docstrings.parse(text).summary)
 
 
-def cite_(argv: list[str]) -> int:
-    """assay cite NAME… [--json]"""
-    known = {"json": JSON}
-    words, given = flags.split(argv, known)
-    options = flags.parse(given, known, "assay cite")
-    if not words:
-        raise InputError("assay cite needs the name of a paper, or several; assay list has them")
-    chosen = [catalogue.find(w) for w in words]
-    if options.get("json"):
+def cite_(*papers: str, json_: bool = False) -> int:
+    """Print papers as BibTeX.
+
+    Args:
+        papers: Names that `assay list` has, or paths of Python files.
+    """
+    if not papers:
+        raise InputError("assay cite needs the name of a paper; assay list names them")
+    chosen = [catalogue.find(p) for p in papers]
+    if json_:
         print(
             json.dumps(
                 [{"name": e.name, **e.paper, "bibtex": catalogue.bibtex(e)} for e in chosen],
@@ -88,32 +97,26 @@ def cite_(argv: list[str]) -> int:
     return 0
 
 
-def show_(argv: list[str]) -> int:
-    """assay show NAME [--source] [--json]: what the paper is, its constants with their defaults,
-    and its text.
+def show_(name: str, *, source: bool = False, json_: bool = False) -> int:
+    """Show one paper: what it is, its constants with their defaults, its claim.
+
+    Args:
+        name: A name that `assay list` has, or the path of a Python file.
+        source: Print the file's text and nothing else.
     """
-    known = {
-        "json": JSON,
-        "source": Flag("source", bool, False, "print the file's text and nothing else"),
-    }
-    words, given = flags.split(argv, known)
-    options = flags.parse(given, known, "assay show")
-    if len(words) != 1:
-        raise InputError("assay show needs the name of one paper; assay list has them")
-    entry = catalogue.find(words[0])
-    text = entry.path.read_text(encoding="utf-8")
-    if options.get("source"):
-        print(text, end="")
+    entry = catalogue.find(name)
+    if source:
+        print(entry.path.read_text(encoding="utf-8"), end="")
         return 0
     function = getattr(catalogue.load(entry), entry.verb)
     loop = inspect.signature(function).parameters.get("loop")
-    own = {} if loop is None or loop.default is loop.empty else vars(loop.default)
+    own = {} if loop is None or loop.default is loop.empty else asdict(loop.default)
     constants = {
-        f.name: {"type": flags.said(f.type), "default": f.default}
+        f.name: {"type": said(f.type), "default": f.default, "help": f.help}
         for f in flags.of(function).values()
     }
-    about = inspect.getdoc(function) or ""
-    if options.get("json"):
+    docs = docstrings.parse(inspect.getdoc(function), list(constants))
+    if json_:
         print(
             json.dumps(
                 {
@@ -125,12 +128,12 @@ def show_(argv: list[str]) -> int:
                     "paper": entry.paper,
                     "about": entry.about,
                     "constants": constants,
-                    "constants_about": about,
+                    "constants_about": inspect.getdoc(function) or "",
                     "loop": own,
                     "claim": entry.statement,
                 },
                 ensure_ascii=False,
-                default=str,
+                default=lambda v: None if v is REQUIRED else str(v),
             )
         )
         return 0
@@ -139,15 +142,13 @@ def show_(argv: list[str]) -> int:
         f"{entry.name}: {entry.title} ({paper['authors']}, {paper['year']}, "
         f"{paper['url']})\n\n{entry.about}\n"
     )
-    print(
-        f"assay {verb_of(entry)} {entry.name}"
-        + rows(constants)
-        + ("" if not about else f"\n\n{about}")
-    )
+    if docs.summary:
+        print(f"{docs.summary}\n")
+    print(f"assay {started_by(entry)} {entry.name}{_rows(constants)}")
     if own:
         print(
             "\nthe loop, where the world says nothing else:"
-            + rows({k: {"type": "", "default": v} for k, v in own.items()})
+            + _rows({k: {"default": v} for k, v in own.items()})
         )
     if entry.statement:
         print(f"\nclaim: {entry.statement}")
@@ -155,14 +156,12 @@ def show_(argv: list[str]) -> int:
     return 0
 
 
-def rows(constants: dict[str, dict[str, Any]]) -> str:
-    """Flags, one a line, with default and type."""
+def _rows(constants: dict[str, dict[str, Any]]) -> str:
+    """Flags, one a line, with default and meaning."""
     lines = []
     for name, c in constants.items():
-        default = (
-            "(must be given)"
-            if c["default"] is flags.REQUIRED
-            else json.dumps(c["default"], default=str)
-        )
-        lines.append(f"\n  --{name} {default}" + (f"  {c['type']}" if c["type"] else ""))
+        default = "(required)" if c["default"] is REQUIRED else shown(c["default"])
+        kind, text = c.get("type", ""), c.get("help", "")
+        about = f"{kind}: {text}" if kind and text else kind or text
+        lines.append(f"\n  --{name.replace('_', '-')} {default}" + (f"  {about}" if about else ""))
     return "".join(lines)

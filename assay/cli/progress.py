@@ -1,6 +1,4 @@
-"""What a person sees while something runs: a clock where the length is unknown, a bar where it is
-known, one line a reading.
-"""
+"""Progress: a clock where the length is unknown, a bar where it is known, one line a reading."""
 
 from __future__ import annotations
 
@@ -8,65 +6,95 @@ import functools
 import math
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tqdm import tqdm
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from assay.cli import screen
+
+SOON = 2.0  # seconds; what takes less is not worth a line
+
+
+def _progress(*columns: Any) -> Progress:
+    """A display on stderr; none where stderr is no terminal, with --quiet, or in another process
+    than the first.
+    """
+    shown = sys.stderr.isatty() and not screen.is_quiet() and os.environ.get("RANK", "0") == "0"
+    return Progress(
+        *columns,
+        console=screen.errors(),
+        transient=True,
+        disable=not shown,
+        redirect_stdout=sys.stdout.isatty(),
+        redirect_stderr=True,
+    )
 
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """A clock on stderr until the block ends, above whatever bars the block has. Without a
-    terminal: one line, afterwards.
+    """A clock on stderr until the block ends; without a terminal, one line afterwards.
+
+    Args:
+        what: What is being done, e.g. "building world grammar".
     """
-    began, over = time.monotonic(), threading.Event()
-    with tqdm(
-        desc=what,
-        bar_format="{desc}: {elapsed}",
-        leave=False,
-        disable=None,
-        delay=2,
-        file=sys.stderr,
-    ) as clock:
-
-        def tick() -> None:
-            while not over.wait(1.0):
-                clock.update(0)
-                clock.refresh()
-
-        ticking = threading.Thread(target=tick, daemon=True)
-        ticking.start()
-        try:
-            yield
-        finally:
-            over.set()
-            ticking.join()
+    began = time.monotonic()
+    with _progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()) as shown:
+        shown.add_task(what, total=None)
+        yield
     took = time.monotonic() - began
-    if took > 2:
-        print(f"{what}: {took:.0f} s", file=sys.stderr)
+    if took > SOON:
+        screen.note(f"{what}: {took:.0f} s")
 
 
-def bar(label: str, total: int) -> tqdm:
-    """A progress bar on stderr; none where stderr is not a terminal, or in another process than the
-    first.
+class Bar:
+    """A progress bar on stderr, a context manager.
+
+    Args:
+        label: What moves.
+        total: Steps until the end.
     """
-    other = os.environ.get("RANK", "0") != "0"
-    return tqdm(
-        total=total,
-        desc=label,
-        unit="step",
-        leave=False,
-        disable=other or None,
-        file=sys.stderr,
-        dynamic_ncols=True,
-    )
+
+    def __init__(self, label: str, total: int) -> None:
+        self._shown = _progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        self._task = self._shown.add_task(label, total=total)
+
+    def __enter__(self) -> Bar:
+        self._shown.start()
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        self._shown.stop()
+
+    def at(self, done: int, total: int) -> None:
+        """Move to `done` of `total` steps."""
+        self._shown.update(self._task, completed=done, total=total)
+
+    def restart(self, label: str) -> None:
+        """Begin again from 0 under another label."""
+        self._shown.reset(self._task, description=label)
 
 
-def watched(recipe: Callable[..., Any], shown: tqdm) -> Callable[..., Iterator[Any]]:
-    """The same recipe, its every step moving the bar."""
+def watched(recipe: Callable[..., Any], shown: Bar) -> Callable[..., Iterator[Any]]:
+    """The same recipe; each of its steps moves the bar."""
 
     @functools.wraps(recipe)
     def steps(task: Any, **arguments: Any) -> Generator[Any, Any, None]:
@@ -77,8 +105,7 @@ def watched(recipe: Callable[..., Any], shown: tqdm) -> Callable[..., Iterator[A
                 item = inner.send(reply)
             except StopIteration:
                 return
-            shown.total = max(task.carry.total, task.carry.next)
-            shown.update(task.carry.next - shown.n)
+            shown.at(task.carry.next, max(task.carry.total, task.carry.next))
             reply = yield item
 
     return steps
@@ -90,14 +117,14 @@ def line(reading: dict[str, Any]) -> str:
     root = "  –  " if kl is None else f"{math.sqrt(max(0.0, kl)):5.2f}"
     return (
         f"step {reading['step']:>4}  √KL {root}  gold "
-        f"{number(reading['gold'], reading['gold_err'])}  proxy "
-        f"{number(reading['proxy'], reading['proxy_err'])}  {reading['tag']}"
+        f"{number(reading['gold'], reading['gold_err'])}  "
+        f"proxy {number(reading['proxy'], reading['proxy_err'])}  {reading['tag']}"
     ).rstrip() + watched_line(reading)
 
 
 def watched_line(reading: dict[str, Any]) -> str:
-    """What the watch says of it, below; "" where nothing is watched. A hint is said once, when it
-    begins.
+    """The watch's verdict, on a line of its own; "" where nothing is watched. A hint is shown once,
+    when it begins.
     """
     watch = reading.get("watch")
     if not watch:
@@ -111,7 +138,7 @@ def watched_line(reading: dict[str, Any]) -> str:
 
 
 def number(value: float | None, error: float | None) -> str:
-    """A mean with its error, a dash where nothing was measured."""
+    """A mean with its error; a dash where nothing was measured."""
     if value is None:
         return f"{'–':>14}"
     return f"{value:7.3f} ±{error:.3f}" if error is not None else f"{value:7.3f}       "

@@ -11,18 +11,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from assay.cli import execution
+from assay.cli import execution, orders
 from assay.core import Rng
 from assay.engine import checkpoint as disk
 from assay.errors import InputError
 from assay.records.runs import Run, plain
-from assay.registry import catalogue
-from assay.watch.comparisons import watched
+from assay.watch.config import WatchConfig
 from assay.watch.ledger import Ledger
-from assay.watch.session import Watching
+from assay.watch.setup import open_watch
 
 
-def looks(folder: Path, asked: Watching) -> Iterator[dict[str, Any]]:
+def looks(folder: Path, asked: WatchConfig) -> Iterator[dict[str, Any]]:
     """The verdict at each kept policy, until the watch says stop; after each, all of them are in
     the run's watch.json.
     """
@@ -36,17 +35,19 @@ def looks(folder: Path, asked: Watching) -> Iterator[dict[str, Any]]:
             f"{folder} holds {held}, and the watch draws fresh answers from every policy that was "
             f"read: run it again with --policies (assay run --from {folder} --policies)"
         )
-    entry = catalogue.find(run.about.get("path") or run.about["recipe"])
-    order = execution.order(entry, {**execution.recorded(run.about, entry, str(folder))})
-    world = execution.Worlds()(order)
+    world = execution.Worlds()(orders.of_record(run.about, str(folder)))
     seed = run.about["seed"]
     task = world.task.replaced(rng=Rng(seed)("run"))
     again = (
         "assay watch "
         + str(folder)
-        + "".join(f" --{k} {v}" for k, v in asdict(asked).items() if v != getattr(Watching(), k))
+        + "".join(
+            f" --{k.replace('_', '-')} {v}"
+            for k, v in asdict(asked).items()
+            if v != getattr(WatchConfig(), k)
+        )
     )
-    watch, contest = watched(
+    watch, comparisons = open_watch(
         asked,
         task,
         population=world.population,
@@ -63,7 +64,7 @@ def looks(folder: Path, asked: Watching) -> Iterator[dict[str, Any]]:
     for reading in read:
         policy: Any = task.reference.copy()
         policy.load_state_dict(disk.load(kept[reading["step"]]))
-        contest.at(policy)
+        comparisons.begin(policy)
         said.append(watch.look(reading))
         _write(folder / "watch.json", {"watch": asdict(asked), "looks": said})
         yield said[-1]

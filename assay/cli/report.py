@@ -7,50 +7,57 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from assay.cli import flags
-from assay.cli.flags import Flag
+from assay.cli import screen
 from assay.errors import InputError
 
-KNOWN = {
-    "out": Flag("out", str, "report.html", "the HTML file"),
-    "json": Flag("json", bool, False, "print JSON"),
-    "figure": Flag("figure", str, None, "an SVG file: the headline figure alone"),
-    "baseline": Flag("baseline", str, None, "the method that others are compared with"),
-    "title": Flag("title", str, "", "the report's heading"),
-}
+HEAD = (
+    "method",
+    "world",
+    "seeds",
+    "gold at the reference",
+    "at the peak",
+    "√KL there",
+    "at the end",
+    "√KL there",
+    "drop",
+)
 
 
-def report_(argv: list[str]) -> int:
-    """assay report RUN… [-o report.html] [--baseline METHOD] [--title TEXT] [--figure FILE.svg]
-    [--json]
+def report_(
+    *runs: str,
+    out: Path | None = None,
+    baseline: str | None = None,
+    title: str = "",
+    figure: Path | None = None,
+    json_: bool = False,
+) -> int:
+    """Write runs as one HTML page, and print what each method reached.
 
-    A RUN is a run's folder, or a folder with runs somewhere in it (a sweep's). Prints a table and
-    writes the report; with --json prints the table as JSON and writes only what --out or --figure
-    name. A report or figure that is there is replaced; any other file is not.
+    With --json the table is printed as JSON, and only what --out or --figure name is written. A
+    report or figure that is there is replaced; any other file is not.
+
+    Args:
+        runs: Folders of runs, or folders that hold runs (a sweep's).
+        out: The HTML file; report.html where it is not given.
+        baseline: The method that the others are compared with.
+        title: The report's heading.
+        figure: An SVG file for the headline figure alone.
     """
-    words, given = flags.split(argv, ["json"])
-    options = flags.parse(given, KNOWN, "assay report")
-    if not words:
+    if not runs:
         raise InputError("assay report needs the folders of runs, such as runs/*")
     from assay.report import build, summary, svg
 
-    folders = [f for word in words for f in runs_in(Path(word))]
+    folders = [f for run in runs for f in runs_in(Path(run))]
     found = summary(folders)
-    written, page = None, "out" in options or not options.get("json")
-    out = Path(options.get("out", KNOWN["out"].default))
-    if page:
-        must_be_ours(out, "<!doctype html>", "· assay</title>", "-o")
-    if "figure" in options:
-        must_be_ours(Path(options["figure"]), "<svg", 'class="chart"', "--figure")
-        Path(options["figure"]).write_text(svg(folders), encoding="utf-8")
-    if page:
-        written = build(
-            folders, out, baseline=options.get("baseline"), title=options.get("title", "")
-        )
-    if options.get("json"):
-        print(json.dumps(found, ensure_ascii=False))
-    else:
-        print(f"{table(found)}\n\n{written}")
+    page = None if json_ and out is None else out or Path("report.html")
+    if page is not None:
+        must_be_ours(page, "<!doctype html>", "· assay</title>", "-o")
+    if figure is not None:
+        must_be_ours(figure, "<svg", 'class="chart"', "--figure")
+        figure.write_text(svg(folders), encoding="utf-8")
+    if page is not None:
+        page = build(folders, page, baseline=baseline, title=title)
+    print(json.dumps(found, ensure_ascii=False) if json_ else f"{table(found)}\n\n{page}")
     return 0
 
 
@@ -82,21 +89,10 @@ def runs_in(folder: Path) -> list[Path]:
 
 def table(found: Sequence[dict[str, Any]]) -> str:
     """What each method reached, for a terminal."""
-    head = [
-        "method",
-        "world",
-        "seeds",
-        "gold at the reference",
-        "at the peak",
-        "√KL there",
-        "at the end",
-        "√KL there",
-        "drop",
-    ]
-    lines = [head]
-    for s in found:
-        lines.append(
-            [
+    return screen.table(
+        HEAD,
+        [
+            (
                 str(s["method"]),
                 str(s["world"]),
                 str(s["seeds"]),
@@ -106,15 +102,10 @@ def table(found: Sequence[dict[str, Any]]) -> str:
                 number(s["final_gold"], s["final_gold_half"]),
                 root(s["final_kl"]),
                 number(s["drop"], s["drop_half"]),
-            ]
-        )
-    wide = [max(len(row[i]) for row in lines) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            f"{cell:<{w}}" if i < 2 else f"{cell:>{w}}"
-            for i, (cell, w) in enumerate(zip(row, wide))
-        ).rstrip()
-        for row in lines
+            )
+            for s in found
+        ],
+        numbers=range(2, 9),
     )
 
 

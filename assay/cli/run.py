@@ -5,169 +5,188 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from assay.cli import execution, flags, inputs
-from assay.cli.flags import Flag
-from assay.engine import parallel
+from assay.cli import inputs, settings
+from assay.cli.grammar import Grammar
+from assay.cli.verbs import Seen
 from assay.errors import InputError
-from assay.records import tracking
 from assay.records.runs import Run
 from assay.registry import catalogue
 from assay.registry.catalogue import Entry
 
-HERE = {
-    "track": Flag("track", str, None, "a tracker that readings are sent to", many=True),
-    "project": Flag("project", str, "assay", "the trackers' project"),
-    "out": Flag("out", str, None, "the run's folder"),
-    "resume": Flag("resume", bool, False, "go on with the run that is there"),
-    "from": Flag("from", str, None, "a run whose arguments are taken over"),
-    "json": Flag("json", bool, False, "print JSON"),
-}
+if TYPE_CHECKING:
+    from assay.cli.orders import Order
 
 
-def run_(argv: list[str]) -> int:
-    """assay run NAME|./mine.py [--CONSTANT …] [--world NAME] [--world.ARGUMENT …] [--out FOLDER]
+def run_(
+    recipe: str = "",
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    from_: str = "",
+    track: list[str] | None = None,
+    project: str = "assay",
+    json_: bool = False,
+    **given: Any,
+) -> int:
+    """Run a recipe in a world and measure it.
 
-    The recipe's constants are its flags (assay show NAME); so are the Loop's fields (--max-steps --batch-size --num-generations --epochs
-    --mini-batch-size --learning-rate --warmup-steps --seed) and, with the prefix, the world's arguments.
-      --world NAME      a world (assay list has them), or the path of a file with a function world (default grammar)
-      --fit NAME        fit the world's judges anew by this paper; its constants are --fit.x, its Loop --fit.max-steps …
-      --out FOLDER      where the record goes, default runs/NAME; a folder that exists is never overwritten
-      --resume          go on with the run in --out; its arguments are taken from its record
-      --from FOLDER     take the arguments of another run; flags given here go over them
-      --eval-steps K         read the policy every K steps (default 5);  --eval-generations N  answers a held-out prompt (default 8)
-      --save-steps K          save every K steps (default 10);  --log-completions N  prompts whose answers are stored (default 8)
-      --micro-batch-size K         rows a forward pass, 0 for all: less memory, the same numbers
-      --watch WHO       buy labels at every reading and stop when the run has turned: gold, FILE.py:function, csv, page, or
-                        http://…; --watch.budget --watch.alpha --watch.delta --watch.flip … (docs/watch.md)
-      --policies        keep every policy that is read, so that `assay watch` can look at the finished run
-      --track NAME      send readings as they come to tensorboard, trackio or wandb as well (may be given again); --project P
-      --stop-on-nonfinite          a step that is not finite ends the run
-      --json            print what came of it as JSON
+    The recipe's constants are its flags: `assay run RECIPE --help` lists them with the world's
+    arguments. Every reading is written to the run's folder, gold beside proxy; `assay report` draws
+    it.
+
+    Args:
+        recipe: A recipe that `assay list` names, or the path of a Python file such as ./mine.py.
+        out: The run's folder; runs/RECIPE where it is not given. A folder that exists is never
+            overwritten.
+        resume: Go on with the run in --out, with the arguments of its record.
+        from_: The folder of a run whose arguments are taken; flags given here go over them.
+        track: Send readings as they come to tensorboard, trackio or wandb. May be given again.
+        project: The project's name at the trackers.
     """
-    entry, values, here = asked_for(argv)
+    entry, values = asked_for(recipe, given, out, resume, from_)
     if entry.verb != "recipe":
-        given = "FILE" if entry.verb == "fit" else entry.name
-        raise InputError(f"{entry.name} is a {entry.verb}: start it by assay {entry.verb} {given}")
-    trackers, resume = tracking.possible(here.get("track", ())), bool(here.get("resume"))
-    order = execution.order(entry, values)
-    folder = Path(here["out"]) if "out" in here else free(Path("runs") / entry.name)
+        what = "FILE" if entry.verb == "fit" else entry.name
+        raise InputError(f"{entry.name} is a {entry.verb}: start it by assay {entry.verb} {what}")
+    folder = free(Path("runs") / entry.name) if out is None else out
     if not resume:
         must_be_free(folder)
+    from assay.cli import orders
+    from assay.engine import parallel
+    from assay.records import tracking
+
+    trackers = tracking.possible(track or ())
+    order = orders.order(entry, values)
     with parallel.group():
-        return _run(order, folder, here, trackers, resume)
+        return _run(order, folder, trackers, project, resume, json_)
 
 
 def _run(
-    order: execution.Order,
-    folder: Path,
-    here: Mapping[str, Any],
-    trackers: tuple[str, ...],
-    resume: bool,
+    order: Order, folder: Path, trackers: tuple[str, ...], project: str, resume: bool, as_json: bool
 ) -> int:
     """In every process of a launch."""
+    from assay.cli import execution, screen
+    from assay.engine import parallel
+    from assay.records import tracking
+
     first = parallel.rank() == 0
     if resume and (folder / "run.json").exists() and Run.open(folder).about["state"] == "done":
         run = Run.open(folder)
         print(f"assay: {folder} is done already", file=sys.stderr)
     else:
         world = execution.Worlds()(order)
-        quiet = bool(here.get("json"))
-        say = (
-            (lambda text: print(text, file=sys.stderr if quiet else sys.stdout, flush=True))
-            if first
-            else (lambda text: None)
-        )
         run = execution.drive(
             order,
             world,
             folder,
             resume=resume,
-            say=say,
-            track=lambda run: tracking.Tracked(run, trackers, here.get("project", "assay")),
+            say=screen.teller(first, as_json),
+            track=lambda run: tracking.Tracked(run, trackers, project),
         )
     if first:
-        print(
-            json.dumps(execution.summary(run), ensure_ascii=False) if here.get("json") else folder
-        )
+        print(json.dumps(execution.summary(run), ensure_ascii=False) if as_json else folder)
     return 0
 
 
-def asked_for(argv: list[str]) -> tuple[Entry, dict[str, Any], dict[str, Any]]:
-    """The recipe, its values by flag name, and this command's own flags; a record that is resumed
-    or replayed is read.
+def grammar(base: Grammar, seen: Seen) -> Grammar:
+    """The verb with the flags of the recipe, the world and the fit that are typed, or those of the
+    record.
     """
-    words, given = flags.split(
-        argv, [name for name, f in HERE.items() if f.switch] + ["stop-on-nonfinite"]
-    )
-    mine = [g for g in given if g[0] in HERE]
-    here = flags.parse(mine, HERE, "assay run")
-    rest = [g for g in given if g[0] not in HERE]
-    if len(words) > 1:
+    if len(seen.words) > 1 and base.verb == "run":
         raise InputError(
-            f"assay run takes one recipe, and found {', '.join(words)}; assay sweep takes several"
+            f"assay run takes one recipe, and found {', '.join(seen.words)}; assay sweep takes "
+            "several"
         )
-    if here.get("resume") and "out" not in here:
+    base = replace(base, flags={k: replace(f, group="Run") for k, f in base.flags.items()})
+    about = Run.open(source).about if (source := _source(seen.flags)) else None
+    world, fit = _place(seen, about)
+    name = seen.words[0] if seen.words else (about or {}).get("path") or (about or {}).get("recipe")
+    if name:
+        entry = catalogue.find(name)
+        found = settings.known(entry, world, fit)
+        base = replace(base, what=f"{entry.name} in world {world}", named=f" {name}")
+    else:
+        found = {**settings.run(), **settings.loop(), **settings.world_flags(world)}
+    found["world"] = replace(found["world"], default=world)  # the one that the other flags imply
+    return replace(base, flags={**base.flags, **found}, elsewhere=settings.elsewhere)
+
+
+def _source(flags: Mapping[str, Any]) -> str:
+    """The folder whose record gives the arguments; "" where there is none."""
+    if flags.get("from") and "resume" not in flags:
+        return str(flags["from"])
+    out = flags.get("out", "")
+    return (
+        out
+        if "resume" in flags and "from" not in flags and out and (Path(out) / "run.json").exists()
+        else ""
+    )
+
+
+def _place(seen: Seen, about: Mapping[str, Any] | None) -> tuple[str, str]:
+    """The world and the fit, which have to be known before their flags are."""
+    recorded = about or {"world": {}, "fit": {}}
+    world = seen.flags.get("world") or settings.implied(seen.flags) or recorded["world"].get("name")
+    fit = seen.flags.get("fit") or (recorded.get("fit") or {}).get("name")
+    return str(world or settings.run()["world"].default), str(fit or "")
+
+
+def asked_for(
+    recipe: str, given: Mapping[str, Any], out: Path | None, resume: bool, source: str
+) -> tuple[Entry, dict[str, Any]]:
+    """The recipe and its values by flag name; a record that is resumed or replayed is read.
+
+    Args:
+        recipe: The name or path that was typed, "" where none was.
+        given: Values by flag name, from the command line and a config file.
+        out: The run's folder.
+        resume: Whether it goes on.
+        source: The run whose arguments are taken, "" where none is.
+    """
+    if resume and out is None:
         raise InputError("--resume needs --out, the folder of the run to go on with")
-    if here.get("resume") and "from" in here:
+    if resume and source:
         raise InputError(
             "--resume goes on with a run and --from starts one like it: give one of the two"
         )
-    source = here.get("from") or (
-        here["out"] if here.get("resume") and (Path(here["out"]) / "run.json").exists() else None
-    )
-    if source is None:
-        if not words:
-            raise InputError(
-                "assay run needs a recipe"
-                + ("" if not here.get("resume") else f": {here['out']} holds no run yet")
-                + "; assay list has them"
-            )
-        entry = catalogue.find(words[0])
-        world = among(rest, "world")
-        return (
-            entry,
-            flags.parse(
-                rest,
-                execution.known(entry, world, among(rest, "fit")),
-                f"{entry.name} in world {world}",
-            ),
-            here,
-        )
+    given = settings.placed(given)
+    if resume and out is not None and (out / "run.json").exists():
+        source = str(out)
+    if not source:
+        if not recipe:
+            said = f": {out} holds no run yet" if resume else ""
+            raise InputError(f"assay run needs a recipe{said}; assay list names them")
+        return catalogue.find(recipe), given
     about = Run.open(source).about
-    entry = catalogue.find(words[0] if words else about.get("path") or about["recipe"])
+    entry = catalogue.find(recipe or about.get("path") or about["recipe"])
     if entry.name != about["recipe"]:
         raise InputError(f"{source} is a run of {about['recipe']}, and {entry.name} was asked for")
-    before = execution.recorded(about, entry, source)
-    there = among(rest, "world", before["world"]), among(rest, "fit", before.get("fit", ""))
-    now = flags.parse(rest, execution.known(entry, *there), entry.name)
-    if here.get("resume"):
-        unchanged(before, now, source)
+    from assay.cli import orders
+
+    before = orders.recorded(about, entry, source)
+    if resume:
+        unchanged(before, given, source)
         inputs.unchanged(about, source)
-    elif now.get("world", before["world"]) != before["world"]:
+    elif given.get("world", before["world"]) != before["world"]:
         before = {k: v for k, v in before.items() if not k.startswith("world")}
-    if now.get("fit", before.get("fit")) != before.get("fit"):
+    if given.get("fit", before.get("fit")) != before.get("fit"):
         before = {k: v for k, v in before.items() if not k.startswith("fit")}
-    return entry, {**before, **now}, here
-
-
-def among(given: list[tuple[str, str | None]], name: str, default: str | None = None) -> str:
-    """The world's name or the fit's, which has to be known before its flags are."""
-    return next(
-        (v for k, v in given if k == name and v),
-        str(execution.RUN[name].default if default is None else default),
-    )
+    return entry, {**before, **given}
 
 
 def unchanged(before: Mapping[str, Any], now: Mapping[str, Any], source: str) -> None:
     """A run goes on as it began. Raises InputError for the first argument that differs."""
+    from assay.cli import orders
+
     for name, v in now.items():
-        if name not in execution.FREE and before.get(name) != v:
+        if name not in orders.FREE and before.get(name) != v:
             raise InputError(
-                f"{source} was begun with --{flags.typed(name)} {before.get(name)!r} and this "
-                f"asks for {v!r}: leave it out to go on, or start another run with --from {source}"
+                f"{source} was begun with --{name.replace('_', '-')} {before.get(name)!r} and "
+                "this asks for "
+                f"{v!r}: leave it out to go on, or start another run with --from {source}"
             )
 
 

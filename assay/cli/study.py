@@ -7,43 +7,63 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from assay.cli import execution
 from assay.cli import run as running
-from assay.cli.listing import verb_of
+from assay.cli import settings
+from assay.cli.grammar import Grammar
+from assay.cli.listing import started_by
+from assay.cli.verbs import Seen
 from assay.errors import InputError
-from assay.records.runs import Run, digest, plain, read_lines, write_lines
+from assay.evaluation.reading import described
+from assay.records.runs import Run, RunRecord, digest, plain, read_lines, write_lines
 from assay.registry.catalogue import HOME
 
 
-def study_(argv: list[str]) -> int:
-    """assay study NAME|./mine.py [--CONSTANT …] [--world NAME] [--world.ARGUMENT …] [--fit NAME]
-    [--out FOLDER] [--json]
+def study_(
+    study: str = "",
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    from_: str = "",
+    json_: bool = False,
+    **given: Any,
+) -> int:
+    """Run a study, a paper that yields findings and no policy.
 
-    A study is a function study(world, …) that yields dicts. Each is printed and written to FOLDER/lines.jsonl (default
-    runs/NAME); FOLDER/run.json says what made them.
-      --json            print one object when it is done: the folder, its state and all lines
+    A study is a function study(world, …) that yields dicts. Each is printed and written to
+    OUT/lines.jsonl; OUT/run.json records what made them. With --json one object is printed at the
+    end: the folder, its state and all lines.
+
+    Args:
+        study: A study that `assay list` names, or the path of a Python file such as ./mine.py.
+        out: The folder; runs/STUDY where it is not given.
+        resume: Not for studies, which write their lines as they find them.
+        from_: The folder of a study whose arguments are taken; flags given here go over them.
     """
-    entry, values, here = running.asked_for(argv)
-    if entry.verb != "study":
-        raise InputError(
-            f"{entry.name} is a {entry.verb}: start it by assay {verb_of(entry)} {entry.name}"
-        )
-    if here.get("resume"):
+    if resume:
         raise InputError(
             "a study is not resumed: it writes its lines as it finds them; give another --out"
         )
+    entry, values = running.asked_for(study, given, out, resume, from_)
+    if entry.verb != "study":
+        raise InputError(
+            f"{entry.name} is a {entry.verb}: start it by assay {started_by(entry)} {entry.name}"
+        )
     idle = sorted(
         values.keys()
-        & ((execution.LOOP.keys() | execution.RUN.keys()) - {"world", "fit", "device"})
+        & ((settings.loop().keys() | settings.run().keys()) - {"world", "fit", "device"})
     )
     if idle:
         raise InputError(
-            f"--{idle[0].replace('_', '-')} is of runs, and {entry.name} is a study: it takes its "
-            f"own constants, --world and --fit (assay show {entry.name})"
+            f"--{idle[0].replace('_', '-')} is of runs, and {entry.name} is a study: it takes "
+            "its own "
+            f"constants, --world and --fit (assay show {entry.name})"
         )
-    order = execution.order(entry, values)
-    folder = Path(here["out"]) if "out" in here else running.free(Path("runs") / entry.name)
+    from assay.cli import execution, orders
+
+    order = orders.order(entry, values)
+    folder = running.free(Path("runs") / entry.name) if out is None else out
     running.must_be_free(folder)
     world = execution.Worlds()(order)
     mine = str(entry.path) if entry.path.parent != HOME / "recipes" else None
@@ -56,32 +76,26 @@ def study_(argv: list[str]) -> int:
     )
     run = Run.create(
         folder,
-        {
-            "recipe": entry.name,
-            "verb": "study",
-            "title": entry.title,
-            "paper": entry.paper,
-            "path": mine,
-            "arguments": order.arguments,
-            "loop": {},
-            "seed": order.world_arguments.get("seed"),
-            "world": {"name": order.world, **order.world_arguments},
-            "fit": {"name": order.fit, **order.fit_arguments} if order.fit else None,
-            "run": {},
-            "golds": list(world.golds) if world.gold is not None else [],
-            "gold_kind": world.gold_kind,
-            **({} if getattr(world.task.reference, "replayable", True) else {"replayable": False}),
-            "inputs": {
-                v: digest(v) for v in named if isinstance(v, str) and v and Path(v).is_file()
-            },
-        },
+        RunRecord(
+            recipe=entry.name,
+            verb="study",
+            title=entry.title,
+            paper=entry.paper,
+            path=mine,
+            arguments=order.arguments,
+            seed=order.world_arguments.get("seed"),
+            world={"name": order.world, **order.world_arguments},
+            fit={"name": order.fit, **order.fit_arguments} if order.fit else None,
+            inputs={v: digest(v) for v in named if isinstance(v, str) and v and Path(v).is_file()},
+            **described(world),
+        ),
     )
     try:
         for row in order.function(world, **order.arguments):
             write_lines(folder / "lines.jsonl", [row])
             print(
                 json.dumps(plain(row), ensure_ascii=False),
-                file=sys.stderr if here.get("json") else sys.stdout,
+                file=sys.stderr if json_ else sys.stdout,
                 flush=True,
             )
     except Exception as why:
@@ -90,7 +104,7 @@ def study_(argv: list[str]) -> int:
             execution.withdraw(folder)
         raise
     run.finish()
-    if here.get("json"):
+    if json_:
         print(
             json.dumps(
                 {
@@ -105,3 +119,8 @@ def study_(argv: list[str]) -> int:
     else:
         print(folder, file=sys.stderr)
     return 0
+
+
+def grammar(base: Grammar, seen: Seen) -> Grammar:
+    """The verb with the flags of the study, the world and the fit that are typed."""
+    return running.grammar(base, seen)

@@ -8,67 +8,96 @@ import json
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from assay.cli import execution, flags
+from assay.cli import flags, run, screen, settings
 from assay.cli.flags import Flag
-from assay.cli.run import among, must_be_free
-from assay.engine import parallel
+from assay.cli.grammar import Grammar
+from assay.cli.parsing import unknown
+from assay.cli.values import several, value
+from assay.cli.verbs import Seen
 from assay.errors import InputError, NotFinite
 from assay.records.runs import Run
 from assay.registry import catalogue
 from assay.registry.catalogue import Entry
 
-HERE = {
-    "out": Flag("out", str, None, "the folder of folders"),
-    "over": Flag("over", str, None, "NAME=VALUES", many=True),
-    "seeds": Flag("seeds", str, None, "0..9"),
-    "json": Flag("json", bool, False, "print JSON"),
-}
+if TYPE_CHECKING:
+    from assay.cli.execution import Worlds
+    from assay.cli.orders import Order
 
 
-def sweep_(argv: list[str]) -> int:
-    """assay sweep NAME… --over NAME=VALUES [--over …] [--seeds 0..9] --out FOLDER [any flag of
-    assay run]
+def sweep_(
+    *recipes: str,
+    out: Path | None = None,
+    over: list[str] | None = None,
+    seeds: str = "",
+    json_: bool = False,
+    **given: Any,
+) -> int:
+    """Run recipes over a grid of settings and seeds.
 
-    VALUES are 0,.1,.5 or 0..4 (both ends are in); several --over make a grid. Each run has its own
-    folder, FOLDER/recipe/name=value,…; finished ones are skipped and unfinished ones go on, so the
-    same command may be given again after a stop. World arguments vary too: --over
-    world.noise=0,.25. Exit 1 if a run failed; the others are run all the same.
+    Each run has its own folder, OUT/recipe/name=value,…; finished ones are skipped and unfinished
+    ones go on, so the same command may be given again after a stop. A run that fails does not stop
+    the others; the exit code is then 1.
+
+    Args:
+        recipes: Recipes that `assay list` names, or paths of Python files.
+        out: The folder of the runs' folders.
+        over: What varies, NAME=VALUES: lam=0,.1,.5 or seed=0..4 (both ends included). May be given
+            again for a grid; a name such as world.noise is a world's argument, and grpo.beta varies
+            for one of the recipes alone.
+        seeds: Seeds of the run and of the world alike, e.g. 0..9.
     """
-    words, given = flags.split(argv, ["json", "stop-on-nonfinite"])
-    here = flags.parse([g for g in given if g[0] in HERE], HERE, "assay sweep")
-    rest = [g for g in given if g[0] not in HERE]
-    if not words or "out" not in here:
-        raise InputError(
-            "assay sweep needs "
-            + ("--out, a folder for the runs' folders" if words else "a recipe, or several")
-        )
-    if len(set(words)) < len(words):
+    if not recipes or out is None:
+        missing = "--out, a folder for the runs' folders" if recipes else "a recipe, or several"
+        raise InputError(f"assay sweep needs {missing}")
+    if len(set(recipes)) < len(recipes):
         raise InputError("a recipe is named twice; --over seed=0..4 repeats a run with other seeds")
+    base = settings.placed(given)
     jobs = []
-    for entry in [catalogue.find(w) for w in words]:
-        if entry.verb != "recipe":
-            raise InputError(f"{entry.name} is a {entry.verb}, and a sweep is of recipes")
-        asked = execution.known(entry, among(rest, "world"), among(rest, "fit"))
-        what = f"{entry.name} in world {among(rest, 'world')}"
-        base = flags.parse(rest, asked, what)
-        for setting in flags.grid(overs(here.get("over", []), entry.name, words), asked, what):
-            for seeded in seeds(here.get("seeds"), asked, {**base, **setting}):
+    for entry in [catalogue.find(r) for r in recipes]:
+        known = _known(entry, base)
+        what = f"{entry.name} in world {base.get('world') or settings.run()['world'].default}"
+        for name in base:
+            if name not in known:
+                raise InputError(unknown(name, Grammar("sweep", known, what=what)))
+        for setting in flags.grid(overs(over or [], entry.name, recipes), known, what):
+            for seeded in seeds_of(seeds, known, {**base, **setting}):
                 where = label({**setting, **{k: v for k, v in seeded.items() if k == "seed"}})
-                jobs.append(
-                    (entry, {**base, **setting, **seeded}, Path(here["out"]) / entry.name / where)
-                )
+                jobs.append((entry, {**base, **setting, **seeded}, out / entry.name / where))
+    from assay.engine import parallel
+
     with parallel.group():
-        outcomes = run_all(jobs, quiet=bool(here.get("json")))
-        if here.get("json") and parallel.rank() == 0:
+        outcomes = run_all(jobs, quiet=json_)
+        if json_ and parallel.rank() == 0:
             print(json.dumps(outcomes, ensure_ascii=False))
     return 1 if any(o["state"] == "failed" for o in outcomes) else 0
 
 
-def overs(given: list[str], recipe: str, recipes: list[str]) -> list[str]:
+def _known(entry: Entry, base: Mapping[str, Any]) -> dict[str, Flag]:
+    if entry.verb != "recipe":
+        raise InputError(f"{entry.name} is a {entry.verb}, and a sweep is of recipes")
+    return settings.known(
+        entry, base.get("world") or settings.run()["world"].default, base.get("fit", "")
+    )
+
+
+def grammar(base: Grammar, seen: Seen) -> Grammar:
+    """The verb with every flag of `assay run` for the recipes that are typed."""
+    found = [
+        run.grammar(replace(base, flags={}), replace(seen, words=[word])) for word in seen.words
+    ]
+    found = found or [run.grammar(replace(base, flags={}), seen)]
+    mine = {k: replace(f, group="Run") for k, f in base.flags.items()}
+    return replace(
+        found[0], flags={**mine, **{k: f for g in reversed(found) for k, f in g.flags.items()}}
+    )
+
+
+def overs(given: Sequence[str], recipe: str, recipes: Sequence[str]) -> list[str]:
     """What varies for one recipe: an --over that begins with the name of one of the recipes is that
     one's alone.
     """
@@ -82,19 +111,19 @@ def overs(given: list[str], recipe: str, recipes: list[str]) -> list[str]:
     return found
 
 
-def seeds(
-    given: str | None, asked: Mapping[str, Flag], setting: Mapping[str, Any]
+def seeds_of(
+    given: str, known: Mapping[str, Flag], setting: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """The run's seed and the world's, alike, for each of --seeds; one empty setting where it is not
     given.
     """
-    if given is None:
+    if not given:
         return [{}]
     twice = next((k for k in ("seed", "world.seed") if k in setting), None)
     if twice:
         raise InputError(f"--seeds sets the run's seed and the world's; take --{twice} out")
-    numbers = [flags.value(s, int, "--seeds") for s in flags.several(given)]
-    return [{k: n for k in ("seed", "world.seed") if k in asked} for n in numbers]
+    numbers = [value(s, int, "--seeds") for s in several(given)]
+    return [{k: n for k in ("seed", "world.seed") if k in known} for n in numbers]
 
 
 def label(setting: Mapping[str, Any]) -> str:
@@ -107,21 +136,31 @@ def label(setting: Mapping[str, Any]) -> str:
 
 
 def run_all(
-    jobs: list[tuple[Entry, dict[str, Any], Path]],
+    jobs: Sequence[tuple[Entry, dict[str, Any], Path]],
     *,
     quiet: bool = False,
-    worlds: execution.Worlds | None = None,
+    worlds: Worlds | None = None,
 ) -> list[dict[str, Any]]:
-    """Every job in turn, worlds shared; a job that fails is told of, and the next one begins."""
-    orders = [(execution.order(entry, values), folder) for entry, values, folder in jobs]
+    """Run every job in turn, with worlds shared; a job that fails is reported, and the next one
+    begins.
+
+    Args:
+        jobs: Recipe, values by flag name, folder.
+        quiet: Whether stdout is for JSON, so that lines go to stderr.
+        worlds: Worlds that are built already.
+
+    Returns:
+        For each job its folder, state, readings and reason of failure.
+    """
+    from assay.cli import execution
+    from assay.cli.orders import order as order_of
+    from assay.engine import parallel
+
+    orders = [(order_of(entry, values), folder) for entry, values, folder in jobs]
     before = {folder: state(folder, order) for order, folder in orders}
     parallel.barrier()  # nobody makes a folder while another still looks
     worlds = worlds or execution.Worlds()
-
-    def tell(text: str) -> None:
-        if parallel.rank() == 0:
-            print(text, file=sys.stderr if quiet else sys.stdout, flush=True)
-
+    tell = screen.teller(parallel.rank() == 0, quiet)
     outcomes: list[dict[str, Any]] = []
     for i, (order, folder) in enumerate(orders, 1):
         tell(
@@ -153,12 +192,12 @@ def run_all(
     return outcomes
 
 
-def state(folder: Path, order: execution.Order) -> str:
+def state(folder: Path, order: Order) -> str:
     """ "new", "begun" or "done". Raises InputError where a run of other arguments is there: it is
     never taken for this one.
     """
     if not (folder / "run.json").exists():
-        must_be_free(folder)
+        run.must_be_free(folder)
         return "new"
     about = Run.open(folder).about
     there = (

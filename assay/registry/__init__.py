@@ -1,3 +1,1 @@
-"""The folder is the registry: recipes and worlds found by name, read from their source without
-running it.
-"""
+"""Find recipes and worlds by name: the folders are the registry."""

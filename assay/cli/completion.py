@@ -1,0 +1,55 @@
+"""completion: the script by which a shell completes verbs, flags, recipes and worlds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from cyclopts import App
+
+from assay.cli.grammar import Grammar
+from assay.cli.parsing import app
+from assay.cli.verbs import Verb
+from assay.registry import catalogue
+
+
+def completion_(shell: Literal["bash", "zsh", "fish"]) -> int:
+    """Print the completion script of a shell.
+
+    bash: source <(assay completion bash) in ~/.bashrc; zsh: the same with zsh in ~/.zshrc; fish:
+    assay completion fish > ~/.config/fish/completions/assay.fish
+
+    Args:
+        shell: bash, zsh or fish.
+    """
+    from assay.cli import VERBS
+
+    print(root(VERBS).generate_completion(prog_name="assay", shell=shell), end="")
+    return 0
+
+
+def root(verbs: dict[str, Verb]) -> App:
+    """Every verb with its flags as one cyclopts application."""
+    made = App(name="assay", help_format="plaintext")
+    nested: dict[str, App] = {}
+    for name, verb in verbs.items():
+        one = app(_completed(verb.grammar()), completing=True)
+        head, _, tail = name.partition(" ")
+        nested[name] = one
+        (nested[head] if tail else made).command(one, name=tail or head)
+    return made
+
+
+def _completed(grammar: Grammar) -> Grammar:
+    """The grammar with the names that its words may have."""
+    wanted = {
+        "run": ("recipe",),
+        "sweep": ("recipe",),
+        "study": ("study",),
+        "show": ("recipe", "fit", "study"),
+        "cite": ("recipe", "fit", "study"),
+    }.get(grammar.verb)
+    if not wanted:
+        return grammar
+    names = tuple(e.name for e in catalogue.entries() if e.verb in wanted)
+    return replace(grammar, words=tuple(replace(w, choices=names) for w in grammar.words))

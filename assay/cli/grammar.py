@@ -1,0 +1,59 @@
+"""What a verb takes, as data: its words and its flags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from assay.cli.flags import Flag
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of a command that are no flags.
+
+    Attributes:
+        name: What help calls them.
+        many: Whether there may be more than one.
+        help: One line.
+        choices: What a shell completes them with; other words are accepted as well.
+    """
+
+    name: str
+    many: bool = False
+    help: str = ""
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """What one verb takes.
+
+    Attributes:
+        verb: As it is typed, e.g. `watch status`.
+        flags: Flags by name.
+        words: Its words, in order; only the last may be `many`.
+        what: Whose flags these are, for messages; the verb where it is empty.
+        named: The recipe that is typed, after a space, for the command that shows its help.
+        summary: One line on what it does.
+        about: Further paragraphs for help.
+        elsewhere: Of a flag that is not here and like none that is: where it would be, as an
+            addition to a sentence.
+        instead: What to do with a word that has no place, e.g. "assay show {word} tells of one
+            paper".
+    """
+
+    verb: str
+    flags: Mapping[str, Flag]
+    words: Sequence[Words] = ()
+    what: str = ""
+    named: str = ""
+    summary: str = ""
+    about: str = ""
+    elsewhere: Callable[[str], str] = lambda name: ""
+    instead: str = ""
+
+    @property
+    def subject(self) -> str:
+        """Whose flags these are."""
+        return self.what or f"assay {self.verb}"

@@ -1,0 +1,200 @@
+"""From values by flag name to what is run (`Order`), and from a record back to values."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from assay.cli import flags, settings
+from assay.cli.grammar import Grammar
+from assay.cli.parsing import unknown
+from assay.errors import InputError
+from assay.evaluation.config import MeasureConfig
+from assay.registry import catalogue
+from assay.registry.catalogue import Entry
+from assay.watch.config import WatchConfig
+from assay.watch.labelers import choose
+from assay.worlds.device import device_named
+
+# may differ when a run goes on: no reading depends on them
+FREE = (
+    "micro_batch_size",
+    "save_steps",
+    "device",
+    "policies",
+    "watch.rate",
+    "watch.timeout",
+    "watch.tries",
+    "watch.at_once",
+)
+
+
+@dataclass
+class Order:
+    """A run as it was asked for. Every default is filled in but the Loop's, where the world
+    decides.
+
+    Attributes:
+        entry: The recipe's file.
+        function: Its function.
+        arguments: The recipe's constants.
+        loop: The Loop's fields that were given.
+        world: The world's name or path.
+        world_arguments: Its arguments.
+        fit: The paper that fits the world's reward models anew; "" for the world's own.
+        fit_arguments: Its constants and the fields of its Loop that were given.
+        settings: What changes no policy: how often to read and save, the device and so on.
+        watch: How the run is watched; None where it is not.
+    """
+
+    entry: Entry
+    function: Callable[..., Any]
+    arguments: dict[str, Any]
+    loop: dict[str, Any]
+    world: str
+    world_arguments: dict[str, Any]
+    fit: str
+    fit_arguments: dict[str, Any]
+    settings: dict[str, Any]
+    watch: WatchConfig | None = None
+
+
+def order(entry: Entry, values: Mapping[str, Any]) -> Order:
+    """An Order from values by flag name, defaults filled in.
+
+    Args:
+        entry: The recipe, fit or study.
+        values: Values by flag name, e.g. `{"lam": 0.5, "world.noise": 0.1}`.
+
+    Raises:
+        InputError: A name is unknown, a required argument is missing, or a value is impossible.
+    """
+    world, fit = values.get("world") or settings.run()["world"].default, values.get("fit", "")
+    asked, everywhere, loop = settings.known(entry, world, fit), settings.run(), settings.loop()
+    for name in values:
+        if name not in asked:
+            known = Grammar("run", asked, what=f"{entry.name} in world {world}")
+            raise InputError(unknown(name, known))
+    flags.required(asked, values)
+    values = {k: flags.fitted(v, asked[k]) for k, v in values.items()}
+
+    def filled(names: Iterable[str], prefix: str = "") -> dict[str, Any]:
+        return {name.removeprefix(prefix): values.get(name, asked[name].default) for name in names}
+
+    own = [
+        k
+        for k in asked
+        if k not in everywhere and k not in loop and not k.startswith(("world.", "fit."))
+    ]
+    its = [k for k in asked if k.startswith("fit.")]
+    constants = filled([k for k in its if k.removeprefix("fit.") not in loop], "fit.")
+    steps = {
+        k.removeprefix("fit."): values[k]
+        for k in its
+        if k.removeprefix("fit.") in loop and k in values
+    }
+    running = filled(
+        [k for k in everywhere if k not in ("world", "fit") and not k.startswith("watch")]
+    )
+    running["device"] = _device(running["device"], world)
+    MeasureConfig(**{k: v for k, v in running.items() if k != "device"})  # refuses what cannot be
+    return Order(
+        entry=entry,
+        function=settings.function_of(entry),
+        arguments=filled(own),
+        loop={k: values[k] for k in loop if k in values},
+        world=world,
+        world_arguments=filled([k for k in asked if k.startswith("world.")], "world."),
+        fit=fit,
+        fit_arguments={**constants, **steps},
+        settings=running,
+        watch=watching(values),
+    )
+
+
+def has_device(world: Callable[..., Any]) -> bool:
+    """Whether a world can be told where to compute."""
+    return "device" in inspect.signature(world).parameters
+
+
+def _device(name: str, world: str) -> str:
+    """The device that was asked for, by its own name. Raises InputError where it is not there or
+    not for this world.
+    """
+    if has_device(catalogue.load_world(world)):
+        return str(device_named(name))
+    if name not in ("auto", "cpu"):
+        raise InputError(
+            f"--device is '{name}', and world {world} computes on the cpu; world hub can be "
+            "elsewhere"
+        )
+    return "cpu"
+
+
+def watching(values: Mapping[str, Any]) -> WatchConfig | None:
+    """How the run is watched, None where it is not."""
+    given = {k.removeprefix("watch."): v for k, v in values.items() if k.startswith("watch.")}
+    if not values.get("watch"):
+        if given:
+            raise InputError(
+                f"--watch.{next(iter(given))} says how to watch, and nothing is watched: add "
+                "--watch with who "
+                f"labels, {choose.KINDS}"
+            )
+        return None
+    asked = WatchConfig(by=values["watch"], **given)
+    choose.check_labeler(asked)
+    return asked
+
+
+def values_of(about: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's resolved arguments as values by flag name."""
+    world = dict(about["world"])
+    name = world.pop("name")
+    run = {k: v for k, v in about["run"].items() if k in settings.run()}
+    fit = dict(about.get("fit") or {"name": ""})
+    again = {"fit": fit.pop("name"), **{f"fit.{k}": v for k, v in fit.items()}}
+    return {
+        **about["arguments"],
+        **about["loop"],
+        **run,
+        "world": name,
+        **{f"world.{k}": v for k, v in world.items()},
+        **(again if again["fit"] else {}),
+        **watch_of(about),
+    }
+
+
+def watch_of(about: Mapping[str, Any]) -> dict[str, Any]:
+    """The record's watch, by flag name."""
+    return {
+        "watch" if k == "by" else f"watch.{k}": v for k, v in (about.get("watch") or {}).items()
+    }
+
+
+def recorded(about: Mapping[str, Any], entry: Entry, where: str) -> dict[str, Any]:
+    """`values_of` with each value of the type its flag has (JSON has no tuples), and every name
+    known.
+    """
+    values = values_of(about)
+    asked = settings.known(entry, values["world"], values.get("fit", ""))
+    for name, v in values.items():
+        if name not in asked:
+            raise InputError(
+                f"{where} was run with {name}={v!r}, and {entry.name} has no such constant any more"
+            )
+        values[name] = flags.fitted(v, asked[name], f"{name} of {where}")
+    return values
+
+
+def of_record(about: Mapping[str, Any], where: str) -> Order:
+    """The Order that a recorded run was.
+
+    Args:
+        about: The run's record.
+        where: Its folder, for messages.
+    """
+    entry = catalogue.find(about.get("path") or about["recipe"])
+    return order(entry, recorded(about, entry, where))

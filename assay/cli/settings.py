@@ -1,0 +1,266 @@
+"""Every flag of a recipe in a world, read from the files' text, so that help and refusals need no
+torch.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from assay.cli import flags
+from assay.cli.flags import Flag
+from assay.errors import InputError
+from assay.registry import catalogue
+from assay.registry.catalogue import HOME, Entry
+from assay.registry.parameters import from_text
+
+SHORT = {"num_generations": ("-n",), "learning_rate": ("--lr",)}
+# a world's arguments that need no prefix → what they are called without it, where nothing else is
+# called so
+BARE = {
+    "policy": "model",
+    **{k: k for k in ("model", "prompts", "pairs", "demos", "rewards", "gold", "dtype", "columns")},
+}
+RESERVED = (
+    "out",
+    "resume",
+    "from",
+    "json",
+    "over",
+    "help",
+    "dtype",
+    "config",
+    "print_config",
+    "quiet",
+    "verbose",
+)
+MODEL = ("model", "policy", "dtype", "device", "lora", "peft", "bits", "checkpointing", "chat")
+DATA = ("prompts", "pairs", "demos", "columns", "split", "held_out", "max_prompt")
+SAMPLING = (
+    "num_generations",
+    "max_tokens",
+    "min_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "stop",
+    "sampler",
+    "sampler_model",
+    "sampler_at_once",
+)
+REWARDS = ("rewards", "gold", "truncated", "fit")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and with whom a recipe runs.
+
+    Attributes:
+        world: A world that `assay list` names, or the path of a Python file with a function
+            `world`.
+        fit: A paper that fits the world's reward models anew; its constants are --fit.NAME.
+        device: Where tensors live: auto, cpu, cuda or cuda:N.
+        watch: Who labels pairs, so that the run stops once it has turned: gold, FILE.py:function,
+            csv, page or http://…
+    """
+
+    world: str = "grammar"
+    fit: str = ""
+    device: str = "auto"
+    watch: str = ""
+
+
+def group(name: str) -> str:
+    """The heading of a flag in help."""
+    prefix, _, last = name.rpartition(".")
+    if prefix == "watch" or name == "watch":
+        return "Watch"
+    if prefix == "fit" or last in REWARDS:
+        return "Rewards"
+    found = next(
+        (
+            g
+            for g, names in (("Model", MODEL), ("Data", DATA), ("Sampling", SAMPLING))
+            if last in names
+        ),
+        None,
+    )
+    return found or ("World" if prefix == "world" or name == "world" else "Run")
+
+
+def _grouped(found: Mapping[str, Flag], otherwise: str = "") -> dict[str, Flag]:
+    """The flags under their headings; `otherwise` is the heading of those that have none of their
+    own.
+    """
+    return {
+        k: replace(
+            f,
+            group=otherwise if otherwise and group(k) == "Run" else group(k),
+            also=(*f.also, *SHORT.get(k, ())),
+        )
+        for k, f in found.items()
+    }
+
+
+@cache
+def loop() -> dict[str, Flag]:
+    """The Loop's fields. Their defaults are the recipe's own, and the world's before those."""
+    return _grouped(flags.of(_text(HOME / "core" / "loop.py", "Loop"), without=()), "Optimisation")
+
+
+@cache
+def run() -> dict[str, Flag]:
+    """What may differ between two runs of one recipe and changes no policy, and where it runs."""
+    place = _text(Path(__file__), "Place")
+    watch = _text(HOME / "watch" / "config.py", "WatchConfig")
+    measured = _text(HOME / "evaluation" / "config.py", "MeasureConfig")
+    return _grouped(
+        {
+            **flags.of(measured, without=()),
+            **flags.of(place),
+            **flags.of(watch, prefix="watch.", without=("by",)),
+        }
+    )
+
+
+def _text(path: Path, name: str, without: tuple[str, ...] = ()) -> Mapping[str, Any]:
+    found = from_text(path, name, without=without)
+    if found is None:
+        raise LookupError(f"the parameters of {name} in {path} cannot be read from its text")
+    return found
+
+
+def of_file(
+    path: Path,
+    name: str,
+    load: Callable[[], Any],
+    prefix: str = "",
+    without: tuple[str, ...] = ("loop",),
+) -> dict[str, Flag]:
+    """The flags of a function in a file: from its text, or from the function itself where the text
+    is not enough.
+    """
+    return flags.of(
+        from_text(path, name, without=without) or load(), prefix=prefix, without=without
+    )
+
+
+def function_of(entry: Entry) -> Callable[..., Any]:
+    """The recipe, fit or study of a file."""
+    function: Callable[..., Any] = getattr(catalogue.load(entry), entry.verb)
+    return function
+
+
+def known(entry: Entry, world: str, fit: str = "") -> dict[str, Flag]:
+    """Every flag of a recipe in a world.
+
+    Args:
+        entry: The recipe, fit or study.
+        world: A world's name or path.
+        fit: The paper that fits its reward models anew, if any.
+
+    Returns:
+        The recipe's constants, the Loop's fields and the run's own flags; with prefixes those of
+        the world and of the fit.
+
+    Raises:
+        InputError: A constant of the recipe has the name of a flag that every run has.
+    """
+    own = {
+        k: replace(f, group="Recipe")
+        for k, f in of_file(entry.path, entry.verb, lambda: function_of(entry)).items()
+    }
+    everywhere = {**run(), **_loop_of(entry)}
+    taken = sorted(own.keys() & (everywhere.keys() | set(RESERVED)))
+    if taken:
+        raise InputError(
+            f"{entry.path} has a constant named {taken[0]}, which is a flag of every run; give "
+            "it another name"
+        )
+    theirs = {k: _bare(f, own) for k, f in world_flags(world).items()}
+    return {**own, **everywhere, **theirs, **(fit_flags(fit) if fit else {})}
+
+
+def world_flags(world: str) -> dict[str, Flag]:
+    """The arguments of a world."""
+    path = catalogue.find_world(world)
+    return _grouped(
+        of_file(path, "world", lambda: catalogue.load_world(world), "world.", ("loop", "device"))
+    )
+
+
+def _bare(flag: Flag, own: Mapping[str, Flag]) -> Flag:
+    """A world's argument, also by its name without the prefix where that is free."""
+    name = BARE.get(flag.name.removeprefix("world."))
+    return replace(flag, also=(f"--{name}",)) if name and name not in own else flag
+
+
+def fit_flags(fit: str) -> dict[str, Flag]:
+    """The constants of a paper that fits reward models, and its Loop."""
+    entry = catalogue.find(fit)
+    steps = {f"fit.{k}": replace(f, name=f"fit.{k}", also=()) for k, f in loop().items()}
+    return _grouped(
+        {**steps, **of_file(entry.path, entry.verb, lambda: function_of(entry), "fit.")}
+    )
+
+
+def _loop_of(entry: Entry) -> dict[str, Flag]:
+    """The Loop's fields with the recipe's own values in their help."""
+    own = loop_defaults(entry.path, entry.verb)
+    return {
+        k: replace(
+            f,
+            default=None,
+            help=f"{f.help} [default: {own.get(k, f.default)}, or the world's]".strip(),
+        )
+        for k, f in loop().items()
+    }
+
+
+def loop_defaults(path: Path, verb: str) -> dict[str, Any]:
+    """The fields of the Loop that a recipe's signature sets: `loop: Loop = Loop(epochs=2)` →
+    `{"epochs": 2}`.
+    """
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == verb:
+            for a, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
+                if a.arg == "loop" and isinstance(default, ast.Call):
+                    return {
+                        k.arg: k.value.value
+                        for k in default.keywords
+                        if k.arg and isinstance(k.value, ast.Constant)
+                    }
+    return {}
+
+
+def implied(given: Mapping[str, Any]) -> str:
+    """The world that the flags imply: one of a model is world hub; "" where they imply none."""
+    names = {"model", "world.model", "world.policy"}
+    return "hub" if names & set(given) else ""
+
+
+def placed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with the world that they imply, where none is named."""
+    world = implied(given)
+    return {**({"world": world} if world else {}), **given}
+
+
+def elsewhere(name: str) -> str:
+    """Where a flag that is not here would be: a world's argument, as an addition to a sentence; ""
+    where nowhere.
+    """
+    last = name.removeprefix("world.")
+    worlds = []
+    for world in catalogue.worlds():
+        found = from_text(catalogue.find_world(world), "world", without=("loop",))
+        worlds += [world] if found and last in found else []
+    return (
+        f"; --world.{last.replace('_', '-')} is an argument of world "
+        f"{' and of world '.join(worlds)}"
+        if worlds
+        else ""
+    )

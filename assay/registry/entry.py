@@ -1,0 +1,108 @@
+"""Read what a paper's file says of itself from its text, without running it."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+VERBS = ("recipe", "fit", "study")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a paper's file says of itself, read from its text.
+
+    Attributes:
+        name: The file's name without its ending.
+        path: The file.
+        verb: The name of its function: recipe, fit or study.
+        title: The paper's title.
+        paper: The fields of its `Paper`: title, authors, year, url.
+        reduces: Its parents: `{"parent": ({mine}, {the parent's})}`.
+        about: The module's docstring.
+        statement: The statement of its claim; None where it makes none.
+        effect: The docstring of its claim.
+        fault: Why the file could not be read; None where it could.
+    """
+
+    name: str
+    path: Path
+    verb: str = ""
+    title: str = ""
+    paper: dict[str, Any] = field(default_factory=dict)
+    reduces: dict[str, Any] = field(default_factory=dict)
+    about: str = ""
+    statement: str | None = None
+    effect: str = ""
+    fault: str | None = None
+
+
+def read(path: Path) -> Entry:
+    """Read one file's entry. What is wrong with the file becomes its `fault`; nothing is run."""
+    try:
+        module = ast.parse(path.read_text(encoding="utf-8"), str(path))
+        return _entry(path, module)
+    except (OSError, SyntaxError, ValueError) as why:
+        return Entry(path.stem, path, fault=f"{path}: {why}")
+
+
+def _entry(path: Path, module: ast.Module) -> Entry:
+    literals: dict[str, ast.expr] = {}
+    functions: dict[str, ast.FunctionDef] = {}
+    for node in module.body:
+        if (
+            isinstance(node, ast.Assign)
+            and len(node.targets) == 1
+            and isinstance(node.targets[0], ast.Name)
+        ):
+            literals[node.targets[0].id] = node.value
+        elif (
+            isinstance(node, ast.AnnAssign)
+            and isinstance(node.target, ast.Name)
+            and node.value is not None
+        ):
+            literals[node.target.id] = node.value
+        elif isinstance(node, ast.FunctionDef):
+            functions[node.name] = node
+    verbs = [v for v in VERBS if v in functions]
+    if len(verbs) != 1:
+        raise ValueError(f"it has {len(verbs)} functions named recipe, fit or study; give it one")
+    paper = _paper(literals.get("paper"))
+    reduces = ast.literal_eval(literals["reduces"]) if "reduces" in literals else {}
+    if not isinstance(reduces, dict):
+        raise ValueError('reduces is not a dict {"parent": ({mine}, {the parent\'s})}')
+    statement = _statement(functions["claim"]) if "claim" in functions else None
+    effect = (ast.get_docstring(functions["claim"]) or "") if "claim" in functions else ""
+    return Entry(
+        path.stem,
+        path,
+        verbs[0],
+        paper["title"],
+        paper,
+        reduces,
+        ast.get_docstring(module) or "",
+        statement,
+        effect,
+    )
+
+
+def _paper(call: ast.expr | None) -> dict[str, Any]:
+    if not isinstance(call, ast.Call):
+        raise ValueError('it has no line paper = Paper("title", "authors", year, "url")')
+    keys = ("title", "authors", "year", "url")
+    found = {k: ast.literal_eval(a) for k, a in zip(keys, call.args)}
+    found |= {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    if set(found) != set(keys):
+        raise ValueError(
+            f"its Paper has {', '.join(found) or 'nothing'}, and needs {', '.join(keys)}"
+        )
+    return found
+
+
+def _statement(claim: ast.FunctionDef) -> str:
+    for call in claim.decorator_list:
+        if isinstance(call, ast.Call) and ast.unparse(call.func).split(".")[-1] == "Claim":
+            return str(ast.literal_eval(call.args[0]))
+    raise ValueError('its function claim has no decorator @Claim("the statement", arms=…)')
