@@ -1,36 +1,44 @@
-# Two commands: `make demo` and `make test`. Both set themselves up in .venv, once; PYTHON=… chooses the interpreter.
-.PHONY: demo test check lint types docs bench bench-watch trl clean
+# `make help` lists the commands. Each sets itself up in .venv, once; PYTHON=… chooses the interpreter.
+.PHONY: help demo test test-all check lint types docs bench bench-watch trl clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.set-up
+# One thread a worker: two workers with two threads each would fight over two cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+# What talks to other people's trainers and trackers: TRL, TensorBoard, trackio, wandb.
+TRL_TESTS := tests/test_trl_rewards.py tests/test_trl_readings.py tests/test_trl_readings_inside.py tests/test_trl_pairs.py \
+  tests/test_watch_trl.py tests/test_recipes_offline_trl.py tests/test_records_tracking.py
 
-demo: $(STAMP)
+help:  ## Lists the commands.
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: $(STAMP)  ## Shows an over-optimised proxy and best-of-n, measured: about three minutes.
 	$(BIN)/python -m assay demo
 
-# One thread a worker: two workers with two threads each would fight over two cores.
-test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+test: $(STAMP)  ## Runs every law, and of the contract each recipe on its smallest world: under 10 minutes.
+	$(PYTEST) -m "not full"
 
-check: lint types test
+test-all: $(STAMP) trl  ## Runs every test, those of the optional environments included.
+	$(PYTEST)
 
-lint: $(STAMP)
+check: lint types test  ## Runs what has to pass before a commit.
+
+lint: $(STAMP)  ## Checks style, names and line length.
 	$(BIN)/python -m ruff check .
 
-types: $(STAMP)
+types: $(STAMP)  ## Checks types.
 	$(BIN)/python -m mypy
 
-docs: $(STAMP)
+docs: $(STAMP)  ## Writes CLAIMS.md and the manual again.
 	$(BIN)/python -m assay claims --write
 	$(BIN)/python -m assay manual
 
-# Speed against TRL and torchtune, in environments of their own: about half an hour of two cores that have nothing else to do.
-bench: $(STAMP) .venv-trl/.set-up .venv-tune/.set-up
+bench: $(STAMP) .venv-trl/.set-up .venv-tune/.set-up  ## Measures speed beside TRL and torchtune: half an hour of two idle cores.
 	$(BIN)/python -m bench.speed --peer .venv-trl/bin/python --second .venv-tune/bin/python
 
-# The watch's page, every number of it: about an hour and a half of one core (grammar runs are most of it).
-bench-watch: $(STAMP)
+bench-watch: $(STAMP)  ## Measures the watch: an hour and a half of one core.
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch.collect table --last 300
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch.collect grammar --last 36
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch replay
@@ -38,11 +46,8 @@ bench-watch: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch simulate
 	$(BIN)/python -m bench.watch page
 
-# What talks to other people's trainers and trackers, against the versions of constraints-trl.txt, in an environment of its own:
-# TRL, TensorBoard, trackio, wandb. No part of `make check`.
-trl: .venv-trl/.set-up
-	OMP_NUM_THREADS=1 .venv-trl/bin/python -m pytest tests/test_trl_rewards.py tests/test_trl_readings.py tests/test_trl_pairs.py \
-	  tests/test_watch_trl.py tests/test_recipes_offline_trl.py tests/test_tracking.py
+trl: .venv-trl/.set-up  ## Runs the tests with TRL and the trackers, in an environment of their own.
+	OMP_NUM_THREADS=1 .venv-trl/bin/python -m pytest $(TRL_TESTS)
 
 TRL_PIP := .venv-trl/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -c constraints-trl.txt
 .venv-trl/.set-up: pyproject.toml constraints.txt constraints-trl.txt
@@ -60,7 +65,7 @@ TUNE_PIP := .venv-tune/bin/python -m pip install -qq --disable-pip-version-check
 	@$(TUNE_PIP) torchtune==0.6.1 torchao==0.13.0 torch==2.13.0
 	@touch $@
 
-clean:
+clean:  ## Removes the environments and the caches.
 	rm -rf .venv .venv-trl .venv-tune .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt

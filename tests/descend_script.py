@@ -1,5 +1,5 @@
 """One or two processes train a table for a few steps; the first prints its logits. Run by
-test_descend.
+test_engine_descend.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """make bench: time everything, write bench/results/speed.json and docs/benchmarks.md.
 
-python -m bench.speed --peer .venv-trl/bin/python --second .venv-tune/bin/python      (about half an hour of two cores)
-python -m bench.speed --peer … --only 0.35M             (some cases, printed and written nowhere)
-python -m bench.speed --peer … --part curves,growth     (some parts again, the others as they are)
-python -m bench.speed --page                            (the page again, from the results)
+python -m bench.speed --peer .venv-trl/bin/python --second .venv-tune/bin/python
+                                                     everything: half an hour of two cores
+python -m bench.speed --peer … --only 0.35M          some cases, printed and written nowhere
+python -m bench.speed --peer … --part curves,growth  some parts again, the others as they are
+python -m bench.speed --page                         the page again, from the results
 """
 
 from __future__ import annotations

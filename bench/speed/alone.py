@@ -101,7 +101,7 @@ def log_probs(rounds: int = 3) -> list[dict[str, Any]]:
 
 
 def imports() -> dict[str, float]:
-    """Seconds of `import assay` and of `assay list`, each in a fresh process, the median of five."""
+    """Seconds of `import assay` and `assay list`, each in a fresh process; the median of five."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     named = {
         "python": [sys.executable, "-c", ""],
@@ -129,7 +129,7 @@ def five_heads(size: cases.Size, rounds: int) -> dict[str, float]:
     _, p, data = opened(size)
     named: dict[str, Callable[[], Any]] = {}
     for k in (1, 5):
-        scorer = p.copy().scorer(k, Rng(1))
+        scorer = p.copy().value_head(k, Rng(1))
         opt = torch.optim.Adam(scorer.parameters(), lr=1e-3, fused=True)
 
         def step(scorer: torch.nn.Module = scorer, opt: torch.optim.Optimizer = opt) -> None:

@@ -74,13 +74,13 @@ def all_of(rounds: int = 3) -> dict[str, dict[str, Any]]:
         ]
         seen = timed({str(m): lambda j=j: j(data) for m, j in zip(M, panel, strict=True)}, rounds)
         out["scores of 256 answers, members"] = fit(M, list(seen.values()))
-    from assay.formulas.chosen import chosen
+    from assay.formulas.token_logps import token_logps
 
     V = (4096, 8192, 16384, 32768)
     h, y = torch.randn(1024, 128), torch.zeros(1024, dtype=torch.int64)
     heads = [torch.randn(v, 128) for v in V]
     seen = timed(
-        {str(v): lambda w=w: chosen(h, w, y) for v, w in zip(V, heads, strict=True)}, rounds
+        {str(v): lambda w=w: token_logps(h, w, y) for v, w in zip(V, heads, strict=True)}, rounds
     )
     out["log-probabilities, vocabulary"] = fit(V, list(seen.values()))
     R = (40, 80, 160)

@@ -1,4 +1,4 @@
-"""Log-probabilities of chosen tokens: blocks (assay.formulas.chosen) beside
+"""Log-probabilities of chosen tokens: blocks (assay.formulas.token_logps) beside
 log_softmax(...).gather, forward and backward.
 
     python bench/speed/logprobs.py [--decisions 512] [--vocabulary 131072] [--width 96] [--frozen]
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from assay.core.rng import Rng
-from assay.formulas.chosen import chosen
+from assay.formulas.token_logps import token_logps
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tests"))
 from peak import peak  # type: ignore[import-not-found]  # tests are no package
@@ -57,15 +57,15 @@ def main() -> None:
         (out * up).sum().backward()  # type: ignore[no-untyped-call]
         return [t for t in (out.detach(), h.grad, w.grad) if t is not None]
 
-    a, b = step(plain), step(chosen)
+    a, b = step(plain), step(token_logps)
     worst = max(float((x - y).abs().max() / x.abs().max()) for x, y in zip(a, b, strict=True))
     if not worst < 1e-4:
         raise SystemExit(f"the two differ by {worst:g} of their size")
     del a, b
-    room = [peak(lambda form=form: step(form)) for form in (plain, chosen)]
+    room = [peak(lambda form=form: step(form)) for form in (plain, token_logps)]
     spent: list[list[float]] = [[], []]
     for _ in range(given.rounds):
-        for k, form in enumerate((plain, chosen)):
+        for k, form in enumerate((plain, token_logps)):
             began = time.process_time()
             step(form)
             spent[k].append(time.process_time() - began)

@@ -14,11 +14,11 @@ from assay.core import Loop, Pairs, Prompts, Samples, Task
 from assay.core.rng import Rng
 from assay.formulas.pairwise import bradley_terry
 from assay.formulas.pairwise import dpo as dpo_loss
-from assay.loops.online import ratios
+from assay.loops import log_ratios
 from assay.models.backbones.attention import Config
 from assay.models.backbones.llama import Llama
 from assay.models.policies.causal import Causal
-from assay.models.samplers.decoding import Walk
+from assay.models.samplers.decoding import CausalDecoding
 from assay.models.vocabulary import Vocabulary
 from assay.recipes import dpo, grpo
 from assay.rewards.ensemble import Members
@@ -46,13 +46,13 @@ class Forced(Causal):
 
     lengths: Tensor
 
-    def walk(
+    def decoding(
         self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None
-    ) -> Walk:
+    ) -> CausalDecoding:
         """Answers in the making, each of its length."""
-        walk = _ForcedWalk(self, prompts, n, rng, start)
-        walk.lengths = self.lengths
-        return walk
+        state = _ForcedDecoding(self, prompts, n, rng, start)
+        state.lengths = self.lengths
+        return state
 
     def copy(self, **changed: Any) -> Causal:
         """A copy that is forced in the same way."""
@@ -62,7 +62,7 @@ class Forced(Causal):
         return out
 
 
-class _ForcedWalk(Walk):
+class _ForcedDecoding(CausalDecoding):
     lengths: Tensor
 
     def _drawn(self) -> Tensor:
@@ -195,7 +195,7 @@ def equality(c: Case, folder: Path) -> dict[str, Any]:
         with torch.no_grad():
             for w in q.parameters():
                 w.mul_(1.01)
-        loss = dpo_loss(*ratios(q.logp(data), p.logp(data)), beta=0.1)
+        loss = dpo_loss(*log_ratios(q.logp(data), p.logp(data)), beta=0.1)
         loss.mean().backward()
         norm = torch.nn.utils.get_total_norm([w.grad for w in q.parameters()])
         found |= {"loss": float(loss.mean()), "grad": float(norm)}

@@ -6,10 +6,11 @@ from typing import Any
 
 HEAD = """# Speed
 
-Written by `make bench` from [bench/results/speed.json](../bench/results/speed.json): both sides run by turns (ours, the peer,
-ours, …) in processes of their own, one waiting while the other works. Before a pair is timed its numbers are compared: the
-log-probabilities of the same answers from the same weights, and for DPO and reward models the loss and the gradient's norm; a
-case whose sides disagree is an error, not a ratio.
+Written by `make bench` from [bench/results/speed.json](../bench/results/speed.json): both sides
+take turns (ours, the peer, ours, …) in processes of their own, one waiting while the other works.
+Before a pair is timed its numbers are compared: the log-probabilities of the same completions
+from the same weights, and for DPO and reward models the loss and the gradient's norm; a case
+whose sides disagree is an error, not a ratio.
 """
 GOALS = {
     "grpo varied 0.35M": 2.3,
@@ -84,7 +85,7 @@ def against(rows: list[dict[str, Any]]) -> str:
     said = (
         ""
         if worst is None
-        else f" Log-probabilities of whole answers differ by at most {worst:.1e} nats."
+        else f" Log-probabilities of whole completions differ by at most {worst:.1e} nats."
     )
     rate = "" if kept else f"Matrix rate {min(rates):.0f} to {max(rates):.0f} GFLOP/s."
     return "\n".join([*out, "", f"{rate}{said}{kept}".strip(), ""])
@@ -126,7 +127,7 @@ def learning(curves: dict[str, list[float]]) -> str:
         "## Both sides learn",
         "",
         "From the same first weights, other draws: GRPO's reward (the share of one word; ours "
-        "after a step, TRL's of the answers that the step learns from) and DPO's loss.",
+        "after a step, TRL's of the completions that the step learns from) and DPO's loss.",
         "",
         "| | " + " | ".join(f"step {i + 1}" for i in at) + " |",
         "|---|" + "---|" * len(at),

@@ -1,10 +1,12 @@
 """make bench-watch: simulate, collect, replay, write the page.
 
-python -m bench.watch simulate   → bench/results/watch-simulated.json     (about 15 minutes of one core)
-python -m bench.watch replay     → bench/results/watch-runs.json          (needs the runs of bench.watch.collect)
-python -m bench.watch signals    → the same: only what costs nothing, again
-python -m bench.watch ceiling    → the same: what labels could reach that say who is better, and not by how much
-python -m bench.watch page       → docs/watch-bench.md                    (from the two, at once)
+python -m bench.watch simulate   writes bench/results/watch-simulated.json (15 minutes of one core)
+python -m bench.watch replay     writes bench/results/watch-runs.json, from the runs of
+                                 bench.watch.collect
+python -m bench.watch signals    writes its part about signals that cost nothing again
+python -m bench.watch ceiling    writes its part about what labels could reach that say who is
+                                 better, and not by how much
+python -m bench.watch page       writes docs/watch-bench.md from both
 """
 
 from __future__ import annotations

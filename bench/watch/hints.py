@@ -17,9 +17,10 @@ from typing import Any
 import torch
 
 from assay.core import Loop
+from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
 from assay.registry import catalogue
-from assay.watch.session import Watching
+from assay.watch.config import WatchConfig
 from assay.worlds import table
 
 NAMES = (
@@ -44,7 +45,7 @@ def runs(seeds: int) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
             world = table.world(seed=seed, **cell)
             loop = catalogue.loop_of(recipe, world.loop, {"seed": seed})
             assert isinstance(loop, Loop)
-            watch = Watching(alpha=1e-9, budget=10_000, calm=4, alert=4, reference=0, kept=1)
+            watch = WatchConfig(alpha=1e-9, budget=10_000, calm=4, alert=4, reference=0, kept=1)
             yield (
                 cell,
                 [
@@ -53,9 +54,7 @@ def runs(seeds: int) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
                         recipe,
                         world,
                         loop=loop,
-                        eval_steps=5,
-                        eval_generations=4,
-                        log_completions=0,
+                        config=MeasureConfig(eval_steps=5, eval_generations=4, log_completions=0),
                         watch=watch,
                     )
                     if r.get("watch")

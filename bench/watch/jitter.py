@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from assay.formulas import sequential as seq
-from assay.watch.config import Watching
+from assay.watch.config import WatchConfig
 from assay.watch.detector import Schedule
 from bench.watch.simulate import DOUBLE, Settings, Watch
 
@@ -90,20 +90,20 @@ def watched(
 def all_of(
     runs: int, interval: Callable[[int, int], list[float]], say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Shapes of run, sizes of jitter, single checkpoints and the stretches that `Watching` takes,
+    """Shapes of run, sizes of jitter, single checkpoints and `WatchConfig`'s stretches,
     by margin.
     """
     rows = []
     for looks, rises in ((100, 0), (100, 20), (30, 0), (30, 6)):
         for sd in (0.0, 0.02, 0.04):
             level = levels(runs, sd, rises, looks)
-            for stretch in (1, Watching().together(looks)):
+            for stretch in (1, WatchConfig().stretch_length(looks)):
                 row: dict[str, Any] = {"looks": looks, "sd": sd, "rises": rises, "stretch": stretch}
                 for delta in (0.0, 0.01, 0.03):
                     settings = Settings(
                         delta=delta,
                         looks=looks,
-                        schedule=Schedule(Watching().a_look(looks), 32, -1.0),
+                        schedule=Schedule(WatchConfig().labels_per_look(looks), 32, -1.0),
                     )
                     out = watched(level, settings, stretch=stretch)
                     k = int(out["alarm"].sum())

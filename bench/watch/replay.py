@@ -28,10 +28,12 @@ import torch
 
 from assay.core.rng import Rng
 from assay.formulas import sequential as seq
+from assay.watch.comparisons import Comparison
+from assay.watch.config import WatchConfig
 from assay.watch.detector import Detector
-from assay.watch.labelers.questions import Answer, Question
+from assay.watch.labelers.questions import Label, Question
 from assay.watch.ledger import Ledger
-from assay.watch.session import Drawn, Watch, Watching
+from assay.watch.session import Watch
 
 TURNED, STEADY = 0.40, 0.45
 HALVINGS = 50  # of a run's answers, where gold is only known from them
@@ -111,24 +113,26 @@ class Recorded:
     def __init__(self, run: Kept, seed: int):
         self.run, self.seed = run, seed
 
-    def left(self, used: int) -> int | None:
+    def prompts_left(self, used: int) -> int | None:
         return None
 
-    def draw(self, step: int, mine: int, theirs: int, at: int, n: int, used: int) -> list[Drawn]:
-        """See assay.watch.session.Door; steps are checkpoints."""
+    def sample(
+        self, step: int, policy: int, other: int, at: int, n: int, used: int
+    ) -> list[Comparison]:
+        """See assay.watch.comparisons.ComparisonSource; steps are checkpoints."""
         run, rng = self.run, np.random.default_rng((self.seed, step, at))
         B, N = run.gold.shape[1:]
         prompt, (i, j) = rng.integers(B, size=n), rng.integers(N, size=(2, n))
-        scores = [run.judges[t][:, prompt, k].T.tolist() for t, k in ((mine, i), (theirs, j))]
-        gold = [run.gold[t][prompt, k].tolist() for t, k in ((mine, i), (theirs, j))]
+        scores = [run.judges[t][:, prompt, k].T.tolist() for t, k in ((policy, i), (other, j))]
+        gold = [run.gold[t][prompt, k].tolist() for t, k in ((policy, i), (other, j))]
         return [
-            Drawn(
+            Comparison(
                 str(prompt[k]),
                 str(i[k]),
                 str(j[k]),
                 (scores[0][k], scores[1][k]),
                 samples=(gold[0][k], gold[1][k]),
-                turned=(gold[1][k], gold[0][k]),
+                swapped=(gold[1][k], gold[0][k]),
             )
             for k in range(n)
         ]
@@ -149,10 +153,10 @@ class Lies:
     def __init__(self, seed: int, flip: float):
         self.rng, self.flip = np.random.default_rng((seed, 1)), flip
 
-    def __call__(self, asked: Sequence[Question]) -> Iterator[Answer]:
+    def __call__(self, asked: Sequence[Question]) -> Iterator[Label]:
         for q in asked:
-            better = (np.sign(q.drawn[0] - q.drawn[1]) + 1) / 2
-            yield Answer(q, float(1 - better if self.rng.random() < self.flip else better))
+            better = (np.sign(q.samples[0] - q.samples[1]) + 1) / 2
+            yield Label(q, float(1 - better if self.rng.random() < self.flip else better))
 
 
 @dataclass
@@ -167,7 +171,7 @@ class Outcome:
     settled: int
 
 
-def watch(run: Kept, seed: int, settings: Watching, *, flip: float = 0.0) -> Outcome:
+def watch(run: Kept, seed: int, settings: WatchConfig, *, flip: float = 0.0) -> Outcome:
     """assay/watch.py itself, look by look, with the answers that were kept."""
     w = Watch(
         Recorded(run, seed), Ledger(None, None), Lies(seed, flip), Rng(seed), settings, run.looks
@@ -176,7 +180,7 @@ def watch(run: Kept, seed: int, settings: Watching, *, flip: float = 0.0) -> Out
         w.look({"step": t})
         if w.stopped:
             break
-    looked = int(sum(r[1] for r in w.detector.rows)) + len(w.beside)
+    looked = int(sum(r[1] for r in w.detector.history.rows)) + len(w.beside)
     return Outcome(
         w.steps[-1] if w.stopped else 0,
         looked,
@@ -197,19 +201,19 @@ def drive(run: Kept, seed: int, monitor: Any) -> Outcome:
     stretch, spent, on = [0], 0, torch.ones(1, 1, dtype=torch.bool)
     for t in range(1, run.looks + 1):
         for at in range(int(monitor.begin(t - 1)[0])):
-            mine, theirs = door.draw(t, t, int(rng.choice(stretch)), at, 1, 0)[0].samples
+            mine, theirs = door.sample(t, t, int(rng.choice(stretch)), at, 1, 0)[0].samples
             x = torch.tensor([[(np.sign(mine - theirs) + 1) / 2]], dtype=torch.float64)
             monitor.feed(x, torch.zeros(1, 1), torch.ones(1, 1), on)
-            chooser.log_up = chooser.log_up + seq.log_pays(1 - x[0], chooser.lam_up, null=0.5).sum(
-                -1
-            )
+            chooser.evidence.log_up = chooser.evidence.log_up + seq.log_pays(
+                1 - x[0], chooser.evidence.lam_up, null=0.5
+            ).sum(-1)
             spent += 1
             if bool(monitor.alarm()[0]):
                 return Outcome(t, spent, {"best so far": stretch[-1]}, spent)
         if chooser.better:
             chooser.promoted(t - 1)
-            stretch = list(range(max(1, t - Watching().together(run.looks) + 1), t + 1))
-        chooser.log_up = chooser.log_up.clamp(min=0)
+            stretch = list(range(max(1, t - WatchConfig().stretch_length(run.looks) + 1), t + 1))
+        chooser.evidence.log_up = chooser.evidence.log_up.clamp(min=0)
     return Outcome(0, spent, {"best so far": stretch[-1]}, spent)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.watch.session import Watching
+from assay.watch.config import WatchConfig
 from bench.watch import collect, replay, rivals
 from bench.watch.replay import STEADY, Kept, Outcome
 from bench.watch.simulated import finite, interval
@@ -24,7 +24,7 @@ from bench.watch.simulated import finite, interval
 RIVALS = 200  # of the table's runs of odd numbers, those from this one on meet rivals and variants
 WATCHES: dict[
     str, tuple[dict[str, Any], float]
-] = {  # settings of Watching, and the share of wrong labels
+] = {  # settings of WatchConfig, and the share of wrong labels
     "watch": ({}, 0.0),
     "watch, no margin": ({"delta": 0.0}, 0.0),
     "watch, margin .05": ({"delta": 0.05}, 0.0),
@@ -254,7 +254,7 @@ def all_of(
             for name, (settings, flip) in WATCHES.items():
                 if name == "watch" or some:
                     done.setdefault(name, []).append(
-                        (r, replay.watch(run, number, Watching(**settings), flip=flip))
+                        (r, replay.watch(run, number, WatchConfig(**settings), flip=flip))
                     )
             if some:
                 for name, make in rivals.MAKERS.items():

@@ -1,9 +1,9 @@
-"""Simulated runs by the thousand: the detector of assay/detector.py on R runs at once, from the
-same formulas.
+"""Simulated runs by the thousand: the detector (assay/watch/detector.py) on R runs at once.
+
 
 A simulated run is its win rates p[t] against the best checkpoint. Labels are drawn, lied about, and
-handed to a monitor one at a time; the monitor decides how many a look buys. tests/test_detector.py
-holds this twin to the detector, label by label.
+handed to a monitor one at a time; the monitor decides how many a look buys. This twin is held to
+the detector label by label in tests/test_watch_detector.py.
 """
 
 from __future__ import annotations

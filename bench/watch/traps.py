@@ -98,7 +98,7 @@ def several(runs: int, likeness: float, how: str) -> Look:
 
 
 def panel(runs: int, size: int, likeness: float, seed: int = 5) -> Look:
-    """The same `size` prompts at every look, drawn evenly with one label each time; 0: fresh ones."""
+    """The same `size` prompts at every look, sampled evenly, a label each time; 0: fresh ones."""
     held = prompts(runs, likeness, (size,), torch.Generator().manual_seed(seed)) if size else None
 
     def chance(g: torch.Generator) -> Tensor:

@@ -1,0 +1,133 @@
+"""A run that was stopped, failed or was killed: what its record says, and how it goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_cli_run import SMALL, _elsewhere, mine, readings, refused  # noqa: F401  (a fixture)
+
+from assay import cli
+from assay.records.runs import Run
+
+
+@pytest.mark.parametrize(
+    ("act", "code", "said"),
+    [
+        (
+            "if t == 2: from assay.core import NotFinite; raise NotFinite('a number is not "
+            "finite')",
+            1,
+            "a number is not finite",
+        ),
+        ("if t == 2: raise RuntimeError('out of luck')", 1, "RuntimeError: out of luck"),
+        (
+            "if t == 2: from assay.core import InputError; raise InputError('the file is wrong')",
+            2,
+            "the file is wrong",
+        ),
+        (
+            "if t == 2: raise KeyboardInterrupt",
+            130,
+            "stopped; go on with: assay run --resume --out a",
+        ),
+    ],
+)
+def test_what_goes_wrong_on_the_way_is_said_recorded_and_mended(
+    act: str, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = mine(act)
+    assert cli.main(["run", path, *SMALL, "--save-steps", "1", "--out", "a"]) == code
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    about = Run.open("a").about
+    assert about["state"] == ("running" if code == 130 else "failed")
+    assert code == 130 or said.removeprefix("RuntimeError: ") in about["error"]
+    mine()  # mended; and what was done before is not done again
+    sys.modules.pop("assay_mine_mine")
+    assert cli.main(["run", "--resume", "--out", "a"]) == 0
+    assert (Run.open("a").about["state"], Run.open("a").about.get("error")) == ("done", None)
+    assert cli.main(["run", path, *SMALL, "--save-steps", "1", "--out", "b"]) == 0
+    assert readings("a") == readings("b")
+
+
+def test_a_run_goes_on_as_it_began(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        cli.main(
+            [
+                "run",
+                mine("if t == 2: raise RuntimeError('x')"),
+                *SMALL,
+                "--save-steps",
+                "1",
+                "--out",
+                "a",
+            ]
+        )
+        == 1
+    )
+    assert "a was begun with --lam 0.5 and this asks for 0.7" in refused(
+        capsys, "run", "--resume", "--out", "a", "--lam", "0.7"
+    )
+    assert "a was begun with --max-steps 4 and this asks for 9" in refused(
+        capsys, "run", "--resume", "--out", "a", "--max-steps", "9"
+    )
+    assert "a is a run of mine, and dpo was asked for" in refused(
+        capsys, "run", "dpo", "--resume", "--out", "a"
+    )
+    carry = Path("a/carry.safetensors")
+    whole = carry.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], b"\0" * len(whole), b"x" + whole[1:]):
+        carry.write_bytes(damaged)
+        said = refused(capsys, "run", "--resume", "--out", "a")
+        assert "a/carry.safetensors is damaged" in said
+        assert "delete it to start this run over" in said
+    Path("a/run.json").write_text("{")
+    assert "a/run.json is damaged" in refused(capsys, "run", "--resume", "--out", "a")
+
+
+def test_killed_and_resumed_from_outside(tmp_path: Path) -> None:
+    """SIGKILL at some moment; the same command with --resume gives the readings of a run that was
+    never stopped.
+    """
+    slow = mine("import time; time.sleep(0.05)")
+    longer = [
+        "40" if before == "--max-steps" else word for before, word in zip(["", *SMALL], SMALL)
+    ]
+    words = [
+        sys.executable,
+        "-m",
+        "assay",
+        "run",
+        slow,
+        *longer,
+        "--save-steps",
+        "3",
+        "--resume",
+        "--out",
+    ]
+    quiet: dict[str, Any] = {
+        "stdout": subprocess.DEVNULL,
+        "stderr": subprocess.DEVNULL,
+        "env": {**os.environ, "OMP_NUM_THREADS": "1"},
+    }
+    process = subprocess.Popen([*words, "a"], **quiet)
+    began = time.monotonic()
+    lines = Path("a/readings.jsonl")
+    while process.poll() is None and time.monotonic() - began < 120:
+        if lines.exists() and lines.read_bytes().count(b"\n") >= 5:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run was over before it could be killed"
+    assert Run.open("a").about["state"] == "running"
+    mine()
+    assert subprocess.run([*words, "a"], **quiet).returncode == 0
+    assert subprocess.run([*words, "b"], **quiet).returncode == 0
+    assert readings("a") == readings("b")
+    assert len(readings("a")) > 20
