@@ -5,7 +5,6 @@ read.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from assay.cli import execution, orders
 from assay.core import Rng
 from assay.engine import checkpoint as disk
+from assay.engine.atomic import write_bytes
 from assay.errors import InputError
 from assay.records.runs import Run, plain
 from assay.watch.config import WatchConfig
@@ -73,10 +73,5 @@ def looks(folder: Path, asked: WatchConfig) -> Iterator[dict[str, Any]]:
 
 
 def _write(path: Path, value: Any) -> None:
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    fresh.write_text(
-        json.dumps(plain(value), ensure_ascii=False, allow_nan=False),
-        encoding="utf-8",
-        errors="backslashreplace",
-    )
-    os.replace(fresh, path)
+    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))

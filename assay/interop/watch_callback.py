@@ -27,6 +27,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from assay.core.rng import Rng
+from assay.engine.atomic import write_bytes
 from assay.errors import InputError, Waiting
 from assay.interop.messages import turns_of
 from assay.interop.model_comparisons import ModelComparisons, Prompt
@@ -245,4 +246,4 @@ def _read(path: Path) -> Any:
 
 def _write(path: Path, value: Any) -> None:
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(value), encoding="utf-8")
+    write_bytes(path, json.dumps(value).encode())

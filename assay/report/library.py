@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from functools import cache
 from importlib import metadata
 
 from assay.data.cache import folder
+from assay.engine.atomic import write_bytes
 
 log = logging.getLogger("assay")
 ENTRY = "window.vegaEmbed = vegaEmbed;"  # what the page calls
@@ -31,11 +31,9 @@ def library() -> str:
     if kept.is_file():
         return kept.read_text("utf-8")
     script = str(vl_convert.javascript_bundle(ENTRY))
-    fresh = kept.with_name(f"{kept.name}.{os.getpid()}.new")
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(script, "utf-8")
-        os.replace(fresh, kept)
+        write_bytes(kept, script.encode())
     except OSError as why:
         log.warning("%s cannot be written (%s): the next report bundles it again", kept, why)
     return script

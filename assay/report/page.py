@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from assay.engine.atomic import write_bytes
 from assay.errors import InputError
 from assay.records.methods import Ground, grounds
 from assay.report import laws
@@ -63,9 +63,7 @@ def build(
     )
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = out.with_name(f"{out.name}.{os.getpid()}.new")
-    fresh.write_bytes(text.encode("utf-8", "backslashreplace"))
-    os.replace(fresh, out)
+    write_bytes(out, text.encode("utf-8", "backslashreplace"))
     return out
 
 

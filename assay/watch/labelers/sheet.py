@@ -8,11 +8,11 @@ completion cannot move a terminal's cursor or hide in a cell.
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 from typing import Any
 
 from assay.data.escape import visible
+from assay.engine.atomic import replacing
 from assay.errors import InputError
 from assay.records.lines import write_lines
 from assay.registry.catalogue import nearest
@@ -67,13 +67,14 @@ def export(folder: Path | str, path: Path | str, *, twice: float = 0.1) -> int:
         raise InputError(f"nothing in {folder} waits for a label")
     if path.exists():
         raise InputError(f"{path} exists, and somebody may have written in it: give another file")
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    # utf-8-sig: spreadsheets need the mark
-    with open(fresh, "w", newline="", encoding="utf-8-sig", errors="backslashreplace") as f:
+    with (
+        replacing(path) as fresh,
+        # utf-8-sig: spreadsheets need the mark
+        open(fresh, "w", newline="", encoding="utf-8-sig", errors="backslashreplace") as f,
+    ):
         rows = csv.writer(f)
         rows.writerow(COLUMNS)
         rows.writerows([p.id, cell(p.prompt), cell(p.first), cell(p.second), ""] for p in waiting)
-    os.replace(fresh, path)
     return len(waiting)
 
 
