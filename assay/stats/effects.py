@@ -1,8 +1,7 @@
-"""What a claim may ask of a run's readings: its peak, its fall, its gold at a given KL. Pure
-Python, one seed at a time.
+"""A run's peak, rise, drop and gold at a given KL, for claims; one seed at a time.
 
-The reference is step 0. A reading tagged "chosen" is a second look at a checkpoint and is never
-part of the curve.
+The words are defined in `readings.py`. A claim takes the second look at the best checkpoint or
+raises, where a report shows the highest reading instead.
 """
 
 from __future__ import annotations

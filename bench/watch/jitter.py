@@ -3,8 +3,8 @@ checkpoints jitter.
 
 A checkpoint's level is its win rate against an average one, less ½: level[t] = trend[t] +
 sd·normal, so the run has not turned, and the best single one of a hundred is better than the rest
-by 2.5 sd. The watch chooses as assay/watch.py does: a CUSUM of the outcomes, bet upwards, reaches
-`promote`; then the policies of the last `stretch` looks are the best so far, and each label
+by 2.5 sd. The watch chooses as assay/watch/detector.py does: a CUSUM of the outcomes, bet upwards,
+reaches `promote`; then the policies of the last `stretch` looks are the best so far, and each label
 compares with one of them drawn for it.
 """
 

@@ -172,7 +172,7 @@ class Outcome:
 
 
 def watch(run: Kept, seed: int, settings: WatchConfig, *, flip: float = 0.0) -> Outcome:
-    """assay/watch.py itself, look by look, with the answers that were kept."""
+    """Run the watch itself (assay/watch/session.py), look by look, on the labels that were kept."""
     w = Watch(
         Recorded(run, seed), Ledger(None, None), Lies(seed, flip), Rng(seed), settings, run.looks
     )
