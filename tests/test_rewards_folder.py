@@ -54,9 +54,11 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
 
 
 def test_one_text_or_function_is_one_entry() -> None:
-    assert entries("judge.py:score") == ("judge.py:score",)
-    assert entries(len) == (len,)
-    assert entries(["a", "b"]) == ("a", "b")
+    assert entries("judge.py:score", "rewards") == ("judge.py:score",)
+    assert entries(len, "rewards") == (len,)
+    assert entries(["a", "b"], "rewards") == ("a", "b")
+    with pytest.raises(InputError, match="rewards is a int; give a list of rewards"):
+        entries(3, "rewards")
 
 
 def test_fit_takes_the_fields_of_its_configuration(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from test_watch_trl import PROMPTS, tiny, tokenizer
 from assay.errors import InputError
 from assay.formulas import aggregate, shaping
 from assay.interop.trl import reward_function
+from assay.rewards.load import open_reward
 
 PROMPT = ["p"] * 3 + ["q"] * 2
 SAID = ["a b c", "a b", "a b c d", "a", ""]
@@ -41,6 +42,12 @@ def some(completions: list[str], prompts: list[str], ok: list[bool]) -> list[flo
 
 def scores() -> torch.Tensor:
     return torch.tensor([long(PROMPT, SAID), offset(PROMPT, SAID)], dtype=torch.float64)
+
+
+def test_an_open_reward_is_taken_as_it_is_and_reads_the_columns() -> None:
+    reward = reward_function(open_reward("match:answer", "rewards"))
+    assert reward(["p", "q"], ["four", "five"], answer=["four", "six"]) == [1.0, 0.0]
+    assert reward.__name__ == "match answer"
 
 
 @pytest.mark.parametrize(

@@ -127,15 +127,15 @@ def test_judges_read_what_people_wrote_and_what_was_answered(files: dict[str, st
     row, whatever the order.
     """
     made = small(files, rewards=(f"{files['judges']}:seen",), gold="")
-    from assay.rewards.load import Told
+    from assay.rewards.load import TextRewards
 
     told = made.task.rewards.reward
-    assert isinstance(told, Told)
+    assert isinstance(told, TextRewards)
     x = made.task.reference.sample(
         made.task.prompts[torch.tensor([5, 2])], 2, made.task.rng("look")
     )
     told(x)
-    prompts, said, columns = told.judges[0].function.__globals__["SEEN"][-1]
+    prompts, said, columns = told.rewards[0].function.__globals__["SEEN"][-1]
     rows = x.prompts.row.tolist()
     assert prompts == [ASKS[rows[0]]] * 2 + [ASKS[rows[1]]] * 2 and said == [
         t for ts in x.text() for t in ts

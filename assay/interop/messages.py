@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from assay.errors import InputError
-
-Turns = tuple[tuple[str, str], ...]
+from assay.data.turns import Turns
 
 
 def turns_of(prompt: Any) -> str | Turns:
@@ -31,23 +29,6 @@ def completion_text(completion: Any) -> str:
         return completion
     said = [_text(m) for m in completion if m["role"] == "assistant"]
     return "\n\n".join(text for text in said if text)
-
-
-def listed(value: Any, what: str) -> list[Any]:
-    """A list of what a user gave: one name or one function is a list of one.
-
-    Args:
-        value: A string, a function, or a sequence.
-        what: The argument's name, for the message.
-
-    Raises:
-        InputError: `value` is none of these.
-    """
-    if isinstance(value, str) or callable(value):
-        return [value]
-    if isinstance(value, Sequence):
-        return list(value)
-    raise InputError(f"{what} is a {type(value).__name__}; give a list")
 
 
 def _text(message: Mapping[str, Any]) -> str:

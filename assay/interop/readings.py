@@ -29,7 +29,7 @@ from assay.data.turns import written
 from assay.engine import checkpoint, parallel
 from assay.errors import InputError, Missing
 from assay.evaluation.reading import Reader, described
-from assay.interop.messages import listed, turns_of
+from assay.interop.messages import turns_of
 from assay.interop.model_state import (
     PastBackbone,
     base_model,
@@ -37,7 +37,7 @@ from assay.interop.model_state import (
     trained_weights,
     undisturbed,
 )
-from assay.interop.stack import RewardSpec, opened
+from assay.interop.stack import RewardSpec
 from assay.interop.trainer import (
     end_tokens,
     evaluates,
@@ -51,7 +51,7 @@ from assay.models.backbones.pretrained import Pretrained
 from assay.models.policies.causal import Causal
 from assay.models.tokenizer import Tokens
 from assay.records.runs import Run, RunRecord
-from assay.rewards.load import Told
+from assay.rewards.load import TextRewards, entries, open_reward
 
 # Where a smaller share of the weights is trained, the reference is these swapped in; else a copy.
 SWAPPED_BELOW = 0.2
@@ -114,7 +114,7 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
                 "readings are of held-out prompts: give prompts, or a world that has them, and one "
                 "of the two"
             )
-        self.rewards = listed(rewards, "rewards")
+        self.rewards = entries(rewards, "rewards")
         if world is not None and (gold or proxy or self.rewards or reference is not None):
             raise InputError(
                 "a world brings its own gold, rewards and reference: give the world or those"
@@ -216,7 +216,9 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         held_out = self.vocabulary.prompts(asks).to(next(self.model.parameters()).device)
         proxies = [*([] if self.proxy is None else [self.proxy]), *self.rewards]
         rewards, gold = (
-            Told([opened(spec) for spec in some], texts, turns, columns) if some else None
+            TextRewards([open_reward(spec, "rewards") for spec in some], texts, turns, columns)
+            if some
+            else None
             for some in (proxies, [] if self.gold is None else [self.gold])
         )
         task = Task(prompts=held_out, reference=self._reference(then), rewards=rewards)

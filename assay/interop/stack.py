@@ -17,17 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assay.data.turns import written
+from assay.data.turns import Turns, written
 from assay.engine import parallel
 from assay.errors import InputError
-from assay.interop.messages import Turns, completion_text, listed, turns_of
+from assay.interop.messages import completion_text, turns_of
 from assay.interop.shapes import PLAIN, WITH_REFERENCES, check_shape
 from assay.loops.scoring import aggregator
-from assay.rewards.function import FunctionReward
-from assay.rewards.linear_text import KIND
-from assay.rewards.load import open_reward
+from assay.rewards.load import entries, open_reward
+from assay.rewards.text_scorer import TextReward
 
-RewardSpec = str | Callable[..., Any]  # a name, or a function with TRL's signature
+RewardSpec = str | Callable[..., Any] | TextReward  # a name, a function of TRL, or an open reward
 
 
 def reward_function(
@@ -45,7 +44,7 @@ def reward_function(
 
     Args:
         rewards: What `--world.rewards` takes (folders, classifiers, FILE.py:name, addresses), or
-            functions with TRL's signature; a list of them counts as its members.
+            functions with TRL's signature, or open rewards; a list of them counts as its members.
         aggregate: mean, worst, uncertainty:0.5 (mean − 0.5·variance) or quantile:0.25.
         centre: First subtract from each reward its mean over the prompt's completions (over its
             references, where there is a column of them). A Bradley–Terry score is known up to a
@@ -72,13 +71,19 @@ def reward_function(
         >>> reward_function(length, shape="tanh", slope=0.1)(["p", "p"], ["", "four"])
         [0.0, 0.3799489622552249]
     """
-    given = [one for some in rewards for one in listed(some, "a reward")]
+    given = [one for some in rewards for one in entries(some, "a reward")]
     if not given:
         raise InputError("a reward function needs a reward; it was given none")
     check_shape(shape, references, centre)
     constants = {"slope": slope, "most": most, "late": late}
     return Stack(
-        [opened(one) for one in given], aggregate, centre, shape, references, constants, name
+        [open_reward(one, "rewards") for one in given],
+        aggregate,
+        centre,
+        shape,
+        references,
+        constants,
+        name,
     )
 
 
@@ -97,7 +102,7 @@ class Stack:
 
     def __init__(
         self,
-        rewards: Sequence[Any],
+        rewards: Sequence[TextReward],
         aggregate: str,
         centre: bool,
         shape: str,
@@ -157,7 +162,7 @@ class Stack:
         """Every member's score of every completion [M,R], NaN where it does not apply."""
         prompts = [a if isinstance(a, str) else written(a) for a in asks]
         turns = [None if isinstance(a, str) else a for a in asks]
-        each = [_scores_by(r, prompts, texts, turns, rows) for r in self.rewards]
+        each = [r.scores(prompts, texts, turns, rows) for r in self.rewards]
         return torch.cat([x.detach().double().cpu() for x in each])
 
     def _references(
@@ -210,28 +215,6 @@ class Stack:
             log(f"{self.__name__}/raw", float(one[here].mean()))
             if len(self.names) > 1:
                 log(f"{self.__name__}/spread", float(scores[:, here].std(0, correction=0).mean()))
-
-
-def opened(spec: RewardSpec) -> Any:
-    """A reward of text from its name, or from a function with TRL's signature."""
-    if isinstance(spec, str):
-        return open_reward(spec, "rewards")
-    return FunctionReward(spec, getattr(spec, "__name__", type(spec).__name__))
-
-
-def _scores_by(
-    reward: Any,
-    prompts: Sequence[str],
-    texts: Sequence[str],
-    turns: Sequence[Turns | None],
-    rows: Mapping[str, Sequence[Any]],
-) -> Tensor:
-    """One reward's scores; each kind of reward takes what it reads."""
-    if isinstance(reward, FunctionReward):
-        return reward.scores(prompts, texts, turns, rows)
-    if getattr(reward, "kind", "") == KIND:
-        return reward.scores(prompts, texts)  # type: ignore[no-any-return]
-    return reward.scores(prompts, texts, turns)  # type: ignore[no-any-return]
 
 
 def _groups(keys: Sequence[str]) -> dict[str, list[int]]:

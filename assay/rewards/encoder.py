@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from assay.core import Rng, Samples
+from assay.data.turns import Turns
 from assay.models.backbones.pretrained import passes
 from assay.rewards.encoding import (
     Encoded,
@@ -27,7 +28,7 @@ from assay.rewards.encoding import (
 )
 from assay.rewards.folder import read_reward, write_reward
 from assay.rewards.lora import adapted, merged
-from assay.rewards.text_scorer import OnSamples, Turns
+from assay.rewards.text_scorer import OnSamples
 
 KIND = "whole models"
 

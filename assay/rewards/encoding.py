@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from assay.data.turns import Turns
 from assay.errors import InputError
 
 PAD = "<|pad|>"
-Turns = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from assay.data.turns import Turns
 from assay.errors import InputError
-from assay.rewards.function import FunctionReward, Turns
+from assay.rewards.function import FunctionReward
 
 PREFIX = "match:"
 _NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?")

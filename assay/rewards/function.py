@@ -22,10 +22,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from assay.data.turns import Turns
 from assay.errors import InputError
 from assay.registry.catalogue import nearest
-
-Turns = tuple[tuple[str, str], ...]
 
 
 class FunctionReward:

@@ -15,10 +15,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from assay.data.turns import Turns
 from assay.rewards.features import BITS, STYLE, Features, features
 from assay.rewards.folder import read_reward, write_reward
 from assay.rewards.linear_solvers import bradley_terry_optimum, linear_scores, ridge_within_prompts
-from assay.rewards.text_scorer import OnSamples, Turns
+from assay.rewards.text_scorer import OnSamples
 from assay.rewards.tfidf import Block, Settings, Weighing
 
 KIND = "linear text"

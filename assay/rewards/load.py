@@ -11,12 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay.core import Samples
+from assay.data.turns import Turns
 from assay.errors import InputError
 from assay.rewards.exact_match import PREFIX, ExactMatch
 from assay.rewards.folder import ABOUT, describe
 from assay.rewards.function import FunctionReward, function_named
 from assay.rewards.http import reward_at
-from assay.rewards.text_scorer import TextReward, Turns
+from assay.rewards.text_scorer import TextReward
 
 
 def load_reward(folder: str | Path) -> Any:
@@ -69,14 +70,25 @@ def load_text_reward(folder: str | Path) -> TextReward:
     return found
 
 
-def entries(value: str | Callable[..., Any] | Sequence[Any]) -> tuple[Any, ...]:
-    """Return a list of rewards as a tuple; one text or one function is one entry.
+def entries(value: Any, what: str) -> tuple[Any, ...]:
+    """Return rewards as a tuple; one text, one function or one open reward is one entry.
+
+    Args:
+        value: A reward, or a sequence of them.
+        what: The argument's name, for the message.
+
+    Raises:
+        InputError: `value` is neither.
 
     Example:
-        >>> entries("judge.py:score")
+        >>> entries("judge.py:score", "rewards")
         ('judge.py:score',)
     """
-    return (value,) if isinstance(value, str) or callable(value) else tuple(value)
+    if isinstance(value, str | TextReward) or callable(value):
+        return (value,)
+    if isinstance(value, Sequence):
+        return tuple(value)
+    raise InputError(f"{what} is a {type(value).__name__}; give a list of rewards")
 
 
 def open_reward(spec: str | Callable[..., Any] | TextReward, flag: str) -> TextReward:
@@ -140,68 +152,68 @@ def _classifier(spec: str, flag: str) -> TextReward:
     return ModelReward([model.requires_grad_(False)], tokenizer, template, (Path(spec).name,))
 
 
-class Told:
-    """Rewards of text as one Reward of a policy's answers: by what an answer says, not by its ids.
+class TextRewards:
+    """Rewards of text as one Reward of a policy's completions, which they read as text.
 
     A reward's tokenizer is its own; text passes between, and the prompt is that of the file, before
     any chat template.
 
     Args:
-        judges: The rewards.
+        rewards: The rewards.
         prompts: The file's prompts as text; `samples.prompts.row` points into them.
         turns: The conversation of each prompt, or None where it is plain text.
         columns: The file's other columns.
-        truncated: The score of an answer that did not end; None to score what it says.
+        truncated: The score of a completion that did not end; None to score its text.
     """
 
     def __init__(
         self,
-        judges: Sequence[Any],
+        rewards: Sequence[TextReward],
         prompts: Sequence[str],
         turns: Sequence[Turns | None],
         columns: Mapping[str, Sequence[Any]],
         *,
         truncated: float | None = None,
     ):
-        self.judges, self.prompts, self.turns = list(judges), prompts, turns
+        self.rewards, self.prompts, self.turns = list(rewards), prompts, turns
         self.columns, self.cut = columns, truncated
-        names = [n for j in judges for n in j.names]
+        names = [n for r in rewards for n in r.names]
         self.names = tuple(n if names.count(n) == 1 else f"{n}_{i}" for i, n in enumerate(names))
-        self.partial = any(j.partial for j in judges)
+        self.partial = any(r.partial for r in rewards)
 
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
-        """Score answers; an absent one scores 0."""
+        """Score completions; an absent one scores 0."""
         texts, here = samples.to("cpu").text(), samples.present
         at, rows = here.nonzero().tolist(), samples.prompts.row.tolist()
         which, said = [rows[b] for b, _ in at], [texts[b][n] for b, n in at]
         asks, turns = [self.prompts[r] for r in which], [self.turns[r] for r in which]
         columns = {k: [v[r] for r in which] for k, v in self.columns.items()}
         out = samples.logp.new_zeros(len(self.names), *here.shape)
-        each = [judge.scores(asks, said, turns, columns) for judge in self.judges]
+        each = [r.scores(asks, said, turns, columns) for r in self.rewards]
         out[:, here] = torch.cat([e.to(out) for e in each])
         if self.cut is None:
             return out
         return torch.where(here & ~samples.ended, out.new_tensor(self.cut), out)
 
-    def only(self, members: Sequence[int]) -> Told:
+    def only(self, members: Sequence[int]) -> TextRewards:
         """Select members. A reward with several is computed whole if any of them is selected."""
         edges, kept = 0, []
-        for judge in self.judges:
-            here = range(edges, edges + len(judge.names))
+        for reward in self.rewards:
+            here = range(edges, edges + len(reward.names))
             edges = here.stop
             if set(here) <= set(members):
-                kept.append(judge)
+                kept.append(reward)
             elif set(here) & set(members):
                 return _Some(self, members)
-        one = Told(kept, self.prompts, self.turns, self.columns, truncated=self.cut)
+        one = TextRewards(kept, self.prompts, self.turns, self.columns, truncated=self.cut)
         one.names = tuple(self.names[m] for m in members)
         return one if list(members) == sorted(members) else _Some(self, members)
 
 
-class _Some(Told):
+class _Some(TextRewards):
     """Some members of a reward that only scores as a whole."""
 
-    def __init__(self, whole: Told, members: Sequence[int]):
+    def __init__(self, whole: TextRewards, members: Sequence[int]):
         self.whole, self.members, self.partial = whole, list(members), whole.partial
         self.names = tuple(whole.names[m] for m in members)
 

@@ -17,10 +17,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay import data
+from assay.data.turns import Turns
 from assay.errors import InputError, NotFinite
 from assay.formulas import aggregate
 from assay.rewards.load import load_text_reward
-from assay.rewards.text_scorer import TextReward, Turns
+from assay.rewards.text_scorer import TextReward
 
 
 def score_texts(

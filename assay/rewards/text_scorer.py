@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay.core import Samples
-
-Turns = tuple[tuple[str, str], ...]
+from assay.data.turns import Turns
 
 
 @runtime_checkable

@@ -24,7 +24,7 @@ from assay.models.policies.served import Served
 from assay.models.policies.stop_strings import Stopping, Stops
 from assay.rewards.encoding import open_tokenizer
 from assay.rewards.function import FunctionReward
-from assay.rewards.load import Told, entries, open_reward
+from assay.rewards.load import TextRewards, entries, open_reward
 from assay.worlds.chat_template import end_tokens, warn_without_generation_prompt
 from assay.worlds.configuration import arguments, from_config
 from assay.worlds.device import backbone, device_named, dtype_named, open_model
@@ -126,7 +126,9 @@ class HubConfig:
 def world(config: HubConfig) -> World:
     """A world of your model, your reward models and your files."""
     device, (narrow, wide) = device_named(config.device), dtype_named(config.dtype)
-    rewards = [open_reward(r, "world.rewards").to(device) for r in entries(config.rewards)]
+    rewards = [
+        open_reward(r, "world.rewards").to(device) for r in entries(config.rewards, "world.rewards")
+    ]
     golds = [open_reward(config.gold, "world.gold").to(device)] if config.gold else []
     table, pairs, demos = read_files(
         config.prompts,
@@ -150,10 +152,12 @@ def world(config: HubConfig) -> World:
     _check_positions(config, model, encoder.longest)
     prompts = encoder.prompts(seen)
 
-    def told(rewards: Sequence[Any]) -> Told | None:
+    def told(rewards: Sequence[Any]) -> TextRewards | None:
         if not rewards:
             return None
-        return Told(rewards, table.texts, table.turns, table.columns, truncated=config.truncated)
+        return TextRewards(
+            rewards, table.texts, table.turns, table.columns, truncated=config.truncated
+        )
 
     gold = told(golds)
     task = Task(
@@ -231,7 +235,7 @@ def _kind(golds: Sequence[Any]) -> str:
     return golds[0].kind if isinstance(golds[0], FunctionReward) else "held-out model"
 
 
-def _gold(told: Told) -> Callable[[Samples], Float[Tensor, "K B N"]]:
+def _gold(told: TextRewards) -> Callable[[Samples], Float[Tensor, "K B N"]]:
     def gold(x: Samples) -> Float[Tensor, "K B N"]:
         """Scores of the held-out reward model.
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assay.data.stream import stream
+from assay.data.turns import Turns
 from assay.errors import InputError
 
-Turns = tuple[tuple[str, str], ...]
 Items = Sequence[tuple[int, Any]]  # (place of its prompt, a Pair or a Demo)
 _NOT_COLUMNS = ("prompts", "completions")  # a reward function gets these anyway
 
