@@ -13,12 +13,12 @@ import pytest
 
 from assay.core import InputError, World
 from assay.registry import catalogue
+from assay.registry.from_config import from_config
 from assay.worlds.configuration import (
     arguments,
     check_choice,
     check_range,
     check_share,
-    from_config,
 )
 from assay.worlds.grammar import GrammarConfig
 from assay.worlds.hub import HubConfig

@@ -1,6 +1,4 @@
-"""Google-style docstrings as data: help, the manual's tables and the API reference are all made
-from this.
-"""
+"""Google-style docstrings as data, from which help and the manual's tables are made."""
 
 from __future__ import annotations
 

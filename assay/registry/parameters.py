@@ -146,17 +146,12 @@ def _decorated(
 ) -> dict[str, Parameter] | None:
     """The parameters of a function that takes a configuration's fields as keywords.
 
-    `@from_config(X)` takes the fields of X alone; `@with_settings` takes them in place of the
-    function's own keyword `config: X`. None for another decorator.
+    `@from_config(X)` takes the fields of X in place of the function's own `config`. None for
+    another decorator.
     """
-    own: dict[str, Parameter] = {}
     match node.decorator_list:
         case [ast.Call(func=ast.Name(id="from_config"), args=[ast.Name(id=name)])]:
-            pass
-        case [ast.Name(id="with_settings")]:
             own = _of_function(node, constants, positional, [*without, "config"])
-            config = next(a for a in node.args.kwonlyargs if a.arg == "config")
-            name = ast.unparse(config.annotation) if config.annotation else ""
         case _:
             return None
     fields = from_text(_defined(name, module, path), name)

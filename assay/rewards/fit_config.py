@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
-import re
-import typing
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from assay.errors import InputError
 
 POOLING = ("mean", "cls", "last")
 RESAMPLE = ("leave-out", "bootstrap", "none")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,35 +139,3 @@ class FitConfig:
 
 def _above(x: float) -> bool:
     return math.isfinite(x) and x > 0
-
-
-def with_settings(function: Callable[..., R]) -> Callable[..., R]:
-    """Decorate a function of `config: FitConfig` so that it takes the fields as keywords.
-
-    The fields are in the decorated function's signature and, described, in its docstring, from
-    which the flags of the command line and their help are made. `config=` is taken too.
-
-    Args:
-        function: It has a keyword `config`, the last line of its `Args:`.
-
-    Returns:
-        The decorated function.
-    """
-    own = inspect.signature(function).parameters
-    names = [f.name for f in fields(FitConfig)]
-
-    @functools.wraps(function)
-    def call(*given: Any, config: FitConfig = FitConfig(), **named: Any) -> R:
-        settings = {name: named.pop(name) for name in names if name in named}
-        return function(*given, config=replace(config, **settings), **named)
-
-    kept = [p for p in own.values() if p.name != "config"]
-    hints = {**typing.get_type_hints(function), **typing.get_type_hints(FitConfig)}
-    kept += inspect.signature(FitConfig).parameters.values()
-    told: Any = call
-    told.__signature__ = inspect.Signature([p.replace(annotation=hints[p.name]) for p in kept])
-    told.__annotations__ = {p.name: hints[p.name] for p in kept}
-    _, _, rest = (inspect.getdoc(FitConfig) or "").partition("Attributes:\n")
-    described, _, _ = rest.partition("\n\n")
-    told.__doc__ = re.sub(r" *config: .*", lambda _: described, inspect.getdoc(function) or "")
-    return call

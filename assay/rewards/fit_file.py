@@ -20,8 +20,9 @@ from assay.core.rng import Rng
 from assay.engine.atomic import write_bytes
 from assay.errors import InputError
 from assay.records import runs
+from assay.registry.from_config import from_config
 from assay.rewards.features import features
-from assay.rewards.fit_config import FitConfig, with_settings
+from assay.rewards.fit_config import FitConfig
 from assay.rewards.linear_solvers import resampled
 from assay.rewards.linear_text import LinearTextReward, fit_pairs, fit_scored
 from assay.rewards.pool import Pool, accuracy, comparisons
@@ -77,7 +78,7 @@ class TextFitter:
         return fitted.counted(self.counted.rows(rows.numpy()))
 
 
-@with_settings
+@from_config(FitConfig)
 def fit(
     path: str | Path,
     *,

@@ -1,83 +1,15 @@
-"""A world's arguments as one frozen dataclass: the signature, the record and the cache key.
+"""A world's configuration: the record and the cache key made of it, and checks of its fields.
 
-A world is written as a function of its configuration and called with keywords:
-
-    @dataclass(frozen=True, kw_only=True)
-    class MineConfig:
-        \"""The arguments of world mine.
-
-        Attributes:
-            seed: Of the world's own numbers.
-        \"""
-
-        seed: int = 0
-
-    @from_config(MineConfig)
-    def world(config: MineConfig) -> World:
-        \"""A world of mine.\"""
-
-`world(seed=3)` builds it, and `assay run --world.seed 3` does the same.
+`registry/from_config.py` makes the world's keywords of the same fields.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import inspect
-import typing
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from assay.core import World
 from assay.errors import InputError
-
-P = ParamSpec("P")
-C = TypeVar("C")
-
-
-def from_config(config: Callable[P, C]) -> Callable[[Callable[[C], World]], Callable[P, World]]:
-    """Decorate a function of a configuration so that it takes the configuration's fields.
-
-    The decorated function has the fields as keyword-only parameters, with their types and defaults,
-    and its docstring has their descriptions under `Args:`.
-
-    Args:
-        config: A keyword-only dataclass whose docstring describes its fields under `Attributes:`.
-
-    Returns:
-        The decorator.
-    """
-
-    def decorate(build: Callable[[C], World]) -> Callable[P, World]:
-        @functools.wraps(build)
-        def world(*args: P.args, **kwargs: P.kwargs) -> World:
-            return build(config(*args, **kwargs))
-
-        hints = typing.get_type_hints(config)
-        parameters = [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=_default(field),
-                annotation=hints[field.name],
-            )
-            for field in dataclasses.fields(config)  # type: ignore[arg-type]
-        ]
-        own: Any = world
-        own.__signature__ = inspect.Signature(parameters, return_annotation=World)
-        own.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": World}
-        _, _, described = (inspect.getdoc(config) or "").partition("Attributes:\n")
-        own.__doc__ = f"{(inspect.getdoc(build) or '').strip()}\n\nArgs:\n{described}"
-        return world
-
-    return decorate
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    """A field's default value as a signature has it."""
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
 
 
 def arguments(config: Any, *, without: Collection[str] = ()) -> dict[str, Any]:

@@ -34,12 +34,13 @@ from assay.core import Loop, Pairs, Prompts, Rng, Samples, Task, World
 from assay.formulas import pairwise
 from assay.models.backbones.llama import Config, Llama
 from assay.models.policies.causal import Causal
+from assay.registry.from_config import from_config
 from assay.rewards import fit
 from assay.rewards.ensemble import Ensemble, Members
 from assay.rewards.simulated_labels import preferences
 from assay.worlds import demonstrations, language
 from assay.worlds.cache import cache_path, cached
-from assay.worlds.configuration import arguments, check_range, from_config
+from assay.worlds.configuration import arguments, check_range
 from assay.worlds.language import REQUESTS, TERMS, VOCABULARY
 from assay.worlds.refit import refitter
 from assay.worlds.sft import fine_tune

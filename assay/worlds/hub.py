@@ -22,11 +22,12 @@ from assay.models.policies.causal import Causal
 from assay.models.policies.open_engine import open_engine, verified
 from assay.models.policies.served import Served
 from assay.models.policies.stop_strings import Stopping, Stops
+from assay.registry.from_config import from_config
 from assay.rewards.encoding import open_tokenizer
 from assay.rewards.function import FunctionReward
 from assay.rewards.load import TextRewards, entries, open_reward
 from assay.worlds.chat_template import end_tokens, warn_without_generation_prompt
-from assay.worlds.configuration import arguments, from_config
+from assay.worlds.configuration import arguments
 from assay.worlds.device import backbone, device_named, dtype_named, open_model
 from assay.worlds.encoder import Encoder
 from assay.worlds.prompts import columns_taken, read_files

@@ -25,6 +25,7 @@ from assay.core import Loop, Rng, Task, World
 from assay.errors import InputError
 from assay.models.backbones.llama import Config, Llama
 from assay.models.policies.causal import Causal
+from assay.registry.from_config import from_config
 from assay.worlds import arithmetic, curriculum
 from assay.worlds.arithmetic import TASKS, VOCABULARY, Problem, pose, solve
 from assay.worlds.cache import cache_path, cached
@@ -33,7 +34,6 @@ from assay.worlds.configuration import (
     check_choice,
     check_range,
     check_share,
-    from_config,
 )
 from assay.worlds.dice import dice
 from assay.worlds.verifier import FLAWS, GOLDS, NAMES, Golds, Verifier

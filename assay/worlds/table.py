@@ -36,6 +36,7 @@ from torch import Tensor
 from assay.core import Loop, Pairs, Rng, Sampler, Samples, Task, World
 from assay.errors import InputError
 from assay.models.policies.table import TablePolicy
+from assay.registry.from_config import from_config
 from assay.rewards.linear import LinearModel, LinearReward, bootstrap, maximum_likelihood
 from assay.rewards.simulated_labels import preferences
 from assay.worlds import mdp
@@ -44,7 +45,6 @@ from assay.worlds.configuration import (
     check_choice,
     check_range,
     check_share,
-    from_config,
 )
 from assay.worlds.exact import best_of_four, fit_loop, held_out_rows
 from assay.worlds.refit import refitter
