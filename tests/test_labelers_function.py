@@ -11,10 +11,11 @@ import pytest
 
 from assay.errors import InputError, Waiting
 from assay.records.runs import read_lines
+from assay.registry.functions import function_in_file
 from assay.watch.config import WatchConfig
 from assay.watch.labelers.agreement import agreement
 from assay.watch.labelers.choose import check_labeler, make_labeler
-from assay.watch.labelers.function import FunctionLabeler, load_function
+from assay.watch.labelers.function import FunctionLabeler
 from assay.watch.labelers.questions import Question, parse_label
 from assay.watch.ledger import Ledger
 
@@ -150,8 +151,9 @@ def test_too_few_labels_are_a_fault() -> None:
     [
         ("nothing.py:f", "there is no file nothing.py"),
         ("mine.py:other", "mine.py has no function other"),
-        ("mine.py", "a function is named as FILE.py:name"),
+        ("mine.py", "name a function as FILE.py:name"),
         ("bad.py:f", "bad.py cannot be imported .SyntaxError"),
+        ("leaves.py:f", "leaves.py cannot be imported .SystemExit"),
         ("somebody", "--watch is 'somebody'; it is gold, FILE.py:function, csv"),
         ("http://x", "--watch.model"),
         ("ftp://x/a", "--watch is 'ftp://x/a'"),
@@ -165,6 +167,7 @@ def test_a_labeler_that_cannot_be_is_one_sentence(
         "def better(prompts, first, second):\n    return [1] * len(prompts)\n"
     )
     Path("bad.py").write_text("def f(:\n")
+    Path("leaves.py").write_text("raise SystemExit('no key')\n")
     with pytest.raises(InputError, match=said):
         check_labeler(WatchConfig(by=spec))
 
@@ -172,7 +175,7 @@ def test_a_labeler_that_cannot_be_is_one_sentence(
 def test_a_file_is_loaded_by_name(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("def better(prompts, first, second):\n    return ['second'] * len(prompts)\n")
-    assert load_function(f"{path}:better")(["p"], ["a"], ["b"]) == ["second"]
+    assert function_in_file(f"{path}:better", "watch")(["p"], ["a"], ["b"]) == ["second"]
     by = make_labeler(WatchConfig(by=f"{path}:better"), gold=None, folder=None, again="")
     assert [a.value for a in by(questions(2))] == [0.0, 0.0]
     with pytest.raises(InputError, match="--watch is gold and this world has none"):

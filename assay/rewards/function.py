@@ -9,13 +9,10 @@ completion, or None where it does not apply. It may be `async`.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import inspect
 import math
 import sys
-import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +22,7 @@ from torch import Tensor
 from assay.data.turns import Turns
 from assay.errors import InputError
 from assay.registry.catalogue import nearest
+from assay.registry.functions import described
 
 
 class FunctionReward:
@@ -115,7 +113,7 @@ class FunctionReward:
             raise
         except (Exception, SystemExit) as why:  # a user's function may raise anything
             raise InputError(
-                f"reward {self.names[0]} raised {_said(why)}; repair the function, or "
+                f"reward {self.names[0]} raised {described(why)}; repair the function, or "
                 "return None for what it cannot score"
             ) from why
         listed = self._listed(found, len(prompts))
@@ -145,16 +143,6 @@ class FunctionReward:
         return float(value)
 
 
-def _said(why: BaseException) -> str:
-    """Describe an exception on one line without control characters: it goes to a terminal."""
-    last = traceback.extract_tb(why.__traceback__)[-1:]
-    where = ""
-    if last and not isinstance(why, SyntaxError):
-        where = f" at line {last[0].lineno} of {last[0].filename}"
-    text = "".join(c if c.isprintable() else " " for c in str(why))[:160]
-    return f"{type(why).__name__}{where}{': ' if text else ''}{text}"
-
-
 async def _awaited(found: Any) -> Any:
     return await found
 
@@ -172,39 +160,3 @@ def _messages(
         for r, t in zip(responses, turns, strict=True)
     ]
     return asks, said
-
-
-def function_named(spec: str, flag: str) -> FunctionReward:
-    """Open the function that `FILE.py:name` names.
-
-    Args:
-        spec: `FILE.py:name`.
-        flag: The flag that gave it, for the messages.
-
-    Returns:
-        The function as a reward.
-
-    Raises:
-        InputError: There is no such file, it cannot be imported, or it has no such function.
-    """
-    file, colon, name = spec.rpartition(":")
-    path = Path(file)
-    if not colon or path.suffix != ".py":
-        raise InputError(f"--{flag} is '{spec}'; name a function as FILE.py:name")
-    if not path.is_file():
-        raise InputError(f"--{flag} is '{spec}', and there is no file {file}")
-    about = importlib.util.spec_from_file_location(f"assay_reward_{path.stem}", path)
-    assert about is not None and about.loader is not None
-    module = importlib.util.module_from_spec(about)
-    sys.modules[about.name] = module
-    try:
-        about.loader.exec_module(module)
-    except (Exception, SystemExit) as why:
-        raise InputError(
-            f"{file} cannot be imported ({_said(why)}); repair it, or give another file"
-        ) from why
-    found = getattr(module, name, None)
-    if not callable(found):
-        defined = [k for k, v in vars(module).items() if inspect.isfunction(v)]
-        raise InputError(f"{file} has no function {name}{nearest(name, defined)}")
-    return FunctionReward(found, name)

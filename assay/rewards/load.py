@@ -13,9 +13,10 @@ from torch import Tensor
 from assay.core import Samples
 from assay.data.turns import Turns
 from assay.errors import InputError
+from assay.registry.functions import function_in_file
 from assay.rewards.exact_match import PREFIX, ExactMatch
 from assay.rewards.folder import ABOUT, describe
-from assay.rewards.function import FunctionReward, function_named
+from assay.rewards.function import FunctionReward
 from assay.rewards.http import reward_at
 from assay.rewards.text_scorer import TextReward
 
@@ -115,7 +116,7 @@ def open_reward(spec: str | Callable[..., Any] | TextReward, flag: str) -> TextR
     if spec.startswith(PREFIX):
         return ExactMatch(spec.removeprefix(PREFIX))
     if ".py:" in spec or spec.endswith(".py"):
-        return function_named(spec, flag)
+        return FunctionReward(function_in_file(spec, flag), spec.rpartition(":")[2])
     if (Path(spec) / ABOUT).is_file():
         return load_text_reward(spec)
     if Path(spec).is_dir() and not (Path(spec) / "config.json").is_file():

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from assay.errors import InputError
+from assay.registry.functions import function_in_file
 from assay.watch.config import WatchConfig
 from assay.watch.labelers.chat_judge import ChatJudge
-from assay.watch.labelers.function import FunctionLabeler, load_function
+from assay.watch.labelers.function import FunctionLabeler
 from assay.watch.labelers.people import People
 from assay.watch.labelers.questions import Labeler
 
@@ -68,6 +69,6 @@ def _function_or_judge(config: WatchConfig) -> Labeler:
         )
     if ".py" in by:
         return FunctionLabeler(
-            load_function(by), by, at_once=config.at_once or 1, tries=config.tries
+            function_in_file(by, "watch"), by, at_once=config.at_once or 1, tries=config.tries
         )
     raise InputError(f"--watch is '{by}'; it is {KINDS}")

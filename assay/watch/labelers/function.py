@@ -4,44 +4,13 @@ and returning a list of labels.
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from assay.errors import InputError
-from assay.registry.catalogue import nearest
 from assay.watch.labelers.questions import Label, Question, parse_label
-
-
-def load_function(spec: str) -> Callable[..., Any]:
-    """Import the function that `FILE.py:name` names.
-
-    Raises:
-        InputError: The file or the function is missing, or the file cannot be imported.
-    """
-    file, colon, name = spec.rpartition(":")
-    path = Path(file)
-    if not colon or not name.isidentifier() or path.suffix != ".py":
-        raise InputError(f"--watch is '{spec}'; a function is named as FILE.py:name")
-    if not path.is_file():
-        raise InputError(f"there is no file {file}, in which --watch looks for the function {name}")
-    about = importlib.util.spec_from_file_location(f"assay_labeler_{path.stem}", path)
-    assert about is not None and about.loader is not None
-    module = importlib.util.module_from_spec(about)
-    sys.modules[about.name] = module
-    try:
-        about.loader.exec_module(module)
-    except Exception as why:
-        raise InputError(f"{file} cannot be imported ({type(why).__name__}: {why})") from why
-    found = getattr(module, name, None)
-    if not callable(found):
-        defined = [k for k, v in vars(module).items() if inspect.isfunction(v)]
-        raise InputError(f"{file} has no function {name}{nearest(name, defined)}")
-    return found  # type: ignore[no-any-return]
 
 
 class FunctionLabeler:

@@ -1,0 +1,60 @@
+"""Functions of a user's Python file, named as `FILE.py:name`: rewards and labelers."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from assay.errors import InputError
+from assay.registry.catalogue import nearest
+
+
+def function_in_file(spec: str, flag: str) -> Callable[..., Any]:
+    """Import the function that `FILE.py:name` names.
+
+    Args:
+        spec: `FILE.py:name`.
+        flag: The flag that gave it, for the messages.
+
+    Returns:
+        The function.
+
+    Raises:
+        InputError: There is no such file, it cannot be imported, or it has no such function.
+    """
+    file, colon, name = spec.rpartition(":")
+    path = Path(file)
+    if not colon or path.suffix != ".py":
+        raise InputError(f"--{flag} is '{spec}'; name a function as FILE.py:name")
+    if not path.is_file():
+        raise InputError(f"--{flag} is '{spec}', and there is no file {file}")
+    about = importlib.util.spec_from_file_location(f"assay_function_{path.stem}", path)
+    assert about is not None and about.loader is not None
+    module = importlib.util.module_from_spec(about)
+    sys.modules[about.name] = module
+    try:
+        about.loader.exec_module(module)
+    except (Exception, SystemExit) as why:  # a user's file may raise anything
+        raise InputError(
+            f"{file} cannot be imported ({described(why)}); repair it, or give another file"
+        ) from why
+    found = getattr(module, name, None)
+    if not callable(found):
+        defined = [k for k, v in vars(module).items() if inspect.isfunction(v)]
+        raise InputError(f"{file} has no function {name}{nearest(name, defined)}")
+    return found  # type: ignore[no-any-return]
+
+
+def described(why: BaseException) -> str:
+    """Describe an exception on one line without control characters: it goes to a terminal."""
+    last = traceback.extract_tb(why.__traceback__)[-1:]
+    where = ""
+    if last and not isinstance(why, SyntaxError):
+        where = f" at line {last[0].lineno} of {last[0].filename}"
+    text = "".join(c if c.isprintable() else " " for c in str(why))[:160]
+    return f"{type(why).__name__}{where}{': ' if text else ''}{text}"
