@@ -11,7 +11,7 @@ import torch
 from assay.core import Checked, Loop, Rng
 from assay.engine import parallel
 from assay.engine.descend import descend
-from assay.formulas.reduce import per_answer
+from assay.formulas.reduce import per_completion
 from assay.models.policies.table import TablePolicy
 from assay.rewards.linear import LinearReward
 
@@ -34,7 +34,7 @@ def train(rows: int) -> dict[str, list[float]]:
         )
         scores = reward(x).mean(0)
         out = descend(
-            opt, lambda r, i, s=scores: -policy.logp(r) * s[i][..., None], x, reduce=per_answer
+            opt, lambda r, i, s=scores: -policy.logp(r) * s[i][..., None], x, reduce=per_completion
         )
         losses.append(out["loss"])
     return {

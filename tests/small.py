@@ -28,9 +28,9 @@ SIZES: dict[str, dict[str, Any]] = {
         "width": 16,
         "layers": 1,
         "sft_steps": 8,
-        "judge_width": 16,
-        "judge_layers": 1,
-        "judge_steps": 4,
+        "reward_width": 16,
+        "reward_layers": 1,
+        "reward_steps": 4,
     },
     "sums": {
         "prompts": 12,

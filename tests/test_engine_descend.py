@@ -23,7 +23,13 @@ from assay.core.samples import Samples
 from assay.engine.descend import descend, micro_batches
 from assay.engine.parallel import meter
 from assay.errors import InputError, NotFinite
-from assay.formulas.reduce import per_answer, per_answer_once, per_answer_token, per_pair, per_token
+from assay.formulas.reduce import (
+    per_completion,
+    per_completion_once,
+    per_completion_token,
+    per_pair,
+    per_token,
+)
 from assay.models.policies.table import TablePolicy
 
 
@@ -55,7 +61,7 @@ def trajectory(
     with micro_batches(micro):
         for _ in range(4):
             loss = each(policy)
-            if reduce is per_answer_once:
+            if reduce is per_completion_once:
                 descend(opt, lambda r, i, f=loss: f(r, i).sum(-1), x, **how)
             elif reduce is per_pair:
                 descend(opt, lambda r, i, f=loss: f(r, i).sum((-1, -2)), x, **how)
@@ -67,7 +73,7 @@ def trajectory(
 
 @pytest.mark.parametrize("rows", [None, torch.tensor([6, 1, 3, 0, 2])], ids=["batch", "minibatch"])
 @pytest.mark.parametrize(
-    "reduce", [per_answer, per_token, per_answer_token, per_answer_once, per_pair]
+    "reduce", [per_completion, per_token, per_completion_token, per_completion_once, per_pair]
 )
 def test_micro_batches_are_the_same_step(
     reduce: Callable[[Tensor], Tensor], rows: Tensor | None
@@ -130,9 +136,11 @@ def test_a_minibatch_knows_its_rows_and_has_its_own_denominator() -> None:
 
 def test_the_gradient_is_that_of_the_weighted_sum() -> None:
     policy, opt, x = start()
-    expected = torch.autograd.grad((policy.logp(x) * per_answer(x.mask)).sum(), policy.logits)[0]
+    expected = torch.autograd.grad((policy.logp(x) * per_completion(x.mask)).sum(), policy.logits)[
+        0
+    ]
     before = policy.logits.detach().clone()
-    out = descend(opt, lambda r, i: policy.logp(r), x, reduce=per_answer)
+    out = descend(opt, lambda r, i: policy.logp(r), x, reduce=per_completion)
     assert out["grad_norm"] == pytest.approx(float(expected.norm()), rel=1e-12)
     moved = policy.logits.detach() - before
     assert torch.equal(
@@ -146,14 +154,14 @@ def test_a_step_that_is_not_finite_changes_nothing(
     bad: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     policy, opt, x = start()
-    descend(opt, each(policy), x, reduce=per_answer)
+    descend(opt, each(policy), x, reduce=per_completion)
     logits, state, spent = (
         policy.logits.detach().clone(),
         repr(opt.state_dict()),
         meter.counts["updates"],
     )
     with caplog.at_level(logging.WARNING, logger="assay"):
-        out = descend(opt, lambda r, i: policy.logp(r) * bad, x, reduce=per_answer)
+        out = descend(opt, lambda r, i: policy.logp(r) * bad, x, reduce=per_completion)
     assert out["skipped"] == 1 and "skipped: it is not finite" in caplog.text
     assert (
         torch.equal(policy.logits, logits)
@@ -161,16 +169,18 @@ def test_a_step_that_is_not_finite_changes_nothing(
         and meter.counts["updates"] == spent
     )
     with micro_batches(0, strict=True), pytest.raises(NotFinite, match="a step is not finite"):
-        descend(opt, lambda r, i: policy.logp(r) * bad, x, reduce=per_answer)
-    assert descend(opt, each(policy), x, reduce=per_answer)["skipped"] == 0
+        descend(opt, lambda r, i: policy.logp(r) * bad, x, reduce=per_completion)
+    assert descend(opt, each(policy), x, reduce=per_completion)["skipped"] == 0
 
 
 def test_what_is_masked_may_be_nan() -> None:
     policy, opt, x = start()
     twin, twin_opt, _ = start()
     unknown = torch.where(x.mask, 1.0, float("nan")).double()
-    descend(opt, lambda r, i: torch.where(r.mask, policy.logp(r), unknown[i]), x, reduce=per_answer)
-    descend(twin_opt, lambda r, i: twin.logp(r), x, reduce=per_answer)
+    descend(
+        opt, lambda r, i: torch.where(r.mask, policy.logp(r), unknown[i]), x, reduce=per_completion
+    )
+    descend(twin_opt, lambda r, i: twin.logp(r), x, reduce=per_completion)
     assert torch.equal(policy.logits, twin.logits)
 
 
@@ -179,16 +189,16 @@ def test_a_reduced_loss_is_refused() -> None:
     with pytest.raises(
         InputError, match=r"shape \[\] and its weights \[8, 4, 3\]: a loss is never reduced"
     ):
-        descend(opt, lambda r, i: policy.logp(r).mean(), x, reduce=per_answer)
+        descend(opt, lambda r, i: policy.logp(r).mean(), x, reduce=per_completion)
     with pytest.raises(InputError, match=r"shape \[8, 4, 1\]"):
-        descend(opt, lambda r, i: policy.logp(r).sum(-1, keepdim=True), x, reduce=per_answer)
+        descend(opt, lambda r, i: policy.logp(r).sum(-1, keepdim=True), x, reduce=per_completion)
 
 
 def test_an_update_is_counted_once() -> None:
     policy, opt, x = start()
     before = meter.counts["updates"]
     with micro_batches(1):
-        descend(opt, each(policy), x, reduce=per_answer)
+        descend(opt, each(policy), x, reduce=per_completion)
     assert meter.counts["updates"] == before + 1 and opt.updates == 1
 
 

@@ -207,7 +207,7 @@ def test_attributes_count_what_they_name() -> None:
     ) == pytest.approx(1, abs=1e-6)
     with pytest.raises(InputError, match="no attribute 'width'"):
         attributes(PAIRS, "length,width")
-    with pytest.raises(InputError, match="tokens:90-99 is 0 for every answer"):
+    with pytest.raises(InputError, match="tokens:90-99 is 0 for every completion"):
         scaled(PAIRS, "length,tokens:90-99", PAIRS)
 
 

@@ -117,7 +117,7 @@ def test_a_discriminator_s_references_are_averaged_and_asked_for() -> None:
     )
     asked = replace(one, prompts=replace(one.prompts, row=torch.arange(3)))
     assert torch.allclose(judge(asked), model(two), atol=1e-6) and model.read.requires_grad
-    with pytest.raises(InputError, match="needs a reference answer"):
+    with pytest.raises(InputError, match="needs a reference completion"):
         model(one)
     made = triples(
         one.pick(torch.zeros(3, 1, dtype=torch.int64)),

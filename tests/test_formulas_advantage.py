@@ -25,7 +25,7 @@ def expected_gradient(adv, K: int) -> torch.Tensor:
         logp = theta.log_softmax(0)[index]
         A = adv(REWARD[index][None], torch.ones(1, K, dtype=torch.bool))
         loss = (
-            surrogate.reinforce(logp[None, :, None], A[..., None]) * reduce.per_answer(mask)
+            surrogate.reinforce(logp[None, :, None], A[..., None]) * reduce.per_completion(mask)
         ).sum()
         total -= logp.detach().sum().exp() * torch.autograd.grad(loss, theta)[0]
     return total

@@ -8,9 +8,9 @@ import torch
 from assay.formulas import reduce
 
 MODES = [
-    reduce.per_answer,
+    reduce.per_completion,
     reduce.per_token,
-    reduce.per_answer_token,
+    reduce.per_completion_token,
     lambda mask: reduce.constant_length(mask, length=25),
 ]
 
@@ -34,14 +34,14 @@ def test_lengths_2_and_20_by_hand():
 def test_weights_add_up_to_what_they_average():
     mask = lengths((2, 20, 0), (5, 1, 7), T=22)
     assert float(reduce.per_token(mask).sum()) == pytest.approx(1)
-    assert float(reduce.per_answer_token(mask).sum()) == pytest.approx(1)
-    assert float(reduce.per_answer_once(mask).sum()) == pytest.approx(1)
-    assert float(reduce.per_answer(mask).sum()) == pytest.approx(
+    assert float(reduce.per_completion_token(mask).sum()) == pytest.approx(1)
+    assert float(reduce.per_completion_once(mask).sum()) == pytest.approx(1)
+    assert float(reduce.per_completion(mask).sum()) == pytest.approx(
         35 / 5
     )  # mean length of the five present
 
 
-@pytest.mark.parametrize("mode", [*MODES, reduce.per_answer_once, reduce.per_pair])
+@pytest.mark.parametrize("mode", [*MODES, reduce.per_completion_once, reduce.per_pair])
 def test_absent_answers_and_padding_change_no_weight(mode):
     mask = lengths((2, 20), (5, 1), T=22)
     wide = mode(torch.nn.functional.pad(mask, (0, 9)))  # more padding
@@ -53,7 +53,7 @@ def test_absent_answers_and_padding_change_no_weight(mode):
         assert (mode(more)[:, 2:] == 0).all()
 
 
-@pytest.mark.parametrize("mode", [*MODES, reduce.per_answer_once, reduce.per_pair])
+@pytest.mark.parametrize("mode", [*MODES, reduce.per_completion_once, reduce.per_pair])
 def test_nothing_present_gives_zeros_not_nan(mode):
     assert (mode(torch.zeros(2, 3, 4, dtype=torch.bool)) == 0).all()
 
@@ -79,7 +79,7 @@ def test_micro_batches_sum_to_the_whole_batch_but_their_own_means_do_not(mode):
         assert abs(float(wrong - whole)) > 1e-3
 
 
-@pytest.mark.parametrize("mode", [*MODES, reduce.per_answer_once])
+@pytest.mark.parametrize("mode", [*MODES, reduce.per_completion_once])
 def test_permuting_answers_permutes_weights(mode):
     mask, order = lengths((2, 20, 0, 4), (5, 1, 7, 0), T=22), torch.tensor([2, 0, 3, 1])
     assert torch.equal(mode(mask[:, order]), mode(mask)[:, order])

@@ -90,7 +90,7 @@ def test_values_behind_the_mask_change_no_value_and_no_gradient(loss, garbage):
         x = torch.where(mask, theta, behind).requires_grad_()
         logp = torch.where(mask, x, x.new_zeros(()))
         out = loss(logp, torch.where(mask, old, 0.0), torch.where(mask, A, behind))
-        w = reduce.per_answer(mask)
+        w = reduce.per_completion(mask)
         value = torch.where(w != 0, w.to(out.dtype) * out, out.new_zeros(())).sum()
         results.append((value, torch.autograd.grad(value, x)[0]))
     assert torch.equal(results[0][0], results[1][0]) and torch.equal(results[0][1], results[1][1])

@@ -62,7 +62,7 @@ def test_samples_follow_the_exact_law() -> None:
     x = p.sample(words.prompts(["a"]), n, Rng(7))
     possible = [(2,), *itertools.product((3, 4, 5), (2, 3, 4, 5))]
     texts = [[" ".join(words.words[i] for i in answer if i > 2) for answer in possible]]
-    law = p.logp(words.answers(words.prompts(["a"]), texts, torch.float64)).detach()
+    law = p.logp(words.completions(words.prompts(["a"]), texts, torch.float64)).detach()
     # an answer of two words is truncated: the end token after it, the third decision, is not part
     # of it
     exact = torch.stack([law[0, i, : len(a)].sum() for i, a in enumerate(possible)]).exp()

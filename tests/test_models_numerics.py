@@ -15,7 +15,7 @@ from peak import peak
 
 from assay.core import InputError, Loop, Rng, Samples
 from assay.engine.descend import descend, micro_batches
-from assay.formulas.reduce import per_answer
+from assay.formulas.reduce import per_completion
 from assay.formulas.token_logps import LogitTransform
 from assay.models.backbones.mixed_precision import Mastered
 from assay.models.backbones.pretrained import Pretrained
@@ -52,7 +52,7 @@ def drawn(of: Causal, n: int = 2) -> Samples:
 def taught(policy: Causal, x: Samples, steps: int, lr: float) -> Causal:
     opt = Loop(learning_rate=lr).optimiser(policy)
     for _ in range(steps):
-        descend(opt, lambda rows, i: -policy.logp(rows), x, reduce=per_answer)
+        descend(opt, lambda rows, i: -policy.logp(rows), x, reduce=per_completion)
     return policy
 
 
@@ -257,7 +257,7 @@ def test_micro_batches_in_bfloat16_add_up_in_float32() -> None:
         opt = Loop(learning_rate=1e-3).optimiser(policy)
         opt.step = lambda norm: None  # type: ignore[method-assign]  # the gradients alone
         with micro_batches(rows):
-            descend(opt, lambda some, i: -policy.logp(some), x, reduce=per_answer)
+            descend(opt, lambda some, i: -policy.logp(some), x, reduce=per_completion)
         sums.append(
             torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
         )

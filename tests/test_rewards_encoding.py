@@ -26,14 +26,14 @@ def test_one_bos_and_one_eos(tmp_path: Path) -> None:
     row = encode(made, template_for(made, config, 64), "what is 1", "good 1")
     assert row.ids.count(made.bos_token_id) == 1 == row.ids.count(made.eos_token_id)
     assert row.ids[0] == made.bos_token_id and row.ids[-1] == made.eos_token_id
-    assert made.convert_ids_to_tokens(list(row.ids[row.answer :])) == ["good", "1", "</s>"]
+    assert made.convert_ids_to_tokens(list(row.ids[row.start :])) == ["good", "1", "</s>"]
     made.chat_template = (
         "{{ bos_token }}{% for m in messages %}{{ m['role'] }} {{ m['content'] }} </s>{% endfor %}"
         "{% if add_generation_prompt %}assistant {% endif %}"
     )
     chat = encode(made, template_for(made, config, 64), "what is 1", "good 1")
     assert chat.ids.count(made.bos_token_id) == 1
-    assert made.convert_ids_to_tokens(list(chat.ids[chat.answer :])) == ["good", "1", "</s>"]
+    assert made.convert_ids_to_tokens(list(chat.ids[chat.start :])) == ["good", "1", "</s>"]
 
 
 def test_what_is_too_long_loses_its_prompt_s_beginning_first(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_what_is_too_long_loses_its_prompt_s_beginning_first(tmp_path: Path) -> 
         row = encode(made, template_for(made, config, 8), "what is the answer " * 5, "good 1 2")
         words = made.convert_ids_to_tokens(list(row.ids))
         assert len(words) == 8 and row.cut > 0 and words[0] in ("[CLS]", "<s>")
-        assert words[row.answer :][:3] == ["good", "1", "2"]
+        assert words[row.start :][:3] == ["good", "1", "2"]
 
 
 def test_texts_longer_than_the_limit_are_counted_and_all_of_them_is_an_error(

@@ -28,7 +28,7 @@ NAMES = ("x", "y", "z")
 
 
 def answers(texts: list[list[str]], prompts: list[str] | None = None) -> Samples:
-    return WORDS.answers(WORDS.prompts(prompts or ["ask a", "ask"][: len(texts)]), texts)
+    return WORDS.completions(WORDS.prompts(prompts or ["ask a", "ask"][: len(texts)]), texts)
 
 
 SOME = answers([["a b c", "d", ""], ["b b b b b", "c d"]])  # the last answer is absent
@@ -113,7 +113,7 @@ def test_own_rows_for_each_member_and_gradients_that_stay_with_it() -> None:
 
 def test_another_tokenizer_s_answers_are_refused() -> None:
     foreign = replace(SOME, action=SOME.action + 1)
-    with pytest.raises(InputError, match="token 8 is not in these judges' vocabulary of 8"):
+    with pytest.raises(InputError, match="token 8 is not in these reward models' vocabulary of 8"):
         members()(foreign)
 
 

@@ -120,7 +120,7 @@ def test_out_of_fold_scores_come_from_judges_that_never_saw_the_prompt(
     for a, b in zip(rows, again, strict=True):
         assert a["fold"] == b["fold"]
         if a["fold"] == 0:  # scored by members of folds 1 to 3, whose data did not change
-            assert a["proxy_judges"] == b["proxy_judges"]
+            assert a["proxy_members"] == b["proxy_members"]
 
 
 def test_saved_and_loaded_scores_are_the_same_and_do_not_depend_on_neighbours(
@@ -150,7 +150,7 @@ def test_score_writes_every_row_with_every_judge(fitted: tuple[Path, dict[str, A
     for row, original in zip(out, rows, strict=True):
         judges = reward.scores([original["prompt"]], [original["response"]])[:, 0]
         assert (
-            row["proxy_judges"] == pytest.approx(judges.tolist(), abs=1e-6)
+            row["proxy_members"] == pytest.approx(judges.tolist(), abs=1e-6)
             and row["source"] == original["source"]
         )
         assert row["proxy"] == pytest.approx(float(judges.mean()), abs=1e-6)
@@ -244,7 +244,7 @@ def test_nothing_to_compare(tmp_path: Path) -> None:
     same = write(
         tmp_path / "same.jsonl", [{"prompt": f"p{i}", "response": "x", "s": i} for i in range(9)]
     )
-    with pytest.raises(InputError, match="no prompt has two answers with different scores"):
+    with pytest.raises(InputError, match="no prompt has two completions with different scores"):
         fit(same, score="s", out=tmp_path / "R")
     with pytest.raises(InputError, match="holds prompts"):
         fit(write(tmp_path / "asks.jsonl", [{"prompt": "p"}]), out=tmp_path / "R")

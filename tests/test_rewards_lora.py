@@ -33,7 +33,7 @@ def opened(folder: Path, rows: list[Any]) -> torch.Tensor:
     scores = []
     for row in rows:
         ids = torch.tensor([row.ids])
-        of = (torch.arange(len(row.ids)) >= row.answer).long()[None]
+        of = (torch.arange(len(row.ids)) >= row.start).long()[None]
         kinds = {"token_type_ids": of} if model.config.model_type == "bert" else {}
         with torch.no_grad():
             scores.append(

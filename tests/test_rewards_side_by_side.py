@@ -33,7 +33,7 @@ def pairs(n: int = 40) -> Pairs:
         .integers(4, torch.arange(n)[:, None, None], torch.arange(2)[:, None], torch.arange(4))
         .tolist()
     )
-    x = WORDS.answers(
+    x = WORDS.completions(
         WORDS.prompts(["ask a"] * n),
         [[" ".join("abcd"[i] for i in one) for one in two] for two in draw],
     )

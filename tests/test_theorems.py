@@ -18,7 +18,7 @@ from assay.engine.optimiser import Optimiser
 from assay.formulas.advantage import leave_one_out
 from assay.formulas.divergence import best_of_n_bound, best_of_n_estimate, best_of_n_exact, k1
 from assay.formulas.pairwise import dpo, ipo
-from assay.formulas.reduce import per_answer
+from assay.formulas.reduce import per_completion
 from assay.formulas.surrogate import reinforce
 from assay.models.policies.table import TablePolicy
 from assay.rewards.linear import LinearReward
@@ -89,7 +89,7 @@ def test_policy_gradient_with_kl_in_the_reward_ends_at_gibbs() -> None:
             opt,
             lambda rows, i, A=A: reinforce(policy.logp(rows), A[i, :, None]),
             x,
-            reduce=per_answer,
+            reduce=per_completion,
         )
     gibbs = probs(reference.tilted(score, beta=beta))
     assert (

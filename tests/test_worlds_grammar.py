@@ -26,9 +26,9 @@ TINY: dict[str, Any] = {
     "width": 16,
     "layers": 1,
     "sft_steps": 8,
-    "judge_width": 16,
-    "judge_layers": 1,
-    "judge_steps": 4,
+    "reward_width": 16,
+    "reward_layers": 1,
+    "reward_steps": 4,
 }
 
 
@@ -185,7 +185,7 @@ def test_noise_turns_that_share_of_the_labels() -> None:
 
 
 def test_clean_labels_prefer_gold() -> None:
-    w = world(**{**TINY, "noise": 0.0, "pairs": 400, "judge_steps": 0})
+    w = world(**{**TINY, "noise": 0.0, "pairs": 400, "reward_steps": 0})
     assert w.gold is not None
     gap = w.gold(w.task.pairs)[0]
     expected = torch.sigmoid((gap[:, 0] - gap[:, 1]).abs()).mean()

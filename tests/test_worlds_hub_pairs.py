@@ -191,7 +191,7 @@ def test_an_answer_closes_as_the_template_closes_it() -> None:
     ) == [eos, end]
     assert end_tokens(tokens, [eos], chat=True) == [eos]
     vocabulary = Tokens(tokens, size=len(tokens), ends=end_tokens(tokens, [eos, end], chat=True))
-    x = vocabulary.answers(vocabulary.prompts(["a"]), [["we walk"]])
+    x = vocabulary.completions(vocabulary.prompts(["a"]), [["we walk"]])
     assert int(x.action[0, 0, -1]) == end
 
 

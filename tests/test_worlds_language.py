@@ -33,7 +33,7 @@ GOOD = "the room was large . the bed is old ."
 
 def gold(answer: str, ask: str = ASK) -> dict[str, float]:
     """The terms of one answer, each rounded to what can be reckoned by hand."""
-    x = VOCABULARY.answers(VOCABULARY.prompts([ask]), [[answer]])
+    x = VOCABULARY.completions(VOCABULARY.prompts([ask]), [[answer]])
     return dict(zip(TERMS, (round(v, 4) for v in terms(x)[:, 0, 0].tolist()), strict=True))
 
 
@@ -137,8 +137,8 @@ def padded(x: Samples, wide: int) -> Samples:
 def test_padding_other_answers_and_gaps_never_matter() -> None:
     texts = [GOOD, "the seat was lovely .", ""]
     prompts = VOCABULARY.prompts([ASK])
-    together = VOCABULARY.answers(prompts, [texts])
-    alone = torch.cat([terms(VOCABULARY.answers(prompts, [[t]])) for t in texts], 2)
+    together = VOCABULARY.completions(prompts, [texts])
+    alone = torch.cat([terms(VOCABULARY.completions(prompts, [[t]])) for t in texts], 2)
     assert torch.equal(terms(together), alone)
     assert torch.equal(terms(padded(together, 50)), alone)
     gaps = torch.arange(2 * together.mask.shape[2])
@@ -157,7 +157,7 @@ def test_padding_other_answers_and_gaps_never_matter() -> None:
 
 
 def test_given_words_count_and_the_end_token_does_not() -> None:
-    x = VOCABULARY.answers(VOCABULARY.prompts([ASK]), [[GOOD]])
+    x = VOCABULARY.completions(VOCABULARY.prompts([ASK]), [[GOOD]])
     half = x.mask & (torch.arange(x.mask.shape[2]) >= 5)
     shared = Samples(x.prompts, x.action, half, x.mask & ~half, x.logp, x.ended)
     cut = Samples(x.prompts, x.action, x.mask & (x.action != END), x.given, x.logp, ~x.ended)
@@ -182,7 +182,7 @@ def test_writers_are_uneven_and_addressed() -> None:
     again, same = corpus(torch.arange(len(REQUESTS)), 300, max_tokens=36, rng=Rng(0))
     assert texts[:300] == same
     assert torch.equal(which[:300], again)
-    x = VOCABULARY.answers(
+    x = VOCABULARY.completions(
         VOCABULARY.prompts([str(REQUESTS[i]) for i in which.tolist()]), [[t] for t in texts]
     )
     each = terms(x)[:, :, 0]
@@ -195,7 +195,7 @@ def test_writers_are_uneven_and_addressed() -> None:
 
 def test_a_hundred_thousand_answers_take_no_more_than_a_second_or_two() -> None:
     which, texts = corpus(torch.arange(len(REQUESTS)), 500, max_tokens=36, rng=Rng(0))
-    x = VOCABULARY.answers(
+    x = VOCABULARY.completions(
         VOCABULARY.prompts([str(REQUESTS[i]) for i in which.tolist()]), [[t] for t in texts]
     )
     wide = x.pick(torch.zeros(500, 200, dtype=torch.long))

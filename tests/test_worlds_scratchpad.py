@@ -137,7 +137,7 @@ def test_right_lines_are_true_sums(seed: int) -> None:
 
 
 def test_marks_are_where_the_lines_are() -> None:
-    x = VOCABULARY.answers(
+    x = VOCABULARY.completions(
         VOCABULARY.prompts([str(CHAIN), str(MOD)]),
         [["3 + 5 = 8 ; 8 + 2 = 10 ; answer 10", "answer 10"], ["3 * 5 = 2 ; 2 + 6 = 1 ; answer 1"]],
     )

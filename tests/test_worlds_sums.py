@@ -26,7 +26,7 @@ TEXTS = [
     "answer 10",
     "3 + 5 = 8 ; + ; answer 8",
 ]
-HANDMADE = VOCABULARY.answers(VOCABULARY.prompts(["3 + 5 + 2 :"]), [TEXTS])
+HANDMADE = VOCABULARY.completions(VOCABULARY.prompts(["3 + 5 + 2 :"]), [TEXTS])
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from assay.core import Prompts, Rng, Samples, World
 from assay.engine.descend import descend
 from assay.errors import InputError
 from assay.formulas.advantage import leave_one_out
-from assay.formulas.reduce import per_answer
+from assay.formulas.reduce import per_completion
 from assay.formulas.surrogate import reinforce
 from assay.models.policies.table import TablePolicy
 from assay.rewards.linear import LinearReward
@@ -49,7 +49,7 @@ def baseline(w: World, score: Callable[[Tensor], Tensor] = single) -> list[dict[
             opt,
             lambda rows, i, A=A: reinforce(policy.logp(rows), A[i][..., None]),
             x,
-            reduce=per_answer,
+            reduce=per_completion,
         )
         out.append(w.facts(policy))
     return out

@@ -32,7 +32,7 @@ class Worlds:
         self._built: dict[str, World] = {}
 
     def __call__(self, asked: Order) -> World:
-        """The world of an order, its judges fitted anew where the order says so."""
+        """The world of an order, its reward models fitted anew where the order says so."""
         make = catalogue.load_world(asked.world)
         where = {"device": asked.settings["device"]} if has_device(make) else {}
         world = self._made(
@@ -44,7 +44,7 @@ class Worlds:
             return world
         return self._made(
             [asked.world, asked.world_arguments, where, asked.fit, asked.fit_arguments],
-            f"fitting judges by {asked.fit}",
+            f"fitting reward models by {asked.fit}",
             lambda: refitted(world, asked.fit, asked.fit_arguments),
         )
 

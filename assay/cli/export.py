@@ -29,9 +29,7 @@ def export_(
 
     found = Run.open(run)
     inputs.unchanged(found.about, run)
-    export.find_policy(
-        found, which
-    )  # before the world is built, so that nobody waits for a refusal
+    export.find_policy(found, which)  # before the world is built, so that a refusal comes at once
     world = execution.Worlds()(orders.of_record(found.about, run))
     folder = export.export(found, world, out, which=which)
     print(json.dumps({"folder": str(folder)}) if json_ else folder)

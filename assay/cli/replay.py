@@ -32,8 +32,8 @@ def looks(folder: Path, asked: WatchConfig) -> Iterator[dict[str, Any]]:
     if lacking or not read:
         held = f"no policy of step {lacking[0]}" if lacking else "no reading but the reference's"
         raise InputError(
-            f"{folder} holds {held}, and the watch draws fresh answers from every policy that was "
-            f"read: run it again with --policies (assay run --from {folder} --policies)"
+            f"{folder} holds {held}, and the watch samples fresh completions from every policy "
+            f"that was read: run it again with --policies (assay run --from {folder} --policies)"
         )
     world = execution.Worlds()(orders.of_record(run.about, str(folder)))
     seed = run.about["seed"]

@@ -191,7 +191,7 @@ def unchanged(before: Mapping[str, Any], now: Mapping[str, Any], source: str) ->
 
 
 def must_be_free(folder: Path) -> None:
-    """Before the world is built, so that nobody waits for a refusal. Raises InputError where
+    """Before the world is built, so that a refusal comes at once. Raises InputError where
     something is there.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

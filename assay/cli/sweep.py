@@ -158,7 +158,7 @@ def run_all(
 
     orders = [(order_of(entry, values), folder) for entry, values, folder in jobs]
     before = {folder: state(folder, order) for order, folder in orders}
-    parallel.barrier()  # nobody makes a folder while another still looks
+    parallel.barrier()  # no process makes a folder while another still looks
     worlds = worlds or execution.Worlds()
     tell = screen.teller(parallel.rank() == 0, quiet)
     outcomes: list[dict[str, Any]] = []

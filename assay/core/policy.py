@@ -62,7 +62,7 @@ class Policy(Sampler, Protocol):
         """Compute log π(action_t | what came before), differentiable.
 
         Args:
-            samples: Completions, whoever drew them.
+            samples: Completions of any policy.
 
         Returns:
             0 where `samples.mask` is False.

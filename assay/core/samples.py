@@ -87,7 +87,7 @@ class Samples(Rows):
         mask: The policy's own decisions: tokens (the end token included), denoising steps, turns.
         given: In the completion but not the policy's choice: tool text, a shared prefix.
         logp: Under the policy that drew the completion, fixed at drawing time; 0 where `mask` is
-            False, NaN where nobody knows.
+            False, NaN where it is not known.
         ended: The completion ended by itself; it was not truncated.
         extra: `{name: [B,N,…]}`. "weight" `[B,N]`, where present, weighs a prompt's completions
             (particles, best-of-n pools); it sums to 1.

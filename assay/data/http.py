@@ -1,4 +1,4 @@
-"""A JSON client for judges, reward servers and samplers: retries, a rate limit, no redirects.
+"""A JSON client for LLM judges, reward servers and samplers: retries, a rate limit, no redirects.
 
 It stands on httpx2, which is imported when the first request is made. A reply is data: it is
 bounded in size, parsed as JSON, and nothing in it is evaluated.

@@ -95,7 +95,7 @@ def descend(
         if among is not None:
             w, piece = w[:, among.to(w.device)], piece.pick(among.expand(len(part), -1))
             index = index[:, None], among[None]
-        with torch.enable_grad():  # whatever the mode of whoever pulls on the recipe
+        with torch.enable_grad():  # whatever the mode of the code that pulls on the recipe
             losses = loss_of(piece, index)
             tasks = [
                 functools.partial(_back, loss, w)

@@ -20,7 +20,7 @@ START = {
 MOST = 40  # lines of a study that a page shows
 WIDEST = 11  # columns of a table
 MEANS = ("peak", "final", "drop", "kl")
-VERBS = {"recipe": "yields policies", "fit": "fits judges", "study": "yields findings"}
+VERBS = {"recipe": "yields policies", "fit": "fits reward models", "study": "yields findings"}
 
 
 def pages(entries: Iterable[Entry], found: Iterable[Mapping[str, Any]]) -> dict[str, str]:

@@ -20,7 +20,7 @@ def _share(of: Tensor, total: Tensor) -> Tensor:
     )
 
 
-def per_answer(mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B N T"]:
+def per_completion(mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B N T"]:
     """Sum over a completion's decisions, mean over completions: w = 1/#completions.
 
     It is the only one of the four whose policy-gradient loss has the gradient of E[reward], since
@@ -49,7 +49,7 @@ def per_token(mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B N T"]:
     return _share(mask, mask.sum())
 
 
-def per_answer_token(mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B N T"]:
+def per_completion_token(mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B N T"]:
     """Mean over decisions, then mean over completions: w = 1/(#completions·length).
 
     A long wrong completion is punished less for each decision than a short one, so that wrong
@@ -100,7 +100,7 @@ def per_pair(mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B"]:
     return _share(whole, whole.sum())
 
 
-def per_answer_once(mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B N"]:
+def per_completion_once(mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B N"]:
     """Mean over completions, for losses with one term a completion: w = 1/#completions.
 
     Args:

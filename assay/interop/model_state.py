@@ -40,11 +40,11 @@ class PastBackbone(nn.Module):
             set_weights(backbone.model, now)
 
     def hidden_states(
-        self, prompt: Tensor, prompt_keep: Tensor, answer: Tensor, keep: Tensor
+        self, prompt: Tensor, prompt_keep: Tensor, completion: Tensor, keep: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See `Pretrained`."""
         with self._then() as backbone:
-            return backbone.hidden_states(prompt, prompt_keep, answer, keep)
+            return backbone.hidden_states(prompt, prompt_keep, completion, keep)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """See `Pretrained`."""

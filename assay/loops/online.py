@@ -21,7 +21,7 @@ from assay.engine.descend import Index
 from assay.engine.passes import Split
 from assay.errors import InputError
 from assay.formulas.advantage import leave_one_out
-from assay.formulas.reduce import per_answer
+from assay.formulas.reduce import per_completion
 from assay.formulas.surrogate import reinforce
 from assay.loops.updates import completion_stats, update
 
@@ -115,7 +115,7 @@ def online(
     prepare: Callable[[Rollouts], Rollouts] | None = None,
     advantage: Callable[[Tensor, Samples], Tensor] = leave_one_out_advantage,
     loss: Callable[[Tensor, Samples, Tensor], Tensor] = policy_gradient,
-    reduce: Callable[[Tensor], Tensor] = per_answer,
+    reduce: Callable[[Tensor], Tensor] = per_completion,
     after: Callable[[Rollouts], None] | None = None,
     rollout: Callable[[Any, int], Samples] | None = None,
     policy: Any = None,

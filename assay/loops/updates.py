@@ -12,7 +12,7 @@ from torch import Tensor
 from assay.core import Loop, Optimiser, Policy, Rng, Samples
 from assay.engine.descend import descend
 from assay.engine.passes import Split
-from assay.formulas.reduce import per_answer
+from assay.formulas.reduce import per_completion
 
 
 def update(
@@ -22,7 +22,7 @@ def update(
     loop: Loop,
     rng: Rng,
     *,
-    reduce: Callable[[Tensor], Tensor] = per_answer,
+    reduce: Callable[[Tensor], Tensor] = per_completion,
     split: Split = "prompts",
 ) -> dict[str, float]:
     """Descend on one batch: `loop.epochs` passes over it in random minibatches.

@@ -43,7 +43,7 @@ def padded_completions(
     pad: int,
     dtype: torch.dtype = torch.float32,
 ) -> Samples:
-    """Pad completions on the right; each is ended and its `logp` is NaN, since nobody knows it.
+    """Pad completions on the right; each is ended and its `logp` is NaN: it is not known.
 
     Args:
         prompts: B prompts.

@@ -27,7 +27,7 @@ class Tokens:
     Args:
         tokenizer: Of transformers.
         size: Tokens of the model; its table is often longer than the tokenizer's.
-        ends: Every id that ends a completion, the first of them written by `answers`; the
+        ends: Every id that ends a completion, the first of them written by `completions`; the
             tokenizer's end-of-text token by default.
 
     Attributes:
@@ -146,7 +146,7 @@ class Tokens:
         """Pad prompts that are encoded already."""
         return padded_prompts(ids, pad=self.pad, decode=self.decode, row=row).to(self.device)
 
-    def answers(
+    def completions(
         self, prompts: Prompts, texts: Sequence[Sequence[str]], dtype: torch.dtype = torch.float32
     ) -> Samples:
         """Encode completions, each with its end, see padded_completions.

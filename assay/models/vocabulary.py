@@ -77,7 +77,7 @@ class Vocabulary:
         ids = [[self.bos, *self.encode(t)] for t in texts]
         return padded_prompts(ids, pad=self.pad, decode=self.decode, row=row)
 
-    def answers(
+    def completions(
         self, prompts: Prompts, texts: Sequence[Sequence[str]], dtype: torch.dtype = torch.float32
     ) -> Samples:
         """Encode completions: the words and the end token, see padded_completions.

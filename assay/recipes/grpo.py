@@ -19,7 +19,7 @@ from torch import Tensor
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
 from assay.formulas.advantage import group_centred, group_standardised, leave_one_out
 from assay.formulas.divergence import k3
-from assay.formulas.reduce import per_answer, per_answer_token
+from assay.formulas.reduce import per_completion, per_completion_token
 from assay.formulas.surrogate import clipped
 from assay.loops import online, proxy_score, require_group, with_reference_logp
 from assay.stats.effects import Reading, drop
@@ -84,7 +84,7 @@ def recipe(
         score=proxy_score(task, member, aggregate),
         advantage=advantage,
         loss=loss,
-        reduce=per_answer_token if length_mean else per_answer,
+        reduce=per_completion_token if length_mean else per_completion,
     )
 
 

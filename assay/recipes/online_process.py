@@ -37,7 +37,7 @@ from assay.errors import InputError
 from assay.formulas.advantage import group_standardised
 from assay.formulas.pairwise import dpo
 from assay.formulas.process import on_steps, step_mask, step_sums
-from assay.formulas.reduce import per_answer_token, per_pair
+from assay.formulas.reduce import per_completion_token, per_pair
 from assay.formulas.surrogate import clipped
 from assay.loops import Rollouts, online, proxy_score, require_group
 from assay.stats.effects import Reading, average
@@ -115,7 +115,7 @@ def recipe(
         score=proxy_score(task, member),
         prepare=prepare,
         loss=loss,
-        reduce=per_answer_token,
+        reduce=per_completion_token,
     )
 
 

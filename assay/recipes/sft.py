@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from assay.core import Claim, Loop, Paper, Policy, Samples, Step, Task
-from assay.formulas.reduce import per_answer
+from assay.formulas.reduce import per_completion
 from assay.loops import offline
 from assay.stats.effects import Reading, drop, rise
 
@@ -34,7 +34,7 @@ def recipe(task: Task, *, demos: bool = False, loop: Loop = Loop()) -> Iterator[
     data = task.demos if demos else task.pairs
     first = data.pick(data.present.new_zeros(len(data), 1).long())
     yield from offline(
-        task, loop, data=first, loss=loss, reduce=per_answer, against_reference=False
+        task, loop, data=first, loss=loss, reduce=per_completion, against_reference=False
     )
 
 

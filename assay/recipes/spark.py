@@ -52,7 +52,7 @@ from assay.core import (
 from assay.core.rng import Rng
 from assay.engine.descend import descend
 from assay.formulas.advantage import leave_one_out
-from assay.formulas.reduce import per_answer_once
+from assay.formulas.reduce import per_completion_once
 from assay.formulas.surrogate import reinforce
 from assay.loops import Rollouts, leave_one_out_advantage, online, proxy_score, update
 from assay.stats.effects import Reading, final
@@ -181,9 +181,9 @@ def judged(policy: Policy, opt: object, found: list[Item], n: int, rng: Rng) -> 
     def loss(rows: Samples, i: Tensor) -> Tensor:
         return (
             -2 * weight[i] * policy.logp(rows)[..., 0].log_softmax(-1)
-        )  # per_answer_once halves it: two words an item
+        )  # per_completion_once halves it: two words an item
 
-    descend(opt, loss, y, reduce=per_answer_once)  # type: ignore[arg-type]
+    descend(opt, loss, y, reduce=per_completion_once)  # type: ignore[arg-type]
     return {"judge/balanced": balanced(chance.tolist(), found), "judge/items": float(len(found))}
 
 

@@ -43,7 +43,7 @@ from torch import Tensor
 from assay.core import Claim, Loop, Pairs, Paper, Policy, Rng, Step, Task, order
 from assay.engine.descend import descend
 from assay.formulas.pairwise import dpo
-from assay.formulas.reduce import per_answer, per_pair
+from assay.formulas.reduce import per_completion, per_pair
 from assay.loops import Margins, log_ratios, update, with_reference_logp
 from assay.stats.effects import Reading, peak
 
@@ -95,7 +95,7 @@ def recipe(
                 ) -> Tensor:
                     return -share[i] * model.logp(part)
 
-                descend(of, imitation, x, reduce=per_answer)
+                descend(of, imitation, x, reduce=per_completion)
             yield Step(policy)
             continue
         rows = order(len(pairs), loop.batch_size, t - contrast, task.rng)

@@ -39,7 +39,7 @@ from assay.errors import InputError
 from assay.formulas.advantage import group_standardised
 from assay.formulas.divergence import k3
 from assay.formulas.process import trust
-from assay.formulas.reduce import per_answer_token
+from assay.formulas.reduce import per_completion_token
 from assay.formulas.surrogate import clipped
 from assay.loops import online, proxy_score, require_group, with_reference_logp
 from assay.stats.effects import Reading, final
@@ -108,7 +108,7 @@ def recipe(
         )
 
     yield from online(
-        task, loop, score=score, advantage=advantage, loss=loss, reduce=per_answer_token
+        task, loop, score=score, advantage=advantage, loss=loss, reduce=per_completion_token
     )
 
 

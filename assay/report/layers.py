@@ -124,7 +124,7 @@ def words(rows: str, colour: Spec) -> Spec:
 
 
 def hover() -> Spec:
-    """Discs that nobody sees and a pointer finds: they open the box with the values."""
+    """Invisible discs that a pointer finds: they open the box with the values."""
     said = [{"field": f, "title": t} for f, t in (("m", "method"), ("at", "at"), ("v", "value"))]
     look: Spec = {"filled": True, "size": 300, "opacity": 0, "color": "transparent"}
     return layer("hover", "point", {"tooltip": said}, **look)

@@ -1,4 +1,4 @@
-"""Attributes that a reward should not follow: an answer's length, its use of some tokens."""
+"""Attributes that a reward should not follow: a completion's length, its use of some tokens."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _TOKENS = re.compile(r"tokens:(\d+)-(\d*)")
 
 
 def attributes(samples: Samples, names: str) -> Float[Tensor, "B N A"]:
-    """Count attributes of answers, one column a name.
+    """Count attributes of completions, one column a name.
 
     Args:
-        samples: The answers.
+        samples: The completions.
         names: Names joined by commas: "length" (all tokens of the answer), "tokens:12-59" or
             "tokens:12-" (tokens with ids from 12 to 59, or from 12 on).
 
@@ -46,18 +46,18 @@ def attributes(samples: Samples, names: str) -> Float[Tensor, "B N A"]:
 
 
 def scaled(samples: Samples, names: str, like: Samples) -> Float[Tensor, "B N A"]:
-    """Standardise attributes to mean 0 and deviation 1 over the answers `like`.
+    """Standardise attributes to mean 0 and deviation 1 over the completions `like`.
 
     Args:
-        samples: The answers.
+        samples: The completions.
         names: See `attributes`.
-        like: The answers whose mean and deviation are used.
+        like: The completions whose mean and deviation are used.
 
     Returns:
         The standardised attributes of `samples`.
 
     Raises:
-        InputError: An attribute is the same for all answers in `like`, so that nothing can be
+        InputError: An attribute is the same for all completions in `like`, so that nothing can be
             learned from it.
     """
     known = attributes(like, names)[like.present]
@@ -66,7 +66,7 @@ def scaled(samples: Samples, names: str, like: Samples) -> Float[Tensor, "B N A"
     if flat:
         name = names.split(",")[flat[0]].strip()
         raise InputError(
-            f"--attribute {name} is {float(known[0, flat[0]]):g} for every answer of "
+            f"--attribute {name} is {float(known[0, flat[0]]):g} for every completion of "
             "these pairs: give one that varies"
         )
     return (attributes(samples, names) - known.mean(0)) / spread

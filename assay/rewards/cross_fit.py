@@ -61,7 +61,7 @@ def votes(
         loop: The loop of each fit.
 
     Returns:
-        The differences; 0 where an answer of the pair is absent.
+        The differences; 0 where a completion of the pair is absent.
 
     Raises:
         InputError: `rounds` is below 1, or `folds` does not fit the pairs.

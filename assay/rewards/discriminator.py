@@ -1,4 +1,4 @@
-"""r(x, reference, candidate): whether an answer looks as if the reference's policy wrote it."""
+"""r(x, reference, candidate): whether a completion looks as if the reference's policy wrote it."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ from torch import Tensor, nn
 from assay.core import Pairs, Rng, Samples
 from assay.errors import InputError
 
-# in prompts.extra: a row's reference answers [B,R,T], and which of their tokens are there
+# in prompts.extra: a row's reference completions [B,R,T], and which of their tokens are there
 TOKENS, HELD = "reference", "reference_held"
 
 
 def beside(samples: Samples, references: Samples) -> Samples:
-    """Put R reference answers to the same prompts beside each answer, for a discriminator to read.
+    """Put R reference completions to the same prompt beside each completion.
+
+    A discriminator reads them there.
 
     Args:
-        samples: The answers.
-        references: The references, one row for each row of answers.
+        samples: The completions.
+        references: The references, one row for each row of completions.
 
     Returns:
-        The answers, with the references in their prompts.
+        The completions, with the references in their prompts.
 
     Raises:
-        InputError: There are not as many rows of references as of answers.
+        InputError: There are not as many rows of references as of completions.
     """
     if len(references) != len(samples):
         raise InputError(
-            f"there are {len(references)} rows of references and {len(samples)} rows of answers; "
-            "give one for each"
+            f"there are {len(references)} rows of references and {len(samples)} rows of "
+            "completions; give one for each"
         )
     extra = {
         **samples.prompts.extra,
@@ -50,8 +52,8 @@ def triples(references: Samples, chosen: Samples, rejected: Samples) -> Pairs:
 
     Args:
         references: The references.
-        chosen: The preferred answer of each row.
-        rejected: The other answer of each row.
+        chosen: The preferred completion of each row.
+        rejected: The other completion of each row.
 
     Returns:
         The pairs, chosen first.
@@ -102,7 +104,7 @@ class Discriminator(nn.Module):
         x = samples if isinstance(samples, Samples) else samples[0]
         if TOKENS not in x.prompts.extra:
             raise InputError(
-                "a policy discriminator needs a reference answer beside each prompt, and these "
+                "a policy discriminator needs a reference completion beside each prompt, and these "
                 "prompts have none; give them with discriminator.beside"
             )
         there = x.prompts.extra[HELD]
@@ -113,7 +115,7 @@ class Discriminator(nn.Module):
         return torch.einsum("bh,bnh->bn", mean + self.alone, own)[None]
 
     def freeze(self, names: tuple[str, ...]) -> Imitation:
-        """Return the discriminator as a reward, for answers that have references beside them."""
+        """Return the discriminator as a reward of completions with references beside them."""
         return Imitation(copy.deepcopy(self), names)
 
 
@@ -123,8 +125,8 @@ class Imitation:
     Args:
         model: The discriminator.
         names: The member's name.
-        references: Reference answers by prompt row: with them it scores any answers to those
-            prompts.
+        references: Reference completions by prompt row: with them it scores any completions to
+            those prompts.
     """
 
     partial = False
@@ -139,7 +141,7 @@ class Imitation:
         )
 
     def against(self, references: Samples) -> Imitation:
-        """Return the reward of looking like these answers; row i belongs to prompt row i."""
+        """Return the reward of looking like these completions; row i belongs to prompt row i."""
         return Imitation(self.model, self.names, references)
 
     def __call__(self, samples: Samples) -> Float[Tensor, "1 B N"]:

@@ -94,7 +94,7 @@ class Member(nn.Module):
                 weight.copy_((spread if weight.dim() > 1 else 0.0) * draw)
 
     def forward(self, samples: Samples | list[Samples]) -> Float[Tensor, "1 B N"]:
-        """Score encoded answers, differentiably."""
+        """Score encoded completions, differentiably."""
         x = samples[0] if isinstance(samples, list) else samples
         pad, segments = self.tokenizer.pad_token_id, self.template.segments
         out, _ = forward(self.model, _rows(x), pad, segments=segments)
@@ -111,13 +111,13 @@ class Member(nn.Module):
 
 
 def _rows(x: Samples) -> list[Encoded]:
-    """Turn Samples back into token sequences, answers in order."""
+    """Turn Samples back into token sequences, completions in order."""
     out = []
     for b in range(len(x)):
         ask = x.prompts.tokens[b][x.prompts.mask[b]].tolist()
         for n in range(x.mask.shape[1]):
-            answer = x.action[b, n][x.mask[b, n]].tolist()
-            out.append(Encoded((*ask, *answer), len(ask), 0))
+            completion = x.action[b, n][x.mask[b, n]].tolist()
+            out.append(Encoded((*ask, *completion), len(ask), 0))
     return out
 
 
@@ -126,7 +126,7 @@ class TokenScorer(OnSamples):
 
     Attributes:
         tokenizer: Turns text into tokens.
-        template: How prompt and answer are put together.
+        template: How prompt and completion are put together.
         truncated: How many rows of the last call were cut to fit.
     """
 

@@ -19,26 +19,26 @@ PAD = "<|pad|>"
 
 @dataclass(frozen=True)
 class Encoded:
-    """One (prompt, answer) as tokens.
+    """One (prompt, completion) as tokens.
 
     Attributes:
         ids: The tokens.
-        answer: Where the answer begins.
+        start: Where the completion begins.
         cut: How many tokens `max_length` left out.
     """
 
     ids: tuple[int, ...]
-    answer: int
+    start: int
     cut: int
 
 
 @dataclass(frozen=True)
 class Template:
-    """How prompt and answer become one text.
+    """How prompt and completion become one text.
 
     Attributes:
         form: "pair" (the tokenizer's own pair of sequences, as in BERT), "chat" (the tokenizer's
-            chat template) or "plain" (prompt, a blank line, answer, end-of-text).
+            chat template) or "plain" (prompt, a blank line, completion, end-of-text).
         max_length: The longest row, in tokens.
         segments: Whether the model wants to know which of the pair a token belongs to.
     """
@@ -191,23 +191,23 @@ def dedicated_pad(tokenizer: Any, model: Any) -> str | None:
 def encode(
     tokenizer: Any, template: Template, prompt: str, response: str, turns: Turns | None = None
 ) -> Encoded:
-    """Encode one answer after its prompt, with one BOS and one EOS whatever the tokenizer adds.
+    """Encode one completion after its prompt, with one BOS and one EOS whatever the tokenizer adds.
 
-    Where both are too long, the prompt is cut from its beginning, and only then the answer from its
-    end.
+    Where both are too long, the prompt is cut from its beginning, and only then the completion
+    from its end.
 
     Args:
         tokenizer: The tokenizer.
-        template: How prompt and answer are put together.
+        template: How prompt and completion are put together.
         prompt: The prompt as text.
-        response: The answer.
+        response: The completion.
         turns: The prompt's conversation, for chat templates.
 
     Returns:
         The tokens.
 
     Raises:
-        InputError: `template.max_length` leaves no room for an answer.
+        InputError: `template.max_length` leaves no room for a completion.
     """
     before, after, tail = _parts(tokenizer, template, prompt, response, turns)
     head = (
@@ -219,7 +219,7 @@ def encode(
     room = template.max_length - len(head) - len(tail)
     if room < 1:
         raise InputError(
-            f"--max-length {template.max_length} leaves no room for an answer; give more"
+            f"--max-length {template.max_length} leaves no room for a completion; give more"
         )
     over = len(rest) + len(after) - room
     cut = max(0, over)
@@ -232,7 +232,7 @@ def encode(
 def _parts(
     tokenizer: Any, template: Template, prompt: str, response: str, turns: Turns | None
 ) -> tuple[list[int], list[int], list[int]]:
-    """Return (tokens up to the answer, the answer's, what closes it)."""
+    """Return (tokens up to the completion, the completion's, what closes it)."""
     if template.form == "pair":
         both = tokenizer(prompt, response, add_special_tokens=True, truncation=False, verbose=False)
         ids, of = list(both["input_ids"]), both.sequence_ids()
@@ -250,13 +250,13 @@ def _parts(
         whole = tokenizer.apply_chat_template(
             [*messages, {"role": "assistant", "content": response}], tokenize=False
         )
-        answer = whole[len(opening) :] if whole.startswith(opening) else response
+        completion = whole[len(opening) :] if whole.startswith(opening) else response
         before = list(
             tokenizer(opening, add_special_tokens=False, verbose=False)["input_ids"]
         )  # the template writes its own BOS
         return (
             before,
-            list(tokenizer(answer, add_special_tokens=False, verbose=False)["input_ids"]),
+            list(tokenizer(completion, add_special_tokens=False, verbose=False)["input_ids"]),
             [],
         )
     before = list(tokenizer(f"{prompt}\n\n", add_special_tokens=True, verbose=False)["input_ids"])
@@ -291,5 +291,5 @@ def batched(
     for i, r in enumerate(rows):
         ids[i, : len(r.ids)], mask[i, : len(r.ids)] = torch.tensor(r.ids, dtype=torch.int64), True
         if kinds is not None:
-            kinds[i, r.answer : len(r.ids)] = 1
+            kinds[i, r.start : len(r.ids)] = 1
     return ids, mask, kinds

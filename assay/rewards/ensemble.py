@@ -1,6 +1,6 @@
-"""M small Llamas that score answers, fitted and run as one batched model.
+"""M small Llamas that score completions, fitted and run as one batched model.
 
-A member's score is read at the answer's last token.
+A member's score is read at the completion's last token.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _ANSWERS = 256  # a scoring pass: what the caches hold
 
 @dataclass(frozen=True)
 class Packed:
-    """What all members share of some answers: their tokens and the plan of attention.
+    """What all members share of some completions: their tokens and the plan of attention.
 
     Attributes:
         tokens: The tokens kept, prompts first; the last rows are padding.
-        plan: The plan of attention, in which a prompt is computed once for its answers.
-        shape: (rows, answers a row).
+        plan: The plan of attention, in which a prompt is computed once for its completions.
+        shape: (rows, completions a row).
     """
 
     tokens: Int[Tensor, "n"]
@@ -44,7 +44,7 @@ class Packed:
 
     @classmethod
     def of(cls, samples: Samples, config: Config, dtype: torch.dtype) -> Packed:
-        """Pack answers.
+        """Pack completions.
 
         Raises:
             InputError: A token is not in the vocabulary.
@@ -61,8 +61,8 @@ class Packed:
         tokens = plan.packed(ask.tokens, samples.action[..., :T])
         if tokens.numel() and int(tokens.max()) >= config.vocabulary:
             raise InputError(
-                f"token {int(tokens.max())} is not in these judges' vocabulary of "
-                f"{config.vocabulary}: they were fitted on answers of another tokenizer"
+                f"token {int(tokens.max())} is not in these reward models' vocabulary of "
+                f"{config.vocabulary}: they were fitted on completions of another tokenizer"
             )
         return cls(tokens, plan, (keep.shape[0], keep.shape[1]))
 
@@ -96,13 +96,13 @@ class Members(nn.Module):
         return {k: v.detach() for k, v in self.named_parameters()}
 
     def forward(self, samples: Samples | Sequence[Samples]) -> Float[Tensor, "M B N"]:
-        """Score answers by every member: one Samples for all, or a list with each one's own."""
+        """Score completions by every member: one Samples for all, or a list with each one's own."""
         return torch.stack(
             [h.mv(self.head[m]).view(x.shape) for m, (h, x) in enumerate(self._read(samples))]
         )
 
     def one(self, weights: Mapping[str, Tensor], samples: Samples) -> Float[Tensor, "B N"]:
-        """Score answers by one member: `weights` are `[…]` of this model's `[M,…]`, by name."""
+        """Score completions by one member: `weights` are `[…]` of this model's `[M,…]`, by name."""
         x = Packed.of(samples, self.config, self.head.dtype)
         backbone = {name.removeprefix("backbone."): w for name, w in weights.items()}
         return self._hidden(backbone, x).mv(weights["head"]).view(x.shape)
@@ -118,7 +118,7 @@ class Members(nn.Module):
     def _read(
         self, samples: Samples | Sequence[Samples]
     ) -> list[tuple[Float[Tensor, "R W"], Packed]]:
-        """Return each member's hidden states of the answers' last tokens, and those answers."""
+        """Return each member's hidden states of the last tokens, and the completions."""
         if isinstance(samples, Samples):
             each = [Packed.of(samples, self.config, self.head.dtype)] * self.members
         elif len(samples) == self.members:
@@ -180,7 +180,7 @@ class Ensemble:
 
     @torch.no_grad()
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
-        """Score answers by every member, in passes of a bounded size; an absent answer scores 0."""
+        """Score completions by every member, in bounded passes; an absent one scores 0."""
         raw = self._raw(samples)
         scores = ((raw - self.centre[:, None, None]) / self.scale[:, None, None]).to(
             samples.logp.device
@@ -211,7 +211,7 @@ class Ensemble:
 
     @torch.no_grad()
     def standardised(self, samples: Samples) -> Ensemble:
-        """Give each member mean 0 and standard deviation 1 over these answers.
+        """Give each member mean 0 and standard deviation 1 over these completions.
 
         A member that scores all of them alike keeps its scale.
         """

@@ -104,11 +104,11 @@ def trained(
         loop: Steps, batch size, learning rate, warm-up, seed.
 
     Raises:
-        InputError: A row does not hold two answers, or no row does.
+        InputError: A row does not hold two completions, or no row does.
     """
     if pairs.mask.shape[1] != 2:
         raise InputError(
-            f"a reward model is fitted to two answers a row, and these rows have "
+            f"a reward model is fitted to two completions a row, and these rows have "
             f"{pairs.mask.shape[1]}: make pairs of the ranked lists first"
         )
     assert isinstance(model, nn.Module)

@@ -36,7 +36,7 @@ class FitConfig:
         batch: Pairs an update, of a whole model.
         lr: The learning rate of a whole model.
         lora: The rank of LoRA adapters, merged at the end; 0 to train all weights.
-        max_length: Tokens of prompt and answer together; longer ones are not fitted.
+        max_length: Tokens of prompt and completion together; longer ones are not fitted.
         pairs_a_prompt: Pairs that a whole model gets from a prompt's scored responses.
         limit: The longest row, in characters.
         drop: Leave faulty rows out and count them.

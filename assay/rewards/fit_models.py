@@ -117,7 +117,7 @@ class ModelFitter:
         first, second, p, margin, group = (x[ok] for x in (first, second, p, margin, group))
         if not len(first):
             raise InputError(
-                f"no pair has both answers within {self.template.max_length} tokens; raise "
+                f"no pair has both completions within {self.template.max_length} tokens; raise "
                 "--max-length"
             )
         models = []

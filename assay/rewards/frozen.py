@@ -24,7 +24,7 @@ class Embedder:
 
     Args:
         base: The base's folder or its name on the hub.
-        pooling: "mean" (over the answer's tokens), "cls" (the first token) or "last".
+        pooling: "mean" (over the completion's tokens), "cls" (the first token) or "last".
         max_length: The longest row in tokens, where no template is given.
         template: How texts become tokens.
     """
@@ -51,20 +51,20 @@ class Embedder:
             part = [rows[i] for i in some]
             got, mask = forward(self.model, part, pad, segments=segments)
             hidden = got.last_hidden_state.float()
-            answer = torch.tensor([r.answer for r in part], device=hidden.device)
-            pooled = self._pooled(hidden, mask, answer).to("cpu")
+            start = torch.tensor([r.start for r in part], device=hidden.device)
+            pooled = self._pooled(hidden, mask, start).to("cpu")
             out = pooled.new_zeros(len(rows), hidden.shape[-1]) if out is None else out
             out[some] = pooled
         return torch.zeros(0, 1) if out is None else out
 
-    def _pooled(self, hidden: Tensor, mask: Tensor, answer: Tensor) -> Tensor:
+    def _pooled(self, hidden: Tensor, mask: Tensor, start: Tensor) -> Tensor:
         place = torch.arange(hidden.shape[1], device=hidden.device)
         if self.pooling == "cls":
             return hidden[:, 0]
         if self.pooling == "last":
             return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
-        own = mask & (place >= answer[:, None])
-        own = torch.where(own.any(1, keepdim=True), own, mask)  # an empty answer: the prompt's
+        own = mask & (place >= start[:, None])
+        own = torch.where(own.any(1, keepdim=True), own, mask)  # an empty completion: the prompt's
         return torch.where(own[..., None], hidden, 0.0).sum(1) / own.sum(1, keepdim=True)
 
 

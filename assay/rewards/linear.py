@@ -74,7 +74,7 @@ class LinearModel(nn.Module):
         return additive(table, samples)
 
     def counts(self, samples: Samples) -> Float[Tensor, "B N D"]:
-        """Return what weights multiply: counted tokens, or the answer's summed features."""
+        """Return what weights multiply: counted tokens, or the completion's summed features."""
         held, tokens = samples.mask | samples.given, samples.action
         row = samples.prompts.row[:, None, None]
         if self.features is not None:
@@ -87,7 +87,7 @@ class LinearModel(nn.Module):
         )
 
     def hidden(self, samples: Samples | list[Samples]) -> Float[Tensor, "M B N D"]:
-        """Return what heads read: `counts`, the same for members with the same answers."""
+        """Return what heads read: `counts`, the same for members with the same completions."""
         each = samples if isinstance(samples, list) else [samples]
         return torch.stack([self.counts(x) for x in each]).expand(self.members, -1, -1, -1)
 
@@ -145,7 +145,7 @@ def maximum_likelihood(
     """
     gaps = (
         model.counts(pairs).double().diff(dim=1).neg()[:, 0]
-    )  # what the first answer has more of [B,D]
+    )  # what the first completion has more of [B,D]
     p = pairs.p.double()
     each = p.new_ones(model.members, len(pairs)) if counts is None else counts.double()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Linear rewards, frozen: a score for each token (and prompt), summed over the answer."""
+"""Linear rewards, frozen: a score for each token (and prompt), summed over the completion."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ KIND = "linear tokens"
 
 
 def additive(table: Float[Tensor, "M R V"], samples: Samples) -> Float[Tensor, "M B N"]:
-    """Return Σ_t table[m, x, y_t] over all tokens of each answer.
+    """Return Σ_t table[m, x, y_t] over all tokens of each completion.
 
     Args:
         table: Scores of tokens; R = 1 where they are the same for all prompts.
-        samples: The answers.
+        samples: The completions.
 
     Returns:
         The members' scores.
@@ -83,14 +83,14 @@ class LinearReward:
         )
 
     def standardised(self, probs: Float[Tensor, "#R V"], length: int) -> LinearReward:
-        """Return this reward with mean 0 and variance 1 over the answers of a table policy.
+        """Return this reward with mean 0 and variance 1 over the completions of a table policy.
 
         It is exact, as if over infinitely many samples: the mean of `length` independent decisions,
         and the variance within prompts plus that between them. A constant member keeps scale 1.
 
         Args:
             probs: The policy's probabilities of each token.
-            length: Tokens of an answer.
+            length: Tokens of a completion.
 
         Returns:
             The standardised reward.
@@ -107,7 +107,7 @@ class LinearReward:
     def moments(
         self, probs: Float[Tensor, "#R V"], length: int
     ) -> tuple[Float[Tensor, "M R"], Float[Tensor, "M R"]]:
-        """Return the exact mean and variance of a whole answer's score, by member and prompt."""
+        """Return the exact mean and variance of a completion's score, by member and prompt."""
         first = (self.table * probs).sum(-1)
         second = (self.table.square() * probs).sum(-1)
         mean = (length * first - self.centre[:, None]) / self.scale[:, None]

@@ -1,7 +1,7 @@
 """A reward on text that needs no model: M linear members on counted words, layout and style.
 
-scikit-learn counts and weighs; `linear_solvers` fits. A member's score of an answer depends on that
-(prompt, answer) alone, not on its neighbours, a batch size or padding.
+scikit-learn counts and weighs; `linear_solvers` fits. A member's score of a completion depends on
+that (prompt, completion) alone, not on its neighbours, a batch size or padding.
 """
 
 from __future__ import annotations

@@ -99,9 +99,9 @@ class Pool:
         good = most > least
         if not bool(good.any()):
             raise InputError(
-                f"{file}, column '{column}': no prompt has two answers with different scores, so "
-                f"nothing can be compared ({self.groups:,} prompts, {len(self):,} rows); a reward "
-                "is fitted within prompts: give several scored responses a prompt"
+                f"{file}, column '{column}': no prompt has two completions with different "
+                f"scores, so nothing can be compared ({self.groups:,} prompts, {len(self):,} "
+                "rows); a reward is fitted within prompts: give several scored responses a prompt"
             )
         return self.of_groups(good), int((~good).sum())
 

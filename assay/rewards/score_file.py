@@ -62,7 +62,7 @@ def columns_of(
 
     Returns:
         The ends of the columns' names and their R values: "" (the mean), _worst, _spread,
-        _uncertainty, _judges (every member's score).
+        _uncertainty, _members (every member's score).
     """
     group, names = data.within(list(prompts))
     at = torch.tensor(group, dtype=torch.int64)
@@ -83,7 +83,7 @@ def columns_of(
         "_uncertainty": aggregate.uncertainty_weighted(centred, lam=lam),
     }
     out: dict[str, list[Any]] = {k: v[at, place].tolist() for k, v in columns.items()}
-    return {**out, "_judges": scores.T.tolist()}
+    return {**out, "_members": scores.T.tolist()}
 
 
 def score(
@@ -100,7 +100,7 @@ def score(
     """Score every row of a file with a fitted reward, and write the rows with new columns.
 
     The columns are NAME (the members' mean), NAME_worst, NAME_uncertainty (mean − lam·variance),
-    NAME_spread and NAME_judges; of a file of pairs each is written twice, NAME_chosen… and
+    NAME_spread and NAME_members; of a file of pairs each is written twice, NAME_chosen… and
     NAME_rejected…. A row's scores depend on that row alone; worst and uncertainty compare it with
     the other rows of its prompt.
 

@@ -21,20 +21,20 @@ def preferences(
     rng: Rng,
     address: str = "prefer",
 ) -> Pairs:
-    """Label two answers a row.
+    """Label two completions a row.
 
     The first is preferred with chance σ(its score − the other's); then a share `noise` of the
     labels is flipped.
 
     Args:
-        samples: Two answers a row.
+        samples: Two completions a row.
         score: Their scores; None where the first is the better one for certain.
         noise: The share of flipped labels, from 0 to 1.
         rng: The address of the labels; flips are drawn at `rng("flip")`.
         address: Where preferences are drawn: `rng(address)`.
 
     Returns:
-        The pairs, the preferred answer first.
+        The pairs, the preferred completion first.
     """
     b = torch.arange(len(samples))
     first = torch.ones(len(b), dtype=torch.bool)
@@ -58,15 +58,15 @@ def labeled(
     """Sample pairs from a policy, the prompts in turn, and label them by `preferences`.
 
     Args:
-        policy: Where answers are sampled from.
+        policy: Where completions are sampled from.
         prompts: The prompts.
         n: The number of pairs.
         score: `score(samples)` returns the scores `[B,N]`.
         noise: The share of flipped labels.
-        rng: The address of answers and labels.
+        rng: The address of completions and labels.
 
     Returns:
-        The pairs, the preferred answer first.
+        The pairs, the preferred completion first.
 
     Raises:
         InputError: There is no pair to label, or `noise` is no share.

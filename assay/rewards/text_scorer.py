@@ -56,7 +56,7 @@ class OnSamples:
     """Makes a reward of texts a Reward of Samples, by their text."""
 
     def __call__(self: Any, samples: Samples) -> Float[Tensor, "M B N"]:
-        """Score answers by their text; an absent one scores 0."""
+        """Score completions by their text; an absent one scores 0."""
         asks, texts = samples.prompts.text(), samples.text()
         B, N = samples.mask.shape[:2]
         asks, said = [a for a in asks for _ in range(N)], [t for row in texts for t in row]

@@ -1,4 +1,4 @@
-"""Encoded pairs as the library's Pairs: prompts padded on the left, answers on the right."""
+"""Encoded pairs as the library's Pairs: prompts padded on the left, completions on the right."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ def token_pairs(
     """Pad pairs to one batch.
 
     Args:
-        chosen: The preferred answers, each after its prompt.
+        chosen: The preferred completions, each after its prompt.
         rejected: The others, after the same prompts.
         p: The probability that the first is preferred.
         margin: What the score difference must exceed.
 
     Returns:
-        The pairs. Their log-probabilities are NaN: nobody knows which policy wrote them.
+        The pairs. Their log-probabilities are NaN: it is not known which policy wrote them.
     """
     rows, B = list(zip(chosen, rejected, strict=True)), len(chosen)
-    P = max(a.answer for a in chosen)
-    T = max(len(x.ids) - x.answer for two in rows for x in two)
+    P = max(a.start for a in chosen)
+    T = max(len(x.ids) - x.start for two in rows for x in two)
     tokens, asked = torch.zeros(B, P, dtype=torch.int64), torch.zeros(B, P, dtype=torch.bool)
     action = torch.zeros(B, 2, T, dtype=torch.int64)
     mask = torch.zeros(B, 2, T, dtype=torch.bool)
     for b, two in enumerate(rows):
-        start = P - two[0].answer
-        tokens[b, start:] = torch.tensor(two[0].ids[: two[0].answer])
+        start = P - two[0].start
+        tokens[b, start:] = torch.tensor(two[0].ids[: two[0].start])
         asked[b, start:] = True
         for n, x in enumerate(two):
-            said = x.ids[x.answer :]
+            said = x.ids[x.start :]
             action[b, n, : len(said)] = torch.tensor(said, dtype=torch.int64)
             mask[b, n, : len(said)] = True
     return Pairs(

@@ -34,7 +34,7 @@ class Separable(Protocol):
     """Members that share no weight."""
 
     def one(self, weights: Mapping[str, Tensor], samples: Samples) -> Float[Tensor, "B N"]:
-        """Score answers by the member that these weights make."""
+        """Score completions by the member that these weights make."""
         ...
 
 

@@ -42,7 +42,7 @@ class TwoHeads(nn.Module):
         self.second = nn.Parameter((draw / math.sqrt(heads.shape[1])).to(heads.dtype))
 
     def both(self, samples: Samples | Sequence[Samples]) -> Float[Tensor, "M B N 2"]:
-        """Score answers by each head, from one forward pass."""
+        """Score completions by each head, from one forward pass."""
         hidden = self.model.hidden(samples)
         heads = (self.model.heads(), self.second)
         return torch.stack([torch.einsum("mbnh,mh->mbn", hidden, w) for w in heads], -1)

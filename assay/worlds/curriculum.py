@@ -91,7 +91,7 @@ def solutions(
         [solve(p, d, mistakes=mistakes, bare=bare, again=again)]
         for p, d in zip(problems, dice(len(problems), rng), strict=True)
     ]
-    return VOCABULARY.answers(VOCABULARY.prompts([str(p) for p in problems]), texts)
+    return VOCABULARY.completions(VOCABULARY.prompts([str(p) for p in problems]), texts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -156,7 +156,7 @@ class Encoder:
         used: list[Any] = []
         for at in range(0, len(fits), _BLOCK):
             block = fits[at : at + _BLOCK]
-            x = self.vocabulary.answers(
+            x = self.vocabulary.completions(
                 self.prompts([place for place, _ in block]),
                 [completions(item) for _, item in block],
                 self.dtype,

@@ -62,11 +62,11 @@ class GrammarConfig:
         layers: Layers of the policy.
         sft_steps: Steps of the policy's supervised fine-tuning.
         sft_lr: Learning rate of the supervised fine-tuning.
-        judge_width: Width of a reward model.
-        judge_layers: Layers of a reward model.
-        judge_steps: Steps of the reward models' fit.
-        judge_lr: Learning rate of the fit.
-        judge_centre: Weight of the fit's centring term.
+        reward_width: Width of a reward model.
+        reward_layers: Layers of a reward model.
+        reward_steps: Steps of the reward models' fit.
+        reward_lr: Learning rate of the fit.
+        reward_centre: Weight of the fit's centring term.
         facts: Weight of the gold's term for facts; see `language.terms` for all terms.
         praise: Weight of its term for praise.
         off_topic: Weight of its penalty on other things.
@@ -86,11 +86,11 @@ class GrammarConfig:
     layers: int = 3
     sft_steps: int = 300
     sft_lr: float = 3e-3
-    judge_width: int = 64
-    judge_layers: int = 2
-    judge_steps: int = 100
-    judge_lr: float = 1e-3
-    judge_centre: float = 0.01
+    reward_width: int = 64
+    reward_layers: int = 2
+    reward_steps: int = 100
+    reward_lr: float = 1e-3
+    reward_centre: float = 0.01
     facts: float = 6.0
     praise: float = 1.5
     off_topic: float = 0.9
@@ -125,9 +125,9 @@ class GrammarConfig:
     def fit_loop(self) -> Loop:
         """The loop of the reward models' fit."""
         return Loop(
-            max_steps=self.judge_steps,
+            max_steps=self.reward_steps,
             batch_size=32,
-            learning_rate=self.judge_lr,
+            learning_rate=self.reward_lr,
             warmup_steps=10,
             seed=self.seed,
         )
@@ -145,7 +145,7 @@ def world(config: GrammarConfig) -> World:
     which, texts = demonstrations.corpus(
         seen, config.demos, max_tokens=config.max_tokens, rng=rng("demos")
     )
-    demos = VOCABULARY.answers(prompts[which], [[t] for t in texts])
+    demos = VOCABULARY.completions(prompts[which], [[t] for t in texts])
     gold = written(config.weights)
     policy = Causal(Llama(_size(config), rng("policy")), VOCABULARY, max_tokens=config.max_tokens)
     size = _reward_size(config)
@@ -158,7 +158,7 @@ def world(config: GrammarConfig) -> World:
         pairs = sampled_pairs(
             policy, prompts, gold, n=config.pairs, noise=config.noise, rng=rng("pairs")
         )
-        loss = _loss(config.judge_centre)
+        loss = _loss(config.reward_centre)
         fitted = fit.fitted(unfitted(), pairs, loss=loss, loop=config.fit_loop)
         assert isinstance(fitted, Ensemble)
         fitted = fitted.standardised(policy.sample(prompts, 4, rng("standard")))
@@ -213,8 +213,10 @@ def _size(config: GrammarConfig) -> Config:
 
 def _reward_size(config: GrammarConfig) -> Config:
     """A reward model's size."""
-    width = config.judge_width
-    return Config(len(VOCABULARY), width, config.judge_layers, heads=4, kv_heads=4, inner=2 * width)
+    width = config.reward_width
+    return Config(
+        len(VOCABULARY), width, config.reward_layers, heads=4, kv_heads=4, inner=2 * width
+    )
 
 
 def written(weights: Float[Tensor, "6"]) -> Callable[[Samples], Float[Tensor, "7 B N"]]:

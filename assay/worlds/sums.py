@@ -203,7 +203,7 @@ def world(config: SumsConfig) -> World:
         reference=policy.frozen(),
         rewards=verifier,
         pairs=built["pairs"],
-        demos=VOCABULARY.answers(prompts, solved),
+        demos=VOCABULARY.completions(prompts, solved),
         others=others,
         rng=Rng(config.seed)("run"),
     )

@@ -22,7 +22,7 @@ class Backbone(Protocol):
     width: int
 
     def hidden_states(
-        self, prompt: Tensor, prompt_keep: Tensor, answer: Tensor, keep: Tensor
+        self, prompt: Tensor, prompt_keep: Tensor, completion: Tensor, keep: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the packed hidden states `[n,W]` of all kept tokens, and `[B,N,T+1]`: the one that
         a completion's decision t = 0 … T follows.

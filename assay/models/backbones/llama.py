@@ -135,7 +135,7 @@ class Llama(_Named):
         self,
         prompt: Int[Tensor, "B P"],
         prompt_keep: Bool[Tensor, "B P"],
-        answer: Int[Tensor, "B N T"],
+        completion: Int[Tensor, "B N T"],
         keep: Bool[Tensor, "B N T"],
     ) -> tuple[Float[Tensor, "n W"], Int[Tensor, "B N T1"]]:
         """Compute the hidden states of all kept tokens, see Backbone.
@@ -146,7 +146,7 @@ class Llama(_Named):
         weights = self._laid_out()
         plan = Shared(prompt_keep, keep, weights[0].dtype)
         return run(
-            weights, plan.packed(prompt, answer), plan.places, plan, self.config
+            weights, plan.packed(prompt, completion), plan.places, plan, self.config
         ), plan.before
 
     @torch.no_grad()

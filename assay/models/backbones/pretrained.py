@@ -124,13 +124,13 @@ class Pretrained(nn.Module):
         self,
         prompt: Int[Tensor, "B P"],
         prompt_keep: Bool[Tensor, "B P"],
-        answer: Int[Tensor, "B N T"],
+        completion: Int[Tensor, "B N T"],
         keep: Bool[Tensor, "B N T"],
     ) -> tuple[Float[Tensor, "n W"], Int[Tensor, "B N T1"]]:
         """Compute the hidden states of all kept tokens of every row, see Backbone."""
         B, N, _ = keep.shape
         rows = torch.cat([prompt_keep[:, None].expand(B, N, -1), keep], -1).flatten(0, 1)  # [R,P+T]
-        tokens = torch.cat([prompt[:, None].expand(B, N, -1), answer], -1).flatten(0, 1)
+        tokens = torch.cat([prompt[:, None].expand(B, N, -1), completion], -1).flatten(0, 1)
         length = rows.sum(-1)
         S = max(1, int(length.max())) if len(length) else 1
         order = (

@@ -26,7 +26,7 @@ class Shared:
 
     Args:
         prompt: The kept tokens of prompts.
-        answer: The kept tokens of completions.
+        completion: The kept tokens of completions.
         dtype: Of the scores.
 
     Attributes:
@@ -36,20 +36,21 @@ class Shared:
     """
 
     def __init__(
-        self, prompt: Bool[Tensor, "B P"], answer: Bool[Tensor, "B N T"], dtype: torch.dtype
+        self, prompt: Bool[Tensor, "B P"], completion: Bool[Tensor, "B N T"], dtype: torch.dtype
     ):
-        (B, N, T), P = answer.shape, prompt.shape[1]
+        (B, N, T), P = completion.shape, prompt.shape[1]
         self.shape = B, N, T, P
-        self.keep, self.prompt = (prompt, answer.flatten(0, 1)), Dense(prompt, dtype)
+        self.keep, self.prompt = (prompt, completion.flatten(0, 1)), Dense(prompt, dtype)
         own = blind(causal(self.keep[1]), dtype).view(B, N, T, T)
         self.bias = torch.cat([blind(prompt, dtype).view(B, 1, 1, P).expand(B, N, T, P), own], -1)
         self.at = [keep.flatten().nonzero()[:, 0] for keep in self.keep]
-        count, length = answer.long().sum(-1), prompt.long().sum(-1)
-        done = torch.nn.functional.pad(answer.long().cumsum(-1), (1, 0))  # tokens before decision t
+        count, length = completion.long().sum(-1), prompt.long().sum(-1)
+        # tokens before decision t
+        done = torch.nn.functional.pad(completion.long().cumsum(-1), (1, 0))
         first = len(self.at[0]) + count.flatten().cumsum(0).view(B, N) - count
         last = (length.cumsum(0) - 1)[:, None, None]
         self.before = torch.where(done > 0, first[..., None] + done - 1, last)
-        at = (length[:, None, None] + done[..., :-1])[answer]
+        at = (length[:, None, None] + done[..., :-1])[completion]
         self.count = len(self.at[0]) + len(at)
         self.places = torch.cat(
             [positions(prompt)[prompt], at, at.new_zeros(roomy(self.count) - self.count)]
@@ -67,27 +68,30 @@ class Shared:
         out: Tensor = _Attention.apply(self, qk, v)
         return out
 
-    def packed(self, prompt: Int[Tensor, "B P"], answer: Int[Tensor, "B N T"]) -> Int[Tensor, "n"]:
+    def packed(
+        self, prompt: Int[Tensor, "B P"], completion: Int[Tensor, "B N T"]
+    ) -> Int[Tensor, "n"]:
         """Return the kept tokens in their order, then padding."""
         kept = [
-            t.flatten().index_select(0, at) for t, at in zip((prompt, answer), self.at, strict=True)
+            t.flatten().index_select(0, at)
+            for t, at in zip((prompt, completion), self.at, strict=True)
         ]
         return torch.cat([*kept, prompt.new_zeros(len(self.places) - self.count)])
 
     def rows(self, heads: int, kv: int) -> list[_Rows]:
         """Return the prompts' rows and the completions', if any; made once for all layers."""
         if self._laid is None or self._laid[0] != (heads, kv):
-            (B, N, T, P), (prompts, answers), n = self.shape, self.at, len(self.places)
+            (B, N, T, P), (prompts, completions), n = self.shape, self.at, len(self.places)
             asks = [
                 at.new_full((keep.numel(),), -1)
                 for at, keep in zip(self.at, self.keep, strict=True)
             ]
             asks[0][prompts] = torch.arange(len(prompts), device=prompts.device)
-            asks[1][answers] = torch.arange(len(prompts), self.count, device=prompts.device)
+            asks[1][completions] = torch.arange(len(prompts), self.count, device=prompts.device)
             asked, own = asks[0].view(B, P), asks[1].view(B * N, T)
             sees = torch.cat([asked[:, None].expand(B, N, P).reshape(B * N, P), own], -1)
             found = [_Rows(asked, asked, self.prompt.bias, 0, len(prompts), n, heads, kv)]
-            if len(answers):
+            if len(completions):
                 found.append(
                     _Rows(
                         own, sees, self.bias.flatten(0, 1), len(prompts), self.count, n, heads, kv

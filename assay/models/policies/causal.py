@@ -249,7 +249,7 @@ class Causal(nn.Module):
 
     def encode(self, prompts: list[str], texts: list[list[str]]) -> Samples:
         """Turn text into Samples, see EncodesText."""
-        return self.vocabulary.answers(self.vocabulary.prompts(prompts), texts, self.like.dtype)
+        return self.vocabulary.completions(self.vocabulary.prompts(prompts), texts, self.like.dtype)
 
     def saved_bytes(self, tokens: int) -> int:
         """Count what `logp` of one more row saves for the backward pass, see EstimatesMemory.
