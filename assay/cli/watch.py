@@ -133,7 +133,7 @@ def agreed(found: dict[str, Any]) -> str:
         )
     )
     return (
-        f"{found['pairs']} pairs were judged twice and agree in {found['agree']:.0%}{kappa}{flip}"
+        f"{found['pairs']} pairs were labeled twice and agree in {found['agree']:.0%}{kappa}{flip}"
     )
 
 
@@ -187,13 +187,13 @@ def import_(run: str, sheet: str, *, by: str = "", json_: bool = False) -> int:
 def page_(
     run: str, *, port: int = 0, twice: float = 0.1, by: str = "page", json_: bool = False
 ) -> int:
-    """Judge the pairs that wait in a browser, with the keys 1, 2 and =.
+    """Label the pairs that wait in a browser, with the keys 1, 2 and =.
 
     Args:
         run: The folder of a run.
         port: The port on this machine, 0 for a free one.
         twice: The share of pairs asked a second time, to see how far labels agree.
-        by: Who judges.
+        by: Who labels.
     """
     from assay.watch.labelers.page import LabelPage
 
@@ -214,7 +214,7 @@ def _left(run: str, waiting: int) -> int:
     """0 where the run can go on; else exit code 3, saying where to fill in."""
     if waiting:
         raise Waiting(
-            f"{waiting} pairs of {run} wait for a judgement: assay watch page {run}, or assay "
+            f"{waiting} pairs of {run} wait for a label: assay watch page {run}, or assay "
             f"watch export {run} "
             "sheet.csv"
         )
