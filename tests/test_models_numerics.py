@@ -17,7 +17,7 @@ from assay.core import InputError, Loop, Rng, Samples
 from assay.engine.descend import descend, micro_batches
 from assay.formulas.reduce import per_completion
 from assay.formulas.token_logps import LogitTransform
-from assay.models.backbones.mixed_precision import Mastered
+from assay.models.backbones.mixed_precision import MasterWeights
 from assay.models.backbones.pretrained import Pretrained
 from assay.models.policies.causal import Causal
 from assay.models.policies.conditioned import Conditioned
@@ -250,7 +250,7 @@ def test_eight_passes_of_one_row_are_one_pass_of_eight(how: str) -> None:
 
 def test_micro_batches_in_bfloat16_add_up_in_float32() -> None:
     policy = reference("qwen2", torch.bfloat16).copy()
-    assert isinstance(policy.backbone, Mastered)
+    assert isinstance(policy.backbone, MasterWeights)
     x = policy.sample(policy.vocabulary.prompts(ASKS * 2), 2, Rng(1))
     sums = []
     for rows in (0, 1):

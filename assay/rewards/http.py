@@ -6,8 +6,9 @@ prompt is a conversation; columns are the other columns of the prompts' file, on
 completion. null says that the reward does not apply. Completions are hostile text: they travel as
 JSON strings, and only numbers of the reply are used.
 
-`asked` and `scored` are the wire format, and nothing else here knows it. A server for other
-trainers needs another such pair: OpenRLHF posts {"query": [...], …} and wants {"rewards": [...]}.
+`request_body` and `reply_scores` are the wire format, and nothing else here knows it. A server for
+other trainers needs another such pair: OpenRLHF posts {"query": [...], …} and wants {"rewards":
+[...]}.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from assay.rewards.function import FunctionReward
 KEYS = ("ASSAY_REWARD_KEY",)  # an environment variable; a key is never an argument
 
 
-def asked(
+def request_body(
     prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Sequence[Any]]
 ) -> dict[str, Any]:
     """Return the body of a request.
@@ -44,19 +45,19 @@ def asked(
     }
 
 
-def scored(said: Any, n: int) -> list[Any]:
+def reply_scores(reply: Any, n: int) -> list[Any]:
     """Return the n scores of a reply, not yet checked one by one.
 
     Raises:
         TypeError, KeyError, ValueError: The reply has another shape.
     """
-    scores = said["scores"]
+    scores = reply["scores"]
     if not isinstance(scores, list) or len(scores) != n:
-        raise ValueError(f"{n} scores were asked for")
+        raise ValueError(f"{n} scores were expected")
     return scores
 
 
-class Posted:
+class HttpFunction:
     """A server as a reward function.
 
     A completion is scored by itself: batches are cut where they are full, and their order in time
@@ -107,9 +108,9 @@ class Posted:
         n = len(prompts)
         try:
             found = self.client.request(
-                asked(prompts, completions, columns),
+                request_body(prompts, completions, columns),
                 f"{n} completions",
-                lambda said: scored(said, n),
+                lambda reply: reply_scores(reply, n),
             )
         except InputError:
             raise
@@ -143,10 +144,10 @@ def reward_at(url: str, flag: str, **settings: Any) -> FunctionReward:
     Args:
         url: `http://host:port/path`.
         flag: The flag that gave it, for the messages.
-        settings: See `Posted`.
+        settings: See `HttpFunction`.
 
     Returns:
         The reward.
     """
-    posted = Posted(url, flag, **settings)
-    return FunctionReward(posted, posted.name)
+    function = HttpFunction(url, flag, **settings)
+    return FunctionReward(function, function.name)

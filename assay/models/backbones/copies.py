@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from assay.models.backbones.mixed_precision import Mastered
+from assay.models.backbones.mixed_precision import MasterWeights
 from assay.models.backbones.pretrained import Pretrained
 
 
@@ -19,5 +19,5 @@ def trainable_copy(backbone: Any) -> Any:
     if hasattr(backbone, "twin"):
         return backbone.twin()
     if isinstance(backbone, Pretrained) and backbone.half_precision:
-        return Mastered(backbone)
+        return MasterWeights(backbone)
     return copy.deepcopy(backbone)

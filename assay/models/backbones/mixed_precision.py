@@ -29,7 +29,7 @@ def _counted(*_: Any) -> None:
 register_optimizer_step_post_hook(_counted)
 
 
-class Mastered(nn.Module):
+class MasterWeights(nn.Module):
     """A backbone with float32 weights; they are all that is trained, saved and loaded.
 
     Args:
@@ -65,9 +65,9 @@ class Mastered(nn.Module):
         """The model of rounded weights, as they are now."""
         return self._current()
 
-    def twin(self) -> Mastered:
+    def twin(self) -> MasterWeights:
         """Return the same function with float32 weights of its own, copies of these."""
-        other = Mastered(self._current())
+        other = MasterWeights(self._current())
         other.load_state_dict(self.state_dict())
         return other
 
