@@ -158,7 +158,7 @@ def test_several_attributes_at_once_and_what_cannot_be() -> None:
     for wrong, said in (
         ({"measure": "cosine"}, "--measure is 'cosine'"),
         ({"lam": -1.0}, "--lam is -1"),
-        ({"attribute": "tokens:77-"}, "for every answer"),
+        ({"attribute": "tokens:77-"}, "for every completion"),
     ):
         with pytest.raises(InputError, match=said):
             distance_covariance.fit(linear(), PAIRS, loop=LOOP, **wrong)
