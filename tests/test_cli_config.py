@@ -238,3 +238,17 @@ def test_an_order_takes_values_from_python_too() -> None:
 def test_a_switch_before_the_recipe_takes_no_value(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "run", "--policies", "dpo", "--print-config")
     assert (config_of(text)["recipe"], config_of(text)["policies"]) == ("dpo", True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "grpo", *SMALL],
+        ["sweep", "grpo", "leave_one_out", *SMALL, "--seeds", "0"],
+    ],
+)
+def test_what_is_printed_for_a_plain_run_runs(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("plain.toml").write_text(printed(capsys, *words, "--print-config"))
+    assert cli.main([words[0], "--config", "plain.toml", "--out", "plain"]) == 0

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from assay.cli import run as running
 from assay.cli import settings
+from assay.cli.flags import find
 from assay.cli.grammar import Grammar
 from assay.cli.listing import started_by
 from assay.cli.verbs import Seen
@@ -50,10 +52,7 @@ def study_(
         raise InputError(
             f"{entry.name} is a {entry.verb}: start it by assay {started_by(entry)} {entry.name}"
         )
-    idle = sorted(
-        values.keys()
-        & ((settings.loop().keys() | settings.run().keys()) - {"world", "fit", "device"})
-    )
+    idle = sorted(values.keys() & _of_runs())
     if idle:
         raise InputError(
             f"--{idle[0].replace('_', '-')} is of runs, and {entry.name} is a study: it takes "
@@ -122,5 +121,15 @@ def study_(
 
 
 def grammar(base: Grammar, seen: Seen) -> Grammar:
-    """The verb with the flags of the study, the world and the fit that are typed."""
-    return running.grammar(base, seen)
+    """The verb with the flags of the study, the world and the fit that are typed, without those of
+    runs alone.
+    """
+    found = running.grammar(base, seen)
+    typed = {f.name for k in seen.flags if (f := find(k, found.flags))}  # refused by a sentence
+    left = _of_runs() - typed
+    return replace(found, flags={k: f for k, f in found.flags.items() if k not in left})
+
+
+def _of_runs() -> set[str]:
+    """The flags that a run takes and a study does not."""
+    return {*settings.loop(), *settings.run()} - {"world", "fit", "device"}

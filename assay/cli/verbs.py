@@ -210,10 +210,18 @@ def _named(words: Sequence[str], grammar: Grammar) -> dict[str, Any]:
 
 
 def _resolved(values: Mapping[str, Any], grammar: Grammar) -> dict[str, Any]:
-    """Every flag's value, given or default, but for those that say what becomes of this one run."""
+    """Every flag's value, given or default, without those that say what becomes of this one run.
+
+    The defaults of `--watch.…` are left out where nothing is watched, because a run refuses them
+    there, and all defaults of a sweep, because each recipe has its own.
+    """
     left = {"json", "out", "resume", "from", "config", "print_config"}
+    if grammar.verb == "sweep":
+        return {k: v for k, v in values.items() if k not in left}
+    off = {p for p, f in grammar.flags.items() if p in config.BARE and not values.get(p, f.default)}
     return {
         k: values.get(k, f.default)
         for k, f in grammar.flags.items()
-        if k not in left and (k in values or f.default not in (REQUIRED, None))
+        if k not in left
+        and (k in values or (f.default not in (REQUIRED, None) and k.partition(".")[0] not in off))
     }
