@@ -130,3 +130,11 @@ def test_the_summary_says_where_its_peak_is_from(tmp_path: Path) -> None:
     unfinished = [make(tmp_path / f"u{s}", seed=s, done=False) for s in range(2)]
     assert report.summary(unfinished)[0]["peak_source"] == "peak of the mean curve"
     assert report.summary(unfinished[:1])[0]["peak_source"] == "highest reading"
+
+
+def test_a_repeat_of_a_run_is_no_further_seed(tmp_path: Path) -> None:
+    once = [make(tmp_path / f"{seed}", seed=seed) for seed in (0, 1, 2)]
+    twice = [*once, make(tmp_path / "again", seed=0), make(tmp_path / "and-again", seed=0)]
+    (first,), (second,) = report.summary(once), report.summary(twice)
+    assert second["runs"] == first["runs"] == ["0", "1", "2"]
+    assert second["final_gold_half"] == first["final_gold_half"]

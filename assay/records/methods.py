@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, cast
 
 from assay.errors import InputError
 from assay.records.runs import Run
 
+log = logging.getLogger("assay")
 _SHORT = {"watch.by": "watch", "fit.name": "fit"}
 Reading = dict[str, Any]
 
@@ -60,6 +62,15 @@ class Track:
     def pair(self) -> str:
         """What two runs must share to be paired: the run's seed and the world's."""
         return json.dumps([self.run.record.seed, self.run.record.world.get("seed")])
+
+    @cached_property
+    def seeds(self) -> dict[str, Any]:
+        """Every seed of the run, by dotted name: two runs of a method that share all are repeats."""
+        r = self.run.record
+        every = flat(
+            {"run": r.seed, "world": r.world, "loop": r.loop, "fit": r.fit, "own": r.arguments}
+        )
+        return {k: v for k, v in every.items() if k == "run" or k.split(".")[-1] == "seed"}
 
 
 @dataclass
@@ -218,7 +229,7 @@ def grounds(folders: Sequence[Path | str]) -> list[Ground]:
                     about.recipe or track.name, {**settings, "tag": track.tag}
                 )
                 ground.methods.append(methods[where, what])
-            methods[where, what].tracks.append(track)
+            _add(methods[where, what].tracks, track)
     found_grounds = list(worlds.values())
     for ground in found_grounds:
         _label(ground.methods)
@@ -230,6 +241,28 @@ def grounds(folders: Sequence[Path | str]) -> list[Ground]:
             for g, more in zip(alike, _differing(kinds), strict=True):
                 g.title = f"{same} ({more or 'other files or golds'})"
     return found_grounds
+
+
+def _add(tracks: list[Track], track: Track) -> None:
+    """Add a curve to a method; of two with all seeds alike, the one with more readings stays.
+
+    Seeds and arguments determine every number, so a repeat is no further seed: counted twice, it
+    would narrow the interval over seeds.
+    """
+    same = next((i for i, t in enumerate(tracks) if t.seeds == track.seeds), None)
+    if same is None:
+        tracks.append(track)
+        return
+    pair = [tracks[same], track]
+    pair.sort(key=lambda t: -len(t.everything))  # a stable sort: of two alike the first stays
+    tracks[same] = pair[0]
+    _left_out(pair[1].run.folder, pair[0].run.folder)
+
+
+@cache
+def _left_out(repeat: Path, first: Path) -> None:
+    """Say so, once: a report groups its runs several times."""
+    log.warning("assay: %s repeats %s and is left out", repeat, first)
 
 
 def _label(methods: list[Method]) -> None:
