@@ -193,7 +193,10 @@ def test_a_file_of_ones_own_is_a_recipe(capsys: pytest.CaptureFixture[str]) -> N
         (["--from", "nothing"], "nothing is not a run: it has no run.json"),
         (["dpo", "--resume", "--from", "x", "--out", "y"], "give one of the two"),
         (["./nothing.py"], "there is no file ./nothing.py"),
-        (["bradley_terry"], "bradley_terry is a fit: start it by assay fit"),
+        (
+            ["bradley_terry"],
+            "bradley_terry is a fit: start it by assay run RECIPE --fit bradley_terry",
+        ),
     ],
 )
 def test_wrong_words_are_one_sentence(

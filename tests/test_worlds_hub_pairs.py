@@ -147,7 +147,7 @@ def test_without_a_prompts_file_the_pairs_prompts_are_asked(files: dict[str, str
     asked = {*made.task.prompts.row.tolist(), *made.held_out.row.tolist()}
     assert asked == set(range(len(ASKS) + 1)) and len(made.task.pairs) == len(ASKS) + 1 - 4
     assert not set(made.task.pairs.prompts.row.tolist()) & set(made.held_out.row.tolist())
-    with pytest.raises(InputError, match=r"--world.prompts is required"):
+    with pytest.raises(InputError, match=r"--prompts is required"):
         small(files, prompts="", pairs="")
 
 
@@ -262,4 +262,4 @@ def test_dpo_on_the_command_line(
     )
     capsys.readouterr()
     assert cli.main(["run", "sft", "--demos", *flags, "--out", str(tmp_path / "no")]) == 2
-    assert "supply it with --world.demos" in capsys.readouterr().err
+    assert "pass --demos" in capsys.readouterr().err

@@ -11,13 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from assay.cli import flags, screen
+from assay.cli import flags, screen, settings
 from assay.cli.values import said, shown
 from assay.errors import InputError
 from assay.registry import catalogue, docstrings
 from assay.registry.parameters import REQUIRED
 
-START = {"recipe": "run"}  # the verb that starts it, where it is not called like the function
+START = {"recipe": "run {}", "fit": "run RECIPE --fit {}", "study": "study {}"}
 
 
 def here(path: Path) -> str:
@@ -27,8 +27,8 @@ def here(path: Path) -> str:
 
 
 def started_by(entry: catalogue.Entry) -> str:
-    """The verb that starts a paper: run, fit or study."""
-    return START.get(entry.verb, entry.verb)
+    """The command that starts a paper."""
+    return f"assay {START[entry.verb].format(entry.name)}"
 
 
 def list_(*, json_: bool = False) -> int:
@@ -98,12 +98,14 @@ def cite_(*papers: str, json_: bool = False) -> int:
 
 
 def show_(name: str, *, source: bool = False, json_: bool = False) -> int:
-    """Show one paper: what it is, its constants with their defaults, its claim.
+    """Show one paper or world: what it is, its constants with their defaults, its claim.
 
     Args:
         name: A name that `assay list` has, or the path of a Python file.
         source: Print the file's text and nothing else.
     """
+    if name in catalogue.worlds():
+        return _show_world(name, source, json_)
     entry = catalogue.find(name)
     if source:
         print(entry.path.read_text(encoding="utf-8"), end="")
@@ -144,7 +146,7 @@ def show_(name: str, *, source: bool = False, json_: bool = False) -> int:
     )
     if docs.summary:
         print(f"{docs.summary}\n")
-    print(f"assay {started_by(entry)} {entry.name}{_rows(constants)}")
+    print(started_by(entry) + _rows(constants, "fit." if entry.verb == "fit" else ""))
     if own:
         print(
             "\nthe loop, where the world says nothing else:"
@@ -156,12 +158,41 @@ def show_(name: str, *, source: bool = False, json_: bool = False) -> int:
     return 0
 
 
-def _rows(constants: dict[str, dict[str, Any]]) -> str:
+def _show_world(name: str, source: bool, json_: bool) -> int:
+    path = catalogue.find_world(name)
+    text = path.read_text(encoding="utf-8")
+    about = ast.get_docstring(ast.parse(text)) or ""
+    constants = {
+        f.name: {
+            "type": said(f.type),
+            "default": None if f.default is REQUIRED else f.default,
+            "help": f.help,
+        }
+        for f in settings.world_flags(name).values()
+    }
+    if source:
+        print(text, end="")
+    elif json_:
+        row = {"name": name, "verb": "world", "title": about_world(path), "path": here(path)}
+        print(
+            json.dumps(
+                {**row, "about": about, "constants": constants}, ensure_ascii=False, default=str
+            )
+        )
+    else:
+        print(f"{name}: {about}\n\nassay run RECIPE --world {name}{_rows(constants)}")
+        print(f"\n{here(path)} (assay show {name} --source prints it)")
+    return 0
+
+
+def _rows(constants: dict[str, dict[str, Any]], prefix: str = "") -> str:
     """Flags, one a line, with default and meaning."""
     lines = []
     for name, c in constants.items():
         default = "(required)" if c["default"] is REQUIRED else shown(c["default"])
         kind, text = c.get("type", ""), c.get("help", "")
         about = f"{kind}: {text}" if kind and text else kind or text
-        lines.append(f"\n  --{name.replace('_', '-')} {default}" + (f"  {about}" if about else ""))
+        lines.append(
+            f"\n  --{prefix}{name.replace('_', '-')} {default}" + (f"  {about}" if about else "")
+        )
     return "".join(lines)

@@ -68,7 +68,7 @@ def app(grammar: Grammar, *, completing: bool = False) -> App:
 def _usage(grammar: Grammar) -> str:
     words = "".join(f" {w.name.upper()}{'…' if w.many else ''}" for w in grammar.words)
     must = "".join(
-        f" {f.typed} {metavar(f.type)}"
+        f" {f.shortest} {metavar(f.type)}"
         for f in grammar.flags.values()
         if f.default is REQUIRED and f.name not in {w.name for w in grammar.words}
     )

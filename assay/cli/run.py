@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from assay.cli import inputs, settings
 from assay.cli.grammar import Grammar
+from assay.cli.listing import started_by
 from assay.cli.verbs import Seen
 from assay.errors import InputError
 from assay.records.runs import Run
@@ -35,7 +36,8 @@ def run_(
     """Run a recipe in a world and measure it.
 
     The recipe's constants are its flags: `assay run RECIPE --help` lists them with the world's
-    arguments. Every reading is written to the run's folder, gold beside proxy; `assay report` draws
+    arguments, and with `--world hub` those of your own model: --model, --prompts, --rewards and
+    --gold. Every reading is written to the run's folder, gold beside proxy; `assay report` draws
     it.
 
     Args:
@@ -49,8 +51,7 @@ def run_(
     """
     entry, values = asked_for(recipe, given, out, resume, from_)
     if entry.verb != "recipe":
-        what = "FILE" if entry.verb == "fit" else entry.name
-        raise InputError(f"{entry.name} is a {entry.verb}: start it by assay {entry.verb} {what}")
+        raise InputError(f"{entry.name} is a {entry.verb}: start it by {started_by(entry)}")
     folder = free(Path("runs") / entry.name) if out is None else out
     if not resume:
         must_be_free(folder)

@@ -13,6 +13,7 @@ from typing import Any
 
 from assay.cli import flags
 from assay.cli.flags import Flag
+from assay.cli.suggestions import FIELD_NAMES
 from assay.errors import InputError
 from assay.registry import catalogue
 from assay.registry.catalogue import HOME, Entry
@@ -254,13 +255,12 @@ def elsewhere(name: str) -> str:
     where nowhere.
     """
     last = name.removeprefix("world.")
-    worlds = []
-    for world in catalogue.worlds():
-        found = from_text(catalogue.find_world(world), "world", without=("loop",))
-        worlds += [world] if found and last in found else []
-    return (
-        f"; --world.{last.replace('_', '-')} is an argument of world "
-        f"{' and of world '.join(worlds)}"
-        if worlds
-        else ""
-    )
+    there = {
+        world: from_text(catalogue.find_world(world), "world", without=("loop",)) or {}
+        for world in catalogue.worlds()
+    }
+    for word in (last, *(k.removeprefix("world.") for k in FIELD_NAMES.get(last, ()))):
+        if worlds := [world for world, found in there.items() if word in found]:
+            typed = BARE.get(word) or f"world.{word.replace('_', '-')}"
+            return f"; --{typed} is an argument of world {' and of world '.join(worlds)}"
+    return ""

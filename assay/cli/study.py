@@ -49,9 +49,7 @@ def study_(
         )
     entry, values = running.asked_for(study, given, out, resume, from_)
     if entry.verb != "study":
-        raise InputError(
-            f"{entry.name} is a {entry.verb}: start it by assay {started_by(entry)} {entry.name}"
-        )
+        raise InputError(f"{entry.name} is a {entry.verb}: start it by {started_by(entry)}")
     idle = sorted(values.keys() & _of_runs())
     if idle:
         raise InputError(

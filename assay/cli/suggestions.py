@@ -123,20 +123,6 @@ FIELD_NAMES: dict[str, tuple[str, ...]] = {
 }
 
 
-def nearest(word: str, words: Iterable[str]) -> str:
-    """The nearest of some words as an addition to a sentence, or all of them where none is near.
-
-    Example:
-        >>> nearest("dpoo", ["dpo", "sft"])
-        '; did you mean dpo?'
-    """
-    words = sorted(words)
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    if near:
-        return f"; did you mean {near[0]}?"
-    return f"; there are {', '.join(words)}" if words else "; there are none"
-
-
 def meant(word: str, known: Iterable[str], *, spelling: bool = True) -> list[str]:
     """The flags that a misspelt one may stand for, the likeliest first.
 

@@ -33,7 +33,7 @@ def _part(name: str, flag: str, what: str) -> property:
     def get(self: Task) -> Any:
         value = self._parts.get(name)
         if value is None:
-            raise Missing(f"this world has no {what}; supply it with {flag}")
+            raise Missing(f"this world has no {what}; pass {flag}")
         return value
 
     return property(get, doc=f"The task's {what}; Missing names {flag} where the world has none.")
@@ -83,9 +83,9 @@ class Task:
             "reply": reply,
         }
 
-    rewards = _part("rewards", "--world.rewards", "proxy rewards")
-    pairs = _part("pairs", "--world.pairs", "preference pairs")
-    demos = _part("demos", "--world.demos", "demonstrations")
+    rewards = _part("rewards", "--rewards", "proxy rewards")
+    pairs = _part("pairs", "--pairs", "preference pairs")
+    demos = _part("demos", "--demos", "demonstrations")
     preference = _part("preference", "--world.preference", "preference model")
     others = _part("others", "--world.others", "other named policies")
     reply = _part("reply", "--world.reply", "replies (its completions have one turn)")

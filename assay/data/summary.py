@@ -61,7 +61,7 @@ def says(found: Mapping[str, Any]) -> list[str]:
     ]
     if found["characters"]:
         lines.append(
-            f"prompt and completion: {found['characters']['median']:,} characters in the middle, "
+            f"prompt and completion: {found['characters']['median']:,} characters (median), "
             f"{found['characters']['most']:,} at most"
         )
     if found["others"]:

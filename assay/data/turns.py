@@ -24,7 +24,7 @@ _HUMAN = re.compile(r"(?:^|\n\n)Human:")
 def turns_of(value: Any) -> Turns | str:
     """A list of messages as turns, or a phrase that says what is wrong with it."""
     if not isinstance(value, list):
-        return f"a {type(value).__name__} where text or a list of messages was expected"
+        return f"{type(value).__name__} where text or a list of messages was expected"
     out = []
     for i, message in enumerate(value):
         if not isinstance(message, dict):

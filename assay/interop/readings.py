@@ -71,7 +71,7 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
     Args:
         prompts: Held-out prompts, texts or messages, or a dataset's rows with a column `prompt`.
         folder: The run's folder; a folder of an earlier start is gone on with.
-        gold: True quality: a function with TRL's signature, or what `--world.rewards` takes.
+        gold: True quality: a function with TRL's signature, or what `--rewards` takes.
         proxy: The reward that is optimised; without it, what the trainer logs as `reward`.
         rewards: Further rewards to report.
         world: In place of these, a world of assay's (hub, with the model's tokenizer): its held-out

@@ -43,7 +43,7 @@ def reward_function(
     """One reward function for TRL, made of any rewards.
 
     Args:
-        rewards: What `--world.rewards` takes (folders, classifiers, FILE.py:name, addresses), or
+        rewards: What `--rewards` takes (folders, classifiers, FILE.py:name, addresses), or
             functions with TRL's signature, or open rewards; a list of them counts as its members.
         aggregate: mean, worst, uncertainty:0.5 (mean − 0.5·variance) or quantile:0.25.
         centre: First subtract from each reward its mean over the prompt's completions (over its

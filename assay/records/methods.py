@@ -65,7 +65,7 @@ class Track:
 
     @cached_property
     def seeds(self) -> dict[str, Any]:
-        """Every seed of the run, by dotted name: two runs of a method that share all are repeats."""
+        """Every seed of the run, by dotted name; runs of a method that share all repeat it."""
         r = self.run.record
         every = flat(
             {"run": r.seed, "world": r.world, "loop": r.loop, "fit": r.fit, "own": r.arguments}

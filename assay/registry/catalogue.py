@@ -23,6 +23,15 @@ from assay.registry.entry import Entry as Entry
 from assay.registry.entry import read as read
 
 HOME = Path(__file__).resolve().parents[1]
+# what the field calls a method → the recipe here, with the flags that make it so
+FIELD_NAMES = {
+    "rloo": "leave_one_out",
+    "reinforce": "leave_one_out",
+    "bon": "best_of_n",
+    "dr_grpo": "grpo --no-standardise --no-length-mean",
+    "warp": "merging",
+    "ipo": "direct_alignment --loss ipo",
+}
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
@@ -84,7 +93,10 @@ def find(name: str) -> Entry:
         path = HOME / "recipes" / f"{name}.py"
         known = [p.stem for p in (HOME / "recipes").glob("*.py") if not p.stem.startswith("_")]
         if name not in known:
-            raise InputError(f"there is no recipe '{name}'{nearest(name, known)}")
+            word = name.lower().replace("-", "_")
+            meant = FIELD_NAMES.get(word) or (word if word in known else "")
+            hint = f"; did you mean {meant}?" if meant else nearest(word, known)
+            raise InputError(f"there is no recipe '{name}'{hint}")
         entry = read(path)
     if entry.fault:
         raise InputError(f"{name} cannot be used: {entry.fault}")

@@ -26,7 +26,7 @@ class FitConfig:
         columns: Names of columns, {"prompt": "question"}.
         split: The split of a dataset that has several.
         frozen: Fit a linear head on the base's frozen features.
-        pooling: The features of a frozen base: mean (over the answer), cls or last (token).
+        pooling: The features of a frozen base: mean (over the completion), cls or last (token).
         resample: How members differ: leave-out (each misses its own M-th of the prompts), bootstrap
             or none.
         ridge: The weight of ‖w‖² in a linear fit; null for 1.

@@ -107,12 +107,12 @@ def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -
         )
     except Exception as why:  # transformers and the hub raise many types for one thing
         raise InputError(
-            f"--world.policy is '{name}', and no causal language model can be loaded from it "
+            f"--model is '{name}', and no causal language model can be loaded from it "
             f"({type(why).__name__}: {' '.join(str(why).split())[:120]}); give a folder that "
             "save_pretrained wrote, or a Hugging Face model id"
         ) from why
     made, info = both
-    all_there(info, f"--world.policy is '{name}', which was to be a causal language model")
+    all_there(info, f"--model is '{name}', which was to be a causal language model")
     return made if bits else made.to(device)
 
 

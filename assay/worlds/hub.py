@@ -127,10 +127,8 @@ class HubConfig:
 def world(config: HubConfig) -> World:
     """A world of your model, your reward models and your files."""
     device, (narrow, wide) = device_named(config.device), dtype_named(config.dtype)
-    rewards = [
-        open_reward(r, "world.rewards").to(device) for r in entries(config.rewards, "world.rewards")
-    ]
-    golds = [open_reward(config.gold, "world.gold").to(device)] if config.gold else []
+    rewards = [open_reward(r, "rewards").to(device) for r in entries(config.rewards, "rewards")]
+    golds = [open_reward(config.gold, "gold").to(device)] if config.gold else []
     table, pairs, demos = read_files(
         config.prompts,
         config.pairs,
@@ -139,7 +137,7 @@ def world(config: HubConfig) -> World:
         split=config.split,
         wanted=columns_taken([*rewards, *golds]),
     )
-    for flag, some in (("world.rewards", rewards), ("world.gold", golds)):
+    for flag, some in (("rewards", rewards), ("gold", golds)):
         for reward in some:
             if isinstance(reward, FunctionReward):
                 reward.possible(table.columns, table.own, flag, config.file)

@@ -116,8 +116,8 @@ def read_files(
     table, files = PromptTable(), [f for f in (prompts, pairs, demos) if f]
     if not files:
         raise InputError(
-            "--world.prompts is required: a file of prompts. Or pass --world.pairs or "
-            "--world.demos, whose prompts are then used"
+            "--prompts is required: a file of prompts. Or pass --pairs or "
+            "--demos, whose prompts are then used"
         )
     unused = set(columns) if len(files) > 1 else None
 

@@ -54,15 +54,15 @@ def verified(policy: Served, prompts: Prompts) -> Served:
     ):
         log.warning(
             "%s returns no log-probabilities, so it is not checked that it holds the weights of "
-            "--world.policy",
+            "--model",
             engine.name,
         )
         return policy
     apart = policy.logp_difference(one, said.ids, said.logprobs)
     if not apart <= MOST_DIFFERENCE:
         raise InputError(
-            f"{engine.name} and --world.policy are {apart:.2f} nats a token apart on one "
-            "completion: they do not hold the same weights; serve the model that --world.policy "
+            f"{engine.name} and --model are {apart:.2f} nats a token apart on one "
+            "completion: they do not hold the same weights; serve the model that --model "
             "names"
         )
     log.info("%s and this process agree to %.4f nats a token", engine.name, apart)

@@ -168,7 +168,7 @@ class Served(Stopping):
             raise InputError(
                 f"{self.engine.name} drew the token {max(ids)}, and this model knows "
                 f"{len(self.vocabulary)}: its tokenizer is another; serve the model that "
-                "--world.policy names"
+                "--model names"
             )
 
     def _read(self, said: Sequence[Sequence[Completion]]) -> list[list[Drawn]]:

@@ -110,7 +110,7 @@ class Server:
         if read is not None and read != len(request.ids):
             raise InputError(
                 f"--world.sampler: {self.base} read a prompt of {len(request.ids)} tokens as "
-                f"{read}: its tokenizer is another; serve the model that --world.policy names"
+                f"{read}: its tokenizer is another; serve the model that --model names"
             )
         return list(out)
 
