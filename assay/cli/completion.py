@@ -24,7 +24,9 @@ def completion_(shell: Literal["bash", "zsh", "fish"]) -> int:
     """
     from assay.cli import VERBS
 
-    print(root(VERBS).generate_completion(prog_name="assay", shell=shell), end="")
+    script = root(VERBS).generate_completion(prog_name="assay", shell=shell)
+    # file names too, where nothing else fits
+    print(script.replace("\ncomplete -F ", "\ncomplete -o default -F "), end="")
     return 0
 
 
