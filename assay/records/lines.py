@@ -89,11 +89,11 @@ def decode(raw: bytes, where: str, cure: str) -> dict[str, Any]:
         The object.
 
     Raises:
-        InputError: It is not JSON, holds NaN or Infinity, or is no object.
+        InputError: It is not JSON, holds NaN or Infinity, is nested too deeply, or is no object.
     """
     try:
         value = _DECODER.decode(raw.decode("utf-8"))
-    except ValueError as why:
+    except (ValueError, RecursionError) as why:
         raise InputError(f"{where} is damaged ({str(why)[:80]}); {cure}") from why
     if not isinstance(value, dict):
         raise InputError(

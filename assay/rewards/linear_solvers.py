@@ -20,6 +20,7 @@ from scipy import sparse
 from torch import Tensor
 
 RESAMPLE = ("leave-out", "bootstrap", "none")
+_FLAT = 1e-9  # a gradient of this times the ridge is at most so far from the optimum, in weights
 Array = NDArray[Any]
 Rows = Any  # a SciPy sparse array or a dense tensor, of float32
 
@@ -135,13 +136,17 @@ def bradley_terry_optimum(
     for own in counts.double().numpy().T:
         loss = _Loss(rows, first, second, label, margin.double().numpy(), ridge, own, centre)
         start = np.zeros(x.shape[1])
+        slope = float(np.linalg.norm(loss(start)[1]))
+        if slope <= _FLAT * ridge:  # the optimum already; SciPy would divide by the gradient
+            out.append(start)
+            continue
         found = minimize(
             loss,
             start,
             jac=True,
             hessp=loss.curvature,
             method="trust-ncg",
-            options={"gtol": tolerance * float(np.linalg.norm(loss(start)[1]))},
+            options={"gtol": tolerance * slope},
         )
         out.append(found.x)
     return torch.from_numpy(np.stack(out, 1)).float()
