@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from assay.cli import inputs, progress
 from assay.cli.orders import Order, has_device
 from assay.core import Loop, World
 from assay.engine import parallel
+from assay.engine.atomic import only_writer
 from assay.errors import InputError, Waiting
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
@@ -70,7 +72,13 @@ def drive(
     readings go as well, by the first process."""
     loop = catalogue.loop_of(asked.function, world.loop, asked.loop)
     run = _record(asked, world, loop, folder, resume)
-    with progress.Bar(asked.entry.name, loop.max_steps) as shown:
+    with ExitStack() as held:
+        if parallel.rank() == 0 and not held.enter_context(only_writer(folder)):
+            raise InputError(
+                f"another process is writing to {folder}: wait until it has ended, or run into "
+                "another folder"
+            )
+        shown = held.enter_context(progress.Bar(asked.entry.name, loop.max_steps))
         running = {k: v for k, v in asked.settings.items() if k != "device"}
         readings = measure(
             progress.watched(asked.function, shown),

@@ -1,4 +1,7 @@
-"""Writes a file whole or not at all: a new name, flushed to the disk, then a rename."""
+"""Writes a file whole or not at all: a new name, flushed to the disk, then a rename.
+
+And lets one process at a time write into a folder.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows has none, and there nobody is kept out
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -48,3 +56,35 @@ def write_bytes(path: Path, data: bytes) -> None:
     """
     with replacing(path) as fresh:
         fresh.write_bytes(data)
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[bool]:
+    """Hold a folder for this process while the block runs; a kill lets it go.
+
+    Args:
+        folder: An existing folder.
+
+    Yields:
+        False where another process holds it. True where none does, and on file systems that cannot
+        lock a folder.
+
+    Example:
+        >>> folder = getfixture("tmp_path")
+        >>> with only_writer(folder) as mine, only_writer(folder) as again:
+        ...     print(mine, again)
+        True False
+    """
+    handle, mine = os.open(folder, os.O_RDONLY) if fcntl is not None else None, True
+    try:
+        if handle is not None:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                mine = False
+            except OSError:
+                pass
+        yield mine
+    finally:
+        if handle is not None:
+            os.close(handle)
