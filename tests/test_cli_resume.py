@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from test_cli_run import SMALL, _elsewhere, mine, readings, refused  # noqa: F401  (a fixture)
 
 from assay import cli
+from assay.engine.atomic import only_writer
 from assay.records.runs import Run
 
 
@@ -89,6 +91,29 @@ def test_a_run_goes_on_as_it_began(capsys: pytest.CaptureFixture[str]) -> None:
         assert "delete it to start this run over" in said
     Path("a/run.json").write_text("{")
     assert "a/run.json is damaged" in refused(capsys, "run", "--resume", "--out", "a")
+
+
+def test_two_processes_never_write_to_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+    path = mine("if t == 2: raise RuntimeError('out of luck')")
+    assert cli.main(["run", path, *SMALL, "--out", "a"]) == 1
+    before = Path("a/readings.jsonl").read_bytes(), Path("a/run.json").read_bytes()
+    with only_writer(Path("a")):
+        said = refused(capsys, "run", "--resume", "--out", "a")
+    assert "another process is writing to a: wait until it has ended" in said
+    assert before == (Path("a/readings.jsonl").read_bytes(), Path("a/run.json").read_bytes())
+
+
+def test_a_full_disk_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "a/run.json")
+
+    monkeypatch.setattr(cli, "_dispatch", full)
+    assert cli.main(["list"]) == 1
+    assert capsys.readouterr().err == (
+        "assay: a/run.json: No space left on device; give another place, or make room there\n"
+    )
 
 
 def test_killed_and_resumed_from_outside(tmp_path: Path) -> None:

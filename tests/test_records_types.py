@@ -47,6 +47,13 @@ def test_what_is_not_known_is_kept_and_said_once(
     assert Run.open(run.folder).about["weather"] == "fine"
 
 
+def test_a_line_nested_too_deeply_is_damaged(run: Run) -> None:
+    path = run.folder / "readings.jsonl"
+    path.write_bytes(b"[" * 100_000 + b"]" * 100_000 + b"\n")
+    with pytest.raises(InputError, match=r"readings.jsonl, line 1 is damaged \(maximum recursion"):
+        run.readings()
+
+
 def test_a_record_is_typed(run: Run, tmp_path: Path) -> None:
     assert run.record.recipe == "plain" and run.record.loop == {"max_steps": 3}
     assert run.record.best_step is None and run.record.replayable

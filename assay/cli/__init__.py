@@ -4,6 +4,8 @@ for labels, 130 stopped.
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import os
 import sys
@@ -52,6 +54,9 @@ QUIET = {
 EVERYWHERE = ("-q", "--quiet", "--verbose")  # flags that every verb takes, wherever they stand
 
 
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
 def print_usage() -> None:
     """The verbs under their headings, with what each does."""
     from cyclopts import App, Group
@@ -93,6 +98,8 @@ def main(argv: Sequence[str]) -> int:
         The exit code. What a user can mend is one sentence on stderr.
     """
     screen.quiet("-q" in argv or "--quiet" in argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a record may hold a lone surrogate
     verbose = "--verbose" in argv
     words = [a for a in argv if a not in EVERYWHERE]
     for name, value in QUIET.items():
@@ -120,6 +127,12 @@ def main(argv: Sequence[str]) -> int:
         PermissionError,
     ) as why:
         return _said(2, f"{why.filename}: {why.strerror}; give another place")
+    except OSError as why:
+        if why.errno not in DISK:
+            traceback.print_exc()
+            return _said(1, f"{type(why).__name__}: {why}")
+        where = f"{why.filename}: " if why.filename else ""
+        return _said(1, f"{where}{why.strerror}; give another place, or make room there")
     except Exception as why:
         traceback.print_exc()
         return _said(1, f"{type(why).__name__}: {why}")
@@ -151,7 +164,9 @@ def _dispatch(words: Sequence[str]) -> int:
 
 
 def _said(code: int, why: str) -> int:
-    print(f"assay: {why}", file=sys.stderr)
+    from assay.data.escape import visible
+
+    print(f"assay: {visible(why)}", file=sys.stderr)  # it may quote a file that others wrote
     return code
 
 

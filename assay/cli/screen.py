@@ -62,6 +62,8 @@ def table(
     from rich.console import Console
     from rich.table import Table
 
+    from assay.data.escape import visible
+
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     terminal = sys.stdout.isatty()
     for i, title in enumerate(head):
@@ -73,7 +75,7 @@ def table(
             overflow="fold",
         )
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*map(visible, row))  # names in a record are others' text
     out = io.StringIO()
     width = Console().width if terminal else PIPED
     Console(file=out, width=width, force_terminal=terminal, markup=False, highlight=False).print(

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from assay.data.escape import visible
 from assay.errors import InputError
 from assay.records.lines import CURE, read_lines
 from assay.records.schema import CompletionRow, LabelRow, QuestionRow, Reading
@@ -138,5 +139,7 @@ LABELS: LineType[Any] = LineType("labels.jsonl", LabelRow, filled=False)
 def say_unknown(keys: tuple[str, ...], path: str) -> None:
     """Log once a file what this assay does not read of it."""
     log.warning(
-        "%s has entries that this assay does not know, and does not use: %s", path, ", ".join(keys)
+        "%s has entries that this assay does not know, and does not use: %s",
+        path,
+        visible(", ".join(keys)),
     )
