@@ -86,10 +86,11 @@ def test_every_kind_of_value_is_written_as_toml() -> None:
     values = {
         "a": 1e-05, "b": True, "c": [1, "x"], "d": None, "e": 'q"\\\n', "fit.f": {"p": "q"},
         "world": "table", "world.g": (),
+        "i": float("inf"),
     }  # fmt: skip
     assert tomllib.loads(config.toml(values)) == {
         "a": 1e-05, "b": True, "c": [1, "x"], "d": "null", "e": 'q"\\\n',
-        "fit": {"f": {"p": "q"}}, "world": {"name": "table", "g": []},
+        "fit": {"f": {"p": "q"}}, "world": {"name": "table", "g": []}, "i": float("inf"),
     }  # fmt: skip
 
 
@@ -102,6 +103,10 @@ def test_every_kind_of_value_is_written_as_toml() -> None:
         ("a.toml", "beta =", "a.toml cannot be read: "),
         ("a.json", "[1]", "a.json must hold flags by name, and holds list"),
         ("a.yaml", "a: [", "a.yaml cannot be read: "),
+        ("a.toml", "beta = 2020-01-01", "datetime.date(2020, 1, 1) is neither text, number, list"),
+        ("a.yaml", "beta: !!binary aGk=", "b'hi' is neither text, number, list nor table"),
+        ("a.yaml", "beta: &a [*a]", "it holds more than 100000 values, or itself"),
+        ("a.json", '{"\\u001b[31m": 1}', "has no --⟨U+001B⟩[31m; "),
         ("a.ini", "", "a.ini is not a config file that assay reads: name it .toml, .yaml or .json"),
         ("", "", "there is no config file nowhere.toml"),
     ],

@@ -5,6 +5,7 @@ each prefix.
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ BARE = {
     "fit": "name",
     "watch": "by",
 }  # `--world table` is `name = "table"` in the table [world]
+MOST = 100_000  # values in a config file
 CONFIG = {
     "config": Flag(
         "config",
@@ -60,6 +62,7 @@ def read(path: Path) -> dict[str, Any]:
             raise InputError(
                 f"{path} is not a config file that assay reads: name it .toml, .yaml or .json"
             )
+        _must_be_plain(found)
     except InputError:
         raise
     except Exception as why:  # each format has errors of its own
@@ -122,9 +125,31 @@ def toml(values: Mapping[str, Any]) -> str:
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
+def _must_be_plain(found: Any) -> None:
+    """Refuse dates, bytes and sets, which no flag takes, and what YAML's aliases multiply.
+
+    Raises:
+        ValueError: There is such a value, or there are more than MOST values.
+    """
+    left, count = [found], 0
+    while left:
+        v = left.pop()
+        count += 1
+        if count > MOST:
+            raise ValueError(f"it holds more than {MOST} values, or itself")
+        if isinstance(v, Mapping):
+            left += [*v.keys(), *v.values()]
+        elif isinstance(v, list):
+            left += v
+        elif not (v is None or isinstance(v, (bool, int, float, str))):
+            raise ValueError(f"{v!r:.40} is neither text, number, list nor table; quote it")
+
+
 def _written(v: Any) -> str:
     if v is None:
         return '"null"'
+    if isinstance(v, float) and not math.isfinite(v):
+        return str(v)  # TOML's inf and nan
     if isinstance(v, Mapping):
         return (
             "{"
