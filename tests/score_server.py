@@ -1,11 +1,12 @@
 """A judge of answers as a process of its own: `python score_server.py MODE LOG`, prints its port.
 
 MODE: plain (words, null where the column `skip` says so), half (every other call fails), short,
-words, huge, nan, deep, text, refuse, moved, busy. LOG: a line for each call.
+words, huge, nan, deep, drip, text, refuse, moved, busy. LOG: a line for each call.
 """
 
 import json
 import sys
+import time
 
 from answering import Quiet, serve
 
@@ -42,6 +43,13 @@ class Judge(Quiet):
             return self.send(
                 200, b'{"scores": [' + b", ".join([b"1" + b"0" * 400] * len(scores)) + b"]}"
             )
+        if MODE == "drip":
+            self.send_response(200)
+            self.end_headers()
+            for _ in range(100):
+                self.wfile.write(b" ")
+                time.sleep(0.05)
+            return
         if MODE == "deep":
             return self.send(200, b"[" * 200_000)
         return self.send(200, json.dumps({"scores": wrong.get(MODE, scores)}).encode())

@@ -60,6 +60,12 @@ def test_a_reply_is_bounded(start: Callable[[str], str]) -> None:
         client(server, max_bytes=100).request(BODY, "a question")
 
 
+def test_a_reply_that_comes_byte_by_byte_ends(start: Callable[[str], str]) -> None:
+    server = start("drip")
+    with pytest.raises(Unavailable, match=r"a reply that was not whole after 1 seconds"):
+        client(server, timeout=0.1).request(BODY, "a question")
+
+
 @pytest.mark.parametrize("key", ["s3cret\n", "s3cr\u00e9t", "s3cret\r\nHost: evil"])
 def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(
     key: str, monkeypatch: pytest.MonkeyPatch

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("assay")
 RETRIED = (408, 409, 425, 429)  # status codes that are tried again, beside 500 and above
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LONGEST_REPLY = 10  # timeouts: what comes byte by byte never waits for one
 LONGEST_PAUSE = 60.0  # seconds, whatever Retry-After says
 
 
@@ -69,7 +70,8 @@ class JsonClient:
         keys: Environment variables; the first that is set is sent as a bearer token. A key is
             never an argument.
         tries: Tries of one request in all.
-        timeout: Seconds for connecting, and for each read and write.
+        timeout: Seconds for connecting, and for each read and write; a reply's body may take ten
+            times as many.
         pause: Seconds before the second try.
         rate: Requests a second at most; 0 for no limit.
         max_bytes: Bytes of a reply that are read.
@@ -222,7 +224,7 @@ class JsonClient:
                 headers={"Content-Type": "application/json"},
             ) as reply:
                 ok = reply.status_code < 300
-                raw = _beginning(reply, self.max_bytes if ok else 600)
+                raw = _beginning(reply, self.max_bytes if ok else 600, LONGEST_REPLY * self.timeout)
         except httpx2.TransportError as why:  # gone, slow, cut off, or not HTTP at all
             raise Unavailable(f"{type(why).__name__}: {why}"[:120]) from why
         except httpx2.InvalidURL as why:
@@ -268,11 +270,17 @@ class JsonClient:
         time.sleep(wait)
 
 
-def _beginning(reply: httpx2.Response, most: int) -> bytes:
-    """The first `most` bytes of a reply's body as they came, never unpacked."""
-    raw = bytearray()
+def _beginning(reply: httpx2.Response, most: int, seconds: float) -> bytes:
+    """The first `most` bytes of a reply's body as they came, never unpacked.
+
+    Raises:
+        Unavailable: They take longer than `seconds`.
+    """
+    raw, began = bytearray(), time.monotonic()
     for chunk in reply.iter_raw():
         raw += chunk
+        if time.monotonic() - began > seconds:
+            raise Unavailable(f"a reply that was not whole after {seconds:g} seconds")
         if len(raw) >= most:
             break
     return bytes(raw[:most])
