@@ -209,6 +209,15 @@ def test_answers_are_escaped_and_no_other_script_runs(page: LabelPage) -> None:
     assert "not for people" not in seen and "<img" not in seen
 
 
+def test_a_label_that_cannot_be_written_is_said_and_asked_again(
+    page: LabelPage, run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = shown(page)
+    (run / "labels.jsonl").mkdir()
+    assert judge(page, before, "first") == 500
+    assert shown(page) == before and "Traceback" not in capfd.readouterr().err
+
+
 def test_a_run_without_questions_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no questions for people"):
         LabelPage(tmp_path)

@@ -78,7 +78,7 @@ class LabelPage:
                 application(self, self.token, hosts),
                 access_log=False,  # an address holds the token
                 log_config=None,
-                log_level="error",
+                log_level="critical",  # page_app says what a person can mend
                 server_header=False,
                 proxy_headers=False,
                 lifespan="off",

@@ -8,6 +8,7 @@ content security policy allows no script but the page's own file.
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -26,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assay.data.escape import marked
 
+log = logging.getLogger("assay")
 HERE = Path(__file__).parent
 FILES = {"page.js": "text/javascript", "page.css": "text/css"}
 MAX_FORM_BYTES = 10_000
@@ -145,6 +147,7 @@ def application(labeling: Labeling, token: str, hosts: set[str]) -> Starlette:
             *(Route(f"/{token}/{name}", _file(name)) for name in FILES),
         ],
         middleware=[Middleware(Guard, token=token, hosts=hosts)],
+        exception_handlers={OSError: _not_written},
     )
     app.router.redirect_slashes = False
     return app
@@ -153,6 +156,13 @@ def application(labeling: Labeling, token: str, hosts: set[str]) -> Starlette:
 def _file(name: str) -> Callable[[Request], Response]:
     """An endpoint that sends one file of the package."""
     return lambda request: FileResponse(HERE / name, media_type=FILES[name])
+
+
+def _not_written(request: Request, why: Exception) -> Response:
+    """The disk is full or gone: nothing was written down, and the same pair is still next."""
+    log.warning("no label was written: %s", why)
+    text = "Not written: the disk refused it (the terminal says why). Go back and try again.\n"
+    return PlainTextResponse(text, 500)
 
 
 def _back(token: str) -> Response:
