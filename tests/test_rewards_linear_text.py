@@ -87,6 +87,22 @@ def test_the_optimum_of_bradley_terry_has_no_gradient_left(dense: bool) -> None:
     )  # of about 10 at the start; float32
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("p", "apart"), [(0.5, 1), (1.0, 0)], ids=["ties", "the same texts"])
+def test_pairs_that_say_nothing_leave_the_weights_at_0(p: float, apart: int) -> None:
+    x, _ = design(30, 8)
+    first = torch.arange(15)
+    w = bradley_terry_optimum(
+        x,
+        torch.stack([first, first + apart], 1),
+        p=torch.full((15,), p),
+        margin=torch.zeros(15),
+        ridge=1e-3,
+        counts=torch.ones(15, 1),
+    )
+    assert torch.equal(w, torch.zeros(8, 1))
+
+
 def test_resamples() -> None:
     g = torch.Generator().manual_seed(0)
     out = resampled(10, 5, "leave-out", g)
