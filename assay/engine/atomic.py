@@ -5,6 +5,7 @@ And lets one process at a time write into a folder.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ try:
     import fcntl
 except ImportError:  # Windows has none, and there nobody is kept out
     fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger("assay")
 
 
 @contextmanager
@@ -82,8 +85,8 @@ def only_writer(folder: Path) -> Iterator[bool]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 mine = False
-            except OSError:
-                pass
+            except OSError as why:  # network file systems may refuse
+                log.info("%s cannot be locked (%s): two processes could write to it", folder, why)
         yield mine
     finally:
         if handle is not None:
