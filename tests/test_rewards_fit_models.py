@@ -133,8 +133,8 @@ def test_a_whole_model_learns_and_loads_anywhere_with_the_same_scores(
         members=2,
         folds=2,
         epochs=12,
-        batch=8,
-        lr=5e-3,
+        batch_size=8,
+        learning_rate=5e-3,
     )
     assert found["accuracy"]["mean"] > 0.75
     assert any(PAD in n for n in found["notes"]) == kind.startswith("llama")
@@ -174,7 +174,7 @@ def test_scores_depend_on_neither_batch_nor_padding_nor_neighbours(
         members=1,
         folds=0,
         epochs=1,
-        lr=5e-3,
+        learning_rate=5e-3,
     )
     reward = load_reward(tmp_path / "R")
     together = reward.scores(ASKS, TEXTS)
@@ -249,8 +249,8 @@ def test_scored_responses_on_a_whole_model(tmp_path: Path) -> None:
         members=1,
         folds=2,
         epochs=6,
-        batch=8,
-        lr=5e-3,
+        batch_size=8,
+        learning_rate=5e-3,
     )
     assert found["accuracy"]["mean"] > 0.7
 
@@ -260,7 +260,7 @@ def test_refusals(tmp_path: Path) -> None:
     for options, sentence in (
         ({"frozen": True, "pooling": "max"}, "--pooling is 'max'"),
         ({"epochs": 0.0}, "--epochs is 0.0"),
-        ({"batch": 0}, "--batch is 0"),
+        ({"batch_size": 0}, "--batch-size is 0"),
         ({"pairs_a_prompt": 0}, "--pairs-a-prompt is 0"),
     ):
         with pytest.raises(InputError, match=sentence):

@@ -60,8 +60,8 @@ def test_a_fitted_reward_scores_the_same_in_plain_transformers(
         members=1,
         folds=0,
         epochs=2,
-        batch=4,
-        lr=5e-3,
+        batch_size=4,
+        learning_rate=5e-3,
         lora=lora,
     )
     assert torch.equal(before, torch.get_rng_state())
@@ -85,8 +85,8 @@ def test_adapters_learn_and_move_little_but_the_head(tmp_path: Path) -> None:
         members=2,
         folds=2,
         epochs=25,
-        batch=8,
-        lr=2e-2,
+        batch_size=8,
+        learning_rate=2e-2,
         lora=2,
     )
     assert found["accuracy"]["mean"] > 0.75 and found["arguments"]["lora"] == 2

@@ -198,8 +198,6 @@ def findings(ground: Ground) -> list[Cell]:
                 + (" while its proxy ends higher than it began" if up else "")
             )
         else:
-            verdict = (
-                f"{gain} at its peak{where}, {after}: no fall that the interval can tell from none"
-            )
+            verdict = f"{gain} at its peak{where}, {after}: the interval includes no fall"
         said.append(named(m, beside=f"{verdict}."))
     return said

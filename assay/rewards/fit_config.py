@@ -33,8 +33,8 @@ class FitConfig:
         smoothing: The share of labels taken as wrong, from 0 to 0.5.
         centre: The weight of (chosen + rejected)² in the Bradley–Terry loss.
         epochs: Passes over the pairs, of a whole model.
-        batch: Pairs an update, of a whole model.
-        lr: The learning rate of a whole model.
+        batch_size: Pairs an update, of a whole model.
+        learning_rate: Of a whole model.
         lora: The rank of LoRA adapters, merged at the end; 0 to train all weights.
         max_length: Tokens of prompt and completion together; longer ones are not fitted.
         pairs_a_prompt: Pairs that a whole model gets from a prompt's scored responses.
@@ -61,8 +61,8 @@ class FitConfig:
     smoothing: float = 0.0
     centre: float = 0.01
     epochs: float = 1.0
-    batch: int = 16
-    lr: float = 2e-5
+    batch_size: int = 16
+    learning_rate: float = 2e-5
     lora: int = 0
     max_length: int = 1024
     pairs_a_prompt: int = 16
@@ -107,7 +107,7 @@ class FitConfig:
                 "number of at least 0",
             ),
             (not _above(self.epochs), f"--epochs is {self.epochs}; give a number above 0"),
-            (self.batch < 1, f"--batch is {self.batch}; give at least 1"),
+            (self.batch_size < 1, f"--batch-size is {self.batch_size}; give at least 1"),
             (
                 self.pairs_a_prompt < 1,
                 f"--pairs-a-prompt is {self.pairs_a_prompt}; give at least 1",

@@ -137,11 +137,11 @@ class ModelFitter:
         dedicated_pad(self.tokenizer, model.model)
         if c.lora:
             model.adapt(c.lora, rng("adapter", m))
-        steps = max(1, math.ceil(c.epochs * len(pairs) / c.batch))
+        steps = max(1, math.ceil(c.epochs * len(pairs) / c.batch_size))
         loop = Loop(
             max_steps=steps,
-            batch_size=min(c.batch, len(pairs)),
-            learning_rate=c.lr,
+            batch_size=min(c.batch_size, len(pairs)),
+            learning_rate=c.learning_rate,
             warmup_steps=max(1, steps // 20),
             seed=int(rng("seed", m).integers(2**31, 0)),
         )
