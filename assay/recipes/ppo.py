@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, HasValueHead, Loop, Paper, Samples, Step, Task, require
+from assay.engine.descend import Index
 from assay.formulas.advantage import gae, whiten
 from assay.formulas.divergence import k1
 from assay.formulas.reduce import per_token
@@ -66,7 +67,7 @@ def recipe(
         advantage = gae(rewards, values, x.mask, gamma=gamma, lam=lam)
         returns = advantage + values[..., :-1]
 
-        def value_loss(rows: Samples, i: Tensor) -> Tensor:
+        def value_loss(rows: Samples, i: Index) -> Tensor:
             return value_clipped(
                 critic(rows)[..., :-1, 0], values[i][..., :-1], returns[i], clip=value_clip
             )
