@@ -138,7 +138,17 @@ class Decodes(Protocol):
     def decoding(
         self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None
     ) -> Decoding:
-        """Begin completions. Appending every `draw()` until none is open gives `sample`."""
+        """Begin completions. Appending every `draw()` until none is open gives `sample`.
+
+        Args:
+            prompts: B prompts.
+            n: Completions a prompt, one number or `[B]`.
+            rng: The address of the draws, as in Sampler.sample.
+            start: Completions to continue, N a prompt or one that all continue.
+
+        Returns:
+            The completions in the making, with what `start` holds.
+        """
         ...
 
 

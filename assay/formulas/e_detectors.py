@@ -39,7 +39,13 @@ def cusum(
 
     It is never above `shiryaev_roberts`, and hence valid at the same threshold.
 
-    Args and Returns are those of `shiryaev_roberts`.
+    Args:
+        log_s: log S `[*R, J]`.
+        log_pay: Log of this look's pays `[*R, J]`.
+        log_start: Log of the mass that starts at this look `[*R, J]`.
+
+    Returns:
+        log S `[*R, J]`.
 
     Source: Shin, Ramdas & Rinaldo, arXiv:2203.03532, 2023.
     """

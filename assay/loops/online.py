@@ -102,7 +102,16 @@ def require_group(reward: Tensor) -> Tensor:
 
 
 def policy_gradient(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
-    """The on-policy policy gradient as a loss: −A·log π, `[B,N,T]`."""
+    """The on-policy policy gradient as a loss: −A·log π, `[B,N,T]`.
+
+    Args:
+        logp: log π of each decision, `[B,N,T]`.
+        rows: The completions; not read, every loss of the loop is given them.
+        advantage: A, `[B,N,T]` or `[B,N,1]`; no gradient flows into it.
+
+    Returns:
+        The unreduced loss `[B,N,T]`.
+    """
     return reinforce(logp, advantage)
 
 

@@ -87,7 +87,13 @@ class Margins:
         self.beta, self.sums = beta, torch.zeros(len(self.NAMES) + 1, dtype=torch.float64)
 
     def add(self, pairs: Samples, logp: Tensor, reference: Tensor) -> None:
-        """Count some pairs `[b,N,T]`, without those that have an absent completion."""
+        """Count some pairs, without those that have an absent completion.
+
+        Args:
+            pairs: The chosen completion at 0 and the rejected one at 1, `[b,N,T]`.
+            logp: The policy's log-probabilities, `[b,N,T]`.
+            reference: The reference's, `[b,N,T]`.
+        """
         here = pairs.mask.any(-1).all(-1)
         mine, theirs = (lp.detach().double().sum(-1)[here, :2].cpu() for lp in (logp, reference))
         reward = self.beta * (mine - theirs)

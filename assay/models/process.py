@@ -104,5 +104,11 @@ def states(samples: Samples) -> Int[Tensor, "B N T1"]:
 
 
 def renamed(process: Process, *, horizon: int = 0, gamma: float = 0.0) -> Process:
-    """Return the process with another horizon or discount; 0 keeps its own."""
+    """Return the process with another horizon or discount; 0 keeps its own.
+
+    Args:
+        process: Any process; it is left as it is.
+        horizon: Steps of an episode, at most. Default: 0.
+        gamma: The discount. Default: 0.
+    """
     return replace(process, horizon=horizon or process.horizon, gamma=gamma or process.gamma)

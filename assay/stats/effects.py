@@ -81,11 +81,21 @@ def gold_at(readings: list[Reading], d: float) -> float:
 
 
 def matched_gain(mine: list[Reading], theirs: list[Reading], *, points: int = 50) -> float:
-    """Mean gold difference at equal √KL over the range that both runs measured: above 0 if `mine`
-    lies higher.
+    """Mean gold difference at equal √KL over the range that both runs measured.
 
-    The area between two gold-against-√KL curves divided by the width of their overlap. Raises
-    ValueError where the ranges do not overlap: moving less is not the same as mitigating.
+    The area between two gold-against-√KL curves divided by the width of their overlap.
+
+    Args:
+        mine: One run's readings, in the order of reading.
+        theirs: The other run's.
+        points: Places at which the curves are compared, equally spaced; at least 2.
+
+    Returns:
+        The difference, above 0 if `mine` lies higher.
+
+    Raises:
+        ValueError: The ranges do not overlap: moving less is not the same as mitigating. Or a run
+            has no reading with both KL and gold.
     """
     a, b = ([d for d, _ in curve(x)] for x in (mine, theirs))
     if not a or not b:

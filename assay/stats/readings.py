@@ -112,6 +112,15 @@ def path(readings: Sequence[Reading], key: str = "gold") -> tuple[Array, Array]:
 
 
 def at_kl(readings: Sequence[Reading], kl: float, key: str = "gold") -> float | None:
-    """`key` where the run first reaches this KL (nats); None outside the range that it visited."""
+    """`key` where the run first reaches this KL, linear between readings.
+
+    Args:
+        readings: One run's, in the order of reading.
+        kl: In nats.
+        key: Name of a reading's value. Default: gold.
+
+    Returns:
+        The value; None outside the range that the run visited.
+    """
     value = float(first_passage(*path(readings, key), np.array([math.sqrt(kl)]))[0])
     return None if math.isnan(value) else value

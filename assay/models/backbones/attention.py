@@ -162,6 +162,14 @@ class _RMSNorm(torch.autograd.Function):
 def rope(positions: Int[Tensor, "n"], c: Config, dtype: torch.dtype) -> Complex[Tensor, "n 1 d2"]:
     """Compute the rotary embedding's e^{i·angle}, in float64 whatever the dtype.
 
+    Args:
+        positions: Each token's place in its row, `[n]`, from 0.
+        c: The sizes; their head size and base are read.
+        dtype: The real dtype whose complex counterpart is returned.
+
+    Returns:
+        Factors of modulus 1, `[n,1,d/2]`, one for each pair of a head's coordinates.
+
     Source: Su et al., 2021.
     """
     half = torch.arange(0, c.head, 2, device=positions.device, dtype=torch.float64) / c.head
@@ -182,7 +190,19 @@ def backbone(
     turn: Complex[Tensor, "n 1 d2"],
     plan: Plan,
 ) -> Float[Tensor, "n W"]:
-    """Send embedded tokens through every layer and the last norm."""
+    """Send embedded tokens through every layer and the last norm.
+
+    Args:
+        x: Embedded tokens, `[n,W]`.
+        stack: The layers' weights, from `layers`.
+        final: The last norm's weight, `[W]`.
+        c: The sizes.
+        turn: Rotary factors of the tokens' positions, from `rope`, `[n,1,d/2]`.
+        plan: How queries meet keys, called once a layer.
+
+    Returns:
+        Hidden states, `[n,W]`.
+    """
     H, K, d = c.heads, c.kv_heads, c.head
     for i, layer in enumerate(stack):
         y = rms_norm(x, eps=c.eps)
@@ -218,7 +238,17 @@ def attend(
     v: Float[Tensor, "R L K d"],
     bias: Float[Tensor, "R S L"],
 ) -> Float[Tensor, "R S Hd"]:
-    """Compute softmax attention with scores + bias; a key-value head serves H/K query heads."""
+    """Compute softmax attention with scores + bias; a key-value head serves H/K query heads.
+
+    Args:
+        q: Queries of R rows, `[R,S,H,d]`, already multiplied by 1/√d.
+        k: Keys, `[R,L,K,d]`.
+        v: Values, `[R,L,K,d]`.
+        bias: 0 where a query sees a key, −∞ where not, `[R,S,L]`; each query sees one at least.
+
+    Returns:
+        The heads' outputs side by side, `[R,S,H·d]`.
+    """
     R, S, H, d = q.shape
     K = k.shape[2]
     q = q.unflatten(2, (K, H // K)).permute(0, 2, 3, 1, 4).reshape(R * K, -1, d)

@@ -24,17 +24,46 @@ class Backbone(Protocol):
     def hidden_states(
         self, prompt: Tensor, prompt_keep: Tensor, completion: Tensor, keep: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the packed hidden states `[n,W]` of all kept tokens, and `[B,N,T+1]`: the one that
-        a completion's decision t = 0 … T follows.
+        """Compute the hidden states of prompts and completions, without a cache.
+
+        Args:
+            prompt: Token ids, `[B,P]`, padded on the left.
+            prompt_keep: The prompts' kept tokens, `[B,P]`.
+            completion: Token ids, `[B,N,T]`.
+            keep: The completions' kept tokens, `[B,N,T]`; the others are not seen.
+
+        Returns:
+            The packed hidden states `[n,W]` of all kept tokens, and `[B,N,T+1]`: the one that a
+            completion's decision t = 0 … T follows.
         """
         ...
 
     def prefill(self, prompt: Tensor, keep: Tensor, owner: Tensor, room: int) -> tuple[Tensor, Any]:
-        """Return the prompts' last hidden states `[B,W]`, and a cache for R completions."""
+        """Compute prompts once and begin R completions of them, without gradient.
+
+        Args:
+            prompt: Token ids, `[B,P]`, padded on the left.
+            keep: The prompts' kept tokens, `[B,P]`.
+            owner: The prompt of each completion, `[R]`: row r of the cache belongs to prompt
+                `owner[r]`.
+            room: Columns that will follow the prompt; memory may be reserved for them.
+
+        Returns:
+            The prompts' last hidden states `[B,W]`, and a cache for R completions.
+        """
         ...
 
     def extend(self, cache: Any, tokens: Tensor, keep: Tensor) -> Tensor:
-        """Add S columns to every row of a cache; return the hidden states there `[R,S,W]`."""
+        """Add S columns to every row of a cache, in place and without gradient.
+
+        Args:
+            cache: From `prefill`.
+            tokens: Token ids, `[R,S]`.
+            keep: The tokens that a row keeps, `[R,S]`; no later token sees the others.
+
+        Returns:
+            The hidden states there, `[R,S,W]`.
+        """
         ...
 
     def logits(self, hidden: Tensor) -> Tensor:

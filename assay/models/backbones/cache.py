@@ -43,7 +43,13 @@ class Cache:
         self.turns: Tensor | None = None
 
     def put(self, i: int, k: Float[Tensor, "R S K d"], v: Float[Tensor, "R S K d"]) -> None:
-        """Write layer i's keys and values of the next columns."""
+        """Write layer i's keys and values of the next columns.
+
+        Args:
+            i: The layer, from 0.
+            k: Keys of S new columns, `[R,S,K,d]`.
+            v: Their values, `[R,S,K,d]`.
+        """
         to = slice(self.used, self.used + k.shape[1])
         self.k[i][:, :, to], self.v[i][:, :, to] = k.transpose(1, 2), v.transpose(1, 2)
 

@@ -47,8 +47,14 @@ def decode(
 ) -> Float[Tensor, "R W"]:
     """Add one column to a cache that has room for it.
 
+    Args:
+        cache: Keys and values of R completions; changed in place.
+        tokens: Each row's new token, `[R]`.
+        keep: Whether a row keeps it, `[R]`; where it does not, later tokens do not see it.
+        c: The backbone's sizes.
+
     Returns:
-        The hidden states there, equal to those of `backbone` up to rounding.
+        The hidden states there, `[R,W]`, equal to those of `backbone` up to rounding.
     """
     embed, stack, final = cache.weights
     if cache.lean is None:

@@ -67,7 +67,18 @@ def laid_out(w: Mapping[str, Tensor], config: Config) -> Weights:
 def run(
     weights: Weights, tokens: Int[Tensor, "n"], places: Int[Tensor, "n"], plan: Plan, config: Config
 ) -> Float[Tensor, "n W"]:
-    """Compute hidden states of tokens at these positions, which see each other as the plan says."""
+    """Compute hidden states of tokens at these positions, which see each other as the plan says.
+
+    Args:
+        weights: From `laid_out`.
+        tokens: Token ids, `[n]`, packed or flattened.
+        places: Each token's position in its row, `[n]`.
+        plan: How queries meet keys.
+        config: The sizes.
+
+    Returns:
+        The last norm's output, `[n,W]`.
+    """
     embed, stack, final = weights
     return backbone(
         F.embedding(tokens, embed), stack, final, config, rope(places, config, embed.dtype), plan
@@ -77,7 +88,14 @@ def run(
 def plain(
     weights: Weights, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"], config: Config
 ) -> Float[Tensor, "R S W"]:
-    """Compute hidden states of padded rows, each by itself."""
+    """Compute hidden states of padded rows, each by itself.
+
+    Args:
+        weights: From `laid_out`.
+        tokens: Token ids, `[R,S]`.
+        keep: The tokens that are no padding, `[R,S]`.
+        config: The sizes.
+    """
     plan = Dense(keep, weights[0].dtype)
     return run(weights, tokens.flatten(), positions(keep).flatten(), plan, config).unflatten(
         0, keep.shape
@@ -138,10 +156,9 @@ class Llama(_Named):
         completion: Int[Tensor, "B N T"],
         keep: Bool[Tensor, "B N T"],
     ) -> tuple[Float[Tensor, "n W"], Int[Tensor, "B N T1"]]:
-        """Compute the hidden states of all kept tokens, see Backbone.
+        """Compute the hidden states of all kept tokens, each prompt once for all its completions.
 
-        Each prompt is computed once for all its completions. The last rows of the packed states are
-        padding.
+        See Backbone.hidden_states. The last rows of the packed states are padding.
         """
         weights = self._laid_out()
         plan = Shared(prompt_keep, keep, weights[0].dtype)
@@ -157,7 +174,10 @@ class Llama(_Named):
         owner: Int[Tensor, "R"],
         room: int,
     ) -> tuple[Float[Tensor, "B W"], Cache]:
-        """Compute prompts once, see Backbone; row r of the cache belongs to prompt `owner[r]`."""
+        """Compute prompts once and begin completions of them.
+
+        See Backbone.prefill.
+        """
         weights, (B, P) = self._laid_out(), keep.shape
         plan, cache = (
             Dense(keep, weights[0].dtype),
@@ -178,7 +198,10 @@ class Llama(_Named):
     def extend(
         self, cache: Cache, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]
     ) -> Float[Tensor, "R S W"]:
-        """Add S columns to every row of a cache, see Backbone."""
+        """Add S columns to every row of a cache.
+
+        See Backbone.extend.
+        """
         cache.reserve(keep.shape[1])
         if keep.shape[1] == 1:
             return decode(cache, tokens[:, 0], keep[:, 0], self.config)[:, None]

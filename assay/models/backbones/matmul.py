@@ -40,7 +40,13 @@ def product(x: Float[Tensor, "n k"], w: Float[Tensor, "o k"]) -> Float[Tensor, "
 def plus(
     x: Float[Tensor, "n k"], w: Float[Tensor, "o k"], rest: Float[Tensor, "n o"]
 ) -> Float[Tensor, "n o"]:
-    """Compute rest + x @ wᵀ, in one pass where no gradient is wanted."""
+    """Compute rest + x @ wᵀ, in one pass where no gradient is wanted.
+
+    Args:
+        x: Rows, `[n,k]`.
+        w: A weight, `[o,k]`.
+        rest: What is added, `[n,o]`.
+    """
     if torch.is_grad_enabled() or not _known(x):
         return rest + product(x, w)
     return _ONEDNN.binary(x, rest, w, None, "add")
@@ -50,6 +56,11 @@ def gated(
     x: Float[Tensor, "n k"], gate: Float[Tensor, "o k"], up: Float[Tensor, "o k"]
 ) -> Float[Tensor, "n o"]:
     """Compute silu(x @ gateᵀ)·(x @ upᵀ), differentiable twice; in two passes without a gradient.
+
+    Args:
+        x: Rows, `[n,k]`.
+        gate: The weight under the silu, `[o,k]`.
+        up: The other weight, `[o,k]`.
 
     Source: Shazeer, 2020.
     """

@@ -127,7 +127,7 @@ class Pretrained(nn.Module):
         completion: Int[Tensor, "B N T"],
         keep: Bool[Tensor, "B N T"],
     ) -> tuple[Float[Tensor, "n W"], Int[Tensor, "B N T1"]]:
-        """Compute the hidden states of all kept tokens of every row, see Backbone."""
+        """Compute the hidden states of every row's kept tokens, see Backbone.hidden_states."""
         B, N, _ = keep.shape
         rows = torch.cat([prompt_keep[:, None].expand(B, N, -1), keep], -1).flatten(0, 1)  # [R,P+T]
         tokens = torch.cat([prompt[:, None].expand(B, N, -1), completion], -1).flatten(0, 1)
@@ -164,7 +164,7 @@ class Pretrained(nn.Module):
         owner: Int[Tensor, "R"],
         room: int,
     ) -> tuple[Float[Tensor, "B W"], Past]:
-        """Compute prompts once, see Backbone; row r of the cache belongs to prompt `owner[r]`."""
+        """Compute prompts once and begin completions of them, see Backbone.prefill."""
         from transformers import DynamicCache
 
         kv = DynamicCache(config=self.model.config)
@@ -183,7 +183,7 @@ class Pretrained(nn.Module):
     def extend(
         self, cache: Past, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]
     ) -> Float[Tensor, "R S W"]:
-        """Add S columns to every row of a cache, see Backbone."""
+        """Add S columns to every row of a cache, see Backbone.extend."""
         places = cache.mask.sum(-1, keepdim=True) + (keep.cumsum(-1) - 1).clamp(min=0)
         cache.mask = torch.cat([cache.mask, keep], -1)
         out = self.model.base_model(
@@ -204,8 +204,14 @@ class Pretrained(nn.Module):
     ) -> Float[Tensor, "n"] | None:
         """Compute log π of the tokens taken, in a fraction of the memory that logits need.
 
+        Args:
+            hidden: The hidden state that each token follows, `[n,W]`.
+            taken: Token ids, `[n]`.
+            transform: Temperature and suppressed tokens; scale and soft cap are the model's own.
+            early: Where `transform.suppressed_early` applies, `[n]`. Default: nowhere.
+
         Returns:
-            None where the head is no plain linear layer (it has an adapter, or is quantised).
+            `[n]`; None where the head is no plain linear layer (has an adapter, or is quantised).
         """
         head = self.model.get_output_embeddings()
         if type(head) is not nn.Linear or not head.weight.is_floating_point():

@@ -190,7 +190,16 @@ class _Rows:
     def look(
         self, qk: Float[Tensor, "nHK d"], v: Float[Tensor, "nK d"], out: Float[Tensor, "nH d"]
     ) -> tuple[Tensor, ...]:
-        """Write softmax attention into `out`; return what its gradient needs."""
+        """Write softmax attention into `out`; return what its gradient needs.
+
+        Args:
+            qk: All n packed tokens' queries and keys, `[n·(H+K),d]`.
+            v: Their values, `[n·K,d]`.
+            out: The heads' outputs, `[n·H,d]`; these rows' own tokens are written.
+
+        Returns:
+            Padded queries, keys and values, and the attention weights.
+        """
         q, k = (
             qk.index_select(0, self.q).view(self.queries),
             qk.index_select(0, self.k).view(self.keys),
@@ -209,7 +218,15 @@ class _Rows:
     def slopes(
         self, g: Float[Tensor, "nH1 d"], q: Tensor, k: Tensor, v: Tensor, weight: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradients of queries, keys and values; the last row of `g` is zero."""
+        """Return the gradients of queries, keys and values.
+
+        Args:
+            g: The gradient of the heads' outputs, `[n·H+1,d]`; its last row is zero.
+            q: Padded queries, as `look` returned them.
+            k: Padded keys, likewise.
+            v: Padded values, likewise.
+            weight: Attention weights, likewise.
+        """
         g = g.index_select(0, self.o).view(self.queries)
         scores = torch._softmax_backward_data(torch.bmm(g, v.mT), weight, -1, weight.dtype)
         return torch.bmm(scores, k), torch.bmm(scores.mT, q), torch.bmm(weight.mT, g)

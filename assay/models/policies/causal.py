@@ -227,8 +227,8 @@ class Causal(nn.Module):
     ) -> Samples:
         """Draw each token by the inverse distribution function at u(row, completion, place).
 
-        With `n [B]`, completions beyond n[b] are absent. What `start` holds is kept as it is; what
-        ended stays ended.
+        See Sampler.sample. With `n [B]`, completions beyond n[b] are absent. What `start` holds is
+        kept as it is; what ended stays ended.
         """
         state = self.decoding(prompts, n, rng, start)
         while state.step():
@@ -238,7 +238,10 @@ class Causal(nn.Module):
     def decoding(
         self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None
     ) -> CausalDecoding:
-        """Begin completions, see Decodes."""
+        """Begin completions.
+
+        See Decodes.decoding.
+        """
         return CausalDecoding(self, checked(prompts), n, rng, start)
 
     # ---- capabilities

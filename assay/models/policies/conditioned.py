@@ -69,6 +69,14 @@ class Conditioned(nn.Module):
         """Draw n completions a prompt under its own condition.
 
         A row keeps its addresses whatever stands beside it.
+
+        Args:
+            prompts: B prompts with `extra["condition"]`.
+            n: Completions a prompt.
+            rng: The address of the draws.
+
+        Returns:
+            The completions, in the order of the prompts.
         """
         parts, order = [], []
         for condition, rows in _groups(prompts):

@@ -67,7 +67,7 @@ class MarkovPolicy(nn.Module):
     ) -> Samples:
         """Draw actions and the world's moves by inverse distribution functions.
 
-        Each at its own u(row, completion, decision).
+        See Sampler.sample. Each is drawn at its own u(row, completion, decision).
         """
         with torch.no_grad():
             state = self.decoding(prompts, n, rng, start)
@@ -78,7 +78,10 @@ class MarkovPolicy(nn.Module):
     def decoding(
         self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None
     ) -> MarkovDecoding:
-        """Begin episodes, see Decodes."""
+        """Begin episodes.
+
+        See Decodes.decoding.
+        """
         table = self.logits.detach().log_softmax(-1)
         return MarkovDecoding(table, self.process, prompts, n, rng, start)
 

@@ -89,6 +89,8 @@ class Served(Stopping):
     ) -> Samples:
         """Generate completions by the engine, in the order in which it returns them.
 
+        See Sampler.sample. Completions of `start` are continued by this policy, not the engine.
+
         Raises:
             InputError: The engine cannot, or holds other weights or settings than this policy.
         """

@@ -104,7 +104,8 @@ class TablePolicy(nn.Module):
     ) -> Samples:
         """Draw by the inverse distribution function at u(row, completion, decision).
 
-        The decisions of `start` are kept, as its own or as given, and drawing goes on after them.
+        See Sampler.sample. The decisions of `start` are kept, as its own or as given, and drawing
+        goes on after them.
         """
         state = self.decoding(prompts, n, rng, start)
         with torch.no_grad():
@@ -117,7 +118,10 @@ class TablePolicy(nn.Module):
     def decoding(
         self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None
     ) -> TableDecoding:
-        """Begin completions, see Decodes."""
+        """Begin completions.
+
+        See Decodes.decoding.
+        """
         with torch.no_grad():
             table = self.log_probs(prompts)
         return TableDecoding(table, self.length, prompts, n, rng, start)

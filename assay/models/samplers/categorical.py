@@ -12,9 +12,16 @@ def truncated(
 ) -> Float[Tensor, "*n V"]:
     """Compute log softmax(logits / temperature), truncated and renormalised.
 
-    Cut to the `top_k` likeliest (0: all) and then to the smallest set whose probability reaches
-    `top_p`. What is cut off has −∞. Logits may hold −∞ (a barred token). Equal logits are cut in
-    the order of their ids.
+    Equal logits are cut in the order of their ids.
+
+    Args:
+        logits: Unnormalised log-probabilities, `[*n,V]`; they may hold −∞ (a barred token).
+        temperature: Divisor of the logits, above 0.
+        top_k: Keep so many of the likeliest tokens; 0 for all.
+        top_p: Then keep the smallest set whose probability reaches this; 1 for all.
+
+    Returns:
+        Log-probabilities, `[*n,V]`; what is cut off has −∞.
 
     Source: Holtzman et al., 2020 (top_p).
     """
