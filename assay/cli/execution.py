@@ -67,9 +67,24 @@ def drive(
     say: Callable[[str], None],
     track: Callable[[Run], Tracked] = lambda run: Tracked(run, ()),
 ) -> Run:
-    """Run it into a folder, one line a reading. What goes wrong on the way is in the record before
-    it is raised. `track`: where
-    readings go as well, by the first process."""
+    """Run an order into a folder, one line a reading.
+
+    What goes wrong on the way is in the record before it is raised.
+
+    Args:
+        asked: The order: a recipe with every value of it.
+        world: The world that it is measured in.
+        folder: The run's folder.
+        resume: Go on from the folder's last checkpoint.
+        say: Is given one line of text a reading.
+        track: Where readings go as well, by the first process; nowhere by default.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: Another process is writing to the folder.
+    """
     loop = catalogue.loop_of(asked.function, world.loop, asked.loop)
     run = _record(asked, world, loop, folder, resume)
     with ExitStack() as held:

@@ -175,8 +175,20 @@ def watch_of(about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recorded(about: Mapping[str, Any], entry: Entry, where: str) -> dict[str, Any]:
-    """`values_of` with each value of the type its flag has (JSON has no tuples), and every name
-    known.
+    """`values_of`, with each value of the type its flag has, and every name known.
+
+    JSON has no tuples, so a record alone does not have them.
+
+    Args:
+        about: The run's record.
+        entry: The recipe, fit or study that it ran.
+        where: The run, for messages.
+
+    Returns:
+        Values by flag name.
+
+    Raises:
+        InputError: The recipe no longer has a constant that the record names.
     """
     values = values_of(about)
     asked = settings.known(entry, values["world"], values.get("fit", ""))

@@ -62,7 +62,17 @@ def report_(
 
 
 def must_be_ours(path: Path, begin: str, mark: str, flag: str) -> None:
-    """A report may be written anew over a report. Raises InputError where anything else stands."""
+    """Check that a report is written over nothing but a report.
+
+    Args:
+        path: The file to write; it need not exist.
+        begin: Text that a report begins with.
+        mark: Text that stands in every report.
+        flag: The flag that names another file, for the message.
+
+    Raises:
+        InputError: The path exists and is no report.
+    """
     if not path.exists():
         return
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

@@ -179,7 +179,16 @@ def asked_for(
 
 
 def unchanged(before: Mapping[str, Any], now: Mapping[str, Any], source: str) -> None:
-    """A run goes on as it began. Raises InputError for the first argument that differs."""
+    """Check that a run goes on as it began.
+
+    Args:
+        before: The record's values by flag name.
+        now: The values that are asked for.
+        source: The run, for the message.
+
+    Raises:
+        InputError: An argument differs; the first one is named.
+    """
     from assay.cli import orders
 
     for name, v in now.items():

@@ -142,8 +142,19 @@ def of_file(
     prefix: str = "",
     without: tuple[str, ...] = ("loop",),
 ) -> dict[str, Flag]:
-    """The flags of a function in a file: from its text, or from the function itself where the text
-    is not enough.
+    """The flags of a function in a file.
+
+    They are read from its text, or from the function itself where the text is not enough.
+
+    Args:
+        path: The Python file.
+        name: The function's name in it.
+        load: Imports the function.
+        prefix: What the flags' names begin with, as in "world.".
+        without: Parameters that are no flags.
+
+    Returns:
+        Flags by name.
     """
     return flags.of(
         from_text(path, name, without=without) or load(), prefix=prefix, without=without

@@ -98,8 +98,17 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
 
 
 def overs(given: Sequence[str], recipe: str, recipes: Sequence[str]) -> list[str]:
-    """What varies for one recipe: an --over that begins with the name of one of the recipes is that
-    one's alone.
+    """What varies for one recipe.
+
+    An --over that begins with the name of one of the recipes is that one's alone.
+
+    Args:
+        given: Every --over, as in "beta=0.1,0.2" or "ppo.beta=0.1,0.2".
+        recipe: The recipe.
+        recipes: All recipes of the sweep.
+
+    Returns:
+        The recipe's own, without its name.
     """
     found = []
     for over in given:
@@ -114,8 +123,18 @@ def overs(given: Sequence[str], recipe: str, recipes: Sequence[str]) -> list[str
 def seeds_of(
     given: str, known: Mapping[str, Flag], setting: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """The run's seed and the world's, alike, for each of --seeds; one empty setting where it is not
-    given.
+    """The run's seed and the world's, alike, for each of --seeds.
+
+    Args:
+        given: The value of --seeds, "" where it is not given.
+        known: The recipe's flags by name.
+        setting: Values that are given by other flags.
+
+    Returns:
+        One setting a seed; one empty setting where no --seeds is given.
+
+    Raises:
+        InputError: A seed is set by another flag too, or is no whole number.
     """
     if not given:
         return [{}]

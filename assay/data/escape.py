@@ -90,7 +90,13 @@ def count(x: float | None) -> str:
 
 
 def spread(x: float | None, half: float | None, *, sign: bool = False) -> str:
-    """A number with the half-width of its interval, both with the same decimals."""
+    """A number with the half-width of its interval, both with the same decimals.
+
+    Args:
+        x: The number; a dash stands for None and for what is not finite.
+        half: The half-width; None leaves it out.
+        sign: Write a plus before what is above 0.
+    """
     if x is None or not math.isfinite(x):
         return "–"
     if half is None or not math.isfinite(half):

@@ -80,7 +80,15 @@ class Faults:
     drops: bool = True
 
     def error(self, kind: str, row: int | None, column: str | None, found: str, cure: str) -> None:
-        """Count an error; the first ones keep their words."""
+        """Count an error; the first ones keep their words.
+
+        Args:
+            kind: By which errors are counted.
+            row: The line or row, from 1; None for the whole file.
+            column: The column; None for the whole row.
+            found: What was found.
+            cure: What to do.
+        """
         self.errors[kind] += 1
         cure = cure if self.drops else cure.replace(" with --drop", "")
         if len(self.shown) < SHOWN:
@@ -96,7 +104,16 @@ class Faults:
         *,
         times: int = 1,
     ) -> None:
-        """Count a warning; the first of each kind keeps its words."""
+        """Count a warning; the first of each kind keeps its words.
+
+        Args:
+            kind: By which warnings are counted.
+            row: The line or row, from 1; None for the whole file.
+            column: The column; None for the whole row.
+            found: What was found.
+            cure: What to do.
+            times: How often it occurs.
+        """
         if kind not in self.warnings and len(self.warned) < SHOWN:
             self.warned.append(Fault(kind, self.file, row, column, found, cure, False, self.line))
         self.warnings[kind] += times

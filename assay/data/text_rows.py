@@ -134,7 +134,13 @@ def json_array(path: Path, packed: bool) -> Rows:
 
 
 def table(path: Path, packed: bool, delimiter: str) -> Rows:
-    """Rows of CSV or TSV, whose first line names the columns; `packed`: gzipped."""
+    """Rows of CSV or TSV, whose first line names the columns.
+
+    Args:
+        path: The file, in UTF-8.
+        packed: Whether it is gzipped.
+        delimiter: What parts the cells: a comma or a tab.
+    """
 
     def rows(faults: Faults) -> Iterator[tuple[int, Row]]:
         csv.field_size_limit(1 << 30)

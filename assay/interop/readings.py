@@ -129,7 +129,7 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self.done: set[int] = set()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        """Open the folder, take the reference, and read it before the first step."""
+        """See `TrainerCallback.on_train_begin`: open the folder, take and read the reference."""
         if getattr(args, "deepspeed", None) or getattr(args, "fsdp", None):
             raise InputError(
                 "this trainer divides the model's weights among processes, and readings need "
@@ -159,22 +159,22 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
             self._read(state, "reference")
 
     def on_log(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        """Read where the trainer logs, if it makes no evaluations."""
+        """See `TrainerCallback.on_log`: read here if the trainer makes no evaluations."""
         if self.when == "log":
             self._read(state)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        """Read at every evaluation."""
+        """See `TrainerCallback.on_evaluate`: read at every evaluation."""
         if self.when == "evaluate":
             self._read(state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        """Read every `eval_steps` steps."""
+        """See `TrainerCallback.on_step_end`: read every `eval_steps` steps."""
         if self.when == "step" and state.global_step % self.eval_steps == 0:
             self._read(state)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        """Read the last policy, if it was not read, and close the record."""
+        """See `TrainerCallback.on_train_end`: read the last policy, and close the record."""
         if not getattr(args, "load_best_model_at_end", False):
             self._read(state)
         if self.run is not None and parallel.rank() == 0:

@@ -110,7 +110,13 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         self.run: Run | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        """Open the folder, keep the first weights as the reference, and go on where a run was."""
+        """See `TrainerCallback.on_train_begin`: open the folder, and go on where a run was.
+
+        The first weights are kept as the reference.
+
+        Raises:
+            InputError: The trainer makes no evaluations, and there is no `eval_steps`.
+        """
         model = parts["model"]
         self.comparisons.model, self.comparisons.tokenizer = model, parts["processing_class"]
         if self.temperature is None:
@@ -138,17 +144,20 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
             self._look(state, control)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        """Look at every evaluation, unless there is `eval_steps`."""
+        """See `TrainerCallback.on_evaluate`: look here unless there is `eval_steps`."""
         if not self.eval_steps:
             self._look(state, control)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        """Look every `eval_steps` steps."""
+        """See `TrainerCallback.on_step_end`: look every `eval_steps` steps."""
         if self.eval_steps and state.global_step % self.eval_steps == 0:
             self._look(state, control)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        """After a stop, put the best weights back; the record says which."""
+        """See `TrainerCallback.on_train_end`: after a stop, put the best weights back.
+
+        The record says which they are.
+        """
         if self.watch is None or self.run is None or self.waiting:
             return
         stopped, back = self.watch.stopped, self.watch.back

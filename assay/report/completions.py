@@ -110,7 +110,16 @@ def stages(track: Track) -> list[tuple[str, list[dict[str, Any]]]]:
 
 
 def completions(ground: Ground, track: Track, prompts: int = 4) -> list[Prompt]:
-    """The first prompts, unselected, each at every stage; [] where no completions were kept."""
+    """The first prompts, unselected, each at every stage.
+
+    Args:
+        ground: The world, with the name of its gold.
+        track: The run.
+        prompts: Prompts to show, at most.
+
+    Returns:
+        One entry a prompt; [] where no completions were kept.
+    """
     columns = stages(track)
     if not columns:
         return []

@@ -224,7 +224,9 @@ def caption(
     k: Fraction,
     kinds: Sequence[str],
 ) -> str:
-    """What is drawn and how it was scaled, in sentences that are true of this figure."""
+    """What is drawn and how it was scaled, in sentences that are true of this figure;
+    `gold` has the solid lines by method, `k` scales the dashed ones, `kinds` are the KL's.
+    """
     name, said = ground.gold_name, []
     starts = [
         r["gold"]

@@ -69,7 +69,13 @@ class Frame:
         return np.asarray(self.height * (1 - share))
 
     def block(self, xs: Array, ys: Array, r: float = 3.0) -> None:
-        """Keep labels off these places."""
+        """Keep labels off these places.
+
+        Args:
+            xs: Pixels from the left edge.
+            ys: Pixels from the upper edge.
+            r: Pixels to keep off on every side.
+        """
         self.taken += [(x - r, y - r, x + r, y + r) for x, y in zip(xs, ys, strict=True)]
 
     def curve(self, c: Curve) -> None:
@@ -87,7 +93,18 @@ class Frame:
         self.block(np.full(9, x), np.linspace(low, high, 9))
 
     def label(self, x: float, y: float, text: str, look: str, method: str = "") -> list[Label]:
-        """A label near (x, y) that covers nothing; [] where there is no such place."""
+        """Find the place of a label near (x, y) that covers nothing, and take it.
+
+        Args:
+            x: Pixels from the left edge.
+            y: Pixels from the upper edge.
+            text: The words.
+            look: "mark", "gold", "proxy" or "zero".
+            method: The method that the words belong to, "" for none.
+
+        Returns:
+            One label; [] where there is no such place.
+        """
         w, h = len(text) * EM, LINE + 2.0
         for align, dx, dy in _AROUND:
             left = x + dx - {"left": 0.0, "center": w / 2, "right": w}[align]
@@ -103,7 +120,17 @@ class Frame:
 
 
 def placed(frame: Frame, curves: Sequence[Curve], marks: Sequence[Mark], zero: str) -> list[Label]:
-    """The labels of a chart: the marks', the curves' names, the name of the line at 0."""
+    """The labels of a chart: the marks', the curves' names, the name of the line at 0.
+
+    Args:
+        frame: The plot; it remembers the places that are taken.
+        curves: The curves; labels keep off gold's and the proxy's.
+        marks: The marks; labels keep off all of them.
+        zero: Name of the line at 0, "" for none.
+
+    Returns:
+        The labels for which there is a place.
+    """
     for c in curves:
         if c.role in ("gold", "proxy"):
             frame.curve(c)

@@ -61,7 +61,17 @@ def legend(entries: Sequence[str], frame: Frame, **look: Any) -> Spec:
 
 
 def line(role: str, colour: Spec, roles: Sequence[tuple[str, str]], frame: Frame) -> Spec:
-    """The curves of one role, or all bands; a legend tells the `roles` apart by their dashes."""
+    """The curves of one role, or all bands; a legend tells the `roles` apart by their dashes.
+
+    Args:
+        role: The curves' role, or "band".
+        colour: The encoding of the colour.
+        roles: (role, its words) of the lines that the legend explains.
+        frame: The plot, for the legend's width.
+
+    Returns:
+        A layer of a specification.
+    """
     look = {"strokeJoin": "round", "strokeCap": "round", **LINES[role]}
     encoding = {
         "color": colour,

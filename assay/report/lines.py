@@ -37,8 +37,15 @@ class Line:
 
 
 def points(track: Track, value: Value, axis: str) -> tuple[Array, Array, Array, list[str]]:
-    """(x, y, standard error or NaN, kind of KL) of a run's readings that have both, in order; x is
-    √KL or the step.
+    """The points of a run, in the order of its readings; a reading that lacks x or y is left out.
+
+    Args:
+        track: The run.
+        value: Takes (run, reading); returns (y, standard error or None), or None.
+        axis: "kl" for x in √KL (√nats), "step" for x in steps.
+
+    Returns:
+        (x, y, standard error or NaN, kind of KL).
     """
     rows = []
     for r in track.readings:
@@ -66,6 +73,14 @@ def line(method: Method, value: Value, axis: str = "kl") -> Line | None:
     """One run: its path, with each reading's 95 % normal interval. Several: the mean of their
     values where each first reaches a place, over the range that all of them visited, with a Student
     interval over seeds from three on.
+
+    Args:
+        method: The method, with its runs.
+        value: The height of a reading, as `points` has it.
+        axis: "kl" or "step", as `points` has it.
+
+    Returns:
+        The line; None where there are no points, or no range that all runs visited.
     """
     paths = [p for p in (points(t, value, axis) for t in method.tracks) if len(p[0])]
     paths = [p for p in paths if len(p[0]) > 1] or paths[
@@ -110,7 +125,16 @@ def line(method: Method, value: Value, axis: str = "kl") -> Line | None:
 def above(
     key: str, which: int | None = None, unit: Callable[[Track], float | None] = lambda _: 1.0
 ) -> Value:
-    """`key` (or one of its list of values) above its first reading, in units of `unit(track)`."""
+    """A value of a reading above its first reading.
+
+    Args:
+        key: The reading's field.
+        which: Place in a field that is a list; None for a field that is a number.
+        unit: Takes a run and returns a factor, None for no value; 1 by default.
+
+    Returns:
+        A function for `points`.
+    """
 
     def pick(r: Reading, k: str) -> float | None:
         got = r.get(k)

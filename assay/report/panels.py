@@ -108,7 +108,13 @@ def multiples(ground: Ground, ident: str, key: str) -> Multiples | None:
 
 
 def fitted(method: Method, fits: Sequence[Fit], ident: str) -> Chart:
-    """A method's readings, its own form (solid, a ring at its peak) and the other one (dotted)."""
+    """A method's readings, its own form (solid, a ring at its peak) and the other one (dotted).
+
+    Args:
+        method: The method.
+        fits: Its own form and then the other one.
+        ident: The chart's name in the page.
+    """
 
     curves = []
     for t in method.tracks:

@@ -23,7 +23,16 @@ def _brief(value: float) -> float:
 
 
 def curve_rows(curves: Sequence[Curve], frame: Frame, x_label: str) -> Iterable[dict[str, Any]]:
-    """Lines, bands, markers (thinned to what an eye can tell apart) and what a pointer reads."""
+    """Lines, bands, markers (thinned to what an eye can tell apart) and what a pointer reads.
+
+    Args:
+        curves: The curves.
+        frame: The plot, whose pixels decide which markers are too near.
+        x_label: The horizontal axis, for a pointer's box.
+
+    Returns:
+        Rows of the chart's data; "l" names the layer of each.
+    """
     for s, c in enumerate(curves):
         own = {"m": c.method, "s": s}
         for i in range(len(c.x)):

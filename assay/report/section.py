@@ -44,7 +44,15 @@ class Section:
 def section(
     ground: Ground, ident: str, fits: dict[str, list[Fit]], baseline: str | None, prompts: int
 ) -> Section:
-    """Everything that the page says of one world."""
+    """Everything that the page says of one world.
+
+    Args:
+        ground: The world, with its methods and their runs.
+        ident: What the names of its charts begin with.
+        fits: By method: its own form and then the other one; {} for none.
+        baseline: The method that the others are compared with, if any.
+        prompts: Prompts whose completions are shown, at most, for each method.
+    """
     fitted = [m for m in ground.methods if m.label in fits]
     rows = [panels.multiples(ground, f"{ident}-{key[0]}", key) for key in ("rewards", "golds")]
     shown = [

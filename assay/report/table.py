@@ -50,5 +50,11 @@ class Table:
 
 
 def named(m: Method, *, state: str = "", beside: str = "") -> Cell:
-    """A method's label with its colour."""
+    """A method's label with its colour.
+
+    Args:
+        m: The method.
+        state: A badge after the label, "" for none.
+        beside: Small words after the label, "" for none.
+    """
     return Cell(m.label, m.place % COLOURS, state=state, beside=beside)

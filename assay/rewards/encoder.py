@@ -148,7 +148,7 @@ class TokenScorer(OnSamples):
         turns: Sequence[Turns | None] | None = None,
         columns: Mapping[str, Sequence[Any]] | None = None,
     ) -> Float[Tensor, "M R"]:
-        """Score responses; see `TextReward`. `columns` do not matter."""
+        """See `TextReward.scores`; `columns` do not matter."""
         rows = zip(prompts, responses, turns or [None] * len(prompts), strict=True)
         each = [encode(self.tokenizer, self.template, *row) for row in rows]
         self.truncated = sum(e.cut > 0 for e in each)

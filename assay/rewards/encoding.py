@@ -131,7 +131,12 @@ def open_model(kind: str, base: str | Path, **arguments: Any) -> Any:
 
 
 def template_for(tokenizer: Any, config: Any, max_length: int) -> Template:
-    """Choose the form that fits a tokenizer, and a limit that its model can hold."""
+    """Choose the form that fits a tokenizer, and a limit that its model can hold.
+
+    Args:
+        tokenizer: The model's.
+        config: The model's; with the tokenizer it may lower the limit of `max_length` tokens.
+    """
     pair = tokenizer.cls_token_id is not None and tokenizer.sep_token_id is not None
     form = "pair" if pair else "chat" if getattr(tokenizer, "chat_template", None) else "plain"
     room = [max_length]

@@ -46,6 +46,11 @@ class Packed:
     def of(cls, samples: Samples, config: Config, dtype: torch.dtype) -> Packed:
         """Pack completions.
 
+        Args:
+            samples: B prompts with N completions each.
+            config: The members' own, for the size of their vocabulary.
+            dtype: Of the attention's scores.
+
         Raises:
             InputError: A token is not in the vocabulary.
         """

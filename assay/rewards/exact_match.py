@@ -72,7 +72,7 @@ class ExactMatch(FunctionReward):
         turns: Sequence[Turns | None] | None = None,
         columns: Mapping[str, Sequence[Any]] | None = None,
     ) -> Float[Tensor, "1 R"]:
-        """Return 1 or 0 a response; see `FunctionReward.scores`."""
+        """See `FunctionReward.scores`; a response scores 1 or 0."""
         cells = (columns or {}).get(self.column, [None] * len(responses))
         right = [normal(r) in accepted(c) for r, c in zip(responses, cells, strict=True)]
         return torch.tensor([[float(x) for x in right]])

@@ -179,7 +179,16 @@ class _Alone:
         return [w for own in self.weights for w in own.values()]
 
     def loss(self, loss: Loss, m: int, x: Pairs) -> Float[Tensor, "B"]:
-        """Return one member's loss on its own pairs."""
+        """Return one member's loss on its own pairs.
+
+        Args:
+            loss: The loss, of scores `[1,B]`.
+            m: The member.
+            x: B pairs.
+
+        Raises:
+            InputError: The loss is not one number a pair.
+        """
         scores = self.model.one(self.weights[m], x)[None]
         out = loss(scores[..., 0], scores[..., 1], x.p[None], x.margin[None])
         if out.shape != scores.shape[:2]:

@@ -36,7 +36,16 @@ class Fitter(Protocol):
     notes: list[str]
 
     def fit(self, rows: Int[Tensor, "r"], counts: Float[Tensor, "G M"], rng: Rng) -> Any:
-        """Fit members to these rows; prompt g counts counts[g, m] times for member m."""
+        """Fit members to these rows; prompt g counts counts[g, m] times for member m.
+
+        Args:
+            rows: The pool's rows to fit to.
+            counts: A prompt's weight for each member; G prompts, M members.
+            rng: Randomness of the fit.
+
+        Returns:
+            What `scores` takes.
+        """
         ...
 
     def scores(self, fitted: Any, rows: Int[Tensor, "r"]) -> Float[Tensor, "M r"]:

@@ -148,7 +148,13 @@ class FrozenReward(TokenScorer):
 def standardised(
     features: Float[Tensor, "R H"], middle: Tensor, spread: Tensor
 ) -> Float[Tensor, "R H"]:
-    """Return (x − middle)/spread/√H: rows of length about 1, so that one ridge fits every width."""
+    """Return (x − middle)/spread/√H: rows of length about 1, so that one ridge fits every width.
+
+    Args:
+        features: R rows of width H.
+        middle: What is taken off each feature, `[H]`.
+        spread: What each feature is divided by, `[H]`.
+    """
     return (features - middle) / spread / features.shape[1] ** 0.5
 
 

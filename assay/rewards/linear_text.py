@@ -55,7 +55,7 @@ class LinearTextReward(OnSamples):
         turns: Sequence[Turns | None] | None = None,
         columns: Mapping[str, Sequence[Any]] | None = None,
     ) -> Float[Tensor, "M R"]:
-        """Score responses; see `TextReward`. `turns` and `columns` do not matter to words."""
+        """See `TextReward.scores`; `turns` and `columns` do not matter to words."""
         at = [slice(i, i + _AT_ONCE) for i in range(0, len(prompts), _AT_ONCE)]
         parts = [self.counted(features(prompts[i], responses[i])) for i in at]
         return torch.cat(parts, 1) if parts else torch.zeros(len(self.names), 0)

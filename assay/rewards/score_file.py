@@ -32,6 +32,12 @@ def score_texts(
 ) -> Float[Tensor, "M R"]:
     """Score responses by every member.
 
+    Args:
+        reward: The reward, of M members.
+        prompts: R prompts as text.
+        responses: R responses.
+        turns: The conversation of each prompt, or None where it is plain text.
+
     Raises:
         NotFinite: A score is not finite.
     """

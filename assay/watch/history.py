@@ -36,7 +36,13 @@ class History:
         self.rows.append([float(look), 0.0, 0.0, *[0.0] * len(self.settings.rates)])
 
     def add(self, labels: int, won: float, pays: Sequence[float]) -> None:
-        """Add labels, their sum of outcomes, and the bets' pays to the present look's row."""
+        """Add what was seen to the present look's row.
+
+        Args:
+            labels: How many labels.
+            won: Their outcomes' sum, Σ(½ + w(x − ½)/weight).
+            pays: The log pay of each bet, in the order of the settings' rates.
+        """
         row = self.rows[-1]
         row[1] += labels
         row[2] += won

@@ -73,7 +73,13 @@ class Problem:
         return len(self.numbers) - 1
 
     def result(self, left: int, sign: str, right: int) -> int | None:
-        """The result of a line; None if the vocabulary has no word for it."""
+        """The result of a line; None if the vocabulary has no word for it.
+
+        Args:
+            left: The number before the sign.
+            sign: A key of `SIGNS`.
+            right: The number after it.
+        """
         value = SIGNS[sign](left, right)
         value = value % self.modulus if self.modulus else value
         return value if 0 <= value <= MOST else None

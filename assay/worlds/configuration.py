@@ -34,14 +34,33 @@ def _plain(value: Any) -> Any:
 
 
 def check_choice(config: Any, name: str, choices: Collection[str]) -> None:
-    """Raise InputError unless a field has one of these values."""
+    """Check that a field has one of these values.
+
+    Args:
+        config: The world's config.
+        name: The field.
+        choices: The values.
+
+    Raises:
+        InputError: It has another value.
+    """
     value = getattr(config, name)
     if value not in choices:
         raise InputError(f"{flag(name)} is '{value}'; it is one of {', '.join(choices)}")
 
 
 def check_range(config: Any, name: str, least: float, most: float | None = None) -> None:
-    """Raise InputError unless a field lies between these bounds, both included."""
+    """Check that a field lies between these bounds, both included.
+
+    Args:
+        config: The world's config.
+        name: The field.
+        least: The lower bound.
+        most: The upper bound; None for none.
+
+    Raises:
+        InputError: It lies outside.
+    """
     value = getattr(config, name)
     if value < least or (most is not None and value > most):
         bounds = f"at least {least}" if most is None else f"from {least} to {most}"

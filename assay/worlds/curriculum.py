@@ -86,7 +86,18 @@ def mistake_rate(problems: list[Problem], pass_rate: float, bare: float) -> floa
 def solutions(
     problems: list[Problem], *, mistakes: float, bare: float, again: float, rng: Rng
 ) -> Samples:
-    """A worked solution of each problem; see `arithmetic.solve` for the probabilities."""
+    """A worked solution of each problem.
+
+    Args:
+        problems: The problems.
+        mistakes: Probability of a wrong line, as `arithmetic.solve` has it.
+        bare: Probability that no line is written.
+        again: Probability that the last line is repeated.
+        rng: Every solver's choices.
+
+    Returns:
+        One completion a problem.
+    """
     texts = [
         [solve(p, d, mistakes=mistakes, bare=bare, again=again)]
         for p, d in zip(problems, dice(len(problems), rng), strict=True)

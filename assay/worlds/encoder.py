@@ -133,7 +133,7 @@ class Encoder:
         )
 
     def demos(self, path: str, items: Items, unseen: Collection[int]) -> Samples:
-        """Demonstrations, one completion a row; see `pairs`."""
+        """See `pairs`; these are demonstrations, one completion a row."""
         return self._completed(path, items, unseen, lambda d: (d.completion,), "demonstrations")[0]
 
     def _completed(

@@ -35,6 +35,13 @@ def held_out_rows(n: int) -> Int[Tensor, "rows"]:
 def best_of_four(
     policy: Sampler, prompts: Prompts, gold: Callable[[Samples], Tensor], rng: Rng
 ) -> Samples:
-    """Demonstrations: for each prompt the completion of highest gold among four of the policy's."""
+    """Demonstrations: for each prompt the completion of highest gold among four of the policy's.
+
+    Args:
+        policy: What samples.
+        prompts: B prompts.
+        gold: Scores completions, `[1,B,N]`.
+        rng: The policy's choices.
+    """
     completions = policy.sample(prompts, 4, rng)
     return completions.pick(gold(completions)[0].argmax(-1, keepdim=True))

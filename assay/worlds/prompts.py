@@ -73,7 +73,14 @@ class PromptTable:
         row: Mapping[str, Any],
         wanted: Collection[str] | None,
     ) -> int:
-        """The first place of a prompt's text; the prompt is appended if it is new."""
+        """The first place of a prompt's text; the prompt is appended if it is new.
+
+        Args:
+            text: Its text.
+            turns: Its conversation; None for plain text.
+            row: Its file's other columns.
+            wanted: Names of the columns to keep; None for all.
+        """
         return self.first[text] if text in self.first else self.add(text, turns, row, wanted)
 
 

@@ -122,7 +122,7 @@ class LabelStore:
         write_lines(self.labels, [self.line(pair, choice, by)])
 
     def line(self, pair: ShownPair, choice: str, by: str) -> dict[str, Any]:
-        """A label as a line of labels.jsonl; the arguments are those of `label`."""
+        """See `label`: the same label as a line of labels.jsonl."""
         q = pair.line
         return {
             "id": pair.id,
