@@ -58,8 +58,7 @@ from assay.rewards.fit import Trainable, fitted
 from assay.stats.effects import Reading, matched_gain
 
 paper = Paper(
-    "Machine Learning with Multitype Protected Attributes: Intersectional Fairness through "
-    "Regularisation",
+    "Machine Learning with Multitype Protected Attributes: Intersectional Fairness through Regularisation",  # noqa: E501  # a title stands letter for letter, on one line
     "Lee et al.",
     2025,
     "arXiv:2509.08163",

@@ -50,8 +50,7 @@ from assay.formulas.pairwise import bradley_terry
 from assay.rewards.linear_solvers import bradley_terry_optimum
 
 paper = Paper(
-    "Is There No Such Thing as a Bad Question? H4R: HalluciBot For Ratiocination, Rewriting, "
-    "Ranking, and Routing",
+    "Is There No Such Thing as a Bad Question? H4R: HalluciBot For Ratiocination, Rewriting, Ranking, and Routing",  # noqa: E501  # a title stands letter for letter, on one line
     "Watson et al.",
     2024,
     "arXiv:2404.12535",

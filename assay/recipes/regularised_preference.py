@@ -41,8 +41,7 @@ from assay.loops import log_ratios, paired
 from assay.stats.effects import Reading, final, matched_gain
 
 paper = Paper(
-    "Provably Mitigating Overoptimization in RLHF: Your SFT Loss is Implicitly an Adversarial "
-    "Regularizer",
+    "Provably Mitigating Overoptimization in RLHF: Your SFT Loss is Implicitly an Adversarial Regularizer",  # noqa: E501  # a title stands letter for letter, on one line
     "Liu et al.",
     2024,
     "arXiv:2405.16436",
