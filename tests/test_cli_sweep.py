@@ -130,7 +130,7 @@ def test_report_takes_runs_and_folders_of_runs(capsys: pytest.CaptureFixture[str
     assert Path("thesis.tex").read_text() == "the only copy"
     assert Path("s/leave_one_out/seed=0/run.json").read_bytes() == record
     Path("empty").mkdir()
-    assert "empty is not a run, and there is none in it" in refused(capsys, "report", "empty")
+    assert "empty is not a run and holds no run" in refused(capsys, "report", "empty")
     assert "assay report needs the folders of runs" in refused(capsys, "report")
 
 

@@ -92,7 +92,7 @@ def runs_in(folder: Path) -> list[Path]:
     below = sorted(p.parent for p in folder.rglob("run.json")) if folder.is_dir() else []
     if not below:
         raise InputError(
-            f"{folder} is not a run, and there is none in it: a run is a folder with a run.json"
+            f"{folder} is not a run and holds no run: a run is a folder with a run.json"
         )
     return below
 

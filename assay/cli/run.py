@@ -116,7 +116,7 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
 
 
 def _source(flags: Mapping[str, Any]) -> str:
-    """The folder whose record gives the arguments; "" where there is none."""
+    """The folder whose record gives the arguments; "" for a new run."""
     if flags.get("from") and "resume" not in flags:
         return str(flags["from"])
     out = flags.get("out", "")

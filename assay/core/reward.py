@@ -119,7 +119,7 @@ class Checked:
         return torch.where(samples.mask, scores, scores.new_zeros(()))
 
     def step_of(self, samples: Samples) -> Int[Tensor, "B N T"]:
-        """Return the step that each token belongs to, from 0; −1 where there is none.
+        """Return the step that each token belongs to, from 0; −1 outside any step.
 
         Raises:
             Missing: The reward knows no steps.

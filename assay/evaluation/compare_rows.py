@@ -42,7 +42,7 @@ class Row:
         settings: Its recipe's constants.
         choices: The setting taken for each pair, where it was tuned on the other pairs.
         edge: A setting that was taken and is the largest or smallest tried, so that the best may
-            lie beyond; "" where there is none.
+            lie beyond; "" if no setting does.
     """
 
     label: str

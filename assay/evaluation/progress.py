@@ -59,7 +59,7 @@ class Progress:
 
 
 class Policies:
-    """The policies that a run keeps: in its folder, or in memory where there is none.
+    """The policies that a run keeps: in its folder, or in memory if it has no folder.
 
     Args:
         folder: The run's folder, None for a run without a record.
