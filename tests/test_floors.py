@@ -39,7 +39,7 @@ ONLY = {  # what may be imported at all, beside assay itself
     "errors": STDLIB,
     "stats": STDLIB | {"numpy", "scipy"},
     "formulas": STDLIB | {"torch", "jaxtyping"},
-    "registry": STDLIB | {"docstring_parser"},
+    "registry": STDLIB | {"docstring_parser", "packaging"},
     "recipes": STDLIB | {"torch", "jaxtyping"},
 }
 NEVER = {
