@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from assay.cli import inputs, progress
 from assay.cli.orders import Order, has_device
 from assay.core import Loop, World
 from assay.engine import parallel
-from assay.engine.atomic import only_writer
-from assay.errors import InputError, Waiting
+from assay.engine.signals import sigterm_interrupts
+from assay.errors import InputError
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
 from assay.evaluation.reading import described
+from assay.records import best
 from assay.records.runs import Run, RunRecord, digest
 from assay.records.tracking import Tracked
 from assay.registry import catalogue
@@ -88,11 +89,8 @@ def drive(
     loop = catalogue.loop_of(asked.function, world.loop, asked.loop)
     run = _record(asked, world, loop, folder, resume)
     with ExitStack() as held:
-        if parallel.rank() == 0 and not held.enter_context(only_writer(folder)):
-            raise InputError(
-                f"another process is writing to {folder}: wait until it has ended, or run into "
-                "another folder"
-            )
+        if parallel.rank() == 0:
+            held.enter_context(sigterm_interrupts())
         shown = held.enter_context(progress.Bar(asked.entry.name, loop.max_steps))
         running = {k: v for k, v in asked.settings.items() if k != "device"}
         readings = measure(
@@ -105,29 +103,21 @@ def drive(
             watch=asked.watch,
             config=MeasureConfig(**running),
         )
-        if parallel.rank() == 0 and run.about["state"] in ("failed", "waiting"):
-            run.note({"state": "running", "error": None})
+        held.enter_context(closing(readings))
         tracked = track(run) if parallel.rank() == 0 else None
+        if tracked is not None:
+            held.callback(tracked.close)
         try:
             for reading in readings:
                 say(progress.line(reading))
                 if tracked is not None:
                     tracked(reading)
         except KeyboardInterrupt as why:
-            raise KeyboardInterrupt(f"go on with: assay run --resume --out {folder}") from why
-        except Waiting:
-            if parallel.rank() == 0:
-                run.note({"state": "waiting"})
+            raise type(why)(f"go on with: {best.again(run)}") from why
+        except InputError:
+            if parallel.rank() == 0 and not resume:
+                withdraw(folder)
             raise
-        except Exception as why:
-            if parallel.rank() == 0:
-                run.note({"state": "failed", "error": f"{type(why).__name__}: {why}"})
-                if isinstance(why, InputError) and not resume:
-                    withdraw(folder)
-            raise
-        finally:
-            if tracked is not None:
-                tracked.close()
     return run
 
 
@@ -183,16 +173,16 @@ def watch_files(watch: WatchConfig | None) -> dict[str, str]:
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """What a program wants to know of a finished run."""
+    """What a program wants to know of a run: `result` says which policy it comes to."""
     readings = run.readings()
-    best = [r for r in readings if r["tag"] == "best"]
+    again = [r for r in readings if r["tag"] == "best"]
     curve = [r for r in readings if r["tag"] != "best"]
     return {
         "run": str(run.folder),
         "recipe": run.about["recipe"],
-        "state": run.about["state"],
+        "state": best.state_of(run),
         "readings": len(readings),
-        "best": best[-1] if best else None,
+        "best": again[-1] if again else None,
         "last": curve[-1] if curve else None,
         "watch": next((r["watch"] for r in reversed(curve) if r["watch"]), None),
         "result": run.about.get("result"),

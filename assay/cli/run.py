@@ -69,14 +69,14 @@ def _run(
     order: Order, folder: Path, trackers: tuple[str, ...], project: str, resume: bool, as_json: bool
 ) -> int:
     """In every process of a launch."""
-    from assay.cli import execution, screen
+    from assay.cli import execution, outcome, screen
     from assay.engine import parallel
     from assay.records import tracking
 
     first = parallel.rank() == 0
     if resume and (folder / "run.json").exists() and Run.open(folder).about["state"] == "done":
         run = Run.open(folder)
-        print(f"assay: {folder} is done already", file=sys.stderr)
+        print(f"assay: {outcome.done(run)}", file=sys.stderr)
     else:
         world = execution.Worlds()(order)
         run = execution.drive(
@@ -88,7 +88,10 @@ def _run(
             track=lambda run: tracking.Tracked(run, trackers, project),
         )
     if first:
-        print(json.dumps(execution.summary(run), ensure_ascii=False) if as_json else folder)
+        if as_json:
+            print(json.dumps(execution.summary(run), ensure_ascii=False))
+        else:
+            print("\n".join([*([] if screen.is_quiet() else outcome.lines(run)), str(folder)]))
     return 0
 
 
