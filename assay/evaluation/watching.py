@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from assay.core import Loop, Step, Task, World
 from assay.engine.checkpoint import size
+from assay.engine.parallel import rank
 from assay.models.backbones.copies import state_to_keep
 from assay.records.result import Kept, Watched
 from assay.watch.config import WatchConfig
 from assay.watch.ledger import Ledger
 from assay.watch.setup import check_policy, open_watch
+
+log = logging.getLogger("assay")
+MUCH = 10**9  # bytes of kept policies that are worth a line
 
 
 class Lookout:
@@ -78,10 +83,29 @@ class Lookout:
         """
         check_policy(step.policy)
         self.policies.begin(step.policy)
-        self.watch.policy_bytes = size(state_to_keep(step.policy))
+        self._measure(step)
         said = self.watch.look({"step": t, **line})
         self.word = said["word"]
         return said
+
+    def _measure(self, step: Step) -> None:
+        """Take the size of one policy, which decides how many are kept; say so where it is much."""
+        first, watch = not self.watch.steps, self.watch
+        watch.policy_bytes = size(state_to_keep(step.policy))
+        n = watch.config.policies_kept(watch.looks, watch.policy_bytes)
+        if (
+            first
+            and rank() == 0
+            and self.policies.folder is not None
+            and n * watch.policy_bytes > MUCH
+        ):
+            log.warning(
+                "assay: the watch keeps up to %d policies to go back to, %.1f GB, in %s "
+                "(--watch.kept); one of them stays",
+                n,
+                n * watch.policy_bytes / 1e9,
+                self.policies.folder,
+            )
 
     def kept(self) -> Step:
         """The policy that the run goes back to."""
