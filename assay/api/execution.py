@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ from assay.api.live import INPUTS, check_weights, filed, live_weights
 from assay.api.orders import Order, has_device
 from assay.core import Loop, World
 from assay.engine import parallel
-from assay.engine.atomic import LOCK, only_writer
-from assay.errors import InputError, Waiting
+from assay.engine.atomic import LOCK
+from assay.engine.signals import sigterm_interrupts
+from assay.errors import InputError
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import Measurement
 from assay.evaluation.reading import described
+from assay.records import best
 from assay.records.memory import MemoryRun
 from assay.records.runs import Run, RunRecord, digest
 from assay.records.schema import Reading
@@ -109,10 +111,10 @@ class Drive:
             self.world,
             self.loop,
             asked.arguments,
-            self.run,
             MeasureConfig(**running),
             asked.watch,
-            self.resume,
+            run=self.run,
+            resume=self.resume,
         )
 
     def readings(
@@ -132,42 +134,25 @@ class Drive:
         Raises:
             InputError: Another process is writing to the folder.
         """
-        with ExitStack() as after, ExitStack() as held:
+        with ExitStack() as held:
             first = parallel.rank() == 0
-            if (
-                first
-                and self.folder is not None
-                and not held.enter_context(only_writer(self.folder))
-            ):
-                raise InputError(
-                    f"another process is writing to {self.folder}: wait until it has ended, or "
-                    "run into another folder"
-                )
+            if first:
+                held.enter_context(sigterm_interrupts())
             self.measurement = self._measured(shown)
-            if first and self.run.about["state"] in ("failed", "waiting"):
-                self.run.note({"state": "running", "error": None})
+            readings = self.measurement.readings()
+            held.enter_context(closing(readings))
             tracked = track(self.run) if first and isinstance(self.run, Run) else None
+            if tracked is not None:
+                held.callback(tracked.close)
             try:
-                for reading in self.measurement.readings():
+                for reading in readings:
                     if tracked is not None:
                         tracked(reading)
                     yield reading  # type: ignore[misc]
-            except Waiting:
-                if first:
-                    self.run.note({"state": "waiting"})
+            except InputError:
+                if first and not self.resume and self.folder is not None:
+                    withdraw(self.folder)
                 raise
-            except Exception as why:
-                if first:
-                    self._failed(why, after)
-                raise
-            finally:
-                if tracked is not None:
-                    tracked.close()
-
-    def _failed(self, why: Exception, after: ExitStack) -> None:
-        self.run.note({"state": "failed", "error": f"{type(why).__name__}: {why}"})
-        if isinstance(why, InputError) and not self.resume and self.folder is not None:
-            after.callback(withdraw, self.folder)  # once the folder is let go
 
 
 def withdraw(folder: Path) -> None:
@@ -234,16 +219,16 @@ def watch_files(watch: WatchConfig | None) -> dict[str, str]:
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """What a program wants to know of a finished run."""
+    """What a program wants to know of a run: `result` says which policy it comes to."""
     readings = run.readings()
-    best = [r for r in readings if r["tag"] == "best"]
+    again = [r for r in readings if r["tag"] == "best"]
     curve = [r for r in readings if r["tag"] != "best"]
     return {
         "run": str(run.folder),
         "recipe": run.about["recipe"],
-        "state": run.about["state"],
+        "state": best.state_of(run),
         "readings": len(readings),
-        "best": best[-1] if best else None,
+        "best": again[-1] if again else None,
         "last": curve[-1] if curve else None,
         "watch": next((r["watch"] for r in reversed(curve) if r["watch"]), None),
         "result": run.about.get("result"),

@@ -9,7 +9,9 @@ from typing import Any
 
 from assay.cli import screen
 from assay.errors import InputError
+from assay.records.result import named
 
+FEW = 12  # runs whose best policies are printed; the page has them all
 HEAD = (
     "method",
     "world",
@@ -58,8 +60,23 @@ def report_(
         figure.write_text(svg(folders), encoding="utf-8")
     if page is not None:
         page = build(folders, page, baseline=baseline, title=title)
-    print(json.dumps(found, ensure_ascii=False) if json_ else f"{table(found)}\n\n{page}")
+    print(
+        json.dumps(found, ensure_ascii=False)
+        if json_
+        else "\n".join([table(found), *bests(found), "", str(page)])
+    )
     return 0
+
+
+def bests(found: Sequence[dict[str, Any]]) -> list[str]:
+    """The policy that each run comes to, and why: a line a run, where the runs are few.
+
+    Args:
+        found: What `report.summary` returned.
+    """
+    every = [b for m in found for b in m["best"]]
+    said = [f"best of {b['run']}: {named(b)}: {b['reason']}" for b in every]
+    return ["", *said] if 0 < len(said) <= FEW else []
 
 
 def runs_in(folder: Path) -> list[Path]:

@@ -73,14 +73,14 @@ def _run(
 ) -> int:
     """In every process of a launch."""
     from assay.api import execution
-    from assay.cli import progress, screen
+    from assay.cli import outcome, progress, screen
     from assay.engine import parallel
     from assay.records import tracking
 
     first = parallel.rank() == 0
     if resume and (folder / "run.json").exists() and Run.open(folder).about["state"] == "done":
         run = Run.open(folder)
-        print(f"assay: {folder} is done already", file=sys.stderr)
+        print(f"assay: {outcome.done(run)}", file=sys.stderr)
     else:
         world = execution.Worlds(progress.working)(order)
         run = drive(
@@ -92,7 +92,12 @@ def _run(
             track=lambda run: tracking.Tracked(run, trackers, project),
         )
     if first:
-        print(json.dumps(execution.summary(run), ensure_ascii=False) if as_json else folder)
+        if as_json:
+            print(json.dumps(execution.summary(run), ensure_ascii=False))
+        else:
+            for said in outcome.lines(run):
+                screen.note(said)
+            print(folder)
     return 0
 
 
@@ -121,6 +126,7 @@ def drive(
     from assay.api.execution import Drive
     from assay.cli import progress
     from assay.evaluation.lines import reading_line
+    from assay.records.best import again
 
     driven = Drive(order, world, folder, resume=resume)
     more = {} if track is None else {"track": track}
@@ -129,7 +135,7 @@ def drive(
             for reading in driven.readings(shown=lambda r: progress.watched(r, bar), **more):
                 say(reading_line(reading))
         except KeyboardInterrupt as why:
-            raise KeyboardInterrupt(f"go on with: assay run --resume --out {folder}") from why
+            raise type(why)(f"go on with: {again(Run.open(folder))}") from why
     return Run.open(folder)
 
 
