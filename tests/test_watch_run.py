@@ -20,6 +20,7 @@ import pytest
 
 from assay import cli
 from assay.engine.checkpoint import load
+from assay.records.best import best
 from assay.records.runs import Run, read_lines
 
 SMALL = [
@@ -88,8 +89,8 @@ def test_it_stops_and_the_best_checkpoint_is_the_result(capsys: pytest.CaptureFi
         result["file"],
         end["file"],
     }, "the best by gold, which the watch did not choose, is gone"
-    assert cli.main(["watch", "status", "a"]) == 0
-    assert f"best: step {result['step']}: the watch stopped" in capsys.readouterr().err
+    top = best(Run.open("a"))
+    assert (top.step, top.chosen_by) == (result["step"], "watch")
     last = Run.open("a").readings()[-1]
     assert (
         last["tag"] == "best"
@@ -246,7 +247,10 @@ def test_a_finished_run_is_watched_afterwards(capsys: pytest.CaptureFixture[str]
         cli.main(["watch", "a", "--by", "csv"]) == 3
         and "go on with `assay watch a --by csv`" in capsys.readouterr().err
     )
-    assert cli.main(["watch", "status", "a"]) == 0 and "waiting" in capsys.readouterr().out
+    capsys.readouterr()
+    assert cli.main(["watch", "status", "a"]) == 0
+    out = capsys.readouterr().out
+    assert "waiting" in out and f"\nbest: {best(Run.open('a')).name}: its gold is" in out
 
 
 @pytest.mark.parametrize(

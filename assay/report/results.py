@@ -138,8 +138,8 @@ def bests(ground: Ground) -> Table:
         f"The policy that each run comes to, {ground.title}",
         ["run", "best policy", "why"],
         rows,
-        "A watch that stopped the run chooses by its labels; without a watch, gold by its highest "
-        "reading; else it is the last policy. This policy is exported and restored.",
+        "A watch that stopped the run chooses by its labels; without a watch, the "
+        f"{ground.gold_name} chooses by its highest reading; else it is the last policy. This policy is exported and restored.",
     )
 
 
