@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,6 @@ def _run(
     folder: Path,
 ) -> None:
     """Run some papers' claims and write their result files."""
-    from assay.cli import progress
     from assay.evidence import claims
 
     world = given.get("world") or WORLD
@@ -123,15 +122,5 @@ def _run(
     loop = {k: v for k, v in given.items() if k in settings.loop()}
     arguments = {k.removeprefix("world."): v for k, v in given.items() if k.startswith("world.")}
     numbers = [value(s, int, "--seeds") for s in several(seeds)]
-    with progress.Bar("claims", 1) as shown:
-
-        def around(
-            recipe: Callable[..., Iterator[Any]], label: str
-        ) -> Callable[..., Iterator[Any]]:
-            shown.restart(label)
-            return progress.watched(recipe, shown)
-
-        for result in claims.run(
-            fit, seeds=numbers, world=world, world_arguments=arguments, loop=loop, around=around
-        ):
-            print(claims.save(result, folder), file=sys.stderr)
+    for result in claims.run(fit, seeds=numbers, world=world, world_arguments=arguments, loop=loop):
+        print(claims.save(result, folder), file=sys.stderr)

@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 
-from assay.cli import inputs, progress
+from assay.cli import inputs, progress, screen
 from assay.cli.orders import Order, has_device
 from assay.core import Loop, World
 from assay.engine import parallel
 from assay.engine.atomic import only_writer
+from assay.engine.progress import stage
 from assay.errors import InputError, Waiting
+from assay.evaluation.chosen import chosen
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
 from assay.evaluation.reading import described
@@ -53,7 +55,7 @@ class Worlds:
     def _made(self, what: list[Any], said: str, make: Callable[[], World]) -> World:
         key = json.dumps(what, sort_keys=True)
         if key not in self._built:
-            with progress.working(said):
+            with stage(said):
                 self._built[key] = make()
         return self._built[key]
 
@@ -86,24 +88,26 @@ def drive(
         InputError: Another process is writing to the folder.
     """
     loop = catalogue.loop_of(asked.function, world.loop, asked.loop)
-    run = _record(asked, world, loop, folder, resume)
+    running = {k: v for k, v in asked.settings.items() if k != "device"}
+    config = chosen(MeasureConfig(**running), world, loop)
+    run = _record(asked, world, loop, config, folder, resume)
     with ExitStack() as held:
         if parallel.rank() == 0 and not held.enter_context(only_writer(folder)):
             raise InputError(
                 f"another process is writing to {folder}: wait until it has ended, or run into "
                 "another folder"
             )
-        shown = held.enter_context(progress.Bar(asked.entry.name, loop.max_steps))
-        running = {k: v for k, v in asked.settings.items() if k != "device"}
         readings = measure(
-            progress.watched(asked.function, shown),
+            asked.function,
             world,
             loop=loop,
             arguments=asked.arguments,
             run=run,
             resume=resume,
             watch=asked.watch,
-            config=MeasureConfig(**running),
+            config=config,
+            name=asked.entry.name,
+            tell=screen.note,
         )
         if parallel.rank() == 0 and run.about["state"] in ("failed", "waiting"):
             run.note({"state": "running", "error": None})
@@ -140,7 +144,9 @@ def withdraw(folder: Path) -> None:
         folder.rmdir()
 
 
-def _record(asked: Order, world: World, loop: Loop, folder: Path, resume: bool) -> Run:
+def _record(
+    asked: Order, world: World, loop: Loop, config: MeasureConfig, folder: Path, resume: bool
+) -> Run:
     """The run's folder: made by the first process, opened by the others."""
     if parallel.rank() == 0 and not (resume and (folder / "run.json").exists()):
         mine = (
@@ -160,10 +166,11 @@ def _record(asked: Order, world: World, loop: Loop, folder: Path, resume: bool) 
                 arguments=asked.arguments,
                 loop=asdict(loop),
                 seed=loop.seed,
-                world={"name": asked.world, **asked.world_arguments},
+                world={"name": asked.world, **_settled(asked.world_arguments, world)},
                 fit={"name": asked.fit, **asked.fit_arguments} if asked.fit else None,
                 run={
                     **asked.settings,
+                    **asdict(config),
                     "threads": torch.get_num_threads(),
                     "processes": parallel.world_size(),
                 },
@@ -174,6 +181,11 @@ def _record(asked: Order, world: World, loop: Loop, folder: Path, resume: bool) 
         )
     parallel.barrier()
     return Run.open(folder)
+
+
+def _settled(asked: dict[str, Any], world: World) -> dict[str, Any]:
+    """A world's arguments, with what it chose where 0 left it open."""
+    return {k: world.arguments.get(k, v) if v == 0 else v for k, v in asked.items()}
 
 
 def watch_files(watch: WatchConfig | None) -> dict[str, str]:

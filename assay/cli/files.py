@@ -12,11 +12,12 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from assay.cli import flags, progress
+from assay.cli import flags
 from assay.cli.flags import Flag
 from assay.cli.grammar import Grammar, Words
 from assay.cli.values import value
 from assay.cli.verbs import ALSO, Seen
+from assay.engine import progress
 from assay.errors import InputError
 from assay.registry.catalogue import HOME
 from assay.registry.docstrings import clause, first_sentence
@@ -37,7 +38,7 @@ SHOWN = {  # positional parameters: what help calls them, and what they are
     "rewards": ("reward", "The folder of a reward that assay fit wrote."),
     "out": ("out", "The file to write."),
 }
-UNSHOWN = ("check", "bon")  # their functions show no progress of their own
+UNSHOWN = ("check", "bon")  # their functions do not announce all that they do
 FURTHER = {"fit": {"path": ("--pairs",)}}  # other names of the positional parameters as flags
 
 
@@ -85,7 +86,7 @@ def _called(verb: str, words: Sequence[str], settings: dict[str, Any]) -> Any:
             about = clause(p.help or (SHOWN[p.name][1] if placed else ""))
             raise InputError(f"assay {verb} needs {name}" + (f": {about}" if about else ""))
     function = _function(verb)
-    with progress.working(f"assay {verb}") if verb in UNSHOWN else nullcontext():
+    with progress.stage(f"assay {verb}") if verb in UNSHOWN else nullcontext():
         return function(**settings)
 
 

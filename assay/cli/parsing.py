@@ -22,7 +22,7 @@ from cyclopts.exceptions import (
 from assay.cli.flags import Flag, find, suggestion
 from assay.cli.grammar import Grammar
 from assay.cli.suggestions import meant
-from assay.cli.values import metavar, said, shown
+from assay.cli.values import metavar, said
 from assay.errors import InputError
 from assay.registry.parameters import REQUIRED, choices
 
@@ -126,11 +126,7 @@ def _function(grammar: Grammar, completing: bool) -> Callable[..., Any]:
 
 def _annotation(flag: Flag, completing: bool) -> Any:
     switch = flag.type is bool
-    default = (
-        ""
-        if flag.default is REQUIRED or flag.default is None or flag.default is False
-        else shown(flag.default)
-    )
+    default = flag.default_text
     helped = (
         flag.help
         + (f" [default: {default}]" if default else "")

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from assay.engine import progress
 from assay.engine.atomic import replacing
 from assay.errors import InputError
 
@@ -132,7 +133,7 @@ def save(path: Path, state: Any) -> None:
     """
     tensors: dict[str, Tensor] = {}
     text = json.dumps(_pack(state, tensors))
-    with replacing(path) as fresh:
+    with progress.stage(f"saving {path.name}"), replacing(path) as fresh:
         save_file(tensors or {"none": torch.zeros(0)}, str(fresh), metadata={"state": text})
 
 

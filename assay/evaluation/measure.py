@@ -10,22 +10,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from assay.core import Ask, Carry, Loop, Rng, Step, World
-from assay.engine import checkpoint as disk
+from assay.engine import progress as stages
 from assay.engine.descend import micro_batches
 from assay.engine.parallel import meter, rank
 from assay.errors import InputError
+from assay.evaluation import progress as memory
+from assay.evaluation.chosen import chosen, with_micro_batch
 from assay.evaluation.config import MeasureConfig
-from assay.evaluation.progress import CARRY, Policies, Progress, nothing_spent, steps_of
+from assay.evaluation.cost import Cost
 from assay.evaluation.reading import Reader
 from assay.evaluation.watching import Lookout
-from assay.models.micro_batch import micro_batch_size
 from assay.records.checks import READINGS
 from assay.records.runs import Run
 from assay.watch.config import WatchConfig
@@ -43,6 +43,8 @@ def measure(
     config: MeasureConfig = MeasureConfig(),
     watch: WatchConfig | None = None,
     resume: bool = False,
+    name: str = "training",
+    tell: Callable[[str], None] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield readings of a recipe in a world, one after another.
 
@@ -55,6 +57,8 @@ def measure(
         config: How often to read and to save, and what to keep.
         watch: Buy labels at every reading, and stop pulling when the watch says so.
         resume: Go on from the run's last save. Readings later than it are cut and made again.
+        name: What a display calls the run.
+        tell: Is given sentences about what the readings cost.
 
     Yields:
         Readings, as records.schema.Reading describes them: first the reference (step 0), last the
@@ -64,7 +68,9 @@ def measure(
         InputError: The recipe yields what cannot be measured or watched.
         Waiting: Labels are still out.
     """
-    return _Drive(recipe, world, loop, arguments or {}, run, config, watch, resume).readings()
+    config = chosen(config, world, loop)
+    drive = _Drive(recipe, world, loop, arguments or {}, run, config, watch, resume, tell)
+    return drive.readings(name)
 
 
 class _Drive:
@@ -80,13 +86,14 @@ class _Drive:
         config: MeasureConfig,
         watch: WatchConfig | None,
         resume: bool,
+        tell: Callable[[str], None] | None,
     ):
         self.world, self.run, self.config, self.loop = world, run, config, loop
         folder = None if run is None else run.folder
-        saved = self._saved() if resume else None
+        saved = memory.load_state(folder, world.held_out.decode) if resume else None
         self.fresh = saved is None
-        self.progress = Progress(
-            **{k: v for k, v in (saved or {}).items() if k in Progress.__dataclass_fields__}
+        self.progress = memory.Progress(
+            **{k: v for k, v in (saved or {}).items() if k in memory.Progress.__dataclass_fields__}
         )
         self.carry = Carry(None if saved is None else saved["carry"], world.held_out.decode)
         self.task = world.task.replaced(rng=Rng(loop.seed)("run"), carry=self.carry)
@@ -97,8 +104,9 @@ class _Drive:
             log_completions=config.log_completions,
         )
         self.eyes = Rng(loop.seed)("read")
+        self.cost = Cost(self.reader, world, loop, config, tell)
         self.recipe: Generator[Any, Any, Any] = recipe(self.task, loop=loop, **arguments)  # type: ignore[assignment]
-        self.policies = Policies(folder)
+        self.policies = memory.Policies(folder)
         gold = world.gold
         self.ledger = Ledger(
             folder,
@@ -122,19 +130,17 @@ class _Drive:
         if run is not None and resume and not self.progress.done and rank() == 0:
             run.cut(-1 if saved is None else self.carry.next)
 
-    def _saved(self) -> dict[str, Any] | None:
-        """What the run saved last, None where it has not come so far."""
-        if self.run is None or not (self.run.folder / CARRY).exists():
-            return None
-        found: dict[str, Any] = disk.load(self.run.folder / CARRY, self.world.held_out.decode)
-        return found
-
-    def readings(self) -> Iterator[dict[str, Any]]:
+    def readings(self, name: str) -> Iterator[dict[str, Any]]:
         """Pull the recipe to its end, and read on the way."""
         if self.progress.done:
             return
-        if not self.config.micro_batch_size:
-            self.config = replace(self.config, micro_batch_size=self._chosen_micro_batch())
+        with stages.stage(name, self.loop.max_steps, "steps") as self.stage:
+            self.stage.begin_at(self.carry.next)
+            self.cost.begin()
+            yield from self._readings()
+
+    def _readings(self) -> Iterator[dict[str, Any]]:
+        self.config = with_micro_batch(self.config, self.task, self.loop, self.run)
         last: list[Step] = []
         while (steps := self._pull()) is not None:
             if self.fresh:
@@ -163,21 +169,10 @@ class _Drive:
         self.progress.done = True
         self._save()
         if self.run is not None and rank() == 0:
-            watched = (
-                {}
-                if self.lookout is None
-                else {"result": self.lookout.result(self.progress.last_read)}
-            )
-            self.run.finish({"best_step": self.progress.best.get("step"), **watched})
-
-    def _chosen_micro_batch(self) -> int:
-        """Completions a pass, from the free memory; 0 where all of them fit. The size is recorded,
-        so that a resumed run takes the same passes.
-        """
-        size = micro_batch_size(self.task, self.loop)
-        if size and self.run is not None and rank() == 0:
-            self.run.note({"run": {**self.run.about.get("run", {}), "micro_batch_size": size}})
-        return size
+            about: dict[str, Any] = {"best_step": self.progress.best.get("step")}
+            if self.lookout is not None:
+                about["result"] = self.lookout.result(self.progress.last_read)
+            self.run.finish(about)
 
     def _pull(self) -> list[Step] | None:
         """The recipe's next Steps, under its own meter and clock; None when it has ended. What it
@@ -186,7 +181,7 @@ class _Drive:
         micro, strict = self.config.micro_batch_size, self.config.stop_on_nonfinite
         item: Any = None
         labels: Tensor | None = None
-        ended = False
+        ended, took = False, 0.0
         while True:
             began = time.perf_counter()
             with micro_batches(micro, strict=strict), meter.charging(self.progress.spent):
@@ -196,9 +191,14 @@ class _Drive:
                     item, ended = None, True
                 if isinstance(item, Ask):
                     labels = self.ledger("recipe", self.carry.next, item.samples)
-            self.progress.seconds += time.perf_counter() - began
+            took += time.perf_counter() - began
             if not isinstance(item, Ask):
-                return None if ended else steps_of(item)
+                self.progress.seconds += took
+                if ended:
+                    return None
+                self.cost.step(took)
+                self.stage.at(self.carry.next, max(self.carry.total, self.carry.next))
+                return memory.steps_of(item)
 
     def _read_all(self, steps: list[Step], t: int) -> Iterator[dict[str, Any]]:
         stats = self.progress.statistics()
@@ -216,14 +216,15 @@ class _Drive:
         anything was spent.
         """
         self.fresh = False
-        line, rows = self.reader(Step(self.task.reference, reward=first.reward), self.eyes("same"))
+        reference = Step(self.task.reference, reward=first.reward)
+        line, rows = self.cost.read(reference, self.eyes("same"))
         if line["gold"] is not None:
             self.progress.best = {"gold": line["gold"], "step": 0, "tag": "reference"}
-        return self._write(line, rows, 0, "reference", None, spent=nothing_spent())
+        return self._write(line, rows, 0, "reference", None, spent=memory.nothing_spent())
 
     def _read(self, step: Step, t: int, stats: dict[str, float] | None = None) -> dict[str, Any]:
         """Read one policy, remember it if it is the best so far."""
-        line, rows = self.reader(step, self.eyes("same"))
+        line, rows = self.cost.read(step, self.eyes("same"))
         best = self.progress.best
         if line["gold"] is not None and (not best or line["gold"] > best["gold"]):
             self.progress.best = {"gold": line["gold"], "step": t, "tag": step.tag}
@@ -285,15 +286,8 @@ class _Drive:
 
     def _save(self) -> None:
         """Write the recipe's memory, and the run's own, as one file."""
-        if self.run is None or rank() != 0:
-            return
-        disk.save(
-            self.run.folder / CARRY,
-            {
-                "carry": self.carry.state(),
-                **self.progress.plain(),
-                "watch": None if self.lookout is None else self.lookout.state(),
-            },
-        )
-        if self.lookout is not None:
-            self.lookout.forget(self.progress.done)
+        if self.run is not None and rank() == 0:
+            watch = None if self.lookout is None else self.lookout.state()
+            memory.save_state(self.run.folder, self.carry, self.progress, watch)
+            if self.lookout is not None:
+                self.lookout.forget(self.progress.done)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from assay.core import Step
+from assay.core import Carry, Step
 from assay.engine import checkpoint as disk
 from assay.engine.parallel import COUNTED, barrier, rank
 from assay.errors import InputError
@@ -56,6 +56,31 @@ class Progress:
         out = {k: total if k == "skipped" else total / n for k, (total, n) in self.tally.items()}
         self.tally = {}
         return out
+
+
+def load_state(folder: Path | None, decode: Any) -> dict[str, Any] | None:
+    """What a run saved last, None where it has not come so far.
+
+    Args:
+        folder: The run's folder, None for a run without a record.
+        decode: How restored Prompts turn ids into text.
+    """
+    if folder is None or not (folder / CARRY).exists():
+        return None
+    found: dict[str, Any] = disk.load(folder / CARRY, decode)
+    return found
+
+
+def save_state(folder: Path, carry: Carry, progress: Progress, watch: Any) -> None:
+    """Write a recipe's memory, the run's own and the watch's as one file.
+
+    Args:
+        folder: The run's folder.
+        carry: The recipe's memory.
+        progress: The run's.
+        watch: The watch's, None where nothing is watched.
+    """
+    disk.save(folder / CARRY, {"carry": carry.state(), **progress.plain(), "watch": watch})
 
 
 class Policies:

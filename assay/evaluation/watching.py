@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.core import Loop, Step, Task, World
+from assay.engine import progress
 from assay.evaluation.progress import CARRY
 from assay.records.schema import Result
 from assay.watch.config import WatchConfig
@@ -76,7 +77,8 @@ class Lookout:
         """
         check_policy(step.policy)
         self.policies.begin(step.policy)
-        return self.watch.look({"step": t, **line})
+        with progress.stage("watching"):
+            return self.watch.look({"step": t, **line})
 
     def kept(self) -> Step:
         """The policy that the run goes back to."""

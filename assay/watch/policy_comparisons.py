@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from assay.core import Missing, Prompts, Rng, Samples, Task
-from assay.engine import checkpoint
+from assay.engine import checkpoint, progress
 from assay.engine.parallel import barrier, meter, rank
 from assay.watch.comparisons import Comparison
 from assay.watch.completions import free_stats, one_completion, side_by_side, texts_of
@@ -76,7 +76,7 @@ class PolicyComparisons:
         )
         prompts = self.prompts[rows]
         sides = (("mine", policy), ("theirs", other))
-        with meter.lifted(), torch.no_grad():
+        with meter.lifted(), torch.no_grad(), progress.stage(f"sampling {n} comparisons"):
             first, second = (
                 one_completion(
                     self._policy(which, step).sample(prompts, 1, rng(side)[places]),
