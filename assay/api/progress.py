@@ -66,7 +66,8 @@ class Line:
     def __init__(self, stage: Stage, among: list[Stage], now: float):
         at = among.index(stage)
         runs = max((i for i, s in enumerate(among) if s.unit == "steps"), default=0)
-        self.name = " › ".join(s.name for s in among[min(runs + 1, at) : at + 1])
+        within = [s.name for s in among[min(runs + 1, at) : at + 1]]
+        self.name = " › ".join(within[-2:])
         self.total, self.reached = stage.total, stage.reached
         seconds = now - stage.began
         parts = [f"{stage.done:,}/{stage.total:,} {stage.unit}"] if stage.total else []
@@ -106,21 +107,27 @@ def clock(seconds: float) -> str:
     return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
 
 
-def picture(stack: Stack) -> Any:
-    """The lines for rich."""
+def picture(stack: Stack, width: int) -> Any:
+    """The lines for rich, in columns that do not move.
+
+    Args:
+        stack: The stages.
+        width: Of the terminal.
+    """
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
     grid = Table.grid(padding=(0, 1))
-    grid.add_column(no_wrap=True, overflow="ellipsis", max_width=56)
-    grid.add_column(width=20)
+    bars = min(20, width // 6)
+    grid.add_column(no_wrap=True, overflow="ellipsis", width=max(12, min(44, width - bars - 42)))
+    grid.add_column(width=bars)
     grid.add_column(no_wrap=True, overflow="ellipsis")
     for line in stack.lines():
         bar = ProgressBar(
             total=line.total or None,
             completed=min(line.reached, line.total) if line.total else 0,
-            width=20,
+            width=bars,
             pulse=not line.total,
         )
         grid.add_row(Text(line.name), bar, Text(line.counts))
@@ -158,10 +165,11 @@ class Terminal(Stack):
         if self._live is None:
             from rich.live import Live
 
+            console = self.console()
             self._live = Live(
-                console=self.console(),
-                get_renderable=lambda: picture(self),
-                refresh_per_second=8,
+                console=console,
+                get_renderable=lambda: picture(self, console.width),
+                refresh_per_second=5,
                 transient=True,
                 redirect_stdout=sys.stdout.isatty(),
                 redirect_stderr=True,

@@ -14,6 +14,7 @@ from assay.cli.flags import Flag
 from assay.cli.grammar import Grammar
 from assay.cli.values import several, value
 from assay.cli.verbs import Seen
+from assay.engine.progress import stage
 from assay.errors import InputError
 from assay.registry import catalogue
 
@@ -42,7 +43,8 @@ def claims_(
         results: The folder of result files.
         write: Write the list into CLAIMS.md.
     """
-    from assay.evidence import claims, verdicts
+    with stage("starting"):
+        from assay.evidence import claims, verdicts
 
     papers = [e for e in catalogue.entries() if not e.fault]
     if run:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from assay.cli.report import must_be_ours, runs_in
+from assay.engine.progress import stage
 from assay.errors import InputError
 
 
@@ -35,18 +36,15 @@ def compare_(
         apart: List methods of another budget apart, instead of refusing to compare.
         out: A folder for compare.md, compare.html, compare.json and a figure a world.
     """
-    from assay.evaluation.compare import compare
-    from assay.report.comparison import figure, markdown, page
+    with stage("starting"):
+        from assay.evaluation.compare import compare
+        from assay.report.comparison import figure, markdown, page
 
     if not folders:
         raise InputError("assay compare needs the folder of a sweep")
-    found, drawn = compare(
-        [f for folder in folders for f in runs_in(Path(folder))],
-        baseline=baseline,
-        tuned=tuned,
-        budget=budget,
-        apart=apart,
-    )
+    runs = [f for folder in folders for f in runs_in(Path(folder))]
+    with stage(f"comparing {len(runs)} runs"):
+        found, drawn = compare(runs, baseline=baseline, tuned=tuned, budget=budget, apart=apart)
     text = markdown(found)
     if out is not None:
         shown = []

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from assay.cli import inputs, progress, screen
+from assay.cli import flags, inputs, progress, screen
 from assay.cli.orders import Order, has_device
 from assay.core import Loop, World
 from assay.engine import parallel
@@ -88,7 +88,12 @@ def drive(
         InputError: Another process is writing to the folder.
     """
     loop = catalogue.loop_of(asked.function, world.loop, asked.loop)
-    running = {k: v for k, v in asked.settings.items() if k != "device"}
+    before = Run.open(folder).about["run"] if resume and (folder / "run.json").exists() else {}
+    running = {
+        k: before.get(k, v) if not v and k in flags.CHOSEN else v
+        for k, v in asked.settings.items()
+        if k != "device"
+    }
     config = chosen(MeasureConfig(**running), world, loop)
     run = _record(asked, world, loop, config, folder, resume)
     with ExitStack() as held:

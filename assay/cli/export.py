@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from assay.cli import inputs
+from assay.engine.progress import stage
 from assay.records.runs import Run
 
 
@@ -31,6 +32,7 @@ def export_(
     inputs.unchanged(found.about, run)
     export.find_policy(found, which)  # before the world is built, so that a refusal comes at once
     world = execution.Worlds()(orders.of_record(found.about, run))
-    folder = export.export(found, world, out, which=which)
+    with stage(f"writing {out}"):
+        folder = export.export(found, world, out, which=which)
     print(json.dumps({"folder": str(folder)}) if json_ else folder)
     return 0

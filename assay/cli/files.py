@@ -85,7 +85,8 @@ def _called(verb: str, words: Sequence[str], settings: dict[str, Any]) -> Any:
             placed = p.kind == "POSITIONAL_OR_KEYWORD"
             about = clause(p.help or (SHOWN[p.name][1] if placed else ""))
             raise InputError(f"assay {verb} needs {name}" + (f": {about}" if about else ""))
-    function = _function(verb)
+    with progress.stage("starting"):
+        function = _function(verb)
     with progress.stage(f"assay {verb}") if verb in UNSHOWN else nullcontext():
         return function(**settings)
 

@@ -32,7 +32,7 @@ class Lines:
         inside = stage
         while inside.parent is not None and inside.unit != "steps":
             inside = inside.parent
-        if took > SOON and inside.unit != "steps":
+        if took > SOON and inside.unit != "steps" and stage.unit != "runs":
             screen.note(f"{stage.name}: {took:.0f} s")
 
 

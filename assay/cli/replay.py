@@ -14,6 +14,7 @@ from assay.cli import execution, orders
 from assay.core import Rng
 from assay.engine import checkpoint as disk
 from assay.engine.atomic import write_bytes
+from assay.engine.progress import over
 from assay.errors import InputError
 from assay.records.runs import Run, plain
 from assay.watch.config import WatchConfig
@@ -61,7 +62,7 @@ def looks(folder: Path, asked: WatchConfig) -> Iterator[dict[str, Any]]:
         own=False,
     )
     said = []
-    for reading in read:
+    for reading in over(read, "watching", "readings"):
         policy: Any = task.reference.copy()
         policy.load_state_dict(disk.load(kept[reading["step"]]))
         comparisons.begin(policy)

@@ -13,6 +13,7 @@ from assay.cli import inputs, settings
 from assay.cli.grammar import Grammar
 from assay.cli.listing import started_by
 from assay.cli.verbs import Seen
+from assay.engine.progress import stage
 from assay.errors import InputError
 from assay.records.runs import Run
 from assay.registry import catalogue
@@ -55,12 +56,13 @@ def run_(
     folder = free(Path("runs") / entry.name) if out is None else out
     if not resume:
         must_be_free(folder)
-    from assay.cli import orders
-    from assay.engine import parallel
-    from assay.records import tracking
+    with stage("starting"):
+        from assay.cli import orders
+        from assay.engine import parallel
+        from assay.records import tracking
 
-    trackers = tracking.possible(track or ())
-    order = orders.order(entry, values)
+        trackers = tracking.possible(track or ())
+        order = orders.order(entry, values)
     with parallel.group():
         return _run(order, folder, trackers, project, resume, json_)
 
@@ -69,9 +71,10 @@ def _run(
     order: Order, folder: Path, trackers: tuple[str, ...], project: str, resume: bool, as_json: bool
 ) -> int:
     """In every process of a launch."""
-    from assay.cli import execution, screen
-    from assay.engine import parallel
-    from assay.records import tracking
+    with stage("starting"):
+        from assay.cli import execution, screen
+        from assay.engine import parallel
+        from assay.records import tracking
 
     first = parallel.rank() == 0
     if resume and (folder / "run.json").exists() and Run.open(folder).about["state"] == "done":

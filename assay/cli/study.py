@@ -16,6 +16,7 @@ from assay.cli.flags import find
 from assay.cli.grammar import Grammar
 from assay.cli.listing import started_by
 from assay.cli.verbs import Seen
+from assay.engine.progress import over
 from assay.errors import InputError
 from assay.evaluation.reading import described
 from assay.records.runs import Run, RunRecord, digest, plain, read_lines, write_lines
@@ -88,7 +89,7 @@ def study_(
         ),
     )
     try:
-        for row in order.function(world, **order.arguments):
+        for row in over(order.function(world, **order.arguments), entry.name, "lines"):
             write_lines(folder / "lines.jsonl", [row])
             print(
                 json.dumps(plain(row), ensure_ascii=False),

@@ -19,6 +19,7 @@ from assay.cli.grammar import Grammar
 from assay.cli.parsing import unknown
 from assay.cli.values import several, value
 from assay.cli.verbs import Seen
+from assay.engine import progress
 from assay.errors import InputError, NotFinite
 from assay.records.runs import Run
 from assay.registry import catalogue
@@ -68,7 +69,8 @@ def sweep_(
             for seeded in seeds_of(seeds, known, {**base, **setting}):
                 where = label({**setting, **{k: v for k, v in seeded.items() if k == "seed"}})
                 jobs.append((entry, {**base, **setting, **seeded}, out / entry.name / where))
-    from assay.engine import parallel
+    with progress.stage("starting"):
+        from assay.engine import parallel
 
     with parallel.group():
         outcomes = run_all(jobs, quiet=json_)
@@ -181,7 +183,7 @@ def run_all(
     worlds = worlds or execution.Worlds()
     tell = screen.teller(parallel.rank() == 0, quiet)
     outcomes: list[dict[str, Any]] = []
-    for i, (order, folder) in enumerate(orders, 1):
+    for i, (order, folder) in enumerate(progress.over(orders, "runs", "runs"), 1):
         tell(
             f"{i} of {len(orders)}: {folder}"
             + {"done": ", finished before", "begun": ", goes on"}.get(before[folder], "")
@@ -219,6 +221,10 @@ def state(folder: Path, order: Order) -> str:
         run.must_be_free(folder)
         return "new"
     about = Run.open(folder).about
+    world = {  # what was left open is what the run chose
+        k: about["world"].get(k, v) if not v and f"world.{k}" in flags.CHOSEN else v
+        for k, v in order.world_arguments.items()
+    }
     there = (
         about["recipe"],
         about["arguments"],
@@ -231,7 +237,7 @@ def state(folder: Path, order: Order) -> str:
             (
                 order.entry.name,
                 order.arguments,
-                {"name": order.world, **order.world_arguments},
+                {"name": order.world, **world},
                 {"name": order.fit, **order.fit_arguments} if order.fit else None,
                 order.loop,
             )

@@ -133,7 +133,9 @@ def in_passes(compute: Callable[[Any], Tensor], samples: Any, size: int, what: s
     with progress.stage(what, B * N, "completions") as going:
         going.upcoming(min(size, B * N))
         if size >= B * N:
-            return compute(samples)
+            out = compute(samples)
+            going.advance(B * N)
+            return out
         parts = []
         for rows, among in pieces(torch.arange(B), N, size, "completions"):
             piece = samples[rows]

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from assay.core import Claim
+from assay.engine import progress
 from assay.errors import InputError
 from assay.evidence.arms import Seed
 from assay.evidence.results import read, rows, save
@@ -54,7 +55,7 @@ def run(
         for name, (e, c) in papers.items()
     }
     began = time.perf_counter()
-    for seed in seeds:
+    for seed in progress.over(list(seeds), "claims", "seeds"):
         there = Seed(build, seed, loop)
         for name, (_, claim) in papers.items():
             arms = {}

@@ -90,7 +90,7 @@ class CausalDecoding:
         self.live = self._open.nonzero()[:, 0]
         self.going = torch.ones_like(self.live, dtype=torch.bool)
         owner = self.live // max(N, 1)
-        with progress.stage("reading prompts", B, "prompts") as reading:
+        with progress.stage("prefilling prompts", B, "prompts") as reading:
             reading.upcoming(B)
             hidden, self.cache = policy.backbone.prefill(prompts.tokens, prompts.mask, owner, T)
             reading.advance(B)
