@@ -107,9 +107,14 @@ def test_without_a_terminal_a_line_says_what_took_long(
             time.sleep(0.03)
         with progress.stage("quick"):
             pass
-        with progress.stage("grpo", 2, "steps"), progress.stage("generating 8 completions"):
+        with progress.stage("sweep", 1, "runs"):
+            with progress.stage("building world hub"):
+                time.sleep(0.03)
+            with progress.stage("grpo", 2, "steps"), progress.stage("generating 8 completions"):
+                time.sleep(0.03)
+        with progress.stage("watching", 1, "readings"):
             time.sleep(0.03)
-    assert capsys.readouterr().err == "loading gpt2: 0 s\n"
+    assert capsys.readouterr().err == "loading gpt2: 0 s\nbuilding world hub: 0 s\n"
 
 
 def test_quiet_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,5 +155,6 @@ def test_the_run_and_what_it_does_now_are_two_lines(monkeypatch: pytest.MonkeyPa
         going.advance(4)
         first, second = stack.lines()
     assert (first.name, first.reached) == ("grpo", 5) and "5/20 steps" in first.counts
-    assert second.name == "reading › generating 8 completions" and "left" in second.counts
+    assert second.name == "reading › generating 8 completions"
+    assert second.short == "generating 8 completions" and "left" in second.counts
     assert stack.stages == []

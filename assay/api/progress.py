@@ -57,7 +57,8 @@ class Line:
         now: The time, by `time.monotonic`.
 
     Attributes:
-        name: What is being done.
+        name: What is being done, and within what.
+        short: What is being done.
         total: Units until the end; None where it is not known.
         reached: Units that are done.
         counts: What was counted, the rate and the time left.
@@ -67,7 +68,7 @@ class Line:
         at = among.index(stage)
         runs = max((i for i, s in enumerate(among) if s.unit == "steps"), default=0)
         within = [s.name for s in among[min(runs + 1, at) : at + 1]]
-        self.name = " › ".join(within[-2:])
+        self.name, self.short = " › ".join(within[-2:]), stage.name
         self.total, self.reached = stage.total, stage.reached
         seconds = now - stage.began
         parts = [f"{stage.done:,}/{stage.total:,} {stage.unit}"] if stage.total else []
@@ -120,7 +121,8 @@ def picture(stack: Stack, width: int) -> Any:
 
     grid = Table.grid(padding=(0, 1))
     bars = min(20, width // 6)
-    grid.add_column(no_wrap=True, overflow="ellipsis", width=max(12, min(44, width - bars - 42)))
+    room = max(12, min(48, width - bars - 42))
+    grid.add_column(no_wrap=True, overflow="ellipsis", width=room)
     grid.add_column(width=bars)
     grid.add_column(no_wrap=True, overflow="ellipsis")
     for line in stack.lines():
@@ -130,7 +132,8 @@ def picture(stack: Stack, width: int) -> Any:
             width=bars,
             pulse=not line.total,
         )
-        grid.add_row(Text(line.name), bar, Text(line.counts))
+        name = line.name if len(line.name) <= room else line.short
+        grid.add_row(Text(name), bar, Text(line.counts))
     return grid
 
 

@@ -15,6 +15,8 @@ from assay.engine import progress
 from assay.engine.progress import Stage
 
 SOON = 2.0  # seconds; what takes less is not worth a line
+SAYING = ("steps", "readings", "lines")  # a stage of these prints its own lines
+HOLDING = ("runs", "seeds")  # a stage of these holds such stages, and worlds that are built
 
 
 class Lines:
@@ -29,11 +31,13 @@ class Lines:
     def closed(self, stage: Stage) -> None:
         """See Display."""
         took = time.monotonic() - stage.began
-        inside = stage
-        while inside.parent is not None and inside.unit != "steps":
-            inside = inside.parent
-        if took > SOON and inside.unit != "steps" and stage.unit != "runs":
+        if took > SOON and stage.unit not in (*SAYING, *HOLDING) and not _within_lines(stage):
             screen.note(f"{stage.name}: {took:.0f} s")
+
+
+def _within_lines(stage: Stage) -> bool:
+    """Whether a stage is part of something that prints its own lines."""
+    return stage.parent is not None and (stage.parent.unit in SAYING or _within_lines(stage.parent))
 
 
 @contextmanager
