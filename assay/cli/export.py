@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from assay.api import inputs
+from assay.engine.progress import stage
 from assay.records.runs import Run
 
 
@@ -33,7 +34,6 @@ def export_(
         adapter: The adapter alone, for peft, in place of the whole model.
     """
     from assay.api import execution, orders
-    from assay.cli import progress
     from assay.records import export
 
     found = Run.open(run)
@@ -42,8 +42,9 @@ def export_(
     export.must_be_free(out)
     policy = export.find_policy(found, step=step, end=last)
     order = orders.of_record(found.about, run)
-    world = execution.Worlds(progress.working)(order)
-    folder = export.export(found, world, out, policy, adapter=adapter)
+    world = execution.Worlds()(order)
+    with stage(f"writing {out}"):
+        folder = export.export(found, world, out, policy, adapter=adapter)
     if json_:
         said = {"folder": str(folder), "run": run, "step": policy.step, "tag": policy.tag}
         chosen = {"chosen_by": policy.chosen_by, "reason": policy.reason, "adapter": adapter}

@@ -17,6 +17,7 @@ from assay.cli import run as running
 from assay.cli.grammar import Grammar
 from assay.cli.listing import started_by
 from assay.cli.verbs import Seen
+from assay.engine.progress import over
 from assay.engine.signals import sigterm_interrupts
 from assay.errors import InputError
 from assay.evaluation.reading import described
@@ -61,12 +62,11 @@ def study_(
             f"constants, --world and --fit (assay show {entry.name})"
         )
     from assay.api import execution, orders
-    from assay.cli import progress
 
     order = orders.order(entry, values)
     folder = free(Path("runs") / entry.name) if out is None else out
     must_be_free(folder)
-    world = execution.Worlds(progress.working)(order)
+    world = execution.Worlds()(order)
     mine = str(entry.path) if entry.path.parent != HOME / "recipes" else None
     named = (
         mine,
@@ -93,7 +93,7 @@ def study_(
     )
     try:
         with sigterm_interrupts(), writing(run):
-            for row in order.function(world, **order.arguments):
+            for row in over(order.function(world, **order.arguments), entry.name, "lines"):
                 write_lines(folder / "lines.jsonl", [row])
                 print(
                     json.dumps(plain(row), ensure_ascii=False),

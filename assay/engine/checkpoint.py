@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from assay.engine import progress
 from assay.engine.atomic import replacing
 from assay.errors import InputError
 
@@ -180,7 +181,7 @@ def save(path: Path, state: Any, about: Mapping[str, Any] | None = None) -> None
     tensors: dict[str, Tensor] = {}
     text = json.dumps(_pack(state, tensors, {}))
     whole = {name: _by_itself(t) for name, t in tensors.items()} or {"none": torch.zeros(0)}
-    with replacing(path) as fresh:
+    with progress.stage(f"saving {path.name}"), replacing(path) as fresh:
         try:
             save_file(
                 whole, str(fresh), metadata={"state": text, "about": json.dumps(dict(about or {}))}

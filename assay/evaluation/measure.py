@@ -14,23 +14,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from assay.core import Carry, Loop, Rng, Step, World
-from assay.engine import checkpoint as disk
+from assay.engine import progress as stages
 from assay.engine.parallel import barrier, rank
 from assay.errors import InputError
+from assay.evaluation import progress as memory
+from assay.evaluation.chosen import chosen, with_micro_batch
 from assay.evaluation.config import MeasureConfig
+from assay.evaluation.cost import Cost
 from assay.evaluation.disk_space import check_room
 from assay.evaluation.outcome import result_of
-from assay.evaluation.progress import Policies, Progress
 from assay.evaluation.pulling import Puller
 from assay.evaluation.reading import Reader
 from assay.evaluation.run_reader import RunReader
 from assay.evaluation.watching import Lookout
-from assay.models.micro_batch import micro_batch_size
 from assay.records.best import CARRY
 from assay.records.memory import MemoryRun
 from assay.records.result import Kept, Result
@@ -50,6 +50,8 @@ def measure(
     config: MeasureConfig = MeasureConfig(),
     watch: WatchConfig | None = None,
     resume: bool = False,
+    name: str = "training",
+    tell: Callable[[str], None] | None = None,
 ) -> Generator[dict[str, Any], None, None]:
     """Yield readings of a recipe in a world, one after another.
 
@@ -63,6 +65,8 @@ def measure(
         watch: Buy labels at every reading, and stop pulling when the watch says so.
         resume: Go on from the run's last save. Readings later than it are cut and made again; of a
             run that is done, nothing is made again.
+        name: What a display calls the run.
+        tell: Is given sentences about what the readings cost.
 
     Yields:
         Readings, as records.schema.Reading describes them: first the reference (step 0), last the
@@ -74,7 +78,8 @@ def measure(
         Waiting: Labels are still out.
     """
     how = (arguments or {}, config, watch)
-    return Measurement(recipe, world, loop, *how, run=run, resume=resume).readings()
+    more: dict[str, Any] = {"run": run, "resume": resume, "name": name, "tell": tell}
+    return Measurement(recipe, world, loop, *how, **more).readings()
 
 
 class Measurement:
@@ -89,6 +94,8 @@ class Measurement:
         watch: The watch.
         run: The record.
         resume: Whether the run goes on.
+        name: What a display calls the run.
+        tell: Is given sentences about what the readings cost.
 
     Attributes:
         result: What the run came to; None until it is done.
@@ -105,8 +112,12 @@ class Measurement:
         *,
         run: Run | MemoryRun | None = None,
         resume: bool = False,
+        name: str = "training",
+        tell: Callable[[str], None] | None = None,
     ):
-        self.world, self.run, self.config, self.loop = world, run, config, loop
+        self.world, self.run, self.loop = world, run, loop
+        self.config = chosen(config, world, loop)
+        self.name, self._tell = name, tell
         self._given = recipe, arguments, watch, resume
         self.result: Result | None = None
         self._last: Step | None = None
@@ -118,7 +129,10 @@ class Measurement:
         held = self.run is not None and rank() == 0
         with writing(self.run) if self.run is not None and held else nullcontext():
             self._open(*self._given)
-            yield from self._readings()
+            with stages.stage(self.name, self.loop.max_steps, "steps") as self.stage:
+                self.stage.begin_at(self.carry.next)
+                self.cost.begin()
+                yield from self._readings()
 
     def policy(self, *, best: bool = True) -> Any:
         """Return the best policy of a run that is done, or its last one.
@@ -151,17 +165,16 @@ class Measurement:
         """Read what was saved, and cut what is made again."""
         world, run, config, loop = self.world, self.run, self.config, self.loop
         folder = self._folder
-        saved = self._saved() if resume else None
+        saved = memory.load_state(folder, world.held_out.decode) if resume else None
         self.fresh = saved is None
-        self.progress = Progress(
-            **{k: v for k, v in (saved or {}).items() if k in Progress.__dataclass_fields__}
-        )
+        known = memory.Progress.__dataclass_fields__
+        self.progress = memory.Progress(**{k: v for k, v in (saved or {}).items() if k in known})
         self.carry = Carry(
             None if saved is None else saved["carry"], world.held_out.decode, self._check_room
         )
         self.task = world.task.replaced(rng=Rng(loop.seed)("run"), carry=self.carry)
         self.recipe: Generator[Any, Any, Any] = recipe(self.task, loop=loop, **arguments)  # type: ignore[assignment]
-        self.policies = Policies(folder, every=config.policies)
+        self.policies = memory.Policies(folder, every=config.policies)
         gold = world.gold
         self.ledger = Ledger(
             folder,
@@ -189,8 +202,9 @@ class Measurement:
             log_completions=config.log_completions,
         )
         eyes, every = Rng(loop.seed)("read"), config.policies and run is not None
+        self.cost = Cost(reader, world, loop, config, self._tell)
         parts = (self.task, self.progress, self.policies, self.lookout)
-        self.reads = RunReader(reader, eyes, *parts, run=run, every=every)
+        self.reads = RunReader(self.cost.read, eyes, *parts, run=run, every=every)
         if run is not None and resume and rank() == 0:
             run.cut(-1 if saved is None else self.carry.next)
 
@@ -212,21 +226,12 @@ class Measurement:
                 every=self.config.policies,
             )
 
-    def _saved(self) -> dict[str, Any] | None:
-        """What the run saved last, None where it has not come so far."""
-        folder = self._folder
-        if folder is None or not (folder / CARRY).exists():
-            return None
-        found: dict[str, Any] = disk.load(folder / CARRY, self.world.held_out.decode)
-        return found
-
     def _readings(self) -> Iterator[dict[str, Any]]:
         """Pull the recipe to its end, and read on the way."""
-        if not self.config.micro_batch_size:
-            self.config = replace(self.config, micro_batch_size=self._chosen_micro_batch())
+        self.config = with_micro_batch(self.config, self.task, self.loop, self.run)
         last: list[Step] = []
         pull = Puller(self.recipe, self.carry, self.ledger, self.progress, self.config)
-        while (steps := pull()) is not None:
+        while (steps := self._pulled(pull)) is not None:
             if self.fresh:
                 yield self._read_first(steps[0])
             for s in steps:
@@ -253,6 +258,15 @@ class Measurement:
             yield again
         self._close(last, again)
 
+    def _pulled(self, pull: Puller) -> list[Step] | None:
+        """The recipe's next Steps, timed, and shown as a step that is done."""
+        before = self.progress.seconds
+        steps = pull()
+        if steps is not None:
+            self.cost.step(self.progress.seconds - before)
+            self.stage.at(self.carry.next, max(self.carry.total, self.carry.next))
+        return steps
+
     def _close(self, last: list[Step], again: dict[str, Any] | None) -> None:
         """Say what the run came to, and keep the weights of the best policy and of the last."""
         self._last = last[-1] if last else None
@@ -275,29 +289,13 @@ class Measurement:
         self.fresh = False
         return self.reads.reference(first)
 
-    def _chosen_micro_batch(self) -> int:
-        """Completions a pass, from the free memory; 0 where all of them fit. The size is recorded,
-        so that a resumed run takes the same passes.
-        """
-        size = micro_batch_size(self.task, self.loop)
-        if size and self.run is not None and rank() == 0:
-            self.run.note({"run": {**self.run.about.get("run", {}), "micro_batch_size": size}})
-        return size
-
     def _save(self) -> None:
         """Write the recipe's memory, and the run's own, as one file."""
         top = self.progress.best
         folder = self._folder
         if folder is not None and rank() == 0:
-            disk.save(
-                folder / CARRY,
-                {
-                    "carry": self.carry.state(),
-                    **self.progress.plain(),
-                    "watch": None if self.lookout is None else self.lookout.state(),
-                },
-                about={"step": self.carry.next},
-            )
+            watch = None if self.lookout is None else self.lookout.state()
+            memory.save_state(folder, self.carry, self.progress, watch)
             if self.lookout is not None:
                 self.lookout.forget()
         # what the last save named stays until this one is on disk

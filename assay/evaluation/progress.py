@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from assay.core import Step
+from assay.core import Carry, Step
 from assay.engine import checkpoint as disk
 from assay.engine.parallel import COUNTED, barrier, rank
 from assay.errors import InputError
 from assay.models.backbones.copies import copied, state_to_keep
+from assay.records.best import CARRY
 from assay.records.result import Kept, Result
 
 
@@ -55,6 +56,32 @@ class Progress:
         out = {k: total if k == "skipped" else total / n for k, (total, n) in self.tally.items()}
         self.tally = {}
         return out
+
+
+def load_state(folder: Path | None, decode: Any) -> dict[str, Any] | None:
+    """What a run saved last, None where it has not come so far.
+
+    Args:
+        folder: The run's folder, None for a run without a record.
+        decode: How restored Prompts turn ids into text.
+    """
+    if folder is None or not (folder / CARRY).exists():
+        return None
+    found: dict[str, Any] = disk.load(folder / CARRY, decode)
+    return found
+
+
+def save_state(folder: Path, carry: Carry, progress: Progress, watch: Any) -> None:
+    """Write a recipe's memory, the run's own and the watch's as one file.
+
+    Args:
+        folder: The run's folder.
+        carry: The recipe's memory.
+        progress: The run's.
+        watch: The watch's, None where nothing is watched.
+    """
+    state = {"carry": carry.state(), **progress.plain(), "watch": watch}
+    disk.save(folder / CARRY, state, about={"step": carry.next})
 
 
 class Policies:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from assay.core import Rng, Step, Task
 from assay.engine.parallel import meter, rank
 from assay.errors import InputError
 from assay.evaluation.progress import Policies, Progress, nothing_spent
-from assay.evaluation.reading import Reader
 from assay.evaluation.watching import Lookout
 from assay.records.checks import READINGS
 from assay.records.memory import MemoryRun
@@ -33,7 +32,7 @@ class RunReader:
 
     def __init__(
         self,
-        reader: Reader,
+        reader: Callable[[Step, Rng], tuple[dict[str, Any], list[dict[str, Any]]]],
         eyes: Rng,
         task: Task,
         progress: Progress,

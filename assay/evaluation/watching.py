@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.core import Loop, Step, Task, World
+from assay.engine import progress
 from assay.engine.checkpoint import size
 from assay.engine.parallel import rank
 from assay.models.backbones.copies import state_to_keep
@@ -84,7 +85,8 @@ class Lookout:
         check_policy(step.policy)
         self.policies.begin(step.policy)
         self._measure(step)
-        said = self.watch.look({"step": t, **line})
+        with progress.stage("watching"):
+            said = self.watch.look({"step": t, **line})
         self.word = said["word"]
         return said
 

@@ -139,7 +139,8 @@ def bests(ground: Ground) -> Table:
         ["run", "best policy", "why"],
         rows,
         "A watch that stopped the run chooses by its labels; without a watch, the "
-        f"{ground.gold_name} chooses by its highest reading; else it is the last policy. This policy is exported and restored.",
+        f"{ground.gold_name} chooses by its highest reading; else it is the last policy. This "
+        "policy is exported and restored.",
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from assay.core import Missing, Prompts, Rng, Samples, Task
-from assay.engine import checkpoint
+from assay.engine import checkpoint, progress
 from assay.engine.parallel import barrier, meter, rank
 from assay.models.backbones.copies import copied, state_to_keep
 from assay.watch.comparisons import Comparison
@@ -76,7 +76,7 @@ class PolicyComparisons:
         )
         prompts = self.prompts[rows]
         sides = (("mine", policy), ("theirs", other))
-        with meter.lifted(), torch.no_grad():
+        with meter.lifted(), torch.no_grad(), progress.stage(f"sampling {n} comparisons"):
             first, second = (
                 one_completion(
                     self._policy(which, step).sample(prompts, 1, rng(side)[places]),
