@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from assay.core import Missing, Rng
+from assay.data import hub
 from assay.errors import InputError
 from assay.models.backbones.lora import lora_config, peft_needed
 from assay.models.backbones.pretrained import Pretrained
@@ -96,9 +97,11 @@ def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -
             ),
             "device_map": {"": device},
         }
+    here = hub.local_only(name, f"--model is '{name}'")
     try:
         both: Any = AutoModelForCausalLM.from_pretrained(
             name,
+            local_files_only=here,
             trust_remote_code=False,
             use_safetensors=True,
             dtype=dtype,
@@ -106,10 +109,11 @@ def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -
             **more,
         )
     except Exception as why:  # transformers and the hub raise many types for one thing
-        raise InputError(
-            f"--model is '{name}', and no causal language model can be loaded from it "
-            f"({type(why).__name__}: {' '.join(str(why).split())[:120]}); give a folder that "
-            "save_pretrained wrote, or a Hugging Face model id"
+        raise hub.refused(
+            name,
+            f"--model is '{name}', which was to be a causal language model",
+            why,
+            "give a folder that save_pretrained wrote, or a Hugging Face model id",
         ) from why
     made, info = both
     all_there(info, f"--model is '{name}', which was to be a causal language model")
