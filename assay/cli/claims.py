@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.cli import screen, settings
+from assay.cli.endings import ending
 from assay.cli.flags import Flag
 from assay.cli.grammar import Grammar
 from assay.cli.values import several, value
@@ -17,6 +18,8 @@ from assay.cli.verbs import Seen
 from assay.errors import InputError
 from assay.registry import catalogue
 
+WRITTEN = Path("claims")  # where results are written if no folder is named
+WIDE = 110  # columns of a terminal that has room for the reasons
 WORLD = "table"  # where a claim is run if no world is named
 
 
@@ -24,42 +27,49 @@ def claims_(
     *,
     run: list[str] | None = None,
     seeds: str = "0..4",
-    results: Path = Path("claims"),
+    results: Path | None = None,
     write: bool = False,
     json_: bool = False,
     **given: Any,
 ) -> int:
     """List the papers' claims with what was found here, or run them.
 
-    Without --run every claim is listed with its verdict, read from the result files: holds here,
-    does not hold here, cannot be shown here, or not run. With --run the arms of a claim are run on
-    every seed, which is the world's and the run's alike, and the result is written to
-    RESULTS/NAME.WORLD.json.
+    Without --run every claim is listed with its verdict, read from the results that come with assay
+    and from yours: holds here, does not hold here, cannot be shown here, or not run. With --run the
+    arms of a claim are run on every seed, which is the world's and the run's alike, and the result
+    is written to RESULTS/NAME.WORLD.json.
 
     Args:
         run: A paper whose claim is run, or all. May be given again.
         seeds: The seeds, e.g. 0..4 (both ends included).
-        results: The folder of result files.
+        results: The folder of result files, read alone; without it results are written to
+            ./claims, and read from there and from assay itself.
         write: Write the list into CLAIMS.md.
+
+    Example:
+        assay claims
+        assay claims --run grpo --world table --seeds 0..4
     """
     from assay.evidence import claims, verdicts
 
     papers = [e for e in catalogue.entries() if not e.fault]
     if run:
-        _run(run, papers, given, seeds, results)
-    found = claims.rows(papers, results)
+        _run(run, papers, given, seeds, results or WRITTEN)
+    folders = [claims.shipped(), WRITTEN] if results is None else [results]
+    found = claims.rows(papers, *folders)
     if write:
         Path("CLAIMS.md").write_text(verdicts.markdown(found), encoding="utf-8")
-        screen.note("CLAIMS.md")
+        ending(("written", "CLAIMS.md"), as_json=json_)
     if json_:
         print(json.dumps(found, ensure_ascii=False))
     elif not write:
-        print(
-            screen.table(
-                ("name", "world", "verdict", "effect", "95 % interval", "seeds", "why"),
-                [_row(r) for r in found],
-                numbers=(3, 4, 5),
-            )
+        head = ("name", "world", "verdict", "effect", "95 % interval", "seeds", "why")
+        shown = len(head) if screen.width() >= WIDE else len(head) - 2
+        rows = [_row(r)[:shown] for r in found]
+        print(screen.table(head[:shown], rows, numbers=range(3, min(shown, 6))))
+        ending(
+            ("more on one", "assay show NAME"),
+            ("run one", "assay claims --run NAME --seeds 0..4"),
         )
     return 0
 

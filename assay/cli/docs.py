@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from assay.cli import screen
+from assay.cli.endings import ending
 from assay.errors import InputError
 from assay.registry import catalogue
 
@@ -13,7 +13,7 @@ FIRST = "# The papers\n"
 
 
 def manual_(
-    *, out: Path = Path("docs/systems"), results: Path = Path("claims"), json_: bool = False
+    *, out: Path = Path("docs/systems"), results: Path | None = None, json_: bool = False
 ) -> int:
     """Write the papers' pages from their files.
 
@@ -22,12 +22,17 @@ def manual_(
 
     Args:
         out: The folder of the pages.
-        results: The folder of the claims' result files.
+        results: The folder of the claims' result files; those that come with assay where it is not
+            given.
+
+    Example:
+        assay manual
+        assay manual --out pages
     """
     from assay.evidence import claims, manual
 
     entries = [e for e in catalogue.entries() if not e.fault]
-    written = manual.pages(entries, claims.rows(entries, results))
+    written = manual.pages(entries, claims.rows(entries, results or claims.shipped()))
     index = out / "README.md"
     ours = index.exists() and index.read_text(encoding="utf-8").startswith(FIRST)
     if out.exists() and any(out.iterdir()) and not ours:
@@ -43,5 +48,5 @@ def manual_(
     if json_:
         print(json.dumps({"folder": str(out), "pages": sorted(written)}))
     else:
-        screen.note(f"{out}: {len(written)} pages")
+        ending(("written", f"{out}: {len(written)} pages"))
     return 0
