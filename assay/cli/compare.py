@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from assay.cli.endings import command, ending
 from assay.cli.report import must_be_ours, runs_in
 from assay.errors import InputError
 
@@ -34,6 +35,10 @@ def compare_(
         budget: The count that all must have spent alike: generated, scored or updates.
         apart: List methods of another budget apart, instead of refusing to compare.
         out: A folder for compare.md, compare.html, compare.json and a figure a world.
+
+    Example:
+        assay compare runs/sweep
+        assay compare runs/sweep --baseline leave_one_out --budget updates --out comparison
     """
     from assay.evaluation.compare import compare
     from assay.report.comparison import figure, markdown, page
@@ -67,6 +72,13 @@ def compare_(
             },
         )
     print(json.dumps(found, ensure_ascii=False) if json_ else text)
+    if out is None:
+        ending(
+            ("as files", command("assay", "compare", *folders, "--out", "comparison")),
+            as_json=json_,
+        )
+    else:
+        ending(("look at it", f"open {out / 'compare.html'} in a browser"), as_json=json_)
     return 0
 
 

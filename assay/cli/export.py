@@ -23,6 +23,10 @@ def export_(
         out: The folder to write.
         which: The best policy by gold (or what a watch kept), or the last. Where nothing told them
             apart, the last.
+
+    Example:
+        assay export runs/grpo --out model
+        assay export runs/grpo --which last --out model-last
     """
     from assay.cli import execution, orders
     from assay.records import export

@@ -45,6 +45,11 @@ class Flag:
         return f"--{self.name.replace('_', '-')}"
 
     @property
+    def names(self) -> list[str]:
+        """What help calls the flag: by its bare name where it has one, and by its letter."""
+        return [self.shortest, *(a for a in self.also if a != self.shortest)]
+
+    @property
     def shortest(self) -> str:
         """The flag without its prefix, where it may be typed so."""
         bare = [a for a in self.also if a.startswith("--")]

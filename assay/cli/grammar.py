@@ -39,6 +39,7 @@ class Grammar:
         about: Further paragraphs for help.
         elsewhere: Of a flag that is not here and like none that is: where it would be, as an
             addition to a sentence.
+        examples: Commands that help shows at its end.
         instead: What to do with a word that has no place, e.g. "assay show {word} tells of one
             paper".
     """
@@ -50,6 +51,7 @@ class Grammar:
     named: str = ""
     summary: str = ""
     about: str = ""
+    examples: Sequence[str] = ()
     elsewhere: Callable[[str], str] = lambda name: ""
     instead: str = ""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Annotated, Any
 
@@ -19,6 +20,8 @@ from cyclopts.exceptions import (
     UnknownOptionError,
 )
 
+from assay.cli import screen
+from assay.cli.endings import folded
 from assay.cli.flags import Flag, find, suggestion
 from assay.cli.grammar import Grammar
 from assay.cli.suggestions import meant
@@ -44,9 +47,13 @@ GROUPS = (
 FEW = 12  # as many flags as an error message lists
 
 
-def app(grammar: Grammar, *, completing: bool = False) -> App:
-    """The verb as a cyclopts application. With `completing`, words have choices, which parsing must
-    not enforce.
+def app(grammar: Grammar, *, completing: bool = False, helping: bool = False) -> App:
+    """The verb as a cyclopts application.
+
+    Args:
+        grammar: What the verb takes.
+        completing: Words have choices, which parsing must not enforce.
+        helping: Flags have their shortest names alone.
     """
     made = App(
         name=grammar.verb.split()[-1],
@@ -61,8 +68,17 @@ def app(grammar: Grammar, *, completing: bool = False) -> App:
         usage=_usage(grammar),
     )
     made["--help"].help = "Show this text."
-    made.default(_function(grammar, completing))
+    made.default(_function(grammar, completing, helping))
     return made
+
+
+def help_of(grammar: Grammar) -> None:
+    """Print a verb's help: what it does, its flags under their headings, and examples."""
+    first = dict(sorted(grammar.flags.items(), key=lambda f: f[1].default is not REQUIRED))
+    app(replace(grammar, flags=first), helping=True).help_print([])
+    if grammar.examples:
+        print(f"\n{screen.heading('Examples')}")
+        print("\n".join(f"  {folded(e, 76, '      ')}" for e in grammar.examples))
 
 
 def _usage(grammar: Grammar) -> str:
@@ -75,7 +91,7 @@ def _usage(grammar: Grammar) -> str:
     return f"Usage: assay {grammar.verb}{words}{must} [OPTIONS]"
 
 
-def _function(grammar: Grammar, completing: bool) -> Callable[..., Any]:
+def _function(grammar: Grammar, completing: bool, helping: bool) -> Callable[..., Any]:
     """A function whose signature is the grammar. It returns words and flags as they were typed."""
     names: dict[str, str] = {}
     rows: list[inspect.Parameter] = []
@@ -109,7 +125,7 @@ def _function(grammar: Grammar, completing: bool) -> Callable[..., Any]:
                 safe,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=None,
-                annotation=_annotation(flag, completing),
+                annotation=_annotation(flag, completing, helping),
             )
         )
 
@@ -124,7 +140,7 @@ def _function(grammar: Grammar, completing: bool) -> Callable[..., Any]:
     return typed
 
 
-def _annotation(flag: Flag, completing: bool) -> Any:
+def _annotation(flag: Flag, completing: bool, helping: bool) -> Any:
     switch = flag.type is bool
     default = (
         ""
@@ -141,7 +157,7 @@ def _annotation(flag: Flag, completing: bool) -> Any:
     return Annotated[
         bool | None if switch else list[str] | None if flag.many else str | None,
         Parameter(
-            name=[flag.typed, *flag.also],
+            name=flag.names if helping else [flag.typed, *flag.also],
             negative=(off,)
             if switch and flag.default is True
             else (),  # any switch is turned off by --no-, see _joined

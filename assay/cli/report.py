@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.cli import screen
+from assay.cli.endings import command, ending
 from assay.errors import InputError
 
 HEAD = (
@@ -42,6 +43,10 @@ def report_(
         baseline: The method that the others are compared with.
         title: The report's heading.
         figure: An SVG file for the headline figure alone.
+
+    Example:
+        assay report runs/grpo -o report.html
+        assay report runs/sweep --baseline leave_one_out -o report.html --figure headline.svg
     """
     if not runs:
         raise InputError("assay report needs the folders of runs, such as runs/*")
@@ -58,6 +63,10 @@ def report_(
     if page is not None:
         page = build(folders, page, baseline=baseline, title=title)
     print(json.dumps(found, ensure_ascii=False) if json_ else f"{table(found)}\n\n{page}")
+    look = [("look at it", f"open {page} in a browser")]
+    several = len({s["method"] for s in found}) > 1
+    more = [("compare", command("assay", "compare", *runs))] if several else []
+    ending(*look, *more, as_json=json_)
     return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.cli import inputs, settings
+from assay.cli.endings import after_run
 from assay.cli.grammar import Grammar
 from assay.cli.listing import started_by
 from assay.cli.verbs import Seen
@@ -33,12 +34,12 @@ def run_(
     json_: bool = False,
     **given: Any,
 ) -> int:
-    """Run a recipe in a world and measure it.
+    """Optimise a policy by a recipe, and measure gold apart.
 
-    The recipe's constants are its flags: `assay run RECIPE --help` lists them with the world's
-    arguments, and with `--world hub` those of your own model: --model, --prompts, --rewards and
-    --gold. Every reading is written to the run's folder, gold beside proxy; `assay report` draws
-    it.
+    A model of your own needs --model, --prompts and what the recipe learns from: --rewards, --pairs
+    or --demos. --gold is read in evaluations only. `assay run RECIPE --help` adds the recipe's
+    constants, and `assay run RECIPE --world table --help` shows the flags of an embedded world, for
+    experiments. Every reading goes to the run's folder, and `assay report` draws it.
 
     Args:
         recipe: A recipe that `assay list` names, or the path of a Python file such as ./mine.py.
@@ -48,6 +49,12 @@ def run_(
         from_: The folder of a run whose arguments are taken; flags given here go over them.
         track: Send readings as they come to tensorboard, trackio or wandb. May be given again.
         project: The project's name at the trackers.
+
+    Example:
+        assay run grpo --model ./model --prompts prompts.jsonl
+            --rewards judge.py:score --gold gold.py:score --out runs/grpo
+        assay run leave_one_out --world table --max-steps 40 --out runs/table
+        assay run --resume --out runs/grpo
     """
     entry, values = asked_for(recipe, given, out, resume, from_)
     if entry.verb != "recipe":
@@ -89,6 +96,7 @@ def _run(
         )
     if first:
         print(json.dumps(execution.summary(run), ensure_ascii=False) if as_json else folder)
+        after_run(run, as_json=as_json)
     return 0
 
 
@@ -110,7 +118,10 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
         found = settings.known(entry, world, fit)
         base = replace(base, what=f"{entry.name} in world {world}", named=f" {name}")
     else:
-        found = {**settings.run(), **settings.loop(), **settings.world_flags(world)}
+        # help begins with what a model of one's own needs
+        shown = "hub" if "help" in seen.flags and not seen.flags.get("world") else world
+        theirs = settings.bare(settings.world_flags(shown), {})
+        found = {**settings.run(), **settings.loop(), **theirs}
     found["world"] = replace(found["world"], default=world)  # the one that the other flags imply
     return replace(base, flags={**base.flags, **found}, elsewhere=settings.elsewhere)
 

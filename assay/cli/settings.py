@@ -193,7 +193,7 @@ def known(entry: Entry, world: str, fit: str = "") -> dict[str, Flag]:
             f"{entry.path} has a constant named {taken[0]}, which is a flag of every run; give "
             "it another name"
         )
-    theirs = {k: _bare(f, own) for k, f in world_flags(world).items()}
+    theirs = bare(world_flags(world), own)
     return {**own, **everywhere, **theirs, **(fit_flags(fit) if fit else {})}
 
 
@@ -205,10 +205,19 @@ def world_flags(world: str) -> dict[str, Flag]:
     )
 
 
-def _bare(flag: Flag, own: Mapping[str, Flag]) -> Flag:
-    """A world's argument, also by its name without the prefix where that is free."""
-    name = BARE.get(flag.name.removeprefix("world."))
-    return replace(flag, also=(f"--{name}",)) if name and name not in own else flag
+def bare(found: Mapping[str, Flag], own: Mapping[str, Flag]) -> dict[str, Flag]:
+    """A world's arguments, also by their names without the prefix where those are free.
+
+    Args:
+        found: The arguments.
+        own: The recipe's constants, which have the names first.
+    """
+
+    def one(flag: Flag) -> Flag:
+        name = BARE.get(flag.name.removeprefix("world."))
+        return replace(flag, also=(f"--{name}",)) if name and name not in own else flag
+
+    return {k: one(f) for k, f in found.items()}
 
 
 def fit_flags(fit: str) -> dict[str, Flag]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from assay.cli import run as running
 from assay.cli import settings
+from assay.cli.endings import ending
 from assay.cli.flags import find
 from assay.cli.grammar import Grammar
 from assay.cli.listing import started_by
@@ -42,6 +43,10 @@ def study_(
         out: The folder; runs/STUDY where it is not given.
         resume: Not for studies, which write their lines as they find them.
         from_: The folder of a study whose arguments are taken; flags given here go over them.
+
+    Example:
+        assay study best_of_n_theory --world table --world.testbed bandit --out runs/theory
+        assay study label_noise --world table --json
     """
     if resume:
         raise InputError(
@@ -114,7 +119,7 @@ def study_(
             )
         )
     else:
-        print(folder, file=sys.stderr)
+        ending(("lines", str(folder / "lines.jsonl")), ("more", f"assay show {entry.name}"))
     return 0
 
 

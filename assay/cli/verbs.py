@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -124,6 +125,10 @@ class Verb:
             words=tuple(Words(p.name, p.kind == "VAR_POSITIONAL", p.help) for p in placed),
             summary=docs.summary,
             about=docstrings.reflowed(docs.body),
+            # a line that begins with a flag continues the one before it
+            examples=tuple(
+                re.sub(r"\n\s*(?=-)", " ", docs.sections.get("examples", "")).splitlines()
+            ),
             instead=self.instead,
         )
         if any(p.kind == "VAR_KEYWORD" for p in given.values()):

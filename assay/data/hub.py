@@ -15,6 +15,7 @@ from typing import Any
 
 from assay.errors import InputError
 
+GIVE = "give a folder that save_pretrained wrote, or an id on the hub"
 PATIENCE = 5.0  # seconds that the hub may take for its first reply
 MADE = ("config.json", "reward.json")  # what a folder with a model holds
 _ID = re.compile(r"[\w.-]+(/[\w.-]+)?")  # name or owner/name
@@ -38,26 +39,25 @@ def local_only(name: str, subject: str) -> bool:
         return True
     looked = f"{subject}, and there is no folder {name}{_near(name)}"
     if not _ID.fullmatch(name) or name.startswith((".", "~")):
-        raise InputError(f"{looked}; give a folder that save_pretrained wrote, or an id on the hub")
+        raise InputError(f"{looked}; {GIVE}")
     reason = unreachable()
     if not reason:
         return False
     if _cached(name):
         return True
     raise InputError(
-        f"{looked}, the cache of the hub holds no model of that id, and {reason}; give a local folder, or try "
-        "again with the hub in reach"
+        f"{looked}, the cache of the hub holds no model of that id, and {reason}; give a local "
+        "folder, or try again with the hub in reach"
     )
 
 
-def refused(name: str, subject: str, why: Exception, wanted: str) -> InputError:
+def refused(name: str, subject: str, why: Exception) -> InputError:
     """The sentence for a model that transformers could not load.
 
     Args:
         name: A folder, or an id on the hub.
         subject: As for `local_only`.
         why: What transformers raised.
-        wanted: What should have been given.
     """
     kinds = {type(e).__name__ for e in _chain(why)}
     if "GatedRepoError" in kinds:
@@ -71,9 +71,7 @@ def refused(name: str, subject: str, why: Exception, wanted: str) -> InputError:
             f"{_near(name)}; for a private model set HF_TOKEN"
         )
     said = textwrap.shorten(str(why), 200, placeholder=" …")
-    return InputError(
-        f"{subject}, and it cannot be loaded ({type(why).__name__}: {said}); {wanted}"
-    )
+    return InputError(f"{subject}, and it cannot be loaded ({type(why).__name__}: {said}); {GIVE}")
 
 
 def _chain(why: BaseException | None) -> list[BaseException]:

@@ -69,12 +69,7 @@ def open_tokenizer(base: str | Path) -> Any:
     except (
         Exception
     ) as why:  # transformers and the hub raise whatever they like; to the user it is one thing
-        raise hub.refused(
-            str(base),
-            f"{base} gives no tokenizer",
-            why,
-            "give a folder with a transformers model and its tokenizer, or a name on the hub",
-        ) from why
+        raise hub.refused(str(base), f"{base} gives no tokenizer", why) from why
 
 
 def all_there(info: dict[str, Any], what: str) -> None:
@@ -126,12 +121,7 @@ def open_model(kind: str, base: str | Path, **arguments: Any) -> Any:
                 **arguments,
             )
     except Exception as why:
-        raise hub.refused(
-            str(base),
-            f"{base} gives no model",
-            why,
-            "give a folder with config.json and model.safetensors, or a name on the hub",
-        ) from why
+        raise hub.refused(str(base), f"{base} gives no model", why) from why
     model = found[0] if isinstance(found, tuple) else found
     if getattr(model.config, "is_encoder_decoder", False):
         raise InputError(f"{base} is an encoder-decoder; give an encoder or a decoder")

@@ -109,12 +109,8 @@ def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -
             **more,
         )
     except Exception as why:  # transformers and the hub raise many types for one thing
-        raise hub.refused(
-            name,
-            f"--model is '{name}', which was to be a causal language model",
-            why,
-            "give a folder that save_pretrained wrote, or a Hugging Face model id",
-        ) from why
+        what = f"--model is '{name}', which was to be a causal language model"
+        raise hub.refused(name, what, why) from why
     made, info = both
     all_there(info, f"--model is '{name}', which was to be a causal language model")
     return made if bits else made.to(device)
