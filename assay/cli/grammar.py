@@ -7,6 +7,18 @@ from dataclasses import dataclass
 
 from assay.cli.flags import Flag
 
+# where help shows the flags of `assay fit` and its like, which no prefix groups
+HEADINGS = {
+    **dict.fromkeys(("base", "lora", "frozen", "pooling", "max_length", "members"), "Model"),
+    **dict.fromkeys(
+        ("columns", "split", "score", "limit", "drop", "against", "folds", "resample"), "Data"
+    ),
+    **dict.fromkeys(
+        ("epochs", "batch_size", "learning_rate", "ridge", "smoothing", "centre", "pairs_a_prompt"),
+        "Optimisation",
+    ),
+}
+
 
 @dataclass(frozen=True)
 class Words:

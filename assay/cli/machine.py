@@ -162,7 +162,7 @@ def _versions() -> list[dict[str, Any]]:
 
 def _devices() -> tuple[list[dict[str, Any]], list[str]]:
     """The CPU and every accelerator that torch sees, and what is wrong with them."""
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     try:
         import torch

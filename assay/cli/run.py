@@ -9,18 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assay.cli import inputs, settings
+from assay.cli import settings
 from assay.cli.endings import after_run
 from assay.cli.grammar import Grammar
 from assay.cli.listing import started_by
 from assay.cli.verbs import Seen
 from assay.errors import InputError
-from assay.records.runs import Run
 from assay.registry import catalogue
 from assay.registry.catalogue import Entry
 
 if TYPE_CHECKING:
     from assay.cli.orders import Order
+
+INSTEAD = "Without it, the recipe runs in the embedded world that --world names."
 
 
 def run_(
@@ -79,6 +80,7 @@ def _run(
     from assay.cli import execution, screen
     from assay.engine import parallel
     from assay.records import tracking
+    from assay.records.runs import Run
 
     first = parallel.rank() == 0
     if resume and (folder / "run.json").exists() and Run.open(folder).about["state"] == "done":
@@ -110,20 +112,32 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
             "several"
         )
     base = replace(base, flags={k: replace(f, group="Run") for k, f in base.flags.items()})
-    about = Run.open(source).about if (source := _source(seen.flags)) else None
+    about = recorded(source) if (source := _source(seen.flags)) else None
     world, fit = _place(seen, about)
+    embedded = world
+    if "help" in seen.flags and not about and not seen.flags.get("world"):
+        world = "hub"  # help is of a model of one's own, unless a world is named
     name = seen.words[0] if seen.words else (about or {}).get("path") or (about or {}).get("recipe")
     if name:
         entry = catalogue.find(name)
         found = settings.known(entry, world, fit)
         base = replace(base, what=f"{entry.name} in world {world}", named=f" {name}")
     else:
-        # help begins with what a model of one's own needs
-        shown = "hub" if "help" in seen.flags and not seen.flags.get("world") else world
-        theirs = settings.bare(settings.world_flags(shown), {})
+        theirs = settings.bare(settings.world_flags(world), {})
         found = {**settings.run(), **settings.loop(), **theirs}
-    found["world"] = replace(found["world"], default=world)  # the one that the other flags imply
+    found["world"] = replace(found["world"], default=embedded)  # the one that other flags imply
+    if world != embedded:
+        model = found["world.policy"]
+        model = replace(model, default=None, help=f"{model.help} {INSTEAD}")
+        found = {"world.policy": model, **{k: f for k, f in found.items() if k != "world.policy"}}
     return replace(base, flags={**base.flags, **found}, elsewhere=settings.elsewhere)
+
+
+def recorded(folder: str) -> Mapping[str, Any]:
+    """The record of a run. Its reader is imported here, because help needs none."""
+    from assay.records.runs import Run
+
+    return Run.open(folder).about
 
 
 def _source(flags: Mapping[str, Any]) -> str:
@@ -172,11 +186,11 @@ def asked_for(
             said = f": {out} holds no run yet" if resume else ""
             raise InputError(f"assay run needs a recipe{said}; assay list names them")
         return catalogue.find(recipe), given
-    about = Run.open(source).about
+    about = recorded(source)
     entry = catalogue.find(recipe or about.get("path") or about["recipe"])
     if entry.name != about["recipe"]:
         raise InputError(f"{source} is a run of {about['recipe']}, and {entry.name} was asked for")
-    from assay.cli import orders
+    from assay.cli import inputs, orders
 
     before = orders.recorded(about, entry, source)
     if resume:

@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from assay.cli import config, settings
 from assay.cli.flags import Flag, converted, of
-from assay.cli.grammar import Grammar, Words
+from assay.cli.grammar import HEADINGS, Grammar, Words
 from assay.cli.parsing import parse
 from assay.cli.values import value
 from assay.errors import InputError
@@ -140,6 +140,8 @@ class Verb:
             grammar = module.grammar(grammar, replace(looked, words=words))
         flags = dict(grammar.flags)
         if len(flags) > 8:  # a verb of a few flags needs no file for them
+            of_files = {k: f for k, f in flags.items() if f.group == "Options"}
+            flags |= {k: replace(f, group=HEADINGS.get(k, "Run")) for k, f in of_files.items()}
             flags |= config.CONFIG
         if "json" in given:
             flags["json"] = JSON

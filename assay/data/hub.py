@@ -98,8 +98,7 @@ def _near(name: str) -> str:
 @cache
 def unreachable() -> str:
     """Why the hub cannot be asked; "" where it answers."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE keeps assay from asking the hub"
