@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import shlex
 from pathlib import Path
 
@@ -52,3 +54,9 @@ def test_a_file_of_pairs_leads_to_a_fit(capsys: pytest.CaptureFixture[str]) -> N
     _, last = ended(capsys, "check", "pairs.jsonl")
     assert last["next"].strip() == "assay fit pairs.jsonl --out reward"
     accepted(last["next"].strip())
+
+
+@pytest.mark.parametrize("name", ["cli.endings", "cli.doctor", "cli.showing", "core.rng"])
+def test_examples_of_docstrings_hold(name: str) -> None:
+    found = doctest.testmod(importlib.import_module(f"assay.{name}"))
+    assert found.attempted > 0 and found.failed == 0

@@ -171,3 +171,16 @@ def test_a_narrow_terminal_cuts_nothing() -> None:
         lines = text.replace("\r", "").splitlines()
         assert max(len(line.rstrip()) for line in lines) <= wide
         assert "worst_case" in text and "does not hold here" in text
+
+
+def test_every_command_takes_version_quiet_and_verbose(capsys: pytest.CaptureFixture[str]) -> None:
+    from assay import __version__
+
+    assert printed(capsys, "run", "--version") == printed(capsys, "--version") == f"{__version__}\n"
+    told = printed(capsys, "--help")
+    for flag in ("--quiet", "--verbose", "--version", "NO_COLOR", "HF_HUB_OFFLINE"):
+        assert flag in told
+    said = refused(capsys, "show", "nowhere", "--quiet")
+    assert len(said.splitlines()) == 1
+    assert cli.main(["show", "nowhere", "--verbose"]) == 2
+    assert "Traceback" in capsys.readouterr().err

@@ -148,7 +148,7 @@ def _dispatch(words: Sequence[str]) -> int:
             return _dispatch([*words[1:], "--help"])
         print_usage()
         return 0 if words else 2
-    if words[0] == "--version":
+    if "--version" in words:  # with any command
         from assay import __version__
 
         print(__version__)
