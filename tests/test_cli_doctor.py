@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
-import tomllib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
-from source_tree import PACKAGE, ROOT, files, tree
+from source_tree import PACKAGE, files, tree
 
 from assay import cli
 from assay.cli import machine
@@ -43,19 +42,9 @@ def test_versions_devices_and_disks_are_those_of_this_machine(
 
 
 def test_every_extra_says_what_it_gives() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert set(machine.GIVES) == set(project["optional-dependencies"])
     for extra in machine.extras():
         assert extra["gives"] and extra["packages"]
         assert extra["install"] == f'pip install "assay[{extra["name"]}]"'
-        assert extra["installed"] == (not machine.missing(extra["name"]))
-
-
-def test_an_extra_that_lacks_one_package_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = machine.version_of
-    monkeypatch.setattr(machine, "version_of", lambda p: None if p == "peft" else real(p))
-    lora = next(e for e in machine.extras() if e["name"] == "lora")
-    assert not lora["installed"]
 
 
 def test_what_assay_needs_and_lacks_is_a_problem_and_exit_code_1(

@@ -16,11 +16,11 @@ from test_cli_config import printed
 from test_cli_run import _elsewhere, refused  # noqa: F401  (a fixture)
 
 from assay import cli
+from assay.api.flags import converted
+from assay.api.suggestions import VERB_NAMES
 from assay.cli.endings import command, folded
-from assay.cli.flags import converted
 from assay.cli.parsing import parse
 from assay.cli.showing import examples
-from assay.cli.suggestions import VERB_NAMES
 from assay.registry import catalogue
 
 
@@ -52,12 +52,12 @@ def test_run_without_a_recipe_shows_what_a_model_needs(capsys: pytest.CaptureFix
     told = printed(capsys, "run", "--help")
     for flag in ("--model", "--prompts", "--rewards", "--gold", "--pairs", "--demos", "--dtype"):
         assert re.search(rf"│ {flag} ", told), f"{flag} is shown without its prefix"
-    assert "--world.policy" not in told and "--world.noise" not in told
+    assert "--world.policy" not in told and "--noise" not in told
     headings = re.findall(r"╭─ (\w+) ─", told)
     assert headings.index("Model") < headings.index("Data") < headings.index("Watch")
     model = told[told.index("╭─ Model ─") :]
     assert re.match(r".*\n│ --model TEXT ", model), "what must be given comes first"
-    assert "--world.noise" in printed(capsys, "run", "--world", "grammar", "--help")
+    assert "--noise" in printed(capsys, "run", "--world", "grammar", "--help")
 
 
 def test_every_paper_has_commands_that_are_accepted() -> None:

@@ -9,9 +9,9 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from assay.api.suggestions import VERB_NAMES
 from assay.cli import libraries, screen, streams
 from assay.cli.environment import VARIABLES
-from assay.cli.suggestions import VERB_NAMES
 from assay.cli.verbs import Verb, call
 from assay.engine import memory
 from assay.errors import InputError, NotFinite, Waiting

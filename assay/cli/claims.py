@@ -9,16 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from assay.cli import screen, settings
+from assay.api import settings
+from assay.api.flags import Flag
+from assay.api.values import several, value
+from assay.cli import screen
 from assay.cli.endings import ending
-from assay.cli.flags import Flag
 from assay.cli.grammar import Grammar
-from assay.cli.values import several, value
 from assay.cli.verbs import Seen
 from assay.errors import InputError
 from assay.registry import catalogue
 
-WRITTEN = Path("claims")  # where results are written if no folder is named
 WIDE = 110  # columns of a terminal that has room for the reasons
 WORLD = "table"  # where a claim is run if no world is named
 
@@ -42,8 +42,8 @@ def claims_(
     Args:
         run: A paper whose claim is run, or all. May be given again.
         seeds: The seeds, e.g. 0..4 (both ends included).
-        results: The folder of result files, read alone; without it results are written to
-            ./claims, and read from there and from assay itself.
+        results: The folder of result files: ./claims by default. Where there is none, the results
+            that came with assay are listed.
         write: Write the list into CLAIMS.md.
 
     Example:
@@ -54,9 +54,8 @@ def claims_(
 
     papers = [e for e in catalogue.entries() if not e.fault]
     if run:
-        _run(run, papers, given, seeds, results or WRITTEN)
-    folders = [claims.shipped(), WRITTEN] if results is None else [results]
-    found = claims.rows(papers, *folders)
+        _run(run, papers, given, seeds, results or Path("claims"))
+    found = claims.rows(papers, claims.folder(results))
     if write:
         Path("CLAIMS.md").write_text(verdicts.markdown(found), encoding="utf-8")
         ending(("written", "CLAIMS.md"), as_json=json_)

@@ -22,8 +22,8 @@ def manual_(
 
     Args:
         out: The folder of the pages.
-        results: The folder of the claims' result files; those that come with assay where it is not
-            given.
+        results: The folder of the claims' result files: ./claims by default. Where there is none,
+            the results that came with assay.
 
     Example:
         assay manual
@@ -32,7 +32,7 @@ def manual_(
     from assay.evidence import claims, manual
 
     entries = [e for e in catalogue.entries() if not e.fault]
-    written = manual.pages(entries, claims.rows(entries, results or claims.shipped()))
+    written = manual.pages(entries, claims.rows(entries, claims.folder(results)))
     index = out / "README.md"
     ours = index.exists() and index.read_text(encoding="utf-8").startswith(FIRST)
     if out.exists() and any(out.iterdir()) and not ours:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from assay.cli import inputs
+from assay.api import inputs
 from assay.records.runs import Run
 
 
@@ -28,13 +28,14 @@ def export_(
         assay export runs/grpo --out model
         assay export runs/grpo --which last --out model-last
     """
-    from assay.cli import execution, orders
+    from assay.api import execution, orders
+    from assay.cli import progress
     from assay.records import export
 
     found = Run.open(run)
     inputs.unchanged(found.about, run)
     export.find_policy(found, which)  # before the world is built, so that a refusal comes at once
-    world = execution.Worlds()(orders.of_record(found.about, run))
+    world = execution.Worlds(progress.working)(orders.of_record(found.about, run))
     folder = export.export(found, world, out, which=which)
     print(json.dumps({"folder": str(folder)}) if json_ else folder)
     return 0

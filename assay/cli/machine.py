@@ -13,18 +13,10 @@ from typing import Any
 
 from assay import __version__
 from assay.cli.environment import VARIABLES, value
+from assay.registry import extras as known
 
 GIB = 1 << 30
 ROOM, MEMORY = 5 * GIB, 2 * GIB  # less than this of disk or memory is a problem
-GIVES = {  # what each extra of pyproject.toml is for
-    "hub": "data sets of the hub, and folders that `datasets` saved",
-    "lora": "adapters: --world.lora, --world.peft, assay fit --lora",
-    "trl": "assay inside TRL's trainers (assay.interop.trl)",
-    "tensorboard": "--track tensorboard",
-    "trackio": "--track trackio",
-    "wandb": "--track wandb",
-    "dev": "assay's own tests",
-}
 SHOWN = {  # packages whose versions matter in a report of a fault
     "torch": "needed",
     "transformers": "needed",
@@ -32,8 +24,8 @@ SHOWN = {  # packages whose versions matter in a report of a fault
     "safetensors": "needed",
     "datasets": "optional: data sets of the hub",
     "peft": "optional: adapters",
-    "bitsandbytes": "optional: --world.bits",
-    "vllm": "optional: --world.sampler vllm",
+    "bitsandbytes": "optional: --bits",
+    "vllm": "optional: --sampler vllm",
     "trl": "optional: assay inside TRL",
     "tensorboard": "optional: tracker",
     "trackio": "optional: tracker",
@@ -88,13 +80,13 @@ def extras() -> list[dict[str, Any]]:
     """Each extra of the installed package: what it gives, and how it is installed."""
     return [
         {
-            "name": name,
-            "installed": not missing(name),
-            "packages": requirements(name),
-            "gives": GIVES.get(name, ""),
-            "install": f'pip install "assay[{name}]"',
+            "name": e.name,
+            "installed": e.ready,
+            "packages": list(e.requires),
+            "gives": e.gives,
+            "install": f'pip install "assay[{e.name}]"',
         }
-        for name in _about().get_all("Provides-Extra") or ()
+        for e in known.extras()
     ]
 
 

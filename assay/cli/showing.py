@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from assay.cli import screen, settings
+from assay.api import settings
+from assay.api.flags import Flag
+from assay.api.values import metavar, said, shown
+from assay.cli import screen
 from assay.cli.endings import ending, folded
-from assay.cli.flags import Flag
 from assay.cli.listing import about_world, here
-from assay.cli.values import metavar, said, shown
 from assay.registry import catalogue, docstrings
 from assay.registry.catalogue import Entry
 from assay.registry.parameters import REQUIRED

@@ -10,7 +10,7 @@ from typing import Any
 from assay.engine.atomic import write_bytes
 from assay.errors import InputError
 from assay.evidence.rule import judged
-from assay.registry.catalogue import HOME, Entry
+from assay.registry.catalogue import Entry
 
 
 def save(result: Mapping[str, Any], folder: Path) -> Path:
@@ -30,28 +30,35 @@ def save(result: Mapping[str, Any], folder: Path) -> Path:
     return path
 
 
-def shipped() -> Path:
-    """The folder of the results that come with assay: the checkout's, or its copy in the wheel."""
-    inside = HOME / "evidence" / "found"  # pyproject.toml puts it there
-    return inside if inside.is_dir() else HOME.parent / "claims"
+def folder(given: Path | None) -> Path:
+    """Return where results are read from.
+
+    Args:
+        given: The user's folder; None for `claims` in the current folder or, where there is none,
+            the results that came with assay.
+    """
+    here = given or Path("claims")
+    if given is not None or here.exists():
+        return here
+    packed = Path(__file__).parent / "found"  # pyproject.toml puts claims/ there in a wheel
+    return packed if packed.exists() else Path(__file__).resolve().parents[2] / "claims"
 
 
-def rows(entries: Iterable[Entry], *folders: Path) -> list[dict[str, Any]]:
+def rows(entries: Iterable[Entry], folder: Path) -> list[dict[str, Any]]:
     """Return every claim with its verdict. Runs nothing.
 
     Args:
         entries: The papers; those without a claim are left out.
-        folders: Where result files are; a file of a later folder stands in for its namesake.
+        folder: Where result files are.
 
     Returns:
         One row a result file, or one "not run" row where a claim has none.
     """
     out = []
-    files = {p.name: p for folder in folders for p in sorted(folder.glob("*.json"))}
     for e in entries:
         if e.statement is None:
             continue
-        found = [read(files[name]) for name in sorted(files) if name.startswith(f"{e.name}.")]
+        found = [read(p) for p in sorted(folder.glob(f"{e.name}.*.json"))]
         said = {"statement": e.statement, "measure": " ".join(e.effect.split())}
         out += [{**judged(r), **said} for r in found] or [
             {

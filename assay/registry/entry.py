@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ class Entry:
         effect: The docstring of its claim.
         needs: What a recipe takes of its task: rewards, pairs, demos and others.
         fault: Why the file could not be read; None where it could.
+        function: The function itself, for a recipe that was passed in Python; None where the file
+            has it.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Entry:
     effect: str = ""
     needs: tuple[str, ...] = ()
     fault: str | None = None
+    function: Callable[..., Any] | None = None
 
 
 def read(path: Path) -> Entry:

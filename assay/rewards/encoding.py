@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 from assay.data import hub
 from assay.data.turns import Turns
 from assay.errors import InputError
+from assay.registry.live import opened
 
 PAD = "<|pad|>"
 
@@ -62,13 +64,14 @@ def open_tokenizer(base: str | Path) -> Any:
     here = hub.local_only(str(base), f"'{base}' should name a model")
     from transformers import AutoTokenizer
 
+    tokenizer = getattr(opened(base), "tokenizer", None)
+    if tokenizer is not None:
+        return copy.deepcopy(tokenizer)  # whoever opens it may add a padding token
     try:
         return AutoTokenizer.from_pretrained(
             str(base), trust_remote_code=False, local_files_only=here
         )
-    except (
-        Exception
-    ) as why:  # transformers and the hub raise whatever they like; to the user it is one thing
+    except Exception as why:  # transformers and the hub raise many types for one thing
         raise hub.refused(str(base), f"{base} gives no tokenizer", why) from why
 
 
@@ -109,9 +112,7 @@ def open_model(kind: str, base: str | Path, **arguments: Any) -> Any:
     import transformers
 
     try:
-        with (
-            torch.random.fork_rng()
-        ):  # what the base lacks is drawn from a global stream, which is left as it was
+        with torch.random.fork_rng():  # what the base lacks is drawn from a global stream
             found = getattr(transformers, kind).from_pretrained(
                 str(base),
                 trust_remote_code=False,
