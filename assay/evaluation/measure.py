@@ -8,7 +8,6 @@ differences on the same completions.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -188,16 +187,15 @@ class _Drive:
         labels: Tensor | None = None
         ended = False
         while True:
-            began = time.perf_counter()
-            with micro_batches(micro, strict=strict), meter.charging(self.progress.spent):
+            with micro_batches(micro, strict=strict), self.progress.working():
                 try:
                     item = self.recipe.send(labels)
                 except StopIteration:
                     item, ended = None, True
                 if isinstance(item, Ask):
                     labels = self.ledger("recipe", self.carry.next, item.samples)
-            self.progress.seconds += time.perf_counter() - began
             if not isinstance(item, Ask):
+                self.progress.count_seen()
                 return None if ended else steps_of(item)
 
     def _read_all(self, steps: list[Step], t: int) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,8 @@ from torch import Tensor
 
 from assay.core import Step
 from assay.engine import checkpoint as disk
-from assay.engine.parallel import COUNTED, barrier, rank
+from assay.engine.gauge import Sums, gauge, means
+from assay.engine.parallel import COUNTED, barrier, meter, rank
 from assay.errors import InputError
 
 CARRY, BEST = "carry.safetensors", "best.safetensors"
@@ -31,6 +36,7 @@ class Progress:
         best: Gold, step and tag of the best policy so far; {} where nothing was read.
         last_read: The step of the last reading, −1 before the first.
         tally: Sums and counts of step statistics since the last reading.
+        seen: What the gauge has summed in the step under way; {} between steps.
         done: Whether the run is finished.
     """
 
@@ -39,15 +45,31 @@ class Progress:
     best: dict[str, Any] = field(default_factory=dict)
     last_read: int = -1
     tally: dict[str, list[float]] = field(default_factory=dict)
+    seen: Sums = field(default_factory=dict)
     done: bool = False
 
     def plain(self) -> dict[str, Any]:
         """The fields by name."""
         return asdict(self)
 
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Charge to this run what the recipe spends, sees and takes in time within the block."""
+        began = time.perf_counter()
+        with meter.charging(self.spent), gauge.into(self.seen):
+            yield
+        self.seconds += time.perf_counter() - began
+
+    def count_seen(self) -> None:
+        """Add the gauge's means to the tally at the end of a step, in every process together."""
+        self.count(means(self.seen))
+        self.seen.clear()
+
     def count(self, stats: dict[str, float]) -> None:
-        """Add a step's statistics to the tally."""
+        """Add a step's statistics to the tally. A number that is not finite is left out."""
         for k, v in stats.items():
+            if not math.isfinite(v):
+                continue
             total, n = self.tally.get(k, [0.0, 0])
             self.tally[k] = [total + v, n + 1]
 
