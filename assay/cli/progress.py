@@ -22,6 +22,7 @@ from rich.progress import (
 )
 
 from assay.cli import screen
+from assay.stats.training import statistics
 
 SOON = 2.0  # seconds; what takes less is not worth a line
 
@@ -119,7 +120,38 @@ def line(reading: dict[str, Any]) -> str:
         f"step {reading['step']:>4}  √KL {root}  gold "
         f"{number(reading['gold'], reading['gold_err'])}  "
         f"proxy {number(reading['proxy'], reading['proxy_err'])}  {reading['tag']}"
-    ).rstrip() + watched_line(reading)
+    ).rstrip() + f"{trained_line(reading)}{watched_line(reading)}"
+
+
+# what a line says of training: its word, the statistic, how it is written
+TRAINED = (
+    ("loss", "loss", "{:.3g}"),
+    ("grad", "grad_norm", "{:.2g}"),
+    ("reward", "reward", "{:.3g}"),
+    ("±", "reward_std", "{:.2g}"),
+    ("margin", "rewards/margins", "{:.3g}"),
+    ("accuracy", "rewards/accuracies", "{:.0%}"),
+    ("entropy", "entropy", "{:.2g}"),
+    ("length", "completions/mean_length", "{:.0f}"),
+    ("truncated", "completions/clipped_ratio", "{:.0%}"),
+    ("clipped", "clip_ratio/region_mean", "{:.0%}"),
+    ("same reward", "frac_reward_zero_std", "{:.0%}"),
+    ("skipped", "skipped", "{:.0f}"),
+)
+AT_REST = ("clipped", "same reward", "skipped")  # said only where they are above 0
+
+
+def trained_line(reading: dict[str, Any]) -> str:
+    """Means of the training statistics since the last reading, on a line of their own; "" where
+    nothing was trained.
+    """
+    stats = statistics(reading)
+    said = [
+        f"{word} {form.format(stats[key])}".replace("± ", "±").replace("%", " %")
+        for word, key, form in TRAINED
+        if key in stats and (stats[key] or word not in AT_REST)
+    ]
+    return "\n           " + "  ".join(said).replace("  ±", " ±") if said else ""
 
 
 def watched_line(reading: dict[str, Any]) -> str:

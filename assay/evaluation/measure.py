@@ -20,6 +20,7 @@ from assay.engine import checkpoint as disk
 from assay.engine.descend import micro_batches
 from assay.engine.parallel import meter, rank
 from assay.errors import InputError
+from assay.evaluation.alerts import Alerts
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.progress import CARRY, Policies, Progress, nothing_spent, steps_of
 from assay.evaluation.reading import Reader
@@ -120,6 +121,7 @@ class _Drive:
         )
         if run is not None and resume and not self.progress.done and rank() == 0:
             run.cut(-1 if saved is None else self.carry.next)
+        self.alerts = Alerts(run.readings() if run is not None and resume else ())
 
     def _saved(self) -> dict[str, Any] | None:
         """What the run saved last, None where it has not come so far."""
@@ -162,12 +164,10 @@ class _Drive:
         self.progress.done = True
         self._save()
         if self.run is not None and rank() == 0:
-            watched = (
-                {}
-                if self.lookout is None
-                else {"result": self.lookout.result(self.progress.last_read)}
-            )
-            self.run.finish({"best_step": self.progress.best.get("step"), **watched})
+            said: dict[str, Any] = {"best_step": self.progress.best.get("step")}
+            if self.lookout is not None:
+                said["result"] = self.lookout.result(self.progress.last_read)
+            self.run.finish(said)
 
     def _chosen_micro_batch(self) -> int:
         """Completions a pass, from the free memory; 0 where all of them fit. The size is recorded,
@@ -276,9 +276,11 @@ class _Drive:
                 "watch": watch,
             }
         )
-        if self.run is not None and rank() == 0:
-            self.run.keep([{"step": t, "tag": tag, **row} for row in rows])
-            self.run.append(reading)
+        if rank() == 0:
+            self.alerts(reading)
+            if self.run is not None:
+                self.run.keep([{"step": t, "tag": tag, **row} for row in rows])
+                self.run.append(reading)
         return reading
 
     def _save(self) -> None:
