@@ -10,6 +10,7 @@ from pages import make
 
 from assay.records.methods import grounds
 from assay.records.runs import Run
+from assay.report.comparison import panels
 from assay.report.curves import Curve, y_range
 from assay.report.origins import faults
 from assay.report.panels import multiples
@@ -65,3 +66,12 @@ def test_small_charts_hold_the_whole_of_their_bands(tmp_path: Path) -> None:
         low, high = c.spec["encoding"]["y"]["scale"]["domain"]
         bands = [r["y"] for r in c.spec["data"]["values"] if r["l"] == "band"]
         assert bands and low <= min(bands) and max(bands) <= high
+
+
+def test_the_panels_of_a_comparison_hold_their_bands_too(tmp_path: Path) -> None:
+    runs = [make(tmp_path / f"{s}", seed=s, slope=1 + s, far=3.0) for s in range(3)]
+    (ground,) = grounds(runs)
+    (panel,) = panels(ground, [("plain", ground.tracks)])
+    _, high = panel.spec["encoding"]["y"]["scale"]["domain"]
+    bands = [r["y"] for r in panel.spec["data"]["values"] if r["l"] == "band"]
+    assert bands and max(bands) <= high

@@ -14,6 +14,7 @@ from assay.errors import InputError
 from assay.records.methods import Ground, Method, Track
 from assay.report.chart import Chart, chart
 from assay.report.curves import Curve
+from assay.report.figure import Picture
 
 # without these a verdict cannot be shown
 NEEDED = ("step", "log_alarm", "alpha", "delta", "says", "by", "word")
@@ -102,13 +103,12 @@ class Panel:
 
     Attributes:
         verdicts: A sentence a run.
-        chart: The evidence as it grew, with the height at which it is an alarm.
-        promise: What is guaranteed, and what is not.
+        evidence: The evidence as it grew, with the height at which it is an alarm, for a screen and
+            for a phone; what is guaranteed, and what is not.
     """
 
     verdicts: list[Verdict]
-    chart: Chart
-    promise: str
+    evidence: Picture
 
 
 def panel(ground: Ground, ident: str) -> Panel | None:
@@ -134,16 +134,21 @@ def panel(ground: Ground, ident: str) -> Panel | None:
         Curve(np.array([0.0, far]), np.array([a, a]), 6, "other", label="alarm")
         for a in sorted(alarms)
     ]
-    drawn = chart(
-        curves + lines,
-        ident=f"{ident}-watch",
-        title="Evidence that the run has turned, by step",
-        x_label="step",
-        y_label="log₁₀ evidence",
-        description="; ".join(str(v[-1]["says"]) for _, _, v in watched),
-        height=190,
-    )
-    return Panel([_verdict(m, t, said) for m, t, said in watched], drawn, _promise(watched))
+
+    def draw(size: str, width: int) -> Chart:
+        return chart(
+            curves + lines,
+            ident=f"{ident}-watch{size}",
+            title="Evidence that the run has turned, by step",
+            x_label="step",
+            y_label="log₁₀ evidence",
+            description="; ".join(str(v[-1]["says"]) for _, _, v in watched),
+            width=width,
+            height=190,
+        )
+
+    picture = Picture(draw("w", 790), draw("n", 310), _promise(watched))
+    return Panel([_verdict(m, t, said) for m, t, said in watched], picture)
 
 
 def _height(verdict: dict[str, Any]) -> float:
