@@ -217,6 +217,19 @@ def test_a_claim_is_run_kept_and_told(capsys: pytest.CaptureFixture[str]) -> Non
     assert "claims/worst_case.table.json is damaged" in capsys.readouterr().err
 
 
+def test_results_that_came_with_assay_are_listed_where_a_folder_has_none(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In an empty folder the verdicts are those of CLAIMS.md; a folder that is named is read as it
+    is.
+    """
+    assert cli.main(["claims", "--json"]) == 0
+    came = json.loads(capsys.readouterr().out)
+    assert sum(r["verdict"] == "holds here" for r in came) > 10
+    assert cli.main(["claims", "--json", "--results", "mine"]) == 0
+    assert {r["verdict"] for r in json.loads(capsys.readouterr().out)} == {"not run"}
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -240,7 +253,7 @@ def test_wrong_words_are_one_sentence(
 
 def test_every_claim_of_this_catalogue_can_be_read() -> None:
     """Its arms are recipes that take these arguments, and its turning arm is one of them."""
-    from assay.cli import flags, settings
+    from assay.api import flags, settings
 
     for entry in catalogue.entries():
         if entry.statement is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assay.cli.progress import line
+from assay.evaluation.lines import reading_line as line
 
 READING = {
     "step": 5,

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from assay.cli.suggestions import meant
-from assay.cli.values import said, several, value
+from assay.api.suggestions import meant
+from assay.api.values import said, several, value
 from assay.errors import InputError
 from assay.registry.docstrings import clause, first_sentence
 from assay.registry.parameters import REQUIRED, Parameter, parameters
@@ -163,8 +163,33 @@ def suggestion(word: str, known: Mapping[str, Flag], otherwise: str = "") -> str
         known: The flags there are, by name.
         otherwise: The addition where nothing is near.
     """
-    typed = " or ".join(known[k].shortest for k in meant(word, known))
+    named = by_every_name(known)
+    typed = " or ".join(dict.fromkeys(named[k].shortest for k in meant(word, named)))
     return f"; did you mean {typed}?" if typed else otherwise
+
+
+def by_every_name(known: Mapping[str, Flag]) -> dict[str, Flag]:
+    """The flags by their names and, where they have a shorter one, by that too."""
+    short = {f.shortest.lstrip("-").replace("-", "_"): f for f in known.values()}
+    return {**short, **known}
+
+
+def no_such(
+    subject: str, typed: str, name: str, known: Mapping[str, Flag], where: str, otherwise: str
+) -> str:
+    """The sentence for a flag that is not there.
+
+    Args:
+        subject: Who does not have it.
+        typed: The flag as it was typed.
+        name: The flag in Python's spelling.
+        known: The flags there are, by name.
+        where: Where else such a flag is, as an addition to a sentence; "" where nowhere.
+        otherwise: The addition where nothing is near.
+    """
+    if where and not meant(name, by_every_name(known), spelling=False):
+        return f"{subject} has no {typed}{where}"
+    return f"{subject} has no {typed}{suggestion(name, known, otherwise)}"
 
 
 def required(known: Mapping[str, Flag], values: Mapping[str, Any]) -> None:
