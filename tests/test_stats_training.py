@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
 from assay.loops import online
 from assay.recipes import grpo
+from assay.records import tracking
+from assay.records.runs import Run
 from assay.stats.training import statistics, troubles
 
 
@@ -82,3 +85,27 @@ def test_a_run_on_a_constant_reward_says_so(caplog: pytest.LogCaptureFixture) ->
     assert len(said) == 1 and "in steps 1 to 2" in said[0]
     stats = readings[2]["stats"]
     assert stats["frac_reward_zero_std"] == 1 and stats["grad_norm"] == 0 and stats["reward"] == 1
+
+
+def test_trackers_get_the_seconds_of_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, float]] = []
+
+    class Listening:
+        def __init__(self, run: Run, project: str):
+            """Nothing to open."""
+
+        def log(self, step: int, numbers: dict[str, float]) -> None:
+            told.append(numbers)
+
+        def close(self) -> None:
+            """Nothing to close."""
+
+    monkeypatch.setitem(tracking.TRACKERS, "wandb", (Listening, "json"))
+    run = Run.create(tmp_path / "run", {"recipe": "grpo"})
+    for step, seconds in ((0, 0.0), (5, 10.0), (10, 40.0)):
+        run.append({**reading(step, loss=0.5, kl=0.1), "kl": 2.0, "seconds": seconds})
+    tracking.export(run, ["wandb"])
+    assert [n.get("train/step_time") for n in told] == [None, 2.0, 6.0]
+    assert (told[1]["kl"], told[1]["train/kl"]) == (2.0, 0.1), "the reading's and training's"
