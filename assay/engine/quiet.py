@@ -1,0 +1,62 @@
+"""Keep what other libraries say to themselves away from users; what assay says stays."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+LIBRARIES = (
+    "accelerate",
+    "datasets",
+    "huggingface_hub",
+    "numpy",
+    "peft",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+
+@contextmanager
+def quiet_libraries(*, models: bool) -> Iterator[None]:
+    """Hide the warnings of other libraries, and the tables that transformers prints on loading.
+
+    Errors are raised as ever, and warnings of a user's own functions are shown. What is switched
+    off here is switched on again at the end.
+
+    Args:
+        models: Whether models of transformers may be opened. Without them transformers, whose
+            import takes seconds, is left alone.
+
+    Example:
+        >>> with quiet_libraries(models=False):
+        ...     warnings.warn_explicit("old name", FutureWarning, "x.py", 1, "sklearn.base")
+    """
+    with ExitStack() as until_the_end:
+        until_the_end.enter_context(warnings.catch_warnings())
+        if models:
+            until_the_end.enter_context(_transformers_errors_only())
+        names = "|".join((*LIBRARIES, "assay"))  # a warning may name its caller, which is assay
+        warnings.filterwarnings("ignore", module=rf"({names})(\.|$)")
+        yield
+
+
+@contextmanager
+def _transformers_errors_only() -> Iterator[None]:
+    from transformers.utils import logging
+
+    log: Any = logging
+    before, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(before)
+        if bars:
+            log.enable_progress_bar()
