@@ -29,6 +29,7 @@ FOLDERS = [
     "evaluation",
     "evidence",
     "interop",
+    "api",
     "cli",
     "__main__",
 ]

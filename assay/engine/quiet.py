@@ -24,7 +24,7 @@ LIBRARIES = (
 
 @contextmanager
 def quiet_libraries(*, models: bool) -> Iterator[None]:
-    """Hide the warnings of other libraries, and the tables that transformers prints on loading.
+    """Hide the warnings of other libraries, and what transformers and its hub log on loading.
 
     Errors are raised as ever, and warnings of a user's own functions are shown. What is switched
     off here is switched on again at the end.
@@ -48,15 +48,22 @@ def quiet_libraries(*, models: bool) -> Iterator[None]:
 
 @contextmanager
 def _transformers_errors_only() -> Iterator[None]:
+    from huggingface_hub.utils import logging as hub
     from transformers.utils import logging
 
     log: Any = logging
-    before, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    before, bars, hub_before = (
+        log.get_verbosity(),
+        log.is_progress_bar_enabled(),
+        hub.get_verbosity(),
+    )
     log.set_verbosity_error()
     log.disable_progress_bar()
+    hub.set_verbosity_error()
     try:
         yield
     finally:
         log.set_verbosity(before)
+        hub.set_verbosity(hub_before)
         if bars:
             log.enable_progress_bar()

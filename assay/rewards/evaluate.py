@@ -101,7 +101,16 @@ def scores_of(reward: TextReward, pool: Pool, columns: Any = None) -> Float[Tens
         NotFinite: A score is not finite, and the reward does not say that NaN means "does not
             apply".
     """
-    scores = reward.scores(pool.prompts, pool.responses, pool.turns, columns)
+    return finite(reward, reward.scores(pool.prompts, pool.responses, pool.turns, columns))
+
+
+def finite(reward: TextReward, scores: Float[Tensor, "M R"]) -> Float[Tensor, "M R"]:
+    """Return the scores of a reward, and raise NotFinite where one should be a number and is none.
+
+    Args:
+        reward: The reward; if it is partial, NaN means "does not apply".
+        scores: Its scores.
+    """
     bad = ~torch.isfinite(scores) & ~(torch.isnan(scores) & reward.partial)
     if bool(bad.any()):
         m, i = (int(x) for x in bad.nonzero()[0])
@@ -176,7 +185,7 @@ def evaluate(
         drop: Leave rows with faults out and count them.
 
     Returns:
-        The evaluation as JSON can hold it, and its text under `says`.
+        The evaluation as JSON can hold it, and its lines under `says`.
 
     Raises:
         InputError: The reward or the file cannot be used.
@@ -185,4 +194,4 @@ def evaluate(
     found = evaluate_on(
         reward, path, columns=columns, split=split, score=score, limit=limit, drop=drop
     )
-    return {"rewards": rewards, "file": str(path), **found.plain(), "says": str(found).split("\n")}
+    return {"rewards": rewards, "file": str(path), **found.plain()}

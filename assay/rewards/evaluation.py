@@ -91,8 +91,12 @@ class Evaluation:
         )
 
     def plain(self) -> dict[str, Any]:
-        """Return the evaluation as JSON can hold it, with the sentence about length."""
-        return {**asdict(self), "length_bias": str(self.length)}
+        """Return the evaluation as JSON can hold it, with the lines that it prints as `says`."""
+        return {
+            **asdict(self),
+            "length_bias": str(self.length),
+            "says": str(self).split("\n"),
+        }
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return a DataFrame with a row for the ensemble and one for each member.

@@ -21,10 +21,10 @@ class FitConfig:
         base: "words" (no model), or a transformers model: a folder, or a name on the hub.
         members: Members of the ensemble.
         score: The column of scored responses; they are compared within prompts only.
-        folds: Parts of the cross-validation by prompt, 0 for none. By default 5 (or as many as
-            there are prompts), and none for whole models or with a held-out file.
-        held_out_share: The share of prompts that no member sees and that evaluates the fit. By
-            default 0.1 for whole models, and 0 with folds or a held-out file.
+        folds: Parts of the cross-validation by prompt; 0 for none, null for 5 (at most the prompts)
+            or, for whole models and with held-out pairs, none.
+        held_out_share: The share of prompts that evaluates the fit and that no member sees; null
+            for 0.1 with whole models that have neither folds nor held-out pairs, else 0.
         columns: The file's column for each part, such as prompt=question.
         split: The split of a dataset that has several.
         frozen: Fit a linear head on the base's frozen features.

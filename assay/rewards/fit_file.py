@@ -7,6 +7,7 @@ saw, and writes their folder.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,12 +53,9 @@ class Fitted:
         Raises:
             InputError: The folder exists and is not empty.
         """
-        out = Path(out)
         writable(out)
-        self.reward.save(out)
-        about = {**self.about, **runs.provenance()}
-        said = json.dumps(runs.plain(about), indent=1, ensure_ascii=False) + "\n"
-        write_bytes(out / "fit.json", said.encode())
+        self.reward.save(Path(out))
+        write_about(self.about, out)
 
 
 @from_config(FitConfig)
@@ -74,8 +72,8 @@ def fit(
     Args:
         path: The file of pairs or scored responses.
         out: The folder to write, which must not exist.
-        held_out: A file that evaluates the fit. Members never see its prompts: those that are also
-            in the fitted file are left out of the evaluation.
+        held_out: A file of pairs that evaluates the fit and is never trained on. Its prompts that
+            are also in the fitted file are left out of the evaluation.
         out_of_fold: A file to write, in which every row is scored by members that never saw its
             prompt.
         config: How to fit.
@@ -220,6 +218,18 @@ def writable(out: str | Path) -> None:
             f"{out} exists and is not an empty folder, and a fitted reward is never overwritten; "
             "give another folder with -o"
         )
+
+
+def write_about(about: Mapping[str, Any], out: str | Path) -> None:
+    """Write what is known of a fit beside its reward.
+
+    Args:
+        about: The fit, as JSON can hold it.
+        out: The reward's folder.
+    """
+    whole = {**about, **runs.provenance()}
+    said = json.dumps(runs.plain(whole), indent=1, ensure_ascii=False) + "\n"
+    write_bytes(Path(out) / "fit.json", said.encode())
 
 
 def _possible(out_of_fold: str | Path | None, config: FitConfig) -> None:

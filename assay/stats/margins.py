@@ -172,8 +172,9 @@ def by_margin(
     size, right = np.abs(m), agreement(m)
     if not len(m):
         return ()
-    edges = np.unique(np.quantile(size, np.linspace(0, 1, parts + 1)[1:-1]))
-    at = np.searchsorted(edges, size, side="left")
+    rough = np.round(size / (float(size.max()) or 1.0), 6)  # rounding errors make no parts
+    edges = np.unique(np.quantile(rough, np.linspace(0, 1, parts + 1)[1:-1]))
+    at = np.searchsorted(edges, rough, side="left")
     found = []
     for k in np.unique(at):
         here = at == k

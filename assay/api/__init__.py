@@ -1,0 +1,1 @@
+"""What `import assay` gives: the command line's functions, for notebooks and programs."""
