@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -116,7 +117,7 @@ def test_parts_by_margin_hold_every_pair_once_and_in_order() -> None:
     m = np.random.default_rng(4).normal(1, 2, 101)
     parts = by_margin(m, np.arange(101))
     assert len(parts) == 4 and sum(p.accuracy.n for p in parts) == 101
-    assert all(a.high < b.low for a, b in zip(parts, parts[1:], strict=False))
+    assert all(a.high < b.low for a, b in pairwise(parts))
     whole = sum(p.accuracy.mean * p.accuracy.n for p in parts) / 101
     assert whole == pytest.approx(agreement(m).mean())
     assert len(by_margin(np.ones(9) + 1e-9 * np.arange(9), np.arange(9))) == 1

@@ -101,7 +101,7 @@ class RewardEnsemble:
                     f"there are {len(asks):,} prompts and {len(values):,} values of {name}; give "
                     "one for each prompt"
                 )
-        with quiet_libraries(models=False):
+        with quiet_libraries():
             found = self.reward.scores(asks, said, turns, columns)
         scores: NDArray[np.float64] = finite(self.reward, found).double().numpy()
         return scores
@@ -158,7 +158,7 @@ class RewardEnsemble:
         """
         source = source_of(pairs, split, "pairs")
         given: dict[str, Any] = {"columns": columns, "split": split, "score": score}
-        with quiet_libraries(models=False):
+        with quiet_libraries():
             return evaluate_on(self.reward, source, **given, limit=limit, drop=drop)
 
     def save(self, folder: str | Path) -> None:
@@ -176,7 +176,7 @@ class RewardEnsemble:
                 f"a reward of kind '{self.kind}' has no weights to save; keep its code or its "
                 "address"
             )
-        with quiet_libraries(models=False):
+        with quiet_libraries():
             self.reward.save(Path(folder))
         if "arguments" in self.about:
             write_about(self.about, folder)

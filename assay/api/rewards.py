@@ -124,7 +124,8 @@ def fit_reward(
     other = None if held_out is None else source_of(held_out, split, "held_out")
     found = _fitted(labels, config, base, tokenizer, held_out=other, out_of_fold=out_of_fold)
     if out is not None:
-        found.save(out)
+        with quiet_libraries():
+            found.save(out)
     return RewardEnsemble(found.reward, evaluation=found.evaluation, about=found.about)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,7 +24,7 @@ LIBRARIES = (
 
 
 @contextmanager
-def quiet_libraries(*, models: bool) -> Iterator[None]:
+def quiet_libraries(*, models: bool = False) -> Iterator[None]:
     """Hide the warnings of other libraries, and what transformers and its hub log on loading.
 
     Errors are raised as ever, and warnings of a user's own functions are shown. What is switched
@@ -31,15 +32,15 @@ def quiet_libraries(*, models: bool) -> Iterator[None]:
 
     Args:
         models: Whether models of transformers may be opened. Without them transformers, whose
-            import takes seconds, is left alone.
+            import takes seconds, is left alone unless it is imported already.
 
     Example:
-        >>> with quiet_libraries(models=False):
+        >>> with quiet_libraries():
         ...     warnings.warn_explicit("old name", FutureWarning, "x.py", 1, "sklearn.base")
     """
     with ExitStack() as until_the_end:
         until_the_end.enter_context(warnings.catch_warnings())
-        if models:
+        if models or "transformers" in sys.modules:
             until_the_end.enter_context(_transformers_errors_only())
         names = "|".join((*LIBRARIES, "assay"))  # a warning may name its caller, which is assay
         warnings.filterwarnings("ignore", module=rf"({names})(\.|$)")

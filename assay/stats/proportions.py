@@ -103,7 +103,7 @@ def clustered_share(
     error = np.bincount(at, w * (r - mean))
     v = G / (G - 1) * float((error**2).sum()) / total**2
     if mean in (0.0, 1.0):
-        n = _kish(np.bincount(at, w))
+        n = _kish(np.bincount(at, w).astype(float))
     else:
         most = _kish(w)
         n = most if v == 0 else min(most, mean * (1 - mean) / v)
