@@ -138,6 +138,10 @@ def test_what_is_kept_in_memory_and_what_is_written(
     assert again.evaluate(ROWS) == rm.evaluate(ROWS)
     with pytest.raises(InputError, match="never overwritten"):
         rm.save("mine")
+    with pytest.raises(InputError, match="a reward is a int; give a folder"):
+        load_reward(3)
+    with pytest.raises(InputError, match="'nothing-here', which does not exist here"):
+        load_reward("nothing-here")
     with pytest.raises(InputError, match="no weights to save"):
         load_reward(longer).save("function")
 

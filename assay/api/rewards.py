@@ -18,6 +18,7 @@ from assay.errors import InputError
 from assay.rewards.fit_config import FitConfig
 from assay.rewards.fit_file import Fitted, fitted_to, writable
 from assay.rewards.load import open_reward
+from assay.rewards.text_scorer import TextReward
 
 __all__ = ["RewardEnsemble", "fit_reward", "load_reward"]
 
@@ -189,6 +190,11 @@ def load_reward(name: Any, *, tokenizer: Any = None) -> RewardEnsemble:
     if tokenizer is not None:
         raise InputError("tokenizer goes with a model in memory; leave it out")
     spec = str(name) if isinstance(name, Path) else name
+    if not (isinstance(spec, (str, TextReward)) or callable(spec)):
+        raise InputError(
+            f"a reward is a {type(spec).__name__}; give a folder, a name on the hub, an address, a "
+            "function, or a sequence classifier"
+        )
     named = isinstance(spec, str) and not spec.startswith(("http://", "https://"))
     with quiet_libraries(models=named and ".py" not in spec):
         reward = open_reward(spec, "reward")

@@ -27,7 +27,7 @@ from assay.rewards.linear_solvers import bradley_terry_optimum, ridge_within_pro
 from assay.rewards.pool import Pool, comparisons
 from assay.rewards.token_pairs import token_pairs
 
-_TOKENS = 4096  # a training pass, padding included: 1 GiB of activations for 135M parameters
+_TOKENS = 2048  # a training pass, padding included: its memory does not grow with the batch
 
 
 class FrozenFitter:
