@@ -46,6 +46,7 @@ def evaluated(
     margins, at, p, weight = margins[:, here], at[here], p[here], weight[here]
     group = pool.group.numpy()[at[:, 0]]
     size = np.array([len(t) for t in pool.responses])
+    parts = max(1, min(4, len(at) // 10))  # accuracy of fewer pairs says nothing
     whole = _one("ensemble", margins.mean(0), p, weight, group)
     return Evaluation(
         on=on,
@@ -55,7 +56,7 @@ def evaluated(
         ties=whole.ties,
         calibration=whole.calibration,
         length=by_length(margins.mean(0), size[at[:, 0]] - size[at[:, 1]], group, weight),
-        by_margin=by_margin(margins.mean(0), group, weight),
+        by_margin=by_margin(margins.mean(0), group, weight, parts),
         members=tuple(_one(n, m, p, weight, group) for n, m in zip(names, margins, strict=True)),
         disagreement=disagreement(margins),
         undecided=undecided,
