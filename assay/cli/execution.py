@@ -24,7 +24,11 @@ from assay.records.runs import Run, RunRecord, digest
 from assay.records.tracking import Tracked
 from assay.registry import catalogue
 from assay.watch.config import WatchConfig
+from assay.watch.setup import prospects
 from assay.worlds.refit import refitted
+from assay.worlds.trial import try_judges
+
+TRIED = ("rewards", "gold", "prompts", "pairs", "demos", "columns", "split")
 
 
 class Worlds:
@@ -32,10 +36,12 @@ class Worlds:
 
     def __init__(self) -> None:
         self._built: dict[str, World] = {}
+        self._tried: set[str] = set()
 
     def __call__(self, asked: Order) -> World:
         """The world of an order, its reward models fitted anew where the order says so."""
         make = catalogue.load_world(asked.world)
+        self.tried(asked)
         where = {"device": asked.settings["device"]} if has_device(make) else {}
         world = self._made(
             [asked.world, asked.world_arguments, where],
@@ -49,6 +55,23 @@ class Worlds:
             f"fitting reward models by {asked.fit}",
             lambda: refitted(world, asked.fit, asked.fit_arguments),
         )
+
+    def tried(self, asked: Order) -> None:
+        """Call once each function and server that judges, before anything is built; the same ones
+        are not called again.
+
+        Raises:
+            InputError: One of them fails.
+        """
+        if asked.world != "hub":
+            return
+        judges = {k: asked.world_arguments.get(k) for k in TRIED}
+        by = None if asked.watch is None else asked.watch.by
+        key = json.dumps([judges, by], sort_keys=True, default=str)
+        if key not in self._tried:
+            with progress.working("trying the judges"):
+                try_judges(asked.world_arguments, asked.watch)
+            self._tried.add(key)
 
     def _made(self, what: list[Any], said: str, make: Callable[[], World]) -> World:
         key = json.dumps(what, sort_keys=True)
@@ -86,6 +109,16 @@ def drive(
         InputError: Another process is writing to the folder.
     """
     loop = catalogue.loop_of(asked.function, world.loop, asked.loop)
+    if asked.watch is not None:
+        looks = -(-loop.max_steps // asked.settings["eval_steps"])
+        for sentence in prospects(
+            asked.watch,
+            world.task,
+            population=world.population,
+            held_out=world.held_out,
+            looks=looks,
+        ).sentences:
+            say(sentence)
     run = _record(asked, world, loop, folder, resume)
     with ExitStack() as held:
         if parallel.rank() == 0 and not held.enter_context(only_writer(folder)):

@@ -136,6 +136,7 @@ class QuestionRow(TypedDict):
         prompt: The prompt's text.
         first: The completion that is shown first.
         second: The completion that is shown second.
+        columns: The prompt's other columns, where its file has some.
     """
 
     id: Text
@@ -145,6 +146,7 @@ class QuestionRow(TypedDict):
     prompt: Text
     first: Text
     second: Text
+    columns: NotRequired[Entries]
 
 
 @with_config(_STRICT)
