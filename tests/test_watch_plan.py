@@ -142,7 +142,7 @@ def test_what_it_can_find_is_said_in_sentences() -> None:
         "watch: 550 labels for 20 looks: 20 a look, and 150 in reserve for looks at which evidence "
         "of a fall gathers (up to 32 at one)"
     )
-    assert "of runs if it is to 0.30 (after about" in ample.sentences[1]
+    assert "of runs if it then wins 0.30 of them (after about" in ample.sentences[1]
     small = outlook(config.plan(20, 24), settings)
     assert (
         "(the budget is 550; there are 24 fresh prompts, and each is used once)"

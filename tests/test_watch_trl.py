@@ -18,7 +18,6 @@ from assay.interop.trl import WatchCallback
 from assay.records.runs import Run, read_lines
 from assay.report import build
 from assay.watch.config import WatchConfig
-from assay.watch.labelers.function import FunctionLabeler
 
 WORDS = ["<pad>", "<eos>", "good", "bad", *(f"w{i}" for i in range(12))]
 PROMPTS = [f"w{i} w{j} w{k}" for i in range(12) for j in range(12) for k in range(4)]
@@ -159,12 +158,14 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_verdicts(tmp_path: Path) -> 
         paid.append(len(prompts))
         return good(prompts, first, second)
 
-    again = ByHand(callback(tmp_path / "part", by=FunctionLabeler(counted, "good").function))
-    again.callback.by.__name__ = "good"  # type: ignore[union-attr]
+    counted.__qualname__ = "good"  # labels are known by who gave them
+    again = ByHand(callback(tmp_path / "part", by=counted))
     again.state.global_step = (
         5  # the last checkpoint is older than the last look: looks 6 and 8 are made again, unpaid
     )
     again.begin()
+    assert paid == [1], "a trial call, which is no label"
+    paid.clear()
     known = len(read_lines(tmp_path / "part" / "labels.jsonl"))
     again.train(turns)
     one, two = (Run.open(tmp_path / name) for name in ("whole", "part"))
@@ -184,7 +185,9 @@ def test_people_stop_the_training_until_they_have_answered(tmp_path: Path) -> No
     hand.begin()
     hand.train(turns)
     assert (
-        hand.control.should_save and hand.control.should_training_stop and "8 pairs wait" in said[0]
+        hand.control.should_save
+        and hand.control.should_training_stop
+        and "8 pairs wait" in said[-1]
     )
     assert Run.open(tmp_path / "run").about["state"] == "waiting"
     store = LabelStore(tmp_path / "run")
@@ -204,6 +207,51 @@ def test_prompts_that_say_the_same_are_one_prompt(tmp_path: Path) -> None:
             [said, "two", [dict(said[0])], "two"], by=good, folder=tmp_path
         ).comparisons.prompts_left(0)
         == 2
+    )
+
+
+def test_it_says_what_its_labels_can_find_and_a_small_budget_lasts(tmp_path: Path) -> None:
+    """A budget of 60 went at the first look; now every look has a label."""
+    said: list[str] = []
+    small = WatchConfig(budget=60, reference=0)
+    hand = ByHand(callback(tmp_path / "run", config=small, say=said.append))
+    hand.begin()
+    assert "60 labels for 15 looks: 2 a look, and 30 in reserve" in said[0]
+    assert "by simulation, a fall" in said[1]
+    hand.train(lambda t: 0.0)
+    looks = [r["watch"] for r in Run.open(tmp_path / "run").readings()]
+    assert len(looks) == 15 and all(w["bought"] >= 2 for w in looks)
+    assert looks[-1]["labels"] <= 60
+
+
+def test_rows_and_conversations_reach_the_labeler(tmp_path: Path) -> None:
+    """Text by default, messages if asked for, and every column of the row."""
+    seen: list[Any] = []
+
+    def judge(prompt: str, first: str, second: str, answer: int, messages: Any) -> str:
+        seen.append((prompt, answer, messages))
+        return "tie"
+
+    talk = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "w1"}]
+    rows = [{"prompt": talk, "answer": 0}, *({"prompt": p, "answer": 1} for p in PROMPTS)]
+    hand = ByHand(
+        WatchCallback(
+            rows,
+            by=judge,
+            folder=tmp_path / "run",
+            eval_steps=2,
+            max_tokens=4,
+            config=CALM,
+            say=lambda text: None,
+        ),
+        steps=2,
+    )
+    hand.begin()
+    assert seen[0] == ("System: be brief\n\nHuman: w1", 0, talk)
+    hand.train(lambda t: 0.0)
+    assert len(seen) == 9 and all(
+        answer == 1 and messages == [{"role": "user", "content": prompt}]
+        for prompt, answer, messages in seen[1:]
     )
 
 

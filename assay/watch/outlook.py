@@ -41,7 +41,7 @@ class Chance:
 
     def __str__(self) -> str:
         after = "" if self.labels is None else f" (after about {self.labels:.0f} labels)"
-        return f"in about {self.found:.0%} of runs if it is to {self.win:.2f}{after}"
+        return f"in about {self.found:.0%} of runs if it then wins {self.win:.2f} of them{after}"
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,11 @@ class Outlook:
     @property
     def sentences(self) -> list[str]:
         """All of it, for a person, before the run."""
-        found = "; ".join(str(c) for c in self.chances)
+        found = ", ".join(str(c) for c in self.chances)
         return [
             f"watch: {self._spending()}",
-            "watch: simulated with these numbers, a fall of the win rate against the best "
-            "checkpoints so far (0.50 is no fall) that begins in the middle of the run is found "
-            f"before its end {found}",
+            "watch: labels compare the policy with the best checkpoints so far; by simulation, a "
+            f"fall in the middle of the run is found before its end {found}",
             *(f"watch: {text}" for text in self.warning or self._advice()),
         ]
 
@@ -111,13 +110,15 @@ class Outlook:
                 f"there is no label for {plan.looks} looks{why}, so it can only say 'cannot tell'"
             )
         every = -(-plan.looks // plan.labels)
+        most = min(plan.alert, plan.calm + plan.reserve)
         a_look = (
             f"{plan.calm} a look, and {plan.reserve} in reserve for looks at which evidence of a "
-            f"fall gathers (up to {plan.alert} at one)"
+            f"fall gathers (up to {most} at one)"
             if plan.calm
             else f"one for about every {every} looks, and none in reserve"
         )
-        return f"{plan.labels} labels for {plan.looks} looks{why}: {a_look}"
+        looks = "1 look" if plan.looks == 1 else f"{plan.looks} looks"
+        return f"{plan.labels} labels for {looks}{why}: {a_look}"
 
 
 @cache
