@@ -42,9 +42,7 @@ def none(prompts, first, second):
 """
 ROWS = [
     {"prompt": f"tell me about the {a} {b}", "want": "e", "other": i}
-    for i, (a, b) in enumerate(
-        (a, b) for a in ("old", "new", "grey", "wet") for b in ("mill", "gate", "pond")
-    )
+    for i, (a, b) in enumerate(product(("old", "new", "grey", "wet"), ("mill", "gate", "pond")))
 ]
 
 

@@ -9,7 +9,8 @@
 - *Messages if asked for.* A function with a parameter `messages` gets each prompt as a list of
   messages there (a text is one message of the user). `prompts` and `completions` are then texts.
 - *Columns.* Every other column of the file, one value a row: a function gets those that its
-  parameters name, or all if it takes `**columns`. People and servers get all.
+  parameters name, or all if it takes `**columns`. Reward servers and people get all; an LLM judge
+  reads the prompt alone.
 - *A trial call.* Each function is called once with the first prompt of the file and a short
   stand-in completion before a model is loaded, so that its errors come at once. It must bear that.
 

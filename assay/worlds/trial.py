@@ -110,7 +110,8 @@ def try_judges(arguments: Mapping[str, Any], watch: WatchConfig | None) -> None:
     prompts = first_prompt(arguments)
     for flag, some in opened.items():
         for reward in some:
-            reward.possible(prompts.columns, [0], flag, _file(arguments))
+            if isinstance(reward, FunctionReward):
+                reward.possible(prompts.columns, [0], flag, _file(arguments))
         try_rewards(some, flag, prompts, [0])
     if watch is not None:
         try_labeler(watch, prompts)
