@@ -115,6 +115,8 @@ def test_each_judge_is_called_once_on_the_first_prompt(files: Path) -> None:
         ("better", [first]),
     ]
     assert calls()[0][2] == {"want": ["e"], "other": [0]}
+    try_judges(arguments, None)
+    assert len(calls()) == 2, "an unchanged function is not called again for the same prompt"
     try_judges({"prompts": "none.jsonl"}, WatchConfig())  # nothing to try, so nothing is read
 
 

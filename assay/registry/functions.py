@@ -13,6 +13,8 @@ from typing import Any
 from assay.errors import InputError
 from assay.registry.catalogue import nearest
 
+LOADED = "assay_function_"  # begins the names of modules that are loaded from a user's file
+
 
 def function_in_file(spec: str, flag: str) -> Callable[..., Any]:
     """Import the function that `FILE.py:name` names.
@@ -33,7 +35,7 @@ def function_in_file(spec: str, flag: str) -> Callable[..., Any]:
         raise InputError(f"--{flag} is '{spec}'; name a function as FILE.py:name")
     if not path.is_file():
         raise InputError(f"--{flag} is '{spec}', and there is no file {file}")
-    about = importlib.util.spec_from_file_location(f"assay_function_{path.stem}", path)
+    about = importlib.util.spec_from_file_location(LOADED + path.stem, path)
     assert about is not None and about.loader is not None
     module = importlib.util.module_from_spec(about)
     sys.modules[about.name] = module

@@ -132,7 +132,7 @@ def outlook(plan: Plan, settings: DetectorSettings) -> Outlook:
     """
     found, enough, n = chances(plan, settings, FALLS), None, max(plan.labels, FEWEST)
     if found[1].found < RELIABLE:
-        while enough is None and n < LARGEST:
+        while enough is None and n < min(LARGEST, plan.alert * plan.looks):
             n = 10 * round(0.14 * n)
             larger = replace(plan, budget=n, prompts=n * plan.group, asked=False)
             enough = n if chances(larger, settings, FALLS[1:2])[0].found >= RELIABLE else None

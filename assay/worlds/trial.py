@@ -13,12 +13,15 @@ and finds a wrong key, a wrong model name and a verdict that cannot be read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from assay.core import PromptTexts
 from assay.data.stream import stream
 from assay.errors import InputError
+from assay.registry.functions import LOADED
 from assay.rewards.function import FunctionReward
+from assay.rewards.http import HttpFunction
 from assay.rewards.load import entries, open_reward
 from assay.watch.config import WatchConfig
 from assay.watch.labelers.chat_judge import ChatJudge
@@ -26,6 +29,7 @@ from assay.watch.labelers.choose import asks_people_or_gold, make_labeler
 from assay.watch.labelers.function import FunctionLabeler
 from assay.watch.labelers.questions import STAND_INS, Question, trial_question
 
+_FINE: set[str] = set()  # calls that went well: a command line tries before it builds a world
 EASY = Question("watch trial", 0, (0,), "What is 2 + 2?", "4", "5")
 
 
@@ -47,11 +51,26 @@ def try_rewards(
         if not isinstance(reward, FunctionReward):
             continue
         first = places[0]
+        key = _key(reward, prompts.texts[first])
+        if key in _FINE:
+            continue
         columns = {name: [cells[first]] for name, cells in prompts.columns.items()}
         try:
             reward.scores([prompts.texts[first]], [STAND_INS[0]], [prompts.turns[first]], columns)
         except InputError as why:
             raise InputError(f"{_trial(flag)}: {why}") from why
+        _FINE.update({key} - {""})
+
+
+def _key(reward: FunctionReward, prompt: str) -> str:
+    """Names a call of a function of an unchanged file or of a server; "" for any other."""
+    function = getattr(reward, "function", None)
+    if isinstance(function, HttpFunction):
+        return f"{function.client.url} {prompt}"
+    file = Path(getattr(getattr(function, "__code__", None), "co_filename", ""))
+    if not getattr(function, "__module__", "").startswith(LOADED) or not file.is_file():
+        return ""
+    return f"{file} {file.stat().st_mtime_ns} {reward.names[0]} {prompt}"
 
 
 def try_labeler(watch: WatchConfig, prompts: PromptTexts, row: int = 0) -> None:
