@@ -152,6 +152,8 @@ def test_what_it_can_find_is_said_in_sentences() -> None:
     assert "more fresh prompts" in small.warning[0] and "budget" not in small.warning[0]
     both = outlook(WatchConfig(budget=30).plan(20, 24), settings)
     assert "a larger budget (--watch.budget) and more fresh prompts" in both.warning[0]
+    rare = outlook(WatchConfig(alert=4, calm=4).plan(2, None), config.make_detector(2).settings)
+    assert "in most runs; look more often (--eval-steps)" in rare.warning[0]
     none = outlook(WatchConfig(group=8).plan(20, 4), settings)
     assert "there is no label for 20 looks" in none.sentences[0]
 

@@ -24,7 +24,7 @@ def turns_of(prompt: Any) -> str | Turns:
 
 def in_words(prompts: Prompts, texts: PromptTexts) -> Prompts:
     """The same prompts, which are read by those who judge as these texts say."""
-    return replace(prompts, decode=replace(texts, decode=prompts.decode))
+    return replace(prompts, decode=replace(texts, decode=prompts.decode or str))
 
 
 def completion_text(completion: Any) -> str:

@@ -19,6 +19,7 @@ FALLS = (0.40, 0.30, 0.20)  # win rates after the turn
 RUNS = 250  # simulated runs of each; the standard error of a share is at most 0.032
 RELIABLE = 0.8  # the share of runs in which a fall is found that counts as enough
 FEWEST = 80  # labels from which an ample number is looked for; fewer never do
+ENOUGH_LOOKS = 12  # with fewer looks, more of them are what helps where labels alone do not
 LARGEST = 20_000  # labels up to which an ample number is looked for
 F64 = torch.float64
 
@@ -87,7 +88,8 @@ class Outlook:
 
     def _advice(self) -> list[str]:
         if self.enough is None:
-            return []
+            few = self.weak and self.plan.looks < ENOUGH_LOOKS
+            return ["look more often (--eval-steps)"] if few else []
         plan, more = self.plan, []
         if plan.budget < self.enough:
             more.append("a larger budget (--watch.budget)")
@@ -132,7 +134,8 @@ def outlook(plan: Plan, settings: DetectorSettings) -> Outlook:
     """
     found, enough, n = chances(plan, settings, FALLS), None, max(plan.labels, FEWEST)
     if found[1].found < RELIABLE:
-        while enough is None and n < min(LARGEST, plan.alert * plan.looks):
+        most = max(plan.highest, plan.usual) * plan.looks  # more than these looks can buy
+        while enough is None and n < min(LARGEST, most):
             n = 10 * round(0.14 * n)
             larger = replace(plan, budget=n, prompts=n * plan.group, asked=False)
             enough = n if chances(larger, settings, FALLS[1:2])[0].found >= RELIABLE else None
