@@ -27,20 +27,21 @@ if TYPE_CHECKING:
     from assay.api.run import Run as Run
     from assay.api.train import open_run as open_run
     from assay.api.train import train as train
-    from assay.api.watch import Watch as Watch
+    from assay.watch.config import Watch as Watch
 
+# where each name is defined
 _WHERE = {
-    "fit_reward": "rewards",
-    "load_reward": "rewards",
-    "RewardEnsemble": "rewards",
-    "train": "train",
-    "open_run": "train",
-    "Run": "run",
-    "Watch": "watch",
-    "sample_best_of_n": "best_of_n",
-    "best_of_n_curve": "best_of_n",
-    "sweep": "grid",
-    "compare": "grid",
+    "fit_reward": "api.rewards",
+    "load_reward": "api.rewards",
+    "RewardEnsemble": "api.rewards",
+    "train": "api.train",
+    "open_run": "api.train",
+    "Run": "api.run",
+    "Watch": "watch.config",
+    "sample_best_of_n": "api.best_of_n",
+    "best_of_n_curve": "api.best_of_n",
+    "sweep": "api.grid",
+    "compare": "api.grid",
 }
 __all__ = list(_WHERE)
 
@@ -48,7 +49,7 @@ __all__ = list(_WHERE)
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'assay' has no attribute '{name}'")
-    found = getattr(importlib.import_module(f"assay.api.{_WHERE[name]}"), name)
+    found = getattr(importlib.import_module(f"assay.{_WHERE[name]}"), name)
     globals()[name] = found
     return found
 

@@ -4,6 +4,7 @@ fails or lies.
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from assay.errors import InputError, Waiting
 from assay.records.runs import read_lines
 from assay.registry.functions import function_in_file
-from assay.watch.config import WatchConfig
+from assay.watch.config import Watch, WatchConfig
 from assay.watch.labelers.agreement import agreement
 from assay.watch.labelers.choose import check_labeler, make_labeler
 from assay.watch.labelers.function import FunctionLabeler
@@ -139,6 +140,66 @@ def test_what_a_label_may_be(value: Any, label: float) -> None:
 def test_anything_else_is_never_guessed(value: Any) -> None:
     with pytest.raises(InputError, match="^here is .*; a label is 1 or 'first'"):
         parse_label(value, "here")
+
+
+def test_a_function_of_one_pair_and_an_async_one() -> None:
+    """The first parameter's name says which; columns come one by one likewise."""
+    seen: list[Any] = []
+
+    def one(prompt: str, a: str, b: str, topic: str, **more: Any) -> float:
+        seen.append((prompt, topic, more))
+        return float(len(a) > len(b))
+
+    assert [x.value for x in FunctionLabeler(one, "f", at_once=3)(questions(3))] == [0.0, 0.0, 1.0]
+    assert seen[1] == ("prompt 1", "t", {"row": 1})
+
+    async def later(prompts: list[str], first: list[str], second: list[str]) -> list[str]:
+        return ["tie"] * len(prompts)
+
+    assert [x.value for x in FunctionLabeler(later, "f")(questions(1))] == [0.5]
+
+
+def test_messages_go_to_a_function_that_names_them() -> None:
+    talk = [{"role": "user", "content": "hello"}]
+
+    def judge(
+        prompts: list[str], first: list[str], second: list[str], messages: Any
+    ) -> list[float]:
+        assert messages == [talk, [{"role": "user", "content": "plain"}]]
+        return [1.0, 0.0]
+
+    asked = [
+        Question("watch f", 0, (0,), "Human: hello", "a", "b", messages=talk),
+        Question("watch f", 0, (1,), "plain", "a", "b", {"first": "a column of this name"}),
+    ]
+    assert [x.value for x in FunctionLabeler(judge, "f", at_once=2)(asked)] == [1.0, 0.0]
+
+
+def test_a_function_of_too_few_parameters_is_refused() -> None:
+    with pytest.raises(InputError, match="it must take the prompts, the first completions and"):
+        FunctionLabeler(lambda prompts, first: [1.0], "f")
+
+
+def test_once_names_the_line_of_the_function(tmp_path: Path) -> None:
+    """Also where a library that it calls raises."""
+    path = tmp_path / "mine.py"
+    path.write_text("import json\ndef f(prompts, first, second):\n    return json.loads('{')\n")
+    labeler = FunctionLabeler(function_in_file(f"{path}:f", "watch"), "mine.py:f")
+    with pytest.raises(InputError, match=f"mine.py:f raised JSONDecodeError at line 3 of {path}"):
+        labeler.once(questions(1)[0])
+
+
+def test_a_live_function_is_named_by_module_and_name() -> None:
+    """The record has the name, the function travels beside it, and the name alone is refused."""
+    watch = Watch(labeler=longer, budget=90)
+    assert watch.by.endswith("test_labelers_function:longer") and watch.budget == 90
+    assert replace(watch, budget=9).budget == 9 and "function" not in asdict(watch)
+    by = make_labeler(watch, gold=None, folder=None, again="")
+    assert [a.value for a in by(questions(2))] == [0.0, 1.0] and by.name == watch.by
+    check_labeler(watch)
+    with pytest.raises(InputError, match="that only the program that began the run has at hand"):
+        check_labeler(WatchConfig(by=watch.by))
+    assert Watch("gold").by == "gold" and Watch(by="csv").function is None
 
 
 def test_too_few_labels_are_a_fault() -> None:

@@ -171,3 +171,20 @@ def test_bytes_that_are_no_text_are_named(run: Path, tmp_path: Path) -> None:
     (tmp_path / "s.csv").write_bytes(b"id,better\n\xff\xfe,1\n")
     with pytest.raises(InputError, match="is not UTF-8 text .byte 10"):
         sheet.load(run, tmp_path / "s.csv")
+
+
+def test_columns_of_the_prompt_stand_beside_it_and_are_read_back_as_nothing(
+    tmp_path: Path,
+) -> None:
+    asked = [
+        Question(
+            "watch people", 5, (0, 0), "p", "a", "b", {"row": 3, "=answer": "=1+1", "no": None}
+        ),
+        Question("watch people", 5, (1, 0), "q", "a", "b"),
+    ]
+    write_lines(tmp_path / "questions.jsonl", [q.line() for q in asked])
+    sheet.export(tmp_path, tmp_path / "s.csv", twice=0.0)
+    found = rows(tmp_path / "s.csv")
+    assert list(found[0])[5:] == ["prompt: =answer"]
+    assert sorted(r["prompt: =answer"] for r in found) == ["", "'=1+1"]
+    assert sheet.load(tmp_path, fill(tmp_path / "s.csv", {0: "1", 1: "="}))["new"] == 2

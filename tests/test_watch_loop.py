@@ -112,26 +112,63 @@ def test_the_order_is_blind_and_even() -> None:
     }
 
 
-def test_it_spends_no_more_than_its_budget_and_says_so() -> None:
+def test_a_small_budget_lasts_to_the_end() -> None:
+    """Every look has a label while nothing happens, however few there are and whatever is asked."""
+    for settings in ({"budget": 80}, {"budget": 80, "calm": 30}):
+        labeler = Reads()
+        said = drive(watch(Script(lambda step: 0.5), labeler, **{"calm": 0, **settings}))
+        assert len(said) == 40 and all(s["bought"] >= 1 for s in said), settings
+        assert len(labeler.seen) == said[-1]["labels"] <= 80
+
+
+def test_fewer_labels_than_looks_are_spread_evenly_and_said() -> None:
     labeler = Reads()
-    said = drive(watch(Script(rises), labeler, budget=30))
+    said = drive(watch(Script(rises), labeler, budget=10, reference=0))
+    assert [s["step"] for s in said if s["bought"]] == list(range(4, 41, 4))
+    assert (
+        "by the plan this look buys none: there is one label for about 4 looks" in said[1]["says"]
+    )
+    assert "no label was bought" in said[1]["says"] and said[1]["word"] == "cannot_tell"
+    assert "10 labels over 40 looks are too few to find even a large fall" in said[0]["says"]
+    assert "about" not in said[9]["says"].partition("too few")[2]
+
+
+def test_it_spends_no_more_than_its_budget_and_says_so() -> None:
+    """A run that goes on for longer than was planned has nothing left."""
+    labeler = Reads()
+    said = drive(watch(Script(lambda step: 0.5), labeler, budget=30, looks=10), range(1, 16))
     assert len(labeler.seen) == 30 == said[-1]["labels"]
     assert "the budget of 30 labels is spent" in said[-1]["says"]
-    assert said[-1]["word"] == "cannot_tell"
+    assert said[-1]["word"] == "cannot_tell" and "no label yet" not in said[-1]["says"]
 
 
 def test_prompts_that_run_out_are_said() -> None:
     labeler = Reads()
-    said = drive(watch(Script(rises, prompts=21), labeler))
+    said = drive(watch(Script(rises, prompts=21), labeler, looks=15))
     assert len(labeler.seen) == 21 and "no fresh prompts are left" in said[-1]["says"]
-    assert (
-        "21 fresh prompts last for about 5 of 40 looks, and none is asked about twice"
-        in said[0]["says"]
-    )
-    assert "last for about" not in said[1]["says"]
+    assert all(s["bought"] for s in said[:15])
+    assert "21 of 21 labels spent" in said[-1]["says"]
     assert said[-1]["word"] == "cannot_tell", (
         "without fresh prompts nothing is known, and nothing is asked again"
     )
+
+
+def test_a_look_without_a_label_does_not_hide_what_earlier_ones_said() -> None:
+    """The verdict of a look that buys nothing names the win rate of the looks before it."""
+    said = drive(
+        watch(
+            Script(lambda step: 0.9 if step else 0.5),
+            Reads(),
+            budget=12,
+            looks=3,
+            reference=0,
+            delta=0.4,
+        ),
+        range(1, 6),
+    )
+    last = said[-1]
+    assert not last["bought"] and last["labels"] == 12
+    assert "no label yet, " not in last["says"] and "12 of 12 labels spent" in last["says"]
 
 
 def test_a_labeler_that_says_nothing_usable_half_the_time() -> None:

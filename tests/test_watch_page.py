@@ -90,6 +90,21 @@ def test_every_label_is_on_disk_before_the_next_pair_is_shown(page: LabelPage, r
     assert "All labeled" in fetch(page)[1] and page.done.is_set()
 
 
+def test_the_prompt_s_other_columns_are_shown_harmless(tmp_path: Path) -> None:
+    columns = {"row": 7, "answer": "<b>42</b>", "empty": None}
+    one = Question("watch people", 5, (0, 0), "p", "a", "b", columns)
+    write_lines(tmp_path / "questions.jsonl", [one.line()])
+    served = LabelPage(tmp_path, twice=0.0)
+    served.start()
+    try:
+        text = fetch(served)[1]
+    finally:
+        served.stop()
+    shown_columns = text.partition('<details id="columns">')[2].partition("</details>")[0]
+    assert "&lt;b&gt;42&lt;/b&gt;" in shown_columns and "<b>" not in shown_columns
+    assert shown_columns.count("<dt>") == 1, "row is for functions, and empty cells say nothing"
+
+
 def test_the_server_ends_after_the_closing_page_was_fetched(page: LabelPage) -> None:
     for _ in range(6):
         judge(page, shown(page), "tie")

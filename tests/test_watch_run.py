@@ -20,8 +20,10 @@ import pytest
 
 from assay import cli
 from assay.engine.checkpoint import load
+from assay.errors import InputError
 from assay.records.best import best
 from assay.records.runs import Run, read_lines
+from assay.watch.labelers.people import LabelStore
 
 SMALL = [
     "--world",
@@ -237,7 +239,9 @@ def test_a_finished_run_is_watched_afterwards(capsys: pytest.CaptureFixture[str]
     out, err = capsys.readouterr()
     found = json.loads(out)
     live = verdicts("live")
-    assert found["looks"] == len(live) == len(err.splitlines())
+    lines = err.splitlines()
+    assert "watch: 550 labels for 15 looks: 26 a look" in lines[0] and "is found" in lines[1]
+    assert found["looks"] == len(live) == sum(line.startswith("step") for line in lines)
     assert found["verdict"] == {**live[-1], "hints": found["verdict"]["hints"]}
     n = len(read_lines(Path("a/labels.jsonl")))
     assert cli.main(["watch", "a"]) == 0 and len(read_lines(Path("a/labels.jsonl"))) == n, (
@@ -251,6 +255,21 @@ def test_a_finished_run_is_watched_afterwards(capsys: pytest.CaptureFixture[str]
     assert cli.main(["watch", "status", "a"]) == 0
     out = capsys.readouterr().out
     assert "waiting" in out and f"\nbest: {best(Run.open('a')).name}: its gold is" in out
+
+
+def test_every_watched_run_has_a_status(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also one whose labels people had no part in."""
+    for by in ("judge.py:gold", "gold"):
+        out = by.partition(".")[0]
+        words = ["--max-steps", "8", "--watch", by, "--watch.budget", "40", "--out", out]
+        assert cli.main([*RUN, *words]) == 0
+        said = capsys.readouterr().out.splitlines()
+        assert said[0].startswith("watch: 40 labels for 2 looks: 14 a look"), said
+        assert cli.main(["watch", "status", out]) == 0
+        told = capsys.readouterr().out
+        assert f"labeled by {by}" in told and "0 waiting" in told
+    with pytest.raises(InputError, match=r"no questions for people .judge.py:gold labeled it."):
+        LabelStore("judge")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from assay.interop.trl import WatchCallback
 from assay.records.runs import Run, read_lines
 from assay.report import build
 from assay.watch.config import WatchConfig
-from assay.watch.labelers.function import FunctionLabeler
 
 WORDS = ["<pad>", "<eos>", "good", "bad", *(f"w{i}" for i in range(12))]
 PROMPTS = [f"w{i} w{j} w{k}" for i in range(12) for j in range(12) for k in range(4)]
@@ -160,12 +159,14 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_verdicts(tmp_path: Path) -> 
         paid.append(len(prompts))
         return good(prompts, first, second)
 
-    again = ByHand(callback(tmp_path / "part", by=FunctionLabeler(counted, "good").function))
-    again.callback.by.__name__ = "good"  # type: ignore[union-attr]
+    counted.__qualname__ = "good"  # labels are known by who gave them
+    again = ByHand(callback(tmp_path / "part", by=counted))
     again.state.global_step = (
         5  # the last checkpoint is older than the last look: looks 6 and 8 are made again, unpaid
     )
     again.begin()
+    assert paid == [1], "a trial call, which is no label"
+    paid.clear()
     known = len(read_lines(tmp_path / "part" / "labels.jsonl"))
     again.train(turns)
     one, two = (Run.open(tmp_path / name) for name in ("whole", "part"))
@@ -185,7 +186,9 @@ def test_people_stop_the_training_until_they_have_answered(tmp_path: Path) -> No
     hand.begin()
     hand.train(turns)
     assert (
-        hand.control.should_save and hand.control.should_training_stop and "8 pairs wait" in said[0]
+        hand.control.should_save
+        and hand.control.should_training_stop
+        and "8 pairs wait" in said[-1]
     )
     assert Run.open(tmp_path / "run").about["state"] == "waiting"
     store = LabelStore(tmp_path / "run")

@@ -34,7 +34,11 @@ from assay.records.schema import Reading
 from assay.records.tracking import Tracked
 from assay.registry import catalogue
 from assay.watch.config import WatchConfig
+from assay.watch.setup import prospects
 from assay.worlds.refit import refitted
+from assay.worlds.trial import try_judges
+
+TRIED = ("rewards", "gold", "prompts", "pairs", "demos", "columns", "split")
 
 
 class Worlds:
@@ -42,10 +46,12 @@ class Worlds:
 
     def __init__(self) -> None:
         self._built: dict[str, World] = {}
+        self._tried: set[str] = set()
 
     def __call__(self, asked: Order) -> World:
         """The world of an order, its reward models fitted anew where the order says so."""
         make = catalogue.load_world(asked.world)
+        self.tried(asked)
         where = {"device": asked.settings["device"]} if has_device(make) else {}
         world = self._made(
             [asked.world, asked.world_arguments, where],
@@ -59,6 +65,23 @@ class Worlds:
             f"fitting reward models by {asked.fit}",
             lambda: refitted(world, asked.fit, asked.fit_arguments),
         )
+
+    def tried(self, asked: Order) -> None:
+        """Call once each function and server that judges, before anything is built; the same ones
+        are not called again.
+
+        Raises:
+            InputError: One of them fails.
+        """
+        if asked.world != "hub":
+            return
+        judges = {k: asked.world_arguments.get(k) for k in TRIED}
+        by = None if asked.watch is None else asked.watch.by
+        key = json.dumps([judges, by], sort_keys=True, default=str)
+        if key not in self._tried:
+            with stage("trying the judges"):
+                try_judges(asked.world_arguments, asked.watch)
+            self._tried.add(key)
 
     def _made(self, what: list[Any], said: str, make: Callable[[], World]) -> World:
         key = json.dumps(what, sort_keys=True)
@@ -99,6 +122,21 @@ class Drive:
             check_weights(self.run.about, world, str(folder))
         self.measurement: Measurement | None = None
 
+    def _prospects(self) -> tuple[str, ...]:
+        """What the labels of a watch can and cannot find."""
+        if self.order.watch is None:
+            return ()
+        world = self.world
+        return tuple(
+            prospects(
+                self.order.watch,
+                world.task,
+                population=world.population,
+                held_out=world.held_out,
+                looks=-(-self.loop.max_steps // self.config.eval_steps),
+            ).sentences
+        )
+
     def readings(
         self,
         *,
@@ -110,7 +148,7 @@ class Drive:
         What goes wrong on the way is in the record before it is raised.
 
         Args:
-            tell: Is given sentences about what readings cost.
+            tell: Is given sentences: what readings cost, and what a watch can find.
             track: Where readings go as well, by the first process; nowhere by default.
 
         Raises:
@@ -120,6 +158,8 @@ class Drive:
             first = parallel.rank() == 0
             if first:
                 held.enter_context(sigterm_interrupts())
+            for sentence in self._prospects():
+                tell(sentence)
             self.measurement = Measurement(
                 self.order.function,
                 self.world,

@@ -106,7 +106,7 @@ class TrainedPolicy:
             return made
         table = PromptTable()
         for prompt, said in zip(asked, turns, strict=True):
-            table.add("" if said else prompt, said, {}, None)
+            table.add("" if said else prompt, said, {})
         limit = 1 << 30  # nothing is left out: whoever asks wants an answer to each
         encoder = Encoder(
             vocabulary, table, bool(arguments.get("chat", True)), limit, limit, policy.like.dtype

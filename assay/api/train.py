@@ -22,6 +22,8 @@ from assay.records.schema import Reading
 from assay.records.tracking import Tracked, possible
 from assay.registry.entry import Entry
 from assay.registry.live import is_live, opened
+from assay.watch.config import Watch, WatchConfig
+from assay.watch.labelers.choose import check_labeler
 
 OBJECTS = ("world", "model", "tokenizer", "prompts", "pairs", "demos", "rewards", "gold")
 
@@ -153,7 +155,11 @@ def started(
         trackers = possible([track] if isinstance(track, str) else list(track))
         if trackers and folder is None:
             raise InputError("track needs a run's folder, which says what was sent; pass out")
-        order, again = _ordered(recipe, folder, resume, objects, {**given, **_watched(watch)})
+        watching = _watched(watch)
+        order, again = _ordered(recipe, folder, resume, objects, given)
+        if watching is not None:
+            check_labeler(watching)
+            order.watch = watching
         if again is not None and again.about["state"] == "done":
             return open_run(again.folder)
         with nullcontext() if quiet else shown():
@@ -241,22 +247,19 @@ def _open(value: Any) -> bool:
     return is_live(value) and not isinstance(opened(value), list)
 
 
-def _watched(watch: Any) -> dict[str, Any]:
-    """A watch by flag name."""
-    from dataclasses import asdict
+def _watched(watch: Any) -> WatchConfig | None:
+    """A watch from Python.
 
-    from assay.watch.config import WatchConfig
-
-    if watch is None:
-        return {}
-    if isinstance(watch, str):
-        return {"watch": watch}
-    if not isinstance(watch, WatchConfig):
-        raise InputError(
-            f"watch is a {type(watch).__name__}; pass assay.Watch(labeler=…, budget=…), or who "
-            "labels as text"
-        )
-    return {"watch" if k == "by" else f"watch.{k}": v for k, v in asdict(watch).items()}
+    Raises:
+        InputError: It is something else.
+    """
+    if watch is None or isinstance(watch, WatchConfig):
+        return watch
+    if isinstance(watch, str) or callable(watch):
+        return Watch(labeler=watch)
+    raise InputError(
+        f"watch is a {type(watch).__name__}; pass assay.Watch(labeler=…, budget=…), or who labels"
+    )
 
 
 def _driven(

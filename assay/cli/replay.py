@@ -5,7 +5,7 @@ read.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,14 @@ from assay.watch.ledger import Ledger
 from assay.watch.setup import open_watch
 
 
-def looks(folder: Path, asked: WatchConfig) -> Iterator[dict[str, Any]]:
+def looks(folder: Path, asked: WatchConfig, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """The verdict at each kept policy, until the watch says stop; after each, all of them are in
     the run's watch.json.
+
+    Args:
+        folder: The run's folder.
+        asked: How to watch.
+        say: Is told at the beginning what the labels can find.
     """
     run = Run.open(folder)
     kept = {int(p.stem): p for p in (folder / "policies").glob("*.safetensors") if p.stem.isdigit()}
@@ -61,6 +66,8 @@ def looks(folder: Path, asked: WatchConfig) -> Iterator[dict[str, Any]]:
         again=again,
         own=False,
     )
+    for sentence in watch.outlook.sentences:
+        say(sentence)
     said = []
     with only_writer(folder) as mine:
         if not mine:

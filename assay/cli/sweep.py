@@ -191,6 +191,9 @@ def run_all(
     parallel.barrier()  # no process makes a folder while another still looks
     worlds = worlds or execution.Worlds()
     tell = screen.teller(parallel.rank() == 0, quiet)
+    for order, folder in orders:
+        if before[folder] != "done":
+            worlds.tried(order)  # a judge that fails would fail in every run
     outcomes: list[dict[str, Any]] = []
     for i, (order, folder) in enumerate(progress.over(orders, "runs", "runs"), 1):
         tell(

@@ -42,7 +42,7 @@ def watch_(run: str, *, json_: bool = False, **given: Any) -> int:
     asked = WatchConfig(**given)
     choose.check_labeler(asked)
     tell, looks = screen.teller(True, json_), []
-    for look in replay.looks(Path(run), asked):
+    for look in replay.looks(Path(run), asked, tell):
         looks.append(look)
         tell(f"step {look['step']:>4}  {look['says']}")
     if not looks:
@@ -112,8 +112,9 @@ def status_(run: str, *, json_: bool = False) -> int:
     if opened.readings():
         top = best(opened)
         print(f"best: {top.name}: {top.reason}")
+    by = f" by {verdict['by']}" if verdict else ""
     print(
-        f"{found['questions']} pairs asked, {found['labels']} labeled, {found['unusable']} "
+        f"{found['questions']} pairs asked, {found['labels']} labeled{by}, {found['unusable']} "
         "without a usable answer, "
         f"{found['waiting']} waiting"
         + "".join(f", {v:,} {k.replace('_', ' ')}" for k, v in cost.items())
@@ -134,10 +135,11 @@ def verdict_of(run: Any) -> dict[str, Any] | None:
 
 
 def _agreement(folder: Path, questions: list[Any]) -> dict[str, Any]:
+    """How far people agree; only they are asked twice."""
     from assay.watch.labelers.agreement import agreement
-    from assay.watch.labelers.people import LabelStore
+    from assay.watch.labelers.people import LabelStore, for_people
 
-    return LabelStore(folder).agreement() if questions else agreement([])
+    return LabelStore(folder).agreement() if any(map(for_people, questions)) else agreement([])
 
 
 def agreed(found: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from assay.core.policy import (
     Sampler,
     require,
 )
+from assay.core.prompt_texts import PromptTexts
 from assay.core.reward import Checked, Reward, Standardised, Stepwise
 from assay.core.rng import Rng
 from assay.core.samples import Pairs, Prompts, Samples, cat
@@ -45,6 +46,7 @@ __all__ = [
     "Paper",
     "Policy",
     "PreferenceModel",
+    "PromptTexts",
     "Prompts",
     "Reward",
     "Rng",

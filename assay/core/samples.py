@@ -1,7 +1,7 @@
 """Prompts, completions and labeled pairs: what the parts of the library hand to one another.
 
-Axes: B prompts, N completions a prompt, T decisions a completion, P prompt tokens. Text is never
-stored, it is decoded.
+Axes: B prompts, N completions a prompt, T decisions a completion, P prompt tokens. Completions are
+stored as tokens and decoded; prompts may know the text that they were made of.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from assay.core.prompt_texts import PromptTexts
 from assay.engine.checkpoint import RECORDS
 from assay.engine.parallel import gather
 from assay.errors import InputError, Missing
@@ -52,7 +53,8 @@ class Prompts(Rows):
         mask: False at padding.
         row: Which of the task's prompts each is, for per-prompt columns and state.
         extra: Per-row tensors `[B,…]`, such as a condition or reward weights.
-        decode: Token ids to text, shared by all rows; None where the world has no words.
+        decode: Token ids to text, shared by all rows; None where the world has no words. Where it
+            is a `PromptTexts`, prompts read as in the file that they come from.
     """
 
     tokens: Int[Tensor, "B P"]
@@ -65,13 +67,15 @@ class Prompts(Rows):
         return self.tokens.shape[0]
 
     def text(self) -> list[str]:
-        """Decode each prompt.
+        """Each prompt as everybody who judges reads it: its file's text, else its decoded tokens.
 
         Raises:
             Missing: The world has no words (a table).
         """
         if self.decode is None:
             raise Missing("these prompts have no text: their world has no tokenizer")
+        if isinstance(self.decode, PromptTexts):
+            return [self.decode.texts[r] for r in self.row.tolist()]
         return [self.decode(t[m].tolist()) for t, m in zip(self.tokens, self.mask, strict=True)]
 
 

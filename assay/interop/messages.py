@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from assay.core import Prompts, PromptTexts
 from assay.data.turns import Turns
 
 
@@ -18,6 +20,11 @@ def turns_of(prompt: Any) -> str | Turns:
     if isinstance(prompt, str):
         return prompt
     return tuple((str(m["role"]), _text(m)) for m in prompt)
+
+
+def in_words(prompts: Prompts, texts: PromptTexts) -> Prompts:
+    """The same prompts, which are read by those who judge as these texts say."""
+    return replace(prompts, decode=replace(texts, decode=prompts.decode or str))
 
 
 def completion_text(completion: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from assay.core import Samples
+from assay.core.prompt_texts import messages
 from assay.core.rng import Rng
 from assay.data.turns import written
 from assay.engine import checkpoint
@@ -21,6 +22,7 @@ from assay.models.backbones.pretrained import Pretrained
 from assay.models.policies.causal import Causal
 from assay.models.tokenizer import Tokens
 from assay.watch.comparisons import Comparison
+from assay.watch.labelers.questions import Question, trial_question
 
 Prompt = str | list[dict[str, str]]
 CPU = torch.device("cpu")
@@ -33,7 +35,7 @@ class ModelComparisons:
     are swapped into the model while it samples, and the present ones are put back.
 
     Args:
-        prompts: Fresh prompts; each is used once.
+        prompts: Fresh prompts, or rows with a `prompt` and other columns; each is used once.
         folder: The run's folder.
         seed: Draws prompts and completions, by address.
         max_tokens: Tokens of a completion at most.
@@ -43,14 +45,15 @@ class ModelComparisons:
 
     def __init__(
         self,
-        prompts: Sequence[Prompt],
+        prompts: Sequence[Prompt | Mapping[str, Any]],
         folder: Path,
         seed: int,
         max_tokens: int,
         temperature: float,
         batch_size: int,
     ):
-        self.prompts, self.folder, self.rng = list(prompts), folder, Rng(seed)
+        self.rows = [row_of(p, i) for i, p in enumerate(prompts)]
+        self.folder, self.rng = folder, Rng(seed)
         self.order = self.rng("watch")("prompts").permutation(len(prompts)).tolist()
         self.max_tokens, self.temperature = max_tokens, temperature
         self.batch_size = batch_size
@@ -60,13 +63,14 @@ class ModelComparisons:
 
     def prompts_left(self, used: int) -> int | None:
         """See `ComparisonSource`."""
-        return len(self.prompts) - used
+        return len(self.rows) - used
 
     def sample(
         self, step: int, policy: int, other: int, at: int, n: int, used: int
     ) -> list[Comparison]:
         """See `ComparisonSource`."""
-        prompts = [self.prompts[i] for i in self.order[used : used + n]]
+        rows = self.order[used : used + n]
+        prompts = [self.rows[i]["prompt"] for i in rows]
         places, rng = torch.arange(at, at + n), self.rng("watch", step)
         texts, now = [], self.weights()
         try:
@@ -76,7 +80,25 @@ class ModelComparisons:
                 texts.append(self._completions(prompts, rng(side)[places], current=which == step))
         finally:
             set_weights(self.model, now)
-        return [Comparison(prompt_text(p), a, b) for p, a, b in zip(prompts, *texts, strict=True)]
+        return [
+            Comparison(
+                prompt_text(prompt),
+                mine,
+                theirs,
+                columns=self._columns(i),
+                messages=messages_of(prompt),
+            )
+            for i, prompt, mine, theirs in zip(rows, prompts, *texts, strict=True)
+        ]
+
+    def trial(self) -> Question:
+        """A question on the first prompt with stand-in completions, to try a labeler with."""
+        prompt = self.rows[0]["prompt"]
+        return trial_question(prompt_text(prompt), self._columns(0), messages_of(prompt))
+
+    def _columns(self, i: int) -> dict[str, Any]:
+        """The other columns of a row, and its place."""
+        return {"row": i, **{k: v for k, v in self.rows[i].items() if k != "prompt"}}
 
     def keep(self, step: int) -> None:
         """Write the present weights to disk."""
@@ -141,6 +163,33 @@ class ModelComparisons:
                 if current:
                     self._seen.append(x)
         return texts
+
+
+def row_of(prompt: Prompt | Mapping[str, Any], place: int) -> dict[str, Any]:
+    """A prompt as a row with a column `prompt`.
+
+    Args:
+        prompt: A text, messages, or such a row.
+        place: Its place, for the message.
+
+    Raises:
+        InputError: A row has no prompt.
+
+    Example:
+        >>> row_of("2 + 2?", 0), row_of({"prompt": "2 + 2?", "answer": 4}, 1)
+        ({'prompt': '2 + 2?'}, {'prompt': '2 + 2?', 'answer': 4})
+    """
+    if not isinstance(prompt, Mapping):
+        return {"prompt": prompt}
+    if "prompt" not in prompt:
+        raise InputError(f"row {place} of the prompts has no prompt, but {', '.join(prompt)}")
+    return dict(prompt)
+
+
+def messages_of(prompt: Prompt) -> list[dict[str, str]]:
+    """A prompt as messages; a text is one message of the user."""
+    turns = turns_of(prompt)
+    return messages(turns, None) if isinstance(turns, str) else messages("", turns)
 
 
 def prompt_text(prompt: Prompt) -> str:

@@ -23,13 +23,12 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
-from assay.core import Step, Task, World
-from assay.core.rng import Rng
+from assay.core import PromptTexts, Rng, Step, Task, World
 from assay.data.turns import written
 from assay.engine import checkpoint, parallel
 from assay.errors import InputError, Missing
 from assay.evaluation.reading import Reader, described
-from assay.interop.messages import turns_of
+from assay.interop.messages import in_words, turns_of
 from assay.interop.model_state import (
     PastBackbone,
     base_model,
@@ -209,7 +208,8 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         turns = [None if isinstance(a, str) else a for a in asks]
         names = dict.fromkeys(k for r in rows for k in r if k != "prompt")
         columns = {k: [r.get(k) for r in rows] for k in names}
-        held_out = self.vocabulary.prompts(asks).to(next(self.model.parameters()).device)
+        held_out = in_words(self.vocabulary.prompts(asks), PromptTexts(str, texts, turns, columns))
+        held_out = held_out.to(next(self.model.parameters()).device)
         proxies = [*([] if self.proxy is None else [self.proxy]), *self.rewards]
         rewards, gold = (
             TextRewards([open_reward(spec, "rewards") for spec in some], texts, turns, columns)

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from assay.core.rng import Rng
 from assay.engine.atomic import write_bytes
 from assay.errors import InputError, Waiting
 from assay.interop.messages import turns_of
-from assay.interop.model_comparisons import ModelComparisons, Prompt
+from assay.interop.model_comparisons import ModelComparisons, Prompt, row_of
 from assay.interop.model_state import set_weights, trained_bytes
 from assay.interop.trainer import (
     evaluates,
@@ -43,6 +43,7 @@ from assay.interop.trainer import (
 )
 from assay.records.result import Kept, Result, Watched, chosen
 from assay.records.runs import Run, RunRecord
+from assay.watch.config import Watch as WatchSettings
 from assay.watch.config import WatchConfig
 from assay.watch.labelers.choose import make_labeler
 from assay.watch.labelers.function import FunctionLabeler
@@ -60,10 +61,13 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
     A watch that waits for people stops the training; label the pairs, and train on from the
     checkpoint.
 
+    Before the training it says what its labels can and cannot find (`assay.watch.outlook`).
+
     Args:
-        prompts: Fresh prompts, texts or messages, which the training does not use; each is used
-            once.
-        by: Who labels: a function (prompts, first, second) → labels, or what `--watch` takes.
+        prompts: Fresh prompts, texts or messages, or a dataset's rows with a column `prompt`, which
+            the training does not use; each is used once. Labelers get the other columns.
+        by: Who labels: a function (see `assay.watch.labelers.function`), or what `--watch` takes.
+            A function is called once with stand-in completions before the training.
         folder: The run's folder; a folder of an earlier start is gone on with.
         config: How to watch; its `by` gives way to the argument.
         eval_steps: Steps between looks; 0 for the trainer's evaluations.
@@ -80,7 +84,7 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
 
     def __init__(
         self,
-        prompts: Sequence[Prompt],
+        prompts: Sequence[Prompt | Mapping[str, Any]],
         *,
         by: str | Callable[..., Any],
         folder: Path | str,
@@ -101,11 +105,13 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
                 "none"
             )
         self.by, self.folder, self.eval_steps = by, Path(folder), eval_steps
-        self.config = config or WatchConfig()
+        given = {f.name: getattr(config or WatchConfig(), f.name) for f in fields(WatchConfig)}
+        self.config = WatchSettings(by, **{k: v for k, v in given.items() if k != "by"})
         self.restore, self.temperature = restore, temperature
         self.say = say or (lambda text: print(text, file=sys.stderr, flush=True))
         # two labels of one prompt are one outcome
-        unique = list({turns_of(p): p for p in prompts}.values())
+        rows = [row_of(p, i) for i, p in enumerate(prompts)]
+        unique = list({turns_of(r["prompt"]): r for r in rows}.values())
         self.comparisons = ModelComparisons(
             unique,
             self.folder,
@@ -148,6 +154,8 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
             -(-state.max_steps // every),
         )
         self.watch.policy_bytes = trained_bytes(model)
+        for sentence in self.watch.outlook.sentences:
+            self.say(f"assay: {sentence}")
         before = [p for p in self._looks() if int(p.stem) <= state.global_step]
         if before:
             self.watch.load(_read(before[-1]))
@@ -195,14 +203,16 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         return {"best": chosen(last=last, watch=found, back=there), "last": last, "watch": found}
 
     def _labeler(self) -> Labeler:
-        if callable(self.by):
-            return FunctionLabeler(self.by, _name(self.by), tries=self.config.tries)
-        return make_labeler(
-            replace(self.config, by=self.by),
+        """Who labels; a function is called once before the training."""
+        labeler = make_labeler(
+            self.config,
             gold=None,
             folder=self.folder,
             again="trainer.train(resume_from_checkpoint=True)",
         )
+        if isinstance(labeler, FunctionLabeler):
+            labeler.once(self.comparisons.trial())
+        return labeler
 
     def _look(self, state: Any, control: Any) -> None:
         """Look at the model; stop the trainer if it has turned, or if people have yet to answer."""
@@ -258,14 +268,10 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
                 loop=settings_of(args, RECORDED),
                 seed=int(getattr(args, "seed", 0)),
                 world={"name": model_name(model)},
-                watch={"by": self.by if isinstance(self.by, str) else _name(self.by)},
+                watch=asdict(self.config),
             ),
         )
         self.comparisons.keep(0)
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return str(getattr(function, "__name__", "a function"))
 
 
 def _read(path: Path) -> Any:

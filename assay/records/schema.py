@@ -148,6 +148,7 @@ class QuestionRow(TypedDict):
         prompt: The prompt's text.
         first: The completion that is shown first.
         second: The completion that is shown second.
+        columns: The prompt's other columns, where its file has some.
     """
 
     id: Text
@@ -157,6 +158,7 @@ class QuestionRow(TypedDict):
     prompt: Text
     first: Text
     second: Text
+    columns: NotRequired[Entries]
 
 
 @with_config(_STRICT)

@@ -13,6 +13,8 @@ from typing import Any
 from assay.errors import InputError
 from assay.registry.catalogue import nearest
 
+LOADED = "assay_function_"  # begins the names of modules that are loaded from a user's file
+
 
 def function_in_file(spec: str, flag: str) -> Callable[..., Any]:
     """Import the function that `FILE.py:name` names.
@@ -33,7 +35,7 @@ def function_in_file(spec: str, flag: str) -> Callable[..., Any]:
         raise InputError(f"--{flag} is '{spec}'; name a function as FILE.py:name")
     if not path.is_file():
         raise InputError(f"--{flag} is '{spec}', and there is no file {file}")
-    about = importlib.util.spec_from_file_location(f"assay_function_{path.stem}", path)
+    about = importlib.util.spec_from_file_location(LOADED + path.stem, path)
     assert about is not None and about.loader is not None
     module = importlib.util.module_from_spec(about)
     sys.modules[about.name] = module
@@ -50,11 +52,34 @@ def function_in_file(spec: str, flag: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def described(why: BaseException) -> str:
-    """Describe an exception on one line without control characters: it goes to a terminal."""
-    last = traceback.extract_tb(why.__traceback__)[-1:]
+def described(why: BaseException, function: Callable[..., Any] | None = None) -> str:
+    """Describe an exception on one line without control characters: it goes to a terminal.
+
+    Args:
+        why: The exception.
+        function: Whose call raised it; the line named is then the last one in its file, if the
+            exception came through it.
+
+    Returns:
+        For example "KeyError at line 3 of judge.py: 'want'".
+    """
+    frames = traceback.extract_tb(why.__traceback__)
+    code = getattr(inspect.unwrap(function), "__code__", None) if function is not None else None
+    own = [f for f in frames if code is not None and f.filename == code.co_filename]
+    last = (own or frames)[-1:]
     where = ""
     if last and not isinstance(why, SyntaxError):
         where = f" at line {last[0].lineno} of {last[0].filename}"
     text = "".join(c if c.isprintable() else " " for c in str(why))[:160]
     return f"{type(why).__name__}{where}{': ' if text else ''}{text}"
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """A live function's name in a record: `module:qualname`.
+
+    Example:
+        >>> name_of(print)
+        'builtins:print'
+    """
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{getattr(named, '__module__', None) or '__main__'}:{named.__qualname__}"  # type: ignore[attr-defined]

@@ -72,8 +72,17 @@ class ExactMatch(FunctionReward):
         turns: Sequence[Turns | None] | None = None,
         columns: Mapping[str, Sequence[Any]] | None = None,
     ) -> Float[Tensor, "1 R"]:
-        """See `FunctionReward.scores`; a response scores 1 or 0."""
-        cells = (columns or {}).get(self.column, [None] * len(responses))
+        """See `FunctionReward.scores`; a response scores 1 or 0.
+
+        Raises:
+            InputError: The prompts have no such column.
+        """
+        if self.column not in (columns or {}):
+            raise InputError(
+                f"'{PREFIX}{self.column}' reads a column '{self.column}', and these prompts have "
+                f"{', '.join(sorted(columns or {})) or 'no columns'}; give prompts that have it"
+            )
+        cells = (columns or {})[self.column]
         right = [normal(r) in accepted(c) for r, c in zip(responses, cells, strict=True)]
         return torch.tensor([[float(x) for x in right]])
 

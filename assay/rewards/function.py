@@ -1,9 +1,23 @@
-"""Rewards that are Python functions, named as `FILE.py:name`.
+"""What a judge is given, and rewards that are Python functions.
 
-They are called as name(prompts, completions, **columns), the signature of TRL and its kin. Prompts
-and completions are texts, or lists of messages where the prompt is a conversation; columns are the
-other columns of the prompts' file, one value a completion. The function returns one number a
-completion, or None where it does not apply. It may be `async`.
+**One contract holds for all who judge**: reward and gold functions, labelers, LLM judges, people.
+
+- *The prompt* is that of the prompts' file, before any chat template. So it stands in the record.
+- *Text by default.* Reward and gold functions follow TRL: where the file holds conversations,
+  `prompts` are lists of messages, and so are `completions`. Everybody else reads a conversation as
+  a transcript.
+- *Messages if asked for.* A function with a parameter `messages` gets each prompt as a list of
+  messages there (a text is one message of the user). `prompts` and `completions` are then texts.
+- *Columns.* Every other column of the file, one value a row: a function gets those that its
+  parameters name, or all if it takes `**columns`. Reward servers and people get all; an LLM judge
+  reads the prompt alone.
+- *A trial call.* Each function is called once with the first prompt of the file and a short
+  stand-in completion before a model is loaded, so that its errors come at once. It must bear that.
+
+A reward or gold function is called as name(prompts, completions, **columns), the signature of TRL
+and its kin. It returns one number a completion, or None where it does not apply. Numbers may be
+Python's, numpy's or torch's. It may be `async`. A labeler is called as name(prompts, first, second,
+**columns), see `assay.watch.labelers.function`.
 """
 
 from __future__ import annotations
@@ -19,6 +33,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from assay.core.prompt_texts import messages
 from assay.data.turns import Turns
 from assay.errors import InputError
 from assay.registry.catalogue import nearest
@@ -45,7 +60,7 @@ class FunctionReward:
         self.takes = {p.name for p in takes}
         several = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
         self.needs = {p.name for p in takes if p.default is p.empty and p.kind not in several}
-        self.needs -= {"prompts", "completions"}
+        self.needs -= {"prompts", "completions", "messages"}
 
     def to(self, device: torch.device) -> FunctionReward:
         """Return itself: the function decides where it computes."""
@@ -70,9 +85,7 @@ class FunctionReward:
             InputError: A column that the function needs is missing.
         """
         for name in sorted(self.needs - columns.keys()):
-            there = "has no such column"
-            if columns and self.open:
-                there = f"has the columns {', '.join(sorted(columns))}"
+            there = f"has the columns {', '.join(sorted(columns))}" if columns else "has none"
             raise InputError(
                 f"--{flag}: {self.names[0]} needs a column '{name}', and {file} {there}"
                 f"{nearest(name, columns) if columns else ''}; add it, rename one with "
@@ -103,8 +116,13 @@ class FunctionReward:
         """
         if not prompts:
             return torch.zeros(1, 0)
-        asks, said = _messages(prompts, responses, turns or [None] * len(prompts))
+        turns = turns or [None] * len(prompts)
         given = {k: list(v) for k, v in (columns or {}).items() if self.open or k in self.takes}
+        asks, said = list(prompts), list(responses)
+        if "messages" in self.takes:
+            given["messages"] = [messages(p, t) for p, t in zip(prompts, turns, strict=True)]
+        else:
+            asks, said = _conversations(prompts, responses, turns)
         try:
             found = self.function(prompts=asks, completions=said, **given)
             if inspect.isawaitable(found):
@@ -113,8 +131,8 @@ class FunctionReward:
             raise
         except (Exception, SystemExit) as why:  # a user's function may raise anything
             raise InputError(
-                f"reward {self.names[0]} raised {described(why)}; repair the function, or "
-                "return None for what it cannot score"
+                f"reward {self.names[0]} raised {described(why, self.function)}; repair the "
+                "function, or return None for what it cannot score"
             ) from why
         listed = self._listed(found, len(prompts))
         return torch.tensor([[self._number(i, v) for i, v in enumerate(listed)]])
@@ -134,6 +152,8 @@ class FunctionReward:
     def _number(self, i: int, value: Any) -> float:
         if value is None:
             return math.nan
+        if getattr(value, "ndim", 1) == 0 and hasattr(value, "item"):
+            value = value.item()  # numpy's and torch's numbers
         # the bound also refuses an int too large for a float
         if not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
             raise InputError(
@@ -147,13 +167,12 @@ async def _awaited(found: Any) -> Any:
     return await found
 
 
-def _messages(
+def _conversations(
     prompts: Sequence[str], responses: Sequence[str], turns: Sequence[Turns | None]
 ) -> tuple[list[Any], list[Any]]:
     """Return texts, or lists of messages where a prompt is a conversation."""
     asks: list[Any] = [
-        p if t is None else [{"role": r, "content": c} for r, c in t]
-        for p, t in zip(prompts, turns, strict=True)
+        p if t is None else messages(p, t) for p, t in zip(prompts, turns, strict=True)
     ]
     said: list[Any] = [
         r if t is None else [{"role": "assistant", "content": r}]

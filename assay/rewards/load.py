@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assay.core import Samples
+from assay.core import PromptTexts, Samples
 from assay.data.turns import Turns
 from assay.engine import progress
 from assay.errors import InputError
@@ -173,7 +173,7 @@ class TextRewards:
     """Rewards of text as one Reward of a policy's completions, which they read as text.
 
     A reward's tokenizer is its own; text passes between, and the prompt is that of the file, before
-    any chat template.
+    any chat template. Prompts that know their own texts (`PromptTexts`) are read as these say.
 
     Args:
         rewards: The rewards.
@@ -192,25 +192,27 @@ class TextRewards:
         *,
         truncated: float | None = None,
     ):
-        self.rewards, self.prompts, self.turns = list(rewards), prompts, turns
-        self.columns, self.cut = columns, truncated
+        self.rewards, self.cut = list(rewards), truncated
+        self.texts = PromptTexts(str, prompts, turns, columns)
         names = [n for r in rewards for n in r.names]
         self.names = tuple(n if names.count(n) == 1 else f"{n}_{i}" for i, n in enumerate(names))
         self.partial = any(r.partial for r in rewards)
 
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
         """Score completions; an absent one scores 0."""
-        texts, here = samples.to("cpu").text(), samples.present
+        said, here = samples.to("cpu").text(), samples.present
+        own = samples.prompts.decode
+        read = own if isinstance(own, PromptTexts) else self.texts
         at, rows = here.nonzero().tolist(), samples.prompts.row.tolist()
-        which, said = [rows[b] for b, _ in at], [texts[b][n] for b, n in at]
-        asks, turns = [self.prompts[r] for r in which], [self.turns[r] for r in which]
-        columns = {k: [v[r] for r in which] for k, v in self.columns.items()}
+        which, texts = [rows[b] for b, _ in at], [said[b][n] for b, n in at]
+        asks, turns = [read.texts[r] for r in which], [read.turns[r] for r in which]
+        columns = {k: [v[r] for r in which] for k, v in read.columns.items()}
         out = samples.logp.new_zeros(len(self.names), *here.shape)
         each = []
         for r in self.rewards:
             name = r.names[0] if len(r.names) == 1 else f"{len(r.names)} members"
-            with progress.stage(f"scoring {len(said):,} completions by {name}"):
-                each.append(r.scores(asks, said, turns, columns))
+            with progress.stage(f"scoring {len(texts):,} completions by {name}"):
+                each.append(r.scores(asks, texts, turns, columns))
         out[:, here] = torch.cat([e.to(out) for e in each])
         if self.cut is None:
             return out
@@ -226,7 +228,8 @@ class TextRewards:
                 kept.append(reward)
             elif set(here) & set(members):
                 return _Some(self, members)
-        one = TextRewards(kept, self.prompts, self.turns, self.columns, truncated=self.cut)
+        own = self.texts
+        one = TextRewards(kept, own.texts, own.turns, own.columns, truncated=self.cut)
         one.names = tuple(self.names[m] for m in members)
         return one if list(members) == sorted(members) else _Some(self, members)
 

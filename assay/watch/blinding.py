@@ -60,4 +60,5 @@ def blinded(
         second=second,
         columns=c.columns,
         samples=c.swapped if swap else c.samples,
+        messages=c.messages,
     )

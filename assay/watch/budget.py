@@ -9,10 +9,11 @@ from assay.watch.comparisons import ComparisonSource
 from assay.watch.config import WatchConfig
 
 SAVED = ("spent", "unusable", "used")
+MORE = "give more of them (--watch.prompts FILE, or more held-out prompts)"
 
 
 class Budget:
-    """Counts labels and prompts, and says how many more there may be.
+    """Counts labels and prompts, and says how many a look may have.
 
     Args:
         config: The watch's configuration.
@@ -20,6 +21,7 @@ class Budget:
         source: Says how many prompts are left.
 
     Attributes:
+        plan: How labels are spread over the looks.
         spent: Labels spent, usable or not.
         unusable: Labels without a value.
         used: Prompts used.
@@ -27,38 +29,47 @@ class Budget:
 
     def __init__(self, config: WatchConfig, looks: int, source: ComparisonSource):
         self.config, self.looks, self.source = config, looks, source
+        self.plan = config.plan(looks, source.prompts_left(0))
         self.spent, self.unusable, self.used = 0, 0, 0
 
     @property
     def left(self) -> int:
-        """Labels that are left."""
+        """Labels of the budget that are left, whether there are prompts for them or not."""
         return self.config.budget - self.spent
+
+    @property
+    def usable(self) -> int:
+        """Labels that had a value."""
+        return self.spent - self.unusable
 
     def pay(self, labels: Sequence[float | None]) -> None:
         """Count labels."""
         self.spent += len(labels)
         self.unusable += sum(x is None for x in labels)
 
-    def affordable(self, notes: list[str]) -> int:
-        """Labels that budget and prompts allow.
+    def at_look(self, look: int, notes: list[str], *, gathers: bool) -> int:
+        """Labels that a look buys, by the plan.
 
         Args:
-            notes: Receives a sentence on what runs out.
+            look: The look.
+            notes: Receives a sentence on what has run out.
+            gathers: Whether evidence gathers.
         """
         prompts, group = self.source.prompts_left(self.used), self.config.group
-        per_look = self.config.labels_per_look(self.looks) * group
-        if prompts is not None and not self.used and prompts < per_look * self.looks:
-            notes.append(
-                f"{prompts} fresh prompts last for about {prompts // per_look} of {self.looks} "
-                "looks, and none is asked about twice; give more of them (--watch.prompts)"
-            )
+        left = max(0, self.left if prompts is None else min(self.left, prompts // group))
+        n = self.plan.at_look(look, left, gathers=gathers)
         if self.left <= 0:
-            notes.append(f"the budget of {self.config.budget} labels is spent")
-        if prompts is not None and prompts < group:
             notes.append(
-                "no fresh prompts are left; a longer run needs more of them (--watch.prompts)"
+                f"the budget of {self.config.budget} labels is spent (--watch.budget gives more)"
             )
-        return max(0, self.left if prompts is None else min(self.left, prompts // group))
+        elif not left:
+            notes.append(f"no fresh prompts are left, and none is asked about twice; {MORE}")
+        elif not n:
+            every = -(-self.plan.looks // max(1, self.plan.labels))
+            notes.append(
+                f"by the plan this look buys none: there is one label for about {every} looks"
+            )
+        return n
 
     def spare(self, look: int, *, waits: bool) -> int:
         """Comparisons with the reference that budget and prompts can spare.
@@ -67,7 +78,7 @@ class Budget:
             look: The present look; what later looks want is not spare.
             waits: True for people, who label nothing after a stop.
         """
-        to_come = self.config.labels_per_look(self.looks) * max(0, self.looks - look - 1)
+        to_come = max(1, self.plan.calm) * max(0, self.plan.looks - look - 1)
         labels = self.left - to_come - (0 if waits else self.config.settle)
         prompts = self.source.prompts_left(self.used)
         n = min(self.config.reference, labels)
@@ -80,11 +91,12 @@ class Budget:
         return n if prompts is None else min(n, prompts)
 
     def record(self) -> dict[str, int]:
-        """What stands in every verdict."""
+        """What stands in every verdict; `of` is what budget and prompts allow together."""
         return {
             "labels": self.spent,
             "unusable": self.unusable,
             "budget": self.config.budget,
+            "of": self.plan.labels,
         }
 
     def unusable_note(self) -> list[str]:

@@ -19,6 +19,7 @@ class Comparison:
         columns: The prompt's other columns.
         samples: Both completions as the world holds them, the first policy's first.
         swapped: The same, the other policy's first.
+        messages: The prompt as messages; None for one message of the user.
     """
 
     prompt: str
@@ -28,6 +29,7 @@ class Comparison:
     columns: dict[str, Any] = field(default_factory=dict)
     samples: Any = None
     swapped: Any = None
+    messages: list[dict[str, str]] | None = None
 
     @property
     def win_probabilities(self) -> list[float]:

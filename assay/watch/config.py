@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from assay.errors import InputError
+from assay.registry.functions import name_of
+from assay.watch.plan import Plan
 from assay.watch.schedule import DetectorSettings, Schedule
 
 if TYPE_CHECKING:  # help is written from this file, and must not wait for torch
@@ -29,8 +32,18 @@ AT_LEAST = {
 }
 
 
+class _MayHaveFunction:
+    """What travels beside the configuration and stands in no record.
+
+    Attributes:
+        function: The labeler, where it is a live function; see `Watch`.
+    """
+
+    function: Callable[..., Any] | None = None
+
+
 @dataclass(frozen=True)
-class WatchConfig:
+class WatchConfig(_MayHaveFunction):
     """How a run is watched: who labels, what may be spent, and what counts as a turn.
 
     Attributes:
@@ -50,8 +63,9 @@ class WatchConfig:
         stretch: Checkpoints that are the best so far together; each label compares with one of
             them, drawn at random, because a single best of many is a lucky one. 0 for 8, or a sixth
             of the looks if that is less; at most a third of `kept`.
-        calm: Labels for a look while nothing happens; 0 for 400 over all looks, at least 4.
-        alert: Labels for a look once evidence gathers.
+        calm: Labels for a look while nothing happens; 0 for 400 over all looks, at least 4. It is
+            lowered where budget and fresh prompts do not last for all looks.
+        alert: Labels for a look once evidence gathers, from what later looks do not need.
         reference: Further comparisons with the reference for a look, from what the budget holds
             beyond the looks to come.
         kept: Policies that are kept to go back to, the best so far among them. 0 for as many as
@@ -123,6 +137,24 @@ class WatchConfig:
         """
         return self.calm or max(4, 400 // (self.looks or looks))
 
+    def plan(self, looks: int, prompts: int | None) -> Plan:
+        """The plan of labels for a whole run.
+
+        Args:
+            looks: Looks of the run, where the configuration names none.
+            prompts: Fresh prompts; None where they never run out.
+        """
+        looks = self.looks or looks
+        return Plan(
+            budget=self.budget,
+            prompts=prompts,
+            looks=looks,
+            group=self.group,
+            usual=self.labels_per_look(looks),
+            highest=self.alert,
+            asked=bool(self.calm),
+        )
+
     def stretch_length(self, looks: int) -> int:
         """Checkpoints that are the best so far together; `looks` as in `labels_per_look`."""
         natural = self.stretch or min(8, (self.looks or looks) // 6)
@@ -163,3 +195,31 @@ class WatchConfig:
             "rates": tuple(p for p in RATES if p < highest) or (0.4 * highest,),
             "weight": 2.0 if self.uneven else 1.0,
         }
+
+
+class Watch(WatchConfig):
+    """How a run is watched, as Python gives it: a `WatchConfig` whose labeler may be a function.
+
+    Args:
+        labeler: Who labels: a function (prompts, first, second, **columns) → labels or (prompt,
+            first, second, **columns) → label, see `assay.watch.labelers.function`; or what
+            `--watch` takes: gold, FILE.py:name, csv, page, or an address. A record names a function
+            `module:qualname`; only a program that has it can go on with the run.
+        settings: The other fields of `WatchConfig`.
+
+    Raises:
+        InputError: A value is out of range.
+
+    Example:
+        >>> def longer(prompts, first, second):
+        ...     return [float(len(a) > len(b)) for a, b in zip(first, second)]
+        >>> watch = Watch(labeler=longer, budget=200)
+        >>> watch.budget, watch.by.endswith(":longer")
+        (200, True)
+    """
+
+    def __init__(self, labeler: str | Callable[..., Any] = "gold", **settings: Any):
+        by = settings.pop("by", labeler)  # dataclasses.replace gives every field by its name
+        super().__init__(by=by if isinstance(by, str) else name_of(by), **settings)
+        function = labeler if callable(labeler) else by if callable(by) else None
+        object.__setattr__(self, "function", function)

@@ -125,8 +125,19 @@ class Detector:
         if self.alarmed >= 0:
             return 0
         s = self.schedule
-        n = s.alert if self.log_evidence > s.wary or self.log_rise > s.hopeful else s.calm
+        n = s.alert if self.gathers() else s.calm
         return n if s.budget == 0 else max(0, min(n, s.budget - self.labels))
+
+    def gathers(self, slack: float | None = None) -> bool:
+        """Whether evidence gathers.
+
+        Args:
+            slack: Nats that the evidence of a fall must be above that of a run that says nothing,
+                which is the prior's mass that has begun; None for no such demand.
+        """
+        begun = 0.0 if slack is None else float(self._prior(self.look)[: self.look + 1].sum())
+        level = max(self.schedule.wary, math.log(begun) + (slack or 0.0) if begun else -math.inf)
+        return self.log_evidence > level or self.log_rise > self.schedule.hopeful
 
     def promoted(self, look: int) -> None:
         """Take this look's policy as the best so far: later outcomes compare with it."""
@@ -269,12 +280,16 @@ class Detector:
 
     def _begin(self, look: int) -> None:
         """Begin a look; the bets of looks without a label begin with it."""
-        s = self.settings
-        looks = max(s.looks, look + 1) if s.prior == "open" else s.looks
-        prior = seq.start_prior(looks=looks, kind=s.prior)
+        prior = self._prior(look)
         self.evidence.begin(float(prior[self.look + 1 : look + 1].sum()))
         self.look = look
         self.history.begin(look)
+
+    def _prior(self, look: int) -> Tensor:
+        """The prior mass of each look, as far as this one at least."""
+        s = self.settings
+        looks = max(s.looks, look + 1) if s.prior == "open" else s.looks
+        return seq.start_prior(looks=looks, kind=s.prior)
 
     def _rank(self, look: int, against: Sequence[int], x: Tensor, w: Tensor) -> float:
         """Count outcomes in the ranking; their sum, shrunk into [0, 1] whatever their weights."""

@@ -49,7 +49,7 @@ class History:
         row[3:] = [a + b for a, b in zip(row[3:], pays, strict=True)]
 
     def since(self, best: int) -> int:
-        """The look at which a fall most likely began.
+        """The look at which a fall most likely began; looks without a label say nothing of it.
 
         Args:
             best: The look of the best so far; only later looks compared with it.
@@ -60,7 +60,7 @@ class History:
             if row[0] <= best:
                 break
             tail = tail + torch.tensor(row[3:], dtype=torch.float64)
-            if float(tail.max()) > top:
+            if row[1] > 0 and float(tail.max()) > top:
                 top, where = float(tail.max()), int(row[0])
         return where if self.rows else 0
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from assay.core import Missing, Prompts, Rng, Samples, Task
+from assay.core import Missing, Prompts, PromptTexts, Rng, Samples, Task
 from assay.engine import checkpoint, progress
 from assay.engine.parallel import barrier, meter, rank
 from assay.models.backbones.copies import copied, state_to_keep
@@ -32,6 +32,7 @@ class PolicyComparisons:
         folder: The run's folder; None keeps policies in memory.
         own: True if policies are kept and deleted here; False to read those that the run has kept
             with --policies.
+        scored: Whether the reward models score both completions.
     """
 
     def __init__(
@@ -43,9 +44,10 @@ class PolicyComparisons:
         rng: Rng,
         folder: Path | None,
         own: bool = True,
+        scored: bool = True,
     ):
         self.task, self.prompts, self.again = task, prompts, again
-        self.rng, self.folder, self.own = rng, folder, own
+        self.rng, self.folder, self.own, self.scored = rng, folder, own, scored
         self.order = rng("watch")("prompts").permutation(len(prompts))
         self.policy: Any = None
         self._kept: dict[int, dict[str, Any]] = {}  # in memory where there is no folder
@@ -84,18 +86,20 @@ class PolicyComparisons:
                 )
                 for side, which in sides
             )
-            scores = self._scores(first, second)
+            scores = self._scores(first, second) if self.scored else []
         if policy == step:
             self._seen.append(first)
         both = side_by_side(first, second)
         asked, texts = texts_of(both)
+        columns, messages = _beside(prompts)
         return [
             Comparison(
                 prompt=asked[b],
                 completion=texts[b][0],
                 other=texts[b][1],
                 scores=scores[b] if scores else None,
-                columns={"row": int(rows[b])},
+                columns=columns[b],
+                messages=messages[b],
                 samples=both[b : b + 1].pick(torch.tensor([[0, 1]])),
                 swapped=both[b : b + 1].pick(torch.tensor([[1, 0]])),
             )
@@ -156,3 +160,15 @@ class PolicyComparisons:
             return []
         both = torch.isfinite(a) & torch.isfinite(b)  # leaves out a reward that does not apply
         return [(a[both[:, i], i].tolist(), b[both[:, i], i].tolist()) for i in range(a.shape[1])]
+
+
+def _beside(prompts: Prompts) -> tuple[list[dict[str, Any]], list[list[dict[str, str]] | None]]:
+    """Columns and messages of each prompt; a prompt of a world without a file has its row alone."""
+    rows = prompts.row.tolist()
+    if not isinstance(prompts.decode, PromptTexts):
+        return [{"row": row} for row in rows], [None] * len(rows)
+    read = prompts.decode
+    columns = [
+        {"row": row, **cells} for row, cells in zip(rows, read.columns_of(rows), strict=True)
+    ]
+    return columns, list(read.messages_of(rows))

@@ -28,6 +28,8 @@ from assay.watch.config import WatchConfig
 from assay.watch.detector import Detector
 from assay.watch.labelers.questions import Labeler
 from assay.watch.ledger import Ledger
+from assay.watch.outlook import Outlook, outlook
+from assay.watch.plan import SLACK
 from assay.watch.summary import summary
 
 SAVED = ("best", "back")  # numbers of the saved state
@@ -80,6 +82,11 @@ class Watch:
         self.seen: list[dict[str, Any]] = []
 
     @property
+    def outlook(self) -> Outlook:
+        """What the plan of labels can and cannot find."""
+        return outlook(self.budget.plan, self.detector.settings)
+
+    @property
     def stopped(self) -> bool:
         """Whether the watch has said stop."""
         return self.detector.alarmed >= 0
@@ -113,9 +120,9 @@ class Watch:
     def _look(self, reading: Mapping[str, Any]) -> dict[str, Any]:
         step, look = reading["step"], len(self.steps)
         self.steps.append(step)
-        against, spent, at = list(self.stretch), self.spent, 0
-        notes: list[str] = []
-        n = min(self.detector.wants(look), self.budget.affordable(notes))
+        against, spent, at, notes = list(self.stretch), self.spent, 0, list[str]()
+        slack = SLACK if self.budget.plan.tight else None
+        n = self.budget.at_look(look, notes, gathers=self.detector.gathers(slack))
         # people are asked once a look; others four questions at a time, so that a stop comes early
         part = n if self.labeler.waits else 4
         self.detector.update(look, [])
@@ -137,13 +144,11 @@ class Watch:
             if against != [0]:
                 self._compare_with_reference(step, look, at * self.config.group)
         self.seen.append(hints.row(reading, self.source.stats()))
+        notes += self.outlook.warning if look == 0 else []
         return self._verdict(step, against, self.spent - spent, notes)
 
     def _compare_with_best(self, step: int, look: int, at: int, n: int) -> None:
-        """Feed n outcomes of this look to the detector.
-
-        Each comes from a group of its own, and compares with a policy of the stretch drawn for it.
-        """
+        """Feed n outcomes, each of its own group, against a policy of the stretch drawn for it."""
         K = self.config.group
         rng = self.rng("watch", step)
         which = rng("against").integers(len(self.stretch), torch.arange(at, at + n))
@@ -183,8 +188,7 @@ class Watch:
     ) -> list[float | None]:
         """Outcomes from the first policy's side; None where the labeler gave nothing usable.
 
-        `between` names the steps of both policies, or only the other's where the first is the
-        current one.
+        `between`: the steps of both policies, or only the other's if the first is the current one.
         """
         order = self.rng("watch", step)("order").uniform(torch.tensor(places))
         swapped = (order < 0.5).tolist()

@@ -13,6 +13,7 @@ from assay.errors import InputError
 from assay.watch.config import WatchConfig
 from assay.watch.labelers.choose import make_labeler
 from assay.watch.ledger import Ledger
+from assay.watch.outlook import Outlook, outlook
 from assay.watch.policy_comparisons import PolicyComparisons
 from assay.watch.prompts import read_prompts, unique_prompts
 from assay.watch.session import Watch
@@ -51,20 +52,47 @@ def open_watch(
         InputError: The labeler or the prompts cannot be used.
     """
     rng = Rng(seed)
-    if config.prompts:
-        prompts = read_prompts(config.prompts, task)
-    else:
-        prompts = unique_prompts(held_out) if population is None else population
+    prompts, again_and_again = _prompts(config, task, population, held_out)
     source = PolicyComparisons(
         task,
         prompts,
-        again=population is not None and not config.prompts,
+        again=again_and_again,
         rng=rng,
         folder=folder,
         own=own,
+        scored=config.group > 1,
     )
     labeler = make_labeler(config, gold=gold, folder=folder, again=again)
     return Watch(source, ledger, labeler, rng, config, looks), source
+
+
+def prospects(
+    config: WatchConfig, task: Task, *, population: Prompts | None, held_out: Prompts, looks: int
+) -> Outlook:
+    """What the watch of a run can and cannot find, to be said before it begins.
+
+    Args:
+        config: How to watch.
+        task: The run's task.
+        population: All prompts of the world, where it knows them; None if prompts run out.
+        held_out: Prompts that the training does not use.
+        looks: Looks of the whole run.
+
+    Raises:
+        InputError: The prompts cannot be used.
+    """
+    prompts, endless = _prompts(config, task, population, held_out)
+    plan = config.plan(max(1, looks), None if endless else len(prompts))
+    return outlook(plan, config.make_detector(max(1, looks)).settings)
+
+
+def _prompts(
+    config: WatchConfig, task: Task, population: Prompts | None, held_out: Prompts
+) -> tuple[Prompts, bool]:
+    """The prompts of comparisons, and whether they are drawn again and again."""
+    if config.prompts:
+        return read_prompts(config.prompts, task), False
+    return (unique_prompts(held_out), False) if population is None else (population, True)
 
 
 def check_policy(policy: Any, flag: str = "--watch") -> None:

@@ -14,21 +14,32 @@ def summary(found: dict[str, Any]) -> str:
         found: The verdict as it stands in the record, without the line itself.
 
     Returns:
-        For example "go on: step 20 is the best so far, 12 labels spent".
+        For example "go on: step 20 is the best so far, 12 of 550 labels spent".
     """
-    first, last = found["against"][0], found["against"][-1]
-    against = f"steps {first} to {last}" if last and first != last else _policy(last)
     head = WORDS[found["word"]]
     if found["word"] == "stop":
         head += f", {_policy(found['back'])} was better"
+    spent = f"{found['labels']} of {found['of']} labels spent"
+    return "; ".join([f"{head}: {_known(found)}, {spent}", *found["notes"]])
+
+
+def _known(found: dict[str, Any]) -> str:
+    """What labels say of the policy, or why they say nothing."""
+    first, last = found["against"][0], found["against"][-1]
+    against = f"steps {first} to {last}" if last and first != last else _policy(last)
     if found["best"] != last:
-        rate = f"{_policy(found['best'])} is the best so far"
-    elif found["win"] is None:
-        rate = "no label yet"
-    else:
+        return f"{_policy(found['best'])} is the best so far"
+    if found["win"] is not None:
         interval = f"[{found['low']:.2f}, {found['high']:.2f}]"
-        rate = f"win rate {found['win']:.2f} {interval} against {against}"
-    return "; ".join([f"{head}: {rate}, {found['labels']} labels spent", *found["notes"]])
+        late = "" if found["bought"] else ", from earlier looks"
+        return f"win rate {found['win']:.2f} {interval} against {against}{late}"
+    if not found["labels"]:
+        return "no label was bought"
+    if found["unusable"] == found["labels"]:
+        return "no label so far could be used"
+    if last:
+        return f"no label yet that compares with {against}, the best so far"
+    return f"no label could be used that compares with {against}"
 
 
 def _policy(step: int) -> str:

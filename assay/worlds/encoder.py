@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from assay.core import Pairs, Prompts, Rng, Samples, cat
+from assay.core import Pairs, Prompts, PromptTexts, Rng, Samples, cat
+from assay.data.turns import Turns
 from assay.engine import progress
 from assay.errors import InputError
 from assay.models.tokenizer import PromptText, Tokens
@@ -31,6 +32,7 @@ class Encoder:
         max_prompt: Most tokens of a prompt; longer ones are left out.
         max_tokens: Most tokens of a completion; longer ones are left out.
         dtype: Of log-probabilities and labels.
+        read: How the table's prompts read; all prompts made here carry it.
     """
 
     vocabulary: Tokens
@@ -41,6 +43,18 @@ class Encoder:
     dtype: torch.dtype
     _ids: dict[int, array[int] | None] = field(default_factory=dict, init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        table = self.table
+        self.read = PromptTexts(
+            self.vocabulary.decode, table.texts, table.turns, table.columns, self._others
+        )
+
+    def _others(self, texts: Sequence[str], turns: Sequence[Turns | None]) -> Prompts:
+        """Prompts that are not in the table, encoded as those of the table are."""
+        return self.vocabulary.prompts(
+            [self._through(text, said) for text, said in zip(texts, turns, strict=True)]
+        )
+
     def ids(self, place: int) -> array[int] | None:
         """The token ids of the prompt at a place; None if they are too many."""
         if place not in self._ids:
@@ -49,8 +63,10 @@ class Encoder:
         return self._ids[place]
 
     def _input(self, place: int) -> PromptText:
-        """What the tokenizer gets for a prompt: turns or text."""
-        text, turns = self.table.texts[place], self.table.turns[place]
+        """What the tokenizer gets for a prompt of the table: turns or text."""
+        return self._through(self.table.texts[place], self.table.turns[place])
+
+    def _through(self, text: str, turns: Turns | None) -> PromptText:
         if turns is not None and self.chat:
             return turns
         template = getattr(self.vocabulary.tokenizer, "chat_template", None)
@@ -64,9 +80,10 @@ class Encoder:
     def prompts(self, places: Sequence[int]) -> Prompts:
         """The prompts at these places, without those that are too long, padded on the left."""
         found = [(p, ids) for p in places if (ids := self.ids(p)) is not None]
-        return self.vocabulary.padded(
+        made = self.vocabulary.padded(
             [ids for _, ids in found], torch.tensor([p for p, _ in found], dtype=torch.int64)
         )
+        return replace(made, decode=self.read)
 
     def quarter(self, most: int, file: str) -> int:
         """How many prompts to hold out where that is not said: a quarter of a small file.

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assay.core import Loop, Prompts, Rng, Samples, Task, World
+from assay.core import Loop, Prompts, PromptTexts, Rng, Samples, Task, World
 from assay.errors import InputError
 from assay.models.policies.causal import Causal
 from assay.models.policies.open_engine import open_engine, verified
@@ -31,7 +31,8 @@ from assay.worlds.chat_template import end_tokens, warn_without_generation_promp
 from assay.worlds.configuration import arguments
 from assay.worlds.device import backbone, device_named, dtype_named, open_model
 from assay.worlds.encoder import Encoder
-from assay.worlds.prompts import columns_taken, read_files
+from assay.worlds.prompts import read_files
+from assay.worlds.trial import try_rewards
 
 # Held-out prompts of a large model and of a small one. Readings sample two completions of each, or
 # eight: the error is clustered by prompt.
@@ -141,12 +142,14 @@ def world(config: HubConfig) -> World:
         config.demos,
         columns=config.columns,
         split=config.split,
-        wanted=columns_taken([*rewards, *golds]),
     )
     for flag, some in (("rewards", rewards), ("gold", golds)):
         for reward in some:
             if isinstance(reward, FunctionReward):
                 reward.possible(table.columns, table.own, flag, config.file)
+        try_rewards(
+            some, flag, PromptTexts(str, table.texts, table.turns, table.columns), table.own
+        )
     model = open_model(config.policy, narrow, config.bits, device)
     vocabulary = _vocabulary(config, model)
     vocabulary.device = device

@@ -6,7 +6,7 @@ finds the prompt of any completion, and the other columns of its file, whichever
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from assay.engine import progress
 from assay.errors import InputError
 
 Items = Sequence[tuple[int, Any]]  # (place of its prompt, a Pair or a Demo)
-_NOT_COLUMNS = ("prompts", "completions")  # a reward function gets these anyway
+_NOT_COLUMNS = ("prompts", "completions", "messages")  # whoever judges gets these anyway
 
 
 @dataclass
@@ -26,7 +26,7 @@ class PromptTable:
     Attributes:
         texts: Each prompt's text.
         turns: Each prompt's conversation; None for plain text.
-        columns: The other columns that a reward function takes, by name.
+        columns: The files' other columns by name, None where a prompt's file has no such column.
         first: The first place of each text.
         own: Places of the prompts that completions are sampled for.
     """
@@ -42,7 +42,6 @@ class PromptTable:
         text: str,
         turns: Turns | None,
         row: Mapping[str, Any],
-        wanted: Collection[str] | None,
     ) -> int:
         """Append a prompt.
 
@@ -50,7 +49,6 @@ class PromptTable:
             text: Its text.
             turns: Its conversation; None for plain text.
             row: Its file's other columns.
-            wanted: Names of the columns to keep; None for all.
 
         Returns:
             Its place.
@@ -59,7 +57,7 @@ class PromptTable:
         self.texts.append(text)
         self.turns.append(turns)
         for name in row:
-            if (wanted is None or name in wanted) and name not in _NOT_COLUMNS:
+            if name not in _NOT_COLUMNS:
                 self.columns.setdefault(name, [None] * place).append(row.get(name))
         for cells in self.columns.values():
             if len(cells) == place:
@@ -72,7 +70,6 @@ class PromptTable:
         text: str,
         turns: Turns | None,
         row: Mapping[str, Any],
-        wanted: Collection[str] | None,
     ) -> int:
         """The first place of a prompt's text; the prompt is appended if it is new.
 
@@ -80,16 +77,8 @@ class PromptTable:
             text: Its text.
             turns: Its conversation; None for plain text.
             row: Its file's other columns.
-            wanted: Names of the columns to keep; None for all.
         """
-        return self.first[text] if text in self.first else self.add(text, turns, row, wanted)
-
-
-def columns_taken(rewards: Sequence[Any]) -> set[str] | None:
-    """The columns that reward functions name as parameters; None if one of them takes all."""
-    if any(getattr(r, "open", False) for r in rewards):
-        return None
-    return {name for r in rewards for name in getattr(r, "takes", ())}
+        return self.first[text] if text in self.first else self.add(text, turns, row)
 
 
 def read_files(
@@ -99,7 +88,6 @@ def read_files(
     *,
     columns: Mapping[str, str],
     split: str,
-    wanted: Collection[str] | None,
 ) -> tuple[PromptTable, Items, Items]:
     """Read the prompts, and the prompts of pairs and demonstrations after them.
 
@@ -112,7 +100,6 @@ def read_files(
         demos: The file of demonstrations; "" for none.
         columns: Names of columns in the files, by part.
         split: The part of the files to read; "" for all.
-        wanted: Names of other columns to keep; None for all.
 
     Returns:
         The prompts, and (place of its prompt, item) of every pair and of every demonstration.
@@ -135,13 +122,13 @@ def read_files(
 
     if prompts:
         for (text, turns), row in rows(prompts, "prompts"):
-            table.add(text, turns, row, wanted)
+            table.add(text, turns, row)
     n = len(table.texts)
     items: list[Items] = []
     for path, kind in ((pairs, "pairs"), (demos, "demonstrations")):
         items.append(
             [
-                (table.find_or_add(item.prompt, item.turns, row, wanted), item)
+                (table.find_or_add(item.prompt, item.turns, row), item)
                 for item, row in (rows(path, kind) if path else ())
             ]
         )

@@ -7,7 +7,7 @@ appended to. A label that is taken back is a line of its own that says so.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,11 @@ class People:
         return iter(())
 
 
+def for_people(question: Mapping[str, Any]) -> bool:
+    """Whether a line of questions.jsonl asks people."""
+    return bool(question["who"] == f"watch {People.name}")
+
+
 @dataclass(frozen=True)
 class ShownPair:
     """A question as a person sees it.
@@ -60,6 +65,12 @@ class ShownPair:
     first: str
     second: str
     line: dict[str, Any]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The prompt's other columns as text, as far as they hold something."""
+        found = self.line.get("columns") or {}
+        return {str(k): str(v) for k, v in found.items() if v is not None and str(v).strip()}
 
     @property
     def again(self) -> bool:
@@ -80,11 +91,13 @@ class LabelStore:
     def __init__(self, folder: Path | str):
         self.folder = Path(folder)
         asked = QUESTIONS.read(self.folder)
-        self.questions = [q for q in asked if q["who"] == f"watch {People.name}"]
+        self.questions = [q for q in asked if for_people(q)]
         if not self.questions:
+            others = sorted({q["who"].removeprefix("watch ") for q in asked})
             raise InputError(
-                f"{folder} has no questions for people: start a run that asks them with --watch "
-                "csv or --watch page"
+                f"{folder} has no questions for people"
+                + (f" ({', '.join(others)} labeled it)" if others else "")
+                + ": start a run that asks them with --watch csv or --watch page"
             )
         self.labels = self.folder / "labels.jsonl"
 

@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from assay.errors import InputError
+from assay.records.lines import plain
 
 CHOICES = {"first": 1.0, "second": 0.0, "tie": 0.5}  # a choice as the value of a label
+
+STAND_INS = ("A short answer.", "Another answer, a little longer.")  # completions of a trial call
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,9 @@ class Question:
         prompt: The prompt's text.
         first: The completion that is shown first.
         second: The completion that is shown second.
-        columns: The prompt's other columns, for functions.
+        columns: The prompt's other columns.
+        messages: The prompt as messages, for functions that ask for them; None for one message of
+            the user.
         samples: The two completions as the world holds them, in the order shown, for gold that
             reads no text. Never written down.
 
@@ -46,6 +51,7 @@ class Question:
     second: str
     columns: dict[str, Any] = field(default_factory=dict)
     samples: Any = field(default=None, compare=False)
+    messages: list[dict[str, str]] | None = None
 
     @property
     def id(self) -> str:
@@ -60,6 +66,7 @@ class Question:
 
     def line(self) -> dict[str, Any]:
         """The question as a line of questions.jsonl."""
+        shown = self.shown
         return {
             "id": self.id,
             "who": self.who,
@@ -68,7 +75,26 @@ class Question:
             "prompt": self.prompt,
             "first": self.first,
             "second": self.second,
+            **({"columns": {k: _writable(v) for k, v in shown.items()}} if shown else {}),
         }
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The columns that people are shown: those of the prompts' file."""
+        return {name: cell for name, cell in self.columns.items() if name != "row"}
+
+
+def trial_question(
+    prompt: str, columns: dict[str, Any], messages: list[dict[str, str]]
+) -> Question:
+    """A question with stand-in completions, which a labeler is tried with before a run.
+
+    Args:
+        prompt: The first prompt's text.
+        columns: Its other columns.
+        messages: The same prompt as messages.
+    """
+    return Question("watch trial", 0, (0,), prompt, *STAND_INS, columns=columns, messages=messages)
 
 
 @dataclass(frozen=True)
@@ -124,12 +150,20 @@ class Labeler(Protocol):
         ...
 
 
+def _writable(cell: Any) -> Any:
+    """A cell as JSON can hold it; dates and the like as text."""
+    try:
+        return plain(cell)
+    except TypeError:
+        return str(cell)
+
+
 def parse_label(value: Any, where: str) -> float:
     """Read a label that a function returned; nothing is guessed.
 
     Args:
-        value: A number from 0 (the second completion is better) to 1 (the first is), a bool, or
-            first, second or tie.
+        value: A number from 0 (the second completion is better) to 1 (the first is), of Python,
+            numpy or torch; a bool; or first, second or tie.
         where: Names the value in the error message.
 
     Returns:
@@ -144,9 +178,9 @@ def parse_label(value: Any, where: str) -> float:
     """
     if isinstance(value, str) and value.strip().lower() in CHOICES:
         return CHOICES[value.strip().lower()]
-    if isinstance(value, bool) or (hasattr(value, "item") and getattr(value, "ndim", 1) == 0):
-        value = float(value.item()) if hasattr(value, "item") else float(value)
-    if isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value <= 1:
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        value = value.item()  # numpy's and torch's numbers
+    if isinstance(value, (bool, int, float)) and math.isfinite(value) and 0 <= value <= 1:
         return float(value)
     raise InputError(
         f"{where} is {str(value)[:40]!r}; a label is 1 or 'first', 0 or 'second', 0.5 or 'tie', "

@@ -73,8 +73,13 @@ def export(folder: Path | str, path: Path | str, *, twice: float = 0.1) -> int:
         open(fresh, "w", newline="", encoding="utf-8-sig", errors="backslashreplace") as f,
     ):
         rows = csv.writer(f)
-        rows.writerow(COLUMNS)
-        rows.writerows([p.id, cell(p.prompt), cell(p.first), cell(p.second), ""] for p in waiting)
+        beside = list(dict.fromkeys(name for p in waiting for name in p.columns))
+        rows.writerow([*COLUMNS, *(cell(f"prompt: {name}") for name in beside)])
+        rows.writerows(
+            [p.id, cell(p.prompt), cell(p.first), cell(p.second), ""]
+            + [cell(p.columns.get(name, "")) for name in beside]
+            for p in waiting
+        )
     return len(waiting)
 
 
