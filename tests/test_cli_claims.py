@@ -240,7 +240,7 @@ def test_wrong_words_are_one_sentence(
 
 def test_every_claim_of_this_catalogue_can_be_read() -> None:
     """Its arms are recipes that take these arguments, and its turning arm is one of them."""
-    from assay.cli import flags, settings
+    from assay.api import flags, settings
 
     for entry in catalogue.entries():
         if entry.statement is None:

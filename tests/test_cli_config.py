@@ -121,7 +121,7 @@ def test_a_wrong_config_is_one_sentence(
 
 def test_a_list_in_a_config_may_be_one_text() -> None:
     """A text where a list is expected is a list of one, never its letters."""
-    from assay.cli.values import value
+    from assay.api.values import value
 
     assert value("score.py:score", tuple[str, ...], "--rewards") == ("score.py:score",)
 
@@ -226,7 +226,7 @@ def config_of(text: str) -> dict[str, Any]:
 
 def test_an_order_takes_values_from_python_too() -> None:
     """A text where a list is wanted is a list of one, and an unknown name is a sentence."""
-    from assay.cli import orders
+    from assay.api import orders
     from assay.registry import catalogue
 
     dpo = catalogue.find("dpo")

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import pytest
 
-from assay.cli import flags
+from assay.api import flags
+from assay.api.suggestions import meant
+from assay.api.values import several
 from assay.cli.grammar import Grammar, Words
 from assay.cli.parsing import parse
-from assay.cli.suggestions import meant
-from assay.cli.values import several
 from assay.core import Loop
 from assay.errors import InputError
 from assay.registry import catalogue

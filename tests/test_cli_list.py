@@ -112,8 +112,8 @@ def test_every_recipe_is_fit_to_be_run() -> None:
     """Its constants are typed, its defaults are JSON values, and none has the name of a flag that
     every run has.
     """
-    from assay.cli import settings
-    from assay.cli.values import value
+    from assay.api import settings
+    from assay.api.values import value
     from assay.registry.parameters import REQUIRED
 
     for entry in catalogue.entries():

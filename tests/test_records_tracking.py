@@ -138,7 +138,7 @@ def test_a_failing_tracker_is_counted_said_and_left_alone(
 def test_a_run_that_goes_on_sends_nothing_twice(
     tmp_path: Path, listening: type[Listening], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from assay.cli import execution
+    from assay.api import execution
 
     whole, listening.told = str(tmp_path / "whole"), []
     assert cli.main([*RUN, "--track", "wandb", "--out", whole]) == 0

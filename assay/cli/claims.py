@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from assay.cli import screen, settings
-from assay.cli.flags import Flag
+from assay.api import settings
+from assay.api.flags import Flag
+from assay.api.values import several, value
+from assay.cli import screen
 from assay.cli.grammar import Grammar
-from assay.cli.values import several, value
 from assay.cli.verbs import Seen
 from assay.errors import InputError
 from assay.registry import catalogue

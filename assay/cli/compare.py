@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from assay.cli.report import must_be_ours, runs_in
+from assay.cli.report import runs_in
 from assay.errors import InputError
+from assay.report.ours import must_be_ours
 
 
 def compare_(

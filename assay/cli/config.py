@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from assay.cli.flags import Flag, find, fitted
+from assay.api.flags import Flag, find, fitted
 from assay.cli.grammar import Grammar
 from assay.cli.parsing import unknown
 from assay.errors import InputError

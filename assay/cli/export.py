@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from assay.cli import inputs
+from assay.api import inputs
 from assay.records.runs import Run
 
 
@@ -24,13 +24,14 @@ def export_(
         which: The best policy by gold (or what a watch kept), or the last. Where nothing told them
             apart, the last.
     """
-    from assay.cli import execution, orders
+    from assay.api import execution, orders
+    from assay.cli import progress
     from assay.records import export
 
     found = Run.open(run)
     inputs.unchanged(found.about, run)
     export.find_policy(found, which)  # before the world is built, so that a refusal comes at once
-    world = execution.Worlds()(orders.of_record(found.about, run))
+    world = execution.Worlds(progress.working)(orders.of_record(found.about, run))
     folder = export.export(found, world, out, which=which)
     print(json.dumps({"folder": str(folder)}) if json_ else folder)
     return 0

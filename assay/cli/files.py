@@ -12,10 +12,11 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from assay.cli import flags, progress
-from assay.cli.flags import Flag
+from assay.api import flags
+from assay.api.flags import Flag
+from assay.api.values import value
+from assay.cli import progress
 from assay.cli.grammar import Grammar, Words
-from assay.cli.values import value
 from assay.cli.verbs import ALSO, Seen
 from assay.errors import InputError
 from assay.registry.catalogue import HOME

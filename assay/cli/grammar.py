@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from assay.cli.flags import Flag
+from assay.api.flags import Flag
 
 
 @dataclass(frozen=True)

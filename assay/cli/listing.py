@@ -11,8 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from assay.cli import flags, screen, settings
-from assay.cli.values import said, shown
+from assay.api import flags, settings
+from assay.api.values import said, shown
+from assay.cli import screen
 from assay.errors import InputError
 from assay.registry import catalogue, docstrings
 from assay.registry.parameters import REQUIRED

@@ -19,10 +19,9 @@ from cyclopts.exceptions import (
     UnknownOptionError,
 )
 
-from assay.cli.flags import Flag, find, suggestion
+from assay.api.flags import Flag, find, no_such
+from assay.api.values import metavar, said, shown
 from assay.cli.grammar import Grammar
-from assay.cli.suggestions import meant
-from assay.cli.values import metavar, said, shown
 from assay.errors import InputError
 from assay.registry.parameters import REQUIRED, choices
 
@@ -223,14 +222,18 @@ def unknown(name: str, grammar: Grammar, typed: str = "") -> str:
         grammar: What the verb takes.
         typed: The flag as it was typed.
     """
-    subject = f"{grammar.subject} has no {typed or '--' + name.replace('_', '-')}"
-    if not meant(name, grammar.flags, spelling=False) and (where := grammar.elsewhere(name)):
-        return f"{subject}{where}"
     if len(grammar.flags) <= FEW:
         otherwise = f"; there are {', '.join(f.typed for f in grammar.flags.values())}"
     else:
         otherwise = f"; assay {grammar.verb}{grammar.named} --help lists its flags"
-    return f"{subject}{suggestion(name, grammar.flags, otherwise)}"
+    return no_such(
+        grammar.subject,
+        typed or f"--{name.replace('_', '-')}",
+        name,
+        grammar.flags,
+        grammar.elsewhere(name),
+        otherwise,
+    )
 
 
 def _flag(typed: str, known: Mapping[str, Flag]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 import sys
 import time
@@ -109,36 +108,3 @@ def watched(recipe: Callable[..., Any], shown: Bar) -> Callable[..., Iterator[An
             reply = yield item
 
     return steps
-
-
-def line(reading: dict[str, Any]) -> str:
-    """One evaluation: gold beside proxy, with their errors."""
-    kl = reading["kl"]
-    root = "  –  " if kl is None else f"{math.sqrt(max(0.0, kl)):5.2f}"
-    return (
-        f"step {reading['step']:>4}  √KL {root}  gold "
-        f"{number(reading['gold'], reading['gold_err'])}  "
-        f"proxy {number(reading['proxy'], reading['proxy_err'])}  {reading['tag']}"
-    ).rstrip() + watched_line(reading)
-
-
-def watched_line(reading: dict[str, Any]) -> str:
-    """The watch's verdict, on a line of its own; "" where nothing is watched. A hint is shown once,
-    when it begins.
-    """
-    watch = reading.get("watch")
-    if not watch:
-        return ""
-    hints = "".join(
-        f"\n           {h['label']}: {h['why']}"
-        for h in watch["hints"]
-        if h["since"] == reading["step"]
-    )
-    return f"\n           watch: {watch['says']}{hints}"
-
-
-def number(value: float | None, error: float | None) -> str:
-    """A mean with its error; a dash where nothing was measured."""
-    if value is None:
-        return f"{'–':>14}"
-    return f"{value:7.3f} ±{error:.3f}" if error is not None else f"{value:7.3f}       "

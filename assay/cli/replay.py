@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from assay.cli import execution, orders
+from assay.api import execution, orders
+from assay.cli import progress
 from assay.core import Rng
 from assay.engine import checkpoint as disk
 from assay.engine.atomic import write_bytes
@@ -35,7 +36,7 @@ def looks(folder: Path, asked: WatchConfig) -> Iterator[dict[str, Any]]:
             f"{folder} holds {held}, and the watch samples fresh completions from every policy "
             f"that was read: run it again with --policies (assay run --from {folder} --policies)"
         )
-    world = execution.Worlds()(orders.of_record(run.about, str(folder)))
+    world = execution.Worlds(progress.working)(orders.of_record(run.about, str(folder)))
     seed = run.about["seed"]
     task = world.task.replaced(rng=Rng(seed)("run"))
     again = (

@@ -46,6 +46,7 @@ def report_(
     if not runs:
         raise InputError("assay report needs the folders of runs, such as runs/*")
     from assay.report import build, summary, svg
+    from assay.report.ours import must_be_ours
 
     folders = [f for run in runs for f in runs_in(Path(run))]
     found = summary(folders)
@@ -59,28 +60,6 @@ def report_(
         page = build(folders, page, baseline=baseline, title=title)
     print(json.dumps(found, ensure_ascii=False) if json_ else f"{table(found)}\n\n{page}")
     return 0
-
-
-def must_be_ours(path: Path, begin: str, mark: str, flag: str) -> None:
-    """Check that a report is written over nothing but a report.
-
-    Args:
-        path: The file to write; it need not exist.
-        begin: Text that a report begins with.
-        mark: Text that stands in every report.
-        flag: The flag that names another file, for the message.
-
-    Raises:
-        InputError: The path exists and is no report.
-    """
-    if not path.exists():
-        return
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    if not text.startswith(begin) or mark not in text:
-        raise InputError(
-            f"{path} exists and is no report of assay's, so it is not overwritten; give another "
-            f"file with {flag}"
-        )
 
 
 def runs_in(folder: Path) -> list[Path]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assay.cli import inputs, settings
+from assay.api import inputs, settings
+from assay.api.resuming import free, must_be_free, unchanged
 from assay.cli.grammar import Grammar
 from assay.cli.listing import started_by
 from assay.cli.verbs import Seen
@@ -19,7 +20,9 @@ from assay.registry import catalogue
 from assay.registry.catalogue import Entry
 
 if TYPE_CHECKING:
-    from assay.cli.orders import Order
+    from assay.api.orders import Order
+    from assay.core import World
+    from assay.records.tracking import Tracked
 
 
 def run_(
@@ -55,7 +58,7 @@ def run_(
     folder = free(Path("runs") / entry.name) if out is None else out
     if not resume:
         must_be_free(folder)
-    from assay.cli import orders
+    from assay.api import orders
     from assay.engine import parallel
     from assay.records import tracking
 
@@ -69,7 +72,8 @@ def _run(
     order: Order, folder: Path, trackers: tuple[str, ...], project: str, resume: bool, as_json: bool
 ) -> int:
     """In every process of a launch."""
-    from assay.cli import execution, screen
+    from assay.api import execution
+    from assay.cli import progress, screen
     from assay.engine import parallel
     from assay.records import tracking
 
@@ -78,8 +82,8 @@ def _run(
         run = Run.open(folder)
         print(f"assay: {folder} is done already", file=sys.stderr)
     else:
-        world = execution.Worlds()(order)
-        run = execution.drive(
+        world = execution.Worlds(progress.working)(order)
+        run = drive(
             order,
             world,
             folder,
@@ -90,6 +94,43 @@ def _run(
     if first:
         print(json.dumps(execution.summary(run), ensure_ascii=False) if as_json else folder)
     return 0
+
+
+def drive(
+    order: Order,
+    world: World,
+    folder: Path,
+    *,
+    resume: bool,
+    say: Callable[[str], None],
+    track: Callable[[Run], Tracked] | None = None,
+) -> Run:
+    """Run an order into a folder: a bar on a terminal, and one line a reading.
+
+    Args:
+        order: The order.
+        world: Its world.
+        folder: The run's folder.
+        resume: Go on from the folder's last checkpoint.
+        say: Is given each reading's line.
+        track: See `Drive.readings`.
+
+    Returns:
+        The run.
+    """
+    from assay.api.execution import Drive
+    from assay.cli import progress
+    from assay.evaluation.lines import reading_line
+
+    driven = Drive(order, world, folder, resume=resume)
+    more = {} if track is None else {"track": track}
+    with progress.Bar(order.entry.name, driven.loop.max_steps) as bar:
+        try:
+            for reading in driven.readings(shown=lambda r: progress.watched(r, bar), **more):
+                say(reading_line(reading))
+        except KeyboardInterrupt as why:
+            raise KeyboardInterrupt(f"go on with: assay run --resume --out {folder}") from why
+    return Run.open(folder)
 
 
 def grammar(base: Grammar, seen: Seen) -> Grammar:
@@ -165,7 +206,7 @@ def asked_for(
     entry = catalogue.find(recipe or about.get("path") or about["recipe"])
     if entry.name != about["recipe"]:
         raise InputError(f"{source} is a run of {about['recipe']}, and {entry.name} was asked for")
-    from assay.cli import orders
+    from assay.api import orders
 
     before = orders.recorded(about, entry, source)
     if resume:
@@ -176,43 +217,3 @@ def asked_for(
     if given.get("fit", before.get("fit")) != before.get("fit"):
         before = {k: v for k, v in before.items() if not k.startswith("fit")}
     return entry, {**before, **given}
-
-
-def unchanged(before: Mapping[str, Any], now: Mapping[str, Any], source: str) -> None:
-    """Check that a run goes on as it began.
-
-    Args:
-        before: The record's values by flag name.
-        now: The values that are asked for.
-        source: The run, for the message.
-
-    Raises:
-        InputError: An argument differs; the first one is named.
-    """
-    from assay.cli import orders
-
-    for name, v in now.items():
-        if name not in orders.FREE and before.get(name) != v:
-            raise InputError(
-                f"{source} was begun with --{name.replace('_', '-')} {before.get(name)!r} and "
-                "this asks for "
-                f"{v!r}: leave it out to go on, or start another run with --from {source}"
-            )
-
-
-def must_be_free(folder: Path) -> None:
-    """Before the world is built, so that a refusal comes at once. Raises InputError where
-    something is there.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        there = (folder / "run.json").exists()
-        raise InputError(
-            f"{folder} exists, and a run is never overwritten: give another --out"
-            + (", or go on with it by --resume" if there else "")
-        )
-
-
-def free(folder: Path) -> Path:
-    """The folder, or the first of folder-2, folder-3 … that does not exist."""
-    names = [folder, *(folder.with_name(f"{folder.name}-{i}") for i in range(2, 10_000))]
-    return next(f for f in names if not f.exists())

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from assay.api import settings
+from assay.api.flags import find
+from assay.api.resuming import free, must_be_free
 from assay.cli import run as running
-from assay.cli import settings
-from assay.cli.flags import find
 from assay.cli.grammar import Grammar
 from assay.cli.listing import started_by
 from assay.cli.verbs import Seen
@@ -57,12 +58,13 @@ def study_(
             "its own "
             f"constants, --world and --fit (assay show {entry.name})"
         )
-    from assay.cli import execution, orders
+    from assay.api import execution, orders
+    from assay.cli import progress
 
     order = orders.order(entry, values)
-    folder = running.free(Path("runs") / entry.name) if out is None else out
-    running.must_be_free(folder)
-    world = execution.Worlds()(order)
+    folder = free(Path("runs") / entry.name) if out is None else out
+    must_be_free(folder)
+    world = execution.Worlds(progress.working)(order)
     mine = str(entry.path) if entry.path.parent != HOME / "recipes" else None
     named = (
         mine,

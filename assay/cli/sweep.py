@@ -13,11 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assay.cli import flags, run, screen, settings
-from assay.cli.flags import Flag
+from assay.api import flags, settings
+from assay.api.flags import Flag
+from assay.api.resuming import must_be_free
+from assay.api.values import several, value
+from assay.cli import run, screen
 from assay.cli.grammar import Grammar
 from assay.cli.parsing import unknown
-from assay.cli.values import several, value
 from assay.cli.verbs import Seen
 from assay.errors import InputError, NotFinite
 from assay.records.runs import Run
@@ -25,8 +27,8 @@ from assay.registry import catalogue
 from assay.registry.catalogue import Entry
 
 if TYPE_CHECKING:
-    from assay.cli.execution import Worlds
-    from assay.cli.orders import Order
+    from assay.api.execution import Worlds
+    from assay.api.orders import Order
 
 
 def sweep_(
@@ -171,14 +173,15 @@ def run_all(
     Returns:
         For each job its folder, state, readings and reason of failure.
     """
-    from assay.cli import execution
-    from assay.cli.orders import order as order_of
+    from assay.api import execution
+    from assay.api.orders import order as order_of
+    from assay.cli import progress
     from assay.engine import parallel
 
     orders = [(order_of(entry, values), folder) for entry, values, folder in jobs]
     before = {folder: state(folder, order) for order, folder in orders}
     parallel.barrier()  # no process makes a folder while another still looks
-    worlds = worlds or execution.Worlds()
+    worlds = worlds or execution.Worlds(progress.working)
     tell = screen.teller(parallel.rank() == 0, quiet)
     outcomes: list[dict[str, Any]] = []
     for i, (order, folder) in enumerate(orders, 1):
@@ -190,7 +193,7 @@ def run_all(
         if before[folder] != "done":
             try:
                 world = worlds(order)
-                execution.drive(order, world, folder, resume=before[folder] == "begun", say=tell)
+                run.drive(order, world, folder, resume=before[folder] == "begun", say=tell)
             except (InputError, NotFinite) as why:
                 reason = str(why)
             except Exception as why:
@@ -216,7 +219,7 @@ def state(folder: Path, order: Order) -> str:
     never taken for this one.
     """
     if not (folder / "run.json").exists():
-        run.must_be_free(folder)
+        must_be_free(folder)
         return "new"
     about = Run.open(folder).about
     there = (

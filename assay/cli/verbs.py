@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from assay.cli import config, settings
-from assay.cli.flags import Flag, converted, of
+from assay.api import settings
+from assay.api.flags import Flag, converted, of
+from assay.api.values import value
+from assay.cli import config
 from assay.cli.grammar import Grammar, Words
 from assay.cli.parsing import parse
-from assay.cli.values import value
 from assay.errors import InputError
 from assay.registry import docstrings
 from assay.registry.parameters import REQUIRED, Parameter, parameters

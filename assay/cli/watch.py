@@ -8,7 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from assay.cli import flags, screen
+from assay.api import flags
+from assay.cli import screen
 from assay.cli.grammar import Grammar
 from assay.cli.verbs import Seen
 from assay.errors import InputError, Waiting

@@ -15,6 +15,7 @@ from assay.data.faults import Faults, clipped
 from assay.data.folders import folder_rows, hub_rows, parquet_rows
 from assay.data.text_rows import SAVE, Row, beginning, json_array, json_lines, table
 from assay.errors import InputError
+from assay.registry.live import Live
 
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 SUFFIXES = (
@@ -54,13 +55,17 @@ def open_source(path: str | Path, *, split: str | None = None) -> Source:
     """Detect the format of a data file.
 
     Args:
-        path: A file, a folder that `datasets` saved, or a hub name like owner/name.
+        path: A file, a folder that `datasets` saved, a hub name like owner/name, or a `Live` list
+            of rows.
         split: Which part of a dataset with several.
 
     Raises:
         InputError: There is nothing there that can be read.
     """
     p, name = Path(path).expanduser(), str(path)
+    if isinstance(path, Live):
+        rows = path.value
+        return Source(name, "rows from Python", False, lambda faults: enumerate(rows, 1))
     if p.is_dir():
         return Source(name, "datasets folder", False, folder_rows(p, split), p)
     if not p.exists():

@@ -27,6 +27,7 @@ from assay.evaluation.reading import Reader
 from assay.evaluation.watching import Lookout
 from assay.models.micro_batch import micro_batch_size
 from assay.records.checks import READINGS
+from assay.records.memory import MemoryRun
 from assay.records.runs import Run
 from assay.watch.config import WatchConfig
 from assay.watch.ledger import Ledger
@@ -39,7 +40,7 @@ def measure(
     *,
     loop: Loop,
     arguments: dict[str, Any] | None = None,
-    run: Run | None = None,
+    run: Run | MemoryRun | None = None,
     config: MeasureConfig = MeasureConfig(),
     watch: WatchConfig | None = None,
     resume: bool = False,
@@ -64,11 +65,15 @@ def measure(
         InputError: The recipe yields what cannot be measured or watched.
         Waiting: Labels are still out.
     """
-    return _Drive(recipe, world, loop, arguments or {}, run, config, watch, resume).readings()
+    return Measurement(recipe, world, loop, arguments or {}, run, config, watch, resume).readings()
 
 
-class _Drive:
-    """One run under way."""
+class Measurement:
+    """One run under way, see `measure`.
+
+    Attributes:
+        last: What the recipe yielded last with a policy in it; [] before it has yielded.
+    """
 
     def __init__(
         self,
@@ -76,7 +81,7 @@ class _Drive:
         world: World,
         loop: Loop,
         arguments: dict[str, Any],
-        run: Run | None,
+        run: Run | MemoryRun | None,
         config: MeasureConfig,
         watch: WatchConfig | None,
         resume: bool,
@@ -99,6 +104,7 @@ class _Drive:
         self.eyes = Rng(loop.seed)("read")
         self.recipe: Generator[Any, Any, Any] = recipe(self.task, loop=loop, **arguments)  # type: ignore[assignment]
         self.policies = Policies(folder)
+        self.last: list[Step] = []
         gold = world.gold
         self.ledger = Ledger(
             folder,
@@ -124,9 +130,10 @@ class _Drive:
 
     def _saved(self) -> dict[str, Any] | None:
         """What the run saved last, None where it has not come so far."""
-        if self.run is None or not (self.run.folder / CARRY).exists():
+        folder = None if self.run is None else self.run.folder
+        if folder is None or not (folder / CARRY).exists():
             return None
-        found: dict[str, Any] = disk.load(self.run.folder / CARRY, self.world.held_out.decode)
+        found: dict[str, Any] = disk.load(folder / CARRY, self.world.held_out.decode)
         return found
 
     def readings(self) -> Iterator[dict[str, Any]]:
@@ -135,13 +142,12 @@ class _Drive:
             return
         if not self.config.micro_batch_size:
             self.config = replace(self.config, micro_batch_size=self._chosen_micro_batch())
-        last: list[Step] = []
         while (steps := self._pull()) is not None:
             if self.fresh:
                 yield self._read_reference(steps[0])
             for s in steps:
                 self.progress.count(s.stats)
-            last = [s for s in steps if s.policy is not None] or last
+            self.last = last = [s for s in steps if s.policy is not None] or self.last
             t = self.carry.next
             if steps[0].policy is not None and (
                 t % self.config.eval_steps == 0 or (len(steps) == 1 and steps[0].tag)
@@ -156,6 +162,7 @@ class _Drive:
                 self._save()
         if self.fresh:  # no step at all: the reference is still worth a look
             yield self._read_reference(Step(None))
+        last = self.last
         if last and self.progress.last_read != self.carry.next:
             yield from self._read_all(last, self.carry.next)
         if last and self.progress.best:
@@ -169,6 +176,25 @@ class _Drive:
                 else {"result": self.lookout.result(self.progress.last_read)}
             )
             self.run.finish({"best_step": self.progress.best.get("step"), **watched})
+
+    def result(self, which: str = "best") -> tuple[Any, int, str]:
+        """A policy that the run came to.
+
+        Args:
+            which: "best": what a watch kept, else the best by gold, else the last; or "last".
+
+        Returns:
+            (policy, its step, why it is this one's).
+        """
+        end, step, best = self.last[-1], self.carry.next, self.progress.best
+        if which == "best" and self.lookout is not None and self.lookout.stopped:
+            return self.lookout.kept().policy, self.lookout.watch.back, "the watch kept it"
+        if which == "best" and best:
+            if best["step"] == 0:
+                return self.task.reference, 0, "no step had a higher gold than the reference"
+            end = next((s for s in self.last if s.tag == best["tag"]), end)
+            return self.policies.best(end).policy, best["step"], "it had the highest gold"
+        return end.policy, step, "it is the last"
 
     def _chosen_micro_batch(self) -> int:
         """Completions a pass, from the free memory; 0 where all of them fit. The size is recorded,
@@ -285,7 +311,7 @@ class _Drive:
 
     def _save(self) -> None:
         """Write the recipe's memory, and the run's own, as one file."""
-        if self.run is None or rank() != 0:
+        if self.run is None or self.run.folder is None or rank() != 0:
             return
         disk.save(
             self.run.folder / CARRY,

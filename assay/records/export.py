@@ -37,16 +37,8 @@ def export(run: Run, world: World, out: Path, *, which: str = "best") -> Path:
     policy: Any = world.task.reference if path is None else world.task.reference.copy()
     if path is not None:
         state = disk.load(path)
-        policy.load_state_dict(state if path.name != "carry.safetensors" else _kept(state, path))
-    backbone: Any = getattr(policy, "backbone", None)
-    whole = (
-        backbone.merged() if hasattr(backbone, "merged") else getattr(backbone, "model", backbone)
-    )
-    if not hasattr(whole, "save_pretrained"):
-        raise InputError(
-            f"the policies of world {world.name} are of type {type(policy).__name__}, which "
-            "transformers cannot load; only runs in world hub and world grammar can be exported"
-        )
+        policy.load_state_dict(kept_policy(state, path))
+    whole = plain_model(policy, world.name)
     out.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         whole.save_pretrained(out)
@@ -55,6 +47,28 @@ def export(run: Run, world: World, out: Path, *, which: str = "best") -> Path:
         tokenizer.save_pretrained(out)
     (out / "README.md").write_text(card(run, step), encoding="utf-8")
     return out
+
+
+def plain_model(policy: Any, world: str) -> Any:
+    """Return a policy as a plain transformers model, adapters merged.
+
+    Args:
+        policy: A policy.
+        world: Its world's name, for the message.
+
+    Raises:
+        InputError: Policies of this world are not language models.
+    """
+    backbone: Any = getattr(policy, "backbone", None)
+    whole = (
+        backbone.merged() if hasattr(backbone, "merged") else getattr(backbone, "model", backbone)
+    )
+    if not hasattr(whole, "save_pretrained"):
+        raise InputError(
+            f"the policies of world {world} are of type {type(policy).__name__}, which "
+            "transformers cannot load; only runs in world hub and world grammar can be exported"
+        )
+    return whole
 
 
 def find_policy(run: Run, which: str) -> tuple[Path | None, int]:
@@ -88,8 +102,18 @@ def find_policy(run: Run, which: str) -> tuple[Path | None, int]:
     )
 
 
-def _kept(state: Any, path: Path) -> Any:
-    """The state of the policy among what a recipe kept."""
+def kept_policy(state: Any, path: Path) -> Any:
+    """Return the state of the policy that a file of a run holds.
+
+    Args:
+        state: What the file holds: a policy's state, or what the recipe kept.
+        path: The file.
+
+    Raises:
+        InputError: The recipe keeps no policy under that name.
+    """
+    if path.name != "carry.safetensors":
+        return state
     try:
         return state["carry"]["kept"]["policy"]
     except (KeyError, TypeError) as why:

@@ -7,7 +7,6 @@ wrote, one JSON object a line. schema.py says what stands in them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,14 +17,10 @@ from assay.errors import InputError
 from assay.records import schema_1
 from assay.records.checks import COMPLETIONS, READINGS, LineType, fault, say_unknown
 from assay.records.lines import decode, digest, encode, plain, read_lines, write_lines
-from assay.records.provenance import provenance
+from assay.records.provenance import now, provenance
 from assay.records.schema import SCHEMA, CompletionRow, Reading, RunRecord, State
 
 __all__ = ["Run", "RunRecord", "digest", "plain", "provenance", "read_lines", "write_lines"]
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class Run:
@@ -83,7 +78,7 @@ class Run:
             else dict(about)
         )
         run = cls(folder, RunRecord())
-        run.note({**provenance(), "started": _now(), **given, "schema": SCHEMA})
+        run.note({**provenance(), "started": now(), **given, "schema": SCHEMA})
         return run
 
     @classmethod
@@ -151,7 +146,7 @@ class Run:
         Args:
             more: What `note` takes; it may hold another state.
         """
-        self.note({"finished": _now(), "state": "done", **(more or {})})
+        self.note({"finished": now(), "state": "done", **(more or {})})
 
     def append(self, reading: Mapping[str, Any]) -> None:
         """Write one reading.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ class Entry:
         statement: The statement of its claim; None where it makes none.
         effect: The docstring of its claim.
         fault: Why the file could not be read; None where it could.
+        function: The function itself, for a recipe that was passed in Python; None where the file
+            has it.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Entry:
     statement: str | None = None
     effect: str = ""
     fault: str | None = None
+    function: Callable[..., Any] | None = None
 
 
 def read(path: Path) -> Entry:

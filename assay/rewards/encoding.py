@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from assay.data.turns import Turns
 from assay.errors import InputError
+from assay.registry.live import opened
 
 PAD = "<|pad|>"
 
@@ -60,6 +62,9 @@ def open_tokenizer(base: str | Path) -> Any:
     """
     from transformers import AutoTokenizer
 
+    tokenizer = getattr(opened(base), "tokenizer", None)
+    if tokenizer is not None:
+        return copy.deepcopy(tokenizer)  # whoever opens it may add a padding token
     try:
         return AutoTokenizer.from_pretrained(str(base), trust_remote_code=False)
     except (

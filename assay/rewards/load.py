@@ -14,6 +14,7 @@ from assay.core import Samples
 from assay.data.turns import Turns
 from assay.errors import InputError
 from assay.registry.functions import function_in_file
+from assay.registry.live import Live
 from assay.rewards.exact_match import PREFIX, ExactMatch
 from assay.rewards.folder import ABOUT, describe
 from assay.rewards.function import FunctionReward
@@ -98,7 +99,7 @@ def open_reward(spec: str | Callable[..., Any] | TextReward, flag: str) -> TextR
     Args:
         spec: `FILE.py:name`, `http://host:port/path`, `match:COLUMN`, a folder that `assay fit`
             wrote, a folder or hub name of an AutoModelForSequenceClassification with one logit, a
-            function with TRL's signature, or a reward that is open already.
+            function with TRL's signature, or a reward that is open already; also as a `Live` name.
         flag: The flag that gave it, for the messages.
 
     Returns:
@@ -107,10 +108,13 @@ def open_reward(spec: str | Callable[..., Any] | TextReward, flag: str) -> TextR
     Raises:
         InputError: It is none of these.
     """
+    name = getattr(spec, "__name__", type(spec).__name__)
+    if isinstance(spec, Live):
+        name, spec = spec.rpartition(":")[2], spec.value
     if isinstance(spec, TextReward):
         return spec
     if not isinstance(spec, str):
-        return FunctionReward(spec, getattr(spec, "__name__", type(spec).__name__))
+        return FunctionReward(spec, name)
     if spec.startswith(("http://", "https://")):
         return reward_at(spec, flag)
     if spec.startswith(PREFIX):

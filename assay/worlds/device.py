@@ -14,6 +14,8 @@ from assay.core import Missing, Rng
 from assay.errors import InputError
 from assay.models.backbones.lora import lora_config, peft_needed
 from assay.models.backbones.pretrained import Pretrained
+from assay.models.live import LiveModel, borrowed
+from assay.registry.live import opened
 from assay.rewards.encoding import all_there
 
 DTYPES = ("float32", "bfloat16", "float64")
@@ -73,7 +75,7 @@ def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -
     Only safetensors are read, and code of the folder or the hub is never run.
 
     Args:
-        name: A Hugging Face model id or a local folder.
+        name: A Hugging Face model id, a local folder, or the `Live` name of a `LiveModel`.
         dtype: Of its weights.
         bits: 4 or 8 to quantize it with bitsandbytes; 0 for the weights as they are.
         device: Where it is loaded.
@@ -82,6 +84,8 @@ def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -
         InputError: There is no such model, or it is no causal language model with all its weights.
         Missing: bitsandbytes is needed and not installed.
     """
+    if isinstance(live := opened(name), LiveModel):
+        return borrowed(live, dtype=dtype, device=device)
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     more: dict[str, Any] = {}

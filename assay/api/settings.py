@@ -5,27 +5,23 @@ torch.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from assay.cli import flags
-from assay.cli.flags import Flag
-from assay.cli.suggestions import FIELD_NAMES
+from assay.api import flags
+from assay.api.flags import Flag
+from assay.api.suggestions import FIELD_NAMES
 from assay.errors import InputError
 from assay.registry import catalogue
 from assay.registry.catalogue import HOME, Entry
 from assay.registry.parameters import from_text
 
 SHORT = {"num_generations": ("-n",), "learning_rate": ("--lr",)}
-# a world's arguments that need no prefix → what they are called without it, where nothing else is
-# called so
-BARE = {
-    "policy": "model",
-    **{k: k for k in ("model", "prompts", "pairs", "demos", "rewards", "gold", "dtype", "columns")},
-}
+BARE = {"policy": "model"}  # a world's argument → its name without the prefix, where it is another
 RESERVED = (
     "out",
     "resume",
@@ -33,7 +29,6 @@ RESERVED = (
     "json",
     "over",
     "help",
-    "dtype",
     "config",
     "print_config",
     "quiet",
@@ -162,7 +157,9 @@ def of_file(
 
 
 def function_of(entry: Entry) -> Callable[..., Any]:
-    """The recipe, fit or study of a file."""
+    """The recipe, fit or study of a file, or the function that was passed."""
+    if entry.function is not None:
+        return entry.function
     function: Callable[..., Any] = getattr(catalogue.load(entry), entry.verb)
     return function
 
@@ -182,10 +179,12 @@ def known(entry: Entry, world: str, fit: str = "") -> dict[str, Flag]:
     Raises:
         InputError: A constant of the recipe has the name of a flag that every run has.
     """
-    own = {
-        k: replace(f, group="Recipe")
-        for k, f in of_file(entry.path, entry.verb, lambda: function_of(entry)).items()
-    }
+    found = (
+        of_file(entry.path, entry.verb, lambda: function_of(entry))
+        if entry.function is None
+        else flags.of(entry.function)
+    )
+    own = {k: replace(f, group="Recipe") for k, f in found.items()}
     everywhere = {**run(), **_loop_of(entry)}
     taken = sorted(own.keys() & (everywhere.keys() | set(RESERVED)))
     if taken:
@@ -193,7 +192,7 @@ def known(entry: Entry, world: str, fit: str = "") -> dict[str, Flag]:
             f"{entry.path} has a constant named {taken[0]}, which is a flag of every run; give "
             "it another name"
         )
-    theirs = {k: _bare(f, own) for k, f in world_flags(world).items()}
+    theirs = {k: _bare(f, {*own, *everywhere}) for k, f in world_flags(world).items()}
     return {**own, **everywhere, **theirs, **(fit_flags(fit) if fit else {})}
 
 
@@ -205,10 +204,13 @@ def world_flags(world: str) -> dict[str, Flag]:
     )
 
 
-def _bare(flag: Flag, own: Mapping[str, Flag]) -> Flag:
+def _bare(flag: Flag, taken: Collection[str]) -> Flag:
     """A world's argument, also by its name without the prefix where that is free."""
-    name = BARE.get(flag.name.removeprefix("world."))
-    return replace(flag, also=(f"--{name}",)) if name and name not in own else flag
+    last = flag.name.removeprefix("world.")
+    name = BARE.get(last, last)
+    if name in taken or name in RESERVED:
+        return flag
+    return replace(flag, also=(f"--{name.replace('_', '-')}",))
 
 
 def fit_flags(fit: str) -> dict[str, Flag]:
@@ -222,7 +224,7 @@ def fit_flags(fit: str) -> dict[str, Flag]:
 
 def _loop_of(entry: Entry) -> dict[str, Flag]:
     """The Loop's fields with the recipe's own values in their help."""
-    own = loop_defaults(entry.path, entry.verb)
+    own = _given_by(entry)
     return {
         k: replace(
             f,
@@ -231,6 +233,14 @@ def _loop_of(entry: Entry) -> dict[str, Flag]:
         )
         for k, f in loop().items()
     }
+
+
+def _given_by(entry: Entry) -> dict[str, Any]:
+    """The fields of the Loop that a recipe insists on."""
+    if entry.function is None:
+        return loop_defaults(entry.path, entry.verb)
+    default = inspect.signature(entry.function).parameters["loop"].default
+    return {name: getattr(default, name) for name in getattr(default, "given", ())}
 
 
 def loop_defaults(path: Path, verb: str) -> dict[str, Any]:
@@ -272,6 +282,6 @@ def elsewhere(name: str) -> str:
     }
     for word in (last, *(k.removeprefix("world.") for k in FIELD_NAMES.get(last, ()))):
         if worlds := [world for world, found in there.items() if word in found]:
-            typed = BARE.get(word) or f"world.{word.replace('_', '-')}"
+            typed = BARE.get(word, word).replace("_", "-")
             return f"; --{typed} is an argument of world {' and of world '.join(worlds)}"
     return ""

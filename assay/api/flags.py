@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from assay.cli.suggestions import meant
-from assay.cli.values import said, several, value
+from assay.api.suggestions import meant
+from assay.api.values import said, several, value
 from assay.errors import InputError
 from assay.registry.docstrings import clause, first_sentence
 from assay.registry.parameters import REQUIRED, Parameter, parameters
@@ -165,6 +165,24 @@ def suggestion(word: str, known: Mapping[str, Flag], otherwise: str = "") -> str
     """
     typed = " or ".join(known[k].shortest for k in meant(word, known))
     return f"; did you mean {typed}?" if typed else otherwise
+
+
+def no_such(
+    subject: str, typed: str, name: str, known: Mapping[str, Flag], where: str, otherwise: str
+) -> str:
+    """The sentence for a flag that is not there.
+
+    Args:
+        subject: Who does not have it.
+        typed: The flag as it was typed.
+        name: The flag in Python's spelling.
+        known: The flags there are, by name.
+        where: Where else such a flag is, as an addition to a sentence; "" where nowhere.
+        otherwise: The addition where nothing is near.
+    """
+    if where and not meant(name, known, spelling=False):
+        return f"{subject} has no {typed}{where}"
+    return f"{subject} has no {typed}{suggestion(name, known, otherwise)}"
 
 
 def required(known: Mapping[str, Flag], values: Mapping[str, Any]) -> None:

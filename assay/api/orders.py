@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from assay.cli import flags, settings
-from assay.cli.grammar import Grammar
-from assay.cli.parsing import unknown
+from assay.api import flags, settings
 from assay.errors import InputError
 from assay.evaluation.config import MeasureConfig
 from assay.registry import catalogue
 from assay.registry.catalogue import Entry
+from assay.registry.live import is_live
 from assay.watch.config import WatchConfig
 from assay.watch.labelers import choose
 from assay.worlds.device import device_named
@@ -75,10 +74,12 @@ def order(entry: Entry, values: Mapping[str, Any]) -> Order:
     asked, everywhere, loop = settings.known(entry, world, fit), settings.run(), settings.loop()
     for name in values:
         if name not in asked:
-            known = Grammar("run", asked, what=f"{entry.name} in world {world}")
-            raise InputError(unknown(name, known))
+            subject, typed = f"{entry.name} in world {world}", f"--{name.replace('_', '-')}"
+            otherwise = f"; assay run {entry.name} --help lists its flags"
+            where = settings.elsewhere(name)
+            raise InputError(flags.no_such(subject, typed, name, asked, where, otherwise))
     flags.required(asked, values)
-    values = {k: flags.fitted(v, asked[k]) for k, v in values.items()}
+    values = {k: v if is_live(v) else flags.fitted(v, asked[k]) for k, v in values.items()}
 
     def filled(names: Iterable[str], prefix: str = "") -> dict[str, Any]:
         return {name.removeprefix(prefix): values.get(name, asked[name].default) for name in names}

@@ -1,0 +1,1 @@
+"""The public functions of `import assay`; the command line is a shell over them."""

@@ -1,0 +1,249 @@
+"""Builds the world of an order and drives its recipe: the middle of `train`, of sweeps and of the
+command line.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from assay.api import inputs
+from assay.api.live import INPUTS, check_weights, filed, live_weights
+from assay.api.orders import Order, has_device
+from assay.core import Loop, World
+from assay.engine import parallel
+from assay.engine.atomic import only_writer
+from assay.errors import InputError, Waiting
+from assay.evaluation.config import MeasureConfig
+from assay.evaluation.measure import Measurement
+from assay.evaluation.reading import described
+from assay.records.memory import MemoryRun
+from assay.records.runs import Run, RunRecord, digest
+from assay.records.schema import Reading
+from assay.records.tracking import Tracked
+from assay.registry import catalogue
+from assay.watch.config import WatchConfig
+from assay.worlds.refit import refitted
+
+Announce = Callable[[str], AbstractContextManager[Any]]
+
+
+class Worlds:
+    """Worlds already built, by name and arguments: runs of one command share them.
+
+    Args:
+        announce: Shows what is under way, as in `with announce("building world grammar")`.
+    """
+
+    def __init__(self, announce: Announce = lambda what: nullcontext()) -> None:
+        self._built: dict[str, World] = {}
+        self._announce = announce
+
+    def __call__(self, asked: Order) -> World:
+        """The world of an order, its reward models fitted anew where the order says so."""
+        make = catalogue.load_world(asked.world)
+        where = {"device": asked.settings["device"]} if has_device(make) else {}
+        world = self._made(
+            [asked.world, asked.world_arguments, where],
+            f"building world {asked.world}",
+            lambda: make(**asked.world_arguments, **where),
+        )
+        if not asked.fit:
+            return world
+        return self._made(
+            [asked.world, asked.world_arguments, where, asked.fit, asked.fit_arguments],
+            f"fitting reward models by {asked.fit}",
+            lambda: refitted(world, asked.fit, asked.fit_arguments),
+        )
+
+    def _made(self, what: list[Any], said: str, make: Callable[[], World]) -> World:
+        key = json.dumps(what, sort_keys=True)
+        if key not in self._built:
+            with self._announce(said):
+                self._built[key] = make()
+        return self._built[key]
+
+
+class Drive:
+    """One order under way, or at its end.
+
+    Args:
+        asked: The order: a recipe with every value of it.
+        world: The world that it is measured in.
+        folder: The run's folder; None keeps the record in memory.
+        resume: Go on from the folder's last checkpoint.
+
+    Attributes:
+        loop: The constants of optimisation, resolved.
+        run: The record.
+        measurement: What drives the recipe; None before the first reading.
+    """
+
+    def __init__(
+        self,
+        asked: Order,
+        world: World,
+        folder: Path | None,
+        *,
+        resume: bool = False,
+    ):
+        self.loop: Loop = catalogue.loop_of(asked.function, world.loop, asked.loop)
+        self.order, self.world, self.folder, self.resume = asked, world, folder, resume
+        self.run = _record(asked, world, self.loop, folder, resume)
+        if resume:
+            check_weights(self.run.about, world, str(folder))
+        self.measurement: Measurement | None = None
+
+    def _measured(self, shown: Callable[..., Any]) -> Measurement:
+        asked = self.order
+        running = {k: v for k, v in asked.settings.items() if k != "device"}
+        return Measurement(
+            shown(asked.function),
+            self.world,
+            self.loop,
+            asked.arguments,
+            self.run,
+            MeasureConfig(**running),
+            asked.watch,
+            self.resume,
+        )
+
+    def readings(
+        self,
+        *,
+        shown: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda recipe: recipe,
+        track: Callable[[Run], Tracked] = lambda run: Tracked(run, ()),
+    ) -> Iterator[Reading]:
+        """Drive the recipe, and yield each reading after it is in the record.
+
+        What goes wrong on the way is in the record before it is raised.
+
+        Args:
+            shown: Wraps the recipe, to show its steps.
+            track: Where readings go as well, by the first process; nowhere by default.
+
+        Raises:
+            InputError: Another process is writing to the folder.
+        """
+        with ExitStack() as held:
+            first = parallel.rank() == 0
+            if (
+                first
+                and self.folder is not None
+                and not held.enter_context(only_writer(self.folder))
+            ):
+                raise InputError(
+                    f"another process is writing to {self.folder}: wait until it has ended, or "
+                    "run into another folder"
+                )
+            self.measurement = self._measured(shown)
+            if first and self.run.about["state"] in ("failed", "waiting"):
+                self.run.note({"state": "running", "error": None})
+            tracked = track(self.run) if first and isinstance(self.run, Run) else None
+            try:
+                for reading in self.measurement.readings():
+                    if tracked is not None:
+                        tracked(reading)
+                    yield reading  # type: ignore[misc]
+            except Waiting:
+                if first:
+                    self.run.note({"state": "waiting"})
+                raise
+            except Exception as why:
+                if first:
+                    self._failed(why)
+                raise
+            finally:
+                if tracked is not None:
+                    tracked.close()
+
+    def _failed(self, why: Exception) -> None:
+        self.run.note({"state": "failed", "error": f"{type(why).__name__}: {why}"})
+        if isinstance(why, InputError) and not self.resume and self.folder is not None:
+            withdraw(self.folder)
+
+
+def withdraw(folder: Path) -> None:
+    """Take back the folder of a run that was refused before it read anything, so that the corrected
+    command can have it.
+    """
+    if {f.name for f in folder.iterdir()} <= {"run.json", INPUTS}:
+        shutil.rmtree(folder / INPUTS, ignore_errors=True)
+        (folder / "run.json").unlink()
+        folder.rmdir()
+
+
+def _record(
+    asked: Order, world: World, loop: Loop, folder: Path | None, resume: bool
+) -> Run | MemoryRun:
+    """The run's record: its folder is made by the first process and opened by the others."""
+    if folder is None:
+        return MemoryRun(_about(asked, world, loop, filed(asked.world_arguments, None)))
+    if parallel.rank() == 0 and not (resume and (folder / "run.json").exists()):
+        free = Run.create(folder, RunRecord(recipe=asked.entry.name))  # before inputs are in it
+        about = _about(asked, world, loop, filed(asked.world_arguments, folder))
+        free.note(about.model_dump(by_alias=True, exclude_unset=True))
+    parallel.barrier()
+    return Run.open(folder)
+
+
+def _about(asked: Order, world: World, loop: Loop, named: dict[str, Any]) -> RunRecord:
+    """What a record says of an order, with the world's arguments as it names them."""
+    mine = (
+        {}
+        if asked.entry.path.parent == catalogue.HOME / "recipes"
+        else {str(asked.entry.path): digest(asked.entry.path)}
+        if asked.entry.path.is_file()
+        else {}
+    )
+    files = inputs.held({"world": asked.world, "fit": asked.fit, **named})
+    return RunRecord(
+        recipe=asked.entry.name,
+        verb=asked.entry.verb,
+        title=asked.entry.title,
+        paper=asked.entry.paper,
+        path=str(asked.entry.path) if mine else None,
+        arguments=asked.arguments,
+        loop=asdict(loop),
+        seed=loop.seed,
+        world={"name": asked.world, **named},
+        fit={"name": asked.fit, **asked.fit_arguments} if asked.fit else None,
+        run={
+            **asked.settings,
+            "threads": torch.get_num_threads(),
+            "processes": parallel.world_size(),
+        },
+        watch=None if asked.watch is None else asdict(asked.watch),
+        inputs={**mine, **files, **watch_files(asked.watch), **live_weights(asked, world)},
+        **described(world),
+    )
+
+
+def watch_files(watch: WatchConfig | None) -> dict[str, str]:
+    """Digests of the files that a watch reads."""
+    named = [] if watch is None else [watch.prompts, watch.by.rpartition(":")[0]]
+    return {v: digest(v) for v in named if v and Path(v).is_file()}
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """What a program wants to know of a finished run."""
+    readings = run.readings()
+    best = [r for r in readings if r["tag"] == "best"]
+    curve = [r for r in readings if r["tag"] != "best"]
+    return {
+        "run": str(run.folder),
+        "recipe": run.about["recipe"],
+        "state": run.about["state"],
+        "readings": len(readings),
+        "best": best[-1] if best else None,
+        "last": curve[-1] if curve else None,
+        "watch": next((r["watch"] for r in reversed(curve) if r["watch"]), None),
+        "result": run.about.get("result"),
+    }

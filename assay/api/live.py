@@ -1,0 +1,277 @@
+"""Objects from Python as arguments: models, rows, functions and fitted rewards get a name each."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from assay.core import World
+from assay.engine.atomic import write_bytes
+from assay.errors import InputError
+from assay.models.live import LiveModel
+from assay.registry.live import Live, opened, plainly
+from assay.rewards.text_scorer import TextReward
+
+INPUTS = "inputs"  # the folder of a run that holds what came from Python
+WEIGHTS = "weights of "  # before a live model's name, among a record's inputs
+_VALUES = 1024  # what is read of each weight
+_ADAPTER = {"lora_A", "lora_B", "lora_magnitude_vector", "lora_embedding_A", "lora_embedding_B"}
+
+
+def model_named(model: Any, tokenizer: Any) -> str | None:
+    """A model as the argument `policy`.
+
+    Args:
+        model: A transformers or peft model, a folder, a model id, or None.
+        tokenizer: Its tokenizer; None for the one beside the model.
+
+    Raises:
+        InputError: The model is something else.
+    """
+    if model is None:
+        return None
+    if isinstance(model, (str, Path)):
+        if tokenizer is None:
+            return str(model)
+        raise InputError(
+            f"model is '{model}' and tokenizer is an open {type(tokenizer).__name__}; pass the "
+            "open model with it, or leave tokenizer out: it is loaded beside the model"
+        )
+    if not callable(getattr(model, "parameters", None)) or not hasattr(model, "config"):
+        raise InputError(
+            f"model is a {type(model).__name__}; pass a transformers causal language model, a peft "
+            "model around one, a folder or a model id"
+        )
+    live = LiveModel(model, tokenizer)
+    if tokenizer is None and not getattr(model, "name_or_path", ""):
+        raise InputError(
+            f"model is an open {type(model).__name__} that was not loaded from a folder or the "
+            "hub, so its tokenizer is unknown; pass tokenizer"
+        )
+    return Live(live.name, live)
+
+
+def rewards_named(rewards: Any, flag: str) -> tuple[str, ...]:
+    """Rewards as the argument `rewards`.
+
+    Args:
+        rewards: One reward or a sequence of them: a function, a `RewardEnsemble`, a sequence
+            classifier, or what the command line's flag takes. A dict gives names.
+        flag: The argument's name, for messages.
+    """
+    if rewards is None:
+        return ()
+    if isinstance(rewards, Mapping):
+        return tuple(Live(str(k), _reward(v, flag)) for k, v in rewards.items())
+    several = isinstance(rewards, Sequence) and not isinstance(rewards, (str, TextReward))
+    return tuple(_named(r, flag) for r in (rewards if several else [rewards]))
+
+
+def _named(reward: Any, flag: str) -> str:
+    if isinstance(reward, (str, Path)):
+        return str(reward)
+    found = _reward(reward, flag)
+    folder = getattr(reward, "folder", None)
+    if folder is not None:
+        return Live(str(folder), found)
+    if isinstance(found, TextReward):
+        names = getattr(found, "names", ())
+        return Live(names[0] if len(names) == 1 else type(reward).__name__, found)
+    return Live(function_name(found), found)
+
+
+def _reward(reward: Any, flag: str) -> Any:
+    """What `open_reward` takes: an open reward of text, or a function."""
+    inner = getattr(reward, "reward", reward)  # a RewardEnsemble holds one
+    if isinstance(inner, TextReward):
+        return inner
+    if hasattr(reward, "config") and hasattr(reward, "parameters"):
+        from assay.api.rewards import load_reward
+
+        return load_reward(reward).reward
+    if callable(reward):
+        return reward
+    raise InputError(
+        f"{flag} holds a {type(reward).__name__}; a reward is a function (prompts, completions, "
+        "**columns) → numbers, what fit_reward or load_reward returned, a sequence classifier, or "
+        "text: a folder, a model id, FILE.py:name or a URL"
+    )
+
+
+def function_name(function: Callable[..., Any]) -> str:
+    """How a record names a function: `FILE.py:name` where another process can import it so.
+
+    A function of a notebook, of the script that runs, or inside another function has its name
+    alone.
+    """
+    name = str(getattr(function, "__name__", type(function).__name__))
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(function))
+    except TypeError:  # an object with __call__, or a builtin
+        return name
+    module = getattr(function, "__module__", "__main__")
+    top = getattr(function, "__qualname__", name) == name and name.isidentifier()
+    if file is None or module == "__main__" or not top or not Path(file).is_file():
+        return name
+    return f"{file}:{name}"
+
+
+def rows_named(rows: Any, name: str) -> str:
+    """Prompts, pairs or demonstrations as a file's name.
+
+    Args:
+        rows: A file, a hub name, a list of texts, of conversations or of rows, a
+            `datasets.Dataset`, a pandas DataFrame, or any other iterable of these; None for none.
+        name: The argument's name: prompts, pairs or demos.
+
+    Raises:
+        InputError: It is something else, or a cell is no JSON value.
+    """
+    if rows is None:
+        return ""
+    if isinstance(rows, (str, Path)):
+        return str(rows)
+    if isinstance(rows, Mapping) and not hasattr(rows, "column_names"):
+        raise InputError(f"{name} is one row; pass a list of rows")
+    if hasattr(rows, "keys") and hasattr(rows, "column_names"):
+        splits = ", ".join(map(str, rows.keys()))
+        raise InputError(f"{name} has the splits {splits}; pass one of them, as in {name}[…]")
+    if hasattr(rows, "to_dict") and hasattr(rows, "columns"):
+        rows = rows.to_dict("records")
+    if not isinstance(rows, Iterable):
+        raise InputError(
+            f"{name} is a {type(rows).__name__}; pass a file, a hub name, a list of texts or of "
+            "rows, or a datasets.Dataset"
+        )
+    found = [_row(row, name, i) for i, row in enumerate(rows)]
+    if not found:
+        raise InputError(f"{name} is empty; pass at least one row")
+    return Live(f"{name} from Python", found)
+
+
+def _row(row: Any, name: str, i: int) -> dict[str, Any]:
+    """One row of JSON values."""
+    if isinstance(row, str) or (
+        isinstance(row, Sequence) and row and all(isinstance(t, Mapping) for t in row)
+    ):
+        row = {"prompt": row}
+    if not isinstance(row, Mapping):
+        raise InputError(
+            f"{name}[{i}] is a {type(row).__name__}; a row is a text, a conversation (a list of "
+            "messages) or a dict of columns"
+        )
+    if {"role", "content"} <= row.keys():
+        raise InputError(
+            f"{name}[{i}] is a message; {name} is a list of conversations, each a list of messages"
+        )
+    return {str(k): _cell(v, f"{name}[{i}]['{k}']") for k, v in row.items()}
+
+
+def _cell(value: Any, where: str) -> Any:
+    """A JSON value; numbers of numpy and torch become Python's."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(k): _cell(v, where) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_cell(v, where) for v in value]
+    if hasattr(value, "tolist"):
+        return _cell(value.tolist(), where)
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    raise InputError(
+        f"{where} is a {type(value).__name__}; a cell is text, a number, true or false, or lists "
+        "and dicts of these; leave the column out"
+    )
+
+
+def filed(arguments: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
+    """A world's arguments as a record has them.
+
+    Args:
+        arguments: The arguments, with live names among them.
+        folder: The run's folder: live rows and unsaved rewards are written into its folder
+            `inputs`, so that another process can go on. None writes nothing.
+
+    Returns:
+        Plain text in place of every live name: the file's where one was written.
+    """
+    return {
+        k: [_filed(v, f"{k}-{i}", folder) for i, v in enumerate(value)]
+        if isinstance(value, (list, tuple))
+        else _filed(value, k, folder)
+        for k, value in arguments.items()
+    }
+
+
+def _filed(value: Any, name: str, folder: Path | None) -> Any:
+    found = opened(value)
+    if folder is None or found is None or Path(value).exists():
+        return plainly(value)
+    path = folder / INPUTS / name
+    if isinstance(found, list):
+        path = path.with_suffix(".jsonl")
+        path.parent.mkdir(exist_ok=True)
+        text = "".join(json.dumps(row) + "\n" for row in found)
+        write_bytes(path, text.encode())
+        return str(path)
+    if callable(getattr(found, "save", None)):
+        path.parent.mkdir(exist_ok=True)
+        found.save(path)
+        return str(path)
+    return plainly(value)
+
+
+def live_weights(asked: Any, world: World) -> dict[str, str]:
+    """The digest of a live model's weights, for the record; {} where the model is named."""
+    name = asked.world_arguments.get("policy")
+    if not isinstance(opened(name), LiveModel):
+        return {}
+    return {WEIGHTS + str(name): weights_digest(_model_of(world))}
+
+
+def check_weights(about: Mapping[str, Any], world: World, where: str) -> None:
+    """Check that a run goes on with the weights that it began with.
+
+    Args:
+        about: The run's record.
+        world: The world that was built for it.
+        where: The run, for the message.
+
+    Raises:
+        InputError: The record holds the digest of a live model, and the model is another one.
+    """
+    for key, digest in (about.get("inputs") or {}).items():
+        if key.startswith(WEIGHTS) and weights_digest(_model_of(world)) != digest:
+            raise InputError(
+                f"{where} began with an open model ('{key.removeprefix(WEIGHTS)}') whose weights "
+                "are not those of this one; pass the same model: assay.train(…, model=model, "
+                "out=…, resume=True)"
+            )
+
+
+def _model_of(world: World) -> Any:
+    """The transformers model behind a world's reference."""
+    backbone: Any = getattr(world.task.reference, "backbone", None)
+    return getattr(getattr(backbone, "computes_with", backbone), "model", None)
+
+
+def weights_digest(model: Any) -> str:
+    """SHA-256 of the names, shapes and evenly spaced values of a model's own weights."""
+    said = hashlib.sha256()
+    with torch.no_grad():
+        for name, weight in sorted(model.state_dict().items()):
+            if _ADAPTER & set(name.split(".")) or not isinstance(weight, torch.Tensor):
+                continue
+            flat = weight.reshape(-1)
+            some = flat[:: max(1, len(flat) // _VALUES)].cpu()
+            some = some.double() if some.is_floating_point() else some
+            said.update(f"{name} {tuple(weight.shape)}".encode())
+            said.update(some.numpy().tobytes())
+    return said.hexdigest()

@@ -1,0 +1,206 @@
+"""What `train` and `open_run` return: a run's readings, its best checkpoint, its policy."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from assay.api.arguments import in_python
+from assay.api.execution import Drive
+from assay.api.policy import TrainedPolicy
+from assay.core import World
+from assay.engine import checkpoint as disk
+from assay.errors import InputError
+from assay.records.export import find_policy, kept_policy
+from assay.records.memory import MemoryRun
+from assay.records.runs import Run as Record
+from assay.records.schema import Reading
+
+
+class Run:
+    """A run: what was measured of it, and the policies that it kept.
+
+    `train` and `open_run` make it. Iterating drives a run that was begun with `stream=True` and
+    yields its readings as they come; of any other run it yields the readings there are.
+
+    Attributes:
+        record: What was run: arguments, versions, state (`record.record` is typed).
+
+    Example:
+        >>> import assay
+        >>> run = assay.train("leave_one_out", world="grammar", max_steps=2, eval_steps=1,
+        ...                   eval_generations=2, world__held_out=8)
+        >>> [reading["step"] for reading in run.readings]
+        [0, 1, 2, 2]
+        >>> run.best["tag"]
+        'best'
+    """
+
+    def __init__(
+        self,
+        record: Record | MemoryRun,
+        *,
+        drive: Drive | None = None,
+        readings: Iterator[Reading] | None = None,
+        rebuild: Callable[[], World] | None = None,
+    ):
+        self.record = record
+        self._drive, self._coming, self._rebuild = drive, readings, rebuild
+        self._policies: dict[str, TrainedPolicy] = {}
+
+    def __repr__(self) -> str:
+        where = "in memory" if self.folder is None else repr(str(self.folder))
+        read = self.readings
+        last = f", step {read[-1]['step']}" if read else ""
+        return f"<assay.Run {self.record.about['recipe']} {where}: {self.state}{last}>"
+
+    def __iter__(self) -> Iterator[Reading]:
+        if self._coming is None:
+            yield from self.readings
+            return
+        yield from self._coming
+        self._coming = None
+
+    @property
+    def folder(self) -> Path | None:
+        """The run's folder; None for a run in memory."""
+        return self.record.folder
+
+    @property
+    def state(self) -> str:
+        """running, done, failed or waiting."""
+        return str(self.record.about["state"])
+
+    @property
+    def readings(self) -> list[Reading]:
+        """The readings so far: gold, proxy, kl and costs, each with its error; a dict each."""
+        return self.record.readings()
+
+    @property
+    def completions(self) -> list[Any]:
+        """Completions that were kept at the readings, with every score; a dict each."""
+        return self.record.samples()
+
+    @property
+    def best(self) -> Reading | None:
+        """The reading of the best checkpoint, read again at fresh completions.
+
+        None where gold is not measured, or before the run has ended.
+        """
+        found = [r for r in self.readings if r["tag"] == "best"]
+        return found[-1] if found else None
+
+    @property
+    def policy(self) -> TrainedPolicy:
+        """The best checkpoint: what a watch kept, else the best by gold, else the last."""
+        return self._policy("best")
+
+    @property
+    def last_policy(self) -> TrainedPolicy:
+        """The policy after the last step."""
+        return self._policy("last")
+
+    def to_pandas(self) -> Any:
+        """The readings as a pandas DataFrame, a row each, one column a reward model and statistic.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as why:
+            raise InputError("to_pandas needs pandas: pip install pandas") from why
+        rewards = self.record.about["rewards"]
+        rows = []
+        for r in self.readings:
+            row = {k: v for k, v in r.items() if not isinstance(v, (dict, list))}
+            scores = r["rewards"] or [None] * len(rewards)
+            rows.append(
+                {
+                    **row,
+                    **{f"rewards/{k}": v for k, v in zip(rewards, scores)},
+                    **(r["stats"] or {}),
+                }
+            )
+        return pandas.DataFrame(rows)
+
+    def report(self, path: str | Path = "report.html", *, title: str = "") -> Path:
+        """Write the run as one self-contained HTML page.
+
+        Args:
+            path: The file. A report of assay's is replaced, any other file is not.
+            title: Its heading.
+
+        Returns:
+            The file.
+
+        Raises:
+            InputError: Another file is there, or nothing was read.
+        """
+        from assay.report import build
+        from assay.report.ours import must_be_ours
+
+        out = Path(path)
+        must_be_ours(out, "<!doctype html>", "· assay</title>", "path")
+        with self._on_disk() as folder:
+            return build([folder], out, title=title)
+
+    def _repr_html_(self) -> str:
+        """The curve and the verdict, for a notebook."""
+        from assay.api.notebook import run_html
+
+        with self._on_disk() as folder:
+            return run_html(self, folder)
+
+    def _on_disk(self) -> _Folder:
+        return _Folder(self.record)
+
+    def _policy(self, which: str) -> TrainedPolicy:
+        if which not in self._policies:
+            with in_python():
+                self._policies[which] = (
+                    self._from_memory(which)
+                    if isinstance(self.record, MemoryRun)
+                    else self._from_folder(which, self.record)
+                )
+        return self._policies[which]
+
+    def _from_memory(self, which: str) -> TrainedPolicy:
+        measured = None if self._drive is None else self._drive.measurement
+        if self._drive is None or measured is None or not measured.last:
+            raise InputError("this run has made no step yet, so it has no policy")
+        policy, step, why = measured.result(which)
+        return TrainedPolicy(policy, self._drive.world, step=step, why=why)
+
+    def _from_folder(self, which: str, record: Record) -> TrainedPolicy:
+        path, step = find_policy(record, which)
+        world = self._drive.world if self._drive is not None else None
+        if world is None:
+            if self._rebuild is None:
+                raise InputError(f"{record.folder} is a record alone; open it with assay.open_run")
+            world = self._rebuild()
+        policy: Any = world.task.reference if path is None else world.task.reference.copy()
+        if path is not None:
+            policy.load_state_dict(kept_policy(disk.load(path), path))
+        return TrainedPolicy(policy, world, step=step, why=f"the {which} checkpoint")
+
+
+class _Folder:
+    """A record's folder; for one in memory, a temporary folder until the block ends."""
+
+    def __init__(self, record: Record | MemoryRun):
+        self.record = record
+        self._made: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Path:
+        if isinstance(self.record, Record):
+            return self.record.folder
+        self._made = tempfile.TemporaryDirectory()
+        name = str(self.record.about["recipe"] or "run")
+        return self.record.write(Path(self._made.name) / name).folder
+
+    def __exit__(self, *why: object) -> None:
+        if self._made is not None:
+            self._made.cleanup()

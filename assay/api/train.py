@@ -1,0 +1,244 @@
+"""`assay.train`: a recipe, your model, your rewards, gold apart; `assay.open_run`: a run again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from assay.api import execution, inputs, orders
+from assay.api.arguments import by_flag, in_python
+from assay.api.recipes import recipe_entry
+from assay.api.resuming import must_be_free, unchanged
+from assay.api.run import Run
+from assay.core import World
+from assay.errors import InputError
+from assay.models.live import LiveModel
+from assay.records.runs import Run as Record
+from assay.records.schema import Reading
+from assay.records.tracking import Tracked, possible
+from assay.registry.entry import Entry
+from assay.registry.live import is_live, opened
+
+
+def train(
+    recipe: str | Path | Callable[..., Any],
+    *,
+    model: Any = None,
+    tokenizer: Any = None,
+    prompts: Any = None,
+    pairs: Any = None,
+    demos: Any = None,
+    rewards: Any = None,
+    gold: Any = None,
+    world: str = "",
+    watch: Any = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    stream: bool = False,
+    track: str | Sequence[str] = (),
+    project: str = "assay",
+    quiet: bool = False,
+    **arguments: Any,
+) -> Run:
+    """Optimise a policy against rewards, and measure its gold apart.
+
+    The arguments are the command line's flags, by the same names: `assay run RECIPE --help` and
+    `assay show RECIPE` list them all. The most used ones: `max_steps`, `batch_size` (prompts a
+    step), `num_generations` (completions a prompt), `learning_rate`, `seed`; `max_tokens`,
+    `temperature`, `held_out` (prompts that are only measured on), `lora` (rank), `dtype`, `device`;
+    `eval_steps`, `eval_generations`; and the recipe's own constants, such as `beta`.
+
+    Args:
+        recipe: A recipe's name, the path of a Python file with one, or a generator function
+            `recipe(task, *, loop, …)`.
+        model: A transformers or peft model, which is left as it is, a folder, or a model id. It is
+            what training starts from and what KL is measured from. Not given: a world of assay's.
+        tokenizer: The model's tokenizer; None for the one that is saved beside it.
+        prompts: Texts, conversations, rows, a `datasets.Dataset`, a DataFrame, a file or a hub
+            name. Further columns go to the reward functions.
+        pairs: Preference pairs of the same kinds, for recipes that learn from pairs.
+        demos: Demonstrations of the same kinds, for recipes that learn from them.
+        rewards: What is optimised: a function (prompts, completions, **columns) → numbers, a
+            `RewardEnsemble`, a sequence classifier, a folder, a model id, FILE.py:name or a URL; or
+            a list or a dict of these.
+        gold: What is measured and never optimised, of the same kinds.
+        world: A world of assay's, for experiments: grammar, table or sums.
+        watch: An `assay.Watch`, which buys labels and stops the run once it has turned; or who
+            labels, as text.
+        out: The run's folder. None keeps everything in memory.
+        resume: Go on with the run in `out`, here or begun by the command line.
+        stream: Return at once; iterating over the run drives it and yields its readings.
+        track: tensorboard, trackio or wandb, or several, to send readings to.
+        project: The project's name at the trackers.
+        quiet: Show no progress and print nothing.
+        arguments: Everything else, by the name of its flag.
+
+    Returns:
+        The run: `readings`, `best`, `policy`, `report`.
+
+    Raises:
+        InputError: An argument is unknown, missing or impossible, or a file has faults.
+        KeyboardInterrupt: It was interrupted; with `out` it can be gone on with.
+
+    Example:
+        >>> import assay
+        >>> def brevity(prompts, completions, **columns):
+        ...     return [-len(c) for c in completions]
+        >>> run = assay.train("leave_one_out", world="grammar", max_steps=1, eval_generations=2,
+        ...                   world__held_out=8, quiet=True)
+        >>> run.state
+        'done'
+    """
+    folder = None if out is None else Path(out)
+    with in_python():
+        order, again = _ordered(
+            recipe,
+            folder,
+            resume,
+            {
+                "world": world,
+                "model": model,
+                "tokenizer": tokenizer,
+                "prompts": prompts,
+                "pairs": pairs,
+                "demos": demos,
+                "rewards": rewards,
+                "gold": gold,
+            },
+            {**arguments, **_watched(watch)},
+        )
+        if again is not None and again.about["state"] == "done":
+            return open_run(again.folder)
+        trackers = possible([track] if isinstance(track, str) else list(track))
+        if trackers and folder is None:
+            raise InputError("track needs a run's folder, which says what was sent; pass out")
+        built = execution.Worlds()(order)
+        drive = execution.Drive(order, built, folder, resume=again is not None)
+    run = Run(drive.run, drive=drive)
+    run._coming = _driven(drive, trackers, project, quiet)
+    if not stream:
+        for _ in run:
+            pass
+    return run
+
+
+def open_run(folder: str | Path, *, model: Any = None, tokenizer: Any = None) -> Run:
+    """Open a run that is on disk, also one that is still running or that the command line made.
+
+    Args:
+        folder: The run's folder.
+        model: The open model that the run began with, where it was trained from one. It is needed
+            for `policy` alone.
+        tokenizer: Its tokenizer.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: The folder holds no run.
+
+    Example:
+        >>> import assay
+        >>> folder = getfixture("tmp_path") / "run"
+        >>> run = assay.train("leave_one_out", world="grammar", max_steps=1, eval_generations=2,
+        ...                   world__held_out=8, out=folder, quiet=True)
+        >>> assay.open_run(folder).readings == run.readings
+        True
+    """
+    record = Record.open(folder)
+
+    def rebuild() -> World:
+        from assay.api.live import check_weights, model_named
+
+        order = orders.of_record(record.about, str(folder))
+        if model is not None:
+            order.world_arguments["policy"] = model_named(model, tokenizer)
+        world = execution.Worlds()(order)
+        check_weights(record.about, world, str(folder))
+        return world
+
+    return Run(record, rebuild=rebuild)
+
+
+def _ordered(
+    recipe: Any,
+    folder: Path | None,
+    resume: bool,
+    objects: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+) -> tuple[orders.Order, Record | None]:
+    """What is to be run, and the record that it goes on with."""
+    entry: Entry = recipe_entry(recipe)
+    if resume and folder is None:
+        raise InputError("resume goes on with the run in out; pass out")
+    there = folder is not None and (folder / "run.json").exists()
+    if folder is None or not (resume and there):
+        given = by_flag(entry, arguments, **objects)
+        if folder is not None:
+            must_be_free(folder)
+        return orders.order(entry, given), None
+    record = Record.open(folder)
+    if entry.name != record.about["recipe"]:
+        raise InputError(f"{folder} is a run of {record.about['recipe']}, not of {entry.name}")
+    before = orders.recorded(record.about, entry, str(folder))
+    where = "" if objects["model"] is not None or objects["world"] else before["world"]
+    now = by_flag(entry, arguments, **{**objects, "world": objects["world"] or where})
+    asked = {k: _as_recorded(v, before.get(k)) for k, v in now.items()}
+    unchanged(before, asked, str(folder))
+    inputs.unchanged(record.about, str(folder))
+    return orders.order(entry, {**before, **{k: v for k, v in now.items() if _open(v)}}), record
+
+
+def _as_recorded(value: Any, before: Any) -> Any:
+    """A value as the run's record has it: the file that was written of what came from Python."""
+    if isinstance(value, tuple) and isinstance(before, tuple) and len(value) == len(before):
+        return tuple(_as_recorded(v, b) for v, b in zip(value, before))
+    written = not callable(opened(value)) and not isinstance(opened(value), LiveModel)
+    return before if opened(value) is not None and written else value
+
+
+def _open(value: Any) -> bool:
+    """Whether a value is an open object that a resumed run computes with."""
+    return is_live(value) and not isinstance(opened(value), list)
+
+
+def _watched(watch: Any) -> dict[str, Any]:
+    """A watch by flag name."""
+    from dataclasses import asdict
+
+    from assay.watch.config import WatchConfig
+
+    if watch is None:
+        return {}
+    if isinstance(watch, str):
+        return {"watch": watch}
+    if not isinstance(watch, WatchConfig):
+        raise InputError(
+            f"watch is a {type(watch).__name__}; pass assay.Watch(labeler=…, budget=…), or who "
+            "labels as text"
+        )
+    return {"watch" if k == "by" else f"watch.{k}": v for k, v in asdict(watch).items()}
+
+
+def _driven(
+    drive: execution.Drive, trackers: tuple[str, ...], project: str, quiet: bool
+) -> Iterator[Reading]:
+    """The readings as they come, shown on the way."""
+    from assay.api.progress import shown
+
+    def track(run: Record) -> Tracked:
+        return Tracked(run, trackers, project)
+
+    folder = drive.folder
+    try:
+        with in_python(), shown(drive, quiet=quiet) as display:
+            for reading in drive.readings(shown=display.watched, track=track):
+                display.reading(reading)
+                yield reading
+    except KeyboardInterrupt as why:
+        if folder is None:
+            raise KeyboardInterrupt("the run was in memory (out=None); nothing is kept") from why
+        raise KeyboardInterrupt(
+            f"go on with assay.train(…, out={str(folder)!r}, resume=True)"
+        ) from why

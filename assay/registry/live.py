@@ -1,0 +1,60 @@
+"""Names of objects that are open already: a model, a function or a fitted reward from Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Live(str):
+    """The name of an object that is already open.
+
+    It goes wherever a name goes: into a configuration, a record, a message. What would open the
+    name takes `value` instead.
+
+    Args:
+        name: What a record calls the object.
+        value: The object.
+
+    Attributes:
+        value: The object.
+
+    Example:
+        >>> score = Live("judge.py:score", len)
+        >>> score, score.value("four")
+        ('judge.py:score', 4)
+    """
+
+    value: Any
+
+    def __new__(cls, name: str, value: Any) -> Live:
+        made = super().__new__(cls, name)
+        made.value = value
+        return made
+
+    def __copy__(self) -> Live:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Live:
+        return self  # dataclasses.asdict copies values; the object stays one
+
+    def __reduce__(self) -> Any:
+        return str, (str(self),)  # an open object does not travel to another process
+
+
+def is_live(value: Any) -> bool:
+    """Tell whether a value is a live name, or a tuple with one in it."""
+    return isinstance(value, Live) or (
+        isinstance(value, tuple) and any(isinstance(v, Live) for v in value)
+    )
+
+
+def plainly(value: Any) -> Any:
+    """Return a value with plain text in place of live names, as a record has it."""
+    if isinstance(value, (list, tuple)):
+        return [plainly(v) for v in value]
+    return str(value) if isinstance(value, Live) else value
+
+
+def opened(name: Any) -> Any:
+    """Return the object that a name stands for, or None for a plain name."""
+    return name.value if isinstance(name, Live) else None
