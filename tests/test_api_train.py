@@ -195,7 +195,6 @@ def test_refusals_speak_python(model: Any) -> None:
         assert "--" not in str(why.value)
     with pytest.raises(InputError, match="loop"):
         assay.train(lambda task: iter(()), **given)  # no generator function
+    model.name_or_path = model.config._name_or_path = ""
     with pytest.raises(InputError, match="its tokenizer is unknown"):
-        model.name_or_path = ""
-        model.config._name_or_path = ""
         assay.train("leave_one_out", **given, **SMALL)

@@ -137,7 +137,7 @@ def test_help_has_every_flag_with_its_type_its_default_and_a_line(
     assert "[default: 0.1]" in line
     line = next(row for row in told.splitlines() if "--learning-rate --lr FLOAT" in row)
     assert "or the world's]" in line
-    assert "--world.noise FLOAT" in told and "--num-generations -n INT" in told
+    assert "--noise FLOAT" in told and "--num-generations -n INT" in told
     assert "\x1b" not in told, "colour is for terminals"
     assert "--fit.smoothing" in printed(capsys, "run", "dpo", "--fit", "bradley_terry", "--help")
     assert "--beta" not in printed(capsys, "run", "--help")

@@ -154,16 +154,16 @@ def test_a_file_of_ones_own_is_a_recipe(capsys: pytest.CaptureFixture[str]) -> N
         (["dpo", "--world", "tabel"], "there is no world 'tabel'; did you mean table?"),
         (
             ["dpo", "--world", "table", "--world.noize", "1"],
-            "has no --world.noize; did you mean --world.noise?",
+            "has no --world.noize; did you mean --noise?",
         ),
-        (["dpo", "--world", "table", "--noise", "1"], "did you mean --world.noise?"),
+        (["dpo", "--world", "table", "--nois", "1"], "did you mean --noise?"),
         (
             ["grpo", "--kl-coef", "1"],
             "grpo in world grammar has no --kl-coef; did you mean --beta?",
         ),
         (["dpo", "--clip", "1"], "has no --clip; assay run dpo --help lists its flags"),
         (["dpo", "--num-train-epochs", "1"], "did you mean --epochs?"),
-        (["dpo", "--max-prompt", "9"], "--world.max-prompt is an argument of world hub"),
+        (["dpo", "--max-prompt", "9"], "--max-prompt is an argument of world hub"),
         (["dpo", "--beta", "high"], "--beta is 'high', and a number was expected"),
         (["dpo", "--max-steps", "1.5"], "--max-steps is '1.5', and a whole number was expected"),
         (

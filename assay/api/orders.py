@@ -17,18 +17,6 @@ from assay.watch.config import WatchConfig
 from assay.watch.labelers import choose
 from assay.worlds.device import device_named
 
-# may differ when a run goes on: no reading depends on them
-FREE = (
-    "micro_batch_size",
-    "save_steps",
-    "device",
-    "policies",
-    "watch.rate",
-    "watch.timeout",
-    "watch.tries",
-    "watch.at_once",
-)
-
 
 @dataclass
 class Order:

@@ -6,8 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from assay.api import orders
 from assay.errors import InputError
+
+# may differ when a run goes on: no reading depends on them
+FREE = (
+    "micro_batch_size",
+    "save_steps",
+    "device",
+    "policies",
+    "watch.rate",
+    "watch.timeout",
+    "watch.tries",
+    "watch.at_once",
+)
 
 
 def unchanged(before: Mapping[str, Any], now: Mapping[str, Any], source: str) -> None:
@@ -22,7 +33,7 @@ def unchanged(before: Mapping[str, Any], now: Mapping[str, Any], source: str) ->
         InputError: An argument differs; the first one is named.
     """
     for name, v in now.items():
-        if name not in orders.FREE and before.get(name) != v:
+        if name not in FREE and before.get(name) != v:
             raise InputError(
                 f"{source} was begun with --{name.replace('_', '-')} {before.get(name)!r} and "
                 "this asks for "

@@ -20,6 +20,8 @@ from assay.records.tracking import Tracked, possible
 from assay.registry.entry import Entry
 from assay.registry.live import is_live, opened
 
+OBJECTS = ("world", "model", "tokenizer", "prompts", "pairs", "demos", "rewards", "gold")
+
 
 def train(
     recipe: str | Path | Callable[..., Any],
@@ -90,37 +92,68 @@ def train(
         >>> run.state
         'done'
     """
-    folder = None if out is None else Path(out)
-    with in_python():
-        order, again = _ordered(
-            recipe,
-            folder,
-            resume,
-            {
-                "world": world,
-                "model": model,
-                "tokenizer": tokenizer,
-                "prompts": prompts,
-                "pairs": pairs,
-                "demos": demos,
-                "rewards": rewards,
-                "gold": gold,
-            },
-            {**arguments, **_watched(watch)},
-        )
-        if again is not None and again.about["state"] == "done":
-            return open_run(again.folder)
-        trackers = possible([track] if isinstance(track, str) else list(track))
-        if trackers and folder is None:
-            raise InputError("track needs a run's folder, which says what was sent; pass out")
-        built = execution.Worlds()(order)
-        drive = execution.Drive(order, built, folder, resume=again is not None)
-    run = Run(drive.run, drive=drive)
-    run._coming = _driven(drive, trackers, project, quiet)
+    given = {
+        "world": world,
+        "model": model,
+        "tokenizer": tokenizer,
+        "prompts": prompts,
+        "pairs": pairs,
+        "demos": demos,
+        "rewards": rewards,
+        "gold": gold,
+        "watch": watch,
+    }
+    run = started(
+        recipe, out=out, resume=resume, track=track, project=project, quiet=quiet, **given,
+        **arguments,
+    )  # fmt: skip
     if not stream:
         for _ in run:
             pass
     return run
+
+
+def started(
+    recipe: Any,
+    *,
+    worlds: execution.Worlds | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    track: str | Sequence[str] = (),
+    project: str = "assay",
+    quiet: bool = False,
+    watch: Any = None,
+    **given: Any,
+) -> Run:
+    """A run that iterating drives, see `train`.
+
+    Args:
+        recipe: See `train`; so are the others.
+        worlds: Worlds that several runs share.
+        out: See `train`.
+        resume: See `train`.
+        track: See `train`.
+        project: See `train`.
+        quiet: See `train`.
+        watch: See `train`.
+        given: The rest of `train`'s arguments.
+
+    Raises:
+        InputError: See `train`.
+    """
+    folder = None if out is None else Path(out)
+    objects = {name: given.pop(name, None) for name in OBJECTS}
+    objects["world"] = objects["world"] or ""
+    with in_python():
+        trackers = possible([track] if isinstance(track, str) else list(track))
+        if trackers and folder is None:
+            raise InputError("track needs a run's folder, which says what was sent; pass out")
+        order, again = _ordered(recipe, folder, resume, objects, {**given, **_watched(watch)})
+        if again is not None and again.about["state"] == "done":
+            return open_run(again.folder)
+        built = (worlds or execution.Worlds())(order)
+        drive = execution.Drive(order, built, folder, resume=again is not None)
+    return Run(drive.run, drive=drive, readings=_driven(drive, trackers, project, quiet))
 
 
 def open_run(folder: str | Path, *, model: Any = None, tokenizer: Any = None) -> Run:

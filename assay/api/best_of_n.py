@@ -1,0 +1,250 @@
+"""Best-of-n without training: sample, score, keep the best; and the curve over n."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from assay.api import execution, orders
+from assay.api.arguments import by_flag, in_python
+from assay.api.live import rows_named
+from assay.api.notebook import table
+from assay.core import Missing, Rng
+from assay.errors import InputError
+from assay.registry import catalogue
+
+
+@dataclass(frozen=True)
+class BestOfN:
+    """Completions with their scores, and the best of each prompt.
+
+    Attributes:
+        prompts: The prompts' texts, P of them.
+        completions: n texts for each prompt.
+        names: The rewards' names, M of them.
+        scores: `[M,P,n]`, each reward's score of each completion.
+        gold: `[P,n]`; None where no gold is given.
+        best: For each prompt, the index of the completion with the highest mean of all rewards.
+    """
+
+    prompts: list[str]
+    completions: list[list[str]]
+    names: tuple[str, ...]
+    scores: np.ndarray
+    gold: np.ndarray | None
+    best: list[int]
+
+    @property
+    def texts(self) -> list[str]:
+        """The best completion of each prompt."""
+        return [c[i] for c, i in zip(self.completions, self.best, strict=True)]
+
+    def __repr__(self) -> str:
+        P, n = len(self.prompts), len(self.completions[0]) if self.completions else 0
+        return f"BestOfN({P} prompts × {n} completions, rewards {', '.join(self.names)})"
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One dict a completion: prompt, completion, each reward by name, proxy (their mean), gold
+        where there is one, and best.
+        """
+        proxy = self.scores.mean(0)
+        for p, prompt in enumerate(self.prompts):
+            for i, completion in enumerate(self.completions[p]):
+                scores = {name: float(self.scores[m, p, i]) for m, name in enumerate(self.names)}
+                gold = {} if self.gold is None else {"gold": float(self.gold[p, i])}
+                yield {
+                    "prompt": prompt,
+                    "completion": completion,
+                    **scores,
+                    "proxy": float(proxy[p, i]),
+                    **gold,
+                    "best": i == self.best[p],
+                }
+
+    def to_pandas(self) -> Any:
+        """The rows as a pandas DataFrame."""
+        import pandas
+
+        return pandas.DataFrame(list(self.rows()))
+
+
+def sample_best_of_n(
+    model: Any,
+    prompts: Any,
+    rewards: Any,
+    *,
+    n: int = 16,
+    gold: Any = None,
+    tokenizer: Any = None,
+    seed: int = 0,
+    batch_size: int = 4,
+    **arguments: Any,
+) -> BestOfN:
+    """Sample n completions for each prompt, score them, and keep the best.
+
+    Args:
+        model: As in `train`.
+        prompts: As in `train`.
+        rewards: As in `train`. The completion with the highest mean of all is the best.
+        n: Completions for each prompt.
+        gold: As in `train`; it is measured, and chooses nothing.
+        tokenizer: As in `train`.
+        seed: Of the sampling.
+        batch_size: Prompts at a time; it changes no number.
+        arguments: Of the model and the sampling, as in `train`: max_tokens, temperature, dtype …
+
+    Returns:
+        The completions, their scores and the best of each prompt. `best_of_n_curve` takes it.
+
+    Raises:
+        InputError: As in `train`.
+    """
+    with in_python(), torch.no_grad():
+        entry = catalogue.find("best_of_n")
+        given = by_flag(
+            entry,
+            {"held_out": 0, **arguments},
+            model=model,
+            tokenizer=tokenizer,
+            prompts=prompts,
+            rewards=rewards,
+            gold=gold,
+        )
+        world = execution.Worlds()(orders.order(entry, given))
+        task, rng = world.task, Rng(seed)("best of n")
+        parts = []
+        for rows in torch.arange(len(task.prompts)).split(batch_size):
+            x = task.reference.sample(task.prompts[rows], n, rng[rows])
+            golds = None if world.gold is None else world.gold(x)[0].cpu().numpy()
+            parts.append((x.prompts.text(), x.text(), task.rewards(x).cpu().numpy(), golds))
+        try:
+            names = task.rewards.names
+        except Missing as why:
+            raise InputError("rewards is empty; pass what completions are chosen by") from why
+    scores = np.concatenate([p[2] for p in parts], 1)
+    whole = None if world.gold is None else np.concatenate([p[3] for p in parts])
+    return BestOfN(
+        prompts=[t for p in parts for t in p[0]],
+        completions=[t for p in parts for t in p[1]],
+        names=tuple(names),
+        scores=scores,
+        gold=whole,
+        best=[int(i) for i in scores.mean(0).argmax(1)],
+    )
+
+
+@dataclass(frozen=True)
+class BestOfNCurve:
+    """What best-of-n by a proxy does to gold, for each n.
+
+    Attributes:
+        result: Everything, as JSON values: `assay bon --json` prints the same.
+    """
+
+    result: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        from assay.evaluation.best_of_n_curve import says
+
+        return "\n".join(says(self.result))
+
+    __repr__ = __str__
+
+    def to_pandas(self) -> Any:
+        """A row for each proxy and n: kl (nats, an upper bound), gold, low, high, proxy's own."""
+        import pandas
+
+        return pandas.DataFrame(list(self.rows()))
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One dict for each proxy and n."""
+        for name, curve in self.result["curves"].items():
+            for k, n in enumerate(self.result["ns"]):
+                ends = {key: curve[key][k] for key in ("gold", "low", "high")}
+                yield {"proxy": name, "n": n, "kl": self.result["kl"][k], **ends}
+
+    def report(self, path: str | Path) -> Path:
+        """Write the curve as one HTML page.
+
+        Args:
+            path: The file. It is never overwritten.
+        """
+        from assay.report import best_of_n_page
+
+        best_of_n_page.page(self.result, path)
+        return Path(path)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [r["proxy"], r["n"], f"{r['kl']:.3f}", f"{r['gold']:.3f}", f"{r['low']:.3f}",
+             f"{r['high']:.3f}"]
+            for r in self.rows()
+        ]  # fmt: skip
+        return table(["proxy", "n", "KL ≤", "gold", "low", "high"], rows)
+
+
+def best_of_n_curve(
+    scored: Any,
+    *,
+    gold: str = "gold",
+    proxy: str | Sequence[str] = (),
+    ns: Sequence[int] = (),
+    columns: Mapping[str, str] | None = None,
+    draws: int = 2000,
+    drop: bool = False,
+    seed: int = 0,
+) -> BestOfNCurve:
+    """Measure what choosing the best of n by a proxy does to gold, for each n.
+
+    The estimate is unbiased over all subsets of n; intervals resample prompts. KL is
+    log n − (n−1)/n in nats, an upper bound where completions repeat.
+
+    Args:
+        scored: What `sample_best_of_n` returned, or rows (a list, a DataFrame, a Dataset, a file)
+            with a prompt, gold and one or several proxies, a row a completion.
+        gold: The column of gold.
+        proxy: Columns to choose by; "proxy" if none is named. "length" is the completion's length.
+        ns: Which n; the powers of two and the largest n if none is given.
+        columns: Other names of the columns, e.g. {"prompt": "question"}.
+        draws: Resamples of the intervals.
+        drop: Leave out rows that cannot be used, instead of refusing them all.
+        seed: Of the resampling.
+
+    Returns:
+        The curve.
+
+    Raises:
+        InputError: A column is missing, or rows cannot be used.
+
+    Example:
+        >>> import assay
+        >>> rows = [{"prompt": p, "completion": str(i), "proxy": i, "gold": -abs(i - 2)}
+        ...         for p in "abc" for i in range(4)]
+        >>> curve = assay.best_of_n_curve(rows, draws=100)
+        >>> [round(r["gold"], 2) for r in curve.rows()]
+        [-1.0, -0.67, -1.0]
+    """
+    from assay.evaluation.best_of_n_curve import bon
+
+    if isinstance(scored, BestOfN):
+        if scored.gold is None and gold == "gold":
+            raise InputError("these completions have no gold; pass gold to sample_best_of_n")
+        scored = list(scored.rows())
+    with in_python():
+        return BestOfNCurve(
+            bon(
+                rows_named(scored, "scored"),
+                gold=gold,
+                proxy=(proxy,) if isinstance(proxy, str) else tuple(proxy),
+                ns=tuple(ns),
+                columns=columns,
+                draws=draws,
+                drop=drop,
+                seed=seed,
+            )
+        )

@@ -1,0 +1,90 @@
+"""How runs, comparisons and curves look in a notebook: the figure, and a table beside it."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assay.data.escape import visible
+from assay.evaluation.lines import number
+
+if TYPE_CHECKING:
+    from assay.api.run import Run
+
+WIDE = "max-width:100%;height:auto;background:#fff"
+
+
+def run_html(run: Run, folder: Path) -> str:
+    """A run's curve, verdict and last readings.
+
+    Args:
+        run: The run.
+        folder: The folder with its record.
+    """
+    from assay.report import svg
+
+    readings = run.readings
+    if not readings:
+        return f"<p>{text(repr(run))}: no reading yet</p>"
+    picture = image(svg([folder]), "gold and proxy against the square root of KL")
+    shown = [r for r in readings if r["tag"] != "best"]
+    some = shown if len(shown) <= 8 else [*shown[:2], *shown[-5:]]
+    rows = [
+        [str(r["step"]), root(r["kl"]), number(r["gold"], r["gold_err"]),
+         number(r["proxy"], r["proxy_err"])]
+        for r in some
+    ]  # fmt: skip
+    return (
+        f"<p><b>{text(str(run.record.about['recipe']))}</b>, {text(run.state)}. "
+        f"{text(verdict(run))}</p>{picture}" + table(["step", "√KL", "gold", "proxy"], rows)
+    )
+
+
+def verdict(run: Run) -> str:
+    """What a run came to, in a sentence or two.
+
+    Args:
+        run: The run.
+    """
+    curve = [r for r in run.readings if r["tag"] not in ("best", "reference")]
+    watched = next((r["watch"] for r in reversed(curve) if r["watch"]), None)
+    said = [] if watched is None else [f"Watch: {watched['says']}."]
+    best = run.best
+    if best is not None and curve:
+        last = curve[-1]
+        said.append(
+            f"Gold is highest at step {best['step']}: "
+            f"{number(best['gold'], best['gold_err']).strip()}, read again at fresh completions; "
+            f"at step {last['step']} it is {number(last['gold'], last['gold_err']).strip()}."
+        )
+    return " ".join(said) or "Gold is not measured, so the last policy is the result."
+
+
+def root(kl: float | None) -> str:
+    """The square root of a KL, as a table has it."""
+    return "–" if kl is None else f"{max(0.0, kl) ** 0.5:.2f}"
+
+
+def image(svg: str, about: str) -> str:
+    """An SVG as an image, so that its styles and the notebook's do not meet."""
+    if not svg:
+        return ""
+    coded = base64.b64encode(svg.encode()).decode()
+    return (
+        f'<img style="{WIDE}" alt="{html.escape(about)}" src="data:image/svg+xml;base64,{coded}">'
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table; every cell is text."""
+    top = "".join(f"<th>{text(h)}</th>" for h in head)
+    body = "".join("<tr>" + "".join(f"<td>{text(str(c))}</td>" for c in r) + "</tr>" for r in rows)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def text(value: str) -> str:
+    """Text made harmless for a page: it may come from a model."""
+    return html.escape(visible(value))

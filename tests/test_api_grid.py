@@ -1,0 +1,47 @@
+"""`assay.sweep` and `assay.compare`: a grid of runs, gone on with, and set side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import assay
+from assay.core import InputError
+
+TABLE: dict[str, Any] = {"world": "table", "max_steps": 4, "eval_steps": 2, "quiet": True}
+
+
+def test_a_sweep_goes_on_and_is_compared(tmp_path: Path) -> None:
+    recipes = {"leave_one_out": {}, "kl_in_loss": {"beta": [0.1, 1.0]}}
+    runs = assay.sweep(recipes, out=tmp_path, seeds=range(2), **TABLE)
+    assert [r.record.about["recipe"] for r in runs] == ["leave_one_out"] * 2 + ["kl_in_loss"] * 4
+    assert {r.record.about["world"]["seed"] for r in runs} == {0, 1}
+    when = [(r.folder / "run.json").stat().st_mtime_ns for r in runs if r.folder]
+    again = assay.sweep(recipes, out=tmp_path, seeds=range(2), **TABLE)
+    assert [(r.folder / "run.json").stat().st_mtime_ns for r in again if r.folder] == when
+    found = assay.compare(runs)
+    assert found.result["baseline"] == "leave_one_out"
+    assert "kl_in_loss" in str(found) and "<img" in found._repr_html_()
+    assert {p.name for p in found.save(tmp_path / "c").iterdir()} >= {"compare.html", "compare.md"}
+
+
+def test_runs_in_memory_are_compared() -> None:
+    runs = [
+        assay.train(name, seed=s, world__seed=s, **TABLE)
+        for name in ("leave_one_out", "grpo")
+        for s in (0, 1)
+    ]
+    found = assay.compare(runs, baseline="leave_one_out")
+    assert found.result["worlds"][0]["seeds"] == 2
+
+
+def test_refusals_come_before_the_first_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no recipe 'nope'"):
+        assay.sweep(["leave_one_out", "nope"], out=tmp_path / "a", **TABLE)
+    with pytest.raises(InputError, match="give a list of values"):
+        assay.sweep(["leave_one_out"], out=tmp_path / "a", over={"beta": "0.1"}, **TABLE)
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(InputError, match="runs is empty"):
+        assay.compare([])
