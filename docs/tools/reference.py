@@ -12,11 +12,12 @@ import importlib
 import re
 import sys
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import assay
+from assay.api import values
 from assay.cli import GROUPS, VERBS
 from assay.data.escape import prose
 from assay.evidence import manual
@@ -26,8 +27,6 @@ from assay.registry.parameters import REQUIRED
 
 HERE = Path(__file__).resolve().parents[1] / "reference"
 NOTE = "<!-- Written by `make docs`. Edit docs/tools/reference.py or the docstrings. -->\n\n"
-NAMES = {str: "TEXT", int: "INT", float: "FLOAT", Path: "PATH"}
-FULL = ("run", "study")  # verbs whose flags depend on what is typed, with an example of it
 EXAMPLE = {"run": ["grpo", "--world", "hub"], "sweep": ["grpo", "--world", "hub"]}
 CORE = {
     "What a recipe is given": ("Task", "Prompts", "Samples", "Pairs", "Loop", "Rng", "Carry"),
@@ -210,7 +209,10 @@ def _documented(module: str, names: Iterable[str]) -> list[str]:
 def _table(flags: Iterable[Any]) -> str:
     return _rows(
         ("flag", "type", "default", "what it does"),
-        [(_typed(f), _kind(f), _default(f), prose(f.help)) for f in flags],
+        [
+            (_typed(f), prose(values.metavar(f.type)) or "switch", _default(f), prose(f.help))
+            for f in flags
+        ],
     )
 
 
@@ -218,27 +220,10 @@ def _typed(flag: Any) -> str:
     return " ".join(f"`{n}`" for n in dict.fromkeys([flag.shortest, flag.typed, *flag.also]))
 
 
-def _kind(flag: Any) -> str:
-    if flag.type is bool:
-        return "switch"
-    kind = flag.type
-    if get_origin(kind) in (types.UnionType,) or type(None) in get_args(kind):
-        kind = next(t for t in get_args(kind) if t is not type(None))
-    if get_origin(kind) is Literal:
-        return " or ".join(map(str, get_args(kind)))
-    if get_origin(kind) is not None:
-        inner = [t for t in get_args(kind) if t is not Ellipsis]
-        pair = isinstance(get_origin(kind), type) and issubclass(get_origin(kind), Mapping)
-        return "NAME=VALUE,…" if pair else f"{NAMES.get(inner[0], 'TEXT')},…"
-    return NAMES.get(kind, "TEXT")
-
-
 def _default(flag: Any) -> str:
     if flag.default is REQUIRED:
         return "required"
-    if flag.default is None or flag.default == "" or flag.default == ():
-        return ""
-    return f"`{str(flag.default).lower() if isinstance(flag.default, bool) else flag.default}`"
+    return "" if flag.default in (None, "", ()) else f"`{values.shown(flag.default)}`"
 
 
 def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
