@@ -1,5 +1,5 @@
 # `make help` lists the commands. Each sets itself up in .venv, once; PYTHON=… chooses the interpreter.
-.PHONY: help demo test test-all check lint types docs docs-real bench bench-watch trl clean
+.PHONY: help demo test test-all check lint types package docs docs-real bench bench-watch trl clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -27,9 +27,16 @@ check: lint types test  ## Runs what has to pass before a commit.
 
 lint: $(STAMP)  ## Checks style, names and line length.
 	$(BIN)/python -m ruff check .
+	@# A text file names its encoding, for Windows has one of its own. The rule is a preview in ruff.
+	$(BIN)/python -m ruff check --preview --select PLW1514 assay
 
 types: $(STAMP)  ## Checks types.
 	$(BIN)/python -m mypy
+
+package: $(STAMP)  ## Builds the wheel and the archive of sources into dist/, and tests both from an empty folder.
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(PYTEST) -m package
 
 docs: $(STAMP)  ## Writes CLAIMS.md, the manual and its notebooks again, and builds the site in site/.
 	$(BIN)/python -m assay claims --write
@@ -73,7 +80,7 @@ TUNE_PIP := .venv-tune/bin/python -m pip install -qq --disable-pip-version-check
 	@touch $@
 
 clean:  ## Removes the environments and the caches.
-	rm -rf .venv .venv-trl .venv-tune .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-trl .venv-tune dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 

@@ -217,6 +217,19 @@ def test_a_claim_is_run_kept_and_told(capsys: pytest.CaptureFixture[str]) -> Non
     assert "claims/worst_case.table.json is damaged" in capsys.readouterr().err
 
 
+def test_results_that_came_with_assay_are_listed_where_a_folder_has_none(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In an empty folder the verdicts are those of CLAIMS.md; a folder that is named is read as it
+    is.
+    """
+    assert cli.main(["claims", "--json"]) == 0
+    came = json.loads(capsys.readouterr().out)
+    assert sum(r["verdict"] == "holds here" for r in came) > 10
+    assert cli.main(["claims", "--json", "--results", "mine"]) == 0
+    assert {r["verdict"] for r in json.loads(capsys.readouterr().out)} == {"not run"}
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

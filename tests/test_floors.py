@@ -39,7 +39,7 @@ ONLY = {  # what may be imported at all, beside assay itself
     "errors": STDLIB,
     "stats": STDLIB | {"numpy", "scipy"},
     "formulas": STDLIB | {"torch", "jaxtyping"},
-    "registry": STDLIB | {"docstring_parser"},
+    "registry": STDLIB | {"docstring_parser", "packaging"},
     "recipes": STDLIB | {"torch", "jaxtyping"},
 }
 NEVER = {
@@ -74,6 +74,7 @@ def test_no_modules_import_each_other() -> None:
     graph = {
         module(p): {n for _, name in imports(p) if (n := known(name)) and n != module(p)}
         for p in files()
+        if part(p) != "__init__"  # its names are loaded when they are used
     }
     done: set[str] = set()
 
@@ -82,7 +83,7 @@ def test_no_modules_import_each_other() -> None:
             [*path[path.index(name) :], name]
         )
         if name not in done:
-            for other in sorted(graph[name]):
+            for other in sorted(graph.get(name, ())):
                 visit(other, (*path, name))
             done.add(name)
 
@@ -138,7 +139,7 @@ def test_only_those_who_may_name_the_world() -> None:
     """Everything else is gold-blind because it cannot even say the word. core defines it; a study
     is of a world.
     """
-    may = {"core", "worlds", "evaluation", "evidence", "records/export", "cli", "interop"}
+    may = {"core", "worlds", "evaluation", "evidence", "records/export", "api", "cli", "interop"}
     wrong = []
     for p in files():
         for node in ast.walk(tree(p)):

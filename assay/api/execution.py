@@ -19,7 +19,7 @@ from assay.api.live import INPUTS, check_weights, filed, live_weights
 from assay.api.orders import Order, has_device
 from assay.core import Loop, World
 from assay.engine import parallel
-from assay.engine.atomic import only_writer
+from assay.engine.atomic import LOCK, only_writer
 from assay.errors import InputError, Waiting
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import Measurement
@@ -132,7 +132,7 @@ class Drive:
         Raises:
             InputError: Another process is writing to the folder.
         """
-        with ExitStack() as held:
+        with ExitStack() as after, ExitStack() as held:
             first = parallel.rank() == 0
             if (
                 first
@@ -158,24 +158,25 @@ class Drive:
                 raise
             except Exception as why:
                 if first:
-                    self._failed(why)
+                    self._failed(why, after)
                 raise
             finally:
                 if tracked is not None:
                     tracked.close()
 
-    def _failed(self, why: Exception) -> None:
+    def _failed(self, why: Exception, after: ExitStack) -> None:
         self.run.note({"state": "failed", "error": f"{type(why).__name__}: {why}"})
         if isinstance(why, InputError) and not self.resume and self.folder is not None:
-            withdraw(self.folder)
+            after.callback(withdraw, self.folder)  # once the folder is let go
 
 
 def withdraw(folder: Path) -> None:
     """Take back the folder of a run that was refused before it read anything, so that the corrected
     command can have it.
     """
-    if {f.name for f in folder.iterdir()} <= {"run.json", INPUTS}:
+    if {f.name for f in folder.iterdir()} <= {"run.json", INPUTS, LOCK}:
         shutil.rmtree(folder / INPUTS, ignore_errors=True)
+        (folder / LOCK).unlink(missing_ok=True)
         (folder / "run.json").unlink()
         folder.rmdir()
 

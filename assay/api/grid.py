@@ -25,7 +25,7 @@ from assay.records.methods import Ground, found
 from assay.report.ours import must_be_ours
 
 log = logging.getLogger("assay")
-Over = Mapping[str, Sequence[Any]]
+Over = Mapping[str, Sequence[Any]]  # values by argument
 
 
 def sweep(
@@ -61,12 +61,12 @@ def sweep(
         >>> [run.state for run in runs]
         ['done', 'done']
     """
-    each: dict[Any, Over] = (
+    each: dict[Any, Over | None] = (
         dict(recipes)
         if isinstance(recipes, Mapping)
         else dict.fromkeys([recipes] if isinstance(recipes, str) or callable(recipes) else recipes)
     )
-    several = list(seeds)
+    several: list[int | None] = [*seeds]
     jobs = []
     for recipe, own in each.items():
         name = recipe_entry(recipe).name

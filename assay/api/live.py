@@ -81,8 +81,8 @@ def _named(reward: Any, flag: str) -> str:
     if folder is not None:
         return Live(str(folder), found)
     if isinstance(found, TextReward):
-        names = getattr(found, "names", ())
-        return Live(names[0] if len(names) == 1 else type(reward).__name__, found)
+        alone = len(found.names) == 1
+        return Live(found.names[0] if alone else type(reward).__name__, found)
     return Live(function_name(found), found)
 
 

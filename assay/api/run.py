@@ -17,6 +17,7 @@ from assay.records.export import find_policy, kept_policy
 from assay.records.memory import MemoryRun
 from assay.records.runs import Run as Record
 from assay.records.schema import Reading
+from assay.registry.extras import need
 
 
 class Run:
@@ -106,12 +107,11 @@ class Run:
         """The readings as a pandas DataFrame, a row each, one column a reward model and statistic.
 
         Raises:
-            InputError: pandas is not installed.
+            Missing: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as why:
-            raise InputError("to_pandas needs pandas: pip install pandas") from why
+        need("pandas", "notebook", "to_pandas")
+        import pandas
+
         rewards = self.record.about["rewards"]
         rows = []
         for r in self.readings:

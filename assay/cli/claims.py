@@ -25,7 +25,7 @@ def claims_(
     *,
     run: list[str] | None = None,
     seeds: str = "0..4",
-    results: Path = Path("claims"),
+    results: Path | None = None,
     write: bool = False,
     json_: bool = False,
     **given: Any,
@@ -40,15 +40,16 @@ def claims_(
     Args:
         run: A paper whose claim is run, or all. May be given again.
         seeds: The seeds, e.g. 0..4 (both ends included).
-        results: The folder of result files.
+        results: The folder of result files: ./claims by default. Where there is none, the results
+            that came with assay are listed.
         write: Write the list into CLAIMS.md.
     """
     from assay.evidence import claims, verdicts
 
     papers = [e for e in catalogue.entries() if not e.fault]
     if run:
-        _run(run, papers, given, seeds, results)
-    found = claims.rows(papers, results)
+        _run(run, papers, given, seeds, results or Path("claims"))
+    found = claims.rows(papers, claims.folder(results))
     if write:
         Path("CLAIMS.md").write_text(verdicts.markdown(found), encoding="utf-8")
         screen.note("CLAIMS.md")

@@ -13,7 +13,7 @@ FIRST = "# The papers\n"
 
 
 def manual_(
-    *, out: Path = Path("docs/systems"), results: Path = Path("claims"), json_: bool = False
+    *, out: Path = Path("docs/systems"), results: Path | None = None, json_: bool = False
 ) -> int:
     """Write the papers' pages from their files.
 
@@ -22,12 +22,13 @@ def manual_(
 
     Args:
         out: The folder of the pages.
-        results: The folder of the claims' result files.
+        results: The folder of the claims' result files: ./claims by default. Where there is none,
+            the results that came with assay.
     """
     from assay.evidence import claims, manual
 
     entries = [e for e in catalogue.entries() if not e.fault]
-    written = manual.pages(entries, claims.rows(entries, results))
+    written = manual.pages(entries, claims.rows(entries, claims.folder(results)))
     index = out / "README.md"
     ours = index.exists() and index.read_text(encoding="utf-8").startswith(FIRST)
     if out.exists() and any(out.iterdir()) and not ours:

@@ -135,12 +135,13 @@ def _annotation(flag: Flag, completing: bool) -> Any:
         + (f" [default: {default}]" if default else "")
         + (" [required]" if flag.default is REQUIRED else "")
     )
-    prefix, _, last = flag.typed[2:].rpartition(".")
+    prefix, _, last = flag.shortest[2:].rpartition(".")
     off = f"--{prefix}.no-{last}" if prefix else f"--no-{last}"
     return Annotated[
         bool | None if switch else list[str] | None if flag.many else str | None,
         Parameter(
-            name=[flag.typed, *flag.also],
+            # the longer form of a world's argument is taken too, see _joined
+            name=list(dict.fromkeys([flag.shortest, *flag.also])),
             negative=(off,)
             if switch and flag.default is True
             else (),  # any switch is turned off by --no-, see _joined
@@ -238,7 +239,14 @@ def unknown(name: str, grammar: Grammar, typed: str = "") -> str:
 
 def _flag(typed: str, known: Mapping[str, Flag]) -> str:
     found = find(typed.lstrip("-").replace("-", "_"), known)
-    return found.typed if found else typed
+    return found.shortest if found else typed
+
+
+def _shortened(token: str, known: Mapping[str, Flag]) -> str:
+    """A token with the flag's shortest name: `--world.held-out=9` is `--held-out=9`."""
+    typed, equals, text = token.partition("=")
+    flag = known.get(typed.removeprefix("--").replace("-", "_")) if "." in typed else None
+    return f"{flag.shortest}{equals}{text}" if flag and typed.startswith("--") else token
 
 
 def _joined(tokens: Sequence[str], known: Mapping[str, Flag]) -> list[str]:
@@ -248,14 +256,14 @@ def _joined(tokens: Sequence[str], known: Mapping[str, Flag]) -> list[str]:
     out: list[str] = []
     rest = list(tokens)
     while rest:
-        token = rest.pop(0)
+        token = _shortened(rest.pop(0), known)
         out.append(token)
         if not token.startswith("-") or "=" in token:
             continue
         name = token.lstrip("-").replace("-", "_")
         flag, off = find(name, known), find(re.sub(r"(^|\.)no_", r"\1", name), known)
         if flag is None and off is not None and off.type is bool:
-            out[-1] = f"{off.typed}=false"
+            out[-1] = f"{off.shortest}=false"
         elif flag is not None and flag.type is bool:
             out[-1] = f"{token}={rest.pop(0) if rest and rest[0] in ('true', 'false') else 'true'}"
         elif name.rpartition(".")[2] == "columns" and rest:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from assay.data.faults import Faults
 from assay.errors import InputError
+from assay.registry.extras import need
 
 Rows = Callable[[Faults], Iterator[tuple[int, dict[str, Any]]]]
 
@@ -140,12 +141,9 @@ def hub_rows(name: str, split: str | None) -> Rows:
     """
 
     def rows(faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
-        try:
-            import datasets
-        except ImportError as why:
-            raise InputError(
-                f"{name} is no file here, and the hub needs `datasets`: pip install 'assay[hub]'"
-            ) from why
+        need("datasets", "hub", f"{name} is no file here, and the hub")
+        import datasets
+
         try:
             which, _, subset = name.partition(":")
             yield from enumerate(

@@ -8,15 +8,18 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+import filelock
 
 try:
     import fcntl
-except ImportError:  # Windows has none, and there nobody is kept out
+except ImportError:  # Windows, where a folder cannot be locked, but a file in it can
     fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger("assay")
+LOCK = ".lock"  # the file that is locked where a folder cannot be
 
 
 @contextmanager
@@ -42,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
         yield fresh
-        with open(fresh, "rb") as f:
+        with open(fresh, "r+b") as f:  # Windows flushes no file that is open for reading alone
             os.fsync(f.fileno())
         os.replace(fresh, path)
     except BaseException:
@@ -70,7 +73,7 @@ def only_writer(folder: Path) -> Iterator[bool]:
 
     Yields:
         False where another process holds it. True where none does, and on file systems that cannot
-        lock a folder.
+        lock. On Windows a file `.lock` in the folder is locked; it stays there.
 
     Example:
         >>> folder = getfixture("tmp_path")
@@ -78,16 +81,18 @@ def only_writer(folder: Path) -> Iterator[bool]:
         ...     print(mine, again)
         True False
     """
-    handle, mine = os.open(folder, os.O_RDONLY) if fcntl is not None else None, True
-    try:
-        if handle is not None:
-            try:
+    with ExitStack() as held:
+        mine, handle = True, None
+        if fcntl is not None:
+            handle = os.open(folder, os.O_RDONLY)
+            held.callback(os.close, handle)
+        try:
+            if handle is not None:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                mine = False
-            except OSError as why:  # network file systems may refuse
-                log.info("%s cannot be locked (%s): two processes could write to it", folder, why)
+            else:
+                held.enter_context(filelock.FileLock(folder / LOCK, blocking=False))
+        except (BlockingIOError, filelock.Timeout):
+            mine = False
+        except OSError as why:  # network file systems may refuse
+            log.info("%s cannot be locked (%s): two processes could write to it", folder, why)
         yield mine
-    finally:
-        if handle is not None:
-            os.close(handle)

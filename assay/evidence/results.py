@@ -30,6 +30,20 @@ def save(result: Mapping[str, Any], folder: Path) -> Path:
     return path
 
 
+def folder(given: Path | None) -> Path:
+    """Return where results are read from.
+
+    Args:
+        given: The user's folder; None for `claims` in the current folder or, where there is none,
+            the results that came with assay.
+    """
+    here = given or Path("claims")
+    if given is not None or here.exists():
+        return here
+    packed = Path(__file__).parent / "found"  # pyproject.toml puts claims/ there in a wheel
+    return packed if packed.exists() else Path(__file__).resolve().parents[2] / "claims"
+
+
 def rows(entries: Iterable[Entry], folder: Path) -> list[dict[str, Any]]:
     """Return every claim with its verdict. Runs nothing.
 

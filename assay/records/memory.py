@@ -53,7 +53,7 @@ class MemoryRun:
 
     def append(self, reading: Mapping[str, Any]) -> None:
         """Keep one reading, see `Run.append`."""
-        self._readings.append(READINGS.complete(reading))
+        self._readings.append(READINGS.complete(reading))  # type: ignore[arg-type]
 
     def keep(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Keep completions, see `Run.keep`."""

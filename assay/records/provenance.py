@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
+
 from assay.records.schema import SCHEMA
 
 _DISTRIBUTIONS = ("torch", "transformers", "safetensors", "numpy", "peft", "datasets", "accelerate")
@@ -29,10 +31,6 @@ def provenance() -> dict[str, Any]:
     """
     from assay import __version__
 
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        memory = None
     versions = {name: _version(name) for name in _DISTRIBUTIONS}
     return {
         "assay": __version__,
@@ -47,7 +45,7 @@ def provenance() -> dict[str, Any]:
             "release": platform.release(),
             "processor": platform.machine(),
             "cores": os.cpu_count(),
-            "memory_gb": None if memory is None else round(memory / 1e9, 1),
+            "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         },
     }
 

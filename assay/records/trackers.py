@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import json
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
-from assay.errors import InputError, Missing
+from assay.errors import InputError
 from assay.records.lines import read_lines, write_lines
 from assay.records.runs import Run
+from assay.registry.extras import need
 
 SENT = "tracked.jsonl"
 CONFIG = (
@@ -136,11 +136,7 @@ def possible(names: Iterable[str]) -> tuple[str, ...]:
     for name in found:
         if name not in TRACKERS:
             raise InputError(f"there is no tracker '{name}'; they are {', '.join(TRACKERS)}")
-        if importlib.util.find_spec(TRACKERS[name][1]) is None:
-            raise Missing(
-                f"the package of {name} is not installed; install it with pip install "
-                f"'assay[{name}]'"
-            )
+        need(TRACKERS[name][1], name, f"the tracker {name}")
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 
 import torch
 
-from assay.core import Missing, Rng
+from assay.core import Rng
 from assay.errors import InputError
 from assay.models.backbones.lora import lora_config, peft_needed
 from assay.models.backbones.pretrained import Pretrained
 from assay.models.live import LiveModel, borrowed
+from assay.registry.extras import need
 from assay.registry.live import opened
 from assay.rewards.encoding import all_there
 
@@ -92,8 +92,7 @@ def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -
     if bits not in (0, 4, 8):
         raise InputError(f"--world.bits is {bits}; it is 4 or 8, or 0 for the weights as they are")
     if bits:
-        if importlib.util.find_spec("bitsandbytes") is None:
-            raise Missing(f"--world.bits {bits} needs bitsandbytes: pip install bitsandbytes")
+        need("bitsandbytes", "quantization", f"--world.bits {bits}")
         more = {
             "quantization_config": BitsAndBytesConfig(
                 load_in_4bit=bits == 4, load_in_8bit=bits == 8

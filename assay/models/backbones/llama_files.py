@@ -46,7 +46,7 @@ def write(folder: Path, config: Config, weights: Mapping[str, Tensor]) -> None:
         "bos_token_id": None,
         "eos_token_id": None,
     }
-    (folder / "config.json").write_text(json.dumps(said, indent=2) + "\n")
+    (folder / "config.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
     save_file(
         {k: v.detach().contiguous() for k, v in weights.items()},
         str(folder / "model.safetensors"),
@@ -65,7 +65,7 @@ def read(folder: Path) -> tuple[Config, dict[str, Tensor]]:
     """
     path = folder / "config.json"
     try:
-        said = json.loads(path.read_text())
+        said = json.loads(path.read_text(encoding="utf-8"))
         rotary = said.get("rope_parameters") or {}
         scaled = said.get("rope_scaling") or (rotary.get("rope_type", "default") != "default")
         if (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import nn
 
 from assay.core.rng import Rng
-from assay.errors import Missing
+from assay.registry.extras import need
 
 
 def peft_needed(what: str) -> None:
@@ -22,8 +21,7 @@ def peft_needed(what: str) -> None:
     Raises:
         Missing: peft is not installed.
     """
-    if importlib.util.find_spec("peft") is None:
-        raise Missing(f"{what} needs peft, which is not installed: pip install 'assay[lora]'")
+    need("peft", "lora", what)
 
 
 def lora_config(model: nn.Module, rank: int, targets: str | list[str] = "all-linear") -> Any:

@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-try:
-    _ONEDNN: Any = torch.ops.mkldnn._linear_pointwise
-except AttributeError:  # a torch built without it
-    _ONEDNN = None
+_ONEDNN: Any = None  # macOS on ARM: torch is built without it
+if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
 def roomy(n: int) -> int:

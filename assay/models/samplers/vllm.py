@@ -7,12 +7,12 @@ here: there is no machine for it.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
-from assay.errors import InputError, Missing
+from assay.errors import InputError
 from assay.models.samplers.engine import Completion, Request, SamplingParams
+from assay.registry.extras import need
 
 SHARE = 0.5  # of the accelerator's memory; the model that scores needs the rest
 
@@ -23,10 +23,7 @@ class InProcess:
     name = "vLLM in this process"
 
     def __init__(self, model: str):
-        if importlib.util.find_spec("vllm") is None:
-            raise Missing(
-                "--world.sampler vllm needs vLLM: pip install vllm; or give the address of a server"
-            )
+        need("vllm", "vllm", "--world.sampler vllm", "or give the address of a server")
         self.vllm: Any = importlib.import_module("vllm")
         try:
             self.llm = self.vllm.LLM(
