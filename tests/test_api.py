@@ -1,4 +1,4 @@
-"""`import assay`: its names, loaded when they are used, each with a docstring whose example runs."""
+"""`import assay`: its names, loaded when they are used, each with arguments documented."""
 
 from __future__ import annotations
 

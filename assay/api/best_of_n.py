@@ -14,7 +14,7 @@ from assay.api import execution, orders
 from assay.api.arguments import by_flag, in_python
 from assay.api.live import rows_named
 from assay.api.notebook import table
-from assay.core import Missing, Rng
+from assay.core import Rng
 from assay.errors import InputError
 from assay.registry import catalogue
 
@@ -46,7 +46,8 @@ class BestOfN:
 
     def __repr__(self) -> str:
         P, n = len(self.prompts), len(self.completions[0]) if self.completions else 0
-        return f"BestOfN({P} prompts × {n} completions, rewards {', '.join(self.names)})"
+        many = "prompts" if P != 1 else "prompt"
+        return f"BestOfN({P} {many} × {n} completions, rewards {', '.join(self.names)})"
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One dict a completion: prompt, completion, each reward by name, proxy (their mean), gold
@@ -103,7 +104,20 @@ def sample_best_of_n(
 
     Raises:
         InputError: As in `train`.
+
+    Example:
+        >>> import assay
+        >>> def brevity(prompts, completions, **columns):
+        ...     return [-len(text) for text in completions]
+        >>> model = getfixture("tiny_model")  # a folder, a model id, or an open model
+        >>> found = assay.sample_best_of_n(model, ["the old mill"], brevity, n=4, max_tokens=8)
+        >>> found
+        BestOfN(1 prompt × 4 completions, rewards brevity)
+        >>> len(found.texts[0]) == min(len(text) for text in found.completions[0])
+        True
     """
+    if rewards is None or (isinstance(rewards, (list, tuple, dict)) and not rewards):
+        raise InputError("rewards is empty; pass what completions are chosen by")
     with in_python(), torch.no_grad():
         entry = catalogue.find("best_of_n")
         given = by_flag(
@@ -122,10 +136,7 @@ def sample_best_of_n(
             x = task.reference.sample(task.prompts[rows], n, rng[rows])
             golds = None if world.gold is None else world.gold(x)[0].cpu().numpy()
             parts.append((x.prompts.text(), x.text(), task.rewards(x).cpu().numpy(), golds))
-        try:
-            names = task.rewards.names
-        except Missing as why:
-            raise InputError("rewards is empty; pass what completions are chosen by") from why
+        names = task.rewards.names
     scores = np.concatenate([p[2] for p in parts], 1)
     whole = None if world.gold is None else np.concatenate([p[3] for p in parts])
     return BestOfN(

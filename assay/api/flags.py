@@ -163,8 +163,15 @@ def suggestion(word: str, known: Mapping[str, Flag], otherwise: str = "") -> str
         known: The flags there are, by name.
         otherwise: The addition where nothing is near.
     """
-    typed = " or ".join(known[k].shortest for k in meant(word, known))
+    named = by_every_name(known)
+    typed = " or ".join(dict.fromkeys(named[k].shortest for k in meant(word, named)))
     return f"; did you mean {typed}?" if typed else otherwise
+
+
+def by_every_name(known: Mapping[str, Flag]) -> dict[str, Flag]:
+    """The flags by their names and, where they have a shorter one, by that too."""
+    short = {f.shortest.lstrip("-").replace("-", "_"): f for f in known.values()}
+    return {**short, **known}
 
 
 def no_such(
@@ -180,7 +187,7 @@ def no_such(
         where: Where else such a flag is, as an addition to a sentence; "" where nowhere.
         otherwise: The addition where nothing is near.
     """
-    if where and not meant(name, known, spelling=False):
+    if where and not meant(name, by_every_name(known), spelling=False):
         return f"{subject} has no {typed}{where}"
     return f"{subject} has no {typed}{suggestion(name, known, otherwise)}"
 

@@ -6,18 +6,30 @@ import base64
 import html
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
 from assay.data.escape import visible
 from assay.evaluation.lines import number
 
-if TYPE_CHECKING:
-    from assay.api.run import Run
+
+@runtime_checkable
+class Shown(Protocol):
+    """What is shown of a run: `assay.Run` is one."""
+
+    record: Any
+
+    @property
+    def readings(self) -> list[Any]: ...
+    @property
+    def best(self) -> Any: ...
+    @property
+    def state(self) -> str: ...
+
 
 WIDE = "max-width:100%;height:auto;background:#fff"
 
 
-def run_html(run: Run, folder: Path) -> str:
+def run_html(run: Shown, folder: Path) -> str:
     """A run's curve, verdict and last readings.
 
     Args:
@@ -43,7 +55,7 @@ def run_html(run: Run, folder: Path) -> str:
     )
 
 
-def verdict(run: Run) -> str:
+def verdict(run: Shown) -> str:
     """What a run came to, in a sentence or two.
 
     Args:

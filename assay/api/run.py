@@ -31,10 +31,14 @@ class Run:
 
     Example:
         >>> import assay
-        >>> run = assay.train("leave_one_out", world="grammar", max_steps=2, eval_steps=1,
-        ...                   eval_generations=2, world__held_out=8)
-        >>> [reading["step"] for reading in run.readings]
-        [0, 1, 2, 2]
+        >>> def brevity(prompts, completions, **columns):
+        ...     return [-len(text) for text in completions]
+        >>> model = getfixture("tiny_model")  # a folder, a model id, or an open model
+        >>> run = assay.train("leave_one_out", model=model, prompts=["Hi", "Hello", "Hey"],
+        ...                   rewards=brevity, gold=brevity, held_out=1, max_tokens=4,
+        ...                   max_steps=2, eval_steps=1, quiet=True)
+        >>> [reading["step"] for reading in run.readings][:3]
+        [0, 1, 2]
         >>> run.best["tag"]
         'best'
     """

@@ -49,7 +49,8 @@ def train(
     `assay show RECIPE` list them all. The most used ones: `max_steps`, `batch_size` (prompts a
     step), `num_generations` (completions a prompt), `learning_rate`, `seed`; `max_tokens`,
     `temperature`, `held_out` (prompts that are only measured on), `lora` (rank), `dtype`, `device`;
-    `eval_steps`, `eval_generations`; and the recipe's own constants, such as `beta`.
+    `eval_steps`, `eval_generations`; and the recipe's own constants, such as `beta`. A flag with a
+    dot, such as `--world.seed`, is `world__seed`.
 
     Args:
         recipe: A recipe's name, the path of a Python file with one, or a generator function
@@ -86,11 +87,12 @@ def train(
     Example:
         >>> import assay
         >>> def brevity(prompts, completions, **columns):
-        ...     return [-len(c) for c in completions]
-        >>> run = assay.train("leave_one_out", world="grammar", max_steps=1, eval_generations=2,
-        ...                   world__held_out=8, quiet=True)
-        >>> run.state
-        'done'
+        ...     return [-len(text) for text in completions]
+        >>> model = getfixture("tiny_model")  # a folder, a model id, or an open model
+        >>> run = assay.train("leave_one_out", model=model, prompts=["Hi", "Hello", "Hey"],
+        ...                   rewards=brevity, held_out=1, max_tokens=4, max_steps=2, quiet=True)
+        >>> run.state, len(run.policy.generate(["Hi"]))
+        ('done', 1)
     """
     given = {
         "world": world,
@@ -174,8 +176,7 @@ def open_run(folder: str | Path, *, model: Any = None, tokenizer: Any = None) ->
     Example:
         >>> import assay
         >>> folder = getfixture("tmp_path") / "run"
-        >>> run = assay.train("leave_one_out", world="grammar", max_steps=1, eval_generations=2,
-        ...                   world__held_out=8, out=folder, quiet=True)
+        >>> run = assay.train("leave_one_out", world="table", max_steps=2, out=folder, quiet=True)
         >>> assay.open_run(folder).readings == run.readings
         True
     """

@@ -209,9 +209,7 @@ def require(policy: Any, capability: type[C], by: str) -> C:
         InputError: The policy lacks the capability.
 
     Example:
-        >>> require(object(), EncodesText, "spark")
-        Traceback (most recent call last):
-        assay.errors.InputError: spark needs a policy that encodes text (`encode`), ...
+        `require(policy, EncodesText, "spark")`, before `policy.encode` is called.
     """
     if not isinstance(policy, capability):
         raise InputError(
