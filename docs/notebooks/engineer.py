@@ -145,7 +145,7 @@ run.to_pandas()[
 
 # %% [markdown]
 # The proxy rises to the end. Gold turns on the way, and the watch sees it from its
-# labels. The best checkpoint is what `run.policy` and `run.best` give:
+# labels. `run.policy` is the best policy, with the reason why it is that one:
 
 # %%
-{key: run.best[key] for key in ("step", "kl", "gold", "gold_err")}, run.policy
+run.policy

@@ -51,9 +51,14 @@ def mean_minus_std(task, *, weight: float = 1.0, loop=Loop()):
 
 # %%
 SMALL = {
-    "world": "grammar", "world__demos": 1000, "world__pairs": 500, "world__sft_steps": 100, "world__reward_steps": 40,
-    "world__members": 3, "world__held_out": 16,
-}  # fmt: skip
+    "world": "grammar",
+    "world__demos": 1000,
+    "world__pairs": 500,
+    "world__sft_steps": 100,
+    "world__reward_steps": 40,
+    "world__members": 3,
+    "world__held_out": 16,
+}
 run = assay.train(mean_minus_std, **SMALL, max_steps=10, eval_steps=5, quiet=True)
 run
 

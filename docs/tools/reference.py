@@ -195,7 +195,7 @@ def _documented(module: str, names: Iterable[str]) -> list[str]:
     for name in names:
         thing = getattr(found, name)
         summary = (thing.__doc__ or "").strip().split("\n\n")[0]
-        rows.append((f"`{name}`", prose(" ".join(summary.split()))))
+        rows.append((f"`{name}`", prose(" ".join(summary.split()).replace("**", ""))))
         home = (
             thing
             if isinstance(thing, types.ModuleType)
