@@ -121,6 +121,16 @@ def test_the_files_for_other_trainers_score_as_they_are_called(fitted: Path) -> 
     assert one == pytest.approx(better, abs=1e-5)
 
 
+def test_the_example_file_is_what_the_quickstart_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(DOCS / "examples")
+    assert main(["check", "pairs.jsonl"]) == 0
+    assert f"```text\n{capsys.readouterr().out}```" in (DOCS / "quickstart-engineer.md").read_text(
+        "utf-8"
+    )
+
+
 def test_the_server_serves_a_reward(tmp_path: Path) -> None:
     from starlette.testclient import TestClient
 

@@ -2,8 +2,9 @@
 
     python docs/tools/notebooks.py engineer researcher
 
-The Python file is the source; the notebook is written anew, without times and counters of one
-machine, so that it changes only where the text, the code or a number does.
+The Python file is the source. The notebook is written without what belongs to one machine (times,
+progress bars, what libraries say on stderr), so that it changes only where the text, the code or a
+number does.
 """
 
 from __future__ import annotations
@@ -55,10 +56,23 @@ def executed(name: str, folder: Path) -> NotebookNode:
     return notebook
 
 
+def cleaned(notebook: NotebookNode) -> NotebookNode:
+    """The notebook without progress bars and without what was written to stderr."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [
+                o
+                for o in cell.outputs
+                if o.get("name") != "stderr" and not any("widget" in k for k in o.get("data", {}))
+            ]
+    notebook.metadata.pop("widgets", None)
+    return notebook
+
+
 def main(names: list[str]) -> None:
     """Execute some notebooks and write them beside their sources."""
     for name in names or SHORT:
-        nbformat.write(executed(name, HERE), HERE / f"{name}.ipynb")
+        nbformat.write(cleaned(executed(name, HERE)), HERE / f"{name}.ipynb")
 
 
 if __name__ == "__main__":
