@@ -53,7 +53,7 @@ def relinked(markdown: str, folder: Path, page: Path) -> str:
         path = (folder / page.parent / target).resolve()
         place = _in_site(path)
         if place is None:
-            return text if mark else f"{text}"
+            return text
         up = "../" * (len(page.parts) - 1)
         return f"{mark}[{text}]({up}{place}{anchor})"
 
@@ -63,6 +63,8 @@ def relinked(markdown: str, folder: Path, page: Path) -> str:
 
 def _in_site(path: Path) -> str | None:
     """A file's place in the site; None where the site does not hold it."""
+    if path.suffix == ".ipynb":
+        path = path.with_suffix(".md")  # the page that is made of it
     if path.is_relative_to(ROOT / "docs"):
         return path.relative_to(ROOT / "docs").as_posix()
     return path.name if path.parent == ROOT and path.name in OUTSIDE else None
