@@ -90,13 +90,8 @@ rm.evaluate(held_out)
 
 # %%
 asked = ["How do I fix a kite?"] * 2
-rm.score(
-    asked,
-    [
-        "Great question! It depends.",
-        "Measure twice and cut once. Let it dry for a day.",
-    ],
-).round(2)
+answers = ["Great question! It depends.", "Measure twice and cut once. Let it dry for a day."]
+rm.score(asked, answers).round(2)
 
 # %% [markdown]
 # ## Audit: the best-of-n curve

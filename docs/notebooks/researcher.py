@@ -86,7 +86,7 @@ runs = assay.sweep(
     out=folder,
     quiet=True,
 )
-[run.state for run in runs]
+len(runs), {run.state for run in runs}
 
 # %% [markdown]
 # ## The comparison

@@ -72,7 +72,14 @@ def _in_site(path: Path) -> str | None:
 
 def as_markdown(notebook: Path) -> str:
     """A notebook as a page: its text, its code, and the output that it had when it last ran."""
+    import nbformat
     from nbconvert.exporters import MarkdownExporter
 
-    text, _ = MarkdownExporter().from_filename(str(notebook))  # pictures are embedded below
+    found = nbformat.read(notebook, 4)
+    for cell in found.cells:
+        for output in cell.get("outputs", ()):
+            page = output.get("data", {}).get("text/html")
+            if page is not None:  # a block of its own, in which nothing is read as Markdown
+                output.data["text/html"] = f"<div>\n{page}\n</div>"
+    text, _ = MarkdownExporter().from_notebook_node(found)
     return text
