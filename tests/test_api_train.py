@@ -90,7 +90,7 @@ def test_functions_rows_and_conversations(model: Any) -> None:
         gold=lambda prompts, completions: [1.0] * len(prompts), **SMALL,
     )  # fmt: skip
     assert run.record.about["rewards"] == ["first", "second"] and asked
-    assert run.best is not None and run.best["gold"] == 1.0
+    assert run.best is not None and run.best.reading["gold"] == 1.0
     assert run.record.about["world"]["rewards"] == ["first", "second"]
 
 

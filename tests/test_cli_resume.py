@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import pytest
 from test_cli_run import SMALL, _elsewhere, mine, readings, refused  # noqa: F401  (a fixture)
 
 from assay import cli
+from assay.engine import checkpoint
 from assay.engine.atomic import only_writer
+from assay.records.best import state_of, state_said
 from assay.records.runs import Run
 
 
@@ -48,7 +51,7 @@ def test_what_goes_wrong_on_the_way_is_said_recorded_and_mended(
     assert cli.main(["run", path, *SMALL, "--save-steps", "1", "--out", "a"]) == code
     assert said in capsys.readouterr().err.splitlines()[-1]
     about = Run.open("a").about
-    assert about["state"] == ("running" if code == 130 else "failed")
+    assert about["state"] == ("interrupted" if code == 130 else "failed")
     assert code == 130 or said.removeprefix("RuntimeError: ") in about["error"]
     mine()  # mended; and what was done before is not done again
     sys.modules.pop("assay_mine_mine")
@@ -150,9 +153,88 @@ def test_killed_and_resumed_from_outside(tmp_path: Path) -> None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the run was over before it could be killed"
-    assert Run.open("a").about["state"] == "running"
+    killed = Run.open("a")
+    assert killed.about["state"] == "running" and state_of(killed) == "stopped"
+    assert "stopped without a word at step" in state_said(killed)
+    assert "go on with: assay run --resume --out a" in state_said(killed)
     mine()
     assert subprocess.run([*words, "a"], **quiet).returncode == 0
     assert subprocess.run([*words, "b"], **quiet).returncode == 0
     assert readings("a") == readings("b")
     assert len(readings("a")) > 20
+
+
+def test_sigterm_leaves_an_interrupted_run_that_goes_on(tmp_path: Path) -> None:
+    path = mine("import time; time.sleep(0.05)")
+    longer = [
+        "40" if before == "--max-steps" else word for before, word in zip(["", *SMALL], SMALL)
+    ]
+    words = [sys.executable, "-m", "assay", "run", path, *longer, "--out"]
+    quiet: dict[str, Any] = {"text": True, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
+    process = subprocess.Popen(
+        [*words, "a"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **quiet
+    )
+    began, lines = time.monotonic(), Path("a/readings.jsonl")
+    while process.poll() is None and time.monotonic() - began < 120 and not lines.exists():
+        time.sleep(0.02)
+    assert state_of(Run.open("a")) == "running", "its process holds the folder"
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert err.splitlines()[-1] == "assay: stopped; go on with: assay run --resume --out a"
+    found = Run.open("a")
+    assert found.about["state"] == "interrupted" and "interrupted at step" in state_said(found)
+    mine()
+    assert cli.main(["run", "--resume", "--out", "a"]) == 0
+    assert cli.main(["run", path, *longer, "--out", "b"]) == 0
+    assert readings("a") == readings("b")
+
+
+def test_a_finished_run_keeps_weights_alone_and_says_what_is_possible(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["run", "leave_one_out", *SMALL, "--save-steps", "1", "--out", "a"]) == 0
+    result = Run.open("a").record.result
+    assert result is not None
+    named = {p["file"] for p in (result["best"], result["last"]) if p["file"]}
+    assert {p.relative_to("a").as_posix() for p in Path("a").rglob("*.safetensors")} == named
+    before = Path("a/readings.jsonl").read_bytes()
+    capsys.readouterr()
+    assert cli.main(["run", "--resume", "--out", "a"]) == 0
+    err = capsys.readouterr().err
+    assert "a is done already, all of its 4 steps are made" in err
+    assert "assay run --from a --max-steps N --out FOLDER" in err
+    assert Path("a/readings.jsonl").read_bytes() == before
+
+
+def test_a_run_that_will_not_fit_on_the_disk_is_refused_before_its_first_step(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = shutil.disk_usage(".")._replace(free=10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
+    said = refused(capsys, "run", "leave_one_out", *SMALL, "--out", "a")
+    assert "a will need up to" in said and "two checkpoints to go on from" in said
+    assert "give --out on another disk" in said
+    assert not Path("a").exists()
+
+
+def test_a_disk_that_is_full_on_the_way_loses_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, real = [0], checkpoint.save_file
+
+    def full(tensors: Any, path: str, metadata: Any = None) -> None:
+        written[0] += 1
+        if written[0] > 3:
+            raise checkpoint.SafetensorError("Error while serializing: No space left on device")
+        real(tensors, path, metadata=metadata)
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    words = ["run", "leave_one_out", *SMALL, "--save-steps", "1", "--out"]
+    assert cli.main([*words, "a"]) == 1
+    assert "give another place, or make room there" in capsys.readouterr().err
+    assert Run.open("a").record.state == "failed" and not list(Path("a").rglob("*.new"))
+    monkeypatch.setattr(checkpoint, "save_file", real)
+    assert cli.main(["run", "--resume", "--out", "a"]) == 0
+    assert cli.main([*words, "b"]) == 0
+    assert readings("a") == readings("b")

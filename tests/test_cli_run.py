@@ -176,12 +176,12 @@ def test_a_file_of_ones_own_is_a_recipe(capsys: pytest.CaptureFixture[str]) -> N
         ),
         (["dpo", "--world", "table", "--world.noise", "2"], "--world.noise is 2.0"),
         (
-            ["dpo", "--eval-steps", "0", "--world", "table"],
-            "--eval-steps is 0; it must be at least 1",
+            ["dpo", "--eval-steps", "-1", "--world", "table"],
+            "--eval-steps is -1; it must be at least 0",
         ),
         (
-            ["dpo", "--eval-generations", "0", "--world", "table"],
-            "--eval-generations is 0; it must be at least 1",
+            ["dpo", "--eval-generations", "-1", "--world", "table"],
+            "--eval-generations is -1; it must be at least 0",
         ),
         (
             ["dpo", "--micro-batch-size", "-1", "--world", "table"],

@@ -15,6 +15,8 @@ from test_rewards_fit_models import ASKS, base, pairs
 
 from assay import cli
 from assay.errors import InputError
+from assay.records.best import last
+from assay.records.runs import Run
 from assay.rewards.encoding import encode
 from assay.rewards.fit_file import fit
 from assay.rewards.load import load_reward
@@ -193,8 +195,7 @@ def test_a_policy_by_dora_and_in_bfloat16_is_exported(tmp_path: Path) -> None:
                     str(tmp_path / name / "run"),
                     "--out",
                     str(tmp_path / name / "out"),
-                    "--which",
-                    "last",
+                    "--last",
                 ]
             )
             == 0
@@ -202,9 +203,8 @@ def test_a_policy_by_dora_and_in_bfloat16_is_exported(tmp_path: Path) -> None:
         card = (tmp_path / name / "out" / "README.md").read_text()
         assert "verifier" in card and "## Measured" in card
         made: Any = hub.world(**given).task.reference.copy()
-        made.load_state_dict(
-            carry.load(tmp_path / name / "run" / "carry.safetensors")["carry"]["kept"]["policy"]
-        )
+        end = last(Run.open(tmp_path / name / "run"))["file"]
+        made.load_state_dict(carry.load(tmp_path / name / "run" / str(end)))
         x = made.sample(made.vocabulary.prompts(["what is rain?"]), 2, Rng(1))
         plain = transformers.AutoModelForCausalLM.from_pretrained(
             tmp_path / name / "out", dtype="auto"

@@ -88,9 +88,9 @@ def test_two_processes_stop_where_one_does_and_pay_once(tmp_path: Path) -> None:
     for name in ("questions.jsonl", "labels.jsonl"):
         assert read_lines(two / name) == read_lines(one / name)
     paid = [(tmp_path / f"paid{n}").read_text().splitlines() for n in (1, 2)]
-    assert paid[0] == paid[1] and len(paid[1]) == Run.open(two).about["result"]["labels"], (
-        "the second process asked nobody"
-    )
+    assert (
+        paid[0] == paid[1] and len(paid[1]) == Run.open(two).about["result"]["watch"]["labels"]
+    ), "the second process asked nobody"
 
 
 @pytest.mark.slow

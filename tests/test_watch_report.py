@@ -47,12 +47,15 @@ def verdict(step: int, evidence: float | None, word: str, by: str = "gold") -> d
 
 
 RESULT = {
-    "step": 20,
-    "file": "kept-20.safetensors",
-    "stopped": True,
-    "at": 30,
-    "best": 20,
-    "labels": 60,
+    "best": {
+        "step": 20,
+        "tag": "",
+        "file": "kept-20.safetensors",
+        "chosen_by": "watch",
+        "reason": "the watch stopped the run at step 30",
+    },
+    "last": {"step": 30, "tag": "", "file": None},
+    "watch": {"stopped": True, "word": "stop", "at": 30, "best": 20, "labels": 60},
 }
 
 

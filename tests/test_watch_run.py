@@ -20,6 +20,7 @@ import pytest
 
 from assay import cli
 from assay.engine.checkpoint import load
+from assay.records.best import best
 from assay.records.runs import Run, read_lines
 
 SMALL = [
@@ -72,16 +73,24 @@ def test_it_stops_and_the_best_checkpoint_is_the_result(capsys: pytest.CaptureFi
     found = json.loads(capsys.readouterr().out)
     about = Run.open("a").about
     assert found["watch"]["word"] == "stop" and found["result"] == about["result"]
-    result = about["result"]
+    result, watch = about["result"]["best"], about["result"]["watch"]
     assert (
-        result["stopped"]
-        and result["at"] < 100
-        and result["step"] == found["watch"]["back"] < result["at"]
+        watch["stopped"]
+        and watch["at"] < 100
+        and result["step"] == found["watch"]["back"] < watch["at"]
     )
+    assert result["chosen_by"] == "watch" and "the watch stopped the run" in result["reason"]
     assert result["file"] == f"kept-{result['step']}.safetensors" and set(
         load(Path("a") / result["file"])
     ) == {"logits"}
-    assert [p.name for p in Path("a").glob("kept-*")] == [result["file"]]
+    end = about["result"]["last"]
+    assert end["step"] == watch["at"]
+    assert {p.relative_to("a").as_posix() for p in Path("a").rglob("*.safetensors")} == {
+        result["file"],
+        end["file"],
+    }, "the best by gold, which the watch did not choose, is gone"
+    top = best(Run.open("a"))
+    assert (top.step, top.chosen_by) == (result["step"], "watch")
     last = Run.open("a").readings()[-1]
     assert (
         last["tag"] == "best"
@@ -89,7 +98,7 @@ def test_it_stops_and_the_best_checkpoint_is_the_result(capsys: pytest.CaptureFi
     )
     assert about["watch"]["by"] == "gold" and about["watch"]["budget"] == 550
     labels = read_lines(Path("a/labels.jsonl"))
-    assert len(labels) == result["labels"] == Run.open("a").readings()[-2]["labels"] <= 550
+    assert len(labels) == watch["labels"] == Run.open("a").readings()[-2]["labels"] <= 550
     assert len(read_lines(Path("a/questions.jsonl"))) == len(labels)
 
 
@@ -107,11 +116,13 @@ def test_watching_changes_no_policy_and_no_reading() -> None:
     assert without == [
         {k: v for k, v in r.items() if k not in ("watch", "labels", "stats")} for r in plain("b")
     ]
-    assert (
-        Run.open("a").about["result"]["stopped"] is False
-        and Run.open("a").about["result"]["step"] == 24
-    )
-    assert Run.open("b").record.result is None
+    result = Run.open("a").about["result"]
+    assert result["watch"]["stopped"] is False
+    assert result["best"]["step"] == 24 and result["best"]["chosen_by"] == "last"
+    assert [p.name for p in Path("a").rglob("*.safetensors")] == ["24.safetensors"]
+    gold = Run.open("b").about["result"]
+    assert gold["watch"] is None and gold["best"]["chosen_by"] == "gold"
+    assert gold["best"]["step"] == Run.open("b").about["best_step"]
 
 
 def test_people_answer_look_by_look(capsys: pytest.CaptureFixture[str]) -> None:
@@ -236,7 +247,10 @@ def test_a_finished_run_is_watched_afterwards(capsys: pytest.CaptureFixture[str]
         cli.main(["watch", "a", "--by", "csv"]) == 3
         and "go on with `assay watch a --by csv`" in capsys.readouterr().err
     )
-    assert cli.main(["watch", "status", "a"]) == 0 and "waiting" in capsys.readouterr().out
+    capsys.readouterr()
+    assert cli.main(["watch", "status", "a"]) == 0
+    out = capsys.readouterr().out
+    assert "waiting" in out and f"\nbest: {best(Run.open('a')).name}: its gold is" in out
 
 
 @pytest.mark.parametrize(

@@ -125,13 +125,14 @@ def test_it_stops_puts_the_best_weights_back_and_leaves_a_record(tmp_path: Path)
         "the trainer's random stream is its own"
     )
     run = Run.open(tmp_path / "run")
-    result = run.about["result"]
-    assert result["stopped"] and hand.control.should_training_stop and 12 < result["at"] < 30
-    assert 2 <= result["step"] < result["at"] and turns(result["step"]) > turns(result["at"])
+    result, watch = run.about["result"]["best"], run.about["result"]["watch"]
+    assert watch["stopped"] and hand.control.should_training_stop and 12 < watch["at"] < 30
+    assert 2 <= result["step"] < watch["at"] and turns(result["step"]) > turns(watch["at"])
+    assert result["chosen_by"] == "watch"
     readings = run.readings()
-    assert [r["step"] for r in readings] == list(range(2, result["at"] + 1, 2))
+    assert [r["step"] for r in readings] == list(range(2, watch["at"] + 1, 2))
     assert readings[-1]["watch"]["word"] == "stop" and readings[-1]["proxy"] == pytest.approx(
-        0.1 * result["at"]
+        0.1 * watch["at"]
     )
     from assay.engine.checkpoint import load
 
@@ -139,7 +140,7 @@ def test_it_stops_puts_the_best_weights_back_and_leaves_a_record(tmp_path: Path)
     assert all(torch.equal(p, kept[k]) for k, p in hand.model.named_parameters())
     assert torch.equal(load(tmp_path / "run" / "kept-0.safetensors")["lm_head.weight"], first)
     labels = read_lines(tmp_path / "run" / "labels.jsonl")
-    assert len(labels) == result["labels"] <= 600
+    assert len(labels) == watch["labels"] <= 600
     asked = read_lines(tmp_path / "run" / "questions.jsonl")
     assert len({q["prompt"] for q in asked}) == len(asked), "every prompt once"
     assert "The watch" in build([tmp_path / "run"], tmp_path / "r.html").read_text("utf-8")
@@ -172,7 +173,7 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_verdicts(tmp_path: Path) -> 
     assert (
         len(read_lines(tmp_path / "part" / "labels.jsonl"))
         == known + sum(paid)
-        == one.about["result"]["labels"]
+        == one.about["result"]["watch"]["labels"]
     )
 
 
@@ -259,10 +260,10 @@ def test_inside_trl(tmp_path: Path) -> None:
     run = Run.open(tmp_path / "run")
     assert (
         run.about["recipe"] == "GRPO"
-        and run.about["result"]["stopped"]
+        and run.about["result"]["watch"]["stopped"]
         and trainer.state.global_step < 24
     )
     assert run.readings()[-1]["proxy"] > run.readings()[0]["proxy"], (
         "the reward rose while the judge's word fell"
     )
-    assert run.about["result"]["step"] < run.about["result"]["at"]
+    assert run.about["result"]["best"]["step"] < run.about["result"]["watch"]["at"]

@@ -70,6 +70,30 @@ def small(files: dict[str, str], **more: Any) -> World:
     )
 
 
+def test_a_short_file_holds_out_a_quarter_and_the_record_says_so(
+    files: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = small(files, held_out=0)
+    assert len(world.held_out) == world.arguments["held_out"] == len(ASKS) // 4
+    assert (
+        "5 of its 20 prompts are held out, a quarter, where a longer file gives 64" in caplog.text
+    )
+    words = (
+        f"leave_one_out --model {files['policy']} --prompts {files['prompts']} --rewards "
+        f"{files['judges']}:words --world.max-tokens 4 --max-steps 1 --batch-size 2 -n 2"
+    ).split()
+    out = tmp_path / "run"
+    assert cli.main(["run", *words, "--out", str(out)]) == 0
+    about = Run.open(out).about
+    chosen = (
+        about["world"]["held_out"],
+        *(about["run"][k] for k in ("eval_steps", "eval_generations")),
+    )
+    assert chosen == (5, 5, 8)
+    again = ["sweep", *words, "--out", str(tmp_path / "sweep")]
+    assert cli.main(again) == 0 and cli.main(again) == 0, "what was chosen is no other argument"
+
+
 @pytest.mark.parametrize(
     ("family", "lora"), [("llama", 0), ("gpt2", 0), ("gpt2", 2), ("gemma2", 4)]
 )

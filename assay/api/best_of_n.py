@@ -122,7 +122,7 @@ def sample_best_of_n(
         entry = catalogue.find("best_of_n")
         given = by_flag(
             entry,
-            {"held_out": 0, **arguments},
+            {"held_out": -1, **arguments},
             model=model,
             tokenizer=tokenizer,
             prompts=prompts,

@@ -7,23 +7,27 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from assay.api import inputs
+from assay.api import flags, inputs
 from assay.api.live import INPUTS, check_weights, filed, live_weights
 from assay.api.orders import Order, has_device
 from assay.core import Loop, World
 from assay.engine import parallel
-from assay.engine.atomic import LOCK, only_writer
-from assay.errors import InputError, Waiting
+from assay.engine.atomic import LOCK
+from assay.engine.progress import stage
+from assay.engine.signals import sigterm_interrupts
+from assay.errors import InputError
+from assay.evaluation.chosen import chosen
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import Measurement
 from assay.evaluation.reading import described
+from assay.records import best
 from assay.records.memory import MemoryRun
 from assay.records.runs import Run, RunRecord, digest
 from assay.records.schema import Reading
@@ -32,19 +36,12 @@ from assay.registry import catalogue
 from assay.watch.config import WatchConfig
 from assay.worlds.refit import refitted
 
-Announce = Callable[[str], AbstractContextManager[Any]]
-
 
 class Worlds:
-    """Worlds already built, by name and arguments: runs of one command share them.
+    """Worlds already built, by name and arguments: runs of one command share them."""
 
-    Args:
-        announce: Shows what is under way, as in `with announce("building world grammar")`.
-    """
-
-    def __init__(self, announce: Announce = lambda what: nullcontext()) -> None:
+    def __init__(self) -> None:
         self._built: dict[str, World] = {}
-        self._announce = announce
 
     def __call__(self, asked: Order) -> World:
         """The world of an order, its reward models fitted anew where the order says so."""
@@ -66,7 +63,7 @@ class Worlds:
     def _made(self, what: list[Any], said: str, make: Callable[[], World]) -> World:
         key = json.dumps(what, sort_keys=True)
         if key not in self._built:
-            with self._announce(said):
+            with stage(said):
                 self._built[key] = make()
         return self._built[key]
 
@@ -96,29 +93,16 @@ class Drive:
     ):
         self.loop: Loop = catalogue.loop_of(asked.function, world.loop, asked.loop)
         self.order, self.world, self.folder, self.resume = asked, world, folder, resume
-        self.run = _record(asked, world, self.loop, folder, resume)
+        self.config = chosen(MeasureConfig(**_running(asked, folder, resume)), world, self.loop)
+        self.run = _record(asked, world, self.loop, self.config, folder, resume)
         if resume:
             check_weights(self.run.about, world, str(folder))
         self.measurement: Measurement | None = None
 
-    def _measured(self, shown: Callable[..., Any]) -> Measurement:
-        asked = self.order
-        running = {k: v for k, v in asked.settings.items() if k != "device"}
-        return Measurement(
-            shown(asked.function),
-            self.world,
-            self.loop,
-            asked.arguments,
-            self.run,
-            MeasureConfig(**running),
-            asked.watch,
-            self.resume,
-        )
-
     def readings(
         self,
         *,
-        shown: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda recipe: recipe,
+        tell: Callable[[str], None] = lambda sentence: None,
         track: Callable[[Run], Tracked] = lambda run: Tracked(run, ()),
     ) -> Iterator[Reading]:
         """Drive the recipe, and yield each reading after it is in the record.
@@ -126,48 +110,53 @@ class Drive:
         What goes wrong on the way is in the record before it is raised.
 
         Args:
-            shown: Wraps the recipe, to show its steps.
+            tell: Is given sentences about what readings cost.
             track: Where readings go as well, by the first process; nowhere by default.
 
         Raises:
             InputError: Another process is writing to the folder.
         """
-        with ExitStack() as after, ExitStack() as held:
+        with ExitStack() as held:
             first = parallel.rank() == 0
-            if (
-                first
-                and self.folder is not None
-                and not held.enter_context(only_writer(self.folder))
-            ):
-                raise InputError(
-                    f"another process is writing to {self.folder}: wait until it has ended, or "
-                    "run into another folder"
-                )
-            self.measurement = self._measured(shown)
-            if first and self.run.about["state"] in ("failed", "waiting"):
-                self.run.note({"state": "running", "error": None})
+            if first:
+                held.enter_context(sigterm_interrupts())
+            self.measurement = Measurement(
+                self.order.function,
+                self.world,
+                self.loop,
+                self.order.arguments,
+                self.config,
+                self.order.watch,
+                run=self.run,
+                resume=self.resume,
+                name=self.order.entry.name,
+                tell=tell,
+            )
+            readings = self.measurement.readings()
+            held.enter_context(closing(readings))
             tracked = track(self.run) if first and isinstance(self.run, Run) else None
+            if tracked is not None:
+                held.callback(tracked.close)
             try:
-                for reading in self.measurement.readings():
+                for reading in readings:
                     if tracked is not None:
                         tracked(reading)
                     yield reading  # type: ignore[misc]
-            except Waiting:
-                if first:
-                    self.run.note({"state": "waiting"})
+            except InputError:
+                if first and not self.resume and self.folder is not None:
+                    withdraw(self.folder)
                 raise
-            except Exception as why:
-                if first:
-                    self._failed(why, after)
-                raise
-            finally:
-                if tracked is not None:
-                    tracked.close()
 
-    def _failed(self, why: Exception, after: ExitStack) -> None:
-        self.run.note({"state": "failed", "error": f"{type(why).__name__}: {why}"})
-        if isinstance(why, InputError) and not self.resume and self.folder is not None:
-            after.callback(withdraw, self.folder)  # once the folder is let go
+
+def _running(asked: Order, folder: Path | None, resume: bool) -> dict[str, Any]:
+    """The settings of a run; one that goes on keeps what it had chosen."""
+    there = resume and folder is not None and (folder / "run.json").exists()
+    before = Run.open(folder).about["run"] if there and folder is not None else {}
+    return {
+        k: before.get(k, v) if not v and k in flags.CHOSEN else v
+        for k, v in asked.settings.items()
+        if k != "device"
+    }
 
 
 def withdraw(folder: Path) -> None:
@@ -182,20 +171,27 @@ def withdraw(folder: Path) -> None:
 
 
 def _record(
-    asked: Order, world: World, loop: Loop, folder: Path | None, resume: bool
+    asked: Order,
+    world: World,
+    loop: Loop,
+    config: MeasureConfig,
+    folder: Path | None,
+    resume: bool,
 ) -> Run | MemoryRun:
     """The run's record: its folder is made by the first process and opened by the others."""
     if folder is None:
-        return MemoryRun(_about(asked, world, loop, filed(asked.world_arguments, None)))
+        return MemoryRun(_about(asked, world, loop, config, filed(asked.world_arguments, None)))
     if parallel.rank() == 0 and not (resume and (folder / "run.json").exists()):
         free = Run.create(folder, RunRecord(recipe=asked.entry.name))  # before inputs are in it
-        about = _about(asked, world, loop, filed(asked.world_arguments, folder))
+        about = _about(asked, world, loop, config, filed(asked.world_arguments, folder))
         free.note(about.model_dump(by_alias=True, exclude_unset=True))
     parallel.barrier()
     return Run.open(folder)
 
 
-def _about(asked: Order, world: World, loop: Loop, named: dict[str, Any]) -> RunRecord:
+def _about(
+    asked: Order, world: World, loop: Loop, config: MeasureConfig, named: dict[str, Any]
+) -> RunRecord:
     """What a record says of an order, with the world's arguments as it names them."""
     mine = (
         {}
@@ -214,10 +210,11 @@ def _about(asked: Order, world: World, loop: Loop, named: dict[str, Any]) -> Run
         arguments=asked.arguments,
         loop=asdict(loop),
         seed=loop.seed,
-        world={"name": asked.world, **named},
+        world={"name": asked.world, **_settled(named, world)},
         fit={"name": asked.fit, **asked.fit_arguments} if asked.fit else None,
         run={
             **asked.settings,
+            **asdict(config),
             "threads": torch.get_num_threads(),
             "processes": parallel.world_size(),
         },
@@ -227,6 +224,11 @@ def _about(asked: Order, world: World, loop: Loop, named: dict[str, Any]) -> Run
     )
 
 
+def _settled(named: dict[str, Any], world: World) -> dict[str, Any]:
+    """A world's arguments, with what it chose where 0 left it open."""
+    return {k: world.arguments.get(k, v) if v == 0 else v for k, v in named.items()}
+
+
 def watch_files(watch: WatchConfig | None) -> dict[str, str]:
     """Digests of the files that a watch reads."""
     named = [] if watch is None else [watch.prompts, watch.by.rpartition(":")[0]]
@@ -234,16 +236,16 @@ def watch_files(watch: WatchConfig | None) -> dict[str, str]:
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """What a program wants to know of a finished run."""
+    """What a program wants to know of a run: `result` says which policy it comes to."""
     readings = run.readings()
-    best = [r for r in readings if r["tag"] == "best"]
+    again = [r for r in readings if r["tag"] == "best"]
     curve = [r for r in readings if r["tag"] != "best"]
     return {
         "run": str(run.folder),
         "recipe": run.about["recipe"],
-        "state": run.about["state"],
+        "state": best.state_of(run),
         "readings": len(readings),
-        "best": best[-1] if best else None,
+        "best": again[-1] if again else None,
         "last": curve[-1] if curve else None,
         "watch": next((r["watch"] for r in reversed(curve) if r["watch"]), None),
         "result": run.about.get("result"),

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from assay.api.suggestions import meant
-from assay.api.values import said, several, value
+from assay.api.values import said, several, shown, value
 from assay.errors import InputError
 from assay.registry.docstrings import clause, first_sentence
 from assay.registry.parameters import REQUIRED, Parameter, parameters
+
+# where 0 stands for a choice: what help says in its place
+CHOSEN = dict.fromkeys(("eval_steps", "eval_generations", "world.held_out"), "by the model's size")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,13 @@ class Flag:
     def typed(self) -> str:
         """The flag as a user types it."""
         return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def default_text(self) -> str:
+        """The default as help shows it; "" where there is none to show."""
+        if self.default is REQUIRED or self.default is None or self.default is False:
+            return ""
+        return shown(self.default) if self.default else CHOSEN.get(self.name, shown(self.default))
 
     @property
     def shortest(self) -> str:

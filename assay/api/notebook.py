@@ -67,12 +67,14 @@ def verdict(run: Shown) -> str:
     best = run.best
     if best is not None and curve:
         last = curve[-1]
-        said.append(
-            f"Gold is highest at step {best['step']}: "
-            f"{number(best['gold'], best['gold_err']).strip()}, read again at fresh completions; "
-            f"at step {last['step']} it is {number(last['gold'], last['gold_err']).strip()}."
-        )
-    return " ".join(said) or "Gold is not measured, so the last policy is the result."
+        said.append(f"Best: {best.name}: {best.reason}.")
+        if best.reading is not None and best.reading["gold"] is not None:
+            here, there = best.reading, last
+            said.append(
+                f"Its gold is {number(here['gold'], here['gold_err']).strip()}; at step "
+                f"{there['step']} it is {number(there['gold'], there['gold_err']).strip()}."
+            )
+    return " ".join(said)
 
 
 def root(kl: float | None) -> str:

@@ -12,7 +12,7 @@ from assay.api.arguments import in_python
 from assay.core import Prompts, Rng, World
 from assay.data.turns import Turns, turns_of
 from assay.errors import InputError
-from assay.records.export import plain_model
+from assay.models.as_transformers import pretrained_model, save, tokenizer_of
 from assay.worlds.encoder import Encoder
 from assay.worlds.prompts import PromptTable
 
@@ -40,13 +40,13 @@ class TrainedPolicy:
             InputError: The world's policies are no language models.
         """
         if self._model is None:
-            self._model = plain_model(self._policy, self._world.name)
+            self._model = pretrained_model(self._policy)
         return self._model
 
     @property
     def tokenizer(self) -> Any:
         """The tokenizer; None where the world has one of its own kind."""
-        return getattr(getattr(self._policy, "vocabulary", None), "tokenizer", None)
+        return tokenizer_of(self._policy)
 
     def generate(
         self,
@@ -122,11 +122,8 @@ class TrainedPolicy:
         Returns:
             The folder.
         """
-        path = Path(folder)
-        self.model.save_pretrained(path)
-        if self.tokenizer is not None:
-            self.tokenizer.save_pretrained(path)
-        return path
+        save(self._policy, Path(folder))
+        return Path(folder)
 
     def push_to_hub(self, repo_id: str, **arguments: Any) -> str:
         """Upload the model and its tokenizer to the Hugging Face hub.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ from assay.api.arguments import in_python
 from assay.api.execution import Drive
 from assay.api.policy import TrainedPolicy
 from assay.core import World
-from assay.engine import checkpoint as disk
 from assay.errors import InputError
-from assay.records.export import find_policy, kept_policy
+from assay.records.best import BestPolicy, best, state_of
+from assay.records.export import find_policy, load_policy
 from assay.records.memory import MemoryRun
 from assay.records.runs import Run as Record
 from assay.records.schema import Reading
@@ -39,8 +39,8 @@ class Run:
         ...                   max_steps=2, eval_steps=1, quiet=True)
         >>> [reading["step"] for reading in run.readings][:3]
         [0, 1, 2]
-        >>> run.best["tag"]
-        'best'
+        >>> run.best.chosen_by
+        'gold'
     """
 
     def __init__(
@@ -75,8 +75,10 @@ class Run:
 
     @property
     def state(self) -> str:
-        """running, done, failed or waiting."""
-        return str(self.record.about["state"])
+        """running, done, interrupted, failed, waiting, or stopped: killed without a word."""
+        if isinstance(self.record, MemoryRun):
+            return str(self.record.about["state"])
+        return state_of(self.record)
 
     @property
     def readings(self) -> list[Reading]:
@@ -89,17 +91,19 @@ class Run:
         return self.record.samples()
 
     @property
-    def best(self) -> Reading | None:
-        """The reading of the best checkpoint, read again at fresh completions.
+    def best(self) -> BestPolicy | None:
+        """The best checkpoint: its step, the reason why it is this one, and its reading.
 
-        None where gold is not measured, or before the run has ended.
+        What gold chose among many readings is read again at fresh completions, and that is the
+        reading here. None before the first reading, and of a run in memory before its end.
         """
-        found = [r for r in self.readings if r["tag"] == "best"]
-        return found[-1] if found else None
+        if not self.readings or (self.folder is None and self.record.record.result is None):
+            return None
+        return best(self.record)
 
     @property
     def policy(self) -> TrainedPolicy:
-        """The best checkpoint: what a watch kept, else the best by gold, else the last."""
+        """The best checkpoint, see `best`."""
         return self._policy("best")
 
     @property
@@ -173,22 +177,23 @@ class Run:
 
     def _from_memory(self, which: str) -> TrainedPolicy:
         measured = None if self._drive is None else self._drive.measurement
-        if self._drive is None or measured is None or not measured.last:
+        if self._drive is None or measured is None:
             raise InputError("this run has made no step yet, so it has no policy")
-        policy, step, why = measured.result(which)
-        return TrainedPolicy(policy, self._drive.world, step=step, why=why)
+        policy = measured.policy(best=which == "best")
+        assert measured.result is not None  # or there would be no policy
+        kept: Mapping[str, Any] = measured.result["best" if which == "best" else "last"]
+        why = str(kept.get("reason", "it is the last policy"))
+        return TrainedPolicy(policy, self._drive.world, step=kept["step"], why=why)
 
     def _from_folder(self, which: str, record: Record) -> TrainedPolicy:
-        path, step = find_policy(record, which)
+        found = find_policy(record, end=which == "last")
         world = self._drive.world if self._drive is not None else None
         if world is None:
             if self._rebuild is None:
                 raise InputError(f"{record.folder} is a record alone; open it with assay.open_run")
             world = self._rebuild()
-        policy: Any = world.task.reference if path is None else world.task.reference.copy()
-        if path is not None:
-            policy.load_state_dict(kept_policy(disk.load(path), path))
-        return TrainedPolicy(policy, world, step=step, why=f"the {which} checkpoint")
+        policy = load_policy(record, world, found)
+        return TrainedPolicy(policy, world, step=found.step, why=found.reason)
 
 
 class _Folder:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from assay.api import execution, inputs, orders
 from assay.api.arguments import by_flag, in_python
+from assay.api.progress import shown
 from assay.api.recipes import recipe_entry
 from assay.api.resuming import must_be_free, unchanged
 from assay.api.run import Run
 from assay.core import World
 from assay.errors import InputError
+from assay.evaluation.lines import reading_line
 from assay.models.live import LiveModel
 from assay.records.runs import Run as Record
 from assay.records.schema import Reading
@@ -153,8 +156,9 @@ def started(
         order, again = _ordered(recipe, folder, resume, objects, {**given, **_watched(watch)})
         if again is not None and again.about["state"] == "done":
             return open_run(again.folder)
-        built = (worlds or execution.Worlds())(order)
-        drive = execution.Drive(order, built, folder, resume=again is not None)
+        with nullcontext() if quiet else shown():
+            built = (worlds or execution.Worlds())(order)
+            drive = execution.Drive(order, built, folder, resume=again is not None)
     return Run(drive.run, drive=drive, readings=_driven(drive, trackers, project, quiet))
 
 
@@ -259,20 +263,18 @@ def _driven(
     drive: execution.Drive, trackers: tuple[str, ...], project: str, quiet: bool
 ) -> Iterator[Reading]:
     """The readings as they come, shown on the way."""
-    from assay.api.progress import shown
 
     def track(run: Record) -> Tracked:
         return Tracked(run, trackers, project)
 
+    say: Callable[[str], None] = (lambda text: None) if quiet else print
     folder = drive.folder
     try:
-        with in_python(), shown(drive, quiet=quiet) as display:
-            for reading in drive.readings(shown=display.watched, track=track):
-                display.reading(reading)
+        with in_python(), nullcontext() if quiet else shown():
+            for reading in drive.readings(tell=say, track=track):
+                say(reading_line(reading))
                 yield reading
     except KeyboardInterrupt as why:
         if folder is None:
-            raise KeyboardInterrupt("the run was in memory (out=None); nothing is kept") from why
-        raise KeyboardInterrupt(
-            f"go on with assay.train(…, out={str(folder)!r}, resume=True)"
-        ) from why
+            raise type(why)("the run was in memory (out=None); nothing is kept") from why
+        raise type(why)(f"go on with assay.train(…, out={str(folder)!r}, resume=True)") from why

@@ -1,5 +1,5 @@
 """The command line: `assay VERB …`. Exit codes: 0 done, 1 ran and failed, 2 wrong input, 3 waits
-for labels, 130 stopped.
+for labels, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from assay.cli import screen
 from assay.cli.verbs import Verb, call
 from assay.engine import memory
+from assay.engine.signals import Terminated
 from assay.errors import InputError, NotFinite, Waiting
 from assay.registry.catalogue import nearest
 
@@ -116,7 +117,9 @@ def main(argv: Sequence[str]) -> int:
         return _said(1, str(why))
     except KeyboardInterrupt as why:
         print(file=sys.stderr)
-        return _said(130, f"stopped{f'; {why}' if str(why) else ''}")
+        return _said(
+            143 if isinstance(why, Terminated) else 130, f"stopped{f'; {why}' if str(why) else ''}"
+        )
     except BrokenPipeError:
         return _unread()
     except (

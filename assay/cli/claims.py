@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from assay.api.values import several, value
 from assay.cli import screen
 from assay.cli.grammar import Grammar
 from assay.cli.verbs import Seen
+from assay.engine.progress import stage
 from assay.errors import InputError
 from assay.registry import catalogue
 
@@ -44,7 +45,8 @@ def claims_(
             that came with assay are listed.
         write: Write the list into CLAIMS.md.
     """
-    from assay.evidence import claims, verdicts
+    with stage("starting"):
+        from assay.evidence import claims, verdicts
 
     papers = [e for e in catalogue.entries() if not e.fault]
     if run:
@@ -103,7 +105,6 @@ def _run(
     folder: Path,
 ) -> None:
     """Run some papers' claims and write their result files."""
-    from assay.cli import progress
     from assay.evidence import claims
 
     world = given.get("world") or WORLD
@@ -125,15 +126,5 @@ def _run(
     loop = {k: v for k, v in given.items() if k in settings.loop()}
     arguments = {k.removeprefix("world."): v for k, v in given.items() if k.startswith("world.")}
     numbers = [value(s, int, "--seeds") for s in several(seeds)]
-    with progress.Bar("claims", 1) as shown:
-
-        def around(
-            recipe: Callable[..., Iterator[Any]], label: str
-        ) -> Callable[..., Iterator[Any]]:
-            shown.restart(label)
-            return progress.watched(recipe, shown)
-
-        for result in claims.run(
-            fit, seeds=numbers, world=world, world_arguments=arguments, loop=loop, around=around
-        ):
-            print(claims.save(result, folder), file=sys.stderr)
+    for result in claims.run(fit, seeds=numbers, world=world, world_arguments=arguments, loop=loop):
+        print(claims.save(result, folder), file=sys.stderr)

@@ -47,7 +47,7 @@ def demo_(*, out: Path | None = None, seed: int = 0, json_: bool = False) -> int
     if json_:
         print(json.dumps({"report": str(page), "methods": found}, ensure_ascii=False))
     else:
-        print(f"\n{report.table(found)}\n\n{page}")
+        print("\n".join(["", report.table(found), *report.bests(found), "", str(page)]))
     screen.note(f"{time.monotonic() - began:.0f} s")
     return 0
 

@@ -4,34 +4,59 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
 
 from assay.api import inputs
+from assay.engine.progress import stage
 from assay.records.runs import Run
 
 
 def export_(
-    run: str, *, out: Path, which: Literal["best", "last"] = "best", json_: bool = False
+    run: str,
+    *,
+    out: Path,
+    step: int | None = None,
+    last: bool = False,
+    adapter: bool = False,
+    json_: bool = False,
 ) -> int:
-    """Export a run's policy as a folder that transformers loads.
+    """Export a run's best policy as a folder that transformers loads.
 
-    Writes config.json, model.safetensors, the tokenizer where it has one, and a model card with the
-    measured curve. Adapters are merged into the base.
+    Writes config.json, model.safetensors, the generation settings, the tokenizer, and a model card
+    with the measured curve. Adapters are merged into the base. Which policy is the best, and why,
+    stands in the run's record and is printed.
 
     Args:
         run: The folder of one run.
         out: The folder to write.
-        which: The best policy by gold (or what a watch kept), or the last. Where nothing told them
-            apart, the last.
+        step: The policy of this step in place of the best; a run with --policies keeps all that
+            were read.
+        last: The last policy in place of the best.
+        adapter: The adapter alone, for peft, in place of the whole model.
     """
     from assay.api import execution, orders
-    from assay.cli import progress
     from assay.records import export
 
     found = Run.open(run)
     inputs.unchanged(found.about, run)
-    export.find_policy(found, which)  # before the world is built, so that a refusal comes at once
-    world = execution.Worlds(progress.working)(orders.of_record(found.about, run))
-    folder = export.export(found, world, out, which=which)
-    print(json.dumps({"folder": str(folder)}) if json_ else folder)
+    # before the world is built, so that a refusal comes at once
+    export.must_be_free(out)
+    policy = export.find_policy(found, step=step, end=last)
+    order = orders.of_record(found.about, run)
+    world = execution.Worlds()(order)
+    with stage(f"writing {out}"):
+        folder = export.export(found, world, out, policy, adapter=adapter)
+    if json_:
+        said = {"folder": str(folder), "run": run, "step": policy.step, "tag": policy.tag}
+        chosen = {"chosen_by": policy.chosen_by, "reason": policy.reason, "adapter": adapter}
+        print(json.dumps({**said, **chosen}, ensure_ascii=False))
+        return 0
+    what = "the adapter of " if adapter else ""
+    print(f"{folder}: {what}{policy.name} of {run}: {policy.reason}")
+    base = order.world_arguments.get("policy", "the base model")
+    how = (
+        f'PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), "{folder}")'
+        if adapter
+        else f'AutoModelForCausalLM.from_pretrained("{folder}")'
+    )
+    print(f"load it: {how}")
     return 0

@@ -15,9 +15,9 @@ from typing import Any
 from assay.api import flags
 from assay.api.flags import Flag
 from assay.api.values import value
-from assay.cli import progress
 from assay.cli.grammar import Grammar, Words
 from assay.cli.verbs import ALSO, Seen
+from assay.engine import progress
 from assay.errors import InputError
 from assay.registry.catalogue import HOME
 from assay.registry.docstrings import clause, first_sentence
@@ -38,7 +38,7 @@ SHOWN = {  # positional parameters: what help calls them, and what they are
     "rewards": ("reward", "The folder of a reward that assay fit wrote."),
     "out": ("out", "The file to write."),
 }
-UNSHOWN = ("check", "bon")  # their functions show no progress of their own
+UNSHOWN = ("check", "bon")  # their functions do not announce all that they do
 FURTHER = {"fit": {"path": ("--pairs",)}}  # other names of the positional parameters as flags
 
 
@@ -85,8 +85,9 @@ def _called(verb: str, words: Sequence[str], settings: dict[str, Any]) -> Any:
             placed = p.kind == "POSITIONAL_OR_KEYWORD"
             about = clause(p.help or (SHOWN[p.name][1] if placed else ""))
             raise InputError(f"assay {verb} needs {name}" + (f": {about}" if about else ""))
-    function = _function(verb)
-    with progress.working(f"assay {verb}") if verb in UNSHOWN else nullcontext():
+    with progress.stage("starting"):
+        function = _function(verb)
+    with progress.stage(f"assay {verb}") if verb in UNSHOWN else nullcontext():
         return function(**settings)
 
 

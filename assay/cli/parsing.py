@@ -20,7 +20,7 @@ from cyclopts.exceptions import (
 )
 
 from assay.api.flags import Flag, find, no_such
-from assay.api.values import metavar, said, shown
+from assay.api.values import metavar, said
 from assay.cli.grammar import Grammar
 from assay.errors import InputError
 from assay.registry.parameters import REQUIRED, choices
@@ -125,11 +125,7 @@ def _function(grammar: Grammar, completing: bool) -> Callable[..., Any]:
 
 def _annotation(flag: Flag, completing: bool) -> Any:
     switch = flag.type is bool
-    default = (
-        ""
-        if flag.default is REQUIRED or flag.default is None or flag.default is False
-        else shown(flag.default)
-    )
+    default = flag.default_text
     helped = (
         flag.help
         + (f" [default: {default}]" if default else "")

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from assay.api import execution, orders
-from assay.cli import progress
 from assay.core import Rng
 from assay.engine import checkpoint as disk
-from assay.engine.atomic import write_bytes
+from assay.engine.atomic import only_writer, write_bytes
+from assay.engine.progress import over
 from assay.errors import InputError
 from assay.records.runs import Run, plain
 from assay.watch.config import WatchConfig
@@ -36,7 +36,7 @@ def looks(folder: Path, asked: WatchConfig) -> Iterator[dict[str, Any]]:
             f"{folder} holds {held}, and the watch samples fresh completions from every policy "
             f"that was read: run it again with --policies (assay run --from {folder} --policies)"
         )
-    world = execution.Worlds(progress.working)(orders.of_record(run.about, str(folder)))
+    world = execution.Worlds()(orders.of_record(run.about, str(folder)))
     seed = run.about["seed"]
     task = world.task.replaced(rng=Rng(seed)("run"))
     again = (
@@ -62,15 +62,21 @@ def looks(folder: Path, asked: WatchConfig) -> Iterator[dict[str, Any]]:
         own=False,
     )
     said = []
-    for reading in read:
-        policy: Any = task.reference.copy()
-        policy.load_state_dict(disk.load(kept[reading["step"]]))
-        comparisons.begin(policy)
-        said.append(watch.look(reading))
-        _write(folder / "watch.json", {"watch": asdict(asked), "looks": said})
-        yield said[-1]
-        if watch.stopped:
-            return
+    with only_writer(folder) as mine:
+        if not mine:
+            raise InputError(
+                f"another process is writing to {folder}: wait until it has ended, and watch it "
+                "then"
+            )
+        for reading in over(read, "watching", "readings"):
+            policy: Any = task.reference.copy()
+            policy.load_state_dict(disk.load(kept[reading["step"]]))
+            comparisons.begin(policy)
+            said.append(watch.look(reading))
+            _write(folder / "watch.json", {"watch": asdict(asked), "looks": said})
+            yield said[-1]
+            if watch.stopped:
+                return
 
 
 def _write(path: Path, value: Any) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from assay.cli import screen
+from assay.engine.progress import stage
 from assay.errors import InputError
+from assay.records.result import named
 
+FEW = 12  # runs whose best policies are printed; the page has them all
 HEAD = (
     "method",
     "world",
@@ -45,11 +48,13 @@ def report_(
     """
     if not runs:
         raise InputError("assay report needs the folders of runs, such as runs/*")
-    from assay.report import build, summary, svg
-    from assay.report.ours import must_be_ours
+    with stage("starting"):
+        from assay.report import build, summary, svg
+        from assay.report.ours import must_be_ours
 
     folders = [f for run in runs for f in runs_in(Path(run))]
-    found = summary(folders)
+    with stage(f"reading {len(folders)} runs"):
+        found = summary(folders)
     page = None if json_ and out is None else out or Path("report.html")
     if page is not None:
         must_be_ours(page, "<!doctype html>", "· assay</title>", "-o")
@@ -57,9 +62,25 @@ def report_(
         must_be_ours(figure, "<svg", 'class="chart"', "--figure")
         figure.write_text(svg(folders), encoding="utf-8")
     if page is not None:
-        page = build(folders, page, baseline=baseline, title=title)
-    print(json.dumps(found, ensure_ascii=False) if json_ else f"{table(found)}\n\n{page}")
+        with stage(f"drawing {page}"):
+            page = build(folders, page, baseline=baseline, title=title)
+    print(
+        json.dumps(found, ensure_ascii=False)
+        if json_
+        else "\n".join([table(found), *bests(found), "", str(page)])
+    )
     return 0
+
+
+def bests(found: Sequence[dict[str, Any]]) -> list[str]:
+    """The policy that each run comes to, and why: a line a run, where the runs are few.
+
+    Args:
+        found: What `report.summary` returned.
+    """
+    every = [b for m in found for b in m["best"]]
+    said = [f"best of {b['run']}: {named(b)}: {b['reason']}" for b in every]
+    return ["", *said] if 0 < len(said) <= FEW else []
 
 
 def runs_in(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from assay.api.resuming import free, must_be_free, unchanged
 from assay.cli.grammar import Grammar
 from assay.cli.listing import started_by
 from assay.cli.verbs import Seen
+from assay.engine.progress import stage
 from assay.errors import InputError
 from assay.records.runs import Run
 from assay.registry import catalogue
@@ -58,12 +59,13 @@ def run_(
     folder = free(Path("runs") / entry.name) if out is None else out
     if not resume:
         must_be_free(folder)
-    from assay.api import orders
-    from assay.engine import parallel
-    from assay.records import tracking
+    with stage("starting"):
+        from assay.api import orders
+        from assay.engine import parallel
+        from assay.records import tracking
 
-    trackers = tracking.possible(track or ())
-    order = orders.order(entry, values)
+        trackers = tracking.possible(track or ())
+        order = orders.order(entry, values)
     with parallel.group():
         return _run(order, folder, trackers, project, resume, json_)
 
@@ -72,17 +74,18 @@ def _run(
     order: Order, folder: Path, trackers: tuple[str, ...], project: str, resume: bool, as_json: bool
 ) -> int:
     """In every process of a launch."""
-    from assay.api import execution
-    from assay.cli import progress, screen
-    from assay.engine import parallel
-    from assay.records import tracking
+    with stage("starting"):
+        from assay.api import execution
+        from assay.cli import outcome, screen
+        from assay.engine import parallel
+        from assay.records import tracking
 
     first = parallel.rank() == 0
     if resume and (folder / "run.json").exists() and Run.open(folder).about["state"] == "done":
         run = Run.open(folder)
-        print(f"assay: {folder} is done already", file=sys.stderr)
+        print(f"assay: {outcome.done(run)}", file=sys.stderr)
     else:
-        world = execution.Worlds(progress.working)(order)
+        world = execution.Worlds()(order)
         run = drive(
             order,
             world,
@@ -92,7 +95,12 @@ def _run(
             track=lambda run: tracking.Tracked(run, trackers, project),
         )
     if first:
-        print(json.dumps(execution.summary(run), ensure_ascii=False) if as_json else folder)
+        if as_json:
+            print(json.dumps(execution.summary(run), ensure_ascii=False))
+        else:
+            for said in outcome.lines(run):
+                screen.note(said)
+            print(folder)
     return 0
 
 
@@ -105,7 +113,7 @@ def drive(
     say: Callable[[str], None],
     track: Callable[[Run], Tracked] | None = None,
 ) -> Run:
-    """Run an order into a folder: a bar on a terminal, and one line a reading.
+    """Run an order into a folder, one line a reading.
 
     Args:
         order: The order.
@@ -119,17 +127,17 @@ def drive(
         The run.
     """
     from assay.api.execution import Drive
-    from assay.cli import progress
+    from assay.cli import screen
     from assay.evaluation.lines import reading_line
+    from assay.records.best import again
 
     driven = Drive(order, world, folder, resume=resume)
     more = {} if track is None else {"track": track}
-    with progress.Bar(order.entry.name, driven.loop.max_steps) as bar:
-        try:
-            for reading in driven.readings(shown=lambda r: progress.watched(r, bar), **more):
-                say(reading_line(reading))
-        except KeyboardInterrupt as why:
-            raise KeyboardInterrupt(f"go on with: assay run --resume --out {folder}") from why
+    try:
+        for reading in driven.readings(tell=screen.note, **more):
+            say(reading_line(reading))
+    except KeyboardInterrupt as why:
+        raise type(why)(f"go on with: {again(Run.open(folder))}") from why
     return Run.open(folder)
 
 

@@ -17,9 +17,12 @@ from assay.cli import run as running
 from assay.cli.grammar import Grammar
 from assay.cli.listing import started_by
 from assay.cli.verbs import Seen
+from assay.engine.progress import over
+from assay.engine.signals import sigterm_interrupts
 from assay.errors import InputError
 from assay.evaluation.reading import described
 from assay.records.runs import Run, RunRecord, digest, plain, read_lines, write_lines
+from assay.records.writing import writing
 from assay.registry.catalogue import HOME
 
 
@@ -59,12 +62,11 @@ def study_(
             f"constants, --world and --fit (assay show {entry.name})"
         )
     from assay.api import execution, orders
-    from assay.cli import progress
 
     order = orders.order(entry, values)
     folder = free(Path("runs") / entry.name) if out is None else out
     must_be_free(folder)
-    world = execution.Worlds(progress.working)(order)
+    world = execution.Worlds()(order)
     mine = str(entry.path) if entry.path.parent != HOME / "recipes" else None
     named = (
         mine,
@@ -90,19 +92,18 @@ def study_(
         ),
     )
     try:
-        for row in order.function(world, **order.arguments):
-            write_lines(folder / "lines.jsonl", [row])
-            print(
-                json.dumps(plain(row), ensure_ascii=False),
-                file=sys.stderr if json_ else sys.stdout,
-                flush=True,
-            )
-    except Exception as why:
-        run.note({"state": "failed", "error": f"{type(why).__name__}: {why}"})
-        if isinstance(why, InputError):
-            execution.withdraw(folder)
+        with sigterm_interrupts(), writing(run):
+            for row in over(order.function(world, **order.arguments), entry.name, "lines"):
+                write_lines(folder / "lines.jsonl", [row])
+                print(
+                    json.dumps(plain(row), ensure_ascii=False),
+                    file=sys.stderr if json_ else sys.stdout,
+                    flush=True,
+                )
+            run.finish()
+    except InputError:
+        execution.withdraw(folder)
         raise
-    run.finish()
     if json_:
         print(
             json.dumps(

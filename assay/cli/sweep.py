@@ -21,6 +21,7 @@ from assay.cli import run, screen
 from assay.cli.grammar import Grammar
 from assay.cli.parsing import unknown
 from assay.cli.verbs import Seen
+from assay.engine import progress
 from assay.errors import InputError, NotFinite
 from assay.records.runs import Run
 from assay.registry import catalogue
@@ -70,7 +71,8 @@ def sweep_(
             for seeded in seeds_of(seeds, known, {**base, **setting}):
                 where = label({**setting, **{k: v for k, v in seeded.items() if k == "seed"}})
                 jobs.append((entry, {**base, **setting, **seeded}, out / entry.name / where))
-    from assay.engine import parallel
+    with progress.stage("starting"):
+        from assay.engine import parallel
 
     with parallel.group():
         outcomes = run_all(jobs, quiet=json_)
@@ -175,16 +177,15 @@ def run_all(
     """
     from assay.api import execution
     from assay.api.orders import order as order_of
-    from assay.cli import progress
     from assay.engine import parallel
 
     orders = [(order_of(entry, values), folder) for entry, values, folder in jobs]
     before = {folder: state(folder, order) for order, folder in orders}
     parallel.barrier()  # no process makes a folder while another still looks
-    worlds = worlds or execution.Worlds(progress.working)
+    worlds = worlds or execution.Worlds()
     tell = screen.teller(parallel.rank() == 0, quiet)
     outcomes: list[dict[str, Any]] = []
-    for i, (order, folder) in enumerate(orders, 1):
+    for i, (order, folder) in enumerate(progress.over(orders, "runs", "runs"), 1):
         tell(
             f"{i} of {len(orders)}: {folder}"
             + {"done": ", finished before", "begun": ", goes on"}.get(before[folder], "")
@@ -222,6 +223,10 @@ def state(folder: Path, order: Order) -> str:
         must_be_free(folder)
         return "new"
     about = Run.open(folder).about
+    world = {  # what was left open is what the run chose
+        k: about["world"].get(k, v) if not v and f"world.{k}" in flags.CHOSEN else v
+        for k, v in order.world_arguments.items()
+    }
     there = (
         about["recipe"],
         about["arguments"],
@@ -234,7 +239,7 @@ def state(folder: Path, order: Order) -> str:
             (
                 order.entry.name,
                 order.arguments,
-                {"name": order.world, **order.world_arguments},
+                {"name": order.world, **world},
                 {"name": order.fit, **order.fit_arguments} if order.fit else None,
                 order.loop,
             )

@@ -179,9 +179,12 @@ def call(verb: Verb, tokens: Sequence[str]) -> int:
     for p in given.values():
         if p.kind == "KEYWORD_ONLY" and p.default is REQUIRED and p.name not in values:
             raise InputError(f"--{p.name} is required: {docstrings.clause(p.help)}")
-    return function(
-        *arguments, **{f"{k}_" if f"{k}_" in given else k: v for k, v in values.items()}
-    )
+    from assay.cli import progress
+
+    with progress.shown():
+        return function(
+            *arguments, **{f"{k}_" if f"{k}_" in given else k: v for k, v in values.items()}
+        )
 
 
 def _words(found: Mapping[str, Any], grammar: Grammar) -> list[str]:

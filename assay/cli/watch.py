@@ -66,6 +66,7 @@ def status_(run: str, *, json_: bool = False) -> int:
     Args:
         run: The folder of a run.
     """
+    from assay.records.best import best, state_of, state_said
     from assay.records.checks import LABELS, QUESTIONS
     from assay.records.runs import Run
     from assay.watch.labelers.questions import current_labels
@@ -78,9 +79,9 @@ def status_(run: str, *, json_: bool = False) -> int:
     for line in said.values():
         for k, v in (line.get("cost") or {}).items():
             cost[k] = cost.get(k, 0) + v
-    found = {
+    found: dict[str, Any] = {
         "run": str(opened.folder),
-        "state": opened.about["state"],
+        "state": state_of(opened),
         "verdict": verdict,
         "result": opened.about.get("result"),
         "questions": len(questions),
@@ -93,7 +94,10 @@ def status_(run: str, *, json_: bool = False) -> int:
     if json_:
         print(json.dumps(found, ensure_ascii=False))
         return 0
-    print(f"{run}: {found['state']}; " + (verdict["says"] if verdict else "no verdict yet"))
+    print(f"{run}: {state_said(opened)}; " + (verdict["says"] if verdict else "no verdict yet"))
+    if opened.readings():
+        top = best(opened)
+        print(f"best: {top.name}: {top.reason}")
     print(
         f"{found['questions']} pairs asked, {found['labels']} labeled, {found['unusable']} "
         "without a usable answer, "

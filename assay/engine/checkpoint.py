@@ -5,8 +5,9 @@ Tensors are stored as safetensors and the rest as JSON. Nothing is pickled.
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from assay.engine import progress
 from assay.engine.atomic import replacing
 from assay.errors import InputError
 
 # dataclasses that a Carry may hold; core registers Prompts, Samples and Pairs
 RECORDS: dict[str, type] = {}
-_OWN = ("next", "total", "_kept", "_saved", "_decode")
+_OWN = ("next", "total", "_kept", "_saved", "_decode", "_begun")
 
 
 class Carry:
@@ -36,13 +38,20 @@ class Carry:
     Args:
         saved: What `state` returned; None for a fresh start.
         decode: How restored Prompts turn ids into text.
+        begun: Called once with the carry before the first step, when all is registered.
     """
 
-    def __init__(self, saved: dict[str, Any] | None = None, decode: Any = None):
+    def __init__(
+        self,
+        saved: dict[str, Any] | None = None,
+        decode: Any = None,
+        begun: Callable[[Carry], None] | None = None,
+    ):
         self.next, self.total = 0, -1
         self._kept: dict[str, Any] = {}
         self._saved = saved
         self._decode = decode  # a function, so it cannot be on disk
+        self._begun = begun
         if saved is not None:
             self.next = saved["next"]
 
@@ -68,6 +77,9 @@ class Carry:
     def steps(self, n: int) -> Iterator[int]:
         """Yield 0 … n−1, or what is left of it."""
         self.total = n
+        if self._begun is not None:
+            begun, self._begun = self._begun, None
+            begun(self)
         for t in range(self.next, n):
             self.next = t + 1
             yield t
@@ -81,22 +93,54 @@ class Carry:
             "values": values,
         }
 
+    def bytes(self, name: str = "") -> int:
+        """Count the bytes that the state will have on disk once it has grown to its full size.
 
-def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
+        Args:
+            name: Of one registered thing; "" for everything.
+        """
+        if name:
+            thing = self._kept.get(name)
+            return 0 if thing is None else _grown(thing)
+        values = size({k: v for k, v in vars(self).items() if k not in _OWN})
+        return values + sum(map(_grown, self._kept.values()))
+
+
+def _grown(thing: Any) -> int:
+    """What a thing's state will have: an optimiser has no moments before its first step."""
+    own = getattr(thing, "state_bytes", None)
+    return size(thing.state_dict()) if own is None else int(own())
+
+
+def size(state: Any) -> int:
+    """Count the bytes of the tensors in nested values, tensors that share their memory once."""
+    tensors: dict[str, Tensor] = {}
+    _pack(state, tensors, {})
+    return sum(t.numel() * t.element_size() for t in tensors.values())
+
+
+def _memory(t: Tensor) -> tuple[Any, ...]:
+    """What two tensors have in common that are one: tied weights are, under two names."""
+    return (t.device, t.data_ptr(), t.dtype, tuple(t.shape), t.stride())
+
+
+def _pack(value: Any, tensors: dict[str, Tensor], seen: dict[Any, str]) -> Any:
     if isinstance(value, Tensor):
         name = str(len(tensors))
-        tensors[name] = value.detach().contiguous().clone()
+        if value.numel():  # an empty tensor has no memory that tells it from another
+            name = seen.setdefault(_memory(value), name)
+        tensors.setdefault(name, value.detach())
         return {"$t": name}
     if type(value).__name__ in RECORDS and isinstance(value, RECORDS[type(value).__name__]):
         names = [f.name for f in fields(RECORDS[type(value).__name__]) if f.name != "decode"]
-        parts = {name: _pack(getattr(value, name), tensors) for name in names}
+        parts = {name: _pack(getattr(value, name), tensors, seen) for name in names}
         return {"$r": type(value).__name__, "fields": parts}
     if isinstance(value, dict):
-        return {"$d": [[_pack(k, tensors), _pack(v, tensors)] for k, v in value.items()]}
+        return {"$d": [[_pack(x, tensors, seen) for x in item] for item in value.items()]}
     if isinstance(value, tuple):
-        return {"$u": [_pack(v, tensors) for v in value]}
+        return {"$u": [_pack(v, tensors, seen) for v in value]}
     if isinstance(value, list):
-        return [_pack(v, tensors) for v in value]
+        return [_pack(v, tensors, seen) for v in value]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(
@@ -120,20 +164,59 @@ def _unpack(value: Any, tensors: dict[str, Tensor], decode: Any) -> Any:
     return RECORDS[value["$r"]](**parts, **({"decode": decode} if value["$r"] == "Prompts" else {}))
 
 
-def save(path: Path, state: Any) -> None:
+def save(path: Path, state: Any, about: Mapping[str, Any] | None = None) -> None:
     """Write nested tensors and plain values to one safetensors file, see atomic.replacing.
+
+    Tensors that share their memory, as tied weights do, are written once.
 
     Args:
         path: The file. Its folder must exist.
         state: Nested dicts, lists and tuples of tensors, Samples and plain values.
+        about: JSON values that `about` reads without the tensors.
 
     Raises:
         TypeError: The state holds something else.
+        OSError: The disk is full; a file that was there before is still there.
     """
     tensors: dict[str, Tensor] = {}
-    text = json.dumps(_pack(state, tensors))
-    with replacing(path) as fresh:
-        save_file(tensors or {"none": torch.zeros(0)}, str(fresh), metadata={"state": text})
+    text = json.dumps(_pack(state, tensors, {}))
+    whole = {name: _by_itself(t) for name, t in tensors.items()} or {"none": torch.zeros(0)}
+    with progress.stage(f"saving {path.name}"), replacing(path) as fresh:
+        try:
+            save_file(
+                whole, str(fresh), metadata={"state": text, "about": json.dumps(dict(about or {}))}
+            )
+        except SafetensorError as why:
+            full = "space" in str(why) or "too large" in str(why).lower()
+            code = errno.ENOSPC if full else errno.EIO
+            raise OSError(code, f"cannot be written: {str(why)[:160]}", str(path)) from why
+
+
+def _by_itself(t: Tensor) -> Tensor:
+    """The tensor in memory of its own: safetensors refuses parts of a larger one."""
+    t = t.contiguous()
+    own = t.untyped_storage().nbytes() == t.numel() * t.element_size()
+    return t if own else t.clone()
+
+
+def about(path: Path) -> dict[str, Any]:
+    """Read what `save` was told about a file, without its tensors.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The values; {} where there are none.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as f:  # type: ignore[no-untyped-call]
+            found: dict[str, Any] = json.loads((f.metadata() or {}).get("about", "{}"))
+            return found
+    except (SafetensorError, json.JSONDecodeError) as why:
+        raise _damaged(path, why) from why
 
 
 def load(path: Path, decode: Any = None) -> Any:
@@ -151,7 +234,11 @@ def load(path: Path, decode: Any = None) -> Any:
             tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
             return _unpack(json.loads(f.metadata()["state"]), tensors, decode)
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as why:
-        raise InputError(
-            f"{path} is damaged ({type(why).__name__}: {str(why)[:80]}); delete it to start this "
-            "run over"
-        ) from why
+        raise _damaged(path, why) from why
+
+
+def _damaged(path: Path, why: Exception) -> InputError:
+    return InputError(
+        f"{path} is damaged ({type(why).__name__}: {str(why)[:80]}); delete it to start this run "
+        "over"
+    )

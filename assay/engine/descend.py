@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from assay.engine import parallel
+from assay.engine import parallel, progress
 from assay.engine.optimiser import Optimiser
 from assay.engine.passes import Split, pieces
 from assay.engine.threads import together
@@ -26,6 +26,7 @@ _COMPLETIONS = 0  # a pass, 0 for all: belongs to the run, must not change a num
 _STRICT = False
 
 Index = Int[Tensor, "b"] | tuple[Int[Tensor, "b 1"], Int[Tensor, "1 n"]]
+Pass = tuple[Int[Tensor, "b"], Int[Tensor, "k"] | None]
 Losses = Tensor | Sequence[Callable[[], Tensor]]
 
 
@@ -88,8 +89,8 @@ def descend(
     weights = reduce(batch.mask)
     mine = torch.arange(len(batch))[parallel.share(len(batch))]
     optimiser.zero_grad()
-    total = weights.new_zeros((), dtype=torch.float64)
-    for part, among in pieces(mine, batch.mask.shape[1], _COMPLETIONS, split):
+    total, N = weights.new_zeros((), dtype=torch.float64), batch.mask.shape[1]
+    for part, among in _announced(pieces(mine, N, _COMPLETIONS, split), len(mine), N):
         w, piece = weights[part.to(weights.device)], batch[part]
         index: Any = place[part]
         if among is not None:
@@ -119,6 +120,16 @@ def descend(
     optimiser.step(norm)
     parallel.meter.add("updates", 1)
     return {"loss": float(total), "grad_norm": float(norm), "skipped": 0.0}
+
+
+def _announced(parts: Iterator[Pass], rows: int, n: int) -> Iterator[Pass]:
+    """The passes, each announced as part of the learning from all completions."""
+    with progress.stage("learning", rows * n, "completions") as learning:
+        for part, among in parts:
+            some = len(part) * (n if among is None else len(among))
+            learning.upcoming(some)
+            yield part, among
+            learning.advance(some)
 
 
 def _back(loss: Tensor | Callable[[], Tensor], w: Tensor) -> Tensor:

@@ -53,6 +53,10 @@ class Optimiser:
         """Return the count of updates and Adam's moments."""
         return {"updates": self.updates, "adam": self.adam.state_dict()["state"]}
 
+    def state_bytes(self) -> int:
+        """Count the bytes of the state once every parameter has its two moments."""
+        return 2 * sum(p.numel() * p.element_size() for p in self.parameters)
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.updates = state["updates"]

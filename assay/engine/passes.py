@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from assay.engine import progress
+
 # A CPU's heap grows to about twice what a pass saves, by holes between blocks that are still held
 # (measured with glibc 2.36). So an eighth of the free memory becomes a quarter of it, and the rest
 # is left to evaluation and to other processes. CUDA's allocator reuses its blocks.
@@ -113,6 +115,34 @@ def completions_that_fit(
     room = free_bytes(device) // processes - _TRAINED * trained
     share = _SHARE.get(torch.device(device).type, _SHARE["cpu"])
     return max(1, int(share * room) // max(1, each))
+
+
+def in_passes(compute: Callable[[Any], Tensor], samples: Any, size: int, what: str) -> Tensor:
+    """Compute something of each completion in bounded passes, without gradient.
+
+    Args:
+        compute: Called with some of the samples; returns `[b,n,…]`.
+        samples: B prompts with N completions each.
+        size: Completions a pass, at most.
+        what: What is computed, as it is announced.
+
+    Returns:
+        `[B,N,…]`.
+    """
+    B, N = samples.mask.shape[:2]
+    with progress.stage(what, B * N, "completions") as going:
+        going.upcoming(min(size, B * N))
+        if size >= B * N:
+            out = compute(samples)
+            going.advance(B * N)
+            return out
+        parts = []
+        for rows, among in pieces(torch.arange(B), N, size, "completions"):
+            piece = samples[rows]
+            parts.append(compute(piece if among is None else piece.pick(among[None])).flatten(0, 1))
+            going.advance(len(parts[-1]))
+            going.upcoming(min(size, B * N))
+        return torch.cat(parts).unflatten(0, (B, N))
 
 
 def pieces(

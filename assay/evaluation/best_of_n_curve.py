@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from assay.core.rng import Rng
+from assay.engine import progress
 from assay.errors import InputError
 from assay.evaluation.scored_table import read_table
 from assay.formulas.curves import best_of_n, bootstrap_mean
@@ -64,9 +65,10 @@ def bon(
             )
     if draws < 1:
         raise InputError(f"--draws is {draws}; an interval needs at least 1")
-    table = read_table(
-        scores, gold, tuple(proxy) or ("proxy",), columns=columns, split=split, drop=drop
-    )
+    with progress.stage(f"reading {scores}"):
+        table = read_table(
+            scores, gold, tuple(proxy) or ("proxy",), columns=columns, split=split, drop=drop
+        )
     count = table.present.sum(1)
     most = int(count.max())
     if most < 2:
@@ -84,10 +86,10 @@ def bon(
         len(count), (draws, len(count)), generator=Rng(seed)("bootstrap").generator()
     )
     truth = table.columns[gold]
+    proxies = [name for name in table.columns if name != gold]
     curves = {
-        name: _curve(x, truth, wanted, table.present, index)
-        for name, x in table.columns.items()
-        if name != gold
+        name: _curve(table.columns[name], truth, wanted, table.present, index)
+        for name in progress.over(proxies, "best-of-n curves", "proxies")
     }
     oracle = _curve(truth, truth, wanted, table.present, index)
     result = {

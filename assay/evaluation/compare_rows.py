@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assay.errors import InputError
+from assay.records.best import state_of
 from assay.records.methods import Ground, Method, Track
 from assay.stats.effects import drop, peak
 
@@ -92,9 +93,7 @@ def _unfit(t: Track | None) -> str | None:
     record = t.run.record
     if record.state != "done":
         return (
-            f"{record.state}: {record.error}"
-            if record.error
-            else f"the run's state is {record.state}"
+            f"{record.state}: {record.error}" if record.error else f"the run is {state_of(t.run)}"
         )
     if t.best is None or t.best["gold"] is None or t.best["stats"].get("fresh/gold_last") is None:
         return "its best checkpoint was not read again"

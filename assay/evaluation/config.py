@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from assay.errors import InputError
 
 _LEAST = {
-    "eval_steps": 1,
+    "eval_steps": 0,
     "save_steps": 1,
-    "eval_generations": 1,
+    "eval_generations": 0,
     "log_completions": 0,
     "micro_batch_size": 0,
 }
@@ -20,10 +20,11 @@ class MeasureConfig:
     """How a run is measured and saved. No setting changes a policy.
 
     Attributes:
-        eval_steps: Read the policy at steps divisible by this, and at the end. A Step with a tag of
-            its own is always read.
+        eval_steps: Read the policy at steps divisible by this, and at the end; 0 to choose by the
+            model's size. A Step with a tag of its own is always read.
         save_steps: Save at steps divisible by this, and at the end.
-        eval_generations: Completions for each held-out prompt at a reading.
+        eval_generations: Completions for each held-out prompt at a reading; 0 to choose by the
+            model's size.
         log_completions: Held-out prompts whose completions are stored at a reading.
         micro_batch_size: Completions of a forward and backward pass; 0: chosen from the free
             memory, and recorded. The numbers are the same.
@@ -40,9 +41,9 @@ class MeasureConfig:
         10
     """
 
-    eval_steps: int = 5
+    eval_steps: int = 0
     save_steps: int = 10
-    eval_generations: int = 8
+    eval_generations: int = 0
     log_completions: int = 8
     micro_batch_size: int = 0
     stop_on_nonfinite: bool = False

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from assay.core import Step
+from assay.core import Carry, Step
 from assay.engine import checkpoint as disk
 from assay.engine.parallel import COUNTED, barrier, rank
 from assay.errors import InputError
-
-CARRY, BEST = "carry.safetensors", "best.safetensors"
+from assay.models.backbones.copies import copied, state_to_keep
+from assay.records.best import CARRY
+from assay.records.result import Kept, Result
 
 
 def nothing_spent() -> dict[str, int]:
@@ -31,7 +31,7 @@ class Progress:
         best: Gold, step and tag of the best policy so far; {} where nothing was read.
         last_read: The step of the last reading, −1 before the first.
         tally: Sums and counts of step statistics since the last reading.
-        done: Whether the run is finished.
+        read: Readings with a gold.
     """
 
     spent: dict[str, int] = field(default_factory=nothing_spent)
@@ -39,7 +39,7 @@ class Progress:
     best: dict[str, Any] = field(default_factory=dict)
     last_read: int = -1
     tally: dict[str, list[float]] = field(default_factory=dict)
-    done: bool = False
+    read: int = 0
 
     def plain(self) -> dict[str, Any]:
         """The fields by name."""
@@ -58,41 +58,105 @@ class Progress:
         return out
 
 
-class Policies:
-    """The policies that a run keeps: in its folder, or in memory if it has no folder.
+def load_state(folder: Path | None, decode: Any) -> dict[str, Any] | None:
+    """What a run saved last, None where it has not come so far.
 
     Args:
         folder: The run's folder, None for a run without a record.
+        decode: How restored Prompts turn ids into text.
+    """
+    if folder is None or not (folder / CARRY).exists():
+        return None
+    found: dict[str, Any] = disk.load(folder / CARRY, decode)
+    return found
+
+
+def save_state(folder: Path, carry: Carry, progress: Progress, watch: Any) -> None:
+    """Write a recipe's memory, the run's own and the watch's as one file.
+
+    Args:
+        folder: The run's folder.
+        carry: The recipe's memory.
+        progress: The run's.
+        watch: The watch's, None where nothing is watched.
+    """
+    state = {"carry": carry.state(), **progress.plain(), "watch": watch}
+    disk.save(folder / CARRY, state, about={"step": carry.next})
+
+
+class Policies:
+    """The policies that a run keeps: in its folder, `policies/STEP.safetensors` or
+    `policies/STEP-TAG.safetensors`, or in memory if it has no folder.
+
+    Args:
+        folder: The run's folder, None for a run without a record.
+        every: Whether all that are kept stay.
     """
 
-    def __init__(self, folder: Path | None):
-        self.folder = folder
-        self._best: dict[str, Any] = {}
+    def __init__(self, folder: Path | None, *, every: bool):
+        self.folder, self.every = folder, every and folder is not None
+        self._states: dict[tuple[int, str], dict[str, Any]] = {}
 
-    def keep(self, policy: Any, name: str) -> None:
-        """Write a policy's state as a file of the folder, from the first process."""
-        if self.folder is not None and rank() == 0:
-            path = self.folder / name
-            path.parent.mkdir(exist_ok=True)
-            disk.save(path, dict(policy.state_dict()))
+    def file(self, step: int, tag: str) -> str | None:
+        """The file of a policy, within the folder; None for the reference."""
+        return f"policies/{step}{f'-{tag}' if tag else ''}.safetensors" if step else None
 
-    def remember(self, policy: Any) -> None:
-        """Keep the best policy so far."""
-        if self.folder is not None:
-            self.keep(policy, BEST)
+    def keep(self, policy: Any, step: int, tag: str) -> None:
+        """Keep a policy's weights, on disk from the first process."""
+        if self.folder is None:
+            self._states[step, tag] = copied(state_to_keep(policy))
             return
-        self._best = {
-            k: v.detach().clone() if isinstance(v, Tensor) else v
-            for k, v in policy.state_dict().items()
-        }
+        path = self.folder / str(self.file(step, tag))
+        if rank() == 0:
+            path.parent.mkdir(exist_ok=True)
+            disk.save(path, state_to_keep(policy))
 
-    def best(self, like: Step) -> Step:
-        """Return the best policy so far as a Step, made from another Step of the same recipe."""
+    def load(self, step: int, tag: str, like: Step) -> Step:
+        """Return a kept policy as a Step, made from another Step of the same recipe."""
         policy: Any = like.policy
         policy = policy.copy()
         barrier()
-        policy.load_state_dict(self._best if self.folder is None else disk.load(self.folder / BEST))
+        policy.load_state_dict(
+            self._states[step, tag]
+            if self.folder is None
+            else disk.load(self.folder / str(self.file(step, tag)))
+        )
         return Step(policy, reward=like.reward)
+
+    def forget(self, but: Collection[tuple[int, str]]) -> None:
+        """Delete the policies that are needed no more.
+
+        Args:
+            but: Step and tag of those that stay. Nothing is deleted where all of them stay.
+        """
+        self._states = {k: v for k, v in self._states.items() if k in but}
+        if self.folder is None or self.every or rank() != 0:
+            return
+        inside = self.folder / "policies"
+        stay = {self.folder / str(self.file(*of)) for of in but}
+        for path in set(inside.glob("*.safetensors")) - stay:
+            path.unlink()
+        if inside.is_dir() and not any(inside.iterdir()):
+            inside.rmdir()
+
+    def forget_all_but(self, result: Result) -> None:
+        """Delete all policies that a finished run's result does not name."""
+        both = [(p, p["step"], p["tag"] or "") for p in (result["best"], result["last"])]
+        self.forget({(t, tag) for p, t, tag in both if p["file"] == self._name(t, tag)})
+
+    def _name(self, step: int, tag: str) -> str | None:
+        return None if self.folder is None else self.file(step, tag)
+
+    def kept(self, step: int, tag: str, *, weights: bool = True) -> Kept:
+        """A policy as a record names it.
+
+        Args:
+            step: Its step.
+            tag: Its tag.
+            weights: Whether it has weights that are kept.
+        """
+        file = self._name(step, tag) if weights else None
+        return {"step": step, "tag": tag, "file": file}
 
 
 def steps_of(item: Any) -> list[Step]:

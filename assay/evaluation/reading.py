@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay.core import Missing, Rng, Sampler, Samples, Step, World
+from assay.engine import progress
 from assay.engine.parallel import meter
 from assay.errors import InputError, NotFinite
 
@@ -129,7 +130,7 @@ class Reader:
         sampler = step.policy
         if sampler is None:
             raise InputError("this Step has no policy, so it cannot be read")
-        with meter.lifted(), torch.no_grad():
+        with progress.stage("reading"), meter.lifted(), torch.no_grad():
             x = sampler.sample(self.world.held_out, self.eval_generations, rng)
             if not bool(x.present.any(1).all()):
                 raise NotFinite("the policy gave no completion for some held-out prompt")

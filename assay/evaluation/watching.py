@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from assay.core import Loop, Step, Task, World
-from assay.evaluation.progress import CARRY
-from assay.records.schema import Result
+from assay.engine import progress
+from assay.engine.checkpoint import size
+from assay.engine.parallel import rank
+from assay.models.backbones.copies import state_to_keep
+from assay.records.result import Kept, Watched
 from assay.watch.config import WatchConfig
 from assay.watch.ledger import Ledger
 from assay.watch.setup import check_policy, open_watch
+
+log = logging.getLogger("assay")
+MUCH = 10**9  # bytes of kept policies that are worth a line
 
 
 class Lookout:
@@ -51,6 +58,7 @@ class Lookout:
             folder=folder,
             again=f"assay run --resume --out {folder}",
         )
+        self.word: str | None = None  # the last
         if saved:
             self.watch.load(saved)
 
@@ -76,7 +84,30 @@ class Lookout:
         """
         check_policy(step.policy)
         self.policies.begin(step.policy)
-        return self.watch.look({"step": t, **line})
+        self._measure(step)
+        with progress.stage("watching"):
+            said = self.watch.look({"step": t, **line})
+        self.word = said["word"]
+        return said
+
+    def _measure(self, step: Step) -> None:
+        """Take the size of one policy, which decides how many are kept; say so where it is much."""
+        first, watch = not self.watch.steps, self.watch
+        watch.policy_bytes = size(state_to_keep(step.policy))
+        n = watch.config.policies_kept(watch.looks, watch.policy_bytes)
+        if (
+            first
+            and rank() == 0
+            and self.policies.folder is not None
+            and n * watch.policy_bytes > MUCH
+        ):
+            log.warning(
+                "assay: the watch keeps up to %d policies to go back to, %.1f GB, in %s "
+                "(--watch.kept); one of them stays",
+                n,
+                n * watch.policy_bytes / 1e9,
+                self.policies.folder,
+            )
 
     def kept(self) -> Step:
         """The policy that the run goes back to."""
@@ -86,24 +117,30 @@ class Lookout:
         """What has to be saved."""
         return self.watch.state()
 
-    def forget(self, done: bool) -> None:
+    def forget(self) -> None:
         """Delete the policies that nothing can go back to any more."""
-        watch = self.watch
-        self.policies.forget({watch.back} if done else {watch.best, *watch.kept})
+        self.policies.forget({self.watch.best, *self.watch.kept})
 
-    def result(self, read: int) -> Result:
-        """What the run comes to: once stopped, the best checkpoint; else its last policy.
+    def end(self) -> None:
+        """Delete all policies but the result: of a run that was stopped, the one to go back to."""
+        self.policies.forget({self.watch.back} if self.stopped else set())
+
+    def back(self) -> Kept:
+        """The policy that a watch which stopped the run goes back to."""
+        step = self.watch.back
+        there = step and self.policies.folder is not None
+        return {"step": step, "tag": "", "file": f"kept-{step}.safetensors" if there else None}
+
+    def result(self, read: int) -> Watched:
+        """What the watch came to.
 
         Args:
             read: The last step that was read.
         """
         watch = self.watch
-        step = watch.back if watch.stopped else read
-        file = CARRY if not watch.stopped else f"kept-{step}.safetensors" if step else None
         return {
-            "step": step,
-            "file": file,
             "stopped": watch.stopped,
+            "word": self.word,
             "at": read,
             "best": watch.best,
             "labels": watch.spent,

@@ -23,7 +23,6 @@ class Seed:
         build: The world's function.
         seed: The seed.
         loop: Fields of the Loop that were asked for.
-        around: Wraps a recipe, to show how far it is: `around(recipe, label)`.
     """
 
     def __init__(
@@ -31,9 +30,8 @@ class Seed:
         build: Callable[..., World],
         seed: int,
         loop: Mapping[str, Any],
-        around: Callable[[Recipe, str], Recipe],
     ):
-        self.build, self.seed, self.loop, self.around = build, seed, loop, around
+        self.build, self.seed, self.loop = build, seed, loop
         self.seeded = "seed" in inspect.signature(build).parameters
         self.worlds: dict[str, World] = {}
         self.arms: dict[str, tuple[list[Any], Loop | None]] = {}
@@ -57,8 +55,10 @@ class Seed:
                 self.arms[key] = list(function(world, **own)), None
             else:
                 loop, own = _resolved(function, world, {**own, **self.loop, "seed": self.seed})
-                shown = self.around(function, f"seed {self.seed}: {name}")
-                self.arms[key] = list(measure(shown, world, loop=loop, arguments=own)), loop
+                read = measure(
+                    function, world, loop=loop, arguments=own, name=f"seed {self.seed}: {name}"
+                )
+                self.arms[key] = list(read), loop
         return self.arms[key]
 
     def _world(self, arguments: Mapping[str, Any]) -> tuple[World, dict[str, Any]]:

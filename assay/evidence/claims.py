@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from assay.core import Claim
+from assay.engine import progress
 from assay.errors import InputError
-from assay.evidence.arms import Recipe, Seed
+from assay.evidence.arms import Seed
 from assay.evidence.results import folder, read, rows, save
 from assay.evidence.rule import judged
 from assay.records.provenance import provenance
@@ -31,7 +32,6 @@ def run(
     world: str,
     world_arguments: Mapping[str, Any],
     loop: Mapping[str, Any],
-    around: Callable[[Recipe, str], Recipe] = lambda recipe, label: recipe,
 ) -> list[dict[str, Any]]:
     """Run the claims of some papers. An arm that several papers compare with is run once a seed.
 
@@ -41,7 +41,6 @@ def run(
         world: The world's name.
         world_arguments: The world's arguments that are not defaults.
         loop: Fields of the Loop that are not the papers' own.
-        around: Wraps a recipe, to show how far it is: `around(recipe, label)`.
 
     Returns:
         One result a paper, as JSON values.
@@ -56,8 +55,8 @@ def run(
         for name, (e, c) in papers.items()
     }
     began = time.perf_counter()
-    for seed in seeds:
-        there = Seed(build, seed, loop, around)
+    for seed in progress.over(list(seeds), "claims", "seeds"):
+        there = Seed(build, seed, loop)
         for name, (_, claim) in papers.items():
             arms = {}
             for arm, (other, arguments) in claim.arms.items():

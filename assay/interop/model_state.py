@@ -90,6 +90,11 @@ def trained_weights(model: nn.Module, *, device: torch.device | None = None) -> 
     }
 
 
+def trained_bytes(model: nn.Module) -> int:
+    """Bytes of all parameters that are trained."""
+    return sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+
+
 def set_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Set the parameters that `weights` names; the others stay."""
     with torch.no_grad():

@@ -41,9 +41,11 @@ from assay.interop.stack import RewardSpec
 from assay.interop.trainer import (
     end_tokens,
     evaluates,
+    hold_folder,
     logged,
     model_name,
     recipe_name,
+    release_folder,
     settings_of,
 )
 from assay.loops import proxy_score
@@ -55,14 +57,7 @@ from assay.rewards.load import TextRewards, entries, open_reward
 
 # Where a smaller share of the weights is trained, the reference is these swapped in; else a copy.
 SWAPPED_BELOW = 0.2
-RECORDED = (
-    "learning_rate",
-    "beta",
-    "num_generations",
-    "temperature",
-    "max_steps",
-    "loss_type",
-)
+RECORDED = ("learning_rate", "beta", "num_generations", "temperature", "max_steps", "loss_type")
 
 
 class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
@@ -144,8 +139,8 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self.when = "step" if self.eval_steps else "evaluate" if evaluates(args) else "log"
         kept = self.folder / "reference.safetensors"
         again = (self.folder / "run.json").exists()
-        if not again and parallel.rank() == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        if parallel.rank() == 0:
+            hold_folder(self.folder)
         then = checkpoint.load(kept) if again and kept.exists() else trained_weights(self.model)
         self.reader, self.step_reward = self._reader(then)
         if parallel.rank() == 0:
@@ -179,6 +174,7 @@ class ReadingsCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
             self._read(state)
         if self.run is not None and parallel.rank() == 0:
             self.run.finish()
+            release_folder(self.folder)
 
     def _read(self, state: Any, tag: str = "") -> None:
         step = int(state.global_step)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+from assay.engine.atomic import Hold, hold
+from assay.errors import InputError
 from assay.records.runs import plain
+
+_HELD: dict[Path, Hold] = {}
 
 
 def evaluates(args: Any) -> bool:
@@ -57,3 +62,34 @@ def settings_of(args: Any, names: Iterable[str]) -> dict[str, Any]:
     """Those of a trainer's settings that are numbers or words, for a record."""
     values = {k: getattr(args, k, None) for k in names}
     return {k: plain(v) for k, v in values.items() if isinstance(v, (int, float, str))}
+
+
+def hold_folder(folder: Path) -> None:
+    """Hold a run's folder, so that no other process writes into it.
+
+    A folder that this process holds already, as after an interrupted cell of a notebook, stays
+    held: a trainer cannot train twice at once.
+
+    Args:
+        folder: Made where it does not exist.
+
+    Raises:
+        InputError: Another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder.resolve() in _HELD:
+        return
+    held = hold(folder)
+    if held is None:
+        raise InputError(
+            f"another process is writing to {folder}: wait until it has ended, or give the "
+            "callback another folder"
+        )
+    _HELD[folder.resolve()] = held
+
+
+def release_folder(folder: Path) -> None:
+    """Let a run's folder go, at the end of a training."""
+    held = _HELD.pop(folder.resolve(), None)
+    if held is not None:
+        held.release()

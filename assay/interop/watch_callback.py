@@ -31,8 +31,17 @@ from assay.engine.atomic import write_bytes
 from assay.errors import InputError, Waiting
 from assay.interop.messages import turns_of
 from assay.interop.model_comparisons import ModelComparisons, Prompt
-from assay.interop.model_state import set_weights
-from assay.interop.trainer import evaluates, logged, model_name, recipe_name, settings_of
+from assay.interop.model_state import set_weights, trained_bytes
+from assay.interop.trainer import (
+    evaluates,
+    hold_folder,
+    logged,
+    model_name,
+    recipe_name,
+    release_folder,
+    settings_of,
+)
+from assay.records.result import Kept, Result, Watched, chosen
 from assay.records.runs import Run, RunRecord
 from assay.watch.config import WatchConfig
 from assay.watch.labelers.choose import make_labeler
@@ -106,6 +115,7 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
             batch_size,
         )
         self.seed, self.waiting = seed, False
+        self.word: str | None = None  # the watch's last
         self.watch: Watch | None = None
         self.run: Run | None = None
 
@@ -127,6 +137,7 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
                 "the watch looks at every evaluation, and this trainer makes none: give "
                 "WatchCallback eval_steps=…"
             )
+        hold_folder(self.folder)
         self._open(args, model, int(state.global_step))
         self.watch = Watch(
             self.comparisons,
@@ -136,6 +147,7 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
             self.config,
             -(-state.max_steps // every),
         )
+        self.watch.policy_bytes = trained_bytes(model)
         before = [p for p in self._looks() if int(p.stem) <= state.global_step]
         if before:
             self.watch.load(_read(before[-1]))
@@ -163,19 +175,24 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         stopped, back = self.watch.stopped, self.watch.back
         if stopped and self.restore:
             set_weights(self.comparisons.model, self.comparisons.kept(back))
-        self.run.finish(
-            {
-                "result": {
-                    "step": back if stopped else state.global_step,
-                    "stopped": stopped,
-                    "at": state.global_step,
-                    "file": f"kept-{back}.safetensors" if stopped else None,
-                    "best": self.watch.best,
-                    "labels": self.watch.spent,
-                }
-            }
-        )
-        self.comparisons.forget({back, self.watch.best})
+        self.run.finish({"result": self._result(int(state.global_step))})
+        self.comparisons.forget({back} if stopped else set())
+        release_folder(self.folder)
+
+    def _result(self, step: int) -> Result:
+        """What the run came to. The last weights are the trainer's to save."""
+        assert self.watch is not None
+        watch, back = self.watch, self.watch.back
+        last: Kept = {"step": step, "tag": "", "file": None}
+        there: Kept = {"step": back, "tag": "", "file": f"kept-{back}.safetensors"}
+        found: Watched = {
+            "stopped": watch.stopped,
+            "word": self.word,
+            "at": step,
+            "best": watch.best,
+            "labels": watch.spent,
+        }
+        return {"best": chosen(last=last, watch=found, back=there), "last": last, "watch": found}
 
     def _labeler(self) -> Labeler:
         if callable(self.by):
@@ -206,8 +223,10 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
             self.run.note({"state": "waiting"})
             self.say(f"assay: {why}")
             self.waiting = control.should_save = control.should_training_stop = True
+            release_folder(self.folder)
             return
         self.run.append({**reading, "tag": "", "labels": self.watch.spent, "watch": verdict})
+        self.word = verdict["word"]
         _write(self.folder / "looks" / f"{step}.json", self.watch.state())
         last = [_read(path) for path in self._looks()[-LAST:]]
         self.comparisons.forget({s for look in last for s in look["kept"]})

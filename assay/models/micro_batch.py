@@ -8,7 +8,7 @@ import os
 import torch
 
 from assay.core import EstimatesMemory, Loop, Task
-from assay.engine import parallel, passes
+from assay.engine import parallel, passes, progress
 
 log = logging.getLogger("assay")
 
@@ -29,8 +29,10 @@ def micro_batch_size(task: Task, loop: Loop) -> int:
     if not isinstance(policy, EstimatesMemory):
         return 0
     device = task.prompts.tokens.device
+    with progress.stage("measuring the memory of a training pass"):
+        each = policy.saved_bytes(task.longest_prompt + policy.max_tokens)
     fits = passes.completions_that_fit(
-        policy.saved_bytes(task.longest_prompt + policy.max_tokens),
+        each,
         trained=sum(p.numel() for p in policy.parameters()),
         device=device,
         processes=_sharing(device),

@@ -6,127 +6,126 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from assay.core import World
 from assay.data.escape import prose
 from assay.engine import checkpoint as disk
 from assay.errors import InputError
+from assay.models import as_transformers
+from assay.records.best import CARRY, BestPolicy, best, last, policies
+from assay.records.result import named
 from assay.records.runs import Run
 
 
-def export(run: Run, world: World, out: Path, *, which: str = "best") -> Path:
+def export(run: Run, world: World, out: Path, found: BestPolicy, *, adapter: bool = False) -> Path:
     """Write a policy of a run as a transformers checkpoint.
 
     Args:
         run: The run.
         world: Its world, which has a policy to load the weights into.
         out: A new or an empty folder.
-        which: "best" (what a watch kept, else the best by gold, else the last) or "last".
+        found: The policy; `find_policy` says which there are.
+        adapter: Write the adapter alone, for peft, in place of the base with the adapter merged.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: The folder holds anything, the run kept no such policy, or the policies of its
-            world are not language models.
+        InputError: The folder holds anything, or the policies of its world are not language models.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is never overwritten; give another --out")
-    path, step = find_policy(run, which)
-    policy: Any = world.task.reference if path is None else world.task.reference.copy()
-    if path is not None:
-        state = disk.load(path)
-        policy.load_state_dict(kept_policy(state, path))
-    whole = plain_model(policy, world.name)
-    out.mkdir(parents=True, exist_ok=True)
-    with torch.no_grad():
-        whole.save_pretrained(out)
-    tokenizer = getattr(policy.vocabulary, "tokenizer", None)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(out)
-    (out / "README.md").write_text(card(run, step), encoding="utf-8")
+    must_be_free(out)
+    policy = load_policy(run, world, found)
+    if not hasattr(getattr(policy, "backbone", None), "hidden_states"):
+        raise InputError(
+            f"the policies of world {world.name} are of type {type(policy).__name__}, which "
+            "transformers cannot load; only runs in world hub and world grammar can be exported"
+        )
+    if adapter:
+        as_transformers.save_adapter(policy, out)
+    else:
+        as_transformers.save(policy, out)
+    (out / "README.md").write_text(card(run, found), encoding="utf-8")
     return out
 
 
-def plain_model(policy: Any, world: str) -> Any:
-    """Return a policy as a plain transformers model, adapters merged.
-
-    Args:
-        policy: A policy.
-        world: Its world's name, for the message.
-
-    Raises:
-        InputError: Policies of this world are not language models.
-    """
-    backbone: Any = getattr(policy, "backbone", None)
-    whole = (
-        backbone.merged() if hasattr(backbone, "merged") else getattr(backbone, "model", backbone)
-    )
-    if not hasattr(whole, "save_pretrained"):
-        raise InputError(
-            f"the policies of world {world} are of type {type(policy).__name__}, which "
-            "transformers cannot load; only runs in world hub and world grammar can be exported"
-        )
-    return whole
+def must_be_free(out: Path) -> None:
+    """Raise InputError where the folder to write exists and holds anything."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is never overwritten; give another --out")
 
 
-def find_policy(run: Run, which: str) -> tuple[Path | None, int]:
-    """Return where a policy of a run is.
+def find_policy(run: Run, *, step: int | None = None, end: bool = False) -> BestPolicy:
+    """Return a policy of a run: its best, its last, or that of a step.
 
     Args:
         run: The run.
-        which: "best" or "last".
-
-    Returns:
-        (its file, its step); the file is None for the reference.
+        step: A step whose policy was kept; 0 for the reference.
+        end: The last policy, whatever chose the best.
 
     Raises:
-        InputError: `which` is neither, or the run has no reading yet.
+        InputError: The run has no reading yet, or did not keep the policy of this step.
     """
-    if which not in ("best", "last"):
-        raise InputError(f"--which is '{which}'; it is best or last")
-    read = [r for r in run.readings() if r["tag"] != "best"]
-    if not read:
-        raise InputError(
-            f"{run.folder} has no reading yet; go on with it: assay run --resume --out {run.folder}"
-        )
-    kept = run.record.result
-    if which == "best" and kept and kept["stopped"]:
-        return (run.folder / kept["file"] if kept["file"] else None), int(kept["step"])
-    if which == "best" and read[0]["gold"] is not None:
-        step = run.record.best_step or 0
-        return (None, 0) if step == 0 else (run.folder / "best.safetensors", step)
-    return (
-        (None, 0) if len(read) == 1 else (run.folder / "carry.safetensors", int(read[-1]["step"]))
+    if step is not None and end:
+        raise InputError("--step and --last name two policies; give one of them")
+    top = best(run)
+    if step is None and not end:
+        return top
+    if end:
+        kept = last(run)
+        tag, file = kept["tag"] or "", None if kept["file"] is None else run.folder / kept["file"]
+        return BestPolicy(kept["step"], tag, "it is the last policy", "last", None, file)
+    assert step is not None
+    if step == 0:
+        return BestPolicy(0, "", "it is the reference", "last", None, None)
+    there = policies(run)
+    if (step, top.tag) in there or (step, "") in there:
+        tag = top.tag if (step, top.tag) in there else ""
+        return BestPolicy(step, tag, "--step names it", "last", None, there[step, tag])
+    names = ", ".join(named({"step": t, "tag": tag}) for t, tag in there) or "none"
+    raise InputError(
+        f"{run.folder} did not keep the policy of step {step}; it kept {names} and the reference. "
+        "A run with --policies keeps every policy that is read"
     )
 
 
-def kept_policy(state: Any, path: Path) -> Any:
-    """Return the state of the policy that a file of a run holds.
+def load_policy(run: Run, world: World, found: BestPolicy) -> Any:
+    """Return a policy of a run with its weights.
 
     Args:
-        state: What the file holds: a policy's state, or what the recipe kept.
-        path: The file.
+        run: The run.
+        world: Its world.
+        found: Which policy.
 
     Raises:
-        InputError: The recipe keeps no policy under that name.
+        InputError: Its weights were not kept.
     """
-    if path.name != "carry.safetensors":
-        return state
+    if found.step == 0:
+        return world.task.reference
+    if found.file is None:
+        raise InputError(f"{run.folder}: the policy of {found.name} has no weights to load")
+    if not found.file.exists():
+        raise InputError(f"{found.file} is gone, and it holds the policy of {found.name}")
+    policy: Any = world.task.reference.copy()
+    state = disk.load(found.file)
+    policy.load_state_dict(_kept(state, found.file) if found.file.name == CARRY else state)
+    return policy
+
+
+def _kept(state: Any, path: Path) -> Any:
+    """The state of the policy among what a recipe kept."""
     try:
         return state["carry"]["kept"]["policy"]
     except (KeyError, TypeError) as why:
         raise InputError(f"{path} holds no policy: this recipe keeps none under that name") from why
 
 
-def card(run: Run, step: int) -> str:
+def card(run: Run, found: BestPolicy) -> str:
     """Return the model card: front matter, origin, the measured curve, the settings.
 
     Args:
         run: The run.
-        step: The step of the policy.
+        found: The policy.
     """
+    step = found.step
     about = run.record
     base = about.world.get("policy") or about.world.get("model")
     head = [
@@ -143,7 +142,8 @@ def card(run: Run, step: int) -> str:
         f"# {prose(about.recipe or 'a run')}, step {step}",
         "",
         f"Made by `assay run {about.recipe}` ({prose(about.title or 'no paper')}), "
-        f"seed {about.seed}, assay {about.assay}, commit {about.commit or 'unknown'}.",
+        f"seed {about.seed}, assay {about.assay}, commit {about.commit or 'unknown'}. "
+        f"Why this step: {prose(found.reason)}.",
         "",
         "## Measured",
         "",

@@ -13,16 +13,17 @@ from pydantic import (
     ConfigDict,
     Field,
     InstanceOf,
+    field_validator,
     with_config,
 )
 
 # pydantic reads typing's own TypedDict only from Python 3.12 on
 from typing_extensions import TypedDict
 
+from assay.records.result import Result, Text, from_earlier
+
 SCHEMA = 2
-State = Literal["running", "done", "failed", "waiting"]
-# `str` itself would refuse a lone surrogate, and a policy may write one
-Text = InstanceOf[str]
+State = Literal["running", "interrupted", "done", "failed", "waiting"]
 Entries = InstanceOf[dict[str, Any]]
 _STRICT = ConfigDict(strict=True, extra="allow")
 
@@ -175,27 +176,6 @@ class LabelRow(TypedDict):
     undone: NotRequired[bool]
 
 
-@with_config(_STRICT)
-class Result(TypedDict):
-    """What a watched run comes to.
-
-    Attributes:
-        step: The step of the policy that is the result.
-        file: The file of the run's folder that holds it; None for the reference.
-        stopped: Whether the watch stopped the run.
-        at: The last step that was read.
-        best: The best step so far, by the watch's comparisons.
-        labels: Labels that the watch bought.
-    """
-
-    step: int
-    file: Text | None
-    stopped: bool
-    at: int
-    best: int
-    labels: int
-
-
 class RunRecord(BaseModel):
     """run.json: what was run, by what, and how it ended.
 
@@ -207,7 +187,8 @@ class RunRecord(BaseModel):
         machine: System, processor, cores and memory.
         started: When, in UTC.
         finished: When, in UTC; None while it runs.
-        state: running, done, failed or waiting (for labels).
+        state: running, interrupted (by Ctrl-C or SIGTERM), done, failed or waiting (for labels).
+            A run that was killed says "running" and is not: see `records.best.state_of`.
         error: Why it failed.
         recipe: The recipe's name.
         verb: What kind of run: recipe, study, trl or bon.
@@ -226,8 +207,9 @@ class RunRecord(BaseModel):
         rewards: Names of the reward models.
         replayable: False where the policy's completions are not a function of the seed.
         inputs: SHA-256 of every input file, by path.
-        best_step: The step with the highest gold.
-        result: What a watched run comes to.
+        best_step: The step with the highest gold, which is read again (tag "best"). The policy that
+            a run comes to is in `result`.
+        result: What a finished run comes to: its one best policy, and the last.
     """
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True, populate_by_name=True)
@@ -260,6 +242,11 @@ class RunRecord(BaseModel):
     inputs: dict[Text, Text | None] = Field(default_factory=dict)
     best_step: int | None = None
     result: Result | None = None
+
+    @field_validator("result", mode="before")
+    @classmethod
+    def _earlier(cls, value: Any) -> Any:
+        return from_earlier(value)
 
     @property
     def unknown(self) -> list[str]:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 from assay.data.escape import count, number
+from assay.records.best import state_of, state_said
 from assay.records.methods import Ground, Track, flat
 from assay.report.table import Cell, Table, named
 from assay.stats.readings import reference
@@ -57,14 +58,8 @@ def faults(ground: Ground) -> list[str]:
     cut: dict[str, str] = {}
     for t in ground.tracks:
         about, stats = t.about, [r["stats"] or {} for r in t.readings]
-        state, steps = about.get("state"), (about.get("loop") or {}).get("max_steps")
-        if state == "failed":
-            said.append(f"{t.name} failed: {about.get('error') or 'no reason was recorded'}.")
-        elif state != "done":
-            last = f"read up to step {t.readings[-1]['step']}" if t.readings else "nothing read yet"
-            said.append(
-                f"{t.name} is {state}: {last}{f' of {steps}' if steps and t.readings else ''}."
-            )
+        if about.get("state") != "done":
+            said.append(f"{t.name} {'' if _acts(t) else 'is '}{state_said(t.run)}.")
         if t.readings and reference(t.readings) is None:
             said.append(
                 f"{t.name} has no reading of the reference; its {ground.gold_name} is counted "
@@ -94,6 +89,11 @@ def faults(ground: Ground) -> list[str]:
     return said
 
 
+def _acts(track: Track) -> bool:
+    """Whether the state's clause begins with its verb: "failed: …", "stopped without a word …"."""
+    return state_of(track.run) in ("failed", "stopped")
+
+
 @dataclass
 class Record:
     """Everything that a run's run.json says.
@@ -116,5 +116,5 @@ def provenance(track: Track) -> Record:
         [k, Cell(v if isinstance(v, str) else json.dumps(v, ensure_ascii=False), code=True)]
         for k, v in entries.items()
     ]
-    what = f"{track.about.get('recipe') or '–'}, {track.about.get('state') or '–'}"
+    what = f"{track.about.get('recipe') or '–'}, {state_of(track.run)}"
     return Record(track.name, what, Table(f"Record of {track.name}", ["entry", "value"], rows))

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from assay.data.escape import count, number, spread
-from assay.records.methods import Ground, Method, grounds
+from assay.records.best import best, state_of
+from assay.records.methods import Ground, Method, Track, grounds
 from assay.report import watch
 from assay.report.lines import above, line
 from assay.report.table import Cell, Table, named
@@ -80,7 +81,7 @@ def summarise(ground: Ground, m: Method) -> dict[str, Any]:
         "recipe": m.recipe,
         "runs": [t.name for t in m.tracks],
         "seeds": len({t.pair for t in m.tracks}),
-        "states": sorted({str(t.about.get("state")) for t in m.tracks}),
+        "states": sorted({state_of(t.run) for t in m.tracks}),
         "gold_kind": ground.gold_kind,
         "reference_gold": ref,
         "peak_gold": top[0],
@@ -109,7 +110,38 @@ def summarise(ground: Ground, m: Method) -> dict[str, Any]:
 @np.errstate(all="ignore")  # what is not finite becomes None, not a warning
 def summary(folders: Sequence[Path | str]) -> list[dict[str, Any]]:
     """Every method of every world among these runs, as JSON values (`assay report --json`)."""
-    return [summarise(g, m) for g in grounds(folders) for m in g.methods]
+    return [
+        {**summarise(g, m), "best": [b for t in m.tracks if (b := _best(t))]}
+        for g in grounds(folders)
+        for m in g.methods
+    ]
+
+
+def _best(track: Track) -> dict[str, Any] | None:
+    """The policy that a run comes to, and why; None where nothing was read."""
+    if not track.readings:
+        return None
+    top = best(track.run, track.everything)
+    found = {"step": top.step, "tag": top.tag, "chosen_by": top.chosen_by, "reason": top.reason}
+    return {"run": track.name, **found}
+
+
+def bests(ground: Ground) -> Table:
+    """Which policy each run comes to, and why."""
+    rows: list[list[Cell | str]] = []
+    for m in ground.methods:
+        for t in m.tracks:
+            if t.readings:
+                top = best(t.run, t.everything)
+                rows.append([named(m, beside=t.name), top.name, top.reason])
+    return Table(
+        f"The policy that each run comes to, {ground.title}",
+        ["run", "best policy", "why"],
+        rows,
+        "A watch that stopped the run chooses by its labels; without a watch, the "
+        f"{ground.gold_name} chooses by its highest reading; else it is the last policy. This "
+        "policy is exported and restored.",
+    )
 
 
 def summary_table(ground: Ground) -> Table:

@@ -30,6 +30,7 @@ class Section:
     by_step: Picture | None
     findings: list[Cell]
     summary: Table
+    bests: Table
     matched: Table | str
     watch: watch.Panel | None
     fits: list[tuple[Chart, str]]
@@ -70,6 +71,7 @@ def section(
         by_step=figure.headline(ground, f"{ident}-step", "step"),
         findings=results.findings(ground),
         summary=results.summary_table(ground),
+        bests=results.bests(ground),
         matched=matched.matched(ground, baseline),
         watch=watch.panel(ground, ident),
         fits=[

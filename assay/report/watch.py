@@ -150,10 +150,11 @@ def _promise(watched: list[tuple[Method, Track, list[dict[str, Any]]]]) -> str:
 
 def _verdict(m: Method, t: Track, said: list[dict[str, Any]]) -> Verdict:
     last = said[-1]
-    result, beside = t.about.get("result") or {}, last.get("reference")
+    result, beside = t.run.record.result, last.get("reference")
     words = [f"{last['says']}, by {last['by']}."]
-    if last["word"] == "stop" and result:
-        what = f"policy of step {result['step']}" if result["step"] else "reference"
+    if last["word"] == "stop" and result is not None:
+        step = result["best"]["step"]
+        what = f"policy of step {step}" if step else "reference"
         words.append(f"The run’s result is the {what}.")
     if beside:
         words.append(

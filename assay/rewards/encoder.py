@@ -6,17 +6,18 @@ and gives the same scores.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from assay.core import Rng, Samples
 from assay.data.turns import Turns
+from assay.engine import progress
+from assay.models.backbones.layer_progress import by_layer
 from assay.models.backbones.pretrained import passes
 from assay.rewards.encoding import (
     Encoded,
@@ -51,13 +52,17 @@ def forward(
     where = next(model.parameters()).device
     ids, mask = ids.to(where), mask.to(where)
     extra = {} if kinds is None else {"token_type_ids": kinds.to(where)}
-    return model(input_ids=ids, attention_mask=mask.long(), **extra), mask
+    with by_layer(model):
+        return model(input_ids=ids, attention_mask=mask.long(), **extra), mask
 
 
-def batches(rows: Sequence[Encoded], what: str) -> Any:
-    """Yield rows of similar length, by index, under a progress bar that says `what`."""
-    some = passes([len(r.ids) for r in rows])
-    return tqdm(some, desc=what, disable=None, delay=2, leave=False)
+def batches(rows: Sequence[Encoded], what: str) -> Iterator[list[int]]:
+    """Yield rows of similar length, by index, within a stage that says `what`."""
+    with progress.stage(what, len(rows), "texts") as going:
+        for some in passes([len(r.ids) for r in rows]):
+            going.upcoming(len(some))
+            yield some
+            going.advance(len(some))
 
 
 class Member(nn.Module):
@@ -150,7 +155,8 @@ class TokenScorer(OnSamples):
     ) -> Float[Tensor, "M R"]:
         """See `TextReward.scores`; `columns` do not matter."""
         rows = zip(prompts, responses, turns or [None] * len(prompts), strict=True)
-        each = [encode(self.tokenizer, self.template, *row) for row in rows]
+        told = progress.over(rows, "tokenizing", "texts", len(prompts))
+        each = [encode(self.tokenizer, self.template, *row) for row in told]
         self.truncated = sum(e.cut > 0 for e in each)
         return self.of_tokens(each)
 

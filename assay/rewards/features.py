@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from tqdm import tqdm
+
+from assay.engine import progress
 
 BITS = 18  # each n-gram block has 2¹⁸ buckets
 WORD = r"\w+|[^\w\s]|\n+"
@@ -99,7 +100,7 @@ def features(prompts: Sequence[str], responses: Sequence[str]) -> Features:
     words, layout = _vectorizers()
     parts: list[Features] = []
     starts = range(0, max(1, len(responses)), _AT_ONCE)
-    for i in tqdm(starts, desc="counting texts", disable=None, delay=2, leave=False):
+    for i in progress.over(starts, "counting texts", "thousand texts"):
         some = [_valid(text) for text in responses[i : i + _AT_ONCE]]
         measures = [style(p, t) for p, t in zip(prompts[i : i + _AT_ONCE], some, strict=True)]
         parts.append(

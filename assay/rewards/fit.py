@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from assay.core import Loop, Pairs, Reward, Rng, order
+from assay.engine import progress
 from assay.engine.descend import Losses, descend
 from assay.engine.optimiser import Optimiser
 from assay.errors import InputError
@@ -130,7 +130,7 @@ def trained(
         clip=math.inf,
     )
     steps = range(loop.max_steps)
-    for t in tqdm(steps, desc="fitting reward models", disable=None, delay=2, leave=False):
+    for t in progress.over(steps, f"fitting {M} reward model{'s' * (M > 1)}", "updates"):
         batch = [r[order(len(r), loop.batch_size, t, rng("member", m))] for m, r in enumerate(own)]
         slope = None if penalty is None else _slope(model, penalty, [pairs[r] for r in batch], t)
         place = None if moved is None else moved(model, t)

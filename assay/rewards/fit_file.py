@@ -13,10 +13,10 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from tqdm import tqdm
 
 from assay import data
 from assay.core.rng import Rng
+from assay.engine import progress
 from assay.engine.atomic import write_bytes
 from assay.errors import InputError
 from assay.records import runs
@@ -113,22 +113,25 @@ def fit(
     out = Path(out)
     _writable(out, out_of_fold, config)
     config.check()
-    found = _read(path, config, out_of_fold)
+    with progress.stage(f"reading {path}"):
+        found = _read(path, config, out_of_fold)
     pool, alone = Pool.of(found).comparable(str(path), found.layout.parts.get("score", ""))
     folds = _folds(path, pool, config, out_of_fold)
     rng, members = Rng(config.seed), config.members
-    fitter = _fitter(pool, config)
+    with progress.stage(f"preparing {len(pool):,} texts for {config.base}"):
+        fitter = _fitter(pool, config)
     held, fold = torch.full((members, len(pool)), math.nan), None
     if folds:
         fold = pool.folds(folds, rng)
         parts = range(folds)
-        for k in tqdm(parts, desc="cross-validating by prompt", disable=None, delay=2, leave=False):
+        for k in progress.over(parts, "cross-validating by prompt", "folds"):
             train, test = (fold != k).nonzero()[:, 0], (fold == k).nonzero()[:, 0]
             counts = _counts(pool, train, config, rng("fold", k))
             fitted = fitter.fit(train, counts, rng("fold", k))
             held[:, test] = fitter.scores(fitted, test).float()
     every = torch.arange(len(pool))
-    final = fitter.fit(every, _counts(pool, every, config, rng("all")), rng("all"))
+    with progress.stage(f"fitting {members} members to all prompts"):
+        final = fitter.fit(every, _counts(pool, every, config, rng("all")), rng("all"))
     result = {
         **_told(found, pool, alone, config),
         "accuracy": accuracy(pool, held.mean(0), rng) if folds else None,

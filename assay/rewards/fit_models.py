@@ -10,6 +10,7 @@ from torch import Tensor
 
 from assay.core import Loop, Pairs
 from assay.core.rng import Rng
+from assay.engine import progress
 from assay.errors import InputError
 from assay.rewards.encoder import Member, ModelReward
 from assay.rewards.encoding import (
@@ -121,7 +122,7 @@ class ModelFitter:
                 "--max-length"
             )
         models = []
-        for m in range(counts.shape[1]):
+        for m in progress.over(range(counts.shape[1]), "fitting members", "members"):
             mine = torch.repeat_interleave(torch.arange(len(group)), counts[group, m].long())
             chosen = [self.rows[i] for i in first[mine].tolist()]
             rejected = [self.rows[i] for i in second[mine].tolist()]

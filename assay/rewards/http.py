@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from assay.data.http import JsonClient, Unavailable
+from assay.engine import progress
 from assay.errors import InputError
 from assay.rewards.function import FunctionReward
 
@@ -99,8 +100,15 @@ class HttpFunction:
         def one(s: slice) -> list[Any]:
             return self._ask(prompts[s], completions[s], {k: v[s] for k, v in columns.items()})
 
-        with ThreadPoolExecutor(max(1, min(self.at_once, len(slices)))) as pool:
-            return [score for scores in pool.map(one, slices) for score in scores]
+        scores: list[Any] = []
+        with (
+            ThreadPoolExecutor(max(1, min(self.at_once, len(slices)))) as pool,
+            progress.stage(f"asking {self.name}", len(prompts), "completions") as asking,
+        ):
+            for some in pool.map(one, slices):
+                scores += some
+                asking.advance(len(some))
+        return scores
 
     def _ask(
         self, prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Sequence[Any]]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from assay.core import Samples
 from assay.data.turns import Turns
+from assay.engine import progress
 from assay.errors import InputError
 from assay.registry.functions import function_in_file
 from assay.registry.live import Live
@@ -113,6 +114,11 @@ def open_reward(spec: str | Callable[..., Any] | TextReward, flag: str) -> TextR
         name, spec = spec.rpartition(":")[2], spec.value
     if isinstance(spec, TextReward):
         return spec
+    with progress.stage(f"loading {flag} {spec if isinstance(spec, str) else ''}".rstrip()):
+        return _opened(spec, flag, name)
+
+
+def _opened(spec: str | Callable[..., Any], flag: str, name: str) -> TextReward:
     if not isinstance(spec, str):
         return FunctionReward(spec, name)
     if spec.startswith(("http://", "https://")):
@@ -194,7 +200,11 @@ class TextRewards:
         asks, turns = [self.prompts[r] for r in which], [self.turns[r] for r in which]
         columns = {k: [v[r] for r in which] for k, v in self.columns.items()}
         out = samples.logp.new_zeros(len(self.names), *here.shape)
-        each = [r.scores(asks, said, turns, columns) for r in self.rewards]
+        each = []
+        for r in self.rewards:
+            name = r.names[0] if len(r.names) == 1 else f"{len(r.names)} members"
+            with progress.stage(f"scoring {len(said):,} completions by {name}"):
+                each.append(r.scores(asks, said, turns, columns))
         out[:, here] = torch.cat([e.to(out) for e in each])
         if self.cut is None:
             return out

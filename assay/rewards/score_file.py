@@ -18,6 +18,7 @@ from torch import Tensor
 
 from assay import data
 from assay.data.turns import Turns
+from assay.engine import progress
 from assay.errors import InputError, NotFinite
 from assay.formulas import aggregate
 from assay.rewards.load import load_text_reward
@@ -130,10 +131,11 @@ def score(
         raise InputError(f"{out} exists and is never overwritten; give another file with -o")
     if lam < 0 or not math.isfinite(lam):
         raise InputError(f"--lam is {lam}; it is the weight of the variance: give at least 0")
-    reward = load_text_reward(rewards)
-    found = data.scan_file(
-        path, columns=columns, split=split, drop=drop, keep=True, want=_wanted(path, columns, split)
-    )
+    with progress.stage(f"loading {rewards}"):
+        reward = load_text_reward(rewards)
+    with progress.stage(f"reading {path}"):
+        want = _wanted(path, columns, split)
+        found = data.scan_file(path, columns=columns, split=split, drop=drop, keep=True, want=want)
     found.faults.stop()
     both = found.layout.kind in ("pairs", "choices")
     items = found.items
@@ -144,9 +146,9 @@ def score(
         else [[x.response for x in items]]
     )
     k = len(texts)
-    flat = score_texts(
-        reward, prompts * k, [t for part in texts for t in part], [x.turns for x in items] * k
-    )
+    said = [t for part in texts for t in part]
+    with progress.stage(f"scoring {len(said):,} completions by {len(reward.names)} members"):
+        flat = score_texts(reward, prompts * k, said, [x.turns for x in items] * k)
     made = columns_of(prompts * k, flat, lam=lam)
     stems = [f"{name}_chosen", f"{name}_rejected"] if both else [name]
     taken = {s + end for s in stems for end in made} & set(found.layout.columns)
@@ -162,7 +164,8 @@ def score(
         }
         for i, x in enumerate(items)
     }
-    rows = write_rows(found.source, out, extra)
+    with progress.stage(f"writing {out}"):
+        rows = write_rows(found.source, out, extra)
     mean = torch.tensor(made[""])
     return {
         "rewards": str(rewards),

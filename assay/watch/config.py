@@ -11,6 +11,7 @@ from assay.watch.schedule import DetectorSettings, Schedule
 if TYPE_CHECKING:  # help is written from this file, and must not wait for torch
     from assay.watch.detector import Detector
 
+KEPT, KEPT_BYTES = 24, 5 * 10**9  # policies by default, and the disk that they may take
 RATES = (0.45, 0.40, 0.30, 0.20)  # win rates that are bet on, as far as they lie under the null
 AT_LEAST = {
     "budget": 1,
@@ -19,7 +20,7 @@ AT_LEAST = {
     "calm": 0,
     "alert": 1,
     "reference": 0,
-    "kept": 1,
+    "kept": 0,
     "settle": 0,
     "group": 1,
     "rate": 0,
@@ -53,7 +54,8 @@ class WatchConfig:
         alert: Labels for a look once evidence gathers.
         reference: Further comparisons with the reference for a look, from what the budget holds
             beyond the looks to come.
-        kept: Policies that are kept to go back to, the best so far among them.
+        kept: Policies that are kept to go back to, the best so far among them. 0 for as many as
+            5 GB hold, at most 24, and at least three for each of the stretch.
         settle: Labels that may be bought after a stop to choose among the kept policies. People are
             not asked again.
         group: Comparisons that are sampled for each label. One of them is labeled; the reward
@@ -87,7 +89,7 @@ class WatchConfig:
     calm: int = 0
     alert: int = 32
     reference: int = 1
-    kept: int = 24
+    kept: int = 0
     settle: int = 128
     group: int = 1
     uneven: bool = False
@@ -123,7 +125,18 @@ class WatchConfig:
 
     def stretch_length(self, looks: int) -> int:
         """Checkpoints that are the best so far together; `looks` as in `labels_per_look`."""
-        return max(1, min(self.stretch or min(8, (self.looks or looks) // 6), self.kept // 3))
+        natural = self.stretch or min(8, (self.looks or looks) // 6)
+        return max(1, min(natural, (self.kept or KEPT) // 3))
+
+    def policies_kept(self, looks: int, size: int = 0) -> int:
+        """Policies that are kept to go back to.
+
+        Args:
+            looks: As in `labels_per_look`.
+            size: Bytes of one policy; 0 where that is not known.
+        """
+        fit = KEPT if size <= 0 else min(KEPT, KEPT_BYTES // size)
+        return self.kept or max(fit, 3 * self.stretch_length(looks))
 
     def make_detector(self, looks: int) -> Detector:
         """A detector with these settings; `looks` as in `labels_per_look`.

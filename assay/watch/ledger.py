@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay.core import Samples
+from assay.engine import progress
 from assay.engine.parallel import meter, rank, same_everywhere, world_size
 from assay.errors import InputError, Waiting
 from assay.records.checks import LABELS, QUESTIONS
@@ -143,7 +144,8 @@ class Ledger:
             known = {line["id"] for line in QUESTIONS.read(path.parent)}
             write_lines(path, [q.line() for q in wanted if q.id not in known])
         without: list[Label] = []
-        for label in labeler(wanted):
+        asking = progress.over(labeler(wanted), f"asking {labeler.name}", "labels", len(wanted))
+        for label in asking:
             if label.value is None:
                 without.append(label)
             else:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from assay.core import Missing, Prompts, Rng, Samples, Task
-from assay.engine import checkpoint
+from assay.engine import checkpoint, progress
 from assay.engine.parallel import barrier, meter, rank
+from assay.models.backbones.copies import copied, state_to_keep
 from assay.watch.comparisons import Comparison
 from assay.watch.completions import free_stats, one_completion, side_by_side, texts_of
 
@@ -76,7 +76,7 @@ class PolicyComparisons:
         )
         prompts = self.prompts[rows]
         sides = (("mine", policy), ("theirs", other))
-        with meter.lifted(), torch.no_grad():
+        with meter.lifted(), torch.no_grad(), progress.stage(f"sampling {n} comparisons"):
             first, second = (
                 one_completion(
                     self._policy(which, step).sample(prompts, 1, rng(side)[places]),
@@ -106,12 +106,9 @@ class PolicyComparisons:
         """Copy the current policy, to disk before anything names it."""
         if not self.own:
             return
-        state = {
-            k: v.detach().clone() if isinstance(v, Tensor) else v
-            for k, v in self.policy.state_dict().items()
-        }
+        state = state_to_keep(self.policy)
         if self.folder is None:
-            self._kept[step] = state
+            self._kept[step] = copied(state)
         elif rank() == 0:
             checkpoint.save(self._path(step), state)
         barrier()

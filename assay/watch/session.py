@@ -69,6 +69,7 @@ class Watch:
         self.source, self.ledger, self.labeler = source, ledger, labeler
         self.rng, self.config = rng, config
         self.looks = config.looks or max(1, looks)
+        self.policy_bytes = 0  # of one kept policy; whoever keeps them may say so
         self.detector = config.make_detector(self.looks)
         self.budget = Budget(config, self.looks, source)
         self.steps: list[int] = []
@@ -216,7 +217,7 @@ class Watch:
         """
         self.source.keep(step)
         self.kept.append(step)
-        while len(self.kept) > self.config.kept:
+        while len(self.kept) > self.config.policies_kept(self.looks, self.policy_bytes):
             last = len(self.kept) - self.config.stretch_length(self.looks)
             stay = (*self.stretch, self.best)
             inner = [i for i, s in enumerate(self.kept[:last]) if s not in stay] or [0]

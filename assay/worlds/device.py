@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from assay.core import Rng
+from assay.engine import progress
 from assay.errors import InputError
 from assay.models.backbones.lora import lora_config, peft_needed
 from assay.models.backbones.pretrained import Pretrained
@@ -100,14 +101,15 @@ def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -
             "device_map": {"": device},
         }
     try:
-        both: Any = AutoModelForCausalLM.from_pretrained(
-            name,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=dtype,
-            output_loading_info=True,
-            **more,
-        )
+        with progress.stage(f"loading {name}"):
+            both: Any = AutoModelForCausalLM.from_pretrained(
+                name,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=dtype,
+                output_loading_info=True,
+                **more,
+            )
     except Exception as why:  # transformers and the hub raise many types for one thing
         raise InputError(
             f"--model is '{name}', and no causal language model can be loaded from it "

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from assay.core import Pairs, Prompts, Rng, Samples, cat
+from assay.engine import progress
 from assay.errors import InputError
 from assay.models.tokenizer import PromptText, Tokens
 from assay.worlds.prompts import Items, PromptTable
@@ -67,6 +68,26 @@ class Encoder:
             [ids for _, ids in found], torch.tensor([p for p, _ in found], dtype=torch.int64)
         )
 
+    def quarter(self, most: int, file: str) -> int:
+        """How many prompts to hold out where that is not said: a quarter of a small file.
+
+        Args:
+            most: The number for a large file.
+            file: The file's name, for the message.
+        """
+        own = progress.over(self.table.own, "tokenizing prompts", "prompts")
+        there = sum(self.ids(p) is not None for p in own)
+        held_out = max(1, min(most, there // 4))
+        if held_out < most:
+            log.warning(
+                "%s: %d of its %d prompts are held out, a quarter, where a longer file gives %d",
+                file,
+                held_out,
+                there,
+                most,
+            )
+        return held_out
+
     def divided(self, held_out: int, rng: Rng, file: str) -> tuple[list[int], list[int]]:
         """Divide the prompts into held-out ones and those that recipes see.
 
@@ -84,7 +105,8 @@ class Encoder:
             InputError: There are too few prompts.
         """
         table = self.table
-        short = [p for p in table.own if self.ids(p) is not None]
+        own = progress.over(table.own, "tokenizing prompts", "prompts")
+        short = [p for p in own if self.ids(p) is not None]
         if len(short) <= held_out:
             raise InputError(
                 f"{file} has {len(table.own)} prompts, {len(short)} of them of at most "
@@ -154,7 +176,7 @@ class Encoder:
         fits = [(place, item) for place, item in free if self.ids(place) is not None]
         parts: list[Samples] = []
         used: list[Any] = []
-        for at in range(0, len(fits), _BLOCK):
+        for at in progress.over(range(0, len(fits), _BLOCK), f"tokenizing {kind}", "blocks"):
             block = fits[at : at + _BLOCK]
             x = self.vocabulary.completions(
                 self.prompts([place for place, _ in block]),

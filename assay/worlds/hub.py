@@ -9,7 +9,7 @@ here is exact: KL is sampled, gold costs what it costs, and there may be none.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from assay.models.policies.causal import Causal
 from assay.models.policies.open_engine import open_engine, verified
 from assay.models.policies.served import Served
 from assay.models.policies.stop_strings import Stopping, Stops
+from assay.models.size import LARGE
 from assay.registry.from_config import from_config
 from assay.rewards.encoding import open_tokenizer
 from assay.rewards.function import FunctionReward
@@ -31,6 +32,10 @@ from assay.worlds.configuration import arguments
 from assay.worlds.device import backbone, device_named, dtype_named, open_model
 from assay.worlds.encoder import Encoder
 from assay.worlds.prompts import columns_taken, read_files
+
+# Held-out prompts of a large model and of a small one. Readings sample two completions of each, or
+# eight: the error is clustered by prompt.
+MANY, FEW = 128, 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +52,8 @@ class HubConfig:
             or a classifier's folder or model id.
         gold: One of the same, or match:COLUMN for the right answers in a column of the prompts
             file. It is read in evaluations only.
-        held_out: Prompts that no recipe sees.
+        held_out: Prompts that no recipe sees; 0 to choose by the model's size, at most a quarter of
+            the file; -1 for none, where nothing is to be measured.
         columns: Names of columns in your files, such as prompt=question.
         split: The part of the files to read; all by default.
         chat: Put conversations through the chat template, and texts too where the tokenizer has
@@ -83,7 +89,7 @@ class HubConfig:
     demos: str = ""
     rewards: tuple[str, ...] = ()
     gold: str = ""
-    held_out: int = 64
+    held_out: int = 0
     columns: Mapping[str, str] = field(default_factory=dict)
     split: str = ""
     chat: bool = True
@@ -145,7 +151,10 @@ def world(config: HubConfig) -> World:
     vocabulary = _vocabulary(config, model)
     vocabulary.device = device
     encoder = Encoder(vocabulary, table, config.chat, config.max_prompt, config.max_tokens, wide)
-    unseen, seen = encoder.divided(config.held_out, Rng(config.seed)("held out"), config.file)
+    many = MANY if model.num_parameters() >= LARGE else FEW
+    held_out = max(0, config.held_out or encoder.quarter(many, config.file))
+    unseen, seen = encoder.divided(held_out, Rng(config.seed)("held out"), config.file)
+    config = replace(config, held_out=held_out)
     preferences = encoder.pairs(config.pairs, pairs, unseen) if config.pairs else None
     demonstrations = encoder.demos(config.demos, demos, unseen) if config.demos else None
     _check_positions(config, model, encoder.longest)

@@ -12,6 +12,7 @@ from typing import Any
 
 from assay.data.stream import stream
 from assay.data.turns import Turns
+from assay.engine import progress
 from assay.errors import InputError
 
 Items = Sequence[tuple[int, Any]]  # (place of its prompt, a Pair or a Demo)
@@ -129,7 +130,8 @@ def read_files(
     unused = set(columns) if len(files) > 1 else None
 
     def rows(path: str, kind: str) -> Any:
-        return stream(path, kind, columns=columns, split=split or None, unused=unused)
+        found = stream(path, kind, columns=columns, split=split or None, unused=unused)
+        return progress.over(found, f"reading {path}", "rows")
 
     if prompts:
         for (text, turns), row in rows(prompts, "prompts"):

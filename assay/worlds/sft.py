@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from tqdm import tqdm
-
 from assay.core import Loop, Rng, Samples, order
-from assay.engine import descend
+from assay.engine import descend, progress
 from assay.formulas import reduce
 from assay.models.policies.causal import Causal
 
@@ -20,9 +18,7 @@ def fine_tune(policy: Causal, demonstrations: Samples, loop: Loop, rng: Rng) -> 
         rng: Address of the order of the rows.
     """
     optimiser = loop.optimiser(policy)
-    for t in tqdm(
-        range(loop.max_steps), desc="supervised start", disable=None, delay=2, leave=False
-    ):
+    for t in progress.over(range(loop.max_steps), "supervised start", "steps"):
         batch = demonstrations[order(len(demonstrations), loop.batch_size, t, rng)]
         descend.descend(
             optimiser, lambda rows, _: -policy.logp(rows), batch, reduce=reduce.per_token

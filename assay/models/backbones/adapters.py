@@ -12,10 +12,12 @@ import functools
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from assay.core.rng import Rng
@@ -172,6 +174,19 @@ class Adapted(nn.Module):
         """See Pretrained."""
         with self._on() as plain:
             return plain.logits(hidden)
+
+    def save_adapter(self, folder: Path) -> str:
+        """Write adapter_config.json and adapter_model.safetensors; return the base's name."""
+        from peft import get_peft_model_state_dict
+
+        base = self._base[0]
+        config = copy.deepcopy(base.peft.peft_config[self.name])
+        config.inference_mode = True
+        config.save_pretrained(str(folder))
+        found = get_peft_model_state_dict(base.peft, adapter_name=str(self.name))
+        weights = {k: v.detach().contiguous().clone() for k, v in found.items()}
+        save_file(weights, str(folder / "adapter_model.safetensors"), metadata={"format": "pt"})
+        return str(config.base_model_name_or_path)
 
     def merged(self) -> Any:
         """Return a plain transformers model with the adapter's change added to its weights."""

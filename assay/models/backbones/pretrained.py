@@ -21,8 +21,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from assay.engine import progress
 from assay.errors import InputError
 from assay.formulas.token_logps import LogitTransform, token_logps
+from assay.models.backbones.layer_progress import by_layer, layers_of
 
 _TOKENS = 16384  # read in one pass, at most, where no gradient is wanted
 
@@ -50,7 +52,7 @@ class Pretrained(nn.Module):
         self.model: Any
         self.add_module("model", model)
         self.checkpointing, self.recall = checkpointing, _nothing
-        if checkpointing and not _layers(model):
+        if checkpointing and not layers_of(model):
             raise InputError(
                 f"a {self.model.config.model_type} model has no layers that could be computed "
                 "again; leave out --world.checkpointing"
@@ -110,7 +112,8 @@ class Pretrained(nn.Module):
         """Compute the last norm's output, of rows padded on the right."""
         places = (keep.cumsum(-1) - 1).clamp(min=0)
         again = self.checkpointing and torch.is_grad_enabled()
-        with _computed_again(self.model, self.recall) if again else nullcontext():
+        saving = _computed_again(self.model, self.recall) if again else nullcontext()
+        with saving, by_layer(self.model):
             out = self.model.base_model(
                 input_ids=tokens, attention_mask=keep.long(), position_ids=places, use_cache=False
             )
@@ -146,7 +149,7 @@ class Pretrained(nn.Module):
         else:
             packed = self.like.new_zeros(int(length.sum()), self.width)
             first = length.cumsum(0) - length
-            for some in passes(length.tolist()):
+            for some in progress.over(passes(length.tolist()), "forward passes", "passes"):
                 i = torch.tensor(some, device=rows.device)
                 wide = int(length[i].max())
                 kept = here[i, :wide]
@@ -168,13 +171,14 @@ class Pretrained(nn.Module):
         from transformers import DynamicCache
 
         kv = DynamicCache(config=self.model.config)
-        out = self.model.base_model(
-            input_ids=torch.where(keep, prompt, prompt[:, -1:]),
-            attention_mask=keep.long(),
-            position_ids=(keep.cumsum(-1) - 1).clamp(min=0),
-            past_key_values=kv,
-            use_cache=True,
-        )
+        with by_layer(self.model):
+            out = self.model.base_model(
+                input_ids=torch.where(keep, prompt, prompt[:, -1:]),
+                attention_mask=keep.long(),
+                position_ids=(keep.cumsum(-1) - 1).clamp(min=0),
+                past_key_values=kv,
+                use_cache=True,
+            )
         past = Past(kv, keep)
         past.select(owner)
         return self._wide(out.last_hidden_state[:, -1]), past
@@ -233,12 +237,6 @@ def _nothing() -> None:
     """Restore nothing before a layer is computed again."""
 
 
-def _layers(model: nn.Module) -> list[Any]:
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    return [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
-
-
 @contextmanager
 def _computed_again(model: nn.Module, recall: Callable[[], None]) -> Iterator[None]:
     """Let layers save their inputs alone, within the block.
@@ -246,7 +244,7 @@ def _computed_again(model: nn.Module, recall: Callable[[], None]) -> Iterator[No
     transformers' own switch asks for training mode, in which dropout is on. And it does not call
     `recall`, which turns an adapter on again that another has replaced before the backward pass.
     """
-    layers = _layers(model)
+    layers = layers_of(model)
     for layer in layers:
         layer.forward = functools.partial(
             checkpoint,

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from assay.core import Policy, Prompts, Samples
 from assay.core.rng import Rng
-from assay.engine import passes
+from assay.engine import passes, progress
 from assay.engine.parallel import sampling
 from assay.errors import InputError
 from assay.formulas.token_logps import LogitTransform
@@ -152,19 +152,17 @@ class Causal(nn.Module):
 
     def logp(self, samples: Samples) -> Float[Tensor, "B N T"]:
         """Compute log π(action_t | what came before), see Policy."""
-        return self._in_passes(self._logp, samples)
+        return self._in_passes(self._logp, samples, "log-probabilities")
 
-    def _in_passes(self, compute: Callable[[Samples], Tensor], samples: Samples) -> Tensor:
+    def _in_passes(
+        self, compute: Callable[[Samples], Tensor], samples: Samples, what: str
+    ) -> Tensor:
         """Compute something of each completion `[B,N,…]`, without gradient in bounded passes."""
-        (B, N, T), P = samples.mask.shape, samples.prompts.mask.shape[1]
-        size = max(1, max(_LEAST, _PASS // (_TOKEN_BYTES * self.backbone.width)) // (P + T))
-        if torch.is_grad_enabled() or size >= B * N:
+        if torch.is_grad_enabled():
             return compute(samples)
-        parts = []
-        for rows, among in passes.pieces(torch.arange(B), N, size, "completions"):
-            piece = samples[rows]
-            parts.append(compute(piece if among is None else piece.pick(among[None])).flatten(0, 1))
-        return torch.cat(parts).unflatten(0, (B, N))
+        T, P = samples.mask.shape[2], samples.prompts.mask.shape[1]
+        size = max(1, max(_LEAST, _PASS // (_TOKEN_BYTES * self.backbone.width)) // (P + T))
+        return passes.in_passes(compute, samples, size, what)
 
     def _logp(self, samples: Samples) -> Float[Tensor, "B N T"]:
         taken = samples.action[samples.mask]
@@ -205,7 +203,7 @@ class Causal(nn.Module):
                 f"KL to a {type(reference).__name__} cannot be read off token by token: it is no "
                 "language model over the same vocabulary"
             )
-        return self._in_passes(lambda x: self._kl(reference, x), samples)
+        return self._in_passes(lambda x: self._kl(reference, x), samples, "KL to the reference")
 
     def _kl(self, reference: Causal, samples: Samples) -> Float[Tensor, "B N"]:
         (mine, place), (theirs, _) = self._before(samples), reference._before(samples)
@@ -230,10 +228,14 @@ class Causal(nn.Module):
         See Sampler.sample. With `n [B]`, completions beyond n[b] are absent. What `start` holds is
         kept as it is; what ended stays ended.
         """
-        state = self.decoding(prompts, n, rng, start)
-        while state.step():
-            pass
-        return state.samples()
+        many = int(n.sum()) if isinstance(n, Tensor) else n * len(prompts)
+        what = f"generating {many:,} completions"
+        with progress.stage(what, self.max_tokens, "tokens") as going:
+            state = self.decoding(prompts, n, rng, start)
+            while state.step():
+                going.advance()
+            going.at(self.max_tokens)  # all have ended, if sooner than they might
+            return state.samples()
 
     def decoding(
         self, prompts: Prompts, n: int | Tensor, rng: Rng, start: Samples | None = None

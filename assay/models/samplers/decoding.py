@@ -13,6 +13,7 @@ from torch import Tensor
 
 from assay.core import Prompts, Samples
 from assay.core.rng import Rng
+from assay.engine import progress
 from assay.errors import InputError
 from assay.models.samplers.categorical import inverse_cdf
 
@@ -89,7 +90,10 @@ class CausalDecoding:
         self.live = self._open.nonzero()[:, 0]
         self.going = torch.ones_like(self.live, dtype=torch.bool)
         owner = self.live // max(N, 1)
-        hidden, self.cache = policy.backbone.prefill(prompts.tokens, prompts.mask, owner, T)
+        with progress.stage("prefilling prompts", B, "prompts") as reading:
+            reading.upcoming(B)
+            hidden, self.cache = policy.backbone.prefill(prompts.tokens, prompts.mask, owner, T)
+            reading.advance(B)
         self.hidden = hidden[owner]
         if start is not None and len(self.live):
             S = max(1, int(self.place[self.live].max()))

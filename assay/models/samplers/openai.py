@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from assay.data.http import JsonClient, Refused, Unavailable
+from assay.engine import progress
 from assay.errors import InputError
 from assay.models.samplers.engine import Completion, Request, SamplingParams
 from assay.models.tokenizer import Tokens
@@ -63,7 +64,8 @@ class Server:
     ) -> list[list[Completion]]:
         """See Engine."""
         with ThreadPoolExecutor(max(1, min(self.at_once, len(requests)))) as pool:
-            return list(pool.map(lambda request: self._all(request, params), requests))
+            made = pool.map(lambda request: self._all(request, params), requests)
+            return list(progress.over(made, f"generating by {self.name}", "prompts", len(requests)))
 
     def _all(self, request: Request, params: SamplingParams) -> list[Completion]:
         """Generate n completions; a server that returns fewer is asked again, with another seed."""

@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
+from assay.engine import progress
 from assay.errors import InputError
 from assay.models.samplers.engine import Completion, Request, SamplingParams
 from assay.registry.extras import need
@@ -43,9 +44,9 @@ class InProcess:
     ) -> list[list[Completion]]:
         """See Engine; all prompts are one batch."""
         prompts = [self.vllm.TokensPrompt(prompt_token_ids=list(a.ids)) for a in requests]
-        out = self.llm.generate(
-            prompts, [self._settings(a, params) for a in requests], use_tqdm=False
-        )
+        settings = [self._settings(a, params) for a in requests]
+        with progress.stage(f"generating for {len(requests):,} prompts in vLLM"):
+            out = self.llm.generate(prompts, settings, use_tqdm=False)
         return [[self._said(o) for o in one.outputs] for one in out]
 
     def _settings(self, request: Request, params: SamplingParams) -> Any:

@@ -1,0 +1,58 @@
+"""Pulls a recipe's next step under its own meter and clock, and answers what it asks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from typing import Any
+
+from torch import Tensor
+
+from assay.core import Ask, Carry, Step
+from assay.engine.descend import micro_batches
+from assay.engine.parallel import meter
+from assay.evaluation.config import MeasureConfig
+from assay.evaluation.progress import Progress, steps_of
+from assay.watch.ledger import Ledger
+
+
+class Puller:
+    """A function that returns a recipe's next Steps; None when it has ended.
+
+    Args:
+        recipe: The recipe, begun.
+        carry: Its memory.
+        ledger: Answers what it asks.
+        progress: Counts what it spends.
+        config: Says the size of a pass, and what happens at a number that is not finite.
+    """
+
+    def __init__(
+        self,
+        recipe: Generator[Any, Any, Any],
+        carry: Carry,
+        ledger: Ledger,
+        progress: Progress,
+        config: MeasureConfig,
+    ):
+        self.recipe, self.carry, self.ledger = recipe, carry, ledger
+        self.progress, self.config = progress, config
+
+    def __call__(self) -> list[Step] | None:
+        """Pull once."""
+        micro, strict = self.config.micro_batch_size, self.config.stop_on_nonfinite
+        item: Any = None
+        labels: Tensor | None = None
+        ended = False
+        while True:
+            began = time.perf_counter()
+            with micro_batches(micro, strict=strict), meter.charging(self.progress.spent):
+                try:
+                    item = self.recipe.send(labels)
+                except StopIteration:
+                    item, ended = None, True
+                if isinstance(item, Ask):
+                    labels = self.ledger("recipe", self.carry.next, item.samples)
+            self.progress.seconds += time.perf_counter() - began
+            if not isinstance(item, Ask):
+                return None if ended else steps_of(item)
