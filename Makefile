@@ -44,6 +44,7 @@ docs: $(STAMP)  ## Writes CLAIMS.md, the manual and its notebooks again, and bui
 	$(BIN)/python docs/tools/reference.py
 	OMP_NUM_THREADS=1 $(BIN)/python docs/tools/notebooks.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo 'site/index.html; its search needs a server: python3 -m http.server -d site'
 
 docs-real: $(STAMP)  ## Executes the notebook on a real model: ASSAY_DOCS_MODEL=FOLDER make docs-real.
 	@test -n "$$ASSAY_DOCS_MODEL" || { echo "set ASSAY_DOCS_MODEL to the folder of a causal language model, such as SmolLM2-135M" >&2; exit 2; }
