@@ -101,6 +101,7 @@ def test_no_color_is_honoured(tmp_path: Path) -> None:
 def test_without_a_terminal_a_line_says_what_took_long(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    screen.quiet(False)
     monkeypatch.setattr(cli_progress, "SOON", 0.02)
     with cli_progress.shown():
         with progress.stage("loading gpt2"):

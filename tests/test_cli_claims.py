@@ -197,7 +197,7 @@ def test_a_claim_is_run_kept_and_told(capsys: pytest.CaptureFixture[str]) -> Non
         "the baseline's fall is the baseline's own claim: one arm, run once"
     )
 
-    assert cli.main(["claims", "--json", "--write"]) == 0
+    assert cli.main(["claims", "--json", "--write", "--results", "claims"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {r["name"] for r in rows} == {e.name for e in catalogue.entries() if e.statement}
     for row in rows:

@@ -158,3 +158,10 @@ def test_addresses_do_not_depend_on_the_order_of_drawing() -> None:
     rows = torch.arange(6)
     whole = rng.uniform(rows)
     assert torch.equal(rng[torch.tensor([4, 1])].uniform(torch.arange(2)), whole[[4, 1]])
+
+
+def test_an_address_may_have_several_numbers() -> None:
+    root = Rng(7)
+    assert root("sample").key == root("sample", 0).key
+    keys = {root("sample", *at).key for at in [(1,), (1, 0), (1, 1), (0, 1), (1, 1, 1), (11,)]}
+    assert len(keys) == 6, "each address has numbers of its own"

@@ -75,7 +75,7 @@ def test_names(tmp_path: Path) -> None:
         "golds/second": 2.0,
         "proxy": 5.0,
         "rewards/a": 5.0,
-        "loss": 0.25,
+        "train/loss": 0.25,
         "watch/win": 0.5,
     }
     assert tracking.numbers(readings[3], ["a", "b"]) == {
@@ -171,7 +171,7 @@ def test_a_run_that_goes_on_sends_nothing_twice(
     assert cli.main(["run", "--resume", "--track", "wandb", "--out", str(tmp_path / "cut")]) == 0
 
     def timeless(told: list[tuple[int, dict[str, float]]]) -> list[tuple[int, dict[str, float]]]:
-        return [(s, {k: v for k, v in n.items() if not k.endswith("seconds")}) for s, n in told]
+        return [(s, {k: n[k] for k in n if k[-7:] not in ("seconds", "ep_time")}) for s, n in told]
 
     assert timeless(listening.told) == timeless(once)
     assert [r["step"] for r in Run.open(tmp_path / "cut").readings()] == [s for s, _ in once]

@@ -93,15 +93,20 @@ def test_each_chart_has_a_still_values_and_switches(runs: list[Path], tmp_path: 
 def test_a_setting_that_was_left_open_is_not_said(tmp_path: Path) -> None:
     world = {
         "name": "hub",
+        "policy": "small model",
         "demos": "",
         "peft": None,
         "truncated": None,
-        "model": "small",
-        "fp": True,
-        "noise": 0,
+        "max_tokens": 128,
+        "held_out": 8,
+        "chat": False,
+        "rewards": ["a", "b"],
     }
     _, page = built([make(tmp_path / "a", world=world)], tmp_path)
-    assert "fp; model small; noise 0. Kind of gold: written; no method sees it." in page.text
+    settings = "--world hub --model 'small model' --rewards a,b --world.held-out 8 --world.no-chat"
+    assert " ".join(page.text.split()).count(settings) == 2, "beside the gold and in the command"
+    for left_open in ("--demos", "world.peft", "truncated None", "max-tokens", "world.truncated"):
+        assert left_open not in page.text
 
 
 def test_it_can_be_read_by_everybody(runs: list[Path], tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def test_pairs_are_fitted_by_bradley_terry(tmp_path: Path) -> None:
         ({"frozen": True}, "--frozen is for models"),
         ({"score": "qualty"}, "no column 'qualty'.*did you mean 'quality'"),
         ({"score": "source"}, "column 'source'"),
-        ({"base": "no/such-folder-here/at-all"}, "gives no tokenizer"),
+        ({"base": "no/such-folder-here/at-all"}, "there is no folder no/such-folder-here/at-all"),
         ({"folds": 0, "out_of_fold": "x.jsonl"}, "--out-of-fold needs"),
         ({"limit": 3}, "longer than the limit of 3"),
     ],

@@ -7,6 +7,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from assay.errors import InputError
 from assay.records.runs import Run
 from assay.report import build, summary
 
@@ -147,3 +150,14 @@ def test_nothing_is_said_where_nothing_was_watched(tmp_path: Path) -> None:
     assert "The watch" not in build([run(tmp_path / "a", False)], tmp_path / "r.html").read_text(
         "utf-8"
     )
+
+
+@pytest.mark.parametrize("lost", ["log_alarm", "alpha", "says"])
+def test_a_damaged_entry_of_the_watch_is_one_sentence(tmp_path: Path, lost: str) -> None:
+    folder = run(tmp_path / "a", True)
+    lines = [json.loads(s) for s in (folder / "readings.jsonl").read_text().splitlines()]
+    del lines[-1]["watch"][lost]
+    (folder / "readings.jsonl").write_text("".join(json.dumps(s) + "\n" for s in lines))
+    said = rf"readings\.jsonl: the watch's entry of step 40 has no {lost}, which the watch always"
+    with pytest.raises(InputError, match=said):
+        build([folder], tmp_path / "r.html")

@@ -278,7 +278,7 @@ def test_on_the_command_line(
     )
     capsys.readouterr()
     for change, said in (
-        (["--world.policy", str(tmp_path)], "no causal language model"),
+        (["--world.policy", str(tmp_path)], "was to be a causal language model"),
         (["--world.max-tokens", "200"], "128 positions"),
         (["--world.held-out", "99"], "99 are held out"),
     ):

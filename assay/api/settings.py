@@ -192,7 +192,7 @@ def known(entry: Entry, world: str, fit: str = "") -> dict[str, Flag]:
             f"{entry.path} has a constant named {taken[0]}, which is a flag of every run; give "
             "it another name"
         )
-    theirs = {k: _bare(f, {*own, *everywhere}) for k, f in world_flags(world).items()}
+    theirs = bare(world_flags(world), {*own, *everywhere})
     return {**own, **everywhere, **theirs, **(fit_flags(fit) if fit else {})}
 
 
@@ -204,13 +204,22 @@ def world_flags(world: str) -> dict[str, Flag]:
     )
 
 
-def _bare(flag: Flag, taken: Collection[str]) -> Flag:
-    """A world's argument, also by its name without the prefix where that is free."""
-    last = flag.name.removeprefix("world.")
-    name = BARE.get(last, last)
-    if name in taken or name in RESERVED:
-        return flag
-    return replace(flag, also=(f"--{name.replace('_', '-')}",))
+def bare(found: Mapping[str, Flag], taken: Collection[str]) -> dict[str, Flag]:
+    """A world's arguments, also by their names without the prefix where those are free.
+
+    Args:
+        found: The arguments.
+        taken: Names that other flags have.
+    """
+
+    def one(flag: Flag) -> Flag:
+        last = flag.name.removeprefix("world.")
+        name = BARE.get(last, last)
+        if name in taken or name in RESERVED:
+            return flag
+        return replace(flag, also=(f"--{name.replace('_', '-')}",))
+
+    return {k: one(f) for k, f in found.items()}
 
 
 def fit_flags(fit: str) -> dict[str, Flag]:

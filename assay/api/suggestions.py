@@ -122,6 +122,33 @@ FIELD_NAMES: dict[str, tuple[str, ...]] = {
     "random_seed": ("seed",),
 }
 
+# What others call a command → the command here that does it.
+VERB_NAMES = {
+    word: verb
+    for verb, words in {
+        "run": "train rl rlhf optimise optimize finetune fine-tune tune learn start resume launch",
+        "fit": "reward rm reward-model train-reward train-rm fit-reward",
+        "report": "eval evaluate test measure metrics results plot view html page figure dashboard",
+        "export": "generate sample infer inference predict chat serve deploy save push upload",
+        "watch page": "label annotate labels labeling people",
+        "watch": "stop early-stop early-stopping monitor guard",
+        "track": "log wandb tensorboard trackio mlflow",
+        "check": "validate lint inspect data prepare",
+        "score": "rate rank",
+        "bon": "best-of-n bestofn best-of",
+        "sweep": "grid search hpo",
+        "compare": "diff benchmark bench",
+        "list": "ls recipes papers worlds methods",
+        "show": "describe info man",
+        "cite": "bibtex citation",
+        "claims": "reproduce replicate verify",
+        "demo": "example quickstart tutorial try hello",
+        "doctor": "env environment diagnose system setup install",
+        "completion": "completions autocomplete",
+    }.items()
+    for word in words.split()
+}
+
 
 def meant(word: str, known: Iterable[str], *, spelling: bool = True) -> list[str]:
     """The flags that a misspelt one may stand for, the likeliest first.

@@ -5,18 +5,18 @@ for labels, 130 stopped by Ctrl-C, 143 by SIGTERM.
 from __future__ import annotations
 
 import errno
-import io
-import logging
-import os
 import sys
 import traceback
 from collections.abc import Sequence
 
-from assay.cli import screen
+from assay.api.suggestions import VERB_NAMES
+from assay.cli import libraries, screen, streams
+from assay.cli.environment import VARIABLES
 from assay.cli.verbs import Verb, call
 from assay.engine import memory
 from assay.engine.signals import Terminated
 from assay.errors import InputError, NotFinite, Waiting
+from assay.registry import catalogue
 from assay.registry.catalogue import nearest
 
 GROUPS = ("Train", "Measure", "Your files", "Papers", "Shell")
@@ -40,19 +40,20 @@ VERBS = {
         Verb("score", "files", "score_", "Your files"),
         Verb("bon", "files", "bon_", "Your files"),
         Verb("list", "listing", "list_", "Papers", "assay show {word} tells of one paper"),
-        Verb("show", "listing", "show_", "Papers"),
+        Verb("show", "showing", "show_", "Papers"),
         Verb("cite", "listing", "cite_", "Papers"),
         Verb("study", "study", "study_", "Papers"),
         Verb("claims", "claims", "claims_", "Papers", "assay claims --run {word} runs one"),
         Verb("manual", "docs", "manual_", "Papers"),
+        Verb("doctor", "doctor", "doctor_", "Shell"),
         Verb("completion", "completion", "completion_", "Shell"),
     )
 }
-QUIET = {
-    "TRANSFORMERS_VERBOSITY": "error",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-}  # what a user set themselves holds
-EVERYWHERE = ("-q", "--quiet", "--verbose")  # flags that every verb takes, wherever they stand
+EVERYWHERE = {  # flags that every verb takes, wherever they stand
+    "--quiet": "Print results and errors alone, with every command (-q).",
+    "--verbose": "Print logs and warnings of other libraries too, and tracebacks.",
+}
+SHORT = ("-q",)
 
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -68,14 +69,19 @@ def print_usage() -> None:
         usage="Usage: assay COMMAND [OPTIONS]",
         help_flags=["--help", "-h"],
         version="",
-        help="Optimise a policy against a reward, measure gold apart, and say when to stop.",
-        help_epilogue="assay COMMAND --help lists the flags of a command. Every command takes "
-        "--quiet and --verbose, and all that have a result take --json.",
+        help="Optimise a policy against a reward, measure gold apart, and say when to stop.\n\n"
+        "New here: assay demo shows the whole job in three minutes, and assay run --help begins "
+        "with what a model of your own needs.",
+        help_epilogue="assay COMMAND --help lists the flags of a command, with examples.\n\n"
+        f"Environment variables: {', '.join(v.name for v in VARIABLES)}. assay doctor tells what "
+        "each does, and its value here.",
     )
     options = Group("Options", sort_key=len(GROUPS))
     groups = {name: Group(name, sort_key=i) for i, name in enumerate(GROUPS)}
     for flag, about in (("--help", "Show this text."), ("--version", "Print the version.")):
         made[flag].group, made[flag].help = options, about
+    for name, about in EVERYWHERE.items():
+        made.command(App(name=name, help=about, group=options))
     for verb in VERBS.values():
         if " " not in verb.name:
             made.command(
@@ -98,20 +104,18 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         The exit code. What a user can mend is one sentence on stderr.
     """
-    screen.quiet("-q" in argv or "--quiet" in argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a record may hold a lone surrogate
-    verbose = "--verbose" in argv
-    words = [a for a in argv if a not in EVERYWHERE]
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    if verbose:
-        logging.basicConfig(level=logging.INFO)
+    quiet, verbose = bool({"-q", "--quiet"} & set(argv)), "--verbose" in argv
+    screen.quiet(quiet)
+    streams.prepare()
+    libraries.hush(verbose, quiet)
+    words = [a for a in argv if a not in EVERYWHERE and a not in SHORT]
     try:
         return _dispatch(words)
     except Waiting as why:
         return _said(3, str(why))
     except InputError as why:
+        if verbose:
+            traceback.print_exc()
         return _said(2, str(why))
     except NotFinite as why:
         return _said(1, str(why))
@@ -121,7 +125,7 @@ def main(argv: Sequence[str]) -> int:
             143 if isinstance(why, Terminated) else 130, f"stopped{f'; {why}' if str(why) else ''}"
         )
     except BrokenPipeError:
-        return _unread()
+        return 1  # who reads has gone, and `streams.finish` writes no more
     except (
         FileNotFoundError,
         FileExistsError,
@@ -147,21 +151,19 @@ def _dispatch(words: Sequence[str]) -> int:
             return _dispatch([*words[1:], "--help"])
         print_usage()
         return 0 if words else 2
-    if words[0] == "--version":
+    if "--version" in words:  # with any command
         from assay import __version__
 
         print(__version__)
         return 0
     name = " ".join(words[:2]) if " ".join(words[:2]) in VERBS else words[0]
     if name not in VERBS:
-        raise InputError(
-            f"there is no command '{name}'{nearest(name, [v for v in VERBS if ' ' not in v])}"
-        )
+        raise InputError(f"there is no command '{name}'{_meant(name)}")
     verb, rest = VERBS[name], list(words[len(name.split()) :])
     if {"-h", "--help"} & set(rest):
-        from assay.cli.parsing import app
+        from assay.cli.parsing import help_of
 
-        app(verb.grammar([w for w in rest if w not in ("-h", "--help")])).help_print([])
+        help_of(verb.grammar(rest))
         return 0
     return call(verb, rest)
 
@@ -173,20 +175,24 @@ def _said(code: int, why: str) -> int:
     return code
 
 
-def _unread() -> int:
-    """What reads our output has gone, as `head` does: write no more, and raise nothing when Python
-    ends.
-    """
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
+def _meant(name: str) -> str:
+    """What was meant by a command that is not there, as an addition to a sentence."""
+    if field := VERB_NAMES.get(name.lower().replace("_", "-")):
+        return f"; did you mean {field}? {VERBS[field].summary()}"
+    if paper := next((e for e in catalogue.entries() if e.name == name), None):
+        return f"; did you mean {catalogue.START[paper.verb].format(name)}?"
+    return nearest(name, [v for v in VERBS if " " not in v])
 
 
 def entry() -> None:
     """The console script."""
     memory.keep()
-    code = main(sys.argv[1:])
+    if "--verbose" not in sys.argv and not sys.warnoptions:
+        libraries.hush_warnings()
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        code = _unread()
-    sys.exit(code)
+        code = main(sys.argv[1:])
+    except BrokenPipeError:  # stderr's reader has gone too
+        code = 1
+    except SystemExit as why:  # rich ends the process where a pipe breaks
+        code = why.code if isinstance(why.code, int) else 1
+    sys.exit(streams.finish(code))

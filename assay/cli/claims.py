@@ -13,12 +13,14 @@ from assay.api import settings
 from assay.api.flags import Flag
 from assay.api.values import several, value
 from assay.cli import screen
+from assay.cli.endings import ending
 from assay.cli.grammar import Grammar
 from assay.cli.verbs import Seen
 from assay.engine.progress import stage
 from assay.errors import InputError
 from assay.registry import catalogue
 
+WIDE = 110  # columns of a terminal that has room for the reasons
 WORLD = "table"  # where a claim is run if no world is named
 
 
@@ -33,10 +35,10 @@ def claims_(
 ) -> int:
     """List the papers' claims with what was found here, or run them.
 
-    Without --run every claim is listed with its verdict, read from the result files: holds here,
-    does not hold here, cannot be shown here, or not run. With --run the arms of a claim are run on
-    every seed, which is the world's and the run's alike, and the result is written to
-    RESULTS/NAME.WORLD.json.
+    Without --run every claim is listed with its verdict, read from the results that come with assay
+    and from yours: holds here, does not hold here, cannot be shown here, or not run. With --run the
+    arms of a claim are run on every seed, which is the world's and the run's alike, and the result
+    is written to RESULTS/NAME.WORLD.json.
 
     Args:
         run: A paper whose claim is run, or all. May be given again.
@@ -44,6 +46,10 @@ def claims_(
         results: The folder of result files: ./claims by default. Where there is none, the results
             that came with assay are listed.
         write: Write the list into CLAIMS.md.
+
+    Example:
+        assay claims
+        assay claims --run grpo --world table --seeds 0..4
     """
     with stage("starting"):
         from assay.evidence import claims, verdicts
@@ -54,16 +60,17 @@ def claims_(
     found = claims.rows(papers, claims.folder(results))
     if write:
         Path("CLAIMS.md").write_text(verdicts.markdown(found), encoding="utf-8")
-        screen.note("CLAIMS.md")
+        ending(("written", "CLAIMS.md"), as_json=json_)
     if json_:
         print(json.dumps(found, ensure_ascii=False))
     elif not write:
-        print(
-            screen.table(
-                ("name", "world", "verdict", "effect", "95 % interval", "seeds", "why"),
-                [_row(r) for r in found],
-                numbers=(3, 4, 5),
-            )
+        head = ("name", "world", "verdict", "effect", "95 % interval", "seeds", "why")
+        shown = len(head) if screen.width() >= WIDE else len(head) - 2
+        rows = [_row(r)[:shown] for r in found]
+        print(screen.table(head[:shown], rows, numbers=range(3, min(shown, 6))))
+        ending(
+            ("more on one", "assay show NAME"),
+            ("run one", "assay claims --run NAME --seeds 0..4"),
         )
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from assay.cli.endings import command, ending
 from assay.errors import InputError
 
 
@@ -32,6 +33,10 @@ def compare_(
         budget: The count that all must have spent alike: generated, scored or updates.
         apart: List methods of another budget apart, instead of refusing to compare.
         out: A folder for compare.md, compare.html, compare.json and a figure a world.
+
+    Example:
+        assay compare runs/sweep
+        assay compare runs/sweep --baseline leave_one_out --budget updates --out comparison
     """
     from assay.api.grid import compare
 
@@ -41,4 +46,9 @@ def compare_(
     if out is not None:
         found.save(out)
     print(json.dumps(found.result, ensure_ascii=False) if json_ else found)
+    if out is None:
+        again = command("assay", "compare", *folders, "--out", "comparison")
+        ending(("as files", again), as_json=json_)
+    else:
+        ending(("look at it", f"open {out / 'compare.html'} in a browser"), as_json=json_)
     return 0

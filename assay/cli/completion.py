@@ -21,6 +21,10 @@ def completion_(shell: Literal["bash", "zsh", "fish"]) -> int:
 
     Args:
         shell: bash, zsh or fish.
+
+    Example:
+        source <(assay completion bash)
+        assay completion fish > ~/.config/fish/completions/assay.fish
     """
     from assay.cli import VERBS
 

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from assay.cli import report, screen, sweep
+from assay.cli import report, sweep
+from assay.cli.endings import ending
 from assay.records.runs import Run
 from assay.registry import catalogue
 
@@ -29,6 +30,10 @@ def demo_(*, out: Path | None = None, seed: int = 0, json_: bool = False) -> int
     Args:
         out: The folder of the three runs and the report.
         seed: The seed of the runs.
+
+    Example:
+        assay demo
+        assay demo --seed 1 --out runs/demo-seed-1
     """
     folder = next_folder(Path("runs") / "demo") if out is None else out
     began = time.monotonic()
@@ -48,7 +53,12 @@ def demo_(*, out: Path | None = None, seed: int = 0, json_: bool = False) -> int
         print(json.dumps({"report": str(page), "methods": found}, ensure_ascii=False))
     else:
         print("\n".join(["", report.table(found), *report.bests(found), "", str(page)]))
-    screen.note(f"{time.monotonic() - began:.0f} s")
+    ending(
+        ("took", f"{time.monotonic() - began:.0f} s"),
+        ("look at it", f"open {page} in a browser"),
+        ("your model", "assay run --help"),
+        as_json=json_,
+    )
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from assay.cli import screen
+from assay.cli.endings import ending
 from assay.errors import InputError
 from assay.registry import catalogue
 
@@ -24,6 +24,10 @@ def manual_(
         out: The folder of the pages.
         results: The folder of the claims' result files: ./claims by default. Where there is none,
             the results that came with assay.
+
+    Example:
+        assay manual
+        assay manual --out pages
     """
     from assay.evidence import claims, manual
 
@@ -44,5 +48,5 @@ def manual_(
     if json_:
         print(json.dumps({"folder": str(out), "pages": sorted(written)}))
     else:
-        screen.note(f"{out}: {len(written)} pages")
+        ending(("written", f"{out}: {len(written)} pages"))
     return 0

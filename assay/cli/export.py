@@ -32,6 +32,10 @@ def export_(
             were read.
         last: The last policy in place of the best.
         adapter: The adapter alone, for peft, in place of the whole model.
+
+    Example:
+        assay export runs/grpo --out model
+        assay export runs/grpo --last --out model-last
     """
     from assay.api import execution, orders
     from assay.records import export

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -15,6 +16,7 @@ from typing import Any
 from assay.api import flags
 from assay.api.flags import Flag
 from assay.api.values import value
+from assay.cli.endings import ending
 from assay.cli.grammar import Grammar, Words
 from assay.cli.verbs import ALSO, Seen
 from assay.engine import progress
@@ -37,6 +39,11 @@ SHOWN = {  # positional parameters: what help calls them, and what they are
     "scores": ("file", "A scored file."),
     "rewards": ("reward", "The folder of a reward that assay fit wrote."),
     "out": ("out", "The file to write."),
+}
+NEXT = {  # what a file of each kind is for
+    "pairs": "assay fit {} --out reward",
+    "scored": "assay fit {} --out reward",
+    "prompts": "assay run leave_one_out --model MODEL --prompts {} --rewards reward",
 }
 UNSHOWN = ("check", "bon")  # their functions do not announce all that they do
 FURTHER = {"fit": {"path": ("--pairs",)}}  # other names of the positional parameters as flags
@@ -101,6 +108,10 @@ def check_(*words: str, json_: bool = False, **settings: Any) -> int:
 
     A file holds pairs, chats, transcripts, scored responses or prompts. The exit code is 2 where
     there are errors.
+
+    Example:
+        assay check pairs.jsonl
+        assay check pairs.jsonl --columns prompt=question --against held_out.jsonl
     """
     from assay.data.summary import says
 
@@ -109,6 +120,8 @@ def check_(*words: str, json_: bool = False, **settings: Any) -> int:
     if not found["ok"]:
         errors = sum(found["errors"].values())
         print(f"assay: {found['file']} has {errors:,} error{'s' * (errors > 1)}", file=sys.stderr)
+    elif found["kind"] in NEXT:
+        ending(("next", NEXT[found["kind"]].format(shlex.quote(found["file"]))), as_json=json_)
     return 0 if found["ok"] else 2
 
 
@@ -118,6 +131,10 @@ def fit_(*words: str, json_: bool = False, **settings: Any) -> int:
     The base is `words` (no model needed), or any encoder or decoder of transformers: the whole
     model, with --lora 16 adapters that are merged at the end, or with --frozen a head on its
     features. Accuracy is cross-validated by prompt.
+
+    Example:
+        assay fit pairs.jsonl --out reward
+        assay fit pairs.jsonl --base ./model --lora 16 --members 3 --out reward
     """
     found = _called("fit", words, settings)
     accuracy = found["accuracy"]
@@ -149,6 +166,10 @@ def score_(*words: str, json_: bool = False, **settings: Any) -> int:
 
     Writes each member's score, their mean, worst and spread, and mean − lam·variance, as new
     columns.
+
+    Example:
+        assay score reward completions.jsonl --out scored.jsonl
+        assay score reward pairs.jsonl --out scored.jsonl --lam 0.5
     """
     found = _called("score", words, settings)
     right = (
@@ -177,6 +198,10 @@ def bon_(*words: str, json_: bool = False, **settings: Any) -> int:
 
     Gold and proxy of the completion that each proxy likes best among n, unbiased over all subsets,
     with intervals over prompts and KL in nats. --page draws them.
+
+    Example:
+        assay bon scored.jsonl --gold rating
+        assay bon scored.jsonl --gold rating --proxy length --page bon.html
     """
     from assay.evaluation.best_of_n_curve import says
 

@@ -7,6 +7,18 @@ from dataclasses import dataclass
 
 from assay.api.flags import Flag
 
+# where help shows the flags of `assay fit` and its like, which no prefix groups
+HEADINGS = {
+    **dict.fromkeys(("base", "lora", "frozen", "pooling", "max_length", "members"), "Model"),
+    **dict.fromkeys(
+        ("columns", "split", "score", "limit", "drop", "against", "folds", "resample"), "Data"
+    ),
+    **dict.fromkeys(
+        ("epochs", "batch_size", "learning_rate", "ridge", "smoothing", "centre", "pairs_a_prompt"),
+        "Optimisation",
+    ),
+}
+
 
 @dataclass(frozen=True)
 class Words:
@@ -39,6 +51,7 @@ class Grammar:
         about: Further paragraphs for help.
         elsewhere: Of a flag that is not here and like none that is: where it would be, as an
             addition to a sentence.
+        examples: Commands that help shows at its end.
         instead: What to do with a word that has no place, e.g. "assay show {word} tells of one
             paper".
     """
@@ -50,6 +63,7 @@ class Grammar:
     named: str = ""
     summary: str = ""
     about: str = ""
+    examples: Sequence[str] = ()
     elsewhere: Callable[[str], str] = lambda name: ""
     instead: str = ""
 

@@ -1,24 +1,21 @@
-"""list, show, cite: papers and worlds. list and cite read text and import no torch."""
+"""list, cite: papers and worlds, read from their text without importing torch."""
 
 from __future__ import annotations
 
 import ast
-import inspect
 import json
 import os
 import sys
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from assay.api import flags, settings
-from assay.api.values import said, shown
 from assay.cli import screen
+from assay.cli.endings import ending
 from assay.errors import InputError
 from assay.registry import catalogue, docstrings
-from assay.registry.parameters import REQUIRED
+from assay.registry.entry import VERBS
 
-START = {"recipe": "run {}", "fit": "run RECIPE --fit {}", "study": "study {}"}
+GROUPS = {"rewards": "rewards", "pairs": "preference pairs", "demos": "demonstrations"}
 
 
 def here(path: Path) -> str:
@@ -29,11 +26,18 @@ def here(path: Path) -> str:
 
 def started_by(entry: catalogue.Entry) -> str:
     """The command that starts a paper."""
-    return f"assay {START[entry.verb].format(entry.name)}"
+    return f"assay {catalogue.START[entry.verb].format(entry.name)}"
 
 
 def list_(*, json_: bool = False) -> int:
-    """List the recipes, fits, studies and worlds there are."""
+    """List the recipes, fits, studies and worlds there are.
+
+    Recipes are grouped by what they need: rewards, preference pairs or demonstrations.
+
+    Example:
+        assay list
+        assay list --json
+    """
     found = catalogue.entries()
     for e in found:
         if e.fault:
@@ -48,27 +52,59 @@ def list_(*, json_: bool = False) -> int:
                 "title": e.title,
                 "path": here(e.path),
                 "reduces": e.reduces,
+                "needs": list(e.needs),
             }
             for e in good
         ]
         rows += [
-            {"name": n, "verb": "world", "title": about_world(p), "path": here(p), "reduces": {}}
+            {
+                "name": n,
+                "verb": "world",
+                "title": about_world(p),
+                "path": here(p),
+                "reduces": {},
+                "needs": [],
+            }
             for n, p in worlds
         ]
         print(json.dumps(rows, ensure_ascii=False))
         return 0
-    order = {"recipe": 0, "fit": 1, "study": 2}
-    papers = [
-        (e.name, e.verb, f"{e.title} ({e.paper['authors']}, {e.paper['year']})")
-        for e in sorted(good, key=lambda e: (order[e.verb], e.name))
-    ]
-    print(
-        screen.table(
-            ("name", "kind", "title"),
-            [*papers, *((n, "world", about_world(p)) for n, p in worlds)],
-        )
-    )
+    print("\n\n".join(_part(k, rows) for k, rows in _parts(good, worlds).items() if rows))
+    ending(("more on one", "assay show NAME"), ("its paper", "assay cite NAME"))
     return 0
+
+
+def _parts(
+    entries: Sequence[catalogue.Entry], worlds: Sequence[tuple[str, Path]]
+) -> dict[str, list[tuple[str, str]]]:
+    """The rows under each heading."""
+    parts: dict[str, list[tuple[str, str]]] = {
+        **{f"Recipes that need {of}: assay run NAME": [] for of in GROUPS.values()},
+        "Fits of reward models: assay run RECIPE --fit NAME": [],
+        "Studies: assay study NAME": [],
+        "Worlds: --world NAME": [(name, about_world(p)) for name, p in worlds],
+    }
+    headings = list(parts)
+    for e in entries:
+        place = list(GROUPS).index(group(e)) if e.verb == "recipe" else 2 + VERBS.index(e.verb)
+        parts[headings[place]].append((e.name, about(e)))
+    return parts
+
+
+def _part(title: str, rows: Sequence[tuple[str, str]]) -> str:
+    return f"{screen.heading(screen.wrapped(title))}\n{screen.table(('', ''), rows)}"
+
+
+def group(entry: catalogue.Entry) -> str:
+    """What a recipe needs first of all: "rewards", "pairs" or "demos"."""
+    if "rewards" in entry.needs and "pairs" not in entry.needs:
+        return "rewards"
+    return "demos" if "demos" in entry.needs else "pairs" if "pairs" in entry.needs else "rewards"
+
+
+def about(entry: catalogue.Entry) -> str:
+    """What a paper's file does, in one sentence."""
+    return docstrings.first_sentence(docstrings.parse(entry.about).summary)
 
 
 def about_world(path: Path) -> str:
@@ -82,6 +118,10 @@ def cite_(*papers: str, json_: bool = False) -> int:
 
     Args:
         papers: Names that `assay list` has, or paths of Python files.
+
+    Example:
+        assay cite grpo
+        assay cite dpo worst_case --json
     """
     if not papers:
         raise InputError("assay cite needs the name of a paper; assay list names them")
@@ -96,104 +136,3 @@ def cite_(*papers: str, json_: bool = False) -> int:
     else:
         print("\n\n".join(catalogue.bibtex(e) for e in chosen))
     return 0
-
-
-def show_(name: str, *, source: bool = False, json_: bool = False) -> int:
-    """Show one paper or world: what it is, its constants with their defaults, its claim.
-
-    Args:
-        name: A name that `assay list` has, or the path of a Python file.
-        source: Print the file's text and nothing else.
-    """
-    if name in catalogue.worlds():
-        return _show_world(name, source, json_)
-    entry = catalogue.find(name)
-    if source:
-        print(entry.path.read_text(encoding="utf-8"), end="")
-        return 0
-    function = getattr(catalogue.load(entry), entry.verb)
-    loop = inspect.signature(function).parameters.get("loop")
-    own = {} if loop is None or loop.default is loop.empty else asdict(loop.default)
-    constants = {
-        f.name: {"type": said(f.type), "default": f.default, "help": f.help}
-        for f in flags.of(function).values()
-    }
-    docs = docstrings.parse(inspect.getdoc(function), list(constants))
-    if json_:
-        print(
-            json.dumps(
-                {
-                    "name": entry.name,
-                    "verb": entry.verb,
-                    "title": entry.title,
-                    "path": here(entry.path),
-                    "reduces": entry.reduces,
-                    "paper": entry.paper,
-                    "about": entry.about,
-                    "constants": constants,
-                    "constants_about": inspect.getdoc(function) or "",
-                    "loop": own,
-                    "claim": entry.statement,
-                },
-                ensure_ascii=False,
-                default=lambda v: None if v is REQUIRED else str(v),
-            )
-        )
-        return 0
-    paper = entry.paper
-    print(
-        f"{entry.name}: {entry.title} ({paper['authors']}, {paper['year']}, "
-        f"{paper['url']})\n\n{entry.about}\n"
-    )
-    if docs.summary:
-        print(f"{docs.summary}\n")
-    print(started_by(entry) + _rows(constants, "fit." if entry.verb == "fit" else ""))
-    if own:
-        print(
-            "\nthe loop, where the world says nothing else:"
-            + _rows({k: {"default": v} for k, v in own.items()})
-        )
-    if entry.statement:
-        print(f"\nclaim: {entry.statement}")
-    print(f"\n{here(entry.path)} (assay show {entry.name} --source prints it)")
-    return 0
-
-
-def _show_world(name: str, source: bool, json_: bool) -> int:
-    path = catalogue.find_world(name)
-    text = path.read_text(encoding="utf-8")
-    about = ast.get_docstring(ast.parse(text)) or ""
-    constants = {
-        f.name: {
-            "type": said(f.type),
-            "default": None if f.default is REQUIRED else f.default,
-            "help": f.help,
-        }
-        for f in settings.world_flags(name).values()
-    }
-    if source:
-        print(text, end="")
-    elif json_:
-        row = {"name": name, "verb": "world", "title": about_world(path), "path": here(path)}
-        print(
-            json.dumps(
-                {**row, "about": about, "constants": constants}, ensure_ascii=False, default=str
-            )
-        )
-    else:
-        print(f"{name}: {about}\n\nassay run RECIPE --world {name}{_rows(constants)}")
-        print(f"\n{here(path)} (assay show {name} --source prints it)")
-    return 0
-
-
-def _rows(constants: dict[str, dict[str, Any]], prefix: str = "") -> str:
-    """Flags, one a line, with default and meaning."""
-    lines = []
-    for name, c in constants.items():
-        default = "(required)" if c["default"] is REQUIRED else shown(c["default"])
-        kind, text = c.get("type", ""), c.get("help", "")
-        about = f"{kind}: {text}" if kind and text else kind or text
-        lines.append(
-            f"\n  --{prefix}{name.replace('_', '-')} {default}" + (f"  {about}" if about else "")
-        )
-    return "".join(lines)

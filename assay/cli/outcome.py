@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from assay.records.best import best
 from assay.records.runs import Run
 
 
-def lines(run: Run) -> list[str]:
-    """The best policy with its reason, what was written, and what to do next.
+def kept(run: Run) -> str:
+    """The weights that a run holds, with their size.
 
     Args:
         run: A run that has read something.
     """
-    top = best(run)
     size = sum(p.stat().st_size for p in run.folder.rglob("*.safetensors"))
     result = run.record.result
-    kept = [] if result is None else [result["best"]["file"], result["last"]["file"]]
-    held = ", ".join(dict.fromkeys(f for f in kept if f)) or "no weights: the best is the reference"
-    return [
-        f"best: {top.name}: {top.reason}",
-        f"kept: {held}{f' ({_megabytes(size)})' if size else ''}",
-        f"next: assay report {run.folder}; assay export {run.folder} --out MODEL",
-    ]
+    files = [] if result is None else [result["best"]["file"], result["last"]["file"]]
+    held = (
+        ", ".join(dict.fromkeys(f for f in files if f)) or "no weights: the best is the reference"
+    )
+    return f"{held}{f' ({_megabytes(size)})' if size else ''}"
 
 
 def done(run: Run) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Annotated, Any
 
@@ -21,6 +22,8 @@ from cyclopts.exceptions import (
 
 from assay.api.flags import Flag, find, no_such
 from assay.api.values import metavar, said
+from assay.cli import screen
+from assay.cli.endings import folded
 from assay.cli.grammar import Grammar
 from assay.errors import InputError
 from assay.registry.parameters import REQUIRED, choices
@@ -44,8 +47,11 @@ FEW = 12  # as many flags as an error message lists
 
 
 def app(grammar: Grammar, *, completing: bool = False) -> App:
-    """The verb as a cyclopts application. With `completing`, words have choices, which parsing must
-    not enforce.
+    """The verb as a cyclopts application.
+
+    Args:
+        grammar: What the verb takes.
+        completing: Words have choices, which parsing must not enforce.
     """
     made = App(
         name=grammar.verb.split()[-1],
@@ -62,6 +68,15 @@ def app(grammar: Grammar, *, completing: bool = False) -> App:
     made["--help"].help = "Show this text."
     made.default(_function(grammar, completing))
     return made
+
+
+def help_of(grammar: Grammar) -> None:
+    """Print a verb's help: what it does, its flags under their headings, and examples."""
+    first = dict(sorted(grammar.flags.items(), key=lambda f: f[1].default is not REQUIRED))
+    app(replace(grammar, flags=first)).help_print([])
+    if grammar.examples:
+        print(f"\n{screen.heading('Examples')}")
+        print("\n".join(f"  {folded(e, 76, '      ')}" for e in grammar.examples))
 
 
 def _usage(grammar: Grammar) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.cli import screen
+from assay.cli.endings import command, ending
 from assay.engine.progress import stage
 from assay.errors import InputError
 from assay.records.result import named
@@ -45,6 +46,10 @@ def report_(
         baseline: The method that the others are compared with.
         title: The report's heading.
         figure: An SVG file for the headline figure alone.
+
+    Example:
+        assay report runs/grpo -o report.html
+        assay report runs/sweep --baseline leave_one_out -o report.html --figure headline.svg
     """
     if not runs:
         raise InputError("assay report needs the folders of runs, such as runs/*")
@@ -69,6 +74,10 @@ def report_(
         if json_
         else "\n".join([table(found), *bests(found), "", str(page)])
     )
+    look = [("look at it", f"open {page} in a browser")]
+    several = len({s["method"] for s in found}) > 1
+    more = [("compare", command("assay", "compare", *runs))] if several else []
+    ending(*look, *more, as_json=json_)
     return 0
 
 

@@ -9,21 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assay.api import inputs, settings
+from assay.api import settings
 from assay.api.resuming import free, must_be_free, unchanged
+from assay.cli.endings import after_run
 from assay.cli.grammar import Grammar
 from assay.cli.listing import started_by
 from assay.cli.verbs import Seen
 from assay.engine.progress import stage
 from assay.errors import InputError
-from assay.records.runs import Run
 from assay.registry import catalogue
 from assay.registry.catalogue import Entry
 
 if TYPE_CHECKING:
     from assay.api.orders import Order
     from assay.core import World
+    from assay.records.runs import Run
     from assay.records.tracking import Tracked
+
+INSTEAD = "Without it, the recipe runs in the embedded world that --world names."
 
 
 def run_(
@@ -37,12 +40,12 @@ def run_(
     json_: bool = False,
     **given: Any,
 ) -> int:
-    """Run a recipe in a world and measure it.
+    """Optimise a policy by a recipe, and measure gold apart.
 
-    The recipe's constants are its flags: `assay run RECIPE --help` lists them with the world's
-    arguments, and with `--world hub` those of your own model: --model, --prompts, --rewards and
-    --gold. Every reading is written to the run's folder, gold beside proxy; `assay report` draws
-    it.
+    A model of your own needs --model, --prompts and what the recipe learns from: --rewards, --pairs
+    or --demos. --gold is read in evaluations only. `assay run RECIPE --help` adds the recipe's
+    constants, and `assay run RECIPE --world table --help` shows the flags of an embedded world, for
+    experiments. Every reading goes to the run's folder, and `assay report` draws it.
 
     Args:
         recipe: A recipe that `assay list` names, or the path of a Python file such as ./mine.py.
@@ -52,6 +55,12 @@ def run_(
         from_: The folder of a run whose arguments are taken; flags given here go over them.
         track: Send readings as they come to tensorboard, trackio or wandb. May be given again.
         project: The project's name at the trackers.
+
+    Example:
+        assay run grpo --model ./model --prompts prompts.jsonl
+            --rewards judge.py:score --gold gold.py:score --out runs/grpo
+        assay run leave_one_out --world table --max-steps 40 --out runs/table
+        assay run --resume --out runs/grpo
     """
     entry, values = asked_for(recipe, given, out, resume, from_)
     if entry.verb != "recipe":
@@ -79,6 +88,7 @@ def _run(
         from assay.cli import outcome, screen
         from assay.engine import parallel
         from assay.records import tracking
+        from assay.records.runs import Run
 
     first = parallel.rank() == 0
     if resume and (folder / "run.json").exists() and Run.open(folder).about["state"] == "done":
@@ -95,12 +105,8 @@ def _run(
             track=lambda run: tracking.Tracked(run, trackers, project),
         )
     if first:
-        if as_json:
-            print(json.dumps(execution.summary(run), ensure_ascii=False))
-        else:
-            for said in outcome.lines(run):
-                screen.note(said)
-            print(folder)
+        print(json.dumps(execution.summary(run), ensure_ascii=False) if as_json else folder)
+        after_run(run, as_json=as_json)
     return 0
 
 
@@ -130,6 +136,7 @@ def drive(
     from assay.cli import screen
     from assay.evaluation.lines import reading_line
     from assay.records.best import again
+    from assay.records.runs import Run
 
     driven = Drive(order, world, folder, resume=resume)
     more = {} if track is None else {"track": track}
@@ -151,17 +158,32 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
             "several"
         )
     base = replace(base, flags={k: replace(f, group="Run") for k, f in base.flags.items()})
-    about = Run.open(source).about if (source := _source(seen.flags)) else None
+    about = recorded(source) if (source := _source(seen.flags)) else None
     world, fit = _place(seen, about)
+    embedded = world
+    if "help" in seen.flags and not about and not seen.flags.get("world"):
+        world = "hub"  # help is of a model of one's own, unless a world is named
     name = seen.words[0] if seen.words else (about or {}).get("path") or (about or {}).get("recipe")
     if name:
         entry = catalogue.find(name)
         found = settings.known(entry, world, fit)
         base = replace(base, what=f"{entry.name} in world {world}", named=f" {name}")
     else:
-        found = {**settings.run(), **settings.loop(), **settings.world_flags(world)}
-    found["world"] = replace(found["world"], default=world)  # the one that the other flags imply
+        theirs = settings.bare(settings.world_flags(world), {})
+        found = {**settings.run(), **settings.loop(), **theirs}
+    found["world"] = replace(found["world"], default=embedded)  # the one that other flags imply
+    if world != embedded:
+        model = found["world.policy"]
+        model = replace(model, default=None, help=f"{model.help} {INSTEAD}")
+        found = {"world.policy": model, **{k: f for k, f in found.items() if k != "world.policy"}}
     return replace(base, flags={**base.flags, **found}, elsewhere=settings.elsewhere)
+
+
+def recorded(folder: str) -> Mapping[str, Any]:
+    """The record of a run. Its reader is imported here, because help needs none."""
+    from assay.records.runs import Run
+
+    return Run.open(folder).about
 
 
 def _source(flags: Mapping[str, Any]) -> str:
@@ -210,11 +232,11 @@ def asked_for(
             said = f": {out} holds no run yet" if resume else ""
             raise InputError(f"assay run needs a recipe{said}; assay list names them")
         return catalogue.find(recipe), given
-    about = Run.open(source).about
+    about = recorded(source)
     entry = catalogue.find(recipe or about.get("path") or about["recipe"])
     if entry.name != about["recipe"]:
         raise InputError(f"{source} is a run of {about['recipe']}, and {entry.name} was asked for")
-    from assay.api import orders
+    from assay.api import inputs, orders
 
     before = orders.recorded(about, entry, source)
     if resume:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PIPED = 10_000  # a width that cuts no line where no terminal has one
+LEAST = 16  # columns that the last column of a table has at least
 _QUIET = False
 
 
@@ -45,27 +46,50 @@ def note(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def width() -> int:
+    """The columns of the terminal; PIPED where stdout is none."""
+    from rich.console import Console
+
+    return Console().width if sys.stdout.isatty() else PIPED
+
+
 def table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Collection[int] = ()
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    numbers: Collection[int] = (),
+    indent: int = 0,
 ) -> str:
     """A table as text.
 
     Args:
-        head: The columns' titles.
+        head: The columns' titles; without any, no line of titles is shown.
         rows: The cells.
         numbers: The columns that hold numbers, which stand on the right.
+        indent: Columns to leave free on the left of a terminal.
 
     Returns:
         Lines; with colour and as wide as the terminal where stdout is one, and never cut where it
-        is not.
+        is not. Where a terminal is too narrow for the columns, a row is a block of lines.
     """
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
 
     from assay.data.escape import visible
 
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    terminal = sys.stdout.isatty()
+    cells = [[visible(c) for c in row] for row in rows]  # names in a record are others' text
+    terminal, wide = sys.stdout.isatty(), width() - indent
+    needed = [max(map(cell_len, column)) for column in zip(head, *cells, strict=True)]
+    if terminal and sum(needed[:-1]) + 2 * (len(head) - 1) + min(needed[-1], LEAST) > wide:
+        return _blocks(head, cells, wide)
+    made = Table(
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        header_style="bold",
+        show_header=any(head),
+    )
     for i, title in enumerate(head):
         made.add_column(
             title,
@@ -74,14 +98,57 @@ def table(
             style="cyan" if i == 0 else "",
             overflow="fold",
         )
-    for row in rows:
-        made.add_row(*map(visible, row))  # names in a record are others' text
+    for row in cells:
+        made.add_row(*row)
     out = io.StringIO()
-    width = Console().width if terminal else PIPED
-    Console(file=out, width=width, force_terminal=terminal, markup=False, highlight=False).print(
+    Console(file=out, width=wide, force_terminal=terminal, markup=False, highlight=False).print(
         made, markup=False
     )
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    return "\n".join(" " * indent + line.rstrip() for line in out.getvalue().splitlines())
+
+
+def _blocks(head: Sequence[str], rows: Sequence[Sequence[str]], wide: int) -> str:
+    """Rows one under another, for a narrow terminal: the first cell, then the others beneath it."""
+    import textwrap
+
+    lines: list[str] = []
+    for first, *rest in rows:
+        lines.append(heading(first))
+        for title, cell in zip(head[1:], rest, strict=True):
+            text = f"{title}: {cell}" if title and cell else cell
+            lines += textwrap.wrap(
+                text, max(wide, LEAST), initial_indent="  ", subsequent_indent="    "
+            )
+    return "\n".join(lines)
+
+
+def heading(text: str) -> str:
+    """A heading, bold where stdout is a terminal that shows it."""
+    plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    if plain or not sys.stdout.isatty():
+        return text
+    return f"\x1b[1m{text}\x1b[0m"
+
+
+def wrapped(text: str, indent: int = 0) -> str:
+    """Paragraphs as wide as the terminal; indented lines, and all lines where there is none, stay
+    as they are.
+
+    Args:
+        text: The paragraphs.
+        indent: Columns to leave free on the left.
+    """
+    import textwrap
+
+    left = " " * indent
+    if not sys.stdout.isatty():
+        return textwrap.indent(text, left)
+    blocks = []
+    for block in text.split("\n\n"):
+        plain = not any(line.startswith((" ", "|")) for line in block.splitlines())
+        flat = textwrap.fill(" ".join(block.split()), min(100, width()) - indent)
+        blocks.append(textwrap.indent(flat if plain else block, left))
+    return "\n\n".join(blocks)
 
 
 def teller(first: bool, as_json: bool) -> Callable[[str], None]:

@@ -14,6 +14,7 @@ from assay.api import settings
 from assay.api.flags import find
 from assay.api.resuming import free, must_be_free
 from assay.cli import run as running
+from assay.cli.endings import ending
 from assay.cli.grammar import Grammar
 from assay.cli.listing import started_by
 from assay.cli.verbs import Seen
@@ -46,6 +47,10 @@ def study_(
         out: The folder; runs/STUDY where it is not given.
         resume: Not for studies, which write their lines as they find them.
         from_: The folder of a study whose arguments are taken; flags given here go over them.
+
+    Example:
+        assay study best_of_n_theory --world table --world.testbed bandit --out runs/theory
+        assay study label_noise --world table --json
     """
     if resume:
         raise InputError(
@@ -117,7 +122,7 @@ def study_(
             )
         )
     else:
-        print(folder, file=sys.stderr)
+        ending(("lines", str(folder / "lines.jsonl")), ("more", f"assay show {entry.name}"))
     return 0
 
 

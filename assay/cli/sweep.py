@@ -18,6 +18,7 @@ from assay.api.flags import Flag
 from assay.api.resuming import must_be_free
 from assay.api.values import several, value
 from assay.cli import run, screen
+from assay.cli.endings import after_runs
 from assay.cli.grammar import Grammar
 from assay.cli.parsing import unknown
 from assay.cli.verbs import Seen
@@ -53,6 +54,10 @@ def sweep_(
             again for a grid; a name such as world.noise is a world's argument, and grpo.beta varies
             for one of the recipes alone.
         seeds: Seeds of the run and of the world alike, e.g. 0..9.
+
+    Example:
+        assay sweep grpo leave_one_out --world table --seeds 0..4 --out runs/sweep
+        assay sweep grpo --over beta=0,.01,.1 --world table --out runs/beta
     """
     if not recipes or out is None:
         missing = "--out, a folder for the runs' folders" if recipes else "a recipe, or several"
@@ -78,6 +83,8 @@ def sweep_(
         outcomes = run_all(jobs, quiet=json_)
         if json_ and parallel.rank() == 0:
             print(json.dumps(outcomes, ensure_ascii=False))
+        done = [Path(o["run"]) for o in outcomes if o["state"] == "done"]
+        after_runs(out, done, as_json=json_)
     return 1 if any(o["state"] == "failed" for o in outcomes) else 0
 
 

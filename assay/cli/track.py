@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from assay.cli.endings import command, ending
 from assay.errors import InputError
 from assay.records import tracking
 from assay.records.runs import Run
@@ -24,6 +25,10 @@ def track_(
         run: The folder of one run.
         to: A tracker: tensorboard, trackio or wandb. May be given again.
         project: The project's name at the trackers.
+
+    Example:
+        assay track runs/grpo --to tensorboard
+        assay track runs/grpo --to wandb --project hacking
     """
     if not to:
         raise InputError(f"assay track needs --to, one of {', '.join(tracking.TRACKERS)}")
@@ -35,4 +40,9 @@ def track_(
         for name, counts in found.items():
             failed = f", {counts['failed']:,} failed" if counts["failed"] else ""
             print(f"{name}: {counts['sent']:,} readings sent{failed}")
+        looks = {
+            "tensorboard": command("tensorboard", "--logdir", opened.folder / "tensorboard"),
+            "trackio": command("trackio", "show", "--project", project),
+        }
+        ending(*(("look at it", looks[name]) for name in found if name in looks))
     return 1 if any(c["failed"] for c in found.values()) else 0

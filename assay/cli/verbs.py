@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from assay.api import settings
 from assay.api.flags import Flag, converted, of
 from assay.api.values import value
 from assay.cli import config
-from assay.cli.grammar import Grammar, Words
+from assay.cli.grammar import HEADINGS, Grammar, Words
 from assay.cli.parsing import parse
 from assay.errors import InputError
 from assay.registry import docstrings
@@ -125,6 +126,10 @@ class Verb:
             words=tuple(Words(p.name, p.kind == "VAR_POSITIONAL", p.help) for p in placed),
             summary=docs.summary,
             about=docstrings.reflowed(docs.body),
+            # a line that begins with a flag continues the one before it
+            examples=tuple(
+                re.sub(r"\n\s*(?=-)", " ", docs.sections.get("examples", "")).splitlines()
+            ),
             instead=self.instead,
         )
         if any(p.kind == "VAR_KEYWORD" for p in given.values()):
@@ -136,6 +141,8 @@ class Verb:
             grammar = module.grammar(grammar, replace(looked, words=words))
         flags = dict(grammar.flags)
         if len(flags) > 8:  # a verb of a few flags needs no file for them
+            of_files = {k: f for k, f in flags.items() if f.group == "Options"}
+            flags |= {k: replace(f, group=HEADINGS.get(k, "Run")) for k, f in of_files.items()}
             flags |= config.CONFIG
         if "json" in given:
             flags["json"] = JSON

@@ -10,6 +10,7 @@ from typing import Any
 
 from assay.api import flags
 from assay.cli import screen
+from assay.cli.endings import command, ending
 from assay.cli.grammar import Grammar
 from assay.cli.verbs import Seen
 from assay.errors import InputError, Waiting
@@ -29,6 +30,10 @@ def watch_(run: str, *, json_: bool = False, **given: Any) -> int:
 
     Args:
         run: The folder of a finished run.
+
+    Example:
+        assay watch runs/grpo --by judge.py:better --budget 200
+        assay watch runs/grpo --by page
     """
     from assay.cli import replay
     from assay.watch.config import WatchConfig
@@ -49,6 +54,11 @@ def watch_(run: str, *, json_: bool = False, **given: Any) -> int:
                 ensure_ascii=False,
             )
         )
+    ending(
+        ("written", str(Path(run) / "watch.json")),
+        ("report", command("assay", "report", run, "-o", "report.html")),
+        as_json=json_,
+    )
     return 0
 
 
@@ -65,6 +75,10 @@ def status_(run: str, *, json_: bool = False) -> int:
 
     Args:
         run: The folder of a run.
+
+    Example:
+        assay watch status runs/grpo
+        assay watch status runs/grpo --json
     """
     from assay.records.best import best, state_of, state_said
     from assay.records.checks import LABELS, QUESTIONS
@@ -151,6 +165,10 @@ def export_(run: str, sheet: str, *, twice: float = 0.1, json_: bool = False) ->
         run: The folder of a run.
         sheet: The CSV file to write.
         twice: The share of pairs asked a second time, to see how far labels agree.
+
+    Example:
+        assay watch export runs/grpo sheet.csv
+        assay watch export runs/grpo sheet.csv --twice 0.2
     """
     from assay.watch.labelers import sheet as sheets
 
@@ -172,6 +190,10 @@ def import_(run: str, sheet: str, *, by: str = "", json_: bool = False) -> int:
         run: The folder of a run.
         sheet: The CSV file that `assay watch export` wrote.
         by: Who filled it in.
+
+    Example:
+        assay watch import runs/grpo sheet.csv
+        assay watch import runs/grpo sheet.csv --by alice
     """
     from assay.watch.labelers import sheet as sheets
 
@@ -199,6 +221,10 @@ def page_(
         port: The port on this machine, 0 for a free one.
         twice: The share of pairs asked a second time, to see how far labels agree.
         by: Who labels.
+
+    Example:
+        assay watch page runs/grpo
+        assay watch page runs/grpo --by alice --port 8080
     """
     from assay.watch.labelers.page import LabelPage
 

@@ -8,6 +8,7 @@ writes torch's global stream.
 from __future__ import annotations
 
 import hashlib
+from operator import index
 
 import torch
 from torch import Tensor
@@ -39,10 +40,10 @@ def _mix(z: Tensor) -> Tensor:
 class Rng:
     """An address, not a state.
 
-    `rng("sample", t)` is the address of one purpose at one step; `rng[rows]` is the same address
-    seen by some rows of the whole batch, so that a row keeps its numbers wherever it is computed.
-    The drawing methods take coordinates (integers or integer tensors that broadcast); the first
-    coordinate is the row.
+    `rng("sample", t)` is the address of one purpose at one step, and `rng("sample", t, k)` of its
+    k-th part; `rng[rows]` is the same address seen by some rows of the whole batch, so that a row
+    keeps its numbers wherever it is computed. The drawing methods take coordinates (integers or
+    integer tensors that broadcast); the first coordinate is the row.
 
     Args:
         seed: Of the root address.
@@ -75,14 +76,22 @@ class Rng:
             f"Rng(key={self.key:#x}{'' if self.places is None else f', {len(self.places)} places'})"
         )
 
-    def __call__(self, purpose: str, step: int = 0) -> Rng:
-        """Return the child address of (purpose, step).
+    def __call__(self, purpose: str, *step: int) -> Rng:
+        """Return the child address of (purpose, step, …).
 
         Args:
-            purpose: Any name. Children of different names or steps share no number.
-            step: Any integer.
+            purpose: Any name. Children of different names or numbers share no number.
+            step: Any whole numbers, such as the step and the epoch in it; 0 where there is none.
+
+        Example:
+            >>> root = Rng(0)
+            >>> root("order").key == root("order", 0).key
+            True
+            >>> root("order", 1).key == root("order", 1, 0).key
+            False
         """
-        text = f"{self.key} {purpose} {int(step)}".encode()
+        numbers = " ".join(str(index(s)) for s in step or (0,))
+        text = f"{self.key} {purpose} {numbers}".encode()
         return Rng(
             key=_signed(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")),
             places=self.places,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from assay.data import hub
 from assay.data.faults import Faults
 from assay.errors import InputError
 from assay.registry.extras import need
@@ -144,6 +146,8 @@ def hub_rows(name: str, split: str | None) -> Rows:
         need("datasets", "hub", f"{name} is no file here, and the hub")
         import datasets
 
+        if reason := hub.unreachable():
+            raise InputError(f"{name} is no file here, and {reason}; give a file, or try again")
         try:
             which, _, subset = name.partition(":")
             yield from enumerate(
@@ -155,8 +159,8 @@ def hub_rows(name: str, split: str | None) -> Rows:
         except Exception as why:  # the hub and the network raise many types
             raise InputError(
                 f"{name} is no file here and could not be read from the hub "
-                f"({type(why).__name__}: {' '.join(str(why).split())[:120]}); check the name, the "
-                f"split ('{split or 'train'}') and the network"
+                f"({type(why).__name__}: {textwrap.shorten(str(why), 200, placeholder=' …')}); "
+                f"check the name, the split ('{split or 'train'}') and the network"
             ) from why
 
     return rows

@@ -77,8 +77,9 @@ def descend(
             `index` alone, as in `advantage[index]` with an advantage `[B,N,…]`.
 
     Returns:
-        "loss", "grad_norm", and "skipped": 1 for a step whose loss or gradient is not finite. Such
-        a step changes nothing and is named in the log.
+        "loss", "grad_norm" before clipping, the "learning_rate" of the update, and "skipped": 1 for
+        a step whose loss or gradient is not finite. Such a step changes nothing, has no learning
+        rate, and is named in the log.
 
     Raises:
         NotFinite: A step is not finite and the run is strict.
@@ -119,7 +120,12 @@ def descend(
         return {"loss": float(total), "grad_norm": float(norm), "skipped": 1.0}
     optimiser.step(norm)
     parallel.meter.add("updates", 1)
-    return {"loss": float(total), "grad_norm": float(norm), "skipped": 0.0}
+    return {
+        "loss": float(total),
+        "grad_norm": float(norm),
+        "learning_rate": optimiser.rate,
+        "skipped": 0.0,
+    }
 
 
 def _announced(parts: Iterator[Pass], rows: int, n: int) -> Iterator[Pass]:

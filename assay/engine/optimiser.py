@@ -31,6 +31,11 @@ class Optimiser:
         """Drop all gradients."""
         self.adam.zero_grad(set_to_none=True)
 
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last update."""
+        return self.lr * min(1.0, self.updates / max(1, self.warmup))
+
     def norm(self) -> Tensor:
         """Compute the gradient's global norm before clipping."""
         grads = [p.grad for p in self.parameters if p.grad is not None]
@@ -46,7 +51,7 @@ class Optimiser:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
         self.updates += 1
         for group in self.adam.param_groups:
-            group["lr"] = self.lr * min(1.0, self.updates / max(1, self.warmup))
+            group["lr"] = self.rate
         self.adam.step()
 
     def state_dict(self) -> dict[str, Any]:

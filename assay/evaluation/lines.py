@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from assay.stats.training import statistics
+
 
 def reading_line(reading: Mapping[str, Any]) -> str:
     """One evaluation: gold beside proxy, with their errors."""
@@ -15,7 +17,38 @@ def reading_line(reading: Mapping[str, Any]) -> str:
         f"step {reading['step']:>4}  √KL {root}  gold "
         f"{number(reading['gold'], reading['gold_err'])}  "
         f"proxy {number(reading['proxy'], reading['proxy_err'])}  {reading['tag']}"
-    ).rstrip() + watched_line(reading)
+    ).rstrip() + f"{trained_line(reading)}{watched_line(reading)}"
+
+
+# what a line says of training: its word, the statistic, how it is written
+TRAINED = (
+    ("loss", "loss", "{:.3g}"),
+    ("grad", "grad_norm", "{:.2g}"),
+    ("reward", "reward", "{:.3g}"),
+    ("±", "reward_std", "{:.2g}"),
+    ("margin", "rewards/margins", "{:.3g}"),
+    ("accuracy", "rewards/accuracies", "{:.0%}"),
+    ("entropy", "entropy", "{:.2g}"),
+    ("length", "completions/mean_length", "{:.0f}"),
+    ("truncated", "completions/clipped_ratio", "{:.0%}"),
+    ("clipped", "clip_ratio/region_mean", "{:.0%}"),
+    ("same reward", "frac_reward_zero_std", "{:.0%}"),
+    ("skipped", "skipped", "{:.0f}"),
+)
+AT_REST = ("clipped", "same reward", "skipped")  # said only where they are above 0
+
+
+def trained_line(reading: Mapping[str, Any]) -> str:
+    """Means of the training statistics since the last reading, on a line of their own; "" where
+    nothing was trained.
+    """
+    stats = statistics(reading)
+    said = [
+        f"{word} {form.format(stats[key])}".replace("± ", "±").replace("%", " %")
+        for word, key, form in TRAINED
+        if key in stats and (stats[key] or word not in AT_REST)
+    ]
+    return "\n           " + "  ".join(said).replace("  ±", " ±") if said else ""
 
 
 def watched_line(reading: Mapping[str, Any]) -> str:

@@ -203,10 +203,11 @@ class Measurement:
         )
         eyes, every = Rng(loop.seed)("read"), config.policies and run is not None
         self.cost = Cost(reader, world, loop, config, self._tell)
-        parts = (self.task, self.progress, self.policies, self.lookout)
-        self.reads = RunReader(self.cost.read, eyes, *parts, run=run, every=every)
         if run is not None and resume and rank() == 0:
             run.cut(-1 if saved is None else self.carry.next)
+        before = run.readings() if run is not None and resume else ()
+        parts = (self.task, self.progress, self.policies, self.lookout)
+        self.reads = RunReader(self.cost.read, eyes, *parts, run=run, every=every, before=before)
 
     @property
     def _folder(self) -> Path | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from assay.core import Carry, Step
 from assay.engine import checkpoint as disk
-from assay.engine.parallel import COUNTED, barrier, rank
+from assay.engine.gauge import Sums, gauge, means
+from assay.engine.parallel import COUNTED, barrier, meter, rank
 from assay.errors import InputError
 from assay.models.backbones.copies import copied, state_to_keep
 from assay.records.best import CARRY
@@ -32,6 +36,7 @@ class Progress:
         last_read: The step of the last reading, −1 before the first.
         tally: Sums and counts of step statistics since the last reading.
         read: Readings with a gold.
+        seen: What the gauge has summed in the step under way; {} between steps.
     """
 
     spent: dict[str, int] = field(default_factory=nothing_spent)
@@ -40,14 +45,30 @@ class Progress:
     last_read: int = -1
     tally: dict[str, list[float]] = field(default_factory=dict)
     read: int = 0
+    seen: Sums = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """The fields by name."""
         return asdict(self)
 
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Charge to this run what the recipe spends, sees and takes in time within the block."""
+        began = time.perf_counter()
+        with meter.charging(self.spent), gauge.into(self.seen):
+            yield
+        self.seconds += time.perf_counter() - began
+
+    def count_seen(self) -> None:
+        """Add the gauge's means to the tally at the end of a step, in every process together."""
+        self.count(means(self.seen))
+        self.seen.clear()
+
     def count(self, stats: dict[str, float]) -> None:
-        """Add a step's statistics to the tally."""
+        """Add a step's statistics to the tally. A number that is not finite is left out."""
         for k, v in stats.items():
+            if not math.isfinite(v):
+                continue
             total, n = self.tally.get(k, [0.0, 0])
             self.tally[k] = [total + v, n + 1]
 

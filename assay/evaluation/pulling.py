@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
 from typing import Any
 
@@ -10,7 +9,6 @@ from torch import Tensor
 
 from assay.core import Ask, Carry, Step
 from assay.engine.descend import micro_batches
-from assay.engine.parallel import meter
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.progress import Progress, steps_of
 from assay.watch.ledger import Ledger
@@ -45,14 +43,13 @@ class Puller:
         labels: Tensor | None = None
         ended = False
         while True:
-            began = time.perf_counter()
-            with micro_batches(micro, strict=strict), meter.charging(self.progress.spent):
+            with micro_batches(micro, strict=strict), self.progress.working():
                 try:
                     item = self.recipe.send(labels)
                 except StopIteration:
                     item, ended = None, True
                 if isinstance(item, Ask):
                     labels = self.ledger("recipe", self.carry.next, item.samples)
-            self.progress.seconds += time.perf_counter() - began
             if not isinstance(item, Ask):
+                self.progress.count_seen()
                 return None if ended else steps_of(item)

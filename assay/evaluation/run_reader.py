@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from assay.core import Rng, Step, Task
 from assay.engine.parallel import meter, rank
 from assay.errors import InputError
+from assay.evaluation.alerts import Alerts
 from assay.evaluation.progress import Policies, Progress, nothing_spent
 from assay.evaluation.watching import Lookout
 from assay.records.checks import READINGS
@@ -28,6 +29,7 @@ class RunReader:
         lookout: The run's watch, None where nothing is watched.
         run: The record, None for a run without one.
         every: Whether every policy that is read is kept.
+        before: The readings that a resumed run has made, whose warnings are not given again.
     """
 
     def __init__(
@@ -41,9 +43,11 @@ class RunReader:
         *,
         run: Run | MemoryRun | None,
         every: bool,
+        before: Iterable[Mapping[str, Any]] = (),
     ):
         self.reader, self.eyes, self.task, self.progress = reader, eyes, task, progress
         self.policies, self.lookout, self.run, self.every = policies, lookout, run, every
+        self.alerts = Alerts(before)
 
     def all(self, steps: list[Step], t: int) -> Iterator[dict[str, Any]]:
         """Read the policies of one step.
@@ -137,6 +141,8 @@ class RunReader:
                 "watch": watch,
             }
         )
+        if rank() == 0:
+            self.alerts(reading)
         if self.run is not None and rank() == 0:
             self.run.keep([{"step": t, "tag": tag, **row} for row in rows])
             self.run.append(reading)

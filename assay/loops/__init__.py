@@ -12,12 +12,20 @@ from assay.loops.online import (
 )
 from assay.loops.pairs import Margins, log_ratios, paired
 from assay.loops.scoring import aggregator, fill_missing, member_scores, proxy_score
-from assay.loops.updates import completion_stats, mean_stats, update, with_reference_logp
+from assay.loops.statistics import (
+    clipped_surrogate,
+    completion_stats,
+    mean_stats,
+    record_kl,
+    rollout_stats,
+)
+from assay.loops.updates import update, with_reference_logp
 
 __all__ = [
     "Margins",
     "Rollouts",
     "aggregator",
+    "clipped_surrogate",
     "completion_stats",
     "fill_missing",
     "leave_one_out_advantage",
@@ -29,7 +37,9 @@ __all__ = [
     "paired",
     "policy_gradient",
     "proxy_score",
+    "record_kl",
     "require_group",
+    "rollout_stats",
     "update",
     "with_reference_logp",
 ]

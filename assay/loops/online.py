@@ -23,7 +23,8 @@ from assay.errors import InputError
 from assay.formulas.advantage import leave_one_out
 from assay.formulas.reduce import per_completion
 from assay.formulas.surrogate import reinforce
-from assay.loops.updates import completion_stats, update
+from assay.loops.statistics import rollout_stats
+from assay.loops.updates import update
 
 
 @dataclass
@@ -133,7 +134,8 @@ def online(
     """Run the online loop and yield one Step after each of `loop.max_steps` updates.
 
     Everything but `loss` runs without gradient. A batch that `prepare` leaves empty is not
-    descended on: the step changes nothing.
+    descended on: the step changes nothing. Each step records what `rollout_stats` says of all its
+    completions, also of those that `prepare` leaves out.
 
     Args:
         task: Prompts, reference, randomness and memory of the run.
@@ -157,6 +159,7 @@ def online(
     actor: Any = task.reference.copy() if policy is None else policy
     optimiser = loop.optimiser(actor)
     carry: Any = task.carry.keep(policy=actor, opt=optimiser, batches=0)
+    drawn: list[tuple[Samples, Tensor]] = []  # what this step sampled, also what `prepare` drops
 
     def draw() -> tuple[Samples, Tensor]:
         number: int = carry.batches  # the step's own, unless a step before it sampled again
@@ -166,7 +169,8 @@ def online(
         else:
             rng = task.rng("sample", number)
             x = actor.sample(task.batch(loop, number), loop.num_generations, rng)
-        return x, (reward or score)(x)
+        drawn.append((x, (reward or score)(x)))
+        return drawn[-1]
 
     def prepared(t: int) -> Rollouts:
         batch = Rollouts(t, actor, optimiser, *draw(), draw=draw)
@@ -178,6 +182,7 @@ def online(
 
     for t in carry.steps(loop.max_steps):
         with torch.no_grad():  # descend alone needs a gradient, and enables it
+            drawn.clear()
             batch = prepared(t)
             x, A, stats = batch.samples, batch.advantage, {}
 
@@ -187,7 +192,7 @@ def online(
             if len(x):
                 rng = task.rng("minibatch", t)
                 stats = update(optimiser, of, x, loop, rng, reduce=reduce, split=split)
-            batch.stats = {**stats, **completion_stats(x), **batch.stats}
+            batch.stats = {**stats, **rollout_stats(drawn), **batch.stats}
             if after is not None:
                 after(batch)
         yield Step(actor, reward=score, stats=batch.stats)

@@ -1,4 +1,4 @@
-"""One step's updates: minibatches, their statistics, and what a step says of its completions."""
+"""One step's updates: minibatches and their statistics."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from assay.core import Loop, Optimiser, Policy, Rng, Samples
 from assay.engine.descend import descend
 from assay.engine.passes import Split
 from assay.formulas.reduce import per_completion
+from assay.loops.statistics import mean_stats
 
 
 def update(
@@ -38,7 +39,8 @@ def update(
             completion depends on no other completion, else "prompts".
 
     Returns:
-        The updates' mean "loss" and "grad_norm", and the number "skipped" because not finite.
+        The updates' mean "loss", "grad_norm" (before clipping) and "learning_rate", and the number
+        "skipped" because not finite.
     """
     return mean_stats(
         [
@@ -46,24 +48,6 @@ def update(
             for rows in loop.minibatches(len(samples), rng)
         ]
     )
-
-
-def mean_stats(stats: list[dict[str, float]]) -> dict[str, float]:
-    """Average the statistics of one step's updates; "skipped" is summed."""
-    out = {k: sum(s[k] for s in stats) / len(stats) for k in stats[0]} if stats else {}
-    if stats:
-        out["skipped"] = sum(s["skipped"] for s in stats)
-    return out
-
-
-def completion_stats(x: Samples) -> dict[str, float]:
-    """Mean length of the completions and the share that was cut off before it ended."""
-    here = x.present
-    count = max(1, int(here.sum()))
-    return {
-        "completions/mean_length": float(x.lengths.sum()) / count,
-        "completions/clipped_ratio": float((here & ~x.ended).sum()) / count,
-    }
 
 
 def with_reference_logp(reference: Policy, rows: Samples) -> Samples:

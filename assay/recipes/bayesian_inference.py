@@ -46,7 +46,7 @@ from assay.formulas.advantage import leave_one_out
 from assay.formulas.aggregate import weighted_sum
 from assay.formulas.divergence import k1
 from assay.formulas.gibbs import DIVERGENCES, at_the_target, effective_share, pseudo_reward, tilting
-from assay.loops import Rollouts, member_scores, online, proxy_score, require_group
+from assay.loops import Rollouts, member_scores, online, proxy_score, record_kl, require_group
 from assay.stats.effects import Reading
 
 paper = Paper(
@@ -105,7 +105,9 @@ def recipe(
     def prepare(batch: Rollouts) -> Rollouts:
         x, r = batch.samples, batch.reward
         row = x.prompts.row.cpu()
-        paid = r - (beta * k1(x.logp, task.reference.logp(x)).sum(-1)).to(r.dtype)
+        reference = task.reference.logp(x)
+        record_kl(x.logp, reference, x.mask)
+        paid = r - (beta * k1(x.logp, reference).sum(-1)).to(r.dtype)
         log_w = torch.where(x.present, paid.double() / beta, -torch.inf)  # log P/π
         mean_w = log_w.logsumexp(-1) - x.present.sum(-1).clamp(min=1).log()
         carry.log_z, carry.seen = moved(carry.log_z, carry.seen, row, mean_w.cpu(), rate)
@@ -119,7 +121,7 @@ def recipe(
         batch.stats = {
             "ess": float(effective_share(log_w).mean()),
             "log_z": float(carry.log_z[row].mean()),
-            "entropy": float(-x.logp.sum(-1)[x.present].mean()),
+            "entropy/completion": float(-x.logp.sum(-1)[x.present].mean()),
         }
         return batch
 
@@ -168,5 +170,8 @@ def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
     """The share of the first reading's entropy that is kept at a moderate β, less what is kept at
     (almost) none, less a quarter: the difference has to be large.
     """
-    kept = {k: r[-2]["stats"]["entropy"] / r[1]["stats"]["entropy"] for k, r in arms.items()}
+    kept = {
+        k: r[-2]["stats"]["entropy/completion"] / r[1]["stats"]["entropy/completion"]
+        for k, r in arms.items()
+    }
     return {k: v - kept["none"] - 0.25 for k, v in kept.items() if k != "none"}

@@ -43,7 +43,7 @@ from torch import Tensor
 from assay.core import Claim, InputError, Loop, Paper, Prompts, Rng, Samples, Step, Task
 from assay.formulas.aggregate import weighted_sum
 from assay.formulas.divergence import k1
-from assay.loops import leave_one_out_advantage, member_scores, online
+from assay.loops import leave_one_out_advantage, member_scores, online, record_kl
 from assay.models.policies.conditioned import Conditioned
 from assay.stats.effects import Reading
 
@@ -113,7 +113,9 @@ def recipe(
         return value(x, x.prompts.extra["weights"])
 
     def advantage(reward: Tensor, x: Samples) -> Tensor:
-        penalty = beta * k1(x.logp, task.reference.logp(x)).sum(-1)
+        reference = task.reference.logp(x)
+        record_kl(x.logp, reference, x.mask)
+        penalty = beta * k1(x.logp, reference).sum(-1)
         return leave_one_out_advantage(reward - penalty.to(reward.dtype), x)
 
     steps = online(task, loop, score=score, advantage=advantage, rollout=rollout, policy=policy)

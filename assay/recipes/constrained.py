@@ -51,8 +51,14 @@ from assay.formulas.advantage import leave_one_out, whiten
 from assay.formulas.aggregate import mean
 from assay.formulas.divergence import k1
 from assay.formulas.simplex import ask, best, simplex, tell
-from assay.formulas.surrogate import clipped
-from assay.loops import completion_stats, member_scores, require_group, update
+from assay.loops import (
+    clipped_surrogate,
+    completion_stats,
+    member_scores,
+    record_kl,
+    require_group,
+    update,
+)
 from assay.stats.effects import Reading, final
 
 paper = Paper(
@@ -132,7 +138,9 @@ def recipe(
         x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         r = several(x)
         with torch.no_grad():
-            l = k1(x.logp, task.reference.logp(x)).sum(-1)
+            reference = task.reference.logp(x)
+            record_kl(x.logp, reference, x.mask)
+            l = k1(x.logp, reference).sum(-1)
         v = r[:, x.present].double().mean(1).cpu()
         kl, theta = float(l[x.present].mean()), torch.tensor(carry.theta, dtype=torch.float64)
         s, s_kl = weights(mode, carry.u, v, theta, weight)
@@ -146,7 +154,9 @@ def recipe(
         )[..., None]
 
         def loss(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
-            return clipped(policy.logp(rows), rows.logp, A[i], low=epsilon_low, high=epsilon_high)
+            return clipped_surrogate(
+                policy.logp(rows), rows, A[i], low=epsilon_low, high=epsilon_high
+            )
 
         stats = update(opt, loss, x, loop, task.rng("minibatch", t))
         if mode in ("mu", "xi", "all"):
@@ -168,7 +178,7 @@ def recipe(
         yield Step(
             policy,
             reward=lambda x: mean(several(x)),
-            stats={**stats, **completion_stats(x), **said},
+            stats={**stats, **completion_stats(x, mean(r)), **said},
         )
 
 

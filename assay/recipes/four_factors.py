@@ -44,8 +44,7 @@ from torch import Tensor
 from assay.core import Carry, Claim, InputError, Loop, Pairs, Paper, Samples, Task, World
 from assay.formulas.divergence import k1
 from assay.formulas.pairwise import dpo
-from assay.formulas.surrogate import clipped
-from assay.loops import log_ratios, online, paired
+from assay.loops import clipped_surrogate, log_ratios, online, paired, record_kl
 from assay.models.policies.table import TablePolicy
 from assay.rewards.linear import LinearModel, LinearReward, maximum_likelihood
 from assay.rewards.simulated_labels import labeled
@@ -194,10 +193,12 @@ def by_ppo(task: Task, loop: Loop, beta: float, epsilon: float) -> Iterator[Any]
     """PPO's clipped loss on leave-one-out advantages, with the KL penalty in the reward."""
 
     def score(x: Samples) -> Tensor:
-        return task.rewards(x)[0] - beta * k1(x.logp, task.reference.logp(x)).sum(-1)
+        reference = task.reference.logp(x)
+        record_kl(x.logp, reference, x.mask)
+        return task.rewards(x)[0] - beta * k1(x.logp, reference).sum(-1)
 
     def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
-        return clipped(logp, rows.logp, advantage, low=epsilon, high=epsilon)
+        return clipped_surrogate(logp, rows, advantage, low=epsilon, high=epsilon)
 
     yield from online(task, loop, score=score, loss=loss)
 

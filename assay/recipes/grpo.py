@@ -20,8 +20,14 @@ from assay.core import Claim, Loop, Paper, Samples, Step, Task
 from assay.formulas.advantage import group_centred, group_standardised, leave_one_out
 from assay.formulas.divergence import k3
 from assay.formulas.reduce import per_completion, per_completion_token
-from assay.formulas.surrogate import clipped
-from assay.loops import online, proxy_score, require_group, with_reference_logp
+from assay.loops import (
+    clipped_surrogate,
+    online,
+    proxy_score,
+    record_kl,
+    require_group,
+    with_reference_logp,
+)
 from assay.stats.effects import Reading, drop
 
 paper = Paper(
@@ -71,12 +77,12 @@ def recipe(
         return (leave_one_out if unbiased else group_centred)(reward, x.present)[..., None]
 
     def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
-        surrogate = clipped(logp, rows.logp, advantage, low=epsilon_low, high=epsilon_high)
-        return (
-            surrogate + beta * k3(logp, with_reference_logp(task.reference, rows).logp)
-            if beta
-            else surrogate
-        )
+        surrogate = clipped_surrogate(logp, rows, advantage, low=epsilon_low, high=epsilon_high)
+        if not beta:
+            return surrogate
+        reference = with_reference_logp(task.reference, rows).logp
+        record_kl(logp, reference, rows.mask)
+        return surrogate + beta * k3(logp, reference)
 
     yield from online(
         task,

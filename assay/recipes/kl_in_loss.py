@@ -16,7 +16,7 @@ from torch import Tensor
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
 from assay.formulas.divergence import k2
 from assay.formulas.surrogate import reinforce
-from assay.loops import online, proxy_score, with_reference_logp
+from assay.loops import online, proxy_score, record_kl, with_reference_logp
 from assay.stats.effects import Reading, final
 
 paper = Paper(
@@ -40,9 +40,9 @@ def recipe(
     """
 
     def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
-        return reinforce(logp, advantage) + beta * k2(
-            logp, with_reference_logp(task.reference, rows).logp
-        )  # new: the second term
+        reference = with_reference_logp(task.reference, rows).logp
+        record_kl(logp, reference, rows.mask)
+        return reinforce(logp, advantage) + beta * k2(logp, reference)  # new: the second term
 
     yield from online(task, loop, score=proxy_score(task, member, aggregate), loss=loss)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
 from assay.formulas.divergence import k1
-from assay.loops import leave_one_out_advantage, online, proxy_score
+from assay.loops import leave_one_out_advantage, online, proxy_score, record_kl
 from assay.stats.effects import Reading, final
 
 paper = Paper(
@@ -35,7 +35,9 @@ def recipe(
     """
 
     def advantage(reward: Tensor, x: Samples) -> Tensor:
-        penalty = beta * k1(x.logp, task.reference.logp(x)).sum(-1)  # new in this paper
+        reference = task.reference.logp(x)
+        record_kl(x.logp, reference, x.mask)
+        penalty = beta * k1(x.logp, reference).sum(-1)  # new in this paper
         return leave_one_out_advantage(reward - penalty.to(reward.dtype), x)
 
     yield from online(task, loop, score=proxy_score(task, member, aggregate), advantage=advantage)

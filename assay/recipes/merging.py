@@ -101,7 +101,7 @@ def recipe(
         merged.load_state_dict(
             linear(one(start, [p.state_dict() for p in policies], how), start, share=back)
         )
-        yield Step(merged, reward=score, stats={**stats, **completion_stats(x)})
+        yield Step(merged, reward=score, stats={**stats, **completion_stats(x, r)})
 
 
 def one(start: dict[str, Tensor], states: list[dict[str, Tensor]], how: str) -> dict[str, Tensor]:

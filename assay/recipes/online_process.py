@@ -38,8 +38,7 @@ from assay.formulas.advantage import group_standardised
 from assay.formulas.pairwise import dpo
 from assay.formulas.process import on_steps, step_mask, step_sums
 from assay.formulas.reduce import per_completion_token, per_pair
-from assay.formulas.surrogate import clipped
-from assay.loops import Rollouts, online, proxy_score, require_group
+from assay.loops import Rollouts, clipped_surrogate, online, proxy_score, require_group
 from assay.stats.effects import Reading, average
 
 paper = Paper(
@@ -107,7 +106,7 @@ def recipe(
         return batch
 
     def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
-        return clipped(logp, rows.logp, advantage, low=epsilon_low, high=epsilon_high)
+        return clipped_surrogate(logp, rows, advantage, low=epsilon_low, high=epsilon_high)
 
     yield from online(
         task,

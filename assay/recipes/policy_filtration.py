@@ -91,6 +91,7 @@ def recipe(
     for t in carry.steps(loop.max_steps):
         x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         r = require_group(score(x))
+        sampled = completion_stats(x, r)  # of all completions, also those that the filter drops
         u = task.rng("filter", t).uniform(torch.arange(len(x))[:, None], torch.arange(r.shape[1]))
         rule = carry.rule or "random"
         if not carry.rule:
@@ -116,7 +117,7 @@ def recipe(
 
         stats = update(opt, loss, x, loop, task.rng("minibatch", t))
         said = {f"r2/{k}": v for k, v in carry.r2.items()}
-        yield Step(policy, reward=score, stats={**stats, **completion_stats(x), **said})
+        yield Step(policy, reward=score, stats={**stats, **sampled, **said})
 
 
 def ranked(r: Tensor, present: Tensor, u: Tensor, rule: str) -> Tensor:

@@ -19,8 +19,8 @@ from assay.engine.descend import Index
 from assay.formulas.advantage import gae, whiten
 from assay.formulas.divergence import k1
 from assay.formulas.reduce import per_token
-from assay.formulas.surrogate import clipped, value_clipped
-from assay.loops import Rollouts, online, proxy_score, update
+from assay.formulas.surrogate import value_clipped
+from assay.loops import Rollouts, clipped_surrogate, online, proxy_score, record_kl, update
 from assay.stats.effects import Reading, drop
 
 paper = Paper(
@@ -63,7 +63,9 @@ def recipe(
         """Take advantages, then fit the critic: both use the values from before the update."""
         x = batch.samples
         values = critic(x)[..., 0]  # [B,N,T+1]
-        rewards = at_the_end(batch.reward, x) - beta * k1(x.logp, task.reference.logp(x))
+        reference = task.reference.logp(x)
+        record_kl(x.logp, reference, x.mask)
+        rewards = at_the_end(batch.reward, x) - beta * k1(x.logp, reference)
         advantage = gae(rewards, values, x.mask, gamma=gamma, lam=lam)
         returns = advantage + values[..., :-1]
 
@@ -78,7 +80,7 @@ def recipe(
         return batch
 
     def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
-        return clipped(logp, rows.logp, advantage, low=epsilon_low, high=epsilon_high)
+        return clipped_surrogate(logp, rows, advantage, low=epsilon_low, high=epsilon_high)
 
     yield from online(
         task,

@@ -55,6 +55,7 @@ from assay.loops import (
     leave_one_out_advantage,
     online,
     proxy_score,
+    record_kl,
     require_group,
     with_reference_logp,
 )
@@ -167,7 +168,9 @@ def recipe(
     def advantage(reward: Tensor, x: Samples) -> Tensor:
         reward = shaped(require_group(reward), x)  # new in this paper
         if beta and not released:
-            reward = reward - beta * k1(x.logp, task.reference.logp(x)).sum(-1).to(reward)
+            reference = task.reference.logp(x)
+            record_kl(x.logp, reference, x.mask)
+            reward = reward - beta * k1(x.logp, reference).sum(-1).to(reward)
         return (
             group_standardised(reward, x.present)[..., None]
             if standardise
@@ -177,7 +180,9 @@ def recipe(
     def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
         if not (beta and released):
             return reinforce(logp, advantage)
-        l = logp - with_reference_logp(task.reference, rows).logp
+        reference = with_reference_logp(task.reference, rows).logp
+        record_kl(logp, reference, rows.mask)
+        l = logp - reference
         return reinforce(logp, advantage) + beta * (torch.expm1(l.clamp(max=40.0)) - l)
 
     yield from online(task, loop, score=score, advantage=advantage, loss=loss)

@@ -40,8 +40,14 @@ from assay.formulas.advantage import group_standardised
 from assay.formulas.divergence import k3
 from assay.formulas.process import trust
 from assay.formulas.reduce import per_completion_token
-from assay.formulas.surrogate import clipped
-from assay.loops import online, proxy_score, require_group, with_reference_logp
+from assay.loops import (
+    clipped_surrogate,
+    online,
+    proxy_score,
+    record_kl,
+    require_group,
+    with_reference_logp,
+)
 from assay.stats.effects import Reading, final
 
 paper = Paper(
@@ -100,12 +106,12 @@ def recipe(
         return group_standardised(require_group(reward), x.present, eps=1e-4, ddof=1)[..., None]
 
     def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
-        surrogate = clipped(logp, rows.logp, advantage, low=epsilon_low, high=epsilon_high)
-        return (
-            surrogate + beta * k3(logp, with_reference_logp(task.reference, rows).logp)
-            if beta
-            else surrogate
-        )
+        surrogate = clipped_surrogate(logp, rows, advantage, low=epsilon_low, high=epsilon_high)
+        if not beta:
+            return surrogate
+        reference = with_reference_logp(task.reference, rows).logp
+        record_kl(logp, reference, rows.mask)
+        return surrogate + beta * k3(logp, reference)
 
     yield from online(
         task, loop, score=score, advantage=advantage, loss=loss, reduce=per_completion_token

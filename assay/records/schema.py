@@ -67,7 +67,18 @@ class Reading(TypedDict):
         updates: Optimiser updates that it has made so far.
         cost: What one completion of this policy costs.
         seconds: Seconds that the recipe has run, without reading.
-        stats: Other numbers by name.
+        stats: Other numbers by name. Of training, by TRL's names and as means over the steps since
+            the last reading; what a recipe does not measure is not there. "loss", "grad_norm"
+            (before clipping), "learning_rate", "skipped" (a sum: updates that were not finite);
+            "reward", "reward_std" (of all completions of a step),
+            "reward_std_within" and "reward_std_between" prompts, "frac_reward_zero_std" (prompts
+            whose completions all have one reward); "entropy" of a decision and "kl" from the
+            reference (k3) of a decision, in nats; "completions/mean_length", "…/min_length",
+            "…/max_length", "…/mean_terminated_length", "…/clipped_ratio" (truncated);
+            "clip_ratio/low_mean", "…/high_mean", "…/region_mean" (ratios that PPO's bounds clip);
+            of pairs "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies",
+            "logps/chosen", "logps/rejected"; and what the recipe adds. Of the reading itself:
+            "read/length", "read/truncated", "exact/…", and at the second look "fresh/…".
         watch: What the watch said.
     """
 

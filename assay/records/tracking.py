@@ -14,6 +14,7 @@ from typing import Any
 from assay.records.lines import write_lines
 from assay.records.runs import Run
 from assay.records.trackers import SENT, TRACKERS, Tracker, forget, possible, sent
+from assay.stats.training import statistics
 
 __all__ = ["SENT", "TRACKERS", "Tracked", "export", "numbers", "possible"]
 
@@ -46,9 +47,10 @@ def numbers(
         golds: Names of the golds.
 
     Returns:
-        gold, kl, proxy and their errors; `rewards/NAME`; `golds/NAME` where there are several; the
-        stats under their own names; `watch/…`; the cost so far. Names begin with the tag where a
-        step has several policies, and for the second reading of the best checkpoint.
+        gold, kl, proxy and their errors; `rewards/NAME`; `golds/NAME` where there are several;
+        training's statistics as transformers' Trainer sends them, `train/loss`, `train/reward`; the
+        other stats under their own names; `watch/…`; the cost so far. Names begin with the tag
+        where a step has several policies, and for the second reading of the best checkpoint.
     """
     out: dict[str, Any] = {k: reading.get(k) for k in PLAIN}
     for name, kind in (
@@ -57,7 +59,9 @@ def numbers(
         ("golds", golds if len(golds) > 1 else ()),
     ):
         out |= {f"{name}/{n}": v for n, v in zip(kind, reading.get(name) or (), strict=False)}
-    out |= reading.get("stats") or {}
+    trained = statistics(reading)
+    stats = reading.get("stats") or {}
+    out |= {f"train/{k}" if k in trained else k: v for k, v in stats.items()}
     out |= {f"watch/{k}": v for k, v in (reading.get("watch") or {}).items()}
     tag = "" if reading["tag"] in ("", "reference") else f"{reading['tag']}/"
     return {
@@ -85,6 +89,7 @@ class Tracked:
     def __init__(self, run: Run, names: Iterable[str], project: str = "assay"):
         self.run, self.names, self.project = run, possible(names), project
         self.open: dict[str, Tracker] = {}
+        self._before: tuple[int, float] | None = None
         self.sent = {name: sent(run, name) for name in self.names}
         self.failed, self.arrived, self._row = (dict.fromkeys(self.names, 0) for _ in range(3))
 
@@ -92,6 +97,7 @@ class Tracked:
         """Send one reading to the trackers that have not had it."""
         record = self.run.record
         place = (int(reading["step"]), str(reading["tag"]))
+        told = numbers(reading, record.rewards, record.golds) | self._step_time(reading)
         for name in self.names:
             if place in self.sent[name]:
                 continue
@@ -101,7 +107,7 @@ class Tracked:
             try:
                 if name not in self.open:
                     self.open[name] = TRACKERS[name][0](self.run, self.project)
-                self.open[name].log(place[0], numbers(reading, record.rewards, record.golds))
+                self.open[name].log(place[0], told)
             except Exception as why:  # whatever a tracker or its network raises must not stop a run
                 self._failure(name, why)
                 continue
@@ -111,6 +117,16 @@ class Tracked:
             write_lines(
                 self.run.folder / SENT, [{"tracker": name, "step": place[0], "tag": place[1]}]
             )
+
+    def _step_time(self, reading: Mapping[str, Any]) -> dict[str, float]:
+        """Seconds a step since the last reading, as trainers send them; {} where there are none."""
+        if reading["tag"] == "best" or reading.get("seconds") is None:
+            return {}
+        now = reading["step"], reading["seconds"]
+        before, self._before = self._before, now
+        if before is None or now[0] <= before[0]:
+            return {}
+        return {"train/step_time": (now[1] - before[1]) / (now[0] - before[0])}
 
     def close(self) -> None:
         """Close the trackers, and log what did not arrive."""

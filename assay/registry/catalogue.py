@@ -23,6 +23,8 @@ from assay.registry.entry import Entry as Entry
 from assay.registry.entry import read as read
 
 HOME = Path(__file__).resolve().parents[1]
+# how a paper is started, after `assay`
+START = {"recipe": "run {}", "fit": "run RECIPE --fit {}", "study": "study {}"}
 # what the field calls a method → the recipe here, with the flags that make it so
 FIELD_NAMES = {
     "rloo": "leave_one_out",

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 VERBS = ("recipe", "fit", "study")
+PARTS = ("rewards", "pairs", "demos", "preference", "others", "reply")  # of a task
+SCORES = ("proxy_score", "member_scores")  # functions of loops that score with the task's rewards
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Entry:
         about: The module's docstring.
         statement: The statement of its claim; None where it makes none.
         effect: The docstring of its claim.
+        needs: What a recipe takes of its task: rewards, pairs, demos and others.
         fault: Why the file could not be read; None where it could.
         function: The function itself, for a recipe that was passed in Python; None where the file
             has it.
@@ -39,6 +42,7 @@ class Entry:
     about: str = ""
     statement: str | None = None
     effect: str = ""
+    needs: tuple[str, ...] = ()
     fault: str | None = None
     function: Callable[..., Any] | None = None
 
@@ -89,7 +93,19 @@ def _entry(path: Path, module: ast.Module) -> Entry:
         ast.get_docstring(module) or "",
         statement,
         effect,
+        _needs(module),
     )
+
+
+def _needs(module: ast.Module) -> tuple[str, ...]:
+    """The parts of a task that a file's text names, in the order of PARTS."""
+    found = set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("task"):
+            found.add(node.attr)
+        elif isinstance(node, ast.Name) and node.id in SCORES:
+            found.add("rewards")
+    return tuple(p for p in PARTS if p in found)
 
 
 def _paper(call: ast.expr | None) -> dict[str, Any]:

@@ -130,8 +130,8 @@ def _notes(world: Mapping[str, Any]) -> list[str]:
 def panels(ground: Ground, rows: Sequence[Drawn], *, ident: str = "compare") -> list[Chart]:
     """Gold against √KL, a panel a method, with the first row, the baseline, dotted in each.
 
-    Bands are the 95 % Student interval over seeds. There is one scale for all; what falls far below
-    the baseline leaves the panel.
+    Bands are the 95 % Student interval over seeds. There is one scale for all, which holds the
+    bands; what falls far below the baseline leaves the panel.
 
     Args:
         ground: The world.
@@ -151,8 +151,9 @@ def panels(ground: Ground, rows: Sequence[Drawn], *, ident: str = "compare") -> 
     base = found[0][1]
     span = float(np.ptp(np.r_[base.y, 0.0])) or 1.0
     floor = min(0.0, float(base.y.min())) - 0.5 * span
-    low = max(floor, min(float(x.y.min()) for _, x in found))
-    high = max(float(x.y.max()) for _, x in found)
+    ends = [e for _, x in found for e in (x.y, x.low, x.high) if e is not None]
+    low = max(floor, min(float(np.nanmin(e)) for e in ends))
+    high = max(float(np.nanmax(e)) for e in ends)
     room = 0.06 * (high - low)
     out = []
     for i, (label, got) in enumerate(found):

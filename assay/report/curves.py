@@ -74,14 +74,20 @@ def x_range(curves: Sequence[Curve], marks: Sequence[Mark] = ()) -> tuple[float,
 
 
 def y_range(
-    curves: Sequence[Curve], marks: Sequence[Mark] = (), zero: bool = True
+    curves: Sequence[Curve],
+    marks: Sequence[Mark] = (),
+    zero: bool = True,
+    *,
+    whole_bands: bool = False,
 ) -> tuple[float, float]:
-    """The vertical range: curves and marks, and of the bands what adds at most a quarter a side.
+    """The vertical range: curves and marks, and of the bands what adds at most a quarter a side, or
+    all.
 
     Args:
         curves: What is drawn.
         marks: Peaks and re-read checkpoints.
         zero: Whether 0 must be in the range.
+        whole_bands: Whether all of every band is in the range.
 
     Returns:
         (low, high), with a little room.
@@ -91,7 +97,7 @@ def y_range(
         + [np.array([m.y for m in marks] + ([0.0] if zero else []))]
     )
     low, high = (float(core.min()), float(core.max())) if len(core) else (0.0, 1.0)
-    room = (high - low) / 4 or max(abs(high), 1.0) / 4
+    room = np.inf if whole_bands else (high - low) / 4 or max(abs(high), 1.0) / 4
     bands = [b[np.isfinite(b)] for c in curves for b in (c.low, c.high) if b is not None]
     whole = np.concatenate([*bands, np.array([low, high])])
     low, high = max(low - room, float(whole.min())), min(high + room, float(whole.max()))

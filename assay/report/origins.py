@@ -8,13 +8,19 @@ from dataclasses import dataclass
 from assay.data.escape import count, number
 from assay.records.best import state_of, state_said
 from assay.records.methods import Ground, Track, flat
+from assay.report import flags
+from assay.report.render import counted
 from assay.report.table import Cell, Table, named
 from assay.stats.readings import reference
+from assay.stats.training import troubles
+
+# what the command of a run says
+TYPED = ("arguments", "loop", "seed", "world", "fit", "watch", "recipe", "path", "verb")
 
 
 def costs(ground: Ground) -> Table:
     """What each run spent by its last reading, and what its completions had become."""
-    counted = ("generated", "scored", "compared", "labels", "updates")
+    spent = ("generated", "scored", "compared", "labels", "updates")
     rows: list[list[Cell | str]] = []
     for m in ground.methods:
         for t in m.tracks:
@@ -23,7 +29,7 @@ def costs(ground: Ground) -> Table:
             rows.append(
                 [
                     named(m, beside=t.name),
-                    *[count(last.get(k)) for k in counted],
+                    *[count(last.get(k)) for k in spent],
                     number(last.get("seconds")),
                     f"{count(cost.get('generated'))} / {count(cost.get('scored'))}",
                     number(stats.get("read/length")),
@@ -74,6 +80,12 @@ def faults(ground: Ground) -> list[str]:
             skipped[t.name] = count(steps_lost)
         if (most := max((s.get("read/truncated") or 0 for s in stats), default=0)) >= 0.05:
             cut[t.name] = f"{100 * most:.0f} %"
+        for trouble in troubles(t.readings):
+            said.append(
+                f"{t.name}, in {trouble.looks} of {counted(trouble.of, 'reading')}: "
+                f"{trouble.what}. "
+                f"{trouble.advice}"
+            )
     for what, runs in (
         ("Steps skipped because they were not finite", skipped),
         ("Completions truncated at the length limit, at worst", cut),
@@ -96,25 +108,32 @@ def _acts(track: Track) -> bool:
 
 @dataclass
 class Record:
-    """Everything that a run's run.json says.
+    """What a run's run.json says.
 
     Attributes:
         name: The run's folder.
         what: Its recipe and its state.
-        table: Its entries.
+        command: The command that starts a run like it, word by word; [] where none does.
+        table: The entries that the command does not say, without those that were left open.
     """
 
     name: str
     what: str
+    command: list[str]
     table: Table
 
 
 def provenance(track: Track) -> Record:
-    """A run's record as a table."""
-    entries = flat({k: v for k, v in track.about.items() if k != "paper"})
+    """A run's record: the command that starts one like it, and the rest as a table."""
+    told = flags.command(track.about)
+    aside = {"paper", *(TYPED if told else ())}
+    entries = flat({k: v for k, v in track.about.items() if k not in aside})
+    run = {f"run.{k}" for k in (track.about.get("run") or {}) if k not in flags.BY_ITSELF}
     rows: list[list[Cell | str]] = [
         [k, Cell(v if isinstance(v, str) else json.dumps(v, ensure_ascii=False), code=True)]
         for k, v in entries.items()
+        if v is not None and v not in ("", [], {}) and not (told and k in run)
     ]
     what = f"{track.about.get('recipe') or '–'}, {state_of(track.run)}"
-    return Record(track.name, what, Table(f"Record of {track.name}", ["entry", "value"], rows))
+    table = Table(f"Record of {track.name}", ["entry", "value"], rows)
+    return Record(track.name, what, told, table)

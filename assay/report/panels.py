@@ -76,9 +76,8 @@ def multiples(ground: Ground, ident: str, key: str) -> Multiples | None:
         ]
         says = "; ".join(f"{m.label} ends at {number(float(p.y[-1]), sign=True)}" for m, p in mine)
         cells.append((name, gold + curves, says or "Nothing was read"))
-    same = (
-        y_range([c for _, curves, _ in cells for c in curves]) if units or key == "golds" else None
-    )
+    every = [c for _, curves, _ in cells for c in curves]
+    same = y_range(every, whole_bands=True) if units or key == "golds" else None
     x_label = "√KL" if axis == "kl" else "step"
     charts = [
         chart(
@@ -90,7 +89,7 @@ def multiples(ground: Ground, ident: str, key: str) -> Multiples | None:
             y_label=name,
             width=250,
             height=160,
-            y=same,
+            y=same or y_range(curves, whole_bands=True),
             zero="",
         )
         for i, (name, curves, says) in enumerate(cells)

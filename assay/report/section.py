@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from assay.data.escape import capital
 from assay.records.methods import Ground
-from assay.report import figure, laws, matched, origins, panels, results, watch
+from assay.report import figure, flags, laws, matched, origins, panels, results, training, watch
 from assay.report.chart import Chart
 from assay.report.completions import Prompt, completions
 from assay.report.figure import Picture
@@ -23,6 +23,7 @@ class Section:
     ident: str
     title: str
     about: str
+    settings: list[str]
     read: bool
     what: str
     methods: list[Cell]
@@ -56,6 +57,7 @@ def section(
     """
     fitted = [m for m in ground.methods if m.label in fits]
     rows = [panels.multiples(ground, f"{ident}-{key[0]}", key) for key in ("rewards", "golds")]
+    rows.append(training.training(ground, f"{ident}-t"))
     shown = [
         (named(m, beside=m.tracks[0].name), completions(ground, m.tracks[0], prompts))
         for m in ground.methods
@@ -63,7 +65,8 @@ def section(
     return Section(
         ident=ident,
         title=ground.title,
-        about=_about(ground),
+        about=_gold(ground),
+        settings=_settings(ground),
         read=any(t.readings for t in ground.tracks),
         what=f"{capital(ground.gold_name)} and proxy" if ground.read("gold") else "Proxy",
         methods=[named(m) for m in ground.methods],
@@ -90,15 +93,11 @@ def section(
     )
 
 
-def _about(ground: Ground) -> str:
-    """The world's settings and its gold, in a paragraph; what was left open is not said."""
-    said = []
-    for k, v in ground.world.items():
-        if k == "name" or v is None or v is False or v in ("", []):
-            continue
-        words = ", ".join(map(str, v)) if isinstance(v, list) else v
-        said.append(k if v is True else f"{k} {words}")
-    return f"{'; '.join(said)}{'. ' if said else ''}{_gold(ground)}"
+def _settings(ground: Ground) -> list[str]:
+    """The world as flags that can be typed: what differs from its defaults, without seeds."""
+    world = {k: v for k, v in ground.tracks[0].about["world"].items() if k != "seed"}
+    name = [f"--world {world['name']}"] if world.get("name") else []
+    return [*name, *flags.world_flags(world)]
 
 
 def _gold(ground: Ground) -> str:

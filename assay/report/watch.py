@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 
 from assay.data.escape import count, number
+from assay.errors import InputError
 from assay.records.methods import Ground, Method, Track
 from assay.report.chart import Chart, chart
 from assay.report.curves import Curve
+from assay.report.figure import Picture
 
+# without these a verdict cannot be shown
+NEEDED = ("step", "log_alarm", "alpha", "delta", "says", "by", "word")
 FLOOR = (
     -3.0
 )  # log10 of evidence below which a curve is not drawn lower: 1 : 1000 for "it has not turned"
@@ -24,12 +28,28 @@ def looks(track: Track) -> list[dict[str, Any]]:
     own = [r["watch"] for r in track.readings if r.get("watch")]
     after = track.run.folder / "watch.json"
     if own or not after.is_file():
-        return own
+        return [_whole(v, f"{track.run.folder}/readings.jsonl") for v in own]
     try:
         said = json.loads(after.read_text(encoding="utf-8"))["looks"]
     except (ValueError, KeyError, TypeError):
         return []
-    return said if isinstance(said, list) else []
+    return [_whole(v, str(after)) for v in said] if isinstance(said, list) else []
+
+
+def _whole(verdict: dict[str, Any], where: str) -> dict[str, Any]:
+    """A verdict as it is.
+
+    Raises:
+        InputError: It lacks what the page draws of it; the file and the entries are named.
+    """
+    lost = [k for k in NEEDED if verdict.get(k) is None]
+    if lost:
+        raise InputError(
+            f"{where}: the watch's entry of step {verdict.get('step', 'unknown')} has no "
+            f"{' and no '.join(lost)}, which the watch always writes; restore the file, or remove "
+            'the entry\'s "watch" to report the run as one that was not watched'
+        )
+    return verdict
 
 
 def verdicts(method: Method) -> list[dict[str, Any]]:
@@ -83,13 +103,12 @@ class Panel:
 
     Attributes:
         verdicts: A sentence a run.
-        chart: The evidence as it grew, with the height at which it is an alarm.
-        promise: What is guaranteed, and what is not.
+        evidence: The evidence as it grew, with the height at which it is an alarm, for a screen and
+            for a phone; what is guaranteed, and what is not.
     """
 
     verdicts: list[Verdict]
-    chart: Chart
-    promise: str
+    evidence: Picture
 
 
 def panel(ground: Ground, ident: str) -> Panel | None:
@@ -115,16 +134,21 @@ def panel(ground: Ground, ident: str) -> Panel | None:
         Curve(np.array([0.0, far]), np.array([a, a]), 6, "other", label="alarm")
         for a in sorted(alarms)
     ]
-    drawn = chart(
-        curves + lines,
-        ident=f"{ident}-watch",
-        title="Evidence that the run has turned, by step",
-        x_label="step",
-        y_label="log₁₀ evidence",
-        description="; ".join(str(v[-1]["says"]) for _, _, v in watched),
-        height=190,
-    )
-    return Panel([_verdict(m, t, said) for m, t, said in watched], drawn, _promise(watched))
+
+    def draw(size: str, width: int) -> Chart:
+        return chart(
+            curves + lines,
+            ident=f"{ident}-watch{size}",
+            title="Evidence that the run has turned, by step",
+            x_label="step",
+            y_label="log₁₀ evidence",
+            description="; ".join(str(v[-1]["says"]) for _, _, v in watched),
+            width=width,
+            height=190,
+        )
+
+    picture = Picture(draw("w", 790), draw("n", 310), _promise(watched))
+    return Panel([_verdict(m, t, said) for m, t, said in watched], picture)
 
 
 def _height(verdict: dict[str, Any]) -> float:

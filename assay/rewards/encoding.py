@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from assay.data import hub
 from assay.data.turns import Turns
 from assay.errors import InputError
 from assay.registry.live import opened
@@ -60,21 +61,18 @@ def open_tokenizer(base: str | Path) -> Any:
     Raises:
         InputError: The base has no tokenizer.
     """
+    here = hub.local_only(str(base), f"'{base}' should name a model")
     from transformers import AutoTokenizer
 
     tokenizer = getattr(opened(base), "tokenizer", None)
     if tokenizer is not None:
         return copy.deepcopy(tokenizer)  # whoever opens it may add a padding token
     try:
-        return AutoTokenizer.from_pretrained(str(base), trust_remote_code=False)
-    except (
-        Exception
-    ) as why:  # transformers and the hub raise whatever they like; to the user it is one thing
-        raise InputError(
-            f"{base} gives no tokenizer ({type(why).__name__}: "
-            f"{' '.join(str(why).split())[:120]}); give a folder with a transformers model and "
-            "its tokenizer, or a name on the hub"
-        ) from why
+        return AutoTokenizer.from_pretrained(
+            str(base), trust_remote_code=False, local_files_only=here
+        )
+    except Exception as why:  # transformers and the hub raise many types for one thing
+        raise hub.refused(str(base), f"{base} gives no tokenizer", why) from why
 
 
 def all_there(info: dict[str, Any], what: str) -> None:
@@ -110,24 +108,21 @@ def open_model(kind: str, base: str | Path, **arguments: Any) -> Any:
     Raises:
         InputError: There is no such model, or it is an encoder-decoder.
     """
+    here = hub.local_only(str(base), f"'{base}' should name a model")
     import transformers
 
     try:
-        with (
-            torch.random.fork_rng()
-        ):  # what the base lacks is drawn from a global stream, which is left as it was
+        with torch.random.fork_rng():  # what the base lacks is drawn from a global stream
             found = getattr(transformers, kind).from_pretrained(
                 str(base),
                 trust_remote_code=False,
                 use_safetensors=True,
                 dtype=torch.float32,
+                local_files_only=here,
                 **arguments,
             )
     except Exception as why:
-        raise InputError(
-            f"{base} gives no model ({type(why).__name__}: {' '.join(str(why).split())[:120]}); "
-            "give a folder with config.json and model.safetensors, or a name on the hub"
-        ) from why
+        raise hub.refused(str(base), f"{base} gives no model", why) from why
     model = found[0] if isinstance(found, tuple) else found
     if getattr(model.config, "is_encoder_decoder", False):
         raise InputError(f"{base} is an encoder-decoder; give an encoder or a decoder")

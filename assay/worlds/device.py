@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from assay.core import Rng
+from assay.data import hub
 from assay.engine import progress
 from assay.errors import InputError
 from assay.models.backbones.lora import lora_config, peft_needed
@@ -100,10 +101,12 @@ def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -
             ),
             "device_map": {"": device},
         }
+    here = hub.local_only(name, f"--model is '{name}'")
     try:
         with progress.stage(f"loading {name}"):
             both: Any = AutoModelForCausalLM.from_pretrained(
                 name,
+                local_files_only=here,
                 trust_remote_code=False,
                 use_safetensors=True,
                 dtype=dtype,
@@ -111,11 +114,8 @@ def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -
                 **more,
             )
     except Exception as why:  # transformers and the hub raise many types for one thing
-        raise InputError(
-            f"--model is '{name}', and no causal language model can be loaded from it "
-            f"({type(why).__name__}: {' '.join(str(why).split())[:120]}); give a folder that "
-            "save_pretrained wrote, or a Hugging Face model id"
-        ) from why
+        what = f"--model is '{name}', which was to be a causal language model"
+        raise hub.refused(name, what, why) from why
     made, info = both
     all_there(info, f"--model is '{name}', which was to be a causal language model")
     return made if bits else made.to(device)

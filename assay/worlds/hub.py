@@ -67,8 +67,8 @@ class HubConfig:
         stop: Strings that end a completion, such as '["\\n\\n","###"]'; reward models read the
             text before them.
         truncated: The reward of a completion that does not end; null for its score as it is.
-        dtype: What the model computes in (`--dtype`): float32, bfloat16 or float64. Trained
-            weights, log-probabilities and reward models are float32 at least.
+        dtype: What the model computes in: float32, bfloat16 or float64. Trained weights,
+            log-probabilities and reward models are float32 at least.
         lora: Rank of LoRA adapters on every linear layer; 0 trains all weights. The reference is
             then the model with its adapters off, and one model is in memory.
         peft: A file or folder with an adapter_config.json of your own, instead of lora.

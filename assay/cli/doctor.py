@@ -1,0 +1,77 @@
+"""doctor: what this machine has, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from assay.cli import screen
+
+
+def doctor_(*, hub: bool = True, json_: bool = False) -> int:
+    """Show versions, devices, extras and environment variables, and what is wrong with them.
+
+    The exit code is 1 where assay cannot run here, and 0 otherwise. Keys and tokens are never
+    shown, only that they are set.
+
+    Args:
+        hub: Ask the hub whether it can be reached, which may take five seconds.
+
+    Example:
+        assay doctor
+        assay doctor --no-hub --json
+    """
+    from assay.cli import machine
+
+    found = machine.examined(hub=hub)
+    print(json.dumps(found, ensure_ascii=False) if json_ else text(found))
+    return 0 if found["runs"] else 1
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """What was found, for a person."""
+    versions = [(v["name"], v["version"] or "–", v["about"]) for v in found["versions"]]
+    devices = [
+        (d["name"], d["about"], f"{size(d['free'])} free of {size(d['total'])}")
+        for d in found["devices"]
+    ]
+    disks = [(d["place"], d["path"], f"{size(d['free'])} free") for d in found["disks"]]
+    extras = [
+        (e["name"], "installed" if e["installed"] else e["install"], e["gives"])
+        for e in found["extras"]
+    ]
+    variables = [
+        (v["name"], "–" if v["value"] is None else v["value"] or '""', v["about"])
+        for v in found["environment"]
+    ]
+    parts = [
+        screen.table(("versions", "", ""), versions),
+        screen.table(("devices", "", "memory"), devices),
+        screen.table(("disks", "", ""), disks),
+        *([screen.table(("hub", ""), [(found["hub"]["address"], found["hub"]["says"])])]
+          if found["hub"] else []),
+        screen.table(("extras", "", "gives"), extras),
+        screen.table(("environment", "now", ""), variables),
+    ]  # fmt: skip
+    problems = [f"{i}. {p}" for i, p in enumerate(found["problems"], 1)]
+    last = ["problems", *problems] if problems else ["No problem found."]
+    return "\n\n".join([*parts, "\n".join(last)])
+
+
+def size(n: float) -> str:
+    """Bytes as a person says them.
+
+    Example:
+        >>> size(3_500_000_000)
+        '3.3 GiB'
+    """
+    units = ("B", "KiB", "MiB", "GiB", "TiB")
+    power = min(int(math.log(max(n, 1), 1024)), len(units) - 1)
+    scaled = n / 1024**power
+    return (
+        f"{scaled:.0f} {units[power]}"
+        if scaled >= 100 or power == 0
+        else (f"{scaled:.1f} {units[power]}")
+    )

@@ -1,0 +1,104 @@
+"""doctor: what it finds is what is there, secrets stay secret, and each problem says what to do."""
+
+from __future__ import annotations
+
+import ast
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from source_tree import PACKAGE, files, tree
+
+from assay import cli
+from assay.cli import machine
+from assay.cli.environment import VARIABLES
+
+
+def found(capsys: pytest.CaptureFixture[str], code: int = 0) -> dict[str, Any]:
+    capsys.readouterr()
+    assert cli.main(["doctor", "--no-hub", "--json"]) == code
+    out: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return out
+
+
+def test_versions_devices_and_disks_are_those_of_this_machine(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = found(capsys)
+    versions = {v["name"]: v["version"] for v in told["versions"]}
+    assert versions["torch"] == metadata.version("torch")
+    assert versions["no_such_package"] is None if "no_such_package" in versions else True
+    cpu = told["devices"][0]
+    assert cpu["name"] == "cpu" and 0 < cpu["free"] <= cpu["total"]
+    assert [d["place"] for d in told["disks"]] == [
+        "this folder",
+        "assay's cache",
+        "the hub's cache",
+    ]
+    assert told["disks"][0]["path"] == str(Path.cwd())
+    assert told["runs"]
+
+
+def test_every_extra_says_what_it_gives() -> None:
+    for extra in machine.extras():
+        assert extra["gives"] and extra["packages"]
+        assert extra["install"] == f'pip install "assay[{extra["name"]}]"'
+
+
+def test_what_assay_needs_and_lacks_is_a_problem_and_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = machine.version_of
+    monkeypatch.setattr(
+        machine, "version_of", lambda p: "4.1.0" if p == "transformers" else real(p)
+    )
+    told = found(capsys, 1)
+    assert not told["runs"]
+    need = next(r for r in machine.requirements("") if r.startswith("transformers"))
+    said = f"transformers 4.1.0 is installed, and assay needs {need}: pip install '{need}'"
+    assert said in told["problems"]
+
+
+def test_secrets_are_only_said_to_be_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secrets = [v.name for v in VARIABLES if v.secret]
+    for name in secrets:
+        monkeypatch.setenv(name, "hush-hush")
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:hush-hush@proxy:80")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    values = {v["name"]: v["value"] for v in found(capsys)["environment"]}
+    assert {values[name] for name in secrets} == {"set"}
+    assert values["HTTPS_PROXY"] == "http://…@proxy:80"
+    assert values["WANDB_MODE"] is None
+    assert cli.main(["doctor", "--no-hub"]) == 0
+    assert "hush" not in capsys.readouterr().out
+
+
+def test_every_variable_that_the_package_reads_is_in_the_table() -> None:
+    """Names in os.environ[…], .get(…) and lists of keys."""
+    known = {v.name for v in VARIABLES}
+    read = set()
+    for path in files():
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "os.environ.get":
+                read |= {a.value for a in node.args[:1] if isinstance(a, ast.Constant)}
+            elif isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ":
+                read |= {node.slice.value} if isinstance(node.slice, ast.Constant) else set()
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "KEYS":
+                read |= set(ast.literal_eval(node.value))
+    assert {"ASSAY_CACHE", "RANK", "ASSAY_JUDGE_KEY"} <= read, "the reader sees what it looks for"
+    assert read - known - {"TERM"} == set()
+
+
+def test_a_full_disk_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert PACKAGE.is_dir()
+    monkeypatch.setattr(machine, "ROOM", 1 << 60)
+    told = found(capsys)
+    assert any("(this folder) has" in p and p.endswith("make room") for p in told["problems"])
+    assert cli.main(["doctor", "--no-hub"]) == 0
+    assert "\nproblems\n1. " in capsys.readouterr().out
