@@ -19,6 +19,7 @@ from typing import Any
 import assay
 from assay.api import values
 from assay.cli import GROUPS, VERBS
+from assay.cli.environment import VARIABLES
 from assay.data.escape import prose
 from assay.evidence import manual
 from assay.registry import catalogue
@@ -76,6 +77,11 @@ def command_line() -> str:
             if n not in known and f.group not in ("Recipe", "Watch") and not n.startswith("watch.")
         ]
         out += [f"### World {world}", _table(theirs)]
+    out += [
+        "## Environment variables",
+        "`assay doctor` shows their values; keys and tokens are never shown.",
+        _rows(("variable", "what it does"), [(f"`{v.name}`", prose(v.about)) for v in VARIABLES]),
+    ]
     return "\n\n".join(out)
 
 
@@ -107,6 +113,8 @@ def _verb(verb: Any) -> list[str]:
         groups.setdefault(flag.group, []).append(flag)
     for name, some in groups.items():
         out += [*([f"**{name}**"] if len(groups) > 1 else []), _table(some)]
+    if grammar.examples:
+        out.append("```sh\n" + "\n".join(grammar.examples) + "\n```")
     return out
 
 
@@ -223,7 +231,8 @@ def _typed(flag: Any) -> str:
 def _default(flag: Any) -> str:
     if flag.default is REQUIRED:
         return "required"
-    return "" if flag.default in (None, "", ()) else f"`{values.shown(flag.default)}`"
+    said = "" if flag.default is None else values.shown(flag.default)
+    return f"`{said}`" if said else ""
 
 
 def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
