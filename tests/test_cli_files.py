@@ -62,7 +62,9 @@ def test_from_pairs_to_a_curve(capsys: pytest.CaptureFixture[str]) -> None:
         "held.jsonl",
     ]
     assert cli.main(fit) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "reward"
+    said = capsys.readouterr().out.splitlines()
+    assert "wrote reward: 2 members on words, and fit.json with all of the above" in said
+    assert said[-1] == "next: assay run grpo --model MODEL --prompts PROMPTS.jsonl --rewards reward"
     assert len(Path("held.jsonl").read_text().splitlines()) > 0
 
     assert cli.main(["score", "reward", "pairs.jsonl", "-o", "scored.jsonl", "--json"]) == 0
@@ -126,7 +128,12 @@ def test_renamed_columns_go_by_pairs(capsys: pytest.CaptureFixture[str]) -> None
         ),
         (["fit", "p.jsonl", "-o", "x", "--members", "0"], "--members is 0"),
         (["score", "p.jsonl", "-o", "x"], "assay score needs FILE"),
-        (["score", "nowhere", "p.jsonl", "-o", "x"], "nowhere is no fitted reward"),
+        (["score", "nowhere", "p.jsonl", "-o", "x"], "'nowhere', which does not exist here"),
+        (["evaluate", "nowhere", "p.jsonl"], "'nowhere', which does not exist here"),
+        (["evaluate"], "assay evaluate needs REWARD"),
+        (["fit", "p.jsonl", "-o", "x", "--held-out-share", "1"], "--held-out-share is 1.0"),
+        (["fit", "p.jsonl", "-o", "x", "--held-out", "p.jsonl"], "all 4 prompts of p.jsonl are"),
+        (["fit", "p.jsonl", "-o", "x", "--folds", "2", "--held-out-share", ".5"], "give one of"),
         (["bon", "p.jsonl"], "assay bon needs --gold"),
         (["bon", "p.jsonl", "--gold", "chosn"], "'chosn'"),
         (["bon", "p.jsonl", "--gold", "rejected", "--ns", "1,b"], "--ns is '1,b'"),

@@ -37,6 +37,7 @@ VERBS = {
         Verb("export", "export", "export_", "Measure"),
         Verb("check", "files", "check_", "Your files"),
         Verb("fit", "files", "fit_", "Your files"),
+        Verb("evaluate", "files", "evaluate_", "Your files"),
         Verb("score", "files", "score_", "Your files"),
         Verb("bon", "files", "bon_", "Your files"),
         Verb("list", "listing", "list_", "Papers", "assay show {word} tells of one paper"),

@@ -1,5 +1,5 @@
-"""check, fit, score, bon: your own files. Each is a function of the library, whose signature has
-the flags.
+"""check, fit, evaluate, score, bon: your own files. Each is a function of the library, whose
+signature has the flags.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import importlib
 import json
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -20,6 +20,7 @@ from assay.cli.endings import ending
 from assay.cli.grammar import Grammar, Words
 from assay.cli.verbs import ALSO, Seen
 from assay.engine import progress
+from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.registry.catalogue import HOME
 from assay.registry.docstrings import clause, first_sentence
@@ -28,6 +29,7 @@ from assay.registry.parameters import REQUIRED, Parameter, from_text, parameters
 FUNCTIONS = {  # verb → module and function of the library
     "check": ("data.summary", "check"),
     "fit": ("rewards.fit_file", "fit"),
+    "evaluate": ("rewards.evaluate", "evaluate"),
     "score": ("rewards.score_file", "score"),
     "bon": ("evaluation.best_of_n_curve", "bon"),
 }
@@ -37,7 +39,10 @@ SHOWN = {  # positional parameters: what help calls them, and what they are
         "A data file: JSON lines (gzipped too), Parquet, CSV, a datasets folder or a hub name.",
     ),
     "scores": ("file", "A scored file."),
-    "rewards": ("reward", "The folder of a reward that assay fit wrote."),
+    "rewards": (
+        "reward",
+        "A folder of assay fit, a sequence classifier, FILE.py:name, or the address of a server.",
+    ),
     "out": ("out", "The file to write."),
 }
 NEXT = {  # what a file of each kind is for
@@ -94,8 +99,19 @@ def _called(verb: str, words: Sequence[str], settings: dict[str, Any]) -> Any:
             raise InputError(f"assay {verb} needs {name}" + (f": {about}" if about else ""))
     with progress.stage("starting"):
         function = _function(verb)
-    with progress.stage(f"assay {verb}") if verb in UNSHOWN else nullcontext():
+    with (
+        progress.stage(f"assay {verb}") if verb in UNSHOWN else nullcontext(),
+        quiet_libraries(models=_opens_models(verb, settings)),
+    ):
         return function(**settings)
+
+
+def _opens_models(verb: str, settings: Mapping[str, Any]) -> bool:
+    """Whether the verb may open a model of transformers, as far as can be seen before it starts."""
+    if verb == "fit":
+        return settings.get("base", "words") != "words"
+    reward = str(settings.get("rewards", ""))
+    return verb in ("evaluate", "score") and not reward.startswith("http") and ".py" not in reward
 
 
 def _tell(found: Any, as_json: bool, lines: list[str]) -> None:
@@ -130,14 +146,11 @@ def fit_(*words: str, json_: bool = False, **settings: Any) -> int:
 
     The base is `words` (no model needed), or any encoder or decoder of transformers: the whole
     model, with --lora 16 adapters that are merged at the end, or with --frozen a head on its
-    features. Accuracy is cross-validated by prompt.
-
-    Example:
-        assay fit pairs.jsonl --out reward
-        assay fit pairs.jsonl --base ./model --lora 16 --members 3 --out reward
+    features. Accuracy, calibration and length bias are measured on prompts that no member saw:
+    cross-validated, or, for whole models, on a tenth of the prompts, held out before the fit.
     """
     found = _called("fit", words, settings)
-    accuracy = found["accuracy"]
+    evaluation = found["evaluation"]
     _tell(
         found,
         json_,
@@ -145,24 +158,50 @@ def fit_(*words: str, json_: bool = False, **settings: Any) -> int:
             f"{found['file']}: {found['kind']}, {found['used']:,} used of {found['rows']:,} rows, "
             f"{found['prompts']:,} prompts",
             *(f"warning: {count:,} × {kind}" for kind, count in found["warnings"].items()),
-            *(
-                []
-                if accuracy is None
-                else [
-                    f"accuracy on prompts never seen: {accuracy['mean']:.3f} "
-                    f"[{accuracy['low']:.3f}, {accuracy['high']:.3f}]"
-                ]
-            ),
+            *([] if evaluation is None else evaluation["says"]),
             *(f"note: {note}" for note in found["notes"]),
-            f"{found['members']} members on {found['base']}",
-            found["folder"],
+            f"wrote {found['folder']}: {_members(found['members'])} on {found['base']}, and "
+            "fit.json with all of the above",
+            *_next(found["folder"], evaluated="held_out" in settings),
         ],
     )
     return 0
 
 
+def evaluate_(*words: str, json_: bool = False, **settings: Any) -> int:
+    """Measure how well a reward tells chosen from rejected completions.
+
+    Accuracy with an interval that counts each prompt once, calibration of the score difference,
+    accuracy by length and by margin, and how far the members differ.
+    """
+    found = _called("evaluate", words, settings)
+    _tell(
+        found,
+        json_,
+        [*found["says"], "wrote nothing (--json prints all)", *_next(found["rewards"])],
+    )
+    return 0
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _members(n: int) -> str:
+    return f"{n:,} member{'' if n == 1 else 's'}"
+
+
+def _next(reward: str, *, evaluated: bool = True) -> list[str]:
+    """What can be done with a reward."""
+    return [
+        *([] if evaluated else [f"next: assay evaluate {reward} HELD_OUT.jsonl"]),
+        f"next: assay score {reward} ROWS.jsonl -o SCORED.jsonl",
+        f"next: assay run grpo --model MODEL --prompts PROMPTS.jsonl --rewards {reward}",
+    ]
+
+
 def score_(*words: str, json_: bool = False, **settings: Any) -> int:
-    """Score every row of a file with a fitted reward.
+    """Score every row of a file with a reward.
 
     Writes each member's score, their mean, worst and spread, and mean − lam·variance, as new
     columns.
@@ -183,11 +222,19 @@ def score_(*words: str, json_: bool = False, **settings: Any) -> int:
         [
             f"{found['file']}: {found['rows']:,} rows scored by {len(found['members'])} members "
             f"of {found['rewards']}",
-            f"{found['name']}: mean {found['mean']:.3f}, standard deviation {found['std']:.3f}, "
-            f"spread of the members {found['spread']:.3f}",
+            f"{found['name']}: mean {_number(found['mean'])}, standard deviation "
+            f"{_number(found['std'])}, spread of the members {_number(found['spread'])}",
+            *(
+                [f"note: the reward does not apply to {found['unscored']:,} completions"]
+                if found["unscored"]
+                else []
+            ),
             *(f"warning: {count:,} × {kind}" for kind, count in found["warnings"].items()),
             *right,
-            found["out"],
+            f"wrote {found['out']}: every row with the columns {', '.join(found['columns'])}",
+            f"next: assay bon {found['out']} --gold GOLD_COLUMN --proxy {found['columns'][0]}"
+            if found["accuracy"] is None
+            else f"next: assay evaluate {found['rewards']} {found['file']}",
         ],
     )
     return 0
@@ -205,6 +252,17 @@ def bon_(*words: str, json_: bool = False, **settings: Any) -> int:
     """
     from assay.evaluation.best_of_n_curve import says
 
+    where = {name: settings.get(name) for name in ("out", "page")}
     found = _called("bon", words, settings)
-    _tell(found, json_, says(found))
+    wrote = [f"wrote {path}" for path in where.values() if path]
+    best = max(found["proxies"], key=lambda p: found["curves"][p]["peak"]["gold"])
+    n = found["curves"][best]["peak"]["n"]
+    then = [
+        *(wrote or ["wrote nothing (-o FILE.json keeps the curves, --page FILE.html draws them)"]),
+        "next: assay run best_of_n --model MODEL --prompts PROMPTS.jsonl --rewards REWARD "
+        f"--most {n}"
+        if n > 1
+        else "next: assay evaluate REWARD PAIRS.jsonl (no proxy here is better than chance)",
+    ]
+    _tell(found, json_, [*says(found), *then])
     return 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from assay.data.faults import Fault, Faults
 from assay.data.kinds import KINDS, Layout, layout
+from assay.data.memory import in_memory
 from assay.data.pairs import Pair, pairs
 from assay.data.read import Source, open_source
 from assay.data.scan import Scan, leaks, scan_file
@@ -21,6 +22,7 @@ __all__ = [
     "Scan",
     "Scored",
     "Source",
+    "in_memory",
     "layout",
     "leaks",
     "open_source",

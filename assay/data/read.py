@@ -51,17 +51,19 @@ class Source:
     path: Path | None = None
 
 
-def open_source(path: str | Path, *, split: str | None = None) -> Source:
+def open_source(path: str | Path | Source, *, split: str | None = None) -> Source:
     """Detect the format of a data file.
 
     Args:
-        path: A file, a folder that `datasets` saved, a hub name like owner/name, or a `Live` list
-            of rows.
+        path: A file, a folder that `datasets` saved, a hub name like owner/name, a `Live` list of
+            rows, or a source that is open already.
         split: Which part of a dataset with several.
 
     Raises:
         InputError: There is nothing there that can be read.
     """
+    if isinstance(path, Source):
+        return path
     p, name = Path(path).expanduser(), str(path)
     if isinstance(path, Live):
         rows = path.value

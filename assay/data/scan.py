@@ -85,7 +85,7 @@ def _middle(sizes: list[tuple[int, int]]) -> int:
 
 
 def scan_file(
-    path: str | Path,
+    path: str | Path | Source,
     *,
     columns: Mapping[str, str] | None = None,
     split: str | None = None,
@@ -100,7 +100,7 @@ def scan_file(
     Only a file that cannot be opened or understood raises; every other fault is in `faults`.
 
     Args:
-        path: A file, a folder that `datasets` saved, or a hub name.
+        path: A file, a folder that `datasets` saved, a hub name, or rows in memory.
         columns: The file's column for each part, such as {"prompt": "question"}.
         split: Which part of a dataset with several.
         want: The kind that is needed; None for whatever the file is.

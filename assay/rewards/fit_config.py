@@ -21,9 +21,11 @@ class FitConfig:
         base: "words" (no model), or a transformers model: a folder, or a name on the hub.
         members: Members of the ensemble.
         score: The column of scored responses; they are compared within prompts only.
-        folds: Parts of the cross-validation by prompt; 0 for none, null for 5 or as many as there
-            are prompts.
-        columns: Names of columns, {"prompt": "question"}.
+        folds: Parts of the cross-validation by prompt; 0 for none, null for 5 (at most the prompts)
+            or, for whole models and with held-out pairs, none.
+        held_out_share: The share of prompts that evaluates the fit and that no member sees; null
+            for 0.1 with whole models that have neither folds nor held-out pairs, else 0.
+        columns: The file's column for each part, such as prompt=question.
         split: The split of a dataset that has several.
         frozen: Fit a linear head on the base's frozen features.
         pooling: The features of a frozen base: mean (over the completion), cls or last (token).
@@ -52,6 +54,7 @@ class FitConfig:
     members: int = 5
     score: str | None = None
     folds: int | None = None
+    held_out_share: float | None = None
     columns: Mapping[str, str] | None = None
     split: str | None = None
     frozen: bool = False
@@ -78,11 +81,16 @@ class FitConfig:
             InputError: A setting has a value that it cannot have.
         """
         words, folds, ridge = self.base == "words", self.folds, self.ridge
+        share = self.held_out_share
         for wrong, sentence in (
             (self.members < 1, f"--members is {self.members}; give at least 1"),
             (
                 folds is not None and (folds < 0 or folds == 1),
                 f"--folds is {folds}; give at least 2, or 0 for none",
+            ),
+            (
+                share is not None and not 0 <= share < 1,
+                f"--held-out-share is {share}; give a number from 0 to below 1",
             ),
             (
                 self.resample not in RESAMPLE,

@@ -1,14 +1,16 @@
 """`assay fit`: a reward ensemble from a file of pairs or scored responses.
 
-It cross-validates by prompt, fits the members to all prompts, and writes their folder.
+It decides what the fit is evaluated on, fits the members, evaluates them on prompts that they never
+saw, and writes their folder.
 """
 
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -21,70 +23,40 @@ from assay.engine.atomic import write_bytes
 from assay.errors import InputError
 from assay.records import runs
 from assay.registry.from_config import from_config
-from assay.rewards.features import features
+from assay.rewards.evaluate import evaluated, scores_of
+from assay.rewards.evaluation import Evaluation
 from assay.rewards.fit_config import FitConfig
-from assay.rewards.linear_solvers import resampled
-from assay.rewards.linear_text import LinearTextReward, fit_pairs, fit_scored
-from assay.rewards.pool import Pool, accuracy, comparisons
-from assay.rewards.score_file import columns_of, write_rows
+from assay.rewards.fit_folds import Fitter, counts, cross_validated, out_of_fold_columns
+from assay.rewards.fit_held_out import Plan, plan, unseen
+from assay.rewards.fit_labels import labels
+from assay.rewards.fit_words import TextFitter
+from assay.rewards.pool import Pool
+from assay.rewards.score_file import write_rows
 
 
-@runtime_checkable
-class Fitter(Protocol):
-    """A way to fit members to some rows of a pool and to score others; `notes` are for the user."""
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit came to.
 
-    notes: list[str]
+    Attributes:
+        reward: The members.
+        about: What was fitted and how well, as JSON can hold it.
+        evaluation: How well the members do on prompts they never saw; None where there were none.
+    """
 
-    def fit(self, rows: Int[Tensor, "r"], counts: Float[Tensor, "G M"], rng: Rng) -> Any:
-        """Fit members to these rows; prompt g counts counts[g, m] times for member m.
+    reward: Any
+    about: dict[str, Any]
+    evaluation: Evaluation | None
 
-        Args:
-            rows: The pool's rows to fit to.
-            counts: A prompt's weight for each member; G prompts, M members.
-            rng: Randomness of the fit.
+    def save(self, out: str | Path) -> None:
+        """Write the members and `fit.json` to a folder.
 
-        Returns:
-            What `scores` takes.
+        Raises:
+            InputError: The folder exists and is not empty.
         """
-        ...
-
-    def scores(self, fitted: Any, rows: Int[Tensor, "r"]) -> Float[Tensor, "M r"]:
-        """Score rows of the pool by what `fit` returned."""
-        ...
-
-
-class TextFitter:
-    """Linear members on counted words, layout and style; texts are counted once."""
-
-    def __init__(self, pool: Pool, config: FitConfig):
-        self.pool, self.config = pool, config
-        self.notes: list[str] = []
-        self.counted = features(pool.prompts, pool.responses)
-
-    def fit(
-        self, rows: Int[Tensor, "r"], counts: Float[Tensor, "G M"], rng: Rng
-    ) -> LinearTextReward:
-        """See `Fitter`."""
-        some, pool, c = self.counted.rows(rows.numpy()), self.pool, self.config
-        ridge = 1.0 if c.ridge is None else c.ridge
-        if pool.score is not None:
-            score = pool.score[rows].float()
-            return fit_scored(some, score, pool.group[rows], counts=counts, ridge=ridge)
-        pairs, p, margin, group = comparisons(pool, rows)
-        return fit_pairs(
-            some,
-            pairs,
-            p,
-            margin,
-            counts=counts[group],
-            ridge=ridge,
-            smoothing=c.smoothing,
-            centre=c.centre,
-        )
-
-    def scores(self, fitted: LinearTextReward, rows: Int[Tensor, "r"]) -> Float[Tensor, "M r"]:
-        """See `Fitter`."""
-        return fitted.counted(self.counted.rows(rows.numpy()))
+        writable(out)
+        self.reward.save(Path(out))
+        write_about(self.about, out)
 
 
 @from_config(FitConfig)
@@ -92,6 +64,7 @@ def fit(
     path: str | Path,
     *,
     out: str | Path,
+    held_out: str | Path | None = None,
     out_of_fold: str | Path | None = None,
     config: FitConfig = FitConfig(),
 ) -> dict[str, Any]:
@@ -100,6 +73,8 @@ def fit(
     Args:
         path: The file of pairs or scored responses.
         out: The folder to write, which must not exist.
+        held_out: A file of pairs that evaluates the fit and is never trained on. Its prompts that
+            are also in the fitted file are left out of the evaluation.
         out_of_fold: A file to write, in which every row is scored by members that never saw its
             prompt.
         config: How to fit.
@@ -110,55 +85,159 @@ def fit(
     Raises:
         InputError: A setting, the file or a row cannot be used.
     """
-    out = Path(out)
-    _writable(out, out_of_fold, config)
+    writable(out)
+    found = fitted_to(path, held_out=held_out, out_of_fold=out_of_fold, config=config)
+    found.save(out)
+    return {**found.about, "folder": str(out)}
+
+
+def fitted_to(
+    source: str | Path | data.Source,
+    *,
+    held_out: str | Path | data.Source | None = None,
+    out_of_fold: str | Path | None = None,
+    config: FitConfig,
+    base: str | None = None,
+) -> Fitted:
+    """Fit a reward ensemble to labels, and keep it in memory.
+
+    Args:
+        source: A file of pairs or scored responses, a hub name, or rows in memory.
+        held_out: See `fit`.
+        out_of_fold: See `fit`.
+        config: How to fit.
+        base: What the record calls the base; `config.base` by default.
+
+    Returns:
+        The reward and what is known of it.
+
+    Raises:
+        InputError: A setting, the file or a row cannot be used.
+    """
     config.check()
-    with progress.stage(f"reading {path}"):
-        found = _read(path, config, out_of_fold)
-    pool, alone = Pool.of(found).comparable(str(path), found.layout.parts.get("score", ""))
-    folds = _folds(path, pool, config, out_of_fold)
-    rng, members = Rng(config.seed), config.members
+    _possible(out_of_fold, config)
+    with progress.stage("reading labels"):
+        found = _labels(source, config, out_of_fold)
+    name, rng = found.source.name, Rng(config.seed)
+    pool, alone = Pool.of(found).comparable(name, found.layout.parts.get("score", ""))
+    scored, other = out_of_fold is not None, held_out is not None
+    how = plan(name, pool, config, rng, scored=scored, other=other)
+    notes = list[str]()
     with progress.stage(f"preparing {len(pool):,} texts for {config.base}"):
         fitter = _fitter(pool, config)
-    held, fold = torch.full((members, len(pool)), math.nan), None
-    if folds:
-        fold = pool.folds(folds, rng)
-        parts = range(folds)
-        for k in progress.over(parts, "cross-validating by prompt", "folds"):
-            train, test = (fold != k).nonzero()[:, 0], (fold == k).nonzero()[:, 0]
-            counts = _counts(pool, train, config, rng("fold", k))
-            fitted = fitter.fit(train, counts, rng("fold", k))
-            held[:, test] = fitter.scores(fitted, test).float()
-    every = torch.arange(len(pool))
-    with progress.stage(f"fitting {members} members to all prompts"):
-        final = fitter.fit(every, _counts(pool, every, config, rng("all")), rng("all"))
-    result = {
-        **_told(found, pool, alone, config),
-        "accuracy": accuracy(pool, held.mean(0), rng) if folds else None,
-        "members_accuracy": [accuracy(pool, h, rng)["mean"] for h in held] if folds else None,
-        "folds": folds,
-        "notes": fitter.notes,
-        "arguments": {**config.plain(), "score": found.layout.parts.get("score")},
+    fold, held = cross_validated(fitter, pool, how.folds, config, rng)
+    train = how.train()
+    with progress.stage(f"fitting {config.members} members"):
+        final = fitter.fit(train, counts(pool, train, config, rng("all")), rng("all"))
+    if held_out is not None:
+        evaluation, notes = _on_file(final, held_out, pool, config)
+    else:
+        evaluation = _on_own(fitter, final, pool, how, held)
+        if how.why_not:
+            notes = [f"the fit was not evaluated: {how.why_not}"]
+    accuracy = None if evaluation is None else evaluation.accuracy
+    seen = pool if not bool(how.held.any()) else pool.of_groups(_groups(pool, train))
+    about = {
+        **_told(found, seen, alone, config),
+        "base": base or config.base,
+        "accuracy": None if accuracy is None else _interval(accuracy),
+        "members_accuracy": None
+        if evaluation is None
+        else [m.accuracy.mean for m in evaluation.members],
+        "evaluation": None if evaluation is None else evaluation.plain(),
+        "folds": how.folds,
+        "held_out_prompts": pool.groups - seen.groups,
+        "notes": [*fitter.notes, *notes],
+        "arguments": {
+            **config.plain(),
+            "base": base or config.base,
+            "score": found.layout.parts.get("score"),
+        },
+        "inputs": {name: runs.digest(path) if (path := found.source.path) else None},
     }
-    final.save(out)
-    digest = runs.digest(path) if Path(path).exists() else None
-    about = {**result, **runs.provenance(), "inputs": {str(path): digest}}
-    said = json.dumps(runs.plain(about), indent=1, ensure_ascii=False) + "\n"
-    write_bytes(out / "fit.json", said.encode())
     if out_of_fold is not None:
         assert fold is not None
-        rows = _out_of_fold(pool, held, fold, config)
-        written = write_rows(found.source, out_of_fold, rows)
-        result["out_of_fold"] = {"file": str(out_of_fold), "rows": written}
-    return {**result, "folder": str(out)}
+        written = write_rows(
+            found.source, out_of_fold, out_of_fold_columns(pool, held, fold, config)
+        )
+        about["out_of_fold"] = {"file": str(out_of_fold), "rows": written}
+    return Fitted(final, about, evaluation)
 
 
-def _writable(out: Path, out_of_fold: str | Path | None, config: FitConfig) -> None:
+def _interval(share: Any) -> dict[str, Any]:
+    """An accuracy as the record has it."""
+    return {
+        "mean": share.mean,
+        "low": share.low,
+        "high": share.high,
+        "prompts": share.clusters,
+        "pairs": share.n,
+    }
+
+
+def _groups(pool: Pool, rows: Int[Tensor, "r"]) -> Tensor:
+    """Whether each prompt has rows among these, `[G]`."""
+    here = torch.zeros(pool.groups, dtype=torch.bool)
+    here[pool.group[rows]] = True
+    return here
+
+
+def _on_own(
+    fitter: Fitter, final: Any, pool: Pool, how: Plan, held: Float[Tensor, "M R"]
+) -> Evaluation | None:
+    """Evaluate on the folds, or on the prompts that were held out."""
+    names = final.names
+    if how.folds:
+        on = f"prompts never seen ({how.folds}-fold cross-validation by prompt)"
+        return evaluated(pool, held, names, on)
+    rows = how.held.nonzero()[:, 0]
+    if not len(rows):
+        return None
+    here = _groups(pool, rows)
+    on = (
+        f"prompts never seen (held out before the fit: {int(here.sum()):,} of {pool.groups:,}, "
+        f"{int(here.sum()) / pool.groups:.0%})"
+    )
+    return evaluated(pool.of_groups(here), fitter.scores(final, rows).float(), names, on)
+
+
+def _on_file(
+    final: Any, held_out: str | Path | data.Source, pool: Pool, config: FitConfig
+) -> tuple[Evaluation | None, list[str]]:
+    """Evaluate on a file of its own; return (the evaluation, notes)."""
+    found = labels(held_out, columns=config.columns, split=config.split, score=config.score)
+    name = found.source.name
+    other, notes = unseen(Pool.of(found), set(pool.prompts), name)
+    return evaluated(other, scores_of(final, other), final.names, name), notes
+
+
+def writable(out: str | Path) -> None:
+    """Check that a folder is free for a fitted reward.
+
+    Raises:
+        InputError: It exists and is not empty.
+    """
+    out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(
             f"{out} exists and is not an empty folder, and a fitted reward is never overwritten; "
             "give another folder with -o"
         )
+
+
+def write_about(about: Mapping[str, Any], out: str | Path) -> None:
+    """Write what is known of a fit beside its reward.
+
+    Args:
+        about: The fit, as JSON can hold it.
+        out: The reward's folder.
+    """
+    whole = {**about, **runs.provenance()}
+    said = json.dumps(runs.plain(whole), indent=1, ensure_ascii=False) + "\n"
+    write_bytes(Path(out) / "fit.json", said.encode())
+
+
+def _possible(out_of_fold: str | Path | None, config: FitConfig) -> None:
     if out_of_fold is not None and Path(out_of_fold).exists():
         raise InputError(
             f"{out_of_fold} exists and is never overwritten; give another file with --out-of-fold"
@@ -170,54 +249,25 @@ def _writable(out: Path, out_of_fold: str | Path | None, config: FitConfig) -> N
         )
 
 
-def _read(path: str | Path, config: FitConfig, out_of_fold: str | Path | None) -> data.Scan:
-    """Check the file; raise InputError where a reward cannot be fitted to it."""
-    found = data.scan_file(
-        path,
+def _labels(
+    source: str | Path | data.Source, config: FitConfig, out_of_fold: str | Path | None
+) -> data.Scan:
+    """Check the labels; raise InputError where a reward cannot be fitted to them."""
+    found = labels(
+        source,
         columns=config.columns,
         split=config.split,
-        want="scored" if config.score else None,
         score=config.score,
         limit=config.limit,
         drop=config.drop,
-        keep=True,
     )
-    found.faults.stop()
-    columns, numeric = found.layout.columns, found.layout.numeric
-    if found.layout.kind not in ("pairs", "choices", "scored"):
-        raise InputError(
-            f"{path} holds {found.layout.kind} ({', '.join(columns)}), and a reward is fitted to "
-            "pairs (prompt, chosen, rejected) or to scored responses (prompt, response and a "
-            "number: --score COLUMN)"
-        )
-    taken = sorted(c for c in columns if c == "fold" or c.startswith("proxy"))
+    taken = sorted(c for c in found.layout.columns if c == "fold" or c.startswith("proxy"))
     if out_of_fold is not None and taken:
         raise InputError(
-            f"{path} already has a column '{taken[0]}', which --out-of-fold writes; rename it"
-        )
-    if found.layout.kind == "scored" and config.score is None and len(numeric) > 1:
-        raise InputError(
-            f"{path} has several columns of numbers ({', '.join(numeric)}); say which is the score "
-            "with --score COLUMN"
+            f"{found.source.name} already has a column '{taken[0]}', which --out-of-fold writes; "
+            "rename it"
         )
     return found
-
-
-def _folds(path: str | Path, pool: Pool, config: FitConfig, out_of_fold: str | Path | None) -> int:
-    """Return how many folds this pool is divided into."""
-    folds = config.folds
-    if folds is None:
-        folds = min(5, pool.groups) if pool.groups > 1 else 0
-    if folds > pool.groups:
-        raise InputError(
-            f"{path} has {pool.groups} prompts that can be used, too few for --folds {folds}; give "
-            f"at most {pool.groups}, or 0"
-        )
-    if out_of_fold is not None and not folds:
-        raise InputError(
-            f"--out-of-fold needs at least 2 prompts, and {path} has {pool.groups} that can be used"
-        )
-    return folds
 
 
 def _fitter(pool: Pool, config: FitConfig) -> Fitter:
@@ -228,28 +278,6 @@ def _fitter(pool: Pool, config: FitConfig) -> Fitter:
     return FrozenFitter(pool, config) if config.frozen else ModelFitter(pool, config)
 
 
-def _counts(pool: Pool, rows: Tensor, config: FitConfig, rng: Rng) -> Float[Tensor, "G M"]:
-    """Return how often each prompt counts for each member; prompts without rows do not count."""
-    here = torch.unique(pool.group[rows])
-    counts = torch.zeros(pool.groups, config.members)
-    drawn = rng("resample").generator()
-    counts[here] = resampled(len(here), config.members, config.resample, drawn)
-    return counts
-
-
-def _out_of_fold(
-    pool: Pool, held: Float[Tensor, "M R"], fold: Int[Tensor, "R"], config: FitConfig
-) -> dict[int, dict[str, Any]]:
-    """Return the new columns of each of the file's rows."""
-    scores = columns_of(pool.prompts, held, lam=config.lam)
-    stems = ["proxy"] if pool.pairs is None else ["proxy_chosen", "proxy_rejected"]
-    rows: dict[int, dict[str, Any]] = {}
-    for i, r in enumerate(pool.row.tolist()):
-        own = rows.setdefault(r, {"fold": int(fold[i])})
-        own |= {stems[i % len(stems)] + end: v[i] for end, v in scores.items()}
-    return rows
-
-
 def _told(found: data.Scan, pool: Pool, alone: int, config: FitConfig) -> dict[str, Any]:
     plain = found.plain()
     return {
@@ -257,7 +285,6 @@ def _told(found: data.Scan, pool: Pool, alone: int, config: FitConfig) -> dict[s
         "used": len(pool) if pool.pairs is None else len(pool.pairs),
         "prompts": pool.groups,
         "prompts_left_out": alone,
-        "base": config.base,
         "frozen": config.frozen,
         "members": config.members,
     }

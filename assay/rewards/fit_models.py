@@ -11,6 +11,7 @@ from torch import Tensor
 from assay.core import Loop, Pairs
 from assay.core.rng import Rng
 from assay.engine import progress
+from assay.engine.descend import micro_batches
 from assay.errors import InputError
 from assay.rewards.encoder import Member, ModelReward
 from assay.rewards.encoding import (
@@ -26,6 +27,8 @@ from assay.rewards.frozen import Embedder, FrozenReward, standardised
 from assay.rewards.linear_solvers import bradley_terry_optimum, ridge_within_prompts
 from assay.rewards.pool import Pool, comparisons
 from assay.rewards.token_pairs import token_pairs
+
+_TOKENS = 2048  # a training pass, padding included: its memory does not grow with the batch
 
 
 class FrozenFitter:
@@ -146,9 +149,11 @@ class ModelFitter:
             warmup_steps=max(1, steps // 20),
             seed=int(rng("seed", m).integers(2**31, 0)),
         )
-        fitted = bradley_terry_fitted(
-            model, pairs, smoothing=c.smoothing, centre=c.centre, loop=loop
-        )
+        longest = pairs.prompts.mask.shape[1] + pairs.mask.shape[2]
+        with micro_batches(max(2, _TOKENS // longest)):
+            fitted = bradley_terry_fitted(
+                model, pairs, smoothing=c.smoothing, centre=c.centre, loop=loop
+            )
         assert isinstance(fitted, ModelReward)
         return fitted
 

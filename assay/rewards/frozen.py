@@ -17,6 +17,7 @@ from assay.rewards.encoding import Encoded, Template, open_model, open_tokenizer
 from assay.rewards.folder import read_reward, write_reward
 
 KIND = "frozen features"
+BASE = "base"  # the folder of a base that a reward holds itself
 
 
 class Embedder:
@@ -27,6 +28,7 @@ class Embedder:
         pooling: "mean" (over the completion's tokens), "cls" (the first token) or "last".
         max_length: The longest row in tokens, where no template is given.
         template: How texts become tokens.
+        keep: Whether a reward saves the base with its heads, because it can be found nowhere else.
     """
 
     def __init__(
@@ -35,8 +37,10 @@ class Embedder:
         pooling: str,
         max_length: int = 1024,
         template: Template | None = None,
+        *,
+        keep: bool = False,
     ):
-        self.base, self.pooling = base, pooling
+        self.base, self.pooling, self.keep = base, pooling, keep
         self.tokenizer = open_tokenizer(base)
         self.model = open_model("AutoModel", base).requires_grad_(False)
         config = self.model.config
@@ -71,7 +75,8 @@ class Embedder:
 class FrozenReward(TokenScorer):
     """M linear heads on one frozen base.
 
-    The folder names the base and holds a digest of its weights; it does not copy the base.
+    The folder names the base and holds a digest of its weights. It copies the base only where that
+    was a model in memory.
 
     Args:
         embedder: The base.
@@ -112,11 +117,15 @@ class FrozenReward(TokenScorer):
         return self
 
     def save(self, folder: Path | str) -> None:
-        """Write the heads, and the base's name and digest."""
+        """Write the heads, and the base's name and digest, or the base itself."""
         e = self.embedder
+        if e.keep:
+            e.model.save_pretrained(Path(folder) / BASE)
+            e.tokenizer.save_pretrained(Path(folder) / BASE)
         tensors = {k: getattr(self, k) for k in ("weight", "offset", "middle", "spread")}
         more = {
-            "base": e.base,
+            "base": BASE if e.keep else e.base,
+            "base_inside": e.keep,
             "base_digest": parameters_digest(e.model),
             "pooling": e.pooling,
             "template": e.template.plain(),
@@ -132,8 +141,9 @@ class FrozenReward(TokenScorer):
         """
 
         def made(about: dict[str, Any], t: dict[str, Tensor]) -> FrozenReward:
-            base, template = about["base"], Template(**about["template"])
-            embedder = Embedder(base, about["pooling"], template=template)
+            inside, template = about.get("base_inside", False), Template(**about["template"])
+            base = str(Path(folder) / BASE) if inside else about["base"]
+            embedder = Embedder(base, about["pooling"], template=template, keep=inside)
             if parameters_digest(embedder.model) != about["base_digest"]:
                 raise InputError(
                     f"{base} has other weights than when {folder} was fitted on it; give the same "

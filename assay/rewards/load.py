@@ -134,6 +134,12 @@ def _opened(spec: str | Callable[..., Any], flag: str, name: str) -> TextReward:
             f"--{flag} is '{spec}', a folder with neither {ABOUT}, which assay fit writes, nor "
             "config.json, which transformers writes; give a folder with one of them"
         )
+    if not Path(spec).exists() and (spec.count("/") != 1 or spec.startswith((".", "/", "~"))):
+        raise InputError(
+            f"--{flag} is '{spec}', which does not exist here and is no hub name like owner/name; "
+            "give a folder of assay fit, a folder or hub name of a sequence classifier, "
+            "FILE.py:name, or http://…"
+        )
     return _classifier(spec, flag)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -14,7 +14,6 @@ from assay.core.rng import Rng
 from assay.data import Scan, within
 from assay.data.turns import Turns
 from assay.errors import InputError
-from assay.formulas.curves import Estimate, bootstrap_mean
 
 
 @dataclass(frozen=True)
@@ -106,10 +105,20 @@ class Pool:
         return self.of_groups(good), int((~good).sum())
 
     def of_groups(self, good: Tensor) -> Pool:
-        """Select some prompts and number them anew (scored responses only)."""
+        """Select some prompts and number them anew.
+
+        Args:
+            good: Whether each prompt is selected, `[G]`.
+        """
         rows = good[self.group].nonzero()[:, 0]
         at = rows.tolist()
-        assert self.score is not None
+        pairs = p = margin = None
+        if self.pairs is not None:
+            place = torch.full((len(self),), -1)
+            place[rows] = torch.arange(len(rows))
+            here = good[self.group[self.pairs[:, 0]]]
+            pairs = place[self.pairs[here]]
+            p, margin = (None if x is None else x[here] for x in (self.p, self.margin))
         return replace(
             self,
             prompts=[self.prompts[i] for i in at],
@@ -118,8 +127,22 @@ class Pool:
             row=self.row[rows],
             group=(good.long().cumsum(0) - 1)[self.group[rows]],
             groups=int(good.sum()),
-            score=self.score[rows],
+            score=None if self.score is None else self.score[rows],
+            pairs=pairs,
+            p=p,
+            margin=margin,
         )
+
+    def unseen(self, prompts: Collection[str]) -> Tensor:
+        """Return whether each prompt is none of these, `[G]`.
+
+        Args:
+            prompts: Prompts that were seen before.
+        """
+        new = torch.ones(self.groups, dtype=torch.bool)
+        for prompt, g in zip(self.prompts, self.group.tolist(), strict=True):
+            new[g] = prompt not in prompts
+        return new
 
     def folds(self, k: int, rng: Rng) -> Int[Tensor, "R"]:
         """Draw each row's fold, by prompt; folds differ by at most one prompt."""
@@ -144,53 +167,3 @@ def comparisons(pool: Pool, rows: Int[Tensor, "r"]) -> tuple[Tensor, Tensor, Ten
     at = place[pool.pairs]
     here = (at >= 0).all(1)
     return at[here], pool.p[here], pool.margin[here], pool.group[pool.pairs[here, 0]]
-
-
-def accuracy(pool: Pool, scores: Float[Tensor, "R"], rng: Rng) -> dict[str, Any]:
-    """Measure how often scores order two responses of a prompt as the labels do.
-
-    Args:
-        pool: The labels. Responses of equal label are not compared.
-        scores: The scores; a tie counts ½.
-        rng: The address of the bootstrap over prompts.
-
-    Returns:
-        The mean over prompts with its error and interval, and how many prompts and pairs were
-        compared; None for what cannot be had.
-    """
-    right, each = (
-        torch.zeros(pool.groups, dtype=torch.float64),
-        torch.zeros(pool.groups, dtype=torch.float64),
-    )
-    if pool.pairs is not None:
-        assert pool.p is not None
-        a, b = scores[pool.pairs].unbind(1)
-        told = (pool.p != 0.5).double()
-        right.index_add_(0, pool.group[pool.pairs[:, 0]], told * agreement(a - b))
-        each.index_add_(0, pool.group[pool.pairs[:, 0]], told)
-    else:
-        assert pool.score is not None
-        order = torch.argsort(pool.group, stable=True)
-        for rows in order.split(torch.bincount(pool.group, minlength=pool.groups).tolist()):
-            s, y = scores[rows], pool.score[rows]
-            better = y[:, None] > y
-            g = int(pool.group[rows[0]])
-            right[g], each[g] = (agreement(s[:, None] - s) * better).sum(), better.sum()
-    if not bool(each.any()):
-        return {"mean": None, "low": None, "high": None, "err": None, "prompts": 0, "pairs": 0}
-    e: Estimate = bootstrap_mean(
-        right / each, generator=rng("accuracy").generator()
-    )  # 0/0: nothing compared, no part
-    return {
-        "mean": float(e.mean),
-        "err": float(e.err),
-        "low": float(e.low),
-        "high": float(e.high),
-        "prompts": int((each > 0).sum()),
-        "pairs": int(each.sum()),
-    }
-
-
-def agreement(difference: Tensor) -> Tensor:
-    """Return 1 where the first is higher, ½ where they are equal, 0 where it is lower."""
-    return (difference > 0).double() + 0.5 * (difference == 0).double()

@@ -12,46 +12,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from assay import data
-from assay.data.turns import Turns
 from assay.engine import progress
-from assay.errors import InputError, NotFinite
+from assay.errors import InputError
 from assay.formulas import aggregate
-from assay.rewards.load import load_text_reward
-from assay.rewards.text_scorer import TextReward
-
-
-def score_texts(
-    reward: TextReward,
-    prompts: Sequence[str],
-    responses: Sequence[str],
-    turns: Sequence[Turns | None],
-) -> Float[Tensor, "M R"]:
-    """Score responses by every member.
-
-    Args:
-        reward: The reward, of M members.
-        prompts: R prompts as text.
-        responses: R responses.
-        turns: The conversation of each prompt, or None where it is plain text.
-
-    Raises:
-        NotFinite: A score is not finite.
-    """
-    scores = reward.scores(prompts, responses, turns)
-    bad = ~torch.isfinite(scores)
-    if bool(bad.any()):
-        m, i = (int(x) for x in bad.nonzero()[0])
-        raise NotFinite(
-            f"member '{reward.names[m]}' scored row {i + 1} of {scores.shape[1]} as "
-            f"{float(scores[m, i])} ({int(bad.sum())} scores are not finite): its weights are "
-            "damaged; fit the reward again"
-        )
-    return scores
+from assay.rewards.evaluate import finite
+from assay.rewards.fit_labels import other_columns
+from assay.rewards.load import open_reward
+from assay.stats.margins import agreement
 
 
 def columns_of(
@@ -104,7 +77,7 @@ def score(
     lam: float = 0.5,
     drop: bool = False,
 ) -> dict[str, Any]:
-    """Score every row of a file with a fitted reward, and write the rows with new columns.
+    """Score every row of a file with a reward, and write the rows with new columns.
 
     The columns are NAME (the members' mean), NAME_worst, NAME_uncertainty (mean − lam·variance),
     NAME_spread and NAME_members; of a file of pairs each is written twice, NAME_chosen… and
@@ -112,7 +85,8 @@ def score(
     the other rows of its prompt.
 
     Args:
-        rewards: The folder of a reward that assay fit wrote.
+        rewards: A folder of assay fit, a sequence classifier (folder or hub name), FILE.py:name or
+            a URL.
         path: The file to score.
         out: The file to write; it is never overwritten.
         columns: Names of columns, {"prompt": "question"}.
@@ -131,8 +105,7 @@ def score(
         raise InputError(f"{out} exists and is never overwritten; give another file with -o")
     if lam < 0 or not math.isfinite(lam):
         raise InputError(f"--lam is {lam}; it is the weight of the variance: give at least 0")
-    with progress.stage(f"loading {rewards}"):
-        reward = load_text_reward(rewards)
+    reward = open_reward(str(rewards), "rewards")
     with progress.stage(f"reading {path}"):
         want = _wanted(path, columns, split)
         found = data.scan_file(path, columns=columns, split=split, drop=drop, keep=True, want=want)
@@ -147,8 +120,10 @@ def score(
     )
     k = len(texts)
     said = [t for part in texts for t in part]
+    columns_too = other_columns(found, [x.row for x in items] * k)
     with progress.stage(f"scoring {len(said):,} completions by {len(reward.names)} members"):
-        flat = score_texts(reward, prompts * k, said, [x.turns for x in items] * k)
+        scores = reward.scores(prompts * k, said, [x.turns for x in items] * k, columns_too)
+    flat = finite(reward, scores)
     made = columns_of(prompts * k, flat, lam=lam)
     stems = [f"{name}_chosen", f"{name}_rejected"] if both else [name]
     taken = {s + end for s in stems for end in made} & set(found.layout.columns)
@@ -166,7 +141,10 @@ def score(
     }
     with progress.stage(f"writing {out}"):
         rows = write_rows(found.source, out, extra)
-    mean = torch.tensor(made[""])
+    mean = np.array(made[""], dtype=float)
+    known = mean[np.isfinite(mean)]  # a function may return None
+    margin = mean[: len(items)] - mean[len(items) :] if both else np.zeros(0)
+    margin = margin[np.isfinite(margin)]
     return {
         "rewards": str(rewards),
         "members": list(reward.names),
@@ -175,14 +153,18 @@ def score(
         "rows": rows,
         "name": name,
         "columns": [s + end for s in stems for end in made],
-        "mean": float(mean.mean()),
-        "std": float(mean.std(correction=0)),
-        "spread": float(torch.tensor(made["_spread"]).mean()),
+        "mean": float(known.mean()) if len(known) else None,
+        "std": float(known.std()) if len(known) else None,
+        "spread": _mean(made["_spread"]),
+        "unscored": len(mean) - len(known),
         "warnings": found.plain()["warnings"],
-        "accuracy": float((mean[: len(items)] > mean[len(items) :]).double().mean())
-        if both
-        else None,
+        "accuracy": _mean(agreement(margin).tolist()),
     }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    known = [v for v in values if math.isfinite(v)]
+    return sum(known) / len(known) if known else None
 
 
 def _wanted(path: str | Path, columns: Mapping[str, str] | None, split: str | None) -> str | None:

@@ -1,0 +1,198 @@
+"""Evaluate a reward on labels: scores of a pool's texts, or a reward and a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from assay import data
+from assay.errors import InputError, NotFinite
+from assay.rewards.evaluation import Evaluation, MemberEvaluation
+from assay.rewards.fit_labels import labels, other_columns
+from assay.rewards.load import open_reward
+from assay.rewards.pool import Pool
+from assay.rewards.text_scorer import TextReward
+from assay.stats.calibration import calibration
+from assay.stats.margins import agreement, by_length, by_margin, disagreement
+from assay.stats.proportions import clustered_share
+
+
+def evaluated(
+    pool: Pool, scores: Float[Tensor, "M R"], names: Sequence[str], on: str
+) -> Evaluation | None:
+    """Evaluate scores of a pool's texts.
+
+    Args:
+        pool: Pairs or scored responses; responses of equal score are not compared.
+        scores: Every member's score of every text; NaN where the reward does not apply.
+        names: The members' names.
+        on: What the pool is, in words.
+
+    Returns:
+        The evaluation; None where no two texts can be compared.
+    """
+    at, p, weight, undecided = _comparisons(pool)
+    each = scores.double().numpy()
+    margins = each[:, at[:, 0]] - each[:, at[:, 1]]
+    here = np.isfinite(margins).all(0)
+    if not here.any():
+        return None
+    margins, at, p, weight = margins[:, here], at[here], p[here], weight[here]
+    group = pool.group.numpy()[at[:, 0]]
+    size = np.array([len(t) for t in pool.responses])
+    parts = max(1, min(4, len(at) // 10))  # accuracy of fewer pairs says nothing
+    whole = _one("ensemble", margins.mean(0), p, weight, group)
+    return Evaluation(
+        on=on,
+        pairs=len(at),
+        prompts=len(np.unique(group)),
+        accuracy=whole.accuracy,
+        ties=whole.ties,
+        calibration=whole.calibration,
+        length=by_length(margins.mean(0), size[at[:, 0]] - size[at[:, 1]], group, weight),
+        by_margin=by_margin(margins.mean(0), group, weight, parts),
+        members=tuple(_one(n, m, p, weight, group) for n, m in zip(names, margins, strict=True)),
+        disagreement=disagreement(margins),
+        undecided=undecided,
+        unscored=int((~here).sum()),
+    )
+
+
+def _one(name: str, margin: Any, p: Any, weight: Any, group: Any) -> MemberEvaluation:
+    share = clustered_share(agreement(margin), group, weight)
+    assert share is not None
+    ties = int((margin == 0).sum())
+    return MemberEvaluation(name, share, ties, calibration(margin, p, weight))
+
+
+def _comparisons(pool: Pool) -> tuple[Any, Any, Any, int]:
+    """Return (better and worse text of each comparison, its p, its weight, pairs left out)."""
+    if pool.pairs is not None:
+        assert pool.p is not None
+        told = pool.p != 0.5
+        p = pool.p[told].double().numpy()
+        return pool.pairs[told].numpy(), p, np.ones(len(p)), int((~told).sum())
+    assert pool.score is not None
+    order = torch.argsort(pool.group, stable=True)
+    parts, weights = [], []
+    for rows in order.split(torch.bincount(pool.group, minlength=pool.groups).tolist()):
+        y = pool.score[rows]
+        better = rows[(y[:, None] > y).nonzero()]
+        parts.append(better)
+        weights.append(np.full(len(better), 1 / max(1, len(better))))
+    at = torch.cat(parts).numpy()
+    return at, np.ones(len(at)), np.concatenate(weights), 0
+
+
+def scores_of(reward: TextReward, pool: Pool, columns: Any = None) -> Float[Tensor, "M R"]:
+    """Score a pool's texts.
+
+    Args:
+        reward: A reward of texts.
+        pool: The texts.
+        columns: The file's other columns, one value a text.
+
+    Raises:
+        NotFinite: A score is not finite, and the reward does not say that NaN means "does not
+            apply".
+    """
+    return finite(reward, reward.scores(pool.prompts, pool.responses, pool.turns, columns))
+
+
+def finite(reward: TextReward, scores: Float[Tensor, "M R"]) -> Float[Tensor, "M R"]:
+    """Return the scores of a reward, and raise NotFinite where one should be a number and is none.
+
+    Args:
+        reward: The reward; if it is partial, NaN means "does not apply".
+        scores: Its scores.
+    """
+    bad = ~torch.isfinite(scores) & ~(torch.isnan(scores) & reward.partial)
+    if bool(bad.any()):
+        m, i = (int(x) for x in bad.nonzero()[0])
+        raise NotFinite(
+            f"member '{reward.names[m]}' scored text {i + 1} of {scores.shape[1]} as "
+            f"{float(scores[m, i])} ({int(bad.sum())} scores are not finite): its weights are "
+            "damaged; fit the reward again"
+        )
+    return scores
+
+
+def evaluate_on(
+    reward: TextReward,
+    source: str | Path | data.Source,
+    *,
+    columns: Mapping[str, str] | None = None,
+    split: str | None = None,
+    score: str | None = None,
+    limit: int | None = None,
+    drop: bool = False,
+) -> Evaluation:
+    """Evaluate a reward on labels.
+
+    Args:
+        reward: A reward of texts.
+        source: Pairs or scored responses: a file, a hub name, or rows in memory.
+        columns: The file's column for each part, such as {"prompt": "question"}.
+        split: Which part of a dataset with several.
+        score: The column of scored responses.
+        limit: Most characters of prompt plus completion.
+        drop: Leave rows with faults out and count them.
+
+    Returns:
+        The evaluation.
+
+    Raises:
+        InputError: The labels cannot be used, or the reward applies to none of them.
+    """
+    found = labels(source, columns=columns, split=split, score=score, limit=limit, drop=drop)
+    name = found.source.name
+    pool, _ = Pool.of(found).comparable(name, found.layout.parts.get("score", ""))
+    others = other_columns(found, pool.row.tolist())
+    evaluation = evaluated(pool, scores_of(reward, pool, others), reward.names, name)
+    if evaluation is None:
+        raise InputError(
+            f"{name} has no pair that can be compared: every label prefers neither, or "
+            f"{', '.join(reward.names)} applies to none; give other pairs"
+        )
+    return evaluation
+
+
+def evaluate(
+    rewards: str,
+    path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    split: str | None = None,
+    score: str | None = None,
+    limit: int | None = None,
+    drop: bool = False,
+) -> dict[str, Any]:
+    """Evaluate a reward on a file of pairs or scored responses.
+
+    Args:
+        rewards: A folder of assay fit, a sequence classifier (folder or hub name), FILE.py:name or
+            a URL.
+        path: The file of pairs or scored responses.
+        columns: The file's column for each part, such as prompt=question.
+        split: Which part of a dataset with several.
+        score: The column of scored responses; they are compared within prompts only.
+        limit: Most characters of prompt plus completion.
+        drop: Leave rows with faults out and count them.
+
+    Returns:
+        The evaluation as JSON can hold it, and its lines under `says`.
+
+    Raises:
+        InputError: The reward or the file cannot be used.
+    """
+    reward = open_reward(rewards, "rewards")
+    found = evaluate_on(
+        reward, path, columns=columns, split=split, score=score, limit=limit, drop=drop
+    )
+    return {"rewards": rewards, "file": str(path), **found.plain()}
