@@ -1,5 +1,5 @@
 # `make help` lists the commands. Each sets itself up in .venv, once; PYTHON=… chooses the interpreter.
-.PHONY: help demo test test-all check lint types package docs bench bench-watch trl clean
+.PHONY: help demo test test-all check lint types package docs docs-real bench bench-watch trl clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -9,7 +9,7 @@ STAMP := .venv/.set-up
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 # What talks to other people's trainers and trackers: TRL, TensorBoard, trackio, wandb.
 TRL_TESTS := tests/test_trl_rewards.py tests/test_trl_readings.py tests/test_trl_readings_inside.py tests/test_trl_pairs.py \
-  tests/test_watch_trl.py tests/test_recipes_offline_trl.py tests/test_records_tracking.py
+  tests/test_watch_trl.py tests/test_recipes_offline_trl.py tests/test_records_tracking.py tests/test_trl_docs.py
 
 help:  ## Lists the commands.
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -38,9 +38,17 @@ package: $(STAMP)  ## Builds the wheel and the archive of sources into dist/, an
 	$(BIN)/python -m build --no-isolation
 	$(PYTEST) -m package
 
-docs: $(STAMP)  ## Writes CLAIMS.md and the manual again.
+docs: $(STAMP)  ## Writes CLAIMS.md, the manual and its notebooks again, and builds the site in site/.
 	$(BIN)/python -m assay claims --write
 	$(BIN)/python -m assay manual
+	$(BIN)/python docs/tools/reference.py
+	OMP_NUM_THREADS=1 $(BIN)/python docs/tools/notebooks.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo 'site/index.html; its search needs a server: python3 -m http.server -d site'
+
+docs-real: $(STAMP)  ## Executes the notebook on a real model: ASSAY_DOCS_MODEL=FOLDER make docs-real.
+	@test -n "$$ASSAY_DOCS_MODEL" || { echo "set ASSAY_DOCS_MODEL to the folder of a causal language model, such as SmolLM2-135M" >&2; exit 2; }
+	$(BIN)/python docs/tools/notebooks.py real_model
 
 bench: $(STAMP) .venv-trl/.set-up .venv-tune/.set-up  ## Measures speed beside TRL and torchtune: half an hour of two idle cores.
 	$(BIN)/python -m bench.speed --peer .venv-trl/bin/python --second .venv-tune/bin/python
@@ -86,5 +94,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) torch==2.13.0+cpu 2>/dev/null || $(PIP) torch==2.13.0
 	@echo "Setting up .venv: 2 of 2, the project and its tools"
-	@$(PIP) -e '.[dev]'
+	@$(PIP) -e '.[dev,docs]'
 	@touch $(STAMP)
