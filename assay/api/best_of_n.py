@@ -14,7 +14,9 @@ from assay.api import execution, orders
 from assay.api.arguments import by_flag, in_python
 from assay.api.live import rows_named
 from assay.api.notebook import table
+from assay.api.progress import shown
 from assay.core import Rng
+from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.registry import catalogue
 
@@ -118,7 +120,7 @@ def sample_best_of_n(
     """
     if rewards is None or (isinstance(rewards, (list, tuple, dict)) and not rewards):
         raise InputError("rewards is empty; pass what completions are chosen by")
-    with in_python(), torch.no_grad():
+    with in_python(), quiet_libraries(models=True), shown(), torch.no_grad():
         entry = catalogue.find("best_of_n")
         given = by_flag(
             entry,

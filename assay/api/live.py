@@ -12,6 +12,8 @@ from typing import Any
 import torch
 
 from assay.core import World
+from assay.data.faults import Faults
+from assay.data.memory import in_memory
 from assay.engine.atomic import write_bytes
 from assay.errors import InputError
 from assay.models.live import LiveModel
@@ -139,28 +141,29 @@ def rows_named(rows: Any, name: str) -> str:
         return str(rows)
     if isinstance(rows, Mapping) and not hasattr(rows, "column_names"):
         raise InputError(f"{name} is one row; pass a list of rows")
-    if hasattr(rows, "keys") and hasattr(rows, "column_names"):
-        splits = ", ".join(map(str, rows.keys()))
-        raise InputError(f"{name} has the splits {splits}; pass one of them, as in {name}[…]")
-    if hasattr(rows, "to_dict") and hasattr(rows, "columns"):
-        rows = rows.to_dict("records")
-    if not isinstance(rows, Iterable):
-        raise InputError(
-            f"{name} is a {type(rows).__name__}; pass a file, a hub name, a list of texts or of "
-            "rows, or a datasets.Dataset"
-        )
-    found = [_row(row, name, i) for i, row in enumerate(rows)]
+    if not hasattr(rows, "column_names") and not hasattr(rows, "iloc"):
+        if not isinstance(rows, Iterable):
+            raise InputError(
+                f"{name} is a {type(rows).__name__}; pass a file, a hub name, a list of texts or "
+                "of rows, or a datasets.Dataset"
+            )
+        rows = [_row(row, name, i) for i, row in enumerate(rows)]
+    faults = Faults(name, False)
+    found = [
+        {k: _json(v, f"{name}, row {i}, column '{k}'") for k, v in row.items()}
+        for i, row in in_memory(rows, name).rows(faults)
+    ]
     if not found:
         raise InputError(f"{name} is empty; pass at least one row")
     return Live(f"{name} from Python", found)
 
 
-def _row(row: Any, name: str, i: int) -> dict[str, Any]:
-    """One row of JSON values."""
+def _row(row: Any, name: str, i: int) -> Any:
+    """A row of columns; a text or a conversation is a prompt."""
     if isinstance(row, str) or (
         isinstance(row, Sequence) and row and all(isinstance(t, Mapping) for t in row)
     ):
-        row = {"prompt": row}
+        return {"prompt": row}
     if not isinstance(row, Mapping):
         raise InputError(
             f"{name}[{i}] is a {type(row).__name__}; a row is a text, a conversation (a list of "
@@ -170,24 +173,26 @@ def _row(row: Any, name: str, i: int) -> dict[str, Any]:
         raise InputError(
             f"{name}[{i}] is a message; {name} is a list of conversations, each a list of messages"
         )
-    return {str(k): _cell(v, f"{name}[{i}]['{k}']") for k, v in row.items()}
+    return row
 
 
-def _cell(value: Any, where: str) -> Any:
-    """A JSON value; numbers of numpy and torch become Python's."""
+def _json(value: Any, where: str) -> Any:
+    """A cell that a file can hold.
+
+    Raises:
+        InputError: It is something else.
+    """
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
-    if isinstance(value, Mapping):
-        return {str(k): _cell(v, where) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_cell(v, where) for v in value]
-    if hasattr(value, "tolist"):
-        return _cell(value.tolist(), where)
+    if isinstance(value, dict):
+        return {k: _json(v, where) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_json(v, where) for v in value]
     if hasattr(value, "isoformat"):
         return value.isoformat()
     raise InputError(
-        f"{where} is a {type(value).__name__}; a cell is text, a number, true or false, or lists "
-        "and dicts of these; leave the column out"
+        f"{where}: a {type(value).__name__} where text, a number, true or false, or lists and "
+        "dicts of these were expected; leave the column out"
     )
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from assay.api import execution, inputs, orders
-from assay.api.arguments import by_flag, in_python
+from assay.api.arguments import by_flag, in_python, pythonic
 from assay.api.progress import shown
 from assay.api.recipes import recipe_entry
 from assay.api.resuming import must_be_free, unchanged
 from assay.api.run import Run
 from assay.core import World
+from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.evaluation.lines import reading_line
 from assay.models.live import LiveModel
@@ -162,7 +163,7 @@ def started(
             order.watch = watching
         if again is not None and again.about["state"] == "done":
             return open_run(again.folder)
-        with nullcontext() if quiet else shown():
+        with quiet_libraries(models=True), nullcontext() if quiet else shown():
             built = (worlds or execution.Worlds())(order)
             drive = execution.Drive(order, built, folder, resume=again is not None)
     return Run(drive.run, drive=drive, readings=_driven(drive, trackers, project, quiet))
@@ -270,10 +271,13 @@ def _driven(
     def track(run: Record) -> Tracked:
         return Tracked(run, trackers, project)
 
-    say: Callable[[str], None] = (lambda text: None) if quiet else print
+    def say(text: str) -> None:
+        if not quiet:
+            print(pythonic(text))
+
     folder = drive.folder
     try:
-        with in_python(), nullcontext() if quiet else shown():
+        with in_python(), quiet_libraries(models=True), nullcontext() if quiet else shown():
             for reading in drive.readings(tell=say, track=track):
                 say(reading_line(reading))
                 yield reading

@@ -7,7 +7,7 @@ applied to what has been read and kept so far.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class BestPolicy:
     tag: str
     reason: str
     chosen_by: str
-    reading: Reading | None
+    reading: Reading | None = field(repr=False)
     file: Path | None
 
     @property

@@ -20,6 +20,7 @@ from assay.core import PromptTexts
 from assay.data.stream import stream
 from assay.errors import InputError
 from assay.registry.functions import LOADED
+from assay.registry.live import Live
 from assay.rewards.function import FunctionReward
 from assay.rewards.http import HttpFunction
 from assay.rewards.load import entries, open_reward
@@ -171,13 +172,16 @@ def first_prompt(arguments: Mapping[str, Any]) -> PromptTexts:
 
 def is_called(spec: Any) -> bool:
     """Whether a reward is a function or a server, which a trial calls."""
+    if isinstance(spec, Live):
+        return is_called(spec.value)
     if isinstance(spec, str):
         return ".py:" in spec or spec.endswith(".py") or spec.startswith(("http://", "https://"))
     return isinstance(spec, FunctionReward) or (callable(spec) and not hasattr(spec, "scores"))
 
 
 def _file(arguments: Mapping[str, Any]) -> str:
-    return str(next((arguments[n] for n in ("prompts", "pairs", "demos") if arguments.get(n)), ""))
+    found: str = next((arguments[n] for n in ("prompts", "pairs", "demos") if arguments.get(n)), "")
+    return found  # a live name stays one
 
 
 def _trial(flag: str) -> str:
