@@ -51,7 +51,7 @@ def test_a_demo_is_told_kept_and_numbered(capsys: pytest.CaptureFixture[str]) ->
 
     stopped = Run.open("runs/demo-2/worst_case")
     stopped.note({"state": "running"})
-    (stopped.folder / "carry.safetensors").unlink()
+    (stopped.folder / "carry.safetensors").unlink(missing_ok=True)
     assert cli.main(["demo"]) == 0
     out = capsys.readouterr().out
     assert "finished before" in out

@@ -108,7 +108,6 @@ def test_list_has_recipes_under_what_they_need(capsys: pytest.CaptureFixture[str
     ("word", "verb"),
     [
         ("train", "run"),
-        ("evaluate", "report"),
         ("eval", "report"),
         ("generate", "export"),
         ("serve", "export"),

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay import cli, data
-from assay.data import arrays
+from assay.data import arrays, hub
 from assay.data.demos import Demo
 from assay.data.stream import stream
 from assay.errors import InputError
@@ -195,6 +195,7 @@ def test_a_hub_name_is_streamed_and_its_subset_and_split_are_asked_for(
         )
 
     monkeypatch.setattr(datasets, "load_dataset", fetched)
+    monkeypatch.setattr(hub, "unreachable", lambda: "")
     words = [
         "check",
         "some-owner/pairs-v1.5:main",

@@ -138,7 +138,7 @@ def test_a_failing_tracker_is_counted_said_and_left_alone(
 def test_a_run_that_goes_on_sends_nothing_twice(
     tmp_path: Path, listening: type[Listening], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from assay.api import execution
+    from assay.evaluation.measure import Measurement
 
     whole, listening.told = str(tmp_path / "whole"), []
     assert cli.main([*RUN, "--track", "wandb", "--out", whole]) == 0
@@ -147,15 +147,15 @@ def test_a_run_that_goes_on_sends_nothing_twice(
         once
     ) == 4
     listening.told.clear()
-    drawn = execution.measure
+    drawn = Measurement.readings
 
-    def killed(*a: Any, **k: Any) -> Any:
-        for i, reading in enumerate(drawn(*a, **k)):
+    def killed(self: Measurement) -> Any:
+        for i, reading in enumerate(drawn(self)):
             yield reading
             if i == 2:  # after a reading later than what was saved last
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(execution, "measure", killed)
+    monkeypatch.setattr(Measurement, "readings", killed)
     cut = [
         *RUN[:-6],
         "--save-steps",
@@ -167,7 +167,7 @@ def test_a_run_that_goes_on_sends_nothing_twice(
         str(tmp_path / "cut"),
     ]
     assert cli.main(cut) == 130
-    monkeypatch.setattr(execution, "measure", drawn)
+    monkeypatch.setattr(Measurement, "readings", drawn)
     assert cli.main(["run", "--resume", "--track", "wandb", "--out", str(tmp_path / "cut")]) == 0
 
     def timeless(told: list[tuple[int, dict[str, float]]]) -> list[tuple[int, dict[str, float]]]:

@@ -20,10 +20,8 @@ import pytest
 
 from assay import cli
 from assay.engine.checkpoint import load
-from assay.errors import InputError
 from assay.records.best import best
 from assay.records.runs import Run, read_lines
-from assay.watch.labelers.people import LabelStore
 
 SMALL = [
     "--world",
@@ -255,21 +253,6 @@ def test_a_finished_run_is_watched_afterwards(capsys: pytest.CaptureFixture[str]
     assert cli.main(["watch", "status", "a"]) == 0
     out = capsys.readouterr().out
     assert "waiting" in out and f"\nbest: {best(Run.open('a')).name}: its gold is" in out
-
-
-def test_every_watched_run_has_a_status(capsys: pytest.CaptureFixture[str]) -> None:
-    """Also one whose labels people had no part in."""
-    for by in ("judge.py:gold", "gold"):
-        out = by.partition(".")[0]
-        words = ["--max-steps", "8", "--watch", by, "--watch.budget", "40", "--out", out]
-        assert cli.main([*RUN, *words]) == 0
-        said = capsys.readouterr().out.splitlines()
-        assert said[0].startswith("watch: 40 labels for 2 looks: 14 a look"), said
-        assert cli.main(["watch", "status", out]) == 0
-        told = capsys.readouterr().out
-        assert f"labeled by {by}" in told and "0 waiting" in told
-    with pytest.raises(InputError, match=r"no questions for people .judge.py:gold labeled it."):
-        LabelStore("judge")
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_what_cannot_be_is_one_sentence(
         (["table", "--device", "cuda"], "world table computes on the cpu"),
         (["table", "--dtype", "bfloat16"], "has no --dtype"),
         (["hub", "--world.policy", "x", "--dtype", "int8"], "--dtype is 'int8'"),
-        (["hub", "--dtype", "float32", "--world.dtype", "float64"], "--world.dtype is given twice"),
+        (["hub", "--dtype", "float32", "--world.dtype", "float64"], "--dtype is given twice"),
     ):
         assert cli.main(["run", "leave_one_out", "--world", *flags]) == 2
         assert said in capsys.readouterr().err.splitlines()[-1]

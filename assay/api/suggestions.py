@@ -128,7 +128,7 @@ VERB_NAMES = {
     for verb, words in {
         "run": "train rl rlhf optimise optimize finetune fine-tune tune learn start resume launch",
         "fit": "reward rm reward-model train-reward train-rm fit-reward",
-        "report": "eval evaluate test measure metrics results plot view html page figure dashboard",
+        "report": "eval test measure metrics results plot view html page figure dashboard",
         "export": "generate sample infer inference predict chat serve deploy save push upload",
         "watch page": "label annotate labels labeling people",
         "watch": "stop early-stop early-stopping monitor guard",

@@ -148,6 +148,10 @@ def fit_(*words: str, json_: bool = False, **settings: Any) -> int:
     model, with --lora 16 adapters that are merged at the end, or with --frozen a head on its
     features. Accuracy, calibration and length bias are measured on prompts that no member saw:
     cross-validated, or, for whole models, on a tenth of the prompts, held out before the fit.
+
+    Example:
+        assay fit pairs.jsonl --out reward
+        assay fit pairs.jsonl --base ./model --lora 16 --members 3 --out reward
     """
     found = _called("fit", words, settings)
     evaluation = found["evaluation"]
@@ -173,6 +177,10 @@ def evaluate_(*words: str, json_: bool = False, **settings: Any) -> int:
 
     Accuracy with an interval that counts each prompt once, calibration of the score difference,
     accuracy by length and by margin, and how far the members differ.
+
+    Example:
+        assay evaluate reward held_out.jsonl
+        assay evaluate judge.py:score held_out.jsonl --json
     """
     found = _called("evaluate", words, settings)
     _tell(

@@ -103,9 +103,14 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
     ]
     found = found or [run.grammar(replace(base, flags={}), seen)]
     mine = {k: replace(f, group="Run") for k, f in base.flags.items()}
-    return replace(
-        found[0], flags={**mine, **{k: f for g in reversed(found) for k, f in g.flags.items()}}
-    )
+    all_of_them = {**mine, **{k: f for g in reversed(found) for k, f in g.flags.items()}}
+    # a short name that is free for one recipe may be a constant of another
+    typed = {f.typed for f in all_of_them.values()}
+    clear = {
+        k: replace(f, also=tuple(a for a in f.also if a not in typed or "." not in k))
+        for k, f in all_of_them.items()
+    }
+    return replace(found[0], flags=clear)
 
 
 def overs(given: Sequence[str], recipe: str, recipes: Sequence[str]) -> list[str]:

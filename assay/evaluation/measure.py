@@ -234,7 +234,8 @@ class Measurement:
         pull = Puller(self.recipe, self.carry, self.ledger, self.progress, self.config)
         while (steps := self._pulled(pull)) is not None:
             if self.fresh:
-                yield self._read_first(steps[0])
+                self.fresh = False
+                yield self.reads.reference(steps[0])
             for s in steps:
                 self.progress.count(s.stats)
             last = [s for s in steps if s.policy is not None] or last
@@ -251,7 +252,7 @@ class Measurement:
             if (t % self.config.save_steps == 0 or looked) and t != self.carry.total:
                 self._save()
         if self.fresh:  # no step at all: the reference is still worth a look
-            yield self._read_first(Step(None))
+            yield self.reads.reference(Step(None))
         if last and self.progress.last_read != self.carry.next:
             yield from self.reads.all(last, self.carry.next)
         again = self.reads.best(last) if last and self.progress.best else None
@@ -284,11 +285,6 @@ class Measurement:
         self.policies.forget_all_but(self.result)
         if self.lookout is not None:
             self.lookout.end()
-
-    def _read_first(self, first: Step) -> dict[str, Any]:
-        """Step 0, before anything was spent."""
-        self.fresh = False
-        return self.reads.reference(first)
 
     def _save(self) -> None:
         """Write the recipe's memory, and the run's own, as one file."""

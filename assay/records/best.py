@@ -151,7 +151,7 @@ def state_said(run: Run) -> str:
         run: The run.
 
     Example:
-        >>> run = Run.create(getfixture("tmp_path") / "run", {"recipe": "mine"})
+        >>> run = Run.create(getfixture("tmp_path") / "another", {"recipe": "mine"})
         >>> state_said(run).replace(str(run.folder), "RUN")
         'stopped without a word before its first reading; go on with: assay run --resume --out RUN'
     """

@@ -3,9 +3,8 @@
 At each look, completions of the current policy are compared with those of the best so far, on
 prompts sampled afresh, one label a prompt, in an order that is drawn for each pair and told to no
 labeler. Labels come through the run's ledger, and the detector turns outcomes into a verdict. The
-best so far is a stretch of checkpoints, one of them drawn for each label: checkpoints jitter, and
-the best single one of many looks beats even a healthy run's next. Some comparisons with the
-reference are reported beside the verdict and carry no evidence.
+best so far is a stretch of checkpoints, one of them drawn for each label: the best single one of
+many looks beats even a healthy run's next. Comparisons with the reference carry no evidence.
 
 On "stop" the caller stops training, more labels choose among the kept policies, and the best by all
 comparisons together is the result. The watch knows no world and no recipe.

@@ -46,7 +46,8 @@ def sources(module: str) -> tuple[Path, ...]:
                 break  # the rest is a name in a module
             if file not in found:
                 found.add(file)
-                queue += imported_names(file)
+                if depth > 1:  # assay's own names are loaded when they are used
+                    queue += imported_names(file)
     return tuple(sorted(found))
 
 
