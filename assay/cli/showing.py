@@ -85,7 +85,9 @@ def show_(name: str, *, source: bool = False, json_: bool = False) -> int:
         "": f"{entry.name}, a {entry.verb}\n\n{screen.wrapped(entry.about)}",
         "Paper": screen.wrapped(
             f"{entry.title} ({paper['authors']}, {paper['year']}, {paper['url']})", 2
-        ),
+        )
+        if paper
+        else "",
         "Needs": _needs(entry),
         "Run it": "\n".join(
             f"  {k}:\n    {folded(v, 74, '        ')}" for k, v in examples(entry).items()

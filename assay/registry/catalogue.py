@@ -200,7 +200,16 @@ def loop_of(function: Any, world_loop: Any, given: Mapping[str, Any]) -> Any:
 
 
 def bibtex(entry: Entry) -> str:
-    """Write the paper as a BibTeX entry, keyed by the recipe's name."""
+    """Write the paper as a BibTeX entry, keyed by the recipe's name.
+
+    Raises:
+        InputError: The file names no paper.
+    """
+    if not entry.paper:
+        raise InputError(
+            f"{entry.name} names no paper; give its file a line "
+            "paper = Paper(title, authors, year, url)"
+        )
     paper = {
         k: re.sub(r"([&%#_$])", r"\\\1", v) if isinstance(v, str) and k != "url" else v
         for k, v in entry.paper.items()

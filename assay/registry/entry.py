@@ -21,8 +21,8 @@ class Entry:
         name: The file's name without its ending.
         path: The file.
         verb: The name of its function: recipe, fit or study.
-        title: The paper's title.
-        paper: The fields of its `Paper`: title, authors, year, url.
+        title: The paper's title, else the first line of the file's docstring.
+        paper: The fields of its `Paper`: title, authors, year, url; {} for a method of your own.
         reduces: Its parents: `{"parent": ({mine}, {the parent's})}`.
         about: The module's docstring.
         statement: The statement of its claim; None where it makes none.
@@ -77,7 +77,8 @@ def _entry(path: Path, module: ast.Module) -> Entry:
     verbs = [v for v in VERBS if v in functions]
     if len(verbs) != 1:
         raise ValueError(f"it has {len(verbs)} functions named recipe, fit or study; give it one")
-    paper = _paper(literals.get("paper"))
+    paper = _paper(literals["paper"]) if "paper" in literals else {}
+    about = ast.get_docstring(module) or ""
     reduces = ast.literal_eval(literals["reduces"]) if "reduces" in literals else {}
     if not isinstance(reduces, dict):
         raise ValueError('reduces is not a dict {"parent": ({mine}, {the parent\'s})}')
@@ -87,10 +88,10 @@ def _entry(path: Path, module: ast.Module) -> Entry:
         path.stem,
         path,
         verbs[0],
-        paper["title"],
+        paper.get("title") or about.strip().partition("\n")[0] or path.stem,
         paper,
         reduces,
-        ast.get_docstring(module) or "",
+        about,
         statement,
         effect,
         _needs(module),
@@ -108,9 +109,9 @@ def _needs(module: ast.Module) -> tuple[str, ...]:
     return tuple(p for p in PARTS if p in found)
 
 
-def _paper(call: ast.expr | None) -> dict[str, Any]:
+def _paper(call: ast.expr) -> dict[str, Any]:
     if not isinstance(call, ast.Call):
-        raise ValueError('it has no line paper = Paper("title", "authors", year, "url")')
+        raise ValueError('its paper is not a line paper = Paper("title", "authors", year, "url")')
     keys = ("title", "authors", "year", "url")
     found = {k: ast.literal_eval(a) for k, a in zip(keys, call.args)}
     found |= {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
