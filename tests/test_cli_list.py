@@ -82,7 +82,6 @@ def test_a_bad_file_is_named_and_the_others_are_listed(
         "two.py": GOOD + "def fit(): ...\n",
         "none.py": "x = 1\n",
         "bytes.py": "",
-        "nopaper.py": "def recipe(task): ...\n",
         "short.py": GOOD.replace(', "arXiv:2001.00001"', ""),
         "computed.py": GOOD.replace('"A title"', "title()"),
         "reduces.py": GOOD.replace('{"parent": ({"lam": 0.0}, {})}', "[1]"),
