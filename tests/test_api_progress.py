@@ -78,7 +78,7 @@ def small_run(folder: Path) -> list[str]:
     model = str(checkpoint(folder / "model", "llama"))
     return (
         f"run grpo --model {model} --prompts asks.jsonl --rewards f.py:score --gold f.py:score "
-        "--world.max-tokens 12 --max-steps 1 --batch-size 2 -n 2 --eval-generations 1 --out run"
+        "--max-tokens 12 --max-steps 1 --batch-size 2 -n 2 --eval-generations 1 --out run"
     ).split()
 
 

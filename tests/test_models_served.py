@@ -217,12 +217,12 @@ def test_a_server_that_fails_half_the_time_costs_patience_alone(there: dict[str,
             "tinny",
             {},
             "does not know the model 'tinny', it serves tiny, .* did you mean tiny.* "
-            "--world.sampler-model",
+            "--sampler-model",
         ),
         (
             "tiny-narrow",
             {"max_tokens": 39},
-            "has no room for prompt and completion .*maximum context length is 40.*; lower --world",
+            "has no room for prompt and completion .*maximum context length is 40.*; lower --max-prompt",
         ),
         (
             "tiny-deaf",
@@ -249,7 +249,7 @@ def test_nobody_there_and_no_address(there: dict[str, Any]) -> None:
         InputError, match="drew no completions in 2 tries .*; start the server there"
     ):
         drawn(policy({**there, "url": "http://127.0.0.1:9/v1"}, tries=2))
-    with pytest.raises(InputError, match="--world.sampler is 'host:80', and an address such as"):
+    with pytest.raises(InputError, match="--sampler is 'host:80', and an address such as"):
         policy({**there, "url": "host:80"})
 
 
@@ -286,7 +286,7 @@ def test_other_weights_than_the_server_s_are_never_drawn_from(there: dict[str, A
 def test_vllm_in_this_process_is_missing_here_in_one_sentence(there: dict[str, Any]) -> None:
     if importlib.util.find_spec("vllm") is not None:
         pytest.skip("vLLM is installed")
-    with pytest.raises(Missing, match=r"--world.sampler vllm needs vllm.*'assay\[vllm\]'"):
+    with pytest.raises(Missing, match=r"--sampler vllm needs vllm.*'assay\[vllm\]'"):
         open_engine("vllm", there["model"], policy(there).vocabulary, at_once=1)
-    with pytest.raises(InputError, match="--world.sampler-at-once is 0"):
+    with pytest.raises(InputError, match="--sampler-at-once is 0"):
         open_engine(there["url"], "tiny", policy(there).vocabulary, at_once=0)

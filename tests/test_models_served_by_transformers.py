@@ -135,7 +135,5 @@ def test_stop_strings_and_another_model(there: dict[str, Any]) -> None:
     of = policy(there, there["model"], stop=("day", "by rain"), max_tokens=24)
     x = of.sample(of.vocabulary.prompts(["the old mill", "rain and"]), 5, Rng(3))
     assert x.ended.any() and not any("day" in t or "by rain" in t for row in x.text() for t in row)
-    with pytest.raises(
-        InputError, match="--world.sampler: .* refused a prompt with HTTP 400 .*pinned"
-    ):
+    with pytest.raises(InputError, match="--sampler: .* refused a prompt with HTTP 400 .*pinned"):
         policy(there, "another").sample(x.prompts, 1, Rng(1))

@@ -29,11 +29,11 @@ def ran(given: dict[str, str], folder: Path, *more: str) -> Path:
         given["policy"],
         "--world.prompts",
         given["prompts"],
-        "--world.held-out",
+        "--held-out",
         "4",
         "--world.rewards",
         f"{given['judges']}:words",
-        "--world.max-tokens",
+        "--max-tokens",
         "6",
         "--max-steps",
         "3",
@@ -68,7 +68,7 @@ def test_the_exported_model_is_the_policy(
     if lora != "0":
         pytest.importorskip("peft", reason="the lora extra is not installed")
     given = {**files, "policy": str(checkpoint(tmp_path / family, family))}
-    run = ran(given, tmp_path / "run", "--world.lora", lora)
+    run = ran(given, tmp_path / "run", "--lora", lora)
     assert cli.main(["export", str(run), "--out", str(tmp_path / "out"), "--last"]) == 0
     from assay.worlds import hub
 
@@ -181,7 +181,7 @@ def test_an_adapter_alone_is_exported_and_kept(files: dict[str, str], tmp_path: 
     from assay.worlds import hub
 
     given = {**files, "policy": str(checkpoint(tmp_path / "qwen2", "qwen2"))}
-    folder, out = ran(given, tmp_path / "run", "--world.lora", "3"), tmp_path / "out"
+    folder, out = ran(given, tmp_path / "run", "--lora", "3"), tmp_path / "out"
     assert cli.main(["export", str(folder), "--out", str(out), "--adapter", "--json"]) == 0
     run = Run.open(folder)
     found = best(run)

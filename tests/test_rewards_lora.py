@@ -127,7 +127,7 @@ def test_refusals(tmp_path: Path) -> None:
 
 
 def test_a_policy_by_dora_and_in_bfloat16_is_exported(tmp_path: Path) -> None:
-    """--world.peft with DoRA; --dtype bfloat16 with all weights: the folder's log-probabilities are
+    """--peft with DoRA; --dtype bfloat16 with all weights: the folder's log-probabilities are
     the policy's.
     """
     peft = pytest.importorskip("peft", reason="the lora extra is not installed")

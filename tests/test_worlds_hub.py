@@ -80,7 +80,7 @@ def test_a_short_file_holds_out_a_quarter_and_the_record_says_so(
     )
     words = (
         f"leave_one_out --model {files['policy']} --prompts {files['prompts']} --rewards "
-        f"{files['judges']}:words --world.max-tokens 4 --max-steps 1 --batch-size 2 -n 2"
+        f"{files['judges']}:words --max-tokens 4 --max-steps 1 --batch-size 2 -n 2"
     ).split()
     out = tmp_path / "run"
     assert cli.main(["run", *words, "--out", str(out)]) == 0
@@ -252,11 +252,11 @@ def test_on_the_command_line(
         files["policy"],
         "--world.prompts",
         files["prompts"],
-        "--world.held-out",
+        "--held-out",
         "4",
         "--world.rewards",
         f"{files['judges']}:words,{files['judges']}:slow",
-        "--world.max-tokens",
+        "--max-tokens",
         "6",
         "--max-steps",
         "2",
@@ -277,8 +277,8 @@ def test_on_the_command_line(
     capsys.readouterr()
     for change, said in (
         (["--world.policy", str(tmp_path)], "was to be a causal language model"),
-        (["--world.max-tokens", "200"], "128 positions"),
-        (["--world.held-out", "99"], "99 are held out"),
+        (["--max-tokens", "200"], "128 positions"),
+        (["--held-out", "99"], "99 are held out"),
     ):
         given = {flags[i]: flags[i + 1] for i in range(0, len(flags), 2)} | {change[0]: change[1]}
         assert (

@@ -178,7 +178,7 @@ def test_columns_are_renamed_in_the_file_that_has_them(
     assert texts(made.task.pairs)[0][0] == "we walk home"
     with pytest.raises(
         InputError,
-        match=r"--world.columns p=chance: there is no such column in .*asks.jsonl or .*other.jsonl",
+        match=r"--columns p=chance: there is no such column in .*asks.jsonl or .*other.jsonl",
     ):
         small(files, pairs=str(other), columns={**names, "prompt": "q", "p": "chance"})
 
@@ -241,9 +241,9 @@ def test_dpo_on_the_command_line(
         files["policy"],
         "--world.pairs",
         files["pairs"],
-        "--world.held-out",
+        "--held-out",
         "4",
-        "--world.max-tokens",
+        "--max-tokens",
         "24",
         "--max-steps",
         "2",

@@ -33,13 +33,13 @@ def command(given: dict[str, str], out: Path, *more: str) -> list[str]:
         given["policy"],
         "--world.prompts",
         given["prompts"],
-        "--world.held-out",
+        "--held-out",
         "4",
         "--world.rewards",
         f"{given['judges']}:words,{given['judges']}:slow",
         "--world.gold",
         f"{given['judges']}:slow",
-        "--world.max-tokens",
+        "--max-tokens",
         "6",
         "--world.dtype",
         "float64",
@@ -77,7 +77,7 @@ def test_two_processes_are_one(files: dict[str, str], tmp_path: Path, lora: str)
         "ACCELERATE_USE_CPU": "true",
     }
     one = subprocess.run(
-        [sys.executable, *command(given, tmp_path / "one", "--world.lora", lora)],
+        [sys.executable, *command(given, tmp_path / "one", "--lora", lora)],
         env=quiet,
         capture_output=True,
         text=True,
@@ -101,7 +101,7 @@ def test_two_processes_are_one(files: dict[str, str], tmp_path: Path, lora: str)
         port,
     ]
     two = subprocess.run(
-        [*launch, *command(given, tmp_path / "two", "--world.lora", lora)],
+        [*launch, *command(given, tmp_path / "two", "--lora", lora)],
         env=quiet,
         capture_output=True,
         text=True,

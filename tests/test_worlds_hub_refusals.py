@@ -53,9 +53,9 @@ def flags(tmp_path: Path) -> list[str]:
         str(checkpoint(tmp_path / "model", "llama")),
         "--world.prompts",
         str(tmp_path / "asks.jsonl"),
-        "--world.held-out",
+        "--held-out",
         "2",
-        "--world.max-tokens",
+        "--max-tokens",
         "4",
         "--max-steps",
         "1",
@@ -148,7 +148,7 @@ def test_weights_that_are_not_there_are_not_drawn_at_random(
         open_model(str(tmp_path / "classifier"), dtype_named("float32")[0], 0, device_named("cpu"))
     with pytest.raises(InputError, match="tokens and a model of 250: they do not belong together"):
         open_reward(str(tmp_path / "narrow"), "world.rewards")
-    assert "nothing is there" in said(flags, ["--world.peft", str(tmp_path / "nowhere")], capsys)
+    assert "nothing is there" in said(flags, ["--peft", str(tmp_path / "nowhere")], capsys)
     assert (
         open_model(
             str(checkpoint(tmp_path / "tied", "gpt2")),

@@ -82,7 +82,7 @@ def test_a_recipe_that_trains_is_refused_before_it_begins(
         ({"world.sampler_model": "tiny-other"}, "do not hold the same weights"),
         ({"world.sampler_model": "mini"}, "does not know the model 'mini'"),
         ({"world.sampler": "vllms"}, "an address such as"),
-        ({"world.sampler_at_once": "0"}, "--world.sampler-at-once is 0"),
+        ({"world.sampler_at_once": "0"}, "--sampler-at-once is 0"),
     ],
 )
 def test_what_is_wrong_is_said_when_the_world_is_opened(

@@ -139,7 +139,7 @@ def test_all_who_judge_read_the_file_s_text_and_its_columns(files: Path) -> None
     model = str(checkpoint(files / "model", "llama"))
     flags = [
         *("--world", "hub", "--world.policy", model, "--world.prompts", "asks.jsonl"),
-        *("--world.held-out", "6", "--world.max-tokens", "4", "--max-steps", "2"),
+        *("--held-out", "6", "--max-tokens", "4", "--max-steps", "2"),
         *("--world.rewards", "judges.py:length", "--eval-steps", "1", "--eval-generations", "1"),
         *("--batch-size", "2", "--num-generations", "2", "--watch", "judges.py:better"),
     ]

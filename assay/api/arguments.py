@@ -105,7 +105,7 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def in_python(function: str = "") -> Iterator[None]:
-    """Say refusals in Python's words: `max_tokens` where a sentence has `--world.max-tokens`.
+    """Say refusals in Python's words: `max_tokens` where a sentence has `--max-tokens`.
 
     Args:
         function: The function's name, put before the sentence where it is given.
@@ -123,7 +123,7 @@ def pythonic(text: str) -> str:
     """A sentence with arguments in place of flags; commands of the shell stay as they are.
 
     Example:
-        >>> pythonic("lower --world.max-tokens, or go on by assay run --resume --out x")
+        >>> pythonic("lower --max-tokens, or go on by assay run --resume --out x")
         'lower max_tokens, or go on by assay run --resume --out x'
     """
     commands = [m.span() for m in _COMMAND.finditer(text)]

@@ -254,7 +254,7 @@ def _flag(typed: str, known: Mapping[str, Flag]) -> str:
 
 
 def _shortened(token: str, known: Mapping[str, Flag]) -> str:
-    """A token with the flag's shortest name: `--world.held-out=9` is `--held-out=9`."""
+    """A token with the flag's shortest name: `--held-out=9` is `--held-out=9`."""
     typed, equals, text = token.partition("=")
     flag = known.get(typed.removeprefix("--").replace("-", "_")) if "." in typed else None
     return f"{flag.shortest}{equals}{text}" if flag and typed.startswith("--") else token

@@ -13,6 +13,7 @@ from assay.engine import progress
 from assay.engine.progress import Stage
 
 SOON = 2.0  # seconds; what takes less is not worth a line
+STARTING = "starting"
 SAYING = ("steps", "readings", "lines")  # a stage of these prints its own lines
 HOLDING = ("runs", "seeds")  # a stage of these holds such stages, and worlds that are built
 
@@ -29,6 +30,8 @@ class Lines:
     def closed(self, stage: Stage) -> None:
         """See Display."""
         took = time.monotonic() - stage.began
+        if stage.name == STARTING:  # what a slow disk takes says nothing of the work
+            return
         if took > SOON and stage.unit not in (*SAYING, *HOLDING) and not _within_lines(stage):
             screen.note(f"{stage.name}: {took:.0f} s")
 

@@ -88,7 +88,7 @@ def stream(
     else:
         raise InputError(
             f"{source.name} has the columns {', '.join(found.columns)}, which do not make "
-            f"{_WANT[kind]}; name them with --world.columns "
+            f"{_WANT[kind]}; name them with --columns "
             f"{'prompt' if kind == 'prompts' else 'response'}=NAME"
         )
     for item in items:

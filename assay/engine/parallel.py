@@ -100,8 +100,8 @@ def start() -> bool:
         if os.environ.get(name, "false").lower() in ("true", "1"):
             raise InputError(
                 f"this was launched with {what}, and every process here holds a whole model: rows "
-                "are divided, weights are not; launch with --multi_gpu, and use --world.lora, "
-                "--dtype bfloat16 or --world.checkpointing where memory is short"
+                "are divided, weights are not; launch with --multi_gpu, and use --lora, "
+                "--dtype bfloat16 or --checkpointing where memory is short"
             )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         if torch.cuda.is_available():  # tensors of both kinds are gathered

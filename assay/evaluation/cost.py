@@ -97,7 +97,7 @@ class Cost:
             read = self._times(self.config.eval_steps) * self._reading / 2
             flag = f"--eval-generations {n // 2}"
         else:
-            return "; fewer --world.held-out prompts make them shorter, and their errors larger"
+            return "; fewer --held-out prompts make them shorter, and their errors larger"
         return f"; {flag} makes it {read / max(training + read, 1e-9):.0%}"
 
 

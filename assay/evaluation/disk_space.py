@@ -53,7 +53,7 @@ def check_room(
         raise InputError(
             f"{folder} will need up to {gigabytes(need)} of disk ({said}), and {gigabytes(free)} "
             "are free there: make room, give --out on another disk, or train adapters "
-            "(--world.lora 16), which are small"
+            "(--lora 16), which are small"
         )
 
 

@@ -89,7 +89,7 @@ class FunctionReward:
             raise InputError(
                 f"--{flag}: {self.names[0]} needs a column '{name}', and {file} {there}"
                 f"{nearest(name, columns) if columns else ''}; add it, rename one with "
-                f"--world.columns, or give '{name}' a default"
+                f"--columns, or give '{name}' a default"
             )
 
     def scores(

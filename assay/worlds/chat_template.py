@@ -36,7 +36,7 @@ def end_tokens(tokenizer: Any, ends: Sequence[int], *, chat: bool) -> list[int]:
     except Exception as why:  # a template is a program, and can raise anything
         raise InputError(
             "the chat template refuses a question and an answer "
-            f"({' '.join(str(why).split())[:100]}); give --world.chat false"
+            f"({' '.join(str(why).split())[:100]}); give --chat false"
         ) from why
     tail = tokenizer(str(text).rpartition("b")[2], add_special_tokens=False, verbose=False)[
         "input_ids"

@@ -75,5 +75,5 @@ def check_share(config: Any, name: str) -> None:
 
 
 def flag(name: str) -> str:
-    """A field as a user types it, such as `--world.held-out`."""
+    """A field as a user types it, such as `--held-out`."""
     return f"--world.{name.replace('_', '-')}"

@@ -92,9 +92,9 @@ def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -
 
     more: dict[str, Any] = {}
     if bits not in (0, 4, 8):
-        raise InputError(f"--world.bits is {bits}; it is 4 or 8, or 0 for the weights as they are")
+        raise InputError(f"--bits is {bits}; it is 4 or 8, or 0 for the weights as they are")
     if bits:
-        need("bitsandbytes", "quantization", f"--world.bits {bits}")
+        need("bitsandbytes", "quantization", f"--bits {bits}")
         more = {
             "quantization_config": BitsAndBytesConfig(
                 load_in_4bit=bits == 4, load_in_8bit=bits == 8
@@ -141,16 +141,16 @@ def backbone(
     if not lora and not peft:
         if bits:
             raise InputError(
-                f"--world.bits is {bits}, and quantized weights cannot be trained; add "
-                "--world.lora 16, or leave --world.bits out"
+                f"--bits is {bits}, and quantized weights cannot be trained; add "
+                "--lora 16, or leave --bits out"
             )
         return Pretrained(model, checkpointing=checkpointing)
     if lora and peft:
         raise InputError(
-            f"--world.lora is {lora} and --world.peft is '{peft}', which both configure adapters; "
+            f"--lora is {lora} and --peft is '{peft}', which both configure adapters; "
             "give one of them"
         )
-    peft_needed("--world.peft" if peft else "--world.lora")
+    peft_needed("--peft" if peft else "--lora")
     from peft import PeftConfig
 
     from assay.models.backbones.adapters import Adapted, Base
@@ -159,14 +159,14 @@ def backbone(
         path = Path(peft)
         if not path.exists():
             raise InputError(
-                f"--world.peft is '{peft}', and nothing is there; give an adapter_config.json or "
+                f"--peft is '{peft}', and nothing is there; give an adapter_config.json or "
                 "its folder"
             )
         try:
             config = PeftConfig.from_pretrained(str(path if path.is_dir() else path.parent))
         except (OSError, ValueError, TypeError, KeyError) as why:
             raise InputError(
-                f"--world.peft is '{peft}', and there is no readable adapter_config.json "
+                f"--peft is '{peft}', and there is no readable adapter_config.json "
                 f"({str(why)[:99]})"
             ) from why
     else:

@@ -128,7 +128,7 @@ class Encoder:
             raise InputError(
                 f"{file} has {len(table.own)} prompts, {len(short)} of them of at most "
                 f"{self.max_prompt} tokens, and {held_out} are held out; give more prompts, a "
-                "larger --world.max-prompt, or a smaller --world.held-out"
+                "larger --max-prompt, or a smaller --held-out"
             )
         if len(short) < len(table.own):
             log.warning(
@@ -145,7 +145,7 @@ class Encoder:
         if not seen:
             raise InputError(
                 f"{file} repeats its prompts: every prompt to train on is held out too; give other "
-                "prompts, or a smaller --world.held-out"
+                "prompts, or a smaller --held-out"
             )
         if len(seen) < len(rest):
             log.warning(
@@ -213,7 +213,7 @@ class Encoder:
         if not used:
             raise InputError(
                 f"{path} has {len(items):,} {kind}, and none can be used ({counted}); raise "
-                "--world.max-prompt or --world.max-tokens, or lower --world.held-out"
+                "--max-prompt or --max-tokens, or lower --held-out"
             )
         if counted:
             log.warning("%s: of %s %s, left out: %s", path, f"{len(items):,}", kind, counted)

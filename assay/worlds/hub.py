@@ -217,7 +217,7 @@ def _check_positions(config: HubConfig, model: Any, longest: int) -> None:
         raise InputError(
             f"{config.policy} has {positions} positions, and prompts of up to {longest} tokens "
             f"with completions of up to {config.max_tokens} need {needed}; lower "
-            "--world.max-tokens or --world.max-prompt"
+            "--max-tokens or --max-prompt"
         )
 
 

@@ -135,8 +135,7 @@ def read_files(
     if unused:
         part = sorted(unused)[0]
         raise InputError(
-            f"--world.columns {part}={columns[part]}: there is no such column in "
-            f"{' or '.join(files)}"
+            f"--columns {part}={columns[part]}: there is no such column in {' or '.join(files)}"
         )
     table.own = (
         list(range(n)) if prompts else [p for p, text in enumerate(table.texts) if text.strip()]

@@ -143,7 +143,7 @@ class Adapted(nn.Module):
         if any(p is not q for p, q in zip(self.parameters(), self._own, strict=True)):
             raise InputError(
                 "this recipe computes with exchanged weights, and an adapter in its base's "
-                "layers cannot follow it; train all weights, without --world.lora"
+                "layers cannot follow it; train all weights, without --lora"
             )
         base.switch(self.name)
         yield base.plain

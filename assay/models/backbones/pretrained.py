@@ -55,7 +55,7 @@ class Pretrained(nn.Module):
         if checkpointing and not layers_of(model):
             raise InputError(
                 f"a {self.model.config.model_type} model has no layers that could be computed "
-                "again; leave out --world.checkpointing"
+                "again; leave out --checkpointing"
             )
         config = self.model.config.get_text_config()
         self.width = int(config.hidden_size)

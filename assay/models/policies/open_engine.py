@@ -70,7 +70,7 @@ def verified(policy: Served, prompts: Prompts) -> Served:
 
 
 def open_engine(said: str, model: str, vocabulary: Stops, *, at_once: int) -> Engine:
-    """Open the engine that --world.sampler names.
+    """Open the engine that --sampler names.
 
     Args:
         said: An address, or "vllm" for vLLM in this process.
@@ -85,7 +85,7 @@ def open_engine(said: str, model: str, vocabulary: Stops, *, at_once: int) -> En
         return InProcess(model)
     if at_once < 1:
         raise InputError(
-            f"--world.sampler-at-once is {at_once}; it is how many prompts are in flight at a "
+            f"--sampler-at-once is {at_once}; it is how many prompts are in flight at a "
             "time, 1 or more"
         )
     return Server(said, model, vocabulary, at_once=at_once)

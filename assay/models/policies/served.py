@@ -63,9 +63,9 @@ class Served(Stopping):
             InputError: Always.
         """
         raise InputError(
-            f"--world.sampler draws from {self.engine.name}, which holds the weights it was "
+            f"--sampler draws from {self.engine.name}, which holds the weights it was "
             "started with, and this recipe trains a copy: its completions would be the old "
-            "weights'; leave --world.sampler out, or take a recipe that draws from the reference "
+            "weights'; leave --sampler out, or take a recipe that draws from the reference "
             "alone, such as best_of_n"
         )
 
@@ -97,7 +97,7 @@ class Served(Stopping):
         if self._changes() != self._before_training:
             raise InputError(
                 f"{self.engine.name} holds other weights than this policy has now: draw from a "
-                "policy that is not trained, or leave --world.sampler out"
+                "policy that is not trained, or leave --sampler out"
             )
         if start is not None:
             state = self.decoding(prompts, n, rng, start)

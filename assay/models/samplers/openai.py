@@ -45,7 +45,7 @@ class Server:
     ):
         self.client = JsonClient(
             url,
-            "world.sampler",
+            "sampler",
             keys=KEYS,
             tries=tries,
             timeout=timeout,
@@ -81,8 +81,8 @@ class Server:
             )
             if params.stop and self.body is _ids_body and any(said.ids is None for said in more):
                 raise InputError(
-                    f"--world.sampler: {self.base} returns no token ids, and its text does not "
-                    "say whether a stop string ended a completion; leave --world.stop out, or use "
+                    f"--sampler: {self.base} returns no token ids, and its text does not "
+                    "say whether a stop string ended a completion; leave --stop out, or use "
                     "a server such as vLLM's"
                 )
             out += more
@@ -106,12 +106,12 @@ class Server:
             raise self._sentence(why) from why
         except Unavailable as why:
             raise InputError(
-                f"--world.sampler: {self.base} drew no completions in {self.client.tries} tries "
+                f"--sampler: {self.base} drew no completions in {self.client.tries} tries "
                 f"({why}); start the server there, or give the address it answers at"
             ) from why
         if read is not None and read != len(request.ids):
             raise InputError(
-                f"--world.sampler: {self.base} read a prompt of {len(request.ids)} tokens as "
+                f"--sampler: {self.base} read a prompt of {len(request.ids)} tokens as "
                 f"{read}: its tokenizer is another; serve the model that --model names"
             )
         return list(out)
@@ -122,17 +122,17 @@ class Server:
         known = self._models() if why.code == 404 else []
         if known and self.model not in known:
             return InputError(
-                f"--world.sampler: {self.base} does not know the model '{self.model}', it serves "
+                f"--sampler: {self.base} does not know the model '{self.model}', it serves "
                 f"{', '.join(known)}{nearest(self.model, known)}; name one by "
-                "--world.sampler-model"
+                "--sampler-model"
             )
         if "context" in said or "max_model_len" in said:
             return InputError(
-                f"--world.sampler: {self.base} has no room for prompt and completion "
-                f"({why.said[:160]}); lower --world.max-prompt or --world.max-tokens, or serve "
+                f"--sampler: {self.base} has no room for prompt and completion "
+                f"({why.said[:160]}); lower --max-prompt or --max-tokens, or serve "
                 "the model with more"
             )
-        return InputError(f"--world.sampler: {why}")
+        return InputError(f"--sampler: {why}")
 
     def _models(self) -> list[str]:
         """List the models that are served, as far as the server says."""
@@ -189,7 +189,7 @@ def _text_body(
     text = next((t for t in texts if list(own(t, verbose=False)["input_ids"]) == ids), None)
     if text is None:
         raise InputError(
-            f"--world.sampler takes prompts as text there, and the tokens of {whole[-60:]!r} do "
+            f"--sampler takes prompts as text there, and the tokens of {whole[-60:]!r} do "
             "not come back from text as they were; use a server that takes token ids, such as "
             "vLLM's"
         )

@@ -24,7 +24,7 @@ class InProcess:
     name = "vLLM in this process"
 
     def __init__(self, model: str):
-        need("vllm", "vllm", "--world.sampler vllm", "or give the address of a server")
+        need("vllm", "vllm", "--sampler vllm", "or give the address of a server")
         self.vllm: Any = importlib.import_module("vllm")
         try:
             self.llm = self.vllm.LLM(
@@ -35,7 +35,7 @@ class InProcess:
             )
         except Exception as why:  # an engine fails in many ways; to the user it is one thing
             raise InputError(
-                f"--world.sampler is vllm, and it does not open {model} ({type(why).__name__}: "
+                f"--sampler is vllm, and it does not open {model} ({type(why).__name__}: "
                 f"{' '.join(str(why).split())[:160]})"
             ) from why
 
