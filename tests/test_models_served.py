@@ -222,7 +222,7 @@ def test_a_server_that_fails_half_the_time_costs_patience_alone(there: dict[str,
         (
             "tiny-narrow",
             {"max_tokens": 39},
-            "has no room for prompt and completion .*maximum context length is 40.*; lower --max-prompt",
+            "has no room for prompt and completion .*maximum context length is 40.*; lower --max-p",
         ),
         (
             "tiny-deaf",
