@@ -23,7 +23,9 @@ def test_a_sweep_goes_on_and_is_compared(tmp_path: Path) -> None:
     assert [(r.folder / "run.json").stat().st_mtime_ns for r in again if r.folder] == when
     found = assay.compare(runs)
     assert found.result["baseline"] == "leave_one_out"
-    assert "kl_in_loss" in str(found) and "<img" in found._repr_html_()
+    page = found._repr_html_()
+    assert "kl_in_loss" in str(found) and "<img" in page
+    assert page.count("<table>") == 2 and "|---" not in page and "<pre>" not in page
     assert {p.name for p in found.save(tmp_path / "c").iterdir()} >= {"compare.html", "compare.md"}
 
 

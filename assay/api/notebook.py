@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -77,6 +77,28 @@ def verdict(run: Shown) -> str:
     return " ".join(said)
 
 
+def comparison_html(found: Mapping[str, Any], pictures: Sequence[str]) -> str:
+    """A comparison's figures, tables and notes, a world after the other.
+
+    Args:
+        found: What `evaluation.compare` returns.
+        pictures: An SVG for each of its worlds; "" where there is none.
+    """
+    from assay.report.comparison import tables
+
+    out = []
+    for world, picture in zip(tables(found), pictures, strict=True):
+        out.append(
+            f"<p><b>{text(world['title'])}</b>: baseline {text(world['baseline'])}, "
+            f"{text(world['budget'])} a run.</p>{image(picture, 'gold at equal KL')}"
+        )
+        for one in (world["reached"], world["against"]):
+            if one.rows:
+                out.append(f"<p>{text(one.caption)}</p>{table(one.head, one.rows)}")
+        out.append("<ul>" + "".join(f"<li>{text(note)}</li>" for note in world["notes"]) + "</ul>")
+    return "".join(out)
+
+
 def root(kl: float | None) -> str:
     """The square root of a KL, as a table has it."""
     return "–" if kl is None else f"{max(0.0, kl) ** 0.5:.2f}"
@@ -93,10 +115,15 @@ def image(svg: str, about: str) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table; every cell is text."""
+    """A table; every cell is text, or a report's cell: bold where it is sure."""
     top = "".join(f"<th>{text(h)}</th>" for h in head)
-    body = "".join("<tr>" + "".join(f"<td>{text(str(c))}</td>" for c in r) + "</tr>" for r in rows)
+    body = "".join("<tr>" + "".join(f"<td>{_cell(c)}</td>" for c in r) + "</tr>" for r in rows)
     return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: Any) -> str:
+    said = text(str(getattr(value, "text", value)))
+    return f"<b>{said}</b>" if getattr(value, "sure", False) else said
 
 
 def text(value: str) -> str:

@@ -42,7 +42,7 @@ def markdown(found: Mapping[str, Any]) -> str:
     Returns:
         Markdown.
     """
-    return written("comparison.md", worlds=[_compared(w) for w in found["worlds"]])
+    return written("comparison.md", worlds=tables(found))
 
 
 def page(found: Mapping[str, Any], drawn: Sequence[tuple[Ground, Sequence[Drawn]]]) -> str:
@@ -55,7 +55,7 @@ def page(found: Mapping[str, Any], drawn: Sequence[tuple[Ground, Sequence[Drawn]
     Returns:
         HTML.
     """
-    worlds = [_compared(w) for w in found["worlds"]]
+    worlds = tables(found)
     for i, (w, (ground, rows)) in enumerate(zip(worlds, drawn, strict=True)):
         w |= {"ident": f"w{i}", "charts": panels(ground, rows, ident=f"w{i}-")}
     methods = sum(len(w["reached"].rows) for w in worlds)
@@ -65,6 +65,15 @@ def page(found: Mapping[str, Any], drawn: Sequence[tuple[Ground, Sequence[Drawn]
         sizes=f"{counted(methods, 'method')}, {counted(len(worlds), 'world')}",
         worlds=worlds,
     )
+
+
+def tables(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every world's title, baseline, budget, two tables and notes.
+
+    Args:
+        found: What `evaluation.compare` returns.
+    """
+    return [_compared(w) for w in found["worlds"]]
 
 
 def _compared(world: Mapping[str, Any]) -> dict[str, Any]:
