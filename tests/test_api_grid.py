@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from families import checkpoint
 
 import assay
 from assay.core import InputError
@@ -37,6 +38,30 @@ def test_runs_in_memory_are_compared() -> None:
     ]
     found = assay.compare(runs, baseline="leave_one_out")
     assert found.result["worlds"][0]["seeds"] == 2
+
+
+def test_runs_of_the_same_rows_from_python_are_one_world(tmp_path: Path) -> None:
+    def brevity(prompts: Any, completions: Any, **columns: Any) -> list[int]:
+        return [-len(text) for text in completions]
+
+    small: dict[str, Any] = {
+        "model": checkpoint(tmp_path / "model", "llama"),
+        "rewards": brevity,
+        "gold": brevity,
+        "held_out": 1,
+        "max_tokens": 4,
+        "max_steps": 2,
+        "batch_size": 1,
+        "num_generations": 2,
+        "quiet": True,
+    }
+    recipes, rows = ["leave_one_out", "grpo"], ["Hi", "Hello", "Hey"]
+    runs = assay.sweep(recipes, out=tmp_path / "a", prompts=rows, **small)
+    (world,) = assay.compare(runs).result["worlds"]
+    assert len(world["methods"]) >= 2
+    other = assay.sweep(["grpo"], out=tmp_path / "b", prompts=[*rows, "Ho"], **small)
+    with pytest.raises(InputError, match="no run of the baseline leave_one_out"):
+        assay.compare([*runs, *other])
 
 
 def test_refusals_come_before_the_first_run(tmp_path: Path) -> None:

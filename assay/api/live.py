@@ -17,10 +17,10 @@ from assay.data.memory import in_memory
 from assay.engine.atomic import write_bytes
 from assay.errors import InputError
 from assay.models.live import LiveModel
+from assay.records.own_inputs import INPUTS
 from assay.registry.live import Live, opened, plainly
 from assay.rewards.text_scorer import TextReward
 
-INPUTS = "inputs"  # the folder of a run that holds what came from Python
 WEIGHTS = "weights of "  # before a live model's name, among a record's inputs
 _VALUES = 1024  # what is read of each weight
 _ADAPTER = {"lora_A", "lora_B", "lora_magnitude_vector", "lora_embedding_A", "lora_embedding_B"}
