@@ -153,6 +153,23 @@ def test_a_run_on_disk_goes_on_here_and_on_the_command_line(model: Any, tmp_path
     assert [json.loads(line)["prompt"] for line in written] == PROMPTS
 
 
+def test_a_policy_is_loaded_without_the_functions_of_its_run(model: Any, tmp_path: Path) -> None:
+    """A notebook's functions are gone with its kernel, and a policy scores nothing."""
+    run = assay.train(
+        "leave_one_out",
+        model=tmp_path / "model",
+        prompts=PROMPTS,
+        rewards=lambda prompts, completions: [float(len(c)) for c in completions],
+        gold=lambda prompts, completions: [float(c.count("e")) for c in completions],
+        watch=assay.Watch(labeler=lambda prompts, first, second: [0.5] * len(first), budget=4),
+        out=tmp_path / "run",
+        **SMALL,
+    )
+    wanted = run.last_policy.generate(PROMPTS[:2])
+    assert assay.open_run(tmp_path / "run").last_policy.generate(PROMPTS[:2]) == wanted
+    assert cli.main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "exported")]) == 0
+
+
 def test_other_weights_are_refused(model: Any, tmp_path: Path) -> None:
     given = {**SMALL, "prompts": PROMPTS, "rewards": words, "out": tmp_path / "x", "save_steps": 1}
     begun = iter(assay.train("leave_one_out", model=model, stream=True, **given))
