@@ -9,6 +9,7 @@ import pytest
 from families import checkpoint
 
 import assay
+from assay.api.notebook import verdict
 from assay.core import InputError
 
 TABLE: dict[str, Any] = {"world": "table", "max_steps": 4, "eval_steps": 2, "quiet": True}
@@ -62,6 +63,16 @@ def test_runs_of_the_same_rows_from_python_are_one_world(tmp_path: Path) -> None
     other = assay.sweep(["grpo"], out=tmp_path / "b", prompts=[*rows, "Ho"], **small)
     with pytest.raises(InputError, match="no run of the baseline leave_one_out"):
         assay.compare([*runs, *other])
+
+
+def test_the_verdict_compares_on_the_same_completions() -> None:
+    run = assay.train("leave_one_out", **TABLE)
+    assert run.best is not None and run.best.reading is not None
+    last = run.best.reading["stats"]["fresh/gold_last"]
+    said = verdict(run)
+    assert "Its gold is" not in said
+    if run.best.step != 4:
+        assert f"Step 4, the last, has {last:.4g} on the same completions." in said
 
 
 def test_refusals_come_before_the_first_run(tmp_path: Path) -> None:

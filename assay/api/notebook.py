@@ -68,12 +68,18 @@ def verdict(run: Shown) -> str:
     if best is not None and curve:
         last = curve[-1]
         said.append(f"Best: {best.name}: {best.reason}.")
-        if best.reading is not None and best.reading["gold"] is not None:
-            here, there = best.reading, last
-            said.append(
-                f"Its gold is {number(here['gold'], here['gold_err']).strip()}; at step "
-                f"{there['step']} it is {number(there['gold'], there['gold_err']).strip()}."
-            )
+        here = best.reading
+        if here is not None and here["gold"] is not None:
+            fresh = (here["stats"] or {}).get("fresh/gold_last")
+            if here["tag"] != "best":  # not read again: the sentence has no number yet
+                said.append(f"Its gold is {number(here['gold'], here['gold_err']).strip()}.")
+            if here["step"] != last["step"]:
+                said.append(
+                    f"Step {last['step']}, the last, has {fresh:.4g} on the same completions."
+                    if fresh is not None
+                    else f"At step {last['step']}, the last, gold is "
+                    f"{number(last['gold'], last['gold_err']).strip()}."
+                )
     return " ".join(said)
 
 
