@@ -166,6 +166,8 @@ def test_a_policy_is_loaded_without_the_functions_of_its_run(model: Any, tmp_pat
         **SMALL,
     )
     wanted = run.last_policy.generate(PROMPTS[:2])
+    run.policy.save_pretrained(tmp_path / "saved")
+    assert "## Measured" in (tmp_path / "saved" / "README.md").read_text()
     assert assay.open_run(tmp_path / "run").last_policy.generate(PROMPTS[:2]) == wanted
     assert cli.main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "exported")]) == 0
 
