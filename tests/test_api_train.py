@@ -135,6 +135,7 @@ def test_generate_reads_texts_and_conversations(model: Any) -> None:
 def test_a_run_on_disk_goes_on_here_and_on_the_command_line(model: Any, tmp_path: Path) -> None:
     """Killed after two readings, by either face, gone on with by either: the same numbers."""
     given = {**SMALL, "prompts": PROMPTS, "rewards": words, "gold": words, "save_steps": 1}
+    given |= {"dtype": torch.float32, "device": torch.device("cpu")}
     whole = assay.train("leave_one_out", model=model, out=tmp_path / "whole", **given)
     for face in ("python", "shell"):
         out = tmp_path / face
@@ -208,6 +209,8 @@ def test_refusals_speak_python(model: Any) -> None:
         ({"model": 3}, "model is a int"),
         ({"resume": True}, "pass out"),
         ({"watch": 3}, "watch is a int"),
+        ({"tokenizer": "folder"}, "pass an open one: AutoTokenizer.from_pretrained"),
+        ({"model": model.model}, "is a LlamaModel, which has no language-model head"),
     ):
         with pytest.raises(InputError, match=said) as why:
             assay.train("leave_one_out", **{**given, **SMALL, **more})
