@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def test_runs_of_the_same_rows_from_python_are_one_world(tmp_path: Path) -> None
     small: dict[str, Any] = {
         "model": checkpoint(tmp_path / "model", "llama"),
         "rewards": brevity,
-        "gold": brevity,
+        "gold": lambda prompts, completions: [1.0] * len(completions),
         "held_out": 1,
         "max_tokens": 4,
         "max_steps": 2,
@@ -58,8 +59,12 @@ def test_runs_of_the_same_rows_from_python_are_one_world(tmp_path: Path) -> None
     }
     recipes, rows = ["leave_one_out", "grpo"], ["Hi", "Hello", "Hey"]
     runs = assay.sweep(recipes, out=tmp_path / "a", prompts=rows, **small)
-    (world,) = assay.compare(runs).result["worlds"]
+    found = assay.compare(runs)
+    (world,) = found.result["worlds"]
     assert len(world["methods"]) >= 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the figure of a gold that does not move
+        assert "<img" in found._repr_html_()
     other = assay.sweep(["grpo"], out=tmp_path / "b", prompts=[*rows, "Ho"], **small)
     with pytest.raises(InputError, match="no run of the baseline leave_one_out"):
         assay.compare([*runs, *other])

@@ -163,7 +163,7 @@ def panels(ground: Ground, rows: Sequence[Drawn], *, ident: str = "compare") -> 
     ends = [e for _, x in found for e in (x.y, x.low, x.high) if e is not None]
     low = max(floor, min(float(np.nanmin(e)) for e in ends))
     high = max(float(np.nanmax(e)) for e in ends)
-    room = 0.06 * (high - low)
+    room = 0.06 * (high - low or 1.0)  # a flat gold has no range
     out = []
     for i, (label, got) in enumerate(found):
         name = ground.gold_name
