@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+from families import checkpoint
 
 import assay
+from assay.api.notebook import verdict
 from assay.core import InputError
 
 TABLE: dict[str, Any] = {"world": "table", "max_steps": 4, "eval_steps": 2, "quiet": True}
@@ -23,7 +26,9 @@ def test_a_sweep_goes_on_and_is_compared(tmp_path: Path) -> None:
     assert [(r.folder / "run.json").stat().st_mtime_ns for r in again if r.folder] == when
     found = assay.compare(runs)
     assert found.result["baseline"] == "leave_one_out"
-    assert "kl_in_loss" in str(found) and "<img" in found._repr_html_()
+    page = found._repr_html_()
+    assert "kl_in_loss" in str(found) and "<img" in page
+    assert page.count("<table>") == 2 and "|---" not in page and "<pre>" not in page
     assert {p.name for p in found.save(tmp_path / "c").iterdir()} >= {"compare.html", "compare.md"}
 
 
@@ -35,6 +40,44 @@ def test_runs_in_memory_are_compared() -> None:
     ]
     found = assay.compare(runs, baseline="leave_one_out")
     assert found.result["worlds"][0]["seeds"] == 2
+
+
+def test_runs_of_the_same_rows_from_python_are_one_world(tmp_path: Path) -> None:
+    def brevity(prompts: Any, completions: Any, **columns: Any) -> list[int]:
+        return [-len(text) for text in completions]
+
+    small: dict[str, Any] = {
+        "model": checkpoint(tmp_path / "model", "llama"),
+        "rewards": brevity,
+        "gold": lambda prompts, completions: [1.0] * len(completions),
+        "held_out": 1,
+        "max_tokens": 4,
+        "max_steps": 2,
+        "batch_size": 1,
+        "num_generations": 2,
+        "quiet": True,
+    }
+    recipes, rows = ["leave_one_out", "grpo"], ["Hi", "Hello", "Hey"]
+    runs = assay.sweep(recipes, out=tmp_path / "a", prompts=rows, **small)
+    found = assay.compare(runs)
+    (world,) = found.result["worlds"]
+    assert len(world["methods"]) >= 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the figure of a gold that does not move
+        assert "<img" in found._repr_html_()
+    other = assay.sweep(["grpo"], out=tmp_path / "b", prompts=[*rows, "Ho"], **small)
+    with pytest.raises(InputError, match="no run of the baseline leave_one_out"):
+        assay.compare([*runs, *other])
+
+
+def test_the_verdict_compares_on_the_same_completions() -> None:
+    run = assay.train("leave_one_out", **TABLE)
+    assert run.best is not None and run.best.reading is not None
+    last = run.best.reading["stats"]["fresh/gold_last"]
+    said = verdict(run)
+    assert "Its gold is" not in said
+    if run.best.step != 4:
+        assert f"Step 4, the last, has {last:.4g} on the same completions." in said
 
 
 def test_refusals_come_before_the_first_run(tmp_path: Path) -> None:

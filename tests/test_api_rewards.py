@@ -94,6 +94,8 @@ def test_rows_may_be_a_file_a_list_a_dataset_or_a_frame(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="pairs, row 2, column 'chosen': null"):
         fit_reward([ROWS[0], {**ROWS[1], "chosen": None}])
+    with pytest.raises(InputError, match="pairs is one dict of prompt, .*; give a list of dicts"):
+        fit_reward(ROWS[0])
     with pytest.raises(InputError, match="pairs is a int; give a file"):
         fit_reward(3)
     with pytest.raises(InputError, match="pairs, row 1: a str where a dict"):

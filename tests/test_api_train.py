@@ -135,6 +135,7 @@ def test_generate_reads_texts_and_conversations(model: Any) -> None:
 def test_a_run_on_disk_goes_on_here_and_on_the_command_line(model: Any, tmp_path: Path) -> None:
     """Killed after two readings, by either face, gone on with by either: the same numbers."""
     given = {**SMALL, "prompts": PROMPTS, "rewards": words, "gold": words, "save_steps": 1}
+    given |= {"dtype": torch.float32, "device": torch.device("cpu")}
     whole = assay.train("leave_one_out", model=model, out=tmp_path / "whole", **given)
     for face in ("python", "shell"):
         out = tmp_path / face
@@ -151,6 +152,25 @@ def test_a_run_on_disk_goes_on_here_and_on_the_command_line(model: Any, tmp_path
         assert timeless == [{**r, "seconds": 0.0} for r in whole.readings]
     written = (tmp_path / "shell" / "inputs" / "prompts.jsonl").read_text().splitlines()
     assert [json.loads(line)["prompt"] for line in written] == PROMPTS
+
+
+def test_a_policy_is_loaded_without_the_functions_of_its_run(model: Any, tmp_path: Path) -> None:
+    """A notebook's functions are gone with its kernel, and a policy scores nothing."""
+    run = assay.train(
+        "leave_one_out",
+        model=tmp_path / "model",
+        prompts=PROMPTS,
+        rewards=lambda prompts, completions: [float(len(c)) for c in completions],
+        gold=lambda prompts, completions: [float(c.count("e")) for c in completions],
+        watch=assay.Watch(labeler=lambda prompts, first, second: [0.5] * len(first), budget=4),
+        out=tmp_path / "run",
+        **SMALL,
+    )
+    wanted = run.last_policy.generate(PROMPTS[:2])
+    run.policy.save_pretrained(tmp_path / "saved")
+    assert "## Measured" in (tmp_path / "saved" / "README.md").read_text()
+    assert assay.open_run(tmp_path / "run").last_policy.generate(PROMPTS[:2]) == wanted
+    assert cli.main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "exported")]) == 0
 
 
 def test_other_weights_are_refused(model: Any, tmp_path: Path) -> None:
@@ -189,6 +209,8 @@ def test_refusals_speak_python(model: Any) -> None:
         ({"model": 3}, "model is a int"),
         ({"resume": True}, "pass out"),
         ({"watch": 3}, "watch is a int"),
+        ({"tokenizer": "folder"}, "pass an open one: AutoTokenizer.from_pretrained"),
+        ({"model": model.model}, "is a LlamaModel, which has no language-model head"),
     ):
         with pytest.raises(InputError, match=said) as why:
             assay.train("leave_one_out", **{**given, **SMALL, **more})

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from assay.api import flags, settings
 from assay.api.live import model_named, rewards_named, rows_named
 from assay.errors import InputError
@@ -95,9 +97,11 @@ def _defaults(model: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A path as text, a number of numpy or torch as Python's."""
-    if isinstance(value, Path):
+    """A path, a dtype or a device as text, a number of numpy or torch as Python's."""
+    if isinstance(value, (Path, torch.device)):
         return str(value)
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
     if isinstance(value, (list, tuple)):
         return tuple(_plain(v) for v in value)
     return value.item() if hasattr(value, "item") else value

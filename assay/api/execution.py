@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from assay.api import flags, inputs
-from assay.api.live import INPUTS, check_weights, filed, live_weights
+from assay.api.live import check_weights, filed, live_weights
 from assay.api.orders import Order, has_device
 from assay.core import Loop, World
 from assay.engine import parallel
@@ -29,6 +29,7 @@ from assay.evaluation.measure import Measurement
 from assay.evaluation.reading import described
 from assay.records import best
 from assay.records.memory import MemoryRun
+from assay.records.own_inputs import INPUTS
 from assay.records.runs import Run, RunRecord, digest
 from assay.records.schema import Reading
 from assay.records.tracking import Tracked

@@ -15,7 +15,7 @@ from typing import Any
 
 from assay.api.arguments import in_python
 from assay.api.execution import Worlds
-from assay.api.notebook import image
+from assay.api.notebook import comparison_html
 from assay.api.recipes import recipe_entry
 from assay.api.run import Run
 from assay.api.train import open_run, started
@@ -140,11 +140,9 @@ class Comparison:
         return f"<assay comparison: {methods} methods; print it, or call save(folder)>"
 
     def _repr_html_(self) -> str:
-        from assay.api.notebook import text
         from assay.report.comparison import figure
 
-        pictures = "".join(image(figure(*one), "gold at equal KL") for one in self._shown())
-        return f"{pictures}<pre>{text(str(self))}</pre>"
+        return comparison_html(self.result, [figure(*one) for one in self._shown()])
 
     def save(self, folder: str | Path) -> Path:
         """Write compare.md, compare.html, compare.json and a figure a world.

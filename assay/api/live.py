@@ -17,10 +17,10 @@ from assay.data.memory import in_memory
 from assay.engine.atomic import write_bytes
 from assay.errors import InputError
 from assay.models.live import LiveModel
+from assay.records.own_inputs import INPUTS
 from assay.registry.live import Live, opened, plainly
 from assay.rewards.text_scorer import TextReward
 
-INPUTS = "inputs"  # the folder of a run that holds what came from Python
 WEIGHTS = "weights of "  # before a live model's name, among a record's inputs
 _VALUES = 1024  # what is read of each weight
 _ADAPTER = {"lora_A", "lora_B", "lora_magnitude_vector", "lora_embedding_A", "lora_embedding_B"}
@@ -42,13 +42,25 @@ def model_named(model: Any, tokenizer: Any) -> str | None:
         if tokenizer is None:
             return str(model)
         raise InputError(
-            f"model is '{model}' and tokenizer is an open {type(tokenizer).__name__}; pass the "
-            "open model with it, or leave tokenizer out: it is loaded beside the model"
+            f"model is '{model}' and a tokenizer is given; pass the open model with it, or leave "
+            "tokenizer out: it is loaded beside the model"
         )
     if not callable(getattr(model, "parameters", None)) or not hasattr(model, "config"):
         raise InputError(
             f"model is a {type(model).__name__}; pass a transformers causal language model, a peft "
             "model around one, a folder or a model id"
+        )
+    if callable(getattr(model, "get_output_embeddings", None)) and (
+        model.get_output_embeddings() is None
+    ):
+        raise InputError(
+            f"model is a {type(model).__name__}, which has no language-model head; load it with "
+            "AutoModelForCausalLM.from_pretrained"
+        )
+    if isinstance(tokenizer, (str, Path)):
+        raise InputError(
+            f"tokenizer is '{tokenizer}'; pass an open one: "
+            f"AutoTokenizer.from_pretrained('{tokenizer}')"
         )
     live = LiveModel(model, tokenizer)
     if tokenizer is None and not getattr(model, "name_or_path", ""):

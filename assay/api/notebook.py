@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -68,13 +68,41 @@ def verdict(run: Shown) -> str:
     if best is not None and curve:
         last = curve[-1]
         said.append(f"Best: {best.name}: {best.reason}.")
-        if best.reading is not None and best.reading["gold"] is not None:
-            here, there = best.reading, last
-            said.append(
-                f"Its gold is {number(here['gold'], here['gold_err']).strip()}; at step "
-                f"{there['step']} it is {number(there['gold'], there['gold_err']).strip()}."
-            )
+        here = best.reading
+        if here is not None and here["gold"] is not None:
+            fresh = (here["stats"] or {}).get("fresh/gold_last")
+            if here["tag"] != "best":  # not read again: the sentence has no number yet
+                said.append(f"Its gold is {number(here['gold'], here['gold_err']).strip()}.")
+            if here["step"] != last["step"]:
+                said.append(
+                    f"Step {last['step']}, the last, has {fresh:.4g} on the same completions."
+                    if fresh is not None
+                    else f"At step {last['step']}, the last, gold is "
+                    f"{number(last['gold'], last['gold_err']).strip()}."
+                )
     return " ".join(said)
+
+
+def comparison_html(found: Mapping[str, Any], pictures: Sequence[str]) -> str:
+    """A comparison's figures, tables and notes, a world after the other.
+
+    Args:
+        found: What `evaluation.compare` returns.
+        pictures: An SVG for each of its worlds; "" where there is none.
+    """
+    from assay.report.comparison import tables
+
+    out = []
+    for world, picture in zip(tables(found), pictures, strict=True):
+        out.append(
+            f"<p><b>{text(world['title'])}</b>: baseline {text(world['baseline'])}, "
+            f"{text(world['budget'])} a run.</p>{image(picture, 'gold at equal KL')}"
+        )
+        for one in (world["reached"], world["against"]):
+            if one.rows:
+                out.append(f"<p>{text(one.caption)}</p>{table(one.head, one.rows)}")
+        out.append("<ul>" + "".join(f"<li>{text(note)}</li>" for note in world["notes"]) + "</ul>")
+    return "".join(out)
 
 
 def root(kl: float | None) -> str:
@@ -93,10 +121,15 @@ def image(svg: str, about: str) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table; every cell is text."""
+    """A table; every cell is text, or a report's cell: bold where it is sure."""
     top = "".join(f"<th>{text(h)}</th>" for h in head)
-    body = "".join("<tr>" + "".join(f"<td>{text(str(c))}</td>" for c in r) + "</tr>" for r in rows)
+    body = "".join("<tr>" + "".join(f"<td>{_cell(c)}</td>" for c in r) + "</tr>" for r in rows)
     return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: Any) -> str:
+    said = text(str(getattr(value, "text", value)))
+    return f"<b>{said}</b>" if getattr(value, "sure", False) else said
 
 
 def text(value: str) -> str:

@@ -199,3 +199,21 @@ def of_record(about: Mapping[str, Any], where: str) -> Order:
     """
     entry = catalogue.find(about.get("path") or about["recipe"])
     return order(entry, recorded(about, entry, where))
+
+
+def of_policy(about: Mapping[str, Any], where: str) -> Order:
+    """The Order of a recorded run with what its policies need alone.
+
+    Whoever loads a policy trains and scores nothing: the recipe, rewards, gold and the watch may be
+    functions that only the program of the run had, or servers that are gone.
+
+    Args:
+        about: The run's record.
+        where: Its folder, for messages.
+    """
+    world = dict(about["world"])
+    if world.get("name") == "hub":
+        world |= {"rewards": [], "gold": ""}
+    nothing: dict[str, Any] = {"arguments": {}, "loop": {}, "fit": None, "watch": None}
+    any_recipe = catalogue.find("leave_one_out")
+    return order(any_recipe, recorded({**about, **nothing, "world": world}, any_recipe, where))

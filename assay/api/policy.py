@@ -25,8 +25,9 @@ class TrainedPolicy:
         why: Why it is this step's.
     """
 
-    def __init__(self, policy: Any, world: World, *, step: int, why: str):
+    def __init__(self, policy: Any, world: World, *, step: int, why: str, card: str = ""):
         self._policy, self._world, self.step, self.why = policy, world, step, why
+        self._card = card
         self._model: Any = None
 
     def __repr__(self) -> str:
@@ -114,7 +115,7 @@ class TrainedPolicy:
         return encoder.prompts(range(len(asked)))
 
     def save_pretrained(self, folder: str | Path) -> Path:
-        """Write the model and its tokenizer as transformers loads them.
+        """Write the model, its tokenizer and a model card as transformers loads them.
 
         Args:
             folder: The folder. Files of the same names in it are replaced.
@@ -123,6 +124,8 @@ class TrainedPolicy:
             The folder.
         """
         save(self._policy, Path(folder))
+        if self._card:
+            (Path(folder) / "README.md").write_text(self._card, encoding="utf-8")
         return Path(folder)
 
     def push_to_hub(self, repo_id: str, **arguments: Any) -> str:

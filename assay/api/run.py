@@ -13,7 +13,7 @@ from assay.api.policy import TrainedPolicy
 from assay.core import World
 from assay.errors import InputError
 from assay.records.best import BestPolicy, best, state_of
-from assay.records.export import find_policy, load_policy
+from assay.records.export import card, find_policy, load_policy
 from assay.records.memory import MemoryRun
 from assay.records.runs import Run as Record
 from assay.records.schema import Reading
@@ -183,7 +183,8 @@ class Run:
         assert measured.result is not None  # or there would be no policy
         kept: Mapping[str, Any] = measured.result["best" if which == "best" else "last"]
         why = str(kept.get("reason", "it is the last policy"))
-        return TrainedPolicy(policy, self._drive.world, step=kept["step"], why=why)
+        found = BestPolicy(kept["step"], str(kept["tag"] or ""), why, "last", None, None)
+        return self._trained(policy, self._drive.world, found)
 
     def _from_folder(self, which: str, record: Record) -> TrainedPolicy:
         found = find_policy(record, end=which == "last")
@@ -192,8 +193,11 @@ class Run:
             if self._rebuild is None:
                 raise InputError(f"{record.folder} is a record alone; open it with assay.open_run")
             world = self._rebuild()
-        policy = load_policy(record, world, found)
-        return TrainedPolicy(policy, world, step=found.step, why=found.reason)
+        return self._trained(load_policy(record, world, found), world, found)
+
+    def _trained(self, policy: Any, world: World, found: BestPolicy) -> TrainedPolicy:
+        about = card(self.record, found)
+        return TrainedPolicy(policy, world, step=found.step, why=found.reason, card=about)
 
 
 class _Folder:

@@ -196,7 +196,7 @@ def open_run(folder: str | Path, *, model: Any = None, tokenizer: Any = None) ->
     def rebuild() -> World:
         from assay.api.live import check_weights, model_named
 
-        order = orders.of_record(record.about, str(folder))
+        order = orders.of_policy(record.about, str(folder))
         if model is not None:
             order.world_arguments["policy"] = model_named(model, tokenizer)
         world = execution.Worlds()(order)

@@ -203,9 +203,9 @@ def _found(
         return Layout("prompts", prompt, seen)
     raise InputError(
         f"{file} has the columns {clipped(', '.join(seen), 200)}, which make neither pairs "
-        "(prompt, named, rejected), nor scored responses (prompt, response, a number), nor "
+        "(prompt, chosen, rejected), nor scored responses (prompt, response, a number), nor "
         "demonstrations (messages or text), nor prompts; rename with --columns "
-        "prompt=ITS_NAME,named=ITS_NAME,rejected=ITS_NAME"
+        "prompt=ITS_NAME,chosen=ITS_NAME,rejected=ITS_NAME"
     )
 
 

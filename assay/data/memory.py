@@ -61,10 +61,23 @@ def _split_of(value: Any, name: str, split: str | None) -> Any:
         return value
     if split is None and len(value) == 1:
         split = str(next(iter(value)))
+    parts = list(value.values())
+    if split is None and not any(map(_rows, parts)):
+        raise InputError(
+            f"{name} is one dict of {', '.join(map(str, value))}; give a list of dicts, one a row, "
+            "or datasets.Dataset.from_dict of its columns"
+        )
     if split not in value:
         what = "several splits" if split is None else f"no split '{split}'"
         raise InputError(f"{name} has {what}; choose one with split: {', '.join(map(str, value))}")
     return value[split]
+
+
+def _rows(value: Any) -> bool:
+    """Whether a split is rows: a Dataset, a DataFrame, or a list of dicts that are no messages."""
+    first = next(iter(value), None) if isinstance(value, (list, tuple)) else None
+    several = hasattr(value, "column_names") or hasattr(value, "columns")
+    return several or (isinstance(first, Mapping) and "role" not in first)
 
 
 def _plain(cell: Any) -> Any:

@@ -12,6 +12,7 @@ from assay.engine import checkpoint as disk
 from assay.errors import InputError
 from assay.models import as_transformers
 from assay.records.best import CARRY, BestPolicy, best, last, policies
+from assay.records.memory import MemoryRun
 from assay.records.result import named
 from assay.records.runs import Run
 
@@ -118,7 +119,7 @@ def _kept(state: Any, path: Path) -> Any:
         raise InputError(f"{path} holds no policy: this recipe keeps none under that name") from why
 
 
-def card(run: Run, found: BestPolicy) -> str:
+def card(run: Run | MemoryRun, found: BestPolicy) -> str:
     """Return the model card: front matter, origin, the measured curve, the settings.
 
     Args:

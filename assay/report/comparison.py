@@ -42,7 +42,7 @@ def markdown(found: Mapping[str, Any]) -> str:
     Returns:
         Markdown.
     """
-    return written("comparison.md", worlds=[_compared(w) for w in found["worlds"]])
+    return written("comparison.md", worlds=tables(found))
 
 
 def page(found: Mapping[str, Any], drawn: Sequence[tuple[Ground, Sequence[Drawn]]]) -> str:
@@ -55,7 +55,7 @@ def page(found: Mapping[str, Any], drawn: Sequence[tuple[Ground, Sequence[Drawn]
     Returns:
         HTML.
     """
-    worlds = [_compared(w) for w in found["worlds"]]
+    worlds = tables(found)
     for i, (w, (ground, rows)) in enumerate(zip(worlds, drawn, strict=True)):
         w |= {"ident": f"w{i}", "charts": panels(ground, rows, ident=f"w{i}-")}
     methods = sum(len(w["reached"].rows) for w in worlds)
@@ -65,6 +65,15 @@ def page(found: Mapping[str, Any], drawn: Sequence[tuple[Ground, Sequence[Drawn]
         sizes=f"{counted(methods, 'method')}, {counted(len(worlds), 'world')}",
         worlds=worlds,
     )
+
+
+def tables(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every world's title, baseline, budget, two tables and notes.
+
+    Args:
+        found: What `evaluation.compare` returns.
+    """
+    return [_compared(w) for w in found["worlds"]]
 
 
 def _compared(world: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,7 +163,7 @@ def panels(ground: Ground, rows: Sequence[Drawn], *, ident: str = "compare") -> 
     ends = [e for _, x in found for e in (x.y, x.low, x.high) if e is not None]
     low = max(floor, min(float(np.nanmin(e)) for e in ends))
     high = max(float(np.nanmax(e)) for e in ends)
-    room = 0.06 * (high - low)
+    room = 0.06 * (high - low or 1.0)  # a flat gold has no range
     out = []
     for i, (label, got) in enumerate(found):
         name = ground.gold_name
