@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import assay
 from assay import cli
+from assay.api.live import function_name
 from assay.core import InputError, Loop, Step, Task
 from assay.loops import online, proxy_score
 
@@ -192,6 +194,13 @@ def test_an_async_reward_may_run_where_a_loop_runs(model: Any) -> None:
         )
 
     assert asyncio.run(cell()).state == "done"
+
+
+def test_a_function_that_wraps_one_of_a_file_is_not_named_as_that_one() -> None:
+    """Another process would import the one that is wrapped."""
+    wrapped = functools.wraps(checkpoint)(lambda *given: None)
+    assert function_name(checkpoint).endswith("families.py:checkpoint")
+    assert function_name(wrapped) == "checkpoint"
 
 
 def test_refusals_speak_python(model: Any) -> None:
