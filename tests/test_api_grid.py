@@ -88,3 +88,21 @@ def test_refusals_come_before_the_first_run(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
     with pytest.raises(InputError, match="runs is empty"):
         assay.compare([])
+
+
+def test_a_sweep_over_rows_from_python_reads_each_of_them(tmp_path: Path) -> None:
+    """Rows from Python all have one name, and worlds are shared between runs."""
+    rows = [["one", "two", "three"], ["uno", "due", "tre"]]
+    runs = assay.sweep(
+        "leave_one_out",
+        out=tmp_path / "runs",
+        over={"prompts": rows},
+        model=checkpoint(tmp_path / "model", "llama"),
+        rewards=lambda prompts, completions, **columns: [len(c) for c in completions],
+        held_out=1,
+        max_tokens=4,
+        max_steps=1,
+        quiet=True,
+    )
+    read = [{c["prompt"] for c in run.completions} for run in runs]
+    assert read[0] <= set(rows[0]) and read[1] <= set(rows[1]) and all(read)

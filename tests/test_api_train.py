@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import assay
 from assay import cli
+from assay.api.live import function_name
 from assay.core import InputError, Loop, Step, Task
 from assay.loops import online, proxy_score
 
@@ -196,6 +199,28 @@ def test_a_recipe_of_ones_own_is_a_function(model: Any) -> None:
     assert run.record.about["arguments"] == {"scale": 0.25}
     with pytest.raises(InputError, match="halved in world hub has no scal; did you mean scale"):
         assay.train(halved, model=model, prompts=PROMPTS, rewards=words, scal=0.25, **SMALL)
+
+
+def test_an_async_reward_may_run_where_a_loop_runs(model: Any) -> None:
+    """A notebook's cell runs in a loop."""
+
+    async def score(prompts: list[str], completions: list[str]) -> list[float]:
+        await asyncio.sleep(0)
+        return [float(len(c)) for c in completions]
+
+    async def cell() -> Any:
+        return assay.train(
+            "leave_one_out", **{**SMALL, "model": model, "prompts": PROMPTS, "rewards": score}
+        )
+
+    assert asyncio.run(cell()).state == "done"
+
+
+def test_a_function_that_wraps_one_of_a_file_is_not_named_as_that_one() -> None:
+    """Another process would import the one that is wrapped."""
+    wrapped = functools.wraps(checkpoint)(lambda *given: None)
+    assert function_name(checkpoint).endswith("families.py:checkpoint")
+    assert function_name(wrapped) == "checkpoint"
 
 
 def test_refusals_speak_python(model: Any) -> None:

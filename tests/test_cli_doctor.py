@@ -61,6 +61,22 @@ def test_what_assay_needs_and_lacks_is_a_problem_and_exit_code_1(
     assert said in told["problems"]
 
 
+@pytest.mark.parametrize(
+    "typed",
+    ["http://me:sesame@proxy:80", "me:sesame@proxy:80", "http://me:open@sesame@proxy:80",
+     "https://mirror/hub?token=sesame"],
+)  # fmt: skip
+def test_no_part_of_a_password_in_an_address_is_shown(
+    typed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", typed)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", typed)
+    monkeypatch.setattr("assay.data.hub.unreachable", lambda: f"it cannot be reached ({typed})")
+    assert cli.main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "sesame" not in said and "…" in said
+
+
 def test_secrets_are_only_said_to_be_set(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -102,3 +102,22 @@ def test_a_run_that_another_writes_is_refused_and_left_alone(tmp_path: Path) -> 
     ):
         raise AssertionError("the block must not run")
     assert (run.folder / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["../other/policies/5.safetensors", "/etc/passwd", ".", ""])
+def test_a_record_names_no_file_outside_its_folder(tmp_path: Path, name: str) -> None:
+    run = Run.create(tmp_path / "run", {"recipe": "mine"})
+    run.append({"step": 5, "gold": 0.5})
+    kept = {"step": 5, "tag": "", "file": name}
+    run.finish(
+        {
+            "result": {
+                "best": {**kept, "chosen_by": "last", "reason": "it is"},
+                "last": kept,
+                "watch": None,
+            }
+        }
+    )
+    for read in (best, policies):
+        with pytest.raises(InputError, match=r"no file of the run's folder; restore it"):
+            read(run)

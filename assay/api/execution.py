@@ -34,6 +34,7 @@ from assay.records.runs import Run, RunRecord, digest
 from assay.records.schema import Reading
 from assay.records.tracking import Tracked
 from assay.registry import catalogue
+from assay.registry.live import identity
 from assay.watch.config import WatchConfig
 from assay.watch.setup import prospects
 from assay.worlds.refit import refitted
@@ -48,10 +49,12 @@ class Worlds:
     def __init__(self) -> None:
         self._built: dict[str, World] = {}
         self._tried: set[str] = set()
+        self._asked: list[Order] = []  # keeps open objects, so that their ids stay theirs
 
     def __call__(self, asked: Order) -> World:
         """The world of an order, its reward models fitted anew where the order says so."""
         make = catalogue.load_world(asked.world)
+        self._asked.append(asked)
         self.tried(asked)
         where = {"device": asked.settings["device"]} if has_device(make) else {}
         world = self._made(
@@ -78,14 +81,14 @@ class Worlds:
             return
         judges = {k: asked.world_arguments.get(k) for k in TRIED}
         by = None if asked.watch is None else asked.watch.by
-        key = json.dumps([judges, by], sort_keys=True, default=str)
+        key = json.dumps(identity([judges, by]), sort_keys=True, default=str)
         if key not in self._tried:
             with stage("trying the judges"):
                 try_judges(asked.world_arguments, asked.watch)
             self._tried.add(key)
 
     def _made(self, what: list[Any], said: str, make: Callable[[], World]) -> World:
-        key = json.dumps(what, sort_keys=True)
+        key = json.dumps(identity(what), sort_keys=True)
         if key not in self._built:
             with stage(said):
                 self._built[key] = make()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,8 @@ def function_name(function: Callable[..., Any]) -> str:
         return name
     module = getattr(function, "__module__", "__main__")
     top = getattr(function, "__qualname__", name) == name and name.isidentifier()
-    if file is None or module == "__main__" or not top or not Path(file).is_file():
+    same = getattr(sys.modules.get(module), name, None) is function  # and none that wraps it
+    if file is None or module == "__main__" or not (top and same) or not Path(file).is_file():
         return name
     return f"{file}:{name}"
 

@@ -57,12 +57,23 @@ VARIABLES = (
     Variable("NO_COLOR", "With any value: no colour."),
     Variable("COLUMNS", "Width of what is printed; the terminal's by default."),
 )
-_USER = re.compile(r"(?<=://)[^/@\s]+@")  # a user and a password in an address
+# in an address: a user and a password, also without http://, and what follows a question mark
+_USER, _QUERY = re.compile(r"(?:(?<=://)|^)[^/\s]+@"), re.compile(r"\?.*")
 
 
 def value(variable: Variable) -> str | None:
     """The present value as it may be shown: "set" for a secret, None where it is not set."""
     found = os.environ.get(variable.name)
     if found is None or not variable.secret:
-        return None if found is None else _USER.sub("…@", found)
+        return None if found is None else address(found)
     return "set" if found else ""
+
+
+def address(text: str) -> str:
+    """An address without a user, a password and a query, which may hold keys.
+
+    Example:
+        >>> address("http://me:secret@mirror:80/hub?token=secret")
+        'http://…@mirror:80/hub?…'
+    """
+    return _QUERY.sub("?…", _USER.sub("…@", text))

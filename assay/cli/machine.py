@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from assay import __version__
-from assay.cli.environment import VARIABLES, value
+from assay.cli.environment import VARIABLES, address, value
 from assay.registry import extras as known
 
 GIB = 1 << 30
@@ -232,4 +232,5 @@ def _hub() -> dict[str, str]:
 
     from assay.data import hub
 
-    return {"address": constants.ENDPOINT, "says": hub.unreachable() or "answers"}
+    said = (hub.unreachable() or "answers").replace(constants.ENDPOINT, address(constants.ENDPOINT))
+    return {"address": address(constants.ENDPOINT), "says": said}

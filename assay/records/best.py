@@ -82,8 +82,23 @@ def best(run: Run | MemoryRun, readings: Sequence[Mapping[str, Any]] | None = No
         found["reason"],
         found["chosen_by"],
         _reading(read, found["step"], tag, found["chosen_by"] == "gold"),
-        None if found["file"] is None or run.folder is None else run.folder / found["file"],
+        None if found["file"] is None or run.folder is None else within(run.folder, found["file"]),
     )
+
+
+def within(folder: Path, name: str) -> Path:
+    """The path of a file that a record names.
+
+    Raises:
+        InputError: It is not in the run's folder.
+    """
+    path = Path(name)
+    if not name or path.is_absolute() or ".." in path.parts or path == Path():
+        raise InputError(
+            f"{folder / 'run.json'} names {name!r:.80}, which is no file of the run's folder; "
+            "restore it, or run again into another folder"
+        )
+    return folder / path
 
 
 def policies(run: Run) -> dict[tuple[int, str], Path]:
@@ -103,7 +118,7 @@ def policies(run: Run) -> dict[tuple[int, str], Path]:
     result = run.record.result
     for policy in () if result is None else (result["last"], result["best"]):
         if policy["file"] is not None:
-            found[policy["step"], policy["tag"] or ""] = run.folder / policy["file"]
+            found[policy["step"], policy["tag"] or ""] = within(run.folder, policy["file"])
     return {k: found[k] for k in sorted(found)}
 
 

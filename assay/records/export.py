@@ -11,7 +11,7 @@ from assay.data.escape import prose
 from assay.engine import checkpoint as disk
 from assay.errors import InputError
 from assay.models import as_transformers
-from assay.records.best import CARRY, BestPolicy, best, last, policies
+from assay.records.best import CARRY, BestPolicy, best, last, policies, within
 from assay.records.memory import MemoryRun
 from assay.records.result import named
 from assay.records.runs import Run
@@ -72,7 +72,8 @@ def find_policy(run: Run, *, step: int | None = None, end: bool = False) -> Best
         return top
     if end:
         kept = last(run)
-        tag, file = kept["tag"] or "", None if kept["file"] is None else run.folder / kept["file"]
+        tag, name = kept["tag"] or "", kept["file"]
+        file = None if name is None else within(run.folder, name)
         return BestPolicy(kept["step"], tag, "it is the last policy", "last", None, file)
     assert step is not None
     if step == 0:

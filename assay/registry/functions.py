@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,23 @@ def function_in_file(spec: str, flag: str) -> Callable[..., Any]:
         defined = [k for k, v in vars(module).items() if inspect.isfunction(v)]
         raise InputError(f"{file} has no function {name}{nearest(name, defined)}")
     return found  # type: ignore[no-any-return]
+
+
+def awaited(found: Awaitable[Any]) -> Any:
+    """Return what an `async` function of a user returns.
+
+    Where a loop runs already, as in a notebook, it runs in a loop of its own in another thread.
+    """
+
+    async def whole() -> Any:
+        return await found
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(whole())
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, whole()).result()
 
 
 def described(why: BaseException, function: Callable[..., Any] | None = None) -> str:

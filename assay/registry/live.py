@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 
@@ -53,6 +55,24 @@ def plainly(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plainly(v) for v in value]
     return str(value) if isinstance(value, Live) else value
+
+
+def identity(value: Any) -> Any:
+    """Return a value in which live names say which object they stand for.
+
+    Two objects may have one name. Rows are told apart by what they hold, other objects by their id,
+    which holds as long as they live.
+    """
+    if isinstance(value, dict):
+        return {k: identity(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [identity(v) for v in value]
+    if not isinstance(value, Live):
+        return value
+    found = value.value
+    if isinstance(found, list):
+        return [str(value), hashlib.sha256(json.dumps(found).encode()).hexdigest()]
+    return [str(value), id(getattr(found, "model", found)), id(getattr(found, "tokenizer", None))]
 
 
 def opened(name: Any) -> Any:

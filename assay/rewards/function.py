@@ -22,7 +22,6 @@ Python's, numpy's or torch's. It may be `async`. A labeler is called as name(pro
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import math
 import sys
@@ -37,7 +36,7 @@ from assay.core.prompt_texts import messages
 from assay.data.turns import Turns
 from assay.errors import InputError
 from assay.registry.catalogue import nearest
-from assay.registry.functions import described
+from assay.registry.functions import awaited, described
 
 
 class FunctionReward:
@@ -126,7 +125,7 @@ class FunctionReward:
         try:
             found = self.function(prompts=asks, completions=said, **given)
             if inspect.isawaitable(found):
-                found = asyncio.run(_awaited(found))
+                found = awaited(found)
         except InputError:
             raise
         except (Exception, SystemExit) as why:  # a user's function may raise anything
@@ -161,10 +160,6 @@ class FunctionReward:
                 "return a finite number, or None where it does not apply"
             )
         return float(value)
-
-
-async def _awaited(found: Any) -> Any:
-    return await found
 
 
 def _conversations(

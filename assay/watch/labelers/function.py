@@ -14,7 +14,6 @@ stand-in completions before the run begins.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,7 @@ from typing import Any
 
 from assay.core.prompt_texts import messages
 from assay.errors import InputError
-from assay.registry.functions import described
+from assay.registry.functions import awaited, described
 from assay.watch.labelers.questions import Label, Question, parse_label
 
 
@@ -129,7 +128,7 @@ class FunctionLabeler:
             found = self.function(*(x[0] for x in lists), **{k: v[0] for k, v in columns.items()})
         else:
             found = self.function(*lists, **columns)
-        return asyncio.run(_awaited(found)) if inspect.isawaitable(found) else found
+        return awaited(found) if inspect.isawaitable(found) else found
 
     def _labels(self, found: Any, some: list[Question]) -> list[Label]:
         """What the function returned, as labels."""
@@ -152,7 +151,3 @@ class FunctionLabeler:
             Label(q, parse_label(value, f"label {i + 1} of {len(found)} from {self.name}"))
             for i, (q, value) in enumerate(zip(some, found, strict=True))
         ]
-
-
-async def _awaited(found: Any) -> Any:
-    return await found
