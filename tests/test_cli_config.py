@@ -18,6 +18,7 @@ from assay import cli
 from assay.cli import config
 from assay.errors import InputError
 from assay.records.runs import Run
+from assay.registry import catalogue
 
 TOML = """
 recipe = "uncertainty_weighted"
@@ -136,7 +137,7 @@ def test_help_has_every_flag_with_its_type_its_default_and_a_line(
     line = next(row for row in told.splitlines() if "--beta FLOAT" in row)
     assert "[default: 0.1]" in line
     line = next(row for row in told.splitlines() if "--learning-rate --lr FLOAT" in row)
-    assert "or the world's]" in line
+    assert "[default: the world's]" in line
     assert "--noise FLOAT" in told and "--num-generations -n INT" in told
     assert "\x1b" not in told, "colour is for terminals"
     assert "--fit.smoothing" in printed(capsys, "run", "dpo", "--fit", "bradley_terry", "--help")
@@ -217,6 +218,34 @@ def test_a_model_needs_no_world(capsys: pytest.CaptureFixture[str]) -> None:
     """--model alone means world hub."""
     text = printed(capsys, "run", "dpo", "--world.policy", "x", "--print-config")
     assert config_of(text)["world"] == "hub"
+
+
+def test_help_has_the_numbers_of_a_run_with_a_model(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What help, show and --print-config say is what the world's own Loop says."""
+    from assay.api import loop_defaults
+    from assay.core import Loop
+
+    monkeypatch.setenv("COLUMNS", "200")
+    text = (catalogue.HOME / "worlds" / "hub.py").read_text()
+    assert "loop=Loop(max_steps=100, batch_size=16, num_generations=8, learning_rate=1e-6)" in text
+    loop = Loop(max_steps=100, batch_size=16, num_generations=8, learning_rate=1e-6)
+    found = loop_defaults.of_world(catalogue.HOME / "worlds" / "hub.py")
+    assert found is not None and Loop(**found) == loop and set(found) == loop.given
+    assert loop_defaults.of_world(catalogue.HOME / "worlds" / "table.py") is None
+    helped = printed(capsys, "run", "grpo", "--help")
+    line = next(row for row in helped.splitlines() if "--learning-rate --lr FLOAT" in row)
+    assert "[default: 1e-06]" in line
+    written = config_of(printed(capsys, "run", "grpo", "--model", "x", "--print-config"))
+    assert (written["learning_rate"], written["batch_size"], written["max_steps"]) == (
+        1e-6,
+        16,
+        100,
+    )
+    for name in ("grpo", "hub"):
+        shown = printed(capsys, "show", name)
+        assert "--learning-rate    1e-06" in shown and "--batch-size       16" in shown
 
 
 def config_of(text: str) -> dict[str, Any]:

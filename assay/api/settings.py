@@ -4,15 +4,13 @@ torch.
 
 from __future__ import annotations
 
-import ast
-import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from assay.api import flags
+from assay.api import flags, loop_defaults
 from assay.api.flags import Flag
 from assay.api.suggestions import FIELD_NAMES
 from assay.errors import InputError
@@ -185,7 +183,7 @@ def known(entry: Entry, world: str, fit: str = "") -> dict[str, Flag]:
         else flags.of(entry.function)
     )
     own = {k: replace(f, group="Recipe") for k, f in found.items()}
-    everywhere = {**run(), **_loop_of(entry)}
+    everywhere = {**run(), **loop_of(world, loop_defaults.of_recipe(entry))}
     taken = sorted(own.keys() & (everywhere.keys() | set(RESERVED)))
     if taken:
         raise InputError(
@@ -231,41 +229,24 @@ def fit_flags(fit: str) -> dict[str, Flag]:
     )
 
 
-def _loop_of(entry: Entry) -> dict[str, Flag]:
-    """The Loop's fields with the recipe's own values in their help."""
-    own = _given_by(entry)
-    return {
-        k: replace(
-            f,
-            default=None,
-            help=f"{f.help} [default: {own.get(k, f.default)}, or the world's]".strip(),
-        )
-        for k, f in loop().items()
-    }
+def loop_of(world: str, own: Mapping[str, Any]) -> dict[str, Flag]:
+    """The Loop's fields with the defaults of a run in a world.
 
+    Args:
+        world: The world's name or path.
+        own: The fields that the recipe insists on.
 
-def _given_by(entry: Entry) -> dict[str, Any]:
-    """The fields of the Loop that a recipe insists on."""
-    if entry.function is None:
-        return loop_defaults(entry.path, entry.verb)
-    default = inspect.signature(entry.function).parameters["loop"].default
-    return {name: getattr(default, name) for name in getattr(default, "given", ())}
-
-
-def loop_defaults(path: Path, verb: str) -> dict[str, Any]:
-    """The fields of the Loop that a recipe's signature sets: `loop: Loop = Loop(epochs=2)` →
-    `{"epochs": 2}`.
+    Returns:
+        Flags by name. Where the world's Loop depends on its arguments, help says so.
     """
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.FunctionDef) and node.name == verb:
-            for a, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
-                if a.arg == "loop" and isinstance(default, ast.Call):
-                    return {
-                        k.arg: k.value.value
-                        for k in default.keywords
-                        if k.arg and isinstance(k.value, ast.Constant)
-                    }
-    return {}
+    theirs = loop_defaults.of_world(catalogue.find_world(world))
+
+    def one(name: str, flag: Flag) -> Flag:
+        if name in own or theirs is not None:
+            return replace(flag, default={**(theirs or {}), **own}.get(name, flag.default))
+        return replace(flag, default=None, help=f"{flag.help} [default: the world's]".strip())
+
+    return {k: one(k, f) for k, f in loop().items()}
 
 
 def implied(given: Mapping[str, Any]) -> str:

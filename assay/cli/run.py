@@ -170,7 +170,7 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
         base = replace(base, what=f"{entry.name} in world {world}", named=f" {name}")
     else:
         theirs = settings.bare(settings.world_flags(world), {})
-        found = {**settings.run(), **settings.loop(), **theirs}
+        found = {**settings.run(), **settings.loop_of(world, {}), **theirs}
     found["world"] = replace(found["world"], default=embedded)  # the one that other flags imply
     if world != embedded:
         model = found["world.policy"]

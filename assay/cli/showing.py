@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from assay.api import settings
+from assay.api import loop_defaults, settings
 from assay.api.flags import Flag
 from assay.api.values import metavar, said, shown
 from assay.cli import screen
@@ -34,6 +34,8 @@ FILES = {
     "demos": "--demos demos.jsonl",
 }
 FOLDER = "runs/{}"
+WITH = " with your model (embedded worlds have values of their own)"
+ELSE = ", where the world says nothing else"
 
 
 def show_(name: str, *, source: bool = False, json_: bool = False) -> int:
@@ -54,8 +56,9 @@ def show_(name: str, *, source: bool = False, json_: bool = False) -> int:
         print(entry.path.read_text(encoding="utf-8"), end="")
         return 0
     found = settings.of_file(entry.path, entry.verb, lambda: settings.function_of(entry))
-    own = settings.loop_defaults(entry.path, entry.verb)
-    loop = {k: own.get(k, f.default) for k, f in settings.loop().items()} if _trains(entry) else {}
+    own = loop_defaults.of_recipe(entry)
+    world = "hub" if entry.verb == "recipe" else ""
+    loop = _loop(world, own) if _trains(entry) else {}
     text = _doc(entry)
     if json_:
         print(
@@ -94,11 +97,7 @@ def show_(name: str, *, source: bool = False, json_: bool = False) -> int:
         ),
         "Constants": _table(found, "fit." if entry.verb == "fit" else ""),
         "Notes on them": screen.wrapped(docs.body, 2),
-        "Loop, where the world says nothing else": screen.table(
-            ("", ""), [(f"--{k.replace('_', '-')}", shown(v)) for k, v in loop.items()], indent=2
-        )
-        if loop
-        else "",
+        f"Loop{WITH if world else ELSE}": _loop_table(loop),
         "Reduces to": "\n".join(f"  {_reduced(k, *v)}" for k, v in entry.reduces.items()),
         "Claim": screen.wrapped(entry.statement or "", 2),
     }
@@ -150,6 +149,20 @@ def _trains(entry: Entry) -> bool:
     )
 
 
+def _loop(world: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    """The Loop's values of a run in a world; where none is named, the Loop's own defaults."""
+    found = settings.loop_of(world, own) if world else settings.loop()
+    return {k: own.get(k, f.default) for k, f in found.items()}
+
+
+def _loop_table(loop: Mapping[str, Any]) -> str:
+    rows = [
+        (f"--{k.replace('_', '-')}", "the world's" if v is None else shown(v))
+        for k, v in loop.items()
+    ]
+    return screen.table(("", ""), rows, indent=2) if rows else ""
+
+
 def _doc(entry: Entry) -> str:
     """The docstring of a paper's function."""
     text = ast.parse(entry.path.read_text(encoding="utf-8"))
@@ -197,7 +210,7 @@ def _table(found: Mapping[str, Flag], prefix: str = "") -> str:
     """Flags, one a row, with type, default and meaning."""
     rows = [
         (
-            f"--{prefix}{f.name.replace('_', '-')}",
+            f"--{prefix}{f.name.replace('_', '-')}" if prefix else f.shortest,
             metavar(f.type) or "switch",
             "required" if f.default is REQUIRED else shown(f.default) or '""',
             f.help,
@@ -212,6 +225,8 @@ def _show_world(name: str, source: bool, json_: bool) -> int:
     text = path.read_text(encoding="utf-8")
     about = ast.get_docstring(ast.parse(text)) or ""
     found = settings.world_flags(name)
+    if name == "hub":  # of the others, a recipe may have a constant of the same name
+        found = settings.bare(found, {*settings.run(), *settings.loop()})
     if source:
         print(text, end="")
     elif json_:
@@ -231,6 +246,7 @@ def _show_world(name: str, source: bool, json_: bool) -> int:
             "": f"{name}, a world\n\n{screen.wrapped(about)}",
             "Run it": f"  assay run leave_one_out {how} --out runs/{name}",
             "Arguments": _table(found),
+            "Loop, where the recipe says nothing else": _loop_table(_loop(name, {})),
         }
         _print(parts, here(path))
         ending(("its source", f"assay show {name} --source"))
