@@ -200,7 +200,7 @@ def test_killed_and_resumed_it_is_the_same_run(
     files: dict[str, str], tmp_path: Path, recipe: str
 ) -> None:
     loop = Loop(max_steps=3, batch_size=5, num_generations=2, learning_rate=1e-3)
-    function, more = {"dpo": (dpo.recipe, {}), "sft": (sft.recipe, {"demos": True})}[recipe]
+    function, more = {"dpo": (dpo.recipe, {}), "sft": (sft.recipe, {"imitate": "demos"})}[recipe]
 
     def run(folder: Run, resume: bool = False) -> Any:
         made = small(files, demos=files["demos"], gold=f"{files['judges']}:words")
@@ -261,5 +261,20 @@ def test_dpo_on_the_command_line(
         and "rewards/accuracies" in run.readings()[-1]["stats"]
     )
     capsys.readouterr()
-    assert cli.main(["run", "sft", "--demos", *flags, "--out", str(tmp_path / "no")]) == 2
+    sft_ = ["run", "sft", "--imitate", "demos", *flags, "--out", str(tmp_path / "no")]
+    assert cli.main(sft_) == 2
     assert "pass --demos" in capsys.readouterr().err
+
+
+def test_sft_on_the_command_line_imitates_a_file_of_demonstrations(
+    files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--demos takes a file, and no pairs are needed with it."""
+    flags = ["--model", files["policy"], "--held-out", "2", "--max-tokens", "24", "--max-steps"]
+    flags += ["1", "--batch-size", "2", "--eval-generations", "2", "--eval-steps", "1"]
+    out = tmp_path / "run"
+    assert cli.main(["run", "sft", "--demos", files["demos"], *flags, "--out", str(out)]) == 0
+    assert Run.open(out).about["world"]["demos"] == files["demos"]
+    capsys.readouterr()
+    assert cli.main(["run", "sft", *flags, "--out", str(tmp_path / "no")]) == 2
+    assert "--pairs or --demos is required" in capsys.readouterr().err

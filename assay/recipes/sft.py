@@ -1,4 +1,4 @@
-"""Supervised fine-tuning (SFT): imitate the chosen completions of the pairs.
+"""Supervised fine-tuning (SFT): imitate demonstrations, or the chosen completions of pairs.
 
 No reward model takes part.
 """
@@ -6,8 +6,9 @@ No reward model takes part.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
-from assay.core import Claim, Loop, Paper, Policy, Samples, Step, Task
+from assay.core import Claim, Loop, Missing, Paper, Policy, Samples, Step, Task
 from assay.formulas.reduce import per_completion
 from assay.loops import offline
 from assay.stats.effects import Reading, drop, rise
@@ -21,21 +22,36 @@ paper = Paper(
 reduces = {}
 
 
-def recipe(task: Task, *, demos: bool = False, loop: Loop = Loop()) -> Iterator[Step]:
+def recipe(
+    task: Task, *, imitate: Literal["auto", "pairs", "demos"] = "auto", loop: Loop = Loop()
+) -> Iterator[Step]:
     """Imitate and yield the policy after each step.
 
     Args:
-        demos: Imitate the task's demonstrations instead of the chosen completions of its pairs.
+        imitate: What is imitated: the chosen completions of pairs, or demos. auto takes pairs where
+            there are some, and demos otherwise.
     """
 
     def loss(policy: Policy, rows: Samples, _):
         return -policy.logp(rows)
 
-    data = task.demos if demos else task.pairs
+    data = _imitated(task, imitate)
     first = data.pick(data.present.new_zeros(len(data), 1).long())
     yield from offline(
         task, loop, data=first, loss=loss, reduce=per_completion, against_reference=False
     )
+
+
+def _imitated(task: Task, imitate: str) -> Samples:
+    """The completions that are imitated. Raises Missing where the task does not have them."""
+    if imitate == "demos":
+        return task.demos
+    try:
+        return task.pairs
+    except Missing:
+        if imitate == "pairs":
+            raise
+        return task.demos
 
 
 @Claim(
