@@ -203,6 +203,9 @@ def test_a_finished_run_keeps_weights_alone_and_says_what_is_possible(
     assert cli.main(["run", "--resume", "--out", "a"]) == 0
     err = capsys.readouterr().err
     assert "a is done already, all of its 4 steps are made" in err
+    assert cli.main(["run", "--resume", "--out", "a", "--max-steps", "16"]) == 2
+    said = capsys.readouterr().err
+    assert "a is done already" in said and "assay run --from a --max-steps N" in said
     assert "assay run --from a --max-steps N --out FOLDER" in err
     assert Path("a/readings.jsonl").read_bytes() == before
 

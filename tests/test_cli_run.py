@@ -163,7 +163,17 @@ def test_a_file_of_ones_own_is_a_recipe(capsys: pytest.CaptureFixture[str]) -> N
         ),
         (["dpo", "--clip", "1"], "has no --clip; assay run dpo --help lists its flags"),
         (["dpo", "--num-train-epochs", "1"], "did you mean --epochs?"),
-        (["dpo", "--max-prompt", "9"], "--max-prompt is an argument of world hub"),
+        (["dpo", "--max-prompt", "9"], "--max-prompt needs --model: a Hugging Face model id"),
+        (["dpo", "--prompts", "p.jsonl"], "--prompts needs --model: a Hugging Face model id"),
+        (["dpo", "--pairs", "p.jsonl"], "; a file of yours goes with --model"),
+        (["dpo", "--modle", "x"], "did you mean --model?"),
+        (["dpo", "--model-name-or-path", "x"], "did you mean --model?"),
+        (
+            ["dpo", "--world", "table", "--max-prompt", "9"],
+            "--max-prompt is an argument of world hub",
+        ),
+        (["grpo", "--model", "x", "--prompts", "p"], "--rewards is required: reward models, each"),
+        (["dpo", "--model", "x"], "--pairs is required: a file of preference pairs"),
         (["dpo", "--beta", "high"], "--beta is 'high', and a number was expected"),
         (["dpo", "--max-steps", "1.5"], "--max-steps is '1.5', and a whole number was expected"),
         (

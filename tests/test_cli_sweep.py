@@ -89,6 +89,7 @@ def test_a_failure_does_not_stop_the_others(capsys: pytest.CaptureFixture[str]) 
             ["dpo", "--over", "beta=x", "--out", "s"],
             "--over beta is 'x', and a number was expected",
         ),
+        (["dpo", "--beta", ".1,.2", "--out", "s"], "; a grid is written --over beta=.1,.2"),
         (["bradley_terry", "--out", "s"], "bradley_terry is a fit, and a sweep is of recipes"),
     ],
 )

@@ -95,11 +95,30 @@ def renamed(flags: Mapping[str, Flag], **also: tuple[str, ...]) -> dict[str, Fla
 
 
 def converted(
-    given: Mapping[str, str | bool | list[str]], known: Mapping[str, Flag]
+    given: Mapping[str, str | bool | list[str]],
+    known: Mapping[str, Flag],
+    hint: Callable[[Flag, str], str] = lambda flag, text: "",
 ) -> dict[str, Any]:
-    """Typed values of what was typed, by flag name."""
+    """Typed values of what was typed, by flag name.
+
+    Args:
+        given: What was typed, by flag name.
+        known: The flags there are, by name.
+        hint: Of a flag and a text that is no value of its type: what was likely meant, as an
+            addition to a sentence.
+
+    Raises:
+        InputError: A text is no value of its flag's type.
+    """
+
+    def one(flag: Flag, text: str) -> Any:
+        try:
+            return value(text, flag.type, flag.shortest)
+        except InputError as why:
+            raise InputError(f"{why}{hint(flag, text)}") from why
+
     return {
-        name: value(text, known[name].type, known[name].typed) if isinstance(text, str) else text
+        name: one(known[name], text) if isinstance(text, str) else text
         for name, text in given.items()
     }
 
@@ -194,9 +213,12 @@ def no_such(
         typed: The flag as it was typed.
         name: The flag in Python's spelling.
         known: The flags there are, by name.
-        where: Where else such a flag is, as an addition to a sentence; "" where nowhere.
+        where: Where else such a flag is, as an addition to a sentence; a whole sentence where it
+            begins with the flag; "" where nowhere.
         otherwise: The addition where nothing is near.
     """
+    if where.startswith("--"):
+        return where
     if where and not meant(name, by_every_name(known), spelling=False):
         return f"{subject} has no {typed}{where}"
     return f"{subject} has no {typed}{suggestion(name, known, otherwise)}"

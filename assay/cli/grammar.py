@@ -51,6 +51,8 @@ class Grammar:
         about: Further paragraphs for help.
         elsewhere: Of a flag that is not here and like none that is: where it would be, as an
             addition to a sentence.
+        mistyped: Of a flag and a text that is no value of its type: what was likely meant, as an
+            addition to a sentence.
         examples: Commands that help shows at its end.
         instead: What to do with a word that has no place, e.g. "assay show {word} tells of one
             paper".
@@ -65,6 +67,7 @@ class Grammar:
     about: str = ""
     examples: Sequence[str] = ()
     elsewhere: Callable[[str], str] = lambda name: ""
+    mistyped: Callable[[Flag, str], str] = lambda flag, text: ""
     instead: str = ""
 
     @property

@@ -6,10 +6,12 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assay.api import settings
+from assay.api import flags, settings
+from assay.api.flags import Flag
 from assay.api.resuming import free, must_be_free, unchanged
 from assay.cli.endings import after_run
 from assay.cli.grammar import Grammar
@@ -19,6 +21,7 @@ from assay.engine.progress import stage
 from assay.errors import InputError
 from assay.registry import catalogue
 from assay.registry.catalogue import Entry
+from assay.registry.docstrings import clause
 
 if TYPE_CHECKING:
     from assay.api.orders import Order
@@ -70,11 +73,13 @@ def run_(
         must_be_free(folder)
     with stage("starting"):
         from assay.api import orders
+        from assay.api.needs import check_needs
         from assay.engine import parallel
         from assay.records import tracking
 
         trackers = tracking.possible(track or ())
         order = orders.order(entry, values)
+        check_needs(order)
     with parallel.group():
         return _run(order, folder, trackers, project, resume, json_)
 
@@ -176,7 +181,36 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
         model = found["world.policy"]
         model = replace(model, default=None, help=f"{model.help} {INSTEAD}")
         found = {"world.policy": model, **{k: f for k, f in found.items() if k != "world.policy"}}
-    return replace(base, flags={**base.flags, **found}, elsewhere=settings.elsewhere)
+    every = {**base.flags, **found}
+    free = world != "hub" and not seen.flags.get("world") and not about
+    where = partial(_with_a_model, known=every) if free else settings.elsewhere
+    told = _of_a_file if free else base.mistyped
+    return replace(base, flags=every, elsewhere=where, mistyped=told)
+
+
+def _of_a_file(flag: Flag, text: str) -> str:
+    """What was meant by the name of a file where an embedded world takes a number."""
+    name = flag.name.removeprefix("world.")
+    a_file = name in settings.DATA and not text.lstrip("-").isdigit()
+    return "; a file of yours goes with --model" if a_file else ""
+
+
+def _with_a_model(name: str, known: Mapping[str, Flag]) -> str:
+    """Where a flag that is not here would be: most likely with --model, whose world has it.
+
+    Args:
+        name: The flag in Python's spelling.
+        known: The flags of the embedded world that is meant where no --model is given.
+    """
+    theirs = settings.bare(settings.world_flags("hub"), known)
+    named = {f.shortest[2:].replace("-", "_"): f for f in theirs.values()}
+    model = theirs["world.policy"]
+    if name in named:
+        return f"{named[name].shortest} needs {model.shortest}: {clause(model.help)}"
+    likely = flags.meant(name, {**flags.by_every_name(known), **named})
+    if likely and likely[0] in named:
+        return f"; did you mean {named[likely[0]].shortest}?"
+    return settings.elsewhere(name)
 
 
 def recorded(folder: str) -> Mapping[str, Any]:
@@ -240,7 +274,15 @@ def asked_for(
 
     before = orders.recorded(about, entry, source)
     if resume:
-        unchanged(before, given, source)
+        try:
+            unchanged(before, given, source)
+        except InputError as why:
+            if about["state"] != "done":
+                raise
+            from assay.cli import outcome
+            from assay.records.runs import Run
+
+            raise InputError(outcome.done(Run.open(source))) from why
         inputs.unchanged(about, source)
     elif given.get("world", before["world"]) != before["world"]:
         before = {k: v for k, v in before.items() if not k.startswith("world")}

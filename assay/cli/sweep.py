@@ -8,7 +8,7 @@ import json
 import re
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,7 +110,18 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
         k: replace(f, also=tuple(a for a in f.also if a not in typed or "." not in k))
         for k, f in all_of_them.items()
     }
-    return replace(found[0], flags=clear)
+    return replace(found[0], flags=clear, mistyped=_a_grid(found[0].mistyped))
+
+
+def _a_grid(otherwise: Callable[[Flag, str], str]) -> Callable[[Flag, str], str]:
+    """What was meant by several values of one flag."""
+
+    def hint(flag: Flag, text: str) -> str:
+        several_ = "," in text or ".." in text
+        name = flag.shortest[2:].replace("-", "_")
+        return f"; a grid is written --over {name}={text}" if several_ else otherwise(flag, text)
+
+    return hint
 
 
 def overs(given: Sequence[str], recipe: str, recipes: Sequence[str]) -> list[str]:
@@ -188,10 +199,13 @@ def run_all(
         For each job its folder, state, readings and reason of failure.
     """
     from assay.api import execution
+    from assay.api.needs import check_needs
     from assay.api.orders import order as order_of
     from assay.engine import parallel
 
     orders = [(order_of(entry, values), folder) for entry, values, folder in jobs]
+    for order, _ in orders:
+        check_needs(order)
     before = {folder: state(folder, order) for order, folder in orders}
     parallel.barrier()  # no process makes a folder while another still looks
     worlds = worlds or execution.Worlds()

@@ -170,7 +170,7 @@ def call(verb: Verb, tokens: Sequence[str]) -> int:
     found = config.read(Path(path)) if path else {}
     grammar = verb.grammar(tokens, found)
     words, typed = parse(tokens, grammar)
-    values = converted(typed, grammar.flags)
+    values = converted(typed, grammar.flags, grammar.mistyped)
     values.pop("config", None)
     printed = values.pop("print_config", False)
     if path:
