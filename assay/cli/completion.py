@@ -12,6 +12,8 @@ from assay.cli.parsing import app
 from assay.cli.verbs import Verb
 from assay.registry import catalogue
 
+DTYPES = ("float32", "bfloat16", "float64")  # of world hub
+
 
 def completion_(shell: Literal["bash", "zsh", "fish"]) -> int:
     """Print the completion script of a shell.
@@ -39,7 +41,8 @@ def root(verbs: dict[str, Verb]) -> App:
     made = App(name="assay", help_format="plaintext")
     nested: dict[str, App] = {}
     for name, verb in verbs.items():
-        one = app(_completed(verb.grammar()), completing=True)
+        # as in help: the flags of a model of your own, where no world is named
+        one = app(_completed(verb.grammar(["--help"])), completing=True)
         head, _, tail = name.partition(" ")
         nested[name] = one
         (nested[head] if tail else made).command(one, name=tail or head)
@@ -47,7 +50,15 @@ def root(verbs: dict[str, Verb]) -> App:
 
 
 def _completed(grammar: Grammar) -> Grammar:
-    """The grammar with the names that its words may have."""
+    """The grammar with the names that its words and some of its flags may have."""
+    named = {"world": catalogue.worlds(), "fit": _names(("fit",)), "dtype": DTYPES}
+    flags = {
+        k: replace(f, type=Literal[tuple(named[last])])  # type: ignore[misc]
+        if (last := k.removeprefix("world.")) in named and f.type is str
+        else f
+        for k, f in grammar.flags.items()
+    }
+    grammar = replace(grammar, flags=flags)
     wanted = {
         "run": ("recipe",),
         "sweep": ("recipe",),
@@ -57,5 +68,10 @@ def _completed(grammar: Grammar) -> Grammar:
     }.get(grammar.verb)
     if not wanted:
         return grammar
-    names = tuple(e.name for e in catalogue.entries() if e.verb in wanted)
+    names = _names(wanted)
     return replace(grammar, words=tuple(replace(w, choices=names) for w in grammar.words))
+
+
+def _names(verbs: tuple[str, ...]) -> tuple[str, ...]:
+    """The papers whose files have one of these functions."""
+    return tuple(e.name for e in catalogue.entries() if e.verb in verbs)
