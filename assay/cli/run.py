@@ -170,7 +170,7 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
         world = "hub"  # help is of a model of one's own, unless a world is named
     name = seen.words[0] if seen.words else (about or {}).get("path") or (about or {}).get("recipe")
     if name:
-        entry = catalogue.find(name)
+        entry = catalogue.find(name, "recipe")
         found = settings.known(entry, world, fit)
         base = replace(base, what=f"{entry.name} in world {world}", named=f" {name}")
     else:
@@ -265,7 +265,7 @@ def asked_for(
         if not recipe:
             said = f": {out} holds no run yet" if resume else ""
             raise InputError(f"assay run needs a recipe{said}; assay list names them")
-        return catalogue.find(recipe), given
+        return catalogue.find(recipe, "recipe"), given
     about = recorded(source)
     entry = catalogue.find(recipe or about.get("path") or about["recipe"])
     if entry.name != about["recipe"]:

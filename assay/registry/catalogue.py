@@ -35,9 +35,12 @@ FIELD_NAMES = {
     "ipo": "direct_alignment --loss ipo",
 }
 
+MANY, FEW = 30, 5  # a message names all of so many words, else the nearest few
+
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """Make the end of a sentence: "; did you mean …?", or all words where none is near.
+    """Make the end of a sentence: "; did you mean …?", or all words where none is near; of many
+    words the nearest few.
 
     Args:
         word: What was asked for.
@@ -45,6 +48,10 @@ def nearest(word: str, words: Iterable[str]) -> str:
     """
     words = sorted(words)
     near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    if not near and len(words) > MANY:
+        some = difflib.get_close_matches(word, words, n=FEW, cutoff=0.3)
+        verb = "is" if len(some) == 1 else "are"
+        return f"; the nearest {verb} {', '.join(some)}" if some else ""
     return (
         f"; did you mean {near[0]}?"
         if near
@@ -73,11 +80,12 @@ def is_path(name: str) -> bool:
     return name.endswith(".py") or "/" in name
 
 
-def find(name: str) -> Entry:
+def find(name: str, verb: str = "") -> Entry:
     """Find a recipe.
 
     Args:
         name: A name from `assay list`, or a path such as ./mine.py.
+        verb: recipe, fit or study, whose names alone a message advises; "" for all.
 
     Raises:
         InputError: There is no such recipe (the message has the nearest name), or its file cannot
@@ -97,7 +105,9 @@ def find(name: str) -> Entry:
         if name not in known:
             word = name.lower().replace("-", "_")
             meant = FIELD_NAMES.get(word) or (word if word in known else "")
-            hint = f"; did you mean {meant}?" if meant else nearest(word, known)
+            these = [e.name for e in entries() if verb in ("", e.verb)]
+            hint = f"; did you mean {meant}?" if meant else nearest(word, these)
+            hint += "" if hint.endswith("?") else "; assay list names them"
             raise InputError(f"there is no recipe '{name}'{hint}")
         entry = read(path)
     if entry.fault:
