@@ -157,3 +157,33 @@ def test_wrong_words_are_one_sentence(
     assert sentence in err
     assert len(err.splitlines()) == 1
     assert not Path("x").exists()
+
+
+def test_what_comes_next_has_the_flags_that_were_given(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"q": r["prompt"], "good": r["chosen"], "bad": r["rejected"]} for r in pairs()]
+    renamed = ["--columns", "prompt=q,chosen=good,rejected=bad"]
+    assert cli.main(["check", write("p.jsonl", rows), *renamed]) == 0
+    command = f"assay fit p.jsonl --out reward {' '.join(renamed)}"
+    assert f"next: {command}\n" in capsys.readouterr().err
+    assert cli.main([*command.split()[1:], "--members", "1", "--folds", "0"]) == 0
+    asked = [
+        {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+    ]
+    assert cli.main(["check", write("chats.jsonl", asked)]) == 0
+    assert "next: assay run sft --model MODEL --demos chats.jsonl\n" in capsys.readouterr().err
+
+
+def test_a_file_without_scores_is_told_how_to_get_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bon", write("rows.jsonl", responses()), "--gold", "truth"]) == 2
+    said = capsys.readouterr().err
+    assert "assay score writes that column" in said and "--proxy length" in said
+    assert cli.main(["bon", "rows.jsonl", "--gold", "truht"]) == 2
+    assert "assay score" not in capsys.readouterr().err
+
+
+def test_score_takes_its_file_by_one_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["score", "--help"]) == 0
+    usage = capsys.readouterr().out.splitlines()[0]
+    assert usage == "Usage: assay score REWARD FILE --out PATH [OPTIONS]"
+    assert cli.main(["score", "reward", "rows.jsonl"]) == 2
+    assert "assay score needs --out: the file to write" in capsys.readouterr().err.replace("T", "t")

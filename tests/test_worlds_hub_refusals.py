@@ -148,7 +148,11 @@ def test_weights_that_are_not_there_are_not_drawn_at_random(
         open_model(str(tmp_path / "classifier"), dtype_named("float32")[0], 0, device_named("cpu"))
     with pytest.raises(InputError, match="tokens and a model of 250: they do not belong together"):
         open_reward(str(tmp_path / "narrow"), "world.rewards")
-    assert "nothing is there" in said(flags, ["--peft", str(tmp_path / "nowhere")], capsys)
+    assert "nothing is there" in said(
+        flags,
+        ["--peft", str(tmp_path / "nowhere"), "--rewards", str(tmp_path / "classifier")],
+        capsys,
+    )
     assert (
         open_model(
             str(checkpoint(tmp_path / "tied", "gpt2")),
@@ -228,9 +232,11 @@ def test_no_flag_is_advised_that_is_not_there(
         for c in ("it rains", "")
     ]
     (tmp_path / "pairs.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
-    told = said(flags, ["--world.pairs", str(tmp_path / "pairs.jsonl")], capsys)
+    judged = ["--rewards", f"{tmp_path / 'judges.py'}:words"]
+    told = said(flags, ["--world.pairs", str(tmp_path / "pairs.jsonl"), *judged], capsys)
     assert (
-        "line 2, column 'chosen': an empty completion; repair the row, or leave such rows out"
+        "line 2, column 'chosen': an empty completion; repair the row, or remove it (assay "
+        "check lists such rows)"
         in told
         and "--drop" not in told
     )

@@ -49,7 +49,9 @@ NEXT = {  # what a file of each kind is for
     "pairs": "assay fit {} --out reward",
     "scored": "assay fit {} --out reward",
     "prompts": "assay run leave_one_out --model MODEL --prompts {} --rewards reward",
+    "demonstrations": "assay run sft --model MODEL --demos {}",
 }
+KEPT = {"fit": ("columns", "split", "score"), "run": ("columns", "split")}  # flags of check
 UNSHOWN = ("check", "bon")  # their functions do not announce all that they do
 FURTHER = {"fit": {"path": ("--pairs",)}}  # other names of the positional parameters as flags
 
@@ -64,12 +66,15 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
             type=p.type,
             help=first_sentence(p.help or SHOWN[p.name][1]),
             also=(*ALSO.get(p.name, ()), *FURTHER.get(base.verb, {}).get(p.name, ())),
+            default=REQUIRED if p.name == "out" else None,
             group="Options" if p.name == "out" else "Hidden",
         )
         for p in places
     }
     found = {k: replace(f, also=ALSO.get(k, ())) for k, f in flags.of(given).items()}
-    words = tuple(Words(SHOWN[p.name][0], help=p.help or SHOWN[p.name][1]) for p in places)
+    words = tuple(
+        Words(SHOWN[p.name][0], help=p.help or SHOWN[p.name][1]) for p in places if p.name != "out"
+    )
     return replace(base, flags={**own, **found, **base.flags}, words=words)
 
 
@@ -137,8 +142,20 @@ def check_(*words: str, json_: bool = False, **settings: Any) -> int:
         errors = sum(found["errors"].values())
         print(f"assay: {found['file']} has {errors:,} error{'s' * (errors > 1)}", file=sys.stderr)
     elif found["kind"] in NEXT:
-        ending(("next", NEXT[found["kind"]].format(shlex.quote(found["file"]))), as_json=json_)
+        how = NEXT[found["kind"]].format(shlex.quote(found["file"]))
+        ending(("next", how + _again(settings, KEPT[how.split()[1]])), as_json=json_)
     return 0 if found["ok"] else 2
+
+
+def _again(settings: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Flags that were given, as they are typed for another command on the same file."""
+    given = {k: settings[k] for k in names if settings.get(k) not in (None, "", {})}
+    return "".join(
+        f" --{k} {shlex.quote(','.join(f'{a}={b}' for a, b in v.items()))}"
+        if isinstance(v, Mapping)
+        else f" --{k} {shlex.quote(str(v))}"
+        for k, v in given.items()
+    )
 
 
 def fit_(*words: str, json_: bool = False, **settings: Any) -> int:
@@ -240,9 +257,14 @@ def score_(*words: str, json_: bool = False, **settings: Any) -> int:
             *(f"warning: {count:,} × {kind}" for kind, count in found["warnings"].items()),
             *right,
             f"wrote {found['out']}: every row with the columns {', '.join(found['columns'])}",
-            f"next: assay bon {found['out']} --gold GOLD_COLUMN --proxy {found['columns'][0]}"
-            if found["accuracy"] is None
-            else f"next: assay evaluate {found['rewards']} {found['file']}",
+            (
+                f"next: assay bon {found['out']} --gold GOLD_COLUMN --proxy {found['columns'][0]}"
+                if found["accuracy"] is None
+                else f"next: assay evaluate {found['rewards']} {found['file']}"
+            )
+            + _again(
+                settings, ("columns", "split") if found["accuracy"] is not None else ("columns",)
+            ),
         ],
     )
     return 0

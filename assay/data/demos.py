@@ -41,7 +41,7 @@ def demos(
         layout: Which columns to read.
         faults: Counts rows without a completion, which are left out.
     """
-    cure = "repair the row, or leave such rows out"
+    cure = "repair the row, or remove it (assay check lists such rows)"
     if "response" in layout.parts:
         column = layout.parts["response"]
         for item in scored(rows, layout, faults):

@@ -90,7 +90,10 @@ class Faults:
             cure: What to do.
         """
         self.errors[kind] += 1
-        cure = cure if self.drops else cure.replace(" with --drop", "")
+        if not self.drops:
+            cure = cure.replace(
+                "leave such rows out with --drop", "remove it (assay check lists such rows)"
+            )
         if len(self.shown) < SHOWN:
             self.shown.append(Fault(kind, self.file, row, column, found, cure, True, self.line))
 

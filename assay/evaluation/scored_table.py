@@ -98,6 +98,17 @@ def read_table(
     return Table(dict(zip((gold, *proxies), wide, strict=True)), present, repeated, faults, rows)
 
 
+def _no_scores(name: str, row: Mapping[str, Any], file: str) -> InputError:
+    """The error for a column of gold or of a proxy that is not there."""
+    why = missing(name, row, file)
+    if name != "proxy":
+        return why
+    return InputError(
+        f"{why}. assay score writes that column; --proxy COLUMN takes another one, and --proxy "
+        "length the completion's length"
+    )
+
+
 def _groups(
     source: data.Source,
     faults: data.Faults,
@@ -118,7 +129,7 @@ def _groups(
             asked, completion = found.parts["prompt"], found.parts.get("response")
             for name in names:
                 if name not in row and not (name == "length" and completion):
-                    raise missing(name, row, source.name)
+                    raise _no_scores(name, row, source.name)
         prompt = text_of(i, row, asked, faults)
         text = text_of(i, row, completion, faults) if completion else ("", None)
         numbers = [
