@@ -265,6 +265,12 @@ def test_help_has_the_numbers_of_a_run_with_a_model(
         16,
         100,
     )
+    assert written["model"] == "x" and "world.policy" not in written, "names are those of help"
+    assert written["max_tokens"] == 128 and "world.max_tokens" not in written
+    old = "recipe = 'dpo'\n[world]\nname = 'hub'\npolicy = 'x'\nmax_tokens = 9\n"
+    Path("old.toml").write_text(old)
+    new = config_of(printed(capsys, "run", "--config", "old.toml", "--print-config"))
+    assert (new["model"], new["max_tokens"]) == ("x", 9), "longer names are read too"
     for name in ("grpo", "hub"):
         shown = printed(capsys, "show", name)
         assert "--learning-rate    1e-06" in shown and "--batch-size       16" in shown

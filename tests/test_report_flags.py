@@ -56,11 +56,12 @@ def test_the_command_can_be_typed_and_means_the_record(
     assert words[:3] == ["assay", "run", "grpo"]
     said = printed(words[1:], capsys)
     flat = {**said, **{f"world.{k}": v for k, v in said.get("world", {}).items()}}
+    flat["policy"] = said.get("model")
     assert (flat["beta"], flat["standardise"], flat["save_steps"]) == (0.1, False, 3)
     assert flat["policies"] is True and flat["learning_rate"] == 1e-5 and flat["max_steps"] == 7
     for name, value in world.items():
         if name != "name" and value not in ("", None):
-            assert json.loads(json.dumps(flat[f"world.{name}"])) == value, name
+            assert json.loads(json.dumps(flat.get(f"world.{name}", flat.get(name)))) == value, name
 
 
 def test_what_is_at_its_default_is_not_said() -> None:

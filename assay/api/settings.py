@@ -223,7 +223,9 @@ def bare(found: Mapping[str, Flag], taken: Collection[str]) -> dict[str, Flag]:
 def fit_flags(fit: str) -> dict[str, Flag]:
     """The constants of a paper that fits reward models, and its Loop."""
     entry = catalogue.find(fit)
-    steps = {f"fit.{k}": replace(f, name=f"fit.{k}", also=()) for k, f in loop().items()}
+    steps = {
+        f"fit.{k}": replace(_of_the_world(f), name=f"fit.{k}", also=()) for k, f in loop().items()
+    }
     return _grouped(
         {**steps, **of_file(entry.path, entry.verb, lambda: function_of(entry), "fit.")}
     )
@@ -244,9 +246,14 @@ def loop_of(world: str, own: Mapping[str, Any]) -> dict[str, Flag]:
     def one(name: str, flag: Flag) -> Flag:
         if name in own or theirs is not None:
             return replace(flag, default={**(theirs or {}), **own}.get(name, flag.default))
-        return replace(flag, default=None, help=f"{flag.help} [default: the world's]".strip())
+        return _of_the_world(flag)
 
     return {k: one(k, f) for k, f in loop().items()}
+
+
+def _of_the_world(flag: Flag) -> Flag:
+    """A field of the Loop whose default the world decides."""
+    return replace(flag, default=None, help=f"{flag.help} [default: the world's]".strip())
 
 
 def implied(given: Mapping[str, Any]) -> str:

@@ -178,7 +178,8 @@ def call(verb: Verb, tokens: Sequence[str]) -> int:
         flags = {k: v for k, v in found.items() if k not in {w.name for w in grammar.words}}
         values = {**config.settled(flags, values, grammar, Path(path)), **values}
     if printed:
-        print(config.toml({**_named(words, grammar), **_resolved(values, grammar)}), end="")
+        resolved = {_shown(k, grammar): v for k, v in _resolved(values, grammar).items()}
+        print(config.toml({**_named(words, grammar), **resolved}), end="")
         return 0
     function = verb.load()
     given = parameters(function)
@@ -218,6 +219,12 @@ def _named(words: Sequence[str], grammar: Grammar) -> dict[str, Any]:
     """The words as a config file has them."""
     rest = list(words)
     return {w.name: rest if w.many else rest.pop(0) for w in grammar.words if rest}
+
+
+def _shown(name: str, grammar: Grammar) -> str:
+    """A flag's name as help shows it, in Python's spelling: `world.policy` is `model`."""
+    flag = grammar.flags.get(name)
+    return name if flag is None else flag.shortest[2:].replace("-", "_")
 
 
 def _resolved(values: Mapping[str, Any], grammar: Grammar) -> dict[str, Any]:
