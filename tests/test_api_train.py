@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import json
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import assay
 from assay import cli
-from assay.api.live import function_name
+from assay.api.live import function_name, weights_digest
 from assay.core import InputError, Loop, Step, Task
 from assay.loops import online, proxy_score
 
@@ -186,6 +187,20 @@ def test_other_weights_are_refused(model: Any, tmp_path: Path) -> None:
             p.add_(0.1)
     with pytest.raises(InputError, match="whose weights are not those of this one"):
         assay.train("leave_one_out", model=model, resume=True, **given)
+
+
+def test_one_value_of_one_weight_makes_another_model(model: Any) -> None:
+    """Fine-tuning changes every value; an edit (a row of an embedding, a neuron) changes few."""
+    before = weights_digest(model)
+    assert weights_digest(copy.deepcopy(model)) == before
+    for weight in model.parameters():
+        was = weight.detach().clone()
+        with torch.no_grad():
+            weight.view(-1)[-1] += 1
+            assert weights_digest(model) != before
+            weight.copy_(was)
+    assert weights_digest(model) == before
+    assert weights_digest(copy.deepcopy(model).bfloat16()) != before
 
 
 def test_a_recipe_of_ones_own_is_a_function(model: Any) -> None:

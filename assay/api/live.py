@@ -23,7 +23,7 @@ from assay.registry.live import Live, opened, plainly
 from assay.rewards.text_scorer import TextReward
 
 WEIGHTS = "weights of "  # before a live model's name, among a record's inputs
-_VALUES = 1024  # what is read of each weight
+_BLOCK = 1 << 24  # bytes of a weight that are read at once
 _ADAPTER = {"lora_A", "lora_B", "lora_magnitude_vector", "lora_embedding_A", "lora_embedding_B"}
 
 
@@ -282,15 +282,14 @@ def _model_of(world: World) -> Any:
 
 
 def weights_digest(model: Any) -> str:
-    """SHA-256 of the names, shapes and evenly spaced values of a model's own weights."""
+    """SHA-256 of the names, dtypes, shapes and all values of a model's own weights."""
     said = hashlib.sha256()
     with torch.no_grad():
         for name, weight in sorted(model.state_dict().items()):
             if _ADAPTER & set(name.split(".")) or not isinstance(weight, torch.Tensor):
                 continue
-            flat = weight.reshape(-1)
-            some = flat[:: max(1, len(flat) // _VALUES)].cpu()
-            some = some.double() if some.is_floating_point() else some
-            said.update(f"{name} {tuple(weight.shape)}".encode())
-            said.update(some.numpy().tobytes())
+            said.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+            flat = weight.detach().contiguous().reshape(-1).view(torch.uint8)
+            for block in flat.split(_BLOCK):
+                said.update(block.cpu().numpy())
     return said.hexdigest()
