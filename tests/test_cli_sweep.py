@@ -11,7 +11,7 @@ import pytest
 from test_cli_run import SMALL, _elsewhere, mine, readings, refused  # noqa: F401  (a fixture)
 
 from assay import cli
-from assay.cli import sweep
+from assay.api import flags
 from assay.records.runs import Run
 
 
@@ -100,8 +100,8 @@ def test_wrong_words_are_one_sentence(
 
 
 def test_a_label_cannot_leave_its_folder() -> None:
-    assert "/" not in sweep.label({"name": "../../etc/passwd", "x": 1})
-    assert sweep.label({"lam": 0.1, "seed": 2}) == "lam=0.1,seed=2"
+    assert "/" not in flags.label({"name": "../../etc/passwd", "x": 1})
+    assert flags.label({"lam": 0.1, "seed": 2}) == "lam=0.1,seed=2"
 
 
 def test_report_takes_runs_and_folders_of_runs(capsys: pytest.CaptureFixture[str]) -> None:

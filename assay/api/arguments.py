@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.api import flags, settings
+from assay.api.flags import Flag
 from assay.api.live import model_named, rewards_named, rows_named
 from assay.errors import InputError
 from assay.registry.entry import Entry
@@ -76,7 +77,7 @@ def by_flag(
             raise InputError(
                 flags.no_such(what, name, name, known, where, f"; assay show {entry.name}")
             )
-        given[flag.name] = _plain(value)
+        given[flag.name] = plain(value)
     return {**given, "world": world}
 
 
@@ -94,13 +95,25 @@ def _defaults(model: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _plain(value: Any) -> Any:
-    """A path as text, a number of numpy or torch as Python's."""
+def plain(value: Any) -> Any:
+    """A value with paths as text, and numbers of numpy and torch as Python's."""
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, (list, tuple)):
-        return tuple(_plain(v) for v in value)
+        return tuple(plain(v) for v in value)
     return value.item() if hasattr(value, "item") else value
+
+
+def known_to(entry: Entry, arguments: Mapping[str, Any]) -> dict[str, Flag]:
+    """Every flag of a recipe in the world that `train`'s arguments name or imply.
+
+    Args:
+        entry: The recipe.
+        arguments: As `train` takes them.
+    """
+    implied = "hub" if arguments.get("model") is not None else settings.run()["world"].default
+    world = arguments.get("world") or implied
+    return settings.known(entry, world, str(arguments.get("fit") or ""))
 
 
 @contextmanager

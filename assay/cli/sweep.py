@@ -5,7 +5,6 @@ begun goes on.
 from __future__ import annotations
 
 import json
-import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -65,6 +64,7 @@ def sweep_(
     if len(set(recipes)) < len(recipes):
         raise InputError("a recipe is named twice; --over seed=0..4 repeats a run with other seeds")
     base = settings.placed(given)
+    numbers = [value(s, int, "--seeds") for s in several(seeds)] if seeds else []
     jobs = []
     for entry in [catalogue.find(r) for r in recipes]:
         known = _known(entry, base)
@@ -73,8 +73,8 @@ def sweep_(
             if name not in known:
                 raise InputError(unknown(name, Grammar("sweep", known, what=what)))
         for setting in flags.grid(overs(over or [], entry.name, recipes), known, what):
-            for seeded in seeds_of(seeds, known, {**base, **setting}):
-                where = label({**setting, **{k: v for k, v in seeded.items() if k == "seed"}})
+            for seeded in flags.seeded(numbers, known, {**base, **setting}):
+                where = flags.label({**setting, **{k: v for k, v in seeded.items() if k == "seed"}})
                 jobs.append((entry, {**base, **setting, **seeded}, out / entry.name / where))
     with progress.stage("starting"):
         from assay.engine import parallel
@@ -129,40 +129,6 @@ def overs(given: Sequence[str], recipe: str, recipes: Sequence[str]) -> list[str
         elif who == recipe:
             found.append(over[len(who) + 1 :])
     return found
-
-
-def seeds_of(
-    given: str, known: Mapping[str, Flag], setting: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """The run's seed and the world's, alike, for each of --seeds.
-
-    Args:
-        given: The value of --seeds, "" where it is not given.
-        known: The recipe's flags by name.
-        setting: Values that are given by other flags.
-
-    Returns:
-        One setting a seed; one empty setting where no --seeds is given.
-
-    Raises:
-        InputError: A seed is set by another flag too, or is no whole number.
-    """
-    if not given:
-        return [{}]
-    twice = next((k for k in ("seed", "world.seed") if k in setting), None)
-    if twice:
-        raise InputError(f"--seeds sets the run's seed and the world's; take --{twice} out")
-    numbers = [value(s, int, "--seeds") for s in several(given)]
-    return [{k: n for k in ("seed", "world.seed") if k in known} for n in numbers]
-
-
-def label(setting: Mapping[str, Any]) -> str:
-    """A setting as a folder's name: lam=0.1,seed=2. Nothing in it can leave the folder it is in."""
-    text = (
-        ",".join(f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in setting.items())
-        or "run"
-    )
-    return re.sub(r"[^A-Za-z0-9_.,=+\[\]-]", "_", text)[:150]
 
 
 def run_all(
