@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,8 +66,10 @@ def sweep_(
     base = settings.placed(given)
     numbers = [value(s, int, "--seeds") for s in several(seeds)] if seeds else []
     jobs = []
-    for entry in [catalogue.find(r) for r in recipes]:
-        known = _known(entry, base)
+    entries = [catalogue.find(r) for r in recipes]
+    names = {name for entry in entries for name in _known(entry, base)}
+    for entry in entries:
+        known = apart(_known(entry, base), names)
         what = f"{entry.name} in world {base.get('world') or settings.run()['world'].default}"
         for name in base:
             if name not in known:
@@ -103,9 +105,26 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
     ]
     found = found or [run.grammar(replace(base, flags={}), seen)]
     mine = {k: replace(f, group="Run") for k, f in base.flags.items()}
-    return replace(
-        found[0], flags={**mine, **{k: f for g in reversed(found) for k, f in g.flags.items()}}
-    )
+    merged = {**mine, **{k: f for g in reversed(found) for k, f in g.flags.items()}}
+    return replace(found[0], flags=apart(merged, merged))
+
+
+def apart(known: Mapping[str, Flag], names: Collection[str]) -> dict[str, Flag]:
+    """Flags without those short names that are another recipe's own flag: with worst_case in a
+    sweep, --members is its constant and the world's is --world.members.
+
+    Args:
+        known: The flags, by name.
+        names: The names of all recipes' flags.
+    """
+
+    def free(short: str) -> bool:
+        return short.lstrip("-").replace("-", "_") not in names
+
+    return {
+        k: replace(f, also=tuple(a for a in f.also if free(a))) if "." in k else f
+        for k, f in known.items()
+    }
 
 
 def overs(given: Sequence[str], recipe: str, recipes: Sequence[str]) -> list[str]:
