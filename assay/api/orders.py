@@ -190,12 +190,23 @@ def recorded(about: Mapping[str, Any], entry: Entry, where: str) -> dict[str, An
     return values
 
 
-def of_record(about: Mapping[str, Any], where: str) -> Order:
+def of_record(about: Mapping[str, Any], where: str, *, judged: bool = True) -> Order:
     """The Order that a recorded run was.
 
     Args:
         about: The run's record.
         where: Its folder, for messages.
+        judged: Whether rewards, gold and labelers are needed. Without them a policy can be had
+            where a function was of another program, or a server has gone.
     """
     entry = catalogue.find(about.get("path") or about["recipe"])
-    return order(entry, recorded(about, entry, where))
+    values = recorded(about, entry, where)
+    if not judged:
+        values = {k: v for k, v in values.items() if not _judges(k, values["world"])}
+    return order(entry, values)
+
+
+def _judges(name: str, world: str) -> bool:
+    """Whether a value says who judges, and nothing of a policy hangs on it."""
+    hub = world == "hub" and name in ("world.rewards", "world.gold")
+    return hub or name.partition(".")[0] == "watch"

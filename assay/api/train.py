@@ -203,10 +203,11 @@ def open_run(folder: str | Path, *, model: Any = None, tokenizer: Any = None) ->
     def rebuild() -> World:
         from assay.api.live import check_weights, model_named
 
-        order = orders.of_record(record.about, str(folder))
+        order = orders.of_record(record.about, str(folder), judged=False)
         if model is not None:
             order.world_arguments["policy"] = model_named(model, tokenizer)
-        world = execution.Worlds()(order)
+        with quiet_libraries(models=True):
+            world = execution.Worlds()(order)
         check_weights(record.about, world, str(folder))
         return world
 

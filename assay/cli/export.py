@@ -45,7 +45,7 @@ def export_(
     # before the world is built, so that a refusal comes at once
     export.must_be_free(out)
     policy = export.find_policy(found, step=step, end=last)
-    order = orders.of_record(found.about, run)
+    order = orders.of_record(found.about, run, judged=False)
     world = execution.Worlds()(order)
     with stage(f"writing {out}"):
         folder = export.export(found, world, out, policy, adapter=adapter)
