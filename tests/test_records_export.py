@@ -4,6 +4,7 @@ the measured curve.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
