@@ -260,3 +260,25 @@ def test_refusals_speak_python(model: Any) -> None:
     model.name_or_path = model.config._name_or_path = ""
     with pytest.raises(InputError, match="its tokenizer is unknown"):
         assay.train("leave_one_out", **given, **SMALL)
+
+
+def test_a_policy_is_had_where_the_functions_are_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A shell, or another notebook, has the run's folder and none of its Python functions."""
+
+    def here(prompts: list[str], completions: list[str]) -> list[float]:
+        return letters(prompts, completions)
+
+    def better(prompts: list[str], first: list[str], second: list[str]) -> list[float]:
+        return [0.5] * len(first)
+
+    out, base = tmp_path / "run", checkpoint(tmp_path / "base", "llama")
+    watch = assay.Watch(labeler=better, budget=4)
+    given = {"rewards": here, "gold": here, "watch": watch, **SMALL, "max_steps": 2}
+    assay.train("leave_one_out", model=str(base), prompts=PROMPTS, out=out, **given)
+    assert assay.open_run(out).policy.generate(["Hi"], max_tokens=2)
+    capsys.readouterr()
+    assay.open_run(out).policy.save_pretrained(tmp_path / "saved")
+    assert capsys.readouterr().err == ""
+    assert cli.main(["export", str(out), "--out", str(tmp_path / "exported")]) == 0

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from assay.api import flags, settings
+from assay.api.flags import Flag
 from assay.api.live import model_named, rewards_named, rows_named
 from assay.errors import InputError
 from assay.registry.entry import Entry
@@ -78,7 +79,7 @@ def by_flag(
             raise InputError(
                 flags.no_such(what, name, name, known, where, f"; assay show {entry.name}")
             )
-        given[flag.name] = _plain(value)
+        given[flag.name] = plain(value)
     return {**given, "world": world}
 
 
@@ -96,15 +97,27 @@ def _defaults(model: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A path, a dtype or a device as text, a number of numpy or torch as Python's."""
     if isinstance(value, (Path, torch.device)):
         return str(value)
     if isinstance(value, torch.dtype):
         return str(value).removeprefix("torch.")
     if isinstance(value, (list, tuple)):
-        return tuple(_plain(v) for v in value)
+        return tuple(plain(v) for v in value)
     return value.item() if hasattr(value, "item") else value
+
+
+def known_to(entry: Entry, arguments: Mapping[str, Any]) -> dict[str, Flag]:
+    """Every flag of a recipe in the world that `train`'s arguments name or imply.
+
+    Args:
+        entry: The recipe.
+        arguments: As `train` takes them.
+    """
+    implied = "hub" if arguments.get("model") is not None else settings.run()["world"].default
+    world = arguments.get("world") or implied
+    return settings.known(entry, world, str(arguments.get("fit") or ""))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch
 from assay.api.arguments import in_python
 from assay.core import Prompts, Rng, World
 from assay.data.turns import Turns, turns_of
+from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.models.as_transformers import pretrained_model, save, tokenizer_of
 from assay.worlds.encoder import Encoder
@@ -123,7 +124,8 @@ class TrainedPolicy:
         Returns:
             The folder.
         """
-        save(self._policy, Path(folder))
+        with quiet_libraries(models=True):
+            save(self._policy, Path(folder))
         if self._card:
             (Path(folder) / "README.md").write_text(self._card, encoding="utf-8")
         return Path(folder)

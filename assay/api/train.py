@@ -111,20 +111,20 @@ def train(
         "gold": gold,
         "watch": watch,
     }
-    run = started(
+    begin = checked(
         recipe, out=out, resume=resume, track=track, project=project, quiet=quiet, **given,
         **arguments,
     )  # fmt: skip
+    run = begin(execution.Worlds())
     if not stream:
         for _ in run:
             pass
     return run
 
 
-def started(
+def checked(
     recipe: Any,
     *,
-    worlds: execution.Worlds | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     track: str | Sequence[str] = (),
@@ -132,12 +132,11 @@ def started(
     quiet: bool = False,
     watch: Any = None,
     **given: Any,
-) -> Run:
-    """A run that iterating drives, see `train`.
+) -> Callable[[execution.Worlds], Run]:
+    """Check what is asked for before anything is built, see `train`.
 
     Args:
         recipe: See `train`; so are the others.
-        worlds: Worlds that several runs share.
         out: See `train`.
         resume: See `train`.
         track: See `train`.
@@ -145,6 +144,10 @@ def started(
         quiet: See `train`.
         watch: See `train`.
         given: The rest of `train`'s arguments.
+
+    Returns:
+        A function that takes the worlds which several runs share, and begins the run; iterating
+        over the run drives it.
 
     Raises:
         InputError: See `train`.
@@ -161,12 +164,16 @@ def started(
         if watching is not None:
             check_labeler(watching)
             order.watch = watching
+
+    def begin(worlds: execution.Worlds) -> Run:
         if again is not None and again.about["state"] == "done":
             return open_run(again.folder)
-        with quiet_libraries(models=True), nullcontext() if quiet else shown():
-            built = (worlds or execution.Worlds())(order)
-            drive = execution.Drive(order, built, folder, resume=again is not None)
-    return Run(drive.run, drive=drive, readings=_driven(drive, trackers, project, quiet))
+        display = nullcontext() if quiet else shown()
+        with in_python(), quiet_libraries(models=True), display:
+            drive = execution.Drive(order, worlds(order), folder, resume=again is not None)
+        return Run(drive.run, drive=drive, readings=_driven(drive, trackers, project, quiet))
+
+    return begin
 
 
 def open_run(folder: str | Path, *, model: Any = None, tokenizer: Any = None) -> Run:
@@ -199,7 +206,8 @@ def open_run(folder: str | Path, *, model: Any = None, tokenizer: Any = None) ->
         order = orders.of_policy(record.about, str(folder))
         if model is not None:
             order.world_arguments["policy"] = model_named(model, tokenizer)
-        world = execution.Worlds()(order)
+        with quiet_libraries(models=True):
+            world = execution.Worlds()(order)
         check_weights(record.about, world, str(folder))
         return world
 

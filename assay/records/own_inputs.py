@@ -9,7 +9,7 @@ from typing import Any
 INPUTS = "inputs"  # the folder of a run that holds what came from Python
 
 
-def by_content(value: Any, folder: Path, digests: Mapping[str, str]) -> Any:
+def by_content(value: Any, folder: Path, digests: Mapping[str, str | None]) -> Any:
     """Return a world's arguments with a run's own files named by their content.
 
     Rows from Python are written into the folder of each run. Runs of the same rows then name
@@ -33,4 +33,5 @@ def by_content(value: Any, folder: Path, digests: Mapping[str, str]) -> Any:
         return value
     path = Path(value)
     own = path.parent.name == INPUTS and path.parent.parent.name == folder.name
-    return f"{path.name} {digests[value][:12]}" if own else value
+    digest = digests[value]
+    return f"{path.name} {digest[:12]}" if own and digest else value
