@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import assay
 from assay import cli
-from assay.api.live import function_name, weights_digest
+from assay.api.live import function_name
+from assay.api.weights import weights_digest
 from assay.core import InputError, Loop, Step, Task
 from assay.loops import online, proxy_score
 
@@ -95,7 +96,7 @@ def test_functions_rows_and_conversations(model: Any) -> None:
     )  # fmt: skip
     assert run.record.about["rewards"] == ["first", "second"] and asked
     assert run.best is not None and run.best.reading["gold"] == 1.0
-    assert run.record.about["world"]["rewards"] == ["first", "second"]
+    assert run.record.about["world"]["rewards"] == ["python:first", "python:second"]
 
 
 def test_the_last_policy_in_plain_transformers_scores_as_here(model: Any, tmp_path: Path) -> None:
@@ -235,7 +236,7 @@ def test_a_function_that_wraps_one_of_a_file_is_not_named_as_that_one() -> None:
     """Another process would import the one that is wrapped."""
     wrapped = functools.wraps(checkpoint)(lambda *given: None)
     assert function_name(checkpoint).endswith("families.py:checkpoint")
-    assert function_name(wrapped) == "checkpoint"
+    assert function_name(wrapped) == "python:checkpoint"
 
 
 def test_refusals_speak_python(model: Any) -> None:

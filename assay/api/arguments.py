@@ -17,6 +17,8 @@ from assay.errors import InputError
 from assay.registry.entry import Entry
 
 _FLAG = re.compile(r"(?<!\w)--(?:world\.)?([a-z][a-z0-9-]*(?:\.[a-z][a-z0-9-]*)*)")
+_COLUMNS = re.compile(r"--columns (\w+)=(\w+)")
+_ANEW = re.compile(r"start another run with --from \S+")
 _COMMAND = re.compile(r"assay [a-z]+[^;,.)]*")
 
 
@@ -121,19 +123,12 @@ def known_to(entry: Entry, arguments: Mapping[str, Any]) -> dict[str, Flag]:
 
 
 @contextmanager
-def in_python(function: str = "") -> Iterator[None]:
-    """Say refusals in Python's words: `max_tokens` where a sentence has `--max-tokens`.
-
-    Args:
-        function: The function's name, put before the sentence where it is given.
-    """
+def in_python() -> Iterator[None]:
+    """Say refusals in Python's words: `max_tokens` where a sentence has `--max-tokens`."""
     try:
         yield
-    except InputError as why:
-        said = pythonic(str(why))
-        if said == str(why):
-            raise
-        raise type(why)(said) from why.__cause__
+    except InputError as why:  # raised anew, so that the traceback ends where Python called
+        raise type(why)(pythonic(str(why))) from None
 
 
 def pythonic(text: str) -> str:
@@ -143,6 +138,8 @@ def pythonic(text: str) -> str:
         >>> pythonic("lower --max-tokens, or go on by assay run --resume --out x")
         'lower max_tokens, or go on by assay run --resume --out x'
     """
+    text = _COLUMNS.sub(r'columns={"\1": "\2"}', text)
+    text = _ANEW.sub("begin another run with another out", text)
     commands = [m.span() for m in _COMMAND.finditer(text)]
 
     def said(m: re.Match[str]) -> str:

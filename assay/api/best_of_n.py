@@ -131,6 +131,8 @@ def sample_best_of_n(
         >>> len(found.texts[0]) == min(len(text) for text in found.completions[0])
         True
     """
+    if n < 1:
+        raise InputError(f"n is {n}; give at least 1")
     if rewards is None or (isinstance(rewards, (list, tuple, dict)) and not rewards):
         raise InputError("rewards is empty; pass what completions are chosen by")
     with in_python(), quiet_libraries(models=True), shown(), torch.no_grad():

@@ -5,6 +5,7 @@ of them.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -118,8 +119,12 @@ def fitted(given: Any, flag: Flag, name: str = "") -> Any:
     Raises:
         InputError: It is no value of the flag's type.
     """
+    if isinstance(given, float) and not math.isfinite(given):
+        raise InputError(f"{name or flag.typed} is {given}; give a finite number")
     if isinstance(given, (bool, int, float)) and flag.type is type(given):
         return given
+    if isinstance(given, float) and given.is_integer() and flag.type is int:
+        return int(given)
     text = given if isinstance(given, (str, Path)) else json.dumps(given)
     return value(str(text), flag.type, name or flag.typed)
 

@@ -70,7 +70,9 @@ def sweep(
             [recipes] if isinstance(recipes, (str, Path)) or callable(recipes) else recipes
         )
     )
-    numbers = [*seeds]
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise InputError(f"seeds is {seeds!r}; give several, such as range(5)")
+    numbers = [as_plain(seed) for seed in seeds]
     jobs = []
     with in_python():
         for recipe, own in each.items():
@@ -191,7 +193,7 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[Run | str | Path] | str | Path,
+    runs: Sequence[Run | str | Path] | Run | str | Path,
     *,
     baseline: str = "",
     tuned: str | None = None,
@@ -220,7 +222,7 @@ def compare(
     """
     from assay.evaluation.compare import compare as compared
 
-    given = [runs] if isinstance(runs, (str, Path)) else list(runs)
+    given = [runs] if isinstance(runs, (str, Path, Run)) else list(runs)
     if not given:
         raise InputError("runs is empty; pass runs, or the folder of a sweep")
     with in_python(), ExitStack() as held:
