@@ -114,3 +114,8 @@ def test_impossible_values_are_one_sentence(given: dict[str, Any], tmp_path: Pat
         assay.sample_best_of_n(given["model"], PROMPTS, words, n=0)
     run = assay.train("grpo", **{**given, "max_steps": 0})
     assert run.policy.step == 0
+
+
+def test_a_run_without_held_out_prompts_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="held_out leaves no prompt to measure the policy on"):
+        assay.train("grpo", **{**given, "held_out": -1})

@@ -116,6 +116,11 @@ class Drive:
     ):
         self.loop: Loop = catalogue.loop_of(asked.function, world.loop, asked.loop)
         self.order, self.world, self.folder, self.resume = asked, world, folder, resume
+        if len(world.held_out) == 0:
+            raise InputError(
+                "--held-out leaves no prompt to measure the policy on; give at least 1, or 0 to "
+                "let assay choose"
+            )
         self.notes = [said] if (said := _mean_of_several(asked, world)) and not resume else []
         self.config = chosen(MeasureConfig(**_running(asked, folder, resume)), world, self.loop)
         self.run = begin_record(asked, world, self.loop, self.config, folder, resume)
