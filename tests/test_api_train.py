@@ -17,10 +17,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import assay
 from assay import cli
-from assay.api.live import function_name
 from assay.api.weights import weights_digest
 from assay.core import InputError, Loop, Step, Task
 from assay.loops import online, proxy_score
+from assay.registry.functions import function_name
 
 PROMPTS = [f"please tell me about the {a} {b}" for a in ("old", "new", "grey") for b in "abcd"]
 SMALL: dict[str, Any] = {

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from assay.engine.atomic import write_bytes
 from assay.errors import InputError
 from assay.models.live import LiveModel
 from assay.records.own_inputs import INPUTS, OWN
+from assay.registry.functions import function_name
 from assay.registry.live import PYTHON, Live, opened, plainly
 from assay.rewards.text_scorer import TextReward
 
@@ -111,26 +110,6 @@ def _reward(reward: Any, flag: str) -> Any:
         "**columns) → numbers, what fit_reward or load_reward returned, a sequence classifier, or "
         "text: a folder, a model id, FILE.py:name or a URL"
     )
-
-
-def function_name(function: Callable[..., Any]) -> str:
-    """How a record names a function: `FILE.py:name` where another process can import it so.
-
-    A function of a notebook, of the script that runs, or inside another function is
-    `python:name`, which only its own program can go on with.
-    """
-    name = str(getattr(function, "__name__", type(function).__name__))
-    alone = f"{PYTHON}{name}"
-    try:
-        file = inspect.getsourcefile(inspect.unwrap(function))
-    except TypeError:  # an object with __call__, or a builtin
-        return alone
-    module = getattr(function, "__module__", "__main__")
-    top = getattr(function, "__qualname__", name) == name and name.isidentifier()
-    same = getattr(sys.modules.get(module), name, None) is function  # and none that wraps it
-    if file is None or module == "__main__" or not (top and same) or not Path(file).is_file():
-        return alone
-    return f"{file}:{name}"
 
 
 def rows_named(rows: Any, name: str) -> str:
