@@ -56,6 +56,25 @@ def test_its_curve_is_that_of_its_rows(model: str) -> None:
     assert next(direct.rows())["gold"] == pytest.approx(mean)
 
 
+def test_a_reward_that_does_not_apply_does_not_choose(model: str) -> None:
+    """numpy takes NaN for the highest of all numbers."""
+
+    def even(prompts: list[str], completions: list[str]) -> list[float | None]:
+        return [None if len(c) % 2 else float(len(c)) for c in completions]
+
+    found = assay.sample_best_of_n(model, PROMPTS, even, gold=words, n=8, max_tokens=6)
+    scores = found.scores[0]
+    known = ~np.isnan(scores)
+    assert known.any(1).all() and not known.all()
+    assert [scores[p, i] for p, i in enumerate(found.best)] == list(np.nanmax(scores, 1))
+    assert np.allclose(found.proxy.mean(1), np.nanmean(scores, 1))
+    rows = list(found.rows())
+    assert [r["even"] is None for r in rows] == list(~known.ravel())
+    assert all(np.isfinite(r["proxy"]) for r in rows)
+    curve = assay.best_of_n_curve(found, draws=50)
+    assert list(curve.rows())[-1]["n"] == 8
+
+
 def test_what_is_missing_is_said(model: str) -> None:
     found = assay.sample_best_of_n(model, PROMPTS, words, n=2, max_tokens=4)
     with pytest.raises(InputError, match="no gold; pass gold to sample_best_of_n"):

@@ -106,3 +106,47 @@ def test_a_sweep_over_rows_from_python_reads_each_of_them(tmp_path: Path) -> Non
     )
     read = [{c["prompt"] for c in run.completions} for run in runs]
     assert read[0] <= set(rows[0]) and read[1] <= set(rows[1]) and all(read)
+
+
+def test_every_setting_is_checked_before_the_first_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no betta; did you mean beta"):
+        assay.sweep(
+            {"leave_one_out": {}, "kl_in_loss": {"betta": [1]}}, out=tmp_path / "a", **TABLE
+        )
+    for over, sentence in (
+        ({"lr": [0.1], "learning_rate": [0.2]}, "learning-rate is given twice|learning_rate is"),
+        ({"seed": [0]}, "seeds sets the run's seed and the world's; take seed out"),
+        ({"world__seed": [0]}, "take seed out"),
+        ({"rewards": [len]}, "has a builtin_function_or_method, which cannot be part"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            assay.sweep("leave_one_out", out=tmp_path / "a", over=over, seeds=[1], **TABLE)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_run_of_other_arguments_is_not_taken_for_the_sweep_s(tmp_path: Path) -> None:
+    (before,) = assay.sweep("leave_one_out", out=tmp_path, **TABLE)
+    with pytest.raises(InputError, match="was begun with max_steps 4 and this asks for 6"):
+        assay.sweep(["grpo", "leave_one_out"], out=tmp_path, **{**TABLE, "max_steps": 6})
+    assert before.folder and [p.name for p in tmp_path.iterdir()] == ["leave_one_out"]
+
+
+def test_a_failure_does_not_stop_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from assay.core import Loop, Paper\nfrom assay.loops import member_scores, online\n"
+        "paper = Paper('t', 'me', 2026, 'https://example.org')\n"
+        "def recipe(task, *, lam: float = 1.0, loop=Loop()):\n"
+        "    if lam > 1: raise RuntimeError('too much')\n"
+        "    yield from online(task, loop, score=lambda x: member_scores(task)(x).mean(0))\n"
+    )
+    runs = assay.sweep(file, over={"lam": [2, 0.5]}, out=tmp_path / "s", **TABLE)
+    assert [r.state for r in runs] == ["failed", "done"]
+    assert "lam=2 failed: too much" in caplog.text
+
+
+def test_a_folder_has_one_name_however_an_argument_is_spelled(tmp_path: Path) -> None:
+    (run,) = assay.sweep("leave_one_out", over={"lr": [0.1]}, out=tmp_path, **TABLE)
+    assert run.folder == tmp_path / "leave_one_out" / "learning_rate=0.1"

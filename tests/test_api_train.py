@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import json
 from collections.abc import Iterator
@@ -16,9 +17,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import assay
 from assay import cli
-from assay.api.live import function_name
+from assay.api.weights import weights_digest
 from assay.core import InputError, Loop, Step, Task
 from assay.loops import online, proxy_score
+from assay.registry.functions import function_name
 
 PROMPTS = [f"please tell me about the {a} {b}" for a in ("old", "new", "grey") for b in "abcd"]
 SMALL: dict[str, Any] = {
@@ -94,7 +96,7 @@ def test_functions_rows_and_conversations(model: Any) -> None:
     )  # fmt: skip
     assert run.record.about["rewards"] == ["first", "second"] and asked
     assert run.best is not None and run.best.reading["gold"] == 1.0
-    assert run.record.about["world"]["rewards"] == ["first", "second"]
+    assert run.record.about["world"]["rewards"] == ["python:first", "python:second"]
 
 
 def test_the_last_policy_in_plain_transformers_scores_as_here(model: Any, tmp_path: Path) -> None:
@@ -188,6 +190,20 @@ def test_other_weights_are_refused(model: Any, tmp_path: Path) -> None:
         assay.train("leave_one_out", model=model, resume=True, **given)
 
 
+def test_one_value_of_one_weight_makes_another_model(model: Any) -> None:
+    """Fine-tuning changes every value; an edit (a row of an embedding, a neuron) changes few."""
+    before = weights_digest(model)
+    assert weights_digest(copy.deepcopy(model)) == before
+    for weight in model.parameters():
+        was = weight.detach().clone()
+        with torch.no_grad():
+            weight.view(-1)[-1] += 1
+            assert weights_digest(model) != before
+            weight.copy_(was)
+    assert weights_digest(model) == before
+    assert weights_digest(copy.deepcopy(model).bfloat16()) != before
+
+
 def test_a_recipe_of_ones_own_is_a_function(model: Any) -> None:
     def halved(task: Task, *, scale: float = 0.5, loop: Loop = Loop()) -> Iterator[Step]:
         """A recipe of mine."""
@@ -220,7 +236,7 @@ def test_a_function_that_wraps_one_of_a_file_is_not_named_as_that_one() -> None:
     """Another process would import the one that is wrapped."""
     wrapped = functools.wraps(checkpoint)(lambda *given: None)
     assert function_name(checkpoint).endswith("families.py:checkpoint")
-    assert function_name(wrapped) == "checkpoint"
+    assert function_name(wrapped) == "python:checkpoint"
 
 
 def test_refusals_speak_python(model: Any) -> None:
@@ -245,3 +261,25 @@ def test_refusals_speak_python(model: Any) -> None:
     model.name_or_path = model.config._name_or_path = ""
     with pytest.raises(InputError, match="its tokenizer is unknown"):
         assay.train("leave_one_out", **given, **SMALL)
+
+
+def test_a_policy_is_had_where_the_functions_are_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A shell, or another notebook, has the run's folder and none of its Python functions."""
+
+    def here(prompts: list[str], completions: list[str]) -> list[float]:
+        return letters(prompts, completions)
+
+    def better(prompts: list[str], first: list[str], second: list[str]) -> list[float]:
+        return [0.5] * len(first)
+
+    out, base = tmp_path / "run", checkpoint(tmp_path / "base", "llama")
+    watch = assay.Watch(labeler=better, budget=4)
+    given = {"rewards": here, "gold": here, "watch": watch, **SMALL, "max_steps": 2}
+    assay.train("leave_one_out", model=str(base), prompts=PROMPTS, out=out, **given)
+    assert assay.open_run(out).policy.generate(["Hi"], max_tokens=2)
+    capsys.readouterr()
+    assay.open_run(out).policy.save_pretrained(tmp_path / "saved")
+    assert capsys.readouterr().err == ""
+    assert cli.main(["export", str(out), "--out", str(tmp_path / "exported")]) == 0

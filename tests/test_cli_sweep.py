@@ -11,7 +11,7 @@ import pytest
 from test_cli_run import SMALL, _elsewhere, mine, readings, refused  # noqa: F401  (a fixture)
 
 from assay import cli
-from assay.cli import sweep
+from assay.api import flags
 from assay.records.runs import Run
 
 
@@ -46,8 +46,7 @@ def test_a_grid_is_run_once_and_goes_on(capsys: pytest.CaptureFixture[str]) -> N
 
     before = {p: p.stat().st_mtime_ns for p in Path("s").rglob("readings.jsonl")}
     begun = Path("s/leave_one_out/learning_rate=0.1,seed=0")
-    Run.open(begun).note({"state": "running"})
-    (begun / "carry.safetensors").unlink()  # as a kill before the first save leaves it
+    Run.open(begun).note({"state": "running"})  # as a kill before the first save leaves it
     capsys.readouterr()
     assert cli.main(words) == 0
     out = capsys.readouterr().out
@@ -57,6 +56,17 @@ def test_a_grid_is_run_once_and_goes_on(capsys: pytest.CaptureFixture[str]) -> N
     assert Run.open(begun).about["state"] == "done"
     other = [w if w != "4" else "5" for w in words]
     assert "holds a run with other arguments; give another --out" in refused(capsys, *other)
+
+
+def test_a_constant_of_one_recipe_leaves_the_world_s_argument_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    both = ["sweep", "leave_one_out", "worst_case", "--world", "table", "--max-steps", "1"]
+    assert cli.main([*both, "--world.members", "2", "--out", "s"]) == 0
+    assert Run.open("s/leave_one_out/run").about["world"]["members"] == 2
+    assert Run.open("s/worst_case/run").about["arguments"]["members"] == 0
+    said = refused(capsys, *both, "--members", "1", "--out", "t")
+    assert "leave_one_out in world table has no --members; did you mean --world.members?" in said
 
 
 def test_a_failure_does_not_stop_the_others(capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,8 +111,8 @@ def test_wrong_words_are_one_sentence(
 
 
 def test_a_label_cannot_leave_its_folder() -> None:
-    assert "/" not in sweep.label({"name": "../../etc/passwd", "x": 1})
-    assert sweep.label({"lam": 0.1, "seed": 2}) == "lam=0.1,seed=2"
+    assert "/" not in flags.label({"name": "../../etc/passwd", "x": 1})
+    assert flags.label({"lam": 0.1, "seed": 2}) == "lam=0.1,seed=2"
 
 
 def test_report_takes_runs_and_folders_of_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,6 +48,18 @@ def test_a_large_model_s_readings_take_a_quarter(large: Any) -> None:
     assert readings(40, short.eval_steps) >= 5, "a curve is drawn, whatever it costs"
 
 
+def test_without_gold_nothing_is_read_again(large: Any) -> None:
+    """No checkpoint is chosen, so a run ends with its curve."""
+    large.gold = None
+    start, later = told(large, (60.0, 120.0))
+    assert start.endswith("21 readings in 100 steps (--eval-steps 5)")
+    assert later.endswith("readings about 42 min, 30% of this run")
+    loop = Loop(max_steps=100, batch_size=12, num_generations=8)
+    assert chosen(MeasureConfig(), large, loop).eval_steps == 10
+    large.gold = lambda x: x
+    assert chosen(MeasureConfig(), large, loop).eval_steps == 20
+
+
 def test_what_is_given_holds(large: Any) -> None:
     given = MeasureConfig(eval_steps=3, eval_generations=8)
     assert chosen(given, large, HUB) is given

@@ -226,6 +226,7 @@ def test_the_model_in_memory_is_a_copy_that_scores_and_samples_as_the_policy(
     assert (theirs - policy.logp(start).detach()[0, 0][start.mask[0, 0]]).abs().max() < 1e-5
     settings = model.generation_config
     assert (settings.temperature, settings.max_new_tokens, settings.top_k) == (0.7, 6, 0)
+    assert settings.suppress_tokens == list(policy.vocabulary.barred) != []
     before = policy.logp(start).detach().clone()
     with torch.no_grad():
         for p in model.parameters():

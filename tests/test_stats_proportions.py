@@ -113,6 +113,20 @@ def test_length_says_the_same_of_a_reward_that_is_length() -> None:
     assert "equal length" in str(by_length([1.0, 2.0], [0, 0], [0, 1]))
 
 
+@pytest.mark.parametrize("own", [0.0, 2.0])
+def test_a_length_bias_is_seldom_found_where_there_is_none(own: float) -> None:
+    """Six pairs a prompt of both kinds; with `own`, each prompt favours a length by itself."""
+    draw, found, rounds = np.random.default_rng(5), 0, 400
+    prompt = np.repeat(np.arange(60), 6)
+    for _ in range(rounds):
+        d = draw.choice([-1, 1], 360)
+        leaning = own * np.repeat(draw.normal(size=60), 6) * d
+        split = by_length(draw.normal(0.5, 1, 360) + leaning, d, prompt)
+        assert split.bias_low is not None and split.bias_high is not None
+        found += split.bias_low > 0 or split.bias_high < 0
+    assert found / rounds < 0.08
+
+
 def test_parts_by_margin_hold_every_pair_once_and_in_order() -> None:
     m = np.random.default_rng(4).normal(1, 2, 101)
     parts = by_margin(m, np.arange(101))

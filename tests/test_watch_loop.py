@@ -199,6 +199,17 @@ def test_pairs_against_the_reference_are_no_evidence() -> None:
     assert 0 <= with_[-1]["reference"]["win"] <= 1
 
 
+def test_few_prompts_are_kept_for_evidence() -> None:
+    """A comparison with the reference is none, and takes nothing of a tight plan's reserve."""
+    door = Script(lambda step: 0.95 if step else 0.05, prompts=64)
+    w = watch(door, Reads(), looks=20, calm=0)
+    said = drive(w, range(1, 21))
+    assert w.budget.plan.tight and w.budget.plan.reserve and said[-1]["best"] > 0
+    assert said[-1]["reference"] is None
+    many = drive(watch(Script(door.quality, 2000), Reads(), looks=20, calm=0), range(1, 21))
+    assert many[-1]["reference"] is not None
+
+
 @pytest.mark.parametrize("settings", [{"group": 4}, {"group": 4, "uneven": True}])
 def test_judges_may_help_and_choose(settings: dict[str, Any]) -> None:
     labeler = Reads()

@@ -11,11 +11,14 @@ from typing import Any
 import torch
 
 from assay.api import flags, settings
+from assay.api.flags import Flag
 from assay.api.live import model_named, rewards_named, rows_named
 from assay.errors import InputError
 from assay.registry.entry import Entry
 
 _FLAG = re.compile(r"(?<!\w)--(?:world\.)?([a-z][a-z0-9-]*(?:\.[a-z][a-z0-9-]*)*)")
+_COLUMNS = re.compile(r"--columns (\w+)=(\w+)")
+_ANEW = re.compile(r"start another run with --from \S+")
 _COMMAND = re.compile(r"assay [a-z]+[^;,.)]*")
 
 
@@ -78,7 +81,7 @@ def by_flag(
             raise InputError(
                 flags.no_such(what, name, name, known, where, f"; assay show {entry.name}")
             )
-        given[flag.name] = _plain(value)
+        given[flag.name] = plain(value)
     return {**given, "world": world}
 
 
@@ -96,31 +99,36 @@ def _defaults(model: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A path, a dtype or a device as text, a number of numpy or torch as Python's."""
     if isinstance(value, (Path, torch.device)):
         return str(value)
     if isinstance(value, torch.dtype):
         return str(value).removeprefix("torch.")
     if isinstance(value, (list, tuple)):
-        return tuple(_plain(v) for v in value)
+        return tuple(plain(v) for v in value)
     return value.item() if hasattr(value, "item") else value
 
 
-@contextmanager
-def in_python(function: str = "") -> Iterator[None]:
-    """Say refusals in Python's words: `max_tokens` where a sentence has `--max-tokens`.
+def known_to(entry: Entry, arguments: Mapping[str, Any]) -> dict[str, Flag]:
+    """Every flag of a recipe in the world that `train`'s arguments name or imply.
 
     Args:
-        function: The function's name, put before the sentence where it is given.
+        entry: The recipe.
+        arguments: As `train` takes them.
     """
+    implied = "hub" if arguments.get("model") is not None else settings.run()["world"].default
+    world = arguments.get("world") or implied
+    return settings.known(entry, world, str(arguments.get("fit") or ""))
+
+
+@contextmanager
+def in_python() -> Iterator[None]:
+    """Say refusals in Python's words: `max_tokens` where a sentence has `--max-tokens`."""
     try:
         yield
-    except InputError as why:
-        said = pythonic(str(why))
-        if said == str(why):
-            raise
-        raise type(why)(said) from why.__cause__
+    except InputError as why:  # raised anew, so that the traceback ends where Python called
+        raise type(why)(pythonic(str(why))) from None
 
 
 def pythonic(text: str) -> str:
@@ -130,6 +138,8 @@ def pythonic(text: str) -> str:
         >>> pythonic("lower --max-tokens, or go on by assay run --resume --out x")
         'lower max_tokens, or go on by assay run --resume --out x'
     """
+    text = _COLUMNS.sub(r'columns={"\1": "\2"}', text)
+    text = _ANEW.sub("begin another run with another out", text)
     commands = [m.span() for m in _COMMAND.finditer(text)]
 
     def said(m: re.Match[str]) -> str:

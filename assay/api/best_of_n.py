@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,10 @@ class BestOfN:
         prompts: The prompts' texts, P of them.
         completions: n texts for each prompt.
         names: The rewards' names, M of them.
-        scores: `[M,P,n]`, each reward's score of each completion.
+        scores: `[M,P,n]`, each reward's score of each completion; NaN where it does not apply.
         gold: `[P,n]`; None where no gold is given.
-        best: For each prompt, the index of the completion with the highest mean of all rewards.
+        best: For each prompt, the index of the completion with the highest `proxy`, of those that
+            any reward applies to.
     """
 
     prompts: list[str]
@@ -40,6 +42,16 @@ class BestOfN:
     scores: np.ndarray
     gold: np.ndarray | None
     best: list[int]
+
+    @property
+    def proxy(self) -> np.ndarray:
+        """`[P,n]`, the mean of all rewards. As in training, a reward that does not apply to a
+        completion counts as its mean over the prompt's others, and as 0 where it applies to none.
+        """
+        known = np.isfinite(self.scores)
+        total = np.where(known, self.scores, 0.0).sum(-1, keepdims=True)
+        mean = total / np.maximum(1, known.sum(-1, keepdims=True))
+        return np.asarray(np.where(known, self.scores, mean).mean(0))
 
     @property
     def texts(self) -> list[str]:
@@ -52,13 +64,14 @@ class BestOfN:
         return f"BestOfN({P} {many} × {n} completions, rewards {', '.join(self.names)})"
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """One dict a completion: prompt, completion, each reward by name, proxy (their mean), gold
-        where there is one, and best.
+        """One dict a completion: prompt, completion, each reward by name (None where it does not
+        apply), proxy (their mean), gold where there is one, and best.
         """
-        proxy = self.scores.mean(0)
+        proxy = self.proxy
         for p, prompt in enumerate(self.prompts):
             for i, completion in enumerate(self.completions[p]):
-                scores = {name: float(self.scores[m, p, i]) for m, name in enumerate(self.names)}
+                each = dict(zip(self.names, self.scores[:, p, i].tolist(), strict=True))
+                scores = {k: None if math.isnan(v) else v for k, v in each.items()}
                 gold = {} if self.gold is None else {"gold": float(self.gold[p, i])}
                 yield {
                     "prompt": prompt,
@@ -118,6 +131,8 @@ def sample_best_of_n(
         >>> len(found.texts[0]) == min(len(text) for text in found.completions[0])
         True
     """
+    if n < 1:
+        raise InputError(f"n is {n}; give at least 1")
     if rewards is None or (isinstance(rewards, (list, tuple, dict)) and not rewards):
         raise InputError("rewards is empty; pass what completions are chosen by")
     with in_python(), quiet_libraries(models=True), shown(), torch.no_grad():
@@ -141,14 +156,17 @@ def sample_best_of_n(
         names = task.rewards.names
     scores = np.concatenate([p[2] for p in parts], 1)
     whole = None if world.gold is None else np.concatenate([p[3] for p in parts])
-    return BestOfN(
+    found = BestOfN(
         prompts=[t for p in parts for t in p[0]],
         completions=[t for p in parts for t in p[1]],
         names=tuple(names),
         scores=scores,
         gold=whole,
-        best=[int(i) for i in scores.mean(0).argmax(1)],
+        best=[],
     )
+    applies = np.isfinite(scores).any(0)
+    choice = np.where(applies | ~applies.any(1, keepdims=True), found.proxy, -np.inf)
+    return replace(found, best=[int(i) for i in choice.argmax(1)])
 
 
 @dataclass(frozen=True)

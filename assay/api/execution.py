@@ -8,15 +8,13 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from assay.api import flags, inputs
-from assay.api.live import check_weights, filed, live_weights
+from assay.api import flags
 from assay.api.orders import Order, has_device
+from assay.api.recording import begin_record
+from assay.api.weights import check_weights
 from assay.core import Loop, World
 from assay.engine import parallel
 from assay.engine.atomic import LOCK
@@ -28,14 +26,12 @@ from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import Measurement
 from assay.evaluation.reading import described
 from assay.records import best
-from assay.records.memory import MemoryRun
 from assay.records.own_inputs import INPUTS
-from assay.records.runs import Run, RunRecord, digest
+from assay.records.runs import Run
 from assay.records.schema import Reading
 from assay.records.tracking import Tracked
 from assay.registry import catalogue
 from assay.registry.live import identity
-from assay.watch.config import WatchConfig
 from assay.watch.setup import prospects
 from assay.worlds.refit import refitted
 from assay.worlds.trial import try_judges
@@ -120,8 +116,14 @@ class Drive:
     ):
         self.loop: Loop = catalogue.loop_of(asked.function, world.loop, asked.loop)
         self.order, self.world, self.folder, self.resume = asked, world, folder, resume
+        if len(world.held_out) == 0:
+            raise InputError(
+                "--held-out leaves no prompt to measure the policy on; give at least 1, or 0 to "
+                "let assay choose"
+            )
+        self.notes = [said] if (said := _mean_of_several(asked, world)) and not resume else []
         self.config = chosen(MeasureConfig(**_running(asked, folder, resume)), world, self.loop)
-        self.run = _record(asked, world, self.loop, self.config, folder, resume)
+        self.run = begin_record(asked, world, self.loop, self.config, folder, resume)
         if resume:
             check_weights(self.run.about, world, str(folder))
         self.measurement: Measurement | None = None
@@ -162,7 +164,7 @@ class Drive:
             first = parallel.rank() == 0
             if first:
                 held.enter_context(sigterm_interrupts())
-            for sentence in self._prospects():
+            for sentence in (*self.notes, *self._prospects()):
                 tell(sentence)
             self.measurement = Measurement(
                 self.order.function,
@@ -192,6 +194,23 @@ class Drive:
                 raise
 
 
+def _mean_of_several(asked: Order, world: World) -> str:
+    """With several rewards of a user's own and no word on which is the proxy, make it their mean.
+
+    Returns:
+        A sentence that says so; "" where nothing was left open.
+    """
+    open_ = asked.arguments.get("aggregate") == "" and not {"member", "aggregate"} & asked.given
+    names = described(world)["rewards"]
+    if asked.world != "hub" or not open_ or len(names) < 2:
+        return ""
+    asked.arguments["aggregate"] = "mean"
+    return (
+        f"the proxy is the mean of {len(names)} rewards ({', '.join(names)}); --aggregate worst "
+        "takes the lowest, --member 0 one of them"
+    )
+
+
 def _running(asked: Order, folder: Path | None, resume: bool) -> dict[str, Any]:
     """The settings of a run; one that goes on keeps what it had chosen."""
     there = resume and folder is not None and (folder / "run.json").exists()
@@ -212,71 +231,6 @@ def withdraw(folder: Path) -> None:
         (folder / LOCK).unlink(missing_ok=True)
         (folder / "run.json").unlink()
         folder.rmdir()
-
-
-def _record(
-    asked: Order,
-    world: World,
-    loop: Loop,
-    config: MeasureConfig,
-    folder: Path | None,
-    resume: bool,
-) -> Run | MemoryRun:
-    """The run's record: its folder is made by the first process and opened by the others."""
-    if folder is None:
-        return MemoryRun(_about(asked, world, loop, config, filed(asked.world_arguments, None)))
-    if parallel.rank() == 0 and not (resume and (folder / "run.json").exists()):
-        free = Run.create(folder, RunRecord(recipe=asked.entry.name))  # before inputs are in it
-        about = _about(asked, world, loop, config, filed(asked.world_arguments, folder))
-        free.note(about.model_dump(by_alias=True, exclude_unset=True))
-    parallel.barrier()
-    return Run.open(folder)
-
-
-def _about(
-    asked: Order, world: World, loop: Loop, config: MeasureConfig, named: dict[str, Any]
-) -> RunRecord:
-    """What a record says of an order, with the world's arguments as it names them."""
-    mine = (
-        {}
-        if asked.entry.path.parent == catalogue.HOME / "recipes"
-        else {str(asked.entry.path): digest(asked.entry.path)}
-        if asked.entry.path.is_file()
-        else {}
-    )
-    files = inputs.held({"world": asked.world, "fit": asked.fit, **named})
-    return RunRecord(
-        recipe=asked.entry.name,
-        verb=asked.entry.verb,
-        title=asked.entry.title,
-        paper=asked.entry.paper,
-        path=str(asked.entry.path) if mine else None,
-        arguments=asked.arguments,
-        loop=asdict(loop),
-        seed=loop.seed,
-        world={"name": asked.world, **_settled(named, world)},
-        fit={"name": asked.fit, **asked.fit_arguments} if asked.fit else None,
-        run={
-            **asked.settings,
-            **asdict(config),
-            "threads": torch.get_num_threads(),
-            "processes": parallel.world_size(),
-        },
-        watch=None if asked.watch is None else asdict(asked.watch),
-        inputs={**mine, **files, **watch_files(asked.watch), **live_weights(asked, world)},
-        **described(world),
-    )
-
-
-def _settled(named: dict[str, Any], world: World) -> dict[str, Any]:
-    """A world's arguments, with what it chose where 0 left it open."""
-    return {k: world.arguments.get(k, v) if v == 0 else v for k, v in named.items()}
-
-
-def watch_files(watch: WatchConfig | None) -> dict[str, str]:
-    """Digests of the files that a watch reads."""
-    named = [] if watch is None else [watch.prompts, watch.by.rpartition(":")[0]]
-    return {v: digest(v) for v in named if v and Path(v).is_file()}
 
 
 def summary(run: Run) -> dict[str, Any]:

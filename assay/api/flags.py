@@ -5,7 +5,9 @@ of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -136,8 +138,12 @@ def fitted(given: Any, flag: Flag, name: str = "") -> Any:
     Raises:
         InputError: It is no value of the flag's type.
     """
+    if isinstance(given, float) and not math.isfinite(given):
+        raise InputError(f"{name or flag.typed} is {given}; give a finite number")
     if isinstance(given, (bool, int, float)) and flag.type is type(given):
         return given
+    if isinstance(given, float) and given.is_integer() and flag.type is int:
+        return int(given)
     text = given if isinstance(given, (str, Path)) else json.dumps(given)
     return value(str(text), flag.type, name or flag.typed)
 
@@ -174,6 +180,59 @@ def grid(overs: Iterable[str], known: Mapping[str, Flag], what: str) -> list[dic
         values = [value(t, flag.type, f"--over {flag.name}") for t in several(text)]
         settings = [{**s, flag.name: v} for s in settings for v in values]
     return settings
+
+
+def seeded(
+    seeds: Sequence[int], known: Mapping[str, Flag], given: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The run's seed and the world's, alike, for each seed of a sweep.
+
+    Args:
+        seeds: The seeds.
+        known: The recipe's flags by name.
+        given: Values that are given otherwise, by flag name.
+
+    Returns:
+        One setting a seed; one empty setting where there are no seeds.
+
+    Raises:
+        InputError: A seed is given otherwise too.
+    """
+    if not seeds:
+        return [{}]
+    twice = next((k for k in ("seed", "world.seed") if k in given), None)
+    if twice:
+        raise InputError(f"--seeds sets the run's seed and the world's; take --{twice} out")
+    return [{k: n for k in ("seed", "world.seed") if k in known} for n in seeds]
+
+
+def named(given: Mapping[str, Any], known: Mapping[str, Flag]) -> dict[str, Any]:
+    """Values from Python by the full names of their flags; a name that is no flag's stays.
+
+    Args:
+        given: Values by any name of a flag: `lr`, `world__seed`.
+        known: The flags there are, by name.
+
+    Raises:
+        InputError: Two names are one flag's.
+    """
+    found: dict[str, Any] = {}
+    for name, v in given.items():
+        flag = find(name, known) or find(name.replace("__", ".", 1), known)
+        full = name if flag is None else flag.name
+        if full in found:
+            raise InputError(f"--{full.replace('_', '-')} is given twice, as {name} too")
+        found[full] = v
+    return found
+
+
+def label(setting: Mapping[str, Any]) -> str:
+    """A setting as a folder's name: lam=0.1,seed=2. Nothing in it can leave the folder it is in."""
+    text = (
+        ",".join(f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in setting.items())
+        or "run"
+    )
+    return re.sub(r"[^A-Za-z0-9_.,=+\[\]-]", "_", text)[:150]
 
 
 def find(name: str, known: Mapping[str, Flag]) -> Flag | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assay.api.arguments import in_python
+from assay.api import flags
+from assay.api.arguments import in_python, known_to
+from assay.api.arguments import plain as as_plain
 from assay.api.execution import Worlds
 from assay.api.notebook import comparison_html
 from assay.api.recipes import recipe_entry
 from assay.api.run import Run
-from assay.api.train import open_run, started
+from assay.api.train import checked, open_run
 from assay.errors import InputError, NotFinite
 from assay.records.memory import MemoryRun
 from assay.records.methods import Ground, found
@@ -29,7 +30,7 @@ Over = Mapping[str, Sequence[Any]]  # values by argument
 
 
 def sweep(
-    recipes: str | Callable[..., Any] | Sequence[Any] | Mapping[str, Over],
+    recipes: str | Path | Callable[..., Any] | Sequence[Any] | Mapping[str, Over],
     *,
     out: str | Path,
     over: Over | None = None,
@@ -52,7 +53,8 @@ def sweep(
         The runs, in order. A run that failed is among them; its `state` says so.
 
     Raises:
-        InputError: A name is unknown; nothing has been run then.
+        InputError: A name is unknown or given twice, or a run of other arguments is in a folder;
+            nothing has been run then.
 
     Example:
         >>> import assay
@@ -64,58 +66,66 @@ def sweep(
     each: dict[Any, Over | None] = (
         dict(recipes)
         if isinstance(recipes, Mapping)
-        else dict.fromkeys([recipes] if isinstance(recipes, str) or callable(recipes) else recipes)
+        else dict.fromkeys(
+            [recipes] if isinstance(recipes, (str, Path)) or callable(recipes) else recipes
+        )
     )
-    several: list[int | None] = [*seeds]
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise InputError(f"seeds is {seeds!r}; give several, such as range(5)")
+    numbers = [as_plain(seed) for seed in seeds]
     jobs = []
-    for recipe, own in each.items():
-        name = recipe_entry(recipe).name
-        for setting in _grid({**(over or {}), **(own or {})}):
-            for seed in several or [None]:
-                seeded = {} if seed is None else _seeded(seed, arguments)
-                shown = {**setting, **({} if seed is None else {"seed": seed})}
-                jobs.append((recipe, {**setting, **seeded}, Path(out) / name / label(shown)))
+    with in_python():
+        for recipe, own in each.items():
+            entry = recipe_entry(recipe)
+            for setting in _grid({**(over or {}), **(own or {})}):
+                known = known_to(entry, {**arguments, **setting})
+                shown = flags.named(setting, known)
+                given = {**flags.named(arguments, known), **shown}
+                for seeded in flags.seeded(numbers, known, given):
+                    seed = {k: v for k, v in seeded.items() if k == "seed"}
+                    where = Path(out) / entry.name / flags.label({**shown, **seed})
+                    jobs.append((recipe, {**arguments, **setting, **seeded}, where))
+    begins = [
+        (folder, checked(recipe, out=folder, resume=(folder / "run.json").exists(), **asked))
+        for recipe, asked, folder in jobs
+    ]  # all of them before the first run
     worlds = Worlds()
-    return [_run(recipe, {**arguments, **own}, folder, worlds) for recipe, own, folder in jobs]
-
-
-def _seeded(seed: int, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The seed of the run, and that of a world of assay's."""
-    return {"seed": seed, **({} if arguments.get("model") is not None else {"world__seed": seed})}
+    return [_run(begin, folder, worlds) for folder, begin in begins]
 
 
 def _grid(over: Over) -> list[dict[str, Any]]:
     for name, values in over.items():
         if isinstance(values, str) or not isinstance(values, Iterable):
             raise InputError(f"over['{name}'] is {values!r}; give a list of values")
-    return [
-        dict(zip(over, values, strict=True))
-        for values in itertools.product(*map(list, over.values()))
-    ]
+    varied = {name: [as_plain(v) for v in values] for name, values in over.items()}
+    for name, values in varied.items():
+        for lacking in (v for v in values if not _is_json(v)):
+            raise InputError(
+                f"over['{name}'] has a {type(lacking).__name__}, which cannot be part of a "
+                "folder's name; give texts or numbers, or call sweep for each with its own out"
+            )
+    return [dict(zip(varied, one, strict=True)) for one in itertools.product(*varied.values())]
 
 
-def _run(recipe: Any, arguments: Mapping[str, Any], folder: Path, worlds: Worlds) -> Run:
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _run(begin: Callable[[Worlds], Run], folder: Path, worlds: Worlds) -> Run:
     """One run of a sweep, begun, gone on with or opened."""
     try:
-        run = started(
-            recipe, worlds=worlds, out=folder, resume=(folder / "run.json").exists(), **arguments
-        )
-        for _ in run:
+        for _ in begin(worlds):
             pass
-    except (InputError, NotFinite) as why:
+    except Exception as why:
         if not (folder / "run.json").exists():
             raise
-        log.warning("%s failed: %s", folder, why)
+        expected = isinstance(why, (InputError, NotFinite))
+        log.warning("%s failed: %s", folder, why, exc_info=not expected)
     return open_run(folder)
-
-
-def label(setting: Mapping[str, Any]) -> str:
-    """A setting as a folder's name: lam=0.1,seed=2. Nothing in it can leave the folder it is in."""
-    text = (
-        ",".join(f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in setting.items())
-        or "run"
-    )
-    return re.sub(r"[^A-Za-z0-9_.,=+\[\]-]", "_", text)[:150]
 
 
 @dataclass(frozen=True)
@@ -183,7 +193,7 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[Run | str | Path] | str | Path,
+    runs: Sequence[Run | str | Path] | Run | str | Path,
     *,
     baseline: str = "",
     tuned: str | None = None,
@@ -212,7 +222,7 @@ def compare(
     """
     from assay.evaluation.compare import compare as compared
 
-    given = [runs] if isinstance(runs, (str, Path)) else list(runs)
+    given = [runs] if isinstance(runs, (str, Path, Run)) else list(runs)
     if not given:
         raise InputError("runs is empty; pass runs, or the folder of a sweep")
     with in_python(), ExitStack() as held:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.errors import InputError
+from assay.records.own_inputs import OWN, expanded
 from assay.records.runs import digest
 
 log = logging.getLogger("assay")
@@ -47,12 +48,25 @@ def sketch(folder: Path) -> str:
     return said.hexdigest()
 
 
+def own(named: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """Digests of the files that a run keeps of what came from Python, by their names in the record.
+
+    Args:
+        named: The world's arguments as the record has them.
+        folder: The run's folder.
+    """
+    names = [v for v in _texts(named.values()) if v.startswith(OWN)]
+    found = held({v: expanded(v, folder) for v in names})
+    return {v: found[expanded(v, folder)] for v in names}
+
+
 def unchanged(about: Mapping[str, Any], where: str) -> None:
     """Before a recorded run goes on or is exported. Raises InputError where its policy's folder has
     changed, whose weights are half of what the record holds; any other change, which may be a
     repair, is a warning.
     """
-    before, world = about.get("inputs") or {}, about.get("world") or {}
+    before = expanded(about.get("inputs") or {}, where)
+    world = expanded(about.get("world") or {}, where)
     now = held(world)
     for path in sorted(p for p in before.keys() & now.keys() if before[p] != now[p]):
         if path == world.get("policy"):

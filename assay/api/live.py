@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from assay.core import World
 from assay.data.faults import Faults
 from assay.data.memory import in_memory
 from assay.engine.atomic import write_bytes
 from assay.errors import InputError
 from assay.models.live import LiveModel
-from assay.records.own_inputs import INPUTS
-from assay.registry.live import Live, opened, plainly
+from assay.records.own_inputs import INPUTS, OWN
+from assay.registry.functions import function_name
+from assay.registry.live import PYTHON, Live, opened, plainly
 from assay.rewards.text_scorer import TextReward
-
-WEIGHTS = "weights of "  # before a live model's name, among a record's inputs
-_VALUES = 1024  # what is read of each weight
-_ADAPTER = {"lora_A", "lora_B", "lora_magnitude_vector", "lora_embedding_A", "lora_embedding_B"}
 
 
 def model_named(model: Any, tokenizer: Any) -> str | None:
@@ -83,7 +75,7 @@ def rewards_named(rewards: Any, flag: str) -> tuple[str, ...]:
     if rewards is None:
         return ()
     if isinstance(rewards, Mapping):
-        return tuple(Live(str(k), _reward(v, flag)) for k, v in rewards.items())
+        return tuple(Live(f"{PYTHON}{k}", _reward(v, flag)) for k, v in rewards.items())
     several = isinstance(rewards, Sequence) and not isinstance(rewards, (str, TextReward))
     return tuple(_named(r, flag) for r in (rewards if several else [rewards]))
 
@@ -94,11 +86,12 @@ def _named(reward: Any, flag: str) -> str:
     found = _reward(reward, flag)
     folder = getattr(reward, "folder", None)
     if folder is not None:
-        return Live(str(folder), found)
+        return Live(str(folder), found, found=True)
     if isinstance(found, TextReward):
         alone = len(found.names) == 1
-        return Live(found.names[0] if alone else type(reward).__name__, found)
-    return Live(function_name(found), found)
+        return Live(f"{PYTHON}{found.names[0] if alone else type(reward).__name__}", found)
+    name = function_name(found)
+    return Live(name, found, found=not name.startswith(PYTHON))
 
 
 def _reward(reward: Any, flag: str) -> Any:
@@ -107,9 +100,9 @@ def _reward(reward: Any, flag: str) -> Any:
     if isinstance(inner, TextReward):
         return inner
     if hasattr(reward, "config") and hasattr(reward, "parameters"):
-        from assay.api.rewards import load_reward
+        from assay.rewards.live_models import live_reward
 
-        return load_reward(reward).reward
+        return live_reward(reward, None)
     if callable(reward):
         return reward
     raise InputError(
@@ -117,25 +110,6 @@ def _reward(reward: Any, flag: str) -> Any:
         "**columns) → numbers, what fit_reward or load_reward returned, a sequence classifier, or "
         "text: a folder, a model id, FILE.py:name or a URL"
     )
-
-
-def function_name(function: Callable[..., Any]) -> str:
-    """How a record names a function: `FILE.py:name` where another process can import it so.
-
-    A function of a notebook, of the script that runs, or inside another function has its name
-    alone.
-    """
-    name = str(getattr(function, "__name__", type(function).__name__))
-    try:
-        file = inspect.getsourcefile(inspect.unwrap(function))
-    except TypeError:  # an object with __call__, or a builtin
-        return name
-    module = getattr(function, "__module__", "__main__")
-    top = getattr(function, "__qualname__", name) == name and name.isidentifier()
-    same = getattr(sys.modules.get(module), name, None) is function  # and none that wraps it
-    if file is None or module == "__main__" or not (top and same) or not Path(file).is_file():
-        return name
-    return f"{file}:{name}"
 
 
 def rows_named(rows: Any, name: str) -> str:
@@ -152,7 +126,11 @@ def rows_named(rows: Any, name: str) -> str:
     if rows is None:
         return ""
     if isinstance(rows, (str, Path)):
+        if len(str(rows)) > 1000 or "\n" in str(rows):
+            raise InputError(f"{name} is one text; pass a list of texts, or the name of a file")
         return str(rows)
+    if hasattr(rows, "tolist") and getattr(rows, "ndim", 2) == 1:  # a Series, an array of texts
+        rows = rows.tolist()
     if isinstance(rows, Mapping) and not hasattr(rows, "column_names"):
         raise InputError(f"{name} is one row; pass a list of rows")
     if not hasattr(rows, "column_names") and not hasattr(rows, "iloc"):
@@ -231,7 +209,7 @@ def filed(arguments: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
 
 def _filed(value: Any, name: str, folder: Path | None) -> Any:
     found = opened(value)
-    if folder is None or found is None or Path(value).exists():
+    if folder is None or found is None or value.found:
         return plainly(value)
     path = folder / INPUTS / name
     if isinstance(found, list):
@@ -239,58 +217,17 @@ def _filed(value: Any, name: str, folder: Path | None) -> Any:
         path.parent.mkdir(exist_ok=True)
         text = "".join(json.dumps(row) + "\n" for row in found)
         write_bytes(path, text.encode())
-        return str(path)
+        return f"{OWN}{path.name}"
     if callable(getattr(found, "save", None)):
         path.parent.mkdir(exist_ok=True)
         found.save(path)
-        return str(path)
+        return f"{OWN}{path.name}"
     return plainly(value)
 
 
-def live_weights(asked: Any, world: World) -> dict[str, str]:
-    """The digest of a live model's weights, for the record; {} where the model is named."""
-    name = asked.world_arguments.get("policy")
-    if not isinstance(opened(name), LiveModel):
-        return {}
-    return {WEIGHTS + str(name): weights_digest(_model_of(world))}
-
-
-def check_weights(about: Mapping[str, Any], world: World, where: str) -> None:
-    """Check that a run goes on with the weights that it began with.
-
-    Args:
-        about: The run's record.
-        world: The world that was built for it.
-        where: The run, for the message.
-
-    Raises:
-        InputError: The record holds the digest of a live model, and the model is another one.
-    """
-    for key, digest in (about.get("inputs") or {}).items():
-        if key.startswith(WEIGHTS) and weights_digest(_model_of(world)) != digest:
-            raise InputError(
-                f"{where} began with an open model ('{key.removeprefix(WEIGHTS)}') whose weights "
-                "are not those of this one; pass the same model: assay.train(…, model=model, "
-                "out=…, resume=True)"
-            )
-
-
-def _model_of(world: World) -> Any:
-    """The transformers model behind a world's reference."""
-    backbone: Any = getattr(world.task.reference, "backbone", None)
-    return getattr(getattr(backbone, "computes_with", backbone), "model", None)
-
-
-def weights_digest(model: Any) -> str:
-    """SHA-256 of the names, shapes and evenly spaced values of a model's own weights."""
-    said = hashlib.sha256()
-    with torch.no_grad():
-        for name, weight in sorted(model.state_dict().items()):
-            if _ADAPTER & set(name.split(".")) or not isinstance(weight, torch.Tensor):
-                continue
-            flat = weight.reshape(-1)
-            some = flat[:: max(1, len(flat) // _VALUES)].cpu()
-            some = some.double() if some.is_floating_point() else some
-            said.update(f"{name} {tuple(weight.shape)}".encode())
-            said.update(some.numpy().tobytes())
-    return said.hexdigest()
+def rows_digests(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Digests of live rows by name, for a record in memory."""
+    found = {str(v): opened(v) for v in arguments.values() if isinstance(opened(v), list)}
+    return {
+        name: hashlib.sha256(json.dumps(rows).encode()).hexdigest() for name, rows in found.items()
+    }

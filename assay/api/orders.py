@@ -10,6 +10,7 @@ from typing import Any
 from assay.api import flags, settings
 from assay.errors import InputError
 from assay.evaluation.config import MeasureConfig
+from assay.records.own_inputs import expanded
 from assay.registry import catalogue
 from assay.registry.catalogue import Entry
 from assay.registry.live import is_live
@@ -34,6 +35,7 @@ class Order:
         fit_arguments: Its constants and the fields of its Loop that were given.
         settings: What changes no policy: how often to read and save, the device and so on.
         watch: How the run is watched; None where it is not.
+        given: Names of the recipe's constants that were given.
     """
 
     entry: Entry
@@ -46,6 +48,7 @@ class Order:
     fit_arguments: dict[str, Any]
     settings: dict[str, Any]
     watch: WatchConfig | None = None
+    given: frozenset[str] = frozenset()
 
 
 def order(entry: Entry, values: Mapping[str, Any]) -> Order:
@@ -100,6 +103,7 @@ def order(entry: Entry, values: Mapping[str, Any]) -> Order:
         fit_arguments={**constants, **steps},
         settings=running,
         watch=watching(values),
+        given=frozenset(k for k in own if k in values),
     )
 
 
@@ -179,7 +183,7 @@ def recorded(about: Mapping[str, Any], entry: Entry, where: str) -> dict[str, An
     Raises:
         InputError: The recipe no longer has a constant that the record names.
     """
-    values = values_of(about)
+    values = expanded(values_of(about), where)
     asked = settings.known(entry, values["world"], values.get("fit", ""))
     for name, v in values.items():
         if name not in asked:

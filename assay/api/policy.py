@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from assay.api.arguments import in_python
 from assay.core import Prompts, Rng, World
 from assay.data.turns import Turns, turns_of
+from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.models.as_transformers import pretrained_model, save, tokenizer_of
 from assay.worlds.encoder import Encoder
@@ -123,24 +125,30 @@ class TrainedPolicy:
         Returns:
             The folder.
         """
-        save(self._policy, Path(folder))
+        with quiet_libraries(models=True):
+            save(self._policy, Path(folder))
         if self._card:
             (Path(folder) / "README.md").write_text(self._card, encoding="utf-8")
         return Path(folder)
 
-    def push_to_hub(self, repo_id: str, **arguments: Any) -> str:
-        """Upload the model and its tokenizer to the Hugging Face hub.
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, **arguments: Any) -> str:
+        """Upload the model, its tokenizer and the model card to the Hugging Face hub.
 
         Args:
-            repo_id: The repository, such as owner/name.
-            arguments: Of transformers' `push_to_hub`, such as private=True or token=….
+            repo_id: The repository, such as owner/name; it is made where there is none.
+            private: Whether a new repository is private.
+            arguments: Of huggingface_hub's `upload_folder`, such as token or commit_message.
 
         Returns:
-            What transformers says of the commit.
+            The address of the commit.
         """
-        said = self.model.push_to_hub(repo_id, **arguments)
-        if self.tokenizer is not None:
-            self.tokenizer.push_to_hub(repo_id, **arguments)
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=arguments.pop("token", None))
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            said = api.upload_folder(repo_id=repo_id, folder_path=folder, **arguments)
         return str(said)
 
 

@@ -7,6 +7,7 @@ shown once its stage has taken a moment, so that fast stages do not flicker.
 from __future__ import annotations
 
 import html
+import logging
 import os
 import sys
 import threading
@@ -265,6 +266,18 @@ def shown() -> Iterator[None]:
         return
     with Terminal(_console).shown() if show is None else Notebook(show).shown():
         yield
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Show nothing within the block, assay's own warnings among it."""
+    log = logging.getLogger("assay")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _console() -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from assay.errors import InputError
+from assay.records.own_inputs import INPUTS
+from assay.registry.live import PYTHON, is_live, opened
 
 # may differ when a run goes on: no reading depends on them
 FREE = (
@@ -57,3 +60,56 @@ def free(folder: Path) -> Path:
     """The folder, or the first of folder-2, folder-3 … that does not exist."""
     names = [folder, *(folder.with_name(f"{folder.name}-{i}") for i in range(2, 10_000))]
     return next(f for f in names if not f.exists())
+
+
+def gone_on_with(before: Mapping[str, Any], now: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The values of a run that goes on, with the open objects that were passed again.
+
+    Args:
+        before: The record's values by flag name.
+        now: The values that are asked for, live names among them.
+        where: The run's folder.
+
+    Returns:
+        Values by flag name.
+
+    Raises:
+        InputError: An argument differs, or an object that only Python has is not passed again.
+    """
+    unchanged(before, {k: _as_recorded(v, before.get(k), where) for k, v in now.items()}, where)
+    values = {**before, **{k: v for k, v in now.items() if is_live(v) and not _rows(v)}}
+    for name, value in values.items():
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, str) and one.startswith(PYTHON) and not is_live(one):
+                said, short = one.removeprefix(PYTHON), name.removeprefix("world.")
+                raise InputError(
+                    f"{where} began with {short}={said}, which only Python has; pass {short} again"
+                )
+    return values
+
+
+def _rows(value: Any) -> list[Any] | None:
+    found = opened(value)
+    return found if isinstance(found, list) else None
+
+
+def _as_recorded(value: Any, before: Any, where: str) -> Any:
+    """A value as the run's record has it: the file that was written of what came from Python.
+
+    Raises:
+        InputError: Rows are not those that the run began with.
+    """
+    if isinstance(value, tuple) and isinstance(before, tuple) and len(value) == len(before):
+        return tuple(_as_recorded(v, b, where) for v, b in zip(value, before))
+    own = isinstance(before, str) and Path(before).parent == Path(where) / INPUTS
+    rows = _rows(value)
+    if not own or not is_live(value) or (rows is None and value.found):
+        return value
+    if rows is not None:
+        lines = Path(before).read_text(encoding="utf-8").splitlines()
+        if [json.loads(line) for line in lines] != rows:
+            raise InputError(
+                f"{where} began with other rows ({before}); pass the same, or leave them out to go "
+                "on with those"
+            )
+    return before

@@ -18,7 +18,7 @@ from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.rewards.evaluate import evaluate_on, finite
 from assay.rewards.evaluation import Evaluation
-from assay.rewards.fit_file import writable, write_about
+from assay.rewards.fit_file import write_about
 
 
 class RewardEnsemble:
@@ -170,7 +170,8 @@ class RewardEnsemble:
         Raises:
             InputError: The folder is not empty, or a function or a server cannot be saved.
         """
-        writable(folder)
+        if Path(folder).exists() and (not Path(folder).is_dir() or any(Path(folder).iterdir())):
+            raise InputError(f"{folder} is not an empty folder, and is never overwritten")
         if not hasattr(self.reward, "save"):
             raise InputError(
                 f"a reward of kind '{self.kind}' has no weights to save; keep its code or its "

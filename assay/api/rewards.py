@@ -12,6 +12,10 @@ from typing import Any
 import torch
 
 from assay import data
+from assay.api import flags
+from assay.api.arguments import in_python, plain
+from assay.api.flags import Flag
+from assay.api.progress import shown
 from assay.api.reward_ensemble import RewardEnsemble, source_of
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
@@ -117,17 +121,24 @@ def fit_reward(
         True
     """
     given = dict(locals())
-    fields = [f.name for f in dataclasses.fields(FitConfig) if f.name != "base"]
-    config = FitConfig(base="words", **{name: given[name] for name in fields})
-    if out is not None:
-        writable(out)
-    labels = source_of(pairs, split, "pairs")
-    other = None if held_out is None else source_of(held_out, split, "held_out")
-    found = _fitted(labels, config, base, tokenizer, held_out=other, out_of_fold=out_of_fold)
-    if out is not None:
-        with quiet_libraries():
-            found.save(out)
+    known = flags.of(FitConfig, without=("base",))
+    with in_python(), shown():
+        values = {k: _typed(plain(given[k]), flag) for k, flag in known.items()}
+        config = FitConfig(base="words", **values)
+        if out is not None:
+            writable(out)
+        labels = source_of(pairs, split, "pairs")
+        other = None if held_out is None else source_of(held_out, split, "held_out")
+        found = _fitted(labels, config, base, tokenizer, held_out=other, out_of_fold=out_of_fold)
+        if out is not None:
+            with quiet_libraries():
+                found.save(out)
     return RewardEnsemble(found.reward, evaluation=found.evaluation, about=found.about)
+
+
+def _typed(value: Any, flag: Flag) -> Any:
+    """A setting of its type; None stays where it is a default."""
+    return value if value is None or value == flag.default else flags.fitted(value, flag)
 
 
 def _fitted(

@@ -57,16 +57,15 @@ class Run:
 
     def __repr__(self) -> str:
         where = "in memory" if self.folder is None else repr(str(self.folder))
-        read = self.readings
+        read = [r for r in self.readings if r["tag"] != "best"]
         last = f", step {read[-1]['step']}" if read else ""
         return f"<assay.Run {self.record.about['recipe']} {where}: {self.state}{last}>"
 
     def __iter__(self) -> Iterator[Reading]:
-        if self._coming is None:
-            yield from self.readings
-            return
-        yield from self._coming
-        self._coming = None
+        # the one iterator itself: a loop that is left early does not end the run
+        if self._coming is None or self.record.about["state"] == "done":
+            return iter(self.readings)
+        return self._coming
 
     @property
     def folder(self) -> Path | None:
@@ -76,7 +75,8 @@ class Run:
     @property
     def state(self) -> str:
         """running, done, interrupted, failed, waiting, or stopped: killed without a word."""
-        if isinstance(self.record, MemoryRun):
+        begun = self._drive is None or self._drive.measurement is not None
+        if isinstance(self.record, MemoryRun) or not begun:
             return str(self.record.about["state"])
         return state_of(self.record)
 
@@ -114,6 +114,8 @@ class Run:
     def to_pandas(self) -> Any:
         """The readings as a pandas DataFrame, a row each, one column a reward model and statistic.
 
+        The row with the tag "best" is the second reading of the best checkpoint, at its own step.
+
         Raises:
             Missing: pandas is not installed.
         """
@@ -123,7 +125,7 @@ class Run:
         rewards = self.record.about["rewards"]
         rows = []
         for r in self.readings:
-            row = {k: v for k, v in r.items() if not isinstance(v, (dict, list))}
+            row = {k: v for k, v in r.items() if not isinstance(v, (dict, list)) and k != "watch"}
             scores = r["rewards"] or [None] * len(rewards)
             rows.append(
                 {

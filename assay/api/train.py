@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from assay.api import execution, inputs, orders
 from assay.api.arguments import by_flag, in_python, pythonic
-from assay.api.progress import shown
+from assay.api.progress import hushed, shown
 from assay.api.recipes import recipe_entry
-from assay.api.resuming import must_be_free, unchanged
+from assay.api.resuming import gone_on_with, must_be_free
 from assay.api.run import Run
 from assay.core import World
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.evaluation.lines import reading_line
-from assay.models.live import LiveModel
 from assay.records.runs import Run as Record
 from assay.records.schema import Reading
 from assay.records.tracking import Tracked, possible
 from assay.registry.entry import Entry
-from assay.registry.live import is_live, opened
 from assay.watch.config import Watch, WatchConfig
 from assay.watch.labelers.choose import check_labeler
 
@@ -60,7 +57,7 @@ def train(
 
     Args:
         recipe: A recipe's name, the path of a Python file with one, or a generator function
-            `recipe(task, *, loop, …)`.
+            `recipe(task, *, loop=Loop(), …)` that yields an `assay.core.Step` a step.
         model: A transformers or peft model, which is left as it is, a folder, or a model id. It is
             what training starts from and what KL is measured from. Not given: a world of assay's.
         tokenizer: The model's tokenizer; None for the one that is saved beside it.
@@ -70,7 +67,8 @@ def train(
         demos: Demonstrations of the same kinds, for recipes that learn from them.
         rewards: What is optimised: a function (prompts, completions, **columns) → numbers, a
             `RewardEnsemble`, a sequence classifier, a folder, a model id, FILE.py:name or a URL; or
-            a list or a dict of these.
+            a list or a dict of these. Of several (an ensemble's members count) the proxy is the
+            mean; `aggregate` and `member` choose otherwise.
         gold: What is measured and never optimised, of the same kinds.
         world: A world of assay's, for experiments: grammar, table or sums.
         watch: An `assay.Watch`, which buys labels and stops the run once it has turned; or who
@@ -111,20 +109,20 @@ def train(
         "gold": gold,
         "watch": watch,
     }
-    run = started(
+    begin = checked(
         recipe, out=out, resume=resume, track=track, project=project, quiet=quiet, **given,
         **arguments,
     )  # fmt: skip
+    run = begin(execution.Worlds())
     if not stream:
         for _ in run:
             pass
     return run
 
 
-def started(
+def checked(
     recipe: Any,
     *,
-    worlds: execution.Worlds | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     track: str | Sequence[str] = (),
@@ -132,12 +130,11 @@ def started(
     quiet: bool = False,
     watch: Any = None,
     **given: Any,
-) -> Run:
-    """A run that iterating drives, see `train`.
+) -> Callable[[execution.Worlds], Run]:
+    """Check what is asked for before anything is built, see `train`.
 
     Args:
         recipe: See `train`; so are the others.
-        worlds: Worlds that several runs share.
         out: See `train`.
         resume: See `train`.
         track: See `train`.
@@ -146,10 +143,14 @@ def started(
         watch: See `train`.
         given: The rest of `train`'s arguments.
 
+    Returns:
+        A function that takes the worlds which several runs share, and begins the run; iterating
+        over the run drives it.
+
     Raises:
         InputError: See `train`.
     """
-    folder = None if out is None else Path(out)
+    folder = _folder(out)
     objects = {name: given.pop(name, None) for name in OBJECTS}
     objects["world"] = objects["world"] or ""
     with in_python():
@@ -161,12 +162,23 @@ def started(
         if watching is not None:
             check_labeler(watching)
             order.watch = watching
+
+    def begin(worlds: execution.Worlds) -> Run:
         if again is not None and again.about["state"] == "done":
             return open_run(again.folder)
-        with quiet_libraries(models=True), nullcontext() if quiet else shown():
-            built = (worlds or execution.Worlds())(order)
-            drive = execution.Drive(order, built, folder, resume=again is not None)
-    return Run(drive.run, drive=drive, readings=_driven(drive, trackers, project, quiet))
+        display = hushed() if quiet else shown()
+        with in_python(), quiet_libraries(models=True), display:
+            drive = execution.Drive(order, worlds(order), folder, resume=again is not None)
+        return Run(drive.run, drive=drive, readings=_driven(drive, trackers, project, quiet))
+
+    return begin
+
+
+def _folder(out: Any) -> Path | None:
+    """A run's folder; None for a run in memory."""
+    if out is None or isinstance(out, (str, Path)):
+        return None if out is None else Path(out)
+    raise InputError(f"out is {out!r}; pass a folder, or None to keep the run in memory")
 
 
 def open_run(folder: str | Path, *, model: Any = None, tokenizer: Any = None) -> Run:
@@ -194,12 +206,14 @@ def open_run(folder: str | Path, *, model: Any = None, tokenizer: Any = None) ->
     record = Record.open(folder)
 
     def rebuild() -> World:
-        from assay.api.live import check_weights, model_named
+        from assay.api.live import model_named
+        from assay.api.weights import check_weights
 
         order = orders.of_policy(record.about, str(folder))
         if model is not None:
             order.world_arguments["policy"] = model_named(model, tokenizer)
-        world = execution.Worlds()(order)
+        with quiet_libraries(models=True):
+            world = execution.Worlds()(order)
         check_weights(record.about, world, str(folder))
         return world
 
@@ -217,35 +231,22 @@ def _ordered(
     entry: Entry = recipe_entry(recipe)
     if resume and folder is None:
         raise InputError("resume goes on with the run in out; pass out")
-    there = folder is not None and (folder / "run.json").exists()
-    if folder is None or not (resume and there):
+    if folder is None or not resume:
         given = by_flag(entry, arguments, **objects)
         if folder is not None:
             must_be_free(folder)
         return orders.order(entry, given), None
+    if not (folder / "run.json").exists():
+        raise InputError(f"{folder} holds no run to go on with; leave resume out to begin one")
     record = Record.open(folder)
     if entry.name != record.about["recipe"]:
         raise InputError(f"{folder} is a run of {record.about['recipe']}, not of {entry.name}")
     before = orders.recorded(record.about, entry, str(folder))
     where = "" if objects["model"] is not None or objects["world"] else before["world"]
     now = by_flag(entry, arguments, **{**objects, "world": objects["world"] or where})
-    asked = {k: _as_recorded(v, before.get(k)) for k, v in now.items()}
-    unchanged(before, asked, str(folder))
+    goes_on = gone_on_with(before, now, str(folder))
     inputs.unchanged(record.about, str(folder))
-    return orders.order(entry, {**before, **{k: v for k, v in now.items() if _open(v)}}), record
-
-
-def _as_recorded(value: Any, before: Any) -> Any:
-    """A value as the run's record has it: the file that was written of what came from Python."""
-    if isinstance(value, tuple) and isinstance(before, tuple) and len(value) == len(before):
-        return tuple(_as_recorded(v, b) for v, b in zip(value, before))
-    written = not callable(opened(value)) and not isinstance(opened(value), LiveModel)
-    return before if opened(value) is not None and written else value
-
-
-def _open(value: Any) -> bool:
-    """Whether a value is an open object that a resumed run computes with."""
-    return is_live(value) and not isinstance(opened(value), list)
+    return orders.order(entry, goes_on), record
 
 
 def _watched(watch: Any) -> WatchConfig | None:
@@ -277,11 +278,13 @@ def _driven(
 
     folder = drive.folder
     try:
-        with in_python(), quiet_libraries(models=True), nullcontext() if quiet else shown():
+        display = hushed() if quiet else shown()
+        with in_python(), quiet_libraries(models=True), display:
             for reading in drive.readings(tell=say, track=track):
                 say(reading_line(reading))
                 yield reading
     except KeyboardInterrupt as why:
         if folder is None:
-            raise type(why)("the run was in memory (out=None); nothing is kept") from why
-        raise type(why)(f"go on with assay.train(…, out={str(folder)!r}, resume=True)") from why
+            raise type(why)("the run was in memory (out=None); nothing is kept") from None
+        again = f"the same call and resume=True go on with {str(folder)!r}"
+        raise type(why)(f"{again}; so does assay run --resume --out {folder}") from None

@@ -5,10 +5,9 @@ begun goes on.
 from __future__ import annotations
 
 import json
-import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,16 +64,19 @@ def sweep_(
     if len(set(recipes)) < len(recipes):
         raise InputError("a recipe is named twice; --over seed=0..4 repeats a run with other seeds")
     base = settings.placed(given)
+    numbers = [value(s, int, "--seeds") for s in several(seeds)] if seeds else []
     jobs = []
-    for entry in [catalogue.find(r) for r in recipes]:
-        known = _known(entry, base)
+    entries = [catalogue.find(r) for r in recipes]
+    names = {name for entry in entries for name in _known(entry, base)}
+    for entry in entries:
+        known = apart(_known(entry, base), names)
         what = f"{entry.name} in world {base.get('world') or settings.run()['world'].default}"
         for name in base:
             if name not in known:
                 raise InputError(unknown(name, Grammar("sweep", known, what=what)))
         for setting in flags.grid(overs(over or [], entry.name, recipes), known, what):
-            for seeded in seeds_of(seeds, known, {**base, **setting}):
-                where = label({**setting, **{k: v for k, v in seeded.items() if k == "seed"}})
+            for seeded in flags.seeded(numbers, known, {**base, **setting}):
+                where = flags.label({**setting, **{k: v for k, v in seeded.items() if k == "seed"}})
                 jobs.append((entry, {**base, **setting, **seeded}, out / entry.name / where))
     with progress.stage("starting"):
         from assay.engine import parallel
@@ -103,14 +105,27 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
     ]
     found = found or [run.grammar(replace(base, flags={}), seen)]
     mine = {k: replace(f, group="Run") for k, f in base.flags.items()}
-    all_of_them = {**mine, **{k: f for g in reversed(found) for k, f in g.flags.items()}}
-    # a short name that is free for one recipe may be a constant of another
-    typed = {f.typed for f in all_of_them.values()}
-    clear = {
-        k: replace(f, also=tuple(a for a in f.also if a not in typed or "." not in k))
-        for k, f in all_of_them.items()
+    merged = {**mine, **{k: f for g in reversed(found) for k, f in g.flags.items()}}
+    hint = _a_grid(found[0].mistyped)
+    return replace(found[0], flags=apart(merged, merged), mistyped=hint)
+
+
+def apart(known: Mapping[str, Flag], names: Collection[str]) -> dict[str, Flag]:
+    """Flags without those short names that are another recipe's own flag: with worst_case in a
+    sweep, --members is its constant and the world's is --world.members.
+
+    Args:
+        known: The flags, by name.
+        names: The names of all recipes' flags.
+    """
+
+    def free(short: str) -> bool:
+        return short.lstrip("-").replace("-", "_") not in names
+
+    return {
+        k: replace(f, also=tuple(a for a in f.also if free(a))) if "." in k else f
+        for k, f in known.items()
     }
-    return replace(found[0], flags=clear, mistyped=_a_grid(found[0].mistyped))
 
 
 def _a_grid(otherwise: Callable[[Flag, str], str]) -> Callable[[Flag, str], str]:
@@ -145,40 +160,6 @@ def overs(given: Sequence[str], recipe: str, recipes: Sequence[str]) -> list[str
         elif who == recipe:
             found.append(over[len(who) + 1 :])
     return found
-
-
-def seeds_of(
-    given: str, known: Mapping[str, Flag], setting: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """The run's seed and the world's, alike, for each of --seeds.
-
-    Args:
-        given: The value of --seeds, "" where it is not given.
-        known: The recipe's flags by name.
-        setting: Values that are given by other flags.
-
-    Returns:
-        One setting a seed; one empty setting where no --seeds is given.
-
-    Raises:
-        InputError: A seed is set by another flag too, or is no whole number.
-    """
-    if not given:
-        return [{}]
-    twice = next((k for k in ("seed", "world.seed") if k in setting), None)
-    if twice:
-        raise InputError(f"--seeds sets the run's seed and the world's; take --{twice} out")
-    numbers = [value(s, int, "--seeds") for s in several(given)]
-    return [{k: n for k in ("seed", "world.seed") if k in known} for n in numbers]
-
-
-def label(setting: Mapping[str, Any]) -> str:
-    """A setting as a folder's name: lam=0.1,seed=2. Nothing in it can leave the folder it is in."""
-    text = (
-        ",".join(f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in setting.items())
-        or "run"
-    )
-    return re.sub(r"[^A-Za-z0-9_.,=+\[\]-]", "_", text)[:150]
 
 
 def run_all(

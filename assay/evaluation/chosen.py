@@ -41,7 +41,14 @@ def chosen(config: MeasureConfig, world: World, loop: Loop) -> MeasureConfig:
     large = is_large(world.task.reference)
     generations = config.eval_generations or (2 if large else 8)
     steps = config.eval_steps or (
-        _steps(loop, trained(world.task, loop), len(world.held_out) * generations) if large else 5
+        _steps(
+            loop,
+            trained(world.task, loop),
+            len(world.held_out) * generations,
+            at_the_end(world),
+        )
+        if large
+        else 5
     )
     return replace(config, eval_steps=steps, eval_generations=generations)
 
@@ -56,6 +63,11 @@ def readings(max_steps: int, eval_steps: int) -> int:
     return 1 + -(-max_steps // eval_steps)
 
 
+def at_the_end(world: World) -> int:
+    """Readings after the curve: of a run without gold, no checkpoint is chosen and read again."""
+    return 0 if world.gold is None else AT_THE_END
+
+
 def trained(task: Task, loop: Loop) -> float:
     """The cost of a step's training, in completions that are generated and learnt from."""
     try:
@@ -65,12 +77,12 @@ def trained(task: Task, loop: Loop) -> float:
     return loop.batch_size * (loop.num_generations if generated else 2 * STORED)
 
 
-def _steps(loop: Loop, step: float, reading: int) -> int:
+def _steps(loop: Loop, step: float, reading: int, end: int) -> int:
     """Steps between readings, so that readings take their share of the run and draw a curve."""
     most = max(EVERY[0], loop.max_steps // CURVE)
     budget = SHARE / (1 - SHARE) * loop.max_steps * step
     for every in (e for e in EVERY if e <= most):
-        if (readings(loop.max_steps, every) + AT_THE_END) * reading <= budget:
+        if (readings(loop.max_steps, every) + end) * reading <= budget:
             return every
     return most
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from assay.core import Loop, Rng, Step, World
-from assay.evaluation.chosen import AT_THE_END, readings
+from assay.evaluation.chosen import at_the_end, readings
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.reading import Reader
 from assay.models.size import is_large
@@ -38,6 +38,7 @@ class Cost:
         self.reader, self.loop, self.config = reader, loop, config
         self.tell = tell or (lambda sentence: None)
         self.prompts, self.large = len(world.held_out), is_large(world.task.reference)
+        self.end = at_the_end(world)
         self.longest = getattr(world.task.reference, "max_tokens", None)
         self._step: float | None = None
         self._reading: float | None = None
@@ -49,10 +50,11 @@ class Cost:
             steps, every = self.loop.max_steps, self.config.eval_steps
             n = readings(steps, every)
             tokens = f" of up to {self.longest} tokens" if self.longest else ""
+            end = f", and {self.end} at the end" if self.end else ""
             self.tell(
                 f"each reading samples {self.config.eval_generations} completions{tokens} for each "
                 f"of {self.prompts} held-out prompts; {n} readings in {steps} steps (--eval-steps "
-                f"{every}), and {AT_THE_END} at the end"
+                f"{every}){end}"
             )
 
     def step(self, seconds: float) -> None:
@@ -85,7 +87,7 @@ class Cost:
         self.tell(said + (self._advice(training) if share > MUCH else ""))
 
     def _times(self, every: int) -> int:
-        return readings(self.loop.max_steps, every) + AT_THE_END
+        return readings(self.loop.max_steps, every) + self.end
 
     def _advice(self, training: float) -> str:
         """What makes readings take less, with what they then take."""

@@ -143,11 +143,11 @@ class Measurement:
         Raises:
             InputError: The run is not done.
         """
-        if self.result is None or self._last is None:
+        if self.result is None:
             raise InputError("the run is not done, so it has no best policy yet")
         end = self.result["last"]
         found: Kept = self.result["best"] if best else end
-        if found["step"] == 0:
+        if found["step"] == 0 or self._last is None:
             return self.task.reference
         if (found["step"], found["tag"]) == (end["step"], end["tag"]):
             return self._last.policy

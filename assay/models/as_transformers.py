@@ -17,7 +17,8 @@ def pretrained_model(policy: Any, *, own: bool = True) -> Any:
     """A policy's weights as a plain transformers model, adapters merged.
 
     Its logits are those of the policy before temperature. Its generation settings are the policy's:
-    temperature, top_k, top_p, token limits, and every token that ends a completion.
+    temperature, top_k, top_p, token limits, every token that ends a completion, and the tokens
+    that it never generates: padding, BOS, and ids beyond its tokenizer.
 
     Args:
         policy: A language model of world hub, trained or not.
@@ -64,6 +65,7 @@ def generation_settings(policy: Any) -> dict[str, Any]:
         "min_new_tokens": int(policy.min_tokens) or None,
         "eos_token_id": ends if len(ends) > 1 else ends[0],
         "pad_token_id": int(vocabulary.pad),
+        "suppress_tokens": list(vocabulary.barred) or None,
     }
 
 

@@ -215,7 +215,7 @@ def grounds(folders: Sequence[Path | str]) -> list[Ground]:
     for folder in found(folders):
         run = Run.open(folder)
         about = run.record
-        world = _without_seeds(flat(by_content(about.world, run.folder, about.inputs)))
+        world = _without_seeds(flat(by_content(about.world, about.inputs)))
         data = {p: d for p, d in about.inputs.items() if p in map(str, world.values())}
         where = json.dumps([world, data, about.gold_kind, about.golds], sort_keys=True)
         ground = worlds.setdefault(where, Ground(world, about.gold_kind, list(about.golds)))

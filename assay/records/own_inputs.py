@@ -1,4 +1,8 @@
-"""The files that a run keeps of what came from Python, named by what they hold."""
+"""The files that a run keeps of what came from Python.
+
+A record names them `{run}/inputs/…`, where `{run}` stands for the run's folder, so that a run may
+be moved and renamed.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +11,46 @@ from pathlib import Path
 from typing import Any
 
 INPUTS = "inputs"  # the folder of a run that holds what came from Python
+OWN = f"{{run}}/{INPUTS}/"  # how a record's names of these files begin
 
 
-def by_content(value: Any, folder: Path, digests: Mapping[str, str]) -> Any:
+def expanded(value: Any, folder: Path | str) -> Any:
+    """Return a record's value with the run's own files where they lie.
+
+    Args:
+        value: Text, or lists and dicts with text in them.
+        folder: The run's folder.
+
+    Example:
+        >>> expanded({"prompts": "{run}/inputs/prompts.jsonl"}, "runs/a")
+        {'prompts': 'runs/a/inputs/prompts.jsonl'}
+    """
+    if isinstance(value, Mapping):
+        return {expanded(k, folder): expanded(v, folder) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(expanded(v, folder) for v in value)
+    if not isinstance(value, str) or not value.startswith(OWN):
+        return value
+    return str(Path(folder) / INPUTS / Path(value.removeprefix(OWN)).name)
+
+
+def by_content(value: Any, digests: Mapping[str, str | None]) -> Any:
     """Return a world's arguments with a run's own files named by their content.
 
-    Rows from Python are written into the folder of each run. Runs of the same rows then name
-    different files, and are in the same world all the same.
+    Runs of the same rows keep a file each, and are in the same world all the same.
 
     Args:
         value: The arguments as the record has them.
-        folder: The run's folder.
-        digests: The record's digests by path.
+        digests: The record's digests by name.
 
     Example:
-        >>> world = {"prompts": "runs/a/inputs/prompts.jsonl", "chat": True}
-        >>> by_content(world, Path("runs/a"), {"runs/a/inputs/prompts.jsonl": "0123456789abcdef"})
+        >>> world = {"prompts": "{run}/inputs/prompts.jsonl", "chat": True}
+        >>> by_content(world, {"{run}/inputs/prompts.jsonl": "0123456789abcdef"})
         {'prompts': 'prompts.jsonl 0123456789ab', 'chat': True}
     """
     if isinstance(value, Mapping):
-        return {k: by_content(v, folder, digests) for k, v in value.items()}
+        return {k: by_content(v, digests) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [by_content(v, folder, digests) for v in value]
-    if not isinstance(value, str) or value not in digests:
-        return value
-    path = Path(value)
-    own = path.parent.name == INPUTS and path.parent.parent.name == folder.name
-    return f"{path.name} {digests[value][:12]}" if own else value
+        return [by_content(v, digests) for v in value]
+    digest = digests.get(value) if isinstance(value, str) and value.startswith(OWN) else None
+    return f"{value.removeprefix(OWN)} {digest[:12]}" if digest else value

@@ -7,8 +7,9 @@ The rule, which export, report, summary and the command line's last lines share:
    is the best. The watch's own "best so far" is what newer policies are compared with; it lags, and
    is no choice.
 3. Without a watch, the reading with the highest gold, the reference's among them. The highest of
-   many readings flatters, so that policy is read again on fresh completions, and those are the
-   numbers to quote.
+   many readings flatters, so that policy is read again on fresh completions of the same prompts,
+   and those are the numbers to quote: what is chance in completions is gone, what these prompts
+   prefer is not.
 4. With neither, nothing can choose, and the last policy is taken.
 """
 
@@ -135,7 +136,7 @@ def chosen(
         )
         return {**last, "chosen_by": "last", "reason": why}
     if gold is not None:
-        fresh = f"; on fresh completions, which are the numbers to quote, it is {again}"
+        fresh = f"; on fresh completions of the same prompts it is {again}"
         why = f"its {gold_name} is the highest of {readings} readings{fresh if again else ''}"
         return {**gold, "chosen_by": "gold", "reason": why}
     why = "nothing chose: there is neither gold nor a watch, so the last policy is taken"

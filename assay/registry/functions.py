@@ -14,6 +14,7 @@ from typing import Any
 
 from assay.errors import InputError
 from assay.registry.catalogue import nearest
+from assay.registry.live import PYTHON
 
 LOADED = "assay_function_"  # begins the names of modules that are loaded from a user's file
 
@@ -102,3 +103,23 @@ def name_of(function: Callable[..., Any]) -> str:
     """
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{getattr(named, '__module__', None) or '__main__'}:{named.__qualname__}"  # type: ignore[attr-defined]
+
+
+def function_name(function: Callable[..., Any]) -> str:
+    """How a record names a function: `FILE.py:name` where another process can import it so.
+
+    A function of a notebook, of the script that runs, or inside another function is
+    `python:name`, which only its own program can go on with.
+    """
+    name = str(getattr(function, "__name__", type(function).__name__))
+    alone = f"{PYTHON}{name}"
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(function))
+    except TypeError:  # an object with __call__, or a builtin
+        return alone
+    module = getattr(function, "__module__", "__main__")
+    top = getattr(function, "__qualname__", name) == name and name.isidentifier()
+    same = getattr(sys.modules.get(module), name, None) is function  # and none that wraps it
+    if file is None or module == "__main__" or not (top and same) or not Path(file).is_file():
+        return alone
+    return f"{file}:{name}"

@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import Any
 
+PYTHON = "python:"  # before the name of a function that only its own program has
+
 
 class Live(str):
     """The name of an object that is already open.
@@ -16,9 +18,12 @@ class Live(str):
     Args:
         name: What a record calls the object.
         value: The object.
+        found: Whether another process finds the object by this name: a file, a folder, a function
+            of a file.
 
     Attributes:
         value: The object.
+        found: See above.
 
     Example:
         >>> score = Live("judge.py:score", len)
@@ -27,10 +32,11 @@ class Live(str):
     """
 
     value: Any
+    found: bool
 
-    def __new__(cls, name: str, value: Any) -> Live:
+    def __new__(cls, name: str, value: Any, *, found: bool = False) -> Live:
         made = super().__new__(cls, name)
-        made.value = value
+        made.value, made.found = value, found
         return made
 
     def __copy__(self) -> Live:

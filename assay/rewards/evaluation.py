@@ -32,7 +32,7 @@ class MemberEvaluation:
     calibration: Calibration
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """How well a reward tells chosen from rejected completions.
 
@@ -66,6 +66,9 @@ class Evaluation:
     disagreement: Disagreement | None
     undecided: int = 0
     unscored: int = 0
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         head = f"evaluated on {self.on}: {_of(self)}"

@@ -15,7 +15,7 @@ from assay.data.turns import Turns
 from assay.engine import progress
 from assay.errors import InputError
 from assay.registry.functions import function_in_file
-from assay.registry.live import Live
+from assay.registry.live import PYTHON, Live
 from assay.rewards.exact_match import PREFIX, ExactMatch
 from assay.rewards.folder import ABOUT, describe
 from assay.rewards.function import FunctionReward
@@ -121,6 +121,12 @@ def open_reward(spec: str | Callable[..., Any] | TextReward, flag: str) -> TextR
 def _opened(spec: str | Callable[..., Any], flag: str, name: str) -> TextReward:
     if not isinstance(spec, str):
         return FunctionReward(spec, name)
+    if spec.startswith(PYTHON):
+        own = spec.removeprefix(PYTHON)
+        raise InputError(
+            f"--{flag} is '{own}', an object that only the Python program which began the run has; "
+            f"go on there, and pass it again: assay.train(…, {flag}=…, resume=True)"
+        )
     if spec.startswith(("http://", "https://")):
         return reward_at(spec, flag)
     if spec.startswith(PREFIX):

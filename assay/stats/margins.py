@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from assay.stats.intervals import student
 from assay.stats.proportions import Share, clustered_share
 
 Array = NDArray[np.float64]
@@ -77,7 +79,9 @@ def by_length(
 
     The bias is the share of pairs that a reward gets wrong in favour of the longer completion minus
     the share that it gets wrong in favour of the shorter one. Its interval joins those of the two
-    accuracies by the square root of summed squares.
+    accuracies by the square root of summed squares. They take neither how many pairs there are of
+    either kind as random, nor a prompt that has pairs of both, so the interval is at least that of
+    the mean over pairs, clustered by prompt.
 
     Args:
         margin: Score of the chosen completion minus score of the rejected one.
@@ -110,8 +114,10 @@ def by_length(
     if longer is not None and shorter is not None:
         bias = b * (1 - shorter.mean) - a * (1 - longer.mean)
         if longer.low is not None and shorter.low is not None:
-            low = bias - math.hypot(b * _above(shorter), a * _below(longer))
-            high = bias + math.hypot(b * _below(shorter), a * _above(longer))
+            tilt = np.where(d > 0, right - 1, 1 - right)[unequal]
+            least = _half_width(tilt, g[unequal], w[unequal])
+            low = bias - max(least, math.hypot(b * _above(shorter), a * _below(longer)))
+            high = bias + max(least, math.hypot(b * _below(shorter), a * _above(longer)))
     together = _rank_correlation(m, d)
     return LengthSplit(longer, shorter, equal, together, scores, labels, bias, low, high)
 
@@ -122,6 +128,16 @@ def _below(share: Share) -> float:
 
 def _above(share: Share) -> float:
     return 0.0 if share.high is None else share.high - share.mean
+
+
+def _half_width(values: Array, cluster: NDArray[Any], weight: Array) -> float:
+    """Half the 95 % interval of a weighted mean, clustered; 0 of a single cluster."""
+    names, at = np.unique(cluster, return_inverse=True)
+    G, total = len(names), float(weight.sum())
+    if G == 1:
+        return 0.0
+    error = np.bincount(at, weight * (values - (weight * values).sum() / total))
+    return student(G - 1) * math.sqrt(G / (G - 1) * float((error**2).sum())) / total
 
 
 def _rank_correlation(m: Array, d: Array) -> float | None:

@@ -75,14 +75,18 @@ class Budget:
         """Comparisons with the reference that budget and prompts can spare.
 
         Args:
-            look: The present look; what later looks want is not spare.
+            look: The present look; what later looks want is not spare, and of a tight plan neither
+                is the reserve.
             waits: True for people, who label nothing after a stop.
         """
         to_come = max(1, self.plan.calm) * max(0, self.plan.looks - look - 1)
-        labels = self.left - to_come - (0 if waits else self.config.settle)
+        reserve = self.plan.reserve if self.plan.tight else 0
+        n = min(
+            self.config.reference,
+            self.left - to_come - max(reserve, 0 if waits else self.config.settle),
+        )
         prompts = self.source.prompts_left(self.used)
-        n = min(self.config.reference, labels)
-        return n if prompts is None else min(n, prompts - to_come * self.config.group)
+        return n if prompts is None else min(n, prompts - (to_come + reserve) * self.config.group)
 
     def at_most(self, n: int) -> int:
         """n comparisons, or as many as budget and prompts allow."""

@@ -1,0 +1,97 @@
+"""The record of an order: what was asked for, with digests of every file that it reads."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from assay.api import inputs
+from assay.api.live import filed, rows_digests
+from assay.api.orders import Order
+from assay.api.weights import live_weights
+from assay.core import Loop, World
+from assay.engine import parallel
+from assay.evaluation.config import MeasureConfig
+from assay.evaluation.reading import described
+from assay.records.memory import MemoryRun
+from assay.records.runs import Run, RunRecord, digest
+from assay.registry import catalogue
+from assay.watch.config import WatchConfig
+
+
+def begin_record(
+    asked: Order,
+    world: World,
+    loop: Loop,
+    config: MeasureConfig,
+    folder: Path | None,
+    resume: bool,
+) -> Run | MemoryRun:
+    """The run's record: its folder is made by the first process and opened by the others."""
+    if folder is None:
+        named = filed(asked.world_arguments, None)
+        about = _about(asked, world, loop, config, named, rows_digests(asked.world_arguments))
+        return MemoryRun(about)
+    if parallel.rank() == 0 and not (resume and (folder / "run.json").exists()):
+        free = Run.create(folder, RunRecord(recipe=asked.entry.name))  # before inputs are in it
+        named = filed(asked.world_arguments, folder)
+        about = _about(asked, world, loop, config, named, inputs.own(named, folder))
+        free.note(about.model_dump(by_alias=True, exclude_unset=True))
+    parallel.barrier()
+    return Run.open(folder)
+
+
+def _about(
+    asked: Order,
+    world: World,
+    loop: Loop,
+    config: MeasureConfig,
+    named: dict[str, Any],
+    own: dict[str, str],
+) -> RunRecord:
+    """What a record says of an order, with the world's arguments as it names them, and digests of
+    what came from Python.
+    """
+    mine = (
+        {}
+        if asked.entry.path.parent == catalogue.HOME / "recipes"
+        else {str(asked.entry.path): digest(asked.entry.path)}
+        if asked.entry.path.is_file()
+        else {}
+    )
+    files = inputs.held({"world": asked.world, "fit": asked.fit, **named})
+    return RunRecord(
+        recipe=asked.entry.name,
+        verb=asked.entry.verb,
+        title=asked.entry.title,
+        paper=asked.entry.paper,
+        path=str(asked.entry.path) if mine else None,
+        arguments=asked.arguments,
+        loop=asdict(loop),
+        seed=loop.seed,
+        world={"name": asked.world, **_settled(named, world)},
+        fit={"name": asked.fit, **asked.fit_arguments} if asked.fit else None,
+        run={
+            **asked.settings,
+            **asdict(config),
+            "threads": torch.get_num_threads(),
+            "processes": parallel.world_size(),
+        },
+        watch=None if asked.watch is None else asdict(asked.watch),
+        inputs={**mine, **files, **own, **watch_files(asked.watch), **live_weights(asked, world)},
+        **described(world),
+    )
+
+
+def _settled(named: dict[str, Any], world: World) -> dict[str, Any]:
+    """A world's arguments, with what it chose where 0 left it open."""
+    return {k: world.arguments.get(k, v) if v == 0 else v for k, v in named.items()}
+
+
+def watch_files(watch: WatchConfig | None) -> dict[str, str]:
+    """Digests of the files that a watch reads."""
+    named = [] if watch is None else [watch.prompts, watch.by.rpartition(":")[0]]
+    return {v: digest(v) for v in named if v and Path(v).is_file()}

@@ -1,0 +1,66 @@
+"""Digests of open models' weights: a run goes on with the weights that it began with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from assay.core import World
+from assay.errors import InputError
+from assay.models.live import LiveModel
+from assay.registry.live import opened
+
+_BLOCK = 1 << 24  # bytes of a weight that are read at once
+WEIGHTS = "weights of "  # before a live model's name, among a record's inputs
+_ADAPTER = {"lora_A", "lora_B", "lora_magnitude_vector", "lora_embedding_A", "lora_embedding_B"}
+
+
+def live_weights(asked: Any, world: World) -> dict[str, str]:
+    """The digest of a live model's weights, for the record; {} where the model is named."""
+    name = asked.world_arguments.get("policy")
+    if not isinstance(opened(name), LiveModel):
+        return {}
+    return {WEIGHTS + str(name): weights_digest(_model_of(world))}
+
+
+def check_weights(about: Mapping[str, Any], world: World, where: str) -> None:
+    """Check that a run goes on with the weights that it began with.
+
+    Args:
+        about: The run's record.
+        world: The world that was built for it.
+        where: The run, for the message.
+
+    Raises:
+        InputError: The record holds the digest of a live model, and the model is another one.
+    """
+    for key, digest in (about.get("inputs") or {}).items():
+        if key.startswith(WEIGHTS) and weights_digest(_model_of(world)) != digest:
+            raise InputError(
+                f"{where} began with an open model ('{key.removeprefix(WEIGHTS)}') whose weights "
+                "are not those of this one; pass the same model: assay.train(…, model=model, "
+                "out=…, resume=True)"
+            )
+
+
+def _model_of(world: World) -> Any:
+    """The transformers model behind a world's reference."""
+    backbone: Any = getattr(world.task.reference, "backbone", None)
+    return getattr(getattr(backbone, "computes_with", backbone), "model", None)
+
+
+def weights_digest(model: Any) -> str:
+    """SHA-256 of the names, dtypes, shapes and all values of a model's own weights."""
+    said = hashlib.sha256()
+    with torch.no_grad():
+        for name, weight in sorted(model.state_dict().items()):
+            if _ADAPTER & set(name.split(".")) or not isinstance(weight, torch.Tensor):
+                continue
+            said.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+            flat = weight.detach().contiguous().reshape(-1).view(torch.uint8)
+            for block in flat.split(_BLOCK):
+                said.update(block.cpu().numpy())
+    return said.hexdigest()
