@@ -178,28 +178,6 @@ def test_a_shell_can_complete(shell: str, capsys: pytest.CaptureFixture[str]) ->
     assert "there is no command" not in refused(capsys, "completion", "tcsh")
 
 
-def test_bash_completes_the_flags_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
-    """As in help, the flags are those of a model of your own; a flag's value is no recipe."""
-    Path("c.bash").write_text(printed(capsys, "completion", "bash"))
-
-    def completed(*words: str) -> list[str]:
-        asked = f"source c.bash; COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; "
-        told = subprocess.run(
-            ["bash", "-c", asked + '_assay; echo "${COMPREPLY[@]}"'],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return told.stdout.split()
-
-    flags = completed("assay", "run", "grpo", "--")
-    assert {"--model", "--prompts", "--rewards", "--gold", "--lora", "--world"} <= set(flags)
-    assert "--noise" not in flags and "--world.noise" not in flags
-    assert completed("assay", "run", "grpo", "--dtype", "b") == ["bfloat16"]
-    assert completed("assay", "run", "grpo", "--world", "t") == ["table"]
-    assert completed("assay", "run", "gr") == ["grpo"]
-
-
 def test_bash_completes_verbs_flags_and_recipes() -> None:
     Path("assay.bash").write_text(
         python("from assay.cli import main; main(['completion', 'bash'])").stdout

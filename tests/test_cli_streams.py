@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from assay.cli import libraries
+from assay.records.runs import Run
 
 ASSAY = f"{sys.executable} -m assay"
 
@@ -22,6 +23,17 @@ def shell(line: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("words", ["--help", "run grpo --help", "show dpo", "completion bash"])
 def test_a_reader_of_results_that_goes_leaves_no_traceback(words: str, reader: str) -> None:
     assert shell(f"{ASSAY} {words} --quiet | {reader} > /dev/null").stderr == ""
+
+
+def test_a_run_goes_on_when_nobody_reads_its_lines(tmp_path: Path) -> None:
+    """What was asked for is its folder."""
+    small = "--world table --world.pairs 40 --world.members 1 --max-steps 4 --eval-steps 1"
+    run = f"{ASSAY} run leave_one_out {small} --eval-generations 2 --out {tmp_path / 'a'}"
+    told = shell(f"set -o pipefail; {run} | true; echo $?")
+    assert told.stdout.strip() == "0" and "Traceback" not in told.stderr
+    assert "nobody reads the lines any more; the run goes on" in told.stderr
+    assert len((tmp_path / "a" / "readings.jsonl").read_text().splitlines()) == 6
+    assert Run.open(tmp_path / "a").about["state"] == "done"
 
 
 def test_a_reader_of_errors_that_goes_keeps_the_exit_code() -> None:

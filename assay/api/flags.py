@@ -145,7 +145,7 @@ def fitted(given: Any, flag: Flag, name: str = "") -> Any:
     if isinstance(given, float) and given.is_integer() and flag.type is int:
         return int(given)
     text = given if isinstance(given, (str, Path)) else json.dumps(given)
-    return value(str(text), flag.type, name or flag.typed)
+    return value(str(text), flag.type, name or flag.shortest)
 
 
 def grid(overs: Iterable[str], known: Mapping[str, Flag], what: str) -> list[dict[str, Any]]:

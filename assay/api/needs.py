@@ -29,7 +29,7 @@ def check_needs(order: Order) -> None:
     def there(part: str) -> bool:
         return is_live(given.get(part)) or given.get(part) not in (None, "", (), [])
 
-    files = [p for p in ("pairs", "demos") if p in entry.needs]
+    files: list[str] = [p for p in ("pairs", "demos") if p in entry.needs]
     by_rewards = "rewards" in entry.needs
     if by_rewards and not any(map(there, ("prompts", "pairs", "demos"))):
         return  # the files are what is missed first, and the world says so

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from assay.api import settings
 from assay.errors import InputError
 from assay.records.own_inputs import INPUTS
 from assay.registry.live import PYTHON, is_live, opened
@@ -35,10 +36,14 @@ def unchanged(before: Mapping[str, Any], now: Mapping[str, Any], source: str) ->
     Raises:
         InputError: An argument differs; the first one is named.
     """
+    world = (
+        settings.bare(settings.world_flags(before["world"]), before) if "world" in before else {}
+    )
     for name, v in now.items():
         if name not in FREE and before.get(name) != v:
+            typed = world[name].shortest if name in world else f"--{name.replace('_', '-')}"
             raise InputError(
-                f"{source} was begun with --{name.replace('_', '-')} {before.get(name)!r} and "
+                f"{source} was begun with {typed} {before.get(name)!r} and "
                 "this asks for "
                 f"{v!r}: leave it out to go on, or start another run with --from {source}"
             )

@@ -20,6 +20,7 @@ from assay.cli.endings import ending
 from assay.cli.grammar import Grammar, Words
 from assay.cli.verbs import ALSO, Seen
 from assay.engine import progress
+from assay.engine.plural import counted
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.registry.catalogue import HOME
@@ -140,7 +141,7 @@ def check_(*words: str, json_: bool = False, **settings: Any) -> int:
     _tell(found, json_, says(found))
     if not found["ok"]:
         errors = sum(found["errors"].values())
-        print(f"assay: {found['file']} has {errors:,} error{'s' * (errors > 1)}", file=sys.stderr)
+        print(f"assay: {found['file']} has {counted(errors, 'error')}", file=sys.stderr)
     elif found["kind"] in NEXT:
         how = NEXT[found["kind"]].format(shlex.quote(found["file"]))
         ending(("next", how + _again(settings, KEPT[how.split()[1]])), as_json=json_)
@@ -176,13 +177,13 @@ def fit_(*words: str, json_: bool = False, **settings: Any) -> int:
         found,
         json_,
         [
-            f"{found['file']}: {found['kind']}, {found['used']:,} used of {found['rows']:,} rows, "
-            f"{found['prompts']:,} prompts",
+            f"{found['file']}: {found['kind']}, {found['used']:,} used of "
+            f"{counted(found['rows'], 'row')}, {counted(found['prompts'], 'prompt')}",
             *(f"warning: {count:,} × {kind}" for kind, count in found["warnings"].items()),
             *([] if evaluation is None else evaluation["says"]),
             *(f"note: {note}" for note in found["notes"]),
-            f"wrote {found['folder']}: {_members(found['members'])} on {found['base']}, and "
-            "fit.json with all of the above",
+            f"wrote {found['folder']}: {counted(found['members'], 'member')} on {found['base']}, "
+            "and fit.json with all of the above",
             *_next(found["folder"], evaluated="held_out" in settings),
         ],
     )
@@ -210,10 +211,6 @@ def evaluate_(*words: str, json_: bool = False, **settings: Any) -> int:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
-
-
-def _members(n: int) -> str:
-    return f"{n:,} member{'' if n == 1 else 's'}"
 
 
 def _next(reward: str, *, evaluated: bool = True) -> list[str]:
@@ -245,8 +242,8 @@ def score_(*words: str, json_: bool = False, **settings: Any) -> int:
         found,
         json_,
         [
-            f"{found['file']}: {found['rows']:,} rows scored by {len(found['members'])} members "
-            f"of {found['rewards']}",
+            f"{found['file']}: {counted(found['rows'], 'row')} scored by "
+            f"{counted(len(found['members']), 'member')} of {found['rewards']}",
             f"{found['name']}: mean {_number(found['mean'])}, standard deviation "
             f"{_number(found['std'])}, spread of the members {_number(found['spread'])}",
             *(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from assay.api import flags, settings
 from assay.api.flags import Flag
 from assay.api.resuming import free, must_be_free, unchanged
+from assay.api.suggestions import meant
 from assay.cli.endings import after_run
 from assay.cli.grammar import Grammar
 from assay.cli.listing import started_by
@@ -207,7 +208,7 @@ def _with_a_model(name: str, known: Mapping[str, Flag]) -> str:
     model = theirs["world.policy"]
     if name in named:
         return f"{named[name].shortest} needs {model.shortest}: {clause(model.help)}"
-    likely = flags.meant(name, {**flags.by_every_name(known), **named})
+    likely = meant(name, {**flags.by_every_name(known), **named})
     if likely and likely[0] in named:
         return f"; did you mean {named[likely[0]].shortest}?"
     return settings.elsewhere(name)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
+from assay.cli import streams
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -161,6 +163,12 @@ def teller(first: bool, as_json: bool) -> Callable[[str], None]:
 
     def tell(text: str) -> None:
         if first and not _QUIET:
-            print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
+            stream = sys.stderr if as_json else sys.stdout
+            try:
+                print(text, file=stream, flush=True)
+            except BrokenPipeError:  # what was asked for is the folder, not the lines
+                streams.unread(stream)
+                if stream is sys.stdout:
+                    note("nobody reads the lines any more; the run goes on")
 
     return tell

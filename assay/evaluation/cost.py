@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from assay.core import Loop, Rng, Step, World
+from assay.engine.plural import counted
 from assay.evaluation.chosen import at_the_end, readings
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.reading import Reader
@@ -53,8 +54,8 @@ class Cost:
             end = f", and {self.end} at the end" if self.end else ""
             self.tell(
                 f"each reading samples {self.config.eval_generations} completions{tokens} for each "
-                f"of {self.prompts} held-out prompts; {n} readings in {steps} steps (--eval-steps "
-                f"{every}){end}"
+                f"of {self.prompts} held-out prompts; {counted(n, 'reading')} in "
+                f"{counted(steps, 'step')} (--eval-steps {every}){end}"
             )
 
     def step(self, seconds: float) -> None:

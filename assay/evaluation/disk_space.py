@@ -41,7 +41,7 @@ def check_room(
     if gold and not every:
         parts["the best policy, old and new"] = 2 * policy
     if every:
-        parts[f"{looks} policies (--policies)"] = looks * policy
+        parts[f"{looks} {'policy' if looks == 1 else 'policies'} (--policies)"] = looks * policy
     if watch is not None:
         kept = min(looks, watch.policies_kept(looks, policy)) + 1
         parts[f"{kept} policies of the watch (--watch.kept)"] = kept * policy

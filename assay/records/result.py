@@ -23,6 +23,8 @@ from pydantic import ConfigDict, InstanceOf, with_config
 # pydantic reads typing's own TypedDict only from Python 3.12 on
 from typing_extensions import TypedDict
 
+from assay.engine.plural import counted
+
 Chooser = Literal["watch", "gold", "last"]
 # `str` itself would refuse a lone surrogate, and a policy may write one
 Text = InstanceOf[str]
@@ -132,12 +134,13 @@ def chosen(
         )
         why = (
             f"the watch {tell}, so no labels say that an earlier policy is better than the last "
-            f"({watch['labels']} labels)"
+            f"({counted(watch['labels'], 'label')})"
         )
         return {**last, "chosen_by": "last", "reason": why}
     if gold is not None:
         fresh = f"; on fresh completions of the same prompts it is {again}"
-        why = f"its {gold_name} is the highest of {readings} readings{fresh if again else ''}"
+        why = f"its {gold_name} is the highest of {counted(readings, 'reading')}"
+        why += fresh if again else ""
         return {**gold, "chosen_by": "gold", "reason": why}
     why = "nothing chose: there is neither gold nor a watch, so the last policy is taken"
     return {**last, "chosen_by": "last", "reason": why}

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from assay.engine.plural import counted
 from assay.errors import Missing
 from assay.stats.calibration import Calibration
 from assay.stats.margins import Disagreement, LengthSplit, MarginBin
@@ -130,7 +131,7 @@ def _row(m: MemberEvaluation, pairs: int) -> dict[str, Any]:
 
 
 def _of(e: Evaluation) -> str:
-    return f"{_count(e.pairs, 'pair')} of {_count(e.prompts, 'prompt')}"
+    return f"{counted(e.pairs, 'pair')} of {counted(e.prompts, 'prompt')}"
 
 
 def _rows(e: Evaluation) -> list[tuple[str, str]]:
@@ -139,7 +140,7 @@ def _rows(e: Evaluation) -> list[tuple[str, str]]:
     found = [
         (
             "accuracy",
-            f"{e.accuracy}" + (f", {_count(e.ties, 'tie')} counted ½" if e.ties else ""),
+            f"{e.accuracy}" + (f", {counted(e.ties, 'tie')} counted ½" if e.ties else ""),
         ),
         (
             "calibration",
@@ -187,17 +188,13 @@ def _members(members: tuple[MemberEvaluation, ...]) -> str:
 
 
 def _or(share: Share | None) -> str:
-    return "no pairs" if share is None else f"{share} ({_count(share.n, 'pair')})"
+    return "no pairs" if share is None else f"{share} ({counted(share.n, 'pair')})"
 
 
 def _notes(e: Evaluation) -> list[str]:
     found = []
     if e.undecided:
-        found.append(f"{_count(e.undecided, 'pair')} left out: the label prefers neither")
+        found.append(f"{counted(e.undecided, 'pair')} left out: the label prefers neither")
     if e.unscored:
-        found.append(f"{_count(e.unscored, 'pair')} left out: the reward does not apply to them")
+        found.append(f"{counted(e.unscored, 'pair')} left out: the reward does not apply to them")
     return found
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"

@@ -20,6 +20,7 @@ from assay import data
 from assay.core.rng import Rng
 from assay.engine import progress
 from assay.engine.atomic import write_bytes
+from assay.engine.plural import counted
 from assay.errors import InputError
 from assay.records import runs
 from assay.registry.from_config import from_config
@@ -127,7 +128,7 @@ def fitted_to(
         fitter = _fitter(pool, config)
     fold, held = cross_validated(fitter, pool, how.folds, config, rng)
     train = how.train()
-    with progress.stage(f"fitting {config.members} members"):
+    with progress.stage(f"fitting {counted(config.members, 'member')}"):
         final = fitter.fit(train, counts(pool, train, config, rng("all")), rng("all"))
     if held_out is not None:
         evaluation, notes = _on_file(final, held_out, pool, config)

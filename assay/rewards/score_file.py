@@ -19,6 +19,7 @@ from torch import Tensor
 
 from assay import data
 from assay.engine import progress
+from assay.engine.plural import counted
 from assay.errors import InputError
 from assay.formulas import aggregate
 from assay.rewards.evaluate import finite
@@ -121,7 +122,9 @@ def score(
     k = len(texts)
     said = [t for part in texts for t in part]
     columns_too = other_columns(found, [x.row for x in items] * k)
-    with progress.stage(f"scoring {len(said):,} completions by {len(reward.names)} members"):
+    with progress.stage(
+        f"scoring {len(said):,} completions by {counted(len(reward.names), 'member')}"
+    ):
         scores = reward.scores(prompts * k, said, [x.turns for x in items] * k, columns_too)
     flat = finite(reward, scores)
     made = columns_of(prompts * k, flat, lam=lam)

@@ -1,0 +1,32 @@
+"""What a shell completes, asked of the script itself."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from test_cli_config import printed
+from test_cli_run import _elsewhere  # noqa: F401  (a fixture)
+
+
+def test_bash_completes_the_flags_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    """As in help, the flags are those of a model of your own; a flag's value is no recipe."""
+    Path("c.bash").write_text(printed(capsys, "completion", "bash"))
+
+    def completed(*words: str) -> list[str]:
+        asked = f"source c.bash; COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; "
+        told = subprocess.run(
+            ["bash", "-c", asked + '_assay; echo "${COMPREPLY[@]}"'],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return told.stdout.split()
+
+    flags = completed("assay", "run", "grpo", "--")
+    assert {"--model", "--prompts", "--rewards", "--gold", "--lora", "--world"} <= set(flags)
+    assert "--noise" not in flags and "--world.noise" not in flags
+    assert completed("assay", "run", "grpo", "--dtype", "b") == ["bfloat16"]
+    assert completed("assay", "run", "grpo", "--world", "t") == ["table"]
+    assert completed("assay", "run", "gr") == ["grpo"]
