@@ -44,5 +44,6 @@ def check_needs(order: Order) -> None:
 def _required(parts: list[str]) -> str:
     """The sentence for what is missing: any one of some arguments of world hub."""
     flags = settings.world_flags("hub")
+    told = [clause(flags[f"world.{p}"].help).partition(";")[0] for p in parts]
     typed = " or ".join(f"--{p}" for p in parts)
-    return f"{typed} is required: {' or '.join(clause(flags[f'world.{p}'].help) for p in parts)}"
+    return f"{typed} is required: {' or '.join(told)}"

@@ -122,7 +122,9 @@ def examples(entry: Entry) -> dict[str, str]:
     made = {"in a world": f"assay run {name} {place} --out {out}"}
     if found["worlds"] != ("sums",) and not on:
         own = settings.of_file(entry.path, entry.verb, lambda: settings.function_of(entry))
-        given = [FILES[p] for p in entry.needs if p in FILES and p not in own]
+        either = {"pairs", "demos"} <= set(entry.needs) and "rewards" not in entry.needs
+        needs = [p for p in entry.needs if not (either and p == "pairs")]  # one of the two will do
+        given = [FILES[p] for p in needs if p in FILES and p not in own]
         files = " ".join(["--model MODEL --prompts prompts.jsonl", *given, "--gold gold.py:score"])
         made["with your model"] = f"assay run {name} {files} --out {out}"
     return made
@@ -172,6 +174,8 @@ def _doc(entry: Entry) -> str:
 
 def _needs(entry: Entry) -> str:
     rows = [(NEEDS[p][0] or p, NEEDS[p][1]) for p in entry.needs]
+    if [p for p in entry.needs if p in FILES] == ["pairs", "demos"]:
+        rows = [("--pairs or --demos", "a file of preference pairs, or of demonstrations")]
     return screen.table(("", ""), rows, indent=2) if rows and entry.verb == "recipe" else ""
 
 
