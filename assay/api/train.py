@@ -8,6 +8,7 @@ from typing import Any
 
 from assay.api import execution, inputs, orders
 from assay.api.arguments import by_flag, in_python, pythonic
+from assay.api.needs import check_needs
 from assay.api.progress import hushed, shown
 from assay.api.recipes import recipe_entry
 from assay.api.resuming import gone_on_with, must_be_free
@@ -159,6 +160,7 @@ def checked(
             raise InputError("track needs a run's folder, which says what was sent; pass out")
         watching = _watched(watch)
         order, again = _ordered(recipe, folder, resume, objects, given)
+        check_needs(order)
         if watching is not None:
             check_labeler(watching)
             order.watch = watching
