@@ -248,7 +248,7 @@ def test_columns_may_stand_one_after_another() -> None:
     known = {n: flags.Flag(n, dict[str, str]) for n in ("columns", "world.columns")}
     grammar = Grammar("check", known, [Words("files", many=True)])
     words, given = parse(
-        ["a.jsonl", "--columns", "prompt=q", "chosen=good", "b.jsonl", "--columns", "p=x"],
+        ["a.jsonl", "--columns", "prompt=q", "chosen=good", "b.jsonl", "--world.columns", "p=x"],
         grammar,
     )
     assert words == ["a.jsonl", "b.jsonl"]

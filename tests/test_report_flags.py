@@ -66,7 +66,7 @@ def test_the_command_can_be_typed_and_means_the_record(
 
 def test_what_is_at_its_default_is_not_said() -> None:
     said = " ".join(command(record(HUB)))
-    for name in ("epsilon-low", "threads", "held-out", "peft", "--pairs"):
+    for name in ("epsilon-low", "threads", "peft", "--pairs"):
         assert name not in said, name
     assert world_flags({"name": "grammar", "noise": 0.25, "pairs": 2000}) == []
 

@@ -103,7 +103,7 @@ def test_a_setting_that_was_left_open_is_not_said(tmp_path: Path) -> None:
         "rewards": ["a", "b"],
     }
     _, page = built([make(tmp_path / "a", world=world)], tmp_path)
-    settings = "--world hub --model 'small model' --rewards a,b --held-out 8 --world.no-chat"
+    settings = "--world hub --model 'small model' --rewards a,b --held-out 8 --no-chat"
     assert " ".join(page.text.split()).count(settings) == 2, "beside the gold and in the command"
     for left_open in ("--demos", "world.peft", "truncated None", "max-tokens", "world.truncated"):
         assert left_open not in page.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +14,31 @@ from assay.registry.parameters import Parameter, from_text
 
 _HOME = catalogue.HOME
 # chosen by the machine or from the free memory: they change no number
-_BARE = {"policy": "model"} | {
-    k: k for k in ("prompts", "pairs", "demos", "rewards", "gold", "columns", "dtype")
-}  # the arguments of world hub that are typed without "world."
+PREFIXED = ("seed", "device")  # of world hub: a flag of every run has the short name
 BY_ITSELF = ("threads", "processes", "micro_batch_size", "device")
 
 
-def world_flags(world: Mapping[str, Any]) -> list[str]:
+def world_flags(world: Mapping[str, Any], taken: Collection[str] = ()) -> list[str]:
     """The flags of a world, without its name.
 
     Args:
         world: A record's `world`: its name and its arguments.
+        taken: Names of the recipe's constants, which have the short names.
 
     Returns:
         One flag with its value each, for the shell.
     """
     name = str(world.get("name") or "")
-    bare = _BARE if name == "hub" else {}
-    arguments = {bare.get(k, f"world.{k}"): v for k, v in world.items() if k != "name"}
+
+    def typed(k: str) -> str:
+        short = "model" if k == "policy" else k
+        return short if name == "hub" and short not in (*PREFIXED, *taken) else f"world.{k}"
+
+    arguments = {typed(k): v for k, v in world.items() if k != "name"}
 
     def defaults() -> dict[str, Parameter]:
         found = _defaults(catalogue.find_world(name), "world")
-        return {bare.get(k, f"world.{k}"): p for k, p in found.items()}
+        return {typed(k): p for k, p in found.items()}
 
     return _flags(arguments, "", defaults)
 
@@ -57,11 +60,10 @@ def command(about: Mapping[str, Any]) -> list[str]:
     recipe = str(about.get("path") or about["recipe"])
     world, fit, watch = (about.get(k) or {} for k in ("world", "fit", "watch"))
     words = [f"assay run {shlex.quote(recipe)}"]
+    constants = about.get("arguments") or {}
     if world.get("name"):
-        words += [f"--world {shlex.quote(str(world['name']))}", *world_flags(world)]
-    words += _flags(
-        about.get("arguments") or {}, "", lambda: _defaults(catalogue.find(recipe).path, "recipe")
-    )
+        words += [f"--world {shlex.quote(str(world['name']))}", *world_flags(world, constants)]
+    words += _flags(constants, "", lambda: _defaults(catalogue.find(recipe).path, "recipe"))
     words += _flags(about.get("loop") or {}, "", dict)
     run = {k: v for k, v in (about.get("run") or {}).items() if k not in BY_ITSELF}
     words += _flags(run, "", lambda: _defaults(_HOME / "evaluation/config.py", "MeasureConfig"))
