@@ -88,19 +88,21 @@ class FunctionLabeler:
             yield from self._labels(found, some)
 
     def once(self, question: Question) -> Label:
-        """One call for one question, without a second try.
+        """One call without a second try, for the question or, where a call has several pairs, for
+        the question twice.
 
         Raises:
             InputError: The function raises, or returns no label.
         """
         try:
-            found = self._call([question])
+            some = [question] * min(2, self.at_once)
+            found = self._call(some)
         except (Exception, SystemExit) as why:  # a user's function may raise anything
             raise InputError(
                 f"the labeler {self.name} raised {described(why, self.function)}; repair the "
                 "function"
             ) from why
-        return self._labels(found, [question])[0]
+        return self._labels(found, some)[0]
 
     def _tried(self, some: list[Question]) -> tuple[Any, Exception | None]:
         """What the function returns, or the last error after the last try."""
