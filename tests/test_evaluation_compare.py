@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pages import Page
 from test_cli_run import SMALL, _elsewhere, refused  # noqa: F401  (a fixture)
 
 from assay import cli
+from assay.cli.compare import for_terminal
 from assay.core.rng import Rng
 from assay.errors import InputError
 from assay.evaluation.compare import LEAST, compare
@@ -288,3 +290,18 @@ def test_from_a_sweep_to_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert "is no report of assay's" in refused(capsys, "compare", "s", "--out", "c")
     assert "take --seed out" in refused(capsys, *words, "--seed", "3")
     assert "needs the folder of a sweep" in refused(capsys, "compare")
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_terminal_gets_aligned_tables_and_no_markdown(
+    folder: Path, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    found, _ = compare([folder], baseline="leave_one_out")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", for_terminal(found)).splitlines()
+    assert max(map(len, lines)) <= columns and not any("|" in line for line in lines)
+    mine = [line.split() for line in lines if line.startswith("mine")]
+    assert " ".join(mine[0]) == "mine 6 0.00 ± 0.00 4.8 ± 2.2 0.50 ± 0.00 4.2 ± 2.2"
+    assert " ".join(mine[2]) == "mine gold at equal KL +0.995 ± 0.096 * 6/6 100 %"
