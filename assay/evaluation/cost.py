@@ -52,7 +52,8 @@ class Cost:
             self.tell(
                 f"each reading samples {self.config.eval_generations} completions{tokens} for each "
                 f"of {self.prompts} held-out prompts; {n} readings in {steps} steps (--eval-steps "
-                f"{every}), and {AT_THE_END} at the end"
+                f"{every}), and {AT_THE_END} more at the end: the best checkpoint again, beside "
+                "the reference and the last policy"
             )
 
     def step(self, seconds: float) -> None:
