@@ -203,11 +203,18 @@ def import_(run: str, sheet: str, *, by: str = "", json_: bool = False) -> int:
     if json_:
         print(json.dumps({"run": run, **found}))
     else:
-        print(
-            f"{found['new']} new labels of {found['read']} read, {found['known']} were labeled "
-            "before and stay; "
-            f"{found['waiting']} pairs wait"
-        )
+        parts = [f"{counted(found['new'], 'new label')} of {found['read']} read"]
+        if found["corrected"]:
+            parts.append(f"{counted(found['corrected'], 'label')} corrected")
+        if found["known"]:
+            parts.append(f"{found['known']} were labeled before and stay")
+        if found["used"]:
+            parts.append(
+                f"{found['used']} differ from the sheet's earlier labels, which a verdict has "
+                "used, and stay as they were"
+            )
+        waits = "1 pair waits" if found["waiting"] == 1 else f"{found['waiting']} pairs wait"
+        print(screen.wrapped(f"{', '.join(parts)}; {waits}"))
         if found["agreement"]["pairs"]:
             print(agreed(found["agreement"]))
     return _left(run, found["waiting"])
@@ -241,6 +248,16 @@ def page_(
     waiting = len(served.store.waiting())
     print(f"{len(served.mine)} labels given here, {waiting} pairs wait", file=sys.stderr)
     return _left(run, waiting)
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "look"), counted(2, "look")
+        ('1 look', '2 looks')
+    """
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def _left(run: str, waiting: int) -> int:
