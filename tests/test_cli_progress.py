@@ -57,3 +57,11 @@ def test_a_run_of_less_than_a_minute_has_none_nor_has_a_quiet_one(
     finally:
         screen.quiet(False)
     assert capsys.readouterr().err == ""
+
+
+def test_a_long_line_is_folded_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    line = "           watch: go on: step 20 is the best so far, 12 of 550 labels spent"
+    folded = screen.hung(f"short\n{line}").split("\n")
+    assert folded[0] == "short" and max(map(len, folded)) <= 40
+    assert folded[2].startswith(" " * 13) and " ".join(" ".join(folded[1:]).split()) == line.strip()

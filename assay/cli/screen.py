@@ -151,6 +151,24 @@ def wrapped(text: str, indent: int = 0) -> str:
     return "\n\n".join(blocks)
 
 
+def hung(text: str) -> str:
+    """Lines folded between words at the terminal's width, what follows indented; short lines stay
+    as they are.
+    """
+    import shutil
+    import textwrap
+
+    wide = max(LEAST, shutil.get_terminal_size().columns)
+
+    def one(line: str) -> str:
+        if len(line) <= wide:
+            return line
+        left = " " * min(len(line) - len(line.lstrip()) + 2, wide // 2)
+        return textwrap.fill(line, wide, subsequent_indent=left, break_on_hyphens=False)
+
+    return "\n".join(map(one, text.split("\n")))
+
+
 def teller(first: bool, as_json: bool) -> Callable[[str], None]:
     """Where lines about a run's progress go.
 
@@ -161,6 +179,7 @@ def teller(first: bool, as_json: bool) -> Callable[[str], None]:
 
     def tell(text: str) -> None:
         if first and not _QUIET:
-            print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
+            file = sys.stderr if as_json else sys.stdout
+            print(hung(text) if file.isatty() else text, file=file, flush=True)
 
     return tell
