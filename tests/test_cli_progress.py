@@ -65,3 +65,13 @@ def test_a_long_line_is_folded_between_words(monkeypatch: pytest.MonkeyPatch) ->
     folded = screen.hung(f"short\n{line}").split("\n")
     assert folded[0] == "short" and max(map(len, folded)) <= 40
     assert folded[2].startswith(" " * 13) and " ".join(" ".join(folded[1:]).split()) == line.strip()
+
+
+def test_what_a_record_holds_cannot_move_a_terminal_s_cursor(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    screen.note("best: step 1: \x1b[2Jits gold")
+    screen.teller(True, False)("watch: \x1b]0;title\x07go on\nnext line")
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err and "⟨U+001B⟩[2Jits gold" in err
+    assert out.count("\n") == 2, "lines stay lines"

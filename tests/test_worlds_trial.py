@@ -138,10 +138,10 @@ def test_a_live_function_is_tried_and_none_is_allowed() -> None:
 def test_a_list_of_one_score_fails_the_trial() -> None:
     prompts = PromptTexts(str, ["2 + 2?"], [None], {})
     one = FunctionReward(lambda prompts, completions: [1.0], "one")
-    with pytest.raises(InputError, match="returned 1 values for 2 completions"):
+    with pytest.raises(InputError, match="returned 1 value for 2 completions"):
         try_rewards([one], "rewards", prompts, [0])
     short = Watch(lambda prompts, first, second: [1.0], at_once=4)
-    with pytest.raises(InputError, match="gave 1 labels for 2 pairs"):
+    with pytest.raises(InputError, match="gave 1 label for 2 pairs"):
         try_labeler(short, prompts)
     try_labeler(Watch(lambda prompts, first, second: [1.0]), prompts)  # one pair a call in the run
 

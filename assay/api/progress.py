@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from assay.data.escape import visible
 from assay.engine import progress
 from assay.engine.progress import Stage
 
@@ -141,7 +142,8 @@ def page(stack: Stack) -> str:
     """The lines as HTML, names escaped."""
     return "".join(
         '<div style="font-family:monospace;white-space:pre">'
-        + f"<progress{_value(line)}></progress> {html.escape(line.name)}  {line.counts}</div>"
+        + f"<progress{_value(line)}></progress> {html.escape(visible(line.name))}"
+        + f"  {line.counts}</div>"
         for line in stack.lines()
     )
 

@@ -43,7 +43,14 @@ def note(text: str) -> None:
     first.
     """
     if not _QUIET and os.environ.get("RANK", "0") == "0":
-        print(text, file=sys.stderr, flush=True)
+        print(_visible(text), file=sys.stderr, flush=True)
+
+
+def _visible(text: str) -> str:
+    """Text of a record or of a folder's name, without what a terminal would obey."""
+    from assay.data.escape import visible
+
+    return visible(text)
 
 
 def width() -> int:
@@ -180,6 +187,7 @@ def teller(first: bool, as_json: bool) -> Callable[[str], None]:
     def tell(text: str) -> None:
         if first and not _QUIET:
             file = sys.stderr if as_json else sys.stdout
-            print(hung(text) if file.isatty() else text, file=file, flush=True)
+            shown = _visible(text)
+            print(hung(shown) if file.isatty() else shown, file=file, flush=True)
 
     return tell

@@ -49,11 +49,12 @@ class Cost:
             steps, every = self.loop.max_steps, self.config.eval_steps
             n = readings(steps, every)
             tokens = f" of up to {self.longest} tokens" if self.longest else ""
+            each = counted(self.config.eval_generations, "completion")
+            looks = f"{counted(n, 'reading')} in {counted(steps, 'step')}"
             self.tell(
-                f"each reading samples {self.config.eval_generations} completions{tokens} for each "
-                f"of {self.prompts} held-out prompts; {n} readings in {steps} steps (--eval-steps "
-                f"{every}), and {AT_THE_END} more at the end: the best checkpoint again, beside "
-                "the reference and the last policy"
+                f"each reading samples {each}{tokens} for each of {self.prompts} held-out prompts; "
+                f"{looks} (--eval-steps {every}), and {AT_THE_END} more at the end: the best "
+                "checkpoint again, beside the reference and the last policy"
             )
 
     def step(self, seconds: float) -> None:
@@ -113,3 +114,13 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "step"), counted(2, "step")
+        ('1 step', '2 steps')
+    """
+    return f"{n} {what}{'' if n == 1 else 's'}"

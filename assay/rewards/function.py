@@ -144,10 +144,10 @@ class FunctionReward:
             found = found.tolist()
         if not isinstance(found, (list, tuple)) or len(found) != n:
             listed = isinstance(found, (list, tuple))
-            what = f"{len(found)} values" if listed else f"a {type(found).__name__}"
+            what = _counted(len(found), "value") if listed else f"a {type(found).__name__}"
             raise InputError(
-                f"reward {self.names[0]} returned {what} for {n} completions; return a "
-                f"list of {n} numbers, None where it does not apply"
+                f"reward {self.names[0]} returned {what} for {_counted(n, 'completion')}; "
+                f"return a list of {_counted(n, 'number')}, None where it does not apply"
             )
         return found
 
@@ -163,6 +163,10 @@ class FunctionReward:
                 "return a finite number, or None where it does not apply"
             )
         return float(value)
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def has(name: str, columns: Collection[str]) -> str:

@@ -141,15 +141,20 @@ class FunctionLabeler:
         if not isinstance(found, (list, tuple)):
             raise InputError(
                 f"{self.name} returned {str(found)[:40]!r} (a {type(found).__name__}) for "
-                f"{len(some)} pairs; return a list with one label for each pair: 1 or 'first', 0 "
-                "or 'second', 0.5 or 'tie'"
+                f"{_counted(len(some), 'pair')}; return a list with one label for each pair: 1 or "
+                "'first', 0 or 'second', 0.5 or 'tie'"
             )
         if len(found) != len(some):
             raise InputError(
-                f"{self.name} gave {len(found)} labels for {len(some)} pairs; it must give one for "
+                f"{self.name} gave {_counted(len(found), 'label')} for "
+                f"{_counted(len(some), 'pair')}; it must give one for "
                 "each"
             )
         return [
             Label(q, parse_label(value, f"label {i + 1} of {len(found)} from {self.name}"))
             for i, (q, value) in enumerate(zip(some, found, strict=True))
         ]
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
