@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from pages import Page
 from test_cli_run import SMALL, _elsewhere, refused  # noqa: F401  (a fixture)
 
 from assay import cli
-from assay.cli.compare import for_terminal
 from assay.core.rng import Rng
 from assay.errors import InputError
 from assay.evaluation.compare import LEAST, compare
@@ -141,8 +139,8 @@ def test_reference_peak_and_end_of_a_report_are_those_of_compare(tmp_path: Path)
     (said,) = summary([tmp_path])
     found, _ = compare([tmp_path], baseline="leave_one_out")
     reached = method(found, "leave_one_out")["reached"]
-    for mine, theirs in (("reference", "reference"), ("peak", "peak"), ("final", "final")):
-        assert said[f"{mine}_gold"] == pytest.approx(reached[theirs]["mean"])
+    both = [(said[f"{k}_gold"], reached[k]["mean"]) for k in ("reference", "peak", "final")]
+    assert all(a == pytest.approx(b) for a, b in both)
     assert said["drop"] == pytest.approx(reached["drop"]["mean"])
     assert (said["final_gold"], said["final_source"]) == (-0.75, "re-read")
 
@@ -290,18 +288,3 @@ def test_from_a_sweep_to_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert "is no report of assay's" in refused(capsys, "compare", "s", "--out", "c")
     assert "take --seed out" in refused(capsys, *words, "--seed", "3")
     assert "needs the folder of a sweep" in refused(capsys, "compare")
-
-
-@pytest.mark.parametrize("columns", [80, 120])
-def test_a_terminal_gets_aligned_tables_and_no_markdown(
-    folder: Path, columns: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setenv("NO_COLOR", "1")
-    found, _ = compare([folder], baseline="leave_one_out")
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", for_terminal(found)).splitlines()
-    assert max(map(len, lines)) <= columns and not any("|" in line for line in lines)
-    mine = [line.split() for line in lines if line.startswith("mine")]
-    assert " ".join(mine[0]) == "mine 6 0.00 ± 0.00 4.8 ± 2.2 0.50 ± 0.00 4.2 ± 2.2"
-    assert " ".join(mine[2]) == "mine gold at equal KL +0.995 ± 0.096 * 6/6 100 %"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from assay.errors import InputError
 from assay.registry.catalogue import nearest
-from assay.registry.functions import name_of
+from assay.registry.functions import function_in_file, name_of
 from assay.watch.plan import Plan
 from assay.watch.schedule import DetectorSettings, Schedule
 
@@ -248,7 +248,8 @@ class Watch(WatchConfig):
         for name in settings:
             if name not in known:
                 raise InputError(f"Watch has no {name}{nearest(name, known)}")
-        if not isinstance(by, str) and not callable(by):
+        named = isinstance(by, str) and (":" in by or by in ("gold", "csv", "page"))
+        if not named and not callable(by):
             raise InputError(
                 f"labeler is {by!r:.60}; it is a function (prompts, first, second, **columns), or "
                 "one of gold, FILE.py:name, csv, page and an address"
@@ -257,10 +258,8 @@ class Watch(WatchConfig):
         object.__setattr__(self, "function", function)
         try:
             super().__init__(by=by if isinstance(by, str) else name_of(by), **settings)
-            if function is not None or not _of_another_program(self.by):
-                from assay.watch.labelers.choose import check_labeler  # it needs this file
-
-                check_labeler(self)
+            if function is None and ".py" in self.by:
+                function_in_file(self.by, "watch")
         except InputError as why:
             said = str(why).replace("--watch.", "").replace("--watch ", "labeler ")
             raise InputError(said) from why
@@ -272,8 +271,3 @@ class Watch(WatchConfig):
             if f.name != "by" and getattr(self, f.name) != f.default
         ]
         return f"Watch({', '.join([f'labeler={self.by!r}', *given])})"
-
-
-def _of_another_program(by: str) -> bool:
-    """Whether a record's name of a live function stands there: its program alone has it."""
-    return ":" in by and ".py" not in by and "://" not in by
