@@ -76,3 +76,43 @@ def test_bon_says_which_n_to_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert said[-2] == "wrote curve.json" and said[-1].endswith("--rewards REWARD --most 4")
     assert cli.main([*bon, "--proxy", "guess"]) == 0
     assert "no proxy here is better than chance" in capsys.readouterr().out
+
+
+def test_pairs_that_a_reward_was_fitted_to_are_warned_of(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fit = ["fit", write("p.jsonl", pairs(30)[:20]), "-o", "R", "--members", "2"]
+    assert cli.main(fit) == 0
+    write("new.jsonl", pairs(30)[20:])
+    capsys.readouterr()
+    assert cli.main(["evaluate", "R", "new.jsonl"]) == 0
+    assert capsys.readouterr().err == ""
+    assert cli.main(["evaluate", "R", "p.jsonl"]) == 0
+    assert "warning: R was fitted to these pairs, so the evaluation is too good" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_file_of_conversations_is_named_and_a_reward_that_ties_all_is_warned_of(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("judge.py").write_text(
+        "def score(prompts, completions): return [float(len(c)) for c in completions]\n"
+    )
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": r["prompt"]}],
+            **{k: [{"role": "assistant", "content": r[k]}] for k in ("chosen", "rejected")},
+        }
+        for r in pairs(12)
+    ]
+    file = write("talks.jsonl", rows)
+    assert cli.main(["check", file]) == 0
+    assert "12 rows are read as conversations: a reward function gets lists of messages" in (
+        capsys.readouterr().out
+    )
+    assert cli.main(["evaluate", "judge.py:score", file]) == 0
+    err = capsys.readouterr().err
+    assert "warning: score gives both texts of all 12 pairs the same score; the file holds" in err
+    assert cli.main(["check", write("p.jsonl", pairs(12))]) == 0
+    assert "conversation" not in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from assay.cli import libraries
+from assay.evaluation.alerts import Alerts
 from assay.records.runs import Run
 
 ASSAY = f"{sys.executable} -m assay"
@@ -73,3 +75,22 @@ def test_what_a_user_set_themselves_holds(monkeypatch: pytest.MonkeyPatch) -> No
     libraries.hush(verbose=False, quiet=False)
     assert os.environ["TRANSFORMERS_VERBOSITY"] == "info"
     assert os.environ["DATASETS_VERBOSITY"] == "error"
+
+
+def test_own_warnings_say_that_they_are_and_each_kind_of_training_s_comes_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log = logging.getLogger("assay")
+    before = list(log.handlers)
+    try:
+        libraries.hush(verbose=False, quiet=False)
+        libraries.hush(verbose=False, quiet=False)
+        log.warning("assay: the disk is nearly full\x1b[2J")
+        for _ in range(2):
+            reading = {"step": 5, "stats": {"frac_reward_zero_std": 1.0}}
+            Alerts()(reading)
+    finally:
+        log.handlers = before
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "warning: the disk is nearly full⟨U+001B⟩[2J"
+    assert len(said) == 2 and said[1].startswith("warning: all completions of every prompt")

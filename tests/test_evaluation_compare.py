@@ -20,6 +20,7 @@ from assay.core.rng import Rng
 from assay.errors import InputError
 from assay.evaluation.compare import LEAST, compare
 from assay.records.runs import Run
+from assay.report import summary
 from assay.report.comparison import markdown
 from assay.stats.intervals import student
 
@@ -45,10 +46,11 @@ def run(
     state: str = "done",
     scale: float = 1.0,
     world: str = "table",
+    again: float = 0.0,
     **arguments: float,
 ) -> None:
     """A finished run whose gold rises from 0 to `peak` at √KL = scale and ends at `end` at √KL =
-    2·scale.
+    2·scale. On fresh completions all of its gold is `again` higher.
     """
     where = folder / recipe / f"{arguments}{seed}{world}"
     r = Run.create(
@@ -83,9 +85,9 @@ def run(
                 "step": 2,
                 "tag": "best",
                 "kl": scale**2,
-                "gold": peak,
+                "gold": peak + again,
                 "generated": drawn,
-                "stats": {"fresh/gold_reference": 0.0, "fresh/gold_last": end},
+                "stats": {"fresh/gold_reference": again, "fresh/gold_last": end + again},
             }
         )
         r.finish()
@@ -129,6 +131,18 @@ def test_differences_are_paired_by_seed(folder: Path) -> None:
     assert mine["reached"]["peak_kl"]["mean"] == 1.0
     assert (mine["cost"]["generated"], mine["cost"]["scored"]) == (100, 10)
     assert method(found, "leave_one_out")["against"].keys() == {"peak_tuned", "final_tuned"}
+
+
+def test_reference_peak_and_end_of_a_report_are_those_of_compare(tmp_path: Path) -> None:
+    for seed in range(3):
+        run(tmp_path, "leave_one_out", seed, peak=1.0 + seed, end=-1.0, again=0.25)
+    (said,) = summary([tmp_path])
+    found, _ = compare([tmp_path], baseline="leave_one_out")
+    reached = method(found, "leave_one_out")["reached"]
+    both = [(said[f"{k}_gold"], reached[k]["mean"]) for k in ("reference", "peak", "final")]
+    assert all(a == pytest.approx(b) for a, b in both)
+    assert said["drop"] == pytest.approx(reached["drop"]["mean"])
+    assert (said["final_gold"], said["final_source"]) == (-0.75, "re-read")
 
 
 def test_a_price_is_chosen_on_the_other_seeds_alone(folder: Path) -> None:

@@ -203,7 +203,7 @@ def test_a_live_function_is_named_by_module_and_name() -> None:
 
 
 def test_too_few_labels_are_a_fault() -> None:
-    with pytest.raises(InputError, match="f gave 1 labels for 2 pairs"):
+    with pytest.raises(InputError, match="f gave 1 label for 2 pairs"):
         list(FunctionLabeler(lambda p, a, b: [1.0], "f", at_once=2)(questions(2)))
 
 

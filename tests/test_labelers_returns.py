@@ -42,11 +42,11 @@ def test_what_a_function_may_return(returned: Any) -> None:
 @pytest.mark.parametrize(
     ("returned", "said"),
     [
-        (None, "f returned 'None' .a NoneType. for 1 pairs; return a list with one label for each"),
-        ({"label": 1}, "a dict. for 1 pairs"),
-        ((x for x in [1.0]), "a generator. for 1 pairs"),
+        (None, "f returned 'None' .a NoneType. for 1 pair; return a list with one label for each"),
+        ({"label": 1}, "a dict. for 1 pair"),
+        ((x for x in [1.0]), "a generator. for 1 pair"),
         (torch.tensor([[1.0]]), "label 1 of 1 from f is '.1.0.'; a label is 1 or 'first'"),
-        (np.array([1.0, 0.0]), "f gave 2 labels for 1 pairs"),
+        (np.array([1.0, 0.0]), "f gave 2 labels for 1 pair"),
         ("both", "label 1 of 1 from f is 'both'"),
     ],
 )

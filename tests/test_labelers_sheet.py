@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from assay import cli
 from assay.errors import InputError
 from assay.records.runs import read_lines, write_lines
 from assay.watch.labelers import sheet
-from assay.watch.labelers.questions import Question
+from assay.watch.labelers.questions import Question, current_labels
 
 ODD = [
     "=cmd|' /C calc'!A0",
@@ -131,6 +132,29 @@ def test_a_second_person_s_sheet_is_agreement_and_changes_nothing(
         found["agreement"]["kappa"] == pytest.approx(0.6)
         and (run / "labels.jsonl").read_bytes() == before
     )
+
+
+def test_a_corrected_sheet_replaces_its_labels_until_a_verdict_has_used_them(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "s.csv"
+    sheet.export(run, path, twice=0.0)
+    sheet.load(run, fill(path, {0: "1", 1: "1"}))
+    same = sheet.load(run, path)
+    assert (same["new"], same["corrected"], same["known"]) == (0, 0, 2)
+    assert same["agreement"]["pairs"] == 0, "a person's own sheet is no second opinion"
+    found = sheet.load(run, fill(path, {0: "1", 1: "2", 2: "="}))
+    assert (found["new"], found["corrected"], found["used"], found["known"]) == (1, 1, 0, 1)
+    second = rows(path)[1]["id"]
+    assert current_labels(read_lines(run / "labels.jsonl"))[second]["label"] == 0.0
+    write_lines(run / "readings.jsonl", [{"step": 5, "watch": {"word": "go_on"}}])
+    capsys.readouterr()
+    assert cli.main(["watch", "import", str(run), str(fill(path, {0: "2", 1: "2"}))]) == 3
+    assert capsys.readouterr().out.startswith(
+        "0 new labels of 2 read, 1 were labeled before and stay, 1 differ from the sheet's earlier"
+    )
+    first = rows(path)[0]["id"]
+    assert current_labels(read_lines(run / "labels.jsonl"))[first]["label"] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from pages import make
 
 from assay.records.methods import grounds
@@ -58,7 +59,13 @@ def test_troubles_are_faults(tmp_path: Path) -> None:
 def test_small_charts_hold_the_whole_of_their_bands(tmp_path: Path) -> None:
     x, y = np.array([0.0, 1.0]), np.array([0.0, 0.1])
     wide = Curve(x, y, 0, low=y - 5, high=y + 5)
-    assert y_range([wide])[1] < 1 and y_range([wide], whole_bands=True)[1] > 5.1
+    low, high = y_range([wide])
+    assert 10 / (high - low) == pytest.approx(0.6), "a wide band is seen, and is not all"
+    assert high < y_range([wide, Curve(x, y, 0, low=y - 50, high=y + 50)])[1]
+    some = Curve(np.arange(3.0), np.arange(3.0), 0, low=np.array([-9, 0.9, 1.9]))
+    some.high = np.array([9, 1.1, 2.1])
+    assert y_range([some])[1] < 3, "one wide reading does not make the axis"
+    assert y_range([wide], whole_bands=True)[1] > 5.1
     (ground,) = grounds([make(tmp_path / "a")])
     row = multiples(ground, "r", "rewards")
     assert row is not None

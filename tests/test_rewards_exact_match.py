@@ -47,8 +47,8 @@ def test_any_of_a_list_is_right_and_an_empty_answer_is_not() -> None:
         match=r"--world.gold is 'match:answer', and prompt 3 of p.jsonl \(counted from 0\) has",
     ):
         judge.possible({"answer": cells}, range(5), "world.gold", "p.jsonl")
-    with pytest.raises(InputError, match="has None in that column"):
-        judge.possible({}, [0], "world.gold", "p.jsonl")
+    with pytest.raises(InputError, match="p.jsonl has no column 'answer'; it has topic$"):
+        judge.possible({"topic": ["x"]}, [0], "world.gold", "p.jsonl")
 
 
 def test_a_run_whose_gold_is_a_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

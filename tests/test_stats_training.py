@@ -45,7 +45,7 @@ def test_equal_rewards_are_no_gradient() -> None:
 def test_truncated_completions() -> None:
     (found,) = troubles([reading(5, cut=1.0), reading(10, cut=0.95), reading(15, cut=0.1)])
     assert (found.first, found.looks, found.of) == (5, 2, 3) and "100%" in found.what
-    assert "max_tokens" in found.advice
+    assert "--max-tokens" in found.advice
     assert troubles([reading(5, cut=0.5)]) == []
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assay.errors import InputError
-from assay.watch import WatchConfig
+from assay.watch import Watch, WatchConfig
 
 
 def test_labels_a_look_follow_from_the_looks() -> None:
@@ -44,6 +44,47 @@ def test_labels_a_look_follow_from_the_looks() -> None:
 def test_settings_that_cannot_be_are_one_sentence(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         WatchConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"budjet": 3}, "^Watch has no budjet; did you mean budget\\?$"),
+        ({"budget": True}, "^budget is True; it must be a whole number$"),
+        ({"budget": 0}, "^budget is 0; it must be at least 1$"),
+        ({"labeler": "nofile.py:x"}, "there is no file nofile.py"),
+        ({"labeler": "peopel"}, "^labeler is 'peopel'; it is a function .* or one of gold"),
+    ],
+)
+def test_a_watch_that_cannot_be_is_one_sentence_of_python(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Watch(**given)
+
+
+def test_values_of_another_type_are_one_sentence() -> None:
+    """In another process: the tests' own checks of types would be first."""
+    code = """
+from assay.watch import Watch
+from assay.errors import InputError
+for given in ({"budget": "30"}, {"alpha": None}, {"labeler": 3}):
+    try:
+        Watch(**given)
+    except InputError as why:
+        print(why)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [
+        "budget is '30'; it must be a whole number",
+        "alpha is None; it must be a number",
+        "labeler is 3; it is a function (prompts, first, second, **columns), or one of gold, "
+        "FILE.py:name, csv, page and an address",
+    ]
+
+
+def test_a_watch_shows_its_labeler_and_what_differs_from_the_defaults() -> None:
+    assert repr(Watch()) == "Watch(labeler='gold')"
+    assert repr(Watch("csv", budget=30)) == "Watch(labeler='csv', budget=30)"
+    assert Watch("judge:better").by == "judge:better", "of a record: another program has it"
 
 
 def test_every_field_has_documentation_of_its_own() -> None:

@@ -238,7 +238,7 @@ def test_a_finished_run_is_watched_afterwards(capsys: pytest.CaptureFixture[str]
     found = json.loads(out)
     live = verdicts("live")
     lines = err.splitlines()
-    assert "watch: 550 labels for 15 looks: 26 a look" in lines[0] and "is found" in lines[1]
+    assert "watch: 550 labels for 15 looks: 26 a look" in lines[0] and "are found" in lines[1]
     assert found["looks"] == len(live) == sum(line.startswith("step") for line in lines)
     assert found["verdict"] == {**live[-1], "hints": found["verdict"]["hints"]}
     n = len(read_lines(Path("a/labels.jsonl")))

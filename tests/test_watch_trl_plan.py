@@ -19,7 +19,7 @@ def test_it_says_what_its_labels_can_find_and_a_small_budget_lasts(tmp_path: Pat
     hand = ByHand(callback(tmp_path / "run", config=small, say=said.append))
     hand.begin()
     assert "60 labels for 15 looks: 2 a look, and 30 in reserve" in said[0]
-    assert "by simulation, a fall" in said[1]
+    assert "by simulation, falls" in said[1]
     hand.train(lambda t: 0.0)
     looks = [r["watch"] for r in Run.open(tmp_path / "run").readings()]
     assert len(looks) == 15 and all(w["bought"] >= 2 for w in looks)

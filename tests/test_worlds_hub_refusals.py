@@ -98,8 +98,8 @@ def test_a_column_that_a_function_needs_is_looked_for_first(
 ) -> None:
     judges = tmp_path / "judges.py"
     told = said(flags, ["--world.rewards", f"{judges}:needs"], capsys)
-    assert "needs needs a column 'wnat'" in told and "did you mean want?" in told
-    assert "named needs a column 'wnat'" in said(
+    assert "reward needs needs a column 'wnat'" in told and "did you mean want?" in told
+    assert "reward named needs a column 'wnat'" in said(
         flags, ["--world.rewards", f"{judges}:named"], capsys
     )
     assert cli.main([*flags, "--world.rewards", f"{judges}:spare"]) == 0, (

@@ -16,6 +16,7 @@ from assay.core import InputError, PromptTexts
 from assay.records.runs import read_lines
 from assay.rewards.function import FunctionReward
 from assay.watch import Watch, WatchConfig
+from assay.watch.labelers.questions import STAND_INS
 from assay.worlds import hub
 from assay.worlds.trial import try_judges, try_labeler, try_rewards
 
@@ -73,7 +74,7 @@ HUB = ["--world", "hub", "--world.policy", "no/such/model", "--world.prompts", "
             "--rewards failed in a trial call, before anything was built: reward broken raised "
             "AttributeError at line 14 of",
         ),
-        (["--world.rewards", "judges.py:scalar"], "returned a float for 1 completions"),
+        (["--world.rewards", "judges.py:scalar"], "returned a float for 2 completions"),
         (
             ["--world.rewards", "judges.py:length", "--world.gold", "judges.py:broken"],
             "--gold failed in a trial call",
@@ -111,10 +112,10 @@ def test_each_judge_is_called_once_on_the_first_prompt(files: Path) -> None:
     try_judges(arguments, WatchConfig(by="judges.py:better"))
     first = ROWS[0]["prompt"]
     assert [(what, prompts) for what, prompts, _ in calls()] == [
-        ("score", [first]),
+        ("score", [first, first]),
         ("better", [first]),
     ]
-    assert calls()[0][2] == {"want": ["e"], "other": [0]}
+    assert calls()[0][2] == {"want": ["e", "e"], "other": [0, 0]}
     try_judges(arguments, None)
     assert len(calls()) == 2, "an unchanged function is not called again for the same prompt"
     try_judges({"prompts": "none.jsonl"}, WatchConfig())  # nothing to try, so nothing is read
@@ -126,12 +127,49 @@ def test_a_live_function_is_tried_and_none_is_allowed() -> None:
 
     def score(prompts: list[str], completions: list[str], answer: list[int]) -> list[None]:
         seen.append((prompts, completions, answer))
-        return [None]
+        return [None] * len(completions)
 
     try_rewards([FunctionReward(score, "score")], "rewards", prompts, [0])
-    assert seen == [(["2 + 2?"], ["A short answer."], [4])]
+    assert seen == [(["2 + 2?"] * 2, list(STAND_INS), [4, 4])]
     with pytest.raises(InputError, match="--watch failed in a trial call.* KeyError"):
         try_labeler(Watch(lambda prompts, first, second: {}["x"]), prompts)
+
+
+def test_a_list_of_one_score_fails_the_trial() -> None:
+    prompts = PromptTexts(str, ["2 + 2?"], [None], {})
+    one = FunctionReward(lambda prompts, completions: [1.0], "one")
+    with pytest.raises(InputError, match="returned 1 value for 2 completions"):
+        try_rewards([one], "rewards", prompts, [0])
+    short = Watch(lambda prompts, first, second: [1.0], at_once=4)
+    with pytest.raises(InputError, match="gave 1 label for 2 pairs"):
+        try_labeler(short, prompts)
+    try_labeler(Watch(lambda prompts, first, second: [1.0]), prompts)  # one pair a call in the run
+
+
+@pytest.mark.parametrize(
+    ("score", "takes"),
+    [
+        (lambda a, b: [0.0], r"\(a, b\)"),
+        (lambda p, c: [0.0], r"\(p, c\)"),
+        (lambda prompts, completions, /: [0.0], r"\(prompts, completions, /\)"),
+        (lambda completions: [0.0], r"\(completions\)"),
+    ],
+)
+def test_a_reward_with_other_parameters_is_told_what_to_write(score: Any, takes: str) -> None:
+    with pytest.raises(InputError, match=rf"reward score takes {takes}; write it as score\("):
+        FunctionReward(score, "score")
+
+
+def test_a_proxy_that_applied_to_nothing_is_no_number(files: Path) -> None:
+    """What fills in for missing scores is 0, and a reading must not hold it as a measurement."""
+    Path("never.py").write_text("def never(prompts, completions): return [None] * len(prompts)\n")
+    model = str(checkpoint(files / "model", "llama"))
+    flags = ["--model", model, "--prompts", "asks.jsonl", "--rewards", "never.py:never"]
+    flags += ["--gold", "judges.py:length", "--held-out", "2", "--max-tokens", "2"]
+    flags += ["--batch-size", "2", "--num-generations", "2", "--eval-generations", "2"]
+    assert cli.main(["run", "leave_one_out", *flags, "--max-steps", "1", "--out", "a"]) == 0
+    readings = read_lines(Path("a/readings.jsonl"))
+    assert readings and all(r["proxy"] is None and r["gold"] is not None for r in readings)
 
 
 def test_all_who_judge_read_the_file_s_text_and_its_columns(files: Path) -> None:

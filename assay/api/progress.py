@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from assay.data.escape import visible
 from assay.engine import progress
 from assay.engine.progress import Stage
 
@@ -142,7 +143,8 @@ def page(stack: Stack) -> str:
     """The lines as HTML, names escaped."""
     return "".join(
         '<div style="font-family:monospace;white-space:pre">'
-        + f"<progress{_value(line)}></progress> {html.escape(line.name)}  {line.counts}</div>"
+        + f"<progress{_value(line)}></progress> {html.escape(visible(line.name))}"
+        + f"  {line.counts}</div>"
         for line in stack.lines()
     )
 

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import json
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from assay.cli import screen
 from assay.cli.endings import command, ending
 from assay.errors import InputError
+
+SURE = " *"  # after a difference that stays sure
+NAME, ROOMY = 18, 110  # columns of a name on a terminal of fewer than so many
+COSTS = ("generated", "scored", "labels", "seconds")
+SCORES, PRICES = (0, 1, 2, 3, 5, 7), (0, 4, 6, 8, 9, 10, 11)  # columns of the page's table
+LEGEND = (
+    "Means over seeds, ± half of the 95 % Student interval. Differences are paired by seed; * "
+    "stays sure when all methods of its column are judged at once (Holm, 5 %), from five pairs on."
+)
 
 
 def compare_(
@@ -22,8 +36,9 @@ def compare_(
 
     The runs of a sweep are paired by seed and world: gold at equal KL, peak, end, drop and cost of
     each method, and its differences from the plain baseline, from the same with a price on KL that
-    was tuned on the other seeds, and from the plain one stopped at its best. Prints Markdown. To
-    make the runs: assay sweep METHODS… leave_one_out kl_in_loss --seeds 0..9 --out FOLDER
+    was tuned on the other seeds, and from the plain one stopped at its best. Prints tables on a
+    terminal, and Markdown into a file or a pipe. To make the runs:
+    assay sweep METHODS… leave_one_out kl_in_loss --seeds 0..9 --out FOLDER
 
     Args:
         folders: Folders of runs, or folders that hold runs (a sweep's).
@@ -45,10 +60,73 @@ def compare_(
     found = compare(folders, baseline=baseline, tuned=tuned, budget=budget, apart=apart)
     if out is not None:
         found.save(out)
-    print(json.dumps(found.result, ensure_ascii=False) if json_ else found)
+    if json_:
+        print(json.dumps(found.result, ensure_ascii=False))
+    else:
+        print(for_terminal(found.result) if sys.stdout.isatty() else found)
     if out is None:
         again = command("assay", "compare", *folders, "--out", "comparison")
         ending(("as files", again), as_json=json_)
     else:
         ending(("look at it", f"open {out / 'compare.html'} in a browser"), as_json=json_)
     return 0
+
+
+def for_terminal(found: Mapping[str, Any]) -> str:
+    """The comparison as tables, narrower than the page's.
+
+    Args:
+        found: What `evaluation.compare` returns.
+    """
+    from assay.report.comparison import tables
+
+    blocks = []
+    for world in tables(found):
+        reached = [list(map(str, row)) for row in world["reached"].rows]
+        about = (
+            f"Baseline: {world['baseline']}. Budget: {world['budget']} a run. Peak and end are "
+            f"{world['gold']} on the same fresh completions."
+        )
+        blocks += [
+            screen.heading(world["title"]) + "\n" + screen.wrapped(about),
+            _columns(("method", "seeds", "reference", "peak", "end", "drop"), reached, SCORES),
+            _columns(("method", "KL at peak", "at end", *COSTS), reached, PRICES),
+        ]
+        if rows := _differences(world["against"]):
+            head = ("method", "difference", "", "above 0", "√KL shared")
+            blocks.append(screen.table(head, rows, numbers=(3, 4)))
+        blocks += [screen.wrapped(note) for note in world["notes"]]
+    return "\n\n".join([*blocks, screen.wrapped(LEGEND)])
+
+
+def _columns(head: Sequence[str], rows: Sequence[Sequence[str]], places: Sequence[int]) -> str:
+    """Some columns of a table, the first of them the method's."""
+    lines: list[list[str]] = []
+    for row in rows:
+        name, *more = _folded(row[0])
+        lines.append([name, *(row[i] for i in places[1:])])
+        lines += [[part, *[""] * (len(head) - 1)] for part in more]
+    return screen.table(head, lines, numbers=range(1, len(head)))
+
+
+def _differences(table: Any) -> list[list[str]]:
+    """A line for each difference of each method; a method is named, and its share said, once."""
+    lines: list[list[str]] = []
+    for method, *cells, share in table.rows:
+        mine = []
+        for title, cell in zip(table.head[1:], cells):
+            value, _, pairs = cell.text.partition(" (")
+            if value:
+                mine.append([title, value + (SURE if cell.sure else ""), pairs.rstrip(")")])
+        parts = _folded(str(method))
+        for i in range(max(len(mine), len(parts))):
+            line = mine[i] if i < len(mine) else ["", "", ""]
+            lines.append([parts[i] if i < len(parts) else "", *line, "" if i else str(share)])
+    return lines
+
+
+def _folded(name: str) -> list[str]:
+    """A method's name in lines, where the terminal is narrow."""
+    if screen.width() >= ROOMY:
+        return [name]
+    return textwrap.wrap(name, NAME, subsequent_indent="  ") or [name]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+
+from assay.data.escape import visible
 
 SILENT = {
     "TRANSFORMERS_VERBOSITY": "error",
@@ -16,6 +19,27 @@ SILENT = {
 }  # what a user set themselves holds
 
 
+class Warnings(logging.Handler):
+    """Prints assay's own warnings on stderr, each with its level before it.
+
+    Of records that have the attribute `once`, one of each kind is printed: a sweep's runs are all
+    alike in what they warn of.
+    """
+
+    def __init__(self, level: int):
+        super().__init__(level)
+        self._seen: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the record."""
+        kind = getattr(record, "once", None)
+        if kind is not None and kind in self._seen:
+            return
+        self._seen |= set() if kind is None else {kind}
+        text = record.getMessage().removeprefix("assay: ")
+        print(f"{record.levelname.lower()}: {visible(text)}", file=sys.stderr, flush=True)
+
+
 def hush(verbose: bool, quiet: bool) -> None:
     """Say how much is heard, before any library is imported.
 
@@ -23,10 +47,14 @@ def hush(verbose: bool, quiet: bool) -> None:
         verbose: Logs of all libraries, and Python's warnings.
         quiet: Not even assay's own warnings.
     """
-    logging.getLogger("assay").setLevel(logging.ERROR if quiet else logging.NOTSET)
+    own = logging.getLogger("assay")
+    own.setLevel(logging.ERROR if quiet else logging.NOTSET)
+    for handler in [h for h in own.handlers if isinstance(h, Warnings)]:
+        own.removeHandler(handler)
     if verbose:
         logging.basicConfig(level=logging.INFO)
         return
+    own.addHandler(Warnings(logging.WARNING))
     for name, value in SILENT.items():
         os.environ.setdefault(name, value)
 

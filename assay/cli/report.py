@@ -9,6 +9,7 @@ from typing import Any
 
 from assay.cli import screen
 from assay.cli.endings import command, ending
+from assay.data.escape import visible
 from assay.engine.progress import stage
 from assay.errors import InputError
 from assay.records.result import named
@@ -87,8 +88,15 @@ def bests(found: Sequence[dict[str, Any]]) -> list[str]:
     Args:
         found: What `report.summary` returned.
     """
-    every = [b for m in found for b in m["best"]]
-    said = [f"best of {b['run']}: {named(b)}: {b['reason']}" for b in every]
+    several = len({m["method"] for m in found}) > 1
+    said = [
+        visible(
+            f"best of {m['method'] + ', ' if several and m['method'] not in b['run'] else ''}"
+            f"{b['run']}: {named(b)}: {b['reason']}"
+        )
+        for m in found
+        for b in m["best"]
+    ]
     return ["", *said] if 0 < len(said) <= FEW else []
 
 
@@ -107,8 +115,15 @@ def runs_in(folder: Path) -> list[Path]:
 
 
 def table(found: Sequence[dict[str, Any]]) -> str:
-    """What each method reached, for a terminal."""
-    return screen.table(
+    """What each method reached, for a terminal, and on which completions."""
+    sources = {(s["peak_source"], s["final_source"]) for s in found if s["peak_source"]}
+    if sources == {("re-read", "re-read")}:
+        said = "Reference, peak and end are gold on fresh completions, after the run."
+    elif sources and ("re-read", "re-read") not in sources:
+        said = "Peak and end are the run's own readings; a highest reading is too high on average."
+    else:
+        said = "Peak and end are gold on fresh completions where a run read them again."
+    made = screen.table(
         HEAD,
         [
             (
@@ -126,6 +141,7 @@ def table(found: Sequence[dict[str, Any]]) -> str:
         ],
         numbers=range(2, 9),
     )
+    return f"{made}\n{screen.wrapped(said)}" if sources else made
 
 
 def number(value: float | None, half: float | None = None) -> str:

@@ -45,7 +45,14 @@ def note(text: str) -> None:
     first.
     """
     if not _QUIET and os.environ.get("RANK", "0") == "0":
-        print(text, file=sys.stderr, flush=True)
+        print(_visible(text), file=sys.stderr, flush=True)
+
+
+def _visible(text: str) -> str:
+    """Text of a record or of a folder's name, without what a terminal would obey."""
+    from assay.data.escape import visible
+
+    return visible(text)
 
 
 def width() -> int:
@@ -153,6 +160,24 @@ def wrapped(text: str, indent: int = 0) -> str:
     return "\n\n".join(blocks)
 
 
+def hung(text: str) -> str:
+    """Lines folded between words at the terminal's width, what follows indented; short lines stay
+    as they are.
+    """
+    import shutil
+    import textwrap
+
+    wide = max(LEAST, shutil.get_terminal_size().columns)
+
+    def one(line: str) -> str:
+        if len(line) <= wide:
+            return line
+        left = " " * min(len(line) - len(line.lstrip()) + 2, wide // 2)
+        return textwrap.fill(line, wide, subsequent_indent=left, break_on_hyphens=False)
+
+    return "\n".join(map(one, text.split("\n")))
+
+
 def teller(first: bool, as_json: bool) -> Callable[[str], None]:
     """Where lines about a run's progress go.
 
@@ -164,8 +189,9 @@ def teller(first: bool, as_json: bool) -> Callable[[str], None]:
     def tell(text: str) -> None:
         if first and not _QUIET:
             stream = sys.stderr if as_json else sys.stdout
+            shown = _visible(text)
             try:
-                print(text, file=stream, flush=True)
+                print(hung(shown) if stream.isatty() else shown, file=stream, flush=True)
             except BrokenPipeError:  # what was asked for is the folder, not the lines
                 streams.unread(stream)
                 if stream is sys.stdout:

@@ -13,6 +13,7 @@ from assay.cli import screen
 from assay.cli.endings import command, ending
 from assay.cli.grammar import Grammar
 from assay.cli.verbs import Seen
+from assay.data.escape import visible
 from assay.errors import InputError, Waiting
 from assay.registry.catalogue import HOME
 from assay.registry.parameters import from_text
@@ -108,10 +109,13 @@ def status_(run: str, *, json_: bool = False) -> int:
     if json_:
         print(json.dumps(found, ensure_ascii=False))
         return 0
-    print(f"{run}: {state_said(opened)}; " + (verdict["says"] if verdict else "no verdict yet"))
+    says = verdict["says"] if verdict else "no verdict yet"
+    print(screen.wrapped(visible(f"{run}: {state_said(opened)}; {says}")))
+    for note in unsaid(opened):
+        print(screen.wrapped(f"watch: {note}"))
     if opened.readings():
         top = best(opened)
-        print(f"best: {top.name}: {top.reason}")
+        print(screen.wrapped(visible(f"best: {top.name}: {top.reason}")))
     by = f" by {verdict['by']}" if verdict else ""
     print(
         f"{found['questions']} pairs asked, {found['labels']} labeled{by}, {found['unusable']} "
@@ -120,7 +124,7 @@ def status_(run: str, *, json_: bool = False) -> int:
         + "".join(f", {v:,} {k.replace('_', ' ')}" for k, v in cost.items())
     )
     if found["agreement"]["pairs"]:
-        print(agreed(found["agreement"]))
+        print(screen.wrapped(agreed(found["agreement"])))
     return 0
 
 
@@ -132,6 +136,12 @@ def verdict_of(run: Any) -> dict[str, Any] | None:
         return own[-1] if own else None
     looks = json.loads(after.read_text(encoding="utf-8"))["looks"]
     return looks[-1] if looks else None
+
+
+def unsaid(run: Any) -> list[str]:
+    """What a run's first verdict notes and its line leaves out: what the whole plan can find."""
+    first = next((r["watch"] for r in run.readings() if r["watch"]), None)
+    return [] if first is None else [n for n in first["notes"] if n not in first["says"]]
 
 
 def _agreement(folder: Path, questions: list[Any]) -> dict[str, Any]:
@@ -203,13 +213,20 @@ def import_(run: str, sheet: str, *, by: str = "", json_: bool = False) -> int:
     if json_:
         print(json.dumps({"run": run, **found}))
     else:
-        print(
-            f"{found['new']} new labels of {found['read']} read, {found['known']} were labeled "
-            "before and stay; "
-            f"{found['waiting']} pairs wait"
-        )
+        parts = [f"{counted(found['new'], 'new label')} of {found['read']} read"]
+        if found["corrected"]:
+            parts.append(f"{counted(found['corrected'], 'label')} corrected")
+        if found["known"]:
+            parts.append(f"{found['known']} were labeled before and stay")
+        if found["used"]:
+            parts.append(
+                f"{found['used']} differ from the sheet's earlier labels, which a verdict has "
+                "used, and stay as they were"
+            )
+        waits = "1 pair waits" if found["waiting"] == 1 else f"{found['waiting']} pairs wait"
+        print(screen.wrapped(f"{', '.join(parts)}; {waits}"))
         if found["agreement"]["pairs"]:
-            print(agreed(found["agreement"]))
+            print(screen.wrapped(agreed(found["agreement"])))
     return _left(run, found["waiting"])
 
 
@@ -241,6 +258,16 @@ def page_(
     waiting = len(served.store.waiting())
     print(f"{len(served.mine)} labels given here, {waiting} pairs wait", file=sys.stderr)
     return _left(run, waiting)
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "look"), counted(2, "look")
+        ('1 look', '2 looks')
+    """
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def _left(run: str, waiting: int) -> int:

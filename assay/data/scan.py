@@ -35,6 +35,7 @@ class Scan:
         usable: Rows without an error that are not left out.
         characters: How many rows have each length.
         seen: Hashes that find repeated rows and prompts.
+        conversations: How many of its prompts are conversations.
         items: Its pairs, responses or texts, if they were kept.
     """
 
@@ -45,6 +46,7 @@ class Scan:
     usable: int = 0
     characters: Counter[int] = field(default_factory=Counter)
     seen: Seen = field(default_factory=Seen)
+    conversations: int = 0
     items: list[Any] = field(default_factory=list)
 
     def plain(self) -> dict[str, Any]:
@@ -62,6 +64,7 @@ class Scan:
             "rows": self.rows,
             "usable": self.usable,
             "prompts": len(groups),
+            "conversations": self.conversations,
             "rows_a_prompt": {"least": least, "most": most, "ragged": least < most},
             "characters": {"median": _middle(sizes), "most": sizes[-1][0]} if sizes else None,
             "errors": dict(self.faults.errors),
@@ -176,6 +179,7 @@ def _walk(items: Iterator[Any], out: Scan, limit: int | None, keep: bool) -> Non
             )
             continue
         seen.add(row, texts, comparison=comparison)
+        out.conversations += getattr(item, "turns", None) is not None
         if keep:
             out.items.append(item)
     out.usable = len(seen)

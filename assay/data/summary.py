@@ -64,6 +64,11 @@ def says(found: Mapping[str, Any]) -> list[str]:
             f"prompt and completion: {found['characters']['median']:,} characters (median), "
             f"{found['characters']['most']:,} at most"
         )
+    if found["conversations"]:
+        lines.append(
+            f"{found['conversations']:,} rows are read as conversations: a reward function gets "
+            "lists of messages there"
+        )
     if found["others"]:
         lines.append(f"columns not used: {', '.join(found['others'])}")
     for name in ("errors", "warnings"):

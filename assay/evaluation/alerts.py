@@ -28,4 +28,5 @@ class Alerts:
         for trouble in troubles(self._seen):
             if trouble.name not in self._said:
                 self._said.add(trouble.name)
-                log.warning("%s. %s", trouble.what, trouble.advice)
+                about = {"once": trouble.name}  # a command of many runs shows each kind once
+                log.warning("%s. %s", trouble.what, trouble.advice, extra=about)

@@ -95,7 +95,11 @@ def _unfit(t: Track | None) -> str | None:
         return (
             f"{record.state}: {record.error}" if record.error else f"the run is {state_of(t.run)}"
         )
-    if t.best is None or t.best["gold"] is None or t.best["stats"].get("fresh/gold_last") is None:
+    if (
+        t.best is None
+        or t.best["gold"] is None
+        or (t.best["stats"] or {}).get("fresh/gold_last") is None
+    ):
         return "its best checkpoint was not read again"
     return None
 

@@ -51,11 +51,17 @@ class Cost:
             steps, every = self.loop.max_steps, self.config.eval_steps
             n = readings(steps, every)
             tokens = f" of up to {self.longest} tokens" if self.longest else ""
-            end = f", and {self.end} at the end" if self.end else ""
+            each = counted(self.config.eval_generations, "completion")
+            looks = f"{counted(n, 'reading')} in {counted(steps, 'step')}"
+            end = (
+                f", and {self.end} more at the end: the best checkpoint again, beside the "
+                "reference and the last policy"
+                if self.end
+                else ""
+            )
             self.tell(
-                f"each reading samples {self.config.eval_generations} completions{tokens} for each "
-                f"of {self.prompts} held-out prompts; {counted(n, 'reading')} in "
-                f"{counted(steps, 'step')} (--eval-steps {every}){end}"
+                f"each reading samples {each}{tokens} for each of {self.prompts} held-out prompts; "
+                f"{looks} (--eval-steps {every}){end}"
             )
 
     def step(self, seconds: float) -> None:
@@ -115,3 +121,13 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "step"), counted(2, "step")
+        ('1 step', '2 steps')
+    """
+    return f"{n} {what}{'' if n == 1 else 's'}"

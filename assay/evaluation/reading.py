@@ -137,6 +137,8 @@ class Reader:
             w = x.weight
             rewards, golds = self._scores(x)
             proxy = None if step.reward is None else step.reward(x)
+            if rewards is not None and bool(torch.isnan(rewards[:, x.present]).all()):
+                proxy = None  # what fills missing scores would make a 0 that nothing measured
             kl, kl_kind = self._kl(sampler, x)
             facts = {} if self.world.facts is None else self.world.facts(sampler)
         line: dict[str, Any] = {

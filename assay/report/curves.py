@@ -11,6 +11,8 @@ from assay.stats.curve_fit import Array
 
 ROLES = ("seed", "fit", "other", "proxy", "points", "gold")  # from the back to the front
 
+COVER = 0.6  # the part of the vertical range that the usual band covers at most
+
 
 @dataclass
 class Curve:
@@ -67,6 +69,13 @@ class Mark:
     method: str = ""
 
 
+def width_of_bands(curves: Sequence[Curve]) -> float:
+    """The median width of the curves' bands; 0 without any."""
+    widths = [c.high - c.low for c in curves if c.low is not None and c.high is not None]
+    known = [w[np.isfinite(w)] for w in widths]
+    return float(np.median(np.concatenate(known))) if sum(map(len, known)) else 0.0
+
+
 def x_range(curves: Sequence[Curve], marks: Sequence[Mark] = ()) -> tuple[float, float]:
     """From 0 to the farthest curve or mark."""
     far = max([float(np.nanmax(c.x)) for c in curves if len(c.x)] + [m.x for m in marks] + [0.0])
@@ -83,6 +92,9 @@ def y_range(
     """The vertical range: curves and marks, and of the bands what adds at most a quarter a side, or
     all.
 
+    Where bands are wider than that, the range holds the usual one, and leaves room beside it: else
+    the band would be the whole picture.
+
     Args:
         curves: What is drawn.
         marks: Peaks and re-read checkpoints.
@@ -97,9 +109,13 @@ def y_range(
         + [np.array([m.y for m in marks] + ([0.0] if zero else []))]
     )
     low, high = (float(core.min()), float(core.max())) if len(core) else (0.0, 1.0)
-    room = np.inf if whole_bands else (high - low) / 4 or max(abs(high), 1.0) / 4
+    usual = width_of_bands(curves)
+    quarter = (high - low) / 4 or max(abs(high), 1.0) / 4
+    room = np.inf if whole_bands else max(quarter, 0.5 * usual)
     bands = [b[np.isfinite(b)] for c in curves for b in (c.low, c.high) if b is not None]
     whole = np.concatenate([*bands, np.array([low, high])])
     low, high = max(low - room, float(whole.min())), min(high + room, float(whole.max()))
     pad = (high - low) * 0.06 or 0.5
+    if not whole_bands:
+        pad = max(pad, (usual / COVER - (high - low)) / 2)
     return low - pad, high + pad

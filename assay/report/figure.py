@@ -258,19 +258,18 @@ def caption(
             + (" (right-hand axis)." if gold and k != 1 else ".")
         )
     seeds = {g.seeds for g in gold.values()}
-    said += (
-        ["One seed: the band is each reading’s 95 % interval over prompts."] if 1 in seeds else []
-    )
+    if 1 in seeds:
+        said.append("One seed: the band is each reading’s 95 % interval over prompts.")
+    if any(g.band_is_wide for g in gold.values()):
+        said.append(
+            "A band is wider than all that its curve moves, and the axis makes room for it."
+        )
     said += ["Two seeds: their mean, each of them faint, no interval."] if 2 in seeds else []
-    said += (
-        [
+    if seeds - {1, 2}:
+        said.append(
             "Several seeds: their mean, up to the KL that all of them reached, its 95 % Student "
-            "interval over seeds as a "
-            "band, each seed faint."
-        ]
-        if seeds - {1, 2}
-        else []
-    )
+            "interval over seeds as a band, each seed faint."
+        )
     said += ["An arrow to the left: this KL is an upper bound."] if "upper" in kinds else []
     return " ".join(said)
 

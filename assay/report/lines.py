@@ -35,6 +35,15 @@ class Line:
     kinds: list[str]
     seeds: int
 
+    @property
+    def band_is_wide(self) -> bool:
+        """Whether the usual band is wider than all that the curve moves."""
+        if self.low is None or self.high is None:
+            return False
+        widths = self.high - self.low
+        known = widths[np.isfinite(widths)]
+        return bool(len(known)) and float(np.median(known)) > float(np.ptp(np.r_[self.y, 0.0]))
+
 
 def points(track: Track, value: Value, axis: str) -> tuple[Array, Array, Array, list[str]]:
     """The points of a run, in the order of its readings; a reading that lacks x or y is left out.

@@ -15,7 +15,7 @@ from assay.report import watch
 from assay.report.lines import above, line
 from assay.report.table import Cell, Table, named
 from assay.stats.intervals import interval
-from assay.stats.readings import drop, final, peak, reference, rise
+from assay.stats.readings import beside, drop, final, gold_of, peak, rise
 
 
 def over(values: Sequence[float | None]) -> tuple[float | None, float | None]:
@@ -42,7 +42,8 @@ def summarise(ground: Ground, m: Method) -> dict[str, Any]:
         A dictionary. `*_half` is half of the 95 % Student interval over seeds, None for one run.
         `peak_source` is "re-read" (the best checkpoint on fresh completions), "highest reading"
         (too high by selection), "peak of the mean curve" (several runs, none read again) or
-        "mixed".
+        "mixed". Reference and end are those of the same fresh completions where there are such
+        (`final_source` is then "re-read", else "reading"), as `assay compare` has them.
     """
     tops, lasts = [peak(t.everything) for t in m.tracks], [final(t.readings) for t in m.tracks]
     sources = {t["source"] for t in tops if t}
@@ -51,10 +52,10 @@ def summarise(ground: Ground, m: Method) -> dict[str, Any]:
         over([t["gold"] if t else None for t in tops]),
         over([t["kl"] if t else None for t in tops]),
     )
-    ref, _ = over([r["gold"] if (r := reference(t.readings)) else None for t in m.tracks])
+    ref, _ = over([gold_of(t.everything, "reference") for t in m.tracks])
     fell, end = (
         over([drop(t.everything) for t in m.tracks]),
-        over([r["gold"] if r else None for r in lasts]),
+        over([gold_of(t.everything, "last") for t in m.tracks]),
     )
     rose, _ = over([rise(t.everything) for t in m.tracks])
     if (
@@ -93,6 +94,7 @@ def summarise(ground: Ground, m: Method) -> dict[str, Any]:
         "rise": rose,
         "final_gold": end[0],
         "final_gold_half": end[1],
+        "final_source": "re-read" if all(_fresh(t) for t in m.tracks) else "reading",
         "final_kl": over([r["kl"] if r else None for r in lasts])[0],
         "drop": fell[0],
         "drop_half": fell[1],
@@ -105,6 +107,16 @@ def summarise(ground: Ground, m: Method) -> dict[str, Any]:
         "cost": {k: over([p.get(k) for p in prices])[0] for k in ("generated", "scored")},
         "watch": watch.verdicts(m),
     }
+
+
+def _fresh(track: Track) -> bool:
+    return beside(track.everything, "last") is not None
+
+
+def signless_zero(text: str) -> str:
+    """The same number, where it is written as zero without its sign."""
+    head, _, tail = text.partition(" ")
+    return text if head.strip("+−0.,") else f"{head.lstrip('+−')} {tail}".rstrip()
 
 
 @np.errstate(all="ignore")  # what is not finite becomes None, not a warning
@@ -163,7 +175,7 @@ def summary_table(ground: Ground) -> Table:
                 number(s["final_kl"]),
                 spread(s["drop"], s["drop_half"]),
                 f"{number(s['proxy_first'])} → {number(s['proxy_final'])}",
-                f"{count(s['cost']['generated'])} / {count(s['cost']['scored'])}",
+                f"{count(s['cost']['generated'])} generated, {count(s['cost']['scored'])} scored",
             ]
         )
     g = ground.gold_name
@@ -187,9 +199,8 @@ def summary_table(ground: Ground) -> Table:
         "interval over seeds. A peak that "
         "was not read again is too high by selection; where it was read again, the last policy "
         "was too, and the drop is "
-        "between these two. KL in nats, of the whole completion. Cost: completions generated / "
-        "scored for one completion of "
-        "the result. “–”: not measured.",
+        "between these two. KL in nats, of the whole completion. Cost: completions that are "
+        "generated and scored for one completion of the result. “–”: not measured.",
     )
 
 
@@ -221,7 +232,7 @@ def findings(ground: Ground) -> list[Cell]:
             and s["proxy_first"] is not None
             and s["proxy_final"] > s["proxy_first"]
         )
-        after = f"{spread(-s['drop'], half, sign=True)} from there to the end{of}"
+        after = f"{signless_zero(spread(-s['drop'], half, sign=True))} from there to the end{of}"
         if half is None:
             verdict = f"{gain} at its peak{where}, {after}; there is no interval to judge a fall by"
         elif s["drop"] > half:
@@ -230,6 +241,6 @@ def findings(ground: Ground) -> list[Cell]:
                 + (" while its proxy ends higher than it began" if up else "")
             )
         else:
-            verdict = f"{gain} at its peak{where}, {after}: the interval includes no fall"
+            verdict = f"{gain} at its peak{where}, {after}: the interval includes zero"
         said.append(named(m, beside=f"{verdict}."))
     return said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from assay import data
 from assay.errors import InputError, NotFinite
+from assay.records.runs import digest
 from assay.rewards.evaluation import Evaluation, MemberEvaluation
 from assay.rewards.fit_labels import labels, other_columns
 from assay.rewards.load import open_reward
@@ -21,6 +24,8 @@ from assay.rewards.text_scorer import TextReward
 from assay.stats.calibration import calibration
 from assay.stats.margins import agreement, by_length, by_margin, disagreement
 from assay.stats.proportions import clustered_share
+
+log = logging.getLogger("assay")
 
 
 def evaluated(
@@ -160,7 +165,29 @@ def evaluate_on(
             f"{name} has no pair that can be compared: every label prefers neither, or "
             f"{', '.join(reward.names)} applies to none; give other pairs"
         )
+    if evaluation.ties == evaluation.pairs:
+        log.warning("assay: %s", _all_ties(reward, pool, evaluation.pairs))
     return evaluation
+
+
+def _all_ties(reward: TextReward, pool: Pool, pairs: int) -> str:
+    """A sentence on a reward that tells no pair's texts apart."""
+    what = f"{', '.join(reward.names)} gives both texts of all {pairs} pairs the same score"
+    if getattr(reward, "kind", "") == "function" and any(t is not None for t in pool.turns):
+        what += (
+            "; the file holds conversations, so a function gets prompts and completions as lists "
+            "of messages (with a parameter `messages`, completions are texts)"
+        )
+    return what
+
+
+def _fitted_on(rewards: str, path: str | Path) -> bool:
+    """Whether a folder of assay fit was fitted to this very file."""
+    about, file = Path(rewards) / "fit.json", Path(path)
+    if not about.is_file() or not file.is_file():
+        return False
+    inputs = json.loads(about.read_text(encoding="utf-8")).get("inputs") or {}
+    return digest(file) in inputs.values()
 
 
 def evaluate(
@@ -192,6 +219,12 @@ def evaluate(
         InputError: The reward or the file cannot be used.
     """
     reward = open_reward(rewards, "rewards")
+    if _fitted_on(rewards, path):
+        log.warning(
+            "assay: %s was fitted to these pairs, so the evaluation is too good; give pairs that "
+            "it never saw, or see the evaluation of assay fit",
+            rewards,
+        )
     found = evaluate_on(
         reward, path, columns=columns, split=split, score=score, limit=limit, drop=drop
     )

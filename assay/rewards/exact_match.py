@@ -20,7 +20,7 @@ from torch import Tensor
 
 from assay.data.turns import Turns
 from assay.errors import InputError
-from assay.rewards.function import FunctionReward
+from assay.rewards.function import FunctionReward, has
 
 PREFIX = "match:"
 _NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?")
@@ -54,10 +54,15 @@ class ExactMatch(FunctionReward):
             file: The file's name, for the message.
 
         Raises:
-            InputError: A prompt in use has no right answer.
+            InputError: There is no such column, or a prompt in use has no right answer.
         """
+        if self.column not in columns:
+            raise InputError(
+                f"--{flag} is '{PREFIX}{self.column}', and {file} has no column '{self.column}'; "
+                f"it {has(self.column, columns)}"
+            )
         for p in places:
-            cell = columns[self.column][p] if self.column in columns else None
+            cell = columns[self.column][p]
             if not accepted(cell):
                 raise InputError(
                     f"--{flag} is '{PREFIX}{self.column}', and prompt {p} of {file} (counted from "

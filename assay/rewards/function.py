@@ -11,8 +11,9 @@
 - *Columns.* Every other column of the file, one value a row: a function gets those that its
   parameters name, or all if it takes `**columns`. Reward servers and people get all; an LLM judge
   reads the prompt alone.
-- *A trial call.* Each function is called once with the first prompt of the file and a short
-  stand-in completion before a model is loaded, so that its errors come at once. It must bear that.
+- *A trial call.* Each function is called once with the first prompt of the file, twice, and two
+  short stand-in completions before a model is loaded, so that its errors come at once. It must
+  bear that.
 
 A reward or gold function is called as name(prompts, completions, **columns), the signature of TRL
 and its kin. It returns one number a completion, or None where it does not apply. Numbers may be
@@ -47,6 +48,9 @@ class FunctionReward:
             takes **columns.
         names: The function's name.
         needs: The columns that the function cannot do without.
+
+    Raises:
+        InputError: The function does not take prompts and completions by these names.
     """
 
     kind, partial = "function", True
@@ -54,7 +58,7 @@ class FunctionReward:
 
     def __init__(self, function: Callable[..., Any], name: str):
         self.function, self.names = function, (name,)
-        takes = inspect.signature(function).parameters.values()
+        takes = _parameters(function, name)
         self.open = any(p.kind is p.VAR_KEYWORD for p in takes)
         self.takes = {p.name for p in takes}
         several = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
@@ -84,11 +88,10 @@ class FunctionReward:
             InputError: A column that the function needs is missing.
         """
         for name in sorted(self.needs - columns.keys()):
-            there = f"has the columns {', '.join(sorted(columns))}" if columns else "has none"
             raise InputError(
-                f"--{flag}: {self.names[0]} needs a column '{name}', and {file} {there}"
-                f"{nearest(name, columns) if columns else ''}; add it, rename one with "
-                f"--columns, or give '{name}' a default"
+                f"--{flag}: reward {self.names[0]} needs a column '{name}', and {file} "
+                f"{has(name, columns)}; add it, rename one with --columns, or give '{name}' a "
+                "default"
             )
 
     def scores(
@@ -141,10 +144,10 @@ class FunctionReward:
             found = found.tolist()
         if not isinstance(found, (list, tuple)) or len(found) != n:
             listed = isinstance(found, (list, tuple))
-            what = f"{len(found)} values" if listed else f"a {type(found).__name__}"
+            what = _counted(len(found), "value") if listed else f"a {type(found).__name__}"
             raise InputError(
-                f"reward {self.names[0]} returned {what} for {n} completions; return a "
-                f"list of {n} numbers, None where it does not apply"
+                f"reward {self.names[0]} returned {what} for {_counted(n, 'completion')}; "
+                f"return a list of {_counted(n, 'number')}, None where it does not apply"
             )
         return found
 
@@ -160,6 +163,46 @@ class FunctionReward:
                 "return a finite number, or None where it does not apply"
             )
         return float(value)
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def has(name: str, columns: Collection[str]) -> str:
+    """What a file without a column has in its place, as the end of a sentence.
+
+    Example:
+        >>> has("answer", ["topic"])
+        'has topic'
+    """
+    near = nearest(name, columns)
+    there = ", ".join(sorted(columns)) or "no other columns"
+    return f"has {there}{near if 'did you mean' in near else ''}"
+
+
+def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Parameter]:
+    """The function's parameters, if it can be called with prompts=… and completions=…."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError as why:  # of a builtin
+        raise InputError(
+            f"reward {name} does not say what it takes; wrap it as score(prompts, completions, "
+            "**columns)"
+        ) from why
+    takes = list(signature.parameters.values())
+    named = {p.name for p in takes if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    lacking = {"prompts", "completions"} - named
+    if any(p.kind is p.VAR_KEYWORD for p in takes):
+        lacking = set()
+    if lacking or any(p.kind is p.POSITIONAL_ONLY and p.default is p.empty for p in takes):
+        shown = ", ".join(str(p) for p in takes)
+        by_place = any(p.kind is p.POSITIONAL_ONLY for p in takes)
+        raise InputError(
+            f"reward {name} takes ({shown}{', /' if by_place else ''}); write it as "
+            "score(prompts, completions, **columns), because it is called with these names"
+        )
+    return takes
 
 
 def _conversations(

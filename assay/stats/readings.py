@@ -68,6 +68,17 @@ def beside(readings: Sequence[Reading], who: str) -> float | None:
     return None if value is None else float(value)
 
 
+def gold_of(readings: Sequence[Reading], who: str) -> float | None:
+    """Gold of the "reference" or the "last" policy: on the fresh completions of the second look, so
+    that it and the peak share their noise, else from its own reading.
+    """
+    same = beside(readings, who)
+    if same is not None:
+        return same
+    found = reference(readings) if who == "reference" else final(readings)
+    return None if found is None or found.get("gold") is None else float(found["gold"])
+
+
 def drop(readings: Sequence[Reading], *, fresh: bool = False) -> float | None:
     """Gold at the peak minus gold at the end: what over-optimisation cost.
 

@@ -116,8 +116,8 @@ def _truncated(now: Mapping[str, float], steps: str) -> tuple[str, str] | None:
         if share < TRUNCATED
         else f"{share:.0%} of the completions were truncated at the length "
         f"limit in {steps}, so they are scored without their end",
-        "Raise max_tokens, or check that the model ever writes its end token: a base model may "
-        "need a stop string.",
+        "Raise the length limit (--max-tokens), or check that the model ever writes its end token: "
+        "a base model may need a stop string.",
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from assay.errors import InputError
-from assay.registry.functions import name_of
+from assay.registry.catalogue import nearest
+from assay.registry.functions import function_in_file, name_of
 from assay.watch.plan import Plan
 from assay.watch.schedule import DetectorSettings, Schedule
 
@@ -16,6 +18,12 @@ if TYPE_CHECKING:  # help is written from this file, and must not wait for torch
 
 KEPT, KEPT_BYTES = 24, 5 * 10**9  # policies by default, and the disk that they may take
 RATES = (0.45, 0.40, 0.30, 0.20)  # win rates that are bet on, as far as they lie under the null
+KINDS: dict[str, tuple[type, str]] = {
+    "int": (Integral, "a whole number"),
+    "float": (Real, "a number"),
+    "bool": (bool, "True or False"),
+    "str": (str, "a text"),
+}
 AT_LEAST = {
     "budget": 1,
     "looks": 0,
@@ -115,6 +123,11 @@ class WatchConfig(_MayHaveFunction):
     at_once: int = 0
 
     def __post_init__(self) -> None:
+        for f in fields(WatchConfig):
+            kind, said = KINDS[str(f.type)]
+            value = getattr(self, f.name)
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+                raise InputError(f"--watch.{f.name} is {value!r:.60}; it must be {said}")
         for name, least in AT_LEAST.items():
             if getattr(self, name) < least:
                 raise InputError(
@@ -205,10 +218,21 @@ class Watch(WatchConfig):
             first, second, **columns) → label, see `assay.watch.labelers.function`; or what
             `--watch` takes: gold, FILE.py:name, csv, page, or an address. A record names a function
             `module:qualname`; only a program that has it can go on with the run.
-        settings: The other fields of `WatchConfig`.
+        budget: Labels for the whole run; 550 by default.
+        alpha: The chance of ever stopping a run that has not turned; 0.05 by default.
+        delta: The margin in win rate that does not count as a turn; 0.01 by default.
+        looks: Looks that are planned for; 0 for as many as the run reads.
+        prompts: A text file of fresh prompts, one a line; "" for the world's own.
+        kept: Policies that are kept to go back to; 0 to choose by their size.
+        calm: Labels for a look while nothing happens; 0 to choose by the number of looks.
+        alert: Labels for a look once evidence of a fall gathers; 32 by default.
+        settle: Labels after a stop that choose among the kept policies; 128 by default.
+        group: Comparisons that are sampled for each label; 1 leaves reward scores out.
+        flip: How often a label is wrong, as far as you know; 0 by default.
+        settings: These and the other fields of `WatchConfig`.
 
     Raises:
-        InputError: A value is out of range.
+        InputError: There is no such field or labeler, or a value is out of range.
 
     Example:
         >>> def longer(prompts, first, second):
@@ -220,6 +244,30 @@ class Watch(WatchConfig):
 
     def __init__(self, labeler: str | Callable[..., Any] = "gold", **settings: Any):
         by = settings.pop("by", labeler)  # dataclasses.replace gives every field by its name
-        super().__init__(by=by if isinstance(by, str) else name_of(by), **settings)
+        known = [f.name for f in fields(WatchConfig)]
+        for name in settings:
+            if name not in known:
+                raise InputError(f"Watch has no {name}{nearest(name, known)}")
+        named = isinstance(by, str) and (":" in by or by in ("gold", "csv", "page"))
+        if not named and not callable(by):
+            raise InputError(
+                f"labeler is {by!r:.60}; it is a function (prompts, first, second, **columns), or "
+                "one of gold, FILE.py:name, csv, page and an address"
+            )
         function = labeler if callable(labeler) else by if callable(by) else None
         object.__setattr__(self, "function", function)
+        try:
+            super().__init__(by=by if isinstance(by, str) else name_of(by), **settings)
+            if function is None and ".py" in self.by:
+                function_in_file(self.by, "watch")
+        except InputError as why:
+            said = str(why).replace("--watch.", "").replace("--watch ", "labeler ")
+            raise InputError(said) from why
+
+    def __repr__(self) -> str:
+        given = [
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in fields(WatchConfig)
+            if f.name != "by" and getattr(self, f.name) != f.default
+        ]
+        return f"Watch({', '.join([f'labeler={self.by!r}', *given])})"

@@ -40,10 +40,6 @@ class Chance:
     labels: float | None
     looks: float | None
 
-    def __str__(self) -> str:
-        after = "" if self.labels is None else f" (after about {self.labels:.0f} labels)"
-        return f"in about {self.found:.0%} of runs if it then wins {self.win:.2f} of them{after}"
-
 
 @dataclass(frozen=True)
 class Outlook:
@@ -68,11 +64,13 @@ class Outlook:
     @property
     def sentences(self) -> list[str]:
         """All of it, for a person, before the run."""
-        found = ", ".join(str(c) for c in self.chances)
+        wins = _listed([f"{c.win:.2f}" for c in self.chances])
+        found = _listed([f"{100 * c.found:.0f} %" for c in self.chances])
         return [
             f"watch: {self._spending()}",
-            "watch: labels compare the policy with the best checkpoints so far; by simulation, a "
-            f"fall in the middle of the run is found before its end {found}",
+            "watch: labels compare the policy with the best checkpoints so far; by simulation, "
+            f"falls in the middle of the run to a win rate of {wins} are found before its end in "
+            f"{found} of runs",
             *(f"watch: {text}" for text in self.warning or self._advice()),
         ]
 
@@ -82,7 +80,7 @@ class Outlook:
         if not self.weak:
             return []
         return [
-            f"{self.plan.labels} labels over {self.plan.looks} looks are too few to find even a "
+            f"{self.plan.labels} labels over {looks(self.plan.looks)} are too few to find even a "
             f"large fall in most runs{''.join(f'; {text}' for text in self._advice())}"
         ]
 
@@ -109,7 +107,7 @@ class Outlook:
             why = f" (the budget is {plan.budget}; {fresh})"
         if not plan.labels:
             return (
-                f"there is no label for {plan.looks} looks{why}, so it can only say 'cannot tell'"
+                f"there is no label for {looks(plan.looks)}{why}, so it can only say 'cannot tell'"
             )
         every = -(-plan.looks // plan.labels)
         most = min(plan.alert, plan.calm + plan.reserve)
@@ -119,8 +117,16 @@ class Outlook:
             if plan.calm
             else f"one for about every {every} looks, and none in reserve"
         )
-        looks = "1 look" if plan.looks == 1 else f"{plan.looks} looks"
-        return f"{plan.labels} labels for {looks}{why}: {a_look}"
+        return f"{plan.labels} labels for {looks(plan.looks)}{why}: {a_look}"
+
+
+def looks(n: int) -> str:
+    """A number of looks in words."""
+    return "1 look" if n == 1 else f"{n} looks"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 @cache

@@ -126,8 +126,7 @@ class Watch:
         part = n if self.labeler.waits else 4
         self.detector.update(look, [])
         while at < n and not self.stopped:
-            k = min(part, n - at)
-            self._compare_with_best(step, look, at, k)
+            self._compare_with_best(step, look, at, k := min(part, n - at))
             at += k
         if self.stopped:
             self.back = self._choose_checkpoint(step, at * self.config.group)
@@ -143,8 +142,9 @@ class Watch:
             if against != [0]:
                 self._compare_with_reference(step, look, at * self.config.group)
         self.seen.append(hints.row(reading, self.source.stats()))
-        notes += self.outlook.warning if look == 0 else []
-        return self._verdict(step, against, self.spent - spent, notes)
+        said = self._verdict(step, against, self.spent - spent, notes)
+        # in the record, and not in its line: it was said before the run
+        return {**said, "notes": said["notes"] + (self.outlook.warning if look == 0 else [])}
 
     def _compare_with_best(self, step: int, look: int, at: int, n: int) -> None:
         """Feed n outcomes, each of its own group, against a policy of the stretch drawn for it."""

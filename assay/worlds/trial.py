@@ -2,8 +2,8 @@
 
 A judge that raises is found out in a moment and not after a model was loaded, a step made and a
 reading sampled. The call has the first prompt that completions are sampled for, with its columns,
-and short stand-in completions. Reward models (folders, classifiers) and gold of a world are not
-tried: assay opens them itself.
+twice, with two short stand-in completions: a list of one score would pass a call with one. Reward
+models (folders, classifiers) and gold of a world are not tried: assay opens them itself.
 
 A judge behind an address (`--watch http://…`) is asked one question of a few tokens in place of the
 prompt, whose length is not known: it costs two short calls, is no label and counts in no budget,
@@ -55,9 +55,15 @@ def try_rewards(
         key = _key(reward, prompts.texts[first])
         if key in _FINE:
             continue
-        columns = {name: [cells[first]] for name, cells in prompts.columns.items()}
+        twice = [first] * len(STAND_INS)
+        columns = {name: [cells[p] for p in twice] for name, cells in prompts.columns.items()}
         try:
-            reward.scores([prompts.texts[first]], [STAND_INS[0]], [prompts.turns[first]], columns)
+            reward.scores(
+                [prompts.texts[p] for p in twice],
+                STAND_INS,
+                [prompts.turns[p] for p in twice],
+                columns,
+            )
         except InputError as why:
             raise InputError(f"{_trial(flag)}: {why}") from why
         _FINE.update({key} - {""})

@@ -88,19 +88,21 @@ class FunctionLabeler:
             yield from self._labels(found, some)
 
     def once(self, question: Question) -> Label:
-        """One call for one question, without a second try.
+        """One call without a second try, for the question or, where a call has several pairs, for
+        the question twice.
 
         Raises:
             InputError: The function raises, or returns no label.
         """
         try:
-            found = self._call([question])
+            some = [question] * min(2, self.at_once)
+            found = self._call(some)
         except (Exception, SystemExit) as why:  # a user's function may raise anything
             raise InputError(
                 f"the labeler {self.name} raised {described(why, self.function)}; repair the "
                 "function"
             ) from why
-        return self._labels(found, [question])[0]
+        return self._labels(found, some)[0]
 
     def _tried(self, some: list[Question]) -> tuple[Any, Exception | None]:
         """What the function returns, or the last error after the last try."""
@@ -139,15 +141,20 @@ class FunctionLabeler:
         if not isinstance(found, (list, tuple)):
             raise InputError(
                 f"{self.name} returned {str(found)[:40]!r} (a {type(found).__name__}) for "
-                f"{len(some)} pairs; return a list with one label for each pair: 1 or 'first', 0 "
-                "or 'second', 0.5 or 'tie'"
+                f"{_counted(len(some), 'pair')}; return a list with one label for each pair: 1 or "
+                "'first', 0 or 'second', 0.5 or 'tie'"
             )
         if len(found) != len(some):
             raise InputError(
-                f"{self.name} gave {len(found)} labels for {len(some)} pairs; it must give one for "
+                f"{self.name} gave {_counted(len(found), 'label')} for "
+                f"{_counted(len(some), 'pair')}; it must give one for "
                 "each"
             )
         return [
             Label(q, parse_label(value, f"label {i + 1} of {len(found)} from {self.name}"))
             for i, (q, value) in enumerate(zip(some, found, strict=True))
         ]
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"

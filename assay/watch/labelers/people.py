@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.errors import InputError
-from assay.records.checks import LABELS, QUESTIONS
+from assay.records.checks import LABELS, QUESTIONS, READINGS
 from assay.records.lines import write_lines
 from assay.watch.labelers.agreement import agreement
 from assay.watch.labelers.questions import CHOICES, Label, Question, current_labels
@@ -123,6 +123,13 @@ class LabelStore:
         """The pairs without a label; `twice` as in `pairs`."""
         current = self.current()
         return [p for p in self.pairs(twice) if p.id not in current]
+
+    def judged(self) -> int:
+        """The last step of which a verdict is in the record, −1 before the first: labels up to
+        there have been used.
+        """
+        read = READINGS.read(self.folder)
+        return max((int(r["step"]) for r in read if r["watch"]), default=-1)
 
     def label(self, pair: ShownPair, choice: str, by: str) -> None:
         """Write down what a person says of a pair.

@@ -152,7 +152,11 @@ def _read_row(
 
 
 def load(folder: Path | str, path: Path | str, *, by: str = "") -> dict[str, Any]:
-    """Take a sheet's labels into the run, all at once. A pair that has a label keeps it.
+    """Take a sheet's labels into the run, all at once.
+
+    A pair that another person labeled keeps that label, and the two are compared. Where the same
+    person's sheet holds another label than before, it is a correction: it counts, unless a verdict
+    has used the earlier one.
 
     Args:
         folder: The run's folder.
@@ -160,8 +164,9 @@ def load(folder: Path | str, path: Path | str, *, by: str = "") -> dict[str, Any
         by: Who filled it in; the file's name if empty.
 
     Returns:
-        read, new, known, waiting: counts of pairs; agreement: how far the sheet agrees with the
-        labels that were there.
+        read, new, corrected, used, known, waiting: counts of pairs. used: corrections that came
+        too late; known: labels that others gave before, or that this sheet gave before.
+        agreement: how far the sheet agrees with the labels of others.
 
     Raises:
         InputError: See `read`.
@@ -169,15 +174,24 @@ def load(folder: Path | str, path: Path | str, *, by: str = "") -> dict[str, Any
     store = LabelStore(folder)
     pairs = {p.id: p for p in store.pairs(1.0)}
     found, before = read(path, pairs), store.current()
-    fresh = {k: v for k, v in found.items() if k not in before}
-    if fresh:
-        who = by or Path(path).name
-        write_lines(store.labels, [store.line(pairs[k], v, who) for k, v in fresh.items()])
-    others = {k: CHOICES[v] for k, v in found.items() if k in before}
+    who, judged = by or Path(path).name, store.judged()
+    fresh = [k for k in found if k not in before]
+    others = {k: CHOICES[v] for k, v in found.items() if k in before and before[k]["by"] != who}
+    changed = [
+        k
+        for k, v in found.items()
+        if k in before and k not in others and before[k]["label"] != CHOICES[v]
+    ]
+    mended = [k for k in changed if pairs[k].line["step"] > judged]
+    if fresh or mended:
+        lines = [store.line(pairs[k], found[k], who) for k in (*fresh, *mended)]
+        write_lines(store.labels, lines)
     return {
         "read": len(found),
         "new": len(fresh),
-        "known": len(others),
+        "corrected": len(mended),
+        "used": len(changed) - len(mended),
+        "known": len(found) - len(fresh) - len(changed),
         "waiting": len(store.waiting()),
         "agreement": store.agreement(others),
     }
