@@ -99,7 +99,7 @@ def test_arguments_are_plain_values(config: Any) -> None:
 def test_checks_name_the_flag_as_it_is_typed() -> None:
     config = GrammarConfig()
     for check, said in (
-        (lambda: check_range(config, "max_tokens", 40), "--max-tokens is 36; it must be at"),
+        (lambda: check_range(config, "max_tokens", 40), "--world.max-tokens is 36; it must be at"),
         (lambda: check_range(config, "seed", 1, 2), "--world.seed is 0; it must be from 1 to 2"),
         (lambda: check_share(config, "sft_steps"), "--world.sft-steps is 300; it is a share"),
         (lambda: check_choice(TableConfig(), "mode", ("a", "b")), "'shared'; it is one of a, b"),

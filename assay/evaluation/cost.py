@@ -121,13 +121,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
-
-
-def counted(n: int, what: str) -> str:
-    """A number of things.
-
-    Example:
-        >>> counted(1, "step"), counted(2, "step")
-        ('1 step', '2 steps')
-    """
-    return f"{n} {what}{'' if n == 1 else 's'}"

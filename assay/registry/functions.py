@@ -94,17 +94,6 @@ def described(why: BaseException, function: Callable[..., Any] | None = None) ->
     return f"{type(why).__name__}{where}{': ' if text else ''}{text}"
 
 
-def name_of(function: Callable[..., Any]) -> str:
-    """A live function's name in a record: `module:qualname`.
-
-    Example:
-        >>> name_of(print)
-        'builtins:print'
-    """
-    named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{getattr(named, '__module__', None) or '__main__'}:{named.__qualname__}"  # type: ignore[attr-defined]
-
-
 def function_name(function: Callable[..., Any]) -> str:
     """How a record names a function: `FILE.py:name` where another process can import it so.
 
@@ -123,3 +112,18 @@ def function_name(function: Callable[..., Any]) -> str:
     if file is None or module == "__main__" or not (top and same) or not Path(file).is_file():
         return alone
     return f"{file}:{name}"
+
+
+def labeler_name(function: Callable[..., Any]) -> str:
+    """How a record names a live labeler: `FILE.py:name` where another process can import it so,
+    else `module:qualname`.
+
+    Example:
+        >>> labeler_name(print)
+        'builtins:print'
+    """
+    found = function_name(function)
+    if not found.startswith(PYTHON):
+        return found
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{getattr(named, '__module__', None) or '__main__'}:{named.__qualname__}"  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from assay.errors import InputError
 from assay.registry.catalogue import nearest
-from assay.registry.functions import function_in_file, name_of
+from assay.registry.functions import function_in_file, labeler_name
 from assay.watch.plan import Plan
 from assay.watch.schedule import DetectorSettings, Schedule
 
@@ -257,7 +257,7 @@ class Watch(WatchConfig):
         function = labeler if callable(labeler) else by if callable(by) else None
         object.__setattr__(self, "function", function)
         try:
-            super().__init__(by=by if isinstance(by, str) else name_of(by), **settings)
+            super().__init__(by=by if isinstance(by, str) else labeler_name(by), **settings)
             if function is None and ".py" in self.by:
                 function_in_file(self.by, "watch")
         except InputError as why:

@@ -55,7 +55,7 @@ def problems(
     unique = list(dict.fromkeys(posed))[:n_unique]
     if len(unique) < n_unique:
         raise InputError(
-            f"--world.prompts and --held-out ask for {n_unique} distinct problems, and {low} "
+            f"--world.prompts and --world.held-out ask for {n_unique} distinct problems, and {low} "
             f"to {high} numbers gave {len(unique)}; ask for fewer, or raise --world.most"
         )
     hidden = set(unique[:n_hidden])
