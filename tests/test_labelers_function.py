@@ -189,10 +189,14 @@ def test_once_names_the_line_of_the_function(tmp_path: Path) -> None:
         labeler.once(questions(1)[0])
 
 
-def test_a_live_function_is_named_by_module_and_name() -> None:
-    """The record has the name, the function travels beside it, and the name alone is refused."""
-    watch = Watch(labeler=longer, budget=90)
-    assert watch.by.endswith("test_labelers_function:longer") and watch.budget == 90
+def test_a_live_function_is_named_by_its_file_or_its_module() -> None:
+    """The record has the name and the function travels beside it. A name of a file alone will do,
+    one of a module is refused.
+    """
+    assert Watch(labeler=longer).by.endswith("test_labelers_function.py:longer")
+    check_labeler(WatchConfig(by=Watch(labeler=longer).by))
+    watch = Watch(labeler=lambda prompts, first, second: longer(prompts, first, second), budget=90)
+    assert watch.by.endswith("<lambda>") and watch.budget == 90
     assert replace(watch, budget=9).budget == 9 and "function" not in asdict(watch)
     by = make_labeler(watch, gold=None, folder=None, again="")
     assert [a.value for a in by(questions(2))] == [0.0, 1.0] and by.name == watch.by
@@ -200,6 +204,7 @@ def test_a_live_function_is_named_by_module_and_name() -> None:
     with pytest.raises(InputError, match="that only the program that began the run has at hand"):
         check_labeler(WatchConfig(by=watch.by))
     assert Watch("gold").by == "gold" and Watch(by="csv").function is None
+    assert asdict(Watch()) == asdict(WatchConfig()), "the defaults are the same"
 
 
 def test_too_few_labels_are_a_fault() -> None:

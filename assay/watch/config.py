@@ -217,7 +217,7 @@ class Watch(WatchConfig):
         labeler: Who labels: a function (prompts, first, second, **columns) → labels or (prompt,
             first, second, **columns) → label, see `assay.watch.labelers.function`; or what
             `--watch` takes: gold, FILE.py:name, csv, page, or an address. A record names a function
-            `module:qualname`; only a program that has it can go on with the run.
+            of a file so; with any other function only its own program can go on with the run.
         budget: Labels for the whole run; 550 by default.
         alpha: The chance of ever stopping a run that has not turned; 0.05 by default.
         delta: The margin in win rate that does not count as a turn; 0.01 by default.
@@ -229,7 +229,7 @@ class Watch(WatchConfig):
         settle: Labels after a stop that choose among the kept policies; 128 by default.
         group: Comparisons that are sampled for each label; 1 leaves reward scores out.
         flip: How often a label is wrong, as far as you know; 0 by default.
-        settings: These and the other fields of `WatchConfig`.
+        settings: The other fields of `WatchConfig`.
 
     Raises:
         InputError: There is no such field or labeler, or a value is out of range.
@@ -242,7 +242,26 @@ class Watch(WatchConfig):
         (200, True)
     """
 
-    def __init__(self, labeler: str | Callable[..., Any] = "gold", **settings: Any):
+    def __init__(
+        self,
+        labeler: str | Callable[..., Any] = "gold",
+        *,
+        budget: int = 550,
+        alpha: float = 0.05,
+        delta: float = 0.01,
+        looks: int = 0,
+        prompts: str = "",
+        kept: int = 0,
+        calm: int = 0,
+        alert: int = 32,
+        settle: int = 128,
+        group: int = 1,
+        flip: float = 0.0,
+        **settings: Any,
+    ):
+        named_here = ("budget", "alpha", "delta", "looks", "prompts", "kept", "calm", "alert")
+        here = locals()
+        settings |= {name: here[name] for name in (*named_here, "settle", "group", "flip")}
         by = settings.pop("by", labeler)  # dataclasses.replace gives every field by its name
         known = [f.name for f in fields(WatchConfig)]
         for name in settings:
