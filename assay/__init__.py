@@ -11,7 +11,10 @@ Names are loaded when they are first used, so that `import assay` takes no time.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -46,10 +49,27 @@ _WHERE = {
 __all__ = list(_WHERE)
 
 
+@contextlib.contextmanager
+def _loading() -> Iterator[None]:
+    """Say on a terminal or in a notebook what takes seconds when a name is used first."""
+    kernel = "ipykernel" in sys.modules
+    if "torch" in sys.modules or not (kernel or sys.stderr.isatty()):
+        yield
+        return
+    said = "assay: loading PyTorch and transformers"
+    print(said, end="\n" if kernel else "", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if not kernel:
+            print("\r" + " " * len(said) + "\r", end="", file=sys.stderr, flush=True)
+
+
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'assay' has no attribute '{name}'")
-    found = getattr(importlib.import_module(f"assay.{_WHERE[name]}"), name)
+    with _loading():
+        found = getattr(importlib.import_module(f"assay.{_WHERE[name]}"), name)
     globals()[name] = found
     return found
 

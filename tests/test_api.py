@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import re
 import subprocess
 import sys
@@ -51,3 +52,16 @@ def test_every_argument_is_documented(name: str) -> None:
         assert set(parameters) == set(said), f"{name} documents {sorted(said)}"
         for part in ("Returns:", "Raises:"):
             assert re.search(rf"^{part}", about, re.M), f"{name} has no {part}"
+
+
+def test_what_loads_for_seconds_is_said_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And taken away when it is there; a program that writes to a file sees nothing."""
+    for terminal, told in ((True, "assay: loading PyTorch and transformers\r"), (False, "")):
+        shown = io.StringIO()
+        monkeypatch.setattr(shown, "isatty", lambda terminal=terminal: terminal)
+        monkeypatch.setattr(sys, "stderr", shown)
+        monkeypatch.delitem(sys.modules, "torch")
+        with assay._loading():
+            pass
+        assert shown.getvalue().startswith(told) and shown.getvalue().strip() == told.strip()
+        monkeypatch.undo()
