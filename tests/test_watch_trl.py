@@ -4,6 +4,7 @@ TRL is installed.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -145,7 +146,9 @@ def test_it_stops_puts_the_best_weights_back_and_leaves_a_record(tmp_path: Path)
     assert "The watch" in build([tmp_path / "run"], tmp_path / "r.html").read_text("utf-8")
 
 
-def test_it_goes_on_from_a_checkpoint_with_the_same_verdicts(tmp_path: Path) -> None:
+def test_it_goes_on_from_a_checkpoint_with_the_same_verdicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = ByHand(callback(tmp_path / "whole"))
     whole.begin()
     whole.train(turns)
@@ -154,12 +157,14 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_verdicts(tmp_path: Path) -> 
     part.callback.on_train_end = lambda *a, **k: None  # type: ignore[method-assign]  # killed, not ended
     part.train(turns, until=9)
     paid: list[int] = []
+    plain = good
 
     def counted(prompts: list[str], first: list[str], second: list[str]) -> list[float]:
         paid.append(len(prompts))
-        return good(prompts, first, second)
+        return plain(prompts, first, second)
 
-    counted.__qualname__ = "good"  # labels are known by who gave them
+    counted.__name__ = counted.__qualname__ = "good"  # labels are known by who gave them
+    monkeypatch.setattr(sys.modules[__name__], "good", counted)
     again = ByHand(callback(tmp_path / "part", by=counted))
     again.state.global_step = (
         5  # the last checkpoint is older than the last look: looks 6 and 8 are made again, unpaid

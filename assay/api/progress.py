@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from assay.data.escape import visible
 from assay.engine import progress
 from assay.engine.progress import Stage
 
@@ -141,6 +140,8 @@ def picture(stack: Stack, width: int) -> Any:
 
 def page(stack: Stack) -> str:
     """The lines as HTML, names escaped."""
+    from assay.data.escape import visible  # help needs none of what it brings
+
     return "".join(
         '<div style="font-family:monospace;white-space:pre">'
         + f"<progress{_value(line)}></progress> {html.escape(visible(line.name))}"

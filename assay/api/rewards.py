@@ -76,17 +76,17 @@ def fit_reward(
             prompt.
         members: Members of the ensemble.
         score: The column of scored responses; they are compared within prompts only.
-        folds: Parts of the cross-validation by prompt; 0 for none, null for 5 (at most the prompts)
-            or, for whole models and with held-out pairs, none.
-        held_out_share: The share of prompts that evaluates the fit and that no member sees; null
-            for 0.1 with whole models that have neither folds nor held-out pairs, else 0.
+        folds: Parts of the cross-validation by prompt; 0 for none; by default 5 (at most the
+            prompts), and none for whole models and with held-out pairs.
+        held_out_share: The share of prompts that evaluates the fit and that no member sees; by
+            default 0.1 for whole models that have neither folds nor held-out pairs, else 0.
         columns: The file's column for each part, such as prompt=question.
         split: The split of a dataset that has several.
         frozen: Fit a linear head on the base's frozen features.
         pooling: The features of a frozen base: mean (over the completion), cls or last (token).
         resample: How members differ: leave-out (each misses its own M-th of the prompts), bootstrap
             or none.
-        ridge: The weight of ‖w‖² in a linear fit; null for 1.
+        ridge: The weight of ‖w‖² in a linear fit; 1 by default.
         smoothing: The share of labels taken as wrong, from 0 to 0.5.
         centre: The weight of (chosen + rejected)² in the Bradley–Terry loss.
         epochs: Passes over the pairs, of a whole model.

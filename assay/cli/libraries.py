@@ -6,8 +6,6 @@ import logging
 import os
 import sys
 
-from assay.data.escape import visible
-
 SILENT = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
@@ -32,6 +30,8 @@ class Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the record."""
+        from assay.data.escape import visible  # help needs none of what it brings
+
         kind = getattr(record, "once", None)
         if kind is not None and kind in self._seen:
             return
