@@ -52,17 +52,23 @@ __all__ = list(_WHERE)
 @contextlib.contextmanager
 def _loading() -> Iterator[None]:
     """Say on a terminal or in a notebook what takes seconds when a name is used first."""
-    kernel = "ipykernel" in sys.modules
-    if "torch" in sys.modules or not (kernel or sys.stderr.isatty()):
+    kernel: Any = sys.modules.get("IPython") if "ipykernel" in sys.modules else None
+    if "torch" in sys.modules or (kernel is None and not sys.stderr.isatty()):
         yield
         return
     said = "assay: loading PyTorch and transformers"
-    print(said, end="\n" if kernel else "", file=sys.stderr, flush=True)
+    shown = None
+    if kernel is None:
+        print(said, end="", file=sys.stderr, flush=True)
+    else:
+        shown = kernel.display.display(kernel.display.HTML(said), display_id=True)
     try:
         yield
     finally:
-        if not kernel:
+        if kernel is None:
             print("\r" + " " * len(said) + "\r", end="", file=sys.stderr, flush=True)
+        elif shown is not None:
+            shown.update(kernel.display.HTML(""))
 
 
 def __getattr__(name: str) -> Any:
