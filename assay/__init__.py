@@ -52,7 +52,9 @@ __all__ = list(_WHERE)
 @contextlib.contextmanager
 def _loading() -> Iterator[None]:
     """Say on a terminal or in a notebook what takes seconds when a name is used first."""
-    kernel: Any = sys.modules.get("IPython") if "ipykernel" in sys.modules else None
+    kernel: Any = sys.modules.get("IPython")
+    if not hasattr(None if kernel is None else kernel.get_ipython(), "kernel"):
+        kernel = None  # a terminal, or a program
     if "torch" in sys.modules or (kernel is None and not sys.stderr.isatty()):
         yield
         return
