@@ -90,7 +90,7 @@ def test_the_bar_moves_within_a_step_and_nothing_is_silent(tmp_path: Path) -> No
     assert re.search(r"grpo\s.*0/1 steps", plain)
     assert max(b - a for a, b in itertools.pairwise(times)) < 2.0
     assert "3 of its 12 prompts are held out" in " ".join(plain.split())
-    assert re.search(r"\brun\s", plain) and "\x1b[?25h" in said, "the cursor is shown again"
+    assert re.search(r"[\r\n]run\r?\n", plain) and "\x1b[?25h" in said, "the cursor is shown again"
 
 
 def test_no_color_is_honoured(tmp_path: Path) -> None:

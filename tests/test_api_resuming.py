@@ -56,7 +56,9 @@ def test_a_moved_run_goes_on(given: dict[str, Any], tmp_path: Path) -> None:
     begun(tmp_path / "a", **given)
     (tmp_path / "a").rename(tmp_path / "b")
     assert cli.main(["run", "--resume", "--out", str(tmp_path / "b"), "-q"]) == 0
-    assert assay.open_run(tmp_path / "b").policy.step >= 0
+    moved = assay.open_run(tmp_path / "b")
+    assert moved.state == "done" and [r["step"] for r in moved.readings] == [0, 1, 2, 3]
+    assert len(moved.policy.generate(["the old"])) == 1
 
 
 def test_what_only_python_has_is_asked_for_again(

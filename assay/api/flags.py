@@ -51,7 +51,7 @@ class Flag:
 
     @property
     def default_text(self) -> str:
-        """The default as help shows it; "" where there is none to show."""
+        """The default as help shows it; empty if help shows no default."""
         if self.default is REQUIRED or self.default is None or self.default is False:
             return ""
         return shown(self.default) if self.default else CHOSEN.get(self.name, shown(self.default))

@@ -88,7 +88,7 @@ def comparison_html(found: Mapping[str, Any], pictures: Sequence[str]) -> str:
 
     Args:
         found: What `evaluation.compare` returns.
-        pictures: An SVG for each of its worlds; "" where there is none.
+        pictures: An SVG for each of its worlds; empty for a world without a figure.
     """
     from assay.report.comparison import tables
 

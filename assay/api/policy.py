@@ -110,7 +110,7 @@ class TrainedPolicy:
         table = PromptTable()
         for prompt, said in zip(asked, turns, strict=True):
             table.add("" if said else prompt, said, {})
-        limit = 1 << 30  # nothing is left out: whoever asks wants an answer to each
+        limit = 1 << 30  # no prompt is left out: the caller wants a completion of each
         encoder = Encoder(
             vocabulary, table, bool(arguments.get("chat", True)), limit, limit, policy.like.dtype
         )
@@ -135,7 +135,7 @@ class TrainedPolicy:
         """Upload the model, its tokenizer and the model card to the Hugging Face hub.
 
         Args:
-            repo_id: The repository, such as owner/name; it is made where there is none.
+            repo_id: The repository, such as owner/name; a missing one is created.
             private: Whether a new repository is private.
             arguments: Of huggingface_hub's `upload_folder`, such as token or commit_message.
 

@@ -43,7 +43,7 @@ def claims_(
     Args:
         run: A paper whose claim is run, or all. May be given again.
         seeds: The seeds, e.g. 0..4 (both ends included).
-        results: The folder of result files: ./claims by default. Where there is none, the results
+        results: The folder of result files: ./claims by default. Without that folder, the results
             that came with assay are listed.
         write: Write the list into CLAIMS.md.
 

@@ -22,7 +22,7 @@ def manual_(
 
     Args:
         out: The folder of the pages.
-        results: The folder of the claims' result files: ./claims by default. Where there is none,
+        results: The folder of the claims' result files: ./claims by default. Without that folder,
             the results that came with assay.
 
     Example:

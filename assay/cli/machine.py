@@ -119,7 +119,7 @@ def missing(extra: str) -> list[str]:
 
 
 def version_of(package: str) -> str | None:
-    """The installed version of a package, None where there is none."""
+    """The installed version of a package, None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
