@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 
 from assay.core import PromptTexts, cat
+from assay.data.turns import Turn
 from assay.engine import checkpoint
 from assay.worlds.arithmetic import VOCABULARY
 
-TURNS = (("system", "be brief"), ("user", "3 + 5"))
+TURNS = (Turn("system", "be brief"), Turn("user", "3 + 5"))
 READ = PromptTexts(
     VOCABULARY.decode, ["two", "three"], [None, TURNS], {"answer": [4, 8], "other": ["a", None]}
 )

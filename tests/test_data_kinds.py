@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay import data
-from assay.data.turns import prefix
+from assay.data.turns import Turn, prefix
 from assay.errors import InputError
 
 ROWS = [
@@ -93,7 +93,7 @@ def test_an_implicit_prompt_is_the_shared_beginning(tmp_path: Path) -> None:
     )
     pair = read(lines(tmp_path / "a.jsonl", [{"chosen": a, "rejected": b}]))[0]
     assert (pair.prompt, pair.chosen, pair.rejected) == ("Hi there", "Hello!", "Hello, go away.")
-    assert pair.turns == (("user", "Hi there"),)
+    assert pair.turns == (Turn("user", "Hi there"),)
     plain = read(
         lines(
             tmp_path / "b.jsonl", [{"chosen": "The sky is blue.", "rejected": "The sky is black."}]
@@ -107,7 +107,7 @@ def test_a_transcript_with_a_prompt_column_and_several_turns(tmp_path: Path) -> 
     pair = read(
         lines(tmp_path / "a.jsonl", [{"prompt": ask, "chosen": " yes", "rejected": " no"}])
     )[0]
-    assert pair.turns == (("user", "One"), ("assistant", "Two"), ("user", "Three"))
+    assert pair.turns == (Turn("user", "One"), Turn("assistant", "Two"), Turn("user", "Three"))
     assert (pair.chosen, pair.rejected) == ("yes", "no")
     assert pair.prompt == "Human: One\n\nAssistant: Two\n\nHuman: Three"
 
@@ -115,7 +115,7 @@ def test_a_transcript_with_a_prompt_column_and_several_turns(tmp_path: Path) -> 
 def test_messages_and_text_say_the_same(tmp_path: Path) -> None:
     ask, good, bad = (
         [{"role": r, "content": c}]
-        for r, c in (("user", "Q"), ("assistant", "A"), ("assistant", "B"))
+        for r, c, _ in (Turn("user", "Q"), Turn("assistant", "A"), Turn("assistant", "B"))
     )
     want = [("Q", "A", "B")]
     explicit = lines(tmp_path / "a.jsonl", [{"prompt": ask, "chosen": good, "rejected": bad}])

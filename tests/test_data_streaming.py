@@ -22,6 +22,7 @@ from assay import cli, data
 from assay.data import arrays, hub
 from assay.data.demos import Demo
 from assay.data.stream import stream
+from assay.data.turns import Turn
 from assay.errors import InputError
 
 ROWS = 15_000  # of 3.5 kB each
@@ -158,12 +159,12 @@ def test_demonstrations_in_their_dialects(tmp_path: Path) -> None:
     said = demos(tmp_path, {"messages": talk})[0]
     assert (said.completion, said.turns, said.prompt) == (
         "a",
-        (("system", "s"), ("user", "q")),
+        (Turn("system", "s"), Turn("user", "q")),
         "System: s\n\nHuman: q",
     )
     assert demos(tmp_path, {"question": "q", "answer": "a"})[0] == Demo(1, "q", "a")
     assert demos(tmp_path, {"text": "\n\nHuman: q\n\nAssistant: a"})[0] == Demo(
-        1, "q", "a", (("user", "q"),)
+        1, "q", "a", (Turn("user", "q"),)
     )
     assert demos(tmp_path, {"text": "once upon a time"})[0] == Demo(1, "", "once upon a time")
     with pytest.raises(

@@ -13,6 +13,7 @@ from families import checkpoint
 
 from assay import cli
 from assay.core import InputError, PromptTexts
+from assay.data.turns import Turn
 from assay.records.runs import read_lines
 from assay.rewards.function import FunctionReward
 from assay.watch import Watch, WatchConfig
@@ -233,7 +234,7 @@ def test_a_function_gets_messages_and_texts_if_it_asks() -> None:
 
     talk = [{"role": "user", "content": "hello"}]
     for f in (asks, plain):
-        FunctionReward(f, "f").scores(["hello"], ["hi"], [(("user", "hello"),)])
+        FunctionReward(f, "f").scores(["hello"], ["hi"], [(Turn("user", "hello"),)])
     assert seen == [
         (["hello"], ["hi"], [talk]),
         ([talk], [[{"role": "assistant", "content": "hi"}]]),

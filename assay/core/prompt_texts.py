@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-Conversation = tuple[tuple[str, str], ...]  # (role, content) turns
+# Turns of assay.data.turns, a folder further down: each has a `message()`.
+Conversation = tuple[Any, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +46,18 @@ class PromptTexts:
         """The other columns of each of these prompts."""
         return [{name: cells[r] for name, cells in self.columns.items()} for r in rows]
 
-    def messages_of(self, rows: Sequence[int]) -> list[list[dict[str, str]]]:
+    def messages_of(self, rows: Sequence[int]) -> list[list[dict[str, Any]]]:
         """Each of these prompts as messages; a plain text is one message of the user."""
         return [messages(self.texts[r], self.turns[r]) for r in rows]
 
 
-def messages(text: str, turns: Conversation | None) -> list[dict[str, str]]:
+def messages(text: str, turns: Conversation | None) -> list[dict[str, Any]]:
     """A prompt as a list of messages; a plain text is one message of the user.
 
     Args:
         text: The prompt's text.
         turns: Its conversation; None for plain text.
     """
-    said = turns if turns is not None else (("user", text),)
-    return [{"role": role, "content": content} for role, content in said]
+    if turns is None:
+        return [{"role": "user", "content": text}]
+    return [turn.message() for turn in turns]

@@ -21,12 +21,14 @@ class Demo:
         prompt: The prompt; empty for a bare text.
         completion: What is to be imitated.
         turns: The prompt's turns, if it is a dialogue.
+        reply: The completion's turns, if it is more than the assistant's plain text.
     """
 
     row: int
     prompt: str
     completion: str
     turns: Turns | None = None
+    reply: Turns | None = None
 
 
 def demos(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from assay.data.turns import Turns, transcript, turns_of, written
+from assay.data.turns import Turn, Turns, transcript, turns_of, written
 from assay.errors import InputError
 
 
@@ -27,7 +27,7 @@ def given_texts(
 
     Example:
         >>> given_texts([[{"role": "user", "content": "Hi"}]], ["Hello!"])
-        (['Hi'], ['Hello!'], [(('user', 'Hi'),)])
+        (['Hi'], ['Hello!'], [(Turn(role='user', content='Hi', more=''),)])
     """
     for name, value in (("prompts", prompts), ("completions", completions)):
         if isinstance(value, str) or not hasattr(value, "__len__"):
@@ -43,7 +43,7 @@ def given_texts(
         answer = _turns(completion, f"completions[{i}]")
         text = completion if answer is None else written(answer)
         if before is None and (found := transcript(prompt)) is not None:
-            before = found[:-1] if found[-1] == ("assistant", "") else found
+            before = found[:-1] if found[-1] == Turn("assistant", "") else found
             text = text.strip()
         asks.append(prompt if before is None else written(before))
         said.append(text)

@@ -8,7 +8,7 @@ from typing import Any
 
 from assay.data.faults import Faults
 from assay.data.kinds import Layout
-from assay.data.turns import Turns, prefix, shared, transcript, turns_of, written
+from assay.data.turns import Turn, Turns, prefix, shared, transcript, turns_of, written
 from assay.data.verdicts import finite, first_wins
 
 _FIX = "repair the row, or leave such rows out with --drop"
@@ -41,6 +41,8 @@ class Pair:
         p: Probability that `chosen` is truly better.
         margin: By how much, in reward units; 0 where the file does not say.
         turns: The prompt's turns, if it is a dialogue.
+        replies: Both completions' turns, if one of them is more than the assistant's plain text:
+            it calls tools, it has a reasoning of its own, or further turns follow.
     """
 
     row: int
@@ -50,6 +52,7 @@ class Pair:
     p: float = 1.0
     margin: float = 0.0
     turns: Turns | None = None
+    replies: tuple[Turns, Turns] | None = None
 
 
 def pairs(
@@ -179,12 +182,12 @@ class _Reader:
         turns = transcript(ask)
         if turns is None:
             return ask, first, second, None
-        before = turns[:-1] if turns[-1] == ("assistant", "") else turns
+        before = turns[:-1] if turns[-1] == Turn("assistant", "") else turns
         return written(before), first.strip(), second.strip(), before
 
     def _messages(self, ask: Any, first: Any, second: Any) -> tuple[str, str, str, Turns | None]:
         if isinstance(ask, str):
-            begin: Turns = (("user", ask),) if ask else ()
+            begin: Turns = (Turn("user", ask),) if ask else ()
         else:
             begin = ask
         if begin and first[: len(begin)] == begin and second[: len(begin)] == begin:

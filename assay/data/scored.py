@@ -9,7 +9,7 @@ from typing import Any
 
 from assay.data.faults import Faults
 from assay.data.kinds import Layout
-from assay.data.turns import Turns, transcript, turns_of, written
+from assay.data.turns import Turn, Turns, transcript, turns_of, written
 from assay.data.verdicts import finite
 
 
@@ -23,6 +23,7 @@ class Scored:
         response: The response.
         score: Its score; NaN if the file has none and none is needed.
         turns: The prompt's turns, if it is a dialogue.
+        reply: The response's turns, if it is more than the assistant's plain text.
     """
 
     row: int
@@ -30,6 +31,7 @@ class Scored:
     response: str
     score: float
     turns: Turns | None = None
+    reply: Turns | None = None
 
 
 def text_of(
@@ -51,7 +53,7 @@ def text_of(
         turns = transcript(value)
         if turns is None:
             return value, None
-        before = turns[:-1] if turns[-1] == ("assistant", "") else turns
+        before = turns[:-1] if turns[-1] == Turn("assistant", "") else turns
         return written(before), before
     if value is None:
         kind, found = (

@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
-Turns = tuple[tuple[str, str], ...]
+
+class Turn(NamedTuple):
+    """One message of a dialogue.
+
+    Two turns that differ in anything that a model could read are different.
+
+    Attributes:
+        role: Who speaks, such as "user".
+        content: What is said; "" where a message holds tool calls alone.
+        more: What else the message holds that chat templates write, as JSON text of an object with
+            sorted keys, such as '{"tool_calls": […]}'; "" for nothing.
+
+    Example:
+        >>> Turn("tool", "sunny", '{"name": "weather"}').message()
+        {'role': 'tool', 'content': 'sunny', 'name': 'weather'}
+    """
+
+    role: str
+    content: str
+    more: str = ""
+
+    def message(self) -> dict[str, Any]:
+        """Return the turn as a message, as chat templates and reward functions read it."""
+        return {"role": self.role, "content": self.content, **self.extras()}
+
+    def extras(self) -> dict[str, Any]:
+        """Return what the message holds besides its role and its content."""
+        return dict(json.loads(self.more)) if self.more else {}
+
+
+Turns = tuple[Turn, ...]
 ROLES = {
     "human": "user",
     "user": "user",
@@ -36,7 +67,7 @@ def turns_of(value: Any) -> Turns | str:
         )
         if not isinstance(role, str) or not isinstance(content, str):
             return f"message {i + 1} lacks a role or a content that is text"
-        out.append((ROLES.get(role.lower(), role), content))
+        out.append(Turn(ROLES.get(role.lower(), role), content))
     return tuple(out) if out else "an empty list of messages"
 
 
@@ -49,7 +80,8 @@ def transcript(text: str) -> Turns | None:
         return None
     ends = [m.start() for m in marks[1:]] + [len(text)]
     turns = [
-        (ROLES[m[1].lower()], text[m.end() : e].strip()) for m, e in zip(marks, ends, strict=True)
+        Turn(ROLES[m[1].lower()], text[m.end() : e].strip())
+        for m, e in zip(marks, ends, strict=True)
     ]
     return tuple(turns)
 
@@ -58,7 +90,7 @@ def written(turns: Turns) -> str:
     """Turns as one text: a single turn is its own text, several are a transcript."""
     if len(turns) == 1 and turns[0][0] in ("user", "assistant"):
         return turns[0][1]
-    return "\n\n".join(f"{SAYS.get(role, role)}: {content}" for role, content in turns)
+    return "\n\n".join(f"{SAYS.get(turn.role, turn.role)}: {turn.content}" for turn in turns)
 
 
 def shared(first: Turns, second: Turns) -> int:

@@ -7,19 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 from assay.core import Prompts, PromptTexts
-from assay.data.turns import Turns
+from assay.data.turns import Turn, Turns
 
 
 def turns_of(prompt: Any) -> str | Turns:
-    """A prompt's text as it is, or its messages as (role, text) turns.
+    """A prompt's text as it is, or its messages as turns.
 
     Example:
         >>> turns_of([{"role": "user", "content": "2 + 2?"}])
-        (('user', '2 + 2?'),)
+        (Turn(role='user', content='2 + 2?', more=''),)
     """
     if isinstance(prompt, str):
         return prompt
-    return tuple((str(m["role"]), _text(m)) for m in prompt)
+    return tuple(Turn(str(m["role"]), _text(m)) for m in prompt)
 
 
 def in_words(prompts: Prompts, texts: PromptTexts) -> Prompts:

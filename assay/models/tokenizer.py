@@ -15,10 +15,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from assay.core import Prompts, Samples
+from assay.data.turns import Turns
 from assay.errors import InputError
 from assay.models.padding import padded_completions, padded_prompts
 
-PromptText = str | Sequence[tuple[str, str]]  # a text, or (role, content) turns
+PromptText = str | Turns  # a text, or a conversation
 
 
 class Tokens:
@@ -96,13 +97,13 @@ class Tokens:
             self.eos if self.tokenizer.bos_token_id is None else self.tokenizer.bos_token_id
         ]
 
-    def _conversation(self, turns: Sequence[tuple[str, str]]) -> list[int]:
+    def _conversation(self, turns: Turns) -> list[int]:
         if not getattr(self.tokenizer, "chat_template", None):
             raise InputError(
                 "these prompts are conversations, and the tokenizer has no chat template; give "
                 "prompts that are text, or a tokenizer with a template"
             )
-        messages = [{"role": role, "content": content} for role, content in turns]
+        messages = [turn.message() for turn in turns]
         try:
             text = self.tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True
@@ -110,9 +111,9 @@ class Tokens:
         except Exception as why:  # a template is a program, and raises what it likes
             raise InputError(
                 "the chat template refuses a conversation of roles "
-                f"{', '.join(r for r, _ in turns)} ({' '.join(str(why).split())[:100]})"
+                f"{', '.join(t.role for t in turns)} ({' '.join(str(why).split())[:100]})"
             ) from why
-        for role, content in turns:
+        for role, content, _ in turns:
             if content.strip() and content.strip() not in text:
                 raise InputError(
                     f"the chat template leaves out what the {role} said "

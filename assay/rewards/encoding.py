@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from assay.data import hub
-from assay.data.turns import Turns
+from assay.data.turns import Turn, Turns
 from assay.errors import InputError
 from assay.registry.live import opened
 
@@ -246,9 +246,7 @@ def _parts(
         last = own[-1] + 1 if own else first
         return ids[:first], ids[first:last], ids[last:]
     if template.form == "chat":
-        messages = [
-            {"role": role, "content": text} for role, text in (turns or (("user", prompt),))
-        ]
+        messages = [turn.message() for turn in (turns or (Turn("user", prompt),))]
         opening = tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True
         )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from assay.core import Pairs, Prompts, PromptTexts, Rng, Samples, cat
-from assay.data.turns import Turns
+from assay.data.turns import Turn, Turns
 from assay.engine import progress
 from assay.errors import InputError
 from assay.models.tokenizer import PromptText, Tokens
@@ -70,7 +70,7 @@ class Encoder:
         if turns is not None and self.chat:
             return turns
         template = getattr(self.vocabulary.tokenizer, "chat_template", None)
-        return (("user", text),) if self.chat and template else text
+        return (Turn("user", text),) if self.chat and template else text
 
     @property
     def longest(self) -> int:
