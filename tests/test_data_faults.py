@@ -50,12 +50,6 @@ def only(path: Path, **options: Any) -> data.Fault:
         ({**GOOD, "rejected": ""}, "empty text", "rejected", "empty"),
         ({**GOOD, "chosen": " \n"}, "empty text", "chosen", "empty"),
         ({**GOOD, "prompt": ""}, "empty text", "prompt", "empty"),
-        (
-            {**GOOD, "chosen": [{"role": "assistant", "content": "hi"}]},
-            "mixed types",
-            "rejected",
-            "messages",
-        ),
         ({**GOOD, "chosen": [{"content": "hi"}], "rejected": []}, "wrong type", "chosen", "role"),
     ],
 )

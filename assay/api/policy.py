@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import torch
 
 from assay.api.arguments import in_python
 from assay.core import Prompts, Rng, World
-from assay.data.turns import Turns, turns_of
+from assay.data.messages import Unreadable, turns_of
+from assay.data.turns import Turns
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.models.as_transformers import pretrained_model, save, tokenizer_of
@@ -156,11 +157,7 @@ def _turns(prompt: Any, i: int) -> Turns | None:
     """A conversation as turns; None for a text."""
     if isinstance(prompt, str):
         return None
-    said: Turns | str = (
-        turns_of([dict(m) if isinstance(m, Mapping) else m for m in prompt])
-        if isinstance(prompt, Sequence)
-        else f"a {type(prompt).__name__}"
-    )
-    if isinstance(said, str):
-        raise InputError(f"prompts[{i}] is neither a text nor a list of messages: {said}")
-    return said
+    try:
+        return turns_of(prompt)
+    except Unreadable as why:
+        raise InputError(f"prompts[{i}] is neither a text nor a list of messages: {why}") from why

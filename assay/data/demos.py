@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from assay.data.cells import FIX, Cell, Cells
 from assay.data.faults import Faults
 from assay.data.kinds import Layout
-from assay.data.scored import scored, text_of
-from assay.data.turns import Turns, written
+from assay.data.scored import completed, scored
+from assay.data.turns import Turns, transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,39 +37,36 @@ def demos(
 ) -> Iterator[Demo]:
     """Read the demonstrations of a file.
 
-    The completion of a conversation is its last turn, which must be the assistant's.
+    The completion of a conversation is what the assistant says and calls after the user's last
+    turn.
 
     Args:
         rows: (row number, row).
         layout: Which columns to read.
         faults: Counts rows without a completion, which are left out.
     """
-    cure = "repair the row, or remove it (assay check lists such rows)"
     if "response" in layout.parts:
         column = layout.parts["response"]
         for item in scored(rows, layout, faults):
             if item.response.strip():
-                yield Demo(item.row, item.prompt, item.response, item.turns)
+                yield Demo(item.row, item.prompt, item.response, item.turns, item.reply)
             else:
-                faults.error("empty text", item.row, column, "an empty completion", cure)
+                faults.error("empty text", item.row, column, "an empty completion", FIX)
         return
     column = layout.parts.get("messages") or layout.parts["text"]
+    cells = Cells(layout, faults)
     for i, row in rows:
-        cell = text_of(i, row, column, faults)
+        cells.count_unread(row)
+        cell = cells.cell(i, row, column)
         if cell is None:
             continue
-        text, turns = cell
-        if turns is not None and turns[-1][0] != "assistant":
-            faults.error(
-                "no completion",
-                i,
-                column,
-                f"a conversation whose last turn is the {turns[-1][0]}'s",
-                "end it with the assistant's turn",
-            )
+        if cell.turns is None and (turns := transcript(cell.text)) is not None:
+            cell = Cell.of(turns)
+        made = completed(i, column, Cell(""), cell, faults)
+        if made is None:
             continue
-        before, completion = (turns[:-1], turns[-1][1]) if turns is not None else ((), text)
-        if completion.strip():
-            yield Demo(i, written(before) if before else "", completion, before or None)
+        before, reply = made
+        if reply.text.strip():
+            yield Demo(i, before.text, reply.text, before.turns, reply.turns)
         else:
-            faults.error("empty text", i, column, "an empty completion", cure)
+            faults.error("empty text", i, column, "an empty completion", FIX)

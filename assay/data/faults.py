@@ -69,6 +69,7 @@ class Faults:
         shown: The first errors.
         warned: The first warning of each kind.
         drops: Whether the reader of the file has a flag --drop.
+        unread: How often each thing that nothing reads stands in the file, such as "column 'id'".
     """
 
     file: str
@@ -78,6 +79,7 @@ class Faults:
     shown: list[Fault] = field(default_factory=list)
     warned: list[Fault] = field(default_factory=list)
     drops: bool = True
+    unread: Counter[str] = field(default_factory=Counter)
 
     def error(self, kind: str, row: int | None, column: str | None, found: str, cure: str) -> None:
         """Count an error; the first ones keep their words.
@@ -129,6 +131,10 @@ class Faults:
             : max(0, SHOWN - len(self.warned))
         ]
         self.shown = [f for f in self.shown if f.kind not in kinds]
+
+    def not_read(self) -> str:
+        """A phrase that names all that nothing reads, with how often; "" for nothing."""
+        return ", ".join(f"{what} ({n:,})" for what, n in self.unread.items() if n)
 
     def stop(self) -> None:
         """Raise InputError with the first error's sentence and the count of the rest."""

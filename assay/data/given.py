@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from assay.data.turns import Turn, Turns, transcript, turns_of, written
+from assay.data.cells import Cells
+from assay.data.faults import Faults
+from assay.data.kinds import Layout
+from assay.data.scored import completed
+from assay.data.turns import Turns
 from assay.errors import InputError
 
 
@@ -37,25 +41,27 @@ def given_texts(
             f"there are {len(prompts):,} prompts and {len(completions):,} completions; give one "
             "completion for each prompt, and a prompt as often as it has completions"
         )
+    layout = Layout("scored", {"prompt": "prompts", "response": "completions"}, ())
     asks, said, turns = list[str](), list[str](), list[Turns | None]()
     for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-        before = _turns(prompt, f"prompts[{i}]")
-        answer = _turns(completion, f"completions[{i}]")
-        text = completion if answer is None else written(answer)
-        if before is None and (found := transcript(prompt)) is not None:
-            before = found[:-1] if found[-1] == Turn("assistant", "") else found
-            text = text.strip()
-        asks.append(prompt if before is None else written(before))
-        said.append(text)
-        turns.append(before)
+        faults = Faults("", False, drops=False)
+        cells, row = Cells(layout, faults), {"prompts": _list(prompt)}
+        ask = cells.prompt(i, row)
+        reply = cells.cell(i, {"completions": _list(completion)}, "completions")
+        both = None
+        if ask is not None and reply is not None:
+            if reply.turns is not None and not any(t.role == "assistant" for t in reply.turns):
+                both = ask, reply  # what another program calls a completion is taken as one
+            else:
+                both = completed(i, "completions", ask, reply, faults)
+        if both is None:
+            fault = faults.shown[0]
+            raise InputError(f"{fault.column}[{i}]: {fault.found}; {fault.cure}")
+        asks.append(both[0].text)
+        said.append(both[1].text)
+        turns.append(both[0].turns)
     return asks, said, turns
 
 
-def _turns(value: Any, where: str) -> Turns | None:
-    """The turns of a list of messages; None for text."""
-    if isinstance(value, str):
-        return None
-    found = turns_of(list(value) if isinstance(value, tuple) else value)
-    if isinstance(found, str):
-        raise InputError(f"{where}: {found}; give text, or a list of {{role, content}}")
-    return found
+def _list(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

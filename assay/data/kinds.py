@@ -8,20 +8,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assay.data.faults import clipped
+from assay.data.prompt_columns import JOINED, prompt_parts
 from assay.errors import InputError
 
 KINDS = ("pairs", "choices", "scored", "demonstrations", "prompts")
-PROMPT = ("prompt", "question", "instruction", "query", "input", "context")
 ANSWER = ("response", "completion", "answer", "output", "generation")
 SCORE = ("score", "reward", "rating", "p_win", "gold", "label", "correct")
-TWO = (
-    ("response_1", "response_2"),
-    ("response_0", "response_1"),
-    ("response_a", "response_b"),
-    ("output_1", "output_2"),
-    ("response1", "response2"),
-    ("answer_a", "answer_b"),
+_STEMS = (
+    "response",
+    "output",
+    "answer",
+    "completion",
+    "conversation",
+    "generation",
+    "candidate",
+    "sample",
+    "human_ref",
 )
+_ENDS = (("_1", "_2"), ("_0", "_1"), ("_a", "_b"), ("_A", "_B"), ("1", "2"), ("_one", "_two"))
+TWO = tuple((stem + a, stem + b) for stem in _STEMS for a, b in _ENDS)
 VERDICT = (
     "better_response_id",
     "preference",
@@ -44,6 +49,7 @@ CANONICAL = (
     "first",
     "second",
     "score",
+    *JOINED,
 )
 
 
@@ -102,8 +108,9 @@ def layout(
     Args:
         rows: Its first rows.
         file: Its name, for messages.
-        columns: The file's column for each part, such as {"prompt": "question"}.
-        want: The kind that is needed: "pairs", "scored", or "responses", scored or not.
+        columns: The file's column for each part, such as {"prompt": "question"}; "" for a part that
+            is not to be read.
+        want: The kind that is needed: "pairs", "scored", "prompts", or "responses", scored or not.
         score: The numeric column of scored responses.
 
     Raises:
@@ -121,7 +128,7 @@ def layout(
                 f"'{part}'{f'; did you mean {near[0]}?' if near else ''}; the parts are "
                 f"{', '.join(CANONICAL)}"
             )
-        if name not in seen:
+        if name not in seen and not (name == "" and part in JOINED):
             raise missing(name, seen, file)
     if score is not None and score not in seen:
         raise missing(score, seen, file)
@@ -150,16 +157,24 @@ def _found(
         )
         return {name: column} if column else {}
 
-    prompt = part("prompt", *PROMPT)
-    numeric = tuple(c for c in seen if c not in prompt.values() and _number_column(rows, c))
     both = {**part("chosen"), **part("rejected")}
+    two = next((t for t in TWO if t[0] in seen and t[1] in seen), None)
+    if "first" in named and "second" in named:
+        two = (named["first"], named["second"])
+    several = len(both) == 2 or two is not None or bool(part("response", *ANSWER))
+    completions = {*both.values(), *(two or ())}
+    prompt = prompt_parts(
+        [c for c in seen if c not in completions],
+        rows,
+        named,
+        file,
+        dialogues=several or want == "prompts",
+    )
+    numeric = tuple(c for c in seen if c not in prompt.values() and _number_column(rows, c))
     if len(both) == 2 and want in (None, "pairs"):
         return Layout("pairs", {**prompt, **both, **part("margin"), **part("p")}, seen, numeric)
     if len(both) == 1 and score is None:
         raise missing("rejected" if "chosen" in both else "chosen", seen, file)
-    two = next((t for t in TWO if t[0] in seen and t[1] in seen), None)
-    if "first" in named and "second" in named:
-        two = (named["first"], named["second"])
     if two and want in (None, "pairs"):
         verdict = part("verdict", *VERDICT)
         if not verdict:

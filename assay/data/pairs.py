@@ -6,18 +6,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from assay.data.cells import FIX, Cell, Cells
+from assay.data.dialogues import is_plain, joined, trimmed
 from assay.data.faults import Faults
 from assay.data.kinds import Layout
-from assay.data.turns import Turn, Turns, prefix, shared, transcript, turns_of, written
+from assay.data.messages import rounds
+from assay.data.turns import Turn, Turns, continued, prefix, shared, transcript, written
 from assay.data.verdicts import finite, first_wins
 
-_FIX = "repair the row, or leave such rows out with --drop"
 DROPPABLE = frozenset(
     {
         "null cell",
         "wrong type",
-        "mixed types",
         "empty text",
+        "half a character",
+        "no completion",
+        "other prompt",
+        "two system turns",
         "not a finite number",
         "out of range",
         "unknown verdict",
@@ -75,12 +80,16 @@ def pairs(
             yield pair
 
 
+# prompt, first, second, the prompt's turns, both completions' turns
+_Made = tuple[str, str, str, Turns | None, tuple[Turns, Turns] | None]
+
+
 class _Reader:
-    """Reads rows of one layout, and remembers whether the file's cells are texts or messages."""
+    """Reads rows of one layout."""
 
     def __init__(self, layout: Layout, faults: Faults):
         self.layout, self.faults = layout, faults
-        self.form: type | None = None
+        self.cells = Cells(layout, faults)
         self.names = ("chosen", "rejected") if layout.kind == "pairs" else ("first", "second")
         self.columns = tuple(layout.parts[part] for part in self.names)
         self.ask = layout.parts.get("prompt")
@@ -88,37 +97,20 @@ class _Reader:
 
     def pair(self, i: int, row: dict[str, Any]) -> Pair | None:
         """The row's pair; None if it has none that can be used."""
+        self.cells.count_unread(row)
         p, margin = self._label(i, row) if self.labeled else (1.0, 0.0)
-        one, two = (self._cell(i, row, column) for column in self.columns)
-        ask = self._cell(i, row, self.ask) if self.ask is not None else ""
-        if p is None or margin is None or ask is None or one is None or two is None:
+        read = self._rounds(i, row) or self._cells(i, row)
+        if p is None or margin is None or read is None:
             return None
-        form = type(one)
-        if (
-            type(two) is not form
-            or (ask and form is str and type(ask) is not str)
-            or (self.form and form is not self.form)
-        ):
-            self.faults.error(
-                "mixed types",
-                i,
-                self.columns[1],
-                "text here and a list of messages elsewhere",
-                "write all completions as text or all as messages",
-            )
+        ask, one, two = read
+        talk = one.turns is not None or two.turns is not None
+        made = self._dialogues(i, ask, one, two) if talk else self._texts(i, ask, one, two)
+        if made is None:
             return None
-        self.form = form
-        prompt, first, second, turns = (
-            self._messages(ask, one, two) if form is tuple else self._texts(i, ask, one, two)
-        )
+        prompt, first, second, turns, replies = made
         if not first.strip() or not second.strip():
-            self.faults.error(
-                "empty text",
-                i,
-                self.columns[0 if not first.strip() else 1],
-                "an empty completion",
-                _FIX,
-            )
+            column = self.columns[0 if not first.strip() else 1]
+            self.faults.error("empty text", i, column, "an empty completion", FIX)
             return None
         if first == second:
             self.faults.warn(
@@ -130,45 +122,63 @@ class _Reader:
             )
             return None
         if self.ask is not None and not prompt.strip():
-            self.faults.error("empty text", i, self.ask, "an empty prompt", _FIX)
+            self.faults.error("empty text", i, self.ask, "an empty prompt", FIX)
             return None
         if p < 0.5:
             first, second, p, margin = second, first, 1 - p, -margin
-        return Pair(i, prompt, first, second, p, margin, turns)
+            replies = None if replies is None else (replies[1], replies[0])
+        return Pair(i, prompt, first, second, p, margin, turns, replies)
 
-    def _cell(self, i: int, row: dict[str, Any], column: str) -> str | Turns | None:
-        value = row.get(column)
-        if isinstance(value, str):
-            return value
-        if column not in row:
-            self.faults.error("missing cell", i, column, "the row has no such column", _FIX)
+    def _cells(self, i: int, row: dict[str, Any]) -> tuple[Cell, Cell, Cell] | None:
+        """The prompt and both completions; None where one is faulty."""
+        one, two = (self.cells.cell(i, row, column) for column in self.columns)
+        ask = self.cells.prompt(i, row) if self.ask is not None else Cell("")
+        if ask is None or one is None or two is None:
             return None
-        if value is None:
-            self.faults.error("null cell", i, column, "null", _FIX)
+        if self.ask is None and one.turns is None and two.turns is None:
+            turns = transcript(one.text), transcript(two.text)
+            if turns[0] is not None and turns[1] is not None:
+                return ask, Cell.of(turns[0]), Cell.of(turns[1])
+        return ask, one, two
+
+    def _rounds(self, i: int, row: dict[str, Any]) -> tuple[Cell, Cell, Cell] | None:
+        """A dialogue of several rounds, written as lists of texts in all three columns."""
+        asks = rounds(row.get(self.ask)) if self.ask is not None else None
+        if asks is None:
             return None
-        turns = turns_of(value)
-        if isinstance(turns, str):
-            self.faults.error(
-                "wrong type", i, column, turns, "write text, or a list of {role, content}"
+        answers = [rounds(row.get(column)) for column in self.columns]
+        if any(a is None or len(a) != len(asks) for a in answers):
+            return None
+        cells = [
+            self.cells.whole(
+                i,
+                column,
+                Cell.of(
+                    tuple(
+                        Turn(role, text)
+                        for two in zip(asks, said or (), strict=True)
+                        for role, text in zip(("user", "assistant"), two, strict=True)
+                    )
+                ),
             )
-            return None
-        return turns
+            for column, said in zip(self.columns, answers, strict=True)
+        ]
+        return None if cells[0] is None or cells[1] is None else (Cell(""), cells[0], cells[1])
 
-    def _texts(
-        self, i: int, ask: Any, first: Any, second: Any
-    ) -> tuple[str, str, str, Turns | None]:
-        if isinstance(ask, tuple):
-            return written(ask), first, second, ask
-        if ask and first.startswith(ask) and second.startswith(ask):
+    def _texts(self, i: int, ask: Cell, one: Cell, two: Cell) -> _Made | None:
+        first, second, prompt = one.text, two.text, ask.text
+        if ask.turns is not None:
+            return self._after_dialogue(i, ask, first, second)
+        if prompt and first.startswith(prompt) and second.startswith(prompt):
             self.faults.warn(
                 "prompt repeated",
                 i,
-                self.layout.parts["prompt"],
+                self.ask,
                 "both completions begin with the prompt",
                 "it was removed from them",
             )
-            first, second = first[len(ask) :], second[len(ask) :]
-        if "prompt" not in self.layout.parts:
+            first, second = first[len(prompt) :], second[len(prompt) :]
+        if self.ask is None:
             cut = prefix(first, second) if first != second else 0
             if cut == 0 and first != second:
                 self.faults.warn(
@@ -178,28 +188,54 @@ class _Reader:
                     "there is no prompt column, and the completions share no beginning",
                     "these pairs have an empty prompt",
                 )
-            ask, first, second = first[:cut], first[cut:], second[cut:]
-        turns = transcript(ask)
-        if turns is None:
-            return ask, first, second, None
-        before = turns[:-1] if turns[-1] == Turn("assistant", "") else turns
-        return written(before), first.strip(), second.strip(), before
+            prompt, first, second = first[:cut], first[cut:], second[cut:]
+        return prompt, first, second, None, None
 
-    def _messages(self, ask: Any, first: Any, second: Any) -> tuple[str, str, str, Turns | None]:
-        if isinstance(ask, str):
-            begin: Turns = (Turn("user", ask),) if ask else ()
-        else:
-            begin = ask
-        if begin and first[: len(begin)] == begin and second[: len(begin)] == begin:
-            first, second = first[len(begin) :], second[len(begin) :]
-        n = shared(first, second)
-        turns = (*begin, *first[:n])
-        return (
-            written(turns) if turns else "",
-            written(first[n:]),
-            written(second[n:]),
-            turns or None,
+    def _after_dialogue(self, i: int, ask: Cell, first: str, second: str) -> _Made | None:
+        """Texts after a dialogue. Those after a transcript may repeat it, or go on as one."""
+        assert ask.turns is not None
+        turns = transcript(first), transcript(second)
+        if turns[0] is not None and turns[1] is not None:
+            return self._dialogues(i, ask, Cell.of(turns[0]), Cell.of(turns[1]))
+        later = continued(first), continued(second)
+        if later[0] is None and later[1] is None:
+            return ask.text, first.strip(), second.strip(), ask.turns, None
+        one, two = (
+            Cell.of(said or (Turn("assistant", text.strip()),))
+            for said, text in zip(later, (first, second), strict=True)
         )
+        return self._dialogues(i, ask, one, two)
+
+    def _dialogues(self, i: int, ask: Cell, one: Cell, two: Cell) -> _Made | None:
+        """Completions of which one at least is turns."""
+        first, second = (
+            c.turns if c.turns is not None else (Turn("assistant", c.text),) for c in (one, two)
+        )
+        begin = ask.turns or ((Turn("user", ask.text),) if ask.text else ())
+        if begin in (first, second):  # a copy of a completion is no prompt
+            begin = ()
+        n = shared(first, second)
+        prompt = joined(begin, first[:n])
+        rest, left = zip(*(trimmed(x[n:]) for x in (first, second)), strict=True)
+        if prompt is None or any(x and x[0].role != "assistant" for x in rest):
+            self.faults.error(
+                "other prompt",
+                i,
+                self.columns[0],
+                "a dialogue that does not go on from the prompt column"
+                if prompt is None
+                else "dialogues with different prompts",
+                "keep one prompt a row, or leave such rows out with --drop",
+            )
+            return None
+        for column, x, after in zip(self.columns, rest, left, strict=True):
+            if not x:
+                self.faults.error("no completion", i, column, "no turn of the assistant", FIX)
+                return None
+            self.faults.unread["turns after the assistant's last one"] += len(after)
+        replies = None if is_plain(rest[0]) and is_plain(rest[1]) else (rest[0], rest[1])
+        text = written(prompt) if prompt else ""
+        return text, written(rest[0]), written(rest[1]), prompt or None, replies
 
     def _label(self, i: int, row: dict[str, Any]) -> tuple[float | None, float | None]:
         """(p, margin); None for a label that is faulty."""

@@ -117,18 +117,23 @@ def open_source(path: str | Path | Source, *, split: str | None = None) -> Sourc
     if text[:1] == b"[":
         return Source(name, f"JSON array{inner}", False, json_array(p, packed), p)
     if suffix in (".csv", ".tsv") or (suffix in (".txt", "") and (b"," in text or b"\t" in text)):
-        first = text.splitlines()[0]
-        tab = suffix == ".tsv" or (suffix != ".csv" and first.count(b"\t") > first.count(b","))
-        return Source(
-            name,
-            ("TSV" if tab else "CSV") + inner,
-            True,
-            table(p, packed, "\t" if tab else ","),
-            p,
-        )
+        mark, called = _delimiter(text.splitlines()[0], suffix)
+        return Source(name, called + inner, True, table(p, packed, mark), p)
     if suffix in (".jsonl", ".json", ".ndjson"):
         return Source(name, f"JSON lines{inner}", True, json_lines(p, packed), p)
     raise InputError(
         f"{name} has an unknown format (it begins with {clipped(text[:12])}); give JSON lines, "
         "a JSON array, CSV, TSV, Parquet, a saved datasets folder or a hub name"
     )
+
+
+def _delimiter(header: bytes, suffix: str) -> tuple[str, str]:
+    """What parts the cells, by the line of the columns' names; and the format's name.
+
+    Spreadsheets of many countries write CSV with semicolons.
+    """
+    if suffix == ".tsv":
+        return "\t", "TSV"
+    marks = {b",": "CSV", b";": "CSV with semicolons", b"\t": "TSV", b"|": "CSV with bars"}
+    mark = max(marks, key=header.count)  # the first of them where none occurs
+    return mark.decode(), marks[mark]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,16 +12,20 @@ from typing import Any
 
 import numpy as np
 
+from assay.data.cells import FIX, Cells
+from assay.data.demos import Demo, demos
 from assay.data.faults import SHOWN, Faults
 from assay.data.kinds import Layout, layout
+from assay.data.notices import notices
 from assay.data.pairs import DROPPABLE, Pair, pairs
 from assay.data.read import Source, open_source
-from assay.data.scored import Scored, scored, text_of
+from assay.data.scored import Scored, scored
 from assay.data.seen import Seen
 from assay.errors import InputError
 
+log = logging.getLogger("assay")
 PEEK = 100  # first rows, from which the kind is inferred
-Item = Pair | Scored | tuple[int, str]
+Item = Pair | Scored | Demo | tuple[int, str]
 
 
 @dataclass
@@ -69,6 +74,7 @@ class Scan:
             "characters": {"median": _middle(sizes), "most": sizes[-1][0]} if sizes else None,
             "errors": dict(self.faults.errors),
             "warnings": dict(self.faults.warnings),
+            "not_read": {what: n for what, n in self.faults.unread.items() if n},
             "faults": [
                 {**f.plain(), "says": str(f)} for f in (*self.faults.shown, *self.faults.warned)
             ],
@@ -97,6 +103,7 @@ def scan_file(
     limit: int | None = None,
     drop: bool = False,
     keep: bool = False,
+    tell: bool = True,
 ) -> Scan:
     """Read a whole data file once.
 
@@ -112,6 +119,7 @@ def scan_file(
             all rows are longer, it is an error.
         drop: Leave rows with faults out and count them, instead of treating them as errors.
         keep: Keep the items.
+        tell: Log what was joined, left out and not read, see `notices`.
 
     Returns:
         What the file is.
@@ -139,7 +147,9 @@ def scan_file(
         if found.kind in ("pairs", "choices")
         else scored
         if "response" in found.parts
-        else _texts
+        else demos
+        if {"messages", "text"} & set(found.parts)
+        else _prompts
     )
     items: Iterator[Any] = reader(counted(), found, faults)
     _walk(items, out, limit, keep)
@@ -150,6 +160,9 @@ def scan_file(
         faults.error(
             "nothing left", None, None, f"none of its {out.rows:,} rows can be used", "repair them"
         )
+    if tell:
+        for line in notices(found, faults):
+            log.warning(line)
     return out
 
 
@@ -162,8 +175,9 @@ def _walk(items: Iterator[Any], out: Scan, limit: int | None, keep: bool) -> Non
         if comparison:
             row, texts = item.row, (item.prompt, item.chosen, item.rejected)
             size = len(texts[0]) + max(len(texts[1]), len(texts[2]))
-        elif isinstance(item, Scored):
-            row, texts = item.row, (item.prompt, item.response)
+        elif isinstance(item, Scored | Demo):
+            said = item.response if isinstance(item, Scored) else item.completion
+            row, texts = item.row, (item.prompt, said)
             size = len(texts[0]) + len(texts[1])
         else:
             row, texts = item[0], item[1:]
@@ -220,24 +234,18 @@ def _whole(out: Scan, limit: int | None) -> None:
         )
 
 
-def _texts(
+def _prompts(
     rows: Iterator[tuple[int, dict[str, Any]]], found: Layout, faults: Faults
 ) -> Iterator[tuple[int, str]]:
-    """Texts of prompts and demonstrations; an empty one is an error."""
+    """The prompts of a file; an empty one is an error."""
+    cells = Cells(found, faults)
     for i, row in rows:
-        texts = [(c, text_of(i, row, c, faults)) for c in found.parts.values()]
-        for column, text in texts:
-            if text is not None and not text[0].strip():
-                faults.error(
-                    "empty text",
-                    i,
-                    column,
-                    "no text",
-                    "repair the row, or leave such rows out with --drop",
-                )
-        good = [t[0] for _, t in texts if t is not None and t[0].strip()]
-        if len(good) == len(texts):
-            yield i, "\n\n".join(good)
+        cells.count_unread(row)
+        prompt = cells.prompt(i, row)
+        if prompt is not None and prompt.text.strip():
+            yield i, prompt.text
+        elif prompt is not None:
+            faults.error("empty text", i, found.parts["prompt"], "no text", FIX)
 
 
 def leaks(mine: Scan, other: Scan) -> int:

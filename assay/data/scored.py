@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from assay.data.cells import FIX, Cell, Cells, joined_turns
+from assay.data.dialogues import is_plain, joined, parted, trimmed
 from assay.data.faults import Faults
 from assay.data.kinds import Layout
-from assay.data.turns import Turn, Turns, transcript, turns_of, written
+from assay.data.turns import Turns, continued, written
 from assay.data.verdicts import finite
 
 
@@ -48,28 +50,7 @@ def text_of(
     Returns:
         The text, and its turns if it is a dialogue; None for a faulty cell.
     """
-    value = row.get(column)
-    if isinstance(value, str):
-        turns = transcript(value)
-        if turns is None:
-            return value, None
-        before = turns[:-1] if turns[-1] == Turn("assistant", "") else turns
-        return written(before), before
-    if value is None:
-        kind, found = (
-            ("null cell", "null")
-            if column in row
-            else ("missing cell", "the row has no such column")
-        )
-        faults.error(kind, i, column, found, "repair the row, or leave such rows out with --drop")
-        return None
-    turns_or_fault = turns_of(value)
-    if isinstance(turns_or_fault, str):
-        faults.error(
-            "wrong type", i, column, turns_or_fault, "write text, or a list of {role, content}"
-        )
-        return None
-    return written(turns_or_fault), turns_or_fault
+    return Cells(Layout("prompts", {"prompt": column}, (column,)), faults).prompt(i, row)
 
 
 def scored(
@@ -85,46 +66,88 @@ def scored(
         layout: Which columns to read.
         faults: Counts rows with faults, which are left out.
     """
-    ask, response_column, column = (
-        layout.parts["prompt"],
-        layout.parts["response"],
-        layout.parts.get("score"),
-    )
-    form: type | None = None
+    cells, column = Cells(layout, faults), layout.parts.get("score")
+    ask, said = layout.parts["prompt"], layout.parts["response"]
     for i, row in rows:
-        prompt, response = text_of(i, row, ask, faults), text_of(i, row, response_column, faults)
+        cells.count_unread(row)
+        prompt, response = cells.prompt(i, row), cells.cell(i, row, said)
         score = math.nan if column is None else finite(i, row.get(column), column, faults)
         if prompt is None or response is None or score is None:
             continue
-        here = type(row[response_column])
-        if form is not None and here is not form:
-            faults.error(
-                "mixed types",
-                i,
-                response_column,
-                "text here and a list of messages elsewhere",
-                "write all responses as text or all as messages",
-            )
+        made = completed(i, said, prompt, response, faults)
+        if made is None:
             continue
-        form = here
-        if not prompt[0].strip():
-            faults.error(
-                "empty text",
-                i,
-                ask,
-                "an empty prompt",
-                "repair the row, or leave such rows out with --drop",
-            )
+        before, reply = made
+        if not before.text.strip():
+            faults.error("empty text", i, ask, "an empty prompt", FIX)
             continue
-        if not response[0].strip():
+        if not reply.text.strip():
             faults.warn(
                 "empty response",
                 i,
-                response_column,
+                said,
                 "a response without text",
                 "it is kept and scored like any other",
             )
-        yield Scored(i, prompt[0], response[0], score, prompt[1])
+        yield Scored(i, before.text, reply.text, score, before.turns, reply.turns)
+
+
+def completed(
+    i: int, column: str, prompt: Cell, response: Cell, faults: Faults
+) -> tuple[Cell, Cell] | None:
+    """A prompt and its completion, of which either may be a dialogue.
+
+    A completion may repeat the prompt, or go on from it with further turns.
+
+    Args:
+        i: The row's number.
+        column: The completion's column.
+        prompt: The prompt; without text where the completion's dialogue holds it.
+        response: The completion.
+        faults: Counts a completion that does not go on from the prompt or has no turn of the
+            assistant, and what is not read.
+
+    Returns:
+        Both; the completion has turns only if it is more than the assistant's plain text. None for
+        a faulty row.
+    """
+    turns = response.turns
+    if turns is None and prompt.turns is not None:
+        turns = continued(response.text)
+        if turns is None:
+            return prompt, Cell(response.text.strip())
+    if turns is None:
+        return prompt, response
+    before, reply, after = parted(turns)
+    if not reply:
+        faults.error(
+            "no completion",
+            i,
+            column,
+            f"a conversation whose last turn is the {turns[-1].role}'s",
+            "end it with the assistant's turn",
+        )
+        return None
+    faults.unread["turns after the assistant's last one"] += len(after)
+    if not prompt.text:
+        whole: Turns | None = before
+    elif turns[0].role == "assistant":  # all of it goes on from the prompt
+        whole, reply = joined_turns(prompt), trimmed(turns)[0]
+    else:
+        whole = joined(joined_turns(prompt), before)
+    if whole is None:
+        faults.error(
+            "other prompt",
+            i,
+            column,
+            "a dialogue that does not go on from the prompt column",
+            "keep one prompt a row, or leave such rows out with --drop",
+        )
+        return None
+    asked = Cell.of(whole) if whole else Cell("")
+    if prompt.turns is None and whole == joined_turns(prompt):
+        asked = prompt
+    return asked, Cell(written(reply), None if is_plain(reply) else reply)
 
 
 def within(prompts: list[str]) -> tuple[list[int], list[str]]:

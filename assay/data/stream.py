@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from assay.data.cells import FIX, Cells
 from assay.data.demos import demos
 from assay.data.faults import Faults
 from assay.data.kinds import Layout, layout
+from assay.data.notices import notices
 from assay.data.pairs import pairs
+from assay.data.prompt_columns import JOINED
 from assay.data.read import open_source
-from assay.data.scored import text_of
 from assay.data.text_rows import Row
 from assay.data.turns import Turns
 from assay.errors import InputError
 
+log = logging.getLogger("assay")
 PEEK = 100  # first rows, from which the kind is inferred
 Prompt = tuple[str, Turns | None]
 _WANT = {
@@ -64,13 +68,13 @@ def stream(
     renamed = {k: v for k, v in (columns or {}).items() if unused is None or v in there}
     if unused is not None:
         unused.difference_update(renamed)
-    found = layout(some, source.name, columns=renamed, want="pairs" if kind == "pairs" else None)
-    last: Row = {}
-    used = (
-        set(found.parts.values())
-        if kind == "pairs"
-        else {found.parts.get(k) for k in ("prompt", "messages", "text")}
+    found = layout(
+        some, source.name, columns=renamed, want=kind if kind in ("pairs", "prompts") else None
     )
+    last: Row = {}
+    told = ("prompt", "messages", "text")  # columns of joined parts go to reward functions too
+    used = set(found.parts.values()) if kind == "pairs" else {found.parts.get(k) for k in told}
+    used -= {found.parts.get(k) for k in JOINED}
 
     def each() -> Iterator[tuple[int, Row]]:
         nonlocal last
@@ -94,13 +98,16 @@ def stream(
     for item in items:
         yield item, {k: v for k, v in last.items() if k not in used}
     faults.stop()
+    for line in notices(found, faults):
+        log.warning(line)
 
 
 def _prompts(rows: Iterator[tuple[int, Row]], found: Layout, faults: Faults) -> Iterator[Prompt]:
-    column = found.parts["prompt"]
+    cells = Cells(found, faults)
     for i, row in rows:
-        cell = text_of(i, row, column, faults)
-        if cell is not None and not cell[0].strip():
-            faults.error("empty text", i, column, "an empty prompt", "repair the row")
-        elif cell is not None:
-            yield cell
+        cells.count_unread(row)
+        prompt = cells.prompt(i, row)
+        if prompt is not None and not prompt.text.strip():
+            faults.error("empty text", i, found.parts["prompt"], "an empty prompt", FIX)
+        elif prompt is not None:
+            yield prompt.text, prompt.turns

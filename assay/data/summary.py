@@ -34,9 +34,10 @@ def check(
     Raises:
         InputError: The file cannot be opened or understood.
     """
-    mine = data.scan_file(path, columns=columns, split=split, score=score, limit=limit)
+    mine = data.scan_file(path, columns=columns, split=split, score=score, limit=limit, tell=False)
     shared = {
-        str(other): data.leaks(mine, data.scan_file(other, columns=columns)) for other in against
+        str(other): data.leaks(mine, data.scan_file(other, columns=columns, tell=False))
+        for other in against
     }
     return {**mine.plain(), "shared_prompts": shared}
 
@@ -69,8 +70,9 @@ def says(found: Mapping[str, Any]) -> list[str]:
             f"{found['conversations']:,} rows are read as conversations: a reward function gets "
             "lists of messages there"
         )
-    if found["others"]:
-        lines.append(f"columns not used: {', '.join(found['others'])}")
+    if found["not_read"]:
+        some = (f"{what} ({n:,})" for what, n in found["not_read"].items())
+        lines.append(f"not read: {', '.join(some)}")
     for name in ("errors", "warnings"):
         lines += [
             f"{name[:-1]}: {count:,} × {kind}"

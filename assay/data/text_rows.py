@@ -18,6 +18,7 @@ from assay.errors import InputError
 Row = dict[str, Any]
 Rows = Callable[[Faults], Iterator[tuple[int, Row]]]
 SAVE = "save it as UTF-8"
+_SAID = {"\t": "tab", ";": "semicolon", "|": "bar"}
 
 
 def _opened(path: Path, packed: bool) -> io.BufferedReader:
@@ -139,7 +140,7 @@ def table(path: Path, packed: bool, delimiter: str) -> Rows:
     Args:
         path: The file, in UTF-8.
         packed: Whether it is gzipped.
-        delimiter: What parts the cells: a comma or a tab.
+        delimiter: What parts the cells, such as a comma.
     """
 
     def rows(faults: Faults) -> Iterator[tuple[int, Row]]:
@@ -172,7 +173,7 @@ def table(path: Path, packed: bool, delimiter: str) -> Rows:
                             reader.line_num,
                             None,
                             f"{len(cells)} cells under {len(header)} columns",
-                            f"quote cells that hold a {'tab' if delimiter == chr(9) else 'comma'} "
+                            f"quote cells that hold a {_SAID.get(delimiter, 'comma')} "
                             "or a line end",
                         )
                         continue

@@ -1,4 +1,4 @@
-"""Dialogues as turns and as text: lists of messages, and `Human:/Assistant:` transcripts."""
+"""Dialogues as turns and as text: messages, and `Human:/Assistant:` transcripts."""
 
 from __future__ import annotations
 
@@ -35,40 +35,37 @@ class Turn(NamedTuple):
         """Return what the message holds besides its role and its content."""
         return dict(json.loads(self.more)) if self.more else {}
 
+    def with_more(self, **extras: Any) -> Turn:
+        """Return the turn with further contents."""
+        return self._replace(more=as_more({**self.extras(), **extras}))
+
 
 Turns = tuple[Turn, ...]
+THOUGHT = ("reasoning_content", "reasoning", "thinking")  # three names of one thing
 ROLES = {
     "human": "user",
     "user": "user",
+    "prompter": "user",
     "assistant": "assistant",
     "gpt": "assistant",
+    "chatgpt": "assistant",
     "model": "assistant",
     "bot": "assistant",
     "system": "system",
     "tool": "tool",
+    "observation": "tool",
+    "function": "tool",
+    "function_response": "tool",
+    "ipython": "tool",
 }
 SAYS = {"user": "Human", "assistant": "Assistant", "system": "System", "tool": "Tool"}
 _MARK = re.compile(r"(?:^|\n\n)(Human|Assistant|System): ?", re.M)
 _HUMAN = re.compile(r"(?:^|\n\n)Human:")
 
 
-def turns_of(value: Any) -> Turns | str:
-    """A list of messages as turns, or a phrase that says what is wrong with it."""
-    if not isinstance(value, list):
-        return f"{type(value).__name__} where text or a list of messages was expected"
-    out = []
-    for i, message in enumerate(value):
-        if not isinstance(message, dict):
-            kind = type(message).__name__
-            return f"message {i + 1} is a {kind}, not an object with role and content"
-        role, content = (
-            message.get("role", message.get("from")),
-            message.get("content", message.get("value")),
-        )
-        if not isinstance(role, str) or not isinstance(content, str):
-            return f"message {i + 1} lacks a role or a content that is text"
-        out.append(Turn(ROLES.get(role.lower(), role), content))
-    return tuple(out) if out else "an empty list of messages"
+def as_more(extras: dict[str, Any]) -> str:
+    """Extras of a message as `Turn.more` has them."""
+    return json.dumps(extras, ensure_ascii=False, sort_keys=True, default=str) if extras else ""
 
 
 def transcript(text: str) -> Turns | None:
@@ -80,17 +77,47 @@ def transcript(text: str) -> Turns | None:
         return None
     ends = [m.start() for m in marks[1:]] + [len(text)]
     turns = [
-        Turn(ROLES[m[1].lower()], text[m.end() : e].strip())
-        for m, e in zip(marks, ends, strict=True)
+        Turn(ROLES[mark[1].lower()], text[mark.end() : end].strip())
+        for mark, end in zip(marks, ends, strict=True)
     ]
     return tuple(turns)
 
 
+def continued(text: str) -> Turns | None:
+    """The turns of a text that goes on after `Assistant:`; None where nobody else speaks in it."""
+    return transcript(f"\n\nAssistant: {text}")
+
+
+def begun(turns: Turns) -> Turns:
+    """The turns of a prompt, without the empty `Assistant:` that ends a transcript's prompt."""
+    return turns[:-1] if turns[-1] == Turn("assistant", "") else turns
+
+
 def written(turns: Turns) -> str:
-    """Turns as one text: a single turn is its own text, several are a transcript."""
-    if len(turns) == 1 and turns[0][0] in ("user", "assistant"):
-        return turns[0][1]
-    return "\n\n".join(f"{SAYS.get(turn.role, turn.role)}: {turn.content}" for turn in turns)
+    """Turns as one text: a single turn is its own text, several are a transcript.
+
+    Everything that a turn holds stands in the text: tools, reasoning, tool calls and names too.
+    """
+    if len(turns) == 1 and turns[0].role in ("user", "assistant"):
+        return _said(turns[0])
+    return "\n\n".join(f"{SAYS.get(t.role, t.role)}: {_said(t)}" for t in turns)
+
+
+def _said(turn: Turn) -> str:
+    """A turn's content, with what else it holds as text around it."""
+    if not turn.more:
+        return turn.content
+    more = turn.extras()
+    before = [f"Tools: {_json(more.pop('tools'))}"] if "tools" in more else []
+    before += [f"<think>\n{more.pop(key)}\n</think>" for key in THOUGHT if key in more]
+    calls = more.pop("tool_calls", None)
+    after = [f"{key}: {v if isinstance(v, str) else _json(v)}" for key, v in more.items()]
+    after += [f"Tool calls: {_json(calls)}"] if calls is not None else []
+    return "\n".join([*before, *([turn.content] if turn.content else []), *after])
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def shared(first: Turns, second: Turns) -> int:
