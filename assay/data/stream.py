@@ -102,7 +102,7 @@ def stream(
     if drop:
         faults.forgiven(DROPPABLE)
     faults.stop()
-    for line in notices(found, faults):
+    for line in notices(found, faults, functions=True):
         log.warning(line)
 
 
