@@ -36,11 +36,11 @@ def notices(layout: Layout, faults: Faults, *, functions: bool = False) -> list[
         for c in left
         if "prompt" in parts or c not in DIALOGUE
     ]
-    columns = {f"column '{c}'" for c in layout.others} if functions else set[str]()
-    for heading, some in (("for reward functions alone", columns), ("not read", None)):
-        found = faults.not_read(only=some, but=columns if some is None else ())
-        if found:
-            lines.append(f"{faults.file}: {heading}: {found}")
+    handed = {f"column '{c}'" for c in layout.others} if functions else set[str]()
+    if found := faults.not_read(only=handed):
+        lines.append(f"{faults.file}: for reward functions alone: {found}")
+    if found := faults.not_read(but=handed):
+        lines.append(f"{faults.file}: not read: {found}")
     return lines
 
 

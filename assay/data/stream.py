@@ -103,7 +103,7 @@ def stream(
         faults.forgiven(DROPPABLE)
     faults.stop()
     for line in notices(found, faults, functions=True):
-        log.warning(line)
+        log.warning(line, extra={"once": line})
 
 
 def _prompts(rows: Iterator[tuple[int, Row]], found: Layout, faults: Faults) -> Iterator[Prompt]:
