@@ -40,6 +40,7 @@ def fit_reward(
     folds: int | None = None,
     held_out_share: float | None = None,
     columns: Mapping[str, str] | None = None,
+    label_map: Mapping[Any, Any] | None = None,
     split: str | None = None,
     frozen: bool = False,
     pooling: str = "mean",
@@ -81,6 +82,9 @@ def fit_reward(
         held_out_share: The share of prompts that evaluates the fit and that no member sees; by
             default 0.1 for whole models that have neither folds nor held-out pairs, else 0.
         columns: The file's column for each part, such as prompt=question.
+        label_map: What the label column's values stand for, such as {1: "first", 0: "second"}:
+            "first", "second", "tie", "drop", or the probability that the first one is better; for
+            scores numbers.
         split: The split of a dataset that has several.
         frozen: Fit a linear head on the base's frozen features.
         pooling: The features of a frozen base: mean (over the completion), cls or last (token).

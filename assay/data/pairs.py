@@ -9,7 +9,7 @@ from typing import Any
 from assay.data.faults import Faults
 from assay.data.kinds import Layout
 from assay.data.turns import Turn, Turns, prefix, shared, transcript, turns_of, written
-from assay.data.verdicts import finite, first_wins
+from assay.data.verdicts import first_wins, optional
 
 _FIX = "repair the row, or leave such rows out with --drop"
 DROPPABLE = frozenset(
@@ -204,7 +204,11 @@ class _Reader:
     def _label(self, i: int, row: dict[str, Any]) -> tuple[float | None, float | None]:
         """(p, margin); None for a label that is faulty."""
         if self.layout.kind == "choices":
-            return first_wins(i, row, self.layout, self.faults), 0.0
+            better = first_wins(i, row, self.layout, self.faults)
+            by = self._number(i, row, "margin", 0.0)
+            if better is None or by is None or better == 0.5:
+                return better, 0.0 if by is not None else None
+            return better, abs(by) if better > 0.5 else -abs(by)  # a strength is the better one's
         p = self._number(i, row, "p", 1.0)
         margin = self._number(i, row, "margin", 0.0)
         if p is not None and not 0 <= p <= 1:
@@ -219,6 +223,4 @@ class _Reader:
         return p, margin
 
     def _number(self, i: int, row: dict[str, Any], part: str, default: float) -> float | None:
-        if part not in self.layout.parts:
-            return default
-        return finite(i, row.get(self.layout.parts[part]), self.layout.parts[part], self.faults)
+        return optional(i, row, part, self.layout, self.faults, default)

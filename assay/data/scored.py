@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from assay.data.faults import Faults
 from assay.data.kinds import Layout
 from assay.data.turns import Turn, Turns, transcript, turns_of, written
-from assay.data.verdicts import finite
+from assay.data.verdicts import score_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +84,11 @@ def scored(
         layout: Which columns to read.
         faults: Counts rows with faults, which are left out.
     """
-    ask, response_column, column = (
-        layout.parts["prompt"],
-        layout.parts["response"],
-        layout.parts.get("score"),
-    )
+    ask, response_column = layout.parts["prompt"], layout.parts["response"]
     form: type | None = None
     for i, row in rows:
         prompt, response = text_of(i, row, ask, faults), text_of(i, row, response_column, faults)
-        score = math.nan if column is None else finite(i, row.get(column), column, faults)
+        score = score_of(i, row, layout, faults)
         if prompt is None or response is None or score is None:
             continue
         here = type(row[response_column])

@@ -10,6 +10,7 @@ from typing import Any
 from assay.data.demos import demos
 from assay.data.faults import Faults
 from assay.data.kinds import Layout, layout
+from assay.data.labels import labelled
 from assay.data.pairs import pairs
 from assay.data.read import open_source
 from assay.data.scored import text_of
@@ -31,6 +32,7 @@ def stream(
     kind: str,
     *,
     columns: Mapping[str, str] | None = None,
+    label_map: Mapping[Any, Any] | None = None,
     split: str | None = None,
     unused: set[str] | None = None,
 ) -> Iterator[tuple[Any, Row]]:
@@ -40,6 +42,7 @@ def stream(
         path: A file, a folder that `datasets` saved, or a hub name.
         kind: "pairs", "demonstrations" or "prompts". Any file with a prompt column has prompts.
         columns: The file's column for each part, such as {"prompt": "question"}.
+        label_map: What the label column of pairs says, such as {1: "first", 0: "second"}.
         split: Which part of a dataset with several.
         unused: Parts of `columns` that no file has had yet. If it is given, one mapping can serve
             several files: columns that this file lacks are ignored, and the parts that it has are
@@ -65,6 +68,8 @@ def stream(
     if unused is not None:
         unused.difference_update(renamed)
     found = layout(some, source.name, columns=renamed, want="pairs" if kind == "pairs" else None)
+    if kind == "pairs":
+        found = labelled(found, source, label_map)
     last: Row = {}
     used = (
         set(found.parts.values())
