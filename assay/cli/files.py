@@ -53,10 +53,8 @@ NEXT = {  # what a file of each kind is for
     "prompts": "assay run leave_one_out --model MODEL --prompts {} --rewards reward",
     "demonstrations": "assay run sft --model MODEL --demos {}",
 }
-KEPT = {  # flags of check
-    "fit": ("columns", "label_map", "split", "score"),
-    "run": ("columns", "label_map", "split"),
-}
+KEPT: dict[str, tuple[str, ...]] = {"run": ("columns", "label_map", "split")}  # flags of check
+KEPT["fit"] = (*KEPT["run"], "score")
 UNSHOWN = ("check", "bon")  # their functions do not announce all that they do
 FURTHER = {"fit": {"path": ("--pairs",)}}  # other names of the positional parameters as flags
 

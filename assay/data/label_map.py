@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from assay.data.faults import clipped
-from assay.data.numbers import number
+from assay.data.numbers import number, plain
 from assay.errors import InputError
 
 Key = float | str
@@ -38,17 +38,29 @@ class LabelMap:
     Attributes:
         values: By value: the probability that the first completion is better, or a score; None for
             rows that are left out.
-        text: The map as it is typed.
     """
 
     values: Mapping[Key, float | None]
-    text: str
+
+    def __iter__(self) -> Iterator[tuple[Key, float | None]]:
+        return iter(self.values.items())
 
     def __contains__(self, value: Any) -> bool:
         return key(value) in self.values
 
     def __getitem__(self, value: Any) -> float | None:
         return self.values[key(value)]
+
+    def says(self, first: str, second: str) -> str:
+        """The map in words.
+
+        Args:
+            first: The column of the first completion.
+            second: The column of the second completion.
+        """
+        words = {1.0: f"{first} is better", 0.0: second, 0.5: "tie", None: "left out"}
+        meanings = {k: words.get(p, f"p {p:g}" if p is not None else "") for k, p in self}
+        return ", ".join(f"{_typed(k)} = {meaning}" for k, meaning in meanings.items())
 
     @property
     def numeric(self) -> bool:
@@ -82,7 +94,11 @@ def label_map(given: Mapping[Any, Any] | None, *, scores: bool = False) -> Label
         if k in out:
             raise InputError(f"{text}: '{value}' is given twice; give each value once")
         out[k] = _scored(meaning, text) if scores else _side(meaning, text)
-    return LabelMap(out, ",".join(f"{v}={m}" for v, m in given.items()))
+    return LabelMap(out)
+
+
+def _typed(k: Key) -> str:
+    return k if isinstance(k, str) else plain(k)
 
 
 def _side(meaning: Any, text: str) -> float | None:

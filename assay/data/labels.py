@@ -10,7 +10,7 @@ from typing import Any
 from assay.data.faults import Faults
 from assay.data.kinds import Layout
 from assay.data.label_map import LabelMap, label_map
-from assay.data.numbers import is_truth, number
+from assay.data.numbers import is_truth, number, plain
 from assay.data.read import Source
 from assay.data.scale import DROPPED, Scale, Vote
 from assay.data.scales import HELPSTEER, Column, Reading, known_source, scale_of
@@ -104,11 +104,11 @@ def _count(c: Column, source: Source, by: LabelMap | None) -> None:
 
 def _says(found: Layout, c: Column, reading: Reading | None, by: LabelMap | None) -> str:
     """How a verdict's column is read, in words."""
-    parts = [f"{by.text}, as --label-map says"] if by else []
+    parts = [f"{by.says(c.first, c.second)}, as --label-map says"] if by else []
     if reading:
         parts.append(reading[1])
     elif not by:
-        parts.append(f"words for {c.first}, {c.second} or a tie")
+        parts.append(f"its words name {c.first}, {c.second} or a tie")
     if c.name in HELPSTEER and found.parts.get("margin") != c.name:
         parts.append(f"the strength is not used; --columns margin={c.name} makes it the margin")
     return "; ".join(parts)
@@ -140,5 +140,6 @@ def _scores(column: str, by: LabelMap | None) -> Scale:
         x = number(value)
         return (x if x is not None and math.isfinite(x) else None), ""
 
-    says = f"{by.text}, as --label-map says; a higher score" if by else "a higher score"
-    return Scale(column, f"{says} is better", read)
+    said = ", ".join(f"{v} = {'left out' if x is None else plain(x)}" for v, x in by or ())
+    says = f"{said}, as --label-map says; " if said else ""
+    return Scale(column, f"{says}a higher score is better", read)

@@ -89,9 +89,9 @@ def first_wins(i: int, row: dict[str, Any], layout: Layout, faults: Faults) -> f
         faults.error("unknown verdict", i, column, clipped(value), _cure(scale, value))
         return None
     for kind in sorted(kinds - {DROPPED}):
-        cure = "it is read as a tie (p = 0.5); --label-map leaves it out with "
         what = "neither completion is good" if kind == BOTH_BAD else "the two orders disagree"
-        faults.warn(kind, i, column, f"{clipped(value)}: {what}", f"{cure}{value}=drop")
+        cure = f"it is a tie (p = 0.5); leave it out with --label-map {clipped(f'{value}=drop')}"
+        faults.warn(kind, i, column, f"{clipped(value)}, {what}", cure)
     if not known:
         _dropped(i, column, value, faults)
         return None
