@@ -15,7 +15,7 @@ from typing import Any
 
 from assay.api import flags
 from assay.api.flags import Flag
-from assay.api.values import value
+from assay.api.values import shown, value
 from assay.cli.endings import ending
 from assay.cli.grammar import Grammar, Words
 from assay.cli.verbs import ALSO, Seen
@@ -153,12 +153,7 @@ def check_(*words: str, json_: bool = False, **settings: Any) -> int:
 def _again(settings: Mapping[str, Any], names: Sequence[str]) -> str:
     """Flags that were given, as they are typed for another command on the same file."""
     given = {k: settings[k] for k in names if settings.get(k) not in (None, "", {})}
-    return "".join(
-        f" --{k.replace('_', '-')} {shlex.quote(','.join(f'{a}={b}' for a, b in v.items()))}"
-        if isinstance(v, Mapping)
-        else f" --{k} {shlex.quote(str(v))}"
-        for k, v in given.items()
-    )
+    return "".join(f" --{k.replace('_', '-')} {shlex.quote(shown(v))}" for k, v in given.items())
 
 
 def fit_(*words: str, json_: bool = False, **settings: Any) -> int:

@@ -69,7 +69,8 @@ def _mapped_words(found: Layout, given: Mapping[Any, Any] | None) -> Layout:
 
 def _choices(found: Layout, source: Source, by: LabelMap | None) -> Scale:
     """The scale of a verdict's column."""
-    c = Column(source.name, *(found.parts[part] for part in ("verdict", "first", "second")))
+    names = found.parts
+    c = Column(source.name, names["verdict"], names["first"], names["second"])
     reading = known_source(c)
     if reading is None and not (by and by.numeric):
         _count(c, source, by)
