@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay.data.faults import clipped
-from assay.data.numbers import number, plain
+from assay.data.numbers import is_truth, number, plain
 from assay.errors import InputError
 
 Key = float | str
@@ -38,12 +38,14 @@ class LabelMap:
     Attributes:
         values: By value: the probability that the first completion is better, or a score; None for
             rows that are left out.
+        words: The values as they are typed.
     """
 
     values: Mapping[Key, float | None]
+    words: Mapping[Key, str]
 
-    def __iter__(self) -> Iterator[tuple[Key, float | None]]:
-        return iter(self.values.items())
+    def __iter__(self) -> Iterator[tuple[str, float | None]]:
+        return ((self.words[k], x) for k, x in self.values.items())
 
     def __contains__(self, value: Any) -> bool:
         return key(value) in self.values
@@ -59,8 +61,7 @@ class LabelMap:
             second: The column of the second completion.
         """
         words = {1.0: f"{first} is better", 0.0: second, 0.5: "tie", None: "left out"}
-        meanings = {k: words.get(p, f"p {p:g}" if p is not None else "") for k, p in self}
-        return ", ".join(f"{_typed(k)} = {meaning}" for k, meaning in meanings.items())
+        return ", ".join(f"{value} = {words.get(p, f'p {p}')}" for value, p in self)
 
     @property
     def numeric(self) -> bool:
@@ -94,11 +95,12 @@ def label_map(given: Mapping[Any, Any] | None, *, scores: bool = False) -> Label
         if k in out:
             raise InputError(f"{text}: '{value}' is given twice; give each value once")
         out[k] = _scored(meaning, text) if scores else _side(meaning, text)
-    return LabelMap(out)
+    return LabelMap(out, {key(value): _typed(value) for value in given})
 
 
-def _typed(k: Key) -> str:
-    return k if isinstance(k, str) else plain(k)
+def _typed(value: Any) -> str:
+    x = key(value)
+    return plain(x) if isinstance(x, float) and not is_truth(value) else str(value).strip().lower()
 
 
 def _side(meaning: Any, text: str) -> float | None:

@@ -133,7 +133,7 @@ def evaluate_on(
     source: str | Path | data.Source,
     *,
     columns: Mapping[str, str] | None = None,
-    label_map: Mapping[str, str] | None = None,
+    label_map: Mapping[Any, Any] | None = None,
     split: str | None = None,
     score: str | None = None,
     limit: int | None = None,

@@ -16,7 +16,7 @@ def labels(
     path: str | Path | data.Source,
     *,
     columns: Mapping[str, str] | None = None,
-    label_map: Mapping[str, str] | None = None,
+    label_map: Mapping[Any, Any] | None = None,
     split: str | None = None,
     score: str | None = None,
     limit: int | None = None,
