@@ -108,7 +108,7 @@ def test_a_fit_in_python_logs_the_label_and_keeps_it(caplog: pytest.LogCaptureFi
         assay.fit_reward(rows, members=2)
     with caplog.at_level(logging.INFO, logger="assay"):
         rm = assay.fit_reward(rows, members=2, label_map={False: "first", True: "second"})
-    assert "assay: label: column label (false = response_a is better, true = response_b, as" in caplog.text
+    assert "assay: label: column label (false = response_a is better, true = " in caplog.text
     assert ROW.strip() in caplog.text
     assert rm.about["label"]["rows"][0]["chosen"] == "the best of all 0"
     assert rm.evaluate(rows, label_map={False: 1.0, True: 0}).accuracy.mean > 0.5
