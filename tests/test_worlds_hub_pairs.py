@@ -120,21 +120,6 @@ def test_a_judge_reads_a_pair_s_own_row(files: dict[str, str]) -> None:
     )
 
 
-def test_pairs_with_an_open_label_need_a_map(files: dict[str, str], tmp_path: Path) -> None:
-    """A column of 0 and 1 is asked for before a run begins, and a map says what it means."""
-    some = [
-        {"prompt": a, "response_a": "a", "response_b": "b", "label": i % 2}
-        for i, a in enumerate(ASKS)
-    ]
-    path = tmp_path / "open.jsonl"
-    path.write_text("\n".join(json.dumps(r) for r in some), encoding="utf-8")
-    with pytest.raises(InputError, match="--label-map 1=first,0=second"):
-        small(files, pairs=str(path))
-    made = small(files, pairs=str(path), label_map={"1": "first", "0": "second"})
-    turned = small(files, pairs=str(path), label_map={"0": "first", "1": "second"})
-    assert texts(turned.task.pairs) == [[b, a] for a, b in texts(made.task.pairs)]
-
-
 def test_held_out_prompts_and_what_has_no_room_are_left_out_and_counted(
     files: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

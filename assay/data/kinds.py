@@ -165,19 +165,19 @@ def _found(
         two = (named["first"], named["second"])
     if two and want in (None, "pairs"):
         taken = {name for which, name in named.items() if which != "margin"}
-        verdict, several = verdict_parts([c for c in seen if c not in taken], *two)
+        verdict, rivals = verdict_parts([c for c in seen if c not in taken], *two)
         if "verdict" in named:
-            verdict, several = {"verdict": named["verdict"]}, []
-        if not verdict and not several:
+            verdict, rivals = {"verdict": named["verdict"]}, []
+        if not verdict and not rivals:
             raise InputError(
                 f"{file} has {two[0]} and {two[1]} but no column that says which is better; it has "
                 f"{', '.join(seen)} (name it with --columns verdict=ITS_NAME)"
             )
         margin = {"margin": named["margin"]} if "margin" in named else {}
         asks = (
-            f"{file}: {' and '.join(several)} can each say which of {two[0]} and {two[1]} is "
-            f"better; choose one with --columns verdict={several[0]}"
-            if several
+            f"{file}: {' and '.join(rivals)} can each say which of {two[0]} and {two[1]} is "
+            f"better; choose one with --columns verdict={rivals[0]}"
+            if rivals
             else ""
         )
         parts = {**prompt, "first": two[0], "second": two[1], **verdict, **margin}
