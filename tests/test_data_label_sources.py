@@ -76,8 +76,23 @@ def test_helpsteers_strength_is_a_sign_and_a_margin_only_if_asked(column: str) -
 @pytest.mark.parametrize(
     ("word", "p"),
     [
-        *((w, 1.0) for w in ("A", "model_a", "Response A", "[[A]]", "A>B", "A>>B", "[[A>>B]]")),
-        *((w, 0.0) for w in ("b", "MODEL_B", "assistant_b", "[[B]]", "B>A", "b > a", "A<B")),
+        *(
+            (w, 1.0)
+            for w in (
+                "A",
+                "model_a",
+                "Response A",
+                "[[A]]",
+                "A>B",
+                "A>>B",
+                "[[A>>B]]",
+                "Response A is better",
+            )
+        ),
+        *(
+            (w, 0.0)
+            for w in ("b", "MODEL_B", "assistant_b", "[[B]]", "B>A", "b > a", "A<B", "model_b wins")
+        ),
         *((w, 0.5) for w in ("tie", "Both", "draw", "A=B", "[[C]]", "both good", "Both are good")),
     ],
 )

@@ -15,6 +15,8 @@ VERDICT = (
     "winner",
     "preference_strength",
     "overall_preference",
+    "choice",
+    "verdict",
 )
 TIE = ("winner_tie", "tie", "is_tie", "draw")
 _SIDE = re.compile(

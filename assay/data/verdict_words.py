@@ -30,6 +30,7 @@ MODELS = (
     ("model_0", "model_1"),
     ("generator_1", "generator_2"),
 )
+_BETTER = re.compile(r" (?:wins|won|is (?:(?:slightly|much|significantly) )?(?:better|preferred))$")
 _COMPARED = re.compile(r"([ab12])([<>=]{1,3})([ab12])")
 
 
@@ -65,6 +66,7 @@ def of_word(text: str, first: str, second: str, row: Mapping[str, Any]) -> tuple
     word = re.sub(r"[\s_-]+", " ", raw[2:-2] if bracketed else raw).strip().lower()
     if bracketed and word == "c":  # MT-Bench's word for a tie
         return 0.5, ""
+    word = _BETTER.sub("", word)
     numbered = not zero_based(first, second)  # beside response_0, response_1 is the second one
     for words, numbers, p in (
         (FIRST_WORDS, FIRST_NUMBERED, 1.0),

@@ -79,14 +79,16 @@ def first_wins(i: int, row: dict[str, Any], layout: Layout, faults: Faults) -> f
         raise ValueError("the scale of a verdict is decided before its rows are read")
     column = scale.column
     value = row.get(column)
-    votes = [scale.read(v, row) for v in (value if isinstance(value, list) else [value])]
+    cells = value if isinstance(value, list) else [value]
+    votes = [scale.read(c, row) for c in cells]
     kinds = {kind for _, kind in votes if kind}
     known = [p for p, kind in votes if p is not None]
     if (value is None or value in ("", [])) and not known and DROPPED not in kinds:
         faults.error("null cell", i, column, "null" if value is None else "no verdict", _FIX)
         return None
-    if any(p is None and kind != DROPPED for p, kind in votes):
-        faults.error("unknown verdict", i, column, clipped(value), _cure(scale, value))
+    unknown = [c for c, (p, kind) in zip(cells, votes, strict=True) if p is None and not kind]
+    if unknown:
+        faults.error("unknown verdict", i, column, clipped(value), _cure(scale, unknown[0]))
         return None
     for kind in sorted(kinds - {DROPPED}):
         what = "neither completion is good" if kind == BOTH_BAD else "the two orders disagree"
@@ -104,9 +106,10 @@ def _dropped(i: int, column: str, value: Any, faults: Faults) -> None:
 
 def _cure(scale: Scale, value: Any) -> str:
     """How a value that is not on the scale gets a meaning."""
+    typed = clipped(f"{value}=first")
     return (
-        f"it is read as: {scale.says}; say what other values mean with --label-map "
-        f"{clipped(value, 30)}=first, second, tie or drop"
+        f"{scale.says}; say what it means with --label-map {typed}, or second, tie, drop, or leave "
+        "such rows out with --drop"
     )
 
 
