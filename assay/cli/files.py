@@ -15,7 +15,7 @@ from typing import Any
 
 from assay.api import flags
 from assay.api.flags import Flag
-from assay.api.values import value
+from assay.api.values import shown, value
 from assay.cli.endings import ending
 from assay.cli.grammar import Grammar, Words
 from assay.cli.verbs import ALSO, Seen
@@ -48,11 +48,13 @@ SHOWN = {  # positional parameters: what help calls them, and what they are
 }
 NEXT = {  # what a file of each kind is for
     "pairs": "assay fit {} --out reward",
+    "choices": "assay fit {} --out reward",
     "scored": "assay fit {} --out reward",
     "prompts": "assay run leave_one_out --model MODEL --prompts {} --rewards reward",
     "demonstrations": "assay run sft --model MODEL --demos {}",
 }
-KEPT = {"fit": ("columns", "split", "score"), "run": ("columns", "split")}  # flags of check
+KEPT: dict[str, tuple[str, ...]] = {"run": ("columns", "label_map", "split")}  # flags of check
+KEPT["fit"] = (*KEPT["run"], "score")
 UNSHOWN = ("check", "bon")  # their functions do not announce all that they do
 FURTHER = {"fit": {"path": ("--pairs",)}}  # other names of the positional parameters as flags
 
@@ -151,12 +153,7 @@ def check_(*words: str, json_: bool = False, **settings: Any) -> int:
 def _again(settings: Mapping[str, Any], names: Sequence[str]) -> str:
     """Flags that were given, as they are typed for another command on the same file."""
     given = {k: settings[k] for k in names if settings.get(k) not in (None, "", {})}
-    return "".join(
-        f" --{k} {shlex.quote(','.join(f'{a}={b}' for a, b in v.items()))}"
-        if isinstance(v, Mapping)
-        else f" --{k} {shlex.quote(str(v))}"
-        for k, v in given.items()
-    )
+    return "".join(f" --{k.replace('_', '-')} {shlex.quote(shown(v))}" for k, v in given.items())
 
 
 def fit_(*words: str, json_: bool = False, **settings: Any) -> int:
@@ -171,6 +168,8 @@ def fit_(*words: str, json_: bool = False, **settings: Any) -> int:
         assay fit pairs.jsonl --out reward
         assay fit pairs.jsonl --base ./model --lora 16 --members 3 --out reward
     """
+    from assay.data.label_lines import label_says
+
     found = _called("fit", words, settings)
     evaluation = found["evaluation"]
     _tell(
@@ -179,6 +178,7 @@ def fit_(*words: str, json_: bool = False, **settings: Any) -> int:
         [
             f"{found['file']}: {found['kind']}, {found['used']:,} used of "
             f"{counted(found['rows'], 'row')}, {counted(found['prompts'], 'prompt')}",
+            *label_says(found["label"]),
             *(f"warning: {count:,} × {kind}" for kind, count in found["warnings"].items()),
             *([] if evaluation is None else evaluation["says"]),
             *(f"note: {note}" for note in found["notes"]),

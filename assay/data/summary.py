@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from assay import data
+from assay.data.label_lines import label_says
 
 
 def check(
     path: str | Path,
     *,
     columns: Mapping[str, str] | None = None,
+    label_map: Mapping[str, str] | None = None,
     split: str | None = None,
     score: str | None = None,
     limit: int | None = None,
@@ -23,6 +25,8 @@ def check(
     Args:
         path: A file, a folder that `datasets` saved, or a hub name.
         columns: The file's column for each part, such as {"prompt": "question"}.
+        label_map: What the label column's values stand for, such as 1=first,0=second: first,
+            second, tie, drop, or the probability that the first one is better; for scores numbers.
         split: Which part of a dataset with several.
         score: The numeric column of scored responses.
         limit: Most characters of prompt plus completion.
@@ -34,11 +38,9 @@ def check(
     Raises:
         InputError: The file cannot be opened or understood.
     """
-    mine = data.scan_file(path, columns=columns, split=split, score=score, limit=limit, tell=False)
-    shared = {
-        str(other): data.leaks(mine, data.scan_file(other, columns=columns, tell=False))
-        for other in against
-    }
+    named: dict[str, Any] = {"columns": columns, "label_map": label_map, "tell": False}
+    mine = data.scan_file(path, **named, split=split, score=score, limit=limit)
+    shared = {str(other): data.leaks(mine, data.scan_file(other, **named)) for other in against}
     return {**mine.plain(), "shared_prompts": shared}
 
 
@@ -70,6 +72,7 @@ def says(found: Mapping[str, Any]) -> list[str]:
             f"{found['conversations']:,} rows are read as conversations: a reward function gets "
             "lists of messages there"
         )
+    lines += label_says(found["label"])
     if found["not_read"]:
         some = (f"{what} ({n:,})" for what, n in found["not_read"].items())
         lines.append(f"not read: {', '.join(some)}")
