@@ -209,19 +209,21 @@ def test_signatures_that_are_refused_say_how_to_wrap_them(tmp_path: Path) -> Non
         open_reward(f"{tmp_path / 'judge.py'}:f", "rewards")
 
 
-def test_the_wrapper_that_the_sentence_gives_works() -> None:
-    def reward_func(queries: Any, prompts: Any, labels: Any) -> Any:
-        found = torch.tensor(
-            [float(q.removeprefix(p) == a) for q, p, a in zip(queries, prompts, labels)]
-        )
-        return {"rewards": found, "scores": found, "extra_logs": {}}
+OPENRLHF = """import torch
+def reward_func(queries, prompts, labels):
+    said = [q.removeprefix(p) for q, p in zip(queries, prompts)]
+    found = torch.tensor([float(s == a) for s, a in zip(said, labels)])
+    return {"rewards": found, "scores": found, "extra_logs": {}}
+"""
 
+
+def test_the_wrapper_that_the_sentence_gives_works(tmp_path: Path) -> None:
+    file = tmp_path / "judge.py"
+    file.write_text(OPENRLHF)
     with pytest.raises(InputError) as caught:
-        FunctionReward(reward_func, "reward_func")
-    source = str(caught.value).rpartition("wrap it: ")[2]
-    made: dict[str, Any] = {"reward_func": reward_func}
-    exec(source, made)
-    found = FunctionReward(made["score"], "score").scores(ASKS, SAID, None, {"label": ["a"] * 3})
+        open_reward(f"{file}:reward_func", "rewards")
+    file.write_text(OPENRLHF + str(caught.value).rpartition("wrap it: ")[2] + "\n")
+    found = open_reward(f"{file}:score", "rewards").scores(ASKS, SAID, None, {"label": ["a"] * 3})
     assert found.tolist() == [[1, 0, 0]]
 
 

@@ -51,8 +51,8 @@ def adapted(function: Callable[..., Any], name: str) -> Callable[..., Any]:
         raise InputError(
             f"reward {name} has OpenRLHF's signature ({', '.join(takes)}), and assay calls "
             "score(prompts, completions, **columns) on texts without a chat template's marks; wrap "
-            f"it: def score(prompts, completions, **columns): return {name}([p + c for p, c in "
-            f"zip(prompts, completions)], prompts{labels})"
+            f"it: def score(prompts, completions, messages, **columns): return {name}([p + c for "
+            f"p, c in zip(prompts, completions)], prompts{labels})"
         )
     if "solution_strs" in takes:
         raise InputError(
