@@ -19,6 +19,7 @@ from assay.core import Samples
 from assay.engine.gauge import gauge
 from assay.formulas.divergence import k3
 from assay.formulas.surrogate import clipped, ratio
+from assay.loops.missing import missing_stats, without_missing
 
 Array = NDArray[Any]
 
@@ -41,7 +42,7 @@ def rollout_stats(drawn: Iterable[tuple[Samples, Tensor | None]]) -> dict[str, f
 
     Args:
         drawn: Batches of completions, each with its rewards `[B,N]` or `[B,N,T]` (summed over a
-            completion's decisions), or None where it has none.
+            completion's decisions), or None where it has none. NaN is left out.
 
     Returns:
         Of completions: "completions/mean_length", "…/min_length", "…/max_length" and
@@ -80,14 +81,19 @@ def rollout_stats(drawn: Iterable[tuple[Samples, Tensor | None]]) -> dict[str, f
     return {k: float(v) for k, v in said.items() if math.isfinite(v)}
 
 
-def completion_stats(x: Samples, reward: Tensor | None = None) -> dict[str, float]:
+def completion_stats(
+    x: Samples, reward: Tensor | None = None, missing: Tensor | None = None
+) -> dict[str, float]:
     """`rollout_stats` of one batch.
 
     Args:
         x: The completions.
         reward: Their rewards, `[B,N]` or `[B,N,T]`.
+        missing: Which of them are filled in and no measurement, see `scores_and_missing`; their
+            share is "frac_reward_missing".
     """
-    return rollout_stats([(x, reward)])
+    known = None if reward is None else without_missing(reward, missing)
+    return {**rollout_stats([(x, known)]), **missing_stats([(x, missing)])}
 
 
 def _array(x: Tensor) -> Array:
