@@ -102,19 +102,20 @@ def _array(x: Tensor) -> Array:
 
 def _groups(reward: Array, here: Array) -> Array:
     """Of each prompt's rewards `[B,N]`, where they are known: how many, their mean, the sum of
-    squared differences from it, and their range, `[4,B]`; without prompts that have none.
+    squared differences from it, their range, and how many completions there are, `[5,B]`; without
+    prompts that have no reward.
     """
     known = here & np.isfinite(reward)
     some = known.any(1)
-    reward, known = reward[some], known[some]
+    reward, known, here = reward[some], known[some], here[some]
     n = known.sum(1)
     mean = np.where(known, reward, 0.0).sum(1) / n
     squares = (np.where(known, reward - mean[:, None], 0.0) ** 2).sum(1)
     high, low = np.where(known, reward, -np.inf).max(1), np.where(known, reward, np.inf).min(1)
-    return np.stack([n, mean, squares, high - low])
+    return np.stack([n, mean, squares, high - low, here.sum(1)])
 
 
-def _spreads(n: Array, each: Array, squares: Array, wide: Array) -> dict[str, float]:
+def _spreads(n: Array, each: Array, squares: Array, wide: Array, all_: Array) -> dict[str, float]:
     """What the columns of `_groups` say of all rewards."""
     count, several = n.sum(), n > 1
     if not count:
@@ -126,7 +127,8 @@ def _spreads(n: Array, each: Array, squares: Array, wide: Array) -> dict[str, fl
         said["reward_std"] = math.sqrt(every / (count - 1))
     if several.any():
         said["reward_std_within"] = np.sqrt(squares[several] / (n[several] - 1)).mean()
-        said["frac_reward_zero_std"] = (wide[several] == 0).mean()
+    if (compared := all_ > 1).any():  # where one has a reward, the others take it
+        said["frac_reward_zero_std"] = (wide[compared] == 0).mean()
     if len(n) > 1:
         said["reward_std_between"] = each.std(ddof=1)
     return said

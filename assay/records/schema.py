@@ -75,8 +75,9 @@ class Reading(TypedDict):
             "reward_std_within" and "reward_std_between" prompts, "frac_reward_zero_std" (prompts
             whose completions all have one reward), "frac_reward_missing" (completions that no
             reward model applies to; the other statistics of rewards leave them out); "entropy" of a
-            decision and "kl" from the reference (k3) of a decision, in nats; "completions/mean_length", "…/min_length",
-            "…/max_length", "…/mean_terminated_length", "…/clipped_ratio" (truncated);
+            decision and "kl" from the reference (k3) of a decision, in nats;
+            "completions/mean_length", "…/min_length", "…/max_length", "…/mean_terminated_length",
+            "…/clipped_ratio" (truncated);
             "clip_ratio/low_mean", "…/high_mean", "…/region_mean" (ratios that PPO's bounds clip);
             of pairs "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies",
             "logps/chosen", "logps/rejected"; and what the recipe adds. Of the reading itself:
