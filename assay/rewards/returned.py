@@ -56,9 +56,8 @@ def numbers(found: Any, n: int, who: str) -> list[float]:
     if not isinstance(whole, (list, tuple)):
         raise _refused(who, f"{_kind(held)}{under}", n)
     if len(whole) != n:
-        shape = getattr(held, "shape", None)
-        several = shape is not None and len(shape) > 1
-        what = f"shape {list(shape)}" if several else counted(len(whole), "value")
+        shape = getattr(held, "shape", ())
+        what = f"shape {list(shape)}" if len(shape) > 1 else counted(len(whole), "value")
         raise _refused(who, f"{what}{under}", n)
     return [_number(i, value, n, who) for i, value in enumerate(whole)]
 
