@@ -179,7 +179,6 @@ def fit_(*words: str, json_: bool = False, **settings: Any) -> int:
             f"{found['file']}: {found['kind']}, {found['used']:,} used of "
             f"{counted(found['rows'], 'row')}, {counted(found['prompts'], 'prompt')}",
             *label_says(found["label"]),
-            *(f"warning: {count:,} × {kind}" for kind, count in found["warnings"].items()),
             *([] if evaluation is None else evaluation["says"]),
             *(f"note: {note}" for note in found["notes"]),
             f"wrote {found['folder']}: {counted(found['members'], 'member')} on {found['base']}, "
@@ -251,7 +250,6 @@ def score_(*words: str, json_: bool = False, **settings: Any) -> int:
                 if found["unscored"]
                 else []
             ),
-            *(f"warning: {count:,} × {kind}" for kind, count in found["warnings"].items()),
             *right,
             f"wrote {found['out']}: every row with the columns {', '.join(found['columns'])}",
             (
