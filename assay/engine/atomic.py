@@ -1,4 +1,4 @@
-"""Writes a file whole or not at all: a new name, flushed to the disk, then a rename.
+"""Writes a file or a folder whole or not at all: a new name, flushed to the disk, then a rename.
 
 And lets one process at a time write into a folder.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -182,3 +183,24 @@ def only_writer(folder: Path) -> Iterator[bool]:
     finally:
         if held is not None:
             held.release()
+
+
+@contextmanager
+def folder_beside(out: Path) -> Iterator[Path]:
+    """Give a new folder next to `out`, which gets that name if the block ends without an error.
+
+    So a folder of that name is whole, and has passed what the block checked.
+
+    Args:
+        out: A name that is free, or an empty folder.
+    """
+    whole = out.absolute()
+    folder = whole.with_name(f"{whole.name}.part-{os.getpid()}")
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+        if whole.exists():
+            whole.rmdir()
+        folder.rename(whole)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,8 @@ class Base:
         self._dropped: list[str] = []
         before = few_logps(self.plain)
         self.peft = self._injected(model)
+        name = getattr(model, "name_or_path", None) or None
+        self.config.base_model_name_or_path = name  # what a saved adapter is loaded on
         switched = (BaseTunerLayer, AuxiliaryTrainingWrapper)
         self.layers: list[Any] = [m for m in self.peft.modules() if isinstance(m, switched)]
         if not self.layers:
@@ -169,6 +172,7 @@ class Adapted(nn.Module):
             self.name, found = base.fresh()
             for n, p in found.items():
                 self.register_parameter(n.replace(".", "/").replace(self.name, "adapter"), p)
+            weakref.finalize(self, base.forget, self.name).atexit = False
         self._own = tuple(self.parameters())
 
     @property

@@ -139,9 +139,7 @@ def compute_rounded(module: nn.Module, dtype: torch.dtype) -> None:
 
     def forward(*given: Any, **named: Any) -> Any:
         weights = {n: p.to(dtype) for n, p in worker.named_parameters()}
-        own = [
-            x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in given
-        ]
+        own = [x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in given]
         return torch.func.functional_call(worker, weights, tuple(own), named)
 
     module.forward = forward  # type: ignore[method-assign]
