@@ -210,3 +210,23 @@ def test_a_model_untied_by_training_says_so_and_a_tied_one_stays_tied(tmp_path: 
         assert cli.main(["export", str(run), "--last", "--out", str(folder / "out")]) == 0
         said = json.loads((folder / "out" / "config.json").read_text())
         assert said["tie_word_embeddings"] is tied
+
+
+def test_a_configuration_that_changed_since_the_run_began_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another lora_alpha fits the weights, and would be another policy."""
+    given = files(tmp_path, "llama", LLAMA, tied=True)
+    (tmp_path / "judges.py").write_text(STOPPING, encoding="utf-8")
+    run = ran(given, tmp_path / "run", steps=2, code=2)
+    (tmp_path / "go").touch()
+    changed = {**LLAMA, "lora_alpha": 16}
+    (tmp_path / "peft" / "adapter_config.json").write_text(json.dumps(changed))
+    for words in (
+        ["export", str(run), "--out", str(tmp_path / "out")],
+        ["run", "--resume", "--out", str(run)],
+    ):
+        capsys.readouterr()
+        assert cli.main(words) == 2
+        said = capsys.readouterr().err
+        assert f"{given['peft']} is not the adapter configuration that" in said

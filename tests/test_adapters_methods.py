@@ -183,3 +183,47 @@ def test_a_second_adapter_leaves_the_first_one_s_gradient_on(tmp_path: Path) -> 
     first = Adapted(base, adapter=True).requires_grad_(True)
     Adapted(base, adapter=True)
     assert all(p.requires_grad for p in first.parameters())
+
+
+def test_a_tied_model_with_an_adapted_embedding_in_memory_is_taken_as_it_computes() -> None:
+    """Merged in place, a change of the embedding changed the head as well."""
+    import transformers
+
+    from assay.models.live import LiveModel, borrowed
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        size = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+        heads = {"num_attention_heads": 4, "vocab_size": 60, "tie_word_embeddings": True}
+        plain = transformers.LlamaForCausalLM(transformers.LlamaConfig(**size, **heads)).eval()
+        config = peft.LoraConfig(r=4, target_modules=[*QV, "embed_tokens"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            live = peft.get_peft_model(plain, config).eval()
+        for p in live.parameters():
+            p.data += 0.1 * torch.randn_like(p)
+    tokens = torch.arange(3, 9)[None]
+    with torch.no_grad():
+        mine = live(tokens).logits
+        own: Any = borrowed(LiveModel(live), dtype=torch.float32, device=torch.device("cpu"))
+        assert worst(own(tokens).logits, mine) < 1e-5
+        assert worst(live(tokens).logits, mine) == 0
+    assert not own.config.tie_word_embeddings
+
+
+def test_a_policy_of_other_shapes_is_one_sentence(tmp_path: Path) -> None:
+    from test_adapters_configurations import LLAMA, files, ran
+
+    from assay.core import World
+    from assay.records.export import find_policy, load_policy
+    from assay.records.runs import Run
+    from assay.worlds import hub
+
+    given = files(tmp_path, "llama", LLAMA, tied=True)
+    run = Run.open(ran(given, tmp_path / "run"))
+    (tmp_path / "peft" / "adapter_config.json").write_text(json.dumps({**LLAMA, "r": 2}))
+    world: World = hub.world(
+        policy=given["model"], prompts=given["prompts"], peft=given["peft"], held_out=3
+    )
+    with pytest.raises(InputError, match="does not fit the policy of world hub .*put it back"):
+        load_policy(run, world, find_policy(run, end=True))

@@ -135,7 +135,15 @@ def load_policy(run: Run, world: World, found: BestPolicy) -> Any:
         raise InputError(f"{found.file} is gone, and it holds the policy of {found.name}")
     policy: Any = world.task.reference.copy()
     state = disk.load(found.file)
-    policy.load_state_dict(_kept(state, found.file) if found.file.name == CARRY else state)
+    kept = _kept(state, found.file) if found.file.name == CARRY else state
+    try:
+        policy.load_state_dict(kept)
+    except RuntimeError as why:  # torch lists every name and shape
+        said = " ".join(str(why).split())[:150]
+        raise InputError(
+            f"{found.file} does not fit the policy of world {world.name} ({said}); the model or "
+            "the adapter configuration is another one than when the run began: put it back"
+        ) from why
     return policy
 
 

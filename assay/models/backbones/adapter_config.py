@@ -77,7 +77,7 @@ def read(given: str) -> Any:
     Raises:
         InputError: There is none, it is damaged, or it is one that is refused.
     """
-    from peft import PeftConfig
+    from peft import PeftConfig, PeftType
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
     path = Path(given) / FILE if Path(given).is_dir() else Path(given)
@@ -97,7 +97,7 @@ def read(given: str) -> Any:
         _no_weights(Path(given))
     kind = str(said.get("peft_type", "")).upper()
     _method(f"{path} has peft_type '{said.get('peft_type', '')}'", kind)
-    known = PEFT_TYPE_TO_CONFIG_MAPPING[kind].__dataclass_fields__
+    known = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(kind)].__dataclass_fields__
     odd = [k for k, v in said.items() if v and k not in (*known, "peft_type", "runtime_config")]
     if odd:
         raise InputError(

@@ -32,21 +32,41 @@ def merged(base: Any, name: str | None) -> Any:
     whole = copy.deepcopy(base.peft)
     if name is None:
         return whole.unload()
-    said = whole.get_base_model().config.tie_word_embeddings  # peft writes into it
-    tied = _share(whole)
-    _divide(whole)
     whole.set_adapter(name)
+    model = _added(whole)
     dtype = next(base.plain.parameters()).dtype
-    try:
-        with quiet_libraries():
-            model = whole.merge_and_unload()
-    except (NotImplementedError, ValueError, RuntimeError, AttributeError) as why:
-        raise no_merge(why) from why
     for module in model.modules():
         computes_as_stored(module)
     for p in model.parameters():  # modules that were saved whole are float32 where they are trained
         if p.dtype == torch.float32 and dtype in (torch.bfloat16, torch.float16):
             p.data = p.data.to(dtype)
+    return model
+
+
+def merged_copy(live: Any) -> Any:
+    """Return a user's peft model as a plain model, in storage of its own.
+
+    Args:
+        live: A peft model; it stays as it is.
+
+    Raises:
+        InputError: peft cannot add an adapter of this kind to a model's weights.
+    """
+    return _added(copy.deepcopy(live))
+
+
+def _added(whole: Any) -> Any:
+    """Add the active adapter of a peft model to its weights, and return the plain model."""
+    config = whole.get_base_model().config.get_text_config()
+    said = getattr(config, "tie_word_embeddings", False)  # as it is before peft writes into it
+    tied = _share(whole)
+    if tied:
+        _divide(whole)
+    try:
+        with quiet_libraries():
+            model = whole.merge_and_unload()
+    except (NotImplementedError, ValueError, RuntimeError, AttributeError) as why:
+        raise no_merge(why) from why
     if tied:
         _say_tied(model, said)
     return model
@@ -62,11 +82,12 @@ def mergeable(base: Any, name: str) -> None:
     Raises:
         InputError: It cannot.
     """
-    kinds = {}
+    kinds: dict[Any, Any] = {}
     for layer in base.layers:
         if hasattr(layer, "merge") and name in getattr(layer, "_get_available_adapters", set)():
             inner = layer.get_base_layer()
-            kinds[type(layer), type(inner), getattr(inner, "bias", None) is None] = layer
+            bias = getattr(inner, "bias", None) is not None
+            kinds.setdefault((type(layer), type(inner), bias), layer)
     base.switch(name)
     for layer in kinds.values():
         try:
@@ -99,17 +120,16 @@ def _plain(module: Any) -> Any:
 
 
 def _share(whole: Any) -> bool:
+    """Whether a model's head is its embedding."""
     model = whole.get_base_model()
     ends = _plain(model.get_input_embeddings()), _plain(model.get_output_embeddings())
-    return ends[0].weight is ends[1].weight
+    return ends[1] is not None and ends[0].weight is ends[1].weight
 
 
 def _divide(whole: Any) -> None:
     """Give a tied head storage of its own."""
-    model = whole.get_base_model()
-    if _share(whole):
-        head = _plain(model.get_output_embeddings())
-        head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+    head = _plain(whole.get_base_model().get_output_embeddings())
+    head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
 
 
 def _say_tied(model: Any, said: bool) -> None:
