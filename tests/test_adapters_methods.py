@@ -168,6 +168,15 @@ def test_a_folder_with_a_trained_adapter_is_not_read_as_a_new_one(tmp_path: Path
     assert adapter_config.read(str(folder / "adapter_config.json")).r == 4
 
 
+def test_a_configuration_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+    from assay.worlds import hub
+
+    (tmp_path / "asks.jsonl").write_text('{"prompt": "the old mill"}\n')
+    peft_folder = written(tmp_path, init_lora_weights="olora")
+    with pytest.raises(InputError, match="'olora', which writes new weights"):
+        hub.world(policy="./no/model", prompts=str(tmp_path / "asks.jsonl"), peft=peft_folder)
+
+
 def test_adapters_of_policies_that_are_gone_are_removed(tmp_path: Path) -> None:
     base = opened(tmp_path, modules_to_save=["lm_head"])
     kept = Adapted(base, adapter=True)

@@ -120,6 +120,23 @@ def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -
     return made if bits else made.to(device)
 
 
+def check_adapter(peft: str) -> None:
+    """Refuse an adapter configuration before a model is loaded.
+
+    Args:
+        peft: See `backbone`; "" for none.
+
+    Raises:
+        InputError: It is missing, damaged or refused.
+        Missing: peft is needed and not installed.
+    """
+    if peft:
+        peft_needed("--peft")
+        from assay.models.backbones import adapter_config
+
+        adapter_config.read(peft)
+
+
 def backbone(
     model: Any, *, lora: int, peft: str, bits: int, checkpointing: bool, rng: Rng
 ) -> torch.nn.Module:
