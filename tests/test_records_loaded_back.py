@@ -65,8 +65,13 @@ def test_another_model_than_the_policy_is_not_written(
 ) -> None:
     run = ran(files, tmp_path / "run", "--dtype", dtype)
     assert cli.main(["export", str(run), "--out", str(tmp_path / "good"), "--last"]) == 0
-    damaged(0.01 if dtype == "float32" else -2.0, monkeypatch)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "there").mkdir()
+    assert cli.main(["export", str(run), "--out", str(tmp_path / "there"), "--last"]) == 0
+    assert {p.name for p in (tmp_path / "there").iterdir()} == {
+        p.name for p in (tmp_path / "good").iterdir()
+    }
+    damaged(0.01 if dtype == "float32" else -2.0, monkeypatch)
     for name in ("new", "empty"):
         capsys.readouterr()
         assert cli.main(["export", str(run), "--out", str(tmp_path / name), "--last"]) == 2

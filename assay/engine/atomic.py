@@ -186,21 +186,36 @@ def only_writer(folder: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def folder_beside(out: Path) -> Iterator[Path]:
-    """Give a new folder next to `out`, which gets that name if the block ends without an error.
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Give a fresh folder to write to; its content stands in `out` if the block ends well.
 
-    So a folder of that name is whole, and has passed what the block checked.
+    So a folder of that name is whole, and has passed what the block checked. The fresh folder lies
+    beside `out`, or within it where that exists: it may be mounted from another disk.
 
     Args:
         out: A name that is free, or an empty folder.
+
+    Yields:
+        The fresh folder, which is gone in the end.
+
+    Example:
+        >>> out = getfixture("tmp_path") / "runs" / "model"
+        >>> with whole_folder(out) as fresh:
+        ...     _ = (fresh / "config.json").write_text("{}")
+        >>> [p.name for p in out.parent.iterdir()], [p.name for p in out.iterdir()]
+        (['model'], ['config.json'])
     """
     whole = out.absolute()
-    folder = whole.with_name(f"{whole.name}.part-{os.getpid()}")
-    folder.mkdir(parents=True)
+    there = whole.exists()
+    part = f"{whole.name}.part-{os.getpid()}"
+    fresh = whole / part if there else whole.with_name(part)
+    fresh.mkdir(parents=True)
     try:
-        yield folder
-        if whole.exists():
-            whole.rmdir()
-        folder.rename(whole)
+        yield fresh
+        if there:
+            for path in sorted(fresh.iterdir()):
+                path.rename(whole / path.name)
+        else:
+            fresh.rename(whole)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)

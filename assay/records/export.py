@@ -10,7 +10,7 @@ from typing import Any
 from assay.core import World
 from assay.data.escape import prose
 from assay.engine import checkpoint as disk
-from assay.engine.atomic import folder_beside
+from assay.engine.atomic import whole_folder
 from assay.errors import InputError
 from assay.models import as_transformers
 from assay.records.best import CARRY, BestPolicy, best, last, policies, within
@@ -62,7 +62,7 @@ def export(
             f"the policies of world {world.name} are of type {type(policy).__name__}, which "
             "transformers cannot load; only runs in world hub and world grammar can be exported"
         )
-    with folder_beside(out) as folder:
+    with whole_folder(out) as folder:
         if adapter:
             as_transformers.save_adapter(policy, folder)
         else:

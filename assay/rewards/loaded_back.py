@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from assay.data.turns import Turns
-from assay.engine.atomic import folder_beside
+from assay.engine.atomic import whole_folder
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.rewards.encoder import KIND, ModelReward
@@ -80,7 +80,7 @@ def save_reward(
     """
     out = Path(out)
     asks, texts, turns = ([row[i] for row in rows] for i in range(3))
-    with folder_beside(out) as folder:
+    with whole_folder(out) as folder:
         reward.save(folder)
         mine = reward.scores(asks, texts, turns).double().cpu()
         whole = describe(folder)["kind"] == KIND
