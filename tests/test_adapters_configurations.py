@@ -95,12 +95,12 @@ def files(folder: Path, family: str, config: dict[str, Any], *, tied: bool) -> d
     }
 
 
-def ran(given: dict[str, str], out: Path, *, steps: int = 1, code: int = 0) -> Path:
+def ran(given: dict[str, str], out: Path, *more: str, steps: int = 1, code: int = 0) -> Path:
     flags = [w for k, v in given.items() for w in (f"--{k}", v)]
     small = {"held-out": 3, "max-tokens": 6, "batch-size": 3, "num-generations": 3}
     loop = {"eval-generations": 1, "eval-steps": 1, "max-steps": steps, "learning-rate": 0.05}
     numbers = [w for k, v in {**small, **loop}.items() for w in (f"--{k}", str(v))]
-    words = ["run", "leave_one_out", "--world", "hub", *flags, *numbers, "--save-steps", "1"]
+    words = ["run", "leave_one_out", "--world", "hub", *flags, *numbers, "--save-steps", "1", *more]
     assert cli.main([*words, "--out", str(out)]) == code
     return out
 
@@ -200,6 +200,23 @@ def test_an_exported_adapter_alone_is_checked_on_its_base(
     assert cli.main(["export", str(run), "--last", "--adapter", "--out", str(out)]) == 0
     assert "checked: " in capsys.readouterr().out
     assert (out / "adapter_model.safetensors").exists() and not (out / "config.json").exists()
+
+
+def test_saved_modules_of_a_bfloat16_base_are_trained_in_float32(tmp_path: Path) -> None:
+    """A step of less than 1/256 of a weight is kept; layers computed again find their adapter."""
+    given = files(tmp_path, "llama", {**LLAMA, **SAVED}, tied=True)
+    runs = [
+        ran(given, tmp_path / "run", "--dtype", "bfloat16", steps=2),
+        ran(given, tmp_path / "again", "--dtype", "bfloat16", "--checkpointing", steps=2),
+    ]
+    a, b = (disk.load(r / str(last(Run.open(r))["file"])) for r in runs)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    moved = {k: v for k, v in a.items() if "modules_to_save" in k}
+    assert moved and all(v.dtype == torch.float32 for v in moved.values())
+    assert any(not torch.equal(v, v.bfloat16().float()) for v in moved.values())
+    assert cli.main(["export", str(runs[0]), "--last", "--out", str(tmp_path / "out")]) == 0
+    said = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert said["dtype"] == "bfloat16"
 
 
 def test_a_model_untied_by_training_says_so_and_a_tied_one_stays_tied(tmp_path: Path) -> None:
