@@ -19,6 +19,7 @@ from assay.errors import InputError
 from assay.rewards.evaluate import evaluate_on, finite
 from assay.rewards.evaluation import Evaluation
 from assay.rewards.fit_file import write_about
+from assay.rewards.loaded_back import save_reward
 
 
 class RewardEnsemble:
@@ -175,7 +176,8 @@ class RewardEnsemble:
             folder: A folder that is empty or does not exist.
 
         Raises:
-            InputError: The folder is not empty, or a function or a server cannot be saved.
+            InputError: The folder is not empty, a function or a server cannot be saved, or the
+                folder gives other scores than the reward in memory.
         """
         if Path(folder).exists() and (not Path(folder).is_dir() or any(Path(folder).iterdir())):
             raise InputError(f"{folder} is not an empty folder, and is never overwritten")
@@ -185,9 +187,9 @@ class RewardEnsemble:
                 "address"
             )
         with quiet_libraries():
-            self.reward.save(Path(folder))
-        if "arguments" in self.about:
-            write_about(self.about, folder)
+            known = "arguments" in self.about
+            more = (lambda to: write_about(self.about, to)) if known else (lambda to: None)
+            save_reward(self.reward, folder, more=more)
 
 
 def source_of(labels: Any, split: str | None, name: str) -> str | Path | data.Source:

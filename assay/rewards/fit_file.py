@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from assay.rewards.fit_folds import Fitter, counts, cross_validated, out_of_fold
 from assay.rewards.fit_held_out import Plan, plan, unseen
 from assay.rewards.fit_labels import labels
 from assay.rewards.fit_words import TextFitter
+from assay.rewards.loaded_back import PLAIN_ROWS, Rows, ScoreAgreement, rows_of, save_reward
 from assay.rewards.pool import Pool
 from assay.rewards.score_file import write_rows
 
@@ -43,21 +44,27 @@ class Fitted:
         reward: The members.
         about: What was fitted and how well, as JSON can hold it.
         evaluation: How well the members do on prompts they never saw; None where there were none.
+        rows: Some of the fitted texts, to compare a saved reward on.
     """
 
     reward: Any
     about: dict[str, Any]
     evaluation: Evaluation | None
+    rows: Rows = PLAIN_ROWS
 
-    def save(self, out: str | Path) -> None:
-        """Write the members and `fit.json` to a folder.
+    def save(self, out: str | Path) -> ScoreAgreement:
+        """Write the members and `fit.json` to a folder, if it gives the same scores.
+
+        Returns:
+            How close the scores of the folder are.
 
         Raises:
-            InputError: The folder exists and is not empty.
+            InputError: The folder exists and is not empty, or gives other scores.
         """
         writable(out)
-        self.reward.save(Path(out))
-        write_about(self.about, out)
+        return save_reward(
+            self.reward, out, self.rows, lambda folder: write_about(self.about, folder)
+        )
 
 
 @from_config(FitConfig)
@@ -88,8 +95,12 @@ def fit(
     """
     writable(out)
     found = fitted_to(path, held_out=held_out, out_of_fold=out_of_fold, config=config)
-    found.save(out)
-    return {**found.about, "folder": str(out)}
+    close = found.save(out)
+    return {
+        **found.about,
+        "folder": str(out),
+        "agreement": {**asdict(close), "says": str(close)},
+    }
 
 
 def fitted_to(
@@ -162,7 +173,7 @@ def fitted_to(
             found.source, out_of_fold, out_of_fold_columns(pool, held, fold, config)
         )
         about["out_of_fold"] = {"file": str(out_of_fold), "rows": written}
-    return Fitted(final, about, evaluation)
+    return Fitted(final, about, evaluation, rows_of(pool))
 
 
 def _interval(share: Any) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from assay.rewards.function import FunctionReward
 from assay.rewards.load import TextRewards, entries, open_reward
 from assay.worlds.chat_template import end_tokens, warn_without_generation_prompt
 from assay.worlds.configuration import arguments
-from assay.worlds.device import backbone, device_named, dtype_named, open_model
+from assay.worlds.device import backbone, check_adapter, device_named, dtype_named, open_model
 from assay.worlds.encoder import Encoder
 from assay.worlds.prompts import read_files
 from assay.worlds.trial import try_rewards
@@ -75,7 +75,8 @@ class HubConfig:
             log-probabilities and reward models are float32 at least.
         lora: Rank of LoRA adapters on every linear layer; 0 trains all weights. The reference is
             then the model with its adapters off, and one model is in memory.
-        peft: A file or folder with an adapter_config.json of your own, instead of lora.
+        peft: A file or folder with an adapter_config.json of your own, instead of lora. What would
+            make the reference another model (PiSSA, OLoRA, bias) is refused.
         bits: Load the model in 4 or 8 bits, with bitsandbytes; 0 for the weights as they are.
         checkpointing: Compute each layer a second time in the backward pass, to save memory.
         sampler: Where whole completions are sampled, for recipes that sample from the reference
@@ -139,6 +140,7 @@ class HubConfig:
 def world(config: HubConfig) -> World:
     """A world of your model, your reward models and your files."""
     device, (narrow, wide) = device_named(config.device), dtype_named(config.dtype)
+    check_adapter(config.peft)
     rewards = [open_reward(r, "rewards").to(device) for r in entries(config.rewards, "rewards")]
     golds = [open_reward(config.gold, "gold").to(device)] if config.gold else []
     table, pairs, demos = read_files(
