@@ -14,7 +14,8 @@ from assay.core import Pairs, Prompts, PromptTexts, Rng, Samples, cat
 from assay.data.turns import Turn, Turns
 from assay.engine import progress
 from assay.errors import InputError
-from assay.models.tokenizer import PromptText, Tokens
+from assay.models.text_encoder import PromptText
+from assay.models.tokenizer import Tokens
 from assay.worlds.prompts import Items, PromptTable
 
 log = logging.getLogger("assay")
