@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from typing import Any
 
@@ -28,14 +29,16 @@ LLAMA3 = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n\n{% endif %}"
 )
 QWEN3 = (
-    "{% if tools %}<|im_start|>system\n<tools>{% for t in tools %}\n{{ t | tojson }}{% endfor %}"
+    "{% if tools %}<|im_start|>system\n<tools>"
+    "{% for t in tools %}{{ '\n' }}{{ t | tojson }}{% endfor %}"
     "\n</tools><|im_end|>\n{% endif %}"
     "{% set ns = namespace(last=0) %}{% for m in messages %}{% if m['role'] == 'user' %}"
     "{% set ns.last = loop.index0 %}{% endif %}{% endfor %}"
     "{% for m in messages %}{% if m['role'] == 'assistant' %}<|im_start|>assistant\n"
     "{% if loop.index0 > ns.last and m['reasoning_content'] %}"
     "<think>\n{{ m['reasoning_content'] }}\n</think>\n\n{% endif %}{{ m['content'] }}"
-    "{% for c in m['tool_calls'] or [] %}\n<tool_call>\n{{ c['function'] | tojson }}\n</tool_call>"
+    "{% for c in m['tool_calls'] or [] %}{{ '\n' }}"
+    "<tool_call>\n{{ c['function'] | tojson }}\n</tool_call>"
     "{% endfor %}<|im_end|>\n{% elif m['role'] == 'tool' %}"
     "<|im_start|>user\n<tool_response>\n{{ m['content'] }}\n</tool_response><|im_end|>\n"
     "{% else %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endif %}{% endfor %}"
@@ -47,11 +50,17 @@ ADDED = ["<think>", "</think>", "<｜User｜>", "<｜Assistant｜>", "<tool_call
 ALPHABET = sorted({c for t in [*TEXTS, *SPECIAL, *ADDED] for c in t} | set("0123456789!.,:{}\"'\n"))
 
 
-@functools.cache
 def small(kind: str, template: str | None = None) -> Any:
     """A tokenizer: "bytes" (byte-level BPE), "llama" (BPE with a blank before a text), "unigram",
-    "wordpiece" or "python" (no fast one).
+    "wordpiece" or "python" (no fast one); those of a kind have the same tokens.
     """
+    made = copy.deepcopy(_trained(kind))
+    made.chat_template = template
+    return made
+
+
+@functools.cache
+def _trained(kind: str) -> Any:
     from tokenizers import (
         AddedToken,
         Regex,
@@ -66,7 +75,7 @@ def small(kind: str, template: str | None = None) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     if kind == "python":
-        return _in_python(template)
+        return _in_python()
     common: dict[str, Any] = {"special_tokens": SPECIAL, "show_progress": False, "vocab_size": 400}
     if kind == "bytes":
         inner = Tokenizer(models.BPE())
@@ -115,11 +124,10 @@ def small(kind: str, template: str | None = None) -> Any:
         additional_special_tokens=["<|im_start|>", "<|im_end|>"],
         **two,
     )
-    made.chat_template = template
     return made
 
 
-def _in_python(template: str | None) -> Any:
+def _in_python() -> Any:
     """A tokenizer of characters whose code is Python."""
     from transformers import PreTrainedTokenizer
 
@@ -155,5 +163,4 @@ def _in_python(template: str | None) -> Any:
         additional_special_tokens=["<|im_start|>", "<|im_end|>"],
     )
     made.add_tokens(ADDED)
-    made.chat_template = template
     return made

@@ -7,13 +7,14 @@ those are counted, for the message about them.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from assay.data.turns import Turns
+from assay.data.turns import Turn, Turns
 from assay.errors import InputError
 from assay.models.marks import Marks, unused
 
@@ -45,6 +46,9 @@ class Hidden:
         return [self.into(v) for v in value] if isinstance(value, list) else value
 
 
+NOTHING = Hidden()
+
+
 class Chat:
     """The chat template of a tokenizer.
 
@@ -54,6 +58,7 @@ class Chat:
     Attributes:
         marks: The tokenizer's marks.
         source: The template; "" where there is none.
+        written: The marks that the template writes.
         unread: What the template has no place for, such as "tool_calls", with the places of it.
         at: Where the conversations are that are rendered now, such as a row.
     """
@@ -62,7 +67,9 @@ class Chat:
         self.tokenizer = tokenizer
         own = getattr(tokenizer, "chat_template", None) or ""
         self.source = own if isinstance(own, str) else "\n".join(map(str, own.values()))
-        self.marks = Marks(tokenizer, self.source + self._plain_talk())
+        writes = self.source + self._plain_talk()
+        self.marks = Marks(tokenizer, writes)
+        self.written = frozenset(m for m in self.marks.ids if m in writes)
         reads = [k for k in REASONING if re.search(rf"\b{k}\b", self.source)]
         self.reasoning = reads[0] if reads else REASONING[0]
         self.unread: dict[str, set[Hashable]] = {}
@@ -78,12 +85,18 @@ class Chat:
         except Exception:  # what it refuses is an error where a conversation meets it
             return ""
 
+    @functools.cached_property
+    def after_answer(self) -> str:
+        """What the template writes after an assistant's text, such as the token that ends it."""
+        talk = (Turn("user", "1"), Turn("assistant", "2"))
+        return self.text(talk, NOTHING).rpartition("2")[2]
+
     def hidden(self, turns: Turns) -> Hidden:
         """Find the marks that stand written out in a conversation."""
         texts = [part for t in turns for part in (t.content, t.role) if part]
         texts += [said for t in turns if t.more for _, said in _leaves(t.extras())]
         found = dict.fromkeys(m for text in texts for m in self.marks.all(text))
-        return Hidden(unused("".join(texts)), tuple(found)) if found else Hidden()
+        return Hidden(unused("".join(texts)), tuple(found)) if found else NOTHING
 
     def text(self, turns: Turns, hidden: Hidden, *, open_: bool = False) -> str:
         """Write a conversation.

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import Any
 
 from assay.data.turns import Turns
-from assay.models.chat import Chat, Hidden
+from assay.models.chat import NOTHING, Chat, Hidden
 from assay.models.given_turns import Pieces, template_pieces, transcript_pieces
 from assay.models.marks import whole
 
@@ -98,7 +98,7 @@ class TextEncoder:
         make = template_pieces if chat and self.chat.source else transcript_pieces
         return make(self, turns, reply, ends)
 
-    def rendered(self, text: str, hidden: Hidden) -> list[int]:
+    def rendered(self, text: str, hidden: Hidden = NOTHING) -> list[int]:
         """Encode what a template wrote, with what is hidden in it as characters."""
         return (
             self.marks.between(text, hidden.sign, hidden.marks) if hidden.sign else self._ids(text)
@@ -119,6 +119,30 @@ class TextEncoder:
             return encode(text) if text else []
         before, both = self._ids(":"), encode(":" + text)
         return both[len(before) :] if both[: len(before)] == before else encode(text)
+
+    def two(self, first: str, second: str) -> Any:
+        """Encode two texts without marks as the tokenizer's pair of sequences.
+
+        Raises:
+            InputError: No tokenizer can read one of them.
+        """
+        try:
+            return self.tokenizer(first, second, add_special_tokens=True, verbose=False)
+        except Exception:  # of several types, by tokenizer
+            whole(first), whole(second)
+            raise
+
+    @functools.cached_property
+    def around_two(self) -> tuple[list[int], list[int], list[int]]:
+        """What the tokenizer puts before, between and after two texts."""
+        full = list(self.two("a", "b")["input_ids"])
+        places = []
+        for inner in (self._ids("a"), self._ids("b")):
+            last = places[-1][1] if places else 0
+            at = next(i for i in range(last, len(full)) if full[i : i + len(inner)] == inner)
+            places.append((at, at + len(inner)))
+        (a, b), (c, d) = places
+        return full[:a], full[b:c], full[d:]
 
     @functools.cached_property
     def _begins_blank(self) -> bool:

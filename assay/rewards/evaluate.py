@@ -20,6 +20,7 @@ from assay.rewards.evaluation import Evaluation, MemberEvaluation
 from assay.rewards.fit_labels import labels, other_columns
 from assay.rewards.load import open_reward
 from assay.rewards.pool import Pool
+from assay.rewards.pool_tokens import marks_of
 from assay.rewards.text_scorer import TextReward
 from assay.stats.calibration import calibration
 from assay.stats.margins import agreement, by_length, by_margin, disagreement
@@ -107,7 +108,24 @@ def scores_of(reward: TextReward, pool: Pool, columns: Any = None) -> Float[Tens
         NotFinite: A score is not finite, and the reward does not say that NaN means "does not
             apply".
     """
-    return finite(reward, reward.scores(pool.prompts, pool.responses, pool.turns, columns))
+    return finite(reward, scores_at(reward, pool, columns))
+
+
+def scores_at(reward: TextReward, pool: Pool, columns: Any = None) -> Float[Tensor, "M R"]:
+    """Score a pool's texts; a reward that reads tokens names the row that it cannot read.
+
+    Args:
+        reward: A reward of texts.
+        pool: The texts.
+        columns: The file's other columns, one value a text.
+    """
+    at = getattr(reward, "scores_at", None)
+    if at is None:
+        return reward.scores(pool.prompts, pool.responses, pool.turns, columns)
+    for note in marks_of(pool, reward.encoder):  # type: ignore[attr-defined]
+        log.warning("assay: %s: %s", pool.file, note)
+    found: Tensor = at(pool.prompts, pool.responses, pool.turns, pool.replies, pool.places())
+    return found
 
 
 def finite(reward: TextReward, scores: Float[Tensor, "M R"]) -> Float[Tensor, "M R"]:
@@ -137,6 +155,7 @@ def evaluate_on(
     score: str | None = None,
     limit: int | None = None,
     drop: bool = False,
+    templated: Sequence[str] = (),
 ) -> Evaluation:
     """Evaluate a reward on labels.
 
@@ -148,6 +167,7 @@ def evaluate_on(
         score: The column of scored responses.
         limit: Most characters of prompt plus completion.
         drop: Leave rows with faults out and count them.
+        templated: Parts of the rows that a chat template wrote already, such as prompt.
 
     Returns:
         The evaluation.
@@ -157,7 +177,7 @@ def evaluate_on(
     """
     found = labels(source, columns=columns, split=split, score=score, limit=limit, drop=drop)
     name = found.source.name
-    pool, _ = Pool.of(found).comparable(name, found.layout.parts.get("score", ""))
+    pool, _ = Pool.of(found, templated).comparable(name, found.layout.parts.get("score", ""))
     others = other_columns(found, pool.row.tolist())
     evaluation = evaluated(pool, scores_of(reward, pool, others), reward.names, name)
     if evaluation is None:
@@ -199,6 +219,7 @@ def evaluate(
     score: str | None = None,
     limit: int | None = None,
     drop: bool = False,
+    templated: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Evaluate a reward on a file of pairs or scored responses.
 
@@ -211,6 +232,7 @@ def evaluate(
         score: The column of scored responses; they are compared within prompts only.
         limit: Most characters of prompt plus completion.
         drop: Leave rows with faults out and count them.
+        templated: Parts of the rows that a chat template wrote already, such as prompt.
 
     Returns:
         The evaluation as JSON can hold it, and its lines under `says`.
@@ -226,6 +248,13 @@ def evaluate(
             rewards,
         )
     found = evaluate_on(
-        reward, path, columns=columns, split=split, score=score, limit=limit, drop=drop
+        reward,
+        path,
+        columns=columns,
+        split=split,
+        score=score,
+        limit=limit,
+        drop=drop,
+        templated=templated,
     )
     return {"rewards": rewards, "file": str(path), **found.plain()}

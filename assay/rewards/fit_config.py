@@ -27,6 +27,8 @@ class FitConfig:
             default 0.1 for whole models that have neither folds nor held-out pairs, else 0.
         columns: The file's column for each part, such as prompt=question.
         split: The split of a dataset that has several.
+        templated: Parts of the rows that a chat template wrote already, such as prompt: their
+            special tokens are special tokens, and no template is applied.
         frozen: Fit a linear head on the base's frozen features.
         pooling: The features of a frozen base: mean (over the completion), cls or last (token).
         resample: How members differ: leave-out (each misses its own M-th of the prompts), bootstrap
@@ -57,6 +59,7 @@ class FitConfig:
     held_out_share: float | None = None
     columns: Mapping[str, str] | None = None
     split: str | None = None
+    templated: tuple[str, ...] = ()
     frozen: bool = False
     pooling: str = "mean"
     resample: str = "leave-out"

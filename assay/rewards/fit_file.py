@@ -120,12 +120,16 @@ def fitted_to(
     with progress.stage("reading labels"):
         found = _labels(source, config, out_of_fold)
     name, rng = found.source.name, Rng(config.seed)
-    pool, alone = Pool.of(found).comparable(name, found.layout.parts.get("score", ""))
+    pool = Pool.of(found, config.templated)
+    pool, alone = pool.comparable(name, found.layout.parts.get("score", ""))
     scored, other = out_of_fold is not None, held_out is not None
     how = plan(name, pool, config, rng, scored=scored, other=other)
     notes = list[str]()
     with progress.stage(f"preparing {len(pool):,} texts for {config.base}"):
         fitter = _fitter(pool, config)
+    if fitter.pool is not pool:  # pairs of the same tokens are left out
+        pool = fitter.pool
+        how = plan(name, pool, config, rng, scored=scored, other=other)
     fold, held = cross_validated(fitter, pool, how.folds, config, rng)
     train = how.train()
     with progress.stage(f"fitting {counted(config.members, 'member')}"):
@@ -208,7 +212,7 @@ def _on_file(
     """Evaluate on a file of its own; return (the evaluation, notes)."""
     found = labels(held_out, columns=config.columns, split=config.split, score=config.score)
     name = found.source.name
-    other, notes = unseen(Pool.of(found), set(pool.prompts), name)
+    other, notes = unseen(Pool.of(found, config.templated), set(pool.prompts), name)
     return evaluated(other, scores_of(final, other), final.names, name), notes
 
 

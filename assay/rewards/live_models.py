@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from assay.errors import InputError
 from assay.rewards.encoder import ModelReward
-from assay.rewards.encoding import Encoded, template_for
+from assay.rewards.encoding import template_for
+from assay.rewards.row_tokens import Encoded
 
 
 def is_model(value: Any) -> bool:

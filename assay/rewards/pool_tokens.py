@@ -1,0 +1,124 @@
+"""A pool's rows as a reward model's tokens, and what is to be said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from assay.data.turns import Turns
+from assay.engine import progress
+from assay.engine.plural import counted
+from assay.errors import InputError
+from assay.models.text_encoder import TextEncoder
+from assay.models.text_notes import marked_note, unread_notes
+from assay.rewards.encoding import Template
+from assay.rewards.pool import Pool
+from assay.rewards.row_tokens import Encoded, encode
+
+
+def encoded(
+    encoder: TextEncoder,
+    template: Template,
+    prompts: Sequence[str],
+    responses: Sequence[str],
+    turns: Sequence[Turns | None] | None = None,
+    replies: Sequence[Turns | None] | None = None,
+    places: Sequence[str] | None = None,
+) -> list[Encoded]:
+    """Encode rows.
+
+    Args:
+        encoder: The tokenizer's.
+        template: How prompt and completion are put together.
+        prompts: R prompts.
+        responses: R completions.
+        turns: The conversation of each prompt, or None.
+        replies: The turns of each completion, or None.
+        places: What a message calls each row, such as "pairs.jsonl, row 7".
+
+    Raises:
+        InputError: A row cannot be encoded.
+    """
+    none = [None] * len(prompts)
+    rows = list(zip(prompts, responses, turns or none, replies or none, strict=True))
+    out = []
+    for i, row in enumerate(progress.over(rows, "tokenizing", "texts")):
+        place = places[i] if places else f"text {i + 1} of {len(rows)}"
+        encoder.chat.at = place
+        try:
+            out.append(encode(encoder, template, *row))
+        except InputError as why:
+            raise InputError(f"{place}: {why}") from why
+    return out
+
+
+def tokens_of(
+    pool: Pool, encoder: TextEncoder, template: Template
+) -> tuple[Pool, list[Encoded], list[str]]:
+    """Encode a pool's texts, and leave out pairs whose completions become the same tokens.
+
+    Args:
+        pool: The texts and their labels.
+        encoder: The tokenizer's.
+        template: How prompt and completion are put together.
+
+    Returns:
+        (the pool without those pairs, its rows, notes for the user).
+
+    Raises:
+        InputError: A row cannot be encoded, or no pair is left.
+    """
+    rows = encoded(
+        encoder, template, pool.prompts, pool.responses, pool.turns, pool.replies, pool.places()
+    )
+    notes = marks_of(pool, encoder) + unread_notes(encoder.chat, template=template.form == "chat")
+    if pool.pairs is None:
+        return pool, rows, notes
+    same = torch.tensor([rows[a].ids == rows[b].ids for a, b in pool.pairs.tolist()])
+    if not bool(same.any()):
+        return pool, rows, notes
+    said = same_tokens(int(same.sum()), any(r.cut for r in rows))
+    if bool(same.all()):
+        raise InputError(f"{pool.file}: {said}, and no pair is left")
+    kept = pool.without(same)
+    keep = torch.ones(len(pool), dtype=torch.bool)
+    keep[pool.pairs[same].flatten()] = False
+    return kept, [r for r, ok in zip(rows, keep.tolist(), strict=True) if ok], [*notes, said]
+
+
+def same_tokens(pairs: int, cut: bool) -> str:
+    """Say that pairs are left out because their completions become the same tokens.
+
+    Args:
+        pairs: How many.
+        cut: Whether rows were cut, which can be why.
+    """
+    why = ", some after they were cut" if cut else ""
+    return f"{counted(pairs, 'pair')} left out: both completions give the same tokens{why}"
+
+
+def marks_of(pool: Pool, encoder: TextEncoder) -> list[str]:
+    """Say which of a pool's rows hold special tokens written out; nothing where none does."""
+    by_row = dict[int, tuple[str, list[str]]]()
+    for row, prompt, response in zip(pool.row.tolist(), pool.prompts, pool.responses, strict=True):
+        by_row.setdefault(row, (prompt, []))[1].append(response)
+    found = marked_note(encoder.chat, ((row, *texts) for row, texts in by_row.items()))
+    return [] if found is None else [found]
+
+
+def cut_note(rows: Sequence[Encoded], limit: int) -> str | None:
+    """Say how many rows were cut, and where; None if none was.
+
+    Args:
+        rows: The rows.
+        limit: The most tokens of a row.
+    """
+    cut, lost = sum(r.cut > 0 for r in rows), sum(r.lost > 0 for r in rows)
+    if not cut:
+        return None
+    asks = cut - sum(r.cut == r.lost > 0 for r in rows)
+    return (
+        f"{cut:,} of {len(rows):,} texts are longer than {limit} tokens and were cut: "
+        f"{asks:,} lost the beginning of their prompt, {lost:,} the end of their completion"
+    )
