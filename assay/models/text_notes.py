@@ -43,12 +43,15 @@ def as_written(text: str, part: str, templated: frozenset[str]) -> str:
     return Templated(text) if part in templated else text
 
 
-def marked_note(chat: Chat, rows: Iterable[tuple[int, str, Sequence[str]]]) -> str | None:
+def marked_note(
+    chat: Chat, rows: Iterable[tuple[int, str, Sequence[str]]], one: str = "row"
+) -> str | None:
     """Say how many rows hold special tokens written out.
 
     Args:
         chat: The encoder's.
         rows: Each row's number, its prompt and its completions.
+        one: What a row is called.
 
     Returns:
         The sentence; None where no row holds one.
@@ -67,11 +70,11 @@ def marked_note(chat: Chat, rows: Iterable[tuple[int, str, Sequence[str]]]) -> s
             looks += not chat.written.isdisjoint(chat.marks.all(prompt))
     if first is None:
         return None
-    many = "row holds" if held == 1 else "rows hold"
+    many = f"{one} holds" if held == 1 else f"{one}s hold"
     again = "; these look templated already; pass --templated prompt" if 2 * looks > total else ""
     return (
-        f"{held:,} {many} special tokens written out ({first[0]!r} first in row {first[1]}); they "
-        f"are encoded as text{again}"
+        f"{held:,} {many} special tokens written out ({first[0]!r} first in {one} {first[1]}); "
+        f"they are encoded as text{again}"
     )
 
 

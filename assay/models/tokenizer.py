@@ -20,6 +20,8 @@ from assay.errors import InputError
 from assay.models.padding import padded_completions, padded_prompts
 from assay.models.text_encoder import PromptText, Templated, TextEncoder
 
+Completion = tuple[list[int], list[bool]]  # ids, and whether the policy decides each
+
 
 class Tokens:
     """The token ids of one tokenizer and model.
@@ -110,7 +112,7 @@ class Tokens:
                 return ids[: len(ids) - end]
         return [*ids, self.eos]
 
-    def reply(self, turns: Turns, reply: Turns, *, chat: bool) -> tuple[list[int], list[bool]]:
+    def reply(self, turns: Turns, reply: Turns, *, chat: bool) -> Completion:
         """Return a completion of several turns: its ids, and whether the assistant decides each.
 
         Args:
@@ -159,3 +161,16 @@ class Tokens:
         """
         ids = [[self.completion(t) for t in row] for row in texts]
         return padded_completions(prompts, ids, pad=self.pad, dtype=dtype)
+
+    def completed(
+        self, prompts: Prompts, made: Sequence[Sequence[Completion]], dtype: torch.dtype
+    ) -> Samples:
+        """Pad completions that are encoded already, with who decides their tokens.
+
+        Args:
+            prompts: B prompts.
+            made: Each completion's ids, and whether the policy decides each.
+            dtype: Of `logp`.
+        """
+        ids, own = ([[one[k] for one in row] for row in made] for k in (0, 1))
+        return padded_completions(prompts, ids, pad=self.pad, dtype=dtype, own=own)

@@ -23,6 +23,7 @@ from assay.models.policies.open_engine import open_engine, verified
 from assay.models.policies.served import Served
 from assay.models.policies.stop_strings import Stopping, Stops
 from assay.models.size import LARGE
+from assay.models.text_notes import parts_templated
 from assay.registry.from_config import from_config
 from assay.rewards.encoding import open_tokenizer
 from assay.rewards.function import FunctionReward
@@ -57,6 +58,9 @@ class HubConfig:
             the file; -1 for none, where nothing is to be measured.
         columns: Names of columns in your files, such as prompt=question.
         split: The part of the files to read; all by default.
+        templated: Parts of the rows that a chat template wrote already, such as '["prompt"]': their
+            special tokens are special tokens, and no template is applied. All else is encoded as
+            text.
         chat: Put conversations through the chat template, and texts too where the tokenizer has
             one.
         max_prompt: Most tokens of a prompt; longer ones are left out.
@@ -93,6 +97,7 @@ class HubConfig:
     held_out: int = 0
     columns: Mapping[str, str] = field(default_factory=dict)
     split: str = ""
+    templated: tuple[str, ...] = ()
     chat: bool = True
     max_prompt: int = 512
     max_tokens: int = 128
@@ -136,12 +141,14 @@ def world(config: HubConfig) -> World:
     device, (narrow, wide) = device_named(config.device), dtype_named(config.dtype)
     rewards = [open_reward(r, "rewards").to(device) for r in entries(config.rewards, "rewards")]
     golds = [open_reward(config.gold, "gold").to(device)] if config.gold else []
+    templated = parts_templated(config.templated)
     table, pairs, demos = read_files(
         config.prompts,
         config.pairs,
         config.demos,
         columns=config.columns,
         split=config.split,
+        templated=templated,
     )
     for flag, some in (("rewards", rewards), ("gold", golds)):
         for reward in some:
@@ -153,10 +160,12 @@ def world(config: HubConfig) -> World:
     model = open_model(config.policy, narrow, config.bits, device)
     vocabulary = _vocabulary(config, model)
     vocabulary.device = device
-    encoder = Encoder(vocabulary, table, config.chat, config.max_prompt, config.max_tokens, wide)
+    lengths = config.max_prompt, config.max_tokens
+    encoder = Encoder(vocabulary, table, config.chat, *lengths, wide, templated)
     many = MANY if model.num_parameters() >= LARGE else FEW
     held_out = max(0, config.held_out or encoder.quarter(many, config.file))
-    unseen, seen = encoder.divided(held_out, Rng(config.seed)("held out"), config.file)
+    order = Rng(config.seed)("held out")
+    unseen, seen = encoder.divided(held_out, order, config.file, alone=bool(config.prompts))
     config = replace(config, held_out=held_out)
     preferences = encoder.pairs(config.pairs, pairs, unseen) if config.pairs else None
     demonstrations = encoder.demos(config.demos, demos, unseen) if config.demos else None
