@@ -77,7 +77,7 @@ def template_pieces(encoder: Any, turns: Turns, reply: Turns, ends: Collection[i
         ids = encoder.joined(text[start:stop], hidden)
         end = next((k + 1 for k, t in enumerate(ids) if t in ends), None)
         found.add(ids[:end], own=True)
-        found.ended = end is not None
+        found.ended = last and end is not None
         if not last:
             found.add([] if end is None else ids[end:], own=False)
             found.add(encoder.joined(text[stop:until], hidden), own=False)

@@ -136,7 +136,7 @@ class TextEncoder:
     def around_two(self) -> tuple[list[int], list[int], list[int]]:
         """What the tokenizer puts before, between and after two texts."""
         full = list(self.two("a", "b")["input_ids"])
-        places = []
+        places = list[tuple[int, int]]()
         for inner in (self._ids("a"), self._ids("b")):
             last = places[-1][1] if places else 0
             at = next(i for i in range(last, len(full)) if full[i : i + len(inner)] == inner)

@@ -172,5 +172,6 @@ class Tokens:
             made: Each completion's ids, and whether the policy decides each.
             dtype: Of `logp`.
         """
-        ids, own = ([[one[k] for one in row] for row in made] for k in (0, 1))
+        ids = [[one for one, _ in row] for row in made]
+        own = [[mine for _, mine in row] for row in made]
         return padded_completions(prompts, ids, pad=self.pad, dtype=dtype, own=own)
