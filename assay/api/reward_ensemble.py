@@ -131,6 +131,7 @@ class RewardEnsemble:
         score: str | None = None,
         limit: int | None = None,
         drop: bool = False,
+        templated: Sequence[str] = (),
     ) -> Evaluation:
         """Measure how well the reward tells chosen from rejected completions.
 
@@ -141,6 +142,7 @@ class RewardEnsemble:
             score: The column of scored responses; they are compared within prompts only.
             limit: The longest row, in characters.
             drop: Leave faulty rows out and count them.
+            templated: Parts of the rows that a chat template wrote already, such as ["prompt"].
 
         Returns:
             Accuracy with its interval, calibration, accuracy by length and by margin, and how far
@@ -158,8 +160,9 @@ class RewardEnsemble:
         """
         source = source_of(pairs, split, "pairs")
         given: dict[str, Any] = {"columns": columns, "split": split, "score": score}
+        given |= {"limit": limit, "drop": drop, "templated": templated}
         with quiet_libraries():
-            return evaluate_on(self.reward, source, **given, limit=limit, drop=drop)
+            return evaluate_on(self.reward, source, **given)
 
     def save(self, folder: str | Path) -> None:
         """Write the reward to a folder that `load_reward` and every command of assay read.

@@ -58,7 +58,7 @@ class HubConfig:
             the file; -1 for none, where nothing is to be measured.
         columns: Names of columns in your files, such as prompt=question.
         split: The part of the files to read; all by default.
-        templated: Parts of the rows that a chat template wrote already, such as prompt,chosen: their
+        templated: Parts of the rows that a chat template wrote already, such as prompt: their
             special tokens are special tokens, and no template is applied. All else is encoded as
             text.
         chat: Put conversations through the chat template, and texts too where the tokenizer has
