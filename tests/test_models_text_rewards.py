@@ -147,7 +147,9 @@ def test_what_a_template_refuses_or_leaves_out_is_one_sentence_with_file_and_row
         evaluate(str(out), files["bad"])
 
 
-def test_pairs_of_the_same_tokens_are_left_out_and_all_of_them_is_an_error(tmp_path: Path) -> None:
+def test_pairs_of_the_same_tokens_are_left_out_and_all_of_them_is_an_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     base = model(tmp_path / "m", "bytes", LLAMA3)
     rows = [*plain(), {"prompt": "why?", "chosen": "home", "rejected": " home "}]
     found = fit(
@@ -155,6 +157,11 @@ def test_pairs_of_the_same_tokens_are_left_out_and_all_of_them_is_an_error(tmp_p
     )
     assert "1 pair left out: both completions give the same tokens" in found["notes"]
     assert found["used"] == 8 == found["prompts"]
+    with caplog.at_level(logging.WARNING, "assay"):
+        found = evaluate(str(tmp_path / "R"), lines(tmp_path / "e.jsonl", rows))
+    assert found["pairs"] == 8 and found["ties"] == 0
+    said = "e.jsonl: 1 pair left out: both completions give the same tokens"
+    assert sum(said in r.getMessage() for r in caplog.records) == 1
     with pytest.raises(InputError, match=r"q.jsonl: 1 pair left out: .* and no pair is left"):
         fit(lines(tmp_path / "q.jsonl", rows[-1:]), base=base, out=tmp_path / "Q", members=1)
 

@@ -220,3 +220,5 @@ def test_templated_completions_end_once() -> None:
     made = encoder(CHATML, templated=frozenset({"completion"}))
     x = made.demos("f", [(0, Demo(1, "what is it", "home<|im_end|>\n"))], [])
     assert x.action[0, 0][x.mask[0, 0]].tolist() == made.vocabulary.completion("home")
+    with pytest.raises(InputError, match=r"none can be used \(1 that cannot be encoded\)"):
+        made.demos("f", [(0, Demo(1, "what is it", "home <s>"))], [])

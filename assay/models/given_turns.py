@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from assay.data.turns import SAYS, Turn, Turns
+from assay.data.turns import Turn, Turns, written
 from assay.errors import InputError
 from assay.models.chat import Hidden
 
@@ -113,13 +113,14 @@ def transcript_pieces(encoder: Any, turns: Turns, reply: Turns, ends: Collection
     """
     found = Pieces()
     for n, turn in enumerate(reply):
-        encoder.chat.note((turn,), turn.content)
-        if turn.role != "assistant":
-            name = SAYS.get(turn.role, turn.role)
-            found.add(encoder.joined(f"\n\n{name}: {turn.content}"), own=False)
-        elif n == 0:
-            found.add(encoder.content(turn.content), own=True)
-        else:
+        said = written((turn,))
+        encoder.chat.note((turn,), said)
+        if turn.role == "assistant" and n:
             found.add(encoder.joined("\n\nAssistant:"), own=False)
-            found.add(encoder.joined(f" {turn.content}"), own=True)
+            found.add(encoder.joined(f" {said}"), own=True)
+        elif turn.role == "assistant":
+            found.add(encoder.content(said), own=True)
+        else:  # a single turn of the user is written without its speaker
+            name = "Human: " if turn.role == "user" else ""
+            found.add(encoder.joined(f"\n\n{name}{said}"), own=False)
     return found

@@ -132,7 +132,7 @@ class TokenScorer(OnSamples):
     Attributes:
         tokenizer: Turns text into tokens.
         template: How prompt and completion are put together.
-        truncated: How many rows of the last call were cut to fit.
+        scored_rows: The rows that were scored last.
     """
 
     kind = ""
@@ -140,7 +140,7 @@ class TokenScorer(OnSamples):
     names: tuple[str, ...]
     tokenizer: Any
     template: Template
-    truncated = 0
+    scored_rows: Sequence[Encoded] = ()
     _said: frozenset[str] = frozenset()
 
     @functools.cached_property
@@ -181,7 +181,7 @@ class TokenScorer(OnSamples):
         """
         e, limit = self.encoder, self.template.max_length
         rows = encoded(e, self.template, prompts, responses, turns, replies, places)
-        self.truncated = sum(r.cut > 0 for r in rows)
+        self.scored_rows = rows
         cut = cut_note(rows, limit)
         notes = {"cut": cut} if cut else {}
         for note in unread_notes(e.chat, template=self.template.form == "chat"):

@@ -24,7 +24,7 @@ from assay.engine.plural import counted
 from assay.errors import InputError
 from assay.records import runs
 from assay.registry.from_config import from_config
-from assay.rewards.evaluate import evaluated, scores_of
+from assay.rewards.evaluate import apart, evaluated, scores_of
 from assay.rewards.evaluation import Evaluation
 from assay.rewards.fit_config import FitConfig
 from assay.rewards.fit_folds import Fitter, counts, cross_validated, out_of_fold_columns
@@ -213,7 +213,8 @@ def _on_file(
     found = labels(held_out, columns=config.columns, split=config.split, score=config.score)
     name = found.source.name
     other, notes = unseen(Pool.of(found, config.templated), set(pool.prompts), name)
-    return evaluated(other, scores_of(final, other), final.names, name), notes
+    other, scores = apart(final, other, scores_of(final, other))
+    return evaluated(other, scores, final.names, name), notes
 
 
 def writable(out: str | Path) -> None:

@@ -140,10 +140,18 @@ class Pool:
         Args:
             pairs: Whether each pair is left out, `[B]`.
         """
+        return self._of(self.kept(pairs))
+
+    def kept(self, pairs: Tensor) -> Tensor:
+        """Return whether each text is of none of these pairs, `[R]`.
+
+        Args:
+            pairs: Whether each pair is left out, `[B]`.
+        """
         assert self.pairs is not None
         keep = torch.ones(len(self), dtype=torch.bool)
         keep[self.pairs[pairs].flatten()] = False
-        return self._of(keep)
+        return keep
 
     def _of(self, keep: Tensor) -> Pool:
         """Select some texts, both of a pair or neither, and number their prompts anew."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from assay.data.turns import Turns
 from assay.engine import progress
@@ -73,29 +75,44 @@ def tokens_of(
         encoder, template, pool.prompts, pool.responses, pool.turns, pool.replies, pool.places()
     )
     notes = marks_of(pool, encoder) + unread_notes(encoder.chat, template=template.form == "chat")
+    same = same_rows(pool, rows)
+    if same is None:
+        return pool, rows, notes
+    said, keep = same_tokens(pool, same, rows), pool.kept(same).tolist()
+    return pool.without(same), [r for r, ok in zip(rows, keep, strict=True) if ok], [*notes, said]
+
+
+def same_rows(pool: Pool, rows: Sequence[Encoded]) -> Bool[Tensor, "B"] | None:
+    """Return which pairs have two completions of the same tokens; None if no pair has.
+
+    Args:
+        pool: The texts.
+        rows: Their tokens.
+    """
     if pool.pairs is None:
-        return pool, rows, notes
+        return None
     same = torch.tensor([rows[a].ids == rows[b].ids for a, b in pool.pairs.tolist()])
-    if not bool(same.any()):
-        return pool, rows, notes
-    said = same_tokens(int(same.sum()), any(r.cut for r in rows))
-    if bool(same.all()):
-        raise InputError(f"{pool.file}: {said}, and no pair is left")
-    kept = pool.without(same)
-    keep = torch.ones(len(pool), dtype=torch.bool)
-    keep[pool.pairs[same].flatten()] = False
-    return kept, [r for r, ok in zip(rows, keep.tolist(), strict=True) if ok], [*notes, said]
+    return same if bool(same.any()) else None
 
 
-def same_tokens(pairs: int, cut: bool) -> str:
+def same_tokens(pool: Pool, same: Bool[Tensor, "B"], rows: Sequence[Encoded]) -> str:
     """Say that pairs are left out because their completions become the same tokens.
 
     Args:
-        pairs: How many.
-        cut: Whether rows were cut, which can be why.
+        pool: The texts.
+        same: What `same_rows` found.
+        rows: The texts' tokens.
+
+    Raises:
+        InputError: They are all pairs of the pool.
     """
+    cut = any(r.cut for r in rows)
     why = ", some after they were cut" if cut else ""
-    return f"{counted(pairs, 'pair')} left out: both completions give the same tokens{why}"
+    pairs = counted(int(same.sum()), "pair")
+    said = f"{pairs} left out: both completions give the same tokens{why}"
+    if bool(same.all()):
+        raise InputError(f"{pool.file}: {said}, and no pair is left; give other pairs")
+    return said
 
 
 def marks_of(pool: Pool, encoder: TextEncoder) -> list[str]:

@@ -17,8 +17,9 @@ from assay.data.turns import Turn, Turns
 from assay.engine import progress
 from assay.errors import InputError
 from assay.models.text_encoder import PromptText, Templated
-from assay.models.text_notes import as_written, marked_note, unread_notes
+from assay.models.text_notes import marked_note, unread_notes
 from assay.models.tokenizer import Completion, Tokens
+from assay.worlds.item_tokens import ItemTokens
 from assay.worlds.prompts import Items, PromptTable
 
 log = logging.getLogger("assay")
@@ -51,6 +52,7 @@ class Encoder:
 
     def __post_init__(self) -> None:
         table = self.table
+        self.items = ItemTokens(self.vocabulary, self.chat, self.templated)
         self.read = PromptTexts(
             self.vocabulary.decode, table.texts, table.turns, table.columns, self._others
         )
@@ -209,7 +211,7 @@ class Encoder:
         completion that is cut is another completion.
         """
         chat = self.vocabulary.text.chat
-        self._warn(path, marked_note(chat, (self._texts(x, item, parts) for x, item in items)))
+        self._warn(path, marked_note(chat, self.items.texts(items, parts, self.table)))
         texts = {self.table.texts[p] for p in unseen}
         free = [(place, item) for place, item in items if self.table.texts[place] not in texts]
         fits = [(place, item) for place, item in free if self.ids(place) is not None]
@@ -221,7 +223,9 @@ class Encoder:
             rows = list[list[Completion]]()
             for place, item in fits[at : at + _BLOCK]:
                 try:
-                    row = self._tokens(path, place, item, parts)
+                    with self._at(f"{path}, row {item.row}"):
+                        asked = self.table.turns[place], self.table.texts[place]
+                        row = self.items.tokens(item, parts, *asked)
                 except InputError as why:
                     out["that cannot be encoded"] += 1
                     if out["that cannot be encoded"] == 1:
@@ -235,8 +239,8 @@ class Encoder:
                     block.append((place, item))
                     rows.append(row)
             if block:
-                asked = self.prompts([place for place, _ in block])
-                made.append(self.vocabulary.completed(asked, rows, self.dtype))
+                prompts = self.prompts([place for place, _ in block])
+                made.append(self.vocabulary.completed(prompts, rows, self.dtype))
                 used += [item for _, item in block]
         self._warn(path, *unread_notes(chat, template=self.chat))
         left_out = {
@@ -253,28 +257,6 @@ class Encoder:
         if counted:
             log.warning("%s: of %s %s, left out: %s", path, f"{len(items):,}", kind, counted)
         return cat(made), used
-
-    def _tokens(self, path: str, place: int, item: Any, parts: Sequence[str]) -> list[Completion]:
-        """The completions of an item as tokens, with who decides each."""
-        replies = (item.replies if len(parts) == 2 else (item.reply,)) or (None, None)
-        out = list[Completion]()
-        with self._at(f"{path}, row {item.row}"):
-            for part, reply in zip(parts, replies, strict=True):
-                if reply is None or part in self.templated:
-                    text = as_written(getattr(item, part), part, self.templated)
-                    ids = self.vocabulary.completion(text)
-                    out.append((ids, [True] * len(ids)))
-                else:
-                    asked = self.table.turns[place] or (Turn("user", self.table.texts[place]),)
-                    out.append(self.vocabulary.reply(asked, reply, chat=self.chat))
-        return out
-
-    def _texts(
-        self, place: int, item: Any, parts: Sequence[str]
-    ) -> tuple[int, str, tuple[str, ...]]:
-        """An item's row, its prompt and its completions, as they are encoded."""
-        said = tuple(as_written(getattr(item, part), part, self.templated) for part in parts)
-        return item.row, self.table.texts[place], said
 
     def _warn(self, file: str, *notes: str | None) -> None:
         for note in notes:
