@@ -58,11 +58,11 @@ class HubConfig:
             the file; -1 for none, where nothing is to be measured.
         columns: Names of columns in your files, such as prompt=question.
         split: The part of the files to read; all by default.
+        chat: Put conversations through the chat template, and texts too where the tokenizer has
+            one.
         templated: Parts of the rows that a chat template wrote already, such as prompt: their
             special tokens are special tokens, and no template is applied. All else is encoded as
             text.
-        chat: Put conversations through the chat template, and texts too where the tokenizer has
-            one.
         max_prompt: Most tokens of a prompt; longer ones are left out.
         max_tokens: Most tokens of a completion; longer ones in your files are left out.
         min_tokens: Fewest tokens of a completion.
@@ -97,8 +97,8 @@ class HubConfig:
     held_out: int = 0
     columns: Mapping[str, str] = field(default_factory=dict)
     split: str = ""
-    templated: tuple[str, ...] = ()
     chat: bool = True
+    templated: tuple[str, ...] = ()
     max_prompt: int = 512
     max_tokens: int = 128
     min_tokens: int = 0
@@ -146,9 +146,9 @@ def world(config: HubConfig) -> World:
         config.prompts,
         config.pairs,
         config.demos,
+        templated=templated,
         columns=config.columns,
         split=config.split,
-        templated=templated,
     )
     for flag, some in (("rewards", rewards), ("gold", golds)):
         for reward in some:

@@ -94,9 +94,9 @@ def read_files(
     pairs: str,
     demos: str,
     *,
+    templated: frozenset[str] = frozenset(),
     columns: Mapping[str, str],
     split: str,
-    templated: frozenset[str] = frozenset(),
 ) -> tuple[PromptTable, Items, Items]:
     """Read the prompts, and the prompts of pairs and demonstrations after them.
 
@@ -107,9 +107,9 @@ def read_files(
         prompts: The prompts file; "" for none.
         pairs: The file of preference pairs; "" for none.
         demos: The file of demonstrations; "" for none.
+        templated: The parts of the rows that a chat template wrote already.
         columns: Names of columns in the files, by part.
         split: The part of the files to read; "" for all.
-        templated: The parts of the rows that a chat template wrote already.
 
     Returns:
         The prompts, and (place of its prompt, item) of every pair and of every demonstration.
