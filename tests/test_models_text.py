@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -155,3 +157,20 @@ def test_a_prompt_that_ends_with_the_assistant_is_gone_on_with() -> None:
     ids = TextEncoder(tokenizer).prompt((Turn("user", "why?"), Turn("assistant", "be<s>cause")))
     said = "<|im_start|>user\nwhy?<|im_end|>\n<|im_start|>assistant\nbe<s>cause"
     assert tokenizer.decode(ids) == said and 0 not in ids
+
+
+def test_a_tokenizer_in_use_keeps_every_character_and_its_ids() -> None:
+    folder = os.environ.get("ASSAY_TEST_TOKENIZER", "")
+    if not Path(folder, "tokenizer.json").is_file():
+        pytest.skip("ASSAY_TEST_TOKENIZER names no folder of a tokenizer")
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    encoder = TextEncoder(tokenizer)
+    for text in texts(random.Random(2), list(encoder.marks.ids), 300):
+        ids = encoder.content(text)
+        assert encoder.marks.barred.isdisjoint(ids)
+        assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
+        if encoder.marks.first(text) is None:
+            assert ids == tokenizer(text, add_special_tokens=False)["input_ids"]
+            assert ids == encoder.marks.as_text(text)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tokenizers_small import CHATML, GEMMA, LLAMA3, QWEN3, R1, small
 
 from assay.data.turns import Turn
@@ -16,6 +17,8 @@ from assay.models.text_encoder import Templated, TextEncoder
 from assay.rewards.encoding import Template
 from assay.rewards.evaluate import evaluate
 from assay.rewards.fit_file import fit
+from assay.rewards.pool import Pool
+from assay.rewards.pool_tokens import tokens_of
 from assay.rewards.row_tokens import Encoded, encode
 from assay.rewards.score_file import score
 
@@ -237,3 +240,29 @@ def test_what_is_cut_is_told_once_wherever_rows_are_scored(
         )
     with pytest.raises(InputError, match="row 1: --max-length 0 leaves no room for a completion"):
         fit(found, base=base, out=tmp_path / "S", members=1, folds=0, frozen=True, max_length=0)
+
+
+def test_pairs_that_differ_only_in_what_is_not_read_are_named_with_the_reason() -> None:
+    replies = [
+        (Turn("assistant", "home", json.dumps({"reasoning_content": why})),) for why in ("a", "b")
+    ]
+    pool = Pool(
+        ["what?"] * 2,
+        ["home"] * 2,
+        [None] * 2,
+        torch.tensor([1, 1]),
+        torch.zeros(2, dtype=torch.int64),
+        1,
+        pairs=torch.tensor([[0, 1]]),
+        p=torch.ones(1),
+        margin=torch.zeros(1),
+        replies=[*replies],
+        file="f",
+    )
+    encoder, template = TextEncoder(small("bytes", CHATML)), Template("chat", 99, segments=False)
+    says = r"no place for reasoning_content: 1 row; not read\); give other pairs"
+    with pytest.raises(InputError, match=says):
+        tokens_of(pool, encoder, template)
+    reads = TextEncoder(small("bytes", QWEN3))
+    kept, rows, notes = tokens_of(pool, reads, template)
+    assert kept is pool and rows[0].ids != rows[1].ids and notes == []

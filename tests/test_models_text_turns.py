@@ -109,7 +109,7 @@ def test_what_a_template_has_no_place_for_is_remembered_by_name_and_place() -> N
     words = tokens(CHATML)
     call = {"id": "7", **CALL}
     words.text.chat.at = "here"
-    more = json.dumps({"tool_calls": [call], "reasoning_content": "because"})
+    more = json.dumps({"tool_calls": [call], "reasoning_content": "home"})  # a word of the text
     words.reply(ASK, (Turn("assistant", "home", more),), chat=True)
     assert words.text.chat.unread == {"tool_calls": {"here"}, "reasoning_content": {"here"}}
     words = tokens(QWEN3)

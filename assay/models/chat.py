@@ -148,20 +148,27 @@ class Chat:
                 "trained and scored would be something else; use another template"
             )
 
-    def note(self, turns: Turns, text: str) -> None:
-        """Count what a conversation says beside its texts and its template has no place for.
+    def note(self, turns: Turns, text: str, *, templated: bool = True) -> None:
+        """Count what a conversation says beside its texts and is not in what was written of it.
 
         Args:
             turns: The conversation.
             text: What was written of it.
+            templated: Whether the template wrote it.
         """
         for turn in turns:
             for name, value in turn.extras().items() if turn.more else ():
                 said = list(_leaves(value, name))
                 left = dict.fromkeys(path for path, each in said if not _written(each, text))
-                whole = len(left) == len(dict.fromkeys(path for path, _ in said))
-                for path in [name] if left and whole else left:
+                whole = left.keys() == dict.fromkeys(path for path, _ in said).keys()
+                if said and (whole or (templated and not self._reads(name))):
+                    left = {name: None}
+                for path in left:
                     self.unread.setdefault(path, set()).add(self.at)
+
+    def _reads(self, name: str) -> bool:
+        """Whether the template knows a key of messages at all."""
+        return (self.reasoning if name in REASONING else name) in self.source
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -114,7 +114,7 @@ def transcript_pieces(encoder: Any, turns: Turns, reply: Turns, ends: Collection
     found = Pieces()
     for n, turn in enumerate(reply):
         said = written((turn,))
-        encoder.chat.note((turn,), said)
+        encoder.chat.note((turn,), said, templated=False)
         if turn.role == "assistant" and n:
             found.add(encoder.joined("\n\nAssistant:"), own=False)
             found.add(encoder.joined(f" {said}"), own=True)

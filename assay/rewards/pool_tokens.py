@@ -74,11 +74,12 @@ def tokens_of(
     rows = encoded(
         encoder, template, pool.prompts, pool.responses, pool.turns, pool.replies, pool.places()
     )
-    notes = marks_of(pool, encoder) + unread_notes(encoder.chat, template=template.form == "chat")
+    unread = unread_notes(encoder.chat, template=template.form == "chat")
+    notes = marks_of(pool, encoder) + unread
     same = same_rows(pool, rows)
     if same is None:
         return pool, rows, notes
-    said, keep = same_tokens(pool, same, rows), pool.kept(same).tolist()
+    said, keep = same_tokens(pool, same, rows, unread), pool.kept(same).tolist()
     return pool.without(same), [r for r, ok in zip(rows, keep, strict=True) if ok], [*notes, said]
 
 
@@ -95,13 +96,16 @@ def same_rows(pool: Pool, rows: Sequence[Encoded]) -> Bool[Tensor, "B"] | None:
     return same if bool(same.any()) else None
 
 
-def same_tokens(pool: Pool, same: Bool[Tensor, "B"], rows: Sequence[Encoded]) -> str:
+def same_tokens(
+    pool: Pool, same: Bool[Tensor, "B"], rows: Sequence[Encoded], unread: Sequence[str] = ()
+) -> str:
     """Say that pairs are left out because their completions become the same tokens.
 
     Args:
         pool: The texts.
         same: What `same_rows` found.
         rows: The texts' tokens.
+        unread: What of the texts is not among their tokens, in words.
 
     Raises:
         InputError: They are all pairs of the pool.
@@ -111,7 +115,8 @@ def same_tokens(pool: Pool, same: Bool[Tensor, "B"], rows: Sequence[Encoded]) ->
     pairs = counted(int(same.sum()), "pair")
     said = f"{pairs} left out: both completions give the same tokens{why}"
     if bool(same.all()):
-        raise InputError(f"{pool.file}: {said}, and no pair is left; give other pairs")
+        why = "".join(f" ({note})" for note in unread)
+        raise InputError(f"{pool.file}: {said}, and no pair is left{why}; give other pairs")
     return said
 
 

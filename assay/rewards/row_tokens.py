@@ -113,7 +113,7 @@ def _parts(
 
 def _note(encoder: TextEncoder, reply: Turns | None, response: str) -> None:
     if reply is not None:
-        encoder.chat.note(reply, response)
+        encoder.chat.note(reply, response, templated=False)
 
 
 def _as_two(encoder: TextEncoder, prompt: str, response: str) -> Parts:
