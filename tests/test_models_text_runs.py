@@ -13,6 +13,7 @@ from families import CHAT, checkpoint, tokenizer
 from test_models_text_rewards import R1, model
 
 from assay.core import Loop, World
+from assay.data.turns import Turn
 from assay.errors import InputError
 from assay.recipes import sft
 from assay.worlds import hub
@@ -126,3 +127,26 @@ def test_a_classifier_in_a_run_says_what_its_template_leaves_out(
     x = made.task.reference.encode(ASKS[:1], [["<think>so</think>home"]])
     with pytest.raises(InputError, match="leaves out what the assistant said"):
         made.task.rewards(x)
+
+
+def test_log_probabilities_of_several_turns_are_those_of_the_assistant_s_tokens(
+    files: dict[str, Any],
+) -> None:
+    import transformers
+
+    made = hub.world(**{**files, "pairs": "", "demos": ""})
+    words = made.task.reference.vocabulary
+    ask = (Turn("user", "what is the weather?"),)
+    reply = (Turn("assistant", "it rains"), Turn("user", "and then?"), Turn("assistant", "we walk"))
+    ids, own = words.reply(ask, reply, chat=True)
+    x = words.completed(words.prompts([ask]), [[(ids, own)]], torch.float32)
+    assert x.given.sum() == own.count(False) > 0 and x.lengths.item() == own.count(True)
+    with torch.no_grad():
+        found = made.task.reference.logp(x)[0, 0]
+        plain = transformers.AutoModelForCausalLM.from_pretrained(files["policy"])
+        whole = torch.tensor([[*words.encode(ask), *ids]])
+        logits = plain(whole).logits[0, -len(ids) - 1 : -1].float()
+    logits[:, list(words.barred)] = -torch.inf
+    want = logits.log_softmax(-1).gather(1, torch.tensor(ids)[:, None])[:, 0]
+    mine = torch.tensor(own)
+    assert torch.allclose(found[mine], want[mine], atol=1e-4) and bool((found[~mine] == 0).all())

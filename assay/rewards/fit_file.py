@@ -127,9 +127,8 @@ def fitted_to(
     notes = list[str]()
     with progress.stage(f"preparing {len(pool):,} texts for {config.base}"):
         fitter = _fitter(pool, config)
-    if fitter.pool is not pool:  # pairs of the same tokens are left out
-        pool = fitter.pool
-        how = plan(name, pool, config, rng, scored=scored, other=other)
+    if fitter.pool is not pool:  # without pairs of the same tokens
+        how = plan(name, pool := fitter.pool, config, rng, scored=scored, other=other)
     fold, held = cross_validated(fitter, pool, how.folds, config, rng)
     train = how.train()
     with progress.stage(f"fitting {counted(config.members, 'member')}"):
