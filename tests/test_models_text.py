@@ -174,3 +174,17 @@ def test_a_tokenizer_in_use_keeps_every_character_and_its_ids() -> None:
         if encoder.marks.first(text) is None:
             assert ids == tokenizer(text, add_special_tokens=False)["input_ids"]
             assert ids == encoder.marks.as_text(text)
+
+
+def test_what_a_tool_said_may_be_written_as_json_and_what_is_lost_is_found() -> None:
+    escapes = CHATML.replace("{{ m['content'] }}", "{{ m['content'] | tojson }}")
+    said = '{"town": "the mill", "sky": "it rains;"}'
+    turns = (Turn("user", "why?"), Turn("tool", said))
+    assert TextEncoder(small("bytes", escapes)).prompt(turns)
+    with pytest.raises(InputError, match="leaves out what the user said"):
+        TextEncoder(small("bytes", escapes)).prompt((Turn("user", 'say "so"'),))
+    anew = CHATML.replace("{{ m['content'] }}", "{{ m['content'] | replace(', ', '; ') }}")
+    assert TextEncoder(small("bytes", anew)).prompt(turns)
+    lost = CHATML.replace("{{ m['content'] }}", "{{ m['content'] | replace('rains', '') }}")
+    with pytest.raises(InputError, match="leaves out what the tool said"):
+        TextEncoder(small("bytes", lost)).prompt(turns)

@@ -141,12 +141,19 @@ class Chat:
         return hidden.into(messages), hidden.into(tools)
 
     def _there(self, role: str, content: str, text: str) -> None:
+        """Raise InputError if a turn's content is not in what was written of it.
+
+        Blanks may differ; a tool's answer may be written as JSON, or be JSON that is written anew.
+        """
         said = content.strip()
-        if said not in text and "".join(said.split()) not in "".join(text.split()):
-            raise InputError(
-                f"the chat template leaves out what the {role} said ({said[:40]!r}), and what is "
-                "trained and scored would be something else; use another template"
-            )
+        if said in text or "".join(said.split()) in "".join(text.split()):
+            return
+        if role == "tool" and (_written(said, text) or _anew(said, text)):
+            return
+        raise InputError(
+            f"the chat template leaves out what the {role} said ({said[:40]!r}), and what is "
+            "trained and scored would be something else; use another template"
+        )
 
     def note(self, turns: Turns, text: str, *, templated: bool = True) -> None:
         """Count what a conversation says beside its texts and is not in what was written of it.
@@ -191,3 +198,12 @@ def _written(said: str, text: str) -> bool:
         or json.dumps(said)[1:-1] in text
         or json.dumps(said, ensure_ascii=False)[1:-1] in text
     )
+
+
+def _anew(said: str, text: str) -> bool:
+    """Whether what was said is JSON, of which a text holds all parts."""
+    try:
+        parts = list(_leaves(json.loads(said)))
+    except (ValueError, RecursionError):
+        return False
+    return bool(parts) and all(_written(each, text) for _, each in parts)
