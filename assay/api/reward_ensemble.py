@@ -18,7 +18,7 @@ from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.rewards.evaluate import evaluate_on, finite
 from assay.rewards.evaluation import Evaluation
-from assay.rewards.fit_file import write_about
+from assay.rewards.fitted import write_about
 from assay.rewards.loaded_back import save_reward
 
 
@@ -133,6 +133,7 @@ class RewardEnsemble:
         score: str | None = None,
         limit: int | None = None,
         drop: bool = False,
+        templated: Sequence[str] = (),
     ) -> Evaluation:
         """Measure how well the reward tells chosen from rejected completions.
 
@@ -144,6 +145,7 @@ class RewardEnsemble:
             score: The column of scored responses; they are compared within prompts only.
             limit: The longest row, in characters.
             drop: Leave faulty rows out and count them.
+            templated: Parts of the rows that a chat template wrote already, such as ["prompt"].
 
         Returns:
             Accuracy with its interval, calibration, accuracy by length and by margin, and how far
@@ -165,9 +167,12 @@ class RewardEnsemble:
             "label_map": label_map,
             "split": split,
             "score": score,
+            "limit": limit,
+            "drop": drop,
+            "templated": templated,
         }
         with quiet_libraries():
-            return evaluate_on(self.reward, source, **given, limit=limit, drop=drop)
+            return evaluate_on(self.reward, source, **given)
 
     def save(self, folder: str | Path) -> None:
         """Write the reward to a folder that `load_reward` and every command of assay read.

@@ -6,9 +6,7 @@ saw, and writes their folder.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,52 +17,21 @@ from torch import Tensor
 from assay import data
 from assay.core.rng import Rng
 from assay.engine import progress
-from assay.engine.atomic import write_bytes
 from assay.engine.plural import counted
 from assay.errors import InputError
 from assay.records import runs
 from assay.registry.from_config import from_config
-from assay.rewards.evaluate import evaluated, scores_of
+from assay.rewards.evaluate import apart, evaluated, scores_of
 from assay.rewards.evaluation import Evaluation
 from assay.rewards.fit_config import FitConfig
 from assay.rewards.fit_folds import Fitter, counts, cross_validated, out_of_fold_columns
 from assay.rewards.fit_held_out import Plan, plan, unseen
 from assay.rewards.fit_labels import labels
 from assay.rewards.fit_words import TextFitter
-from assay.rewards.loaded_back import PLAIN_ROWS, Rows, ScoreAgreement, rows_of, save_reward
+from assay.rewards.fitted import Fitted, writable
+from assay.rewards.loaded_back import rows_of
 from assay.rewards.pool import Pool
 from assay.rewards.score_file import write_rows
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What a fit came to.
-
-    Attributes:
-        reward: The members.
-        about: What was fitted and how well, as JSON can hold it.
-        evaluation: How well the members do on prompts they never saw; None where there were none.
-        rows: Some of the fitted texts, to compare a saved reward on.
-    """
-
-    reward: Any
-    about: dict[str, Any]
-    evaluation: Evaluation | None
-    rows: Rows = PLAIN_ROWS
-
-    def save(self, out: str | Path) -> ScoreAgreement:
-        """Write the members and `fit.json` to a folder, if it gives the same scores.
-
-        Returns:
-            How close the scores of the folder are.
-
-        Raises:
-            InputError: The folder exists and is not empty, or gives other scores.
-        """
-        writable(out)
-        return save_reward(
-            self.reward, out, self.rows, lambda folder: write_about(self.about, folder)
-        )
 
 
 @from_config(FitConfig)
@@ -131,12 +98,15 @@ def fitted_to(
     with progress.stage("reading labels"):
         found = _labels(source, config, out_of_fold)
     name, rng = found.source.name, Rng(config.seed)
-    pool, alone = Pool.of(found).comparable(name, found.layout.parts.get("score", ""))
+    pool = Pool.of(found, config.templated)
+    pool, alone = pool.comparable(name, found.layout.parts.get("score", ""))
     scored, other = out_of_fold is not None, held_out is not None
     how = plan(name, pool, config, rng, scored=scored, other=other)
     notes = list[str]()
     with progress.stage(f"preparing {len(pool):,} texts for {config.base}"):
         fitter = _fitter(pool, config)
+    if fitter.pool is not pool:  # without pairs of the same tokens
+        how = plan(name, pool := fitter.pool, config, rng, scored=scored, other=other)
     fold, held = cross_validated(fitter, pool, how.folds, config, rng)
     train = how.train()
     with progress.stage(f"fitting {counted(config.members, 'member')}"):
@@ -225,34 +195,9 @@ def _on_file(
         score=config.score,
     )
     name = found.source.name
-    other, notes = unseen(Pool.of(found), set(pool.prompts), name)
-    return evaluated(other, scores_of(final, other), final.names, name), notes
-
-
-def writable(out: str | Path) -> None:
-    """Check that a folder is free for a fitted reward.
-
-    Raises:
-        InputError: It exists and is not empty.
-    """
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(
-            f"{out} exists and is not an empty folder, and a fitted reward is never overwritten; "
-            "give another folder with -o"
-        )
-
-
-def write_about(about: Mapping[str, Any], out: str | Path) -> None:
-    """Write what is known of a fit beside its reward.
-
-    Args:
-        about: The fit, as JSON can hold it.
-        out: The reward's folder.
-    """
-    whole = {**about, **runs.provenance()}
-    said = json.dumps(runs.plain(whole), indent=1, ensure_ascii=False) + "\n"
-    write_bytes(Path(out) / "fit.json", said.encode())
+    other, notes = unseen(Pool.of(found, config.templated), set(pool.prompts), name)
+    other, scores = apart(final, other, scores_of(final, other))
+    return evaluated(other, scores, final.names, name), notes
 
 
 def _possible(out_of_fold: str | Path | None, config: FitConfig) -> None:

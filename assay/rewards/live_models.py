@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from assay.errors import InputError
 from assay.models.backbones.adapter_merge import merged_copy
 from assay.rewards.encoder import ModelReward
-from assay.rewards.encoding import Encoded, template_for
+from assay.rewards.encoding import template_for
+from assay.rewards.row_tokens import Encoded
 
 
 def is_model(value: Any) -> bool:
