@@ -12,6 +12,7 @@ import torch
 from assay.api.arguments import in_python
 from assay.core import Prompts, Rng, World
 from assay.data.turns import Turns, turns_of
+from assay.engine.os_errors import new_folder
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.models.as_transformers import pretrained_model, save, tokenizer_of
@@ -124,11 +125,14 @@ class TrainedPolicy:
 
         Returns:
             The folder.
+
+        Raises:
+            NotWritten: The system refuses the folder; a new one is not left half written.
         """
-        with quiet_libraries(models=True):
+        with quiet_libraries(models=True), new_folder(Path(folder)):
             save(self._policy, Path(folder))
-        if self._card:
-            (Path(folder) / "README.md").write_text(self._card, encoding="utf-8")
+            if self._card:
+                (Path(folder) / "README.md").write_text(self._card, encoding="utf-8")
         return Path(folder)
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, **arguments: Any) -> str:

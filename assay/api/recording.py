@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from assay.api.orders import Order
 from assay.api.weights import live_weights
 from assay.core import Loop, World
 from assay.engine import parallel
+from assay.engine.atomic import LOCK
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.reading import described
 from assay.records.memory import MemoryRun
+from assay.records.own_inputs import INPUTS
 from assay.records.runs import Run, RunRecord, digest
 from assay.registry import catalogue
 from assay.watch.config import WatchConfig
@@ -37,9 +40,13 @@ def begin_record(
         return MemoryRun(about)
     if parallel.rank() == 0 and not (resume and (folder / "run.json").exists()):
         free = Run.create(folder, RunRecord(recipe=asked.entry.name))  # before inputs are in it
-        named = filed(asked.world_arguments, folder)
-        about = _about(asked, world, loop, config, named, inputs.own(named, folder))
-        free.note(about.model_dump(by_alias=True, exclude_unset=True))
+        try:
+            named = filed(asked.world_arguments, folder)
+            about = _about(asked, world, loop, config, named, inputs.own(named, folder))
+            free.note(about.model_dump(by_alias=True, exclude_unset=True))
+        except BaseException:  # half of a record: nothing could go on from it
+            withdraw(folder)
+            raise
     parallel.barrier()
     return Run.open(folder)
 
@@ -95,3 +102,14 @@ def watch_files(watch: WatchConfig | None) -> dict[str, str]:
     """Digests of the files that a watch reads."""
     named = [] if watch is None else [watch.prompts, watch.by.rpartition(":")[0]]
     return {v: digest(v) for v in named if v and Path(v).is_file()}
+
+
+def withdraw(folder: Path) -> None:
+    """Take back the folder of a run that was refused before it read anything, so that the corrected
+    command can have it.
+    """
+    if {f.name for f in folder.iterdir()} <= {"run.json", INPUTS, LOCK}:
+        shutil.rmtree(folder / INPUTS, ignore_errors=True)
+        (folder / LOCK).unlink(missing_ok=True)
+        (folder / "run.json").unlink()
+        folder.rmdir()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from assay import data
 from assay.data.given import given_texts
+from assay.engine.os_errors import new_folder
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.rewards.evaluate import evaluate_on, finite
@@ -177,10 +178,10 @@ class RewardEnsemble:
                 f"a reward of kind '{self.kind}' has no weights to save; keep its code or its "
                 "address"
             )
-        with quiet_libraries():
+        with quiet_libraries(), new_folder(Path(folder)):
             self.reward.save(Path(folder))
-        if "arguments" in self.about:
-            write_about(self.about, folder)
+            if "arguments" in self.about:
+                write_about(self.about, folder)
 
 
 def source_of(labels: Any, split: str | None, name: str) -> str | Path | data.Source:

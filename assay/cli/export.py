@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from assay.api import inputs
+from assay.engine.os_errors import new_folder
 from assay.engine.progress import stage
 from assay.records.runs import Run
 
@@ -47,7 +48,7 @@ def export_(
     policy = export.find_policy(found, step=step, end=last)
     order = orders.of_policy(found.about, run)
     world = execution.Worlds()(order)
-    with stage(f"writing {out}"):
+    with stage(f"writing {out}"), new_folder(out):
         folder = export.export(found, world, out, policy, adapter=adapter)
     if json_:
         said = {"folder": str(folder), "run": run, "step": policy.step, "tag": policy.tag}

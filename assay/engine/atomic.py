@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
+import psutil  # type: ignore[import-untyped]
+
+from assay.engine.os_errors import writing_to
 
 try:
     import fcntl
@@ -21,11 +25,12 @@ except ImportError:  # Windows, where a folder cannot be locked, but a file in i
 
 log = logging.getLogger("assay")
 LOCK = ".lock"  # the file that is locked where a folder cannot be
+_FRESH = re.compile(r"\.(\d+)\.new$")  # how the name of a fresh file ends
 _WAITS = (0.02, 0.05, 0.1)  # seconds between tries of a lock
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, needed: int | None = None) -> Iterator[Path]:
     """Give a fresh path to write to; it takes the place of `path` when the block ends.
 
     A process killed at any moment leaves the old file or the new one, never half of either. Where
@@ -33,9 +38,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Args:
         path: The file to replace; it need not exist. Its folder must.
+        needed: The bytes that it will have, where they are known.
 
     Yields:
         A path in the same folder, whose name holds this process's id.
+
+    Raises:
+        NotWritten: The disk is full, a limit is reached, or the folder cannot be written to.
 
     Example:
         >>> folder = getfixture("tmp_path")
@@ -46,10 +55,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
-        yield fresh
-        with open(fresh, "r+b") as f:  # Windows flushes no file that is open for reading alone
-            os.fsync(f.fileno())
-        os.replace(fresh, path)
+        with writing_to(path, needed):
+            yield fresh
+            with open(fresh, "r+b") as f:  # Windows flushes no file that is open for reading alone
+                os.fsync(f.fileno())
+            os.replace(fresh, path)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
@@ -61,9 +71,24 @@ def write_bytes(path: Path, data: bytes) -> None:
     Args:
         path: The file; it need not exist. Its folder must.
         data: The whole content.
+
+    Raises:
+        NotWritten: See `replacing`.
     """
-    with replacing(path) as fresh:
+    with replacing(path, len(data)) as fresh:
         fresh.write_bytes(data)
+
+
+def forget_fresh(folder: Path) -> None:
+    """Delete the fresh files in a folder that a killed process has left.
+
+    Args:
+        folder: The folder, which this process holds. Files of processes that live stay.
+    """
+    for path in folder.rglob("*.new"):
+        made = _FRESH.search(path.name)
+        if made and not psutil.pid_exists(int(made.group(1))):
+            path.unlink(missing_ok=True)
 
 
 class Hold:

@@ -20,6 +20,7 @@ from assay import data
 from assay.core.rng import Rng
 from assay.engine import progress
 from assay.engine.atomic import write_bytes
+from assay.engine.os_errors import new_folder
 from assay.engine.plural import counted
 from assay.errors import InputError
 from assay.records import runs
@@ -54,10 +55,12 @@ class Fitted:
 
         Raises:
             InputError: The folder exists and is not empty.
+            NotWritten: The system refuses the folder; what was written is deleted.
         """
         writable(out)
-        self.reward.save(Path(out))
-        write_about(self.about, out)
+        with new_folder(Path(out)):
+            self.reward.save(Path(out))
+            write_about(self.about, out)
 
 
 @from_config(FitConfig)

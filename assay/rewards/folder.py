@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from assay.engine.atomic import write_bytes
+from assay.engine.os_errors import writing_to
 from assay.errors import InputError
 from assay.records.runs import digest
 
@@ -45,11 +46,12 @@ def write_reward(
         files: The files of weights, relative to the folder, whose digests are kept.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     if tensors:
-        save_file(
-            {k: v.detach().contiguous().cpu() for k, v in tensors.items()}, str(folder / WEIGHTS)
-        )
+        whole = {k: v.detach().contiguous().cpu() for k, v in tensors.items()}
+        with writing_to(folder / WEIGHTS, sum(t.nbytes for t in whole.values())):
+            save_file(whole, str(folder / WEIGHTS))
     about = {
         "schema": SCHEMA,
         "kind": kind,
