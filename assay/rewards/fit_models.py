@@ -13,6 +13,7 @@ from assay.core.rng import Rng
 from assay.engine import progress
 from assay.engine.descend import micro_batches
 from assay.errors import InputError
+from assay.models.weights_read import all_tokens, check_finite, whole_base
 from assay.rewards.encoder import Member, ModelReward
 from assay.rewards.encoding import (
     dedicated_pad,
@@ -92,12 +93,16 @@ class ModelFitter:
     def __init__(self, pool: Pool, config: FitConfig):
         self.pool, self.config = pool, config
         self.tokenizer = open_tokenizer(config.base)
-        probe = open_model(
+        probe, info = open_model(
             "AutoModelForSequenceClassification",
             config.base,
             num_labels=1,
             ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
+        whole_base(probe, info, config.base)
+        check_finite(probe.base_model, f"'{config.base}' should be a base")
+        all_tokens(probe, self.tokenizer, config.base)
         padded = dedicated_pad(self.tokenizer, probe)
         self.template = template_for(self.tokenizer, probe.config, config.max_length)
         self.rows = [

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from assay.errors import InputError
+from assay.models.weights_read import all_tokens, check_finite, whole_base
 from assay.rewards.encoder import TokenScorer, batches, forward
 from assay.rewards.encoding import Encoded, Template, open_model, open_tokenizer, template_for
 from assay.rewards.folder import read_reward, write_reward
@@ -42,7 +43,13 @@ class Embedder:
     ):
         self.base, self.pooling, self.keep = base, pooling, keep
         self.tokenizer = open_tokenizer(base)
-        self.model = open_model("AutoModel", base).requires_grad_(False)
+        found, info = open_model(
+            "AutoModel", base, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+        whole_base(found, info, base)
+        check_finite(found, f"'{base}' should be a base")
+        all_tokens(found, self.tokenizer, base)
+        self.model = found.requires_grad_(False)
         config = self.model.config
         self.template = template or template_for(self.tokenizer, config, max_length)
 
