@@ -212,7 +212,8 @@ def _ends(model: Any) -> list[int]:
         if type(end) is not int or not 0 <= end < size:
             raise InputError(
                 f"the model's settings give {end!r} as eos_token_id, and its tokens are "
-                f"numbers from 0 to {size - 1}; mend generation_config.json, or config.json where there is none"
+                f"numbers from 0 to {size - 1}; mend generation_config.json, or config.json where "
+                "there is none"
             )
     return ends
 
