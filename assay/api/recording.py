@@ -15,7 +15,7 @@ from assay.api.orders import Order
 from assay.api.weights import live_weights
 from assay.core import Loop, World
 from assay.engine import parallel
-from assay.engine.atomic import LOCK
+from assay.engine.atomic import LOCK, only_writer
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.reading import described
 from assay.records.memory import MemoryRun
@@ -47,8 +47,18 @@ def begin_record(
         except BaseException:  # half of a record: nothing could go on from it
             withdraw(folder)
             raise
+    elif parallel.rank() == 0:
+        _note_changes(folder)
     parallel.barrier()
     return Run.open(folder)
+
+
+def _note_changes(folder: Path) -> None:
+    """Note in a run's record with which other inputs it goes on: they were accepted."""
+    with only_writer(folder) as mine:  # where another process writes, the run is refused later
+        run = Run.open(folder)
+        if mine and (changed := inputs.accepted(run.about, str(folder))):
+            run.note(changed)
 
 
 def _about(

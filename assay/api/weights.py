@@ -11,10 +11,10 @@ import torch
 from assay.core import World
 from assay.errors import InputError
 from assay.models.live import LiveModel
+from assay.records.own_inputs import WEIGHTS
 from assay.registry.live import opened
 
 _BLOCK = 1 << 24  # bytes of a weight that are read at once
-WEIGHTS = "weights of "  # before a live model's name, among a record's inputs
 _ADAPTER = {"lora_A", "lora_B", "lora_magnitude_vector", "lora_embedding_A", "lora_embedding_B"}
 
 

@@ -42,7 +42,7 @@ def export_(
     from assay.records import export
 
     found = Run.open(run)
-    inputs.unchanged(found.about, run)
+    inputs.same_policy(found.about, run)
     # before the world is built, so that a refusal comes at once
     export.must_be_free(out)
     policy = export.find_policy(found, step=step, end=last)
