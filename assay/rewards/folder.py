@@ -64,6 +64,17 @@ def write_reward(
     write_bytes(folder / ABOUT, said.encode())
 
 
+def files_in(folder: Path, name: str) -> list[str]:
+    """The files of a folder within a reward's folder, by their names in the latter.
+
+    Args:
+        folder: The reward's folder.
+        name: The folder in it.
+    """
+    inside = sorted(p for p in (folder / name).rglob("*") if p.is_file())
+    return [p.relative_to(folder).as_posix() for p in inside]
+
+
 def describe(folder: Path | str) -> dict[str, Any]:
     """Read `reward.json`.
 
@@ -114,6 +125,8 @@ def read_reward(
         )
     try:
         for name, known in about["files"].items():
+            if not (folder / name).is_file():
+                raise InputError(f"{folder / name} is gone, which {ABOUT} names; {_AGAIN}")
             if digest(folder / name) != known:
                 raise InputError(
                     f"{folder / name} is not the file that {ABOUT} was written for: it "

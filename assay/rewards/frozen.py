@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from assay.errors import InputError
 from assay.models.weights_read import all_tokens, check_finite, whole_base
-from assay.rewards.encoder import TokenScorer, batches, forward
+from assay.rewards.encoder import TokenScorer, batches, check_template, forward
 from assay.rewards.encoding import Encoded, Template, open_model, open_tokenizer, template_for
-from assay.rewards.folder import read_reward, write_reward
+from assay.rewards.folder import WEIGHTS, files_in, read_reward, write_reward
 
 KIND = "frozen features"
 BASE = "base"  # the folder of a base that a reward holds itself
@@ -52,6 +52,7 @@ class Embedder:
         self.model = found.requires_grad_(False)
         config = self.model.config
         self.template = template or template_for(self.tokenizer, config, max_length)
+        check_template(self.tokenizer, self.template, base)
 
     @torch.no_grad()
     def __call__(self, rows: Sequence[Encoded]) -> Float[Tensor, "R H"]:
@@ -137,7 +138,8 @@ class FrozenReward(TokenScorer):
             "pooling": e.pooling,
             "template": e.template.plain(),
         }
-        write_reward(folder, KIND, self.names, tensors, more)
+        files = (WEIGHTS, *(files_in(Path(folder), BASE) if e.keep else ()))
+        write_reward(folder, KIND, self.names, tensors, more, files=files)
 
     @classmethod
     def load(cls, folder: Path | str) -> FrozenReward:
