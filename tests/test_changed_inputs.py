@@ -239,3 +239,29 @@ def test_a_record_of_an_earlier_assay_is_compared_by_what_it_kept(here: Path) ->
     assert inputs.changes(about, "run") == []
     another_weight(here)
     assert [c.path for c in inputs.changes(about, "run")] == ["model"]
+
+
+def test_a_function_of_python_that_was_edited_is_told(
+    here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def judge(prompts: Any, completions: Any, **columns: Any) -> list[float]:
+        return [float(len(c)) for c in completions]
+
+    given: dict[str, Any] = {
+        "model": "model", "prompts": ["Hi", "Hello", "Hey"], "held_out": 1, "max_tokens": 4,
+        "max_steps": 2, "eval_steps": 1, "out": "python", "quiet": True,
+    }
+    run = assay.train("leave_one_out", rewards=judge, stream=True, **given)
+    for reading in run:
+        if reading["step"] == 1:
+            break
+    run._coming.close()  # type: ignore[union-attr]  # a reader that stops reading
+    same, first = judge, "the function judge changed since python began"
+
+    def judge(prompts: Any, completions: Any, **columns: Any) -> list[float]:  # type: ignore[no-redef]
+        return [float(-len(c)) for c in completions]
+
+    assay.train("leave_one_out", rewards=same, stream=True, resume=True, **given)
+    assert first not in caplog.text
+    assay.train("leave_one_out", rewards=judge, stream=True, resume=True, **given)
+    assert first in caplog.text

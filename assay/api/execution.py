@@ -13,7 +13,7 @@ from typing import Any
 from assay.api import flags
 from assay.api.orders import Order, has_device
 from assay.api.recording import begin_record, withdraw
-from assay.api.weights import check_weights
+from assay.api.weights import check_weights, say_sources
 from assay.core import Loop, World
 from assay.engine import parallel
 from assay.engine.progress import stage
@@ -123,6 +123,7 @@ class Drive:
         self.run = begin_record(asked, world, self.loop, self.config, folder, resume)
         if resume:
             check_weights(self.run.about, world, str(folder))
+            say_sources(self.run.about, asked, str(folder))
         self.measurement: Measurement | None = None
 
     def _prospects(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from assay.errors import InputError
 from assay.records.input_digests import base_of, digests, file_digest
-from assay.records.own_inputs import OWN, WEIGHTS, expanded
+from assay.records.own_inputs import OWN, SOURCE, WEIGHTS, expanded
 
 log = logging.getLogger("assay")
 ACCEPT = "--accept-changes"
@@ -85,7 +85,9 @@ def changes(about: Mapping[str, Any], where: str) -> list[Change]:
     before: dict[str, str | None] = expanded(about.get("inputs") or {}, where)
     world = expanded(about.get("world") or {}, where)
     found = []
-    for root in (p for p in before if not p.startswith(WEIGHTS) and not _inside(p, before)):
+    for root in (
+        p for p in before if not p.startswith((WEIGHTS, SOURCE)) and not _inside(p, before)
+    ):
         then = {p: d for p, d in before.items() if p == root or p.startswith(f"{root}/")}
         now = digests(root)
         now |= {p: file_digest(Path(p)) for p in then if p not in now and Path(p).is_file()}

@@ -12,7 +12,7 @@ import torch
 from assay.api import inputs
 from assay.api.live import filed, rows_digests
 from assay.api.orders import Order
-from assay.api.weights import live_weights
+from assay.api.weights import live_sources, live_weights
 from assay.core import Loop, World
 from assay.engine import parallel
 from assay.engine.atomic import LOCK, only_writer
@@ -98,7 +98,14 @@ def _about(
             "processes": parallel.world_size(),
         },
         watch=None if asked.watch is None else asdict(asked.watch),
-        inputs={**mine, **files, **own, **watch_files(asked.watch), **live_weights(asked, world)},
+        inputs={
+            **mine,
+            **files,
+            **own,
+            **watch_files(asked.watch),
+            **live_weights(asked, world),
+            **live_sources(asked),
+        },
         **described(world),
     )
 

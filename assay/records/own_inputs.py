@@ -13,6 +13,7 @@ from typing import Any
 INPUTS = "inputs"  # the folder of a run that holds what came from Python
 OWN = f"{{run}}/{INPUTS}/"  # how a record's names of these files begin
 WEIGHTS = "weights of "  # before a live model's name, among a record's inputs
+SOURCE = "source of "  # before the name of a function that only its Python program has
 
 
 def expanded(value: Any, folder: Path | str) -> Any:
