@@ -289,3 +289,16 @@ def test_a_fitted_reward_that_is_damaged_is_one_sentence(
             needed += code == 2
         path.write_bytes(whole)
     assert needed >= 8, "the weights and their description, each damaged in four ways"
+
+
+def test_a_base_that_lost_the_template_of_its_reward_is_refused(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(models / "causal", tmp_path / "model")
+    assert cli.main(words("frozen", models, tmp_path / "model")) == 0
+    (tmp_path / "model" / "chat_template.jinja").unlink()
+    capsys.readouterr()
+    texts = str(models / "texts.jsonl")
+    assert cli.main(["score", "reward", texts, "--out", "scores.jsonl"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "model has no chat template, and the reward was fitted with one" in said

@@ -88,8 +88,7 @@ def not_written(
     if number not in CURES:
         return None
     own = getattr(why, "filename", None)
-    # a file's fresh copy has the process's number in its name, which says nothing to a user
-    place = path if path is not None else own if isinstance(own, (str, os.PathLike)) else None
+    place = path if path is not None else own if isinstance(own, (str, Path)) else None
     room = _room(number, place, needed)
     said = f"{os.strerror(number)}{room}; {CURES[number]}"
     error = NotWritten(said if place is None else f"{place}: {said}")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from assay.core import Rng, Samples
 from assay.data.turns import Turns
 from assay.engine import progress
+from assay.errors import InputError
 from assay.models.backbones.layer_progress import by_layer
 from assay.models.backbones.pretrained import passes
 from assay.rewards.encoding import (
