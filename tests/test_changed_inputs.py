@@ -248,20 +248,27 @@ def test_a_function_of_python_that_was_edited_is_told(
         return [float(len(c)) for c in completions]
 
     given: dict[str, Any] = {
-        "model": "model", "prompts": ["Hi", "Hello", "Hey"], "held_out": 1, "max_tokens": 4,
-        "max_steps": 2, "eval_steps": 1, "out": "python", "quiet": True,
+        "model": "model",
+        "prompts": ["Hi", "Hello", "Hey"],
+        "held_out": 1,
+        "max_tokens": 4,
+        "max_steps": 2,
+        "eval_steps": 1,
+        "out": "python",
+        "quiet": True,
     }
     run = assay.train("leave_one_out", rewards=judge, stream=True, **given)
     for reading in run:
         if reading["step"] == 1:
             break
     run._coming.close()  # type: ignore[union-attr]  # a reader that stops reading
+    loud = {**given, "quiet": False}
     same, first = judge, "the function judge changed since python began"
 
     def judge(prompts: Any, completions: Any, **columns: Any) -> list[float]:  # type: ignore[no-redef]
         return [float(-len(c)) for c in completions]
 
-    assay.train("leave_one_out", rewards=same, stream=True, resume=True, **given)
+    assay.train("leave_one_out", rewards=same, stream=True, resume=True, **loud)
     assert first not in caplog.text
-    assay.train("leave_one_out", rewards=judge, stream=True, resume=True, **given)
+    assay.train("leave_one_out", rewards=judge, stream=True, resume=True, **loud)
     assert first in caplog.text
