@@ -27,3 +27,12 @@ class Waiting(Exception):
     """Labels are still out. The message says where to fill them in; exit code 3, and the run goes
     on with --resume.
     """
+
+
+class NotWritten(InputError, OSError):
+    """The system refused to write a file: the disk is full, a quota or a limit is reached, or the
+    place is read-only. What is on the disk stays whole. `errno` and `filename` are the system's.
+    """
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""

@@ -246,4 +246,4 @@ def test_a_configuration_that_changed_since_the_run_began_is_told(
         capsys.readouterr()
         assert cli.main(words) == 2
         said = capsys.readouterr().err
-        assert f"{given['peft']} is not the adapter configuration that" in said
+        assert f"{given['peft']}/adapter_config.json changed since the run began" in said

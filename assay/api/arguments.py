@@ -13,7 +13,7 @@ import torch
 from assay.api import flags, settings
 from assay.api.flags import Flag
 from assay.api.live import model_named, rewards_named, rows_named
-from assay.errors import InputError
+from assay.errors import InputError, NotWritten
 from assay.registry.entry import Entry
 
 _FLAG = re.compile(r"(?<!\w)--(?:world\.)?([a-z][a-z0-9-]*(?:\.[a-z][a-z0-9-]*)*)")
@@ -127,6 +127,10 @@ def in_python() -> Iterator[None]:
     """Say refusals in Python's words: `max_tokens` where a sentence has `--max-tokens`."""
     try:
         yield
+    except NotWritten as why:  # whose cause says what the system refused
+        refused = NotWritten(pythonic(str(why)))
+        refused.errno, refused.filename = why.errno, why.filename
+        raise refused from why.__cause__
     except InputError as why:  # raised anew, so that the traceback ends where Python called
         raise type(why)(pythonic(str(why))) from None
 

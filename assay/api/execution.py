@@ -5,7 +5,6 @@ command line.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -13,20 +12,18 @@ from typing import Any
 
 from assay.api import flags
 from assay.api.orders import Order, has_device
-from assay.api.recording import begin_record
-from assay.api.weights import check_weights
+from assay.api.recording import begin_record, withdraw
+from assay.api.weights import check_weights, say_sources
 from assay.core import Loop, World
 from assay.engine import parallel
-from assay.engine.atomic import LOCK
 from assay.engine.progress import stage
 from assay.engine.signals import sigterm_interrupts
-from assay.errors import InputError
+from assay.errors import InputError, NotWritten
 from assay.evaluation.chosen import chosen
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import Measurement
 from assay.evaluation.reading import described
 from assay.records import best
-from assay.records.own_inputs import INPUTS
 from assay.records.runs import Run
 from assay.records.schema import Reading
 from assay.records.tracking import Tracked
@@ -126,6 +123,7 @@ class Drive:
         self.run = begin_record(asked, world, self.loop, self.config, folder, resume)
         if resume:
             check_weights(self.run.about, world, str(folder))
+            say_sources(self.run.about, asked, str(folder))
         self.measurement: Measurement | None = None
 
     def _prospects(self) -> tuple[str, ...]:
@@ -188,6 +186,8 @@ class Drive:
                     if tracked is not None:
                         tracked(reading)
                     yield reading  # type: ignore[misc]
+            except NotWritten:
+                raise  # the folder stays: the run goes on from it when there is room
             except InputError:
                 if first and not self.resume and self.folder is not None:
                     withdraw(self.folder)
@@ -220,17 +220,6 @@ def _running(asked: Order, folder: Path | None, resume: bool) -> dict[str, Any]:
         for k, v in asked.settings.items()
         if k != "device"
     }
-
-
-def withdraw(folder: Path) -> None:
-    """Take back the folder of a run that was refused before it read anything, so that the corrected
-    command can have it.
-    """
-    if {f.name for f in folder.iterdir()} <= {"run.json", INPUTS, LOCK}:
-        shutil.rmtree(folder / INPUTS, ignore_errors=True)
-        (folder / LOCK).unlink(missing_ok=True)
-        (folder / "run.json").unlink()
-        folder.rmdir()
 
 
 def summary(run: Run) -> dict[str, Any]:

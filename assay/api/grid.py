@@ -20,6 +20,8 @@ from assay.api.notebook import comparison_html
 from assay.api.recipes import recipe_entry
 from assay.api.run import Run
 from assay.api.train import checked, open_run
+from assay.engine.atomic import write_bytes
+from assay.engine.os_errors import writing_to
 from assay.errors import InputError, NotFinite
 from assay.records.memory import MemoryRun
 from assay.records.methods import Ground, found
@@ -177,11 +179,12 @@ class Comparison:
             "compare.json": (whole, "{", '"made_by": "assay compare"'),
             **{k: (v, "<svg", 'class="chart"') for k, v in figures.items()},
         }
-        out.mkdir(parents=True, exist_ok=True)
+        with writing_to(out):
+            out.mkdir(parents=True, exist_ok=True)
         for name, (_, begin, mark) in files.items():
             must_be_ours(out / name, begin, mark, "--out")
         for name, (content, _, _) in files.items():
-            (out / name).write_text(content, encoding="utf-8")
+            write_bytes(out / name, content.encode())
         return out
 
     def _shown(self) -> list[tuple[Ground, list[Any]]]:

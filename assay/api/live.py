@@ -11,6 +11,7 @@ from typing import Any
 from assay.data.faults import Faults
 from assay.data.memory import in_memory
 from assay.engine.atomic import write_bytes
+from assay.engine.os_errors import writing_to
 from assay.errors import InputError
 from assay.models.live import LiveModel
 from assay.records.own_inputs import INPUTS, OWN
@@ -212,6 +213,12 @@ def _filed(value: Any, name: str, folder: Path | None) -> Any:
     if folder is None or found is None or value.found:
         return plainly(value)
     path = folder / INPUTS / name
+    with writing_to(path):
+        return _written(path, found) or plainly(value)
+
+
+def _written(path: Path, found: Any) -> str:
+    """Write what came from Python beside the run; "" for what has no file."""
     if isinstance(found, list):
         path = path.with_suffix(".jsonl")
         path.parent.mkdir(exist_ok=True)
@@ -222,7 +229,7 @@ def _filed(value: Any, name: str, folder: Path | None) -> Any:
         path.parent.mkdir(exist_ok=True)
         found.save(path)
         return f"{OWN}{path.name}"
-    return plainly(value)
+    return ""
 
 
 def rows_digests(arguments: Mapping[str, Any]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from assay.api.arguments import in_python
 from assay.core import Prompts, Rng, World
 from assay.data.messages import Unreadable, turns_of
 from assay.data.turns import Turns
+from assay.engine.os_errors import new_folder
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.models.as_transformers import pretrained_model, save, tokenizer_of
@@ -131,9 +132,14 @@ class TrainedPolicy:
         Raises:
             InputError: Loaded by plain transformers, it would be another model than this policy.
                 Nothing is written then.
+            NotWritten: The system refuses the folder; a new one is not left half written.
         """
         folder = Path(folder)
-        with tempfile.TemporaryDirectory() as beside, quiet_libraries(models=True):
+        with (
+            tempfile.TemporaryDirectory() as beside,
+            quiet_libraries(models=True),
+            new_folder(folder),
+        ):
             save(self._policy, Path(beside))
             asked = self._world.held_out if len(self._world.held_out) else self._world.task.prompts
             agreement(self._policy, Path(beside), asked, name=folder)

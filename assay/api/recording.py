@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import torch
 from assay.api import inputs
 from assay.api.live import filed, rows_digests
 from assay.api.orders import Order
-from assay.api.weights import live_weights
+from assay.api.weights import live_sources, live_weights
 from assay.core import Loop, World
 from assay.engine import parallel
+from assay.engine.atomic import LOCK, only_writer
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.reading import described
 from assay.records.memory import MemoryRun
+from assay.records.own_inputs import INPUTS
 from assay.records.runs import Run, RunRecord, digest
 from assay.registry import catalogue
 from assay.watch.config import WatchConfig
@@ -37,11 +40,25 @@ def begin_record(
         return MemoryRun(about)
     if parallel.rank() == 0 and not (resume and (folder / "run.json").exists()):
         free = Run.create(folder, RunRecord(recipe=asked.entry.name))  # before inputs are in it
-        named = filed(asked.world_arguments, folder)
-        about = _about(asked, world, loop, config, named, inputs.own(named, folder))
-        free.note(about.model_dump(by_alias=True, exclude_unset=True))
+        try:
+            named = filed(asked.world_arguments, folder)
+            about = _about(asked, world, loop, config, named, inputs.own(named, folder))
+            free.note(about.model_dump(by_alias=True, exclude_unset=True))
+        except BaseException:  # half of a record: nothing could go on from it
+            withdraw(folder)
+            raise
+    elif parallel.rank() == 0:
+        _note_changes(folder)
     parallel.barrier()
     return Run.open(folder)
+
+
+def _note_changes(folder: Path) -> None:
+    """Note in a run's record with which other inputs it goes on: they were accepted."""
+    with only_writer(folder) as mine:  # where another process writes, the run is refused later
+        run = Run.open(folder)
+        if mine and (changed := inputs.accepted(run.about, str(folder))):
+            run.note(changed)
 
 
 def _about(
@@ -81,7 +98,14 @@ def _about(
             "processes": parallel.world_size(),
         },
         watch=None if asked.watch is None else asdict(asked.watch),
-        inputs={**mine, **files, **own, **watch_files(asked.watch), **live_weights(asked, world)},
+        inputs={
+            **mine,
+            **files,
+            **own,
+            **watch_files(asked.watch),
+            **live_weights(asked, world),
+            **live_sources(asked),
+        },
         **described(world),
     )
 
@@ -95,3 +119,14 @@ def watch_files(watch: WatchConfig | None) -> dict[str, str]:
     """Digests of the files that a watch reads."""
     named = [] if watch is None else [watch.prompts, watch.by.rpartition(":")[0]]
     return {v: digest(v) for v in named if v and Path(v).is_file()}
+
+
+def withdraw(folder: Path) -> None:
+    """Take back the folder of a run that was refused before it read anything, so that the corrected
+    command can have it.
+    """
+    if {f.name for f in folder.iterdir()} <= {"run.json", INPUTS, LOCK}:
+        shutil.rmtree(folder / INPUTS, ignore_errors=True)
+        (folder / LOCK).unlink(missing_ok=True)
+        (folder / "run.json").unlink()
+        folder.rmdir()

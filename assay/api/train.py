@@ -41,6 +41,7 @@ def train(
     watch: Any = None,
     out: str | Path | None = None,
     resume: bool = False,
+    accept_changes: bool = False,
     stream: bool = False,
     track: str | Sequence[str] = (),
     project: str = "assay",
@@ -76,6 +77,8 @@ def train(
             labels, as text.
         out: The run's folder. None keeps everything in memory.
         resume: Go on with the run in `out`, here or begun by the command line.
+        accept_changes: With `resume`, go on though files that the run began with have changed. Its
+            record says which.
         stream: Return at once; iterating over the run drives it and yields its readings.
         track: tensorboard, trackio or wandb, or several, to send readings to.
         project: The project's name at the trackers.
@@ -111,8 +114,8 @@ def train(
         "watch": watch,
     }
     begin = checked(
-        recipe, out=out, resume=resume, track=track, project=project, quiet=quiet, **given,
-        **arguments,
+        recipe, out=out, resume=resume, accept_changes=accept_changes, track=track,
+        project=project, quiet=quiet, **given, **arguments,
     )  # fmt: skip
     run = begin(execution.Worlds())
     if not stream:
@@ -126,6 +129,7 @@ def checked(
     *,
     out: str | Path | None = None,
     resume: bool = False,
+    accept_changes: bool = False,
     track: str | Sequence[str] = (),
     project: str = "assay",
     quiet: bool = False,
@@ -138,6 +142,7 @@ def checked(
         recipe: See `train`; so are the others.
         out: See `train`.
         resume: See `train`.
+        accept_changes: See `train`.
         track: See `train`.
         project: See `train`.
         quiet: See `train`.
@@ -159,7 +164,7 @@ def checked(
         if trackers and folder is None:
             raise InputError("track needs a run's folder, which says what was sent; pass out")
         watching = _watched(watch)
-        order, again = _ordered(recipe, folder, resume, objects, given)
+        order, again = _ordered(recipe, folder, resume, accept_changes, objects, given)
         check_needs(order)
         if watching is not None:
             check_labeler(watching)
@@ -211,6 +216,7 @@ def open_run(folder: str | Path, *, model: Any = None, tokenizer: Any = None) ->
         from assay.api.live import model_named
         from assay.api.weights import check_weights
 
+        inputs.same_policy(record.about, str(folder))
         order = orders.of_policy(record.about, str(folder))
         if model is not None:
             order.world_arguments["policy"] = model_named(model, tokenizer)
@@ -226,6 +232,7 @@ def _ordered(
     recipe: Any,
     folder: Path | None,
     resume: bool,
+    accept: bool,
     objects: Mapping[str, Any],
     arguments: Mapping[str, Any],
 ) -> tuple[orders.Order, Record | None]:
@@ -247,7 +254,7 @@ def _ordered(
     where = "" if objects["model"] is not None or objects["world"] else before["world"]
     now = by_flag(entry, arguments, **{**objects, "world": objects["world"] or where})
     goes_on = gone_on_with(before, now, str(folder))
-    inputs.unchanged(record.about, str(folder))
+    inputs.unchanged(record.about, str(folder), accept=accept)
     return orders.order(entry, goes_on), record
 
 

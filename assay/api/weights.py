@@ -1,8 +1,12 @@
-"""Digests of open models' weights: a run goes on with the weights that it began with."""
+"""Digests of what is open in Python: a run goes on with the weights that it began with, and tells
+of functions that were edited.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +15,11 @@ import torch
 from assay.core import World
 from assay.errors import InputError
 from assay.models.live import LiveModel
-from assay.registry.live import opened
+from assay.records.own_inputs import SOURCE, WEIGHTS
+from assay.registry.live import PYTHON, opened
 
+log = logging.getLogger("assay")
 _BLOCK = 1 << 24  # bytes of a weight that are read at once
-WEIGHTS = "weights of "  # before a live model's name, among a record's inputs
 _ADAPTER = {"lora_A", "lora_B", "lora_magnitude_vector", "lora_embedding_A", "lora_embedding_B"}
 
 
@@ -44,6 +49,47 @@ def check_weights(about: Mapping[str, Any], world: World, where: str) -> None:
                 "are not those of this one; pass the same model: assay.train(…, model=model, "
                 "out=…, resume=True)"
             )
+
+
+def live_sources(asked: Any) -> dict[str, str]:
+    """Digests of the sources of functions that only Python has, for the record.
+
+    Args:
+        asked: The order of a run.
+    """
+    named = [v for values in asked.world_arguments.values() for v in _each(values)]
+    found = {SOURCE + str(v): _source(opened(v)) for v in named if str(v).startswith(PYTHON)}
+    return {name: digest for name, digest in found.items() if digest}
+
+
+def say_sources(about: Mapping[str, Any], asked: Any, where: str) -> None:
+    """Warn of functions of Python that are not those that a run began with.
+
+    Args:
+        about: The run's record.
+        asked: The order that goes on.
+        where: The run, for the message.
+    """
+    before = about.get("inputs") or {}
+    for name, digest in live_sources(asked).items():
+        if before.get(name, digest) != digest:
+            log.warning(
+                "the function %s changed since %s began: it goes on with what it is now",
+                name.removeprefix(SOURCE + PYTHON),
+                where,
+            )
+
+
+def _each(values: Any) -> tuple[Any, ...]:
+    return tuple(values) if isinstance(values, (list, tuple)) else (values,)
+
+
+def _source(function: Any) -> str:
+    """SHA-256 of a function's source; "" where it has none, as one typed at the prompt."""
+    try:
+        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
+    except (TypeError, OSError):
+        return ""
 
 
 def _model_of(world: World) -> Any:

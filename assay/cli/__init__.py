@@ -4,7 +4,6 @@ for labels, 130 stopped by Ctrl-C, 143 by SIGTERM.
 
 from __future__ import annotations
 
-import errno
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,9 +12,9 @@ from assay.api.suggestions import VERB_NAMES
 from assay.cli import libraries, screen, streams
 from assay.cli.environment import VARIABLES
 from assay.cli.verbs import Verb, call
-from assay.engine import memory
+from assay.engine import memory, os_errors
 from assay.engine.signals import Terminated
-from assay.errors import InputError, NotFinite, Waiting
+from assay.errors import InputError, NotFinite, NotWritten, Waiting
 from assay.registry import catalogue
 from assay.registry.catalogue import nearest
 
@@ -55,9 +54,6 @@ EVERYWHERE = {  # flags that every verb takes, wherever they stand
     "--verbose": "Print logs and warnings of other libraries too, and tracebacks.",
 }
 SHORT = ("-q",)
-
-
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 def print_usage() -> None:
@@ -114,6 +110,10 @@ def main(argv: Sequence[str]) -> int:
         return _dispatch(words)
     except Waiting as why:
         return _said(3, str(why))
+    except NotWritten as why:
+        if verbose:
+            traceback.print_exc()
+        return _said(2 if why.errno in os_errors.MENDED else 1, str(why))
     except InputError as why:
         if verbose:
             traceback.print_exc()
@@ -127,21 +127,11 @@ def main(argv: Sequence[str]) -> int:
         )
     except BrokenPipeError:
         return 1  # who reads has gone, and `streams.finish` writes no more
-    except (
-        FileNotFoundError,
-        FileExistsError,
-        NotADirectoryError,
-        IsADirectoryError,
-        PermissionError,
-    ) as why:
+    except (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError) as why:
         return _said(2, f"{why.filename}: {why.strerror}; give another place")
-    except OSError as why:
-        if why.errno not in DISK:
-            traceback.print_exc()
-            return _said(1, f"{type(why).__name__}: {why}")
-        where = f"{why.filename}: " if why.filename else ""
-        return _said(1, f"{where}{why.strerror}; give another place, or make room there")
     except Exception as why:
+        if (refused := os_errors.not_written(why)) is not None:
+            return _said(2 if refused.errno in os_errors.MENDED else 1, str(refused))
         traceback.print_exc()
         return _said(1, f"{type(why).__name__}: {why}")
 

@@ -16,6 +16,7 @@ from assay.cli import screen
 from assay.cli.endings import ending
 from assay.cli.grammar import Grammar
 from assay.cli.verbs import Seen
+from assay.engine.atomic import write_bytes
 from assay.engine.progress import stage
 from assay.errors import InputError
 from assay.registry import catalogue
@@ -59,7 +60,7 @@ def claims_(
         _run(run, papers, given, seeds, results or Path("claims"))
     found = claims.rows(papers, claims.folder(results))
     if write:
-        Path("CLAIMS.md").write_text(verdicts.markdown(found), encoding="utf-8")
+        write_bytes(Path("CLAIMS.md"), verdicts.markdown(found).encode())
         ending(("written", "CLAIMS.md"), as_json=json_)
     if json_:
         print(json.dumps(found, ensure_ascii=False))

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 from assay.cli.endings import ending
+from assay.engine.atomic import write_bytes
+from assay.engine.os_errors import writing_to
 from assay.errors import InputError
 from assay.registry import catalogue
 
@@ -39,12 +41,13 @@ def manual_(
         raise InputError(
             f"{out} holds something else than the pages of the papers; give another --out"
         )
-    out.mkdir(parents=True, exist_ok=True)
+    with writing_to(out):
+        out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("*.md"):
         if old.name not in written:
             old.unlink()
     for name, text in written.items():
-        (out / name).write_text(text, encoding="utf-8")
+        write_bytes(out / name, text.encode())
     if json_:
         print(json.dumps({"folder": str(out), "pages": sorted(written)}))
     else:

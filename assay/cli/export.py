@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from assay.api import inputs
+from assay.engine.os_errors import new_folder
 from assay.engine.progress import stage
 from assay.records.runs import Run
 
@@ -44,13 +45,13 @@ def export_(
     from assay.records import export
 
     found = Run.open(run)
-    inputs.unchanged(found.about, run)
+    inputs.same_policy(found.about, run)
     # before the world is built, so that a refusal comes at once
     export.must_be_free(out)
     policy = export.find_policy(found, step=step, end=last)
     order = orders.of_policy(found.about, run)
     world = execution.Worlds()(order)
-    with stage(f"writing {out}"):
+    with stage(f"writing {out}"), new_folder(out):
         done = export.export(found, world, out, policy, adapter=adapter)
     folder = done.folder
     if json_:

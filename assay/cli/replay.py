@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from assay.api import execution, orders
+from assay.api import execution, inputs, orders
 from assay.core import Rng
 from assay.engine import checkpoint as disk
 from assay.engine.atomic import only_writer, write_bytes
@@ -41,6 +41,7 @@ def looks(folder: Path, asked: WatchConfig, say: Callable[[str], None]) -> Itera
             f"{folder} holds {held}, and the watch samples fresh completions from every policy "
             f"that was read: run it again with --policies (assay run --from {folder} --policies)"
         )
+    inputs.same_policy(run.about, str(folder))
     world = execution.Worlds()(orders.of_record(run.about, str(folder)))
     seed = run.about["seed"]
     task = world.task.replaced(rng=Rng(seed)("run"))

@@ -10,6 +10,7 @@ from typing import Any
 from assay.cli import screen
 from assay.cli.endings import command, ending
 from assay.data.escape import visible
+from assay.engine.atomic import write_bytes
 from assay.engine.progress import stage
 from assay.errors import InputError
 from assay.records.result import named
@@ -66,7 +67,7 @@ def report_(
         must_be_ours(page, "<!doctype html>", "· assay</title>", "-o")
     if figure is not None:
         must_be_ours(figure, "<svg", 'class="chart"', "--figure")
-        figure.write_text(svg(folders), encoding="utf-8")
+        write_bytes(figure, svg(folders).encode())
     if page is not None:
         with stage(f"drawing {page}"):
             page = build(folders, page, baseline=baseline, title=title)

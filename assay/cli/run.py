@@ -38,6 +38,7 @@ def run_(
     *,
     out: Path | None = None,
     resume: bool = False,
+    accept_changes: bool = False,
     from_: str = "",
     track: list[str] | None = None,
     project: str = "assay",
@@ -56,6 +57,8 @@ def run_(
         out: The run's folder; runs/RECIPE where it is not given. A folder that exists is never
             overwritten.
         resume: Go on with the run in --out, with the arguments of its record.
+        accept_changes: With --resume, go on though files that the run began with have changed. Its
+            record says which.
         from_: The folder of a run whose arguments are taken; flags given here go over them.
         track: Send readings as they come to tensorboard, trackio or wandb. May be given again.
         project: The project's name at the trackers.
@@ -66,7 +69,7 @@ def run_(
         assay run leave_one_out --world table --max-steps 40 --out runs/table
         assay run --resume --out runs/grpo
     """
-    entry, values = asked_for(recipe, given, out, resume, from_)
+    entry, values = asked_for(recipe, given, out, resume, from_, accept=accept_changes)
     if entry.verb != "recipe":
         raise InputError(f"{entry.name} is a {entry.verb}: start it by {started_by(entry)}")
     folder = free(Path("runs") / entry.name) if out is None else out
@@ -125,7 +128,7 @@ def drive(
     say: Callable[[str], None],
     track: Callable[[Run], Tracked] | None = None,
 ) -> Run:
-    """Run an order into a folder, one line a reading.
+    """Run an order into a folder, one line a reading; return the run.
 
     Args:
         order: The order.
@@ -134,9 +137,6 @@ def drive(
         resume: Go on from the folder's last checkpoint.
         say: Is given each reading's line.
         track: See `Drive.readings`.
-
-    Returns:
-        The run.
     """
     from assay.api.execution import Drive
     from assay.cli import screen
@@ -242,7 +242,13 @@ def _place(seen: Seen, about: Mapping[str, Any] | None) -> tuple[str, str]:
 
 
 def asked_for(
-    recipe: str, given: Mapping[str, Any], out: Path | None, resume: bool, source: str
+    recipe: str,
+    given: Mapping[str, Any],
+    out: Path | None,
+    resume: bool,
+    source: str,
+    *,
+    accept: bool = False,
 ) -> tuple[Entry, dict[str, Any]]:
     """The recipe and its values by flag name; a record that is resumed or replayed is read.
 
@@ -252,6 +258,7 @@ def asked_for(
         out: The run's folder.
         resume: Whether it goes on.
         source: The run whose arguments are taken, "" where none is.
+        accept: Whether a run goes on though its inputs have changed.
     """
     if resume and out is None:
         raise InputError("--resume needs --out, the folder of the run to go on with")
@@ -284,7 +291,7 @@ def asked_for(
             from assay.records.runs import Run
 
             raise InputError(outcome.done(Run.open(source))) from why
-        inputs.unchanged(about, source)
+        inputs.unchanged(about, source, accept=accept)
     elif given.get("world", before["world"]) != before["world"]:
         before = {k: v for k, v in before.items() if not k.startswith("world")}
     if given.get("fit", before.get("fit")) != before.get("fit"):

@@ -67,6 +67,7 @@ def study_(
             f"constants, --world and --fit (assay show {entry.name})"
         )
     from assay.api import execution, orders
+    from assay.api.recording import withdraw
 
     order = orders.order(entry, values)
     folder = free(Path("runs") / entry.name) if out is None else out
@@ -107,7 +108,7 @@ def study_(
                 )
             run.finish()
     except InputError:
-        execution.withdraw(folder)
+        withdraw(folder)
         raise
     if json_:
         print(

@@ -37,6 +37,7 @@ def sweep_(
     out: Path | None = None,
     over: list[str] | None = None,
     seeds: str = "",
+    accept_changes: bool = False,
     json_: bool = False,
     **given: Any,
 ) -> int:
@@ -53,6 +54,7 @@ def sweep_(
             again for a grid; a name such as world.noise is a world's argument, and grpo.beta varies
             for one of the recipes alone.
         seeds: Seeds of the run and of the world alike, e.g. 0..9.
+        accept_changes: Go on with unfinished runs though files that they began with have changed.
 
     Example:
         assay sweep grpo leave_one_out --world table --seeds 0..4 --out runs/sweep
@@ -82,7 +84,7 @@ def sweep_(
         from assay.engine import parallel
 
     with parallel.group():
-        outcomes = run_all(jobs, quiet=json_)
+        outcomes = run_all(jobs, quiet=json_, accept=accept_changes)
         if json_ and parallel.rank() == 0:
             print(json.dumps(outcomes, ensure_ascii=False))
         done = [Path(o["run"]) for o in outcomes if o["state"] == "done"]
@@ -167,6 +169,7 @@ def run_all(
     *,
     quiet: bool = False,
     worlds: Worlds | None = None,
+    accept: bool = False,
 ) -> list[dict[str, Any]]:
     """Run every job in turn, with worlds shared; a job that fails is reported, and the next one
     begins.
@@ -175,11 +178,12 @@ def run_all(
         jobs: Recipe, values by flag name, folder.
         quiet: Whether stdout is for JSON, so that lines go to stderr.
         worlds: Worlds that are built already.
+        accept: Whether runs go on though their inputs have changed.
 
     Returns:
         For each job its folder, state, readings and reason of failure.
     """
-    from assay.api import execution
+    from assay.api import execution, inputs
     from assay.api.needs import check_needs
     from assay.api.orders import order as order_of
     from assay.engine import parallel
@@ -188,6 +192,8 @@ def run_all(
     for order, _ in orders:
         check_needs(order)
     before = {folder: state(folder, order) for order, folder in orders}
+    for folder in (f for f, how in before.items() if how == "begun"):
+        inputs.unchanged(Run.open(folder).about, str(folder), accept=accept)
     parallel.barrier()  # no process makes a folder while another still looks
     worlds = worlds or execution.Worlds()
     tell = screen.teller(parallel.rank() == 0, quiet)

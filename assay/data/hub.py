@@ -13,9 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from assay.data import model_folder
 from assay.errors import InputError
 
 GIVE = "give a folder that save_pretrained wrote, or an id on the hub"
+WHOLE = "copy the folder again, or give another that save_pretrained wrote"
 PATIENCE = 5.0  # seconds that the hub may take for its first reply
 MADE = ("config.json", "reward.json")  # what a folder with a model holds
 _ID = re.compile(r"[\w.-]+(/[\w.-]+)?")  # name or owner/name
@@ -33,9 +35,12 @@ def local_only(name: str, subject: str) -> bool:
         as `local_files_only`. False where the hub is to be asked.
 
     Raises:
-        InputError: There is no such folder, and it cannot be an id, or the hub cannot be reached.
+        InputError: There is no such folder, and it cannot be an id, or the hub cannot be reached;
+            or a file of the folder is damaged.
     """
     if Path(name).is_dir():
+        if wrong := model_folder.fault(Path(name)):
+            raise InputError(f"{subject}, and in that folder {_cured(wrong)}")
         return True
     looked = f"{subject}, and there is no folder {name}{_near(name)}"
     if not _ID.fullmatch(name) or name.startswith((".", "~")):
@@ -70,8 +75,20 @@ def refused(name: str, subject: str, why: Exception) -> InputError:
             f"{subject}, and neither a folder here nor a public model on the hub has that name"
             f"{_near(name)}; for a private model set HF_TOKEN"
         )
+    folder = Path(name)
+    if folder.is_dir() and (lacks := model_folder.lacking(folder, str(why))):
+        return InputError(f"{subject}, and {_cured(lacks)}")
+    if "ignore_mismatched_sizes" in str(why):
+        return InputError(
+            f"{subject}, and its weights have other shapes than its config.json says; {WHOLE}"
+        )
     said = textwrap.shorten(str(why), 200, placeholder=" …")
     return InputError(f"{subject}, and it cannot be loaded ({type(why).__name__}: {said}); {GIVE}")
+
+
+def _cured(wrong: str) -> str:
+    """What is wrong with a folder, with what to do, where the clause does not say it already."""
+    return wrong if ";" in wrong else f"{wrong}; {WHOLE}"
 
 
 def _chain(why: BaseException | None) -> list[BaseException]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
+import psutil  # type: ignore[import-untyped]
+
+from assay.engine.os_errors import writing_to
 
 try:
     import fcntl
@@ -22,11 +26,12 @@ except ImportError:  # Windows, where a folder cannot be locked, but a file in i
 
 log = logging.getLogger("assay")
 LOCK = ".lock"  # the file that is locked where a folder cannot be
+_FRESH = re.compile(r"\.(\d+)\.new$")  # how the name of a fresh file ends
 _WAITS = (0.02, 0.05, 0.1)  # seconds between tries of a lock
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, needed: int | None = None) -> Iterator[Path]:
     """Give a fresh path to write to; it takes the place of `path` when the block ends.
 
     A process killed at any moment leaves the old file or the new one, never half of either. Where
@@ -34,9 +39,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Args:
         path: The file to replace; it need not exist. Its folder must.
+        needed: The bytes that it will have, where they are known.
 
     Yields:
         A path in the same folder, whose name holds this process's id.
+
+    Raises:
+        NotWritten: The disk is full, a limit is reached, or the folder cannot be written to.
 
     Example:
         >>> folder = getfixture("tmp_path")
@@ -47,10 +56,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
-        yield fresh
-        with open(fresh, "r+b") as f:  # Windows flushes no file that is open for reading alone
-            os.fsync(f.fileno())
-        os.replace(fresh, path)
+        with writing_to(path, needed):
+            yield fresh
+            with open(fresh, "r+b") as f:  # Windows flushes no file that is open for reading alone
+                os.fsync(f.fileno())
+            os.replace(fresh, path)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
@@ -62,9 +72,24 @@ def write_bytes(path: Path, data: bytes) -> None:
     Args:
         path: The file; it need not exist. Its folder must.
         data: The whole content.
+
+    Raises:
+        NotWritten: See `replacing`.
     """
-    with replacing(path) as fresh:
+    with replacing(path, len(data)) as fresh:
         fresh.write_bytes(data)
+
+
+def forget_fresh(folder: Path) -> None:
+    """Delete the fresh files in a folder that a killed process has left.
+
+    Args:
+        folder: The folder, which this process holds. Files of processes that live stay.
+    """
+    for path in folder.rglob("*.new"):
+        made = _FRESH.search(path.name)
+        if made and not psutil.pid_exists(int(made.group(1))):
+            path.unlink(missing_ok=True)
 
 
 class Hold:
@@ -205,7 +230,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
         >>> [p.name for p in out.parent.iterdir()], [p.name for p in out.iterdir()]
         (['model'], ['config.json'])
     """
-    whole = out.absolute()
+    whole = out if out.name not in ("", "..") else out.absolute()
     there = whole.exists()
     part = f"{whole.name}.part-{os.getpid()}"
     fresh = whole / part if there else whole.with_name(part)

@@ -5,7 +5,6 @@ Tensors are stored as safetensors and the rest as JSON. Nothing is pickled.
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
@@ -176,20 +175,16 @@ def save(path: Path, state: Any, about: Mapping[str, Any] | None = None) -> None
 
     Raises:
         TypeError: The state holds something else.
-        OSError: The disk is full; a file that was there before is still there.
+        NotWritten: The disk is full; a file that was there before is still there.
     """
     tensors: dict[str, Tensor] = {}
     text = json.dumps(_pack(state, tensors, {}))
     whole = {name: _by_itself(t) for name, t in tensors.items()} or {"none": torch.zeros(0)}
-    with progress.stage(f"saving {path.name}"), replacing(path) as fresh:
-        try:
-            save_file(
-                whole, str(fresh), metadata={"state": text, "about": json.dumps(dict(about or {}))}
-            )
-        except SafetensorError as why:
-            full = "space" in str(why) or "too large" in str(why).lower()
-            code = errno.ENOSPC if full else errno.EIO
-            raise OSError(code, f"cannot be written: {str(why)[:160]}", str(path)) from why
+    needed = len(text) + sum(t.numel() * t.element_size() for t in whole.values())
+    with progress.stage(f"saving {path.name}"), replacing(path, needed) as fresh:
+        save_file(
+            whole, str(fresh), metadata={"state": text, "about": json.dumps(dict(about or {}))}
+        )
 
 
 def _by_itself(t: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 from assay.core import Carry, Step
 from assay.engine import checkpoint as disk
 from assay.engine.gauge import Sums, gauge, means
+from assay.engine.os_errors import writing_to
 from assay.engine.parallel import COUNTED, barrier, meter, rank
 from assay.errors import InputError
 from assay.models.backbones.copies import copied, state_to_keep
@@ -129,7 +130,8 @@ class Policies:
             return
         path = self.folder / str(self.file(step, tag))
         if rank() == 0:
-            path.parent.mkdir(exist_ok=True)
+            with writing_to(path.parent):
+                path.parent.mkdir(exist_ok=True)
             disk.save(path, state_to_keep(policy))
 
     def load(self, step: int, tag: str, like: Step) -> Step:

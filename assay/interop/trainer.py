@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.engine.atomic import Hold, hold
+from assay.engine.os_errors import writing_to
 from assay.errors import InputError
 from assay.records.runs import plain
 
@@ -76,7 +77,8 @@ def hold_folder(folder: Path) -> None:
     Raises:
         InputError: Another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     if folder.resolve() in _HELD:
         return
     held = hold(folder)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from assay.engine.os_errors import writing_to
 from assay.errors import InputError
 
 # `str.splitlines` would break a line at these, so they are written as escapes
@@ -133,17 +134,45 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         >>> write_lines(path, [{"step": 0}, {"step": 1}])
         >>> read_lines(path)
         [{'step': 0}, {'step': 1}]
+
+    Raises:
+        NotWritten: The disk is full; the lines that were there before are still there.
     """
-    block = b"".join(encode(row) for row in rows)
-    with open(path, "a+b") as f:
+    _without_torn_line(path)
+    append(path, b"".join(encode(row) for row in rows))
+
+
+def _without_torn_line(path: Path) -> None:
+    """Cut off what follows the last line end of a file."""
+    if not path.exists():
+        return
+    with writing_to(path), open(path, "r+b") as f:
         end = f.seek(0, os.SEEK_END)
         f.seek(max(0, end - 1))
         if end and f.read(1) != b"\n":
             f.seek(0)
             f.truncate(f.read().rfind(b"\n") + 1)
-        f.write(block)
-        f.flush()
-        os.fsync(f.fileno())
+
+
+def append(path: Path, block: bytes) -> None:
+    """Append bytes to a file, all of them or none. They are on the disk before this returns.
+
+    Args:
+        path: The file; it is made where it does not exist.
+        block: The bytes.
+
+    Raises:
+        NotWritten: The disk is full; what was there before is still there, and nothing else.
+    """
+    with writing_to(path, len(block)), open(path, "ab", buffering=0) as f:
+        end, rest = f.tell(), memoryview(block)
+        try:
+            while rest:  # without a buffer, a write may take a part
+                rest = rest[f.write(rest) :]
+            os.fsync(f.fileno())
+        except OSError:
+            f.truncate(end)
+            raise
 
 
 def digest(path: Path | str) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 INPUTS = "inputs"  # the folder of a run that holds what came from Python
 OWN = f"{{run}}/{INPUTS}/"  # how a record's names of these files begin
+WEIGHTS = "weights of "  # before a live model's name, among a record's inputs
+SOURCE = "source of "  # before the name of a function that only its Python program has
 
 
 def expanded(value: Any, folder: Path | str) -> Any:
@@ -31,7 +33,9 @@ def expanded(value: Any, folder: Path | str) -> Any:
         return type(value)(expanded(v, folder) for v in value)
     if not isinstance(value, str) or not value.startswith(OWN):
         return value
-    return str(Path(folder) / INPUTS / Path(value.removeprefix(OWN)).name)
+    # a record may come from others: no name in it leads out of the run's folder
+    parts = [p for p in Path(value.removeprefix(OWN)).parts if p not in ("..", "/")]
+    return str(Path(folder) / INPUTS / Path(*parts))
 
 
 def by_content(value: Any, digests: Mapping[str, str | None]) -> Any:

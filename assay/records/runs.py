@@ -13,6 +13,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from assay.engine.atomic import write_bytes
+from assay.engine.os_errors import new_folder
 from assay.errors import InputError
 from assay.records import schema_1
 from assay.records.checks import COMPLETIONS, READINGS, LineType, fault, say_unknown
@@ -64,6 +65,7 @@ class Run:
 
         Raises:
             InputError: The folder holds anything. A run is never overwritten.
+            NotWritten: The system refuses the folder.
         """
         folder = Path(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -71,7 +73,13 @@ class Run:
                 f"{folder} exists and is not an empty folder, and a run is never overwritten: "
                 "give another folder, or go on with the run that is there with --resume"
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        with new_folder(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            return cls._begun(folder, about)
+
+    @classmethod
+    def _begun(cls, folder: Path, about: RunRecord | Mapping[str, Any]) -> Run:
+        """The first record in a folder."""
         given = (
             about.model_dump(by_alias=True, exclude_unset=True)
             if isinstance(about, RunRecord)

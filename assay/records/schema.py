@@ -224,7 +224,10 @@ class RunRecord(BaseModel):
         gold_kind: What kind of gold it is.
         rewards: Names of the reward models.
         replayable: False where the policy's completions are not a function of the seed.
-        inputs: SHA-256 of every input file, by path.
+        inputs: SHA-256 of every input file, by path; of a folder's files too. Files of more than
+            1 GiB are read in parts.
+        changed: Inputs that a run went on with though they had changed (--accept-changes): the
+            digests that they had first, by path.
         best_step: The step with the highest gold, which is read again (tag "best"). The policy that
             a run comes to is in `result`.
         result: What a finished run comes to: its one best policy, and the last.
@@ -258,6 +261,7 @@ class RunRecord(BaseModel):
     rewards: list[Text] = Field(default_factory=list)
     replayable: bool = True
     inputs: dict[Text, Text | None] = Field(default_factory=dict)
+    changed: dict[Text, Text | None] = Field(default_factory=dict)
     best_step: int | None = None
     result: Result | None = None
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from assay.engine.atomic import only_writer
-from assay.errors import InputError, Waiting
+from assay.engine.atomic import forget_fresh, only_writer
+from assay.engine.os_errors import not_written
+from assay.errors import InputError, NotWritten, Waiting
+from assay.records.best import again
 from assay.records.memory import MemoryRun
 from assay.records.runs import Run
 
@@ -28,6 +30,7 @@ def writing(run: Run | MemoryRun) -> Iterator[None]:
 
     Raises:
         InputError: Another process is writing to the folder.
+        NotWritten: The block could not write; the sentence says how the run goes on.
     """
     alone = nullcontext(True) if run.folder is None else only_writer(run.folder)
     with alone as mine:
@@ -36,19 +39,34 @@ def writing(run: Run | MemoryRun) -> Iterator[None]:
                 f"another process is writing to {run.folder}: wait until it has ended, or run into "
                 "another folder"
             )
-        if run.record.state != "running" or run.record.error:
-            run.note({"state": "running", "error": None})
         try:
+            if run.folder is not None:
+                forget_fresh(run.folder)
+            if run.record.state != "running" or run.record.error:
+                run.note({"state": "running", "error": None})
             yield
         except Waiting:
             _ended(run, {"state": "waiting"})
             raise
         except Exception as why:
-            _ended(run, {"state": "failed", "error": f"{type(why).__name__}: {why}"})
-            raise
+            refused = not_written(why)
+            said = why if refused is None else refused
+            _ended(run, {"state": "failed", "error": f"{type(said).__name__}: {said}"})
+            if refused is None:
+                raise
+            raise _goes_on(refused, run) from (refused.__cause__ or why)
         except BaseException:  # Ctrl-C, SIGTERM, exit, or a generator that is closed
             _ended(run, {"state": "interrupted"})
             raise
+
+
+def _goes_on(refused: NotWritten, run: Run | MemoryRun) -> NotWritten:
+    """The same refusal, with the command that goes on with the run."""
+    if not isinstance(run, Run) or run.record.verb not in (None, "recipe"):
+        return refused
+    said = NotWritten(f"{refused}; then go on with: {again(run)}")
+    said.errno, said.filename = refused.errno, refused.filename
+    return said
 
 
 def _ended(run: Run | MemoryRun, how: Mapping[str, Any]) -> None:

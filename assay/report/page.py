@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from assay.engine.atomic import write_bytes
+from assay.engine.os_errors import writing_to
 from assay.errors import InputError
 from assay.records.methods import Ground, grounds
 from assay.report import laws
@@ -62,7 +63,8 @@ def build(
         bibtex="\n\n".join(bibtex(p) for p in cited),
     )
     out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    with writing_to(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(out, text.encode("utf-8", "backslashreplace"))
     return out
 

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from assay.core import Rng, Samples
 from assay.data.turns import Turns
 from assay.engine import progress
+from assay.errors import InputError
 from assay.models.backbones.layer_progress import by_layer
 from assay.models.backbones.pretrained import passes
 from assay.models.text_encoder import TextEncoder
 from assay.models.text_notes import unread_notes
 from assay.rewards.encoding import Template, open_model, open_tokenizer
-from assay.rewards.folder import read_reward, write_reward
+from assay.rewards.folder import files_in, read_reward, write_reward
 from assay.rewards.lora import adapted, merged
 from assay.rewards.pool_tokens import cut_note, encoded
 from assay.rewards.row_tokens import Encoded, batched
@@ -193,6 +194,24 @@ class TokenScorer(OnSamples):
         return self.of_tokens(rows)
 
 
+def check_template(tokenizer: Any, template: Template, where: Path | str) -> None:
+    """Check that a base still has the chat template that a reward was fitted with.
+
+    Args:
+        tokenizer: The base's.
+        template: How the reward's texts become tokens.
+        where: The base, for the message.
+
+    Raises:
+        InputError: It has none.
+    """
+    if template.form == "chat" and not getattr(tokenizer, "chat_template", None):
+        raise InputError(
+            f"{where} has no chat template, and the reward was fitted with one; put back its "
+            "chat_template.jinja or tokenizer_config.json, or fit the reward again"
+        )
+
+
 class ModelReward(TokenScorer):
     """M whole models as one Reward.
 
@@ -235,7 +254,7 @@ class ModelReward(TokenScorer):
         for name, model in zip(self.names, self.models, strict=True):
             model.save_pretrained(folder / name)
             self.tokenizer.save_pretrained(folder / name)
-        files = [f"{name}/model.safetensors" for name in self.names]
+        files = [f for name in self.names for f in files_in(folder, name)]
         more = {"template": self.template.plain()}
         write_reward(folder, KIND, self.names, {}, more, files=files)
 
@@ -253,7 +272,11 @@ class ModelReward(TokenScorer):
                 open_model("AutoModelForSequenceClassification", Path(folder) / n) for n in names
             ]
             frozen = [m.requires_grad_(False) for m in models]
-            tokenizer = open_tokenizer(Path(folder) / names[0])
-            return cls(frozen, tokenizer, Template(**about["template"]), names)
+            tokenizer, template = (
+                open_tokenizer(first := Path(folder) / names[0]),
+                about["template"],
+            )
+            check_template(tokenizer, Template(**template), first)
+            return cls(frozen, tokenizer, Template(**template), names)
 
         return read_reward(folder, KIND, made)

@@ -15,6 +15,7 @@ from assay.engine import progress
 from assay.engine.descend import micro_batches
 from assay.errors import InputError
 from assay.models.text_encoder import TextEncoder
+from assay.models.weights_read import all_tokens, check_finite, whole_base
 from assay.rewards.encoder import Member, ModelReward
 from assay.rewards.encoding import dedicated_pad, open_model, open_tokenizer, template_for
 from assay.rewards.fit import bradley_terry_fitted
@@ -84,12 +85,16 @@ class ModelFitter:
     def __init__(self, pool: Pool, config: FitConfig):
         self.config = config
         self.tokenizer = open_tokenizer(config.base)
-        probe = open_model(
+        probe, info = open_model(
             "AutoModelForSequenceClassification",
             config.base,
             num_labels=1,
             ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
+        whole_base(probe, info, config.base)
+        check_finite(probe.base_model, f"'{config.base}' should be a base")
+        all_tokens(probe, self.tokenizer, config.base)
         padded = dedicated_pad(self.tokenizer, probe)
         self.template = template_for(self.tokenizer, probe.config, config.max_length)
         encoder, limit = TextEncoder(self.tokenizer), self.template.max_length

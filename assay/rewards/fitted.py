@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.engine.atomic import write_bytes
+from assay.engine.os_errors import new_folder
 from assay.errors import InputError
 from assay.records import runs
 from assay.rewards.evaluation import Evaluation
@@ -39,11 +40,13 @@ class Fitted:
 
         Raises:
             InputError: The folder exists and is not empty, or gives other scores.
+            NotWritten: The system refuses the folder; what was written is deleted.
         """
         writable(out)
-        return save_reward(
-            self.reward, out, self.rows, lambda folder: write_about(self.about, folder)
-        )
+        with new_folder(Path(out)):
+            return save_reward(
+                self.reward, out, self.rows, lambda folder: write_about(self.about, folder)
+            )
 
 
 def writable(out: str | Path) -> None:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from assay.engine.atomic import write_bytes
+from assay.engine.os_errors import writing_to
 from assay.errors import InputError
 from assay.records.runs import digest
 
@@ -45,11 +46,12 @@ def write_reward(
         files: The files of weights, relative to the folder, whose digests are kept.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     if tensors:
-        save_file(
-            {k: v.detach().contiguous().cpu() for k, v in tensors.items()}, str(folder / WEIGHTS)
-        )
+        whole = {k: v.detach().contiguous().cpu() for k, v in tensors.items()}
+        with writing_to(folder / WEIGHTS, sum(t.nbytes for t in whole.values())):
+            save_file(whole, str(folder / WEIGHTS))
     about = {
         "schema": SCHEMA,
         "kind": kind,
@@ -60,6 +62,17 @@ def write_reward(
     }
     said = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
     write_bytes(folder / ABOUT, said.encode())
+
+
+def files_in(folder: Path, name: str) -> list[str]:
+    """The files of a folder within a reward's folder, by their names in the latter.
+
+    Args:
+        folder: The reward's folder.
+        name: The folder in it.
+    """
+    inside = sorted(p for p in (folder / name).rglob("*") if p.is_file())
+    return [p.relative_to(folder).as_posix() for p in inside]
 
 
 def describe(folder: Path | str) -> dict[str, Any]:
@@ -112,6 +125,8 @@ def read_reward(
         )
     try:
         for name, known in about["files"].items():
+            if not (folder / name).is_file():
+                raise InputError(f"{folder / name} is gone, which {ABOUT} names; {_AGAIN}")
             if digest(folder / name) != known:
                 raise InputError(
                     f"{folder / name} is not the file that {ABOUT} was written for: it "

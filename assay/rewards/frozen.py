@@ -12,9 +12,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from assay.errors import InputError
-from assay.rewards.encoder import TokenScorer, batches, forward
+from assay.models.weights_read import all_tokens, check_finite, whole_base
+from assay.rewards.encoder import TokenScorer, batches, check_template, forward
 from assay.rewards.encoding import Template, open_model, open_tokenizer, template_for
-from assay.rewards.folder import read_reward, write_reward
+from assay.rewards.folder import WEIGHTS, files_in, read_reward, write_reward
 from assay.rewards.row_tokens import Encoded
 
 KIND = "frozen features"
@@ -43,9 +44,16 @@ class Embedder:
     ):
         self.base, self.pooling, self.keep = base, pooling, keep
         self.tokenizer = open_tokenizer(base)
-        self.model = open_model("AutoModel", base).requires_grad_(False)
+        found, info = open_model(
+            "AutoModel", base, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+        whole_base(found, info, base)
+        check_finite(found, f"'{base}' should be a base")
+        all_tokens(found, self.tokenizer, base)
+        self.model = found.requires_grad_(False)
         config = self.model.config
         self.template = template or template_for(self.tokenizer, config, max_length)
+        check_template(self.tokenizer, self.template, base)
 
     @torch.no_grad()
     def __call__(self, rows: Sequence[Encoded]) -> Float[Tensor, "R H"]:
@@ -131,7 +139,8 @@ class FrozenReward(TokenScorer):
             "pooling": e.pooling,
             "template": e.template.plain(),
         }
-        write_reward(folder, KIND, self.names, tensors, more)
+        files = (WEIGHTS, *(files_in(Path(folder), BASE) if e.keep else ()))
+        write_reward(folder, KIND, self.names, tensors, more, files=files)
 
     @classmethod
     def load(cls, folder: Path | str) -> FrozenReward:

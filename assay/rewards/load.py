@@ -151,12 +151,14 @@ def _opened(spec: str | Callable[..., Any], flag: str, name: str) -> TextReward:
 
 def _classifier(spec: str, flag: str) -> TextReward:
     """Open a sequence classifier of transformers."""
+    from assay.models.weights_read import check_finite
     from assay.rewards.encoder import ModelReward
     from assay.rewards.encoding import all_there, open_model, open_tokenizer, template_for
 
     tokenizer = open_tokenizer(spec)
     model, info = open_model("AutoModelForSequenceClassification", spec, output_loading_info=True)
     all_there(info, f"--{flag} is '{spec}', which was to be a classifier")
+    check_finite(model, f"--{flag} is '{spec}', which was to be a classifier")
     if len(tokenizer) > (size := model.get_input_embeddings().num_embeddings):
         raise InputError(
             f"--{flag} is '{spec}', with a tokenizer of {len(tokenizer)} tokens and a model of "

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from assay import data
 from assay.engine import progress
+from assay.engine.os_errors import writing_to
 from assay.engine.plural import counted
 from assay.errors import InputError
 from assay.formulas import aggregate
@@ -208,11 +209,12 @@ def write_rows(source: data.Source, out: str | Path, extra: Mapping[int, Mapping
         InputError: `out` exists.
     """
     out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    with writing_to(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
     fresh = out.with_name(f"{out.name}.{os.getpid()}.new")
     n = 0
     try:
-        with _writer(fresh, out.suffix == ".gz") as f:
+        with writing_to(out), _writer(fresh, out.suffix == ".gz") as f:
             for i, row in source.rows(data.Faults(source.name, source.line)):
                 if i in extra:
                     whole = _strict({**row, **extra[i]})

@@ -10,6 +10,7 @@ until then the run waits (exit code 3).
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from assay.engine import progress
 from assay.engine.parallel import meter, rank, same_everywhere, world_size
 from assay.errors import InputError, Waiting
 from assay.records.checks import LABELS, QUESTIONS
-from assay.records.lines import write_lines
+from assay.records.lines import append, write_lines
 from assay.watch.labelers.questions import Label, Labeler, Question, current_labels
 
 Key = tuple[str, int, int, int]
@@ -246,12 +247,10 @@ def _append(path: Path, rows: list[tuple[str, str, str, str]]) -> None:
 
     An apostrophe stands before a leading =, +, − or @, which a spreadsheet takes for a formula.
     """
-    fresh = not path.exists()
-    with open(path, "a", newline="", encoding="utf-8") as f:
-        sheet = csv.writer(f)
-        if fresh:
-            sheet.writerow(COLUMNS)
-        for row in rows:
-            sheet.writerow(
-                [f"'{cell}" if cell[:1] in "=+-@\t\r" and cell else cell for cell in row]
-            )
+    text = io.StringIO(newline="")
+    sheet = csv.writer(text)
+    if not path.exists():
+        sheet.writerow(COLUMNS)
+    for row in rows:
+        sheet.writerow([f"'{cell}" if cell[:1] in "=+-@\t\r" and cell else cell for cell in row])
+    append(path, text.getvalue().encode())

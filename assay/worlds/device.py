@@ -15,6 +15,7 @@ from assay.errors import InputError
 from assay.models.backbones.lora import lora_config, peft_needed
 from assay.models.backbones.pretrained import Pretrained
 from assay.models.live import LiveModel, borrowed
+from assay.models.weights_read import check_finite, same_shapes, say_left_over
 from assay.registry.extras import need
 from assay.registry.live import opened
 from assay.rewards.encoding import all_there
@@ -110,13 +111,18 @@ def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -
                 use_safetensors=True,
                 dtype=dtype,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # `same_shapes` says which
                 **more,
             )
     except Exception as why:  # transformers and the hub raise many types for one thing
         what = f"--model is '{name}', which was to be a causal language model"
         raise hub.refused(name, what, why) from why
     made, info = both
-    all_there(info, f"--model is '{name}', which was to be a causal language model")
+    what = f"--model is '{name}', which was to be a causal language model"
+    same_shapes(info, what)
+    all_there(info, what)
+    say_left_over(info["unexpected_keys"], name)
+    check_finite(made, what)
     return made if bits else made.to(device)
 
 

@@ -224,7 +224,16 @@ def _ends(model: Any) -> list[int]:
     """The tokens that end a completion, by the model's own generation settings."""
     own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     own = getattr(model.config, "eos_token_id", None) if own is None else own
-    return [] if own is None else list(own) if isinstance(own, (list, tuple)) else [own]
+    ends = [] if own is None else list(own) if isinstance(own, (list, tuple)) else [own]
+    size = model.get_input_embeddings().weight.shape[0]
+    for end in ends:
+        if type(end) is not int or not 0 <= end < size:
+            raise InputError(
+                f"the model's settings give {end!r} as eos_token_id, and its tokens are "
+                f"numbers from 0 to {size - 1}; mend generation_config.json, or config.json where "
+                "there is none"
+            )
+    return ends
 
 
 def _check_positions(config: HubConfig, model: Any, longest: int) -> None:

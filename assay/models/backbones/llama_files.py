@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from assay.engine.os_errors import writing_to
 from assay.errors import InputError
 from assay.models.backbones.attention import Config, shapes
 
@@ -22,8 +23,12 @@ def write(folder: Path, config: Config, weights: Mapping[str, Tensor]) -> None:
         config: The sizes.
         weights: By transformers' names.
     """
-    c = config
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder, config, weights)
+
+
+def _write(folder: Path, c: Config, weights: Mapping[str, Tensor]) -> None:
     kind = str(next(iter(weights.values())).dtype).removeprefix("torch.")
     said = {
         "architectures": ["LlamaForCausalLM"],
