@@ -196,6 +196,13 @@ def test_marks_in_a_file_are_told_once_with_the_first_row(
         templated=("prompt",),
     )  # fmt: skip
     assert [n for n in found["notes"] if n.startswith(told)], "completions are text still"
+    for r in rows:
+        r |= {"chosen": f"{r['chosen']}<|im_end|>", "rejected": f"{r['rejected']}<|im_end|>"}
+    file = lines(tmp_path / "w.jsonl", rows)
+    for given in ((), ("prompt",)):
+        out = tmp_path / f"W{len(given)}"
+        found = fit(file, base=base, out=out, members=1, frozen=True, folds=2, templated=given)
+        assert any(n.endswith("pass --templated prompt,completion") for n in found["notes"])
     with pytest.raises(InputError, match="--templated is 'prompts'; give some of prompt, chosen"):
         fit(file, base=base, out=tmp_path / "V", templated=("prompts",))
 

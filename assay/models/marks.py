@@ -50,11 +50,15 @@ class Marks:
         self.barred = frozenset(self.ids.values()) - unknown
         longest = sorted(self.ids, key=len, reverse=True)
         self._any = re.compile("|".join(map(re.escape, longest))) if longest else None
+        # a tokenizer has a thousand marks of few beginnings, and most texts have none of these
+        self._begins = {m[:3] for m in self.ids}
         self._twin: tuple[str, Encode] | None = None
 
     def first(self, text: str) -> str | None:
         """Return the first mark that stands written out in a text; None where there is none."""
-        found = None if self._any is None else self._any.search(text)
+        if self._any is None or not any(b in text for b in self._begins):
+            return None
+        found = self._any.search(text)
         return None if found is None else found[0]
 
     def all(self, text: str) -> list[str]:

@@ -56,26 +56,41 @@ def marked_note(
     Returns:
         The sentence; None where no row holds one.
     """
-    total = held = looks = 0
+    total = held = already = 0
+    looks = {"prompt": 0, "completion": 0}
     first: tuple[str, int] | None = None
     for row, prompt, completions in rows:
         total += 1
-        texts = [t for t in (prompt, *completions) if not isinstance(t, Templated)]
-        found = next((m for t in texts if (m := chat.marks.first(t)) is not None), None)
-        if found is None:
+        already += isinstance(prompt, Templated)
+        found = [m for t in (prompt, *completions) if (m := _mark(chat, t)) is not None]
+        if not found:
             continue
         held += 1
-        first = first or (found, row)
-        if not isinstance(prompt, Templated):
-            looks += not chat.written.isdisjoint(chat.marks.all(prompt))
+        first = first or (found[0], row)
+        looks["prompt"] += _looks(chat, prompt)
+        looks["completion"] += any(_looks(chat, t) for t in completions)
     if first is None:
         return None
     many = f"{one} holds" if held == 1 else f"{one}s hold"
-    again = "; these look templated already; pass --templated prompt" if 2 * looks > total else ""
+    parts = [part for part, n in looks.items() if 2 * n > total]
+    whole = ["prompt", *parts] if parts and already == total else parts
+    again = f"; these look templated already; pass --templated {','.join(whole)}" if parts else ""
     return (
         f"{held:,} {many} special tokens written out ({first[0]!r} first in {one} {first[1]}); "
         f"they are encoded as text{again}"
     )
+
+
+def _mark(chat: Chat, text: str) -> str | None:
+    """The first mark that stands written out in a text; None where there is none."""
+    return None if isinstance(text, Templated) else chat.marks.first(text)
+
+
+def _looks(chat: Chat, text: str) -> bool:
+    """Whether a text holds marks that the template writes."""
+    if _mark(chat, text) is None:
+        return False
+    return not chat.written.isdisjoint(chat.marks.all(text))
 
 
 def unread_notes(chat: Chat, *, template: bool = True) -> list[str]:
