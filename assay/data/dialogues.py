@@ -44,6 +44,11 @@ def contains(whole: Turns, some: Turns) -> bool:
     return any(a[i : i + len(b)] == b for i in range(len(a) - len(b) + 1))
 
 
+def same(one: Turns, other: Turns) -> bool:
+    """Whether two dialogues say the same, blanks at the ends of turns aside."""
+    return _bare(one) == _bare(other)
+
+
 def joined(prompt: Turns, dialogue: Turns) -> Turns | None:
     """One prompt of a prompt column and the turns that the completions share.
 
@@ -64,7 +69,7 @@ def joined(prompt: Turns, dialogue: Turns) -> Turns | None:
     if not dialogue or not prompt:
         return prompt or dialogue
     if contains(dialogue, prompt):
-        return _with_tools(prompt, dialogue)
+        return with_tools(prompt, dialogue)
     if contains(prompt[-len(dialogue) :], dialogue):
         return prompt
     a, b = _bare(prompt), _bare(dialogue)
@@ -81,6 +86,31 @@ def joined(prompt: Turns, dialogue: Turns) -> Turns | None:
     return (*prompt, *dialogue) if goes_on or asked == "system" != begins else None
 
 
+def uncopied(prompt: Turns, *completions: Turns) -> Turns:
+    """A prompt column's turns without those that are a copy of a completion.
+
+    Args:
+        prompt: The prompt column's turns.
+        *completions: The dialogues of the completions, each with its prompt.
+
+    Returns:
+        The turns before the copy, such as a system turn.
+    """
+    for whole in completions:
+        start = len(prompt) - len(whole)
+        if whole[-1].role == "assistant" and start >= 0 and contains(prompt[start:], whole):
+            return prompt[:start]
+    return prompt
+
+
+def with_tools(prompt: Turns, dialogue: Turns) -> Turns:
+    """A dialogue, with the schemas of the prompt's first turn on its own first."""
+    tools = prompt[0].extras().get("tools") if prompt else None
+    if tools is None or not dialogue or "tools" in dialogue[0].extras():
+        return dialogue
+    return (dialogue[0].with_more(tools=tools), *dialogue[1:])
+
+
 def _bare(turns: Turns) -> list[Turn]:
     """Turns without blanks at their ends, and without the schemas that a tools column adds."""
     bare = list[Turn]()
@@ -95,11 +125,3 @@ def _without_tools(turn: Turn) -> str:
     extras = turn.extras()
     extras.pop("tools", None)
     return Turn(turn.role, "").with_more(**extras).more
-
-
-def _with_tools(prompt: Turns, dialogue: Turns) -> Turns:
-    """The dialogue, with the schemas of the prompt's first turn on its own first."""
-    tools = prompt[0].extras().get("tools")
-    if tools is None or "tools" in dialogue[0].extras():
-        return dialogue
-    return (dialogue[0].with_more(tools=tools), *dialogue[1:])

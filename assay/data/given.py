@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from assay.data.cells import Cells
 from assay.data.faults import Faults
 from assay.data.kinds import Layout
+from assay.data.prompt_cells import PromptCells
 from assay.data.scored import completed
 from assay.data.turns import Turns
 from assay.errors import InputError
@@ -45,7 +45,7 @@ def given_texts(
     asks, said, turns = list[str](), list[str](), list[Turns | None]()
     for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
         faults = Faults("", False, drops=False)
-        cells, row = Cells(layout, faults), {"prompts": _list(prompt)}
+        cells, row = PromptCells(layout, faults), {"prompts": _list(prompt)}
         ask = cells.prompt(i, row)
         reply = cells.cell(i, {"completions": _list(completion)}, "completions")
         both = None

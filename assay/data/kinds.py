@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from assay.data.faults import clipped
-from assay.data.prompt_columns import JOINED, prompt_parts
+from assay.data.nested import advice
+from assay.data.prompt_columns import JOINED, joined_parts, one_completion, prompt_parts
 from assay.errors import InputError
 
 KINDS = ("pairs", "choices", "scored", "demonstrations", "prompts")
@@ -63,6 +64,7 @@ class Layout:
         columns: All its columns.
         numeric: Columns of numbers.
         others: Columns that play no part.
+        advice: What to write where the rows hold completions that are not read; "" for nothing.
     """
 
     kind: str
@@ -70,6 +72,7 @@ class Layout:
     columns: tuple[str, ...]
     numeric: tuple[str, ...] = ()
     others: tuple[str, ...] = field(default=())
+    advice: str = ""
 
     def get(self, row: Mapping[str, Any], part: str) -> Any:
         """The row's cell for a part; None if the file has no such part."""
@@ -134,9 +137,7 @@ def layout(
         raise missing(score, seen, file)
     found = _found(rows, seen, named, score, file, want)
     used = set(found.parts.values())
-    return Layout(
-        found.kind, found.parts, seen, found.numeric, tuple(c for c in seen if c not in used)
-    )
+    return replace(found, others=tuple(c for c in seen if c not in used))
 
 
 def _first(names: Iterable[str], seen: tuple[str, ...]) -> str | None:
@@ -161,19 +162,24 @@ def _found(
     two = next((t for t in TWO if t[0] in seen and t[1] in seen), None)
     if "first" in named and "second" in named:
         two = (named["first"], named["second"])
-    several = len(both) == 2 or two is not None or bool(part("response", *ANSWER))
+    dialogue = "messages" in named or "text" in named
+    answer = {} if dialogue else part("response", *ANSWER)
+    pair = len(both) == 2 or two is not None
     completions = {*both.values(), *(two or ())}
     prompt = prompt_parts(
         [c for c in seen if c not in completions],
         rows,
         named,
         file,
-        dialogues=several or want == "prompts",
+        dialogues=pair or bool(answer) or want == "prompts",
+        closed=pair or want == "prompts",
     )
     numeric = tuple(c for c in seen if c not in prompt.values() and _number_column(rows, c))
     if len(both) == 2 and want in (None, "pairs"):
         return Layout("pairs", {**prompt, **both, **part("margin"), **part("p")}, seen, numeric)
-    if len(both) == 1 and score is None:
+    if want == "prompts" and prompt:
+        return Layout("prompts", prompt, seen, numeric)
+    if len(both) == 1 and score is None and not answer and not dialogue:
         raise missing("rejected" if "chosen" in both else "chosen", seen, file)
     if two and want in (None, "pairs"):
         verdict = part("verdict", *VERDICT)
@@ -185,7 +191,9 @@ def _found(
         return Layout(
             "choices", {**prompt, "first": two[0], "second": two[1], **verdict}, seen, numeric
         )
-    answer = part("response", *ANSWER)
+    nested = "" if answer else advice(rows, [c for c in seen if c not in prompt.values()])
+    if nested and want in ("pairs", "scored", "responses"):
+        raise InputError(f"{file}: {nested}")
     if want == "pairs":
         raise missing("chosen", seen, file)
     if answer and (prompt or want in ("scored", "responses")):
@@ -204,18 +212,21 @@ def _found(
                 f"{file} has {', '.join(seen)} and none of them has numbers; name the score with "
                 "--score COLUMN"
             )
+        if "response" not in named:
+            one_completion(rows, seen, answer["response"], file)
         return Layout("demonstrations", {**prompt, **answer}, seen)
     if want in ("scored", "responses"):
         raise missing("response", seen, file)
-    for name in ("messages", "text"):
-        if part(name) or (name == "messages" and part(name, "conversations")):
-            return Layout(
-                "demonstrations",
-                part(name, *(("messages", "conversations") if name == "messages" else (name,))),
-                seen,
-            )
+    for name, names in (("messages", ("messages", "conversations")), ("text", ("text",))):
+        held = part(name, *names)
+        if held:
+            free = [c for c in seen if c not in (*held.values(), *named.values())]
+            joins = joined_parts(free, named) if name == "messages" else {}
+            return Layout("demonstrations", {**held, **joins}, seen)
     if prompt:
-        return Layout("prompts", prompt, seen)
+        return Layout("prompts", prompt, seen, advice=nested)
+    if nested:
+        raise InputError(f"{file}: {nested}")
     raise InputError(
         f"{file} has the columns {clipped(', '.join(seen), 200)}, which make neither pairs "
         "(prompt, chosen, rejected), nor scored responses (prompt, response, a number), nor "

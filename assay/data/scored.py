@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from assay.data.cells import FIX, Cell, Cells, joined_turns
+from assay.data.cells import FIX, Cell, joined_turns, reply_turns
 from assay.data.dialogues import is_plain, joined, parted, trimmed
 from assay.data.faults import Faults
 from assay.data.kinds import Layout
-from assay.data.turns import Turns, continued, written
+from assay.data.prompt_cells import PromptCells
+from assay.data.turns import Turns, written
 from assay.data.verdicts import finite
 
 
@@ -50,7 +51,7 @@ def text_of(
     Returns:
         The text, and its turns if it is a dialogue; None for a faulty cell.
     """
-    return Cells(Layout("prompts", {"prompt": column}, (column,)), faults).prompt(i, row)
+    return PromptCells(Layout("prompts", {"prompt": column}, (column,)), faults).prompt(i, row)
 
 
 def scored(
@@ -66,7 +67,7 @@ def scored(
         layout: Which columns to read.
         faults: Counts rows with faults, which are left out.
     """
-    cells, column = Cells(layout, faults), layout.parts.get("score")
+    cells, column = PromptCells(layout, faults), layout.parts.get("score")
     ask, said = layout.parts["prompt"], layout.parts["response"]
     for i, row in rows:
         cells.count_unread(row)
@@ -112,12 +113,10 @@ def completed(
         a faulty row.
     """
     turns = response.turns
-    if turns is None and prompt.turns is not None:
-        turns = continued(response.text)
-        if turns is None:
-            return prompt, Cell(response.text.strip())
+    if turns is None and prompt.text:
+        turns = reply_turns(prompt, response.text)
     if turns is None:
-        return prompt, response
+        return prompt, Cell(response.text.strip()) if prompt.turns is not None else response
     before, reply, after = parted(turns)
     if not reply:
         faults.error(
@@ -128,7 +127,7 @@ def completed(
             "end it with the assistant's turn",
         )
         return None
-    faults.unread["turns after the assistant's last one"] += len(after)
+    faults.skip("turns after the assistant's last one", len(after))
     if not prompt.text:
         whole: Turns | None = before
     elif turns[0].role == "assistant":  # all of it goes on from the prompt

@@ -47,6 +47,8 @@ def labels(
     )
     found.faults.stop()
     name, kind, numeric = found.source.name, found.layout.kind, found.layout.numeric
+    if found.layout.advice:
+        raise InputError(f"{name}: {found.layout.advice}")
     if kind not in ("pairs", "choices", "scored"):
         raise InputError(
             f"{name} holds {kind} ({', '.join(found.layout.columns)}), and a reward is fitted to "
