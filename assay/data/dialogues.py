@@ -96,9 +96,9 @@ def uncopied(prompt: Turns, *completions: Turns) -> Turns:
     Returns:
         The turns before the copy, such as a system turn.
     """
-    for whole in completions:
+    for whole in [x for turns in completions for x in (turns, trimmed(turns)[0]) if x]:
         start = len(prompt) - len(whole)
-        if whole[-1].role == "assistant" and start >= 0 and contains(prompt[start:], whole):
+        if start >= 0 and same(prompt[start:], whole):
             return prompt[:start]
     return prompt
 
