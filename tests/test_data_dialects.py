@@ -1,4 +1,4 @@
-"""Every dialect's right value: the prompt once, the whole completion, and what is named as unread."""
+"""Every dialect's right value: the prompt once, the whole completion, and what is not read."""
 
 from __future__ import annotations
 

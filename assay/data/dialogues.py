@@ -103,6 +103,13 @@ def uncopied(prompt: Turns, *completions: Turns) -> Turns:
     return prompt
 
 
+def unsaid(prompt: Turns, *completions: str) -> Turns:
+    """A prompt column's turns without the assistant's last one, if a completion says the same."""
+    last = prompt[-1].content.strip() if is_plain(prompt[-1:]) else None
+    same_text = last in [text.strip() for text in completions]
+    return prompt[:-1] if len(prompt) > 1 and same_text else prompt
+
+
 def with_tools(prompt: Turns, dialogue: Turns) -> Turns:
     """A dialogue, with the schemas of the prompt's first turn on its own first."""
     tools = prompt[0].extras().get("tools") if prompt else None

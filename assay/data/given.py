@@ -9,8 +9,11 @@ from assay.data.faults import Faults
 from assay.data.kinds import Layout
 from assay.data.prompt_cells import PromptCells
 from assay.data.scored import completed
-from assay.data.turns import Turns
+from assay.data.turns import Turn, Turns
 from assay.errors import InputError
+
+
+_REPLY = Turn("assistant", "")  # a text is the assistant's
 
 
 def given_texts(
@@ -50,7 +53,8 @@ def given_texts(
         reply = cells.cell(i, {"completions": _list(completion)}, "completions")
         both = None
         if ask is not None and reply is not None:
-            if reply.turns is not None and not any(t.role == "assistant" for t in reply.turns):
+            alone = reply.turns is None and ask.turns is None
+            if alone or not any(t.role == "assistant" for t in reply.turns or (_REPLY,)):
                 both = ask, reply  # what another program calls a completion is taken as one
             else:
                 both = completed(i, "completions", ask, reply, faults)

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay.data.cells import FIX, Cell, joined_turns, reply_turns
-from assay.data.dialogues import contains, is_plain, joined, parted, trimmed, uncopied, with_tools
+from assay.data.dialogues import (
+    contains,
+    is_plain,
+    joined,
+    parted,
+    trimmed,
+    uncopied,
+    unsaid,
+    with_tools,
+)
 from assay.data.faults import Faults
 from assay.data.kinds import Layout
 from assay.data.prompt_cells import PromptCells
@@ -176,7 +185,7 @@ class _Reader:
                 )
                 return self._dialogues(i, ask, *cells)
         if ask.turns is not None:
-            begin = self._uncopied(ask.turns, first, second)
+            begin = unsaid(ask.turns, first, second)
             return written(begin), first.strip(), second.strip(), begin, None
         if prompt and first.startswith(prompt) and second.startswith(prompt):
             self.faults.warn(
@@ -199,11 +208,6 @@ class _Reader:
                 )
             prompt, first, second = first[:cut], first[cut:], second[cut:]
         return prompt, first, second, None, None
-
-    def _uncopied(self, ask: Turns, *said: str) -> Turns:
-        """A dialogue without the assistant's last turn, if a completion says the same."""
-        last = ask[-1].content.strip() if is_plain(ask[-1:]) else None
-        return ask[:-1] if len(ask) > 1 and last in [text.strip() for text in said] else ask
 
     def _dialogues(self, i: int, ask: Cell, one: Cell, two: Cell) -> _Made | None:
         """Completions of which one at least is turns."""
