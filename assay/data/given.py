@@ -12,7 +12,6 @@ from assay.data.scored import completed
 from assay.data.turns import Turn, Turns
 from assay.errors import InputError
 
-
 _REPLY = Turn("assistant", "")  # a text is the assistant's
 
 
