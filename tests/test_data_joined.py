@@ -180,6 +180,14 @@ def test_a_prompt_beside_a_dialogue_is_asked_for(tmp_path: Path) -> None:
     assert turns(one(tmp_path, both)) == [("system", "s"), ("user", "Hi")]
 
 
+def test_a_context_that_the_dialogues_do_not_hold_is_not_dropped(tmp_path: Path) -> None:
+    talk = [U, A, {"role": "user", "content": "Do it."}]
+    row = {"instruction": talk, "context": "c", "chosen": [*talk, A], "rejected": [*talk, B]}
+    assert scan(tmp_path, row).faults.errors == {"other prompt": 1}
+    found = scan(tmp_path, row, columns={"input": ""})
+    assert found.usable == 1 and found.faults.apart == {"context": 1}
+
+
 def test_two_completions_of_a_row_are_asked_for(tmp_path: Path) -> None:
     row = {"problem": "2+2", "answer": "4", "messages": [U, A]}
     with pytest.raises(

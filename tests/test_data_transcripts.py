@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from assay import data
+from assay.data.stream import stream
 from assay.data.summary import check, says
+from assay.errors import InputError
 
 U, A = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}
 B = {"role": "assistant", "content": "No"}
@@ -156,3 +158,11 @@ def test_rounds_in_lists_of_texts(tmp_path: Path) -> None:
         assert "1 rounds, where 'prompt' has 2" in short.faults.shown[0].found
         found = scan(tmp_path, {"prompt": write(["Hi"]), "response_a": write(["Yo"])})
         assert [x.prompt for x in found.items] == ["Hi"]
+
+
+def test_a_file_of_pairs_without_a_prompt_column_is_no_file_of_prompts(tmp_path: Path) -> None:
+    row = {"chosen": f"{H} Yo", "rejected": f"{H} No", "generations": ["Yo", "No"]}
+    with pytest.raises(InputError, match="inside chosen and rejected; give it as --pairs"):
+        list(stream(lines(tmp_path, row), "prompts"))
+    with pytest.raises(InputError, match="no column 'prompt'; it has text"):
+        list(stream(lines(tmp_path, {"text": f"{H} Yo"}), "prompts"))

@@ -177,8 +177,16 @@ def _found(
     numeric = tuple(c for c in seen if c not in prompt.values() and _number_column(rows, c))
     if len(both) == 2 and want in (None, "pairs"):
         return Layout("pairs", {**prompt, **both, **part("margin"), **part("p")}, seen, numeric)
-    if want == "prompts" and prompt:
-        return Layout("prompts", prompt, seen, numeric)
+    if want == "prompts":
+        if prompt:
+            return Layout("prompts", prompt, seen, numeric)
+        if pair:
+            raise InputError(
+                f"{file} has its prompts inside {' and '.join(sorted(completions))}; give it as "
+                "--pairs, whose prompts are used where no file of prompts is given, or name a "
+                "column with --columns prompt=ITS_NAME"
+            )
+        raise missing("prompt", seen, file)
     if len(both) == 1 and score is None and not answer and not dialogue:
         raise missing("rejected" if "chosen" in both else "chosen", seen, file)
     if two and want in (None, "pairs"):

@@ -218,9 +218,10 @@ class _Reader:
         n = shared(first, second)
         if begin:
             begin = uncopied(begin, first, second)
-            before, reply, _ = parted(begin)
+            before, reply, after = parted(begin)
             shares = first[:n]
-            if n and before and reply and contains(shares, before) and not contains(shares, begin):
+            third = n and before and reply and not after and contains(shares, before)
+            if third and not contains(shares, begin):
                 # a third completion of the same prompt
                 what = f"turns of column '{self.ask}' that answer its prompt"
                 self.faults.skip(what, len(reply))
