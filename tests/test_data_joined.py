@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from assay import data
+from assay.cli import main
 from assay.data.stream import stream
 from assay.data.summary import check, says
 from assay.errors import InputError
@@ -95,6 +96,16 @@ def test_a_part_is_left_out_or_named_by_the_user(tmp_path: Path) -> None:
     assert not unused
 
 
+def test_the_command_line_leaves_a_part_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(lines(tmp_path, {"system": "s", "question": "q", **ENDS}))
+    assert main(["check", file, "--columns", "system="]) == 0
+    assert "not read: column 'system' (1)" in capsys.readouterr().out
+    assert main(["check", file, "--columns", "prompt="]) != 0
+    assert "system, history, input, tools can be left out so" in capsys.readouterr().err
+
+
 def test_a_system_column_agrees_with_the_dialogue_or_is_a_fault(tmp_path: Path) -> None:
     talk = [{"role": "system", "content": "Be brief. "}, U]
     assert turns(one(tmp_path, {"system": "Be brief.", "prompt": talk, **ENDS}))[1:] == [
@@ -126,6 +137,11 @@ def test_a_dialogue_that_is_a_demonstration_is_joined_as_a_prompt_is(tmp_path: P
     assert asked == (item.prompt, item.turns)
     said = says(check(lines(tmp_path, row)))
     assert "dialogue = system + history + conversations" in said[0]
+
+
+def test_an_answer_in_the_history_is_no_completion(tmp_path: Path) -> None:
+    found = scan(tmp_path, {"history": [["q", "a"]], "messages": [U]})
+    assert found.faults.errors == {"no completion": 1}
 
 
 def test_check_says_what_the_prompt_is_joined_from(tmp_path: Path) -> None:

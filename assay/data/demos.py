@@ -63,7 +63,10 @@ def demos(
             continue
         if cell.turns is None and (turns := transcript(cell.text)) is not None:
             cell = Cell.of(turns)
-        whole = cells.join(i, row, cell)
+        replies = any(t.role == "assistant" for t in cell.turns or ())
+        whole = (
+            cells.join(i, row, cell) if replies else cell
+        )  # no answer of the history's is its own
         made = None if whole is None else completed(i, column, Cell(""), whole, faults)
         if made is None:
             continue

@@ -131,7 +131,11 @@ def layout(
                 f"'{part}'{f'; did you mean {near[0]}?' if near else ''}; the parts are "
                 f"{', '.join(CANONICAL)}"
             )
-        if name not in seen and not (name == "" and part in JOINED):
+        if not name and part not in JOINED:
+            raise InputError(
+                f"--columns {part}=: a name is missing; {', '.join(JOINED)} can be left out so"
+            )
+        if name and name not in seen:
             raise missing(name, seen, file)
     if score is not None and score not in seen:
         raise missing(score, seen, file)
