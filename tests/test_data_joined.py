@@ -139,6 +139,19 @@ def test_a_dialogue_that_is_a_demonstration_is_joined_as_a_prompt_is(tmp_path: P
     assert "dialogue = system + history + conversations" in said[0]
 
 
+@pytest.mark.parametrize("more", [{"system": "s"}, {"history": [["q", "a"]]}, {}])
+def test_a_third_completion_beside_joined_columns_is_named(
+    tmp_path: Path, more: dict[str, Any]
+) -> None:
+    row = {"messages": [U, {**A, "content": "Third"}], "chosen": [U, A], "rejected": [U, B], **more}
+    found = scan(tmp_path, row)
+    assert found.faults.unread == {"turns of column 'messages' that answer its prompt": 1}
+    said = turns(found.items[0])
+    assert said[-1] == ("user", "Hi") and len(said) == 1 + ("system" in more) + 2 * (
+        "history" in more
+    )
+
+
 def test_an_answer_in_the_history_is_no_completion(tmp_path: Path) -> None:
     found = scan(tmp_path, {"history": [["q", "a"]], "messages": [U]})
     assert found.faults.errors == {"no completion": 1}

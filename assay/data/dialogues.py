@@ -103,6 +103,25 @@ def uncopied(prompt: Turns, *completions: Turns) -> Turns:
     return prompt
 
 
+def answered(prompt: Turns, shared: Turns) -> tuple[Turns, Turns]:
+    """Part off a third completion from a prompt column that holds one.
+
+    Args:
+        prompt: The prompt column's turns.
+        shared: The turns that both completions begin with.
+
+    Returns:
+        (the prompt, the turns that answer it). They are empty unless the column ends with the
+        assistant's turn, and the turns before that are the shared ones.
+    """
+    before, reply, after = parted(prompt)
+    ends = before[-len(shared) :] if shared else ()
+    asks = bool(ends) and (contains(shared, before) or same(ends, shared))
+    if after or not asks or contains(shared, prompt):
+        return prompt, ()
+    return before, reply
+
+
 def unsaid(prompt: Turns, *completions: str) -> Turns:
     """A prompt column's turns without the assistant's last one, if a completion says the same."""
     last = prompt[-1].content.strip() if is_plain(prompt[-1:]) else None

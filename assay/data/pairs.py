@@ -8,10 +8,9 @@ from typing import Any
 
 from assay.data.cells import FIX, Cell, joined_turns, reply_turns
 from assay.data.dialogues import (
-    contains,
+    answered,
     is_plain,
     joined,
-    parted,
     trimmed,
     uncopied,
     unsaid,
@@ -218,14 +217,8 @@ class _Reader:
         n = shared(first, second)
         if begin:
             begin = uncopied(begin, first, second)
-            before, reply, after = parted(begin)
-            shares = first[:n]
-            third = n and before and reply and not after and contains(shares, before)
-            if third and not contains(shares, begin):
-                # a third completion of the same prompt
-                what = f"turns of column '{self.ask}' that answer its prompt"
-                self.faults.skip(what, len(reply))
-                begin = before
+            begin, third = answered(begin, first[:n])
+            self.faults.skip(f"turns of column '{self.ask}' that answer its prompt", len(third))
         prompt = joined(begin, first[:n])
         prompt = None if prompt is None else with_tools(whole, prompt)
         rest, left = zip(*(trimmed(x[n:]) for x in (first, second)), strict=True)

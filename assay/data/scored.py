@@ -59,7 +59,9 @@ def text_of(
     Returns:
         The text, and its turns if it is a dialogue; None for a faulty cell.
     """
-    return PromptCells(Layout("prompts", {"prompt": column}, (column,)), faults).prompt(i, row)
+    cells = PromptCells(Layout("prompts", {"prompt": column}, (column,)), faults)
+    cell = cells.prompt(i, row)
+    return None if cell is None else (cell.text, cell.turns)
 
 
 def scored(
