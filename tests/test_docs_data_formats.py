@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from pathlib import Path
@@ -105,3 +106,16 @@ def test_the_lines_of_the_page_are_those_of_check(
     rows = [{"prompt": p, "context": "c", "id": 1, **ends} for p in (prompt, "r")]
     found = data.scan_file(file(tmp_path, *map(json.dumps, rows)).name, tell=False)
     assert set(notices(found.layout, found.faults)) <= set(PAGE.splitlines())
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_table_may_have_any_of_these_marks_and_be_gzipped(
+    tmp_path: Path, mark: str, packed: bool
+) -> None:
+    text = mark.join(("prompt", "chosen", "rejected")) + "\n" + mark.join(("q, x", "a", "b")) + "\n"
+    text = text.replace("q, x", '"q, x"')
+    path = tmp_path / ("a.csv.gz" if packed else "a.csv")
+    path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    [item] = data.scan_file(path, keep=True).items
+    assert (item.prompt, item.chosen, item.rejected) == ("q, x", "a", "b")
