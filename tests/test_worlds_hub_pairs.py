@@ -293,4 +293,4 @@ def test_a_file_with_faults_is_refused_or_its_rows_are_left_out_and_told(
     assert len(kept.task.pairs) + 4 <= len(ASKS) + 1
     told = "\n".join(r.getMessage() for r in caplog.records)
     assert f"line {len(ASKS) + 2}, column 'prompt': character 6 is half" in told
-    assert "pairs.jsonl: for reward functions alone: column 'want'" in told
+    assert "pairs.jsonl: not read: column 'want'" in told

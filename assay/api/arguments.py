@@ -17,7 +17,7 @@ from assay.errors import InputError, NotWritten
 from assay.registry.entry import Entry
 
 _FLAG = re.compile(r"(?<!\w)--(?:world\.)?([a-z][a-z0-9-]*(?:\.[a-z][a-z0-9-]*)*)")
-_MAPPING = re.compile(r"--(columns|label-map) ([\w.-]+=[\w.]*\w(?:,[\w.-]+=[\w.]*\w)*)")
+_MAPPING = re.compile(r"--(columns|label-map) ([\w.-]+=(?:[\w.]*\w)?(?:,[\w.-]+=(?:[\w.]*\w)?)*)")
 _ANEW = re.compile(r"start another run with --from \S+")
 _COMMAND = re.compile(r"assay [a-z]+[^;,.)]*")
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from assay.data.cells import FIX, Cell, Cells
+from assay.data.cells import FIX, Cell
 from assay.data.faults import Faults
 from assay.data.kinds import Layout
+from assay.data.prompt_cells import PromptCells
 from assay.data.scored import completed, scored
 from assay.data.turns import Turns, transcript
 
@@ -54,7 +55,7 @@ def demos(
                 faults.error("empty text", item.row, column, "an empty completion", FIX)
         return
     column = layout.parts.get("messages") or layout.parts["text"]
-    cells = Cells(layout, faults)
+    cells = PromptCells(layout, faults)
     for i, row in rows:
         cells.count_unread(row)
         cell = cells.cell(i, row, column)
@@ -62,7 +63,11 @@ def demos(
             continue
         if cell.turns is None and (turns := transcript(cell.text)) is not None:
             cell = Cell.of(turns)
-        made = completed(i, column, Cell(""), cell, faults)
+        replies = any(t.role == "assistant" for t in cell.turns or ())
+        whole = (
+            cells.join(i, row, cell) if replies else cell
+        )  # no answer of the history's is its own
+        made = None if whole is None else completed(i, column, Cell(""), whole, faults)
         if made is None:
             continue
         before, reply = made

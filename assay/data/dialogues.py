@@ -44,6 +44,11 @@ def contains(whole: Turns, some: Turns) -> bool:
     return any(a[i : i + len(b)] == b for i in range(len(a) - len(b) + 1))
 
 
+def same(one: Turns, other: Turns) -> bool:
+    """Whether two dialogues say the same, blanks at the ends of turns aside."""
+    return _bare(one) == _bare(other)
+
+
 def joined(prompt: Turns, dialogue: Turns) -> Turns | None:
     """One prompt of a prompt column and the turns that the completions share.
 
@@ -64,7 +69,7 @@ def joined(prompt: Turns, dialogue: Turns) -> Turns | None:
     if not dialogue or not prompt:
         return prompt or dialogue
     if contains(dialogue, prompt):
-        return _with_tools(prompt, dialogue)
+        return with_tools(prompt, dialogue)
     if contains(prompt[-len(dialogue) :], dialogue):
         return prompt
     a, b = _bare(prompt), _bare(dialogue)
@@ -81,6 +86,57 @@ def joined(prompt: Turns, dialogue: Turns) -> Turns | None:
     return (*prompt, *dialogue) if goes_on or asked == "system" != begins else None
 
 
+def uncopied(prompt: Turns, *completions: Turns) -> Turns:
+    """A prompt column's turns without those that are a copy of a completion.
+
+    Args:
+        prompt: The prompt column's turns.
+        *completions: The dialogues of the completions, each with its prompt.
+
+    Returns:
+        The turns before the copy, such as a system turn.
+    """
+    for whole in [x for turns in completions for x in (turns, trimmed(turns)[0]) if x]:
+        start = len(prompt) - len(whole)
+        if start >= 0 and same(prompt[start:], whole):
+            return prompt[:start]
+    return prompt
+
+
+def answered(prompt: Turns, shared: Turns) -> tuple[Turns, Turns]:
+    """Part off a third completion from a prompt column that holds one.
+
+    Args:
+        prompt: The prompt column's turns.
+        shared: The turns that both completions begin with.
+
+    Returns:
+        (the prompt, the turns that answer it). They are empty unless the column ends with the
+        assistant's turn, and the turns before that are the shared ones.
+    """
+    before, reply, after = parted(prompt)
+    ends = before[-len(shared) :] if shared else ()
+    asks = bool(ends) and (contains(shared, before) or same(ends, shared))
+    if after or not asks or contains(shared, prompt):
+        return prompt, ()
+    return before, reply
+
+
+def unsaid(prompt: Turns, *completions: str) -> Turns:
+    """A prompt column's turns without the assistant's last one, if a completion says the same."""
+    last = prompt[-1].content.strip() if is_plain(prompt[-1:]) else None
+    same_text = last in [text.strip() for text in completions]
+    return prompt[:-1] if len(prompt) > 1 and same_text else prompt
+
+
+def with_tools(prompt: Turns, dialogue: Turns) -> Turns:
+    """A dialogue, with the schemas of the prompt's first turn on its own first."""
+    tools = prompt[0].extras().get("tools") if prompt else None
+    if tools is None or not dialogue or "tools" in dialogue[0].extras():
+        return dialogue
+    return (dialogue[0].with_more(tools=tools), *dialogue[1:])
+
+
 def _bare(turns: Turns) -> list[Turn]:
     """Turns without blanks at their ends, and without the schemas that a tools column adds."""
     bare = list[Turn]()
@@ -95,11 +151,3 @@ def _without_tools(turn: Turn) -> str:
     extras = turn.extras()
     extras.pop("tools", None)
     return Turn(turn.role, "").with_more(**extras).more
-
-
-def _with_tools(prompt: Turns, dialogue: Turns) -> Turns:
-    """The dialogue, with the schemas of the prompt's first turn on its own first."""
-    tools = prompt[0].extras().get("tools")
-    if tools is None or "tools" in dialogue[0].extras():
-        return dialogue
-    return (dialogue[0].with_more(tools=tools), *dialogue[1:])

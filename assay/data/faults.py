@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +70,8 @@ class Faults:
         warned: The first warning of each kind.
         drops: Whether the reader of the file has a flag --drop.
         unread: How often each thing that nothing reads stands in the file, such as "column 'id'".
+        apart: How often each column that looks like a part of the prompt says something that
+            stands in no column that is read.
     """
 
     file: str
@@ -81,6 +82,7 @@ class Faults:
     warned: list[Fault] = field(default_factory=list)
     drops: bool = True
     unread: Counter[str] = field(default_factory=Counter)
+    apart: Counter[str] = field(default_factory=Counter)
 
     def error(self, kind: str, row: int | None, column: str | None, found: str, cure: str) -> None:
         """Count an error; the first ones keep their words.
@@ -133,18 +135,19 @@ class Faults:
         ]
         self.shown = [f for f in self.shown if f.kind not in kinds]
 
-    def not_read(self, *, only: Collection[str] | None = None, but: Collection[str] = ()) -> str:
-        """A phrase that names what nothing reads, with how often; "" for nothing.
+    def skip(self, what: str, times: int = 1) -> None:
+        """Count something that nothing reads.
 
         Args:
-            only: Names to take; None for all.
-            but: Names to leave out.
+            what: Its name for people, such as "column 'id'".
+            times: How often it stands there.
         """
-        return ", ".join(
-            f"{what} ({n:,})"
-            for what, n in self.unread.items()
-            if n and what not in but and (only is None or what in only)
-        )
+        if times:  # a name may hold half a character, which no terminal prints
+            self.unread[what.encode("utf-8", "backslashreplace").decode()] += times
+
+    def not_read(self) -> str:
+        """A phrase that names all that nothing reads, with how often; "" for nothing."""
+        return ", ".join(f"{what} ({n:,})" for what, n in self.unread.items())
 
     def stop(self) -> None:
         """Raise InputError with the first error's sentence and the count of the rest."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from assay.data.cells import Cells
 from assay.data.faults import Faults
 from assay.data.kinds import Layout
+from assay.data.prompt_cells import PromptCells
 from assay.data.scored import completed
-from assay.data.turns import Turns
+from assay.data.turns import Turn, Turns
 from assay.errors import InputError
+
+_REPLY = Turn("assistant", "")  # a text is the assistant's
 
 
 def given_texts(
@@ -45,12 +47,13 @@ def given_texts(
     asks, said, turns = list[str](), list[str](), list[Turns | None]()
     for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
         faults = Faults("", False, drops=False)
-        cells, row = Cells(layout, faults), {"prompts": _list(prompt)}
+        cells, row = PromptCells(layout, faults), {"prompts": _list(prompt)}
         ask = cells.prompt(i, row)
         reply = cells.cell(i, {"completions": _list(completion)}, "completions")
         both = None
         if ask is not None and reply is not None:
-            if reply.turns is not None and not any(t.role == "assistant" for t in reply.turns):
+            alone = reply.turns is None and ask.turns is None
+            if alone or not any(t.role == "assistant" for t in reply.turns or (_REPLY,)):
                 both = ask, reply  # what another program calls a completion is taken as one
             else:
                 both = completed(i, "completions", ask, reply, faults)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from assay.data.faults import clipped
+from assay.data.nested import advice
 from assay.data.numbers import number
-from assay.data.prompt_columns import JOINED, prompt_parts
+from assay.data.prompt_columns import JOINED, joined_parts, one_completion, prompt_parts
 from assay.data.scale import Scale
 from assay.data.score_column import score_column
 from assay.data.verdict_column import verdict_parts
@@ -59,6 +60,7 @@ class Layout:
         others: Columns that play no part.
         scale: How the label column is read; None before that is decided, or without labels.
         asks: What the user has to say before the labels can be read; "" for nothing.
+        advice: What to write where the rows hold completions that are not read; "" for nothing.
     """
 
     kind: str
@@ -68,6 +70,7 @@ class Layout:
     others: tuple[str, ...] = field(default=())
     scale: Scale | None = None
     asks: str = ""
+    advice: str = ""
 
     def get(self, row: Mapping[str, Any], part: str) -> Any:
         """The row's cell for a part; None if the file has no such part."""
@@ -126,7 +129,11 @@ def layout(
                 f"'{part}'{f'; did you mean {near[0]}?' if near else ''}; the parts are "
                 f"{', '.join(CANONICAL)}"
             )
-        if name not in seen and not (name == "" and part in JOINED):
+        if not name and part not in JOINED:
+            raise InputError(
+                f"--columns {part}=: a name is missing; {', '.join(JOINED)} can be left out so"
+            )
+        if name and name not in seen:
             raise missing(name, seen, file)
     if score is not None and score not in seen:
         raise missing(score, seen, file)
@@ -157,19 +164,32 @@ def _found(
     two = next((t for t in TWO if t[0] in seen and t[1] in seen), None)
     if "first" in named and "second" in named:
         two = (named["first"], named["second"])
-    several = len(both) == 2 or two is not None or bool(part("response", *ANSWER))
+    dialogue = "messages" in named or "text" in named
+    answer = {} if dialogue else part("response", *ANSWER)
+    pair = len(both) == 2 or two is not None
     completions = {*both.values(), *(two or ())}
     prompt = prompt_parts(
         [c for c in seen if c not in completions],
         rows,
         named,
         file,
-        dialogues=several or want == "prompts",
+        dialogues=pair or bool(answer) or want == "prompts",
+        closed=pair or want == "prompts",
     )
     numeric = tuple(c for c in seen if c not in prompt.values() and _number_column(rows, c))
     if len(both) == 2 and want in (None, "pairs"):
         return Layout("pairs", {**prompt, **both, **part("margin"), **part("p")}, seen, numeric)
-    if len(both) == 1 and score is None:
+    if want == "prompts":
+        if prompt:
+            return Layout("prompts", prompt, seen, numeric)
+        if pair:
+            raise InputError(
+                f"{file} has its prompts inside {' and '.join(sorted(completions))}; give it as "
+                "--pairs, whose prompts are used where no file of prompts is given, or name a "
+                "column with --columns prompt=ITS_NAME"
+            )
+        raise missing("prompt", seen, file)
+    if len(both) == 1 and score is None and not answer and not dialogue:
         raise missing("rejected" if "chosen" in both else "chosen", seen, file)
     if two and want in (None, "pairs"):
         taken = {name for which, name in named.items() if which != "margin"}
@@ -190,7 +210,9 @@ def _found(
         )
         parts = {**prompt, "first": two[0], "second": two[1], **verdict, **margin}
         return Layout("choices", parts, seen, numeric, asks=asks)
-    answer = part("response", *ANSWER)
+    nested = "" if answer else advice(rows, [c for c in seen if c not in prompt.values()])
+    if nested and want in ("pairs", "scored", "responses"):
+        raise InputError(f"{file}: {nested}")
     if want == "pairs":
         raise missing("chosen", seen, file)
     if answer and (prompt or want in ("scored", "responses")):
@@ -211,18 +233,21 @@ def _found(
                 f"{file} has {', '.join(seen)} and none of them has numbers; name the score with "
                 "--score COLUMN"
             )
+        if "response" not in named:
+            one_completion(rows, seen, answer["response"], file)
         return Layout("demonstrations", {**prompt, **answer}, seen, numeric)
     if want in ("scored", "responses"):
         raise missing("response", seen, file)
-    for name in ("messages", "text"):
-        if part(name) or (name == "messages" and part(name, "conversations")):
-            return Layout(
-                "demonstrations",
-                part(name, *(("messages", "conversations") if name == "messages" else (name,))),
-                seen,
-            )
+    for name, names in (("messages", ("messages", "conversations")), ("text", ("text",))):
+        held = part(name, *names)
+        if held:
+            free = [c for c in seen if c not in (*held.values(), *named.values())]
+            joins = joined_parts(free, named) if name == "messages" else {}
+            return Layout("demonstrations", {**held, **joins}, seen)
     if prompt:
-        return Layout("prompts", prompt, seen)
+        return Layout("prompts", prompt, seen, advice=nested)
+    if nested:
+        raise InputError(f"{file}: {nested}")
     raise InputError(
         f"{file} has the columns {clipped(', '.join(seen), 200)}, which make neither pairs "
         "(prompt, chosen, rejected), nor scored responses (prompt, response, a number), nor "

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import ast
 import json
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from assay.data.faults import Faults
 from assay.data.turns import ROLES, THOUGHT, Turn, Turns, as_more
 
 # What else of a message chat templates write.
 KEPT = ("name", "tool_call_id", "tool_calls", "tools", *THOUGHT)
-_ROLE, _CONTENT = ("role", "from"), ("content", "value")
-_SPEAKS = re.compile(r"""["'](?:role|from)["']\s*:""")
-_BEGINS = re.compile(r"""\s*\[?\s*\{\s*["'](?:role|from|content|value)["']\s*:""")
-_NO_COMMA = re.compile(r"\}\s*\n\s*\{")  # NumPy prints arrays of dicts without commas
-LONGEST = 1 << 20  # characters of a cell that is tried as messages
+ROLE, CONTENT = ("role", "from"), ("content", "value")
+CALLS = "function_call"  # an older form of tool calls: a role, or a key of a message
 
 
 class Unreadable(Exception):
     """A cell that is no list of messages; its text says what is wrong with it."""
 
 
-def turns_of(value: Any, unread: Counter[str] | None = None) -> Turns:
+def turns_of(value: Any, faults: Faults | None = None) -> Turns:
     """Messages as turns.
 
     Args:
         value: A list of messages ({role, content} or {from, value}), one message, an object of
             lists ({role: […], content: […]}, as Parquet and `datasets` hold them), or rounds
             ({input, output}). A content may be null beside tool calls, or a list of text parts.
-        unread: Counts what of the messages is not read, such as "message key 'images'".
+        faults: Counts what of the messages is not read, such as "message key 'images'".
 
     Returns:
         The turns. Keys that are null are as if they were not there.
@@ -43,7 +38,7 @@ def turns_of(value: Any, unread: Counter[str] | None = None) -> Turns:
         >>> turns_of([{"from": "human", "value": "Hi"}])
         (Turn(role='user', content='Hi', more=''),)
     """
-    counted = Counter[str]() if unread is None else unread
+    counted = faults if faults is not None else Faults("")
     messages = _listed(value)
     if not messages:
         raise Unreadable("an empty list of messages")
@@ -54,65 +49,81 @@ def _listed(value: Any) -> Sequence[Any]:
     """The messages one by one."""
     if isinstance(value, Mapping):
         columns = [v for v in value.values() if v is not None]
-        if columns and all(isinstance(v, list | tuple) for v in columns) and _key(value, _ROLE):
+        if columns and all(isinstance(v, list | tuple) for v in columns) and key(value, ROLE):
             if len({len(v) for v in columns}) > 1:
                 raise Unreadable("an object of lists of different lengths")
             keys = [k for k, v in value.items() if v is not None]
             return [dict(zip(keys, cells, strict=True)) for cells in zip(*columns, strict=True)]
+        if not key(value, ROLE) and "input" not in value:
+            raise Unreadable(
+                f"an object with {', '.join(map(str, value)) or 'nothing in it'} where text or a "
+                "list of messages was expected"
+            )
         return [value]
     if isinstance(value, str | bytes) or not isinstance(value, Sequence):
         raise Unreadable(f"{type(value).__name__} where text or a list of messages was expected")
     return value
 
 
-def _turns(message: Any, i: int, unread: Counter[str]) -> list[Turn]:
+def _turns(message: Any, i: int, faults: Faults) -> list[Turn]:
     """One message as turns: one, or two of a round."""
     if not isinstance(message, Mapping):
         raise Unreadable(
             f"message {i} is a {type(message).__name__}, not an object with role and content"
         )
-    if "input" in message and "output" in message and not _key(message, _ROLE):
-        both = (("user", message["input"]), ("assistant", message["output"]))
-        if not all(isinstance(text, str) for _, text in both):
+    if "input" in message and "output" in message and not key(message, ROLE):
+        ask, said = message["input"], message["output"]
+        if not isinstance(ask, str) or not isinstance(said, str | None):
             raise Unreadable(f"message {i} has an input or an output that is no text")
-        _count(message, ("input", "output"), unread)
-        return [Turn(role, text) for role, text in both]
-    by, holds = _key(message, _ROLE), _key(message, _CONTENT)
+        _count(message, ("input", "output"), faults)
+        return [Turn("user", ask), *([Turn("assistant", said)] if said is not None else [])]
+    by, holds = key(message, ROLE), key(message, CONTENT)
     role = message.get(by) if by else None
     if not isinstance(role, str):
         raise Unreadable(f"message {i} has no role that is text")
-    content = _text(message.get(holds) if holds else None, i, unread)
+    role = role.strip()
+    content = _text(message.get(holds) if holds else None, i, faults)
     more = {k: _full(message[k]) for k in KEPT if message.get(k) not in (None, "", [], {})}
-    if role == "function_call" or message.get("function_call"):
-        # older forms of tool calls: a role of its own, and a key of the assistant's message
-        call = _parsed(content) if role == "function_call" else message["function_call"]
-        if isinstance(call, Mapping):
-            content = "" if role == "function_call" else content or ""
-            more["tool_calls"] = [{"type": "function", "function": _full(call)}]
+    calls = _calls(more.pop("tool_calls", []))
+    if role.lower() == CALLS:
+        said = _parsed(content)
+        older = said if isinstance(said, list) else [said]
+        if older and all(isinstance(call, Mapping) for call in older):
+            calls, content = [*_calls(older), *calls], ""
         role = "assistant"
-    if "tool_calls" in more:
-        more["tool_calls"] = _calls(more["tool_calls"])
+    if message.get(CALLS) not in (None, "", [], {}):
+        calls = [*calls, *_calls(_full(_parsed(message[CALLS])))]
+    if calls:
+        more["tool_calls"] = calls
     if content is None and not more:
         raise Unreadable(f"message {i} has no content that is text")
-    _count(message, (by, holds, "function_call", *KEPT), unread)
+    _count(message, (by, holds, CALLS, *KEPT), faults)
     return [Turn(ROLES.get(role.lower(), role), content or "", as_more(more))]
 
 
-def _key(message: Mapping[str, Any], names: Sequence[str]) -> str | None:
+def known_role(role: Any) -> bool:
+    """Whether somebody of this role speaks in dialogues."""
+    return isinstance(role, str) and role.strip().lower() in (*ROLES, CALLS)
+
+
+def key(message: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """The first of these keys that a message has, and not as null."""
     return next((n for n in names if message.get(n) is not None), None)
 
 
-def _count(message: Mapping[str, Any], read: Sequence[str | None], unread: Counter[str]) -> None:
+def _count(message: Mapping[str, Any], read: Sequence[str | None], faults: Faults) -> None:
     """Count the keys that are not read."""
-    for key, value in message.items():
-        if key not in read and value not in (None, "", [], {}):
-            unread[f"message key '{key}'"] += 1
+    for name, value in message.items():
+        if name not in read and value not in (None, "", [], {}):
+            faults.skip(f"message key '{name}'")
 
 
-def _text(content: Any, i: int, unread: Counter[str]) -> str | None:
+def _text(content: Any, i: int, faults: Faults) -> str | None:
     """A content as text: its own, or that of its text parts; None for null."""
     if content is None or isinstance(content, str):
         return content
+    if isinstance(content, Mapping) and isinstance(content.get("text"), str):
+        content = [content]
     if not isinstance(content, list | tuple):
         raise Unreadable(f"message {i} has a content that is a {type(content).__name__}, no text")
     texts = list[str]()
@@ -120,10 +131,10 @@ def _text(content: Any, i: int, unread: Counter[str]) -> str | None:
         said = part.get("text") if isinstance(part, Mapping) else part
         if isinstance(said, str):
             texts.append(said)
-            _count(part, ("type", "text"), unread) if isinstance(part, Mapping) else None
+            _count(part if isinstance(part, Mapping) else {}, ("type", "text"), faults)
         elif isinstance(part, Mapping):
-            unread[f"message part '{part.get('type', 'unknown')}'"] += 1
-        else:
+            faults.skip(f"message part '{part.get('type') or 'unknown'}'")
+        elif part is not None:
             raise Unreadable(f"message {i} has a content with a {type(part).__name__} in it")
     if content and not texts:
         raise Unreadable(f"message {i} has a content without text")
@@ -139,14 +150,23 @@ def _full(value: Any) -> Any:
     return value
 
 
-def _calls(calls: Any) -> Any:
-    """Tool calls with their arguments as objects, which is how chat templates want them."""
+def _calls(calls: Any) -> list[Any]:
+    """Tool calls in today's form, with arguments as objects, which is how templates want them."""
     calls = _parsed(calls)
+    made = list[Any]()
     for call in calls if isinstance(calls, list) else [calls]:
-        function = call.get("function", call) if isinstance(call, dict) else {}
-        if isinstance(function, dict) and "arguments" in function:
+        if not isinstance(call, Mapping):
+            made.append(call)
+            continue
+        inner = call.get("function")
+        function = dict(inner if isinstance(inner, Mapping) else call)
+        if "arguments" in function:
             function["arguments"] = _parsed(function["arguments"])
-    return calls if isinstance(calls, list) else [calls]
+        nested = isinstance(inner, Mapping)
+        made.append(
+            {**call, "function": function} if nested else {"type": "function", "function": function}
+        )
+    return made
 
 
 def _parsed(value: Any) -> Any:
@@ -157,53 +177,3 @@ def _parsed(value: Any) -> Any:
         return json.loads(value)
     except (ValueError, RecursionError):
         return value
-
-
-def parsed(text: str) -> Any:
-    """Messages that were written into a text cell, as JSON or as Python or NumPy prints them.
-
-    Args:
-        text: A cell.
-
-    Returns:
-        The list or the object; None for a text that is no messages.
-
-    Raises:
-        Unreadable: The text begins as messages do, and is cut or damaged.
-    """
-    if text.lstrip()[:1] not in ("[", "{") or not _SPEAKS.search(text) or len(text) > LONGEST:
-        return None
-    for read in (json.loads, ast.literal_eval, _numpy):
-        try:
-            value = read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        return value if _are_messages(value) else None
-    if _BEGINS.match(text):
-        raise Unreadable("text that begins as a list of messages and cannot be read as one")
-    return None
-
-
-def _numpy(text: str) -> Any:
-    return ast.literal_eval(_NO_COMMA.sub("}, {", text))
-
-
-def _are_messages(value: Any) -> bool:
-    if isinstance(value, dict):
-        value = [value]
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(m, dict) and _key(m, _ROLE) and set(m) & set(_CONTENT) for m in value)
-    )
-
-
-def rounds(value: Any) -> list[str] | None:
-    """A cell that is a list of texts, one a round, or JSON of one; None for any other cell."""
-    if isinstance(value, str) and value.lstrip()[:1] == "[":
-        value = _parsed(value)
-    if not isinstance(value, list | tuple) or not value:
-        return None
-    if not all(text is None or isinstance(text, str) for text in value):
-        return None
-    return [text or "" for text in value]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from assay.data.faults import Faults
 from assay.data.kinds import Layout
-from assay.data.prompt_columns import DIALOGUE, HISTORY, JOINED, LIKE_A_PROMPT, SYSTEM, TOOLS
+from assay.data.prompt_columns import DIALOGUE, HISTORY, SYSTEM, TOOLS
 
-ORDER = ("tools", "system", "history", "prompt", "input")  # in which a prompt is joined
+ORDER = ("tools", "system", "history", "prompt", "messages", "input")  # in which a prompt is joined
 
 
-def notices(layout: Layout, faults: Faults, *, functions: bool = False) -> list[str]:
+def prompt_columns(layout: Layout) -> tuple[str, ...]:
+    """The columns that a prompt is joined from, in their order; empty without a prompt column."""
+    return tuple(layout.parts[part] for part in ORDER if part in layout.parts)
+
+
+def notices(layout: Layout, faults: Faults, *, rewarded: bool = False) -> list[str]:
     """Sentences for a person, one a kind.
 
     Args:
@@ -22,25 +27,36 @@ def notices(layout: Layout, faults: Faults, *, functions: bool = False) -> list[
         count, one for each column that looks like a part of the prompt and is not read, and one for
         all that nothing reads. Empty for a file of which everything is read as it stands.
     """
-    lines, parts = list[str](), layout.parts
-    if any(part in parts for part in JOINED):
-        whole = " + ".join(parts[part] for part in ORDER if part in parts)
-        lines.append(f"{faults.file}: the prompt is {whole}")
+    lines = list[str]()
+    if len(prompt_columns(layout)) > 1:
+        lines.append(f"{faults.file}: the prompt is {' + '.join(prompt_columns(layout))}")
     for fault in faults.warned:
         n = faults.warnings[fault.kind]
         lines.append(f"{fault}{f' ({n:,} rows)' if n > 1 else ''}")
-    left = [c for c in layout.others if c in LIKE_A_PROMPT and faults.unread[f"column '{c}'"]]
-    lines += [
-        f"{faults.file}: column '{c}' looks like a part of the prompt and is not read; join it "
-        f"with --columns {_part(c)}={c}"
-        for c in left
-        if "prompt" in parts or c not in DIALOGUE
-    ]
-    handed = {f"column '{c}'" for c in layout.others} if functions else set[str]()
-    if found := faults.not_read(only=handed):
-        lines.append(f"{faults.file}: for reward functions alone: {found}")
-    if found := faults.not_read(but=handed):
-        lines.append(f"{faults.file}: not read: {found}")
+    lines += apart(layout, faults)
+    if faults.not_read():
+        rest = "; reward functions get the columns" if rewarded and layout.others else ""
+        lines.append(f"{faults.file}: not read: {faults.not_read()}{rest}")
+    return lines
+
+
+def apart(layout: Layout, faults: Faults) -> list[str]:
+    """A sentence for each column that looks like a part of the prompt, is not read, and says
+    something that stands in no column that is read.
+    """
+    lines = list[str]()
+    for column, n in faults.apart.items():
+        says = f"{faults.file}: column '{column}' looks like a part of the prompt and is not read"
+        part = _part(column)
+        if part in layout.parts:
+            cure = f"'{layout.parts[part]}' stands in its place; write both into one column"
+        elif "prompt" in layout.parts or ("messages" in layout.parts and part != "input"):
+            cure = f"join it with --columns {part}={column}"
+        elif "messages" in layout.parts:
+            cure = f"write it into '{layout.parts['messages']}' if it belongs there"
+        else:
+            cure = f"make it the prompt with --columns prompt={column}"
+        lines.append(f"{says}; {cure}{f' ({n:,} rows)' if n > 1 else ''}")
     return lines
 
 

@@ -6,12 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from assay.data.cells import FIX, Cell, Cells
-from assay.data.dialogues import is_plain, joined, trimmed
+from assay.data.cells import FIX, Cell, joined_turns, reply_turns
+from assay.data.dialogues import (
+    answered,
+    is_plain,
+    joined,
+    trimmed,
+    uncopied,
+    unsaid,
+    with_tools,
+)
 from assay.data.faults import Faults
 from assay.data.kinds import Layout
-from assay.data.messages import rounds
-from assay.data.turns import Turn, Turns, continued, prefix, shared, transcript, written
+from assay.data.prompt_cells import PromptCells
+from assay.data.text_cells import rounds
+from assay.data.turns import Turn, Turns, prefix, shared, transcript, written
 from assay.data.verdicts import first_wins, optional
 
 DROPPABLE = frozenset(
@@ -89,7 +98,7 @@ class _Reader:
 
     def __init__(self, layout: Layout, faults: Faults):
         self.layout, self.faults = layout, faults
-        self.cells = Cells(layout, faults)
+        self.cells = PromptCells(layout, faults)
         self.names = ("chosen", "rejected") if layout.kind == "pairs" else ("first", "second")
         self.columns = tuple(layout.parts[part] for part in self.names)
         self.ask = layout.parts.get("prompt")
@@ -99,7 +108,7 @@ class _Reader:
         """The row's pair; None if it has none that can be used."""
         self.cells.count_unread(row)
         p, margin = self._label(i, row) if self.labeled else (1.0, 0.0)
-        read = self._rounds(i, row) or self._cells(i, row)
+        read = self._rounds(i, row) if self._in_rounds(row) else self._cells(i, row)
         if p is None or margin is None or read is None:
             return None
         ask, one, two = read
@@ -141,34 +150,42 @@ class _Reader:
                 return ask, Cell.of(turns[0]), Cell.of(turns[1])
         return ask, one, two
 
+    def _in_rounds(self, row: dict[str, Any]) -> bool:
+        """Whether all three columns hold lists of texts, one a round."""
+        columns = (self.ask, *self.columns)
+        return self.ask is not None and all(rounds(row.get(str(c))) is not None for c in columns)
+
     def _rounds(self, i: int, row: dict[str, Any]) -> tuple[Cell, Cell, Cell] | None:
         """A dialogue of several rounds, written as lists of texts in all three columns."""
-        asks = rounds(row.get(self.ask)) if self.ask is not None else None
-        if asks is None:
-            return None
-        answers = [rounds(row.get(column)) for column in self.columns]
-        if any(a is None or len(a) != len(asks) for a in answers):
-            return None
-        cells = [
-            self.cells.whole(
-                i,
-                column,
-                Cell.of(
-                    tuple(
-                        Turn(role, text)
-                        for two in zip(asks, said or (), strict=True)
-                        for role, text in zip(("user", "assistant"), two, strict=True)
-                    )
-                ),
+        asks, *answers = (rounds(row.get(str(c))) or () for c in (self.ask, *self.columns))
+        cells = list[Cell | None]()
+        for column, said in zip(self.columns, answers, strict=True):
+            if len(said) != len(asks):
+                found = f"{len(said)} rounds, where '{self.ask}' has {len(asks)}"
+                self.cells.wrong(i, column, found, FIX)
+                return None
+            talk = (
+                Turn(role, text)
+                for two in zip(asks, said, strict=True)
+                for role, text in zip(("user", "assistant"), two, strict=True)
             )
-            for column, said in zip(self.columns, answers, strict=True)
-        ]
+            cell = self.cells.whole(i, column, Cell.of(tuple(talk)))
+            cells.append(cell and self.cells.join(i, row, cell))
         return None if cells[0] is None or cells[1] is None else (Cell(""), cells[0], cells[1])
 
     def _texts(self, i: int, ask: Cell, one: Cell, two: Cell) -> _Made | None:
         first, second, prompt = one.text, two.text, ask.text
+        if ask.text:
+            later = [reply_turns(ask, text) for text in (first, second)]
+            if later[0] is not None or later[1] is not None:
+                cells = (
+                    Cell.of(said or (Turn("assistant", text.strip()),))
+                    for said, text in zip(later, (first, second), strict=True)
+                )
+                return self._dialogues(i, ask, *cells)
         if ask.turns is not None:
-            return self._after_dialogue(i, ask, first, second)
+            begin = unsaid(ask.turns, first, second)
+            return written(begin), first.strip(), second.strip(), begin, None
         if prompt and first.startswith(prompt) and second.startswith(prompt):
             self.faults.warn(
                 "prompt repeated",
@@ -191,31 +208,19 @@ class _Reader:
             prompt, first, second = first[:cut], first[cut:], second[cut:]
         return prompt, first, second, None, None
 
-    def _after_dialogue(self, i: int, ask: Cell, first: str, second: str) -> _Made | None:
-        """Texts after a dialogue. Those after a transcript may repeat it, or go on as one."""
-        assert ask.turns is not None
-        turns = transcript(first), transcript(second)
-        if turns[0] is not None and turns[1] is not None:
-            return self._dialogues(i, ask, Cell.of(turns[0]), Cell.of(turns[1]))
-        later = continued(first), continued(second)
-        if later[0] is None and later[1] is None:
-            return ask.text, first.strip(), second.strip(), ask.turns, None
-        one, two = (
-            Cell.of(said or (Turn("assistant", text.strip()),))
-            for said, text in zip(later, (first, second), strict=True)
-        )
-        return self._dialogues(i, ask, one, two)
-
     def _dialogues(self, i: int, ask: Cell, one: Cell, two: Cell) -> _Made | None:
         """Completions of which one at least is turns."""
         first, second = (
             c.turns if c.turns is not None else (Turn("assistant", c.text),) for c in (one, two)
         )
-        begin = ask.turns or ((Turn("user", ask.text),) if ask.text else ())
-        if begin in (first, second):  # a copy of a completion is no prompt
-            begin = ()
+        begin = whole = joined_turns(ask) if ask.text else ()
         n = shared(first, second)
+        if begin:
+            begin = uncopied(begin, first, second)
+            begin, third = answered(begin, first[:n])
+            self.faults.skip(f"turns of column '{self.ask}' that answer its prompt", len(third))
         prompt = joined(begin, first[:n])
+        prompt = None if prompt is None else with_tools(whole, prompt)
         rest, left = zip(*(trimmed(x[n:]) for x in (first, second)), strict=True)
         if prompt is None or any(x and x[0].role != "assistant" for x in rest):
             self.faults.error(
@@ -232,7 +237,7 @@ class _Reader:
             if not x:
                 self.faults.error("no completion", i, column, "no turn of the assistant", FIX)
                 return None
-            self.faults.unread["turns after the assistant's last one"] += len(after)
+            self.faults.skip("turns after the assistant's last one", len(after))
         replies = None if is_plain(rest[0]) and is_plain(rest[1]) else (rest[0], rest[1])
         text = written(prompt) if prompt else ""
         return text, written(rest[0]), written(rest[1]), prompt or None, replies

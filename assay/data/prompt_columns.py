@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from assay.data.messages import Unreadable, parsed, turns_of
-from assay.data.turns import Turns
+from assay.data.dialogues import contains, parted, same
+from assay.data.messages import Unreadable, turns_of
+from assay.data.text_cells import parsed
+from assay.data.turns import Turn, Turns
 from assay.errors import InputError
 
-PROMPT = ("prompt", "question", "instruction", "query", "input", "context")
+PROMPT = ("prompt", "question", "instruction", "query", "input", "context", "problem")
 DIALOGUE = ("messages", "conversations", "conversation")
 LAST = ("history",)  # SHP's prompt, where no other column is one
 SYSTEM = ("system", "system_prompt", "system_message")
@@ -27,6 +29,7 @@ def prompt_parts(
     file: str,
     *,
     dialogues: bool,
+    closed: bool = True,
 ) -> dict[str, str]:
     """Find the columns that make the prompt.
 
@@ -41,6 +44,7 @@ def prompt_parts(
         file: Its name, for messages.
         dialogues: Whether a column of messages may be the prompt: the file has completions in
             other columns, or it is read for its prompts.
+        closed: Whether that column may end with the assistant's turn.
 
     Returns:
         Columns by part: "prompt", and those of `JOINED` that there are.
@@ -50,7 +54,7 @@ def prompt_parts(
     """
     free = [c for c in seen if c not in named.values()]
     prompt = named.get("prompt") or _first(PROMPT, free)
-    talk = next((c for c in DIALOGUE if dialogues and c in free and _talks(rows, c)), None)
+    talk = next((c for c in DIALOGUE if dialogues and c in free and _talks(rows, c, closed)), None)
     parts = dict[str, str]()
     if prompt is None:
         prompt = talk or _first(LAST, free)
@@ -59,12 +63,24 @@ def prompt_parts(
     if prompt is None:
         return {}
     parts["prompt"] = prompt
-    free = [c for c in free if c != prompt]
-    joined = {"system": SYSTEM, "history": HISTORY, "tools": TOOLS}
-    if prompt == "instruction":
-        joined["input"] = INPUT
+    inputs = INPUT if prompt == "instruction" else ()
+    return {**parts, **joined_parts([c for c in free if c != prompt], named, inputs)}
+
+
+def joined_parts(
+    free: Sequence[str], named: Mapping[str, str], inputs: Sequence[str] = ()
+) -> dict[str, str]:
+    """Find the columns that a prompt, or a dialogue, is joined with.
+
+    Args:
+        free: Columns that play no part yet.
+        named: The user's columns by part; "" for a part that is not to be read.
+        inputs: Names of a column that stands below an instruction.
+    """
+    parts = dict[str, str]()
+    joined = {"system": SYSTEM, "history": HISTORY, "input": inputs, "tools": TOOLS}
     for part in JOINED:
-        column = named[part] if part in named else _first(joined.get(part, ()), free)
+        column = named[part] if part in named else _first(joined[part], free)
         if column:
             parts[part] = column
     return parts
@@ -74,9 +90,11 @@ def _first(names: Iterable[str], seen: Sequence[str]) -> str | None:
     return next((n for n in names if n in seen), None)
 
 
-def _talks(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
-    """Whether a column holds messages in the first row that has any."""
-    return any(_dialogue(row.get(column)) is not None for row in rows)
+def _talks(rows: Sequence[Mapping[str, Any]], column: str, closed: bool) -> bool:
+    """Whether a column holds messages, and such that may end with the assistant's."""
+    held = (_dialogue(row.get(column)) for row in rows)
+    first = next((turns for turns in held if turns is not None), None)
+    return first is not None and (closed or first[-1].role != "assistant")
 
 
 def _dialogue(cell: Any) -> Turns | None:
@@ -90,18 +108,51 @@ def _dialogue(cell: Any) -> Turns | None:
 def _one_of(prompt: str, talk: str, rows: Sequence[Mapping[str, Any]], file: str) -> str:
     """The prompt column or the dialogue beside it.
 
-    A dialogue that the assistant ends is a copy of a completion, as in UltraFeedback.
+    A dialogue that says no more than the prompt before the assistant's last reply is a copy of a
+    completion, as in UltraFeedback. One that says more, and the prompt too, is the prompt.
     """
+    choice = prompt
     for row in rows:
-        turns, text = _dialogue(row.get(talk)), row.get(prompt)
-        if turns is None or turns[-1].role == "assistant":
-            return prompt
-        if not isinstance(text, str):
-            return prompt
-        if text.strip() not in [t.content.strip() for t in turns]:
+        turns, cell = _dialogue(row.get(talk)), row.get(prompt)
+        if turns is None or cell is None:
+            continue
+        asked = _dialogue(cell) or (Turn("user", cell if isinstance(cell, str) else ""),)
+        before = parted(turns)[0] if turns[-1].role == "assistant" else turns
+        if same(before, asked) and turns[-1].role == "assistant":
+            continue
+        if not contains(before, asked):
             raise InputError(
                 f"{file} has a prompt in '{prompt}' and a dialogue in '{talk}' that does not hold "
                 f"it; say which is the prompt with --columns prompt={prompt} or --columns "
-                f"prompt={talk} (and the other's place with system={prompt} or history={talk})"
+                f"prompt={talk}, and --columns history={talk} if the dialogue comes before the "
+                "prompt"
             )
-    return talk
+        choice = talk
+    return choice
+
+
+def one_completion(
+    rows: Sequence[Mapping[str, Any]], seen: Sequence[str], answer: str, file: str
+) -> None:
+    """Check that a dialogue beside the completion's column ends with the same completion.
+
+    Args:
+        rows: The file's first rows.
+        seen: Its columns.
+        answer: The completion's column.
+        file: Its name, for messages.
+
+    Raises:
+        InputError: It ends with another one, such as a worked solution beside its result.
+    """
+    for talk in (c for c in DIALOGUE if c in seen and c != answer):
+        for row in rows:
+            turns, cell = _dialogue(row.get(talk)), row.get(answer)
+            if turns is None or turns[-1].role != "assistant" or not isinstance(cell, str):
+                continue
+            if cell.strip() != turns[-1].content.strip():
+                raise InputError(
+                    f"{file} has a completion in '{answer}' and another one at the end of "
+                    f"'{talk}'; say which is the completion with --columns messages={talk} or "
+                    f"--columns response={answer}"
+                )

@@ -102,10 +102,12 @@ def scale_of(c: Column) -> Reading:
 
 
 def _alpaca(c: Column, values: set[float]) -> bool:
-    """Whether these are AlpacaEval's graded preferences."""
+    """Whether these are AlpacaEval's preferences: of its columns, and no 0 and 1 alone, which could
+    be an index.
+    """
     within = all(x == 0 or 1 <= x <= 2 for x in values)
     names = c.name == "preference" and c.names == ("output_1", "output_2")
-    return names and within and any(1 < x < 2 for x in values)
+    return names and within and values != {0.0, 1.0} and values != {0.0}
 
 
 def _table(values: dict[float, float]) -> Callable[[float], float | None]:

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from assay.data.cells import FIX, Cells
 from assay.data.demos import Demo, demos
 from assay.data.faults import SHOWN, Faults
 from assay.data.kinds import Layout, layout
 from assay.data.label_lines import SHOWN as LABELS_SHOWN
 from assay.data.label_lines import label_of
 from assay.data.labels import labelled
-from assay.data.notices import notices
+from assay.data.notices import apart, notices, prompt_columns
 from assay.data.pairs import DROPPABLE, Pair, pairs
+from assay.data.prompt_cells import Prompt, prompts
 from assay.data.ratings import contradicts, ratings
 from assay.data.read import Source, open_source
 from assay.data.scored import Scored, scored
@@ -29,7 +29,7 @@ from assay.errors import InputError
 
 log = logging.getLogger("assay")
 PEEK = 100  # first rows, from which the kind is inferred
-Item = Pair | Scored | Demo | tuple[int, str]
+Item = Pair | Scored | Demo | Prompt
 
 
 @dataclass
@@ -70,6 +70,7 @@ class Scan:
             "kind": self.layout.kind,
             "parts": self.layout.parts,
             "label": label_of(self.layout, self.first),
+            "prompt": list(prompt_columns(self.layout)),
             "columns": list(self.layout.columns),
             "numeric": list(self.layout.numeric),
             "others": list(self.layout.others),
@@ -81,7 +82,8 @@ class Scan:
             "characters": {"median": _middle(sizes), "most": sizes[-1][0]} if sizes else None,
             "errors": dict(self.faults.errors),
             "warnings": dict(self.faults.warnings),
-            "not_read": {what: n for what, n in self.faults.unread.items() if n},
+            "apart": apart(self.layout, self.faults),
+            "not_read": dict(self.faults.unread),
             "faults": [
                 {**f.plain(), "says": str(f)} for f in (*self.faults.shown, *self.faults.warned)
             ],
@@ -147,6 +149,9 @@ def scan_file(
     found = labelled(found, source, label_map, faults)
     rated = ratings(found.columns) if found.kind == "pairs" else None
     out = Scan(source, found, faults)
+    if found.advice:
+        what, _, cure = found.advice.partition("; ")
+        faults.warn("several completions a row", None, None, what, cure)
 
     def counted() -> Iterator[tuple[int, dict[str, Any]]]:
         for item in itertools.chain(first, stream):
@@ -168,7 +173,7 @@ def scan_file(
         if "response" in found.parts
         else demos
         if {"messages", "text"} & set(found.parts)
-        else _prompts
+        else prompts
     )
     items: Iterator[Any] = reader(counted(), found, faults)
     _walk(items, out, limit, keep)
@@ -199,7 +204,7 @@ def _walk(items: Iterator[Any], out: Scan, limit: int | None, keep: bool) -> Non
             row, texts = item.row, (item.prompt, said)
             size = len(texts[0]) + len(texts[1])
         else:
-            row, texts = item[0], item[1:]
+            row, texts = item.row, (item.prompt,)
             size = len(texts[0])
         characters[size] += 1
         if limit is not None and size > limit:
@@ -212,8 +217,8 @@ def _walk(items: Iterator[Any], out: Scan, limit: int | None, keep: bool) -> Non
             )
             continue
         seen.add(row, texts, comparison=comparison)
-        out.conversations += getattr(item, "turns", None) is not None
-        if len(out.first) < LABELS_SHOWN and not isinstance(item, tuple):
+        out.conversations += item.turns is not None
+        if len(out.first) < LABELS_SHOWN and isinstance(item, Pair | Scored):
             out.first.append(item)
         if keep:
             out.items.append(item)
@@ -253,20 +258,6 @@ def _whole(out: Scan, limit: int | None) -> None:
             f"both completions are the same text in all {warned['chosen equals rejected']:,} rows",
             "check that the file was written with both completions",
         )
-
-
-def _prompts(
-    rows: Iterator[tuple[int, dict[str, Any]]], found: Layout, faults: Faults
-) -> Iterator[tuple[int, str]]:
-    """The prompts of a file; an empty one is an error."""
-    cells = Cells(found, faults)
-    for i, row in rows:
-        cells.count_unread(row)
-        prompt = cells.prompt(i, row)
-        if prompt is not None and prompt.text.strip():
-            yield i, prompt.text
-        elif prompt is not None:
-            faults.error("empty text", i, found.parts["prompt"], "no text", FIX)
 
 
 def leaks(mine: Scan, other: Scan) -> int:

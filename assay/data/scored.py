@@ -6,11 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from assay.data.cells import FIX, Cell, Cells, joined_turns
-from assay.data.dialogues import is_plain, joined, parted, trimmed
+from assay.data.cells import FIX, Cell, joined_turns, reply_turns
+from assay.data.dialogues import (
+    is_plain,
+    joined,
+    parted,
+    trimmed,
+    uncopied,
+    unsaid,
+    with_tools,
+)
 from assay.data.faults import Faults
 from assay.data.kinds import Layout
-from assay.data.turns import Turns, continued, written
+from assay.data.prompt_cells import PromptCells
+from assay.data.turns import Turns, written
 from assay.data.verdicts import score_of
 
 
@@ -48,7 +57,7 @@ def scored(
         layout: Which columns to read.
         faults: Counts rows with faults, which are left out.
     """
-    cells = Cells(layout, faults)
+    cells = PromptCells(layout, faults)
     ask, said = layout.parts["prompt"], layout.parts["response"]
     for i, row in rows:
         cells.count_unread(row)
@@ -94,12 +103,13 @@ def completed(
         a faulty row.
     """
     turns = response.turns
+    if turns is None and prompt.text:
+        turns = reply_turns(prompt, response.text)
     if turns is None and prompt.turns is not None:
-        turns = continued(response.text)
-        if turns is None:
-            return prompt, Cell(response.text.strip())
+        begin = unsaid(prompt.turns, response.text)
+        return Cell.of(begin), Cell(response.text.strip())
     if turns is None:
-        return prompt, response
+        return prompt, Cell(_after(i, column, prompt.text, response.text, faults))
     before, reply, after = parted(turns)
     if not reply:
         faults.error(
@@ -110,13 +120,15 @@ def completed(
             "end it with the assistant's turn",
         )
         return None
-    faults.unread["turns after the assistant's last one"] += len(after)
+    faults.skip("turns after the assistant's last one", len(after))
     if not prompt.text:
         whole: Turns | None = before
     elif turns[0].role == "assistant":  # all of it goes on from the prompt
         whole, reply = joined_turns(prompt), trimmed(turns)[0]
     else:
-        whole = joined(joined_turns(prompt), before)
+        begin = uncopied(joined_turns(prompt), turns)
+        whole = joined(begin, before)
+        whole = None if whole is None else with_tools(joined_turns(prompt), whole)
     if whole is None:
         faults.error(
             "other prompt",
@@ -127,9 +139,24 @@ def completed(
         )
         return None
     asked = Cell.of(whole) if whole else Cell("")
-    if prompt.turns is None and whole == joined_turns(prompt):
-        asked = prompt
     return asked, Cell(written(reply), None if is_plain(reply) else reply)
+
+
+def _after(i: int, column: str, prompt: str, response: str, faults: Faults) -> str:
+    """A response without the prompt that it begins with.
+
+    A prompt of a few words may stand there by accident.
+    """
+    if len(prompt.split()) < 4 or not response.startswith(prompt):
+        return response
+    faults.warn(
+        "prompt repeated",
+        i,
+        column,
+        "the response begins with the prompt",
+        "it was removed from it",
+    )
+    return response[len(prompt) :]
 
 
 def within(prompts: list[str]) -> tuple[list[int], list[str]]:

@@ -8,22 +8,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from assay.data.cells import FIX, Cells
 from assay.data.demos import demos
 from assay.data.faults import Faults
-from assay.data.kinds import Layout, layout
+from assay.data.kinds import layout
 from assay.data.labels import labelled
 from assay.data.notices import notices
 from assay.data.pairs import DROPPABLE, pairs
+from assay.data.prompt_cells import prompts
 from assay.data.prompt_columns import JOINED
 from assay.data.read import open_source
 from assay.data.text_rows import Row
-from assay.data.turns import Turns
 from assay.errors import InputError
 
 log = logging.getLogger("assay")
 PEEK = 100  # first rows, from which the kind is inferred
-Prompt = tuple[str, Turns | None]
 _WANT = {
     "pairs": "preference pairs (prompt, chosen, rejected)",
     "prompts": "prompts",
@@ -70,7 +68,7 @@ def stream(
         raise InputError(f"{source.name} has no rows; give a file with at least one")
     some = [r for _, r in first]
     there = {k for r in some for k in r}
-    renamed = {k: v for k, v in (columns or {}).items() if unused is None or v in there}
+    renamed = {k: v for k, v in (columns or {}).items() if unused is None or v in there or v == ""}
     if unused is not None:
         unused.difference_update(renamed)
     found = layout(
@@ -95,7 +93,7 @@ def stream(
     elif kind == "demonstrations" and not {"response", "messages", "text"}.isdisjoint(found.parts):
         items = demos(each(), found, faults)
     elif kind == "prompts" and "prompt" in found.parts:
-        items = _prompts(each(), found, faults)
+        items = prompts(each(), found, faults)
     else:
         raise InputError(
             f"{source.name} has the columns {', '.join(found.columns)}, which do not make "
@@ -103,20 +101,10 @@ def stream(
             f"{'prompt' if kind == 'prompts' else 'response'}=NAME"
         )
     for item in items:
-        yield item, {k: v for k, v in last.items() if k not in used}
+        given = (item.prompt, item.turns) if kind == "prompts" else item
+        yield given, {k: v for k, v in last.items() if k not in used}
     if drop:
         faults.forgiven(DROPPABLE)
     faults.stop()
-    for line in notices(found, faults, functions=True):
+    for line in notices(found, faults, rewarded=True):
         log.warning(line, extra={"once": line})
-
-
-def _prompts(rows: Iterator[tuple[int, Row]], found: Layout, faults: Faults) -> Iterator[Prompt]:
-    cells = Cells(found, faults)
-    for i, row in rows:
-        cells.count_unread(row)
-        prompt = cells.prompt(i, row)
-        if prompt is not None and not prompt.text.strip():
-            faults.error("empty text", i, found.parts["prompt"], "an empty prompt", FIX)
-        elif prompt is not None:
-            yield prompt.text, prompt.turns

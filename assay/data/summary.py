@@ -47,7 +47,7 @@ def check(
 def says(found: Mapping[str, Any]) -> list[str]:
     """The result of `check` as lines for a person."""
     parts = ", ".join(
-        f"{part} = {column}" if part != column else part for part, column in found["parts"].items()
+        f"{part} = {column}" if part != column else part for part, column in _parts(found).items()
     )
     groups = found["rows_a_prompt"]
     a_prompt = (
@@ -73,6 +73,7 @@ def says(found: Mapping[str, Any]) -> list[str]:
             "lists of messages there"
         )
     lines += label_says(found["label"])
+    lines += found["apart"]
     if found["not_read"]:
         some = (f"{what} ({n:,})" for what, n in found["not_read"].items())
         lines.append(f"not read: {', '.join(some)}")
@@ -86,3 +87,12 @@ def says(found: Mapping[str, Any]) -> list[str]:
     if left > 0:
         lines.append(f"  … and {left:,} more errors")
     return lines
+
+
+def _parts(found: Mapping[str, Any]) -> dict[str, str]:
+    """The columns by part; the prompt's are one sum, in the order in which they are joined."""
+    whole = found["prompt"]
+    if len(whole) < 2:
+        return dict(found["parts"])
+    rest = {part: column for part, column in found["parts"].items() if column not in whole}
+    return {("prompt" if "prompt" in found["parts"] else "dialogue"): " + ".join(whole), **rest}

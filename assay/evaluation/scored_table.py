@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from assay import data
-from assay.data.cells import Cells
 from assay.data.kinds import missing
 from assay.data.pairs import DROPPABLE
+from assay.data.prompt_cells import PromptCells
 from assay.data.scored import completed
 from assay.data.verdicts import finite
 from assay.errors import InputError
@@ -122,7 +122,7 @@ def _groups(
     columns: Mapping[str, str] | None,
 ) -> tuple[dict[str, Group], int, bool]:
     """The usable rows by prompt, how many rows there are, and whether completions have a text."""
-    cells: Cells | None = None
+    cells: PromptCells | None = None
     said: str | None = None
     groups: dict[str, Group] = {}
     rows = 0
@@ -133,7 +133,7 @@ def _groups(
             found = data.layout([row], source.name, columns=columns, score=score)
             if "prompt" not in found.parts:
                 raise missing("prompt", row, source.name)
-            cells, said = Cells(found, faults), found.parts.get("response")
+            cells, said = PromptCells(found, faults), found.parts.get("response")
             cells.read.update(names)
             for name in names:
                 if name not in row and not (name == "length" and said):
@@ -155,7 +155,7 @@ def _groups(
 
 
 def _texts(
-    i: int, row: dict[str, Any], cells: Cells, said: str | None, faults: data.Faults
+    i: int, row: dict[str, Any], cells: PromptCells, said: str | None, faults: data.Faults
 ) -> tuple[str, str] | None:
     """A row's prompt and completion as text, as every reader has them; None for a faulty row."""
     prompt = cells.prompt(i, row)

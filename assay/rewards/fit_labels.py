@@ -52,6 +52,8 @@ def labels(
     )
     found.faults.stop()
     name, kind = found.source.name, found.layout.kind
+    if found.layout.advice:
+        raise InputError(f"{name}: {found.layout.advice}")
     if kind not in ("pairs", "choices", "scored"):
         numbers = [c for c in found.layout.numeric if c in found.layout.others]
         if "response" in found.layout.parts and numbers:
