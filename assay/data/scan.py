@@ -12,20 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from assay.data.cells import FIX, Cells
-from assay.data.demos import Demo, demos
 from assay.data.faults import SHOWN, Faults
+from assay.data.items import read_items, size_of, texts_of
 from assay.data.kinds import Layout, layout
 from assay.data.notices import notices
-from assay.data.pairs import DROPPABLE, Pair, pairs
+from assay.data.pairs import DROPPABLE
 from assay.data.read import Source, open_source
-from assay.data.scored import Scored, scored
 from assay.data.seen import Seen
 from assay.errors import InputError
 
 log = logging.getLogger("assay")
 PEEK = 100  # first rows, from which the kind is inferred
-Item = Pair | Scored | Demo | tuple[int, str]
 
 
 @dataclass
@@ -142,17 +139,7 @@ def scan_file(
             out.rows += 1
             yield item
 
-    reader = (
-        pairs
-        if found.kind in ("pairs", "choices")
-        else scored
-        if "response" in found.parts
-        else demos
-        if {"messages", "text"} & set(found.parts)
-        else _prompts
-    )
-    items: Iterator[Any] = reader(counted(), found, faults)
-    _walk(items, out, limit, keep)
+    _walk(read_items(counted(), found, faults), out, limit, keep)
     _whole(out, limit)
     if drop:
         faults.forgiven(DROPPABLE)
@@ -171,17 +158,8 @@ def _walk(items: Iterator[Any], out: Scan, limit: int | None, keep: bool) -> Non
     characters, seen, faults = out.characters, out.seen, out.faults
     comparison = out.layout.kind in ("pairs", "choices")
     for item in items:
-        texts: tuple[str, ...]
-        if comparison:
-            row, texts = item.row, (item.prompt, item.chosen, item.rejected)
-            size = len(texts[0]) + max(len(texts[1]), len(texts[2]))
-        elif isinstance(item, Scored | Demo):
-            said = item.response if isinstance(item, Scored) else item.completion
-            row, texts = item.row, (item.prompt, said)
-            size = len(texts[0]) + len(texts[1])
-        else:
-            row, texts = item[0], item[1:]
-            size = len(texts[0])
+        row, texts = item.row, texts_of(item)
+        size = size_of(texts)
         characters[size] += 1
         if limit is not None and size > limit:
             faults.warn(
@@ -232,20 +210,6 @@ def _whole(out: Scan, limit: int | None) -> None:
             f"both completions are the same text in all {warned['chosen equals rejected']:,} rows",
             "check that the file was written with both completions",
         )
-
-
-def _prompts(
-    rows: Iterator[tuple[int, dict[str, Any]]], found: Layout, faults: Faults
-) -> Iterator[tuple[int, str]]:
-    """The prompts of a file; an empty one is an error."""
-    cells = Cells(found, faults)
-    for i, row in rows:
-        cells.count_unread(row)
-        prompt = cells.prompt(i, row)
-        if prompt is not None and prompt.text.strip():
-            yield i, prompt.text
-        elif prompt is not None:
-            faults.error("empty text", i, found.parts["prompt"], "no text", FIX)
 
 
 def leaks(mine: Scan, other: Scan) -> int:

@@ -34,12 +34,30 @@ def check(
     Raises:
         InputError: The file cannot be opened or understood.
     """
-    mine = data.scan_file(path, columns=columns, split=split, score=score, limit=limit, tell=False)
+    how: dict[str, Any] = {"columns": columns, "split": split, "score": score, "limit": limit}
+    return looked(path, **how, against=against)[1]
+
+
+def looked(
+    path: str | Path, *, columns: Any, against: Sequence[str | Path], **how: Any
+) -> tuple[data.Scan, dict[str, Any]]:
+    """Read a file as `check` does.
+
+    Args:
+        path: See `check`.
+        columns: See `check`.
+        against: See `check`.
+        how: The other arguments of `check`.
+
+    Returns:
+        The scan, and what `check` returns.
+    """
+    mine = data.scan_file(path, columns=columns, tell=False, **how)
     shared = {
         str(other): data.leaks(mine, data.scan_file(other, columns=columns, tell=False))
         for other in against
     }
-    return {**mine.plain(), "shared_prompts": shared}
+    return mine, {**mine.plain(), "shared_prompts": shared}
 
 
 def says(found: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,17 @@ from assay.errors import InputError
 log = logging.getLogger("assay")
 
 
+def own_ends(model: Any) -> list[int]:
+    """The tokens that end a completion, by a model's own generation settings.
+
+    Args:
+        model: Whatever has a `config` and maybe a `generation_config`.
+    """
+    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    own = getattr(model.config, "eos_token_id", None) if own is None else own
+    return [] if own is None else list(own) if isinstance(own, (list, tuple)) else [own]
+
+
 def end_tokens(tokenizer: Any, ends: Sequence[int], *, chat: bool) -> list[int]:
     """The token ids that end a completion, the chat template's own first.
 

@@ -1,0 +1,83 @@
+"""The items of a file of any kind: pairs, scored responses, demonstrations or prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from assay.data.cells import FIX, Cells
+from assay.data.demos import Demo, demos
+from assay.data.faults import Faults
+from assay.data.kinds import Layout
+from assay.data.pairs import Pair, pairs
+from assay.data.scored import Scored, scored
+from assay.data.turns import Turns
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One prompt.
+
+    Attributes:
+        row: Its row in the file.
+        prompt: The prompt.
+        turns: Its turns, if it is a dialogue.
+    """
+
+    row: int
+    prompt: str
+    turns: Turns | None = None
+
+
+Item = Pair | Scored | Demo | Ask
+
+
+def read_items(
+    rows: Iterator[tuple[int, dict[str, Any]]], found: Layout, faults: Faults
+) -> Iterator[Any]:
+    """Read the items of rows: Pairs, Scored, Demos or Asks, by the kind of the file.
+
+    Args:
+        rows: (row number, row).
+        found: The file's columns.
+        faults: Counts rows with faults, which are left out.
+    """
+    reader: Callable[..., Iterator[Any]] = (
+        pairs
+        if found.kind in ("pairs", "choices")
+        else scored
+        if "response" in found.parts
+        else demos
+        if {"messages", "text"} & set(found.parts)
+        else _asks
+    )
+    return reader(rows, found, faults)
+
+
+def texts_of(item: Item) -> tuple[str, ...]:
+    """An item's texts, the prompt first. Two items with the same texts are duplicates."""
+    if isinstance(item, Pair):
+        return item.prompt, item.chosen, item.rejected
+    if isinstance(item, Ask):
+        return (item.prompt,)
+    return item.prompt, item.response if isinstance(item, Scored) else item.completion
+
+
+def size_of(texts: tuple[str, ...]) -> int:
+    """Characters of a prompt and its completion, the longer one of two."""
+    return len(texts[0]) + max((len(t) for t in texts[1:]), default=0)
+
+
+def _asks(
+    rows: Iterator[tuple[int, dict[str, Any]]], found: Layout, faults: Faults
+) -> Iterator[Ask]:
+    """The prompts of a file; an empty one is an error."""
+    cells = Cells(found, faults)
+    for i, row in rows:
+        cells.count_unread(row)
+        prompt = cells.prompt(i, row)
+        if prompt is not None and prompt.text.strip():
+            yield Ask(i, prompt.text, prompt.turns)
+        elif prompt is not None:
+            faults.error("empty text", i, found.parts["prompt"], "no text", FIX)
