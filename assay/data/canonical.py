@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,12 +27,15 @@ class Form:
         parts: The column of each part.
         used: Columns of the file whose content stands in the parts, and which are not kept.
         renamed: New names of columns that are kept and that readers would take for a part.
+        dropped: Columns that are not kept, because readers would take them for a part under any
+            name.
     """
 
     kind: str
     parts: dict[str, str]
     used: frozenset[str]
     renamed: dict[str, str] = field(default_factory=dict)
+    dropped: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, found: Layout, *, prompt: bool, p: bool, margin: bool) -> Form:
@@ -67,39 +70,46 @@ class Form:
 
     def kept(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The cells of a row that play no part, under the names that they are kept by."""
-        return {self.renamed.get(k, k): v for k, v in row.items() if k not in self.used}
+        gone = self.used | self.dropped
+        return {self.renamed.get(k, k): v for k, v in row.items() if k not in gone}
 
-    def without_clashes(self, columns: set[str]) -> Form:
-        """Return the form with new names for kept columns that readers would take for a part.
+    def renaming(self, columns: Iterable[str], all_columns: Iterable[str]) -> Form:
+        """Return the form with new names for kept columns; those that have one are dropped.
 
         Args:
-            columns: All columns of the file.
+            columns: The columns.
+            all_columns: All columns of the file, whose names are taken.
         """
-        own, taken, new = set(self.parts.values()), {*columns, *self.parts.values()}, {}
-        for name in sorted(columns - self.used):
-            if name in own or name in READ_BY_NAME:
-                other = f"unread_{name}"
-                while other in taken:
-                    other += "_"
-                taken.add(other)
-                new[name] = other
-        return replace(self, renamed=new)
+        taken = {*all_columns, *self.parts.values(), *self.renamed.values()}
+        again = set(columns) & set(self.renamed)
+        new = {k: v for k, v in self.renamed.items() if k not in again}
+        for name in sorted(set(columns) - again):
+            other = f"unread_{name}"
+            while other in taken:
+                other += "_"
+            taken.add(other)
+            new[name] = other
+        return replace(self, renamed=new, dropped=self.dropped | again)
 
-    def cells(self, item: Any, row: Mapping[str, Any], found: Layout) -> dict[str, Any]:
+    def cells(
+        self, item: Any, row: Mapping[str, Any], found: Layout, *, bare: bool = True
+    ) -> dict[str, Any]:
         """An item's own cells, by column.
 
         Args:
             item: A Pair, Scored, Demo or Ask.
             row: The row of the file that it was read from.
             found: The columns of the file.
+            bare: Write a text that no prompt column belongs to as it is, and not as a message. Some
+                texts would be read as transcripts then.
         """
-        made = self._pair(item) if isinstance(item, Pair) else self._single(item)
+        made = self._pair(item, bare) if isinstance(item, Pair) else self._single(item, bare)
         for part in ("p", "margin", "score"):
             if part in self.parts:
                 made[part] = _as_written(getattr(item, part), found.get(row, part))
         return {self.parts[part]: value for part, value in made.items() if part in self.parts}
 
-    def _pair(self, item: Pair) -> dict[str, Any]:
+    def _pair(self, item: Pair, bare: bool) -> dict[str, Any]:
         texts = item.chosen, item.rejected
         replies = item.replies or (None, None)
         if "prompt" in self.parts:
@@ -109,13 +119,13 @@ class Form:
             return {"prompt": _prompt(item.prompt, item.turns), "chosen": one, "rejected": two}
         one, two = (
             item.prompt + text
-            if reply is None and item.turns is None
+            if bare and reply is None and item.turns is None
             else _messages((*(item.turns or ()), *(reply or (Turn("assistant", text),))))
             for text, reply in zip(texts, replies, strict=True)
         )
         return {"chosen": one, "rejected": two}
 
-    def _single(self, item: Scored | Demo | Ask) -> dict[str, Any]:
+    def _single(self, item: Scored | Demo | Ask, bare: bool) -> dict[str, Any]:
         if isinstance(item, Ask):
             return {"prompt": _prompt(item.prompt, item.turns)}
         said = item.response if isinstance(item, Scored) else item.completion
@@ -125,7 +135,7 @@ class Form:
                 "response": _reply(said, item.reply, item.turns),
             }
         turns = (*(item.turns or ()), *(item.reply or (Turn("assistant", said),)))
-        bare = item.turns is None and item.reply is None and "text" in self.parts
+        bare &= item.turns is None and item.reply is None and "text" in self.parts
         return {name: said if bare else _messages(turns) for name in self.parts}
 
 

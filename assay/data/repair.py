@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from assay.data.canonical import Form
+from assay.data.canonical import READ_BY_NAME, Form
 from assay.data.faults import Faults
 from assay.data.items import read_items, size_of, texts_of
 from assay.data.kinds import Layout, layout, number
@@ -54,9 +54,9 @@ def repair(
         against: Other files; rows with one of their prompts are left out.
 
     Returns:
-        `file`, `out`, `kind`, `rows` (all that were read), `written`; `repaired` and `left_out`,
-        each {kind: {"count": …, "rows": the first ones}}; `renamed`, the new names of columns;
-        `kept`, the warnings that the copy still has; and `changed`.
+        `file`, `out`, `kind`, `parts` (the copy's columns), `rows` (all that were read), `written`;
+        `repaired` and `left_out`, each {kind: {"count": …, "rows": the first ones}}; `renamed`, the
+        new names of columns; `kept`, the warnings that the copy still has; and `changed`.
 
     Raises:
         InputError: The file cannot be opened or understood, nothing of it is usable, or `out`
@@ -102,6 +102,7 @@ def repair(
         "file": str(path),
         "out": str(out),
         "kind": work.form.kind,
+        "parts": work.form.parts,
         "rows": work.read,
         "written": lines.written,
         "repaired": work.done.plain(),
@@ -132,14 +133,24 @@ def _form(found: Scan) -> Form:
             asked &= bool(item.prompt) or item.turns is not None
             p, margin = p or item.p != 1, margin or item.margin != 0
     form = Form.of(found.layout, prompt=asked or "prompt" in parts, p=p, margin=margin)
+    return _settled(form, sample, found.layout)
+
+
+def _settled(form: Form, sample: list[tuple[Any, dict[str, Any]]], found: Layout) -> Form:
+    """The form with new names for the kept columns that readers would take for a part."""
     there = {column for _, row in sample for column in row}
-    rows_there = [{**form.cells(x, row, found.layout), **form.kept(row)} for x, row in sample]
-    try:
-        read = layout(rows_there, "", score=form.parts.get("score"))
-        same = read.parts == form.parts and there.isdisjoint({*form.parts.values()} - form.used)
-    except InputError:
-        same = False
-    return form if same else form.without_clashes(there)
+    while True:
+        free = {form.renamed.get(c, c): c for c in there - form.used - form.dropped}
+        clash = free.keys() & form.parts.values()
+        rows = [{**form.cells(x, row, found), **form.kept(row)} for x, row in sample]
+        try:
+            read = layout(rows, "", score=form.parts.get("score"))
+            clash |= free.keys() & read.parts.values()
+        except InputError:
+            clash |= free.keys() & READ_BY_NAME
+        if not clash:
+            return form
+        form = form.renaming({free[c] for c in clash}, there)
 
 
 def read_one(i: int, row: dict[str, Any], found: Layout, faults: Faults) -> Any:
@@ -180,9 +191,11 @@ class _Repair:
         if why:
             self.left.add(why, i)
             return None
-        cells = self.form.cells(item, row, self.found.layout)
-        again = read_one(i, strict(cells), self.form.layout, Faults(""))
-        if again != item:
+        for bare in (True, False):
+            cells = self.form.cells(item, row, self.found.layout, bare=bare)
+            if read_one(i, strict(cells), self.form.layout, Faults("")) == item:
+                break
+        else:
             self.left.add("row that would read in another way", i)
             return None
         kept = self.form.kept(row)
@@ -220,6 +233,8 @@ class _Repair:
         for what, n in faults.unread.items():
             if n and not what.startswith("column "):
                 self.left.add(what, i, n)
+        for column in self.form.dropped & row.keys():
+            self.left.add(f"column '{column}' (it would be read as a part of the row)", i)
         done += [_DONE[kind] for kind in faults.warnings if kind in _DONE]
         if any(part in parts and row.get(parts[part]) for part in JOINED):
             done.append("prompt of several columns (now one)")
