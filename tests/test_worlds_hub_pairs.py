@@ -278,3 +278,19 @@ def test_sft_on_the_command_line_imitates_a_file_of_demonstrations(
     capsys.readouterr()
     assert cli.main(["run", "sft", *flags, "--out", str(tmp_path / "no")]) == 2
     assert "--pairs or --demos is required" in capsys.readouterr().err
+
+
+def test_a_file_with_faults_is_refused_or_its_rows_are_left_out_and_told(
+    files: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = Path(files["pairs"])
+    faulty = {"prompt": "half \ud83d", "chosen": "a day", "rejected": "a road", "p": 0.9}
+    path.write_text(path.read_text(encoding="utf-8") + "\n" + json.dumps(faulty), encoding="utf-8")
+    with pytest.raises(InputError, match=r"half of a surrogate pair.*--drop"):
+        small(files)
+    with caplog.at_level(logging.WARNING, "assay"):
+        kept = small(files, drop=True)
+    assert len(kept.task.pairs) + 4 <= len(ASKS) + 1
+    told = "\n".join(r.getMessage() for r in caplog.records)
+    assert f"line {len(ASKS) + 2}, column 'prompt': character 6 is half" in told
+    assert "pairs.jsonl: for reward functions alone: column 'want'" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,9 +133,18 @@ class Faults:
         ]
         self.shown = [f for f in self.shown if f.kind not in kinds]
 
-    def not_read(self) -> str:
-        """A phrase that names all that nothing reads, with how often; "" for nothing."""
-        return ", ".join(f"{what} ({n:,})" for what, n in self.unread.items() if n)
+    def not_read(self, *, only: Collection[str] | None = None, but: Collection[str] = ()) -> str:
+        """A phrase that names what nothing reads, with how often; "" for nothing.
+
+        Args:
+            only: Names to take; None for all.
+            but: Names to leave out.
+        """
+        return ", ".join(
+            f"{what} ({n:,})"
+            for what, n in self.unread.items()
+            if n and what not in but and (only is None or what in only)
+        )
 
     def stop(self) -> None:
         """Raise InputError with the first error's sentence and the count of the rest."""

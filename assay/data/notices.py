@@ -9,12 +9,13 @@ from assay.data.prompt_columns import DIALOGUE, HISTORY, JOINED, LIKE_A_PROMPT, 
 ORDER = ("tools", "system", "history", "prompt", "input")  # in which a prompt is joined
 
 
-def notices(layout: Layout, faults: Faults) -> list[str]:
+def notices(layout: Layout, faults: Faults, *, functions: bool = False) -> list[str]:
     """Sentences for a person, one a kind.
 
     Args:
         layout: The file's columns.
         faults: Its warnings, and what nothing reads.
+        functions: Whether the caller hands the other columns to reward functions.
 
     Returns:
         A sentence for a joined prompt, one for each kind of warning with its first place and its
@@ -35,8 +36,11 @@ def notices(layout: Layout, faults: Faults) -> list[str]:
         for c in left
         if "prompt" in parts or c not in DIALOGUE
     ]
-    if faults.not_read():
-        lines.append(f"{faults.file}: not read: {faults.not_read()}")
+    handed = {f"column '{c}'" for c in layout.others} if functions else set[str]()
+    if found := faults.not_read(only=handed):
+        lines.append(f"{faults.file}: for reward functions alone: {found}")
+    if found := faults.not_read(but=handed):
+        lines.append(f"{faults.file}: not read: {found}")
     return lines
 
 

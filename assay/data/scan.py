@@ -149,7 +149,7 @@ def scan_file(
         )
     if tell:
         for line in notices(found, faults):
-            log.warning(line)
+            log.warning(line, extra={"once": line})
     return out
 
 

@@ -36,23 +36,6 @@ class Scored:
     reply: Turns | None = None
 
 
-def text_of(
-    i: int, row: dict[str, Any], column: str, faults: Faults
-) -> tuple[str, Turns | None] | None:
-    """A cell as text.
-
-    Args:
-        i: The row's number.
-        row: The row.
-        column: The cell's column.
-        faults: Counts a cell that is neither text nor messages.
-
-    Returns:
-        The text, and its turns if it is a dialogue; None for a faulty cell.
-    """
-    return Cells(Layout("prompts", {"prompt": column}, (column,)), faults).prompt(i, row)
-
-
 def scored(
     rows: Iterator[tuple[int, dict[str, Any]]], layout: Layout, faults: Faults
 ) -> Iterator[Scored]:

@@ -13,7 +13,7 @@ from assay.data.demos import demos
 from assay.data.faults import Faults
 from assay.data.kinds import Layout, layout
 from assay.data.notices import notices
-from assay.data.pairs import pairs
+from assay.data.pairs import DROPPABLE, pairs
 from assay.data.prompt_columns import JOINED
 from assay.data.read import open_source
 from assay.data.text_rows import Row
@@ -37,6 +37,7 @@ def stream(
     columns: Mapping[str, str] | None = None,
     split: str | None = None,
     unused: set[str] | None = None,
+    drop: bool | None = None,
 ) -> Iterator[tuple[Any, Row]]:
     """Read a file's items one at a time.
 
@@ -48,6 +49,7 @@ def stream(
         unused: Parts of `columns` that no file has had yet. If it is given, one mapping can serve
             several files: columns that this file lacks are ignored, and the parts that it has are
             removed from `unused`.
+        drop: Leave rows with faults out and count them; None where the caller has no such flag.
 
     Yields:
         (item, the row's other columns). The item is a Pair, a Demo, or (text, turns) of a prompt.
@@ -57,7 +59,7 @@ def stream(
             counts all faults.
     """
     source = open_source(path, split=split)
-    faults = Faults(source.name, source.line, drops=False)
+    faults = Faults(source.name, source.line, drops=drop is not None)
     rows = source.rows(faults)
     first = list(itertools.islice(rows, PEEK))
     if not first:
@@ -97,9 +99,11 @@ def stream(
         )
     for item in items:
         yield item, {k: v for k, v in last.items() if k not in used}
+    if drop:
+        faults.forgiven(DROPPABLE)
     faults.stop()
-    for line in notices(found, faults):
-        log.warning(line)
+    for line in notices(found, faults, functions=True):
+        log.warning(line, extra={"once": line})
 
 
 def _prompts(rows: Iterator[tuple[int, Row]], found: Layout, faults: Faults) -> Iterator[Prompt]:

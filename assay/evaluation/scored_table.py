@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from assay import data
+from assay.data.cells import Cells
 from assay.data.kinds import missing
 from assay.data.pairs import DROPPABLE
-from assay.data.scored import text_of
+from assay.data.scored import completed
 from assay.data.verdicts import finite
 from assay.errors import InputError
 
+log = logging.getLogger("assay")
 Group = list[tuple[str, list[float]]]  # of one prompt: each completion's text and numbers
 
 
@@ -72,6 +75,8 @@ def read_table(
     if drop:
         faults.forgiven(DROPPABLE)
     faults.stop()
+    if faults.not_read():
+        log.warning("%s: not read: %s", source.name, faults.not_read())
     if not groups:
         raise InputError(
             f"{source.name} holds no row that can be used; give a file with a prompt, '{gold}' and "
@@ -117,31 +122,47 @@ def _groups(
     columns: Mapping[str, str] | None,
 ) -> tuple[dict[str, Group], int, bool]:
     """The usable rows by prompt, how many rows there are, and whether completions have a text."""
-    asked: str | None = None
-    completion: str | None = None
+    cells: Cells | None = None
+    said: str | None = None
     groups: dict[str, Group] = {}
     rows = 0
     for i, row in source.rows(faults):
         rows += 1
-        if asked is None:
-            found = data.layout([row], source.name, columns=columns)
+        if cells is None:
+            score = names[0] if names[0] in row else None
+            found = data.layout([row], source.name, columns=columns, score=score)
             if "prompt" not in found.parts:
                 raise missing("prompt", row, source.name)
-            asked, completion = found.parts["prompt"], found.parts.get("response")
+            cells, said = Cells(found, faults), found.parts.get("response")
+            cells.read.update(names)
             for name in names:
-                if name not in row and not (name == "length" and completion):
+                if name not in row and not (name == "length" and said):
                     raise _no_scores(name, row, source.name)
-        prompt = text_of(i, row, asked, faults)
-        text = text_of(i, row, completion, faults) if completion else ("", None)
+        cells.count_unread(row)
+        text = _texts(i, row, cells, said, faults)
         numbers = [
-            float(len(text[0]))
+            float(len(text[1]))
             if n == "length" and "length" not in row and text
             else finite(i, row.get(n), n, faults)
             for n in names
         ]
-        if prompt is None or text is None or any(x is None for x in numbers):
+        if text is None or any(x is None for x in numbers):
             continue
-        groups.setdefault(prompt[0], []).append(
-            (text[0], [float(x) for x in numbers if x is not None])
+        groups.setdefault(text[0], []).append(
+            (text[1], [float(x) for x in numbers if x is not None])
         )
-    return groups, rows, completion is not None
+    return groups, rows, said is not None
+
+
+def _texts(
+    i: int, row: dict[str, Any], cells: Cells, said: str | None, faults: data.Faults
+) -> tuple[str, str] | None:
+    """A row's prompt and completion as text, as every reader has them; None for a faulty row."""
+    prompt = cells.prompt(i, row)
+    if said is None:
+        return None if prompt is None else (prompt.text, "")
+    reply = cells.cell(i, row, said)
+    if prompt is None or reply is None:
+        return None
+    both = completed(i, said, prompt, reply, faults)
+    return None if both is None else (both[0].text, both[1].text)

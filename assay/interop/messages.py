@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from assay.core import Prompts, PromptTexts
-from assay.data.turns import Turn, Turns
+from assay.data import messages
+from assay.data.turns import Turns, written
 
 
 def turns_of(prompt: Any) -> str | Turns:
@@ -17,9 +17,7 @@ def turns_of(prompt: Any) -> str | Turns:
         >>> turns_of([{"role": "user", "content": "2 + 2?"}])
         (Turn(role='user', content='2 + 2?', more=''),)
     """
-    if isinstance(prompt, str):
-        return prompt
-    return tuple(Turn(str(m["role"]), _text(m)) for m in prompt)
+    return prompt if isinstance(prompt, str) else _read(prompt)
 
 
 def in_words(prompts: Prompts, texts: PromptTexts) -> Prompts:
@@ -28,20 +26,16 @@ def in_words(prompts: Prompts, texts: PromptTexts) -> Prompts:
 
 
 def completion_text(completion: Any) -> str:
-    """A completion's text as it is, or what the assistant says in its messages.
+    """A completion's text as it is, or what the assistant says, thinks and calls in its messages.
 
     What a tool says is not the assistant's.
     """
     if isinstance(completion, str):
         return completion
-    said = [_text(m) for m in completion if m["role"] == "assistant"]
+    said = [written((t,)) for t in _read(completion) if t.role == "assistant"]
     return "\n\n".join(text for text in said if text)
 
 
-def _text(message: Mapping[str, Any]) -> str:
-    content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    return "".join(
-        str(part.get("text", "")) for part in content if part.get("type", "text") == "text"
-    )
+def _read(said: Any) -> Turns:
+    """Messages as turns; TRL writes a null content where the assistant only calls a tool."""
+    return messages.turns_of([{**m, "content": m.get("content") or ""} for m in said])

@@ -57,6 +57,7 @@ class HubConfig:
             the file; -1 for none, where nothing is to be measured.
         columns: Names of columns in your files, such as prompt=question.
         split: The part of the files to read; all by default.
+        drop: Leave rows with faults out and count them, instead of refusing the file.
         chat: Put conversations through the chat template, and texts too where the tokenizer has
             one.
         max_prompt: Most tokens of a prompt; longer ones are left out.
@@ -93,6 +94,7 @@ class HubConfig:
     held_out: int = 0
     columns: Mapping[str, str] = field(default_factory=dict)
     split: str = ""
+    drop: bool = False
     chat: bool = True
     max_prompt: int = 512
     max_tokens: int = 128
@@ -142,6 +144,7 @@ def world(config: HubConfig) -> World:
         config.demos,
         columns=config.columns,
         split=config.split,
+        drop=config.drop,
     )
     for flag, some in (("rewards", rewards), ("gold", golds)):
         for reward in some:

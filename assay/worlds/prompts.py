@@ -88,6 +88,7 @@ def read_files(
     *,
     columns: Mapping[str, str],
     split: str,
+    drop: bool = False,
 ) -> tuple[PromptTable, Items, Items]:
     """Read the prompts, and the prompts of pairs and demonstrations after them.
 
@@ -100,6 +101,7 @@ def read_files(
         demos: The file of demonstrations; "" for none.
         columns: Names of columns in the files, by part.
         split: The part of the files to read; "" for all.
+        drop: Leave rows with faults out and count them.
 
     Returns:
         The prompts, and (place of its prompt, item) of every pair and of every demonstration.
@@ -117,7 +119,7 @@ def read_files(
     unused = set(columns) if len(files) > 1 else None
 
     def rows(path: str, kind: str) -> Any:
-        found = stream(path, kind, columns=columns, split=split or None, unused=unused)
+        found = stream(path, kind, columns=columns, split=split or None, unused=unused, drop=drop)
         return progress.over(found, f"reading {path}", "rows")
 
     if prompts:
