@@ -100,8 +100,8 @@ class Form:
             item: A Pair, Scored, Demo or Ask.
             row: The row of the file that it was read from.
             found: The columns of the file.
-            bare: Write a text that no prompt column belongs to as it is, and not as a message. Some
-                texts would be read as transcripts then.
+            bare: Write the only text of a completion as it is, and not as a message. Some texts
+                would be read as transcripts or as messages then.
         """
         made = self._pair(item, bare) if isinstance(item, Pair) else self._single(item, bare)
         for part in ("p", "margin", "score"):
@@ -114,7 +114,8 @@ class Form:
         replies = item.replies or (None, None)
         if "prompt" in self.parts:
             one, two = (
-                _reply(text, reply, item.turns) for text, reply in zip(texts, replies, strict=True)
+                _reply(text, reply, item.turns is None)
+                for text, reply in zip(texts, replies, strict=True)
             )
             return {"prompt": _prompt(item.prompt, item.turns), "chosen": one, "rejected": two}
         one, two = (
@@ -132,7 +133,7 @@ class Form:
         if "response" in self.parts:
             return {
                 "prompt": _prompt(item.prompt, item.turns),
-                "response": _reply(said, item.reply, item.turns),
+                "response": _reply(said, item.reply, bare and item.turns is None),
             }
         turns = (*(item.turns or ()), *(item.reply or (Turn("assistant", said),)))
         bare &= item.turns is None and item.reply is None and "text" in self.parts
@@ -143,11 +144,11 @@ def _prompt(text: str, turns: Turns | None) -> Any:
     return text if turns is None else _messages(turns)
 
 
-def _reply(text: str, reply: Turns | None, asked: Turns | None) -> Any:
-    """A completion: messages where it is one of several turns, or its prompt is a dialogue."""
+def _reply(text: str, reply: Turns | None, bare: bool) -> Any:
+    """A completion: a text, or messages."""
     if reply is not None:
         return _messages(reply)
-    return text if asked is None else _messages((Turn("assistant", text),))
+    return text if bare else _messages((Turn("assistant", text),))
 
 
 def _messages(turns: Turns) -> list[dict[str, Any]]:

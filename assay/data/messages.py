@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from assay.data.turns import ROLES, THOUGHT, Turn, Turns, as_more
+from assay.data.turns import ROLES, THOUGHT, Turn, Turns, as_more, full
 
 # What else of a message chat templates write.
 KEPT = ("name", "tool_call_id", "tool_calls", "tools", *THOUGHT)
@@ -82,13 +82,13 @@ def _turns(message: Any, i: int, unread: Counter[str]) -> list[Turn]:
     if not isinstance(role, str):
         raise Unreadable(f"message {i} has no role that is text")
     content = _text(message.get(holds) if holds else None, i, unread)
-    more = {k: _full(message[k]) for k in KEPT if message.get(k) not in (None, "", [], {})}
+    more = {k: full(message[k]) for k in KEPT if message.get(k) not in (None, "", [], {})}
     if role == "function_call" or message.get("function_call"):
         # older forms of tool calls: a role of its own, and a key of the assistant's message
         call = _parsed(content) if role == "function_call" else message["function_call"]
         if isinstance(call, Mapping):
             content = "" if role == "function_call" else content or ""
-            more["tool_calls"] = [{"type": "function", "function": _full(call)}]
+            more["tool_calls"] = [{"type": "function", "function": full(call)}]
         role = "assistant"
     if "tool_calls" in more:
         more["tool_calls"] = _calls(more["tool_calls"])
@@ -128,15 +128,6 @@ def _text(content: Any, i: int, unread: Counter[str]) -> str | None:
     if content and not texts:
         raise Unreadable(f"message {i} has a content without text")
     return "".join(texts)
-
-
-def _full(value: Any) -> Any:
-    """A value without its nulls: Parquet gives every call all the keys that any call has."""
-    if isinstance(value, Mapping):
-        return {str(k): _full(v) for k, v in value.items() if v is not None}
-    if isinstance(value, list | tuple):
-        return [_full(v) for v in value]
-    return value
 
 
 def _calls(calls: Any) -> Any:
