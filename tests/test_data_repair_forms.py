@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from repaired import ASKED, holds, rows_of, said, write
+from repaired import ASKED, GOOD, holds, rows_of, said, write
 
 from assay import data
 from assay.errors import InputError
