@@ -129,6 +129,7 @@ def test_rows_of_every_kind_are_shown_with_their_labels(
         "  response\n    assistant  (empty)\n"
     )
     assert "line 1: a demonstration\n" in shown({"text": "Once upon a time"})
+    assert "line 1: a demonstration\n" in shown({"prompt": "a", "response": "b"})
     assert shown({"prompt": "a"}) == "line 1: a prompt\n  prompt\n    text       a\n"
 
 

@@ -120,10 +120,15 @@ DIALECTS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], set[str]]]
             "cell in another form (now as text, messages or a number)",
         },
     ),
-    "prompt and answer": (
-        [{"question": "a", "answer": "b"}],
+    "prompt and output": (
+        [{"question": "a", "output": "b"}],
         [{"prompt": "a", "completion": "b"}],
-        {"column 'question' (now 'prompt')", "column 'answer' (now 'completion')"},
+        {"column 'question' (now 'prompt')", "column 'output' (now 'completion')"},
+    ),
+    "right answers keep their name": (
+        [{"question": "a", "answer": "b"}],
+        [{"prompt": "a", "answer": "b"}],
+        {"column 'question' (now 'prompt')"},
     ),
     "bare texts": ([{"text": "once"}], [{"text": "once"}], set()),
     "prompts": (

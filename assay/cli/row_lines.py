@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -60,7 +61,8 @@ def _read(row: Mapping[str, Any]) -> list[str]:
             more = {k: v for k, v in message.items() if k not in ("role", "content")}
             out += _wrapped(message["content"], f"    {visible(message['role']):<9}  ")
             for key, value in more.items():
-                out += _wrapped(str(value), f"    {'':<9}  {key}: ")
+                text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                out += _wrapped(text, f"    {'':<9}  {visible(key)}: ")
     return out
 
 

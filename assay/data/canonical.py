@@ -57,7 +57,9 @@ class Form:
             if "score" in found.parts:
                 parts = {"prompt": "prompt", "response": "response", "score": found.parts["score"]}
                 return cls("scored", parts, used)
-            return cls("demonstrations", {"prompt": "prompt", "response": "completion"}, used)
+            own = found.parts["response"]  # `match:answer` finds right answers by that name
+            name = own if own == "answer" else "completion"
+            return cls("demonstrations", {"prompt": "prompt", "response": name}, used)
         for name in ("messages", "text"):
             if name in found.parts:
                 return cls("demonstrations", {name: name}, used)

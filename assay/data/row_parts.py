@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -66,6 +67,6 @@ def plain(kind: str, item: Item) -> dict[str, Any]:
         ],
     }
     for label in ("p", "margin", "score"):
-        if hasattr(item, label):
+        if math.isfinite(getattr(item, label, math.nan)):  # a demonstration's score is NaN
             found[label] = getattr(item, label)
     return found
