@@ -12,7 +12,8 @@ from assay.data.items import texts_of
 from assay.data.repair import repair
 from assay.data.summary import check
 
-STAY = {"contradicted row", "no shared prompt", "empty response"}  # kept, and said
+# What a copy keeps, and says.
+STAY = {"contradicted row", "no shared prompt", "empty response", "rejected is rated higher"}
 HALF = "half a character (U+FFFD in its place)"
 
 

@@ -110,19 +110,15 @@ def test_an_absent_answer_may_score_anything_and_counts_as_zero() -> None:
     assert torch.equal(out, x.present.float().expand(2, 2, 3))
 
 
-def test_a_partial_reward_may_abstain_but_not_everywhere_and_never_be_infinite() -> None:
+def test_a_partial_reward_may_abstain_and_never_be_infinite() -> None:
     x = drawn([0, 4])
     out = Checked(Says(lambda x: scores(x, m0b0n0=math.nan), partial=True))(x)
     assert int(out.isnan().sum()) == 1
     with pytest.raises(InputError, match="gave inf"):
         Checked(Says(lambda x: scores(x, m0b0n0=math.inf), partial=True))(x)
     never = Checked(Says(lambda x: scores(x) * math.nan, partial=True))
-    for _ in range(10):  # six answers a call: a small batch may have nothing that it applies to
+    for _ in range(12):  # more than 64 completions in all: a run warns of it, and goes on
         assert never(replace(x, action=x.action.clone())).isnan().all()
-    with pytest.raises(
-        InputError, match=r"helpful, safe applied to none of 66 completions \(all NaN or None\)"
-    ):
-        never(replace(x, action=x.action.clone()))
 
 
 def test_a_reward_that_is_no_tensor_is_named() -> None:

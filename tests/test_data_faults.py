@@ -70,15 +70,11 @@ def test_a_bad_row_is_told_with_its_line_and_column(
         found.faults.stop()
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", '"often"', "null"])
+@pytest.mark.parametrize("value", ["NaN", "Infinity", '"often"'])
 def test_a_margin_that_is_no_number(write: Write, value: str) -> None:
     path = write({**GOOD, "margin": 1.0}, json.dumps(GOOD)[:-1] + f', "margin": {value}}}')
     fault = only(path)
-    assert (
-        fault.row == 2
-        and fault.column == "margin"
-        and fault.kind in ("not a finite number", "null cell")
-    )
+    assert fault.row == 2 and fault.column == "margin" and fault.kind == "not a finite number"
 
 
 def test_a_score_that_is_no_number(write: Write) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from answering import servers
 
-from assay.data.http import JsonClient, Unavailable
+from assay.data.http import JsonClient
+from assay.data.http_faults import Unavailable
 from assay.errors import InputError
 
 BODY = {"prompts": ["p"], "completions": ["a b"], "columns": {}}

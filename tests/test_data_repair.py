@@ -136,6 +136,41 @@ def test_a_score_keeps_its_own_name(tmp_path: Path) -> None:
     assert rows_of(tmp_path / "out.jsonl")[0]["help"] == 2 and not found["changed"]
 
 
+def test_label_maps_are_read_once(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": p, "response_a": "x", "response_b": "y", "winner": w}
+        for p, w in (("a", "left"), ("b", "right"), ("c", "equal"), ("d", "skipped"))
+    ]
+    path = write(tmp_path / "in.jsonl", rows)
+    by = {"left": "first", "right": "second", "equal": "tie", "skipped": "drop"}
+    found = holds(path, label_map=by)
+    assert [(r["chosen"], r["p"]) for r in rows_of(tmp_path / "out.jsonl")] == [
+        ("x", 1.0),
+        ("y", 1.0),
+        ("x", 0.5),
+    ]
+    assert counts(found, "left_out") == {"by --label-map": 1}
+    rows = [{"prompt": "a", "response": r, "score": w} for r, w in (("b", "good"), ("c", "bad"))]
+    holds(write(tmp_path / "words.jsonl", rows), label_map={"good": "2", "bad": "-1"})
+    assert [r["score"] for r in rows_of(tmp_path / "out.jsonl")] == [2.0, -1.0]
+
+
+def test_an_ambiguous_label_is_asked_for(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": p, "response_a": "x", "response_b": "y", "label": n} for p, n in ("a0", "b1")
+    ]
+    path = write(tmp_path / "in.jsonl", [{**r, "label": int(r["label"])} for r in rows])
+    with pytest.raises(InputError, match="--label-map"):
+        repair(path, tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_ratings_that_contradict_a_pair_are_kept_and_said(tmp_path: Path) -> None:
+    rows = [{**GOOD, "score_chosen": 1, "score_rejected": 2}]
+    found = holds(write(tmp_path / "in.jsonl", rows))
+    assert found["kept"] == {"rejected is rated higher": 1} and not found["changed"]
+
+
 def test_nothing_is_written_over_or_in_part(tmp_path: Path) -> None:
     path, out = write(tmp_path / "in.jsonl", [GOOD]), tmp_path / "out.jsonl"
     out.write_text("mine")

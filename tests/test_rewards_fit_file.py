@@ -249,7 +249,7 @@ def test_nothing_to_compare(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds prompts"):
         fit(write(tmp_path / "asks.jsonl", [{"prompt": "p"}]), out=tmp_path / "R")
     two = write(tmp_path / "two.jsonl", [{"prompt": "p", "response": "x", "s": 1.0, "t": 2.0}])
-    with pytest.raises(InputError, match=r"several columns of numbers \(s, t\)"):
+    with pytest.raises(InputError, match=r"--score COLUMN; .* s \(1 to 1\), t \(2 to 2\)"):
         fit(two, out=tmp_path / "R")
 
 

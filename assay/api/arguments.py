@@ -17,7 +17,7 @@ from assay.errors import InputError
 from assay.registry.entry import Entry
 
 _FLAG = re.compile(r"(?<!\w)--(?:world\.)?([a-z][a-z0-9-]*(?:\.[a-z][a-z0-9-]*)*)")
-_COLUMNS = re.compile(r"--columns (\w+)=(\w+)")
+_MAPPING = re.compile(r"--(columns|label-map) ([\w.-]+=[\w.]*\w(?:,[\w.-]+=[\w.]*\w)*)")
 _ANEW = re.compile(r"start another run with --from \S+")
 _COMMAND = re.compile(r"assay [a-z]+[^;,.)]*")
 
@@ -131,6 +131,13 @@ def in_python() -> Iterator[None]:
         raise type(why)(pythonic(str(why))) from None
 
 
+def _as_dict(typed: re.Match[str]) -> str:
+    """A flag's mapping as a dict."""
+    pairs = (pair.partition("=") for pair in typed[2].split(","))
+    inner = ", ".join(f'"{name}": "{meaning}"' for name, _, meaning in pairs)
+    return f"{typed[1].replace('-', '_')}={{{inner}}}"
+
+
 def pythonic(text: str) -> str:
     """A sentence with arguments in place of flags; commands of the shell stay as they are.
 
@@ -138,7 +145,7 @@ def pythonic(text: str) -> str:
         >>> pythonic("lower --max-tokens, or go on by assay run --resume --out x")
         'lower max_tokens, or go on by assay run --resume --out x'
     """
-    text = _COLUMNS.sub(r'columns={"\1": "\2"}', text)
+    text = _MAPPING.sub(_as_dict, text)
     text = _ANEW.sub("begin another run with another out", text)
     commands = [m.span() for m in _COMMAND.finditer(text)]
 

@@ -46,12 +46,15 @@ class BestOfN:
     @property
     def proxy(self) -> np.ndarray:
         """`[P,n]`, the mean of all rewards. As in training, a reward that does not apply to a
-        completion counts as its mean over the prompt's others, and as 0 where it applies to none.
+        completion counts as its mean over the prompt's others. Where it applies to none of them,
+        the mean is that of the other rewards; 0 if there are none.
         """
         known = np.isfinite(self.scores)
         total = np.where(known, self.scores, 0.0).sum(-1, keepdims=True)
         mean = total / np.maximum(1, known.sum(-1, keepdims=True))
-        return np.asarray(np.where(known, self.scores, mean).mean(0))
+        some = known.any(-1, keepdims=True)  # [M,P,1]
+        each = np.where(some, np.where(known, self.scores, mean), 0.0)
+        return np.asarray(each.sum(0) / np.maximum(1, some.sum(0)))
 
     @property
     def texts(self) -> list[str]:

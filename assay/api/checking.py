@@ -16,6 +16,7 @@ def check(
     path: str | Path,
     *,
     columns: Mapping[str, str] | None = None,
+    label_map: Mapping[str, str] | None = None,
     split: str | None = None,
     score: str | None = None,
     limit: int | None = None,
@@ -32,6 +33,8 @@ def check(
     Args:
         path: A file, a folder that `datasets` saved, or a hub name.
         columns: The file's column for each part, such as prompt=question.
+        label_map: What the label column's values stand for, such as 1=first,0=second: first,
+            second, tie, drop, or the probability that the first one is better; for scores numbers.
         split: Which part of a dataset with several.
         score: The numeric column of scored responses.
         limit: Most characters of prompt plus completion.
@@ -57,10 +60,11 @@ def check(
         raise InputError(f"--show is {show}; give the number of rows to print")
     if model and not show:
         raise InputError("--model is for --show, which prints rows as a model gets them")
-    how: dict[str, Any] = {"columns": columns, "split": split, "score": score, "limit": limit}
-    scan, found = summary.looked(path, **how, against=against)
+    named = {"columns": columns, "label_map": label_map}
+    how: dict[str, Any] = {"split": split, "score": score, "limit": limit}
+    scan, found = summary.looked(path, named, against, **how)
     if fix is not None:
-        found["fix"] = repair(path, fix, **how, against=against)
+        found["fix"] = repair(path, fix, **named, **how, against=against)
     if show:
         rows = [*first_rows(scan, show, limit)]
         found["show"] = [plain(scan.layout.kind, row) for row in rows]

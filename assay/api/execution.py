@@ -36,7 +36,7 @@ from assay.watch.setup import prospects
 from assay.worlds.refit import refitted
 from assay.worlds.trial import try_judges
 
-TRIED = ("rewards", "gold", "prompts", "pairs", "demos", "columns", "split")
+TRIED = ("rewards", "gold", "prompts", "pairs", "demos", "columns", "label_map", "split")
 
 
 class Worlds:

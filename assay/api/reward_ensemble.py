@@ -127,6 +127,7 @@ class RewardEnsemble:
         pairs: Any,
         *,
         columns: Mapping[str, str] | None = None,
+        label_map: Mapping[Any, Any] | None = None,
         split: str | None = None,
         score: str | None = None,
         limit: int | None = None,
@@ -137,6 +138,7 @@ class RewardEnsemble:
         Args:
             pairs: As for `fit_reward`; a reward that was fitted should not have seen them.
             columns: The file's column for each part, such as {"prompt": "question"}.
+            label_map: What the label column's values stand for, as for `fit_reward`.
             split: The split of a dataset that has several.
             score: The column of scored responses; they are compared within prompts only.
             limit: The longest row, in characters.
@@ -157,7 +159,12 @@ class RewardEnsemble:
             1.0
         """
         source = source_of(pairs, split, "pairs")
-        given: dict[str, Any] = {"columns": columns, "split": split, "score": score}
+        given: dict[str, Any] = {
+            "columns": columns,
+            "label_map": label_map,
+            "split": split,
+            "score": score,
+        }
         with quiet_libraries():
             return evaluate_on(self.reward, source, **given, limit=limit, drop=drop)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from assay.api.arguments import in_python, plain
 from assay.api.flags import Flag
 from assay.api.progress import shown
 from assay.api.reward_ensemble import RewardEnsemble, source_of
+from assay.data.label_lines import label_says
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.rewards.fit_config import FitConfig
@@ -24,6 +26,7 @@ from assay.rewards.fit_file import Fitted, fitted_to, writable
 from assay.rewards.load import open_reward
 from assay.rewards.text_scorer import TextReward
 
+log = logging.getLogger("assay")
 __all__ = ["RewardEnsemble", "fit_reward", "load_reward"]
 
 
@@ -40,6 +43,7 @@ def fit_reward(
     folds: int | None = None,
     held_out_share: float | None = None,
     columns: Mapping[str, str] | None = None,
+    label_map: Mapping[Any, Any] | None = None,
     split: str | None = None,
     frozen: bool = False,
     pooling: str = "mean",
@@ -81,6 +85,8 @@ def fit_reward(
         held_out_share: The share of prompts that evaluates the fit and that no member sees; by
             default 0.1 for whole models that have neither folds nor held-out pairs, else 0.
         columns: The file's column for each part, such as prompt=question.
+        label_map: What the label column's values stand for, such as 1=first,0=second: first,
+            second, tie, drop, or the probability that the first one is better; for scores numbers.
         split: The split of a dataset that has several.
         frozen: Fit a linear head on the base's frozen features.
         pooling: The features of a frozen base: mean (over the completion), cls or last (token).
@@ -133,6 +139,8 @@ def fit_reward(
         if out is not None:
             with quiet_libraries():
                 found.save(out)
+    for line in label_says(found.about["label"]):
+        log.info("assay: %s", line)
     return RewardEnsemble(found.reward, evaluation=found.evaluation, about=found.about)
 
 

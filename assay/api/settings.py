@@ -33,7 +33,17 @@ RESERVED = (
     "verbose",
 )
 MODEL = ("model", "policy", "dtype", "device", "lora", "peft", "bits", "checkpointing", "chat")
-DATA = ("prompts", "pairs", "demos", "columns", "split", "drop", "held_out", "max_prompt")
+DATA = (
+    "prompts",
+    "pairs",
+    "demos",
+    "columns",
+    "label_map",
+    "split",
+    "drop",
+    "held_out",
+    "max_prompt",
+)
 SAMPLING = (
     "num_generations",
     "max_tokens",

@@ -67,6 +67,8 @@ def shown(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ",".join(shown(v) for v in value)
     if isinstance(value, Mapping):
+        if any(c in f"{k}{v}" for k, v in value.items() for c in ",="):
+            return json.dumps(dict(value), ensure_ascii=False)
         return ",".join(f"{k}={shown(v)}" for k, v in value.items())
     return json.dumps(value, default=str)
 

@@ -14,11 +14,13 @@ from assay.engine.plural import counted
 __all__ = ["check_", "grammar"]
 NEXT = {  # what a file of each kind is for
     "pairs": "assay fit {} --out reward",
+    "choices": "assay fit {} --out reward",
     "scored": "assay fit {} --out reward",
     "prompts": "assay run leave_one_out --model MODEL --prompts {} --rewards reward",
     "demonstrations": "assay run sft --model MODEL --demos {}",
 }
-KEPT = {"fit": ("columns", "split", "score"), "run": ("columns", "split")}  # flags of check
+KEPT: dict[str, tuple[str, ...]] = {"run": ("columns", "label_map", "split")}  # flags of check
+KEPT["fit"] = (*KEPT["run"], "score")
 
 
 def check_(*words: str, json_: bool = False, **settings: Any) -> int:

@@ -34,9 +34,12 @@ def after_run(run: Run, *, as_json: bool = False) -> None:
     """What a run came to, what it holds, and what to do with it."""
     from assay.cli import outcome
     from assay.records.best import best
+    from assay.records.result import without_reward
 
     top = best(run)
     steps = [("best", f"{top.name}: {top.reason}"), ("kept", outcome.kept(run))]
+    if lacking := without_reward(run.about.get("result")):
+        steps.append(("reward", lacking))
     steps += [("report", command("assay", "report", run.folder, "-o", "report.html"))]
     if run.about["world"]["name"] in EXPORTED:
         steps.append(("weights", command("assay", "export", run.folder, "--out", "model")))

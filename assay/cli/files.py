@@ -14,7 +14,7 @@ from typing import Any
 
 from assay.api import flags
 from assay.api.flags import Flag
-from assay.api.values import value
+from assay.api.values import shown, value
 from assay.cli.grammar import Grammar, Words
 from assay.cli.verbs import ALSO, Seen
 from assay.engine import progress
@@ -135,12 +135,7 @@ def again(settings: Mapping[str, Any], names: Sequence[str]) -> str:
         names: The flags that the other command has too.
     """
     given = {k: settings[k] for k in names if settings.get(k) not in (None, "", {})}
-    return "".join(
-        f" --{k} {shlex.quote(','.join(f'{a}={b}' for a, b in v.items()))}"
-        if isinstance(v, Mapping)
-        else f" --{k} {shlex.quote(str(v))}"
-        for k, v in given.items()
-    )
+    return "".join(f" --{k.replace('_', '-')} {shlex.quote(shown(v))}" for k, v in given.items())
 
 
 def fit_(*words: str, json_: bool = False, **settings: Any) -> int:
@@ -155,6 +150,8 @@ def fit_(*words: str, json_: bool = False, **settings: Any) -> int:
         assay fit pairs.jsonl --out reward
         assay fit pairs.jsonl --base ./model --lora 16 --members 3 --out reward
     """
+    from assay.data.label_lines import label_says
+
     found = called("fit", words, settings)
     evaluation = found["evaluation"]
     tell(
@@ -163,7 +160,7 @@ def fit_(*words: str, json_: bool = False, **settings: Any) -> int:
         [
             f"{found['file']}: {found['kind']}, {found['used']:,} used of "
             f"{counted(found['rows'], 'row')}, {counted(found['prompts'], 'prompt')}",
-            *(f"warning: {count:,} × {kind}" for kind, count in found["warnings"].items()),
+            *label_says(found["label"]),
             *([] if evaluation is None else evaluation["says"]),
             *(f"note: {note}" for note in found["notes"]),
             f"wrote {found['folder']}: {counted(found['members'], 'member')} on {found['base']}, "
@@ -235,7 +232,6 @@ def score_(*words: str, json_: bool = False, **settings: Any) -> int:
                 if found["unscored"]
                 else []
             ),
-            *(f"warning: {count:,} × {kind}" for kind, count in found["warnings"].items()),
             *right,
             f"wrote {found['out']}: every row with the columns {', '.join(found['columns'])}",
             (

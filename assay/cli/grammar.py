@@ -11,7 +11,11 @@ from assay.api.flags import Flag
 HEADINGS = {
     **dict.fromkeys(("base", "lora", "frozen", "pooling", "max_length", "members"), "Model"),
     **dict.fromkeys(
-        ("columns", "split", "score", "limit", "drop", "against", "folds", "resample"), "Data"
+        (
+            *("columns", "label_map", "split", "score", "limit", "drop"),
+            *("against", "folds", "resample"),
+        ),
+        "Data",
     ),
     **dict.fromkeys(
         ("epochs", "batch_size", "learning_rate", "ridge", "smoothing", "centre", "pairs_a_prompt"),

@@ -16,8 +16,6 @@ from assay.core.samples import Prompts, Samples
 from assay.engine.parallel import scoring
 from assay.errors import InputError, Missing
 
-MANY = 64  # completions after which a reward that applied to none is taken to be wrong
-
 
 @runtime_checkable
 class Reward(Protocol):
@@ -64,8 +62,6 @@ class Checked:
 
     def __init__(self, reward: Reward):
         self.reward, self.names, self.partial = reward, tuple(reward.names), reward.partial
-        # completions scored so far, and whether a partial reward ever applied
-        self._seen, self._applied = 0, False
         self._last: tuple[Prompts, Tensor, Tensor, Tensor] | None = None
 
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
@@ -151,13 +147,6 @@ class Checked:
         bad = ~torch.isfinite(scores) & samples.present
         if self.partial:
             bad &= ~torch.isnan(scores)
-            self._seen += int(samples.present.sum())
-            self._applied = self._applied or bool((~torch.isnan(scores) & samples.present).any())
-            if self._seen >= MANY and not self._applied:
-                raise InputError(
-                    f"reward {', '.join(self.names)} applied to none of {self._seen} completions "
-                    "(all NaN or None)"
-                )
         if bad.any():
             m, b, n = (int(i) for i in bad.nonzero()[0])
             raise InputError(

@@ -10,11 +10,12 @@ from assay.data.kinds import KINDS, Layout, layout
 from assay.data.memory import in_memory
 from assay.data.pairs import Pair, pairs
 from assay.data.read import Source, open_source
-from assay.data.scan import Scan, leaks, scan_file
+from assay.data.scan import PEEK, Scan, leaks, scan_file
 from assay.data.scored import Scored, scored, within
 
 __all__ = [
     "KINDS",
+    "PEEK",
     "Fault",
     "Faults",
     "Layout",

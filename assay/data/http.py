@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from assay.data.http_faults import Garbled, Refused, Unavailable, on_one_line
 from assay.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,33 +28,6 @@ RETRIED = (408, 409, 425, 429)  # status codes that are tried again, beside 500 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 LONGEST_REPLY = 10  # timeouts: what comes byte by byte never waits for one
 LONGEST_PAUSE = 60.0  # seconds, whatever Retry-After says
-
-
-class Unavailable(Exception):
-    """A try failed and another may succeed: the server was busy, slow, gone or sent garbage.
-
-    Args:
-        why: What happened, for a sentence.
-        wait: Seconds that the server asked for (Retry-After); None if it named none.
-    """
-
-    def __init__(self, why: str, wait: float | None = None):
-        super().__init__(why)
-        self.wait = wait
-
-
-class Refused(InputError):
-    """The server refuses the request, and another try would not help.
-
-    Args:
-        sentence: What was refused and what to do.
-        code: The HTTP status.
-        said: The beginning of the reply, on one line.
-    """
-
-    def __init__(self, sentence: str, code: int, said: str):
-        super().__init__(sentence)
-        self.code, self.said = code, said
 
 
 class JsonClient:
@@ -129,6 +103,7 @@ class JsonClient:
         *,
         url: str = "",
         tried: Callable[[int], None] = lambda attempt: None,
+        strict: bool = False,
     ) -> Any:
         """POST `body` as JSON, or GET where it is None; return what `read` makes of the reply.
 
@@ -140,12 +115,15 @@ class JsonClient:
                 request is tried again.
             url: Another address of the same server; the client's own if empty.
             tried: Called with 0, 1, … before each try.
+            strict: Do not try again where a reply came whole and has another shape, because the
+                server would answer so again.
 
         Returns:
             What `read` returned.
 
         Raises:
             Unavailable: The last try failed.
+            Garbled: The last reply came whole and has another shape.
             Refused: The server refused, and another try would not help.
             TypeError, ValueError: JSON cannot hold `body`.
         """
@@ -157,7 +135,7 @@ class JsonClient:
             try:
                 return self._try_once(content, what, read, url or self.url)
             except Unavailable as why:
-                if attempt + 1 == self.tries:
+                if attempt + 1 == self.tries or (strict and isinstance(why, Garbled)):
                     raise
                 self._warn(attempt, why)
                 doubled = self.pause * 2**attempt * (0.5 + secrets.randbelow(1000) / 1000)
@@ -231,10 +209,16 @@ class JsonClient:
             raise InputError(f"--{self.flag} is '{self.url}', which is no address: {why}") from why
         if not ok:
             raise self._failure(reply.status_code, reply.headers, raw, what, url)
+        said, shape = on_one_line(raw[:120]), ""
         try:
-            return read(json.loads(raw))
+            reply = json.loads(raw)
+            shape = "another shape"
+            return read(reply)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as why:
-            raise Unavailable(f"a reply that is no answer to {what}: {raw[:60]!r}") from why
+            if shape and isinstance(why, ValueError):
+                shape = str(why)
+            told = f"a reply that is no answer to {what}: {raw[:60]!r}"
+            raise Garbled(told, said, shape) from why
 
     def _failure(
         self, code: int, headers: httpx2.Headers, raw: bytes, what: str, url: str
@@ -249,8 +233,7 @@ class JsonClient:
             if code < 400 or code == 404
             else "see what the server says of it"
         )
-        # on one line and without control characters: it is printed on a terminal
-        said = "".join(c if c.isprintable() else " " for c in raw.decode("utf-8", "replace"))
+        said = on_one_line(raw)
         return Refused(f"{url} refused {what} with HTTP {code} ({said[:120]}): {cure}", code, said)
 
     def _warn(self, attempt: int, why: Unavailable) -> None:

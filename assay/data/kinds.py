@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from assay.data.faults import clipped
+from assay.data.numbers import number
 from assay.data.prompt_columns import JOINED, prompt_parts
+from assay.data.scale import Scale
+from assay.data.score_column import score_column
+from assay.data.verdict_column import verdict_parts
 from assay.errors import InputError
 
 KINDS = ("pairs", "choices", "scored", "demonstrations", "prompts")
 ANSWER = ("response", "completion", "answer", "output", "generation")
-SCORE = ("score", "reward", "rating", "p_win", "gold", "label", "correct")
 _STEMS = (
     "response",
     "output",
@@ -27,15 +30,6 @@ _STEMS = (
 )
 _ENDS = (("_1", "_2"), ("_0", "_1"), ("_a", "_b"), ("_A", "_B"), ("1", "2"), ("_one", "_two"))
 TWO = tuple((stem + a, stem + b) for stem in _STEMS for a, b in _ENDS)
-VERDICT = (
-    "better_response_id",
-    "preference",
-    "preferred",
-    "raters",
-    "label",
-    "winner",
-    "preference_strength",
-)
 CANONICAL = (
     "prompt",
     "chosen",
@@ -63,6 +57,8 @@ class Layout:
         columns: All its columns.
         numeric: Columns of numbers.
         others: Columns that play no part.
+        scale: How the label column is read; None before that is decided, or without labels.
+        asks: What the user has to say before the labels can be read; "" for nothing.
     """
 
     kind: str
@@ -70,6 +66,8 @@ class Layout:
     columns: tuple[str, ...]
     numeric: tuple[str, ...] = ()
     others: tuple[str, ...] = field(default=())
+    scale: Scale | None = None
+    asks: str = ""
 
     def get(self, row: Mapping[str, Any], part: str) -> Any:
         """The row's cell for a part; None if the file has no such part."""
@@ -134,9 +132,7 @@ def layout(
         raise missing(score, seen, file)
     found = _found(rows, seen, named, score, file, want)
     used = set(found.parts.values())
-    return Layout(
-        found.kind, found.parts, seen, found.numeric, tuple(c for c in seen if c not in used)
-    )
+    return replace(found, others=tuple(c for c in seen if c not in used))
 
 
 def _first(names: Iterable[str], seen: tuple[str, ...]) -> str | None:
@@ -176,15 +172,24 @@ def _found(
     if len(both) == 1 and score is None:
         raise missing("rejected" if "chosen" in both else "chosen", seen, file)
     if two and want in (None, "pairs"):
-        verdict = part("verdict", *VERDICT)
-        if not verdict:
+        taken = {name for which, name in named.items() if which != "margin"}
+        verdict, rivals = verdict_parts([c for c in seen if c not in taken], *two)
+        if "verdict" in named:
+            verdict, rivals = {"verdict": named["verdict"]}, []
+        if not verdict and not rivals:
             raise InputError(
                 f"{file} has {two[0]} and {two[1]} but no column that says which is better; it has "
                 f"{', '.join(seen)} (name it with --columns verdict=ITS_NAME)"
             )
-        return Layout(
-            "choices", {**prompt, "first": two[0], "second": two[1], **verdict}, seen, numeric
+        margin = {"margin": named["margin"]} if "margin" in named else {}
+        asks = (
+            f"{file}: {' and '.join(rivals)} can each say which of {two[0]} and {two[1]} is "
+            f"better; choose one with --columns verdict={rivals[0]}"
+            if rivals
+            else ""
         )
+        parts = {**prompt, "first": two[0], "second": two[1], **verdict, **margin}
+        return Layout("choices", parts, seen, numeric, asks=asks)
     answer = part("response", *ANSWER)
     if want == "pairs":
         raise missing("chosen", seen, file)
@@ -193,18 +198,20 @@ def _found(
             raise missing("prompt", seen, file)
         if want == "responses":
             return Layout("demonstrations", {**prompt, **answer}, seen, numeric)
-        free = [c for c in numeric if c not in answer.values()]
-        column = (
-            score or named.get("score") or _first(SCORE, tuple(free)) or (free[0] if free else None)
-        )
-        if column:
-            return Layout("scored", {**prompt, **answer, "score": column}, seen, numeric)
+        used = {*prompt.values(), *answer.values()}
+        free, numbers = ([c for c in names if c not in used] for names in (seen, numeric))
+        column, asks = score or named.get("score"), ""
+        if column is None:
+            column, asks = score_column(rows, free, numbers, file)
+        if column or asks:
+            parts = {**prompt, **answer, **({"score": column} if column else {})}
+            return Layout("scored", parts, seen, numeric, asks=asks)
         if want == "scored":
             raise InputError(
                 f"{file} has {', '.join(seen)} and none of them has numbers; name the score with "
                 "--score COLUMN"
             )
-        return Layout("demonstrations", {**prompt, **answer}, seen)
+        return Layout("demonstrations", {**prompt, **answer}, seen, numeric)
     if want in ("scored", "responses"):
         raise missing("response", seen, file)
     for name in ("messages", "text"):
@@ -222,24 +229,6 @@ def _found(
         "demonstrations (messages or text), nor prompts; rename with --columns "
         "prompt=ITS_NAME,chosen=ITS_NAME,rejected=ITS_NAME"
     )
-
-
-def number(value: Any) -> float | None:
-    """A cell as a number, also if it is a truth value or text that spells one; None otherwise."""
-    if isinstance(value, bool | int | float):
-        try:
-            return float(value)
-        except OverflowError:
-            return None
-    if isinstance(value, str):
-        text = value.strip().lower()
-        if text in ("true", "false"):
-            return float(text == "true")
-        try:
-            return float(text)
-        except ValueError:
-            return None
-    return None
 
 
 def _number_column(rows: list[dict[str, Any]], column: str) -> bool:

@@ -12,7 +12,7 @@ from assay.data.faults import Faults
 from assay.data.kinds import Layout
 from assay.data.messages import rounds
 from assay.data.turns import Turn, Turns, continued, prefix, shared, transcript, written
-from assay.data.verdicts import finite, first_wins
+from assay.data.verdicts import first_wins, optional
 
 DROPPABLE = frozenset(
     {
@@ -240,7 +240,11 @@ class _Reader:
     def _label(self, i: int, row: dict[str, Any]) -> tuple[float | None, float | None]:
         """(p, margin); None for a label that is faulty."""
         if self.layout.kind == "choices":
-            return first_wins(i, row, self.layout, self.faults), 0.0
+            better = first_wins(i, row, self.layout, self.faults)
+            by = self._number(i, row, "margin", 0.0)
+            if better is None or by is None or better == 0.5:
+                return better, 0.0 if by is not None else None
+            return better, abs(by) if better > 0.5 else -abs(by)  # a strength is the better one's
         p = self._number(i, row, "p", 1.0)
         margin = self._number(i, row, "margin", 0.0)
         if p is not None and not 0 <= p <= 1:
@@ -255,6 +259,4 @@ class _Reader:
         return p, margin
 
     def _number(self, i: int, row: dict[str, Any], part: str, default: float) -> float | None:
-        if part not in self.layout.parts:
-            return default
-        return finite(i, row.get(self.layout.parts[part]), self.layout.parts[part], self.faults)
+        return optional(i, row, part, self.layout, self.faults, default)

@@ -10,8 +10,9 @@ from typing import Any
 from assay.data.canonical import READ_BY_NAME, Form
 from assay.data.faults import Faults
 from assay.data.items import read_items, size_of, texts_of
-from assay.data.kinds import Layout, layout, number
+from assay.data.kinds import Layout, layout
 from assay.data.mending import Damage, Tally, mended, mended_rows
+from assay.data.numbers import number
 from assay.data.prompt_columns import JOINED
 from assay.data.read import Source, open_source
 from assay.data.scan import PEEK, Scan, scan_file
@@ -31,6 +32,7 @@ def repair(
     out: str | Path,
     *,
     columns: Mapping[str, str] | None = None,
+    label_map: Mapping[Any, Any] | None = None,
     split: str | None = None,
     score: str | None = None,
     limit: int | None = None,
@@ -48,6 +50,7 @@ def repair(
         out: The file to write: JSON lines, gzipped if its name ends in .gz. It appears whole or not
             at all, and is never overwritten.
         columns: The file's column for each part, such as {"prompt": "question"}.
+        label_map: What the label column's values stand for, such as {1: "first", 0: "second"}.
         split: Which part of a dataset with several.
         score: The numeric column of scored responses.
         limit: Most characters of prompt plus completion; longer rows are left out.
@@ -73,11 +76,11 @@ def repair(
         raise InputError(f"{out} exists and is never overwritten; give another file with --fix")
     given = open_source(path, split=split)
     whole = replace(given, rows=lambda faults: mended_rows(given.rows(faults)))
-    how: dict[str, Any] = {"columns": columns, "drop": True, "tell": False}
+    named: dict[str, Any] = {"columns": columns, "label_map": label_map, "tell": False}
     with progress.stage(f"reading {path}"):
-        found = scan_file(whole, score=score, limit=limit, **how)
+        found = scan_file(whole, score=score, limit=limit, drop=True, **named)
         found.faults.stop()
-        others = [scan_file(other, columns=columns, tell=False) for other in against]
+        others = [scan_file(other, **named) for other in against]
     work = _Repair(
         found, _form(found), limit, {h for o in others for h in o.seen.prompts().tolist()}
     )
@@ -206,7 +209,7 @@ class _Repair:
         """Why a row is left out; "" for a row that is written."""
         if item is None:
             every = [*faults.errors, *reversed(faults.warnings)]
-            return every[0] if every else "nothing to use"
+            return every[0].removeprefix("left out ") if every else "nothing to use"
         texts = texts_of(item)
         if self.limit is not None and size_of(texts) > self.limit:
             return "longer than the limit"

@@ -15,8 +15,12 @@ import numpy as np
 from assay.data.faults import SHOWN, Faults
 from assay.data.items import read_items, size_of, texts_of
 from assay.data.kinds import Layout, layout
+from assay.data.label_lines import SHOWN as LABELS_SHOWN
+from assay.data.label_lines import label_of
+from assay.data.labels import labelled
 from assay.data.notices import notices
 from assay.data.pairs import DROPPABLE
+from assay.data.ratings import contradicts, ratings
 from assay.data.read import Source, open_source
 from assay.data.seen import Seen
 from assay.errors import InputError
@@ -39,6 +43,7 @@ class Scan:
         seen: Hashes that find repeated rows and prompts.
         conversations: How many of its prompts are conversations.
         items: Its pairs, responses or texts, if they were kept.
+        first: Its first pairs or responses.
     """
 
     source: Source
@@ -50,6 +55,7 @@ class Scan:
     seen: Seen = field(default_factory=Seen)
     conversations: int = 0
     items: list[Any] = field(default_factory=list)
+    first: list[Any] = field(default_factory=list)
 
     def plain(self) -> dict[str, Any]:
         """The scan as JSON has it."""
@@ -60,6 +66,7 @@ class Scan:
             "format": self.source.format,
             "kind": self.layout.kind,
             "parts": self.layout.parts,
+            "label": label_of(self.layout, self.first),
             "columns": list(self.layout.columns),
             "numeric": list(self.layout.numeric),
             "others": list(self.layout.others),
@@ -94,6 +101,7 @@ def scan_file(
     path: str | Path | Source,
     *,
     columns: Mapping[str, str] | None = None,
+    label_map: Mapping[Any, Any] | None = None,
     split: str | None = None,
     want: str | None = None,
     score: str | None = None,
@@ -109,6 +117,7 @@ def scan_file(
     Args:
         path: A file, a folder that `datasets` saved, a hub name, or rows in memory.
         columns: The file's column for each part, such as {"prompt": "question"}.
+        label_map: What the label column's values stand for, such as {1: "first", 0: "second"}.
         split: Which part of a dataset with several.
         want: The kind that is needed; None for whatever the file is.
         score: The numeric column of scored responses.
@@ -132,11 +141,21 @@ def scan_file(
         faults.stop()
         raise InputError(f"{source.name} has no rows; give a file with at least one")
     found = layout([r for _, r in first], source.name, columns=columns, want=want, score=score)
+    found = labelled(found, source, label_map, faults)
+    rated = ratings(found.columns) if found.kind == "pairs" else None
     out = Scan(source, found, faults)
 
     def counted() -> Iterator[tuple[int, dict[str, Any]]]:
         for item in itertools.chain(first, stream):
             out.rows += 1
+            if rated is not None and (what := contradicts(item[1], rated)):
+                faults.warn(
+                    "rejected is rated higher",
+                    item[0],
+                    rated[1],
+                    what,
+                    "the pair is read as it stands; check which completion is the better one",
+                )
             yield item
 
     _walk(read_items(counted(), found, faults), out, limit, keep)
@@ -172,6 +191,8 @@ def _walk(items: Iterator[Any], out: Scan, limit: int | None, keep: bool) -> Non
             continue
         seen.add(row, texts, comparison=comparison)
         out.conversations += getattr(item, "turns", None) is not None
+        if len(out.first) < LABELS_SHOWN and not isinstance(item, tuple):
+            out.first.append(item)
         if keep:
             out.items.append(item)
     out.usable = len(seen)

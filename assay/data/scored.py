@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from assay.data.dialogues import is_plain, joined, parted, trimmed
 from assay.data.faults import Faults
 from assay.data.kinds import Layout
 from assay.data.turns import Turns, continued, written
-from assay.data.verdicts import finite
+from assay.data.verdicts import score_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +48,12 @@ def scored(
         layout: Which columns to read.
         faults: Counts rows with faults, which are left out.
     """
-    cells, column = Cells(layout, faults), layout.parts.get("score")
+    cells = Cells(layout, faults)
     ask, said = layout.parts["prompt"], layout.parts["response"]
     for i, row in rows:
         cells.count_unread(row)
         prompt, response = cells.prompt(i, row), cells.cell(i, row, said)
-        score = math.nan if column is None else finite(i, row.get(column), column, faults)
+        score = score_of(i, row, layout, faults)
         if prompt is None or response is None or score is None:
             continue
         made = completed(i, said, prompt, response, faults)

@@ -12,6 +12,7 @@ from assay.data.cells import FIX, Cells
 from assay.data.demos import demos
 from assay.data.faults import Faults
 from assay.data.kinds import Layout, layout
+from assay.data.labels import labelled
 from assay.data.notices import notices
 from assay.data.pairs import DROPPABLE, pairs
 from assay.data.prompt_columns import JOINED
@@ -35,6 +36,7 @@ def stream(
     kind: str,
     *,
     columns: Mapping[str, str] | None = None,
+    label_map: Mapping[Any, Any] | None = None,
     split: str | None = None,
     unused: set[str] | None = None,
     drop: bool | None = None,
@@ -45,6 +47,7 @@ def stream(
         path: A file, a folder that `datasets` saved, or a hub name.
         kind: "pairs", "demonstrations" or "prompts". Any file with a prompt column has prompts.
         columns: The file's column for each part, such as {"prompt": "question"}.
+        label_map: What the label column of pairs says, such as {1: "first", 0: "second"}.
         split: Which part of a dataset with several.
         unused: Parts of `columns` that no file has had yet. If it is given, one mapping can serve
             several files: columns that this file lacks are ignored, and the parts that it has are
@@ -73,6 +76,8 @@ def stream(
     found = layout(
         some, source.name, columns=renamed, want=kind if kind in ("pairs", "prompts") else None
     )
+    if kind == "pairs":
+        found = labelled(found, source, label_map)
     last: Row = {}
     told = ("prompt", "messages", "text")  # columns of joined parts go to reward functions too
     used = set(found.parts.values()) if kind == "pairs" else {found.parts.get(k) for k in told}

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from assay import data
+from assay.data.label_lines import label_says
 
 
 def check(
     path: str | Path,
     *,
     columns: Mapping[str, str] | None = None,
+    label_map: Mapping[str, str] | None = None,
     split: str | None = None,
     score: str | None = None,
     limit: int | None = None,
@@ -23,6 +25,8 @@ def check(
     Args:
         path: A file, a folder that `datasets` saved, or a hub name.
         columns: The file's column for each part, such as {"prompt": "question"}.
+        label_map: What the label column's values stand for, such as 1=first,0=second: first,
+            second, tie, drop, or the probability that the first one is better; for scores numbers.
         split: Which part of a dataset with several.
         score: The numeric column of scored responses.
         limit: Most characters of prompt plus completion.
@@ -34,27 +38,27 @@ def check(
     Raises:
         InputError: The file cannot be opened or understood.
     """
-    how: dict[str, Any] = {"columns": columns, "split": split, "score": score, "limit": limit}
-    return looked(path, **how, against=against)[1]
+    how: dict[str, Any] = {"split": split, "score": score, "limit": limit}
+    return looked(path, {"columns": columns, "label_map": label_map}, against, **how)[1]
 
 
 def looked(
-    path: str | Path, *, columns: Any, against: Sequence[str | Path], **how: Any
+    path: str | Path, named: Mapping[str, Any], against: Sequence[str | Path], **how: Any
 ) -> tuple[data.Scan, dict[str, Any]]:
     """Read a file as `check` does.
 
     Args:
         path: See `check`.
-        columns: See `check`.
+        named: `columns` and `label_map`, which the other files have too.
         against: See `check`.
         how: The other arguments of `check`.
 
     Returns:
         The scan, and what `check` returns.
     """
-    mine = data.scan_file(path, columns=columns, tell=False, **how)
+    mine = data.scan_file(path, **named, **how, tell=False)
     shared = {
-        str(other): data.leaks(mine, data.scan_file(other, columns=columns, tell=False))
+        str(other): data.leaks(mine, data.scan_file(other, **named, tell=False))
         for other in against
     }
     return mine, {**mine.plain(), "shared_prompts": shared}
@@ -88,6 +92,7 @@ def says(found: Mapping[str, Any]) -> list[str]:
             f"{found['conversations']:,} rows are read as conversations: a reward function gets "
             "lists of messages there"
         )
+    lines += label_says(found["label"])
     if found["not_read"]:
         some = (f"{what} ({n:,})" for what, n in found["not_read"].items())
         lines.append(f"not read: {', '.join(some)}")

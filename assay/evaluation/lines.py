@@ -33,9 +33,10 @@ TRAINED = (
     ("truncated", "completions/clipped_ratio", "{:.0%}"),
     ("clipped", "clip_ratio/region_mean", "{:.0%}"),
     ("same reward", "frac_reward_zero_std", "{:.0%}"),
+    ("no reward", "frac_reward_missing", "{:.0%}"),
     ("skipped", "skipped", "{:.0f}"),
 )
-AT_REST = ("clipped", "same reward", "skipped")  # said only where they are above 0
+AT_REST = ("clipped", "same reward", "no reward", "skipped")  # said only where they are above 0
 
 
 def trained_line(reading: Mapping[str, Any]) -> str:

@@ -272,9 +272,7 @@ class Measurement:
     def _close(self, last: list[Step], again: dict[str, Any] | None) -> None:
         """Say what the run came to, and keep the weights of the best policy and of the last."""
         self._last = last[-1] if last else None
-        self.result = result_of(
-            self.world, self._last, self.progress, self.policies, self.lookout, again
-        )
+        self.result = result_of(self.world, self._last, self.reads, again)
         barrier()
         if self.run is not None and rank() == 0:
             top = self.progress.best.get("step")

@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from assay.core import Step, World
-from assay.evaluation.progress import Policies, Progress
-from assay.evaluation.watching import Lookout
+from assay.evaluation.run_reader import RunReader
 from assay.records.result import Kept, Result, chosen, with_error
 
 
 def result_of(
     world: World,
     last: Step | None,
-    progress: Progress,
-    policies: Policies,
-    lookout: Lookout | None,
+    reads: RunReader,
     again: dict[str, Any] | None,
 ) -> Result:
     """Keep the last policy, and choose the best one.
@@ -23,11 +20,10 @@ def result_of(
     Args:
         world: The run's world.
         last: The last policy; None where no step was made.
-        progress: What was read; its `best` is the policy with the highest gold.
-        policies: Where policies are kept.
-        lookout: The run's watch.
+        reads: What was read, where policies are kept, and the run's watch.
         again: The second reading of the policy with the highest gold.
     """
+    progress, policies, lookout = reads.progress, reads.policies, reads.lookout
     read, top = progress.last_read, progress.best
     gold: Kept | None = None
     if top:
@@ -49,4 +45,6 @@ def result_of(
         readings=progress.read,
         again="" if again is None else with_error(again["gold"], again["gold_err"]),
     )
-    return {"best": best, "last": end, "watch": watch}
+    found: Result = {"best": best, "last": end, "watch": watch}
+    found.update(reads.alerts.result())  # type: ignore[typeddict-item]
+    return found

@@ -8,6 +8,7 @@ clustered by prompt, or over completions where there is one prompt.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from assay.core import Missing, Rng, Sampler, Samples, Step, World
 from assay.engine import progress
 from assay.engine.parallel import meter
 from assay.errors import InputError, NotFinite
+from assay.loops.missing import scores_and_missing, without_missing
 
 
 def mean_and_error(
@@ -64,16 +66,20 @@ def described(world: World) -> dict[str, Any]:
     Returns:
         The entries golds, gold_kind, rewards and replayable of records.schema.RunRecord.
     """
-    try:
-        rewards = list(world.task.rewards.names)
-    except Missing:
-        rewards = []
     return {
         "golds": [] if world.gold is None else list(world.golds),
         "gold_kind": None if world.gold is None else world.gold_kind,
-        "rewards": rewards,
+        "rewards": reward_names(world.task),
         "replayable": bool(getattr(world.task.reference, "replayable", True)),
     }
+
+
+def reward_names(task: Any) -> list[str]:
+    """Return the names of a task's reward models; [] where it has none."""
+    try:
+        return list(task.rewards.names)
+    except Missing:
+        return []
 
 
 class Reader:
@@ -136,9 +142,9 @@ class Reader:
                 raise NotFinite("the policy gave no completion for some held-out prompt")
             w = x.weight
             rewards, golds = self._scores(x)
-            proxy = None if step.reward is None else step.reward(x)
+            proxy = None if step.reward is None else self._proxy(step.reward, x)
             if rewards is not None and bool(torch.isnan(rewards[:, x.present]).all()):
-                proxy = None  # what fills missing scores would make a 0 that nothing measured
+                proxy = None  # a recipe's own constant is no measurement either
             kl, kl_kind = self._kl(sampler, x)
             facts = {} if self.world.facts is None else self.world.facts(sampler)
         line: dict[str, Any] = {
@@ -165,9 +171,23 @@ class Reader:
         line["stats"] = {
             "read/length": length,
             "read/truncated": truncated,
+            **self._scored(rewards, x),
             **{f"exact/{k}": v for k, v in facts.items()},
         }
         return line, self._kept(x, w, rewards, golds, proxy)
+
+    @staticmethod
+    def _proxy(score: Callable[[Samples], Tensor], x: Samples) -> Tensor:
+        """The proxy's scores, NaN where training fills them in because no reward applies."""
+        return without_missing(*scores_and_missing(score, x))
+
+    def _scored(self, rewards: Tensor | None, x: Samples) -> dict[str, int]:
+        """How many completions a reward's mean is over, where it applies to some of them alone."""
+        if rewards is None:
+            return {}
+        counts = (~torch.isnan(rewards) & x.present).sum((1, 2)).tolist()
+        each = zip(self.task.rewards.names, counts, strict=True)
+        return {f"read/scored/{name}": k for name, k in each if k < int(x.present.sum())}
 
     def _kl(self, sampler: Sampler, x: Samples) -> tuple[Tensor | None, str | None]:
         if not hasattr(sampler, "kl"):

@@ -10,6 +10,7 @@ from assay.engine.parallel import meter, rank
 from assay.errors import InputError
 from assay.evaluation.alerts import Alerts
 from assay.evaluation.progress import Policies, Progress, nothing_spent
+from assay.evaluation.reading import reward_names
 from assay.evaluation.watching import Lookout
 from assay.records.checks import READINGS
 from assay.records.memory import MemoryRun
@@ -47,7 +48,7 @@ class RunReader:
     ):
         self.reader, self.eyes, self.task, self.progress = reader, eyes, task, progress
         self.policies, self.lookout, self.run, self.every = policies, lookout, run, every
-        self.alerts = Alerts(before)
+        self.alerts = Alerts(before, reward_names(task))
 
     def all(self, steps: list[Step], t: int) -> Iterator[dict[str, Any]]:
         """Read the policies of one step.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from assay.loops.missing import scores_and_missing
 from assay.loops.offline import offline
 from assay.loops.online import (
     Rollouts,
@@ -40,6 +41,7 @@ __all__ = [
     "record_kl",
     "require_group",
     "rollout_stats",
+    "scores_and_missing",
     "update",
     "with_reference_logp",
 ]

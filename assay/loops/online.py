@@ -23,6 +23,7 @@ from assay.errors import InputError
 from assay.formulas.advantage import leave_one_out
 from assay.formulas.reduce import per_completion
 from assay.formulas.surrogate import reinforce
+from assay.loops.missing import missing_stats, scores_and_missing, without_missing
 from assay.loops.statistics import rollout_stats
 from assay.loops.updates import update
 
@@ -135,7 +136,8 @@ def online(
 
     Everything but `loss` runs without gradient. A batch that `prepare` leaves empty is not
     descended on: the step changes nothing. Each step records what `rollout_stats` says of all its
-    completions, also of those that `prepare` leaves out.
+    completions, also of those that `prepare` leaves out; rewards that are filled in because no
+    reward model applies are no part of it, and their share is "frac_reward_missing".
 
     Args:
         task: Prompts, reference, randomness and memory of the run.
@@ -159,7 +161,8 @@ def online(
     actor: Any = task.reference.copy() if policy is None else policy
     optimiser = loop.optimiser(actor)
     carry: Any = task.carry.keep(policy=actor, opt=optimiser, batches=0)
-    drawn: list[tuple[Samples, Tensor]] = []  # what this step sampled, also what `prepare` drops
+    # what this step sampled, also what `prepare` drops, and which rewards are filled in
+    drawn: list[tuple[Samples, Tensor, Tensor | None]] = []
 
     def draw() -> tuple[Samples, Tensor]:
         number: int = carry.batches  # the step's own, unless a step before it sampled again
@@ -169,8 +172,9 @@ def online(
         else:
             rng = task.rng("sample", number)
             x = actor.sample(task.batch(loop, number), loop.num_generations, rng)
-        drawn.append((x, (reward or score)(x)))
-        return drawn[-1]
+        r, missing = scores_and_missing(reward or score, x)
+        drawn.append((x, without_missing(r, missing), missing))
+        return x, r
 
     def prepared(t: int) -> Rollouts:
         batch = Rollouts(t, actor, optimiser, *draw(), draw=draw)
@@ -192,7 +196,9 @@ def online(
             if len(x):
                 rng = task.rng("minibatch", t)
                 stats = update(optimiser, of, x, loop, rng, reduce=reduce, split=split)
-            batch.stats = {**stats, **rollout_stats(drawn), **batch.stats}
+            sampled = rollout_stats((x, r) for x, r, _ in drawn)
+            sampled |= missing_stats((x, missing) for x, _, missing in drawn)
+            batch.stats = {**stats, **sampled, **batch.stats}
             if after is not None:
                 after(batch)
         yield Step(actor, reward=score, stats=batch.stats)

@@ -12,6 +12,7 @@ from assay.core import Samples, Task
 from assay.core.reward import Checked
 from assay.errors import InputError
 from assay.formulas.aggregate import mean, quantile, uncertainty_weighted, worst
+from assay.loops.missing import note_missing
 
 
 def proxy_score(task: Task, member: int = 0, aggregate: str = "") -> Callable[[Samples], Tensor]:
@@ -46,8 +47,10 @@ def member_scores(task: Task, members: int = 0) -> Callable[[Samples], Tensor]:
 def fill_missing(reward: Checked) -> Callable[[Samples], Tensor]:
     """Replace NaN scores ("does not apply") by the prompt's mean over its other completions.
 
-    A completion without a score is thus neither raised nor lowered. Where a member applies to no
-    completion of a prompt, its scores there are 0. A reward that always applies is returned as it
+    A completion without a score is thus neither raised nor lowered. A member that applies to no
+    completion of a prompt takes the mean of the other members there, so an average of members is
+    that of those that apply. Where no member does, the scores are 0 and equal; that they are no
+    measurement is noted, see `scores_and_missing`. A reward that always applies is returned as it
     is.
     """
     if not reward.partial:
@@ -56,9 +59,14 @@ def fill_missing(reward: Checked) -> Callable[[Samples], Tensor]:
     def filled(x: Samples) -> Tensor:
         scores = reward(x)
         applies = x.present & ~torch.isnan(scores)
-        total = torch.where(applies, scores, scores.new_zeros(())).sum(-1, keepdim=True)
+        note_missing(x, x.present & ~applies.any(0))
+        zero = scores.new_zeros(())
+        total = torch.where(applies, scores, zero).sum(-1, keepdim=True)
         mean = total / applies.sum(-1, keepdim=True).clamp(min=1)
-        return torch.where(applies | ~x.present, scores, mean)
+        own = torch.where(applies | ~x.present, scores, mean)
+        known = applies.any(-1, keepdim=True)  # [M,B,1]
+        others = torch.where(known, own, zero).sum(0) / known.sum(0).clamp(min=1)
+        return torch.where(known, own, others)
 
     return filled
 

@@ -19,6 +19,7 @@ from assay.core import Samples
 from assay.engine.gauge import gauge
 from assay.formulas.divergence import k3
 from assay.formulas.surrogate import clipped, ratio
+from assay.loops.missing import missing_stats, without_missing
 
 Array = NDArray[Any]
 
@@ -41,7 +42,7 @@ def rollout_stats(drawn: Iterable[tuple[Samples, Tensor | None]]) -> dict[str, f
 
     Args:
         drawn: Batches of completions, each with its rewards `[B,N]` or `[B,N,T]` (summed over a
-            completion's decisions), or None where it has none.
+            completion's decisions), or None where it has none. NaN is left out.
 
     Returns:
         Of completions: "completions/mean_length", "…/min_length", "…/max_length" and
@@ -80,14 +81,19 @@ def rollout_stats(drawn: Iterable[tuple[Samples, Tensor | None]]) -> dict[str, f
     return {k: float(v) for k, v in said.items() if math.isfinite(v)}
 
 
-def completion_stats(x: Samples, reward: Tensor | None = None) -> dict[str, float]:
+def completion_stats(
+    x: Samples, reward: Tensor | None = None, missing: Tensor | None = None
+) -> dict[str, float]:
     """`rollout_stats` of one batch.
 
     Args:
         x: The completions.
         reward: Their rewards, `[B,N]` or `[B,N,T]`.
+        missing: Which of them are filled in and no measurement, see `scores_and_missing`; their
+            share is "frac_reward_missing".
     """
-    return rollout_stats([(x, reward)])
+    known = None if reward is None else without_missing(reward, missing)
+    return {**rollout_stats([(x, known)]), **missing_stats([(x, missing)])}
 
 
 def _array(x: Tensor) -> Array:
@@ -96,19 +102,20 @@ def _array(x: Tensor) -> Array:
 
 def _groups(reward: Array, here: Array) -> Array:
     """Of each prompt's rewards `[B,N]`, where they are known: how many, their mean, the sum of
-    squared differences from it, and their range, `[4,B]`; without prompts that have none.
+    squared differences from it, their range, and how many completions there are, `[5,B]`; without
+    prompts that have no reward.
     """
     known = here & np.isfinite(reward)
     some = known.any(1)
-    reward, known = reward[some], known[some]
+    reward, known, here = reward[some], known[some], here[some]
     n = known.sum(1)
     mean = np.where(known, reward, 0.0).sum(1) / n
     squares = (np.where(known, reward - mean[:, None], 0.0) ** 2).sum(1)
     high, low = np.where(known, reward, -np.inf).max(1), np.where(known, reward, np.inf).min(1)
-    return np.stack([n, mean, squares, high - low])
+    return np.stack([n, mean, squares, high - low, here.sum(1)])
 
 
-def _spreads(n: Array, each: Array, squares: Array, wide: Array) -> dict[str, float]:
+def _spreads(n: Array, each: Array, squares: Array, wide: Array, all_: Array) -> dict[str, float]:
     """What the columns of `_groups` say of all rewards."""
     count, several = n.sum(), n > 1
     if not count:
@@ -120,7 +127,8 @@ def _spreads(n: Array, each: Array, squares: Array, wide: Array) -> dict[str, fl
         said["reward_std"] = math.sqrt(every / (count - 1))
     if several.any():
         said["reward_std_within"] = np.sqrt(squares[several] / (n[several] - 1)).mean()
-        said["frac_reward_zero_std"] = (wide[several] == 0).mean()
+    if (compared := all_ > 1).any():  # where one has a reward, the others take it
+        said["frac_reward_zero_std"] = (wide[compared] == 0).mean()
     if len(n) > 1:
         said["reward_std_between"] = each.std(ddof=1)
     return said

@@ -57,6 +57,7 @@ from assay.loops import (
     member_scores,
     record_kl,
     require_group,
+    scores_and_missing,
     update,
 )
 from assay.stats.effects import Reading, final
@@ -136,7 +137,7 @@ def recipe(
     )
     for t in carry.steps(loop.max_steps):
         x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
-        r = several(x)
+        r, missing = scores_and_missing(several, x)
         with torch.no_grad():
             reference = task.reference.logp(x)
             record_kl(x.logp, reference, x.mask)
@@ -178,7 +179,7 @@ def recipe(
         yield Step(
             policy,
             reward=lambda x: mean(several(x)),
-            stats={**stats, **completion_stats(x, mean(r)), **said},
+            stats={**stats, **completion_stats(x, mean(r), missing), **said},
         )
 
 

@@ -32,7 +32,13 @@ from assay.core import Claim, InputError, Loop, Paper, Samples, Step, Task
 from assay.formulas.averaging import linear, spherical, towards
 from assay.formulas.divergence import k1
 from assay.formulas.surrogate import reinforce
-from assay.loops import completion_stats, leave_one_out_advantage, proxy_score, update
+from assay.loops import (
+    completion_stats,
+    leave_one_out_advantage,
+    proxy_score,
+    scores_and_missing,
+    update,
+)
 from assay.stats.effects import Reading, matched_gain
 
 paper = Paper(
@@ -90,7 +96,7 @@ def recipe(
         x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
         with torch.no_grad():
             penalty = beta * k1(x.logp, anchor.logp(x)).sum(-1)
-        r = score(x)
+        r, missing = scores_and_missing(score, x)
         A = leave_one_out_advantage(r - penalty.to(r.dtype), x)
 
         def loss(rows: Samples, i: Tensor, policy: Any = policy, A: Tensor = A) -> Tensor:
@@ -101,7 +107,7 @@ def recipe(
         merged.load_state_dict(
             linear(one(start, [p.state_dict() for p in policies], how), start, share=back)
         )
-        yield Step(merged, reward=score, stats={**stats, **completion_stats(x, r)})
+        yield Step(merged, reward=score, stats={**stats, **completion_stats(x, r, missing)})
 
 
 def one(start: dict[str, Tensor], states: list[dict[str, Tensor]], how: str) -> dict[str, Tensor]:

@@ -44,7 +44,7 @@ from torch import Tensor
 from assay.core import Ask, Claim, InputError, Loop, Paper, Samples, Step, Task
 from assay.formulas.advantage import leave_one_out, whiten
 from assay.formulas.surrogate import reinforce
-from assay.loops import completion_stats, proxy_score, require_group, update
+from assay.loops import completion_stats, proxy_score, require_group, scores_and_missing, update
 from assay.stats.effects import Reading, matched_gain
 
 paper = Paper(
@@ -90,8 +90,9 @@ def recipe(
     )
     for t in carry.steps(loop.max_steps):
         x = policy.sample(task.batch(loop, t), loop.num_generations, task.rng("sample", t))
-        r = require_group(score(x))
-        sampled = completion_stats(x, r)  # of all completions, also those that the filter drops
+        r, missing = scores_and_missing(score, x)
+        # of all completions, also those that the filter drops
+        sampled = completion_stats(x, require_group(r), missing)
         u = task.rng("filter", t).uniform(torch.arange(len(x))[:, None], torch.arange(r.shape[1]))
         rule = carry.rule or "random"
         if not carry.rule:

@@ -16,7 +16,7 @@ The rule, which export, report, summary and the command line's last lines share:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 from pydantic import ConfigDict, InstanceOf, with_config
 
@@ -87,11 +87,15 @@ class Result(TypedDict):
         best: The policy that is exported, reported and restored.
         last: The last policy.
         watch: What the watch came to; None where nothing was watched.
+        unscored: Reward models that applied to no completion of any reading; absent if each did.
+        unrewarded: True if no reward applied to any completion of any training step; else absent.
     """
 
     best: Best
     last: Kept
     watch: Watched | None
+    unscored: NotRequired[list[Text]]
+    unrewarded: NotRequired[bool]
 
 
 def chosen(
@@ -144,6 +148,21 @@ def chosen(
         return {**gold, "chosen_by": "gold", "reason": why}
     why = "nothing chose: there is neither gold nor a watch, so the last policy is taken"
     return {**last, "chosen_by": "last", "reason": why}
+
+
+def without_reward(result: Mapping[str, Any] | None) -> str:
+    """Say which rewards of a finished run never applied; "" if each did.
+
+    Example:
+        >>> without_reward({"unscored": ["format"]})
+        'format applied to no completion of any reading'
+    """
+    found = result or {}
+    names = ", ".join(found.get("unscored") or [])
+    said = [f"{names} applied to no completion of any reading"] if names else []
+    if found.get("unrewarded"):
+        said.append("no training step had a reward, so nothing was learned from one")
+    return "; ".join(said)
 
 
 def named(policy: Mapping[str, Any]) -> str:

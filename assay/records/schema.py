@@ -55,7 +55,8 @@ class Reading(TypedDict):
         gold: Mean gold on held-out prompts.
         gold_err: Its standard error, clustered by prompt.
         golds: Means of all golds, the first of which is `gold`.
-        rewards: Means of the reward models, in the order of the record's `rewards`.
+        rewards: Means of the reward models, in the order of the record's `rewards`; None of one
+            that applies to no completion.
         rewards_err: Their standard errors.
         proxy: Mean of what the recipe optimises.
         proxy_err: Its standard error.
@@ -72,13 +73,17 @@ class Reading(TypedDict):
             (before clipping), "learning_rate", "skipped" (a sum: updates that were not finite);
             "reward", "reward_std" (of all completions of a step),
             "reward_std_within" and "reward_std_between" prompts, "frac_reward_zero_std" (prompts
-            whose completions all have one reward); "entropy" of a decision and "kl" from the
-            reference (k3) of a decision, in nats; "completions/mean_length", "…/min_length",
-            "…/max_length", "…/mean_terminated_length", "…/clipped_ratio" (truncated);
+            whose completions all have one reward), "frac_reward_missing" (completions that no
+            reward model applies to; the other statistics of rewards leave them out); "entropy" of a
+            decision and "kl" from the reference (k3) of a decision, in nats;
+            "completions/mean_length", "…/min_length", "…/max_length", "…/mean_terminated_length",
+            "…/clipped_ratio" (truncated);
             "clip_ratio/low_mean", "…/high_mean", "…/region_mean" (ratios that PPO's bounds clip);
             of pairs "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies",
             "logps/chosen", "logps/rejected"; and what the recipe adds. Of the reading itself:
-            "read/length", "read/truncated", "exact/…", and at the second look "fresh/…".
+            "read/length", "read/truncated", "read/scored/NAME" (how many of the n completions a
+            reward model applies to, if not to all: its mean is over these), "exact/…", and at the
+            second look "fresh/…".
         watch: What the watch said.
     """
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from assay.data.escape import count, number
 from assay.records.best import state_of, state_said
 from assay.records.methods import Ground, Track, flat
+from assay.records.result import without_reward
 from assay.report import flags
 from assay.report.render import counted
 from assay.report.table import Cell, Table, named
@@ -80,6 +81,8 @@ def faults(ground: Ground) -> list[str]:
             skipped[t.name] = count(steps_lost)
         if (most := max((s.get("read/truncated") or 0 for s in stats), default=0)) >= 0.05:
             cut[t.name] = f"{100 * most:.0f} %"
+        if lacking := without_reward(about.get("result")):
+            said.append(f"{t.name}: {lacking}.")
         for trouble in troubles(t.readings):
             said.append(
                 f"{t.name}, in {trouble.looks} of {counted(trouble.of, 'reading')}: "

@@ -21,6 +21,7 @@ SHOWN = {
     "reward": "reward",
     "reward_std_within": "reward: deviation within a prompt",
     "frac_reward_zero_std": "share of prompts with equal rewards",
+    "frac_reward_missing": "share of completions without a reward",
     "rewards/margins": "margin of implicit rewards",
     "rewards/accuracies": "share of pairs in the right order",
     "rewards/chosen": "implicit reward, chosen",

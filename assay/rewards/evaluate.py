@@ -133,6 +133,7 @@ def evaluate_on(
     source: str | Path | data.Source,
     *,
     columns: Mapping[str, str] | None = None,
+    label_map: Mapping[Any, Any] | None = None,
     split: str | None = None,
     score: str | None = None,
     limit: int | None = None,
@@ -144,6 +145,7 @@ def evaluate_on(
         reward: A reward of texts.
         source: Pairs or scored responses: a file, a hub name, or rows in memory.
         columns: The file's column for each part, such as {"prompt": "question"}.
+        label_map: What the label column's values stand for, such as {"1": "first", "0": "second"}.
         split: Which part of a dataset with several.
         score: The column of scored responses.
         limit: Most characters of prompt plus completion.
@@ -155,7 +157,15 @@ def evaluate_on(
     Raises:
         InputError: The labels cannot be used, or the reward applies to none of them.
     """
-    found = labels(source, columns=columns, split=split, score=score, limit=limit, drop=drop)
+    found = labels(
+        source,
+        columns=columns,
+        label_map=label_map,
+        split=split,
+        score=score,
+        limit=limit,
+        drop=drop,
+    )
     name = found.source.name
     pool, _ = Pool.of(found).comparable(name, found.layout.parts.get("score", ""))
     others = other_columns(found, pool.row.tolist())
@@ -195,6 +205,7 @@ def evaluate(
     path: str | Path,
     *,
     columns: Mapping[str, str] | None = None,
+    label_map: Mapping[str, str] | None = None,
     split: str | None = None,
     score: str | None = None,
     limit: int | None = None,
@@ -207,6 +218,8 @@ def evaluate(
             a URL.
         path: The file of pairs or scored responses.
         columns: The file's column for each part, such as prompt=question.
+        label_map: What the label column's values stand for, such as 1=first,0=second: first,
+            second, tie, drop, or the probability that the first one is better; for scores numbers.
         split: Which part of a dataset with several.
         score: The column of scored responses; they are compared within prompts only.
         limit: Most characters of prompt plus completion.
@@ -226,6 +239,13 @@ def evaluate(
             rewards,
         )
     found = evaluate_on(
-        reward, path, columns=columns, split=split, score=score, limit=limit, drop=drop
+        reward,
+        path,
+        columns=columns,
+        label_map=label_map,
+        split=split,
+        score=score,
+        limit=limit,
+        drop=drop,
     )
     return {"rewards": rewards, "file": str(path), **found.plain()}

@@ -26,6 +26,8 @@ class FitConfig:
         held_out_share: The share of prompts that evaluates the fit and that no member sees; by
             default 0.1 for whole models that have neither folds nor held-out pairs, else 0.
         columns: The file's column for each part, such as prompt=question.
+        label_map: What the label column's values stand for, such as 1=first,0=second: first,
+            second, tie, drop, or the probability that the first one is better; for scores numbers.
         split: The split of a dataset that has several.
         frozen: Fit a linear head on the base's frozen features.
         pooling: The features of a frozen base: mean (over the completion), cls or last (token).
@@ -56,6 +58,7 @@ class FitConfig:
     folds: int | None = None
     held_out_share: float | None = None
     columns: Mapping[str, str] | None = None
+    label_map: Mapping[str, str] | None = None
     split: str | None = None
     frozen: bool = False
     pooling: str = "mean"
@@ -142,7 +145,11 @@ class FitConfig:
 
     def plain(self) -> dict[str, Any]:
         """Return the settings as JSON can hold them."""
-        return {**asdict(self), "columns": dict(self.columns or {})}
+        return {
+            **asdict(self),
+            "columns": dict(self.columns or {}),
+            "label_map": dict(self.label_map or {}),
+        }
 
 
 def _above(x: float) -> bool:

@@ -206,7 +206,13 @@ def _on_file(
     final: Any, held_out: str | Path | data.Source, pool: Pool, config: FitConfig
 ) -> tuple[Evaluation | None, list[str]]:
     """Evaluate on a file of its own; return (the evaluation, notes)."""
-    found = labels(held_out, columns=config.columns, split=config.split, score=config.score)
+    found = labels(
+        held_out,
+        columns=config.columns,
+        label_map=config.label_map,
+        split=config.split,
+        score=config.score,
+    )
     name = found.source.name
     other, notes = unseen(Pool.of(found), set(pool.prompts), name)
     return evaluated(other, scores_of(final, other), final.names, name), notes
@@ -257,6 +263,7 @@ def _labels(
     found = labels(
         source,
         columns=config.columns,
+        label_map=config.label_map,
         split=config.split,
         score=config.score,
         limit=config.limit,
@@ -281,8 +288,9 @@ def _fitter(pool: Pool, config: FitConfig) -> Fitter:
 
 def _told(found: data.Scan, pool: Pool, alone: int, config: FitConfig) -> dict[str, Any]:
     plain = found.plain()
+    kept = ("file", "kind", "format", "parts", "label", "rows", "warnings", "faults")
     return {
-        **{k: plain[k] for k in ("file", "kind", "format", "parts", "rows", "warnings", "faults")},
+        **{k: plain[k] for k in kept},
         "used": len(pool) if pool.pairs is None else len(pool.pairs),
         "prompts": pool.groups,
         "prompts_left_out": alone,

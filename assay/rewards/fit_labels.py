@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from assay import data
+from assay.data.score_column import asks
 from assay.errors import InputError
 
 
@@ -14,6 +16,7 @@ def labels(
     path: str | Path | data.Source,
     *,
     columns: Mapping[str, str] | None = None,
+    label_map: Mapping[Any, Any] | None = None,
     split: str | None = None,
     score: str | None = None,
     limit: int | None = None,
@@ -24,6 +27,7 @@ def labels(
     Args:
         path: A file, a folder that `datasets` saved, a hub name, or rows in memory.
         columns: The file's column for each part, such as {"prompt": "question"}.
+        label_map: What the label column's values stand for, such as {"1": "first", "0": "second"}.
         split: Which part of a dataset with several.
         score: The column of scored responses.
         limit: Most characters of prompt plus completion.
@@ -38,6 +42,7 @@ def labels(
     found = data.scan_file(
         path,
         columns=columns,
+        label_map=label_map,
         split=split,
         want="scored" if score else None,
         score=score,
@@ -46,17 +51,16 @@ def labels(
         keep=True,
     )
     found.faults.stop()
-    name, kind, numeric = found.source.name, found.layout.kind, found.layout.numeric
+    name, kind = found.source.name, found.layout.kind
     if kind not in ("pairs", "choices", "scored"):
+        numbers = [c for c in found.layout.numeric if c in found.layout.others]
+        if "response" in found.layout.parts and numbers:
+            first = [row for _, row in islice(found.source.rows(data.Faults(name)), data.PEEK)]
+            raise InputError(asks(first, numbers, name, "no column has the name of a score"))
         raise InputError(
             f"{name} holds {kind} ({', '.join(found.layout.columns)}), and a reward is fitted to "
             "pairs (prompt, chosen, rejected) or to scored responses (prompt, response and a "
             "number: --score COLUMN)"
-        )
-    if kind == "scored" and score is None and len(numeric) > 1:
-        raise InputError(
-            f"{name} has several columns of numbers ({', '.join(numeric)}); say which is the score "
-            "with --score COLUMN"
         )
     return found
 

@@ -16,16 +16,15 @@
   bear that.
 
 A reward or gold function is called as name(prompts, completions, **columns), the signature of TRL
-and its kin. It returns one number a completion, or None where it does not apply. Numbers may be
-Python's, numpy's or torch's. It may be `async`. A labeler is called as name(prompts, first, second,
+and its kin, or once a completion if it has verl's (`assay.rewards.signatures`). It returns one
+number a completion, or None where it does not apply, in any of the shapes of
+`assay.rewards.returned`. It may be `async`. A labeler is called as name(prompts, first, second,
 **columns), see `assay.watch.labelers.function`.
 """
 
 from __future__ import annotations
 
 import inspect
-import math
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +37,8 @@ from assay.data.turns import Turns
 from assay.errors import InputError
 from assay.registry.catalogue import nearest
 from assay.registry.functions import awaited, described
+from assay.rewards.returned import numbers
+from assay.rewards.signatures import adapted
 
 
 class FunctionReward:
@@ -58,7 +59,8 @@ class FunctionReward:
 
     def __init__(self, function: Callable[..., Any], name: str):
         self.function, self.names = function, (name,)
-        takes = _parameters(function, name)
+        self._call = adapted(function, name)
+        takes = _parameters(self._call, name)
         self.open = any(p.kind is p.VAR_KEYWORD for p in takes)
         self.takes = {p.name for p in takes}
         several = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
@@ -126,7 +128,7 @@ class FunctionReward:
         else:
             asks, said = _conversations(prompts, responses, turns)
         try:
-            found = self.function(prompts=asks, completions=said, **given)
+            found = self._call(prompts=asks, completions=said, **given)
             if inspect.isawaitable(found):
                 found = awaited(found)
         except InputError:
@@ -136,37 +138,7 @@ class FunctionReward:
                 f"reward {self.names[0]} raised {described(why, self.function)}; repair the "
                 "function, or return None for what it cannot score"
             ) from why
-        listed = self._listed(found, len(prompts))
-        return torch.tensor([[self._number(i, v) for i, v in enumerate(listed)]])
-
-    def _listed(self, found: Any, n: int) -> Sequence[Any]:
-        if hasattr(found, "tolist"):
-            found = found.tolist()
-        if not isinstance(found, (list, tuple)) or len(found) != n:
-            listed = isinstance(found, (list, tuple))
-            what = _counted(len(found), "value") if listed else f"a {type(found).__name__}"
-            raise InputError(
-                f"reward {self.names[0]} returned {what} for {_counted(n, 'completion')}; "
-                f"return a list of {_counted(n, 'number')}, None where it does not apply"
-            )
-        return found
-
-    def _number(self, i: int, value: Any) -> float:
-        if value is None:
-            return math.nan
-        if getattr(value, "ndim", 1) == 0 and hasattr(value, "item"):
-            value = value.item()  # numpy's and torch's numbers
-        # the bound also refuses an int too large for a float
-        if not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
-            raise InputError(
-                f"reward {self.names[0]} returned {value!r:.60} for completion {i}; "
-                "return a finite number, or None where it does not apply"
-            )
-        return float(value)
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}"
+        return torch.tensor([numbers(found, len(prompts), self.names[0])])
 
 
 def has(name: str, columns: Collection[str]) -> str:

@@ -6,9 +6,11 @@ prompt is a conversation; columns are the other columns of the prompts' file, on
 completion. null says that the reward does not apply. Completions are hostile text: they travel as
 JSON strings, and only numbers of the reply are used.
 
-`request_body` and `reply_scores` are the wire format, and nothing else here knows it. A server for
-other trainers needs another such pair: OpenRLHF posts {"query": [...], …} and wants {"rewards":
-[...]}.
+Replies of other servers are read too (replies.py). A reply of another shape is refused at once; a
+server that is gone, busy or fails is tried again. Requests have one form alone: a server that wants
+another, such as OpenRLHF's {"query": [...]}, is called by a function of the user's.
+
+`request_body` and `reply_scores` are the wire format, and nothing else here knows it.
 """
 
 from __future__ import annotations
@@ -18,12 +20,19 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from assay.data.http import JsonClient, Unavailable
+from assay.data.http import JsonClient
+from assay.data.http_faults import Garbled, Refused, Unavailable
 from assay.engine import progress
+from assay.engine.plural import counted
 from assay.errors import InputError
 from assay.rewards.function import FunctionReward
+from assay.rewards.replies import reply_scores
+from assay.rewards.returned import one_line
 
 KEYS = ("ASSAY_REWARD_KEY",)  # an environment variable; a key is never an argument
+SENT = '{"prompts", "completions", "columns"}'
+OTHER = "for a server of another protocol, give FILE.py:name, a function that calls it"
+MISFIT = (400, 405, 415, 422)  # status codes of a server that wants another request
 
 
 def request_body(
@@ -44,18 +53,6 @@ def request_body(
         "completions": list(completions),
         "columns": {k: list(v) for k, v in columns.items()},
     }
-
-
-def reply_scores(reply: Any, n: int) -> list[Any]:
-    """Return the n scores of a reply, not yet checked one by one.
-
-    Raises:
-        TypeError, KeyError, ValueError: The reply has another shape.
-    """
-    scores = reply["scores"]
-    if not isinstance(scores, list) or len(scores) != n:
-        raise ValueError(f"{n} scores were expected")
-    return scores
 
 
 class HttpFunction:
@@ -86,6 +83,7 @@ class HttpFunction:
         pause: float = 0.5,
     ):
         self.flag, self.batch, self.at_once = flag, batch, at_once
+        self.labels: set[str] = set()
         self.client = JsonClient(
             url, flag, keys=KEYS, tries=tries, timeout=timeout, pause=pause, max_bytes=1 << 24
         )
@@ -114,12 +112,17 @@ class HttpFunction:
         self, prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Sequence[Any]]
     ) -> list[Any]:
         n = len(prompts)
+        several, url = counted(n, "completion"), self.client.url
         try:
             found = self.client.request(
                 request_body(prompts, completions, columns),
-                f"{n} completions",
-                lambda reply: reply_scores(reply, n),
+                several,
+                lambda reply: reply_scores(reply, n, self.labels),
+                strict=True,
             )
+        except Refused as why:
+            more = f"; assay posts {SENT}: {OTHER}" if why.code in MISFIT else ""
+            raise InputError(f"--{self.flag}: {why}{more}") from why
         except InputError:
             raise
         except (TypeError, ValueError) as why:
@@ -129,10 +132,18 @@ class HttpFunction:
                 "and a server gets all columns; write it as text or numbers, or leave it out of "
                 "the file"
             ) from why
+        except Garbled as why:
+            shape = one_line(why.shape, 80) or "what is not JSON"
+            raise InputError(
+                f"--{self.flag}: {url} answered {several} with {shape} ({one_line(why.said)}); "
+                f'answer {{"scores": [{counted(n, "number")}]}}, one per completion and null where '
+                f"the reward does not apply; {OTHER}"
+            ) from why
         except Unavailable as why:
             raise InputError(
-                f"--{self.flag}: {self.client.url} gave no scores of {n} completions in "
-                f"{self.client.tries} tries ({why}); start the server there, or give its address"
+                f"--{self.flag}: {url} gave no scores of {several} in {self.client.tries} tries "
+                f"({why}); start the server there, or give its address"
+                + (f". assay posts {SENT}; {OTHER}" if str(why) == "HTTP 500" else "")
             ) from why
         return list(found)
 

@@ -5,7 +5,7 @@ A reading's statistics are means over the steps since the reading before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ Reading = Mapping[str, Any]
 # of the evaluation, of exact worlds, of the second look at the best checkpoint, of another trainer
 OTHERS = ("read/", "exact/", "fresh/", "trl/")
 TRUNCATED = 0.9  # the share of truncated completions from which a length limit is a fault
+NO_REWARD = "no reward"  # the name of a trouble
 GROWN = 2.0  # how many times as long completions have to be as at first
 
 
@@ -79,6 +80,7 @@ def troubles(readings: Iterable[Reading]) -> list[Trouble]:
         steps = f"steps {before + 1} to {reading['step']}"
         before = reading["step"]
         for name, seen in (
+            (NO_REWARD, _no_reward(now, steps)),
             ("equal rewards", _equal_rewards(now, steps)),
             ("truncated", _truncated(now, steps)),
             ("longer and longer", _longer(now, start)),
@@ -91,6 +93,48 @@ def troubles(readings: Iterable[Reading]) -> list[Trouble]:
                 trouble = Trouble(name, reading["step"], 0, 0, what, advice)
                 found.setdefault(name, trouble).looks += 1
     return [replace(trouble, of=looks[name]) for name, trouble in found.items()]
+
+
+def _no_reward(now: Mapping[str, float], steps: str) -> tuple[str, str] | None:
+    share = now.get("frac_reward_missing")
+    if share is None:
+        return None
+    return (
+        ""
+        if share < 1
+        else f"no reward applied to any completion in {steps}, so nothing was learned from a "
+        "reward there",
+        "Check what the reward returns for these completions: None says that it does not apply.",
+    )
+
+
+def never_scored(names: Sequence[str], readings: Iterable[Reading]) -> list[str]:
+    """Return the reward models that applied to no completion of any reading.
+
+    Args:
+        names: The reward models' names.
+        readings: One run's.
+
+    Example:
+        >>> never_scored(["length", "format"], [{"rewards": [4.0, None]}])
+        ['format']
+    """
+    rows = [r["rewards"] for r in readings if r.get("rewards")]
+    return [n for m, n in enumerate(names) if rows and all(row[m] is None for row in rows)]
+
+
+def never_rewarded(readings: Iterable[Reading]) -> bool:
+    """Return whether training had steps with a reward to take, and none of them had one.
+
+    Args:
+        readings: One run's.
+
+    Example:
+        >>> never_rewarded([{"stats": {"frac_reward_missing": 1.0}}])
+        True
+    """
+    shares = [s.get("frac_reward_missing") for r in readings if (s := statistics(r))]
+    return bool(shares) and all(share == 1 for share in shares)
 
 
 def _equal_rewards(now: Mapping[str, float], steps: str) -> tuple[str, str] | None:

@@ -56,6 +56,8 @@ class HubConfig:
         held_out: Prompts that no recipe sees; 0 to choose by the model's size, at most a quarter of
             the file; -1 for none, where nothing is to be measured.
         columns: Names of columns in your files, such as prompt=question.
+        label_map: What the label column of pairs says, such as 1=first,0=second: first, second,
+            tie, drop, or the probability that the first completion is better.
         split: The part of the files to read; all by default.
         drop: Leave rows with faults out and count them, instead of refusing the file.
         chat: Put conversations through the chat template, and texts too where the tokenizer has
@@ -93,6 +95,7 @@ class HubConfig:
     gold: str = ""
     held_out: int = 0
     columns: Mapping[str, str] = field(default_factory=dict)
+    label_map: Mapping[str, str] = field(default_factory=dict)
     split: str = ""
     drop: bool = False
     chat: bool = True
@@ -143,6 +146,7 @@ def world(config: HubConfig) -> World:
         config.pairs,
         config.demos,
         columns=config.columns,
+        label_map=config.label_map,
         split=config.split,
         drop=config.drop,
     )

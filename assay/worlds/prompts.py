@@ -89,6 +89,7 @@ def read_files(
     columns: Mapping[str, str],
     split: str,
     drop: bool = False,
+    label_map: Mapping[str, Any] | None = None,
 ) -> tuple[PromptTable, Items, Items]:
     """Read the prompts, and the prompts of pairs and demonstrations after them.
 
@@ -102,6 +103,7 @@ def read_files(
         columns: Names of columns in the files, by part.
         split: The part of the files to read; "" for all.
         drop: Leave rows with faults out and count them.
+        label_map: What the label column of pairs says.
 
     Returns:
         The prompts, and (place of its prompt, item) of every pair and of every demonstration.
@@ -119,7 +121,16 @@ def read_files(
     unused = set(columns) if len(files) > 1 else None
 
     def rows(path: str, kind: str) -> Any:
-        found = stream(path, kind, columns=columns, split=split or None, unused=unused, drop=drop)
+        said = label_map if kind == "pairs" else None
+        found = stream(
+            path,
+            kind,
+            columns=columns,
+            label_map=said,
+            split=split or None,
+            unused=unused,
+            drop=drop,
+        )
         return progress.over(found, f"reading {path}", "rows")
 
     if prompts:

@@ -166,6 +166,7 @@ def first_prompt(arguments: Mapping[str, Any]) -> PromptTexts:
         file,
         kind,
         columns=columns,
+        label_map=(arguments.get("label_map") or None) if kind == "pairs" else None,
         split=arguments.get("split") or None,
         unused=set(columns) if several else None,
     )

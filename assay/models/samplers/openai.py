@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from assay.data.http import JsonClient, Refused, Unavailable
+from assay.data.http import JsonClient
+from assay.data.http_faults import Refused, Unavailable
 from assay.engine import progress
 from assay.errors import InputError
 from assay.models.samplers.engine import Completion, Request, SamplingParams

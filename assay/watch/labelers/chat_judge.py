@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from assay.data.http import JsonClient, Unavailable
+from assay.data.http import JsonClient
+from assay.data.http_faults import Unavailable
 from assay.errors import InputError
 from assay.watch.labelers.questions import Label, Question
 

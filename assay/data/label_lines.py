@@ -1,0 +1,67 @@
+"""What was taken for the label of a file, with a few rows as they were read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from assay.data.escape import visible
+from assay.data.kinds import Layout
+from assay.data.pairs import Pair
+from assay.data.scored import Scored
+
+SHOWN = 3  # rows
+WIDTH = 40  # characters of a text
+
+
+def label_of(layout: Layout, items: Sequence[Any]) -> dict[str, Any] | None:
+    """Say what was taken for the label.
+
+    Args:
+        layout: The file's columns.
+        items: Its first pairs or scored responses, as they were read.
+
+    Returns:
+        The column, how it is read, and rows; None for a file without labels.
+    """
+    parts, scale = layout.parts, layout.scale
+    if layout.kind == "pairs":
+        column, says = parts["chosen"], f"{parts['chosen']} is better than {parts['rejected']}"
+    elif scale is not None:
+        column, says = scale.column, scale.says
+    else:
+        return None
+    for part, what in (("p", "the probability of that"), ("margin", "the margin")):
+        says += f"; {parts[part]} is {what}" if part in parts else ""
+    return {"column": column, "says": says, "rows": [_row(item) for item in items[:SHOWN]]}
+
+
+def _row(item: Pair | Scored) -> dict[str, Any]:
+    if isinstance(item, Scored):
+        return {"row": item.row, "response": item.response, "score": item.score}
+    found = {"row": item.row, "chosen": item.chosen, "rejected": item.rejected, "p": item.p}
+    return found | ({"margin": item.margin} if item.margin else {})
+
+
+def label_says(label: Mapping[str, Any] | None) -> list[str]:
+    """What `label_of` found as lines for a person, with hidden characters spelled out.
+
+    Args:
+        label: What `label_of` found.
+    """
+    if label is None:
+        return []
+    lines = [f"label: column {visible(label['column'])} ({visible(label['says'])})"]
+    for row in label["rows"]:
+        cells = ", ".join(f"{k} {_cell(v)}" for k, v in row.items() if k != "row")
+        lines.append(f"  row {row['row']}: {cells}")
+    return lines
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        text = re.sub(r"\s+", " ", value[: 4 * WIDTH]).strip()
+        cut = len(text) > WIDTH or len(value) > 4 * WIDTH
+        return f'"{visible(text[:WIDTH].rstrip())}{"…" if cut else ""}"'
+    return f"{value:.4g}"
