@@ -10,6 +10,7 @@ import families
 import pytest
 
 from assay import cli
+from assay.cli.row_lines import row_lines
 
 ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "the gate?"}]
 
@@ -195,3 +196,21 @@ def test_a_folder_without_a_model_is_one_sentence(capsys: pytest.CaptureFixture[
     assert cli.main(["check", file, "--show", "1", "--model", "./empty"]) == 2
     err = capsys.readouterr().err
     assert "empty gives no tokenizer" in err and "Traceback" not in err
+
+
+def test_what_others_say_in_a_completion_is_marked_as_given() -> None:
+    part = {"n": 4, "limit": 9, "over": False, "ids": [5, 6, 7, 8]}
+    said = {**part, "name": "chosen", "pieces": ["a", "\n", "b", "</s>"], "ends": True}
+    said["learned"] = [True, False, True, True]
+    tokens = {"prompt": {**part, "text": "q\n", "pieces": list("q\n  ")}, "completions": [said]}
+    row = {"row": 3, "p": 1.0, "margin": 0.0, "tokens": tokens}
+    assert row_lines([row], line=False) == [
+        "row 3: a pair, chosen is better with p = 1",
+        "  prompt: 4 tokens, given",
+        "    text     q↵",
+        "    tokens   5 «q»  6 «↵»  7 « »  8 « »",
+        "  chosen: 4 tokens, 1 of them given, ends with 8 «</s>»",
+        "    learned  5 «a»",
+        "    given    6 «↵»",
+        "    learned  7 «b»  8 «</s>»",
+    ]

@@ -105,8 +105,9 @@ def encoded(
     x: Samples = make(f"row {item.row}", [(place, item)], ())
     said = list[tuple[list[int], list[bool]]]()
     for n in range(x.mask.shape[1]):
-        there = x.mask[0, n]
-        said.append((x.action[0, n][there].tolist(), (~x.given[0, n][there]).tolist()))
+        own, given = x.mask[0, n], x.given[0, n]
+        there = own | given  # the rest is padding
+        said.append((x.action[0, n][there].tolist(), own[there].tolist()))
     return prompt, said
 
 
