@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from assay.data.demos import Demo
-from assay.data.items import Ask
+from assay.data.items import Prompt
 from assay.data.kinds import CANONICAL, Layout
 from assay.data.pairs import Pair
 from assay.data.prompt_columns import DIALOGUE, LIKE_A_PROMPT
@@ -99,7 +99,7 @@ class Form:
         """An item's own cells, by column.
 
         Args:
-            item: A Pair, Scored, Demo or Ask.
+            item: A Pair, Scored, Demo or Prompt.
             row: The row of the file that it was read from.
             found: The columns of the file.
             bare: Write the only text of a completion as it is, and not as a message. Some texts
@@ -128,8 +128,8 @@ class Form:
         )
         return {"chosen": one, "rejected": two}
 
-    def _single(self, item: Scored | Demo | Ask, bare: bool) -> dict[str, Any]:
-        if isinstance(item, Ask):
+    def _single(self, item: Scored | Demo | Prompt, bare: bool) -> dict[str, Any]:
+        if isinstance(item, Prompt):
             return {"prompt": _prompt(item.prompt, item.turns)}
         said = item.response if isinstance(item, Scored) else item.completion
         if "response" in self.parts:

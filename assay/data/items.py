@@ -16,7 +16,7 @@ from assay.data.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Prompt:
     """One prompt.
 
     Attributes:
@@ -30,13 +30,13 @@ class Ask:
     turns: Turns | None = None
 
 
-Item = Pair | Scored | Demo | Ask
+Item = Pair | Scored | Demo | Prompt
 
 
 def read_items(
     rows: Iterator[tuple[int, dict[str, Any]]], found: Layout, faults: Faults
 ) -> Iterator[Any]:
-    """Read the items of rows: Pairs, Scored, Demos or Asks, by the kind of the file.
+    """Read the items of rows: Pairs, Scored, Demos or Prompts, by the kind of the file.
 
     Args:
         rows: (row number, row).
@@ -50,7 +50,7 @@ def read_items(
         if "response" in found.parts
         else demos
         if {"messages", "text"} & set(found.parts)
-        else _asks
+        else _prompts
     )
     return reader(rows, found, faults)
 
@@ -59,7 +59,7 @@ def texts_of(item: Item) -> tuple[str, ...]:
     """An item's texts, the prompt first. Two items with the same texts are duplicates."""
     if isinstance(item, Pair):
         return item.prompt, item.chosen, item.rejected
-    if isinstance(item, Ask):
+    if isinstance(item, Prompt):
         return (item.prompt,)
     return item.prompt, item.response if isinstance(item, Scored) else item.completion
 
@@ -69,15 +69,15 @@ def size_of(texts: tuple[str, ...]) -> int:
     return len(texts[0]) + max((len(t) for t in texts[1:]), default=0)
 
 
-def _asks(
+def _prompts(
     rows: Iterator[tuple[int, dict[str, Any]]], found: Layout, faults: Faults
-) -> Iterator[Ask]:
+) -> Iterator[Prompt]:
     """The prompts of a file; an empty one is an error."""
     cells = Cells(found, faults)
     for i, row in rows:
         cells.count_unread(row)
         prompt = cells.prompt(i, row)
         if prompt is not None and prompt.text.strip():
-            yield Ask(i, prompt.text, prompt.turns)
+            yield Prompt(i, prompt.text, prompt.turns)
         elif prompt is not None:
             faults.error("empty text", i, found.parts["prompt"], "no text", FIX)

@@ -8,7 +8,7 @@ from typing import Any
 
 from assay.data.demos import Demo
 from assay.data.faults import Faults
-from assay.data.items import Ask, Item, read_items, size_of, texts_of
+from assay.data.items import Prompt, Item, read_items, size_of, texts_of
 from assay.data.pairs import Pair
 from assay.data.scan import Scan
 from assay.data.turns import Turn, Turns
@@ -36,7 +36,7 @@ def completions(item: Item) -> list[tuple[str, str, Turns | None]]:
     if isinstance(item, Pair):
         one, two = item.replies or (None, None)
         return [("chosen", item.chosen, one), ("rejected", item.rejected, two)]
-    if isinstance(item, Ask):
+    if isinstance(item, Prompt):
         return []
     if isinstance(item, Demo):
         return [("completion", item.completion, item.reply)]
@@ -48,7 +48,7 @@ def plain(kind: str, item: Item) -> dict[str, Any]:
 
     Args:
         kind: What the file holds.
-        item: The row's Pair, Scored, Demo or Ask.
+        item: The row's Pair, Scored, Demo or Prompt.
 
     Returns:
         `row`; `kind`; `prompt`, a text or a list of messages; `completions`, each with its name and

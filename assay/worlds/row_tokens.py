@@ -11,7 +11,7 @@ import torch
 from assay.core import Samples
 from assay.data import hub
 from assay.data.demos import Demo
-from assay.data.items import Ask, Item
+from assay.data.items import Prompt, Item
 from assay.data.pairs import Pair
 from assay.data.row_parts import completions
 from assay.data.scored import Scored
@@ -97,7 +97,7 @@ def encoded(
     place = table.add(item.prompt, item.turns, {})
     encoder = Encoder(vocabulary, table, chat, _ENOUGH, _ENOUGH, torch.float32)
     prompt = list(encoder.ids(place) or ())
-    if isinstance(item, Ask):
+    if isinstance(item, Prompt):
         return prompt, []
     if isinstance(item, Scored):
         item = Demo(item.row, item.prompt, item.response, item.turns, item.reply)
