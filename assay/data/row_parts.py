@@ -8,7 +8,7 @@ from typing import Any
 
 from assay.data.demos import Demo
 from assay.data.faults import Faults
-from assay.data.items import Prompt, Item, read_items, size_of, texts_of
+from assay.data.items import Item, Prompt, read_items, size_of, texts_of
 from assay.data.pairs import Pair
 from assay.data.scan import Scan
 from assay.data.turns import Turn, Turns

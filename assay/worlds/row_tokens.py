@@ -11,7 +11,7 @@ import torch
 from assay.core import Samples
 from assay.data import hub
 from assay.data.demos import Demo
-from assay.data.items import Prompt, Item
+from assay.data.items import Item, Prompt
 from assay.data.pairs import Pair
 from assay.data.row_parts import completions
 from assay.data.scored import Scored
