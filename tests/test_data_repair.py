@@ -110,6 +110,17 @@ def test_a_kept_column_that_would_be_read_gets_another_name(tmp_path: Path) -> N
     ]
 
 
+def test_a_column_that_would_become_the_score_gets_another_name(tmp_path: Path) -> None:
+    rows = [{"prompt": "a", "output": "b", "rating": n} for n in (0, "x")]
+    path = write(tmp_path / "in.jsonl", rows)
+    assert check(path)["kind"] == "demonstrations"  # half of the ratings are numbers
+    found = holds(path)
+    assert counts(found, "left_out") == {"duplicated row": 1}  # and in the copy all are
+    assert rows_of(tmp_path / "out.jsonl") == [
+        {"prompt": "a", "completion": "b", "unread_rating": 0}
+    ]
+
+
 def test_formats_become_json_lines(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("prompt;chosen;rejected\na, b;c;d\n")
     found = holds(tmp_path / "a.csv")

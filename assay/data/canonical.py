@@ -8,14 +8,15 @@ from typing import Any
 
 from assay.data.demos import Demo
 from assay.data.items import Prompt
-from assay.data.kinds import CANONICAL, Layout
+from assay.data.kinds import ANSWER, CANONICAL, Layout
 from assay.data.pairs import Pair
 from assay.data.prompt_columns import DIALOGUE, LIKE_A_PROMPT
+from assay.data.score_column import SCORE
 from assay.data.scored import Scored
 from assay.data.turns import Turn, Turns
 
 # What a reader may take for a part of a row, by its name alone.
-READ_BY_NAME = {*CANONICAL, *LIKE_A_PROMPT, *DIALOGUE, "completion", "answer", "output"}
+READ_BY_NAME = {*CANONICAL, *LIKE_A_PROMPT, *DIALOGUE, *ANSWER, *SCORE}
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,12 @@ class Form:
         parts: The column of each part.
         used: Columns of the file whose content stands in the parts, and which are not kept.
         renamed: New names of columns that are kept and that readers would take for a part.
-        dropped: Columns that are not kept, because readers would take them for a part under any
-            name.
     """
 
     kind: str
     parts: dict[str, str]
     used: frozenset[str]
     renamed: dict[str, str] = field(default_factory=dict)
-    dropped: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, found: Layout, *, prompt: bool, p: bool, margin: bool) -> Form:
@@ -72,26 +70,24 @@ class Form:
 
     def kept(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The cells of a row that play no part, under the names that they are kept by."""
-        gone = self.used | self.dropped
-        return {self.renamed.get(k, k): v for k, v in row.items() if k not in gone}
+        return {self.renamed.get(k, k): v for k, v in row.items() if k not in self.used}
 
     def renaming(self, columns: Iterable[str], all_columns: Iterable[str]) -> Form:
-        """Return the form with new names for kept columns; those that have one are dropped.
+        """Return the form with new names for kept columns.
 
         Args:
             columns: The columns.
             all_columns: All columns of the file, whose names are taken.
         """
         taken = {*all_columns, *self.parts.values(), *self.renamed.values()}
-        again = set(columns) & set(self.renamed)
-        new = {k: v for k, v in self.renamed.items() if k not in again}
-        for name in sorted(set(columns) - again):
+        new = dict(self.renamed)
+        for name in sorted(columns):
             other = f"unread_{name}"
             while other in taken:
                 other += "_"
             taken.add(other)
             new[name] = other
-        return replace(self, renamed=new, dropped=self.dropped | again)
+        return replace(self, renamed=new)
 
     def cells(
         self, item: Any, row: Mapping[str, Any], found: Layout, *, bare: bool = True

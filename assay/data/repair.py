@@ -81,9 +81,9 @@ def repair(
         found = scan_file(whole, score=score, limit=limit, drop=True, **named)
         found.faults.stop()
         others = [scan_file(other, **named) for other in against]
-    work = _Repair(
-        found, _form(found), limit, {h for o in others for h in o.seen.prompts().tolist()}
-    )
+    theirs = {prompt for other in others for prompt in other.seen.prompts().tolist()}
+    form = _form(found, _WhyNot(limit, theirs))
+    work = _Repair(found, form, _WhyNot(limit, theirs))
     still: dict[str, int] = {}
 
     def check(written: Path) -> None:
@@ -116,8 +116,8 @@ def repair(
     }
 
 
-def _form(found: Scan) -> Form:
-    """Choose the columns of the copy by what the file's usable items say."""
+def _form(found: Scan, why_not: _WhyNot) -> Form:
+    """Choose the columns of the copy by what the rows say that are written."""
     parts, rows = found.layout.parts, found.source.rows(Faults(found.source.name))
     comparison = found.layout.kind in ("pairs", "choices")
     labelled = comparison and not {"p", "margin", "verdict"}.isdisjoint(parts)
@@ -125,8 +125,9 @@ def _form(found: Scan) -> Form:
     asked, p, margin = True, False, False
     sample = list[tuple[Any, dict[str, Any]]]()
     for i, row in rows:
-        item = read_one(i, row, found.layout, Faults(""))
-        if item is None:
+        faults = Faults("")
+        item = read_one(i, row, found.layout, faults)
+        if why_not(item, faults):
             continue
         if len(sample) < PEEK:
             sample.append((item, row))
@@ -143,17 +144,17 @@ def _settled(form: Form, sample: list[tuple[Any, dict[str, Any]]], found: Layout
     """The form with new names for the kept columns that readers would take for a part."""
     there = {column for _, row in sample for column in row}
     while True:
-        free = {form.renamed.get(c, c): c for c in there - form.used - form.dropped}
-        clash = free.keys() & form.parts.values()
+        free = there - form.used - form.renamed.keys()
+        clash = free & set(form.parts.values())
         rows = [{**form.cells(x, row, found), **form.kept(row)} for x, row in sample]
         try:
             read = layout(rows, "", score=form.parts.get("score"))
-            clash |= free.keys() & read.parts.values()
+            clash |= free & (READ_BY_NAME if read.asks else set(read.parts.values()))
         except InputError:
-            clash |= free.keys() & READ_BY_NAME
+            clash |= free & READ_BY_NAME
         if not clash:
             return form
-        form = form.renaming({free[c] for c in clash}, there)
+        form = form.renaming(clash, there)
 
 
 def read_one(i: int, row: dict[str, Any], found: Layout, faults: Faults) -> Any:
@@ -161,13 +162,35 @@ def read_one(i: int, row: dict[str, Any], found: Layout, faults: Faults) -> Any:
     return next(read_items(iter([(i, row)]), found, faults), None)
 
 
+class _WhyNot:
+    """Says of each row in turn why it is left out."""
+
+    def __init__(self, limit: int | None, theirs: set[int]):
+        self.limit, self.theirs = limit, theirs
+        self._seen: set[int] = set()
+
+    def __call__(self, item: Any, faults: Faults) -> str:
+        """Why a row is left out; "" for a row that is written."""
+        if item is None:
+            every = [*faults.errors, *reversed(faults.warnings)]
+            return every[0].removeprefix("left out ") if every else "nothing to use"
+        texts = texts_of(item)
+        if self.limit is not None and size_of(texts) > self.limit:
+            return "longer than the limit"
+        if hash(texts[0]) in self.theirs:
+            return "prompt of another file"
+        if hash(texts) in self._seen:
+            return "duplicated row"
+        self._seen.add(hash(texts))
+        return ""
+
+
 class _Repair:
     """Makes the rows of the copy, and counts."""
 
-    def __init__(self, found: Scan, form: Form, limit: int | None, theirs: set[int]):
-        self.found, self.form, self.limit, self.theirs = found, form, limit, theirs
+    def __init__(self, found: Scan, form: Form, why_not: _WhyNot):
+        self.found, self.form, self.why_not = found, form, why_not
         self.done, self.left, self.read = Tally(), Tally(), 0
-        self._seen: set[int] = set()
 
     def rows(self, given: Source) -> Iterator[dict[str, Any]]:
         """The rows of the copy."""
@@ -190,7 +213,7 @@ class _Repair:
         row, halves = mended(raw)
         faults = Faults("")
         item = read_one(i, row, self.found.layout, faults)
-        why = self._why_not(item, faults)
+        why = self.why_not(item, faults)
         if why:
             self.left.add(why, i)
             return None
@@ -204,21 +227,6 @@ class _Repair:
         kept = self.form.kept(row)
         self._count(i, row, cells, kept, faults, halves)
         return {**cells, **kept}
-
-    def _why_not(self, item: Any, faults: Faults) -> str:
-        """Why a row is left out; "" for a row that is written."""
-        if item is None:
-            every = [*faults.errors, *reversed(faults.warnings)]
-            return every[0].removeprefix("left out ") if every else "nothing to use"
-        texts = texts_of(item)
-        if self.limit is not None and size_of(texts) > self.limit:
-            return "longer than the limit"
-        if hash(texts[0]) in self.theirs:
-            return "prompt of another file"
-        if hash(texts) in self._seen:
-            return "duplicated row"
-        self._seen.add(hash(texts))
-        return ""
 
     def _count(
         self,
@@ -236,8 +244,6 @@ class _Repair:
         for what, n in faults.unread.items():
             if n and not what.startswith("column "):
                 self.left.add(what, i, n)
-        for column in self.form.dropped & row.keys():
-            self.left.add(f"column '{column}' (it would be read as a part of the row)", i)
         done += [_DONE[kind] for kind in faults.warnings if kind in _DONE]
         if any(part in parts and row.get(parts[part]) for part in JOINED):
             done.append("prompt of several columns (now one)")
