@@ -60,7 +60,7 @@ def check(
         raise InputError(f"--show is {show}; give the number of rows to print")
     if model and not show:
         raise InputError("--model is for --show, which prints rows as a model gets them")
-    named = {"columns": columns, "label_map": label_map}
+    named: dict[str, Any] = {"columns": columns, "label_map": label_map}
     how: dict[str, Any] = {"split": split, "score": score, "limit": limit}
     scan, found = summary.looked(path, named, against, **how)
     if fix is not None:
