@@ -116,7 +116,7 @@ def test_the_card_holds_the_curve_and_nothing_is_overwritten(
     told = capsys.readouterr()
     out = told.out.splitlines()
     assert re.search(f"best: +{re.escape(top.name)}: {re.escape(top.reason)}", told.err)
-    assert out[-2] == f"{tmp_path / 'out'}: {top.name} of {run}: {top.reason}"
+    assert out[-3] == f"{tmp_path / 'out'}: {top.name} of {run}: {top.reason}"
     assert out[-1] == f'load it: AutoModelForCausalLM.from_pretrained("{tmp_path / "out"}")'
     assert (
         "← this model" in text

@@ -11,9 +11,11 @@ from test_rewards_fit_models import base, pairs
 
 from assay.core import Rng
 from assay.errors import InputError
+from assay.models.text_encoder import TextEncoder
 from assay.rewards.encoder import forward
-from assay.rewards.encoding import encode, open_tokenizer
+from assay.rewards.encoding import open_tokenizer
 from assay.rewards.fit_file import fit
+from assay.rewards.row_tokens import encode
 
 transformers = pytest.importorskip("transformers")
 
@@ -23,7 +25,7 @@ def test_one_bos_and_one_eos(tmp_path: Path) -> None:
 
     made = open_tokenizer(base(tmp_path / "base", "llama"))
     config = transformers.AutoConfig.from_pretrained(tmp_path / "base")
-    row = encode(made, template_for(made, config, 64), "what is 1", "good 1")
+    row = encode(TextEncoder(made), template_for(made, config, 64), "what is 1", "good 1")
     assert row.ids.count(made.bos_token_id) == 1 == row.ids.count(made.eos_token_id)
     assert row.ids[0] == made.bos_token_id and row.ids[-1] == made.eos_token_id
     assert made.convert_ids_to_tokens(list(row.ids[row.start :])) == ["good", "1", "</s>"]
@@ -31,7 +33,7 @@ def test_one_bos_and_one_eos(tmp_path: Path) -> None:
         "{{ bos_token }}{% for m in messages %}{{ m['role'] }} {{ m['content'] }} </s>{% endfor %}"
         "{% if add_generation_prompt %}assistant {% endif %}"
     )
-    chat = encode(made, template_for(made, config, 64), "what is 1", "good 1")
+    chat = encode(TextEncoder(made), template_for(made, config, 64), "what is 1", "good 1")
     assert chat.ids.count(made.bos_token_id) == 1
     assert made.convert_ids_to_tokens(list(chat.ids[chat.start :])) == ["good", "1", "</s>"]
 
@@ -42,7 +44,9 @@ def test_what_is_too_long_loses_its_prompt_s_beginning_first(tmp_path: Path) -> 
     for kind in ("bert", "llama"):
         made = open_tokenizer(base(tmp_path / kind, kind))
         config = transformers.AutoConfig.from_pretrained(tmp_path / kind)
-        row = encode(made, template_for(made, config, 8), "what is the answer " * 5, "good 1 2")
+        row = encode(
+            TextEncoder(made), template_for(made, config, 8), "what is the answer " * 5, "good 1 2"
+        )
         words = made.convert_ids_to_tokens(list(row.ids))
         assert len(words) == 8 and row.cut > 0 and words[0] in ("[CLS]", "<s>")
         assert words[row.start :][:3] == ["good", "1", "2"]
@@ -77,5 +81,5 @@ def test_a_fresh_head_comes_from_an_address(tmp_path: Path) -> None:
     assert a.fresh and "classifier.weight" in a.fresh
     assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
     assert not torch.equal(a.model.classifier.weight, c.model.classifier.weight)
-    row = encode(made, template, "why", "good")
+    row = encode(TextEncoder(made), template, "why", "good")
     assert forward(a.model, [row], made.pad_token_id, segments=True)[0].logits.shape == (1, 1)

@@ -14,9 +14,10 @@ import torch
 
 from assay.errors import InputError
 from assay.rewards.encoder import ModelReward
-from assay.rewards.encoding import PAD, batched, encode
+from assay.rewards.encoding import PAD
 from assay.rewards.fit_file import fit
 from assay.rewards.load import load_reward
+from assay.rewards.row_tokens import batched, encode
 
 transformers = pytest.importorskip("transformers")
 WORDS = (
@@ -181,9 +182,7 @@ def test_scores_depend_on_neither_batch_nor_padding_nor_neighbours(
     alone = torch.cat([reward.scores([a], [t]) for a, t in zip(ASKS, TEXTS, strict=True)], 1)
     assert torch.allclose(together, alone, atol=1e-5)
     assert torch.allclose(together.flip(1), reward.scores(ASKS[::-1], TEXTS[::-1]), atol=1e-5)
-    rows = [
-        encode(reward.tokenizer, reward.template, a, t) for a, t in zip(ASKS, TEXTS, strict=True)
-    ]
+    rows = [encode(reward.encoder, reward.template, a, t) for a, t in zip(ASKS, TEXTS, strict=True)]
     ids, mask, kinds = batched(
         rows, 5, segments=reward.template.segments
     )  # another padding token: masked, so of no matter …

@@ -17,9 +17,9 @@ from assay import cli
 from assay.errors import InputError
 from assay.records.best import last
 from assay.records.runs import Run
-from assay.rewards.encoding import encode
 from assay.rewards.fit_file import fit
 from assay.rewards.load import load_reward
+from assay.rewards.row_tokens import encode
 
 transformers = pytest.importorskip("transformers")
 TEXTS = ["good 1", "the answer is bad is bad is poor", "fine"]
@@ -68,9 +68,7 @@ def test_a_fitted_reward_scores_the_same_in_plain_transformers(
     )
     assert torch.equal(before, torch.get_rng_state())
     reward = load_reward(here / "R")
-    rows = [
-        encode(reward.tokenizer, reward.template, a, t) for a, t in zip(ASKS, TEXTS, strict=True)
-    ]
+    rows = [encode(reward.encoder, reward.template, a, t) for a, t in zip(ASKS, TEXTS, strict=True)]
     assert (opened(here / "R" / "judge0", rows) - reward.scores(ASKS, TEXTS)[0]).abs().max() < 1e-6
     assert len(set(reward.scores(ASKS, TEXTS)[0].tolist())) == 3
     assert not list((here / "R").rglob("adapter*")), "adapters are merged"

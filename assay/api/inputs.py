@@ -62,16 +62,17 @@ def own(named: Mapping[str, Any], folder: Path) -> dict[str, str]:
 
 def unchanged(about: Mapping[str, Any], where: str) -> None:
     """Before a recorded run goes on or is exported. Raises InputError where its policy's folder has
-    changed, whose weights are half of what the record holds; any other change, which may be a
-    repair, is a warning.
+    changed, whose weights are half of what the record holds, or its adapter configuration, by which
+    the other half computes; any other change, which may be a repair, is a warning.
     """
     before = expanded(about.get("inputs") or {}, where)
     world = expanded(about.get("world") or {}, where)
     now = held(world)
     for path in sorted(p for p in before.keys() & now.keys() if before[p] != now[p]):
-        if path == world.get("policy"):
+        kind = {world.get("policy"): "model", world.get("peft"): "adapter configuration"}.get(path)
+        if kind:
             raise InputError(
-                f"{path} is not the model that {where} began with: its files have changed; put "
+                f"{path} is not the {kind} that {where} began with: its files have changed; put "
                 f"them back, or start another run with --from {where}"
             )
         log.warning(

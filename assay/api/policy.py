@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from assay.data.turns import Turns
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.models.as_transformers import pretrained_model, save, tokenizer_of
+from assay.records.loaded_back import agreement
 from assay.worlds.encoder import Encoder
 from assay.worlds.prompts import PromptTable
 
@@ -125,12 +127,20 @@ class TrainedPolicy:
 
         Returns:
             The folder.
+
+        Raises:
+            InputError: Loaded by plain transformers, it would be another model than this policy.
+                Nothing is written then.
         """
-        with quiet_libraries(models=True):
-            save(self._policy, Path(folder))
-        if self._card:
-            (Path(folder) / "README.md").write_text(self._card, encoding="utf-8")
-        return Path(folder)
+        folder = Path(folder)
+        with tempfile.TemporaryDirectory() as beside, quiet_libraries(models=True):
+            save(self._policy, Path(beside))
+            asked = self._world.held_out if len(self._world.held_out) else self._world.task.prompts
+            agreement(self._policy, Path(beside), asked, name=folder)
+            if self._card:
+                (Path(beside) / "README.md").write_text(self._card, encoding="utf-8")
+            shutil.copytree(beside, folder, dirs_exist_ok=True)
+        return folder
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, **arguments: Any) -> str:
         """Upload the model, its tokenizer and the model card to the Hugging Face hub.

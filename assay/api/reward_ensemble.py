@@ -18,7 +18,8 @@ from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.rewards.evaluate import evaluate_on, finite
 from assay.rewards.evaluation import Evaluation
-from assay.rewards.fit_file import write_about
+from assay.rewards.fitted import write_about
+from assay.rewards.loaded_back import save_reward
 
 
 class RewardEnsemble:
@@ -132,6 +133,7 @@ class RewardEnsemble:
         score: str | None = None,
         limit: int | None = None,
         drop: bool = False,
+        templated: Sequence[str] = (),
     ) -> Evaluation:
         """Measure how well the reward tells chosen from rejected completions.
 
@@ -143,6 +145,7 @@ class RewardEnsemble:
             score: The column of scored responses; they are compared within prompts only.
             limit: The longest row, in characters.
             drop: Leave faulty rows out and count them.
+            templated: Parts of the rows that a chat template wrote already, such as ["prompt"].
 
         Returns:
             Accuracy with its interval, calibration, accuracy by length and by margin, and how far
@@ -164,9 +167,12 @@ class RewardEnsemble:
             "label_map": label_map,
             "split": split,
             "score": score,
+            "limit": limit,
+            "drop": drop,
+            "templated": templated,
         }
         with quiet_libraries():
-            return evaluate_on(self.reward, source, **given, limit=limit, drop=drop)
+            return evaluate_on(self.reward, source, **given)
 
     def save(self, folder: str | Path) -> None:
         """Write the reward to a folder that `load_reward` and every command of assay read.
@@ -175,7 +181,8 @@ class RewardEnsemble:
             folder: A folder that is empty or does not exist.
 
         Raises:
-            InputError: The folder is not empty, or a function or a server cannot be saved.
+            InputError: The folder is not empty, a function or a server cannot be saved, or the
+                folder gives other scores than the reward in memory.
         """
         if Path(folder).exists() and (not Path(folder).is_dir() or any(Path(folder).iterdir())):
             raise InputError(f"{folder} is not an empty folder, and is never overwritten")
@@ -185,9 +192,9 @@ class RewardEnsemble:
                 "address"
             )
         with quiet_libraries():
-            self.reward.save(Path(folder))
-        if "arguments" in self.about:
-            write_about(self.about, folder)
+            known = "arguments" in self.about
+            more = (lambda to: write_about(self.about, to)) if known else (lambda to: None)
+            save_reward(self.reward, folder, more=more)
 
 
 def source_of(labels: Any, split: str | None, name: str) -> str | Path | data.Source:

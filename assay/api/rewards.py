@@ -22,7 +22,8 @@ from assay.data.label_lines import label_says
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.rewards.fit_config import FitConfig
-from assay.rewards.fit_file import Fitted, fitted_to, writable
+from assay.rewards.fit_file import fitted_to
+from assay.rewards.fitted import Fitted, writable
 from assay.rewards.load import open_reward
 from assay.rewards.text_scorer import TextReward
 
@@ -45,6 +46,7 @@ def fit_reward(
     columns: Mapping[str, str] | None = None,
     label_map: Mapping[Any, Any] | None = None,
     split: str | None = None,
+    templated: tuple[str, ...] = (),
     frozen: bool = False,
     pooling: str = "mean",
     resample: str = "leave-out",
@@ -88,6 +90,8 @@ def fit_reward(
         label_map: What the label column's values stand for, such as 1=first,0=second: first,
             second, tie, drop, or the probability that the first one is better; for scores numbers.
         split: The split of a dataset that has several.
+        templated: Parts of the rows that a chat template wrote already, such as prompt: their
+            special tokens are special tokens, and no template is applied.
         frozen: Fit a linear head on the base's frozen features.
         pooling: The features of a frozen base: mean (over the completion), cls or last (token).
         resample: How members differ: leave-out (each misses its own M-th of the prompts), bootstrap

@@ -41,6 +41,7 @@ DATA = (
     "label_map",
     "split",
     "drop",
+    "templated",
     "held_out",
     "max_prompt",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from assay.api import inputs
@@ -22,7 +23,9 @@ def export_(
     """Export a run's best policy as a folder that transformers loads.
 
     Writes config.json, model.safetensors, the generation settings, the tokenizer, and a model card
-    with the measured curve. Adapters are merged into the base. Which policy is the best, and why,
+    with the measured curve. Adapters are merged into the base. Before it says done, it loads the
+    folder by plain transformers and compares log-probabilities of stored completions with the
+    policy's: what differs is not written. Which policy is the best, and why,
     stands in the run's record and is printed.
 
     Args:
@@ -48,14 +51,17 @@ def export_(
     order = orders.of_policy(found.about, run)
     world = execution.Worlds()(order)
     with stage(f"writing {out}"):
-        folder = export.export(found, world, out, policy, adapter=adapter)
+        done = export.export(found, world, out, policy, adapter=adapter)
+    folder = done.folder
     if json_:
         said = {"folder": str(folder), "run": run, "step": policy.step, "tag": policy.tag}
         chosen = {"chosen_by": policy.chosen_by, "reason": policy.reason, "adapter": adapter}
-        print(json.dumps({**said, **chosen}, ensure_ascii=False))
+        close = {"agreement": asdict(done.agreement)}
+        print(json.dumps({**said, **chosen, **close}, ensure_ascii=False))
         return 0
     what = "the adapter of " if adapter else ""
     print(f"{folder}: {what}{policy.name} of {run}: {policy.reason}")
+    print(f"checked: {done.agreement}")
     base = order.world_arguments.get("policy", "the base model")
     how = (
         f'PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), "{folder}")'

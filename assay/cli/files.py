@@ -165,6 +165,7 @@ def fit_(*words: str, json_: bool = False, **settings: Any) -> int:
             *(f"note: {note}" for note in found["notes"]),
             f"wrote {found['folder']}: {counted(found['members'], 'member')} on {found['base']}, "
             "and fit.json with all of the above",
+            f"checked: {found['agreement']['says']}",
             *_next(found["folder"], evaluated="held_out" in settings),
         ],
     )

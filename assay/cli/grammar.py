@@ -12,7 +12,7 @@ HEADINGS = {
     **dict.fromkeys(("base", "lora", "frozen", "pooling", "max_length", "members"), "Model"),
     **dict.fromkeys(
         (
-            *("columns", "label_map", "split", "score", "limit", "drop"),
+            *("columns", "label_map", "split", "templated", "score", "limit", "drop"),
             *("against", "folds", "resample"),
         ),
         "Data",

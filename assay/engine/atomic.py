@@ -1,4 +1,4 @@
-"""Writes a file whole or not at all: a new name, flushed to the disk, then a rename.
+"""Writes a file or a folder whole or not at all: a new name, flushed to the disk, then a rename.
 
 And lets one process at a time write into a folder.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -182,3 +183,39 @@ def only_writer(folder: Path) -> Iterator[bool]:
     finally:
         if held is not None:
             held.release()
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Give a fresh folder to write to; its content stands in `out` if the block ends well.
+
+    So a folder of that name is whole, and has passed what the block checked. The fresh folder lies
+    beside `out`, or within it where that exists: it may be mounted from another disk.
+
+    Args:
+        out: A name that is free, or an empty folder.
+
+    Yields:
+        The fresh folder, which is gone in the end.
+
+    Example:
+        >>> out = getfixture("tmp_path") / "runs" / "model"
+        >>> with whole_folder(out) as fresh:
+        ...     _ = (fresh / "config.json").write_text("{}")
+        >>> [p.name for p in out.parent.iterdir()], [p.name for p in out.iterdir()]
+        (['model'], ['config.json'])
+    """
+    whole = out.absolute()
+    there = whole.exists()
+    part = f"{whole.name}.part-{os.getpid()}"
+    fresh = whole / part if there else whole.with_name(part)
+    fresh.mkdir(parents=True)
+    try:
+        yield fresh
+        if there:
+            for path in sorted(fresh.iterdir()):
+                path.rename(whole / path.name)
+        else:
+            fresh.rename(whole)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)

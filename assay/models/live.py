@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from assay.models.backbones.adapter_merge import merged_copy
+
 
 @dataclass(frozen=True)
 class LiveModel:
@@ -50,7 +52,7 @@ def borrowed(live: LiveModel, *, dtype: torch.dtype, device: torch.device) -> nn
         The model, in evaluation mode, with no weight that requires a gradient.
     """
     if live.is_peft:
-        own: Any = copy.deepcopy(live.model).merge_and_unload()
+        own: Any = merged_copy(live.model)
     else:
         tensors = [*live.model.parameters(), *live.model.buffers()]
         shared = {

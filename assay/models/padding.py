@@ -42,6 +42,7 @@ def padded_completions(
     *,
     pad: int,
     dtype: torch.dtype = torch.float32,
+    own: Sequence[Sequence[Sequence[bool]]] | None = None,
 ) -> Samples:
     """Pad completions on the right; each is ended and its `logp` is NaN: it is not known.
 
@@ -51,6 +52,8 @@ def padded_completions(
             another, the missing ones are absent.
         pad: Fills the places that the mask leaves out; nothing reads it.
         dtype: Of `logp`.
+        own: Whether the policy decides each token; the others are given. All are its own by
+            default.
 
     Raises:
         InputError: There is not one list of completions for each prompt.
@@ -68,6 +71,11 @@ def padded_completions(
         for n, a in enumerate(row):
             action[b, n, : len(a)] = torch.tensor(a, dtype=torch.int64)
             mask[b, n, : len(a)] = True
+    given = torch.zeros_like(mask)
+    for b, row in enumerate(own or ()):
+        for n, mine in enumerate(row):
+            given[b, n, : len(mine)] = ~torch.tensor(mine, dtype=torch.bool)
+    mask &= ~given
     logp = torch.where(mask, torch.nan, torch.zeros((), dtype=dtype))
-    samples = Samples(prompts, action, mask, torch.zeros_like(mask), logp, mask.any(-1))
+    samples = Samples(prompts, action, mask, given, logp, mask.any(-1))
     return samples.to(prompts.tokens.device)

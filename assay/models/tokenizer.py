@@ -2,7 +2,7 @@
 
 A prompt is a text, or turns of a conversation put together by the tokenizer's chat template, which
 writes its own BOS: the tokenizer must not add a second one. A completion is its own tokens and the
-token that ends it.
+token that ends it. Both are encoded as text, see `text_encoder`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from assay.core import Prompts, Samples
 from assay.data.turns import Turns
 from assay.errors import InputError
 from assay.models.padding import padded_completions, padded_prompts
+from assay.models.text_encoder import PromptText, Templated, TextEncoder
 
-PromptText = str | Turns  # a text, or a conversation
+Completion = tuple[list[int], list[bool]]  # ids, and whether the policy decides each
 
 
 class Tokens:
@@ -36,6 +37,7 @@ class Tokens:
             the tokenizer's own.
         device: Where prompts and completions are made.
         pad: Fills the places that masks leave out; nothing reads it.
+        text: Text and conversations to tokens; what people wrote never becomes a special token.
 
     Raises:
         InputError: The tokenizer has no end-of-text token, or more tokens than the model.
@@ -58,6 +60,7 @@ class Tokens:
             )
         self.device = torch.device("cpu")
         self.tokenizer, self.size, self.ends = tokenizer, size, tuple(dict.fromkeys(known))
+        self.text = TextEncoder(tokenizer)
         self.eos = self.ends[0]
         self.pad = self.eos if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
         special = {tokenizer.pad_token_id, tokenizer.bos_token_id} - {None, *self.ends}
@@ -85,46 +88,45 @@ class Tokens:
 
         Raises:
             InputError: The prompt is a conversation that the tokenizer's chat template cannot
-                write.
+                write, or no tokenizer can read it.
         """
-        if not isinstance(ask, str):
-            return self._conversation(ask)
-        ids = list(self.tokenizer(ask, add_special_tokens=True, verbose=False)["input_ids"])
-        while len(ids) > 1 and ids[-1] in self.ends and ids[-1] != self.tokenizer.bos_token_id:
-            # some tokenizers close every text; a completion would come after the end
-            ids.pop()
+        ids = self.text.prompt(ask)
+        if isinstance(ask, str) and not isinstance(ask, Templated):
+            while len(ids) > 1 and ids[-1] in self.ends and ids[-1] != self.tokenizer.bos_token_id:
+                # some tokenizers close every text; a completion would come after the end
+                ids.pop()
         return ids or [
             self.eos if self.tokenizer.bos_token_id is None else self.tokenizer.bos_token_id
         ]
 
-    def _conversation(self, turns: Turns) -> list[int]:
-        if not getattr(self.tokenizer, "chat_template", None):
-            raise InputError(
-                "these prompts are conversations, and the tokenizer has no chat template; give "
-                "prompts that are text, or a tokenizer with a template"
-            )
-        messages = [turn.message() for turn in turns]
-        try:
-            text = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
-            )
-        except Exception as why:  # a template is a program, and raises what it likes
-            raise InputError(
-                "the chat template refuses a conversation of roles "
-                f"{', '.join(t.role for t in turns)} ({' '.join(str(why).split())[:100]})"
-            ) from why
-        for role, content, _ in turns:
-            if content.strip() and content.strip() not in text:
-                raise InputError(
-                    f"the chat template leaves out what the {role} said "
-                    f"({content.strip()[:40]!r}), and completions would answer something else; use "
-                    "another template"
-                )
-        return self.plain(text)
+    def completion(self, text: str) -> list[int]:
+        """Return a completion's ids with the token that ends it, written once.
 
-    def plain(self, text: str) -> list[int]:
-        """Return a completion's ids, as they are: no BOS, no end."""
-        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        Raises:
+            InputError: No tokenizer can read the text.
+        """
+        ids = self.text.content(text)
+        if isinstance(text, Templated):
+            end = next((i for i, t in enumerate(reversed(ids)) if t in self.ends), None)
+            if end is not None and not self.decode(ids[len(ids) - end :]).strip():
+                return ids[: len(ids) - end]
+        return [*ids, self.eos]
+
+    def reply(self, turns: Turns, reply: Turns, *, chat: bool) -> Completion:
+        """Return a completion of several turns: its ids, and whether the assistant decides each.
+
+        Args:
+            turns: The prompt's conversation.
+            reply: The completion's turns.
+            chat: Whether the chat template writes them; they become a transcript otherwise.
+
+        Raises:
+            InputError: The chat template cannot write them turn after turn.
+        """
+        found = self.text.pieces(turns, reply, self.ends, chat=chat)
+        if not found.ended:
+            found.add([self.eos], own=True)
+        return found.ids, found.own
 
     def decode(self, ids: Sequence[int]) -> str:
         """Decode without special tokens, exactly as the ids say: blanks are not tidied."""
@@ -157,5 +159,19 @@ class Tokens:
             texts: The texts of each prompt's completions.
             dtype: Of `logp`.
         """
-        ids = [[[*self.plain(t), self.eos] for t in row] for row in texts]
+        ids = [[self.completion(t) for t in row] for row in texts]
         return padded_completions(prompts, ids, pad=self.pad, dtype=dtype)
+
+    def completed(
+        self, prompts: Prompts, made: Sequence[Sequence[Completion]], dtype: torch.dtype
+    ) -> Samples:
+        """Pad completions that are encoded already, with who decides their tokens.
+
+        Args:
+            prompts: B prompts.
+            made: Each completion's ids, and whether the policy decides each.
+            dtype: Of `logp`.
+        """
+        ids = [[one for one, _ in row] for row in made]
+        own = [[mine for _, mine in row] for row in made]
+        return padded_completions(prompts, ids, pad=self.pad, dtype=dtype, own=own)

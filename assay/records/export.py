@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from assay.core import World
 from assay.data.escape import prose
 from assay.engine import checkpoint as disk
+from assay.engine.atomic import whole_folder
 from assay.errors import InputError
 from assay.models import as_transformers
 from assay.records.best import CARRY, BestPolicy, best, last, policies, within
+from assay.records.loaded_back import Agreement, agreement
 from assay.records.memory import MemoryRun
 from assay.records.result import named
 from assay.records.runs import Run
 
 
-def export(run: Run, world: World, out: Path, found: BestPolicy, *, adapter: bool = False) -> Path:
+@dataclass(frozen=True)
+class Exported:
+    """A folder that was written.
+
+    Attributes:
+        folder: The folder.
+        agreement: How close its log-probabilities are to the policy's.
+    """
+
+    folder: Path
+    agreement: Agreement
+
+
+def export(
+    run: Run, world: World, out: Path, found: BestPolicy, *, adapter: bool = False
+) -> Exported:
     """Write a policy of a run as a transformers checkpoint.
+
+    It is written beside its place, loaded back by plain transformers, and compared with the policy
+    on completions of the record. Only then it gets its name.
 
     Args:
         run: The run.
@@ -28,10 +49,11 @@ def export(run: Run, world: World, out: Path, found: BestPolicy, *, adapter: boo
         adapter: Write the adapter alone, for peft, in place of the base with the adapter merged.
 
     Returns:
-        The folder.
+        The folder, and how close it is to the policy.
 
     Raises:
-        InputError: The folder holds anything, or the policies of its world are not language models.
+        InputError: The folder holds anything, the policies of its world are not language models,
+            or what was written is not the policy.
     """
     must_be_free(out)
     policy = load_policy(run, world, found)
@@ -40,12 +62,17 @@ def export(run: Run, world: World, out: Path, found: BestPolicy, *, adapter: boo
             f"the policies of world {world.name} are of type {type(policy).__name__}, which "
             "transformers cannot load; only runs in world hub and world grammar can be exported"
         )
-    if adapter:
-        as_transformers.save_adapter(policy, out)
-    else:
-        as_transformers.save(policy, out)
-    (out / "README.md").write_text(card(run, found), encoding="utf-8")
-    return out
+    with whole_folder(out) as folder:
+        if adapter:
+            as_transformers.save_adapter(policy, folder)
+        else:
+            as_transformers.save(policy, folder)
+        stored = run.samples() if len(world.held_out) else []
+        own = [r for r in stored if (r["step"], r["tag"] or "") == (found.step, found.tag)]
+        asked = world.held_out if len(world.held_out) else world.task.prompts
+        close = agreement(policy, folder, asked, own or stored, name=out)
+        (folder / "README.md").write_text(card(run, found), encoding="utf-8")
+    return Exported(out, close)
 
 
 def must_be_free(out: Path) -> None:
@@ -108,7 +135,15 @@ def load_policy(run: Run, world: World, found: BestPolicy) -> Any:
         raise InputError(f"{found.file} is gone, and it holds the policy of {found.name}")
     policy: Any = world.task.reference.copy()
     state = disk.load(found.file)
-    policy.load_state_dict(_kept(state, found.file) if found.file.name == CARRY else state)
+    kept = _kept(state, found.file) if found.file.name == CARRY else state
+    try:
+        policy.load_state_dict(kept)
+    except RuntimeError as why:  # torch lists every name and shape
+        said = " ".join(str(why).split())[:150]
+        raise InputError(
+            f"{found.file} does not fit the policy of world {world.name} ({said}); the model or "
+            "the adapter configuration is another one than when the run began: put it back"
+        ) from why
     return policy
 
 

@@ -6,6 +6,8 @@ and gives the same scores.
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,19 +21,17 @@ from assay.data.turns import Turns
 from assay.engine import progress
 from assay.models.backbones.layer_progress import by_layer
 from assay.models.backbones.pretrained import passes
-from assay.rewards.encoding import (
-    Encoded,
-    Template,
-    batched,
-    encode,
-    open_model,
-    open_tokenizer,
-)
+from assay.models.text_encoder import TextEncoder
+from assay.models.text_notes import unread_notes
+from assay.rewards.encoding import Template, open_model, open_tokenizer
 from assay.rewards.folder import read_reward, write_reward
 from assay.rewards.lora import adapted, merged
+from assay.rewards.pool_tokens import cut_note, encoded
+from assay.rewards.row_tokens import Encoded, batched
 from assay.rewards.text_scorer import OnSamples
 
 KIND = "whole models"
+log = logging.getLogger("assay")
 
 
 def forward(
@@ -132,7 +132,7 @@ class TokenScorer(OnSamples):
     Attributes:
         tokenizer: Turns text into tokens.
         template: How prompt and completion are put together.
-        truncated: How many rows of the last call were cut to fit.
+        scored_rows: The rows that were scored last.
     """
 
     kind = ""
@@ -140,7 +140,13 @@ class TokenScorer(OnSamples):
     names: tuple[str, ...]
     tokenizer: Any
     template: Template
-    truncated = 0
+    scored_rows: Sequence[Encoded] = ()
+    _said: frozenset[str] = frozenset()
+
+    @functools.cached_property
+    def encoder(self) -> TextEncoder:
+        """Text to tokens."""
+        return TextEncoder(self.tokenizer)
 
     def of_tokens(self, rows: Sequence[Encoded]) -> Float[Tensor, "M R"]:
         """Score tokens by every member."""
@@ -154,11 +160,37 @@ class TokenScorer(OnSamples):
         columns: Mapping[str, Sequence[Any]] | None = None,
     ) -> Float[Tensor, "M R"]:
         """See `TextReward.scores`; `columns` do not matter."""
-        rows = zip(prompts, responses, turns or [None] * len(prompts), strict=True)
-        told = progress.over(rows, "tokenizing", "texts", len(prompts))
-        each = [encode(self.tokenizer, self.template, *row) for row in told]
-        self.truncated = sum(e.cut > 0 for e in each)
-        return self.of_tokens(each)
+        return self.scores_at(prompts, responses, turns)
+
+    def scores_at(
+        self,
+        prompts: Sequence[str],
+        responses: Sequence[str],
+        turns: Sequence[Turns | None] | None = None,
+        replies: Sequence[Turns | None] | None = None,
+        places: Sequence[str] | None = None,
+    ) -> Float[Tensor, "M R"]:
+        """Score rows of a file, and warn the first time that a row is not scored as it is.
+
+        Args:
+            prompts: R prompts as text.
+            responses: R completions as text.
+            turns: The conversation of each prompt, or None where it is plain text.
+            replies: The turns of each completion that is more than the assistant's plain text.
+            places: What a message calls each row.
+        """
+        e, limit = self.encoder, self.template.max_length
+        rows = encoded(e, self.template, prompts, responses, turns, replies, places)
+        self.scored_rows = rows
+        cut = cut_note(rows, limit)
+        notes = {"cut": cut} if cut else {}
+        for note in unread_notes(e.chat, template=self.template.form == "chat"):
+            notes[note.partition(":")[0]] = note
+        for kind, note in notes.items():
+            if kind not in self._said:  # once a reward: a run scores thousands of times
+                log.warning("assay: reward %s: %s", self.names[0], note)
+        self._said |= notes.keys()
+        return self.of_tokens(rows)
 
 
 class ModelReward(TokenScorer):

@@ -1,38 +1,19 @@
-"""Text to a model's tokens: padding, BOS, EOS, templates and truncation, each made explicit."""
+"""Bases of reward models: their tokenizer, model, padding token and template, each explicit."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
-from torch import Tensor
 
 from assay.data import hub
-from assay.data.turns import Turn, Turns
 from assay.errors import InputError
 from assay.registry.live import opened
 
 PAD = "<|pad|>"
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """One (prompt, completion) as tokens.
-
-    Attributes:
-        ids: The tokens.
-        start: Where the completion begins.
-        cut: How many tokens `max_length` left out.
-    """
-
-    ids: tuple[int, ...]
-    start: int
-    cut: int
 
 
 @dataclass(frozen=True)
@@ -191,108 +172,3 @@ def dedicated_pad(tokenizer: Any, model: Any) -> str | None:
             model.get_input_embeddings().weight[tokenizer.pad_token_id].zero_()
     model.config.pad_token_id = tokenizer.pad_token_id
     return said
-
-
-def encode(
-    tokenizer: Any, template: Template, prompt: str, response: str, turns: Turns | None = None
-) -> Encoded:
-    """Encode one completion after its prompt, with one BOS and one EOS whatever the tokenizer adds.
-
-    Where both are too long, the prompt is cut from its beginning, and only then the completion
-    from its end.
-
-    Args:
-        tokenizer: The tokenizer.
-        template: How prompt and completion are put together.
-        prompt: The prompt as text.
-        response: The completion.
-        turns: The prompt's conversation, for chat templates.
-
-    Returns:
-        The tokens.
-
-    Raises:
-        InputError: `template.max_length` leaves no room for a completion.
-    """
-    before, after, tail = _parts(tokenizer, template, prompt, response, turns)
-    head = (
-        before[:1]
-        if before and before[0] in (tokenizer.cls_token_id, tokenizer.bos_token_id)
-        else []
-    )
-    rest = before[len(head) :]
-    room = template.max_length - len(head) - len(tail)
-    if room < 1:
-        raise InputError(
-            f"--max-length {template.max_length} leaves no room for a completion; give more"
-        )
-    over = len(rest) + len(after) - room
-    cut = max(0, over)
-    least = 1 if template.form == "pair" else 0  # the separator that closes the prompt stays
-    from_prompt = min(cut, max(0, len(rest) - least))
-    rest, after = rest[from_prompt:], after[: len(after) - (cut - from_prompt)]
-    return Encoded((*head, *rest, *after, *tail), len(head) + len(rest), cut)
-
-
-def _parts(
-    tokenizer: Any, template: Template, prompt: str, response: str, turns: Turns | None
-) -> tuple[list[int], list[int], list[int]]:
-    """Return (tokens up to the completion, the completion's, what closes it)."""
-    if template.form == "pair":
-        both = tokenizer(prompt, response, add_special_tokens=True, truncation=False, verbose=False)
-        ids, of = list(both["input_ids"]), both.sequence_ids()
-        own = [i for i, s in enumerate(of) if s == 1]
-        first = own[0] if own else len(ids) - 1
-        last = own[-1] + 1 if own else first
-        return ids[:first], ids[first:last], ids[last:]
-    if template.form == "chat":
-        messages = [turn.message() for turn in (turns or (Turn("user", prompt),))]
-        opening = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
-        )
-        whole = tokenizer.apply_chat_template(
-            [*messages, {"role": "assistant", "content": response}], tokenize=False
-        )
-        completion = whole[len(opening) :] if whole.startswith(opening) else response
-        before = list(
-            tokenizer(opening, add_special_tokens=False, verbose=False)["input_ids"]
-        )  # the template writes its own BOS
-        return (
-            before,
-            list(tokenizer(completion, add_special_tokens=False, verbose=False)["input_ids"]),
-            [],
-        )
-    before = list(tokenizer(f"{prompt}\n\n", add_special_tokens=True, verbose=False)["input_ids"])
-    end = tokenizer.eos_token_id
-    if before and end is not None and before[-1] == end and end != tokenizer.bos_token_id:
-        before = before[:-1]
-    if tokenizer.bos_token_id is not None and before[:1] != [tokenizer.bos_token_id]:
-        before = [tokenizer.bos_token_id, *before]
-    return (
-        before,
-        list(tokenizer(response, add_special_tokens=False, verbose=False)["input_ids"]),
-        [] if end is None else [end],
-    )
-
-
-def batched(
-    rows: Sequence[Encoded], pad: int, *, segments: bool
-) -> tuple[Int[Tensor, "b T"], Bool[Tensor, "b T"], Int[Tensor, "b T"] | None]:
-    """Pad rows on the right, so that positions begin at 0 whatever stands beside a row.
-
-    Args:
-        rows: The rows.
-        pad: The id of the padding token.
-        segments: Whether segment ids are wanted.
-
-    Returns:
-        (ids, mask, segment ids or None).
-    """
-    T = max((len(r.ids) for r in rows), default=1)
-    ids, mask = torch.full((len(rows), T), pad), torch.zeros(len(rows), T, dtype=torch.bool)
-    kinds = torch.zeros(len(rows), T, dtype=torch.int64) if segments else None
-    for i, r in enumerate(rows):
-        ids[i, : len(r.ids)], mask[i, : len(r.ids)] = torch.tensor(r.ids, dtype=torch.int64), True
-        if kinds is not None:
-            kinds[i, r.start : len(r.ids)] = 1
-    return ids, mask, kinds

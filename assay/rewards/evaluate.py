@@ -20,6 +20,7 @@ from assay.rewards.evaluation import Evaluation, MemberEvaluation
 from assay.rewards.fit_labels import labels, other_columns
 from assay.rewards.load import open_reward
 from assay.rewards.pool import Pool
+from assay.rewards.pool_tokens import marks_of, same_rows, same_tokens
 from assay.rewards.text_scorer import TextReward
 from assay.stats.calibration import calibration
 from assay.stats.margins import agreement, by_length, by_margin, disagreement
@@ -96,7 +97,7 @@ def _comparisons(pool: Pool) -> tuple[Any, Any, Any, int]:
 
 
 def scores_of(reward: TextReward, pool: Pool, columns: Any = None) -> Float[Tensor, "M R"]:
-    """Score a pool's texts.
+    """Score a pool's texts; a reward that reads tokens names the row that it cannot read.
 
     Args:
         reward: A reward of texts.
@@ -107,7 +108,36 @@ def scores_of(reward: TextReward, pool: Pool, columns: Any = None) -> Float[Tens
         NotFinite: A score is not finite, and the reward does not say that NaN means "does not
             apply".
     """
-    return finite(reward, reward.scores(pool.prompts, pool.responses, pool.turns, columns))
+    at = getattr(reward, "scores_at", None)
+    if at is None:
+        return finite(reward, reward.scores(pool.prompts, pool.responses, pool.turns, columns))
+    for note in marks_of(pool, reward.encoder):  # type: ignore[attr-defined]
+        log.warning("assay: %s: %s", pool.file, note)
+    rows = pool.prompts, pool.responses, pool.turns, pool.replies, pool.places()
+    return finite(reward, at(*rows))
+
+
+def apart(reward: TextReward, pool: Pool, scores: Float[Tensor, "M R"]) -> tuple[Pool, Tensor]:
+    """Leave out pairs whose completions are the same tokens to a reward, and warn about them.
+
+    Args:
+        reward: A reward of texts.
+        pool: The texts that it scored last.
+        scores: Its scores.
+
+    Returns:
+        (the other pairs, their scores).
+
+    Raises:
+        InputError: No pair is left.
+    """
+    rows = getattr(reward, "scored_rows", ())
+    same = same_rows(pool, rows) if rows else None
+    if same is None:
+        return pool, scores
+    said = same_tokens(pool, same, rows)
+    log.warning("assay: %s: %s", pool.file, said)
+    return pool.without(same), scores[:, pool.kept(same)]
 
 
 def finite(reward: TextReward, scores: Float[Tensor, "M R"]) -> Float[Tensor, "M R"]:
@@ -138,6 +168,7 @@ def evaluate_on(
     score: str | None = None,
     limit: int | None = None,
     drop: bool = False,
+    templated: Sequence[str] = (),
 ) -> Evaluation:
     """Evaluate a reward on labels.
 
@@ -150,6 +181,7 @@ def evaluate_on(
         score: The column of scored responses.
         limit: Most characters of prompt plus completion.
         drop: Leave rows with faults out and count them.
+        templated: Parts of the rows that a chat template wrote already, such as prompt.
 
     Returns:
         The evaluation.
@@ -167,9 +199,10 @@ def evaluate_on(
         drop=drop,
     )
     name = found.source.name
-    pool, _ = Pool.of(found).comparable(name, found.layout.parts.get("score", ""))
+    pool, _ = Pool.of(found, templated).comparable(name, found.layout.parts.get("score", ""))
     others = other_columns(found, pool.row.tolist())
-    evaluation = evaluated(pool, scores_of(reward, pool, others), reward.names, name)
+    pool, scores = apart(reward, pool, scores_of(reward, pool, others))
+    evaluation = evaluated(pool, scores, reward.names, name)
     if evaluation is None:
         raise InputError(
             f"{name} has no pair that can be compared: every label prefers neither, or "
@@ -210,6 +243,7 @@ def evaluate(
     score: str | None = None,
     limit: int | None = None,
     drop: bool = False,
+    templated: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Evaluate a reward on a file of pairs or scored responses.
 
@@ -224,6 +258,7 @@ def evaluate(
         score: The column of scored responses; they are compared within prompts only.
         limit: Most characters of prompt plus completion.
         drop: Leave rows with faults out and count them.
+        templated: Parts of the rows that a chat template wrote already, such as prompt.
 
     Returns:
         The evaluation as JSON can hold it, and its lines under `says`.
@@ -247,5 +282,6 @@ def evaluate(
         score=score,
         limit=limit,
         drop=drop,
+        templated=templated,
     )
     return {"rewards": rewards, "file": str(path), **found.plain()}

@@ -29,6 +29,8 @@ class FitConfig:
         label_map: What the label column's values stand for, such as 1=first,0=second: first,
             second, tie, drop, or the probability that the first one is better; for scores numbers.
         split: The split of a dataset that has several.
+        templated: Parts of the rows that a chat template wrote already, such as prompt: their
+            special tokens are special tokens, and no template is applied.
         frozen: Fit a linear head on the base's frozen features.
         pooling: The features of a frozen base: mean (over the completion), cls or last (token).
         resample: How members differ: leave-out (each misses its own M-th of the prompts), bootstrap
@@ -60,6 +62,7 @@ class FitConfig:
     columns: Mapping[str, str] | None = None
     label_map: Mapping[str, str] | None = None
     split: str | None = None
+    templated: tuple[str, ...] = ()
     frozen: bool = False
     pooling: str = "mean"
     resample: str = "leave-out"

@@ -6,9 +6,7 @@ saw, and writes their folder.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,45 +17,21 @@ from torch import Tensor
 from assay import data
 from assay.core.rng import Rng
 from assay.engine import progress
-from assay.engine.atomic import write_bytes
 from assay.engine.plural import counted
 from assay.errors import InputError
 from assay.records import runs
 from assay.registry.from_config import from_config
-from assay.rewards.evaluate import evaluated, scores_of
+from assay.rewards.evaluate import apart, evaluated, scores_of
 from assay.rewards.evaluation import Evaluation
 from assay.rewards.fit_config import FitConfig
 from assay.rewards.fit_folds import Fitter, counts, cross_validated, out_of_fold_columns
 from assay.rewards.fit_held_out import Plan, plan, unseen
 from assay.rewards.fit_labels import labels
 from assay.rewards.fit_words import TextFitter
+from assay.rewards.fitted import Fitted, writable
+from assay.rewards.loaded_back import rows_of
 from assay.rewards.pool import Pool
 from assay.rewards.score_file import write_rows
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What a fit came to.
-
-    Attributes:
-        reward: The members.
-        about: What was fitted and how well, as JSON can hold it.
-        evaluation: How well the members do on prompts they never saw; None where there were none.
-    """
-
-    reward: Any
-    about: dict[str, Any]
-    evaluation: Evaluation | None
-
-    def save(self, out: str | Path) -> None:
-        """Write the members and `fit.json` to a folder.
-
-        Raises:
-            InputError: The folder exists and is not empty.
-        """
-        writable(out)
-        self.reward.save(Path(out))
-        write_about(self.about, out)
 
 
 @from_config(FitConfig)
@@ -88,8 +62,12 @@ def fit(
     """
     writable(out)
     found = fitted_to(path, held_out=held_out, out_of_fold=out_of_fold, config=config)
-    found.save(out)
-    return {**found.about, "folder": str(out)}
+    close = found.save(out)
+    return {
+        **found.about,
+        "folder": str(out),
+        "agreement": {**asdict(close), "says": str(close)},
+    }
 
 
 def fitted_to(
@@ -120,12 +98,15 @@ def fitted_to(
     with progress.stage("reading labels"):
         found = _labels(source, config, out_of_fold)
     name, rng = found.source.name, Rng(config.seed)
-    pool, alone = Pool.of(found).comparable(name, found.layout.parts.get("score", ""))
+    pool = Pool.of(found, config.templated)
+    pool, alone = pool.comparable(name, found.layout.parts.get("score", ""))
     scored, other = out_of_fold is not None, held_out is not None
     how = plan(name, pool, config, rng, scored=scored, other=other)
     notes = list[str]()
     with progress.stage(f"preparing {len(pool):,} texts for {config.base}"):
         fitter = _fitter(pool, config)
+    if fitter.pool is not pool:  # without pairs of the same tokens
+        how = plan(name, pool := fitter.pool, config, rng, scored=scored, other=other)
     fold, held = cross_validated(fitter, pool, how.folds, config, rng)
     train = how.train()
     with progress.stage(f"fitting {counted(config.members, 'member')}"):
@@ -162,7 +143,7 @@ def fitted_to(
             found.source, out_of_fold, out_of_fold_columns(pool, held, fold, config)
         )
         about["out_of_fold"] = {"file": str(out_of_fold), "rows": written}
-    return Fitted(final, about, evaluation)
+    return Fitted(final, about, evaluation, rows_of(pool))
 
 
 def _interval(share: Any) -> dict[str, Any]:
@@ -214,34 +195,9 @@ def _on_file(
         score=config.score,
     )
     name = found.source.name
-    other, notes = unseen(Pool.of(found), set(pool.prompts), name)
-    return evaluated(other, scores_of(final, other), final.names, name), notes
-
-
-def writable(out: str | Path) -> None:
-    """Check that a folder is free for a fitted reward.
-
-    Raises:
-        InputError: It exists and is not empty.
-    """
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(
-            f"{out} exists and is not an empty folder, and a fitted reward is never overwritten; "
-            "give another folder with -o"
-        )
-
-
-def write_about(about: Mapping[str, Any], out: str | Path) -> None:
-    """Write what is known of a fit beside its reward.
-
-    Args:
-        about: The fit, as JSON can hold it.
-        out: The reward's folder.
-    """
-    whole = {**about, **runs.provenance()}
-    said = json.dumps(runs.plain(whole), indent=1, ensure_ascii=False) + "\n"
-    write_bytes(Path(out) / "fit.json", said.encode())
+    other, notes = unseen(Pool.of(found, config.templated), set(pool.prompts), name)
+    other, scores = apart(final, other, scores_of(final, other))
+    return evaluated(other, scores, final.names, name), notes
 
 
 def _possible(out_of_fold: str | Path | None, config: FitConfig) -> None:

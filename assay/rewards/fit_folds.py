@@ -11,16 +11,27 @@ from torch import Tensor
 
 from assay.core.rng import Rng
 from assay.engine import progress
+from assay.errors import InputError
 from assay.rewards.fit_config import FitConfig
 from assay.rewards.linear_solvers import resampled
 from assay.rewards.pool import Pool
 from assay.rewards.score_file import columns_of
 
 
+class NothingFits(InputError):
+    """No pair of the rows to fit to is short enough."""
+
+
 @runtime_checkable
 class Fitter(Protocol):
-    """A way to fit members to some rows of a pool and to score others; `notes` are for the user."""
+    """A way to fit members to some rows of a pool and to score others.
 
+    Attributes:
+        pool: The rows, without those that say nothing.
+        notes: What the user should know.
+    """
+
+    pool: Pool
     notes: list[str]
 
     def fit(self, rows: Int[Tensor, "r"], counts: Float[Tensor, "G M"], rng: Rng) -> Any:
@@ -79,7 +90,11 @@ def cross_validated(
     parts = range(folds)
     for k in progress.over(parts, "cross-validating by prompt", "folds"):
         train, test = (fold != k).nonzero()[:, 0], (fold == k).nonzero()[:, 0]
-        fitted = fitter.fit(train, counts(pool, train, config, rng("fold", k)), rng("fold", k))
+        try:
+            fitted = fitter.fit(train, counts(pool, train, config, rng("fold", k)), rng("fold", k))
+        except NothingFits as why:  # the other folds say how well the fit does
+            fitter.notes.append(f"fold {k + 1} of {folds} was not evaluated: without it, {why}")
+            continue
         held[:, test] = fitter.scores(fitted, test).float()
     return fold, held
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -13,19 +14,17 @@ from assay.core.rng import Rng
 from assay.engine import progress
 from assay.engine.descend import micro_batches
 from assay.errors import InputError
+from assay.models.text_encoder import TextEncoder
 from assay.rewards.encoder import Member, ModelReward
-from assay.rewards.encoding import (
-    dedicated_pad,
-    encode,
-    open_model,
-    open_tokenizer,
-    template_for,
-)
+from assay.rewards.encoding import dedicated_pad, open_model, open_tokenizer, template_for
 from assay.rewards.fit import bradley_terry_fitted
 from assay.rewards.fit_config import FitConfig
+from assay.rewards.fit_folds import NothingFits
 from assay.rewards.frozen import Embedder, FrozenReward, standardised
 from assay.rewards.linear_solvers import bradley_terry_optimum, ridge_within_prompts
 from assay.rewards.pool import Pool, comparisons
+from assay.rewards.pool_tokens import cut_note, tokens_of
+from assay.rewards.row_tokens import Encoded
 from assay.rewards.token_pairs import token_pairs
 
 _TOKENS = 2048  # a training pass, padding included: its memory does not grow with the batch
@@ -35,21 +34,14 @@ class FrozenFitter:
     """Linear heads on features that are computed once; a `Fitter`."""
 
     def __init__(self, pool: Pool, config: FitConfig):
-        self.pool, self.config = pool, config
         self.embedder = Embedder(config.base, config.pooling, config.max_length)
-        template = self.embedder.template
-        rows = [
-            encode(self.embedder.tokenizer, template, *row)
-            for row in zip(pool.prompts, pool.responses, pool.turns, strict=True)
-        ]
-        long = sum(r.cut > 0 for r in rows)
-        _some_fit(long, len(rows), template.max_length)
-        self.notes = []
-        if long:
-            self.notes.append(
-                f"{long:,} of {len(rows):,} texts are longer than {template.max_length} tokens and "
-                "lost the beginning of their prompt"
-            )
+        template, encoder = self.embedder.template, TextEncoder(self.embedder.tokenizer)
+        self.pool, rows, self.notes = tokens_of(pool, encoder, template)
+        self.config = config
+        _some_fit(rows, template.max_length)
+        cut = cut_note(rows, template.max_length)
+        if cut:
+            self.notes.append(cut)
         self.features = self.embedder(rows)
 
     def fit(self, rows: Int[Tensor, "r"], counts: Float[Tensor, "G M"], rng: Rng) -> FrozenReward:
@@ -90,7 +82,7 @@ class ModelFitter:
     """
 
     def __init__(self, pool: Pool, config: FitConfig):
-        self.pool, self.config = pool, config
+        self.config = config
         self.tokenizer = open_tokenizer(config.base)
         probe = open_model(
             "AutoModelForSequenceClassification",
@@ -100,19 +92,14 @@ class ModelFitter:
         )
         padded = dedicated_pad(self.tokenizer, probe)
         self.template = template_for(self.tokenizer, probe.config, config.max_length)
-        self.rows = [
-            encode(self.tokenizer, self.template, *row)
-            for row in zip(pool.prompts, pool.responses, pool.turns, strict=True)
-        ]
+        encoder, limit = TextEncoder(self.tokenizer), self.template.max_length
+        self.pool, self.rows, notes = tokens_of(pool, encoder, self.template)
         self.fits = torch.tensor([r.cut == 0 for r in self.rows])
-        long, limit = int((~self.fits).sum()), self.template.max_length
-        _some_fit(long, len(self.rows), limit)
-        self.notes = [padded] if padded else []
-        if long:
-            self.notes.append(
-                f"{long:,} of {len(self.rows):,} texts are longer than {limit} tokens: no member "
-                "was fitted to them, and they were scored without their beginning"
-            )
+        _some_fit(self.rows, limit)
+        self.notes = [padded, *notes] if padded else notes
+        cut = cut_note(self.rows, limit)
+        if cut:
+            self.notes.append(f"{cut}; no member was fitted to them, and they were scored so")
 
     def fit(self, rows: Int[Tensor, "r"], counts: Float[Tensor, "G M"], rng: Rng) -> ModelReward:
         """See `Fitter`. A member has its own head, its own order of pairs and its own prompts."""
@@ -120,13 +107,15 @@ class ModelFitter:
         ok = self.fits[first] & self.fits[second]
         first, second, p, margin, group = (x[ok] for x in (first, second, p, margin, group))
         if not len(first):
-            raise InputError(
+            raise NothingFits(
                 f"no pair has both completions within {self.template.max_length} tokens; raise "
                 "--max-length"
             )
         models = []
         for m in progress.over(range(counts.shape[1]), "fitting members", "members"):
             mine = torch.repeat_interleave(torch.arange(len(group)), counts[group, m].long())
+            if not len(mine):  # its resample has prompts of long texts alone: it gets all that fit
+                mine = torch.arange(len(group))
             chosen = [self.rows[i] for i in first[mine].tolist()]
             rejected = [self.rows[i] for i in second[mine].tolist()]
             pairs = token_pairs(chosen, rejected, p[mine], margin[mine])
@@ -193,9 +182,9 @@ class ModelFitter:
         return a[told], b[told], p, torch.zeros(int(told.sum())), here[told]
 
 
-def _some_fit(long: int, rows: int, limit: int) -> None:
-    if long == rows and rows:
+def _some_fit(rows: Sequence[Encoded], limit: int) -> None:
+    if rows and all(r.cut for r in rows):
         raise InputError(
-            f"all {long:,} texts are longer than the limit of {limit} tokens; raise --max-length "
-            "or shorten them"
+            f"all {len(rows):,} texts are longer than the limit of {limit} tokens; raise "
+            "--max-length or shorten them"
         )

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from assay.errors import InputError
 from assay.rewards.encoder import TokenScorer, batches, forward
-from assay.rewards.encoding import Encoded, Template, open_model, open_tokenizer, template_for
+from assay.rewards.encoding import Template, open_model, open_tokenizer, template_for
 from assay.rewards.folder import read_reward, write_reward
+from assay.rewards.row_tokens import Encoded
 
 KIND = "frozen features"
 BASE = "base"  # the folder of a base that a reward holds itself

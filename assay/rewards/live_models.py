@@ -13,8 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from assay.errors import InputError
+from assay.models.backbones.adapter_merge import merged_copy
 from assay.rewards.encoder import ModelReward
-from assay.rewards.encoding import Encoded, template_for
+from assay.rewards.encoding import template_for
+from assay.rewards.row_tokens import Encoded
 
 
 def is_model(value: Any) -> bool:
@@ -49,7 +51,7 @@ def write_copy(model: Any, tokenizer: Any, folder: str | Path) -> None:
             f"{name_of(model)} was given without its tokenizer; give it with tokenizer="
         )
     if hasattr(model, "merge_and_unload"):  # peft would write its adapters alone
-        model = copy.deepcopy(model).merge_and_unload()
+        model = merged_copy(model)
     with _own_configuration(model):  # transformers writes into the one it saves
         model.save_pretrained(folder)
     copy.deepcopy(tokenizer).save_pretrained(folder)
@@ -99,7 +101,7 @@ class LiveReward(ModelReward):
         """Write the folder that `load_reward` reads, adapters merged."""
         model = self.models[0]
         if hasattr(model, "merge_and_unload"):
-            plain = copy.deepcopy(model).merge_and_unload()
+            plain = merged_copy(model)
             ModelReward([plain], self.tokenizer, self.template, self.names).save(folder)
             return
         with self._scoring(), _own_configuration(model):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +14,7 @@ from assay.core.rng import Rng
 from assay.data import Scan, within
 from assay.data.turns import Turns
 from assay.errors import InputError
+from assay.models.text_notes import as_written, parts_templated
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Pool:
         pairs: The texts of each pair, chosen first.
         p: The probability that the chosen one is preferred.
         margin: What the score difference must exceed.
+        replies: The turns of each completion that is more than the assistant's plain text.
+        file: The file's name, for messages.
     """
 
     prompts: list[str]
@@ -43,20 +46,30 @@ class Pool:
     pairs: Int[Tensor, "B 2"] | None = None
     p: Float[Tensor, "B"] | None = None
     margin: Float[Tensor, "B"] | None = None
+    replies: list[Turns | None] | None = None
+    file: str = ""
 
     def __len__(self) -> int:
         return len(self.responses)
 
     @classmethod
-    def of(cls, found: Scan) -> Pool:
-        """Make a pool of the items of a checked file."""
-        items = found.items
+    def of(cls, found: Scan, templated: Sequence[str] = ()) -> Pool:
+        """Make a pool of the items of a checked file.
+
+        Args:
+            found: The file.
+            templated: The parts that a chat template wrote already, see `parts_templated`.
+        """
+        items, parts = found.items, parts_templated(templated)
+        name = found.source.name
         if found.layout.kind in ("pairs", "choices"):
-            group, names = within([x.prompt for x in items for _ in range(2)])
+            asks = [as_written(x.prompt, "prompt", parts) for x in items for _ in range(2)]
+            group, names = within(asks)
             at = torch.arange(2 * len(items)).view(-1, 2)
+            both = ("chosen", "rejected")
             return cls(
-                [x.prompt for x in items for _ in range(2)],
-                [t for x in items for t in (x.chosen, x.rejected)],
+                asks,
+                [as_written(getattr(x, part), part, parts) for x in items for part in both],
                 [x.turns for x in items for _ in range(2)],
                 torch.tensor([x.row for x in items for _ in range(2)]),
                 torch.tensor(group),
@@ -64,17 +77,26 @@ class Pool:
                 pairs=at,
                 p=torch.tensor([x.p for x in items]),
                 margin=torch.tensor([x.margin for x in items]),
+                replies=[t for x in items for t in (x.replies or (None, None))],
+                file=name,
             )
-        group, names = within([x.prompt for x in items])
+        asks = [as_written(x.prompt, "prompt", parts) for x in items]
+        group, names = within(asks)
         return cls(
-            [x.prompt for x in items],
-            [x.response for x in items],
+            asks,
+            [as_written(x.response, "completion", parts) for x in items],
             [x.turns for x in items],
             torch.tensor([x.row for x in items]),
             torch.tensor(group),
             len(names),
             score=torch.tensor([x.score for x in items], dtype=torch.float64),
+            replies=[x.reply for x in items],
+            file=name,
         )
+
+    def places(self) -> list[str]:
+        """Return what messages call each text: its file and row."""
+        return [f"{self.file}, row {row}" for row in self.row.tolist()]
 
     def comparable(self, file: str, column: str) -> tuple[Pool, int]:
         """Leave out the prompts that have no two responses of different score.
@@ -110,13 +132,38 @@ class Pool:
         Args:
             good: Whether each prompt is selected, `[G]`.
         """
-        rows = good[self.group].nonzero()[:, 0]
+        return self._of(good[self.group])
+
+    def without(self, pairs: Tensor) -> Pool:
+        """Leave out some pairs, and the prompts that have no others.
+
+        Args:
+            pairs: Whether each pair is left out, `[B]`.
+        """
+        return self._of(self.kept(pairs))
+
+    def kept(self, pairs: Tensor) -> Tensor:
+        """Return whether each text is of none of these pairs, `[R]`.
+
+        Args:
+            pairs: Whether each pair is left out, `[B]`.
+        """
+        assert self.pairs is not None
+        keep = torch.ones(len(self), dtype=torch.bool)
+        keep[self.pairs[pairs].flatten()] = False
+        return keep
+
+    def _of(self, keep: Tensor) -> Pool:
+        """Select some texts, both of a pair or neither, and number their prompts anew."""
+        rows = keep.nonzero()[:, 0]
         at = rows.tolist()
+        good = torch.zeros(self.groups, dtype=torch.bool)
+        good[self.group[rows]] = True
         pairs = p = margin = None
         if self.pairs is not None:
             place = torch.full((len(self),), -1)
             place[rows] = torch.arange(len(rows))
-            here = good[self.group[self.pairs[:, 0]]]
+            here = keep[self.pairs[:, 0]]
             pairs = place[self.pairs[here]]
             p, margin = (None if x is None else x[here] for x in (self.p, self.margin))
         return replace(
@@ -131,6 +178,7 @@ class Pool:
             pairs=pairs,
             p=p,
             margin=margin,
+            replies=None if self.replies is None else [self.replies[i] for i in at],
         )
 
     def unseen(self, prompts: Collection[str]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from assay.engine import progress
 from assay.engine.plural import counted
 from assay.errors import InputError
 from assay.formulas import aggregate
-from assay.rewards.evaluate import finite
+from assay.rewards.evaluate import scores_of
 from assay.rewards.fit_labels import other_columns
 from assay.rewards.load import open_reward
+from assay.rewards.pool import Pool
 from assay.stats.margins import agreement
 
 
@@ -74,6 +76,7 @@ def score(
     name: str = "proxy",
     lam: float = 0.5,
     drop: bool = False,
+    templated: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Score every row of a file with a reward, and write the rows with new columns.
 
@@ -92,6 +95,7 @@ def score(
         name: The name of the new columns.
         lam: The weight of the variance in the uncertainty column.
         drop: Leave faulty rows out and count them.
+        templated: Parts of the rows that a chat template wrote already, such as prompt.
 
     Returns:
         What was scored, as JSON can hold it.
@@ -110,21 +114,13 @@ def score(
     found.faults.stop()
     both = found.layout.kind in ("pairs", "choices")
     items = found.items
-    prompts = [x.prompt for x in items]
-    texts = (
-        [[x.chosen for x in items], [x.rejected for x in items]]
-        if both
-        else [[x.response for x in items]]
-    )
-    k = len(texts)
-    said = [t for part in texts for t in part]
-    columns_too = other_columns(found, [x.row for x in items] * k)
+    pool = _in_parts(Pool.of(found, templated))
+    columns_too = other_columns(found, pool.row.tolist())
     with progress.stage(
-        f"scoring {len(said):,} completions by {counted(len(reward.names), 'member')}"
+        f"scoring {len(pool):,} completions by {counted(len(reward.names), 'member')}"
     ):
-        scores = reward.scores(prompts * k, said, [x.turns for x in items] * k, columns_too)
-    flat = finite(reward, scores)
-    made = columns_of(prompts * k, flat, lam=lam)
+        flat = scores_of(reward, pool, columns_too)
+    made = columns_of(pool.prompts, flat, lam=lam)
     stems = [f"{name}_chosen", f"{name}_rejected"] if both else [name]
     taken = {s + end for s in stems for end in made} & set(found.layout.columns)
     if taken:
@@ -160,6 +156,24 @@ def score(
         "warnings": found.plain()["warnings"],
         "accuracy": _mean(agreement(margin).tolist()),
     }
+
+
+def _in_parts(pool: Pool) -> Pool:
+    """The texts of pairs with all chosen ones first, and all rejected ones after them."""
+    if pool.pairs is None:
+        return pool
+    order = [*range(0, len(pool), 2), *range(1, len(pool), 2)]
+    replies = pool.replies
+    return replace(
+        pool,
+        prompts=[pool.prompts[i] for i in order],
+        responses=[pool.responses[i] for i in order],
+        turns=[pool.turns[i] for i in order],
+        row=pool.row[order],
+        group=pool.group[order],
+        replies=None if replies is None else [replies[i] for i in order],
+        pairs=torch.arange(len(pool)).view(2, -1).T,
+    )
 
 
 def _mean(values: Sequence[float]) -> float | None:

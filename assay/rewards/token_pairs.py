@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay.core import Pairs, Prompts
-from assay.rewards.encoding import Encoded
+from assay.rewards.row_tokens import Encoded
 
 
 def token_pairs(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -121,6 +120,23 @@ def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -
     return made if bits else made.to(device)
 
 
+def check_adapter(peft: str) -> None:
+    """Refuse an adapter configuration before a model is loaded.
+
+    Args:
+        peft: See `backbone`; "" for none.
+
+    Raises:
+        InputError: It is missing, damaged or refused.
+        Missing: peft is needed and not installed.
+    """
+    if peft:
+        peft_needed("--peft")
+        from assay.models.backbones import adapter_config
+
+        adapter_config.read(peft)
+
+
 def backbone(
     model: Any, *, lora: int, peft: str, bits: int, checkpointing: bool, rng: Rng
 ) -> torch.nn.Module:
@@ -129,13 +145,15 @@ def backbone(
     Args:
         model: From `open_model`.
         lora: Rank of LoRA adapters; 0 for none.
-        peft: A file or folder with an adapter_config.json; "" for none.
+        peft: A file or folder with an adapter_config.json; "" for none. Its `modules_to_save` begin
+            as the model's own weights, and are switched with the adapter.
         bits: As for `open_model`; quantized weights need adapters.
         checkpointing: Compute each layer a second time in the backward pass.
         rng: Address of the adapters' first weights.
 
     Raises:
-        InputError: The arguments do not fit together, or there is no adapter configuration.
+        InputError: The arguments do not fit together, there is no adapter configuration, or it is
+            one that `adapter_config` or `adapter_law` refuse.
         Missing: peft is needed and not installed.
     """
     if not lora and not peft:
@@ -151,24 +169,8 @@ def backbone(
             "give one of them"
         )
     peft_needed("--peft" if peft else "--lora")
-    from peft import PeftConfig
-
+    from assay.models.backbones import adapter_config
     from assay.models.backbones.adapters import Adapted, Base
 
-    if peft:
-        path = Path(peft)
-        if not path.exists():
-            raise InputError(
-                f"--peft is '{peft}', and nothing is there; give an adapter_config.json or "
-                "its folder"
-            )
-        try:
-            config = PeftConfig.from_pretrained(str(path if path.is_dir() else path.parent))
-        except (OSError, ValueError, TypeError, KeyError) as why:
-            raise InputError(
-                f"--peft is '{peft}', and there is no readable adapter_config.json "
-                f"({str(why)[:99]})"
-            ) from why
-    else:
-        config = lora_config(model, lora)
+    config = adapter_config.read(peft) if peft else lora_config(model, lora)
     return Adapted(Base(model, config, rng, checkpointing=checkpointing))

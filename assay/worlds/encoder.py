@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -14,7 +16,10 @@ from assay.core import Pairs, Prompts, PromptTexts, Rng, Samples, cat
 from assay.data.turns import Turn, Turns
 from assay.engine import progress
 from assay.errors import InputError
-from assay.models.tokenizer import PromptText, Tokens
+from assay.models.text_encoder import PromptText, Templated
+from assay.models.text_notes import marked_note, unread_notes
+from assay.models.tokenizer import Completion, Tokens
+from assay.worlds.item_tokens import ItemTokens
 from assay.worlds.prompts import Items, PromptTable
 
 log = logging.getLogger("assay")
@@ -32,6 +37,7 @@ class Encoder:
         max_prompt: Most tokens of a prompt; longer ones are left out.
         max_tokens: Most tokens of a completion; longer ones are left out.
         dtype: Of log-probabilities and labels.
+        templated: The parts of the rows that a chat template wrote already.
         read: How the table's prompts read; all prompts made here carry it.
     """
 
@@ -41,10 +47,12 @@ class Encoder:
     max_prompt: int
     max_tokens: int
     dtype: torch.dtype
+    templated: frozenset[str] = frozenset()
     _ids: dict[int, array[int] | None] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         table = self.table
+        self.items = ItemTokens(self.vocabulary, self.chat, self.templated)
         self.read = PromptTexts(
             self.vocabulary.decode, table.texts, table.turns, table.columns, self._others
         )
@@ -58,15 +66,27 @@ class Encoder:
     def ids(self, place: int) -> array[int] | None:
         """The token ids of the prompt at a place; None if they are too many."""
         if place not in self._ids:
-            ids = self.vocabulary.encode(self._input(place))
+            with self._at(self.table.where[place] if self.table.where else ""):
+                ids = self.vocabulary.encode(self._input(place))
             self._ids[place] = array("i", ids) if len(ids) <= self.max_prompt else None
         return self._ids[place]
+
+    @contextmanager
+    def _at(self, where: str) -> Iterator[None]:
+        """Name a row in what is said about it."""
+        self.vocabulary.text.chat.at = where
+        try:
+            yield
+        except InputError as why:
+            raise InputError(f"{where}: {why}" if where else str(why)) from why
 
     def _input(self, place: int) -> PromptText:
         """What the tokenizer gets for a prompt of the table: turns or text."""
         return self._through(self.table.texts[place], self.table.turns[place])
 
     def _through(self, text: str, turns: Turns | None) -> PromptText:
+        if isinstance(text, Templated):
+            return text
         if turns is not None and self.chat:
             return turns
         template = getattr(self.vocabulary.tokenizer, "chat_template", None)
@@ -105,7 +125,9 @@ class Encoder:
             )
         return held_out
 
-    def divided(self, held_out: int, rng: Rng, file: str) -> tuple[list[int], list[int]]:
+    def divided(
+        self, held_out: int, rng: Rng, file: str, *, alone: bool = False
+    ) -> tuple[list[int], list[int]]:
         """Divide the prompts into held-out ones and those that recipes see.
 
         A text that a file has twice is on one side only.
@@ -114,6 +136,7 @@ class Encoder:
             held_out: Prompts to hold out.
             rng: Address of the order.
             file: The file's name, for messages.
+            alone: Whether it is a file of prompts, and not of pairs or demonstrations.
 
         Returns:
             Places of held-out prompts, and places of the others.
@@ -121,9 +144,13 @@ class Encoder:
         Raises:
             InputError: There are too few prompts.
         """
-        table = self.table
+        table, chat = self.table, self.vocabulary.text.chat
         own = progress.over(table.own, "tokenizing prompts", "prompts")
         short = [p for p in own if self.ids(p) is not None]
+        if alone:
+            asks = ((p + 1, table.texts[p], ()) for p in table.own)
+            self._warn(file, marked_note(chat, asks, "prompt"))
+            self._warn(file, *unread_notes(chat, template=self.chat))
         if len(short) <= held_out:
             raise InputError(
                 f"{file} has {len(table.own)} prompts, {len(short)} of them of at most "
@@ -163,7 +190,7 @@ class Encoder:
             items: (place of its prompt, pair).
             unseen: Places of held-out prompts, whose pairs are left out.
         """
-        x, used = self._completed(path, items, unseen, lambda p: (p.chosen, p.rejected), "pairs")
+        x, used = self._completed(path, items, unseen, ("chosen", "rejected"), "pairs")
         own = {f.name: getattr(x, f.name) for f in fields(Samples)}
         return Pairs(
             **own,
@@ -173,60 +200,65 @@ class Encoder:
 
     def demos(self, path: str, items: Items, unseen: Collection[int]) -> Samples:
         """See `pairs`; these are demonstrations, one completion a row."""
-        return self._completed(path, items, unseen, lambda d: (d.completion,), "demonstrations")[0]
+        return self._completed(path, items, unseen, ("completion",), "demonstrations")[0]
 
     def _completed(
-        self,
-        path: str,
-        items: Items,
-        unseen: Collection[int],
-        completions: Callable[[Any], tuple[str, ...]],
-        kind: str,
+        self, path: str, items: Items, unseen: Collection[int], parts: Sequence[str], kind: str
     ) -> tuple[Samples, list[Any]]:
         """The encoded items and the items themselves, without those that cannot be used.
 
         What is too long or belongs to a held-out prompt is left out and counted. Nothing is cut: a
         completion that is cut is another completion.
         """
+        chat = self.vocabulary.text.chat
+        self._warn(path, marked_note(chat, self.items.texts(items, parts, self.table)))
         texts = {self.table.texts[p] for p in unseen}
         free = [(place, item) for place, item in items if self.table.texts[place] not in texts]
         fits = [(place, item) for place, item in free if self.ids(place) is not None]
-        parts: list[Samples] = []
+        made: list[Samples] = []
         used: list[Any] = []
+        out = Counter[str]()
         for at in progress.over(range(0, len(fits), _BLOCK), f"tokenizing {kind}", "blocks"):
-            block = fits[at : at + _BLOCK]
-            x = self.vocabulary.completions(
-                self.prompts([place for place, _ in block]),
-                [completions(item) for _, item in block],
-                self.dtype,
-            )
-            short = (x.lengths <= self.max_tokens).all(1)
-            if bool(short.any()):
-                parts.append(_trimmed(x[short]))
-                used += [item for (_, item), ok in zip(block, short.tolist(), strict=True) if ok]
+            block = list[tuple[int, Any]]()
+            rows = list[list[Completion]]()
+            for place, item in fits[at : at + _BLOCK]:
+                try:
+                    with self._at(f"{path}, row {item.row}"):
+                        asked = self.table.turns[place], self.table.texts[place]
+                        row = self.items.tokens(item, parts, *asked)
+                except InputError as why:
+                    out["that cannot be encoded"] += 1
+                    if out["that cannot be encoded"] == 1:
+                        self._warn(path, f"some rows cannot be encoded, the first: {why}")
+                    continue
+                if len(row) == 2 and row[0] == row[1]:
+                    out["whose two completions give the same tokens"] += 1
+                elif max(len(ids) for ids, _ in row) > self.max_tokens:
+                    out[f"with a completion of more than {self.max_tokens} tokens"] += 1
+                else:
+                    block.append((place, item))
+                    rows.append(row)
+            if block:
+                prompts = self.prompts([place for place, _ in block])
+                made.append(self.vocabulary.completed(prompts, rows, self.dtype))
+                used += [item for _, item in block]
+        self._warn(path, *unread_notes(chat, template=self.chat))
         left_out = {
             "of held-out prompts": len(items) - len(free),
             f"with a prompt of more than {self.max_prompt} tokens": len(free) - len(fits),
-            f"with a completion of more than {self.max_tokens} tokens": len(fits) - len(used),
+            **out,
         }
         counted = ", ".join(f"{n:,} {what}" for what, n in left_out.items() if n)
         if not used:
             raise InputError(
                 f"{path} has {len(items):,} {kind}, and none can be used ({counted}); raise "
-                "--max-prompt or --max-tokens, or lower --held-out"
+                "--max-prompt or --max-tokens, lower --held-out, or give other rows"
             )
         if counted:
             log.warning("%s: of %s %s, left out: %s", path, f"{len(items):,}", kind, counted)
-        return cat(parts), used
+        return cat(made), used
 
-
-def _trimmed(x: Samples) -> Samples:
-    """Without the padding that all completions share."""
-    T = int(x.lengths.max())
-    return replace(
-        x,
-        action=x.action[..., :T],
-        mask=x.mask[..., :T],
-        given=x.given[..., :T],
-        logp=x.logp[..., :T],
-    )
+    def _warn(self, file: str, *notes: str | None) -> None:
+        for note in notes:
+            if note:
+                log.warning("%s: %s", file, note)

@@ -23,13 +23,14 @@ from assay.models.policies.open_engine import open_engine, verified
 from assay.models.policies.served import Served
 from assay.models.policies.stop_strings import Stopping, Stops
 from assay.models.size import LARGE
+from assay.models.text_notes import parts_templated
 from assay.registry.from_config import from_config
 from assay.rewards.encoding import open_tokenizer
 from assay.rewards.function import FunctionReward
 from assay.rewards.load import TextRewards, entries, open_reward
 from assay.worlds.chat_template import end_tokens, own_ends, warn_without_generation_prompt
 from assay.worlds.configuration import arguments
-from assay.worlds.device import backbone, device_named, dtype_named, open_model
+from assay.worlds.device import backbone, check_adapter, device_named, dtype_named, open_model
 from assay.worlds.encoder import Encoder
 from assay.worlds.prompts import read_files
 from assay.worlds.trial import try_rewards
@@ -62,6 +63,9 @@ class HubConfig:
         drop: Leave rows with faults out and count them, instead of refusing the file.
         chat: Put conversations through the chat template, and texts too where the tokenizer has
             one.
+        templated: Parts of the rows that a chat template wrote already, such as prompt: their
+            special tokens are special tokens, and no template is applied. All else is encoded as
+            text.
         max_prompt: Most tokens of a prompt; longer ones are left out.
         max_tokens: Most tokens of a completion; longer ones in your files are left out.
         min_tokens: Fewest tokens of a completion.
@@ -75,7 +79,8 @@ class HubConfig:
             log-probabilities and reward models are float32 at least.
         lora: Rank of LoRA adapters on every linear layer; 0 trains all weights. The reference is
             then the model with its adapters off, and one model is in memory.
-        peft: A file or folder with an adapter_config.json of your own, instead of lora.
+        peft: A file or folder with an adapter_config.json of your own, instead of lora. What would
+            make the reference another model (PiSSA, OLoRA, bias) is refused.
         bits: Load the model in 4 or 8 bits, with bitsandbytes; 0 for the weights as they are.
         checkpointing: Compute each layer a second time in the backward pass, to save memory.
         sampler: Where whole completions are sampled, for recipes that sample from the reference
@@ -99,6 +104,7 @@ class HubConfig:
     split: str = ""
     drop: bool = False
     chat: bool = True
+    templated: tuple[str, ...] = ()
     max_prompt: int = 512
     max_tokens: int = 128
     min_tokens: int = 0
@@ -139,12 +145,15 @@ class HubConfig:
 def world(config: HubConfig) -> World:
     """A world of your model, your reward models and your files."""
     device, (narrow, wide) = device_named(config.device), dtype_named(config.dtype)
+    check_adapter(config.peft)
     rewards = [open_reward(r, "rewards").to(device) for r in entries(config.rewards, "rewards")]
     golds = [open_reward(config.gold, "gold").to(device)] if config.gold else []
+    templated = parts_templated(config.templated)
     table, pairs, demos = read_files(
         config.prompts,
         config.pairs,
         config.demos,
+        templated=templated,
         columns=config.columns,
         label_map=config.label_map,
         split=config.split,
@@ -160,10 +169,12 @@ def world(config: HubConfig) -> World:
     model = open_model(config.policy, narrow, config.bits, device)
     vocabulary = _vocabulary(config, model)
     vocabulary.device = device
-    encoder = Encoder(vocabulary, table, config.chat, config.max_prompt, config.max_tokens, wide)
+    lengths = config.max_prompt, config.max_tokens
+    encoder = Encoder(vocabulary, table, config.chat, *lengths, wide, templated)
     many = MANY if model.num_parameters() >= LARGE else FEW
     held_out = max(0, config.held_out or encoder.quarter(many, config.file))
-    unseen, seen = encoder.divided(held_out, Rng(config.seed)("held out"), config.file)
+    order = Rng(config.seed)("held out")
+    unseen, seen = encoder.divided(held_out, order, config.file, alone=bool(config.prompts))
     config = replace(config, held_out=held_out)
     preferences = encoder.pairs(config.pairs, pairs, unseen) if config.pairs else None
     demonstrations = encoder.demos(config.demos, demos, unseen) if config.demos else None

@@ -14,6 +14,7 @@ from assay.data.stream import stream
 from assay.data.turns import Turns
 from assay.engine import progress
 from assay.errors import InputError
+from assay.models.text_notes import as_written
 
 Items = Sequence[tuple[int, Any]]  # (place of its prompt, a Pair or a Demo)
 _NOT_COLUMNS = ("prompts", "completions", "messages")  # whoever judges gets these anyway
@@ -29,6 +30,7 @@ class PromptTable:
         columns: The files' other columns by name, None where a prompt's file has no such column.
         first: The first place of each text.
         own: Places of the prompts that completions are sampled for.
+        where: What messages call each prompt: its file, and its number there.
     """
 
     texts: list[str] = field(default_factory=list)
@@ -36,12 +38,14 @@ class PromptTable:
     columns: dict[str, list[Any]] = field(default_factory=dict)
     first: dict[str, int] = field(default_factory=dict)
     own: list[int] = field(default_factory=list)
+    where: list[str] = field(default_factory=list)
 
     def add(
         self,
         text: str,
         turns: Turns | None,
         row: Mapping[str, Any],
+        where: str = "",
     ) -> int:
         """Append a prompt.
 
@@ -49,11 +53,13 @@ class PromptTable:
             text: Its text.
             turns: Its conversation; None for plain text.
             row: Its file's other columns.
+            where: What messages call it.
 
         Returns:
             Its place.
         """
         place = len(self.texts)
+        self.where.append(where)
         self.texts.append(text)
         self.turns.append(turns)
         for name in row:
@@ -70,6 +76,7 @@ class PromptTable:
         text: str,
         turns: Turns | None,
         row: Mapping[str, Any],
+        where: str = "",
     ) -> int:
         """The first place of a prompt's text; the prompt is appended if it is new.
 
@@ -77,8 +84,9 @@ class PromptTable:
             text: Its text.
             turns: Its conversation; None for plain text.
             row: Its file's other columns.
+            where: What messages call it.
         """
-        return self.first[text] if text in self.first else self.add(text, turns, row)
+        return self.first[text] if text in self.first else self.add(text, turns, row, where)
 
 
 def read_files(
@@ -86,6 +94,7 @@ def read_files(
     pairs: str,
     demos: str,
     *,
+    templated: frozenset[str] = frozenset(),
     columns: Mapping[str, str],
     split: str,
     drop: bool = False,
@@ -100,6 +109,7 @@ def read_files(
         prompts: The prompts file; "" for none.
         pairs: The file of preference pairs; "" for none.
         demos: The file of demonstrations; "" for none.
+        templated: The parts of the rows that a chat template wrote already.
         columns: Names of columns in the files, by part.
         split: The part of the files to read; "" for all.
         drop: Leave rows with faults out and count them.
@@ -134,15 +144,17 @@ def read_files(
         return progress.over(found, f"reading {path}", "rows")
 
     if prompts:
-        for (text, turns), row in rows(prompts, "prompts"):
-            table.add(text, turns, row)
+        for i, ((text, turns), row) in enumerate(rows(prompts, "prompts"), 1):
+            ask = as_written(text, "prompt", templated)
+            table.add(ask, turns, row, f"{prompts}, prompt {i}")
     n = len(table.texts)
     items: list[Items] = []
     for path, kind in ((pairs, "pairs"), (demos, "demonstrations")):
         items.append(
             [
-                (table.find_or_add(item.prompt, item.turns, row), item)
+                (table.find_or_add(ask, item.turns, row, f"{path}, row {item.row}"), item)
                 for item, row in (rows(path, kind) if path else ())
+                for ask in [as_written(item.prompt, "prompt", templated)]
             ]
         )
     if unused:

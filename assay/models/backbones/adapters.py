@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +22,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from assay.core.rng import Rng
+from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
+from assay.models.backbones.adapter_config import drawn_anew, fits, trainable
+from assay.models.backbones.adapter_law import check, few_logps
+from assay.models.backbones.adapter_merge import merged
 from assay.models.backbones.lora import draw_by_address
+from assay.models.backbones.mixed_precision import compute_rounded
 from assay.models.backbones.pretrained import Past, Pretrained
+
+_UNUSED = "unused"  # peft injects its layers with an adapter, and none is ours
 
 
 class Base:
@@ -40,36 +48,57 @@ class Base:
     """
 
     def __init__(self, model: nn.Module, config: Any, rng: Rng, *, checkpointing: bool = False):
-        from peft import get_peft_model
         from peft.tuners.tuners_utils import BaseTunerLayer
+        from peft.utils.other import AuxiliaryTrainingWrapper
 
         self.plain = Pretrained(
             model, checkpointing=checkpointing
         )  # checked before anything is injected
         for p in model.parameters():
             p.requires_grad_(False)
-        self.config, self.rng, self.count = config, rng, itertools.count()
-        with (
-            torch.random.fork_rng()
-        ):  # peft draws first weights from torch's stream; they are drawn again by address below
-            self.peft: Any = get_peft_model(model, config, adapter_name="unused")
-        self.layers = [m for m in self.peft.modules() if isinstance(m, BaseTunerLayer)]
+        self.config, self.rng, self.count = trainable(config), rng, itertools.count()
+        fits(config, model)
+        self._dropped: list[str] = []
+        before = few_logps(self.plain)
+        self.peft = self._injected(model)
+        name = getattr(model, "name_or_path", None) or None
+        self.config.base_model_name_or_path = name  # what a saved adapter is loaded on
+        switched = (BaseTunerLayer, AuxiliaryTrainingWrapper)
+        self.layers: list[Any] = [m for m in self.peft.modules() if isinstance(m, switched)]
         if not self.layers:
             raise InputError(
                 f"the adapter configuration {config.peft_type} injects no layers into this model, "
                 "and an adapter that is not in its layers cannot be switched off; use LoRA or "
                 "one of its kin"
             )
+        self.saved = [m for m in self.layers if hasattr(m, "modules_to_save")]
+        for wrapper in self.saved:  # copies of whole modules that nothing will train
+            wrapper.delete_adapter(_UNUSED, None)
         self.switch(None)
+        check(self, before)
+
+    def _injected(self, model: nn.Module) -> Any:
+        """Put peft's layers into the model, with an adapter that is never used."""
+        from peft import get_peft_model
+
+        with _told_by_peft(), torch.random.fork_rng(), quiet_libraries():
+            # peft draws first weights from torch's stream; they are drawn again by address
+            return get_peft_model(model, copy.deepcopy(self.config), adapter_name=_UNUSED)
 
     def fresh(self) -> tuple[str, dict[str, nn.Parameter]]:
         """Make a new adapter, first values by address; return its name and its weights."""
+        self.drop(self._dropped)
         name = f"adapter{next(self.count)}"
+        trained = [(p, p.requires_grad) for p in self.peft.parameters()]
         with (
-            torch.random.fork_rng()
+            _told_by_peft(),
+            torch.random.fork_rng(),
+            quiet_libraries(),
         ):  # from a fixed state: the scale of peft's draw is used below, and must be the same again
             torch.set_rng_state(self.rng("scale").generator().get_state())
-            self.peft.add_adapter(name, self.config)
+            self.peft.add_adapter(name, copy.deepcopy(self.config))
+        for p, wanted in trained:  # peft leaves a gradient to its active adapter alone
+            p.requires_grad_(wanted)
         self.peft.eval()  # an adapter's own dropout is off too
         for layer in self.layers:
             for part in layer.adapter_layer_names:
@@ -77,14 +106,27 @@ class Base:
                 if isinstance(held, nn.Module):
                     held.to(self.plain.like.device)
         found = {n: p for n, p in self.peft.named_parameters() if name in n.split(".")}
-        wide = (
-            next(self.plain.parameters()).dtype == torch.float64
-        )  # peft makes adapters in float32, of a finer base too
+        own = self.plain.like.dtype  # peft makes adapters in float32, of a finer base too
+        rounded = next(self.plain.parameters()).dtype
         for p in found.values():
-            if wide:
-                p.data = p.data.double()
-        draw_by_address(((n.replace(name, "adapter"), p) for n, p in found.items()), self.rng)
+            p.data = p.data.to(own)
+        for wrapper in self.saved:
+            if own != rounded and name in wrapper.modules_to_save:
+                compute_rounded(wrapper.modules_to_save[name], rounded)
+        if drawn_anew(self.config):
+            matrices = ((n, p) for n, p in found.items() if ".lora_" in n and "magnitude" not in n)
+            draw_by_address(((n.replace(name, "adapter"), p) for n, p in matrices), self.rng)
         return name, found
+
+    def drop(self, names: list[str]) -> None:
+        """Remove adapters; the list is empty afterwards."""
+        while names:
+            with quiet_libraries():
+                self.peft.delete_adapter(names.pop())
+
+    def forget(self, name: str) -> None:
+        """Remove this adapter before the next one is made: it may be on while nobody owns it."""
+        self._dropped.append(name)
 
     def switch(self, name: str | None) -> None:
         """Turn on this adapter alone, or none.
@@ -96,8 +138,20 @@ class Base:
         )  # a layer computed again must find what it was computed with
         for layer in self.layers:
             layer._disable_adapters = name is None
-            if name is not None:
-                layer._active_adapter = [name]
+            layer._active_adapter = [] if name is None else [name]
+
+
+@contextmanager
+def _told_by_peft() -> Iterator[None]:
+    """Say in one sentence what peft raises, in many types, for a configuration that misfits."""
+    try:
+        yield
+    except Exception as why:
+        said = " ".join(str(why).split())[:200]
+        raise InputError(
+            "peft cannot put the adapter configuration into this model "
+            f"({type(why).__name__}: {said}); mend adapter_config.json, or use --lora 16"
+        ) from why
 
 
 class Adapted(nn.Module):
@@ -118,6 +172,7 @@ class Adapted(nn.Module):
             self.name, found = base.fresh()
             for n, p in found.items():
                 self.register_parameter(n.replace(".", "/").replace(self.name, "adapter"), p)
+            weakref.finalize(self, base.forget, self.name).atexit = False
         self._own = tuple(self.parameters())
 
     @property
@@ -190,12 +245,4 @@ class Adapted(nn.Module):
 
     def merged(self) -> Any:
         """Return a plain transformers model with the adapter's change added to its weights."""
-        base = self._base[0]
-        whole = copy.deepcopy(base.peft)
-        if self.name is None:
-            return whole.unload()
-        whole.set_adapter(self.name)
-        for m in whole.modules():
-            if hasattr(m, "_disable_adapters"):
-                m._disable_adapters = False
-        return whole.merge_and_unload()
+        return merged(self._base[0], self.name)

@@ -125,6 +125,31 @@ class MasterWeights(nn.Module):
         return copy.deepcopy(self._current().model)
 
 
+def compute_rounded(module: nn.Module, dtype: torch.dtype) -> None:
+    """Let a module with float32 weights compute as its copy in a smaller dtype would.
+
+    Its weights are rounded in every pass, and gradients reach the float32 weights: as
+    MasterWeights does for a whole model. `computes_as_stored` undoes it.
+
+    Args:
+        module: The module; its inputs are rounded too.
+        dtype: bfloat16 or float16.
+    """
+    worker = copy.copy(module)  # shares the weights, and has the class's own forward
+
+    def forward(*given: Any, **named: Any) -> Any:
+        weights = {n: p.to(dtype) for n, p in worker.named_parameters()}
+        own = [x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in given]
+        return torch.func.functional_call(worker, weights, tuple(own), named)
+
+    module.forward = forward  # type: ignore[method-assign]
+
+
+def computes_as_stored(module: nn.Module) -> None:
+    """Undo `compute_rounded`; of a copy too, whose computation is still that of the first."""
+    module.__dict__.pop("forward", None)
+
+
 def _handed(master: nn.Parameter) -> Any:
     """Make a hook that adds a rounded weight's gradient to that of the float32 weight."""
 

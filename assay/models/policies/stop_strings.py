@@ -19,7 +19,8 @@ from assay.errors import InputError
 from assay.models.backbones.backbone import checked
 from assay.models.policies.causal import Causal
 from assay.models.samplers.decoding import CausalDecoding
-from assay.models.tokenizer import PromptText, Tokens
+from assay.models.text_encoder import PromptText
+from assay.models.tokenizer import Tokens
 
 # tokens before a stop string that are decoded with it, so that how a text begins has no part in the
 # finding
