@@ -214,3 +214,19 @@ def test_what_others_say_in_a_completion_is_marked_as_given() -> None:
         "    given    6 «↵»",
         "    learned  7 «b»  8 «</s>»",
     ]
+
+
+def test_the_turns_of_others_in_a_completion_are_given(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = [("assistant", "which?"), ("user", "the old one"), ("assistant", "closed")]
+    later = [{"role": role, "content": text} for role, text in said]
+    file = write("a.jsonl", [pair(prompt=ASKED, chosen=later)])
+    assert cli.main(["check", file, "--show", "1", "--model", model, "--json"]) == 0
+    chosen = json.loads(capsys.readouterr().out)["show"][0]["tokens"]["completions"][0]
+    each = list(zip(chosen["learned"], chosen["pieces"], strict=True))
+    given = "".join(piece for own, piece in each if not own)
+    learned = "".join(piece for own, piece in each if own)
+    assert "<|user|>the old one<|end|><|assistant|>" in given
+    assert learned.startswith("which?") and learned.endswith("closed</s>")
+    assert "the old one" not in learned
