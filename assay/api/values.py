@@ -138,7 +138,7 @@ def _value(text: str, kind: Any) -> Any:
 
 def _pair(text: str) -> tuple[str, str]:
     name, equals, v = text.partition("=")
-    return (name.strip(), v.strip()) if equals and name.strip() else _no(text)
+    return (name.strip(), v.strip()) if equals and name.strip() else _no(text)  # "" for no value
 
 
 def _no(text: str) -> Any:

@@ -1,5 +1,5 @@
-"""check, fit, evaluate, score, bon: your own files. Each is a function of the library, whose
-signature has the flags.
+"""fit, evaluate, score, bon: your own files. Each is a function of the library, whose signature has
+the flags.
 """
 
 from __future__ import annotations
@@ -7,7 +7,6 @@ from __future__ import annotations
 import importlib
 import json
 import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -16,7 +15,6 @@ from typing import Any
 from assay.api import flags
 from assay.api.flags import Flag
 from assay.api.values import shown, value
-from assay.cli.endings import ending
 from assay.cli.grammar import Grammar, Words
 from assay.cli.verbs import ALSO, Seen
 from assay.engine import progress
@@ -28,7 +26,7 @@ from assay.registry.docstrings import clause, first_sentence
 from assay.registry.parameters import REQUIRED, Parameter, from_text, parameters
 
 FUNCTIONS = {  # verb → module and function of the library
-    "check": ("data.summary", "check"),
+    "check": ("api.checking", "check"),
     "fit": ("rewards.fit_file", "fit"),
     "evaluate": ("rewards.evaluate", "evaluate"),
     "score": ("rewards.score_file", "score"),
@@ -46,15 +44,6 @@ SHOWN = {  # positional parameters: what help calls them, and what they are
     ),
     "out": ("out", "The file to write."),
 }
-NEXT = {  # what a file of each kind is for
-    "pairs": "assay fit {} --out reward",
-    "choices": "assay fit {} --out reward",
-    "scored": "assay fit {} --out reward",
-    "prompts": "assay run leave_one_out --model MODEL --prompts {} --rewards reward",
-    "demonstrations": "assay run sft --model MODEL --demos {}",
-}
-KEPT: dict[str, tuple[str, ...]] = {"run": ("columns", "label_map", "split")}  # flags of check
-KEPT["fit"] = (*KEPT["run"], "score")
 UNSHOWN = ("check", "bon")  # their functions do not announce all that they do
 FURTHER = {"fit": {"path": ("--pairs",)}}  # other names of the positional parameters as flags
 
@@ -93,8 +82,17 @@ def _function(verb: str) -> Callable[..., Any]:
     return found
 
 
-def _called(verb: str, words: Sequence[str], settings: dict[str, Any]) -> Any:
-    """Call the verb's function: words are its positional parameters, flags are all of them."""
+def called(verb: str, words: Sequence[str], settings: dict[str, Any]) -> Any:
+    """Call the verb's function.
+
+    Args:
+        verb: As it is typed.
+        words: Its positional parameters, as far as they are typed as words.
+        settings: Its flags by name.
+
+    Raises:
+        InputError: A parameter without a default is missing, or what the function raises.
+    """
     given, rest = _parameters(verb), list(words)
     for p in given.values():
         if p.kind == "POSITIONAL_OR_KEYWORD" and p.name not in settings and rest:
@@ -118,40 +116,24 @@ def _opens_models(verb: str, settings: Mapping[str, Any]) -> bool:
     """Whether the verb may open a model of transformers, as far as can be seen before it starts."""
     if verb == "fit":
         return settings.get("base", "words") != "words"
+    if verb == "check":
+        return bool(settings.get("model"))
     reward = str(settings.get("rewards", ""))
     return verb in ("evaluate", "score") and not reward.startswith("http") and ".py" not in reward
 
 
-def _tell(found: Any, as_json: bool, lines: list[str]) -> None:
+def tell(found: Any, as_json: bool, lines: list[str]) -> None:
     """One JSON object, or lines for a person."""
     print(json.dumps(found, ensure_ascii=False) if as_json else "\n".join(lines))
 
 
-def check_(*words: str, json_: bool = False, **settings: Any) -> int:
-    """Say what a data file is, and list every fault in it with row and column.
+def again(settings: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Flags that were given, as they are typed for another command on the same file.
 
-    A file holds pairs, chats, transcripts, scored responses or prompts. The exit code is 2 where
-    there are errors.
-
-    Example:
-        assay check pairs.jsonl
-        assay check pairs.jsonl --columns prompt=question --against held_out.jsonl
+    Args:
+        settings: What was given.
+        names: The flags that the other command has too.
     """
-    from assay.data.summary import says
-
-    found = _called("check", words, settings)
-    _tell(found, json_, says(found))
-    if not found["ok"]:
-        errors = sum(found["errors"].values())
-        print(f"assay: {found['file']} has {counted(errors, 'error')}", file=sys.stderr)
-    elif found["kind"] in NEXT:
-        how = NEXT[found["kind"]].format(shlex.quote(found["file"]))
-        ending(("next", how + _again(settings, KEPT[how.split()[1]])), as_json=json_)
-    return 0 if found["ok"] else 2
-
-
-def _again(settings: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Flags that were given, as they are typed for another command on the same file."""
     given = {k: settings[k] for k in names if settings.get(k) not in (None, "", {})}
     return "".join(f" --{k.replace('_', '-')} {shlex.quote(shown(v))}" for k, v in given.items())
 
@@ -170,9 +152,9 @@ def fit_(*words: str, json_: bool = False, **settings: Any) -> int:
     """
     from assay.data.label_lines import label_says
 
-    found = _called("fit", words, settings)
+    found = called("fit", words, settings)
     evaluation = found["evaluation"]
-    _tell(
+    tell(
         found,
         json_,
         [
@@ -200,8 +182,8 @@ def evaluate_(*words: str, json_: bool = False, **settings: Any) -> int:
         assay evaluate reward held_out.jsonl
         assay evaluate judge.py:score held_out.jsonl --json
     """
-    found = _called("evaluate", words, settings)
-    _tell(
+    found = called("evaluate", words, settings)
+    tell(
         found,
         json_,
         [*found["says"], "wrote nothing (--json prints all)", *_next(found["rewards"])],
@@ -232,13 +214,13 @@ def score_(*words: str, json_: bool = False, **settings: Any) -> int:
         assay score reward completions.jsonl --out scored.jsonl
         assay score reward pairs.jsonl --out scored.jsonl --lam 0.5
     """
-    found = _called("score", words, settings)
+    found = called("score", words, settings)
     right = (
         []
         if found["accuracy"] is None
         else [f"the chosen one scores higher in {found['accuracy']:.1%} of the pairs"]
     )
-    _tell(
+    tell(
         found,
         json_,
         [
@@ -258,7 +240,7 @@ def score_(*words: str, json_: bool = False, **settings: Any) -> int:
                 if found["accuracy"] is None
                 else f"next: assay evaluate {found['rewards']} {found['file']}"
             )
-            + _again(
+            + again(
                 settings, ("columns", "split") if found["accuracy"] is not None else ("columns",)
             ),
         ],
@@ -279,7 +261,7 @@ def bon_(*words: str, json_: bool = False, **settings: Any) -> int:
     from assay.evaluation.best_of_n_curve import says
 
     where = {name: settings.get(name) for name in ("out", "page")}
-    found = _called("bon", words, settings)
+    found = called("bon", words, settings)
     wrote = [f"wrote {path}" for path in where.values() if path]
     best = max(found["proxies"], key=lambda p: found["curves"][p]["peak"]["gold"])
     n = found["curves"][best]["peak"]["n"]
@@ -290,5 +272,5 @@ def bon_(*words: str, json_: bool = False, **settings: Any) -> int:
         if n > 1
         else "next: assay evaluate REWARD PAIRS.jsonl (no proxy here is better than chance)",
     ]
-    _tell(found, json_, [*says(found), *then])
+    tell(found, json_, [*says(found), *then])
     return 0

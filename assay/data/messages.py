@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assay.data.faults import Faults
-from assay.data.turns import ROLES, THOUGHT, Turn, Turns, as_more
+from assay.data.turns import ROLES, THOUGHT, Turn, Turns, as_more, full
 
 # What else of a message chat templates write.
 KEPT = ("name", "tool_call_id", "tool_calls", "tools", *THOUGHT)
@@ -83,7 +83,7 @@ def _turns(message: Any, i: int, faults: Faults) -> list[Turn]:
         raise Unreadable(f"message {i} has no role that is text")
     role = role.strip()
     content = _text(message.get(holds) if holds else None, i, faults)
-    more = {k: _full(message[k]) for k in KEPT if message.get(k) not in (None, "", [], {})}
+    more = {k: full(message[k]) for k in KEPT if message.get(k) not in (None, "", [], {})}
     calls = _calls(more.pop("tool_calls", []))
     if role.lower() == CALLS:
         said = _parsed(content)
@@ -92,7 +92,7 @@ def _turns(message: Any, i: int, faults: Faults) -> list[Turn]:
             calls, content = [*_calls(older), *calls], ""
         role = "assistant"
     if message.get(CALLS) not in (None, "", [], {}):
-        calls = [*calls, *_calls(_full(_parsed(message[CALLS])))]
+        calls = [*calls, *_calls(full(_parsed(message[CALLS])))]
     if calls:
         more["tool_calls"] = calls
     if content is None and not more:
@@ -139,15 +139,6 @@ def _text(content: Any, i: int, faults: Faults) -> str | None:
     if content and not texts:
         raise Unreadable(f"message {i} has a content without text")
     return "".join(texts)
-
-
-def _full(value: Any) -> Any:
-    """A value without its nulls: Parquet gives every call all the keys that any call has."""
-    if isinstance(value, Mapping):
-        return {str(k): _full(v) for k, v in value.items() if v is not None}
-    if isinstance(value, list | tuple):
-        return [_full(v) for v in value]
-    return value
 
 
 def _calls(calls: Any) -> list[Any]:

@@ -12,24 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from assay.data.demos import Demo, demos
 from assay.data.faults import SHOWN, Faults
+from assay.data.items import read_items, size_of, texts_of
 from assay.data.kinds import Layout, layout
 from assay.data.label_lines import SHOWN as LABELS_SHOWN
 from assay.data.label_lines import label_of
 from assay.data.labels import labelled
 from assay.data.notices import apart, notices, prompt_columns
-from assay.data.pairs import DROPPABLE, Pair, pairs
-from assay.data.prompt_cells import Prompt, prompts
+from assay.data.pairs import DROPPABLE
 from assay.data.ratings import contradicts, ratings
 from assay.data.read import Source, open_source
-from assay.data.scored import Scored, scored
 from assay.data.seen import Seen
 from assay.errors import InputError
 
 log = logging.getLogger("assay")
 PEEK = 100  # first rows, from which the kind is inferred
-Item = Pair | Scored | Demo | Prompt
 
 
 @dataclass
@@ -166,17 +163,7 @@ def scan_file(
                 )
             yield item
 
-    reader = (
-        pairs
-        if found.kind in ("pairs", "choices")
-        else scored
-        if "response" in found.parts
-        else demos
-        if {"messages", "text"} & set(found.parts)
-        else prompts
-    )
-    items: Iterator[Any] = reader(counted(), found, faults)
-    _walk(items, out, limit, keep)
+    _walk(read_items(counted(), found, faults), out, limit, keep)
     _whole(out, limit)
     if drop:
         faults.forgiven(DROPPABLE)
@@ -195,17 +182,8 @@ def _walk(items: Iterator[Any], out: Scan, limit: int | None, keep: bool) -> Non
     characters, seen, faults = out.characters, out.seen, out.faults
     comparison = out.layout.kind in ("pairs", "choices")
     for item in items:
-        texts: tuple[str, ...]
-        if comparison:
-            row, texts = item.row, (item.prompt, item.chosen, item.rejected)
-            size = len(texts[0]) + max(len(texts[1]), len(texts[2]))
-        elif isinstance(item, Scored | Demo):
-            said = item.response if isinstance(item, Scored) else item.completion
-            row, texts = item.row, (item.prompt, said)
-            size = len(texts[0]) + len(texts[1])
-        else:
-            row, texts = item.row, (item.prompt,)
-            size = len(texts[0])
+        row, texts = item.row, texts_of(item)
+        size = size_of(texts)
         characters[size] += 1
         if limit is not None and size > limit:
             faults.warn(
@@ -218,7 +196,7 @@ def _walk(items: Iterator[Any], out: Scan, limit: int | None, keep: bool) -> Non
             continue
         seen.add(row, texts, comparison=comparison)
         out.conversations += item.turns is not None
-        if len(out.first) < LABELS_SHOWN and isinstance(item, Pair | Scored):
+        if len(out.first) < LABELS_SHOWN and (comparison or out.layout.kind == "scored"):
             out.first.append(item)
         if keep:
             out.items.append(item)

@@ -38,10 +38,30 @@ def check(
     Raises:
         InputError: The file cannot be opened or understood.
     """
-    named: dict[str, Any] = {"columns": columns, "label_map": label_map, "tell": False}
-    mine = data.scan_file(path, **named, split=split, score=score, limit=limit)
-    shared = {str(other): data.leaks(mine, data.scan_file(other, **named)) for other in against}
-    return {**mine.plain(), "shared_prompts": shared}
+    how: dict[str, Any] = {"split": split, "score": score, "limit": limit}
+    return looked(path, {"columns": columns, "label_map": label_map}, against, **how)[1]
+
+
+def looked(
+    path: str | Path, named: Mapping[str, Any], against: Sequence[str | Path], **how: Any
+) -> tuple[data.Scan, dict[str, Any]]:
+    """Read a file as `check` does.
+
+    Args:
+        path: See `check`.
+        named: `columns` and `label_map`, which the other files have too.
+        against: See `check`.
+        how: The other arguments of `check`.
+
+    Returns:
+        The scan, and what `check` returns.
+    """
+    mine = data.scan_file(path, **named, **how, tell=False)
+    shared = {
+        str(other): data.leaks(mine, data.scan_file(other, **named, tell=False))
+        for other in against
+    }
+    return mine, {**mine.plain(), "shared_prompts": shared}
 
 
 def says(found: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
@@ -64,8 +65,18 @@ _HUMAN = re.compile(r"(?:^|\n\n)Human:")
 
 
 def as_more(extras: dict[str, Any]) -> str:
-    """Extras of a message as `Turn.more` has them."""
-    return json.dumps(extras, ensure_ascii=False, sort_keys=True, default=str) if extras else ""
+    """Extras of a message as `Turn.more` has them, without keys that are null."""
+    held = full(extras)
+    return json.dumps(held, ensure_ascii=False, sort_keys=True, default=str) if held else ""
+
+
+def full(value: Any) -> Any:
+    """A value without its nulls: Parquet gives every call all the keys that any call has."""
+    if isinstance(value, Mapping):
+        return {str(k): full(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [full(v) for v in value]
+    return value
 
 
 def transcript(text: str) -> Turns | None:

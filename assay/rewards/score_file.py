@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import itertools
-import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay import data
+from assay.data.writing import new_file
 from assay.engine import progress
-from assay.engine.os_errors import writing_to
 from assay.engine.plural import counted
 from assay.errors import InputError
 from assay.formulas import aggregate
@@ -208,37 +204,8 @@ def write_rows(source: data.Source, out: str | Path, extra: Mapping[int, Mapping
     Raises:
         InputError: `out` exists.
     """
-    out = Path(out)
-    with writing_to(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = out.with_name(f"{out.name}.{os.getpid()}.new")
-    n = 0
-    try:
-        with writing_to(out), _writer(fresh, out.suffix == ".gz") as f:
-            for i, row in source.rows(data.Faults(source.name, source.line)):
-                if i in extra:
-                    whole = _strict({**row, **extra[i]})
-                    f.write(json.dumps(whole, allow_nan=False).encode() + b"\n")
-                    n += 1
-        try:
-            os.link(fresh, out)  # unlike a rename, fails where something stands
-        except FileExistsError as why:
-            raise InputError(f"{out} exists and is never overwritten; give another file") from why
-    finally:
-        fresh.unlink(missing_ok=True)
-    return n
-
-
-def _writer(path: Path, packed: bool) -> io.BufferedIOBase:
-    return gzip.GzipFile(path, "wb", mtime=0) if packed else open(path, "wb")
-
-
-def _strict(value: Any) -> Any:
-    """Return a row as strict JSON: null for what is not finite, text for what JSON cannot hold."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(k): _strict(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(v) for v in value]
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
+    with new_file(out) as lines:
+        for i, row in source.rows(data.Faults(source.name, source.line)):
+            if i in extra:
+                lines.write({**row, **extra[i]})
+    return lines.written

@@ -11,6 +11,29 @@ from assay.errors import InputError
 log = logging.getLogger("assay")
 
 
+def own_ends(model: Any, size: int) -> list[int]:
+    """The tokens that end a completion, by a model's own generation settings.
+
+    Args:
+        model: Whatever has a `config` and maybe a `generation_config`.
+        size: Tokens of the model.
+
+    Raises:
+        InputError: One of them is none of the model's tokens.
+    """
+    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    own = getattr(model.config, "eos_token_id", None) if own is None else own
+    ends = [] if own is None else list(own) if isinstance(own, (list, tuple)) else [own]
+    for end in ends:
+        if type(end) is not int or not 0 <= end < size:
+            raise InputError(
+                f"the model's settings give {end!r} as eos_token_id, and its tokens are "
+                f"numbers from 0 to {size - 1}; mend generation_config.json, or config.json if the "
+                "model has no such file"
+            )
+    return ends
+
+
 def end_tokens(tokenizer: Any, ends: Sequence[int], *, chat: bool) -> list[int]:
     """The token ids that end a completion, the chat template's own first.
 

@@ -28,7 +28,7 @@ from assay.registry.from_config import from_config
 from assay.rewards.encoding import open_tokenizer
 from assay.rewards.function import FunctionReward
 from assay.rewards.load import TextRewards, entries, open_reward
-from assay.worlds.chat_template import end_tokens, warn_without_generation_prompt
+from assay.worlds.chat_template import end_tokens, own_ends, warn_without_generation_prompt
 from assay.worlds.configuration import arguments
 from assay.worlds.device import backbone, check_adapter, device_named, dtype_named, open_model
 from assay.worlds.encoder import Encoder
@@ -213,27 +213,11 @@ def _vocabulary(config: HubConfig, model: Any) -> Stops:
     """The policy's tokenizer, with what ends a completion."""
     tokenizer = open_tokenizer(config.policy)
     chat = config.chat and bool(getattr(tokenizer, "chat_template", None))
-    ends = end_tokens(tokenizer, _ends(model), chat=chat)
+    size = model.get_output_embeddings().weight.shape[0]
+    ends = end_tokens(tokenizer, own_ends(model, size), chat=chat)
     if chat:
         warn_without_generation_prompt(tokenizer)
-    size = model.get_output_embeddings().weight.shape[0]
     return Stops(tokenizer, size=size, ends=ends, stop=config.stop)
-
-
-def _ends(model: Any) -> list[int]:
-    """The tokens that end a completion, by the model's own generation settings."""
-    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    own = getattr(model.config, "eos_token_id", None) if own is None else own
-    ends = [] if own is None else list(own) if isinstance(own, (list, tuple)) else [own]
-    size = model.get_input_embeddings().weight.shape[0]
-    for end in ends:
-        if type(end) is not int or not 0 <= end < size:
-            raise InputError(
-                f"the model's settings give {end!r} as eos_token_id, and its tokens are "
-                f"numbers from 0 to {size - 1}; mend generation_config.json, or config.json where "
-                "there is none"
-            )
-    return ends
 
 
 def _check_positions(config: HubConfig, model: Any, longest: int) -> None:
