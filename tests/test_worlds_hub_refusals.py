@@ -221,20 +221,17 @@ def test_a_run_goes_on_with_what_it_began_with(
     assert not (tmp_path / "other").exists()
 
 
-def test_no_flag_is_advised_that_is_not_there(
+def test_the_flag_that_a_faulty_row_advises_leaves_it_out(
     flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Real preferences have empty answers; `assay fit` can drop them, a world cannot."""
+    """Real preferences have empty answers."""
     rows = [
-        {"prompt": "what is the weather like?", "chosen": c, "rejected": "no"}
-        for c in ("it rains", "")
+        {"prompt": "what is the weather like?", "chosen": c, "rejected": "no"} for c in ("yes", "")
     ]
     (tmp_path / "pairs.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
-    judged = ["--rewards", f"{tmp_path / 'judges.py'}:words"]
-    told = said(flags, ["--world.pairs", str(tmp_path / "pairs.jsonl"), *judged], capsys)
-    assert (
-        "line 2, column 'chosen': an empty completion; repair the row, or remove it (assay "
-        "check lists such rows)"
-        in told
-        and "--drop" not in told
-    )
+    more = ["--world.pairs", str(tmp_path / "pairs.jsonl")]
+    more += ["--rewards", f"{tmp_path / 'judges.py'}:words"]
+    told = said(flags, more, capsys)
+    assert "line 2, column 'chosen': an empty completion" in told and "with --drop" in told
+    capsys.readouterr()
+    assert cli.main([*flags, *more, "--drop"]) == 0
