@@ -59,7 +59,7 @@ def test_a_history_in_any_form_stands_before_the_instruction(tmp_path: Path, his
     assert turns(one(tmp_path, {**row, **ENDS})) == WHOLE
     assert turns(one(tmp_path, {**row, "output": "Yo"})) == WHOLE
     [(item, _)] = stream(lines(tmp_path, row), "prompts")
-    assert [(t.role, t.content) for t in item[1]] == WHOLE
+    assert [(t.role, t.content) for t in item.turns] == WHOLE
 
 
 @pytest.mark.parametrize("empty", [[], "[]", None, ""])
@@ -134,7 +134,7 @@ def test_a_dialogue_that_is_a_demonstration_is_joined_as_a_prompt_is(tmp_path: P
     item = one(tmp_path, row)
     assert turns(item) == [*WHOLE[:3], ("user", "Hi")] and item.completion == "Yo"
     [(asked, _)] = stream(lines(tmp_path, row), "prompts")
-    assert asked == (item.prompt, item.turns)
+    assert (asked.prompt, asked.turns) == (item.prompt, item.turns)
     said = says(check(lines(tmp_path, row)))
     assert "dialogue = system + history + conversations" in said[0]
 

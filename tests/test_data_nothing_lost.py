@@ -143,8 +143,6 @@ def _streamed(file: Path, kind: str) -> list[Any] | None:
 
 def _said(item: Any) -> tuple[Any, ...]:
     """What an item says, alike for responses and for completions."""
-    if isinstance(item, tuple):
-        return item
     if hasattr(item, "chosen"):
         return item.prompt, item.turns, item.chosen, item.rejected, item.replies
     said = getattr(item, "completion", None) or getattr(item, "response", None)

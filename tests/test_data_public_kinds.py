@@ -140,10 +140,9 @@ def test_prompts_of_public_data_sets(
 ) -> None:
     columns = {"prompt": "context_messages"} if "context_messages" in row else {}
     for form in ("lines", "Parquet"):
-        [((text, talk), columns_too)] = stream(
-            saved(tmp_path, row, form), "prompts", columns=columns
-        )
-        assert text == ASK and [t.content for t in talk or ()] in ([], [ASK])
+        [(found, columns_too)] = stream(saved(tmp_path, row, form), "prompts", columns=columns)
+        said = [t.content for t in found.turns or ()]
+        assert found.prompt == ASK and said in ([], [ASK])
         assert set(columns_too) == extra
     for name in extra:
         assert f"column '{name}' (1)" in caplog.text

@@ -55,8 +55,8 @@ def test_the_tables_are_found() -> None:
 def test_a_row_of_the_page_is_read_as_it_says(tmp_path: Path, row: list[str]) -> None:
     path = file(tmp_path, bare(row[0]))
     if not row[3]:
-        [((prompt, turns), _)] = stream(path, "prompts")
-        assert shown(prompt, turns) == bare(row[2])
+        [(asked, _)] = stream(path, "prompts")
+        assert shown(asked.prompt, asked.turns) == bare(row[2])
         return
     [item] = data.scan_file(path, keep=True).items
     assert shown(item.prompt, item.turns) == bare(row[2])

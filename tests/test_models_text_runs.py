@@ -58,13 +58,9 @@ def test_a_run_reads_marks_as_text_says_so_once_a_file_and_has_finite_losses(
     says = told(caplog, "special tokens written out")
     folder = Path(files["prompts"]).parent
     assert [s.removeprefix(f"{folder}/") for s in says] == [
-        f"{file}: 1 {one} special tokens written out ('</s>' first in {one.split()[0]} 3); they "
-        "are encoded as text"
-        for file, one in (
-            ("asks.jsonl", "prompt holds"),
-            ("pairs.jsonl", "row holds"),
-            ("demos.jsonl", "row holds"),
-        )
+        f"{file}: 1 row holds special tokens written out ('</s>' first in row 3); they are "
+        "encoded as text"
+        for file in ("asks.jsonl", "pairs.jsonl", "demos.jsonl")
     ]
     special = {tokenizer().convert_tokens_to_ids(t) for t in ("<s>", "<pad>", "<|user|>")}
     for x in (made.task.pairs, made.task.demos):
@@ -101,7 +97,7 @@ def test_prompts_that_are_templated_already_are_found_out_and_taken_as_they_are(
         hub.world(**given, templated=("ask",))
 
 
-def test_what_a_policy_s_template_refuses_is_named_by_file_and_prompt(
+def test_what_a_policy_s_template_refuses_is_named_by_file_and_row(
     files: dict[str, Any], tmp_path: Path
 ) -> None:
     refuses = (
@@ -111,7 +107,7 @@ def test_what_a_policy_s_template_refuses_is_named_by_file_and_prompt(
     rows: list[dict[str, Any]] = [{"prompt": [{"role": "user", "content": a}]} for a in ASKS]
     rows[4]["prompt"].insert(0, {"role": "system", "content": "be brief"})
     given = {**files, "prompts": lines(tmp_path / "s.jsonl", rows), "pairs": "", "demos": ""}
-    with pytest.raises(InputError, match=r"s.jsonl, prompt 5: the chat template refuses .* system"):
+    with pytest.raises(InputError, match=r"s.jsonl, row 5: the chat template refuses .* system"):
         hub.world(**given)
 
 

@@ -53,7 +53,7 @@ def stream(
         drop: Leave rows with faults out and count them; None where the caller has no such flag.
 
     Yields:
-        (item, the row's other columns). The item is a Pair, a Demo, or (text, turns) of a prompt.
+        (item, the row's other columns). The item is a Pair, a Demo or a Prompt.
 
     Raises:
         InputError: The file cannot be read, or has faults. All rows are read first, and the error
@@ -101,8 +101,7 @@ def stream(
             f"{'prompt' if kind == 'prompts' else 'response'}=NAME"
         )
     for item in items:
-        given = (item.prompt, item.turns) if kind == "prompts" else item
-        yield given, {k: v for k, v in last.items() if k not in used}
+        yield item, {k: v for k, v in last.items() if k not in used}
     if drop:
         faults.forgiven(DROPPABLE)
     faults.stop()

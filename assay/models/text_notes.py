@@ -43,15 +43,12 @@ def as_written(text: str, part: str, templated: frozenset[str]) -> str:
     return Templated(text) if part in templated else text
 
 
-def marked_note(
-    chat: Chat, rows: Iterable[tuple[int, str, Sequence[str]]], one: str = "row"
-) -> str | None:
+def marked_note(chat: Chat, rows: Iterable[tuple[int, str, Sequence[str]]]) -> str | None:
     """Say how many rows hold special tokens written out.
 
     Args:
         chat: The encoder's.
         rows: Each row's number, its prompt and its completions.
-        one: What a row is called.
 
     Returns:
         The sentence; None where no row holds one.
@@ -71,12 +68,12 @@ def marked_note(
         looks["completion"] += any(_looks(chat, t) for t in completions)
     if first is None:
         return None
-    many = f"{one} holds" if held == 1 else f"{one}s hold"
+    many = "row holds" if held == 1 else "rows hold"
     parts = [part for part, n in looks.items() if 2 * n > total]
     whole = ["prompt", *parts] if parts and already == total else parts
     again = f"; these look templated already; pass --templated {','.join(whole)}" if parts else ""
     return (
-        f"{held:,} {many} special tokens written out ({first[0]!r} first in {one} {first[1]}); "
+        f"{held:,} {many} special tokens written out ({first[0]!r} first in row {first[1]}); "
         f"they are encoded as text{again}"
     )
 

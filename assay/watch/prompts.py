@@ -65,7 +65,7 @@ def read_prompts(file: str, task: Task) -> Prompts:
 
 def _rows(file: str) -> list[tuple[str, Turns | None, dict[str, Any]]]:
     """Text, conversation and other columns of each prompt of a file with columns."""
-    return [(text, turns, dict(row)) for (text, turns), row in stream(file, "prompts")]
+    return [(x.prompt, x.turns, dict(row)) for x, row in stream(file, "prompts")]
 
 
 def _lines(file: str) -> list[str]:

@@ -148,8 +148,8 @@ class Encoder:
         own = progress.over(table.own, "tokenizing prompts", "prompts")
         short = [p for p in own if self.ids(p) is not None]
         if alone:
-            asks = ((p + 1, table.texts[p], ()) for p in table.own)
-            self._warn(file, marked_note(chat, asks, "prompt"))
+            asks = ((table.rows[p], table.texts[p], ()) for p in table.own)
+            self._warn(file, marked_note(chat, asks))
             self._warn(file, *unread_notes(chat, template=self.chat))
         if len(short) <= held_out:
             raise InputError(

@@ -30,7 +30,8 @@ class PromptTable:
         columns: The files' other columns by name, None where a prompt's file has no such column.
         first: The first place of each text.
         own: Places of the prompts that completions are sampled for.
-        where: What messages call each prompt: its file, and its number there.
+        where: What messages call each prompt: its file, and its row there.
+        rows: The rows of those prompts that come from a file of prompts.
     """
 
     texts: list[str] = field(default_factory=list)
@@ -39,6 +40,7 @@ class PromptTable:
     first: dict[str, int] = field(default_factory=dict)
     own: list[int] = field(default_factory=list)
     where: list[str] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
 
     def add(
         self,
@@ -144,9 +146,10 @@ def read_files(
         return progress.over(found, f"reading {path}", "rows")
 
     if prompts:
-        for i, ((text, turns), row) in enumerate(rows(prompts, "prompts"), 1):
-            ask = as_written(text, "prompt", templated)
-            table.add(ask, turns, row, f"{prompts}, prompt {i}")
+        for item, row in rows(prompts, "prompts"):
+            ask = as_written(item.prompt, "prompt", templated)
+            table.add(ask, item.turns, row, f"{prompts}, row {item.row}")
+            table.rows.append(item.row)
     n = len(table.texts)
     items: list[Items] = []
     for path, kind in ((pairs, "pairs"), (demos, "demonstrations")):

@@ -171,9 +171,10 @@ def first_prompt(arguments: Mapping[str, Any]) -> PromptTexts:
         unused=set(columns) if several else None,
     )
     for item, row in rows:
-        text, turns = item if kind == "prompts" else (item.prompt, item.turns)
-        if text.strip():
-            return PromptTexts(str, [text], [turns], {name: [cell] for name, cell in row.items()})
+        if item.prompt.strip():
+            return PromptTexts(
+                str, [item.prompt], [item.turns], {name: [cell] for name, cell in row.items()}
+            )
     raise InputError(f"{file} has no prompt; give a file with at least one")
 
 
