@@ -10,7 +10,13 @@ from typing import Any
 from assay.data.faults import clipped
 from assay.data.nested import advice
 from assay.data.numbers import number
-from assay.data.prompt_columns import JOINED, joined_parts, one_completion, prompt_parts
+from assay.data.prompt_columns import (
+    JOINED,
+    first_of,
+    joined_parts,
+    one_completion,
+    prompt_parts,
+)
 from assay.data.scale import Scale
 from assay.data.score_column import score_column
 from assay.data.verdict_column import verdict_parts
@@ -142,10 +148,6 @@ def layout(
     return replace(found, others=tuple(c for c in seen if c not in used))
 
 
-def _first(names: Iterable[str], seen: tuple[str, ...]) -> str | None:
-    return next((n for n in names if n in seen), None)
-
-
 def _found(
     rows: list[dict[str, Any]],
     seen: tuple[str, ...],
@@ -155,7 +157,7 @@ def _found(
     want: str | None,
 ) -> Layout:
     def part(name: str, *names: str) -> dict[str, str]:
-        column = named.get(name) or _first(
+        column = named.get(name) or first_of(
             names or (name,), tuple(c for c in seen if c not in named.values())
         )
         return {name: column} if column else {}
