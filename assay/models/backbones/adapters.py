@@ -125,7 +125,7 @@ class Base:
                 self.peft.delete_adapter(names.pop())
 
     def forget(self, name: str) -> None:
-        """Remove this adapter before the next one is made: it may be on while nobody owns it."""
+        """Remove this adapter before the next one is made: it may still be on."""
         self._dropped.append(name)
 
     def switch(self, name: str | None) -> None:
