@@ -159,7 +159,7 @@ def backbone(
 
     Raises:
         InputError: The arguments do not fit together, there is no adapter configuration, or it is
-            one that `adapter_config` or `adapter_law` refuse.
+            one that `adapter_config` or `adapter_check` refuse.
         Missing: peft is needed and not installed.
     """
     if not lora and not peft:

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from assay.core.rng import Rng
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
+from assay.models.backbones.adapter_check import check, few_logps
 from assay.models.backbones.adapter_config import drawn_anew, fits, trainable
-from assay.models.backbones.adapter_law import check, few_logps
 from assay.models.backbones.adapter_merge import merged
 from assay.models.backbones.lora import draw_by_address
 from assay.models.backbones.mixed_precision import compute_rounded
