@@ -57,25 +57,6 @@ def open_tokenizer(base: str | Path) -> Any:
         raise hub.refused(str(base), f"{base} gives no tokenizer", why) from why
 
 
-def all_there(info: dict[str, Any], what: str) -> None:
-    """Check that a model's files hold all its weights: transformers draws missing ones at random.
-
-    Args:
-        info: What `from_pretrained(…, output_loading_info=True)` returned.
-        what: The beginning of the message.
-
-    Raises:
-        InputError: Weights are missing.
-    """
-    lacking = sorted(info["missing_keys"])
-    if lacking:
-        some = ", ".join(lacking[:3]) + (", …" if len(lacking) > 3 else "")
-        raise InputError(
-            f"{what}, and its files lack {some}, so that random numbers would stand in; give a "
-            "folder that was saved with all its weights, the head included"
-        )
-
-
 def open_model(kind: str, base: str | Path, **arguments: Any) -> Any:
     """Open a model by transformers' Auto class, from safetensors only, in float32, dropout off.
 
