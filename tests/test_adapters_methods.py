@@ -19,7 +19,7 @@ from assay.errors import InputError
 
 peft = pytest.importorskip("peft", reason="the lora extra is not installed")
 
-from assay.models.backbones import adapter_config, adapter_law  # noqa: E402
+from assay.models.backbones import adapter_check, adapter_config  # noqa: E402
 from assay.models.backbones.adapters import Adapted, Base  # noqa: E402
 from assay.models.backbones.pretrained import Pretrained  # noqa: E402
 
@@ -49,7 +49,7 @@ def opened(folder: Path, dtype: torch.dtype = torch.float64, **config: Any) -> B
 
 def logps(base: Base, name: str | None) -> torch.Tensor:
     base.switch(name)
-    return adapter_law.few_logps(base.plain)
+    return adapter_check.few_logps(base.plain)
 
 
 def moved(policy: Adapted) -> None:
@@ -105,8 +105,8 @@ def laws(base: Base, dtype: torch.dtype) -> None:
     assert worst(logps(base, None), before) == 0
     assert worst(logps(base, other.name), before) <= near, "an adapter of its own"
     assert all(p.dtype != torch.bfloat16 for p in policy.parameters()), "a step is not rounded"
-    assert worst(adapter_law.few_logps(Pretrained(policy.merged())), mine) <= merge
-    assert worst(adapter_law.few_logps(Pretrained(Adapted(base).merged())), before) == 0
+    assert worst(adapter_check.few_logps(Pretrained(policy.merged())), mine) <= merge
+    assert worst(adapter_check.few_logps(Pretrained(Adapted(base).merged())), before) == 0
     again = Adapted(Base(model("llama", dtype=dtype), base.config, Rng(3)), adapter=True)
     again.load_state_dict(copy.deepcopy(policy.state_dict()))
     assert worst(logps(again._base[0], again.name), mine) == 0, "the state is all that was trained"

@@ -171,6 +171,24 @@ def test_without_the_template_prompts_are_texts(
     assert texts == ["<s><|user|>the mill?<|end|><|assistant|>", "<s>the mill?"]
 
 
+def test_a_templated_prompt_is_shown_as_it_is_trained_on(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "<s><|user|>the mill?<|end|><|assistant|>"
+    file = write("a.jsonl", [pair(prompt=text)])
+    asked = ["check", file, "--show", "1", "--model", model, "--json"]
+    ids = []
+    for more in ([], ["--templated", "prompt"]):
+        assert cli.main([*asked, *more]) == 0
+        ids.append(json.loads(capsys.readouterr().out)["show"][0]["tokens"]["prompt"]["ids"])
+    assert ids[1] == families.tokenizer()(text, add_special_tokens=False)["input_ids"]
+    assert len(ids[0]) > len(ids[1])  # as text, and in a template of its own
+    assert cli.main(["check", file, "--fix", "b.jsonl", "--templated", "prompt"]) == 0
+    assert "fit b.jsonl --out reward --templated prompt\n" in capsys.readouterr().err
+    assert cli.main([*asked, "--templated", "prompts"]) == 2
+    assert "--templated is 'prompts'" in capsys.readouterr().err
+
+
 def test_a_row_that_the_template_refuses_says_why_and_the_others_are_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

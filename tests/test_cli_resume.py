@@ -18,7 +18,7 @@ from test_cli_run import SMALL, _elsewhere, mine, readings, refused  # noqa: F40
 
 from assay import cli
 from assay.engine import checkpoint
-from assay.engine.atomic import only_writer
+from assay.engine.folder_lock import only_writer
 from assay.records.best import state_of, state_said
 from assay.records.runs import Run
 

@@ -1,15 +1,16 @@
-"""A file is replaced whole or not at all, and a folder has one writer."""
+"""A file is replaced or made whole, or not at all."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from assay.engine import atomic
-from assay.engine.atomic import only_writer, replacing, write_bytes
+from assay.engine.atomic import creating, replacing, write_bytes
+from assay.errors import InputError
 
 
 def test_a_file_is_made_and_replaced(tmp_path: Path) -> None:
@@ -38,36 +39,38 @@ def test_a_folder_that_is_missing_is_an_error(tmp_path: Path) -> None:
         write_bytes(tmp_path / "none" / "a.json", b"x")
 
 
-def test_a_missing_folder_cannot_be_held(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), only_writer(tmp_path / "none"):
-        pass
+def _no_links(source: Path, target: Path) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted", str(source), None, str(target))
 
 
-def test_a_folder_is_held_where_folders_cannot_be_locked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("link", [os.link, _no_links], ids=["hard links", "a disk without them"])
+def test_a_new_file_is_made_and_never_put_over_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: Callable[..., None]
 ) -> None:
-    """What Windows does, run here: the lock is on a file in the folder, and another process sees
-    it.
-    """
-    monkeypatch.setattr(atomic, "fcntl", None)
-    ask = (
-        "import sys, pathlib; from assay.engine import atomic; atomic.fcntl = None\n"
-        "with atomic.only_writer(pathlib.Path(sys.argv[1])) as mine: print(mine)"
-    )
+    monkeypatch.setattr(os, "link", link)
+    path = tmp_path / "new" / "a.json"
+    with creating(path) as fresh:
+        fresh.write_bytes(b"whole")
+        assert not path.exists()
+    assert path.read_bytes() == b"whole" and list(path.parent.iterdir()) == [path]
+    late = path.with_name("b.json")
 
-    def other() -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", ask, str(tmp_path)], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
+    def overtaken() -> None:
+        with creating(late) as fresh:
+            fresh.write_bytes(b"ours")
+            late.write_bytes(b"theirs")  # another program takes the name meanwhile
 
-    with only_writer(tmp_path) as mine, only_writer(tmp_path) as again:
-        assert mine and not again and other() == "False"
-    assert other() == "True" and [p.name for p in tmp_path.iterdir()] == [atomic.LOCK]
+    with pytest.raises(InputError, match=r"b\.json exists and is never overwritten"):
+        overtaken()
+    assert late.read_bytes() == b"theirs" and sorted(path.parent.iterdir()) == [path, late]
 
 
-def test_a_folder_is_held_until_the_block_ends(tmp_path: Path) -> None:
-    with only_writer(tmp_path) as mine, only_writer(tmp_path) as theirs:
-        assert mine and not theirs
-    with only_writer(tmp_path) as mine:
-        assert mine and not list(tmp_path.iterdir())
+def test_an_error_while_writing_leaves_no_new_file(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with creating(tmp_path / "a.json") as fresh:
+            fresh.write_bytes(b"half of")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ import torch
 from small import BANDIT
 
 from assay.core import Loop, World
-from assay.engine.atomic import only_writer
+from assay.engine.folder_lock import only_writer
 from assay.errors import InputError
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import Measurement, measure

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from assay.engine.atomic import only_writer
+from assay.engine.folder_lock import only_writer
 from assay.errors import InputError, Waiting
 from assay.records.best import best, last, policies, state_of, state_said
 from assay.records.result import Kept, Watched, chosen, from_earlier

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from assay.core import InputError, PromptTexts
+from assay.data.turns import Turn
 from assay.rewards.function import FunctionReward
 from assay.rewards.load import open_reward
 from assay.rewards.returned import numbers
@@ -162,7 +163,7 @@ def test_verl_s_signature_is_called_for_each_completion_with_its_columns() -> No
     one = FunctionReward(compute_score, "compute_score")
     columns = {"data_source": ["dicts", "x", "x"], "extra_info": [None, None, {"bonus": 4}]}
     assert one.needs == {"data_source"}
-    talk = [(("user", "p"),), None, None]  # a conversation is judged by its text too
+    talk = [(Turn("user", "p"),), None, None]  # a conversation is judged by its text too
     for right in (
         {"ground_truth": ["a", "a", "a"]},
         {"reward_model": [{"style": "rule", "ground_truth": "a"}] * 3},

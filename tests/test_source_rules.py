@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from source_tree import PACKAGE, ROOT, calls, files, imports, known, ours, part, tree, where
 
+from assay.registry import docstrings
+
 DESCEND = PACKAGE / "engine" / "descend.py"
 UNDECIDED = {
     "utils",
@@ -215,3 +217,17 @@ def test_the_reader_of_this_test_can_fail(tmp_path: Path) -> None:
         and known("torch") is None
     )
     assert calls(bad) == [(5, "loss.backward")]
+
+
+def test_docstrings_name_no_argument_that_a_function_lacks() -> None:
+    wrong = list[str]()
+    for path in files():
+        for node in ast.walk(tree(path)):
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            a = node.args
+            given = [*a.posonlyargs, *a.args, *a.kwonlyargs, a.vararg, a.kwarg]
+            names = {f"{x.arg}" for x in given if x is not None}
+            said = docstrings.parse(ast.get_docstring(node)).arguments
+            wrong += [f"{where(path, node.lineno)} {name}" for name in said if name not in names]
+    assert wrong == []

@@ -27,6 +27,7 @@ def check(
     chat: bool = True,
     max_prompt: int = 512,
     max_tokens: int = 128,
+    templated: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Say what a data file is, repair it, and show its rows as they are trained on.
 
@@ -47,6 +48,8 @@ def check(
             tokenizer has one.
         max_prompt: For --show: most tokens of a prompt.
         max_tokens: For --show: most tokens of a completion.
+        templated: For --show: parts of the rows that a chat template wrote already, such as prompt:
+            their special tokens are special tokens, and no template is applied.
 
     Returns:
         What `assay.data.summary.check` returns; with `fix` a part "fix", see
@@ -72,8 +75,7 @@ def check(
             from assay.worlds.row_tokens import row_tokens
 
             limits = {"max_prompt": max_prompt, "max_tokens": max_tokens}
-            for one, tokens in zip(
-                found["show"], row_tokens(model, rows, chat=chat, **limits), strict=True
-            ):
-                one["tokens"] = tokens
+            tokens = row_tokens(model, rows, chat=chat, templated=templated, **limits)
+            for one, its_tokens in zip(found["show"], tokens, strict=True):
+                one["tokens"] = its_tokens
     return found

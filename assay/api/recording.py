@@ -15,7 +15,7 @@ from assay.api.orders import Order
 from assay.api.weights import live_sources, live_weights
 from assay.core import Loop, World
 from assay.engine import parallel
-from assay.engine.atomic import LOCK, only_writer
+from assay.engine.folder_lock import LOCK, only_writer
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.reading import described
 from assay.records.memory import MemoryRun

@@ -19,7 +19,7 @@ NEXT = {  # what a file of each kind is for
     "prompts": "assay run leave_one_out --model MODEL --prompts {} --rewards reward",
     "demonstrations": "assay run sft --model MODEL --demos {}",
 }
-KEPT: dict[str, tuple[str, ...]] = {"run": ("columns", "label_map", "split")}  # flags of check
+KEPT: dict[str, tuple[str, ...]] = {"run": ("columns", "label_map", "split", "templated")}
 KEPT["fit"] = (*KEPT["run"], "score")
 
 
@@ -68,7 +68,8 @@ def _still(settings: Mapping[str, Any], fixed: Mapping[str, Any] | None) -> dict
     if fixed is None:
         return dict(settings)
     named = (settings.get("columns") or {}).get("score")
-    return {"score": settings.get("score") or named}
+    score = settings.get("score") or named
+    return {"score": score, "templated": settings.get("templated")}
 
 
 def _fix_lines(fixed: Mapping[str, Any]) -> list[str]:

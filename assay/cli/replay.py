@@ -13,7 +13,8 @@ from typing import Any
 from assay.api import execution, inputs, orders
 from assay.core import Rng
 from assay.engine import checkpoint as disk
-from assay.engine.atomic import only_writer, write_bytes
+from assay.engine.atomic import write_bytes
+from assay.engine.folder_lock import only_writer
 from assay.engine.progress import over
 from assay.errors import InputError
 from assay.records.runs import Run, plain

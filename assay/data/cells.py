@@ -6,15 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from assay.data.dialogues import contains
-from assay.data.faults import Faults
+from assay.data.faults import FIX, Faults
 from assay.data.kinds import Layout
 from assay.data.messages import Unreadable, turns_of
 from assay.data.prompt_columns import LIKE_A_PROMPT
 from assay.data.text_cells import literal, parsed
-from assay.data.turns import Turn, Turns, continued, transcript, written
-
-FIX = "repair the row, or leave such rows out with --drop"
-EMPTY: tuple[Any, ...] = (None, "", [], {})
+from assay.data.turns import EMPTY, Turn, Turns, continued, transcript, written
 
 
 class Cell(NamedTuple):

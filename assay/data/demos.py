@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from assay.data.cells import FIX, Cell
-from assay.data.faults import Faults
+from assay.data.cells import Cell
+from assay.data.faults import FIX, Faults
 from assay.data.kinds import Layout
 from assay.data.prompt_cells import PromptCells
 from assay.data.scored import completed, scored
@@ -64,9 +64,8 @@ def demos(
         if cell.turns is None and (turns := transcript(cell.text)) is not None:
             cell = Cell.of(turns)
         replies = any(t.role == "assistant" for t in cell.turns or ())
-        whole = (
-            cells.join(i, row, cell) if replies else cell
-        )  # no answer of the history's is its own
+        # without a reply of its own, a row would take one of its history's for its completion
+        whole = cells.join(i, row, cell) if replies else cell
         made = None if whole is None else completed(i, column, Cell(""), whole, faults)
         if made is None:
             continue

@@ -9,6 +9,9 @@ from typing import Any
 from assay.errors import InputError
 
 SHOWN = 20  # faults that are kept with their words
+DROP = "leave such rows out with --drop"
+FIX = f"repair the row, or {DROP}"
+ONE_PROMPT = f"keep one prompt a row, or {DROP}"
 
 
 @dataclass(frozen=True)
@@ -96,9 +99,7 @@ class Faults:
         """
         self.errors[kind] += 1
         if not self.drops:
-            cure = cure.replace(
-                "leave such rows out with --drop", "remove it (assay check lists such rows)"
-            )
+            cure = cure.replace(DROP, "remove it (assay check lists such rows)")
         if len(self.shown) < SHOWN:
             self.shown.append(Fault(kind, self.file, row, column, found, cure, True, self.line))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from assay.data.demos import Demo, demos
@@ -25,16 +25,13 @@ def read_items(
         found: The file's columns.
         faults: Counts rows with faults, which are left out.
     """
-    reader: Callable[..., Iterator[Any]] = (
-        pairs
-        if found.kind in ("pairs", "choices")
-        else scored
-        if "response" in found.parts
-        else demos
-        if {"messages", "text"} & set(found.parts)
-        else prompts
-    )
-    return reader(rows, found, faults)
+    if found.kind in ("pairs", "choices"):
+        return pairs(rows, found, faults)
+    if "response" in found.parts:
+        return scored(rows, found, faults)
+    if {"messages", "text"} & set(found.parts):
+        return demos(rows, found, faults)
+    return prompts(rows, found, faults)
 
 
 def texts_of(item: Item) -> tuple[str, ...]:

@@ -10,7 +10,13 @@ from typing import Any
 from assay.data.faults import clipped
 from assay.data.nested import advice
 from assay.data.numbers import number
-from assay.data.prompt_columns import JOINED, joined_parts, one_completion, prompt_parts
+from assay.data.prompt_columns import (
+    JOINED,
+    first_of,
+    joined_parts,
+    one_completion,
+    prompt_parts,
+)
 from assay.data.scale import Scale
 from assay.data.score_column import score_column
 from assay.data.verdict_column import verdict_parts
@@ -142,10 +148,6 @@ def layout(
     return replace(found, others=tuple(c for c in seen if c not in used))
 
 
-def _first(names: Iterable[str], seen: tuple[str, ...]) -> str | None:
-    return next((n for n in names if n in seen), None)
-
-
 def _found(
     rows: list[dict[str, Any]],
     seen: tuple[str, ...],
@@ -155,7 +157,7 @@ def _found(
     want: str | None,
 ) -> Layout:
     def part(name: str, *names: str) -> dict[str, str]:
-        column = named.get(name) or _first(
+        column = named.get(name) or first_of(
             names or (name,), tuple(c for c in seen if c not in named.values())
         )
         return {name: column} if column else {}
@@ -192,24 +194,8 @@ def _found(
     if len(both) == 1 and score is None and not answer and not dialogue:
         raise missing("rejected" if "chosen" in both else "chosen", seen, file)
     if two and want in (None, "pairs"):
-        taken = {name for which, name in named.items() if which != "margin"}
-        verdict, rivals = verdict_parts([c for c in seen if c not in taken], *two)
-        if "verdict" in named:
-            verdict, rivals = {"verdict": named["verdict"]}, []
-        if not verdict and not rivals:
-            raise InputError(
-                f"{file} has {two[0]} and {two[1]} but no column that says which is better; it has "
-                f"{', '.join(seen)} (name it with --columns verdict=ITS_NAME)"
-            )
-        margin = {"margin": named["margin"]} if "margin" in named else {}
-        asks = (
-            f"{file}: {' and '.join(rivals)} can each say which of {two[0]} and {two[1]} is "
-            f"better; choose one with --columns verdict={rivals[0]}"
-            if rivals
-            else ""
-        )
-        parts = {**prompt, "first": two[0], "second": two[1], **verdict, **margin}
-        return Layout("choices", parts, seen, numeric, asks=asks)
+        parts, asks = _choices(two, seen, named, file)
+        return Layout("choices", {**prompt, **parts}, seen, numeric, asks=asks)
     nested = "" if answer else advice(rows, [c for c in seen if c not in prompt.values()])
     if nested and want in ("pairs", "scored", "responses"):
         raise InputError(f"{file}: {nested}")
@@ -220,14 +206,15 @@ def _found(
             raise missing("prompt", seen, file)
         if want == "responses":
             return Layout("demonstrations", {**prompt, **answer}, seen, numeric)
-        used = {*prompt.values(), *answer.values()}
-        free, numbers = ([c for c in names if c not in used] for names in (seen, numeric))
-        column, asks = score or named.get("score"), ""
+        parts, asks = {**prompt, **answer}, ""
+        column = score or named.get("score")
         if column is None:
+            used = set(parts.values())
+            free, numbers = ([c for c in names if c not in used] for names in (seen, numeric))
             column, asks = score_column(rows, free, numbers, file)
         if column or asks:
-            parts = {**prompt, **answer, **({"score": column} if column else {})}
-            return Layout("scored", parts, seen, numeric, asks=asks)
+            scored = {"score": column} if column else {}
+            return Layout("scored", parts | scored, seen, numeric, asks=asks)
         if want == "scored":
             raise InputError(
                 f"{file} has {', '.join(seen)} and none of them has numbers; name the score with "
@@ -235,7 +222,7 @@ def _found(
             )
         if "response" not in named:
             one_completion(rows, seen, answer["response"], file)
-        return Layout("demonstrations", {**prompt, **answer}, seen, numeric)
+        return Layout("demonstrations", parts, seen, numeric)
     if want in ("scored", "responses"):
         raise missing("response", seen, file)
     for name, names in (("messages", ("messages", "conversations")), ("text", ("text",))):
@@ -254,6 +241,30 @@ def _found(
         "demonstrations (messages or text), nor prompts; rename with --columns "
         "prompt=ITS_NAME,chosen=ITS_NAME,rejected=ITS_NAME"
     )
+
+
+def _choices(
+    two: tuple[str, str], seen: tuple[str, ...], named: Mapping[str, str], file: str
+) -> tuple[dict[str, str], str]:
+    """The parts of a comparison of two columns, and the question which column is its verdict."""
+    first, second = two
+    taken = {name for which, name in named.items() if which != "margin"}
+    verdict, rivals = verdict_parts([c for c in seen if c not in taken], first, second)
+    if "verdict" in named:
+        verdict, rivals = {"verdict": named["verdict"]}, []
+    if not verdict and not rivals:
+        raise InputError(
+            f"{file} has {first} and {second} but no column that says which is better; it has "
+            f"{', '.join(seen)} (name it with --columns verdict=ITS_NAME)"
+        )
+    asks = ""
+    if rivals:
+        asks = (
+            f"{file}: {' and '.join(rivals)} can each say which of {first} and {second} is "
+            f"better; choose one with --columns verdict={rivals[0]}"
+        )
+    margin = {"margin": named["margin"]} if "margin" in named else {}
+    return {"first": first, "second": second, **verdict, **margin}, asks
 
 
 def _number_column(rows: list[dict[str, Any]], column: str) -> bool:

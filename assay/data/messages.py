@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assay.data.faults import Faults
-from assay.data.turns import ROLES, THOUGHT, Turn, Turns, as_more, full
+from assay.data.turns import EMPTY, REASONING, ROLES, Turn, Turns, as_more, full
 
 # What else of a message chat templates write.
-KEPT = ("name", "tool_call_id", "tool_calls", "tools", *THOUGHT)
+KEPT = ("name", "tool_call_id", "tool_calls", "tools", *REASONING)
 ROLE, CONTENT = ("role", "from"), ("content", "value")
 CALLS = "function_call"  # an older form of tool calls: a role, or a key of a message
 
@@ -83,7 +83,7 @@ def _turns(message: Any, i: int, faults: Faults) -> list[Turn]:
         raise Unreadable(f"message {i} has no role that is text")
     role = role.strip()
     content = _text(message.get(holds) if holds else None, i, faults)
-    more = {k: full(message[k]) for k in KEPT if message.get(k) not in (None, "", [], {})}
+    more = {k: full(message[k]) for k in KEPT if message.get(k) not in EMPTY}
     calls = _calls(more.pop("tool_calls", []))
     if role.lower() == CALLS:
         said = _parsed(content)
@@ -91,7 +91,7 @@ def _turns(message: Any, i: int, faults: Faults) -> list[Turn]:
         if older and all(isinstance(call, Mapping) for call in older):
             calls, content = [*_calls(older), *calls], ""
         role = "assistant"
-    if message.get(CALLS) not in (None, "", [], {}):
+    if message.get(CALLS) not in EMPTY:
         calls = [*calls, *_calls(full(_parsed(message[CALLS])))]
     if calls:
         more["tool_calls"] = calls
@@ -114,7 +114,7 @@ def key(message: Mapping[str, Any], names: Sequence[str]) -> str | None:
 def _count(message: Mapping[str, Any], read: Sequence[str | None], faults: Faults) -> None:
     """Count the keys that are not read."""
     for name, value in message.items():
-        if name not in read and value not in (None, "", [], {}):
+        if name not in read and value not in EMPTY:
             faults.skip(f"message key '{name}'")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assay.data.messages import ROLE, key
+from assay.data.turns import EMPTY
 
 SAID = ("response", "answer", "text", "completion", "output", "generation", "content")
 GRADE = ("score", "overall_score", "reward", "rating", "pm_score", "rank", "fine-grained_score")
@@ -40,7 +41,7 @@ def advice(rows: Sequence[Mapping[str, Any]], seen: Sequence[str]) -> str:
         'one row holds several completions'
     """
     for column in seen:
-        value = next((r[column] for r in rows if r.get(column) not in (None, "", [], {})), None)
+        value = next((r[column] for r in rows if r.get(column) not in EMPTY), None)
         found = _several(column, value, seen) or _talk(column, value)
         if found:
             return found

@@ -20,7 +20,7 @@ def notices(layout: Layout, faults: Faults, *, rewarded: bool = False) -> list[s
     Args:
         layout: The file's columns.
         faults: Its warnings, and what nothing reads.
-        functions: Whether the caller hands the other columns to reward functions.
+        rewarded: Whether the caller hands the other columns to reward functions.
 
     Returns:
         A sentence for a joined prompt, one for each kind of warning with its first place and its

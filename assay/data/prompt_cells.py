@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from assay.data.cells import EMPTY, FIX, Cell, Cells, joined_turns
+from assay.data.cells import Cell, Cells, joined_turns
 from assay.data.dialogues import contains, parted
-from assay.data.faults import Faults
+from assay.data.faults import FIX, Faults
 from assay.data.kinds import Layout
 from assay.data.prompt_columns import DIALOGUE, JOINED
 from assay.data.text_cells import literal, rounds
-from assay.data.turns import Turn, Turns, as_more, begun, transcript
+from assay.data.turns import EMPTY, Turn, Turns, as_more, begun, transcript
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,11 +53,11 @@ def prompt_parts(
         InputError: A prompt column and a dialogue stand side by side and say different things.
     """
     free = [c for c in seen if c not in named.values()]
-    prompt = named.get("prompt") or _first(PROMPT, free)
+    prompt = named.get("prompt") or first_of(PROMPT, free)
     talk = next((c for c in DIALOGUE if dialogues and c in free and _talks(rows, c, closed)), None)
     parts = dict[str, str]()
     if prompt is None:
-        prompt = talk or _first(LAST, free)
+        prompt = talk or first_of(LAST, free)
     elif talk is not None and "prompt" not in named:
         prompt = _one_of(prompt, talk, rows, file)
     if prompt is None:
@@ -80,13 +80,14 @@ def joined_parts(
     parts = dict[str, str]()
     joined = {"system": SYSTEM, "history": HISTORY, "input": inputs, "tools": TOOLS}
     for part in JOINED:
-        column = named[part] if part in named else _first(joined[part], free)
+        column = named[part] if part in named else first_of(joined[part], free)
         if column:
             parts[part] = column
     return parts
 
 
-def _first(names: Iterable[str], seen: Sequence[str]) -> str | None:
+def first_of(names: Iterable[str], seen: Sequence[str]) -> str | None:
+    """The first of these names that is a column of the file."""
     return next((n for n in names if n in seen), None)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from assay.data.cells import FIX, Cell, joined_turns, reply_turns
+from assay.data.cells import Cell, joined_turns, reply_turns
 from assay.data.dialogues import (
     is_plain,
     joined,
@@ -16,7 +16,7 @@ from assay.data.dialogues import (
     unsaid,
     with_tools,
 )
-from assay.data.faults import Faults
+from assay.data.faults import FIX, ONE_PROMPT, Faults
 from assay.data.kinds import Layout
 from assay.data.prompt_cells import PromptCells
 from assay.data.turns import Turns, written
@@ -135,7 +135,7 @@ def completed(
             i,
             column,
             "a dialogue that does not go on from the prompt column",
-            "keep one prompt a row, or leave such rows out with --drop",
+            ONE_PROMPT,
         )
         return None
     asked = Cell.of(whole) if whole else Cell("")

@@ -42,7 +42,8 @@ class Turn(NamedTuple):
 
 
 Turns = tuple[Turn, ...]
-THOUGHT = ("reasoning_content", "reasoning", "thinking")  # three names of one thing
+REASONING = ("reasoning_content", "thinking", "reasoning")  # three keys of one thing
+EMPTY: tuple[Any, ...] = (None, "", [], {})  # values of a cell or a key that say nothing
 ROLES = {
     "human": "user",
     "user": "user",
@@ -95,7 +96,7 @@ def transcript(text: str) -> Turns | None:
 
 
 def continued(text: str) -> Turns | None:
-    """The turns of a text that goes on after `Assistant:`; None where nobody else speaks in it."""
+    """The turns of a text that goes on after `Assistant:`; None if no other speaker follows."""
     return transcript(f"\n\nAssistant: {text}")
 
 
@@ -120,7 +121,7 @@ def _said(turn: Turn) -> str:
         return turn.content
     more = turn.extras()
     before = [f"Tools: {_json(more.pop('tools'))}"] if "tools" in more else []
-    before += [f"<think>\n{more.pop(key)}\n</think>" for key in THOUGHT if key in more]
+    before += [f"<think>\n{more.pop(key)}\n</think>" for key in REASONING if key in more]
     calls = more.pop("tool_calls", None)
     after = [f"{key}: {v if isinstance(v, str) else _json(v)}" for key, v in more.items()]
     after += [f"Tool calls: {_json(calls)}"] if calls is not None else []

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from assay.data.faults import Faults, clipped
+from assay.data.faults import DROP, FIX, Faults, clipped
 from assay.data.kinds import Layout
 from assay.data.numbers import number
 from assay.data.scale import DROPPED, Scale
 from assay.data.verdict_words import BOTH_BAD
-
-_FIX = "repair the row, or leave such rows out with --drop"
 
 
 def finite(i: int, value: Any, column: str, faults: Faults) -> float | None:
@@ -27,11 +25,11 @@ def finite(i: int, value: Any, column: str, faults: Faults) -> float | None:
         The number; None where the cell is none.
     """
     if value is None or value == "":
-        faults.error("null cell", i, column, "null" if value is None else "an empty cell", _FIX)
+        faults.error("null cell", i, column, "null" if value is None else "an empty cell", FIX)
         return None
     x = number(value)
     if x is None or not math.isfinite(x):
-        faults.error("not a finite number", i, column, clipped(value), _FIX)
+        faults.error("not a finite number", i, column, clipped(value), FIX)
         return None
     return x
 
@@ -84,7 +82,7 @@ def first_wins(i: int, row: dict[str, Any], layout: Layout, faults: Faults) -> f
     kinds = {kind for _, kind in votes if kind}
     known = [p for p, kind in votes if p is not None]
     if (value is None or value in ("", [])) and not known and DROPPED not in kinds:
-        faults.error("null cell", i, column, "null" if value is None else "no verdict", _FIX)
+        faults.error("null cell", i, column, "null" if value is None else "no verdict", FIX)
         return None
     unknown = [c for c, (p, kind) in zip(cells, votes, strict=True) if p is None and not kind]
     if unknown:
@@ -108,8 +106,7 @@ def _cure(scale: Scale, value: Any) -> str:
     """How a value that is not on the scale gets a meaning."""
     typed = clipped(f"{value}=first")
     return (
-        f"{scale.says}; say what it means with --label-map {typed}, or second, tie, drop, or leave "
-        "such rows out with --drop"
+        f"{scale.says}; say what it means with --label-map {typed}, or second, tie, drop, or {DROP}"
     )
 
 

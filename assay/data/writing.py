@@ -6,14 +6,12 @@ import gzip
 import io
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from assay.engine.os_errors import writing_to
-from assay.errors import InputError
+from assay.engine.atomic import creating
 
 
 class Lines:
@@ -43,9 +41,6 @@ def new_file(
 ) -> Iterator[Lines]:
     """Write a file of JSON lines that is never put over another.
 
-    The rows go to a file beside it, which takes the name when the block ends. Where the block
-    raises, that file is deleted.
-
     Args:
         out: The file, gzipped if its name ends in .gz. Its folder is made.
         escaped: Whether every character beyond ASCII is escaped.
@@ -66,23 +61,11 @@ def new_file(
         '{"prompt": "2+2", "score": null}\\n'
     """
     out = Path(out)
-    taken = f"{out} exists and is never overwritten; give another file"
-    if os.path.lexists(out):
-        raise InputError(taken)
-    with writing_to(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = out.with_name(f"{out.name}.{os.getpid()}.new")
-    try:
-        with writing_to(out), _opened(fresh, out.suffix == ".gz") as f:
+    with creating(out) as fresh:
+        with _opened(fresh, out.suffix == ".gz") as f:
             yield Lines(f, escaped=escaped)
         if before is not None:
             before(fresh)
-        try:
-            os.link(fresh, out)  # unlike a rename, fails where something stands
-        except FileExistsError as why:
-            raise InputError(taken) from why
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def _opened(path: Path, packed: bool) -> io.BufferedIOBase:

@@ -1,7 +1,4 @@
-"""Writes a file or a folder whole or not at all: a new name, flushed to the disk, then a rename.
-
-And lets one process at a time write into a folder.
-"""
+"""Writes a file or a folder whole or not at all: a fresh name, flushed to disk, then a rename."""
 
 from __future__ import annotations
 
@@ -9,25 +6,17 @@ import logging
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import filelock
 import psutil  # type: ignore[import-untyped]
 
 from assay.engine.os_errors import writing_to
-
-try:
-    import fcntl
-except ImportError:  # Windows, where a folder cannot be locked, but a file in it can
-    fcntl = None  # type: ignore[assignment]
+from assay.errors import InputError
 
 log = logging.getLogger("assay")
-LOCK = ".lock"  # the file that is locked where a folder cannot be
 _FRESH = re.compile(r"\.(\d+)\.new$")  # how the name of a fresh file ends
-_WAITS = (0.02, 0.05, 0.1)  # seconds between tries of a lock
 
 
 @contextmanager
@@ -54,16 +43,82 @@ def replacing(path: Path, needed: int | None = None) -> Iterator[Path]:
         >>> (folder / "a.txt").read_text()
         'new'
     """
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    fresh = _fresh(path)
     try:
         with writing_to(path, needed):
             yield fresh
-            with open(fresh, "r+b") as f:  # Windows flushes no file that is open for reading alone
-                os.fsync(f.fileno())
+            _flush(fresh)
             os.replace(fresh, path)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def creating(path: Path, needed: int | None = None) -> Iterator[Path]:
+    """Give a fresh path to write to; it takes the name `path` when the block ends.
+
+    Unlike `replacing`, it never takes the place of another file, also of one that appears while the
+    block runs.
+
+    Args:
+        path: A name that is free. Its folder is made.
+        needed: The bytes that the file will have, where they are known.
+
+    Yields:
+        A path in the same folder, which is gone in the end.
+
+    Raises:
+        InputError: Something has the name.
+        NotWritten: See `replacing`.
+
+    Example:
+        >>> folder = getfixture("tmp_path")
+        >>> with creating(folder / "new" / "a.txt") as fresh:
+        ...     _ = fresh.write_text("whole")
+        >>> [p.name for p in (folder / "new").iterdir()]
+        ['a.txt']
+    """
+    if os.path.lexists(path):
+        raise _taken(path)
+    fresh = _fresh(path)
+    with writing_to(path, needed):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield fresh
+            _flush(fresh)
+            _claim(path, fresh)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+
+def _fresh(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}.new")
+
+
+def _flush(path: Path) -> None:
+    with open(path, "r+b") as f:  # Windows flushes no file that is open for reading alone
+        os.fsync(f.fileno())
+
+
+def _claim(path: Path, fresh: Path) -> None:
+    """Give a fresh file its name, unless something has it."""
+    try:
+        os.link(fresh, path)  # unlike a rename, it fails if the name is taken
+        return
+    except FileExistsError as why:
+        raise _taken(path) from why
+    except OSError:  # FAT and many network disks have no hard links
+        log.debug("%s is on a disk without hard links", path)
+    try:
+        open(path, "xb").close()
+    except FileExistsError as why:
+        raise _taken(path) from why
+    os.replace(fresh, path)
+
+
+def _taken(path: Path) -> InputError:
+    return InputError(f"{path} exists and is never overwritten; give another file")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -90,124 +145,6 @@ def forget_fresh(folder: Path) -> None:
         made = _FRESH.search(path.name)
         if made and not psutil.pid_exists(int(made.group(1))):
             path.unlink(missing_ok=True)
-
-
-class Hold:
-    """A folder that this process holds, until `release`, the end of the object, or a kill.
-
-    Args:
-        handle: The open folder; None where folders cannot be locked.
-        lock: The locked file where a folder cannot be locked.
-    """
-
-    def __init__(self, handle: int | None, lock: filelock.BaseFileLock | None = None):
-        self._handle, self._lock = handle, lock
-
-    def release(self) -> None:
-        """Let the folder go; a second call does nothing."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-
-    def __del__(self) -> None:
-        self.release()
-
-
-def hold(folder: Path) -> Hold | None:
-    """Hold a folder for this process, so that no other process writes into it.
-
-    Args:
-        folder: An existing folder.
-
-    Returns:
-        None where another process holds it. On file systems that cannot lock a folder, something
-        that holds nothing.
-    """
-    if fcntl is None:
-        lock = filelock.FileLock(folder / LOCK, blocking=False)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            return None
-        return Hold(None, lock)
-    handle = os.open(folder, os.O_RDONLY)
-    for wait in (*_WAITS, None):
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if wait is None:
-                os.close(handle)
-                return None
-            time.sleep(wait)  # `is_held` of another process holds it for an instant
-        except OSError as why:  # network file systems may refuse
-            log.info("%s cannot be locked (%s): two processes could write to it", folder, why)
-            break
-        else:
-            break
-    return Hold(handle)
-
-
-def is_held(folder: Path) -> bool | None:
-    """Whether a process holds a folder.
-
-    Args:
-        folder: An existing folder.
-
-    Returns:
-        None on systems that cannot lock a folder.
-
-    Example:
-        >>> folder = getfixture("tmp_path")
-        >>> with only_writer(folder):
-        ...     print(is_held(folder))
-        True
-        >>> is_held(folder)
-        False
-    """
-    if fcntl is None:
-        held = hold(folder)
-        if held is not None:
-            held.release()
-        return held is None
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError as why:  # network file systems may refuse
-        log.info("%s cannot be locked (%s), so its writer cannot be seen", folder, why)
-        return None
-    finally:
-        os.close(handle)
-    return False
-
-
-@contextmanager
-def only_writer(folder: Path) -> Iterator[bool]:
-    """Hold a folder for this process while the block runs; a kill lets it go.
-
-    Args:
-        folder: An existing folder.
-
-    Yields:
-        False where another process holds it. True where none does, and on file systems that cannot
-        lock. On Windows a file `.lock` in the folder is locked; it stays there.
-
-    Example:
-        >>> folder = getfixture("tmp_path")
-        >>> with only_writer(folder) as mine, only_writer(folder) as again:
-        ...     print(mine, again)
-        True False
-    """
-    held = hold(folder)
-    try:
-        yield held is not None
-    finally:
-        if held is not None:
-            held.release()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from assay.core.rng import Rng
 from assay.engine import progress
-from assay.engine.os_errors import writing_to
+from assay.engine.atomic import creating
 from assay.errors import InputError
 from assay.evaluation.scored_table import read_table
 from assay.formulas.curves import best_of_n, bootstrap_mean
@@ -119,23 +119,12 @@ def bon(
         "input": {"sha256": digest(scores) if Path(scores).exists() else None},
     }
     if out is not None:
-        _write_new(Path(out), encode({**provenance(), **result}, indent=1))
+        data = encode({**provenance(), **result}, indent=1)
+        with creating(Path(out), len(data)) as fresh:
+            fresh.write_bytes(data)
     if page is not None:
         best_of_n_page.page(result, page)
     return result
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    """Write a file that does not exist yet, whole or not at all."""
-    with writing_to(path, len(data)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "xb") as f:
-            try:
-                f.write(data)
-                f.flush()
-            except OSError:
-                path.unlink(missing_ok=True)
-                raise
 
 
 def _curve(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from assay.engine.atomic import Hold, hold
+from assay.engine.folder_lock import Hold, hold
 from assay.engine.os_errors import writing_to
 from assay.errors import InputError
 from assay.records.runs import plain

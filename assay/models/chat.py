@@ -14,11 +14,9 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from assay.data.turns import Turn, Turns
+from assay.data.turns import REASONING, Turn, Turns
 from assay.errors import InputError
 from assay.models.marks import Marks, unused
-
-REASONING = ("reasoning_content", "thinking", "reasoning")  # names that templates read it by
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Chat:
 
     Attributes:
         marks: The tokenizer's marks.
-        source: The template; "" where there is none.
+        source: The template; "" if the tokenizer has none.
         written: The marks that the template writes.
         unread: What the template has no place for, such as "tool_calls", with the places of it.
         at: Where the conversations are that are rendered now, such as a row.

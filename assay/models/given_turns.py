@@ -102,14 +102,12 @@ def _start(chat: Any, before: Turns, hidden: Hidden, text: str) -> int:
     return same
 
 
-def transcript_pieces(encoder: Any, turns: Turns, reply: Turns, ends: Collection[int]) -> Pieces:
+def transcript_pieces(encoder: Any, reply: Turns) -> Pieces:
     """Encode a completion as a transcript, whose other speakers are given.
 
     Args:
         encoder: A TextEncoder.
-        turns: The prompt's conversation; it has no part in this.
         reply: The completion's turns.
-        ends: Ids that end a completion; a transcript writes none.
     """
     found = Pieces()
     for n, turn in enumerate(reply):

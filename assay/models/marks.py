@@ -14,7 +14,7 @@ from typing import Any
 from assay.errors import InputError
 
 Encode = Callable[[str], list[int]]
-_PRIVATE = range(0xE000, 0xF900)  # characters that Unicode leaves to whoever needs one
+_PRIVATE = range(0xE000, 0xF900)  # characters that Unicode leaves to private use
 
 
 class Marks:
@@ -55,7 +55,7 @@ class Marks:
         self._twin: tuple[str, Encode] | None = None
 
     def first(self, text: str) -> str | None:
-        """Return the first mark that stands written out in a text; None where there is none."""
+        """Return the first mark that stands written out in a text, or None."""
         if self._any is None or not any(b in text for b in self._begins):
             return None
         found = self._any.search(text)

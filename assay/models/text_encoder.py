@@ -95,8 +95,9 @@ class TextEncoder:
         Raises:
             InputError: The template cannot write the conversation turn after turn.
         """
-        make = template_pieces if chat and self.chat.source else transcript_pieces
-        return make(self, turns, reply, ends)
+        if chat and self.chat.source:
+            return template_pieces(self, turns, reply, ends)
+        return transcript_pieces(self, reply)
 
     def rendered(self, text: str, hidden: Hidden = NOTHING) -> list[int]:
         """Encode what a template wrote, with what is hidden in it as characters."""

@@ -79,7 +79,7 @@ def marked_note(chat: Chat, rows: Iterable[tuple[int, str, Sequence[str]]]) -> s
 
 
 def _mark(chat: Chat, text: str) -> str | None:
-    """The first mark that stands written out in a text; None where there is none."""
+    """The first mark that stands written out in a text, or None."""
     return None if isinstance(text, Templated) else chat.marks.first(text)
 
 

@@ -34,6 +34,23 @@ def same_shapes(info: Mapping[str, Any], what: str) -> None:
         )
 
 
+def all_there(info: Mapping[str, Any], what: str) -> None:
+    """Check that a model's files hold all its weights: transformers draws missing ones at random.
+
+    Args:
+        info: As for `same_shapes`.
+        what: The beginning of the message.
+
+    Raises:
+        InputError: Weights are missing.
+    """
+    if lacks := sorted(info["missing_keys"]):
+        raise InputError(
+            f"{what}, and its files lack {_some(lacks)}, so that random numbers would stand in; "
+            "give a folder that was saved with all its weights, the head included"
+        )
+
+
 def whole_base(model: Any, info: Mapping[str, Any], base: str) -> None:
     """Check that a base that gets a new head has all other weights in its files.
 

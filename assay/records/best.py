@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from assay.engine.atomic import is_held
+from assay.engine.folder_lock import is_held
 from assay.errors import InputError
 from assay.records.memory import MemoryRun
 from assay.records.result import Best, Kept, Watched, chosen, named

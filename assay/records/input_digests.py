@@ -109,7 +109,7 @@ def base_of(name: str) -> str:
 
 
 def cached(name: str) -> Path | None:
-    """The folder of the hub's cache that holds a model of this id; None where there is none.
+    """The folder of the hub's cache that holds a model of this id; None if it is not there.
 
     Args:
         name: Any text.

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from assay.engine.atomic import forget_fresh, only_writer
+from assay.engine.atomic import forget_fresh
+from assay.engine.folder_lock import only_writer
 from assay.engine.os_errors import not_written
 from assay.errors import InputError, NotWritten, Waiting
 from assay.records.best import again

@@ -14,6 +14,7 @@ from assay.errors import InputError
 from assay.registry.live import opened
 
 PAD = "<|pad|>"
+_POSITIONS_FROM_2 = ("roberta", "xlm-roberta", "camembert")  # two positions are for padding
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Template:
 
     form: str
     max_length: int
-    segments: bool  # the model wants to know which of the pair a token is of
+    segments: bool
 
     def plain(self) -> dict[str, Any]:
         """Return the fields as JSON can hold them."""
@@ -47,32 +48,13 @@ def open_tokenizer(base: str | Path) -> Any:
 
     tokenizer = getattr(opened(base), "tokenizer", None)
     if tokenizer is not None:
-        return copy.deepcopy(tokenizer)  # whoever opens it may add a padding token
+        return copy.deepcopy(tokenizer)  # a caller may add a padding token
     try:
         return AutoTokenizer.from_pretrained(
             str(base), trust_remote_code=False, local_files_only=here
         )
     except Exception as why:  # transformers and the hub raise many types for one thing
         raise hub.refused(str(base), f"{base} gives no tokenizer", why) from why
-
-
-def all_there(info: dict[str, Any], what: str) -> None:
-    """Check that a model's files hold all its weights: transformers draws missing ones at random.
-
-    Args:
-        info: What `from_pretrained(…, output_loading_info=True)` returned.
-        what: The beginning of the message.
-
-    Raises:
-        InputError: Weights are missing.
-    """
-    lacking = sorted(info["missing_keys"])
-    if lacking:
-        some = ", ".join(lacking[:3]) + (", …" if len(lacking) > 3 else "")
-        raise InputError(
-            f"{what}, and its files lack {some}, so that random numbers would stand in; give a "
-            "folder that was saved with all its weights, the head included"
-        )
 
 
 def open_model(kind: str, base: str | Path, **arguments: Any) -> Any:
@@ -116,21 +98,16 @@ def template_for(tokenizer: Any, config: Any, max_length: int) -> Template:
 
     Args:
         tokenizer: The model's.
-        config: The model's; with the tokenizer it may lower the limit of `max_length` tokens.
+        config: The model's.
+        max_length: The longest row in tokens; the tokenizer or the configuration may lower it.
     """
     pair = tokenizer.cls_token_id is not None and tokenizer.sep_token_id is not None
     form = "pair" if pair else "chat" if getattr(tokenizer, "chat_template", None) else "plain"
     room = [max_length]
     positions = getattr(config, "max_position_embeddings", None)
     if isinstance(positions, int) and positions > 0:
-        room.append(
-            positions
-            - (
-                2
-                if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert")
-                else 0
-            )
-        )
+        offset = 2 if getattr(config, "model_type", "") in _POSITIONS_FROM_2 else 0
+        room.append(positions - offset)
     if 0 < tokenizer.model_max_length < 10**9:
         room.append(int(tokenizer.model_max_length))
     segments = (

@@ -151,9 +151,9 @@ def _opened(spec: str | Callable[..., Any], flag: str, name: str) -> TextReward:
 
 def _classifier(spec: str, flag: str) -> TextReward:
     """Open a sequence classifier of transformers."""
-    from assay.models.weights_read import check_finite
+    from assay.models.weights_read import all_there, check_finite
     from assay.rewards.encoder import ModelReward
-    from assay.rewards.encoding import all_there, open_model, open_tokenizer, template_for
+    from assay.rewards.encoding import open_model, open_tokenizer, template_for
 
     tokenizer = open_tokenizer(spec)
     model, info = open_model("AutoModelForSequenceClassification", spec, output_loading_info=True)

@@ -15,10 +15,9 @@ from assay.errors import InputError
 from assay.models.backbones.lora import lora_config, peft_needed
 from assay.models.backbones.pretrained import Pretrained
 from assay.models.live import LiveModel, borrowed
-from assay.models.weights_read import check_finite, same_shapes, say_left_over
+from assay.models.weights_read import all_there, check_finite, same_shapes, say_left_over
 from assay.registry.extras import need
 from assay.registry.live import opened
-from assay.rewards.encoding import all_there
 
 DTYPES = ("float32", "bfloat16", "float64")
 
@@ -159,7 +158,7 @@ def backbone(
 
     Raises:
         InputError: The arguments do not fit together, there is no adapter configuration, or it is
-            one that `adapter_config` or `adapter_law` refuse.
+            one that `adapter_config` or `adapter_check` refuse.
         Missing: peft is needed and not installed.
     """
     if not lora and not peft:

@@ -18,6 +18,7 @@ from assay.data.row_parts import completions
 from assay.data.scored import Scored
 from assay.engine import progress
 from assay.errors import InputError
+from assay.models.text_notes import as_written, parts_templated
 from assay.models.tokenizer import Tokens
 from assay.rewards.encoding import open_tokenizer
 from assay.worlds.chat_template import end_tokens, own_ends
@@ -28,7 +29,13 @@ _ENOUGH = 1 << 30  # tokens: rows over a limit are shown too
 
 
 def row_tokens(
-    model: str, items: Sequence[Item], *, chat: bool, max_prompt: int, max_tokens: int
+    model: str,
+    items: Sequence[Item],
+    *,
+    chat: bool,
+    max_prompt: int,
+    max_tokens: int,
+    templated: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Encode rows as a policy's encoder does, whole.
 
@@ -38,6 +45,7 @@ def row_tokens(
         chat: Whether conversations, and texts if the tokenizer has a template, go through it.
         max_prompt: Most tokens of a prompt.
         max_tokens: Most tokens of a completion.
+        templated: The parts of the rows that a chat template wrote already.
 
     Returns:
         For each row `prompt` and `completions`. Each of these has `text` (what its tokens say),
@@ -46,11 +54,13 @@ def row_tokens(
         last token is one that ends a completion. A row that cannot be encoded has an `error` alone.
 
     Raises:
-        InputError: The model has no tokenizer, or one that does not belong to it.
+        InputError: The model has no tokenizer, or one that does not belong to it; or there is no
+            such part.
     """
+    written = parts_templated(templated)
     with progress.stage(f"opening the tokenizer of {model}"):
         vocabulary = open_vocabulary(model, chat=chat)
-    return [_row(vocabulary, item, chat, max_prompt, max_tokens) for item in items]
+    return [_row(vocabulary, item, chat, max_prompt, max_tokens, written) for item in items]
 
 
 def open_vocabulary(model: str, *, chat: bool) -> Tokens:
@@ -82,7 +92,7 @@ def open_vocabulary(model: str, *, chat: bool) -> Tokens:
 
 
 def encoded(
-    vocabulary: Tokens, item: Item, *, chat: bool
+    vocabulary: Tokens, item: Item, *, chat: bool, templated: frozenset[str] = frozenset()
 ) -> tuple[list[int], list[tuple[list[int], list[bool]]]]:
     """Encode one row as it is trained on.
 
@@ -90,13 +100,14 @@ def encoded(
         vocabulary: The policy's tokenizer.
         item: The row.
         chat: Whether the chat template is used.
+        templated: The parts of the row that a chat template wrote already.
 
     Returns:
         The prompt's ids; and of each completion its ids and whether the policy decides each.
     """
     table = PromptTable()
-    place = table.add(item.prompt, item.turns, {})
-    encoder = Encoder(vocabulary, table, chat, _ENOUGH, _ENOUGH, torch.float32)
+    place = table.add(as_written(item.prompt, "prompt", templated), item.turns, {})
+    encoder = Encoder(vocabulary, table, chat, _ENOUGH, _ENOUGH, torch.float32, templated)
     prompt = list(encoder.ids(place) or ())
     if isinstance(item, Prompt):
         return prompt, []
@@ -113,10 +124,15 @@ def encoded(
 
 
 def _row(
-    vocabulary: Tokens, item: Item, chat: bool, max_prompt: int, max_tokens: int
+    vocabulary: Tokens,
+    item: Item,
+    chat: bool,
+    max_prompt: int,
+    max_tokens: int,
+    templated: frozenset[str],
 ) -> dict[str, Any]:
     try:
-        prompt, said = encoded(vocabulary, item, chat=chat)
+        prompt, said = encoded(vocabulary, item, chat=chat, templated=templated)
     except InputError as why:
         return {"error": str(why)}
     names = [name for name, _, _ in completions(item)]

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from assay.core.rng import Rng
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
+from assay.models.backbones.adapter_check import check, few_logps
 from assay.models.backbones.adapter_config import drawn_anew, fits, trainable
-from assay.models.backbones.adapter_law import check, few_logps
 from assay.models.backbones.adapter_merge import merged
 from assay.models.backbones.lora import draw_by_address
 from assay.models.backbones.mixed_precision import compute_rounded
@@ -125,7 +125,7 @@ class Base:
                 self.peft.delete_adapter(names.pop())
 
     def forget(self, name: str) -> None:
-        """Remove this adapter before the next one is made: it may be on while nobody owns it."""
+        """Remove this adapter before the next one is made: it may still be on."""
         self._dropped.append(name)
 
     def switch(self, name: str | None) -> None:

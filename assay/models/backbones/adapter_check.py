@@ -48,7 +48,7 @@ def check(base: Any, before: Tensor) -> None:
         before: `few_logps` of the model before anything was injected.
 
     Raises:
-        InputError: A law is broken; the sentence says which.
+        InputError: One of these does not hold; the sentence says which.
     """
     kind = getattr(base.config.peft_type, "value", base.config.peft_type)
     dtype = next(base.plain.parameters()).dtype
