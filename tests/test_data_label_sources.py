@@ -127,14 +127,14 @@ def test_a_verdict_can_name_a_model_of_the_row() -> None:
 
 
 def test_the_label_is_told_with_three_rows_and_harmless_text() -> None:
-    some = rows(AB, "label", [2, 1, 0, 1])
-    some[0]["response_b"] = "Boil\n\u202eit " + "for ten minutes " * 9
+    some = rows(NUMBERED, "label", [2, 1, 0, 1])
+    some[0]["response_2"] = "Boil\n\u202eit " + "for ten minutes " * 9
     found = scan(some)
     label = label_of(found.layout, found.first)
     assert label is not None and label == found.plain()["label"]
     assert (label["column"], [r["row"] for r in label["rows"]]) == ("label", [1, 2, 3])
     lines = label_says(label)
-    assert lines[0] == "label: column label (1 = response_a is better, 2 = response_b, 0 = tie)"
+    assert lines[0] == "label: column label (1 = response_1 is better, 2 = response_2, 0 = tie)"
     assert lines[1].startswith('  row 1: chosen "Boil ⟨U+202E⟩it for ten') and "…" in lines[1]
     assert lines[1].endswith(', rejected "one", p 1') and len(lines[1]) < 120
     assert lines[3].endswith("p 0.5") and len(lines) == 4

@@ -16,11 +16,17 @@ from assay.data.stream import stream
 from assay.errors import InputError
 
 
-@pytest.mark.parametrize("names", [AB, NUMBERED, ("output_1", "output_2")])
+@pytest.mark.parametrize("names", [NUMBERED, ("output_1", "output_2")])
 @pytest.mark.parametrize("kind", [int, float, str])
 def test_a_two_makes_zero_a_tie(names: tuple[str, str], kind: Any) -> None:
     some = rows(names, "label", [kind(v) for v in (0, 1, 2)])
     assert first_wins(some) == [0.5, 1.0, 0.0]
+
+
+def test_zero_one_and_two_beside_letters_are_asked_for() -> None:
+    said = asked(rows(AB, "label", [0, 1, 2]))  # 0 may be a tie, or the first as LMSYS counts
+    assert "--label-map 0=first,1=second,2=tie if 2 is a tie" in said
+    assert "--label-map 1=first,2=second,0=tie if 0 is one" in said
 
 
 def test_one_and_two_alone_are_first_and_second() -> None:
@@ -41,7 +47,7 @@ def test_zero_and_one_beside_other_names_are_asked_for(names: tuple[str, str]) -
 
 def test_the_whole_file_decides_and_not_its_first_rows(tmp_path: Path) -> None:
     values = [0, 1] * 100
-    assert first_wins(rows(AB, "label", [*values, 2]))[:2] == [0.5, 1.0]
+    assert first_wins(rows(NUMBERED, "label", [*values, 2]))[:2] == [0.5, 1.0]
     assert "0 (100 ×) and 1 (100 ×)" in asked(rows(AB, "label", values))
     late = asked(rows(AB, "label", [1, 2] * 100 + [5]))
     assert "1 (100 ×), 2 (100 ×) and 5 (1 ×)" in late

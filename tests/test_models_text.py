@@ -188,3 +188,17 @@ def test_what_a_tool_said_may_be_written_as_json_and_what_is_lost_is_found() -> 
     lost = CHATML.replace("{{ m['content'] }}", "{{ m['content'] | replace('rains', '') }}")
     with pytest.raises(InputError, match="leaves out what the tool said"):
         TextEncoder(small("bytes", lost)).prompt(turns)
+
+
+def test_a_mark_that_a_normalizer_makes_of_a_prompt_is_text() -> None:
+    from tokenizers import AddedToken, normalizers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = small("bytes").backend_tokenizer
+    inner.normalizer = normalizers.Lowercase()
+    inner.add_special_tokens([AddedToken("<|sys|>", normalized=True, special=True)])
+    made = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>")
+    words, mark = Tokens(made, size=len(made)), made.convert_tokens_to_ids("<|sys|>")
+    assert mark in made("the <|SYS|> mill")["input_ids"]
+    assert mark not in words.encode("the <|SYS|> mill")
+    assert words.decode(words.encode("the <|SYS|> mill")) == "the <|sys|> mill"

@@ -55,6 +55,24 @@ def model(folder: Path, kind: str, template: str | None = None) -> str:
     return str(folder)
 
 
+MISTRAL = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}( {{ m['content'] }} )"
+    "{% else %} {{ m['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "llama", "unigram", "python"])
+@pytest.mark.parametrize("template", [CHATML, MISTRAL, R1])
+def test_a_row_has_the_tokens_that_transformers_makes_of_the_conversation(
+    kind: str, template: str
+) -> None:
+    words = small(kind, template)
+    talk = [{"role": "user", "content": "the old mill"}, {"role": "assistant", "content": "home"}]
+    want = words.apply_chat_template(talk, tokenize=True, return_dict=False)
+    row = encode(TextEncoder(words), Template("chat", 99, False), "the old mill", "home")
+    assert list(row.ids) == want, "no blank before what the assistant said"
+
+
 def lines(file: Path, rows: list[dict[str, Any]]) -> str:
     file.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
     return str(file)

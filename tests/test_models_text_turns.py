@@ -16,6 +16,7 @@ from assay.data.turns import Turn, Turns
 from assay.errors import InputError
 from assay.models.tokenizer import Tokens
 from assay.worlds.encoder import Encoder
+from assay.worlds.item_tokens import ItemTokens
 from assay.worlds.prompts import PromptTable
 
 ASK = (Turn("user", "what is it"),)
@@ -139,6 +140,32 @@ def test_a_leading_blank_is_not_written_in_the_middle_of_a_conversation() -> Non
         "<s>{whatisit}theoldmill</s>{it<|im_end|></s>rains}we<s>walk<|im_end|>"
     )
     assert ids.count(1) == 1 and own[ids.index(1)]
+
+
+BLANK = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}( {{ m['content'] }} )"
+    "{% else %} {{ m['content'] }}<|im_end|>{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "llama", "unigram"])
+@pytest.mark.parametrize("template", [CHATML, R1, BLANK])
+def test_a_demonstration_has_the_tokens_that_transformers_makes_of_the_conversation(
+    kind: str, template: str
+) -> None:
+    words = tokens(template, kind)
+    made = ItemTokens(words, True, frozenset())
+    ((ids, own),) = made.tokens(Demo(1, "what is it", "home"), ("completion",), ASK, "what is it")
+    talk = [*(t.message() for t in ASK), {"role": "assistant", "content": "home"}]
+    want = words.tokenizer.apply_chat_template(talk, tokenize=True, return_dict=False)
+    have = [*words.encode(ASK), *ids]
+    assert have == want[: len(have)] and all(own)
+    assert words.reply(ASK, REPLY[:1], chat=True)[0] == words.completion("the old mill", chat=True)
+    begun = (*ASK, Turn("assistant", "it rain"))
+    ((ids, _),) = made.tokens(Demo(1, "what is it", "s"), ("completion",), begun, "what is it")
+    assert (
+        ids == words.completion("s") == words.reply(begun, (Turn("assistant", "s"),), chat=True)[0]
+    )
 
 
 def test_a_template_that_rewrites_earlier_turns_is_one_sentence() -> None:

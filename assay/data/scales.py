@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from assay.data.numbers import plain
 from assay.data.verdict_column import side
-from assay.data.verdict_words import zero_based
+from assay.data.verdict_words import one_based, zero_based
 from assay.errors import InputError
 
 HELPSTEER = ("preference_strength", "overall_preference")
@@ -94,7 +94,8 @@ def scale_of(c: Column) -> Reading:
         return (lambda x: 0.5 if x == 0 else 2 - x if 1 <= x <= 2 else None), (
             f"p({c.first} is better) = 2 - {c.name}, 1.5 and 0 = tie, as AlpacaEval defines it"
         )
-    if values <= {0.0, 1.0, 2.0} and 2.0 in values and not zero_based(*c.names):
+    counted = one_based(*c.names) or (0.0 not in values and not zero_based(*c.names))
+    if values <= {0.0, 1.0, 2.0} and 2.0 in values and counted:
         return _table({0.0: 0.5, 1.0: 1.0, 2.0: 0.0}), (
             f"1 = {c.first} is better, 2 = {c.second}, 0 = tie"
         )
@@ -145,6 +146,11 @@ def _asked(c: Column) -> str:
     )
     if graded and values[0] >= 0 and values[-1] <= 1:
         ask += f", or {p} if it is a probability"
+    if values == [0.0, 1.0, 2.0]:  # LMSYS's outcomes in their order, and PandaLM's
+        ask += (
+            ", or --label-map 0=first,1=second,2=tie if 2 is a tie, or --label-map "
+            "1=first,2=second,0=tie if 0 is one"
+        )
     return head + ask
 
 

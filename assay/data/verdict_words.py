@@ -39,6 +39,11 @@ def zero_based(first: str, second: str) -> bool:
     return first.endswith("0") and second.endswith("1")
 
 
+def one_based(first: str, second: str) -> bool:
+    """Whether two columns are counted from 1, as response_1 and response_2 are."""
+    return first.endswith("1") and second.endswith("2")
+
+
 def of_word(text: str, first: str, second: str, row: Mapping[str, Any]) -> tuple[float, str] | None:
     """Read a verdict that is a word.
 

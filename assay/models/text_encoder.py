@@ -10,7 +10,8 @@ import functools
 from collections.abc import Collection
 from typing import Any
 
-from assay.data.turns import Turns
+from assay.data.turns import Turn, Turns
+from assay.errors import InputError
 from assay.models.chat import NOTHING, Chat, Hidden
 from assay.models.given_turns import Pieces, template_pieces, transcript_pieces
 from assay.models.marks import whole
@@ -78,7 +79,25 @@ class TextEncoder:
             return ids if ids[: len(before)] == before else [*before, *ids]
         if self.marks.first(ask) is not None:
             return [*before, *self.content(ask), *after]
-        return self._ids(ask, special=True)
+        ids = self._ids(ask, special=True)
+        own = sum(i in self.marks.barred for i in (*before, *after))
+        if sum(i in self.marks.barred for i in ids) > own:  # its normalizer makes a mark of it
+            return [*before, *self.content(ask), *after]
+        return ids
+
+    def answer(self, text: str) -> list[int]:
+        """Encode what the assistant said, as it is encoded after the template's opening.
+
+        Some tokenizers begin every text with a blank, and some templates write one there.
+
+        Raises:
+            InputError: No tokenizer can read the text, or not as text.
+        """
+        lead, after = self._lead
+        if isinstance(text, Templated):
+            return self.content(text)
+        text = text if text[:1].isspace() else lead + text
+        return self.joined(text) if after else self.content(text)
 
     def pieces(self, turns: Turns, reply: Turns, ends: Collection[int], *, chat: bool) -> Pieces:
         """Encode a completion of several turns, or of one with calls or reasoning.
@@ -149,6 +168,27 @@ class TextEncoder:
     def _begins_blank(self) -> bool:
         first = self._ids(":")
         return self._ids(":x")[len(first) :] != self._ids("x")
+
+    @functools.cached_property
+    def _lead(self) -> tuple[str, bool]:
+        """The blank that an answer begins with, and whether it is encoded by `joined`; both are
+        found by an answer that the template writes.
+        """
+        asked, said = (Turn("user", "a"),), "b"
+        plain = "", False
+        try:
+            opening = self.chat.text(asked, NOTHING, open_=True)
+            text = self.chat.text((*asked, Turn("assistant", said)), NOTHING)
+        except InputError:  # it is told where a conversation of the data meets it
+            return plain
+        before, ids = self.rendered(opening), self.rendered(text)
+        if not text.startswith(opening) or ids[: len(before)] != before:
+            return plain
+        for lead, after in (plain, ("", True), (" ", False), (" ", True)):
+            found = self.joined(lead + said) if after else self.content(lead + said)
+            if ids[len(before) :][: len(found)] == found:
+                return lead, after
+        return plain
 
     @functools.cached_property
     def _around(self) -> tuple[list[int], list[int]]:

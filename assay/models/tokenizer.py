@@ -99,13 +99,17 @@ class Tokens:
             self.eos if self.tokenizer.bos_token_id is None else self.tokenizer.bos_token_id
         ]
 
-    def completion(self, text: str) -> list[int]:
+    def completion(self, text: str, *, chat: bool = False) -> list[int]:
         """Return a completion's ids with the token that ends it, written once.
+
+        Args:
+            text: The completion.
+            chat: Whether it follows what the chat template writes.
 
         Raises:
             InputError: No tokenizer can read the text.
         """
-        ids = self.text.content(text)
+        ids = self.text.answer(text) if chat else self.text.content(text)
         if isinstance(text, Templated):
             end = next((i for i, t in enumerate(reversed(ids)) if t in self.ends), None)
             if end is not None and not self.decode(ids[len(ids) - end :]).strip():

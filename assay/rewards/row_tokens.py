@@ -155,8 +155,11 @@ def _through_template(
     opening, text = chat.text(asked, hidden, open_=True), chat.text(whole, hidden)
     chat.note(whole, text)
     before = encoder.rendered(opening, hidden)  # the template writes its own BOS
-    if text.startswith(opening):
-        return before, encoder.rendered(text[len(opening) :], hidden), []
+    if text.startswith(opening):  # its tokens are those of the whole, as transformers makes them
+        ids = encoder.rendered(text, hidden)
+        if ids[: len(before)] == before:
+            return before, ids[len(before) :], []
+        return before, encoder.joined(text[len(opening) :], hidden), []
     if reply is None:  # its generation prompt writes more than stands before what was said
         return before, encoder.content(response), []
     same = next((i for i, (a, b) in enumerate(zip(opening, text)) if a != b), len(text))

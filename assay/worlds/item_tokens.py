@@ -42,11 +42,13 @@ class ItemTokens:
             InputError: The tokenizer or its chat template cannot write a completion.
         """
         replies = (item.replies if len(parts) == 2 else (item.reply,)) or (None, None)
+        begun = turns is not None and turns[-1].role == "assistant"  # what it says goes on there
+        opened = self.chat and bool(self.vocabulary.text.chat.source) and not begun
         out = list[Completion]()
         for part, reply in zip(parts, replies, strict=True):
             if reply is None or part in self.templated:
                 text = as_written(getattr(item, part), part, self.templated)
-                out.append(self._decided(self.vocabulary.completion(text)))
+                out.append(self._decided(self.vocabulary.completion(text, chat=opened)))
             else:
                 asked = turns or (Turn("user", prompt),)
                 out.append(self.vocabulary.reply(asked, reply, chat=self.chat))
