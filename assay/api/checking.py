@@ -25,6 +25,7 @@ def check(
     show: int = 0,
     model: str | None = None,
     chat: bool = True,
+    templated: Sequence[str] = (),
     max_prompt: int = 512,
     max_tokens: int = 128,
 ) -> dict[str, Any]:
@@ -45,6 +46,8 @@ def check(
             uses.
         chat: For --show: put conversations through the chat template, and texts too where the
             tokenizer has one.
+        templated: For --show: parts of the rows that a chat template wrote already, such as prompt:
+            their special tokens are special tokens, and no template is applied.
         max_prompt: For --show: most tokens of a prompt.
         max_tokens: For --show: most tokens of a completion.
 
@@ -71,9 +74,15 @@ def check(
         if model:
             from assay.worlds.row_tokens import row_tokens
 
-            limits = {"max_prompt": max_prompt, "max_tokens": max_tokens}
-            for one, tokens in zip(
-                found["show"], row_tokens(model, rows, chat=chat, **limits), strict=True
-            ):
+            encoded = row_tokens(
+                model,
+                rows,
+                chat=chat,
+                max_prompt=max_prompt,
+                max_tokens=max_tokens,
+                templated=templated,
+                file=found["file"],
+            )
+            for one, tokens in zip(found["show"], encoded, strict=True):
                 one["tokens"] = tokens
     return found

@@ -20,7 +20,7 @@ def notices(layout: Layout, faults: Faults, *, rewarded: bool = False) -> list[s
     Args:
         layout: The file's columns.
         faults: Its warnings, and what nothing reads.
-        functions: Whether the caller hands the other columns to reward functions.
+        rewarded: Whether the caller hands the other columns to reward functions.
 
     Returns:
         A sentence for a joined prompt, one for each kind of warning with its first place and its
@@ -42,12 +42,14 @@ def notices(layout: Layout, faults: Faults, *, rewarded: bool = False) -> list[s
 
 def apart(layout: Layout, faults: Faults) -> list[str]:
     """A sentence for each column that looks like a part of the prompt, is not read, and says
-    something that stands in no column that is read.
+    something that stands in no column that is read. A part that the user leaves out has none.
     """
     lines = list[str]()
     for column, n in faults.apart.items():
         says = f"{faults.file}: column '{column}' looks like a part of the prompt and is not read"
         part = _part(column)
+        if part in layout.left_out:
+            continue
         if part in layout.parts:
             cure = f"'{layout.parts[part]}' stands in its place; write both into one column"
         elif "prompt" in layout.parts or ("messages" in layout.parts and part != "input"):
