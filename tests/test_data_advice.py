@@ -14,6 +14,7 @@ from assay.data.label_lines import label_says
 from assay.data.stream import stream
 from assay.data.summary import says
 from assay.errors import InputError
+from assay.rewards.fit_file import fit
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> str:
@@ -79,3 +80,11 @@ def test_the_advice_for_a_file_that_score_cannot_read_works(
     talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     with pytest.raises(InputError, match=r"inside 'messages'; write each into a column 'response'"):
         data.scan_file(write(Path("m.jsonl"), [{"messages": talk}]), want="responses")
+
+
+def test_a_fit_without_an_evaluation_says_why(tmp_path: Path) -> None:
+    rows = [pair(prompt=f"question {n}", p=0.5) for n in range(12)]
+    found = fit(write(tmp_path / "ties.jsonl", rows), out=tmp_path / "reward", members=2)
+    assert found["evaluation"] is None
+    [note] = found["notes"]
+    assert "prefer neither completion; give pairs with --held-out FILE" in note

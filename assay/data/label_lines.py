@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from os.path import commonprefix
+from itertools import takewhile
 from typing import Any
 
 from assay.data.escape import visible
@@ -65,7 +65,8 @@ def _alike(row: Mapping[str, Any]) -> int:
     """From which character completions are shown: a few before they differ, if that is late."""
     if "chosen" not in row:
         return 0
-    same = len(commonprefix([row["chosen"], row["rejected"]]))
+    both = zip(row["chosen"], row["rejected"], strict=False)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))
     return same - WIDTH // 4 if same > WIDTH // 2 else 0
 
 
