@@ -88,3 +88,22 @@ def test_a_fit_without_an_evaluation_says_why(tmp_path: Path) -> None:
     assert found["evaluation"] is None
     [note] = found["notes"]
     assert "prefer neither completion; give pairs with --held-out FILE" in note
+
+
+def test_a_dialogue_that_answers_the_prompt_is_no_history_of_it(tmp_path: Path) -> None:
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    file = write(tmp_path / "a.jsonl", [{"prompt": "q", "conversation": talk}])
+    found = check(file)
+    assert "read its last reply with --columns messages=conversation, or" in found["apart"][0]
+    assert check(file, columns={"messages": "conversation"})["kind"] == "demonstrations"
+    joined = check(file, columns={"history": "conversation"})
+    assert joined["errors"] == {"wrong type": 1} and joined["usable"] == 0
+    assert "a history that ends with an answer to the prompt" in joined["faults"][0]["says"]
+
+
+def test_a_prompt_that_was_said_before_stands_at_the_end_again(tmp_path: Path) -> None:
+    said = [("user", "go on"), ("assistant", "a"), ("user", "and?"), ("assistant", "b")]
+    talk = [{"role": role, "content": text} for role, text in said]
+    file = write(tmp_path / "a.jsonl", [{"prompt": "go on", "history": talk}])
+    [((_, turns), _)] = stream(file, "prompts")
+    assert [(t.role, t.content) for t in turns] == [*said, ("user", "go on")]

@@ -52,6 +52,11 @@ def apart(layout: Layout, faults: Faults) -> list[str]:
             continue
         if part in layout.parts:
             cure = f"'{layout.parts[part]}' stands in its place; write both into one column"
+        elif layout.kind == "prompts" and column in DIALOGUE:
+            cure = (
+                f"read its last reply with --columns messages={column}, or join it with --columns "
+                f"{part}={column} if it comes before the prompt"
+            )
         elif "prompt" in layout.parts or ("messages" in layout.parts and part != "input"):
             cure = f"join it with --columns {part}={column}"
         elif "messages" in layout.parts:
