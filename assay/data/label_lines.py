@@ -67,7 +67,7 @@ def _alike(row: Mapping[str, Any]) -> int:
         return 0
     both = zip(row["chosen"], row["rejected"], strict=False)
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))
-    return same - WIDTH // 4 if same > WIDTH // 2 else 0
+    return same - WIDTH // 4 if same > 3 * WIDTH // 4 else 0
 
 
 def _cell(value: Any, begin: int) -> str:
