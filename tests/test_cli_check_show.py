@@ -248,3 +248,36 @@ def test_the_turns_of_others_in_a_completion_are_given(
     assert "<|user|>the old one<|end|><|assistant|>" in given
     assert learned.startswith("which?") and learned.endswith("closed</s>")
     assert "the old one" not in learned
+
+
+def test_what_the_template_leaves_out_is_said_once_for_all_rows(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f"}}]}
+    other = {**called, "tool_calls": [{"function": {"name": "g"}}]}
+    rows = [pair(prompt=f"<|user|> {n}") for n in range(3)]
+    rows += [pair(prompt=ASKED, chosen=[called], rejected=[other])] * 2
+    file = write("a.jsonl", rows)
+    assert cli.main(["check", file, "--show", "5", "--model", model]) == 0
+    out, err = capsys.readouterr()
+    assert err.count("no place for tool_calls") == err.count("written out") == 1
+    assert "of the rows shown, the chat template has no place for tool_calls: 2 rows" in err
+    assert "of the rows shown, 3 rows hold special tokens written out ('<|user|>' first" in err
+    assert out.count("give pairs that differ in what the chat template writes") == 2
+    assert "--max-tokens" not in out and "1 pairs" not in out
+
+
+def test_the_advice_to_pass_templated_is_followed_by_check(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = "<s><|user|>the mill?<|end|><|assistant|>"
+    file = write("a.jsonl", [pair(prompt=asked)])
+    show = ["check", file, "--show", "1", "--model", model]
+    assert cli.main(show) == 0
+    assert "pass --templated prompt" in capsys.readouterr().err
+    assert cli.main([*show, "--templated", "prompt", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["show"][0]["tokens"]["prompt"]["text"] == asked
+    assert "written out" not in err
+    assert cli.main([*show, "--templated", "answer"]) == 2
+    assert "--templated is 'answer'; give some of prompt" in capsys.readouterr().err

@@ -25,9 +25,9 @@ def check(
     show: int = 0,
     model: str | None = None,
     chat: bool = True,
+    templated: Sequence[str] = (),
     max_prompt: int = 512,
     max_tokens: int = 128,
-    templated: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Say what a data file is, repair it, and show its rows as they are trained on.
 
@@ -46,10 +46,10 @@ def check(
             uses.
         chat: For --show: put conversations through the chat template, and texts too where the
             tokenizer has one.
-        max_prompt: For --show: most tokens of a prompt.
-        max_tokens: For --show: most tokens of a completion.
         templated: For --show: parts of the rows that a chat template wrote already, such as prompt:
             their special tokens are special tokens, and no template is applied.
+        max_prompt: For --show: most tokens of a prompt.
+        max_tokens: For --show: most tokens of a completion.
 
     Returns:
         What `assay.data.summary.check` returns; with `fix` a part "fix", see
@@ -74,8 +74,15 @@ def check(
         if model:
             from assay.worlds.row_tokens import row_tokens
 
-            limits = {"max_prompt": max_prompt, "max_tokens": max_tokens}
-            tokens = row_tokens(model, rows, chat=chat, templated=templated, **limits)
-            for one, its_tokens in zip(found["show"], tokens, strict=True):
-                one["tokens"] = its_tokens
+            encoded = row_tokens(
+                model,
+                rows,
+                chat=chat,
+                max_prompt=max_prompt,
+                max_tokens=max_tokens,
+                templated=templated,
+                file=found["file"],
+            )
+            for one, tokens in zip(found["show"], encoded, strict=True):
+                one["tokens"] = tokens
     return found

@@ -111,7 +111,7 @@ class Cells:
                 value = held
             return self.whole(i, column, Cell.of(turns_of(value, self.faults)))
         except Unreadable as why:
-            self.wrong(i, column, str(why), "write text, or a list of {role, content}")
+            self.wrong(i, column, str(why), f"write text, or a list of {{role, content}}; {FIX}")
             return None
 
     def wrong(self, i: int, column: str, found: str, cure: str) -> None:

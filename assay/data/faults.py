@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from assay.errors import InputError
@@ -12,6 +12,7 @@ SHOWN = 20  # faults that are kept with their words
 DROP = "leave such rows out with --drop"
 FIX = f"repair the row, or {DROP}"
 ONE_PROMPT = f"keep one prompt a row, or {DROP}"
+_GONE = "such rows are left out, because of --drop"
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,9 @@ class Faults:
         """Turn errors of these kinds into warnings, because the user left their rows out."""
         for kind in [k for k in self.errors if k in kinds]:
             self.warnings[kind] += self.errors.pop(kind)
-        self.warned += [f for f in self.shown if f.kind in kinds][
-            : max(0, SHOWN - len(self.warned))
-        ]
+        room = max(0, SHOWN - len(self.warned))
+        gone = [replace(f, cure=_GONE, error=False) for f in self.shown if f.kind in kinds]
+        self.warned += gone[:room]
         self.shown = [f for f in self.shown if f.kind not in kinds]
 
     def skip(self, what: str, times: int = 1) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from assay.data.faults import clipped
 from assay.data.nested import advice
 from assay.data.numbers import number
 from assay.data.prompt_columns import (
+    DIALOGUE,
     JOINED,
     first_of,
     joined_parts,
@@ -66,6 +67,7 @@ class Layout:
         others: Columns that play no part.
         scale: How the label column is read; None before that is decided, or without labels.
         asks: What the user has to say before the labels can be read; "" for nothing.
+        left_out: Parts of a prompt that the user leaves out.
         advice: What to write where the rows hold completions that are not read; "" for nothing.
     """
 
@@ -77,6 +79,7 @@ class Layout:
     scale: Scale | None = None
     asks: str = ""
     advice: str = ""
+    left_out: frozenset[str] = frozenset()
 
     def get(self, row: Mapping[str, Any], part: str) -> Any:
         """The row's cell for a part; None if the file has no such part."""
@@ -145,7 +148,11 @@ def layout(
         raise missing(score, seen, file)
     found = _found(rows, seen, named, score, file, want)
     used = set(found.parts.values())
-    return replace(found, others=tuple(c for c in seen if c not in used))
+    return replace(
+        found,
+        others=tuple(c for c in seen if c not in used),
+        left_out=frozenset(part for part, name in named.items() if not name),
+    )
 
 
 def _found(
@@ -224,7 +231,7 @@ def _found(
             one_completion(rows, seen, answer["response"], file)
         return Layout("demonstrations", parts, seen, numeric)
     if want in ("scored", "responses"):
-        raise missing("response", seen, file)
+        raise _no_response(seen, two, file)
     for name, names in (("messages", ("messages", "conversations")), ("text", ("text",))):
         held = part(name, *names)
         if held:
@@ -265,6 +272,22 @@ def _choices(
         )
     margin = {"margin": named["margin"]} if "margin" in named else {}
     return {"first": first, "second": second, **verdict, **margin}, asks
+
+
+def _no_response(seen: Sequence[str], two: tuple[str, str] | None, file: str) -> InputError:
+    """The error for a file without a column of responses; its cure is one that helps."""
+    talk = next((c for c in DIALOGUE if c in seen), None)
+    if two is not None:
+        return InputError(
+            f"{file} has two responses a row, {two[0]} and {two[1]}, and no chosen and rejected; "
+            f"write these with assay check {file} --fix PAIRS.jsonl, and give PAIRS.jsonl"
+        )
+    if talk is not None:
+        return InputError(
+            f"{file} has its responses inside '{talk}'; write each into a column 'response', and "
+            "the turns before it into a column 'prompt'"
+        )
+    return missing("response", seen, file)
 
 
 def _number_column(rows: list[dict[str, Any]], column: str) -> bool:

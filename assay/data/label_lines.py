@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from assay.data.escape import visible
@@ -54,14 +55,26 @@ def label_says(label: Mapping[str, Any] | None) -> list[str]:
         return []
     lines = [f"label: column {visible(label['column'])} ({visible(label['says'])})"]
     for row in label["rows"]:
-        cells = ", ".join(f"{k} {_cell(v)}" for k, v in row.items() if k != "row")
+        alike = _alike(row)
+        cells = ", ".join(f"{k} {_cell(v, alike)}" for k, v in row.items() if k != "row")
         lines.append(f"  row {row['row']}: {cells}")
     return lines
 
 
-def _cell(value: Any) -> str:
+def _alike(row: Mapping[str, Any]) -> int:
+    """From which character completions are shown: a few before they differ, if that is late."""
+    if "chosen" not in row:
+        return 0
+    both = zip(row["chosen"], row["rejected"], strict=False)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))
+    return same - WIDTH // 4 if same > 3 * WIDTH // 4 else 0
+
+
+def _cell(value: Any, begin: int) -> str:
     if isinstance(value, str):
+        value = value[begin:]
         text = re.sub(r"\s+", " ", value[: 4 * WIDTH]).strip()
         cut = len(text) > WIDTH or len(value) > 4 * WIDTH
-        return f'"{visible(text[:WIDTH].rstrip())}{"…" if cut else ""}"'
+        head = "…" if begin else ""
+        return f'"{head}{visible(text[:WIDTH].rstrip())}{"…" if cut else ""}"'
     return f"{value:.4g}"

@@ -42,14 +42,21 @@ def notices(layout: Layout, faults: Faults, *, rewarded: bool = False) -> list[s
 
 def apart(layout: Layout, faults: Faults) -> list[str]:
     """A sentence for each column that looks like a part of the prompt, is not read, and says
-    something that stands in no column that is read.
+    something that stands in no column that is read. A part that the user leaves out has none.
     """
     lines = list[str]()
     for column, n in faults.apart.items():
         says = f"{faults.file}: column '{column}' looks like a part of the prompt and is not read"
         part = _part(column)
+        if part in layout.left_out:
+            continue
         if part in layout.parts:
             cure = f"'{layout.parts[part]}' stands in its place; write both into one column"
+        elif layout.kind == "prompts" and column in DIALOGUE:
+            cure = (
+                f"read its last reply with --columns messages={column}, or join it with --columns "
+                f"{part}={column} if it comes before the prompt"
+            )
         elif "prompt" in layout.parts or ("messages" in layout.parts and part != "input"):
             cure = f"join it with --columns {part}={column}"
         elif "messages" in layout.parts:

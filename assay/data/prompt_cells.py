@@ -168,9 +168,20 @@ class PromptCells(Cells):
             )
             return None
         earlier = begun(earlier)
-        if contains(earlier, joined_turns(ask)):
-            return Cell.of(earlier)
-        return Cell.of((*earlier, *joined_turns(ask)))
+        asked = joined_turns(ask)
+        if contains(earlier, asked):
+            if earlier[-1].role != "assistant":
+                return Cell.of(earlier)
+            if contains(parted(earlier)[0][-len(asked) :], asked):
+                self.wrong(
+                    i,
+                    column,
+                    "a history that ends with an answer to the prompt",
+                    f"read that answer with --columns messages={column}, or leave the column out "
+                    "with --columns history=",
+                )
+                return None
+        return Cell.of((*earlier, *asked))
 
     def _system(self, i: int, row: dict[str, Any], column: str, ask: Cell) -> Cell | None:
         cell = self.cell(i, row, column)

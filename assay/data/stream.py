@@ -38,6 +38,7 @@ def stream(
     split: str | None = None,
     unused: set[str] | None = None,
     drop: bool | None = None,
+    rewarded: bool = True,
 ) -> Iterator[tuple[Any, Row]]:
     """Read a file's items one at a time.
 
@@ -51,6 +52,7 @@ def stream(
             several files: columns that this file lacks are ignored, and the parts that it has are
             removed from `unused`.
         drop: Leave rows with faults out and count them; None where the caller has no such flag.
+        rewarded: Whether reward functions get the other columns.
 
     Yields:
         (item, the row's other columns). The item is a Pair, a Demo or a Prompt.
@@ -105,5 +107,5 @@ def stream(
     if drop:
         faults.forgiven(DROPPABLE)
     faults.stop()
-    for line in notices(found, faults, rewarded=True):
+    for line in notices(found, faults, rewarded=rewarded):
         log.warning(line, extra={"once": line})

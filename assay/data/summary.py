@@ -8,6 +8,7 @@ from typing import Any
 
 from assay import data
 from assay.data.label_lines import label_says
+from assay.engine.plural import counted
 
 
 def check(
@@ -79,8 +80,8 @@ def says(found: Mapping[str, Any]) -> list[str]:
     )
     lines = [
         f"{found['file']}: {found['kind']} ({found['format']}); {parts}",
-        f"{found['rows']:,} rows, {found['usable']:,} usable, {found['prompts']:,} "
-        f"prompts{a_prompt}",
+        f"{counted(found['rows'], 'row')}, {found['usable']:,} usable, "
+        f"{counted(found['prompts'], 'prompt')}{a_prompt}",
     ]
     if found["characters"]:
         lines.append(
@@ -88,15 +89,19 @@ def says(found: Mapping[str, Any]) -> list[str]:
             f"{found['characters']['most']:,} at most"
         )
     if found["conversations"]:
+        many = found["conversations"] != 1
         lines.append(
-            f"{found['conversations']:,} rows are read as conversations: a reward function gets "
-            "lists of messages there"
+            f"{counted(found['conversations'], 'row')} {'are' if many else 'is'} read as "
+            f"{'conversations' if many else 'a conversation'}: a reward function gets lists of "
+            "messages there"
         )
     lines += label_says(found["label"])
     lines += found["apart"]
     if found["not_read"]:
         some = (f"{what} ({n:,})" for what, n in found["not_read"].items())
-        lines.append(f"not read: {', '.join(some)}")
+        given = found["kind"] == "prompts" and found["others"]
+        rest = "; reward functions get the columns" if given else ""
+        lines.append(f"not read: {', '.join(some)}{rest}")
     for name in ("errors", "warnings"):
         lines += [
             f"{name[:-1]}: {count:,} × {kind}"

@@ -122,7 +122,8 @@ class Chat:
         except Exception as why:  # a template is a program, and raises what it likes
             raise InputError(
                 "the chat template refuses a conversation of roles "
-                f"{', '.join(t.role for t in turns)} ({' '.join(str(why).split())[:100]})"
+                f"{', '.join(t.role for t in turns)} ({' '.join(str(why).split())[:100]}); leave "
+                "out the turns that it does not take, or use a model whose template takes them"
             ) from why
         for turn in turns:
             self._there(turn.role, hidden.into(turn.content), text)

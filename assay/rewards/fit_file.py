@@ -115,8 +115,14 @@ def fitted_to(
         evaluation, notes = _on_file(final, held_out, pool, config)
     else:
         evaluation = _on_own(fitter, final, pool, how, held)
-        if how.why_not:
-            notes = [f"the fit was not evaluated: {how.why_not}"]
+        why_not = how.why_not
+        if evaluation is None and not why_not:
+            why_not = (
+                "the labels of the prompts that no member saw prefer neither completion; give "
+                "pairs with --held-out FILE"
+            )
+        if why_not:
+            notes = [f"the fit was not evaluated: {why_not}"]
     accuracy = None if evaluation is None else evaluation.accuracy
     seen = pool if not bool(how.held.any()) else pool.of_groups(_groups(pool, train))
     about = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from assay.core import Pairs, Prompts, PromptTexts, Rng, Samples, cat
 from assay.data.turns import Turn, Turns
 from assay.engine import progress
+from assay.engine.plural import counted
 from assay.errors import InputError
 from assay.models.text_encoder import PromptText, Templated
 from assay.models.text_notes import marked_note, unread_notes
@@ -24,6 +25,14 @@ from assay.worlds.prompts import Items, PromptTable
 
 log = logging.getLogger("assay")
 _BLOCK = 256  # rows tokenised and padded together
+_UNSEEN = "of held-out prompts"
+_REFUSED = "that cannot be encoded"
+_SAME = "whose two completions give the same tokens"
+_CURES = {  # what makes such a row usable
+    _UNSEEN: "lower --held-out",
+    _REFUSED: "repair the rows or take a model whose template writes them",
+    _SAME: "give pairs that differ in what the chat template writes",
+}
 
 
 @dataclass
@@ -144,13 +153,12 @@ class Encoder:
         Raises:
             InputError: There are too few prompts.
         """
-        table, chat = self.table, self.vocabulary.text.chat
+        table = self.table
         own = progress.over(table.own, "tokenizing prompts", "prompts")
         short = [p for p in own if self.ids(p) is not None]
         if alone:
-            asks = ((table.rows[p], table.texts[p], ()) for p in table.own)
-            self._warn(file, marked_note(chat, asks))
-            self._warn(file, *unread_notes(chat, template=self.chat))
+            self._note_marks(file, ((table.rows[p], table.texts[p], ()) for p in table.own))
+            self._note_unread(file)
         if len(short) <= held_out:
             raise InputError(
                 f"{file} has {len(table.own)} prompts, {len(short)} of them of at most "
@@ -190,7 +198,7 @@ class Encoder:
             items: (place of its prompt, pair).
             unseen: Places of held-out prompts, whose pairs are left out.
         """
-        x, used = self._completed(path, items, unseen, ("chosen", "rejected"), "pairs")
+        x, used = self._completed(path, items, unseen, ("chosen", "rejected"), "pair")
         own = {f.name: getattr(x, f.name) for f in fields(Samples)}
         return Pairs(
             **own,
@@ -200,7 +208,7 @@ class Encoder:
 
     def demos(self, path: str, items: Items, unseen: Collection[int]) -> Samples:
         """See `pairs`; these are demonstrations, one completion a row."""
-        return self._completed(path, items, unseen, ("completion",), "demonstrations")[0]
+        return self._completed(path, items, unseen, ("completion",), "demonstration")[0]
 
     def _completed(
         self, path: str, items: Items, unseen: Collection[int], parts: Sequence[str], kind: str
@@ -210,15 +218,14 @@ class Encoder:
         What is too long or belongs to a held-out prompt is left out and counted. Nothing is cut: a
         completion that is cut is another completion.
         """
-        chat = self.vocabulary.text.chat
-        self._warn(path, marked_note(chat, self.items.texts(items, parts, self.table)))
+        self._note_marks(path, self.items.texts(items, parts, self.table))
         texts = {self.table.texts[p] for p in unseen}
         free = [(place, item) for place, item in items if self.table.texts[place] not in texts]
         fits = [(place, item) for place, item in free if self.ids(place) is not None]
         made: list[Samples] = []
         used: list[Any] = []
         out = Counter[str]()
-        for at in progress.over(range(0, len(fits), _BLOCK), f"tokenizing {kind}", "blocks"):
+        for at in progress.over(range(0, len(fits), _BLOCK), f"tokenizing {kind}s", "blocks"):
             block = list[tuple[int, Any]]()
             rows = list[list[Completion]]()
             for place, item in fits[at : at + _BLOCK]:
@@ -227,12 +234,12 @@ class Encoder:
                         asked = self.table.turns[place], self.table.texts[place]
                         row = self.items.tokens(item, parts, *asked)
                 except InputError as why:
-                    out["that cannot be encoded"] += 1
-                    if out["that cannot be encoded"] == 1:
+                    out[_REFUSED] += 1
+                    if out[_REFUSED] == 1:
                         self._warn(path, f"some rows cannot be encoded, the first: {why}")
                     continue
                 if len(row) == 2 and row[0] == row[1]:
-                    out["whose two completions give the same tokens"] += 1
+                    out[_SAME] += 1
                 elif max(len(ids) for ids, _ in row) > self.max_tokens:
                     out[f"with a completion of more than {self.max_tokens} tokens"] += 1
                 else:
@@ -242,23 +249,36 @@ class Encoder:
                 prompts = self.prompts([place for place, _ in block])
                 made.append(self.vocabulary.completed(prompts, rows, self.dtype))
                 used += [item for _, item in block]
-        self._warn(path, *unread_notes(chat, template=self.chat))
+        self._note_unread(path)
         left_out = {
-            "of held-out prompts": len(items) - len(free),
+            _UNSEEN: len(items) - len(free),
             f"with a prompt of more than {self.max_prompt} tokens": len(free) - len(fits),
             **out,
         }
-        counted = ", ".join(f"{n:,} {what}" for what, n in left_out.items() if n)
+        several = ", ".join(f"{n:,} {what}" for what, n in left_out.items() if n)
         if not used:
+            cures = [_cure(what) for what, n in left_out.items() if n]
             raise InputError(
-                f"{path} has {len(items):,} {kind}, and none can be used ({counted}); raise "
-                "--max-prompt or --max-tokens, lower --held-out, or give other rows"
+                f"{path} has {counted(len(items), kind)}, and none can be used ({several}); "
+                f"{', and '.join(cures) or 'give other rows'}"
             )
-        if counted:
-            log.warning("%s: of %s %s, left out: %s", path, f"{len(items):,}", kind, counted)
+        if several:
+            log.warning("%s: of %s, left out: %s", path, counted(len(items), kind), several)
         return cat(made), used
+
+    def _note_marks(self, file: str, rows: Iterable[tuple[int, str, Sequence[str]]]) -> None:
+        self._warn(file, marked_note(self.vocabulary.text.chat, rows))
+
+    def _note_unread(self, file: str) -> None:
+        self._warn(file, *unread_notes(self.vocabulary.text.chat, template=self.chat))
 
     def _warn(self, file: str, *notes: str | None) -> None:
         for note in notes:
             if note:
                 log.warning("%s: %s", file, note)
+
+
+def _cure(why: str) -> str:
+    """What to do about rows that are left out for a reason."""
+    longer = "raise --max-prompt" if why.startswith("with a prompt") else "raise --max-tokens"
+    return _CURES.get(why, longer)

@@ -158,6 +158,7 @@ def world(config: HubConfig) -> World:
         label_map=config.label_map,
         split=config.split,
         drop=config.drop,
+        rewarded=bool(rewards or golds),
     )
     for flag, some in (("rewards", rewards), ("gold", golds)):
         for reward in some:

@@ -101,6 +101,7 @@ def read_files(
     split: str,
     drop: bool = False,
     label_map: Mapping[str, Any] | None = None,
+    rewarded: bool = True,
 ) -> tuple[PromptTable, Items, Items]:
     """Read the prompts, and the prompts of pairs and demonstrations after them.
 
@@ -116,6 +117,7 @@ def read_files(
         split: The part of the files to read; "" for all.
         drop: Leave rows with faults out and count them.
         label_map: What the label column of pairs says.
+        rewarded: Whether there are rewards, whose functions get the other columns.
 
     Returns:
         The prompts, and (place of its prompt, item) of every pair and of every demonstration.
@@ -142,6 +144,7 @@ def read_files(
             split=split or None,
             unused=unused,
             drop=drop,
+            rewarded=rewarded,
         )
         return progress.over(found, f"reading {path}", "rows")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,14 +21,34 @@ from assay.data.row_parts import completions
 from assay.data.scored import Scored
 from assay.engine import progress
 from assay.errors import InputError
-from assay.models.text_notes import as_written, parts_templated
+from assay.models.text_notes import as_written, marked_note, parts_templated, unread_notes
 from assay.models.tokenizer import Tokens
 from assay.rewards.encoding import open_tokenizer
 from assay.worlds.chat_template import end_tokens, own_ends
 from assay.worlds.encoder import Encoder
 from assay.worlds.prompts import PromptTable
 
+log = logging.getLogger("assay")
 _ENOUGH = 1 << 30  # tokens: rows over a limit are shown too
+
+
+@dataclass
+class _OneRow(Encoder):
+    """Encodes a single row; what there is to say of all rows is said when they are through."""
+
+    row: int = 0
+
+    def _note_marks(self, file: str, rows: Iterable[tuple[int, str, Sequence[str]]]) -> None:
+        """Say nothing yet."""
+
+    def _note_unread(self, file: str) -> None:
+        """Say nothing yet."""
+
+    @contextmanager
+    def _at(self, where: str) -> Iterator[None]:
+        """Name the row in the counts; whoever shows it has named it already."""
+        self.vocabulary.text.chat.at = self.row
+        yield
 
 
 def row_tokens(
@@ -36,8 +59,12 @@ def row_tokens(
     max_prompt: int,
     max_tokens: int,
     templated: Sequence[str] = (),
+    file: str = "",
 ) -> list[dict[str, Any]]:
     """Encode rows as a policy's encoder does, whole.
+
+    Special tokens written out, and what the chat template has no place for, are one warning each
+    for all rows.
 
     Args:
         model: A Hugging Face model id or a local folder; its weights are not loaded.
@@ -46,6 +73,7 @@ def row_tokens(
         max_prompt: Most tokens of a prompt.
         max_tokens: Most tokens of a completion.
         templated: The parts of the rows that a chat template wrote already.
+        file: The file's name, for the warnings.
 
     Returns:
         For each row `prompt` and `completions`. Each of these has `text` (what its tokens say),
@@ -57,10 +85,22 @@ def row_tokens(
         InputError: The model has no tokenizer, or one that does not belong to it; or there is no
             such part.
     """
-    written = parts_templated(templated)
+    parts = parts_templated(templated)
     with progress.stage(f"opening the tokenizer of {model}"):
         vocabulary = open_vocabulary(model, chat=chat)
-    return [_row(vocabulary, item, chat, max_prompt, max_tokens, written) for item in items]
+    rows = [_row(vocabulary, item, chat, parts, max_prompt, max_tokens) for item in items]
+    of, written = vocabulary.text.chat, (_texts(item, parts) for item in items)
+    notes = [marked_note(of, written), *unread_notes(of, template=chat)]
+    for note in notes:
+        if note is not None:
+            log.warning("%s: of the rows shown, %s", file, note)
+    return rows
+
+
+def _texts(item: Item, templated: frozenset[str]) -> tuple[int, str, list[str]]:
+    """A row, its prompt and its completions, as they are encoded."""
+    said = [as_written(text, name, templated) for name, text, _ in completions(item)]
+    return item.row, as_written(item.prompt, "prompt", templated), said
 
 
 def open_vocabulary(model: str, *, chat: bool) -> Tokens:
@@ -107,7 +147,8 @@ def encoded(
     """
     table = PromptTable()
     place = table.add(as_written(item.prompt, "prompt", templated), item.turns, {})
-    encoder = Encoder(vocabulary, table, chat, _ENOUGH, _ENOUGH, torch.float32, templated)
+    how = (vocabulary, table, chat, _ENOUGH, _ENOUGH, torch.float32, templated)
+    encoder = _OneRow(*how, row=item.row)
     prompt = list(encoder.ids(place) or ())
     if isinstance(item, Prompt):
         return prompt, []
@@ -127,9 +168,9 @@ def _row(
     vocabulary: Tokens,
     item: Item,
     chat: bool,
+    templated: frozenset[str],
     max_prompt: int,
     max_tokens: int,
-    templated: frozenset[str],
 ) -> dict[str, Any]:
     try:
         prompt, said = encoded(vocabulary, item, chat=chat, templated=templated)
