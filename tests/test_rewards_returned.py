@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from assay.core import InputError, PromptTexts
+from assay.data.turns import Turn
 from assay.rewards.function import FunctionReward
 from assay.rewards.load import open_reward
 from assay.rewards.returned import numbers
@@ -162,7 +163,7 @@ def test_verl_s_signature_is_called_for_each_completion_with_its_columns() -> No
     one = FunctionReward(compute_score, "compute_score")
     columns = {"data_source": ["dicts", "x", "x"], "extra_info": [None, None, {"bonus": 4}]}
     assert one.needs == {"data_source"}
-    talk = [(("user", "p"),), None, None]  # a conversation is judged by its text too
+    talk = [(Turn("user", "p"),), None, None]  # a conversation is judged by its text too
     for right in (
         {"ground_truth": ["a", "a", "a"]},
         {"reward_model": [{"style": "rule", "ground_truth": "a"}] * 3},
@@ -229,3 +230,31 @@ def test_the_wrapper_that_the_sentence_gives_works(tmp_path: Path) -> None:
 
 def test_an_empty_list_is_no_completions() -> None:
     assert numbers([], 0, "judge") == []
+
+
+class Odd:
+    """An object whose every method fails."""
+
+    def tolist(self) -> Any:
+        raise KeyError("tolist")
+
+    def item(self) -> Any:
+        raise KeyError("item")
+
+    def __repr__(self) -> str:
+        raise KeyError("repr")
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (torch.ones(3, device="meta"), "a Tensor for 3 completions"),
+        (torch.ones(3).to_sparse(), "a Tensor for 3 completions"),
+        (Odd(), "an? Odd for 3 completions"),
+        ([Odd()] * 3, "an? Odd for completion 0"),
+        ([1e308] * 3, r"1e\+308 for completion 0"),  # rewards are float32, which has no such number
+    ],
+)
+def test_what_holds_no_number_is_refused_in_one_sentence(found: Any, said: str) -> None:
+    with pytest.raises(InputError, match=f"reward judge returned {said}; return a"):
+        scored(found)
