@@ -109,8 +109,8 @@ def read(given: str) -> Any:
     refuse(said, str(path))
     for option in (k for k, v in said.items() if "dropout" in k and v):
         log.warning(
-            f"{path} has {option} {said[option]}, which is not applied: dropout is off in training, "
-            "because a ratio compares the policy with itself"
+            f"{path} has {option} {said[option]}, which is not applied: dropout is off in "
+            "training, because a ratio compares the policy with itself"
         )
     plain = {k: v for k, v in said.items() if k in known and k != "runtime_config"}
     try:
