@@ -256,3 +256,12 @@ def test_a_key_that_stands_twice_is_told_because_one_value_would_be_lost(write: 
     array = write(f"[{json.dumps(GOOD)}, {twice}]", name="pairs.json")
     assert "the key 'chosen' stands 2 times" in only(array).found
     assert len(list(stream(write(GOOD, twice), "pairs", drop=True))) == 1
+
+
+def test_a_huge_cell_that_nothing_reads_is_not_parsed(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[str]()
+    monkeypatch.setattr("assay.data.cells.literal", seen.append)
+    found = data.scan_file(write({**GOOD, "input": "[" + "1," * (1 << 20)}))
+    assert not seen and found.faults.apart["input"] == 1
