@@ -16,6 +16,7 @@ from test_worlds_hub import ASKS, JUDGES
 
 from assay import cli
 from assay.engine import checkpoint as disk
+from assay.models.backbones import adapter_config
 from assay.records.best import last
 from assay.records.runs import Run
 from assay.worlds import hub
@@ -247,3 +248,16 @@ def test_a_configuration_that_changed_since_the_run_began_is_told(
         assert cli.main(words) == 2
         said = capsys.readouterr().err
         assert f"{given['peft']}/adapter_config.json changed since the run began" in said
+
+
+def test_a_dropout_of_the_configuration_is_named_as_not_applied(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "adapter_config.json"
+    file.write_text(json.dumps({**LLAMA, "lora_dropout": 0.1}))
+    adapter_config.read(str(file))
+    assert "has lora_dropout 0.1, which is not applied" in caplog.text
+    caplog.clear()
+    file.write_text(json.dumps({**LLAMA, "lora_dropout": 0.0}))
+    adapter_config.read(str(file))
+    assert not caplog.text

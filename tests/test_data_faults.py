@@ -14,6 +14,7 @@ import pytest
 
 from assay import data
 from assay.data.faults import SHOWN
+from assay.data.stream import stream
 from assay.errors import InputError
 
 GOOD = {"prompt": "Say hello.", "chosen": "Hello, friend.", "rejected": "Bye."}
@@ -243,3 +244,24 @@ def test_a_torn_gzip_keeps_what_came_before(tmp_path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 2])
     found = data.scan_file(path)
     assert found.faults.errors["damaged gzip"] == 1 and found.usable > 5000
+
+
+def test_a_key_that_stands_twice_is_told_because_one_value_would_be_lost(write: Write) -> None:
+    twice = '{"prompt": "p", "chosen": "lost", "rejected": "c", "chosen": "kept"}'
+    deep = '{"messages": [{"role": "user", "content": "lost", "content": "kept"}]}'
+    for row in (twice, deep):
+        fault = only(write(GOOD, row))
+        assert (fault.kind, fault.row) == ("repeated key", 2)
+        assert "stands 2 times in one object" in fault.found
+    array = write(f"[{json.dumps(GOOD)}, {twice}]", name="pairs.json")
+    assert "the key 'chosen' stands 2 times" in only(array).found
+    assert len(list(stream(write(GOOD, twice), "pairs", drop=True))) == 1
+
+
+def test_a_huge_cell_that_nothing_reads_is_not_parsed(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[str]()
+    monkeypatch.setattr("assay.data.cells.literal", seen.append)
+    found = data.scan_file(write({**GOOD, "input": "[" + "1," * (1 << 20)}))
+    assert not seen and found.faults.apart["input"] == 1

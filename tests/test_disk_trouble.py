@@ -277,3 +277,10 @@ def test_only_what_the_system_refuses_is_taken_for_it() -> None:
     full = not_written(Exception("No space left on device (os error 28)"), "m", 2_000_000)
     assert str(full).startswith("m: No space left on device (2.0 MB are needed, ")
     assert isinstance(full, OSError) and full.errno == errno.ENOSPC
+
+
+def test_a_name_that_is_too_long_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "x" * 300]) == 2
+    said = capsys.readouterr().err
+    assert "File name too long" in said and "give a shorter name" in said
+    assert "Traceback" not in said

@@ -230,3 +230,31 @@ def test_the_wrapper_that_the_sentence_gives_works(tmp_path: Path) -> None:
 
 def test_an_empty_list_is_no_completions() -> None:
     assert numbers([], 0, "judge") == []
+
+
+class Odd:
+    """An object whose every method fails."""
+
+    def tolist(self) -> Any:
+        raise KeyError("tolist")
+
+    def item(self) -> Any:
+        raise KeyError("item")
+
+    def __repr__(self) -> str:
+        raise KeyError("repr")
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (torch.ones(3, device="meta"), "a Tensor for 3 completions"),
+        (torch.ones(3).to_sparse(), "a Tensor for 3 completions"),
+        (Odd(), "an? Odd for 3 completions"),
+        ([Odd()] * 3, "an? Odd for completion 0"),
+        ([1e308] * 3, r"1e\+308 for completion 0"),  # rewards are float32, which has no such number
+    ],
+)
+def test_what_holds_no_number_is_refused_in_one_sentence(found: Any, said: str) -> None:
+    with pytest.raises(InputError, match=f"reward judge returned {said}; return a"):
+        scored(found)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from assay import data
 from assay.data.given import given_texts
-from assay.engine.os_errors import new_folder
+from assay.engine.os_errors import writing_to
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.rewards.evaluate import evaluate_on, finite
@@ -192,7 +192,7 @@ class RewardEnsemble:
                 f"a reward of kind '{self.kind}' has no weights to save; keep its code or its "
                 "address"
             )
-        with quiet_libraries(), new_folder(Path(folder)):
+        with quiet_libraries(), writing_to(Path(folder)):
             known = "arguments" in self.about
             more = (lambda to: write_about(self.about, to)) if known else (lambda to: None)
             save_reward(self.reward, folder, more=more)

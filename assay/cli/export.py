@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from assay.api import inputs
-from assay.engine.os_errors import new_folder
+from assay.engine.os_errors import writing_to
 from assay.engine.progress import stage
 from assay.records.runs import Run
 
@@ -51,7 +51,7 @@ def export_(
     policy = export.find_policy(found, step=step, end=last)
     order = orders.of_policy(found.about, run)
     world = execution.Worlds()(order)
-    with stage(f"writing {out}"), new_folder(out):
+    with stage(f"writing {out}"), writing_to(out):
         done = export.export(found, world, out, policy, adapter=adapter)
     folder = done.folder
     if json_:

@@ -13,6 +13,24 @@ _CHUNK = 1 << 20
 _NEAR = 16
 
 
+class Repeated(ValueError):
+    """An object has a key twice, and one of the two values would be lost."""
+
+
+def unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs.
+
+    Raises:
+        Repeated: A key stands twice in it.
+    """
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [k for k, _ in pairs]
+        twice = next(k for k in keys if keys.count(k) > 1)
+        raise Repeated(f"the key {twice[:40]!r} stands {keys.count(twice)} times in one object")
+    return made
+
+
 class Elements:
     """Iterates over the values of a JSON array.
 
@@ -31,7 +49,7 @@ class Elements:
     def __init__(self, file: io.BufferedIOBase):
         self.file, self.line = file, 1
         self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
-        self._scan = json.JSONDecoder().raw_decode
+        self._scan = json.JSONDecoder(object_pairs_hook=unrepeated).raw_decode
         self._text, self._at, self._column, self._whole = "", 0, 1, False
 
     def __iter__(self) -> Iterator[Any]:

@@ -10,7 +10,7 @@ from assay.data.faults import FIX, Faults
 from assay.data.kinds import Layout
 from assay.data.messages import Unreadable, turns_of
 from assay.data.prompt_columns import LIKE_A_PROMPT
-from assay.data.text_cells import literal, parsed
+from assay.data.text_cells import LONGEST, literal, parsed
 from assay.data.turns import EMPTY, Turn, Turns, continued, transcript, written
 
 
@@ -153,7 +153,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _said(value: Any) -> list[str]:
     """What a cell says: its text, or the contents of its messages."""
-    if isinstance(value, str) and value.lstrip()[:1] == "[":
+    if isinstance(value, str) and value.lstrip()[:1] == "[" and len(value) <= LONGEST:
         value = literal(value) or value
     try:
         return [turn.content for turn in turns_of(value)]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 
 def number(value: Any) -> float | None:
     """A cell as a number, also if it is a truth value or text that spells one; None otherwise."""
-    if isinstance(value, bool | int | float):
+    if isinstance(value, bool | int | float | Decimal):  # databases write decimals to Parquet
         try:
             return float(value)
-        except OverflowError:
+        except (OverflowError, ValueError):
             return None
     if isinstance(value, str):
         text = value.strip().lower()

@@ -36,6 +36,7 @@ DROPPABLE = frozenset(
         "out of range",
         "unknown verdict",
         "bad JSON",
+        "repeated key",
         "not UTF-8",
         "ragged row",
         "missing cell",

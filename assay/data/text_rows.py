@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from assay.data.arrays import Elements
+from assay.data.arrays import Elements, Repeated, unrepeated
 from assay.data.faults import Faults, clipped
 from assay.errors import InputError
 
@@ -40,7 +40,16 @@ def json_lines(path: Path, packed: bool) -> Rows:
     def rows(faults: Faults) -> Iterator[tuple[int, Row]]:
         for i, text in _lines(path, packed, faults):
             try:
-                row = json.loads(text)
+                row = json.loads(text, object_pairs_hook=unrepeated)
+            except Repeated as why:
+                faults.error(
+                    "repeated key",
+                    i,
+                    None,
+                    str(why),
+                    "keep one of them, or leave such rows out with --drop",
+                )
+                continue
             except (ValueError, RecursionError) as why:
                 at = f" at character {why.pos + 1}" if isinstance(why, json.JSONDecodeError) else ""
                 what = why.msg if isinstance(why, json.JSONDecodeError) else str(why)[:80]

@@ -160,6 +160,9 @@ def whole_folder(out: Path) -> Iterator[Path]:
     Yields:
         The fresh folder, which is gone in the end.
 
+    Raises:
+        InputError: Another process wrote `out` while the block ran; what it wrote stays.
+
     Example:
         >>> out = getfixture("tmp_path") / "runs" / "model"
         >>> with whole_folder(out) as fresh:
@@ -174,6 +177,11 @@ def whole_folder(out: Path) -> Iterator[Path]:
     fresh.mkdir(parents=True)
     try:
         yield fresh
+        if any(".part-" not in p.name for p in whole.glob("*")):
+            raise InputError(
+                f"{out} was written by another process in the meantime, and is never overwritten; "
+                "give another place"
+            )
         if there:
             for path in sorted(fresh.iterdir()):
                 path.rename(whole / path.name)

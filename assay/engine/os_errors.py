@@ -35,9 +35,16 @@ CURES = {  # by error number; other errors of the system are not about a place t
     errno.EMFILE: _FILES,
     errno.ENFILE: _FILES,
     errno.EIO: "check the disk, or give another place",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ELOOP: "repair the links, or give another place",
 }
 ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # these are about bytes
-MENDED = (errno.EACCES, errno.EPERM)  # a place that the user chose wrongly
+MENDED = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+)  # a place that the user chose wrongly
 _NUMBER = re.compile(r"\(os error (\d+)\)")
 
 

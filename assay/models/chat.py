@@ -32,7 +32,7 @@ class Hidden:
     marks: tuple[str, ...] = ()
 
     def into(self, value: Any) -> Any:
-        """Return a value of a message with its marks hidden, in every string of it."""
+        """Return a value of a message with its marks hidden, in every string and name of it."""
         if not self.sign:
             return value
         if isinstance(value, str):
@@ -40,7 +40,7 @@ class Hidden:
             any_of = "|".join(map(re.escape, sorted(place, key=len, reverse=True)))
             return re.sub(any_of, lambda m: place[m[0]], value)
         if isinstance(value, dict):
-            return {k: self.into(v) for k, v in value.items()}
+            return {self.into(k): self.into(v) for k, v in value.items()}
         return [self.into(v) for v in value] if isinstance(value, list) else value
 
 
@@ -92,7 +92,7 @@ class Chat:
     def hidden(self, turns: Turns) -> Hidden:
         """Find the marks that stand written out in a conversation."""
         texts = [part for t in turns for part in (t.content, t.role) if part]
-        texts += [said for t in turns if t.more for _, said in _leaves(t.extras())]
+        texts += [part for t in turns if t.more for leaf in _leaves(t.extras()) for part in leaf]
         found = dict.fromkeys(m for text in texts for m in self.marks.all(text))
         return Hidden(unused("".join(texts)), tuple(found)) if found else NOTHING
 
@@ -154,18 +154,21 @@ class Chat:
             "trained and scored would be something else; use another template"
         )
 
-    def note(self, turns: Turns, text: str, *, templated: bool = True) -> None:
+    def note(
+        self, turns: Turns, text: str, hidden: Hidden = NOTHING, *, templated: bool = True
+    ) -> None:
         """Count what a conversation says beside its texts and is not in what was written of it.
 
         Args:
             turns: The conversation.
             text: What was written of it.
+            hidden: What was hidden while it was written.
             templated: Whether the template wrote it.
         """
         for turn in turns:
             for name, value in turn.extras().items() if turn.more else ():
                 said = list(_leaves(value, name))
-                left = dict.fromkeys(path for path, each in said if not _written(each, text))
+                left = dict.fromkeys(p for p, each in said if not _written(hidden.into(each), text))
                 whole = left.keys() == dict.fromkeys(path for path, _ in said).keys()
                 if said and (whole or (templated and not self._reads(name))):
                     left = {name: None}

@@ -62,7 +62,7 @@ def template_pieces(encoder: Any, turns: Turns, reply: Turns, ends: Collection[i
         whole = (*turns, *reply)
     hidden = chat.hidden(whole)
     text = chat.text(whole, hidden)
-    chat.note(reply, text)
+    chat.note(reply, text, hidden)
     mine = [i for i in range(first, len(whole)) if whole[i].role == "assistant"]
     starts = [_start(chat, turns if i == first else whole[:i], hidden, text) for i in mine]
     found = Pieces()

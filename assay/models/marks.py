@@ -65,6 +65,10 @@ class Marks:
         """Return every mark that stands written out in a text, in order."""
         return [] if self._any is None else self._any.findall(text)
 
+    def count(self, text: str) -> int:
+        """Count the special tokens that stand written out in a text."""
+        return sum(self.ids[m] in self.barred for m in self.all(text))
+
     def replaced(self, text: str, by: Callable[[str], str]) -> str:
         """Return a text with every mark replaced.
 
@@ -99,7 +103,7 @@ class Marks:
         plain = "".join(parts)
         mark, encode = self._encoder(plain)
         order = {name: f"{mark}{i}{mark}" for i, name in enumerate(self.ids)}
-        own = sum(self.ids[m] in self.barred for p in parts[::2] for m in self.all(p))
+        own = sum(map(self.count, parts[::2]))
         parts[::2] = [self.replaced(p, order.__getitem__) for p in parts[::2]]
         return self._checked(encode, "".join(parts), own, " ".join(parts[::2]), plain)
 

@@ -71,19 +71,18 @@ class TextEncoder:
         if not isinstance(ask, str):
             hidden = self.chat.hidden(ask)
             text = self.chat.text(ask, hidden, open_=True)
-            self.chat.note(ask, text)
+            self.chat.note(ask, text, hidden)
             return self.rendered(text, hidden)
         before, after = self._around
         if isinstance(ask, Templated):
             ids = self._ids(ask)
             return ids if ids[: len(before)] == before else [*before, *ids]
-        if self.marks.first(ask) is not None:
-            return [*before, *self.content(ask), *after]
-        ids = self._ids(ask, special=True)
-        own = sum(i in self.marks.barred for i in (*before, *after))
-        if sum(i in self.marks.barred for i in ids) > own:  # its normalizer makes a mark of it
-            return [*before, *self.content(ask), *after]
-        return ids
+        if self.marks.first(ask) is None:
+            ids = self._ids(ask, special=True)
+            inner = ids[len(before) : len(ids) - len(after)]
+            if self.marks.barred.isdisjoint(inner):
+                return ids
+        return [*before, *self.marks.as_text(ask), *after]
 
     def answer(self, text: str) -> list[int]:
         """Encode what the assistant said, as it is encoded after the template's opening.
@@ -119,10 +118,16 @@ class TextEncoder:
         return transcript_pieces(self, reply)
 
     def rendered(self, text: str, hidden: Hidden = NOTHING) -> list[int]:
-        """Encode what a template wrote, with what is hidden in it as characters."""
-        return (
-            self.marks.between(text, hidden.sign, hidden.marks) if hidden.sign else self._ids(text)
-        )
+        """Encode what a template wrote, with what is hidden in it as characters.
+
+        A tokenizer that normalizes text before it looks for its marks finds more of them than stand
+        written out, such as full-width ones; these are characters too.
+        """
+        if not hidden.sign:
+            ids = self._ids(text)
+            if sum(i in self.marks.barred for i in ids) == self.marks.count(text):
+                return ids
+        return self.marks.between(text, hidden.sign, hidden.marks)
 
     def joined(self, text: str, hidden: Hidden | None = None) -> list[int]:
         """Encode what follows other text: without the blank that some tokenizers begin a text with.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.engine.atomic import write_bytes
-from assay.engine.os_errors import new_folder
+from assay.engine.os_errors import writing_to
 from assay.errors import InputError
 from assay.records import runs
 from assay.rewards.evaluation import Evaluation
@@ -43,7 +43,7 @@ class Fitted:
             NotWritten: The system refuses the folder; what was written is deleted.
         """
         writable(out)
-        with new_folder(Path(out)):
+        with writing_to(Path(out)):
             return save_reward(
                 self.reward, out, self.rows, lambda folder: write_about(self.about, folder)
             )

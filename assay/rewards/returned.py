@@ -14,7 +14,6 @@ function says that it does not apply.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from decimal import Decimal
 from numbers import Real
@@ -24,6 +23,7 @@ from assay.engine.plural import counted
 from assay.errors import InputError
 
 KEYS = ("rewards", "scores", "score")  # the first that is there counts
+LARGEST = 3.4028234663852886e38  # of float32, in which rewards are held
 NUMBERS = (Real, Decimal)  # Real has Python's and NumPy's, bool among them
 
 
@@ -52,7 +52,7 @@ def numbers(found: Any, n: int, who: str) -> list[float]:
             shown = ", ".join(map(str, found)) or "nothing"
             raise _refused(who, f"a dict of {one_line(shown)}", n)
         held, under = found[key], f" under '{key}'"
-    whole = held.tolist() if hasattr(held, "tolist") else held
+    whole = _listed(held)
     if not isinstance(whole, (list, tuple)):
         raise _refused(who, f"{_kind(held)}{under}", n)
     if len(whole) != n:
@@ -86,14 +86,14 @@ def _number(i: int, value: Any, n: int, who: str) -> float:
     if hasattr(held, "item"):  # numpy's, torch's and JAX's
         try:
             held = held.item()
-        except (TypeError, ValueError, RuntimeError):  # it has several elements
+        except Exception:  # it has several elements, no data, or is an object of somebody's own
             held = value
     if held is None or type(held).__name__ == "NAType":  # pandas' word for None
         return math.nan
-    # the bound also refuses an int too large for a float, and NaN
+    # the bound also refuses an int too large for a float, and NaN; rewards are float32
     if not isinstance(held, NUMBERS) or not _within(held):
         raise InputError(
-            f"reward {who} returned {one_line(repr(value))} for completion {i}; return a finite "
+            f"reward {who} returned {_shown(value)} for completion {i}; return a finite "
             f"number: {expected(n)}"
         )
     return float(held)
@@ -102,7 +102,22 @@ def _number(i: int, value: Any, n: int, who: str) -> float:
 def _within(value: Any) -> bool:
     if isinstance(value, Decimal) and not value.is_finite():
         return False
-    return bool(abs(value) <= sys.float_info.max)
+    return bool(abs(value) <= LARGEST)
+
+
+def _listed(held: Any) -> Any:
+    """An array as a list; sparse tensors, and those without data, are left as they are."""
+    try:
+        return held.tolist() if hasattr(held, "tolist") else held
+    except Exception:  # of any type, by library
+        return held
+
+
+def _shown(value: Any) -> str:
+    try:
+        return one_line(repr(value))
+    except Exception:  # an object of somebody's own
+        return f"a {type(value).__name__}"
 
 
 def _kind(value: Any) -> str:

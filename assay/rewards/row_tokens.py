@@ -153,7 +153,7 @@ def _through_template(
         whole = (*asked[:-1], begun, *said[1:])
     hidden = chat.hidden(whole)
     opening, text = chat.text(asked, hidden, open_=True), chat.text(whole, hidden)
-    chat.note(whole, text)
+    chat.note(whole, text, hidden)
     before = encoder.rendered(opening, hidden)  # the template writes its own BOS
     if text.startswith(opening):  # its tokens are those of the whole, as transformers makes them
         ids = encoder.rendered(text, hidden)

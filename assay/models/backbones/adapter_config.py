@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import nn
 
 from assay.errors import InputError
 
+log = logging.getLogger("assay")
 FILE = "adapter_config.json"
 _PLAIN = "leave it out, for plain LoRA"
 _INITS = {
@@ -105,6 +107,11 @@ def read(given: str) -> Any:
             f"peft that wrote the file ({said.get('peft_version') or 'version unknown'})"
         )
     refuse(said, str(path))
+    for option in (k for k, v in said.items() if "dropout" in k and v):
+        log.warning(
+            f"{path} has {option} {said[option]}, which is not applied: dropout is off in "
+            "training, because a ratio compares the policy with itself"
+        )
     plain = {k: v for k, v in said.items() if k in known and k != "runtime_config"}
     try:
         return PeftConfig.from_peft_type(**{**plain, "peft_type": kind})
