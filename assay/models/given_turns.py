@@ -69,7 +69,9 @@ def template_pieces(encoder: Any, turns: Turns, reply: Turns, ends: Collection[i
     for n, (i, start) in enumerate(zip(mine, starts, strict=True)):
         last = i == mine[-1]
         if last and not whole[i].more:
-            found.add(encoder.content(reply[-1].content), own=True)
+            said = reply[-1].content
+            opened = chat.opens and text[:start].endswith(chat.opens)
+            found.add(encoder.content(chat.after_opening(said) if opened else said), own=True)
             return found
         until = len(text) if last else starts[n + 1]
         closed = chat.text(whole[: i + 1], hidden)
