@@ -92,3 +92,15 @@ def test_the_scores_label_is_told() -> None:
     label = scan(rows(rating=[1, 5])).plain()["label"]
     assert (label["column"], label["says"]) == ("rating", "a higher score is better")
     assert label["rows"][1] == {"row": 2, "response": "r1", "score": 5.0}
+
+
+@pytest.mark.parametrize("cells", [["0,25", "0,9"], ["1", "0,5"]])
+def test_decimal_commas_are_named_and_no_label_is_lost(cells: list[str]) -> None:
+    for some in (rows(score=cells), rows(rating=cells, tokens=[7, 9])):
+        with pytest.raises(InputError, match=r"holds '.*decimal comma; write them with a point"):
+            scan(some)
+
+
+def test_the_label_of_llama_factory_s_kto_files_is_the_score() -> None:
+    some = [{"instruction": "q", "output": f"r{i}", "kto_tag": i == 1} for i in range(2)]
+    assert scores(some) == [0, 1]

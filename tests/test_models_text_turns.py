@@ -249,3 +249,33 @@ def test_templated_completions_end_once() -> None:
     assert x.action[0, 0][x.mask[0, 0]].tolist() == made.vocabulary.completion("home")
     with pytest.raises(InputError, match=r"none can be used \(1 that cannot be encoded\)"):
         made.demos("f", [(0, Demo(1, "what is it", "home <s>"))], [])
+
+
+def test_what_the_generation_prompt_opens_is_not_written_twice(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    opens = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+    made = encoder(opens)
+    rows = [Pair(1, "what is it", "<think>\nit rains", "the mill"), Pair(2, "why", "we", "home")]
+    with caplog.at_level(logging.WARNING, "assay"):
+        x = made.pairs("f", list(enumerate(rows)), ())
+    decode, end = made.vocabulary.decode, "it rains"
+    assert decode(x.prompts.tokens[0].tolist()).endswith("<think>\n")
+    assert decode(x.action[0, 0][x.mask[0, 0]].tolist()) == end
+    assert decode(x.action[0, 1][x.mask[0, 1]].tolist()) == "the mill"
+    assert "1 row with completions that begin with '<think>'" in caplog.text
+    later = (*REPLY[:2], Turn("assistant", "<think>\nwe walk"))
+    assert read(made.vocabulary, later)[-1] == ("we walk<|im_end|>", True)
+
+
+def test_a_text_without_a_prompt_answers_no_user_and_has_one_begin_token() -> None:
+    whole = "<|im_start|>user\nwhat is it<|im_end|>\n<|im_start|>assistant\nhome<|im_end|>\n"
+    for templated in (frozenset[str](), frozenset({"completion"})):
+        made = encoder(CHATML, templated=templated)
+        place = made.table.find_or_add("", None, {}, "f, row 1")
+        begin = made.vocabulary.tokenizer.bos_token
+        text = f"{begin}{whole}" if templated else "the old mill"
+        x = made.demos("f", [(place, Demo(1, "", text))], ())
+        ids = [*x.prompts.tokens[0].tolist(), *x.action[0, 0].tolist()]
+        said = made.vocabulary.tokenizer.decode(ids)
+        assert said == (text.rstrip("\n") if templated else f"{begin}the old mill<|im_end|>")

@@ -25,7 +25,8 @@ def turns_of(value: Any, faults: Faults | None = None) -> Turns:
     Args:
         value: A list of messages ({role, content} or {from, value}), one message, an object of
             lists ({role: […], content: […]}, as Parquet and `datasets` hold them), or rounds
-            ({input, output}). A content may be null beside tool calls, or a list of text parts.
+            ({input, output}). A content may be null beside tool calls, or a list of text parts,
+            and of thinking parts, which are read as the message's thinking.
         faults: Counts what of the messages is not read, such as "message key 'images'".
 
     Returns:
@@ -82,8 +83,14 @@ def _turns(message: Any, i: int, faults: Faults) -> list[Turn]:
     if not isinstance(role, str):
         raise Unreadable(f"message {i} has no role that is text")
     role = role.strip()
-    content = _text(message.get(holds) if holds else None, i, faults)
+    parts = message.get(holds) if holds else None
+    content = _text(parts, i, faults)
     more = {k: full(message[k]) for k in KEPT if message.get(k) not in EMPTY}
+    thoughts = [part["thinking"] for part in _listed_parts(parts) if _thinks(part)]
+    if thoughts:
+        more["thinking"] = "\n".join(
+            [*([more["thinking"]] if "thinking" in more else []), *thoughts]
+        )
     calls = _calls(more.pop("tool_calls", []))
     if role.lower() == CALLS:
         said = _parsed(content)
@@ -132,13 +139,25 @@ def _text(content: Any, i: int, faults: Faults) -> str | None:
         if isinstance(said, str):
             texts.append(said)
             _count(part if isinstance(part, Mapping) else {}, ("type", "text"), faults)
+        elif _thinks(part):
+            _count(part, ("type", "thinking"), faults)
         elif isinstance(part, Mapping):
             faults.skip(f"message part '{part.get('type') or 'unknown'}'")
         elif part is not None:
             raise Unreadable(f"message {i} has a content with a {type(part).__name__} in it")
-    if content and not texts:
+    if content and not texts and not any(map(_thinks, content)):
         raise Unreadable(f"message {i} has a content without text")
     return "".join(texts)
+
+
+def _listed_parts(content: Any) -> Sequence[Any]:
+    """The parts of a content; none where it is text."""
+    return content if isinstance(content, list | tuple) else ()
+
+
+def _thinks(part: Any) -> bool:
+    """Whether a part of a content is a thinking part, as Anthropic's messages have them."""
+    return isinstance(part, Mapping) and isinstance(part.get("thinking"), str)
 
 
 def _calls(calls: Any) -> list[Any]:

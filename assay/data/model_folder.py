@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json", "adapter_config.json")
+ADAPTER = "adapter_config.json"
+SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json", ADAPTER)
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _POINTER = b"version https://git-lfs"  # what Git keeps of a large file that was not fetched
 _MOST = 100_000_000  # bytes of a header, as safetensors itself allows
@@ -29,6 +30,13 @@ def fault(folder: Path) -> str:
     for name in (*SETTINGS, *indices):
         if said := _not_an_object(folder / name):
             return said
+    if (folder / ADAPTER).is_file():
+        base = _read(folder / ADAPTER).get("base_model_name_or_path") or "its base"
+        return (
+            f"{ADAPTER} makes it an adapter of {base} and not a whole model; load it by peft's "
+            "AutoPeftModel classes, merge it by merge_and_unload(), and save_pretrained() both "
+            "model and tokenizer to a folder of their own"
+        )
     config = _read(folder / "config.json")
     for name in indices:
         wanted = _read(folder / name).get("weight_map")
@@ -56,7 +64,7 @@ def lacking(folder: Path, said: str) -> str:
         return f"it holds no tokenizer ({' or '.join(TOKENIZERS[:2])})"
     if broken := _not_an_object(folder / "tokenizer.json"):
         return broken
-    if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
+    if not (folder / "config.json").is_file():
         return "it holds no config.json"
     if not any(folder.glob("*.safetensors")):
         pickles = sorted(p.name for p in (*folder.glob("*.bin"), *folder.glob("*.pt*")))

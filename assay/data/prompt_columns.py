@@ -12,7 +12,7 @@ from assay.data.turns import Turn, Turns
 from assay.errors import InputError
 
 PROMPT = ("prompt", "question", "instruction", "query", "input", "context", "problem")
-DIALOGUE = ("messages", "conversations", "conversation")
+DIALOGUE = ("messages", "conversations", "conversation", "context_messages")
 LAST = ("history",)  # SHP's prompt, where no other column is one
 SYSTEM = ("system", "system_prompt", "system_message")
 HISTORY = ("history",)

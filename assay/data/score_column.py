@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assay.data.numbers import number, plain
 
-SCORE = ("score", "reward", "rating", "p_win", "gold", "label", "correct")
+SCORE = ("score", "reward", "rating", "p_win", "gold", "label", "correct", "kto_tag")
 STRONG = ("score", "reward", "rating", "p_win")  # names that no column but a score has
+_COMMA = re.compile(r"[+-]?\d+(,\d+)?")
 
 
 def score_column(
@@ -33,6 +35,13 @@ def score_column(
     if good:
         return None, asks(rows, numeric, file, f"{' and '.join(good)} can each be the score")
     strong = [c for c in known if c in STRONG]
+    for c in strong:
+        cells = [row[c] for row in rows if row.get(c) not in (None, "")]
+        if cells and all(isinstance(x, str) and _COMMA.fullmatch(x.strip()) for x in cells):
+            return None, (
+                f"{file}: column '{c}' holds {cells[0]!r:.40}, numbers with a decimal comma; write "
+                f"them with a point, such as {cells[0].strip().replace(',', '.')}"
+            )
     if strong and numeric:
         example = next((r[strong[0]] for r in rows if r.get(strong[0]) is not None), None)
         why = f"column '{strong[0]}' holds {example!r:.40} and no numbers"

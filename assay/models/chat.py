@@ -58,6 +58,7 @@ class Chat:
         source: The template; "" if the tokenizer has none.
         written: The marks that the template writes.
         unread: What the template has no place for, such as "tool_calls", with the places of it.
+        opened: The places of completions that begin with what the generation prompt ends with.
         at: Where the conversations are that are rendered now, such as a row.
     """
 
@@ -71,6 +72,7 @@ class Chat:
         reads = [k for k in REASONING if re.search(rf"\b{k}\b", self.source)]
         self.reasoning = reads[0] if reads else REASONING[0]
         self.unread: dict[str, set[Hashable]] = {}
+        self.opened: set[Hashable] = set()
         self.at: Hashable = None
 
     def _plain_talk(self) -> str:
@@ -88,6 +90,29 @@ class Chat:
         """What the template writes after an assistant's text, such as the token that ends it."""
         talk = (Turn("user", "1"), Turn("assistant", "2"))
         return self.text(talk, NOTHING).rpartition("2")[2]
+
+    @functools.cached_property
+    def opens(self) -> str:
+        """What the generation prompt writes of an assistant's text, such as `<think>`; else ""."""
+        ask = (Turn("user", "1"),)
+        try:
+            before = self.text((*ask, Turn("assistant", "2")), NOTHING).rpartition("2")[0]
+            begun = self.text(ask, NOTHING, open_=True)
+        except InputError:  # what it refuses is an error where a conversation meets it
+            return ""
+        return begun[len(before) :] if begun.startswith(before) else ""
+
+    def after_opening(self, text: str) -> str:
+        """Return a completion without what the generation prompt wrote of it already.
+
+        Rows that begin with it are counted in `opened`.
+        """
+        mark = self.opens.strip()
+        if not mark or not text.lstrip().startswith(mark):
+            return text
+        self.opened.add(self.at)
+        rest = text.lstrip()[len(mark) :]
+        return rest.removeprefix(self.opens.lstrip()[len(mark) :])
 
     def hidden(self, turns: Turns) -> Hidden:
         """Find the marks that stand written out in a conversation."""

@@ -69,8 +69,11 @@ def template_pieces(encoder: Any, turns: Turns, reply: Turns, ends: Collection[i
     for n, (i, start) in enumerate(zip(mine, starts, strict=True)):
         last = i == mine[-1]
         if last and not whole[i].more:
-            said = encoder.content if i < len(turns) else encoder.answer
-            found.add(said(reply[-1].content), own=True)
+            said = reply[-1].content
+            if chat.opens and text[:start].endswith(chat.opens):
+                said = chat.after_opening(said)
+            encode = encoder.content if i < len(turns) else encoder.answer
+            found.add(encode(said), own=True)
             return found
         until = len(text) if last else starts[n + 1]
         closed = chat.text(whole[: i + 1], hidden)

@@ -91,7 +91,7 @@ def _looks(chat: Chat, text: str) -> bool:
 
 
 def unread_notes(chat: Chat, *, template: bool = True) -> list[str]:
-    """Say what the chat template had no place for since the last call.
+    """Say what the template had no place for since the last call, and what it wrote already.
 
     Args:
         chat: The encoder's.
@@ -103,4 +103,11 @@ def unread_notes(chat: Chat, *, template: bool = True) -> list[str]:
         for name, places in chat.unread.items()
     ]
     chat.unread.clear()
+    if chat.opened:
+        notes.append(
+            f"{counted(len(chat.opened), 'row')} with completions that begin with "
+            f"{chat.opens.strip()!r}, which the chat template's generation prompt writes already; "
+            "it is written once"
+        )
+        chat.opened.clear()
     return notes

@@ -99,7 +99,8 @@ class Encoder:
         if turns is not None and self.chat:
             return turns
         template = getattr(self.vocabulary.tokenizer, "chat_template", None)
-        return (Turn("user", text),) if self.chat and template else text
+        # a text without a prompt, such as a column `text`, answers no user
+        return (Turn("user", text),) if self.chat and template and text else text
 
     @property
     def longest(self) -> int:
@@ -124,7 +125,7 @@ class Encoder:
         own = progress.over(self.table.own, "tokenizing prompts", "prompts")
         there = sum(self.ids(p) is not None for p in own)
         held_out = max(1, min(most, there // 4))
-        if held_out < most:
+        if held_out < most and self.table.own:
             log.warning(
                 "%s: %d of its %d prompts are held out, a quarter, where a longer file gives %d",
                 file,
@@ -154,6 +155,11 @@ class Encoder:
             InputError: There are too few prompts.
         """
         table = self.table
+        if not table.own:
+            raise InputError(
+                f"{file} holds texts without prompts, and a policy is read on prompts; give a file "
+                "of prompts with --prompts, or name the column with --columns prompt=NAME"
+            )
         own = progress.over(table.own, "tokenizing prompts", "prompts")
         short = [p for p in own if self.ids(p) is not None]
         if alone:
@@ -163,7 +169,7 @@ class Encoder:
             raise InputError(
                 f"{file} has {len(table.own)} prompts, {len(short)} of them of at most "
                 f"{self.max_prompt} tokens, and {held_out} are held out; give more prompts, a "
-                "larger --max-prompt, or a smaller --held-out"
+                "larger --max-prompt, or a smaller --held-out (-1 for none)"
             )
         if len(short) < len(table.own):
             log.warning(

@@ -8,6 +8,7 @@ from typing import Any
 
 from assay.data.turns import Turn, Turns
 from assay.errors import InputError
+from assay.models.text_encoder import Templated
 from assay.models.text_notes import as_written
 from assay.models.tokenizer import Completion, Tokens
 from assay.worlds.prompts import Items, PromptTable
@@ -42,20 +43,30 @@ class ItemTokens:
             InputError: The tokenizer or its chat template cannot write a completion.
         """
         replies = (item.replies if len(parts) == 2 else (item.reply,)) or (None, None)
-        begun = turns is not None and turns[-1].role == "assistant"  # what it says goes on there
-        opened = self.chat and bool(self.vocabulary.text.chat.source) and not begun
+        opened = self._opened(turns, prompt)
         out = list[Completion]()
         for part, reply in zip(parts, replies, strict=True):
             if reply is None or part in self.templated:
                 text = as_written(getattr(item, part), part, self.templated)
-                out.append(self._decided(self.vocabulary.completion(text, chat=opened)))
+                if opened and not isinstance(text, Templated):
+                    text = self.vocabulary.text.chat.after_opening(text)
+                out.append(self._decided(self.vocabulary.completion(text, chat=opened), prompt))
             else:
                 asked = turns or (Turn("user", prompt),)
                 out.append(self.vocabulary.reply(asked, reply, chat=self.chat))
         return out
 
-    def _decided(self, ids: list[int]) -> Completion:
+    def _opened(self, turns: Turns | None, prompt: str) -> bool:
+        """Whether the chat template's generation prompt ends this prompt."""
+        begun = turns is not None and turns[-1].role == "assistant"  # what it says goes on there
+        written = self.chat and bool(self.vocabulary.text.chat.source)
+        return written and bool(prompt) and not begun and not isinstance(prompt, Templated)
+
+    def _decided(self, ids: list[int], prompt: str) -> Completion:
         """Return a completion that is the policy's own from its first token to its last."""
+        begins = self.vocabulary.tokenizer.bos_token_id
+        if not prompt and begins is not None and ids[:1] == [begins]:
+            ids = ids[1:]  # the prompt of a text without one is this token
         never = {*ids}.intersection(self.vocabulary.barred)
         if never:  # only a text with special tokens of its own has one
             name = self.vocabulary.tokenizer.convert_ids_to_tokens(min(never))
