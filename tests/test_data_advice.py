@@ -107,3 +107,13 @@ def test_a_prompt_that_was_said_before_stands_at_the_end_again(tmp_path: Path) -
     file = write(tmp_path / "a.jsonl", [{"prompt": "go on", "history": talk}])
     [(asked, _)] = stream(file, "prompts")
     assert [(t.role, t.content) for t in asked.turns] == [*said, ("user", "go on")]
+
+
+def test_two_rated_completions_without_a_verdict_say_what_to_write(tmp_path: Path) -> None:
+    """The shape of WebGPT's comparisons: no column could be named as the verdict."""
+    row = {"question": "q", "answer_0": "a", "answer_1": "b", "score_0": 1.0, "score_1": -1.0}
+    with pytest.raises(InputError, match="if score_0 and score_1 rate them, write the better one"):
+        check(write(tmp_path / "a.jsonl", [row]))
+    other = {"question": "q", "answer_0": "a", "answer_1": "b", "model_0": "x", "model_1": "y"}
+    with pytest.raises(InputError, match="name it with --columns verdict="):
+        check(write(tmp_path / "b.jsonl", [other]))

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from assay.data.column_errors import CANONICAL
 from assay.data.demos import Demo
-from assay.data.kinds import ANSWER, CANONICAL, Layout
+from assay.data.kinds import ANSWER, Layout
 from assay.data.pairs import Pair
 from assay.data.prompt_cells import Prompt
 from assay.data.prompt_columns import DIALOGUE, LIKE_A_PROMPT

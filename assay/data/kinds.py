@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from assay.data.column_errors import CANONICAL, missing, no_response, no_verdict
 from assay.data.faults import clipped
 from assay.data.nested import advice
 from assay.data.numbers import number
 from assay.data.prompt_columns import (
-    DIALOGUE,
     JOINED,
     first_of,
     joined_parts,
@@ -38,21 +38,6 @@ _STEMS = (
 )
 _ENDS = (("_1", "_2"), ("_0", "_1"), ("_a", "_b"), ("_A", "_B"), ("1", "2"), ("_one", "_two"))
 TWO = tuple((stem + a, stem + b) for stem in _STEMS for a, b in _ENDS)
-CANONICAL = (
-    "prompt",
-    "chosen",
-    "rejected",
-    "margin",
-    "p",
-    "response",
-    "messages",
-    "text",
-    "verdict",
-    "first",
-    "second",
-    "score",
-    *JOINED,
-)
 
 
 @dataclass(frozen=True)
@@ -84,25 +69,6 @@ class Layout:
     def get(self, row: Mapping[str, Any], part: str) -> Any:
         """The row's cell for a part; None if the file has no such part."""
         return row.get(self.parts[part]) if part in self.parts else None
-
-
-def missing(what: str, columns: Iterable[str], file: str) -> InputError:
-    """The error for a column that is not there, with the columns that are and the nearest name.
-
-    Args:
-        what: The column, or the part, that is missing.
-        columns: The file's columns.
-        file: The file's name.
-    """
-    columns = list(columns)
-    near = difflib.get_close_matches(what, columns, n=1, cutoff=0.6)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    cure = (
-        f" (rename with --columns {what}={near[0] if near else 'ITS_NAME'})"
-        if what in CANONICAL
-        else ""
-    )
-    return InputError(f"{file} has no column '{what}'; it has {', '.join(columns)}{hint}{cure}")
 
 
 def layout(
@@ -231,7 +197,7 @@ def _found(
             one_completion(rows, seen, answer["response"], file)
         return Layout("demonstrations", parts, seen, numeric)
     if want in ("scored", "responses"):
-        raise _no_response(seen, two, file)
+        raise no_response(seen, two, file)
     for name, names in (("messages", ("messages", "conversations")), ("text", ("text",))):
         held = part(name, *names)
         if held:
@@ -260,10 +226,7 @@ def _choices(
     if "verdict" in named:
         verdict, rivals = {"verdict": named["verdict"]}, []
     if not verdict and not rivals:
-        raise InputError(
-            f"{file} has {first} and {second} but no column that says which is better; it has "
-            f"{', '.join(seen)} (name it with --columns verdict=ITS_NAME)"
-        )
+        raise no_verdict(two, seen, file)
     asks = ""
     if rivals:
         asks = (
@@ -272,22 +235,6 @@ def _choices(
         )
     margin = {"margin": named["margin"]} if "margin" in named else {}
     return {"first": first, "second": second, **verdict, **margin}, asks
-
-
-def _no_response(seen: Sequence[str], two: tuple[str, str] | None, file: str) -> InputError:
-    """The error for a file without a column of responses; its cure is one that helps."""
-    talk = next((c for c in DIALOGUE if c in seen), None)
-    if two is not None:
-        return InputError(
-            f"{file} has two responses a row, {two[0]} and {two[1]}, and no chosen and rejected; "
-            f"write these with assay check {file} --fix PAIRS.jsonl, and give PAIRS.jsonl"
-        )
-    if talk is not None:
-        return InputError(
-            f"{file} has its responses inside '{talk}'; write each into a column 'response', and "
-            "the turns before it into a column 'prompt'"
-        )
-    return missing("response", seen, file)
 
 
 def _number_column(rows: list[dict[str, Any]], column: str) -> bool:

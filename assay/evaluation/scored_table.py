@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from assay import data
-from assay.data.kinds import missing
+from assay.data.column_errors import missing
 from assay.data.pairs import DROPPABLE
 from assay.data.prompt_cells import PromptCells
 from assay.data.scored import completed

@@ -72,7 +72,7 @@ class ItemTokens:
             name = self.vocabulary.tokenizer.convert_ids_to_tokens(min(never))
             raise InputError(
                 f"a templated completion holds {name}, which has probability 0 in a completion; "
-                "take it out"
+                "write what comes before the assistant's text into a column of prompts"
             )
         return ids, [True] * len(ids)
 
