@@ -31,7 +31,10 @@ def test_a_fit_says_how_it_does_on_new_prompts_and_what_to_do_next(
     assert not any("[1.000, 1.000]" in line for line in said), "ten right pairs are no certainty"
     assert any("calibration error" in line for line in said)
     assert any(line.startswith("note: 5 of 15 prompts of h.jsonl are among") for line in said)
-    assert said[-3].startswith("wrote R: 2 members on words")
+    assert said[-4].startswith("wrote R: 2 members on words")
+    assert said[-3].startswith(
+        "checked: loaded by assay, its scores of 8 rows differ by at most 0 "
+    )
     assert said[-2] == "next: assay score R ROWS.jsonl -o SCORED.jsonl"
 
     assert cli.main(["evaluate", "R", "h.jsonl", "--columns", "prompt=question"]) == 0

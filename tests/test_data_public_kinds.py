@@ -181,8 +181,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
             "choice": 0,
         },
         f"{SEVERAL} 'summaries', a list of objects with text, policy; write one row for each "
-        "comparison, with the columns prompt, chosen (summaries[choice]['text']) and rejected (the "
-        "other one)",
+        "comparison, with the columns prompt, chosen (the 'text' that 'choice' numbers) and "
+        "rejected (the other one)",
     ),
     "a list of texts": (
         {"prompt": ASK, "responses": [GOOD, "No."]},

@@ -64,7 +64,7 @@ def _several(column: str, value: Any, seen: Sequence[str]) -> str:
     if "choice" in seen and len(value) == 2:
         return (
             f"{listed}; write one row for each comparison, with the columns prompt, chosen "
-            f"({column}[choice]['{text}']) and rejected (the other one)"
+            f"(the '{text}' that 'choice' numbers) and rejected (the other one)"
         )
     grade = key(first, GRADE)
     if grade is None:

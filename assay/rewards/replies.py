@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from assay.engine.plural import counted
-from assay.rewards.returned import KEYS
+from assay.rewards.returned import SCORES
 
 ENTRY = ("score", "probs", "data", "embedding")  # where an entry of a list holds its number
 
@@ -47,7 +47,7 @@ def reply_scores(reply: Any, n: int, labels: set[str] | None = None) -> list[Any
     """
     found, labels = reply, set() if labels is None else labels
     if isinstance(reply, Mapping):
-        key = next((k for k in (*KEYS, "data") if k in reply), None)
+        key = next((k for k in (*SCORES, "data") if k in reply), None)
         if key is None:
             raise ValueError(f"an object of {', '.join(map(str, reply)) or 'nothing'}")
         found = reply[key]

@@ -22,7 +22,7 @@ from typing import Any
 from assay.engine.plural import counted
 from assay.errors import InputError
 
-KEYS = ("rewards", "scores", "score")  # the first that is there counts
+SCORES = ("rewards", "scores", "score")  # the first that is there counts
 LARGEST = 3.4028234663852886e38  # of float32, in which rewards are held
 NUMBERS = (Real, Decimal)  # Real has Python's and NumPy's, bool among them
 
@@ -47,7 +47,7 @@ def numbers(found: Any, n: int, who: str) -> list[float]:
     """
     held, under = found, ""
     if isinstance(found, Mapping):
-        key = next((k for k in KEYS if k in found), None)
+        key = next((k for k in SCORES if k in found), None)
         if key is None:
             shown = ", ".join(map(str, found)) or "nothing"
             raise _refused(who, f"a dict of {one_line(shown)}", n)
