@@ -44,6 +44,8 @@ class Hidden:
         return [self.into(v) for v in value] if isinstance(value, list) else value
 
 
+# Roles that templates write around turns of their own accord.
+SPEAKERS = ("user", "assistant", "system", "tool", "developer")
 NOTHING = Hidden()
 
 
@@ -137,6 +139,8 @@ class Chat:
                 "these prompts are conversations, and the tokenizer has no chat template; give "
                 "prompts that are text, or a tokenizer with a template"
             )
+        for turn in turns:
+            self._role(turn.role)
         messages, tools = self._messages(turns, hidden)
         begun = open_ and turns[-1].role == "assistant"
         how = {"continue_final_message": True} if begun else {"add_generation_prompt": open_}
@@ -153,6 +157,15 @@ class Chat:
         for turn in turns:
             self._there(turn.role, hidden.into(turn.content), text)
         return text
+
+    def _role(self, role: str) -> None:
+        """Raise InputError for a role of the data that a template could make a special token of."""
+        mark = next((m for m in self.marks.ids if role in m), None)
+        if mark is not None and role not in SPEAKERS:
+            raise InputError(
+                f"the role {role!r} is a part of the special token {mark!r}, which a chat template "
+                f"could write for it; give one of {', '.join(SPEAKERS)}"
+            )
 
     def _messages(self, turns: Turns, hidden: Hidden) -> tuple[list[dict[str, Any]], Any]:
         """Return (the messages, the tools)."""
