@@ -59,10 +59,13 @@ MISTRAL = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}( {{ m['content'] }} )"
     "{% else %} {{ m['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
 )
+# Generation prompts that open a thought, which no row of a reward model holds unless it was said.
+R1_THINKS = R1.replace("<｜Assistant｜>{% endif %}", "<｜Assistant｜><think>\n{% endif %}")
+CHATML_THINKS = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
 
 
 @pytest.mark.parametrize("kind", ["bytes", "llama", "unigram", "python"])
-@pytest.mark.parametrize("template", [CHATML, MISTRAL, R1])
+@pytest.mark.parametrize("template", [CHATML, MISTRAL, R1, R1_THINKS, CHATML_THINKS])
 def test_a_row_has_the_tokens_that_transformers_makes_of_the_conversation(
     kind: str, template: str
 ) -> None:

@@ -152,7 +152,9 @@ def _through_template(
         begun = Turn("assistant", asked[-1].content + said[0].content, said[0].more)
         whole = (*asked[:-1], begun, *said[1:])
     hidden = chat.hidden(whole)
-    opening, text = chat.text(asked, hidden, open_=True), chat.text(whole, hidden)
+    # What a generation prompt opens, such as `<think>`, was not said: a row is what was said.
+    opening = chat.text(asked, hidden, open_=True).removesuffix(chat.opens)
+    text = chat.text(whole, hidden)
     chat.note(whole, text, hidden)
     before = encoder.rendered(opening, hidden)  # the template writes its own BOS
     if text.startswith(opening):  # its tokens are those of the whole, as transformers makes them
