@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dialogue_rows import A, B, U, one, scan
 
-from assay import data
 from assay.data.stream import stream
 from assay.data.summary import check, says
 from assay.data.turns import Turn
 from assay.errors import InputError
 
-U, A = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}
-B = {"role": "assistant", "content": "No"}
 SYS = {"role": "system", "content": "Be brief."}
 
 
@@ -26,18 +24,6 @@ def user(text: str) -> dict[str, Any]:
 
 def said(text: str, **more: Any) -> dict[str, Any]:
     return {"role": "assistant", "content": text, **more}
-
-
-def scan(path: Path, *rows: dict[str, Any], **options: Any) -> data.Scan:
-    file = path / "rows.jsonl"
-    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    return data.scan_file(file, keep=True, **options)
-
-
-def one(path: Path, row: dict[str, Any], **options: Any) -> Any:
-    found = scan(path, row, **options)
-    found.faults.stop()
-    return found.items[0]
 
 
 def prompt(item: Any) -> list[tuple[str, str]]:

@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dialogue_rows import ENDS, A, B, U, lines, one, scan, turns
 
-from assay import data
 from assay.cli import main
 from assay.data.stream import stream
 from assay.data.summary import check, says
 from assay.errors import InputError
-
-U, A = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}
-B = {"role": "assistant", "content": "No"}
-ENDS = {"chosen": "Yo", "rejected": "No"}
-
-
-def lines(path: Path, *rows: dict[str, Any]) -> Path:
-    file = path / "rows.jsonl"
-    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    return file
-
-
-def scan(path: Path, *rows: dict[str, Any], **options: Any) -> data.Scan:
-    return data.scan_file(lines(path, *rows), keep=True, **options)
-
-
-def one(path: Path, row: dict[str, Any], **options: Any) -> Any:
-    found = scan(path, row, **options)
-    found.faults.stop()
-    return found.items[0]
-
-
-def turns(item: Any) -> list[tuple[str, str]]:
-    return [(t.role, t.content) for t in item.turns or ()]
-
 
 WHOLE = [("system", "Be brief."), ("user", "q"), ("assistant", "a"), ("user", "Do it.\nNow.")]
 
