@@ -78,7 +78,7 @@ def lacking(folder: Path, said: str) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The object of a JSON file that was checked; {} where there is no file."""
+    """The object of a JSON file that was checked; {} without such a file."""
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 

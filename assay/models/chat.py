@@ -44,7 +44,7 @@ class Hidden:
         return [self.into(v) for v in value] if isinstance(value, list) else value
 
 
-# Roles that templates write around turns of their own accord.
+# Roles that chat templates know; their names stand in special tokens such as <|user|>.
 SPEAKERS = ("user", "assistant", "system", "tool", "developer")
 NOTHING = Hidden()
 

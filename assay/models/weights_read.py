@@ -1,4 +1,4 @@
-"""What was read of a model's files: nothing missing, nothing left over in silence, no NaN."""
+"""Check weights after loading: none is missing or NaN, and each that the model ignores is named."""
 
 from __future__ import annotations
 

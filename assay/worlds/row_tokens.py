@@ -46,7 +46,7 @@ class _OneRow(Encoder):
 
     @contextmanager
     def _at(self, where: str) -> Iterator[None]:
-        """Name the row in the counts; whoever shows it has named it already."""
+        """Count the row by its number. Errors do not repeat it: the caller prints it."""
         self.vocabulary.text.chat.at = self.row
         yield
 
