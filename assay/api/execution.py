@@ -10,14 +10,17 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from assay.api import flags
 from assay.api.orders import Order, has_device
 from assay.api.recording import begin_record, withdraw
-from assay.api.weights import check_weights, say_sources
+from assay.api.weights import check_weights, check_world, say_sources
 from assay.core import Loop, World
 from assay.engine import parallel
 from assay.engine.progress import stage
 from assay.engine.signals import sigterm_interrupts
+from assay.engine.threads import as_many
 from assay.errors import InputError, NotWritten
 from assay.evaluation.chosen import chosen
 from assay.evaluation.config import MeasureConfig
@@ -27,6 +30,7 @@ from assay.records import best
 from assay.records.runs import Run
 from assay.records.schema import Reading
 from assay.records.tracking import Tracked
+from assay.records.verify import may_go_on
 from assay.registry import catalogue
 from assay.registry.live import identity
 from assay.watch.setup import prospects
@@ -44,21 +48,33 @@ class Worlds:
         self._tried: set[str] = set()
         self._asked: list[Order] = []  # keeps open objects, so that their ids stay theirs
 
-    def __call__(self, asked: Order) -> World:
-        """The world of an order, its reward models fitted anew where the order says so."""
+    def __call__(self, asked: Order, goes_on: Path | None = None) -> World:
+        """The world of an order, its reward models fitted anew where the order says so.
+
+        Args:
+            asked: The order.
+            goes_on: The folder of a run that goes on in it: it is built with that run's number of
+                threads.
+        """
+        with as_many(threads_of(goes_on)):
+            return self._of(asked)
+
+    def _of(self, asked: Order) -> World:
+        """See `__call__`."""
         make = catalogue.load_world(asked.world)
         self._asked.append(asked)
         self.tried(asked)
         where = {"device": asked.settings["device"]} if has_device(make) else {}
+        there = {**where, "threads": torch.get_num_threads()}
         world = self._made(
-            [asked.world, asked.world_arguments, where],
+            [asked.world, asked.world_arguments, there],
             f"building world {asked.world}",
             lambda: make(**asked.world_arguments, **where),
         )
         if not asked.fit:
             return world
         return self._made(
-            [asked.world, asked.world_arguments, where, asked.fit, asked.fit_arguments],
+            [asked.world, asked.world_arguments, there, asked.fit, asked.fit_arguments],
             f"fitting reward models by {asked.fit}",
             lambda: refitted(world, asked.fit, asked.fit_arguments),
         )
@@ -119,10 +135,13 @@ class Drive:
                 "let assay choose"
             )
         self.notes = [said] if (said := _mean_of_several(asked, world)) and not resume else []
+        if resume and folder is not None and (folder / "run.json").exists():
+            may_go_on(folder)
         self.config = chosen(MeasureConfig(**_running(asked, folder, resume)), world, self.loop)
         self.run = begin_record(asked, world, self.loop, self.config, folder, resume)
         if resume:
             check_weights(self.run.about, world, str(folder))
+            check_world(self.run.record, world, str(folder))
             say_sources(self.run.about, asked, str(folder))
         self.measurement: Measurement | None = None
 
@@ -162,6 +181,7 @@ class Drive:
             first = parallel.rank() == 0
             if first:
                 held.enter_context(sigterm_interrupts())
+            held.enter_context(as_many(threads_of(self.folder if self.resume else None)))
             for sentence in (*self.notes, *self._prospects()):
                 tell(sentence)
             self.measurement = Measurement(
@@ -192,6 +212,18 @@ class Drive:
                 if first and not self.resume and self.folder is not None:
                     withdraw(self.folder)
                 raise
+
+
+def threads_of(folder: Path | None) -> int | None:
+    """The number of threads that a run began with: its sums depend on it in their last bits.
+
+    Args:
+        folder: The run's folder; None for a run that begins.
+    """
+    if folder is None or not (folder / "run.json").exists():
+        return None
+    threads = Run.open(folder).record.run.get("threads")
+    return threads if isinstance(threads, int) and threads > 0 else None
 
 
 def _mean_of_several(asked: Order, world: World) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from assay.errors import InputError
 from assay.records.input_digests import base_of, digests, file_digest
 from assay.records.own_inputs import OWN, SOURCE, WEIGHTS, expanded
+from assay.records.verify import may_go_on
 
 log = logging.getLogger("assay")
 ACCEPT = "--accept-changes"
@@ -131,8 +132,10 @@ def unchanged(about: Mapping[str, Any], where: str, *, accept: bool = False) -> 
         accept: Go on all the same, with a warning for each change.
 
     Raises:
-        InputError: One changed or is gone.
+        InputError: One changed or is gone, or the run's own files are not what it wrote.
     """
+    if about.get("state") != "done":
+        may_go_on(Path(where))
     found = changes(about, where)
     refused = [] if accept else [c for c in found if c.part != "recipe"]
     if refused:

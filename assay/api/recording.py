@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,14 @@ import torch
 from assay.api import inputs
 from assay.api.live import filed, rows_digests
 from assay.api.orders import Order
+from assay.api.resuming import forget_start
 from assay.api.weights import live_sources, live_weights
 from assay.core import Loop, World
 from assay.engine import parallel
-from assay.engine.folder_lock import LOCK, only_writer
+from assay.engine.folder_lock import TRACES, only_writer
+from assay.engine.os_errors import writing_to
+from assay.engine.owner import held_by
+from assay.errors import InputError
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.reading import described
 from assay.records.memory import MemoryRun
@@ -39,18 +45,36 @@ def begin_record(
         about = _about(asked, world, loop, config, named, rows_digests(asked.world_arguments))
         return MemoryRun(about)
     if parallel.rank() == 0 and not (resume and (folder / "run.json").exists()):
-        free = Run.create(folder, RunRecord(recipe=asked.entry.name))  # before inputs are in it
-        try:
+        with _begun(folder):
             named = filed(asked.world_arguments, folder)
             about = _about(asked, world, loop, config, named, inputs.own(named, folder))
-            free.note(about.model_dump(by_alias=True, exclude_unset=True))
-        except BaseException:  # half of a record: nothing could go on from it
-            withdraw(folder)
-            raise
+            Run.begin(folder, about)
     elif parallel.rank() == 0:
         _note_changes(folder)
     parallel.barrier()
     return Run.open(folder)
+
+
+@contextmanager
+def _begun(folder: Path) -> Iterator[None]:
+    """Hold a folder while its first record is made. The record is written last and whole, so a
+    folder without one is free, also after a kill.
+    """
+    forget_start(folder)
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with only_writer(folder) as mine:
+        if not mine:
+            raise InputError(
+                f"{held_by(folder)} begins a run in {folder}: give another folder, or go on with "
+                "that run by --resume when it has ended"
+            )
+        Run.must_be_free(folder)
+        try:
+            yield
+        except BaseException:  # what there is of inputs helps nobody
+            withdraw(folder)
+            raise
 
 
 def _note_changes(folder: Path) -> None:
@@ -106,6 +130,7 @@ def _about(
             **live_weights(asked, world),
             **live_sources(asked),
         },
+        world_digest=world.digest or None,
         **described(world),
     )
 
@@ -125,8 +150,8 @@ def withdraw(folder: Path) -> None:
     """Take back the folder of a run that was refused before it read anything, so that the corrected
     command can have it.
     """
-    if {f.name for f in folder.iterdir()} <= {"run.json", INPUTS, LOCK}:
+    if {f.name for f in folder.iterdir()} <= {"run.json", INPUTS, *TRACES}:
         shutil.rmtree(folder / INPUTS, ignore_errors=True)
-        (folder / LOCK).unlink(missing_ok=True)
-        (folder / "run.json").unlink()
+        for name in ("run.json", *TRACES):
+            (folder / name).unlink(missing_ok=True)
         folder.rmdir()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from assay.api import settings
+from assay.engine.folder_lock import TRACES, is_fresh, is_held
+from assay.engine.owner import OWNER
 from assay.errors import InputError
 from assay.records.own_inputs import INPUTS
 from assay.registry.live import PYTHON, is_live, opened
@@ -53,12 +56,34 @@ def must_be_free(folder: Path) -> None:
     """Before the world is built, so that a refusal comes at once. Raises InputError where
     something is there.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not folder.exists() or _started(folder):
+        return
+    if not folder.is_dir() or not is_fresh(folder):
         there = (folder / "run.json").exists()
         raise InputError(
             f"{folder} exists, and a run is never overwritten: give another --out"
             + (", or go on with it by --resume" if there else "")
         )
+
+
+def _started(folder: Path) -> bool:
+    """Whether a folder holds what a start left that was killed before its first record."""
+    if not folder.is_dir() or is_held(folder):
+        return False
+    left = {path.name for path in folder.iterdir()}
+    own = {name for name in left if name in (INPUTS, *TRACES) or name.startswith("run.json.")}
+    return OWNER in left and left == own
+
+
+def forget_start(folder: Path) -> None:
+    """Delete what a start left in a folder that was killed before its first record."""
+    if not _started(folder):
+        return
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def free(folder: Path) -> Path:

@@ -135,6 +135,7 @@ VERB_NAMES = {
         "track": "log wandb tensorboard trackio mlflow",
         "check": "validate lint inspect data prepare",
         "score": "rate rank",
+        "verify": "fsck checksum integrity audit-run",
         "bon": "best-of-n bestofn best-of",
         "sweep": "grid search hpo",
         "compare": "diff benchmark bench",

@@ -175,7 +175,8 @@ def checked(
             return open_run(again.folder)
         display = hushed() if quiet else shown()
         with in_python(), quiet_libraries(models=True), display:
-            drive = execution.Drive(order, worlds(order), folder, resume=again is not None)
+            world = worlds(order, None if again is None else again.folder)
+            drive = execution.Drive(order, world, folder, resume=again is not None)
         return Run(drive.run, drive=drive, readings=_driven(drive, trackers, project, quiet))
 
     return begin

@@ -16,6 +16,8 @@ from assay.core import World
 from assay.errors import InputError
 from assay.models.live import LiveModel
 from assay.records.own_inputs import SOURCE, WEIGHTS
+from assay.records.provenance import provenance
+from assay.records.schema import RunRecord
 from assay.registry.live import PYTHON, opened
 
 log = logging.getLogger("assay")
@@ -49,6 +51,31 @@ def check_weights(about: Mapping[str, Any], world: World, where: str) -> None:
                 "are not those of this one; pass the same model: assay.train(…, model=model, "
                 "out=…, resume=True)"
             )
+
+
+def check_world(record: RunRecord, world: World, where: str) -> None:
+    """Check that a run goes on in the world that it began in.
+
+    Args:
+        record: The run's record.
+        world: The world that was built for it.
+        where: The run, for the message.
+
+    Raises:
+        InputError: The world's trained parts are others, as other versions or another number of
+            threads make them.
+    """
+    if record.world_digest in (None, world.digest):
+        return
+    then = {k: str(v) for k, v in record.versions.items()}
+    then["threads"] = str(record.run.get("threads"))
+    here = {**provenance()["versions"], "threads": str(torch.get_num_threads())}
+    differs = [f"{k} {v} then, {here.get(k)} now" for k, v in then.items() if here.get(k) != v]
+    why = f" ({', '.join(differs)})" if differs else ""
+    raise InputError(
+        f"{where} began in another world of the name {world.name}{why}: go on with what it began "
+        f"with, or start another run with --from {where}"
+    )
 
 
 def live_sources(asked: Any) -> dict[str, str]:

@@ -34,6 +34,7 @@ VERBS = {
         Verb("compare", "compare", "compare_", "Measure"),
         Verb("track", "track", "track_", "Measure"),
         Verb("export", "export", "export_", "Measure"),
+        Verb("verify", "verify", "verify_", "Measure"),
         Verb("check", "checking", "check_", "Your files"),
         Verb("fit", "files", "fit_", "Your files"),
         Verb("evaluate", "files", "evaluate_", "Your files"),

@@ -12,12 +12,13 @@ from typing import Any
 
 from assay.api import execution, inputs, orders
 from assay.core import Rng
-from assay.engine import checkpoint as disk
 from assay.engine.atomic import write_bytes
 from assay.engine.folder_lock import only_writer
+from assay.engine.owner import held_by
 from assay.engine.progress import over
 from assay.errors import InputError
 from assay.records.runs import Run, plain
+from assay.records.states import load_state
 from assay.watch.config import WatchConfig
 from assay.watch.ledger import Ledger
 from assay.watch.setup import open_watch
@@ -74,12 +75,13 @@ def looks(folder: Path, asked: WatchConfig, say: Callable[[str], None]) -> Itera
     with only_writer(folder) as mine:
         if not mine:
             raise InputError(
-                f"another process is writing to {folder}: wait until it has ended, and watch it "
-                "then"
+                f"{held_by(folder)} is writing to {folder}: wait until it has ended, and watch the "
+                "run then"
             )
         for reading in over(read, "watching", "readings"):
             policy: Any = task.reference.copy()
-            policy.load_state_dict(disk.load(kept[reading["step"]]))
+            step = reading["step"]
+            policy.load_state_dict(load_state(folder, kept[step], step=step))
             comparisons.begin(policy)
             said.append(watch.look(reading))
             _write(folder / "watch.json", {"watch": asdict(asked), "looks": said})

@@ -104,7 +104,7 @@ def _run(
         run = Run.open(folder)
         print(f"assay: {outcome.done(run)}", file=sys.stderr)
     else:
-        world = execution.Worlds()(order)
+        world = execution.Worlds()(order, folder if resume else None)
         run = drive(
             order,
             world,

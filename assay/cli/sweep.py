@@ -209,8 +209,9 @@ def run_all(
         reason = None
         if before[folder] != "done":
             try:
-                world = worlds(order)
-                run.drive(order, world, folder, resume=before[folder] == "begun", say=tell)
+                begun = before[folder] == "begun"
+                world = worlds(order, folder if begun else None)
+                run.drive(order, world, folder, resume=begun, say=tell)
             except (InputError, NotFinite) as why:
                 reason = str(why)
             except Exception as why:

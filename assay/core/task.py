@@ -160,6 +160,7 @@ class World:
         arguments: What the world was built with.
         population: All the prompts there are, where that can be said: the watch draws from it again
             and again, and elsewhere takes each held-out prompt once.
+        digest: SHA-256 of the parts that were trained for it; "" where nothing was.
     """
 
     name: str
@@ -173,3 +174,4 @@ class World:
     refit: Callable[[Callable[..., Reward]], Reward] | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     population: Prompts | None = None
+    digest: str = ""

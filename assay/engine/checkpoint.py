@@ -1,12 +1,13 @@
 """A recipe's memory between steps, and its one file on disk.
 
-Tensors are stored as safetensors and the rest as JSON. Nothing is pickled.
+Tensors are stored as safetensors and the rest as JSON, with a checksum of both. Nothing is pickled.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from assay.engine import progress
+from assay.engine import checksums, progress
 from assay.engine.atomic import replacing
 from assay.errors import InputError
 
@@ -171,20 +172,32 @@ def save(path: Path, state: Any, about: Mapping[str, Any] | None = None) -> None
     Args:
         path: The file. Its folder must exist.
         state: Nested dicts, lists and tuples of tensors, Samples and plain values.
-        about: JSON values that `about` reads without the tensors.
+        about: JSON values that `about` reads without the tensors, such as the run that it belongs
+            to.
 
     Raises:
         TypeError: The state holds something else.
         NotWritten: The disk is full; a file that was there before is still there.
     """
     tensors: dict[str, Tensor] = {}
-    text = json.dumps(_pack(state, tensors, {}))
+    text, more = json.dumps(_pack(state, tensors, {})), json.dumps(dict(about or {}))
     whole = {name: _by_itself(t) for name, t in tensors.items()} or {"none": torch.zeros(0)}
     needed = len(text) + sum(t.numel() * t.element_size() for t in whole.values())
     with progress.stage(f"saving {path.name}"), replacing(path, needed) as fresh:
-        save_file(
-            whole, str(fresh), metadata={"state": text, "about": json.dumps(dict(about or {}))}
-        )
+        sums = {"checksum": checksums.of_state(whole, text, more)}
+        sums["about_checksum"] = checksums.of_state({}, more)
+        save_file(whole, str(fresh), metadata={"state": text, "about": more, **sums})
+
+
+def digest(state: Any) -> str:
+    """SHA-256 of nested tensors and plain values; a file's, once it was read, is the same.
+
+    Args:
+        state: What `save` takes.
+    """
+    tensors: dict[str, Tensor] = {}
+    text = json.dumps(_pack(state, tensors, {}))
+    return checksums.of_state(tensors, text)
 
 
 def _by_itself(t: Tensor) -> Tensor:
@@ -201,17 +214,14 @@ def about(path: Path) -> dict[str, Any]:
         path: The file.
 
     Returns:
-        The values; {} where there are none.
+        The values; {} where `save` was told nothing.
 
     Raises:
         InputError: The file is damaged.
     """
-    try:
-        with safe_open(str(path), framework="pt") as f:  # type: ignore[no-untyped-call]
-            found: dict[str, Any] = json.loads((f.metadata() or {}).get("about", "{}"))
-            return found
-    except (SafetensorError, json.JSONDecodeError) as why:
-        raise _damaged(path, why) from why
+    with _opened(path) as f:
+        found: dict[str, Any] = json.loads(_described(f)["about"])
+        return found
 
 
 def load(path: Path, decode: Any = None) -> Any:
@@ -222,18 +232,50 @@ def load(path: Path, decode: Any = None) -> Any:
         decode: How restored Prompts turn ids into text.
 
     Raises:
-        InputError: The file is damaged.
+        InputError: The file is damaged: its content is not what its checksum says.
     """
+    with _opened(path) as f:
+        said = {**_described(f), **_metadata(f, "state", "checksum")}
+        tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
+        if checksums.of_state(tensors, said["state"], said["about"]) != said["checksum"]:
+            raise _Damaged("its content does not match its checksum")
+        return _unpack(json.loads(said["state"]), tensors, decode)
+
+
+class _Damaged(ValueError):
+    """What a file holds is not what was written."""
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A file of tensors, whose damage is told in one sentence."""
     try:
         with safe_open(str(path), framework="pt") as f:  # type: ignore[no-untyped-call]
-            tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
-            return _unpack(json.loads(f.metadata()["state"]), tensors, decode)
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as why:
-        raise _damaged(path, why) from why
+            yield f
+    except _Damaged as why:
+        raise _damaged(path, str(why)) from None
+    except (SafetensorError, LookupError, TypeError, ValueError, RecursionError) as why:
+        raise _damaged(path, f"{type(why).__name__}: {str(why)[:80]}") from why
 
 
-def _damaged(path: Path, why: Exception) -> InputError:
+def _described(f: Any) -> dict[str, str]:
+    """What a file says of itself, after a look at its checksum."""
+    said = _metadata(f, "about", "about_checksum")
+    if checksums.of_state({}, said["about"]) != said["about_checksum"]:
+        raise _Damaged("its description does not match its checksum")
+    return said
+
+
+def _metadata(f: Any, *names: str) -> dict[str, str]:
+    """Entries of a file's metadata, all of which `save` writes."""
+    found: dict[str, str] = f.metadata() or {}
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise _Damaged(f"it has no {missing[0]}, which this assay writes into every file")
+    return found
+
+
+def _damaged(path: Path, why: str) -> InputError:
     return InputError(
-        f"{path} is damaged ({type(why).__name__}: {str(why)[:80]}); delete it to start this run "
-        "over"
+        f"{path} is damaged ({why}); restore it from a copy, or delete it to start this run over"
     )

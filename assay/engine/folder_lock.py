@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
+
+from assay.engine.owner import OWNER, lives, take, tell
 
 try:
     import fcntl
@@ -18,6 +20,7 @@ except ImportError:  # Windows, where a folder cannot be locked, but a file in i
 
 log = logging.getLogger("assay")
 LOCK = ".lock"  # the file that is locked where a folder cannot be
+TRACES = (LOCK, OWNER)  # what holding a folder may leave in it
 _WAITS = (0.02, 0.05, 0.1)  # seconds between tries of a lock
 
 
@@ -25,21 +28,17 @@ class Hold:
     """A folder that this process holds, until `release`, the end of the object, or a kill.
 
     Args:
-        handle: The open folder; None where folders cannot be locked.
-        lock: The locked file where a folder cannot be locked.
+        let_go: Is called once, at the release.
     """
 
-    def __init__(self, handle: int | None, lock: filelock.BaseFileLock | None = None):
-        self._handle, self._lock = handle, lock
+    def __init__(self, let_go: Callable[[], None]):
+        self._let_go: Callable[[], None] | None = let_go
 
     def release(self) -> None:
         """Let the folder go; a second call does nothing."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        let_go, self._let_go = self._let_go, None
+        if let_go is not None:
+            let_go()
 
     def __del__(self) -> None:
         self.release()
@@ -48,12 +47,14 @@ class Hold:
 def hold(folder: Path) -> Hold | None:
     """Hold a folder for this process, so that no other process writes into it.
 
+    The folder is locked, and a file in it names its owner (`engine/owner.py`). On file systems that
+    cannot lock, that file is the lock.
+
     Args:
         folder: An existing folder.
 
     Returns:
-        None where another process holds it. On file systems that cannot lock a folder, something
-        that holds nothing.
+        None where another process holds it.
     """
     if fcntl is None:
         lock = filelock.FileLock(folder / LOCK, blocking=False)
@@ -61,7 +62,7 @@ def hold(folder: Path) -> Hold | None:
             lock.acquire()
         except filelock.Timeout:
             return None
-        return Hold(None, lock)
+        return _told(folder, lock.release)
     handle = os.open(folder, os.O_RDONLY)
     for wait in (*_WAITS, None):
         try:
@@ -72,11 +73,26 @@ def hold(folder: Path) -> Hold | None:
                 return None
             time.sleep(wait)  # `is_held` of another process holds it for an instant
         except OSError as why:  # network file systems may refuse
-            log.info("%s cannot be locked (%s): two processes could write to it", folder, why)
-            break
+            log.info("%s cannot be locked (%s), so a file in it is the lock", folder, why)
+            os.close(handle)
+            taken = take(folder)
+            return None if taken is None else Hold(taken)
         else:
             break
-    return Hold(handle)
+    return _told(folder, lambda: os.close(handle))
+
+
+def _told(folder: Path, unlock: Callable[[], None]) -> Hold:
+    """A hold of a locked folder, whose owner is named while it lasts."""
+    forget = tell(folder)
+
+    def let_go() -> None:
+        try:
+            forget()
+        finally:
+            unlock()
+
+    return Hold(let_go)
 
 
 def is_held(folder: Path) -> bool | None:
@@ -86,7 +102,7 @@ def is_held(folder: Path) -> bool | None:
         folder: An existing folder.
 
     Returns:
-        None on systems that cannot lock a folder.
+        None on systems that cannot tell.
 
     Example:
         >>> folder = getfixture("tmp_path")
@@ -107,11 +123,29 @@ def is_held(folder: Path) -> bool | None:
     except BlockingIOError:
         return True
     except OSError as why:  # network file systems may refuse
-        log.info("%s cannot be locked (%s), so its writer cannot be seen", folder, why)
-        return None
+        log.info("%s cannot be locked (%s), so a file in it is the lock", folder, why)
+        return _is_alive(folder)
     finally:
         os.close(handle)
     return False
+
+
+def _is_alive(folder: Path) -> bool | None:
+    """Whether the owner of a folder that cannot be locked lives; None where it cannot be seen."""
+    try:
+        return lives(folder)
+    except OSError as why:  # a reader may not be allowed to write there
+        log.info("%s: its owner cannot be seen (%s)", folder, why)
+        return None
+
+
+def is_fresh(folder: Path) -> bool:
+    """Whether nothing but the traces of a hold lies in an existing folder.
+
+    Args:
+        folder: An existing folder.
+    """
+    return all(path.name in TRACES for path in folder.iterdir())
 
 
 @contextmanager
@@ -122,8 +156,8 @@ def only_writer(folder: Path) -> Iterator[bool]:
         folder: An existing folder.
 
     Yields:
-        False where another process holds it. True where none does, and on file systems that cannot
-        lock. On Windows a file `.lock` in the folder is locked; it stays there.
+        False where another process holds it. On Windows a file `.lock` in the folder is locked; it
+        stays there.
 
     Example:
         >>> folder = getfixture("tmp_path")

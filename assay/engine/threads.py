@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -53,6 +54,22 @@ def together(tasks: Sequence[Callable[[], T]]) -> list[T]:
         wait(begun)  # interrupted: who is at work still adds to gradients
         torch.set_num_threads(threads)  # threads that start later begin with a worker's number
     return [*(f.result() for f in begun), *(task() for task in tasks[whole:])]
+
+
+@contextmanager
+def as_many(threads: int | None) -> Iterator[None]:
+    """Compute with this number of threads in the block: sums depend on it in their last bits.
+
+    Args:
+        threads: The number; None changes nothing.
+    """
+    before = torch.get_num_threads()
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @functools.cache

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from assay.core import Carry, Step
-from assay.engine import checkpoint as disk
 from assay.engine.gauge import Sums, gauge, means
 from assay.engine.os_errors import writing_to
 from assay.engine.parallel import COUNTED, barrier, meter, rank
 from assay.errors import InputError
 from assay.models.backbones.copies import copied, state_to_keep
+from assay.records import states
 from assay.records.best import CARRY
 from assay.records.result import Kept, Result
+from assay.records.seals import line_digests
 
 
 def nothing_spent() -> dict[str, int]:
@@ -86,10 +87,13 @@ def load_state(folder: Path | None, decode: Any) -> dict[str, Any] | None:
     Args:
         folder: The run's folder, None for a run without a record.
         decode: How restored Prompts turn ids into text.
+
+    Raises:
+        InputError: It is damaged, or of another run.
     """
     if folder is None or not (folder / CARRY).exists():
         return None
-    found: dict[str, Any] = disk.load(folder / CARRY, decode)
+    found: dict[str, Any] = states.load_state(folder, folder / CARRY, decode)
     return found
 
 
@@ -103,7 +107,8 @@ def save_state(folder: Path, carry: Carry, progress: Progress, watch: Any) -> No
         watch: The watch's, None where nothing is watched.
     """
     state = {"carry": carry.state(), **progress.plain(), "watch": watch}
-    disk.save(folder / CARRY, state, about={"step": carry.next})
+    more = {"files": line_digests(folder)}
+    states.save_state(folder, folder / CARRY, state, carry.next, more=more)
 
 
 class Policies:
@@ -132,18 +137,18 @@ class Policies:
         if rank() == 0:
             with writing_to(path.parent):
                 path.parent.mkdir(exist_ok=True)
-            disk.save(path, state_to_keep(policy))
+            states.save_state(self.folder, path, state_to_keep(policy), step, tag)
 
     def load(self, step: int, tag: str, like: Step) -> Step:
         """Return a kept policy as a Step, made from another Step of the same recipe."""
         policy: Any = like.policy
         policy = policy.copy()
         barrier()
-        policy.load_state_dict(
-            self._states[step, tag]
-            if self.folder is None
-            else disk.load(self.folder / str(self.file(step, tag)))
-        )
+        if self.folder is None:
+            policy.load_state_dict(self._states[step, tag])
+        else:
+            path = self.folder / str(self.file(step, tag))
+            policy.load_state_dict(states.load_state(self.folder, path, step=step, tag=tag))
         return Step(policy, reward=like.reward)
 
     def forget(self, but: Collection[tuple[int, str]]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from assay.engine.folder_lock import Hold, hold
 from assay.engine.os_errors import writing_to
+from assay.engine.owner import held_by
 from assay.errors import InputError
 from assay.records.runs import plain
 
@@ -84,7 +85,7 @@ def hold_folder(folder: Path) -> None:
     held = hold(folder)
     if held is None:
         raise InputError(
-            f"another process is writing to {folder}: wait until it has ended, or give the "
+            f"{held_by(folder)} is writing to {folder}: wait until it has ended, or give the "
             "callback another folder"
         )
     _HELD[folder.resolve()] = held

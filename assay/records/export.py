@@ -9,7 +9,6 @@ from typing import Any
 
 from assay.core import World
 from assay.data.escape import prose
-from assay.engine import checkpoint as disk
 from assay.engine.atomic import whole_folder
 from assay.errors import InputError
 from assay.models import as_transformers
@@ -18,6 +17,8 @@ from assay.records.loaded_back import Agreement, agreement
 from assay.records.memory import MemoryRun
 from assay.records.result import named
 from assay.records.runs import Run
+from assay.records.seals import check_seal
+from assay.records.states import load_state
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,9 @@ def load_policy(run: Run, world: World, found: BestPolicy) -> Any:
         raise InputError(f"{run.folder}: the policy of {found.name} has no weights to load")
     if not found.file.exists():
         raise InputError(f"{found.file} is gone, and it holds the policy of {found.name}")
+    check_seal(run.about, run.folder)
     policy: Any = world.task.reference.copy()
-    state = disk.load(found.file)
+    state = load_state(run.folder, found.file, step=found.step)
     kept = _kept(state, found.file) if found.file.name == CARRY else state
     try:
         policy.load_state_dict(kept)

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from assay.engine.atomic import write_bytes
+from assay.engine.folder_lock import is_fresh
 from assay.engine.os_errors import new_folder
 from assay.errors import InputError
 from assay.records import schema_1
@@ -20,6 +21,7 @@ from assay.records.checks import COMPLETIONS, READINGS, LineType, fault, say_unk
 from assay.records.lines import decode, digest, encode, plain, read_lines, write_lines
 from assay.records.provenance import now, provenance
 from assay.records.schema import SCHEMA, CompletionRow, Reading, RunRecord, State
+from assay.records.seals import line_digests, seal_of
 
 __all__ = ["Run", "RunRecord", "digest", "plain", "provenance", "read_lines", "write_lines"]
 
@@ -68,18 +70,23 @@ class Run:
             NotWritten: The system refuses the folder.
         """
         folder = Path(folder)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        cls.must_be_free(folder)
+        with new_folder(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            return cls.begin(folder, about)
+
+    @staticmethod
+    def must_be_free(folder: Path) -> None:
+        """Raise InputError where a folder holds anything: a run is never overwritten."""
+        if folder.exists() and not (folder.is_dir() and is_fresh(folder)):
             raise InputError(
                 f"{folder} exists and is not an empty folder, and a run is never overwritten: "
                 "give another folder, or go on with the run that is there with --resume"
             )
-        with new_folder(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            return cls._begun(folder, about)
 
     @classmethod
-    def _begun(cls, folder: Path, about: RunRecord | Mapping[str, Any]) -> Run:
-        """The first record in a folder."""
+    def begin(cls, folder: Path, about: RunRecord | Mapping[str, Any]) -> Run:
+        """Write the first record into a folder that the caller holds; see `create`."""
         given = (
             about.model_dump(by_alias=True, exclude_unset=True)
             if isinstance(about, RunRecord)
@@ -145,16 +152,18 @@ class Run:
         odd = [k for k in new if k in record.unknown]
         if odd:
             raise ValueError(f"run.json has no entry named {odd[0]}")
+        record = record.model_copy(update={"seal": seal_of(record.plain())})
         write_bytes(self.folder / "run.json", encode(record.plain(), indent=1))
         self._set(record)
 
     def finish(self, more: Mapping[str, Any] | None = None) -> None:
-        """Close the record: `finished` is now, `state` is "done".
+        """Close the record: `finished` is now, `state` is "done", and `files` are as they are.
 
         Args:
             more: What `note` takes; it may hold another state.
         """
-        self.note({"finished": now(), "state": "done", **(more or {})})
+        files = line_digests(self.folder)
+        self.note({"finished": now(), "state": "done", "files": files, **(more or {})})
 
     def append(self, reading: Mapping[str, Any]) -> None:
         """Write one reading.

@@ -231,6 +231,10 @@ class RunRecord(BaseModel):
         best_step: The step with the highest gold, which is read again (tag "best"). The policy that
             a run comes to is in `result`.
         result: What a finished run comes to: its one best policy, and the last.
+        world_digest: SHA-256 of the parts of the world that were trained for it; None where nothing
+            was, as in world hub, whose models are among `inputs`.
+        files: How many bytes of each file of lines a finished run has written, and their SHA-256.
+        seal: SHA-256 of all the other entries: a record that was edited is known by it.
     """
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True, populate_by_name=True)
@@ -264,6 +268,9 @@ class RunRecord(BaseModel):
     changed: dict[Text, Text | None] = Field(default_factory=dict)
     best_step: int | None = None
     result: Result | None = None
+    world_digest: Text | None = None
+    files: dict[Text, Entries | list[Any]] = Field(default_factory=dict)
+    seal: Text | None = None
 
     @field_validator("result", mode="before")
     @classmethod

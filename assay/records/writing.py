@@ -10,6 +10,7 @@ from typing import Any
 from assay.engine.atomic import forget_fresh
 from assay.engine.folder_lock import only_writer
 from assay.engine.os_errors import not_written
+from assay.engine.owner import held_by
 from assay.errors import InputError, NotWritten, Waiting
 from assay.records.best import again
 from assay.records.memory import MemoryRun
@@ -35,10 +36,10 @@ def writing(run: Run | MemoryRun) -> Iterator[None]:
     """
     alone = nullcontext(True) if run.folder is None else only_writer(run.folder)
     with alone as mine:
-        if not mine:
+        if not mine and run.folder is not None:
             raise InputError(
-                f"another process is writing to {run.folder}: wait until it has ended, or run into "
-                "another folder"
+                f"{held_by(run.folder)} is writing to {run.folder}: wait until it has ended, or "
+                "run into another folder"
             )
         try:
             if run.folder is not None:

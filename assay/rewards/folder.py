@@ -101,6 +101,35 @@ def describe(folder: Path | str) -> dict[str, Any]:
     return dict(about)
 
 
+def faults(folder: Path | str) -> list[tuple[str, str]]:
+    """Compare the files of a fitted reward with their digests.
+
+    Args:
+        folder: The reward's folder.
+
+    Returns:
+        (file, what is wrong with it) for each; "" where it is what was written.
+    """
+    folder = Path(folder)
+    try:
+        files = dict(describe(folder)["files"])
+    except (InputError, KeyError, TypeError, ValueError) as why:
+        return [(ABOUT, f"{folder / ABOUT} cannot be read: {why}")]
+    return [(ABOUT, ""), *((name, _wrong(folder, name, known)) for name, known in files.items())]
+
+
+def _wrong(folder: Path, name: str, known: str) -> str:
+    """What is wrong with a file of weights; "" where nothing is."""
+    if not (folder / name).is_file():
+        return f"{folder / name} is gone, which {ABOUT} names"
+    if digest(folder / name) != known:
+        return (
+            f"{folder / name} is not the file that {ABOUT} was written for: it is damaged or "
+            "exchanged"
+        )
+    return ""
+
+
 def read_reward(
     folder: Path | str, kind: str, make: Callable[[dict[str, Any], dict[str, Tensor]], R]
 ) -> R:
@@ -125,13 +154,8 @@ def read_reward(
         )
     try:
         for name, known in about["files"].items():
-            if not (folder / name).is_file():
-                raise InputError(f"{folder / name} is gone, which {ABOUT} names; {_AGAIN}")
-            if digest(folder / name) != known:
-                raise InputError(
-                    f"{folder / name} is not the file that {ABOUT} was written for: it "
-                    f"is damaged or exchanged; {_AGAIN}"
-                )
+            if wrong := _wrong(folder, name, known):
+                raise InputError(f"{wrong}; {_AGAIN}")
         tensors = load_file(str(folder / WEIGHTS)) if WEIGHTS in about["files"] else {}
         return make(about, tensors)
     except (

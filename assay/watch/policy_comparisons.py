@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from assay.core import Missing, Prompts, PromptTexts, Rng, Samples, Task
-from assay.engine import checkpoint, progress
+from assay.engine import progress
 from assay.engine.parallel import barrier, meter, rank
 from assay.models.backbones.copies import copied, state_to_keep
+from assay.records.states import load_state, save_state
 from assay.watch.comparisons import Comparison
 from assay.watch.completions import free_stats, one_completion, side_by_side, texts_of
 
@@ -114,7 +115,7 @@ class PolicyComparisons:
         if self.folder is None:
             self._kept[step] = copied(state)
         elif rank() == 0:
-            checkpoint.save(self._path(step), state)
+            save_state(self.folder, self._path(step), state, step)
         barrier()
 
     def forget(self, but: Collection[int]) -> None:
@@ -146,7 +147,11 @@ class PolicyComparisons:
         if step in (0, now):
             return self.policy if step else self.task.reference
         if step not in self._loaded:
-            kept = self._kept[step] if self.folder is None else checkpoint.load(self._path(step))
+            kept = (
+                self._kept[step]
+                if self.folder is None
+                else load_state(self.folder, self._path(step), step=step)
+            )
             policy = self.policy.copy()
             policy.load_state_dict(kept)
             self._loaded = {**dict(list(self._loaded.items())[-1:]), step: policy}

@@ -1,4 +1,8 @@
-"""Trained parts of worlds on disk, so that a second run with the same arguments starts at once."""
+"""Trained parts of worlds on disk, so that a second run with the same arguments starts at once.
+
+A file is named by all that its numbers depend on: the arguments, the sources, the libraries that
+these import, and the number of threads and processes, which decide the order of sums.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +65,34 @@ def imported_names(file: Path) -> list[str]:
     Returns:
         Names; for `from a import b` both a and a.b, since b may be a module.
     """
+    return [name for name in _imports(file) if name.split(".")[0] == PACKAGE.name]
+
+
+@functools.cache
+def _imports(file: Path) -> tuple[str, ...]:
+    """Dotted names that a file imports, from anywhere."""
     names = []
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), str(file))):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names += [f"{node.module}.{alias.name}" for alias in node.names]
-    return [name for name in names if name.split(".")[0] == PACKAGE.name]
+    return tuple(names)
+
+
+def libraries(module: str) -> dict[str, str]:
+    """Versions of the packages that a module's sources import.
+
+    Args:
+        module: Dotted name, such as `assay.worlds.grammar`.
+
+    Returns:
+        Versions by distribution, in the order of names.
+    """
+    used = {name.split(".")[0] for file in sources(module) for name in _imports(file)}
+    known = metadata.packages_distributions()
+    found = {d for name in used for d in known.get(name, ()) if name != PACKAGE.name}
+    return {name: metadata.version(name) for name in sorted(found)}
 
 
 def cache_path(name: str, arguments: Mapping[str, Any], module: str) -> Path:
@@ -77,9 +103,9 @@ def cache_path(name: str, arguments: Mapping[str, Any], module: str) -> Path:
         arguments: What the parts were made with.
         module: The world's module; a change in any of its `sources` gives another path.
     """
-    key = hashlib.sha256(
-        json.dumps([__version__, torch.__version__, dict(arguments)], sort_keys=True).encode()
-    )
+    at_work = {"threads": torch.get_num_threads(), "processes": parallel.world_size()}
+    made_with = [__version__, torch.__version__, libraries(module), at_work, dict(arguments)]
+    key = hashlib.sha256(json.dumps(made_with, sort_keys=True).encode())
     for file in sources(module):
         key.update(f"{file.relative_to(PACKAGE)}\0".encode() + file.read_bytes() + b"\0")
     return folder() / f"{name}-{key.hexdigest()[:24]}.safetensors"
@@ -87,8 +113,8 @@ def cache_path(name: str, arguments: Mapping[str, Any], module: str) -> Path:
 
 def cached(
     path: Path, build: Callable[[], Any], decode: Callable[[list[int]], str] | None = None
-) -> Any:
-    """What `build` returns, read from the file if it is there.
+) -> tuple[Any, str]:
+    """What `build` returns, read from the file if it is there, and its digest.
 
     A damaged file is logged and built again. A folder that cannot be written is logged: the next
     run builds the world again. Every process takes the same branch, or their collective calls would
@@ -98,16 +124,19 @@ def cached(
         path: The file, from `cache_path`.
         build: Makes nested tensors and plain values.
         decode: The decoder of stored prompts.
+
+    Returns:
+        (the parts, their SHA-256), the same whether they were read or built.
     """
     state = None
     if path.exists():
         try:
             state = checkpoint.load(path, decode)
-        except InputError:
-            log.warning("%s is damaged; it is built again", path)
+        except InputError as why:
+            log.warning("%s; the world is built again", str(why).partition(";")[0])
     found = parallel.same_everywhere(torch.tensor(float(state is not None)))
     if state is not None and bool(found):
-        return state
+        return state, checkpoint.digest(state)
     state = build()
     if parallel.rank() == 0:
         try:
@@ -118,4 +147,4 @@ def cached(
                 "%s cannot be written (%s); the next run builds this world again", path, why
             )
     parallel.barrier()
-    return state
+    return state, checkpoint.digest(state)

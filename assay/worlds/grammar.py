@@ -170,7 +170,9 @@ def world(config: GrammarConfig) -> World:
             "scale": fitted.scale,
         }
 
-    built = cached(cache_path("grammar", arguments(config), __name__), build, VOCABULARY.decode)
+    built, digest = cached(
+        cache_path("grammar", arguments(config), __name__), build, VOCABULARY.decode
+    )
     policy.load_state_dict(built["policy"])
     names = [f"judge{m}" for m in range(config.members)]
     rewards = Ensemble(size, built["judges"], names, centre=built["centre"], scale=built["scale"])
@@ -202,6 +204,7 @@ def world(config: GrammarConfig) -> World:
         ),
         arguments=arguments(config),
         population=VOCABULARY.prompts([str(r) for r in REQUESTS]),
+        digest=digest,
     )
 
 

@@ -179,7 +179,7 @@ def world(config: SumsConfig) -> World:
         return {**trained, "pairs": pairs}
 
     key = arguments(config, without=OF_THE_VERIFIER)
-    built = cached(cache_path("sums", key, __name__), build, VOCABULARY.decode)
+    built, digest = cached(cache_path("sums", key, __name__), build, VOCABULARY.decode)
     policy.load_state_dict(built["reference"])
     others = {}
     for name in ("weak", "strong"):
@@ -220,6 +220,7 @@ def world(config: SumsConfig) -> World:
         loop=Loop(max_steps=60, batch_size=16, num_generations=8, learning_rate=3e-4),
         arguments=arguments(config),
         population=VOCABULARY.prompts([str(p) for p in population]),
+        digest=digest,
     )
 
 

@@ -1,0 +1,91 @@
+"""verify: is what lies in a run's folder what assay wrote?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from assay.cli import screen
+from assay.data.escape import visible
+from assay.errors import InputError
+
+if TYPE_CHECKING:
+    from assay.records.verify import Finding
+
+
+def verify_(*folders: str, json_: bool = False) -> int:
+    """Check that the files of runs and fitted rewards are what assay wrote.
+
+    Weights, what a run resumes from, readings, completions and labels are compared with the
+    checksums that were written with them, states with the run that they say they belong to, and
+    inputs with what they were when the run began. Nothing is changed. Exit code 1 says that
+    something is wrong.
+
+    Args:
+        folders: Folders of runs or of fitted rewards, or folders that hold such folders, as a sweep
+            does.
+
+    Example:
+        assay verify runs/grpo
+        assay verify runs
+    """
+    if not folders:
+        raise InputError(
+            "assay verify needs the folder of a run, of a fitted reward, or of several"
+        )
+    found = {str(f): _findings(f) for name in folders for f in _places(Path(name))}
+    wrong = sum(bool(one.wrong) for findings in found.values() for one in findings)
+    if json_:
+        said = {f: [asdict(one) for one in findings] for f, findings in found.items()}
+        print(json.dumps({"folders": said, "wrong": wrong}, ensure_ascii=True))
+        return int(wrong > 0)
+    for folder, findings in found.items():
+        print(screen.wrapped(visible(folder)))
+        for one in findings:
+            mark, text = ("wrong", one.wrong) if one.wrong else ("ok   ", one.note)
+            print(screen.wrapped(visible(f"  {mark}  {one.file}: {text}")))
+    files = sum(map(len, found.values()))
+    print(f"{files} files, {wrong or 'none'} wrong")
+    return int(wrong > 0)
+
+
+def _places(folder: Path) -> list[Path]:
+    """A folder that can be checked, or those within it.
+
+    Raises:
+        InputError: There is neither.
+    """
+    names = ("run.json", "reward.json")
+    if any((folder / name).is_file() for name in names):
+        return [folder]
+    inside = sorted({p.parent for name in names for p in folder.glob(f"**/{name}")})
+    # a reward that a run keeps among its inputs is the run's
+    runs = [p for p in inside if not any(q in p.parents for q in inside)]
+    if not runs:
+        raise InputError(f"{folder} holds no run and no fitted reward")
+    return runs
+
+
+def _findings(folder: Path) -> list[Finding]:
+    """What is found of each file of a run or of a fitted reward."""
+    from assay.api.inputs import changes
+    from assay.records.runs import Run
+    from assay.records.verify import Finding, verify
+    from assay.rewards.folder import faults
+
+    if not (folder / "run.json").is_file():
+        return [
+            Finding(name, said, "" if said else "as it was written")
+            for name, said in faults(folder)
+        ]
+    try:
+        found = verify(folder)
+        about = Run.open(folder).about
+        changed = changes(about, str(folder))
+    except InputError as why:
+        return [Finding("run.json", str(why))]
+    found += [Finding(c.path, str(c)) for c in changed]
+    same = len(about.get("inputs") or {}) - len(changed)
+    return found + ([Finding("inputs", note=f"{same} as they were")] if same > 0 else [])

@@ -1,0 +1,208 @@
+"""Who writes to a folder: a small file that names the process, and says whether it lives.
+
+Where the system can lock a folder, the lock decides and the file only tells. Where it cannot, the
+file is the lock: the process that made it owns the folder until it ends, or, seen from another
+machine, until it has not touched the file for `LEASE` seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+log = logging.getLogger("assay")
+OWNER = ".owner.json"
+LEASE = 120.0  # seconds without a sign of life after which an owner elsewhere counts as dead
+_BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The process that writes to a folder.
+
+    Attributes:
+        host: The machine's name.
+        boot: Which start of the machine; "" where the system does not tell.
+        pid: The process.
+        began: When the process began, in seconds of the machine's clock: numbers of processes are
+            used again.
+        since: When it took the folder, in UTC.
+        token: Tells two owners apart that agree in all else.
+    """
+
+    host: str
+    boot: str
+    pid: int
+    began: float
+    since: str
+    token: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} (since {self.since})"
+
+
+def this_process() -> Owner:
+    """This process as an owner."""
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    pid = os.getpid()
+    return Owner(platform.node(), _boot(), pid, _began(pid), now, uuid.uuid4().hex)
+
+
+@cache
+def _boot() -> str:
+    return _BOOT.read_text().strip() if _BOOT.exists() else ""
+
+
+def _began(pid: int) -> float:
+    return float(psutil.Process(pid).create_time())
+
+
+def owner(folder: Path) -> Owner | None:
+    """The process that a folder's owner file names; None where no file says it.
+
+    Args:
+        folder: The folder.
+    """
+    return _read(folder / OWNER)
+
+
+def held_by(folder: Path) -> str:
+    """Who holds a folder, as the subject of a sentence.
+
+    Example:
+        >>> held_by(getfixture("tmp_path"))
+        'another process'
+    """
+    found = owner(folder)
+    return "another process" if found is None else str(found)
+
+
+def _read(path: Path) -> Owner | None:
+    try:
+        return Owner(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):  # not there, or torn by a kill
+        return None
+
+
+def tell(folder: Path) -> Callable[[], None]:
+    """Name this process as the owner of a folder that it has locked.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        A function that takes the file away again.
+    """
+    mine = this_process()
+    try:
+        (folder / OWNER).write_text(json.dumps(asdict(mine)), encoding="utf-8")
+    except OSError as why:  # the lock holds without it; what is written next says what is wrong
+        log.info("%s cannot be written: %s", folder / OWNER, why)
+    return lambda: _forget(folder, mine)
+
+
+def _forget(folder: Path, mine: Owner) -> None:
+    """Delete the owner file, if it is this owner's."""
+    if owner(folder) == mine:
+        (folder / OWNER).unlink(missing_ok=True)
+
+
+def lives(folder: Path) -> bool:
+    """Whether the process that a folder's owner file names is alive.
+
+    Args:
+        folder: The folder.
+    """
+    path, found = folder / OWNER, owner(folder)
+    if found is not None and found.host == platform.node():
+        return found.boot == _boot() and _is_running(found)
+    try:
+        changed = path.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    return _now_at(folder) - changed < LEASE
+
+
+def _is_running(found: Owner) -> bool:
+    try:
+        return abs(_began(found.pid) - found.began) < 1
+    except psutil.Error:
+        return False
+
+
+def _now_at(folder: Path) -> float:
+    """The time by the clock that dates the folder's files: another machine's may differ."""
+    probe = folder / f"{OWNER}.{uuid.uuid4().hex}"
+    probe.touch()
+    try:
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def take(folder: Path) -> Callable[[], None] | None:
+    """Become the owner of a folder that cannot be locked.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        A function that lets the folder go; None where its owner lives.
+    """
+    path, mine = folder / OWNER, this_process()
+    for _ in range(_TRIES):
+        try:
+            with open(path, "x", encoding="utf-8") as f:
+                f.write(json.dumps(asdict(mine)))
+        except FileExistsError:
+            if lives(folder):
+                return None
+            _take_away(path)
+            continue
+        return _kept_alive(folder, mine)
+    return None
+
+
+def _take_away(path: Path) -> None:
+    """Take a dead owner's file away; of several processes that try, one succeeds."""
+    dead = _read(path)
+    gone = path.with_name(f"{OWNER}.{uuid.uuid4().hex}")
+    try:
+        path.rename(gone)
+        if _read(gone) != dead and not path.exists():
+            gone.rename(path)  # another process was faster, and lives
+    except FileNotFoundError:
+        return
+    gone.unlink(missing_ok=True)
+
+
+def _kept_alive(folder: Path, mine: Owner) -> Callable[[], None]:
+    """Touch the owner file again and again, until it is let go."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(LEASE / 4):
+            try:
+                os.utime(folder / OWNER)
+            except OSError as why:
+                log.warning("%s cannot be touched: %s", folder / OWNER, why)
+
+    threading.Thread(target=beat, name="owner", daemon=True).start()
+
+    def let_go() -> None:
+        ended.set()
+        _forget(folder, mine)
+
+    return let_go

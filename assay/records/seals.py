@@ -1,0 +1,108 @@
+"""Digests by which a run's own files are known again: of run.json, and of the lines beside it.
+
+Lines are only appended, so the digest of a file is that of its first bytes: what was there when it
+was taken must be there still.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from assay.errors import InputError
+from assay.records.lines import encode
+
+LINES = ("readings.jsonl", "samples.jsonl", "labels.jsonl", "questions.jsonl")
+_BLOCK = 1 << 20
+
+
+def seal_of(record: Mapping[str, Any]) -> str:
+    """SHA-256 of a record without its seal.
+
+    Args:
+        record: run.json as a dict.
+
+    Example:
+        >>> seal_of({"seed": 1}) == seal_of({"seed": 1, "seal": "any"}) != seal_of({"seed": 2})
+        True
+    """
+    return hashlib.sha256(encode({k: v for k, v in record.items() if k != "seal"})).hexdigest()
+
+
+def prefix_digest(path: Path, size: int | None = None) -> list[Any]:
+    """How many bytes of a file were read, and their SHA-256.
+
+    Args:
+        path: The file.
+        size: How many bytes to read; None for all.
+
+    Returns:
+        [bytes, 64 hexadecimal digits].
+    """
+    said, left, read = hashlib.sha256(), float("inf") if size is None else size, 0
+    with open(path, "rb") as f:
+        while left and (block := f.read(int(min(_BLOCK, left)))):
+            said.update(block)
+            read, left = read + len(block), left - len(block)
+    return [read, said.hexdigest()]
+
+
+def line_digests(folder: Path) -> dict[str, list[Any]]:
+    """Digests of the lines that a run has written so far.
+
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        By file, see `prefix_digest`.
+    """
+    return {name: prefix_digest(folder / name) for name in LINES if (folder / name).exists()}
+
+
+def changed_lines(folder: Path, before: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with the files of lines whose digests were kept.
+
+    Args:
+        folder: The run's folder.
+        before: What `line_digests` returned.
+
+    Returns:
+        A clause by file; {} where all lines are what they were.
+    """
+    found = {}
+    for name, (size, digest) in before.items():
+        path = folder / name
+        if not path.exists():
+            found[name] = "is gone"
+        elif prefix_digest(path, size) != [size, digest]:
+            short = path.stat().st_size < size
+            found[name] = (
+                f"is shorter than the {size} bytes that were written"
+                if short
+                else "was changed after it was written"
+            )
+    return found
+
+
+def check_lines(folder: Path, before: Mapping[str, Any]) -> None:
+    """Raise InputError where lines are not what they were when their digests were kept."""
+    for name, what in changed_lines(folder, before).items():
+        raise InputError(f"{folder / name} {what}; put it back, or run again into another folder")
+
+
+def check_seal(about: Mapping[str, Any], folder: Path) -> None:
+    """Raise InputError where a run's record was edited after assay wrote it.
+
+    A record without a seal is one of an earlier assay, and is believed.
+
+    Args:
+        about: run.json as a dict.
+        folder: The run's folder.
+    """
+    if about.get("seal") not in (None, seal_of(about)):
+        raise InputError(
+            f"{folder / 'run.json'} was edited after assay wrote it (it does not match its seal); "
+            f"put it back, or start another run with --from {folder}"
+        )
