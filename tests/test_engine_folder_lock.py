@@ -44,4 +44,5 @@ def test_a_folder_is_held_until_the_block_ends(tmp_path: Path) -> None:
     with only_writer(tmp_path) as mine, only_writer(tmp_path) as theirs:
         assert mine and not theirs
     with only_writer(tmp_path) as mine:
-        assert mine and not list(tmp_path.iterdir())
+        assert mine and folder_lock.is_fresh(tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -17,6 +17,7 @@ from assay.records.export import card, find_policy, load_policy
 from assay.records.memory import MemoryRun
 from assay.records.runs import Run as Record
 from assay.records.schema import Reading
+from assay.records.verify import Finding, verify
 from assay.registry.extras import need
 
 
@@ -100,6 +101,15 @@ class Run:
         if not self.readings or (self.folder is None and self.record.record.result is None):
             return None
         return best(self.record)
+
+    def verify(self) -> list[Finding]:
+        """Compare the run's files with the checksums that were written with them.
+
+        Returns:
+            One finding a file: `file`, `wrong` ("" if it is what was written) and `note`; [] of a
+            run in memory.
+        """
+        return [] if isinstance(self.record, MemoryRun) else verify(self.record.folder)
 
     @property
     def policy(self) -> TrainedPolicy:

@@ -128,11 +128,7 @@ def lives(folder: Path) -> bool:
     path, found = folder / OWNER, owner(folder)
     if found is not None and found.host == platform.node():
         return found.boot == _boot() and _is_running(found)
-    try:
-        changed = path.stat().st_mtime
-    except FileNotFoundError:
-        return False
-    return _now_at(folder) - changed < LEASE
+    return path.exists() and _age(folder, path) < LEASE
 
 
 def _is_running(found: Owner) -> bool:
@@ -142,12 +138,17 @@ def _is_running(found: Owner) -> bool:
         return False
 
 
-def _now_at(folder: Path) -> float:
-    """The time by the clock that dates the folder's files: another machine's may differ."""
+def _age(folder: Path, path: Path) -> float:
+    """The seconds since a file of a folder was touched; 0 if it has just gone.
+
+    The clock is the one that dates the folder's files: another machine's may differ.
+    """
     probe = folder / f"{OWNER}.{uuid.uuid4().hex}"
     probe.touch()
     try:
-        return probe.stat().st_mtime
+        return probe.stat().st_mtime - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
     finally:
         probe.unlink(missing_ok=True)
 
@@ -159,7 +160,8 @@ def take(folder: Path) -> Callable[[], None] | None:
         folder: The folder.
 
     Returns:
-        A function that lets the folder go; None where its owner lives.
+        A function that lets the folder go; None where its owner lives, or another process is just
+        taking the folder over.
     """
     path, mine = folder / OWNER, this_process()
     for _ in range(_TRIES):
@@ -167,25 +169,38 @@ def take(folder: Path) -> Callable[[], None] | None:
             with open(path, "x", encoding="utf-8") as f:
                 f.write(json.dumps(asdict(mine)))
         except FileExistsError:
-            if lives(folder):
+            dead = owner(folder)
+            if lives(folder) or not _taken_over(folder, dead, mine):
                 return None
-            _take_away(path)
-            continue
-        return _kept_alive(folder, mine)
+        if owner(folder) == mine:
+            return _kept_alive(folder, mine)
     return None
 
 
-def _take_away(path: Path) -> None:
-    """Take a dead owner's file away; of several processes that try, one succeeds."""
-    dead = _read(path)
-    gone = path.with_name(f"{OWNER}.{uuid.uuid4().hex}")
+def _taken_over(folder: Path, dead: Owner | None, mine: Owner) -> bool:
+    """Put this owner in a dead one's place.
+
+    The claim is a file that only one process can make. The process that has it looks again: one
+    that was faster may live in the dead one's place.
+
+    Returns:
+        False where another process has the claim.
+    """
+    claim = folder / f"{OWNER}.{'torn' if dead is None else dead.token}"
     try:
-        path.rename(gone)
-        if _read(gone) != dead and not path.exists():
-            gone.rename(path)  # another process was faster, and lives
-    except FileNotFoundError:
-        return
-    gone.unlink(missing_ok=True)
+        claim.touch(exist_ok=False)
+    except FileExistsError:
+        if _age(folder, claim) > LEASE:
+            claim.unlink(missing_ok=True)  # a kill left it
+        return False
+    try:
+        if owner(folder) == dead:
+            fresh = folder / f"{OWNER}.{mine.token}"
+            fresh.write_text(json.dumps(asdict(mine)), encoding="utf-8")
+            os.replace(fresh, folder / OWNER)
+    finally:
+        claim.unlink(missing_ok=True)
+    return True
 
 
 def _kept_alive(folder: Path, mine: Owner) -> Callable[[], None]:
