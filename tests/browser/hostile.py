@@ -29,9 +29,9 @@ ATTACKS = {
     "markdown": f"![x]({ELSEWHERE}/markdown)",
     "controls": "\u202egnorw\u202c \x07\x1b[31m\u200b\u2028",
 }
-LONG = "unbreakable" * 40
+LONG = "unbreakable" * 15
 RIGHT_TO_LEFT = "שלום עולם, זה משפט ארוך מאוד שנכתב מימין לשמאל. مرحبا بالعالم، هذه جملة طويلة."
-EMOJI = "👩‍👩‍👧‍👦🏳️‍🌈👍🏽" * 12
+EMOJI = "👩‍👩‍👧‍👦🏳️‍🌈👍🏽" * 4
 
 
 # names stand in every row of a chart: they get the attacks on the places where names stand

@@ -45,7 +45,7 @@ def walk(seen: Visit, most: int = 200) -> list[dict[str, Any]]:
 def test_tab_reaches_everything_of_the_labeling_page_in_order(
     dark: bool, tmp_path: Path, visit: Visiting
 ) -> None:
-    with label_page(tmp_path, lambda field: f"{field} {LONG * 40}") as served:
+    with label_page(tmp_path, lambda field: f"{field} {LONG * 100}") as served:
         seen = visit(served.address, height=700, dark=dark)
         seen.page.keyboard.press("1")
         seen.until(AT.format(1))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hostile import ATTACKS, ELSEWHERE, hostile
 from made import FILES, best_of_n_page, label_page, written
-from visiting import NO_HARM, Visiting, chromium, visit  # noqa: F401
+from visiting import NO_HARM, Visiting, chromium, gone, visit  # noqa: F401
 
 pytestmark = pytest.mark.browser
 ALL_AWAKE = """async () => {
@@ -40,11 +40,12 @@ def test_the_attacks_work_on_a_page_that_does_not_escape(tmp_path: Path, visit: 
         file.write_text(page, encoding="utf-8")
         seen = visit(file.as_uri())
         seen.page.wait_for_timeout(100)
-        if any(u.startswith(ELSEWHERE) for u in seen.requests):  # it may have left the page
-            worked.add(name)
-            continue
-        seen.js(POKE)
-        worked |= {name} if seen.harm() != NO_HARM else set()
+        try:
+            seen.js(POKE)
+            harmed = seen.harm() != NO_HARM
+        except gone():  # the text has taken the tab elsewhere
+            harmed = any(u.startswith(ELSEWHERE) for u in seen.requests)
+        worked |= {name} if harmed else set()
     assert set(ATTACKS) - worked == {"template", "expression", "markdown", "controls"}, (
         "these four are not for HTML"
     )

@@ -35,7 +35,7 @@ STRAYS = """() => [...document.querySelectorAll('*')].filter(e =>
 ).map(e => e.outerHTML.slice(0, 200))"""
 
 
-def _errors() -> type[Exception]:
+def gone() -> type[Exception]:
     """Playwright's exception, which is there wherever a page is."""
     from playwright.sync_api import Error
 
@@ -67,7 +67,7 @@ class Visit:
         """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            with contextlib.suppress(_errors()):
+            with contextlib.suppress(gone()):
                 if self.js(expression) is True:
                     return
             self.page.wait_for_timeout(50)
