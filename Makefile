@@ -1,5 +1,6 @@
 # `make help` lists the commands. Each sets itself up in .venv, once; PYTHON=… chooses the interpreter.
-.PHONY: help demo test test-all check lint types package docs docs-real bench bench-watch trl clean
+.PHONY: help demo test test-all check lint types package docs docs-real bench bench-watch trl clean \
+  browser lock install-locked licences sbom audit reproducible
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -18,9 +19,9 @@ demo: $(STAMP)  ## Shows an over-optimised proxy and best-of-n, measured: about 
 	$(BIN)/python -m assay demo
 
 test: $(STAMP)  ## Runs every law, and of the contract each recipe on its smallest world: under 10 minutes.
-	$(PYTEST) -m "not full"
+	$(PYTEST) -m "not full and not browser"
 
-test-all: $(STAMP) trl  ## Runs every test, those of the optional environments included.
+test-all: $(STAMP) .venv/.browser trl  ## Runs every test, those of the optional environments included.
 	$(PYTEST)
 
 check: lint types test  ## Runs what has to pass before a commit.
@@ -37,6 +38,26 @@ package: $(STAMP)  ## Builds the wheel and the archive of sources into dist/, an
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 	$(PYTEST) -m package
+
+browser: .venv/.browser  ## Drives the pages in Chromium (CHROMIUM=… names another): three minutes.
+	$(PYTEST) -m browser tests/browser
+
+lock: .venv/.supply  ## Writes the locks in supply/: every version with the hashes of its files, for every system.
+	$(BIN)/python supply/lock.py
+
+install-locked: .venv-locked/.set-up  ## Installs the wheel and what supply/runtime.txt names, hashes checked, into .venv-locked.
+
+licences: $(STAMP)  ## Writes THIRD_PARTY.md, and fails on a licence that is not allowed.
+	$(BIN)/python supply/licences.py
+
+sbom: .venv-locked/.set-up .venv/.supply  ## Writes the bill of materials of .venv-locked (CycloneDX) into dist/.
+	$(BIN)/python supply/sbom.py .venv-locked/bin/python
+
+audit: .venv/.supply  ## Asks PyPI's advisories about supply/runtime.txt: needs a network.
+	$(BIN)/python -m pip_audit --disable-pip --requirement supply/runtime.txt
+
+reproducible: $(STAMP)  ## Builds the wheel and the archive twice, apart in place, time and umask, and compares them.
+	$(BIN)/python supply/reproducible.py
 
 docs: $(STAMP)  ## Writes CLAIMS.md, the manual and its notebooks again, and builds the site in site/.
 	$(BIN)/python -m assay claims --write
@@ -81,7 +102,7 @@ TUNE_PIP := .venv-tune/bin/python -m pip install -qq --disable-pip-version-check
 	@touch $@
 
 clean:  ## Removes the environments and the caches.
-	rm -rf .venv .venv-trl .venv-tune dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-trl .venv-tune .venv-locked dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
@@ -96,3 +117,24 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up .venv: 2 of 2, the project and its tools"
 	@$(PIP) -e '.[dev,docs]'
 	@touch $(STAMP)
+
+.venv/.browser: $(STAMP)
+	@$(PIP) -e '.[browser]'
+	@touch $@
+
+.venv/.supply: $(STAMP)
+	@$(PIP) -e '.[supply]'
+	@touch $@
+
+# The wheel alone, with dependencies that pip takes only if their hashes are known. On Linux PyTorch comes from its own index of
+# wheels for the CPU, which pip has to know of: PIP_EXTRA_INDEX_URL. Elsewhere PyPI's wheel is the one for the CPU.
+LOCKED_PIP := .venv-locked/bin/python -m pip install -qq --disable-pip-version-check --no-deps
+.venv-locked/.set-up: $(STAMP) supply/runtime.txt supply/torch-cpu.txt
+	@rm -rf .venv-locked dist/locked && $(PYTHON) -m venv .venv-locked
+	@test "$$(uname -s)" != Linux || $(LOCKED_PIP) --require-hashes -r supply/torch-cpu.txt || { \
+	  echo "supply/torch-cpu.txt names PyTorch's wheels for the CPU: set PIP_EXTRA_INDEX_URL to an index of them" >&2; exit 2; }
+	@$(LOCKED_PIP) --require-hashes -r supply/runtime.txt
+	@$(BIN)/python -m build --no-isolation --wheel --outdir dist/locked . > /dev/null
+	@$(LOCKED_PIP) dist/locked/*.whl
+	@.venv-locked/bin/python -m pip check
+	@touch $@

@@ -103,7 +103,7 @@ def test_python_s_versions_are_told_alike() -> None:
 
 def test_every_extra_stands_on_the_page_of_platforms() -> None:
     rows = re.findall(r"^\| `([a-z]+)` \|", text("docs/platforms.md"), re.M)
-    assert set(rows) == set(EXTRAS) - {"dev", "docs"}
+    assert set(rows) == set(EXTRAS) - {"dev", "docs", "browser", "supply"}
 
 
 def test_the_image_is_made_of_what_is_here() -> None:

@@ -138,6 +138,14 @@ def test_the_wheel_of_the_checkout_is_the_wheel_of_the_archive(
         assert contents(wheel) == contents(built.wheel)
 
 
+def test_wheel_and_archive_are_the_same_bytes_wherever_they_are_built() -> None:
+    """Other folders, umasks, times, time zones and hash seeds."""
+    told = ran([sys.executable, str(ROOT / "supply" / "reproducible.py")], ROOT)
+    names = [line.split()[1] for line in told.splitlines()]
+    version = assay.__version__
+    assert names == [f"assay-{version}-py3-none-any.whl", f"assay-{version}.tar.gz"]
+
+
 def test_what_the_image_copies_makes_the_same_wheel(built: Built, tmp_path: Path) -> None:
     """The first stage of the Dockerfile, without Docker."""
     source = tmp_path / "src"

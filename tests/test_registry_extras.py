@@ -15,7 +15,8 @@ from assay.registry import extras as module
 from assay.registry.extras import EXTRAS, Extra, extras, need
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-FOR_US = {"all", "dev", "docs"}  # extras that give a user of the library nothing of their own
+# extras that give a user of the library nothing of their own
+FOR_US = {"all", "browser", "dev", "docs", "supply"}
 METADATA = """Metadata-Version: 2.4
 Name: assay
 Version: 9.9

@@ -1,6 +1,4 @@
-"""The page where a person judges pairs: over plain HTTP always, in a real browser where there is
-one.
-"""
+"""The page where a person judges pairs, over plain HTTP; tests/browser drives it in Chromium."""
 
 from __future__ import annotations
 
@@ -11,7 +9,6 @@ import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
-import browser
 import pytest
 
 from assay.errors import InputError
@@ -27,11 +24,6 @@ HOSTILE = [
     "</div></main><form action='http://evil'>",
     "a" * 500,
 ]
-
-AT = (
-    "document.readyState === 'complete' && "
-    "document.getElementById('progress').textContent === '{} of 6 labeled'"
-)
 
 
 @pytest.fixture
@@ -236,38 +228,3 @@ def test_a_label_that_cannot_be_written_is_said_and_asked_again(
 def test_a_run_without_questions_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no questions for people"):
         LabelPage(tmp_path)
-
-
-@pytest.mark.skipif(
-    browser.FOUND is None,
-    reason="no chromium on this machine: the page is tested over plain HTTP alone",
-)
-def test_a_person_judges_with_two_keys_in_a_real_browser(
-    page: LabelPage, run: Path, tmp_path: Path
-) -> None:
-    with browser.tab(tmp_path / "profile") as tab:
-        tab.narrow(360, dark=True)
-        tab.go(page.address)
-        said = ["first", "second", "tie", "first", "second"]
-        for i, key in enumerate("12=12"):
-            id = tab.js("document.querySelector('input[name=id]').value")
-            assert tab.js("document.documentElement.scrollWidth <= 360"), (
-                "nothing is cut off on a telephone"
-            )
-            assert tab.js(
-                "document.querySelector('.keys').getBoundingClientRect().bottom <= innerHeight"
-            ), "the buttons stay in view"
-            assert tab.js("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
-            tab.press(key)
-            tab.until(AT.format(i + 1))
-            rows = read_lines(run / "labels.jsonl")
-            assert (rows[-1]["id"], len(rows)) == (id, i + 1)
-            assert rows[-1]["label"] == {"first": 1.0, "second": 0.0, "tie": 0.5}[said[i]]
-        tab.press("u")
-        tab.until(AT.format(4))
-        for i in (5, 6):
-            tab.js("document.querySelector('button[value=tie]').click()")
-            tab.until(AT.format(i))
-        assert tab.js("document.getElementById('over').innerText").startswith("All labeled")
-        assert tab.js("document.title") == "6 of 6 labeled · assay", "no answer has run a script"
-        assert [line for line in tab.log if "favicon" not in line] == []

@@ -41,6 +41,7 @@ def document(template: str, **values: Any) -> str:
             policy=_policy(scripts),
             style=style,
             scripts=scripts,
+            licences=(TEMPLATES / "vega-licences.txt").read_text("utf-8"),
             written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             version=__version__,
         )
