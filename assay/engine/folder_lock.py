@@ -79,7 +79,15 @@ def hold(folder: Path) -> Hold | None:
             return None if taken is None else Hold(taken)
         else:
             break
-    return _told(folder, lambda: os.close(handle))
+    return _told(folder, lambda: _unlock(handle))
+
+
+def _unlock(handle: int) -> None:
+    """Let a folder go in every process: a forked child holds the same handle."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_UN)
+    finally:
+        os.close(handle)
 
 
 def _told(folder: Path, unlock: Callable[[], None]) -> Hold:
