@@ -32,7 +32,10 @@ RESERVED = (
     "quiet",
     "verbose",
 )
-MODEL = ("model", "policy", "dtype", "device", "lora", "peft", "bits", "checkpointing", "chat")
+MODEL = (
+    *("model", "policy", "dtype", "device", "lora", "peft", "bits", "checkpointing", "chat"),
+    "trust_remote_code",
+)
 DATA = (
     "prompts",
     "pairs",

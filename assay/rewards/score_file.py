@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay import data
+from assay.data.model_trust import trusting
 from assay.data.writing import new_file
 from assay.engine import progress
 from assay.engine.plural import counted
@@ -77,6 +78,7 @@ def score(
     lam: float = 0.5,
     drop: bool = False,
     templated: tuple[str, ...] = (),
+    trust_remote_code: bool = False,
 ) -> dict[str, Any]:
     """Score every row of a file with a reward, and write the rows with new columns.
 
@@ -96,6 +98,8 @@ def score(
         lam: The weight of the variance in the uncertainty column.
         drop: Leave faulty rows out and count them.
         templated: Parts of the rows that a chat template wrote already, such as prompt.
+        trust_remote_code: Run Python code that comes with the reward's model (auto_map) and kernels
+            that its settings name.
 
     Returns:
         What was scored, as JSON can hold it.
@@ -107,7 +111,8 @@ def score(
         raise InputError(f"{out} exists and is never overwritten; give another file with -o")
     if lam < 0 or not math.isfinite(lam):
         raise InputError(f"--lam is {lam}; it is the weight of the variance: give at least 0")
-    reward = open_reward(str(rewards), "rewards")
+    with trusting(trust_remote_code):
+        reward = open_reward(str(rewards), "rewards")
     with progress.stage(f"reading {path}"):
         want = _wanted(path, columns, split)
         found = data.scan_file(path, columns=columns, split=split, drop=drop, keep=True, want=want)

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay.core import Loop, Prompts, PromptTexts, Rng, Samples, Task, World
+from assay.data.model_trust import trusting
 from assay.errors import InputError
 from assay.models.policies.causal import Causal
 from assay.models.policies.open_engine import open_engine, verified
@@ -38,6 +39,9 @@ from assay.worlds.trial import try_rewards
 # Held-out prompts of a large model and of a small one. Readings sample two completions of each, or
 # eight: the error is clustered by prompt.
 MANY, FEW = 128, 64
+# The device changes no number. Trust is no property of a run: a record that somebody else wrote
+# must not make code run.
+NOT_RECORDED = ("device", "trust_remote_code")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +92,8 @@ class HubConfig:
             for an engine in this process. They are scored here.
         sampler_model: The server's name of the model; the policy's own by default.
         sampler_at_once: Prompts that are sent to the server at a time.
+        trust_remote_code: Run Python code that comes with models (auto_map) and kernels that their
+            settings name. Say it again to go on with a run or to export it.
         seed: Of the held-out prompts and of the adapters' first weights.
         device: Where everything is computed (`--device`).
     """
@@ -121,6 +127,7 @@ class HubConfig:
     sampler: str = ""
     sampler_model: str = ""
     sampler_at_once: int = 16
+    trust_remote_code: bool = False
     seed: int = 0
     device: str = "cpu"
 
@@ -144,6 +151,11 @@ class HubConfig:
 @from_config(HubConfig)
 def world(config: HubConfig) -> World:
     """A world of your model, your reward models and your files."""
+    with trusting(config.trust_remote_code):
+        return _world(config)
+
+
+def _world(config: HubConfig) -> World:
     device, (narrow, wide) = device_named(config.device), dtype_named(config.dtype)
     check_adapter(config.peft)
     rewards = [open_reward(r, "rewards").to(device) for r in entries(config.rewards, "rewards")]
@@ -206,7 +218,7 @@ def world(config: HubConfig) -> World:
         golds=() if gold is None else gold.names,
         gold_kind=_kind(golds),
         loop=Loop(max_steps=100, batch_size=16, num_generations=8, learning_rate=1e-6),
-        arguments=arguments(config, without=("device",)),  # it changes no number
+        arguments=arguments(config, without=NOT_RECORDED),
     )
 
 
