@@ -22,6 +22,7 @@ FREE = (
     "watch.timeout",
     "watch.tries",
     "watch.at_once",
+    "world.reward_timeout",
     "world.trust_remote_code",
 )
 TRUST = FREE[-1]  # of no record
@@ -84,7 +85,7 @@ def gone_on_with(before: Mapping[str, Any], now: Mapping[str, Any], where: str) 
         InputError: An argument differs, or an object that only Python has is not passed again.
     """
     unchanged(before, {k: _as_recorded(v, before.get(k), where) for k, v in now.items()}, where)
-    again = {k: v for k, v in now.items() if k == TRUST or (is_live(v) and not _rows(v))}
+    again = {k: v for k, v in now.items() if k in FREE[-2:] or (is_live(v) and not _rows(v))}
     values = {**before, **again}
     for name, value in values.items():
         for one in value if isinstance(value, tuple) else (value,):

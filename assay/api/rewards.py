@@ -26,6 +26,7 @@ from assay.records.loaded_back import runs_own_code
 from assay.rewards.fit_config import FitConfig
 from assay.rewards.fit_file import fitted_to
 from assay.rewards.fitted import Fitted, writable
+from assay.rewards.http import TIMEOUT
 from assay.rewards.load import open_reward
 from assay.rewards.text_scorer import TextReward
 
@@ -191,7 +192,11 @@ def _fitted(
 
 
 def load_reward(
-    name: Any, *, tokenizer: Any = None, trust_remote_code: bool = False
+    name: Any,
+    *,
+    tokenizer: Any = None,
+    reward_timeout: float = TIMEOUT,
+    trust_remote_code: bool = False,
 ) -> RewardEnsemble:
     """Load a reward from wherever you have it.
 
@@ -201,6 +206,8 @@ def load_reward(
             of a server (`http://…`); a function, or `FILE.py:name` of one, that is called as
             TRL calls it: `function(prompts, completions, **columns)`.
         tokenizer: The tokenizer of a model in memory.
+        reward_timeout: Seconds that one call of a server may take. A call that fails is
+            repeated for 300 seconds at most, or for two timeouts where those are longer.
         trust_remote_code: Run Python code that comes with a model (auto_map) and kernels that its
             settings name.
 
@@ -230,7 +237,7 @@ def load_reward(
         )
     named = isinstance(spec, str) and not spec.startswith(("http://", "https://"))
     with quiet_libraries(models=named and ".py" not in spec), trusting(trust_remote_code):
-        reward = open_reward(spec, "reward")
+        reward = open_reward(spec, "reward", timeout=reward_timeout)
     record = Path(spec) / "fit.json" if isinstance(spec, str) else Path()
     about = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     if not about and isinstance(spec, str):

@@ -60,7 +60,7 @@ SAMPLING = (
     "sampler_model",
     "sampler_at_once",
 )
-REWARDS = ("rewards", "gold", "truncated", "fit")
+REWARDS = ("rewards", "gold", "truncated", "fit", "reward_timeout")
 
 
 @dataclass(frozen=True)
