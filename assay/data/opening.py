@@ -102,7 +102,7 @@ def _fetched(name: str, subject: str, trust: bool, weights: bool) -> str:
 
 def _fetch_weights(name: str, subject: str, commit: str, there: list[str], folder: Path) -> None:
     """Fetch the files of weights that a model's settings name."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import hf_hub_download
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     index = str(config.get("transformers_weights") or _INDEX)
@@ -119,7 +119,8 @@ def _fetch_weights(name: str, subject: str, commit: str, there: list[str], folde
             f"{subject}, and it holds no weights as safetensors{more}; give a model that has them"
         )
     try:
-        snapshot_download(name, revision=commit, allow_patterns=wanted)
+        for file in wanted:
+            hf_hub_download(name, file, revision=commit)
     except Exception as why:  # the hub and the network raise many types for one thing
         raise hub.refused(name, subject, why) from why
 

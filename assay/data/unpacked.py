@@ -71,7 +71,7 @@ def opened(path: Path, packed: bool) -> io.BufferedReader:
         The file. Reading it raises one of `BROKEN` where it is damaged, and TooMuch where it
         unpacks to more than it may.
     """
-    return io.BufferedReader(_Bounded(path)) if packed else open(path, "rb")
+    return io.BufferedReader(_Bounded(path), 1 << 17) if packed else open(path, "rb")
 
 
 def lines(file: Any) -> Iterator[Any]:
