@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 SECONDS = 10.0  # for one rendering; real ones take a millisecond
 GROWTH = 2 << 30  # bytes that the process may grow by meanwhile
