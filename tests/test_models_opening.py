@@ -129,6 +129,7 @@ def test_from_a_hub_what_was_named_is_fetched_and_nothing_else(
         env |= {"HF_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
         words = [str(ROOT / "tests" / "open_from_hub.py"), *(f"me/{n}" for n in names)]
         done = subprocess.run([sys.executable, *words], env=env, capture_output=True, text=True)
+    assert list((tmp_path / "home").rglob("models--me--plain/refs/main")), "for a day without a hub"
     assert done.returncode == 0, done.stderr[-2000:]
     said: dict[str, str] = {}
     for line in done.stdout.splitlines():

@@ -25,6 +25,7 @@ from assay.errors import InputError
 _TOLD = re.compile(
     r"[\w.-]+\.(json|jinja|model|txt|tiktoken)|additional_chat_templates/[\w.-]+\.jinja"
 )
+_FIRST = ("config.json", "adapter_config.json")
 _WEIGHTS = "model.safetensors"
 _INDEX = f"{_WEIGHTS}.index.json"
 
@@ -77,14 +78,14 @@ def _fetched(name: str, subject: str, trust: bool, weights: bool) -> str:
     from huggingface_hub import HfApi, hf_hub_download
 
     try:
-        info = HfApi().model_info(name)
-        there = [f.rfilename for f in info.siblings or ()]
-        commit = str(info.sha)
+        there = [f.rfilename for f in HfApi().model_info(name).siblings or ()]
         settings = [f for f in there if _TOLD.fullmatch(f)]
-        folder = Path(".")
-        for file in settings:
-            got = Path(hf_hub_download(name, file, revision=commit))
-            folder = folder if "/" in file else got.parent
+        first = next((f for f in settings if f in _FIRST), "")
+        # without a commit: the cache keeps which one it is, for a day without a hub
+        folder = Path(hf_hub_download(name, first)).parent if first else Path(".")
+        commit = folder.name
+        for file in settings if first else ():
+            hf_hub_download(name, file, revision=commit)
     except Exception as why:  # the hub and the network raise many types for one thing
         raise hub.refused(name, subject, why) from why
     if "adapter_config.json" in settings:
