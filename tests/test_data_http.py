@@ -57,13 +57,13 @@ def test_a_proxy_that_cannot_be_used_is_one_sentence(monkeypatch: pytest.MonkeyP
 
 def test_a_reply_is_bounded(start: Callable[[str], str]) -> None:
     server = start("deep")
-    with pytest.raises(Unavailable, match=r"a reply that is no answer to a question: b'\[\[\["):
+    with pytest.raises(Unavailable, match=r"a reply of more than 100 bytes: b.\[\[\["):
         client(server, max_bytes=100).request(BODY, "a question")
 
 
 def test_a_reply_that_comes_byte_by_byte_ends(start: Callable[[str], str]) -> None:
     server = start("drip")
-    with pytest.raises(Unavailable, match=r"a reply that was not whole after 1 seconds"):
+    with pytest.raises(Unavailable, match=r"no whole reply in 0.1 seconds"):
         client(server, timeout=0.1).request(BODY, "a question")
 
 

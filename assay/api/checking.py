@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.data import summary
+from assay.data.model_trust import trusting
 from assay.data.repair import repair
 from assay.data.row_parts import first_rows, plain
 from assay.errors import InputError
@@ -28,6 +29,7 @@ def check(
     templated: Sequence[str] = (),
     max_prompt: int = 512,
     max_tokens: int = 128,
+    trust_remote_code: bool = False,
 ) -> dict[str, Any]:
     """Say what a data file is, repair it, and show its rows as they are trained on.
 
@@ -50,6 +52,7 @@ def check(
             their special tokens are special tokens, and no template is applied.
         max_prompt: For --show: most tokens of a prompt.
         max_tokens: For --show: most tokens of a completion.
+        trust_remote_code: For --show: run Python code that comes with the model (auto_map).
 
     Returns:
         What `assay.data.summary.check` returns; with `fix` a part "fix", see
@@ -74,15 +77,16 @@ def check(
         if model:
             from assay.worlds.row_tokens import row_tokens
 
-            encoded = row_tokens(
-                model,
-                rows,
-                chat=chat,
-                max_prompt=max_prompt,
-                max_tokens=max_tokens,
-                templated=templated,
-                file=found["file"],
-            )
+            with trusting(trust_remote_code):
+                encoded = row_tokens(
+                    model,
+                    rows,
+                    chat=chat,
+                    max_prompt=max_prompt,
+                    max_tokens=max_tokens,
+                    templated=templated,
+                    file=found["file"],
+                )
             for one, tokens in zip(found["show"], encoded, strict=True):
                 one["tokens"] = tokens
     return found

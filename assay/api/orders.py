@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay.api import flags, settings
+from assay.api.resuming import TRUST
 from assay.errors import InputError
 from assay.evaluation.config import MeasureConfig
 from assay.records.own_inputs import expanded
@@ -185,6 +186,7 @@ def recorded(about: Mapping[str, Any], entry: Entry, where: str) -> dict[str, An
     """
     values = expanded(values_of(about), where)
     asked = settings.known(entry, values["world"], values.get("fit", ""))
+    values.pop(TRUST, None)  # said anew each time: a record may come from a stranger
     for name, v in values.items():
         if name not in asked:
             raise InputError(
@@ -205,7 +207,7 @@ def of_record(about: Mapping[str, Any], where: str) -> Order:
     return order(entry, recorded(about, entry, where))
 
 
-def of_policy(about: Mapping[str, Any], where: str) -> Order:
+def of_policy(about: Mapping[str, Any], where: str, *, trust: bool = False) -> Order:
     """The Order of a recorded run with what its policies need alone.
 
     Whoever loads a policy trains and scores nothing: the recipe, rewards, gold and the watch may be
@@ -214,10 +216,12 @@ def of_policy(about: Mapping[str, Any], where: str) -> Order:
     Args:
         about: The run's record.
         where: Its folder, for messages.
+        trust: Whether code that comes with the run's model may run.
     """
     world = dict(about["world"])
     if world.get("name") == "hub":
         world |= {"rewards": [], "gold": ""}
     nothing: dict[str, Any] = {"arguments": {}, "loop": {}, "fit": None, "watch": None}
     any_recipe = catalogue.find("leave_one_out")
-    return order(any_recipe, recorded({**about, **nothing, "world": world}, any_recipe, where))
+    values = recorded({**about, **nothing, "world": world}, any_recipe, where)
+    return order(any_recipe, {**values, **({TRUST: True} if trust else {})})

@@ -25,7 +25,10 @@ FREE = (
     "watch.timeout",
     "watch.tries",
     "watch.at_once",
+    "world.reward_timeout",
+    "world.trust_remote_code",
 )
+TRUST = FREE[-1]  # of no record
 
 
 def unchanged(before: Mapping[str, Any], now: Mapping[str, Any], source: str) -> None:
@@ -107,7 +110,8 @@ def gone_on_with(before: Mapping[str, Any], now: Mapping[str, Any], where: str) 
         InputError: An argument differs, or an object that only Python has is not passed again.
     """
     unchanged(before, {k: _as_recorded(v, before.get(k), where) for k, v in now.items()}, where)
-    values = {**before, **{k: v for k, v in now.items() if is_live(v) and not _rows(v)}}
+    again = {k: v for k, v in now.items() if k in FREE[-2:] or (is_live(v) and not _rows(v))}
+    values = {**before, **again}
     for name, value in values.items():
         for one in value if isinstance(value, tuple) else (value,):
             if isinstance(one, str) and one.startswith(PYTHON) and not is_live(one):

@@ -19,11 +19,14 @@ from assay.api.flags import Flag
 from assay.api.progress import shown
 from assay.api.reward_ensemble import RewardEnsemble, source_of
 from assay.data.label_lines import label_says
+from assay.data.model_trust import trusting
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
+from assay.records.loaded_back import runs_own_code
 from assay.rewards.fit_config import FitConfig
 from assay.rewards.fit_file import fitted_to
 from assay.rewards.fitted import Fitted, writable
+from assay.rewards.http import TIMEOUT
 from assay.rewards.load import open_reward
 from assay.rewards.text_scorer import TextReward
 
@@ -63,6 +66,7 @@ def fit_reward(
     drop: bool = False,
     lam: float = 0.5,
     seed: int = 0,
+    trust_remote_code: bool = False,
 ) -> RewardEnsemble:
     """Fit a reward ensemble to preference pairs or scored responses.
 
@@ -109,6 +113,8 @@ def fit_reward(
         drop: Leave faulty rows out and count them.
         lam: The weight of the variance in the uncertainty column of the out-of-fold file.
         seed: The seed of folds, resamples and training.
+        trust_remote_code: Run Python code that comes with the base (auto_map) and kernels that its
+            settings name.
 
     Returns:
         The reward. Its `evaluation` says how it does on prompts that it never saw.
@@ -177,14 +183,21 @@ def _fitted(
         )
     with quiet_libraries(models=True), tempfile.TemporaryDirectory() as folder:
         write_copy(base, tokenizer, folder)
-        named = dataclasses.replace(config, base=folder)
+        trust = config.trust_remote_code or runs_own_code(base)  # it has run already
+        named = dataclasses.replace(config, base=folder, trust_remote_code=trust)
         found = fitted_to(labels, config=named, base=name_of(base), **how)
         if isinstance(found.reward, FrozenReward):
             found.reward.embedder.keep = True
         return found
 
 
-def load_reward(name: Any, *, tokenizer: Any = None) -> RewardEnsemble:
+def load_reward(
+    name: Any,
+    *,
+    tokenizer: Any = None,
+    reward_timeout: float = TIMEOUT,
+    trust_remote_code: bool = False,
+) -> RewardEnsemble:
     """Load a reward from wherever you have it.
 
     Args:
@@ -193,12 +206,16 @@ def load_reward(name: Any, *, tokenizer: Any = None) -> RewardEnsemble:
             of a server (`http://…`); a function, or `FILE.py:name` of one, that is called as
             TRL calls it: `function(prompts, completions, **columns)`.
         tokenizer: The tokenizer of a model in memory.
+        reward_timeout: Seconds that one call of a server may take. A call that fails is
+            repeated for 300 seconds at most, or for two timeouts where those are longer.
+        trust_remote_code: Run Python code that comes with a model (auto_map) and kernels that its
+            settings name.
 
     Returns:
         The reward.
 
     Raises:
-        InputError: It is none of these, or it is damaged.
+        InputError: It is none of these, it is damaged, or it would run code.
 
     Example:
         >>> load_reward(lambda prompts, completions: [len(c) for c in completions])
@@ -219,8 +236,8 @@ def load_reward(name: Any, *, tokenizer: Any = None) -> RewardEnsemble:
             "function, or a sequence classifier"
         )
     named = isinstance(spec, str) and not spec.startswith(("http://", "https://"))
-    with quiet_libraries(models=named and ".py" not in spec):
-        reward = open_reward(spec, "reward")
+    with quiet_libraries(models=named and ".py" not in spec), trusting(trust_remote_code):
+        reward = open_reward(spec, "reward", timeout=reward_timeout)
     record = Path(spec) / "fit.json" if isinstance(spec, str) else Path()
     about = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     if not about and isinstance(spec, str):

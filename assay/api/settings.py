@@ -32,7 +32,10 @@ RESERVED = (
     "quiet",
     "verbose",
 )
-MODEL = ("model", "policy", "dtype", "device", "lora", "peft", "bits", "checkpointing", "chat")
+MODEL = (
+    *("model", "policy", "dtype", "device", "lora", "peft", "bits", "checkpointing", "chat"),
+    "trust_remote_code",
+)
 DATA = (
     "prompts",
     "pairs",
@@ -57,7 +60,7 @@ SAMPLING = (
     "sampler_model",
     "sampler_at_once",
 )
-REWARDS = ("rewards", "gold", "truncated", "fit")
+REWARDS = ("rewards", "gold", "truncated", "fit", "reward_timeout")
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,13 @@ def _folder(out: Any) -> Path | None:
     raise InputError(f"out is {out!r}; pass a folder, or None to keep the run in memory")
 
 
-def open_run(folder: str | Path, *, model: Any = None, tokenizer: Any = None) -> Run:
+def open_run(
+    folder: str | Path,
+    *,
+    model: Any = None,
+    tokenizer: Any = None,
+    trust_remote_code: bool = False,
+) -> Run:
     """Open a run that is on disk, also one that is still running or that the command line made.
 
     Args:
@@ -197,6 +203,8 @@ def open_run(folder: str | Path, *, model: Any = None, tokenizer: Any = None) ->
         model: The open model that the run began with, where it was trained from one. It is needed
             for `policy` alone.
         tokenizer: Its tokenizer.
+        trust_remote_code: Run Python code that comes with the run's model (auto_map), and kernels
+            that its settings name, where `policy` opens it.
 
     Returns:
         The run.
@@ -218,7 +226,7 @@ def open_run(folder: str | Path, *, model: Any = None, tokenizer: Any = None) ->
         from assay.api.weights import check_weights
 
         inputs.same_policy(record.about, str(folder))
-        order = orders.of_policy(record.about, str(folder))
+        order = orders.of_policy(record.about, str(folder), trust=trust_remote_code)
         if model is not None:
             order.world_arguments["policy"] = model_named(model, tokenizer)
         with quiet_libraries(models=True):

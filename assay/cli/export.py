@@ -19,6 +19,7 @@ def export_(
     step: int | None = None,
     last: bool = False,
     adapter: bool = False,
+    trust_remote_code: bool = False,
     json_: bool = False,
 ) -> int:
     """Export a run's best policy as a folder that transformers loads.
@@ -36,6 +37,8 @@ def export_(
             were read.
         last: The last policy in place of the best.
         adapter: The adapter alone, for peft, in place of the whole model.
+        trust_remote_code: Run Python code that comes with the run's model (auto_map) and kernels
+            that its settings name.
 
     Example:
         assay export runs/grpo --out model
@@ -49,7 +52,7 @@ def export_(
     # before the world is built, so that a refusal comes at once
     export.must_be_free(out)
     policy = export.find_policy(found, step=step, end=last)
-    order = orders.of_policy(found.about, run)
+    order = orders.of_policy(found.about, run, trust=trust_remote_code)
     world = execution.Worlds()(order)
     with stage(f"writing {out}"), writing_to(out):
         done = export.export(found, world, out, policy, adapter=adapter)

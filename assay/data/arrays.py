@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from assay.data.unpacked import LONGEST, TooMuch
+
 _CHUNK = 1 << 20
 # A scan that fails, or a number that ends, this near to the end of what was read may lack the rest.
 _NEAR = 16
@@ -44,6 +46,7 @@ class Elements:
 
     Raises:
         ValueError: The array is damaged; with line and column.
+        TooMuch: A value is longer than `LONGEST`.
     """
 
     def __init__(self, file: io.BufferedIOBase):
@@ -97,6 +100,8 @@ class Elements:
                 if self._whole or not cut:
                     self._at = why.pos
                     self._damaged(why.msg)
+            if len(self._text) - self._at > LONGEST:
+                raise TooMuch(f"one value is longer than {LONGEST:,} characters")
             self._more(size)
             size *= 2  # a long value is scanned again only a few times
 

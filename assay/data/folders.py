@@ -13,18 +13,44 @@ import pyarrow.parquet as pq
 
 from assay.data import hub
 from assay.data.faults import Faults
+from assay.data.unpacked import FREE, RATIO, TooMuch
 from assay.errors import InputError
 from assay.registry.extras import need
 
 Rows = Callable[[Faults], Iterator[tuple[int, dict[str, Any]]]]
 
 
-def _numbered(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, dict[str, Any]]]:
-    i = 0
+def _numbered(
+    batches: Iterator[pa.RecordBatch], faults: Faults
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(row number, row) of batches; rows with a cell that is no value are counted and left out."""
+    done = 0
     for batch in batches:
-        for row in batch.to_pylist():
-            i += 1
-            yield i, row
+        try:
+            rows: Iterator[Any] = iter(batch.to_pylist())
+        except (ValueError, OverflowError):  # bytes that are no UTF-8, a date that is none
+            rows = (_row(batch, i, done + i + 1, faults) for i in range(batch.num_rows))
+        for i, row in enumerate(rows, done + 1):
+            if row is not None:
+                yield i, row
+        done += batch.num_rows
+
+
+def _row(batch: pa.RecordBatch, i: int, number: int, faults: Faults) -> dict[str, Any] | None:
+    """One row of a batch; None where a cell of it cannot be read, which is counted."""
+    row = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            row[name] = column[i].as_py()
+        except UnicodeDecodeError as why:
+            found = f"byte {why.start + 1} is {why.object[why.start]:#04x}, which is not UTF-8"
+            faults.error("not UTF-8", number, name, found, "write the column as UTF-8 again")
+            return None
+        except (ValueError, OverflowError) as why:
+            found = f"a cell of the type {column.type} is no value ({str(why)[:80]})"
+            faults.error("unreadable cell", number, name, found, "write the column again")
+            return None
+    return row
 
 
 def parquet_rows(path: Path) -> Rows:
@@ -32,9 +58,13 @@ def parquet_rows(path: Path) -> Rows:
 
     def rows(faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
-            with pq.ParquetFile(path) as file:
-                yield from _numbered(file.iter_batches(batch_size=1024))
-        except (pa.ArrowException, OSError) as why:
+            # buffered: a row group, which may be all of the file, is never in memory as a whole
+            with pq.ParquetFile(path, buffer_size=1 << 20) as file:
+                _bounded(file.metadata)
+                yield from _numbered(file.iter_batches(batch_size=1024), faults)
+        except TooMuch as why:
+            faults.error("too much", None, None, str(why), "write it again in smaller row groups")
+        except (pa.ArrowException, UnicodeDecodeError, OSError) as why:
             faults.error(
                 "damaged Parquet",
                 None,
@@ -44,6 +74,20 @@ def parquet_rows(path: Path) -> Rows:
             )
 
     return rows
+
+
+def _bounded(about: pq.FileMetaData) -> None:
+    """Raise TooMuch for a row group that unpacks to far more than it holds."""
+    for g in range(about.num_row_groups):
+        group = about.row_group(g)
+        columns = [group.column(c) for c in range(group.num_columns)]
+        packed = sum(c.total_compressed_size for c in columns)
+        size = max(group.total_byte_size, sum(c.total_uncompressed_size for c in columns))
+        if size > max(FREE, RATIO * packed):
+            raise TooMuch(
+                f"its row group {g + 1} has {packed:,} bytes and unpacks to {size:,}, and no text "
+                "is packed so tightly"
+            )
 
 
 def folder_rows(folder: Path, split: str | None) -> Rows:
@@ -115,12 +159,14 @@ def _arrow_rows(files: list[Path]) -> Rows:
     def batches() -> Iterator[pa.RecordBatch]:
         for file in files:
             with pa.memory_map(str(file)) as f:
-                yield from pa.ipc.open_stream(f)
+                for batch in pa.ipc.open_stream(f):
+                    _valid(batch)
+                    yield batch
 
     def rows(faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
-            yield from _numbered(batches())
-        except (pa.ArrowException, OSError) as why:
+            yield from _numbered(batches(), faults)
+        except (pa.ArrowException, UnicodeDecodeError, OSError) as why:
             faults.error(
                 "damaged Arrow",
                 None,
@@ -130,6 +176,15 @@ def _arrow_rows(files: list[Path]) -> Rows:
             )
 
     return rows
+
+
+def _valid(batch: pa.RecordBatch) -> None:
+    """Raise ArrowInvalid where offsets lead out of a batch: reading them could end the process."""
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid as why:
+        if "UTF8" not in str(why):  # told with row and column, when the cell is read
+            raise
 
 
 def hub_rows(name: str, split: str | None) -> Rows:

@@ -13,21 +13,18 @@ import secrets
 import threading
 import time
 import urllib.parse
-import weakref
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from assay.data.http_exchange import Exchange, seconds_of
 from assay.data.http_faults import Garbled, Refused, Unavailable, on_one_line
 from assay.errors import InputError
-
-if TYPE_CHECKING:
-    import httpx2
 
 log = logging.getLogger("assay")
 RETRIED = (408, 409, 425, 429)  # status codes that are tried again, beside 500 and above
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-LONGEST_REPLY = 10  # timeouts: what comes byte by byte never waits for one
 LONGEST_PAUSE = 60.0  # seconds, whatever Retry-After says
+PATIENCE = 300.0  # seconds for all tries of a request, or two timeouts where those are longer
 
 
 class JsonClient:
@@ -44,8 +41,9 @@ class JsonClient:
         keys: Environment variables; the first that is set is sent as a bearer token. A key is
             never an argument.
         tries: Tries of one request in all.
-        timeout: Seconds for connecting, and for each read and write; a reply's body may take ten
-            times as many.
+        timeout: Seconds that one try may take as a whole, from connecting to the reply's last byte.
+        patience: Seconds that all tries of one request may take, with the pauses between them; by
+            default 300, or two timeouts where those are longer.
         pause: Seconds before the second try.
         rate: Requests a second at most; 0 for no limit.
         max_bytes: Bytes of a reply that are read.
@@ -67,6 +65,7 @@ class JsonClient:
         keys: Sequence[str] = (),
         tries: int = 6,
         timeout: float = 60.0,
+        patience: float | None = None,
         pause: float = 0.5,
         rate: float = 0.0,
         max_bytes: int = 1 << 20,
@@ -90,10 +89,11 @@ class JsonClient:
         self.host = host if port is None else f"{host}:{port}"
         self.keys, self.tries, self.timeout, self.pause = tuple(keys), tries, timeout, pause
         self.rate, self.max_bytes = rate, max_bytes
+        self.patience = max(PATIENCE, 2 * timeout) if patience is None else patience
         self.loopback = host in LOOPBACK
         self.key = self._key()
         self._lock, self._next, self._warned = threading.Lock(), 0.0, False
-        self._http: httpx2.Client | None = None
+        self._http: Exchange | None = None
 
     def request(
         self,
@@ -129,17 +129,22 @@ class JsonClient:
         """
         # ASCII: a lone surrogate in a completion is escaped
         content = None if body is None else json.dumps(body, allow_nan=False).encode("ascii")
+        end = float("inf")
         for attempt in range(self.tries):
             self._wait_for_turn()
+            end = min(end, time.monotonic() + self.patience)  # waiting for a turn is no try
             tried(attempt)
             try:
-                return self._try_once(content, what, read, url or self.url)
+                left = max(0.0, end - time.monotonic())
+                return self._try_once(content, what, read, url or self.url, left)
             except Unavailable as why:
-                if attempt + 1 == self.tries or (strict and isinstance(why, Garbled)):
+                doubled = self.pause * 2**attempt * (0.5 + secrets.randbelow(1000) / 1000)
+                pause = min(LONGEST_PAUSE, doubled if why.wait is None else why.wait)
+                over = attempt + 1 == self.tries or time.monotonic() + pause >= end
+                if over or (strict and isinstance(why, Garbled)):
                     raise
                 self._warn(attempt, why)
-                doubled = self.pause * 2**attempt * (0.5 + secrets.randbelow(1000) / 1000)
-                time.sleep(min(LONGEST_PAUSE, doubled if why.wait is None else why.wait))
+                time.sleep(pause)
         raise AssertionError("unreachable: tries is at least 1")
 
     def _key(self) -> str | None:
@@ -157,58 +162,48 @@ class JsonClient:
             )
         return key
 
-    def _client(self) -> httpx2.Client:
-        """The connection pool, made at the first request and closed with this object."""
-        import httpx2
-
+    def _exchange(self) -> Exchange:
+        """The pool of connections, made at the first request and closed with this object."""
         with self._lock:
             if self._http is None:
-                limits = httpx2.Limits(max_connections=None)
-                # a transport of its own uses no proxy of the environment
-                direct = httpx2.HTTPTransport(limits=limits) if self.loopback else None
+                headers = {
+                    "User-Agent": "assay",
+                    "Accept-Encoding": "identity",  # max_bytes bounds what is unpacked, too
+                    **({"Authorization": f"Bearer {self.key}"} if self.key else {}),
+                }
                 try:
-                    self._http = httpx2.Client(
-                        timeout=self.timeout,
-                        follow_redirects=False,
-                        limits=limits,
-                        transport=direct,
-                        headers={
-                            "User-Agent": "assay",
-                            "Accept-Encoding": "identity",  # max_bytes bounds what is unpacked, too
-                            **({"Authorization": f"Bearer {self.key}"} if self.key else {}),
-                        },
-                    )
+                    self._http = Exchange(headers, direct=self.loopback)
                 except (ValueError, ImportError, OSError) as why:
                     raise InputError(
                         f"--{self.flag}: {self.url} cannot be asked through the proxy or with the "
                         f"certificates that the environment names ({why}); change HTTP_PROXY, "
                         "HTTPS_PROXY, ALL_PROXY or SSL_CERT_FILE, or list the host in NO_PROXY"
                     ) from why
-                weakref.finalize(self, self._http.close)
             return self._http
 
     def _try_once(
-        self, content: bytes | None, what: str, read: Callable[[Any], Any], url: str
+        self,
+        content: bytes | None,
+        what: str,
+        read: Callable[[Any], Any],
+        url: str,
+        left: float,
     ) -> Any:
-        """One request and its reply."""
+        """One request and its reply, in `left` seconds at most."""
+        exchange, seconds = self._exchange(), min(self.timeout, left)
         import httpx2
 
-        client = self._client()
         try:
-            with client.stream(
-                "GET" if content is None else "POST",
-                url,
-                content=content,
-                headers={"Content-Type": "application/json"},
-            ) as reply:
-                ok = reply.status_code < 300
-                raw = _beginning(reply, self.max_bytes if ok else 600, LONGEST_REPLY * self.timeout)
-        except httpx2.TransportError as why:  # gone, slow, cut off, or not HTTP at all
-            raise Unavailable(f"{type(why).__name__}: {why}"[:120]) from why
+            code, headers, raw, whole = exchange(url, content, seconds=seconds, most=self.max_bytes)
+        except (TimeoutError, httpx2.TimeoutException) as why:
+            raise Unavailable(f"no whole reply in {seconds:g} seconds") from why
+        except httpx2.TransportError as why:  # gone, cut off, or not HTTP at all
+            said = on_one_line(f"{type(why).__name__}: {why}".encode()[:120])
+            raise Unavailable(said) from why
         except httpx2.InvalidURL as why:
             raise InputError(f"--{self.flag} is '{self.url}', which is no address: {why}") from why
-        if not ok:
-            raise self._failure(reply.status_code, reply.headers, raw, what, url)
+        if code >= 300:
+            raise self._failure(code, headers, raw, what, url)
         said, shape = on_one_line(raw[:120]), ""
         try:
             reply = json.loads(raw)
@@ -217,15 +212,19 @@ class JsonClient:
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as why:
             if shape and isinstance(why, ValueError):
                 shape = str(why)
-            told = f"a reply that is no answer to {what}: {raw[:60]!r}"
+            told = f"a reply that is no answer to {what}: {said[:60]!r}"
+            if not whole:
+                shape = f"more than {self.max_bytes:,} bytes"
+                told = f"a reply of {shape}: {said[:60]!r} …"
             raise Garbled(told, said, shape) from why
 
     def _failure(
-        self, code: int, headers: httpx2.Headers, raw: bytes, what: str, url: str
+        self, code: int, headers: Mapping[str, str], raw: bytes, what: str, url: str
     ) -> Unavailable | Refused:
         """What a status above 299 means."""
         if code in RETRIED or code >= 500:
-            return Unavailable(f"HTTP {code}", _seconds(headers.get("Retry-After")))
+            wait = seconds_of(headers.get("Retry-After"), LONGEST_PAUSE)
+            return Unavailable(f"HTTP {code}", wait)
         cure = (
             f"set {' or '.join(self.keys)} in the environment"
             if code in (401, 403) and self.keys
@@ -251,27 +250,3 @@ class JsonClient:
             self._next = max(now, self._next + 1 / self.rate)
             wait = self._next - now
         time.sleep(wait)
-
-
-def _beginning(reply: httpx2.Response, most: int, seconds: float) -> bytes:
-    """The first `most` bytes of a reply's body as they came, never unpacked.
-
-    Raises:
-        Unavailable: They take longer than `seconds`.
-    """
-    raw, began = bytearray(), time.monotonic()
-    for chunk in reply.iter_raw():
-        raw += chunk
-        if time.monotonic() - began > seconds:
-            raise Unavailable(f"a reply that was not whole after {seconds:g} seconds")
-        if len(raw) >= most:
-            break
-    return bytes(raw[:most])
-
-
-def _seconds(text: str | None) -> float | None:
-    """Retry-After in seconds; None where it is absent or a date."""
-    try:
-        return None if text is None else max(0.0, float(text))
-    except ValueError:
-        return None

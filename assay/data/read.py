@@ -14,6 +14,7 @@ from pathlib import Path
 from assay.data.faults import Faults, clipped
 from assay.data.folders import folder_rows, hub_rows, parquet_rows
 from assay.data.text_rows import SAVE, Row, beginning, json_array, json_lines, table
+from assay.data.unpacked import OTHERS
 from assay.errors import InputError
 from assay.registry.live import Live
 
@@ -98,6 +99,8 @@ def open_source(path: str | Path | Source, *, split: str | None = None) -> Sourc
         raise InputError(f"{name} is empty (0 bytes); give a file with at least one row")
     if head.startswith(PARQUET):
         return Source(name, "Parquet", False, parquet_rows(p), p)
+    if other := next((k for mark, k in OTHERS.items() if head.startswith(mark)), ""):
+        raise InputError(f"{name} is packed by {other}, and only gzip is read; unpack it first")
     packed = head.startswith(GZIP)
     if p.suffix == ".gz" and not packed:
         raise InputError(

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from assay.data.arrays import Elements, Repeated, unrepeated
 from assay.data.faults import Faults, clipped
+from assay.data.unpacked import BROKEN, LONGEST, UNPACK, TooMuch, lines, opened
 from assay.errors import InputError
 
 Row = dict[str, Any]
 Rows = Callable[[Faults], Iterator[tuple[int, Row]]]
 SAVE = "save it as UTF-8"
+SPLIT = "write one row a line, each as an object"
 _SAID = {"\t": "tab", ";": "semicolon", "|": "bar"}
-
-
-def _opened(path: Path, packed: bool) -> io.BufferedReader:
-    return io.BufferedReader(gzip.GzipFile(path, "rb")) if packed else open(path, "rb")  # type: ignore[type-var]
 
 
 def beginning(path: Path, packed: bool) -> bytes:
     """The first 64 KiB of a file, unpacked if it is gzipped."""
     try:
-        with _opened(path, packed) as f:
+        with opened(path, packed) as f:
             return f.read(65536)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as why:
+    except BROKEN as why:
         raise InputError(f"{path} is a damaged gzip file ({why}); fetch or pack it again") from why
 
 
@@ -77,10 +73,10 @@ def json_lines(path: Path, packed: bool) -> Rows:
 
 def _lines(path: Path, packed: bool, faults: Faults) -> Iterator[tuple[int, str]]:
     """(line number, text) of the lines that are not blank."""
-    with _opened(path, packed) as f:
+    with opened(path, packed) as f:
         i = 0
         try:
-            for i, raw in enumerate(f, 1):
+            for i, raw in enumerate(lines(f), 1):
                 if i == 1 and raw.startswith(b"\xef\xbb\xbf"):
                     raw = raw[3:]
                     faults.warn(
@@ -103,7 +99,9 @@ def _lines(path: Path, packed: bool, faults: Faults) -> Iterator[tuple[int, str]
                     continue
                 if text.strip():
                     yield i, text
-        except (EOFError, gzip.BadGzipFile, zlib.error) as why:
+        except TooMuch as why:
+            too_much(faults, i + 1, why)
+        except BROKEN as why:
             faults.error(
                 "damaged gzip",
                 i + 1,
@@ -117,7 +115,7 @@ def json_array(path: Path, packed: bool) -> Rows:
     """Rows of a JSON array of objects; `packed`: gzipped."""
 
     def rows(faults: Faults) -> Iterator[tuple[int, Row]]:
-        with _opened(path, packed) as f:
+        with opened(path, packed) as f:
             every = Elements(f)
             try:
                 for i, row in enumerate(every, 1):
@@ -131,7 +129,9 @@ def json_array(path: Path, packed: bool) -> Rows:
                             f"a {type(row).__name__} where an object {{…}} was expected",
                             "make it an object",
                         )
-            except (ValueError, RecursionError, EOFError, gzip.BadGzipFile, zlib.error) as why:
+            except TooMuch as why:
+                too_much(faults, every.line, why)
+            except (ValueError, RecursionError, *BROKEN) as why:
                 faults.error(
                     "bad JSON",
                     every.line,
@@ -153,12 +153,12 @@ def table(path: Path, packed: bool, delimiter: str) -> Rows:
     """
 
     def rows(faults: Faults) -> Iterator[tuple[int, Row]]:
-        csv.field_size_limit(1 << 30)
+        csv.field_size_limit(LONGEST)
         with (
-            _opened(path, packed) as f,
+            opened(path, packed) as f,
             io.TextIOWrapper(f, encoding="utf-8-sig", newline="", errors="surrogateescape") as text,
         ):
-            reader = csv.reader(text, delimiter=delimiter, strict=True)
+            reader = csv.reader(lines(text), delimiter=delimiter, strict=True)
             header: list[str] = []
             try:
                 for cells in reader:
@@ -194,6 +194,8 @@ def table(path: Path, packed: bool, delimiter: str) -> Rows:
                         )
                         continue
                     yield reader.line_num, row
+            except TooMuch as why:
+                too_much(faults, reader.line_num + 1, why)
             except csv.Error as why:
                 faults.error(
                     "bad CSV",
@@ -202,7 +204,7 @@ def table(path: Path, packed: bool, delimiter: str) -> Rows:
                     f"the line cannot be read ({why})",
                     "check its quotes",
                 )
-            except (EOFError, gzip.BadGzipFile, zlib.error) as why:
+            except BROKEN as why:
                 faults.error(
                     "damaged gzip",
                     reader.line_num + 1,
@@ -212,6 +214,17 @@ def table(path: Path, packed: bool, delimiter: str) -> Rows:
                 )
 
     return rows
+
+
+def too_much(faults: Faults, line: int, why: TooMuch) -> None:
+    """Count a file that asks for more than it may, and is not read further.
+
+    Args:
+        faults: Its faults.
+        line: Where it does.
+        why: What it asks for.
+    """
+    faults.error("too much", line, None, str(why), UNPACK if "unpacks" in str(why) else SPLIT)
 
 
 def _escaped(text: str) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from assay.data.model_trust import trusting
 from assay.data.turns import Turns, written
 from assay.engine import parallel
 from assay.errors import InputError
@@ -39,6 +40,7 @@ def reward_function(
     most: float = 3.0,
     late: float = 3.0,
     name: str = "",
+    trust_remote_code: bool = False,
 ) -> Stack:
     """One reward function for TRL, made of any rewards.
 
@@ -57,6 +59,8 @@ def reward_function(
         most: The highest value of ceiling.
         late: A constant of slow_then_fast.
         name: The name that TRL logs; made from the arguments if empty.
+        trust_remote_code: Run Python code that comes with the rewards' models (auto_map) and
+            kernels that their settings name.
 
     Returns:
         A function of prompts, completions and columns. It returns None for a completion to which
@@ -76,8 +80,10 @@ def reward_function(
         raise InputError("a reward function needs a reward; it was given none")
     check_shape(shape, references, centre)
     constants = {"slope": slope, "most": most, "late": late}
+    with trusting(trust_remote_code):
+        opened = [open_reward(one, "rewards") for one in given]
     return Stack(
-        [open_reward(one, "rewards") for one in given],
+        opened,
         aggregate,
         centre,
         shape,

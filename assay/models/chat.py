@@ -17,6 +17,7 @@ from typing import Any
 from assay.data.turns import REASONING, Turn, Turns
 from assay.errors import InputError
 from assay.models.marks import Marks, unused
+from assay.models.template_limits import rendered
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Chat:
         if not self.source:
             return ""
         try:
-            return str(self.tokenizer.apply_chat_template(talk, tokenize=False))
+            return rendered(self.tokenizer, talk)
         except Exception:  # what it refuses is an error where a conversation meets it
             return ""
 
@@ -145,9 +146,7 @@ class Chat:
         begun = open_ and turns[-1].role == "assistant"
         how = {"continue_final_message": True} if begun else {"add_generation_prompt": open_}
         try:
-            text = str(
-                self.tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, **how)
-            )
+            text = rendered(self.tokenizer, messages, tools=tools, **how)
         except Exception as why:  # a template is a program, and raises what it likes
             raise InputError(
                 "the chat template refuses a conversation of roles "

@@ -4,6 +4,7 @@ gives the same log-probabilities, or it is no export.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor
 
 from assay.core import Prompts, Rng, Samples
+from assay.data.model_trust import trusting
+from assay.data.opening import opening
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.models.backbones.backbone import like, read
@@ -121,21 +124,39 @@ def _completions(
 
 def _loaded(policy: Any, folder: Path) -> Any:
     """The folder as a plain model, where the policy computes."""
-    from transformers import AutoModelForCausalLM
+    about = folder / "adapter_config.json"
+    backbone = policy.backbone
+    own: Any = getattr(getattr(backbone, "computes_with", backbone), "model", None)
+    more: dict[str, Any] = {"dtype": "auto", "use_safetensors": True}
+    base = str(folder)
+    if about.exists():
+        base = json.loads(about.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        more["dtype"] = next(own.parameters()).dtype
+        if quantized := getattr(own.config, "quantization_config", None):
+            del more["dtype"]
+            more |= {"quantization_config": quantized, "device_map": {"": device_of(policy)}}
+    # code that made the policy in this process is trusted already
+    with trusting(runs_own_code(own)), opening(base, f"the model is '{base}'") as how:
+        from transformers import AutoModelForCausalLM
 
-    load: Any = AutoModelForCausalLM.from_pretrained
-    device = like(policy.backbone).device
-    if not (folder / "adapter_config.json").exists():
-        model = load(folder, dtype="auto", local_files_only=True)
-        return (model if getattr(model, "is_quantized", False) else model.to(device)).eval()
-    from peft import PeftConfig, PeftModel
+        model: Any = AutoModelForCausalLM.from_pretrained(base, **more, **how)
+        if not getattr(model, "is_quantized", False):
+            model = model.to(device_of(policy))
+        if about.exists():
+            from peft import PeftModel
 
-    own = policy.backbone.computes_with.model
-    more: dict[str, Any] = {"dtype": next(own.parameters()).dtype}
-    if quantized := getattr(own.config, "quantization_config", None):
-        more = {"quantization_config": quantized, "device_map": {"": device}}
-    base = load(PeftConfig.from_pretrained(str(folder)).base_model_name_or_path, **more)
-    return PeftModel.from_pretrained(base if quantized else base.to(device), folder).eval()
+            model = PeftModel.from_pretrained(model, str(folder))
+    return model.eval()
+
+
+def device_of(policy: Any) -> torch.device:
+    """The device that a policy computes on."""
+    return like(policy.backbone).device
+
+
+def runs_own_code(model: Any) -> bool:
+    """Whether a model in memory was made by code that came with it."""
+    return type(model).__module__.startswith("transformers_modules.")
 
 
 def _own(policy: Any, x: Samples) -> list[Tensor]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from assay.data import hub
+from assay.data.opening import opening
 from assay.errors import InputError
 from assay.registry.live import opened
 
@@ -38,23 +39,21 @@ class Template:
 
 
 def open_tokenizer(base: str | Path) -> Any:
-    """Open a base's tokenizer; code from the base is never run.
+    """Open a base's tokenizer; code that comes with it is run only within `trusting(True)`.
 
     Raises:
-        InputError: The base has no tokenizer.
+        InputError: The base has no tokenizer, or one that would run code.
     """
-    here = hub.local_only(str(base), f"'{base}' should name a model")
-    from transformers import AutoTokenizer
-
     tokenizer = getattr(opened(base), "tokenizer", None)
     if tokenizer is not None:
         return copy.deepcopy(tokenizer)  # a caller may add a padding token
-    try:
-        return AutoTokenizer.from_pretrained(
-            str(base), trust_remote_code=False, local_files_only=here
-        )
-    except Exception as why:  # transformers and the hub raise many types for one thing
-        raise hub.refused(str(base), f"{base} gives no tokenizer", why) from why
+    with opening(str(base), f"'{base}' should name a model", weights=False) as how:
+        from transformers import AutoTokenizer
+
+        try:
+            return AutoTokenizer.from_pretrained(str(base), **how)
+        except Exception as why:  # transformers and the hub raise many types for one thing
+            raise hub.refused(str(base), f"{base} gives no tokenizer", why) from why
 
 
 def open_model(kind: str, base: str | Path, **arguments: Any) -> Any:
@@ -71,21 +70,16 @@ def open_model(kind: str, base: str | Path, **arguments: Any) -> Any:
     Raises:
         InputError: There is no such model, or it is an encoder-decoder.
     """
-    here = hub.local_only(str(base), f"'{base}' should name a model")
-    import transformers
+    with opening(str(base), f"'{base}' should name a model") as how:
+        import transformers
 
-    try:
-        with torch.random.fork_rng():  # what the base lacks is drawn from a global stream
-            found = getattr(transformers, kind).from_pretrained(
-                str(base),
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=torch.float32,
-                local_files_only=here,
-                **arguments,
-            )
-    except Exception as why:
-        raise hub.refused(str(base), f"{base} gives no model", why) from why
+        try:
+            with torch.random.fork_rng():  # what the base lacks is drawn from a global stream
+                found = getattr(transformers, kind).from_pretrained(
+                    str(base), use_safetensors=True, dtype=torch.float32, **how, **arguments
+                )
+        except Exception as why:
+            raise hub.refused(str(base), f"{base} gives no model", why) from why
     model = found[0] if isinstance(found, tuple) else found
     if getattr(model.config, "is_encoder_decoder", False):
         raise InputError(f"{base} is an encoder-decoder; give an encoder or a decoder")

@@ -14,10 +14,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay import data
+from assay.data.model_trust import trusting
 from assay.errors import InputError, NotFinite
 from assay.records.runs import digest
 from assay.rewards.evaluation import Evaluation, MemberEvaluation
 from assay.rewards.fit_labels import labels, other_columns
+from assay.rewards.http import TIMEOUT
 from assay.rewards.load import open_reward
 from assay.rewards.pool import Pool
 from assay.rewards.pool_tokens import marks_of, same_rows, same_tokens
@@ -244,6 +246,8 @@ def evaluate(
     limit: int | None = None,
     drop: bool = False,
     templated: tuple[str, ...] = (),
+    reward_timeout: float = TIMEOUT,
+    trust_remote_code: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a reward on a file of pairs or scored responses.
 
@@ -259,6 +263,10 @@ def evaluate(
         limit: Most characters of prompt plus completion.
         drop: Leave rows with faults out and count them.
         templated: Parts of the rows that a chat template wrote already, such as prompt.
+        reward_timeout: Seconds that one call of a reward server may take. A call that fails is
+            repeated for 300 seconds at most, or for two timeouts where those are longer.
+        trust_remote_code: Run Python code that comes with the reward's model (auto_map) and kernels
+            that its settings name.
 
     Returns:
         The evaluation as JSON can hold it, and its lines under `says`.
@@ -266,7 +274,8 @@ def evaluate(
     Raises:
         InputError: The reward or the file cannot be used.
     """
-    reward = open_reward(rewards, "rewards")
+    with trusting(trust_remote_code):
+        reward = open_reward(rewards, "rewards", timeout=reward_timeout)
     if _fitted_on(rewards, path):
         log.warning(
             "assay: %s was fitted to these pairs, so the evaluation is too good; give pairs that "

@@ -48,6 +48,8 @@ class FitConfig:
         drop: Leave faulty rows out and count them.
         lam: The weight of the variance in the uncertainty column of the out-of-fold file.
         seed: The seed of folds, resamples and training.
+        trust_remote_code: Run Python code that comes with the base (auto_map) and kernels that its
+            settings name.
 
     Example:
         >>> FitConfig(members=3).members
@@ -79,6 +81,7 @@ class FitConfig:
     drop: bool = False
     lam: float = 0.5
     seed: int = 0
+    trust_remote_code: bool = False
 
     def check(self) -> None:
         """Check the settings before anything is read.

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from assay import data
 from assay.core.rng import Rng
+from assay.data.model_trust import trusting
 from assay.engine import progress
 from assay.engine.plural import counted
 from assay.errors import InputError
@@ -95,6 +96,17 @@ def fitted_to(
     """
     config.check()
     _possible(out_of_fold, config)
+    with trusting(config.trust_remote_code):
+        return _fitted_to(source, held_out, out_of_fold, config, base)
+
+
+def _fitted_to(
+    source: str | Path | data.Source,
+    held_out: str | Path | data.Source | None,
+    out_of_fold: str | Path | None,
+    config: FitConfig,
+    base: str | None,
+) -> Fitted:
     with progress.stage("reading labels"):
         found = _labels(source, config, out_of_fold)
     name, rng = found.source.name, Rng(config.seed)

@@ -30,6 +30,7 @@ from assay.rewards.replies import reply_scores
 from assay.rewards.returned import one_line
 
 KEYS = ("ASSAY_REWARD_KEY",)  # an environment variable; a key is never an argument
+TIMEOUT = 120.0  # seconds for one call
 SENT = '{"prompts", "completions", "columns"}'
 OTHER = "for a server of another protocol, give FILE.py:name, a function that calls it"
 MISFIT = (400, 405, 415, 422)  # status codes of a server that wants another request
@@ -67,7 +68,8 @@ class HttpFunction:
         batch: Completions a call.
         at_once: Calls in flight.
         tries: Attempts at a call.
-        timeout: Seconds that an attempt may take.
+        timeout: Seconds that an attempt may take, from connecting to the reply's last byte. All
+            attempts of a call take 300 seconds at most, or two timeouts where those are longer.
         pause: Seconds before the second attempt.
     """
 
@@ -79,11 +81,16 @@ class HttpFunction:
         batch: int = 64,
         at_once: int = 4,
         tries: int = 6,
-        timeout: float = 120.0,
+        timeout: float = TIMEOUT,
         pause: float = 0.5,
     ):
         self.flag, self.batch, self.at_once = flag, batch, at_once
         self.labels: set[str] = set()
+        if not 0 < timeout < float("inf"):
+            raise InputError(
+                f"--reward-timeout is {timeout}; it is how many seconds a call of a reward server "
+                "may take: give a number above 0"
+            )
         self.client = JsonClient(
             url, flag, keys=KEYS, tries=tries, timeout=timeout, pause=pause, max_bytes=1 << 24
         )

@@ -19,7 +19,7 @@ from assay.registry.live import PYTHON, Live
 from assay.rewards.exact_match import PREFIX, ExactMatch
 from assay.rewards.folder import ABOUT, describe
 from assay.rewards.function import FunctionReward
-from assay.rewards.http import reward_at
+from assay.rewards.http import TIMEOUT, reward_at
 from assay.rewards.text_scorer import TextReward
 
 
@@ -94,7 +94,9 @@ def entries(value: Any, what: str) -> tuple[Any, ...]:
     raise InputError(f"{what} is a {type(value).__name__}; give a list of rewards")
 
 
-def open_reward(spec: str | Callable[..., Any] | TextReward, flag: str) -> TextReward:
+def open_reward(
+    spec: str | Callable[..., Any] | TextReward, flag: str, *, timeout: float = TIMEOUT
+) -> TextReward:
     """Open a reward of text.
 
     Args:
@@ -102,6 +104,7 @@ def open_reward(spec: str | Callable[..., Any] | TextReward, flag: str) -> TextR
             wrote, a folder or hub name of an AutoModelForSequenceClassification with one logit, a
             function with TRL's signature, or a reward that is open already; also as a `Live` name.
         flag: The flag that gave it, for the messages.
+        timeout: Seconds that one call of a server may take.
 
     Returns:
         The reward.
@@ -115,10 +118,10 @@ def open_reward(spec: str | Callable[..., Any] | TextReward, flag: str) -> TextR
     if isinstance(spec, TextReward):
         return spec
     with progress.stage(f"loading {flag} {spec if isinstance(spec, str) else ''}".rstrip()):
-        return _opened(spec, flag, name)
+        return _opened(spec, flag, name, timeout)
 
 
-def _opened(spec: str | Callable[..., Any], flag: str, name: str) -> TextReward:
+def _opened(spec: str | Callable[..., Any], flag: str, name: str, timeout: float) -> TextReward:
     if not isinstance(spec, str):
         return FunctionReward(spec, name)
     if spec.startswith(PYTHON):
@@ -128,7 +131,7 @@ def _opened(spec: str | Callable[..., Any], flag: str, name: str) -> TextReward:
             f"go on there, and pass it again: assay.train(…, {flag}=…, resume=True)"
         )
     if spec.startswith(("http://", "https://")):
-        return reward_at(spec, flag)
+        return reward_at(spec, flag, timeout=timeout)
     if spec.startswith(PREFIX):
         return ExactMatch(spec.removeprefix(PREFIX))
     if ".py:" in spec or spec.endswith(".py"):

@@ -14,10 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from assay.data.model_trust import trusting
+from assay.data.opening import opening
 from assay.data.turns import Turns
 from assay.engine.atomic import whole_folder
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
+from assay.records.loaded_back import runs_own_code
 from assay.rewards.encoder import KIND, ModelReward
 from assay.rewards.folder import describe
 from assay.rewards.load import load_reward
@@ -85,7 +88,8 @@ def save_reward(
         mine = reward.scores(asks, texts, turns).double().cpu()
         whole = describe(folder)["kind"] == KIND
         try:
-            with quiet_libraries(models=True):
+            # code that made the reward in this process is trusted already
+            with quiet_libraries(models=True), trusting(_own_code(reward)):
                 theirs = _plainly(reward, folder) if whole else [load_reward(folder)]
                 found = [one.scores(asks, texts, turns).double().cpu() for one in theirs]
         except Exception as why:  # transformers raises many types for one thing
@@ -104,11 +108,18 @@ def _plainly(reward: Any, folder: Path) -> Any:
 
     device = next(reward.models[0].parameters()).device
     for name in reward.names:
-        at = folder / name
-        load: Any = AutoModelForSequenceClassification.from_pretrained
-        model = load(at, dtype="auto", local_files_only=True).to(device).eval()
-        tokenizer = AutoTokenizer.from_pretrained(at, local_files_only=True)
-        yield ModelReward([model], tokenizer, reward.template, [name])
+        at = str(folder / name)
+        with opening(at, f"the member is '{at}'") as how:
+            more: Any = {"dtype": "auto", "use_safetensors": True}
+            model = AutoModelForSequenceClassification.from_pretrained(at, **more, **how)
+            tokenizer = AutoTokenizer.from_pretrained(at, **how)
+        yield ModelReward([model.to(device).eval()], tokenizer, reward.template, [name])
+
+
+def _own_code(reward: Any) -> bool:
+    """Whether a model of a reward was made by code that came with it."""
+    embedder = getattr(getattr(reward, "embedder", None), "model", None)
+    return any(runs_own_code(m) for m in (*getattr(reward, "models", ()), embedder))
 
 
 def _near(reward: Any) -> float:

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay import data
+from assay.data.model_trust import trusting
 from assay.data.writing import new_file
 from assay.engine import progress
 from assay.engine.plural import counted
@@ -22,6 +23,7 @@ from assay.errors import InputError
 from assay.formulas import aggregate
 from assay.rewards.evaluate import scores_of
 from assay.rewards.fit_labels import other_columns
+from assay.rewards.http import TIMEOUT
 from assay.rewards.load import open_reward
 from assay.rewards.pool import Pool
 from assay.stats.margins import agreement
@@ -77,6 +79,8 @@ def score(
     lam: float = 0.5,
     drop: bool = False,
     templated: tuple[str, ...] = (),
+    reward_timeout: float = TIMEOUT,
+    trust_remote_code: bool = False,
 ) -> dict[str, Any]:
     """Score every row of a file with a reward, and write the rows with new columns.
 
@@ -96,6 +100,10 @@ def score(
         lam: The weight of the variance in the uncertainty column.
         drop: Leave faulty rows out and count them.
         templated: Parts of the rows that a chat template wrote already, such as prompt.
+        reward_timeout: Seconds that one call of a reward server may take. A call that fails is
+            repeated for 300 seconds at most, or for two timeouts where those are longer.
+        trust_remote_code: Run Python code that comes with the reward's model (auto_map) and kernels
+            that its settings name.
 
     Returns:
         What was scored, as JSON can hold it.
@@ -107,7 +115,8 @@ def score(
         raise InputError(f"{out} exists and is never overwritten; give another file with -o")
     if lam < 0 or not math.isfinite(lam):
         raise InputError(f"--lam is {lam}; it is the weight of the variance: give at least 0")
-    reward = open_reward(str(rewards), "rewards")
+    with trusting(trust_remote_code):
+        reward = open_reward(str(rewards), "rewards", timeout=reward_timeout)
     with progress.stage(f"reading {path}"):
         want = _wanted(path, columns, split)
         found = data.scan_file(path, columns=columns, split=split, drop=drop, keep=True, want=want)

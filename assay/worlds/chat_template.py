@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from assay.errors import InputError
+from assay.models.template_limits import rendered
 
 log = logging.getLogger("assay")
 
@@ -55,15 +56,13 @@ def end_tokens(tokenizer: Any, ends: Sequence[int], *, chat: bool) -> list[int]:
         return list(ends)
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False)
+        text = rendered(tokenizer, turns)
     except Exception as why:  # a template is a program, and can raise anything
         raise InputError(
             "the chat template refuses a question and an answer "
             f"({' '.join(str(why).split())[:100]}); give --chat false"
         ) from why
-    tail = tokenizer(str(text).rpartition("b")[2], add_special_tokens=False, verbose=False)[
-        "input_ids"
-    ]
+    tail = tokenizer(text.rpartition("b")[2], add_special_tokens=False, verbose=False)["input_ids"]
     first = next((i for i in tail if i in ends), ends[0])
     return [first, *(e for e in ends if e != first)]
 
@@ -78,7 +77,7 @@ def warn_without_generation_prompt(tokenizer: Any) -> None:
     both = [*question, {"role": "assistant", "content": "its answer"}]
     try:
         begun, plain, whole = (
-            str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=now))
+            rendered(tokenizer, turns, add_generation_prompt=now)
             for turns, now in ((question, True), (question, False), (both, False))
         )
     except (

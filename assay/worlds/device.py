@@ -10,6 +10,7 @@ import torch
 
 from assay.core import Rng
 from assay.data import hub
+from assay.data.opening import opening
 from assay.engine import progress
 from assay.errors import InputError
 from assay.models.backbones.lora import lora_config, peft_needed
@@ -73,7 +74,7 @@ def dtype_named(name: str) -> tuple[torch.dtype, torch.dtype]:
 def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -> Any:
     """Load a causal language model.
 
-    Only safetensors are read, and code of the folder or the hub is never run.
+    Only safetensors are read. Code that comes with the model is run only within `trusting(True)`.
 
     Args:
         name: A Hugging Face model id, a local folder, or the `Live` name of a `LiveModel`.
@@ -100,22 +101,21 @@ def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -
             ),
             "device_map": {"": device},
         }
-    here = hub.local_only(name, f"--model is '{name}'")
-    try:
-        with progress.stage(f"loading {name}"):
-            both: Any = AutoModelForCausalLM.from_pretrained(
-                name,
-                local_files_only=here,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=dtype,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # `same_shapes` says which
-                **more,
-            )
-    except Exception as why:  # transformers and the hub raise many types for one thing
-        what = f"--model is '{name}', which was to be a causal language model"
-        raise hub.refused(name, what, why) from why
+    with opening(name, f"--model is '{name}'") as how:
+        try:
+            with progress.stage(f"loading {name}"):
+                both: Any = AutoModelForCausalLM.from_pretrained(
+                    name,
+                    use_safetensors=True,
+                    dtype=dtype,
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # `same_shapes` says which
+                    **how,
+                    **more,
+                )
+        except Exception as why:  # transformers and the hub raise many types for one thing
+            what = f"--model is '{name}', which was to be a causal language model"
+            raise hub.refused(name, what, why) from why
     made, info = both
     what = f"--model is '{name}', which was to be a causal language model"
     same_shapes(info, what)

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay.core import Loop, Prompts, PromptTexts, Rng, Samples, Task, World
+from assay.data.model_trust import trusting
 from assay.errors import InputError
 from assay.models.policies.causal import Causal
 from assay.models.policies.open_engine import open_engine, verified
@@ -27,6 +28,7 @@ from assay.models.text_notes import parts_templated
 from assay.registry.from_config import from_config
 from assay.rewards.encoding import open_tokenizer
 from assay.rewards.function import FunctionReward
+from assay.rewards.http import TIMEOUT
 from assay.rewards.load import TextRewards, entries, open_reward
 from assay.worlds.chat_template import end_tokens, own_ends, warn_without_generation_prompt
 from assay.worlds.configuration import arguments
@@ -38,6 +40,9 @@ from assay.worlds.trial import try_rewards
 # Held-out prompts of a large model and of a small one. Readings sample two completions of each, or
 # eight: the error is clustered by prompt.
 MANY, FEW = 128, 64
+# The device and the time that a server has change no number. Trust is no property of a run: a
+# record that somebody else wrote must not make code run.
+NOT_RECORDED = ("device", "reward_timeout", "trust_remote_code")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +93,10 @@ class HubConfig:
             for an engine in this process. They are scored here.
         sampler_model: The server's name of the model; the policy's own by default.
         sampler_at_once: Prompts that are sent to the server at a time.
+        reward_timeout: Seconds that one call of a reward server may take. A call that fails is
+            repeated for 300 seconds at most, or for two timeouts where those are longer.
+        trust_remote_code: Run Python code that comes with models (auto_map) and kernels that their
+            settings name. Say it again to go on with a run or to export it.
         seed: Of the held-out prompts and of the adapters' first weights.
         device: Where everything is computed (`--device`).
     """
@@ -121,6 +130,8 @@ class HubConfig:
     sampler: str = ""
     sampler_model: str = ""
     sampler_at_once: int = 16
+    reward_timeout: float = TIMEOUT
+    trust_remote_code: bool = False
     seed: int = 0
     device: str = "cpu"
 
@@ -144,10 +155,20 @@ class HubConfig:
 @from_config(HubConfig)
 def world(config: HubConfig) -> World:
     """A world of your model, your reward models and your files."""
+    with trusting(config.trust_remote_code):
+        return _world(config)
+
+
+def _world(config: HubConfig) -> World:
     device, (narrow, wide) = device_named(config.device), dtype_named(config.dtype)
     check_adapter(config.peft)
-    rewards = [open_reward(r, "rewards").to(device) for r in entries(config.rewards, "rewards")]
-    golds = [open_reward(config.gold, "gold").to(device)] if config.gold else []
+    rewards, golds = (
+        [open_reward(r, flag, timeout=config.reward_timeout).to(device) for r in some]
+        for flag, some in (
+            ("rewards", entries(config.rewards, "rewards")),
+            ("gold", (config.gold,) if config.gold else ()),
+        )
+    )
     templated = parts_templated(config.templated)
     table, pairs, demos = read_files(
         config.prompts,
@@ -206,7 +227,7 @@ def world(config: HubConfig) -> World:
         golds=() if gold is None else gold.names,
         gold_kind=_kind(golds),
         loop=Loop(max_steps=100, batch_size=16, num_generations=8, learning_rate=1e-6),
-        arguments=arguments(config, without=("device",)),  # it changes no number
+        arguments=arguments(config, without=NOT_RECORDED),
     )
 
 

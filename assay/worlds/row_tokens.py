@@ -15,6 +15,7 @@ from assay.core import Samples
 from assay.data import hub
 from assay.data.demos import Demo
 from assay.data.items import Item
+from assay.data.opening import opening
 from assay.data.pairs import Pair
 from assay.data.prompt_cells import Prompt
 from assay.data.row_parts import completions
@@ -116,15 +117,16 @@ def open_vocabulary(model: str, *, chat: bool) -> Tokens:
     tokenizer = open_tokenizer(model)
     from transformers import AutoConfig, GenerationConfig
 
-    here = hub.local_only(model, f"'{model}' should name a model")
-    try:
-        config = AutoConfig.from_pretrained(model, trust_remote_code=False, local_files_only=here)
-    except Exception as why:  # transformers and the hub raise many types for one thing
-        raise hub.refused(model, f"{model} gives no configuration", why) from why
-    try:
-        generation = GenerationConfig.from_pretrained(model, local_files_only=here)
-    except OSError:  # a model need not have one
-        generation = GenerationConfig.from_model_config(config)
+    with opening(model, f"'{model}' should name a model", weights=False) as how:
+        try:
+            config = AutoConfig.from_pretrained(model, **how)
+        except Exception as why:  # transformers and the hub raise many types for one thing
+            raise hub.refused(model, f"{model} gives no configuration", why) from why
+        how.pop("trust_remote_code")  # generation settings have no code
+        try:
+            generation = GenerationConfig.from_pretrained(model, **how)
+        except OSError:  # a model need not have one
+            generation = GenerationConfig.from_model_config(config)
     chat = chat and bool(getattr(tokenizer, "chat_template", None))
     size = int(config.get_text_config().vocab_size)
     own = own_ends(SimpleNamespace(generation_config=generation, config=config), size)

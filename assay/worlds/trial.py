@@ -22,7 +22,7 @@ from assay.errors import InputError
 from assay.registry.functions import LOADED
 from assay.registry.live import Live
 from assay.rewards.function import FunctionReward
-from assay.rewards.http import HttpFunction
+from assay.rewards.http import TIMEOUT, HttpFunction
 from assay.rewards.load import entries, open_reward
 from assay.watch.config import WatchConfig
 from assay.watch.labelers.chat_judge import ChatJudge
@@ -123,8 +123,9 @@ def try_judges(arguments: Mapping[str, Any], watch: WatchConfig | None) -> None:
     Raises:
         InputError: See `try_rewards` and `try_labeler`.
     """
+    seconds = arguments.get("reward_timeout", TIMEOUT)
     opened = {
-        flag: [open_reward(spec, flag) for spec in specs if is_called(spec)]
+        flag: [open_reward(spec, flag, timeout=seconds) for spec in specs if is_called(spec)]
         for flag, specs in (
             ("rewards", entries(arguments.get("rewards") or (), "rewards")),
             ("gold", entries(arguments.get("gold") or (), "gold")),

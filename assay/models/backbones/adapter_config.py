@@ -19,6 +19,8 @@ from assay.errors import InputError
 
 log = logging.getLogger("assay")
 FILE = "adapter_config.json"
+# Not taken over: the base is --model, and no other model or Python class that a file names.
+_NAMES = ("runtime_config", "base_model_name_or_path", "revision", "auto_mapping")
 _PLAIN = "leave it out, for plain LoRA"
 _INITS = {
     "pissa": "writes new weights into the model",
@@ -112,7 +114,7 @@ def read(given: str) -> Any:
             f"{path} has {option} {said[option]}, which is not applied: dropout is off in "
             "training, because a ratio compares the policy with itself"
         )
-    plain = {k: v for k, v in said.items() if k in known and k != "runtime_config"}
+    plain = {k: v for k, v in said.items() if k in known and k not in _NAMES}
     try:
         return PeftConfig.from_peft_type(**{**plain, "peft_type": kind})
     except Exception as why:  # peft raises many types for one thing

@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
+from assay.data.opening import opening
 from assay.engine import progress
 from assay.errors import InputError
 from assay.models.samplers.engine import Completion, Request, SamplingParams
@@ -26,18 +27,21 @@ class InProcess:
     def __init__(self, model: str):
         need("vllm", "vllm", "--sampler vllm", "or give the address of a server")
         self.vllm: Any = importlib.import_module("vllm")
-        try:
-            self.llm = self.vllm.LLM(
-                model=model,
-                generation_config="vllm",
-                gpu_memory_utilization=SHARE,
-                trust_remote_code=False,
-            )
-        except Exception as why:  # an engine fails in many ways; to the user it is one thing
-            raise InputError(
-                f"--sampler is vllm, and it does not open {model} ({type(why).__name__}: "
-                f"{' '.join(str(why).split())[:160]})"
-            ) from why
+        with opening(model, f"--sampler is vllm, with the model '{model}'") as how:
+            how.pop("local_files_only")  # the block keeps vLLM from the hub
+            try:
+                self.llm = self.vllm.LLM(
+                    model=model,
+                    load_format="safetensors",
+                    generation_config="vllm",
+                    gpu_memory_utilization=SHARE,
+                    **how,
+                )
+            except Exception as why:  # an engine fails in many ways; to the user it is one thing
+                raise InputError(
+                    f"--sampler is vllm, and it does not open {model} ({type(why).__name__}: "
+                    f"{' '.join(str(why).split())[:160]})"
+                ) from why
 
     def generate(
         self, requests: Sequence[Request], params: SamplingParams

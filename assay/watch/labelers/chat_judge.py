@@ -54,7 +54,7 @@ class ChatJudge:
         model: The name that the server knows the model by.
         rate: Calls a second at most; 0 for no limit.
         tries: Tries of one call in all.
-        timeout: Seconds for connecting, and for each read and write.
+        timeout: Seconds that one try may take, from connecting to the reply's last byte.
         at_once: Questions in flight.
         pause: Seconds before the second try.
         instruction: The system message.
