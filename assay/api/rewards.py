@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import tempfile
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from assay.api.reward_ensemble import RewardEnsemble, source_of
 from assay.data.label_lines import label_says
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
+from assay.records.lines import decode
 from assay.rewards.fit_config import FitConfig
 from assay.rewards.fit_file import fitted_to
 from assay.rewards.fitted import Fitted, writable
@@ -222,7 +222,8 @@ def load_reward(name: Any, *, tokenizer: Any = None) -> RewardEnsemble:
     with quiet_libraries(models=named and ".py" not in spec):
         reward = open_reward(spec, "reward")
     record = Path(spec) / "fit.json" if isinstance(spec, str) else Path()
-    about = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    cure = "fit the reward again"
+    about = decode(record.read_bytes(), str(record), cure) if record.is_file() else {}
     if not about and isinstance(spec, str):
         about = {"base": spec}
     return RewardEnsemble(reward, about=about)

@@ -22,6 +22,7 @@ Rows = Callable[[Faults], Iterator[tuple[int, dict[str, Any]]]]
 def _numbered(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, dict[str, Any]]]:
     i = 0
     for batch in batches:
+        batch.validate(full=True)  # a damaged offset would end the process by a bus error
         for row in batch.to_pylist():
             i += 1
             yield i, row
@@ -34,7 +35,7 @@ def parquet_rows(path: Path) -> Rows:
         try:
             with pq.ParquetFile(path) as file:
                 yield from _numbered(file.iter_batches(batch_size=1024))
-        except (pa.ArrowException, OSError) as why:
+        except (pa.ArrowException, UnicodeError, OSError) as why:
             faults.error(
                 "damaged Parquet",
                 None,
@@ -64,7 +65,7 @@ def folder_rows(folder: Path, split: str | None) -> Rows:
                 str(f["filename"])
                 for f in json.loads(state.read_text(encoding="utf-8"))["_data_files"]
             ]
-        except (ValueError, KeyError, TypeError) as why:
+        except (ValueError, KeyError, TypeError, RecursionError) as why:
             raise InputError(
                 f"{state} is damaged ({type(why).__name__}); save the dataset again"
             ) from why
@@ -99,7 +100,7 @@ def _split_of(folder: Path, split: str | None) -> Path:
         return folder
     try:
         names = [str(s) for s in json.loads(listing.read_text(encoding="utf-8"))["splits"]]
-    except (ValueError, KeyError, TypeError) as why:
+    except (ValueError, KeyError, TypeError, RecursionError) as why:
         raise InputError(
             f"{listing} is damaged ({type(why).__name__}); save the dataset again"
         ) from why
@@ -120,7 +121,7 @@ def _arrow_rows(files: list[Path]) -> Rows:
     def rows(faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             yield from _numbered(batches())
-        except (pa.ArrowException, OSError) as why:
+        except (pa.ArrowException, UnicodeError, OSError) as why:
             faults.error(
                 "damaged Arrow",
                 None,

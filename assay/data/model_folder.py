@@ -40,8 +40,8 @@ def fault(folder: Path) -> str:
     config = _read(folder / "config.json")
     for name in indices:
         wanted = _read(folder / name).get("weight_map")
-        shards = sorted(set(wanted.values())) if isinstance(wanted, dict) else []
-        if lacking := [s for s in shards if not (folder / str(s)).is_file()]:
+        shards = sorted(set(map(str, wanted.values()))) if isinstance(wanted, dict) else []
+        if lacking := [s for s in shards if not (folder / s).is_file()]:
             return f"{lacking[0]} is not there, which {name} names"
     quantised = "quantization_config" in config
     for path in sorted(folder.glob("*.safetensors")):
@@ -111,7 +111,7 @@ def _damaged(path: Path, quantised: bool) -> str:
             tensors = {k: v for k, v in header.items() if k != "__metadata__"}
             end = 8 + length + max((t["data_offsets"][1] for t in tensors.values()), default=0)
             kinds = {k: str(t["dtype"]) for k, t in tensors.items()}
-        except (ValueError, AttributeError, KeyError, TypeError, IndexError):
+        except (ValueError, AttributeError, LookupError, TypeError, RecursionError):
             return "is no file of safetensors"
     if end != size:
         return f"has {size:,} bytes where its header says {end:,}: it was not copied whole"

@@ -22,6 +22,8 @@ from assay.errors import InputError
 
 # dataclasses that a Carry may hold; core registers Prompts, Samples and Pairs
 RECORDS: dict[str, type] = {}
+# what the libraries raise for a file of another making
+DAMAGE = (SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
 _OWN = ("next", "total", "_kept", "_saved", "_decode", "_begun")
 
 
@@ -208,9 +210,8 @@ def about(path: Path) -> dict[str, Any]:
     """
     try:
         with safe_open(str(path), framework="pt") as f:  # type: ignore[no-untyped-call]
-            found: dict[str, Any] = json.loads((f.metadata() or {}).get("about", "{}"))
-            return found
-    except (SafetensorError, json.JSONDecodeError) as why:
+            return dict(json.loads((f.metadata() or {}).get("about", "{}")))
+    except DAMAGE as why:
         raise _damaged(path, why) from why
 
 
@@ -228,7 +229,7 @@ def load(path: Path, decode: Any = None) -> Any:
         with safe_open(str(path), framework="pt") as f:  # type: ignore[no-untyped-call]
             tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
             return _unpack(json.loads(f.metadata()["state"]), tensors, decode)
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as why:
+    except DAMAGE as why:
         raise _damaged(path, why) from why
 
 
