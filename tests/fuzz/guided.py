@@ -81,6 +81,7 @@ def _child(target: Any, runs: int, seconds: float, out: Path) -> int:
 def _fuzz(target: Any, runs: int, seconds: float, out: Path) -> None:
     """Fuzz one target until its runs or its seconds are over; then the process ends."""
     import atheris
+
     from fuzz import harness, mutations
 
     folder = Path(tempfile.mkdtemp())

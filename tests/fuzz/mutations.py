@@ -69,7 +69,7 @@ def words_of(seeds: Sequence[bytes]) -> tuple[str, ...]:
             value = _parsed(line)
             for path in _places(value) if value is not None else ():
                 leaf = _at(value, path)
-                found |= {k: None for k in leaf} if isinstance(leaf, dict) else {}
+                found |= dict.fromkeys(leaf) if isinstance(leaf, dict) else {}
                 found |= {leaf: None} if isinstance(leaf, str) and len(leaf) < 40 else {}
     return tuple(found)
 

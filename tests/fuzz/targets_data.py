@@ -10,8 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fuzz import rows
-from fuzz.harness import Target, choice
 
 from assay.data.label_map import label_map
 from assay.data.memory import in_memory
@@ -21,6 +19,8 @@ from assay.errors import InputError
 from assay.watch.labelers import sheet
 from assay.watch.labelers.people import ShownPair
 from assay.watch.ledger import read_sheet
+from fuzz import rows
+from fuzz.harness import Target, choice
 
 WANTS = (None, None, None, "pairs", "prompts", "scored", "responses")
 

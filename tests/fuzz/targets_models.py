@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 from families import CHAT, tokenizer
-from fuzz import rows
-from fuzz.harness import Target
 from safetensors.torch import save_file
 
 from assay.data import model_folder
@@ -23,6 +21,8 @@ from assay.models.backbones import adapter_config
 from assay.models.chat import Chat
 from assay.models.text_encoder import TextEncoder
 from assay.records.input_digests import base_of
+from fuzz import rows
+from fuzz.harness import Target
 
 _CONFIG = {
     "model_type": "llama",

@@ -7,12 +7,10 @@ import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pages
 import torch
-from fuzz.harness import Target
 
 from assay import report
 from assay.engine import checkpoint
@@ -29,6 +27,7 @@ from assay.rewards.linear_reward import LinearReward
 from assay.rewards.load import load_reward
 from assay.watch.labelers.people import LabelStore
 from assay.watch.labelers.questions import Question
+from fuzz.harness import Target
 
 _ASKED = [Question("watch people", 5, (i, 0), f"p {i}", "a", "b", {"x": i}) for i in range(3)]
 _GIVEN = [

@@ -1,4 +1,4 @@
-"""Readers of what servers answer and of what is typed: rewards, samplers, judges, flags, settings."""
+"""Readers of what servers answer and of what people type."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx2
 from families import tokenizer
-from fuzz.harness import Target
 
 from assay import cli
 from assay.api.flags import converted
@@ -28,6 +27,7 @@ from assay.rewards.returned import numbers
 from assay.watch.labelers.chat_judge import ChatJudge
 from assay.watch.labelers.function import FunctionLabeler
 from assay.watch.labelers.questions import Question, parse_label
+from fuzz.harness import Target
 
 ADDRESS = "http://127.0.0.1:1/v1"
 
@@ -208,10 +208,9 @@ _SETTINGS: dict[str, Any] = {
     "learning_rate": 0.001,
     "world": {"name": "table", "noise": 0.1},
     "watch": {"by": "csv", "budget": 100},
-    "rewards": ["a.py:f"],
 }
 _TOML = b'max_steps = 5\n[world]\nname = "table"\nnoise = 0.1\n[watch]\nby = "csv"\n'
-_YAML = b"max_steps: 5\nworld: &a\n  name: table\n  noise: 0.1\nwatch:\n  <<: *a\n"
+_YAML = b"max_steps: 5\nworld: &a\n  name: table\n  noise: 0.1\nwatch:\n  by: csv\n  budget: 7\nlearning_rate: &b 1.0e-3\n"
 
 
 def _json(values: list[Any]) -> Callable[[], list[bytes]]:
