@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -70,7 +71,7 @@ def folder_rows(folder: Path, split: str | None) -> Rows:
                 f"{state} is damaged ({type(why).__name__}); save the dataset again"
             ) from why
         files = [folder / Path(n).name for n in names]
-        gone = [f.name for f in files if not f.is_file()]
+        gone = [f.name[:60] for f in files if not os.path.isfile(f)]  # of any name
         if gone:
             raise InputError(
                 f"{folder} lacks {', '.join(gone[:3])}, which its state.json names; save the "

@@ -7,6 +7,7 @@ are no JSON, and weights of whole numbers. Only file names and the headers of we
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,8 @@ def fault(folder: Path) -> str:
     for name in indices:
         wanted = _read(folder / name).get("weight_map")
         shards = sorted(set(map(str, wanted.values()))) if isinstance(wanted, dict) else []
-        if lacking := [s for s in shards if not (folder / s).is_file()]:
-            return f"{lacking[0]} is not there, which {name} names"
+        if lacking := [s for s in shards if not os.path.isfile(folder / s)]:
+            return f"{lacking[0]:.60} is not there, which {name} names"
     quantised = "quantization_config" in config
     for path in sorted(folder.glob("*.safetensors")):
         if said := _damaged(path, quantised):

@@ -22,9 +22,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-PER_INPUT = 60  # seconds of wall time after which libFuzzer ends the process of an input
+PER_INPUT = 300  # seconds of wall time after which libFuzzer ends the process of an input
 LIVES = 5  # processes that one target may lose
-FIRST = 60.0  # seconds at least that each target gets, whatever the others took
+FIRST = 20.0  # seconds at least that each target gets, whatever the others took
 
 
 def search(out: Path, inputs: int, seconds: float, jobs: int, names: Sequence[str] = ()) -> int:

@@ -21,9 +21,10 @@ from typing import Any
 from assay.data.escape import visible
 from assay.errors import InputError, NotFinite, Waiting
 
-SENTENCE = 1500  # characters; the longest list the names of a run's methods or of a file's columns
+SENTENCE = 1000  # characters of a refusal, whatever it quotes
 SECONDS = 10.0  # of processor time for one input
-MEMORY = 512 << 20  # bytes that the process may grow by for one input
+MEMORY = 512 << 20  # bytes that the process may grow by
+LOOKS = 16  # inputs between two looks at the memory, which cost as much as an input
 REFUSALS = (InputError, Waiting, NotFinite)
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -77,6 +78,24 @@ class _Watched:
 
 
 _watched = _Watched()
+
+
+class _Peak:
+    """The most memory that the process has held, looked at now and then."""
+
+    def __init__(self) -> None:
+        self.calls, self.most = 0, 0
+
+    def grown(self, every: int) -> int:
+        """By how many bytes it grew since the last look; 0 where that is allowed."""
+        self.calls += 1
+        if self.calls % every:
+            return 0
+        before, self.most = self.most, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+        return self.most - before if before and self.most - before > MEMORY else 0
+
+
+_peak = _Peak()
 
 
 class _Formatted(logging.Handler):
@@ -141,7 +160,9 @@ def _watching(folder: Path, seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGVTALRM, before)
 
 
-def tried(target: Target, data: bytes, folder: Path, *, seconds: float = SECONDS) -> bool:
+def tried(
+    target: Target, data: bytes, folder: Path, *, seconds: float = SECONDS, every: int = LOOKS
+) -> bool:
     """Let a target read bytes, and check what it owes.
 
     Args:
@@ -149,6 +170,7 @@ def tried(target: Target, data: bytes, folder: Path, *, seconds: float = SECONDS
         data: What it reads.
         folder: An empty folder; it is empty again afterwards.
         seconds: Processor time that it may take.
+        every: Inputs between two looks at the memory.
 
     Returns:
         Whether it accepted them; False where it refused them by one sentence.
@@ -156,7 +178,7 @@ def tried(target: Target, data: bytes, folder: Path, *, seconds: float = SECONDS
     Raises:
         Broken: It did something else.
     """
-    before, read = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, True
+    read = True
     try:
         with _watching(folder, seconds):
             target.call(data, folder)
@@ -175,9 +197,8 @@ def tried(target: Target, data: bytes, folder: Path, *, seconds: float = SECONDS
         _emptied(folder)
     if _watched.found:
         raise Broken(_watched.found[0], _watched.found[0].partition(" ")[0])
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
-    if grown > MEMORY:
-        raise Broken(f"the process grew by {grown >> 20} MiB", "memory")
+    if grown := _peak.grown(every):
+        raise Broken(f"the process grew by {grown >> 20} MiB in {every} inputs", "memory")
     return read
 
 
@@ -200,7 +221,7 @@ def unlike_a_sentence(said: str) -> str:
         return "an empty sentence"
     if "\n" in shown:
         return "a sentence of several lines"
-    if len(shown) > SENTENCE:
+    if len(said) > SENTENCE:
         return f"a sentence of more than {SENTENCE} characters"
     return ""
 

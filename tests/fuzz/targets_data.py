@@ -95,7 +95,7 @@ def _state(data: bytes, folder: Path) -> None:
     """The same folder, its state.json damaged."""
     (folder / "state.json").write_bytes(data)
     (folder / "data-00000-of-00001.arrow").write_bytes(_ARROW)
-    _scanned(folder, data)
+    scan_file(folder, tell=False).faults.stop()
 
 
 _ARROW = _arrow_seeds()[0]

@@ -210,7 +210,7 @@ _SETTINGS: dict[str, Any] = {
     "watch": {"by": "csv", "budget": 100},
 }
 _TOML = b'max_steps = 5\n[world]\nname = "table"\nnoise = 0.1\n[watch]\nby = "csv"\n'
-_YAML = b"max_steps: 5\nworld: &a\n  name: table\n  noise: 0.1\nwatch:\n  by: csv\n  budget: 7\nlearning_rate: &b 1.0e-3\n"
+_YAML = b"max_steps: &a 5\nworld:\n  name: table\n  noise: 0.1\nwatch: {by: csv, budget: *a}\n"
 
 
 def _json(values: list[Any]) -> Callable[[], list[bytes]]:
