@@ -21,7 +21,7 @@ def sentence(text: str) -> str:
         >>> sentence("x.csv has no column 'a\\nb'; rename it")
         "x.csv has no column 'a b'; rename it"
     """
-    line = " ".join(text.split()) if len(text.splitlines()) > 1 else text
+    line = text if text.splitlines() in ([], [text]) else " ".join(text.split())
     half = LONGEST // 2
     return line if len(line) <= LONGEST else f"{line[:half]} … {line[3 - half :]}"
 

@@ -96,7 +96,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self._asked(which, values, None)
         assert {k: self.sure[k] for k in known} == known
 
-    @rule(which=some, dies=st.integers(0, 4), values=st.lists(st.sampled_from((0.0, 1.0)), min_size=1))
+    @rule(
+        which=some, dies=st.integers(0, 4), values=st.lists(st.sampled_from((0.0, 1.0)), min_size=1)
+    )
     def ask_and_die(self, which: list[int], dies: int, values: list[float | None]) -> None:
         if isinstance(self._asked(which, values, dies), Killed):
             self.ledger = Ledger(self.folder, None)
