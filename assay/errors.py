@@ -4,11 +4,35 @@ traceback.
 
 from __future__ import annotations
 
+LONGEST = 1000  # characters of a sentence, whatever it quotes
+
+
+def sentence(text: str) -> str:
+    """Return a message on one line and of bounded length, whatever it quotes of a file.
+
+    Args:
+        text: The message.
+
+    Returns:
+        The message with line ends as spaces. Of one that is too long, the middle is left out: what
+        it is about stands at the beginning, and what to do at the end.
+
+    Example:
+        >>> sentence("x.csv has no column 'a\\nb'; rename it")
+        "x.csv has no column 'a b'; rename it"
+    """
+    line = text if text.splitlines() in ([], [text]) else " ".join(text.split())
+    half = LONGEST // 2
+    return line if len(line) <= LONGEST else f"{line[:half]} … {line[3 - half :]}"
+
 
 class InputError(ValueError):
     """Something a user gave is wrong: which file, row and column, what was found, what to do, in
     one sentence.
     """
+
+    def __str__(self) -> str:
+        return sentence(super().__str__())
 
 
 class Missing(InputError):
@@ -35,4 +59,4 @@ class NotWritten(InputError, OSError):
     """
 
     def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
+        return sentence(str(self.args[0])) if self.args else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import tempfile
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from assay.data.label_lines import label_says
 from assay.data.model_trust import trusting
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
+from assay.records.lines import decode
 from assay.records.loaded_back import runs_own_code
 from assay.rewards.fit_config import FitConfig
 from assay.rewards.fit_file import fitted_to
@@ -239,7 +239,8 @@ def load_reward(
     with quiet_libraries(models=named and ".py" not in spec), trusting(trust_remote_code):
         reward = open_reward(spec, "reward", timeout=reward_timeout)
     record = Path(spec) / "fit.json" if isinstance(spec, str) else Path()
-    about = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    cure = "fit the reward again"
+    about = decode(record.read_bytes(), str(record), cure) if record.is_file() else {}
     if not about and isinstance(spec, str):
         about = {"base": spec}
     return RewardEnsemble(reward, about=about)

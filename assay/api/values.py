@@ -89,7 +89,7 @@ def value(text: str, kind: Any, name: str) -> Any:
     """
     try:
         return _value(text, kind)
-    except (ValueError, TypeError) as why:
+    except (ValueError, TypeError, RecursionError) as why:
         raise InputError(f"{name} is '{text}', and {said(kind)} was expected") from why
 
 

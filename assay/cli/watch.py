@@ -134,8 +134,11 @@ def verdict_of(run: Any) -> dict[str, Any] | None:
     after = run.folder / "watch.json"
     if own or not after.exists():
         return own[-1] if own else None
-    looks = json.loads(after.read_text(encoding="utf-8"))["looks"]
-    return looks[-1] if looks else None
+    cure = "delete it, and run assay watch again"
+    from assay.records.lines import decode
+
+    looks = decode(after.read_bytes(), str(after), cure).get("looks")
+    return looks[-1] if isinstance(looks, list) and looks else None
 
 
 def unsaid(run: Any) -> list[str]:

@@ -101,8 +101,17 @@ class Faults:
         self.errors[kind] += 1
         if not self.drops:
             cure = cure.replace(DROP, "remove it (assay check lists such rows)")
+        if len(self.shown) >= SHOWN and self.errors[kind] == 1:
+            self._make_room()  # `forgiven` may leave this one alone
         if len(self.shown) < SHOWN:
             self.shown.append(Fault(kind, self.file, row, column, found, cure, True, self.line))
+
+    def _make_room(self) -> None:
+        """Forget the last fault whose kind is shown more than once."""
+        kinds = Counter(f.kind for f in self.shown)
+        last = next((f for f in reversed(self.shown) if kinds[f.kind] > 1), None)
+        if last is not None:
+            self.shown.remove(last)
 
     def warn(
         self,

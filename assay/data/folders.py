@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -108,12 +109,12 @@ def folder_rows(folder: Path, split: str | None) -> Rows:
                 str(f["filename"])
                 for f in json.loads(state.read_text(encoding="utf-8"))["_data_files"]
             ]
-        except (ValueError, KeyError, TypeError) as why:
+        except (ValueError, KeyError, TypeError, RecursionError) as why:
             raise InputError(
                 f"{state} is damaged ({type(why).__name__}); save the dataset again"
             ) from why
         files = [folder / Path(n).name for n in names]
-        gone = [f.name for f in files if not f.is_file()]
+        gone = [f.name[:60] for f in files if not os.path.isfile(f)]  # of any name
         if gone:
             raise InputError(
                 f"{folder} lacks {', '.join(gone[:3])}, which its state.json names; save the "
@@ -143,7 +144,7 @@ def _split_of(folder: Path, split: str | None) -> Path:
         return folder
     try:
         names = [str(s) for s in json.loads(listing.read_text(encoding="utf-8"))["splits"]]
-    except (ValueError, KeyError, TypeError) as why:
+    except (ValueError, KeyError, TypeError, RecursionError) as why:
         raise InputError(
             f"{listing} is damaged ({type(why).__name__}); save the dataset again"
         ) from why

@@ -7,6 +7,7 @@ are no JSON, and weights of whole numbers. Only file names and the headers of we
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,9 @@ def fault(folder: Path) -> str:
     config = _read(folder / "config.json")
     for name in indices:
         wanted = _read(folder / name).get("weight_map")
-        shards = sorted(set(wanted.values())) if isinstance(wanted, dict) else []
-        if lacking := [s for s in shards if not (folder / str(s)).is_file()]:
-            return f"{lacking[0]} is not there, which {name} names"
+        shards = sorted(set(map(str, wanted.values()))) if isinstance(wanted, dict) else []
+        if lacking := [s for s in shards if not os.path.isfile(folder / s)]:
+            return f"{lacking[0]:.60} is not there, which {name} names"
     quantised = "quantization_config" in config
     for path in sorted(folder.glob("*.safetensors")):
         if said := _damaged(path, quantised):
@@ -111,7 +112,7 @@ def _damaged(path: Path, quantised: bool) -> str:
             tensors = {k: v for k, v in header.items() if k != "__metadata__"}
             end = 8 + length + max((t["data_offsets"][1] for t in tensors.values()), default=0)
             kinds = {k: str(t["dtype"]) for k, t in tensors.items()}
-        except (ValueError, AttributeError, KeyError, TypeError, IndexError):
+        except (ValueError, AttributeError, LookupError, TypeError, RecursionError):
             return "is no file of safetensors"
     if end != size:
         return f"has {size:,} bytes where its header says {end:,}: it was not copied whole"

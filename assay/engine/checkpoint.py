@@ -23,6 +23,8 @@ from assay.errors import InputError
 
 # dataclasses that a Carry may hold; core registers Prompts, Samples and Pairs
 RECORDS: dict[str, type] = {}
+# what the libraries raise for a file of another making
+DAMAGE = (SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
 _OWN = ("next", "total", "_kept", "_saved", "_decode", "_begun")
 
 
@@ -220,8 +222,7 @@ def about(path: Path) -> dict[str, Any]:
         InputError: The file is damaged.
     """
     with _opened(path) as f:
-        found: dict[str, Any] = json.loads(_described(f)["about"])
-        return found
+        return dict(json.loads(_described(f)["about"]))
 
 
 def load(path: Path, decode: Any = None) -> Any:
@@ -254,7 +255,7 @@ def _opened(path: Path) -> Iterator[Any]:
             yield f
     except _Damaged as why:
         raise _damaged(path, str(why)) from None
-    except (SafetensorError, LookupError, TypeError, ValueError, RecursionError) as why:
+    except DAMAGE as why:
         raise _damaged(path, f"{type(why).__name__}: {str(why)[:80]}") from why
 
 

@@ -89,7 +89,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
         judged(result)
-    except (ValueError, KeyError, TypeError) as why:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as why:
         raise InputError(
             f"{path} is damaged ({type(why).__name__}: {str(why)[:80]}); run assay claims --run "
             "again"

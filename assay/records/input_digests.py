@@ -101,7 +101,11 @@ def base_of(name: str) -> str:
             try:
                 about: Any = json.loads((folder / file).read_text(encoding="utf-8"))
                 base = about.get(key)
-            except (ValueError, AttributeError):  # what opens it says what is wrong with it
+            except (
+                ValueError,
+                AttributeError,
+                RecursionError,
+            ):  # what opens it says what is wrong with it
                 continue
             if isinstance(base, str) and not about.get("base_inside"):
                 return base

@@ -52,7 +52,7 @@ def read(path: Path) -> Entry:
     try:
         module = ast.parse(path.read_text(encoding="utf-8"), str(path))
         return _entry(path, module)
-    except (OSError, SyntaxError, ValueError) as why:
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as why:
         return Entry(path.stem, path, fault=f"{path}: {why}")
 
 

@@ -31,7 +31,7 @@ def looks(track: Track) -> list[dict[str, Any]]:
         return [_whole(v, f"{track.run.folder}/readings.jsonl") for v in own]
     try:
         said = json.loads(after.read_text(encoding="utf-8"))["looks"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return []
     return [_whole(v, str(after)) for v in said] if isinstance(said, list) else []
 

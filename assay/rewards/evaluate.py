@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from assay import data
 from assay.data.model_trust import trusting
 from assay.errors import InputError, NotFinite
+from assay.records.lines import decode
 from assay.records.runs import digest
 from assay.rewards.evaluation import Evaluation, MemberEvaluation
 from assay.rewards.fit_labels import labels, other_columns
@@ -231,8 +231,8 @@ def _fitted_on(rewards: str, path: str | Path) -> bool:
     about, file = Path(rewards) / "fit.json", Path(path)
     if not about.is_file() or not file.is_file():
         return False
-    inputs = json.loads(about.read_text(encoding="utf-8")).get("inputs") or {}
-    return digest(file) in inputs.values()
+    inputs = decode(about.read_bytes(), str(about), "fit the reward again").get("inputs")
+    return isinstance(inputs, dict) and digest(file) in inputs.values()
 
 
 def evaluate(

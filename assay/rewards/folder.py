@@ -91,7 +91,7 @@ def describe(folder: Path | str) -> dict[str, Any]:
         about = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(about["kind"], str):
             raise TypeError("the kind is not text")
-    except (OSError, ValueError, KeyError, TypeError) as why:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as why:
         raise InputError(f"{path} is damaged ({type(why).__name__}); {_AGAIN}") from why
     if about.get("schema") != SCHEMA:
         raise InputError(

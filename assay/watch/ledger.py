@@ -219,27 +219,38 @@ def read_sheet(path: Path) -> dict[str, float | None]:
         InputError: A column is missing, or a label is not a number, with line and column.
     """
     out: dict[str, float | None] = {}
-    with open(path, newline="", encoding="utf-8-sig") as f:
-        rows = csv.DictReader(f)
-        lacking = [c for c in ("id", "label") if c not in (rows.fieldnames or ())]
-        if lacking:
-            raise InputError(
-                f"{path} has no column '{lacking[0]}'; its columns are "
-                f"{', '.join(rows.fieldnames or ()) or 'none'}"
-            )
-        for row in rows:
-            text = (row["label"] or "").strip()
-            try:
-                value = float(text) if text else None
-            except ValueError:
-                value = math.nan
-            if value is not None and not math.isfinite(value):
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as f:
+            rows = csv.DictReader(f)
+            lacking = [c for c in ("id", "label") if c not in (rows.fieldnames or ())]
+            if lacking:
                 raise InputError(
-                    f"{path}, line {rows.line_num}, column 'label' holds '{text[:40]}'; "
-                    "write a number or leave it empty"
+                    f"{path} has no column '{lacking[0]}'; its columns are "
+                    f"{', '.join(rows.fieldnames or ()) or 'none'}"
                 )
-            out[row["id"]] = value
+            for row in rows:
+                out[row["id"]] = _filled_in(row["label"] or "", f"{path}, line {rows.line_num}")
+    except UnicodeDecodeError as why:
+        raise InputError(
+            f"{path} is not UTF-8 text (byte {why.start}): save the sheet as CSV UTF-8"
+        ) from why
+    except csv.Error as why:
+        raise InputError(f"{path} is not CSV ({why}): save the sheet as CSV with commas") from why
     return out
+
+
+def _filled_in(cell: str, where: str) -> float | None:
+    """The number in a cell; None where it is empty."""
+    text = cell.strip()
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        value = math.nan
+    if value is not None and not math.isfinite(value):
+        raise InputError(
+            f"{where}, column 'label' holds '{text[:40]}'; write a number or leave it empty"
+        )
+    return value
 
 
 def _append(path: Path, rows: list[tuple[str, str, str, str]]) -> None:

@@ -93,7 +93,7 @@ def read(given: str) -> Any:
         raise InputError(
             f"--peft is '{given}', and nothing is there; give an {FILE} or its folder"
         ) from why
-    except (OSError, ValueError, TypeError) as why:
+    except (OSError, ValueError, TypeError, RecursionError) as why:
         raise InputError(
             f"--peft is '{given}', and there is no readable {FILE} ({str(why)[:99]})"
         ) from why
@@ -108,6 +108,9 @@ def read(given: str) -> Any:
             f"{path} has '{odd[0]}', which this peft does not know; remove it, or install the "
             f"peft that wrote the file ({said.get('peft_version') or 'version unknown'})"
         )
+    saved = said.get("modules_to_save") or []
+    if not isinstance(saved, list) or not all(isinstance(name, str) for name in saved):
+        raise InputError(f"{path} has modules_to_save {saved!r:.60}; give a list of names, or null")
     refuse(said, str(path))
     for option in (k for k, v in said.items() if "dropout" in k and v):
         log.warning(

@@ -96,7 +96,16 @@ def read(folder: Path) -> tuple[Config, dict[str, Tensor]]:
             tied=said["tie_word_embeddings"],
         )
         found = load_file(str(path.with_name("model.safetensors")))
-    except (OSError, json.JSONDecodeError, KeyError, TypeError, SafetensorError) as why:
+    except (
+        OSError,
+        json.JSONDecodeError,
+        UnicodeError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        SafetensorError,
+    ) as why:
         raise InputError(
             f"{folder} does not hold a readable model ({type(why).__name__}: {str(why)[:80]}); "
             "it needs config.json and model.safetensors of one Llama"
