@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from assay.data.escape import visible
 from assay.evaluation.lines import number
+from assay.safe_text import visible
 
 
 @runtime_checkable

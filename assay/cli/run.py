@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -114,7 +113,7 @@ def _run(
             track=lambda run: tracking.Tracked(run, trackers, project),
         )
     if first:
-        print(json.dumps(execution.summary(run), ensure_ascii=False) if as_json else folder)
+        print(json_text(execution.summary(run)) if as_json else folder)
         after_run(run, as_json=as_json)
     return 0
 

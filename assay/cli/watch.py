@@ -13,10 +13,10 @@ from assay.cli import screen
 from assay.cli.endings import command, ending
 from assay.cli.grammar import Grammar
 from assay.cli.verbs import Seen
-from assay.data.escape import visible
 from assay.errors import InputError, Waiting
 from assay.registry.catalogue import HOME
 from assay.registry.parameters import from_text
+from assay.safe_text import json_text, visible
 
 
 def watch_(run: str, *, json_: bool = False, **given: Any) -> int:
@@ -50,9 +50,8 @@ def watch_(run: str, *, json_: bool = False, **given: Any) -> int:
         raise InputError(f"{run} has no reading to look at")
     if json_:
         print(
-            json.dumps(
+            json_text(
                 {"run": run, "watch": asdict(asked), "verdict": looks[-1], "looks": len(looks)},
-                ensure_ascii=False,
             )
         )
     ending(
@@ -107,7 +106,7 @@ def status_(run: str, *, json_: bool = False) -> int:
         "agreement": _agreement(opened.folder, questions),
     }
     if json_:
-        print(json.dumps(found, ensure_ascii=False))
+        print(json_text(found))
         return 0
     says = verdict["says"] if verdict else "no verdict yet"
     print(screen.wrapped(visible(f"{run}: {state_said(opened)}; {says}")))
@@ -186,7 +185,7 @@ def export_(run: str, sheet: str, *, twice: float = 0.1, json_: bool = False) ->
 
     n = sheets.export(run, sheet, twice=twice)
     if json_:
-        print(json.dumps({"sheet": sheet, "pairs": n}))
+        print(json_text({"sheet": sheet, "pairs": n}))
     else:
         print(
             f"{sheet}: {n} pairs; fill in the column `better` with 1, 2 or =, then: assay watch "
@@ -211,7 +210,7 @@ def import_(run: str, sheet: str, *, by: str = "", json_: bool = False) -> int:
 
     found = sheets.load(run, sheet, by=by)
     if json_:
-        print(json.dumps({"run": run, **found}))
+        print(json_text({"run": run, **found}))
     else:
         parts = [f"{counted(found['new'], 'new label')} of {found['read']} read"]
         if found["corrected"]:
@@ -249,7 +248,7 @@ def page_(
 
     served = LabelPage(run, port=port, twice=twice, by=by)
     at = served.start()
-    print(json.dumps({"address": at}) if json_ else f"open {at}  (Ctrl-C ends it)", flush=True)
+    print(json_text({"address": at}) if json_ else f"open {at}  (Ctrl-C ends it)", flush=True)
     try:
         served.wait()
     except KeyboardInterrupt:

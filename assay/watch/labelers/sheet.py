@@ -11,11 +11,11 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from assay.data.escape import visible
 from assay.engine.atomic import replacing
 from assay.errors import InputError
 from assay.records.lines import write_lines
 from assay.registry.catalogue import nearest
+from assay.safe_text import visible
 from assay.watch.labelers.people import LabelStore, ShownPair
 from assay.watch.labelers.questions import CHOICES
 
