@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -129,18 +128,17 @@ def status_(run: str, *, json_: bool = False) -> int:
 
 def verdict_of(run: Any) -> dict[str, Any] | None:
     """The last verdict of a run: of its own watch, else of one that looked at it afterwards."""
-    own = [r["watch"] for r in run.readings() if r["watch"]]
-    after = run.folder / "watch.json"
-    if own or not after.exists():
-        return own[-1] if own else None
-    looks = json.loads(after.read_text(encoding="utf-8"))["looks"]
+    from assay.records.verdicts import afterwards, during
+
+    looks = during(run.folder, run.readings()) or afterwards(run.folder)
     return looks[-1] if looks else None
 
 
 def unsaid(run: Any) -> list[str]:
     """What a run's first verdict notes and its line leaves out: what the whole plan can find."""
     first = next((r["watch"] for r in run.readings() if r["watch"]), None)
-    return [] if first is None else [n for n in first["notes"] if n not in first["says"]]
+    said = {} if first is None else first
+    return [n for n in said.get("notes", []) if n not in said.get("says", "")]
 
 
 def _agreement(folder: Path, questions: list[Any]) -> dict[str, Any]:
