@@ -10,7 +10,7 @@ from typing import Any
 from assay.api import flags, settings
 from assay.errors import InputError
 from assay.evaluation.config import MeasureConfig
-from assay.records.own_inputs import expanded
+from assay.records.own_inputs import expanded, no_code_inside
 from assay.registry import catalogue
 from assay.registry.catalogue import Entry
 from assay.registry.live import is_live
@@ -145,9 +145,15 @@ def watching(values: Mapping[str, Any]) -> WatchConfig | None:
 def values_of(about: Mapping[str, Any]) -> dict[str, Any]:
     """A record's resolved arguments as values by flag name."""
     world = dict(about["world"])
-    name = world.pop("name")
+    name = world.pop("name", None)
+    if name is None:
+        raise InputError(
+            "the record names no world, so nothing can go on from it: restore its run.json"
+        )
     run = {k: v for k, v in about["run"].items() if k in settings.run()}
     fit = dict(about.get("fit") or {"name": ""})
+    if "name" not in fit:
+        raise InputError("the record names no fit beside its arguments: restore its run.json")
     again = {"fit": fit.pop("name"), **{f"fit.{k}": v for k, v in fit.items()}}
     return {
         **about["arguments"],
@@ -184,6 +190,7 @@ def recorded(about: Mapping[str, Any], entry: Entry, where: str) -> dict[str, An
         InputError: The recipe no longer has a constant that the record names.
     """
     values = expanded(values_of(about), where)
+    no_code_inside(about, where)
     asked = settings.known(entry, values["world"], values.get("fit", ""))
     for name, v in values.items():
         if name not in asked:
@@ -201,7 +208,7 @@ def of_record(about: Mapping[str, Any], where: str) -> Order:
         about: The run's record.
         where: Its folder, for messages.
     """
-    entry = catalogue.find(about.get("path") or about["recipe"])
+    entry = catalogue.find(about.get("path") or about["recipe"] or "")
     return order(entry, recorded(about, entry, where))
 
 

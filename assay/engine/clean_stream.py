@@ -2,13 +2,14 @@
 
 Whatever is printed (results, errors, logs, warnings, tracebacks, lines of other libraries) is made
 visible when it is written, so that no caller can forget it. Styles of our own are written with
-`STYLE` in place of the escape character; it is a code point that no text may hold, and only codes
-for colours and weights are read after it.
+`STYLE` in place of the escape character. It is drawn at random in each process, so that no text
+written before can hold it, and only codes for colours and weights are read after it.
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 
 from assay.safe_text import visible
 
-STYLE = "\ufdd0"  # a noncharacter, which stands for the escape character of our own styles
+STYLE = f"\ufdd0{secrets.token_hex(8)}"  # the escape character of our own styles
 _STYLED = re.compile(f"{STYLE}(\\[[0-9;]*m)")
 
 
