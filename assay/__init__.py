@@ -13,11 +13,16 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from assay.safe_text import only_visible
+
 __version__ = "0.1.0"
+
+logging.getLogger("assay").addFilter(only_visible)  # in any program that imports assay
 
 if TYPE_CHECKING:
     from assay.api.best_of_n import best_of_n_curve as best_of_n_curve

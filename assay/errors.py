@@ -4,6 +4,8 @@ traceback.
 
 from __future__ import annotations
 
+from assay.safe_text import visible
+
 LONGEST = 1000  # characters of a sentence, whatever it quotes
 
 
@@ -26,7 +28,14 @@ def sentence(text: str) -> str:
     return line if len(line) <= LONGEST else f"{line[:half]} … {line[3 - half :]}"
 
 
-class InputError(ValueError):
+class _Sentence(Exception):
+    """An error whose sentence may quote what others wrote: every character of it is shown."""
+
+    def __str__(self) -> str:
+        return visible(self.args[0]) if len(self.args) == 1 else visible(super().__str__())
+
+
+class InputError(_Sentence, ValueError):
     """Something a user gave is wrong: which file, row and column, what was found, what to do, in
     one sentence.
     """
@@ -41,13 +50,13 @@ class Missing(InputError):
     """
 
 
-class NotFinite(ArithmeticError):
+class NotFinite(_Sentence, ArithmeticError):
     """A number that had to be finite is not: a reward, a loss or a gradient. The run ends with exit
     code 1.
     """
 
 
-class Waiting(Exception):
+class Waiting(_Sentence):
     """Labels are still out. The message says where to fill them in; exit code 3, and the run goes
     on with --resume.
     """
@@ -59,4 +68,4 @@ class NotWritten(InputError, OSError):
     """
 
     def __str__(self) -> str:
-        return sentence(str(self.args[0])) if self.args else ""
+        return sentence(visible(self.args[0])) if self.args else ""

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pages import Page
 
-from assay.data.escape import link, marked, safe, visible
+from assay.data.escape import link, marked, safe
 from assay.report.render import templates
+from assay.safe_text import visible
 
 MARKED = templates().from_string('{% from "macros.html" import marked %}{{ marked(text) }}')
 

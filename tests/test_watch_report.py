@@ -138,7 +138,8 @@ def test_a_run_watched_afterwards_is_drawn_too(tmp_path: Path) -> None:
     assert summary([folder])[0]["watch"][0]["after"] is True
     assert "The watch" in build([folder], tmp_path / "r.html").read_text("utf-8")
     (folder / "watch.json").write_text("{")
-    assert summary([folder])[0]["watch"] == []
+    with pytest.raises(InputError, match=r"watch\.json is damaged .*; delete it, and watch"):
+        summary([folder])
 
 
 def test_what_a_labeler_is_called_is_escaped(tmp_path: Path) -> None:

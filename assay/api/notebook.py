@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from assay.data.escape import visible
 from assay.evaluation.lines import number
+from assay.safe_text import visible
 
 
 @runtime_checkable
@@ -63,7 +63,7 @@ def verdict(run: Shown) -> str:
     """
     curve = [r for r in run.readings if r["tag"] not in ("best", "reference")]
     watched = next((r["watch"] for r in reversed(curve) if r["watch"]), None)
-    said = [] if watched is None else [f"Watch: {watched['says']}."]
+    said = [f"Watch: {watched['says']}."] if watched and "says" in watched else []
     best = run.best
     if best is not None and curve:
         last = curve[-1]

@@ -11,7 +11,7 @@ from assay.api import flags, settings
 from assay.api.resuming import TRUST
 from assay.errors import InputError
 from assay.evaluation.config import MeasureConfig
-from assay.records.own_inputs import expanded
+from assay.records.own_inputs import expanded, no_code_inside
 from assay.registry import catalogue
 from assay.registry.catalogue import Entry
 from assay.registry.live import is_live
@@ -146,9 +146,15 @@ def watching(values: Mapping[str, Any]) -> WatchConfig | None:
 def values_of(about: Mapping[str, Any]) -> dict[str, Any]:
     """A record's resolved arguments as values by flag name."""
     world = dict(about["world"])
-    name = world.pop("name")
+    name = world.pop("name", None)
+    if name is None:
+        raise InputError(
+            "the record names no world, so nothing can go on from it: restore its run.json"
+        )
     run = {k: v for k, v in about["run"].items() if k in settings.run()}
     fit = dict(about.get("fit") or {"name": ""})
+    if "name" not in fit:
+        raise InputError("the record names no fit beside its arguments: restore its run.json")
     again = {"fit": fit.pop("name"), **{f"fit.{k}": v for k, v in fit.items()}}
     return {
         **about["arguments"],
@@ -185,6 +191,7 @@ def recorded(about: Mapping[str, Any], entry: Entry, where: str) -> dict[str, An
         InputError: The recipe no longer has a constant that the record names.
     """
     values = expanded(values_of(about), where)
+    no_code_inside(about, where)
     asked = settings.known(entry, values["world"], values.get("fit", ""))
     values.pop(TRUST, None)  # said anew each time: a record may come from a stranger
     for name, v in values.items():
@@ -203,7 +210,7 @@ def of_record(about: Mapping[str, Any], where: str) -> Order:
         about: The run's record.
         where: Its folder, for messages.
     """
-    entry = catalogue.find(about.get("path") or about["recipe"])
+    entry = catalogue.find(about.get("path") or about["recipe"] or "")
     return order(entry, recorded(about, entry, where))
 
 

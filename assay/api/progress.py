@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from assay.engine import progress
+from assay.engine.clean_stream import CleanStream, clean, raw
 from assay.engine.progress import Stage
+from assay.safe_text import visible
 
 MOMENT = 0.4  # seconds until a stage has its line
 
@@ -69,7 +71,7 @@ class Line:
         at = among.index(stage)
         runs = max((i for i, s in enumerate(among) if s.unit == "steps"), default=0)
         within = [s.name for s in among[min(runs + 1, at) : at + 1]]
-        self.name, self.short = " › ".join(within[-2:]), stage.name
+        self.name, self.short = visible(" › ".join(within[-2:])), visible(stage.name)
         self.total, self.reached = stage.total, stage.reached
         seconds = now - stage.began
         parts = [f"{stage.done:,}/{stage.total:,} {stage.unit}"] if stage.total else []
@@ -140,11 +142,9 @@ def picture(stack: Stack, width: int) -> Any:
 
 def page(stack: Stack) -> str:
     """The lines as HTML, names escaped."""
-    from assay.data.escape import visible  # help needs none of what it brings
-
     return "".join(
         '<div style="font-family:monospace;white-space:pre">'
-        + f"<progress{_value(line)}></progress> {html.escape(visible(line.name))}"
+        + f"<progress{_value(line)}></progress> {html.escape(line.name)}"
         + f"  {line.counts}</div>"
         for line in stack.lines()
     )
@@ -181,7 +181,12 @@ class Terminal(Stack):
                 redirect_stdout=sys.stdout.isatty(),
                 redirect_stderr=True,
             )
+            before = sys.stdout, sys.stderr
             self._live.start()
+            if isinstance(before[0], CleanStream):  # rich obeys what it finds in printed lines
+                sys.stdout = clean(sys.stdout)
+            if isinstance(before[1], CleanStream):
+                sys.stderr = clean(sys.stderr)
 
     def closed(self, stage: Stage) -> None:
         """See Display."""
@@ -286,4 +291,4 @@ def hushed() -> Iterator[None]:
 def _console() -> Any:
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, markup=False)
+    return Console(file=raw(sys.stderr), stderr=True, highlight=False, markup=False)

@@ -21,6 +21,7 @@ from assay.records.runs import Run as Record
 from assay.records.schema import Reading
 from assay.records.tracking import Tracked, possible
 from assay.registry.entry import Entry
+from assay.safe_text import visible
 from assay.watch.config import Watch, WatchConfig
 from assay.watch.labelers.choose import check_labeler
 
@@ -292,7 +293,7 @@ def _driven(
 
     def say(text: str) -> None:
         if not quiet:
-            print(pythonic(text))
+            print(visible(pythonic(text)))
 
     folder = drive.folder
     try:

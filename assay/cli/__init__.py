@@ -13,6 +13,7 @@ from assay.cli import libraries, screen, streams
 from assay.cli.environment import VARIABLES
 from assay.cli.verbs import Verb, call
 from assay.engine import memory, os_errors
+from assay.engine.clean_stream import clean_streams
 from assay.engine.signals import Terminated
 from assay.errors import InputError, NotFinite, NotWritten, Waiting
 from assay.registry import catalogue
@@ -90,7 +91,7 @@ def print_usage() -> None:
                     sort_key=list(VERBS).index(verb.name),
                 )
             )
-    made.help_print([])
+    made.help_print([], console=screen.results())
 
 
 def main(argv: Sequence[str]) -> int:
@@ -106,6 +107,12 @@ def main(argv: Sequence[str]) -> int:
     screen.quiet(quiet)
     streams.prepare()
     libraries.hush(verbose, quiet)
+    with clean_streams():
+        return _main(argv, verbose)
+
+
+def _main(argv: Sequence[str], verbose: bool) -> int:
+    """Run one command line; everything it prints is visible text."""
     words = [a for a in argv if a not in EVERYWHERE and a not in SHORT]
     try:
         return _dispatch(words)
@@ -161,9 +168,7 @@ def _dispatch(words: Sequence[str]) -> int:
 
 
 def _said(code: int, why: str) -> int:
-    from assay.data.escape import visible
-
-    print(f"assay: {visible(why)}", file=sys.stderr)  # it may quote a file that others wrote
+    print(f"assay: {why}", file=sys.stderr)
     return code
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,6 +19,7 @@ from assay.engine.atomic import write_bytes
 from assay.engine.progress import stage
 from assay.errors import InputError
 from assay.registry import catalogue
+from assay.safe_text import json_text
 
 WIDE = 110  # columns of a terminal that has room for the reasons
 WORLD = "table"  # where a claim is run if no world is named
@@ -63,7 +63,7 @@ def claims_(
         write_bytes(Path("CLAIMS.md"), verdicts.markdown(found).encode())
         ending(("written", "CLAIMS.md"), as_json=json_)
     if json_:
-        print(json.dumps(found, ensure_ascii=False))
+        print(json_text(found))
     elif not write:
         head = ("name", "world", "verdict", "effect", "95 % interval", "seeds", "why")
         shown = len(head) if screen.width() >= WIDE else len(head) - 2

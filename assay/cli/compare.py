@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from assay.cli import screen
 from assay.cli.endings import command, ending
 from assay.errors import InputError
+from assay.safe_text import json_text
 
 SURE = " *"  # after a difference that stays sure
 NAME, ROOMY = 18, 110  # columns of a name on a terminal of fewer than so many
@@ -61,7 +61,7 @@ def compare_(
     if out is not None:
         found.save(out)
     if json_:
-        print(json.dumps(found.result, ensure_ascii=False))
+        print(json_text(found.result))
     else:
         print(for_terminal(found.result) if sys.stdout.isatty() else found)
     if out is None:

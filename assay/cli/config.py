@@ -15,6 +15,7 @@ from assay.api.flags import Flag, find, fitted
 from assay.cli.grammar import Grammar
 from assay.cli.parsing import unknown
 from assay.errors import InputError
+from assay.safe_text import json_text
 
 BARE = {
     "world": "name",
@@ -153,9 +154,9 @@ def _written(v: Any) -> str:
     if isinstance(v, Mapping):
         return (
             "{"
-            + ", ".join(f"{json.dumps(str(k))} = {_written(inner)}" for k, inner in v.items())
+            + ", ".join(f"{json_text(str(k))} = {_written(inner)}" for k, inner in v.items())
             + "}"
         )
     if isinstance(v, (list, tuple)):
         return "[" + ", ".join(_written(inner) for inner in v) + "]"
-    return json.dumps(str(v) if isinstance(v, Path) else v, ensure_ascii=False)
+    return json_text(str(v) if isinstance(v, Path) else v)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from assay.cli import report, sweep
 from assay.cli.endings import ending
 from assay.records.runs import Run
 from assay.registry import catalogue
+from assay.safe_text import json_text
 
 METHODS: dict[str, dict[str, Any]] = {
     "best_of_n": {"most": 256},
@@ -50,7 +50,7 @@ def demo_(*, out: Path | None = None, seed: int = 0, json_: bool = False) -> int
     found = summary(folders)
     page = build(folders, folder / "report.html", baseline="leave_one_out")
     if json_:
-        print(json.dumps({"report": str(page), "methods": found}, ensure_ascii=False))
+        print(json_text({"report": str(page), "methods": found}))
     else:
         print("\n".join(["", report.table(found), *report.bests(found), "", str(page)]))
     ending(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from assay.cli.endings import ending
@@ -10,6 +9,7 @@ from assay.engine.atomic import write_bytes
 from assay.engine.os_errors import writing_to
 from assay.errors import InputError
 from assay.registry import catalogue
+from assay.safe_text import json_text
 
 FIRST = "# The papers\n"
 
@@ -49,7 +49,7 @@ def manual_(
     for name, text in written.items():
         write_bytes(out / name, text.encode())
     if json_:
-        print(json.dumps({"folder": str(out), "pages": sorted(written)}))
+        print(json_text({"folder": str(out), "pages": sorted(written)}))
     else:
         ending(("written", f"{out}: {len(written)} pages"))
     return 0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from assay.cli import screen
+from assay.safe_text import json_text
 
 
 def doctor_(*, hub: bool = True, json_: bool = False) -> int:
@@ -26,7 +26,7 @@ def doctor_(*, hub: bool = True, json_: bool = False) -> int:
     from assay.cli import machine
 
     found = machine.examined(hub=hub)
-    print(json.dumps(found, ensure_ascii=False) if json_ else text(found))
+    print(json_text(found) if json_ else text(found))
     return 0 if found["runs"] else 1
 
 

@@ -41,7 +41,7 @@ def after_run(run: Run, *, as_json: bool = False) -> None:
     if lacking := without_reward(run.about.get("result")):
         steps.append(("reward", lacking))
     steps += [("report", command("assay", "report", run.folder, "-o", "report.html"))]
-    if run.about["world"]["name"] in EXPORTED:
+    if run.about["world"].get("name") in EXPORTED:
         steps.append(("weights", command("assay", "export", run.folder, "--out", "model")))
     ending(*steps, as_json=as_json)
 

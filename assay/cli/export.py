@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from assay.api import inputs
 from assay.engine.os_errors import writing_to
 from assay.engine.progress import stage
 from assay.records.runs import Run
+from assay.safe_text import json_text
 
 
 def export_(
@@ -61,7 +61,7 @@ def export_(
         said = {"folder": str(folder), "run": run, "step": policy.step, "tag": policy.tag}
         chosen = {"chosen_by": policy.chosen_by, "reason": policy.reason, "adapter": adapter}
         close = {"agreement": asdict(done.agreement)}
-        print(json.dumps({**said, **chosen, **close}, ensure_ascii=False))
+        print(json_text({**said, **chosen, **close}))
         return 0
     what = "the adapter of " if adapter else ""
     print(f"{folder}: {what}{policy.name} of {run}: {policy.reason}")

@@ -5,7 +5,6 @@ the flags.
 from __future__ import annotations
 
 import importlib
-import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -124,7 +123,7 @@ def _opens_models(verb: str, settings: Mapping[str, Any]) -> bool:
 
 def tell(found: Any, as_json: bool, lines: list[str]) -> None:
     """One JSON object, or lines for a person."""
-    print(json.dumps(found, ensure_ascii=False) if as_json else "\n".join(lines))
+    print(json_text(found) if as_json else "\n".join(lines))
 
 
 def again(settings: Mapping[str, Any], names: Sequence[str]) -> str:

@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 
+from assay.safe_text import visible
+
 SILENT = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
@@ -30,8 +32,6 @@ class Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the record."""
-        from assay.data.escape import visible  # help needs none of what it brings
-
         kind = getattr(record, "once", None)
         if kind is not None and kind in self._seen:
             return
@@ -52,6 +52,7 @@ def hush(verbose: bool, quiet: bool) -> None:
     for handler in [h for h in own.handlers if isinstance(h, Warnings)]:
         own.removeHandler(handler)
     if verbose:
+        os.environ.setdefault("TQDM_DISABLE", "1")  # a bar is control characters
         logging.basicConfig(level=logging.INFO)
         return
     own.addHandler(Warnings(logging.WARNING))

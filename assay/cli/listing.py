@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from assay.cli.endings import ending
 from assay.errors import InputError
 from assay.registry import catalogue, docstrings
 from assay.registry.entry import VERBS
+from assay.safe_text import json_text
 
 GROUPS = {"rewards": "rewards", "pairs": "preference pairs", "demos": "demonstrations"}
 
@@ -67,7 +67,7 @@ def list_(*, json_: bool = False) -> int:
             }
             for n, p in worlds
         ]
-        print(json.dumps(rows, ensure_ascii=False))
+        print(json_text(rows))
         return 0
     print("\n\n".join(_part(k, rows) for k, rows in _parts(good, worlds).items() if rows))
     ending(("more on one", "assay show NAME"), ("its paper", "assay cite NAME"))
@@ -128,9 +128,8 @@ def cite_(*papers: str, json_: bool = False) -> int:
     chosen = [catalogue.find(p) for p in papers]
     if json_:
         print(
-            json.dumps(
+            json_text(
                 [{"name": e.name, **e.paper, "bibtex": catalogue.bibtex(e)} for e in chosen],
-                ensure_ascii=False,
             )
         )
     else:

@@ -27,6 +27,7 @@ from assay.cli.endings import folded
 from assay.cli.grammar import Grammar
 from assay.errors import InputError
 from assay.registry.parameters import REQUIRED, choices
+from assay.safe_text import visible
 
 _RENAMED = re.compile(r"[a-z]+=[^=,/]+")
 GROUPS = (
@@ -55,7 +56,7 @@ def app(grammar: Grammar, *, completing: bool = False) -> App:
     """
     made = App(
         name=grammar.verb.split()[-1],
-        help="\n\n".join(p for p in (grammar.summary, grammar.about) if p),
+        help=visible("\n\n".join(p for p in (grammar.summary, grammar.about) if p)),
         help_format="plaintext",
         help_flags=["--help", "-h"],
         version_flags=[],
@@ -63,7 +64,7 @@ def app(grammar: Grammar, *, completing: bool = False) -> App:
         group_parameters=_group("Options"),
         group_commands=_group("General"),
         result_action="return_value",
-        usage=_usage(grammar),
+        usage=visible(_usage(grammar)),
     )
     made["--help"].help = "Show this text."
     made.default(_function(grammar, completing))
@@ -73,7 +74,7 @@ def app(grammar: Grammar, *, completing: bool = False) -> App:
 def help_of(grammar: Grammar) -> None:
     """Print a verb's help: what it does, its flags under their headings, and examples."""
     first = dict(sorted(grammar.flags.items(), key=lambda f: f[1].default is not REQUIRED))
-    app(replace(grammar, flags=first)).help_print([])
+    app(replace(grammar, flags=first)).help_print([], console=screen.results())
     if grammar.examples:
         print(f"\n{screen.heading('Examples')}")
         print("\n".join(f"  {folded(e, 76, '      ')}" for e in grammar.examples))
@@ -96,7 +97,7 @@ def _function(grammar: Grammar, completing: bool) -> Callable[..., Any]:
     for word in grammar.words:
         hint: Any = str if word.many else str | None
         told = Parameter(
-            help=word.help,
+            help=visible(word.help),
             group=_group("Arguments"),
             negative=(),
             show_default=False,
@@ -156,8 +157,8 @@ def _annotation(flag: Flag, completing: bool) -> Any:
             negative=(off,)
             if switch and flag.default is True
             else (),  # any switch is turned off by --no-, see _joined
-            help=helped.strip(),
-            metavar=metavar(flag.type) or None,
+            help=visible(helped.strip()),
+            metavar=visible(metavar(flag.type)) or None,
             group=_group(flag.group),
             show=flag.group != "Hidden",
             show_default=False,

@@ -46,6 +46,8 @@ def looks(folder: Path, asked: WatchConfig, say: Callable[[str], None]) -> Itera
     inputs.same_policy(run.about, str(folder))
     world = execution.Worlds()(orders.of_record(run.about, str(folder)))
     seed = run.about["seed"]
+    if seed is None:
+        raise InputError(f"{folder / 'run.json'} has no seed; restore it, or run again")
     task = world.task.replaced(rng=Rng(seed)("run"))
     again = (
         "assay watch "

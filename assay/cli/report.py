@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from assay.cli import screen
 from assay.cli.endings import command, ending
-from assay.data.escape import visible
 from assay.engine.atomic import write_bytes
 from assay.engine.progress import stage
 from assay.errors import InputError
 from assay.records.result import named
+from assay.safe_text import json_text, visible
 
 FEW = 12  # runs whose best policies are printed; the page has them all
 HEAD = (
@@ -71,11 +70,7 @@ def report_(
     if page is not None:
         with stage(f"drawing {page}"):
             page = build(folders, page, baseline=baseline, title=title)
-    print(
-        json.dumps(found, ensure_ascii=False)
-        if json_
-        else "\n".join([table(found), *bests(found), "", str(page)])
-    )
+    print(json_text(found) if json_ else "\n".join([table(found), *bests(found), "", str(page)]))
     look = [("look at it", f"open {page} in a browser")]
     several = len({s["method"] for s in found}) > 1
     more = [("compare", command("assay", "compare", *runs))] if several else []

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from assay.data.escape import visible
+from assay.safe_text import json_text, visible
 
 WIDE, LINES = 100, 8  # columns of a line, and lines of one text
 _BREAK = "↵"  # stands for a line end
@@ -61,7 +60,7 @@ def _read(row: Mapping[str, Any]) -> list[str]:
             more = {k: v for k, v in message.items() if k not in ("role", "content")}
             out += _wrapped(message["content"], f"    {visible(message['role']):<9}  ")
             for key, value in more.items():
-                text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                text = value if isinstance(value, str) else json_text(value)
                 out += _wrapped(text, f"    {'':<9}  {visible(key)}: ")
     return out
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -114,7 +113,7 @@ def _run(
             track=lambda run: tracking.Tracked(run, trackers, project),
         )
     if first:
-        print(json.dumps(execution.summary(run), ensure_ascii=False) if as_json else folder)
+        print(json_text(execution.summary(run)) if as_json else folder)
         after_run(run, as_json=as_json)
     return 0
 
@@ -216,21 +215,20 @@ def _with_a_model(name: str, known: Mapping[str, Flag]) -> str:
 
 def recorded(folder: str) -> Mapping[str, Any]:
     """The record of a run. Its reader is imported here, because help needs none."""
+    from assay.records.own_inputs import no_code_inside
     from assay.records.runs import Run
 
-    return Run.open(folder).about
+    about = Run.open(folder).about
+    no_code_inside(about, folder)
+    return about
 
 
 def _source(flags: Mapping[str, Any]) -> str:
     """The folder whose record gives the arguments; "" for a new run."""
     if flags.get("from") and "resume" not in flags:
         return str(flags["from"])
-    out = flags.get("out", "")
-    return (
-        out
-        if "resume" in flags and "from" not in flags and out and (Path(out) / "run.json").exists()
-        else ""
-    )
+    out = flags.get("out", "") if "resume" in flags and "from" not in flags else ""
+    return out if out and (Path(out) / "run.json").exists() else ""
 
 
 def _place(seen: Seen, about: Mapping[str, Any] | None) -> tuple[str, str]:
@@ -275,7 +273,7 @@ def asked_for(
             raise InputError(f"assay run needs a recipe{said}; assay list names them")
         return catalogue.find(recipe, "recipe"), given
     about = recorded(source)
-    entry = catalogue.find(recipe or about.get("path") or about["recipe"])
+    entry = catalogue.find(recipe or about.get("path") or about["recipe"] or "")
     if entry.name != about["recipe"]:
         raise InputError(f"{source} is a run of {about['recipe']}, and {entry.name} was asked for")
     from assay.api import inputs, orders

@@ -8,10 +8,11 @@ import io
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
-from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
 
 from assay.cli import streams
+from assay.engine.clean_stream import STYLE, CleanStream, StyledFile, raw, styled
+from assay.safe_text import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,12 +33,19 @@ def is_quiet() -> bool:
     return _QUIET
 
 
-@cache
 def errors() -> Console:
-    """The console on stderr, for progress and notes."""
+    """The console that draws on stderr. What it is given has to be visible text."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, markup=False)
+    return Console(file=raw(sys.stderr), stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def results() -> Console:
+    """The console on stdout. What it is given has to be visible text; styles are its own."""
+    from rich.console import Console
+
+    out = StyledFile(sys.stdout) if isinstance(sys.stdout, CleanStream) else sys.stdout
+    return Console(file=cast(TextIO, out), highlight=False, markup=False, emoji=False)
 
 
 def note(text: str) -> None:
@@ -45,14 +53,7 @@ def note(text: str) -> None:
     first.
     """
     if not _QUIET and os.environ.get("RANK", "0") == "0":
-        print(_visible(text), file=sys.stderr, flush=True)
-
-
-def _visible(text: str) -> str:
-    """Text of a record or of a folder's name, without what a terminal would obey."""
-    from assay.data.escape import visible
-
-    return visible(text)
+        print(visible(text), file=sys.stderr, flush=True)
 
 
 def width() -> int:
@@ -85,8 +86,7 @@ def table(
     from rich.console import Console
     from rich.table import Table
 
-    from assay.data.escape import visible
-
+    head = [visible(title) for title in head]
     cells = [[visible(c) for c in row] for row in rows]  # names in a record are others' text
     terminal, wide = sys.stdout.isatty(), width() - indent
     needed = [max(map(cell_len, column)) for column in zip(head, *cells, strict=True)]
@@ -110,10 +110,11 @@ def table(
     for row in cells:
         made.add_row(*row)
     out = io.StringIO()
-    Console(file=out, width=wide, force_terminal=terminal, markup=False, highlight=False).print(
-        made, markup=False
-    )
-    return "\n".join(" " * indent + line.rstrip() for line in out.getvalue().splitlines())
+    Console(
+        file=out, width=wide, force_terminal=terminal, markup=False, highlight=False, emoji=False
+    ).print(made)
+    lines = styled(out.getvalue()).split("\n")[:-1]
+    return "\n".join(" " * indent + line.rstrip() for line in lines)
 
 
 def _blocks(head: Sequence[str], rows: Sequence[Sequence[str]], wide: int) -> str:
@@ -136,7 +137,7 @@ def heading(text: str) -> str:
     plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
     if plain or not sys.stdout.isatty():
         return text
-    return f"\x1b[1m{text}\x1b[0m"
+    return f"{STYLE}[1m{visible(text)}{STYLE}[0m"
 
 
 def wrapped(text: str, indent: int = 0) -> str:
@@ -189,7 +190,7 @@ def teller(first: bool, as_json: bool) -> Callable[[str], None]:
     def tell(text: str) -> None:
         if first and not _QUIET:
             stream = sys.stderr if as_json else sys.stdout
-            shown = _visible(text)
+            shown = visible(text)
             try:
                 print(hung(shown) if stream.isatty() else shown, file=stream, flush=True)
             except BrokenPipeError:  # what was asked for is the folder, not the lines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from assay.cli.listing import about_world, here
 from assay.registry import catalogue, docstrings
 from assay.registry.catalogue import Entry
 from assay.registry.parameters import REQUIRED
+from assay.safe_text import json_text
 
 NEEDS = {  # the parts of a task, and the flags that bring them
     "rewards": (
@@ -62,7 +62,7 @@ def show_(name: str, *, source: bool = False, json_: bool = False) -> int:
     text = _doc(entry)
     if json_:
         print(
-            json.dumps(
+            json_text(
                 {
                     "name": entry.name,
                     "verb": entry.verb,
@@ -78,7 +78,6 @@ def show_(name: str, *, source: bool = False, json_: bool = False) -> int:
                     "examples": examples(entry),
                     "claim": entry.statement,
                 },
-                ensure_ascii=False,
                 default=lambda v: None if v is REQUIRED else str(v),
             )
         )
@@ -237,9 +236,8 @@ def _show_world(name: str, source: bool, json_: bool) -> int:
         constants = {f"world.{k}": v for k, v in _constants(found).items()}
         row = {"name": name, "verb": "world", "title": about_world(path), "path": here(path)}
         print(
-            json.dumps(
+            json_text(
                 {**row, "about": about, "constants": constants},
-                ensure_ascii=False,
                 default=lambda v: None if v is REQUIRED else str(v),
             )
         )

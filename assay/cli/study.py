@@ -4,7 +4,6 @@ run's folder.
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from assay.evaluation.reading import described
 from assay.records.runs import Run, RunRecord, digest, plain, read_lines, write_lines
 from assay.records.writing import writing
 from assay.registry.catalogue import HOME
+from assay.safe_text import json_text
 
 
 def study_(
@@ -102,7 +102,7 @@ def study_(
             for row in over(order.function(world, **order.arguments), entry.name, "lines"):
                 write_lines(folder / "lines.jsonl", [row])
                 print(
-                    json.dumps(plain(row), ensure_ascii=False),
+                    json_text(plain(row)),
                     file=sys.stderr if json_ else sys.stdout,
                     flush=True,
                 )
@@ -112,14 +112,13 @@ def study_(
         raise
     if json_:
         print(
-            json.dumps(
+            json_text(
                 {
                     "run": str(folder),
                     "recipe": entry.name,
                     "state": run.about["state"],
                     "lines": read_lines(folder / "lines.jsonl"),
                 },
-                ensure_ascii=False,
             )
         )
     else:

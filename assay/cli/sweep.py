@@ -26,6 +26,7 @@ from assay.errors import InputError, NotFinite
 from assay.records.runs import Run
 from assay.registry import catalogue
 from assay.registry.catalogue import Entry
+from assay.safe_text import json_text
 
 if TYPE_CHECKING:
     from assay.api.execution import Worlds
@@ -86,7 +87,7 @@ def sweep_(
     with parallel.group():
         outcomes = run_all(jobs, quiet=json_, accept=accept_changes)
         if json_ and parallel.rank() == 0:
-            print(json.dumps(outcomes, ensure_ascii=False))
+            print(json_text(outcomes))
         done = [Path(o["run"]) for o in outcomes if o["state"] == "done"]
         after_runs(out, done, as_json=json_)
     return 1 if any(o["state"] == "failed" for o in outcomes) else 0
@@ -252,7 +253,7 @@ def state(folder: Path, order: Order) -> str:
         {k: about["loop"][k] for k in order.loop},
     )
     here = json.loads(
-        json.dumps(
+        json_text(
             (
                 order.entry.name,
                 order.arguments,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from assay.cli.endings import command, ending
 from assay.errors import InputError
 from assay.records import tracking
 from assay.records.runs import Run
+from assay.safe_text import json_text
 
 
 def track_(
@@ -35,7 +34,7 @@ def track_(
     opened = Run.open(run)
     found = tracking.export(opened, to, project)
     if json_:
-        print(json.dumps({"run": str(opened.folder), "trackers": found}))
+        print(json_text({"run": str(opened.folder), "trackers": found}))
     else:
         for name, counts in found.items():
             failed = f", {counts['failed']:,} failed" if counts["failed"] else ""

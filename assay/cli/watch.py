@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,10 +12,10 @@ from assay.cli import screen
 from assay.cli.endings import command, ending
 from assay.cli.grammar import Grammar
 from assay.cli.verbs import Seen
-from assay.data.escape import visible
 from assay.errors import InputError, Waiting
 from assay.registry.catalogue import HOME
 from assay.registry.parameters import from_text
+from assay.safe_text import json_text, visible
 
 
 def watch_(run: str, *, json_: bool = False, **given: Any) -> int:
@@ -50,9 +49,8 @@ def watch_(run: str, *, json_: bool = False, **given: Any) -> int:
         raise InputError(f"{run} has no reading to look at")
     if json_:
         print(
-            json.dumps(
+            json_text(
                 {"run": run, "watch": asdict(asked), "verdict": looks[-1], "looks": len(looks)},
-                ensure_ascii=False,
             )
         )
     ending(
@@ -107,7 +105,7 @@ def status_(run: str, *, json_: bool = False) -> int:
         "agreement": _agreement(opened.folder, questions),
     }
     if json_:
-        print(json.dumps(found, ensure_ascii=False))
+        print(json_text(found))
         return 0
     says = verdict["says"] if verdict else "no verdict yet"
     print(screen.wrapped(visible(f"{run}: {state_said(opened)}; {says}")))
@@ -130,21 +128,17 @@ def status_(run: str, *, json_: bool = False) -> int:
 
 def verdict_of(run: Any) -> dict[str, Any] | None:
     """The last verdict of a run: of its own watch, else of one that looked at it afterwards."""
-    own = [r["watch"] for r in run.readings() if r["watch"]]
-    after = run.folder / "watch.json"
-    if own or not after.exists():
-        return own[-1] if own else None
-    cure = "delete it, and run assay watch again"
-    from assay.records.lines import decode
+    from assay.records.verdicts import afterwards, during
 
-    looks = decode(after.read_bytes(), str(after), cure).get("looks")
-    return looks[-1] if isinstance(looks, list) and looks else None
+    looks = during(run.folder, run.readings()) or afterwards(run.folder)
+    return looks[-1] if looks else None
 
 
 def unsaid(run: Any) -> list[str]:
     """What a run's first verdict notes and its line leaves out: what the whole plan can find."""
     first = next((r["watch"] for r in run.readings() if r["watch"]), None)
-    return [] if first is None else [n for n in first["notes"] if n not in first["says"]]
+    said = {} if first is None else first
+    return [n for n in said.get("notes", []) if n not in said.get("says", "")]
 
 
 def _agreement(folder: Path, questions: list[Any]) -> dict[str, Any]:
@@ -189,7 +183,7 @@ def export_(run: str, sheet: str, *, twice: float = 0.1, json_: bool = False) ->
 
     n = sheets.export(run, sheet, twice=twice)
     if json_:
-        print(json.dumps({"sheet": sheet, "pairs": n}))
+        print(json_text({"sheet": sheet, "pairs": n}))
     else:
         print(
             f"{sheet}: {n} pairs; fill in the column `better` with 1, 2 or =, then: assay watch "
@@ -214,7 +208,7 @@ def import_(run: str, sheet: str, *, by: str = "", json_: bool = False) -> int:
 
     found = sheets.load(run, sheet, by=by)
     if json_:
-        print(json.dumps({"run": run, **found}))
+        print(json_text({"run": run, **found}))
     else:
         parts = [f"{counted(found['new'], 'new label')} of {found['read']} read"]
         if found["corrected"]:
@@ -252,7 +246,7 @@ def page_(
 
     served = LabelPage(run, port=port, twice=twice, by=by)
     at = served.start()
-    print(json.dumps({"address": at}) if json_ else f"open {at}  (Ctrl-C ends it)", flush=True)
+    print(json_text({"address": at}) if json_ else f"open {at}  (Ctrl-C ends it)", flush=True)
     try:
         served.wait()
     except KeyboardInterrupt:

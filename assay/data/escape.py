@@ -1,28 +1,13 @@
-"""Escape text of models and files, which can be hostile: no markup, no invisible characters."""
+"""Escape hostile text for HTML and Markdown, and write numbers for people."""
 
 from __future__ import annotations
 
 import html
 import math
 import re
-import unicodedata
-from itertools import groupby
 from typing import Any
 
-_JOINERS = "\u200c\u200d"  # some scripts cannot be written without them, and they reorder nothing
-
-
-def _hidden(c: str) -> bool:
-    """Whether a character is invisible: control, format, surrogate, private or unassigned."""
-    return (
-        unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-        and c not in "\t\n" + _JOINERS
-    )
-
-
-def visible(text: Any) -> str:
-    """Plain text in which every invisible character is spelled out, as in ⟨U+202E⟩."""
-    return "".join(f"⟨U+{ord(c):04X}⟩" if _hidden(c) else c for c in str(text))
+from assay.safe_text import parts, visible
 
 
 def safe(text: Any) -> str:
@@ -30,23 +15,11 @@ def safe(text: Any) -> str:
     return html.escape(visible(text), quote=True)
 
 
-def pieces(text: Any) -> list[tuple[bool, str]]:
-    """`text` in pieces for a template: (is it one hidden character, which is spelled out; text)."""
-    out: list[tuple[bool, str]] = []
-    for hidden, group in groupby(str(text), key=_hidden):
-        run = list(group)
-        out += [(True, visible(c)) for c in run] if hidden else [(False, "".join(run))]
-    return out
-
-
 def marked(text: Any) -> str:
     """Text for an element, with each invisible character spelled out in a span of its own."""
-    parts = re.split("(.)", str(text), flags=re.DOTALL)
     return "".join(
-        f'<span class="hidden-char">{safe(c)}</span>'
-        if len(c) == 1 and _hidden(c)
-        else html.escape(c, quote=True)
-        for c in parts
+        f'<span class="hidden-char">{part}</span>' if hidden else html.escape(part, quote=True)
+        for hidden, part in parts(text)
     )
 
 

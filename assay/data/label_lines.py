@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
-from assay.data.escape import visible
 from assay.data.kinds import Layout
 from assay.data.pairs import Pair
 from assay.data.scored import Scored
+from assay.safe_text import visible
 
 SHOWN = 3  # rows
 WIDTH = 40  # characters of a text

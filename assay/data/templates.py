@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from assay.data.escape import pieces, visible
+from assay.safe_text import parts, visible
 
 
 def environment(folder: Path) -> jinja2.Environment:
@@ -31,7 +31,7 @@ def environment(folder: Path) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters["pieces"] = pieces
+    env.filters["pieces"] = parts
     return env
 
 

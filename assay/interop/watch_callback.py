@@ -43,6 +43,7 @@ from assay.interop.trainer import (
 )
 from assay.records.result import Kept, Result, Watched, chosen
 from assay.records.runs import Run, RunRecord
+from assay.safe_text import visible
 from assay.watch.config import Watch as WatchSettings
 from assay.watch.config import WatchConfig
 from assay.watch.labelers.choose import make_labeler
@@ -108,7 +109,7 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         given = {f.name: getattr(config or WatchConfig(), f.name) for f in fields(WatchConfig)}
         self.config = WatchSettings(by, **{k: v for k, v in given.items() if k != "by"})
         self.restore, self.temperature = restore, temperature
-        self.say = say or (lambda text: print(text, file=sys.stderr, flush=True))
+        self.say = say or (lambda text: print(visible(text), file=sys.stderr, flush=True))
         # two labels of one prompt are one outcome
         rows = [row_of(p, i) for i, p in enumerate(prompts)]
         unique = list({turns_of(r["prompt"]): r for r in rows}.values())

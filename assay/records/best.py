@@ -17,6 +17,7 @@ from assay.records.memory import MemoryRun
 from assay.records.result import Best, Kept, Watched, chosen, named
 from assay.records.runs import Run
 from assay.records.schema import Reading
+from assay.records.verdicts import during
 
 CARRY = "carry.safetensors"  # what a run resumes from
 EARLIER = "best.safetensors"  # the best policy by gold in runs of an earlier assay
@@ -93,7 +94,7 @@ def within(folder: Path, name: str) -> Path:
         InputError: It is not in the run's folder.
     """
     path = Path(name)
-    if not name or path.is_absolute() or ".." in path.parts or path == Path():
+    if not name or "\0" in name or path.is_absolute() or ".." in path.parts or path == Path():
         raise InputError(
             f"{folder / 'run.json'} names {name!r:.80}, which is no file of the run's folder; "
             "restore it, or run again into another folder"
@@ -203,8 +204,9 @@ def _so_far(run: Run, readings: Sequence[Reading]) -> Best:
     """The best of what an unfinished run, or one of an earlier assay, has kept."""
     curve = _curve(run, readings)
     end = last(run)
-    said = next((r["watch"] for r in reversed(curve) if r["watch"]), None)
-    if said is not None:
+    looks = during(run.folder, curve)
+    if looks:
+        said = looks[-1]
         stopped = said["word"] == "stop"
         watch: Watched = {
             "stopped": stopped,
@@ -213,7 +215,11 @@ def _so_far(run: Run, readings: Sequence[Reading]) -> Best:
             "best": said["best"],
             "labels": said["labels"],
         }
-        return chosen(last=end, watch=watch, back=_kept(run, said["back"], "") if stopped else None)
+        return chosen(
+            last=end,
+            watch=watch,
+            back=_kept(run, said.get("back", said["best"]), "") if stopped else None,
+        )
     read = [r for r in curve if r["gold"] is not None]
     if not read:
         return chosen(last=end)

@@ -10,10 +10,10 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from assay.data.escape import visible
 from assay.errors import InputError
 from assay.records.lines import CURE, read_lines
 from assay.records.schema import CompletionRow, LabelRow, QuestionRow, Reading
+from assay.safe_text import visible
 
 log = logging.getLogger("assay")
 

@@ -75,7 +75,20 @@ def _not_json(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_not_json)
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text:.20} is more than a number of 64 bits holds")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > 300:  # as a number of 64 bits it would be infinite
+        raise ValueError(f"{text:.20}… is more than a number of 64 bits holds")
+    return int(text)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_not_json, parse_float=_finite, parse_int=_whole)
 
 
 def decode(raw: bytes, where: str, cure: str) -> dict[str, Any]:
@@ -90,7 +103,8 @@ def decode(raw: bytes, where: str, cure: str) -> dict[str, Any]:
         The object.
 
     Raises:
-        InputError: It is not JSON, holds NaN or Infinity, is nested too deeply, or is no object.
+        InputError: It is not JSON, holds NaN, Infinity or a number of more than 64 bits, is nested
+            too deeply, or is no object.
     """
     try:
         value = _DECODER.decode(raw.decode("utf-8"))

@@ -16,9 +16,9 @@ The rule, which export, report, summary and the command line's last lines share:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import ConfigDict, InstanceOf, with_config
+from pydantic import ConfigDict, Field, InstanceOf, with_config
 
 # pydantic reads typing's own TypedDict only from Python 3.12 on
 from typing_extensions import TypedDict
@@ -28,6 +28,7 @@ from assay.engine.plural import counted
 Chooser = Literal["watch", "gold", "last"]
 # `str` itself would refuse a lone surrogate, and a policy may write one
 Text = InstanceOf[str]
+Whole = Annotated[int, Field(ge=-(2**64), le=2**64)]  # seeds have 64 bits
 _STRICT = ConfigDict(strict=True, extra="allow")
 
 
@@ -42,7 +43,7 @@ class Kept(TypedDict):
             policy without weights.
     """
 
-    step: int
+    step: Whole
     tag: Text | None
     file: Text | None
 
@@ -74,9 +75,9 @@ class Watched(TypedDict):
 
     stopped: bool
     word: Text | None
-    at: int
-    best: int
-    labels: int
+    at: Whole
+    best: Whole
+    labels: Whole
 
 
 @with_config(_STRICT)

@@ -20,7 +20,9 @@ from pydantic import (
 # pydantic reads typing's own TypedDict only from Python 3.12 on
 from typing_extensions import TypedDict
 
-from assay.records.result import Result, Text, from_earlier
+from assay.records.parts import LoopRecord, Named, Numbers, PaperRecord, Values
+from assay.records.result import Result, Text, Whole, from_earlier
+from assay.records.verdicts import Verdict
 
 SCHEMA = 2
 State = Literal["running", "interrupted", "done", "failed", "waiting"]
@@ -37,8 +39,8 @@ class Cost(TypedDict):
         scored: Completions scored for one completion.
     """
 
-    generated: int | float
-    scored: int | float
+    generated: Whole | float
+    scored: Whole | float
 
 
 @with_config(_STRICT)
@@ -87,7 +89,7 @@ class Reading(TypedDict):
         watch: What the watch said.
     """
 
-    step: int
+    step: Whole
     tag: Text | None
     kl: float | None
     kl_err: float | None
@@ -99,16 +101,16 @@ class Reading(TypedDict):
     rewards_err: list[float | None] | None
     proxy: float | None
     proxy_err: float | None
-    n: int | None
-    generated: int | None
-    scored: int | None
-    compared: int | None
-    labels: int | None
-    updates: int | None
+    n: Whole | None
+    generated: Whole | None
+    scored: Whole | None
+    compared: Whole | None
+    labels: Whole | None
+    updates: Whole | None
     cost: Cost | None
     seconds: float | None
-    stats: Entries | None
-    watch: Entries | None
+    stats: Numbers | None
+    watch: Verdict | None
 
 
 @with_config(_STRICT)
@@ -129,9 +131,9 @@ class CompletionRow(TypedDict):
         logp: Log-probability of the completion under the policy that wrote it, in nats.
     """
 
-    step: int
+    step: Whole
     tag: Text | None
-    place: list[int] | None
+    place: list[Whole] | None
     prompt: Text | None
     completion: Text | None
     gold: float | None
@@ -158,8 +160,8 @@ class QuestionRow(TypedDict):
 
     id: Text
     who: Text
-    step: int
-    place: list[int]
+    step: Whole
+    place: list[Whole]
     prompt: Text
     first: Text
     second: Text
@@ -185,8 +187,8 @@ class LabelRow(TypedDict):
 
     id: NotRequired[Text]
     who: NotRequired[Text]
-    step: NotRequired[int]
-    place: NotRequired[list[int]]
+    step: NotRequired[Whole]
+    place: NotRequired[list[Whole]]
     label: NotRequired[float | None]
     by: NotRequired[Text]
     why: NotRequired[Text]
@@ -251,22 +253,22 @@ class RunRecord(BaseModel):
     recipe: Text | None = None
     verb: Text | None = None
     title: Text | None = None
-    paper: Entries | None = None
+    paper: PaperRecord | None = None
     path: Text | None = None
-    arguments: Entries = Field(default_factory=dict)
-    loop: Entries = Field(default_factory=dict)
-    seed: int | None = None
-    world: Entries = Field(default_factory=dict)
-    fit: Entries | None = None
-    run: Entries = Field(default_factory=dict)
-    watch: Entries | None = None
+    arguments: Values = Field(default_factory=dict)
+    loop: LoopRecord = Field(default_factory=lambda: LoopRecord())
+    seed: Whole | None = None
+    world: Named = Field(default_factory=lambda: Named())
+    fit: Named | None = None
+    run: Values = Field(default_factory=dict)
+    watch: Values | None = None
     golds: list[Text] = Field(default_factory=list)
     gold_kind: Text | None = None
     rewards: list[Text] = Field(default_factory=list)
     replayable: bool = True
     inputs: dict[Text, Text | None] = Field(default_factory=dict)
     changed: dict[Text, Text | None] = Field(default_factory=dict)
-    best_step: int | None = None
+    best_step: Whole | None = None
     result: Result | None = None
     world_digest: Text | None = None
     files: dict[Text, Entries | list[Any]] = Field(default_factory=dict)

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from assay.data.escape import link, visible
+from assay.data.escape import link
+from assay.safe_text import visible
 
 GAO = {
     "title": "Scaling Laws for Reward Model Overoptimization",

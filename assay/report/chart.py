@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assay.data.escape import visible
 from assay.report.curves import Curve, Mark, x_range, y_range
 from assay.report.labels import Frame, placed
 from assay.report.vega import specification
+from assay.safe_text import visible
 
 STYLE = (Path(__file__).parent / "templates" / "chart.css").read_text("utf-8")
 SVG = "http://www.w3.org/2000/svg"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +9,12 @@ from typing import Any
 import numpy as np
 
 from assay.data.escape import count, number
-from assay.errors import InputError
 from assay.records.methods import Ground, Method, Track
+from assay.records.verdicts import afterwards, during
 from assay.report.chart import Chart, chart
 from assay.report.curves import Curve
 from assay.report.figure import Picture
 
-# without these a verdict cannot be shown
-NEEDED = ("step", "log_alarm", "alpha", "delta", "says", "by", "word")
 FLOOR = (
     -3.0
 )  # log10 of evidence below which a curve is not drawn lower: 1 : 1000 for "it has not turned"
@@ -25,31 +22,8 @@ FLOOR = (
 
 def looks(track: Track) -> list[dict[str, Any]]:
     """The verdicts of a run, look by look: its own watch's, else those of a later `assay watch`."""
-    own = [r["watch"] for r in track.readings if r.get("watch")]
-    after = track.run.folder / "watch.json"
-    if own or not after.is_file():
-        return [_whole(v, f"{track.run.folder}/readings.jsonl") for v in own]
-    try:
-        said = json.loads(after.read_text(encoding="utf-8"))["looks"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return []
-    return [_whole(v, str(after)) for v in said] if isinstance(said, list) else []
-
-
-def _whole(verdict: dict[str, Any], where: str) -> dict[str, Any]:
-    """A verdict as it is.
-
-    Raises:
-        InputError: It lacks what the page draws of it; the file and the entries are named.
-    """
-    lost = [k for k in NEEDED if verdict.get(k) is None]
-    if lost:
-        raise InputError(
-            f"{where}: the watch's entry of step {verdict.get('step', 'unknown')} has no "
-            f"{' and no '.join(lost)}, which the watch always writes; restore the file, or remove "
-            'the entry\'s "watch" to report the run as one that was not watched'
-        )
-    return verdict
+    folder = track.run.folder
+    return during(folder, track.readings) or afterwards(folder)
 
 
 def verdicts(method: Method) -> list[dict[str, Any]]:

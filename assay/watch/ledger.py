@@ -26,6 +26,7 @@ from assay.engine.parallel import meter, rank, same_everywhere, world_size
 from assay.errors import InputError, Waiting
 from assay.records.checks import LABELS, QUESTIONS
 from assay.records.lines import append, write_lines
+from assay.safe_text import cell, uncelled, visible
 from assay.watch.labelers.questions import Label, Labeler, Question, current_labels
 
 Key = tuple[str, int, int, int]
@@ -187,7 +188,7 @@ class Ledger:
     def _from_people(self, wanted: list[Key], samples: Samples) -> dict[Key, float]:
         assert self.sheet is not None
         given = read_sheet(self.sheet) if self.sheet.exists() else {}
-        names = {k: "/".join(map(str, k)) for k in wanted}
+        names = {k: visible("/".join(map(str, k))) for k in wanted}  # as they stand in the sheet
         fresh = [k for k in wanted if names[k] not in given]
         if fresh and rank() == 0:
             prompts, texts = samples.prompts.text(), samples.text()
@@ -229,7 +230,8 @@ def read_sheet(path: Path) -> dict[str, float | None]:
                     f"{', '.join(rows.fieldnames or ()) or 'none'}"
                 )
             for row in rows:
-                out[row["id"]] = _filled_in(row["label"] or "", f"{path}, line {rows.line_num}")
+                value = _filled_in(row["label"] or "", f"{path}, line {rows.line_num}")
+                out[uncelled(row["id"] or "")] = value
     except UnicodeDecodeError as why:
         raise InputError(
             f"{path} is not UTF-8 text (byte {why.start}): save the sheet as CSV UTF-8"
@@ -241,7 +243,7 @@ def read_sheet(path: Path) -> dict[str, float | None]:
 
 def _filled_in(cell: str, where: str) -> float | None:
     """The number in a cell; None where it is empty."""
-    text = cell.strip()
+    text = uncelled(cell.strip())
     try:
         value = float(text) if text else None
     except ValueError:
@@ -254,14 +256,11 @@ def _filled_in(cell: str, where: str) -> float | None:
 
 
 def _append(path: Path, rows: list[tuple[str, str, str, str]]) -> None:
-    """Append rows; what people wrote is never touched.
-
-    An apostrophe stands before a leading =, +, − or @, which a spreadsheet takes for a formula.
-    """
+    """Append rows; what people wrote is never touched."""
     text = io.StringIO(newline="")
     sheet = csv.writer(text)
     if not path.exists():
         sheet.writerow(COLUMNS)
     for row in rows:
-        sheet.writerow([f"'{cell}" if cell[:1] in "=+-@\t\r" and cell else cell for cell in row])
+        sheet.writerow(map(cell, row))
     append(path, text.getvalue().encode())

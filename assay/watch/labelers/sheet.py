@@ -11,11 +11,11 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from assay.data.escape import visible
 from assay.engine.atomic import replacing
 from assay.errors import InputError
 from assay.records.lines import write_lines
 from assay.registry.catalogue import nearest
+from assay.safe_text import cell, uncelled, visible
 from assay.watch.labelers.people import LabelStore, ShownPair
 from assay.watch.labelers.questions import CHOICES
 
@@ -29,18 +29,6 @@ WORDS = {
     "tie": "tie",
     "0": "tie",
 }
-
-
-def cell(text: str) -> str:
-    """A text as a spreadsheet may show it.
-
-    Example:
-        >>> cell("=1+1")
-        "'=1+1"
-    """
-    shown = visible(text.replace("\r\n", "\n"))
-    formula = shown.lstrip()[:1] in tuple("=+-@＝＋－＠") or shown[:1] == "\t"
-    return f"'{shown}" if formula else shown
 
 
 def export(folder: Path | str, path: Path | str, *, twice: float = 0.1) -> int:
@@ -76,7 +64,7 @@ def export(folder: Path | str, path: Path | str, *, twice: float = 0.1) -> int:
         beside = list(dict.fromkeys(name for p in waiting for name in p.columns))
         rows.writerow([*COLUMNS, *(cell(f"prompt: {name}") for name in beside)])
         rows.writerows(
-            [p.id, cell(p.prompt), cell(p.first), cell(p.second), ""]
+            [cell(p.id), cell(p.prompt), cell(p.first), cell(p.second), ""]
             + [cell(p.columns.get(name, "")) for name in beside]
             for p in waiting
         )
@@ -130,7 +118,8 @@ def _read_row(
     row: dict[str, Any], at: str, pairs: dict[str, ShownPair], found: dict[str, str]
 ) -> None:
     """Add one row's choice to `found`."""
-    id, word = (row["id"] or "").strip(), (row["better"] or "").strip().lower()
+    id = uncelled((row["id"] or "").strip())
+    word = uncelled((row["better"] or "").strip()).lower()
     if not id and not word:
         return
     if id not in pairs:
