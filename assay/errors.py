@@ -23,6 +23,12 @@ class NotFinite(ArithmeticError):
     """
 
 
+class Collapsed(Exception):
+    """Training has died, and the run was told to stop (--on-collapse stop). The message says what
+    was seen, since which step, and what to do; exit code 4.
+    """
+
+
 class Waiting(Exception):
     """Labels are still out. The message says where to fill them in; exit code 3, and the run goes
     on with --resume.

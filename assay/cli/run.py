@@ -97,6 +97,7 @@ def _run(
         from assay.cli import outcome, screen
         from assay.engine import parallel
         from assay.records import tracking
+        from assay.records.run_warnings import collapsed
         from assay.records.runs import Run
 
     first = parallel.rank() == 0
@@ -116,7 +117,7 @@ def _run(
     if first:
         print(json.dumps(execution.summary(run), ensure_ascii=False) if as_json else folder)
         after_run(run, as_json=as_json)
-    return 0
+    return 4 if collapsed(run.about) else 0
 
 
 def drive(

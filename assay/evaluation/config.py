@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from assay.errors import InputError
 
@@ -12,7 +13,9 @@ _LEAST = {
     "eval_generations": 0,
     "log_completions": 0,
     "micro_batch_size": 0,
+    "collapse_steps": 1,
 }
+_ONE_OF = {"on_collapse": ("warn", "stop", "ignore"), "nonfinite_rewards": ("stop", "skip")}
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,18 @@ class MeasureConfig:
         micro_batch_size: Completions of a forward and backward pass; 0: chosen from the free
             memory, and recorded. The numbers are the same.
         stop_on_nonfinite: End the run at a step that is not finite, instead of skipping the step.
+        nonfinite_rewards: What happens at a reward that is NaN or infinite: stop ends the run, skip
+            leaves the completion out as one that the reward does not apply to.
+        on_collapse: What happens once training has died: warn says so and goes on, stop ends the
+            run, ignore writes it into the record alone. With warn and stop the exit code is 4,
+            unless training recovers.
+        collapse_steps: Steps that show no sign of learning before training has died.
         labels: A CSV file in which people answer a recipe that asks for gold labels; without it,
             the world's gold answers.
         policies: Keep every policy that is read, so that `assay watch` can look at a finished run.
 
     Raises:
-        InputError: A number is too small.
+        InputError: A number is too small, or a word is none of those possible.
 
     Example:
         >>> MeasureConfig(eval_steps=10).save_steps
@@ -47,6 +56,9 @@ class MeasureConfig:
     log_completions: int = 8
     micro_batch_size: int = 0
     stop_on_nonfinite: bool = False
+    nonfinite_rewards: Literal["stop", "skip"] = "stop"
+    on_collapse: Literal["warn", "stop", "ignore"] = "warn"
+    collapse_steps: int = 10
     labels: str = ""
     policies: bool = False
 
@@ -56,4 +68,10 @@ class MeasureConfig:
             if value < least:
                 raise InputError(
                     f"--{name.replace('_', '-')} is {value}; it must be at least {least}"
+                )
+        for name, words in _ONE_OF.items():
+            if getattr(self, name) not in words:
+                raise InputError(
+                    f"--{name.replace('_', '-')} is '{getattr(self, name)}'; it is one of "
+                    f"{', '.join(words)}"
                 )

@@ -21,6 +21,7 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from assay.records.result import Result, Text, from_earlier
+from assay.records.run_warnings import RunWarning
 
 SCHEMA = 2
 State = Literal["running", "interrupted", "done", "failed", "waiting"]
@@ -231,6 +232,8 @@ class RunRecord(BaseModel):
         best_step: The step with the highest gold, which is read again (tag "best"). The policy that
             a run comes to is in `result`.
         result: What a finished run comes to: its one best policy, and the last.
+        warnings: Signs that training had died, and numbers that were not finite, in the order in
+            which they were seen; see `records.run_warnings.RunWarning`.
     """
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True, populate_by_name=True)
@@ -264,6 +267,7 @@ class RunRecord(BaseModel):
     changed: dict[Text, Text | None] = Field(default_factory=dict)
     best_step: int | None = None
     result: Result | None = None
+    warnings: list[RunWarning] = Field(default_factory=list)
 
     @field_validator("result", mode="before")
     @classmethod
