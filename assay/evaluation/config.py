@@ -15,7 +15,6 @@ _LEAST = {
     "micro_batch_size": 0,
     "collapse_steps": 1,
 }
-_ONE_OF = {"on_collapse": ("warn", "stop", "ignore"), "nonfinite_rewards": ("stop", "skip")}
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class MeasureConfig:
         policies: Keep every policy that is read, so that `assay watch` can look at a finished run.
 
     Raises:
-        InputError: A number is too small, or a word is none of those possible.
+        InputError: A number is too small.
 
     Example:
         >>> MeasureConfig(eval_steps=10).save_steps
@@ -68,10 +67,4 @@ class MeasureConfig:
             if value < least:
                 raise InputError(
                     f"--{name.replace('_', '-')} is {value}; it must be at least {least}"
-                )
-        for name, words in _ONE_OF.items():
-            if getattr(self, name) not in words:
-                raise InputError(
-                    f"--{name.replace('_', '-')} is '{getattr(self, name)}'; it is one of "
-                    f"{', '.join(words)}"
                 )
