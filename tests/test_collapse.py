@@ -16,7 +16,7 @@ from small import small_world
 from assay import cli
 from assay.core import Loop, Samples, Step, Task, World
 from assay.core.reward import Checked
-from assay.errors import Collapsed, InputError
+from assay.errors import Collapsed
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
 from assay.loops import Rollouts, fill_missing, online, policy_gradient, proxy_score
