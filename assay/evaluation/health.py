@@ -86,7 +86,7 @@ class Health:
         except NotFinite as why:
             said = self._record(t, quiet=True)
             raise (NotFinite(f"{why}, step {t}: {said[-1]}") if said else why) from why
-        except InputError as why:  # of this process alone, it may be: nothing is asked of the others
+        except InputError as why:  # maybe of this process alone: the others are not asked
             if self._record(t, quiet=True, alone=True):
                 raise InputError(f"step {t}: {why}") from why
             raise
