@@ -56,6 +56,12 @@ class NotFinite(_Sentence, ArithmeticError):
     """
 
 
+class Collapsed(_Sentence):
+    """Training has died, and the run was told to stop (--on-collapse stop). The message says what
+    was seen, since which step, and what to do; exit code 4.
+    """
+
+
 class Waiting(_Sentence):
     """Labels are still out. The message says where to fill them in; exit code 3, and the run goes
     on with --resume.

@@ -27,6 +27,7 @@ from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import Measurement
 from assay.evaluation.reading import described
 from assay.records import best
+from assay.records.run_warnings import collapsed
 from assay.records.runs import Run
 from assay.records.schema import Reading
 from assay.records.tracking import Tracked
@@ -268,4 +269,5 @@ def summary(run: Run) -> dict[str, Any]:
         "last": curve[-1] if curve else None,
         "watch": next((r["watch"] for r in reversed(curve) if r["watch"]), None),
         "result": run.about.get("result"),
+        "died": [w["kind"] for w in collapsed(run.about)],
     }

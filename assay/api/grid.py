@@ -22,7 +22,7 @@ from assay.api.run import Run
 from assay.api.train import checked, open_run
 from assay.engine.atomic import write_bytes
 from assay.engine.os_errors import writing_to
-from assay.errors import InputError, NotFinite
+from assay.errors import Collapsed, InputError, NotFinite
 from assay.records.memory import MemoryRun
 from assay.records.methods import Ground, found
 from assay.report.ours import must_be_ours
@@ -125,7 +125,7 @@ def _run(begin: Callable[[Worlds], Run], folder: Path, worlds: Worlds) -> Run:
     except Exception as why:
         if not (folder / "run.json").exists():
             raise
-        expected = isinstance(why, (InputError, NotFinite))
+        expected = isinstance(why, (Collapsed, InputError, NotFinite))
         log.warning("%s failed: %s", folder, why, exc_info=not expected)
     return open_run(folder)
 

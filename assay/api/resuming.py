@@ -15,12 +15,15 @@ from assay.errors import InputError
 from assay.records.own_inputs import INPUTS
 from assay.registry.live import PYTHON, is_live, opened
 
-# may differ when a run goes on: no reading depends on them
+# may differ when a run goes on: no reading that was made depends on them
 FREE = (
     "micro_batch_size",
     "save_steps",
     "device",
     "policies",
+    "on_collapse",
+    "collapse_steps",
+    "nonfinite_rewards",
     "watch.rate",
     "watch.timeout",
     "watch.tries",

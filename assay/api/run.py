@@ -15,6 +15,7 @@ from assay.errors import InputError
 from assay.records.best import BestPolicy, best, state_of
 from assay.records.export import card, find_policy, load_policy
 from assay.records.memory import MemoryRun
+from assay.records.run_warnings import RunWarning
 from assay.records.runs import Run as Record
 from assay.records.schema import Reading
 from assay.records.verify import Finding, verify
@@ -80,6 +81,13 @@ class Run:
         if isinstance(self.record, MemoryRun) or not begun:
             return str(self.record.about["state"])
         return state_of(self.record)
+
+    @property
+    def warnings(self) -> list[RunWarning]:
+        """Signs that training had died, and numbers that were not finite, as the record has them;
+        a dict each.
+        """
+        return list(self.record.record.warnings)
 
     @property
     def readings(self) -> list[Reading]:

@@ -1,5 +1,5 @@
 """The command line: `assay VERB …`. Exit codes: 0 done, 1 ran and failed, 2 wrong input, 3 waits
-for labels, 130 stopped by Ctrl-C, 143 by SIGTERM.
+for labels, 4 training has died, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from assay.cli.verbs import Verb, call
 from assay.engine import memory, os_errors
 from assay.engine.clean_stream import clean_streams
 from assay.engine.signals import Terminated
-from assay.errors import InputError, NotFinite, NotWritten, Waiting
+from assay.errors import Collapsed, InputError, NotFinite, NotWritten, Waiting
 from assay.registry import catalogue
 from assay.registry.catalogue import nearest
 
@@ -118,6 +118,8 @@ def _main(argv: Sequence[str], verbose: bool) -> int:
         return _dispatch(words)
     except Waiting as why:
         return _said(3, str(why))
+    except Collapsed as why:
+        return _said(4, str(why))
     except NotWritten as why:
         if verbose:
             traceback.print_exc()

@@ -23,6 +23,7 @@ from assay.errors import InputError
 from assay.registry.catalogue import HOME
 from assay.registry.docstrings import clause, first_sentence
 from assay.registry.parameters import REQUIRED, Parameter, from_text, parameters
+from assay.safe_text import json_text
 
 FUNCTIONS = {  # verb → module and function of the library
     "check": ("api.checking", "check"),

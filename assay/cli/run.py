@@ -22,6 +22,7 @@ from assay.errors import InputError
 from assay.registry import catalogue
 from assay.registry.catalogue import Entry
 from assay.registry.docstrings import clause
+from assay.safe_text import json_text
 
 if TYPE_CHECKING:
     from assay.api.orders import Order
@@ -96,6 +97,7 @@ def _run(
         from assay.cli import outcome, screen
         from assay.engine import parallel
         from assay.records import tracking
+        from assay.records.run_warnings import collapsed
         from assay.records.runs import Run
 
     first = parallel.rank() == 0
@@ -115,7 +117,7 @@ def _run(
     if first:
         print(json_text(execution.summary(run)) if as_json else folder)
         after_run(run, as_json=as_json)
-    return 0
+    return 4 if collapsed(run.about) else 0
 
 
 def drive(

@@ -22,7 +22,7 @@ from assay.cli.grammar import Grammar
 from assay.cli.parsing import unknown
 from assay.cli.verbs import Seen
 from assay.engine import progress
-from assay.errors import InputError, NotFinite
+from assay.errors import Collapsed, InputError, NotFinite
 from assay.records.runs import Run
 from assay.registry import catalogue
 from assay.registry.catalogue import Entry
@@ -46,7 +46,7 @@ def sweep_(
 
     Each run has its own folder, OUT/recipe/name=value,…; finished ones are skipped and unfinished
     ones go on, so the same command may be given again after a stop. A run that fails does not stop
-    the others; the exit code is then 1.
+    the others; the exit code is then 1, and 4 where training has died in one.
 
     Args:
         recipes: Recipes that `assay list` names, or paths of Python files.
@@ -90,7 +90,9 @@ def sweep_(
             print(json_text(outcomes))
         done = [Path(o["run"]) for o in outcomes if o["state"] == "done"]
         after_runs(out, done, as_json=json_)
-    return 1 if any(o["state"] == "failed" for o in outcomes) else 0
+    if any(o["state"] == "failed" for o in outcomes):
+        return 1
+    return 4 if any(o.get("died") for o in outcomes) else 0
 
 
 def _known(entry: Entry, base: Mapping[str, Any]) -> dict[str, Flag]:
@@ -213,7 +215,7 @@ def run_all(
                 begun = before[folder] == "begun"
                 world = worlds(order, folder if begun else None)
                 run.drive(order, world, folder, resume=begun, say=tell)
-            except (InputError, NotFinite) as why:
+            except (Collapsed, InputError, NotFinite) as why:
                 reason = str(why)
             except Exception as why:
                 traceback.print_exc()

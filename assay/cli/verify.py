@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assay.cli import screen
-from assay.data.escape import visible
 from assay.errors import InputError
+from assay.safe_text import json_text, visible
 
 if TYPE_CHECKING:
     from assay.records.verify import Finding
@@ -39,7 +38,7 @@ def verify_(*folders: str, json_: bool = False) -> int:
     wrong = sum(bool(one.wrong) for findings in found.values() for one in findings)
     if json_:
         said = {f: [asdict(one) for one in findings] for f, findings in found.items()}
-        print(json.dumps({"folders": said, "wrong": wrong}, ensure_ascii=True))
+        print(json_text({"folders": said, "wrong": wrong}))
         return int(wrong > 0)
     for folder, findings in found.items():
         print(screen.wrapped(visible(folder)))

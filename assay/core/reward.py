@@ -12,7 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from assay.core.naming import named, sample_of
 from assay.core.samples import Prompts, Samples
+from assay.engine.nonfinite import nonfinite
 from assay.engine.parallel import scoring
 from assay.errors import InputError, Missing
 
@@ -61,8 +63,15 @@ class Checked:
     """
 
     def __init__(self, reward: Reward):
-        self.reward, self.names, self.partial = reward, tuple(reward.names), reward.partial
+        self.reward, self.names = reward, tuple(reward.names)
         self._last: tuple[Prompts, Tensor, Tensor, Tensor] | None = None
+
+    @property
+    def partial(self) -> bool:
+        """Whether scores may be NaN, "does not apply"; also where the run leaves out what is not
+        finite.
+        """
+        return self.reward.partial or nonfinite.leaves_out
 
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
         if self._last is not None and all(
@@ -145,15 +154,27 @@ class Checked:
     def _checked(self, samples: Samples) -> Float[Tensor, "M B N"]:
         scores = self._scored(samples)
         bad = ~torch.isfinite(scores) & samples.present
-        if self.partial:
+        if self.reward.partial:
             bad &= ~torch.isnan(scores)
-        if bad.any():
+        for m, name in enumerate(self.names) if bad.any() else ():
+            if bad[m].any():
+                nonfinite.rewards(name, samples, bad[m])
+        if bad.any() and not nonfinite.leaves_out:
             m, b, n = (int(i) for i in bad.nonzero()[0])
-            raise InputError(
-                f"reward '{self.names[m]}' gave {float(scores[m, b, n])} for completion {n} of "
-                f"prompt {int(samples.prompts.row[b])} ({int(bad.sum())} of {bad.numel()} scores "
-                "are not finite); return a number, or declare the reward partial"
+            function = nonfinite.collects and self.reward.partial
+            gave = "NaN or infinity" if function else f"{float(scores[m, b, n])}"
+            cure = (
+                "return a number, or None where the reward does not apply; --nonfinite-rewards "
+                "skip leaves such completions out and goes on"
+                if function
+                else "return a number, or declare the reward partial"
             )
+            raise InputError(
+                f"reward '{self.names[m]}' gave {gave} for "
+                f"{named(sample_of(samples, b, n))} ({int(bad.sum())} of {bad.numel()} scores "
+                f"are not finite); {cure}"
+            )
+        scores = scores.masked_fill(bad, torch.nan) if bad.any() else scores
         return torch.where(samples.present, scores, scores.new_zeros(()))
 
     @scoring
@@ -163,7 +184,7 @@ class Checked:
         Numbers are checked on the whole batch, so that every process raises
         the same error.
         """
-        with torch.no_grad():
+        with torch.no_grad(), nonfinite.passing():
             scores = self.reward(samples)
         want = (len(self.names), *samples.mask.shape[:2])
         if not isinstance(scores, Tensor):

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from assay.engine import parallel, progress
+from assay.engine.nonfinite import Step, all_finite, nonfinite
 from assay.engine.optimiser import Optimiser
 from assay.engine.passes import Split, pieces
 from assay.engine.threads import together
@@ -97,14 +98,18 @@ def descend(
         if among is not None:
             w, piece = w[:, among.to(w.device)], piece.pick(among.expand(len(part), -1))
             index = index[:, None], among[None]
+        nonfinite.piece(part, among)
         with torch.enable_grad():  # whatever the mode of the code that pulls on the recipe
             losses = loss_of(piece, index)
             tasks = [
                 functools.partial(_back, loss, w)
                 for loss in ([losses] if isinstance(losses, Tensor) else losses)
             ]
-            values = together(tasks) if w.device.type == "cpu" else [task() for task in tasks]
-        total += torch.stack(values).sum()
+            found = together(tasks) if w.device.type == "cpu" else [task() for task in tasks]
+        total += torch.stack([value for value, _ in found]).sum()
+        for _, bad in found:
+            nonfinite.suspect("loss", batch, bad)
+    nonfinite.whole()
     for p in optimiser.parameters if parallel.world_size() > 1 else ():
         if p.grad is None:
             p.grad = torch.zeros_like(p)
@@ -112,12 +117,8 @@ def descend(
     parallel.sum_(total)
     norm = optimiser.norm()
     if not bool(torch.isfinite(norm) & torch.isfinite(total)):
-        said = f"loss {float(total):g}, gradient norm {float(norm):g}"
-        if _STRICT:
-            raise NotFinite(f"a step is not finite ({said})")
-        log.warning("a step was skipped: it is not finite (%s)", said)
-        optimiser.zero_grad()
-        return {"loss": float(total), "grad_norm": float(norm), "skipped": 1.0}
+        return skipped(optimiser, batch, loss=float(total), grad_norm=float(norm))
+    nonfinite.clear()
     optimiser.step(norm)
     parallel.meter.add("updates", 1)
     return {
@@ -126,6 +127,31 @@ def descend(
         "learning_rate": optimiser.rate,
         "skipped": 0.0,
     }
+
+
+def skipped(optimiser: Optimiser, batch: Any, **seen: float) -> dict[str, float]:
+    """Skip an update whose numbers are not finite: nothing changes, and it is said.
+
+    Args:
+        optimiser: Of the parameters that are left as they are.
+        batch: The update's completions, one of which may be named.
+        seen: Numbers that are not finite, such as loss=nan.
+
+    Returns:
+        What `descend` returns of such a step.
+
+    Raises:
+        NotFinite: The run is strict.
+    """
+    said = ", ".join(f"{k.replace('grad_norm', 'gradient norm')} {v:g}" for k, v in seen.items())
+    finite = all_finite(optimiser.parameters)
+    told = nonfinite.step(Step(said, finite, skipped=not _STRICT), batch)
+    if _STRICT:
+        raise NotFinite(f"a step is not finite ({said})")
+    if not told:
+        log.warning("a step was skipped: it is not finite (%s)", said)
+    optimiser.zero_grad()
+    return {**seen, "skipped": 1.0}
 
 
 def _announced(parts: Iterator[Pass], rows: int, n: int) -> Iterator[Pass]:
@@ -138,14 +164,17 @@ def _announced(parts: Iterator[Pass], rows: int, n: int) -> Iterator[Pass]:
             learning.advance(some)
 
 
-def _back(loss: Tensor | Callable[[], Tensor], w: Tensor) -> Tensor:
-    """Add the gradient of Σ w·loss to what it is a function of; return its value."""
+def _back(loss: Tensor | Callable[[], Tensor], w: Tensor) -> tuple[Tensor, Tensor]:
+    """Add the gradient of Σ w·loss to what it is a function of; return its value, and where the
+    loss is not finite.
+    """
     loss = loss if isinstance(loss, Tensor) else loss()
     if loss.shape != w.shape:
         raise InputError(
             f"the loss has shape {list(loss.shape)} and its weights {list(w.shape)}: "
             "a loss is never reduced before descend"
         )
-    value = torch.where(w != 0, loss * w.to(loss.dtype), loss.new_zeros(())).sum()
+    weighted = torch.where(w != 0, loss * w.to(loss.dtype), loss.new_zeros(()))
+    value = weighted.sum()
     value.backward()
-    return value.detach().double()
+    return value.detach().double(), ~torch.isfinite(weighted.detach())

@@ -168,6 +168,19 @@ def gather(x: Tensor, dim: int = 0) -> Tensor:
     return whole.to(kind).movedim(0, dim)
 
 
+def objects(mine: list[Any]) -> list[list[Any]]:
+    """Return every process's list, in rank order; all have to call it together.
+
+    Args:
+        mine: This process's list, of what pickle can hold.
+    """
+    if world_size() == 1:
+        return [mine]
+    found: list[Any] = [None] * world_size()
+    dist.all_gather_object(found, mine)
+    return found
+
+
 def same_everywhere(x: Tensor) -> Tensor:
     """Return rank 0's tensor, in every process."""
     if world_size() > 1:

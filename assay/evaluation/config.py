@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from assay.errors import InputError
 
@@ -12,6 +13,7 @@ _LEAST = {
     "eval_generations": 0,
     "log_completions": 0,
     "micro_batch_size": 0,
+    "collapse_steps": 1,
 }
 
 
@@ -29,6 +31,12 @@ class MeasureConfig:
         micro_batch_size: Completions of a forward and backward pass; 0: chosen from the free
             memory, and recorded. The numbers are the same.
         stop_on_nonfinite: End the run at a step that is not finite, instead of skipping the step.
+        nonfinite_rewards: What happens at a reward that is NaN or infinite: stop ends the run, skip
+            leaves the completion out as one that the reward does not apply to.
+        on_collapse: What happens once training has died: warn says so and goes on, stop ends the
+            run, ignore writes it into the record alone. With warn and stop the exit code is 4,
+            unless training recovers.
+        collapse_steps: Steps that show no sign of learning before training has died.
         labels: A CSV file in which people answer a recipe that asks for gold labels; without it,
             the world's gold answers.
         policies: Keep every policy that is read, so that `assay watch` can look at a finished run.
@@ -47,6 +55,9 @@ class MeasureConfig:
     log_completions: int = 8
     micro_batch_size: int = 0
     stop_on_nonfinite: bool = False
+    nonfinite_rewards: Literal["stop", "skip"] = "stop"
+    on_collapse: Literal["warn", "stop", "ignore"] = "warn"
+    collapse_steps: int = 10
     labels: str = ""
     policies: bool = False
 

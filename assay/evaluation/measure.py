@@ -26,6 +26,7 @@ from assay.evaluation.chosen import chosen, with_micro_batch
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.cost import Cost
 from assay.evaluation.disk_space import check_room
+from assay.evaluation.health import Health
 from assay.evaluation.outcome import result_of
 from assay.evaluation.pulling import Puller
 from assay.evaluation.reading import Reader
@@ -205,8 +206,9 @@ class Measurement:
         self.cost = Cost(reader, world, loop, config, self._tell)
         if run is not None and resume and rank() == 0:
             run.cut(-1 if saved is None else self.carry.next)
+        self.health = Health(loop, config, self.progress, run, resumed=resume)
         before = run.readings() if run is not None and resume else ()
-        parts = (self.task, self.progress, self.policies, self.lookout)
+        parts = (self.task, self.progress, self.policies, self.lookout, self.health)
         self.reads = RunReader(self.cost.read, eyes, *parts, run=run, every=every, before=before)
 
     @property
@@ -231,15 +233,15 @@ class Measurement:
         """Pull the recipe to its end, and read on the way."""
         self.config = with_micro_batch(self.config, self.task, self.loop, self.run)
         last: list[Step] = []
-        pull = Puller(self.recipe, self.carry, self.ledger, self.progress, self.config)
+        parts = (self.carry, self.ledger, self.progress, self.config, self.health)
+        pull = Puller(self.recipe, *parts)
         while (steps := self._pulled(pull)) is not None:
             if self.fresh:
                 self.fresh = False
                 yield self.reads.reference(steps[0])
-            for s in steps:
-                self.progress.count(s.stats)
             last = [s for s in steps if s.policy is not None] or last
             t = self.carry.next
+            self.health.step(steps, t)
             if steps[0].policy is not None and (
                 t % self.config.eval_steps == 0 or (len(steps) == 1 and steps[0].tag)
             ):
@@ -253,6 +255,7 @@ class Measurement:
                 self._save()
         if self.fresh:  # no step at all: the reference is still worth a look
             yield self.reads.reference(Step(None))
+        self.health.end(self.carry.next)
         if last and self.progress.last_read != self.carry.next:
             yield from self.reads.all(last, self.carry.next)
         again = self.reads.best(last) if last and self.progress.best else None

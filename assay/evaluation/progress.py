@@ -38,6 +38,8 @@ class Progress:
         last_read: The step of the last reading, −1 before the first.
         tally: Sums and counts of step statistics since the last reading.
         read: Readings with a gold.
+        signs: What the collapse monitor counts; {} before the first step.
+        warnings: The record's warnings so far.
         seen: What the gauge has summed in the step under way; {} between steps.
     """
 
@@ -47,6 +49,8 @@ class Progress:
     last_read: int = -1
     tally: dict[str, list[float]] = field(default_factory=dict)
     read: int = 0
+    signs: dict[str, Any] = field(default_factory=dict)
+    warnings: list[dict[str, Any]] = field(default_factory=list)
     seen: Sums = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from assay.core import Ask, Carry, Step
 from assay.engine.descend import micro_batches
 from assay.evaluation.config import MeasureConfig
+from assay.evaluation.health import Health
 from assay.evaluation.progress import Progress, steps_of
 from assay.watch.ledger import Ledger
 
@@ -23,6 +24,7 @@ class Puller:
         ledger: Answers what it asks.
         progress: Counts what it spends.
         config: Says the size of a pass, and what happens at a number that is not finite.
+        health: Records numbers that are not finite.
     """
 
     def __init__(
@@ -32,12 +34,17 @@ class Puller:
         ledger: Ledger,
         progress: Progress,
         config: MeasureConfig,
+        health: Health,
     ):
         self.recipe, self.carry, self.ledger = recipe, carry, ledger
-        self.progress, self.config = progress, config
+        self.progress, self.config, self.health = progress, config, health
 
     def __call__(self) -> list[Step] | None:
         """Pull once."""
+        with self.health.collecting(self.carry.next + 1):
+            return self._pulled()
+
+    def _pulled(self) -> list[Step] | None:
         micro, strict = self.config.micro_batch_size, self.config.stop_on_nonfinite
         item: Any = None
         labels: Tensor | None = None

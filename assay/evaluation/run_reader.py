@@ -9,6 +9,7 @@ from assay.core import Rng, Step, Task
 from assay.engine.parallel import meter, rank
 from assay.errors import InputError
 from assay.evaluation.alerts import Alerts
+from assay.evaluation.health import Health
 from assay.evaluation.progress import Policies, Progress, nothing_spent
 from assay.evaluation.reading import reward_names
 from assay.evaluation.watching import Lookout
@@ -28,6 +29,7 @@ class RunReader:
         progress: What the run has spent, and the best policy so far by gold.
         policies: Where policies are kept.
         lookout: The run's watch, None where nothing is watched.
+        health: Records numbers that are not finite.
         run: The record, None for a run without one.
         every: Whether every policy that is read is kept.
         before: The readings that a resumed run has made, whose warnings are not given again.
@@ -41,14 +43,21 @@ class RunReader:
         progress: Progress,
         policies: Policies,
         lookout: Lookout | None,
+        health: Health,
         *,
         run: Run | MemoryRun | None,
         every: bool,
         before: Iterable[Mapping[str, Any]] = (),
     ):
-        self.reader, self.eyes, self.task, self.progress = reader, eyes, task, progress
+        self._reader, self.eyes, self.task, self.progress = reader, eyes, task, progress
+        self.health = health
         self.policies, self.lookout, self.run, self.every = policies, lookout, run, every
         self.alerts = Alerts(before, reward_names(task))
+
+    def reader(self, step: Step, rng: Rng) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Read one policy, and record numbers that are not finite."""
+        with self.health.collecting(max(0, self.progress.last_read)):
+            return self._reader(step, rng)
 
     def all(self, steps: list[Step], t: int) -> Iterator[dict[str, Any]]:
         """Read the policies of one step.
@@ -60,6 +69,7 @@ class RunReader:
         Raises:
             InputError: They are several, and the run is watched.
         """
+        self.health.before_reading(steps, t)
         stats = self.progress.statistics()
         self.progress.last_read = t
         if self.lookout is not None and len(steps) > 1:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from assay.core import Loop, Optimiser, Samples, Step, Task, cat
-from assay.engine.descend import Index
+from assay.engine.descend import Index, skipped
+from assay.engine.nonfinite import nonfinite
 from assay.engine.passes import Split
 from assay.errors import InputError
 from assay.formulas.advantage import leave_one_out
@@ -135,7 +136,8 @@ def online(
     """Run the online loop and yield one Step after each of `loop.max_steps` updates.
 
     Everything but `loss` runs without gradient. A batch that `prepare` leaves empty is not
-    descended on: the step changes nothing. Each step records what `rollout_stats` says of all its
+    descended on: the step changes nothing. A step is skipped where the policy samples by
+    log-probabilities that are not finite. Each step records what `rollout_stats` says of all its
     completions, also of those that `prepare` leaves out; rewards that are filled in because no
     reward model applies are no part of it, and their share is "frac_reward_missing".
 
@@ -176,8 +178,17 @@ def online(
         drawn.append((x, without_missing(r, missing), missing))
         return x, r
 
+    def broken(x: Samples) -> bool:
+        """Whether the policy's own log-probabilities are not finite: nothing can be learned."""
+        if rollout is not None or not bool((~torch.isfinite(x.logp) & x.mask).any()):
+            return False
+        nonfinite.logps("policy", x, x.logp)
+        return True
+
     def prepared(t: int) -> Rollouts:
         batch = Rollouts(t, actor, optimiser, *draw(), draw=draw)
+        if broken(batch.samples):
+            return batch
         if prepare is not None:
             batch = prepare(batch)
         if batch.advantage is None and len(batch):
@@ -191,14 +202,17 @@ def online(
             x, A, stats = batch.samples, batch.advantage, {}
 
             def of(rows: Samples, i: Index, A: Any = A) -> Tensor:
-                return loss(actor.logp(rows), rows, A[i])
+                logp = nonfinite.logps("policy", rows, actor.logp(rows))
+                return loss(logp, rows, A[i])
 
-            if len(x):
+            if broken(x):
+                stats = skipped(optimiser, x, log_probability=torch.nan)
+            elif len(x):
                 rng = task.rng("minibatch", t)
                 stats = update(optimiser, of, x, loop, rng, reduce=reduce, split=split)
             sampled = rollout_stats((x, r) for x, r, _ in drawn)
             sampled |= missing_stats((x, missing) for x, _, missing in drawn)
             batch.stats = {**stats, **sampled, **batch.stats}
-            if after is not None:
+            if after is not None and A is not None:
                 after(batch)
         yield Step(actor, reward=score, stats=batch.stats)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from assay.core import Loop, Pairs, Policy, Samples, Step, Task, order
+from assay.engine.nonfinite import nonfinite
 from assay.engine.parallel import sum_
 from assay.formulas.reduce import per_pair
 from assay.loops.updates import update, with_reference_logp
@@ -44,7 +45,8 @@ def paired(
         margins = Margins(beta)
 
         def of(rows: Any, _: Tensor, margins: Margins = margins) -> Tensor:
-            logp, reference = policy.logp(rows), with_reference_logp(task.reference, rows).logp
+            logp = nonfinite.logps("policy", rows, policy.logp(rows))
+            reference = with_reference_logp(task.reference, rows).logp
             margins.add(rows, logp, reference)
             return loss(rows, logp, reference)
 

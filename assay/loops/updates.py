@@ -11,6 +11,7 @@ from torch import Tensor
 
 from assay.core import Loop, Optimiser, Policy, Rng, Samples
 from assay.engine.descend import descend
+from assay.engine.nonfinite import nonfinite
 from assay.engine.passes import Split
 from assay.formulas.reduce import per_completion
 from assay.loops.statistics import mean_stats
@@ -53,4 +54,4 @@ def update(
 def with_reference_logp(reference: Policy, rows: Samples) -> Samples:
     """Return the same completions with the reference's log-probabilities, without gradient."""
     with torch.no_grad():
-        return replace(rows, logp=reference.logp(rows))
+        return replace(rows, logp=nonfinite.logps("reference", rows, reference.logp(rows)))

@@ -13,7 +13,19 @@ from assay.records.lines import plain
 from assay.records.schema import RunRecord
 
 # settings that may differ when a run goes on: no reading depends on them
-FREE = ("micro_batch_size", "save_steps", "device", "policies", "threads", "processes")
+FREE = (
+    "micro_batch_size",
+    "save_steps",
+    "device",
+    "policies",
+    "threads",
+    "processes",
+    "trust_remote_code",
+    "reward_timeout",
+    "on_collapse",
+    "collapse_steps",
+    "nonfinite_rewards",
+)
 FREE_OF_WATCH = ("rate", "timeout", "tries", "at_once")
 _PARTS = ("recipe", "arguments", "loop", "seed", "world", "world_digest", "fit")
 

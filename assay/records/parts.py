@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NotRequired
+from typing import Annotated, Any, NotRequired
 
-from pydantic import ConfigDict, with_config
+from pydantic import ConfigDict, GetPydanticSchema, with_config
 
 # pydantic reads typing's own TypedDict only from Python 3.12 on
 from typing_extensions import TypedDict
@@ -60,3 +60,13 @@ class Named(TypedDict):
 
     name: NotRequired[Text]
     seed: NotRequired[Whole | None]
+
+
+def _typed(kind: Any) -> GetPydanticSchema:
+    """Check a dict as if it were of a TypedDict: code that writes records makes plain dicts."""
+    return GetPydanticSchema(lambda _, handler: handler.generate_schema(kind))
+
+
+LoopEntries = Annotated[dict[str, Any], _typed(LoopRecord)]
+PaperEntries = Annotated[dict[str, Any], _typed(PaperRecord)]
+NamedEntries = Annotated[dict[str, Any], _typed(Named)]

@@ -20,8 +20,9 @@ from pydantic import (
 # pydantic reads typing's own TypedDict only from Python 3.12 on
 from typing_extensions import TypedDict
 
-from assay.records.parts import LoopRecord, Named, Numbers, PaperRecord, Values
+from assay.records.parts import LoopEntries, NamedEntries, Numbers, PaperEntries, Values
 from assay.records.result import Result, Text, Whole, from_earlier
+from assay.records.run_warnings import RunWarning
 from assay.records.verdicts import Verdict
 
 SCHEMA = 2
@@ -237,6 +238,8 @@ class RunRecord(BaseModel):
             was, as in world hub, whose models are among `inputs`.
         files: How many bytes of each file of lines a finished run has written, and their SHA-256.
         seal: SHA-256 of all the other entries: a record that was edited is known by it.
+        warnings: Signs that training had died, and numbers that were not finite, in the order in
+            which they were seen; see `records.run_warnings.RunWarning`.
     """
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True, populate_by_name=True)
@@ -253,13 +256,13 @@ class RunRecord(BaseModel):
     recipe: Text | None = None
     verb: Text | None = None
     title: Text | None = None
-    paper: PaperRecord | None = None
+    paper: PaperEntries | None = None
     path: Text | None = None
     arguments: Values = Field(default_factory=dict)
-    loop: LoopRecord = Field(default_factory=lambda: LoopRecord())
+    loop: LoopEntries = Field(default_factory=dict)
     seed: Whole | None = None
-    world: Named = Field(default_factory=lambda: Named())
-    fit: Named | None = None
+    world: NamedEntries = Field(default_factory=dict)
+    fit: NamedEntries | None = None
     run: Values = Field(default_factory=dict)
     watch: Values | None = None
     golds: list[Text] = Field(default_factory=list)
@@ -273,6 +276,7 @@ class RunRecord(BaseModel):
     world_digest: Text | None = None
     files: dict[Text, Entries | list[Any]] = Field(default_factory=dict)
     seal: Text | None = None
+    warnings: list[RunWarning] = Field(default_factory=list)
 
     @field_validator("result", mode="before")
     @classmethod

@@ -83,6 +83,8 @@ def faults(ground: Ground) -> list[str]:
             cut[t.name] = f"{100 * most:.0f} %"
         if lacking := without_reward(about.get("result")):
             said.append(f"{t.name}: {lacking}.")
+        for warning in about.get("warnings") or []:
+            said.append(f"{t.name}, step {warning['step']}: {warning['what']}. {warning['advice']}")
         for trouble in troubles(t.readings):
             said.append(
                 f"{t.name}, in {trouble.looks} of {counted(trouble.of, 'reading')}: "

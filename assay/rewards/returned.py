@@ -19,6 +19,7 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any
 
+from assay.engine.nonfinite import nonfinite
 from assay.engine.plural import counted
 from assay.errors import InputError
 
@@ -36,7 +37,8 @@ def numbers(found: Any, n: int, who: str) -> list[float]:
         who: The reward's name, for the message.
 
     Returns:
-        n numbers, NaN where the reward does not apply.
+        n numbers, NaN where the reward does not apply. While a run is under way, infinity where
+        the reward is not finite: its caller names the sample.
 
     Raises:
         InputError: It is no list of n finite numbers and None.
@@ -90,6 +92,8 @@ def _number(i: int, value: Any, n: int, who: str) -> float:
             held = value
     if held is None or type(held).__name__ == "NAType":  # pandas' word for None
         return math.nan
+    if nonfinite.passes and isinstance(held, float) and not math.isfinite(held):
+        return math.inf  # NaN would say that the reward does not apply
     # the bound also refuses an int too large for a float, and NaN; rewards are float32
     if not isinstance(held, NUMBERS) or not _within(held):
         raise InputError(

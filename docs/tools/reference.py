@@ -60,7 +60,7 @@ def command_line() -> str:
         "# Command line",
         "What `assay COMMAND --help` prints, on one page. Every command takes `--help`, `--quiet` "
         "and `--verbose`. Exit codes: 0 done, 1 ran and failed, 2 wrong input, 3 waits for labels, "
-        "130 stopped. The flags that a recipe adds are on the page "
+        "4 training has died, 130 stopped. The flags that a recipe adds are on the page "
         "[Recipes, fits, studies](recipes.md).",
     ]
     for group in GROUPS:

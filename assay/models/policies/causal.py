@@ -208,7 +208,7 @@ class Causal(nn.Module):
     def _kl(self, reference: Causal, samples: Samples) -> Float[Tensor, "B N"]:
         (mine, place), (theirs, _) = self._before(samples), reference._before(samples)
         each = [
-            torch.where(p > -torch.inf, p.exp() * (p - q), 0.0).sum(-1).clamp(min=0)
+            torch.where(p == -torch.inf, 0.0, p.exp() * (p - q)).sum(-1).clamp(min=0)
             for p, q in (
                 (self.log_probs(mine[s], place[s]), reference.log_probs(theirs[s], place[s]))
                 for s in self._pieces(len(place))
