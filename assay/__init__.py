@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from assay.api.best_of_n import sample_best_of_n as sample_best_of_n
     from assay.api.grid import compare as compare
     from assay.api.grid import sweep as sweep
+    from assay.api.opened import open_run as open_run
     from assay.api.rewards import RewardEnsemble as RewardEnsemble
     from assay.api.rewards import fit_reward as fit_reward
     from assay.api.rewards import load_reward as load_reward
     from assay.api.run import Run as Run
-    from assay.api.train import open_run as open_run
     from assay.api.train import train as train
     from assay.watch.config import Watch as Watch
 
@@ -43,7 +43,7 @@ _WHERE = {
     "load_reward": "api.rewards",
     "RewardEnsemble": "api.rewards",
     "train": "api.train",
-    "open_run": "api.train",
+    "open_run": "api.opened",
     "Run": "api.run",
     "Watch": "watch.config",
     "sample_best_of_n": "api.best_of_n",

@@ -17,9 +17,10 @@ from assay.api.arguments import in_python, known_to
 from assay.api.arguments import plain as as_plain
 from assay.api.execution import Worlds
 from assay.api.notebook import comparison_html
+from assay.api.opened import open_run
 from assay.api.recipes import recipe_entry
 from assay.api.run import Run
-from assay.api.train import checked, open_run
+from assay.api.train import checked
 from assay.engine.atomic import write_bytes
 from assay.engine.os_errors import writing_to
 from assay.errors import Collapsed, InputError, NotFinite
