@@ -1,5 +1,5 @@
 # `make help` lists the commands. Each sets itself up in .venv, once; PYTHON=… chooses the interpreter.
-.PHONY: help demo test test-all check lint types package docs docs-real bench bench-watch trl clean
+.PHONY: help demo test test-all nightly check lint types package docs docs-real bench bench-watch trl clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -18,10 +18,13 @@ demo: $(STAMP)  ## Shows an over-optimised proxy and best-of-n, measured: about 
 	$(BIN)/python -m assay demo
 
 test: $(STAMP)  ## Runs every law, and of the contract each recipe on its smallest world: under 10 minutes.
-	$(PYTEST) -m "not full"
+	$(PYTEST) -m "not full and not nightly"
 
 test-all: $(STAMP) trl  ## Runs every test, those of the optional environments included.
-	$(PYTEST)
+	$(PYTEST) -m "not nightly"
+
+nightly: $(STAMP)  ## Kills commands at every operation, and whatever else takes hours.
+	$(PYTEST) -m nightly
 
 check: lint types test  ## Runs what has to pass before a commit.
 

@@ -54,7 +54,7 @@ class Points:
                 return None
         whole = os.path.join(os.path.realpath(os.path.dirname(os.path.abspath(path))), "")
         whole += os.path.basename(os.fspath(path))
-        return whole if whole.startswith(self.root) else None
+        return whole if os.path.join(whole, "").startswith(self.root) else None
 
     def __call__(self, what: str, path: str, torn: Callable[[], Any] = lambda: None) -> None:
         """One more operation."""
@@ -198,6 +198,7 @@ def serve() -> None:
 def _child(job: dict[str, Any], main: Callable[[list[str]], int]) -> None:
     code = 1
     os.chdir(job["root"])
+    os.environ["PAID"] = job["log"] + ".paid"
     points = Points(Path(job["root"]), job["at"], Path(job["log"]))
     with open(job["said"], "w") as said:
         os.dup2(said.fileno(), 1)
@@ -267,15 +268,20 @@ class Killer:
         """What a loss of power could have undone when that command had ended."""
         return list(json.loads(self.log.read_text())["dirty"])
 
+    def paid(self) -> list[str]:
+        """The calls of labelers since this was last asked: each wrote a line to $PAID."""
+        path = Path(f"{self.log}.paid")
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return lines
+
     def output(self) -> str:
         """What the last command wrote to stdout and stderr."""
         return self.said.read_text()
 
     def close(self) -> None:
         """End the process."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+        self.process.communicate()
         shutil.rmtree(self.said.parent / "cache", ignore_errors=True)
 
 

@@ -124,16 +124,20 @@ def is_free_folder(path: Path) -> bool:
     return path.is_dir() and all(is_fresh(p) for p in path.iterdir())
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path) -> list[Path]:
     """Make a folder and the folders above it, and flush their names to disk.
 
     Args:
         path: The folder. It may exist.
+
+    Returns:
+        The folders that were made, the innermost first.
     """
     new = [p for p in (path, *path.parents) if not p.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in new:
         sync_folder(folder.parent)
+    return new
 
 
 def sync_folder(folder: Path) -> None:

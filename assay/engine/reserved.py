@@ -108,7 +108,7 @@ def reserving(
     """
     lock = _lock_of(path)
     with writing_to(path):
-        make_folder(lock.parent)
+        folders = make_folder(lock.parent)
     if fcntl is None:
         with _by_filelock(lock, path, further, elsewhere) as mine:
             yield mine
@@ -126,6 +126,16 @@ def reserving(
     finally:
         lock.unlink(missing_ok=True)  # still locked, so nobody takes it in between
         os.close(file)
+        _remove_empty(folders)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Delete folders that were made for an output that was not."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:  # something is in it
+            return
 
 
 def _lock_of(path: Path) -> Path:

@@ -22,10 +22,11 @@ from torch import Tensor
 
 from assay.core import Samples
 from assay.engine import progress
+from assay.engine.atomic import write_bytes
 from assay.engine.parallel import meter, rank, same_everywhere, world_size
 from assay.errors import InputError, Waiting
 from assay.records.checks import LABELS, QUESTIONS
-from assay.records.lines import append, write_lines
+from assay.records.lines import write_lines
 from assay.watch.labelers.questions import Label, Labeler, Question, current_labels
 
 Key = tuple[str, int, int, int]
@@ -135,7 +136,7 @@ class Ledger:
         return [self.labels.get(q.id) for q in questions]
 
     def _buy(self, wanted: Sequence[Question], labeler: Labeler) -> None:
-        """Ask, and write each label down as it comes.
+        """Ask, and write each label down as it comes, those of one call together.
 
         Questions without a usable answer are written last, and only if another got a label: if none
         did, the labeler is broken, and they are asked again when the run goes on.
@@ -146,11 +147,12 @@ class Ledger:
             write_lines(path, [q.line() for q in wanted if q.id not in known])
         without: list[Label] = []
         asking = progress.over(labeler(wanted), f"asking {labeler.name}", "labels", len(wanted))
+        found: list[Label] = []
         for label in asking:
-            if label.value is None:
-                without.append(label)
-            else:
-                self._write([label], labeler.name)
+            (without if label.value is None else found).append(label)
+            if not label.more:
+                self._write(found, labeler.name)
+                found = []
         if len(without) == len(wanted) > 1:
             raise Waiting(
                 f"{labeler.name} gave no label to any of {len(wanted)} questions (the last: "
@@ -243,14 +245,24 @@ def read_sheet(path: Path) -> dict[str, float | None]:
 
 
 def _append(path: Path, rows: list[tuple[str, str, str, str]]) -> None:
-    """Append rows; what people wrote is never touched.
+    """Add rows to a sheet in the order of its columns; what people wrote is never touched.
 
-    An apostrophe stands before a leading =, +, − or @, which a spreadsheet takes for a formula.
+    The sheet is replaced as a whole, so that a kill leaves no half of a row in it, and a row that
+    stands last without a line end keeps its own line. An apostrophe stands before a leading =, +, −
+    or @, which a spreadsheet takes for a formula.
     """
+    before = path.read_bytes() if path.exists() else b""
+    header = next(csv.reader(before.decode("utf-8-sig").splitlines()), None) if before else None
     text = io.StringIO(newline="")
     sheet = csv.writer(text)
-    if not path.exists():
+    if header is None:
         sheet.writerow(COLUMNS)
+    elif not before.endswith(b"\n"):
+        text.write("\r\n")
     for row in rows:
-        sheet.writerow([f"'{cell}" if cell[:1] in "=+-@\t\r" and cell else cell for cell in row])
-    append(path, text.getvalue().encode())
+        cells = {
+            name: f"'{cell}" if cell[:1] in "=+-@\t\r" and cell else cell
+            for name, cell in zip(COLUMNS, row)
+        }
+        sheet.writerow([cells.get(name, "") for name in header or COLUMNS])
+    write_bytes(path, before + text.getvalue().encode("utf-8", "backslashreplace"))
