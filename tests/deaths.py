@@ -31,16 +31,21 @@ CALLS = (  # functions of `os` whose first argument is a path or a descriptor
 )
 
 
+TIDIES = ("unlink", "rmdir", "truncate", "ftruncate")  # a disk that is full allows them
+
+
 class Points:
     """Counts the durable operations below a folder, and ends the process at one of them.
 
     Args:
         root: The folder of work.
         at: The operation at which the process ends; 0 for none.
+        error: Where it is not 0, that operation and all later ones raise this error of the system.
         log: Where the operations are listed, and which of them no flush has followed.
     """
 
-    def __init__(self, root: Path, at: int, log: Path):
+    def __init__(self, root: Path, at: int, log: Path, error: int = 0):
+        self.error = error
         self.root, self.at, self.count = os.path.realpath(root) + os.sep, at, 0
         self.log, self.lines = log, list[str]()
         self.dirty = set[str]()  # files with bytes, and folders with names, that may be lost
@@ -62,6 +67,9 @@ class Points:
         self.lines.append(f"{self.count} {what} {path.removeprefix(self.root)}")
         if self.count == self.at:
             torn()
+        if self.error and 0 < self.at <= self.count and not what.startswith(TIDIES):
+            raise OSError(self.error, os.strerror(self.error), path)
+        if self.count == self.at and not self.error:
             os._exit(KILLED)
 
     def told(self) -> None:
@@ -199,7 +207,7 @@ def _child(job: dict[str, Any], main: Callable[[list[str]], int]) -> None:
     code = 1
     os.chdir(job["root"])
     os.environ["PAID"] = job["log"] + ".paid"
-    points = Points(Path(job["root"]), job["at"], Path(job["log"]))
+    points = Points(Path(job["root"]), job["at"], Path(job["log"]), job["error"])
     with open(job["said"], "w") as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
@@ -242,18 +250,19 @@ class Killer:
             },
         )
 
-    def __call__(self, root: Path, words: list[str], at: int = 0) -> int:
+    def __call__(self, root: Path, words: list[str], at: int = 0, error: int = 0) -> int:
         """Run a command in a folder of work, and end it at an operation.
 
         Args:
             root: The folder.
             words: The command without "assay".
             at: The operation; 0 to let it end.
+            error: In place of the death, the disk refuses with this error from there on.
 
         Returns:
             Its exit code, `KILLED` where it was ended.
         """
-        job = {"root": str(root), "words": words, "at": at}
+        job = {"root": str(root), "words": words, "at": at, "error": error}
         job |= {"said": str(self.said), "log": str(self.log)}
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(json.dumps(job) + "\n")

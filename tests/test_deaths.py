@@ -6,6 +6,7 @@ while it recovers, and by SIGKILL at times that nobody chose.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -242,6 +243,45 @@ def test_a_killed_command_is_given_again_and_comes_to_the_same_end(
     found = whole(name)
     at = max(1, round(share * len(found.points)))
     dies(killer, CASES[name], found, tmp_path / "work", at)
+
+
+def is_refused(killer: Killer, case: Case, whole: Whole, root: Path, at: int, error: int) -> None:
+    """Let the disk refuse everything from an operation on, then give the command again."""
+    shutil.copytree(whole.start, root)
+    code, where = killer(root, [*case.words], at, error), whole.points[at - 1]
+    said = killer.output()
+    assert "Traceback" not in said, (where, said)
+    assert code == case.code or os.strerror(error) in said, (where, code, said)
+    code, said = killer(root, [*case.again(root, case.words)]), killer.output()
+    assert state(root) == whole.end, (where, said)
+    assert code == case.code or "exists" in said, (where, said)
+    shutil.rmtree(root)
+
+
+REFUSALS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [("score", 0.4), ("check", 0.6), ("export of a sheet", 0.3), ("import of a sheet", 0.9)],
+)
+def test_a_command_that_the_disk_refuses_says_so_and_may_be_given_again(
+    killer: Killer, whole: Callable[[str], Whole], tmp_path: Path, name: str, share: float
+) -> None:
+    found = whole(name)
+    at = max(1, round(share * len(found.points)))
+    is_refused(killer, CASES[name], found, tmp_path / "work", at, REFUSALS[at % len(REFUSALS)])
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", [name for name in CASES if name not in RUNS])
+def test_the_disk_may_refuse_at_every_operation(
+    killer: Killer, whole: Callable[[str], Whole], tmp_path: Path, name: str
+) -> None:
+    found = whole(name)
+    for at in range(1, len(found.points) + 1):
+        error = REFUSALS[at % len(REFUSALS)]
+        is_refused(killer, CASES[name], found, tmp_path / f"{at}", at, error)
 
 
 @pytest.mark.nightly

@@ -25,7 +25,6 @@ log = logging.getLogger("assay")
 FILE, FOLDER = "new", "part"  # what the name of a fresh file or folder says of it
 MOVING = ".moving"  # in a fresh folder: which of its entries are on their way to their place
 _OF_ANOTHER = 24 * 3600.0  # seconds until another machine's fresh file is taken for a leftover
-_LATER = 2.0  # seconds by which a process began after a file, so that it cannot be its writer
 _LONGEST = 200  # bytes of a name that are kept: file systems allow 255
 _FRESH = re.compile(
     r"\.(?P<pid>\d+)(?:-(?P<host>[0-9a-f]{4})-[0-9a-f]{6})?\.new"
@@ -73,18 +72,14 @@ def is_leftover(path: Path) -> bool:
     if owner is None or os.path.abspath(path) in _mine:
         return False
     pid, host = owner
-    try:
-        touched = path.lstat().st_mtime
-    except OSError:  # gone meanwhile
-        return False
     if host not in ("", _host()):
-        return time.time() - touched > _OF_ANOTHER
-    try:  # a process that began later has been given the number of the one that wrote
-        return bool(psutil.Process(pid).create_time() > touched + _LATER)
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:  # it lives, and may not be looked at
-        return False
+        try:
+            return time.time() - path.lstat().st_mtime > _OF_ANOTHER
+        except OSError:  # gone meanwhile
+            return False
+    if pid == os.getpid():  # a process before this one had the same number
+        return host != ""
+    return not psutil.pid_exists(pid)
 
 
 def forget(path: Path) -> None:

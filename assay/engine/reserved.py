@@ -124,9 +124,18 @@ def reserving(
             mine.withdraw()
             raise
     finally:
-        lock.unlink(missing_ok=True)  # still locked, so nobody takes it in between
-        os.close(file)
+        _let_go(lock, file)
         _remove_empty(folders)
+
+
+def _let_go(lock: Path, file: int) -> None:
+    """Delete the hidden file while it is still locked, so that nobody takes it in between."""
+    try:
+        lock.unlink(missing_ok=True)
+    except OSError as why:  # the output is what counts; the next process takes the file over
+        log.info("%s cannot be deleted: %s", lock, why)
+    finally:
+        os.close(file)
 
 
 def _remove_empty(folders: Sequence[Path]) -> None:
