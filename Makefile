@@ -24,7 +24,7 @@ test: $(STAMP)  ## Runs every law, and of the contract each recipe on its smalle
 test-all: $(STAMP) .venv/.browser trl  ## Runs every test, those of the optional environments included.
 	$(PYTEST) -m "not nightly"
 
-nightly: $(STAMP)  ## Runs what takes hours: a million damaged inputs, long stateful tests.
+nightly: $(STAMP)  ## Runs what takes hours: a million damaged inputs, kills at every operation, long stateful tests.
 	$(PYTEST) -m nightly
 
 check: lint types test  ## Runs what has to pass before a commit.

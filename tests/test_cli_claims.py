@@ -213,8 +213,12 @@ def test_a_claim_is_run_kept_and_told(capsys: pytest.CaptureFixture[str]) -> Non
     assert "2 seeds were run and 5 are the least" in told
 
     Path("claims/worst_case.table.json").write_text("{}")
-    assert cli.main(["claims"]) == 2
-    assert "claims/worst_case.table.json is damaged" in capsys.readouterr().err
+    assert cli.main(["claims"]) == 1, "the others are listed all the same"
+    listed = capsys.readouterr()
+    assert "claims/worst_case.table.json is damaged" in listed.err
+    assert "leave_one_out" in listed.out and "2 seeds" not in listed.err
+    assert cli.main(["claims", "--write"]) == 2, "a page without that verdict is not written"
+    assert Path("CLAIMS.md").read_text() == told
 
 
 def test_results_that_came_with_assay_are_listed_where_a_folder_has_none(

@@ -17,7 +17,7 @@ from assay.errors import Waiting
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
 from assay.records.runs import Run, read_lines
-from assay.watch.ledger import read_sheet
+from assay.watch.ledger import Ledger, read_sheet
 from assay.worlds import table
 
 LOOP = Loop(max_steps=3, batch_size=2, num_generations=2, learning_rate=0.1)
@@ -146,3 +146,43 @@ def test_an_answer_that_looks_like_a_formula_is_not_one(tmp_path: Path) -> None:
     _append(tmp_path / "s.csv", [("recipe/1/0/0", "=HYPERLINK(1)", "-cmd|' /C calc'!A0", "")])
     row = filled(tmp_path / "s.csv")[0]
     assert row["prompt"].startswith("'=") and row["completion"].startswith("'-")
+
+
+def test_rows_are_added_below_a_sheet_without_a_last_line_end(tmp_path: Path) -> None:
+    """People's editors leave it out, move columns, and add some of their own."""
+    from assay.watch.ledger import _append
+
+    path = tmp_path / "s.csv"
+    path.write_bytes("\ufefflabel,note,id,completion\r\n1.5,good,r/1/0/0,x".encode())
+    _append(path, [("r/1/0/1", "ask", "answer", "")])
+    assert path.read_bytes().startswith("\ufefflabel,note,id,completion\r\n1.5,good".encode())
+    assert read_sheet(path) == {"r/1/0/0": 1.5, "r/1/0/1": None}
+    with path.open(newline="", encoding="utf-8-sig") as f:
+        assert list(csv.DictReader(f))[1] == {
+            "label": "",
+            "note": "",
+            "id": "r/1/0/1",
+            "completion": "answer",
+        }
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_labels_of_one_call_are_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between two of them would lose labels that were paid for."""
+    from assay.watch import ledger as module
+    from assay.watch.labelers.function import FunctionLabeler
+    from assay.watch.labelers.questions import Question
+
+    written: list[int] = []
+
+    def write(path: Path, lines: list[object]) -> None:
+        if path.name == "labels.jsonl":
+            written.append(len(lines))
+
+    monkeypatch.setattr(module, "write_lines", write)
+    asked = [Question("watch f", 1, (i, 0), "p", "a", "b") for i in range(5)]
+    labeler = FunctionLabeler(lambda prompts, first, second: [1.0] * len(first), "f", at_once=3)
+    Ledger(tmp_path, None).compare(asked, labeler)
+    assert written == [3, 2]

@@ -7,7 +7,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from assay.api.opened import open_run
 from assay.api.recipes import recipe_entry
 from assay.api.run import Run
 from assay.api.train import checked
+from assay.engine import parallel
 from assay.engine.atomic import write_bytes
 from assay.engine.os_errors import writing_to
+from assay.engine.reserved import reserving
 from assay.errors import Collapsed, InputError, NotFinite
 from assay.records.memory import MemoryRun
 from assay.records.methods import Ground, found
@@ -88,12 +90,25 @@ def sweep(
                     seed = {k: v for k, v in seeded.items() if k == "seed"}
                     where = Path(out) / entry.name / flags.label({**shown, **seed})
                     jobs.append((recipe, {**arguments, **setting, **seeded}, where))
-    begins = [
-        (folder, checked(recipe, out=folder, resume=(folder / "run.json").exists(), **asked))
-        for recipe, asked, folder in jobs
-    ]  # all of them before the first run
-    worlds = Worlds()
-    return [_run(begin, folder, worlds) for folder, begin in begins]
+    with only_sweep(Path(out)):
+        begins = [
+            (folder, checked(recipe, out=folder, resume=(folder / "run.json").exists(), **asked))
+            for recipe, asked, folder in jobs
+        ]  # all of them before the first run
+        worlds = Worlds()
+        return [_run(begin, folder, worlds) for folder, begin in begins]
+
+
+def only_sweep(out: Path) -> AbstractContextManager[object]:
+    """Let no other process start or go on with a sweep in a folder.
+
+    Args:
+        out: The sweep's folder; it need not exist.
+
+    Returns:
+        What holds it while its block runs. It raises InputError where another process has it.
+    """
+    return reserving(out) if parallel.rank() == 0 else nullcontext()
 
 
 def _grid(over: Over) -> list[dict[str, Any]]:

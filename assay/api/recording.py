@@ -18,6 +18,7 @@ from assay.api.resuming import forget_start
 from assay.api.weights import live_sources, live_weights
 from assay.core import Loop, World
 from assay.engine import parallel
+from assay.engine.atomic import make_folder
 from assay.engine.folder_lock import TRACES, only_writer
 from assay.engine.os_errors import writing_to
 from assay.engine.owner import held_by
@@ -62,7 +63,7 @@ def _begun(folder: Path) -> Iterator[None]:
     """
     forget_start(folder)
     with writing_to(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     with only_writer(folder) as mine:
         if not mine:
             raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from assay.cli.grammar import Grammar
 from assay.cli.verbs import Seen
 from assay.engine.atomic import write_bytes
 from assay.engine.progress import stage
+from assay.engine.reserved import reserving
 from assay.errors import InputError
 from assay.registry import catalogue
 from assay.safe_text import json_text
@@ -39,7 +41,8 @@ def claims_(
     Without --run every claim is listed with its verdict, read from the results that come with assay
     and from yours: holds here, does not hold here, cannot be shown here, or not run. With --run the
     arms of a claim are run on every seed, which is the world's and the run's alike, and the result
-    is written to RESULTS/NAME.WORLD.json.
+    is written to RESULTS/NAME.WORLD.json. A result file that cannot be read is named, and the exit
+    code is then 1.
 
     Args:
         run: A paper whose claim is run, or all. May be given again.
@@ -58,7 +61,8 @@ def claims_(
     papers = [e for e in catalogue.entries() if not e.fault]
     if run:
         _run(run, papers, given, seeds, results or Path("claims"))
-    found = claims.rows(papers, claims.folder(results))
+    damaged = list[InputError]()
+    found = claims.rows(papers, claims.folder(results), None if write else damaged.append)
     if write:
         write_bytes(Path("CLAIMS.md"), verdicts.markdown(found).encode())
         ending(("written", "CLAIMS.md"), as_json=json_)
@@ -73,7 +77,9 @@ def claims_(
             ("more on one", "assay show NAME"),
             ("run one", "assay claims --run NAME --seeds 0..4"),
         )
-    return 0
+    for why in damaged:
+        print(f"assay: {why}", file=sys.stderr)
+    return 1 if damaged else 0
 
 
 def grammar(base: Grammar, seen: Seen) -> Grammar:
@@ -134,5 +140,9 @@ def _run(
     loop = {k: v for k, v in given.items() if k in settings.loop()}
     arguments = {k.removeprefix("world."): v for k, v in given.items() if k.startswith("world.")}
     numbers = [value(s, int, "--seeds") for s in several(seeds)]
-    for result in claims.run(fit, seeds=numbers, world=world, world_arguments=arguments, loop=loop):
-        print(claims.save(result, folder), file=sys.stderr)
+    how: dict[str, Any] = {"world": world, "world_arguments": arguments, "loop": loop}
+    with ExitStack() as held:
+        for entry in sorted(fit, key=lambda e: e.name):
+            held.enter_context(reserving(claims.path_of(entry.name, world, folder)))
+        for result in claims.run(fit, seeds=numbers, **how):
+            print(claims.save(result, folder), file=sys.stderr)

@@ -12,7 +12,7 @@ from typing import Any
 
 from assay.api import execution, inputs, orders
 from assay.core import Rng
-from assay.engine.atomic import write_bytes
+from assay.engine.atomic import forget_fresh, write_bytes
 from assay.engine.folder_lock import only_writer
 from assay.engine.owner import held_by
 from assay.engine.progress import over
@@ -58,28 +58,29 @@ def looks(folder: Path, asked: WatchConfig, say: Callable[[str], None]) -> Itera
             if v != getattr(WatchConfig(), k)
         )
     )
-    watch, comparisons = open_watch(
-        asked,
-        task,
-        population=world.population,
-        held_out=world.held_out,
-        gold=world.gold,
-        ledger=Ledger(folder, None),
-        seed=seed,
-        looks=len(read),
-        folder=folder,
-        again=again,
-        own=False,
-    )
-    for sentence in watch.outlook.sentences:
-        say(sentence)
-    said = []
     with only_writer(folder) as mine:
         if not mine:
             raise InputError(
                 f"{held_by(folder)} is writing to {folder}: wait until it has ended, and watch the "
                 "run then"
             )
+        forget_fresh(folder)
+        watch, comparisons = open_watch(
+            asked,
+            task,
+            population=world.population,
+            held_out=world.held_out,
+            gold=world.gold,
+            ledger=Ledger(folder, None),  # read once no other process can buy labels
+            seed=seed,
+            looks=len(read),
+            folder=folder,
+            again=again,
+            own=False,
+        )
+        for sentence in watch.outlook.sentences:
+            say(sentence)
+        said = []
         for reading in over(read, "watching", "readings"):
             policy: Any = task.reference.copy()
             step = reading["step"]

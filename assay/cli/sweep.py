@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from assay.api import flags, settings
 from assay.api.flags import Flag
+from assay.api.grid import only_sweep
 from assay.api.resuming import must_be_free
 from assay.api.values import several, value
 from assay.cli import run, screen
@@ -84,7 +85,7 @@ def sweep_(
     with progress.stage("starting"):
         from assay.engine import parallel
 
-    with parallel.group():
+    with parallel.group(), only_sweep(out):
         outcomes = run_all(jobs, quiet=json_, accept=accept_changes)
         if json_ and parallel.rank() == 0:
             print(json_text(outcomes))

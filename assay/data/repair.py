@@ -18,6 +18,7 @@ from assay.data.read import Source, open_source
 from assay.data.scan import PEEK, Scan, scan_file
 from assay.data.writing import new_file, strict
 from assay.engine import progress
+from assay.engine.atomic import is_free
 from assay.errors import InputError
 
 FULL = "half a character (U+FFFD in its place)"
@@ -72,7 +73,7 @@ def repair(
         >>> found["written"], found["left_out"]
         (1, {'chosen equals rejected': {'count': 1, 'rows': [3]}})
     """
-    if Path(out).exists():
+    if not is_free(Path(out)):
         raise InputError(f"{out} exists and is never overwritten; give another file with --fix")
     given = open_source(path, split=split)
     whole = replace(given, rows=lambda faults: mended_rows(given.rows(faults)))

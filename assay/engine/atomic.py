@@ -1,22 +1,24 @@
-"""Writes a file or a folder whole or not at all: a fresh name, flushed to disk, then a rename."""
+"""Writes a file or a folder whole or not at all: a fresh name, flushed to disk, then a rename that
+is flushed too.
+"""
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
-
+from assay.engine.leftovers import FILE, FOLDER, MOVING, forget, forget_below, fresh_path, is_fresh
 from assay.engine.os_errors import writing_to
 from assay.errors import InputError
 
 log = logging.getLogger("assay")
-_FRESH = re.compile(r"\.(\d+)\.new$")  # how the name of a fresh file ends
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)
+_FILLED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)  # what a rename says of a name in use
 
 
 @contextmanager
@@ -31,7 +33,7 @@ def replacing(path: Path, needed: int | None = None) -> Iterator[Path]:
         needed: The bytes that it will have, where they are known.
 
     Yields:
-        A path in the same folder, whose name holds this process's id.
+        A path in the same folder.
 
     Raises:
         NotWritten: The disk is full, a limit is reached, or the folder cannot be written to.
@@ -43,15 +45,17 @@ def replacing(path: Path, needed: int | None = None) -> Iterator[Path]:
         >>> (folder / "a.txt").read_text()
         'new'
     """
-    fresh = _fresh(path)
-    try:
-        with writing_to(path, needed):
-            yield fresh
-            _flush(fresh)
-            os.replace(fresh, path)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
+    forget(path)
+    with fresh_path(path, FILE) as fresh:
+        try:
+            with writing_to(path, needed):
+                yield fresh
+                _flush(fresh)
+                os.replace(fresh, path)
+                sync_folder(path.parent)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
@@ -79,25 +83,90 @@ def creating(path: Path, needed: int | None = None) -> Iterator[Path]:
         >>> [p.name for p in (folder / "new").iterdir()]
         ['a.txt']
     """
-    if os.path.lexists(path):
+    if not is_free(path):
         raise _taken(path)
-    fresh = _fresh(path)
-    with writing_to(path, needed):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing_to(path, needed), fresh_path(path, FILE) as fresh:
+        make_folder(path.parent)
         try:
             yield fresh
             _flush(fresh)
             _claim(path, fresh)
         finally:
             fresh.unlink(missing_ok=True)
+        sync_folder(path.parent)
 
 
-def _fresh(path: Path) -> Path:
-    return path.with_name(f"{path.name}.{os.getpid()}.new")
+def is_free(path: Path) -> bool:
+    """Whether a new file can have a name. What a killed process left of it is deleted.
+
+    Args:
+        path: The name.
+
+    Example:
+        >>> is_free(getfixture("tmp_path") / "a.txt")
+        True
+    """
+    forget(path)
+    return not os.path.lexists(path)
+
+
+def is_free_folder(path: Path) -> bool:
+    """Whether a new folder can have a name: nothing has it, or a folder with nothing in it.
+
+    What a killed process left of it is deleted.
+
+    Args:
+        path: The name.
+    """
+    forget(path)
+    if not os.path.lexists(path):
+        return True
+    return path.is_dir() and all(is_fresh(p) for p in path.iterdir())
+
+
+def make_folder(path: Path) -> list[Path]:
+    """Make a folder and the folders above it, and flush their names to disk.
+
+    Args:
+        path: The folder. It may exist.
+
+    Returns:
+        The folders that were made, the innermost first.
+    """
+    new = [p for p in (path, *path.parents) if not p.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in new:
+        sync_folder(folder.parent)
+    return new
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk: without it a loss of power may undo a rename.
+
+    Args:
+        folder: The folder. Nothing happens on systems that cannot flush one.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folder; nor may one be read that is written blindly
+        log.debug("the names in %s cannot be flushed to disk", folder)
+        return
+    try:
+        os.fsync(handle)
+    except OSError as why:
+        if why.errno not in _CANNOT_SYNC:
+            raise
+        log.debug("the names in %s cannot be flushed to disk: %s", folder, why)
+    finally:
+        os.close(handle)
 
 
 def _flush(path: Path) -> None:
-    with open(path, "r+b") as f:  # Windows flushes no file that is open for reading alone
+    # Windows flushes no file that is open for reading alone, and a file may be read-only
+    with open(path, "r+b" if os.name == "nt" else "rb") as f:
         os.fsync(f.fileno())
 
 
@@ -141,10 +210,7 @@ def forget_fresh(folder: Path) -> None:
     Args:
         folder: The folder, which this process holds. Files of processes that live stay.
     """
-    for path in folder.rglob("*.new"):
-        made = _FRESH.search(path.name)
-        if made and not psutil.pid_exists(int(made.group(1))):
-            path.unlink(missing_ok=True)
+    forget_below(folder)
 
 
 @contextmanager
@@ -152,7 +218,9 @@ def whole_folder(out: Path) -> Iterator[Path]:
     """Give a fresh folder to write to; its content stands in `out` if the block ends well.
 
     So a folder of that name is whole, and has passed what the block checked. The fresh folder lies
-    beside `out`, or within it where that exists: it may be mounted from another disk.
+    beside `out`, and takes its name in one step. Only where `out` is a disk of its own it lies
+    within, and its entries are moved one by one; what a kill leaves of that is taken back by the
+    next start.
 
     Args:
         out: A name that is free, or an empty folder.
@@ -170,22 +238,66 @@ def whole_folder(out: Path) -> Iterator[Path]:
         >>> [p.name for p in out.parent.iterdir()], [p.name for p in out.iterdir()]
         (['model'], ['config.json'])
     """
-    whole = out if out.name not in ("", "..") else out.absolute()
-    there = whole.exists()
-    part = f"{whole.name}.part-{os.getpid()}"
-    fresh = whole / part if there else whole.with_name(part)
-    fresh.mkdir(parents=True)
-    try:
-        yield fresh
-        if any(".part-" not in p.name for p in whole.glob("*")):
-            raise InputError(
-                f"{out} was written by another process in the meantime, and is never overwritten; "
-                "give another place"
-            )
-        if there:
-            for path in sorted(fresh.iterdir()):
-                path.rename(whole / path.name)
+    whole = out.resolve() if out.is_symlink() or out.name in ("", "..") else out
+    forget(whole)
+    make_folder(whole.parent)
+    with fresh_path(whole, FOLDER) as beside:
+        fresh = _made(beside, whole)
+        try:
+            yield fresh
+            _flush_all(fresh)
+            _place(fresh, whole, out)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _flush_all(folder: Path) -> None:
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            sync_folder(path)
+        elif path.is_file():
+            _flush(path)
+
+
+def _made(beside: Path, whole: Path) -> Path:
+    """The fresh folder, made beside its place, or within it where that is another disk."""
+    if not os.path.ismount(whole):
+        try:
+            beside.mkdir()
+        except PermissionError:  # the place may be writable where the folder above is not
+            if not whole.is_dir():
+                raise
         else:
-            fresh.rename(whole)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+            return beside
+    within = whole / beside.name
+    within.mkdir()
+    return within
+
+
+def _place(fresh: Path, whole: Path, out: Path) -> None:
+    """Give a fresh folder its name, unless something is there."""
+    late = InputError(
+        f"{out} was written by another process in the meantime, and is never overwritten; "
+        "give another place"
+    )
+    if fresh.parent == whole:
+        if not all(map(is_fresh, whole.iterdir())):
+            raise late
+        names = sorted(p.name for p in fresh.iterdir())
+        (fresh / MOVING).write_text("\0".join(names), encoding="utf-8")
+        _flush(fresh / MOVING)
+        for name in names:
+            (fresh / name).rename(whole / name)
+        sync_folder(whole)
+        return
+    try:
+        if whole.is_dir():
+            shutil.copymode(whole, fresh)
+            if os.name == "nt":  # a rename there replaces no folder
+                whole.rmdir()
+        fresh.rename(whole)
+    except OSError as why:
+        if why.errno not in _FILLED:
+            raise
+        raise late from why
+    sync_folder(whole.parent)

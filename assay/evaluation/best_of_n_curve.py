@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from assay.core.rng import Rng
 from assay.engine import progress
-from assay.engine.atomic import creating
+from assay.engine.atomic import creating, is_free
+from assay.engine.reserved import Reserved, reserving
 from assay.errors import InputError
 from assay.evaluation.scored_table import read_table
 from assay.formulas.curves import best_of_n, bootstrap_mean
@@ -59,11 +61,12 @@ def bon(
     Raises:
         InputError: The file cannot be used, or `out` or `page` exists.
     """
-    for path, flag in ((out, "-o"), (page, "--page")):
-        if path is not None and Path(path).exists():
-            raise InputError(
-                f"{path} exists and is never overwritten; give another file with {flag}"
-            )
+    with _reserving(out, page):
+        for path, flag in ((out, "-o"), (page, "--page")):
+            if path is not None and not is_free(Path(path)):
+                raise InputError(
+                    f"{path} exists and is never overwritten; give another file with {flag}"
+                )
     if draws < 1:
         raise InputError(f"--draws is {draws}; an interval needs at least 1")
     with progress.stage(f"reading {scores}"):
@@ -118,13 +121,26 @@ def bon(
         "seed": seed,
         "input": {"sha256": digest(scores) if Path(scores).exists() else None},
     }
-    if out is not None:
-        data = encode({**provenance(), **result}, indent=1)
-        with creating(Path(out), len(data)) as fresh:
-            fresh.write_bytes(data)
-    if page is not None:
-        best_of_n_page.page(result, page)
+    with _reserving(out, page) as mine:
+        if out is not None:
+            data = encode({**provenance(), **result}, indent=1)
+            with creating(Path(out), len(data)) as fresh:
+                fresh.write_bytes(data)
+                if mine is not None:
+                    mine.making(Path(out), fresh)
+        if page is not None:
+            best_of_n_page.page(result, page)
     return result
+
+
+def _reserving(
+    out: str | Path | None, page: str | Path | None
+) -> AbstractContextManager[Reserved | None]:
+    """No other process writes the outputs meanwhile; the page, which is written last, makes them
+    whole.
+    """
+    outputs = [Path(path) for path in (page, out) if path is not None]
+    return reserving(*outputs) if outputs else nullcontext()
 
 
 def _curve(

@@ -15,14 +15,14 @@ from assay.core import Claim
 from assay.engine import progress
 from assay.errors import InputError
 from assay.evidence.arms import Seed
-from assay.evidence.results import folder, read, rows, save
+from assay.evidence.results import folder, path_of, read, rows, save
 from assay.evidence.rule import judged
 from assay.records.provenance import provenance
 from assay.registry import catalogue
 from assay.registry.catalogue import Entry
 from assay.stats.effects import Reading, drop, final, peak
 
-__all__ = ["claim_of", "folder", "judged", "read", "rows", "run", "save"]
+__all__ = ["claim_of", "folder", "judged", "path_of", "read", "rows", "run", "save"]
 
 
 def run(

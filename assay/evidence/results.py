@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from assay.engine.atomic import write_bytes
+from assay.engine.atomic import make_folder, write_bytes
+from assay.engine.os_errors import writing_to
 from assay.errors import InputError
 from assay.evidence.rule import judged
 from assay.registry.catalogue import Entry
@@ -23,11 +24,23 @@ def save(result: Mapping[str, Any], folder: Path) -> Path:
     Returns:
         The file, NAME.WORLD.json.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{result['name']}.{Path(result['world']['name']).stem}.json"
+    with writing_to(folder):
+        make_folder(folder)
+    path = path_of(result["name"], result["world"]["name"], folder)
     text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_bytes(path, text.encode("utf-8"))
     return path
+
+
+def path_of(name: str, world: str, folder: Path) -> Path:
+    """Return where the result of a paper in a world is.
+
+    Args:
+        name: The paper's name.
+        world: The world's name, or its file.
+        folder: Where result files are.
+    """
+    return folder / f"{name}.{Path(world).stem}.json"
 
 
 def folder(given: Path | None) -> Path:
@@ -44,21 +57,36 @@ def folder(given: Path | None) -> Path:
     return packed if packed.exists() else Path(__file__).resolve().parents[2] / "claims"
 
 
-def rows(entries: Iterable[Entry], folder: Path) -> list[dict[str, Any]]:
+def rows(
+    entries: Iterable[Entry],
+    folder: Path,
+    damaged: Callable[[InputError], None] | None = None,
+) -> list[dict[str, Any]]:
     """Return every claim with its verdict. Runs nothing.
 
     Args:
         entries: The papers; those without a claim are left out.
         folder: Where result files are.
+        damaged: Is told of a result file that cannot be read, which is then left out.
 
     Returns:
         One row a result file, or one "not run" row where a claim has none.
+
+    Raises:
+        InputError: A result file cannot be read, and `damaged` is None.
     """
     out = []
     for e in entries:
         if e.statement is None:
             continue
-        found = [read(p) for p in sorted(folder.glob(f"{e.name}.*.json"))]
+        found = list[dict[str, Any]]()
+        for path in sorted(folder.glob(f"{e.name}.*.json")):
+            try:
+                found.append(read(path))
+            except InputError as why:
+                if damaged is None:
+                    raise
+                damaged(why)
         said = {"statement": e.statement, "measure": " ".join(e.effect.split())}
         out += [{**judged(r), **said} for r in found] or [
             {

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from assay.engine.atomic import sync_folder
 from assay.engine.os_errors import writing_to
 from assay.errors import InputError
 
@@ -178,12 +179,15 @@ def append(path: Path, block: bytes) -> None:
     Raises:
         NotWritten: The disk is full; what was there before is still there, and nothing else.
     """
+    new = not path.exists()
     with writing_to(path, len(block)), open(path, "ab", buffering=0) as f:
         end, rest = f.tell(), memoryview(block)
         try:
             while rest:  # without a buffer, a write may take a part
                 rest = rest[f.write(rest) :]
             os.fsync(f.fileno())
+            if new:
+                sync_folder(path.parent)
         except OSError:
             f.truncate(end)
             raise

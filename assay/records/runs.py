@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from assay.engine.atomic import write_bytes
+from assay.engine.atomic import make_folder, write_bytes
 from assay.engine.folder_lock import is_fresh
 from assay.engine.os_errors import new_folder
 from assay.errors import InputError
@@ -72,7 +72,7 @@ class Run:
         folder = Path(folder)
         cls.must_be_free(folder)
         with new_folder(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             return cls.begin(folder, about)
 
     @staticmethod

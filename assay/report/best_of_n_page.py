@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from assay import report
+from assay.engine.atomic import is_free
 from assay.errors import InputError
 from assay.records.runs import Run, RunRecord
 
@@ -33,7 +34,7 @@ def page(result: Mapping[str, Any], out: str | Path) -> Path:
         InputError: The file exists.
     """
     out = Path(out)
-    if out.exists():
+    if not is_free(out):
         raise InputError(f"{out} exists and is never overwritten; give another file with --page")
     with tempfile.TemporaryDirectory() as scratch:
         folders = [

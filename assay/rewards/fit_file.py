@@ -6,6 +6,7 @@ saw, and writes their folder.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from assay import data
 from assay.core.rng import Rng
 from assay.data.model_trust import trusting
 from assay.engine import progress
+from assay.engine.atomic import is_free
 from assay.engine.plural import counted
+from assay.engine.reserved import reserving
 from assay.errors import InputError
 from assay.records import runs
 from assay.registry.from_config import from_config
@@ -59,11 +62,15 @@ def fit(
         What was fitted and how well, as JSON can hold it.
 
     Raises:
-        InputError: A setting, the file or a row cannot be used.
+        InputError: A setting, the file or a row cannot be used, or another process writes `out`.
     """
-    writable(out)
-    found = fitted_to(path, held_out=held_out, out_of_fold=out_of_fold, config=config)
-    close = found.save(out)
+    further = [] if out_of_fold is None else [Path(out_of_fold)]
+    with reserving(Path(out), *further) as mine:
+        writable(out)
+        found = fitted_to(
+            path, held_out=held_out, out_of_fold=out_of_fold, config=config, making=mine.making
+        )
+        close = found.save(out)
     return {
         **found.about,
         "folder": str(out),
@@ -78,6 +85,7 @@ def fitted_to(
     out_of_fold: str | Path | None = None,
     config: FitConfig,
     base: str | None = None,
+    making: Callable[[Path, Path], None] = lambda path, fresh: None,
 ) -> Fitted:
     """Fit a reward ensemble to labels, and keep it in memory.
 
@@ -87,6 +95,7 @@ def fitted_to(
         out_of_fold: See `fit`.
         config: How to fit.
         base: What the record calls the base; `config.base` by default.
+        making: Is told of `out_of_fold` and the whole file before it takes that name.
 
     Returns:
         The reward and what is known of it.
@@ -97,7 +106,7 @@ def fitted_to(
     config.check()
     _possible(out_of_fold, config)
     with trusting(config.trust_remote_code):
-        return _fitted_to(source, held_out, out_of_fold, config, base)
+        return _fitted_to(source, held_out, out_of_fold, config, base, making)
 
 
 def _fitted_to(
@@ -106,6 +115,7 @@ def _fitted_to(
     out_of_fold: str | Path | None,
     config: FitConfig,
     base: str | None,
+    making: Callable[[Path, Path], None],
 ) -> Fitted:
     with progress.stage("reading labels"):
         found = _labels(source, config, out_of_fold)
@@ -157,8 +167,12 @@ def _fitted_to(
     }
     if out_of_fold is not None:
         assert fold is not None
+        file = Path(out_of_fold)
         written = write_rows(
-            found.source, out_of_fold, out_of_fold_columns(pool, held, fold, config)
+            found.source,
+            file,
+            out_of_fold_columns(pool, held, fold, config),
+            before=lambda fresh: making(file, fresh),
         )
         about["out_of_fold"] = {"file": str(out_of_fold), "rows": written}
     return Fitted(final, about, evaluation, rows_of(pool))
@@ -219,7 +233,7 @@ def _on_file(
 
 
 def _possible(out_of_fold: str | Path | None, config: FitConfig) -> None:
-    if out_of_fold is not None and Path(out_of_fold).exists():
+    if out_of_fold is not None and not is_free(Path(out_of_fold)):
         raise InputError(
             f"{out_of_fold} exists and is never overwritten; give another file with --out-of-fold"
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assay.engine.atomic import write_bytes
+from assay.engine.atomic import is_free_folder, write_bytes
 from assay.engine.os_errors import writing_to
 from assay.errors import InputError
 from assay.records import runs
@@ -55,8 +55,7 @@ def writable(out: str | Path) -> None:
     Raises:
         InputError: It exists and is not empty.
     """
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not is_free_folder(Path(out)):
         raise InputError(
             f"{out} exists and is not an empty folder, and a fitted reward is never overwritten; "
             "give another folder with -o"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from assay import data
 from assay.data.model_trust import trusting
 from assay.data.writing import new_file
 from assay.engine import progress
+from assay.engine.atomic import is_free
 from assay.engine.plural import counted
+from assay.engine.reserved import reserving
 from assay.errors import InputError
 from assay.formulas import aggregate
 from assay.rewards.evaluate import scores_of
@@ -109,14 +111,43 @@ def score(
         What was scored, as JSON can hold it.
 
     Raises:
-        InputError: The reward, the file or a row cannot be used, or `out` exists.
+        InputError: The reward, the file or a row cannot be used, `out` exists, or another process
+            writes it.
     """
-    if Path(out).exists():
+    with reserving(Path(out)), trusting(trust_remote_code):
+        return _score(
+            rewards,
+            path,
+            Path(out),
+            columns=columns,
+            split=split,
+            name=name,
+            lam=lam,
+            drop=drop,
+            templated=templated,
+            reward_timeout=reward_timeout,
+        )
+
+
+def _score(
+    rewards: str | Path,
+    path: str | Path,
+    out: Path,
+    *,
+    columns: Mapping[str, str] | None,
+    split: str | None,
+    name: str,
+    lam: float,
+    drop: bool,
+    templated: tuple[str, ...],
+    reward_timeout: float,
+) -> dict[str, Any]:
+    """See `score`; no other process writes `out` meanwhile."""
+    if not is_free(out):
         raise InputError(f"{out} exists and is never overwritten; give another file with -o")
     if lam < 0 or not math.isfinite(lam):
         raise InputError(f"--lam is {lam}; it is the weight of the variance: give at least 0")
-    with trusting(trust_remote_code):
-        reward = open_reward(str(rewards), "rewards", timeout=reward_timeout)
+    reward = open_reward(str(rewards), "rewards", timeout=reward_timeout)
     with progress.stage(f"reading {path}"):
         want = _wanted(path, columns, split)
         found = data.scan_file(path, columns=columns, split=split, drop=drop, keep=True, want=want)
@@ -198,7 +229,13 @@ def _wanted(path: str | Path, columns: Mapping[str, str] | None, split: str | No
     return "pairs" if {"chosen", "rejected"} <= seen else "responses"
 
 
-def write_rows(source: data.Source, out: str | Path, extra: Mapping[int, Mapping[str, Any]]) -> int:
+def write_rows(
+    source: data.Source,
+    out: str | Path,
+    extra: Mapping[int, Mapping[str, Any]],
+    *,
+    before: Callable[[Path], None] | None = None,
+) -> int:
     """Write the file's rows that have new columns, in order, as strict JSON lines.
 
     Args:
@@ -206,6 +243,7 @@ def write_rows(source: data.Source, out: str | Path, extra: Mapping[int, Mapping
         out: The file to write, gzipped if its name ends in .gz. It appears whole or not at all, and
             is never overwritten.
         extra: The new columns, by row.
+        before: Called with the whole file before it takes its name.
 
     Returns:
         How many rows were written.
@@ -213,7 +251,7 @@ def write_rows(source: data.Source, out: str | Path, extra: Mapping[int, Mapping
     Raises:
         InputError: `out` exists.
     """
-    with new_file(out) as lines:
+    with new_file(out, before=before) as lines:
         for i, row in source.rows(data.Faults(source.name, source.line)):
             if i in extra:
                 lines.write({**row, **extra[i]})

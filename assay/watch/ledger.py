@@ -22,10 +22,11 @@ from torch import Tensor
 
 from assay.core import Samples
 from assay.engine import progress
+from assay.engine.atomic import write_bytes
 from assay.engine.parallel import meter, rank, same_everywhere, world_size
 from assay.errors import InputError, Waiting
 from assay.records.checks import LABELS, QUESTIONS
-from assay.records.lines import append, write_lines
+from assay.records.lines import write_lines
 from assay.safe_text import cell, uncelled, visible
 from assay.watch.labelers.questions import Label, Labeler, Question, current_labels
 
@@ -136,7 +137,7 @@ class Ledger:
         return [self.labels.get(q.id) for q in questions]
 
     def _buy(self, wanted: Sequence[Question], labeler: Labeler) -> None:
-        """Ask, and write each label down as it comes.
+        """Ask, and write each label down as it comes, those of one call together.
 
         Questions without a usable answer are written last, and only if another got a label: if none
         did, the labeler is broken, and they are asked again when the run goes on.
@@ -147,11 +148,12 @@ class Ledger:
             write_lines(path, [q.line() for q in wanted if q.id not in known])
         without: list[Label] = []
         asking = progress.over(labeler(wanted), f"asking {labeler.name}", "labels", len(wanted))
+        found: list[Label] = []
         for label in asking:
-            if label.value is None:
-                without.append(label)
-            else:
-                self._write([label], labeler.name)
+            (without if label.value is None else found).append(label)
+            if not label.more:
+                self._write(found, labeler.name)
+                found = []
         if len(without) == len(wanted) > 1:
             raise Waiting(
                 f"{labeler.name} gave no label to any of {len(wanted)} questions (the last: "
@@ -241,9 +243,9 @@ def read_sheet(path: Path) -> dict[str, float | None]:
     return out
 
 
-def _filled_in(cell: str, where: str) -> float | None:
+def _filled_in(found: str, where: str) -> float | None:
     """The number in a cell; None where it is empty."""
-    text = uncelled(cell.strip())
+    text = uncelled(found.strip())
     try:
         value = float(text) if text else None
     except ValueError:
@@ -256,11 +258,20 @@ def _filled_in(cell: str, where: str) -> float | None:
 
 
 def _append(path: Path, rows: list[tuple[str, str, str, str]]) -> None:
-    """Append rows; what people wrote is never touched."""
-    text = io.StringIO(newline="")
-    sheet = csv.writer(text)
-    if not path.exists():
+    """Add rows to a sheet in the order of its columns; what people wrote is never touched.
+
+    The sheet is replaced as a whole, so that a kill leaves no half of a row in it, and a row that
+    stands last without a line end keeps its own line.
+    """
+    before = path.read_bytes() if path.exists() else b""
+    header = next(csv.reader(before.decode("utf-8-sig").splitlines()), None) if before else None
+    added = io.StringIO(newline="")
+    sheet = csv.writer(added)
+    if header is None:
         sheet.writerow(COLUMNS)
+    elif not before.endswith(b"\n"):
+        added.write("\r\n")
     for row in rows:
-        sheet.writerow(map(cell, row))
-    append(path, text.getvalue().encode())
+        cells = {name: cell(text) for name, text in zip(COLUMNS, row)}
+        sheet.writerow([cells.get(name, "") for name in header or COLUMNS])
+    write_bytes(path, before + added.getvalue().encode("utf-8", "backslashreplace"))

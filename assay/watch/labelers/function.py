@@ -17,6 +17,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from assay.core.prompt_texts import messages
@@ -85,7 +86,9 @@ class FunctionLabeler:
                 said = f"{type(why).__name__}: {why}"
                 yield from (Label(q, None, said) for q in some)
                 continue
-            yield from self._labels(found, some)
+            *others, last = self._labels(found, some)
+            yield from (replace(label, more=True) for label in others)
+            yield last
 
     def once(self, question: Question) -> Label:
         """One call without a second try, for the question or, where a call has several pairs, for

@@ -11,11 +11,12 @@ import secrets
 import socket
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from assay.errors import InputError
-from assay.watch.labelers.people import LabelStore
+from assay.watch.labelers.people import LabelStore, labeling
 from assay.watch.labelers.questions import CHOICES
 
 LAST_VIEW = 3.0  # seconds in which the browser can fetch the closing page
@@ -32,7 +33,8 @@ class LabelPage:
         by: The name that stands beside every label.
 
     Raises:
-        InputError: The run has no questions for people, or the port cannot be used.
+        InputError: The run has no questions for people, another process takes labels for it, or
+            the port cannot be used.
 
     Example:
         >>> page = LabelPage("runs/mine")  # doctest: +SKIP
@@ -47,12 +49,18 @@ class LabelPage:
                 f"--twice is {twice}; it is the share of pairs asked a second time, from 0 to 1"
             )
         self.store, self.twice, self.by = LabelStore(folder), twice, by
+        self._held = ExitStack()
+        self._held.enter_context(labeling(self.store))
         self.token, self.lock = secrets.token_urlsafe(24), threading.Lock()
         self.done = threading.Event()  # no pair is left
         self.closing = threading.Event()  # the browser has fetched the closing page
         self.mine: list[str] = []  # ids in the order in which this page labeled them
         self.given = self.store.current()
-        self.socket = _listen(port)
+        try:
+            self.socket = _listen(port)
+        except InputError:
+            self._held.close()
+            raise
         self.port = int(self.socket.getsockname()[1])
         self.thread: threading.Thread | None = None
         self._notice()
@@ -105,6 +113,7 @@ class LabelPage:
             self.thread.join()
             self.thread = None
         self.socket.close()
+        self._held.close()
 
     def label(self, id: str, choice: str) -> None:
         """Write a label down, unless the pair has one: a key pressed twice is one label.

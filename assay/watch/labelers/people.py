@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assay.engine.reserved import Reserved, reserving
 from assay.errors import InputError
 from assay.records.checks import LABELS, QUESTIONS, READINGS
 from assay.records.lines import write_lines
@@ -173,3 +175,15 @@ class LabelStore:
             if k.endswith(AGAIN) and k.removesuffix(AGAIN) in given
         ]
         return agreement(twice + [(given[k], v) for k, v in (others or {}).items() if k in given])
+
+
+def labeling(store: LabelStore) -> AbstractContextManager[Reserved]:
+    """Let no other process take people's labels for a run: neither a page nor a sheet.
+
+    Args:
+        store: The run's questions and labels.
+
+    Returns:
+        What holds them while its block runs. It raises InputError where another process has them.
+    """
+    return reserving(store.labels, elsewhere="end it there (Ctrl-C ends a page)")

@@ -107,12 +107,15 @@ class Label:
             between for a chance; None if the labeler gave nothing usable.
         why: Where there is no value, or a tie by contradiction: the reason.
         cost: Calls and tokens, by name.
+        more: Whether the same call gave the next label too; those of one call are written down
+            together, because they were paid for together.
     """
 
     question: Question
     value: float | None
     why: str = ""
     cost: dict[str, int] = field(default_factory=dict)
+    more: bool = field(default=False, compare=False)
 
     def line(self, by: str) -> dict[str, Any]:
         """The label as a line of labels.jsonl.

@@ -11,12 +11,12 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from assay.engine.atomic import replacing
+from assay.engine.atomic import creating, is_free
 from assay.errors import InputError
 from assay.records.lines import write_lines
 from assay.registry.catalogue import nearest
 from assay.safe_text import cell, uncelled, visible
-from assay.watch.labelers.people import LabelStore, ShownPair
+from assay.watch.labelers.people import LabelStore, ShownPair, labeling
 from assay.watch.labelers.questions import CHOICES
 
 COLUMNS = ("id", "prompt", "first", "second", "better")
@@ -53,10 +53,10 @@ def export(folder: Path | str, path: Path | str, *, twice: float = 0.1) -> int:
     waiting = store.waiting(twice)
     if not waiting:
         raise InputError(f"nothing in {folder} waits for a label")
-    if path.exists():
+    if not is_free(path):
         raise InputError(f"{path} exists, and somebody may have written in it: give another file")
     with (
-        replacing(path) as fresh,
+        creating(path) as fresh,
         # utf-8-sig: spreadsheets need the mark
         open(fresh, "w", newline="", encoding="utf-8-sig", errors="backslashreplace") as f,
     ):
@@ -158,12 +158,18 @@ def load(folder: Path | str, path: Path | str, *, by: str = "") -> dict[str, Any
         agreement: how far the sheet agrees with the labels of others.
 
     Raises:
-        InputError: See `read`.
+        InputError: See `read`; or another process takes labels for this run.
     """
     store = LabelStore(folder)
+    with labeling(store):
+        return _taken_in(store, Path(path), by)
+
+
+def _taken_in(store: LabelStore, path: Path, by: str) -> dict[str, Any]:
+    """See `load`; no other process adds labels meanwhile."""
     pairs = {p.id: p for p in store.pairs(1.0)}
     found, before = read(path, pairs), store.current()
-    who, judged = by or Path(path).name, store.judged()
+    who, judged = by or path.name, store.judged()
     fresh = [k for k in found if k not in before]
     others = {k: CHOICES[v] for k, v in found.items() if k in before and before[k]["by"] != who}
     changed = [

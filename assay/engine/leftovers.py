@@ -1,0 +1,164 @@
+"""Names of files and folders in the making, and how to find those that a killed process has left.
+
+Such a name ends in the process id, four digits of the machine's name, and six random ones, so that
+no two processes, threads or machines that share a disk ever take the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+log = logging.getLogger("assay")
+FILE, FOLDER = "new", "part"  # what the name of a fresh file or folder says of it
+MOVING = ".moving"  # in a fresh folder: which of its entries are on their way to their place
+_OF_ANOTHER = 24 * 3600.0  # seconds until another machine's fresh file is taken for a leftover
+_LONGEST = 200  # bytes of a name that are kept: file systems allow 255
+_FRESH = re.compile(
+    r"\.(?P<pid>\d+)(?:-(?P<host>[0-9a-f]{4})-[0-9a-f]{6})?\.new"
+    r"|\.part-(?P<folder_pid>\d+)(?:-(?P<folder_host>[0-9a-f]{4})-[0-9a-f]{6})?"
+)
+_mine = set[str]()  # fresh paths of this process
+
+
+@contextmanager
+def fresh_path(path: Path, kind: str) -> Iterator[Path]:
+    """Give a name beside a path that nothing else has, which counts as in use within the block.
+
+    Args:
+        path: The file or folder to be made.
+        kind: `FILE` or `FOLDER`.
+
+    Yields:
+        The fresh path. Nothing is made there.
+    """
+    who = f"{os.getpid()}-{_host()}-{secrets.token_hex(3)}"
+    fresh = path.with_name(_short(path.name) + (f".{who}.new" if kind == FILE else f".part-{who}"))
+    _mine.add(os.path.abspath(fresh))
+    try:
+        yield fresh
+    finally:
+        _mine.discard(os.path.abspath(fresh))
+
+
+def is_fresh(path: Path) -> bool:
+    """Whether a name is one of `fresh_path`, of whatever process."""
+    return _owner(path.name) is not None
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a killed process left a fresh file or folder.
+
+    Args:
+        path: A file or folder that exists.
+
+    Returns:
+        False for other names, and where the process may still write. A process of another machine
+        cannot be seen from here: what it has not touched for a day is a leftover.
+    """
+    owner = _owner(path.name)
+    if owner is None or os.path.abspath(path) in _mine:
+        return False
+    pid, host = owner
+    if host not in ("", _host()):
+        try:
+            return time.time() - path.lstat().st_mtime > _OF_ANOTHER
+        except OSError:  # gone meanwhile
+            return False
+    if pid == os.getpid():  # a process before this one had the same number
+        return host != ""
+    return not psutil.pid_exists(pid)
+
+
+def forget(path: Path) -> None:
+    """Delete what killed processes left while they made this file or folder.
+
+    Args:
+        path: The file or folder; it need not exist.
+    """
+    begins = _short(path.name)
+    for folder in (path.parent, path):
+        for name in _names(folder):
+            if name.startswith(begins) and is_leftover(folder / name):
+                delete(folder / name)
+                if folder == path.parent and path.is_file() and path.stat().st_size == 0:
+                    path.unlink()  # a name that was claimed on a disk without hard links
+
+
+def forget_below(folder: Path) -> None:
+    """Delete every fresh file and folder within a folder that a killed process has left.
+
+    Args:
+        folder: The folder. What processes that live are making stays.
+    """
+    for path in sorted(folder.rglob("*")):
+        if is_leftover(path):
+            delete(path)
+
+
+def delete(path: Path) -> None:
+    """Delete a fresh file or folder, and take back what was moved out of it."""
+    log.info("%s was left by a process that has ended, and is deleted", path)
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    moving = path / MOVING
+    if moving.exists() and path.parent.is_dir():
+        for name in moving.read_text(encoding="utf-8").split("\0"):
+            moved = path.parent / name
+            if name and not os.path.lexists(path / name):
+                _remove(moved)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _owner(name: str) -> tuple[int, str] | None:
+    """The process and the machine in a fresh name."""
+    at = max(name.rfind(".part-"), name.rfind(".", 0, -4) if name.endswith(".new") else -1)
+    found = _FRESH.fullmatch(name, at) if at >= 0 else None
+    if found is None:
+        return None
+    pid = found["pid"] or found["folder_pid"]
+    return int(pid), found["host"] or found["folder_host"] or ""
+
+
+@cache
+def _host() -> str:
+    """Four digits of the machine's name, and of the space in which its process ids are unique."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")  # two containers may share a name and a disk
+    except OSError:  # not Linux
+        space = ""
+    return hashlib.blake2b(f"{platform.node()} {space}".encode(), digest_size=2).hexdigest()
+
+
+def _short(name: str) -> str:
+    """The beginning of a name, so that the end of a fresh name fits."""
+    while len(os.fsencode(name)) > _LONGEST:
+        name = name[:-1]
+    return name
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:  # missing, a file, or not to be read
+        return []

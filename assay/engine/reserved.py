@@ -1,0 +1,227 @@
+"""Lets one process at a time make an output: a file or folder that need not exist yet.
+
+A hidden file beside the output is locked and says who makes it. A kill lets the lock go; the file
+stays, and the next process takes it over, together with what the killed one had made on the way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from assay.engine.atomic import make_folder
+from assay.engine.os_errors import writing_to
+from assay.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger("assay")
+
+
+class Reserved:
+    """An output that this process alone makes.
+
+    Args:
+        file: The locked file's descriptor; None where it cannot be written.
+        further: Other files that are made on the way, before the output is whole.
+    """
+
+    def __init__(self, file: int | None, further: Sequence[Path]):
+        self._file, self._further = file, further
+        self._lines: list[dict[str, Any]] = []
+        if file is not None:
+            self._withdraw(_read(file))
+            os.ftruncate(file, 0)
+        since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        self._write({"pid": os.getpid(), "host": platform.node(), "since": since})
+
+    def making(self, path: Path, fresh: Path) -> None:
+        """Note a further file before it takes its name.
+
+        If the process is killed before the output is whole, the next start deletes that file
+        again, unless its content has changed.
+
+        Args:
+            path: One of the further files.
+            fresh: The whole file under its fresh name.
+        """
+        self._write({"path": os.path.abspath(path), "sha256": _digest(fresh)})
+
+    def withdraw(self) -> None:
+        """Delete the further files that were made: the output itself was not."""
+        self._withdraw(self._lines)
+
+    def _withdraw(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        for path in self._further:
+            name = os.path.abspath(path)
+            digests = [line.get("sha256") for line in lines if line.get("path") == name]
+            if digests and path.is_file() and _digest(path) in digests:
+                log.info("%s belongs to an output that was not finished, and is deleted", path)
+                path.unlink()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._lines.append(line)
+        if self._file is not None:
+            os.pwrite(self._file, json.dumps(line).encode() + b"\n", os.fstat(self._file).st_size)
+            os.fsync(self._file)
+
+
+@contextmanager
+def reserving(
+    path: Path, *further: Path, elsewhere: str = "give another place"
+) -> Iterator[Reserved]:
+    """Let no other process make an output while the block runs.
+
+    Args:
+        path: The file or folder; it need not exist. The folder above it is made.
+        further: Other files that are made on the way, before the output is whole.
+        elsewhere: What can be done but wait, for the message.
+
+    Yields:
+        The reservation, which can be told of further files.
+
+    Raises:
+        InputError: Another process has it; the message says which, on what machine and since when.
+        NotWritten: The system refuses the hidden file.
+
+    Example:
+        >>> out = getfixture("tmp_path") / "model"
+        >>> with reserving(out):
+        ...     try:
+        ...         reserving(out).__enter__()
+        ...     except InputError as why:
+        ...         print(str(why).partition(" on ")[0].startswith(f"{out} is being written by"))
+        True
+    """
+    lock = _lock_of(path)
+    with writing_to(path):
+        folders = make_folder(lock.parent)
+    if fcntl is None:
+        with _by_filelock(lock, path, further, elsewhere) as mine:
+            yield mine
+        return
+    with writing_to(path):
+        file = _locked(lock, path, elsewhere)
+    try:
+        with writing_to(path):
+            mine = Reserved(file, further)
+        try:
+            yield mine
+        except BaseException:
+            mine.withdraw()
+            raise
+    finally:
+        _let_go(lock, file)
+        _remove_empty(folders)
+
+
+def _let_go(lock: Path, file: int) -> None:
+    """Delete the hidden file while it is still locked, so that nobody takes it in between."""
+    try:
+        lock.unlink(missing_ok=True)
+    except OSError as why:  # the output is what counts; the next process takes the file over
+        log.info("%s cannot be deleted: %s", lock, why)
+    finally:
+        os.close(file)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Delete folders that were made for an output that was not."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:  # something is in it
+            return
+
+
+def _lock_of(path: Path) -> Path:
+    whole = path if path.name not in ("", "..") else path.resolve()
+    name = whole.name
+    while len(os.fsencode(name)) > 240:  # file systems allow 255 bytes
+        name = name[:-1]
+    return whole.with_name(f".{name}.lock")
+
+
+def _locked(lock: Path, path: Path, elsewhere: str) -> int:
+    """Open and lock the hidden file."""
+    while True:
+        file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            said = _read(file)
+            os.close(file)
+            raise InputError(_told(path, said, elsewhere)) from None
+        except OSError as why:  # network file systems may refuse
+            log.info("%s cannot be locked (%s): two processes could write %s", lock, why, path)
+            return file
+        if _is_at(file, lock):
+            return file
+        os.close(file)  # its owner deleted it in between
+
+
+def _is_at(file: int, lock: Path) -> bool:
+    """Whether an open file still has its name."""
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(lock))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _by_filelock(
+    lock: Path, path: Path, further: Sequence[Path], elsewhere: str
+) -> Iterator[Reserved]:
+    """The same where a lock keeps others from reading the file: the owner is not told."""
+    held = filelock.FileLock(lock, blocking=False)
+    try:
+        held.acquire()
+    except filelock.Timeout:
+        raise InputError(_told(path, [], elsewhere)) from None
+    mine = Reserved(None, further)
+    try:
+        yield mine
+    except BaseException:
+        mine.withdraw()
+        raise
+    finally:
+        held.release()
+
+
+def _told(path: Path, lines: Sequence[Mapping[str, Any]], elsewhere: str) -> str:
+    said = lines[0] if lines else {}
+    who = (
+        f"process {said['pid']} on {said['host']} since {said['since']}"
+        if {"pid", "host", "since"} <= said.keys()
+        else "another process"
+    )
+    return f"{path} is being written by {who}: wait until it has ended, or {elsewhere}"
+
+
+def _read(file: int) -> list[dict[str, Any]]:
+    """The lines of the file; a kill may have torn the last one."""
+    found = []
+    for line in os.pread(file, 1_000_000, 0).split(b"\n")[:-1]:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return [line for line in found if isinstance(line, dict)]
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()

@@ -1,0 +1,348 @@
+"""A command that is killed anywhere is given again, and comes to the state of one that never was.
+
+`make test` kills each command at a few of its operations, `make nightly` at all of them, also
+while it recovers, and by SIGKILL at times that nobody chose.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deaths import KILLED, Killer
+
+from assay.records.lines import write_lines
+from assay.watch.labelers import sheet
+from assay.watch.labelers.questions import Question
+
+WORLD = [
+    *("--world", "table", "--world.pairs", "20", "--world.prompts", "2", "--world.members", "1"),
+    *("--world.vocabulary", "24", "--batch-size", "2", "--max-steps", "2"),
+]
+LOOP = [*WORLD, "--eval-generations", "2", "--eval-steps", "1"]
+RUN = ["run", "leave_one_out", *LOOP, "--save-steps", "1", "--out", "a"]
+RUNS = ("run", "sweep")  # of these, the name of the run's own folder is flushed by nothing yet
+JUDGE = """import os
+
+def better(prompts, first, second):
+    with open(os.environ["PAID"], "a") as f:
+        f.write(f"{len(first)}\\n")
+    return [1.0 if len(a) > len(b) else 0.0 for a, b in zip(first, second)]
+
+def worth(prompts, completions):
+    return [float(len(c)) for c in completions]
+"""
+# what differs from one time to the next
+TIMES = ("started", "finished", "seconds", "made", "commit")
+
+
+def nothing(root: Path) -> None:
+    """No files before the command."""
+
+
+def rows(root: Path) -> None:
+    """Files of pairs and of responses, and functions that score them."""
+    (root / "judge.py").write_text(JUDGE)
+    pairs = [{"prompt": f"q{i}", "chosen": f"a {i} good b", "rejected": f"c {i}"} for i in range(8)]
+    texts = [{"prompt": f"q{i}", "response": f"a {i}", "gold": i % 3} for i in range(6)]
+    for name, lines in (("pairs", pairs), ("texts", texts)):
+        (root / f"{name}.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    (root / "odd.csv").write_text("prompt;chosen;rejected\n2+2;4;5\n1+1;2;2\n")
+
+
+def empty_folder(root: Path) -> None:
+    """As `rows`, and the output's folder is there."""
+    rows(root)
+    (root / "reward").mkdir()
+
+
+def questions(root: Path) -> None:
+    """A run that waits for people, and a sheet that was filled in."""
+    (root / "a").mkdir()
+    asked = [Question("watch people", 5, (i, 0), f"prompt {i}", "x", "y") for i in range(4)]
+    write_lines(root / "a" / "questions.jsonl", [q.line() for q in asked])
+    sheet.export(root / "a", root / "filled.csv", twice=0)
+    filled = (root / "filled.csv").read_text().replace("x,y,", "x,y,1")
+    (root / "filled.csv").write_text(filled)
+
+
+def started(root: Path, words: tuple[str, ...]) -> tuple[str, ...]:
+    """How a run goes on."""
+    there = (root / "a" / "run.json").exists()
+    return ("run", "--resume", "--out", "a") if there else words
+
+
+def same(root: Path, words: tuple[str, ...]) -> tuple[str, ...]:
+    """The same command again."""
+    return words
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, what lies there before, and where it is killed in `make test`.
+
+    Attributes:
+        words: The command without "assay".
+        files: Writes what it needs.
+        before: A command that is run first.
+        again: The command that is given after a death.
+        sample: The shares of its operations after which `make test` kills it.
+        code: Its exit code.
+    """
+
+    words: tuple[str, ...]
+    files: Callable[[Path], None] = nothing
+    before: tuple[str, ...] = ()
+    again: Callable[[Path, tuple[str, ...]], tuple[str, ...]] = same
+    sample: tuple[float, ...] = ()
+    code: int = 0
+
+
+WATCH = ("watch", "a", "--by", "judge.py:better", "--budget", "24", "--at-once", "3")
+CASES = {
+    "run": Case(tuple(RUN), again=started, sample=(0.5,)),
+    "sweep": Case(
+        ("sweep", "leave_one_out", *LOOP, "--seeds", "0..1", "--out", "s"), sample=(0.9,)
+    ),
+    "fit": Case(
+        (
+            *("fit", "pairs.jsonl", "--members", "2", "--folds", "2", "--out", "reward"),
+            *("--out-of-fold", "scored.jsonl"),
+        ),
+        rows,
+        sample=(0.4, 0.95),
+    ),
+    "fit into an empty folder": Case(
+        ("fit", "pairs.jsonl", "--members", "1", "--folds", "0", "--out", "reward"),
+        empty_folder,
+        sample=(0.6,),
+    ),
+    "score": Case(
+        ("score", "judge.py:worth", "texts.jsonl", "--out", "new/scored.jsonl"), rows, sample=(0.5,)
+    ),
+    "check": Case(("check", "odd.csv", "--fix", "mended.jsonl"), rows, sample=(0.5,)),
+    "bon": Case(
+        (
+            *("bon", "texts.jsonl", "--gold", "gold", "--proxy", "length", "--draws", "10"),
+            *("-o", "curve.json", "--page", "curve.html"),
+        ),
+        rows,
+    ),
+    "claims": Case(("claims", "--run", "leave_one_out", *WORLD, "--seeds", "0"), sample=(0.5,)),
+    "watch": Case(WATCH, rows, before=(*RUN, "--policies"), sample=(0.5,)),
+    "export of a sheet": Case(
+        ("watch", "export", "a", "sheet.csv", "--twice", "0"), questions, sample=(0.5,)
+    ),
+    "import of a sheet": Case(("watch", "import", "a", "filled.csv"), questions, sample=(0.6,)),
+}
+
+
+def plain(value: Any) -> Any:
+    """A record without what depends on when it was made."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items() if k not in TIMES}
+    return [plain(v) for v in value] if isinstance(value, list) else value
+
+
+def state(root: Path) -> dict[str, Any]:
+    """Everything in a folder of work, by name."""
+    found: dict[str, Any] = {}
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        if path.is_dir():
+            found[name] = "a folder"
+        elif path.suffix == ".json":
+            found[name] = plain(json.loads(path.read_text()))
+        elif path.suffix == ".jsonl":
+            found[name] = [plain(json.loads(line)) for line in path.read_text().splitlines()]
+        else:
+            found[name] = path.read_bytes()
+    return found
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A case that was run to its end: what it began with, its operations, and how it ended."""
+
+    start: Path
+    points: list[str]
+    end: dict[str, Any]
+    paid: list[str]
+
+
+@pytest.fixture(scope="module")
+def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
+    if not hasattr(os, "fork") or not Path("/proc/self/fd").exists():
+        pytest.skip("deaths are counted in forked processes, with /proc")
+    found = Killer(tmp_path_factory.mktemp("killer"))
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def whole(killer: Killer, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Whole]:
+    """Runs a case to its end, once."""
+    known: dict[str, Whole] = {}
+
+    def of(name: str) -> Whole:
+        if name not in known:
+            case, start = CASES[name], tmp_path_factory.mktemp("start")
+            case.files(start)
+            if case.before:
+                assert killer(start, [*case.before]) == 0, killer.output()
+            root = tmp_path_factory.mktemp("end") / "work"
+            shutil.copytree(start, root)
+            killer.paid()
+            assert killer(root, [*case.words]) == case.code, killer.output()
+            assert name in RUNS or not killer.unflushed(), (
+                "a loss of power could undo what it said was written"
+            )
+            known[name] = Whole(start, killer.points(), state(root), killer.paid())
+        return known[name]
+
+    return of
+
+
+def dies(killer: Killer, case: Case, whole: Whole, root: Path, *at: int) -> None:
+    """Kill a command at an operation, its next start at another, and compare the end."""
+    shutil.copytree(whole.start, root)
+    where = f"after {' and '.join(whole.points[i - 1] for i in at if i <= len(whole.points))}"
+    killer.paid()
+    words = case.words
+    for i, point in enumerate(at):
+        code = killer(root, [*words], point)
+        assert code == KILLED or i, (where, killer.output())
+        words = case.again(root, case.words)
+    code, said = killer(root, [*words]), killer.output()
+    assert "Traceback" not in said, (where, said)
+    assert state(root) == whole.end, (where, said)
+    assert code == case.code or "never overwritten" in said or "exists" in said, (where, said)
+    paid = killer.paid()
+    most = max(map(int, whole.paid), default=0)
+    assert sum(map(int, paid)) <= sum(map(int, whole.paid)) + most * len(at), (where, paid)
+    shutil.rmtree(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "share"), [(name, s) for name, case in CASES.items() for s in case.sample]
+)
+def test_a_killed_command_is_given_again_and_comes_to_the_same_end(
+    killer: Killer, whole: Callable[[str], Whole], tmp_path: Path, name: str, share: float
+) -> None:
+    found = whole(name)
+    at = max(1, round(share * len(found.points)))
+    dies(killer, CASES[name], found, tmp_path / "work", at)
+
+
+def is_refused(killer: Killer, case: Case, whole: Whole, root: Path, at: int, error: int) -> None:
+    """Let the disk refuse everything from an operation on, then give the command again."""
+    shutil.copytree(whole.start, root)
+    code, where = killer(root, [*case.words], at, error), whole.points[at - 1]
+    said = killer.output()
+    assert "Traceback" not in said, (where, said)
+    assert code == case.code or os.strerror(error) in said, (where, code, said)
+    code, said = killer(root, [*case.again(root, case.words)]), killer.output()
+    assert state(root) == whole.end, (where, said)
+    assert code == case.code or "exists" in said, (where, said)
+    shutil.rmtree(root)
+
+
+REFUSALS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [("score", 0.4), ("check", 0.6), ("export of a sheet", 0.3), ("import of a sheet", 0.9)],
+)
+def test_a_command_that_the_disk_refuses_says_so_and_may_be_given_again(
+    killer: Killer, whole: Callable[[str], Whole], tmp_path: Path, name: str, share: float
+) -> None:
+    found = whole(name)
+    at = max(1, round(share * len(found.points)))
+    is_refused(killer, CASES[name], found, tmp_path / "work", at, REFUSALS[at % len(REFUSALS)])
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", [name for name in CASES if name not in RUNS])
+def test_the_disk_may_refuse_at_every_operation(
+    killer: Killer, whole: Callable[[str], Whole], tmp_path: Path, name: str
+) -> None:
+    found = whole(name)
+    for at in range(1, len(found.points) + 1):
+        error = REFUSALS[at % len(REFUSALS)]
+        is_refused(killer, CASES[name], found, tmp_path / f"{at}", at, error)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", CASES)
+def test_a_command_may_be_killed_at_every_operation(
+    killer: Killer, whole: Callable[[str], Whole], tmp_path: Path, name: str
+) -> None:
+    found = whole(name)
+    for at in range(1, len(found.points) + 1):
+        dies(killer, CASES[name], found, tmp_path / f"{at}", at)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", CASES)
+def test_a_command_may_be_killed_again_while_it_recovers(
+    killer: Killer, whole: Callable[[str], Whole], tmp_path: Path, name: str
+) -> None:
+    found = whole(name)
+    n = len(found.points)
+    for i in range(1, n + 1, 2):
+        dies(killer, CASES[name], found, tmp_path / f"{i}", i, 1 + (7 * i) % n)
+
+
+def killed_after(root: Path, words: tuple[str, ...], seconds: float) -> int:
+    """Run a command in a process of its own, and send it SIGKILL after a while."""
+    started = subprocess.Popen(
+        [sys.executable, "-m", "assay", *words],
+        cwd=root,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parent.parent),
+            "OMP_NUM_THREADS": "1",
+            "PAID": str(root.with_name("paid")),
+        },
+    )
+    try:
+        return started.wait(seconds)
+    except subprocess.TimeoutExpired:
+        started.send_signal(signal.SIGKILL)
+        return started.wait()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", ["run", "sweep", "fit", "claims", "watch"])
+def test_a_command_may_be_killed_at_any_time(
+    killer: Killer, whole: Callable[[str], Whole], tmp_path: Path, name: str
+) -> None:
+    case, found = CASES[name], whole(name)
+    root = tmp_path / "timed"
+    shutil.copytree(found.start, root)
+    began = time.monotonic()
+    assert killed_after(root, case.words, 600) == case.code
+    lasts = time.monotonic() - began
+    for i in range(10):
+        root = tmp_path / f"{i}"
+        shutil.copytree(found.start, root)
+        words = case.words
+        for _ in range(2):
+            killed_after(root, words, lasts * (0.3 + 0.07 * i))
+            words = case.again(root, case.words)
+        killer(root, [*words])
+        assert state(root) == found.end, (i, killer.output())
