@@ -26,6 +26,7 @@ FOLDERS = [
     "recipes",
     "worlds",
     "report",
+    "serve",
     "evaluation",
     "evidence",
     "interop",

@@ -1,0 +1,73 @@
+"""What a request asks to score and what it gets back, whatever the format of its JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from assay.errors import InputError
+
+
+class BadRequest(InputError):
+    """A request's body is malformed. The client gets status 422 and this one sentence."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One completion to score.
+
+    Attributes:
+        prompt: Text, or a list of messages.
+        completion: Text, or a list of messages.
+        columns: The other fields of the row by name, such as label or ground_truth.
+        text: A whole text that a chat template wrote already, prompt and completion in one. Where
+            it is not empty, `prompt` and `completion` are.
+    """
+
+    prompt: str | list[dict[str, Any]]
+    completion: str | list[dict[str, Any]]
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one item got.
+
+    Attributes:
+        value: The aggregate of the members after the shape; None where a member has no score.
+        members: One score a member, in the order of the reward's names; None where it has none.
+        spread: The members' standard deviation; None with fewer than two members.
+        out_of_distribution: Whether the spread is above the limit; None without a limit.
+        error: Why there is no score, in one sentence; empty where there is one or the reward does
+            not apply.
+    """
+
+    value: float | None
+    members: tuple[float | None, ...]
+    spread: float | None
+    out_of_distribution: bool | None
+    error: str = ""
+
+
+class Format(Protocol):
+    """A request format: the JSON of one path, read as items and written from scores.
+
+    Attributes:
+        path: Where requests are posted, such as /get_reward.
+    """
+
+    path: str
+
+    def read(self, body: Any) -> list[Item]:
+        """Read a request's JSON.
+
+        Raises:
+            BadRequest: It is not what this format takes.
+        """
+        ...
+
+    def write(self, scores: Sequence[Score], body: Any) -> Any:
+        """Return the JSON of the answer, one score an item in the order of `read`."""
+        ...
