@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from assay.errors import InputError
 
@@ -21,8 +21,9 @@ class Item:
         prompt: Text, or a list of messages.
         completion: Text, or a list of messages.
         columns: The other fields of the row by name, such as label or ground_truth.
-        text: A whole text that a chat template wrote already, prompt and completion in one. Where
-            it is not empty, `prompt` and `completion` are.
+        text: Prompt and completion as one text that a chat template wrote already. Where it is not
+            empty, rewards that read tokens read it and nothing else; other rewards read prompt and
+            completion, or `text` as the completion where both of these are empty.
     """
 
     prompt: str | list[dict[str, Any]]
@@ -42,6 +43,7 @@ class Score:
         out_of_distribution: Whether the spread is above the limit; None without a limit.
         error: Why there is no score, in one sentence; empty where there is one or the reward does
             not apply.
+        truncated: Whether a member read only a part, because the item is longer than its limit.
     """
 
     value: float | None
@@ -49,10 +51,15 @@ class Score:
     spread: float | None
     out_of_distribution: bool | None
     error: str = ""
+    truncated: bool = False
 
 
+@runtime_checkable
 class Format(Protocol):
     """A request format: the JSON of one path, read as items and written from scores.
+
+    Where an item has an error, the answer is HTTP 500 and `write` is not called, because a list
+    that mixes numbers and failures would be read as numbers.
 
     Attributes:
         path: Where requests are posted, such as /get_reward.
