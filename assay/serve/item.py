@@ -13,6 +13,23 @@ class BadRequest(InputError):
     """A request's body is malformed. The client gets status 422 and this one sentence."""
 
 
+class Unscored(Exception):
+    """A completion has no score, and the format has no place that could say so.
+
+    A bare list never mixes scores and failures, because trainers take null for a crash and 0 for a
+    reward. So the whole request fails.
+
+    Args:
+        sentence: Which completion has none, and why.
+        status: 500, or 422 where another try gives the same.
+        retry_after: Seconds until another try, if the server knows.
+    """
+
+    def __init__(self, sentence: str, *, status: int = 500, retry_after: float | None = None):
+        super().__init__(sentence)
+        self.status, self.retry_after = status, retry_after
+
+
 @dataclass(frozen=True)
 class Item:
     """One completion to score.
@@ -76,5 +93,9 @@ class Format(Protocol):
         ...
 
     def write(self, scores: Sequence[Score], body: Any) -> Any:
-        """Return the JSON of the answer, one score an item in the order of `read`."""
+        """Return the JSON of the answer, one score an item in the order of `read`.
+
+        Raises:
+            Unscored: An item has no score, and the format cannot say so.
+        """
         ...
