@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assay.serve.batching import Batcher, Closing, Full
 from assay.serve.config import ServeConfig
-from assay.serve.item import BadRequest, Format, Item, Score
+from assay.serve.item import BadRequest, Format, Item, Score, Unscored
 from assay.serve.lanes import Died, Lanes
 from assay.serve.limits import Guard, Json, Refusal, read_json
 from assay.serve.metrics import Metrics
@@ -113,7 +113,10 @@ class Service:
         if failed and not getattr(format, "per_item", False):
             text = f"{len(failed)} of {len(scores)} items have no score; the first: {failed[0]}"
             return Refusal(500, text).response()
-        return Json(format.write(scores, body))
+        try:
+            return Json(format.write(scores, body))
+        except Unscored as why:
+            return Refusal(why.status, str(why)).response()
 
     async def _scores(self, request: Request, items: Sequence[Item]) -> list[Score]:
         if self.batcher is None:

@@ -41,12 +41,16 @@ class Item:
         text: Prompt and completion as one text that a chat template wrote already. Where it is not
             empty, rewards that read tokens read it and nothing else; other rewards read prompt and
             completion, or `text` as the completion where both of these are empty.
+        decoded: The same, as a trainer decoded its tokens, where nobody says whether a chat
+            template wrote it. Rewards that read tokens take it for `text` where the prompt holds
+            one of their special tokens.
     """
 
     prompt: str | list[dict[str, Any]]
     completion: str | list[dict[str, Any]]
     columns: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
+    decoded: str = ""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class Row:
         turns: The prompt's conversation, or None where it is plain text.
         columns: The item's other fields.
         whole: The item as one text that a chat template wrote; empty where it is none.
+        decoded: The item as one text that a chat template may have written.
     """
 
     prompt: str
@@ -46,6 +47,14 @@ class Row:
     turns: Turns | None
     columns: Mapping[str, Any]
     whole: str = ""
+    decoded: str = ""
+
+    def templated(self, reward: TextReward) -> str:
+        """The item as one text that a chat template wrote, for a reward that reads tokens."""
+        encoder = getattr(reward, "encoder", None)
+        if self.whole or not self.decoded or encoder is None:
+            return self.whole
+        return "" if encoder.marks.first(self.prompt) is None else self.decoded
 
 
 def row_of(item: Item) -> Row:
@@ -65,7 +74,7 @@ def row_of(item: Item) -> Row:
     if item.text and not item.prompt and not item.completion:
         return Row("", item.text, None, item.columns, item.text)
     prompts, completions, turns = given_texts([item.prompt], [item.completion])
-    return Row(prompts[0], completions[0], turns[0], item.columns, item.text)
+    return Row(prompts[0], completions[0], turns[0], item.columns, item.text, item.decoded)
 
 
 @dataclass(frozen=True)
@@ -141,9 +150,11 @@ def _halving(
             return
         told = isinstance(why, InputError) and not isinstance(reward, FunctionReward)
         said = str(why) if isinstance(why, InputError) else f"{type(why).__name__}: {why}"
-        log.warning("not scored", exc_info=None if isinstance(why, InputError) else why, extra={
-            "fields": {"reward": reward.names[0], "items": len(at), "why": said}
-        })
+        log.warning(
+            "not scored",
+            exc_info=None if isinstance(why, InputError) else why,
+            extra={"fields": {"reward": reward.names[0], "items": len(at), "why": said}},
+        )
         errors |= dict.fromkeys(at, said if told else UNTOLD.format(reward.names[0]))
         return
     scores[:, at] = found
@@ -153,12 +164,12 @@ def _halving(
 def _called(reward: TextReward, rows: Sequence[Row]) -> tuple[Tensor, list[int]]:
     """Call a reward; return (its scores, the places of rows of which it read only a part)."""
     tokens = hasattr(reward, "scores_at")
+    wholes = [row.templated(reward) if tokens else "" for row in rows]
     asks, said = list[str](), list[str]()
-    for row in rows:
-        whole = bool(row.whole) and tokens
+    for row, whole in zip(rows, wholes, strict=True):
         asks.append(Templated("") if whole else row.prompt)
-        said.append(Templated(row.whole) if whole else row.completion)
-    turns = [None if tokens and row.whole else row.turns for row in rows]
+        said.append(Templated(whole) if whole else row.completion)
+    turns = [None if whole else row.turns for row, whole in zip(rows, wholes, strict=True)]
     columns = {k: [row.columns[k] for row in rows] for k in _columns(reward, rows[0])}
     found = reward.scores(asks, said, turns, columns).detach().double().cpu()
     encoded = getattr(reward, "scored_rows", ())

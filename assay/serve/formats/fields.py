@@ -27,7 +27,8 @@ ENDS = (
     "[EOS]",
     "<｜end▁of▁sentence｜>",
 )
-_END = re.compile(rf"(?:\s*(?:{'|'.join(map(re.escape, ENDS))}))+\s*\Z")
+_ANY = "|".join(map(re.escape, ENDS))
+_END, _PADDING = re.compile(rf"(?:\s*(?:{_ANY}))+\s*\Z"), re.compile(rf"(?:{_ANY})+")
 
 
 def fields(body: Any, form: str) -> Mapping[str, Any]:
@@ -121,6 +122,17 @@ def without_end(completion: str) -> str:
         ('four.', 'four.\\n')
     """
     return _END.sub("", completion)
+
+
+def without_padding(text: str) -> str:
+    """Return a text without the padding before it and the end-of-turn markers behind it.
+
+    Example:
+        >>> without_padding("</s></s>2+2?4</s>")
+        '2+2?4'
+    """
+    begun = _PADDING.match(text)
+    return without_end(text if begun is None else text[begun.end() :])
 
 
 def model_of(body: Any) -> str:

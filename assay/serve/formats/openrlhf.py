@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from assay.serve.formats.fields import fields, kind, numbers, texts, without_end
+from assay.serve.formats.fields import fields, numbers, texts, without_end, without_padding
 from assay.serve.item import BadRequest, Item, Score
 
 FORM = '{"query": ["prompt and completion"], "prompts": ["prompt"], "labels": [null]}'
@@ -77,10 +77,16 @@ def _labels(value: Any, n: int) -> list[Any] | None:
 def _item(i: int, query: str, prompt: str | None, columns: dict[str, Any]) -> Item:
     if prompt is not None:
         if query.startswith(prompt):
-            return Item(prompt, without_end(query[len(prompt) :]), columns, query)
+            return _parts(prompt, query[len(prompt) :], columns)
         begun, bare = query.lstrip(), prompt.strip()  # decoding may lose or add a blank
         if bare and begun.startswith(bare):
-            return Item(bare, without_end(begun[len(bare) :]), columns, query)
-    if not query:
-        raise BadRequest(f"'query', entry {i}, is {kind(query)} of no length; send {FORM}")
-    return Item("", "", columns, query)
+            return _parts(bare, begun[len(bare) :], columns)
+    text = without_padding(query)
+    if not text:
+        raise BadRequest(f"'query', entry {i}, holds no text; send {FORM}")
+    return Item("", "", columns, text)
+
+
+def _parts(prompt: str, decoded: str, columns: dict[str, Any]) -> Item:
+    said = without_end(decoded)
+    return Item(prompt, said, columns, decoded=prompt + said)

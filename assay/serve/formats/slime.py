@@ -37,7 +37,7 @@ class Slime:
         columns = {"label": given["label"]} if "label" in given else {}
         said = without_end(response)
         if isinstance(prompt, str):
-            return [Item(prompt, said, columns, prompt + response)]
+            return [Item(prompt, said, columns, decoded=prompt + said)]
         messages = isinstance(prompt, list) and bool(prompt)
         if not messages or not all(isinstance(m, dict) for m in prompt or ()):
             raise BadRequest(f"'prompt' is {kind(prompt)}; send a text or a list of messages")
