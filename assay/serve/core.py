@@ -8,6 +8,7 @@ member's mean over the file's completions of a prompt is taken off.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -154,9 +155,7 @@ class Scorer:
             )
         return list(found)
 
-    def _score(
-        self, row: Row, scores: Float[Tensor, "M K"], error: str, truncated: bool
-    ) -> Score:
+    def _score(self, row: Row, scores: Float[Tensor, "M K"], error: str, truncated: bool) -> Score:
         """One item's score from its members' scores and those of its references."""
         own = scores[:, 0]
         members = tuple(None if x != x else x for x in own.tolist())
@@ -166,7 +165,7 @@ class Scorer:
             return Score(None, members, None, None, "", truncated)
         one = self.join(own[:, None, None])  # [1,1]
         value = float(self._shaped(one, row, scores[:, 1:]))
-        if not value - value == 0:
+        if not math.isfinite(value):
             why = f"the aggregate {value} after the shape is not finite"
             return Score(None, members, None, None, why, truncated)
         spread = None

@@ -174,6 +174,8 @@ def threads_each(workers: int) -> int:
         >>> threads_each(1000)
         1
     """
-    return max(1, len(os.sched_getaffinity(0)) // max(1, workers)) if hasattr(
-        os, "sched_getaffinity"
-    ) else max(1, (os.cpu_count() or 1) // max(1, workers))
+    return (
+        max(1, len(os.sched_getaffinity(0)) // max(1, workers))
+        if hasattr(os, "sched_getaffinity")
+        else max(1, (os.cpu_count() or 1) // max(1, workers))
+    )

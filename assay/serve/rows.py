@@ -141,9 +141,11 @@ def _halving(
             return
         told = isinstance(why, InputError) and not isinstance(reward, FunctionReward)
         said = str(why) if isinstance(why, InputError) else f"{type(why).__name__}: {why}"
-        log.warning("not scored", exc_info=None if isinstance(why, InputError) else why, extra={
-            "fields": {"reward": reward.names[0], "items": len(at), "why": said}
-        })
+        log.warning(
+            "not scored",
+            exc_info=None if isinstance(why, InputError) else why,
+            extra={"fields": {"reward": reward.names[0], "items": len(at), "why": said}},
+        )
         errors |= dict.fromkeys(at, said if told else UNTOLD.format(reward.names[0]))
         return
     scores[:, at] = found
