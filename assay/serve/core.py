@@ -8,7 +8,8 @@ member's mean over the file's completions of a prompt is taken off.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,43 +95,53 @@ class Scorer:
             One score an item, in the same order. An item that cannot be read or scored has an
             error; the others are scored.
         """
-        errors, rows, place = dict[int, str](), list[Row](), list[int]()
-        counts = list[int]()  # references of each row
+        rows, own, unread = list[Row](), list[int | None](), dict[int, str]()
         for i, item in enumerate(items):
             try:
                 row = row_of(item)
                 further = self._references(row)
             except InputError as why:
-                errors[i] = str(why)
+                unread[i] = str(why)
+                own.append(None)
                 continue
+            own.append(len(rows))
             rows += [row, *further]
-            place.append(i)
-            counts.append(len(further))
-        scores, wrong, cut = self._members(rows)
-        out = [
-            Score(None, (None,) * len(self.names), None, None, errors.get(i, ""))
-            for i in range(len(items))
+        found = self._columns(rows, [at for at in own if at is not None])
+        none = (None,) * len(self.names)
+        return [
+            Score(None, none, None, None, unread[i]) if at is None else self._score(at, found)
+            for i, at in enumerate(own)
         ]
-        begin = 0
-        for i, more in zip(place, counts, strict=True):
-            at = range(begin, begin + 1 + more)
-            begin = at.stop
-            error = next((wrong[k] for k in at if k in wrong), "")
-            out[i] = self._score(rows[at.start], scores[:, at], error, at.start in cut)
-        return out
 
     def spreads(self, items: Sequence[Item]) -> list[float]:
         """The members' standard deviation on each item, of those that all members score."""
         return [s.spread for s in self.score(items) if s.spread is not None]
 
-    def _members(self, rows: Sequence[Row]) -> tuple[Tensor, dict[int, str], set[int]]:
-        """Every member's score of every row, why a row has none, and which rows were cut."""
+    def _columns(self, rows: Sequence[Row], own: Sequence[int]) -> _Columns:
+        """Score rows.
+
+        Args:
+            rows: Each item's row, followed by those of its references.
+            own: Where each item's row is.
+        """
         each = [score_rows(r, rows) for r in self.rewards]
-        errors, cut = dict[int, str](), set[int]()
+        scores = torch.cat([one.scores for one in each])
+        errors = dict[int, str]()
         for one in reversed(each):  # the first reward's error is the one that is told
             errors |= one.errors
-            cut |= one.cut
-        return torch.cat([one.scores for one in each]), errors, cut
+        ends = [*own[1:], len(rows)][: len(own)]
+        for at, end in zip(own, ends, strict=True):  # an item fails with its references
+            wrong = next((errors[k] for k in range(at, end) if k in errors), None)
+            if wrong is not None:
+                errors[at] = wrong
+        joined = self.join(scores[:, None])[0]
+        return _Columns(
+            members=scores.T.tolist(),
+            spread=aggregates.spread(scores[:, None])[0].tolist(),
+            value=self._shaped(joined, rows, own, ends).tolist(),
+            errors=errors,
+            cut=frozenset[int]().union(*(one.cut for one in each)),
+        )
 
     def _references(self, row: Row) -> list[Row]:
         """The rows of an item's references, where these are texts."""
@@ -154,36 +165,42 @@ class Scorer:
             )
         return list(found)
 
-    def _score(
-        self, row: Row, scores: Float[Tensor, "M K"], error: str, truncated: bool
-    ) -> Score:
-        """One item's score from its members' scores and those of its references."""
-        own = scores[:, 0]
-        members = tuple(None if x != x else x for x in own.tolist())
-        if error:
-            return Score(None, members, None, None, error, truncated)
-        if None in members:
-            return Score(None, members, None, None, "", truncated)
-        one = self.join(own[:, None, None])  # [1,1]
-        value = float(self._shaped(one, row, scores[:, 1:]))
-        if not value - value == 0:
-            why = f"the aggregate {value} after the shape is not finite"
-            return Score(None, members, None, None, why, truncated)
-        spread = None
-        if len(members) > 1:
-            spread = float(aggregates.spread(own[:, None, None]))
+    def _score(self, at: int, found: _Columns) -> Score:
+        """The score of the item whose row is at a place."""
+        members = tuple(None if x != x else x for x in found.members[at])
+        value, error, cut = found.value[at], found.errors.get(at, ""), at in found.cut
+        if error or None in members:
+            return Score(None, members, None, None, error, cut)
+        if not math.isfinite(value):
+            why = f"the aggregate after the shape is {value}, which is no number for a trainer"
+            return Score(None, members, None, None, why, cut)
+        spread = found.spread[at] if len(members) > 1 else None
         limit = self.how.spread_limit
         far = None if spread is None or limit is None else spread > limit
-        return Score(value, members, spread, far, "", truncated)
+        return Score(value, members, spread, far, "", cut)
 
-    def _shaped(self, one: Tensor, row: Row, scored: Tensor) -> Tensor:
-        """The aggregate after the shape."""
+    def _shaped(
+        self, one: Float[Tensor, "R"], rows: Sequence[Row], own: Sequence[int], ends: Sequence[int]
+    ) -> Float[Tensor, "R"]:
+        """The aggregates after the shape; only those of the items' own rows matter."""
         constants = {"slope": self.how.slope, "most": self.how.most, "late": self.how.late}
         if self.how.shape in PLAIN:
-            return PLAIN[self.how.shape](one, **constants)
-        shape: Callable[..., Tensor] = WITH_REFERENCES[self.how.shape]
-        if scored.shape[1]:
-            refs = self.join(scored[:, None])  # [1,K]
-        else:
-            refs = one.new_tensor([self._given(row)])
-        return shape(one, refs=refs, **constants)
+            return PLAIN[self.how.shape](one[None], **constants)[0]
+        out = one.clone()
+        for at, end in zip(own, ends, strict=True):
+            scored = end > at + 1  # else the references are scores already
+            refs = one[at + 1 : end] if scored else one.new_tensor(self._given(rows[at]))
+            shape = WITH_REFERENCES[self.how.shape]
+            out[at] = shape(one[at].view(1, 1), refs=refs[None], **constants)[0, 0]
+        return out
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """What rows got: lists with one entry a row, and what some rows have."""
+
+    members: list[list[float]]
+    spread: list[float]
+    value: list[float]
+    errors: dict[int, str]
+    cut: frozenset[int]

@@ -66,23 +66,22 @@ class Lanes:
     def _run(self, scoring: Scoring) -> None:
         while (call := self.calls.get()) is not None:
             items, done, loop = call
-            found: Any
+            found: list[Score] | Exception
             try:
-                found, tell = scoring(items), _result
-            except BaseException as why:  # the client hears of it, and the lane goes on
-                found, tell = why, _error
+                found = scoring(items)
+            except Exception as why:  # the client hears of it, and the lane goes on
+                found = why
             with contextlib.suppress(RuntimeError):  # the server has ended
-                loop.call_soon_threadsafe(tell, done, found)
+                loop.call_soon_threadsafe(_tell, done, found)
 
 
-def _result(done: asyncio.Future[Any], found: Any) -> None:
-    if not done.done():
+def _tell(done: asyncio.Future[Any], found: list[Score] | Exception) -> None:
+    if done.done():
+        return
+    if isinstance(found, Exception):
+        done.set_exception(found)
+    else:
         done.set_result(found)
-
-
-def _error(done: asyncio.Future[Any], why: BaseException) -> None:
-    if not done.done():
-        done.set_exception(why if isinstance(why, Exception) else Died(type(why).__name__))
 
 
 class Child:
@@ -174,6 +173,6 @@ def threads_each(workers: int) -> int:
         >>> threads_each(1000)
         1
     """
-    return max(1, len(os.sched_getaffinity(0)) // max(1, workers)) if hasattr(
-        os, "sched_getaffinity"
-    ) else max(1, (os.cpu_count() or 1) // max(1, workers))
+    own = getattr(os, "sched_getaffinity", None)
+    cores = len(own(0)) if own is not None else os.cpu_count() or 1
+    return max(1, cores // max(1, workers))

@@ -24,10 +24,16 @@ class Metrics:
             "assay_requests", "Requests answered.", ("path", "status"), registry=own
         )
         self.seconds = Histogram(
-            "assay_request_seconds", "Seconds of a request in all.", ("path",), registry=own, buckets=SECONDS
+            "assay_request_seconds",
+            "Seconds of a request in all.",
+            ("path",),
+            registry=own,
+            buckets=SECONDS,
         )
         self.items = Counter("assay_items", "Items answered, by status.", ("status",), registry=own)
-        self.batch_items = Histogram("assay_batch_items", "Items of a batch.", registry=own, buckets=SIZES)
+        self.batch_items = Histogram(
+            "assay_batch_items", "Items of a batch.", registry=own, buckets=SIZES
+        )
         self.batch_seconds = Histogram(
             "assay_batch_seconds", "Seconds that a batch was scored.", registry=own, buckets=SECONDS
         )

@@ -113,12 +113,8 @@ def calibrated(
     pool = Pool.of(found)
     columns = other_columns(found, pool.row.tolist())
     items = [
-        Item(
-            p if t is None else messages(p, t), c, {k: v[i] for k, v in columns.items()}
-        )
-        for i, (p, c, t) in enumerate(
-            zip(pool.prompts, pool.responses, pool.turns, strict=True)
-        )
+        Item(p if t is None else messages(p, t), c, {k: v[i] for k, v in columns.items()})
+        for i, (p, c, t) in enumerate(zip(pool.prompts, pool.responses, pool.turns, strict=True))
     ]
     spreads = list[float]()
     with progress.stage(f"calibrating on {path}", len(items), "completions") as going:

@@ -30,7 +30,8 @@ class RewardServer:
 
     Args:
         rewards: What `--rewards` takes (folders, classifiers, FILE.py:name, addresses), functions
-            with TRL's signature, or what `fit_reward` and `load_reward` return; several are stacked.
+            with TRL's signature, or what `fit_reward` and `load_reward` return; several are
+            stacked.
         settings: See `ServeConfig`; the port is a free one by default.
 
     Attributes:
@@ -60,9 +61,7 @@ class RewardServer:
             )
         self.token = token_of(self.config)
         self.about: dict[str, Any] = {}
-        self.service = Service(
-            self.config, [ScoreFormat(lambda: self.service.about), *FORMATS]
-        )
+        self.service = Service(self.config, [ScoreFormat(lambda: self.service.about), *FORMATS])
         self.lanes: Lanes | None = None
         self.socket = _listen(self.config.host, self.config.port)
         self.thread: threading.Thread | None = None
