@@ -137,7 +137,7 @@ def test_what_cannot_be_served_is_one_sentence(
         ([judge, "--host", "0.0.0.0", "--port", "0"], "there is no token; write one into a file"),
         ([judge, "--port", "0", "--token-file", str(tmp_path / "short")], "of 3 characters"),
         ([judge, "--port", "0", "--token-file", str(tmp_path / "no")], "which cannot be read"),
-        (["no/folder", "--port", "0"], "does not exist here"),
+        (["./nowhere", "--port", "0"], "does not exist here"),
         ([], "assay serve needs REWARD"),
         ([judge, "--max-batch", "0"], "--max-batch is 0"),
         ([judge, "--max-queue", "8"], "--max-items is 1024; give 1 to 8 (--max-queue)"),
