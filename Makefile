@@ -1,5 +1,5 @@
 # `make help` lists the commands. Each sets itself up in .venv, once; PYTHON=… chooses the interpreter.
-.PHONY: help demo test test-all check lint types package docs docs-real bench bench-watch trl clean
+.PHONY: help demo test test-all check lint types package docs docs-real bench bench-watch bench-serve trl clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -60,6 +60,9 @@ bench-watch: $(STAMP)  ## Measures the watch: an hour and a half of one core.
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch ceiling
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch simulate
 	$(BIN)/python -m bench.watch page
+
+bench-serve: $(STAMP)  ## Measures a served reward under 200 clients: a quarter of an hour of two idle cores.
+	$(BIN)/python -m bench.serve
 
 trl: .venv-trl/.set-up  ## Runs the tests with TRL and the trackers, in an environment of their own.
 	OMP_NUM_THREADS=1 .venv-trl/bin/python -m pytest $(TRL_TESTS)
