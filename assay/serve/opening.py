@@ -109,7 +109,7 @@ def calibrated(
     """
     path = config.calibrate
     with progress.stage(f"reading {path}"):
-        found = data.scan_file(path, drop=True, want=wanted(path, None, None))
+        found = data.scan_file(path, drop=True, keep=True, want=wanted(path, None, None))
     pool = Pool.of(found)
     columns = other_columns(found, pool.row.tolist())
     items = [

@@ -19,8 +19,10 @@ from assay.serve.lanes import Child, Lanes, threads_each
 from assay.serve.limits import token_of
 from assay.serve.opening import calibrated, opened
 from assay.serve.own_format import ScoreFormat
+from assay.serve.protocol import patient
 
 KEEP_ALIVE = 75  # seconds that an idle connection stays open: trainers pause between their steps
+HEAD = 30.0  # seconds in which a request's head has to come
 BACKLOG = 2048
 log = logging.getLogger("assay.serve")
 
@@ -166,6 +168,7 @@ class RewardServer:
         self.server = uvicorn.Server(
             uvicorn.Config(
                 app,
+                http=patient(HEAD),
                 access_log=False,
                 log_config=None,
                 server_header=False,
