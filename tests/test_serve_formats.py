@@ -1,4 +1,4 @@
-"""The request formats of other trainers: bodies as items, scores as answers, errors as sentences."""
+"""Request formats of other trainers: bodies as items, scores as answers, faults as sentences."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def row(i: int) -> dict[str, str]:
     return {"prompt": prompt, "chosen": text(GOOD), "rejected": text(BAD)}
 
 
-def fit(folder: Path, size: Size, members: int, pairs: int = 160) -> Path:
+def fit(folder: Path, size: Size, members: int, pairs: int = 64) -> Path:
     """Make a base, fit members to it, and return the reward's folder."""
     import torch
     import transformers

@@ -1,6 +1,6 @@
 """200 clients, each with one connection and one request under way, in one cheap process.
 
-python -m bench.serve.load PORT ROWS CLIENTS SECONDS OUT
+python -m bench.serve.load PORT ROWS CLIENTS OUT      until SIGTERM
 
 HTTP/1.1 by hand over asyncio streams, because a client library takes as long as the server. Every
 request asks for one completion and has an id of its own. A client tries again until it has the
@@ -15,6 +15,7 @@ import contextlib
 import itertools
 import json
 import random
+import signal
 import sys
 import time
 from collections import Counter
@@ -27,8 +28,8 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class Load:
     """The clients and what they saw."""
 
-    def __init__(self, port: int, rows: list[dict[str, str]], seconds: float):
-        self.port, self.ids, self.until = port, itertools.count(), time.monotonic() + seconds
+    def __init__(self, port: int, rows: list[dict[str, str]]):
+        self.port, self.ids, self.over, self.asked_for = port, itertools.count(), False, 0
         self.parts = [
             (json.dumps([r["prompt"]]).encode(), json.dumps([r["completion"]]).encode())
             for r in rows
@@ -40,8 +41,9 @@ class Load:
     async def client(self) -> None:
         """One client: ask until the time is over, then look for what nobody asked for."""
         streams: Streams | None = None
-        while time.monotonic() < self.until:
+        while not self.over:
             i, began = next(self.ids), time.time()
+            self.asked_for += 1
             score, streams = await self.asked(i, streams)
             self.answers.append((i, began, time.time(), score))
         if streams is not None:
@@ -94,6 +96,10 @@ class Load:
             self.wrong.append(f"request {i} was answered with the score of {result['id']}")
         return float(result["score"])
 
+    def end(self) -> None:
+        """Ask nothing new."""
+        self.over = True
+
 
 async def reply(reader: asyncio.StreamReader) -> tuple[int, bool, float, bytes]:
     """One reply: its status, whether the connection ends, Retry-After or 0.2, its body."""
@@ -110,14 +116,15 @@ def percentile(values: list[float], share: float) -> float:
     return found[min(len(found) - 1, int(share * len(found)))]
 
 
-async def main(port: int, path: str, clients: int, seconds: float, out: str) -> None:
+async def main(port: int, path: str, clients: int, out: str) -> None:
     """Ask, and write what was answered."""
     rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
-    load = Load(port, rows, seconds)
+    load = Load(port, rows)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, load.end)
     used = time.process_time()
     await asyncio.gather(*(load.client() for _ in range(clients)))
     told = {
-        "asked": next(load.ids),
+        "asked": load.asked_for,
         "answers": load.answers,
         "tries": dict(load.tries),
         "wrong": load.wrong,
@@ -128,4 +135,4 @@ async def main(port: int, path: str, clients: int, seconds: float, out: str) -> 
 
 if __name__ == "__main__":
     given = sys.argv[1:]
-    asyncio.run(main(int(given[0]), given[1], int(given[2]), float(given[3]), given[4]))
+    asyncio.run(main(int(given[0]), given[1], int(given[2]), given[3]))

@@ -19,7 +19,7 @@ import psutil
 from bench.serve import fitted
 from bench.serve.load import percentile
 
-ROWS = 1536  # different completions
+ROWS = 768  # different completions
 WARM, SETTLE = 3.0, 2.0  # seconds that do not count: after the start, after the restart
 
 
@@ -124,18 +124,26 @@ def served(reward: Path, rows: Path, args: Namespace, folder: Path, log: Path) -
     first = Server(reward, port, log, flags)
     clients = [sys.executable, "-m", "bench.serve.load", str(port), str(rows)]
     began = time.time()
-    load = subprocess.Popen([*clients, str(args.clients), str(args.seconds), str(out)])
-    time.sleep(args.seconds / 2)
-    stopped = time.time()
-    ends = [first.end()]
-    second = Server(reward, port, log, flags)
-    kept = {"stopped": stopped, "ready": second.ready}
-    code = load.wait()
-    ends.append(second.end())
+    load = subprocess.Popen([*clients, str(args.clients), str(out)])
+    servers = [first]
+    try:
+        time.sleep(args.seconds / 2)
+        stopped = time.time()
+        ends = [first.end()]
+        servers.append(Server(reward, port, log, flags))
+        time.sleep(args.seconds / 2)
+        over = time.time()
+        load.terminate()
+        code = load.wait()
+        ends.append(servers[-1].end())
+    finally:  # nothing goes on where something failed
+        for process in (load, *(s.process for s in servers)):
+            process.kill()
     if code:
         raise RuntimeError(f"the load ended with {code}")
     told: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-    return {**told, **kept, "began": began, "ends": ends, "until": args.seconds}
+    times = {"began": began, "stopped": stopped, "ready": servers[-1].ready, "over": over}
+    return {**told, **times, "ends": ends}
 
 
 def checked(load: dict[str, Any], scores: list[float], log: Path) -> dict[str, Any]:
@@ -146,13 +154,13 @@ def checked(load: dict[str, Any], scores: list[float], log: Path) -> dict[str, A
     sent = sum(x.get("status") == 200 and x.get("path") == "/v1/score" for x in lines)
     windows = [
         (load["began"] + WARM, load["stopped"]),
-        (load["ready"] + SETTLE, load["began"] + load["until"]),
+        (load["ready"] + SETTLE, load["over"]),
     ]
     inside = [[a for a in answers if low <= a[2] < high] for low, high in windows]
     times = [1000 * (a[2] - a[1]) for some in inside for a in some]
     counted = sum(high - low for low, high in windows)
     spent = {
-        "server_ms_an_item": 1000 * sum(e["cpu_seconds"] for e in load["ends"]) / len(answers),
+        "server_ms_an_item": 1000 * sum(e["cpu_seconds"] for e in load["ends"]) / max(sent, 1),
         "clients_ms_an_item": 1000 * load["cpu_seconds"] / len(answers),
     }
     return {

@@ -17,7 +17,8 @@ have an answer. The clients run on the server's cores and are written by hand to
 they take is told below.
 
 `share` is the rate under load over the mean of the two offline rates. The rate leaves out the
-seconds in which there was no server, three after the start and two after the restart. Offline
+seconds in which there was no server, three after the start and two after the restart, which are
+no part of the two minutes. Offline
 scoring sorts all completions by length and has both cores to itself.
 """
 
@@ -62,7 +63,8 @@ def whole(cases: list[dict[str, Any]]) -> str:
     out = [
         "## Nothing lost, nothing twice",
         "",
-        "`sent` counts the answers in the server's log, and `largest difference` is between a "
+        "`sent` counts the answers in the server's log: more than the clients got where a server "
+        "ended before it had sent what it took. `largest difference` is between a "
         "client's score and the offline one. `wrong` counts answers to another request, second "
         "answers on a connection, and refusals.",
         "",
