@@ -225,9 +225,9 @@ def test_scores_are_refused_until_the_reward_is_loaded(tmp_path: Path) -> None:
 
 
 def test_the_log_tells_lengths_and_no_text(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "assay.serve"), RewardServer(length) as server:
-        with client(server.url) as c:
-            id = c.post("/v1/score", json=body("a secret", "raise")).headers["x-request-id"]
+    caplog.set_level(logging.INFO, "assay.serve")
+    with RewardServer(length) as server, client(server.url) as c:
+        id = c.post("/v1/score", json=body("a secret", "raise")).headers["x-request-id"]
     lines = [json.loads(JsonLines().format(r)) for r in caplog.records if r.name == "assay.serve"]
     line = next(x for x in lines if x.get("id") == id)
     assert (line["items"], line["prompt_chars"], line["completion_chars"]) == (2, 2, 13)
