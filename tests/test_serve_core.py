@@ -149,7 +149,7 @@ def test_a_whole_text_is_read_with_its_special_tokens(classifier: str) -> None:
     ask, said = [{"role": "user", "content": ASKS[0]}], TEXTS[1]
     whole = f"<s><|user|>{ASKS[0]}<|end|><|assistant|>{said}<|end|>"
     parts, text, both = scorer.score(
-        [Item(ask, said), Item("", "", text=whole), Item("other", "other", text=whole)]
+        [Item(ask, said), Item("", "", text=whole), Item(whole[:20], "other", text=whole)]
     )
     assert text.value == pytest.approx(parts.value, rel=1e-5) and both.value == text.value
     assert of(length).score([Item("", "", text="abc"), Item("p", "a", text="abc")])[1].value == 1.0

@@ -167,10 +167,17 @@ def _called(reward: TextReward, rows: Sequence[Row]) -> tuple[Tensor, list[int]]
     wholes = [row.templated(reward) if tokens else "" for row in rows]
     asks, said = list[str](), list[str]()
     for row, whole in zip(rows, wholes, strict=True):
-        asks.append(Templated("") if whole else row.prompt)
-        said.append(Templated(whole) if whole else row.completion)
+        begins = _begins(reward, whole)
+        asks.append(Templated(begins) if whole else row.prompt)
+        said.append(Templated(whole.removeprefix(begins)) if whole else row.completion)
     turns = [None if whole else row.turns for row, whole in zip(rows, wholes, strict=True)]
     columns = {k: [row.columns[k] for row in rows] for k in _columns(reward, rows[0])}
     found = reward.scores(asks, said, turns, columns).detach().double().cpu()
     encoded = getattr(reward, "scored_rows", ())
     return found, [k for k, row in enumerate(encoded) if row.cut]
+
+
+def _begins(reward: TextReward, whole: str) -> str:
+    """The BOS that a whole text begins with: a prompt gets one, and there must not be two."""
+    bos = getattr(getattr(reward, "tokenizer", None), "bos_token", None) or ""
+    return bos if whole.startswith(bos) else ""
