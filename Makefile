@@ -1,5 +1,5 @@
 # `make help` lists the commands. Each sets itself up in .venv, once; PYTHON=… chooses the interpreter.
-.PHONY: help demo test test-all nightly check lint types package docs docs-real bench bench-watch trl clean \
+.PHONY: help demo test test-all nightly check lint types package docs docs-real bench bench-watch bench-serve trl clean \
   browser lock install-locked licences sbom audit reproducible
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -10,7 +10,7 @@ STAMP := .venv/.set-up
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 # What talks to other people's trainers and trackers: TRL, TensorBoard, trackio, wandb.
 TRL_TESTS := tests/test_trl_rewards.py tests/test_trl_readings.py tests/test_trl_readings_inside.py tests/test_trl_pairs.py \
-  tests/test_watch_trl.py tests/test_recipes_offline_trl.py tests/test_records_tracking.py tests/test_trl_docs.py
+  tests/test_trl_served.py tests/test_watch_trl.py tests/test_recipes_offline_trl.py tests/test_records_tracking.py tests/test_trl_docs.py
 
 help:  ## Lists the commands.
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -84,6 +84,9 @@ bench-watch: $(STAMP)  ## Measures the watch: an hour and a half of one core.
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch ceiling
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch simulate
 	$(BIN)/python -m bench.watch page
+
+bench-serve: $(STAMP)  ## Measures a served reward under 200 clients: a quarter of an hour of two idle cores.
+	$(BIN)/python -m bench.serve
 
 trl: .venv-trl/.set-up  ## Runs the tests with TRL and the trackers, in an environment of their own.
 	OMP_NUM_THREADS=1 .venv-trl/bin/python -m pytest $(TRL_TESTS)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from assay.api.rewards import load_reward as load_reward
     from assay.api.run import Run as Run
     from assay.api.train import train as train
+    from assay.serve.server import RewardServer as RewardServer
     from assay.watch.config import Watch as Watch
 
 # where each name is defined
@@ -42,6 +43,7 @@ _WHERE = {
     "fit_reward": "api.rewards",
     "load_reward": "api.rewards",
     "RewardEnsemble": "api.rewards",
+    "RewardServer": "serve.server",
     "train": "api.train",
     "open_run": "api.opened",
     "Run": "api.run",

@@ -17,6 +17,7 @@ NAMES = {
     "fit_reward",
     "load_reward",
     "RewardEnsemble",
+    "RewardServer",
     "train",
     "open_run",
     "Run",

@@ -204,9 +204,7 @@ def whole(killer: Killer, tmp_path_factory: pytest.TempPathFactory) -> Callable[
             shutil.copytree(start, root)
             killer.paid()
             assert killer(root, [*case.words]) == case.code, killer.output()
-            assert not killer.unflushed(), (
-                "a loss of power could undo what it said was written"
-            )
+            assert not killer.unflushed(), "a loss of power could undo what it said was written"
             known[name] = Whole(start, killer.points(), state(root), killer.paid())
         return known[name]
 

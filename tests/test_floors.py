@@ -30,6 +30,7 @@ FOLDERS = [
     "evaluation",
     "evidence",
     "interop",
+    "serve",
     "api",
     "cli",
     "__main__",

@@ -28,6 +28,7 @@ VARIABLES = (
     Variable("ASSAY_CACHE", "Folder of built worlds and the report's script; ~/.cache/assay."),
     Variable("ASSAY_JUDGE_KEY", "Key of the address that --watch names.", secret=True),
     Variable("ASSAY_REWARD_KEY", "Key of addresses that --rewards and --gold name.", secret=True),
+    Variable("ASSAY_TOKEN", "Token that requests to assay serve must carry.", secret=True),
     Variable("ASSAY_SAMPLER_KEY", "Key of the address that --sampler names.", secret=True),
     Variable(
         "OPENAI_API_KEY", "Key of a judge or a sampler that has none of its own.", secret=True

@@ -2,7 +2,7 @@
 
 | reply | from |
 | --- | --- |
-| `{"scores": [1.5, null]}` | assay's own protocol |
+| `{"scores": [1.5, null]}` | assay's own protocol; `assay serve` adds `results` |
 | `{"rewards": [1.5, null], …}` | OpenRLHF's remote reward model; the rest is not read |
 | `{"score": [1.5, null]}`, or one number for one completion | servers of one's own |
 | `[1.5, null]`, `[{"score": 1.5}, …]` | a bare list, verl's dicts |
@@ -47,6 +47,7 @@ def reply_scores(reply: Any, n: int, labels: set[str] | None = None) -> list[Any
     """
     found, labels = reply, set() if labels is None else labels
     if isinstance(reply, Mapping):
+        _no_failure(reply.get("results"))
         key = next((k for k in (*SCORES, "data") if k in reply), None)
         if key is None:
             raise ValueError(f"an object of {', '.join(map(str, reply)) or 'nothing'}")
@@ -61,6 +62,13 @@ def reply_scores(reply: Any, n: int, labels: set[str] | None = None) -> list[Any
     if len(labels) > 1:
         raise ValueError(f"scores of different labels, {' and '.join(sorted(labels))}")
     return scores
+
+
+def _no_failure(results: Any) -> None:
+    """Refuse a reply of `assay serve` that says of a completion that it could not be scored."""
+    for i, entry in enumerate(results if isinstance(results, list) else []):
+        if isinstance(entry, Mapping) and entry.get("error"):
+            raise ValueError(f"an error of completion {i}: {entry['error']}")
 
 
 def _ordered(entries: list[Any]) -> list[Any]:

@@ -149,7 +149,7 @@ def _score(
         raise InputError(f"--lam is {lam}; it is the weight of the variance: give at least 0")
     reward = open_reward(str(rewards), "rewards", timeout=reward_timeout)
     with progress.stage(f"reading {path}"):
-        want = _wanted(path, columns, split)
+        want = wanted(path, columns, split)
         found = data.scan_file(path, columns=columns, split=split, drop=drop, keep=True, want=want)
     found.faults.stop()
     both = found.layout.kind in ("pairs", "choices")
@@ -221,8 +221,14 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _wanted(path: str | Path, columns: Mapping[str, str] | None, split: str | None) -> str | None:
-    """Return the kind to read: pairs as pairs, anything else as responses."""
+def wanted(path: str | Path, columns: Mapping[str, str] | None, split: str | None) -> str | None:
+    """Return the kind to read a file as: pairs as pairs, anything else as responses.
+
+    Args:
+        path: The file.
+        columns: Names of columns.
+        split: The split of a dataset that has several.
+    """
     source = data.open_source(path, split=split)
     first = itertools.islice(source.rows(data.Faults(source.name)), 20)
     seen = {k for _, row in first for k in row} | set(columns or {})

@@ -1,0 +1,167 @@
+"""assay serve as a process: how it begins, how it ends, and what a kill leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+from serving import body, client
+
+from assay.cli import main
+from assay.errors import InputError
+from assay.serve.server import RewardServer
+
+JUDGE = """
+import os, time
+
+def score(prompts, completions):
+    if "die" in completions:
+        os._exit(9)
+    if "wait" in completions:
+        time.sleep(1.5)
+    return [float(len(c)) for c in completions]
+"""
+
+
+@pytest.fixture
+def judge(tmp_path: Path) -> str:
+    (tmp_path / "judge.py").write_text(JUDGE)
+    return f"{tmp_path / 'judge.py'}:score"
+
+
+@contextlib.contextmanager
+def process(*words: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """A server, and what it said when it was ready."""
+    started = subprocess.Popen(
+        [sys.executable, "-m", "assay", "serve", *words, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert started.stdout is not None
+        line = started.stdout.readline()
+        assert line, started.communicate()[1]
+        yield started, json.loads(line)
+    finally:
+        started.kill()
+        started.communicate()
+
+
+def test_sigterm_ends_it_with_0_after_what_was_taken_is_answered(judge: str) -> None:
+    with process(judge, "--port", "0") as (server, said), client(said["url"]) as c:
+        assert said["try"].startswith(f"curl -s {said['url']}/v1/score ")
+        assert c.post("/v1/score", json=body("ab")).json()["scores"] == [2.0]
+        answers = list[float]()
+
+        def ask() -> None:
+            answers.extend(c.post("/v1/score", json=body("wait")).json()["scores"])
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        time.sleep(0.5)
+        server.send_signal(signal.SIGTERM)
+        thread.join()
+        assert answers == [4.0]
+        assert server.wait(20) == 0
+        assert server.stderr is not None
+        lines = [json.loads(x) for x in server.stderr.read().splitlines()]
+        assert [x["status"] for x in lines if x["event"] == "request"] == [200, 200]
+
+
+@pytest.mark.full  # each start of a process takes seconds
+def test_after_a_kill_the_same_requests_get_the_same_answers(judge: str) -> None:
+    with process(judge, "--port", "0") as (server, said), client(said["url"]) as c:
+        first = c.post("/v1/score", json=body("ab", "c", ids=["x", "y"])).json()
+        threading.Timer(0.3, server.kill).start()
+        with pytest.raises(httpx2.TransportError):  # it gets no answer, and no wrong one
+            c.post("/v1/score", json=body("wait"))
+        port = said["url"].rpartition(":")[2]
+    with process(judge, "--port", port) as (_, said), client(said["url"]) as c:
+        assert c.post("/v1/score", json=body("ab", "c", ids=["x", "y"])).json() == first
+
+
+@pytest.mark.full  # each start of a process takes seconds
+def test_a_request_that_outlasts_the_drain_is_told_and_makes_exit_code_1(judge: str) -> None:
+    with process(judge, "--port", "0", "--drain", "0.1") as (server, said):
+        with client(said["url"]) as c:
+            thread = threading.Thread(target=lambda: _failing(c))
+            thread.start()
+            time.sleep(0.4)
+            server.send_signal(signal.SIGINT)
+            assert server.wait(20) == 1
+            thread.join()
+        assert server.stderr is not None and "longer --drain" in server.stderr.read()
+
+
+def _failing(c: httpx2.Client) -> None:
+    with contextlib.suppress(httpx2.TransportError):
+        c.post("/v1/score", json=body("wait", *["x"] * 9))
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="finds children by psutil on POSIX")
+def test_a_scoring_process_that_dies_is_started_again(judge: str) -> None:
+    with RewardServer(judge, workers=1, max_wait=0.0) as server, client(server.url) as c:
+        assert c.post("/v1/score", json=body("abc")).json()["scores"] == [3.0]
+        dead = c.post("/v1/score", json=body("die"))
+        assert dead.status_code == 503 and int(dead.headers["Retry-After"]) > 0
+        assert c.post("/v1/score", json=body("abcd")).json()["scores"] == [4.0]
+        children = psutil.Process().children(recursive=True)
+        assert children
+    psutil.wait_procs(children, 5)
+    assert not any("spawn_main" in " ".join(p.cmdline()) for p in children if p.is_running())
+
+
+def test_what_cannot_be_served_is_one_sentence(
+    judge: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ASSAY_TOKEN", raising=False)
+    taken = socket.create_server(("127.0.0.1", 0))
+    port = str(taken.getsockname()[1])
+    (tmp_path / "short").write_text("abc")
+    for words, said in (
+        ([judge, "--port", port], f"nothing can listen on 127.0.0.1, port {port}"),
+        ([judge, "--host", "0.0.0.0", "--port", "0"], "there is no token; write one into a file"),
+        ([judge, "--port", "0", "--token-file", str(tmp_path / "short")], "of 3 characters"),
+        ([judge, "--port", "0", "--token-file", str(tmp_path / "no")], "which cannot be read"),
+        (["./nowhere", "--port", "0"], "does not exist here"),
+        ([], "assay serve needs REWARD"),
+        ([judge, "--max-batch", "0"], "--max-batch is 0"),
+        ([judge, "--max-queue", "8"], "--max-items is 1024; give 1 to 8 (--max-queue)"),
+        ([judge, "--aggregate", "best"], "--aggregate is 'best'"),
+        ([judge, "--shape", "par"], "compares with references"),
+        ([judge, "--port", "0", "--spread-limit", "1"], "one member, which has no spread"),
+    ):
+        assert main(["serve", *words]) == 2
+        error = capsys.readouterr().err
+        assert said in error and "Traceback" not in error, error
+    taken.close()
+    with pytest.raises(InputError, match="other processes cannot load"):
+        RewardServer(len, workers=1)
+
+
+def test_the_spread_limit_is_a_quantile_of_a_file(judge: str, tmp_path: Path) -> None:
+    other = tmp_path / "other.py"
+    other.write_text("def score(prompts, completions): return [0.0] * len(prompts)\n")
+    rows = tmp_path / "rows.jsonl"
+    lines = [{"prompt": "p", "completion": "x" * (2 * n)} for n in range(1, 12)]  # spreads 1 to 11
+    rows.write_text("".join(json.dumps(x) + "\n" for x in lines))
+    settings = {"calibrate": str(rows), "calibrate_quantile": 0.5}
+    with RewardServer(judge, f"{other}:score", **settings) as server, client(server.url) as c:
+        about = c.get("/v1/models").json()["data"][0]
+        assert about["spread_limit"] == 6.0 and about["calibration"]["completions"] == 11
+        found = c.post("/v1/score", json=body("x" * 12, "x" * 13)).json()["results"]
+        assert [r["out_of_distribution"] for r in found] == [False, True]
