@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -33,9 +34,10 @@ def main(argv: list[str]) -> int:
         from bench.serve import fitted, measure
         from bench.speed import machine
 
+        busy = os.getloadavg()[0]
         names = [args.size] if args.size else list(fitted.SIZES)
         cases = [measure.case(fitted.SIZES[name], args) for name in names]
-        found = {"machine": machine.about(), "cases": cases}
+        found = {"machine": {**machine.about(), "load_before": busy}, "cases": cases}
         print(page.tables(found))
         if args.size:
             return 0

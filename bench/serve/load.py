@@ -55,7 +55,7 @@ class Load:
                     self.wrong.append(f"a second answer: {more[:120]!r}")
             writer.close()
 
-    async def asked(self, i: int, streams: Streams | None) -> tuple[float, Streams]:
+    async def asked(self, i: int, streams: Streams | None) -> tuple[float, Streams | None]:
         """The answer to one request, however many tries it takes."""
         prompt, completion = self.parts[i % len(self.parts)]
         body = b'{"prompts":%b,"completions":%b,"ids":[%d]}' % (prompt, completion, i)
@@ -65,7 +65,7 @@ class Load:
         )
         sent = head % (self.port, len(body)) + body
         while True:
-            pause = 0.2
+            pause = 0.5
             try:
                 if streams is None:
                     streams = await asyncio.open_connection("127.0.0.1", self.port)
@@ -77,8 +77,6 @@ class Load:
                     streams = None
                 self.tries[f"HTTP {code}"] += 1
                 if code == 200:
-                    if streams is None:
-                        streams = await asyncio.open_connection("127.0.0.1", self.port)
                     return self.read(i, json.loads(raw)), streams
                 if code < 500 and code != 429:
                     self.wrong.append(f"HTTP {code}: {raw[:200]!r}")

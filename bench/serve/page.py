@@ -28,7 +28,8 @@ def page(found: dict[str, Any]) -> str:
     m = found["machine"]
     where = (
         f"{m['processor']}, {m['cores']} cores, {m['memory_MiB'] // 1024} GiB; torch "
-        f"{m['torch']}, Python {m['python']}.\n"
+        f"{m['torch']}, Python {m['python']}; load average before the start: "
+        f"{m['load_before']:.1f}.\n"
     )
     return "\n".join([HEAD, where, tables(found)])
 
