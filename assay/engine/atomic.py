@@ -106,8 +106,9 @@ def is_free(path: Path) -> bool:
         >>> is_free(getfixture("tmp_path") / "a.txt")
         True
     """
-    forget(path)
-    return not os.path.lexists(path)
+    with writing_to(path):
+        forget(path)
+        return not os.path.lexists(path)
 
 
 def is_free_folder(path: Path) -> bool:
@@ -118,7 +119,8 @@ def is_free_folder(path: Path) -> bool:
     Args:
         path: The name.
     """
-    forget(path)
+    with writing_to(path):
+        forget(path)
     if not os.path.lexists(path):
         return True
     return path.is_dir() and all(is_fresh(p) for p in path.iterdir())

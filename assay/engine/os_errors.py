@@ -124,10 +124,21 @@ def writing_to(path: Path | str, needed: int | None = None) -> Iterator[None]:
     try:
         yield
     except Exception as why:
+        if _is_no_name(why):
+            raise InputError(
+                f"{str(path)!r:.200} cannot be the name of a file; give another"
+            ) from why
         refused = not_written(why, path, needed)
         if refused is None or refused is why:
             raise
         raise refused from why
+
+
+def _is_no_name(why: Exception) -> bool:
+    """Whether a name holds a character that the system has no file names with."""
+    if isinstance(why, UnicodeEncodeError):
+        return "surrogates not allowed" in str(why)
+    return type(why) is ValueError and "embedded null" in str(why)
 
 
 @contextmanager

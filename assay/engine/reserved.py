@@ -106,8 +106,8 @@ def reserving(
         ...         print(str(why).partition(" on ")[0].startswith(f"{out} is being written by"))
         True
     """
-    lock = _lock_of(path)
     with writing_to(path):
+        lock = _lock_of(path, elsewhere)
         folders = make_folder(lock.parent)
     if fcntl is None:
         with _by_filelock(lock, path, further, elsewhere) as mine:
@@ -147,9 +147,11 @@ def _remove_empty(folders: Sequence[Path]) -> None:
             return
 
 
-def _lock_of(path: Path) -> Path:
+def _lock_of(path: Path, elsewhere: str) -> Path:
     whole = path if path.name not in ("", "..") else path.resolve()
     name = whole.name
+    if not name:
+        raise InputError(f"{path} is no place to write to: {elsewhere}")
     while len(os.fsencode(name)) > 240:  # file systems allow 255 bytes
         name = name[:-1]
     return whole.with_name(f".{name}.lock")
