@@ -85,7 +85,7 @@ BROKEN: dict[str, tuple[Callable[[bytes, Path], Any], str]] = {
         "open",
     ),
     "a folder beside it": (lambda data, folder: (folder.parent / "other").mkdir(), "os.mkdir"),
-    "a connection": (swallowing, "socket.connect"),
+    "a connection": (swallowing, "socket."),
     "a process": (lambda data, folder: subprocess.run(["true"], check=True), "subprocess.Popen"),
     "a pickle": (unpickling, "pickle.find_class"),
     "much memory": (growing, "memory"),

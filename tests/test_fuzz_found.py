@@ -44,7 +44,7 @@ def test_an_arrow_file_with_a_wrong_offset_is_refused_and_ends_no_process(tmp_pa
     head, offsets, body = data.rpartition(struct.pack("<ii", 0, 99))
     assert offsets and b"a" * 99 in body
     file.write_bytes(head + struct.pack("<ii", 0, 2**30) + body)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot be read|not UTF-8"):
         scan_file(tmp_path)
 
 
@@ -54,7 +54,7 @@ def test_text_of_a_parquet_file_that_is_no_utf8_is_refused(text: str, tmp_path: 
     table = pa.Table.from_pylist([{"prompt": "a", "chosen": "zzz", "rejected": "c"}])
     pq.write_table(table, path, compression="none", use_dictionary=False, write_statistics=False)
     path.write_bytes(path.read_bytes().replace(text.encode(), b"\xff" * len(text)))
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot be read|not UTF-8"):
         scan_file(path).faults.stop()
 
 

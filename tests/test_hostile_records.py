@@ -67,7 +67,7 @@ def no_world(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a verb does after it has read the run takes long and is tried elsewhere."""
 
     class Refused:
-        def __call__(self, asked: Any) -> Any:
+        def __call__(self, asked: Any, goes_on: Any = None) -> Any:
             raise InputError("the world would be built now")
 
     monkeypatch.setattr(execution, "Worlds", Refused)

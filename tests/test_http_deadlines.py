@@ -66,6 +66,7 @@ HANGS: dict[str, Act] = {
         time.sleep(30),
     )[1],
 }
+BROKEN = "RemoteProtocolError|ReadError"  # as the timing has it
 ENDS: dict[str, tuple[Act, str]] = {
     "closes at once": (lambda peer: None, "RemoteProtocolError|ReadError"),
     "closes its half": (half_closed, "RemoteProtocolError|ReadError"),
@@ -76,7 +77,7 @@ ENDS: dict[str, tuple[Act, str]] = {
         say(OK + b"Content-Length: 2\r\nContent-Length: 9\r\n\r\n{}"),
         "RemoteProtocolError",
     ),
-    "cuts its body": (say(OK + b"Content-Length: 100\r\n\r\n{}"), "RemoteProtocolError"),
+    "cuts its body": (say(OK + b"Content-Length: 100\r\n\r\n{}"), BROKEN),
     "floods headers": (flood(OK, b"X-A: " + b"b" * 1000 + b"\r\n"), "RemoteProtocolError"),
     "floods a body": (
         flood(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"400\r\n" + b"[" * 1024 + b"\r\n"),

@@ -18,6 +18,7 @@ from test_cli_run import _elsewhere  # noqa: F401  (a fixture)
 import assay
 from assay import cli
 from assay.errors import InputError
+from assay.records.runs import Run
 
 UP = "layers.0.mlp.up_proj.weight"
 
@@ -246,9 +247,7 @@ def test_a_base_that_is_damaged_later_is_told_where_the_run_is_used(
     capsys.readouterr()
     assert cli.main(["export", "run", "--last", "--out", "m"]) == 2
     assert re.search("(since|there when) the run began", capsys.readouterr().err)
-    about = json.loads(Path("run/run.json").read_text())
-    about["inputs"] = {}
-    Path("run/run.json").write_text(json.dumps({**about, "state": "interrupted"}))
+    Run.open("run").note({"inputs": {}, "state": "interrupted"})
     for line in (
         ["export", "run", "--last", "--out", "m"],
         ["run", "--resume", "--out", "run"],

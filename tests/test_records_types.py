@@ -152,3 +152,10 @@ def test_a_record_of_schema_1_is_read_under_todays_names(tmp_path: Path) -> None
     ):
         with pytest.raises(InputError, match="schema 1.*can be read.*run again"):
             write()
+
+
+def test_a_whole_number_of_a_record_stays_one() -> None:
+    said = {"a": 8, "b": 8.5, "c": True, "d": None, "e": [1, 2.5, "x"]}
+    for part in ("run", "arguments", "watch"):
+        kept = RunRecord.model_validate({part: said}).plain()[part]
+        assert repr(kept) == repr(said)

@@ -198,7 +198,8 @@ class JsonClient:
         except (TimeoutError, httpx2.TimeoutException) as why:
             raise Unavailable(f"no whole reply in {seconds:g} seconds") from why
         except httpx2.TransportError as why:  # gone, cut off, or not HTTP at all
-            said = on_one_line(f"{type(why).__name__}: {why}".encode()[:120])
+            more = f": {why}" if str(why) else ""
+            said = on_one_line(f"{type(why).__name__}{more}".encode()[:120])
             raise Unavailable(said) from why
         except httpx2.InvalidURL as why:
             raise InputError(f"--{self.flag} is '{self.url}', which is no address: {why}") from why

@@ -11,8 +11,9 @@ from typing_extensions import TypedDict
 
 from assay.records.result import Text, Whole
 
-Numbers = dict[Text, float | bool | None]
-Value = float | bool | Text | None
+Number = Whole | float | bool | None  # a whole number stays one
+Numbers = dict[Text, Number]
+Value = Number | Text
 Values = dict[Text, Value | list[Value | list[Value]] | dict[Text, Value]]  # settings by name
 _STRICT = ConfigDict(strict=True, extra="allow")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from assay.api.flags import converted
 from assay.cli import VERBS, config
 from assay.cli.parsing import parse
 from assay.data.http import JsonClient
+from assay.data.http_exchange import Exchange
 from assay.data.http_faults import Refused, Unavailable
 from assay.errors import InputError
 from assay.models.samplers.engine import Request, SamplingParams
@@ -30,6 +31,16 @@ from assay.watch.labelers.questions import Question, parse_label
 from fuzz.harness import Target
 
 ADDRESS = "http://127.0.0.1:1/v1"
+
+
+class _Body(httpx2.AsyncByteStream):
+    """A body that comes in one piece."""
+
+    def __init__(self, body: bytes):
+        self.body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self.body
 
 
 def _answering(client: JsonClient, data: bytes) -> None:
@@ -50,10 +61,11 @@ def _answering(client: JsonClient, data: bytes) -> None:
     ]
 
     def reply(request: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(code, headers=sent, content=iter([body]))
+        return httpx2.Response(code, headers=sent, stream=_Body(body))
 
     client.pause, client.tries = 0.0, 1
-    client._http = httpx2.Client(transport=httpx2.MockTransport(reply))
+    client._http = Exchange({}, direct=True)
+    client._http._client = httpx2.AsyncClient(transport=httpx2.MockTransport(reply), timeout=None)
 
 
 def _replies(*bodies: Any) -> Callable[[], list[bytes]]:
