@@ -90,6 +90,7 @@ def ready(server: Any) -> dict[str, Any]:
         "shape": server.about["shape"],
         "spread_limit": server.about["spread_limit"],
         "calibration": server.about["calibration"],
+        "rewards": f"{server.url}/v1/score",
         "try": f"curl -s {server.url}/v1/score{token} -H 'Content-Type: application/json' "
         f"-d {shlex.quote(BODY)}",
     }
@@ -106,4 +107,6 @@ def lines(said: dict[str, Any]) -> list[str]:
             f"out of distribution: spread above {said['spread_limit']:.4g}, the "
             f"{how['quantile']:g} quantile of {how['completions']:,} completions of {how['file']}"
         )
-    return [visible(line) for line in (*out, f"try: {said['try']}")]
+    return [
+        visible(line) for line in (*out, f"use: --rewards {said['rewards']}", f"try: {said['try']}")
+    ]
