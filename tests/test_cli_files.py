@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from assay import cli
+from assay.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -187,3 +188,15 @@ def test_score_takes_its_file_by_one_name(capsys: pytest.CaptureFixture[str]) ->
     assert usage == "Usage: assay score REWARD FILE --out PATH [OPTIONS]"
     assert cli.main(["score", "reward", "rows.jsonl"]) == 2
     assert "assay score needs --out: the file to write" in capsys.readouterr().err.replace("T", "t")
+
+
+def test_the_address_of_a_server_reaches_score_as_it_was_typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def opened(spec: str, *rest: object, **more: object) -> None:
+        raise InputError(f"opened {spec}")
+
+    monkeypatch.setattr("assay.rewards.score_file.open_reward", opened)
+    rows = write("rows.jsonl", responses())
+    assert cli.main(["score", "http://127.0.0.1:9/v1/score", rows, "-o", "scored.jsonl"]) == 2
+    assert "opened http://127.0.0.1:9/v1/score" in capsys.readouterr().err

@@ -161,6 +161,22 @@ def test_few_completions_prove_nothing_and_a_short_run_that_learned_nothing_does
     assert partly.at_end(2) == {}
 
 
+def test_completions_that_never_ended_are_of_a_fixed_length() -> None:
+    def after(ended: list[float], cut: int) -> dict[str, int]:
+        monitor, said = Monitor(steps=10, completions=64), {}
+        for t, share in enumerate([*ended, *[0.0] * cut], 1):
+            said |= monitor(t, {"completions/clipped_ratio": 1 - share})[0]
+        return said
+
+    assert after([], 500) == {}, "all were truncated from the first step on"
+    assert after([0.5] * 5, 10) == {"truncated": 6}
+    assert after([0.5] * 5, 9) == {}
+    assert after([1 / 64], 9) == after([1 / 640], 99) == {}, "chance"
+    assert after([1 / 640], 100) == {"truncated": 2}
+    old = Monitor(1, 64, {"loss": None, "signs": {}, "active": []})
+    assert old(3, {"completions/clipped_ratio": 1.0}) == ({}, []), "saved before shares were"
+
+
 def test_one_update_in_ten_does_not_make_training_alive() -> None:
     monitor, said = Monitor(steps=10, completions=64), {}
     for t in range(1, 21):

@@ -56,6 +56,20 @@ def test_assay_s_own_reward_of_an_address_reads_the_server(url: str) -> None:
         reward.scores(["p", "p"], ["a", "raise"])
 
 
+def test_a_wrong_path_or_method_says_where_scores_are(url: str) -> None:
+    with client(url) as c:
+        for path in ("/", "/score", "/v1/score/"):
+            found = c.post(path, json=body("a"))
+            assert found.status_code == 404
+            said = f"there is nothing at {path}; scores are at /v1/score, /get_reward"
+            assert found.json()["error"].startswith(said)
+        found = c.get("/v1/score")
+        assert (found.status_code, found.headers["Allow"]) == (405, "POST")
+        assert found.json() == {"error": "/v1/score takes POST, and not GET"}
+    with pytest.raises(InputError, match="scores are at /v1/score"):
+        reward_at(url, "rewards").scores(["p"], ["a"])
+
+
 def test_what_is_no_request_is_refused_with_a_sentence(url: str) -> None:
     wrong = {
         b"{": "no JSON",

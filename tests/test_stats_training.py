@@ -73,6 +73,17 @@ def test_a_warning_is_said_once_also_by_a_run_that_goes_on(
     assert [r.message.split(" ")[0] for r in caplog.records] == ["all", "100%"]
 
 
+def test_what_a_warning_of_the_record_says_is_not_said_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    died: list[dict[str, str]] = []
+    with caplog.at_level(logging.WARNING, logger="assay"):
+        alerts = Alerts(warnings=died)
+        died.append({"kind": "equal_rewards"})
+        alerts(reading(10, equal=1.0, cut=1.0))
+    assert [r.message.split(" ")[0] for r in caplog.records] == ["100%"]
+
+
 def test_a_run_on_a_constant_reward_says_so(caplog: pytest.LogCaptureFixture) -> None:
     def constant(task: Task, *, loop: Loop = Loop()) -> Iterator[Step]:
         yield from online(task, loop, score=lambda x: torch.ones(x.mask.shape[:2]))

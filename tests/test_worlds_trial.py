@@ -136,6 +136,18 @@ def test_a_live_function_is_tried_and_none_is_allowed() -> None:
         try_labeler(Watch(lambda prompts, first, second: {}["x"]), prompts)
 
 
+def test_a_trial_takes_a_reward_that_is_not_finite_as_the_run_will(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nan = "def nan(prompts, completions):\n    return [float('nan')] * len(prompts)\n"
+    (files / "nan.py").write_text(nan)
+    run = ["run", "grpo", *HUB, "--world.rewards", "nan.py:nan", "--out", "r"]
+    assert cli.main(run) == 2
+    assert "reward nan returned nan for completion 0" in capsys.readouterr().err
+    assert cli.main([*run, "--nonfinite-rewards", "skip"]) == 2
+    assert "no/such/model" in capsys.readouterr().err, "the trial went well"
+
+
 def test_a_list_of_one_score_fails_the_trial() -> None:
     prompts = PromptTexts(str, ["2 + 2?"], [None], {})
     one = FunctionReward(lambda prompts, completions: [1.0], "one")

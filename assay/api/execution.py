@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from assay.api.recording import begin_record, withdraw
 from assay.api.weights import check_weights, check_world, say_sources
 from assay.core import Loop, World
 from assay.engine import parallel
+from assay.engine.nonfinite import nonfinite
 from assay.engine.progress import stage
 from assay.engine.signals import sigterm_interrupts
 from assay.engine.threads import as_many
@@ -41,6 +42,18 @@ from assay.worlds.trial import try_judges
 TRIED = ("rewards", "gold", "prompts", "pairs", "demos", "columns", "label_map", "split")
 
 
+@contextmanager
+def _trials(asked: Order) -> Iterator[None]:
+    """While a world is built, read rewards that are not finite as the run will: as None, where
+    --nonfinite-rewards is skip.
+    """
+    if asked.settings.get("nonfinite_rewards") != "skip":
+        yield
+        return
+    with nonfinite.into([], leave_out=True), nonfinite.passing():
+        yield
+
+
 class Worlds:
     """Worlds already built, by name and arguments: runs of one command share them."""
 
@@ -57,7 +70,7 @@ class Worlds:
             goes_on: The folder of a run that goes on in it: it is built with that run's number of
                 threads.
         """
-        with as_many(threads_of(goes_on)):
+        with as_many(threads_of(goes_on)), _trials(asked):
             return self._of(asked)
 
     def _of(self, asked: Order) -> World:

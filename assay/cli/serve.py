@@ -81,7 +81,9 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
 
 def ready(server: Any) -> dict[str, Any]:
     """What is said when the server is ready."""
-    token = "" if server.token is None else ' -H "Authorization: Bearer $ASSAY_TOKEN"'
+    file = server.config.token_file
+    held = f"$(cat {shlex.quote(file)})" if file else "$ASSAY_TOKEN"
+    token = "" if server.token is None else f' -H "Authorization: Bearer {held}"'
     return {
         "url": server.url,
         "model": server.about["id"],
@@ -90,6 +92,7 @@ def ready(server: Any) -> dict[str, Any]:
         "shape": server.about["shape"],
         "spread_limit": server.about["spread_limit"],
         "calibration": server.about["calibration"],
+        "rewards": f"{server.url}/v1/score",
         "try": f"curl -s {server.url}/v1/score{token} -H 'Content-Type: application/json' "
         f"-d {shlex.quote(BODY)}",
     }
@@ -106,4 +109,8 @@ def lines(said: dict[str, Any]) -> list[str]:
             f"out of distribution: spread above {said['spread_limit']:.4g}, the "
             f"{how['quantile']:g} quantile of {how['completions']:,} completions of {how['file']}"
         )
-    return [visible(line) for line in (*out, f"try: {said['try']}")]
+    key = ", with the token in ASSAY_REWARD_KEY" if "Authorization" in said["try"] else ""
+    return [
+        visible(line)
+        for line in (*out, f"use: --rewards {said['rewards']}{key}", f"try: {said['try']}")
+    ]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from assay.engine.plural import counted
-from assay.stats.training import NO_REWARD, never_rewarded, never_scored, troubles
+from assay.stats.training import NO_REWARD, never_rewarded, never_scored, told, troubles
 
 log = logging.getLogger("assay")
 SEEN = ("step", "stats", "rewards", "proxy")  # the entries of a reading that are kept
@@ -19,10 +19,17 @@ class Alerts:
     Args:
         before: The readings that a resumed run has made; what they warned of is not said again.
         names: The reward models' names.
+        warnings: The record's warnings that training has died, as they grow; what one of them says
+            is not said again.
     """
 
-    def __init__(self, before: Iterable[Mapping[str, Any]] = (), names: Sequence[str] = ()):
-        self.names = list(names)
+    def __init__(
+        self,
+        before: Iterable[Mapping[str, Any]] = (),
+        names: Sequence[str] = (),
+        warnings: Sequence[Mapping[str, Any]] = (),
+    ):
+        self.names, self.warnings = list(names), warnings
         self._seen = [{k: r.get(k) for k in SEEN} for r in before]
         self._said = {t.name for t in troubles(self._seen)}
         self._unscored = {n for r in self._seen for n in self._without_score(r)}
@@ -49,6 +56,8 @@ class Alerts:
             self._said.add(trouble.name)
             if trouble.name == NO_REWARD and unscored and reading.get("proxy") is None:
                 continue  # said already, by the reward's name
+            if any(told(w, trouble) for w in self.warnings):
+                continue
             about = {"once": trouble.name}  # a command of many runs shows each kind once
             log.warning("%s. %s", trouble.what, trouble.advice, extra=about)
 

@@ -52,7 +52,7 @@ class RunReader:
         self._reader, self.eyes, self.task, self.progress = reader, eyes, task, progress
         self.health = health
         self.policies, self.lookout, self.run, self.every = policies, lookout, run, every
-        self.alerts = Alerts(before, reward_names(task))
+        self.alerts = Alerts(before, reward_names(task), progress.warnings)
 
     def reader(self, step: Step, rng: Rng) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Read one policy, and record numbers that are not finite."""

@@ -81,7 +81,7 @@ class _Served:
         self.silent += 1
         if self.silent > self.patience:
             raise why
-        log.warning("%s; these %s have no reward", why, counted(n, "completion"))
+        log.warning("%s; %s left without a reward", why, counted(n, "completion"))
         return [None] * n
 
 

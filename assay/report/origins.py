@@ -13,7 +13,7 @@ from assay.report import flags
 from assay.report.render import counted
 from assay.report.table import Cell, Table, named
 from assay.stats.readings import reference
-from assay.stats.training import troubles
+from assay.stats.training import told, troubles
 
 # what the command of a run says
 TYPED = ("arguments", "loop", "seed", "world", "fit", "watch", "recipe", "path", "verb")
@@ -86,6 +86,8 @@ def faults(ground: Ground) -> list[str]:
         for warning in about.get("warnings") or []:
             said.append(f"{t.name}, step {warning['step']}: {warning['what']}. {warning['advice']}")
         for trouble in troubles(t.readings):
+            if any(told(w, trouble) for w in about.get("warnings") or []):
+                continue
             said.append(
                 f"{t.name}, in {trouble.looks} of {counted(trouble.of, 'reading')}: "
                 f"{trouble.what}. "

@@ -243,6 +243,16 @@ def application(service: Service, *, local: bool, token: str | None) -> Starlett
         text, kind = service.metrics.written(request.headers.get("accept", ""))
         return Response(text, headers={"Content-Type": kind})
 
+    async def missing(request: Request, why: Exception) -> Response:
+        scored = ", ".join(f.path for f in service.formats)
+        text = f"there is nothing at {request.url.path}; scores are at {scored}"
+        return Refusal(404, text).response()
+
+    async def other_method(request: Request, why: Exception) -> Response:
+        allowed = (getattr(why, "headers", None) or {}).get("Allow", "POST")
+        text = f"{request.url.path} takes {allowed}, and not {request.method}"
+        return Refusal(405, text, {"Allow": allowed}).response()
+
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
@@ -259,6 +269,7 @@ def application(service: Service, *, local: bool, token: str | None) -> Starlett
             Middleware(Observed, service=service),
             Middleware(Guard, local=local, token=token),
         ],
+        exception_handlers={404: missing, 405: other_method},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False

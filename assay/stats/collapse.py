@@ -5,6 +5,9 @@ proves nothing: a batch may have equal rewards by chance. So a sign becomes a wa
 of the last `steps` steps shows it (of skipped updates nine in ten), and where it is a matter of
 chance, once `COMPLETIONS` completions have shown it too. A warning ends at the first step that does
 not show the sign.
+
+Truncated completions are a sign only where completions ended before. A model that reaches a short
+length limit from the first step on is trained on fixed lengths, and learns.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 COMPLETIONS = 64  # completions that have to show it, where chance may show it in a few
+ENDED = 10  # completions that would have ended at the earlier share, where none of them did
 NEARLY = 0.9  # the share of steps without an update from which nearly every step is skipped
 EXPLODED = 1e6  # a loss is this many times its scale: the rewards', the first loss, and 1
 
@@ -109,9 +113,9 @@ SIGNS = (
         "truncated",
         _whole("completions/clipped_ratio"),
         "every completion was truncated at the length limit in the last {steps} (since step "
-        "{since}), so rewards never see how a completion ends",
-        "Raise the length limit (--max-tokens), or check that the model ever writes its end token: "
-        "a base model may need a stop string.",
+        "{since}), though completions ended before, so rewards never see how a completion ends",
+        "Check what the reward pays for long completions, give truncated ones a score "
+        "(--truncated), or raise the length limit (--max-tokens).",
         chance=True,
     ),
     Sign(
@@ -151,7 +155,8 @@ class Monitor:
         state: What `state` held when a run was saved; None for a new run.
 
     Attributes:
-        state: By sign, the first step that shows it without a break, and what the last steps said.
+        state: By sign, the first step that shows it without a break, and what the last steps said;
+            and the shares of completions that ended, summed over steps.
 
     Example:
         >>> monitor = Monitor(steps=3, completions=64)
@@ -164,7 +169,9 @@ class Monitor:
 
     def __init__(self, steps: int, completions: int, state: dict[str, Any] | None = None):
         self.steps, self.completions = steps, max(1, completions)
-        self.state: dict[str, Any] = state or {"loss": None, "signs": {}, "active": []}
+        self.state: dict[str, Any] = state or {
+            "loss": None, "ended": 0.0, "signs": {}, "active": [],
+        }  # fmt: skip
 
     def __call__(self, step: int, stats: Stats) -> tuple[dict[str, int], list[str]]:
         """Take in a step.
@@ -180,6 +187,8 @@ class Monitor:
         if self.state["loss"] is None and math.isfinite(stats.get("loss", math.nan)):
             self.state["loss"] = stats["loss"]
         first = self.state["loss"] or 0.0
+        ended_now = 1 - stats.get("completions/clipped_ratio", 1.0)
+        self.state["ended"] = self.state.get("ended", 0.0) + ended_now
         began: dict[str, int] = {}
         ended: list[str] = []
         for sign in SIGNS:
@@ -191,7 +200,7 @@ class Monitor:
             if active and since is None:
                 self.state["active"].remove(sign.kind)
                 ended.append(sign.kind)
-            elif not active and since is not None and step - since + 1 >= self.lasts(sign):
+            elif not active and since is not None and step - since + 1 >= self.lasts(sign, since):
                 self.state["active"].append(sign.kind)
                 began[sign.kind] = since
         return began, ended
@@ -206,17 +215,26 @@ class Monitor:
         found: dict[str, int] = {}
         for sign in SIGNS:
             since, _ = self.state["signs"].get(sign.kind, (None, []))
-            whole = since == 1 and step < self.lasts(sign)
-            if sign.short and whole and sign.kind not in self.state["active"]:
+            whole = since == 1 and sign.short and step < self.lasts(sign, 1)
+            if whole and sign.kind not in self.state["active"]:
                 self.state["active"].append(sign.kind)
                 found[sign.kind] = 1
         return found
 
-    def lasts(self, sign: Sign) -> int:
-        """Steps that a sign has to last."""
+    def lasts(self, sign: Sign, since: int) -> float:
+        """Steps that a sign has to last; infinite where it can never count.
+
+        Args:
+            sign: The sign.
+            since: The first step that shows it.
+        """
         if not sign.chance:
             return sign.least or self.steps
-        return max(self.steps, math.ceil(COMPLETIONS / self.completions))
+        least = max(self.steps, math.ceil(COMPLETIONS / self.completions))
+        if sign.kind != "truncated":
+            return least
+        ended = self.state.get("ended", 0.0) * self.completions  # all of it before `since`
+        return max(least, ENDED * (since - 1) / ended) if ended else math.inf
 
     def _since(self, sign: Sign, step: int, seen: bool) -> int | None:
         """The first step that shows a sign without a break."""

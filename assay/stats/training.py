@@ -95,6 +95,16 @@ def troubles(readings: Iterable[Reading]) -> list[Trouble]:
     return [replace(trouble, of=looks[name]) for name, trouble in found.items()]
 
 
+def told(warning: Mapping[str, Any], trouble: Trouble) -> bool:
+    """Return whether a warning of the record says the same as a trouble of the readings.
+
+    Example:
+        >>> told({"kind": "equal_rewards"}, Trouble("equal rewards", 5, 1, 1, "", ""))
+        True
+    """
+    return bool(warning.get("kind") == trouble.name.replace(" ", "_"))
+
+
 def _no_reward(now: Mapping[str, float], steps: str) -> tuple[str, str] | None:
     share = now.get("frac_reward_missing")
     if share is None:
