@@ -55,7 +55,25 @@ def test_a_grid_is_run_once_and_goes_on(capsys: pytest.CaptureFixture[str]) -> N
     assert {p for p, t in before.items() if p.stat().st_mtime_ns != t} == {begun / "readings.jsonl"}
     assert Run.open(begun).about["state"] == "done"
     other = [w if w != "4" else "5" for w in words]
-    assert "holds a run with other arguments; give another --out" in refused(capsys, *other)
+    said = refused(capsys, *other)
+    assert "holds a run with other arguments (" in said and "give another --out" in said
+
+
+def test_a_run_never_goes_on_under_other_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its record would name the settings that it began with, and its curve would be of two."""
+    words = ["sweep", "leave_one_out", *SMALL, "--seeds", "0", "--out", "s"]
+    assert cli.main([*words, "--micro-batch-size", "2", "--learning-rate", "0.1"]) == 0
+    before = readings("s/leave_one_out/seed=0")
+    begun = ["--learning-rate", "0.1", "--save-steps", "1"]
+    assert cli.main([*words, *begun]) == 0, "no reading depends on when it was saved"
+    Run.open("s/leave_one_out/seed=0").note({"state": "running"})
+    capsys.readouterr()
+    assert cli.main(words) == 1, "what is left out is the world's"
+    assert "was begun with --learning-rate 0.1" in capsys.readouterr().err
+    words += begun
+    said = refused(capsys, *words, "--log-completions", "3")
+    assert "seed=0 holds a run with other arguments (run.log_completions 8" in said
+    assert readings("s/leave_one_out/seed=0") == before
 
 
 def test_a_constant_of_one_recipe_leaves_the_world_s_argument_alone(

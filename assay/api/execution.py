@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import Measurement
 from assay.evaluation.reading import described
 from assay.records import best
+from assay.records.identity import difference
 from assay.records.run_warnings import collapsed
-from assay.records.runs import Run
+from assay.records.runs import Run, plain
 from assay.records.schema import Reading
 from assay.records.tracking import Tracked
 from assay.records.verify import may_go_on
@@ -151,6 +153,7 @@ class Drive:
         self.notes = [said] if (said := _mean_of_several(asked, world)) and not resume else []
         if resume and folder is not None and (folder / "run.json").exists():
             may_go_on(folder)
+            _same_loop(self.loop, folder)
         self.config = chosen(MeasureConfig(**_running(asked, folder, resume)), world, self.loop)
         self.run = begin_record(asked, world, self.loop, self.config, folder, resume)
         if resume:
@@ -226,6 +229,22 @@ class Drive:
                 if first and not self.resume and self.folder is not None:
                     withdraw(self.folder)
                 raise
+
+
+def _same_loop(loop: Loop, folder: Path) -> None:
+    """Check that a run goes on with the constants of its record: one that is left out is the
+    world's, and the run may have begun with another.
+
+    Raises:
+        InputError: One differs.
+    """
+    if found := difference(Run.open(folder).record.loop, plain(asdict(loop))):
+        name, then, now = found
+        typed = f"--{name.replace('_', '-')}"
+        raise InputError(
+            f"{folder} was begun with {typed} {then!r}, and this asks for {now!r}: give {typed} "
+            f"{then!r} to go on, or start another run with --from {folder}"
+        )
 
 
 def threads_of(folder: Path | None) -> int | None:

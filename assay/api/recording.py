@@ -14,7 +14,7 @@ import torch
 from assay.api import inputs
 from assay.api.live import filed, rows_digests
 from assay.api.orders import Order
-from assay.api.resuming import forget_start
+from assay.api.resuming import forget_start, was_killed
 from assay.api.weights import live_sources, live_weights
 from assay.core import Loop, World
 from assay.engine import parallel
@@ -61,7 +61,7 @@ def _begun(folder: Path) -> Iterator[None]:
     """Hold a folder while its first record is made. The record is written last and whole, so a
     folder without one is free, also after a kill.
     """
-    forget_start(folder)
+    killed = was_killed(folder)  # no owner is there but a dead one: seen before this one is
     with writing_to(folder):
         make_folder(folder)
     with only_writer(folder) as mine:
@@ -70,11 +70,13 @@ def _begun(folder: Path) -> Iterator[None]:
                 f"{held_by(folder)} begins a run in {folder}: give another folder, or go on with "
                 "that run by --resume when it has ended"
             )
+        if killed:
+            forget_start(folder)
         Run.must_be_free(folder)
         try:
             yield
         except BaseException:  # what there is of inputs helps nobody
-            withdraw(folder)
+            _withdraw(folder)
             raise
 
 
@@ -149,8 +151,17 @@ def watch_files(watch: WatchConfig | None) -> dict[str, str]:
 
 def withdraw(folder: Path) -> None:
     """Take back the folder of a run that was refused before it read anything, so that the corrected
-    command can have it.
+    command can have it. It stays where another process goes on with the run.
     """
+    if not folder.is_dir():
+        return
+    with only_writer(folder) as mine:
+        if mine:
+            _withdraw(folder)
+
+
+def _withdraw(folder: Path) -> None:
+    """The same of a folder that is held."""
     if {f.name for f in folder.iterdir()} <= {"run.json", INPUTS, *TRACES}:
         shutil.rmtree(folder / INPUTS, ignore_errors=True)
         for name in ("run.json", *TRACES):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.api import settings
-from assay.engine.folder_lock import TRACES, is_fresh, is_held
+from assay.engine.folder_lock import is_fresh, is_held, is_trace
 from assay.engine.owner import OWNER
 from assay.errors import InputError
 from assay.records.own_inputs import INPUTS
@@ -62,7 +62,7 @@ def must_be_free(folder: Path) -> None:
     """Before the world is built, so that a refusal comes at once. Raises InputError where
     something is there.
     """
-    if not folder.exists() or _started(folder):
+    if not folder.exists() or was_killed(folder):
         return
     if not folder.is_dir() or not is_fresh(folder):
         there = (folder / "run.json").exists()
@@ -72,23 +72,31 @@ def must_be_free(folder: Path) -> None:
         )
 
 
-def _started(folder: Path) -> bool:
+def was_killed(folder: Path) -> bool:
     """Whether a folder holds what a start left that was killed before its first record."""
-    if not folder.is_dir() or is_held(folder):
-        return False
+    return folder.is_dir() and not is_held(folder) and _started(folder)
+
+
+def _started(folder: Path) -> bool:
     left = {path.name for path in folder.iterdir()}
-    own = {name for name in left if name in (INPUTS, *TRACES) or name.startswith("run.json.")}
+    own = {
+        name for name in left if name == INPUTS or is_trace(name) or name.startswith("run.json.")
+    }
     return OWNER in left and left == own
 
 
 def forget_start(folder: Path) -> None:
-    """Delete what a start left in a folder that was killed before its first record."""
+    """Delete what a start left in a folder that was killed before its first record.
+
+    Args:
+        folder: The folder, which this process holds: another one may begin a run there.
+    """
     if not _started(folder):
         return
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        else:
+        elif not is_trace(path.name):
             path.unlink(missing_ok=True)
 
 

@@ -4,7 +4,6 @@ begun goes on.
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from assay.api import flags, settings
 from assay.api.flags import Flag
 from assay.api.grid import only_sweep
-from assay.api.resuming import must_be_free
 from assay.api.values import several, value
 from assay.cli import run, screen
+from assay.cli.begun import state
 from assay.cli.endings import after_runs
 from assay.cli.grammar import Grammar
 from assay.cli.parsing import unknown
@@ -31,7 +30,6 @@ from assay.safe_text import json_text
 
 if TYPE_CHECKING:
     from assay.api.execution import Worlds
-    from assay.api.orders import Order
 
 
 def sweep_(
@@ -234,38 +232,3 @@ def run_all(
         else:
             outcomes.append({**execution.summary(Run.open(folder)), "reason": None})
     return outcomes
-
-
-def state(folder: Path, order: Order) -> str:
-    """ "new", "begun" or "done". Raises InputError where a run of other arguments is there: it is
-    never taken for this one.
-    """
-    if not (folder / "run.json").exists():
-        must_be_free(folder)
-        return "new"
-    about = Run.open(folder).about
-    world = {  # what was left open is what the run chose
-        k: about["world"].get(k, v) if not v and f"world.{k}" in flags.CHOSEN else v
-        for k, v in order.world_arguments.items()
-    }
-    there = (
-        about["recipe"],
-        about["arguments"],
-        about["world"],
-        about.get("fit"),
-        {k: about["loop"][k] for k in order.loop},
-    )
-    here = json.loads(
-        json_text(
-            (
-                order.entry.name,
-                order.arguments,
-                {"name": order.world, **world},
-                {"name": order.fit, **order.fit_arguments} if order.fit else None,
-                order.loop,
-            )
-        )
-    )
-    if list(there) != here:
-        raise InputError(f"{folder} holds a run with other arguments; give another --out")
-    return "done" if about["state"] == "done" else "begun"

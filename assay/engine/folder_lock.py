@@ -153,7 +153,14 @@ def is_fresh(folder: Path) -> bool:
     Args:
         folder: An existing folder.
     """
-    return all(path.name in TRACES for path in folder.iterdir())
+    return all(is_trace(path.name) for path in folder.iterdir())
+
+
+def is_trace(name: str) -> bool:
+    """Whether a file of this name is one that holding a folder leaves there; a kill may leave the
+    owner's in the making.
+    """
+    return name in TRACES or name.startswith(f"{OWNER}.")
 
 
 @contextmanager

@@ -129,6 +129,10 @@ class Run:
             say_unknown(tuple(record.unknown), str(path))
         return cls(Path(folder), record)
 
+    def reload(self) -> None:
+        """Read the record again; see `open`."""
+        self._set(Run.open(self.folder).record)
+
     def note(self, more: Mapping[str, Any]) -> None:
         """Change entries of run.json, all at once.
 

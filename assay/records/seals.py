@@ -19,7 +19,8 @@ _BLOCK = 1 << 20
 
 
 def seal_of(record: Mapping[str, Any]) -> str:
-    """SHA-256 of a record without its seal.
+    """SHA-256 of a record without its seal, and without entries that hold nothing: a later assay
+    reads what an earlier one did not know as such.
 
     Args:
         record: run.json as a dict.
@@ -28,7 +29,8 @@ def seal_of(record: Mapping[str, Any]) -> str:
         >>> seal_of({"seed": 1}) == seal_of({"seed": 1, "seal": "any"}) != seal_of({"seed": 2})
         True
     """
-    return hashlib.sha256(encode({k: v for k, v in record.items() if k != "seal"})).hexdigest()
+    said = {k: v for k, v in record.items() if k != "seal" and v not in (None, "", [], {})}
+    return hashlib.sha256(encode(said)).hexdigest()
 
 
 def prefix_digest(path: Path, size: int | None = None) -> list[Any]:

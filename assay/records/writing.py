@@ -41,6 +41,8 @@ def writing(run: Run | MemoryRun) -> Iterator[None]:
                 f"{held_by(run.folder)} is writing to {run.folder}: wait until it has ended, or "
                 "run into another folder"
             )
+        if isinstance(run, Run):
+            _as_it_is(run)
         try:
             if run.folder is not None:
                 forget_fresh(run.folder)
@@ -60,6 +62,21 @@ def writing(run: Run | MemoryRun) -> Iterator[None]:
         except BaseException:  # Ctrl-C, SIGTERM, exit, or a generator that is closed
             _ended(run, {"state": "interrupted"})
             raise
+
+
+def _as_it_is(run: Run) -> None:
+    """Read a record again: another process may have gone on with the run before it was held.
+
+    Raises:
+        InputError: It has, and the run ended there in another state.
+    """
+    before = run.record.state
+    run.reload()
+    if run.record.state != before:
+        raise InputError(
+            f"another process went on with {run.folder} meanwhile, and the run is "
+            f"{run.record.state} now: {again(run)} goes on from there"
+        )
 
 
 def _goes_on(refused: NotWritten, run: Run | MemoryRun) -> NotWritten:

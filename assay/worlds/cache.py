@@ -116,9 +116,9 @@ def cached(
 ) -> tuple[Any, str]:
     """What `build` returns, read from the file if it is there, and its digest.
 
-    A damaged file is logged and built again. A folder that cannot be written is logged: the next
-    run builds the world again. Every process takes the same branch, or their collective calls would
-    not meet.
+    A damaged file, or one of another world, is logged and built again. A folder that cannot be
+    written is logged: the next run builds the world again. Every process takes the same branch, or
+    their collective calls would not meet.
 
     Args:
         path: The file, from `cache_path`.
@@ -131,7 +131,7 @@ def cached(
     state = None
     if path.exists():
         try:
-            state = checkpoint.load(path, decode)
+            state = _of_this_name(path, decode)
         except InputError as why:
             log.warning("%s; the world is built again", str(why).partition(";")[0])
     found = parallel.same_everywhere(torch.tensor(float(state is not None)))
@@ -141,10 +141,22 @@ def cached(
     if parallel.rank() == 0:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            checkpoint.save(path, state)
+            checkpoint.save(path, state, {"file": path.stem})
         except OSError as why:
             log.warning(
                 "%s cannot be written (%s); the next run builds this world again", path, why
             )
     parallel.barrier()
     return state, checkpoint.digest(state)
+
+
+def _of_this_name(path: Path, decode: Callable[[list[int]], str] | None) -> Any:
+    """The parts in a file that was written under its name, which says all that they depend on.
+
+    Raises:
+        InputError: The file is damaged, or was renamed.
+    """
+    name = checkpoint.about(path).get("file")
+    if name != path.stem:
+        raise InputError(f"{path} holds the parts of another world ({name}); it was exchanged")
+    return checkpoint.load(path, decode)

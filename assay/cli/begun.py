@@ -1,0 +1,93 @@
+"""What lies in the folder of one of a sweep's runs: nothing yet, or that very run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assay.api import flags, loop_defaults, settings
+from assay.api.resuming import FREE, must_be_free
+from assay.errors import InputError
+from assay.records.identity import FREE_OF_WATCH, difference
+from assay.records.runs import Run
+from assay.registry import catalogue
+from assay.safe_text import json_text
+
+if TYPE_CHECKING:
+    from assay.api.orders import Order
+
+
+def state(folder: Path, order: Order) -> str:
+    """ "new", "begun" or "done". Raises InputError where a run of other arguments is there: it is
+    never taken for this one.
+    """
+    if not (folder / "run.json").exists():
+        must_be_free(folder)
+        return "new"
+    about = Run.open(folder).about
+    loop = {**_of_the_world(order), **order.loop}
+    there = {
+        "recipe": about["recipe"],
+        "arguments": about["arguments"],
+        "world": about["world"],
+        "fit": about.get("fit"),
+        "loop": {k: about["loop"][k] for k in loop},
+        "run": {k: v for k, v in about["run"].items() if k in order.settings and k not in FREE},
+        "watch": _lasting(about.get("watch")),
+    }
+    here = {
+        "recipe": order.entry.name,
+        "arguments": {**order.arguments, **_mean(order, about["arguments"])},
+        "world": {"name": order.world, **_settled("world.", order.world_arguments, about["world"])},
+        "fit": {"name": order.fit, **order.fit_arguments} if order.fit else None,
+        "loop": loop,
+        "run": {
+            k: v for k, v in _settled("", order.settings, about["run"]).items() if k in there["run"]
+        },
+        "watch": _lasting(None if order.watch is None else asdict(order.watch)),
+    }
+    if found := difference(there, json.loads(json_text(here))):
+        name, then, now = found
+        raise InputError(
+            f"{folder} holds a run with other arguments ({name} {then!r:.60}, and this asks for "
+            f"{now!r:.60}); give another --out"
+        )
+    return "done" if about["state"] == "done" else "begun"
+
+
+def _settled(prefix: str, asked: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that are asked for: what was left open is what the run chose, and what may differ when
+    a run goes on is what it has.
+    """
+    return {
+        k: there.get(k, v)
+        if f"{prefix}{k}" in FREE or (not v and f"{prefix}{k}" in flags.CHOSEN)
+        else v
+        for k, v in asked.items()
+    }
+
+
+def _mean(order: Order, there: Mapping[str, Any]) -> dict[str, Any]:
+    """The aggregate that a run chose, where the order leaves it open (`execution.Drive`)."""
+    open_ = order.arguments.get("aggregate") == "" and not {"member", "aggregate"} & order.given
+    chose = open_ and order.world == "hub" and there.get("aggregate") == "mean"
+    return {"aggregate": "mean"} if chose else {}
+
+
+def _lasting(watch: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The settings of a watch without those that may differ when a run goes on."""
+    return None if watch is None else {k: v for k, v in watch.items() if k not in FREE_OF_WATCH}
+
+
+def _of_the_world(order: Order) -> dict[str, Any]:
+    """The constants of optimisation that an order leaves to its recipe and world, as far as their
+    texts say them.
+    """
+    own = loop_defaults.of_recipe(order.entry)
+    world = loop_defaults.of_world(catalogue.find_world(order.world))
+    if world is None:
+        return own
+    return {**{k: f.default for k, f in settings.loop().items()}, **world, **own}
