@@ -34,8 +34,8 @@ class MeasureConfig:
         nonfinite_rewards: What happens at a reward that is NaN or infinite: stop ends the run, skip
             leaves the completion out as one that the reward does not apply to.
         on_collapse: What happens once training has died: warn says so and goes on, stop ends the
-            run, ignore writes it into the record alone. With warn and stop the exit code is 4,
-            unless training recovers.
+            run, and both end with exit code 4; ignore writes it into the record alone. With warn,
+            training that recovers ends with 0.
         collapse_steps: Steps that show no sign of learning before training has died.
         labels: A CSV file in which people answer a recipe that asks for gold labels; without it,
             the world's gold answers.
