@@ -13,7 +13,7 @@ TRL_TESTS := tests/test_trl_rewards.py tests/test_trl_readings.py tests/test_trl
   tests/test_trl_served.py tests/test_watch_trl.py tests/test_recipes_offline_trl.py tests/test_records_tracking.py tests/test_trl_docs.py
 
 help:  ## Lists the commands.
-	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(STAMP)  ## Shows an over-optimised proxy and best-of-n, measured: about three minutes.
 	$(BIN)/python -m assay demo

@@ -24,7 +24,7 @@ from test_cli_run import _elsewhere, readings  # noqa: F401  (a fixture)
 import assay
 from assay import cli
 from assay.engine import checkpoint
-from assay.engine.atomic import forget_fresh
+from assay.engine.leftovers import forget_below
 from assay.engine.os_errors import not_written
 from assay.errors import InputError, NotWritten
 from assay.records.lines import read_lines, write_lines
@@ -266,7 +266,7 @@ def test_what_a_killed_process_left_is_deleted_and_what_another_writes_is_not(
     left.parent.mkdir()
     for path in (left, mine := tmp_path / f"run.json.{os.getpid()}.new", tmp_path / "my.new"):
         path.write_text("half")
-    forget_fresh(tmp_path)
+    forget_below(tmp_path)
     assert not left.exists() and mine.exists() and (tmp_path / "my.new").exists()
 
 

@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 
 from assay.engine import leftovers
-from assay.engine.atomic import is_free, is_free_folder, replacing, whole_folder, write_bytes
+from assay.engine.atomic import is_free, is_free_folder, replacing, write_bytes
 from assay.engine.leftovers import FILE, FOLDER, fresh_path, is_leftover
+from assay.engine.whole_folder import whole_folder
 from assay.errors import InputError
 
 ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
 MOVES = """
 import os, sys
 from pathlib import Path
-from assay.engine.atomic import whole_folder
+from assay.engine.whole_folder import whole_folder
 
 os.path.ismount = lambda path: True
 moves = []

@@ -39,7 +39,7 @@ def test_another_process_is_told_who_makes_the_output(tmp_path: Path) -> None:
     with held(out) as other, pytest.raises(InputError) as told, reserving(out):
         pytest.fail("two processes made one output")
     assert f"is being written by process {other.pid} on " in str(told.value)
-    assert "UTC: wait until it has ended, or give another place" in str(told.value)
+    assert "UTC): wait until it has ended, or give another place" in str(told.value)
     with reserving(out):
         assert [p.name for p in out.parent.iterdir()] == [".model.lock"]
     assert not list(tmp_path.iterdir()), "neither the lock nor the folder made for it stays"

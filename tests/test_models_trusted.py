@@ -9,14 +9,27 @@ import pytest
 from families import checkpoint
 from test_cli_run import _elsewhere  # noqa: F401  (a fixture)
 
-from assay import cli
+from assay import RewardServer, cli
 
 OWN = """
-from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
+from transformers import (
+    AutoModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    LlamaModel,
+)
 
 
 class OwnConfig(LlamaConfig):
     model_type = "own-llama"
+
+
+class OwnModel(LlamaModel):
+    config_class = OwnConfig
+
+
+AutoModel.register(OwnConfig, OwnModel, exist_ok=True)  # a classifier makes its body by AutoModel
 
 
 class Own(LlamaForCausalLM):
@@ -89,4 +102,7 @@ def test_a_reward_is_fitted_and_scores_where_it_is_trusted(
     score = ["score", "reward", pairs, "--out", "scored.jsonl"]
     refused(score, capsys)
     assert cli.main([*score, TRUST]) == 0
+    refused(["serve", "reward", "--port", "0"], capsys)
+    with RewardServer("reward", trust_remote_code=True, log_requests=False) as server:
+        assert server.about["id"] == "reward"
     refused(["evaluate", "reward", pairs], capsys)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from test_deaths import JUDGE, RUN, WATCH, WORLD, questions, rows
+from death_cases import JUDGE, RUN, WATCH, WORLD, questions, rows
 from test_engine_reserved import ENV, held
 
 from assay import cli

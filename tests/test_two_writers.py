@@ -11,7 +11,7 @@ from test_records_export import ran
 from test_worlds_hub import files  # noqa: F401  # a fixture
 
 from assay import cli
-from assay.engine.atomic import whole_folder
+from assay.engine.whole_folder import whole_folder
 from assay.errors import InputError
 
 

@@ -41,6 +41,9 @@ GROUPS = (
     "World",
     "Watch",
     "Run",
+    "Server",
+    "Batches",
+    "Limits",
     "Options",
     "General",
 )

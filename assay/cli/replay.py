@@ -12,8 +12,9 @@ from typing import Any
 
 from assay.api import execution, inputs, orders
 from assay.core import Rng
-from assay.engine.atomic import forget_fresh, write_bytes
+from assay.engine.atomic import write_bytes
 from assay.engine.folder_lock import only_writer
+from assay.engine.leftovers import forget_below
 from assay.engine.owner import held_by
 from assay.engine.progress import over
 from assay.errors import InputError
@@ -64,7 +65,7 @@ def looks(folder: Path, asked: WatchConfig, say: Callable[[str], None]) -> Itera
                 f"{held_by(folder)} is writing to {folder}: wait until it has ended, and watch the "
                 "run then"
             )
-        forget_fresh(folder)
+        forget_below(folder)
         watch, comparisons = open_watch(
             asked,
             task,

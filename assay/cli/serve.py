@@ -20,6 +20,17 @@ from assay.registry.parameters import from_text
 from assay.safe_text import visible
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
+HEADINGS = {  # where help shows the flags; those of all other fields are limits
+    **dict.fromkeys(
+        (
+            *("aggregate", "shape", "references", "slope", "most", "late"),
+            *("spread_limit", "calibrate", "calibrate_quantile", "trust_remote_code"),
+        ),
+        "Rewards",
+    ),
+    **dict.fromkeys(("host", "port", "token_file", "name", "log_requests"), "Server"),
+    **dict.fromkeys(("workers", "max_batch", "max_wait"), "Batches"),
+}
 BODY = '{"prompts": ["2 + 2?"], "completions": ["4"]}'
 
 
@@ -76,7 +87,9 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
     found = from_text(HOME / "serve" / "config.py", "ServeConfig")
     if found is None:
         raise LookupError("the server's configuration cannot be read from its text")
-    return replace(base, flags={**base.flags, **flags.of(found, group="Serve")})
+    served = flags.of(found)
+    headed = {k: replace(f, group=HEADINGS.get(k, "Limits")) for k, f in served.items()}
+    return replace(base, flags={**base.flags, **headed})
 
 
 def ready(server: Any) -> dict[str, Any]:

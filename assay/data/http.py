@@ -27,6 +27,30 @@ LONGEST_PAUSE = 60.0  # seconds, whatever Retry-After says
 PATIENCE = 300.0  # seconds for all tries of a request, or two timeouts where those are longer
 
 
+def key_of(names: Sequence[str]) -> str | None:
+    """The first key that is set in the environment.
+
+    Args:
+        names: Environment variables.
+
+    Returns:
+        The key; None where none is set.
+
+    Raises:
+        InputError: An HTTP header cannot carry it. The error of a client would print the key.
+    """
+    name = next((k for k in names if os.environ.get(k)), None)
+    if name is None:
+        return None
+    key = os.environ[name]
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(
+            f"{name} holds a line break or another character that an HTTP header cannot "
+            "carry; set it again without"
+        )
+    return key
+
+
 class JsonClient:
     """Sends JSON to one server and reads JSON back. Several threads may share a client.
 
@@ -91,7 +115,7 @@ class JsonClient:
         self.rate, self.max_bytes = rate, max_bytes
         self.patience = max(PATIENCE, 2 * timeout) if patience is None else patience
         self.loopback = host in LOOPBACK
-        self.key = self._key()
+        self.key = key_of(self.keys)
         self._lock, self._next, self._warned = threading.Lock(), 0.0, False
         self._http: Exchange | None = None
 
@@ -146,21 +170,6 @@ class JsonClient:
                 self._warn(attempt, why)
                 time.sleep(pause)
         raise AssertionError("unreachable: tries is at least 1")
-
-    def _key(self) -> str | None:
-        """The first key that is set in the environment."""
-        name = next((k for k in self.keys if os.environ.get(k)), None)
-        if name is None:
-            return None
-        key = os.environ[name]
-        if not (
-            key.isascii() and key.isprintable()
-        ):  # or an error would print the header, key and all
-            raise InputError(
-                f"{name} holds a line break or another character that an HTTP header cannot "
-                "carry; set it again without"
-            )
-        return key
 
     def _exchange(self) -> Exchange:
         """The pool of connections, made at the first request and closed with this object."""

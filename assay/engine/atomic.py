@@ -1,5 +1,5 @@
-"""Writes a file or a folder whole or not at all: a fresh name, flushed to disk, then a rename that
-is flushed too.
+"""Writes a file whole or not at all: a fresh name, flushed to disk, then a rename that is flushed
+too.
 """
 
 from __future__ import annotations
@@ -7,18 +7,16 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from assay.engine.leftovers import FILE, FOLDER, MOVING, forget, forget_below, fresh_path, is_fresh
+from assay.engine.leftovers import FILE, forget, fresh_path, is_fresh
 from assay.engine.os_errors import writing_to
 from assay.errors import InputError
 
 log = logging.getLogger("assay")
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)
-_FILLED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)  # what a rename says of a name in use
 
 
 @contextmanager
@@ -50,7 +48,7 @@ def replacing(path: Path, needed: int | None = None) -> Iterator[Path]:
         try:
             with writing_to(path, needed):
                 yield fresh
-                _flush(fresh)
+                flush(fresh)
                 os.replace(fresh, path)
                 sync_folder(path.parent)
         except BaseException:
@@ -89,7 +87,7 @@ def creating(path: Path, needed: int | None = None) -> Iterator[Path]:
         make_folder(path.parent)
         try:
             yield fresh
-            _flush(fresh)
+            flush(fresh)
             _claim(path, fresh)
         finally:
             fresh.unlink(missing_ok=True)
@@ -166,7 +164,12 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Flush a file's content to disk.
+
+    Args:
+        path: The file.
+    """
     # Windows flushes no file that is open for reading alone, and a file may be read-only
     with open(path, "r+b" if os.name == "nt" else "rb") as f:
         os.fsync(f.fileno())
@@ -204,102 +207,3 @@ def write_bytes(path: Path, data: bytes) -> None:
     """
     with replacing(path, len(data)) as fresh:
         fresh.write_bytes(data)
-
-
-def forget_fresh(folder: Path) -> None:
-    """Delete the fresh files in a folder that a killed process has left.
-
-    Args:
-        folder: The folder, which this process holds. Files of processes that live stay.
-    """
-    forget_below(folder)
-
-
-@contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
-    """Give a fresh folder to write to; its content stands in `out` if the block ends well.
-
-    So a folder of that name is whole, and has passed what the block checked. The fresh folder lies
-    beside `out`, and takes its name in one step. Only where `out` is a disk of its own it lies
-    within, and its entries are moved one by one; what a kill leaves of that is taken back by the
-    next start.
-
-    Args:
-        out: A name that is free, or an empty folder.
-
-    Yields:
-        The fresh folder, which is gone in the end.
-
-    Raises:
-        InputError: Another process wrote `out` while the block ran; what it wrote stays.
-
-    Example:
-        >>> out = getfixture("tmp_path") / "runs" / "model"
-        >>> with whole_folder(out) as fresh:
-        ...     _ = (fresh / "config.json").write_text("{}")
-        >>> [p.name for p in out.parent.iterdir()], [p.name for p in out.iterdir()]
-        (['model'], ['config.json'])
-    """
-    whole = out.resolve() if out.is_symlink() or out.name in ("", "..") else out
-    forget(whole)
-    make_folder(whole.parent)
-    with fresh_path(whole, FOLDER) as beside:
-        fresh = _made(beside, whole)
-        try:
-            yield fresh
-            _flush_all(fresh)
-            _place(fresh, whole, out)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _flush_all(folder: Path) -> None:
-    for path in (folder, *folder.rglob("*")):
-        if path.is_dir():
-            sync_folder(path)
-        elif path.is_file():
-            _flush(path)
-
-
-def _made(beside: Path, whole: Path) -> Path:
-    """The fresh folder, made beside its place, or within it where that is another disk."""
-    if not os.path.ismount(whole):
-        try:
-            beside.mkdir()
-        except PermissionError:  # the place may be writable where the folder above is not
-            if not whole.is_dir():
-                raise
-        else:
-            return beside
-    within = whole / beside.name
-    within.mkdir()
-    return within
-
-
-def _place(fresh: Path, whole: Path, out: Path) -> None:
-    """Give a fresh folder its name, unless something is there."""
-    late = InputError(
-        f"{out} was written by another process in the meantime, and is never overwritten; "
-        "give another place"
-    )
-    if fresh.parent == whole:
-        if not all(map(is_fresh, whole.iterdir())):
-            raise late
-        names = sorted(p.name for p in fresh.iterdir())
-        (fresh / MOVING).write_text("\0".join(names), encoding="utf-8")
-        _flush(fresh / MOVING)
-        for name in names:
-            (fresh / name).rename(whole / name)
-        sync_folder(whole)
-        return
-    try:
-        if whole.is_dir():
-            shutil.copymode(whole, fresh)
-            if os.name == "nt":  # a rename there replaces no folder
-                whole.rmdir()
-        fresh.rename(whole)
-    except OSError as why:
-        if why.errno not in _FILLED:
-            raise
-        raise late from why
-    sync_folder(whole.parent)

@@ -85,14 +85,26 @@ def held_by(folder: Path) -> str:
         >>> held_by(getfixture("tmp_path"))
         'another process'
     """
-    found = owner(folder)
+    return named(owner(folder))
+
+
+def named(found: Owner | None) -> str:
+    """An owner as the subject of a sentence, also one that no file names."""
     return "another process" if found is None else str(found)
 
 
 def _read(path: Path) -> Owner | None:
     try:
-        return Owner(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):  # not there, or torn by a kill
+        return parsed(path.read_bytes())
+    except OSError:  # not there
+        return None
+
+
+def parsed(line: bytes) -> Owner | None:
+    """An owner as JSON has it; None where a kill has torn the text."""
+    try:
+        return Owner(**json.loads(line))
+    except (ValueError, TypeError):
         return None
 
 

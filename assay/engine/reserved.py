@@ -10,10 +10,9 @@ import hashlib
 import json
 import logging
 import os
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import filelock
 
 from assay.engine.atomic import make_folder
 from assay.engine.os_errors import writing_to
+from assay.engine.owner import Owner, named, parsed, this_process
 from assay.errors import InputError
 
 try:
@@ -29,6 +29,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger("assay")
+_MOST = 1_000_000  # bytes of a hidden file that are read
 
 
 class Reserved:
@@ -45,8 +46,7 @@ class Reserved:
         if file is not None:
             self._withdraw(_read(file))
             os.ftruncate(file, 0)
-        since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        self._write({"pid": os.getpid(), "host": platform.node(), "since": since})
+        self._write(asdict(this_process()))
 
     def making(self, path: Path, fresh: Path) -> None:
         """Note a further file before it takes its name.
@@ -164,9 +164,9 @@ def _locked(lock: Path, path: Path, elsewhere: str) -> int:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            said = _read(file)
+            first = os.pread(file, _MOST, 0).partition(b"\n")[0]
             os.close(file)
-            raise InputError(_told(path, said, elsewhere)) from None
+            raise InputError(_told(path, parsed(first), elsewhere)) from None
         except OSError as why:  # network file systems may refuse
             log.info("%s cannot be locked (%s): two processes could write %s", lock, why, path)
             return file
@@ -192,7 +192,7 @@ def _by_filelock(
     try:
         held.acquire()
     except filelock.Timeout:
-        raise InputError(_told(path, [], elsewhere)) from None
+        raise InputError(_told(path, None, elsewhere)) from None
     mine = Reserved(None, further)
     try:
         yield mine
@@ -203,20 +203,14 @@ def _by_filelock(
         held.release()
 
 
-def _told(path: Path, lines: Sequence[Mapping[str, Any]], elsewhere: str) -> str:
-    said = lines[0] if lines else {}
-    who = (
-        f"process {said['pid']} on {said['host']} since {said['since']}"
-        if {"pid", "host", "since"} <= said.keys()
-        else "another process"
-    )
-    return f"{path} is being written by {who}: wait until it has ended, or {elsewhere}"
+def _told(path: Path, found: Owner | None, elsewhere: str) -> str:
+    return f"{path} is being written by {named(found)}: wait until it has ended, or {elsewhere}"
 
 
 def _read(file: int) -> list[dict[str, Any]]:
     """The lines of the file; a kill may have torn the last one."""
     found = []
-    for line in os.pread(file, 1_000_000, 0).split(b"\n")[:-1]:
+    for line in os.pread(file, _MOST, 0).split(b"\n")[:-1]:
         try:
             found.append(json.loads(line))
         except ValueError:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from assay.data.http import LOOPBACK, RETRIED, key_of
+from assay.data.http_exchange import seconds_of
 from assay.data.http_faults import on_one_line
 from assay.errors import InputError
 
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
     import httpx2
 
 KEYS = ("ASSAY_REWARD_KEY", "ASSAY_TOKEN")  # the first that is set is sent as a bearer token
-RETRIED = (408, 409, 425, 429)  # status codes that are tried again, beside 500 and above
 LARGEST = 1 << 24  # bytes of an answer
-LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 class Unanswered(RuntimeError):
@@ -104,16 +103,9 @@ class RewardClient:
         """Make a pool of connections. It belongs to the event loop that first uses it."""
         import httpx2
 
-        url, key = (
-            httpx2.URL(self.url),
-            next((os.environ[k] for k in KEYS if os.environ.get(k)), ""),
-        )
-        if not (key.isascii() and key.isprintable()):
-            raise InputError(
-                f"{' or '.join(KEYS)} holds what an HTTP header cannot carry; set it again"
-            )
+        url, key = httpx2.URL(self.url), key_of(KEYS)
         limits = httpx2.Limits(max_connections=None)
-        direct = url.host in LOCAL  # a transport of its own uses no proxy of the environment
+        direct = url.host in LOOPBACK  # a transport of its own uses no proxy of the environment
         return httpx2.AsyncClient(
             transport=httpx2.AsyncHTTPTransport(limits=limits) if direct else None,
             verify=url.scheme == "https",
@@ -186,7 +178,7 @@ class RewardClient:
                 seen.append(f"HTTP {code}: {on_one_line(raw[:200])}")
                 if code < 500 and code not in RETRIED:
                     raise InputError(f"{self.address} refuses the request with {seen[-1]}")
-                wait = _seconds(headers.get("Retry-After"))
+                wait = seconds_of(headers.get("Retry-After"), self.timeout) or 0.0
             except httpx2.TransportError as why:  # gone, cut off, or not HTTP at all
                 seen.append(f"{type(why).__name__}: {why}"[:120])
             if attempt + 1 < self.tries:
@@ -242,11 +234,3 @@ def _answer(row: Mapping[str, Any]) -> Answer:
     error = "" if row["status"] in ("ok", "not_applicable") else str(row.get("error") or "error")
     members, flag = row.get("members") or (), row.get("out_of_distribution")
     return Answer(score, tuple(members), row.get("spread"), flag, error)
-
-
-def _seconds(text: str | None) -> float:
-    """Retry-After in seconds; 0 where it is absent or a date."""
-    try:
-        return max(0.0, float(text or 0))
-    except ValueError:
-        return 0.0

@@ -9,7 +9,7 @@ from typing import Any
 
 from assay.core import World
 from assay.data.escape import prose
-from assay.engine.atomic import whole_folder
+from assay.engine.whole_folder import whole_folder
 from assay.errors import InputError
 from assay.models import as_transformers
 from assay.records.best import CARRY, BestPolicy, best, last, policies, within

@@ -17,7 +17,8 @@ from assay.engine.folder_lock import is_fresh
 from assay.engine.os_errors import new_folder
 from assay.errors import InputError
 from assay.records import schema_1
-from assay.records.checks import COMPLETIONS, READINGS, LineType, fault, say_unknown
+from assay.records.checks import COMPLETIONS, READINGS, LineType, say_unknown
+from assay.records.faults import fault
 from assay.records.lines import decode, digest, encode, plain, read_lines, write_lines
 from assay.records.provenance import now, provenance
 from assay.records.schema import SCHEMA, CompletionRow, Reading, RunRecord, State

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from assay.errors import InputError
+from assay.records.faults import fault
 from assay.records.lines import decode
 from assay.records.result import Text, Whole
 
@@ -153,8 +154,6 @@ def afterwards(folder: Path) -> list[dict[str, Any]]:
     path, cure = folder / AFTER, "delete it, and watch the run again"
     if not path.is_file():
         return []
-    from assay.records.checks import fault
-
     try:
         found = _AFTER.validate_python(decode(path.read_bytes(), str(path), cure))
     except ValidationError as why:

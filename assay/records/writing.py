@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from assay.engine.atomic import forget_fresh
 from assay.engine.folder_lock import only_writer
+from assay.engine.leftovers import forget_below
 from assay.engine.os_errors import not_written
 from assay.engine.owner import held_by
 from assay.errors import InputError, NotWritten, Waiting
@@ -45,7 +45,7 @@ def writing(run: Run | MemoryRun) -> Iterator[None]:
             _as_it_is(run)
         try:
             if run.folder is not None:
-                forget_fresh(run.folder)
+                forget_below(run.folder)
             if run.record.state != "running" or run.record.error:
                 run.note({"state": "running", "error": None})
             yield

@@ -17,8 +17,8 @@ from torch import Tensor
 from assay.data.model_trust import trusting
 from assay.data.opening import opening
 from assay.data.turns import Turns
-from assay.engine.atomic import whole_folder
 from assay.engine.quiet import quiet_libraries
+from assay.engine.whole_folder import whole_folder
 from assay.errors import InputError
 from assay.records.loaded_back import runs_own_code
 from assay.rewards.encoder import KIND, ModelReward

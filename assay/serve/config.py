@@ -29,8 +29,8 @@ class ServeConfig:
         spread_limit: The spread of the members above which an item counts as out of distribution.
         calibrate: A file of prompts and completions like those that the reward was fitted to; the
             spread limit becomes a quantile of the spreads on it.
-        calibrate_quantile: Which quantile.
-        host: The address to listen on. Any but loopback needs a token.
+        calibrate_quantile: Which quantile of the spreads becomes the limit.
+        host: The address to listen on; any but loopback needs a token.
         port: The port; 0 for a free one.
         token_file: A file that holds the token which requests must carry; the environment variable
             ASSAY_TOKEN is read where none is named.
@@ -44,6 +44,8 @@ class ServeConfig:
         timeout: Seconds that a request may take in all; after it the client gets HTTP 504.
         drain: Seconds that requests may take to end after SIGTERM.
         log_requests: Write one JSON line to stderr for each request.
+        trust_remote_code: Run Python code that comes with the rewards' models (auto_map) and
+            kernels that their settings name.
     """
 
     aggregate: str = "mean"
@@ -68,6 +70,7 @@ class ServeConfig:
     timeout: float = 60.0
     drain: float = 30.0
     log_requests: bool = True
+    trust_remote_code: bool = False
 
     @property
     def stacking(self) -> Stacking:

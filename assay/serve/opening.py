@@ -12,6 +12,7 @@ import numpy as np
 
 from assay import data
 from assay.core.prompt_texts import messages
+from assay.data.model_trust import trusting
 from assay.engine import progress
 from assay.errors import InputError
 from assay.records.input_digests import digests
@@ -42,7 +43,8 @@ def opened(
     Raises:
         InputError: One cannot be opened.
     """
-    rewards = [open_reward(s, "rewards") for s in specs]
+    with trusting(config.trust_remote_code):
+        rewards = [open_reward(s, "rewards") for s in specs]
     scorer = Scorer(rewards, config.stacking)
     if len(scorer.names) < 2 and (config.spread_limit is not None or config.calibrate):
         raise InputError(
