@@ -110,7 +110,6 @@ def test_list_has_recipes_under_what_they_need(capsys: pytest.CaptureFixture[str
         ("train", "run"),
         ("eval", "report"),
         ("generate", "export"),
-        ("serve", "export"),
         ("label", "watch page"),
         ("grpo", "run grpo"),
         ("warm", "run RECIPE --fit warm"),

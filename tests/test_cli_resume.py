@@ -103,7 +103,7 @@ def test_two_processes_never_write_to_one_run(capsys: pytest.CaptureFixture[str]
     before = Path("a/readings.jsonl").read_bytes(), Path("a/run.json").read_bytes()
     with only_writer(Path("a")):
         said = refused(capsys, "run", "--resume", "--out", "a")
-    assert "another process is writing to a: wait until it has ended" in said
+    assert " is writing to a: wait until it has ended" in said
     assert before == (Path("a/readings.jsonl").read_bytes(), Path("a/run.json").read_bytes())
 
 

@@ -25,7 +25,7 @@ from typing import Any
 from assay.engine.plural import counted
 from assay.serve.item import BadRequest, Item, Score
 
-KEYS = ("prompts", "completions", "columns", "ids", "items", "model")
+FIELDS = ("prompts", "completions", "columns", "ids", "items", "model")
 ITEM_KEYS = ("id", "prompt", "completion", "columns", "text")
 
 
@@ -53,10 +53,10 @@ class ScoreFormat:
             [Item(prompt='p', completion='c', columns={}, text='')]
         """
         if not isinstance(body, Mapping):
-            raise BadRequest(f"the body is a {_kind(body)}; send an object with {KEYS[0]}, …")
-        wrong = sorted(set(body) - set(KEYS))
+            raise BadRequest(f"the body is a {_kind(body)}; send an object with {FIELDS[0]}, …")
+        wrong = sorted(set(body) - set(FIELDS))
         if wrong:
-            raise BadRequest(f"the body has a key '{wrong[0]}'; its keys are {', '.join(KEYS)}")
+            raise BadRequest(f"the body has a key '{wrong[0]}'; its keys are {', '.join(FIELDS)}")
         if "items" in body:
             if "prompts" in body or "completions" in body or "columns" in body or "ids" in body:
                 raise BadRequest("the body has items and a column form; send one of them")

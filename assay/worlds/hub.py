@@ -28,7 +28,6 @@ from assay.models.text_notes import parts_templated
 from assay.registry.from_config import from_config
 from assay.rewards.encoding import open_tokenizer
 from assay.rewards.function import FunctionReward
-from assay.rewards.http import TIMEOUT
 from assay.rewards.load import TextRewards, entries, open_reward
 from assay.worlds.chat_template import end_tokens, own_ends, warn_without_generation_prompt
 from assay.worlds.configuration import arguments
@@ -130,7 +129,7 @@ class HubConfig:
     sampler: str = ""
     sampler_model: str = ""
     sampler_at_once: int = 16
-    reward_timeout: float = TIMEOUT
+    reward_timeout: float = 120.0  # of rewards.http; help reads this file's text alone
     trust_remote_code: bool = False
     seed: int = 0
     device: str = "cpu"
