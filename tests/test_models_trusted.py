@@ -12,7 +12,8 @@ from test_cli_run import _elsewhere  # noqa: F401  (a fixture)
 from assay import cli
 
 OWN = """
-from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
+from transformers import AutoModel, LlamaConfig, LlamaForCausalLM, LlamaModel
+from transformers import LlamaForSequenceClassification
 
 
 class OwnConfig(LlamaConfig):
@@ -21,6 +22,13 @@ class OwnConfig(LlamaConfig):
 
 class Own(LlamaForCausalLM):
     config_class = OwnConfig
+
+
+class OwnBody(LlamaModel):
+    config_class = OwnConfig
+
+
+AutoModel.register(OwnConfig, OwnBody, exist_ok=True)  # Llama's classifier makes its body so
 
 
 class OwnScores(LlamaForSequenceClassification):
@@ -78,6 +86,7 @@ def test_a_run_and_its_export_need_the_word_each_time(
     )
 
 
+@pytest.mark.full  # a minute on a busy machine
 def test_a_reward_is_fitted_and_scores_where_it_is_trusted(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
