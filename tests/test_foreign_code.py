@@ -27,7 +27,7 @@ def _nothing_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user's first command, in which worlds are not built: what comes before them is tried."""
 
     class Refused:
-        def __call__(self, asked: Any) -> Any:
+        def __call__(self, *asked: Any) -> Any:
             raise InputError("the world would be built now")
 
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))

@@ -95,7 +95,7 @@ def find(name: str, verb: str = "") -> Entry:
         path = Path(name)
         if path.suffix != ".py" or not path.is_file():
             raise InputError(
-                f"{_no_file(path)}; give a name from `assay list`, or the path of a Python file"
+                f"{_no_file(name)}; give a name from `assay list`, or the path of a Python file"
             )
         entry = read(path)
     else:
@@ -114,9 +114,9 @@ def find(name: str, verb: str = "") -> Entry:
     return entry
 
 
-def _no_file(path: Path) -> str:
+def _no_file(name: str) -> str:
     """Why a path names no Python file: a compiled one could be imported, and cannot be read."""
-    return f"{path} is not named *.py" if path.is_file() else f"there is no file {path}"
+    return f"{name} is not named *.py" if Path(name).is_file() else f"there is no file {name}"
 
 
 def load(entry: Entry) -> ModuleType:
@@ -162,7 +162,7 @@ def find_world(name: str) -> Path:
     if is_path(name):
         if Path(name).suffix != ".py" or not Path(name).is_file():
             raise InputError(
-                f"{_no_file(Path(name))}; a world is one of {', '.join(worlds())}, or the path "
+                f"{_no_file(name)}; a world is one of {', '.join(worlds())}, or the path "
                 "of a "
                 "Python file with a function world(*, seed=0, …)"
             )
