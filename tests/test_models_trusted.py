@@ -36,6 +36,13 @@ class Own(LlamaForCausalLM):
     config_class = OwnConfig
 
 
+class OwnBody(LlamaModel):
+    config_class = OwnConfig
+
+
+AutoModel.register(OwnConfig, OwnBody, exist_ok=True)  # Llama's classifier makes its body so
+
+
 class OwnScores(LlamaForSequenceClassification):
     config_class = OwnConfig
 """
@@ -91,6 +98,7 @@ def test_a_run_and_its_export_need_the_word_each_time(
     )
 
 
+@pytest.mark.full  # a minute on a busy machine
 def test_a_reward_is_fitted_and_scores_where_it_is_trusted(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,6 +130,19 @@ def test_the_end_scores_what_waits_and_takes_nothing_new() -> None:
     run(test)
 
 
+def test_what_is_abandoned_is_answered_and_not_scored() -> None:
+    async def test(lanes: Lanes, queue: Batcher) -> None:
+        lanes.go.clear()
+        taken = [asyncio.create_task(queue.submit(items(i))) for i in range(8)]
+        await asyncio.sleep(0.05)
+        queue.abandon()
+        found = await asyncio.gather(*taken, return_exceptions=True)
+        assert [type(x) for x in found] == [Closing] * 8
+        lanes.go.set()
+
+    run(test)
+
+
 def test_two_lanes_score_two_batches_at_once() -> None:
     async def test(lanes: Lanes, queue: Batcher) -> None:
         lanes.go.clear()

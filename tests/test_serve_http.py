@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import serving
@@ -213,6 +216,29 @@ def test_the_end_answers_what_was_taken_and_refuses_what_comes() -> None:
         GATE.set()
         thread.join()
         assert found == [4.0] and server.wait()
+
+
+def test_a_request_that_outlasts_the_drain_is_refused_in_our_own_words() -> None:
+    with RewardServer(length, drain=0.1) as server, client(server.url) as c:
+        GATE.clear(), STARTED.clear()
+        found = list[Any]()
+        thread = threading.Thread(
+            target=lambda: found.append(c.post("/v1/score", json=body("abcd")))
+        )
+        thread.start()
+        STARTED.wait(10)
+        clean = server.stop()
+        GATE.set()
+        thread.join()
+        assert not clean and found[0].status_code == 503 and "end" in found[0].json()["error"]
+
+
+def test_a_head_without_end_is_not_kept(url: str) -> None:
+    lines = b"".join(b"X-%d: %s\r\n" % (i, b"a" * 60_000) for i in range(40))
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as s, contextlib.suppress(OSError):
+        s.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + lines)
+        assert s.recv(1) == b""
 
 
 def test_scores_are_refused_until_the_reward_is_loaded(tmp_path: Path) -> None:

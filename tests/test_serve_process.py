@@ -24,11 +24,15 @@ from assay.errors import InputError
 from assay.serve.server import RewardServer
 
 JUDGE = """
-import os, time
+import os, time, torch
 
 def score(prompts, completions):
     if "die" in completions:
         os._exit(9)
+    if "spin" in completions:
+        x, began = torch.ones(500, 500), time.monotonic()
+        while time.monotonic() - began < 20:
+            x = torch.tanh(x @ x)
     if "wait" in completions:
         time.sleep(1.5)
     return [float(len(c)) for c in completions]
@@ -94,21 +98,27 @@ def test_after_a_kill_the_same_requests_get_the_same_answers(judge: str) -> None
 
 
 @pytest.mark.full  # each start of a process takes seconds
-def test_a_request_that_outlasts_the_drain_is_told_and_makes_exit_code_1(judge: str) -> None:
-    with process(judge, "--port", "0", "--drain", "0.1") as (server, said):
-        with client(said["url"]) as c:
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_request_that_outlasts_the_drain_is_told_and_makes_exit_code_1(
+    judge: str, workers: str
+) -> None:
+    with process(judge, "--port", "0", "--drain", "0.1", "--workers", workers) as (server, ready):
+        with client(ready["url"]) as c:
             thread = threading.Thread(target=lambda: _failing(c))
             thread.start()
             time.sleep(0.4)
             server.send_signal(signal.SIGINT)
             assert server.wait(20) == 1
             thread.join()
-        assert server.stderr is not None and "longer --drain" in server.stderr.read()
+        assert server.stderr is not None
+        said = server.stderr.read()
+        assert "longer --drain" in said
+        assert "terminate called" not in said and "Traceback" not in said
 
 
 def _failing(c: httpx2.Client) -> None:
     with contextlib.suppress(httpx2.TransportError):
-        c.post("/v1/score", json=body("wait", *["x"] * 9))
+        c.post("/v1/score", json=body("spin", *["x"] * 9))
 
 
 @pytest.mark.full

@@ -11,7 +11,8 @@ from assay.api import flags, settings
 from assay.api.resuming import TRUST
 from assay.errors import InputError
 from assay.evaluation.config import MeasureConfig
-from assay.records.own_inputs import expanded, no_code_inside
+from assay.records.own_code import only_known_code
+from assay.records.own_inputs import expanded
 from assay.registry import catalogue
 from assay.registry.catalogue import Entry
 from assay.registry.live import is_live
@@ -191,7 +192,7 @@ def recorded(about: Mapping[str, Any], entry: Entry, where: str) -> dict[str, An
         InputError: The recipe no longer has a constant that the record names.
     """
     values = expanded(values_of(about), where)
-    no_code_inside(about, where)
+    only_known_code(about, where)
     asked = settings.known(entry, values["world"], values.get("fit", ""))
     values.pop(TRUST, None)  # said anew each time: a record may come from a stranger
     for name, v in values.items():

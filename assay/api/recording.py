@@ -25,6 +25,7 @@ from assay.engine.owner import held_by
 from assay.errors import InputError
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.reading import described
+from assay.records import own_code
 from assay.records.memory import MemoryRun
 from assay.records.own_inputs import INPUTS
 from assay.records.runs import Run, RunRecord, digest
@@ -50,6 +51,7 @@ def begin_record(
             named = filed(asked.world_arguments, folder)
             about = _about(asked, world, loop, config, named, inputs.own(named, folder))
             Run.begin(folder, about)
+        own_code.remember(own_code.named(about.plain(), folder))
     elif parallel.rank() == 0:
         _note_changes(folder)
     parallel.barrier()

@@ -17,6 +17,7 @@ from assay.api.run import Run
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.evaluation.lines import reading_line
+from assay.records import own_code
 from assay.records.runs import Run as Record
 from assay.records.schema import Reading
 from assay.records.tracking import Tracked, possible
@@ -212,6 +213,7 @@ def _ordered(
     record = Record.open(folder)
     if entry.name != record.about["recipe"]:
         raise InputError(f"{folder} is a run of {record.about['recipe']}, not of {entry.name}")
+    own_code.typed(recipe, objects, arguments)
     before = orders.recorded(record.about, entry, str(folder))
     where = "" if objects["model"] is not None or objects["world"] else before["world"]
     now = by_flag(entry, arguments, **{**objects, "world": objects["world"] or where})

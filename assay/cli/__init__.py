@@ -161,6 +161,10 @@ def _dispatch(words: Sequence[str]) -> int:
     name = " ".join(words[:2]) if " ".join(words[:2]) in VERBS else words[0]
     if name not in VERBS:
         raise InputError(f"there is no command '{name}'{_meant(name)}")
+    if any(".py" in w for w in words):
+        from assay.records import own_code
+
+        own_code.typed(*words)
     verb, rest = VERBS[name], list(words[len(name.split()) :])
     if {"-h", "--help"} & set(rest):
         from assay.cli.parsing import help_of

@@ -217,11 +217,11 @@ def _with_a_model(name: str, known: Mapping[str, Flag]) -> str:
 
 def recorded(folder: str) -> Mapping[str, Any]:
     """The record of a run. Its reader is imported here, because help needs none."""
-    from assay.records.own_inputs import no_code_inside
+    from assay.records.own_code import only_known_code
     from assay.records.runs import Run
 
     about = Run.open(folder).about
-    no_code_inside(about, folder)
+    only_known_code(about, folder)
     return about
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import shlex
 import signal
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -79,7 +82,17 @@ def serve_(*rewards: str, json_: bool = False, **given: Any) -> int:
             f"assay: requests were still under way {config.drain:g} seconds after the server was "
             "told to end, and were dropped; give a longer --drain"
         )
+        atexit.register(_leave)
     return 0 if clean else 1
+
+
+def _leave() -> None:
+    """End the process at once: where a thread still computes in torch, the interpreter's end would
+    abort it with a signal.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def grammar(base: Grammar, seen: Seen) -> Grammar:

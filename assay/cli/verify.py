@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from assay.records.verify import Finding
 
 
-def verify_(*folders: str, json_: bool = False) -> int:
+def verify_(*folders: str, trust_code: bool = False, json_: bool = False) -> int:
     """Check that the files of runs and fitted rewards are what assay wrote.
 
     Weights, what a run resumes from, readings, completions and labels are compared with the
@@ -25,6 +25,8 @@ def verify_(*folders: str, json_: bool = False) -> int:
     Args:
         folders: Folders of runs or of fitted rewards, or folders that hold such folders, as a sweep
             does.
+        trust_code: Name the Python files in the records of these runs, and let them be executed
+            from now on. Read them first: a record that others sent may name any.
 
     Example:
         assay verify runs/grpo
@@ -34,6 +36,9 @@ def verify_(*folders: str, json_: bool = False) -> int:
         raise InputError(
             "assay verify needs the folder of a run, of a fitted reward, or of several"
         )
+    if trust_code:
+        for folder in (f for name in folders for f in _places(Path(name))):
+            _trust(folder)
     found = {str(f): _findings(f) for name in folders for f in _places(Path(name))}
     wrong = sum(bool(one.wrong) for findings in found.values() for one in findings)
     if json_:
@@ -48,6 +53,19 @@ def verify_(*folders: str, json_: bool = False) -> int:
     files = sum(map(len, found.values()))
     print(f"{files} files, {wrong or 'none'} wrong")
     return int(wrong > 0)
+
+
+def _trust(folder: Path) -> None:
+    """Let the Python files that a run's record names be executed, and say which they are."""
+    from assay.records import own_code
+    from assay.records.runs import Run
+
+    if not (folder / "run.json").is_file():
+        return
+    files = own_code.named(Run.open(folder).about, folder)
+    own_code.remember(files)
+    for file in files:
+        screen.note(f"{visible(str(folder))} may execute {visible(str(file.resolve()))}")
 
 
 def _places(folder: Path) -> list[Path]:

@@ -93,10 +93,9 @@ def find(name: str, verb: str = "") -> Entry:
     """
     if is_path(name):
         path = Path(name)
-        if not path.is_file():
+        if path.suffix != ".py" or not path.is_file():
             raise InputError(
-                f"there is no file {name}; give a name from `assay list`, or the path of a Python "
-                "file"
+                f"{_no_file(name)}; give a name from `assay list`, or the path of a Python file"
             )
         entry = read(path)
     else:
@@ -113,6 +112,11 @@ def find(name: str, verb: str = "") -> Entry:
     if entry.fault:
         raise InputError(f"{name} cannot be used: {entry.fault}")
     return entry
+
+
+def _no_file(name: str) -> str:
+    """Why a path names no Python file: a compiled one could be imported, and cannot be read."""
+    return f"{name} is not named *.py" if Path(name).is_file() else f"there is no file {name}"
 
 
 def load(entry: Entry) -> ModuleType:
@@ -156,9 +160,9 @@ def find_world(name: str) -> Path:
         InputError: There is no such world; names the nearest one.
     """
     if is_path(name):
-        if not Path(name).is_file():
+        if Path(name).suffix != ".py" or not Path(name).is_file():
             raise InputError(
-                f"there is no file {name}; a world is one of {', '.join(worlds())}, or the path "
+                f"{_no_file(name)}; a world is one of {', '.join(worlds())}, or the path "
                 "of a "
                 "Python file with a function world(*, seed=0, …)"
             )

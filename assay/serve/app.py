@@ -75,6 +75,11 @@ class Service:
         if self.batcher is not None:
             await self.batcher.close()
 
+    def abandon(self) -> None:
+        """Answer with HTTP 503 what is not scored yet: the time for it is over."""
+        if self.batcher is not None:
+            self.batcher.abandon()
+
     def stalled(self) -> float:
         """Seconds since the oldest batch that is being scored began."""
         return 0.0 if self.batcher is None else self.batcher.stalled()

@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -52,6 +52,12 @@ class _Waiting:
     item: Item
     done: asyncio.Future[Score]
     since: float = field(default_factory=time.monotonic)
+
+
+def _refuse(some: Iterable[_Waiting]) -> None:
+    for w in some:
+        if not w.done.done():
+            w.done.set_exception(Closing())
 
 
 def _unseen(items: int, seconds: float) -> None:
@@ -123,7 +129,14 @@ class Batcher:
         """Take nothing new, and wait until everything that waits is scored."""
         self.closing = True
         self.arrived.set()
-        await asyncio.gather(*self.tasks)
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    def abandon(self) -> None:
+        """Answer what waits and what is being scored with `Closing`: there is no time left."""
+        self.closing = True
+        _refuse(self.waiting)
+        for task in self.tasks:
+            task.cancel()
 
     def patience(self) -> int:
         """Seconds after which half of the queue will be done, at the present speed: 1 to 60."""
@@ -149,6 +162,9 @@ class Batcher:
                 for w, score in zip(batch, scores, strict=True):
                     if not w.done.done():
                         w.done.set_result(score)
+            except asyncio.CancelledError:
+                _refuse(batch)
+                raise
             except Exception as why:
                 for w in batch:
                     if not w.done.done():

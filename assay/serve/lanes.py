@@ -103,6 +103,7 @@ class Child:
     def __init__(self, load: Callable[..., Any], arguments: tuple[Any, ...], threads: int):
         self.load, self.arguments, self.threads = load, arguments, threads
         self.about: Any = None
+        self.closed = False
         self._start()
 
     def __call__(self, items: Sequence[Item]) -> list[Score]:
@@ -115,6 +116,8 @@ class Child:
             self.pipe.send(list(items))
             found: Any = self.pipe.recv()
         except (EOFError, OSError) as why:
+            if self.closed:
+                raise Died("the server has ended") from why
             self._start()
             raise Died("a scoring process ended and was started again") from why
         if isinstance(found, Exception):
@@ -122,7 +125,8 @@ class Child:
         return list(found)
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, and start no other."""
+        self.closed = True
         self.process.kill()
 
     def _start(self) -> None:
@@ -132,6 +136,8 @@ class Child:
             target=_serve, args=(other, self.load, self.arguments, self.threads), daemon=True
         )
         self.process.start()
+        if self.closed:  # while it was started
+            self.process.kill()
         other.close()
         try:
             found: Any = self.pipe.recv()

@@ -192,6 +192,9 @@ class RewardServer:
             await asyncio.wait([ending], timeout=self.config.drain + 1)
             if not ending.done():
                 self.clean = False
+                self.service.abandon()
+                await asyncio.wait([ending], timeout=1)
+            if not ending.done():  # a request whose body has not come whole
                 self.server.force_exit = True
                 ending.cancel()
                 await asyncio.wait([ending], timeout=1)
