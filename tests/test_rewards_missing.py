@@ -158,8 +158,8 @@ FLAGS = [
 ]
 
 
-def run(*flags: str) -> tuple[Run, list[Any]]:
-    assert cli.main(["run", "leave_one_out", *FLAGS, *flags, "--out", "out"]) == 0
+def run(*flags: str, code: int = 0) -> tuple[Run, list[Any]]:
+    assert cli.main(["run", "leave_one_out", *FLAGS, *flags, "--out", "out"]) == code
     return Run.open(Path("out")), read_lines(Path("out/readings.jsonl"))
 
 
@@ -167,7 +167,7 @@ def test_a_reward_that_never_applies_is_a_dash_one_warning_and_a_word_at_the_end
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """More than 64 completions: until now, that was an error."""
-    made, readings = run("--rewards", "judges.py:never")
+    made, readings = run("--rewards", "judges.py:never", code=4)
     out, err = capsys.readouterr()
     assert "0.000" not in out and out.count("proxy              –") == 3
     assert "no reward 100 %" in out and "reward 0" not in out
@@ -202,7 +202,8 @@ def test_one_of_two_rewards_never_applies_and_the_mean_is_the_other(
 
 def test_the_member_that_is_trained_on_never_applies(files: Path) -> None:
     """The proxy was 0.000 ± 0.000, because the other reward had numbers."""
-    made, readings = run("--rewards", "judges.py:never,judges.py:length", "--member", "0")
+    never = "judges.py:never,judges.py:length"
+    made, readings = run("--rewards", never, "--member", "0", code=4)
     assert all(r["proxy"] is None and r["rewards"][1] is not None for r in readings)
     assert made.about["result"]["unrewarded"] is True
 

@@ -16,6 +16,7 @@ import torch
 from assay.api import flags
 from assay.api.orders import Order, has_device
 from assay.api.recording import begin_record, withdraw
+from assay.api.resuming import threads_of
 from assay.api.weights import check_weights, check_world, say_sources
 from assay.core import Loop, World
 from assay.engine import parallel
@@ -245,18 +246,6 @@ def _same_loop(loop: Loop, folder: Path) -> None:
             f"{folder} was begun with {typed} {then!r}, and this asks for {now!r}: give {typed} "
             f"{then!r} to go on, or start another run with --from {folder}"
         )
-
-
-def threads_of(folder: Path | None) -> int | None:
-    """The number of threads that a run began with: its sums depend on it in their last bits.
-
-    Args:
-        folder: The run's folder; None for a run that begins.
-    """
-    if folder is None or not (folder / "run.json").exists():
-        return None
-    threads = Run.open(folder).record.run.get("threads")
-    return threads if isinstance(threads, int) and threads > 0 else None
 
 
 def _mean_of_several(asked: Order, world: World) -> str:

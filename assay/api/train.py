@@ -166,6 +166,7 @@ def checked(
         if trackers and folder is None:
             raise InputError("track needs a run's folder, which says what was sent; pass out")
         watching = _watched(watch)
+        own_code.typed("" if watching is None else watching.by)
         order, again = _ordered(recipe, folder, resume, accept_changes, objects, given)
         check_needs(order)
         if watching is not None:

@@ -37,8 +37,8 @@ def verify_(*folders: str, trust_code: bool = False, json_: bool = False) -> int
             "assay verify needs the folder of a run, of a fitted reward, or of several"
         )
     if trust_code:
-        for folder in (f for name in folders for f in _places(Path(name))):
-            _trust(folder)
+        for place in (f for name in folders for f in _places(Path(name))):
+            _trust(place)
     found = {str(f): _findings(f) for name in folders for f in _places(Path(name))}
     wrong = sum(bool(one.wrong) for findings in found.values() for one in findings)
     if json_:

@@ -205,7 +205,7 @@ def online(
                 logp = nonfinite.logps("policy", rows, actor.logp(rows))
                 return loss(logp, rows, A[i])
 
-            if broken(x):
+            if unusable := broken(x):
                 stats = skipped(optimiser, x, log_probability=torch.nan)
             elif len(x):
                 rng = task.rng("minibatch", t)
@@ -213,6 +213,6 @@ def online(
             sampled = rollout_stats((x, r) for x, r, _ in drawn)
             sampled |= missing_stats((x, missing) for x, _, missing in drawn)
             batch.stats = {**stats, **sampled, **batch.stats}
-            if after is not None and A is not None:
+            if after is not None and not unusable:
                 after(batch)
         yield Step(actor, reward=score, stats=batch.stats)

@@ -40,4 +40,4 @@ def fault(why: ValidationError) -> tuple[list[Any], str]:
 
 def _of_a_type(part: Any) -> bool:
     """Whether a part of pydantic's path names a member of a union and no key."""
-    return isinstance(part, str) and part in ("int", "float", "none")
+    return isinstance(part, str) and part in ("int", "float", "none", "bool", "constrained-int")
