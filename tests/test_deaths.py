@@ -22,9 +22,10 @@ from typing import Any
 import pytest
 from death_cases import CASES, Case
 from deaths import KILLED, Killer
+from safetensors import safe_open
 
 # what differs from one time to the next
-TIMES = ("started", "finished", "seconds", "made", "commit")
+TIMES = ("started", "finished", "seconds", "made", "commit", "seal", "files")  # digests hold times
 
 
 def plain(value: Any) -> Any:
@@ -45,6 +46,10 @@ def state(root: Path) -> dict[str, Any]:
             found[name] = plain(json.loads(path.read_text()))
         elif path.suffix == ".jsonl":
             found[name] = [plain(json.loads(line)) for line in path.read_text().splitlines()]
+        elif path.suffix == ".safetensors":  # its header has no fixed order
+            with safe_open(path, "pt") as f:
+                tensors = {k: f.get_tensor(k).tolist() for k in sorted(f.keys())}
+                found[name] = sorted((f.metadata() or {}).items()), tensors
         else:
             found[name] = path.read_bytes()
     return found

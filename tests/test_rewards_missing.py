@@ -172,7 +172,7 @@ def test_a_reward_that_never_applies_is_a_dash_one_warning_and_a_word_at_the_end
     assert "0.000" not in out and out.count("proxy              –") == 3
     assert "no reward 100 %" in out and "reward 0" not in out
     assert err.count("never scored none of 64 completions at step 0: ") == 1
-    assert err.count("scored none") == 1 and "no reward applied" not in err
+    assert err.count("scored none") == 1 and "step 2: no reward applied to any completion" in err
     told = "never applied to no completion of any reading; no training step had a reward"
     assert f"reward:  {told}" in err
     assert all(r["proxy"] is None and r["rewards"] == [None] for r in readings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import shlex
 import signal
@@ -20,7 +19,7 @@ from assay.engine.signals import sigterm_interrupts
 from assay.errors import InputError
 from assay.registry.catalogue import HOME
 from assay.registry.parameters import from_text
-from assay.safe_text import visible
+from assay.safe_text import json_text, visible
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 HEADINGS = {  # where help shows the flags; those of all other fields are limits
@@ -71,7 +70,7 @@ def serve_(*rewards: str, json_: bool = False, **given: Any) -> int:
     kept = {n: signal.signal(n, lambda *_: server.ask_to_stop()) for n in ENDING}
     try:
         said = ready(server)
-        print(json.dumps(said) if json_ else "\n".join(lines(said)), flush=True)
+        print(json_text(said) if json_ else "\n".join(lines(said)), flush=True)
         clean = server.wait()
     finally:
         server.stop()
