@@ -173,3 +173,13 @@ def test_every_file_that_is_damaged_is_named(
         assert path.relative_to(run).as_posix() in wrong
         path.write_bytes(whole)
     assert cli.main(["verify", str(run)]) == 0
+
+
+def test_a_folder_that_holds_nothing_hides_no_other(
+    stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    capsys.readouterr()
+    assert cli.main(["verify", str(tmp_path / "empty"), str(stopped), "--json"]) == 1
+    folders = json.loads(capsys.readouterr().out)["folders"]
+    assert len(folders) == 2 and not any(one["wrong"] for one in folders[str(stopped)])

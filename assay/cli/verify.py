@@ -39,7 +39,7 @@ def verify_(*folders: str, trust_code: bool = False, json_: bool = False) -> int
     if trust_code:
         for place in (f for name in folders for f in _places(Path(name))):
             _trust(place)
-    found = {str(f): _findings(f) for name in folders for f in _places(Path(name))}
+    found = {k: v for name in folders for k, v in _within(name, len(folders) == 1).items()}
     wrong = sum(bool(one.wrong) for findings in found.values() for one in findings)
     if json_:
         said = {f: [asdict(one) for one in findings] for f, findings in found.items()}
@@ -53,6 +53,22 @@ def verify_(*folders: str, trust_code: bool = False, json_: bool = False) -> int
     files = sum(map(len, found.values()))
     print(f"{files} files, {wrong or 'none'} wrong")
     return int(wrong > 0)
+
+
+def _within(name: str, alone: bool) -> dict[str, list[Finding]]:
+    """What is found in each run and reward of a folder; one of several may hold none.
+
+    Raises:
+        InputError: The only folder holds neither.
+    """
+    from assay.records.verify import Finding
+
+    try:
+        return {str(f): _findings(f) for f in _places(Path(name))}
+    except InputError as why:
+        if alone:
+            raise
+        return {name: [Finding(name, str(why))]}
 
 
 def _trust(folder: Path) -> None:
