@@ -17,7 +17,7 @@ from test_cli_run import _elsewhere  # noqa: F401  (a fixture)
 import assay
 from assay import cli
 from assay.api import inputs
-from assay.records import input_digests
+from assay.records import input_digests, own_code
 from assay.records.runs import Run
 
 PEFT = {
@@ -69,6 +69,7 @@ def here(begun: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     home = tmp_path / "home"
     shutil.copytree(begun, home)
     monkeypatch.chdir(home)
+    own_code.remember([home / "judge.py"])  # the copy is this user's
     return home
 
 

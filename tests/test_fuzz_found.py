@@ -117,7 +117,8 @@ def test_a_damaged_account_of_a_fit_is_refused(tmp_path: Path) -> None:
 
 def test_a_sheet_of_labels_in_another_encoding_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
-    for data, says in ((b"\xff\xfei\0d\0", "UTF-8"), (b"id,label\na," + b"x" * 200_000, "CSV|write a number")):
+    long = b"id,label\na," + b"x" * 200_000
+    for data, says in ((b"\xff\xfei\0d\0", "UTF-8"), (long, "CSV|write a number")):
         path.write_bytes(data)
         with pytest.raises(InputError, match=says):
             read_sheet(path)

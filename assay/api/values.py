@@ -99,6 +99,8 @@ def _value(text: str, kind: Any) -> Any:
         for k in sorted(
             inner, key=lambda k: k is str
         ):  # text matches everything, so it is tried last
+            if k is Path and "://" in text and str in inner:
+                continue  # an address: a path would lose a slash
             try:
                 return _value(text, k)
             except (ValueError, TypeError):

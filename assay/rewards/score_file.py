@@ -71,7 +71,7 @@ def columns_of(
 
 
 def score(
-    rewards: str,
+    rewards: str | Path,
     path: str | Path,
     out: str | Path,
     *,
@@ -130,7 +130,7 @@ def score(
 
 
 def _score(
-    rewards: str,
+    rewards: str | Path,
     path: str | Path,
     out: Path,
     *,
