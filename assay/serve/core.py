@@ -66,7 +66,9 @@ class Scorer:
 
     Example:
         >>> from assay.rewards.function import FunctionReward
-        >>> length = FunctionReward(lambda prompts, completions: map(len, completions), "length")
+        >>> def lengths(prompts, completions):
+        ...     return [len(text) for text in completions]
+        >>> length = FunctionReward(lengths, "length")
         >>> Scorer([length]).score([Item("2 + 2?", "four")])[0].value
         4.0
     """

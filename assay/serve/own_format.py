@@ -50,7 +50,7 @@ class ScoreFormat:
 
         Example:
             >>> ScoreFormat(dict).read({"prompts": ["p"], "completions": ["c"]})
-            [Item(prompt='p', completion='c', columns={}, text='')]
+            [Item(prompt='p', completion='c', columns={}, text='', decoded='')]
         """
         if not isinstance(body, Mapping):
             raise BadRequest(f"the body is a {_kind(body)}; send an object with {FIELDS[0]}, …")
