@@ -180,7 +180,7 @@ def test_a_proxy_that_applied_to_nothing_is_no_number(files: Path) -> None:
     flags = ["--model", model, "--prompts", "asks.jsonl", "--rewards", "never.py:never"]
     flags += ["--gold", "judges.py:length", "--held-out", "2", "--max-tokens", "2"]
     flags += ["--batch-size", "2", "--num-generations", "2", "--eval-generations", "2"]
-    assert cli.main(["run", "leave_one_out", *flags, "--max-steps", "1", "--out", "a"]) == 0
+    assert cli.main(["run", "leave_one_out", *flags, "--max-steps", "1", "--out", "a"]) == 4
     readings = read_lines(Path("a/readings.jsonl"))
     assert readings and all(r["proxy"] is None and r["gold"] is not None for r in readings)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,15 @@ def _begun(folder: Path) -> Iterator[None]:
     folder without one is free, also after a kill.
     """
     killed = was_killed(folder)  # no owner is there but a dead one: seen before this one is
-    with writing_to(folder):
-        make_folder(folder)
+    new = not folder.exists()
+    try:
+        with writing_to(folder):
+            make_folder(folder)
+    except BaseException:
+        if new:
+            with suppress(OSError):  # another process may have it by now
+                folder.rmdir()
+        raise
     with only_writer(folder) as mine:
         if not mine:
             raise InputError(
