@@ -164,7 +164,9 @@ def test_a_file_cut_short_is_an_input_error(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "carry.safetensors"
     disk.save(path, NESTED)
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(InputError, match=r"carry\.safetensors is damaged .*; restore it .* delete it"):
+    with pytest.raises(
+        InputError, match=r"carry\.safetensors is damaged .*; restore it .* delete it"
+    ):
         disk.load(path)
 
 

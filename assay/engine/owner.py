@@ -62,7 +62,7 @@ def this_process() -> Owner:
 
 @cache
 def _boot() -> str:
-    return _BOOT.read_text().strip() if _BOOT.exists() else ""
+    return _BOOT.read_text(encoding="ascii").strip() if _BOOT.exists() else ""
 
 
 def _began(pid: int) -> float:

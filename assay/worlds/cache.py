@@ -90,9 +90,14 @@ def libraries(module: str) -> dict[str, str]:
         Versions by distribution, in the order of names.
     """
     used = {name.split(".")[0] for file in sources(module) for name in _imports(file)}
-    known = metadata.packages_distributions()
-    found = {d for name in used for d in known.get(name, ()) if name != PACKAGE.name}
+    found = {d for name in used for d in _installed().get(name, ()) if name != PACKAGE.name}
     return {name: metadata.version(name) for name in sorted(found)}
+
+
+@functools.cache
+def _installed() -> Mapping[str, list[str]]:
+    """Distributions by the packages that they install; to look takes a third of a second."""
+    return metadata.packages_distributions()
 
 
 def cache_path(name: str, arguments: Mapping[str, Any], module: str) -> Path:
