@@ -167,7 +167,7 @@ def test_help_and_a_mistyped_flag_need_no_torch() -> None:
 @pytest.mark.skipif(bool(os.environ.get("ASSAY_NO_CLOCK")), reason="too busy to time anything on")
 def test_help_is_quick() -> None:
     assert processor_seconds("-m", "assay", "--help") < 0.9  # a slow machine takes 0.6
-    assert processor_seconds("-m", "assay", "run", "grpo", "--help") < 0.5
+    assert processor_seconds("-m", "assay", "run", "grpo", "--help") < 1.5
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
