@@ -15,8 +15,7 @@ import torch
 
 from assay.api import flags
 from assay.api.orders import Order, has_device
-from assay.api.recording import begin_record, withdraw
-from assay.api.resuming import threads_of
+from assay.api.recording import begin_record, threads_of, withdraw
 from assay.api.weights import check_weights, check_world, say_sources
 from assay.core import Loop, World
 from assay.engine import parallel

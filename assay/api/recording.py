@@ -176,3 +176,15 @@ def _withdraw(folder: Path) -> None:
         for name in ("run.json", *TRACES):
             (folder / name).unlink(missing_ok=True)
         folder.rmdir()
+
+
+def threads_of(folder: Path | None) -> int | None:
+    """The number of threads that a run began with: its sums depend on it in their last bits.
+
+    Args:
+        folder: The run's folder; None for a run that begins.
+    """
+    if folder is None or not (folder / "run.json").exists():
+        return None
+    threads = Run.open(folder).record.run.get("threads")
+    return threads if isinstance(threads, int) and threads > 0 else None

@@ -13,7 +13,6 @@ from assay.engine.folder_lock import is_fresh, is_held, is_trace
 from assay.engine.owner import OWNER
 from assay.errors import InputError
 from assay.records.own_inputs import INPUTS
-from assay.records.runs import Run
 from assay.registry.live import PYTHON, is_live, opened
 
 # may differ when a run goes on: no reading that was made depends on them
@@ -159,15 +158,3 @@ def _as_recorded(value: Any, before: Any, where: str) -> Any:
                 "on with those"
             )
     return before
-
-
-def threads_of(folder: Path | None) -> int | None:
-    """The number of threads that a run began with: its sums depend on it in their last bits.
-
-    Args:
-        folder: The run's folder; None for a run that begins.
-    """
-    if folder is None or not (folder / "run.json").exists():
-        return None
-    threads = Run.open(folder).record.run.get("threads")
-    return threads if isinstance(threads, int) and threads > 0 else None

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import filelock
-
 from assay.engine.owner import OWNER, lives, take, tell
 
 try:
@@ -57,6 +55,8 @@ def hold(folder: Path) -> Hold | None:
         None where another process holds it.
     """
     if fcntl is None:
+        import filelock
+
         lock = filelock.FileLock(folder / LOCK, blocking=False)
         try:
             lock.acquire()

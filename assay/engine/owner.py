@@ -19,8 +19,6 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
-
 log = logging.getLogger("assay")
 OWNER = ".owner.json"
 LEASE = 120.0  # seconds without a sign of life after which an owner elsewhere counts as dead
@@ -66,6 +64,8 @@ def _boot() -> str:
 
 
 def _began(pid: int) -> float:
+    import psutil  # type: ignore[import-untyped]  # here, because help asks no process
+
     return float(psutil.Process(pid).create_time())
 
 
@@ -144,6 +144,8 @@ def lives(folder: Path) -> bool:
 
 
 def _is_running(found: Owner) -> bool:
+    import psutil
+
     try:
         return abs(_began(found.pid) - found.began) < 1
     except psutil.Error:
