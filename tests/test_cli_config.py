@@ -160,14 +160,22 @@ def test_help_and_a_mistyped_flag_need_no_torch() -> None:
     for words in (["--help"], ["list"], ["run", "grpo", "--help"], ["fit", "--help"], ["run"]):
         lines.append(f"main({words!r})")
     lines.append("main(['run', 'grpo', '--lerning-rate', '1'])")
-    lines.append("assert not {'torch', 'transformers'} & set(sys.modules)")
+    heavy = {"torch", "transformers", "pydantic", "psutil", "filelock", "scipy"}
+    lines.append(f"assert not {heavy} & set(sys.modules)")
     assert "did you mean --learning-rate?" in python("\n".join(lines)).stderr
 
 
 @pytest.mark.skipif(bool(os.environ.get("ASSAY_NO_CLOCK")), reason="too busy to time anything on")
 def test_help_is_quick() -> None:
-    assert processor_seconds("-m", "assay", "--help") < 0.9  # a slow machine takes 0.6
-    assert processor_seconds("-m", "assay", "run", "grpo", "--help") < 1.5
+    # the limits hold where this import takes 0.075 s, as on an idle machine; a slow one has more
+    slow = max(1.0, quickest("-c", "import cyclopts") / 0.075)
+    assert quickest("-m", "assay", "--help") < 0.3 * slow
+    assert quickest("-m", "assay", "run", "grpo", "--help") < 0.5 * slow
+
+
+def quickest(*words: str) -> float:
+    """The least of three times: what else a machine does only adds to them."""
+    return min(processor_seconds(*words) for _ in range(3))
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

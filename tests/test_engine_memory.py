@@ -45,9 +45,10 @@ def faults(keep: bool, thread: bool = False, **env: str) -> tuple[str, int]:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library is not glibc")
 @pytest.mark.parametrize("thread", [False, True])
 def test_kept_memory_is_not_mapped_again(thread: bool) -> None:
-    kept, few = faults(True, thread)
+    (kept, one), (_, two) = faults(True, thread), faults(True, thread)
     assert kept == "True"
-    assert few < faults(False, thread)[1] / 5  # a busy machine maps some pages anew
+    # a busy machine takes pages away and maps them again, so the better of two counts
+    assert min(one, two) < faults(False, thread)[1] / 10
 
 
 def test_a_users_own_setting_holds() -> None:

@@ -65,8 +65,8 @@ class NonFinite:
     Attributes:
         leaves_out: Whether a reward that is not finite is left out, as None is; else it is an
             error.
-        passes: Whether what a reward function returned is handed on as infinity where it is not
-            finite, because the caller names the sample.
+        passes: Whether a number of a reward function that is not finite is returned as infinity:
+            the caller then names the sample.
     """
 
     def __init__(self) -> None:
