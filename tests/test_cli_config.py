@@ -246,11 +246,8 @@ def test_help_has_the_numbers_of_a_run_with_a_model(
     line = next(row for row in helped.splitlines() if "--learning-rate --lr FLOAT" in row)
     assert "[default: 1e-06]" in line
     written = config_of(printed(capsys, "run", "grpo", "--model", "x", "--print-config"))
-    assert (written["learning_rate"], written["batch_size"], written["max_steps"]) == (
-        1e-6,
-        16,
-        100,
-    )
+    told = (written["learning_rate"], written["batch_size"], written["max_steps"])
+    assert told == (1e-6, 16, 100)
     assert written["model"] == "x" and "world.policy" not in written, "names are those of help"
     assert written["max_tokens"] == 128 and "world.max_tokens" not in written
     old = "recipe = 'dpo'\n[world]\nname = 'hub'\npolicy = 'x'\nmax_tokens = 9\n"

@@ -70,7 +70,7 @@ def _begun(folder: Path) -> Iterator[None]:
             make_folder(folder)
     except BaseException:
         if new:
-            with suppress(OSError):  # another process may have it by now
+            with suppress(OSError, ValueError):  # another process has it, or it is no name
                 folder.rmdir()
         raise
     with only_writer(folder) as mine:

@@ -1,4 +1,4 @@
-"""make bench-serve: 200 clients of a served reward for two minutes, with a restart in the middle.
+"""make bench-serve: 200 clients of a served reward for two minutes, through two restarts.
 
 python -m bench.serve                    both sizes, some minutes each; writes the results
 python -m bench.serve --seconds 20 --size 0.35M    a short look, printed and written nowhere
@@ -20,7 +20,7 @@ RESULTS, PAGE = ROOT / "bench" / "results" / "serve.json", ROOT / "docs" / "serv
 def main(argv: list[str]) -> int:
     """Run what is asked for."""
     ask = argparse.ArgumentParser(prog="python -m bench.serve")
-    ask.add_argument("--seconds", type=float, default=120.0, help="of load, the restart included")
+    ask.add_argument("--seconds", type=float, default=120.0, help="of load, the restarts included")
     ask.add_argument("--clients", type=int, default=200)
     ask.add_argument("--members", type=int, default=3)
     ask.add_argument("--size", default="", help="one size of a member; prints, writes nothing")

@@ -1,4 +1,4 @@
-"""One case: scored offline, served under load with a restart in the middle, and offline again."""
+"""One case: scored offline, served under load through two restarts, and offline again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import tempfile
 import time
 from argparse import Namespace
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
+from signal import SIGKILL, SIGTERM, Signals
 from typing import Any
 
 import psutil
@@ -20,7 +22,8 @@ from bench.serve import fitted
 from bench.serve.load import percentile
 
 ROWS = 768  # different completions
-WARM, SETTLE = 3.0, 2.0  # seconds that do not count: after the start, after the restart
+WARM, SETTLE = 3.0, 2.0  # seconds that do not count: after the start, after a restart
+ENDS = (SIGTERM, SIGKILL)  # of the first server, of the second; the third ends with the load
 
 
 class Server:
@@ -56,11 +59,11 @@ class Server:
         held = next(line for line in status.splitlines() if line.startswith("VmHWM"))
         return int(held.split()[1]) / 1024
 
-    def end(self) -> dict[str, float]:
-        """End it as an operator does, and say what it took."""
+    def end(self, signal: Signals = SIGTERM) -> dict[str, float]:
+        """End it as an operator does, or as a crash does, and say what it took."""
         told = {"cpu_seconds": self.cpu() - self.begun, "peak_MiB": self.peak()}
         began = time.time()
-        self.process.terminate()
+        self.process.send_signal(signal)
         code = self.process.wait(60)
         return {**told, "exit_code": code, "drain_seconds": time.time() - began}
 
@@ -117,22 +120,22 @@ def offline(reward: Path, rows: Path, seconds: float, out: Path) -> dict[str, An
 
 
 def served(reward: Path, rows: Path, args: Namespace, folder: Path, log: Path) -> dict[str, Any]:
-    """The load, and the server's restart in its middle."""
+    """The load, and the server's two restarts: after a third of the time, and after two."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     flags, out = args.flags.split(), folder / "load.json"
-    first = Server(reward, port, log, flags)
+    servers = [Server(reward, port, log, flags)]
     clients = [sys.executable, "-m", "bench.serve.load", str(port), str(rows)]
-    began = time.time()
     load = subprocess.Popen([*clients, str(args.clients), str(out)])
-    servers = [first]
+    windows, began, ends = list[tuple[float, float]](), time.time() + WARM, list[Any]()
     try:
-        time.sleep(args.seconds / 2)
-        stopped = time.time()
-        ends = [first.end()]
-        servers.append(Server(reward, port, log, flags))
-        time.sleep(args.seconds / 2)
-        over = time.time()
+        for signal in (*ENDS, None):
+            time.sleep(args.seconds / (len(ENDS) + 1))
+            windows.append((began, time.time()))
+            if signal is not None:
+                ends.append(servers[-1].end(signal))
+                servers.append(Server(reward, port, log, flags))
+                began = servers[-1].ready + SETTLE
         load.terminate()
         code = load.wait()
         ends.append(servers[-1].end())
@@ -142,8 +145,7 @@ def served(reward: Path, rows: Path, args: Namespace, folder: Path, log: Path) -
     if code:
         raise RuntimeError(f"the load ended with {code}")
     told: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-    times = {"began": began, "stopped": stopped, "ready": servers[-1].ready, "over": over}
-    return {**told, **times, "ends": ends}
+    return {**told, "windows": windows, "ends": ends}
 
 
 def checked(load: dict[str, Any], scores: list[float], log: Path) -> dict[str, Any]:
@@ -152,10 +154,7 @@ def checked(load: dict[str, Any], scores: list[float], log: Path) -> dict[str, A
     off = max(abs(score - scores[i % len(scores)]) for i, _, _, score in answers)
     lines = [json.loads(x) for x in log.read_text(encoding="utf-8").splitlines() if x[:1] == "{"]
     sent = sum(x.get("status") == 200 and x.get("path") == "/v1/score" for x in lines)
-    windows = [
-        (load["began"] + WARM, load["stopped"]),
-        (load["ready"] + SETTLE, load["over"]),
-    ]
+    windows = load["windows"]
     inside = [[a for a in answers if low <= a[2] < high] for low, high in windows]
     times = [1000 * (a[2] - a[1]) for some in inside for a in some]
     counted = sum(high - low for low, high in windows)
@@ -168,7 +167,7 @@ def checked(load: dict[str, Any], scores: list[float], log: Path) -> dict[str, A
         "rates": [len(a) / (high - low) for a, (low, high) in zip(inside, windows, strict=True)],
         "p50_ms": percentile(times, 0.5),
         "p99_ms": percentile(times, 0.99),
-        "away_seconds": load["ready"] - load["stopped"],
+        "away_seconds": [new - SETTLE - old for (_, old), (new, _) in pairwise(windows)],
         "longest_ms": max(1000 * (a[2] - a[1]) for a in answers),
         "asked": load["asked"],
         "answered": len(answers),

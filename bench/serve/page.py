@@ -12,13 +12,12 @@ Written by `make bench-serve` from [bench/results/serve.json](../bench/results/s
 ensemble of small Llama models is fitted to texts made for it. It is scored without a server, then
 served to many clients, then scored without a server again, on the same cores. Each client has one
 connection and asks for one completion at a time, as OpenRLHF and verl do; each request has an id.
-In the middle the server is ended by SIGTERM and started again, and clients try again until they
-have an answer. The clients run on the server's cores and are written by hand to be cheap; what
+After a third of the time the server is ended by SIGTERM and started again, after two thirds by
+SIGKILL; clients try again until they have an answer. The clients run on the server's cores and are written by hand to be cheap; what
 they take is told below.
 
 `share` is the rate under load over the mean of the two offline rates. The rate leaves out the
-seconds in which there was no server, three after the start and two after the restart, which are
-no part of the two minutes. Offline
+seconds in which there was no server, three after the start and two after each restart. Offline
 scoring sorts all completions by length and has both cores to itself.
 """
 
@@ -65,7 +64,8 @@ def whole(cases: list[dict[str, Any]]) -> str:
         "## Nothing lost, nothing twice",
         "",
         "`sent` counts the answers in the server's log: more than the clients got where a server "
-        "ended before it had sent what it took. `largest difference` is between a "
+        "was killed before it had sent what it took, fewer where it was killed before it wrote "
+        "the line. `largest difference` is between a "
         "client's score and the offline one. `wrong` counts answers to another request, second "
         "answers on a connection, and refusals.",
         "",
@@ -77,7 +77,7 @@ def whole(cases: list[dict[str, Any]]) -> str:
         out.append(
             f"| {c['members']} × {c['size']} | {c['asked']:,} | {c['answered']:,} | {c['lost']} | "
             f"{c['twice']} | {c['sent_by_the_server']:,} | {len(c['wrong'])} | "
-            f"{c['largest_difference']:.1e} | {c['away_seconds']:.1f} | "
+            f"{c['largest_difference']:.1e} | {max(c['away_seconds']):.1f} | "
             f"{c['longest_ms'] / 1000:.1f} |"
         )
     return "\n".join([*out, ""])
@@ -89,7 +89,7 @@ def cost(cases: list[dict[str, Any]]) -> str:
         "## Processor and memory",
         "",
         "Processor time in milliseconds a completion, of all cores together; the peak of the "
-        "server's memory before and after the restart, and of offline scoring.",
+        "server's memory at each of its three ends, and of offline scoring.",
         "",
         "| members | offline | server | clients | server, MiB | offline, MiB |",
         "|---|" + "---|" * 5,
@@ -99,6 +99,6 @@ def cost(cases: list[dict[str, Any]]) -> str:
         out.append(
             f"| {c['members']} × {c['size']} | {cpu['offline_ms_an_item']:.2f} | "
             f"{cpu['server_ms_an_item']:.2f} | {cpu['clients_ms_an_item']:.2f} | "
-            f"{peaks[0]:.0f}, {peaks[1]:.0f} | {max(o['peak_MiB'] for o in c['offline']):.0f} |"
+            f"{', '.join(f'{p:.0f}' for p in peaks)} | {max(o['peak_MiB'] for o in c['offline']):.0f} |"
         )
     return "\n".join([*out, ""])
