@@ -13,8 +13,8 @@ ensemble of small Llama models is fitted to texts made for it. It is scored with
 served to many clients, then scored without a server again, on the same cores. Each client has one
 connection and asks for one completion at a time, as OpenRLHF and verl do; each request has an id.
 After a third of the time the server is ended by SIGTERM and started again, after two thirds by
-SIGKILL; clients try again until they have an answer. The clients run on the server's cores and are written by hand to be cheap; what
-they take is told below.
+SIGKILL; clients try again until they have an answer. The clients run on the server's cores and are
+written by hand to be cheap; what they take is told below.
 
 `share` is the rate under load over the mean of the two offline rates. The rate leaves out the
 seconds in which there was no server, three after the start and two after each restart. Offline
@@ -95,10 +95,11 @@ def cost(cases: list[dict[str, Any]]) -> str:
         "|---|" + "---|" * 5,
     ]
     for c in cases:
-        cpu, peaks = c["cpu"], [e["peak_MiB"] for e in c["ends"]]
+        cpu, peaks = c["cpu"], ", ".join(f"{e['peak_MiB']:.0f}" for e in c["ends"])
+        alone = max(o["peak_MiB"] for o in c["offline"])
         out.append(
             f"| {c['members']} × {c['size']} | {cpu['offline_ms_an_item']:.2f} | "
             f"{cpu['server_ms_an_item']:.2f} | {cpu['clients_ms_an_item']:.2f} | "
-            f"{', '.join(f'{p:.0f}' for p in peaks)} | {max(o['peak_MiB'] for o in c['offline']):.0f} |"
+            f"{peaks} | {alone:.0f} |"
         )
     return "\n".join([*out, ""])
