@@ -108,8 +108,12 @@ def test_a_batch_that_fails_fails_its_own_requests_and_the_next_is_scored() -> N
         with pytest.raises(RuntimeError, match="boom"):
             await queue.submit(items("boom"))
         assert values(await queue.submit(items(3))) == [3]
+        with pytest.raises(RuntimeError, match="boom"):
+            await queue.submit(items("boom", 5, 6))
+        assert values(await queue.submit(items(7))) == [7]
+        assert lanes.batches == [["boom"], ["3"], ["boom", "5"], ["7"]], "and 6 is not scored"
 
-    run(test)
+    run(test, max_batch=2)
 
 
 def test_the_end_scores_what_waits_and_takes_nothing_new() -> None:

@@ -35,6 +35,8 @@ def score(prompts, completions):
             x = torch.tanh(x @ x)
     if "wait" in completions:
         time.sleep(1.5)
+    if "hang" in completions:
+        time.sleep(1000)
     return [float(len(c)) for c in completions]
 """
 
@@ -133,6 +135,17 @@ def test_a_scoring_process_that_dies_is_started_again(judge: str) -> None:
         assert children
     psutil.wait_procs(children, 5)
     assert not any("spawn_main" in " ".join(p.cmdline()) for p in children if p.is_running())
+
+
+@pytest.mark.full
+def test_a_scoring_process_that_hangs_is_started_again(judge: str) -> None:
+    settings = {"workers": 1, "max_wait": 0.0, "timeout": 3.0}
+    with RewardServer(judge, **settings) as server, client(server.url) as c:
+        assert c.post("/v1/score", json=body("abc")).json()["scores"] == [3.0]
+        assert c.post("/v1/score", json=body("hang")).status_code == 504
+        until = time.monotonic() + 60
+        while c.post("/v1/score", json=body("abcd")).status_code != 200:
+            assert time.monotonic() < until
 
 
 def test_what_cannot_be_served_is_one_sentence(

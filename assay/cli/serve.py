@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shlex
 import signal
@@ -67,6 +68,7 @@ def serve_(*rewards: str, json_: bool = False, **given: Any) -> int:
 
     with sigterm_interrupts(), quiet_libraries():  # until it is ready it ends at once
         server.start()
+    gc.freeze()  # what is loaded stays, and need not be looked through again and again
     kept = {n: signal.signal(n, lambda *_: server.ask_to_stop()) for n in ENDING}
     try:
         said = ready(server)

@@ -17,16 +17,21 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from assay.serve.batching import Batcher, Closing, Full
+from assay.serve.batching import Batcher, Closing, Full, Scores
 from assay.serve.config import ServeConfig
 from assay.serve.item import BadRequest, Format, Item, Score, Unscored
-from assay.serve.lanes import Died, Lanes
+from assay.serve.lanes import Died
 from assay.serve.limits import Guard, Json, Refusal, read_json
 from assay.serve.metrics import Metrics
 from assay.serve.own_format import status
 
 log = logging.getLogger("assay.serve")
 GONE = 499  # logged where the client has gone; nothing is sent
+ALONE = (  # for browsers: a reply is what its type says, and none of another page's parts
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+)
 T = TypeVar("T")
 
 
@@ -50,7 +55,7 @@ class Service:
             lambda: 0 if self.batcher is None else len(self.batcher.waiting), self.stalled
         )
 
-    def open(self, lanes: Lanes, about: Mapping[str, Any]) -> None:
+    def open(self, lanes: Scores, about: Mapping[str, Any]) -> None:
         """Begin to score. It is called in the event loop, once.
 
         Args:
@@ -155,17 +160,9 @@ async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
 
 def lengths(items: Sequence[Item]) -> dict[str, int]:
     """What the log tells of items: how many there are, and how long."""
-
-    def size(said: Any) -> int:
-        if isinstance(said, str):
-            return len(said)
-        return sum(len(m["content"]) for m in said if isinstance(m.get("content"), str))
-
-    return {
-        "items": len(items),
-        "prompt_chars": sum(size(x.prompt) for x in items),
-        "completion_chars": sum(size(x.completion) + len(x.text) for x in items),
-    }
+    sizes = [x.size for x in items]
+    prompts, completions = sum(p for p, _ in sizes), sum(c for _, c in sizes)
+    return {"items": len(items), "prompt_chars": prompts, "completion_chars": completions}
 
 
 class Observed:
@@ -192,7 +189,7 @@ class Observed:
             nonlocal code
             if message["type"] == "http.response.start":
                 code = message["status"]
-                message.setdefault("headers", []).append((b"x-request-id", id.encode()))
+                message.setdefault("headers", []).extend([(b"x-request-id", id.encode()), *ALONE])
             await send(message)
 
         metrics = self.service.metrics

@@ -52,6 +52,17 @@ class Item:
     text: str = ""
     decoded: str = ""
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Characters of the prompt, and of the completion or the whole text."""
+        return _characters(self.prompt), _characters(self.completion) + len(self.text)
+
+
+def _characters(said: str | list[dict[str, Any]]) -> int:
+    if isinstance(said, str):
+        return len(said)
+    return sum(len(m["content"]) for m in said if isinstance(m.get("content"), str))
+
 
 @dataclass(frozen=True)
 class Score:

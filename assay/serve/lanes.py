@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 import os
 import queue
@@ -92,6 +93,8 @@ class Child:
             arguments have to be importable by name.
         arguments: Its arguments.
         threads: torch's threads in the child.
+        limit: Seconds that a batch may take; then the process is ended and started again. None for
+            any time.
 
     Attributes:
         about: What is known of the rewards.
@@ -100,8 +103,14 @@ class Child:
         InputError: The rewards cannot be loaded.
     """
 
-    def __init__(self, load: Callable[..., Any], arguments: tuple[Any, ...], threads: int):
-        self.load, self.arguments, self.threads = load, arguments, threads
+    def __init__(
+        self,
+        load: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        threads: int,
+        limit: float | None = None,
+    ):
+        self.load, self.arguments, self.threads, self.limit = load, arguments, threads, limit
         self.about: Any = None
         self.closed = False
         self._start()
@@ -110,16 +119,20 @@ class Child:
         """Score items there.
 
         Raises:
-            Died: The process ended; it has been started again.
+            Died: The process ended or took too long; it has been started again.
         """
+        ended = "a scoring process ended"
         try:
             self.pipe.send(list(items))
+            if not self.pipe.poll(self.limit):  # a reward that hangs would keep its lane for ever
+                ended = f"a scoring process gave no answer in {self.limit:g} seconds"
+                self.process.kill()
             found: Any = self.pipe.recv()
         except (EOFError, OSError) as why:
             if self.closed:
                 raise Died("the server has ended") from why
             self._start()
-            raise Died("a scoring process ended and was started again") from why
+            raise Died(f"{ended} and was started again") from why
         if isinstance(found, Exception):
             raise found
         return list(found)
@@ -154,12 +167,16 @@ def _serve(pipe: Any, load: Callable[..., Any], arguments: tuple[Any, ...], thre
         signal.signal(sent, signal.SIG_IGN)
     import torch
 
+    from assay.engine import memory
+
     torch.set_num_threads(threads)
+    memory.keep()
     try:
         scoring, about = load(*arguments)
     except InputError as why:
         pipe.send(InputError(str(why)))
         return
+    gc.freeze()  # what is loaded stays, and need not be looked through again and again
     pipe.send(about)
     while True:
         try:

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -110,16 +109,16 @@ class Guard:
             await refusal.response()(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Refusal | None:
-        headers = Headers(scope=scope)
-        host, origin = headers.get("host", ""), headers.get("origin")
+        headers = {k: v.decode("latin-1") for k, v in reversed(scope["headers"])}  # the first wins
+        host, origin = headers.get(b"host", ""), headers.get(b"origin")
         if self.local and not is_loopback(_name(host)):
             return Refusal(403, "refused: the Host header names another machine than this one")
         foreign = origin is not None and origin.partition("://")[2] != host
-        if foreign or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        if foreign or headers.get(b"sec-fetch-site", "none") not in ("none", "same-origin"):
             return Refusal(403, "refused: a page of another origin sent this request")
         if self.token is None or scope["path"] in OPEN:
             return None
-        given = _given(headers.get("authorization", ""))
+        given = _given(headers.get(b"authorization", ""))
         if not hmac.compare_digest(given, self.token.encode()):
             return Refusal(
                 401,

@@ -153,11 +153,12 @@ class RewardServer:
                 score, about = opened(self.rewards, config)
             return Lanes([score]), {**about, "calibration": how}
         child = functools.partial(Child, opened, threads=threads_each(n))
+        most = 2 * config.timeout  # nobody waits any more
         if config.calibrate:
             first = child(arguments=(self.rewards, config))
             config, how = calibrated(first, config)
             first.close()
-        lanes = [child(arguments=(self.rewards, config)) for _ in range(n)]
+        lanes = [child(arguments=(self.rewards, config), limit=most) for _ in range(n)]
         return Lanes(lanes), {**lanes[0].about, "calibration": how}
 
     def _listen_in_thread(self) -> None:

@@ -27,6 +27,7 @@ from assay.formulas.token_logps import LogitTransform, token_logps
 from assay.models.backbones.layer_progress import by_layer, layers_of
 
 _TOKENS = 16384  # read in one pass, at most, where no gradient is wanted
+_PADDED = 256  # padding that costs as much as another pass of a small model on two cores
 
 
 class Pretrained(nn.Module):
@@ -280,11 +281,23 @@ class Past:
 
 
 def passes(lengths: Sequence[int]) -> list[list[int]]:
-    """Divide rows into passes of like length, of a bounded number of tokens each."""
+    """Divide rows into passes of like length, of a bounded number of tokens each.
+
+    A pass ends where its padding would cost more than another pass does.
+
+    Example:
+        >>> passes([9, 3000, 10, 9])
+        [[0, 3, 2], [1]]
+    """
     out: list[list[int]] = []
+    padded = 0
     for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        if not out or (len(out[-1]) + 1) * lengths[i] > _TOKENS:
+        rows = len(out[-1]) if out else 0
+        padded += rows * (lengths[i] - lengths[out[-1][-1]]) if out else 0
+        tokens = (rows + 1) * lengths[i]
+        if not out or tokens > _TOKENS or padded > max(_PADDED, tokens // 16):
             out.append([])
+            padded = 0
         out[-1].append(i)
     return out
 
