@@ -66,7 +66,7 @@ def on_terminal(words: list[str], folder: Path, **env: str) -> tuple[str, list[f
     return said.decode(errors="replace"), times
 
 
-def small_run(folder: Path) -> list[str]:
+def small_run(folder: Path, tokens: int = 12) -> list[str]:
     from families import checkpoint
 
     asks = "\n".join(f'{{"prompt": "tell me of {i}"}}' for i in range(12))
@@ -78,7 +78,7 @@ def small_run(folder: Path) -> list[str]:
     model = str(checkpoint(folder / "model", "llama"))
     return (
         f"run grpo --model {model} --prompts asks.jsonl --rewards f.py:score --gold f.py:score "
-        "--max-tokens 12 --max-steps 1 --batch-size 2 -n 2 --eval-generations 1 --out run"
+        f"--max-tokens {tokens} --max-steps 1 --batch-size 2 -n 2 --eval-generations 1 --out run"
     ).split()
 
 
@@ -94,7 +94,7 @@ def test_the_bar_moves_within_a_step_and_nothing_is_silent(tmp_path: Path) -> No
 
 
 def test_no_color_is_honoured(tmp_path: Path) -> None:
-    said, _ = on_terminal(small_run(tmp_path), tmp_path, NO_COLOR="1")
+    said, _ = on_terminal(small_run(tmp_path, 2), tmp_path, NO_COLOR="1")
     assert "tokens" in said and not re.search(r"\x1b\[[0-9;]*3[0-9]m", said)
 
 

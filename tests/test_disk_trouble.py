@@ -69,7 +69,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return readings(str(out)), fault.count
 
 
-@pytest.mark.parametrize("on", [False, True])
+@pytest.mark.parametrize("on", [pytest.param(False, marks=pytest.mark.full), True])
 def test_a_run_goes_on_to_the_same_end_whichever_write_fails(
     on: bool, whole: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

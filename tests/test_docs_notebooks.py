@@ -27,7 +27,7 @@ def test_a_notebook_has_its_sources_cells(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Jupyter's own, about transports and event loops
-@pytest.mark.parametrize("name", ["engineer", "researcher"])
+@pytest.mark.parametrize("name", ["engineer", pytest.param("researcher", marks=pytest.mark.full)])
 def test_a_notebook_runs(name: str, tmp_path: Path) -> None:
     notebook = tool("notebooks").executed(name, tmp_path)
     said = [

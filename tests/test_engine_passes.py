@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
+from hypothesis import strategies as st
 from torch import Tensor
 
 from assay.core import EstimatesMemory, Loop, Rng, Samples, Task, World
 from assay.engine import passes
-from assay.engine.passes import completions_that_fit, free_bytes, saved_bytes
+from assay.engine.passes import completions_that_fit, free_bytes, of_like_length, saved_bytes
 from assay.evaluation.measure import measure
 from assay.models.backbones.attention import Config
 from assay.models.backbones.llama import Llama
@@ -21,6 +23,25 @@ from assay.recipes import grpo
 from assay.records.runs import Run
 
 LOOP = Loop(max_steps=2, batch_size=4, num_generations=4, learning_rate=1e-3)
+
+
+@hypothesis.given(st.lists(st.integers(1, 20_000), max_size=80))
+def test_every_row_is_read_once_beside_rows_of_its_length(lengths: list[int]) -> None:
+    found = of_like_length(lengths)
+    assert sorted(i for rows in found for i in rows) == list(range(len(lengths)))
+    for rows in found:
+        most = max(lengths[i] for i in rows)
+        tokens = len(rows) * most
+        assert tokens <= passes._TOKENS or len(rows) == 1
+        padding = tokens - sum(lengths[i] for i in rows)
+        assert padding <= max(passes._PADDED, tokens / 16)
+    longest = [max(lengths[i] for i in rows) for rows in found]
+    assert longest == sorted(longest), "the greatest need of memory comes last"
+
+
+def test_rows_of_one_length_are_one_pass() -> None:
+    assert of_like_length([9] * 100) == [list(range(100))]
+    assert len(of_like_length([9] * 100 + [3000])) == 2
 
 
 def test_what_a_pass_saves_is_counted_once_and_without_the_parameters() -> None:

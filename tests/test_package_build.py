@@ -158,6 +158,7 @@ def test_what_the_image_copies_makes_the_same_wheel(built: Built, tmp_path: Path
     assert contents(wheel) == contents(built.wheel)
 
 
+@pytest.mark.full
 def test_the_archive_runs_its_own_tests(unpacked: Path) -> None:
     where = [f"tests/test_{name}.py" for name in FROM_SOURCES]
     told = ran([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rN", *where], unpacked)
@@ -183,8 +184,8 @@ def test_recipes_worlds_and_verdicts_are_found(installed: Installed) -> None:
 
 
 def test_a_run_and_its_report_from_an_empty_folder(installed: Installed) -> None:
-    grammar = ("leave_one_out", "--world", "grammar", "--max-steps", "2")
-    installed.run("assay", "run", *grammar, "--out", "runs/a")
+    words = ("leave_one_out", "--world", "table", "--world.pairs", "40", "--max-steps", "2")
+    installed.run("assay", "run", *words, "--out", "runs/a")
     steps = [
         json.loads(line)["step"]
         for line in (installed.empty / "runs/a/readings.jsonl").read_text("utf-8").splitlines()
@@ -195,6 +196,7 @@ def test_a_run_and_its_report_from_an_empty_folder(installed: Installed) -> None
     assert "leave_one_out" in page and "<style" in page and page.rstrip().endswith("</html>")
 
 
+@pytest.mark.full
 def test_a_user_s_file_is_checked_against_assay_s_types(installed: Installed) -> None:
     """py.typed is found: mypy sees the one wrong line, and takes nothing for Any."""
     (installed.empty / "mine.py").write_text(TYPED, encoding="utf-8")

@@ -229,6 +229,7 @@ def test_a_kill_in_the_middle_of_labeling_loses_nothing_and_pays_nothing_twice(
     assert sum(counts.values()) <= len(whole) + (paid - known) and set(counts) == set(whole)
 
 
+@pytest.mark.full
 def test_a_finished_run_is_watched_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*RUN, "--max-steps", "60", "--out", "a", "--policies"]) == 0
     assert cli.main([*RUN, "--max-steps", "60", "--out", "live", "--watch", "gold"]) == 0

@@ -6,7 +6,7 @@ completion; `completions_that_fit` divides a share of the free memory by it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,8 @@ from assay.engine import progress
 _SHARE = {"cpu": 1 / 8, "cuda": 1 / 2}
 _TRAINED = 16  # bytes a parameter: a float32 copy, its gradient, and Adam's two moments
 _CGROUP = Path("/sys/fs/cgroup")
+_TOKENS = 16384  # of one pass, at most, where no gradient is wanted
+_PADDED = 256  # padding that costs as much as another pass of a small model on two cores
 
 Split = Literal["prompts", "completions"]  # what a pass may part
 
@@ -168,3 +170,31 @@ def pieces(
         yield from ((row, part) for row in rows.split(1) for part in parts)
     else:
         yield from ((part, None) for part in rows.split(max(1, size // max(1, n))))
+
+
+def of_like_length(lengths: Sequence[int]) -> list[list[int]]:
+    """Divide rows into passes of like length, of a bounded number of tokens each.
+
+    A pass ends where its padding would cost more than another pass does.
+
+    Args:
+        lengths: Tokens of each row.
+
+    Returns:
+        The rows of each pass, by index, from short to long.
+
+    Example:
+        >>> of_like_length([9, 3000, 10, 9])
+        [[0, 3, 2], [1]]
+    """
+    out: list[list[int]] = []
+    padded = 0
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        rows = len(out[-1]) if out else 0
+        padded += rows * (lengths[i] - lengths[out[-1][-1]]) if out else 0
+        tokens = (rows + 1) * lengths[i]
+        if not out or tokens > _TOKENS or padded > max(_PADDED, tokens // 16):
+            out.append([])
+            padded = 0
+        out[-1].append(i)
+    return out

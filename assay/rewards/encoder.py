@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from assay.core import Rng, Samples
 from assay.data.turns import Turns
 from assay.engine import progress
+from assay.engine.passes import of_like_length
 from assay.errors import InputError
 from assay.models.backbones.layer_progress import by_layer
-from assay.models.backbones.pretrained import passes
 from assay.models.text_encoder import TextEncoder
 from assay.models.text_notes import unread_notes
 from assay.rewards.encoding import Template, open_model, open_tokenizer
@@ -60,7 +60,7 @@ def forward(
 def batches(rows: Sequence[Encoded], what: str) -> Iterator[list[int]]:
     """Yield rows of similar length, by index, within a stage that says `what`."""
     with progress.stage(what, len(rows), "texts") as going:
-        for some in passes([len(r.ids) for r in rows]):
+        for some in of_like_length([len(r.ids) for r in rows]):
             going.upcoming(len(some))
             yield some
             going.advance(len(some))

@@ -1,6 +1,6 @@
 """make bench-serve: 200 clients of a served reward for two minutes, through two restarts.
 
-python -m bench.serve                    both sizes, some minutes each; writes the results
+python -m bench.serve       both sizes, in a thread and in processes; writes the results
 python -m bench.serve --seconds 20 --size 0.35M    a short look, printed and written nowhere
 python -m bench.serve --page             the page again, from the results
 """
@@ -24,7 +24,9 @@ def main(argv: list[str]) -> int:
     ask.add_argument("--clients", type=int, default=200)
     ask.add_argument("--members", type=int, default=3)
     ask.add_argument("--size", default="", help="one size of a member; prints, writes nothing")
-    ask.add_argument("--flags", default="", help="further flags of assay serve, in one text")
+    ask.add_argument(
+        "--flags", action="append", help="flags of assay serve, in one text; may recur"
+    )
     ask.add_argument("--folder", default="", help="keeps the rewards for the next time")
     ask.add_argument("--page", action="store_true", help="write the page from the results")
     args = ask.parse_args(argv)
@@ -36,7 +38,8 @@ def main(argv: list[str]) -> int:
 
         busy = os.getloadavg()[0]
         names = [args.size] if args.size else list(fitted.SIZES)
-        cases = [measure.case(fitted.SIZES[name], args) for name in names]
+        flags = args.flags or ["", f"--workers {os.cpu_count()}"]
+        cases = [measure.case(fitted.SIZES[name], f, args) for name in names for f in flags]
         found = {"machine": {**machine.about(), "load_before": busy}, "cases": cases}
         print(page.tables(found))
         if args.size:

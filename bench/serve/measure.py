@@ -54,10 +54,13 @@ class Server:
         return sum(sum(p.cpu_times()[:2]) for p in all_)
 
     def peak(self) -> float:
-        """Its peak of memory in MiB."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
-        held = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-        return int(held.split()[1]) / 1024
+        """The peaks of its memory and its children's, in MiB."""
+        found = 0
+        for one in (self.seen, *self.seen.children(recursive=True)):
+            status = Path(f"/proc/{one.pid}/status").read_text(encoding="utf-8")
+            held = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+            found += int(held.split()[1])
+        return found / 1024
 
     def end(self, signal: Signals = SIGTERM) -> dict[str, float]:
         """End it as an operator does, or as a crash does, and say what it took."""
@@ -68,8 +71,8 @@ class Server:
         return {**told, "exit_code": code, "drain_seconds": time.time() - began}
 
 
-def case(size: fitted.Size, args: Namespace) -> dict[str, Any]:
-    """Measure one size."""
+def case(size: fitted.Size, flags: str, args: Namespace) -> dict[str, Any]:
+    """Measure one size, served with some flags."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(args.folder or made)
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,11 +86,12 @@ def case(size: fitted.Size, args: Namespace) -> dict[str, Any]:
         before = offline(reward, rows, share, folder / "offline.json")
         log = folder / "serve.log"
         log.write_bytes(b"")
-        load = served(reward, rows, args, folder, log)
+        load = served(reward, rows, flags.split(), args, folder, log)
         after = offline(reward, rows, share, folder / "offline.json")
         found = {
             "size": size.name,
             "members": args.members,
+            "flags": flags,
             "clients": args.clients,
             "seconds": args.seconds,
             "offline": [{k: v for k, v in o.items() if k != "scores"} for o in (before, after)],
@@ -119,11 +123,13 @@ def offline(reward: Path, rows: Path, seconds: float, out: Path) -> dict[str, An
     return found
 
 
-def served(reward: Path, rows: Path, args: Namespace, folder: Path, log: Path) -> dict[str, Any]:
+def served(
+    reward: Path, rows: Path, flags: list[str], args: Namespace, folder: Path, log: Path
+) -> dict[str, Any]:
     """The load, and the server's two restarts: after a third of the time, and after two."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    flags, out = args.flags.split(), folder / "load.json"
+    out = folder / "load.json"
     servers = [Server(reward, port, log, flags)]
     clients = [sys.executable, "-m", "bench.serve.load", str(port), str(rows)]
     load = subprocess.Popen([*clients, str(args.clients), str(out)])

@@ -11,7 +11,7 @@ model's own forward pass: a family that does something unknown raises an error.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -22,12 +22,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from assay.engine import progress
+from assay.engine.passes import of_like_length
 from assay.errors import InputError
 from assay.formulas.token_logps import LogitTransform, token_logps
 from assay.models.backbones.layer_progress import by_layer, layers_of
-
-_TOKENS = 16384  # read in one pass, at most, where no gradient is wanted
-_PADDED = 256  # padding that costs as much as another pass of a small model on two cores
 
 
 class Pretrained(nn.Module):
@@ -150,7 +148,7 @@ class Pretrained(nn.Module):
         else:
             packed = self.like.new_zeros(int(length.sum()), self.width)
             first = length.cumsum(0) - length
-            for some in progress.over(passes(length.tolist()), "forward passes", "passes"):
+            for some in progress.over(of_like_length(length.tolist()), "forward passes", "passes"):
                 i = torch.tensor(some, device=rows.device)
                 wide = int(length[i].max())
                 kept = here[i, :wide]
@@ -278,28 +276,6 @@ class Past:
         """Keep these rows, in this order; a row may be taken twice."""
         self.kv.batch_select_indices(rows)
         self.mask = self.mask[rows]
-
-
-def passes(lengths: Sequence[int]) -> list[list[int]]:
-    """Divide rows into passes of like length, of a bounded number of tokens each.
-
-    A pass ends where its padding would cost more than another pass does.
-
-    Example:
-        >>> passes([9, 3000, 10, 9])
-        [[0, 3, 2], [1]]
-    """
-    out: list[list[int]] = []
-    padded = 0
-    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        rows = len(out[-1]) if out else 0
-        padded += rows * (lengths[i] - lengths[out[-1][-1]]) if out else 0
-        tokens = (rows + 1) * lengths[i]
-        if not out or tokens > _TOKENS or padded > max(_PADDED, tokens // 16):
-            out.append([])
-            padded = 0
-        out[-1].append(i)
-    return out
 
 
 def _scale(config: Any) -> float:
