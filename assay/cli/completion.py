@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Literal
 
 from cyclopts import App
@@ -72,6 +73,7 @@ def _completed(grammar: Grammar) -> Grammar:
     return replace(grammar, words=tuple(replace(w, choices=names) for w in grammar.words))
 
 
+@cache  # every paper's file is read for it
 def _names(verbs: tuple[str, ...]) -> tuple[str, ...]:
     """The papers whose files have one of these functions."""
     return tuple(e.name for e in catalogue.entries() if e.verb in verbs)

@@ -19,7 +19,8 @@ thread of the server's process, which shares Python's lock with its connections;
 computes them in two processes.
 
 `share` is the rate under load over the mean of the two offline rates. The rate leaves out the
-seconds in which there was no server, three after the start and two after each restart. Offline
+seconds in which there was no server, three after the start and two after each restart; p50 and
+p99 are of all requests answered in that time, those that waited for a restart included. Offline
 scoring sorts all completions by length and has both cores to itself.
 """
 
@@ -42,7 +43,7 @@ def tables(found: dict[str, Any]) -> str:
 
 def named(c: dict[str, Any]) -> str:
     """A case's first two cells."""
-    flags = f"`{c['flags']}`" if c["flags"] else ""
+    flags = f"`{c['flags']}`" if c["flags"] else "none"
     return f"| {c['members']} × {c['size']} | {flags}"
 
 
