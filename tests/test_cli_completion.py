@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,11 @@ def test_bash_completes_the_flags_of_a_model(capsys: pytest.CaptureFixture[str])
     assert completed("assay", "run", "grpo", "--dtype", "b") == ["bfloat16"]
     assert completed("assay", "run", "grpo", "--world", "t") == ["table"]
     assert completed("assay", "run", "gr") == ["grpo"]
+
+
+def test_a_script_needs_no_torch() -> None:
+    """A shell asks for it at each start, and every verb is loaded for it."""
+    asked = "import sys; from assay.cli import main; main(['completion', 'bash']); "
+    heavy = "assert not {'torch', 'transformers'} & set(sys.modules)"
+    told = subprocess.run([sys.executable, "-c", asked + heavy], capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr

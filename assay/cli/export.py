@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from assay.api import inputs
 from assay.engine.os_errors import writing_to
 from assay.engine.progress import stage
 from assay.records.runs import Run
@@ -44,7 +43,7 @@ def export_(
         assay export runs/grpo --out model
         assay export runs/grpo --last --out model-last
     """
-    from assay.api import execution, orders
+    from assay.api import execution, inputs, orders
     from assay.records import export
 
     found = Run.open(run)

@@ -20,7 +20,6 @@ from assay.cli.verbs import Seen
 from assay.engine.progress import over
 from assay.engine.signals import sigterm_interrupts
 from assay.errors import InputError
-from assay.evaluation.reading import described
 from assay.records.runs import Run, RunRecord, digest, plain, read_lines, write_lines
 from assay.records.writing import writing
 from assay.registry.catalogue import HOME
@@ -68,6 +67,7 @@ def study_(
         )
     from assay.api import execution, orders
     from assay.api.recording import withdraw
+    from assay.evaluation.reading import described
 
     order = orders.order(entry, values)
     folder = free(Path("runs") / entry.name) if out is None else out

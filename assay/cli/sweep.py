@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from assay.api import flags, settings
 from assay.api.flags import Flag
-from assay.api.grid import only_sweep
 from assay.api.values import several, value
 from assay.cli import run, screen
 from assay.cli.begun import state
@@ -81,6 +80,7 @@ def sweep_(
                 where = flags.label({**setting, **{k: v for k, v in seeded.items() if k == "seed"}})
                 jobs.append((entry, {**base, **setting, **seeded}, out / entry.name / where))
     with progress.stage("starting"):
+        from assay.api.grid import only_sweep
         from assay.engine import parallel
 
     with parallel.group(), only_sweep(out):

@@ -20,6 +20,8 @@ from typing import Any, Literal, Optional, Union
 from assay.errors import InputError
 from assay.registry import docstrings
 
+_HOME = Path(__file__).resolve().parents[1]
+
 ROOT = Path(__file__).resolve().parents[2]  # where the package lies
 REQUIRED: Any = inspect.Parameter.empty
 _EMPTY: dict[str, Callable[[], Any]] = {
@@ -116,13 +118,14 @@ def from_text(
         the file's own).
     """
     module = _tree(path, path.stat().st_mtime_ns)
-    constants = {
-        t.id: n.value
-        for n in module.body
-        if isinstance(n, ast.Assign)
-        for t in n.targets
-        if isinstance(t, ast.Name)
-    }
+    constants = _constants(module)
+    for n in module.body:  # TIMEOUT of another module of ours, say
+        if isinstance(n, ast.ImportFrom) and n.module and n.module.startswith("assay."):
+            source = _HOME.joinpath(*n.module.split(".")[1:]).with_suffix(".py")
+            taken = {a.asname or a.name: a.name for a in n.names if a.name.isupper()}
+            if taken and source.is_file():
+                theirs = _constants(_tree(source, source.stat().st_mtime_ns))
+                constants |= {k: theirs[v] for k, v in taken.items() if v in theirs}
     for node in module.body:
         try:
             if isinstance(node, ast.FunctionDef) and node.name == name:
@@ -134,6 +137,17 @@ def from_text(
         except _Unreadable:
             return None
     return None
+
+
+def _constants(module: ast.Module) -> dict[str, ast.expr]:
+    """What a module assigns to names at its top level."""
+    return {
+        t.id: n.value
+        for n in module.body
+        if isinstance(n, ast.Assign)
+        for t in n.targets
+        if isinstance(t, ast.Name)
+    }
 
 
 def _decorated(
