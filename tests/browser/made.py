@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from pages import PAPER, make
@@ -20,7 +19,9 @@ from test_watch_report import RESULT, verdict
 
 import assay
 from assay import report
+from assay.api.progress import Stack
 from assay.api.progress import page as progress_page
+from assay.engine.progress import Stage
 from assay.records.runs import Run, write_lines
 from assay.watch.labelers.page import LabelPage
 from assay.watch.labelers.questions import Question
@@ -141,12 +142,15 @@ def notebook_page(folder: Path, text: Text) -> str:
     a page without any policy, as notebooks are.
     """
     run = assay.open_run(runs(folder / "runs", text)[0])
-    line = SimpleNamespace(name=text("stage"), reached=1, total=2, counts="1 of 2")
+    stack = Stack()
+    stage = Stage(text("stage"), 2, "steps", stack)
+    stage.began = 0.0  # long enough ago to be shown
+    stack.opened(stage)
     parts = [
         run._repr_html_(),
         comparison(folder / "compared", text)._repr_html_(),
         best_of_n(folder, text)._repr_html_(),
-        progress_page(SimpleNamespace(lines=lambda: [line])),  # type: ignore[arg-type]
+        progress_page(stack),
     ]
     file = folder / "notebook.html"
     whole = "<!doctype html><meta charset=utf-8><title>notebook</title>" + "<hr>".join(parts)

@@ -11,6 +11,9 @@ from made import FILES, label_page, plain, written
 from visiting import Visit, Visiting, chromium, visit  # noqa: F401
 
 pytestmark = pytest.mark.browser
+# a chart comes alive where it is in view
+IN_VIEW = """() => [...document.querySelectorAll('.live')].find(e => e.checkVisibility())
+  .scrollIntoView()"""
 WRITTEN = [kind for kind in FILES if kind != "notebook"]  # a notebook has styles of its own
 # what is wider than the screen and cannot be scrolled to
 CUT = """width => [...document.querySelectorAll('body *')].filter(e =>
@@ -70,6 +73,7 @@ def opened(seen: Visit) -> None:
     """Every part of a page that can be unfolded, unfolded; every chart alive."""
     seen.js("document.querySelectorAll('details').forEach(d => d.open = true)")
     if seen.js("document.querySelectorAll('.live').length"):
+        seen.js(IN_VIEW)
         seen.until("document.querySelectorAll('.awake').length > 0")
 
 
@@ -112,6 +116,7 @@ def test_a_finger_finds_the_buttons_of_the_labeling_page(tmp_path: Path, visit: 
         assert seen.page.evaluate(SMALL, 44) == []
         seen.page.locator("button[value=tie]").tap()
         seen.until("document.getElementById('progress').innerText.startsWith('1 of')")
+        seen.page.wait_for_load_state()  # the style of the page that the form led to
         assert seen.page.evaluate(SMALL, 44) == [], "with the button that takes a label back"
 
 

@@ -32,8 +32,11 @@ def test_the_attacks_work_on_a_page_that_does_not_escape(tmp_path: Path, visit: 
     worked = set()
     for name in ATTACKS:
         text = hostile("naive", name)
-        context = {"attribute": f'<p title="{text}" tabindex=0>', "end-of-style": f"<style>{text}"}
-        context |= {"apostrophe": f"<p title='{text}' tabindex=0>", "address": f"<a href='{text}'>"}
+        # each attribute's text opens a quote of the other kind at its end
+        context = {"end-of-style": f"<style>{text}"}
+        context |= {"attribute": f"""<p title="{text}' tabindex=0>"""}
+        context |= {"apostrophe": f"""<p title='{text}" tabindex=0>"""}
+        context |= {"address": f"<a href='{text}'>"}
         context |= {"end-of-script": f"<script>'{text}'</script>"}
         context |= {"end-of-comment": f"<!--{text}-->", "end-of-title": f"<title>{text}</title>"}
         page = "<!doctype html><meta charset=utf-8>" + context.get(name, text)
@@ -69,6 +72,7 @@ def test_no_field_of_a_file_becomes_markup(kind: str, policy: bool, visit: Visit
 def test_the_box_over_a_point_shows_text(visit: Visiting) -> None:
     """The chart library writes this box as HTML."""
     seen = visit(written("report", hostile), policy=False)
+    seen.js("document.querySelector('.live').scrollIntoView()")  # there it comes alive
     seen.until("document.querySelectorAll('.awake').length > 0")
     point = seen.page.locator(".awake path[opacity='0']").last
     point.hover(force=True)

@@ -70,6 +70,7 @@ class Visit:
         while time.monotonic() < end:
             with contextlib.suppress(gone()):
                 if self.js(expression) is True:
+                    self.page.wait_for_load_state()  # with its styles, and with who hears keys
                     return
             self.page.wait_for_timeout(50)
         raise AssertionError(f"never true: {expression}; {self.js('document.body.innerText')}")

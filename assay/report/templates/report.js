@@ -15,8 +15,9 @@
     await view.signal("hidden", hidden(holder)).runAsync();
     const picture = place.querySelector("svg");
     picture.setAttribute("class", "chart");
-    picture.setAttribute("role", "img");
-    picture.setAttribute("aria-label", name);
+    picture.setAttribute("aria-hidden", "true"); // its parts have roles without names
+    place.setAttribute("role", "img");
+    place.setAttribute("aria-label", name);
     holder.replaceChildren(place);
     holder.classList.add("awake");
     views.set(holder, view);
