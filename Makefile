@@ -22,7 +22,7 @@ test: $(STAMP)  ## Runs every law, and of the contract each recipe on its smalle
 	$(PYTEST) -m "not full and not browser and not nightly"
 
 test-all: $(STAMP) .venv/.browser trl  ## Runs every test, those of the optional environments included.
-	$(PYTEST) -m "not nightly"
+	ASSAY_CHECK=all $(PYTEST) -m "not nightly"
 
 nightly: $(STAMP)  ## Runs what takes hours: a million damaged inputs, kills at every operation, long stateful tests.
 	$(PYTEST) -m nightly

@@ -4,6 +4,8 @@ machine and no order.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import beartype
@@ -24,7 +26,24 @@ def checked(f: Any) -> Any:
     return beartype.beartype(f, conf=beartype.BeartypeConf(is_pep484_tower=True))
 
 
-jaxtyping.install_import_hook("assay", "conftest.checked")
+HOME = Path(__file__).resolve().parents[1]
+
+
+def modules() -> list[str]:
+    """The modules whose calls are checked: those that name shapes, and with ASSAY_CHECK=all every
+    one. Checking them all takes 2.6 times as long as checking none, these 1.4 times; mypy has seen
+    the others' types.
+    """
+    if os.environ.get("ASSAY_CHECK") == "all":
+        return ["assay"]
+    return [
+        ".".join(path.relative_to(HOME).with_suffix("").parts).removesuffix(".__init__")
+        for path in sorted((HOME / "assay").rglob("*.py"))
+        if "from jaxtyping import" in path.read_text(encoding="utf-8")
+    ]
+
+
+jaxtyping.install_import_hook(modules(), "conftest.checked")
 
 
 @pytest.fixture(autouse=True)
