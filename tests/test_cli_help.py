@@ -53,6 +53,8 @@ def test_run_without_a_recipe_shows_what_a_model_needs(capsys: pytest.CaptureFix
     for flag in ("--model", "--prompts", "--rewards", "--gold", "--pairs", "--demos", "--dtype"):
         assert re.search(rf"│ {flag} ", told), f"{flag} is shown without its prefix"
     assert "--world.policy" not in told and "--noise" not in told
+    flags = re.findall(r"^│ (--[\w.-]+)", told, re.M)
+    assert len(flags) == len(set(flags)) > 60, "the run's --seed is the one that is typed bare"
     headings = re.findall(r"╭─ (\w+) ─", told)
     assert headings.index("Model") < headings.index("Data") < headings.index("Watch")
     model = told[told.index("╭─ Model ─") :]

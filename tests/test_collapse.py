@@ -13,6 +13,7 @@ import pytest
 import torch
 from small import small_world
 
+import assay
 from assay import cli
 from assay.core import Loop, Samples, Step, Task, World
 from assay.core.reward import Checked
@@ -216,3 +217,22 @@ def test_the_exit_code_says_that_training_has_died(
 def test_words_that_are_none_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", "grpo", "--world", "table", "--on-collapse", "halt"]) == 2
     assert "--on-collapse" in (said := capsys.readouterr().err) and "warn" in said
+
+
+def test_what_follows_from_parameters_that_are_not_finite_is_recorded_and_not_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    given = ["run", "leave_one_out", "--world", "table", "--lr", "1e38", "--max-steps", "8"]
+    given += ["--collapse-steps", "3", "--batch-size", "4", "--eval-generations", "2"]
+    assert cli.main([*given, "--eval-steps", "1", "--out", str(out)]) == 4
+    said = capsys.readouterr().err
+    assert said.count("an update was skipped") == 1 and "the same reward" not in said
+    assert said.count("parameters in training are NaN") == 2, "when it is seen, and at the end"
+    assert said.count("nearly every update") == 1
+    about = Run.open(out).about
+    kinds = [w["kind"] for w in about["warnings"]]
+    assert kinds.count("nonfinite") > 3 and "equal_rewards" in kinds
+    run = assay.open_run(out)
+    assert repr(run).endswith("step 8; training has died: parameters_not_finite since step 1>")
+    assert "Training has died</b>: parameters in training are NaN" in run._repr_html_()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -97,8 +98,6 @@ def test_the_engineers_judge_judges(tmp_path: Path) -> None:
 @pytest.fixture
 def fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder `reward`, as `assay fit` writes it, in the folder that the pages' files run in."""
-    import json
-
     monkeypatch.chdir(tmp_path)
     rows: list[dict[str, Any]] = [
         {"prompt": f"q{i}", "chosen": "a good and clear answer", "rejected": "no"}
@@ -129,6 +128,41 @@ def test_the_example_file_is_what_the_quickstart_says(
     assert f"```text\n{capsys.readouterr().out}```" in (DOCS / "quickstart-engineer.md").read_text(
         "utf-8"
     )
+
+
+def test_the_page_on_serving_shows_what_the_example_files_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line of the spread limit, and the answer to the request, digit for digit as far as the
+    page has them.
+    """
+    import httpx2
+
+    import assay
+    from assay.cli.serve import lines, ready
+
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "how-to" / "reward-server.md").read_text("utf-8")
+    pairs = (DOCS / "examples" / "pairs.jsonl").read_bytes()
+    Path("pairs.jsonl").write_bytes(pairs)
+    assert main(["fit", "pairs.jsonl", "--out", "reward", "--quiet"]) == 0
+    asked = re.search(r"-d '(\{.*\"ids\".*\})'", page)
+    answer = re.search(r"```json\n(\{\"model.*?\})\n```", page, re.S)
+    assert asked and answer
+    with assay.RewardServer("reward", calibrate="pairs.jsonl", log_requests=False) as server:
+        said = [line.replace(server.url, "http://127.0.0.1:8765") for line in lines(ready(server))]
+        found = httpx2.post(server.url, json=json.loads(asked[1]), trust_env=False).json()
+    assert "\n".join(["```text", *said, "```"]) in page
+    assert _cut(found) == json.loads(answer[1])
+
+
+def _cut(found: Any) -> Any:
+    """Numbers with three decimals, as the page has them."""
+    if isinstance(found, dict):
+        return {k: _cut(v) for k, v in found.items()}
+    if isinstance(found, list):
+        return [_cut(v) for v in found]
+    return round(found, 3) if isinstance(found, float) else found
 
 
 def test_the_server_serves_a_reward(tmp_path: Path) -> None:

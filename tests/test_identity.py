@@ -183,3 +183,19 @@ def test_a_folder_that_holds_nothing_hides_no_other(
     assert cli.main(["verify", str(tmp_path / "empty"), str(stopped), "--json"]) == 1
     folders = json.loads(capsys.readouterr().out)["folders"]
     assert len(folders) == 2 and not any(one["wrong"] for one in folders[str(stopped)])
+
+
+def test_verify_says_that_a_killed_run_stopped_and_names_policies_by_their_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from assay.records.runs import Run
+
+    words = ["run", "leave_one_out", "--world", "table", "--max-steps", "12", "--eval-steps", "4"]
+    assert cli.main([*words, "--policies", "--out", str(tmp_path / "a")]) == 0
+    Run.open(tmp_path / "a").note({"state": "running"})  # as a kill leaves it
+    capsys.readouterr()
+    assert cli.main(["verify", str(tmp_path / "a"), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["folders"].values()
+    assert found[0]["note"] == "as it was written; stopped"
+    named = [one["file"] for one in found if one["file"].startswith("policies/")]
+    assert named == [f"policies/{n}.safetensors" for n in (4, 8, 12)]

@@ -68,6 +68,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (made / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (made / "judge.py").write_text(
         "def long(prompts, completions, **c):\n    return [float(len(x)) for x in completions]\n"
+        "def better(prompts, first, second):\n    return [0.5] * len(first)\n"
     )
     return made
 
@@ -84,7 +85,7 @@ def test_a_run_and_its_export_need_the_word_each_time(
 ) -> None:
     run = ["run", "leave_one_out", "--model", str(home / "model"), "--prompts"]
     run += [str(home / "asks.jsonl"), "--rewards", f"{home / 'judge.py'}:long", "--held-out", "1"]
-    run += ["--max-tokens", "4", "--max-steps", "1", "--out", "run"]
+    run += ["--max-tokens", "4", "--max-steps", "1", "--policies", "--out", "run"]
     refused(run, capsys)
     assert not Path("run").exists()
     assert cli.main([*run, TRUST]) == 0
@@ -92,6 +93,9 @@ def test_a_run_and_its_export_need_the_word_each_time(
     refused(export, capsys)
     assert cli.main([*export, TRUST]) == 0
     assert "own" in json.loads(Path("out/config.json").read_text())["model_type"]
+    watch = ["watch", "run", "--by", f"{home / 'judge.py'}:better"]
+    refused(watch, capsys)
+    assert cli.main([*watch, TRUST]) == 0
     refused(["check", str(home / "asks.jsonl"), "--show", "1", "--model", "out"], capsys)
     assert (
         cli.main(["check", str(home / "asks.jsonl"), "--show", "1", "--model", "out", TRUST]) == 0

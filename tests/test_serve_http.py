@@ -61,7 +61,7 @@ def test_assay_s_own_reward_of_an_address_reads_the_server(url: str) -> None:
 
 def test_a_wrong_path_or_method_says_where_scores_are(url: str) -> None:
     with client(url) as c:
-        for path in ("/", "/score", "/v1/score/"):
+        for path in ("/score", "/v1/score/"):
             found = c.post(path, json=body("a"))
             assert found.status_code == 404
             said = f"there is nothing at {path}; scores are at /v1/score, /get_reward"
@@ -70,7 +70,18 @@ def test_a_wrong_path_or_method_says_where_scores_are(url: str) -> None:
         assert (found.status_code, found.headers["Allow"]) == (405, "POST")
         assert found.json() == {"error": "/v1/score takes POST, and not GET"}
     with pytest.raises(InputError, match="scores are at /v1/score"):
-        reward_at(url, "rewards").scores(["p"], ["a"])
+        reward_at(url + "/score", "rewards").scores(["p"], ["a"])
+
+
+def test_the_bare_address_scores_as_v1_score_does(url: str) -> None:
+    reward = reward_at(url, "rewards")
+    assert reward.scores(["p", "p"], ["four", "1234567890"]).tolist() == [[3.0, 7.5]]
+    with client(url) as c:
+        sent = body("four", "none")
+        assert c.post("/", json=sent).json() == c.post("/v1/score", json=sent).json()
+        assert c.get("/").status_code == 405
+        other = c.post("/", json={"query": ["four"], "prompts": ["p"]})
+        assert other.status_code == 422 and "query" in other.json()["error"]
 
 
 def test_what_is_no_request_is_refused_with_a_sentence(url: str) -> None:
@@ -273,3 +284,11 @@ def test_the_log_tells_lengths_and_no_text(caplog: pytest.LogCaptureFixture) -> 
     assert (line["items"], line["prompt_chars"], line["completion_chars"]) == (2, 2, 13)
     assert line["status"] == 200 and line["failed"] == 1 and line["seconds"] > 0
     assert not any("a secret" in json.dumps(x) for x in lines if x["event"] == "request")
+
+
+def test_a_server_says_in_a_notebook_what_it_is() -> None:
+    server = RewardServer(length, log_requests=False)
+    assert repr(server) == "<RewardServer not started>"
+    with server:
+        assert repr(server) == f"<RewardServer {server.url} ready: length>"
+    assert repr(server) == "<RewardServer ended>"

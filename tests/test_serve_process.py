@@ -155,17 +155,23 @@ def test_what_cannot_be_served_is_one_sentence(
     taken = socket.create_server(("127.0.0.1", 0))
     port = str(taken.getsockname()[1])
     (tmp_path / "short").write_text("abc")
+    (tmp_path / "held").write_text("a-token-of-more-than-16")
+    held = str(tmp_path / "held")
     for words, said in (
-        ([judge, "--port", port], f"nothing can listen on 127.0.0.1, port {port}"),
+        ([judge, "--port", port], f"port {port} (Address already in use); give another --port"),
+        ([judge, "--host", "192.0.2.1", "--token-file", held], "give an address of this machine"),
         ([judge, "--host", "0.0.0.0", "--port", "0"], "there is no token; write one into a file"),
         ([judge, "--port", "0", "--token-file", str(tmp_path / "short")], "of 3 characters"),
-        ([judge, "--port", "0", "--token-file", str(tmp_path / "no")], "which cannot be read"),
+        (
+            [judge, "--token-file", str(tmp_path / "no")],
+            "cannot be read: No such file or directory\n",
+        ),
         (["./nowhere", "--port", "0"], "does not exist here"),
         ([], "assay serve needs REWARD"),
         ([judge, "--max-batch", "0"], "--max-batch is 0"),
         ([judge, "--max-queue", "8"], "--max-items is 1024; give 1 to 8 (--max-queue)"),
         ([judge, "--aggregate", "best"], "--aggregate is 'best'"),
-        ([judge, "--shape", "par"], "compares with references"),
+        ([judge, "--shape", "par"], "holds them with --references"),
         ([judge, "--port", "0", "--spread-limit", "1"], "one member, which has no spread"),
     ):
         assert main(["serve", *words]) == 2

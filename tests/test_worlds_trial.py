@@ -143,7 +143,11 @@ def test_a_trial_takes_a_reward_that_is_not_finite_as_the_run_will(
     (files / "nan.py").write_text(nan)
     run = ["run", "grpo", *HUB, "--world.rewards", "nan.py:nan", "--out", "r"]
     assert cli.main(run) == 2
-    assert "reward nan returned nan for completion 0" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "reward nan returned nan for completion 0" in said
+    assert "leave such completions out with --nonfinite-rewards skip" in said
+    assert cli.main([*run[:-4], "--rewards", "judges.py:length", "--gold", "nan.py:nan"]) == 2
+    assert "--nonfinite-rewards" not in capsys.readouterr().err, "it is about rewards alone"
     assert cli.main([*run, "--nonfinite-rewards", "skip"]) == 2
     assert "no/such/model" in capsys.readouterr().err, "the trial went well"
 

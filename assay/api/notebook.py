@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from assay.evaluation.lines import number
+from assay.records.run_warnings import causes, collapsed
 from assay.safe_text import visible
 
 
@@ -49,9 +50,13 @@ def run_html(run: Shown, folder: Path) -> str:
          number(r["proxy"], r["proxy_err"])]
         for r in some
     ]  # fmt: skip
+    died = "".join(
+        f"<p><b>Training has died</b>: {text(w['what'])}. {text(w['advice'])}</p>"
+        for w in causes(collapsed(run.record.about))
+    )
     return (
         f"<p><b>{text(str(run.record.about['recipe']))}</b>, {text(run.state)}. "
-        f"{text(verdict(run))}</p>{picture}" + table(["step", "√KL", "gold", "proxy"], rows)
+        f"{text(verdict(run))}</p>{died}{picture}" + table(["step", "√KL", "gold", "proxy"], rows)
     )
 
 

@@ -204,15 +204,17 @@ def recorded(about: Mapping[str, Any], entry: Entry, where: str) -> dict[str, An
     return values
 
 
-def of_record(about: Mapping[str, Any], where: str) -> Order:
+def of_record(about: Mapping[str, Any], where: str, *, trust: bool = False) -> Order:
     """The Order that a recorded run was.
 
     Args:
         about: The run's record.
         where: Its folder, for messages.
+        trust: Whether code that comes with the run's models may run.
     """
     entry = catalogue.find(about.get("path") or about["recipe"] or "")
-    return order(entry, recorded(about, entry, where))
+    values = recorded(about, entry, where)
+    return order(entry, {**values, **({TRUST: True} if trust else {})})
 
 
 def of_policy(about: Mapping[str, Any], where: str, *, trust: bool = False) -> Order:

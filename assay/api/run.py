@@ -15,7 +15,7 @@ from assay.errors import InputError
 from assay.records.best import BestPolicy, best, state_of
 from assay.records.export import card, find_policy, load_policy
 from assay.records.memory import MemoryRun
-from assay.records.run_warnings import RunWarning
+from assay.records.run_warnings import RunWarning, causes, collapsed
 from assay.records.runs import Run as Record
 from assay.records.schema import Reading
 from assay.records.verify import Finding, verify
@@ -61,7 +61,11 @@ class Run:
         where = "in memory" if self.folder is None else repr(str(self.folder))
         read = [r for r in self.readings if r["tag"] != "best"]
         last = f", step {read[-1]['step']}" if read else ""
-        return f"<assay.Run {self.record.about['recipe']} {where}: {self.state}{last}>"
+        died = [
+            f"{w['kind']} since step {w['since']}" for w in causes(collapsed(self.record.about))
+        ]
+        signs = f"; training has died: {', '.join(died)}" if died else ""
+        return f"<assay.Run {self.record.about['recipe']} {where}: {self.state}{last}{signs}>"
 
     def __iter__(self) -> Iterator[Reading]:
         # the one iterator itself: a loop that is left early does not end the run
@@ -84,8 +88,12 @@ class Run:
 
     @property
     def warnings(self) -> list[RunWarning]:
-        """Signs that training had died, and numbers that were not finite, as the record has them;
-        a dict each.
+        """Signs that training had died, and numbers that were not finite, as the record has them.
+
+        A dict each, with `kind`, `step`, `since`, `until`, `what` and `advice`. A sign whose
+        `until` is None held at the last step: then training has died, which is what the command
+        line's exit code 4 says. A number that was not finite (`kind` "nonfinite") names its
+        `samples`.
         """
         return list(self.record.record.warnings)
 

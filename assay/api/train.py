@@ -92,6 +92,10 @@ def train(
 
     Raises:
         InputError: An argument is unknown, missing or impossible, or a file has faults.
+        Collapsed: Training has died, with `on_collapse="stop"`. It and the next two are in
+            `assay.errors`; `assay.open_run(out)` reads what was recorded.
+        NotFinite: A number is NaN or infinite, with `stop_on_nonfinite`.
+        Waiting: People have yet to label pairs; go on with `resume=True`.
         KeyboardInterrupt: It was interrupted; with `out` it can be gone on with.
 
     Example:

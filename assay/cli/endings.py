@@ -35,13 +35,13 @@ def after_run(run: Run, *, as_json: bool = False) -> None:
     from assay.cli import outcome
     from assay.records.best import best
     from assay.records.result import without_reward
-    from assay.records.run_warnings import collapsed
+    from assay.records.run_warnings import causes, collapsed
 
     top = best(run)
     steps = [("best", f"{top.name}: {top.reason}"), ("kept", outcome.kept(run))]
     if lacking := without_reward(run.about.get("result")):
         steps.append(("reward", lacking))
-    steps += [("warning", w["what"]) for w in collapsed(run.about)]
+    steps += [("warning", w["what"]) for w in causes(collapsed(run.about))]
     steps += [("report", command("assay", "report", run.folder, "-o", "report.html"))]
     if run.about["world"].get("name") in EXPORTED:
         steps.append(("weights", command("assay", "export", run.folder, "--out", "model")))

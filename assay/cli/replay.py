@@ -25,7 +25,9 @@ from assay.watch.ledger import Ledger
 from assay.watch.setup import open_watch
 
 
-def looks(folder: Path, asked: WatchConfig, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+def looks(
+    folder: Path, asked: WatchConfig, say: Callable[[str], None], *, trust: bool = False
+) -> Iterator[dict[str, Any]]:
     """The verdict at each kept policy, until the watch says stop; after each, all of them are in
     the run's watch.json.
 
@@ -33,6 +35,7 @@ def looks(folder: Path, asked: WatchConfig, say: Callable[[str], None]) -> Itera
         folder: The run's folder.
         asked: How to watch.
         say: Is told at the beginning what the labels can find.
+        trust: Whether code that comes with the run's models may run.
     """
     run = Run.open(folder)
     kept = {int(p.stem): p for p in (folder / "policies").glob("*.safetensors") if p.stem.isdigit()}
@@ -45,7 +48,7 @@ def looks(folder: Path, asked: WatchConfig, say: Callable[[str], None]) -> Itera
             f"that was read: run it again with --policies (assay run --from {folder} --policies)"
         )
     inputs.same_policy(run.about, str(folder))
-    world = execution.Worlds()(orders.of_record(run.about, str(folder)))
+    world = execution.Worlds()(orders.of_record(run.about, str(folder), trust=trust))
     seed = run.about["seed"]
     if seed is None:
         raise InputError(f"{folder / 'run.json'} has no seed; restore it, or run again")

@@ -176,8 +176,8 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
         found = settings.known(entry, world, fit)
         base = replace(base, what=f"{entry.name} in world {world}", named=f" {name}")
     else:
-        theirs = settings.bare(settings.world_flags(world), {})
-        found = {**settings.run(), **settings.loop_of(world, {}), **theirs}
+        ours = {**settings.run(), **settings.loop_of(world, {})}
+        found = {**ours, **settings.bare(settings.world_flags(world), ours)}
     found["world"] = replace(found["world"], default=embedded)  # the one that other flags imply
     if world != embedded:
         model = found["world.policy"]

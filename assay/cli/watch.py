@@ -18,7 +18,7 @@ from assay.registry.parameters import from_text
 from assay.safe_text import json_text, visible
 
 
-def watch_(run: str, *, json_: bool = False, **given: Any) -> int:
+def watch_(run: str, *, trust_remote_code: bool = False, json_: bool = False, **given: Any) -> int:
     """Decide when a run should have stopped, and collect labels from people.
 
     Looks at a finished run as --watch looks at one that goes on: at each kept policy it buys labels
@@ -30,6 +30,8 @@ def watch_(run: str, *, json_: bool = False, **given: Any) -> int:
 
     Args:
         run: The folder of a finished run.
+        trust_remote_code: Run Python code that comes with the run's models (auto_map) and kernels
+            that their settings name.
 
     Example:
         assay watch runs/grpo --by judge.py:better --budget 200
@@ -42,7 +44,7 @@ def watch_(run: str, *, json_: bool = False, **given: Any) -> int:
     asked = WatchConfig(**given)
     choose.check_labeler(asked)
     tell, looks = screen.teller(True, json_), []
-    for look in replay.looks(Path(run), asked, tell):
+    for look in replay.looks(Path(run), asked, tell, trust=trust_remote_code):
         looks.append(look)
         tell(f"step {look['step']:>4}  {look['says']}")
     if not looks:

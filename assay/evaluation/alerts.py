@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from assay.engine.plural import counted
+from assay.records.run_warnings import LOST
 from assay.stats.training import NO_REWARD, never_rewarded, never_scored, told, troubles
 
 log = logging.getLogger("assay")
@@ -56,8 +57,8 @@ class Alerts:
             self._said.add(trouble.name)
             if trouble.name == NO_REWARD and unscored and reading.get("proxy") is None:
                 continue  # said already, by the reward's name
-            if any(told(w, trouble) for w in self.warnings):
-                continue
+            if any(told(w, trouble) or w["kind"] == LOST for w in self.warnings):
+                continue  # of a policy that is lost, every sign follows from that
             about = {"once": trouble.name}  # a command of many runs shows each kind once
             log.warning("%s. %s", trouble.what, trouble.advice, extra=about)
 

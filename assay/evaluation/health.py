@@ -21,7 +21,7 @@ from assay.errors import Collapsed, InputError, NotFinite
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.progress import Progress
 from assay.records.memory import MemoryRun
-from assay.records.run_warnings import NONFINITE, RunWarning
+from assay.records.run_warnings import LOST, NONFINITE, RunWarning
 from assay.records.runs import Run
 from assay.stats import collapse
 
@@ -142,7 +142,7 @@ class Health:
 
     def _tell(self, t: int, began: Mapping[str, int], stats: Mapping[str, float]) -> None:
         """Say and record what begins to hold; end the run where it is to end."""
-        said = ""
+        said, lost = "", any(w["kind"] == LOST for w in self.progress.warnings)
         for kind, since in began.items():
             what, advice = collapse.sentence(kind, since, t, stats)
             said = said or f"{what}. {advice}"
@@ -152,7 +152,8 @@ class Health:
             }  # fmt: skip
             if sum(w["kind"] != NONFINITE for w in self.progress.warnings) < MOST_SIGNS:
                 self.progress.warnings.append(dict(warning))
-            if parallel.rank() == 0 and self.config.on_collapse == "warn":
+            follows = lost and kind not in (LOST, "updates_skipped")  # the cause is told
+            if parallel.rank() == 0 and self.config.on_collapse == "warn" and not follows:
                 about = {"once": f"collapse {kind}"}
                 log.warning("step %d: %s. %s", t, what, advice, extra=about)
         if not began:
@@ -166,6 +167,7 @@ class Health:
         sentences = []
         events, before = [_plain(e) for e in self._events], len(self.progress.warnings)
         self._events.clear()
+        lost = self._broken  # what follows is not finite either, and is recorded alone
         for found in events if alone else _of_all(events):
             what, number = found.pop("said"), found["number"]
             names = "; ".join(named(s) for s in found["samples"]) or "no single completion"
@@ -178,8 +180,9 @@ class Health:
             n = sum(w["kind"] == NONFINITE for w in self.progress.warnings)
             if n < MOST or (found["broken"] and not self._broken):
                 self.progress.warnings.append({**entry, "advice": advice, **found})
-                if parallel.rank() == 0 and not quiet and n < TOLD:
-                    last = " Later ones are in the record." if n + 1 == TOLD else ""
+                if parallel.rank() == 0 and not quiet and n < TOLD and not lost:
+                    last = " Later ones are in the record."
+                    last = last if n + 1 == TOLD or found["broken"] else ""
                     log.warning("step %d: %s. %s%s", t, said, advice, last)
         if len(self.progress.warnings) > before:
             self._write()

@@ -6,7 +6,7 @@ ended when the run did is what exit code 4 stands for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired
 
 from pydantic import ConfigDict, InstanceOf, with_config
@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 
 Text = InstanceOf[str]
 NONFINITE = "nonfinite"  # the kind of a warning about one step's numbers
+LOST = "parameters_not_finite"  # the kind that no later step ends, and that others follow from
 
 
 @with_config(ConfigDict(strict=True, extra="allow"))
@@ -47,6 +48,20 @@ class RunWarning(TypedDict):
     samples: NotRequired[list[dict[Text, Any]]]
     broken: NotRequired[bool]
     count: NotRequired[int]
+
+
+def causes(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the warnings that say why training has died, without those that follow from
+    parameters that are NaN or infinite.
+
+    Args:
+        found: Warnings that training has died.
+
+    Example:
+        >>> causes([{"kind": "updates_skipped"}, {"kind": "parameters_not_finite"}])
+        [{'kind': 'parameters_not_finite'}]
+    """
+    return [w for w in found if w["kind"] == LOST] or list(found)
 
 
 def collapsed(about: Mapping[str, Any]) -> list[RunWarning]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from assay.engine import checkpoint
 from assay.errors import InputError
-from assay.records.best import CARRY, policies
+from assay.records.best import CARRY, policies, state_of
 from assay.records.checks import COMPLETIONS, LABELS, QUESTIONS, READINGS
 from assay.records.runs import Run
 from assay.records.seals import changed_lines, check_lines, check_seal
@@ -54,7 +54,7 @@ def verify(folder: Path) -> list[Finding]:
         folder: The run's folder.
 
     Returns:
-        One finding a file, in the order of names; the record first.
+        One finding a file; the record first, and policies in the order of their steps.
 
     Raises:
         InputError: The folder holds no run.
@@ -71,7 +71,7 @@ def _record(run: Run) -> Finding:
         check_seal(run.about, run.folder)
     except InputError as why:
         return Finding("run.json", str(why))
-    return Finding("run.json", note=f"as it was written; {run.record.state}")
+    return Finding("run.json", note=f"as it was written; {state_of(run)}")
 
 
 def _lines(run: Run) -> Iterator[Finding]:
@@ -107,13 +107,20 @@ def _how_far(run: Run, covered: bool, name: str, known: Mapping[str, Any]) -> st
     return "as they were written" if not left else f"all but the last {left} bytes have a checksum"
 
 
+def _by_step(path: Path) -> tuple[bool, int, str]:
+    """Policies in the order of their steps, after the files that have names."""
+    number = path.stem.partition("-")[0]
+    step = int(number) if number.isdecimal() else -1
+    return step >= 0, step, path.as_posix()
+
+
 def _states(run: Run) -> Iterator[Finding]:
     """Whether policies and the carry are whole, and this run's."""
     named = {path: (step, tag) for (step, tag), path in policies(run).items()}
     carry = run.folder / CARRY
     if carry.exists():
         named.pop(carry, None)
-    for path in sorted({*named, *run.folder.glob("*.safetensors")}):
+    for path in sorted({*named, *run.folder.glob("*.safetensors")}, key=_by_step):
         name = path.relative_to(run.folder).as_posix()
         step, tag = named.get(path, (None, None))
         try:

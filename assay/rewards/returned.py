@@ -28,6 +28,10 @@ LARGEST = 3.4028234663852886e38  # of float32, in which rewards are held
 NUMBERS = (Real, Decimal)  # Real has Python's and NumPy's, bool among them
 
 
+class NotFiniteReward(InputError):
+    """A reward returned NaN or infinity; a run may leave such completions out."""
+
+
 def numbers(found: Any, n: int, who: str) -> list[float]:
     """Read what a reward returned.
 
@@ -96,7 +100,8 @@ def _number(i: int, value: Any, n: int, who: str) -> float:
         return math.inf  # NaN would say that the reward does not apply
     # the bound also refuses an int too large for a float, and NaN; rewards are float32
     if not isinstance(held, NUMBERS) or not _within(held):
-        raise InputError(
+        number = isinstance(held, float) and not math.isfinite(held)
+        raise (NotFiniteReward if number else InputError)(
             f"reward {who} returned {_shown(value)} for completion {i}; return a finite "
             f"number: {expected(n)}"
         )

@@ -175,7 +175,7 @@ class Observed:
 
     def __init__(self, app: ASGIApp, service: Service):
         self.app, self.service = app, service
-        self.paths = {f.path for f in service.formats} | {"/health", "/metrics", "/v1/models"}
+        self.paths = {f.path for f in service.formats} | {"/", "/health", "/metrics", "/v1/models"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and write down what became of it."""
@@ -222,7 +222,8 @@ def application(service: Service, *, local: bool, token: str | None) -> Starlett
         token: What requests must carry; None for nothing.
 
     Returns:
-        The application. It has the paths of the formats, /health, /v1/models and /metrics.
+        The application. It has the paths of the formats, /health, /v1/models and /metrics; a bare
+        address answers in the first format.
     """
 
     def scoring(format: Format) -> Callable[[Request], Awaitable[Response]]:
@@ -263,6 +264,7 @@ def application(service: Service, *, local: bool, token: str | None) -> Starlett
     app = Starlette(
         routes=[
             *(Route(f.path, scoring(f), methods=["POST"]) for f in service.formats),
+            Route("/", scoring(service.formats[0]), methods=["POST"]),
             Route("/health", health),
             Route("/v1/models", models),
             Route("/metrics", metrics),

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from assay.errors import InputError
-from assay.interop.shapes import check_shape
+from assay.interop.shapes import WITH_REFERENCES, check_shape
 from assay.loops.scoring import aggregator
 from assay.serve.core import Stacking
 
@@ -97,6 +97,11 @@ class ServeConfig:
             InputError: One is out of range, or two do not go together.
         """
         aggregator(self.aggregate)
+        if self.shape in WITH_REFERENCES and not self.references:
+            raise InputError(
+                f"--shape {self.shape} compares with references: name the column of the items that "
+                "holds them with --references"
+            )
         check_shape(self.shape, self.references, False)
         if self.spread_limit is not None and self.calibrate:
             raise InputError("--spread-limit and --calibrate both set the limit; give one of them")

@@ -69,7 +69,8 @@ def token_of(config: ServeConfig) -> str | None:
         try:
             token = Path(where).read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as why:
-            raise InputError(f"--token-file is {where}, which cannot be read: {why}") from why
+            said = getattr(why, "strerror", None) or why  # str(why) would name the file once more
+            raise InputError(f"--token-file is {where}, which cannot be read: {said}") from why
     if token is None:
         if config.local:
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import logging
 import socket
@@ -34,7 +35,8 @@ class RewardServer:
         rewards: What `--rewards` takes (folders, classifiers, FILE.py:name, addresses), functions
             with TRL's signature, or what `fit_reward` and `load_reward` return; several are
             stacked.
-        settings: See `ServeConfig`; the port is a free one by default.
+        settings: The flags of `assay serve` (see `ServeConfig`), such as `aggregate="worst"` or
+            `port=8000`; the port is a free one by default.
 
     Attributes:
         url: The server's address.
@@ -75,6 +77,13 @@ class RewardServer:
         host, port = self.socket.getsockname()[:2] if self.thread is None else self._bound
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def __repr__(self) -> str:
+        if self.thread is None:
+            state = "ended" if self.about else "not started"
+            return f"<RewardServer {state}>"
+        members = ", ".join(self.about.get("members", ())) or "loading"
+        return f"<RewardServer {self.url} {self.service.phase}: {members}>"
 
     def start(self) -> str:
         """Listen, load the rewards, and return when the server is ready.
@@ -218,7 +227,10 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as why:
-        raise InputError(
-            f"nothing can listen on {host}, port {port} ({why.strerror or why}); give another "
-            "--port, or 0 for a free one"
-        ) from why
+        said = (why.strerror or str(why)).partition(" (while")[0]  # create_server adds the address
+        cure = (
+            "give another --port, or 0 for a free one"
+            if why.errno in (errno.EADDRINUSE, errno.EACCES)
+            else "give an address of this machine with --host, such as 127.0.0.1 or 0.0.0.0"
+        )
+        raise InputError(f"nothing can listen on {host}, port {port} ({said}); {cure}") from why

@@ -24,6 +24,7 @@ from assay.registry.live import Live
 from assay.rewards.function import FunctionReward
 from assay.rewards.http import TIMEOUT, HttpFunction
 from assay.rewards.load import entries, open_reward
+from assay.rewards.returned import NotFiniteReward
 from assay.watch.config import WatchConfig
 from assay.watch.labelers.chat_judge import ChatJudge
 from assay.watch.labelers.choose import asks_people_or_gold, make_labeler
@@ -65,7 +66,11 @@ def try_rewards(
                 columns,
             )
         except InputError as why:
-            raise InputError(f"{_trial(flag)}: {why}") from why
+            skipped = flag == "rewards" and isinstance(why, NotFiniteReward)
+            more = (
+                ", or leave such completions out with --nonfinite-rewards skip" if skipped else ""
+            )
+            raise InputError(f"{_trial(flag)}: {why}{more}") from why
         _FINE.update({key} - {""})
 
 

@@ -29,6 +29,7 @@ from assay.registry.parameters import REQUIRED
 HERE = Path(__file__).resolve().parents[1] / "reference"
 NOTE = "<!-- Written by `make docs`. Edit docs/tools/reference.py or the docstrings. -->\n\n"
 EXAMPLE = {"run": ["grpo", "--world", "hub"], "sweep": ["grpo", "--world", "hub"]}
+ERRORS = ("InputError", "Missing", "Collapsed", "NotFinite", "Waiting", "NotWritten")
 CORE = {
     "What a recipe is given": ("Task", "Prompts", "Samples", "Pairs", "Loop", "Rng", "Carry"),
     "What it yields": ("Step", "Ask", "Paper", "Claim"),
@@ -152,7 +153,7 @@ def recipes() -> str:
 
 
 def python() -> str:
-    """The names of `import assay`, and of `assay.interop.trl`."""
+    """The names of `import assay`, of its errors, and of `assay.interop.trl`."""
     names = [n for n in getattr(assay, "__all__", ()) if not n.startswith("_")]
     out = [
         "# Python",
@@ -160,6 +161,12 @@ def python() -> str:
         "itself is quick.",
     ]
     out += _documented("assay", names) if names else []
+    out += [
+        "## assay.errors",
+        "What ends a call, each with a sentence that says what to do: "
+        "`from assay.errors import Collapsed`.",
+        *_documented("assay.errors", ERRORS),
+    ]
     out += [
         "## assay.interop.trl",
         "What goes inside TRL; see [Work inside TRL](../how-to/inside-trl.md).",
