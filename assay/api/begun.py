@@ -73,10 +73,15 @@ def check_left_out(
     world = {f"world.{k}": v for k, v in order.world_arguments.items()}
     fit = {f"fit.{k}": v for k, v in order.fit_arguments.items()} if order.fit else {}
     now = {
-        **{**order.arguments, **_mean(order, before)},
-        **{**_of_the_world(order), **order.loop},
+        **order.arguments,
+        **_mean(order, before),
+        **_of_the_world(order),
+        **order.loop,
         **order.settings,
-        **{**world, **fit, "world": order.world, "fit": order.fit},
+        **world,
+        **fit,
+        "world": order.world,
+        "fit": order.fit,
     }
     chosen = {k for k in flags.CHOSEN if not now.get(k)}
     free = {*given, *FREE, *chosen, *(settings.loop().keys() - now.keys())}

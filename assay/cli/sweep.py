@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.api import flags, settings
+from assay.api.begun import check_loop, state
 from assay.api.flags import Flag
 from assay.api.grid import only_sweep
 from assay.api.values import several, value
 from assay.cli import run, screen
-from assay.api.begun import check_loop, state
 from assay.cli.endings import after_runs
 from assay.cli.grammar import Grammar
 from assay.cli.parsing import unknown
