@@ -183,3 +183,21 @@ def test_a_folder_that_holds_nothing_hides_no_other(
     assert cli.main(["verify", str(tmp_path / "empty"), str(stopped), "--json"]) == 1
     folders = json.loads(capsys.readouterr().out)["folders"]
     assert len(folders) == 2 and not any(one["wrong"] for one in folders[str(stopped)])
+
+
+@pytest.mark.parametrize("damage", ["flipped", "gone"])
+def test_the_best_policy_so_far_is_read_before_training_goes_on(
+    stopped: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    """A run needs it at its end: it was refused there, after days, and could not be closed."""
+    path, read = stopped / "policies" / "2.safetensors", stopped / "readings.jsonl"
+    whole, before = path.read_bytes(), read.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    said = refused(capsys, "run", "--resume", "--out", str(stopped))
+    assert f"{path} is {'gone' if damage == 'gone' else 'damaged'}" in said
+    assert read.read_bytes() == before, "nothing was trained"
+    (stopped / "carry.safetensors").unlink()  # as it says
+    assert cli.main(["run", "--resume", "--out", str(stopped)]) == 0
