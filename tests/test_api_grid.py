@@ -150,3 +150,28 @@ def test_a_failure_does_not_stop_the_others(
 def test_a_folder_has_one_name_however_an_argument_is_spelled(tmp_path: Path) -> None:
     (run,) = assay.sweep("leave_one_out", over={"lr": [0.1]}, out=tmp_path, **TABLE)
     assert run.folder == tmp_path / "leave_one_out" / "learning_rate=0.1"
+
+
+def test_what_a_sweep_leaves_out_is_at_its_default(tmp_path: Path) -> None:
+    """Where it was taken from the run that is there, a grid was finished under two settings."""
+    small = {**TABLE, "max_steps": 2}
+
+    def swept(out: str, recipe: str = "kl_in_loss", **more: Any) -> list[Any]:
+        return assay.sweep([recipe], out=tmp_path / out, seeds=[0], **small, **more)
+
+    for out, given in (
+        ("rate", {"learning_rate": 0.1}),
+        ("beta", {"beta": 0.5}),
+        ("noise", {"world__noise": 0.1}),
+        ("micro", {"log_completions": 2}),
+        ("watch", {"watch": assay.Watch(labeler="gold", budget=20)}),
+    ):
+        (run,) = swept(out, **given)
+        (again,) = swept(out, **given)
+        assert run.readings == again.readings
+        with pytest.raises(InputError, match="holds a run with other arguments .*another out"):
+            swept(out)
+    with pytest.raises(InputError, match="watch.budget 20, and this asks for 40"):
+        swept("watch", watch=assay.Watch(labeler="gold", budget=40))
+    swept("free", save_steps=1, micro_batch_size=4)
+    swept("free")

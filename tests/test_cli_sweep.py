@@ -66,6 +66,8 @@ def test_a_run_never_goes_on_under_other_settings(capsys: pytest.CaptureFixture[
     before = readings("s/leave_one_out/seed=0")
     begun = ["--learning-rate", "0.1", "--save-steps", "1"]
     assert cli.main([*words, *begun]) == 0, "no reading depends on when it was saved"
+    said = refused(capsys, *words)
+    assert "loop.learning_rate 0.1, and this asks for 0.05" in said, "which the world decides"
     Run.open("s/leave_one_out/seed=0").note({"state": "running"})
     capsys.readouterr()
     assert cli.main(words) == 1, "what is left out is the world's"

@@ -199,3 +199,21 @@ def test_verify_says_that_a_killed_run_stopped_and_names_policies_by_their_steps
     assert found[0]["note"] == "as it was written; stopped"
     named = [one["file"] for one in found if one["file"].startswith("policies/")]
     assert named == [f"policies/{n}.safetensors" for n in (4, 8, 12)]
+
+
+@pytest.mark.parametrize("damage", ["flipped", "gone"])
+def test_the_best_policy_so_far_is_read_before_training_goes_on(
+    stopped: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    """A run needs it at its end: it was refused there, after days, and could not be closed."""
+    path, read = stopped / "policies" / "2.safetensors", stopped / "readings.jsonl"
+    whole, before = path.read_bytes(), read.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    said = refused(capsys, "run", "--resume", "--out", str(stopped))
+    assert f"{path} is {'gone' if damage == 'gone' else 'damaged'}" in said
+    assert read.read_bytes() == before, "nothing was trained"
+    (stopped / "carry.safetensors").unlink()  # as it says
+    assert cli.main(["run", "--resume", "--out", str(stopped)]) == 0

@@ -13,7 +13,7 @@ import torch
 from assay.errors import InputError
 from assay.rewards.fit_config import FitConfig
 from assay.rewards.fit_file import fit
-from assay.rewards.folder import ABOUT, describe, read_reward, write_reward
+from assay.rewards.folder import ABOUT, describe, faults, read_reward, write_reward
 from assay.rewards.linear_reward import LinearReward
 from assay.rewards.load import entries, load_reward, load_text_reward
 
@@ -51,6 +51,19 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
     assert describe(tmp_path)["more"] == [1]
     found = read_reward(tmp_path, "mine", lambda about, t: (about["names"], t["w"].shape))
     assert found == (["a"], torch.Size([2, 2]))
+
+
+def test_a_description_that_was_edited_or_damaged_is_refused(tmp_path: Path) -> None:
+    """One bit in a constant gave other scores, and `verify` said that nothing was wrong."""
+    write_reward(tmp_path, "mine", ("a",), {"w": torch.ones(2)}, {"typical": [6.56, 4.15]})
+    path = tmp_path / ABOUT
+    whole = path.read_text()
+    path.write_text(whole.replace("6.56", "6.57"))
+    with pytest.raises(InputError, match="does not match its seal.*fit the reward again"):
+        read_reward(tmp_path, "mine", lambda about, t: about)
+    assert "seal" in faults(tmp_path)[0][1]
+    path.write_text(whole)
+    assert faults(tmp_path) == [(ABOUT, ""), ("weights.safetensors", "")]
 
 
 def test_one_text_or_function_is_one_entry() -> None:

@@ -88,6 +88,16 @@ def test_sigterm_ends_it_with_0_after_what_was_taken_is_answered(judge: str) -> 
 
 
 @pytest.mark.full  # each start of a process takes seconds
+def test_a_log_that_nobody_reads_holds_no_request_up(judge: str) -> None:
+    """A pipe holds 64 KiB, about 300 lines: the server then waited for ever, for SIGTERM too."""
+    with process(judge, "--port", "0") as (server, said), client(said["url"]) as http:
+        for _ in range(600):
+            assert http.post("/v1/score", json=body("a")).status_code == 200
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+
+
+@pytest.mark.full
 def test_after_a_kill_the_same_requests_get_the_same_answers(judge: str) -> None:
     with process(judge, "--port", "0") as (server, said), client(said["url"]) as c:
         first = c.post("/v1/score", json=body("ab", "c", ids=["x", "y"])).json()

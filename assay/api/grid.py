@@ -91,11 +91,20 @@ def sweep(
                     where = Path(out) / entry.name / flags.label({**shown, **seed})
                     jobs.append((recipe, {**arguments, **setting, **seeded}, where))
     with only_sweep(Path(out)):
+        worlds = Worlds()
         begins = [
-            (folder, checked(recipe, out=folder, resume=(folder / "run.json").exists(), **asked))
+            (
+                folder,
+                checked(
+                    recipe,
+                    out=folder,
+                    resume=(folder / "run.json").exists(),
+                    swept=worlds,
+                    **asked,
+                ),
+            )
             for recipe, asked, folder in jobs
         ]  # all of them before the first run
-        worlds = Worlds()
         return [_run(begin, folder, worlds) for folder, begin in begins]
 
 

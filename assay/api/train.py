@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from assay.api import execution, inputs, orders
+from assay.api import begun, execution, inputs, orders
 from assay.api.arguments import by_flag, in_python, pythonic
 from assay.api.needs import check_needs
 from assay.api.opened import open_run
@@ -140,6 +140,7 @@ def checked(
     project: str = "assay",
     quiet: bool = False,
     watch: Any = None,
+    swept: execution.Worlds | None = None,
     **given: Any,
 ) -> Callable[[execution.Worlds], Run]:
     """Check what is asked for before anything is built, see `train`.
@@ -153,6 +154,8 @@ def checked(
         project: See `train`.
         quiet: See `train`.
         watch: See `train`.
+        swept: The worlds of a sweep, for which what is left out is at its default, and not as the
+            run has it that is there.
         given: The rest of `train`'s arguments.
 
     Returns:
@@ -171,7 +174,9 @@ def checked(
             raise InputError("track needs a run's folder, which says what was sent; pass out")
         watching = _watched(watch)
         own_code.typed("" if watching is None else watching.by)
-        order, again = _ordered(recipe, folder, resume, accept_changes, objects, given)
+        order, again = _ordered(recipe, folder, resume, accept_changes, objects, given, swept)
+        if again is not None and swept is not None:
+            begun.check_watch(watching, again.folder)
         check_needs(order)
         if watching is not None:
             check_labeler(watching)
@@ -203,6 +208,7 @@ def _ordered(
     accept: bool,
     objects: Mapping[str, Any],
     arguments: Mapping[str, Any],
+    swept: execution.Worlds | None,
 ) -> tuple[orders.Order, Record | None]:
     """What is to be run, and the record that it goes on with."""
     entry: Entry = recipe_entry(recipe)
@@ -223,6 +229,10 @@ def _ordered(
     where = "" if objects["model"] is not None or objects["world"] else before["world"]
     now = by_flag(entry, arguments, **{**objects, "world": objects["world"] or where})
     goes_on = gone_on_with(before, now, str(folder))
+    if swept is not None:
+        asked = orders.order(entry, {k: goes_on.get(k, v) for k, v in now.items()})
+        begun.check_left_out(asked, now, before, folder)
+        begun.check_loop(asked, folder, swept)
     inputs.unchanged(record.about, str(folder), accept=accept)
     return orders.order(entry, goes_on), record
 

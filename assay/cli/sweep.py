@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.api import flags, settings
+from assay.api.begun import check_loop, state
 from assay.api.flags import Flag
 from assay.api.values import several, value
 from assay.cli import run, screen
-from assay.cli.begun import state
 from assay.cli.endings import after_runs
 from assay.cli.grammar import Grammar
 from assay.cli.parsing import unknown
@@ -196,8 +196,11 @@ def run_all(
     before = {folder: state(folder, order) for order, folder in orders}
     for folder in (f for f, how in before.items() if how == "begun"):
         inputs.unchanged(Run.open(folder).about, str(folder), accept=accept)
-    parallel.barrier()  # no process makes a folder while another still looks
     worlds = worlds or execution.Worlds()
+    for order, folder in orders:
+        if before[folder] == "done":  # what goes on is checked as it does
+            check_loop(order, folder, worlds)
+    parallel.barrier()  # no process makes a folder while another still looks
     tell = screen.teller(parallel.rank() == 0, quiet)
     for order, folder in orders:
         if before[folder] != "done":

@@ -255,6 +255,8 @@ def _opened(path: Path) -> Iterator[Any]:
             yield f
     except _Damaged as why:
         raise _damaged(path, str(why)) from None
+    except FileNotFoundError as why:  # of safetensors, which gives it no number
+        raise InputError(f"{path} is gone; restore it from a copy") from why
     except DAMAGE as why:
         raise _damaged(path, f"{type(why).__name__}: {str(why)[:80]}") from why
 

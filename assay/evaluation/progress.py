@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -98,7 +98,28 @@ def load_state(folder: Path | None, decode: Any) -> dict[str, Any] | None:
     if folder is None or not (folder / CARRY).exists():
         return None
     found: dict[str, Any] = states.load_state(folder, folder / CARRY, decode)
+    _check_best(folder, found.get("best") or {})
     return found
+
+
+def _check_best(folder: Path, best: Mapping[str, Any]) -> None:
+    """Read the best policy so far: a run needs it at its end, which may be days later.
+
+    Raises:
+        InputError: It is gone, damaged, or of another run.
+    """
+    if not best.get("step"):
+        return
+    step, tag = best["step"], best["tag"]
+    path = folder / Policies.file(step, tag)
+    try:
+        states.load_state(folder, path, step=step, tag=tag)
+    except InputError as why:
+        raise InputError(
+            f"the run's best policy so far cannot be read, and it is needed at the end: "
+            f"{str(why).partition(';')[0]}; restore it from a copy, or delete {folder / CARRY} to "
+            "start this run over"
+        ) from why
 
 
 def save_state(folder: Path, carry: Carry, progress: Progress, watch: Any) -> None:
@@ -128,16 +149,17 @@ class Policies:
         self.folder, self.every = folder, every and folder is not None
         self._states: dict[tuple[int, str], dict[str, Any]] = {}
 
-    def file(self, step: int, tag: str) -> str | None:
-        """The file of a policy, within the folder; None for the reference."""
-        return f"policies/{step}{f'-{tag}' if tag else ''}.safetensors" if step else None
+    @staticmethod
+    def file(step: int, tag: str) -> str:
+        """The file of a policy that is not the reference, within the folder."""
+        return f"policies/{step}{f'-{tag}' if tag else ''}.safetensors"
 
     def keep(self, policy: Any, step: int, tag: str) -> None:
         """Keep a policy's weights, on disk from the first process."""
         if self.folder is None:
             self._states[step, tag] = copied(state_to_keep(policy))
             return
-        path = self.folder / str(self.file(step, tag))
+        path = self.folder / self.file(step, tag)
         if rank() == 0:
             with writing_to(path.parent):
                 path.parent.mkdir(exist_ok=True)
@@ -151,7 +173,7 @@ class Policies:
         if self.folder is None:
             policy.load_state_dict(self._states[step, tag])
         else:
-            path = self.folder / str(self.file(step, tag))
+            path = self.folder / self.file(step, tag)
             policy.load_state_dict(states.load_state(self.folder, path, step=step, tag=tag))
         return Step(policy, reward=like.reward)
 
@@ -165,7 +187,7 @@ class Policies:
         if self.folder is None or self.every or rank() != 0:
             return
         inside = self.folder / "policies"
-        stay = {self.folder / str(self.file(*of)) for of in but}
+        stay = {self.folder / self.file(*of) for of in but}
         for path in set(inside.glob("*.safetensors")) - stay:
             path.unlink()
         if inside.is_dir() and not any(inside.iterdir()):
@@ -177,7 +199,7 @@ class Policies:
         self.forget({(t, tag) for p, t, tag in both if p["file"] == self._name(t, tag)})
 
     def _name(self, step: int, tag: str) -> str | None:
-        return None if self.folder is None else self.file(step, tag)
+        return None if self.folder is None or not step else self.file(step, tag)
 
     def kept(self, step: int, tag: str, *, weights: bool = True) -> Kept:
         """A policy as a record names it.

@@ -1,7 +1,7 @@
 """The folder of a fitted reward: `reward.json` (what it is) and `weights.safetensors`.
 
-Nothing is pickled. `reward.json` is written last and holds the digest of every file of weights, so
-that a damaged or exchanged file is found before it scores anything.
+Nothing is pickled. `reward.json` is written last and holds the digest of every file of weights and
+its own seal, so that a damaged or exchanged file is found before it scores anything.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from assay.engine.atomic import write_bytes
 from assay.engine.os_errors import writing_to
 from assay.errors import InputError
 from assay.records.runs import digest
+from assay.records.seals import seal_of
 
 ABOUT, WEIGHTS = "reward.json", "weights.safetensors"
 SCHEMA = 2
@@ -60,6 +61,7 @@ def write_reward(
         **more,
         "files": {name: digest(folder / name) for name in files},
     }
+    about["seal"] = seal_of(about)
     said = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
     write_bytes(folder / ABOUT, said.encode())
 
@@ -91,12 +93,18 @@ def describe(folder: Path | str) -> dict[str, Any]:
         about = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(about["kind"], str):
             raise TypeError("the kind is not text")
+        whole = about.get("seal") in (None, seal_of(about))  # an earlier assay wrote none
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as why:
         raise InputError(f"{path} is damaged ({type(why).__name__}); {_AGAIN}") from why
     if about.get("schema") != SCHEMA:
         raise InputError(
             f"{path} has schema {about.get('schema', 1)!r} and this assay reads schema "
             f"{SCHEMA}; {_AGAIN}"
+        )
+    if not whole:
+        raise InputError(
+            f"{path} was edited or damaged after assay wrote it (it does not match its seal); put "
+            f"it back, or {_AGAIN}"
         )
     return dict(about)
 

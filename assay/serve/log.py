@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import select
 import sys
 import time
 from typing import Any
@@ -32,10 +33,28 @@ class JsonLines(logging.Formatter):
 
 
 class _Quiet(logging.StreamHandler[Any]):
-    """A handler whose reader may go: requests are answered all the same."""
+    """A handler whose reader may go, or may read nothing: requests are answered all the same."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, or drop it where a pipe that nobody reads is full."""
+        if _has_room(self.stream):
+            super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Say nothing: stderr is what could not be written to."""
+
+
+def _has_room(stream: Any) -> bool:
+    """Whether a line can be written without waiting."""
+    if not hasattr(select, "poll"):  # Windows
+        return True
+    try:
+        fd = stream.fileno()
+    except (OSError, ValueError, AttributeError):  # no file: a buffer of a program, or none
+        return True
+    waiting = select.poll()
+    waiting.register(fd, select.POLLOUT)
+    return bool(waiting.poll(0))
 
 
 def to_stderr(*, requests: bool) -> None:

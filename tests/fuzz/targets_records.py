@@ -103,6 +103,9 @@ def _loaded(data: bytes, folder: Path) -> None:
 def _reward() -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         LinearReward(torch.ones(2, 1, 4), ("a", "b")).save(folder)
+        about = json.loads((Path(folder) / ABOUT).read_text())
+        del about["seal"]  # which would refuse every other input, before it is read
+        (Path(folder) / ABOUT).write_text(json.dumps(about))
         return {p.name: p.read_bytes() for p in Path(folder).iterdir()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,15 @@ from assay.api import flags, loop_defaults, settings
 from assay.api.resuming import FREE, must_be_free
 from assay.errors import InputError
 from assay.records.identity import FREE_OF_WATCH, difference
+from assay.records.lines import plain
 from assay.records.runs import Run
 from assay.registry import catalogue
 from assay.safe_text import json_text
 
 if TYPE_CHECKING:
+    from assay.api.execution import Worlds
     from assay.api.orders import Order
+    from assay.watch.config import WatchConfig
 
 
 def state(folder: Path, order: Order) -> str:
@@ -49,13 +52,77 @@ def state(folder: Path, order: Order) -> str:
         },
         "watch": _lasting(None if order.watch is None else asdict(order.watch)),
     }
-    if found := difference(there, json.loads(json_text(here))):
+    _same(there, json.loads(json_text(here)), folder)
+    return "done" if about["state"] == "done" else "begun"
+
+
+def check_left_out(
+    order: Order, given: Mapping[str, Any], before: Mapping[str, Any], folder: Path
+) -> None:
+    """Check that a run has at its default what a sweep leaves out.
+
+    Args:
+        order: What the sweep asks for, with every default.
+        given: The values by flag name that it names.
+        before: The record's values by flag name.
+        folder: The run's folder.
+
+    Raises:
+        InputError: It has another value.
+    """
+    world = {f"world.{k}": v for k, v in order.world_arguments.items()}
+    fit = {f"fit.{k}": v for k, v in order.fit_arguments.items()} if order.fit else {}
+    now = {
+        **order.arguments,
+        **_mean(order, before),
+        **_of_the_world(order),
+        **order.loop,
+        **order.settings,
+        **world,
+        **fit,
+        "world": order.world,
+        "fit": order.fit,
+    }
+    chosen = {k for k in flags.CHOSEN if not now.get(k)}
+    free = {*given, *FREE, *chosen, *(settings.loop().keys() - now.keys())}
+    left = [k for k in before if k not in free and k.partition(".")[0] != "watch"]
+    _same({k: before[k] for k in left}, {k: now.get(k) for k in left}, folder)
+
+
+def check_watch(watch: WatchConfig | None, folder: Path) -> None:
+    """Raise InputError where a run is watched in another way than a sweep asks for."""
+    here = _lasting(None if watch is None else asdict(watch))
+    there = _lasting(Run.open(folder).about.get("watch"))
+    _same({"watch": there}, {"watch": json.loads(json_text(here))}, folder)
+
+
+def check_loop(order: Order, folder: Path, worlds: Worlds) -> None:
+    """Check the constants of optimisation that an order leaves to a world whose text does not say
+    them: it is built for that.
+
+    Args:
+        order: The order.
+        folder: A run's folder.
+        worlds: Where worlds are built.
+
+    Raises:
+        InputError: The run has another one.
+    """
+    if loop_defaults.of_world(catalogue.find_world(order.world)) is not None:
+        return
+    world = worlds(replace(order, fit="", fit_arguments={}), folder)
+    loop = plain(asdict(catalogue.loop_of(order.function, world.loop, order.loop)))
+    there = Run.open(folder).about["loop"]
+    _same({"loop": {k: there.get(k) for k in loop}}, {"loop": loop}, folder)
+
+
+def _same(there: Mapping[str, Any], here: Mapping[str, Any], folder: Path) -> None:
+    if found := difference(there, here):
         name, then, now = found
         raise InputError(
             f"{folder} holds a run with other arguments ({name} {then!r:.60}, and this asks for "
             f"{now!r:.60}); give another --out"
         )
-    return "done" if about["state"] == "done" else "begun"
 
 
 def _settled(prefix: str, asked: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
