@@ -93,7 +93,7 @@ class Case:
 
 WATCH = ("watch", "a", "--by", "judge.py:better", "--budget", "24", "--at-once", "3")
 CASES = {
-    "run": Case(tuple(RUN), again=started, sample=(0.5,)),
+    "run": Case(tuple(RUN), again=started, sample=(0.5, 0.97)),
     "sweep": Case(
         ("sweep", "leave_one_out", *LOOP, "--seeds", "0..1", "--out", "s"), sample=(0.9,)
     ),

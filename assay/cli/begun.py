@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from assay.api import flags, loop_defaults, settings
 from assay.api.resuming import FREE, must_be_free
 from assay.errors import InputError
+from assay.evaluation.tidy import tidied
 from assay.records.identity import FREE_OF_WATCH, difference
 from assay.records.runs import Run
 from assay.registry import catalogue
@@ -55,7 +56,10 @@ def state(folder: Path, order: Order) -> str:
             f"{folder} holds a run with other arguments ({name} {then!r:.60}, and this asks for "
             f"{now!r:.60}); give another --out"
         )
-    return "done" if about["state"] == "done" else "begun"
+    if about["state"] != "done":
+        return "begun"
+    tidied(folder)
+    return "done"
 
 
 def _settled(prefix: str, asked: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
