@@ -58,6 +58,22 @@ def is_fresh(path: Path) -> bool:
     return _owner(path.name) is not None
 
 
+def meant(path: str) -> str:
+    """A path as a person gave it, without what the names of fresh files and folders add.
+
+    Args:
+        path: A path; any of its parts may be fresh.
+
+    Example:
+        >>> meant("reward.part-31345-b830-2d0186/fit.json"), meant("x.html.6176-b830-49eb3e.new")
+        ('reward/fit.json', 'x.html')
+    """
+    return os.sep.join(
+        name if (found := _fresh_end(name)) is None else name[: found.start()]
+        for name in path.split(os.sep)
+    )
+
+
 def is_leftover(path: Path) -> bool:
     """Whether a killed process left a fresh file or folder.
 
@@ -130,10 +146,15 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _fresh_end(name: str) -> re.Match[str] | None:
+    """What makes a name a fresh one."""
+    at = max(name.rfind(".part-"), name.rfind(".", 0, -4) if name.endswith(".new") else -1)
+    return _FRESH.fullmatch(name, at) if at >= 0 else None
+
+
 def _owner(name: str) -> tuple[int, str] | None:
     """The process and the machine in a fresh name."""
-    at = max(name.rfind(".part-"), name.rfind(".", 0, -4) if name.endswith(".new") else -1)
-    found = _FRESH.fullmatch(name, at) if at >= 0 else None
+    found = _fresh_end(name)
     if found is None:
         return None
     pid = found["pid"] or found["folder_pid"]
