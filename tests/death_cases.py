@@ -103,7 +103,7 @@ CASES = {
             *("--out-of-fold", "scored.jsonl"),
         ),
         rows,
-        sample=(0.4, 0.95),
+        sample=(0.4, 0.97),
     ),
     "fit into an empty folder": Case(
         ("fit", "pairs.jsonl", "--members", "1", "--folds", "0", "--out", "reward"),
