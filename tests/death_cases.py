@@ -59,6 +59,17 @@ def questions(root: Path) -> None:
     (root / "filled.csv").write_text(filled)
 
 
+def model(root: Path) -> None:
+    """A model of a few hundred weights, prompts for it, and a function that scores its answers."""
+    from families import checkpoint
+
+    rows(root)
+    checkpoint(root / "base", "llama")
+    (root / "prompts.jsonl").write_text(
+        "".join(f'{{"prompt": "what is {i}?"}}\n' for i in range(6))
+    )
+
+
 def started(root: Path, words: tuple[str, ...]) -> tuple[str, ...]:
     """How a run goes on."""
     there = (root / "a" / "run.json").exists()
@@ -91,6 +102,12 @@ class Case:
     code: int = 0
 
 
+HUB = (
+    *("run", "leave_one_out", "--model", "base", "--prompts", "prompts.jsonl", "--held-out", "2"),
+    *("--rewards", "judge.py:worth", "--max-tokens", "4", "--batch-size", "2", "--max-steps", "1"),
+    *("--num-generations", "2", "--eval-generations", "2", "--learning-rate", "0.01"),
+    *("--out", "a"),
+)
 WATCH = ("watch", "a", "--by", "judge.py:better", "--budget", "24", "--at-once", "3")
 CASES = {
     "run": Case(tuple(RUN), again=started, sample=(0.5, 0.97)),
@@ -123,6 +140,7 @@ CASES = {
     ),
     "claims": Case(("claims", "--run", "leave_one_out", *WORLD, "--seeds", "0"), sample=(0.5,)),
     "watch": Case(WATCH, rows, before=(*RUN, "--policies"), sample=(0.5,)),
+    "export": Case(("export", "a", "--last", "--out", "model"), model, before=HUB, sample=(0.7,)),
     "export of a sheet": Case(
         ("watch", "export", "a", "sheet.csv", "--twice", "0"), questions, sample=(0.5,)
     ),
