@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import threading
@@ -11,6 +12,10 @@ from pathlib import Path
 
 from deaths import Killer
 
+# libfaketime takes its offset also off a sleep until a steady time: it is refused, or never ends
+SLEEP = """import select, time
+time.sleep = lambda seconds: select.select([], [], [], seconds)
+"""
 STEP = 3600  # seconds by which a clock that goes backwards is set back each time
 
 
@@ -33,7 +38,9 @@ class Clock:
     def __init__(self, file: Path, library: str):
         self.file, self.set_back = file, 0
         self.at("+0d")
+        file.with_name("sitecustomize.py").write_text(SLEEP)
         self.env = {  # the steady clock goes on: setting the other leaves it alone
+            "PYTHONPATH": f"{Path(__file__).parent.parent}{os.pathsep}{file.parent}",
             "LD_PRELOAD": library,
             "FAKETIME_TIMESTAMP_FILE": str(file),
             "FAKETIME_NO_CACHE": "1",

@@ -38,7 +38,11 @@ def rows(root: Path) -> None:
     (root / "judge.py").write_text(JUDGE)
     pairs = [{"prompt": f"q{i}", "chosen": f"a {i} good b", "rejected": f"c {i}"} for i in range(8)]
     texts = [{"prompt": f"q{i}", "response": f"a {i}", "gold": i % 3} for i in range(6)]
-    for name, lines in (("pairs", pairs), ("texts", texts)):
+    several = [
+        {**x, "prompt": f"q{i // 3}", "length": len(x["response"]) + i % 2}
+        for i, x in enumerate(texts)
+    ]
+    for name, lines in (("pairs", pairs), ("texts", texts), ("several", several)):
         (root / f"{name}.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
     (root / "odd.csv").write_text("prompt;chosen;rejected\n2+2;4;5\n1+1;2;2\n")
 
@@ -133,10 +137,11 @@ CASES = {
     "check": Case(("check", "odd.csv", "--fix", "mended.jsonl"), rows, sample=(0.5,)),
     "bon": Case(
         (
-            *("bon", "texts.jsonl", "--gold", "gold", "--proxy", "length", "--draws", "10"),
+            *("bon", "several.jsonl", "--gold", "gold", "--proxy", "length", "--draws", "10"),
             *("-o", "curve.json", "--page", "curve.html"),
         ),
         rows,
+        sample=(0.97,),
     ),
     "claims": Case(("claims", "--run", "leave_one_out", *WORLD, "--seeds", "0"), sample=(0.5,)),
     "watch": Case(WATCH, rows, before=(*RUN, "--policies"), sample=(0.5,)),
