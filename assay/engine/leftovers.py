@@ -13,7 +13,6 @@ import platform
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -90,12 +89,24 @@ def is_leftover(path: Path) -> bool:
     pid, host = owner
     if host not in ("", _host()):
         try:
-            return time.time() - path.lstat().st_mtime > _OF_ANOTHER
-        except OSError:  # gone meanwhile
+            return _age(path) > _OF_ANOTHER
+        except OSError:  # gone meanwhile, or nothing can be written there
             return False
     if pid == os.getpid():  # a process before this one had the same number
         return host != ""
     return not psutil.pid_exists(pid)
+
+
+def _age(path: Path) -> float:
+    """The seconds since something was touched, by the clock that dates the files of its folder:
+    this machine's may be wrong, and what another one is making must not be deleted for that.
+    """
+    with fresh_path(path, FILE) as probe:
+        probe.touch()
+        try:
+            return probe.stat().st_mtime - path.lstat().st_mtime
+        finally:
+            probe.unlink(missing_ok=True)
 
 
 def forget(path: Path) -> None:
