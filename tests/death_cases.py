@@ -38,7 +38,11 @@ def rows(root: Path) -> None:
     (root / "judge.py").write_text(JUDGE)
     pairs = [{"prompt": f"q{i}", "chosen": f"a {i} good b", "rejected": f"c {i}"} for i in range(8)]
     texts = [{"prompt": f"q{i}", "response": f"a {i}", "gold": i % 3} for i in range(6)]
-    for name, lines in (("pairs", pairs), ("texts", texts)):
+    several = [
+        {**x, "prompt": f"q{i // 3}", "length": len(x["response"]) + i % 2}
+        for i, x in enumerate(texts)
+    ]
+    for name, lines in (("pairs", pairs), ("texts", texts), ("several", several)):
         (root / f"{name}.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
     (root / "odd.csv").write_text("prompt;chosen;rejected\n2+2;4;5\n1+1;2;2\n")
 
@@ -57,6 +61,17 @@ def questions(root: Path) -> None:
     sheet.export(root / "a", root / "filled.csv", twice=0)
     filled = (root / "filled.csv").read_text().replace("x,y,", "x,y,1")
     (root / "filled.csv").write_text(filled)
+
+
+def model(root: Path) -> None:
+    """A model of a few hundred weights, prompts for it, and a function that scores its answers."""
+    from families import checkpoint
+
+    rows(root)
+    checkpoint(root / "base", "llama")
+    (root / "prompts.jsonl").write_text(
+        "".join(f'{{"prompt": "what is {i}?"}}\n' for i in range(6))
+    )
 
 
 def started(root: Path, words: tuple[str, ...]) -> tuple[str, ...]:
@@ -91,9 +106,15 @@ class Case:
     code: int = 0
 
 
+HUB = (
+    *("run", "leave_one_out", "--model", "base", "--prompts", "prompts.jsonl", "--held-out", "2"),
+    *("--rewards", "judge.py:worth", "--max-tokens", "4", "--batch-size", "2", "--max-steps", "1"),
+    *("--num-generations", "2", "--eval-generations", "2", "--learning-rate", "0.01"),
+    *("--out", "a"),
+)
 WATCH = ("watch", "a", "--by", "judge.py:better", "--budget", "24", "--at-once", "3")
 CASES = {
-    "run": Case(tuple(RUN), again=started, sample=(0.5,)),
+    "run": Case(tuple(RUN), again=started, sample=(0.5, 0.97)),
     "sweep": Case(
         ("sweep", "leave_one_out", *LOOP, "--seeds", "0..1", "--out", "s"), sample=(0.9,)
     ),
@@ -103,7 +124,7 @@ CASES = {
             *("--out-of-fold", "scored.jsonl"),
         ),
         rows,
-        sample=(0.4, 0.95),
+        sample=(0.4, 0.97),
     ),
     "fit into an empty folder": Case(
         ("fit", "pairs.jsonl", "--members", "1", "--folds", "0", "--out", "reward"),
@@ -116,13 +137,15 @@ CASES = {
     "check": Case(("check", "odd.csv", "--fix", "mended.jsonl"), rows, sample=(0.5,)),
     "bon": Case(
         (
-            *("bon", "texts.jsonl", "--gold", "gold", "--proxy", "length", "--draws", "10"),
+            *("bon", "several.jsonl", "--gold", "gold", "--proxy", "length", "--draws", "10"),
             *("-o", "curve.json", "--page", "curve.html"),
         ),
         rows,
+        sample=(0.97,),
     ),
     "claims": Case(("claims", "--run", "leave_one_out", *WORLD, "--seeds", "0"), sample=(0.5,)),
     "watch": Case(WATCH, rows, before=(*RUN, "--policies"), sample=(0.5,)),
+    "export": Case(("export", "a", "--last", "--out", "model"), model, before=HUB, sample=(0.7,)),
     "export of a sheet": Case(
         ("watch", "export", "a", "sheet.csv", "--twice", "0"), questions, sample=(0.5,)
     ),

@@ -29,8 +29,6 @@ CALLS = (  # functions of `os` whose first argument is a path or a descriptor
     *("replace", "rename", "link", "symlink", "mkdir", "rmdir", "unlink", "remove"),
     *("truncate", "ftruncate", "fsync"),
 )
-
-
 TIDIES = ("unlink", "rmdir", "truncate", "ftruncate")  # a disk that is full allows them
 
 
@@ -39,7 +37,7 @@ class Points:
 
     Args:
         root: The folder of work.
-        at: The operation at which the process ends; 0 for none.
+        at: The operation at which the process ends; 0 for none, -1 to count none.
         error: Where it is not 0, that operation and all later ones raise this error of the system.
         log: Where the operations are listed, and which of them no flush has followed.
     """
@@ -65,11 +63,12 @@ class Points:
         """One more operation."""
         self.count += 1
         self.lines.append(f"{self.count} {what} {path.removeprefix(self.root)}")
-        if self.count == self.at:
+        here = self.count == self.at  # what is torn may count as one more
+        if here:
             torn()
         if self.error and 0 < self.at <= self.count and not what.startswith(TIDIES):
             raise OSError(self.error, os.strerror(self.error), path)
-        if self.count == self.at and not self.error:
+        if here and not self.error:
             os._exit(KILLED)
 
     def told(self) -> None:
@@ -215,7 +214,8 @@ def _child(job: dict[str, Any], main: Callable[[list[str]], int]) -> None:
         sys.stderr = io.TextIOWrapper(io.FileIO(2, "w"), line_buffering=True)
         sys.stdin = open(os.devnull)  # noqa: SIM115
         sys.path.insert(0, job["root"])
-        points.patch()
+        if job["at"] >= 0:
+            points.patch()
         try:
             code = main(job["words"])
         except BaseException:
@@ -232,12 +232,13 @@ class Killer:
 
     Args:
         scratch: A folder for logs, outside the folders of work.
+        inside: A command that starts the process in a space of its own.
     """
 
-    def __init__(self, scratch: Path):
+    def __init__(self, scratch: Path, inside: tuple[str, ...] = ()):
         self.said, self.log = scratch / "said.txt", scratch / "log.json"
         self.process = subprocess.Popen(
-            [sys.executable, __file__],
+            [*inside, sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -256,7 +257,7 @@ class Killer:
         Args:
             root: The folder.
             words: The command without "assay".
-            at: The operation; 0 to let it end.
+            at: The operation; 0 to let it end, -1 to let it end with nothing counted.
             error: In place of the death, the disk refuses with this error from there on.
 
         Returns:

@@ -126,3 +126,47 @@ def test_a_torn_owner_file_holds_for_its_lease(tmp_path: Path) -> None:
     assert owner.take(tmp_path) is None
     os.utime(tmp_path / owner.OWNER, (1.0, 1.0))
     assert owner.take(tmp_path) is not None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts from a start of the machine")
+@pytest.mark.parametrize("seconds", [-86400.0, 1.0, 3600.0])
+def test_an_owner_lives_on_when_the_clock_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """The machine's start, by the wall clock, moves with it: so does all that psutil tells."""
+    import psutil
+
+    left_by(tmp_path)
+    before = psutil.Process().create_time()
+    real = psutil._pslinux.boot_time
+    monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: real() + seconds)
+    assert psutil.Process().create_time() - before == pytest.approx(seconds)
+    assert owner.lives(tmp_path) and owner.take(tmp_path) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_a_process_that_has_ended_and_is_not_waited_for_is_no_owner(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    began = owner._began(ended.pid)
+    left_by(tmp_path, pid=ended.pid, began=began)
+    assert owner.lives(tmp_path)
+    assert ended.stdin is not None
+    ended.stdin.close()
+    for _ in range(200):  # it ends, and stays in the table until `wait`
+        if not owner.lives(tmp_path):
+            break
+        threading.Event().wait(0.05)
+    assert not owner.lives(tmp_path)
+    ended.wait()
+
+
+def test_an_owner_file_of_the_future_holds_for_one_lease_only(tmp_path: Path) -> None:
+    left_by(tmp_path, host=ELSEWHERE)
+    path = tmp_path / owner.OWNER
+    in_2099 = 4_070_908_800
+    os.utime(path, (in_2099, in_2099))
+    assert owner.take(tmp_path) is None  # it may live: it has its lease from now on
+    assert path.stat().st_mtime < in_2099
+    long_ago = path.stat().st_mtime - owner.LEASE - 1
+    os.utime(path, (long_ago, long_ago))
+    assert owner.take(tmp_path) is not None

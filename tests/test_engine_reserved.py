@@ -95,6 +95,20 @@ def test_a_further_file_that_has_changed_or_was_not_named_stays(tmp_path: Path) 
         assert scores.exists()
 
 
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_further_file_stays_once_the_output_is_whole(tmp_path: Path, folder: bool) -> None:
+    """The process was killed between the output's name and the end of the hidden file."""
+    out, scores = tmp_path / "model", left(tmp_path)
+    if folder:
+        out.mkdir()
+        (out / "weights").write_text("weights")
+    else:
+        out.write_text("weights")
+    with reserving(out, scores):
+        assert scores.read_text() == "scores"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "scores"]
+
+
 def test_an_error_takes_the_further_file_back(tmp_path: Path) -> None:
     out, scores = tmp_path / "model", tmp_path / "scores"
 

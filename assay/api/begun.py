@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from assay.api import flags, loop_defaults, settings
 from assay.api.resuming import FREE, must_be_free
 from assay.errors import InputError
+from assay.evaluation.tidy import tidied
 from assay.records.identity import FREE_OF_WATCH, difference
 from assay.records.lines import plain
 from assay.records.runs import Run
@@ -53,7 +54,10 @@ def state(folder: Path, order: Order) -> str:
         "watch": _lasting(None if order.watch is None else asdict(order.watch)),
     }
     _same(there, json.loads(json_text(here)), folder)
-    return "done" if about["state"] == "done" else "begun"
+    if about["state"] != "done":
+        return "begun"
+    tidied(folder)
+    return "done"
 
 
 def check_left_out(

@@ -17,6 +17,7 @@ from assay.api.run import Run
 from assay.engine.quiet import quiet_libraries
 from assay.errors import InputError
 from assay.evaluation.lines import reading_line
+from assay.evaluation.tidy import tidied
 from assay.records import own_code
 from assay.records.runs import Run as Record
 from assay.records.schema import Reading
@@ -184,7 +185,7 @@ def checked(
 
     def begin(worlds: execution.Worlds) -> Run:
         if again is not None and again.about["state"] == "done":
-            return open_run(again.folder)
+            return open_run(tidied(again.folder).folder)
         display = hushed() if quiet else shown()
         with in_python(), quiet_libraries(models=True), display:
             world = worlds(order, None if again is None else again.folder)

@@ -96,13 +96,14 @@ def _run(
         from assay.api import execution
         from assay.cli import outcome, screen
         from assay.engine import parallel
+        from assay.evaluation.tidy import tidied
         from assay.records import tracking
         from assay.records.run_warnings import collapsed
         from assay.records.runs import Run
 
     first = parallel.rank() == 0
     if resume and (folder / "run.json").exists() and Run.open(folder).about["state"] == "done":
-        run = Run.open(folder)
+        run = tidied(folder)
         print(f"assay: {outcome.done(run)}", file=sys.stderr)
     else:
         world = execution.Worlds()(order, folder if resume else None)

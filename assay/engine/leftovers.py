@@ -13,7 +13,6 @@ import platform
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -58,6 +57,22 @@ def is_fresh(path: Path) -> bool:
     return _owner(path.name) is not None
 
 
+def meant(path: str) -> str:
+    """A path as a person gave it, without what the names of fresh files and folders add.
+
+    Args:
+        path: A path; any of its parts may be fresh.
+
+    Example:
+        >>> meant("reward.part-31345-b830-2d0186/fit.json"), meant("x.html.6176-b830-49eb3e.new")
+        ('reward/fit.json', 'x.html')
+    """
+    return os.sep.join(
+        name if (found := _fresh_end(name)) is None else name[: found.start()]
+        for name in path.split(os.sep)
+    )
+
+
 def is_leftover(path: Path) -> bool:
     """Whether a killed process left a fresh file or folder.
 
@@ -74,12 +89,24 @@ def is_leftover(path: Path) -> bool:
     pid, host = owner
     if host not in ("", _host()):
         try:
-            return time.time() - path.lstat().st_mtime > _OF_ANOTHER
-        except OSError:  # gone meanwhile
+            return _age(path) > _OF_ANOTHER
+        except OSError:  # gone meanwhile, or nothing can be written there
             return False
     if pid == os.getpid():  # a process before this one had the same number
         return host != ""
     return not psutil.pid_exists(pid)
+
+
+def _age(path: Path) -> float:
+    """The seconds since something was touched, by the clock that dates the files of its folder:
+    this machine's may be wrong, and what another one is making must not be deleted for that.
+    """
+    with fresh_path(path, FILE) as probe:
+        probe.touch()
+        try:
+            return probe.stat().st_mtime - path.lstat().st_mtime
+        finally:
+            probe.unlink(missing_ok=True)
 
 
 def forget(path: Path) -> None:
@@ -130,10 +157,15 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _fresh_end(name: str) -> re.Match[str] | None:
+    """What makes a name a fresh one."""
+    at = max(name.rfind(".part-"), name.rfind(".", 0, -4) if name.endswith(".new") else -1)
+    return _FRESH.fullmatch(name, at) if at >= 0 else None
+
+
 def _owner(name: str) -> tuple[int, str] | None:
     """The process and the machine in a fresh name."""
-    at = max(name.rfind(".part-"), name.rfind(".", 0, -4) if name.endswith(".new") else -1)
-    found = _FRESH.fullmatch(name, at) if at >= 0 else None
+    found = _fresh_end(name)
     if found is None:
         return None
     pid = found["pid"] or found["folder_pid"]

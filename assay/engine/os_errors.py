@@ -98,10 +98,17 @@ def not_written(
     place = path if path is not None else own if isinstance(own, (str, Path)) else None
     room = _room(number, place, needed)
     said = f"{os.strerror(number)}{room}; {CURES[number]}"
-    error = NotWritten(said if place is None else f"{place}: {said}")
+    error = NotWritten(said if place is None else f"{_meant(place)}: {said}")
     error.errno, error.filename = number, None if place is None else str(place)
     error.__cause__ = why
     return error
+
+
+def _meant(place: Path | str) -> str:
+    """The name that was asked for, where a file is written beside it first."""
+    from assay.engine.leftovers import meant  # here, because help needs no names of files
+
+    return meant(str(place))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import platform
+import sys
 import threading
 import uuid
 from collections.abc import Callable
@@ -34,8 +35,8 @@ class Owner:
         host: The machine's name.
         boot: Which start of the machine; "" where the system does not tell.
         pid: The process.
-        began: When the process began, in seconds of the machine's clock: numbers of processes are
-            used again.
+        began: When the process began: numbers of processes are used again. On Linux in seconds
+            since the machine started, which no change of its clock moves.
         since: When it took the folder, in UTC.
         token: Tells two owners apart that agree in all else.
     """
@@ -64,9 +65,29 @@ def _boot() -> str:
 
 
 def _began(pid: int) -> float:
+    """When a process began.
+
+    psutil counts from a start of the machine that it takes from the wall clock. A clock that is
+    set, and already one that is corrected by a second, would make a living owner look dead.
+
+    Raises:
+        ProcessLookupError: No such process runs.
+    """
+    if sys.platform == "linux":
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_bytes()
+        except FileNotFoundError as why:
+            raise ProcessLookupError(pid) from why
+        state, *fields = stat.rpartition(b")")[2].split()  # the name before it may hold anything
+        if state in (b"Z", b"X"):  # it has ended, and nobody has asked how
+            raise ProcessLookupError(pid)
+        return int(fields[18]) / os.sysconf("SC_CLK_TCK")
     import psutil  # type: ignore[import-untyped]  # here, because help asks no process
 
-    return float(psutil.Process(pid).create_time())
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error as why:
+        raise ProcessLookupError(pid) from why
 
 
 def owner(folder: Path) -> Owner | None:
@@ -144,23 +165,25 @@ def lives(folder: Path) -> bool:
 
 
 def _is_running(found: Owner) -> bool:
-    import psutil
-
     try:
         return abs(_began(found.pid) - found.began) < 1
-    except psutil.Error:
+    except ProcessLookupError:
         return False
 
 
 def _age(folder: Path, path: Path) -> float:
     """The seconds since a file of a folder was touched; 0 if it has just gone.
 
-    The clock is the one that dates the folder's files: another machine's may differ.
+    The clock is the one that dates the folder's files: another machine's may differ. A file of the
+    future was written before that clock was set back: it is touched, so that its lease ends.
     """
     probe = folder / f"{OWNER}.{uuid.uuid4().hex}"
     probe.touch()
     try:
-        return probe.stat().st_mtime - path.stat().st_mtime
+        age = probe.stat().st_mtime - path.stat().st_mtime
+        if age < 0:
+            os.utime(path)
+        return max(0.0, age)
     except FileNotFoundError:
         return 0.0
     finally:

@@ -18,7 +18,7 @@ from typing import Any
 
 import filelock
 
-from assay.engine.atomic import make_folder
+from assay.engine.atomic import is_free_folder, make_folder
 from assay.engine.os_errors import writing_to
 from assay.engine.owner import Owner, named, parsed, this_process
 from assay.errors import InputError
@@ -37,11 +37,12 @@ class Reserved:
 
     Args:
         file: The locked file's descriptor; None where it cannot be written.
+        path: The output.
         further: Other files that are made on the way, before the output is whole.
     """
 
-    def __init__(self, file: int | None, further: Sequence[Path]):
-        self._file, self._further = file, further
+    def __init__(self, file: int | None, path: Path, further: Sequence[Path]):
+        self._file, self._path, self._further = file, path, further
         self._lines: list[dict[str, Any]] = []
         if file is not None:
             self._withdraw(_read(file))
@@ -61,10 +62,12 @@ class Reserved:
         self._write({"path": os.path.abspath(path), "sha256": _digest(fresh)})
 
     def withdraw(self) -> None:
-        """Delete the further files that were made: the output itself was not."""
+        """Delete the further files that were made, unless the output itself was made, too."""
         self._withdraw(self._lines)
 
     def _withdraw(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        if not self._further or not is_free_folder(self._path):
+            return  # an end between the output and the hidden file's: all of it is whole
         for path in self._further:
             name = os.path.abspath(path)
             digests = [line.get("sha256") for line in lines if line.get("path") == name]
@@ -117,7 +120,7 @@ def reserving(
         file = _locked(lock, path, elsewhere)
     try:
         with writing_to(path):
-            mine = Reserved(file, further)
+            mine = Reserved(file, path, further)
         try:
             yield mine
         except BaseException:
@@ -193,7 +196,7 @@ def _by_filelock(
         held.acquire()
     except filelock.Timeout:
         raise InputError(_told(path, None, elsewhere)) from None
-    mine = Reserved(None, further)
+    mine = Reserved(None, path, further)
     try:
         yield mine
     except BaseException:

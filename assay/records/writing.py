@@ -55,7 +55,7 @@ def writing(run: Run | MemoryRun) -> Iterator[None]:
         except Exception as why:
             refused = not_written(why)
             said = why if refused is None else refused
-            _ended(run, {"state": "failed", "error": f"{type(said).__name__}: {said}"})
+            _ended(run, {"state": "failed", "error": f"{type(said).__name__}: {said}"}, refused)
             if refused is None:
                 raise
             raise _goes_on(refused, run) from (refused.__cause__ or why)
@@ -88,9 +88,17 @@ def _goes_on(refused: NotWritten, run: Run | MemoryRun) -> NotWritten:
     return said
 
 
-def _ended(run: Run | MemoryRun, how: Mapping[str, Any]) -> None:
-    """Record how a run ended; a disk that is full must not hide why it ended."""
+def _ended(run: Run | MemoryRun, how: Mapping[str, Any], refused: NotWritten | None = None) -> None:
+    """Record how a run ended; a disk that is full must not hide why it ended.
+
+    Args:
+        run: The run.
+        how: Its state, and its error.
+        refused: What the disk refused, where that ended the run: it is said once.
+    """
     try:
         run.note(how)
     except OSError as why:
-        log.error("%s: the state '%s' cannot be recorded: %s", run.folder, how["state"], why)
+        known = refused is not None and refused.errno == why.errno
+        level = logging.INFO if known else logging.ERROR
+        log.log(level, "%s: the state '%s' cannot be recorded: %s", run.folder, how["state"], why)
