@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from assay.api import flags, loop_defaults, settings
 from assay.api.resuming import FREE, must_be_free
 from assay.errors import InputError
-from assay.evaluation.tidy import tidied
 from assay.records.identity import FREE_OF_WATCH, difference
 from assay.records.lines import plain
 from assay.records.runs import Run
@@ -56,6 +55,8 @@ def state(folder: Path, order: Order) -> str:
     _same(there, json.loads(json_text(here)), folder)
     if about["state"] != "done":
         return "begun"
+    from assay.evaluation.tidy import tidied  # here, because help imports this module
+
     tidied(folder)
     return "done"
 
