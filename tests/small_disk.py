@@ -14,7 +14,7 @@ from deaths import Killer
 
 PAGE = 4096  # tmpfs gives room by the page
 SPACES = (("unshare", "-m"), ("unshare", "-Urm"))  # by root, and by a user who may map themselves
-WIDE = "64m"
+WIDE, MANY = "64m", 100_000  # a disk without a bound could not be given one later
 
 
 def space() -> tuple[str, ...] | None:
@@ -48,7 +48,7 @@ class SmallDisk:
         self._enter = ["nsenter", "-t", str(self.pid), "-m"]
         if "-Urm" in words:
             self._enter += ["-U", "--preserve-credentials"]
-        self._mount("-t", "tmpfs", "-o", f"size={WIDE}", "none")
+        self._mount("-t", "tmpfs", "-o", f"size={WIDE},nr_inodes={MANY}", "none")
         self.root = Path(f"/proc/{self.pid}/root{place}") / "work"  # as seen from outside
 
     def _mount(self, *options: str) -> None:
@@ -71,7 +71,7 @@ class SmallDisk:
         return shutil.disk_usage(self.root.parent).used
 
     def names(self, free: int) -> None:
-        """Let the disk have so many names more; 0 for no bound."""
+        """Let the disk have so many names more."""
         found = subprocess.run(
             [*self._enter, "df", "--output=iused", str(self.place)],
             capture_output=True,
@@ -79,15 +79,15 @@ class SmallDisk:
             check=True,
         )
         used = int(found.stdout.split()[-1])
-        self._mount("-o", f"remount,nr_inodes={used + free if free else 0}")
+        self._mount("-o", f"remount,nr_inodes={used + free}")
 
     def lock(self) -> None:
         """Let nothing be written any more."""
         self._mount("-o", "remount,ro")
 
     def widen(self) -> None:
-        """Give the disk more room than any command needs, and let it be written to."""
-        self._mount("-o", f"remount,rw,size={WIDE}")
+        """Give the disk more room and names than any command needs, and let it be written to."""
+        self._mount("-o", f"remount,rw,size={WIDE},nr_inodes={MANY}")
 
     def __call__(self, *words: str) -> tuple[int, str]:
         """Run a command in the folder of work.

@@ -81,7 +81,6 @@ def is_stopped(disk: SmallDisk, name: str, before: tuple[Path, dict[str, Any], i
     code, said = disk(*case.words)
     for path in (p for p in start.rglob("*") if p.is_file()):
         assert (disk.root / path.relative_to(start)).read_bytes() == path.read_bytes(), said
-    disk.names(0)
     disk.widen()
     if code == 0:
         assert state(disk.root) == end, said
@@ -208,3 +207,28 @@ def test_a_run_that_was_stopped_is_not_gone_on_with_on_a_locked_disk(
     assert not (disk.root / "a" / OWNER).exists()
     code, said = disk(*again)
     assert code == 0 and state(disk.root) == end, said
+
+
+@pytest.mark.nightly
+def test_a_model_is_exported_from_a_locked_disk_and_not_to_one(
+    disk: SmallDisk, tmp_path: Path
+) -> None:
+    case, start = CASES["export"], tmp_path / "start"
+    start.mkdir()
+    case.files(start)
+    disk.holds(start)
+    assert disk(*case.before)[0] == 0
+    disk.lock()
+    before = state(disk.root)
+    one_sentence(*disk(*case.words), LOCKED)
+    code, said = disk(*case.words[:-1], str(tmp_path / "model"))
+    assert code == 0 and "checked: loaded by plain transformers" in said, said
+    assert state(disk.root) == before
+    disk.widen()
+    disk.leaves(20)
+    one_sentence(*disk(*case.words), FULL)
+    disk.widen()
+    assert state(disk.root) == before
+    code, said = disk(*case.words)
+    assert code == 0, said
+    assert state(disk.root / "model") == state(tmp_path / "model")
