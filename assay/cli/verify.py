@@ -97,7 +97,11 @@ def _places(folder: Path) -> list[Path]:
     # a reward that a run keeps among its inputs is the run's
     runs = [p for p in inside if not any(q in p.parents for q in inside)]
     if not runs:
-        raise InputError(f"{folder} holds no run and no fitted reward")
+        held = "holds no run and no fitted reward" if folder.is_dir() else "is no folder"
+        raise InputError(
+            f"{folder} {held if folder.exists() else 'does not exist'}; give the folder of a run "
+            "or of a fitted reward, or one that holds such folders"
+        )
     return runs
 
 
