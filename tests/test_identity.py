@@ -199,3 +199,27 @@ def test_verify_says_that_a_killed_run_stopped_and_names_policies_by_their_steps
     assert found[0]["note"] == "as it was written; stopped"
     named = [one["file"] for one in found if one["file"].startswith("policies/")]
     assert named == [f"policies/{n}.safetensors" for n in (4, 8, 12)]
+
+
+def test_python_finds_what_the_command_line_finds_and_a_policy_has_its_own_cure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import assay
+
+    monkeypatch.chdir(tmp_path)
+    text = (Path(assay.__file__).parent / "recipes" / "leave_one_out.py").read_text()
+    Path("mine.py").write_text(text)
+    words = ["run", "./mine.py", "--world", "table", "--max-steps", "4", "--eval-steps", "2"]
+    assert cli.main([*words, "--policies", "--out", "a"]) == 0
+    Path("mine.py").write_text(text + "# changed\n")
+    path = Path("a/policies/4.safetensors")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    capsys.readouterr()
+    assert cli.main(["verify", "a", "--json"]) == 1
+    (shown,) = json.loads(capsys.readouterr().out)["folders"].values()
+    found = assay.open_run("a").verify()
+    assert [(f.file, f.wrong, f.note) for f in found] == [tuple(one.values()) for one in shown]
+    wrong = {f.file: f.wrong for f in found if f.wrong}
+    assert any("mine.py" in name for name in wrong), wrong
+    said = wrong["policies/4.safetensors"]
+    assert "another run like this one (assay run --from)" in said and "delete it" not in said

@@ -107,9 +107,8 @@ def _places(folder: Path) -> list[Path]:
 
 def _findings(folder: Path) -> list[Finding]:
     """What is found of each file of a run or of a fitted reward."""
-    from assay.api.inputs import changes
-    from assay.records.runs import Run
-    from assay.records.verify import Finding, verify
+    from assay.api.inputs import findings
+    from assay.records.verify import Finding
     from assay.rewards.folder import faults
 
     if not (folder / "run.json").is_file():
@@ -117,12 +116,4 @@ def _findings(folder: Path) -> list[Finding]:
             Finding(name, said, "" if said else "as it was written")
             for name, said in faults(folder)
         ]
-    try:
-        found = verify(folder)
-        about = Run.open(folder).about
-        changed = changes(about, str(folder))
-    except InputError as why:
-        return [Finding("run.json", str(why))]
-    found += [Finding(c.path, str(c)) for c in changed]
-    same = len(about.get("inputs") or {}) - len(changed)
-    return found + ([Finding("inputs", note=f"{same} as they were")] if same > 0 else [])
+    return findings(folder)
