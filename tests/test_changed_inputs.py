@@ -74,10 +74,10 @@ def here(begun: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def again(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
-    """The exit code and the last line of a command."""
+    """The exit code and the last line on stderr of a command, which a quick one may lack."""
     capsys.readouterr()
     code = cli.main([*words])
-    return code, capsys.readouterr().err.strip().splitlines()[-1]
+    return code, (capsys.readouterr().err.strip().splitlines() or [""])[-1]
 
 
 def another_weight(home: Path) -> None:

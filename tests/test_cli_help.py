@@ -71,6 +71,16 @@ def test_every_paper_has_commands_that_are_accepted() -> None:
     assert "--pairs pairs.jsonl" in examples(catalogue.find("dpo"))["with your model"]
 
 
+@pytest.mark.parametrize("name", ["odin", "distance_covariance"])
+def test_a_fit_against_length_is_shown_with_what_varies_in_its_world(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All completions of world table are of one length, which these two fits refuse."""
+    monkeypatch.chdir(tmp_path)
+    line = examples(catalogue.find(name))["in a world"]
+    assert cli.main([*shlex.split(line)[1:], "--max-steps", "1", "--quiet"]) == 0
+
+
 def test_show_says_what_is_needed_and_what_it_reduces_to(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

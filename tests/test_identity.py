@@ -217,3 +217,27 @@ def test_the_best_policy_so_far_is_read_before_training_goes_on(
     assert read.read_bytes() == before, "nothing was trained"
     (stopped / "carry.safetensors").unlink()  # as it says
     assert cli.main(["run", "--resume", "--out", str(stopped)]) == 0
+
+
+def test_python_finds_what_the_command_line_finds_and_a_policy_has_its_own_cure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import assay
+
+    monkeypatch.chdir(tmp_path)
+    text = (Path(assay.__file__).parent / "recipes" / "leave_one_out.py").read_text()
+    Path("mine.py").write_text(text)
+    words = ["run", "./mine.py", "--world", "table", "--max-steps", "4", "--eval-steps", "2"]
+    assert cli.main([*words, "--policies", "--out", "a"]) == 0
+    Path("mine.py").write_text(text + "# changed\n")
+    path = Path("a/policies/4.safetensors")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    capsys.readouterr()
+    assert cli.main(["verify", "a", "--json"]) == 1
+    (shown,) = json.loads(capsys.readouterr().out)["folders"].values()
+    found = assay.open_run("a").verify()
+    assert [(f.file, f.wrong, f.note) for f in found] == [tuple(one.values()) for one in shown]
+    wrong = {f.file: f.wrong for f in found if f.wrong}
+    assert any("mine.py" in name for name in wrong), wrong
+    said = wrong["policies/4.safetensors"]
+    assert "another run like this one (assay run --from)" in said and "delete it" not in said

@@ -284,11 +284,3 @@ def test_the_log_tells_lengths_and_no_text(caplog: pytest.LogCaptureFixture) -> 
     assert (line["items"], line["prompt_chars"], line["completion_chars"]) == (2, 2, 13)
     assert line["status"] == 200 and line["failed"] == 1 and line["seconds"] > 0
     assert not any("a secret" in json.dumps(x) for x in lines if x["event"] == "request")
-
-
-def test_a_server_says_in_a_notebook_what_it_is() -> None:
-    server = RewardServer(length, log_requests=False)
-    assert repr(server) == "<RewardServer not started>"
-    with server:
-        assert repr(server) == f"<RewardServer {server.url} ready: length>"
-    assert repr(server) == "<RewardServer ended>"

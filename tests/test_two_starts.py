@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,21 @@ def test_a_run_that_another_process_finished_is_not_run_again(
         )
     assert Run.open("a").record.state == "done"
     assert [r["step"] for r in readings("a")] == [0, 2, 4, 4]
+
+
+def test_a_second_start_on_a_run_is_told_who_writes_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["run", "leave_one_out", *SMALL, "--policies", "--out", "a"]
+    assert cli.main(words) == 0
+    assert "is writing" not in refused(capsys, *words)
+    held = folder_lock.hold(Path("a"))
+    assert held is not None
+    said = refused(capsys, *words)
+    assert f"process {os.getpid()} on " in said and "--resume when that has ended" in said
+    watched = refused(capsys, "watch", "a", "--by", "gold")
+    assert f"process {os.getpid()} on " in watched and "wait until it has ended" in watched
+    held.release()
 
 
 def test_leftovers_of_a_start_are_deleted_by_the_one_that_holds_the_folder(

@@ -14,7 +14,8 @@ from typing import Any
 from assay.errors import InputError
 from assay.records.input_digests import base_of, digests, file_digest
 from assay.records.own_inputs import OWN, SOURCE, WEIGHTS, expanded
-from assay.records.verify import may_go_on
+from assay.records.runs import Run
+from assay.records.verify import Finding, may_go_on, verify
 
 log = logging.getLogger("assay")
 ACCEPT = "--accept-changes"
@@ -104,6 +105,23 @@ def changes(about: Mapping[str, Any], where: str) -> list[Change]:
             if then.get(p) != now.get(p)
         ]
     return found
+
+
+def findings(folder: Path) -> list[Finding]:
+    """What is found of each file of a run, and of the inputs that it began with.
+
+    Args:
+        folder: The run's folder.
+    """
+    try:
+        found = verify(folder)
+        about = Run.open(folder).about
+        changed = changes(about, str(folder))
+    except InputError as why:
+        return [Finding("run.json", str(why))]
+    found += [Finding(c.path, str(c)) for c in changed]
+    same = len(about.get("inputs") or {}) - len(changed)
+    return found + ([Finding("inputs", note=f"{same} as they were")] if same > 0 else [])
 
 
 def _inside(path: str, others: Iterable[str]) -> bool:

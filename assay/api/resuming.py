@@ -10,7 +10,7 @@ from typing import Any
 
 from assay.api import settings
 from assay.engine.folder_lock import is_fresh, is_held, is_trace
-from assay.engine.owner import OWNER
+from assay.engine.owner import OWNER, held_by
 from assay.errors import InputError
 from assay.records.own_inputs import INPUTS
 from assay.registry.live import PYTHON, is_live, opened
@@ -66,9 +66,13 @@ def must_be_free(folder: Path) -> None:
         return
     if not folder.is_dir() or not is_fresh(folder):
         there = (folder / "run.json").exists()
+        held = folder.is_dir() and is_held(folder)
         raise InputError(
-            f"{folder} exists, and a run is never overwritten: give another --out"
+            f"{folder} exists, and a run is never overwritten"
+            + (f"; {held_by(folder)} is writing to it" if held else "")
+            + ": give another --out"
             + (", or go on with it by --resume" if there else "")
+            + (" when that has ended" if there and held else "")
         )
 
 

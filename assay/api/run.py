@@ -9,6 +9,7 @@ from typing import Any
 
 from assay.api.arguments import in_python
 from assay.api.execution import Drive
+from assay.api.inputs import findings
 from assay.api.policy import TrainedPolicy
 from assay.core import World
 from assay.errors import InputError
@@ -18,7 +19,7 @@ from assay.records.memory import MemoryRun
 from assay.records.run_warnings import RunWarning, causes, collapsed
 from assay.records.runs import Run as Record
 from assay.records.schema import Reading
-from assay.records.verify import Finding, verify
+from assay.records.verify import Finding
 from assay.registry.extras import need
 
 
@@ -119,13 +120,14 @@ class Run:
         return best(self.record)
 
     def verify(self) -> list[Finding]:
-        """Compare the run's files with the checksums that were written with them.
+        """Compare the run's files with the checksums that were written with them, and its inputs
+        with what they were when it began: what `assay verify` prints.
 
         Returns:
-            One finding a file: `file`, `wrong` ("" if it is what was written) and `note`; [] of a
-            run in memory.
+            One finding a file: `file`, `wrong` ("" if it is what was written) and `note`; `inputs`
+            counts those that are as they were. [] of a run in memory.
         """
-        return [] if isinstance(self.record, MemoryRun) else verify(self.record.folder)
+        return [] if isinstance(self.record, MemoryRun) else findings(self.record.folder)
 
     @property
     def policy(self) -> TrainedPolicy:

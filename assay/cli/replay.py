@@ -13,7 +13,7 @@ from typing import Any
 from assay.api import execution, inputs, orders
 from assay.core import Rng
 from assay.engine.atomic import write_bytes
-from assay.engine.folder_lock import only_writer
+from assay.engine.folder_lock import is_held, only_writer
 from assay.engine.leftovers import forget_below
 from assay.engine.owner import held_by
 from assay.engine.progress import over
@@ -38,6 +38,8 @@ def looks(
         trust: Whether code that comes with the run's models may run.
     """
     run = Run.open(folder)
+    if is_held(folder):
+        raise _busy(folder)
     kept = {int(p.stem): p for p in (folder / "policies").glob("*.safetensors") if p.stem.isdigit()}
     read = [r for r in run.readings() if r["step"] > 0 and r["tag"] != "best"]
     lacking = [r["step"] for r in read if r["step"] not in kept]
@@ -64,10 +66,7 @@ def looks(
     )
     with only_writer(folder) as mine:
         if not mine:
-            raise InputError(
-                f"{held_by(folder)} is writing to {folder}: wait until it has ended, and watch the "
-                "run then"
-            )
+            raise _busy(folder)
         forget_below(folder)
         watch, comparisons = open_watch(
             asked,
@@ -95,6 +94,13 @@ def looks(
             yield said[-1]
             if watch.stopped:
                 return
+
+
+def _busy(folder: Path) -> InputError:
+    """What is said where another process writes to the run."""
+    return InputError(
+        f"{held_by(folder)} is writing to {folder}: wait until it has ended, and watch the run then"
+    )
 
 
 def _write(path: Path, value: Any) -> None:

@@ -117,7 +117,8 @@ def examples(entry: Entry) -> dict[str, str]:
     if entry.verb == "study":
         return {"in a world": f"assay study {name} {place} --out {out}"}
     if entry.verb == "fit":
-        return {"in a world": f"assay run leave_one_out --fit {name} {place} --out {out}"}
+        how = "".join(f" --{k.replace('_', '-')} {v}" for k, v in found["fit"].items())
+        return {"in a world": f"assay run leave_one_out --fit {name}{how} {place} --out {out}"}
     made = {"in a world": f"assay run {name} {place} --out {out}"}
     if found["worlds"] != ("sums",) and not on:
         own = settings.of_file(entry.path, entry.verb, lambda: settings.function_of(entry))

@@ -97,15 +97,18 @@ def _places(folder: Path) -> list[Path]:
     # a reward that a run keeps among its inputs is the run's
     runs = [p for p in inside if not any(q in p.parents for q in inside)]
     if not runs:
-        raise InputError(f"{folder} holds no run and no fitted reward")
+        held = "holds no run and no fitted reward" if folder.is_dir() else "is no folder"
+        raise InputError(
+            f"{folder} {held if folder.exists() else 'does not exist'}; give the folder of a run "
+            "or of a fitted reward, or one that holds such folders"
+        )
     return runs
 
 
 def _findings(folder: Path) -> list[Finding]:
     """What is found of each file of a run or of a fitted reward."""
-    from assay.api.inputs import changes
-    from assay.records.runs import Run
-    from assay.records.verify import Finding, verify
+    from assay.api.inputs import findings
+    from assay.records.verify import Finding
     from assay.rewards.folder import faults
 
     if not (folder / "run.json").is_file():
@@ -113,12 +116,4 @@ def _findings(folder: Path) -> list[Finding]:
             Finding(name, said, "" if said else "as it was written")
             for name, said in faults(folder)
         ]
-    try:
-        found = verify(folder)
-        about = Run.open(folder).about
-        changed = changes(about, str(folder))
-    except InputError as why:
-        return [Finding("run.json", str(why))]
-    found += [Finding(c.path, str(c)) for c in changed]
-    same = len(about.get("inputs") or {}) - len(changed)
-    return found + ([Finding("inputs", note=f"{same} as they were")] if same > 0 else [])
+    return findings(folder)

@@ -279,6 +279,9 @@ def _metadata(f: Any, *names: str) -> dict[str, str]:
 
 
 def _damaged(path: Path, why: str) -> InputError:
-    return InputError(
-        f"{path} is damaged ({why}); restore it from a copy, or delete it to start this run over"
+    over = (  # a policy is kept for its own sake, and only another run makes it again
+        "make it again by another run like this one (assay run --from)"
+        if path.stem[:1].isdecimal()
+        else "delete it to start this run over"
     )
+    return InputError(f"{path} is damaged ({why}); restore it from a copy, or {over}")

@@ -56,6 +56,7 @@ def page(entry: Entry, verdicts: Iterable[Mapping[str, Any]]) -> str:
     source, url = parts(entry.path), entry.paper["url"]
     world = source["worlds"][0] if source["worlds"] else "table"
     needs = "".join(f" --world.{k} {v}" for k, v in source["on"].get(world, {}).items())
+    needs += "".join(f" --{k.replace('_', '-')} {v}" for k, v in source["fit"].items())
     arxiv = url.startswith("arXiv:")
     return written(
         "paper.md",
@@ -129,6 +130,7 @@ def parts(path: Path) -> dict[str, Any]:
         "claim": "",
         "worlds": (),
         "on": {},
+        "fit": {},
     }
     claim = functions.get("claim")
     if claim is not None:
@@ -136,9 +138,20 @@ def parts(path: Path) -> dict[str, Any]:
         out["claim"] = textwrap.dedent("\n".join(text.splitlines()[first - 1 : claim.end_lineno]))
         for call in claim.decorator_list:
             for word in call.keywords if isinstance(call, ast.Call) else ():
+                if word.arg == "arms":
+                    out["fit"] = _fitted(word.value, path.stem)
                 if word.arg in ("worlds", "on"):
                     out[word.arg] = _literal(word.value, {} if word.arg == "on" else ("table",))
     return out
+
+
+def _fitted(arms: ast.expr, name: str) -> dict[str, Any]:
+    """The constants with which a claim's own arm fits: some fits mean nothing by their defaults in
+    the world, such as a penalty on length where all completions are of one length.
+    """
+    _, constants = _literal(arms, {}).get("mine", ("", {}))
+    mine = constants.get("fit") == name
+    return {k: v for k, v in constants.items() if mine and k.startswith("fit.")}
 
 
 def _literal(node: ast.expr, otherwise: Any) -> Any:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import errno
 import functools
 import logging
 import socket
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from assay.errors import InputError
@@ -55,6 +57,7 @@ class RewardServer:
     """
 
     def __init__(self, *rewards: Any, **settings: Any):
+        _check_names(settings)
         self.config = ServeConfig(**{"port": 0, **settings})
         self.config.check()
         self.rewards = [_alone(one) for some in rewards for one in entries(some, "a reward")]
@@ -80,22 +83,25 @@ class RewardServer:
 
     def __repr__(self) -> str:
         if self.thread is None:
-            state = "ended" if self.about else "not started"
-            return f"<RewardServer {state}>"
+            return f"<RewardServer {'ended' if self.socket.fileno() < 0 else 'not started'}>"
         members = ", ".join(self.about.get("members", ())) or "loading"
         return f"<RewardServer {self.url} {self.service.phase}: {members}>"
 
     def start(self) -> str:
         """Listen, load the rewards, and return when the server is ready.
 
-        Until the rewards are loaded, requests for scores get HTTP 503.
+        Until the rewards are loaded, requests for scores get HTTP 503. A second call does nothing.
 
         Returns:
             The server's address.
 
         Raises:
-            InputError: A reward cannot be opened.
+            InputError: A reward cannot be opened, or the server has ended.
         """
+        if self.thread is not None:
+            return self.url
+        if self.socket.fileno() < 0:
+            raise InputError("this server has ended, and does not start again; make a new one")
         self._bound = self.socket.getsockname()[:2]
         self._listen_in_thread()
         try:
@@ -219,6 +225,24 @@ class RewardServer:
 def _alone(reward: Any) -> Any:
     """A reward without what wraps it for people, such as a `RewardEnsemble`."""
     return getattr(reward, "reward", reward) if isinstance(reward, TextReward) else reward
+
+
+def _check_names(settings: Mapping[str, Any]) -> None:
+    """Check what Python gives in place of flags, before a dataclass says it in Python's words.
+
+    Raises:
+        InputError: There is no such setting, or a text stands where a number does.
+    """
+    known = list(ServeConfig.__dataclass_fields__)
+    for name, value in settings.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise InputError(
+                f"RewardServer has no argument '{name}'; "
+                + (f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}")
+            )
+        if isinstance(getattr(ServeConfig, name), (int, float)) and isinstance(value, str):
+            raise InputError(f"{name} is {value!r}, a text; give a number")
 
 
 def _listen(host: str, port: int) -> socket.socket:
