@@ -179,6 +179,14 @@ def test_a_checksum_that_is_none_is_named(
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_a_line_of_labels_without_a_label_is_named(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = damage_once(whole, tmp_path, "labels.jsonl", ("label",), GONE, unfinished=False)
+    assert cli.main(["watch", "status", run]) == 2
+    assert "with neither a label nor undone" in capsys.readouterr().err
+
+
 def test_code_that_came_with_a_run_is_not_executed(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
