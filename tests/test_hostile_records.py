@@ -165,6 +165,28 @@ def test_every_damage_is_one_sentence_for_every_verb(
     check(whole, tmp_path, capsys, seed=1, n=600, share=len(verbs("", tmp_path)))
 
 
+@pytest.mark.parametrize("entry", [["a", 5], [1], [-5, "x"], [10**9, None], [True, "x"], {}, []])
+def test_a_checksum_that_is_none_is_named(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], entry: Any
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    about = json.loads((run / "run.json").read_text())
+    about["files"]["readings.jsonl"] = entry
+    (run / "run.json").write_text(json.dumps(about))
+    assert cli.main(["verify", str(run)]) == 1
+    assert cli.main(["report", str(run), "--json"]) == 0
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_line_of_labels_without_a_label_is_named(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = damage_once(whole, tmp_path, "labels.jsonl", ("label",), GONE, unfinished=False)
+    assert cli.main(["watch", "status", run]) == 2
+    assert "with neither a label nor undone" in capsys.readouterr().err
+
+
 def test_code_that_came_with_a_run_is_not_executed(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

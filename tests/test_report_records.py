@@ -138,3 +138,21 @@ def test_a_repeat_of_a_run_is_no_further_seed(tmp_path: Path) -> None:
     (first,), (second,) = report.summary(once), report.summary(twice)
     assert second["runs"] == first["runs"] == ["0", "1", "2"]
     assert second["final_gold_half"] == first["final_gold_half"]
+
+
+def test_readings_that_the_run_did_not_write_are_drawn_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A digit that was changed drew another curve, and only `assay verify` said so."""
+    run = make(tmp_path / "run")
+    Run.open(run).finish()
+    grounds([run])
+    assert not caplog.messages
+    path = tmp_path / "run" / "readings.jsonl"
+    path.write_text(path.read_text().replace('"gold": ', '"gold": 1', 1))
+    grounds([run])
+    assert f"{path} was changed after it was written" in caplog.text
+    record = tmp_path / "run" / "run.json"
+    record.write_text(record.read_text().replace('"recipe": "plain"', '"recipe": "other"'))
+    grounds([run])
+    assert f"{record} was edited after assay wrote it" in caplog.text

@@ -11,6 +11,8 @@ from test_records_export import ran
 from test_worlds_hub import files  # noqa: F401  # a fixture
 
 from assay import cli
+from assay.api.grid import compare
+from assay.engine.folder_lock import only_writer
 from assay.engine.whole_folder import whole_folder
 from assay.errors import InputError
 
@@ -68,3 +70,17 @@ def test_a_fit_does_not_delete_the_one_that_was_first(
     assert cli.main(["fit", str(file), "--members", "1", "--out", str(out)]) == 2
     assert "was written by another process" in capsys.readouterr().err
     assert (out / "config.json").read_text() == "early"
+
+
+def test_a_comparison_is_written_by_one_process(tmp_path: Path) -> None:
+    """Two at once left the table of one beside the numbers of the other."""
+    words = ["leave_one_out", "--world", "table", "--max-steps", "1", "--eval-generations", "2"]
+    assert cli.main(["run", *words, "--out", str(tmp_path / "run")]) == 0
+    found, out = compare(tmp_path / "run"), tmp_path / "comparison"
+    out.mkdir()
+    with only_writer(out), pytest.raises(InputError, match="process .* is writing to .*comparison"):
+        found.save(out)
+    assert not list(out.glob("compare*"))
+    found.save(out)
+    found.save(out)  # an older comparison is written over
+    assert not list(out.glob(".*"))

@@ -23,7 +23,9 @@ from assay.api.run import Run
 from assay.api.train import checked
 from assay.engine import parallel
 from assay.engine.atomic import write_bytes
+from assay.engine.folder_lock import only_writer
 from assay.engine.os_errors import writing_to
+from assay.engine.owner import held_by
 from assay.engine.reserved import reserving
 from assay.errors import Collapsed, InputError, NotFinite
 from assay.records.memory import MemoryRun
@@ -191,7 +193,8 @@ class Comparison:
             The folder.
 
         Raises:
-            InputError: Another file of one of these names is there.
+            InputError: Another file of one of these names is there, or another process writes to
+                the folder: its files and these would be of two comparisons.
         """
         from assay.report.comparison import figure, page
 
@@ -206,10 +209,16 @@ class Comparison:
         }
         with writing_to(out):
             out.mkdir(parents=True, exist_ok=True)
-        for name, (_, begin, mark) in files.items():
-            must_be_ours(out / name, begin, mark, "--out")
-        for name, (content, _, _) in files.items():
-            write_bytes(out / name, content.encode())
+        with only_writer(out) as mine:
+            if not mine:
+                raise InputError(
+                    f"{held_by(out)} is writing to {out}: wait until it has ended, or give another "
+                    "folder"
+                )
+            for name, (_, begin, mark) in files.items():
+                must_be_ours(out / name, begin, mark, "--out")
+            for name, (content, _, _) in files.items():
+                write_bytes(out / name, content.encode())
         return out
 
     def _shown(self) -> list[tuple[Ground, list[Any]]]:

@@ -14,6 +14,7 @@ from typing import Any, cast
 from assay.errors import InputError
 from assay.records.own_inputs import by_content
 from assay.records.runs import Run
+from assay.records.seals import say_changed
 
 log = logging.getLogger("assay")
 _SHORT = {"watch.by": "watch", "fit.name": "fit"}
@@ -214,6 +215,7 @@ def grounds(folders: Sequence[Path | str]) -> list[Ground]:
     methods: dict[tuple[str, str], Method] = {}
     for folder in found(folders):
         run = Run.open(folder)
+        say_changed(run.about, run.folder)
         about = run.record
         world = _without_seeds(flat(by_content(about.world, about.inputs)))
         data = {p: d for p, d in about.inputs.items() if p in map(str, world.values())}

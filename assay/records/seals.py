@@ -7,6 +7,7 @@ was taken must be there still.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from assay.records.lines import encode
 
 LINES = ("readings.jsonl", "samples.jsonl", "labels.jsonl", "questions.jsonl")
 _BLOCK = 1 << 20
+log = logging.getLogger("assay")
 
 
 def seal_of(record: Mapping[str, Any]) -> str:
@@ -74,10 +76,13 @@ def changed_lines(folder: Path, before: Mapping[str, Any]) -> dict[str, str]:
         A clause by file; {} where all lines are what they were.
     """
     found = {}
-    for name, (size, digest) in before.items():
+    for name, entry in before.items():
         path = folder / name
+        size, digest = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
         if not path.exists():
             found[name] = "is gone"
+        elif not (type(size) is int and size >= 0):
+            found[name] = "has a checksum in the record that is none"
         elif prefix_digest(path, size) != [size, digest]:
             short = path.stat().st_size < size
             found[name] = (
@@ -108,3 +113,20 @@ def check_seal(about: Mapping[str, Any], folder: Path) -> None:
             f"{folder / 'run.json'} was edited after assay wrote it (it does not match its seal); "
             f"put it back, or start another run with --from {folder}"
         )
+
+
+def say_changed(about: Mapping[str, Any], folder: Path) -> None:
+    """Say what of a run that is done is shown though the run did not write it.
+
+    Args:
+        about: run.json as a dict.
+        folder: The run's folder.
+    """
+    files = about.get("files") or {}
+    known = {k: v for k, v in files.items() if k in LINES}
+    wrong = [f"{folder / k} {what}" for k, what in changed_lines(folder, known).items()]
+    if about.get("seal") not in (None, seal_of(about)):
+        wrong.append(f"{folder / 'run.json'} was edited after assay wrote it")
+    for what in wrong:
+        said = "%s, and is shown as it is; assay verify names all that was changed"
+        log.warning(said, what, extra={"once": what})

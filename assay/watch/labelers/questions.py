@@ -199,11 +199,19 @@ def current_labels(lines: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]
 
     Returns:
         By question id, its last line; a label that was taken back ("undone") is left out.
+
+    Raises:
+        InputError: A line says neither.
     """
     found: dict[str, dict[str, Any]] = {}
     for line in lines:
         if "id" in line and line.get("undone"):
             found.pop(line["id"], None)
         elif "id" in line:
+            if "label" not in line:
+                raise InputError(
+                    f"labels.jsonl has a line of question {line['id']!r:.60} with neither a label "
+                    "nor undone; repair or delete that line"
+                )
             found[line["id"]] = line
     return found
