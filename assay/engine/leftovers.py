@@ -1,7 +1,8 @@
 """Names of files and folders in the making, and how to find those that a killed process has left.
 
 Such a name ends in the process id, four digits of the machine's name, and six random ones, so that
-no two processes, threads or machines that share a disk ever take the same.
+no two processes, threads or machines that share a disk ever take the same. Only names of exactly
+this form are ever deleted: `model.part-2` or `notes.2024.new` may be a user's.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ MOVING = ".moving"  # in a fresh folder: which of its entries are on their way t
 _OF_ANOTHER = 24 * 3600.0  # seconds until another machine's fresh file is taken for a leftover
 _LONGEST = 200  # bytes of a name that are kept: file systems allow 255
 _FRESH = re.compile(
-    r"\.(?P<pid>\d+)(?:-(?P<host>[0-9a-f]{4})-[0-9a-f]{6})?\.new"
-    r"|\.part-(?P<folder_pid>\d+)(?:-(?P<folder_host>[0-9a-f]{4})-[0-9a-f]{6})?"
+    r"\.(?P<pid>\d+)-(?P<host>[0-9a-f]{4})-[0-9a-f]{6}\.new"
+    r"|\.part-(?P<folder_pid>\d+)-(?P<folder_host>[0-9a-f]{4})-[0-9a-f]{6}"
 )
 _mine = set[str]()  # fresh paths of this process
 
@@ -55,7 +56,7 @@ def fresh_path(path: Path, kind: str) -> Iterator[Path]:
 
 def is_fresh(path: Path) -> bool:
     """Whether a name is one of `fresh_path`, of whatever process."""
-    return _owner(path.name) is not None
+    return _parsed(path.name) is not None
 
 
 def is_leftover(path: Path) -> bool:
@@ -68,18 +69,17 @@ def is_leftover(path: Path) -> bool:
         False for other names, and where the process may still write. A process of another machine
         cannot be seen from here: what it has not touched for a day is a leftover.
     """
-    owner = _owner(path.name)
-    if owner is None or os.path.abspath(path) in _mine:
+    found = _parsed(path.name)
+    if found is None or os.path.abspath(path) in _mine:
         return False
-    pid, host = owner
-    if host not in ("", _host()):
+    _, pid, host = found
+    if host != _host():
         try:
             return time.time() - path.lstat().st_mtime > _OF_ANOTHER
         except OSError:  # gone meanwhile
             return False
-    if pid == os.getpid():  # a process before this one had the same number
-        return host != ""
-    return not psutil.pid_exists(pid)
+    # this process's own number: a process before this one had it
+    return pid == os.getpid() or not psutil.pid_exists(pid)
 
 
 def forget(path: Path) -> None:
@@ -88,10 +88,11 @@ def forget(path: Path) -> None:
     Args:
         path: The file or folder; it need not exist.
     """
-    begins = _short(path.name)
+    own = _short(path.name)
     for folder in (path.parent, path):
         for name in _names(folder):
-            if name.startswith(begins) and is_leftover(folder / name):
+            found = _parsed(name)
+            if found is not None and found[0] == own and is_leftover(folder / name):
                 delete(folder / name)
                 if folder == path.parent and path.is_file() and path.stat().st_size == 0:
                     path.unlink()  # a name that was claimed on a disk without hard links
@@ -130,14 +131,14 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _owner(name: str) -> tuple[int, str] | None:
-    """The process and the machine in a fresh name."""
+def _parsed(name: str) -> tuple[str, int, str] | None:
+    """What a fresh name says: (what is being made, the process, the machine)."""
     at = max(name.rfind(".part-"), name.rfind(".", 0, -4) if name.endswith(".new") else -1)
     found = _FRESH.fullmatch(name, at) if at >= 0 else None
     if found is None:
         return None
-    pid = found["pid"] or found["folder_pid"]
-    return int(pid), found["host"] or found["folder_host"] or ""
+    pid, host = found["pid"] or found["folder_pid"], found["host"] or found["folder_host"]
+    return name[:at], int(pid), host
 
 
 @cache
