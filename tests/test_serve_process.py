@@ -188,3 +188,18 @@ def test_the_spread_limit_is_a_quantile_of_a_file(judge: str, tmp_path: Path) ->
         assert about["spread_limit"] == 6.0 and about["calibration"]["completions"] == 11
         found = c.post("/v1/score", json=body("x" * 12, "x" * 13)).json()["results"]
         assert [r["out_of_distribution"] for r in found] == [False, True]
+
+
+def test_processes_of_a_server_that_cannot_start_are_ended(judge: str, tmp_path: Path) -> None:
+    def scoring() -> list[psutil.Process]:
+        every = psutil.Process().children()
+        return [p for p in every if p.status() != "zombie" and "spawn_main" in str(p.cmdline())]
+
+    (tmp_path / "other.py").write_text(JUDGE.replace("len(c)", "2 * len(c)"))
+    two = (judge, f"{tmp_path / 'other.py'}:score")
+    before = scoring()
+    server = RewardServer(*two, workers=1, calibrate=str(tmp_path / "none"), log_requests=False)
+    with pytest.raises(InputError, match="none"):
+        server.start()
+    assert scoring() == before
+    assert server.url.startswith("http://127.0.0.1:")  # the address that it had

@@ -66,13 +66,14 @@ class RewardServer:
         self.service = Service(self.config, [ScoreFormat(lambda: self.service.about), *FORMATS])
         self.lanes: Lanes | None = None
         self.socket = _listen(self.config.host, self.config.port)
+        self._bound = self.socket.getsockname()[:2]  # the socket is closed when the server ends
         self.thread: threading.Thread | None = None
         self.clean = True  # every request was answered before the server ended
 
     @property
     def url(self) -> str:
         """The server's address, by a name that this machine can use."""
-        host, port = self.socket.getsockname()[:2] if self.thread is None else self._bound
+        host, port = self._bound
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -87,7 +88,6 @@ class RewardServer:
         Raises:
             InputError: A reward cannot be opened.
         """
-        self._bound = self.socket.getsockname()[:2]
         self._listen_in_thread()
         try:
             self.lanes, self.about = self._lanes()
@@ -156,9 +156,18 @@ class RewardServer:
         most = 2 * config.timeout  # nobody waits any more
         if config.calibrate:
             first = child(arguments=(self.rewards, config))
-            config, how = calibrated(first, config)
-            first.close()
-        lanes = [child(arguments=(self.rewards, config), limit=most) for _ in range(n)]
+            try:
+                config, how = calibrated(first, config)
+            finally:
+                first.close()
+        lanes = list[Child]()
+        try:
+            while len(lanes) < n:
+                lanes.append(child(arguments=(self.rewards, config), limit=most))
+        except BaseException:  # those that have loaded the reward would keep its memory
+            for one in lanes:
+                one.close()
+            raise
         return Lanes(lanes), {**lanes[0].about, "calibration": how}
 
     def _listen_in_thread(self) -> None:
