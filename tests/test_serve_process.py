@@ -203,3 +203,20 @@ def test_processes_of_a_server_that_cannot_start_are_ended(judge: str, tmp_path:
         server.start()
     assert scoring() == before
     assert server.url.startswith("http://127.0.0.1:")  # the address that it had
+
+
+def test_a_server_that_is_stopped_while_it_loads_says_so_and_keeps_no_thread(
+    tmp_path: Path,
+) -> None:
+    slow = "import time\ntime.sleep(1.5)\ndef score(prompts, completions):\n    return [1.0]\n"
+    (tmp_path / "slow.py").write_text(slow)
+    server = RewardServer(f"{tmp_path / 'slow.py'}:score", log_requests=False)
+    before = threading.active_count()
+    threading.Timer(0.5, server.stop).start()
+    with pytest.raises(InputError, match="stopped before its rewards were loaded"):
+        server.start()
+    for _ in range(100):
+        if threading.active_count() <= before:
+            return
+        time.sleep(0.05)
+    raise AssertionError([t.name for t in threading.enumerate()])

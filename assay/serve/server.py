@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import socket
@@ -86,7 +87,7 @@ class RewardServer:
             The server's address.
 
         Raises:
-            InputError: A reward cannot be opened.
+            InputError: A reward cannot be opened, or the server was stopped meanwhile.
         """
         self._listen_in_thread()
         try:
@@ -101,8 +102,12 @@ class RewardServer:
             self.service.open(self.lanes, self.about)
             done.set()
 
-        self.loop.call_soon_threadsafe(open_)
-        done.wait()
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self.loop.call_soon_threadsafe(open_)
+        while not done.wait(0.2):
+            if self.thread is None or not self.thread.is_alive():  # another thread stopped it
+                self.stop()
+                raise InputError("the reward server was stopped before its rewards were loaded")
         return self.url
 
     def stop(self) -> bool:
