@@ -92,6 +92,22 @@ def test_a_users_file_whose_name_is_nearly_one_stays(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(theirs)
 
 
+@pytest.mark.parametrize("name", ["run.part-1-0000-abcdef", "x.part-1-0000-abcdef"])
+def test_a_folder_that_others_sent_deletes_nothing_outside_of_it(tmp_path: Path, name: str) -> None:
+    for kept in (tmp_path / "precious", tmp_path / "run" / "kept"):
+        kept.mkdir(parents=True)
+    left = tmp_path / "run" / name
+    left.mkdir()
+    outside = ["../precious", str(tmp_path / "precious"), "..", ".", ""]
+    (left / leftovers.MOVING).write_text(
+        "\0".join(outside + (["kept"] if name.startswith("x.") else []))
+    )
+    os.utime(left, (0, 0))
+    leftovers.forget_below(tmp_path / "run")
+    assert not left.exists() and (tmp_path / "run" / "kept").is_dir()
+    assert (tmp_path / "precious").is_dir()
+
+
 def test_another_machines_file_is_a_leftover_after_a_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,12 +115,14 @@ def delete(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
-    moving = path / MOVING
-    if moving.exists() and path.parent.is_dir():
-        for name in moving.read_text(encoding="utf-8").split("\0"):
-            moved = path.parent / name
-            if name and not os.path.lexists(path / name):
-                _remove(moved)
+    moving, found = path / MOVING, _parsed(path.name)
+    # a folder that others sent may hold such a file: only `whole_folder`'s own place is cleared,
+    # of names within it
+    if moving.is_file() and found is not None and found[0] == _short(path.parent.name):
+        for name in moving.read_text(encoding="utf-8", errors="replace").split("\0"):
+            within = name not in ("", "..") and Path(name).name == name
+            if within and not os.path.lexists(path / name):
+                _remove(path.parent / name)
     shutil.rmtree(path, ignore_errors=True)
 
 
