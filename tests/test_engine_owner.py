@@ -126,3 +126,21 @@ def test_a_torn_owner_file_holds_for_its_lease(tmp_path: Path) -> None:
     assert owner.take(tmp_path) is None
     os.utime(tmp_path / owner.OWNER, (1.0, 1.0))
     assert owner.take(tmp_path) is not None
+
+
+@pytest.mark.parametrize("more", [{"token": "x/../../theirs"}, {"pid": "1"}, {"pid": 10**12}])
+@pytest.mark.parametrize("disk", ["cannot lock"], indirect=True)
+def test_an_owner_file_that_others_wrote_names_no_file_and_is_no_traceback(
+    tmp_path: Path, disk: str, dead: int, more: dict[str, Any]
+) -> None:
+    """A folder may come from others: a token of theirs would be part of a path that is deleted."""
+    run, theirs = tmp_path / "run", tmp_path / "theirs"
+    (run / f"{owner.OWNER}.x").mkdir(parents=True)
+    theirs.write_text("precious")
+    os.utime(theirs, (0, 0))
+    left_by(run, **{"pid": dead, **more})
+    os.utime(run / owner.OWNER, (0, 0))
+    for _ in range(2):
+        if (held := hold(run)) is not None:
+            held.release()
+    assert held is not None and theirs.read_text() == "precious"
