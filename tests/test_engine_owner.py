@@ -144,3 +144,13 @@ def test_an_owner_file_that_others_wrote_names_no_file_and_is_no_traceback(
         if (held := hold(run)) is not None:
             held.release()
     assert held is not None and theirs.read_text() == "precious"
+
+
+def test_an_owner_file_that_is_a_link_leads_nowhere(tmp_path: Path, disk: str) -> None:
+    run, theirs = tmp_path / "run", tmp_path / "theirs"
+    run.mkdir()
+    theirs.write_text("precious")
+    (run / owner.OWNER).symlink_to(theirs)
+    with only_writer(run):
+        assert theirs.read_text() == "precious"
+    assert theirs.read_text() == "precious"

@@ -127,6 +127,8 @@ def tell(folder: Path) -> Callable[[], None]:
     """
     mine = this_process()
     try:
+        if (folder / OWNER).is_symlink():  # of a folder that others sent: it may lead anywhere
+            (folder / OWNER).unlink()
         (folder / OWNER).write_text(json.dumps(asdict(mine)), encoding="utf-8")
     except OSError as why:  # the lock holds without it; what is written next says what is wrong
         log.info("%s cannot be written: %s", folder / OWNER, why)
