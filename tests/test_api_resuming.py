@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +122,14 @@ def test_impossible_values_are_one_sentence(given: dict[str, Any], tmp_path: Pat
 def test_a_run_without_held_out_prompts_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="held_out leaves no prompt to measure the policy on"):
         assay.train("grpo", **{**given, "held_out": -1})
+
+
+def test_what_may_differ_is_taken_from_the_new_call(given: dict[str, Any], tmp_path: Path) -> None:
+    begun(tmp_path / "a", **given)
+    again = {**given, "on_collapse": "stop", "collapse_steps": 7, "nonfinite_rewards": "skip"}
+    run = assay.train("leave_one_out", out=tmp_path / "a", resume=True, **again)
+    said = json.loads((tmp_path / "a" / "run.json").read_text())["run"]
+    assert run.state == "done"
+    assert [said[k] for k in ("on_collapse", "collapse_steps", "nonfinite_rewards")] == [
+        "stop", 7, "skip",
+    ]  # fmt: skip

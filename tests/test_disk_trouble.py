@@ -24,7 +24,7 @@ from test_cli_run import _elsewhere, readings  # noqa: F401  (a fixture)
 import assay
 from assay import cli
 from assay.engine import checkpoint
-from assay.engine.leftovers import forget_below
+from assay.engine.leftovers import FILE, forget_below, fresh_path
 from assay.engine.os_errors import not_written
 from assay.errors import InputError, NotWritten
 from assay.records.lines import read_lines, write_lines
@@ -262,9 +262,11 @@ def test_what_a_killed_process_left_is_deleted_and_what_another_writes_is_not(
 ) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    left = tmp_path / "policies" / f"1.safetensors.{gone.pid}.new"
+    with fresh_path(tmp_path / "policies" / "1.safetensors", FILE) as own:
+        left = own.with_name(own.name.replace(f".{os.getpid()}-", f".{gone.pid}-"))
+    mine = tmp_path / own.name.replace(f".{os.getpid()}-", f".{os.getppid()}-")
     left.parent.mkdir()
-    for path in (left, mine := tmp_path / f"run.json.{os.getpid()}.new", tmp_path / "my.new"):
+    for path in (left, mine, tmp_path / "my.new"):
         path.write_text("half")
     forget_below(tmp_path)
     assert not left.exists() and mine.exists() and (tmp_path / "my.new").exists()

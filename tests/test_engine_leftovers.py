@@ -70,15 +70,43 @@ def test_two_threads_write_one_file_at_once(tmp_path: Path) -> None:
 
 def test_the_next_write_deletes_what_a_killed_one_left(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    for left in (fresh_of(path, gone()), path.with_name(f"a.txt.{gone()}.new")):
-        left.write_text("half")
-        assert is_leftover(left)
+    left = fresh_of(path, gone())
+    left.write_text("half")
+    assert is_leftover(left)
     alive = fresh_of(path, os.getppid())
     alive.write_text("half")
     other = fresh_of(tmp_path / "b.txt", gone())
     other.write_text("half")
     write_bytes(path, b"whole")
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["a.txt", alive.name, other.name])
+
+
+def test_a_users_file_whose_name_is_nearly_one_stays(tmp_path: Path) -> None:
+    """Numbered parts and files called new are people's; so is an empty file beside a leftover."""
+    theirs = [f"model.part-{gone()}", "model.part-02", f"model.{gone()}.new", "model"]
+    for name in theirs:
+        (tmp_path / name).touch()
+    left = fresh_of(tmp_path / "model.json", gone())  # of another file, whose name begins alike
+    left.write_text("half")
+    assert not is_free(tmp_path / "model")
+    leftovers.forget_below(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(theirs)
+
+
+@pytest.mark.parametrize("name", ["run.part-1-0000-abcdef", "x.part-1-0000-abcdef"])
+def test_a_folder_that_others_sent_deletes_nothing_outside_of_it(tmp_path: Path, name: str) -> None:
+    for kept in (tmp_path / "precious", tmp_path / "run" / "kept"):
+        kept.mkdir(parents=True)
+    left = tmp_path / "run" / name
+    left.mkdir()
+    outside = ["../precious", str(tmp_path / "precious"), "..", ".", ""]
+    (left / leftovers.MOVING).write_text(
+        "\0".join(outside + (["kept"] if name.startswith("x.") else []))
+    )
+    os.utime(left, (0, 0))
+    leftovers.forget_below(tmp_path / "run")
+    assert not left.exists() and (tmp_path / "run" / "kept").is_dir()
+    assert (tmp_path / "precious").is_dir()
 
 
 def test_another_machines_file_is_a_leftover_after_a_day(

@@ -170,3 +170,31 @@ def test_an_owner_file_of_the_future_holds_for_one_lease_only(tmp_path: Path) ->
     long_ago = path.stat().st_mtime - owner.LEASE - 1
     os.utime(path, (long_ago, long_ago))
     assert owner.take(tmp_path) is not None
+
+
+@pytest.mark.parametrize("more", [{"token": "x/../../theirs"}, {"pid": "1"}, {"pid": 10**12}])
+@pytest.mark.parametrize("disk", ["cannot lock"], indirect=True)
+def test_an_owner_file_that_others_wrote_names_no_file_and_is_no_traceback(
+    tmp_path: Path, disk: str, dead: int, more: dict[str, Any]
+) -> None:
+    """A folder may come from others: a token of theirs would be part of a path that is deleted."""
+    run, theirs = tmp_path / "run", tmp_path / "theirs"
+    (run / f"{owner.OWNER}.x").mkdir(parents=True)
+    theirs.write_text("precious")
+    os.utime(theirs, (0, 0))
+    left_by(run, **{"pid": dead, **more})
+    os.utime(run / owner.OWNER, (0, 0))
+    for _ in range(2):
+        if (held := hold(run)) is not None:
+            held.release()
+    assert held is not None and theirs.read_text() == "precious"
+
+
+def test_an_owner_file_that_is_a_link_leads_nowhere(tmp_path: Path, disk: str) -> None:
+    run, theirs = tmp_path / "run", tmp_path / "theirs"
+    run.mkdir()
+    theirs.write_text("precious")
+    (run / owner.OWNER).symlink_to(theirs)
+    with only_writer(run):
+        assert theirs.read_text() == "precious"
+    assert theirs.read_text() == "precious"

@@ -94,6 +94,21 @@ def test_verify_names_the_files_and_lets_them_run(
     assert "the world would be built now" in capsys.readouterr().err
 
 
+def test_verify_lets_no_file_of_the_run_s_own_folder_run(
+    sent: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = sent / "evil.py"
+    own.write_text("")
+    record = json.loads((sent / "run.json").read_text())
+    record["arguments"] = {**record["arguments"], "rewards": ["sent/evil.py:score"]}
+    (sent / "run.json").write_text(json.dumps(record))
+    cli.main(["verify", "sent", "--trust-code"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"sent may not execute {own.resolve()}" in said and f"may execute {own}" not in said
+    with pytest.raises(InputError, match="own folder"):
+        own_code.only_known_code(record, sent)
+
+
 def test_python_names_its_files_again_by_passing_them(sent: Path) -> None:
     with pytest.raises(InputError, match="was begun with|is done already") as why:
         assay.train("leave_one_out", watch="judge.py:better", max_steps=9, out=sent, resume=True)

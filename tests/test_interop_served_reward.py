@@ -110,6 +110,15 @@ def test_scores_come_back_in_order_from_many_requests_with_the_columns(
     assert reward.__name__ == "mine"
 
 
+def test_a_column_named_messages_is_not_sent_and_a_missing_one_is_told(
+    server: RewardServer,
+) -> None:
+    """The server takes the first for a name of its own and would refuse every completion."""
+    assert ServedReward(server.url)(["p"], ["a"], label=["a"], messages=["m"]) == [1.0]
+    with pytest.raises(InputError, match="column 'answer'"):
+        ServedReward(server.url, columns=["answer"])(["p"], ["a"], label=["a"])
+
+
 def test_it_can_be_called_where_an_event_loop_runs(server: RewardServer) -> None:
     async def notebook() -> Any:
         return ServedReward(server.url)(["p"], ["a"], label=["a"])

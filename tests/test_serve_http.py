@@ -94,7 +94,7 @@ def test_what_is_no_request_is_refused_with_a_sentence(url: str) -> None:
         b'{"prompts": ["p"], "completions": [3]}': "completions[0] is a number",
         b'{"prompts": ["p"], "completions": ["c"], "column": {}}': "a key 'column'",
         b'{"prompts": ["p"], "completions": ["c"], "columns": {"a": []}}': "column 'a' has 0",
-        b'{"prompts": ["p"], "completions": ["c"], "ids": [{}]}': "an id is a object",
+        b'{"prompts": ["p"], "completions": ["c"], "ids": [{}]}': "an id is an object",
         b'{"items": [{"prompt": "p", "completion": "c", "labels": 1}]}': "a key 'labels'",
         b'{"items": 3}': "items is a number",
         b"\xff\xfe": "no JSON",

@@ -204,3 +204,35 @@ def test_the_spread_limit_is_a_quantile_of_a_file(judge: str, tmp_path: Path) ->
         assert about["spread_limit"] == 6.0 and about["calibration"]["completions"] == 11
         found = c.post("/v1/score", json=body("x" * 12, "x" * 13)).json()["results"]
         assert [r["out_of_distribution"] for r in found] == [False, True]
+
+
+def test_processes_of_a_server_that_cannot_start_are_ended(judge: str, tmp_path: Path) -> None:
+    def scoring() -> list[psutil.Process]:
+        every = psutil.Process().children()
+        return [p for p in every if p.status() != "zombie" and "spawn_main" in str(p.cmdline())]
+
+    (tmp_path / "other.py").write_text(JUDGE.replace("len(c)", "2 * len(c)"))
+    two = (judge, f"{tmp_path / 'other.py'}:score")
+    before = scoring()
+    server = RewardServer(*two, workers=1, calibrate=str(tmp_path / "none"), log_requests=False)
+    with pytest.raises(InputError, match="none"):
+        server.start()
+    assert scoring() == before
+    assert server.url.startswith("http://127.0.0.1:")  # the address that it had
+
+
+def test_a_server_that_is_stopped_while_it_loads_says_so_and_keeps_no_thread(
+    tmp_path: Path,
+) -> None:
+    slow = "import time\ntime.sleep(1.5)\ndef score(prompts, completions):\n    return [1.0]\n"
+    (tmp_path / "slow.py").write_text(slow)
+    server = RewardServer(f"{tmp_path / 'slow.py'}:score", log_requests=False)
+    before = threading.active_count()
+    threading.Timer(0.5, server.stop).start()
+    with pytest.raises(InputError, match="stopped before its rewards were loaded"):
+        server.start()
+    for _ in range(100):
+        if threading.active_count() <= before:
+            return
+        time.sleep(0.05)
+    raise AssertionError([t.name for t in threading.enumerate()])

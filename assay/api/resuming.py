@@ -15,6 +15,7 @@ from assay.errors import InputError
 from assay.records.own_inputs import INPUTS
 from assay.registry.live import PYTHON, is_live, opened
 
+TRUST = "world.trust_remote_code"  # of no record
 # may differ when a run goes on: no reading that was made depends on them
 FREE = (
     "micro_batch_size",
@@ -29,9 +30,8 @@ FREE = (
     "watch.tries",
     "watch.at_once",
     "world.reward_timeout",
-    "world.trust_remote_code",
+    TRUST,
 )
-TRUST = FREE[-1]  # of no record
 
 
 def unchanged(before: Mapping[str, Any], now: Mapping[str, Any], source: str) -> None:
@@ -111,7 +111,8 @@ def free(folder: Path) -> Path:
 
 
 def gone_on_with(before: Mapping[str, Any], now: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The values of a run that goes on, with the open objects that were passed again.
+    """The values of a run that goes on, with what may differ and the open objects as they are
+    passed again.
 
     Args:
         before: The record's values by flag name.
@@ -125,7 +126,7 @@ def gone_on_with(before: Mapping[str, Any], now: Mapping[str, Any], where: str) 
         InputError: An argument differs, or an object that only Python has is not passed again.
     """
     unchanged(before, {k: _as_recorded(v, before.get(k), where) for k, v in now.items()}, where)
-    again = {k: v for k, v in now.items() if k in FREE[-2:] or (is_live(v) and not _rows(v))}
+    again = {k: v for k, v in now.items() if k in FREE or (is_live(v) and not _rows(v))}
     values = {**before, **again}
     for name, value in values.items():
         for one in value if isinstance(value, tuple) else (value,):

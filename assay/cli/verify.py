@@ -78,10 +78,16 @@ def _trust(folder: Path) -> None:
 
     if not (folder / "run.json").is_file():
         return
-    files = own_code.named(Run.open(folder).about, folder)
-    own_code.remember(files)
-    for file in files:
-        screen.note(f"{visible(str(folder))} may execute {visible(str(file.resolve()))}")
+    for file in own_code.named(Run.open(folder).about, folder):
+        shown = visible(str(file.resolve()))
+        if own_code.lies_in(file, folder):
+            screen.note(
+                f"{visible(str(folder))} may not execute {shown}, which lies in the run's own "
+                "folder: move it to another place if you want to run it"
+            )
+            continue
+        own_code.remember([file])
+        screen.note(f"{visible(str(folder))} may execute {shown}")
 
 
 def _places(folder: Path) -> list[Path]:

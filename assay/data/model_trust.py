@@ -16,7 +16,6 @@ from contextvars import ContextVar
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-FLAG = "trust_remote_code"
 # Files of settings, by name; other names that `configuration_files` may choose are matched too.
 _SETTINGS = re.compile(
     r".*config.*\.json|special_tokens_map\.json|added_tokens\.json|chat_template\.json"

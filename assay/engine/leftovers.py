@@ -1,7 +1,8 @@
 """Names of files and folders in the making, and how to find those that a killed process has left.
 
 Such a name ends in the process id, four digits of the machine's name, and six random ones, so that
-no two processes, threads or machines that share a disk ever take the same.
+no two processes, threads or machines that share a disk ever take the same. Only names of exactly
+this form are ever deleted: `model.part-2` or `notes.2024.new` may be a user's.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ MOVING = ".moving"  # in a fresh folder: which of its entries are on their way t
 _OF_ANOTHER = 24 * 3600.0  # seconds until another machine's fresh file is taken for a leftover
 _LONGEST = 200  # bytes of a name that are kept: file systems allow 255
 _FRESH = re.compile(
-    r"\.(?P<pid>\d+)(?:-(?P<host>[0-9a-f]{4})-[0-9a-f]{6})?\.new"
-    r"|\.part-(?P<folder_pid>\d+)(?:-(?P<folder_host>[0-9a-f]{4})-[0-9a-f]{6})?"
+    r"\.(?P<pid>\d+)-(?P<host>[0-9a-f]{4})-[0-9a-f]{6}\.new"
+    r"|\.part-(?P<folder_pid>\d+)-(?P<folder_host>[0-9a-f]{4})-[0-9a-f]{6}"
 )
 _mine = set[str]()  # fresh paths of this process
 
@@ -54,7 +55,7 @@ def fresh_path(path: Path, kind: str) -> Iterator[Path]:
 
 def is_fresh(path: Path) -> bool:
     """Whether a name is one of `fresh_path`, of whatever process."""
-    return _owner(path.name) is not None
+    return _parsed(path.name) is not None
 
 
 def meant(path: str) -> str:
@@ -83,18 +84,17 @@ def is_leftover(path: Path) -> bool:
         False for other names, and where the process may still write. A process of another machine
         cannot be seen from here: what it has not touched for a day is a leftover.
     """
-    owner = _owner(path.name)
-    if owner is None or os.path.abspath(path) in _mine:
+    found = _parsed(path.name)
+    if found is None or os.path.abspath(path) in _mine:
         return False
-    pid, host = owner
-    if host not in ("", _host()):
+    _, pid, host = found
+    if host != _host():
         try:
             return _age(path) > _OF_ANOTHER
         except OSError:  # gone meanwhile, or nothing can be written there
             return False
-    if pid == os.getpid():  # a process before this one had the same number
-        return host != ""
-    return not psutil.pid_exists(pid)
+    # this process's own number: a process before this one had it
+    return pid == os.getpid() or not psutil.pid_exists(pid)
 
 
 def _age(path: Path) -> float:
@@ -115,10 +115,11 @@ def forget(path: Path) -> None:
     Args:
         path: The file or folder; it need not exist.
     """
-    begins = _short(path.name)
+    own = _short(path.name)
     for folder in (path.parent, path):
         for name in _names(folder):
-            if name.startswith(begins) and is_leftover(folder / name):
+            found = _parsed(name)
+            if found is not None and found[0] == own and is_leftover(folder / name):
                 delete(folder / name)
                 if folder == path.parent and path.is_file() and path.stat().st_size == 0:
                     path.unlink()  # a name that was claimed on a disk without hard links
@@ -141,12 +142,14 @@ def delete(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
-    moving = path / MOVING
-    if moving.exists() and path.parent.is_dir():
-        for name in moving.read_text(encoding="utf-8").split("\0"):
-            moved = path.parent / name
-            if name and not os.path.lexists(path / name):
-                _remove(moved)
+    moving, found = path / MOVING, _parsed(path.name)
+    # a folder that others sent may hold such a file: only `whole_folder`'s own place is cleared,
+    # of names within it
+    if moving.is_file() and found is not None and found[0] == _short(path.parent.name):
+        for name in moving.read_text(encoding="utf-8", errors="replace").split("\0"):
+            within = name not in ("", "..") and Path(name).name == name
+            if within and not os.path.lexists(path / name):
+                _remove(path.parent / name)
     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -163,13 +166,13 @@ def _fresh_end(name: str) -> re.Match[str] | None:
     return _FRESH.fullmatch(name, at) if at >= 0 else None
 
 
-def _owner(name: str) -> tuple[int, str] | None:
-    """The process and the machine in a fresh name."""
+def _parsed(name: str) -> tuple[str, int, str] | None:
+    """What a fresh name says: (what is being made, the process, the machine)."""
     found = _fresh_end(name)
     if found is None:
         return None
-    pid = found["pid"] or found["folder_pid"]
-    return int(pid), found["host"] or found["folder_host"] or ""
+    pid, host = found["pid"] or found["folder_pid"], found["host"] or found["folder_host"]
+    return name[: found.start()], int(pid), host
 
 
 @cache

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import platform
+import re
 import sys
 import threading
 import uuid
@@ -25,6 +26,7 @@ OWNER = ".owner.json"
 LEASE = 120.0  # seconds without a sign of life after which an owner elsewhere counts as dead
 _BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux
 _TRIES = 3
+_TOKEN = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -122,11 +124,17 @@ def _read(path: Path) -> Owner | None:
 
 
 def parsed(line: bytes) -> Owner | None:
-    """An owner as JSON has it; None where a kill has torn the text."""
+    """An owner as JSON has it; None where a kill has torn the text, or where others wrote it: its
+    token becomes part of a file's name.
+    """
     try:
-        return Owner(**json.loads(line))
-    except (ValueError, TypeError):
+        found = Owner(**json.loads(line))
+    except (ValueError, TypeError, RecursionError):
         return None
+    texts = (found.host, found.boot, found.since, found.token)
+    number = type(found.pid) is int and 0 < found.pid < 1 << 31
+    typed = number and type(found.began) in (int, float) and all(type(x) is str for x in texts)
+    return found if typed and _TOKEN.fullmatch(found.token) else None
 
 
 def tell(folder: Path) -> Callable[[], None]:
@@ -140,6 +148,8 @@ def tell(folder: Path) -> Callable[[], None]:
     """
     mine = this_process()
     try:
+        if (folder / OWNER).is_symlink():  # of a folder that others sent: it may lead anywhere
+            (folder / OWNER).unlink()
         (folder / OWNER).write_text(json.dumps(asdict(mine)), encoding="utf-8")
     except OSError as why:  # the lock holds without it; what is written next says what is wrong
         log.info("%s cannot be written: %s", folder / OWNER, why)

@@ -15,9 +15,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assay.engine.plural import counted
+from assay.errors import InputError
 from assay.interop.reward_client import Answer, RewardClient, Unanswered
 
 log = logging.getLogger("assay")
+# Columns of a dataset that are not sent unless they are named: completions as ids, and what the
+# server takes for its own names, for which it would refuse every completion.
+_NOT_SENT = ("completion_ids", "prompts", "completions", "messages")
 
 
 class _Served:
@@ -30,7 +34,8 @@ class _Served:
         name: The name that TRL logs.
         patience: Calls in a row that may stay without any answer, each completion being None,
             before one raises: a trainer without rewards learns nothing, and says little of it.
-        columns: The columns of the dataset that the reward reads; all that JSON can hold if None.
+        columns: The columns of the dataset that the reward reads; all that JSON can hold if None,
+            but those named prompts, completions or messages.
         settings: Further settings of `RewardClient`.
     """
 
@@ -51,10 +56,17 @@ class _Served:
 
     def _sent(self, n: int, columns: Mapping[str, Any]) -> dict[str, list[Any]]:
         """The columns that are sent: those of the dataset, not the trainer's own objects."""
-        wanted = columns if self.columns is None else self.columns
+        wanted = (
+            [k for k in columns if k not in _NOT_SENT] if self.columns is None else self.columns
+        )
+        if lost := [k for k in wanted if k not in columns]:
+            raise InputError(
+                f"reward {self.__name__} reads the column '{lost[0]}', which the trainer does not "
+                "hand over; add it to the dataset, and set remove_unused_columns=False"
+            )
         found = {k: columns[k] for k in wanted}
         lists = {k: list(v) for k, v in found.items() if isinstance(v, (list, tuple))}
-        sized = {k: v for k, v in lists.items() if len(v) == n and k != "completion_ids"}
+        sized = {k: v for k, v in lists.items() if len(v) == n}
         return {k: v for k, v in sized.items() if self.columns is not None or _sayable(v)}
 
     def _rewards(self, found: list[Answer], log_metric: Any) -> list[float | None]:
@@ -109,7 +121,7 @@ class ServedReward(_Served):
 
         Raises:
             Unanswered: More than `patience` calls in a row got no answer.
-            InputError: The server refuses the request.
+            InputError: The server refuses the request, or a column that was named is missing.
         """
         sent = self._sent(len(prompts), columns)
         try:

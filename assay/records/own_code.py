@@ -92,9 +92,9 @@ def only_known_code(about: Mapping[str, Any], folder: Path | str) -> None:
     Raises:
         InputError: A file lies in the run's folder, or no run of this user named it.
     """
-    inside, files = Path(folder).resolve(), named(about, folder)
+    files = named(about, folder)
     for file in files:
-        if file.resolve().is_relative_to(inside) or file.absolute().is_relative_to(inside):
+        if lies_in(file, folder):
             raise InputError(
                 f"{folder} names the Python file {file}, which lies in the run's own folder: "
                 "its code came with the run and is not executed; read it, and move it to "
@@ -110,6 +110,12 @@ def only_known_code(about: Mapping[str, Any], folder: Path | str) -> None:
             "command"
         )
     remember(files)
+
+
+def lies_in(file: Path, folder: Path | str) -> bool:
+    """Whether a Python file lies in a run's folder, by its name or by where a link leads."""
+    inside = Path(folder).resolve()
+    return file.resolve().is_relative_to(inside) or file.absolute().is_relative_to(inside)
 
 
 def _marker(file: Path) -> Path:

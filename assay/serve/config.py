@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from assay.errors import InputError
 from assay.interop.shapes import WITH_REFERENCES, check_shape
@@ -75,15 +75,7 @@ class ServeConfig:
     @property
     def stacking(self) -> Stacking:
         """How members' scores become one number."""
-        return Stacking(
-            self.aggregate,
-            self.shape,
-            self.references,
-            self.slope,
-            self.most,
-            self.late,
-            self.spread_limit,
-        )
+        return Stacking(**{f.name: getattr(self, f.name) for f in fields(Stacking)})
 
     @property
     def local(self) -> bool:

@@ -115,10 +115,6 @@ class Scorer:
             for i, at in enumerate(own)
         ]
 
-    def spreads(self, items: Sequence[Item]) -> list[float]:
-        """The members' standard deviation on each item, of those that all members score."""
-        return [s.spread for s in self.score(items) if s.spread is not None]
-
     def _columns(self, rows: Sequence[Row], own: Sequence[int]) -> _Columns:
         """Score rows.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,10 +132,3 @@ def calibrated(
     limit = float(np.quantile(spreads, config.calibrate_quantile))
     how = {"file": path, "quantile": config.calibrate_quantile, "completions": len(spreads)}
     return replace(config, spread_limit=limit, calibrate=""), how
-
-
-def names_of(about: Mapping[str, Any]) -> str:
-    """The members for a sentence, the first three by name."""
-    members = about["members"]
-    more = len(members) - 3
-    return ", ".join(members[:3]) + (f" and {more} more" if more > 0 else "")

@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from assay.engine.plural import counted
+from assay.serve.formats.fields import kind
 from assay.serve.item import BadRequest, Item, Score
 
 FIELDS = ("prompts", "completions", "columns", "ids", "items", "model")
@@ -53,7 +54,7 @@ class ScoreFormat:
             [Item(prompt='p', completion='c', columns={}, text='', decoded='')]
         """
         if not isinstance(body, Mapping):
-            raise BadRequest(f"the body is a {_kind(body)}; send an object with {FIELDS[0]}, …")
+            raise BadRequest(f"the body is {kind(body)}; send an object with {FIELDS[0]}, …")
         wrong = sorted(set(body) - set(FIELDS))
         if wrong:
             raise BadRequest(f"the body has a key '{wrong[0]}'; its keys are {', '.join(FIELDS)}")
@@ -69,7 +70,7 @@ class ScoreFormat:
             )
         columns = body.get("columns") or {}
         if not isinstance(columns, Mapping):
-            raise BadRequest(f"columns is a {_kind(columns)}; send an object of lists")
+            raise BadRequest(f"columns is {kind(columns)}; send an object of lists")
         many = {f"column '{k}'": v for k, v in columns.items()}
         if body.get("ids") is not None:
             many["ids"] = body["ids"]
@@ -125,16 +126,16 @@ def _result(index: int, id: Any, score: Score) -> dict[str, Any]:
 def _item(value: Any, i: int) -> Item:
     where = f"items[{i}]"
     if not isinstance(value, Mapping):
-        raise BadRequest(f"{where} is a {_kind(value)}; send an object")
+        raise BadRequest(f"{where} is {kind(value)}; send an object")
     wrong = sorted(set(value) - set(ITEM_KEYS))
     if wrong:
         raise BadRequest(f"{where} has a key '{wrong[0]}'; its keys are {', '.join(ITEM_KEYS)}")
     columns, text = value.get("columns") or {}, value.get("text") or ""
     _check_ids([value.get("id")])
     if not isinstance(columns, Mapping):
-        raise BadRequest(f"{where}.columns is a {_kind(columns)}; send an object")
+        raise BadRequest(f"{where}.columns is {kind(columns)}; send an object")
     if not isinstance(text, str):
-        raise BadRequest(f"{where}.text is a {_kind(text)}; send text")
+        raise BadRequest(f"{where}.text is {kind(text)}; send text")
     if text and not ("prompt" in value or "completion" in value):
         return Item("", "", columns, text)
     both = [_said(value.get(k), f"{where}.{k}") for k in ("prompt", "completion")]
@@ -146,27 +147,16 @@ def _said(value: Any, where: str) -> Any:
     messages = isinstance(value, list) and all(isinstance(m, Mapping) for m in value)
     if isinstance(value, str) or (messages and value):
         return value
-    raise BadRequest(f"{where} is a {_kind(value)}; send text, or a list of messages")
+    raise BadRequest(f"{where} is {kind(value)}; send text, or a list of messages")
 
 
 def _check_ids(ids: Sequence[Any]) -> None:
     for id in ids:
         if isinstance(id, bool) or not isinstance(id, (str, int, type(None))):
-            raise BadRequest(f"an id is a {_kind(id)}; send text or a whole number")
+            raise BadRequest(f"an id is {kind(id)}; send text or a whole number")
 
 
 def _list(value: Any, what: str) -> Sequence[Any]:
     if not isinstance(value, list):
-        raise BadRequest(f"{what} is a {_kind(value)}; send a list")
+        raise BadRequest(f"{what} is {kind(value)}; send a list")
     return value
-
-
-def _kind(value: Any) -> str:
-    """What JSON calls a value.
-
-    Example:
-        >>> _kind(None), _kind([1]), _kind(1.5)
-        ('null', 'list', 'number')
-    """
-    names: dict[type, str] = {str: "text", bool: "boolean", list: "list", dict: "object"}
-    return "null" if value is None else names.get(type(value), "number")

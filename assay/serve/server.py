@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import errno
 import functools
@@ -71,13 +72,14 @@ class RewardServer:
         self.service = Service(self.config, [ScoreFormat(lambda: self.service.about), *FORMATS])
         self.lanes: Lanes | None = None
         self.socket = _listen(self.config.host, self.config.port)
+        self._bound = self.socket.getsockname()[:2]  # the socket is closed when the server ends
         self.thread: threading.Thread | None = None
         self.clean = True  # every request was answered before the server ended
 
     @property
     def url(self) -> str:
         """The server's address, by a name that this machine can use."""
-        host, port = self.socket.getsockname()[:2] if self.thread is None else self._bound
+        host, port = self._bound
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -96,13 +98,12 @@ class RewardServer:
             The server's address.
 
         Raises:
-            InputError: A reward cannot be opened, or the server has ended.
+            InputError: A reward cannot be opened, or the server was stopped or has ended.
         """
         if self.thread is not None:
             return self.url
         if self.socket.fileno() < 0:
             raise InputError("this server has ended, and does not start again; make a new one")
-        self._bound = self.socket.getsockname()[:2]
         self._listen_in_thread()
         try:
             self.lanes, self.about = self._lanes()
@@ -116,8 +117,12 @@ class RewardServer:
             self.service.open(self.lanes, self.about)
             done.set()
 
-        self.loop.call_soon_threadsafe(open_)
-        done.wait()
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self.loop.call_soon_threadsafe(open_)
+        while not done.wait(0.2):
+            if self.thread is None or not self.thread.is_alive():  # another thread stopped it
+                self.stop()
+                raise InputError("the reward server was stopped before its rewards were loaded")
         return self.url
 
     def stop(self) -> bool:
@@ -171,9 +176,18 @@ class RewardServer:
         most = 2 * config.timeout  # nobody waits any more
         if config.calibrate:
             first = child(arguments=(self.rewards, config))
-            config, how = calibrated(first, config)
-            first.close()
-        lanes = [child(arguments=(self.rewards, config), limit=most) for _ in range(n)]
+            try:
+                config, how = calibrated(first, config)
+            finally:
+                first.close()
+        lanes = list[Child]()
+        try:
+            while len(lanes) < n:
+                lanes.append(child(arguments=(self.rewards, config), limit=most))
+        except BaseException:  # those that have loaded the reward would keep its memory
+            for one in lanes:
+                one.close()
+            raise
         return Lanes(lanes), {**lanes[0].about, "calibration": how}
 
     def _listen_in_thread(self) -> None:
