@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+import assay
 from assay import cli
 from assay.engine import checkpoint
 from assay.errors import InputError
@@ -241,3 +242,22 @@ def test_python_finds_what_the_command_line_finds_and_a_policy_has_its_own_cure(
     assert any("mine.py" in name for name in wrong), wrong
     said = wrong["policies/4.safetensors"]
     assert "another run like this one (assay run --from)" in said and "delete it" not in said
+
+
+def test_a_run_with_a_link_out_of_its_folder_is_not_gone_on_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Policies that are needed no more are deleted, so a link would delete a user's models."""
+    theirs = tmp_path / "models" / "mine.safetensors"
+    theirs.parent.mkdir()
+    theirs.write_text("precious")
+    run = tmp_path / "run"
+    for reading in assay.train("leave_one_out", world="table", max_steps=4, out=run, stream=True):
+        if reading["step"] >= 1:
+            break
+    shutil.rmtree(run / "policies", ignore_errors=True)
+    (run / "policies").symlink_to(theirs.parent)
+    capsys.readouterr()
+    assert cli.main(["run", "--resume", "--out", str(run), "-q"]) == 2
+    assert f"policies is a link to {theirs.parent}" in capsys.readouterr().err
+    assert theirs.read_text() == "precious"

@@ -38,8 +38,15 @@ def may_go_on(folder: Path) -> None:
         folder: The folder of a run that is not done.
 
     Raises:
-        InputError: What it resumes from is of another run, or the record or its lines were changed.
+        InputError: What it resumes from is of another run, the record or its lines were changed,
+            or a link leads out of the folder.
     """
+    for path in (*sorted(folder.iterdir()), *sorted(folder.glob("policies/*"))):
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"{path} is a link to {path.resolve()}, and a run that goes on writes and deletes "
+                "files there; put the files themselves into the folder"
+            )
     carry = folder / CARRY
     if carry.exists():
         said = check_state(folder, carry)
