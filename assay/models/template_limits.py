@@ -3,8 +3,9 @@
 transformers runs templates in Jinja's sandbox, which lets no attribute of Python through and no
 range above 100,000; nested loops and texts that double are still free. So a rendering is
 interrupted when it takes too long or the process grows too much. One operation cannot be
-interrupted, such as a power of two large numbers: those stand in no real template, and are refused
-by the template's text.
+interrupted. A power of two large numbers stands in no real template, and is refused by the
+template's text; a text that one operation multiplies, replaces or joins may take more memory than
+the bound, up to the machine's.
 """
 
 from __future__ import annotations
