@@ -4,7 +4,9 @@ machine and no order.
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,17 @@ def modules() -> list[str]:
 
 
 jaxtyping.install_import_hook(modules(), "conftest.checked")
+
+
+@pytest.fixture(autouse=True)
+def _heard() -> Iterator[None]:
+    """The command line says how much of these logs is heard, for a process that ends with it."""
+    logs = [logging.getLogger(name) for name in ("assay", "assay.serve", "uvicorn.error")]
+    before = [(log.level, log.propagate, log.handlers[:]) for log in logs]
+    yield
+    for log, (level, propagate, handlers) in zip(logs, before, strict=True):
+        log.setLevel(level)
+        log.propagate, log.handlers = propagate, handlers
 
 
 @pytest.fixture(autouse=True)
