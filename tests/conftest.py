@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +48,11 @@ jaxtyping.install_import_hook(modules(), "conftest.checked")
 
 
 @pytest.fixture(autouse=True)
-def _heard() -> Iterator[None]:
+def _heard() -> None:
     """The command line says how much of these logs is heard, for a process that ends with it."""
-    logs = [logging.getLogger(name) for name in ("assay", "assay.serve", "uvicorn.error")]
-    before = [(log.level, log.propagate, log.handlers[:]) for log in logs]
-    yield
-    for log, (level, propagate, handlers) in zip(logs, before, strict=True):
-        log.setLevel(level)
-        log.propagate, log.handlers = propagate, handlers
+    for log in map(logging.getLogger, ("assay", "assay.serve", "uvicorn.error")):
+        log.setLevel(logging.NOTSET)  # also after a fixture that several tests share
+        log.propagate, log.handlers = True, []
 
 
 @pytest.fixture(autouse=True)
