@@ -62,3 +62,14 @@ def test_nothing_is_deleted_while_another_process_holds_the_run() -> None:
         assert set(LEFT) <= files()
     assert cli.main(["run", "--resume", "--out", "a"]) == 0
     assert files() == whole
+
+
+def test_a_link_out_of_the_run_leads_to_nothing_that_is_deleted(tmp_path: Path) -> None:
+    """A run that others sent says that it is done, and its policies are a link."""
+    died()
+    theirs = tmp_path / "models"
+    Path("a/policies").rename(theirs)
+    before = sorted(theirs.iterdir())
+    Path("a/policies").symlink_to(theirs)
+    cli.main(["run", "--resume", "--out", "a"])
+    assert sorted(theirs.iterdir()) == before and len(before) > 1

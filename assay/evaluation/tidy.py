@@ -40,8 +40,10 @@ def _tidy(run: Run) -> None:
     over = {run.folder / CARRY}
     if run.record.run.get("policies") is False:
         over |= {*run.folder.glob("policies/*.safetensors"), *run.folder.glob("kept-*.safetensors")}
+    here = run.folder.resolve()
     try:
         for path in over - stay:
-            path.unlink(missing_ok=True)
+            if path.parent.resolve().is_relative_to(here):  # and not where a link leads
+                path.unlink(missing_ok=True)
     except OSError as why:  # the run is whole with it, also on a disk that is locked
         log.info("%s holds weights that it needs no more: %s", run.folder, why)
