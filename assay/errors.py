@@ -4,6 +4,8 @@ traceback.
 
 from __future__ import annotations
 
+from typing import Any
+
 from assay.safe_text import visible
 
 LONGEST = 1000  # characters of a sentence, whatever it quotes
@@ -53,13 +55,23 @@ class Missing(InputError):
 class NotFinite(_Sentence, ArithmeticError):
     """A number that had to be finite is not: a reward, a loss or a gradient. The run ends with exit
     code 1.
+
+    Attributes:
+        run: The run as far as it came, from `assay.train`.
     """
+
+    run: Any = None
 
 
 class Collapsed(_Sentence):
     """Training has died, and the run was told to stop (--on-collapse stop). The message says what
     was seen, since which step, and what to do; exit code 4.
+
+    Attributes:
+        run: The run as far as it came, from `assay.train`.
     """
+
+    run: Any = None
 
 
 class Waiting(_Sentence):

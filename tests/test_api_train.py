@@ -19,6 +19,7 @@ import assay
 from assay import cli
 from assay.api.weights import weights_digest
 from assay.core import InputError, Loop, Step, Task
+from assay.errors import Collapsed
 from assay.loops import online, proxy_score
 from assay.registry.functions import function_name
 
@@ -283,3 +284,13 @@ def test_a_policy_is_had_where_the_functions_are_not(
     assay.open_run(out).policy.save_pretrained(tmp_path / "saved")
     assert capsys.readouterr().err == ""
     assert cli.main(["export", str(out), "--out", str(tmp_path / "exported")]) == 0
+
+
+def test_a_run_in_memory_that_was_stopped_keeps_its_readings(model: Any) -> None:
+    def constant(prompts: list[str], completions: list[str]) -> list[float]:
+        return [1.0 for _ in completions]
+
+    given = {**SMALL, "on_collapse": "stop", "collapse_steps": 1, "max_steps": 9, "batch_size": 64}
+    with pytest.raises(Collapsed, match="the same reward") as why:
+        assay.train("leave_one_out", model=model, prompts=PROMPTS, rewards=constant, **given)
+    assert why.value.run.readings and why.value.run.warnings[0]["kind"] == "equal_rewards"

@@ -15,7 +15,7 @@ from assay.api.recipes import recipe_entry
 from assay.api.resuming import gone_on_with, must_be_free
 from assay.api.run import Run
 from assay.engine.quiet import quiet_libraries
-from assay.errors import InputError
+from assay.errors import Collapsed, InputError, NotFinite
 from assay.evaluation.lines import reading_line
 from assay.evaluation.tidy import tidied
 from assay.records import own_code
@@ -94,7 +94,7 @@ def train(
     Raises:
         InputError: An argument is unknown, missing or impossible, or a file has faults.
         Collapsed: Training has died, with `on_collapse="stop"`. It and the next two are in
-            `assay.errors`; `assay.open_run(out)` reads what was recorded.
+            `assay.errors`; its attribute `run` is the run as far as it came.
         NotFinite: A number is NaN or infinite, with `stop_on_nonfinite`.
         Waiting: People have yet to label pairs; go on with `resume=True`.
         KeyboardInterrupt: It was interrupted; with `out` it can be gone on with.
@@ -126,8 +126,12 @@ def train(
     )  # fmt: skip
     run = begin(execution.Worlds())
     if not stream:
-        for _ in run:
-            pass
+        try:
+            for _ in run:
+                pass
+        except (Collapsed, NotFinite) as why:
+            why.run = run  # in memory nothing else would have its readings
+            raise
     return run
 
 
