@@ -111,6 +111,8 @@ def test_a_reward_that_is_not_finite_stops_or_is_left_out_as_told(
     record, readings = run("skip", nonfinite_rewards="skip")
     about = Run.open(record.folder).about
     assert about["state"] == "done" and about["warnings"][0]["count"] > 0 and readings
+    advice = about["warnings"][0]["advice"]
+    assert "goes on without it" in advice and "--nonfinite-rewards" not in advice, "it is said"
 
 
 def test_what_a_function_returned_is_handed_on_only_to_who_names_the_sample() -> None:

@@ -176,6 +176,8 @@ class Health:
             said = f"{what}: {names}" + (f", and {more:,} more" if more > 0 else "")
             sentences.append(said)
             advice = ADVICE.get(number.split(" of ")[0], OTHERWISE)
+            if advice == ADVICE["reward"] and self.config.nonfinite_rewards == "skip":
+                advice = f"{advice.partition(';')[0]}. The run goes on without it."
             entry = {"kind": NONFINITE, "step": t, "since": t, "until": t, "what": said}
             n = sum(w["kind"] == NONFINITE for w in self.progress.warnings)
             if n < MOST or (found["broken"] and not self._broken):
