@@ -90,3 +90,12 @@ def test_leftovers_of_a_start_are_deleted_by_the_one_that_holds_the_folder(
     with pytest.raises(InputError, match="never overwritten"), recording._begun(Path("a")):
         pass
     assert Run.open("a").record.recipe == "mine"
+
+
+def test_a_file_of_a_user_makes_a_folder_no_leftover() -> None:
+    Path("a").mkdir()
+    Path("a/.owner.json").write_text("{}")
+    Path("a/run.json.4711-0a1b-c0ffee.new").write_text("{")
+    assert recording.was_killed(Path("a"))
+    Path("a/run.json.bak").write_text("precious")
+    assert not recording.was_killed(Path("a"))

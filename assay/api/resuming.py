@@ -82,9 +82,16 @@ def was_killed(folder: Path) -> bool:
 
 
 def _started(folder: Path) -> bool:
+    from assay.engine.leftovers import is_fresh as in_making  # here, because help asks no process
+
     left = {path.name for path in folder.iterdir()}
     own = {
-        name for name in left if name == INPUTS or is_trace(name) or name.startswith("run.json.")
+        name
+        for name in left
+        # the record in the making; run.json.bak would be a user's
+        if name == INPUTS
+        or is_trace(name)
+        or (name.startswith("run.json.") and in_making(Path(name)))
     }
     return OWNER in left and left == own
 
