@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,9 @@ def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 def left_by(folder: Path, **more: Any) -> owner.Owner:
     """The file of an owner that did not let the folder go."""
-    left = replace(owner.this_process(), **more)
-    (folder / owner.OWNER).write_text(json.dumps(asdict(left)))
-    return left
+    mine = owner.this_process()
+    (folder / owner.OWNER).write_text(json.dumps({**asdict(mine), **more}))
+    return owner.owner(folder) or mine
 
 
 @pytest.fixture

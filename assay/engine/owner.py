@@ -128,13 +128,16 @@ def parsed(line: bytes) -> Owner | None:
     token becomes part of a file's name.
     """
     try:
-        found = Owner(**json.loads(line))
-    except (ValueError, TypeError, RecursionError):
+        found = json.loads(line)
+    except (ValueError, RecursionError):
         return None
-    texts = (found.host, found.boot, found.since, found.token)
-    number = type(found.pid) is int and 0 < found.pid < 1 << 31
-    typed = number and type(found.began) in (int, float) and all(type(x) is str for x in texts)
-    return found if typed and _TOKEN.fullmatch(found.token) else None
+    if not isinstance(found, dict) or found.keys() != Owner.__annotations__.keys():
+        return None
+    texts = all(type(found[k]) is str for k in ("host", "boot", "since", "token"))
+    number = type(found["pid"]) is int and 0 < found["pid"] < 1 << 31
+    if not (texts and number and type(found["began"]) in (int, float)):
+        return None
+    return Owner(**found) if _TOKEN.fullmatch(found["token"]) else None
 
 
 def tell(folder: Path) -> Callable[[], None]:
