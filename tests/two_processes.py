@@ -14,11 +14,14 @@ from assay.engine import parallel
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with parallel.group():
-        sys.path.insert(0, str(Path(__file__).parent))
-        from small import small_world
-        from test_contract import RECIPES, drive, name
+    sys.path.insert(0, str(Path(__file__).parent))
+    from small import small_world
+    from test_contract import RECIPES, drive, name
 
+    # before they are two: a world that two processes train is another one, and has its own name
+    for module in RECIPES:
+        small_world(module)
+    with parallel.group():
         for module in RECIPES:
             readings = drive(module, small_world(module))
             if parallel.rank() == 0:
