@@ -28,9 +28,10 @@ class Paper:
 
 @dataclass
 class Claim:
-    """What a paper says, as an experiment: arms to run and one number a seed.
+    """What a paper says, as an experiment: arms to run, and what the seeds must show.
 
-    The statistics are the same for all claims. Used as a decorator of the effect.
+    The statistics are the same for all claims (`evidence/rule.py`). Used as a decorator of the
+    effect. Everything here is written down before the seeds are run.
 
     Attributes:
         statement: The claim in one sentence.
@@ -41,9 +42,24 @@ class Claim:
             it.
         worlds: Where the claim is run.
         on: Arguments that the claim needs of a world, by the world's name.
-        least: The smallest effect of interest, in the effect's units; an interval wholly below it
-            decides against the paper. None: a tenth of the fall of the arm that turns, or 0 where
-            none does.
+        least: δ, the smallest effect of interest, in the effect's units; one number, or one for
+            each part by name. It is set after the pilot on seeds 0 to 4. None: the claim gets no
+            verdict.
+        seeds: The seeds on which the claim is judged, e.g. "100..119"; or by the world's name.
+        tuned: Grids of constants by arm, `{"mine": {"beta": (0.1, 0.3)}, "rival": {"lam": (1.0,
+            3.0)}}`, chosen on seeds 0 to 4 by the highest mean of `by`. All grids have the same
+            number of settings. An arm's name instead of a grid takes what that arm chose, as a
+            negative control does.
+        by: `by(readings or lines of an arm) → float`, what constants are chosen by; the gold at the
+            end of the run if not given.
+        control: The parts of the effect that compare with a negative control: an arm with the
+            mechanism broken and everything else kept.
+        broken: What the negative control breaks, in a few words.
+        premises: Parts of the effect that must hold (lie above their δ) before the others mean
+            anything, such as that the rival is harmed. One that does not hold refutes nothing.
+        differs: What the arms may spend unequally, and why: `{"scored": "an ensemble scores every
+            completion five times"}`. Keys are generated, scored, compared, labels, updates and
+            seconds.
         effect: `effect(arms) → float`, positive where the paper is right, or `→ {part: float}`,
             judged part by part.
     """
@@ -53,7 +69,14 @@ class Claim:
     turns: str | None = None
     worlds: tuple[str, ...] = ("table", "grammar")
     on: dict[str, dict[str, Any]] = field(default_factory=dict)
-    least: float | None = None
+    least: float | dict[str, float] | None = None
+    seeds: str | dict[str, str] = ""
+    tuned: dict[str, dict[str, tuple[Any, ...]] | str] = field(default_factory=dict)
+    by: Callable[[list[dict[str, Any]]], float] | None = None
+    control: tuple[str, ...] = ()
+    broken: str = ""
+    premises: tuple[str, ...] = ()
+    differs: dict[str, str] = field(default_factory=dict)
     effect: Callable[[Arms], float | dict[str, float]] | None = None
 
     def __call__(self, effect: Callable[[Arms], float | dict[str, float]]) -> Claim:
