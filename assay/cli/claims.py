@@ -25,12 +25,15 @@ from assay.safe_text import json_text
 
 WIDE = 110  # columns of a terminal that has room for the reasons
 WORLD = "table"  # where a claim is run if no world is named
+FIRST = 5  # the first seed that no constant is chosen on
+STUDY = "study"  # where studies are run that make what they need by themselves
 
 
 def claims_(
     *,
     run: list[str] | None = None,
-    seeds: str = "0..4",
+    seeds: str = "",
+    pilot: bool = False,
     results: Path | None = None,
     write: bool = False,
     json_: bool = False,
@@ -39,28 +42,33 @@ def claims_(
     """List the papers' claims with what was found here, or run them.
 
     Without --run every claim is listed with its verdict, read from the results that come with assay
-    and from yours: holds here, does not hold here, cannot be shown here, or not run. With --run the
-    arms of a claim are run on every seed, which is the world's and the run's alike, and the result
-    is written to RESULTS/NAME.WORLD.json. A result file that cannot be read is named, and the exit
-    code is then 1.
+    and from yours: holds here, does not hold here, undecided, no verdict, or not run. With --run
+    the arms of a claim are run on every seed that its file numbers, and the result is written to
+    RESULTS/NAME.WORLD.json. A seed is the world's and the run's alike. Before them comes the pilot
+    on seeds 0 to 4, which chooses the arms' constants; it is kept in RESULTS/pilots. A result file
+    that cannot be read is named, and the exit code is then 1.
 
     Args:
         run: A paper whose claim is run, or all. May be given again.
-        seeds: The seeds, e.g. 0..4 (both ends included).
+        seeds: Other seeds, e.g. 100..149 (both ends included). More than the claim's file numbers
+            are judged by an interval that is valid at any time; fewer get no verdict.
+        pilot: Run only the pilot again, and say by which δ and seeds the claim could be judged.
         results: The folder of result files: ./claims by default. Without that folder, the results
             that came with assay are listed.
         write: Write the list into CLAIMS.md.
 
     Example:
         assay claims
-        assay claims --run grpo --world table --seeds 0..4
+        assay claims --run grpo --world table
     """
     with stage("starting"):
         from assay.evidence import claims, verdicts
 
     papers = [e for e in catalogue.entries() if not e.fault]
     if run:
-        _run(run, papers, given, seeds, results or Path("claims"))
+        _run(run, papers, given, seeds, pilot, results or Path("claims"))
+        if pilot:
+            return 0
     damaged = list[InputError]()
     found = claims.rows(papers, claims.folder(results), None if write else damaged.append)
     if write:
@@ -75,7 +83,7 @@ def claims_(
         print(screen.table(head[:shown], rows, numbers=range(3, min(shown, 6))))
         ending(
             ("more on one", "assay show NAME"),
-            ("run one", "assay claims --run NAME --seeds 0..4"),
+            ("run one", "assay claims --run NAME"),
         )
     for why in damaged:
         print(f"assay: {why}", file=sys.stderr)
@@ -88,7 +96,8 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
         return replace(base, what="assay claims without --run")
     world = seen.flags.get("world") or WORLD
     loop = {k: f for k, f in settings.loop().items() if k != "seed"}
-    theirs = {k: f for k, f in settings.world_flags(world).items() if k != "world.seed"}
+    flags = {} if world == STUDY else settings.world_flags(world)
+    theirs = {k: f for k, f in flags.items() if k != "world.seed"}
     place = {"world": Flag("world", str, WORLD, settings.run()["world"].help, group="World")}
     return replace(
         base,
@@ -116,12 +125,38 @@ def _run(
     papers: list[catalogue.Entry],
     given: Mapping[str, Any],
     seeds: str,
+    pilot: bool,
     folder: Path,
 ) -> None:
     """Run some papers' claims and write their result files."""
-    from assay.evidence import claims
+    from assay.evidence import claims, pilots
 
     world = given.get("world") or WORLD
+    fit = _chosen(names, papers, world)
+    loop = {k: v for k, v in given.items() if k in settings.loop()}
+    arguments = {k.removeprefix("world."): v for k, v in given.items() if k.startswith("world.")}
+    numbers = [value(s, int, "--seeds") for s in several(seeds)] if seeds else None
+    if numbers and min(numbers) < FIRST:
+        raise InputError(
+            f"--seeds holds {min(numbers)}, and seeds 0 to {FIRST - 1} are the pilot's: constants "
+            "and δ are chosen on them; give others, or --pilot"
+        )
+    plan = claims.Plan(fit, world=world, world_arguments=arguments, loop=loop)
+    with ExitStack() as held:
+        for entry in sorted(fit, key=lambda e: e.name):
+            held.enter_context(reserving(claims.path_of(entry.name, world, folder)))
+        made = pilots.found(plan, folder, again=pilot)
+        for name in plan.papers if pilot else ():
+            print(pilots.told(name, made[name]))
+        if not pilot:
+            for result in claims.run(plan, pilot=made, seeds=numbers):
+                print(claims.save(result, folder), file=sys.stderr)
+
+
+def _chosen(names: list[str], papers: list[catalogue.Entry], world: str) -> list[catalogue.Entry]:
+    """The papers whose claims are run in a world."""
+    from assay.evidence import claims
+
     everything = "all" in names
     chosen = (
         [e for e in papers if e.statement] if everything else [catalogue.find(n) for n in names]
@@ -137,12 +172,4 @@ def _run(
             f"{odd.name}'s claim is about {', '.join(claims.claim_of(odd).worlds)}, not about "
             f"{world}"
         )
-    loop = {k: v for k, v in given.items() if k in settings.loop()}
-    arguments = {k.removeprefix("world."): v for k, v in given.items() if k.startswith("world.")}
-    numbers = [value(s, int, "--seeds") for s in several(seeds)]
-    how: dict[str, Any] = {"world": world, "world_arguments": arguments, "loop": loop}
-    with ExitStack() as held:
-        for entry in sorted(fit, key=lambda e: e.name):
-            held.enter_context(reserving(claims.path_of(entry.name, world, folder)))
-        for result in claims.run(fit, seeds=numbers, **how):
-            print(claims.save(result, folder), file=sys.stderr)
+    return fit

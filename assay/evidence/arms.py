@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
@@ -10,6 +9,7 @@ from typing import Any
 
 from assay.core import Loop, World
 from assay.evaluation.measure import measure
+from assay.evidence.places import seeded
 from assay.registry import catalogue
 from assay.worlds.refit import refitted
 
@@ -32,7 +32,7 @@ class Seed:
         loop: Mapping[str, Any],
     ):
         self.build, self.seed, self.loop = build, seed, loop
-        self.seeded = "seed" in inspect.signature(build).parameters
+        self.seeded = seeded(build)
         self.worlds: dict[str, World] = {}
         self.arms: dict[str, tuple[list[Any], Loop | None]] = {}
 

@@ -1,12 +1,14 @@
 """Runs what papers claim: every arm on every seed, one effect a seed.
 
-A claim that does not hold is a result. rule.py has the rule of judgement, the same for all papers.
+First the pilot, on seeds 0 to 4: it chooses the arms' constants (`tuning`) and shows the spread by
+which δ and the number of seeds are set. Then the seeds that the claim's file numbers. A claim that
+does not hold is a result. rule.py has the rule of judgement, the same for all papers.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -14,69 +16,161 @@ from typing import Any
 from assay.core import Claim
 from assay.engine import progress
 from assay.errors import InputError
+from assay.evidence import spending, tuning
 from assay.evidence.arms import Seed
+from assay.evidence.places import place
+from assay.evidence.result import Reads, add, empty, numbered
 from assay.evidence.results import folder, path_of, read, rows, save
 from assay.evidence.rule import judged
 from assay.records.provenance import provenance
 from assay.registry import catalogue
 from assay.registry.catalogue import Entry
-from assay.stats.effects import Reading, drop, final, peak
 
-__all__ = ["claim_of", "folder", "judged", "path_of", "read", "rows", "run", "save"]
+__all__ = [
+    "Plan",
+    "claim_of",
+    "folder",
+    "judged",
+    "path_of",
+    "pilots",
+    "read",
+    "rows",
+    "run",
+    "save",
+]
+
+
+class Plan:
+    """Where some papers' claims are run, and how.
+
+    Args:
+        entries: The papers. An arm that several of them compare with is run once a seed.
+        world: The world's name, or "study".
+        world_arguments: The world's arguments that are not defaults.
+        loop: Fields of the Loop that are not the papers' own.
+
+    Raises:
+        InputError: A paper makes no claim, or its claim is not well made.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[Entry],
+        *,
+        world: str,
+        world_arguments: Mapping[str, Any],
+        loop: Mapping[str, Any],
+    ):
+        self.papers = {e.name: (e, claim_of(e)) for e in entries}
+        self.build, self.loop = place(world), dict(loop)
+        more = {k: v for k, v in world_arguments.items() if k not in ("seed", "name")}
+        self.world = {"name": world, **more}
+
+    def only(self, names: Iterable[str]) -> Plan:
+        """The same for some of the papers."""
+        plan = Plan((), world=self.world["name"], world_arguments=self.world, loop=self.loop)
+        plan.papers = {n: self.papers[n] for n in names}
+        return plan
+
+    def seeds(self, numbers: Iterable[int], what: str) -> Iterator[tuple[int, Seed]]:
+        """Each seed, shown as it is worked on."""
+        for seed in progress.over(list(numbers), what, "seeds"):
+            yield seed, Seed(self.build, seed, self.loop)
+
+    def arm(self, claim: Claim, there: Seed, arm: tuning.Arm) -> tuple[list[dict[str, Any]], Any]:
+        """Run an arm with what the claim needs of this world."""
+        asked = {k: v for k, v in self.world.items() if k != "name"}
+        needs = {**claim.on.get(self.world["name"], {}), **asked}
+        name, arguments = arm
+        return there.arm(name, {**{f"world.{k}": v for k, v in needs.items()}, **arguments})
+
+    def key(self, claim: Claim) -> str:
+        """What a pilot of a claim is made with."""
+        return tuning.key(claim, self.world, self.loop)
+
+
+def pilots(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Choose every claim's constants on seeds 0 to 4, and find its effect there.
+
+    Args:
+        plan: The papers and where they are run.
+
+    Returns:
+        By paper: the seeds, what was chosen, each setting's mean, the effects, falls and spending.
+
+    Raises:
+        InputError: A claim's effect compares an arm that was tuned with one that was not.
+    """
+    made = {}
+    there = {seed: Seed(plan.build, seed, plan.loop) for seed in tuning.SEEDS}
+    for name, (_, claim) in progress.over(list(plan.papers.items()), "pilots", "claims"):
+
+        def run(seed: int, arm: tuning.Arm, claim: Claim = claim) -> list[dict[str, Any]]:
+            return plan.arm(claim, there[seed], arm)[0]
+
+        chosen, table = tuning.choose(claim, run)
+        pilot = {"key": plan.key(claim), "chosen": chosen, "table": table}
+        result = empty(plan.papers[name][0], claim, plan.world, plan.loop, pilot)
+        for seed in tuning.SEEDS:
+            _one(plan, claim, result, seed, there[seed])
+        kept = ("seeds", "effects", "drops", "notes", "spent")
+        made[name] = {**pilot, **{k: result[k] for k in kept}, **_made()}
+    return made
 
 
 def run(
-    entries: Iterable[Entry],
-    *,
-    seeds: Iterable[int],
-    world: str,
-    world_arguments: Mapping[str, Any],
-    loop: Mapping[str, Any],
+    plan: Plan, *, pilot: Mapping[str, Mapping[str, Any]], seeds: Iterable[int] | None = None
 ) -> list[dict[str, Any]]:
-    """Run the claims of some papers. An arm that several papers compare with is run once a seed.
+    """Run the claims of some papers.
 
     Args:
-        entries: The papers.
-        seeds: Each is the world's and the run's alike, so that proxies are fitted anew.
-        world: The world's name.
-        world_arguments: The world's arguments that are not defaults.
-        loop: Fields of the Loop that are not the papers' own.
+        plan: The papers and where they are run.
+        pilot: What was chosen, by paper, from `pilots`.
+        seeds: Each is the world's and the run's alike, so that proxies are fitted anew; None for
+            those that each claim numbers.
 
     Returns:
         One result a paper, as JSON values.
 
     Raises:
-        InputError: A paper makes no claim, or its claim is not well made.
+        InputError: A claim numbers no seeds and none are given, or a pilot is of another claim.
     """
-    papers = {e.name: (e, claim_of(e)) for e in entries}
-    build = catalogue.load_world(world)
-    results = {
-        name: {**_empty(e, c, world, world_arguments), "flags": dict(loop)}
-        for name, (e, c) in papers.items()
-    }
-    began = time.perf_counter()
-    for seed in progress.over(list(seeds), "claims", "seeds"):
-        there = Seed(build, seed, loop)
-        for name, (_, claim) in papers.items():
-            arms = {}
-            for arm, (other, arguments) in claim.arms.items():
-                needs = {
-                    f"world.{k}": v
-                    for k, v in {**claim.on.get(world, {}), **world_arguments}.items()
-                }
-                arms[arm], used = there.arm(other, {**needs, **arguments})
-                if used is not None:
-                    results[name]["loops"][arm] = asdict(used)
-                    results[name]["measured"][arm].append(_measured(arms[arm]))
-                else:
-                    results[name]["lines"].setdefault(arm, arms[arm])
-            _add(results[name], claim, seed, arms)
-    made = {
-        **provenance(),
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(time.perf_counter() - began, 1),
-    }
+    began, results = time.perf_counter(), dict[str, dict[str, Any]]()
+    asked = dict[int, list[str]]()
+    given = None if seeds is None else list(seeds)
+    for name, (entry, claim) in plan.papers.items():
+        if pilot[name]["key"] != plan.key(claim):
+            raise InputError(f"the pilot of {name} is of another claim; run it again by --pilot")
+        results[name] = empty(entry, claim, plan.world, plan.loop, pilot[name])
+        mine = numbered(claim, plan.world["name"]) if given is None else given
+        if not mine:
+            raise InputError(f"{name}'s claim numbers no seeds; give --seeds, such as 100..119")
+        for seed in mine:
+            asked.setdefault(seed, []).append(name)
+    for seed, there in plan.seeds(sorted(asked), "claims"):
+        for name in asked[seed]:
+            _one(plan, plan.papers[name][1], results[name], seed, there)
+    made = {**_made(), "seconds": round(time.perf_counter() - began, 1)}
     return [{**r, **made} for r in results.values()]
+
+
+def _one(plan: Plan, claim: Claim, result: dict[str, Any], seed: int, there: Seed) -> None:
+    """Run one seed's arms, and add its effect and what its arms spent."""
+    arms = Reads()
+    for arm, (name, arguments) in result["arms"].items():
+        arms[arm], used = plan.arm(claim, there, (name, arguments))
+        if used is not None:
+            result["loops"][arm] = asdict(used)
+        else:
+            result["lines"].setdefault(arm, arms[arm])
+    add(result, claim, seed, arms)
+    tuning.check_even(claim, arms.read)
+    for arm in sorted(arms.read):
+        spending.add(result["spent"], spending.spent(arm, dict.__getitem__(arms, arm)))
+
+
+def _made() -> dict[str, Any]:
+    return {**provenance(), "made": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
 def claim_of(entry: Entry) -> Claim:
@@ -86,7 +180,8 @@ def claim_of(entry: Entry) -> Claim:
         entry: The paper.
 
     Raises:
-        InputError: It makes none, or the arm that turns is none of its arms.
+        InputError: It makes none, or it is not well made: the arm that turns is none of its arms,
+            its grids differ in size, or it is judged on a seed that constants are chosen on.
     """
     claim = getattr(catalogue.load(entry), "claim", None)
     if not isinstance(claim, Claim) or claim.effect is None:
@@ -98,53 +193,12 @@ def claim_of(entry: Entry) -> Claim:
             f"{entry.name}'s claim says that '{claim.turns}' turns, and its arms are "
             f"{', '.join(claim.arms)}"
         )
+    tuning.grids(claim)
+    spending.check_named(claim.differs)
+    for world in claim.worlds:
+        if early := sorted(set(numbered(claim, world)) & set(tuning.SEEDS)):
+            raise InputError(
+                f"{entry.name}'s claim is judged on seed {early[0]}, and seeds 0 to 4 are those "
+                "that constants and δ are chosen on"
+            )
     return claim
-
-
-def _empty(entry: Entry, claim: Claim, world: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "title": entry.title,
-        "statement": claim.statement,
-        "world": {"name": world, **{k: v for k, v in arguments.items() if k != "seed"}},
-        "arms": {k: list(v) for k, v in claim.arms.items()},
-        "loops": {},
-        "turns": claim.turns,
-        "least": claim.least,
-        "seeds": [],
-        "effects": [],
-        "drops": [],
-        "lines": {},
-        "notes": [],
-        "measured": {k: [] for k in claim.arms},
-    }
-
-
-def _add(result: dict[str, Any], claim: Claim, seed: int, arms: dict[str, list[Reading]]) -> None:
-    """Add one seed's effect and the fall of the arm that must turn; None with a note where either
-    cannot be measured.
-    """
-    result["seeds"].append(seed)
-    effect = claim.effect
-    assert effect is not None  # claim_of made sure of it
-    asked: dict[str, Callable[[], float | dict[str, float]]] = {"effects": lambda: effect(arms)}
-    if claim.turns is not None:
-        turns = claim.turns
-        asked["drops"] = lambda: drop(arms[turns])
-    for key, value in asked.items():
-        try:
-            result[key].append(value())
-        except ValueError as why:
-            result[key].append(None)
-            result["notes"].append(f"seed {seed}: {why}")
-
-
-def _measured(readings: list[Reading]) -> dict[str, float | None]:
-    """An arm's peak and drop at fresh addresses, its last gold and its last KL."""
-    out: dict[str, float | None] = {"kl": [r["kl"] for r in readings if r["tag"] != "best"][-1]}
-    for key, value in (("peak", peak), ("drop", drop), ("final", final)):
-        try:
-            out[key] = value(readings)
-        except (ValueError, IndexError):
-            out[key] = None  # this world has no gold, or the run has no second reading
-    return out

@@ -84,6 +84,7 @@ def studies(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What studies said on the first seed: with columns where the lines are alike."""
     out = []
     for arm, lines in row.get("lines", {}).items():
+        lines = [line for line in lines if line.get("kind") != "spent"]
         shown = lines[:MOST]
         names = list(shown[0]) if shown else []
         alike = all(list(line) == names for line in shown) and len(names) <= WIDEST

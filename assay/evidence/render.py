@@ -14,6 +14,7 @@ import jinja2
 
 from assay.data.escape import prose
 from assay.data.templates import markdown
+from assay.evidence.spending import SPENT
 
 
 def written(template: str, **values: Any) -> str:
@@ -25,7 +26,14 @@ def written(template: str, **values: Any) -> str:
 def _templates() -> jinja2.Environment:
     env = markdown(Path(__file__).parent / "templates")
     ours = {"prose": prose, "body": body, "settings": settings, "flags": flags, "value": value}
-    env.filters |= {**ours, "effect": effect, "json": line}
+    env.filters |= {
+        **ours,
+        "effect": effect,
+        "part": part,
+        "spent": spent,
+        "number": number,
+        "json": line,
+    }
     return env
 
 
@@ -33,6 +41,28 @@ def effect(row: Mapping[str, Any], before: str) -> str:
     """The effect with its interval, after some words; "" where there is none."""
     said = "" if row["effect"] is None else f"{before}{row['effect']:.3f}"
     return said + ("" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]")
+
+
+def part(found: Mapping[str, Any]) -> str:
+    """One part of an effect: its interval, δ, and what these seeds could have seen."""
+    name = f"“{prose(found['name'])}”" if found["name"] else "the effect"
+    role = "" if found["role"] == "effect" else f" ({found['role']})"
+    said = f"{name}{role} {found['mean']:.3g}"
+    if found["low"] is not None:
+        said += f" [{found['low']:.3g}, {found['high']:.3g}]"
+    if found["least"] is not None:
+        said += f", δ {found['least']:.3g}"
+    return said if found["sees"] is None else f"{said}, sees {found['sees']:.3g}"
+
+
+def number(found: float | None) -> str:
+    """A number to three digits; a dash where there is none."""
+    return "–" if found is None else f"{found:.3g}"
+
+
+def spent(counts: Mapping[str, list[float]]) -> list[str]:
+    """What an arm spent, in the order of `spending.SPENT`."""
+    return [f"{sum(counts[k]) / len(counts[k]):,.4g}" if counts.get(k) else "–" for k in SPENT]
 
 
 def flags(arguments: Mapping[str, Any]) -> str:

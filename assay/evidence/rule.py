@@ -1,24 +1,34 @@
 """The verdict on a claim: one rule for all papers.
 
-At least five paired seeds; the arm named `turns` must visibly fall from its peak. The claim holds
-here if the 95 % Student-t interval of the mean effect lies above 0. It does not hold here if all of
-the interval is smaller than the smallest effect of interest, δ: `Claim.least`, or a tenth of the
-fall of the arm that turns, said before the seeds are run. Else it cannot be shown here.
+δ, `Claim.least`, is the smallest effect of interest, a number in the claim's file, set on seeds 0
+to 4. On the numbered seeds each part of the effect gets a 95 % Student-t interval; of several parts
+each is at 1 − 0.05/parts, so that all of them cover at once.
+
+    holds here            every part's interval lies above its δ
+    does not hold here    one part's interval lies below its δ
+    undecided             neither, or a premise does not hold
+    no verdict            it cannot be judged: see `refused`
+
+A premise is a part, too: it has to lie above its δ before the others mean anything, as the arm that
+turns must fall. More seeds than the claim numbers were added after a look, so the intervals are
+then those that hold at all times at once (`formulas.confidence.student`).
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from assay.stats.intervals import bounds
+from assay.evidence.spending import unequal
+from assay.stats.intervals import bounds, detectable
 
 SEEDS = 5
-# of what over-optimisation costs the baseline: a mitigation that gives less is of no use
-TENTH = 0.1
-Interval = tuple[float | None, float | None, float | None]
-HOLDS, FAILS, UNSHOWN = "holds here", "does not hold here", "cannot be shown here"
+LEVEL = 0.95
+HOLDS, FAILS, UNDECIDED, NONE = "holds here", "does not hold here", "undecided", "no verdict"
+VERDICTS = (HOLDS, FAILS, UNDECIDED, NONE)
+Effect = float | dict[str, float]
 
 
 def judged(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,106 +38,170 @@ def judged(result: Mapping[str, Any]) -> dict[str, Any]:
         result: A result file.
 
     Returns:
-        A row: the verdict ("holds here", "does not hold here" or "cannot be shown here"), why, the
-        mean effect with the interval that decided, and what was run.
+        A row: the verdict, why, the mean effect of the part that decided with its interval, every
+        part, and what was run.
     """
-    effects = [parts(e) for e in result["effects"] if e is not None]
-    drops = [d for d in result["drops"] if d is not None]
-    fall, lowest, highest = bounds(drops)
-    least = result.get("least")
-    if least is None:
-        least = max(0.0, TENTH * fall) if result["turns"] and fall is not None else 0.0
-    said, part, (mean, low, high), count = verdict(effects, least=least)
-    missing = _missing(result, len(effects), drops)
-    row = {
+    why = refused(result)
+    found = parts(result)
+    said, part = (NONE, None) if why else verdict(result, found)
+    decisive = part or (found[0] if found else {})
+    return {
         "name": result["name"],
         "title": result["title"],
-        "verdict": UNSHOWN if missing else said,
-        "effect": mean,
-        "low": low,
-        "high": high,
+        "verdict": said,
+        "effect": decisive.get("mean"),
+        "low": decisive.get("low"),
+        "high": decisive.get("high"),
+        "least": decisive.get("least"),
+        "parts": found,
+        "extended": extended(result),
         "seeds": len(result["seeds"]),
         "world": result["world"]["name"],
-        "why": missing or _why(said, high, least),
+        "why": why or _why(result, said, decisive, len(found)),
         "command": command(result),
-        "arms": result.get("arms", {}),
-        "measured": result.get("measured", {}),
-        "lines": result.get("lines", {}),
         "first": result["seeds"][0] if result["seeds"] else None,
+        **{k: result.get(k, {}) for k in KEPT},
     }
-    if part and not missing:
-        row["why"] = f"of its {count} parts the weakest is “{part}”: {row['why']}"
-    if result["turns"] and row["verdict"] in (HOLDS, FAILS):
-        row["why"] += (
-            f", and the baseline turns (it falls by {fall:.3f} [{lowest:.3f}, {highest:.3f}])"
-        )
-    return row
 
 
-def _missing(result: Mapping[str, Any], effects: int, drops: list[float]) -> str:
-    """What keeps these seeds from deciding anything, "" where nothing does."""
-    seeds = len(result["seeds"])
-    if seeds < SEEDS:
-        return f"{seeds} seeds were run and {SEEDS} are the least"
-    if effects < seeds or (result["turns"] and len(drops) < seeds):
+KEPT = ("arms", "measured", "lines", "spent", "differs", "broken", "pilot", "turns")
+
+
+def refused(result: Mapping[str, Any]) -> str:
+    """Why a result gets no verdict, "" where it can be judged."""
+    numbered, seeds = result.get("numbered", []), result["seeds"]
+    effects = [e for e in result["effects"] if e is not None]
+    left = sorted(set(numbered) - set(seeds))
+    if result.get("least") is None:
+        return "its file states no smallest effect of interest (δ)"
+    if not numbered:
+        return "its file numbers no seeds"
+    if len(numbered) < SEEDS:
+        return f"its file numbers {len(numbered)} seeds and {SEEDS} are the least"
+    if left:
+        return f"{len(left)} of its {len(numbered)} numbered seeds were not run, such as {left[0]}"
+    if not result.get("control"):
+        return "its file names no negative control"
+    if len(effects) < len(seeds) or any(d is None for d in result["drops"]):
         return "; ".join(result["notes"])
-    fall, low, high = bounds(drops)
-    if result["turns"] and (low is None or low <= 0):
-        return f"the baseline does not visibly turn: it falls by {fall:.3f} [{low:.3f}, {high:.3f}]"
-    return ""
+    return unequal(result.get("spent", {}), result.get("differs", {}))
 
 
-def _why(said: str, high: float | None, least: float) -> str:
-    """What the interval says."""
-    if said == HOLDS:
-        return "the interval lies above 0"
-    if said != FAILS:
-        return "the interval covers 0: these seeds cannot tell"
-    if high is None or high <= 0:
-        return "the interval lies below 0"
-    return f"the interval lies below {least:.3f}, the smallest effect of interest (δ)"
+def parts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every part of the effect with its interval.
+
+    Args:
+        result: A result file.
+
+    Returns:
+        Of each part: name, role (effect, control or premise), mean, low, high, least (δ), and
+        `sees`, the smallest true effect that these seeds place above δ in four of five experiments.
+    """
+    effects = [by_part(e) for e in result["effects"] if e is not None]
+    names = list(effects[0]) if effects else []
+    level, out = 1 - (1 - LEVEL) / max(1, len(names)), list[dict[str, Any]]()
+    for name in names:
+        values = [e[name] for e in effects]
+        least = least_of(result.get("least"), name)
+        mean, low, high = (_at_any_time if extended(result) else bounds)(values, level)
+        role = (
+            "premise"
+            if name in result.get("premises", ())
+            else "control"
+            if name in result.get("control", ())
+            else "effect"
+        )
+        sees = None
+        if least is not None and len(values) > 1:
+            sees = least + detectable(statistics.stdev(values), len(values), level=level)
+        ends = {"mean": mean, "low": low, "high": high}
+        out.append({"name": name, "role": role, **ends, "least": least, "sees": sees})
+    return out
 
 
-def parts(effect: float | dict[str, float]) -> dict[str, float]:
+def verdict(
+    result: Mapping[str, Any], found: list[dict[str, Any]]
+) -> tuple[str, dict[str, Any] | None]:
+    """Decide a claim by its parts; the part that decided stands beside the verdict."""
+    premises = [p for p in found if p["role"] == "premise"]
+    rest = [p for p in found if p["role"] != "premise"]
+    unmet = [p for p in premises if not _above(p)]
+    if unmet or _turns(result):
+        return UNDECIDED, unmet[0] if unmet else _weakest(rest)
+    fails = [p for p in rest if p["high"] is not None and p["high"] < p["least"]]
+    if fails:
+        return FAILS, min(fails, key=lambda p: p["high"] - p["least"])
+    return HOLDS if all(map(_above, rest)) else UNDECIDED, _weakest(rest)
+
+
+def _above(part: Mapping[str, Any]) -> bool:
+    return part["low"] is not None and part["low"] > part["least"]
+
+
+def _weakest(found: list[dict[str, Any]]) -> dict[str, Any]:
+    return min(found, key=lambda p: float("-inf") if p["low"] is None else p["low"] - p["least"])
+
+
+def _turns(result: Mapping[str, Any]) -> str:
+    """That the arm which must over-optimise does not, "" where it does or need not."""
+    if not result["turns"]:
+        return ""
+    fall, low, high = bounds(result["drops"], LEVEL)
+    if low is not None and low > 0:
+        return ""
+    return f"the baseline does not visibly turn: it falls by {fall:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _why(result: Mapping[str, Any], said: str, part: Mapping[str, Any], count: int) -> str:
+    """What the interval of the part that decided says."""
+    least = f"δ = {part['least']:.3g}"
+    if part["role"] == "premise" and said == UNDECIDED:
+        why = f"its premise “{part['name']}” is not seen: the interval does not lie above {least}"
+    elif turns := _turns(result):
+        why = turns
+    else:
+        where = {HOLDS: "lies above", FAILS: "lies below"}.get(said, "covers")
+        why = f"the interval {where} {least}"
+        if count > 1 and part["name"]:
+            why = f"of its {count} parts “{part['name']}” decides: {why}"
+        if result["turns"]:
+            fall, low, high = bounds(result["drops"], LEVEL)
+            why += f"; the baseline falls by {fall:.3f} [{low:.3f}, {high:.3f}]"
+    if extended(result):
+        numbered = len(result["numbered"])
+        why += (
+            f"; looked at after {numbered} seeds and extended to {len(result['seeds'])}, so that "
+            "the interval is one that is valid at any time"
+        )
+    return why
+
+
+def extended(result: Mapping[str, Any]) -> bool:
+    """Whether seeds were run that the claim had not numbered."""
+    return bool(result.get("numbered")) and len(result["seeds"]) > len(result["numbered"])
+
+
+def by_part(effect: Effect) -> dict[str, float]:
     """One seed's effect by its parts; a plain number is its own only part."""
     return effect if isinstance(effect, dict) else {"": effect}
 
 
-def verdict(
-    effects: list[dict[str, float]], *, least: float = 0.0
-) -> tuple[str, str, Interval, int]:
-    """Decide a claim of one or several parts.
-
-    It holds if every part does (each at 95 %, an intersection-union test). It does not if one part
-    lies below `least` at a level divided by the number of parts. Taking the smallest part of each
-    seed instead would be biased downwards.
-
-    Args:
-        effects: Each seed's effect by part.
-        least: The smallest effect of interest.
-
-    Returns:
-        (verdict, the weakest part's name, its mean and the interval that decided, how many parts
-        there are).
-
-    Example:
-        >>> verdict([{"": 1.0}, {"": 1.1}, {"": 0.9}, {"": 1.2}, {"": 1.0}])[0]
-        'holds here'
+def least_of(least: float | Mapping[str, float] | None, part: str) -> float | None:
+    """δ of a part: one number is that of all parts but premises named in a mapping; 0 where a
+    mapping leaves one out.
     """
-    names = list(effects[0]) if effects else [""]
-    each = {n: bounds([e[n] for e in effects]) for n in names}
-    strict = {n: bounds([e[n] for e in effects], level=1 - 0.05 / len(names)) for n in names}
-    fails = [
-        n
-        for n in names
-        if (h := strict[n][2]) is not None and h <= least and (each[n][1] or 0.0) <= 0
-    ]
-    lows = {n: low for n in names if (low := each[n][1]) is not None}
-    if not lows:
-        return UNSHOWN, "" if len(names) == 1 else names[0], each[names[0]], len(names)
-    worst = min(fails or lows, key=lambda n: lows[n])
-    said = FAILS if fails else HOLDS if min(lows.values()) > 0 else UNSHOWN
-    return said, worst, each[worst] if said == HOLDS else strict[worst], len(names)
+    if least is None or isinstance(least, int | float):
+        return least
+    return float(least.get(part, 0.0))
+
+
+def _at_any_time(values: list[float], level: float) -> tuple[float, float | None, float | None]:
+    import torch
+
+    from assay.formulas.confidence import student
+
+    low, high = student(torch.tensor(values, dtype=torch.float64), alpha=1 - level)
+    return sum(values) / len(values), low, high
 
 
 def command(result: Mapping[str, Any]) -> str:
@@ -135,9 +209,10 @@ def command(result: Mapping[str, Any]) -> str:
     seeds, world = result["seeds"], dict(result["world"])
     whole = len(seeds) > 1 and seeds == list(range(seeds[0], seeds[-1] + 1))
     said = f"{seeds[0]}..{seeds[-1]}" if whole else ",".join(map(str, seeds))
+    given = "" if seeds == result.get("numbered") else f" --seeds {said}"
     more = {**{f"world.{k}": v for k, v in world.items() if k != "name"}, **result.get("flags", {})}
     extra = "".join(
         f" --{k.replace('_', '-')} {v if isinstance(v, str) else json.dumps(v)}"
         for k, v in more.items()
     )
-    return f"assay claims --run {result['name']} --world {world['name']} --seeds {said}{extra}"
+    return f"assay claims --run {result['name']} --world {world['name']}{given}{extra}"

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from assay.evidence.render import written
+from assay.evidence.rule import FAILS, HOLDS, VERDICTS
 
-ORDER = ("holds here", "does not hold here", "cannot be shown here", "not run")
+ORDER = (*VERDICTS, "not run")
 
 
 def markdown(found: Iterable[Mapping[str, Any]]) -> str:
@@ -30,7 +31,7 @@ def markdown(found: Iterable[Mapping[str, Any]]) -> str:
     counts = Counter(v for said in verdicts.values() for v in said)
     return written(
         "claims.md",
-        decided=sum(any(v in ORDER[:2] for v in said) for said in verdicts.values()),
+        decided=sum(any(v in (HOLDS, FAILS) for v in said) for said in verdicts.values()),
         results=counts.total(),
         counts=[(v, counts[v]) for v in ORDER if v in counts],
         systems=[(title, systems[title].items()) for title in sorted(systems, key=str.lower)],

@@ -41,10 +41,26 @@ def recipe(task: Task, *, members: int = 0, loop: Loop = Loop()) -> Iterator[Ste
 
 
 @Claim(
-    "At equal KL, the worst case of an ensemble keeps more gold than one of its members.",
-    arms={"mine": ("worst_case", {}), "single": ("leave_one_out", {})},
+    "At equal KL, the worst case of an ensemble keeps more gold than one of its members, and than "
+    "the members' mean.",
+    arms={
+        "mine": ("worst_case", {}),
+        "single": ("leave_one_out", {}),
+        "mean": ("mean_ensemble", {}),
+    },
     turns="single",
+    least={"over single": 0.1, "over mean": 0.0},
+    seeds={"table": "100..119"},
+    control=("over mean",),
+    broken="the mean of the same members, which averages as much and is not pessimistic",
+    differs={
+        "scored": "an ensemble scores every completion with each of its members",
+        "seconds": "it scores more",
+    },
 )
-def claim(arms: dict[str, list[Reading]]) -> float:
-    """Mean gold difference over the range of √KL that both runs reached."""
-    return matched_gain(arms["mine"], arms["single"])
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """Mean gold differences over the range of √KL that both runs reached: to one member, and to the
+    mean of all.
+    """
+    mine = arms["mine"]
+    return {f"over {name}": matched_gain(mine, arms[name]) for name in ("single", "mean")}

@@ -88,3 +88,27 @@ def bounds(
         return None, None, None
     mean, half = interval(values, level)
     return (mean, None, None) if half is None else (mean, mean - half, mean + half)
+
+
+def detectable(spread: float, n: int, *, level: float = 0.95, power: float = 0.8) -> float:
+    """Return how far above a bound a true mean must lie to be seen there.
+
+    The distance at which the lower end of the mean's Student interval lies above the bound with
+    probability `power`, by the noncentral t distribution.
+
+    Args:
+        spread: Standard deviation of the values.
+        n: How many values; at least two.
+        level: The interval's level.
+        power: The probability.
+
+    Example:
+        >>> round(detectable(1.0, 5), 2)
+        1.68
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import nct
+
+    t = student(n - 1, level)
+    shift = brentq(lambda d: float(nct.sf(t, n - 1, d)) - power, 0.0, 10.0 * t + 10.0)
+    return float(shift) * spread / math.sqrt(n)
