@@ -21,7 +21,7 @@ def run(golds: Sequence[float], kls: Sequence[float] = (), **more: Any) -> list[
     for step, (gold, kl) in enumerate(zip(golds, kls, strict=True)):
         out.append(reading(step, gold, kl, "reference" if step == 0 else "", **more))
     top = max(range(len(golds)), key=lambda i: golds[i])
-    fresh = {"fresh/reference": golds[0], "fresh/last": golds[-1]}
+    fresh = {"fresh/gold_reference": golds[0], "fresh/gold_last": golds[-1]}
     out.append(reading(top, golds[top], kls[top], "best", **more))
     out[-1]["stats"] = {**out[-1]["stats"], **fresh}
     return out

@@ -1,0 +1,81 @@
+"""Every claim can come out either way: its effect and the rule, on arms made by hand for which the
+paper is right and for which it is wrong.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from assay.core import Claim
+from assay.evidence import rule, spending
+from assay.evidence.claims import claim_of
+from assay.evidence.result import Reads, add, empty, numbered
+from assay.registry import catalogue
+from tests.verdicts.curves import run
+from tests.verdicts.recipes import FALSE, TRUE
+
+Arms = dict[str, list[dict[str, Any]]]
+ENTRIES = [e for e in catalogue.entries() if e.statement]
+JUDGED = {e.name: e for e in ENTRIES if claim_of(e).least is not None}
+
+
+def arms_of(name: str, side: str) -> Callable[[int], Arms]:
+    """The function that makes a claim's arms of one seed."""
+    if importlib.util.find_spec(f"tests.verdicts.{name}"):
+        made: Callable[[int], Arms] = getattr(
+            importlib.import_module(f"tests.verdicts.{name}"), side
+        )
+        return made
+    curves = (TRUE if side == "true" else FALSE)[name]
+
+    def arms(seed: int) -> Arms:
+        noise = random.Random(seed)
+        shaken = {
+            arm: [g if i == 0 else g + noise.gauss(0, 0.01) for i, g in enumerate(golds)]
+            for arm, golds in curves.items()
+        }
+        return {arm: run(golds) for arm, golds in shaken.items()}
+
+    return arms
+
+
+def said(name: str, arms: Callable[[int], Arms]) -> dict[str, Any]:
+    """What the rule says of a claim on arms made by hand."""
+    entry, claim = JUDGED[name], claim_of(JUDGED[name])
+    world = next(w for w in claim.worlds if numbered(claim, w))
+    pilot: dict[str, Any] = {"chosen": {}}
+    result = empty(entry, claim, {"name": world}, {}, pilot)
+    for seed in result["numbered"]:
+        made = Reads()
+        made.update(arms(seed))
+        add(result, claim, seed, made)
+        for arm in made.read:
+            spending.add(result["spent"], spending.spent(arm, dict.__getitem__(made, arm)))
+    return rule.judged(result)
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_a_claim_holds_where_its_paper_is_right(name: str) -> None:
+    row = said(name, arms_of(name, "true"))
+    assert row["verdict"] == rule.HOLDS, row["why"]
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_a_claim_does_not_hold_where_its_paper_is_wrong(name: str) -> None:
+    row = said(name, arms_of(name, "false"))
+    assert row["verdict"] == rule.FAILS, row["why"]
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_a_claim_says_what_the_rule_asks_for(name: str) -> None:
+    claim: Claim = claim_of(JUDGED[name])
+    assert claim.control and claim.broken, "a negative control, and what it breaks"
+    worlds = claim.seeds if isinstance(claim.seeds, dict) else claim.worlds[:1]
+    assert all(len(numbered(claim, w)) >= rule.SEEDS for w in worlds)
+    assert set(claim.control).isdisjoint(claim.premises)
