@@ -43,20 +43,6 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def result(effects: list[Any], drops: list[float | None] | None = None) -> dict[str, Any]:
-    return {
-        "name": "mine",
-        "title": "T",
-        "statement": "S",
-        "world": {"name": "table"},
-        "turns": None if drops is None else "single",
-        "seeds": list(range(len(effects))),
-        "effects": effects,
-        "drops": drops or [],
-        "notes": ["seed 0: no overlap"],
-    }
-
-
 def test_student_is_the_closed_form_where_there_is_one() -> None:
     """One degree of freedom is Cauchy, two have an algebraic quantile; many are normal."""
     for level in (0.5, 0.9, 0.95, 0.99):
@@ -82,99 +68,6 @@ def test_an_interval_covers_as_often_as_it_says() -> None:
     assert abs(inside / 2000 - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 2000)
     assert bounds([]) == (None, None, None)
     assert bounds([2.0]) == (2.0, None, None)
-
-
-@pytest.mark.parametrize(
-    ("found", "verdict", "why"),
-    [
-        (result([1.0, 1.1, 0.9, 1.2, 1.0]), "holds here", "the interval lies above 0"),
-        (result([1.0, -1.1, 0.9, -1.2, 0.1]), "cannot be shown here", "the interval covers 0"),
-        (result([-1.0, -1.1, -0.9, -1.2, -1.0]), "does not hold here", "the interval lies below 0"),
-        (
-            result([1.0, -1.1, 0.9, -1.2, 0.1]) | {"least": 2.0},
-            "does not hold here",
-            "below 2.000, the smallest effect of interest",
-        ),
-        (
-            result([1.0, 1.1, 0.9, 1.2, 1.0]) | {"least": 2.0},
-            "holds here",
-            "the interval lies above 0",
-        ),
-        (
-            result([0.1, -0.1, 0.2, -0.2, 0.0], [9.0, 9.1, 8.9, 9.0, 9.0]),
-            "does not hold here",
-            "below 0.900, the smallest effect",
-        ),
-        (
-            result([0.1, -0.1, 0.2, -0.2, 0.0], [0.9, 1.0, 0.8, 0.9, 0.9]),
-            "cannot be shown here",
-            "the interval covers 0",
-        ),
-        (
-            result([1.0, 1.1, 0.9, 1.2]),
-            "cannot be shown here",
-            "4 seeds were run and 5 are the least",
-        ),
-        (result([1.0, 1.1, 0.9, 1.2, None]), "cannot be shown here", "seed 0: no overlap"),
-        (
-            result([1.0, 1.1, 0.9, 1.2, 1.0], [0.5, 0.6, 0.4, 0.5, 0.5]),
-            "holds here",
-            "the baseline turns (it falls by 0.500",
-        ),
-        (
-            result([1.0, 1.1, 0.9, 1.2, 1.0], [0.5, -0.6, 0.4, -0.5, 0.1]),
-            "cannot be shown here",
-            "does not visibly turn",
-        ),
-        (
-            result([1.0, 1.1, 0.9, 1.2, 1.0], [0.5, 0.6, 0.4, 0.5, None]),
-            "cannot be shown here",
-            "seed 0: no overlap",
-        ),
-    ],
-)
-def test_each_verdict(found: dict[str, Any], verdict: str, why: str) -> None:
-    row = claims.judged(found)
-    assert row["verdict"] == verdict
-    assert why in row["why"]
-
-
-GOOD, BAD, EVEN = (
-    [1.0, 1.1, 0.9, 1.2, 1.0],
-    [-1.0, -1.1, -0.9, -1.2, -1.0],
-    [1.0, -1.1, 0.9, -1.2, 0.1],
-)
-
-
-@pytest.mark.parametrize(
-    ("parts", "verdict", "weakest"),
-    [
-        ((GOOD, GOOD), "holds here", "one"),
-        ((GOOD, EVEN), "cannot be shown here", "two"),
-        ((EVEN, BAD), "does not hold here", "two"),
-        ((GOOD, BAD), "does not hold here", "two"),
-    ],
-)
-def test_a_claim_of_parts_holds_if_all_do_and_fails_if_one_does(
-    parts: tuple[list[float], ...], verdict: str, weakest: str
-) -> None:
-    row = claims.judged(
-        result([dict(zip(("one", "two"), e, strict=True)) for e in zip(*parts, strict=True)])
-    )
-    assert row["verdict"] == verdict and f"of its 2 parts the weakest is “{weakest}”" in row["why"]
-    assert row["effect"] == pytest.approx(sum(parts[("one", "two").index(weakest)]) / 5)
-
-
-def test_parts_are_not_judged_by_the_least_of_each_seed() -> None:
-    """Two parts whose means are 0: the least of each seed lies below 0 for sure, and says nothing
-    about either part.
-    """
-    one = [1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0]
-    least = [min(a, -a) for a in one]
-    assert claims.judged(result(least))["verdict"] == "does not hold here"
-    assert (
-        claims.judged(result([{"a": a, "b": -a} for a in one]))["verdict"] == "cannot be shown here"
-    )
 
 
 def test_a_claim_is_run_kept_and_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,7 +49,7 @@ class Claim:
         tuned: Grids of constants by arm, `{"mine": {"beta": (0.1, 0.3)}, "rival": {"lam": (1.0,
             3.0)}}`, chosen on seeds 0 to 4 by the highest mean of `by`. All grids have the same
             number of settings. An arm's name instead of a grid takes what that arm chose, as a
-            negative control does.
+            negative control does; "" keeps a control as it is, where it has none of the constants.
         by: `by(readings or lines of an arm) → float`, what constants are chosen by; the gold at the
             end of the run if not given.
         control: The parts of the effect that compare with a negative control: an arm with the

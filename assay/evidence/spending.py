@@ -28,11 +28,12 @@ def spent(name: str, lines: list[dict[str, Any]]) -> dict[str, dict[str, float]]
         lines: A recipe's readings, or a study's lines.
 
     Returns:
-        {arm: {what: how much}}; a study has one entry for each line of kind "spent".
+        {arm: {what: how much}}; a study has one entry for each line of kind "spent", under the
+        arm's own name where the line names none.
     """
     own = [x for x in lines if x.get("kind") == "spent"]
     if own:
-        return {x["arm"]: {k: float(x.get(k) or 0) for k in SPENT} for x in own}
+        return {x["arm"] or name: {k: float(x.get(k) or 0) for k in SPENT} for x in own}
     if not lines or "generated" not in lines[-1]:
         return {}
     last = [x for x in lines if x["tag"] != "best"][-1]

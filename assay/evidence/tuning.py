@@ -37,7 +37,7 @@ def grids(claim: Claim) -> dict[str, list[dict[str, Any]]]:
     odd = [a for a in claim.tuned if a not in claim.arms]
     if odd:
         raise InputError(f"a claim tunes '{odd[0]}', and its arms are {', '.join(claim.arms)}")
-    lost = [a for a, other in follows.items() if other not in own]
+    lost = [a for a, other in follows.items() if other and other not in own]
     if lost:
         raise InputError(
             f"a claim's arm '{lost[0]}' takes what '{follows[lost[0]]}' chose, which has no grid"
@@ -84,7 +84,7 @@ def choose(
             table[arm].append({"constants": constants, "mean": mean, "low": low, "high": high})
         chosen[arm] = max(table[arm], key=lambda s: s["mean"])["constants"]
     for arm, grid in claim.tuned.items():
-        if isinstance(grid, str):
+        if isinstance(grid, str) and grid:
             chosen[arm] = chosen[grid]
     return chosen, table
 

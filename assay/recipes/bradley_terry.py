@@ -44,8 +44,19 @@ def fit(
 @Claim(
     "A reward model fitted on noisy preferences is worth following at first: best-of-n by it rises "
     "above the reference in gold.",
-    arms={"bon": ("best_of_n", {"most": 64})},
+    arms={
+        "bon": ("best_of_n", {"most": 64}),
+        "coins": ("best_of_n", {"most": 64, "world.noise": 0.5}),
+    },
+    worlds=("table",),
+    least={"rises": 0.3, "over coins": 0.0},
+    seeds="100..119",
+    control=("over coins",),
+    broken="the same pairs with labels that are coins",
 )
-def claim(arms: dict[str, list[Reading]]) -> float:
-    """Peak gold minus the reference's, both read at fresh addresses."""
-    return rise(arms["bon"])
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """Peak gold minus the reference's, both read at fresh addresses, and how much more that is
+    than with labels that are coins. Gold's unit is its deviation under the reference.
+    """
+    gain = {k: rise(arms[k]) for k in ("bon", "coins")}
+    return {"rises": gain["bon"], "over coins": gain["bon"] - gain["coins"]}

@@ -100,16 +100,39 @@ def recipe(
 
 @Claim(
     "DPO, IPO and SLiC all over-optimise: each falls from its peak in gold while its KL goes on "
-    "growing.",
+    "growing, and further than on many clean pairs.",
     arms={
-        f"{loss} {beta}": ("direct_alignment", {"loss": loss, "beta": beta, "max_steps": 1000})
-        for loss in LOSSES
-        for beta in BETAS
+        **{
+            f"{loss} {beta}": ("direct_alignment", {"loss": loss, "beta": beta, "max_steps": 1000})
+            for loss in LOSSES
+            for beta in BETAS
+        },
+        **{
+            f"{loss} clean": (
+                "direct_alignment",
+                {
+                    "loss": loss,
+                    "beta": min(BETAS),
+                    "max_steps": 1000,
+                    "world.pairs": 8000,
+                    "world.noise": 0.0,
+                },
+            )
+            for loss in LOSSES
+        },
     },
-    turns="dpo 0.02",
     worlds=("table",),
     on={"table": {"pairs": 200, "noise": 0.3}},
+    least={f"{loss} falls": 0.5 for loss in LOSSES},
+    seeds="100..109",
+    control=tuple(f"{loss} over clean" for loss in LOSSES),
+    broken="8,000 clean pairs in place of 200 noisy ones",
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Fall of each loss from peak to end, at fresh addresses, at the smaller β."""
-    return {loss: drop(arms[f"{loss} {min(BETAS)}"]) for loss in LOSSES}
+    """Fall of each loss from peak to end, at fresh addresses, at the smaller β, and how much more
+    that is than on many clean pairs. Gold's unit is its deviation under the reference.
+    """
+    falls = {loss: drop(arms[f"{loss} {min(BETAS)}"]) for loss in LOSSES}
+    return {f"{loss} falls": fall for loss, fall in falls.items()} | {
+        f"{loss} over clean": fall - drop(arms[f"{loss} clean"]) for loss, fall in falls.items()
+    }

@@ -43,8 +43,19 @@ def recipe(
 
 @Claim(
     "DPO on noisy pairs reaches a checkpoint whose gold is above the reference's.",
-    arms={"dpo": ("dpo", {})},
+    arms={
+        "dpo": ("dpo", {}),
+        "coins": ("dpo", {"world.noise": 0.5}),
+    },
+    worlds=("table",),
+    least={"rises": 0.5, "over coins": 0.0},
+    seeds="100..119",
+    control=("over coins",),
+    broken="the same pairs with labels that are coins",
 )
-def claim(arms: dict[str, list[Reading]]) -> float:
-    """Peak gold minus the reference's, both read at fresh addresses."""
-    return rise(arms["dpo"])
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """Peak gold minus the reference's, both read at fresh addresses, and how much more that is
+    than with labels that are coins. Gold's unit is its deviation under the reference.
+    """
+    gain = {k: rise(arms[k]) for k in ("dpo", "coins")}
+    return {"rises": gain["dpo"], "over coins": gain["dpo"] - gain["coins"]}

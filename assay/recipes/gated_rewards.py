@@ -76,7 +76,7 @@ def recipe(
 
 @Claim(
     "Where step rewards can be farmed, a gate on the outcome keeps gold at the end that plain "
-    "accumulation loses.",
+    "accumulation loses, and where they cannot, it does not.",
     arms={
         "gated": ("gated_rewards", {}),
         "plain": ("gated_rewards", {"accumulate": False}),
@@ -85,11 +85,16 @@ def recipe(
     },
     turns="plain",
     worlds=("sums",),
+    least={"gate": 0.05, "more than where farming does not pay": 0.05},
+    seeds="100..104",
+    control=("more than where farming does not pay",),
+    broken="a weight of the step rewards at which farming does not pay, with the same gate",
+    differs={"seconds": "policies that answer early write shorter completions"},
 )
-def claim(arms: dict[str, list[Reading]]) -> float:
-    """What the gate adds to final gold at a weight that invites farming, minus what it adds at one
-    that does not.
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """What the gate adds to final gold (the share of right answers) at a weight that invites
+    farming, and how much more that is than at one that does not.
     """
-    return (final(arms["gated"]) - final(arms["plain"])) - (
-        final(arms["gated_small"]) - final(arms["plain_small"])
-    )
+    gate = final(arms["gated"]) - final(arms["plain"])
+    idle = final(arms["gated_small"]) - final(arms["plain_small"])
+    return {"gate": gate, "more than where farming does not pay": gate - idle}

@@ -37,8 +37,26 @@ def recipe(
 @Claim(
     "Optimised against one learned proxy without a KL term, gold rises and then falls below its "
     "peak.",
-    arms={"single": ("leave_one_out", {})},
+    arms={
+        "single": ("leave_one_out", {}),
+        "sound": (
+            "leave_one_out",
+            {
+                "world.mode": "idiosyncratic",
+                "world.pairs": 8000,
+                "world.noise": 0.0,
+            },
+        ),
+    },
+    worlds=("table",),
+    least={"falls": 0.5, "over sound": 0.0},
+    seeds="100..119",
+    control=("over sound",),
+    broken="a proxy fitted on 8,000 clean pairs where only a lack of data can mislead it",
 )
-def claim(arms: dict[str, list[Reading]]) -> float:
-    """Drop of gold from its peak (read again at fresh addresses) to the end of the run."""
-    return drop(arms["single"])
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """Drop of gold from its peak (read again at fresh addresses) to the end of the run, and how
+    much more that is than against a sound proxy. Gold's unit is its deviation under the reference.
+    """
+    falls = drop(arms["single"])
+    return {"falls": falls, "over sound": falls - drop(arms["sound"])}

@@ -203,6 +203,15 @@ def recipe(
         "raw": ("leave_one_out", {}),
     },
     turns="raw",
+    least={"over raw": 0.1, "over bounded": 0.0},
+    seeds="100..129",
+    control=("over bounded",),
+    broken="the same sigmoid of the score itself: bounded, and centred on no reference",
+    differs={
+        "generated": "PAR draws reference completions",
+        "scored": "PAR scores them",
+        "seconds": "it draws and scores more",
+    },
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
     """Mean gold differences over the shared range of √KL: to the raw score, and to the uncentred

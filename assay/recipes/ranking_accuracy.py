@@ -120,6 +120,7 @@ def study(
             "loss": float(-logsigmoid(beta * delta).mean()),
             "kl": float(policy.kl(task.reference, pairs).mean()),
         }
+    yield {"kind": "spent", "arm": "", "updates": loop.max_steps * len(betas)}
 
 
 def planted(world: World, spread: float) -> Task:
@@ -191,17 +192,26 @@ def thirds(flipped: Tensor, c: Tensor, wrong: Tensor) -> list[float | None]:
 @Claim(
     "Where completions share parameters, DPO leaves most pairs as wrongly ranked as the reference "
     "had them, and ranks far fewer rightly than its own optimum would.",
-    arms={"shared": ("ranking_accuracy", {"betas": (0.1,)})},
+    arms={
+        "shared": ("ranking_accuracy", {"betas": (0.1,)}),
+        "own": ("ranking_accuracy", {"betas": (0.1,), "world.testbed": "bandit"}),
+    },
     worlds=("table",),
+    least={"below the ideal": 0.05},
+    seeds="100..119",
+    control=("fewer flipped than with parameters of their own",),
+    broken="a bandit, in which nearly every completion has a parameter of its own",
+    differs={"seconds": "a bandit's completions are one decision"},
 )
 def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
-    """Two parts: idealised minus trained accuracy, and ½ minus the share of wrongly ranked pairs
-    that flipped.
+    """Idealised minus trained accuracy, ½ minus the share of wrongly ranked pairs that flipped, and
+    how many more of them flip where completions share nothing.
     """
-    line = arms["shared"][0]
-    if line["flipped"] is None:
+    line, own = arms["shared"][0], arms["own"][0]
+    if line["flipped"] is None or own["flipped"] is None:
         raise ValueError("the reference ranks no pair wrongly: raise spread")
     return {
         "below the ideal": float(line["idealised"] - line["after"]),
         "fewer than half flipped": float(0.5 - line["flipped"]),
+        "fewer flipped than with parameters of their own": float(own["flipped"] - line["flipped"]),
     }

@@ -80,22 +80,34 @@ def recipe(
     "in gold than DPO and than imitation alone, and at equal KL it lies above DPO, so that it "
     "does more than stopping DPO early.",
     arms={
-        "mine": ("regularised_preference", {"eta": 0.01, **FEW}),
+        "mine": ("regularised_preference", FEW),
         "mean": ("regularised_preference", {"eta": 0.01, "average": True, **FEW}),
-        "dpo": ("dpo", FEW),
+        "dpo": ("dpo", {"max_steps": 1000}),
         "sft": ("sft", {"max_steps": 1000}),
+        "plain": ("dpo", FEW),
     },
-    turns="dpo",
+    turns="plain",
     worlds=("table",),
     on={"table": {"pairs": 200, "noise": 0.3}},
+    least={"end over dpo": 0.25, "end over sft": 0.0, "equal KL over plain dpo": 0.0},
+    seeds="100..109",
+    tuned={
+        "mine": {"eta": (0.003, 0.01, 0.03)},
+        "dpo": {"beta": (0.02, 0.1, 0.5)},
+        "sft": {"learning_rate": (0.05, 0.01, 0.002)},
+        "plain": "",
+    },
+    control=("equal KL over plain dpo",),
+    broken="DPO at the same β, compared at equal distance",
+    differs={"seconds": "DPO also asks the reference, and RPO takes both losses"},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Three parts: final gold over DPO's, over imitation's, and the mean difference from DPO at
-    equal √KL.
+    """Three parts: final gold over DPO's, over imitation's, and the mean difference from DPO at the
+    same β at equal √KL.
     """
     mine = arms["mine"]
     return {
         "end over dpo": final(mine) - final(arms["dpo"]),
         "end over sft": final(mine) - final(arms["sft"]),
-        "equal KL over dpo": matched_gain(mine, arms["dpo"]),
+        "equal KL over plain dpo": matched_gain(mine, arms["plain"]),
     }

@@ -63,7 +63,7 @@ paper = Paper(
 )
 reduces = {"dpo": ({"binary": True, "gamma": 0.0, "beta": 0.1}, {"beta": 0.1})}
 OVER = ("data", "batch", "example", "mean")
-FEW = {"beta": 0.05, "gamma": 0.005, "max_steps": 1000}
+FEW = {"gamma": 0.005, "max_steps": 1000}
 
 
 def recipe(
@@ -162,11 +162,24 @@ def _drawn(pairs: Pairs, task: Task) -> Pairs:
             "reward_distillation",
             {"binary": True, "beta": 0.02, "gamma": 0.0003, "max_steps": 1000},
         ),
-        "dpo": ("dpo", {"beta": 0.02, "max_steps": 1000}),
+        "dpo": ("dpo", {"max_steps": 1000}),
+        "plain": ("dpo", {"beta": 0.02, "max_steps": 1000}),
     },
-    turns="dpo",
+    turns="plain",
     worlds=("table",),
     on={"table": {"pairs": 200, "noise": 0.3}},
+    least={"end over dpo": 0.25, "end over one": 0.0, "end over mean": 0.0, "equal KL over dpo": 0},
+    seeds="100..109",
+    tuned={
+        **{k: {"beta": (0.02, 0.05, 0.2)} for k in ("mine", "one", "mean")},
+        "dpo": {"beta": (0.02, 0.1, 0.5)},
+    },
+    control=("end over mean",),
+    broken="the mean of the same reward models, without pessimism",
+    differs={
+        "scored": "DPO asks no reward model, and a family is as many as it has members",
+        "seconds": "it scores more",
+    },
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
     """Four parts: final gold over DPO's, over one member's and over the mean's; mean difference

@@ -56,8 +56,19 @@ def _imitated(task: Task, imitate: str) -> Samples:
 
 @Claim(
     "Imitating the chosen completions of noisy pairs ends above the reference in gold.",
-    arms={"sft": ("sft", {})},
+    arms={
+        "sft": ("sft", {}),
+        "coins": ("sft", {"world.noise": 0.5}),
+    },
+    worlds=("table",),
+    least={"rises": 0.05, "over coins": 0.0},
+    seeds="100..119",
+    control=("over coins",),
+    broken="the same pairs with labels that are coins",
 )
-def claim(arms: dict[str, list[Reading]]) -> float:
-    """Gold of the last policy minus the reference's, at fresh addresses."""
-    return rise(arms["sft"]) - drop(arms["sft"])
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """Gold of the last policy minus the reference's, at fresh addresses, and how much more that is
+    than with labels that are coins. Gold's unit is its deviation under the reference.
+    """
+    gain = {k: rise(arms[k]) - drop(arms[k]) for k in ("sft", "coins")}
+    return {"rises": gain["sft"], "over coins": gain["sft"] - gain["coins"]}

@@ -49,14 +49,27 @@ def recipe(
 
 
 @Claim(
-    "At equal KL, the uncertainty-weighted ensemble keeps more gold than one of its members.",
+    "At equal KL, the uncertainty-weighted ensemble keeps more gold than one of its members, and "
+    "than the members' mean.",
     arms={
         "mine": ("uncertainty_weighted", {}),
         "released": ("uncertainty_weighted", {"released": True}),
         "single": ("leave_one_out", {}),
+        "mean": ("mean_ensemble", {}),
     },
     turns="single",
+    least={"over single": 0.1, "over mean": 0.0},
+    seeds={"table": "100..119"},
+    control=("over mean",),
+    broken="the mean of the same members, without the variance",
+    differs={
+        "scored": "an ensemble scores every completion with each of its members",
+        "seconds": "it scores more",
+    },
 )
-def claim(arms: dict[str, list[Reading]]) -> float:
-    """Mean gold difference over the range of √KL that both runs reached."""
-    return matched_gain(arms["mine"], arms["single"])
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """Mean gold differences over the range of √KL that both runs reached: to one member, and to the
+    mean of all.
+    """
+    mine = arms["mine"]
+    return {f"over {name}": matched_gain(mine, arms[name]) for name in ("single", "mean")}

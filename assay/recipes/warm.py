@@ -104,6 +104,14 @@ def fit(
     },
     turns="single",
     worlds=("grammar",),
+    least={"over single": 0.1, "over mean": 0.0},
+    seeds="100..104",
+    control=("over mean",),
+    broken="the mean of the same members' scores: as many members, and no weights averaged",
+    differs={
+        "scored": "the mean scores every completion with each of its members",
+        "seconds": "it scores more",
+    },
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
     """Mean gold differences over the shared range of √KL: to one member, to the mean of scores."""
