@@ -70,25 +70,24 @@ def test_an_interval_covers_as_often_as_it_says() -> None:
     assert bounds([2.0]) == (2.0, None, None)
 
 
+RUN = ["claims", "--run", "worst_case", "--run", "kl_in_reward", *SMALL]
+
+
 def test_a_claim_is_run_kept_and_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        cli.main(
-            ["claims", "--run", "worst_case", "--run", "leave_one_out", *SMALL, "--seeds", "0..1"]
-        )
-        == 0
-    )
+    assert cli.main([*RUN, "--seeds", "100..101"]) == 0
     capsys.readouterr()
     kept = json.loads(Path("claims/worst_case.table.json").read_text())
-    assert kept["seeds"] == [0, 1]
+    assert kept["seeds"] == [100, 101] and kept["numbered"] == list(range(100, 120))
     assert len(kept["effects"]) == len(kept["drops"]) == 2
     assert kept["effects"][0] != kept["effects"][1]
     assert kept["world"]["pairs"] == 40
     assert kept["loops"]["mine"]["max_steps"] == 6
     assert {"assay", "commit", "versions", "machine", "made", "seconds"} <= set(kept)
-    alone = json.loads(Path("claims/leave_one_out.table.json").read_text())
-    assert kept["drops"] == alone["effects"], (
-        "the baseline's fall is the baseline's own claim: one arm, run once"
-    )
+    assert set(kept["spent"]) == {"mine", "single", "mean"}, "the arms that the effect reads"
+    assert kept["spent"]["mine"]["generated"] == kept["spent"]["single"]["generated"]
+    assert kept["spent"]["mine"]["scored"] == [2 * n for n in kept["spent"]["single"]["scored"]]
+    other = json.loads(Path("claims/kl_in_reward.table.json").read_text())
+    assert kept["drops"] == other["drops"], "one arm of two claims is run once"
 
     assert cli.main(["claims", "--json", "--write", "--results", "claims"]) == 0
     rows = json.loads(capsys.readouterr().out)
@@ -96,22 +95,59 @@ def test_a_claim_is_run_kept_and_told(capsys: pytest.CaptureFixture[str]) -> Non
     for row in rows:
         assert {"name", "title", "verdict", "effect", "low", "high", "seeds", "world"} <= set(row)
         assert row["verdict"] == (
-            "cannot be shown here" if row["name"] in ("worst_case", "leave_one_out") else "not run"
+            "no verdict" if row["name"] in ("worst_case", "kl_in_reward") else "not run"
         )
         assert (row["effect"] is None) == (row["verdict"] == "not run"), (
             "what was not measured is null"
         )
     told = Path("CLAIMS.md").read_text()
     assert all(f"**{r['name']}** — {r['statement']}" in told for r in rows)
-    assert "2 seeds were run and 5 are the least" in told
+    assert "18 of its 20 numbered seeds were not run, such as 102" in told
 
     Path("claims/worst_case.table.json").write_text("{}")
     assert cli.main(["claims"]) == 1, "the others are listed all the same"
     listed = capsys.readouterr()
     assert "claims/worst_case.table.json is damaged" in listed.err
-    assert "leave_one_out" in listed.out and "2 seeds" not in listed.err
+    assert "kl_in_reward" in listed.out and "18 of its" not in listed.err
     assert cli.main(["claims", "--write"]) == 2, "a page without that verdict is not written"
     assert Path("CLAIMS.md").read_text() == told
+
+
+def test_the_pilot_chooses_constants_and_is_run_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both sides have as many settings; the control takes what the mechanism chose; the seeds that
+    judge come from the claim's file and are none of the pilot's.
+    """
+    assert cli.main([*RUN, "--pilot"]) == 0
+    said = capsys.readouterr().out
+    assert "kl_in_reward, seeds 0 to 4" in said and "seen above δ from, by seeds, 5: " in said
+    assert not list(Path("claims").glob("*.json")), "a pilot is no result"
+    path = Path("claims/pilots/kl_in_reward.table.json")
+    pilot = json.loads(path.read_text())
+    assert pilot["chosen"]["shuffled"] == pilot["chosen"]["mine"]
+    for arm in ("mine", "single"):
+        table = pilot["table"][arm]
+        assert len(table) == 4
+        best = max(table, key=lambda s: s["mean"])
+        assert pilot["chosen"][arm] == best["constants"]
+    monkeypatch.setattr(catalogue.load(catalogue.find("kl_in_reward")).claim, "seeds", "100..104")
+    before = path.read_bytes()
+    one = ["claims", "--run", "kl_in_reward", *SMALL]
+    assert cli.main(one) == 0
+    assert path.read_bytes() == before
+    result = json.loads(Path("claims/kl_in_reward.table.json").read_text())
+    assert result["seeds"] == result["numbered"] == list(range(100, 105))
+    assert result["arms"]["mine"][1]["beta"] == pilot["chosen"]["mine"]["beta"]
+    assert claims.judged(result)["verdict"] != "no verdict"
+    assert cli.main([*one, "--seeds", "100..105"]) == 0
+    longer = claims.judged(json.loads(Path("claims/kl_in_reward.table.json").read_text()))
+    assert longer["extended"] and longer["seeds"] == 6
+    capsys.readouterr()
+
+    path.write_text('{"key": 1}')
+    assert cli.main(one) == 2
+    assert "pilots/kl_in_reward.table.json is damaged" in capsys.readouterr().err
 
 
 def test_results_that_came_with_assay_are_listed_where_a_folder_has_none(
@@ -122,7 +158,7 @@ def test_results_that_came_with_assay_are_listed_where_a_folder_has_none(
     """
     assert cli.main(["claims", "--json"]) == 0
     came = json.loads(capsys.readouterr().out)
-    assert sum(r["verdict"] == "holds here" for r in came) > 10
+    assert {r["verdict"] for r in came} > {"holds here", "does not hold here"}
     assert cli.main(["claims", "--json", "--results", "mine"]) == 0
     assert {r["verdict"] for r in json.loads(capsys.readouterr().out)} == {"not run"}
 
@@ -134,6 +170,7 @@ def test_results_that_came_with_assay_are_listed_where_a_folder_has_none(
         (["--run", "dpo", "--seeds", "a"], "--seeds is 'a', and a whole number was expected"),
         (["--run", "dpo", "--world.noize", "1"], "did you mean --world.noise?"),
         (["--run", "dpo", "--seed", "1"], "has no --seed"),
+        (["--run", "dpo", "--seeds", "4..9"], "seeds 0 to 4 are the pilot's"),
         (["--max-steps", "4"], "assay claims without --run has no --max-steps"),
         (["dpo"], "assay claims --run dpo runs one"),
     ],
@@ -166,15 +203,46 @@ def test_every_claim_of_this_catalogue_can_be_read() -> None:
             } <= own
 
 
-def test_a_claim_whose_turning_arm_is_not_there_is_refused(tmp_path: Path) -> None:
+MINE = """from assay.core import Claim, Paper
+paper = Paper("T", "A", 2020, "")
+def recipe(task): ...
+@Claim("S", arms={"a": ("dpo", {}), "b": ("dpo", {})}, %s)
+def claim(arms): return 1.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ('turns="c"', "mine's claim says that 'c' turns, and its arms are a, b"),
+        ('tuned={"c": {"beta": (1.0,)}}', "a claim tunes 'c', and its arms are a, b"),
+        ('tuned={"b": "a"}', "arm 'b' takes what 'a' chose, which has no grid"),
+        (
+            'tuned={"a": {"beta": (0.1, 1.0)}, "b": {"beta": (0.1,)}}',
+            r"grids differ in size \(a 2, b 1\)",
+        ),
+        ('seeds="3..9"', "judged on seed 3, and seeds 0 to 4 are those that constants"),
+        ('differs={"time": "x"}', "differs names 'time'; it is one of generated, scored"),
+    ],
+)
+def test_a_claim_that_is_not_well_made_is_refused(
+    tmp_path: Path, words: str, sentence: str
+) -> None:
     path = tmp_path / "mine.py"
-    path.write_text(
-        '"""A."""\nfrom assay.core import Claim, Paper\npaper = Paper("T", "A", 2020, "")\n'
-        'def recipe(task): ...\n@Claim("S", arms={"a": ("dpo", {})}, turns="b")\ndef claim(arms): '
-        "return 1.0\n"
-    )
-    with pytest.raises(InputError, match="mine's claim says that 'b' turns, and its arms are a"):
+    path.write_text(MINE % words)
+    with pytest.raises(InputError, match=sentence):
         claims.claim_of(catalogue.find(str(path)))
+
+
+def test_an_arm_that_was_not_tuned_is_not_compared_with_one_that_was() -> None:
+    from assay.core import Claim
+    from assay.evidence import tuning
+
+    arms: Any = {"mine": ("dpo", {}), "rival": ("dpo", {}), "control": ("dpo", {})}
+    claim = Claim("S", arms=arms, tuned={"mine": {"beta": (0.1, 1.0)}, "control": "mine"})
+    tuning.check_even(claim, {"mine", "control"})
+    with pytest.raises(InputError, match="its effect reads 'rival', which has no grid"):
+        tuning.check_even(claim, {"mine", "rival"})
 
 
 def test_a_file_without_a_claim_is_named(tmp_path: Path) -> None:

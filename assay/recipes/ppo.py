@@ -116,7 +116,7 @@ def at_the_end(score: Tensor, x: Samples) -> Tensor:
     },
     worlds=("table",),
     least={"falls": 0.5, "over sound": 0.0},
-    seeds="100..119",
+    seeds="100..139",
     control=("over sound",),
     broken="a proxy fitted on 8,000 clean pairs where only a lack of data can mislead it",
 )

@@ -7,11 +7,69 @@ from __future__ import annotations
 
 Curves = dict[str, dict[str, list[float]]]
 
-UP, FALLS, LOW = [0.0, 1.0, 2.0, 2.5], [0.0, 1.0, 1.0, -1.0], [0.0, 0.1, 0.2, 0.1]
+UP, FALLS = [0.0, 1.0, 2.0, 2.5], [0.0, 1.0, 1.0, -1.0]
+SOME, FLAT = [0.0, 1.0, 1.5, 0.0], [0.0, 0.02, 0.02, 0.02]
+LOSSES = ("dpo", "ipo", "slic")
 
 TRUE: Curves = {
-    "worst_case": {"mine": UP, "single": FALLS, "mean": [0.0, 1.0, 1.5, 0.0]},
+    "worst_case": {"mine": UP, "single": FALLS, "mean": SOME},
+    "uncertainty_weighted": {"mine": UP, "single": FALLS, "mean": SOME},
+    "mean_ensemble": {"mine": UP, "single": FALLS, "in turn": SOME},
+    "kl_in_loss": {"mine": UP, "single": SOME, "k1": FALLS, "plain": FALLS},
+    "kl_in_reward": {"mine": UP, "single": SOME, "shuffled": FALLS, "plain": FALLS},
+    "leave_one_out": {"single": FALLS, "sound": UP},
+    "grpo": {"grpo": FALLS, "sound": UP},
+    "ppo": {"ppo": FALLS, "sound": UP},
+    "best_of_n": {"single": FALLS, "sound": UP},
+    "dpo": {"dpo": UP, "coins": FLAT},
+    "bradley_terry": {"bon": UP, "coins": FLAT},
+    "sft": {"sft": UP, "coins": FLAT},
+    "preference_as_reward": {"mine": UP, "raw": FALLS, "bounded": SOME},
+    "direct_alignment": {
+        **{f"{loss} 0.02": FALLS for loss in LOSSES},
+        **{f"{loss} clean": UP for loss in LOSSES},
+    },
+    "correlated_proxies": {
+        "single": FALLS,
+        "chi2 occupancy": UP,
+        "kl action": SOME,
+        "chi2 action": SOME,
+        "kl occupancy": SOME,
+    },
+    "regularised_preference": {"mine": UP, "dpo": SOME, "sft": FLAT, "plain": FALLS},
+    "reward_distillation": {"mine": UP, "one": SOME, "mean": SOME, "dpo": SOME, "plain": FALLS},
+    "merging": {"mine": UP, "penalised": SOME, "single": FALLS, "unmerged": SOME},
+    "gated_rewards": {"gated": UP, "plain": FALLS, "gated_small": UP, "plain_small": UP},
+    "warm": {"mine": UP, "single": FALLS, "mean": SOME},
 }
 FALSE: Curves = {
     "worst_case": {"mine": FALLS, "single": FALLS, "mean": FALLS},
+    "uncertainty_weighted": {"mine": FALLS, "single": FALLS, "mean": FALLS},
+    "mean_ensemble": {"mine": FALLS, "single": FALLS, "in turn": FALLS},
+    "kl_in_loss": {"mine": SOME, "single": UP, "k1": FALLS, "plain": FALLS},
+    "kl_in_reward": {"mine": SOME, "single": UP, "shuffled": FALLS, "plain": FALLS},
+    "leave_one_out": {"single": UP, "sound": UP},
+    "grpo": {"grpo": UP, "sound": UP},
+    "ppo": {"ppo": UP, "sound": UP},
+    "best_of_n": {"single": UP, "sound": UP},
+    "dpo": {"dpo": FLAT, "coins": FLAT},
+    "bradley_terry": {"bon": FLAT, "coins": FLAT},
+    "sft": {"sft": FLAT, "coins": FLAT},
+    "preference_as_reward": {"mine": FALLS, "raw": FALLS, "bounded": FALLS},
+    "direct_alignment": {
+        **{f"{loss} 0.02": FALLS if loss == "dpo" else UP for loss in LOSSES},
+        **{f"{loss} clean": UP for loss in LOSSES},
+    },
+    "correlated_proxies": {
+        "single": FALLS,
+        "chi2 occupancy": SOME,
+        "kl action": SOME,
+        "chi2 action": SOME,
+        "kl occupancy": SOME,
+    },
+    "regularised_preference": {"mine": FALLS, "dpo": SOME, "sft": FLAT, "plain": FALLS},
+    "reward_distillation": {"mine": SOME, "one": SOME, "mean": UP, "dpo": SOME, "plain": FALLS},
+    "merging": {"mine": FALLS, "penalised": SOME, "single": FALLS, "unmerged": SOME},
+    "gated_rewards": {"gated": FALLS, "plain": FALLS, "gated_small": UP, "plain_small": UP},
+    "warm": {"mine": FALLS, "single": FALLS, "mean": SOME},
 }
