@@ -158,7 +158,7 @@ def test_results_that_came_with_assay_are_listed_where_a_folder_has_none(
     """
     assert cli.main(["claims", "--json"]) == 0
     came = json.loads(capsys.readouterr().out)
-    assert {r["verdict"] for r in came} > {"holds here", "does not hold here"}
+    assert {"holds here", "does not hold here"} < {r["verdict"] for r in came}
     assert cli.main(["claims", "--json", "--results", "mine"]) == 0
     assert {r["verdict"] for r in json.loads(capsys.readouterr().out)} == {"not run"}
 

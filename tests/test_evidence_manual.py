@@ -51,8 +51,19 @@ def result(**more: object) -> dict[str, object]:
         "arms": {"mine": ["mine", {}], "study": ["seen", {"n": 3}]},
         "loops": {},
         "turns": "mine",
-        "seeds": [0, 1, 2, 3, 4],
-        "effects": [1.0, 1.1, 0.9, 1.0, 1.0],
+        "least": {"a_gain": 0.1},
+        "numbered": [100, 101, 102, 103, 104],
+        "control": ["over <broken>"],
+        "broken": "a *shuffled* <thing>",
+        "premises": [],
+        "differs": {"scored": "five | members"},
+        "spent": {"mine": {"generated": [64.0] * 5, "scored": [320.0] * 5}, "b": {"scored": [64]}},
+        "pilot": {
+            "chosen": {"mine": {"lam": 0.5}},
+            "table": {"mine": [{"constants": {"lam": 0.5}, "mean": 1.5}]},
+        },
+        "seeds": [100, 101, 102, 103, 104],
+        "effects": [{"a_gain": e, "over <broken>": e} for e in (1.0, 1.1, 0.9, 1.0, 1.0)],
         "drops": [0.5, 0.6, 0.4, 0.5, 0.5],
         "notes": [],
         "measured": {"mine": [seen, {**seen, "peak": 2.0, "drop": None}], "study": []},
@@ -95,6 +106,12 @@ def test_a_page_says_everything_and_text_stays_text(
     )  # means of what was measured; a gap is no zero
     assert "| 1 | \\<i\\>\\_x\\_\\</i\\>\\| | 0.1235 |" in page
     assert '"""The gain."""' in page
+    assert "| a\\_gain | 1 | 0.889 to 1.11 | 0.1 | " in page, "each part with its δ"
+    assert "| over \\<broken\\> (control) | 1 | 0.889 to 1.11 | 0 | " in page
+    assert "Negative control: a \\*shuffled\\* \\<thing\\>." in page
+    assert "| mine | 64 | 320 | – | – | – | – |" in page, "each claim's budget"
+    assert "Scored differ: five \\| members." in page
+    assert "| mine | `--lam 0.5` | 1.5 | yes |" in page, "what was tuned, with all settings"
 
 
 def test_claims_are_told_by_system_with_the_experiment_and_why(
@@ -102,7 +119,9 @@ def test_claims_are_told_by_system_with_the_experiment_and_why(
 ) -> None:
     text = verdicts.markdown(found[1])
     assert "1 of 1 systems are decided" in text and "1 holds here" in text
-    assert "the interval lies above 0, and the baseline turns (it falls by 0.500" in text
+    assert "“a_gain” decides: the interval lies above δ = 0.1; the baseline falls by 0.500" in text
+    assert "Parts: “a\\_gain” 1 [0.889, 1.11], δ 0.1, sees 0.2" in text
+    assert "Negative control: a \\*shuffled\\* \\<thing\\>." in text
     assert "mine `mine`; study `seen --n 3`" in text and "*Effect*: The gain." in text
     none = verdicts.markdown([{**found[1][0], "world": None, "verdict": "not run"}])
     assert "0 of 1 systems are decided" in none and "1 not run" in none
