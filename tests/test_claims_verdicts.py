@@ -6,16 +6,19 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assay.core import Claim
-from assay.evidence import rule, spending
+from assay.evidence import rule, spending, tuning
 from assay.evidence.claims import claim_of
 from assay.evidence.result import Reads, add, empty, numbered
+from assay.evidence.results import folder, read
 from assay.registry import catalogue
 from tests.verdicts.curves import run
 from tests.verdicts.recipes import FALSE, TRUE
@@ -70,6 +73,22 @@ def test_a_claim_holds_where_its_paper_is_right(name: str) -> None:
 def test_a_claim_does_not_hold_where_its_paper_is_wrong(name: str) -> None:
     row = said(name, arms_of(name, "false"))
     assert row["verdict"] == rule.FAILS, row["why"]
+
+
+@pytest.mark.parametrize("path", sorted(folder(None).glob("*.json")), ids=lambda p: p.stem)
+def test_a_result_that_came_with_assay_is_of_the_claim_as_it_stands(path: Path) -> None:
+    """δ, seeds, arms and control are those that stood in the file when the seeds were run."""
+    result = read(path)
+    if result.get("least") is None:
+        assert rule.judged(result)["verdict"] == rule.NONE
+        return
+    claim, world = claim_of(JUDGED[result["name"]]), result["world"]["name"]
+    pilot = json.loads((path.parent / "pilots" / path.name).read_text(encoding="utf-8"))
+    said = json.loads(json.dumps(empty(JUDGED[result["name"]], claim, result["world"], {}, pilot)))
+    for field in ("statement", "arms", "least", "numbered", "control", "premises", "differs"):
+        assert result[field] == said[field], field
+    assert pilot["key"] == tuning.key(claim, result["world"], result["flags"])
+    assert set(result["seeds"]) >= set(numbered(claim, world))
 
 
 @pytest.mark.parametrize("name", JUDGED)
