@@ -14,7 +14,7 @@ LOSSES = ("dpo", "ipo", "slic")
 TRUE: Curves = {
     "worst_case": {"mine": UP, "single": FALLS, "mean": SOME},
     "uncertainty_weighted": {"mine": UP, "single": FALLS, "mean": SOME},
-    "mean_ensemble": {"mine": UP, "single": FALLS, "in turn": SOME},
+    "mean_ensemble": {"mine": UP, "single": FALLS, "whole": SOME},
     "kl_in_loss": {"mine": UP, "single": SOME, "k1": FALLS, "plain": FALLS},
     "kl_in_reward": {"mine": UP, "single": SOME, "shuffled": FALLS, "plain": FALLS},
     "leave_one_out": {"single": FALLS, "sound": UP},
@@ -45,7 +45,7 @@ TRUE: Curves = {
 FALSE: Curves = {
     "worst_case": {"mine": FALLS, "single": FALLS, "mean": FALLS},
     "uncertainty_weighted": {"mine": FALLS, "single": FALLS, "mean": FALLS},
-    "mean_ensemble": {"mine": FALLS, "single": FALLS, "in turn": FALLS},
+    "mean_ensemble": {"mine": FALLS, "single": FALLS, "whole": FALLS},
     "kl_in_loss": {"mine": SOME, "single": UP, "k1": FALLS, "plain": FALLS},
     "kl_in_reward": {"mine": SOME, "single": UP, "shuffled": FALLS, "plain": FALLS},
     "leave_one_out": {"single": UP, "sound": UP},
