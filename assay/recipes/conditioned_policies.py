@@ -208,6 +208,7 @@ def area(readings: list[Reading]) -> float:
     by=area,
     control=("over shuffled",),
     broken="conditioned on another prompt's weights than those that pay",
+    differs={"seconds": "a conditioned policy adds what all weightings share"},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
     """Area above the start for the first two reward models, at the last step: the conditioned
