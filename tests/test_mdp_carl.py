@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from assay.core import InputError, Missing, Rng
+from assay.core import Carry, InputError, Loop, Missing, Rng
 from assay.models.policies.markov import acting
+from assay.models.process import states
 from assay.recipes import barfi, carl, correlated_proxies, reward_design
 from assay.worlds.table import world
 
@@ -60,28 +61,44 @@ def test_the_proxy_of_a_step_is_the_testbed_s_own_where_both_have_it(
     assert int(clean.sum()) > 0 and (bool(arguments) or int((~clean).sum()) > 0)
 
 
-def test_a_product_that_gains_nothing_does_not_show_that_it_gains() -> None:
-    """Falling less than the sums do is not gaining: the effect is above 0 only where the product's
-    own gain is.
-    """
+def test_nothing_is_learned_from_what_comes_after_a_hard_event() -> None:
+    """The first step changes the states before a collision, and with `terminate` no others."""
+    w = world(testbed="road", pairs=20)
+    loop = Loop(max_steps=1, batch_size=16, num_generations=4, epochs=2, learning_rate=0.1)
+    before = acting(w.task.reference)
+    x = before.sample(w.task.batch(loop, 0), 4, w.task.rng("sample", 0))
+    hit = w.task.rewards.only([w.task.rewards.names.index("collision")]).steps(x)[0]
+    on = x.mask & carl.until(hit)
+    alive = {*states(x)[..., :-1][on].tolist()}
+    assert {*states(x)[..., :-1][x.mask].tolist()} - alive, (
+        "some states come after a collision only"
+    )
+    for terminate in (True, False):
+        task = w.task.replaced(carry=Carry())
+        step = next(carl.recipe(task, terminate=terminate, crash=0.1, loop=loop))
+        moved = (acting(step.policy).logits != before.logits).any(-1)  # type: ignore[arg-type]
+        assert ({*moved.nonzero()[:, 0].tolist()} <= alive) == terminate
 
-    def arms(product: float, weighted: float) -> dict[str, Any]:
-        gain = {"product": product, "sum": weighted, "tuned": weighted}
-        return {
-            f"{name} {size}": [{"tag": "", "gold": gain[name] * (size > 64)}]
-            for name in carl.DESIGNS
-            for size in carl.SIZES
-        }
 
-    effect = carl.claim.effect
-    assert effect is not None
-
-    def least(product: float, weighted: float) -> float:
-        parts = effect(arms(product, weighted))
-        assert isinstance(parts, dict)
-        return min(parts.values())
-
-    assert least(-0.1, -0.5) < 0 < least(0.3, 0.1) and least(0.3, 0.4) < 0
+def test_permuted_penalties_are_the_penalties_of_other_states() -> None:
+    w = world(testbed="road", pairs=20)
+    process = acting(w.task.reference).process
+    x = process.every()
+    y = carl.elsewhere(x, process, Rng(3))
+    first = states(x)[..., 0]
+    ends = process.terminal[first]
+    assert torch.equal(states(y)[..., 0][ends], first[ends]) and not torch.equal(
+        states(y)[..., 0], first
+    )
+    assert sorted(states(y)[..., 0].flatten().tolist()) == sorted(first.flatten().tolist())
+    loop = Loop(max_steps=1, batch_size=4, num_generations=4)
+    plain, permuted = (
+        next(carl.recipe(w.task.replaced(carry=Carry()), permute=k, loop=loop))
+        for k in (False, True)
+    )
+    assert plain.reward is not None and permuted.reward is not None
+    z = acting(w.task.reference).sample(w.held_out, 8, Rng(0))
+    assert not torch.equal(plain.reward(z), permuted.reward(z))
 
 
 def test_the_wrong_world_is_one_sentence() -> None:
@@ -93,13 +110,14 @@ def test_the_wrong_world_is_one_sentence() -> None:
             next(recipe(bag.task))
     with pytest.raises(InputError, match="below 1"):
         next(reward_design.recipe(tomato.task))
-    for recipe, wrong in (
-        (carl.recipe, {"design": "x"}),
-        (barfi.recipe, {"blend": "x"}),
-        (reward_design.recipe, {"design": "x"}),
-        (correlated_proxies.recipe, {"of": "x"}),
-    ):
+    wrong: tuple[tuple[Any, str], ...] = (
+        (carl, "design"),
+        (barfi, "blend"),
+        (reward_design, "design"),
+        (correlated_proxies, "of"),
+    )
+    for module, flag in wrong:
         with pytest.raises(InputError, match="'x'"):
-            next(recipe(tomato.task, **wrong))  # type: ignore[operator]
+            next(module.recipe(tomato.task, **{flag: "x"}))
     step = next(correlated_proxies.recipe(bag.task, of="sequence", lam=0.1, released=True))
     assert step.stats["skipped"] == 0

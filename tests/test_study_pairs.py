@@ -1,6 +1,4 @@
-"""Studies of pairs: which flip, what raters say of themselves, which factor moves gold, what a risk
-model is worth.
-"""
+"""Studies of pairs: which flip, what raters say of themselves, what a risk model is worth."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ import torch
 
 from assay.core import InputError, World
 from assay.formulas.noise import dawid_skene
-from assay.recipes import four_factors, label_noise, prompt_risk, ranking_accuracy
+from assay.recipes import label_noise, prompt_risk, ranking_accuracy
 from assay.recipes.ranking_accuracy import foretells, idealised, thirds
 from assay.worlds import table
 
@@ -131,39 +129,6 @@ def test_people_who_labeled_the_same_pairs() -> None:
     )
     for seen, told in lines[3]["agreement_seen_and_fitted"]:
         assert seen == pytest.approx(told, abs=0.01)
-
-
-def test_the_table_of_four_factors_is_whole_and_its_effects_are_its_cells(bandit: World) -> None:
-    world = table.world(testbed="bandit", prompts=6, responses=30, pairs=120, members=2, seed=3)
-    assert world.loop is not None
-    world.loop = type(world.loop)(max_steps=10, batch_size=6, num_generations=8, learning_rate=0.2)
-    lines = list(four_factors.study(world, set_size=200, group=8))
-    cells = {(x["data"], x["arm"]): x for x in lines if "arm" in x}
-    assert len(cells) == 8 and all(x["kl_at_end"] > 0 for x in cells.values())
-    best = next(x for x in lines if x.get("effects") == "best")
-    by_hand = (
-        sum(
-            cells["clean", a]["best"] - cells["noisy", a]["best"]
-            for a in ("dpo", "ppo, large reward model")
-        )
-        / 2
-    )
-    assert best["data"] == pytest.approx(by_hand)
-    start = float(
-        four_factors.read(world.task.reference, world.task.reference, torch.zeros(6, 30), 3)["kl"]
-    )
-    assert (
-        start == 0
-        and cells["clean", "dpo"]["others"]
-        < cells["clean", "ppo, large reward model, all prompts"]["others"]
-    )
-    with pytest.raises(InputError, match="sees 8 features"):
-        next(four_factors.study(bandit, small=8))
-    plain = table.world(
-        testbed="bandit", mode="idiosyncratic", prompts=4, responses=24, pairs=40, members=1
-    )
-    with pytest.raises(InputError, match=r"--world\.mode shared"):
-        next(four_factors.study(plain))
 
 
 def test_shares_are_fitted_by_their_likelihood() -> None:

@@ -92,22 +92,22 @@ def clipped(
 
 
 def value_clipped(
-    values: Float[Tensor, "B N T"],
-    old_values: Float[Tensor, "B N T"],
-    returns: Float[Tensor, "B N T"],
+    values: Float[Tensor, "*S"],
+    old_values: Float[Tensor, "*S"],
+    returns: Float[Tensor, "*S"],
     *,
     clip: float = 0.2,
-) -> Float[Tensor, "B N T"]:
+) -> Float[Tensor, "*S"]:
     """Clipped value loss: ½·max((V − G)², (clip(V, V_old ± clip) − G)²).
 
     Args:
-        values: V `[B, N, T]`.
-        old_values: V_old `[B, N, T]`.
-        returns: G `[B, N, T]`.
+        values: V `[*S]`, such as `[B, N, T]`, or `[B, N, T, K]` of K critics.
+        old_values: V_old `[*S]`.
+        returns: G `[*S]`.
         clip: Largest change of V.
 
     Returns:
-        `[B, N, T]`, differentiable in V alone.
+        `[*S]`, differentiable in V alone.
     """
     old, target = old_values.detach(), returns.detach()
     near = old + (values - old).clamp(-clip, clip)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from assay.loops.critic import Critic, Gae, at_the_end, reference_kl, with_critic
 from assay.loops.missing import scores_and_missing
 from assay.loops.offline import offline
 from assay.loops.online import (
@@ -23,9 +24,12 @@ from assay.loops.statistics import (
 from assay.loops.updates import update, with_reference_logp
 
 __all__ = [
+    "Critic",
+    "Gae",
     "Margins",
     "Rollouts",
     "aggregator",
+    "at_the_end",
     "clipped_surrogate",
     "completion_stats",
     "fill_missing",
@@ -39,9 +43,11 @@ __all__ = [
     "policy_gradient",
     "proxy_score",
     "record_kl",
+    "reference_kl",
     "require_group",
     "rollout_stats",
     "scores_and_missing",
     "update",
+    "with_critic",
     "with_reference_logp",
 ]

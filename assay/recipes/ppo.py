@@ -11,16 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
-from assay.core import Claim, HasValueHead, Loop, Paper, Samples, Step, Task, require
-from assay.engine.descend import Index
-from assay.formulas.advantage import gae, whiten
-from assay.formulas.divergence import k1
+from assay.core import Claim, Loop, Paper, Samples, Step, Task
 from assay.formulas.reduce import per_token
-from assay.formulas.surrogate import value_clipped
-from assay.loops import Rollouts, clipped_surrogate, online, proxy_score, record_kl, update
+from assay.loops import Gae, clipped_surrogate, online, proxy_score, with_critic
 from assay.stats.effects import Reading, drop
 
 paper = Paper(
@@ -54,30 +49,7 @@ def recipe(
         member: Index of the reward model that is the proxy.
         aggregate: Combine all reward models instead: mean, worst, uncertainty:0.5 or quantile:0.25.
     """
-    policy = require(task.reference, HasValueHead, "ppo")
-    critic = policy.value_head(1, task.rng("critic"))
-    critic_opt = loop.optimiser(critic)
-    task.carry.keep(critic=critic, critic_opt=critic_opt)
-
-    def prepare(batch: Rollouts) -> Rollouts:
-        """Take advantages, then fit the critic: both use the values from before the update."""
-        x = batch.samples
-        values = critic(x)[..., 0]  # [B,N,T+1]
-        reference = task.reference.logp(x)
-        record_kl(x.logp, reference, x.mask)
-        rewards = at_the_end(batch.reward, x) - beta * k1(x.logp, reference)
-        advantage = gae(rewards, values, x.mask, gamma=gamma, lam=lam)
-        returns = advantage + values[..., :-1]
-
-        def value_loss(rows: Samples, i: Index) -> Tensor:
-            return value_clipped(
-                critic(rows)[..., :-1, 0], values[i][..., :-1], returns[i], clip=value_clip
-            )
-
-        rng = task.rng("minibatch", batch.step)
-        fit = update(critic_opt, value_loss, x, loop, rng, reduce=per_token, split="completions")
-        batch.advantage, batch.stats = whiten(advantage, x.mask), {"value_loss": fit["loss"]}
-        return batch
+    gae = Gae(gamma=gamma, lam=lam, value_clip=value_clip)
 
     def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
         return clipped_surrogate(logp, rows, advantage, low=epsilon_low, high=epsilon_high)
@@ -86,17 +58,10 @@ def recipe(
         task,
         loop,
         score=proxy_score(task, member, aggregate),
-        prepare=prepare,
+        prepare=with_critic(task, loop, by="ppo", beta=beta, gae=gae),
         loss=loss,
         reduce=per_token,
     )
-
-
-def at_the_end(score: Tensor, x: Samples) -> Tensor:
-    """Pay the score `[B,N]` at each completion's last own decision: `[B,N,T]`, 0 elsewhere."""
-    place = torch.arange(x.mask.shape[2], device=score.device)
-    last = torch.where(x.mask, place, -1).amax(-1, keepdim=True)
-    return torch.where(place == last, score[..., None], score.new_zeros(()))
 
 
 @Claim(

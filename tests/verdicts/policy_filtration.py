@@ -1,0 +1,28 @@
+"""Curves for which completions chosen by rank are worth more, and for which two at random do."""
+
+from __future__ import annotations
+
+import random
+
+from tests.verdicts.curves import run
+from tests.verdicts.recipes import FALLS
+
+Arms = dict[str, list[dict[str, object]]]
+
+
+def _arms(seed: int, ends: dict[str, float]) -> Arms:
+    noise = random.Random(seed)
+    arms = {arm: run([0.0, 0.2, 0.3, end + noise.gauss(0, 0.02)]) for arm, end in ends.items()}
+    return {**arms, "single": run([g + noise.gauss(0, 0.01) for g in FALLS])}
+
+
+def true(seed: int) -> Arms:
+    """The rule with the highest R² is the best of the three, and better than chance and all."""
+    rules = {"best": 0.1, "best_random": 1.5, "best_worst": 0.6}
+    return _arms(seed, {"mine": 1.5, "random": 0.5, "all": 0.7, **rules})
+
+
+def false(seed: int) -> Arms:
+    """Two completions at random do as well."""
+    rules = {"best": 0.1, "best_random": 1.5, "best_worst": 0.6}
+    return _arms(seed, {"mine": 1.5, "random": 1.5, "all": 0.7, **rules})
