@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from assay.api.values import several
 from assay.core import Claim
 from assay.errors import InputError
 from assay.evidence import tuning
@@ -84,9 +83,21 @@ def empty(
 
 
 def numbered(claim: Claim, world: str) -> list[int]:
-    """The seeds on which a claim is judged in a world; none where its file numbers none."""
+    """The seeds on which a claim is judged in a world; none where its file numbers none.
+
+    Raises:
+        InputError: They cannot be read.
+    """
     said = claim.seeds if isinstance(claim.seeds, str) else claim.seeds.get(world, "")
-    return [int(s) for s in several(said)] if said else []
+    low, dots, high = said.partition("..")
+    try:
+        if dots:
+            return list(range(int(low), int(high) + 1))
+        return [int(s) for s in said.split(",")] if said else []
+    except ValueError as why:
+        raise InputError(
+            f"a claim's seeds are '{said}'; write them as 100..119 or 100,105,110"
+        ) from why
 
 
 def add(result: dict[str, Any], claim: Claim, seed: int, arms: Reads) -> None:
