@@ -32,9 +32,8 @@ trimming (1 % at either end, with the discriminator) makes it small. Differs fro
 what is divided by what.
 
 Here: tomato has one place that fools the proxy, so a penalty on where one is has an easy case. The
-claim compares each penalty at its own best λ of a grid, on gold at the end of equally long runs.
-The arm "single" stopped at its own peak is as good as the best of them, but one has to know when.
-The arms "discriminator", "released" and "released kl" run beside it and decide nothing.
+claim compares gold at the end. The arm "single" stopped at its own peak is as good as the best of
+them, but one has to know when.
 """
 
 from __future__ import annotations
@@ -262,7 +261,7 @@ def _apart(logits: Tensor, base: Tensor, divergence: str) -> Tensor:
     return (p * (continued_exp(l) - 1)).sum(-1) if divergence == "chi2" else (p * l).sum(-1)
 
 
-GRID = (0.25, 0.6, 1.5, 3.0, 5.5, 10.0)
+GRID = (0.1, 0.25, 0.6, 1.5, 3.0, 5.5, 10.0, 20.0)
 PENALTIES = {
     "chi2 occupancy": ("occupancy", "chi2"),
     "kl occupancy": ("occupancy", "kl"),
@@ -282,10 +281,6 @@ PENALTIES = {
         },
         "discriminator": ("correlated_proxies", {"ratio": "discriminator", "lam": 0.25}),
         "released": ("correlated_proxies", {"of": "sequence", "released": True, "lam": 0.1}),
-        "released kl": (
-            "correlated_proxies",
-            {"of": "sequence", "released": True, "divergence": "kl", "lam": 0.1},
-        ),
     },
     turns="single",
     worlds=("table",),
