@@ -9,13 +9,8 @@ import pytest
 import torch
 from test_fit_parts import PAIRS
 
-from assay.core import InputError, Loop, Rng, Samples, World
-from assay.recipes import (
-    meta_rm,
-    policy_discriminator,
-    pretrain_ensemble,
-)
-from assay.rewards.discriminator import Discriminator, beside, triples
+from assay.core import InputError, World
+from assay.recipes import meta_rm, pretrain_ensemble
 from assay.worlds import table
 
 U = torch.tensor([-3.0, -1.0, 0.5, 2.0, -0.2])
@@ -90,53 +85,12 @@ def test_error_correlation_of_the_same_and_of_strangers() -> None:
     )
 
 
-def test_policies_are_told_apart_and_the_first_answer_is_never_the_second(world: World) -> None:
-    many = policy_discriminator.tilts(world.task.reference, 6, Rng(2), styles=2, strength=2.0)
-    shown, oracle = policy_discriminator.compared(many, world.task.prompts, 400, Rng(3))
-    assert 0.9 < oracle <= 1
-    copied = (shown.prompts.extra["reference"][:, 0] == shown.action[:, 0]).all(-1).float().mean()
-    assert float(copied) < 0.02
-    loop = Loop(max_steps=60, batch_size=64, learning_rate=5e-3)
-    judge = policy_discriminator._fit(Discriminator(60, 16, Rng(0)), shown, loop)
-    assert policy_discriminator.right(judge(shown)[0]) > 0.75
-    lines = list(
-        policy_discriminator.study(world, numbers=(2, 4), unseen=3, triples_each=100, updates=4)
-    )
-    assert [line["kind"] for line in lines] == ["policies"] * 2 + ["labels"] * 3
-    assert lines[0]["overlap"] == lines[1]["overlap"] and lines[2]["scratch"] is None
-
-
-def test_a_discriminator_s_references_are_averaged_and_asked_for() -> None:
-    model = Discriminator(9, 4, Rng(0))
-    one: Samples = PAIRS[torch.arange(3)]
-    two = beside(one, one)
-    each = [model(beside(one, one.pick(torch.full((3, 1), k)))) for k in range(2)]
-    assert torch.allclose(model(two), sum(each) / 2, atol=1e-6)
-    judge = model.freeze(("like",)).against(
-        replace(one, prompts=replace(one.prompts, row=torch.arange(3)))
-    )
-    asked = replace(one, prompts=replace(one.prompts, row=torch.arange(3)))
-    assert torch.allclose(judge(asked), model(two), atol=1e-6) and model.read.requires_grad
-    with pytest.raises(InputError, match="needs a reference completion"):
-        model(one)
-    made = triples(
-        one.pick(torch.zeros(3, 1, dtype=torch.int64)),
-        one.pick(torch.zeros(3, 1, dtype=torch.int64)),
-        one.pick(torch.ones(3, 1, dtype=torch.int64)),
-    )
-    assert torch.equal(made.action, one.action) and made.mask.shape[1] == 2
-
-
 def effect_of(module: Any, arms: dict[str, Any]) -> float:
     value: float = module.claim.effect(arms)
     return value
 
 
 def test_claims_count_from_the_right_lines() -> None:
-    a = {"kind": "policies", "accuracy": 0.8, "overlap": 0.7, "perplexity": 0.6, "length": 0.5}
-    mine, free = [{**a, "accuracy": 0.1}, a, {"kind": "labels"}], [{**a, "accuracy": 0.6}]
-    both = policy_discriminator.claim.effect({"mine": mine, "free": free})
-    assert both == {"shared directions": pytest.approx(0.1), "free": pytest.approx(-0.1)}
     lines = [
         {"meta": 0.6, "plain": 0.5, "random": 0.55},
         {"meta": 0.5, "plain": 0.5, "random": 0.4},

@@ -4,13 +4,16 @@ updates.
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from small import small_world
 
 from assay.core import Carry, InputError, Loop, Rng
+from assay.engine.parallel import meter
 from assay.recipes import spark
-from assay.recipes.spark import balanced, judged, recipe, recycled
+from assay.recipes.spark import balanced, judged, mistaken, recipe, recycled, reflections
 
 
 @pytest.fixture(scope="module")
@@ -78,24 +81,54 @@ def test_who_always_says_1_is_worth_a_half_of_either_kind_of_item():
     )
 
 
-def test_the_control_takes_further_answers_and_as_many_updates(task):
+def test_a_coin_says_which_verdict_of_the_control_is_right():
+    items = [(f"text {i}", "1", "0") for i in range(400)]
+    found = mistaken(items, Rng(3))
+    assert [t for t, _, _ in found] == [t for t, _, _ in items]
+    assert {(yes, no) for _, yes, no in found} == {("1", "0"), ("0", "1")}
+    assert 160 < sum(yes == "1" for _, yes, _ in found) < 240
+
+
+def test_reflections_show_whole_completions_and_then_answers_alone(task):
+    x = task.reference.sample(task.prompts, 6, Rng(1))
+    right = torch.ones_like(x.present)
+    right[:4, 2] = False
+    wrong = torch.arange(4)
+    own, strange = (
+        reflections(x, right, wrong, "answer", strange=strange) for strange in (False, True)
+    )
+    prompts, texts = x.prompts.text(), x.text()
+    for k in range(4):
+        for asked, b in ((own[k], k), (strange[k], (k + 1) % 4)):
+            bad = texts[b][2]
+            shown = bad if k < 2 or "answer" not in bad else bad[bad.rindex("answer") :]
+            assert asked == f"{prompts[k]} {shown} : {prompts[k]}"
+    assert any(own[k] != f"{prompts[k]} {texts[k][2]} : {prompts[k]}" for k in (2, 3))
+
+
+def test_the_controls_spend_what_the_items_spend(task):
     def spent(use):
         t = task.replaced(carry=Carry(), rng=Rng(0))
-        steps = list(
-            recipe(
-                t,
-                use=use,
-                items=4,
-                loop=Loop(max_steps=2, batch_size=6, num_generations=4, learning_rate=1e-3),
+        counts = dict.fromkeys(meter.counts, 0)
+        with meter.charging(counts):
+            steps = list(
+                recipe(
+                    t,
+                    use=use,
+                    items=4,
+                    loop=Loop(max_steps=2, batch_size=6, num_generations=4, learning_rate=1e-3),
+                )
             )
-        )
-        return steps[-1].policy, steps[-1].stats
+        return steps[-1].policy, steps[-1].stats, counts
 
-    none, steps, every = (spent(use) for use in ("none", "steps", "all"))
-    assert "judge/balanced" in every[1] and "judge/balanced" not in steps[1]
+    found = {use: spent(use) for use in ("none", "steps", "all", "shuffled")}
+    assert found["steps"][2] == found["all"][2] == found["shuffled"][2]
+    assert found["all"][2]["updates"] == 6 and found["none"][2]["updates"] == 2
+    assert found["all"][2]["generated"] == found["none"][2]["generated"] + 2 * 4 * 4
+    assert "judge/balanced" in found["all"][1] and "judge/balanced" not in found["steps"][1]
     states = [
-        torch.cat([v.flatten() for v in p.state_dict().values()]) for p, _ in (none, steps, every)
+        torch.cat([v.flatten() for v in p.state_dict().values()]) for p, _, _ in found.values()
     ]
-    assert not torch.equal(states[0], states[1]) and not torch.equal(states[0], states[2])
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(states, 2))
     with pytest.raises(InputError, match="--use is 'judge'"):
         next(iter(recipe(task.replaced(carry=Carry()), use="judge", loop=Loop())))

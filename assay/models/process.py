@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,6 +25,10 @@ class Process:
         gamma: The discount.
         states: Names.
         actions: Names.
+        aim: What the agent is to do, in a sentence; empty where nobody wrote it.
+        texts: What each state looks like, in sentences; empty where nobody wrote them.
+        subgoals: By a phrase such as "pick up the key", which transitions reach it `[S,S]`, as an
+            annotator would say.
 
     Raises:
         InputError: Transitions are no probabilities, or a terminal state leads elsewhere.
@@ -36,6 +41,9 @@ class Process:
     gamma: float
     states: tuple[str, ...]
     actions: tuple[str, ...]
+    aim: str = ""
+    texts: tuple[str, ...] = ()
+    subgoals: Mapping[str, Bool[Tensor, "S S"]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         S, A, _ = self.P.shape

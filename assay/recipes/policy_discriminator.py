@@ -1,47 +1,47 @@
-"""POLAR: learn a reward without preferences, by telling policies apart.
+"""POLAR: learn a reward without preferences, by telling policies apart; then train against it.
 
 The reward is r(x, reference, candidate): how much the candidate looks as if it came from the policy
 that wrote the reference completion.
 
 Pretraining: of policies A ≠ B, two completions y₁, y₂ of A and one y₃ of B to one prompt, with loss
 −log σ(r(x, y₁, y₂) − r(x, y₁, y₃)). y₁ is never y₂: a pair that showed the candidate as its own
-reference would teach copying. Fine-tuning: the same loss on (reference, chosen, rejected). In RL a
-prompt's references say what is wanted, and the reward is their mean. The idea: the best policy
+reference would teach copying. Fine-tuning: the same loss on the task's pairs, with demonstrations
+to the same prompt as references. Then a policy is trained by leave-one-out against the reward, the
+mean over a prompt's demonstrations, less a price on KL (0 in the paper). The idea: the best policy
 under a KL penalty is π₀·e^{r/β}/Z, so log π_target/π₀ *is* a reward, and likeness to the target's
 completions estimates it.
 
-Policies here are random tilts of a table's reference: π_k ∝ π₀·e^{w_k}, w_k normal in the space of
-a few random directions (`styles`), so that policies have habits in common, as those trained on
-similar data do. With `styles=0` every token is a direction of its own, and nothing can be learnt
-from some policies about others but how to weigh shared words. The lines:
+`start` is what fine-tuning begins with: pretrained; shuffled, the control, in which pretraining's
+references are exchanged among its triples, so that they say nothing of whose completions follow;
+or scratch. bradley_terry is the rival: a linear reward model of the same pairs and of as many
+further pairs as there are demonstrations, each above a completion of the reference policy.
 
-- "policies": accuracy on pairs of policies never seen, after pretraining on so many (`numbers`).
-  Beside it stands what needs no training: `overlap` (shared tokens of reference and candidate),
-  `perplexity` (whose log π₀ is nearer to the reference's), and length (all completions of a table
-  are of one length: ½). `oracle` knows A and B and takes the likelier one. What is missing to 1 is
-  in no reward's reach, since two samples of A may differ more than a sample of A from one of B.
-- "labels": accuracy on pairs ordered by gold, with a demonstration to the same prompt as reference:
-  without labels, and after fine-tuning on 50 and on all of the world's pairs (noisy ones), against
-  the same network from scratch on those labels, which sees the same references.
+Policies are random tilts of a table's reference: π_k ∝ π₀·e^{w_k}, w_k normal in the space of a few
+random directions (`styles`), so that policies have habits in common, as those trained on similar
+data do. With `styles=0` every token is a direction of its own. `discriminator/accuracy` is on pairs
+of policies never seen; beside it stand `overlap` (shared tokens of reference and candidate) and
+`perplexity` (whose log π₀ is nearer to the reference's), which need no training, and `oracle`,
+which knows A and B. What is missing to 1 is in no reward's reach: two samples of A may differ more
+than a sample of A from one of B.
 
-The claim is the first: beyond overlap, or pretraining has learnt nothing that counting does not
-say. `styles` was brought in after free tilts had failed to pass overlap at up to 256 policies; the
-claim asks for both: policies with habits in common, and policies without.
+Trap: the reward is likeness to what is shown. A reference that is no better than the policy teaches
+nothing better.
 
-Here: with few styles, accuracy on unseen policies grows with the number of pretraining policies,
-past overlap and far below the oracle; with `styles=0` (the arm `free`) it does not pass overlap. On
-gold's own order pretraining brings nothing that the same labels do not bring from scratch: the
-tilts know nothing of gold, where a language model's policies know of quality.
+Here: word counts are read, not their order. The tilts know nothing of gold, where a language
+model's policies know of quality. With few styles, accuracy on unseen policies passes shared tokens
+and stays far below the oracle; with `styles=0` it does not pass them. Trained against, the
+pretrained reward ends no higher than the one whose pretraining was shuffled, and far below the
+linear model that is fitted on the demonstrations themselves. `styles` was brought in after free
+tilts had failed to pass overlap at up to 256 policies; the claim asks for both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from assay.core import (
     Claim,
@@ -50,15 +50,23 @@ from assay.core import (
     Missing,
     Pairs,
     Paper,
-    Policy,
+    Reward,
     Rng,
     Samples,
-    World,
+    Standardised,
+    Step,
+    Task,
     cat,
 )
+from assay.engine.parallel import meter
+from assay.formulas.divergence import k1
 from assay.formulas.pairwise import bradley_terry
-from assay.rewards.discriminator import Discriminator, Imitation, beside, triples
-from assay.rewards.fit import fitted
+from assay.loops import leave_one_out_advantage, online, proxy_score, record_kl
+from assay.rewards.discriminator import HELD, TOKENS, Discriminator, beside, triples
+from assay.rewards.fit import trained
+from assay.rewards.linear import LinearModel, maximum_likelihood
+from assay.rewards.policy_triples import by_prompt, compared, overlap, perplexity, right, tilts
+from assay.stats.effects import Reading, final
 
 paper = Paper(
     "Pre-Trained Policy Discriminators are General Reward Models",
@@ -68,217 +76,183 @@ paper = Paper(
 )
 reduces = {}
 
+STARTS = ("pretrained", "shuffled", "scratch", "bradley_terry")
 
-def study(
-    world: World,
+
+def recipe(
+    task: Task,
     *,
-    numbers: tuple[int, ...] = (4, 32, 256),
+    start: str = "pretrained",
+    policies: int = 256,
     unseen: int = 32,
     styles: int = 6,
     strength: float = 1.0,
     width: int = 64,
     triples_each: int = 8000,
     updates: int = 300,
+    tuning: int = 75,
     rate: float = 2e-3,
-) -> Iterator[dict[str, Any]]:
-    """Yield one line for each number of policies and each number of labels.
+    beta: float = 0.0,
+    loop: Loop = Loop(),
+) -> Iterator[Step]:
+    """Fit the reward, then train a policy by it and yield it after each step.
 
     Args:
-        numbers: Numbers of pretraining policies, each at least 2.
-        unseen: Policies of the test, at least 2.
+        start: pretrained, shuffled, scratch or bradley_terry.
+        policies: Policies of pretraining, at least 2.
+        unseen: Policies on which it is measured, at least 2.
         styles: Directions in which policies differ; 0 for a direction a token.
         strength: Largest standard deviation of a tilt.
         width: Width of the network.
-        triples_each: Comparisons of a pretraining and of a test.
-        updates: Updates of a fit, each on 64 comparisons.
-        rate: Learning rate of a fit.
+        triples_each: Comparisons of pretraining and of its measurement.
+        updates: Updates of pretraining, each on 64 comparisons.
+        tuning: Updates of fine-tuning, each on 64 pairs.
+        rate: Learning rate of both.
+        beta: Price on KL, in standard deviations of the reward per nat.
     """
-    reference: Any = world.task.reference
+    if start not in STARTS:
+        raise InputError(f"--start is '{start}'; it is one of {', '.join(STARTS)}")
+    reference: Any = task.reference
     if not hasattr(reference, "tilted"):
-        raise Missing(
-            f"the policies of world {world.name} cannot be tilted token by token; use --world table"
-        )
-    if world.gold is None or min(numbers, default=0) < 2 or unseen < 2:
+        raise Missing("this world's policies cannot be tilted token by token; use --world table")
+    if min(policies, unseen) < 2:
         raise InputError(
-            f"--numbers is {list(numbers)} and --unseen {unseen}; each needs at least 2 policies, "
-            "and the world a gold"
+            f"--policies is {policies} and --unseen {unseen}; policies are told apart from 2 on"
         )
-    rng, V = world.task.rng("policy discriminator"), reference.logits.shape[-1]
-    many = tilts(reference, max(numbers) + unseen, rng("tilts"), styles=styles, strength=strength)
-    new, oracle = compared(many[:unseen], world.task.prompts, triples_each, rng("test"))
-    loop = Loop(max_steps=updates, batch_size=64, learning_rate=rate, warmup_steps=10)
-    base = {
-        "overlap": right(_overlap(new)),
-        "perplexity": right(_perplexity(new, reference)),
-        "length": 0.5,
-        "oracle": oracle,
-    }
-    model = Discriminator(V, width, rng("network"))
-    for K in numbers:
-        shown, _ = compared(
-            many[unseen : unseen + K], world.task.prompts, triples_each, rng("train", K)
-        )
+    rng, V = task.rng("policy discriminator"), reference.logits.shape[-1]
+    carry: Any = task.carry.keep(fitted={}, known={})
+    demos = by_prompt(task.demos)
+
+    def optimised(steps: int) -> Loop:
+        return Loop(max_steps=steps, batch_size=64, learning_rate=rate, warmup_steps=10)
+
+    def pretrained(model: Discriminator) -> None:
+        every = tilts(reference, policies + unseen, rng("tilts"), styles=styles, strength=strength)
+        shown, _ = compared(every[unseen:], task.prompts, triples_each, rng("train"))
+        shown = exchanged(shown, rng("exchange")) if start == "shuffled" else shown
+        trained(model, shown, loss=_loss, loop=optimised(updates))
+        with meter.lifted():  # a measurement is no cost of the method
+            new, oracle = compared(every[:unseen], task.prompts, triples_each, rng("test"))
+            found = {
+                "accuracy": right(model.freeze(("like",))(new)[0]),
+                "overlap": right(overlap(new)),
+                "perplexity": right(perplexity(new, reference)),
+                "oracle": oracle,
+            }
+        carry.known = {f"discriminator/{k}": v for k, v in found.items()}
+
+    model: nn.Module
+    if start == "bradley_terry":
+        model = LinearModel(1, vocabulary=V)
+        if not carry.fitted:
+            other = reference.sample(task.demos.prompts, 1, rng("other"))
+            shown = triples(task.demos, task.demos, other)
+            maximum_likelihood(model, cat([task.pairs, shown]))
+        reward: Reward = _loaded(model, carry).freeze(("preferred",))
+    else:
         model = Discriminator(V, width, rng("network"))
-        reward = _fit(model, shown, loop)
-        yield {
-            "kind": "policies",
-            "policies": K,
-            "accuracy": right(reward(new)[0]),
-            "seen": right(reward(shown)[0]),
-            **base,
-        }
+        if not carry.fitted:
+            if start != "scratch":
+                pretrained(model)
+            asked = beside(task.pairs, demos[task.pairs.prompts.row])
+            assert isinstance(asked, Pairs)  # what pairs are beside references, too
+            trained(model, asked, loss=_loss, loop=optimised(tuning))
+        reward = _loaded(model, carry).freeze(("like",)).against(demos)
+    with meter.lifted():  # units alone, and the same again where a run is resumed
+        shown = reference.sample(task.prompts, 64, rng("units"))
+        score = proxy_score(task.replaced(rewards=Standardised(reward, shown)))
 
-    demos, labeled, held = _by_prompt(world.task.demos), world.task.pairs, world.task.prompts
-    completions = world.task.reference.sample(held, 64, rng("answers"))
-    gold = world.gold(completions)[0]
-    start = {k: v.detach().clone() for k, v in model.state_dict().items()}
-    for labels in (0, 50, len(labeled)):
-        line: dict[str, Any] = {"kind": "labels", "labels": labels}
-        for name in ("pretrained", "scratch"):
-            net = Discriminator(V, width, rng("network"))
-            if name == "pretrained":
-                net.load_state_dict(start)
-            reward = net.freeze((name,))
-            if labels:
-                reward = _fit(
-                    net,
-                    _referred(labeled[:labels], demos),
-                    Loop(max_steps=max(1, updates // 4), batch_size=64, learning_rate=rate),
-                )
-            score = reward.against(demos)(completions)[0]
-            line[name] = None if name == "scratch" and not labels else _ordered(score, gold)
-        yield line
+    def advantage(r: Tensor, x: Samples) -> Tensor:
+        logp = reference.logp(x)
+        record_kl(x.logp, logp, x.mask)
+        return leave_one_out_advantage(r - beta * k1(x.logp, logp).sum(-1).to(r.dtype), x)
+
+    for step in online(task, loop, score=score, advantage=advantage):
+        step.stats.update(carry.known)
+        yield step
 
 
-def tilts(reference: Any, count: int, rng: Rng, *, styles: int, strength: float) -> list[Policy]:
-    """Make policies π_k ∝ π₀·e^{w_k} with random w_k.
-
-    w_k is normal, with a standard deviation of its own from a third of `strength` to all of it; in
-    the space of `styles` random directions, or in all.
-    """
-    V = reference.logits.shape[-1]
-    w = rng("direction").normal(torch.arange(count)[:, None], torch.arange(styles or V))
-    if styles:
-        w = w @ rng("style").normal(torch.arange(styles)[:, None], torch.arange(V)) / styles**0.5
-    deviation = strength * (1 + 2 * rng("strength").uniform(torch.arange(count))) / 3
-    return [reference.tilted((deviation[k] * w[k])[None], beta=1.0) for k in range(count)]
+def exchanged(shown: Pairs, rng: Rng) -> Pairs:
+    """The same comparisons, each with the reference of another one."""
+    other, extra = rng.permutation(len(shown)), shown.prompts.extra
+    moved = {**extra, **{k: extra[k][other] for k in (TOKENS, HELD)}}
+    return replace(shown, prompts=replace(shown.prompts, extra=moved))
 
 
-def compared(policies: list[Policy], prompts: Any, count: int, rng: Rng) -> tuple[Pairs, float]:
-    """Make triples of random A ≠ B: y₁ of A as reference, y₂ of A chosen, y₃ of B rejected.
-
-    Returns:
-        The triples, and how often knowing A and B tells y₂ from y₃.
-    """
-    K, i = len(policies), torch.arange(count)
-    asked = prompts[rng("prompt").integers(len(prompts), i)]
-    a = rng("A").integers(K, i)
-    b = (a + 1 + rng("B").integers(K - 1, i)) % K
-
-    def each(k: Tensor, f: Callable[[Policy, Tensor], Samples]) -> Samples:
-        """What `f` makes of a policy and its rows, put back in the rows' order."""
-        rows = [(k == j).nonzero().flatten() for j in range(K)]
-        made = cat([f(policies[j], r) for j, r in enumerate(rows) if len(r)])
-        return made[torch.argsort(torch.cat(rows))]
-
-    first = each(a, lambda p, r: p.sample(asked[r], 2, rng("of A")[r]))
-    other = each(b, lambda p, r: p.sample(asked[r], 1, rng("of B")[r]))
-    y1, y2 = (first.pick(torch.full((count, 1), n)) for n in range(2))
-    made = triples(y1, y2, other)
-
-    def likelier(x: Pairs) -> Tensor:
-        """log π_A/π_B of the two candidates: what someone who knows both would go by."""
-        of = [each(k, lambda p, r: replace(x[r], logp=p.logp(x[r]))).logp.sum(-1) for k in (a, b)]
-        return of[0] - of[1]
-
-    with torch.no_grad():
-        return made, right(likelier(made))
+def _loss(chosen: Tensor, rejected: Tensor, p: Tensor, margin: Tensor) -> Tensor:
+    return bradley_terry(chosen, rejected, p=p, margin=margin)
 
 
-def right(score: Tensor) -> float:
-    """Share of rows `[B,2]` whose first is the higher; a tie is half."""
-    return float(((torch.sign(score[:, 0] - score[:, 1]) + 1) / 2).double().mean())
+def _loaded(model: Any, carry: Any) -> Any:
+    """The model as it was fitted when the run began."""
+    if carry.fitted:
+        model.load_state_dict(carry.fitted)
+    else:
+        carry.fitted = {k: v.detach().clone() for k, v in model.state_dict().items()}
+    return model
 
 
-def _overlap(new: Pairs) -> Tensor:
-    """Tokens that reference and candidate share, each as often as both have it `[B,2]`."""
-    V = int(max(new.action.max(), new.prompts.extra["reference"].max())) + 1
-    own, ref = (
-        torch.zeros(*t.shape[:2], V).scatter_add(2, t, torch.ones(t.shape))
-        for t in (new.action, new.prompts.extra["reference"])
-    )
-    return torch.minimum(own, ref).sum(-1)
-
-
-def _perplexity(new: Pairs, reference: Policy) -> Tensor:
-    """Minus how far a candidate's log π₀ is from the reference completion's `[B,2]`."""
-    with torch.no_grad():
-        shown = Samples(
-            new.prompts,
-            new.prompts.extra["reference"],
-            new.mask[:, :1],
-            new.given[:, :1],
-            new.logp[:, :1],
-            new.ended[:, :1],
-        )
-        return -(reference.logp(new).sum(-1) - reference.logp(shown).sum(-1)).abs()
-
-
-def _fit(model: Discriminator, shown: Pairs, loop: Loop) -> Imitation:
-    def loss(chosen: Tensor, rejected: Tensor, p: Tensor, margin: Tensor) -> Tensor:
-        return bradley_terry(chosen, rejected, p=p, margin=margin)
-
-    reward = fitted(model, shown, loss=loss, loop=loop)
-    assert isinstance(reward, Imitation)
-    return reward
-
-
-def _by_prompt(demos: Samples) -> Samples:
-    """Demonstrations gathered by prompt, equally many a prompt."""
-    rows = [
-        (demos.prompts.row == r).nonzero().flatten()
-        for r in range(int(demos.prompts.row.max()) + 1)
-    ]
-    least = min(len(r) for r in rows)
-    if least == 0:
-        raise InputError(
-            "a prompt of this world has no demonstration to refer to; give more with --world.demos"
-        )
-    index = torch.stack([r[:least] for r in rows])
-    own: dict[str, Any] = {
-        f: getattr(demos, f)[index, 0] for f in ("action", "mask", "given", "logp", "ended")
-    }
-    return Samples(demos.prompts[index[:, 0]], **own)
-
-
-def _referred(labeled: Pairs, demos: Samples) -> Pairs:
-    """Labeled pairs with their prompts' demonstrations beside them."""
-    shown = beside(labeled, demos[labeled.prompts.row])
-    assert isinstance(shown, Pairs)
-    return shown
-
-
-def _ordered(score: Tensor, gold: Tensor) -> float:
-    """Accuracy on neighbouring completions `[B,N]` that differ in gold."""
-    s, g = (v[:, 0::2] - v[:, 1::2] for v in (score, gold))
-    return float(((torch.sign(s) * torch.sign(g) + 1) / 2)[g != 0].double().mean())
+_PRICE = {"beta": (0.1, 0.3, 1.0)}
+_RIVAL = {"start": "bradley_terry"}
 
 
 @Claim(
-    "Pretrained on enough policies, the discriminator tells unseen policies apart better than "
-    "shared tokens or perplexity do, without a label, whether or not the policies have directions "
-    "in common.",
-    arms={"mine": ("policy_discriminator", {}), "free": ("policy_discriminator", {"styles": 0})},
+    "Pretrained to tell many policies apart and fine-tuned on preferences, the discriminator is a "
+    "reward whose policy ends with more gold than that of a Bradley–Terry model of the same "
+    "labels, and it tells unseen policies apart better than shared tokens or perplexity do, "
+    "whether or not the policies have directions in common.",
+    arms={
+        "mine": ("policy_discriminator", {}),
+        "shuffled": ("policy_discriminator", {"start": "shuffled"}),
+        "labels": ("kl_in_reward", {"fit": "bradley_terry"}),
+        "demonstrations": ("policy_discriminator", _RIVAL),
+        "free": ("policy_discriminator", {"styles": 0, "max_steps": 1}),
+    },
     worlds=("table",),
     on={"table": {"testbed": "bag"}},
+    least={
+        "over Bradley–Terry": 0.1,
+        "over Bradley–Terry of labels and demonstrations": 0.1,
+        "over shuffled identities": 0.1,
+        "beyond shared tokens": 0.01,
+        "beyond perplexity": 0.01,
+        "beyond shared tokens, free policies": 0.01,
+    },
+    seeds="100..107",
+    tuned={
+        "mine": _PRICE,
+        "labels": _PRICE,
+        "demonstrations": _PRICE,
+        "shuffled": "mine",
+        "free": "mine",
+    },
+    control=("over shuffled identities",),
+    broken="the references of pretraining are exchanged among its triples",
+    differs={
+        "generated": "pretraining's trajectories, which need no label, and free policies are only "
+        "told apart",
+        "scored": "the policy of free policies is not trained",
+        "updates": "pretraining, and that of free policies is all they get",
+        "seconds": "pretraining",
+    },
 )
-def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
-    """Accuracy on unseen policies after the most pretraining policies, minus the best of what needs
-    no training: of policies that share directions, and of free ones.
-    """
-    last = [[line for line in lines if line["kind"] == "policies"][-1] for lines in arms.values()]
-    least = [
-        float(x["accuracy"] - max(x[name] for name in ("overlap", "perplexity", "length")))
-        for x in last
-    ]
-    return dict(zip(("shared directions", "free"), least, strict=True))
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """Final gold less each rival's, and accuracy on unseen policies less that of counting."""
+    mine = final(arms["mine"])
+    known, free = (_known(arms[a]) for a in ("mine", "free"))
+    return {
+        "over Bradley–Terry": mine - final(arms["labels"]),
+        "over Bradley–Terry of labels and demonstrations": mine - final(arms["demonstrations"]),
+        "over shuffled identities": mine - final(arms["shuffled"]),
+        "beyond shared tokens": known["accuracy"] - known["overlap"],
+        "beyond perplexity": known["accuracy"] - known["perplexity"],
+        "beyond shared tokens, free policies": free["accuracy"] - free["overlap"],
+    }
+
+
+def _known(readings: list[Reading]) -> dict[str, float]:
+    """What was measured of a discriminator."""
+    stats = [r["stats"] for r in readings if "discriminator/accuracy" in r["stats"]]
+    if not stats:
+        raise ValueError("this run did not measure its discriminator")
+    return {k.removeprefix("discriminator/"): float(v) for k, v in stats[-1].items()}

@@ -1,33 +1,64 @@
-"""Subgoals from an evaluator (CALM): each subgoal that a step reaches adds to the reward.
+"""Subgoals from a language model (CALM): each subgoal that a step reaches adds to the reward.
 
-    r' = R + c·Σ_s 1[the evaluator says that step s reached a subgoal]
+    r' = R + c·Σ_g 1[in some step, the evaluator says that the agent reached subgoal g]
 
-It is paid once for each subgoal in a completion. A subgoal is the line that reaches it, word for
-word; with `once` off, a line that the evaluator likes can be said again and again. Differs from
+The evaluator reads text: what the agent is to do, what it saw before and after a step, what it did,
+and the question whether it reached a subgoal. It is paid once for each subgoal in a completion;
+with `once` off, a step that the evaluator likes can be taken again and again. Differs from
 leave_one_out in the added sum; c = 0 is that.
 
-The paper's evaluator is a language model that is shown transitions, and the paper measures how
-often it is right, not what training by it gives; no claim of training is made there.
+`judge` names the evaluator:
 
-Here: the evaluator is the world's own step reward, which is exact unless --world.step_noise says
-otherwise, with errors of two kinds on top: `fp`, the chance that a transition that reached nothing
-is paid, and `fn`, the chance that one that did is not. They are biased, as a model's are: the same
-step after the same prompt is misjudged every time, so that false payments can be learned.
-`shuffled` gives each completion the verdicts of another one of the same prompt: what helps then is
+- a folder or a hub id of an instruct model, which is asked by the log-probabilities of yes and no
+  (of a small model those on questions without content are subtracted), or the address of an
+  OpenAI-compatible server, with `judge_model`. What was said of a text is remembered.
+- fitted: a classifier of the same texts, fitted on the annotator's answers to a share `annotated`
+  of the world's possible transitions. Each answer counts as a label.
+- world: the world's annotator, with errors of two kinds: `fp`, the chance that a transition that
+  reached nothing is paid, and `fn`, the chance that one that did is not. They are biased, as a
+  model's are: the same transition is misjudged every time.
+
+`subgoals` are given by the world, proposed (the model is asked for a list), or written out,
+separated by semicolons. The evaluator is compared with the annotator on the steps that the policy
+takes, where few reach anything: `judge/precision`, `judge/recall`, `judge/f1` and
+`judge/false_positives`, the share of steps and subgoals that it says were reached and were not.
+Where nobody annotated the subgoals, nothing is compared.
+
+The paper measures how often a language model is right about actions; it trains nothing by it.
+
+`shuffled` gives each completion the payments of another one of the same prompt: what helps then is
 not what the evaluator knows.
+
+Traps: F1 on as many transitions that reach something as do not overstates. With `once` off false
+payments are farmed.
+
+Here: rooms with a key and a locked door, told in sentences, as in the paper's MiniHack; and lines
+of worked solutions (--world sums), where the annotator is the world's step reward and each right
+line is a subgoal of its own. The claim's evaluator is the fitted one, which needs no download.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from assay.core import Claim, Loop, Paper, Rng, Samples, Step, Task
+from assay.core import Claim, Loop, Paper, Samples, Step, Task
+from assay.engine.parallel import meter
 from assay.errors import InputError
-from assay.formulas.process import first_times, on_steps, step_mask, step_sums
-from assay.loops import online, proxy_score
+from assay.formulas.process import first_times
+from assay.loops import Rollouts, online, proxy_score
+from assay.rewards.transitions import Transitions, asked, of_episodes, of_lines, possible
+from assay.rewards.yes_no import (
+    FittedEvaluator,
+    ModelEvaluator,
+    Remembered,
+    ServedEvaluator,
+    listed,
+)
 from assay.stats.effects import Reading, average
 
 paper = Paper(
@@ -38,11 +69,22 @@ paper = Paper(
 )
 reduces = {"leave_one_out": ({"weight": 0.0}, {})}
 
+BLANK = "Before: nothing.\nAction: nothing.\nAfter: nothing.\n"
+REQUEST = (
+    "{aim}\nList the {most} subgoals that the agent has to reach on the way, one a line, each "
+    "beginning with a verb, such as: 1. pick up the lamp"
+)
+MOST = 3  # subgoals that a model is asked for
+
 
 def recipe(
     task: Task,
     *,
     weight: float = 0.5,
+    judge: str = "world",
+    judge_model: str = "",
+    subgoals: str = "given",
+    annotated: float = 0.25,
     fp: float = 0.0,
     fn: float = 0.0,
     once: bool = True,
@@ -55,56 +97,182 @@ def recipe(
 
     Args:
         weight: Weight c of a subgoal.
-        fp: Share of states in which the evaluator pays for nothing, from 0 to 1.
-        fn: Share of states in which it does not pay for a subgoal, from 0 to 1.
+        judge: The evaluator: world, fitted, a model's folder or hub id, or http://….
+        judge_model: The name that the server knows the evaluator by.
+        subgoals: given, proposed, or phrases such as "pick up the key; reach the goal".
+        annotated: Share of the transitions that the fitted evaluator learns from, from 0 to 1; of
+            lines a share of those that the reference writes.
+        fp: Of the world's annotator: share of transitions that it pays for nothing, from 0 to 1.
+        fn: Of the world's annotator: share of subgoals that it does not pay, from 0 to 1.
         once: Pay a subgoal once a completion.
-        shuffled: Exchange verdicts among a prompt's completions: the control.
-        process: Name of the step reward.
+        shuffled: Exchange payments among a prompt's completions: the control.
+        process: Name of the step reward, in a world of worked solutions.
         member: Index of the reward model that is the outcome.
     """
-    for name, share in (("fp", fp), ("fn", fn)):
+    for name, share in (("fp", fp), ("fn", fn), ("annotated", annotated)):
         if not 0 <= share <= 1:
-            raise InputError(f"--{name} is {share}; it is a share of states, from 0 to 1")
-    outcome, steps = proxy_score(task, member), task.rewards.named(process)
-    errors = task.rng("judge's errors")
+            raise InputError(f"--{name} is {share}; it is a share of transitions, from 0 to 1")
+    outcome, errors = proxy_score(task, member), task.rng("judge's errors")
+    carry: Any = task.carry.keep(fitted=None, sought=[])
+    place: Any = getattr(task.reference, "process", None)
+    evaluator = evaluator_of(judge, judge_model) if weight else None
+
+    def transitions(x: Samples) -> Transitions:
+        if place is not None:
+            return of_episodes(x, place, tuple(carry.sought))
+        steps = task.rewards.named(process).steps(x)[0]
+        return of_lines(x, task.rewards.step_of(x), steps, task.rng("lines"))
+
+    def hits(t: Transitions) -> Tensor:
+        """Which subgoals the evaluator says each step reached `[B, N, S, G]`."""
+        if evaluator is None:
+            u = errors.uniform(t.code[..., None], torch.arange(len(t.subgoals)))
+            return torch.where(annotation(t), u >= fn, u < fp) & t.there[..., None]
+        texts, index = t.questions()
+        yes = torch.tensor([p > 0.5 for p in evaluator(texts)] + [False])
+        return yes[index]  # −1, no step, is the False at the end
+
+    if weight and not carry.sought and place is not None:
+        carry.sought = sought(subgoals, place, evaluator, judge)
+    if weight and judge == "fitted":
+        if carry.fitted is None:
+            rng = task.rng("annotated")
+            x = possible(place) if place else task.reference.sample(task.prompts, 1, rng)
+            t = transitions(x)
+            texts, index = t.questions()
+            truth = torch.zeros(len(texts), dtype=torch.bool)
+            truth[index[t.there].flatten()] = annotation(t)[t.there].flatten()
+            seen = torch.unique(index[t.there & (rng("share").uniform(t.code) < annotated)])
+            meter.add("labels", len(seen))
+            known = [texts[i] for i in seen.tolist()]
+            carry.fitted = FittedEvaluator.fit(known, truth[seen].tolist()).weights
+        evaluator = Remembered(FittedEvaluator(carry.fitted))
 
     def score(x: Samples) -> Tensor:
         if weight == 0:
             return outcome(x)
-        step = task.rewards.step_of(x)
-        state = states(x, step, errors)
-        reached = step_sums(steps.steps(x)[0], step) > 0  # [B,N,S]
-        u = errors.uniform(state)
-        hit = torch.where(reached, u >= fn, u < fp) & step_mask(step)
-        paid = (first_times(hit, state) if once else hit).sum(-1).to(x.logp)
+        t = transitions(x)
+        hit, goal = hits(t).flatten(2), t.goal.flatten(2)
+        paid = (first_times(hit, goal) if once else hit).sum(-1).to(x.logp)
         return outcome(x) + weight * (paid.roll(1, 1) if shuffled else paid)
 
-    yield from online(task, loop, score=score)
+    def after(batch: Rollouts) -> None:
+        if weight:
+            t = transitions(batch.samples)
+            batch.stats |= agreement(hits(t), t)
+
+    yield from online(task, loop, score=score, after=after)
 
 
-def states(x: Samples, step: Tensor, rng: Rng) -> Tensor:
-    """A number `[B,N,S]` for each prompt and tokens of a step: what the evaluator sees."""
-    here = step >= 0
-    length = step_sums(here.to(x.logp), step)
-    place = here.cumsum(-1) - 1 - on_steps(length.cumsum(-1) - length, step).long()
-    each = torch.where(here, rng("token").bits(x.action, place), 0)
-    code = torch.zeros_like(length, dtype=torch.int64).scatter_add(-1, step.clamp(min=0), each)
-    return code + rng("prompt").bits(x.prompts.row)[:, None, None]
+def evaluator_of(judge: str, model: str) -> Remembered | None:
+    """Open an evaluator that is a model; None for one of the world's.
+
+    Raises:
+        InputError: There is no such evaluator.
+    """
+    if judge in ("world", "fitted"):
+        return None
+    if judge.startswith(("http://", "https://")):
+        return Remembered(ServedEvaluator(judge, model))
+    if not Path(judge).is_dir() and "/" not in judge:
+        raise InputError(
+            f"--judge is '{judge}'; it is world, fitted, a folder or a hub id of an instruct "
+            "model, or an address http://…"
+        )
+    return Remembered(ModelEvaluator(judge, blank=[BLANK + asked("reach anything")]))
+
+
+def sought(subgoals: str, place: Any, evaluator: Remembered | None, judge: str) -> list[str]:
+    """The subgoals to ask for.
+
+    Raises:
+        InputError: The world gives none, or no model can propose any.
+    """
+    if subgoals == "given":
+        if not place.subgoals:
+            raise InputError(
+                "this decision process has no subgoals; use --world table --world.testbed grid, "
+                "or write them as --subgoals 'pick up the key; reach the goal'"
+            )
+        return list(place.subgoals)
+    if subgoals != "proposed":
+        return [g.strip() for g in subgoals.split(";") if g.strip()]
+    if evaluator is None:
+        raise InputError(
+            f"--subgoals is proposed, and --judge is {judge}, which cannot write; give a model"
+        )
+    reply = evaluator.write(REQUEST.format(aim=place.aim, most=MOST))
+    found = listed(reply, MOST)
+    if not found:
+        raise InputError(f"{evaluator.name} proposed no list of subgoals, but {reply[:80]!r}")
+    return [g[0].lower() + g[1:] for g in found]
+
+
+def annotation(t: Transitions) -> Tensor:
+    """What the annotator says of each step and subgoal.
+
+    Raises:
+        InputError: Nobody annotated these subgoals.
+    """
+    if t.truth is None:
+        raise InputError(
+            f"nobody annotated the subgoals {'; '.join(t.subgoals)}; give --judge a model, or "
+            "--subgoals given"
+        )
+    return t.truth
+
+
+def agreement(hit: Tensor, t: Transitions) -> dict[str, float]:
+    """How an evaluator compares with the annotator, over all steps and subgoals; what is undefined
+    is left out.
+    """
+    if t.truth is None:
+        return {"judge/said": float(hit[t.there].float().mean())}
+    said, true = hit[t.there], t.truth[t.there]
+    both = float((said & true).sum())
+    shares = {
+        "precision": (both, said.sum()),
+        "recall": (both, true.sum()),
+        "f1": (2 * both, said.sum() + true.sum()),
+        "false_positives": (float((said & ~true).sum()), (~true).sum()),
+    }
+    return {f"judge/{k}": a / float(b) for k, (a, b) in shares.items() if b > 0}
+
+
+_STEPS = {"max_steps": 60}
+_FITTED = {**_STEPS, "judge": "fitted"}
 
 
 @Claim(
-    "Payments for subgoals, each once, make a policy learn faster than outcomes alone, and "
-    "shuffled payments do not.",
+    "Payments for the subgoals that an evaluator of texts recognises make a policy learn faster "
+    "than outcomes alone, and shuffled payments do not.",
     arms={
-        "evaluator": ("subgoal_shaping", {}),
-        "outcome": ("subgoal_shaping", {"weight": 0.0}),
-        "shuffled": ("subgoal_shaping", {"shuffled": True}),
-        "falser": ("subgoal_shaping", {"fp": 0.5}),
-        "farmed": ("subgoal_shaping", {"fp": 0.2, "once": False}),
+        "evaluator": ("subgoal_shaping", _FITTED),
+        "outcome": ("subgoal_shaping", {**_STEPS, "weight": 0.0}),
+        "shuffled": ("subgoal_shaping", {**_FITTED, "shuffled": True}),
     },
-    worlds=("sums",),
-    on={"sums": {"pass_rate": 0.2}},
+    worlds=("table",),
+    on={"table": {"testbed": "grid"}},
+    least=0.06,  # a tenth of what outcomes alone reach on seeds 0 to 4
+    seeds="200..219",
+    tuned={
+        "evaluator": {"weight": (0.1, 0.3), "learning_rate": (0.15, 0.3)},
+        "outcome": {"learning_rate": (0.1, 0.15, 0.2, 0.3)},
+        "shuffled": "evaluator",
+    },
+    by=average,
+    control=("over shuffled payments",),
+    broken="each completion is paid for the subgoals of another one to its prompt",
+    differs={
+        "labels": "the evaluator is fitted on annotated transitions, which stand for what a "
+        "language model was trained on",
+        "seconds": "outcomes alone ask no evaluator",
+    },
 )
-def claim(arms: dict[str, list[Reading]]) -> float:
-    """Mean gold over the run, minus that of the better of outcomes alone and shuffled payments."""
-    return average(arms["evaluator"]) - max(average(arms["outcome"]), average(arms["shuffled"]))
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """Mean gold over the run, less that of outcomes alone, and of shuffled payments."""
+    mine = average(arms["evaluator"])
+    return {
+        "over outcomes alone": mine - average(arms["outcome"]),
+        "over shuffled payments": mine - average(arms["shuffled"]),
+    }

@@ -20,10 +20,14 @@ Traps: γ from one right completion among seven wrong ones is noisy; nothing is 
 never changes the sign of the thinking reward's preference: where it is wrong about a prompt it
 still pulls the wrong way, only less, and never at less than 1/e of its weight.
 
-Here: the world supplies the thinking reward. With --world.inverted 0.5 it is the share of right
-steps on half the prompts and of wrong steps on the rest. The claim compares trust with the same
-annealing without trust, so that annealing alone cannot carry it; the plain arms show what annealing
-does.
+`trust` says which γ weighs the thinking reward: own (the paper's), off (1), or one of two controls
+with the same sum over the batch: shuffled gives each prompt the γ of another, mean gives all
+prompts the batch's mean.
+
+Here: the world supplies the thinking reward. With --world.inverted it is the share of wrong steps
+on so many of the prompts, and of right steps on the rest. The claim compares trust with annealing
+alone, each with its own best T, and with the two controls; it is judged where the thinking reward
+without trust does harm.
 """
 
 from __future__ import annotations
@@ -34,11 +38,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from assay.core import Claim, Loop, Paper, Samples, Step, Task
+from assay.core import Claim, Loop, Paper, Rng, Samples, Step, Task
 from assay.errors import InputError
 from assay.formulas.advantage import group_standardised
 from assay.formulas.divergence import k3
-from assay.formulas.process import trust
+from assay.formulas.process import trust as trusted
 from assay.formulas.reduce import per_completion_token
 from assay.loops import (
     clipped_surrogate,
@@ -58,12 +62,14 @@ paper = Paper(
 )
 reduces = {"grpo": ({"alpha": 0.0}, {})}
 
+TRUST = ("own", "off", "shuffled", "mean")
+
 
 def recipe(
     task: Task,
     *,
     alpha: float = 0.3,
-    trusted: bool = True,
+    trust: str = "own",
     T: float = 33.0,
     released: bool = False,
     right: float = 0.5,
@@ -78,7 +84,7 @@ def recipe(
 
     Args:
         alpha: Weight α of the thinking reward.
-        trusted: Weigh it by γ.
+        trust: Whose γ weighs it: own, off, shuffled or mean.
         T: Steps in which it falls by a factor of e; 0 for no annealing.
         released: Use the released code's rule, see above.
         right: Outcome reward from which a completion is right.
@@ -88,6 +94,8 @@ def recipe(
         thinking: Name of the thinking reward.
         member: Index of the reward model that is the outcome.
     """
+    if trust not in TRUST:
+        raise InputError(f"--trust is '{trust}'; it is one of {', '.join(TRUST)}")
     if T < 0:
         raise InputError(f"--T is {T}; it is a number of steps, or 0 for no annealing")
     outcome, think = proxy_score(task, member), task.rewards.named(thinking) if alpha else None
@@ -99,7 +107,7 @@ def recipe(
         s, t = think(x)[0], task.carry.next - 1  # the step in progress, or the last one made
         if released:
             s = torch.where(a >= 0.2, s, s.new_zeros(()))
-        gamma = trust(s, a >= right, x.present) if trusted else s.new_ones(len(s))
+        gamma = weighed(trusted(s, a >= right, x.present), trust, task.rng("trust", t))
         return a + alpha * (math.exp(-t / T) if T else 1.0) * gamma[:, None] * s
 
     def advantage(reward: Tensor, x: Samples) -> Tensor:
@@ -118,28 +126,64 @@ def recipe(
     )
 
 
-_FALL = {
-    "T": 8.0,
-    "max_steps": 25,
-}  # ends at e^(−25/8) = 0.04 of its weight, as the class default does at 1500 steps
+def weighed(gamma: Tensor, trust: str, rng: Rng) -> Tensor:
+    """The weights `[B]` of the prompts' thinking rewards: their γ, or a control's.
+
+    Args:
+        gamma: γ of each prompt `[B]`.
+        trust: own, off, shuffled or mean.
+        rng: Address of the shuffle.
+    """
+    if trust == "off":
+        return torch.ones_like(gamma)
+    if trust == "shuffled":
+        return gamma[rng.permutation(len(gamma))]
+    return gamma.mean().expand(len(gamma)) if trust == "mean" else gamma
+
+
+_WORLD = {"task": "modular", "most": 3, "pass_rate": 0.2, "pairs": 16, "held_out": 48}
+_WORLD |= {"sft_steps": 320, "sft_lr": 6e-3, "inverted": 0.75}
+_STEPS = {"max_steps": 12}
+_T = {"T": (4.0, 12.0)}  # the last weight is 0.06 or 0.4 of the first
 
 
 @Claim(
-    "Where a thinking reward is wrong about half the prompts, weighing it by trust keeps gold "
-    "that annealing alone loses.",
+    "Where a thinking reward does harm, weighing it by trust keeps gold that annealing alone "
+    "loses, and that the same weights on other prompts lose, too.",
     arms={
-        "trusted": ("trust_weighted", _FALL),
-        "annealed": ("trust_weighted", {**_FALL, "trusted": False}),
-        "constant": ("trust_weighted", {**_FALL, "trusted": False, "T": 0.0}),
-        "released": ("trust_weighted", {**_FALL, "released": True}),
-        "answers": ("trust_weighted", {**_FALL, "alpha": 0.0}),
+        "trusted": ("trust_weighted", _STEPS),
+        "annealed": ("trust_weighted", {**_STEPS, "trust": "off"}),
+        "shuffled": ("trust_weighted", {**_STEPS, "trust": "shuffled"}),
+        "mean": ("trust_weighted", {**_STEPS, "trust": "mean"}),
+        "answers": ("trust_weighted", {**_STEPS, "alpha": 0.0}),
     },
     worlds=("sums",),
-    on={"sums": {"inverted": 0.5}},
-    least=0.02,
+    on={"sums": _WORLD},
+    least=0.01,  # one completion in a hundred
+    seeds="100..109",
+    tuned={
+        "trusted": _T,
+        "annealed": _T,
+        "shuffled": "trusted",
+        "mean": "trusted",
+        "answers": "annealed",
+    },
+    control=("over shuffled trust", "over constant trust"),
+    broken="γ is another prompt's, or the batch's mean for all prompts",
+    premises=("the thinking reward does harm",),
+    differs={
+        "scored": "answers alone asks for no thinking reward",
+        "seconds": "the first arm of a process loads what the others find loaded",
+    },
 )
-def claim(arms: dict[str, list[Reading]]) -> float:
-    """Final gold with trust and annealing minus final gold with annealing alone; at least two
-    completions in a hundred.
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """Differences of final gold: what the thinking reward does without trust, and what trust gains
+    over annealing alone and over the same weights on other prompts.
     """
-    return final(arms["trusted"]) - final(arms["annealed"])
+    trusted, annealed = final(arms["trusted"]), final(arms["annealed"])
+    return {
+        "the thinking reward does harm": final(arms["answers"]) - annealed,
+        "over annealing alone": trusted - annealed,
+        "over shuffled trust": trusted - final(arms["shuffled"]),
+        "over constant trust": trusted - final(arms["mean"]),
+    }

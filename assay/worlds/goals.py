@@ -6,10 +6,11 @@ the last one is a door that needs a key.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from assay.core import Rng
@@ -89,6 +90,30 @@ def chain(rng: Rng) -> Testbed:
 DOORWAYS, DOOR, KEY, GOAL = ((1, 2), (2, 1)), (3, 2), (1, 3), (4, 4)
 
 
+def _looks(cell: tuple[int, int], key: int) -> str:
+    """What a state of the grid looks like, in sentences."""
+    if cell == DOOR:
+        place = "in the open doorway of the locked door"
+    elif cell in DOORWAYS:
+        place = f"in the doorway at row {cell[0]}, column {cell[1]}"
+    else:
+        room = f"{('upper', 'lower')[cell[0] > 2]} {('left', 'right')[cell[1] > 2]}"
+        place = f"in the {room} room at row {cell[0]}, column {cell[1]}"
+        place += ", on the goal" if cell == GOAL else ""
+    return f"The agent is {place}. It carries {'the key' if key else 'nothing'}."
+
+
+def _subgoals(held: list[tuple[tuple[int, int], int]]) -> dict[str, Bool[Tensor, "S S"]]:
+    """What an annotator would call progress, and the transitions between states that reach it."""
+    key = torch.tensor([bool(k) for _, k in held])
+    door, goal = (torch.tensor([c == at for c, _ in held]) for at in (DOOR, GOAL))
+    return {
+        "pick up the key": ~key[:, None] & key,
+        "open the locked door": ~door[:, None] & door,
+        "reach the goal": ~goal[:, None] & goal,
+    }
+
+
 def grid(rng: Rng) -> Testbed:
     """Four rooms of four cells; the goal in the last room pays 1, and its door needs a key.
 
@@ -117,6 +142,7 @@ def grid(rng: Rng) -> Testbed:
         return out
 
     names = [f"{r}{c}{'k' if k else ''}" for (r, c), k in held]
+    goal = index[GOAL, 1]
     process = process_of(
         [*names, "end"],
         ("up", "down", "left", "right"),
@@ -126,5 +152,11 @@ def grid(rng: Rng) -> Testbed:
         gamma=0.97,
         terminal=end,
     )
-    goal = index[GOAL, 1]
+    process = replace(
+        process,
+        aim="Reach the goal in the lower right room. The door to that room is locked, and the key "
+        "to it lies in the upper right room.",
+        texts=(*(_looks(*h) for h in held), "The episode is over."),
+        subgoals=_subgoals([*held, ((-1, -1), 1)]),
+    )
     return _with_heuristics(process, goal, {goal: 1.0}, [index[(0, 0), k] for k in (0, 1)], rng)
