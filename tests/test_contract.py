@@ -40,9 +40,9 @@ RECIPES = [m for m in MODULES if hasattr(m, "recipe")]
 SMALL = Loop(max_steps=4, batch_size=6, num_generations=4, learning_rate=0.05)
 QUICK: dict[str, dict[str, Any]] = {
     "best_of_n": {"most": 8},
-    "process_advantage": {"k": 2, "rollouts": 2},
+    "process_advantage": {"k": 2, "rollouts": 2, "examples": 4, "verifier_steps": 3},
     "token_reward": {"contrast": 1},
-}  # smaller pools; a kill after the contrast was made
+}  # smaller pools and fits; a kill after the contrast was made
 
 
 def name(module: Any) -> str:

@@ -223,7 +223,7 @@ def test_meta_rm_without_a_step_is_the_plain_judge_and_the_step_raises_the_sprea
     world: World,
 ) -> None:
     shown = world.task.reference.sample(world.task.prompts, 6, Rng(0))
-    move = meta_rm.ascent(shown, 0.5, Rng(1))
+    move = meta_rm.ascended(shown, 0.5, Rng(1))
     model = linear_of(world)
     with torch.no_grad():
         at = move(model, 0)
@@ -235,7 +235,7 @@ def test_meta_rm_without_a_step_is_the_plain_judge_and_the_step_raises_the_sprea
     loop = Loop(max_steps=4, batch_size=16, learning_rate=0.02)
     still, plain = (
         fitted(linear_of(world), world.task.pairs, loss=loss, moved=m, loop=loop)(shown)
-        for m in (meta_rm.ascent(shown, 0.0, Rng(1)), None)
+        for m in (meta_rm.ascended(shown, 0.0, Rng(1)), None)
     )
     assert torch.equal(still, plain)
     stepped = fitted(linear_of(world), world.task.pairs, loss=loss, moved=move, loop=loop)(shown)

@@ -41,9 +41,11 @@ def test_spread_and_accuracy_by_hand() -> None:
         torch.tensor([[1.0, 0.0, 2.0, 2.0, 0.0, 1.0]]),
         torch.tensor([[3.0, 1.0, 0.0, 1.0, 5.0, 5.0]]),
     )
-    assert meta_rm.accuracy(score, truth) == 0.75  # right, a tie, and one without an order
+    assert meta_rm.accuracy(score[None], truth) == 0.75  # right, a tie, and one without an order
+    both = torch.stack([score, -score])
+    assert meta_rm.accuracy(both, truth) == 0.5  # the mean over members, one of them turned round
     with pytest.raises(InputError, match="no two of these completions differ"):
-        meta_rm.accuracy(score, torch.zeros_like(score))
+        meta_rm.accuracy(score[None], torch.zeros_like(score))
 
 
 def test_the_studies_say_what_they_promise(world: World) -> None:
@@ -52,13 +54,19 @@ def test_the_studies_say_what_they_promise(world: World) -> None:
     quick = replace(
         world, refit=lambda by: refit(lambda m, p, loop: by(m, p, replace(loop, max_steps=25)))
     )
-    lines = list(meta_rm.study(quick, kl=(0.02, 0.05), draws=4, pairs=128))
-    assert (
-        [line["level"] for line in lines] == [0, 1]
-        and lines[0]["kl"] >= 0.02
-        and lines[1]["kl"] >= 0.05
-    )
-    assert all(0 <= line[k] <= 1 for line in lines for k in ("plain", "meta", "random", "calm"))
+    found = {
+        ascent: list(meta_rm.study(quick, ascent=ascent, kl=(0.02, 0.05), draws=4, pairs=128))
+        for ascent in meta_rm.ASCENTS
+    }
+    for ascent, (*lines, spent) in found.items():
+        assert [line["level"] for line in lines] == [0, 1]
+        assert lines[0]["kl"] >= 0.02 and lines[1]["kl"] >= 0.05
+        assert [line["kl"] for line in lines] == [line["kl"] for line in found["none"][:-1]]
+        assert all(0 <= line[k] <= 1 for line in lines for k in ("accuracy", "home", "spread"))
+        assert spent["updates"] == 50 and spent["labels"] == 150
+        assert spent["generated"] == (0 if ascent == "none" else 2 * 4 * len(world.task.prompts))
+    with pytest.raises(InputError, match="it is one of policy, none"):
+        next(meta_rm.study(quick, ascent="up"))
     lines = list(pretrain_ensemble.study(quick, most=8, prompts=8, feature="tokens:12-12"))
     errors = {
         (line["ensemble"], line["samples"]): line["correlation"]
@@ -85,16 +93,21 @@ def test_error_correlation_of_the_same_and_of_strangers() -> None:
     )
 
 
-def effect_of(module: Any, arms: dict[str, Any]) -> float:
-    value: float = module.claim.effect(arms)
-    return value
+def effect_of(module: Any, arms: dict[str, Any]) -> Any:
+    return module.claim.effect(arms)
 
 
 def test_claims_count_from_the_right_lines() -> None:
-    lines = [
-        {"meta": 0.6, "plain": 0.5, "random": 0.55},
-        {"meta": 0.5, "plain": 0.5, "random": 0.4},
-    ]
-    assert effect_of(meta_rm, {"mine": lines}) == pytest.approx(0.025)
+    mine, plain, none = (
+        [{"kind": "accuracy", "accuracy": a, "home": 0.7}, {"kind": "spent"}]
+        for a in (0.6, 0.5, 0.65)
+    )
+    arms = {"meta": mine, "plain": plain, "random": none, "unshifted": plain}
+    assert effect_of(meta_rm, arms) == {
+        "shift": pytest.approx(0.2),
+        "over plain": pytest.approx(0.1),
+        "over random": pytest.approx(-0.05),
+        "over unshifted": pytest.approx(0.1),
+    }
     with pytest.raises(ValueError, match="ended before"):
-        effect_of(meta_rm, {"mine": []})
+        effect_of(meta_rm, {**arms, "meta": [{"kind": "spent"}]})

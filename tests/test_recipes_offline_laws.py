@@ -75,7 +75,7 @@ def task_of(
 
 def steps(module: Any, task: Task, arguments: Arguments, n: int = 1, **loop: Any) -> list[Step]:
     loop = {"batch_size": len(task.pairs), "learning_rate": 0.05, **loop}
-    extra = arguments.get("contrast", 20 if module is token_reward else 0)
+    extra = arguments.get("contrast", 0)
     found = list(
         module.recipe(task.replaced(carry=Carry()), **arguments, loop=Loop(max_steps=n, **loop))
     )
@@ -180,14 +180,16 @@ def test_credit_is_bounded_and_shuffling_keeps_an_answer_s_credit() -> None:
     reference = table(V=9, length=6)
     task = task_of(reference, shorter=True)
     better, worse = table(V=9, length=6), table(V=9, length=6)
-    s = token_reward.credit(better, worse, task.pairs)
+    s = token_reward.credit(better, worse, task.pairs, task.pairs)
     assert not s.requires_grad
     assert float(s.abs().max()) < 0.5
     assert torch.equal(s != 0, task.pairs.mask)
     torch.testing.assert_close(
-        token_reward.credit(worse, better, task.pairs), -s, msg="the two sides exchanged"
+        token_reward.credit(worse, better, task.pairs, task.pairs),
+        -s,
+        msg="the two sides exchanged",
     )
-    assert float(token_reward.credit(better, better, task.pairs).abs().max()) == 0.0
+    assert float(token_reward.credit(better, better, task.pairs, task.pairs).abs().max()) == 0.0
     mixed = token_reward.shuffle(s, task.pairs, Rng(1), torch.arange(len(task.pairs)))
     torch.testing.assert_close(mixed.sort(-1).values, s.sort(-1).values)
     assert torch.equal(mixed != 0, task.pairs.mask)
@@ -220,7 +222,7 @@ def test_a_good_token_in_a_rejected_answer_is_pushed_up() -> None:
     with torch.no_grad():
         better.logits[0, 0] += 1.0  # what imitation of chosen against rejected answers comes to
         worse.logits[0, 2] += 1.0
-    s = token_reward.credit(better, worse, pairs)
+    s = token_reward.credit(better, worse, pairs, pairs)
     assert float(s[7, 1, 0]) > 0 > float(s[0, 1, 0])
 
 

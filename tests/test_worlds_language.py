@@ -178,9 +178,10 @@ def test_order_counts_exactly_the_forbidden_neighbours(words: list[str], ask: ob
 
 
 def test_writers_are_uneven_and_addressed() -> None:
-    which, texts = corpus(torch.arange(len(REQUESTS)), 600, max_tokens=36, rng=Rng(0))
-    again, same = corpus(torch.arange(len(REQUESTS)), 300, max_tokens=36, rng=Rng(0))
+    which, texts, care = corpus(torch.arange(len(REQUESTS)), 600, max_tokens=36, rng=Rng(0))
+    again, same, too = corpus(torch.arange(len(REQUESTS)), 300, max_tokens=36, rng=Rng(0))
     assert texts[:300] == same
+    assert torch.equal(care[:300], too) and 0.4 < float(care.mean()) < 0.6
     assert torch.equal(which[:300], again)
     x = VOCABULARY.completions(
         VOCABULARY.prompts([str(REQUESTS[i]) for i in which.tolist()]), [[t] for t in texts]
@@ -194,7 +195,7 @@ def test_writers_are_uneven_and_addressed() -> None:
 
 
 def test_a_hundred_thousand_answers_take_no_more_than_a_second_or_two() -> None:
-    which, texts = corpus(torch.arange(len(REQUESTS)), 500, max_tokens=36, rng=Rng(0))
+    which, texts, _ = corpus(torch.arange(len(REQUESTS)), 500, max_tokens=36, rng=Rng(0))
     x = VOCABULARY.completions(
         VOCABULARY.prompts([str(REQUESTS[i]) for i in which.tolist()]), [[t] for t in texts]
     )

@@ -20,7 +20,11 @@ Traps: π_old moves every step, so the potential of which r_φ is the difference
 time, and the invariance of potential-based shaping does not hold strictly. Long steps have larger
 log-ratios. π_φ overfits in few updates: one a batch.
 
-Here: the paper's environments answer back between steps; sums do not. No released code was at hand.
+Here: in the key-door grid, where 2 of 100 episodes of the reference arrive, outcomes alone learn as
+fast once both sides' learning rates are tuned, and random payments do too. Larger α is slower. A
+possible reason, which was not tested: r_φ also holds how far π_old has moved since π_φ was last
+fitted, and so pays for going back. The paper's environments answer in words; this one answers with
+states. No released code was at hand.
 """
 
 from __future__ import annotations
@@ -144,18 +148,37 @@ def taught(
     }
 
 
+_GRID = {"max_steps": 40, "batch_size": 8, "num_generations": 8}
+
+
 @Claim(
-    "Steps paid by log-ratios fitted to outcomes make a policy learn faster than outcomes alone, "
-    "and random payments do not.",
+    "Steps paid by log-ratios fitted to outcomes make a policy learn faster than outcomes alone "
+    "do, and than random payments of the same size.",
     arms={
-        "implicit": ("online_process", {}),
-        "outcome": ("online_process", {"alpha": 0.0}),
-        "random": ("online_process", {"pay": "random"}),
-        "world": ("online_process", {"pay": "world"}),
+        "implicit": ("online_process", {**_GRID, "prm_lr": 0.5}),
+        "outcome": ("online_process", {**_GRID, "alpha": 0.0}),
+        "random": ("online_process", {**_GRID, "pay": "random"}),
     },
-    worlds=("sums",),
-    on={"sums": {"pass_rate": 0.2}},
+    worlds=("table",),
+    on={"table": {"testbed": "grid", "horizon": 60}},
+    tuned={
+        "implicit": {"learning_rate": (0.4, 0.8), "alpha": (0.05, 0.2)},
+        "outcome": {"learning_rate": (0.2, 0.4, 0.8, 1.6)},
+        "random": "implicit",
+    },
+    by=average,
+    # 3 % of the mean gold, 0.67, that outcomes alone reach on the pilot's seeds
+    least=0.02,
+    seeds="100..109",
+    control=("over random",),
+    broken="random payments in the place of the log-ratios, standardised alike",
+    differs={
+        "updates": "the process reward has an update a step of its own, on the same completions",
+        "seconds": "the second policy is updated and read",
+    },
 )
-def claim(arms: dict[str, list[Reading]]) -> float:
-    """Mean gold over the run, minus that of the better of outcomes alone and random payments."""
-    return average(arms["implicit"]) - max(average(arms["outcome"]), average(arms["random"]))
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """Mean gold over the run, minus that of outcomes alone and of random payments."""
+    return {
+        f"over {k}": average(arms["implicit"]) - average(arms[k]) for k in ("outcome", "random")
+    }

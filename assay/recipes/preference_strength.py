@@ -19,6 +19,9 @@ negatives (the paper's twins differ by dropout, which these reward models do not
 reward models that learn what they read. MetaRM, the paper's other part, is meta_rm.py.
 bradley_terry is `repair="none"` without contrast.
 
+`shuffled` gives û to other pairs than those it was estimated for, and keeps all else: as many pairs
+are turned, by as much.
+
 The paper votes with 10 reward models; here it is `rounds` times the world's members (5).
 
 Traps. Reward models that vote on the pairs they were fitted on have learnt the wrong labels and
@@ -49,7 +52,7 @@ from assay.core import Claim, InputError, Loop, Pairs, Paper, Reward, Rng
 from assay.formulas.pairwise import bradley_terry, centring
 from assay.rewards.cross_fit import trust, votes
 from assay.rewards.fit import Trainable, fitted
-from assay.stats.effects import Reading, matched_gain
+from assay.stats.effects import Reading, curve, gold_at, matched_gain
 
 paper = Paper(
     "Secrets of RLHF in Large Language Models Part II: Reward Modeling",
@@ -74,6 +77,7 @@ def fit(
     calibrate: bool = True,
     contrast: float = 0.0,
     centre: float = 0.01,
+    shuffled: bool = False,
     loop: Loop = Loop(),
 ) -> Reward:
     """Repair the pairs, fit the model to them and return it as a reward.
@@ -88,6 +92,7 @@ def fit(
         calibrate: Scale û so that margins are in the labels' log-odds.
         contrast: Weight of the InfoNCE term.
         centre: Weight of (r(chosen) + r(rejected))².
+        shuffled: Give every pair the û of another one: the negative control.
     """
     if repair not in REPAIRS:
         raise InputError(f"--repair is '{repair}'; it is one of {', '.join(REPAIRS)}")
@@ -102,6 +107,7 @@ def fit(
             votes(model, pairs, loss=loss, folds=folds, rounds=rounds, crossfit=crossfit, loop=loop)
         )
         u = u * trust(u, pairs.p) if calibrate else u
+        u = u[Rng(loop.seed)("shuffled").permutation(len(u))] if shuffled else u
         pairs = repaired(pairs, u, repair=repair, share=share, smoothing=smoothing)
     return fitted(
         model,
@@ -188,21 +194,42 @@ class Contrast:
         return -self.weight * alike.log_softmax(-1).diagonal(dim1=-2, dim2=-1).mean(-1)
 
 
+def mean_gold(readings: list[Reading]) -> float:
+    """Mean gold over √KL from 0 to 4, or as far as the run came."""
+    end = min(4.0, max(d for d, _ in curve(readings)))
+    return sum(gold_at(readings, end * i / 8) for i in range(1, 9)) / 8
+
+
+_SMALL = {"max_steps": 60, "fit": "preference_strength", "fit.folds": 2, "fit.max_steps": 100}
+_RATES = {"fit.learning_rate": (0.003, 0.03)}
+
+
 @Claim(
     "Turning doubtful pairs round and asking for their strength as a margin gives a reward model "
-    "worth more at equal KL than the pairs as they are, and than leaving the doubtful ones out.",
+    "worth more at equal KL than the pairs as they are, than leaving the doubtful ones out, and "
+    "than the same repairs of other pairs.",
     arms={
-        "mine": ("leave_one_out", {"fit": "preference_strength"}),
-        "single": ("leave_one_out", {"fit": "preference_strength", "fit.repair": "none"}),
-        "drop": ("leave_one_out", {"fit": "preference_strength", "fit.repair": "drop"}),
-        "insample": ("leave_one_out", {"fit": "preference_strength", "fit.crossfit": False}),
+        "mine": ("leave_one_out", _SMALL),
+        "single": ("leave_one_out", {**_SMALL, "fit.repair": "none"}),
+        "drop": ("leave_one_out", {**_SMALL, "fit.repair": "drop"}),
+        "shuffled": ("leave_one_out", {**_SMALL, "fit.shuffled": True}),
     },
-    turns="single",
     worlds=("table",),
     on={"table": {"testbed": "bag"}},
+    tuned={"mine": _RATES, "single": _RATES, "drop": _RATES, "shuffled": "mine"},
+    by=mean_gold,
+    # 5 % of the mean gold over √KL, 2.2, on the pilot's seeds
+    least=0.1,
+    seeds="100..109",
+    control=("over shuffled",),
+    broken="every pair is repaired by the strength of another one",
+    differs={
+        "seconds": "voters are fitted before pairs are repaired; they are not counted as updates"
+    },
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold differences over the shared range of √KL: to no repair, and to leaving out."""
+    """Mean gold differences over the shared range of √KL."""
     return {
-        f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("single", "drop")
+        f"over {other}": matched_gain(arms["mine"], arms[other])
+        for other in ("single", "drop", "shuffled")
     }

@@ -1,41 +1,44 @@
 """T-REG: DPO with a term that says where in a completion the credit belongs.
 
-    s_t = σ(log π⁺(y_t) − log π⁻(y_t)) − ½ ∈ (−½, ½)
-    L = L_DPO + α·L_reg,   L_reg = −Σ_{y ∈ chosen, rejected} Σ_t s_t·log π(y_t)
+    s_t = σ(log π₀(y_t | x⁺, y_<t) − log π₀(y_t | x⁻, y_<t)) − ½ ∈ (−½, ½)
+    L = L_DPO + α·L_reg,   L_reg = −Σ_{y ∈ chosen, rejected} Σ_t s_t·log π(y_t | x, y_<t)
 
 DPO's implicit reward of a token is β·log π/π₀, and nothing tells it which tokens of a chosen
-completion earned the choice. The signal s_t does, weakly: it is positive where a policy that means
-to be good is likelier to say y_t than one that means to be bad. That holds in rejected completions
-too: a good word in a rejected completion is still pushed *up*.
-
-In the paper π⁺ and π⁻ are one instruction-tuned model under two contrasting prompts, and s_t is
-computed once. A tiny policy follows no instructions, so here they are two copies of the reference,
-tuned by imitation for `contrast` steps on the chosen and on the rejected completions of the same
-pairs. Those steps come first, are counted as updates, and leave the policy where it is. What is
-tested is therefore the regulariser, not the self-generated signal.
+completion earned the choice. The signal s_t does, weakly. It is the reference's own, by contrastive
+prompting: x⁺ is the prompt behind the instruction `better`, x⁻ behind `worse`, and s_t is positive
+where the reference is likelier to say y_t when it is told to be good than when it is told to be
+bad. That holds in rejected completions too: a good word in a rejected completion is still pushed
+*up*. The reference must follow instructions; where it does not, s_t is near 0 everywhere, as the
+statistic `signal/size`, its mean |s_t|, shows.
 
 `mean` takes a token's mean instead of the sum over t; α then means a length less. `weighted` weighs
 the term by DPO's own weight of the pair, σ(−βΔ), without gradient; accounts of the paper differ on
 it, so both are here. `shuffled` puts s_t at random places of its own completion, the control: if
 the gain stays, the signal says which *completions* are good, which DPO knows, and not which tokens.
 
-Differs from `dpo` in L_reg (alpha=0, contrast=0 is DPO, step for step) and from
-`regularised_preference` in that the imitated weight has a sign at each token instead of one at each
-completion.
+`contrast` is for policies that follow no instruction, such as a table: two copies of the reference,
+tuned by imitation for so many steps on the chosen and on the rejected completions of the pairs,
+take the place of the two prompts. Those steps come first, are counted as updates, and leave the
+policy where it is. It is not the paper's signal.
 
-Traps: the signal carries no gradient; it must come from the reference's neighbourhood and not from
-the policy in training; sum against mean changes α by the length.
+Differs from `dpo` in L_reg (alpha=0 is DPO, step for step) and from `regularised_preference` in
+that the imitated weight has a sign at each token instead of one at each completion.
 
-Here: in the bag world tokens are exchangeable and s_t is a token's log-odds of being chosen: an
-early, smooth estimate of what DPO goes on to over-fit, and it holds DPO near it. So it can gain
-where pairs are few and steps are many; a larger α stops the fall and with it some of the rise.
-Where places matter (`--world grammar`) it has more to say, at a price: a thousand steps there are
-not minutes.
+Traps: the signal carries no gradient; it comes from the reference and not from the policy in
+training; sum against mean changes α by the length.
+
+Here: in the claim's world the policy learned what "good ," and "no good ," mean from demonstrations
+by careful and by careless writers (`--world grammar --world.instructed`); behind them it writes
+completions of gold 1.7 and 0.8, and of 1.35 without either (seed 0, width 48). The runs of eight
+seeds cannot tell whether the signal helps. With SmolLM2-135M-Instruct as policy and the default
+instructions, mean |s_t| was 0.07 on eight short pairs, its mean +0.02 in chosen and −0.05 in
+rejected completions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -45,6 +48,7 @@ from assay.engine.descend import descend
 from assay.formulas.pairwise import dpo
 from assay.formulas.reduce import per_completion, per_pair
 from assay.loops import Margins, log_ratios, update, with_reference_logp
+from assay.models.instructions import instructed
 from assay.stats.effects import Reading, peak
 
 paper = Paper(
@@ -54,38 +58,47 @@ paper = Paper(
     "arXiv:2412.02685",
 )
 reduces = {"dpo": ({"alpha": 0.0, "contrast": 0}, {})}
-FEW = {"beta": 0.02, "max_steps": 1000}
+BETTER = "Give a better response than you usually would: correct, helpful and clear."
+WORSE = "Give a worse response than you usually would: wrong, unhelpful and unclear."
 
 
 def recipe(
     task: Task,
     *,
     beta: float = 0.1,
-    alpha: float = 0.05,
-    contrast: int = 20,
+    alpha: float = 0.1,
+    better: str = BETTER,
+    worse: str = WORSE,
+    contrast: int = 0,
     mean: bool = False,
     weighted: bool = False,
     shuffled: bool = False,
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
-    """Tune the contrast, then train on the task's pairs; yield the policy after each step.
+    """Train on the task's pairs; yield the policy after each step.
 
     Args:
         beta: Strength of the implicit KL penalty, per nat.
         alpha: Weight α of the token term.
-        contrast: Steps that tune the two contrasting policies.
+        better: The instruction of x⁺, which goes before what the user says.
+        worse: The instruction of x⁻.
+        contrast: Steps that tune two copies of the reference instead of prompting it; 0 for none.
         mean: Average the term over tokens instead of summing it.
         weighted: Weigh the term by σ(−βΔ) of the pair.
         shuffled: Put s_t at random places: the control.
     """
     pairs = task.pairs
-    policy, better, worse = (task.reference.copy() for _ in range(3))
-    opt, up, down = (loop.optimiser(p) for p in (policy, better, worse))
-    kept = task.carry.keep(policy=policy, opt=opt, better=better, worse=worse, up=up, down=down)
+    policy, up, down = task.reference.copy(), task.reference, task.reference
+    opt = loop.optimiser(policy)
+    kept = task.carry.keep(policy=policy, opt=opt)
+    if contrast:
+        up, down = task.reference.copy(), task.reference.copy()
+        opts = loop.optimiser(up), loop.optimiser(down)
+        task.carry.keep(better=up, worse=down, up=opts[0], down=opts[1])
     for t in kept.steps(contrast + loop.max_steps):
         if t < contrast:
             x = pairs[order(len(pairs), loop.batch_size, t, task.rng("contrast"))]
-            for model, of, good in ((better, up, x.p), (worse, down, 1 - x.p)):
+            for model, of, good in zip((up, down), opts, (x.p, 1 - x.p), strict=True):
                 share = torch.stack([good, 1 - good], 1)[
                     ..., None
                 ]  # chance that this completion is the one to imitate
@@ -100,9 +113,10 @@ def recipe(
             continue
         rows = order(len(pairs), loop.batch_size, t - contrast, task.rng)
         x, margins = pairs[rows], Margins(beta)
-        signal = (
-            credit(better, worse, x) if contrast else torch.zeros_like(x.mask, dtype=torch.float32)
-        )
+        signal = torch.zeros_like(x.mask, dtype=torch.float32)
+        if alpha:
+            told = (x, x) if contrast else prompted(task.reference, x, better, worse)
+            signal = credit(up, down, *told)
         if shuffled:
             signal = shuffle(signal, x, task.rng("shuffle"), rows)
 
@@ -120,15 +134,30 @@ def recipe(
             return dpo(chosen, rejected, beta=beta, p=part.p) - alpha * term  # new: the second term
 
         stats = update(opt, loss, x, loop, task.rng("minibatch", t - contrast), reduce=per_pair)
-        yield Step(policy, stats={**stats, **margins.means()})
+        size = float(signal.abs().sum() / x.mask.sum().clamp(min=1))
+        yield Step(policy, stats={**stats, **margins.means(), "signal/size": size})
 
 
-def credit(better: Policy, worse: Policy, pairs: Pairs) -> Tensor:
-    """s_t = σ(log π⁺ − log π⁻) − ½ of every token `[B,N,T]`, 0 outside, without gradient."""
+def prompted(reference: Policy, pairs: Pairs, better: str, worse: str) -> tuple[Pairs, Pairs]:
+    """The pairs behind the two instructions: the same completions to x⁺ and to x⁻."""
+    plus, minus = (
+        replace(pairs, prompts=instructed(reference, pairs.prompts, text, by="token_reward"))
+        for text in (better, worse)
+    )
+    return plus, minus
+
+
+def credit(up: Policy, down: Policy, plus: Pairs, minus: Pairs) -> Tensor:
+    """s_t = σ(log π⁺ − log π⁻) − ½ of every token `[B,N,T]`, 0 outside, without gradient.
+
+    Args:
+        up: π⁺.
+        down: π⁻; the same policy where the two prompts differ.
+        plus: The pairs that π⁺ reads.
+        minus: The pairs that π⁻ reads; the completions are the same.
+    """
     with torch.no_grad():
-        return torch.where(
-            pairs.mask, torch.sigmoid(better.logp(pairs) - worse.logp(pairs)) - 0.5, 0.0
-        )
+        return torch.where(plus.mask, torch.sigmoid(up.logp(plus) - down.logp(minus)) - 0.5, 0.0)
 
 
 def shuffle(signal: Tensor, pairs: Pairs, rng: Rng, rows: Tensor) -> Tensor:
@@ -149,16 +178,46 @@ def shuffle(signal: Tensor, pairs: Pairs, rng: Rng, rows: Tensor) -> Tensor:
     return torch.zeros_like(signal).scatter(-1, here, signal.gather(-1, there))
 
 
+_FEW = {"beta": 0.05, "max_steps": 40, "batch_size": 16}
+_ASKED = {"better": "good ,", "worse": "no good ,"}
+
+
 @Claim(
     "Regularising DPO by where in a completion the credit lies reaches a higher peak in gold than "
     "DPO, and than the same signal at random places.",
     arms={
-        "mine": ("token_reward", FEW),
-        "dpo": ("dpo", FEW),
-        "shuffled": ("token_reward", {"shuffled": True, **FEW}),
+        "mine": ("token_reward", {**_FEW, **_ASKED}),
+        "dpo": ("dpo", _FEW),
+        "shuffled": ("token_reward", {**_FEW, **_ASKED, "shuffled": True}),
     },
-    worlds=("table",),
-    on={"table": {"pairs": 200, "noise": 0.3}},
+    worlds=("grammar",),
+    on={
+        "grammar": {
+            "instructed": 0.5,
+            "pairs": 200,
+            "held_out": 48,
+            "width": 32,
+            "layers": 2,
+            "demos": 3000,
+            "sft_steps": 300,
+            "members": 1,
+            "reward_width": 16,
+            "reward_layers": 1,
+            "reward_steps": 1,
+        }
+    },
+    tuned={
+        "mine": {"learning_rate": (3e-4, 1e-3)},
+        "dpo": {"learning_rate": (3e-4, 1e-3)},
+        "shuffled": "mine",
+    },
+    by=peak,
+    # 3 % of the peak of 1.5 that DPO reaches on the pilot's seeds
+    least=0.05,
+    seeds="100..107",
+    control=("over shuffled",),
+    broken="the same signal at random places of its own completion",
+    differs={"seconds": "the reference reads every pair behind two more prompts"},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
     """Differences of peaks, each at fresh addresses: to DPO, and to the signal at random places."""

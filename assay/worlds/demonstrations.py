@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.core import Rng
@@ -11,19 +11,20 @@ from assay.worlds.dice import Dice, dice
 from assay.worlds.language import CLASSES, PLAIN, REQUESTS, THINGS, WARM, Request
 
 
-def write(request: Request, dice: Dice) -> list[str]:
-    """One demonstration by a writer of random care and warmth.
+def write(request: Request, dice: Dice, *, care: float, warmth: float) -> list[str]:
+    """One demonstration.
 
     A careless writer names fewer of the requested parts, and strays, repeats and slips more.
 
     Args:
         request: What the prompt asks for.
         dice: The writer's choices.
+        care: Of the writer, from 0 to 1.
+        warmth: Of the writer, from 0 to 1: how often a description praises.
 
     Returns:
         The words.
     """
-    care, warmth = dice.uniform(), dice.uniform()
     allowed = [part for part in THINGS[request.thing] if part != request.without]
     rows: list[list[str]] = []
     wanted = (
@@ -94,8 +95,8 @@ def _slip(text: list[str], dice: Dice) -> None:
 
 def corpus(
     requests: Int[Tensor, "R"], n: int, *, max_tokens: int, rng: Rng
-) -> tuple[Int[Tensor, "n"], list[str]]:
-    """Demonstrations of random writers.
+) -> tuple[Int[Tensor, "n"], list[str], Float[Tensor, "n"]]:
+    """Demonstrations by writers of random care and warmth.
 
     Args:
         requests: Places in `REQUESTS` `[R]`.
@@ -104,12 +105,13 @@ def corpus(
         rng: Address of the writers.
 
     Returns:
-        Which of `requests` each demonstration completes `[n]`, and its text.
+        Which of `requests` each demonstration completes `[n]`, its text, and its writer's care.
     """
     which = rng("request").integers(len(requests), torch.arange(n))
     writers = dice(n, rng("words"), throws=400)
-    texts = [
-        write(REQUESTS[r], writer)
-        for r, writer in zip(requests[which].tolist(), writers, strict=True)
-    ]
-    return which, [" ".join(text[: max_tokens - 1]) for text in texts]
+    texts, care = list[str](), list[float]()
+    for r, writer in zip(requests[which].tolist(), writers, strict=True):
+        care.append(writer.uniform())
+        words = write(REQUESTS[r], writer, care=care[-1], warmth=writer.uniform())
+        texts.append(" ".join(words[: max_tokens - 1]))
+    return which, texts, torch.tensor(care)

@@ -57,6 +57,9 @@ class GrammarConfig:
         members: Reward models.
         held_out: Requests that no recipe sees.
         demos: Demonstrations.
+        instructed: Share of the demonstrations that the policy learns behind an instruction: "good
+            ," where the writer was careful, "no good ," where not. Without it the policy follows
+            no instruction.
         max_tokens: Most tokens of a completion.
         width: Width of the policy.
         layers: Layers of the policy.
@@ -81,6 +84,7 @@ class GrammarConfig:
     members: int = 5
     held_out: int = 64
     demos: int = 4000
+    instructed: float = 0.0
     max_tokens: int = 36
     width: int = 96
     layers: int = 3
@@ -100,6 +104,7 @@ class GrammarConfig:
 
     def __post_init__(self) -> None:
         check_range(self, "noise", 0, 1)
+        check_range(self, "instructed", 0, 1)
         check_range(self, "held_out", 1, len(REQUESTS) - 1)
         for name in ("pairs", "members", "demos"):
             check_range(self, name, 1)
@@ -142,7 +147,7 @@ def world(config: GrammarConfig) -> World:
     held_out, prompts = (
         VOCABULARY.prompts([str(REQUESTS[r]) for r in rows.tolist()]) for rows in (unseen, seen)
     )
-    which, texts = demonstrations.corpus(
+    which, texts, care = demonstrations.corpus(
         seen, config.demos, max_tokens=config.max_tokens, rng=rng("demos")
     )
     demos = VOCABULARY.completions(prompts[which], [[t] for t in texts])
@@ -154,7 +159,11 @@ def world(config: GrammarConfig) -> World:
         return Members(size, config.members, rng("judges"))
 
     def build() -> dict[str, Any]:
-        fine_tune(policy, demos, config.sft_loop, rng("imitate"))
+        shown = demos
+        if config.instructed:
+            asked = instructed(prompts[which].text(), care, config.instructed, rng("instructed"))
+            shown = VOCABULARY.completions(VOCABULARY.prompts(asked), [[t] for t in texts])
+        fine_tune(policy, shown, config.sft_loop, rng("imitate"))
         pairs = sampled_pairs(
             policy, prompts, gold, n=config.pairs, noise=config.noise, rng=rng("pairs")
         )
@@ -273,3 +282,22 @@ def _loss(centre: float) -> fit.Loss:
         ) + centre * pairwise.centring(chosen, rejected)
 
     return loss
+
+
+GOOD, BAD = "good ,", "no good ,"
+
+
+def instructed(requests: list[str], care: Float[Tensor, "n"], share: float, rng: Rng) -> list[str]:
+    """Put an instruction before a share of the requests, by the care of who completed them.
+
+    Args:
+        requests: The prompts of demonstrations.
+        care: Of their writers, from 0 to 1.
+        share: Share that gets an instruction.
+        rng: Address of which do.
+    """
+    chosen = rng.uniform(torch.arange(len(requests))) < share
+    return [
+        f"{GOOD if c > 0.5 else BAD} {r}" if here else r
+        for r, c, here in zip(requests, care.tolist(), chosen.tolist(), strict=True)
+    ]

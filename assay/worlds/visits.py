@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.core import Samples
 from assay.core.rng import Rng
 from assay.errors import InputError
+from assay.formulas.process import step_index
 from assay.models.process import Process, states
 from assay.rewards.linear import LinearModel
 
@@ -65,6 +66,10 @@ class VisitReward:
     def steps(self, samples: Samples) -> Float[Tensor, "M B N T"]:
         """The entry table[m, s_t, a_t] of every decision."""
         return self._entries(samples).to(samples.logp.dtype)
+
+    def step_of(self, samples: Samples) -> Int[Tensor, "B N T"]:
+        """Which step each decision belongs to: every action is a step of its own."""
+        return step_index(samples.mask, samples.mask)
 
     def only(self, members: Sequence[int]) -> VisitReward:
         """A Reward of these members, in this order."""
