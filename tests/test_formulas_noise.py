@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from assay.formulas.noise import dawid_skene, three_raters
+from assay.formulas.noise import audit, corrected, dawid_skene, three_raters
 
 rate = st.floats(0.05, 0.4)
 
@@ -92,3 +92,38 @@ def test_a_rater_who_copies_is_believed() -> None:
     copied = torch.stack([own[:, 0], own[:, 0], own[:, 2]], 1)
     assert float(three_raters(own.float()).hit[0]) == pytest.approx(0.7, abs=0.04)
     assert float(three_raters(copied.float()).hit[0]) > 0.9
+
+
+@settings(max_examples=20)
+@given(
+    shares=st.lists(st.floats(0.05, 1.0), min_size=6, max_size=6),
+    errors=st.lists(rate, min_size=6, max_size=6),
+    each=st.booleans(),
+)
+def test_the_noise_matrix_is_undone(shares: list[float], errors: list[float], each: bool) -> None:
+    """Three classes, two decisions: push shares through a matrix, and they come back."""
+    joint = torch.tensor(shares, dtype=torch.float64).reshape(3, 2)
+    joint = joint / joint.sum()
+    wrong = torch.tensor(errors, dtype=torch.float64).reshape(2, 3)
+    T = torch.diag_embed(1 - wrong) + torch.stack(
+        [torch.stack([w.roll(k + 1) * 0 + w[k] / 2 for k in range(3)]) for w in wrong]
+    ) * (1 - torch.eye(3))
+    T = T if each else T[:1].expand(2, 3, 3)
+    assert torch.allclose(T.sum(-1), torch.ones_like(T[..., 0]))
+    seen = torch.einsum("dkv,kd->vd", T, joint)
+    back = corrected(seen, T if each else T[0])
+    assert torch.allclose(back, joint, atol=1e-9)
+    assert torch.allclose(back.sum(0), seen.sum(0)), "each decision keeps its share"
+
+
+def test_an_audit_by_hand() -> None:
+    """Of the truly better 30 of 40 are chosen, of the others 20 of 60: 70 right, apart by 5/12."""
+    found = audit(torch.tensor([[0.40, 0.20], [0.10, 0.30]], dtype=torch.float64))
+    assert float(found.accuracy) == pytest.approx(0.7)
+    assert float(found.gap) == pytest.approx(30 / 40 - 20 / 60)
+
+
+def test_votes_that_say_nothing_are_no_error_and_correct_nothing_below_zero() -> None:
+    useless = torch.full((2, 2), 0.5, dtype=torch.float64)
+    back = corrected(torch.tensor([[0.1, 0.4], [0.3, 0.2]]), useless)
+    assert bool((back >= 0).all()) and float(back.sum()) == pytest.approx(1.0)

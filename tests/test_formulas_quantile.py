@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from assay.formulas.quantile import (
     aggregated,
-    best_weights,
     conformal,
+    crossing,
     interval_score,
     pinball,
     regression,
@@ -121,11 +121,15 @@ def test_regression_agrees_with_another_solver() -> None:
         )
 
 
-def test_weights_go_to_the_member_that_knows() -> None:
-    y, levels = torch.randn(400), torch.tensor([0.25, 0.75])
-    good = y[:, None] + torch.tensor([-0.1, 0.1])
-    bad = torch.randn(400, 2)
-    weights = best_weights(torch.stack([good, bad, bad.flip(0)]), y, levels)
-    assert float(weights[0]) > 0.9 and float(weights.sum()) == pytest.approx(1.0)
-    same = best_weights(torch.stack([good, good]), y, levels)
-    assert same.tolist() == pytest.approx([0.5, 0.5])
+def test_weights_may_differ_from_row_to_row() -> None:
+    two = torch.stack([torch.zeros(2, 1), torch.ones(2, 1)])
+    rows = torch.tensor([[[0.25], [1.0]], [[0.75], [0.0]]])  # [M,S,Q]
+    assert aggregated(two, rows).tolist() == [[0.75], [0.0]]
+    with pytest.raises(ValueError, match="sum to 1"):
+        aggregated(two, rows + 0.1)
+
+
+def test_crossing_by_hand() -> None:
+    told = torch.tensor([[1.0, 2.0, 3.0], [3.0, 1.0, 2.0]])
+    assert crossing(told).tolist() == [0.0, 2.0]
+    assert crossing(told, margin=1.5).tolist() == [1.0, 4.0]

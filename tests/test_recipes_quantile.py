@@ -49,9 +49,10 @@ def test_the_score_is_below_gold_as_often_as_was_promised(world: World) -> None:
     for k in range(25):
         x = policy.sample(world.task.prompts[:1], 360, world.task.rng("purchase", k))
         told, y = inputs(judges(x))[:, 0], gold(x)[0, 0].double()
-        slopes, weights, kappa = calibrated(told[:, :160], y[:160], levels)
-        q = quantiles(told[:, 160:], slopes, weights)
-        covered.append((y[160:] > q[:, -1] - kappa * (q[:, -1] - q[:, 0])).double().mean())
+        learned = calibrated(told[:, :160], y[:160], levels, world.task.rng("network", k))
+        q = quantiles(told[:, 160:], learned)
+        low = q[:, -1] - learned.kappa * (q[:, -1] - q[:, 0])
+        covered.append((y[160:] > low).double().mean())
     mean = float(torch.stack(covered).mean())
     # 40 scores calibrate each, so the promise is ⌈41·0.9⌉/41 = 0.902; three standard errors of 25
     # purchases and 200 answers
@@ -67,10 +68,27 @@ def test_the_first_thing_it_does_is_ask_and_what_it_learned_is_carried(world: Wo
     assert isinstance(asked, Ask) and asked.samples.mask.shape[:2] == (80, 1)
     assert world.gold is not None
     steps.send(world.gold(asked.samples)[0])
+    first = next(steps)
     again = quantile_aggregation.recipe(
         world.task.replaced(carry=Carry(carry.state())), bought=80, loop=LOOP
     )
-    assert not isinstance(next(again), Ask)
+    went_on = next(again)
+    assert not isinstance(went_on, Ask)
+    assert went_on.stats["quantile/kappa"] == first.stats["quantile/kappa"]
+
+
+def test_shuffled_labels_teach_nothing(world: World) -> None:
+    """The negative control buys as many labels, and its quantiles hardly depend on the scores."""
+    gold, ends = world.gold, {}
+    assert gold is not None
+    for shuffled in (False, True):
+        carry = Carry()
+        steps: Generator[Any, Any, None] = quantile_aggregation.recipe(
+            world.task.replaced(carry=carry), bought=400, shuffled=shuffled, loop=LOOP
+        )
+        steps.send(gold(next(steps).samples)[0])
+        ends[shuffled] = carry.state()["values"]["slopes"][:, 1].abs().mean()
+    assert float(ends[True]) < 0.5 * float(ends[False])
 
 
 def test_what_cannot_be_calibrated_is_refused(world: World) -> None:
@@ -78,6 +96,7 @@ def test_what_cannot_be_calibrated_is_refused(world: World) -> None:
         ({"level": 0.6}, "below 0.5"),
         ({"level": 0.0}, "above 0 where labels are bought"),
         ({"bought": 20}, "buy at least 40"),
+        ({"weights": "none"}, "local or global"),
     ):
         with pytest.raises(InputError, match=said):
             next(quantile_aggregation.recipe(world.task, **arguments, loop=LOOP))

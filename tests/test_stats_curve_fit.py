@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.report.laws import verdict
-from assay.stats.curve_fit import beyond, first_passage, fit, solve, tie, turning_point
+from assay.stats.curve_fit import first_passage, fit, tie
+from assay.stats.gao_forms import beyond, solve, turning_point
 from assay.stats.intervals import interval, student
 from assay.stats.power_law import power_law
 
@@ -234,20 +235,26 @@ def test_the_largest_point_has_no_say_in_the_power_law() -> None:
         law
         and (law.scale, law.exponent) == pytest.approx((1.0, 1.0))
         and law.held_out == pytest.approx(math.log(9 * 16))
+        and law.stays == pytest.approx(math.log(9 * 8))
     )
     assert power_law(x[:4], y[:4]) is None and power_law(x, y, floor=0.2) is None
 
 
 @pytest.mark.parametrize("form", ["best-of-n", "rl"])
-def test_the_form_that_made_a_curve_predicts_its_rest(form: str) -> None:
-    r = planted(form, 1.2, 0.35)
-    (right, wrong) = (
-        beyond(D, r, f, cut=2.5) for f in (form, {"rl": "best-of-n", "best-of-n": "rl"}[form])
-    )
-    assert (
-        right
-        and wrong
-        and right[0] == pytest.approx((1.2, 0.35))
-        and right[1] < 1e-9 < 0.05 < wrong[1]
-    )
-    assert beyond(D, r, form, cut=5.0) is None and beyond(D, r, form, cut=0.5) is None
+def test_the_form_that_made_a_curve_predicts_its_rest_and_persistence_does_not(form: str) -> None:
+    runs, other = [(D, planted(form, 1.2, 0.35))], {"rl": "best-of-n", "best-of-n": "rl"}[form]
+    right, wrong = beyond(runs, form, cut=2.5), beyond(runs, other, cut=2.5)
+    assert right and wrong and right.constants == pytest.approx((1.2, 0.35))
+    assert right.error < 1e-9 < 0.05 < wrong.error and right.error < right.stays
+    # by hand: each reading beyond less the last one up to the cut
+    before, rest = runs[0][1][D <= 2.5][-1], runs[0][1][D > 2.5]
+    assert right.stays == pytest.approx(float(np.sqrt(np.mean((rest - before) ** 2))))
+    assert beyond(runs, form, cut=5.0) is None and beyond(runs, form, cut=0.5) is None
+
+
+def test_a_law_that_loses_to_persistence_says_so() -> None:
+    bent = np.minimum(planted("best-of-n", 1.2, 0.05), 1.2 * 2.0)  # rises, then stays
+    found = [fit([(D, bent, None)], form, resamples=20) for form in ("best-of-n", "rl")]
+    assert found[0] and found[1] and found[0].beyond
+    assert found[0].beyond.error > found[0].beyond.stays
+    assert "no less than “it stays where it was”" in verdict([found[0], found[1]])

@@ -4,15 +4,21 @@ small worlds.
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from assay.core import InputError, World
+from assay.loops import gold_curves, training_curves
+from assay.loops.choices import family_of_models
 from assay.recipes import best_of_n_theory, continuous_metrics, preference_scaling, scaling_fit
 from assay.recipes.continuous_metrics import correlation, metrics, ranks
+from assay.stats.scaling_laws import CriticalBatch, LossLaw
 from assay.worlds import table
 
 
@@ -68,19 +74,22 @@ def test_the_win_rate_is_what_drawing_gives() -> None:
 
 
 def test_a_study_says_which_world_it_needs(bag: World, bandit: World) -> None:
-    for study in (best_of_n_theory.study, continuous_metrics.study):
-        with pytest.raises(InputError, match="--world.testbed bandit"):
-            next(study(bag))
+    with pytest.raises(InputError, match="--world.testbed bandit"):
+        next(best_of_n_theory.study(bag))
     with pytest.raises(InputError, match="five sizes"):
         next(preference_scaling.study(bandit, sizes=(10, 20)))
     with pytest.raises(InputError, match=r"--cut is 1\.0"):
-        next(scaling_fit.study(bandit, cut=1.0))
+        next(scaling_fit.study(bandit, about="gold", cut=1.0))
 
 
 @pytest.mark.parametrize("which", ["bag", "bandit"])
 def test_laws_of_exact_curves(which: str, request: pytest.FixtureRequest) -> None:
     world: World = request.getfixturevalue(which)
-    lines = list(scaling_fit.study(world, pairs=(50, 800), widths=(4,), points=14, resamples=20))
+    lines = list(
+        scaling_fit.study(
+            world, about="gold", pairs=(50, 800), reward_widths=(4,), points=14, resamples=20
+        )
+    )
     curves, trends = [x for x in lines if "beyond" in x], [x for x in lines if "trend_in" in x]
     assert [(x["optimiser"], x["pairs"]) for x in curves] == [
         (o, p) for p in (50, 800) for o in ("rl", "best-of-n")
@@ -88,6 +97,7 @@ def test_laws_of_exact_curves(which: str, request: pytest.FixtureRequest) -> Non
     assert {x["trend_in"] for x in trends} == {"pairs"}
     for x in curves:
         assert x["d_max"] > 0.5 and x["true_r_peak"] >= 0 and x["beyond_others"] is not None
+        assert x["beats_persistence"] == (x["beyond"] < x["beyond_stays"])
     more = {x["optimiser"]: x for x in curves if x["pairs"] == 800}["rl"]["true_r_peak"]
     assert more > {x["optimiser"]: x for x in curves if x["pairs"] == 50}["rl"]["true_r_peak"], (
         "data helps"
@@ -95,23 +105,23 @@ def test_laws_of_exact_curves(which: str, request: pytest.FixtureRequest) -> Non
 
 
 def test_the_tilt_is_the_optimum_that_the_curve_claims(bag: World) -> None:
-    policy: Any = bag.task.reference
-    judge = scaling_fit.fitted(bag, policy, 200, 0)
-    curve = scaling_fit.tilts(bag, policy, judge, 9)
+    of = scaling_fit.exact(bag)
+    curve = gold_curves.tilts(of, gold_curves.fitted(of, 200, 0), 9)
     assert [d for d, _ in curve] == sorted(d for d, _ in curve) and curve[0][0] < 0.5 < 2 < curve[
         -1
     ][0]
 
 
 def test_the_chain_of_metrics_by_hand() -> None:
-    p = torch.tensor([[[0.1, 0.3, 0.2, 0.4]], [[0.4, 0.3, 0.2, 0.1]]], dtype=torch.float64)
-    found = metrics(p, torch.tensor([[0, 1]]))
-    assert found["log_p"][:, 0].tolist() == pytest.approx([math.log(0.1), math.log(0.4)])
-    assert found["p_choices"][:, 0].tolist() == pytest.approx([0.25, 4 / 7])
-    assert found["brier"][:, 0].tolist() == pytest.approx([-(0.75**2 + 0.75**2), -2 * (3 / 7) ** 2])
-    assert found["accuracy"][:, 0].tolist() == [0, 1] and found["wrong"][
-        :, 0
-    ].tolist() == pytest.approx([0.3, 0.3])
+    p = torch.tensor([[[0.3, 0.1, 0.2]], [[0.3, 0.4, 0.1]]], dtype=torch.float64)
+    found = metrics(p.log())
+    assert found["log_p"][:, 0].tolist() == pytest.approx([math.log(0.3)] * 2)
+    assert found["p_choices"][:, 0].tolist() == pytest.approx([0.5, 0.375])
+    assert found["brier"][:, 0].tolist() == pytest.approx(
+        [-(0.25 + (1 / 6) ** 2 + (1 / 3) ** 2), -(0.625**2 + 0.5**2 + 0.125**2)]
+    )
+    assert found["accuracy"][:, 0].tolist() == [1, 0]
+    assert found["wrong"].exp()[:, 0].tolist() == pytest.approx([0.3, 0.5])
 
 
 def test_ranks_and_correlation() -> None:
@@ -123,20 +133,64 @@ def test_ranks_and_correlation() -> None:
     )
 
 
-def test_a_family_sees_nested_data_and_follows_its_teacher(bandit: World) -> None:
-    lines = {x["metric"]: x for x in continuous_metrics.study(bandit, scales=6)}
-    assert set(lines) == {*continuous_metrics.CHAIN, "mass on the wrong choices"}
-    assert lines["log_p"]["spearman"] == pytest.approx(lines["p"]["spearman"]), (
-        "ranks do not see a monotone map"
+def test_probabilities_too_small_to_square_have_a_correlation() -> None:
+    tiny = torch.tensor([[1e-200], [2e-200], [3e-200]], dtype=torch.float64)
+    assert correlation(tiny, ranks(tiny)).tolist() == pytest.approx([1.0])
+
+
+def test_models_trained_here_are_asked_what_a_text_goes_on_with(bag: World, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"{i} and {i + 1} make {2 * i + 1} . " for i in range(900)))
+    lines = list(
+        continuous_metrics.study(
+            bag, text=str(text), widths=(4, 8), at=(5, 40), asked=20, length=16, ending=4
+        )
     )
-    assert lines["p"]["largest"] > lines["p"]["smallest"]
-    teacher = torch.tensor([[0.7, 0.2, 0.1]], dtype=torch.float64)
-    models = continuous_metrics.family(
-        teacher, torch.full_like(teacher, 1 / 3), 3, 4000, 1.0, bandit.task.rng("x")
-    )
-    assert torch.allclose(models[-1], teacher, atol=0.02) and torch.allclose(
-        models.sum(-1), torch.ones_like(teacher[0, 0])
-    )
+    at = {(x["family"], x["metric"]): x for x in lines if "metric" in x}
+    assert {f for f, _ in at} == set(continuous_metrics.FAMILIES)
+    assert at["trained", "log_p"]["largest"] > at["trained", "log_p"]["smallest"]
+    assert at["frozen", "log_p"]["spearman"] == at["trained", "log_p"]["spearman"]
+    assert at["frozen", "p_choices"]["spearman"] == pytest.approx(
+        at["frozen", "log_p"]["spearman"], abs=0.05
+    ), "where wrong choices stay, the share is a monotone map of p"
+    with pytest.raises(InputError, match="three models"):
+        next(continuous_metrics.study(bag, widths=(4,), at=(5,)))
+
+
+def test_your_models_are_asked_your_questions(bag: World, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from families import checkpoint
+
+    file = tmp_path / "questions.jsonl"
+    rows = [
+        {"question": "the old mill is", "choices": ["open", "closed today"], "answer": 1},
+        {"question": "what is the", "choices": ["weather", "pond"], "answer": 0},
+    ]
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    folders = tuple(str(checkpoint(tmp_path / f, f)) for f in ("llama", "qwen2", "gpt2"))
+    found = family_of_models(folders, file, compute=(3.0, 1.0, 2.0))
+    assert found.scale.exp().tolist() == pytest.approx([1, 2, 3])
+    lines = list(continuous_metrics.study(bag, models=folders, questions=str(file)))
+    assert next(x for x in lines if x.get("metric") == "log_p")["models"] == 3
+    # by plain transformers: the sum over the choice's tokens, its end token left out
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    plain: Any = AutoModelForCausalLM.from_pretrained(folders[0])
+    words: Any = AutoTokenizer.from_pretrained(folders[0])
+    ask = words("the old mill is")["input_ids"]
+    said = words("closed today", add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        logits = plain(torch.tensor([[*ask, *said]])).logits[0].double()
+    barred = [words.pad_token_id, words.bos_token_id, *range(len(words), logits.shape[-1])]
+    logits[:, barred] = -math.inf
+    logps = logits.log_softmax(-1)
+    want = sum(float(logps[len(ask) - 1 + i, t]) for i, t in enumerate(said))
+    assert float(found.logp[-1, 0, 0]) == pytest.approx(want, abs=1e-3)
+    with pytest.raises(InputError, match="need --questions"):
+        next(continuous_metrics.study(bag, models=folders))
+    file.write_text('{"question": "a", "choices": ["b", "c"], "answer": 2}\n')
+    with pytest.raises(InputError, match="row 1: a question"):
+        family_of_models(folders, file)
 
 
 def test_preference_scaling_tells_taste_from_error(bandit: World) -> None:
@@ -159,3 +213,50 @@ def test_preference_scaling_tells_taste_from_error(bandit: World) -> None:
             x["floor"] == pytest.approx(-(0.1 * math.log(0.1) + 0.9 * math.log(0.9)))
             and min(x["loss"]) > x["floor"]
         )
+
+
+def test_small_models_foretell_a_larger_one_on_a_users_text(bag: World, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat and the dog sat on the log . " * 400)
+    lines = list(
+        scaling_fit.study(
+            bag, text=str(text), widths=(4, 8, 12), held_out=16, batches=(4, 8), steps=40
+        )
+    )
+    runs = [x for x in lines if "run" in x]
+    assert [x["run"] for x in runs].count("held out") == 2 and len(runs) == 6
+    assert all(x["loss"][-1] < x["loss"][0] for x in runs)
+    told = [x for x in lines if x.get("predicted") == "trajectory"]
+    assert {x["batch"] for x in told} == {4, 8} and set(told[0]["errors"]) == set(
+        training_curves.ARMS
+    )
+    spent = [x for x in lines if x.get("kind") == "spent"]
+    assert {x["arm"] for x in spent} == set(training_curves.ARMS)
+    assert {x["updates"] for x in spent} == {160}
+    with pytest.raises(InputError, match="need three widths"):
+        next(scaling_fit.study(bag, widths=(8, 16)))
+    with pytest.raises(InputError, match="cannot be read as UTF-8 text"):
+        next(scaling_fit.study(bag, text=str(tmp_path / "none")))
+    with pytest.raises(InputError, match="training or gold"):
+        next(scaling_fit.study(bag, about="lives"))
+
+
+def test_your_own_runs_are_judged_without_training(bag: World, tmp_path: Path) -> None:
+    law = LossLaw(12.6, 0.15, 5.0, 0.6, CriticalBatch(4.1, 3.0))
+    steps, file = np.geomspace(20, 2000, 12), tmp_path / "runs.jsonl"
+    plan = [(600, 16), (1500, 16), (4000, 4), (4000, 16), (4000, 64), (20000, 4), (20000, 64)]
+    rows = [
+        {"size": n, "batch": b, "step": s, "loss": x}
+        for n, b in plan
+        for s, x in zip(steps, law(n, b, steps), strict=True)
+    ]
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    lines = list(scaling_fit.study(bag, curves=str(file)))
+    told = [x for x in lines if x.get("predicted") == "trajectory"]
+    assert len(told) == 2 and all(x["beats_persistence"] for x in told)
+    assert scaling_fit.claim.effect is not None
+    effect = scaling_fit.claim.effect({"study": lines})
+    assert isinstance(effect, dict) and min(effect.values()) > 0.5
+    file.write_text('{"size": 1, "batch": 1, "step": 1}\n')
+    with pytest.raises(InputError, match="row 1: size, batch, step and loss"):
+        next(scaling_fit.study(bag, curves=str(file)))

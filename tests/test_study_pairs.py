@@ -1,25 +1,14 @@
-"""Studies of pairs: which flip, what raters say of themselves, what a risk model is worth."""
+"""Which pairs flip under DPO, and what its ranking accuracy could be."""
 
 from __future__ import annotations
-
-import json
-import math
-import os
-from pathlib import Path
 
 import pytest
 import torch
 
 from assay.core import InputError, World
-from assay.formulas.noise import dawid_skene
-from assay.recipes import label_noise, prompt_risk, ranking_accuracy
+from assay.recipes import ranking_accuracy
 from assay.recipes.ranking_accuracy import foretells, idealised, thirds
 from assay.worlds import table
-
-PEOPLE = (
-    Path(os.environ.get("ASSAY_DATA") or Path(__file__).parents[1] / "data")
-    / "pandalm_three_raters.jsonl.gz"
-)
 
 
 @pytest.fixture(scope="module")
@@ -77,80 +66,3 @@ def test_dpo_flips_where_answers_stand_alone_and_little_where_they_share(
     )
     with pytest.raises(InputError, match="each must be above 0"):
         next(ranking_accuracy.study(bandit, betas=(0.0,)))
-
-
-def test_raters_find_their_own_errors_unless_they_copy(bag: World) -> None:
-    lines = {x["raters"]: x for x in label_noise.study(bag, items=20000)}
-    assert (
-        lines["independent"]["closed_error"] < 0.02 < 0.035 < lines["independent"]["majority_error"]
-    )
-    assert lines["copying"]["closed_error"] > 3 * lines["independent"]["closed_error"]
-    assert lines["independent"]["em_error"] == pytest.approx(
-        lines["independent"]["closed_error"], abs=1e-3
-    )
-    assert abs(lines["independent"]["closed_win_rate"] - lines["independent"]["win_rate"]) < 0.03
-    with pytest.raises(InputError, match="two error rates below 0.5"):
-        next(label_noise.study(bag, rates=(0.1,)))
-
-
-def test_real_votes_come_from_a_file_and_a_bad_row_is_named(bag: World, tmp_path: Path) -> None:
-    file = tmp_path / "votes.jsonl"
-    truth = [i % 3 for i in range(600)]
-    rows = [
-        {"raters": [t if (7 * i + 3 * r) % 5 else (t + 1) % 3 for r in range(3)]}
-        for i, t in enumerate(truth)
-    ]
-    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    lines = [
-        x
-        for x in label_noise.study(bag, items=200, raters=str(file))
-        if str(x["raters"]).startswith("people")
-    ]
-    assert (
-        len(lines) == 5 and lines[3]["items"] == 600 and sum(lines[3]["shares"]) == pytest.approx(1)
-    )
-    file.write_text('{"raters": [1, 2, 2]}\n{"raters": [1, 3, 2]}\n')
-    with pytest.raises(InputError, match=r"row 2, column 'raters' holds \[1, 3, 2\]"):
-        next(label_noise.study(bag, raters=str(file)))
-
-
-@pytest.mark.real
-@pytest.mark.skipif(
-    not PEOPLE.exists(), reason=f"{PEOPLE.name} is not in data/ (or in $ASSAY_DATA)"
-)
-def test_people_who_labeled_the_same_pairs() -> None:
-    votes = label_noise.read(PEOPLE)
-    fit = dawid_skene(votes, classes=3)
-    lines = list(label_noise.of_people(votes))
-    assert (
-        len(votes) == 999
-        and all(0.9 < x["accuracy"] < 1 for x in lines[:3])
-        and fit.confusion.shape == (3, 3, 3)
-    )
-    for seen, told in lines[3]["agreement_seen_and_fitted"]:
-        assert seen == pytest.approx(told, abs=0.01)
-
-
-def test_shares_are_fitted_by_their_likelihood() -> None:
-    """One feature with two values: the fit is the logit of each value's share, by hand."""
-    x = torch.tensor([[0.0]] * 4 + [[1.0]] * 4, dtype=torch.float64)
-    share = torch.tensor([0.25] * 4 + [0.75] * 4, dtype=torch.float64)
-    w = prompt_risk.logistic(x, share, 1e-4)
-    assert w.tolist() == pytest.approx([2 * math.log(3), -math.log(3)], abs=1e-2)
-
-
-def test_prompt_risk_is_over_optimised_and_distance_helps(bag: World) -> None:
-    lines = list(prompt_risk.study(bag, most=256, asked=24))
-    fits = {x["fit"]: x for x in lines if "fit" in x}
-    assert fits["binomial"]["excess_log_score"] < fits["cut"]["excess_log_score"]
-    free, kept = ([x for x in lines if x.get("choice") == c] for c in ("predicted", "penalised"))
-    assert [x["predicted_risk"] for x in free] == sorted(
-        (x["predicted_risk"] for x in free), reverse=True
-    )
-    assert (
-        free[-1]["true_risk"] - free[-1]["predicted_risk"]
-        > free[0]["true_risk"] - free[0]["predicted_risk"]
-    )
-    assert kept[-1]["distance"] < free[-1]["distance"] and kept[0]["true_risk"] == pytest.approx(
-        free[0]["true_risk"]
-    )

@@ -129,3 +129,61 @@ def dawid_skene(
             break
         last = now
     return Latent(prior, confusion, posterior, each.mean())
+
+
+def corrected(
+    joint: Float[Tensor, "V D"], confusion: Float[Tensor, "D K V"] | Float[Tensor, "K V"]
+) -> Float[Tensor, "K D"]:
+    """Shares of (truth, decision) behind shares of (vote, decision), by the noise matrix.
+
+    P(vote = v, f = d) = Σ_k P(vote = v | truth = k, f = d)·P(truth = k, f = d), hence for each
+    decision d:
+
+        x_d = (T_dᵀ)⁻¹·joint_d
+
+    by least squares, with what falls below 0 set to 0; each decision keeps its share. One matrix
+    for all decisions is the paper's "global" method, one for each its "local" one.
+
+    Args:
+        joint: P(vote, decision) `[V, D]`, summing to 1.
+        confusion: T: P(vote v | truth k), for each decision or for all.
+
+    Returns:
+        P(truth, decision) `[K, D]` in float64.
+
+    Source: Zhu et al., "Weak Proxies are Sufficient and Preferable for Fairness with Missing
+        Sensitive Attributes", arXiv:2210.03175, 2023.
+    """
+    seen = joint.double()
+    T = confusion.double()
+    T = T if T.dim() == 3 else T.expand(seen.shape[1], *T.shape)
+    x = (torch.linalg.pinv(T.mT) @ seen.T[..., None])[..., 0].clamp(min=0)  # [D,K]
+    total = x.sum(-1, keepdim=True).clamp(min=1e-300)
+    return (x / total * seen.sum(0)[:, None]).T
+
+
+class Audit(NamedTuple):
+    """What an audit says of decisions.
+
+    Attributes:
+        accuracy: P(decision = truth).
+        gap: Mean |P(f = d | truth k) − P(f = d | truth k')| over decisions and pairs of classes:
+            the demographic disparity where the classes are groups, and for a judge of two classes
+            how far it tells them apart.
+    """
+
+    accuracy: Float[Tensor, ""]
+    gap: Float[Tensor, ""]
+
+
+def audit(joint: Float[Tensor, "K D"]) -> Audit:
+    """Accuracy and disparity of decisions, from shares of (truth, decision).
+
+    Args:
+        joint: P(truth, decision) `[K, D]`; class d is what decision d should be.
+
+    Source: Zhu et al., arXiv:2210.03175, for the disparity of two groups or more.
+    """
+    rates = joint / joint.sum(1, keepdim=True).clamp(min=1e-300)
+    apart = [(rates[a] - rates[b]).abs().mean() for a in range(len(rates)) for b in range(a)]
+    return Audit(joint.diagonal().sum(), torch.stack(apart).mean())

@@ -66,13 +66,15 @@ def uncrossed(predicted: Float[Tensor, "*S Q"]) -> Float[Tensor, "*S Q"]:
 
 
 def aggregated(
-    predicted: Float[Tensor, "M *S Q"], weights: Float[Tensor, "M"] | Float[Tensor, "M Q"]
+    predicted: Float[Tensor, "M *S Q"],
+    weights: Float[Tensor, "M"] | Float[Tensor, "M Q"] | Float[Tensor, "M *S Q"],
 ) -> Float[Tensor, "*S Q"]:
-    """Quantiles of members averaged at equal levels, and sorted: Σ_m w_m·q_m(τ).
+    """Quantiles of members averaged at equal levels, and sorted: Σ_m w_m(τ, x)·q_m(τ | x).
 
     Args:
         predicted: `[M, *S, Q]`.
-        weights: `[M]`, or `[M, Q]` for one set a level; at least 0, summing to 1 over members.
+        weights: `[M]`; `[M, Q]` for one set a level; `[M, *S, Q]` for one set a level and row, as
+            a network of features gives. At least 0, summing to 1 over members.
 
     Returns:
         `[*S, Q]`. Identical members give that member.
@@ -82,13 +84,31 @@ def aggregated(
 
     Source: Fakoor et al., "Flexible Model Aggregation for Quantile Regression", 2023.
     """
-    w = weights if weights.dim() == 2 else weights[:, None]
-    if bool((w < 0).any()) or not torch.allclose(w.sum(0), torch.ones_like(w[0])):
+    w = weights if weights.dim() > 1 else weights[:, None]
+    total = w.sum(0)
+    if bool((w < 0).any()) or not torch.allclose(total, torch.ones_like(total)):
         raise ValueError(
-            f"weights are {weights.tolist()}; they must be at least 0 and sum to 1 over members"
+            f"weights are {weights.flatten()[:8].tolist()} …; they must be at least 0 and sum to 1 "
+            "over members"
         )
-    wide = w.reshape(w.shape[0], *[1] * (predicted.dim() - 2), w.shape[1])
-    return uncrossed(predicted[0] + (wide * (predicted - predicted[:1])).sum(0))
+    if w.dim() == 2:
+        w = w.reshape(w.shape[0], *[1] * (predicted.dim() - 2), w.shape[1])
+    return uncrossed(predicted[0] + (w * (predicted - predicted[:1])).sum(0))
+
+
+def crossing(predicted: Float[Tensor, "*S Q"], *, margin: float = 0.0) -> Float[Tensor, "*S"]:
+    """How far quantiles cross: Σ_k max(0, q(τ_k) − q(τ_{k+1}) + margin); 0 where they ascend.
+
+    Args:
+        predicted: `[*S, Q]`, before sorting.
+        margin: Least distance of neighbours, in units of the truth.
+
+    Returns:
+        `[*S]`. Beside the pinball loss, it keeps a network from learning what sorting undoes.
+
+    Source: Fakoor et al., arXiv:2103.00083, for the penalty on crossing.
+    """
+    return (predicted[..., :-1] - predicted[..., 1:] + margin).clamp(min=0).sum(-1)
 
 
 def conformal(excess: Float[Tensor, "S"], *, level: float) -> Float[Tensor, ""]:
@@ -158,39 +178,3 @@ def regression(
         if done:
             break
     return w
-
-
-def best_weights(
-    predicted: Float[Tensor, "M S Q"],
-    truth: Float[Tensor, "S"],
-    levels: Float[Tensor, "Q"],
-    *,
-    rounds: int = 500,
-    rate: float = 0.5,
-) -> Float[Tensor, "M"]:
-    """Weights of members that minimise the mean pinball loss of their average.
-
-    Exponentiated subgradient descent from equal weights, averaged over the rounds. The problem is
-    convex; the error is of order 1/√rounds.
-
-    Args:
-        predicted: `[M, S, Q]`.
-        truth: `[S]`.
-        levels: `[Q]`.
-        rounds: Steps.
-        rate: Step size, in units of the members' spread.
-
-    Returns:
-        `[M]` in float64, at least 0 and summing to 1.
-    """
-    q, y, tau = predicted.double(), truth.double(), levels.double()
-    spread = (q - q.mean(0)).abs().amax().clamp(min=1e-12)
-    w = total = torch.full((len(q),), 1 / len(q), dtype=q.dtype)
-    for t in range(1, rounds):
-        over = (
-            (w[:, None, None] * q).sum(0) > y[:, None]
-        ).double() - tau  # the loss's slope in the average
-        slope = (over * q).mean((1, 2))
-        w = torch.softmax(w.log() - rate * slope / spread, 0)
-        total = total + (w - total) / (t + 1)
-    return total / total.sum()

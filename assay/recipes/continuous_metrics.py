@@ -5,44 +5,48 @@ something:
 
     log p(right)   →   p(right)   →   p(right)/Σ p(choices)   →   −Brier   →   1[right is likeliest]
 
-The first two know the whole distribution over answers and move smoothly with scale. The third
-divides by what lies on the *specific wrong answers* that happen to be offered, whose mass moves
+The first two know what the model says of the right choice and move smoothly with scale. The third
+divides by what lies on the *specific wrong choices* that happen to be offered, whose mass moves
 with scale too, differently from question to question; the last one sees only on which side of a tie
 it is. The paper measures this question by question: the correlation of a question's score with log
 compute over a family of models. It falls along the chain, so a score that cannot be foreseen need
 not be a faculty that emerges.
 
-This study runs on the table world's bandit, whose prompts are the questions. The right choice is
-the prompt's best answer by gold; the wrong ones are sampled from the teacher, as things that a
-demonstrator could also say. The family of models: `scales` sizes of data by doubling, each model
-the smoothed counts of that many demonstrations a question from one and the same teacher, π ∝
-π₀·e^{sharpness·gold}, so that good and nearly good answers both gain mass. Nothing is trained by
-gradient: what is measured is the metrics, not an optimiser.
+The family here is of language models trained on a real text, character by character: every width
+of `widths`, asked at every step of `at`; scale is log(6·N·D) with N parameters and D characters
+seen. A question is the beginning of a row of text that no model is trained on, the right choice is
+how the row goes on, and the wrong ones are how other rows end. With `models=FOLDER,FOLDER…` and
+`questions=FILE` (JSON lines: question, choices, answer) the family is your own models of
+transformers, asked your own questions; `compute` is what each cost to train.
 
-For each metric it gives the mean over questions of Spearman's and Pearson's correlation with log
-data, the share of questions whose Spearman correlation is above ½, and the mean score at the
-smallest and at the largest scale. Questions on which a metric never moves have no correlation; they
-count as 0, and `still` says how many. With accuracy these are most of them, so the claim compares
-with the Brier score, the last of the chain that always moves.
+For each metric it gives the mean over questions of Spearman's and Pearson's correlation with scale,
+the share of questions whose Spearman correlation is above ½, and the mean score at the smallest and
+at the largest scale. Questions on which a metric never moves have no correlation; they count as 0,
+and `still` says how many. With accuracy these are many, so the claim compares with the Brier score,
+the last of the chain that always moves. Two more families are read from the same numbers: `frozen`,
+in which the wrong choices' log-probabilities stay at their mean over the family, so that the third
+step forgets nothing; and `shuffled`, the negative control, in which models are exchanged at random
+along the scale, anew for each question.
 
 The rule that this library takes from it: a reading carries log-probabilities, and mass on specific
 wrong answers, before any thresholded rate.
 
-Here: what it cannot show is how real distractors gain mass in a language model. Here they gain it
-because the teacher likes them, and by how much is `sharpness`.
+Here: what it cannot show is whether models a million times larger do the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from assay.core import Claim, InputError, Paper, World
-from assay.models.policies.table import TablePolicy
+from assay.loops.choices import family_of_models, family_of_text
+from assay.loops.language_models import characters, read
 
 paper = Paper(
     "Why Has Predicting Downstream Capabilities of Frontier AI Models with Scale Remained Elusive?",
@@ -52,116 +56,118 @@ paper = Paper(
 )
 reduces = {}
 CHAIN = ("log_p", "p", "p_choices", "brier", "accuracy")
+FAMILIES = ("trained", "frozen", "shuffled")
 
 
 def study(
     world: World,
     *,
-    scales: int = 10,
-    smallest: int = 8,
+    text: str = "",
+    models: tuple[str, ...] = (),
+    questions: str = "",
+    compute: tuple[float, ...] = (),
+    widths: tuple[int, ...] = (8, 16, 48),
+    at: tuple[int, ...] = (10, 30, 90, 270),
+    asked: int = 200,
     choices: int = 4,
-    smoothing: float = 32.0,
-    sharpness: float = 1.0,
+    length: int = 32,
+    ending: int = 8,
+    lr: float = 1e-2,
 ) -> Iterator[dict[str, Any]]:
-    """Yield one line for each metric.
+    """Yield one line for each metric of each family.
 
     Args:
-        scales: Models of the family, each on twice the data; at least 3.
-        smallest: Demonstrations a question of the first model.
+        text: File of UTF-8 text; empty for the manual of Python.
+        models: Folders or ids of causal language models, three or more; empty to train a family.
+        questions: File of questions for them, JSON lines with question, choices and answer.
+        compute: What each of `models` cost to train, in one unit; empty for their parameters.
+        widths: Widths of the models that are trained.
+        at: Steps at which each of these is asked.
+        asked: Questions that are made from the text.
         choices: Choices offered, the right one among them; at least 2.
-        smoothing: Demonstrations that the reference is worth.
-        sharpness: Of the teacher, per unit of gold.
+        length: Characters of a row of text.
+        ending: Characters of a choice, fewer than a row has.
+        lr: Learning rate of the models that are trained.
     """
-    policy = world.task.reference
-    if not isinstance(policy, TablePolicy) or policy.length != 1 or world.gold is None:
-        raise InputError(
-            "this study reads whole distributions over completions; use --world table "
-            "--world.testbed bandit"
+    rng = world.task.rng("continuous metrics")
+    if models:
+        if len(models) < 3 or not questions:
+            raise InputError(
+                f"--models names {len(models)}; a correlation needs three models, and they need "
+                "--questions FILE"
+            )
+        if compute and (len(compute) != len(models) or min(compute) <= 0):
+            raise InputError(f"--compute is {list(compute)}; it is one number above 0 a model")
+        found = family_of_models(models, Path(questions), compute)
+    else:
+        if len(widths) * len(at) < 3 or choices < 2 or not 0 < ending < length:
+            raise InputError(
+                f"--widths is {list(widths)}, --at {list(at)}, --choices {choices} and --ending "
+                f"{ending} of --length {length}; a correlation needs three models, a question two "
+                "choices, and a choice is shorter than a row"
+            )
+        found = family_of_text(
+            characters(read(text), length, rng("text")),
+            rng,
+            widths=widths,
+            at=sorted(at),
+            questions=asked,
+            choices=choices,
+            ending=ending,
+            lr=lr,
         )
-    if scales < 3 or choices < 2:
-        raise InputError(
-            f"--scales is {scales} and --choices {choices}; a correlation needs 3 scales, a "
-            "question 2 choices"
-        )
-    prompts, rng = world.task.prompts, world.task.rng("questions")
-    base = policy.log_probs(prompts).double()
-    B, V = base.shape
-    every = policy.encode(prompts.text(), [list(policy.words.tokens)] * B)
-    gold = world.gold(every)[0].double()
-    teacher = (base + sharpness * gold).softmax(-1)
-    right = gold.argmax(-1, keepdim=True)
-    draw = teacher.log() + rng("offer").gumbel(
-        torch.arange(B)[:, None], torch.arange(V), dtype=torch.float64
+    logp, scale = found.logp, found.scale
+    still = torch.cat(
+        [logp[..., :1], logp[..., 1:].mean(0, keepdim=True).expand_as(logp[..., 1:])], -1
     )
-    wrong = draw.scatter(-1, right, -torch.inf).topk(choices - 1).indices
-    offered = torch.cat([right, wrong], -1)
-    models = family(teacher, base.exp(), scales, smallest, smoothing, rng("data"))
-    scores = metrics(models, offered)
-    data = torch.tensor([float(smallest * 2**k) for k in range(scales)], dtype=torch.float64).log()
-    for name in CHAIN:
+    S, B, C = logp.shape
+    order = rng("shuffle").uniform(torch.arange(S)[:, None], torch.arange(B)).argsort(0)
+    mixed = logp.gather(0, order[..., None].expand(S, B, C))
+    for name, of in zip(FAMILIES, (logp, still, mixed), strict=True):
+        yield from described(name, of, scale)
+    spent = {"updates": found.updates, "scored": logp.numel()}
+    yield from ({"kind": "spent", "arm": name, **spent} for name in FAMILIES)
+
+
+def described(
+    family: str, logp: Float[Tensor, "S B C"], scale: Float[Tensor, "S"]
+) -> Iterator[dict[str, Any]]:
+    """Correlations of every metric with scale, and of the mass on the wrong choices."""
+    scores, B = metrics(logp), logp.shape[1]
+    for name in (*CHAIN, "wrong"):
         y = scores[name]  # [S,B]
-        rank, line = (
-            correlation(ranks(y), ranks(data[:, None].expand_as(y))),
-            correlation(y, data[:, None].expand_as(y)),
-        )
+        x = scale[:, None].expand_as(y)
+        rank, line = correlation(ranks(y), ranks(x)), correlation(y, x)
         yield {
-            "metric": name,
+            "family": family,
+            "metric": "mass on the wrong choices" if name == "wrong" else name,
             "spearman": float(rank.mean()),
             "pearson": float(line.mean()),
             "above_half": float((rank > 0.5).double().mean()),
+            "below_half": float((rank < -0.5).double().mean()),
             "still": int((y == y[:1]).all(0).sum()),
             "questions": B,
+            "models": len(scale),
+            "chance": 1 / logp.shape[2],
             "smallest": float(y[0].mean()),
             "largest": float(y[-1].mean()),
         }
-    y = scores["wrong"]
-    follows = correlation(ranks(y), ranks(data[:, None].expand_as(y)))
-    yield {
-        "metric": "mass on the wrong choices",
-        "spearman": float(follows.mean()),
-        "rises": float((follows > 0.5).double().mean()),
-        "falls": float((follows < -0.5).double().mean()),
-        "smallest": float(y[0].mean()),
-        "largest": float(y[-1].mean()),
-    }
 
 
-def family(
-    teacher: Tensor, base: Tensor, scales: int, smallest: int, smoothing: float, rng: Any
-) -> Float[Tensor, "S B V"]:
-    """(counts + smoothing·π₀)/(data + smoothing); each model has seen what the smaller ones saw."""
-    B, V = teacher.shape
-    most = smallest * 2 ** (scales - 1)
-    u = rng.uniform(torch.arange(B)[:, None], torch.arange(most), dtype=torch.float64)
-    drawn = torch.searchsorted(teacher.cumsum(-1), u).clamp(max=V - 1)
-    out = []
-    for k in range(scales):
-        n = smallest * 2**k
-        counts = torch.zeros_like(teacher).scatter_add(
-            -1, drawn[:, :n], torch.ones(B, n, dtype=teacher.dtype)
-        )
-        out.append((counts + smoothing * base) / (n + smoothing))
-    return torch.stack(out)
+def metrics(logp: Float[Tensor, "S B C"]) -> dict[str, Float[Tensor, "S B"]]:
+    """Compute the chain for each model and question; the right choice stands first.
 
-
-def metrics(
-    p: Float[Tensor, "S B V"], offered: Int[Tensor, "B C"]
-) -> dict[str, Float[Tensor, "S B"]]:
-    """Compute the chain for each model and question; the right choice is offered first.
-
-    Higher is better. `wrong` is the mass on the wrong choices.
+    Higher is better. `wrong` is log of the mass on the wrong choices.
     """
-    mass = p.gather(-1, offered.expand(len(p), -1, -1))
-    right, wrong = mass[..., 0], mass[..., 1:].sum(-1)
-    share = mass / mass.sum(-1, keepdim=True)
+    share = logp.softmax(-1)
     brier = (1 - share[..., 0]).square() + share[..., 1:].square().sum(-1)
     return {
-        "log_p": right.log(),
-        "p": right,
+        "log_p": logp[..., 0],
+        "p": logp[..., 0].exp(),
         "p_choices": share[..., 0],
         "brier": -brier,
-        "accuracy": (right > mass[..., 1:].amax(-1)).double(),
-        "wrong": wrong,
+        "accuracy": (logp[..., 0] > logp[..., 1:].amax(-1)).double(),
+        "wrong": logp[..., 1:].logsumexp(-1),
     }
 
 
@@ -171,20 +177,47 @@ def ranks(y: Float[Tensor, "S B"]) -> Float[Tensor, "S B"]:
 
 
 def correlation(x: Float[Tensor, "S B"], y: Float[Tensor, "S B"]) -> Float[Tensor, "B"]:
-    """Pearson's correlation along the first axis; 0 where one side does not move."""
+    """Pearson's correlation along the first axis; 0 where one side does not move.
+
+    Each side is divided by its largest deviation first, because p of a long choice is so small
+    that its square is not a number.
+    """
     a, b = x - x.mean(0), y - y.mean(0)
+    a = a / a.abs().amax(0).clamp(min=1e-300)
+    b = b / b.abs().amax(0).clamp(min=1e-300)
     size = (a.square().sum(0) * b.square().sum(0)).sqrt()
     return torch.where(size > 1e-12, (a * b).sum(0) / size.clamp(min=1e-12), torch.zeros_like(size))
 
 
 @Claim(
-    "A question's score follows scale less and less along the chain from the log-probability of "
-    "the right answer to what the wrong choices have a part in.",
+    "A question's score follows scale less along the chain from the log-probability of the right "
+    "answer to what the wrong choices have a part in.",
     arms={"study": ("continuous_metrics", {})},
-    worlds=("table",),
-    on={"table": {"testbed": "bandit", "prompts": 64}},
+    worlds=("study",),
+    control=("Brier, over shuffled scales",),
+    broken="models are exchanged at random along the scale, anew for each question",
+    least={
+        "the largest model answers above chance": 0.05,
+        "share among choices": 0.1,
+        "Brier": 0.1,
+        "Brier, over shuffled scales": 0.1,
+    },
+    seeds="100..109",
+    premises=("the largest model answers above chance",),
 )
-def claim(arms: dict[str, list[dict[str, Any]]]) -> float:
-    """Mean Spearman correlation with log data of log p(right) minus that of the Brier score."""
-    found = {x["metric"]: x["spearman"] for x in arms["study"]}
-    return float(found["log_p"] - found["brier"])
+def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
+    """Losses of mean Spearman correlation with scale: from log p to the share among choices, to the
+    Brier score, and to Brier beyond the same loss under shuffled scales; and the accuracy of the
+    largest model above chance, without which there is nothing to foresee.
+    """
+    at = {(x["family"], x["metric"]): x["spearman"] for x in arms["study"] if "metric" in x}
+    loss = {f: at[f, "log_p"] - at[f, "brier"] for f in FAMILIES}
+    best = next(
+        x for x in arms["study"] if x.get("metric") == "accuracy" and x["family"] == "trained"
+    )
+    return {
+        "the largest model answers above chance": best["largest"] - best["chance"],
+        "share among choices": at["trained", "log_p"] - at["trained", "p_choices"],
+        "Brier": loss["trained"],
+        "Brier, over shuffled scales": loss["trained"] - loss["shuffled"],
+    }

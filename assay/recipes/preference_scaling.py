@@ -113,7 +113,7 @@ def law(name: str, found: PowerLaw | None) -> dict[str, float | None]:
     """A power law's numbers under a name; None where no law could be fitted."""
     return {
         f"{name}_{k}": getattr(found, k) if found else None
-        for k in ("exponent", "floor", "r2", "held_out")
+        for k in ("exponent", "floor", "r2", "held_out", "stays")
     }
 
 

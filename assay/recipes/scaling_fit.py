@@ -1,282 +1,152 @@
-"""Laws fitted to gold-against-√KL curves, judged by their predictions of unseen readings.
+"""Laws of the loss in size, steps and batch size: estimated on small runs, judged on larger ones.
 
-With d = √KL and R the gold above the reference, Gao et al. (arXiv:2210.10760) give one form to each
-optimiser:
+The paper says how the constants of scaling laws are estimated, step by step, and that small runs
+are enough to foretell a large one. With N parameters (without embeddings), batch size B and S
+steps:
 
-    best-of-n   R = d(α − β·d)          peak at d = α/2β
-    RL          R = d(α − β·log d)      peak at d = exp(α/β − 1)
+    L(N)        = (N_c/N)^α_N                        trained without end
+    S_min       = S / (1 + B_crit(L)/B),   B_crit(L) = B_*/L^(1/α_B)
+    L(N, S_min) = (N_c/N)^α_N + (S_c/S_min)^α_S
 
-The paper of this file is about how such laws are estimated at all: the constants are fitted on
-small runs, the law is trusted only as far as it predicts large ones, and constants of one set-up
-are not another's. So every curve here is fitted on its first part, d up to `cut` of its range, and
-its error is taken on the rest, beside three rivals: the other optimiser's form, "it stays where it
-was", and the same form with the constants of the other set-ups.
+This study trains small Llamas on a real text, character by character (`text`; by default the manual
+that every Python brings along), at several `widths`, the largest of them at several `batches` too.
+From these runs B_crit(L) is estimated first and then the four other constants
+(`stats.scaling_laws`). Models of the width `held_out` are trained as well and take no part in the
+fit: the law predicts their whole trajectory, the steps to a given loss, and the critical batch,
+beside what costs no law ("persistence": the largest small run at the nearest batch size) and beside
+three other laws: in size and tokens (L = E + A/N^a + B/D^b), the same law without batch sizes, and
+the same law fitted to runs whose sizes are shuffled, which is the negative control. Errors are root
+mean squared differences of log loss. With `curves=FILE` nothing is trained: JSON lines with size,
+batch, step and loss are your own runs, and the largest size is held out.
 
-This study runs on the table world, where both curves are exact or nearly so. RL is the optimum of E
-r − b·KL for a falling weight b, which for a linear reward model is a tilted table. Best-of-n is
-exact on testbed `bandit`; on `bag` it is the unbiased estimate from a bank of completions, with the
-bound as KL, which is tight there. Reward models are fitted anew, on pairs sampled and flipped as
-the world's, for every number of pairs and every `width`: of a bandit's features the first so many,
-of a bag's tokens so many buckets. They are the mean of the world's members.
+With `about=gold` it is Gao's forms of gold against √KL instead (`loops.gold_curves`), on the table
+world: how far a law of over-optimisation may be trusted that was fitted to the first part of a
+curve, with persistence and the constants of other set-ups beside it.
 
-One line a curve: α, β and the peak with 95 % bootstrap intervals over its points (they are points
-of one reward model's curve: the intervals say how well the form holds them, not how another reward
-model would turn out), the true peak, the errors; then one line for each trend of α and β against
-log pairs and log width.
+Traps: the forms have no floor, so they hold while the loss is far above the entropy of the text; a
+learning rate that is chosen anew for each batch size is another experiment than one that is kept,
+as here; N without embeddings; a prediction without a baseline beside it says nothing.
 
-Traps: log d has infinite slope at 0, so points with d < 0.3 are left out; no intercept, since R is
-0 at the reference; a nominal best-of-n KL keeps growing after the policy stands still, which fakes
-a plateau.
-
-Here: the law beats "it stays where it was" for best-of-n, and not for RL, whose curves bend where
-their first half gives no sign of it (`beyond` against `beyond_stays`; `assay study scaling_fit
---world table`). The claim is the other half of what the paper says, that constants do not carry
-over. What it cannot show: whether constants measured here hold for language models; the paper says
-of its own that they do not carry over.
+Here: models of 660 to 10,000 parameters foretell one of 41,000 for the same number of steps. What
+it cannot show: whether the constants are those of other data, which the paper denies of its own.
+On gold curves the law loses to "it stays where it was" for RL, whose curves bend where their first
+half gives no sign of it: each line says so (`beats_persistence`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-import torch
-
-from assay.core import Claim, InputError, Pairs, Paper, World
-from assay.formulas.curves import best_of_n
-from assay.formulas.divergence import best_of_n_bound
+from assay.core import Claim, InputError, Paper, World
+from assay.loops import gold_curves
+from assay.loops.training_curves import ARMS, TEST, given, judged, train
 from assay.models.policies.table import TablePolicy
-from assay.rewards.linear import LinearModel, LinearReward, bootstrap, maximum_likelihood
-from assay.rewards.simulated_labels import labeled
-from assay.stats import curve_fit
-from assay.stats.curve_fit import FORMS, LEAST_D, beyond, columns, tie
-from assay.stats.power_law import slope
 
 paper = Paper(
     "Unraveling the Mystery of Scaling Laws: Part I", "Su et al.", 2024, "arXiv:2403.06563"
 )
 reduces = {}
-BANK = 16384  # completions from which a bag's best-of-n is estimated; n goes to a sixteenth of it
 
 
 def study(
     world: World,
     *,
+    about: str = "training",
+    text: str = "",
+    curves: str = "",
+    widths: tuple[int, ...] = (8, 12, 16, 24, 32),
+    held_out: int = 64,
+    batches: tuple[int, ...] = (4, 16, 64),
+    steps: int = 200,
+    length: int = 32,
+    lr: float = 3e-3,
     pairs: tuple[int, ...] = (100, 400, 1600),
-    widths: tuple[int, ...] = (0,),
+    reward_widths: tuple[int, ...] = (0,),
     cut: float = 0.5,
     points: int = 30,
     resamples: int = 200,
 ) -> Iterator[dict[str, Any]]:
-    """Yield one line for each curve, then one for each trend.
+    """Yield one line for each run, then the laws and what they predict; or lines of gold curves.
 
     Args:
-        pairs: Sizes of the sets that reward models are fitted on.
-        widths: Widths of the reward models; 0 for the world's own.
-        cut: Share of a curve's range of d that is fitted, above 0 and below 1.
-        points: Points of an RL curve.
-        resamples: Resamples of a bootstrap.
+        about: training, or gold for Gao's forms on the table world.
+        text: File of UTF-8 text; empty for the manual of Python.
+        curves: File of your own runs, JSON lines of size, batch, step, loss; empty to train.
+        widths: Widths of the small models, at least three.
+        held_out: Width of the model that is foretold.
+        batches: Rows a step, at least two; the middle one is that of every width.
+        steps: Steps of every run.
+        length: Characters a row.
+        lr: Learning rate of every run.
+        pairs: about=gold: sizes of the sets that reward models are fitted on.
+        reward_widths: about=gold: widths of the reward models; 0 for the world's own.
+        cut: about=gold: share of a curve's range of d that is fitted, above 0 and below 1.
+        points: about=gold: points of an RL curve.
+        resamples: about=gold: resamples of a bootstrap.
     """
-    policy = world.task.reference
-    if (
-        not isinstance(policy, TablePolicy)
-        or world.facts is None
-        or world.gold is None
-        or world.refit is None
-    ):
+    if about not in ("training", "gold"):
+        raise InputError(f"--about is '{about}'; it is training or gold")
+    if about == "gold":
+        yield from gold_curves.lines(
+            exact(world),
+            pairs=pairs,
+            widths=reward_widths,
+            cut=cut,
+            points=points,
+            resamples=resamples,
+        )
+        return
+    if curves:
+        runs, spent = given(Path(curves)), {}
+    else:
+        if len(set(widths)) < 3 or len(set(batches)) < 2 or held_out <= max(widths):
+            raise InputError(
+                f"--widths is {list(widths)}, --batches {list(batches)} and --held-out "
+                f"{held_out}; laws need three widths, two batch sizes and a wider model to foretell"
+            )
+        middle = sorted(batches)[len(batches) // 2]
+        plan = [(w, middle) for w in widths]
+        plan += [(max(widths), b) for b in batches if b != middle]
+        plan += [(held_out, b) for b in (min(batches), max(batches))]
+        rng = world.task.rng("training curves")
+        runs = [train(rng, text, w, b, steps, length, lr) for w, b in plan]
+        spent = {"updates": steps * len(plan[:-2]), "scored": TEST * len(plan[:-2])}
+    yield from judged(runs, spent)
+
+
+def exact(world: World) -> gold_curves.Exact:
+    """What gold curves are read from."""
+    policy, facts, gold, refit = world.task.reference, world.facts, world.gold, world.refit
+    if not isinstance(policy, TablePolicy) or facts is None or gold is None or refit is None:
         raise InputError(
-            "this study needs exact curves and reward models that can be fitted anew; use --world "
-            "table"
+            "gold curves need exact policies and reward models that can be fitted anew; use "
+            "--world table"
         )
-    if not 0 < cut < 1:
-        raise InputError(
-            f"--cut is {cut}; it is the share of the range that is fitted, above 0 and below 1"
-        )
-    lines = []
-    for width in widths:
-        for size in pairs:
-            model = fitted(world, policy, size, width)
-            for form, curve in (
-                ("rl", tilts(world, policy, model, points)),
-                ("best-of-n", pools(world, policy, model)),
-            ):
-                lines.append(
-                    {
-                        "optimiser": form,
-                        "pairs": size,
-                        "width": width,
-                        **described(curve, form, cut, resamples),
-                        "curve": curve,
-                    }
-                )
-    for line in lines:
-        line["beyond_others"] = elsewhere(line, lines, cut)
-        yield {k: v for k, v in line.items() if k != "curve"}
-    for form in FORMS:
-        mine = [x for x in lines if x["optimiser"] == form and x["alpha"] is not None]
-        for what, values in (("pairs", pairs), ("width", widths)):
-            if len(values) > 1 and min(values) > 0 and len({x[what] for x in mine}) > 1:
-                x_of = [float(x[what]) for x in mine]
-                yield {
-                    "optimiser": form,
-                    "trend_in": what,
-                    "alpha_per_e_fold": slope(x_of, [x["alpha"] for x in mine]),
-                    "beta_per_e_fold": slope(x_of, [x["beta"] for x in mine]),
-                }
-
-
-def fitted(world: World, policy: TablePolicy, size: int, width: int) -> LinearReward:
-    """The mean of the world's members, fitted to fresh pairs by maximum likelihood.
-
-    It has mean 0 and variance 1 under π₀.
-    """
-    made: list[LinearModel] = []
-    gold = world.gold
-    assert world.refit is not None and gold is not None
-
-    def by(model: LinearModel, own: Pairs, _: Any) -> LinearReward:
-        rng, noise = (
-            world.task.rng("pairs of the study", size),
-            float(world.arguments.get("noise", 0.0)),
-        )
-        mine = labeled(
-            policy, world.task.prompts, size, score=lambda x: gold(x)[0], noise=noise, rng=rng
-        )
-        narrow = narrowed(model, policy, width)
-        maximum_likelihood(narrow, mine, counts=bootstrap(size, narrow.members, rng("bootstrap")))
-        made.append(narrow)
-        return narrow.freeze(tuple(f"judge{m}" for m in range(narrow.members)))
-
-    world.refit(by)
-    probs = policy.logits.softmax(-1)
-    table = (
-        made[0]
-        .freeze(tuple(f"judge{m}" for m in range(made[0].members)))
-        .standardised(probs, policy.length)
-        .per_decision()
-    )
-    return LinearReward(table.mean(0, keepdim=True), ("mean",)).standardised(probs, policy.length)
-
-
-def narrowed(model: LinearModel, policy: TablePolicy, width: int) -> LinearModel:
-    """Narrow a reward model to this width; 0 leaves it as it is.
-
-    A bandit keeps its first features; a bag's tokens are put into so many buckets.
-    """
-    if width == 0:
-        return model
-    V = policy.logits.shape[1]
-    if model.features is None:
-        fold = torch.nn.functional.one_hot(torch.arange(V) % width, width)[None].float()
-        return LinearModel(model.members, vocabulary=V, features=fold)
-    model.features[..., width:] = 0.0
-    return model
-
-
-def tilts(
-    world: World, policy: TablePolicy, model: LinearReward, points: int
-) -> list[tuple[float, float]]:
-    """(d, gold above the reference) of the exact optima of E r − b·KL.
-
-    b falls from 8 to 1/8 times the score's standard deviation.
-    """
-    assert world.facts is not None
-    start = world.facts(policy)["gold"]
-    found = [
-        world.facts(policy.tilted(model.per_decision()[0], beta=float(b)))
-        for b in torch.logspace(3, -3, points, base=2.0, dtype=torch.float64)
-    ]
-    return [(max(0.0, f["kl"]) ** 0.5, f["gold"] - start) for f in found]
-
-
-def pools(world: World, policy: TablePolicy, model: LinearReward) -> list[tuple[float, float]]:
-    """(d, gold above the reference) of best-of-n: exact for a bandit, else from a bank."""
-    assert world.facts is not None and world.gold is not None
-    start, ns = (
-        world.facts(policy)["gold"],
-        [n for k in range(1, 11) for n in (2**k, 3 * 2 ** (k - 1))],
-    )
-    if policy.length == 1:
-        found = [world.facts(policy.best_of_n(model.per_decision()[0], n)) for n in ns]
-        return [(max(0.0, f["kl"]) ** 0.5, f["gold"] - start) for f in found]
-    ns = [n for n in ns if n <= BANK // 16]
-    x = policy.sample(world.task.prompts[:1], BANK, world.task.rng("bank"))
-    gold = best_of_n(model(x)[0], world.gold(x)[0], ns, x.present)[0]
-    return [
-        (float(best_of_n_bound(n)) ** 0.5, float(g) - start) for n, g in zip(ns, gold, strict=True)
-    ]
-
-
-def described(
-    curve: list[tuple[float, float]], form: str, cut: float, resamples: int
-) -> dict[str, Any]:
-    """Fit the whole curve, and its first part alone; extrapolate that by both forms."""
-    d, r = torch.tensor(sorted(curve), dtype=torch.float64).T.numpy()
-    other = next(f for f in FORMS if f != form)
-    whole, wrong = (curve_fit.fit([(d, r, None)], f, resamples=resamples) for f in (form, other))
-    at, top = int(r.argmax()), cut * float(d.max())
-    mine, theirs = (beyond(d, r, f, cut=top) for f in (form, other))
-    stays = r[(d >= LEAST_D) & (d <= top)][-1:]
-    out = {
-        "d_max": float(d.max()),
-        "true_d_peak": float(d[at]),
-        "true_r_peak": float(r[at]),
-        "turns": bool(at < len(d) - 1),
-        "beyond": mine and mine[1],
-        "beyond_other_form": theirs and theirs[1],
-        "beyond_stays": float(((r[d > top] - stays) ** 2).mean() ** 0.5) if mine else None,
-    }
-    for k in (
-        "alpha",
-        "beta",
-        "alpha_interval",
-        "beta_interval",
-        "d_peak",
-        "d_interval",
-        "r_peak",
-        "r_interval",
-        "held_out",
-    ):
-        out[k] = getattr(whole, k) if whole else None
-    return {
-        **out,
-        "held_out_other_form": wrong.held_out if wrong else None,
-        "tie": tie(whole, wrong) if whole and wrong else None,
-    }
-
-
-def elsewhere(line: dict[str, Any], lines: list[dict[str, Any]], cut: float) -> float | None:
-    """Mean error on this curve's rest of the same form with other set-ups' constants.
-
-    Those are fitted on their whole curves.
-    """
-    d, r = torch.tensor(sorted(line["curve"]), dtype=torch.float64).T.numpy()
-    rest = d > cut * d.max()
-    others = [
-        x
-        for x in lines
-        if x is not line and x["optimiser"] == line["optimiser"] and x["alpha"] is not None
-    ]
-    errors = [
-        ((columns(d[rest], line["optimiser"]) @ [x["alpha"], x["beta"]] - r[rest]) ** 2).mean()
-        ** 0.5
-        for x in others
-    ]
-    return float(sum(errors) / len(errors)) if errors else None
+    noise = float(world.arguments.get("noise", 0.0))
+    return gold_curves.Exact(world.task, policy, facts, gold, refit, noise)
 
 
 @Claim(
-    "The constants of a law are of their set-up: fitted to the first half of a curve they predict "
-    "its rest better than the constants of curves of other reward models do.",
+    "A law of the loss in size, steps and batch size, estimated on small runs, foretells a larger "
+    "model's training more nearly than the largest small run does, than a law in tokens, and than "
+    "the same law without batch sizes.",
     arms={"study": ("scaling_fit", {})},
-    worlds=("table",),
+    worlds=("study",),
+    least=0.22,
+    seeds="100..107",
+    control=("over shuffled sizes",),
+    broken="each training curve is given another run's size; laws and fit are the same",
 )
-def claim(arms: dict[str, list[dict[str, Any]]]) -> float:
-    """Mean over curves of the logarithm of (error with other set-ups' constants / error with the
-    curve's own).
-    """
-    gains = [math.log(x["beyond_others"] / x["beyond"]) for x in arms["study"] if x.get("beyond")]
-    if not gains:
-        raise ValueError("no curve has enough points to be fitted on its first part")
-    return sum(gains) / len(gains)
+def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
+    """Mean over held-out runs of log(a rival's error / the law's), errors in log loss."""
+    lines = [x["errors"] for x in arms["study"] if x.get("predicted") == "trajectory"]
+    if not lines:
+        raise ValueError("no run was held out")
+    return {
+        f"over {arm.replace('_', ' ')}": sum(math.log(x[arm] / x["law"]) for x in lines)
+        / len(lines)
+        for arm in ARMS[1:]
+    }

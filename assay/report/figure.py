@@ -14,7 +14,7 @@ from assay.errors import InputError
 from assay.records.methods import Ground, Method, grounds
 from assay.report.chart import Chart, chart
 from assay.report.curves import Curve, Mark
-from assay.report.lines import KINDS, Line, Value, above, gold_units, line, points
+from assay.report.lines import KINDS, ONE_SEED, Line, Value, above, gold_units, line, points
 from assay.stats.intervals import interval
 from assay.stats.readings import reference, rise
 
@@ -258,8 +258,7 @@ def caption(
             + (" (right-hand axis)." if gold and k != 1 else ".")
         )
     seeds = {g.seeds for g in gold.values()}
-    if 1 in seeds:
-        said.append("One seed: the band is each reading’s 95 % interval over prompts.")
+    said += [ONE_SEED] if 1 in seeds else []
     if any(g.band_is_wide for g in gold.values()):
         said.append(
             "A band is wider than all that its curve moves, and the axis makes room for it."

@@ -11,7 +11,8 @@ from assay.data.escape import capital, count, number
 from assay.records.methods import Ground, Method
 from assay.report.lines import above, points
 from assay.report.table import Cell, Table, named
-from assay.stats.curve_fit import LEAST_D, Fit, fit, tie
+from assay.stats.curve_fit import Fit, fit, tie
+from assay.stats.gao_forms import LEAST_D
 
 
 def fits_of(m: Method) -> list[Fit]:
@@ -50,6 +51,7 @@ def verdict(fits: Sequence[Fit], gold: str = "gold") -> str:
         )
     else:
         turn = f"Fitted {gold} turns within the range, at √KL {at}."
+    turn += persistence(right, gold)
     if not (math.isfinite(right.held_out) and math.isfinite(wrong.held_out)):
         return turn
     if tie(right, wrong):
@@ -58,6 +60,17 @@ def verdict(fits: Sequence[Fit], gold: str = "gold") -> str:
     return (
         f"{turn} The form meant for this optimiser predicts held-out readings {how} than the "
         "other one."
+    )
+
+
+def persistence(f: Fit, gold: str = "gold") -> str:
+    """What the form predicts of the second half from the first, beside no law at all."""
+    if f.beyond is None:
+        return ""
+    how = "less than" if f.beyond.error < f.beyond.stays else "no less than"
+    return (
+        f" Fitted to the first half of the range, it misses {gold} beyond by "
+        f"{number(f.beyond.error)}, {how} “it stays where it was” ({number(f.beyond.stays)})."
     )
 
 
@@ -83,6 +96,8 @@ def fits_table(ground: Ground, fits: dict[str, list[Fit]]) -> Table:
                 within(f.r_peak, f.r_interval),
                 number(f.held_out),
                 number(other.held_out),
+                number(f.beyond.error) if f.beyond else "",
+                number(f.beyond.stays) if f.beyond else "",
                 count(f.points),
                 "1/err²" if f.weighted else "equal",
             ]
@@ -98,6 +113,8 @@ def fits_table(ground: Ground, fits: dict[str, list[Fit]]) -> Table:
             "height of the peak",
             "held-out RMSE",
             "the other form’s",
+            "beyond half the range",
+            "“it stays”",
             "readings",
             "weights",
         ],
@@ -105,7 +122,9 @@ def fits_table(ground: Ground, fits: dict[str, list[Fit]]) -> Table:
         f"{capital(ground.gold_name)} above the reference against d = √KL, by linear least "
         "squares without intercept. Readings "
         f"with d < {LEAST_D} are dropped: there d log d is all slope. Weights are equal where an "
-        "error is missing or 0. Small: "
-        "95 % bootstrap over readings, and over runs from five on. Held out: every third reading "
-        "in turn.",
+        "error is missing or 0. Small, "
+        "95 %: of one run a bootstrap over its readings, which covers this run alone and no other "
+        "seed; of several runs Student’s over leaving each out, which covers their mean. Held out: "
+        "every third reading in turn. Beyond half the range: the error there of the form fitted "
+        "to the first half, and of taking each run’s last value before.",
     )

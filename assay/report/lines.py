@@ -19,6 +19,11 @@ KINDS = (
     "upper",
     "unknown",
 )  # from the best to the weakest; a pooled point has the weakest kind of its seeds
+# what a band of one run covers (measured in tests/test_stats_coverage.py)
+ONE_SEED = (
+    "One seed: the band is each reading’s 95 % interval over prompts, for this run alone. Another "
+    "seed’s run may well lie outside it."
+)
 Value = Callable[[Track, Reading], tuple[float, float | None] | None]
 
 

@@ -1,10 +1,12 @@
 """Gao's two forms of gold against d = √KL (in √nats), fitted with intervals.
 
 A value at some d is taken where a path *first* reaches it, between the two readings around it. Only
-a fitted form extrapolates, and it says so.
+a fitted form extrapolates, and wherever it does, what it misses stands beside what "it stays where
+it was" misses.
 
-The bootstrap is our own: it resamples readings within runs and the runs themselves, which
-`scipy.stats.bootstrap` cannot nest.
+What an interval covers depends on the runs. Readings of one run share its reward model, so one
+run's interval is about that run and no other: the variance between runs cannot be seen in one. From
+two runs on it is the interval of their mean, Student's over leaving each run out, and wide for few.
 """
 
 from __future__ import annotations
@@ -16,13 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.stats.intervals import interval
+from assay.stats.gao_forms import LEAST_D, Beyond, beyond, columns, solve, turning_point
+from assay.stats.intervals import interval, student
 
 Array = NDArray[np.float64]
-FORMS = ("best-of-n", "rl")
-# below, d log d has infinite slope at 0 and noise decides the fit (both forms are fitted to the
-# same points)
-LEAST_D = 0.3
 LEAST_POINTS = 6
 
 
@@ -52,7 +51,9 @@ def first_passage(d: Array, y: Array, x: Array) -> Array:
 class Fit:
     """One of Gao's forms fitted to gold above the reference; `fit(d)` evaluates it.
 
-    Intervals are 95 % bootstrap percentiles.
+    Intervals are 95 %. Of one run they are bootstrap percentiles over its readings and cover that
+    run's own constants; of several they are Student's, by leaving each run out, and cover the
+    constants of the mean over runs.
 
     Attributes:
         form: "best-of-n" or "rl".
@@ -70,6 +71,9 @@ class Fit:
         points: The number of readings.
         weighted: Whether readings count by their own errors.
         range: The least and the largest d.
+        runs: The number of runs, which decides what the intervals cover.
+        beyond: The form fitted to the first half of the range, judged on the rest; None with too
+            few readings there.
     """
 
     form: str
@@ -87,73 +91,11 @@ class Fit:
     points: int
     weighted: bool
     range: tuple[float, float]
+    runs: int = 1
+    beyond: Beyond | None = None
 
     def __call__(self, d: Array) -> Array:
         return np.asarray(columns(d, self.form) @ np.array([self.alpha, self.beta]))
-
-
-def columns(d: Array, form: str) -> Array:
-    """Return the regressors of R = αx₁ + βx₂.
-
-    Best-of-n is d(α − βd), so (d, −d²); RL is d(α − β log d), so (d, −d log d).
-
-    Args:
-        d: √KL.
-        form: "best-of-n" or "rl".
-
-    Returns:
-        x₁ and x₂ along a new last axis.
-
-    Source:
-        Gao et al., "Scaling Laws for Reward Model Overoptimization", arXiv:2210.10760.
-    """
-    return np.stack(
-        [d, -d * d if form == "best-of-n" else -d * np.log(np.where(d > 0, d, 1.0))], -1
-    )
-
-
-def solve(d: Array, r: Array, w: Array, form: str) -> tuple[Array, Array]:
-    """Fit a form by weighted linear least squares without intercept.
-
-    Args:
-        d: √KL; leading axes are resamples.
-        r: Gold above the reference.
-        w: The weight of each reading.
-        form: "best-of-n" or "rl".
-
-    Returns:
-        (α, β), NaN where the readings do not fix both.
-    """
-    x = columns(d, form)
-    a = np.einsum("...pi,...p,...pj->...ij", x, w, x)
-    b = np.einsum("...pi,...p,...p->...i", x, w, r)
-    det = a[..., 0, 0] * a[..., 1, 1] - a[..., 0, 1] ** 2
-    # all points at one d: no unique fit
-    det = np.where(det > 1e-12 * a[..., 0, 0] * a[..., 1, 1], det, np.nan)
-    alpha = (a[..., 1, 1] * b[..., 0] - a[..., 0, 1] * b[..., 1]) / det
-    beta = (a[..., 0, 0] * b[..., 1] - a[..., 0, 1] * b[..., 0]) / det
-    return np.asarray(alpha), np.asarray(beta)
-
-
-def turning_point(alpha: Array, beta: Array, form: str) -> tuple[Array, Array]:
-    """Return where a form peaks and how high: α/2β and α²/4β, or exp(α/β − 1) and β·d*.
-
-    Args:
-        alpha: The form's α.
-        beta: The form's β.
-        form: "best-of-n" or "rl".
-
-    Returns:
-        (d*, R*), NaN where the form has no maximum at d > 0.
-    """
-    with np.errstate(all="ignore"):
-        if form == "best-of-n":
-            d, r, has = alpha / (2 * beta), alpha**2 / (4 * beta), (beta > 0) & (alpha > 0)
-        else:
-            d = np.exp(alpha / beta - 1)
-            r, has = beta * d, beta > 0
-    has = has & np.isfinite(d) & np.isfinite(r)
-    return np.where(has, d, np.nan), np.where(has, r, np.nan)
 
 
 def fit(
@@ -166,8 +108,8 @@ def fit(
     """Fit one form to the pooled readings of one or more runs.
 
     Weights are 1/err² if every reading kept has an error above 0, else equal. The bootstrap
-    resamples readings within each run, and the runs too where there are five or more. Held out:
-    every third reading in turn, in the order of d.
+    resamples readings within each run, and the runs too where there are several. Held out: every
+    third reading in turn, in the order of d.
 
     Args:
         runs: (d, gold above the reference, its error or None) of each run. Readings with
@@ -205,7 +147,7 @@ def fit(
     draw = np.random.default_rng(seed)
     a, b = np.empty(resamples), np.empty(resamples)
     for i in range(resamples):
-        which = draw.integers(len(kept), size=len(kept)) if len(kept) >= 5 else np.arange(len(kept))
+        which = draw.integers(len(kept), size=len(kept)) if len(kept) > 1 else np.arange(1)
         rows = np.concatenate(
             [draw.integers(starts[j], starts[j + 1], size=starts[j + 1] - starts[j]) for j in which]
         )
@@ -214,29 +156,70 @@ def fit(
     tops = turning_point(a[ok], b[ok], form)
     share = float(np.isfinite(tops[0]).mean()) if ok.any() else 0.0
 
-    def ends(x: Array) -> tuple[float, float]:
-        low, high = np.quantile(x[np.isfinite(x)], [0.025, 0.975])
-        return float(low), float(high)
-
     d_peak, r_peak = (float(x) for x in turning_point(np.array(alpha), np.array(beta), form))
     has = math.isfinite(d_peak)
+    whole = np.array([alpha, beta, d_peak, r_peak])
+    low, high = _ends(
+        whole, np.stack([a[ok], b[ok], *tops]) if len(kept) == 1 else None, kept, w, form
+    )
+
+    def within(i: int) -> tuple[float, float]:
+        return float(low[i]), float(high[i])
+
+    known = has and share > 0.9 and bool(np.isfinite([low[2:], high[2:]]).all())
     return Fit(
         form,
         alpha,
         beta,
-        ends(a[ok]) if ok.any() else (alpha, alpha),
-        ends(b[ok]) if ok.any() else (beta, beta),
+        within(0),
+        within(1),
         d_peak if has else None,
-        ends(tops[0]) if has and share > 0.9 else None,
+        within(2) if known else None,
         r_peak if has else None,
-        ends(tops[1]) if has and share > 0.9 else None,
+        within(3) if known else None,
         share,
         float(np.sqrt(np.mean(left**2))),
         left,
         len(d),
         weighted,
         (float(d.min()), float(d.max())),
+        len(kept),
+        beyond([k[:2] for k in kept], form, cut=float(d.max()) / 2),
     )
+
+
+def _ends(
+    whole: Array,
+    resampled: Array | None,
+    kept: Sequence[tuple[Array, Array, Array | None]],
+    w: Array,
+    form: str,
+) -> tuple[Array, Array]:
+    """The 95 % ends of α, β, d* and R*: percentiles for one run, Student's jackknife for several.
+
+    d* is a ratio and its logarithm is nearer to normal, so its interval is made there.
+    """
+    if resampled is not None:
+        if not resampled.size:
+            return whole, whole
+        kept_rows = [row[np.isfinite(row)] for row in resampled]
+        ends = [np.quantile(x, [0.025, 0.975]) if len(x) else [np.nan] * 2 for x in kept_rows]
+        low, high = np.array(ends, dtype=float).T
+        return low, high
+    of, left = np.repeat(np.arange(len(kept)), [len(k[0]) for k in kept]), []
+    d, r = (np.concatenate([k[i] for k in kept]) for i in (0, 1))
+    for run in range(len(kept)):
+        rest = of != run
+        pair = solve(d[rest], r[rest], w[rest], form)
+        left.append([*pair, *turning_point(*pair, form)])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found, centre = np.array(left, dtype=float), whole.copy()
+        found[:, 2], centre[2] = np.log(found[:, 2]), np.log(centre[2])
+        R = len(kept)
+        error = np.sqrt((R - 1) / R * ((found - found.mean(0)) ** 2).sum(0))
+        low, high = centre - student(R - 1) * error, centre + student(R - 1) * error
+        low[2], high[2] = np.exp(low[2]), np.exp(high[2])
+    return low, high
 
 
 def tie(right: Fit, wrong: Fit) -> bool:
@@ -246,28 +229,3 @@ def tie(right: Fit, wrong: Fit) -> bool:
     """
     mean, half = interval([float(x) for x in wrong.errors**2 - right.errors**2])
     return not (half is not None and math.isfinite(mean) and abs(mean) > half)
-
-
-def beyond(
-    d: Array, r: Array, form: str, *, cut: float
-) -> tuple[tuple[float, float], float] | None:
-    """Fit a form to the readings up to `cut`, and test it on those beyond.
-
-    Args:
-        d: √KL.
-        r: Gold above the reference.
-        form: "best-of-n" or "rl".
-        cut: The largest d that is fitted; the least is LEAST_D.
-
-    Returns:
-        ((α, β), root mean squared error beyond the cut); None where fewer than three readings are
-        left to fit, or none to predict.
-    """
-    first, rest = (d >= LEAST_D) & (d <= cut), d > cut
-    if first.sum() < 3 or not rest.any():
-        return None
-    alpha, beta = (float(x) for x in solve(d[first], r[first], np.ones(int(first.sum())), form))
-    if not (math.isfinite(alpha) and math.isfinite(beta)):
-        return None
-    left = r[rest] - columns(d[rest], form) @ np.array([alpha, beta])
-    return (alpha, beta), float(np.sqrt(np.mean(left**2)))

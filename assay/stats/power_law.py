@@ -21,6 +21,7 @@ class PowerLaw:
         floor: What y tends to.
         r2: R² of log(y − floor) against log x, over all points with the fitted line.
         held_out: |log predicted − log found| of (y − floor) at the largest x, which is not fitted.
+        stays: The same by no law: y stays where it was at the second largest x.
         points: The number of points.
     """
 
@@ -29,6 +30,7 @@ class PowerLaw:
     floor: float
     r2: float
     held_out: float
+    stays: float
     points: int
 
     def __call__(self, x: Array) -> Array:
@@ -69,8 +71,8 @@ def _log_line(x: Array, y: Array, floor: float) -> PowerLaw | None:
     left = v - (height + slope * u)
     total = float(np.sum((v - v.mean()) ** 2))
     r2 = 1 - float(np.sum(left**2)) / total if total > 0 else 0.0
-    scale, missed = float(np.exp(height)), abs(float(left[-1]))
-    return PowerLaw(scale, -float(slope), float(floor), r2, missed, len(x))
+    scale, missed, stays = float(np.exp(height)), abs(float(left[-1])), abs(float(v[-1] - v[-2]))
+    return PowerLaw(scale, -float(slope), float(floor), r2, missed, stays, len(x))
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
