@@ -22,7 +22,7 @@ from assay.recipes import (
     preference_strength,
     warm,
 )
-from assay.rewards.attributes import attributes
+from assay.rewards.attributes import attributes, elsewhere
 from assay.rewards.fit import fitted
 from assay.worlds import table
 
@@ -178,6 +178,32 @@ def test_the_linear_penalty_takes_exactly_its_credit() -> None:
     )(PAIRS)
     z = attributes(PAIRS, "tokens:2-2")[..., 0] / spread
     assert torch.allclose(less + 0.7 * z, plain, atol=1e-5)
+
+
+def test_a_shuffled_attribute_takes_nothing_of_the_real_one_away() -> None:
+    """The negative control keeps the penalty and its size, and leaves the link with length."""
+    long = PAIRS.pick(
+        (PAIRS.lengths[:, 0] < PAIRS.lengths[:, 1]).long()[:, None] ^ torch.tensor([[0, 1]])
+    )
+    said = attributes(long, "length")[..., 0].flatten()
+    loop = replace(LOOP, max_steps=60, batch_size=40)
+    kept, shuffled = (
+        distance_covariance.fit(linear(), long, lam=5.0, shuffled=s, loop=loop)(long).float()
+        for s in (False, True)
+    )
+    r, other = (pearson(x.flatten(1), said).abs() for x in (kept, shuffled))
+    assert bool((r < 0.8 * other).all()), (r, other)
+    heads = [odin.fit(linear(), long, shuffled=s, loop=LOOP)(long) for s in (False, True, True)]
+    assert not torch.equal(heads[0], heads[1]) and torch.equal(heads[1], heads[2])
+
+
+def test_other_completions_attributes_are_the_same_ones_in_another_order() -> None:
+    z = torch.arange(24.0).reshape(2, 6, 2)
+    other = elsewhere(z, Rng(0)("step", 1))
+    for m in range(2):
+        assert sorted(map(tuple, other[m].tolist())) == sorted(map(tuple, z[m].tolist()))
+    assert not torch.equal(other[0], z[0]) and not torch.equal(other[0] + 12, other[1])
+    assert torch.equal(other, elsewhere(z, Rng(0)("step", 1)))
 
 
 def test_odin_s_second_head_takes_the_length() -> None:

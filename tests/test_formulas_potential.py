@@ -9,13 +9,10 @@ from torch import Tensor
 from assay.formulas.occupancy import evaluation, greedy, optimal_values
 from assay.formulas.potential import (
     count_bonus,
-    explicable,
-    informativeness,
     keeps_optimal,
     shaped,
     shaping,
     teaching_gain,
-    towards_invariance,
     truncated_gaps,
 )
 
@@ -80,47 +77,6 @@ def test_what_a_deviation_costs_converges_to_the_endless_gap() -> None:
     assert (
         float(near[1, 0].abs().max()) == 0 < float(near[2, 0, 0])
     )  # one step from the start shows nothing of the goal
-
-
-def test_an_explicable_reward_is_sparse_bounded_informative_and_keeps_the_optimal_policies() -> (
-    None
-):
-    P, R, terminal = line()
-    made, zone = explicable(
-        R, P, terminal, gamma=GAMMA, states=2, bound=1.0, horizons=(1, 4), active=(N - 1,)
-    )
-    assert (
-        len(zone) == 3
-        and N - 1 in zone
-        and not made[[s for s in range(N + 1) if s not in zone]].any()
-    )
-    assert float(made.abs().max()) <= 1 + 1e-12 and keeps_optimal(made, R, P, gamma=GAMMA)
-    pi = greedy(optimal_values(P, R, gamma=GAMMA)).double()
-    pi = pi / pi.sum(-1, keepdim=True)
-    off = (pi == 0)[..., None] & ~terminal[:, None, None]
-    gaps, delta = (
-        truncated_gaps(pi, P, gamma=GAMMA, horizons=(1, 4)) * off,
-        torch.full((N + 1,), 0.02, dtype=torch.float64),
-    )
-    before, after = (
-        informativeness(R.flatten(), gaps, delta),
-        informativeness(made.flatten(), gaps, delta),
-    )
-    assert float(before) < float(after) <= 0
-    again, theirs = explicable(
-        R, P, terminal, gamma=GAMMA, states=2, bound=1.0, active=(N - 1,), chosen=(0, 3)
-    )
-    assert theirs == [0, 3, N - 1] and keeps_optimal(again, R, P, gamma=GAMMA)
-
-
-def test_mixing_with_the_original_saves_its_policies() -> None:
-    P, R, _ = line()
-    lure = R.clone()
-    lure[0] += 1.0  # pays for staying at the wrong end
-    assert not keeps_optimal(lure, R, P, gamma=GAMMA)
-    saved = towards_invariance(lure, R, P, gamma=GAMMA)
-    assert keeps_optimal(saved, R, P, gamma=GAMMA) and 0 <= float(saved[0, 0]) < 1
-    torch.testing.assert_close(towards_invariance(R, R, P, gamma=GAMMA), R)
 
 
 def test_teaching_gain_is_the_objective_s_coefficient() -> None:

@@ -91,7 +91,7 @@ def test_every_anchor_runs_and_is_itself(reference):
     world = small_world(salsa)
     rows = drive(salsa, world, {"reference": reference, "tuning": 3, "beta": 0.5})
     assert rows[1]["kl"] > 1e-6 and ("kl/anchor" in rows[1]["stats"]) == (
-        reference in ("soup", "moving_average")
+        reference in ("soup", "moving_average", "elsewhere")
     )
     other = drive(
         salsa,
@@ -99,6 +99,16 @@ def test_every_anchor_runs_and_is_itself(reference):
         {"reference": "first" if reference != "first" else "soup", "tuning": 3, "beta": 0.5},
     )
     assert rows[-2]["kl"] != other[-2]["kl"]
+
+
+def test_a_scrambled_anchor_is_as_far_away_in_another_direction():
+    far = salsa.scrambled(A, B, Rng(0))
+    mine, theirs = far["w"] - A["w"], B["w"] - A["w"]
+    torch.testing.assert_close(mine.flatten().sort().values, theirs.flatten().sort().values)
+    assert float(mine.norm()) == pytest.approx(float(theirs.norm()))
+    assert not torch.allclose(mine, theirs) and int(far["n"]) == 3
+    again = salsa.scrambled(A, B, Rng(0))
+    assert torch.equal(again["w"], far["w"])  # an anchor is the same after a kill
 
 
 def test_a_mixture_with_nothing_of_the_second_is_the_first():

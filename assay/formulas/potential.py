@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from assay.formulas.occupancy import evaluation, greedy, optimal_values
+from assay.formulas.occupancy import greedy, optimal_values
 
 
 def shaping(
@@ -85,33 +85,6 @@ def keeps_optimal(
     return bool((greedy(q) | ~greedy(optimal_values(P, R, gamma=gamma))).all())
 
 
-def towards_invariance(
-    R: Float[Tensor, "S A"],
-    original: Float[Tensor, "S A"],
-    P: Float[Tensor, "S A S"],
-    *,
-    gamma: float,
-    parts: int = 20,
-) -> Float[Tensor, "S A"]:
-    """The mixture of R and the original with the largest share of R that `keeps_optimal`.
-
-    Args:
-        R: Rewards `[S, A]`.
-        original: The original rewards `[S, A]`.
-        P: Transitions `[S, A, S]`.
-        gamma: γ.
-        parts: Shares of R that are tried: 1, 1 − 1/parts, … 0.
-
-    Returns:
-        `[S, A]`.
-    """
-    for k in range(parts, 0, -1):
-        mixed = original + k / parts * (R - original)
-        if keeps_optimal(mixed, original, P, gamma=gamma):
-            return mixed
-    return original
-
-
 def truncated_gaps(
     pi: Float[Tensor, "S A"], P: Float[Tensor, "S A S"], *, gamma: float, horizons: tuple[int, ...]
 ) -> Float[Tensor, "H S A SA"]:
@@ -159,104 +132,6 @@ def informativeness(
     counted = gaps.abs().amax(-1) > 0
     short = torch.where(counted, (delta[:, None] - A).clamp(min=0), A.new_zeros(()))
     return -short.amax(-1).mean((-2, -1))
-
-
-def explicable(
-    original: Float[Tensor, "S A"],
-    P: Float[Tensor, "S A S"],
-    terminal: Bool[Tensor, "S"],
-    *,
-    gamma: float,
-    states: int,
-    bound: float,
-    horizons: tuple[int, ...] = (1, 4, 8, 16),
-    sweeps: int = 60,
-    active: tuple[int, ...] = (),
-    chosen: tuple[int, ...] | None = None,
-) -> tuple[Float[Tensor, "S A"], list[int]]:
-    """A reward on few states that informs at short horizons and keeps the optimal policies (EXPRD).
-
-    maximise I(R) with |R| ≤ bound, R = 0 outside the active states
-
-    States are added one by one, each the best at its turn. The gap conditions A_∞ ≥ δ are a hinge
-    in the objective, and `towards_invariance` makes the optimal policies' survival exact. π* is
-    uniform over ties.
-
-    Args:
-        original: The original rewards `[S, A]`.
-        P: Transitions `[S, A, S]`.
-        terminal: Which states are terminal `[S]`.
-        gamma: γ.
-        states: States to add.
-        bound: Largest |R|.
-        horizons: Horizons of the informativeness.
-        sweeps: Steps of the ascent for each candidate.
-        active: States that are active from the beginning.
-        chosen: States to add instead of the best ones, as a control.
-
-    Returns:
-        R `[S, A]`, and the active states.
-
-    Source: Devidze et al., 2021.
-    """
-    q = optimal_values(P, original, gamma=gamma)
-    best = greedy(q)
-    pi = best.double() / best.sum(-1, keepdim=True)
-    S, A = pi.shape
-    worse = torch.where(best | terminal[:, None], torch.inf, q.amax(-1, keepdim=True) - q).amin(-1)
-    delta = torch.where(torch.isfinite(worse), worse, 0.0) / (1 + 1e-5)
-    off = (~best & ~terminal[:, None])[..., None]
-    near = truncated_gaps(pi, P, gamma=gamma, horizons=horizons) * off
-    value = evaluation(pi, P, gamma=gamma)
-    full = ((torch.einsum("sa,saz->sz", pi, value)[:, None] - value) * off)[None]
-    zone = sorted(set(active))
-    found = original
-    for _ in range(states if chosen is None else 1):
-        more = (
-            [[*zone, s] for s in range(S) if s not in zone and not terminal[s]]
-            if chosen is None
-            else [[*zone, *chosen]]
-        )
-        mask = torch.zeros(len(more), S, A, dtype=pi.dtype)
-        for c, cells in enumerate(more):
-            mask[c, cells] = 1
-        R = _ascended(
-            original.flatten() * mask.flatten(1), mask.flatten(1), near, full, delta, bound, sweeps
-        )
-        score = informativeness(R, near, delta) + 10 * informativeness(R, full, delta)
-        winner = int(score.argmax())
-        zone, found = more[winner], R[winner].reshape(S, A)
-    return towards_invariance(found, original, P, gamma=gamma), sorted(set(zone))
-
-
-def _ascended(
-    R: Tensor, mask: Tensor, near: Tensor, full: Tensor, delta: Tensor, bound: float, sweeps: int
-) -> Tensor:
-    """Projected supergradient ascent on I + 10·(the same of the endless gaps), all candidates at
-    once; the best iterate.
-    """
-    best, top = R, torch.full((len(R),), -torch.inf, dtype=R.dtype)
-    for t in range(sweeps):
-        gradient = torch.zeros_like(R)
-        value = torch.zeros(len(R), dtype=R.dtype)
-        for gaps, weight in ((near, 1.0), (full, 10.0)):
-            A = torch.einsum("hsaz,cz->chsa", gaps, R)
-            short = torch.where(
-                gaps.abs().amax(-1) > 0, (delta[:, None] - A).clamp(min=0), A.new_zeros(())
-            )
-            most, at = short.max(-1, keepdim=True)
-            value -= weight * most.mean((1, 2, 3))
-            hit = torch.zeros_like(short).scatter_(-1, at, (most > 0).to(short.dtype))
-            gradient += (
-                weight
-                * torch.einsum("chsa,hsaz->cz", hit, gaps)
-                / (short.shape[1] * short.shape[2])
-            )
-        better = value > top
-        top, best = torch.where(better, value, top), torch.where(better[:, None], R, best)
-        size = (gradient * mask).abs().amax(-1, keepdim=True).clamp(min=1e-30)
-        R = (R + mask * gradient / size * (0.5 * bound / (1 + t))).clamp(-bound, bound)
-    return best
 
 
 def teaching_gain(

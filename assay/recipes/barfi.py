@@ -10,23 +10,25 @@ warm-up, every `period`-th step is an outer one *instead of* an inner one, so th
 the same updates. Everything is exact: the process is known, and the rewards are asked for their
 tables once, so nothing is sampled.
 
-blend: learned is the paper's. The arms it is compared with, at the same updates and the same λ, are
-primary (r_p alone), sum (r_p + r_aux) and potential (r_p + γΦ(s') − Φ(s), with Φ(s) the mean of
-r_aux over actions).
+blend: learned is the paper's. shuffled is its negative control: the same steps of the same length,
+with the entries of the outer gradient in an order drawn anew each time, so that they know nothing
+of the primary. The arms it is compared with, at the same updates, are primary (r_p alone), sum
+(r_p + r_aux) and potential (r_p + γΦ(s') − Φ(s), with Φ(s) the mean of r_aux over actions).
 
-solver: neumann is a truncated series Σ(I + ηH)ᵏηv. It diverges where ∂Δ/∂θ is not negative
-definite; λ sees to that, and η is one over a bound of the spectrum. cg is conjugate gradients on
-the normal equations, as ∂Δ/∂θ is not symmetric. exact solves the system.
+solver: neumann is a truncated series Σ(I + ηH)ᵏηv, which needs λ to make ∂Δ/∂θ negative definite; η
+is one over a bound of the spectrum. cg is conjugate gradients on the normal equations, as ∂Δ/∂θ is
+not symmetric. exact solves the system.
 
-Traps: the minus sign; a singular ∂Δ/∂θ where λ = 0, as a softmax has a free constant in every
-state; a gradient that leaves out γ^t, as practice does (`formulas.occupancy.policy_gradient`),
-which the learnt discount may make good.
+Traps: the minus sign; a singular ∂Δ/∂θ where λ = 0; a gradient that leaves out γ^t, as practice
+does (`formulas.occupancy.policy_gradient`), which the learnt discount may make good.
 
-Here: with exact gradients there is no noise for a dense reward to overcome. What a helpful
-heuristic can help against is λ, which holds a policy that sees little reward at the base policy,
-and there the blend helps. From an adversarial heuristic the blend comes back only where the
-primary's slope, at the policy which that heuristic trains, is not yet zero: the outer gradient is a
-local one.
+Here: without noise, and with λ = 0, which the blend cannot have, the primary alone finds its best
+policy in thirty steps, so that a helpful heuristic has nothing to add; what is asked is what the
+blend loses to it. λ has to be large enough that the policy stays random under the heuristic, as the
+outer gradient is a local one: at λ = 0.1 it does not come back from an adversarial heuristic, at
+0.3 it earns nine tenths of what the primary does, and nothing with a shuffled gradient. A useless
+heuristic is the hardest one: noise in every state has a best policy of its own, from which no small
+step earns anything, and only λ = 1 keeps it away, at a fifth of the primary's return.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ paper = Paper(
     "Behavior Alignment via Reward Function Optimization", "Gupta et al.", 2023, "arXiv:2310.19007"
 )
 reduces = {}
+BLENDS = ("learned", "shuffled", "primary", "sum", "potential")
 SOLVERS = ("neumann", "cg", "exact")
 
 
@@ -149,7 +152,7 @@ def recipe(
     """Train a policy and its blend of rewards; yield the policy after each step.
 
     Args:
-        blend: learned, primary, sum or potential.
+        blend: learned, shuffled, primary, sum or potential.
         primary: Index of the primary reward.
         aux: Index of the heuristic.
         inner_warmup: Inner steps before the first outer one.
@@ -160,22 +163,13 @@ def recipe(
         solver: exact, cg or neumann: how the implicit gradient is solved for.
         iterations: Iterations of cg and neumann.
     """
-    if (
-        blend not in ("learned", "primary", "sum", "potential")
-        or solver not in SOLVERS
-        or period < 2
-    ):
+    if blend not in BLENDS or solver not in SOLVERS or period < 2:
         raise InputError(
             f"--blend is '{blend}', --solver '{solver}' and --period {period}; they are one of "
-            f"learned, primary, sum, potential, one of {', '.join(SOLVERS)}, and at least 2"
+            f"{', '.join(BLENDS)}, one of {', '.join(SOLVERS)}, and at least 2"
         )
-    reference = acting(task.reference)
-    process, score, policy, every = (
-        reference.process,
-        proxy_score(task, primary),
-        reference.copy(),
-        reference.process.every(),
-    )
+    reference, score = acting(task.reference), proxy_score(task, primary)
+    process, policy, every = reference.process, reference.copy(), reference.process.every()
     base = reference.logits.detach().double()
     carry: Any = task.carry.keep(
         policy=policy, table=torch.zeros(2, *base.shape, dtype=torch.float64)
@@ -211,7 +205,7 @@ def recipe(
     stats: dict[str, float] = {}
     for t in carry.keep(mix=mix, opt=opt).steps(loop.max_steps):
         theta, phi = policy.logits.detach().double(), mix.phi.detach()
-        if blend == "learned" and t >= inner_warmup and t % period == 0:
+        if blend in ("learned", "shuffled") and t >= inner_warmup and t % period == 0:
             gradient = implicit_gradient(
                 delta,
                 torch.func.grad(earned)(theta),
@@ -222,6 +216,8 @@ def recipe(
             )
             gamma = mix.parts(phi)[3]
             gradient[-1] -= lam_gamma * gamma * (1 - gamma)
+            if blend == "shuffled":
+                gradient = gradient[task.rng("outer", t).permutation(len(gradient))]
             # normalised by its largest entry: most of φ has next to no gradient of its own
             with torch.no_grad():
                 mix.phi.add_(outer_lr * gradient / gradient.abs().max().clamp(min=1e-30))
@@ -252,32 +248,52 @@ def recipe(
 
 
 COLUMNS = {"helpful": 1, "useless": 2, "adversarial": 3}
-RIVALS = {
-    f"{blend}{mark}": {"blend": blend, "lam": lam}
-    for blend in ("primary", "sum", "potential")
-    for mark, lam in (("", 0.1), (" loose", 0.01))
-}
+STEPS = {"max_steps": 300, "inner_warmup": 10}
+LEARNED = {"lam": (0.3, 1.0), "outer_lr": (0.15, 0.3)}
+# without a blend λ only holds a policy back, so that 0 is among its values
+PLAIN = {"lam": (0.0, 0.001, 0.003, 0.01)}
+TENTH = 0.07  # of what the best policy earns
 
 
 @Claim(
-    "A learnt blend keeps what a helpful heuristic gives and is not led astray by an adversarial "
-    "one.",
+    "A learnt blend keeps what a helpful heuristic gives, and with a useless or an adversarial one "
+    "it earns what the primary reward alone does.",
     arms={
-        f"{name} {column}": ("barfi", {**arguments, "aux": aux})
-        for column, aux in COLUMNS.items()
-        for name, arguments in {"learned": {}, **RIVALS}.items()
+        "primary": ("barfi", {"blend": "primary", **STEPS}),
+        **{f"learned {c}": ("barfi", {"aux": a, **STEPS}) for c, a in COLUMNS.items()},
+        **{f"sum {c}": ("barfi", {"blend": "sum", "aux": a, **STEPS}) for c, a in COLUMNS.items()},
+        "shuffled adversarial": ("barfi", {"blend": "shuffled", "aux": 3, **STEPS}),
     },
     worlds=("table",),
     on={"table": {"testbed": "grid"}},
+    tuned={
+        "primary": PLAIN,
+        **{f"learned {c}": LEARNED for c in COLUMNS},
+        **{f"sum {c}": PLAIN for c in COLUMNS},
+        "shuffled adversarial": "learned adversarial",
+    },
+    least={
+        "helpful: over sum": -TENTH,
+        "useless: over primary": -TENTH,
+        "adversarial: over primary": -TENTH,
+        "adversarial: over shuffled": TENTH,
+        "useless: harm": TENTH,
+        "adversarial: harm": TENTH,
+    },
+    seeds="100..107",
+    control=("adversarial: over shuffled",),
+    broken="the entries of the outer gradient are shuffled at every step",
+    premises=("useless: harm", "adversarial: harm"),
+    differs={"seconds": "an outer step solves a linear system where an inner one takes a gradient"},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Final gold's difference in two parts: over the primary alone where the heuristic helps, and
-    over the plain sum where it harms. Each rival has the better of two λ.
-    """
+    """Final gold's difference at equal updates: to the sum where it helps, else to the primary."""
     gold = {name: final(readings) for name, readings in arms.items()}
     return {
-        "helpful": gold["learned helpful"]
-        - max(gold["primary helpful"], gold["primary loose helpful"]),
-        "adversarial": gold["learned adversarial"]
-        - max(gold["sum adversarial"], gold["sum loose adversarial"]),
+        "helpful: over sum": gold["learned helpful"] - gold["sum helpful"],
+        "useless: over primary": gold["learned useless"] - gold["primary"],
+        "adversarial: over primary": gold["learned adversarial"] - gold["primary"],
+        "adversarial: over shuffled": gold["learned adversarial"] - gold["shuffled adversarial"],
+        "useless: harm": gold["primary"] - gold["sum useless"],
+        "adversarial: harm": gold["primary"] - gold["sum adversarial"],
     }

@@ -1,45 +1,65 @@
 """Justifiable decisions: pay a decision for its return and for winning a debate about it.
 
 A state has `features` features. Two players, one for decision a and one for the baseline's decision
-b, reveal features in turns until `reveal` are shown. The judge J(s⊙m, m, a), fitted by
-Bradley–Terry on comparisons under *random* masks of that size, then says who won. The protagonist's
+b, show features in turns until `reveal` are shown. A judge J(s⊙m, m, a), a network fitted by
+Bradley–Terry to comparisons under *random* masks of that size, then says who won. The policy's
 reward is
 
     R = (1 − λ)·environment·r(s, a) + λ·bonus·1[J(a) > J(b)],      b the decision of λ = 0
 
-and the game's own payoff is +1, −1 or 0.
+and the game's own payoff is +1, −1 or 0. Everything is trained in this order: the baseline by PPO
+on the return alone, the judge, the players by PPO and self-play for other decisions than the
+baseline's, and then a policy for each kind of evidence by PPO on R, from scratch.
 
-This is a study, not a recipe: it is about contextual decisions with features, and makes its own (a
-Task has completions and no features). Return and the people's preferences are linear in the state,
-with `shared` of their weight in common. The judge is linear in what it is shown, so the debate is
-additive: each player's best reply in turn is to show what helps it most, exactly (`maxmin`), where
-the paper trains both by self-play. The best decision in each state is exact as well.
+This is a study, not a recipe: it is about sequential decisions with features, and makes its own
+process (a Task has completions and no features). Features drift, are pushed by what is decided, and
+are noisy; return and the people's preferences are linear in them, with `shared` of their weight in
+common.
 
-`evidence` says which features are shown: debate (in turns), alone (one side shows all it likes),
-random (features at random: the control), full (the judge sees everything). After the evidence a
-confuser may add `confuse` features against the protagonist: a verdict that survives is robust.
+`evidence` says which features are shown: debate (the trained players'), random (as many at random),
+full (the judge sees everything), and shuffled, the negative control: players trained as long on
+payoffs of other debates. After the evidence a confuser may add `confuse` features against the
+policy, one after the other as they hurt most: a verdict that survives is robust.
 
-Traps. At λ = 1 all winning decisions tie and the first is taken. A tie pays 0, and the same
-decision as the baseline's is a tie: the bonus is one for disagreeing. Win rates are over the states
-where the decisions differ; `preferred` is over all, half for equal decisions. The game pays {−1, 0,
-1}, the policy {0, 1}.
+Traps. A tie pays 0, and the same decision as the baseline's is a tie: the bonus is one for
+disagreeing. Win rates are over the states where the decisions differ; `preferred` is over all
+states that the policy comes to, half for equal decisions. The game pays {−1, 0, 1}, the policy
+{0, 1}.
 
-Where the released code differs. It computes the bonus on stored decisions, off-policy, and its
-judge normalises by batch, to be switched to evaluation; here neither.
+Where the released code differs. It is offline: it computes the bonus on stored decisions of a
+clinical data set and trains its policy by double Q-learning on them; here episodes are drawn anew.
+Its judge normalises by batch, to be switched to evaluation; here it does not.
 
 Here: gold is what the people's own preference says of the decisions, without noise or masks.
+Trained players win far more often than players who move at random, and the policy costs little
+return. But as many random features in every visit, or players trained on shuffled payoffs, make a
+policy that is preferred as often: over many visits, random evidence may well average to the judge's
+own opinion.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-from assay.core import Claim, Paper
+from assay.core import Claim, Loop, Paper, Rng
 from assay.errors import InputError
+from assay.loops.debating import (
+    argued,
+    comparisons,
+    confused,
+    debate,
+    fit_judge,
+    lead,
+    skill,
+    some,
+)
+from assay.loops.sequences import Drift, Network, improve, moved, worth
 
 paper = Paper(
     "Reward Design for Justifiable Sequential Decision-Making",
@@ -49,150 +69,226 @@ paper = Paper(
 )
 reduces = {}
 
-EVIDENCE = ("debate", "alone", "random", "full")
+EVIDENCE = ("debate", "shuffled", "random", "full")
+GAMMA = 0.9
+LEARN, PLAY = Loop(learning_rate=1e-2, epochs=2), Loop(learning_rate=3e-3, epochs=2)
+Evidence = Callable[[Tensor, Tensor, Tensor, Rng], Tensor]
 
 
 def study(
     world: Any,
     *,
-    states: int = 1000,
-    decisions: int = 5,
     features: int = 20,
+    decisions: int = 5,
     reveal: int = 6,
+    horizon: int = 6,
     pairs: int = 4000,
     shared: float = 0.5,
-    noise: float = 1.0,
+    noise: float = 0.5,
+    lam: float = 0.5,
     environment: float = 1.0,
     bonus: float = 1.0,
     confuse: int = 2,
-    lams: list[float] | None = None,
+    episodes: int = 128,
+    rounds: int = 80,
+    debates: int = 256,
+    sittings: int = 120,
 ) -> Iterator[dict[str, Any]]:
-    """Yield one line for each λ and kind of evidence.
+    """Yield a line about the judge, one about the players, and one for each kind of evidence.
 
     Args:
-        states: States that are decided.
-        decisions: Decisions in each state, at least 2.
         features: Features of a state.
-        reveal: Features shown to the judge, above 0 and at most `features`.
+        decisions: Decisions in each state, at least 2.
+        reveal: Features shown to the judge, at least 2 and at most `features` less `confuse`.
+        horizon: Decisions of an episode.
         pairs: Comparisons that the judge is fitted to.
         shared: Share of weight that return and preference have in common.
         noise: Temperature of the people's choices.
+        lam: Weight λ of winning the debate.
         environment: Weight of the return.
-        bonus: Weight of winning the debate.
+        bonus: Weight of winning the debate, before λ.
         confuse: Features that the confuser adds.
-        lams: Values of λ; 0.25, 0.5, 0.75 and 1 if not given.
+        episodes: Episodes of a round of the policies' training.
+        rounds: Rounds of the policies' training.
+        debates: Debates of a round of the players' training.
+        sittings: Rounds of the players' training.
     """
-    if (
-        not 0 < reveal <= features
-        or reveal + confuse > features
-        or states < 1
-        or decisions < 2
-        or pairs < 1
-    ):
+    if not 2 <= reveal <= features - confuse or decisions < 2 or min(pairs, rounds, sittings) < 1:
         raise InputError(
-            f"--features is {features}, --reveal {reveal} and --confuse {confuse}; what is shown "
-            "is of the features"
+            f"--features is {features}, --reveal {reveal}, --confuse {confuse} and --decisions "
+            f"{decisions}; at least 2 features are shown and what is shown is of the features, and "
+            "at least 2 decisions are compared"
         )
     rng = world.task.rng("debate")
-    f, a = torch.arange(features), torch.arange(decisions)
-    pays = rng("pays").normal(a[:, None], f, dtype=torch.float64)
-    liked = shared**0.5 * pays + (1 - shared) ** 0.5 * rng("liked").normal(
-        a[:, None], f, dtype=torch.float64
-    )
-    weights = judged(features, decisions, reveal, pairs, liked / features**0.5, noise, rng("judge"))
-    s = rng("states").normal(torch.arange(states)[:, None], f, dtype=torch.float64)
-    r, truth = s @ pays.T / features**0.5, s @ liked.T / features**0.5
-    base = r.argmax(1)
-    says = (
-        s[:, None] * weights[:, :features] + weights[:, features:]
-    )  # [S,A,F]: what a shown feature adds to J
-    gap = (
-        says - says[torch.arange(states), base][:, None]
-    )  # in favour of a, against the baseline's decision
-    chance = rng("random").uniform(torch.arange(states)[:, None], f, dtype=torch.float64)
-    masks = {kind: shown(gap, kind, reveal, chance) for kind in EVIDENCE}
-    for lam in lams or [0.25, 0.5, 0.75, 1.0]:
-        for kind, mask in masks.items():
-            won = ((gap * mask).sum(-1) > 0).double()
-            chosen = ((1 - lam) * environment * r + lam * bonus * won).argmax(1)
-            yield {
-                "lam": lam,
-                "evidence": kind,
-                **measured(chosen, base, r, truth, gap, mask, confuse),
-            }
+    a, f = torch.arange(decisions)[:, None], torch.arange(features)
+    pays = rng("pays").normal(a, f)
+    liked = shared**0.5 * pays + (1 - shared) ** 0.5 * rng("liked").normal(a, f)
+    place = Drift(pays, liked, 0.5 * rng("push").normal(a, f))
+
+    def trained(evidence: Evidence | None, base: Network | None) -> tuple[Network, int]:
+        policy = Network(features, decisions + 1, rng("policy"))
+        opt = LEARN.optimiser(policy)
+        for t in range(rounds):
+            with torch.no_grad():
+                x = place.rollout(policy, episodes, horizon, rng("round", t), greedily=False)
+            reward = environment * worth(x["seen"], x["action"], pays)
+            if evidence is not None and base is not None:
+                s, taken = x["seen"].flatten(0, 1), x["action"].flatten()
+                shown, other = evidence_of(evidence, base, s, taken, rng("shown", t))
+                won = (lead(judge, s, shown, taken, other) > 0).to(reward)
+                reward = (1 - lam) * reward + lam * bonus * won.reshape(reward.shape)
+            moves = moved(**x, reward=reward.detach(), gamma=GAMMA)
+            improve(opt, policy, moves, rng("order", t), LEARN)
+        return policy, opt.updates
+
+    clock = time.perf_counter()
+    base, _ = trained(None, None)
+    judge = Network(2 * features, decisions, rng("judge"))
+    compared = comparisons(place, pairs, horizon, reveal, noise, rng("pairs"))
+    fit_judge(judge, compared, rng("fit"), Loop(max_steps=300, batch_size=256, learning_rate=3e-3))
+    judge.requires_grad_(False)
+    shared_seconds = time.perf_counter() - clock
+
+    with torch.no_grad():
+        seen = place.rollout(base, 512, horizon, rng("cases"), greedily=False)["seen"].flatten(0, 1)
+        cases = (seen, base(seen)[:, :-1].argmax(-1))
+    players, costs = dict[str, Network](), dict[str, tuple[int, float]]()
+    for kind in ("debate", "shuffled"):
+        clock = time.perf_counter()
+        players[kind], updates = argued(
+            judge,
+            cases,
+            decisions,
+            reveal,
+            debates,
+            sittings,
+            rng("players"),
+            PLAY,
+            shuffled=kind == "shuffled",
+        )
+        costs[kind] = updates, time.perf_counter() - clock
+        won = skill(players[kind], judge, cases, decisions, reveal, rng("skill"))
+        yield {"kind": "players", "evidence": kind, **won}
+
+    def by_players(kind: str) -> Evidence:
+        return lambda s, one, two, _: debate(players[kind], s, one, two, decisions, reveal)[0]
+
+    def by_chance(s: Tensor, one: Tensor, two: Tensor, rng: Rng) -> Tensor:
+        return some(len(s), features, reveal, rng)
+
+    def everything(s: Tensor, one: Tensor, two: Tensor, rng: Rng) -> Tensor:
+        return torch.ones_like(s, dtype=torch.bool)
+
+    shows: dict[str, Evidence] = {k: by_players(k) for k in players}
+    shows |= {"random": by_chance, "full": everything}
+    for kind in EVIDENCE:
+        clock = time.perf_counter()
+        policy, updates = trained(shows[kind], base)
+        more, seconds = costs.get(kind, (0, 0.0))
+        found = measured(place, policy, base, judge, shows[kind], horizon, confuse, rng("held out"))
+        yield {"kind": "policy", "evidence": kind, "lam": lam, **found}
+        scored = episodes * rounds * horizon + (debates * sittings if kind in costs else 0)
+        yield {
+            "kind": "spent",
+            "arm": kind,
+            "generated": episodes * rounds,
+            "scored": scored,
+            "labels": pairs,
+            "updates": updates + more,
+            "seconds": time.perf_counter() - clock + seconds + shared_seconds,
+        }
 
 
-def judged(
-    features: int, decisions: int, reveal: int, pairs: int, liked: Tensor, noise: float, rng: Any
-) -> Tensor:
-    """Fit a linear judge `[A,2F]` on (s⊙m, m) by ridge Bradley–Terry under random masks.
-
-    The problem is convex and is solved by Newton's method.
-    """
-    p, f = torch.arange(pairs), torch.arange(features)
-    s = rng("state").normal(p[:, None], f, dtype=torch.float64)
-    one, other = rng("one").integers(decisions, p), rng("other").integers(decisions - 1, p)
-    other = torch.where(other >= one, other + 1, other)
-    first = torch.sigmoid(((s * liked[one]).sum(-1) - (s * liked[other]).sum(-1)) / noise)
-    label = (rng("label").uniform(p, dtype=torch.float64) < first).double()
-    rank = rng("mask").uniform(p[:, None], f, dtype=torch.float64).argsort(1).argsort(1)
-    mask = (rank < reveal).double()
-    seen = torch.cat([s * mask, mask], 1)
-    x = seen.new_zeros(pairs, decisions, 2 * features)
-    x[p, one], x[p, other] = seen, -seen
-    x, w = x.flatten(1), seen.new_zeros(decisions * 2 * features)
-    for _ in range(20):
-        q = torch.sigmoid(x @ w)
-        curve = (x.T * (q * (1 - q))) @ x + torch.eye(len(w), dtype=w.dtype)
-        w = w - torch.linalg.solve(curve, x.T @ (q - label) + w)
-    return w.reshape(decisions, -1)
+@torch.no_grad()
+def evidence_of(
+    evidence: Evidence, base: Network, s: Tensor, taken: Tensor, rng: Rng
+) -> tuple[Bool[Tensor, "n F"], Int[Tensor, "n"]]:
+    """What is shown for a decision against the baseline's, and the baseline's."""
+    other = base(s)[:, :-1].argmax(-1)
+    return evidence(s, taken, other, rng), other
 
 
-def shown(gap: Tensor, kind: str, reveal: int, chance: Tensor) -> Tensor:
-    """Mark the features that are shown `[S,A,F]`, 1 or 0, in a debate for a against the baseline.
-
-    The verdict is the sum of the gaps shown, so in turns each player's best reply is the most
-    helpful feature that is left.
-    """
-    F = gap.shape[-1]
-    if kind == "full":
-        return torch.ones_like(gap)
-    if kind == "random":
-        return (chance.argsort(1).argsort(1) < reveal).to(gap)[:, None].expand_as(gap)
-    place = gap.argsort(-1, descending=True).argsort(-1)  # 0: the most helpful to a
-    mine = reveal if kind == "alone" else (reveal + 1) // 2
-    return ((place < mine) | (place >= F - (reveal - mine))).to(gap)
-
-
+@torch.no_grad()
 def measured(
-    chosen: Tensor, base: Tensor, r: Tensor, truth: Tensor, gap: Tensor, mask: Tensor, confuse: int
+    place: Drift,
+    policy: Network,
+    base: Network,
+    judge: Network,
+    evidence: Evidence,
+    horizon: int,
+    confuse: int,
+    rng: Rng,
 ) -> dict[str, float]:
-    """Return, gold preference and verdicts of these decisions."""
-    i = torch.arange(len(chosen))
-    differ = chosen != base
-    mine, verdict = gap[i, chosen], (gap * mask).sum(-1)[i, chosen]
-    against = torch.where(mask[i, chosen] > 0, torch.inf, mine).sort(1).values[:, :confuse]
-    against = torch.where(against.isfinite(), against, 0.0).sum(1)
-    better = (truth[i, chosen] > truth[i, base]).double()
+    """Return, gold preference and verdicts of a policy that takes its most probable decisions.
+
+    Args:
+        place: The process.
+        policy: Is measured.
+        base: Is compared with.
+        judge: Whose verdicts are counted.
+        evidence: What it is shown.
+        horizon: Decisions of an episode.
+        confuse: Features that the confuser adds.
+        rng: Address of 512 episodes, the same of every policy.
+    """
+    power = GAMMA ** torch.arange(horizon)
+    mine, theirs = (place.rollout(p, 512, horizon, rng, greedily=True) for p in (policy, base))
+    returns = [
+        float((worth(x["seen"], x["action"], place.pays) * power).sum(-1).mean())
+        for x in (mine, theirs)
+    ]
+    s, taken = mine["seen"].flatten(0, 1), mine["action"].flatten()
+    shown, other = evidence_of(evidence, base, s, taken, rng("shown"))
+    differ, gold = taken != other, worth(s, taken, place.liked) - worth(s, other, place.liked)
+    won = lead(judge, s, shown, taken, other) > 0
+    whole = lead(judge, s, torch.ones_like(shown), taken, other) > 0
+    left = lead(judge, s, confused(judge, s, shown, taken, other, confuse), taken, other) > 0
     count = max(1, int(differ.sum()))
     return {
-        "return": float(r[i, chosen].mean() / r[i, base].mean()),
+        "return": returns[0] / returns[1],
         "differ": float(differ.double().mean()),
-        "preferred": float(torch.where(differ, better, 0.5).mean()),
-        "gold": float((truth[i, chosen] - truth[i, base]).mean()),
-        "wins": float((verdict[differ] > 0).double().sum() / count),
-        "agrees": float(((verdict > 0) == (mine.sum(1) > 0))[differ].double().sum() / count),
-        "robust": float(((verdict + against) > 0)[differ].double().sum() / count),
+        "preferred": float(torch.where(differ, (gold > 0).double(), 0.5).mean()),
+        "gold": float(gold.mean()),
+        "wins": int((won & differ).sum()) / count,
+        "agrees": int(((won == whole) & differ).sum()) / count,
+        "robust": int((left & differ).sum()) / count,
     }
 
 
 @Claim(
-    "Paid for winning a debate over six features, decisions are preferred by people more than if "
-    "paid for six random ones.",
+    "Paid for winning a debate over six features, a policy is preferred by people to one trained "
+    "for the return, at little cost in return, nearly as much as if the judge saw everything, and "
+    "more than if paid for six features at random.",
     arms={"debate": ("debate", {})},
-    worlds=("table",),
+    worlds=("study",),
+    least={
+        "over the baseline": 0.02,
+        "return": -0.1,
+        "over random": 0.0,
+        "over full": -0.05,
+        "over shuffled players": 0.0,
+    },
+    seeds={"study": "100..111"},
+    control=("over shuffled players",),
+    broken="the players are paid what other debates were worth",
+    differs={
+        "scored": "the players' training belongs to the debate, and random or full evidence has "
+        "none; the negative control has as much",
+        "updates": "as for scored",
+        "seconds": "as for scored",
+    },
 )
-def claim(arms: dict[str, list[dict[str, Any]]]) -> float:
-    """Gold preference over the baseline's decisions at λ = ½: debate less random features."""
-    at = {line["evidence"]: line["preferred"] for line in arms["debate"] if line["lam"] == 0.5}
-    return float(at["debate"] - at["random"])
+def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
+    """Differences in the share of decisions that people prefer to the baseline's (half for equal
+    decisions): to one half, to random and full evidence, and to players trained on shuffled
+    payoffs. The return is the policy's over the baseline's, less 1.
+    """
+    of = {x["evidence"]: x for x in arms["debate"] if x["kind"] == "policy"}
+    mine = of["debate"]["preferred"]
+    return {
+        "over the baseline": mine - 0.5,
+        "return": of["debate"]["return"] - 1,
+        "over random": mine - of["random"]["preferred"],
+        "over full": mine - of["full"]["preferred"],
+        "over shuffled players": mine - of["shuffled"]["preferred"],
+    }

@@ -31,9 +31,10 @@ holds on the pairs' completions, not on those of a policy that has moved: the cl
 gold at equal KL.
 
 Here: where labels have a taste for rare tokens, which gold has not, every one of these reward
-models keeps far more gold than the plain one. The tuned linear penalty keeps more than distance
-covariance: reward model and taste are linear, and the penalty may be set past independence, which
-pays in a world whose gold falls with what labels liked.
+models keeps far more gold than the plain one, and this one more than the same fit with other
+completions' attribute. The linear penalty keeps more still, tuned with equal care: reward model and
+taste are linear, and the penalty may be set past independence, which pays in a world whose gold
+falls with what labels liked.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assay.core import Claim, InputError, Loop, Pairs, Paper, Reward
+from assay.core import Claim, InputError, Loop, Pairs, Paper, Reward, Rng
 from assay.formulas.dependence import (
     distance_correlation,
     distance_covariance,
@@ -53,9 +54,9 @@ from assay.formulas.dependence import (
     pearson,
 )
 from assay.formulas.pairwise import bradley_terry, centring
-from assay.rewards.attributes import scaled
+from assay.rewards.attributes import elsewhere, scaled
 from assay.rewards.fit import Trainable, fitted
-from assay.stats.effects import Reading, matched_gain
+from assay.stats.effects import Reading, gold_over, matched_gain
 
 paper = Paper(
     "Machine Learning with Multitype Protected Attributes: Intersectional Fairness through Regularisation",  # noqa: E501  # a title stands letter for letter, on one line
@@ -78,6 +79,7 @@ def fit(
     attribute: str = "length",
     measure: str = "distance",
     several: str = "concatenated",
+    shuffled: bool = False,
     centre: float = 0.01,
     loop: Loop = Loop(),
 ) -> Reward:
@@ -89,6 +91,7 @@ def fit(
         attribute: What to keep out, such as length or tokens:12-; see rewards/attributes.py.
         measure: distance, normalised, pearson or margin.
         several: concatenated, joint or sum: how several attributes are taken together.
+        shuffled: Measure the dependence on attributes of other completions: the negative control.
         centre: Weight of (r(chosen) + r(rejected))².
     """
     for name, value, choices in (("measure", measure, MEASURES), ("several", several, SEVERAL)):
@@ -115,7 +118,9 @@ def fit(
         model,
         pairs,
         loss=loss,
-        penalty=Dependence(lam, attribute, measure, several, pairs),
+        penalty=Dependence(
+            lam, attribute, measure, several, pairs, Rng(loop.seed)("other") if shuffled else None
+        ),
         loop=loop,
     )
 
@@ -123,24 +128,30 @@ def fit(
 class Dependence:
     """λ times the dependence of a batch's scores on its completions' attributes, a member."""
 
-    def __init__(self, lam: float, attribute: str, measure: str, several: str, pairs: Pairs):
-        self.lam, self.attribute, self.measure, self.several, self.pairs = (
-            lam,
-            attribute,
-            measure,
-            several,
-            pairs,
-        )
+    def __init__(
+        self,
+        lam: float,
+        attribute: str,
+        measure: str,
+        several: str,
+        pairs: Pairs,
+        other: Rng | None = None,
+    ):
+        self.lam, self.attribute, self.pairs = lam, attribute, pairs
+        self.measure, self.several, self.other, self.t = measure, several, other, 0
         scaled(pairs, attribute, pairs)  # a wrong attribute is an error now, not in the first batch
 
     def view(self, model: Any, each: Sequence[Pairs], t: int) -> Tensor:
         """The scores `[M,b,2]`."""
+        self.t = t
         return model(list(each))
 
     def __call__(self, view: Tensor, each: Sequence[Pairs]) -> Float[Tensor, "M"]:
         z = torch.stack([scaled(x, self.attribute, self.pairs).flatten(0, 1) for x in each]).to(
             view
         )
+        if self.other is not None:
+            z = elsewhere(z, self.other("step", self.t))
         return self.lam * dependence(view.flatten(1), z, measure=self.measure, several=self.several)
 
 
@@ -161,33 +172,50 @@ def dependence(
 
 
 _BIASED = {"testbed": "bag", "mode": "idiosyncratic", "bias": 1.0}
+REACH = 5.0  # √KL up to which constants are chosen
+
+
+def by(readings: list[Reading]) -> float:
+    """Mean gold up to √KL = REACH, or as far as the run came."""
+    return gold_over(readings, REACH)
 
 
 @Claim(
     "Where labels prefer what gold does not, a reward model kept independent of it in distance "
-    "covariance keeps more gold at equal KL than the plain one, and than one with a tuned linear "
+    "covariance keeps more gold at equal KL than the plain one, and than one with a linear "
     "penalty.",
     arms={
         "mine": ("leave_one_out", {"fit": "distance_covariance", "fit.attribute": "tokens:12-"}),
+        "shuffled": (
+            "leave_one_out",
+            {"fit": "distance_covariance", "fit.shuffled": True, "fit.attribute": "tokens:12-"},
+        ),
         "linear": (
             "leave_one_out",
-            {
-                "fit": "distance_covariance",
-                "fit.attribute": "tokens:12-",
-                "fit.measure": "margin",
-                "fit.lam": 1.5,
-            },
+            {"fit": "distance_covariance", "fit.measure": "margin", "fit.attribute": "tokens:12-"},
         ),
         "single": ("leave_one_out", {"fit": "bradley_terry"}),
     },
     turns="single",
     worlds=("table",),
     on={"table": _BIASED},
+    tuned={
+        "mine": {"fit.lam": (30.0, 100.0), "fit.learning_rate": (0.01, 0.03)},
+        "shuffled": "mine",
+        "linear": {"fit.lam": (1.0, 1.5, 2.0, 3.0)},
+        "single": {"fit.centre": (0.0, 0.01, 0.1, 1.0)},
+    },
+    by=by,
+    least={"over single": 3.3, "over linear": 0.0, "over shuffled": 0.3},
+    seeds="100..119",
+    control=("over shuffled",),
+    broken="the attribute is that of other completions",
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold differences over the shared range of √KL: to the plain reward model, and to the
-    linear penalty.
+    """Mean gold differences over the range of √KL that both runs reached: to the plain reward
+    model, to the linear penalty, and to the same fit with the attribute of other completions.
     """
     return {
-        f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("single", "linear")
+        f"over {other}": matched_gain(arms["mine"], arms[other])
+        for other in ("single", "linear", "shuffled")
     }

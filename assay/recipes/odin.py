@@ -14,6 +14,10 @@ bradley_terry is what is left without the second head.
 Traps: Pearson's correlation needs a large batch (a batch of one length has correlation 0 and no
 gradient). It removes linear dependence only, on the pairs' own completions, and a real link of
 quality with length goes too.
+
+Here: the quality head keeps far more gold than the plain reward model, as much as with other
+completions' attribute, and less than a linear penalty: at the weights that were best on the first
+five seeds, the correlation's pull on the head does more than what it is correlated with.
 """
 
 from __future__ import annotations
@@ -28,10 +32,10 @@ from torch import Tensor
 from assay.core import Claim, InputError, Loop, Pairs, Paper, Reward, Rng
 from assay.formulas.dependence import pearson
 from assay.formulas.pairwise import bradley_terry, centring
-from assay.rewards.attributes import scaled
+from assay.rewards.attributes import elsewhere, scaled
 from assay.rewards.fit import Trainable, fitted
 from assay.rewards.two_heads import TwoHeads
-from assay.stats.effects import Reading, matched_gain
+from assay.stats.effects import Reading, gold_over, matched_gain
 
 paper = Paper(
     "ODIN: Disentangled Reward Mitigates Hacking in RLHF", "Chen et al.", 2024, "arXiv:2402.07319"
@@ -46,6 +50,7 @@ def fit(
     lam_length: float = 1.0,
     lam_orthogonal: float = 1.0,
     attribute: str = "length",
+    shuffled: bool = False,
     centre: float = 0.01,
     loop: Loop = Loop(),
 ) -> Reward:
@@ -56,6 +61,7 @@ def fit(
         lam_orthogonal: Weight λ_O of the heads' cosine.
         attribute: What the second head takes, such as length or tokens:12-; see
             rewards/attributes.py.
+        shuffled: Take the correlations with attributes of other completions: the negative control.
         centre: Weight of (r(chosen) + r(rejected))².
     """
     if "," in attribute:
@@ -71,57 +77,77 @@ def fit(
         )
         return fits + lam_orthogonal * heads.alignment()[:, None]
 
-    return fitted(
-        heads, pairs, loss=loss, penalty=Disentangled(lam_length, attribute, pairs), loop=loop
-    )
+    other = Rng(loop.seed)("other") if shuffled else None
+    apart = Disentangled(lam_length, attribute, pairs, other)
+    return fitted(heads, pairs, loss=loss, penalty=apart, loop=loop)
 
 
 class Disentangled:
     """λ·(|ρ(quality, attribute)| − ρ(second head, attribute)) over a batch, for each member."""
 
-    def __init__(self, lam: float, attribute: str, pairs: Pairs):
-        self.lam, self.attribute, self.pairs = lam, attribute, pairs
+    def __init__(self, lam: float, attribute: str, pairs: Pairs, other: Rng | None = None):
+        self.lam, self.attribute, self.pairs, self.other, self.t = lam, attribute, pairs, other, 0
         scaled(pairs, attribute, pairs)  # a wrong attribute is an error now, not in the first batch
 
     def view(self, model: Any, each: Sequence[Pairs], t: int) -> Tensor:
         """Both heads' scores `[M,b,2,2]`."""
+        self.t = t
         return model.both(list(each))
 
     def __call__(self, view: Tensor, each: Sequence[Pairs]) -> Float[Tensor, "M"]:
         said = torch.stack(
             [scaled(x, self.attribute, self.pairs)[..., 0].flatten() for x in each]
         ).to(view)
+        if self.other is not None:
+            said = elsewhere(said[..., None], self.other("step", self.t))[..., 0]
         quality, other = (pearson(r.flatten(1), said) for r in view.unbind(-1))
         return self.lam * (quality.abs() - other)
 
 
 _BIASED = {"testbed": "bag", "mode": "idiosyncratic", "bias": 1.0}
+REACH = 5.0  # √KL up to which constants are chosen
+
+
+def by(readings: list[Reading]) -> float:
+    """Mean gold up to √KL = REACH, or as far as the run came."""
+    return gold_over(readings, REACH)
 
 
 @Claim(
     "Where labels prefer what gold does not, the quality head of two keeps more gold at equal KL "
-    "than the plain reward model, and than one with a tuned linear penalty.",
+    "than the plain reward model, and than one with a linear penalty.",
     arms={
         "mine": ("leave_one_out", {"fit": "odin", "fit.attribute": "tokens:12-"}),
+        "shuffled": (
+            "leave_one_out",
+            {"fit": "odin", "fit.shuffled": True, "fit.attribute": "tokens:12-"},
+        ),
         "linear": (
             "leave_one_out",
-            {
-                "fit": "distance_covariance",
-                "fit.attribute": "tokens:12-",
-                "fit.measure": "margin",
-                "fit.lam": 1.5,
-            },
+            {"fit": "distance_covariance", "fit.measure": "margin", "fit.attribute": "tokens:12-"},
         ),
         "single": ("leave_one_out", {"fit": "bradley_terry"}),
     },
     turns="single",
     worlds=("table",),
     on={"table": _BIASED},
+    tuned={
+        "mine": {"fit.lam_length": (3.0, 10.0, 30.0, 100.0)},
+        "shuffled": "mine",
+        "linear": {"fit.lam": (1.0, 1.5, 2.0, 3.0)},
+        "single": {"fit.centre": (0.0, 0.01, 0.1, 1.0)},
+    },
+    by=by,
+    least={"over single": 3.3, "over linear": 0.0, "over shuffled": 0.3},
+    seeds="100..119",
+    control=("over shuffled",),
+    broken="the attribute is that of other completions",
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold differences over the shared range of √KL: to the plain one, and to the linear
-    penalty.
+    """Mean gold differences over the range of √KL that both runs reached: to the plain reward
+    model, to the linear penalty, and to the same fit with the attribute of other completions.
     """
     return {
-        f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("single", "linear")
+        f"over {other}": matched_gain(arms["mine"], arms[other])
+        for other in ("single", "linear", "shuffled")
     }

@@ -1,36 +1,37 @@
 """Rewards designed for the learner's sake: potentials, sparse, self-learned, and a teacher's.
 
-One learner (policy gradient on returns to go, a table of logits) under five designs; gold is always
-the original task.
+One learner (policy gradient on returns to go, a table of logits) under these designs; gold is
+always the original task.
 
 - potential: r + γΦ(s') − Φ(s). Every optimal policy stays (`formulas.potential`), whatever Φ. Here
   the horizon ends the task, so Φ(s_T) = 0 and the shaped return is the original's minus Φ(s₀) for
   every policy. `cut` keeps Φ(s_T), as is right where an episode is only cut, and then it pays for
   where one stops.
-- explicable (EXPRD): reward on the original's states and `active` more, chosen one by one so that
-  deviations from the optimal policy cost their gap within few steps.
-- random: the same programme on random states, which is its control.
+- explicable (EXPRD): a bounded reward on the states in which the original pays and `active` more,
+  under which all optimal policies stay optimal by their gaps, and which tells as much as it can of
+  each deviation within few steps: linear programmes (`rewards.designed`).
+- random: the same programme on as many random states, which is its negative control.
+- teacher: every `period` steps the reward that teaches the learner's *present* policy most,
+  Σ_s μ(s)Σ_a π(a|s)A*(s,a)(R(s,a) − Σ_b π(b|s)R(s,b)), bounded, on `active` more states, and under
+  which all optimal policies stay optimal: linear programmes too. period=0 designs once.
 - explore (ExploRS): r + φ(s,a) + λ/√(N(s') + (λ/B)²). With Ḡ the return of the *original* reward
   and V(s) its running mean, φ(s,·) += η·π(a|s)·(Ḡ − V(s))·(e_a − π(·|s)). rate=0 leaves the bonus
   alone, fade=0 the self-learned part alone.
-- teacher: every `period` steps −`bound` on wrong actions in the `active` states where the learner's
-  *present* policy gains most: Σ_s μ(s)Σ_a π(a|s)A*(s,a)(R(s,a) − Σ_b π(b|s)R(s,b)). period=0
-  designs once.
 - none: the original.
 
-Where this differs from the papers. EXPRD's programme quantifies over every choice among tied
-optimal actions. Here π* spreads over ties, and the result is mixed with the original until dynamic
-programming finds its optimal policies among the original's. The teacher's programme is solved among
-rewards that only punish actions that are not optimal: these keep every optimal policy by
-construction. ExploRS' updates are means over a step's episodes.
+Where this differs from the papers. EXPRD averages informativeness over every choice among tied
+optimal actions; here over 4 of them at random where there are more. The teacher's set of states is
+found by solving on all of them first, and keeping those that teach most. ExploRS' updates are means
+over a step's episodes.
 
 Traps: N is raised after it has paid; V follows a moving policy; π(a|s) in φ's update makes rare
 actions learn late; −Φ(s_t) in a return to go is a baseline of the state, so shaping also takes
-variance away.
+variance away; a learner that meets the goal by chance in every batch needs no design, so the claim
+draws few episodes a step, as the papers' learners do.
 
-Here: the learner samples `loop.num_generations`·`loop.batch_size` episodes a step, so it meets the
-goal soon under the original reward, and no design has much to add; a bonus that falls with √N is
-soon spent. Published comparisons are of Q-learning with one episode at a time.
+Here: with eight episodes a step on the grid a teacher that follows the learner teaches faster than
+one that designs once. An explicable reward on five more states teaches no faster than on random
+ones, and more slowly than the original does at the learning rate that suits it.
 """
 
 from __future__ import annotations
@@ -39,16 +40,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Paper, Samples, Step, Task
 from assay.formulas.advantage import returns_to_go
-from assay.formulas.occupancy import greedy, optimal_values, step_centred
-from assay.formulas.potential import count_bonus, explicable, shaping, teaching_gain
+from assay.formulas.occupancy import optimal_values, step_centred
+from assay.formulas.potential import count_bonus, shaping
 from assay.loops import online, proxy_score
 from assay.models.policies.markov import MarkovPolicy, acting
 from assay.models.process import Process, states
-from assay.stats.effects import Reading, curve
+from assay.rewards.designed import Problem, explicable, taught
+from assay.stats.effects import Reading, average
 
 paper = Paper(
     "Reward Design for Reinforcement Learning Agents", "Devidze", 2025, "arXiv:2503.21949"
@@ -79,8 +82,8 @@ def recipe(
         design: none, potential, explicable, random, explore or teacher.
         potential: optimal, random or adversarial: Φ of the design potential.
         cut: Pay Φ(s_T) at the horizon.
-        active: States that a sparse design adds.
-        bound: Largest entry of a sparse design.
+        active: States that a sparse design or a teacher's adds.
+        bound: Largest entry of a design, at least the original's largest.
         period: Steps between a teacher's designs; 0 for one at the start.
         rate: Learning rate η of ExploRS.
         fade: Weight λ of ExploRS' bonus.
@@ -111,20 +114,26 @@ def recipe(
         carry.original = (
             task.rewards.only([primary]).steps(process.every())[0].reshape(none.shape).double()
         )
+    original = carry.original
+    problem = Problem(original, process.P, process.terminal, process.gamma)
+    if design in ("explicable", "random", "teacher") and float(original.abs().max()) > bound:
+        raise InputError(
+            f"--bound is {bound:g}, and the original reward is up to "
+            f"{float(original.abs().max()):g}; give a bound that holds it"
+        )
+    if carry.next == 0:
         sparse = design in ("explicable", "random")
         carry.table = (
-            _sparse(task, process, carry.original, active, bound, design == "random")
-            if sparse
-            else carry.original
+            _sparse(task, problem, active, bound, design == "random") if sparse else original
         )
-    original = carry.original
     pays = _potential(task, process, original, potential, cut) if design == "potential" else None
     power = process.gamma ** torch.arange(process.horizon, dtype=torch.float64)
 
     def designed(x: Samples) -> Tensor:
         t, at = carry.next - 1, states(x)  # t: the step that is being made
         if design == "teacher" and (t == 0 or (period and t % period == 0)):
-            carry.table = _taught(policy, original, active, bound)
+            pi, visits = policy.probs().detach(), policy.occupancy().detach().sum(-1)
+            carry.table, _ = taught(problem, pi, visits, states=active, bound=bound)
         reward = carry.table[at[..., :-1], x.action]
         if pays is not None:
             reward = reward + pays(at)
@@ -168,38 +177,19 @@ def _potential(
 
 
 def _sparse(
-    task: Task, process: Process, original: Tensor, active: int, bound: float, by_chance: bool
-) -> Tensor:
-    paid = tuple(int(s) for s in (original != 0).any(-1).nonzero()[:, 0])
-    free = [s for s in range(len(original)) if s not in paid and not process.terminal[s]]
-    chosen = (
-        tuple(free[int(i)] for i in task.rng("zone").permutation(len(free))[:active])
-        if by_chance
-        else None
-    )
-    return explicable(
-        original,
-        process.P,
-        process.terminal,
-        gamma=process.gamma,
-        states=active,
-        bound=bound,
-        active=paid,
-        chosen=chosen,
-    )[0]
-
-
-def _taught(policy: MarkovPolicy, original: Tensor, active: int, bound: float) -> Tensor:
-    process = policy.process
-    q = optimal_values(process.P, original, gamma=process.gamma)
-    gain = teaching_gain(
-        policy.probs().detach(), policy.occupancy().detach().sum(-1), q - q.amax(-1, keepdim=True)
-    )
-    worse = torch.where(greedy(q) | process.terminal[:, None], 0.0, gain).clamp(max=0)
-    zone = worse.sum(-1).topk(active, largest=False).indices
-    R = original.clone()
-    R[zone] += bound * worse[zone].sign()
-    return R
+    task: Task, problem: Problem, active: int, bound: float, by_chance: bool
+) -> Float[Tensor, "S A"]:
+    chosen = None
+    if by_chance:
+        free = [
+            s
+            for s in range(len(problem.original))
+            if s not in problem.paid and not problem.terminal[s]
+        ]
+        order = task.rng("zone").permutation(len(free))[:active]
+        chosen = tuple(free[int(i)] for i in order)
+    ties = task.rng("ties")
+    return explicable(problem, states=active, bound=bound, rng=ties, chosen=chosen)[0]
 
 
 def _explored(carry: Any, policy: MarkovPolicy, x: Samples, original: Tensor, rate: float) -> None:
@@ -222,35 +212,45 @@ def _explored(carry: Any, policy: MarkovPolicy, x: Samples, original: Tensor, ra
     carry.count = carry.count + none.index_add(0, at[..., 1:][held], once)
 
 
+FEW = {"max_steps": 100, "batch_size": 4, "num_generations": 2}
 ARMS: dict[str, dict[str, Any]] = {
     "original": {"design": "none"},
-    "potential": {"design": "potential"},
-    "potential cut": {"design": "potential", "cut": True},
-    "random potential": {"design": "potential", "potential": "random"},
     "explicable": {"design": "explicable"},
     "random states": {"design": "random"},
-    "explore": {"design": "explore"},
-    "bonus": {"design": "explore", "rate": 0.0},
     "teacher": {"design": "teacher"},
     "teacher once": {"design": "teacher", "period": 0},
+    "explore": {"design": "explore"},
+    "bonus": {"design": "explore", "rate": 0.0},
 }
 
 
 @Claim(
     "A sparse explicable reward teaches faster than the original one, and than the same programme "
-    "on random states.",
-    arms={name: ("reward_design", arguments) for name, arguments in ARMS.items()},
+    "on random states; a teacher that follows the learner faster than one that designs once; and "
+    "exploration with a self-learned part faster than its bonus alone.",
+    arms={name: ("reward_design", {**FEW, **arguments}) for name, arguments in ARMS.items()},
     worlds=("table",),
     on={"table": {"testbed": "grid"}},
+    tuned={
+        **{name: {"learning_rate": (0.1, 0.3)} for name in ARMS},
+        "random states": "explicable",
+    },
+    by=average,
+    least=0.05,  # about a tenth of the best policy's gold
+    seeds="100..111",
+    control=("explicable over random states",),
+    broken="the states that the sparse reward may use are random",
+    differs={"seconds": "a design solves linear programmes"},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold over the run: the explicable design's minus the original's, and minus the random
-    states'.
-    """
-    area = {
-        name: sum(g for _, g in curve(readings)) / len(curve(readings))
-        for name, readings in arms.items()
-    }
+    """Differences in mean gold over the run, at equal episodes and updates."""
+    mean = {name: average(readings) for name, readings in arms.items()}
     return {
-        f"over {rival}": area["explicable"] - area[rival] for rival in ("original", "random states")
+        f"{mine} over {rival}": mean[mine] - mean[rival]
+        for mine, rival in (
+            ("explicable", "original"),
+            ("explicable", "random states"),
+            ("teacher", "teacher once"),
+            ("explore", "bonus"),
+        )
     }

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assay.core import Samples
+from assay.core import Rng, Samples
 from assay.errors import InputError
 
 _TOKENS = re.compile(r"tokens:(\d+)-(\d*)")
@@ -70,3 +70,18 @@ def scaled(samples: Samples, names: str, like: Samples) -> Float[Tensor, "B N A"
             "these pairs: give one that varies"
         )
     return (attributes(samples, names) - known.mean(0)) / spread
+
+
+def elsewhere(z: Float[Tensor, "M n A"], rng: Rng) -> Float[Tensor, "M n A"]:
+    """Give every completion the attributes of one at random: what a negative control is kept from.
+
+    Their distribution stays, and nothing that is measured against them is more than chance.
+
+    Args:
+        z: Attributes of each member's batch.
+        rng: Address of the batch; each member has an order of its own.
+
+    Returns:
+        The rows of `z` in another order.
+    """
+    return torch.stack([rows[rng("member", m).permutation(len(rows))] for m, rows in enumerate(z)])

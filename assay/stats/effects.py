@@ -105,3 +105,28 @@ def matched_gain(mine: list[Reading], theirs: list[Reading], *, points: int = 50
         raise ValueError("the two runs share no range of KL")
     grid = [min(high, low + (high - low) * i / (points - 1)) for i in range(points)]
     return sum(gold_at(mine, d) - gold_at(theirs, d) for d in grid) / points
+
+
+def gold_over(readings: list[Reading], d: float, *, points: int = 50) -> float:
+    """Mean gold from the first reading to √KL = d, or as far as the run came.
+
+    One run's side of `matched_gain`: by it constants are chosen where arms are compared at equal
+    KL. A run that ends before d is not credited with what it might have reached.
+
+    Args:
+        readings: A run's readings, in the order of reading.
+        d: Where it ends; the same for all arms.
+        points: Places at which gold is read, equally spaced; at least 2.
+
+    Returns:
+        The mean.
+
+    Raises:
+        ValueError: The run has no reading with both KL and gold.
+    """
+    known = curve(readings)
+    if not known:
+        raise ValueError("this run has no reading with both KL and gold")
+    low, high = known[0][0], min(d, max(at for at, _ in known))
+    places = (min(high, low + (high - low) * i / (points - 1)) for i in range(points))
+    return sum(gold_at(readings, at) for at in places) / points

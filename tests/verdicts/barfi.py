@@ -1,0 +1,33 @@
+"""Curves of blends that keep what is good, and of one that a heuristic leads astray."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from tests.verdicts.curves import run
+
+GOOD, NONE = 0.7, 0.0
+TRUE = {
+    "primary": GOOD,
+    **{f"learned {c}": GOOD for c in ("helpful", "useless", "adversarial")},
+    "sum helpful": GOOD,
+    "sum useless": NONE,
+    "sum adversarial": NONE,
+    "shuffled adversarial": NONE,
+}
+
+
+def _arms(last: dict[str, float], seed: int) -> dict[str, list[dict[str, Any]]]:
+    noise = random.Random(seed)
+    return {a: run([0.0, 0.1, g + noise.gauss(0, 0.003)]) for a, g in last.items()}
+
+
+def true(seed: int) -> dict[str, list[dict[str, Any]]]:
+    """The blend earns what the best arm does in each column."""
+    return _arms(TRUE, seed)
+
+
+def false(seed: int) -> dict[str, list[dict[str, Any]]]:
+    """It follows the adversarial heuristic."""
+    return _arms({**TRUE, "learned adversarial": 0.3}, seed)
