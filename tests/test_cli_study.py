@@ -65,6 +65,19 @@ def test_a_study_can_be_made_again_from_its_record(capsys: pytest.CaptureFixture
     assert Run.open("b").about["world"] == Run.open("a").about["world"]
 
 
+def test_arguments_of_several_numbers_are_in_the_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = (tmp_path / "mine.py").read_text()
+    (tmp_path / "mine.py").write_text(
+        source.replace("k: int = 2,", "k: int = 2, sizes: tuple[int, ...] = (1, 2),")
+    )
+    assert cli.main(["study", "./mine.py", *TABLE, "--out", "a"]) == 0
+    assert cli.main(["study", "./mine.py", *TABLE, "--sizes", "3,4", "--out", "b"]) == 0
+    found = [Run.open(Path(n)).about["arguments"]["sizes"] for n in "ab"]
+    assert found == [[1, 2], [3, 4]]
+
+
 def test_judges_fitted_anew_are_in_the_record(capsys: pytest.CaptureFixture[str]) -> None:
     fit = ["--fit", "bradley_terry", "--fit.centre", "0", "--fit.max-steps", "5"]
     assert cli.main(["study", "./mine.py", *TABLE, *fit, "--out", "a"]) == 0

@@ -23,7 +23,6 @@ from assay.rewards.cross_fit import partition, trust, votes
 from assay.rewards.ensemble import Members
 from assay.rewards.fit import fitted, trained
 from assay.rewards.linear import LinearModel
-from assay.rewards.pretrained import pretrained
 from assay.rewards.two_heads import TwoHeads
 
 LOOP = Loop(max_steps=12, batch_size=10, learning_rate=0.02)
@@ -230,23 +229,3 @@ def test_small_llamas_of_one_start_are_connected_and_others_are_not() -> None:
     assert near < 0.03 and far > 4 * near
     with pytest.raises(InputError, match="at least 2"):
         weight_average.average(linear(1))
-
-
-@pytest.mark.parametrize("make", [linear, llamas])
-def test_one_representation_or_one_each(make: Any) -> None:
-    """With one seed the members' scores span what one encoder can say; with more they do not."""
-    M = make().members
-    alike, own = (pretrained(make(), seeds=s, width=2, rng=Rng(3)) for s in (1, M))
-    if make is linear:
-        assert torch.equal(alike.encoder[0], alike.encoder[1]) and not torch.equal(
-            own.encoder[0], own.encoder[1]
-        )
-        assert torch.allclose(alike([PAIRS] * M), alike(PAIRS))
-        assert torch.allclose(alike.freeze(tuple("abc"))(PAIRS), alike(PAIRS).detach())
-    else:
-        assert torch.equal(alike.hidden(PAIRS)[0], alike.hidden(PAIRS)[1]) and not torch.equal(
-            alike.head[0], alike.head[1]
-        )
-        assert not torch.allclose(own.hidden(PAIRS)[0], own.hidden(PAIRS)[1])
-    with pytest.raises(InputError, match="representations"):
-        pretrained(make(), seeds=M + 1, width=2, rng=Rng(3))

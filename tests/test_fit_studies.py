@@ -10,7 +10,7 @@ import torch
 from test_fit_parts import PAIRS
 
 from assay.core import InputError, World
-from assay.recipes import meta_rm, pretrain_ensemble
+from assay.recipes import meta_rm
 from assay.worlds import table
 
 U = torch.tensor([-3.0, -1.0, 0.5, 2.0, -0.2])
@@ -67,30 +67,6 @@ def test_the_studies_say_what_they_promise(world: World) -> None:
         assert spent["generated"] == (0 if ascent == "none" else 2 * 4 * len(world.task.prompts))
     with pytest.raises(InputError, match="it is one of policy, none"):
         next(meta_rm.study(quick, ascent="up"))
-    lines = list(pretrain_ensemble.study(quick, most=8, prompts=8, feature="tokens:12-12"))
-    errors = {
-        (line["ensemble"], line["samples"]): line["correlation"]
-        for line in lines
-        if line["kind"] == "errors"
-    }
-    assert errors["finetune", "reference"] > errors["pretrain", "reference"] + 0.1
-    start = {line["gold"] for line in lines if line["kind"] == "best_of_n" and line["n"] == 1}
-    assert max(start) - min(start) < 1e-9 and len(lines) == 4 + 7 * 4  # at n = 1 nobody chooses
-
-
-def test_error_correlation_of_the_same_and_of_strangers() -> None:
-    gold, noise = (
-        torch.randn(6, 200, dtype=torch.float64),
-        torch.randn(2, 6, 200, dtype=torch.float64),
-    )
-    noise = noise - noise.mean(-1, keepdim=True)
-    even = torch.full((6, 200), 1 / 200, dtype=torch.float64)
-    same = torch.stack([noise[0] + 2 * gold, 3 * noise[0] - gold])
-    assert pretrain_ensemble.correlation(same, gold, even) == pytest.approx(1, abs=2e-2)
-    assert abs(pretrain_ensemble.correlation(noise + gold, gold, even)) < 0.1
-    assert (
-        pretrain_ensemble.correlation(torch.zeros(2, 6, 200, dtype=torch.float64), gold, even) == 0
-    )
 
 
 def effect_of(module: Any, arms: dict[str, Any]) -> Any:

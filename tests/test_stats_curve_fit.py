@@ -15,7 +15,6 @@ from assay.report.laws import verdict
 from assay.stats.curve_fit import first_passage, fit, tie
 from assay.stats.gao_forms import beyond, solve, turning_point
 from assay.stats.intervals import interval, student
-from assay.stats.power_law import power_law
 
 D = np.linspace(0.4, 5.0, 24)
 parameters = st.tuples(st.floats(0.2, 3.0), st.floats(0.05, 1.0))
@@ -208,36 +207,6 @@ def test_first_passage_takes_the_first_time() -> None:
         4.5,
         3.0,
     ]
-
-
-def test_a_planted_power_law_comes_back_with_its_floor_known_or_not() -> None:
-    x = 10 ** np.linspace(2, 5, 7)
-    y = 0.3 + 4.0 * x**-0.4
-    known, free = power_law(list(x), list(y), floor=0.3), power_law(list(x), list(y))
-    assert known and (known.scale, known.exponent, known.r2, known.held_out) == pytest.approx(
-        (4.0, 0.4, 1.0, 0.0), abs=1e-9
-    )
-    assert (
-        free
-        and free.exponent == pytest.approx(0.4, abs=0.02)
-        and free.floor == pytest.approx(0.3, abs=0.01)
-    )
-    wrong = power_law(list(x), list(y), floor=0.0)
-    assert wrong and wrong.held_out > 0.1, (
-        "a floor that is left out shows at the point that was left out"
-    )
-
-
-def test_the_largest_point_has_no_say_in_the_power_law() -> None:
-    x, y = [1.0, 2.0, 4.0, 8.0, 16.0], [1.0, 0.5, 0.25, 0.125, 9.0]
-    law = power_law(x, y, floor=0.0)
-    assert (
-        law
-        and (law.scale, law.exponent) == pytest.approx((1.0, 1.0))
-        and law.held_out == pytest.approx(math.log(9 * 16))
-        and law.stays == pytest.approx(math.log(9 * 8))
-    )
-    assert power_law(x[:4], y[:4]) is None and power_law(x, y, floor=0.2) is None
 
 
 @pytest.mark.parametrize("form", ["best-of-n", "rl"])

@@ -76,7 +76,7 @@ def test_the_win_rate_is_what_drawing_gives() -> None:
 def test_a_study_says_which_world_it_needs(bag: World, bandit: World) -> None:
     with pytest.raises(InputError, match="--world.testbed bandit"):
         next(best_of_n_theory.study(bag))
-    with pytest.raises(InputError, match="five sizes"):
+    with pytest.raises(InputError, match="a law is fitted"):
         next(preference_scaling.study(bandit, sizes=(10, 20)))
     with pytest.raises(InputError, match=r"--cut is 1\.0"):
         next(scaling_fit.study(bandit, about="gold", cut=1.0))
@@ -194,25 +194,24 @@ def test_your_models_are_asked_your_questions(bag: World, tmp_path: Path) -> Non
 
 
 def test_preference_scaling_tells_taste_from_error(bandit: World) -> None:
-    lines = {
-        x["suite"]: x
-        for x in preference_scaling.study(
-            bandit, sizes=(50, 100, 200, 400, 1600), widths=(512,), kinds=2000
-        )
-    }
+    found = list(
+        preference_scaling.study(bandit, sizes=(50, 100, 200, 400, 1600), widths=(512,), kinds=2000)
+    )
+    lines = {x["suite"]: x for x in found if x["kind"] == "curve"}
     assert (
         lines["errors"]["accuracy"][-1] > 0.8
         and lines["errors"]["loss"][-1] < lines["errors"]["loss"][0] - 0.05
     )
     assert lines["facts"]["accuracy"][-1] > 0.75
-    assert (
-        abs(lines["taste"]["accuracy"][-1] - 0.5) < 0.03 and lines["taste"]["gain_over_chance"] < 0
-    )
+    assert abs(lines["taste"]["accuracy"][-1] - 0.5) < 0.03 and lines["taste"]["flat"]
+    one = lines["one taste"]
+    assert one["accuracy"][-1] > 0.7 and one["gain_over_chance"] > 0.05 and not one["flat"]
     for x in lines.values():
         assert (
             x["floor"] == pytest.approx(-(0.1 * math.log(0.1) + 0.9 * math.log(0.9)))
             and min(x["loss"]) > x["floor"]
         )
+    assert {x["arm"] for x in found if x["kind"] == "spent"} == set(lines)
 
 
 def test_small_models_foretell_a_larger_one_on_a_users_text(bag: World, tmp_path: Path) -> None:

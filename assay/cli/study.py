@@ -89,7 +89,7 @@ def study_(
             title=entry.title,
             paper=entry.paper,
             path=mine,
-            arguments=order.arguments,
+            arguments=plain(order.arguments),  # tuples too
             seed=order.world_arguments.get("seed"),
             world={"name": order.world, **order.world_arguments},
             fit={"name": order.fit, **order.fit_arguments} if order.fit else None,

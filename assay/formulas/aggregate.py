@@ -88,6 +88,26 @@ def uncertainty_weighted(scores: Float[Tensor, "M B N"], *, lam: float) -> Float
     return (middle - lam * variance).clamp(min=torch.finfo(scores.dtype).min).to(scores.dtype)
 
 
+def mean_minus_deviation(
+    scores: Float[Tensor, "M B N"], *, lam: float = 1.0
+) -> Float[Tensor, "B N"]:
+    """The mean minus a multiple of the standard deviation over members (÷ M).
+
+    (1/M)·Σᵢ rᵢ − λ·√((1/M)·Σᵢ (rᵢ − r̄)²)
+
+    Args:
+        scores: Centred scores `[M, B, N]`.
+        lam: λ, a pure number: unlike a variance, a deviation has the unit of the scores.
+
+    Returns:
+        `[B, N]`.
+
+    Source: Eisenstein et al., "Helping or Herding?", arXiv:2312.09244, 2023.
+    """
+    middle, variance = _moments(scores)
+    return (middle - lam * variance.sqrt()).to(scores.dtype)
+
+
 def quantile(scores: Float[Tensor, "M B N"], *, q: float) -> Float[Tensor, "B N"]:
     """The q-quantile over members, linear between order statistics.
 

@@ -167,3 +167,33 @@ def pearson(x: Float[Tensor, "*S n"], z: Float[Tensor, "*#S n"]) -> Float[Tensor
     own = a.square().sum(-1) * b.square().sum(-1)
     varied = own > 0
     return torch.where(varied, (a * b).sum(-1) / torch.where(varied, own, 1.0).sqrt(), 0.0)
+
+
+def midranks(x: Float[Tensor, "*S n"]) -> Float[Tensor, "*S n"]:
+    """The share of a row's entries that lie below each, ties counted by half.
+
+    (#{j : x_j < x_i} + ½·#{j : x_j = x_i})/n: the chance that an entry beats one of its row.
+
+    Args:
+        x: `[*S, n]`.
+
+    Returns:
+        `[*S, n]` from 1/(2n) to 1 − 1/(2n).
+    """
+    ordered = x.sort(-1).values.contiguous()
+    below = torch.searchsorted(ordered, x.contiguous())
+    upto = torch.searchsorted(ordered, x.contiguous(), right=True)
+    return (below + upto).to(x.dtype) / (2 * x.shape[-1])
+
+
+def rank_correlation(x: Float[Tensor, "*S n"], z: Float[Tensor, "*#S n"]) -> Float[Tensor, "*S"]:
+    """Spearman's rank correlation: Pearson's of the midranks.
+
+    Args:
+        x: `[*S, n]`.
+        z: `[*S, n]`.
+
+    Returns:
+        `[*S]` from −1 to 1; 0 where either is constant.
+    """
+    return pearson(midranks(x), midranks(z))

@@ -40,7 +40,7 @@ from assay.rewards.simulated_labels import labeled
 from assay.stats import curve_fit
 from assay.stats.curve_fit import tie
 from assay.stats.gao_forms import FORMS, beyond, columns
-from assay.stats.power_law import slope
+from assay.stats.rival_laws import slope
 
 BANK = 16384  # completions from which a bag's best-of-n is estimated; n goes to a sixteenth of it
 

@@ -1,51 +1,84 @@
 """Whose members err differently? Ensembles over pretraining seeds against fine-tuning seeds.
 
-M reward models are fitted twice on the same pairs. In the *pretrain* ensemble each has a
-representation of its own. In the *finetune* ensemble all share one, and differ in their heads'
-first weights and the order of the pairs, as the others do too. Data are the same for all: a
-bootstrap is a third kind of diversity, and stronger than fine-tuning seeds. Each member's scores
-are centred on each prompt before median and minimum are taken, since Bradley–Terry leaves a
-constant a prompt free (its fit pins it by 0.01·(chosen + rejected)²); a mean does not need it.
+S small language models are pretrained on the world's text, each with first weights and an order of
+texts of its own: S pretraining seeds. From each, S reward models are fine-tuned on the same pairs,
+trunk and head alike, with a fresh head and an order of pairs of their own: S fine-tuning seeds. The
+S×S reward models of this grid are grouped in two ways:
 
-Lines of kind "errors": the mean correlation between two members' errors, on completions of the
-reference and on completions moved towards what the members like (best of 64 by the mean of both
-ensembles). An error is a centred score minus its best multiple of gold. Lines of kind "best_of_n":
-gold, and how much of `feature` the selected completions have, for n = 1, 2, 4 …; `single` is the
-first member of the pretrain ensemble. The title's second half is `feature`: what *all* members have
-wrong, because their class of models cannot say it, rises under every ensemble.
+    pretrain   S models, each from another pretraining seed        S ensembles, a transversal each
+    finetune   S models, all from one pretraining seed             S ensembles, a row each
+    single     one model                                           S·S of them
 
-On table reward models a representation is `width` random numbers a token, frozen, so P > F is
-nearly built in: the mean of five random views spans what one cannot. What is measured is how much
-that is worth, and that the shared error stays. On grammar a representation is a small Llama's first
-weights, which the fit moves: no large corpus stands behind either.
+Every model is in as many ensembles of one kind as of the other, so members are the same models, of
+the same size, fitted to the same pairs: only who stands beside whom differs. Every line is the mean
+over a kind's ensembles. Bradley–Terry leaves a constant a prompt free; the fit pins it by
+η·(r(chosen) + r(rejected))², and scores are centred on each prompt before they are aggregated:
+mean, median, worst (the minimum), or mean minus standard deviation.
 
-The claim's other arms are the falsifiers that no ensemble may escape. With 8,000 clean pairs
-members agree: where they share an error (mode shared) one member, their mean and their worst must
-fall alike; where each errs in its own way (idiosyncratic) nothing may turn at all, for the failure
-was lack of data. They do not enter the effect.
+`unpretrained` is the negative control: S reward models whose "pretraining seed" drew first weights
+and pretrained nothing, so that random features are told from pretraining.
 
-Here: fine-tuning seeds leave members all but equal, in distribution and beyond; pretraining seeds
-divide their errors, on moved completions more than on the reference's. The tempting token, whose
-harm no model of the class can say, is selected more often as n grows, by every ensemble of either
-kind.
+Lines of kind "pretraining" say what each language model learned. "agreement": rank correlation
+within prompts (Spearman) of two members of one ensemble, on completions of the reference and on
+those that an aligned policy would write (best of 8 by the mean of all models); with gold also the
+correlation of their errors, an error being a centred score minus its best multiple of gold.
+"siblings": how often the favourite of one model among `most` beats a completion of the reference,
+by that model itself, by a sibling of the same pretraining, by one of another, and by gold.
+"best_of_n": gold, and how much of `feature` the selected completions have, for n = 1, 2, 4 …; the
+ensemble "gold" chooses by gold itself and shows how much of the feature gold would want. "rl": the
+same for policies trained by REINFORCE on the mean of one ensemble of each kind. "spent": the cost
+of one ensemble of each kind.
+
+The title's second half is `feature`: what *all* members have wrong rises under every ensemble. A
+share `bias` of the pairs, the same for all members, is labeled by who has more of the feature.
+
+The text is the demonstrations where the world has them (`--demos` of hub), else the pairs' own
+texts without their labels. Models that are pretrained elsewhere are compared by `grid`: fit S
+reward models on each of S bases that differ in their pretraining seed (`assay fit PAIRS --base BASE
+--resample none --members S`), and pass the S folders as the world's rewards, in order.
+
+Traps: bootstrapped pairs are a third kind of diversity, and stronger than fine-tuning seeds, so all
+members see all pairs. Accuracy on held-out pairs does not foretell agreement on shifted samples.
+
+Here: these are language models of a toy language, of 80 thousand weights; what a corpus of the
+world's text teaches beyond them, they cannot show. Policies trained by REINFORCE (`rl_steps`) are
+no part of the claim, which is about best-of-n.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from assay.core import Claim, InputError, Loop, Missing, Pairs, Paper, Reward, Rng, World
-from assay.formulas.aggregate import centred, mean, worst
-from assay.formulas.curves import best_of_n_shares
+from assay.core import Claim, InputError, Loop, Missing, Paper, Reward, Samples, World
+from assay.engine.checkpoint import Carry
+from assay.formulas.aggregate import centred, mean
 from assay.formulas.pairwise import bradley_terry, centring
+from assay.loops import online
+from assay.models.backbones.llama import Config
 from assay.rewards.attributes import attributes
-from assay.rewards.fit import fitted
-from assay.rewards.pretrained import pretrained
+from assay.rewards.pretraining import (
+    Joined,
+    Known,
+    as_texts,
+    fine_tuned,
+    pretrained,
+    text_loss,
+    texts_of,
+)
+from assay.rewards.seed_grid import (
+    ALIGNED,
+    Kinds,
+    agreement,
+    biased,
+    kinds_of,
+    selected,
+    siblings,
+    side,
+)
 
 paper = Paper(
     "Helping or Herding? Reward Model Ensembles Mitigate but do not Eliminate Reward Hacking",
@@ -55,144 +88,210 @@ paper = Paper(
 )
 reduces = {}
 
-CLEAN = {"world.pairs": 8000, "world.noise": 0.0}  # leaves nothing that disagreement can repair
-
 
 def study(
-    world: World, *, most: int = 256, width: int = 24, feature: str = "length", prompts: int = 32
+    world: World,
+    *,
+    seeds: int = 4,
+    most: int = 64,
+    prompts: int = 32,
+    feature: str = "length",
+    bias: float = 0.0,
+    text: str = "",
+    pretrain_steps: int = 100,
+    pretrain_rate: float = 3e-3,
+    steps: int = 60,
+    rate: float = 1e-3,
+    batch: int = 32,
+    eta: float = 0.01,
+    width: int = 32,
+    layers: int = 2,
+    rl_steps: int = 0,
+    grid: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the lines of kind "errors", then one line for each n and aggregate.
+    """Yield lines of kind "pretraining", "agreement", "siblings", "best_of_n", "rl" and "spent".
 
     Args:
+        seeds: S, pretraining seeds, fine-tuning seeds of each, and members of an ensemble.
         most: The largest n of best-of-n, at least 2; n doubles from 1.
-        width: Numbers a token in a table reward model's representation.
-        feature: What all members may have wrong, such as length or tokens:12-12.
         prompts: Held-out prompts that are completed.
+        feature: What all members may have wrong, such as length or tokens:12-12.
+        bias: Share of the labels that go to the completion with more of the feature.
+        text: What is pretrained on: demos or pairs; demos by default where the world has them.
+        pretrain_steps: Updates of a language model.
+        pretrain_rate: Their learning rate.
+        steps: Updates of a reward model.
+        rate: Their learning rate.
+        batch: Texts, or pairs, an update.
+        eta: Weight of (chosen + rejected)² in the reward models' loss.
+        width: Width of the models; a multiple of 8.
+        layers: Their layers.
+        rl_steps: Steps of REINFORCE on the mean of one ensemble of each kind; 0 for none.
+        grid: Take the world's own reward models as the grid, the models of one pretraining seed
+            side by side, instead of training any.
     """
-    gold_of, refit = world.gold, world.refit
-    if gold_of is None or refit is None:
-        raise Missing(
-            f"world {world.name} has no gold or no reward models of its own; use --world table or "
-            "--world grammar"
-        )
-    if most < 2:
-        raise InputError(f"--most is {most}; best-of-n needs at least 2 completions")
-    rng = world.task.rng("pretrain ensemble")
-    x = world.task.reference.sample(world.held_out[:prompts], 2 * most, rng("pool"))
-    gold, said = gold_of(x)[0].double(), attributes(x, feature)[..., 0].double()
-    scores = {}
-    for kind, own in (("pretrain", True), ("finetune", False)):
-        scores[kind] = centred(refit(_ensemble(own, width, rng("encoders")))(x).double(), x.present)
-    liked = (mean(scores["pretrain"]) + mean(scores["finetune"])) / 2
-    moved = {
-        "reference": torch.full_like(gold, 1 / gold.shape[1]),
-        "shifted": best_of_n_shares(liked, min(64, most)),
-    }
-    for kind, r in scores.items():
-        for where, weight in moved.items():
-            yield {
-                "kind": "errors",
-                "ensemble": kind,
-                "samples": where,
-                "correlation": correlation(r, gold, weight),
-            }
-    panels: dict[tuple[str, str], Tensor] = {("single", "one"): scores["pretrain"][0]}
-    for kind, r in scores.items():
-        panels |= {
-            (kind, "mean"): mean(r),
-            (kind, "median"): r.median(0).values,
-            (kind, "worst"): worst(r),
-        }
-    for n in [1 << i for i in range(most.bit_length()) if 1 << i <= most]:
-        for (kind, aggregate), proxy in panels.items():
-            share = best_of_n_shares(proxy, n)
-            yield {
-                "kind": "best_of_n",
-                "ensemble": kind,
-                "aggregate": aggregate,
-                "n": n,
-                "feature": feature,
-                "gold": float((share * gold).sum(-1).mean()),
-                "count": float((share * said).sum(-1).mean()),
-            }
-
-
-def _ensemble(own: bool, width: int, rng: Rng) -> Callable[[Any, Pairs, Loop], Reward]:
-    """Fit the world's reward models on representations of their own, or all on one."""
-
-    def loss(chosen: Tensor, rejected: Tensor, p: Tensor, margin: Tensor) -> Tensor:
-        return bradley_terry(chosen, rejected, p=p, margin=margin) + 0.01 * centring(
-            chosen, rejected
-        )
-
-    def by(model: Any, pairs: Pairs, loop: Loop) -> Reward:
-        return fitted(
-            pretrained(model, seeds=model.members if own else 1, width=width, rng=rng),
-            pairs,
-            loss=loss,
-            loop=loop,
-        )
-
-    return by
-
-
-def correlation(
-    scores: Float[Tensor, "M B N"], gold: Float[Tensor, "B N"], weight: Float[Tensor, "B N"]
-) -> float:
-    """Mean correlation between two members' errors, under these weights of a prompt's completions.
-
-    What gold explains of a centred score (one multiple a member, found without the weights) is no
-    error. A member without error correlates 0.
-    """
-    if len(scores) < 2:
+    if most < 2 or seeds < 2:
         raise InputError(
-            "the world has 1 reward model, and errors are compared between reward models; give "
-            "--world.members 2 or more"
+            f"--most is {most} and --seeds is {seeds}; best-of-n and an ensemble need at least 2"
         )
-    g = gold - gold.mean(-1, keepdim=True)
-    error = (
-        scores - (scores * g).sum((-2, -1), keepdim=True) / g.square().sum().clamp(min=1e-300) * g
-    )
-    w = (weight / weight.sum()).expand_as(error)
-    e = (error - (w * error).sum((-2, -1), keepdim=True)).flatten(1)
-    table = (w.flatten(1) * e) @ e.T
-    spread = table.diagonal().sqrt()
-    both = spread[:, None] * spread
-    r = torch.where(both > 0, table / torch.where(both > 0, both, 1.0), 0.0)
-    return float((r.sum() - r.diagonal().sum()) / (len(r) * (len(r) - 1)))
+    rng, task = world.task.rng("pretrain ensemble"), world.task
+    if grid:
+        members: Reward = task.rewards
+        seeds = side(len(members.names))
+        kinds = kinds_of(seeds, unpretrained=False)
+        spent = {k: (0, 0, len(v[0])) for k, v in kinds.items()}
+    else:
+        pairs = biased(task.pairs, feature, bias, rng("bias"))
+        found = texts_of(task, text)
+        known = Known.of(found, task.pairs)
+        texts = as_texts(known(found))
+        size = Config(len(known), width, layers, heads=4, kv_heads=4, inner=2 * width)
+        fit = Loop(max_steps=steps, batch_size=batch, learning_rate=rate, warmup_steps=steps // 10)
+        own = replace(
+            fit,
+            max_steps=pretrain_steps,
+            learning_rate=pretrain_rate,
+            warmup_steps=pretrain_steps // 10,
+        )
+        tenth = max(1, len(texts) // 10)
+        test, train = texts[:tenth], texts[tenth:]
+        trunks = [pretrained(size, train, seed=s, loop=own, rng=rng) for s in range(seeds)]
+        fresh = [
+            pretrained(size, train, seed=seeds + s, loop=replace(own, max_steps=0), rng=rng)
+            for s in range(seeds)
+        ]
+        for s, trunk in enumerate([*trunks, *fresh]):
+            yield {
+                "kind": "pretraining",
+                "seed": s,
+                "updates": pretrain_steps if s < seeds else 0,
+                "text_loss": text_loss(trunk, test),
+            }
+
+        def loss(chosen: Tensor, rejected: Tensor, p: Tensor, margin: Tensor) -> Tensor:
+            told = bradley_terry(chosen, rejected, p=p, margin=margin)
+            return told + eta * centring(chosen, rejected)
+
+        members = Joined(
+            known,
+            [
+                fine_tuned(some, known(pairs), seeds=each, loss=loss, loop=fit, rng=rng(name))
+                for some, each, name in ((trunks, seeds, "grid"), (fresh, 1, "unpretrained"))
+            ],
+        )
+        kinds = kinds_of(seeds, unpretrained=True)
+        spent = {
+            "single": (pretrain_steps + steps, len(pairs), 1),
+            "finetune": (pretrain_steps + seeds * steps, len(pairs), seeds),
+            "pretrain": (seeds * (pretrain_steps + steps), len(pairs), seeds),
+            "unpretrained": (seeds * steps, len(pairs), seeds),
+        }
+    x = task.reference.sample(world.held_out[:prompts], 2 * most, rng("pool"))
+    gold = None if world.gold is None else world.gold(x)[0].double()
+    r = centred(members(x).double(), x.present)
+    if not bool(r.isfinite().all()):
+        raise Missing("a reward model does not apply to some completions; leave it out")
+    yield from agreement(r, gold, kinds, min(ALIGNED, most))
+    yield from siblings(r, gold, kinds, most)
+    yield from selected(r, gold, attributes(x, feature)[..., 0].double(), kinds, most, feature)
+    if rl_steps:
+        yield from reinforced(world, members, kinds, rl_steps, feature)
+    for kind, (updates, labels, scorers) in spent.items():
+        yield {
+            "kind": "spent",
+            "arm": kind,
+            "generated": x.present.sum().item(),
+            "scored": scorers * x.present.sum().item(),
+            "labels": labels,
+            "updates": updates,
+        }
+
+
+def reinforced(
+    world: World, members: Reward, kinds: Kinds, steps: int, feature: str
+) -> Iterator[dict[str, Any]]:
+    """Lines of kind "rl": a policy trained on the mean of the first ensemble of each kind."""
+    several: Any = members
+    for kind, ensembles in kinds.items():
+        proxy = several.only(ensembles[0])
+        task = world.task.replaced(carry=Carry(), rng=world.task.rng("pretrain ensemble")("rl"))
+        loop = replace(world.loop or Loop(), max_steps=steps)
+
+        def score(x: Samples, proxy: Any = proxy) -> Tensor:
+            return mean(proxy(x))
+
+        for t, step in enumerate(online(task, loop, score=score), 1):
+            if t % max(1, steps // 4) and t < steps:
+                continue
+            policy: Any = step.policy
+            x = policy.sample(world.held_out, 4, world.task.rng("rl reading"))
+            yield {
+                "kind": "rl",
+                "ensemble": kind,
+                "step": t,
+                "kl": float(policy.kl(world.task.reference, x).mean()),
+                "gold": None if world.gold is None else float(world.gold(x)[0].mean()),
+                "count": float(attributes(x, feature).mean()),
+            }
 
 
 def gold_over_n(lines: list[dict[str, Any]], ensemble: str) -> float:
-    """Gold of best-of-n by an ensemble's mean (or the single member), averaged over n > 1."""
-    found = [
-        line["gold"]
-        for line in lines
-        if line["kind"] == "best_of_n"
-        and line["ensemble"] == ensemble
-        and line["aggregate"] in ("mean", "one")
-        and line["n"] > 1
-    ]
-    return sum(found) / len(found)
+    """Gold of best-of-n by the mean of an ensemble's members, averaged over n > 1."""
+    every = [x for x in lines if x["kind"] == "best_of_n" and x["n"] > 1]
+    own = [x for x in every if (x["ensemble"], x["aggregate"]) == (ensemble, "mean")]
+    return float(sum(x["gold"] for x in own) / len(own))
+
+
+def single(lines: list[dict[str, Any]]) -> float:
+    """Gold of one reward model, averaged over n > 1: ensembles have no say in the constants."""
+    return gold_over_n(lines, "single")
+
+
+CELL = {"seeds": 3, "most": 32, "bias": 0.2, "pretrain_steps": 250, "steps": 100, "width": 64}
+# none of these labels is flipped: one reward model then has more gold than the reference
+LANGUAGE = {"pairs": 4000, "noise": 0.0, "members": 1, "reward_steps": 1}
+LANGUAGE |= {"width": 64, "layers": 2, "sft_steps": 150}
 
 
 @Claim(
-    "Best-of-n by the mean of reward models with pretraining seeds of their own has more gold "
-    "than by the mean of reward models that differ in their fine-tuning seeds alone.",
-    arms={
-        "both": ("pretrain_ensemble", {"feature": "tokens:12-12"}),
-        **{
-            f"{mode} {what}": (recipe, {"world.mode": mode, **CLEAN})
-            for mode in ("shared", "idiosyncratic")
-            for what, recipe in (
-                ("one", "leave_one_out"),
-                ("mean", "mean_ensemble"),
-                ("worst", "worst_case"),
-            )
-        },
+    "Best-of-n by reward models of several pretraining seeds has more gold than by as many of one "
+    "pretraining seed, and these have more than one reward model; yet completions become longer "
+    "than gold wants under all of them, where labelers like length.",
+    arms={"grid": ("pretrain_ensemble", CELL)},
+    worlds=("grammar",),
+    on={"grammar": LANGUAGE},
+    # a tenth of what one reward model gains over the reference (0.42), and one token
+    least={
+        "pretrain over finetune": 0.04,
+        "finetune over single": 0.04,
+        "pretrain over unpretrained": 0.04,
+        "length persists": 1.0,
     },
-    worlds=("table",),
-    on={"table": {"testbed": "bag"}},
+    seeds="100..119",
+    tuned={"grid": {"rate": (1e-3, 3e-3)}},
+    by=single,
+    control=("pretrain over finetune", "pretrain over unpretrained"),
+    broken="the members' pretraining seeds: shared by all of them, or without any pretraining",
+    differs={
+        "updates": "an ensemble over pretraining seeds pretrains each member, one over fine-tuning "
+        "seeds pretrains once, and the control never: that is what is compared",
+        "scored": "an ensemble scores each completion with every member, a single model once",
+    },
 )
-def claim(arms: dict[str, list[dict[str, Any]]]) -> float:
-    """Gold by the pretrain ensemble minus gold by the finetune ensemble, averaged over n."""
-    return gold_over_n(arms["both"], "pretrain") - gold_over_n(arms["both"], "finetune")
+def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
+    """Four parts. Gold averaged over n: pretrain minus finetune, finetune minus single, pretrain
+    minus unpretrained. And tokens: the length of what the pretrain ensembles choose of the most
+    completions, minus the length of what gold chooses of as many.
+    """
+    lines = arms["grid"]
+    chosen = [x for x in lines if x["kind"] == "best_of_n" and x["aggregate"] == "mean"]
+    most = [x for x in chosen if x["n"] == chosen[-1]["n"]]
+    count = {x["ensemble"]: float(x["count"]) for x in most}
+    one, finetune = (gold_over_n(lines, k) for k in ("single", "finetune"))
+    pretrain, unpretrained = (gold_over_n(lines, k) for k in ("pretrain", "unpretrained"))
+    return {
+        "pretrain over finetune": pretrain - finetune,
+        "finetune over single": finetune - one,
+        "pretrain over unpretrained": pretrain - unpretrained,
+        "length persists": count["pretrain"] - count["gold"],
+    }

@@ -10,6 +10,7 @@ the sum of a pair's scores. See docs/architecture.md for the figures.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,50 @@ def bradley_terry_optimum(
 
 def _numpy(x: Rows) -> Any:
     return x.numpy() if isinstance(x, Tensor) else x
+
+
+def validated_bradley_terry(
+    x: Rows,
+    pairs: Int[Tensor, "B 2"],
+    *,
+    p: Float[Tensor, "B"],
+    margin: Float[Tensor, "B"],
+    ridges: Sequence[float],
+    share: float = 0.2,
+) -> tuple[Float[Tensor, "W"], float]:
+    """Fit one linear Bradley–Terry model, with the ridge that does best on a part of the pairs.
+
+    Each ridge is fitted to the last pairs and tested on the first ones, by loss; the best one is
+    then fitted to all pairs. A model whose labels say nothing so takes the largest ridge, and does
+    not fit their noise.
+
+    Args:
+        x: Features `[R, W]`.
+        pairs: The rows of each pair, chosen first.
+        p: The probability that the first is preferred.
+        margin: What the score difference must exceed.
+        ridges: The ridges to try.
+        share: The share of pairs that tests, counted from the first; at least one pair.
+
+    Returns:
+        (the weights, the ridge that was chosen).
+    """
+    n = max(1, round(share * len(pairs)))
+
+    def fit(rows: slice, ridge: float) -> Tensor:
+        ones = torch.ones(len(pairs[rows]), 1)
+        return bradley_terry_optimum(
+            x, pairs[rows], p=p[rows], margin=margin[rows], ridge=ridge, counts=ones
+        )[:, 0]
+
+    def loss(w: Tensor) -> float:
+        s = linear_scores(x, w[:, None])[:, 0].double()
+        u, label = s[pairs[:n, 0]] - s[pairs[:n, 1]] - margin[:n], p[:n].double()
+        each = torch.nn.functional.logsigmoid
+        return float(-(label * each(u) + (1 - label) * each(-u)).mean())
+
+    chosen = min(ridges, key=lambda ridge: (loss(fit(slice(n, None), ridge)), -ridge))
+    return fit(slice(None), chosen), chosen
 
 
 class _Loss:

@@ -1,0 +1,133 @@
+"""The grid of pretraining and fine-tuning seeds: fair groups, and lines that keep their word."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from families import checkpoint
+from test_fit_parts import PAIRS
+
+from assay.core import InputError, Rng, World
+from assay.recipes import pretrain_ensemble
+from assay.rewards.attributes import attributes
+from assay.rewards.seed_grid import biased, kinds_of, selected, siblings
+from assay.worlds import hub, table
+
+SMALL: dict[str, Any] = {
+    "seeds": 2,
+    "width": 8,
+    "layers": 1,
+    "steps": 3,
+    "pretrain_steps": 3,
+    "most": 4,
+    "prompts": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return table.world(testbed="bag", pairs=60, members=4, seed=1)
+
+
+def test_every_model_is_in_as_many_ensembles_of_either_kind() -> None:
+    kinds = kinds_of(3, unpretrained=True)
+    for kind in ("single", "finetune", "pretrain"):
+        assert sorted(m for group in kinds[kind] for m in group) == list(range(9))
+    assert all(len({m // 3 for m in group}) == 1 for group in kinds["finetune"])
+    for group in kinds["pretrain"]:
+        assert len({m // 3 for m in group}) == len({m % 3 for m in group}) == 3
+    assert kinds["unpretrained"] == [[9, 10, 11]]
+
+
+def test_a_share_of_the_labels_goes_to_the_feature() -> None:
+    assert torch.equal(biased(PAIRS, "length", 0.0, Rng(0)).action, PAIRS.action)
+    count = attributes(biased(PAIRS, "length", 1.0, Rng(0)), "length")[..., 0]
+    assert bool((count[:, 0] >= count[:, 1]).all())
+    half = attributes(biased(PAIRS, "length", 0.5, Rng(0)), "length")[..., 0]
+    before = attributes(PAIRS, "length")[..., 0]
+    wrong, left = (int((c[:, 1] > c[:, 0]).sum()) for c in (before, half))
+    assert 0 < left < wrong
+    with pytest.raises(InputError, match=r"--bias is 1\.5"):
+        biased(PAIRS, "length", 1.5, Rng(0))
+
+
+def test_models_of_one_mind_gain_nothing_by_company_and_independent_ones_do() -> None:
+    """Gold plus noise of one's own: an ensemble over what differs averages the noise."""
+    rng = torch.Generator().manual_seed(0)
+    gold = torch.randn(40, 32, generator=rng, dtype=torch.float64)
+    noise = torch.randn(3, 1, 40, 32, generator=rng, dtype=torch.float64).expand(3, 3, 40, 32)
+    r = (gold + noise).reshape(9, 40, 32)  # fine-tuning seeds of a trunk are one model
+    kinds = kinds_of(3, unpretrained=False)
+    lines = list(selected(r, gold, torch.zeros_like(gold), kinds, 16, "length"))
+    at = {(x["ensemble"], x["aggregate"]): x["gold"] for x in lines if x["n"] == 16}
+    assert at["finetune", "mean"] == pytest.approx(at["single", "mean"])
+    assert at["pretrain", "mean"] > at["finetune", "mean"] + 0.2
+    assert at["gold", "mean"] > at["pretrain", "mean"]
+    won = {x["by"]: x["wins"] for x in siblings(r, gold, kinds, 16)}
+    assert won["itself"] == pytest.approx(won["the same pretraining"])
+    assert won["another pretraining"] < won["itself"] - 0.1
+
+
+def test_the_study_trains_its_grid_and_says_what_it_spent(world: World) -> None:
+    lines = list(pretrain_ensemble.study(world, **SMALL, feature="tokens:12-12", bias=0.3))
+    start = [x["gold"] for x in lines if x["kind"] == "best_of_n" and x["n"] == 1]
+    assert max(start) - min(start) < 1e-9, "at n = 1 nobody chooses"
+    spent = {x["arm"]: x for x in lines if x["kind"] == "spent"}
+    assert [spent[k]["updates"] for k in ("single", "finetune", "pretrain", "unpretrained")] == [
+        6,
+        9,
+        12,
+        6,
+    ]
+    assert len({x["labels"] for x in spent.values()}) == 1
+    assert spent["finetune"]["scored"] == spent["pretrain"]["scored"] == 2 * 32
+    assert {x["samples"] for x in lines if x["kind"] == "agreement"} == {"reference", "aligned"}
+    updates = [x["updates"] for x in lines if x["kind"] == "pretraining"]
+    assert updates == [3, 3, 0, 0]
+
+
+def test_models_fitted_elsewhere_are_taken_as_a_grid(world: World) -> None:
+    lines = list(pretrain_ensemble.study(world, grid=True, most=4, prompts=4))
+    assert {x.get("ensemble") for x in lines if x["kind"] == "best_of_n"} == {
+        "single",
+        "finetune",
+        "pretrain",
+        "gold",
+    }
+    odd = table.world(testbed="bag", pairs=60, members=3, seed=1)
+    with pytest.raises(InputError, match="3 reward models, and --grid"):
+        next(pretrain_ensemble.study(odd, grid=True))
+
+
+def test_policies_are_trained_on_one_ensemble_of_each_kind(world: World) -> None:
+    given = {**SMALL, "pretrain_steps": 0, "rl_steps": 2}
+    lines = [x for x in pretrain_ensemble.study(world, **given) if x["kind"] == "rl"]
+    assert [(x["ensemble"], x["step"]) for x in lines] == [
+        (kind, t) for kind in ("single", "finetune", "pretrain", "unpretrained") for t in (1, 2)
+    ]
+    assert all(x["kl"] > 0 for x in lines)
+
+
+def test_a_model_and_a_file_of_pairs_are_enough(tmp_path: Path) -> None:
+    """Any tokenizer: its tokens are numbered anew. Without gold, gold's columns are empty."""
+    folder = checkpoint(tmp_path / "model", "llama")
+    rows = [
+        {"prompt": f"question {i}", "chosen": f"the old mill {i}", "rejected": "it rains"}
+        for i in range(24)
+    ]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    there = hub.world(policy=str(folder), pairs=str(path), max_tokens=24, held_out=4)
+    lines = list(pretrain_ensemble.study(there, **SMALL))
+    chosen = [x for x in lines if x["kind"] == "best_of_n"]
+    assert {x["ensemble"] for x in chosen} == {"single", "finetune", "pretrain", "unpretrained"}
+    assert all(x["gold"] is None for x in chosen)
+    assert {x["by"] for x in lines if x["kind"] == "siblings"} == {
+        "itself",
+        "the same pretraining",
+        "another pretraining",
+    }

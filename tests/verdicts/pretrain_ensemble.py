@@ -1,0 +1,40 @@
+"""Lines of `pretrain_ensemble` from gold and lengths that are said, the same at every n above 1."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+SPENT = {"single": 350, "finetune": 550, "pretrain": 1050, "unpretrained": 300}
+
+
+def true(seed: int) -> dict[str, list[dict[str, Any]]]:
+    """Pretraining seeds help most, no pretraining least, and length rises past what gold wants."""
+    gold = {"single": 2.0, "finetune": 3.0, "pretrain": 4.0, "unpretrained": 1.0, "gold": 6.0}
+    return lines(seed, gold, length=25.0)
+
+
+def false(seed: int) -> dict[str, list[dict[str, Any]]]:
+    """Who stands beside whom does not matter, nor does pretraining, and length is no hack."""
+    return lines(seed, dict.fromkeys([*SPENT, "gold"], 3.0), length=20.0)
+
+
+def lines(seed: int, gold: dict[str, float], *, length: float) -> dict[str, list[dict[str, Any]]]:
+    """The study's lines for these numbers, each shaken a little."""
+    noise, out = random.Random(seed), list[dict[str, Any]]()
+    for n in (1, 2, 4):
+        for kind, value in gold.items():
+            long = 20.0 if kind == "gold" or n == 1 else length
+            out.append(
+                {
+                    "kind": "best_of_n",
+                    "ensemble": kind,
+                    "aggregate": "mean",
+                    "n": n,
+                    "gold": value + noise.gauss(0, 0.01),
+                    "count": long + noise.gauss(0, 0.01),
+                }
+            )
+    for kind, updates in SPENT.items():
+        out.append({"kind": "spent", "arm": kind, "labels": 4000, "updates": updates})
+    return {"grid": out}
