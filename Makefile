@@ -79,9 +79,10 @@ bench: $(STAMP) .venv-trl/.set-up .venv-tune/.set-up  ## Measures speed beside T
 
 bench-watch: $(STAMP)  ## Measures the watch: an hour and a half of one core.
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch.collect table --last 300
-	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch.collect grammar --last 36
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch.collect grammar --last 48
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch replay
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch ceiling
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch kept
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch simulate
 	$(BIN)/python -m bench.watch page
 

@@ -12,7 +12,6 @@ from test_fit_parts import PAIRS, loss
 from assay.core import InputError, Loop, Rng, Samples, Task
 from assay.models.backbones.llama import Config, Llama
 from assay.rewards.pretraining import (
-from assay.worlds import table
     Joined,
     Known,
     as_texts,
@@ -22,6 +21,7 @@ from assay.worlds import table
     texts_of,
     token_logps,
 )
+from assay.worlds import table
 
 KNOWN = Known.of(PAIRS)
 TEXTS = as_texts(KNOWN(PAIRS))

@@ -14,8 +14,8 @@ import pytest
 from assay.watch.config import WatchConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-replay, simulated = (
-    importlib.import_module(f"bench.watch.{name}") for name in ("replay", "simulated")
+ceilings, replay, simulated = (
+    importlib.import_module(f"bench.watch.{name}") for name in ("ceilings", "replay", "simulated")
 )
 
 
@@ -63,6 +63,36 @@ def test_answers_are_drawn_as_often_as_they_win() -> None:
         won == pytest.approx(kept.p(30, 15), abs=0.015)
         and drawn[0].swapped == drawn[0].samples[::-1]
     )
+
+
+def test_answers_that_were_not_judged_are_drawn_where_no_scores_are_asked_for() -> None:
+    kept = run(HILL)
+    kept.judges = kept.judges[..., :4]
+    few = replay.Recorded(kept, 3, scored=True).sample(30, 30, 15, 0, 500, 0)
+    assert {int(d.completion) for d in few} == {0, 1, 2, 3} and few[0].scores is not None
+    every = replay.Recorded(kept, 3).sample(30, 30, 15, 0, 500, 0)
+    assert len({int(d.completion) for d in every}) == 40 and every[0].scores is None
+
+
+def test_a_rule_that_is_told_the_curves_knows_its_own_by_its_labels() -> None:
+    """Two hills; labels that win as often as on the second lead to the second's top, and what is
+    asked next tells them apart.
+    """
+    early = run(np.concatenate([np.linspace(0, 1.5, 6), np.linspace(1.4, -2.0, 35)]))
+    wins, shares = (np.concatenate(x) for x in zip(*map(ceilings.curves, (early, run(HILL)))))
+    told = ceilings.Told(wins, shares, places=True)
+    a, b = told.next_pair(None, 39)
+    seen = wins[:, a + 1, b + 1]
+    assert seen.max() - seen.min() > 0.2
+    for look in range(40):
+        told.pairs.append([float(look), -1.0, 40.0, 40.0 * run(HILL).p(look + 1, 0)])
+    assert told.belief()[len(ceilings.STRETCHES) :].sum() > 0.99
+    assert replay.shares(run(HILL))[told.best(None, 39) + 1] >= 0.9
+
+
+def test_an_interval_over_runs_holds_their_mean() -> None:
+    found = ceilings.scored([1.0, 1.0, 0.0, 0.5])
+    assert found["kept"] == 0.625 and found["interval"][0] < 0.625 < found["interval"][1]
 
 
 def test_the_highest_of_many_noisy_means_is_too_high() -> None:

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from assay.errors import InputError
-from assay.formulas.strengths import earliest_best, informative, strengths
 from assay.watch.detector import Detector, Schedule
 
 F64 = torch.float64
@@ -183,33 +182,6 @@ def test_a_useless_proxy_costs_at_most_its_trust():
             with_.update(t, x, proxy=z, pool=pool)
             without.update(t, x)
             assert with_.log_evidence >= without.log_evidence + math.log(0.25) - 1e-9
-
-
-def test_strengths_by_hand_and_the_peak():
-    """Two points, no prior to speak of: s = logit of the win rate. A run that rises to look 5 and
-    falls: the peak is near it.
-    """
-    t = torch.tensor
-    s, c = strengths(t([1]), t([0]), t([4000.0]), t([3000.0]), points=2, slope=100.0)
-    assert float(s[1]) == pytest.approx(math.log(3), abs=1e-3) and float(c[1, 1]) == pytest.approx(
-        1 / 750, rel=1e-2
-    )
-    high = t([0.0, 1.0, 0.9], dtype=F64)
-    every, spread = torch.arange(3), torch.eye(3, dtype=F64)
-    assert informative(high, spread, every) == (1, 2) and informative(high, spread, t([2])) == (
-        2,
-        2,
-    )
-    assert [earliest_best(high, 0.5 * spread, every, doubt=k) for k in (0.0, 0.5, 1.0)] == [1, 1, 0]
-    d = Detector(looks=30)
-    for look in range(24):
-        p = 1 / (1 + math.exp(-(1.5 - 0.01 * (look - 11) ** 2)))
-        d.update(look, [p] * 30)
-    assert (
-        abs(d.peak() - 11) <= 2
-        and d.peak(among=[0, 9]) == 9
-        and d.next_pair()[0] != d.next_pair()[1]
-    )
 
 
 def test_each_label_may_compare_with_a_policy_of_its_own():

@@ -1,10 +1,78 @@
-"""Which checkpoint of a run is best: Bradley–Terry strengths on a smooth curve."""
+"""Which checkpoint of a run is best: Bradley–Terry strengths on a curve with one peak."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+F64 = torch.float64
+
+
+class Fit(NamedTuple):
+    """A posterior of strengths s = root·u, where u is normal.
+
+    Attributes:
+        root: `[P, D]`.
+        mean: The mean of u `[D]`.
+        precision: The Cholesky factor of the precision of u `[D, D]`.
+        log_evidence: The log-likelihood of the labels under the prior.
+    """
+
+    root: Tensor
+    mean: Tensor
+    precision: Tensor
+    log_evidence: float
+
+    def draws(self, normals: Float[Tensor, "M D"]) -> Float[Tensor, "M P"]:
+        """Strengths drawn from the posterior, by standard normals."""
+        away = torch.linalg.solve_triangular(self.precision.mT, normals.mT, upper=True)
+        return (self.root @ (self.mean[:, None] + away)).mT
+
+
+class Curves(NamedTuple):
+    """Draws of a curve of strengths.
+
+    Attributes:
+        strengths: `[M, P]`.
+        weights: `[M]`; they sum to 1.
+    """
+
+    strengths: Tensor
+    weights: Tensor
+
+
+def curve_root(points: int, *, height: float, bend: float) -> Float[Tensor, "P D"]:
+    """A root of the prior covariance of a smooth curve that begins at 0.
+
+    s(x) = Σⱼ cⱼxʲ + w(x),  j = 1, 2, 3,  x = 0 … 1 along the run
+    cⱼ ~ N(0, height²),  w: a Wiener process integrated once, with rate bend
+
+    The cubic has the shapes of Gao's d(α − βd) and d(α − β log d); w is what a run adds to them. x
+    is a share of the run, so that the prior does not depend on how many checkpoints there are.
+
+    Args:
+        points: Points P of the curve; the first is 0.
+        height: In nats of a win's odds.
+        bend: In nats.
+
+    Returns:
+        `[P, P − 1]`, a lower triangle below a row of zeros.
+
+    Source: Gao, Schulman & Hilton, "Scaling laws for reward model overoptimization",
+        arXiv:2210.10760, 2022; Rasmussen & Williams, "Gaussian processes for machine learning",
+        2006, section 6.3 (the spline).
+    """
+    x = torch.linspace(0, 1, points, dtype=F64)[1:]
+    low, high = torch.minimum(x[:, None], x), torch.maximum(x[:, None], x)
+    cubic = sum(torch.outer(x**j, x**j) for j in (1, 2, 3))
+    covariance = height**2 * cubic + bend**2 * low.square() * (3 * high - low) / 6
+    tiny = 1e-10 * height**2 * torch.eye(points - 1, dtype=F64)
+    return torch.nn.functional.pad(torch.linalg.cholesky(covariance + tiny), (0, 0, 1, 0))
 
 
 def strengths(
@@ -13,134 +81,164 @@ def strengths(
     n: Float[Tensor, "L"],
     won: Float[Tensor, "L"],
     *,
-    points: int,
-    bend: float = 0.02,
-    slope: float = 0.3,
-) -> tuple[Float[Tensor, "P"], Float[Tensor, "P P"]]:
-    """Maximum a-posteriori strengths and their Laplace covariance.
+    root: Float[Tensor, "P D"],
+) -> Fit:
+    """The posterior of strengths by Laplace's approximation.
 
-    logit P(a beats b) = s_a − s_b,  s₀ = 0
-    Prior: second differences N(0, bend²), first step N(0, slope²)
+    logit P(a beats b) = s_a − s_b,  s = root·u,  u ~ N(0, I)
 
-    The prior is a smoothing spline: a point with four labels uses its neighbours, and the maximum
-    is not the luckiest point. The posterior is log-concave; Newton's method, with steps of at most
-    1 nat.
+    The posterior is log-concave; Newton's method, with steps of at most 1 nat in any strength.
 
     Args:
         a: A point of each line of data `[L]`.
         b: The point it is compared with `[L]`.
         n: Comparisons of the line `[L]`.
         won: How many a won, ties counting ½ `[L]`.
-        points: Points P.
-        bend: Standard deviation of second differences, in nats.
-        slope: Standard deviation of the first step, in nats.
+        root: A root of the prior covariance, see `curve_root`.
 
     Returns:
-        s `[P]` and its covariance `[P, P]`, in float64.
+        The posterior.
+
+    Source: Rasmussen & Williams, "Gaussian processes for machine learning", 2006, section 3.4.
     """
-    F = torch.float64
-    precision = torch.zeros(points, points, dtype=F)
-    for k in range(points - 2):
-        d = torch.tensor([1.0, -2.0, 1.0], dtype=F)
-        precision[k : k + 3, k : k + 3] += torch.outer(d, d) / bend**2
-    if points > 1:
-        d = torch.tensor([-1.0, 1.0], dtype=F)
-        precision[:2, :2] += torch.outer(d, d) / slope**2
-    s = torch.zeros(points, dtype=F)
-    n, won = n.to(F), won.to(F)
+    n, won = n.to(F64), won.to(F64)
+    apart = root[a] - root[b]  # [L, D]
+    u, eye = torch.zeros(root.shape[1], dtype=F64), torch.eye(root.shape[1], dtype=F64)
+
+    def curvature(u: Tensor) -> tuple[Tensor, Tensor]:
+        p = torch.sigmoid(apart @ u)
+        return torch.linalg.cholesky(eye + apart.mT @ ((n * p * (1 - p))[:, None] * apart)), p
+
     for _ in range(100):
-        p = torch.sigmoid(s[a] - s[b])
-        gradient = (-precision @ s).index_add(0, a, won - n * p).index_add(0, b, n * p - won)
-        hessian = precision.clone()
-        v = n * p * (1 - p)
-        for i, j, sign in ((a, a, 1.0), (b, b, 1.0), (a, b, -1.0), (b, a, -1.0)):
-            hessian.index_put_((i, j), sign * v, accumulate=True)
-        step = (
-            torch.linalg.solve(hessian[1:, 1:], gradient[1:]).clamp(-1, 1)
-            if points > 1
-            else s.new_zeros(0)
-        )
-        s = s + torch.nn.functional.pad(step, (1, 0))
-        if points < 2 or float(step.abs().max()) < 1e-8:
+        precision, p = curvature(u)
+        step = torch.cholesky_solve((apart.mT @ (won - n * p) - u)[:, None], precision)[:, 0]
+        far = (root @ step).abs().max() if len(step) else step.new_zeros(())
+        u = u + step / far.clamp(min=1)
+        if float(far) < 1e-8:
             break
-    covariance = torch.zeros(points, points, dtype=F)
-    if points > 1:
-        covariance[1:, 1:] = torch.linalg.inv(hessian[1:, 1:])
-    return s, covariance
+    precision, _ = curvature(u)
+    z = apart @ u
+    likelihood = float((won * z - n * torch.nn.functional.softplus(z)).sum())
+    evidence = likelihood - float(u.square().sum()) / 2 - float(precision.diagonal().log().sum())
+    return Fit(root, u, precision, evidence)
 
 
-def informative(
-    s: Float[Tensor, "P"],
-    covariance: Float[Tensor, "P P"],
-    among: Int[Tensor, "K"],
+def curves(
+    a: Int[Tensor, "L"],
+    b: Int[Tensor, "L"],
+    n: Float[Tensor, "L"],
+    won: Float[Tensor, "L"],
     *,
-    each: int = 8,
-) -> tuple[int, int]:
-    """The two points whose next comparisons raise the best strength most: the knowledge gradient.
+    points: int,
+    normals: Float[Tensor, "M D"],
+    heights: Sequence[float] = (1.0, 4.0),
+    bends: Sequence[float] = (0.1, 1.0, 4.0),
+    at_once: float = 0.1,
+    dip: float = 0.02,
+) -> Curves:
+    """Draws of a run's curve, given comparisons, under the prior that it has one peak.
 
-    Comparing a with b moves the means by σ̃·Z, Z normal:
-    σ̃ = (Σ_a − Σ_b)/√(Var(s_a − s_b) + 1/(each·p(1 − p)))
-    value = E max_k(s_k + σ̃_k·Z) − max_k s_k, by Gauss–Hermite quadrature
+    Smooth curves (`curve_root`), each height and bend as far as its evidence goes; a draw weighs
+    exp(−dips/dip), where dips is all that it falls before its highest point and rises after it, and
+    `at_once` if its highest point is the first.
 
-    On a smooth curve these are points on either flank, not the two highest ones.
+    A run is driven by a reward that knew something of quality at its start. So quality rises at
+    first, however little, and falls once the reward is over-optimised. Where the rise is smaller
+    than labels can show, the fall is not, and its shape says where it began.
 
     Args:
-        s: Strengths `[P]`.
-        covariance: `[P, P]`.
-        among: Points that can be compared `[K]`.
-        each: Comparisons.
+        a: A point of each line of data `[L]`; 0 is the reference.
+        b: The point it is compared with `[L]`.
+        n: Comparisons of the line `[L]`.
+        won: How many a won, ties counting ½ `[L]`.
+        points: Points P of the curve.
+        normals: Standard normals `[M, P − 1]`.
+        heights: Standard deviations of a cubic's coefficients, in nats.
+        bends: Rates of what is added to it, in nats.
+        at_once: The prior odds of a run that loses from its first step, relative to those of the
+            smooth curve without a shape.
+        dip: In nats.
 
     Returns:
-        Two points; the same one twice if there is only one.
+        About M curves.
 
-    Source: Frazier, Powell & Dayanik, "The knowledge-gradient policy for correlated normal
-        beliefs", 2009.
+    Source: Gao, Schulman & Hilton, arXiv:2210.10760, 2022, for the shape.
     """
-    if len(among) < 2:
-        return int(among[0]), int(among[0])
-    mean, cov = s[among], covariance[among][:, among]
-    a, b = torch.triu_indices(len(among), len(among), 1)
-    p = torch.sigmoid(mean[a] - mean[b])
-    noise = 1 / (each * (p * (1 - p)).clamp(min=0.02))
-    moved = (cov[:, a] - cov[:, b]) / (cov[a, a] + cov[b, b] - 2 * cov[a, b] + noise).clamp(
-        min=1e-12
-    ).sqrt()  # [K,pairs]
-    ladder = torch.diag(torch.arange(1, 15, dtype=torch.float64).sqrt(), 1)
-    z, vectors = torch.linalg.eigh(
-        ladder + ladder.mT
-    )  # Gauss–Hermite's places (Golub and Welsch, 1969)
-    weight = vectors[0].square()
-    worth = ((mean[:, None, None] + moved[..., None] * z).amax(0) * weight).sum(-1)
-    best = int(worth.argmax())
-    return int(among[a[best]]), int(among[b[best]])
+    if points < 2:
+        return Curves(torch.zeros(1, points, dtype=F64), torch.ones(1, dtype=F64))
+    roots = [curve_root(points, height=h, bend=c) for h in heights for c in bends]
+    fits = [strengths(a, b, n, won, root=root) for root in roots]
+    share = torch.tensor([f.log_evidence for f in fits], dtype=F64).softmax(0)
+    ends = (share.cumsum(0) * len(normals)).round().long().tolist()
+    begins = [0, *ends[:-1]]
+    s = torch.cat([f.draws(normals[i:j]) for f, i, j in zip(fits, begins, ends, strict=True)])
+    top = s.argmax(1)
+    log_weight = -dips(s, top) / dip + torch.where(top == 0, math.log(at_once), 0.0)
+    return Curves(s, log_weight.softmax(0))
 
 
-def earliest_best(
-    s: Float[Tensor, "P"],
-    covariance: Float[Tensor, "P P"],
-    among: Int[Tensor, "K"],
-    *,
-    doubt: float = 0.25,
+def dips(s: Float[Tensor, "M P"], top: Int[Tensor, "M"]) -> Float[Tensor, "M"]:
+    """All that each curve falls before its highest point and rises after it."""
+    change = s.diff(dim=1)
+    before = torch.arange(change.shape[1]) < top[:, None]
+    return torch.where(before, -change, change).clamp(min=0).sum(1)
+
+
+def best_kept(
+    of: Curves, among: Int[Tensor, "K"], *, share: float = 0.9, near: float = 0.01
 ) -> int:
-    """The earliest point that is within some standard errors of the strongest.
+    """The point that most probably has most of what the best one gains over the first.
 
-    Strengths count how often a completion is better, not by how much. What a policy loses late in a
-    run it loses in few completions and by much, so that the strongest point is later than the
-    highest mean (docs/watch-bench.md).
+    P_k = P(s_k ≥ share·max_j s_j); of points within `near` of the highest P, that of the highest
+    mean strength.
 
     Args:
-        s: Strengths `[P]`.
-        covariance: `[P, P]`.
+        of: The curve.
         among: Points to choose from `[K]`.
-        doubt: Standard errors.
+        share: The share of the gain.
+        near: A difference in probability that does not count.
 
     Returns:
         The point.
     """
-    best = int(among[s[among].argmax()])
-    spread = (
-        (covariance[among, among] + covariance[best, best] - 2 * covariance[among, best])
-        .clamp(min=0)
-        .sqrt()
-    )
-    return int(among[s[among] >= s[best] - doubt * spread].min())
+    s = of.strengths[:, among]
+    enough: Bool[Tensor, "M K"] = s >= share * s.amax(1, keepdim=True)
+    chance = of.weights @ enough.to(F64)
+    mean = torch.where(chance >= chance.max() - near, of.weights @ s, -math.inf)
+    return int(among[mean.argmax()])
+
+
+def informative(of: Curves, among: Int[Tensor, "K"]) -> tuple[int, int]:
+    """The two points whose next comparison tells most about which one is best.
+
+    I(outcome; best) = H(p) − Σ_k P(k is best)·H(p | k is best),  H: the entropy of a coin
+
+    On a curve with one peak these lie on its flanks, where outcomes are far from even, and seldom
+    at the top.
+
+    Args:
+        of: The curve.
+        among: Points that can be compared `[K]`.
+
+    Returns:
+        Two points; the same one twice if there is only one.
+
+    Source: Lindley, "On a measure of the information provided by an experiment", 1956;
+        Hennig & Schuler, "Entropy search for information-efficient global optimization", 2012.
+    """
+    if len(among) < 2:
+        return int(among[0]), int(among[0])
+    s = of.strengths[:, among]
+    a, b = torch.triu_indices(len(among), len(among), 1)
+    wins = of.weights[:, None] * torch.sigmoid(s[:, a] - s[:, b])  # [M, pairs]
+    best = s.argmax(1)
+    each = torch.zeros(len(among), len(a), dtype=F64).index_add(0, best, wins)
+    place = torch.zeros(len(among), dtype=F64).index_add(0, best, of.weights)[:, None]
+    told = _entropy(wins.sum(0)) - (place * _entropy(each / place.clamp(min=1e-300))).sum(0)
+    most = int(told.argmax())
+    return int(among[a[most]]), int(among[b[most]])
+
+
+def _entropy(p: Tensor) -> Tensor:
+    """Of a coin, in nats."""
+    return torch.special.entr(p) + torch.special.entr((1 - p).clamp(min=0))

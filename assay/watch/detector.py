@@ -191,7 +191,7 @@ class Detector:
         return self.verdict()
 
     def settle(self, look: int, other: int, outcomes: Numbers) -> None:
-        """Count comparisons that were bought after a stop; they are no evidence of a fall.
+        """Count comparisons that are no evidence of a fall: with the reference, or after a stop.
 
         Args:
             look: The look of one policy.
@@ -203,7 +203,8 @@ class Detector:
         self.labels += len(x)
 
     def peak(self, among: Sequence[int] | None = None) -> int:
-        """The look whose policy was the best by all comparisons together; −1 for the reference.
+        """The look whose policy most probably has most of the best one's gain, by all comparisons
+        together; −1 for the reference.
 
         Args:
             among: Looks whose policies are still at hand; None for all.
@@ -211,7 +212,7 @@ class Detector:
         return self.ranking.best(among, self.look)
 
     def next_pair(self, among: Sequence[int] | None = None) -> tuple[int, int]:
-        """The two looks whose comparison says most about where to go back to; see `peak`."""
+        """The two looks whose comparison tells most about where to go back to; see `peak`."""
         return self.ranking.next_pair(among, self.look)
 
     def since(self) -> int:

@@ -1,7 +1,8 @@
 """Which checkpoint was the best, by all comparisons of a run together.
 
-The best so far lags by the looks that it takes to show that a newer checkpoint is better; a ranking
-does not, see `assay.formulas.strengths`.
+The best so far lags by the looks that it takes to show that a newer checkpoint is better. A curve
+through all comparisons does not, and where the rise was smaller than labels can show, the shape of
+the fall says where it began: see `assay.formulas.strengths`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from assay.core.rng import Rng
 from assay.errors import InputError
-from assay.formulas.strengths import earliest_best, informative, strengths
+from assay.formulas.strengths import Curves, best_kept, curves, informative
+
+DRAWS = 2000  # of the curve; the standard error of a chance is at most 0.011
 
 
 class Ranking:
@@ -60,15 +64,16 @@ class Ranking:
         Returns:
             A look; −1 for the reference.
         """
-        return earliest_best(*self._strengths(among, seen)) - 1
+        curve, places = self._curve(among, seen)
+        return best_kept(curve, places) - 1
 
     def next_pair(self, among: Sequence[int] | None, seen: int) -> tuple[int, int]:
-        """The two looks whose comparison says most about which is best; arguments as in `best`."""
-        a, b = informative(*self._strengths(among, seen))
+        """The two looks whose comparison tells most about which is best; arguments as in `best`."""
+        a, b = informative(*self._curve(among, seen))
         return a - 1, b - 1
 
-    def _strengths(self, among: Sequence[int] | None, seen: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Strengths of all looks, their covariance, and the places of those asked for."""
+    def _curve(self, among: Sequence[int] | None, seen: int) -> tuple[Curves, Tensor]:
+        """The curve of all looks, and the places of those asked for."""
         looks = range(-1, seen + 1) if among is None else sorted(set(among))
         wrong = [k for k in looks if not -1 <= k <= seen]
         if wrong or not len(looks):
@@ -76,8 +81,10 @@ class Ranking:
                 f"the watch was asked for the best among looks {list(looks)[:5]} and has seen −1 "
                 f"to {seen}; name some of these"
             )
-        t = torch.tensor(self.pairs, dtype=torch.float64).reshape(-1, 4)
-        s, covariance = strengths(
-            t[:, 0].long() + 1, t[:, 1].long() + 1, t[:, 2], t[:, 3], points=seen + 2
-        )
-        return s, covariance, torch.tensor(list(looks)) + 1
+        # sorted: the order in which labels came changes no bit of the sums
+        t = torch.tensor(sorted(self.pairs), dtype=torch.float64).reshape(-1, 4)
+        rows, columns = torch.arange(DRAWS)[:, None], torch.arange(seen + 1)
+        normals = Rng(0)("curve").normal(rows, columns, dtype=torch.float64)
+        a, b = t[:, 0].long() + 1, t[:, 1].long() + 1
+        curve = curves(a, b, t[:, 2], t[:, 3], points=seen + 2, normals=normals)
+        return curve, torch.tensor(list(looks)) + 1

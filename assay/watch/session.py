@@ -6,8 +6,8 @@ labeler. Labels come through the run's ledger, and the detector turns outcomes i
 best so far is a stretch of checkpoints, one of them drawn for each label: the best single one of
 many looks beats even a healthy run's next. Comparisons with the reference carry no evidence.
 
-On "stop" the caller stops training, more labels choose among the kept policies, and the best by all
-comparisons together is the result. The watch knows no world and no recipe.
+On "stop" the caller stops training, more labels choose among the kept policies, and the result is
+chosen by a curve through all comparisons. The watch knows no world and no recipe.
 """
 
 from __future__ import annotations
@@ -205,13 +205,14 @@ class Watch:
         ]
 
     def _compare_with_reference(self, step: int, look: int, at: int) -> None:
-        """A few comparisons with the reference, which the detector does not see."""
+        """A few comparisons with the reference: no evidence."""
         n = self.budget.spare(look, waits=self.labeler.waits)
         if n > 0:
             sampled = self.source.sample(step, step, 0, at, n, self.budget.used)
             self.budget.used += n
             outcomes = self._label(step, [(0,)] * n, sampled, range(at, at + n))
             self.beside += [[step, x] for x in outcomes if x is not None]
+            self.detector.settle(look, -1, [x for x in outcomes if x is not None])
 
     def _keep(self, step: int) -> None:
         """Keep this look's policy; of too many, drop the one whose neighbours lie closest.

@@ -6,6 +6,8 @@ python -m bench.watch replay     writes bench/results/watch-runs.json, from the 
 python -m bench.watch signals    writes its part about signals that cost nothing again
 python -m bench.watch ceiling    writes its part about what labels could reach that say who is
                                  better, and not by how much
+python -m bench.watch kept       writes its part about how much any rule could keep with the same
+                                 labels
 python -m bench.watch page       writes docs/watch-bench.md from both
 """
 
@@ -27,7 +29,7 @@ PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "watch-bench.md"
 def main(argv: list[str]) -> int:
     """One of the three parts."""
     ask = argparse.ArgumentParser(prog="python -m bench.watch")
-    ask.add_argument("part", choices=("simulate", "replay", "signals", "ceiling", "page"))
+    ask.add_argument("part", choices=("simulate", "replay", "signals", "ceiling", "kept", "page"))
     ask.add_argument("--runs", type=int, default=5000, help="simulated runs of each null")
     ask.add_argument(
         "--cell", type=int, default=250, help="simulated runs of each of the four change points"
@@ -48,6 +50,7 @@ def main(argv: list[str]) -> int:
         default="",
         help="replay: which sources made the runs that have not noted it, for the page",
     )
+    ask.add_argument("--draws", type=int, default=10, help="kept: draws of labels for each run")
     ask.add_argument(
         "--only",
         default="",
@@ -64,7 +67,7 @@ def main(argv: list[str]) -> int:
         if only and path.exists():
             found = simulated.merged(json.loads(path.read_text(encoding="utf-8")), found)
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    elif args.part in ("replay", "signals", "ceiling"):
+    elif args.part in ("replay", "signals", "ceiling", "kept"):
         from bench.watch import replayed
 
         path, worlds = (
@@ -80,6 +83,11 @@ def main(argv: list[str]) -> int:
                 w: {**old[w], "hints": h}
                 for w, h in replayed.signals_alone(Path(args.folder), worlds).items()
             }
+        elif args.part == "kept":
+            from bench.watch import ceilings
+
+            each = {w: ceilings.ceilings(say, Path(args.folder), w, args.draws) for w in worlds}
+            found = {"kept": {**old.get("kept", {}), **each}}
         else:
             found = {
                 "ceiling": {

@@ -1,12 +1,16 @@
 """Real runs, kept so that every detector can be replayed on them: for each look the gold and the
-judges of many fresh answers.
+judges of many answers.
 
-A run is trained by a recipe of the library; at every look its policy answers all held-out prompts
-at fresh addresses. Half of the settings are meant to turn and half not; whether a run has turned is
-decided later, from its gold (replay.py). One .npz a run.
+A run is trained by a recipe of the library; at every look its policy answers all held-out prompts.
+Half of the settings are meant to turn and half not; whether a run has turned is decided later, from
+its gold (replay.py). One .npz a run.
+
+Where the world does not know a policy's mean gold exactly (grammar), all looks answer at the same
+addresses: neighbours then share most of their luck (their gold correlates at .8), and what one
+checkpoint gains over another is known ten times as well as from fresh ones.
 
     python -m bench.watch.collect table  --first 0 --last 300
-    python -m bench.watch.collect grammar --first 0 --last 36
+    python -m bench.watch.collect grammar --first 0 --last 48
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ from assay.core import Rng, World
 from assay.worlds import cache, grammar, table
 
 LOOKS = {"table": 100, "grammar": 30}
+JUDGED = 4  # of grammar's answers: reward models cost as much as the answers themselves
 # (recipe, its arguments, world's arguments, steps after which learning stops or None, meant to
 # turn)
 Setting = tuple[str, dict[str, Any], dict[str, Any], int | None, bool]
@@ -72,12 +77,12 @@ def sources() -> str:
 
 
 def setting(name: str, number: int) -> tuple[Setting, int, int]:
-    """A run's setting, its world's seed and its own: settings in turn; the grammar has three
-    worlds, the table one a run.
+    """A run's setting, its world's seed and its own: settings in turn; the grammar has six worlds,
+    the table one a run.
     """
     settings = TABLE if name == "table" else GRAMMAR
     turn = number // len(settings)
-    return settings[number % len(settings)], (number if name == "table" else turn % 3), 1000 + turn
+    return settings[number % len(settings)], (number if name == "table" else turn % 6), 1000 + turn
 
 
 def train(name: str, number: int, looks: int) -> dict[str, Any]:
@@ -98,14 +103,15 @@ def train(name: str, number: int, looks: int) -> dict[str, Any]:
     steps = verb(task, loop=loop, **constants)
     # the smaller the differences, the more answers it takes to know which checkpoint is the better
     # one
-    answers = 8 if name == "grammar" else 32 if meant else 96
-    seen = [look(world, task.reference, Rng(seed)("watch", 0), answers)]
+    answers = 16 if name == "grammar" else 32 if meant else 96
+    address = lambda t: Rng(seed)("watch", 0 if name == "grammar" else t)
+    seen = [look(world, task.reference, address(0), answers)]
     policy: Any = task.reference
     for t in range(1, looks + 1):
         for _ in range(each):
             step = next(steps, None)
             policy = policy if step is None else step.policy
-        seen.append(look(world, policy, Rng(seed)("watch", t), answers))
+        seen.append(look(world, policy, address(t), answers))
     out = {k: np.stack([s[k] for s in seen]) for k in seen[0]}
     about = {
         "world": name,
@@ -125,12 +131,13 @@ def train(name: str, number: int, looks: int) -> dict[str, Any]:
 @torch.no_grad()
 def look(world: World, policy: Any, rng: Rng, answers: int) -> dict[str, Any]:
     """Gold [B,N], judges [M,B,N], and what is free: KL, entropy, length, repetition, each a mean
-    with all answers.
+    with all answers. On grammar only the first JUDGED answers are judged.
     """
     x = policy.sample(
         world.held_out[:16] if world.name == "table" else world.held_out, answers, rng
     )
     assert world.gold is not None
+    few = x if world.name == "table" else x.pick(torch.arange(JUDGED).expand(len(x), -1))
     kl = policy.kl(world.task.reference, x).mean()
     held = x.mask
     entropy = -(torch.where(held, x.logp, 0.0).sum(-1) / held.sum(-1).clamp(min=1)).mean()
@@ -140,7 +147,7 @@ def look(world: World, policy: Any, rng: Rng, answers: int) -> dict[str, Any]:
     facts = {} if world.facts is None else world.facts(policy)
     return {
         "gold": world.gold(x)[0].numpy().astype(np.float32),
-        "judges": world.task.rewards(x).numpy().astype(np.float16),
+        "judges": world.task.rewards(few).numpy().astype(np.float16),
         "kl": np.float32(kl),
         "entropy": np.float32(entropy),
         "length": np.float32(n.float().mean()),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.watch.ceilings import STRETCHES
 from bench.watch.cells import number, share, table
+
+STRETCHED = f"{min(STRETCHES)} to {max(STRETCHES)} times"
 
 
 def real(d: dict[str, Any]) -> str:
     """Both worlds' tables."""
     text = """## Real runs
 
-`python -m bench.watch.collect table --last 300; python -m bench.watch.collect grammar --last 36;
+`python -m bench.watch.collect table --last 300; python -m bench.watch.collect grammar --last 48;
 python -m bench.watch replay; python -m bench.watch ceiling`. Runs of the library's recipes,
 trained without a watch; at each look the gold and the rewards of many fresh completions are kept,
 and `assay/watch/session.py` is run on them as it stands: its completions come from these, so
@@ -29,7 +32,39 @@ over the reference, by what is gone back to, mean over runs that turn.
     for world in ("table", "grammar"):
         if world in d:
             text += runs_of(world, d[world], d.get("ceiling", {}).get(world))
+        if world in d.get("kept", {}):
+            text += could_be_kept(world, d["kept"][world])
     return text
+
+
+def could_be_kept(world: str, d: dict[str, Any]) -> str:
+    """How much of what any rule could keep the watch keeps."""
+
+    d = {**d, "all": [*d["made on"], *d["fresh"]]}
+
+    def cell(rule: str, of: str) -> str:
+        if of not in d["rules"]:
+            return "–"
+        k = d["rules"][of][rule]
+        low, high = k["interval"]
+        ends = f" [{100 * low:.0f}, {100 * high:.0f}]" if len(d[of]) > 1 else " of one run"
+        return f"{100 * k['kept']:.0f} %{ends}"
+
+    rows = [[rule, cell(rule, "all"), cell(rule, "fresh")] for rule in d["each"]]
+    count = len(d["made on"]) + len(d["fresh"])
+    listed = ", ".join(map(str, d["fresh"])) or "none"
+    return f"""
+#### What any rule could keep on {world}
+
+`python -m bench.watch kept --world {world} --draws {d["draws"]}`: {count} runs that turn, each
+replayed with {d["draws"]} draws of labels; kept is 90 % of the peak's gain, intervals are from
+resampled runs. *Told all curves*: Bayes' rule whose prior is even over the win rates and the gold
+of all these runs, the run's own among them, each also {STRETCHED} as fast: the best rule there is
+if runs come from these curves. *Places the labels*: after the stop it buys those that tell it
+most. *The others' curves*: without the run's own. *Fresh*: runs that were first replayed when the
+rule was finished (numbers {listed}).
+
+{table(["rule", "kept, all runs", "kept, fresh runs"], rows)}"""
 
 
 SIGNALS = [
@@ -85,7 +120,7 @@ def runs_of(world: str, d: dict[str, Any], ceiling: dict[str, Any] | None) -> st
         "Below: runs of odd numbers (rivals and variants: those from 201 on); the constants of "
         "going back were chosen on even ones, which are of other settings. "
         if world == "table"
-        else "Below: all of them. No constant was chosen on them. "
+        else "Below: all of them. "
     )
     hints = [
         [
@@ -143,8 +178,8 @@ turn{" (odd numbers)" if world == "table" else ""}: about what labels could reac
     )
     if d["all"]["edge"] < 0.6:
         gained += (
-            "So small an edge is less than anything is promised for (128 labels have a standard "
-            "error of .04): the watch stops the fall, and where the peak was it can seldom say. "
+            "So small an edge is less than labels can show (128 have a standard error of .04): "
+            "where the peak was, only the shape of the fall can say. "
         )
     return f"""
 ### {world}: {d["runs"]} runs

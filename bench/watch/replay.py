@@ -33,6 +33,7 @@ from assay.watch.config import WatchConfig
 from assay.watch.detector import Detector
 from assay.watch.labelers.questions import Label, Question
 from assay.watch.ledger import Ledger
+from assay.watch.ranking import Ranking
 from assay.watch.session import Watch
 
 TURNED, STEADY = 0.40, 0.45
@@ -107,11 +108,11 @@ class Kept:
 
 class Recorded:
     """The watch's door to a kept run: an answer is one of those kept, drawn evenly, prompts afresh
-    for every comparison.
+    for every comparison. scored: draw among the answers that were judged, and say their scores.
     """
 
-    def __init__(self, run: Kept, seed: int):
-        self.run, self.seed = run, seed
+    def __init__(self, run: Kept, seed: int, *, scored: bool = False):
+        self.run, self.seed, self.scored = run, seed, scored
 
     def prompts_left(self, used: int) -> int | None:
         return None
@@ -121,16 +122,17 @@ class Recorded:
     ) -> list[Comparison]:
         """See assay.watch.comparisons.ComparisonSource; steps are checkpoints."""
         run, rng = self.run, np.random.default_rng((self.seed, step, at))
-        B, N = run.gold.shape[1:]
+        B, N = (run.judges[0, 0] if self.scored else run.gold[0]).shape
         prompt, (i, j) = rng.integers(B, size=n), rng.integers(N, size=(2, n))
-        scores = [run.judges[t][:, prompt, k].T.tolist() for t, k in ((policy, i), (other, j))]
+        judged = ((policy, i), (other, j)) if self.scored else ()
+        scores = [run.judges[t][:, prompt, k].T.tolist() for t, k in judged]
         gold = [run.gold[t][prompt, k].tolist() for t, k in ((policy, i), (other, j))]
         return [
             Comparison(
                 str(prompt[k]),
                 str(i[k]),
                 str(j[k]),
-                (scores[0][k], scores[1][k]),
+                (scores[0][k], scores[1][k]) if self.scored else None,
                 samples=(gold[0][k], gold[1][k]),
                 swapped=(gold[1][k], gold[0][k]),
             )
@@ -171,15 +173,37 @@ class Outcome:
     settled: int
 
 
-def watch(run: Kept, seed: int, settings: WatchConfig, *, flip: float = 0.0) -> Outcome:
-    """Run the watch itself (assay/watch/session.py), look by look, on the labels that were kept."""
+def watching(
+    run: Kept,
+    seed: int,
+    settings: WatchConfig,
+    *,
+    flip: float = 0.0,
+    ranking: Ranking | None = None,
+) -> Watch:
+    """The watch itself (assay/watch/session.py) after all of its looks at a run, on the labels that
+    were kept. ranking: another rule that says where to go back to.
+    """
     w = Watch(
-        Recorded(run, seed), Ledger(None, None), Lies(seed, flip), Rng(seed), settings, run.looks
+        Recorded(run, seed, scored=settings.group > 1),
+        Ledger(None, None),
+        Lies(seed, flip),
+        Rng(seed),
+        settings,
+        run.looks,
     )
+    if ranking is not None:
+        w.detector.ranking = ranking
     for t in range(1, run.looks + 1):
         w.look({"step": t})
         if w.stopped:
             break
+    return w
+
+
+def watch(run: Kept, seed: int, settings: WatchConfig, *, flip: float = 0.0) -> Outcome:
+    """What the watch does with a run."""
+    w = watching(run, seed, settings, flip=flip)
     looked = int(sum(r[1] for r in w.detector.history.rows)) + len(w.beside)
     return Outcome(
         w.steps[-1] if w.stopped else 0,

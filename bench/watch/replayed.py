@@ -1,10 +1,8 @@
-"""Real runs scored: the detector in several settings, the rivals, the free signals, an oracle. One
-JSON file.
+"""Real runs scored: the detector in several settings, the rivals, the free signals, an oracle.
 
-Constants of the watch (bend, doubt, labels after a stop) were chosen on table runs of even numbers,
-which are of other settings than the odd ones (collect.TABLE); results are of the odd ones. On
-grammar nothing was chosen. Thresholds of the signals are found on every second round of settings
-and scored on the others.
+Constants of the watch (labels after a stop, the curve's prior) were chosen on table runs of even
+numbers, which are of other settings than the odd ones, and on grammar's runs 0, 1 and 4. Thresholds
+of the signals are found on every second round of settings and scored on the others.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def _family(reach: float, seed: int) -> list[dict[str, Any]]:
 def true(seed: int) -> dict[str, list[dict[str, Any]]]:
     """The conditioned policy reaches further than soups and than the shuffled one."""
     return {
-        "mine": _family(40.0, seed),
+        "mine": _family(30.0, seed),
         "soups": _family(1.0, seed),
         "shuffled": _family(0.5, seed),
     }
@@ -28,6 +28,6 @@ def false(seed: int) -> dict[str, list[dict[str, Any]]]:
     """Soups reach further."""
     return {
         "mine": _family(1.0, seed),
-        "soups": _family(40.0, seed),
+        "soups": _family(30.0, seed),
         "shuffled": _family(0.5, seed),
     }

@@ -1,0 +1,179 @@
+"""Which checkpoint is the best: a curve with one peak through all comparisons, and what it asks."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from assay.errors import InputError
+from assay.formulas.strengths import (
+    Curves,
+    best_kept,
+    curve_root,
+    curves,
+    dips,
+    informative,
+    strengths,
+)
+from assay.watch.detector import Detector
+from assay.watch.ranking import Ranking
+
+F64 = torch.float64
+t = torch.tensor
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def exact(curve: Callable[[int], float], looks: int, each: float) -> Ranking:
+    """Every look against the reference and against the look six before it, as often as it wins."""
+    r = Ranking()
+    for look in range(looks):
+        for other in {-1, max(-1, look - 6)}:
+            p = sigmoid(curve(look) - (curve(other) if other >= 0 else 0.0))
+            r.pairs.append([float(look), float(other), each, each * p])
+    return r
+
+
+def hill(look: int) -> float:
+    return 1.5 - 0.01 * (look - 11) ** 2
+
+
+def test_strengths_by_hand() -> None:
+    """Two points, no prior to speak of: s = logit of the win rate, with its binomial variance."""
+    fit = strengths(t([1]), t([0]), t([4000.0]), t([3000.0]), root=t([[0.0], [100.0]], dtype=F64))
+    draws = fit.draws(torch.linspace(-2, 2, 5, dtype=F64)[:, None])
+    assert float(draws[2, 1]) == pytest.approx(math.log(3), abs=1e-3) and not draws[:, 0].any()
+    assert float(draws[3, 1] - draws[2, 1]) == pytest.approx(750**-0.5, rel=1e-2)
+
+
+def test_without_labels_the_posterior_is_the_prior() -> None:
+    root = curve_root(6, height=1.0, bend=1.0)
+    none = t([], dtype=F64)
+    fit = strengths(none.long(), none.long(), none, none, root=root)
+    assert fit.log_evidence == 0
+    assert torch.allclose(fit.draws(torch.eye(5, dtype=F64)), root.mT)
+    x = torch.linspace(0, 1, 6, dtype=F64)
+    cubic = x + x**2 * x[-1] + x**3 * x[-1]  # covariance with the last point, and w's beside it
+    assert torch.allclose((root @ root.mT)[:, -1], cubic + x**2 * (3 - x) / 6, atol=1e-8)
+
+
+def test_the_prior_is_of_the_run_and_not_of_its_number_of_looks() -> None:
+    few, many = curve_root(11, height=1.0, bend=2.0), curve_root(101, height=1.0, bend=2.0)
+    assert torch.allclose(few @ few.mT, (many @ many.mT)[::10, ::10], atol=1e-6)
+
+
+def test_dips_are_what_is_not_one_hill() -> None:
+    s = t([[0.0, 1.0, 3.0, 2.0], [0.0, 1.0, 0.5, 2.0], [0.0, -1.0, -0.5, -2.0]], dtype=F64)
+    assert dips(s, s.argmax(1)).tolist() == [0.0, 0.5, 0.5]
+
+
+def test_best_kept_counts_runs_and_not_heights() -> None:
+    """Point 1 is nine tenths of the best in all three; point 2 is the best in one, and by far."""
+    s = t([[0.0, 1.0, 0.8], [0.0, 1.0, 0.8], [0.0, 2.8, 3.0]], dtype=F64)
+    of = Curves(s, torch.full((3,), 1 / 3, dtype=F64))
+    assert best_kept(of, torch.arange(3)) == 1
+    assert best_kept(of, t([0, 2])) == 2
+    assert best_kept(of, torch.arange(3), share=0.5) == 1  # as likely as 2, and higher on average
+
+
+def test_what_tells_most_is_what_differs_between_the_places_of_the_peak() -> None:
+    """Two hills: 0 and 3 say which, 1 and 2 are even in both; alone, a point has no pair."""
+    s = t([[0.0, 2.0, 2.1, -3.0], [0.0, 2.1, 2.0, 1.0]], dtype=F64)
+    of = Curves(s, torch.full((2,), 0.5, dtype=F64))
+    assert set(informative(of, torch.arange(4))) == {0, 3}
+    assert informative(of, t([2])) == (2, 2)
+
+
+def test_with_exact_labels_the_peak_is_found() -> None:
+    r = exact(hill, 24, 2000.0)
+    assert abs(r.best(None, 23) - 11) <= 1
+    assert r.best([0, 9, 20], 23) == 9
+    a, b = r.next_pair(None, 23)
+    assert a != b and a != 11
+
+
+def test_a_curve_that_rises_ends_at_its_last_look() -> None:
+    assert exact(lambda look: 0.08 * (look + 1), 24, 200.0).best(None, 23) >= 22
+
+
+def test_a_run_that_loses_from_its_first_step_goes_back_to_the_reference() -> None:
+    assert exact(lambda look: -0.3 * (look + 1), 12, 200.0).best(None, 11) == -1
+
+
+def test_a_flat_curve_and_no_label_at_all_still_name_a_look() -> None:
+    assert -1 <= exact(lambda look: 0.0, 12, 20.0).best(None, 11) <= 11
+    assert -1 <= Ranking().best(None, 11) <= 11
+    assert Ranking().best(None, -1) == -1 and Ranking().next_pair(None, -1) == (-1, -1)
+    with pytest.raises(InputError, match="among looks"):
+        Ranking().best([9], 3)
+
+
+def test_the_shape_of_the_fall_says_where_a_small_rise_ended() -> None:
+    """A rise of .06 nats that no label can show, then a fall of 1.2: with 430 labels the rule never
+    goes back into the fall, and seldom all the way to the reference.
+    """
+    true = [0.0, *(0.06 - 0.0055 * (look - 2) ** 2 for look in range(18))]
+    back = []
+    for seed in range(12):
+        rng, r = np.random.default_rng(seed), Ranking()
+        for look in range(18):
+            for _ in range(24):
+                other = int(rng.integers(-1, min(2, look)))
+                won = float(rng.random() < sigmoid(true[look + 1] - true[other + 1]))
+                r.add(look, [other], [won], look)
+        back.append(r.best(None, 17))
+    assert max(back) <= 5 and sum(k >= 0 for k in back) >= 8
+
+
+def test_the_order_of_labels_changes_no_bit() -> None:
+    r, other = exact(hill, 24, 5.0), Ranking()
+    other.pairs = [r.pairs[i] for i in np.random.default_rng(0).permutation(len(r.pairs))]
+    assert torch.equal(r._curve(None, 23)[0].strengths, other._curve(None, 23)[0].strengths)
+    assert r.best(None, 23) == other.best(None, 23) and r.next_pair(None, 23) == other.next_pair(
+        None, 23
+    )
+
+
+def test_a_resumed_detector_draws_the_same_curve() -> None:
+    d, rng = Detector(looks=30), np.random.default_rng(0)
+    for look in range(24):
+        d.update(look, (rng.random(13) < sigmoid(hill(look))).astype(float).tolist())
+    d.settle(20, -1, [1.0, 0.0, 0.5])
+    again = Detector.resumed(json.loads(json.dumps(d.state())))
+    assert again.peak() == d.peak() and again.next_pair() == d.next_pair()
+    one, two = (x.ranking._curve(None, x.look)[0] for x in (d, again))
+    assert torch.equal(one.strengths, two.strengths) and torch.equal(one.weights, two.weights)
+
+
+def test_what_chooses_the_checkpoint_is_no_evidence() -> None:
+    """Comparisons that are settled change neither evidence nor alarm, and do change the choice."""
+    one, two, rng = Detector(looks=30), Detector(looks=30), np.random.default_rng(0)
+    for look in range(24):
+        x = (rng.random(13) < sigmoid(hill(look))).astype(float).tolist()
+        one.update(look, x)
+        two.update(look, x)
+        two.settle(look, -1, [0.0] * 30)
+        assert one.log_evidence == two.log_evidence and one.alarmed == two.alarmed
+    assert one.peak() > two.peak() == -1
+
+
+def test_draws_weigh_the_shape_and_the_first_step() -> None:
+    """Nearly all weight lies on curves with one peak; half the odds at the start, half the weight
+    of curves that only fall.
+    """
+    none, z = t([], dtype=F64), torch.randn(4000, 5, generator=torch.Generator().manual_seed(0))
+    fell = {}
+    for odds in (1.0, 0.1):
+        c = curves(none.long(), none.long(), none, none, points=6, normals=z.double(), at_once=odds)
+        top = c.strengths.argmax(1)
+        assert float(c.weights @ dips(c.strengths, top)) < 0.02
+        fell[odds] = float(c.weights[top == 0].sum())
+    full, tenth = (p / (1 - p) for p in fell.values())
+    assert tenth == pytest.approx(0.1 * full, rel=1e-6)
