@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from verdicts.curves import run
+from verdicts.recipes import FALSE, TRUE
 
 from assay.core import Claim
 from assay.evidence import rule, spending, tuning
@@ -20,8 +22,6 @@ from assay.evidence.claims import claim_of
 from assay.evidence.result import Reads, add, empty, numbered
 from assay.evidence.results import folder, read
 from assay.registry import catalogue
-from tests.verdicts.curves import run
-from tests.verdicts.recipes import FALSE, TRUE
 
 Arms = dict[str, list[dict[str, Any]]]
 ENTRIES = [e for e in catalogue.entries() if e.statement]
@@ -30,10 +30,8 @@ JUDGED = {e.name: e for e in ENTRIES if claim_of(e).least is not None}
 
 def arms_of(name: str, side: str) -> Callable[[int], Arms]:
     """The function that makes a claim's arms of one seed."""
-    if importlib.util.find_spec(f"tests.verdicts.{name}"):
-        made: Callable[[int], Arms] = getattr(
-            importlib.import_module(f"tests.verdicts.{name}"), side
-        )
+    if importlib.util.find_spec(f"verdicts.{name}"):
+        made: Callable[[int], Arms] = getattr(importlib.import_module(f"verdicts.{name}"), side)
         return made
     curves = (TRUE if side == "true" else FALSE)[name]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from tests.verdicts.curves import reading
+from verdicts.curves import reading
 
 PENALISED = ("reverse", "forward", "jensen_shannon")
 

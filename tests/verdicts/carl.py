@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from tests.verdicts.curves import run
+from verdicts.curves import run
 
 Arms = dict[str, list[dict[str, object]]]
 

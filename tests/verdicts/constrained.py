@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from tests.verdicts.curves import run
-from tests.verdicts.recipes import FALLS
+from verdicts.curves import run
+from verdicts.recipes import FALLS
 
 Arms = dict[str, list[dict[str, object]]]
 

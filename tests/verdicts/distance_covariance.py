@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from tests.verdicts.curves import run
+from verdicts.curves import run
 
 KEPT, LINEAR, PLAIN = [0.0, 4.0, 8.0, 10.0], [0.0, 2.0, 3.0, 3.0], [0.0, 0.5, -5.0, -20.0]
 

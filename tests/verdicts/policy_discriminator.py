@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from tests.verdicts.curves import run
+from verdicts.curves import run
 
 Arms = dict[str, list[dict[str, Any]]]
 ENDS = {"labels": 1.0, "demonstrations": 1.2, "shuffled": 0.8, "free": 0.0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from assay.core.paper import Arms
-from tests.verdicts.curves import run
+from verdicts.curves import run
 
 PLAIN, REPAIRED = [0.0, 1.0, 1.5, 0.0], [0.0, 2.0, 3.0, 2.0]
 OTHERS = ("single", "drop", "shuffled")

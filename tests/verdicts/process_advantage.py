@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from assay.core.paper import Arms
-from tests.verdicts.curves import run
+from verdicts.curves import run
 
 SLOW, FAST = [0.0, 0.1, 0.3, 0.5, 0.6], [0.0, 0.3, 0.5, 0.6, 0.6]
 OTHERS = ("self", "shuffled", "outcome")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from tests.verdicts.curves import run
+from verdicts.curves import run
 
 OTHERS = ("uncalibrated", "global weights", "shuffled labels")
 

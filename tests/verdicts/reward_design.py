@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from tests.verdicts.curves import run
+from verdicts.curves import run
 
 FAST, SLOW = [0.0, 0.4, 0.6, 0.6], [0.0, 0.0, 0.1, 0.4]
 TRUE = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from tests.verdicts.curves import run
+from verdicts.curves import run
 
 MORE, LESS = [0.0, 1.0, 1.2, 1.0], [0.0, 0.5, 0.5, 0.0]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from assay.core.paper import Arms
-from tests.verdicts.curves import run
+from verdicts.curves import run
 
 LOW, HIGH = [1.2, 1.4, 1.5, 1.2], [1.2, 1.5, 1.9, 1.6]
 
