@@ -143,7 +143,7 @@ CASES = {
         rows,
         sample=(0.97,),
     ),
-    "claims": Case(("claims", "--run", "leave_one_out", *WORLD, "--seeds", "0"), sample=(0.5,)),
+    "claims": Case(("claims", "--run", "worst_case", *WORLD, "--seeds", "100"), sample=(0.5,)),
     "watch": Case(WATCH, rows, before=(*RUN, "--policies"), sample=(0.5,)),
     "export": Case(("export", "a", "--last", "--out", "model"), model, before=HUB, sample=(0.7,)),
     "export of a sheet": Case(

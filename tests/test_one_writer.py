@@ -37,8 +37,8 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("reward", ("fit", "pairs.jsonl", "--members", "1", "--out", "reward")),
         ("scored.jsonl", ("score", "judge.py:worth", "texts.jsonl", "--out", "scored.jsonl")),
         (
-            "claims/leave_one_out.table.json",
-            ("claims", "--run", "leave_one_out", *WORLD, "--seeds", "0"),
+            "claims/worst_case.table.json",
+            ("claims", "--run", "worst_case", *WORLD, "--seeds", "100"),
         ),
         ("curve.json", ("bon", "texts.jsonl", "--gold", "gold", "-o", "curve.json")),
     ],

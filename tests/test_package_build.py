@@ -116,7 +116,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
         for p in PACKAGE.rglob("*")
         if p.is_file() and "__pycache__" not in p.parts
     }
-    results = {f"assay/evidence/found/{p.name}" for p in (ROOT / "claims").glob("*.json")}
+    claims = ROOT / "claims"
+    results = {
+        f"assay/evidence/found/{p.relative_to(claims).as_posix()}" for p in claims.rglob("*.json")
+    }
     assert len(results) > 40 and packed == here | results
     assert {
         "assay/py.typed",

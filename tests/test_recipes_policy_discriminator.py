@@ -53,7 +53,7 @@ def test_exchanged_references_say_nothing_of_whose_completions_follow(world: Wor
 def trained(world: World, **more: object) -> tuple[list[dict[str, float]], float, dict[str, int]]:
     """The statistics of a short run, how like the demonstrations it ends, and what it spent."""
     task = world.task.replaced(carry=Carry(), rng=Rng(0))
-    small = {"policies": 8, "unseen": 4, "triples_each": 600, "updates": 40, "tuning": 10}
+    small = {"tilted": 8, "unseen": 4, "triples_each": 600, "updates": 40, "tuning": 10}
     loop = Loop(max_steps=12, batch_size=16, num_generations=16, learning_rate=0.05)
     spent = dict.fromkeys(meter.counts, 0)
     with meter.charging(spent):
@@ -85,7 +85,7 @@ def test_the_rivals_train_a_policy_and_measure_no_discriminator(world: World) ->
     with pytest.raises(InputError, match="--start is 'polar'"):
         trained(world, start="polar")
     with pytest.raises(InputError, match="told apart from 2 on"):
-        trained(world, policies=1)
+        trained(world, tilted=1)
 
 
 def test_demonstrations_are_gathered_by_prompt(world: World) -> None:

@@ -47,16 +47,16 @@ def hill(look: int) -> float:
 
 def test_strengths_by_hand() -> None:
     """Two points, no prior to speak of: s = logit of the win rate, with its binomial variance."""
-    fit = strengths(t([1]), t([0]), t([4000.0]), t([3000.0]), root=t([[0.0], [100.0]], dtype=F64))
+    fit = strengths(t([1]), t([0]), t([4000.0]), t([3000.0]), t([[0.0], [100.0]], dtype=F64))
     draws = fit.draws(torch.linspace(-2, 2, 5, dtype=F64)[:, None])
     assert float(draws[2, 1]) == pytest.approx(math.log(3), abs=1e-3) and not draws[:, 0].any()
     assert float(draws[3, 1] - draws[2, 1]) == pytest.approx(750**-0.5, rel=1e-2)
 
 
 def test_without_labels_the_posterior_is_the_prior() -> None:
-    root = curve_root(6, height=1.0, bend=1.0)
+    root = curve_root(points=6, height=1.0, bend=1.0)
     none = t([], dtype=F64)
-    fit = strengths(none.long(), none.long(), none, none, root=root)
+    fit = strengths(none.long(), none.long(), none, none, root)
     assert fit.log_evidence == 0
     assert torch.allclose(fit.draws(torch.eye(5, dtype=F64)), root.mT)
     x = torch.linspace(0, 1, 6, dtype=F64)
@@ -65,7 +65,7 @@ def test_without_labels_the_posterior_is_the_prior() -> None:
 
 
 def test_the_prior_is_of_the_run_and_not_of_its_number_of_looks() -> None:
-    few, many = curve_root(11, height=1.0, bend=2.0), curve_root(101, height=1.0, bend=2.0)
+    few, many = (curve_root(points=n, height=1.0, bend=2.0) for n in (11, 101))
     assert torch.allclose(few @ few.mT, (many @ many.mT)[::10, ::10], atol=1e-6)
 
 
@@ -171,7 +171,7 @@ def test_draws_weigh_the_shape_and_the_first_step() -> None:
     none, z = t([], dtype=F64), torch.randn(4000, 5, generator=torch.Generator().manual_seed(0))
     fell = {}
     for odds in (1.0, 0.1):
-        c = curves(none.long(), none.long(), none, none, points=6, normals=z.double(), at_once=odds)
+        c = curves(none.long(), none.long(), none, none, z.double(), points=6, at_once=odds)
         top = c.strengths.argmax(1)
         assert float(c.weights @ dips(c.strengths, top)) < 0.02
         fell[odds] = float(c.weights[top == 0].sum())

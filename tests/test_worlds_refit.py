@@ -157,11 +157,11 @@ def test_a_world_of_the_user_s_own(tmp_path: Path, capsys: pytest.CaptureFixture
             [
                 "claims",
                 "--run",
-                "leave_one_out",
+                "worst_case",
                 "--world",
                 str(mine),
                 "--seeds",
-                "0..1",
+                "100..101",
                 "--max-steps",
                 "2",
                 "--results",
@@ -170,7 +170,11 @@ def test_a_world_of_the_user_s_own(tmp_path: Path, capsys: pytest.CaptureFixture
         )
         == 0
     )
-    assert [p.name for p in (tmp_path / "claims").iterdir()] == ["leave_one_out.mine.json"]
+    made = sorted(p.relative_to(tmp_path) for p in (tmp_path / "claims").rglob("*.json"))
+    assert [p.as_posix() for p in made] == [
+        "claims/pilots/worst_case.mine.json",
+        "claims/worst_case.mine.json",
+    ]
     capsys.readouterr()
     for text, said in (
         ("x = 1", "no function named world"),

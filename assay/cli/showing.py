@@ -110,7 +110,7 @@ def examples(entry: Entry) -> dict[str, str]:
     from assay.evidence.manual import parts
 
     found = parts(entry.path)
-    world = (found["worlds"] or ("table",))[0]
+    world = (found["worlds"] or ("table",))[0].replace("study", "table")
     on = "".join(f" --world.{k} {v}" for k, v in found["on"].get(world, {}).items())
     out, name = FOLDER.format(entry.name), entry.name
     place = f"--world {world}{on}"

@@ -14,6 +14,7 @@ from assay.engine.os_errors import writing_to
 from assay.errors import InputError
 from assay.evidence.claims import Plan, pilots
 from assay.evidence.rule import LEVEL, by_part
+from assay.safe_text import visible
 from assay.stats.intervals import bounds, detectable
 
 FOLDER = "pilots"
@@ -53,7 +54,7 @@ def found(plan: Plan, folder: Path, *, again: bool = False) -> dict[str, dict[st
             make_folder(path.parent)
         text = json.dumps(pilot, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         write_bytes(path, text.encode("utf-8"))
-        print(path, file=sys.stderr)
+        print(visible(str(path)), file=sys.stderr)
     return {**kept, **made}
 
 

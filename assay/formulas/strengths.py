@@ -46,7 +46,7 @@ class Curves(NamedTuple):
     weights: Tensor
 
 
-def curve_root(points: int, *, height: float, bend: float) -> Float[Tensor, "P D"]:
+def curve_root(*, points: int, height: float, bend: float) -> Float[Tensor, "P D"]:
     """A root of the prior covariance of a smooth curve that begins at 0.
 
     s(x) = Σⱼ cⱼxʲ + w(x),  j = 1, 2, 3,  x = 0 … 1 along the run
@@ -80,7 +80,6 @@ def strengths(
     b: Int[Tensor, "L"],
     n: Float[Tensor, "L"],
     won: Float[Tensor, "L"],
-    *,
     root: Float[Tensor, "P D"],
 ) -> Fit:
     """The posterior of strengths by Laplace's approximation.
@@ -128,9 +127,9 @@ def curves(
     b: Int[Tensor, "L"],
     n: Float[Tensor, "L"],
     won: Float[Tensor, "L"],
+    normals: Float[Tensor, "M D"],
     *,
     points: int,
-    normals: Float[Tensor, "M D"],
     heights: Sequence[float] = (1.0, 4.0),
     bends: Sequence[float] = (0.1, 1.0, 4.0),
     at_once: float = 0.1,
@@ -166,8 +165,8 @@ def curves(
     """
     if points < 2:
         return Curves(torch.zeros(1, points, dtype=F64), torch.ones(1, dtype=F64))
-    roots = [curve_root(points, height=h, bend=c) for h in heights for c in bends]
-    fits = [strengths(a, b, n, won, root=root) for root in roots]
+    roots = [curve_root(points=points, height=h, bend=c) for h in heights for c in bends]
+    fits = [strengths(a, b, n, won, root) for root in roots]
     share = torch.tensor([f.log_evidence for f in fits], dtype=F64).softmax(0)
     ends = (share.cumsum(0) * len(normals)).round().long().tolist()
     begins = [0, *ends[:-1]]

@@ -32,8 +32,7 @@ trimming (1 % at either end, with the discriminator) makes it small. Differs fro
 what is divided by what.
 
 Here: tomato has one place that fools the proxy, so a penalty on where one is has an easy case. The
-claim compares gold at the end. The arm "single" stopped at its own peak is as good as the best of
-them, but one has to know when.
+claim compares ends. "single", stopped at its own peak, is as good: one has to know when.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def recipe(
     task: Task,
     *,
     start: str = "pretrained",
-    policies: int = 256,
+    tilted: int = 256,
     unseen: int = 32,
     styles: int = 6,
     strength: float = 1.0,
@@ -99,7 +99,7 @@ def recipe(
 
     Args:
         start: pretrained, shuffled, scratch or bradley_terry.
-        policies: Policies of pretraining, at least 2.
+        tilted: Policies of pretraining, at least 2.
         unseen: Policies on which it is measured, at least 2.
         styles: Directions in which policies differ; 0 for a direction a token.
         strength: Largest standard deviation of a tilt.
@@ -115,9 +115,9 @@ def recipe(
     reference: Any = task.reference
     if not hasattr(reference, "tilted"):
         raise Missing("this world's policies cannot be tilted token by token; use --world table")
-    if min(policies, unseen) < 2:
+    if min(tilted, unseen) < 2:
         raise InputError(
-            f"--policies is {policies} and --unseen {unseen}; policies are told apart from 2 on"
+            f"--tilted is {tilted} and --unseen {unseen}; policies are told apart from 2 on"
         )
     rng, V = task.rng("policy discriminator"), reference.logits.shape[-1]
     carry: Any = task.carry.keep(fitted={}, known={})
@@ -127,7 +127,7 @@ def recipe(
         return Loop(max_steps=steps, batch_size=64, learning_rate=rate, warmup_steps=10)
 
     def pretrained(model: Discriminator) -> None:
-        every = tilts(reference, policies + unseen, rng("tilts"), styles=styles, strength=strength)
+        every = tilts(reference, tilted + unseen, rng("tilts"), styles=styles, strength=strength)
         shown, _ = compared(every[unseen:], task.prompts, triples_each, rng("train"))
         shown = exchanged(shown, rng("exchange")) if start == "shuffled" else shown
         trained(model, shown, loss=_loss, loop=optimised(updates))

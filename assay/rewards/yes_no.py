@@ -27,6 +27,7 @@ LISTED = re.compile(r"^\s*(?:\d+[.):]|[-*•])\s*(.+?)[.;]?\s*$")
 FEATURES = 1 << 14  # of a fitted classifier
 
 
+@runtime_checkable
 class YesNo(Protocol):
     """Says with what probability the answer to a question is yes.
 

@@ -86,5 +86,5 @@ class Ranking:
         rows, columns = torch.arange(DRAWS)[:, None], torch.arange(seen + 1)
         normals = Rng(0)("curve").normal(rows, columns, dtype=torch.float64)
         a, b = t[:, 0].long() + 1, t[:, 1].long() + 1
-        curve = curves(a, b, t[:, 2], t[:, 3], points=seen + 2, normals=normals)
+        curve = curves(a, b, t[:, 2], t[:, 3], normals, points=seen + 2)
         return curve, torch.tensor(list(looks)) + 1

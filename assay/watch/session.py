@@ -4,10 +4,9 @@ At each look, completions of the current policy are compared with those of the b
 prompts sampled afresh, one label a prompt, in an order that is drawn for each pair and told to no
 labeler. Labels come through the run's ledger, and the detector turns outcomes into a verdict. The
 best so far is a stretch of checkpoints, one of them drawn for each label: the best single one of
-many looks beats even a healthy run's next. Comparisons with the reference carry no evidence.
-
-On "stop" the caller stops training, more labels choose among the kept policies, and the result is
-chosen by a curve through all comparisons. The watch knows no world and no recipe.
+many looks beats even a healthy run's next. Comparisons with the reference carry no evidence. On
+"stop" the caller stops training, more labels are bought, and a curve through all comparisons
+chooses among the kept policies. The watch knows no world and no recipe.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ class Watch:
         kept: Steps whose policies are kept, besides the reference.
         budget: What was spent.
         beside: [step, outcome] of each comparison with the reference.
-        seen: What hints are made of, one row for each look.
+        seen: A row of what hints are made of for each look.
     """
 
     def __init__(

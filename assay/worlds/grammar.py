@@ -41,7 +41,7 @@ from assay.rewards.simulated_labels import preferences
 from assay.worlds import demonstrations, language
 from assay.worlds.cache import cache_path, cached
 from assay.worlds.configuration import arguments, check_range
-from assay.worlds.language import REQUESTS, TERMS, VOCABULARY
+from assay.worlds.language import REQUESTS, TERMS, VOCABULARY, instructed
 from assay.worlds.refit import refitter
 from assay.worlds.sft import fine_tune
 
@@ -282,22 +282,3 @@ def _loss(centre: float) -> fit.Loss:
         ) + centre * pairwise.centring(chosen, rejected)
 
     return loss
-
-
-GOOD, BAD = "good ,", "no good ,"
-
-
-def instructed(requests: list[str], care: Float[Tensor, "n"], share: float, rng: Rng) -> list[str]:
-    """Put an instruction before a share of the requests, by the care of who completed them.
-
-    Args:
-        requests: The prompts of demonstrations.
-        care: Of their writers, from 0 to 1.
-        share: Share that gets an instruction.
-        rng: Address of which do.
-    """
-    chosen = rng.uniform(torch.arange(len(requests))) < share
-    return [
-        f"{GOOD if c > 0.5 else BAD} {r}" if here else r
-        for r, c, here in zip(requests, care.tolist(), chosen.tolist(), strict=True)
-    ]

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from assay.core import Samples
+from assay.core import Rng, Samples
 from assay.errors import InputError
 from assay.models.vocabulary import SPECIAL, Vocabulary
 
@@ -218,3 +218,22 @@ def terms(samples: Samples) -> Float[Tensor, "6 B N"]:
         -over / 5,
     ]
     return torch.stack(out).reshape(6, B, N)
+
+
+GOOD, BAD = "good ,", "no good ,"
+
+
+def instructed(requests: list[str], care: Float[Tensor, "n"], share: float, rng: Rng) -> list[str]:
+    """Put an instruction before a share of the requests, by the care of who completed them.
+
+    Args:
+        requests: The prompts of demonstrations.
+        care: Of their writers, from 0 to 1.
+        share: Share that gets an instruction.
+        rng: Address of which do.
+    """
+    chosen = rng.uniform(torch.arange(len(requests))) < share
+    return [
+        f"{GOOD if c > 0.5 else BAD} {r}" if here else r
+        for r, c, here in zip(requests, care.tolist(), chosen.tolist(), strict=True)
+    ]
