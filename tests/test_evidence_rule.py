@@ -54,6 +54,11 @@ def result(effects: list[Any], drops: list[Any] | None = None, **more: Any) -> d
         (result(GOOD, [0.5, 0.6, 0.4, 0.5, None]), rule.NONE, "seed 0: no overlap"),
         (result([*GOOD[:4], None]), rule.NONE, "seed 0: no overlap"),
         (result(GOOD, least=None), rule.NONE, "no smallest effect of interest"),
+        (
+            {k: v for k, v in result(GOOD).items() if k != "numbered"},
+            rule.NONE,
+            "before its file stated δ and seeds; run it again",
+        ),
         (result(GOOD, numbered=[]), rule.NONE, "numbers no seeds"),
         (result(GOOD[:4]), rule.NONE, "numbers 4 seeds and 5 are the least"),
         (result(GOOD, control=[]), rule.NONE, "no negative control"),

@@ -72,6 +72,8 @@ def refused(result: Mapping[str, Any]) -> str:
     numbered, seeds = result.get("numbered", []), result["seeds"]
     effects = [e for e in result["effects"] if e is not None]
     left = sorted(set(numbered) - set(seeds))
+    if "numbered" not in result:
+        return "it was run before its file stated δ and seeds; run it again"
     if result.get("least") is None:
         return "its file states no smallest effect of interest (δ)"
     if not numbered:
