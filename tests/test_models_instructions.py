@@ -15,9 +15,9 @@ from assay.models.instructions import instructed
 from assay.models.text_encoder import Templated
 from assay.models.vocabulary import Vocabulary
 from assay.recipes import token_reward
-from assay.worlds import grammar
+from assay.worlds import grammar, language
 
-ASKED = {"better": grammar.GOOD, "worse": grammar.BAD}
+ASKED = {"better": language.GOOD, "worse": language.BAD}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 def test_words_go_before_the_words_of_a_prompt(world: World) -> None:
     prompts = world.task.prompts[torch.tensor([3, 1])]
-    told = instructed(world.task.reference, prompts, grammar.BAD, by="a test")
+    told = instructed(world.task.reference, prompts, language.BAD, by="a test")
     assert told.text() == [f"no good , {text}" for text in prompts.text()]
     assert torch.equal(told.row, prompts.row)
 
@@ -68,14 +68,14 @@ def test_the_signal_is_the_references_answer_to_two_instructions(world: World) -
     torch.testing.assert_close(s[pairs.mask], by_hand[pairs.mask])
     other = token_reward.credit(reference, reference, minus, plus)
     torch.testing.assert_close(other, -s)
-    same = token_reward.prompted(reference, pairs, grammar.GOOD, grammar.GOOD)
+    same = token_reward.prompted(reference, pairs, language.GOOD, language.GOOD)
     assert float(token_reward.credit(reference, reference, *same).abs().max()) == 0.0
 
 
 def test_instructions_follow_the_care_of_writers() -> None:
     care = torch.tensor([0.9, 0.1, 0.6, 0.4])
-    every = grammar.instructed(["a", "b", "c", "d"], care, 1.0, Rng(0))
+    every = language.instructed(["a", "b", "c", "d"], care, 1.0, Rng(0))
     assert every == ["good , a", "no good , b", "good , c", "no good , d"]
-    assert grammar.instructed(["a", "b", "c", "d"], care, 0.0, Rng(0)) == ["a", "b", "c", "d"]
-    many = grammar.instructed(["a"] * 400, torch.full((400,), 0.9), 0.25, Rng(0))
+    assert language.instructed(["a", "b", "c", "d"], care, 0.0, Rng(0)) == ["a", "b", "c", "d"]
+    many = language.instructed(["a"] * 400, torch.full((400,), 0.9), 0.25, Rng(0))
     assert 60 < sum(text.startswith("good") for text in many) < 140
