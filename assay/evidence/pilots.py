@@ -59,7 +59,7 @@ def found(plan: Plan, folder: Path, *, again: bool = False) -> dict[str, dict[st
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """A pilot's file; None where there is none.
+    """Read a pilot's file; None if it does not exist.
 
     Raises:
         InputError: It is damaged.

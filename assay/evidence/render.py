@@ -56,7 +56,7 @@ def part(found: Mapping[str, Any]) -> str:
 
 
 def number(found: float | None) -> str:
-    """A number to three digits; a dash where there is none."""
+    """Write a number to three digits; a dash in place of None."""
     return "–" if found is None else f"{found:.3g}"
 
 

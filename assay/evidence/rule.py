@@ -189,9 +189,7 @@ def by_part(effect: Effect) -> dict[str, float]:
 
 
 def least_of(least: float | Mapping[str, float] | None, part: str) -> float | None:
-    """δ of a part: one number is that of all parts but premises named in a mapping; 0 where a
-    mapping leaves one out.
-    """
+    """δ of a part: one number is that of every part; a part that a mapping leaves out has 0."""
     if least is None or isinstance(least, int | float):
         return least
     return float(least.get(part, 0.0))

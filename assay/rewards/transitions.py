@@ -27,7 +27,7 @@ class Transitions:
     """The steps of N completions of each of B prompts, and G subgoals that they may reach.
 
     Attributes:
-        step: The step that each decision belongs to, from 0; −1 where there is none.
+        step: The step that each decision belongs to, from 0; −1 if it belongs to no step.
         code: A number for what a step is: equal for equal transitions `[B, N, S]`.
         goal: What a step that reaches a subgoal has reached; paid once each `[B, N, S, G]`.
         truth: Which subgoals a step reaches, as the world's annotator says; None where nobody
