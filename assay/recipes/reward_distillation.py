@@ -158,10 +158,6 @@ def _drawn(pairs: Pairs, task: Task) -> Pairs:
         "mine": ("reward_distillation", FEW),
         "one": ("reward_distillation", {"members": 1, **FEW}),
         "mean": ("reward_distillation", {"least": "mean", **FEW}),
-        "pessimistic": (
-            "reward_distillation",
-            {"binary": True, "beta": 0.02, "gamma": 0.0003, "max_steps": 1000},
-        ),
         "dpo": ("dpo", {"max_steps": 1000}),
         "plain": ("dpo", {"beta": 0.02, "max_steps": 1000}),
     },
@@ -171,8 +167,7 @@ def _drawn(pairs: Pairs, task: Task) -> Pairs:
     least={"end over dpo": 0.25, "end over one": 0.0, "end over mean": 0.0, "equal KL over dpo": 0},
     seeds="100..119",
     tuned={
-        **{k: {"beta": (0.02, 0.05, 0.2)} for k in ("mine", "one", "mean")},
-        "dpo": {"beta": (0.02, 0.1, 0.5)},
+        k: {"beta": (0.002, 0.006, 0.02, 0.06)} for k in ("mine", "one", "mean", "dpo")
     },
     control=("end over mean",),
     broken="the mean of the same reward models, without pessimism",
