@@ -20,7 +20,7 @@ from assay.core import Claim
 from assay.evidence import rule, spending, tuning
 from assay.evidence.claims import claim_of
 from assay.evidence.result import Reads, add, empty, numbered
-from assay.evidence.results import folder, read
+from assay.evidence.result_files import folder, read
 from assay.registry import catalogue
 
 Arms = dict[str, list[dict[str, Any]]]

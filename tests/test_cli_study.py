@@ -108,3 +108,31 @@ def test_a_world_that_cannot_serve_is_refused_and_leaves_no_folder(
 ) -> None:
     assert "--world.testbed bandit" in refused(capsys, "best_of_n_theory", *TABLE, "--out", "a")
     assert not Path("a").exists(), "the corrected command can have the folder"
+
+
+ALONE = '''"""A study that makes all it needs."""
+from assay.core import Claim, Paper, World
+paper = Paper("Mine", "Me", 2026, "")
+
+def study(world: World):
+    yield {"there": world.name, "gold": world.gold is None}
+
+@Claim("It is so.", arms={"study": ("./alone.py", {})}, worlds=("study",))
+def claim(arms):
+    """How much."""
+    return 1.0
+'''
+
+
+def test_a_study_that_makes_all_it_needs_builds_no_world(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("alone.py").write_text(ALONE)
+    assert cli.main(["study", "./alone.py", "--out", "a", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["lines"] == [{"there": "study", "gold": True}]
+    assert Run.open("a").about["world"] == {"name": "study", "seed": 0}
+    assert cli.main(["study", "./alone.py", *TABLE, "--out", "b", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["lines"] == [{"there": "table", "gold": False}]
+    capsys.readouterr()
+    assert cli.main(["study", "./alone.py", "--help"]) == 0
+    assert "[default: study]" in " ".join(capsys.readouterr().out.split())

@@ -19,7 +19,7 @@ from assay.data.faults import SHOWN, Faults
 from assay.data.scan import scan_file
 from assay.engine import checkpoint
 from assay.errors import LONGEST, InputError
-from assay.evidence import results
+from assay.evidence import result_files
 from assay.models.backbones import adapter_config
 from assay.records.runs import Run
 from assay.registry import entry
@@ -71,7 +71,7 @@ def test_a_checkpoint_whose_state_is_no_state_is_refused(tmp_path: Path) -> None
 READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "reward.json": ("is damaged", describe),
     "adapter_config.json": ("no readable", lambda folder: adapter_config.read(str(folder))),
-    "result.json": ("is damaged", lambda folder: results.read(folder / "result.json")),
+    "result.json": ("is damaged", lambda folder: result_files.read(folder / "result.json")),
     "state.json": ("is damaged", scan_file),
     "dataset_dict.json": ("is damaged", scan_file),
 }

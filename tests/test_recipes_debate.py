@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from assay.core import InputError, Loop, Rng
-from assay.evidence.places import place
 from assay.loops.debating import (
     argued,
     comparisons,
@@ -24,6 +23,7 @@ from assay.loops.debating import (
 )
 from assay.loops.sequences import Drift, Network, improve, logits_of, moved, worth
 from assay.recipes.debate import study
+from assay.registry.catalogue import load_world as place
 
 F, A = 6, 3
 ROW = torch.arange(40)

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from assay.core import InputError, Loop, Rng, World
-from assay.evidence.places import place as world_of
 from assay.loops import fact_questions as made
 from assay.models.vocabulary import Vocabulary
 from assay.recipes import prompt_risk
+from assay.registry.catalogue import load_world as world_of
 from assay.rewards.risk_encoder import Labelled, fitted, told
 
 

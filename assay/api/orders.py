@@ -63,7 +63,8 @@ def order(entry: Entry, values: Mapping[str, Any]) -> Order:
     Raises:
         InputError: A name is unknown, a required argument is missing, or a value is impossible.
     """
-    world, fit = values.get("world") or settings.run()["world"].default, values.get("fit", "")
+    world, fit = values.get("world") or catalogue.own_world(entry), values.get("fit", "")
+    world = world or settings.run()["world"].default
     asked, everywhere, loop = settings.known(entry, world, fit), settings.run(), settings.loop()
     for name in values:
         if name not in asked:

@@ -26,7 +26,6 @@ from assay.safe_text import json_text
 WIDE = 110  # columns of a terminal that has room for the reasons
 WORLD = "table"  # where a claim is run if no world is named
 FIRST = 5  # the first seed that no constant is chosen on
-STUDY = "study"  # where studies are run that make what they need by themselves
 
 
 def claims_(
@@ -96,7 +95,7 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
         return replace(base, what="assay claims without --run")
     world = seen.flags.get("world") or WORLD
     loop = {k: f for k, f in settings.loop().items() if k != "seed"}
-    flags = {} if world == STUDY else settings.world_flags(world)
+    flags = settings.world_flags(world)
     theirs = {k: f for k, f in flags.items() if k != "world.seed"}
     place = {"world": Flag("world", str, WORLD, settings.run()["world"].help, group="World")}
     return replace(

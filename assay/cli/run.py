@@ -167,13 +167,13 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
         )
     base = replace(base, flags={k: replace(f, group="Run") for k, f in base.flags.items()})
     about = recorded(source) if (source := _source(seen.flags)) else None
-    world, fit = _place(seen, about)
-    embedded = world
-    if "help" in seen.flags and not about and not seen.flags.get("world"):
-        world = "hub"  # help is of a model of one's own, unless a world is named
     name = seen.words[0] if seen.words else (about or {}).get("path") or (about or {}).get("recipe")
-    if name:
-        entry = catalogue.find(name, "recipe")
+    entry = catalogue.find(name, "recipe") if name else None
+    world, fit = _place(seen, about, own := catalogue.own_world(entry))
+    embedded = world
+    if "help" in seen.flags and not about and not (own or seen.flags.get("world")):
+        world = "hub"  # help is of a model of one's own, unless a world is named
+    if entry is not None:
         found = settings.known(entry, world, fit)
         base = replace(base, what=f"{entry.name} in world {world}", named=f" {name}")
     else:
@@ -234,12 +234,12 @@ def _source(flags: Mapping[str, Any]) -> str:
     return out if out and (Path(out) / "run.json").exists() else ""
 
 
-def _place(seen: Seen, about: Mapping[str, Any] | None) -> tuple[str, str]:
+def _place(seen: Seen, about: Mapping[str, Any] | None, own: str) -> tuple[str, str]:
     """The world and the fit, which have to be known before their flags are."""
     recorded = about or {"world": {}, "fit": {}}
     world = seen.flags.get("world") or settings.implied(seen.flags) or recorded["world"].get("name")
     fit = seen.flags.get("fit") or (recorded.get("fit") or {}).get("name")
-    return str(world or settings.run()["world"].default), str(fit or "")
+    return str(world or own or settings.run()["world"].default), str(fit or "")
 
 
 def asked_for(

@@ -110,7 +110,7 @@ def examples(entry: Entry) -> dict[str, str]:
     from assay.evidence.manual import parts
 
     found = parts(entry.path)
-    world = (found["worlds"] or ("table",))[0].replace("study", "table")
+    world = (found["worlds"] or ("table",))[0]
     on = "".join(f" --world.{k} {v}" for k, v in found["on"].get(world, {}).items())
     out, name = FOLDER.format(entry.name), entry.name
     place = f"--world {world}{on}"
@@ -245,9 +245,10 @@ def _show_world(name: str, source: bool, json_: bool) -> int:
     else:
         model = "--model MODEL --prompts prompts.jsonl --rewards judge.py:score"
         how = model if name == "hub" else f"--world {name}"
+        start = "study scaling_fit" if name == "study" else "run leave_one_out"
         parts = {
             "": f"{name}, a world\n\n{screen.wrapped(about)}",
-            "Run it": f"  assay run leave_one_out {how} --out runs/{name}",
+            "Run it": f"  assay {start} {how} --out runs/{name}",
             "Arguments": _table(found),
             "Loop, where the recipe says nothing else": _loop_table(_loop(name, {})),
         }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
 from assay.core import Loop, World
+from assay.errors import InputError
 from assay.evaluation.measure import measure
-from assay.evidence.places import seeded
 from assay.registry import catalogue
 from assay.worlds.refit import refitted
 
@@ -32,7 +34,7 @@ class Seed:
         loop: Mapping[str, Any],
     ):
         self.build, self.seed, self.loop = build, seed, loop
-        self.seeded = seeded(build)
+        self.seeded = "seed" in inspect.signature(build).parameters
         self.worlds: dict[str, World] = {}
         self.arms: dict[str, tuple[list[Any], Loop | None]] = {}
 
@@ -45,6 +47,9 @@ class Seed:
 
         Returns:
             The recipe's readings and its Loop, or the study's lines and None.
+
+        Raises:
+            InputError: A study's line has a number that is not finite.
         """
         key = json.dumps([name, arguments], sort_keys=True)
         if key not in self.arms:
@@ -52,7 +57,8 @@ class Seed:
             function = getattr(catalogue.load(entry), entry.verb)
             world, own = self._world(arguments)
             if entry.verb == "study":
-                self.arms[key] = list(function(world, **own)), None
+                lines = [finite(row, name, self.seed) for row in function(world, **own)]
+                self.arms[key] = lines, None
             else:
                 loop, own = _resolved(function, world, {**own, **self.loop, "seed": self.seed})
                 read = measure(
@@ -83,6 +89,28 @@ class Seed:
         if "fit" in arguments and refit not in self.worlds:
             self.worlds[refit] = refitted(self.worlds[key], arguments["fit"], fit)
         return self.worlds[refit if "fit" in arguments else key], own
+
+
+def finite(line: Any, name: str, seed: int) -> Any:
+    """A study's line as it is; raises InputError where a number in it is NaN or infinite, which no
+    result file can keep.
+    """
+    for key, value in _numbers("", line):
+        if not math.isfinite(value):
+            raise InputError(f"{name} on seed {seed} yields {value} as {key}; nothing is judged")
+    return line
+
+
+def _numbers(at: str, value: Any) -> Iterator[tuple[str, float]]:
+    """The floats in a JSON value, and where they are."""
+    if isinstance(value, float):
+        yield at, value
+    elif isinstance(value, Mapping):
+        for k, v in value.items():
+            yield from _numbers(f"{at}.{k}" if at else str(k), v)
+    elif isinstance(value, list | tuple):
+        for i, v in enumerate(value):
+            yield from _numbers(f"{at}[{i}]", v)
 
 
 def _resolved(

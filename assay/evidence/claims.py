@@ -18,9 +18,8 @@ from assay.engine import progress
 from assay.errors import InputError
 from assay.evidence import spending, tuning
 from assay.evidence.arms import Seed
-from assay.evidence.places import place
 from assay.evidence.result import Reads, add, empty, numbered
-from assay.evidence.results import folder, path_of, read, rows, save
+from assay.evidence.result_files import folder, path_of, read, rows, save
 from assay.evidence.rule import judged
 from assay.records.provenance import provenance
 from assay.registry import catalogue
@@ -45,7 +44,7 @@ class Plan:
 
     Args:
         entries: The papers. An arm that several of them compare with is run once a seed.
-        world: The world's name, or "study".
+        world: The world's name.
         world_arguments: The world's arguments that are not defaults.
         loop: Fields of the Loop that are not the papers' own.
 
@@ -62,7 +61,7 @@ class Plan:
         loop: Mapping[str, Any],
     ):
         self.papers = {e.name: (e, claim_of(e)) for e in entries}
-        self.build, self.loop = place(world), dict(loop)
+        self.build, self.loop = catalogue.load_world(world), dict(loop)
         more = {k: v for k, v in world_arguments.items() if k not in ("seed", "name")}
         self.world = {"name": world, **more}
 

@@ -54,7 +54,7 @@ def page(entry: Entry, verdicts: Iterable[Mapping[str, Any]]) -> str:
         Markdown.
     """
     source, url = parts(entry.path), entry.paper["url"]
-    world = (source["worlds"] or ("table",))[0].replace("study", "table")
+    world = (source["worlds"] or ("table",))[0]
     needs = "".join(f" --world.{k} {v}" for k, v in source["on"].get(world, {}).items())
     needs += "".join(f" --{k.replace('_', '-')} {v}" for k, v in source["fit"].items())
     arxiv = url.startswith("arXiv:")

@@ -47,8 +47,9 @@ OWN = {"fit": "bradley_terry", "fit.centre": 0.0, "fit.bootstrap": True}  # a sa
         "whole": ("leave_one_out", {**OWN, "fit.bootstrap": False}),
     },
     turns="single",
+    worlds=("table",),
     least={"over single": 0.1, "over whole": 0.0},
-    seeds={"table": "200..239"},
+    seeds="200..239",
     control=("over whole",),
     broken="one reward model of all the pairs that the members have seen together",
     differs={

@@ -58,8 +58,9 @@ def recipe(
         "mean": ("mean_ensemble", {}),
     },
     turns="single",
+    worlds=("table",),
     least={"over single": 0.1, "over mean": 0.0},
-    seeds={"table": "100..139"},
+    seeds="100..139",
     control=("over mean",),
     broken="the mean of the same members, without the variance",
     differs={

@@ -119,6 +119,12 @@ def _no_file(name: str) -> str:
     return f"{name} is not named *.py" if Path(name).is_file() else f"there is no file {name}"
 
 
+def own_world(entry: Entry | None) -> str:
+    """The world of a study that makes all it needs by itself: "study"; "" for everything else."""
+    alone = entry is not None and entry.verb == "study" and entry.worlds == ("study",)
+    return "study" if alone else ""
+
+
 def load(entry: Entry) -> ModuleType:
     """Import an entry's file and return its module."""
     if entry.path.parent == HOME / "recipes":

@@ -27,6 +27,7 @@ class Entry:
         about: The module's docstring.
         statement: The statement of its claim; None where it makes none.
         effect: The docstring of its claim.
+        worlds: Where its claim is run; () where that is said nowhere.
         needs: What a recipe takes of its task: rewards, pairs, demos and others.
         fault: Why the file could not be read; None where it could.
         function: The function itself, for a recipe that was passed in Python; None where the file
@@ -42,6 +43,7 @@ class Entry:
     about: str = ""
     statement: str | None = None
     effect: str = ""
+    worlds: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     fault: str | None = None
     function: Callable[..., Any] | None = None
@@ -82,7 +84,8 @@ def _entry(path: Path, module: ast.Module) -> Entry:
     reduces = ast.literal_eval(literals["reduces"]) if "reduces" in literals else {}
     if not isinstance(reduces, dict):
         raise ValueError('reduces is not a dict {"parent": ({mine}, {the parent\'s})}')
-    statement = _statement(functions["claim"]) if "claim" in functions else None
+    claim = _claim(functions["claim"]) if "claim" in functions else None
+    statement = None if claim is None else str(ast.literal_eval(claim.args[0]))
     effect = (ast.get_docstring(functions["claim"]) or "") if "claim" in functions else ""
     return Entry(
         path.stem,
@@ -94,6 +97,7 @@ def _entry(path: Path, module: ast.Module) -> Entry:
         about,
         statement,
         effect,
+        () if claim is None else _worlds(claim),
         _needs(module),
     )
 
@@ -122,8 +126,13 @@ def _paper(call: ast.expr) -> dict[str, Any]:
     return found
 
 
-def _statement(claim: ast.FunctionDef) -> str:
+def _worlds(claim: ast.Call) -> tuple[str, ...]:
+    said = next((k.value for k in claim.keywords if k.arg == "worlds"), None)
+    return () if said is None else tuple(ast.literal_eval(said))
+
+
+def _claim(claim: ast.FunctionDef) -> ast.Call:
     for call in claim.decorator_list:
         if isinstance(call, ast.Call) and ast.unparse(call.func).split(".")[-1] == "Claim":
-            return str(ast.literal_eval(call.args[0]))
+            return call
     raise ValueError('its function claim has no decorator @Claim("the statement", arms=…)')

@@ -15,7 +15,7 @@ import torch
 from assay import report
 from assay.engine import checkpoint
 from assay.errors import InputError
-from assay.evidence import results
+from assay.evidence import result_files
 from assay.records.best import best, state_said
 from assay.records.checks import LABELS, QUESTIONS
 from assay.records.methods import grounds
@@ -141,7 +141,7 @@ def _claims() -> list[bytes]:
 @np.errstate(all="ignore")  # as the report does: what is not finite is shown as a dash
 def _claimed(data: bytes, folder: Path) -> None:
     (folder / "x.y.json").write_bytes(data)
-    results.read(folder / "x.y.json")
+    result_files.read(folder / "x.y.json")
 
 
 _RECIPE = '''"""Mine. A method of my own."""
