@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from families import checkpoint
 
 from assay.core import InputError, Rng
 from assay.recipes import preference_scaling
@@ -94,6 +95,21 @@ def test_a_file_gives_a_line_for_each_encoder(tmp_path: Path) -> None:
         assert x["fall"] > 0.1 and x["fall_half_width"] > 0
         assert {"power_over_exponential", "power_over_constant_half_width"} <= set(x)
     assert lines[1]["loss"][-1] < lines[0]["loss"][-1]
+
+
+def test_a_folder_of_transformers_reads_the_file_frozen(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "tiny", "llama")
+    path = write(tmp_path / "pairs.jsonl")
+    x = features_of(pool_of(str(path), "", Rng(0)), str(folder))
+    assert isinstance(x, torch.Tensor) and x.shape == (2400, 32)
+    assert torch.allclose(x.mean(0), torch.zeros(32), atol=1e-4)
+    assert torch.allclose(x.std(0, correction=0), torch.ones(32), atol=1e-3)
+    world = table.world(testbed="bandit", prompts=1, members=1, pairs=40)
+    (line,) = preference_scaling.study(
+        world, pairs=str(path), encoders=(str(folder),), splits=2, planted=False
+    )
+    assert line["encoder"] == str(folder) and line["fall"] > 0.005
+    assert line["loss"][-1] < 0.1 and line["accuracy"][-1] > 0.95  # log 2 is to know nothing
 
 
 def test_what_cannot_be_fitted_is_refused(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ share a file, so the interval says what the division matters and not what anothe
 `balanced` is the loss where the longer completion is the chosen one in half of the pairs: what is
 left once length is controlled. The floor is not known there, and is fitted.
 
-    assay study preference_scaling --world table --pairs FILE --encoders words:4096,FOLDER
+    assay study preference_scaling --pairs FILE --encoders words:4096,FOLDER
 
 Traps avoided. A power law without its floor bends. A largest point that was fitted predicts
 nothing. An average over suites hides that they differ. A model that fits the noise of few pairs is
