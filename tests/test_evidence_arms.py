@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from assay.core import Claim
 from assay.errors import InputError
 from assay.evidence.arms import Seed, finite
+from assay.evidence.result_files import read, save
+from assay.evidence.tuning import made_with, text
 from assay.registry import catalogue
 
 STUDY = '''"""A study whose second line cannot be kept."""
@@ -34,3 +37,36 @@ def test_a_line_that_is_not_finite_is_refused_as_it_comes(tmp_path: Path) -> Non
 @pytest.mark.parametrize("line", [{}, {"a": 1}, {"a": [1.0, None, "x"], "b": {"c": True}}])
 def test_a_line_of_json_values_stays_as_it_is(line: dict[str, Any]) -> None:
     assert finite(line, "mine", 0) is line
+
+
+def test_a_result_keeps_the_verdicts_that_it_replaces(tmp_path: Path) -> None:
+    """Of other seeds, or of another form of the claim; what is run again or extended is one look
+    more at the same.
+    """
+    base: dict[str, Any] = {
+        "name": "mine", "title": "T", "statement": "So.", "world": {"name": "table"},
+        "turns": None, "least": 0.0, "control": [""], "drops": [], "notes": [],
+        "arms": {"a": ["x", {}]}, "effects": [1.0, 1.1, 0.9, 1.2, 1.0], "made": "then",
+        "spent": {a: {"labels": [1.0] * 5} for a in ("a", "b")},
+    }  # fmt: skip
+
+    def saved(first: int, **more: Any) -> list[dict[str, Any]]:
+        seeds = list(range(first, first + 5))
+        path = save({**base, "seeds": seeds, "numbered": seeds, **more}, tmp_path)
+        return list(read(path)["earlier"])
+
+    assert saved(100) == [] and saved(100) == []
+    (one,) = saved(200)
+    assert one["seeds"] == [100, 101, 102, 103, 104] and one["verdict"] == "holds here"
+    assert saved(200) == [one]
+    assert [e["seeds"][0] for e in saved(200, least=2.0)] == [100, 200]
+
+
+def test_a_pilot_is_of_the_text_it_was_made_with() -> None:
+    claim = Claim("So.", arms={})
+    claim(lambda arms: 1.0)
+    other = Claim("So.", arms={})
+    other(lambda arms: 2.0)
+    pilot = {"key": "k", "text": text(claim)}
+    assert made_with(pilot, claim, "k") and not made_with(pilot, claim, "l")
+    assert not made_with(pilot, other, "k") and made_with({"key": "k"}, other, "k")

@@ -64,6 +64,16 @@ def result(effects: list[Any], drops: list[Any] | None = None, **more: Any) -> d
         (result(GOOD, control=[]), rule.NONE, "no negative control"),
         (result(GOOD, spent={}), rule.NONE, "what its arms spent is not said"),
         (
+            result(GOOD, spent={**EQUAL, "other": {}}),
+            rule.NONE,
+            "what other spent is not said",
+        ),
+        (
+            result(GOOD, spent={"mine": EQUAL["mine"]}),
+            rule.NONE,
+            "what its rival spent is not said",
+        ),
+        (
             result(GOOD, numbered=list(range(100, 110))),
             rule.NONE,
             "5 of its 10 numbered seeds were not run, such as 105",
@@ -131,6 +141,9 @@ def test_a_claim_that_was_extended_says_so_and_has_a_wider_interval() -> None:
     assert not seen["extended"] and more["extended"]
     assert "looked at after 5 seeds and extended to 15" in more["why"]
     assert more["parts"][0]["low"] < seen["parts"][0]["low"]
+    width = [r["parts"][0]["high"] - r["parts"][0]["low"] for r in (more, seen)]
+    sees = [r["parts"][0]["sees"] - r["parts"][0]["least"] for r in (more, seen)]
+    assert sees[0] / sees[1] == pytest.approx(width[0] / width[1])  # a wider one sees less
     assert "--seeds 100..114" in more["command"] and "--seeds" not in seen["command"]
 
 

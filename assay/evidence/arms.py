@@ -67,6 +67,11 @@ class Seed:
                 self.arms[key] = list(read), loop
         return self.arms[key]
 
+    def pairs(self, arguments: Mapping[str, Any]) -> int:
+        """How many preference pairs an arm's world has; arguments as of `arm`."""
+        found = self._world(arguments)[0].task.pairs
+        return 0 if found is None else len(found)
+
     def _world(self, arguments: Mapping[str, Any]) -> tuple[World, dict[str, Any]]:
         """An arm's world, with reward models fitted anew where it says so, and the arguments that
         are the paper's.

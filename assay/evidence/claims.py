@@ -78,10 +78,16 @@ class Plan:
 
     def arm(self, claim: Claim, there: Seed, arm: tuning.Arm) -> tuple[list[dict[str, Any]], Any]:
         """Run an arm with what the claim needs of this world."""
+        return there.arm(arm[0], self._arguments(claim, arm))
+
+    def pairs(self, claim: Claim, there: Seed, arm: tuning.Arm) -> int:
+        """The preference pairs of an arm's world."""
+        return there.pairs(self._arguments(claim, arm))
+
+    def _arguments(self, claim: Claim, arm: tuning.Arm) -> dict[str, Any]:
         asked = {k: v for k, v in self.world.items() if k != "name"}
         needs = {**claim.on.get(self.world["name"], {}), **asked}
-        name, arguments = arm
-        return there.arm(name, {**{f"world.{k}": v for k, v in needs.items()}, **arguments})
+        return {**{f"world.{k}": v for k, v in needs.items()}, **arm[1]}
 
     def key(self, claim: Claim) -> str:
         """What a pilot of a claim is made with."""
@@ -108,7 +114,8 @@ def pilots(plan: Plan) -> dict[str, dict[str, Any]]:
             return plan.arm(claim, there[seed], arm)[0]
 
         chosen, table = tuning.choose(claim, run)
-        pilot = {"key": plan.key(claim), "chosen": chosen, "table": table}
+        text = tuning.text(claim)
+        pilot = {"key": plan.key(claim), "text": text, "chosen": chosen, "table": table}
         result = empty(plan.papers[name][0], claim, plan.world, plan.loop, pilot)
         for seed in tuning.SEEDS:
             _one(plan, claim, result, seed, there[seed])
@@ -138,7 +145,7 @@ def run(
     asked = dict[int, list[str]]()
     given = None if seeds is None else list(seeds)
     for name, (entry, claim) in plan.papers.items():
-        if pilot[name]["key"] != plan.key(claim):
+        if not tuning.made_with(pilot[name], claim, plan.key(claim)):
             raise InputError(f"the pilot of {name} is of another claim; run it again by --pilot")
         results[name] = empty(entry, claim, plan.world, plan.loop, pilot[name])
         mine = numbered(claim, plan.world["name"]) if given is None else given
@@ -165,7 +172,10 @@ def _one(plan: Plan, claim: Claim, result: dict[str, Any], seed: int, there: See
     add(result, claim, seed, arms)
     tuning.check_even(claim, arms.read)
     for arm in sorted(arms.read):
-        spending.add(result["spent"], spending.spent(arm, dict.__getitem__(arms, arm)))
+        counts = spending.spent(arm, dict.__getitem__(arms, arm)) or {arm: {}}
+        if arm in result["loops"]:
+            counts[arm]["pairs"] = plan.pairs(claim, there, result["arms"][arm])
+        spending.add(result["spent"], counts)
 
 
 def _made() -> dict[str, Any]:

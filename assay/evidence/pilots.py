@@ -14,6 +14,7 @@ from assay.engine.os_errors import writing_to
 from assay.errors import InputError
 from assay.evidence.claims import Plan, pilots
 from assay.evidence.rule import LEVEL, by_part
+from assay.evidence.tuning import made_with
 from assay.safe_text import visible
 from assay.stats.intervals import bounds, detectable
 
@@ -45,7 +46,8 @@ def found(plan: Plan, folder: Path, *, again: bool = False) -> dict[str, dict[st
     """
     world = plan.world["name"]
     kept = {} if again else {n: p for n in plan.papers if (p := read(path_of(n, world, folder)))}
-    kept = {n: p for n, p in kept.items() if p["key"] == plan.key(plan.papers[n][1])}
+    claims = {n: claim for n, (_, claim) in plan.papers.items()}
+    kept = {n: p for n, p in kept.items() if made_with(p, claims[n], plan.key(claims[n]))}
     lack = plan.only([n for n in plan.papers if n not in kept])
     made = pilots(lack) if lack.papers else {}
     for name, pilot in made.items():

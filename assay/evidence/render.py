@@ -31,6 +31,8 @@ def _templates() -> jinja2.Environment:
         "effect": effect,
         "part": part,
         "spent": spent,
+        "between": between,
+        "earlier": earlier,
         "number": number,
         "json": line,
     }
@@ -52,7 +54,11 @@ def part(found: Mapping[str, Any]) -> str:
         said += f" [{found['low']:.3g}, {found['high']:.3g}]"
     if found["least"] is not None:
         said += f", δ {found['least']:.3g}"
-    return said if found["sees"] is None else f"{said}, sees {found['sees']:.3g}"
+    if found["sees"] is not None:
+        said += f", sees {found['sees']:.3g}"
+    if found["low"] is None or found["low"] <= found["median"] <= found["high"]:
+        return said
+    return f"{said}, median {found['median']:.3g}"
 
 
 def number(found: float | None) -> str:
@@ -63,6 +69,18 @@ def number(found: float | None) -> str:
 def spent(counts: Mapping[str, list[float]]) -> list[str]:
     """What an arm spent, in the order of `spending.SPENT`."""
     return [f"{sum(counts[k]) / len(counts[k]):,.4g}" if counts.get(k) else "–" for k in SPENT]
+
+
+def between(total: Mapping[str, Mapping[str, list[float]]], what: str) -> str:
+    """From where to where the arms' spending goes, in brackets; "" where it was not counted."""
+    means = [sum(c[what]) / len(c[what]) for c in total.values() if c.get(what)]
+    return f" (from {min(means):,.4g} to {max(means):,.4g})" if means else ""
+
+
+def earlier(found: Mapping[str, Any]) -> str:
+    """A verdict that a result replaced, with its seeds and its effect."""
+    said = "" if found["effect"] is None else f", effect {found['effect']:.3g}"
+    return f"{found['verdict']} on seeds {found['seeds'][0]} to {found['seeds'][-1]}{said}"
 
 
 def flags(arguments: Mapping[str, Any]) -> str:

@@ -15,7 +15,8 @@ from assay.registry.catalogue import Entry
 
 
 def save(result: Mapping[str, Any], folder: Path) -> Path:
-    """Write one result, over an older one.
+    """Write one result, over an older one, whose verdict it keeps where that was of other seeds or
+    of another form of the claim.
 
     Args:
         result: What `claims.run` returned of one paper.
@@ -27,9 +28,24 @@ def save(result: Mapping[str, Any], folder: Path) -> Path:
     with writing_to(folder):
         make_folder(folder)
     path = path_of(result["name"], result["world"]["name"], folder)
+    result = {**result, "earlier": _earlier(path, result)}
     text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_bytes(path, text.encode("utf-8"))
     return path
+
+
+def _earlier(path: Path, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The verdicts that a result replaces: seeds that were looked at are not forgotten."""
+    if not path.exists():
+        return []
+    old = read(path)
+    kept = list(old.get("earlier", []))
+    same = all(old.get(k) == result.get(k) for k in ("arms", "least", "statement"))
+    if same and set(old["seeds"]) <= set(result["seeds"]):
+        return kept
+    row = judged(old)
+    said = {k: row[k] for k in ("verdict", "effect", "low", "high", "why")}
+    return [*kept, {"seeds": old["seeds"], **said, "made": old.get("made")}]
 
 
 def path_of(name: str, world: str, folder: Path) -> Path:

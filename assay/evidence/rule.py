@@ -64,7 +64,7 @@ def judged(result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-KEPT = ("arms", "measured", "lines", "spent", "differs", "broken", "pilot", "turns")
+KEPT = ("arms", "measured", "lines", "spent", "differs", "broken", "pilot", "turns", "earlier")
 
 
 def refused(result: Mapping[str, Any]) -> str:
@@ -96,8 +96,9 @@ def parts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         result: A result file.
 
     Returns:
-        Of each part: name, role (effect, control or premise), mean, low, high, least (δ), and
-        `sees`, the smallest true effect that these seeds place above δ in four of five experiments.
+        Of each part: name, role (effect, control or premise), mean, low, high, median, least (δ),
+        and `sees`, the smallest true effect that these seeds place above δ in four of five
+        experiments.
     """
     effects = [by_part(e) for e in result["effects"] if e is not None]
     names = list(effects[0]) if effects else []
@@ -115,8 +116,9 @@ def parts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         )
         sees = None
         if least is not None and len(values) > 1:
-            sees = least + detectable(statistics.stdev(values), len(values), level=level)
-        ends = {"mean": mean, "low": low, "high": high}
+            more = detectable(statistics.stdev(values), len(values), level=level)
+            sees = least + more * _wider(result, values, level)
+        ends = {"mean": mean, "low": low, "high": high, "median": statistics.median(values)}
         out.append({"name": name, "role": role, **ends, "least": least, "sees": sees})
     return out
 
@@ -148,10 +150,15 @@ def _turns(result: Mapping[str, Any]) -> str:
     """That the arm which must over-optimise does not, "" where it does or need not."""
     if not result["turns"]:
         return ""
-    fall, low, high = bounds(result["drops"], LEVEL)
+    fall, low, high = _fall(result)
     if low is not None and low > 0:
         return ""
     return f"the baseline does not visibly turn: it falls by {fall:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _fall(result: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
+    """The mean fall of the arm that must turn, with the interval that the result is judged by."""
+    return (_at_any_time if extended(result) else bounds)(result["drops"], LEVEL)
 
 
 def _why(result: Mapping[str, Any], said: str, part: Mapping[str, Any], count: int) -> str:
@@ -167,7 +174,7 @@ def _why(result: Mapping[str, Any], said: str, part: Mapping[str, Any], count: i
         if count > 1 and part["name"]:
             why = f"of its {count} parts “{part['name']}” decides: {why}"
         if result["turns"]:
-            fall, low, high = bounds(result["drops"], LEVEL)
+            fall, low, high = _fall(result)
             why += f"; the baseline falls by {fall:.3f} [{low:.3f}, {high:.3f}]"
     if extended(result):
         numbered = len(result["numbered"])
@@ -189,10 +196,23 @@ def by_part(effect: Effect) -> dict[str, float]:
 
 
 def least_of(least: float | Mapping[str, float] | None, part: str) -> float | None:
-    """δ of a part: one number is that of every part; a part that a mapping leaves out has 0."""
+    """δ of a part: one number is that of every part. A part that an older result's mapping leaves
+    out has 0; a claim that is run now has to state it.
+    """
     if least is None or isinstance(least, int | float):
         return least
     return float(least.get(part, 0.0))
+
+
+def _wider(result: Mapping[str, Any], values: list[float], level: float) -> float:
+    """How much wider than Student's the interval is that a result is judged by."""
+    if not extended(result):
+        return 1.0
+    (_, low, high), (_, a, b) = _at_any_time(values, level), bounds(values, level)
+    ends = (low, high, a, b)
+    if any(e is None for e in ends) or a == b:
+        return 1.0
+    return (high - low) / (b - a)  # type: ignore[operator,no-any-return]
 
 
 def _at_any_time(values: list[float], level: float) -> tuple[float, float | None, float | None]:

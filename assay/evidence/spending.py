@@ -1,8 +1,9 @@
 """What the arms of a claim spent, and whether that was the same.
 
 A recipe's readings count it. A study, which compares inside itself, yields a line `{"kind":
-"spent", "arm": …}` for each thing it compares. Counts may differ by 5 %. Seconds are noisy: they
-differ where the interval of the seeds' ratio lies beyond 5 %.
+"spent", "arm": …}` for each thing it compares. `pairs` are the preference pairs of an arm's world,
+which its reward models or its policy are fitted to. Counts may differ by 5 %. Seconds are noisy:
+they differ where the interval of the seeds' ratio lies beyond 5 %.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from assay.errors import InputError
 from assay.stats.intervals import bounds
 
-COUNTS = ("generated", "scored", "compared", "labels", "updates")
+COUNTS = ("generated", "scored", "compared", "labels", "pairs", "updates")
 SPENT = (*COUNTS, "seconds")
 MOST = 1.05  # how many times as much the arm that spends most may spend
 Spent = dict[str, dict[str, list[float]]]  # arm → what → one number a seed
@@ -43,6 +44,7 @@ def spent(name: str, lines: list[dict[str, Any]]) -> dict[str, dict[str, float]]
 def add(total: Spent, found: Mapping[str, Mapping[str, float]]) -> None:
     """Add one seed's spending."""
     for arm, counts in found.items():
+        total.setdefault(arm, {})
         for what, amount in counts.items():
             total.setdefault(arm, {}).setdefault(what, []).append(amount)
 
@@ -56,6 +58,9 @@ def unequal(total: Mapping[str, Mapping[str, list[float]]], named: Mapping[str, 
     """
     if not total:
         return "what its arms spent is not said: its study yields no line of kind spent"
+    silent = [arm for arm, counts in total.items() if not counts]
+    if silent or len(total) < 2:
+        return f"what {(silent or ['its rival'])[0]} spent is not said"
     found = [d for what in SPENT if what not in named and (d := _unequal(total, what))]
     return "" if not found else f"its arms are not given the same: {'; '.join(found)}"
 

@@ -7,6 +7,7 @@ control takes what the arm chose whose mechanism it breaks.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import itertools
 import json
 from collections.abc import Callable, Mapping
@@ -100,3 +101,16 @@ def key(claim: Claim, world: Mapping[str, Any], loop: Mapping[str, Any]) -> str:
     said = [claim.arms, claim.tuned, by, claim.on.get(world["name"], {}), world, loop]
     text = json.dumps(said, sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def text(claim: Claim) -> str:
+    """The text of what a claim chooses by and of its effect, in 16 letters; what they call is not
+    in it.
+    """
+    said = [inspect.getsource(f) for f in (claim.by or final, claim.effect) if f is not None]
+    return hashlib.sha256("".join(said).encode()).hexdigest()[:16]
+
+
+def made_with(pilot: Mapping[str, Any], claim: Claim, key: str) -> bool:
+    """Whether a pilot is of this claim in this world. Older pilots do not hold the text."""
+    return bool(pilot["key"] == key and pilot.get("text", text(claim)) == text(claim))

@@ -84,6 +84,7 @@ def recipe(
     seeds="100..139",
     control=("over sound",),
     broken="a proxy fitted on 8,000 clean pairs where only a lack of data can mislead it",
+    differs={"pairs": "a sound reward model takes 8,000 clean pairs"},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
     """Drop of gold from its peak (read again at fresh addresses) to the end of the run, and how
