@@ -43,8 +43,8 @@ class Claim:
         worlds: Where the claim is run.
         on: Arguments that the claim needs of a world, by the world's name.
         least: δ, the smallest effect of interest, in the effect's units; one number, or one for
-            each part by name. It is set after the pilot on seeds 0 to 4. None: the claim gets no
-            verdict.
+            each part by name (0 for a control that is not named: to beat it is enough). It is set
+            after the pilot on seeds 0 to 4. None: the claim gets no verdict.
         seeds: The seeds on which the claim is judged, e.g. "100..119"; or by the world's name.
         tuned: Grids of constants by arm, `{"mine": {"beta": (0.1, 0.3)}, "rival": {"lam": (1.0,
             3.0)}}`, chosen on seeds 0 to 4 by the highest mean of `by`. All grids have the same

@@ -133,7 +133,7 @@ def _check_parts(result: Mapping[str, Any], claim: Claim) -> None:
         return
     parts = found if isinstance(found, dict) else {"": found}
     least = claim.least if isinstance(claim.least, dict) else {}
-    lacking = [p for p in parts if least and p not in least]
+    lacking = [p for p in parts if least and p not in {*least, *claim.control}]
     if lacking:
         raise InputError(
             f"{result['name']}'s claim states δ for {', '.join(repr(p) for p in least)}, and its "

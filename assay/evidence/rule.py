@@ -196,9 +196,7 @@ def by_part(effect: Effect) -> dict[str, float]:
 
 
 def least_of(least: float | Mapping[str, float] | None, part: str) -> float | None:
-    """δ of a part: one number is that of every part. A part that an older result's mapping leaves
-    out has 0; a claim that is run now has to state it.
-    """
+    """δ of a part: one number is that of every part; a control that a mapping leaves out has 0."""
     if least is None or isinstance(least, int | float):
         return least
     return float(least.get(part, 0.0))

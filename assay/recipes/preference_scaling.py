@@ -230,6 +230,8 @@ def over_splits(name: str, values: list[list[Any]]) -> dict[str, Any]:
     least={
         **{f"{suite}: power over {law}": 0.003 for suite in SUITES[:2] for law in LAWS[1:]},
         "one taste gains": FLAT,
+        "taste gains nothing": 0.0,
+        "taste loses nothing": 0.0,
     },
     seeds="100..111",
     control=("one taste gains",),
