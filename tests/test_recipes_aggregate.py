@@ -58,8 +58,33 @@ def test_every_online_recipe_hears_it(world, recipe):
 def test_nobody_takes_one_without_the_other():
     takes = [m for m in RECIPES if "aggregate" in inspect.signature(m.recipe).parameters]
     assert len(takes) >= 5 and all(
-        "member" in inspect.signature(m.recipe).parameters for m in takes
+        {"member", "members"} & set(inspect.signature(m.recipe).parameters) for m in takes
     )
+
+
+def test_best_of_n_takes_the_same_words(world):
+    """`uncertainty` is what `members` and `lam` say; `worst` is another sampler."""
+    runs = [
+        drive(module("best_of_n"), world, {"most": 8, **own})
+        for own in ({"aggregate": "uncertainty:0.5"}, {"members": 0, "lam": 0.5}, {})
+    ]
+    golds = [[r["gold"] for r in run] for run in runs]
+    assert golds[0] == golds[1] != golds[2]
+    worst = drive(module("best_of_n"), world, {"most": 8, "aggregate": "worst"})
+    assert worst[-2]["scored"] == runs[0][-2]["scored"]
+    assert worst[-2]["proxy"] != runs[0][-2]["proxy"]
+
+
+def test_the_control_subtracts_as_much_variance_elsewhere(world):
+    """Of one member there is none to subtract; of several, another run."""
+    recipe = module("uncertainty_weighted")
+    one, mean = (
+        drive(recipe, world, {"members": 1, "shuffled": True}),
+        drive(module("mean_ensemble"), world, {"members": 1}),
+    )
+    assert [r["gold"] for r in one] == [r["gold"] for r in mean]
+    own, other = (drive(recipe, world, {"lam": 2.0, "shuffled": s}) for s in (False, True))
+    assert own[-2]["kl"] != other[-2]["kl"] and own[-2]["scored"] == other[-2]["scored"]
 
 
 def test_one_judge_is_every_aggregate(world):

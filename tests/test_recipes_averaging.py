@@ -126,6 +126,19 @@ def test_a_mixture_with_nothing_of_the_second_is_the_first():
     torch.testing.assert_close(a[-1], b[-1])
 
 
+def test_the_common_start_is_an_anchor_of_its_own():
+    """Before any tuning it is the first policy; afterwards it is where both came from."""
+    world = small_world(salsa)
+
+    def last(reference: str, tuning: int):
+        task = world.task.replaced(carry=Carry(), rng=Rng(0))
+        run = salsa.recipe(task, reference=reference, tuning=tuning, beta=0.5, loop=SMALL)
+        return [s.policy.logits.detach().clone() for s in run][-1]
+
+    torch.testing.assert_close(last("start", 0), last("first", 0))
+    assert float((last("start", 3) - last("first", 3)).abs().max()) > 1e-3
+
+
 def test_the_two_fine_tunes_differ_and_named_ones_are_used():
     world = small_world(salsa)
     task = world.task.replaced(carry=Carry(), rng=Rng(0))

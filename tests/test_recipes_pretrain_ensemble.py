@@ -14,8 +14,9 @@ from test_fit_parts import PAIRS
 from assay.core import InputError, Rng, World
 from assay.recipes import pretrain_ensemble
 from assay.rewards.attributes import attributes
+from assay.rewards.scored_texts import scored_texts
 from assay.rewards.seed_grid import biased, kinds_of, selected, siblings
-from assay.worlds import hub, table
+from assay.worlds import hub, study, table
 
 SMALL: dict[str, Any] = {
     "seeds": 2,
@@ -40,7 +41,8 @@ def test_every_model_is_in_as_many_ensembles_of_either_kind() -> None:
     assert all(len({m // 3 for m in group}) == 1 for group in kinds["finetune"])
     for group in kinds["pretrain"]:
         assert len({m // 3 for m in group}) == len({m % 3 for m in group}) == 3
-    assert kinds["unpretrained"] == [[9, 10, 11]]
+    assert kinds["unpretrained"] == [[9 + m for m in group] for group in kinds["pretrain"]]
+    assert "unpretrained" not in kinds_of(3, unpretrained=False)
 
 
 def test_a_share_of_the_labels_goes_to_the_feature() -> None:
@@ -88,6 +90,49 @@ def test_the_study_trains_its_grid_and_says_what_it_spent(world: World) -> None:
     assert {x["samples"] for x in lines if x["kind"] == "agreement"} == {"reference", "aligned"}
     updates = [x["updates"] for x in lines if x["kind"] == "pretraining"]
     assert updates == [3, 3, 0, 0]
+
+
+def test_a_file_of_scored_responses_is_text_pairs_and_gold(tmp_path: Path) -> None:
+    """Better responses are of other words, and no prompt is both fitted to and chosen for."""
+    rng = torch.Generator().manual_seed(0)
+    words = ("rain", "mill", "old", "gold")
+    rows = []
+    for i in range(40):
+        for _ in range(8):
+            drawn = torch.randint(4, (6,), generator=rng).tolist()
+            said = " ".join(words[k] for k in drawn)
+            rows.append({"prompt": f"question {i}", "response": f"{said}.", "s": drawn.count(3)})
+    path = tmp_path / "judged.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    given = {**SMALL, "most": 8, "prompts": 8, "steps": 60, "rate": 1e-2, "unpretrained": False}
+    lines = list(pretrain_ensemble.study(study.world(), **given, file=str(path), score="s"))
+    gold = {(x["ensemble"], x["n"]): x["gold"] for x in lines if x["kind"] == "best_of_n"}
+    assert gold["single", 8] > gold["single", 1] + 1 and gold["gold", 8] >= gold["single", 8]
+    assert {x["ensemble"] for x in lines if "ensemble" in x} == {
+        "single",
+        "finetune",
+        "pretrain",
+        "gold",
+    }
+    assert "unpretrained" not in {x["arm"] for x in lines if x["kind"] == "spent"}
+    read = scored_texts(str(path), "s", Rng(0), held_out=8, least=8, longest=5)
+    assert read.pool.mask.shape == (8, 8, 5) and read.score.shape == (8, 8)
+    known = set(read.pairs.prompts.text())
+    assert known.isdisjoint(read.pool.prompts.text()) and len(known) == 32
+
+
+def test_what_a_file_cannot_be_used_for_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": f"{i}", "chosen": "a", "rejected": "b"} for i in range(9)]
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    with pytest.raises(InputError, match="has pairs, and --file takes scored responses"):
+        next(pretrain_ensemble.study(study.world(), **SMALL, file=str(path)))
+    with pytest.raises(InputError, match="leave --grid, --rl-steps, --text"):
+        next(pretrain_ensemble.study(study.world(), **SMALL, file=str(path), rl_steps=1))
+    rows = [{"prompt": f"{i}", "response": "a", "s": j} for i in range(9) for j in range(3)]
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    with pytest.raises(InputError, match="0 prompts with 4 responses, and 4 are held out"):
+        next(pretrain_ensemble.study(study.world(), **SMALL, file=str(path), score="s"))
 
 
 def test_models_fitted_elsewhere_are_taken_as_a_grid(world: World) -> None:

@@ -154,6 +154,15 @@ def test_a_world_is_a_function_of_its_arguments(testbed: str) -> None:
 
 
 @BEDS
+@pytest.mark.parametrize("bootstrap", [True, False])
+def test_proxies_of_all_pairs_are_one(testbed: str, bootstrap: bool) -> None:
+    """So the members of an ensemble are bootstraps here."""
+    w = world(testbed=testbed, bootstrap=bootstrap)
+    scores = w.task.rewards(w.task.reference.sample(w.task.prompts, 4, Rng(0)))
+    assert torch.allclose(scores[:1].expand_as(scores), scores, atol=1e-6) != bootstrap
+
+
+@BEDS
 def test_noise_is_the_share_of_labels_that_are_flipped(testbed: str) -> None:
     def pairs(noise: float) -> Tensor:
         return world(testbed=testbed, pairs=2000, noise=noise).task.pairs.action

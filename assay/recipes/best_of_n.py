@@ -7,10 +7,11 @@ is mean_m r_m − λ·Var_m r_m over the first `members` reward models.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
 from assay.formulas.aggregate import uncertainty_weighted
-from assay.loops import member_scores
+from assay.loops import aggregator, member_scores
 from assay.models.samplers.best_of_n import BestOfN, Pool
 from assay.stats.effects import Reading, drop
 
@@ -30,6 +31,7 @@ def recipe(
     spare: int = 2,
     members: int = 1,
     lam: float = 0.0,
+    aggregate: str = "",
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
     """Yield the best-of-n sampler of each n.
@@ -40,11 +42,13 @@ def recipe(
             choice.
         members: Reward models that rank, counted from the first; 0 for all.
         lam: Weight λ of their variance.
+        aggregate: Combine all reward models instead: mean, worst, uncertainty:0.5 or quantile:0.25.
     """
-    scores = member_scores(task, members)
+    scores = member_scores(task, 0 if aggregate else members)
+    combine = aggregator(aggregate) if aggregate else partial(uncertainty_weighted, lam=lam)
 
     def score(x: Samples):
-        return uncertainty_weighted(scores(x), lam=lam)
+        return combine(scores(x))
 
     pool = Pool(task.reference, score, most * spare)
     ns = [1 << i for i in range(most.bit_length()) if 1 << i <= most]

@@ -31,7 +31,7 @@ Traps: r is a statement about the base policy's states only; χ² is carried by 
 trimming (1 % at either end, with the discriminator) makes it small. Differs from kl_in_reward in
 what is divided by what.
 
-Here: tomato has one place that fools the proxy, so a penalty on where one is has an easy case. The
+Here: one place of tomato fools the proxy, an easy case; the judged arms know the exact ratio. The
 claim compares ends. "single", stopped at its own peak, is as good: one has to know when.
 """
 
@@ -289,7 +289,7 @@ PENALTIES = {
     tuned={name: {"lam": GRID} for name in PENALTIES},
     control=("over chi2 action", "over kl occupancy"),
     broken="one of the two parts: χ² of the actions, KL of the occupancy",
-    differs={"seconds": "an occupancy's ratio is estimated, an action's is known"},
+    differs={"seconds": "an occupancy's ratio is computed through the process, an action's is not"},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
     """Final gold with √χ² of the occupancy minus that with each of the others, every weight λ being

@@ -1,6 +1,10 @@
 """Train against the mean of M reward models.
 
 Differs from leave_one_out in the score, and in nothing else.
+
+Here: members are fitted on bootstraps of the pairs. The paper's members see all pairs and differ in
+the seed of their head and of the order; linear fits of all pairs have one optimum and would all be
+one (`--no-bootstrap`). Bootstraps differ more.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from collections.abc import Iterator
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
 from assay.formulas.aggregate import mean
 from assay.loops import member_scores, online
-from assay.stats.effects import Reading, matched_gain
+from assay.stats.effects import Reading, drop, final, matched_gain
 
 paper = Paper(
     "Reward Model Ensembles Help Mitigate Overoptimization",
@@ -35,31 +39,74 @@ def recipe(task: Task, *, members: int = 0, loop: Loop = Loop()) -> Iterator[Ste
     yield from online(task, loop, score=score)
 
 
-OWN = {"fit": "bradley_terry", "fit.centre": 0.0, "fit.bootstrap": True}  # a sample for each member
+# shared mode does not harm best-of-n by one member up to n = 512; this one does
+BEST = {"world.mode": "idiosyncratic"}
+GRID = {"beta": (0.1, 0.3, 0.6, 1.0)}
+# a tenth of what one member's policy loses on seeds 0 to 4 (median 1.5, penalised 0.7), and of
+# gold's standard deviation under the reference
+LEAST = {
+    "best of n falls": 0.05,
+    "best of n over single": 0.1,
+    "falls less": 0.15,
+    "penalised falls less": 0.1,
+    "penalised over single": 0.1,
+    "best of n over whole": 0.0,
+    "at equal KL over whole": 0.0,
+}
+WHOLE = {"world.bootstrap": False}  # one reward model of all the pairs
 
 
 @Claim(
-    "At equal KL, the mean of an ensemble keeps more gold than one of its members, and than one "
-    "reward model fitted on all the pairs.",
+    "By the mean of an ensemble, best-of-n ends higher than by one member; a trained policy falls "
+    "less from its peak, also under a small KL penalty, and ends higher under the best one; and "
+    "the mean gives more than one reward model fitted on all the pairs.",
     arms={
-        "mine": ("mean_ensemble", OWN),
-        "single": ("leave_one_out", OWN),
-        "whole": ("leave_one_out", {**OWN, "fit.bootstrap": False}),
+        "mine": ("mean_ensemble", {}),
+        "single": ("leave_one_out", {}),
+        "whole": ("leave_one_out", {**WHOLE}),
+        "mine, best of n": ("best_of_n", {"aggregate": "mean", **BEST}),
+        "single, best of n": ("best_of_n", {**BEST}),
+        "whole, best of n": ("best_of_n", {**BEST, **WHOLE}),
+        "mine, penalised": ("kl_in_reward", {"aggregate": "mean"}),
+        "single, penalised": ("kl_in_reward", {}),
+        "single, penalised as mine": ("kl_in_reward", {}),
     },
     turns="single",
     worlds=("table",),
-    least={"over single": 0.1, "over whole": 0.0},
-    seeds="200..239",
-    control=("over whole",),
+    least=LEAST,
+    seeds="300..349",
+    tuned={
+        "mine, penalised": GRID,
+        "single, penalised": GRID,
+        "single, penalised as mine": "mine, penalised",
+        # without a penalty there is nothing to choose
+        **dict.fromkeys(("mine", "single", "whole"), ""),
+        **dict.fromkeys(("mine, best of n", "single, best of n", "whole, best of n"), ""),
+    },
+    control=("best of n over whole", "at equal KL over whole"),
+    premises=("best of n falls",),
     broken="one reward model of all the pairs that the members have seen together",
     differs={
+        "generated": "best-of-n is compared with best-of-n, and a trained policy with another one",
         "scored": "an ensemble scores every completion with each of its members",
-        "seconds": "it scores more",
+        "updates": "best-of-n makes none",
+        "seconds": "an ensemble scores more",
     },
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold differences over the range of √KL that both runs reached: to one member, and to one
-    reward model of all the pairs.
+    """Gold. At n = 512: one member's fall from its peak (the premise); the mean minus one member,
+    and minus one reward model of all the pairs. Of policies: how much further one member's falls
+    from its peak; that again with both at the penalty that is best for the mean; the ends, each at
+    its best penalty; and the mean minus the one of all pairs, averaged over the √KL of both.
     """
-    mine = arms["mine"]
-    return {f"over {name}": matched_gain(mine, arms[name]) for name in ("single", "whole")}
+    bon = {k: final(arms[f"{k}, best of n"]) for k in ("mine", "single", "whole")}
+    held = arms["mine, penalised"]
+    return {
+        "best of n falls": drop(arms["single, best of n"]),
+        "best of n over single": bon["mine"] - bon["single"],
+        "best of n over whole": bon["mine"] - bon["whole"],
+        "falls less": drop(arms["single"]) - drop(arms["mine"]),
+        "penalised falls less": drop(arms["single, penalised as mine"]) - drop(held),
+        "penalised over single": final(held) - final(arms["single, penalised"]),
+        "at equal KL over whole": matched_gain(arms["mine"], arms["whole"]),
+    }

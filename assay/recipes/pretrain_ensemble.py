@@ -15,8 +15,9 @@ over a kind's ensembles. Bradley–Terry leaves a constant a prompt free; the fi
 η·(r(chosen) + r(rejected))², and scores are centred on each prompt before they are aggregated:
 mean, median, worst (the minimum), or mean minus standard deviation.
 
-`unpretrained` is the negative control: S reward models whose "pretraining seed" drew first weights
-and pretrained nothing, so that random features are told from pretraining.
+`unpretrained` is the negative control: S² reward models of S trunks whose "pretraining seed" drew
+first weights and pretrained nothing, grouped as `pretrain` is, so that random features are told
+from pretraining.
 
 Lines of kind "pretraining" say what each language model learned. "agreement": rank correlation
 within prompts (Spearman) of two members of one ensemble, on completions of the reference and on
@@ -30,19 +31,26 @@ same for policies trained by REINFORCE on the mean of one ensemble of each kind.
 of one ensemble of each kind.
 
 The title's second half is `feature`: what *all* members have wrong rises under every ensemble. A
-share `bias` of the pairs, the same for all members, is labeled by who has more of the feature.
+share `bias` of the pairs, the same for all members, is labeled by who has more of the feature; the
+same study with `bias` 0 is the control.
 
 The text is the demonstrations where the world has them (`--demos` of hub), else the pairs' own
-texts without their labels. Models that are pretrained elsewhere are compared by `grid`: fit S
-reward models on each of S bases that differ in their pretraining seed (`assay fit PAIRS --base BASE
---resample none --members S`), and pass the S folders as the world's rewards, in order.
+texts without their labels. With `file`, a file of scored responses, text, pairs and gold are real:
+small models of its words are pretrained on the responses to some prompts and fitted to their pairs,
+and best-of-n chooses among the responses to the others, whose scores are gold.
+
+    assay study pretrain_ensemble --world study --file judged.jsonl --score p_win
+
+Models that are pretrained elsewhere are compared by `grid`: fit S reward models on each of S bases
+that differ in their pretraining seed (`assay fit PAIRS --base BASE --resample none --members S`),
+and pass the S folders as the world's rewards, in order.
 
 Traps: bootstrapped pairs are a third kind of diversity, and stronger than fine-tuning seeds, so all
 members see all pairs. Accuracy on held-out pairs does not foretell agreement on shifted samples.
 
-Here: these are language models of a toy language, of 80 thousand weights; what a corpus of the
-world's text teaches beyond them, they cannot show. Policies trained by REINFORCE (`rl_steps`) are
-no part of the claim, which is about best-of-n.
+Here: language models of 80 thousand weights, the claim's of a toy language; what a corpus of the
+world's text teaches beyond them, they cannot show. `unpretrained` is fitted at the rate that was
+chosen for pretrained models. Policies trained by REINFORCE (`rl_steps`) are in no claim.
 """
 
 from __future__ import annotations
@@ -53,11 +61,10 @@ from typing import Any
 
 from torch import Tensor
 
-from assay.core import Claim, InputError, Loop, Missing, Paper, Reward, Samples, World
-from assay.engine.checkpoint import Carry
-from assay.formulas.aggregate import centred, mean
+from assay.core import Claim, InputError, Loop, Missing, Paper, Reward, World
+from assay.formulas.aggregate import centred
 from assay.formulas.pairwise import bradley_terry, centring
-from assay.loops import online
+from assay.loops.ensemble_policies import reinforced
 from assay.models.backbones.llama import Config
 from assay.rewards.attributes import attributes
 from assay.rewards.pretraining import (
@@ -69,9 +76,9 @@ from assay.rewards.pretraining import (
     text_loss,
     texts_of,
 )
+from assay.rewards.scored_texts import scored_texts
 from assay.rewards.seed_grid import (
     ALIGNED,
-    Kinds,
     agreement,
     biased,
     kinds_of,
@@ -108,6 +115,10 @@ def study(
     layers: int = 2,
     rl_steps: int = 0,
     grid: bool = False,
+    unpretrained: bool = True,
+    file: str = "",
+    score: str = "",
+    longest: int = 128,
 ) -> Iterator[dict[str, Any]]:
     """Yield lines of kind "pretraining", "agreement", "siblings", "best_of_n", "rl" and "spent".
 
@@ -129,21 +140,32 @@ def study(
         rl_steps: Steps of REINFORCE on the mean of one ensemble of each kind; 0 for none.
         grid: Take the world's own reward models as the grid, the models of one pretraining seed
             side by side, instead of training any.
+        unpretrained: Whether to train the negative control, too.
+        file: A file of scored responses, the source of text, pairs and gold; "" for the world.
+        score: The column of its scores.
+        longest: Words of a response that are read.
     """
     if most < 2 or seeds < 2:
         raise InputError(
             f"--most is {most} and --seeds is {seeds}; best-of-n and an ensemble need at least 2"
         )
     rng, task = world.task.rng("pretrain ensemble"), world.task
+    if file and (grid or rl_steps or text):
+        raise InputError(
+            "--file brings its own text and no policy: leave --grid, --rl-steps, --text"
+        )
+    sizes = {"held_out": prompts, "least": most, "longest": longest}
+    real = scored_texts(file, score, rng("file"), **sizes) if file else None
     if grid:
         members: Reward = task.rewards
         seeds = side(len(members.names))
         kinds = kinds_of(seeds, unpretrained=False)
         spent = {k: (0, 0, len(v[0])) for k, v in kinds.items()}
     else:
-        pairs = biased(task.pairs, feature, bias, rng("bias"))
-        found = texts_of(task, text)
-        known = Known.of(found, task.pairs)
+        given = task.pairs if real is None else real.pairs
+        pairs = biased(given, feature, bias, rng("bias"))
+        found = texts_of(task, text) if real is None else real.pairs
+        known = Known.of(found, given)
         texts = as_texts(known(found))
         size = Config(len(known), width, layers, heads=4, kv_heads=4, inner=2 * width)
         fit = Loop(max_steps=steps, batch_size=batch, learning_rate=rate, warmup_steps=steps // 10)
@@ -158,7 +180,7 @@ def study(
         trunks = [pretrained(size, train, seed=s, loop=own, rng=rng) for s in range(seeds)]
         fresh = [
             pretrained(size, train, seed=seeds + s, loop=replace(own, max_steps=0), rng=rng)
-            for s in range(seeds)
+            for s in range(seeds if unpretrained else 0)
         ]
         for s, trunk in enumerate([*trunks, *fresh]):
             yield {
@@ -175,19 +197,23 @@ def study(
         members = Joined(
             known,
             [
-                fine_tuned(some, known(pairs), seeds=each, loss=loss, loop=fit, rng=rng(name))
-                for some, each, name in ((trunks, seeds, "grid"), (fresh, 1, "unpretrained"))
+                fine_tuned(some, known(pairs), seeds=seeds, loss=loss, loop=fit, rng=rng(name))
+                for some, name in ((trunks, "grid"), (fresh, "unpretrained"))
+                if some
             ],
         )
-        kinds = kinds_of(seeds, unpretrained=True)
+        kinds = kinds_of(seeds, unpretrained=unpretrained)
         spent = {
             "single": (pretrain_steps + steps, len(pairs), 1),
             "finetune": (pretrain_steps + seeds * steps, len(pairs), seeds),
             "pretrain": (seeds * (pretrain_steps + steps), len(pairs), seeds),
-            "unpretrained": (seeds * steps, len(pairs), seeds),
+            **({"unpretrained": (seeds * steps, len(pairs), seeds)} if unpretrained else {}),
         }
-    x = task.reference.sample(world.held_out[:prompts], 2 * most, rng("pool"))
-    gold = None if world.gold is None else world.gold(x)[0].double()
+    if real is None:
+        x = task.reference.sample(world.held_out[:prompts], 2 * most, rng("pool"))
+        gold = None if world.gold is None else world.gold(x)[0].double()
+    else:
+        x, gold = real.pool, real.score.double()
     r = centred(members(x).double(), x.present)
     if not bool(r.isfinite().all()):
         raise Missing("a reward model does not apply to some completions; leave it out")
@@ -207,34 +233,6 @@ def study(
         }
 
 
-def reinforced(
-    world: World, members: Reward, kinds: Kinds, steps: int, feature: str
-) -> Iterator[dict[str, Any]]:
-    """Lines of kind "rl": a policy trained on the mean of the first ensemble of each kind."""
-    several: Any = members
-    for kind, ensembles in kinds.items():
-        proxy = several.only(ensembles[0])
-        task = world.task.replaced(carry=Carry(), rng=world.task.rng("pretrain ensemble")("rl"))
-        loop = replace(world.loop or Loop(), max_steps=steps)
-
-        def score(x: Samples, proxy: Any = proxy) -> Tensor:
-            return mean(proxy(x))
-
-        for t, step in enumerate(online(task, loop, score=score), 1):
-            if t % max(1, steps // 4) and t < steps:
-                continue
-            policy: Any = step.policy
-            x = policy.sample(world.held_out, 4, world.task.rng("rl reading"))
-            yield {
-                "kind": "rl",
-                "ensemble": kind,
-                "step": t,
-                "kl": float(policy.kl(world.task.reference, x).mean()),
-                "gold": None if world.gold is None else float(world.gold(x)[0].mean()),
-                "count": float(attributes(x, feature).mean()),
-            }
-
-
 def gold_over_n(lines: list[dict[str, Any]], ensemble: str) -> float:
     """Gold of best-of-n by the mean of an ensemble's members, averaged over n > 1."""
     every = [x for x in lines if x["kind"] == "best_of_n" and x["n"] > 1]
@@ -242,11 +240,13 @@ def gold_over_n(lines: list[dict[str, Any]], ensemble: str) -> float:
     return float(sum(x["gold"] for x in own) / len(own))
 
 
-def single(lines: list[dict[str, Any]]) -> float:
-    """Gold of one reward model, averaged over n > 1: ensembles have no say in the constants."""
-    return gold_over_n(lines, "single")
+def at_most(lines: list[dict[str, Any]]) -> dict[str, float]:
+    """How much of the feature is in what each kind's mean chooses at the largest n."""
+    chosen = [x for x in lines if x["kind"] == "best_of_n" and x["aggregate"] == "mean"]
+    return {x["ensemble"]: float(x["count"]) for x in chosen if x["n"] == chosen[-1]["n"]}
 
 
+# the rate: 1e-3 gave one reward model 1.984 gold on seeds 0 to 4, and 3e-3 1.938
 CELL = {"seeds": 3, "most": 32, "bias": 0.2, "pretrain_steps": 250, "steps": 100, "width": 64}
 # none of these labels is flipped: one reward model then has more gold than the reference
 LANGUAGE = {"pairs": 4000, "noise": 0.0, "members": 1, "reward_steps": 1}
@@ -255,9 +255,12 @@ LANGUAGE |= {"width": 64, "layers": 2, "sft_steps": 150}
 
 @Claim(
     "Best-of-n by reward models of several pretraining seeds has more gold than by as many of one "
-    "pretraining seed, and these have more than one reward model; yet completions become longer "
-    "than gold wants under all of them, where labelers like length.",
-    arms={"grid": ("pretrain_ensemble", CELL)},
+    "pretraining seed, and these have more than one reward model; yet by either ensemble "
+    "completions become longer than gold wants, and longer than where labelers do not like length.",
+    arms={
+        "grid": ("pretrain_ensemble", CELL),
+        "clean": ("pretrain_ensemble", {**CELL, "bias": 0.0, "unpretrained": False}),
+    },
     worlds=("grammar",),
     on={"grammar": LANGUAGE},
     # a tenth of what one reward model gains over the reference (0.42), and one token
@@ -265,13 +268,13 @@ LANGUAGE |= {"width": 64, "layers": 2, "sft_steps": 150}
         "pretrain over finetune": 0.04,
         "finetune over single": 0.04,
         "pretrain over unpretrained": 0.04,
-        "length persists": 1.0,
+        "longer than gold": 1.0,
+        "longer by bias": 1.0,
     },
-    seeds="100..119",
-    tuned={"grid": {"rate": (1e-3, 3e-3)}},
-    by=single,
-    control=("pretrain over finetune", "pretrain over unpretrained"),
-    broken="the members' pretraining seeds: shared by all of them, or without any pretraining",
+    seeds="300..319",
+    control=("pretrain over finetune", "pretrain over unpretrained", "longer by bias"),
+    broken="the members' pretraining seeds: shared by all of them, or without any pretraining; and "
+    "for length, the labelers' liking",
     differs={
         "updates": "an ensemble over pretraining seeds pretrains each member, one over fine-tuning "
         "seeds pretrains once, and the control never: that is what is compared",
@@ -279,19 +282,19 @@ LANGUAGE |= {"width": 64, "layers": 2, "sft_steps": 150}
     },
 )
 def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
-    """Four parts. Gold averaged over n: pretrain minus finetune, finetune minus single, pretrain
-    minus unpretrained. And tokens: the length of what the pretrain ensembles choose of the most
-    completions, minus the length of what gold chooses of as many.
+    """Five parts. Gold averaged over n: pretrain minus finetune, finetune minus single, pretrain
+    minus unpretrained. And tokens, the smaller number of both kinds of ensemble: the length of what
+    it chooses of the most, minus that of gold's choice; and of its own where nobody likes length.
     """
     lines = arms["grid"]
-    chosen = [x for x in lines if x["kind"] == "best_of_n" and x["aggregate"] == "mean"]
-    most = [x for x in chosen if x["n"] == chosen[-1]["n"]]
-    count = {x["ensemble"]: float(x["count"]) for x in most}
+    long, clean = at_most(lines), at_most(arms["clean"])
     one, finetune = (gold_over_n(lines, k) for k in ("single", "finetune"))
     pretrain, unpretrained = (gold_over_n(lines, k) for k in ("pretrain", "unpretrained"))
+    kinds = ("finetune", "pretrain")
     return {
         "pretrain over finetune": pretrain - finetune,
         "finetune over single": finetune - one,
         "pretrain over unpretrained": pretrain - unpretrained,
-        "length persists": count["pretrain"] - count["gold"],
+        "longer than gold": min(long[k] - long["gold"] for k in kinds),
+        "longer by bias": min(long[k] - clean[k] for k in kinds),
     }

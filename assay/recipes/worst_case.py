@@ -6,6 +6,10 @@ The minimum needs reward models on one scale and without constants of their own 
 worlds' members are standardised on the reference's completions. What remains of their constants, in
 units of a score's standard deviation: none in the bag, 0.1 in the bandit whose arms have features,
 and 0.4 in grammar, whose centring term holds them only loosely.
+
+Here: members are fitted on bootstraps of the pairs. The paper's members see all pairs and differ in
+the seed of their head and of the order; linear fits of all pairs have one optimum and would all be
+one (`--no-bootstrap`). Bootstraps differ more.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from collections.abc import Iterator
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
 from assay.formulas.aggregate import worst
 from assay.loops import member_scores, online
-from assay.stats.effects import Reading, matched_gain
+from assay.stats.effects import Reading, drop, final, matched_gain
 
 paper = Paper(
     "Reward Model Ensembles Help Mitigate Overoptimization",
@@ -40,28 +44,73 @@ def recipe(task: Task, *, members: int = 0, loop: Loop = Loop()) -> Iterator[Ste
     yield from online(task, loop, score=score)
 
 
+# shared mode does not harm best-of-n by one member up to n = 512; this one does
+BEST = {"world.mode": "idiosyncratic"}
+GRID = {"beta": (0.1, 0.3, 0.6, 1.0)}
+# a tenth of what one member's policy loses on seeds 0 to 4 (median 1.5, penalised 0.7), and of
+# gold's standard deviation under the reference
+LEAST = {
+    "best of n falls": 0.05,
+    "best of n over single": 0.1,
+    "falls less": 0.15,
+    "penalised falls less": 0.1,
+    "penalised over single": 0.1,
+    "best of n over mean": 0.0,
+    "at equal KL over mean": 0.0,
+}
+
+
 @Claim(
-    "At equal KL, the worst case of an ensemble keeps more gold than one of its members, and than "
-    "the members' mean.",
+    "By the worst case of an ensemble, best-of-n ends higher than by one member; a trained policy "
+    "falls less from its peak, also under a small KL penalty, and ends higher under the best one; "
+    "and the worst case gives more than the members' mean.",
     arms={
         "mine": ("worst_case", {}),
         "single": ("leave_one_out", {}),
         "mean": ("mean_ensemble", {}),
+        "mine, best of n": ("best_of_n", {"aggregate": "worst", **BEST}),
+        "single, best of n": ("best_of_n", {**BEST}),
+        "mean, best of n": ("best_of_n", {"aggregate": "mean", **BEST}),
+        "mine, penalised": ("kl_in_reward", {"aggregate": "worst"}),
+        "single, penalised": ("kl_in_reward", {}),
+        "single, penalised as mine": ("kl_in_reward", {}),
     },
     turns="single",
     worlds=("table",),
-    least={"over single": 0.1, "over mean": 0.0},
-    seeds="100..139",
-    control=("over mean",),
+    least=LEAST,
+    seeds="300..349",
+    tuned={
+        "mine, penalised": GRID,
+        "single, penalised": GRID,
+        "single, penalised as mine": "mine, penalised",
+        # without a penalty there is nothing to choose
+        **dict.fromkeys(("mine", "single", "mean"), ""),
+        **dict.fromkeys(("mine, best of n", "single, best of n", "mean, best of n"), ""),
+    },
+    control=("best of n over mean", "at equal KL over mean"),
+    premises=("best of n falls",),
     broken="the mean of the same members, which averages as much and is not pessimistic",
     differs={
+        "generated": "best-of-n is compared with best-of-n, and a trained policy with another one",
         "scored": "an ensemble scores every completion with each of its members",
-        "seconds": "it scores more",
+        "updates": "best-of-n makes none",
+        "seconds": "an ensemble scores more",
     },
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold differences over the range of √KL that both runs reached: to one member, and to the
-    mean of all.
+    """Gold. At n = 512: one member's fall from its peak (the premise); the worst case minus one
+    member, and minus the mean. Of policies: how much further one member's falls from its peak; that
+    again with both at the penalty that is best for the worst case; the ends, each at its best
+    penalty; and the worst case minus the mean, averaged over the √KL that both reached.
     """
-    mine = arms["mine"]
-    return {f"over {name}": matched_gain(mine, arms[name]) for name in ("single", "mean")}
+    bon = {k: final(arms[f"{k}, best of n"]) for k in ("mine", "single", "mean")}
+    held = arms["mine, penalised"]
+    return {
+        "best of n falls": drop(arms["single, best of n"]),
+        "best of n over single": bon["mine"] - bon["single"],
+        "best of n over mean": bon["mine"] - bon["mean"],
+        "falls less": drop(arms["single"]) - drop(arms["mine"]),
+        "penalised falls less": drop(arms["single, penalised as mine"]) - drop(held),
+        "penalised over single": final(held) - final(arms["single, penalised"]),
+        "at equal KL over mean": matched_gain(arms["mine"], arms["mean"]),
+    }

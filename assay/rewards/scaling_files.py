@@ -52,8 +52,18 @@ def pool_of(path: str, score: str, rng: Rng, *, drop: bool = False, a_prompt: in
     """
     found = labels(path, score=score or None, drop=drop)
     pool, _ = Pool.of(found).comparable(found.source.name, score)
-    if pool.score is None:
-        return pool
+    return pool if pool.score is None else paired(pool, rng, a_prompt)
+
+
+def paired(pool: Pool, rng: Rng, a_prompt: int) -> Pool:
+    """Make pairs of scored responses to one prompt; the one with the higher score is chosen.
+
+    Args:
+        pool: Scored responses.
+        rng: The address of the pairs.
+        a_prompt: Pairs a prompt; those of equal score are left out.
+    """
+    assert pool.score is not None
     order = torch.argsort(pool.group, stable=True)
     size = torch.bincount(pool.group, minlength=pool.groups)
     start = size.cumsum(0) - size

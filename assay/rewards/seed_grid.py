@@ -1,7 +1,7 @@
 """A grid of reward models over pretraining and fine-tuning seeds, and what its ensembles do.
 
 Reward model (p, f), of pretraining seed p and fine-tuning seed f, stands at place p·S + f; those
-without pretraining come after the S² of the grid.
+of the S trunks without pretraining come after the S² of the grid, in the same order.
 """
 
 from __future__ import annotations
@@ -35,15 +35,17 @@ def kinds_of(seeds: int, *, unpretrained: bool) -> Kinds:
 
     Args:
         seeds: S, of pretraining and of fine-tuning, and the members of an ensemble.
-        unpretrained: Whether S models without pretraining follow the grid.
+        unpretrained: Whether S² models of S trunks without pretraining follow the grid.
     """
     S = range(seeds)
+    across = [[p * seeds + (p + k) % seeds for p in S] for k in S]
     kinds = {
         "single": [[m] for m in range(seeds**2)],
         "finetune": [[p * seeds + f for f in S] for p in S],
-        "pretrain": [[p * seeds + (p + k) % seeds for p in S] for k in S],
+        "pretrain": across,
     }
-    return {**kinds, "unpretrained": [[seeds**2 + s for s in S]]} if unpretrained else kinds
+    fresh = [[seeds**2 + m for m in group] for group in across]
+    return {**kinds, "unpretrained": fresh} if unpretrained else kinds
 
 
 def side(members: int) -> int:

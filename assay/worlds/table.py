@@ -67,7 +67,9 @@ class TableConfig:
         mode: How the proxies fail: shared or idiosyncratic.
         pairs: Preference pairs that the proxies are fitted on.
         noise: Share of the pairs whose label is flipped.
-        members: Proxies, each fitted on its own bootstrap of the pairs.
+        members: Proxies of a bag or a bandit, see bootstrap.
+        bootstrap: Fit each proxy on its own bootstrap of the pairs; all on all pairs otherwise, and
+            they are then one and the same, since a linear fit has one optimum.
         vocabulary: Tokens of a bag.
         length: Tokens of a bag's completion.
         prompts: Rows; the rows of a bag share one context.
@@ -86,6 +88,7 @@ class TableConfig:
     pairs: int = 400
     noise: float = 0.25
     members: int = 5
+    bootstrap: bool = True
     vocabulary: int = 60
     length: int = 12
     prompts: int = 16
@@ -148,7 +151,8 @@ def world(config: TableConfig) -> World:
         return LinearModel(config.members, vocabulary=size, features=features, rng=rng)
 
     model = unfitted()
-    counts = bootstrap(config.pairs, config.members, rng("bootstrap"))
+    draws = rng("bootstrap")
+    counts = bootstrap(config.pairs, config.members, draws) if config.bootstrap else None
     maximum_likelihood(model, pairs, counts=counts, ridge=config.ridge)
     proxies = model.freeze(names).standardised(probs, reference.length)
 

@@ -11,15 +11,16 @@ SPENT = {"single": 350, "finetune": 550, "pretrain": 1050, "unpretrained": 300}
 def true(seed: int) -> dict[str, list[dict[str, Any]]]:
     """Pretraining seeds help most, no pretraining least, and length rises past what gold wants."""
     gold = {"single": 2.0, "finetune": 3.0, "pretrain": 4.0, "unpretrained": 1.0, "gold": 6.0}
-    return lines(seed, gold, length=25.0)
+    return {"grid": lines(seed, gold, length=25.0), "clean": lines(seed, gold, length=21.0)}
 
 
 def false(seed: int) -> dict[str, list[dict[str, Any]]]:
-    """Who stands beside whom does not matter, nor does pretraining, and length is no hack."""
-    return lines(seed, dict.fromkeys([*SPENT, "gold"], 3.0), length=20.0)
+    """All else is as the paper says, but completions are as long where no labeler likes length."""
+    made = true(seed)
+    return {**made, "clean": made["grid"]}
 
 
-def lines(seed: int, gold: dict[str, float], *, length: float) -> dict[str, list[dict[str, Any]]]:
+def lines(seed: int, gold: dict[str, float], *, length: float) -> list[dict[str, Any]]:
     """The study's lines for these numbers, each shaken a little."""
     noise, out = random.Random(seed), list[dict[str, Any]]()
     for n in (1, 2, 4):
@@ -37,4 +38,4 @@ def lines(seed: int, gold: dict[str, float], *, length: float) -> dict[str, list
             )
     for kind, updates in SPENT.items():
         out.append({"kind": "spent", "arm": kind, "labels": 4000, "updates": updates})
-    return {"grid": out}
+    return out

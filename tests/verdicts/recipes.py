@@ -11,10 +11,28 @@ UP, FALLS = [0.0, 1.0, 2.0, 2.5], [0.0, 1.0, 1.0, -1.0]
 SOME, FLAT = [0.0, 1.0, 1.5, 0.0], [0.0, 0.02, 0.02, 0.02]
 LOSSES = ("dpo", "ipo", "slic")
 
+
+def ensemble(mine: list[float], rival: list[float], name: str) -> dict[str, list[float]]:
+    """The arms of an ensemble's claim: policies, best-of-n and penalised policies.
+
+    Args:
+        mine: Of the ensemble.
+        rival: Of the controls, such as the members' mean.
+        name: The first control.
+    """
+    others = dict.fromkeys((name, "shuffled", f"{name}, best of n"), rival)
+    single = ("", ", best of n", ", penalised", ", penalised as mine")
+    return {
+        **others,
+        **{f"single{k}": FALLS for k in single},
+        **{f"mine{k}": mine for k in single[:3]},
+    }
+
+
 TRUE: Curves = {
-    "worst_case": {"mine": UP, "single": FALLS, "mean": SOME},
-    "uncertainty_weighted": {"mine": UP, "single": FALLS, "mean": SOME},
-    "mean_ensemble": {"mine": UP, "single": FALLS, "whole": SOME},
+    "worst_case": ensemble(UP, SOME, "mean"),
+    "uncertainty_weighted": ensemble(UP, SOME, "mean"),
+    "mean_ensemble": ensemble(UP, SOME, "whole"),
     "kl_in_loss": {"mine": UP, "single": SOME, "k1": FALLS, "plain": FALLS},
     "kl_in_reward": {"mine": UP, "single": SOME, "shuffled": FALLS, "plain": FALLS},
     "leave_one_out": {"single": FALLS, "sound": UP},
@@ -43,9 +61,10 @@ TRUE: Curves = {
     "warm": {"mine": UP, "single": FALLS, "mean": SOME},
 }
 FALSE: Curves = {
-    "worst_case": {"mine": FALLS, "single": FALLS, "mean": FALLS},
-    "uncertainty_weighted": {"mine": FALLS, "single": FALLS, "mean": FALLS},
-    "mean_ensemble": {"mine": FALLS, "single": FALLS, "whole": FALLS},
+    # better than one member by all parts, and worse than the members' mean
+    "worst_case": ensemble(SOME, UP, "mean"),
+    "uncertainty_weighted": ensemble(SOME, UP, "mean"),
+    "mean_ensemble": ensemble(FALLS, FALLS, "whole"),
     "kl_in_loss": {"mine": SOME, "single": UP, "k1": FALLS, "plain": FALLS},
     "kl_in_reward": {"mine": SOME, "single": UP, "shuffled": FALLS, "plain": FALLS},
     "leave_one_out": {"single": UP, "sound": UP},
