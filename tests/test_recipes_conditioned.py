@@ -4,21 +4,38 @@ hand.
 
 from __future__ import annotations
 
+import functools
+import math
 from dataclasses import replace
 
 import pytest
 import torch
-from small import small_world
+from small import BANDIT
 from test_contract import SMALL
 
 from assay.core import Carry, InputError, Rng
-from assay.models.policies.conditioned import Conditioned, output
+from assay.models.backbones.llama import Config, Llama
+from assay.models.policies.causal import Causal
+from assay.models.policies.conditioned import PARTS, Conditioned, first_token, output
 from assay.recipes import conditioned_policies
-from assay.recipes.conditioned_policies import area, drawn, edges, recipe
+from assay.recipes.conditioned_policies import (
+    area,
+    codes_of,
+    drawn,
+    edges,
+    log_area,
+    recipe,
+    shown_of,
+)
+from assay.worlds import table
+from assay.worlds.arithmetic import VOCABULARY
 
 
+@functools.cache
 def world():
-    return small_world(conditioned_policies)
+    made = table.world(**BANDIT, seed=1)
+    made.task.reference.double()
+    return made
 
 
 def conditioned(w, **how):
@@ -76,19 +93,20 @@ def test_the_grid_and_the_draws():
     assert edges(2, 5).tolist() == [[1, 0], [0.75, 0.25], [0.5, 0.5], [0.25, 0.75], [0, 1]]
     assert edges(3, 3).shape == (7, 3) and torch.allclose(edges(3, 3).sum(-1), torch.ones(7))
     prompts = world().task.prompts
-    for family in conditioned_policies.FAMILIES:
-        code, w = drawn(
-            family,
-            edges(2, 5),
-            torch.eye(5) if family == "specialists" else edges(2, 5),
-            3,
-            prompts,
-            Rng(1),
-            2,
-        )
-        assert torch.allclose(w.sum(-1), torch.ones(len(prompts))) and (w >= 0).all()
-        assert len(torch.unique(w, dim=0)) == (2 if family == "soups" else 3)
-        assert (code.shape[1] == 5) == (family == "specialists")
+    for steered in (False, True):
+        shown = shown_of(edges(2, 5), steered)
+        assert shown.shape == (10 if steered else 5, 3)
+        for family in conditioned_policies.FAMILIES:
+            which = drawn(family, shown, 3, prompts, Rng(1), 2, steered)
+            w, level = which.at[:, :-1], which.at[:, -1]
+            assert torch.allclose(w.sum(-1), torch.ones(len(prompts))) and (w >= 0).all()
+            assert len(torch.unique(which.at, dim=0)) == (2 if family == "soups" else 3)
+            assert (which.row is None) == (family != "specialists")
+            assert bool((level > 0).any()) == (steered and family != "soups")
+            code = codes_of(family, shown, steered)
+            assert code.shape[1] == {"soups": 2, "specialists": len(shown)}.get(family, 2 + steered)
+    high = codes_of("soups", shown_of(edges(2, 3), True), True)
+    assert torch.equal(high[3:], torch.zeros(3, 2))  # at the highest KL weight, the reference
 
 
 def test_weights_steer():
@@ -112,15 +130,83 @@ def test_the_area_by_hand():
     rows = [
         at(1, 1, "reference", 0),
         at(9, 9, step=2),
+        at(-1, 20),
         at(4, 2),
         at(2, 3),
-        at(0, 9),
+        at(1, 9),
         at(2, 2),
         at(9, 9, "best", 2),
     ]
-    assert area(rows) == pytest.approx(
-        3 * 1 + 1 * 1
-    )  # (3,1) and (1,2); (−1,8) lies outside, (1,1) is covered
+    # (4,2), (2,3) and (1,9) above the origin; (−1,20) lies outside, (2,2) is covered
+    assert area(rows) == pytest.approx(4 * 2 + 2 * 1 + 1 * 6)
+    assert log_area(rows) == pytest.approx(math.log(16))
+    twice = [{**r, "rewards": [2 * v for v in r["rewards"]]} for r in rows]
+    assert log_area(twice) - log_area(rows) == pytest.approx(math.log(4))  # whatever the scale
+
+
+def llama():
+    size = Config(len(VOCABULARY), 16, 1, heads=2, kv_heads=2, inner=32)
+    policy = Causal(Llama(size, Rng(3)), VOCABULARY, max_tokens=8).frozen()
+    return policy, VOCABULARY.prompts(["1 + 2", "3 + 4 + 5", "2 + 2", "6 + 1"])
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_a_language_model_is_conditioned_in_every_part(parts):
+    reference, prompts = llama()
+    first = first_token(prompts) if parts == "prompt" else None
+    policy = Conditioned(reference, 2, parts=parts, first=first)
+    rows = replace(
+        prompts, extra={"condition": torch.tensor([[1.0, 0.0], [0.2, 0.8], [1.0, 0.0], [0.0, 1.0]])}
+    )
+    x = policy.sample(rows, 3, Rng(2))
+    torch.testing.assert_close(x.logp, reference.logp(x), atol=1e-5, rtol=1e-4)  # Δ begins at 0
+    for d in policy.delta:
+        d.data = torch.randn(d.shape, generator=torch.Generator().manual_seed(1)).to(d)
+    x = policy.sample(rows, 3, Rng(2))
+    lp = policy.logp(x)
+    torch.testing.assert_close(lp.detach(), x.logp, atol=1e-4, rtol=1e-4)
+    for b, c in enumerate(rows.extra["condition"]):
+        one = policy.at(c)
+        torch.testing.assert_close(
+            lp[b : b + 1].detach(), one.logp(x[b : b + 1]), atol=1e-4, rtol=1e-4
+        )
+    assert not torch.allclose(policy.at(torch.tensor([0.0, 1.0])).logp(x), x.logp, atol=1e-2)
+    lp.sum().backward()
+    assert all(float(d.grad.abs().sum()) > 0 for d in policy.delta)
+    names = {"attention": "self_attn", "logits": "embed_tokens", "prompt": "embed_tokens"}
+    assert all(names.get(parts, "") in k for k in policy.names)
+    if parts == "prompt":
+        assert policy.delta[0].shape == (2, 16) and first == VOCABULARY.bos
+
+
+def test_prompts_that_begin_differently_carry_no_condition():
+    _, prompts = llama()
+    assert first_token(prompts) == VOCABULARY.bos  # behind the padding on the left
+    other = replace(prompts, tokens=prompts.tokens + torch.arange(4)[:, None])
+    with pytest.raises(InputError, match="begin with 4 different tokens"):
+        first_token(other)
+
+
+def test_the_kl_weight_is_a_condition():
+    w = world()
+    *_, last = recipe(
+        w.task.replaced(carry=Carry(), rng=Rng(0)),
+        beta=0.1,
+        beta_high=3.0,
+        grid=2,
+        loop=replace(SMALL, max_steps=60, batch_size=8, num_generations=16),
+    )
+    assert [s.tag for s in last] == [
+        "w=1,0 beta=0.1",
+        "w=0,1 beta=0.1",
+        "w=1,0 beta=3",
+        "w=0,1 beta=3",
+    ]
+    kl = [
+        float(s.policy.kl(w.task.reference, s.policy.sample(w.task.prompts, 8, Rng(1))).mean())
+        for s in last
+    ]
+    assert kl[0] > 2 * kl[2] and kl[1] > 2 * kl[3]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +214,9 @@ def test_the_area_by_hand():
     [
         ({"family": "pareto"}, "--family is 'pareto'"),
         ({"members": 1}, "--members is 1"),
-        ({"parts": "attention"}, "parts is 'attention'"),
+        ({"parts": "heads"}, "parts is 'heads'"),
+        ({"parts": "attention"}, "this policy has no attention"),
+        ({"beta_high": 0.05}, "--beta-high 0.05"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments, said):

@@ -11,8 +11,10 @@ from families import checkpoint
 
 from assay.core import Carry, InputError, Loop, Rng, Samples, Task
 from assay.engine.parallel import meter
-from assay.recipes.subgoal_shaping import BLANK, agreement, evaluator_of, recipe
-from assay.rewards.transitions import of_episodes
+from assay.recipes.subgoal_shaping import BLANK, evaluator_of, recipe
+from assay.rewards.annotated import agreement
+from assay.rewards.recorded_answers import SMOLLM2, RecordedAnswers, write
+from assay.rewards.transitions import of_episodes, possible
 from assay.worlds import table
 
 
@@ -48,8 +50,6 @@ def test_the_annotator_s_subgoals_are_paid_once_each(task: Task) -> None:
     assert torch.allclose(once, (times > 0).sum(-1).float(), atol=1e-6)
     assert torch.allclose(often, times.sum(-1).float(), atol=1e-6)
     assert stats.get("judge/f1", 1.0) == 1.0
-    other, _ = paid(task, x, shuffled=True)
-    assert torch.allclose(other, once.roll(1, 1), atol=1e-6)
 
 
 def test_errors_are_biased_and_come_at_their_rates(task: Task) -> None:
@@ -60,6 +60,48 @@ def test_errors_are_biased_and_come_at_their_rates(task: Task) -> None:
     again, _ = paid(task, x, fp=0.1, once=False)
     assert torch.equal(false, again) and float(false.mean()) > 1.0
     assert 0.03 < stats["judge/false_positives"] < 0.25 and stats["judge/precision"] < 0.5
+
+
+def test_the_control_pays_other_transitions_as_often_and_always_the_same(task: Task) -> None:
+    x = walked(task)
+    own, _ = paid(task, x, once=False)
+    other, stats = paid(task, x, once=False, other=True)
+    again, _ = paid(task, x, once=False, other=True)
+    assert torch.equal(other, again) and not torch.equal(other, own)
+    often, _ = paid(task, x, fp=0.2, fn=0.2, once=False)
+    instead, _ = paid(task, x, fp=0.2, fn=0.2, once=False, other=True)
+    assert float(instead.mean()) == pytest.approx(float(often.mean()), rel=0.4)
+    assert stats.get("judge/f1", 1.0) == 1.0  # what it says is compared, not what is paid
+    assert float(instead.min()) > 0  # it does not punish: most episodes are paid something
+
+
+def test_recorded_answers_repeat_the_model_and_refuse_what_it_was_not_asked(
+    task: Task, tmp_path: Path
+) -> None:
+    place = task.reference.process  # type: ignore[attr-defined]
+    t = of_episodes(possible(place), place, tuple(place.subgoals))
+    texts, index = t.questions()
+    smollm2 = RecordedAnswers(SMOLLM2)
+    told = smollm2(texts)
+    assert sum(map(len, smollm2.log_odds.values())) == len(texts) and all(0 < p < 1 for p in told)
+    yes = torch.tensor([p > 0.5 for p in told])[index]
+    found = agreement(yes, t)
+    assert 0.2 < found["judge/false_positives"] < 0.8  # it says yes to about half
+    write(tmp_path / "own.json", "mine", {q: float(i) for i, q in enumerate(texts[:9])})
+    own = evaluator_of(str(tmp_path / "own.json"), "")
+    assert own is not None  # three kinds of questions in turn: 0 3 6, 1 4 7 and 2 5 8
+    assert [p > 0.5 for p in own(texts[:9])] == [False] * 6 + [True] * 3
+    with pytest.raises(InputError, match="did not answer"):
+        own([texts[9]])
+    most = evaluator_of(str(tmp_path / "own.json"), "", 0.9)
+    assert most is not None and sum(p > 0.5 for p in most(texts[:9])) == 6
+    with pytest.raises(InputError, match="between 0 and 1"):
+        evaluator_of("smollm2", "", 1.0)
+    (tmp_path / "bad.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(InputError, match="holds no recorded answers"):
+        evaluator_of(str(tmp_path / "bad.json"), "")
+    _, stats = paid(task, walked(task), judge="smollm2")
+    assert {"judge/informedness", "judge/exchanged"} <= stats.keys() or "judge/recall" not in stats
 
 
 def test_a_fitted_evaluator_costs_labels_and_is_right_more_often_than_not(task: Task) -> None:
@@ -113,4 +155,6 @@ def test_agreement_counts_by_hand(task: Task) -> None:
     assert every["judge/precision"] == pytest.approx(share, rel=1e-4)
     assert every["judge/f1"] == pytest.approx(2 * share / (1 + share), rel=1e-4)
     assert every["judge/false_positives"] == 1.0
+    assert exact["judge/informedness"] == 1.0 and exact["judge/exchanged"] < 0.1
+    assert every["judge/informedness"] == 0.0
     assert "judge/precision" not in agreement(torch.zeros_like(t.truth), t)

@@ -13,15 +13,20 @@ from assay.recipes.trust_weighted import recipe, weighed
 GAMMA = torch.tensor([0.0, 1.0, 0.5, 0.8, 0.0, 0.37, 1.0, 0.61])
 
 
-def test_the_controls_keep_the_sum_of_the_weights_and_break_whose_they_are() -> None:
+def test_the_controls_break_what_they_say_and_keep_the_rest() -> None:
     assert torch.equal(weighed(GAMMA, "own", Rng(0)), GAMMA)
     assert torch.equal(weighed(GAMMA, "off", Rng(0)), torch.ones(8))
     shuffled, mean = (weighed(GAMMA, trust, Rng(0)) for trust in ("shuffled", "mean"))
+    assert torch.allclose(mean, torch.full((8,), float(GAMMA.mean())))
     assert sorted(shuffled.tolist()) == sorted(GAMMA.tolist())
     assert not torch.equal(shuffled, GAMMA)
-    assert torch.allclose(mean, torch.full((8,), float(GAMMA.mean())))
+    passed = GAMMA > 0
+    assert torch.equal(shuffled > 0, passed)  # the gate is each prompt's own
     together = torch.stack([weighed(GAMMA, "shuffled", Rng(k)) for k in range(400)]).mean(0)
-    assert torch.allclose(together, mean, atol=0.1)  # no prompt keeps its own
+    assert torch.allclose(together[passed], GAMMA[passed].mean(), atol=0.1)  # γ is not
+    assert torch.equal(weighed(GAMMA, "gate", Rng(0)), passed.float())  # the gate without γ
+    none = torch.zeros(8)
+    assert torch.equal(weighed(none, "shuffled", Rng(0)), none)
 
 
 def rewards(trust: str, **more: object) -> list[tuple[Samples, torch.Tensor]]:

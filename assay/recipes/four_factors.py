@@ -5,24 +5,30 @@ result most, then PPO rather than DPO, then a larger reward model (much for math
 elsewhere), then more unlabeled prompts for PPO. This file makes the same table of a world, one
 factor after the other, as the paper does: each later factor is varied on the better data.
 
-    data            clean: Bradley–Terry labels on gold; noisy: a share `flips` of them turned
+    data            better: the best of `best` completions against another one, labels by
+                    Bradley–Terry on gold; worse: a `fewer`-th as many pairs of two plain
+                    completions, a share `flips` of the labels turned. Each of the three is a cell
+                    of its own, too: own source, noisy labels, fewer pairs
     algorithm       the recipe dpo on the pairs; the recipe ppo, its reward model fitted on them
     reward model    the world's own size, or one of width `small` and one layer
     prompts         those that have pairs (the first half); or PPO on all of them
-    nothing         dpo again, at other random addresses: a factor that changes nothing
+    nothing         dpo and ppo again, at other random addresses: a factor that changes nothing
 
 Completions have many decisions, and PPO has its ratio, its critic and its KL in the reward. Every
 run starts from the same reference and makes as many updates of as many completions. What differs is
-what the algorithms are: DPO samples and scores nothing. What a run is worth is gold on held-out
-prompts at its end; of several `runs` the table gives the mean with its 95 % interval.
+what the algorithms are: DPO samples and scores nothing, and each has its own learning rate and β.
+What a run is worth is gold on held-out prompts at its end; of several `runs` the table gives the
+mean with its 95 % interval.
 
-    data = mean over algorithms of clean − noisy       algorithm = mean over data of ppo − dpo
+    data = mean over algorithms of better − worse      algorithm = mean over data of ppo − dpo
     reward model = large − small                       prompts = all − those with pairs
+    nothing = mean over algorithms of |again − first|
 
 Traps avoided: PPO pays no penalty for a missing end of text (−10 in the released configuration),
 which at this scale would drown everything; completions are sampled and scored at the same
-temperature; clean and noisy pairs differ in their labels alone. A trap that stays: how much a
-factor moves depends on how far it is varied, here by `flips` and `small`.
+temperature. A trap that stays: how much a factor moves depends on how far it is varied, here by
+`best`, `fewer`, `flips` and `small`. Where an algorithm runs far on bad labels, data and algorithm
+are one interaction: `data, dpo` and `data, ppo` show it.
 
 Here: the world is one of small language models with a written gold, and its reward models are small
 Llamas; "larger" is a few thousand weights, not 13 to 70 billion.
@@ -30,18 +36,20 @@ Llamas; "larger" is a few thousand weights, not 13 to 70 billion.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from assay.core import Carry, Claim, InputError, Loop, Pairs, Paper, Reward, Task, World
 from assay.engine.parallel import COUNTED, meter
+from assay.loops.factors import CELLS, CLAIMED, Cell, Data, effects
 from assay.registry import catalogue
+from assay.rewards.best_pairs import best_against_one
 from assay.rewards.ensemble import Members
 from assay.rewards.fit import bradley_terry_fitted
-from assay.rewards.simulated_labels import labeled
 from assay.stats.intervals import bounds
 
 paper = Paper(
@@ -53,60 +61,21 @@ paper = Paper(
 reduces = {}
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One way to fine-tune.
-
-    Attributes:
-        algorithm: The recipe: dpo or ppo.
-        clean: Whether no label is flipped.
-        large: Whether the reward model has the world's own size.
-        every: Whether PPO is given all prompts.
-        again: Whether random addresses are others.
-    """
-
-    algorithm: str
-    clean: bool = True
-    large: bool = True
-    every: bool = False
-    again: bool = False
-
-
-CELLS = {
-    "dpo": Cell("dpo"),
-    "dpo, noisy data": Cell("dpo", clean=False),
-    "dpo, again": Cell("dpo", again=True),
-    "ppo": Cell("ppo"),
-    "ppo, noisy data": Cell("ppo", clean=False),
-    "ppo, small reward model": Cell("ppo", large=False),
-    "ppo, all prompts": Cell("ppo", every=True),
-}
-
-
-def effects(gold: dict[str, float]) -> dict[str, float]:
-    """What each factor moves, from the gold of every cell."""
-    return {
-        "data": (gold["dpo"] - gold["dpo, noisy data"] + gold["ppo"] - gold["ppo, noisy data"]) / 2,
-        "algorithm": (gold["ppo"] - gold["dpo"] + gold["ppo, noisy data"] - gold["dpo, noisy data"])
-        / 2,
-        "reward model": gold["ppo"] - gold["ppo, small reward model"],
-        "prompts": gold["ppo, all prompts"] - gold["ppo"],
-        "nothing": gold["dpo, again"] - gold["dpo"],
-    }
-
-
 def study(
     world: World,
     *,
     set_size: int = 400,
+    best: int = 4,
+    fewer: int = 4,
     flips: float = 0.3,
     small: int = 8,
     dpo_beta: float = 0.1,
     ppo_beta: float = 0.05,
+    dpo_rate: float = 7e-4,
+    ppo_rate: float = 7e-4,
     steps: int = 24,
     batch: int = 16,
     group: int = 4,
-    rate: float = 7e-4,
     runs: int = 1,
     only: str = "",
     look: int = 8,
@@ -114,44 +83,59 @@ def study(
     """Yield a line for each cell, what it spent, and what each factor moves.
 
     Args:
-        set_size: Pairs.
+        set_size: Pairs of the better data.
+        best: Completions that the better one of a pair is chosen from.
+        fewer: How many times fewer pairs the worse data have.
         flips: Share of the noisy labels that is wrong.
         small: Width of the small reward model, which has one layer.
         dpo_beta: β of DPO.
         ppo_beta: Weight of the KL penalty in PPO's reward.
+        dpo_rate: Learning rate of DPO.
+        ppo_rate: Learning rate of PPO.
         steps: Steps of a run; each makes two updates.
         batch: Prompts of a step of PPO.
         group: Completions of each of them. DPO is given as many completions, in pairs.
-        rate: Learning rate of both.
         runs: Runs of each cell, each with its own labels, reward model and addresses.
         only: One cell by name, without the factors; empty for all.
         look: Completions of each held-out prompt that are read.
     """
     if only and only not in CELLS:
         raise InputError(f"--only is '{only}'; it is empty or one of {'; '.join(CELLS)}")
-    if runs < 1 or set_size < 1 or look < 1:
-        raise InputError("--runs, --set-size and --look must be at least 1")
+    if min(runs, fewer, best, look) < 1 or set_size < fewer:
+        raise InputError(
+            "--runs, --fewer, --best and --look must be at least 1, and --set-size at least --fewer"
+        )
     width = _width(world)
     if not 0 < small < width:
         raise InputError(
             f"--small is {small}; the world's reward models have width {width}, the small one 1 to "
             f"{width - 1}"
         )
-    loop = Loop(
-        max_steps=steps, batch_size=batch, num_generations=group, epochs=2, learning_rate=rate
-    )
-    betas, gold = {"dpo": dpo_beta, "ppo": ppo_beta}, dict[str, list[float]]()
+    loop = Loop(max_steps=steps, batch_size=batch, num_generations=group, epochs=2)
+    how = {"dpo": (dpo_beta, dpo_rate), "ppo": (ppo_beta, ppo_rate)}
+    start = [_read(world, world.task.reference, run, look)["gold"] for run in range(runs)]
+    gold = dict[str, list[float]]()
     for name in [only] if only else CELLS:
         cell, counts = CELLS[name], dict.fromkeys(COUNTED, 0)
-        read = []
+        size = set_size if cell.many else set_size // fewer
+        data = Data(size, best if cell.source else 1, 0.0 if cell.clean else flips)
+        read, seconds = [], 0.0
         for run in range(runs):
-            task = _task(world, cell, run, set_size, 0.0 if cell.clean else flips, small)
+            task, began = _task(world, cell, run, data, small), time.perf_counter()
             with meter.charging(counts):
-                policy = _trained(task, cell.algorithm, loop, betas)
+                policy = _trained(task, cell.algorithm, loop, *how[cell.algorithm])
+            seconds += time.perf_counter() - began
             read.append(_read(world, policy, run, look))
         gold[name] = [r["gold"] for r in read]
-        yield {"cell": name, **_mean("gold", gold[name]), **_mean("kl", [r["kl"] for r in read])}
-        yield {"kind": "spent", "arm": name, "labels": set_size * runs, **_spent(counts)}
+        gained = [g - s for g, s in zip(gold[name], start, strict=True)]
+        yield {
+            "cell": name,
+            **_mean("gold", gold[name]),
+            **_mean("gained", gained),
+            **_mean("kl", [r["kl"] for r in read]),
+        }
+        spent = {**_spent(counts), "labels": size * runs, "seconds": seconds}
+        yield {"kind": "spent", "arm": name, **spent}
     if not only:
         each = [effects({k: v[r] for k, v in gold.items()}) for r in range(runs)]
         for factor in each[0]:
@@ -190,15 +174,21 @@ def _width(world: World) -> int:
     return found[0]
 
 
-def _task(world: World, cell: Cell, run: int, size: int, noise: float, small: int) -> Task:
+def _task(world: World, cell: Cell, run: int, data: Data, small: int) -> Task:
     """A cell's task: its pairs, and the reward model that is fitted on them."""
     task, gold, refit = world.task, world.gold, world.refit
     assert gold is not None and refit is not None
     half = task.prompts[: len(task.prompts) // 2]
     rng = task.rng("run", run)
     with meter.lifted():
-        pairs = labeled(
-            task.reference, half, size, score=lambda x: gold(x)[0], noise=noise, rng=rng("labels")
+        pairs = best_against_one(
+            task.reference,
+            half,
+            data.size,
+            best=data.best,
+            score=lambda x: gold(x)[0],
+            noise=data.noise,
+            rng=rng("labels"),
         )
 
     def by(model: Any, _: Pairs, loop: Loop) -> Reward:
@@ -222,13 +212,14 @@ def _task(world: World, cell: Cell, run: int, size: int, noise: float, small: in
     )
 
 
-def _trained(task: Task, algorithm: str, loop: Loop, betas: dict[str, float]) -> Any:
+def _trained(task: Task, algorithm: str, loop: Loop, beta: float, rate: float) -> Any:
     """The last policy of the recipe, at two updates a step on as many completions."""
+    loop = replace(loop, learning_rate=rate)
     if algorithm == "dpo":
         loop = replace(loop, batch_size=loop.batch_size * loop.num_generations // 2)
     recipe = catalogue.load(catalogue.find(algorithm)).recipe
     last = task.reference
-    for step in recipe(task, beta=betas[algorithm], loop=loop):
+    for step in recipe(task, beta=beta, loop=loop):
         last = step.policy
     return last
 
@@ -243,9 +234,9 @@ def _read(world: World, policy: Any, run: int, look: int) -> dict[str, float]:
         return {"gold": float(world.gold(x)[0].mean()), "kl": float(kl.mean())}
 
 
-def gold_of(lines: list[dict[str, Any]]) -> float:
-    """Gold of the one cell that was run."""
-    return float(next(x["gold"] for x in lines if "cell" in x))
+def gold_of(lines: list[dict[str, Any]], what: str = "gold") -> float:
+    """Gold of the one cell that was run, or what it gained over the reference."""
+    return float(next(x[what] for x in lines if "cell" in x))
 
 
 SMALL_WORLD = {
@@ -265,32 +256,36 @@ SMALL_WORLD = {
 @Claim(
     "Preference data moves gold more than the algorithm, the algorithm more than the size of the "
     "reward model, and that more than unlabeled prompts.",
-    arms={name: ("four_factors", {"only": name}) for name in CELLS},
+    arms={name: ("four_factors", {"only": name}) for name in CLAIMED},
     worlds=("grammar",),
     on={"grammar": SMALL_WORLD},
     least=0.0,
-    seeds="100..111",
+    seeds="300..311",
     tuned={
-        "dpo": {"dpo_beta": (0.1, 0.4)},
-        "ppo": {"ppo_beta": (0.1, 0.4)},
-        **{name: cell.algorithm for name, cell in CELLS.items() if name not in ("dpo", "ppo")},
+        "dpo": {"dpo_beta": (0.2, 0.8), "dpo_rate": (2e-4, 7e-4)},
+        "ppo": {"ppo_beta": (0.2, 0.8), "ppo_rate": (2e-4, 7e-4)},
+        **{name: cell.algorithm for name, cell in CLAIMED.items() if name not in ("dpo", "ppo")},
     },
     by=gold_of,
     control=("data over nothing",),
     broken="a factor that exchanges random addresses alone",
+    premises=("dpo gains", "ppo gains"),
     differs={
         "generated": "DPO samples nothing; the runs of PPO sample the same",
         "scored": "DPO scores nothing; the runs of PPO score the same",
+        "labels": "the worse data are a quarter of the pairs",
         "updates": "PPO's critic is updated as often as its policy",
         "seconds": "PPO samples, DPO does not",
     },
 )
 def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
     """Each factor's effect on gold less that of the factor below it in the paper's order. The claim
-    is of an order, so δ is 0.
+    is of an order, so δ is 0. Premises: on the better data both algorithms gain over the reference.
     """
-    by = effects({name: gold_of(arms[name]) for name in CELLS})
+    by = effects({name: gold_of(arms[name]) for name in CLAIMED})
     return {
+        "dpo gains": gold_of(arms["dpo"], "gained"),
+        "ppo gains": gold_of(arms["ppo"], "gained"),
         "data over algorithm": by["data"] - by["algorithm"],
         "algorithm over reward model": by["algorithm"] - by["reward model"],
         "reward model over prompts": by["reward model"] - by["prompts"],

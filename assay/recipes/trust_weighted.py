@@ -13,21 +13,24 @@ of 100 steps; a shorter run anneals less (25 steps end at e^(−0.75) = 0.47).
 
 Where the released code differs. The thinking reward is asked only where a_i ≥ 0.2 and counts as 0
 otherwise, and wrong means a_i < 0.5 (`released`). With outcomes 0 and 1 the wrong completions are
-then never asked, μ_w = 0, and γ = 1 nearly always. It also logs e^{2(μ_c − μ_w)}, another γ than
-the one it applies.
+then never asked, μ_w = 0, and γ = 1 in every group of both kinds. It also logs e^{2(μ_c − μ_w)},
+another γ than the one it applies.
 
-Traps: γ from one right completion among seven wrong ones is noisy; nothing is done about that. γ
-never changes the sign of the thinking reward's preference: where it is wrong about a prompt it
-still pulls the wrong way, only less, and never at less than 1/e of its weight.
+Traps: γ from one right completion among seven wrong ones is noisy; nothing is done about that. In a
+group of both kinds γ never changes the sign of the thinking reward's preference: where it is wrong
+about a prompt it still pulls the wrong way, only less, and never at less than 1/e of its weight.
+That a group of one kind gets no thinking reward is a rule of its own, the gate, and can be most of
+what trust does.
 
-`trust` says which γ weighs the thinking reward: own (the paper's), off (1), or one of two controls
-with the same sum over the batch: shuffled gives each prompt the γ of another, mean gives all
-prompts the batch's mean.
+`trust` says which γ weighs the thinking reward: own (the paper's), off (1), or a part of it or a
+control: gate is 1 in groups of both kinds and 0 in others, without γ; shuffled keeps the gate and
+gives each prompt that it lets through the γ of another such prompt; mean gives all prompts the
+batch's mean, and so breaks gate and γ together.
 
 Here: the world supplies the thinking reward. With --world.inverted it is the share of wrong steps
-on so many of the prompts, and of right steps on the rest. The claim compares trust with annealing
-alone, each with its own best T, and with the two controls; it is judged where the thinking reward
-without trust does harm.
+on so many of the prompts, and of right steps on the rest; the claim has it wrong on half of them.
+The claim asks for all that the paper says: that the trusted thinking reward is worth more than
+none, that trust is worth more than annealing alone, and that it is γ and not the gate.
 """
 
 from __future__ import annotations
@@ -62,7 +65,7 @@ paper = Paper(
 )
 reduces = {"grpo": ({"alpha": 0.0}, {})}
 
-TRUST = ("own", "off", "shuffled", "mean")
+TRUST = ("own", "off", "gate", "shuffled", "mean")
 
 
 def recipe(
@@ -84,7 +87,7 @@ def recipe(
 
     Args:
         alpha: Weight α of the thinking reward.
-        trust: Whose γ weighs it: own, off, shuffled or mean.
+        trust: What weighs it: own, off, gate, shuffled or mean.
         T: Steps in which it falls by a factor of e; 0 for no annealing.
         released: Use the released code's rule, see above.
         right: Outcome reward from which a completion is right.
@@ -131,59 +134,62 @@ def weighed(gamma: Tensor, trust: str, rng: Rng) -> Tensor:
 
     Args:
         gamma: γ of each prompt `[B]`.
-        trust: own, off, shuffled or mean.
+        trust: own, off, gate, shuffled or mean.
         rng: Address of the shuffle.
     """
     if trust == "off":
         return torch.ones_like(gamma)
+    if trust == "gate":
+        return (gamma > 0).to(gamma)
     if trust == "shuffled":
-        return gamma[rng.permutation(len(gamma))]
+        passed = (gamma > 0).nonzero()[:, 0]
+        return gamma.index_put((passed,), gamma[passed[rng.permutation(len(passed))]])
     return gamma.mean().expand(len(gamma)) if trust == "mean" else gamma
 
 
-_WORLD = {"task": "modular", "most": 3, "pass_rate": 0.2, "pairs": 16, "held_out": 48}
-_WORLD |= {"sft_steps": 320, "sft_lr": 6e-3, "inverted": 0.75}
-_STEPS = {"max_steps": 12}
-_T = {"T": (4.0, 12.0)}  # the last weight is 0.06 or 0.4 of the first
+_WORLD = {"task": "modular", "least": 2, "most": 2, "width": 32, "layers": 1, "pass_rate": 0.3}
+_WORLD |= {"sft_steps": 160, "sft_lr": 0.01, "pairs": 16, "prompts": 96, "held_out": 48}
+_WORLD |= {"taught": 1000, "inverted": 0.5}
+_STEPS = {"max_steps": 24}
+# at the end of the run the weight is 0.05 or 0.37 of the first
+_T = {"T": (8.0, 24.0), "learning_rate": (5e-4, 1e-3)}
 
 
 @Claim(
-    "Where a thinking reward does harm, weighing it by trust keeps gold that annealing alone "
-    "loses, and that the same weights on other prompts lose, too.",
+    "A thinking reward that is wrong on half of the prompts, weighed by trust, is worth more than "
+    "answers alone and than annealing alone, and that is due to γ and not to the rule that a group "
+    "of one kind gets none.",
     arms={
         "trusted": ("trust_weighted", _STEPS),
         "annealed": ("trust_weighted", {**_STEPS, "trust": "off"}),
-        "shuffled": ("trust_weighted", {**_STEPS, "trust": "shuffled"}),
-        "mean": ("trust_weighted", {**_STEPS, "trust": "mean"}),
         "answers": ("trust_weighted", {**_STEPS, "alpha": 0.0}),
+        "gate": ("trust_weighted", {**_STEPS, "trust": "gate"}),
+        "shuffled": ("trust_weighted", {**_STEPS, "trust": "shuffled"}),
     },
     worlds=("sums",),
     on={"sums": _WORLD},
     least=0.01,  # one completion in a hundred
-    seeds="100..109",
+    seeds="310..325",
     tuned={
         "trusted": _T,
         "annealed": _T,
+        "answers": {"learning_rate": (2.5e-4, 5e-4, 1e-3, 2e-3)},
+        "gate": "trusted",
         "shuffled": "trusted",
-        "mean": "trusted",
-        "answers": "annealed",
     },
-    control=("over shuffled trust", "over constant trust"),
-    broken="γ is another prompt's, or the batch's mean for all prompts",
-    premises=("the thinking reward does harm",),
+    control=("over the gate alone", "over shuffled trust"),
+    broken="γ is 1 in every group of both kinds, or that of another such group",
     differs={
         "scored": "answers alone asks for no thinking reward",
         "seconds": "the first arm of a process loads what the others find loaded",
     },
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Differences of final gold: what the thinking reward does without trust, and what trust gains
-    over annealing alone and over the same weights on other prompts.
-    """
-    trusted, annealed = final(arms["trusted"]), final(arms["annealed"])
+    """Final gold of the trusted arm less that of each other one."""
+    trusted = final(arms["trusted"])
     return {
-        "the thinking reward does harm": final(arms["answers"]) - annealed,
-        "over annealing alone": trusted - annealed,
+        "over answers alone": trusted - final(arms["answers"]),
+        "over annealing alone": trusted - final(arms["annealed"]),
+        "over the gate alone": trusted - final(arms["gate"]),
         "over shuffled trust": trusted - final(arms["shuffled"]),
-        "over constant trust": trusted - final(arms["mean"]),
     }

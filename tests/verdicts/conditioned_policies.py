@@ -16,18 +16,14 @@ def _family(reach: float, seed: int) -> list[dict[str, Any]]:
 
 
 def true(seed: int) -> dict[str, list[dict[str, Any]]]:
-    """The conditioned policy reaches further than soups and than the shuffled one."""
-    return {
-        "mine": _family(30.0, seed),
-        "soups": _family(1.0, seed),
-        "shuffled": _family(0.5, seed),
-    }
+    """The conditioned policy reaches further than soups, which leave room, and than the others."""
+    return _arms(seed, mine=0.9, soups=0.6, prompt=0.5, shuffled=0.4, bound=1.0)
 
 
 def false(seed: int) -> dict[str, list[dict[str, Any]]]:
-    """Soups reach further."""
-    return {
-        "mine": _family(1.0, seed),
-        "soups": _family(30.0, seed),
-        "shuffled": _family(0.5, seed),
-    }
+    """Soups reach further, though they leave room."""
+    return _arms(seed, mine=0.4, soups=0.6, prompt=0.3, shuffled=0.2, bound=1.0)
+
+
+def _arms(seed: int, **reach: float) -> dict[str, list[dict[str, Any]]]:
+    return {arm: _family(r, seed + i) for i, (arm, r) in enumerate(reach.items())}

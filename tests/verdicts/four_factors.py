@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from assay.recipes.four_factors import CELLS
+from assay.loops.factors import CLAIMED
 
 Arms = dict[str, list[dict[str, object]]]
 
@@ -12,14 +12,19 @@ Arms = dict[str, list[dict[str, object]]]
 def _arms(seed: int, moves: dict[str, float]) -> Arms:
     noise = random.Random(seed)
     arms: Arms = {}
-    for name, cell in CELLS.items():
-        gold = moves["data"] * cell.clean + moves["algorithm"] * (cell.algorithm == "ppo")
+    for name, cell in CLAIMED.items():
+        gold = moves["data"] * cell.many + moves["algorithm"] * (cell.algorithm == "ppo")
         gold += moves["prompts"] * cell.every - moves["reward model"] * (not cell.large)
         ppo = cell.algorithm == "ppo"
-        spent = {"kind": "spent", "arm": name, "labels": 400, "updates": 120 if ppo else 60}
+        spent = {
+            "kind": "spent",
+            "arm": name,
+            "labels": 400 if cell.many else 100,
+            "updates": 120 if ppo else 60,
+        }
         sampled = {"generated": 1920, "scored": 1920} if ppo else {}
         arms[name] = [
-            {"cell": name, "gold": gold + noise.gauss(0, 0.03)},
+            {"cell": name, "gold": gold + noise.gauss(0, 0.03), "gained": gold + 1.0},
             {**spent, **sampled},
         ]
     return arms

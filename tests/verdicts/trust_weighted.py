@@ -11,13 +11,13 @@ Arms = dict[str, list[dict[str, Any]]]
 
 
 def true(seed: int) -> Arms:
-    """Untrusted thinking does harm, and trust in the right prompts undoes it."""
-    return _arms(seed, answers=0.6, annealed=0.4, trusted=0.6, shuffled=0.45, mean=0.45)
+    """Trusted thinking is worth more than none, and γ more than the gate."""
+    return _arms(seed, answers=0.5, annealed=0.4, trusted=0.6, gate=0.5, shuffled=0.45)
 
 
 def false(seed: int) -> Arms:
-    """Untrusted thinking does harm, and trust makes it worse than the same weights elsewhere."""
-    return _arms(seed, answers=0.6, annealed=0.4, trusted=0.35, shuffled=0.4, mean=0.4)
+    """Trust is worth more than annealing alone, and it is the gate."""
+    return _arms(seed, answers=0.3, annealed=0.3, trusted=0.5, gate=0.52, shuffled=0.48)
 
 
 def _arms(seed: int, **ends: float) -> Arms:

@@ -18,7 +18,8 @@ from assay.core import Policy, Prompts, Samples, cat
 from assay.core.rng import Rng
 from assay.errors import InputError
 
-PARTS = ("full", "logits")
+PARTS = ("full", "attention", "logits", "prompt")
+ATTENTION = (".self_attn.", ".attention.", ".attn.")  # what models call the weights of attention
 
 
 class Conditioned(nn.Module):
@@ -29,22 +30,42 @@ class Conditioned(nn.Module):
     Args:
         policy: Its copy is θ_shared.
         conditions: Length of c.
-        parts: "full" gives every weight its Δ, "logits" only the one that makes logits.
+        parts: Which weights get a Δ: "full" all, "attention" those of the attention, "logits" the
+            one that makes logits, "prompt" the embedding of the token that every prompt begins
+            with, so that the policy reads the condition as a first word.
         shared: Whether θ_shared is trained.
+        first: That token's id, from `first_token`; only with "prompt".
 
     Raises:
-        InputError: `parts` is neither.
+        InputError: `parts` is none of these, or the policy has no such weights.
     """
 
-    def __init__(self, policy: Any, conditions: int, *, parts: str = "full", shared: bool = True):
+    def __init__(
+        self,
+        policy: Any,
+        conditions: int,
+        *,
+        parts: str = "full",
+        shared: bool = True,
+        first: int | None = None,
+    ):
         super().__init__()
         if parts not in PARTS:
             raise InputError(f"parts is '{parts}'; it is one of {', '.join(PARTS)}")
         self.base: Any = policy.copy()
         named = dict(self.base.named_parameters())
-        self.names = list(named) if parts == "full" else [output(named)]
-        like = [named[k].new_zeros(conditions, *named[k].shape) for k in self.names]
-        self.delta = nn.ParameterList([nn.Parameter(zero) for zero in like])
+        self.names = moved(named, parts)
+        self.first = first if parts == "prompt" else None
+        if parts == "prompt" and first is None:
+            raise InputError("parts is 'prompt', and no token that prompts begin with is given")
+        shapes = [named[k].shape if self.first is None else named[k].shape[1:] for k in self.names]
+        like = [named[k] for k in self.names]
+        self.delta = nn.ParameterList(
+            [
+                nn.Parameter(w.new_zeros(conditions, *shape))
+                for w, shape in zip(like, shapes, strict=True)
+            ]
+        )
         self.called = _Called(self.base)
         if not shared:
             self.base.requires_grad_(False)
@@ -52,11 +73,15 @@ class Conditioned(nn.Module):
     def weights(self, condition: Float[Tensor, "D"]) -> dict[str, Tensor]:
         """Return the parameters under one condition, differentiable."""
         named = dict(self.base.named_parameters())
-        moved = {
-            k: named[k] + torch.tensordot(condition.to(d), d, dims=1)
-            for k, d in zip(self.names, self.delta, strict=True)
-        }
-        return {**named, **moved}
+        out = dict(named)
+        for k, d in zip(self.names, self.delta, strict=True):
+            change = torch.tensordot(condition.to(d), d, dims=1)
+            if self.first is not None:  # the one row of the embedding
+                row = torch.tensor([self.first], device=d.device)
+                out[k] = named[k].index_add(0, row, change[None])
+            else:
+                out[k] = named[k] + change
+        return out
 
     @torch.no_grad()
     def at(self, condition: Float[Tensor, "D"]) -> Policy:
@@ -92,6 +117,47 @@ class Conditioned(nn.Module):
             out.append(functional_call(self.called, named, (samples[rows],)))
             order.append(rows)
         return torch.cat(out)[torch.cat(order).argsort()]
+
+
+def moved(names: Iterable[str], parts: str) -> list[str]:
+    """Name the weights that a condition moves.
+
+    Args:
+        names: The names of the policy's weights.
+        parts: One of PARTS.
+
+    Raises:
+        InputError: The policy has no such weights.
+    """
+    names = list(names)
+    if parts == "full":
+        return names
+    if parts == "logits":
+        return [output(names)]
+    if parts == "attention":
+        found = [k for k in names if any(part in k for part in ATTENTION)]
+    else:
+        found = [k for k in names if k.endswith("embed_tokens.weight")]
+    if not found:
+        what = "attention" if parts == "attention" else "embedding of prompt tokens"
+        raise InputError(f"parts is '{parts}', and this policy has no {what}; use full or logits")
+    return found
+
+
+def first_token(prompts: Prompts) -> int:
+    """The token that all prompts begin with.
+
+    Raises:
+        InputError: They begin with different ones, so that none can carry a condition.
+    """
+    place = prompts.mask.long().argmax(-1, keepdim=True)
+    found = torch.unique(prompts.tokens.gather(1, place))
+    if len(found) != 1:
+        raise InputError(
+            f"the prompts begin with {len(found)} different tokens, so that none of them can carry "
+            "a condition; use parts full, attention or logits"
+        )
+    return int(found[0])
 
 
 def output(names: Iterable[str]) -> str:
