@@ -10,17 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from assay.core import InputError, Loop, Rng
-from assay.loops.debating import (
-    argued,
-    comparisons,
-    confused,
-    debate,
-    fit_judge,
-    lead,
-    skill,
-    some,
-    turns,
-)
+from assay.loops.debating import argued, confused, debate, skill, turns
+from assay.loops.partial_judges import comparisons, fit_judge, lead, some
 from assay.loops.sequences import Drift, Network, improve, logits_of, moved, worth
 from assay.recipes.debate import study
 from assay.registry.catalogue import load_world as place
@@ -176,6 +167,9 @@ def test_a_study_is_a_function_of_its_seed_and_says_what_was_spent() -> None:
     mine = lines(1)
     assert timeless(mine) == timeless(lines(1)) != timeless(lines(2))
     policies = {x["evidence"]: x for x in mine if x["kind"] == "policy"}
+    parts, whole = (x for x in mine if x["kind"] == "judge")
+    assert parts["sees"] == 4 and whole["sees"] == whole["features"] > 4
+    assert whole["right"] > parts["right"] > 0.5, "who sees everything knows more"
     spent = {x["arm"]: x for x in mine if x["kind"] == "spent"}
     assert set(policies) == set(spent) == {"debate", "shuffled", "random", "full"}
     assert (

@@ -153,6 +153,9 @@ def test_models_trained_here_are_asked_what_a_text_goes_on_with(bag: World, tmp_
     assert at["frozen", "p_choices"]["spearman"] == pytest.approx(
         at["frozen", "log_p"]["spearman"], abs=0.05
     ), "where wrong choices stay, the share is a monotone map of p"
+    assert at["common", "log_p"]["spearman"] == at["trained", "log_p"]["spearman"]
+    wrong = {f: at[f, "mass on the wrong choices"]["pearson"] for f in continuous_metrics.FAMILIES}
+    assert wrong["frozen"] == 0 and abs(wrong["common"]) > abs(wrong["trained"])
     with pytest.raises(InputError, match="three models"):
         next(continuous_metrics.study(bag, widths=(4,), at=(5,)))
 

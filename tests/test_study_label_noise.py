@@ -35,6 +35,9 @@ def test_an_audit_is_corrected_where_raters_err_apart_and_not_where_they_copy(ba
     assert one["global_error"] < one["majority_error"]
     assert one["global_error"] < one["exchanged_error"]
     assert one["rates_error_closed"] < 0.02 < 0.035 < one["rates_error_majority"]
+    # exchanged matrices cancel in the average over raters, and not for single ones
+    assert one["exchanged_error"] < 0.5 * one["raw_error"]
+    assert one["other_matrix_error"] > 2 * one["own_matrix_error"]
     lean = lines["leaning"]
     assert lean["local_error"] < 0.03 < lean["global_error"]
     copied = lines["copying"]["rates_error_closed"]

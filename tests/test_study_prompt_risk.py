@@ -90,6 +90,20 @@ def test_the_encoder_finds_the_word_that_fails_and_needs_its_labels() -> None:
     assert abs(float(lost[0] - lost[1])) < 0.25
 
 
+def test_no_thing_is_named_by_a_word_of_the_questions() -> None:
+    """Of 200 worlds a few would have been refused: a name of two syllables can be "name"."""
+    for seed in range(200):
+        world = made.facts(Rng(seed))
+        names = {n for pair in world.names for n in pair}
+        assert len(names) == 2 * len(world.names) and not names & {*made.ATTRIBUTES, *made.ANSWERS}
+        assert not names & {w for way in made.WAYS for w in way.split()}
+
+
+def test_answers_agree_by_the_share_of_the_most_frequent() -> None:
+    answer = torch.tensor([[3, 3, 1, 3], [0, 1, 2, 3]])
+    assert prompt_risk.agreeing(answer).tolist() == [0.75, 0.25]
+
+
 def test_length_is_fitted_by_the_likelihood_of_shares() -> None:
     """Two lengths: the fit is the logit of each one's share, by hand."""
     length = torch.tensor([0.0] * 4 + [10.0] * 4, dtype=torch.float64)
@@ -121,6 +135,9 @@ def test_the_study_trains_answers_and_chooses(world: World) -> None:
     assert set(fits) == set(prompt_risk.ARMS)
     for x in fits.values():
         assert x["excess_log_score"] >= -1e-9 and 0 <= x["calibration_error"] <= 1
+    for name in ("encoder", "cut", "shuffled"):  # the second head is read, where there is one
+        assert fits[name]["agreement_log_score"] > 0 < fits[name]["agreement_knowing_nothing"]
+    assert "agreement_log_score" not in fits["length"]
     choices = [x for x in lines if "choice" in x]
     assert {(x["choice"], x["n"]) for x in choices} == {
         (c, n) for c in ("encoder", "shuffled") for n in (1, 2, 4)

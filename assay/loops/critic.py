@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from assay.core import HasValueHead, Loop, Samples, Task, require
 from assay.engine.descend import Index
-from assay.formulas.advantage import gae, whiten
+from assay.formulas.advantage import gae, returns_to_go, whiten
 from assay.formulas.divergence import k1
 from assay.formulas.reduce import per_token
 from assay.formulas.surrogate import value_clipped
@@ -26,7 +27,8 @@ class Gae:
     Attributes:
         gamma: Discount a decision.
         lam: Decay λ of GAE.
-        value_clip: How far a value may move from its old one before its loss is clipped.
+        value_clip: How far a value may move from its old one before its loss is clipped, in
+            standard deviations of the returns.
     """
 
     gamma: float = 1.0
@@ -34,11 +36,61 @@ class Gae:
     value_clip: float = 0.2
 
 
+class Scale:
+    """Running mean and standard deviation of the returns, one of each a head.
+
+    The first batch sets them, and later ones count for a tenth or more. Variances are added about
+    the means, so that returns that are all equal have a deviation of exactly 0.
+
+    Args:
+        heads: K.
+    """
+
+    MEMORY = 0.9  # what an older batch counts for beside the next one
+
+    def __init__(self, heads: int):
+        self.batches = 0
+        self.mean = torch.zeros(heads, dtype=torch.float64)
+        self.variance = torch.zeros(heads, dtype=torch.float64)
+
+    @property
+    def deviation(self) -> Tensor:
+        """Standard deviation of each head's returns, `[K]`."""
+        return self.variance.sqrt()
+
+    def see(self, returns: Tensor) -> None:
+        """Take in a batch of returns `[n,K]`; none of them change nothing."""
+        if not len(returns):
+            return
+        x = returns.detach().double().cpu()
+        centre = x[0] + (x - x[0]).mean(0)
+        spread = (x - centre).square().mean(0)
+        self.batches += 1
+        new = (1 - self.MEMORY) / (1 - self.MEMORY**self.batches)  # 1 for the first batch
+        moved = centre - self.mean
+        self.variance = (1 - new) * self.variance + new * (spread + (1 - new) * moved.square())
+        self.mean = self.mean + new * moved
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the count of batches and both moments."""
+        return {"batches": self.batches, "mean": self.mean, "variance": self.variance}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.batches, self.mean = state["batches"], state["mean"]
+        self.variance = state["variance"]
+
+
 class Critic:
     """K values of what comes before each decision, with an optimiser of their own.
 
     The heads stand on a copy of the policy's backbone, so that they take nothing from the policy's
     gradient. The run's memory keeps head and optimiser.
+
+    A head learns standardised returns h, and a value is V = mean + deviation·h. So a reward in
+    other units gives the same advantages in those units, and the same run once they are whitened:
+    Adam moves a head by about the learning rate an update, whatever the unit, and would take
+    twenty times as long to learn a reward that is twenty times as large.
 
     Args:
         task: Its reference says what a value head is; its carry keeps the critic.
@@ -49,20 +101,24 @@ class Critic:
 
     Raises:
         InputError: The policy can have no value head.
+
+    Source: value normalisation as in Yu et al., "The Surprising Effectiveness of PPO in
+        Cooperative, Multi-Agent Games", arXiv:2103.01955, 2021; without it in Schulman et al.
     """
 
     def __init__(self, task: Task, loop: Loop, *, by: str, heads: int = 1, gae: Gae = Gae()):
         policy = require(task.reference, HasValueHead, by)
         self.head = policy.value_head(heads, task.rng("critic"))
         self.optimiser = loop.optimiser(self.head)
-        self.task, self.loop, self.gae = task, loop, gae
-        task.carry.keep(critic=self.head, critic_opt=self.optimiser)
+        self.task, self.loop, self.gae, self.scale = task, loop, gae, Scale(heads)
+        task.carry.keep(critic=self.head, critic_opt=self.optimiser, critic_scale=self.scale)
 
     @torch.no_grad()
     def learn(self, rewards: Tensor, x: Samples, step: int) -> tuple[Tensor, dict[str, float]]:
         """Take the advantages of some completions, then fit the values to their returns.
 
-        Both use the values from before the update. The returns are A + V.
+        Both use the values from before the update, on a scale that has seen the returns of these
+        completions. What is fitted is A + V.
 
         Args:
             rewards: What each decision was paid, `[B,N,T,K]`, one component a head.
@@ -70,21 +126,30 @@ class Critic:
             step: The step, whose order of minibatches the fit takes.
 
         Returns:
-            (advantages `[B,N,T,K]`, {"value_loss": mean over updates, summed over heads}).
+            (advantages `[B,N,T,K]`, {"value_loss": mean over updates, summed over heads, in
+            variances of the returns}).
         """
-        values = self.head(x)  # [B,N,T+1,K]
+        gamma, lam = self.gae.gamma, self.gae.lam
+        each = rewards.unbind(-1)
+        paid = torch.stack([returns_to_go(r, x.mask, gamma=gamma) for r in each], -1)
+        self.scale.see(paid[x.mask])
+        mean, deviation = self.scale.mean.to(paid), self.scale.deviation.to(paid)
+        standard = self.head(x)  # [B,N,T+1,K]
+        values = mean + deviation * standard
         advantage = torch.stack(
             [
-                gae(r, v, x.mask, gamma=self.gae.gamma, lam=self.gae.lam)
-                for r, v in zip(rewards.unbind(-1), values.unbind(-1), strict=True)
+                gae(r, v, x.mask, gamma=gamma, lam=lam)
+                for r, v in zip(each, values.unbind(-1), strict=True)
             ],
             -1,
         )
-        returns = advantage + values[..., :-1, :]
+        # A + V, standardised; where all returns are equal, their mean is what they are
+        above = advantage / torch.where(deviation > 0, deviation, 1.0)
+        target = torch.where(deviation > 0, above + standard[..., :-1, :], 0.0)
 
         def loss(rows: Samples, i: Index) -> Tensor:
-            old, new = values[i][..., :-1, :], self.head(rows)[..., :-1, :]
-            return value_clipped(new, old, returns[i], clip=self.gae.value_clip).sum(-1)
+            old, new = standard[i][..., :-1, :], self.head(rows)[..., :-1, :]
+            return value_clipped(new, old, target[i], clip=self.gae.value_clip).sum(-1)
 
         rng = self.task.rng("minibatch", step)
         fit = update(self.optimiser, loss, x, self.loop, rng, reduce=per_token, split="completions")

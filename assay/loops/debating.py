@@ -1,7 +1,6 @@
-"""A debate about a decision: a judge of partly seen states, and players who choose what it sees.
+"""A debate about a decision before a judge of partly seen states: players choose what it sees.
 
-A case is a state of F features and two decisions. The judge scores a decision from the features
-that are shown and from which they are, J(s⊙m, m, a). Two players show features in turns, the first
+Two players show features in turns, the first
 for one decision and the second for the other, until `reveal` are shown; the one whose decision the
 judge scores higher is paid +1 and the other −1. Both are one network (self-play), which is told
 whose decision is its own.
@@ -9,80 +8,13 @@ whose decision is its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from assay.core import Loop, Rng
-from assay.engine.descend import descend
-from assay.formulas.pairwise import bradley_terry
-from assay.loops.sequences import (
-    Drift,
-    Moves,
-    Network,
-    drawn,
-    improve,
-    logits_of,
-    moved,
-    worth,
-)
-
-
-@dataclass(frozen=True)
-class Compared:
-    """Pairs of decisions in partly seen states, of which people preferred the first.
-
-    Attributes:
-        seen: (s⊙m, m).
-        chosen: The preferred decision.
-        rejected: The other.
-        mask: True throughout.
-    """
-
-    seen: Float[Tensor, "n I"]
-    chosen: Int[Tensor, "n"]
-    rejected: Int[Tensor, "n"]
-    mask: Bool[Tensor, "n 1"]
-
-    def __len__(self) -> int:
-        return len(self.mask)
-
-    def __getitem__(self, rows: Any) -> Compared:
-        return Compared(*(getattr(self, f.name)[rows] for f in fields(self)))
-
-
-def fit_judge(judge: Network, pairs: Compared, rng: Rng, loop: Loop) -> None:
-    """Fit a judge to preferences by Bradley–Terry, in place.
-
-    Args:
-        judge: From (s⊙m, m) to a score for every decision.
-        pairs: The comparisons.
-        rng: Address of the order of the rows.
-        loop: Steps and rows a step.
-    """
-    opt = loop.optimiser(judge)
-
-    def loss(x: Compared, _: Tensor) -> Tensor:
-        J = judge(x.seen)
-        of = [J.gather(-1, a[:, None])[:, 0] for a in (x.chosen, x.rejected)]
-        once = torch.ones_like(of[0])
-        return bradley_terry(*of, p=once, margin=torch.zeros_like(once))
-
-    for t in range(loop.max_steps):
-        rows = rng("rows", t).integers(len(pairs), torch.arange(loop.batch_size))
-        descend(opt, loss, pairs[rows], reduce=lambda mask: mask[:, 0].double() / len(mask))
-
-
-def lead(
-    judge: nn.Module, state: Tensor, shown: Tensor, mine: Tensor, other: Tensor
-) -> Float[Tensor, "n"]:
-    """J of one decision minus J of the other when these features are shown."""
-    m = shown.to(state.dtype)
-    J = judge(torch.cat([state * m, m], -1))
-    return (J.gather(-1, mine[:, None]) - J.gather(-1, other[:, None]))[:, 0]
+from assay.loops.partial_judges import lead
+from assay.loops.sequences import Moves, Network, drawn, improve, logits_of, moved
 
 
 @torch.no_grad()
@@ -236,29 +168,6 @@ def skill(
         for w in ((1,), (0,), (0, 1))
     )
     return {"first": first, "second": 1 - second, "chance": nobody}
-
-
-def some(n: int, features: int, reveal: int, rng: Rng) -> Bool[Tensor, "n F"]:
-    """So many features of each state, at random."""
-    chance = rng("features").uniform(torch.arange(n)[:, None], torch.arange(features))
-    return chance.argsort(1).argsort(1) < reveal
-
-
-def comparisons(
-    place: Drift, pairs: int, horizon: int, reveal: int, noise: float, rng: Rng
-) -> Compared:
-    """People compare two decisions at random in states at random, and the judge sees parts."""
-    A, F = place.pays.shape
-    s = place.rollout(None, -(-pairs // horizon), horizon, rng("states"), greedily=False)["seen"]
-    s, p = s.flatten(0, 1)[:pairs], torch.arange(pairs)
-    one, other = rng("one").integers(A, p), rng("other").integers(A - 1, p)
-    other = torch.where(other >= one, other + 1, other)
-    first = torch.sigmoid((worth(s, one, place.liked) - worth(s, other, place.liked)) / noise)
-    won = rng("label").uniform(p) < first
-    m = some(pairs, F, reveal, rng("mask")).to(s.dtype)
-    seen = torch.cat([s * m, m], -1)
-    chosen, rejected = torch.where(won, one, other), torch.where(won, other, one)
-    return Compared(seen, chosen, rejected, torch.ones(pairs, 1, dtype=torch.bool))
 
 
 def confused(

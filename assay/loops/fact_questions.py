@@ -82,9 +82,11 @@ def facts(rng: Rng) -> Facts:
     syllables = [c + v for c in "bdfgklmnprst" for v in "aeiou"]
     made = itertools.product(syllables, syllables)
     words = [a + b for a, b in made if a + b not in ANSWERS]
-    chosen = [words[i] for i in rng("names").permutation(len(words))[: THINGS * NAMES].tolist()]
-    names = tuple(zip(chosen[:THINGS], chosen[THINGS:], strict=True))
     common = sorted({w for way in WAYS for w in way.split() if "{" not in w})
+    order = (words[i] for i in rng("names").permutation(len(words)).tolist())
+    free = (w for w in order if w not in common and w not in ATTRIBUTES)  # "name" is such a word
+    chosen = list(itertools.islice(free, THINGS * NAMES))
+    names = tuple(zip(chosen[:THINGS], chosen[THINGS:], strict=True))
     vocabulary = Vocabulary([*common, *ATTRIBUTES, *ANSWERS, *chosen])
     drawn = rng("values").integers(8, torch.arange(THINGS)[:, None], torch.arange(4))
     return Facts(vocabulary, names, drawn + 8 * torch.arange(4))

@@ -18,9 +18,10 @@ which they shrink the distance to a perfect drive.
 and say nothing of what is done. It is the claim's negative control.
 
 Here: "scales with the batch" is read as gold after equally many updates at 64 and at 4096 parallel
-episodes a batch. The process has 41 states and the critic a value for each of them and each time,
-so a network's trouble with values of mixed terms is not here. The best policy of this road scores
-about 0.95; the product reaches 0.80 with 512 episodes a batch and gains nothing with more.
+episodes a batch. The process has 41 states, and the critic has a value for each of them and each
+time. It learns standardised returns, so that neither design has the unit that suits the critic:
+before, the sum's returns were twenty times the product's, and its values never came to them. The
+best policy of this road scores about 0.95.
 """
 
 from __future__ import annotations
@@ -109,7 +110,8 @@ def recipe(
         w_collision: The sum's weight of a collision.
         epsilon_low: The ratio is clipped below at 1 − epsilon_low.
         epsilon_high: The ratio is clipped above at 1 + epsilon_high.
-        value_clip: How far a value may move from its old one before its loss is clipped.
+        value_clip: How far a value may move from its old one before its loss is clipped, in
+            standard deviations of the returns.
         gamma: Discount a decision.
         lam: Decay λ of GAE.
     """
@@ -175,9 +177,10 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "sum": {"design": "sum"},
     "permuted": {"permute": True},
 }
+RATES = {"learning_rate": (0.1, 0.3)}
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
-    "product": {"offlane": (0.1, 0.3), "rush": (0.4, 0.6)},
-    "sum": {"w_progress": (20.0, 40.0), "w_collision": (2.0, 4.0)},
+    "product": {**RATES, "offlane": (0.1, 0.3, 0.5), "rush": (0.4, 0.6)},
+    "sum": {**RATES, "w_progress": (10.0, 20.0), "w_collision": (0.5, 1.0, 2.0)},
 }
 STEPS = 60
 
@@ -202,7 +205,7 @@ def shortfall(readings: list[Reading]) -> float:
     worlds=("table",),
     on={"table": {"testbed": "road"}},
     least={"end": 0.02, "gain": 0.1, "control": 0.02},
-    seeds="100..111",
+    seeds="300..319",
     tuned={
         "product 512": GRIDS["product"],
         "sum 512": GRIDS["sum"],

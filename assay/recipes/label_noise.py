@@ -17,16 +17,27 @@ matrix T and the shares of (vote, decision), the shares of (truth, decision) are
 
 with one T for all decisions (`global`) or one for each (`local`), averaged over the raters. Beside
 them stand the audit by the votes as they are (`raw`), by the majority's word (`majority`), by the
-posterior of expectation–maximisation (`em`), and `exchanged`, the negative control, in which each
-rater is corrected by another rater's matrix.
+posterior of expectation–maximisation (`em`), and `exchanged`, in which each rater is corrected by
+another rater's matrix. The average over raters hardly suffers by that, because the deviations of
+the matrices from one another sum to zero; so the negative control is of single raters
+(`other_matrix_error` against `own_matrix_error`).
 
 The study makes items of pairs: the first reward model's favourite of `best_of` samples, and a
 single sample; the truth is whether the favourite has more gold, and the last reward model is
-audited. The raters are `independent` with the planted `rates`; `leaning`, whose errors depend on
-what the audited model chose, so that only `local` is right; `copying`, in which the second repeats
-the first with chance `copies`; `hard`, in which each votes by Bradley–Terry on gold with its own
-temperature, so that close pairs are hard for all. The last two break what the method rests on, and
-three binary raters leave no equation over with which to notice it.
+audited. The raters are planted: `independent` with the given `rates` (one who seldom errs, one who
+misses, and one who passes what is worse, since raters who are alike could be corrected by one
+another's matrix); `leaning`, whose errors depend on what the audited model chose, so that only
+`local` is right; `copying`, in which the second repeats the first with chance `copies`; `hard`, in
+which each votes by Bradley–Terry on gold with its own temperature, so that close pairs are hard for
+all, as they are for people. The last two break what the method rests on, and three binary raters
+leave no equation over with which to notice it.
+
+Here, mean errors of seeds 300 to 339: independent raters: votes .071, majority .030, one matrix
+.008; leaning: votes .062, majority .096, one matrix .187 (worse than the votes on every seed), one
+a decision .016; hard: votes .064, majority .036, one matrix .031 (worse than the majority on 14 of
+40 seeds), one a decision .080. So the correction helps where errors are known to be independent of
+the audited model, one matrix a decision where they are known to lean on it, and on raters of whom
+neither is known the wrong one of the two is worse than none.
 
 With `raters=FILE`, JSON lines whose column `raters` holds three votes (0 a tie, 1 the first, 2 the
 second), the last lines are of real people: each rater's matrix for three classes, the fit of
@@ -47,7 +58,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.core import Claim, InputError, Paper, Rng, World
-from assay.formulas.noise import audit, corrected, dawid_skene, three_raters
+from assay.formulas.noise import Audit, audit, corrected, dawid_skene, three_raters
 from assay.loops import votes as real
 
 paper = Paper(
@@ -64,7 +75,7 @@ def study(
     world: World,
     *,
     items: int = 4000,
-    rates: tuple[float, ...] = (0.1, 0.2, 0.25, 0.15, 0.3, 0.3),
+    rates: tuple[float, ...] = (0.05, 0.1, 0.35, 0.1, 0.15, 0.4),
     lean: float = 0.1,
     copies: float = 0.5,
     best_of: int = 4,
@@ -190,7 +201,7 @@ def compared(
     """The true audit, that by each method, and their mean absolute errors; with the errors of the
     six rates by the majority's word and in closed form.
     """
-    right = audit(table(truth, decision))
+    right, T = audit(table(truth, decision)), matrices(votes)
     out: dict[str, Any] = {"accuracy": float(right.accuracy), "disparity": float(right.gap)}
     said = audits(votes, decision)
     for name in METHODS:
@@ -206,41 +217,56 @@ def compared(
         y = label.double()[:, None]
         return torch.cat([(votes * y).sum(0) / y.sum(), (votes * (1 - y)).sum(0) / (1 - y).sum()])
 
-    true, T = rates_given(truth), matrices(votes)
+    true = rates_given(truth)
     closed = torch.cat([T[:, 1, 1], T[:, 0, 1]])
     majority = rates_given((votes.sum(1) > 1).long())
     return {
         **out,
+        "own_matrix_error": of_one_rater(votes, decision, T, right),
+        "other_matrix_error": of_one_rater(votes, decision, T.roll(1, 0), right),
         "rates_error_closed": float((closed - true).abs().mean()),
         "rates_error_majority": float((majority - true).abs().mean()),
     }
 
 
+def of_one_rater(
+    votes: Int[Tensor, "S 3"], decision: Int[Tensor, "S"], T: Float[Tensor, "3 2 2"], right: Audit
+) -> float | None:
+    """Mean over the raters of the error of the audit by one rater's votes alone, corrected.
+
+    Where audits are averaged over the raters, matrices that are exchanged among them err in
+    directions that cancel: whose matrix is whose shows on single raters only.
+    """
+    if not bool(torch.isfinite(T).all()):
+        return None
+    said = [audit(corrected(table(votes[:, r], decision), T[r])) for r in range(3)]
+    errors = [abs(a.accuracy - right.accuracy) + abs(a.gap - right.gap) for a in said]
+    return float(sum(errors)) / 6
+
+
 @Claim(
-    "An audit by noisy raters, corrected by the noise matrix that is found from their votes alone, "
-    "is nearer to the truth than by the votes as they are, by the majority and by the raters' "
-    "posterior; and where their errors depend on the audited model, one matrix a decision is "
-    "nearer than one for all.",
+    "Of raters who are planted with errors independent given the truth, an audit corrected by the "
+    "noise matrix that is found from their votes alone is nearer to the truth than by the votes as "
+    "they are, by the majority and by the raters' posterior; and where the planted errors lean on "
+    "the audited model's decision, one matrix a decision is nearer than one for all.",
     arms={"study": ("label_noise", {})},
     worlds=("table",),
     least=0.005,
-    seeds="100..139",
-    control=("over exchanged matrices",),
+    seeds="340..379",
+    control=("over exchanged matrices, one rater",),
     broken="each rater is corrected by another rater's matrix; votes and method are the same",
 )
 def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
     """Errors of accuracy and disparity (their mean) of a rival minus those of the corrected audit:
-    one matrix for all with independent raters, one a decision with leaning ones.
+    one matrix for all with independent raters, one a decision with leaning ones; and of the audit
+    by one rater's votes, by another rater's matrix and by their own. Raters who copy, and raters to
+    whom close pairs are hard, are in the study's lines and in no part.
     """
     at = {x["raters"]: x for x in arms["study"] if "raw_error" in x}
-    rivals = {
-        "over the votes": "raw",
-        "over the majority": "majority",
-        "over the posterior": "em",
-        "over exchanged matrices": "exchanged",
-    }
+    rivals = {"over the votes": "raw", "over the majority": "majority", "over the posterior": "em"}
     one, lean = at["independent"], at["leaning"]
     found = {k: (one[f"{v}_error"], one["global_error"]) for k, v in rivals.items()}
+    found["over exchanged matrices, one rater"] = one["other_matrix_error"], one["own_matrix_error"]
     found["local over global, raters leaning"] = lean["global_error"], lean["local_error"]
     if any(x is None for pair in found.values() for x in pair):
         raise ValueError("the raters do not agree beyond chance, so no noise matrix was found")

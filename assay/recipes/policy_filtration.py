@@ -95,7 +95,8 @@ def recipe(
         beta: Weight of the KL penalty in the reward, in units of the proxy per nat.
         epsilon_low: The ratio is clipped below at 1 − epsilon_low.
         epsilon_high: The ratio is clipped above at 1 + epsilon_high.
-        value_clip: How far a value may move from its old one before its loss is clipped.
+        value_clip: How far a value may move from its old one before its loss is clipped, in
+            standard deviations of the returns.
         gamma: Discount a decision.
         lam: Decay λ of GAE.
         member: Index of the reward model that is the proxy.
@@ -206,7 +207,7 @@ GRID = {"learning_rate": (0.02, 0.05), "beta": (0.4, 0.6)}
     worlds=("table",),
     turns="single",
     least=0.05,
-    seeds="100..119",
+    seeds="300..319",
     tuned={"mine": GRID, "random": GRID, "all": GRID, **dict.fromkeys(MEASURED, "mine")},
     control=("random",),
     broken="two completions at random are kept, whatever their ranks",

@@ -4,8 +4,8 @@ worst_case and a plain quantile over reward models take their disagreement for t
 no evidence. Here evidence is bought: `bought` gold labels of the reference's completions, once,
 before the first step (counted as `labels` in every reading). On three quarters of them every reward
 model m learns quantiles of gold, by linear quantile regression on its own score and the ensemble's
-spread, and a network g learns how much each model's quantile counts at each level, from features of
-the completion (all scores and their spread); on the last quarter the low quantile is calibrated:
+spread, and a network g learns how much each model's quantile counts at each level, from all scores
+of the completion and their spread; on the last quarter the low quantile is calibrated:
 
     q_m(τ|x) = a_mτ + b_mτ·r_m(x) + c_mτ·spread(x)                 pinball loss
     w(τ, x)  = softmax over m of g(x)                              pinball loss + crossing
@@ -28,9 +28,11 @@ completions: the negative control.
 
 Here: the labels matter (against exchanged ones it keeps far more gold), and it gains on one reward
 model at equal KL. It gains nothing worth a label on the uncalibrated quantile of the same ensemble,
-nor on weights without features: reward models that were fitted alike on one kind of features are
-wrong in the same places, so there is little for a network to choose between. The claim asks for all
-of it and does not hold (`assay claims --run quantile_aggregation --world table`).
+nor on weights without features. Reward models that were fitted alike on one kind of features are
+wrong in the same places, so there is little for a network to choose between; and this network sees
+the scores and their spread alone, nothing else of the completion (not its length, nor how probable
+the reference finds it), so weights by such features were not tried. The claim asks for all of it
+and does not hold (`assay claims --run quantile_aggregation --world table`).
 """
 
 from __future__ import annotations

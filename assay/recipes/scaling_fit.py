@@ -27,8 +27,9 @@ Traps: the forms have no floor, so they hold while the loss is far above the ent
 learning rate that is chosen anew for each batch size is another experiment than one that is kept,
 as here; N without embeddings; a prediction without a baseline beside it says nothing.
 
-Here: models of 660 to 10,000 parameters foretell one of 41,000 for the same number of steps. What
-it cannot show: whether the constants are those of other data, which the paper denies of its own.
+Here: models of 660 to 10,000 parameters foretell one of 41,000 for the same number of steps, on one
+text for all seeds. What it cannot show: whether other texts have such laws, and with which
+constants; the paper says that they are not its own.
 On gold curves the law loses to "it stays where it was" for RL, whose curves bend where their first
 half gives no sign of it: each line says so (`beats_persistence`).
 """
@@ -141,7 +142,10 @@ def exact(world: World) -> gold_curves.Exact:
     broken="each training curve is given another run's size; laws and fit are the same",
 )
 def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
-    """Mean over held-out runs of log(a rival's error / the law's), errors in log loss."""
+    """Mean over held-out runs of log(a rival's error / the law's), errors in log loss. All seeds
+    read one text (the manual of Python): the interval is over its splits, first weights and orders,
+    and says nothing of other texts.
+    """
     lines = [x["errors"] for x in arms["study"] if x.get("predicted") == "trajectory"]
     if not lines:
         raise ValueError("no run was held out")

@@ -1,4 +1,4 @@
-"""A text encoder with two heads that reads a question alone: will answers be wrong, and agree?"""
+"""A text encoder that reads a question alone, a head a label: will answers be wrong, and agree?"""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from assay.data.read import open_source
 from assay.engine import descend
 from assay.formulas.reduce import per_pair
 from assay.models.backbones.llama import Config, Llama
+from assay.rewards.linear_solvers import bradley_terry_optimum
 
-HEADS = ("wrong", "agree")
 EVERY = 10  # updates between two looks at the questions that are kept apart
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Questions and, of each, the shares of answers that are wrong, and that agree with the most.
+    """Questions and, of each, the share of answers that are wrong, and that agree with the most.
 
     Attributes:
         tokens: `[B, P]`.
         keep: `[B, P]`.
-        shares: `[B, 2]`, in the order of `HEADS`.
+        shares: `[B, H]`: of wrong answers, and of those that agree where that is known.
     """
 
     tokens: Int[Tensor, "B P"]
     keep: Bool[Tensor, "B P"]
-    shares: Float[Tensor, "B 2"]
+    shares: Float[Tensor, "B H"]
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -57,20 +57,21 @@ class RiskEncoder(nn.Module):
         tokens: Size of the vocabulary.
         width: Of the backbone.
         rng: Address of the first weights.
+        heads: Labels, H.
     """
 
-    def __init__(self, tokens: int, width: int, rng: Rng):
+    def __init__(self, tokens: int, width: int, rng: Rng, heads: int = 2):
         super().__init__()
         size = Config(tokens, width, 1, heads=1, kv_heads=1, inner=2 * width)
         self.backbone = Llama(size, rng("encoder"))
-        self.head = nn.Linear(width, len(HEADS))
+        self.head = nn.Linear(width, heads)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(
         self, tokens: Int[Tensor, "B P"], keep: Bool[Tensor, "B P"]
-    ) -> Float[Tensor, "B 2"]:
-        """Logits of both labels."""
+    ) -> Float[Tensor, "B H"]:
+        """Logits of the labels."""
         hidden = self.backbone.hidden(tokens, keep)
         kept = torch.where(keep[..., None], hidden, torch.zeros_like(hidden))
         mean = kept.sum(1) / keep.sum(1, keepdim=True).clamp(min=1)
@@ -78,7 +79,7 @@ class RiskEncoder(nn.Module):
 
 
 def fitted(data: Labelled, tokens: int, rng: Rng, *, width: int, loop: Loop) -> RiskEncoder:
-    """Fit both heads by the binomial likelihood of the shares.
+    """Fit all heads by the binomial likelihood of the shares.
 
         −Σ_q [k·log σ(z) + (d − k)·log(1 − σ(z))]/d
 
@@ -93,7 +94,7 @@ def fitted(data: Labelled, tokens: int, rng: Rng, *, width: int, loop: Loop) -> 
         width: Of the backbone.
         loop: Steps, rows a step, learning rate.
     """
-    model = RiskEncoder(tokens, width, rng)
+    model = RiskEncoder(tokens, width, rng, data.shares.shape[1])
     optimiser = loop.optimiser(model)
     rows = rng("apart").permutation(len(data))
     apart, mine = data[rows[: len(rows) // 5]], data[rows[len(rows) // 5 :]]
@@ -117,13 +118,28 @@ def fitted(data: Labelled, tokens: int, rng: Rng, *, width: int, loop: Loop) -> 
 
 
 @torch.no_grad()
-def told(model: RiskEncoder, prompts: Prompts, *, rows: int = 4096) -> Float[Tensor, "B 2"]:
-    """Logits of both labels, in passes of some rows."""
+def told(model: RiskEncoder, prompts: Prompts, *, rows: int = 4096) -> Float[Tensor, "B H"]:
+    """Logits of the labels, in passes of some rows."""
     parts = [
         model(prompts.tokens[i : i + rows], prompts.mask[i : i + rows])
         for i in range(0, len(prompts), rows)
     ]
     return torch.cat(parts).double()
+
+
+def of_length(length: Float[Tensor, "B"], share: Float[Tensor, "B"]) -> Float[Tensor, "2"]:
+    """Slope and intercept of the logit of a wrong answer in a question's words.
+
+    It is a Bradley–Terry fit of each row against a row of zeros.
+    """
+    n = len(length)
+    x = torch.stack([length / 10, torch.ones(n, dtype=length.dtype)], 1)
+    dense = F.pad(x, (0, 0, 0, 1)).float()
+    against = torch.stack([torch.arange(n), torch.full((n,), n)], 1)
+    found = bradley_terry_optimum(
+        dense, against, p=share.float(), margin=torch.zeros(n), ridge=1e-3, counts=torch.ones(n, 1)
+    )
+    return found[:, 0].double()
 
 
 def read(path: Path) -> tuple[list[str], Float[Tensor, "B"]]:

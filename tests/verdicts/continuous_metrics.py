@@ -14,7 +14,7 @@ def _arms(seed: int, falls_to: float) -> dict[str, list[dict[str, Any]]]:
     for family in FAMILIES:
         for metric in CHAIN:
             at = 0.8 if metric in ("log_p", "p") else falls_to
-            at = 0.0 if family == "shuffled" else at
+            at = 0.7 if family == "common" else at
             line = {"family": family, "metric": metric, "spearman": at + noise.gauss(0, 0.01)}
             lines.append({**line, "largest": 0.5, "chance": 0.25})
         lines.append({"kind": "spent", "arm": family, "updates": 100, "scored": 10})

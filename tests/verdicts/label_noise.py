@@ -18,6 +18,8 @@ def _arms(seed: int, corrected: float) -> dict[str, list[dict[str, Any]]]:
                 f"{m}_error": (corrected if m in mine else 0.05) + noise.gauss(0, 0.001)
                 for m in METHODS
             },
+            "own_matrix_error": corrected + noise.gauss(0, 0.001),
+            "other_matrix_error": 0.05 + noise.gauss(0, 0.001),
         }
         for raters, mine in right.items()
     ]
