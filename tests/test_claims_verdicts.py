@@ -73,6 +73,13 @@ def test_a_claim_does_not_hold_where_its_paper_is_wrong(name: str) -> None:
     assert row["verdict"] == rule.FAILS, row["why"]
 
 
+def test_constraints_that_are_not_held_decide_nothing_and_a_rival_that_ties_decides() -> None:
+    from verdicts import constrained
+
+    assert said("constrained", constrained.not_held)["verdict"] == rule.UNDECIDED
+    assert said("constrained", constrained.bought)["verdict"] == rule.FAILS
+
+
 @pytest.mark.parametrize("path", sorted(folder(None).glob("*.json")), ids=lambda p: p.stem)
 def test_a_result_that_came_with_assay_is_of_the_claim_as_it_stands(path: Path) -> None:
     """δ, seeds, arms and control are those that stood in the file when the seeds were run."""

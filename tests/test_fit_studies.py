@@ -65,6 +65,10 @@ def test_the_studies_say_what_they_promise(world: World) -> None:
         assert all(0 <= line[k] <= 1 for line in lines for k in ("accuracy", "home", "spread"))
         assert spent["updates"] == 50 and spent["labels"] == 150
         assert spent["generated"] == (0 if ascent == "none" else 2 * 4 * len(world.task.prompts))
+    *lines, spent = meta_rm.study(quick, kl=(), rounds=2, moves=3, draws=4, pairs=64)
+    assert [line["level"] for line in lines] == [0, 1]
+    assert 0 < lines[0]["kl"] < lines[1]["kl"], "a round goes on where the last one ended"
+    assert spent["updates"] == 50
     with pytest.raises(InputError, match="it is one of policy, none"):
         next(meta_rm.study(quick, ascent="up"))
 

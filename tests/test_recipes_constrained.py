@@ -16,8 +16,9 @@ from test_contract import SMALL, drive, timeless
 from assay.core import Carry, InputError, Loop, Step
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
+from assay.formulas.multipliers import scheduled, stepped, weights
 from assay.recipes import constrained
-from assay.recipes.constrained import MODES, recipe, stepped, weights
+from assay.recipes.constrained import MODES, off, recipe
 from assay.records.runs import Run
 
 V, THETA, U = (torch.tensor(x).double() for x in ([0.2, 1.5], [1.0, 1.0], [0.3, -0.4, 0.1]))
@@ -75,11 +76,47 @@ def test_weights_by_hand() -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_moves(mode: str) -> None:
     assert (
-        drive(constrained, small_world(constrained), {"mode": mode, "start": 1.0, "weight": 0.8})[
-            -2
-        ]["kl"]
+        drive(
+            constrained,
+            small_world(constrained),
+            {"mode": mode, "start": 1.0, "weight": 0.8, "schedule": [0.5, 0.9]},
+        )[-2]["kl"]
         > 1e-6
     )
+
+
+def test_a_limited_multiplier_comes_back_and_one_that_wound_up_does_not() -> None:
+    """After 50 steps below its point u is far out; 20 steps above it have to lower the weight."""
+    weight = {}
+    for limit in (0.0, 1.5):
+        u, velocity = torch.zeros(1).double(), torch.zeros(1).double()
+        for t in range(70):
+            over = torch.tensor([-1.0 if t < 50 else 0.5]).double()
+            u, velocity = stepped("xi", u, velocity, over, 1.0, limit=limit)
+        weight[limit] = float(torch.tanh(u))
+    assert weight[0.0] > 0.8 and weight[1.5] < 0
+
+
+def test_a_schedule_is_linear_between_its_weights() -> None:
+    for at, want in ((0.0, 0.2), (0.25, 0.4), (0.5, 0.6), (1.0, 0.0)):
+        s, kl = scheduled([0.2, 0.6, 0.0], at, 2)
+        assert s.tolist() == pytest.approx([want, want]) and kl == pytest.approx(2 - 2 * want)
+    assert scheduled([0.3], 0.5, 2)[0].tolist() == pytest.approx([0.3, 0.3])
+
+
+def test_stopping_ends_with_the_checkpoint_that_labels_prefer() -> None:
+    """Of the labeled checkpoints the last policy is the best, and each look is paid for."""
+    world, loop = small_world(constrained), replace(SMALL, max_steps=8)
+    read = drive(constrained, world, {"mode": "stop", "weight": 1.0, "vertices": 4}, loop=loop)
+    curve = [r for r in read if r["tag"] != "best"]
+    assert [r["labels"] for r in curve] == [0, 0, 24, 24, 48, 48, 72, 72, 96]
+    golds = [r["gold"] for r in curve]
+    assert golds[8] in [pytest.approx(g) for g in (golds[2], golds[4], golds[6])] or golds[8] > 0
+
+
+def test_off_is_the_distance_from_the_points_at_the_end() -> None:
+    stats = [{"value/0": 9.0, "point/0": 0.0}] * 3 + [{"value/0": 1.5, "point/0": 1.0}]
+    assert off([{"tag": "", "stats": s} for s in stats]) == pytest.approx(0.5)
 
 
 def test_components_circle_their_points() -> None:

@@ -200,3 +200,19 @@ def test_a_world_of_the_user_s_own(tmp_path: Path, capsys: pytest.CaptureFixture
         == 2
     )
     assert "there is no file" in capsys.readouterr().err
+
+
+def test_networks_learn_what_they_read_and_linear_models_do_not() -> None:
+    """--world.hidden: the contrastive term and MetaRM have a representation to change."""
+    world = table.world(seed=1, members=3, hidden=8)
+    pairs = world.task.pairs
+    plain = refitted(world, "preference_strength", {"repair": "none", "max_steps": 30})
+    contrast = refitted(
+        world, "preference_strength", {"repair": "none", "max_steps": 30, "contrast": 0.3}
+    )
+    scores = plain.task.rewards(pairs)
+    assert scores.shape == (3, len(pairs), 2)
+    assert float((scores[..., 0] > scores[..., 1]).float().mean()) > 0.6
+    assert not torch.allclose(scores, contrast.task.rewards(pairs))
+    with pytest.raises(InputError, match="fixed features"):
+        refitted(table.world(seed=1, **SMALL), "preference_strength", {"contrast": 0.3})

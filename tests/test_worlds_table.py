@@ -268,3 +268,21 @@ def test_held_out_prompts_are_the_contexts_of_the_task(testbed: str) -> None:
 def test_what_cannot_be_is_refused_by_its_flag(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"--world.{list(wrong)[-1]} is"):
         world(**wrong)
+
+
+def test_offsets_shift_the_scores_of_a_prompt_and_nothing_else() -> None:
+    """A constant of each prompt leaves differences within it alone, and spreads prompts apart."""
+    plain, moved = (
+        world(testbed="bandit", prompts=64),
+        world(testbed="bandit", prompts=64, offset=1),
+    )
+    x = plain.task.reference.sample(plain.task.prompts, 8, Rng(0)("offsets"))
+    by = moved.task.rewards(x) - plain.task.rewards(x)
+    assert torch.allclose(by, by[..., :1].expand_as(by), atol=1e-5)
+    assert 0.8 < float(by[..., 0].std()) < 1.2
+    assert torch.equal(moved.gold(x), plain.gold(x)) and moved.refit is None  # type: ignore[misc]
+
+
+def test_offsets_need_prompts_of_their_own() -> None:
+    with pytest.raises(InputError, match="share one context"):
+        world(testbed="bag", offset=1.0)

@@ -26,24 +26,33 @@ Traps: the KL of a reading is measured on the policy's own completions, not on t
 0 is not 0, so the fits subtract the reference. β plays opposite roles in IPO's target (large β,
 small target) and in the slope of the others.
 
-Here: few pairs, noisy labels and a thousand steps make all three turn; in a hundred steps on the
-world's own 400 pairs none does (`assay run direct_alignment --world table`). The claim is judged at
-the smaller β; the arms at the larger one show the order: there IPO's target is so near that its KL
-stays small and it hardly falls, while DPO and SLiC go on to turn. Gao's forms can be fitted to such
-a run by `assay report`. What it cannot show: how the hump changes with the size of the model, and
-epochs over so few pairs are far more than the paper's one.
+The paper pools runs of several β and fits gold above the reference by Gao's form for RL, d(α −
+β·log d), d = √KL. The claim fits that form to the runs of two β and tests it on the other two, both
+ways round, beside the form for best-of-n, d(α − β·d), which has as many constants, and beside the
+mean gold of the runs that are fitted.
+
+Here: 200 noisy pairs are read ten times (125 updates at four times the world's learning rate), so
+that runs turn and end on their way down. In 1,000 updates policies end with one token repeated,
+whose worth is chance: DPO at β .02 wrote it twelve times. The control has 8,000 pairs of the same
+noise, which are read a quarter of once. Falls are judged at the smallest β; at the largest IPO's
+target is so near that it hardly moves. What this cannot show: how the hump changes with the size of
+the model, since a table has one size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Pairs, Paper, Step, Task
 from assay.formulas.pairwise import dpo, hinge, ipo
 from assay.loops import log_ratios, paired
 from assay.stats.effects import Reading, drop
+from assay.stats.gao_forms import LEAST_D, Array, columns, solve
+from assay.stats.readings import final as reading_at
+from assay.stats.readings import path, second_look
 
 paper = Paper(
     "Scaling Laws for Reward Model Overoptimization in Direct Alignment Algorithms",
@@ -53,7 +62,7 @@ paper = Paper(
 )
 reduces = {"dpo": ({"loss": "dpo", "beta": 0.1, "alpha": 0.0}, {"beta": 0.1})}
 LOSSES = ("dpo", "ipo", "slic")
-BETAS = (0.02, 0.1)
+BETAS = (0.02, 0.05, 0.1, 0.2)
 
 
 def recipe(
@@ -98,41 +107,83 @@ def recipe(
     yield from paired(task, loop, data=task.pairs, loss=of, beta=beta)
 
 
+def pooled_error(curves: Sequence[Sequence[list[Reading]]], form: str) -> float:
+    """Root mean squared error of gold on runs that were not fitted.
+
+    Args:
+        curves: Two groups of runs; a form is fitted to each and tested on the other.
+        form: rl or best-of-n, fitted to gold above the reference; or mean, the fitted runs' gold.
+    """
+    groups = [_pooled(runs) for runs in curves]
+    squares = []
+    for (d, r), (at, found) in (groups, groups[::-1]):
+        if form == "mean":
+            said = np.full_like(at, r.mean())
+        else:
+            said = columns(at, form) @ np.stack(solve(d, r, np.ones_like(d), form))
+        squares.append((found - said) ** 2)
+    return float(np.sqrt(np.concatenate(squares).mean()))
+
+
+def _pooled(runs: Sequence[list[Reading]]) -> tuple[Array, Array]:
+    """d and gold above the reference of all readings of some runs, from `LEAST_D` on."""
+    paths = [path(run) for run in runs]
+    d, r = (np.concatenate(x) for x in zip(*((d, g - g[0]) for d, g in paths), strict=True))
+    return d[d >= LEAST_D], r[d >= LEAST_D]
+
+
+def kl_after_peak(readings: list[Reading]) -> float:
+    """KL of the last policy minus that of the best checkpoint, in nats."""
+    last, best = reading_at(readings, "kl"), second_look(readings)
+    if last is None or best is None:
+        raise ValueError("this run has not read its best checkpoint again")
+    return float(last["kl"]) - float(best["kl"])
+
+
+_RUN = {"max_steps": 125, "learning_rate": 0.2}
+
+
 @Claim(
     "DPO, IPO and SLiC all over-optimise: each falls from its peak in gold while its KL goes on "
-    "growing, and further than on many clean pairs.",
+    "growing, and further than on many pairs of the same noise; and gold follows d(α − β log d) "
+    "over all β, more closely than d(α − βd) does.",
     arms={
         **{
-            f"{loss} {beta}": ("direct_alignment", {"loss": loss, "beta": beta, "max_steps": 1000})
+            f"{loss} {beta}": ("direct_alignment", {"loss": loss, "beta": beta, **_RUN})
             for loss in LOSSES
             for beta in BETAS
         },
         **{
-            f"{loss} clean": (
+            f"{loss} many": (
                 "direct_alignment",
-                {
-                    "loss": loss,
-                    "beta": min(BETAS),
-                    "max_steps": 1000,
-                    "world.pairs": 8000,
-                    "world.noise": 0.0,
-                },
+                {"loss": loss, "beta": min(BETAS), **_RUN, "world.pairs": 8000},
             )
             for loss in LOSSES
         },
     },
     worlds=("table",),
     on={"table": {"pairs": 200, "noise": 0.3}},
-    least={f"{loss} falls": 0.5 for loss in LOSSES},
-    seeds="100..109",
-    control=tuple(f"{loss} over clean" for loss in LOSSES),
-    broken="8,000 clean pairs in place of 200 noisy ones",
+    least={**{f"{loss} falls": 0.5 for loss in LOSSES}, "KL grows": 1.0, "law over mean": 0.1},
+    seeds="300..339",
+    control=tuple(f"{loss} over many" for loss in LOSSES),
+    broken="8,000 pairs of the same noise in place of 200",
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Fall of each loss from peak to end, at fresh addresses, at the smaller β, and how much more
-    that is than on many clean pairs. Gold's unit is its deviation under the reference.
+    """Fall of each loss from peak to end at the smallest β, how much more that is than on many
+    pairs, and the least KL that a loss gains after its peak. Of the law, by how much its error on
+    runs of other β is smaller than that of a form and of the mean, over the three losses. Gold's
+    unit is its deviation under the reference.
     """
     falls = {loss: drop(arms[f"{loss} {min(BETAS)}"]) for loss in LOSSES}
-    return {f"{loss} falls": fall for loss, fall in falls.items()} | {
-        f"{loss} over clean": fall - drop(arms[f"{loss} clean"]) for loss, fall in falls.items()
+    runs = {loss: [[arms[f"{loss} {b}"] for b in BETAS[i::2]] for i in (0, 1)] for loss in LOSSES}
+    error = {
+        form: sum(pooled_error(runs[loss], form) for loss in LOSSES) / len(LOSSES)
+        for form in ("rl", "best-of-n", "mean")
+    }
+    return {
+        **{f"{loss} falls": fall for loss, fall in falls.items()},
+        **{f"{loss} over many": f - drop(arms[f"{loss} many"]) for loss, f in falls.items()},
+        "KL grows": min(kl_after_peak(arms[f"{loss} {min(BETAS)}"]) for loss in LOSSES),
+        "law over d(α − βd)": error["best-of-n"] - error["rl"],
+        "law over mean": error["mean"] - error["rl"],
     }

@@ -104,6 +104,21 @@ class LinearReward:
             scale=self.scale * torch.where(spread > 0, spread, spread.new_ones(())),
         )
 
+    def offset(self, by: Float[Tensor, "M R"], length: int) -> LinearReward:
+        """Return this reward with a number of its own added to all scores of each prompt.
+
+        Labels of pairs do not determine these numbers, since both completions of a pair share them.
+
+        Args:
+            by: What is added, by member and prompt.
+            length: Tokens of a completion, the same for all.
+
+        Returns:
+            The reward with offsets.
+        """
+        each = (self.scale[:, None] * by.to(self.table) / length)[..., None]
+        return LinearReward(self.table + each, self.names, centre=self.centre, scale=self.scale)
+
     def moments(
         self, probs: Float[Tensor, "#R V"], length: int
     ) -> tuple[Float[Tensor, "M R"], Float[Tensor, "M R"]]:

@@ -37,6 +37,7 @@ from assay.core import Loop, Pairs, Rng, Sampler, Samples, Task, World
 from assay.errors import InputError
 from assay.models.policies.table import TablePolicy
 from assay.registry.from_config import from_config
+from assay.rewards.counts_network import CountsNetwork
 from assay.rewards.linear import LinearModel, LinearReward, bootstrap, maximum_likelihood
 from assay.rewards.simulated_labels import preferences
 from assay.worlds import mdp
@@ -78,6 +79,11 @@ class TableConfig:
         demos: Demonstrations, each the best of four completions of the reference by gold.
         bias: Log-odds of being preferred that labels give a completion for each rare token in it: a
             taste that gold does not have.
+        offset: Standard deviation of a constant that each proxy adds to all scores of a prompt, in
+            units of its deviation over completions; Bradley–Terry leaves it free (bandit).
+        hidden: Hidden units of the networks that `--fit` trains in place of linear models, which
+            learn nothing of what they read; 0 for linear models. The world's own proxies stay
+            linear.
         horizon: Steps of a decision process; 0 for the testbed's own.
         gamma: Discount of a decision process; 0 for the testbed's own.
     """
@@ -96,6 +102,8 @@ class TableConfig:
     ridge: float = 0.05
     demos: int = 200
     bias: float = 0.0
+    offset: float = 0.0
+    hidden: int = 0
     horizon: int = 0
     gamma: float = 0.0
 
@@ -107,6 +115,13 @@ class TableConfig:
         size = "responses" if self.testbed == "bandit" else "vocabulary"
         check_range(self, size, COMMON.get(self.testbed, 0) + 1)
         check_share(self, "noise")
+        check_range(self, "offset", 0.0)
+        check_range(self, "hidden", 0)
+        if self.offset and self.testbed != "bandit":
+            raise InputError(
+                f"--world.offset is {self.offset} in testbed {self.testbed}, whose prompts share "
+                "one context; use it with --world.testbed bandit"
+            )
         if not self.ridge > 0:
             raise InputError(
                 f"--world.ridge is {self.ridge}; it must be above 0, or the fit has no optimum"
@@ -150,11 +165,19 @@ def world(config: TableConfig) -> World:
     def unfitted(rng: Rng | None = None) -> LinearModel:
         return LinearModel(config.members, vocabulary=size, features=features, rng=rng)
 
+    def networks() -> CountsNetwork:
+        return CountsNetwork(
+            unfitted(), members=config.members, width=config.hidden, rng=rng("networks")
+        )
+
     model = unfitted()
     draws = rng("bootstrap")
     counts = bootstrap(config.pairs, config.members, draws) if config.bootstrap else None
     maximum_likelihood(model, pairs, counts=counts, ridge=config.ridge)
     proxies = model.freeze(names).standardised(probs, reference.length)
+    if config.offset:
+        place = torch.arange(config.members)[:, None], torch.arange(config.prompts)
+        proxies = proxies.offset(config.offset * rng("offset").normal(*place), reference.length)
 
     every = reference.prompts(torch.arange(config.prompts))
     prompt_of = torch.arange(config.demos) % config.prompts
@@ -174,8 +197,10 @@ def world(config: TableConfig) -> World:
         gold_kind="exact",
         facts=_facts(reference, gold, proxies),
         loop=LOOP[config.testbed],
-        refit=refitter(
-            lambda: unfitted(rng("judges")),
+        refit=None
+        if config.offset  # a model that is fitted anew would have no offsets
+        else refitter(
+            lambda: networks() if config.hidden else unfitted(rng("judges")),
             pairs,
             fit_loop(config.seed),
             reference=reference,

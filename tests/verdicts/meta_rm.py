@@ -29,4 +29,15 @@ def _arms(seed: int, accuracies: dict[str, float]) -> Arms:
         spent = {"arm": "", "generated": made, "updates": 200, "labels": 400}
         return [{"kind": "accuracy", **shown}, {"kind": "spent", **spent}]
 
-    return {arm: lines(arm, accuracy) for arm, accuracy in accuracies.items()}
+    def rounds(arm: str, last: float) -> list[dict[str, Any]]:
+        made = 0 if arm == "plain" else 512
+        spent = {"arm": "", "generated": made, "updates": 800, "labels": 400}
+        golds = [0.5 + (last - 0.5) * k / 3 + noise.gauss(0, 0.02) for k in range(4)]
+        each = [{"kind": "round", "level": k, "gold": g} for k, g in enumerate(golds)]
+        return [*each, {"kind": "spent", **spent}]
+
+    out = {arm: lines(arm, accuracy) for arm, accuracy in accuracies.items()}
+    for arm in ("meta", "plain", "random"):
+        better = accuracies[arm] > accuracies["plain"]
+        out[f"{arm} rounds"] = rounds(arm, 3.0 if better else 1.5)
+    return out

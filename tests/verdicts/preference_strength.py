@@ -12,13 +12,13 @@ OTHERS = ("single", "drop", "shuffled")
 
 
 def true(seed: int) -> Arms:
-    """Repair is worth more than no repair, leaving out, and repairing other pairs."""
-    return _arms(seed, {"mine": REPAIRED, **dict.fromkeys(OTHERS, PLAIN)})
+    """Repair is worth more than no repair, leaving out, and repairing others; contrast, too."""
+    return _arms(seed, {"mine": REPAIRED, "contrast": REPAIRED, **dict.fromkeys(OTHERS, PLAIN)})
 
 
 def false(seed: int) -> Arms:
     """It is worth the same."""
-    return _arms(seed, {"mine": PLAIN, **dict.fromkeys(OTHERS, PLAIN)})
+    return _arms(seed, {"mine": PLAIN, "contrast": PLAIN, **dict.fromkeys(OTHERS, PLAIN)})
 
 
 def _arms(seed: int, curves: dict[str, list[float]]) -> Arms:

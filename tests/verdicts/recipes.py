@@ -9,7 +9,6 @@ Curves = dict[str, dict[str, list[float]]]
 
 UP, FALLS = [0.0, 1.0, 2.0, 2.5], [0.0, 1.0, 1.0, -1.0]
 SOME, FLAT = [0.0, 1.0, 1.5, 0.0], [0.0, 0.02, 0.02, 0.02]
-LOSSES = ("dpo", "ipo", "slic")
 
 
 def ensemble(mine: list[float], rival: list[float], name: str) -> dict[str, list[float]]:
@@ -42,10 +41,12 @@ TRUE: Curves = {
     "dpo": {"dpo": UP, "coins": FLAT},
     "bradley_terry": {"bon": UP, "coins": FLAT},
     "sft": {"sft": UP, "coins": FLAT},
-    "preference_as_reward": {"mine": UP, "raw": FALLS, "bounded": SOME},
-    "direct_alignment": {
-        **{f"{loss} 0.02": FALLS for loss in LOSSES},
-        **{f"{loss} clean": UP for loss in LOSSES},
+    "preference_as_reward": {
+        "mine": UP,
+        "one_reference": UP,
+        "raw": FALLS,
+        "bounded": SOME,
+        "lsc": SOME,
     },
     "correlated_proxies": {
         "single": FALLS,
@@ -54,7 +55,13 @@ TRUE: Curves = {
         "chi2 action": SOME,
         "kl occupancy": SOME,
     },
-    "regularised_preference": {"mine": UP, "dpo": SOME, "sft": FLAT, "plain": FALLS},
+    "regularised_preference": {
+        "mine": UP,
+        "dpo": SOME,
+        "sft": FLAT,
+        "plain": FALLS,
+        "turning": FALLS,
+    },
     "reward_distillation": {"mine": UP, "one": SOME, "mean": SOME, "dpo": SOME, "plain": FALLS},
     "merging": {"mine": UP, "penalised": SOME, "single": FALLS, "unmerged": SOME},
     "gated_rewards": {"gated": UP, "plain": FALLS, "gated_small": UP, "plain_small": UP},
@@ -74,10 +81,12 @@ FALSE: Curves = {
     "dpo": {"dpo": FLAT, "coins": FLAT},
     "bradley_terry": {"bon": FLAT, "coins": FLAT},
     "sft": {"sft": FLAT, "coins": FLAT},
-    "preference_as_reward": {"mine": FALLS, "raw": FALLS, "bounded": FALLS},
-    "direct_alignment": {
-        **{f"{loss} 0.02": FALLS if loss == "dpo" else UP for loss in LOSSES},
-        **{f"{loss} clean": UP for loss in LOSSES},
+    "preference_as_reward": {
+        "mine": FALLS,
+        "one_reference": FALLS,
+        "raw": FALLS,
+        "bounded": FALLS,
+        "lsc": FALLS,
     },
     "correlated_proxies": {
         "single": FALLS,
@@ -86,7 +95,13 @@ FALSE: Curves = {
         "chi2 action": SOME,
         "kl occupancy": SOME,
     },
-    "regularised_preference": {"mine": FALLS, "dpo": SOME, "sft": FLAT, "plain": FALLS},
+    "regularised_preference": {
+        "mine": FALLS,
+        "dpo": SOME,
+        "sft": FLAT,
+        "plain": FALLS,
+        "turning": FALLS,
+    },
     "reward_distillation": {"mine": SOME, "one": SOME, "mean": UP, "dpo": SOME, "plain": FALLS},
     "merging": {"mine": FALLS, "penalised": SOME, "single": FALLS, "unmerged": SOME},
     "gated_rewards": {"gated": FALLS, "plain": FALLS, "gated_small": UP, "plain_small": UP},
