@@ -16,6 +16,7 @@ from assay.formulas.gibbs import (
     effective_share,
     f_divergence,
     pseudo_reward,
+    sampled_divergence,
     tilting,
 )
 
@@ -157,3 +158,15 @@ def test_effective_share_by_hand_and_extremes():
 def test_a_divergence_that_is_none_is_refused(f):
     with pytest.raises(ValueError, match="divergence is 'kl'"):
         f()
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+def test_what_completions_average_is_the_divergence(divergence: str) -> None:
+    lp, p = LOGITS.log_softmax(-1), target()
+    said = (lp.exp() * sampled_divergence(lp - p, divergence=divergence)).sum(-1)
+    torch.testing.assert_close(said, f_divergence(lp, p, divergence=divergence))
+
+
+def test_what_completions_average_asks_for_a_known_divergence() -> None:
+    with pytest.raises(ValueError, match="divergence is 'kl'"):
+        sampled_divergence(torch.zeros(1), divergence="kl")

@@ -9,7 +9,7 @@ from test_contract import drive
 
 from assay.core import Carry, InputError, Loop
 from assay.recipes import policy_filtration
-from assay.recipes.policy_filtration import kept, r_squared, ranked, recipe
+from assay.recipes.policy_filtration import kept, r_squared, ranked, recipe, surer
 
 R = torch.tensor([[3.0, 9.0, -1.0, 4.0], [0.0, 0.0, 5.0, 0.0]])
 HERE = torch.tensor([[True, True, True, True], [True, True, False, False]])
@@ -52,6 +52,22 @@ def test_r_squared_by_hand_and_flattered_by_range():
         for rule in ("best_worst", "random", "best")
     }
     assert of["best_worst"] > of["random"] + 0.1 and of["best"] < of["random"] - 0.1
+
+
+def test_surer_is_not_flattered_by_range_and_sees_an_error_that_differs_by_rank():
+    g = torch.Generator().manual_seed(0)
+    r = torch.randn(4000, 8, generator=g).double()
+    e = torch.randn(4000, 8, generator=g).double()
+    here, u = torch.ones_like(r, dtype=torch.bool), torch.rand(4000, 8, generator=g)
+    ends, whole = ranked(r, here, u, "best_worst"), torch.arange(8).expand(4000, -1)
+
+    def at(label: torch.Tensor) -> float:
+        return surer(kept(r, label, here, ends), kept(r, label, here, whole))
+
+    assert at(r + e) == pytest.approx(0, abs=0.02)  # R² itself is higher by more than 0.1
+    assert at(r + e * (2 * (r.abs() < 1))) > 0.3
+    assert at(r + e * (2 * (r.abs() > 1))) < -0.3
+    assert at(torch.ones_like(r)) == 0
 
 
 def test_labels_are_bought_once_and_counted():

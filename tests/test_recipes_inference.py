@@ -53,6 +53,20 @@ def test_log_z_is_the_target_s_own(world):
     assert float(exact.std()) > 0.05  # prompts differ, so one Z would not do
 
 
+def test_how_far_the_target_is_is_recorded_both_ways(world):
+    first, *_, last = recipe(
+        world.task.replaced(carry=Carry(), rng=Rng(0)), loop=LONG, divergence="reverse", beta=1.5
+    )
+    reward = world.task.rewards.reward
+    best = world.task.reference.tilted(reward.per_decision()[0].double(), beta=1.5)
+    best.requires_grad_(False)
+    exact = float(world.task.reference.kl_per_decision(best, world.task.prompts).mean())
+    exact *= world.task.reference.length
+    assert first.stats["target/reverse"] == pytest.approx(exact, abs=0.1)
+    for way in ("reverse", "forward", "jensen_shannon"):
+        assert abs(last.stats[f"target/{way}"]) < 0.2 * first.stats[f"target/{way}"]
+
+
 def test_moments_are_met(world):
     last, task = trained(world, moment=0.5, members=2)
     x = last.policy.sample(task.prompts, 2000, Rng(9))

@@ -53,10 +53,25 @@ def test_best_of_n_by_counting_draws(bandit: World) -> None:
     effect = best_of_n_theory.claim.effect
     assert effect is not None
     found: Any = effect({"study": said})
-    assert found["within the bounds"] >= -1e-9
-    assert found["nearer than the bound"] > 0 and found["nearer than shuffled"] > 0
-    raised: Any = effect({"study": [{**x, "exact": x["bound"] + 0.1} for x in lines]})
-    assert raised["within the bounds"] == pytest.approx(-0.1)
+    assert found["within a tenth"] > 0
+    assert found["over the bound"] > 0 and found["over one probability"] > 0
+
+
+def test_the_verdict_on_best_of_n_is_read_from_draws_and_not_at_one(bandit: World) -> None:
+    said = list(best_of_n_theory.study(bandit, most=64))
+    effect = best_of_n_theory.claim.effect
+    assert effect is not None
+    as_is: Any = effect({"study": said})
+    # n = 1 has no KL to be wrong about, and the expectation is no estimate that a user has
+    without_one = [x for x in said if x.get("n") != 1]
+    told = [{**x, "estimate": 99.0} for x in without_one]
+    assert effect({"study": told}) == as_is
+    missed = [{**x, "from_draws": x["bound"]} if "n" in x else x for x in said]
+    found: Any = effect({"study": missed})
+    assert found["over the bound"] == pytest.approx(0)
+    far = [{**x, "from_draws": 1.2 * x["exact"]} if "n" in x else x for x in said]
+    wrong: Any = effect({"study": far})
+    assert wrong["within a tenth"] == pytest.approx(-0.1)
 
 
 def test_the_win_rate_is_what_drawing_gives() -> None:

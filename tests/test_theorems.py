@@ -16,7 +16,13 @@ from assay.core import Rng
 from assay.engine.descend import descend
 from assay.engine.optimiser import Optimiser
 from assay.formulas.advantage import leave_one_out
-from assay.formulas.divergence import best_of_n_bound, best_of_n_estimate, best_of_n_exact, k1
+from assay.formulas.divergence import (
+    best_of_n_bound,
+    best_of_n_estimate,
+    best_of_n_exact,
+    best_of_n_pmf,
+    k1,
+)
 from assay.formulas.pairwise import dpo, ipo
 from assay.formulas.reduce import per_completion
 from assay.formulas.surrogate import reinforce
@@ -241,3 +247,18 @@ def test_best_of_n_wins_n_times_in_n_plus_one() -> None:
     for n in (1, 4, 16):
         law = probs(reference.best_of_n(score, n))[0]
         assert float((law * rank).sum()) == pytest.approx(n / (n + 1), abs=n / (4 * K**2) * 4)
+
+
+@pytest.mark.parametrize("n", [2, 8, 64, 1024])
+@pytest.mark.parametrize("V", [3, 20, 100])
+def test_the_expected_estimate_of_best_of_n_lies_between_the_kl_and_the_bound(
+    V: int, n: int
+) -> None:
+    """Where nothing ties: so that "nearer than the bound" in expectation is no finding."""
+    g = torch.Generator().manual_seed(V * n)
+    for _ in range(10):
+        pmf = torch.rand(V, generator=g, dtype=torch.float64).pow(4)
+        pmf, r = pmf / pmf.sum(), torch.randperm(V, generator=g).double()
+        found = float((best_of_n_pmf(pmf, r, n) * best_of_n_estimate(pmf.log(), n)).sum())
+        assert float(best_of_n_exact(pmf, r, n)) - 1e-9 <= found
+        assert found <= float(best_of_n_bound(n)) + 1e-9

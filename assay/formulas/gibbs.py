@@ -62,6 +62,37 @@ def at_the_target(*, divergence: str) -> float:
     return float(pseudo_reward(torch.zeros((), dtype=torch.float64), divergence=divergence))
 
 
+def sampled_divergence(log_t: Float[Tensor, "*S"], *, divergence: str) -> Float[Tensor, "*S"]:
+    """What an f-divergence averages over completions of π: f(t)/t, since E_p[f(t)] = E_π[f(t)/t].
+
+    Single values may be negative, and their mean over few completions too. Where 1/t is heavy the
+    mean is as uncertain as importance weights are.
+
+    Args:
+        log_t: log t of completions of π `[*S]`.
+        divergence: One of `DIVERGENCES`.
+
+    Returns:
+        `[*S]`; 1/t and its square are at most e^40.
+
+    Raises:
+        ValueError: The divergence is unknown.
+    """
+    over = (-log_t).clamp(max=FAR).exp()  # 1/t
+    if divergence == "forward":
+        return -log_t * over
+    if divergence == "reverse":
+        return log_t
+    if divergence == "jensen_shannon":
+        middle = torch.nn.functional.softplus(log_t) - torch.log(log_t.new_tensor(2.0))
+        return 0.5 * (log_t - (1 + over) * middle)
+    if divergence == "total_variation":
+        return 0.5 * (1 - over).abs()
+    if divergence == "chi_squared":
+        return (-2 * log_t).clamp(max=FAR).exp() - over
+    raise ValueError(f"divergence is '{divergence}'; it is one of {', '.join(DIVERGENCES)}")
+
+
 def f_divergence(
     log_pi: Float[Tensor, "*S V"], log_p: Float[Tensor, "*S V"], *, divergence: str
 ) -> Float[Tensor, "*S"]:

@@ -22,6 +22,12 @@ score cut into `levels` verdicts of equal probability. It gives the exact KL, th
 estimator's expectation, the estimator as a user has it (from `draws` winners), the win rate and its
 bound. KLs are means over prompts of KLs, never KLs of mean policies.
 
+That the KL and the win rate stay within their bounds, and that the estimator's expectation lies
+between the exact KL and the bound where nothing ties, is arithmetic: tests check it, and the claim
+does not count it. The claim reads the estimator from draws, which can be wrong. Its control gives
+the estimator one probability for all winners of a prompt, Σ π₀(y)², the chance that two completions
+of π₀ are the same.
+
 Here: the world `table` with testbed `bandit` has 100 completions a prompt. A bag of twelve tokens
 has 60¹² and cannot be enumerated, and grammar neither; there `formulas.curves` and this estimator
 are what one has. Not shown: how well a sequence's probability is known where a model gives it only
@@ -76,6 +82,7 @@ def study(
     prompts = world.task.prompts
     logp = policy.log_probs(prompts).double().log_softmax(-1)
     p = logp.exp()
+    alike = p.square().sum(-1).log()
     B, V = p.shape
     every = policy.encode(prompts.text(), [list(policy.words.tokens)] * B)
     score = world.task.rewards.only([member])(every)[0].double()
@@ -96,14 +103,14 @@ def study(
                 "exact": mean(best_of_n_exact(p, reward, n)),
                 "bound": float(best_of_n_bound(n)),
                 "estimate": mean((won * estimate).sum(-1)),
-                "shuffled": mean((won * estimate.roll(1, -1)).sum(-1)),
                 "from_draws": mean(estimate.gather(-1, drawn).mean(-1)),
+                "one_probability": mean(best_of_n_estimate(alike, n)),
                 "win_rate": mean(win_rate(p, reward, won)),
                 "win_bound": n / (n + 1),
                 "discreteness": n * mean((won * p).sum(-1)),
                 "tied": mean(tied(p, reward)),
             }
-    for arm in ("estimate", "bound", "shuffled"):  # all are exact sums over the same scores
+    for arm in ("from_draws", "bound", "one_probability"):  # each knows all scores
         yield {"kind": "spent", "arm": arm, "scored": B * V}
 
 
@@ -134,38 +141,40 @@ def tied(p: Tensor, reward: Tensor) -> Tensor:
 
 
 @Claim(
-    "Best-of-n's exact KL never exceeds log n − (n−1)/n, and where completions have probability "
-    "of their own the estimator is nearer to it than that bound, and than with the probability of "
-    "a completion that did not win.",
+    "From sixteen winners a prompt the estimator of best-of-n's KL is within a tenth of it at "
+    "every n, and where completions have probability of their own it is nearer than log n − "
+    "(n−1)/n, and than with one probability for all winners.",
     arms={"study": ("best_of_n_theory", {})},
     worlds=("table",),
     on={"table": {"testbed": "bandit"}},
-    least={"within the bounds": -1e-9, "nearer than the bound": 0.0, "nearer than shuffled": 0.0},
-    seeds="100..119",
-    control=("nearer than shuffled",),
-    broken="the estimator with another completion's probability in the winner's place",
+    # 2 % of the KL: less changes no comparison of methods at equal KL
+    least={"within a tenth": 0.0, "over the bound": 0.02, "over one probability": 0.02},
+    seeds="300..319",
+    control=("over one probability",),
+    broken="the estimator is given π₀'s average probability in the place of the winner's",
 )
 def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
-    """In nats: the least room below the bounds of KL and win rate; and the mean over n of how much
-    nearer to the exact KL the estimate is than the bound, and than the shuffled estimate.
+    """In shares of the exact KL: a tenth less the largest error from draws at any n from 2; and, in
+    the mean over n with n·π₀(winner) ≥ 1, how much smaller the error from draws is than that of the
+    bound, and that of the estimator with one probability.
 
-    Nearness only where n·π₀(winner) ≥ 1 and next to nothing ties.
+    Read on the score, which next to never ties.
     """
-    lines = [x for x in arms["study"] if x.get("kind") != "spent"]
-    near = 0.01  # two float scores may be equal by chance
-    discrete = [
-        x for x in lines if x["reward"] == "score" and x["discreteness"] >= 1 and x["tied"] < near
-    ]
+    lines = [x for x in arms["study"] if x.get("reward") == "score" and x["n"] > 1]
+    if any(x["tied"] >= 0.01 for x in lines):  # two float scores may be equal by chance
+        raise ValueError("completions share scores here, and the estimator takes it that none do")
+    discrete = [x for x in lines if x["discreteness"] >= 1]
     if not discrete:
-        raise ValueError("no n here has n·π₀(winner) ≥ 1 without ties: raise most")
+        raise ValueError("no n here has n·π₀(winner) ≥ 1: raise most")
+
+    def error(x: dict[str, Any], by: str = "from_draws") -> float:
+        return float(abs(x[by] - x["exact"]) / x["exact"])
 
     def nearer(than: str) -> float:
-        gaps = [abs(x[than] - x["exact"]) - abs(x["estimate"] - x["exact"]) for x in discrete]
-        return float(sum(gaps) / len(gaps))
+        return sum(error(x, than) - error(x) for x in discrete) / len(discrete)
 
-    room = min(min(x["bound"] - x["exact"], x["win_bound"] - x["win_rate"]) for x in lines)
     return {
-        "within the bounds": float(room),
-        "nearer than the bound": nearer("bound"),
-        "nearer than shuffled": nearer("shuffled"),
+        "within a tenth": 0.1 - max(error(x) for x in lines),
+        "over the bound": nearer("bound"),
+        "over one probability": nearer("one_probability"),
     }

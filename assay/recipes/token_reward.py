@@ -25,12 +25,15 @@ Differs from `dpo` in L_reg (alpha=0 is DPO, step for step) and from `regularise
 that the imitated weight has a sign at each token instead of one at each completion.
 
 Traps: the signal carries no gradient; it comes from the reference and not from the policy in
-training; sum against mean changes α by the length.
+training; sum against mean changes α by the length. Where s_t < 0 the term pushes log π down without
+a bound, so a large α ruins a run: at α = 0.1, which was once fixed by hand, eight runs of the
+claim's world ended 1.07 [0.38, 1.77] below DPO in gold, at 7.1 nats against 1.4. α is therefore
+tuned, as DPO's β is, and the claim reads the end as well as the peak, which gold itself picks.
 
 Here: in the claim's world the policy learned what "good ," and "no good ," mean from demonstrations
 by careful and by careless writers (`--world grammar --world.instructed`); behind them it writes
-completions of gold 1.7 and 0.8, and of 1.35 without either (seed 0, width 48). The runs of eight
-seeds cannot tell whether the signal helps. With SmolLM2-135M-Instruct as policy and the default
+completions of gold 1.7 and 0.8, and of 1.35 without either (seed 0, width 48). The signal is weak
+there: mean |s_t| is 0.02 of a possible 0.5. With SmolLM2-135M-Instruct as policy and the default
 instructions, mean |s_t| was 0.07 on eight short pairs, its mean +0.02 in chosen and −0.05 in
 rejected completions.
 """
@@ -49,7 +52,7 @@ from assay.formulas.pairwise import dpo
 from assay.formulas.reduce import per_completion, per_pair
 from assay.loops import Margins, log_ratios, update, with_reference_logp
 from assay.models.instructions import instructed
-from assay.stats.effects import Reading, peak
+from assay.stats.effects import Reading, average, final, peak
 
 paper = Paper(
     "T-REG: Preference Optimization with Token-Level Reward Regularization",
@@ -179,12 +182,14 @@ def shuffle(signal: Tensor, pairs: Pairs, rng: Rng, rows: Tensor) -> Tensor:
 
 
 _FEW = {"beta": 0.05, "max_steps": 40, "batch_size": 16}
+_RATES = (3e-4, 1e-3)
+_TERM = {"alpha": (0.003, 0.01, 0.03, 0.1), "learning_rate": _RATES}
 _ASKED = {"better": "good ,", "worse": "no good ,"}
 
 
 @Claim(
-    "Regularising DPO by where in a completion the credit lies reaches a higher peak in gold than "
-    "DPO, and than the same signal at random places.",
+    "Regularising DPO by where in a completion the credit lies reaches a higher peak in gold and "
+    "ends higher than DPO, and than with the same signal at random places.",
     arms={
         "mine": ("token_reward", {**_FEW, **_ASKED}),
         "dpo": ("dpo", _FEW),
@@ -207,20 +212,24 @@ _ASKED = {"better": "good ,", "worse": "no good ,"}
         }
     },
     tuned={
-        "mine": {"learning_rate": (3e-4, 1e-3)},
-        "dpo": {"learning_rate": (3e-4, 1e-3)},
-        "shuffled": "mine",
+        "mine": _TERM,
+        "dpo": {"beta": (0.02, 0.05, 0.1, 0.2), "learning_rate": _RATES},
+        "shuffled": _TERM,
     },
-    by=peak,
+    by=average,
     # 3 % of the peak of 1.5 that DPO reaches on the pilot's seeds
     least=0.05,
-    seeds="100..107",
-    control=("over shuffled",),
+    seeds="300..319",
+    control=("peak over shuffled", "end over shuffled"),
     broken="the same signal at random places of its own completion",
     differs={"seconds": "the reference reads every pair behind two more prompts"},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Differences of peaks, each at fresh addresses: to DPO, and to the signal at random places."""
+    """Differences of peaks, each at fresh addresses, and of the gold at the end of the run: to DPO,
+    and to the signal at random places.
+    """
     return {
-        f"over {other}": peak(arms["mine"]) - peak(arms[other]) for other in ("dpo", "shuffled")
+        f"{what} over {other}": of(arms["mine"]) - of(arms[other])
+        for what, of in (("peak", peak), ("end", final))
+        for other in ("dpo", "shuffled")
     }

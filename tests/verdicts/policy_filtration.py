@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 
 from verdicts.curves import run
-from verdicts.recipes import FALLS
 
 Arms = dict[str, list[dict[str, object]]]
 
 
 def _arms(seed: int, ends: dict[str, float]) -> Arms:
     noise = random.Random(seed)
-    arms = {arm: run([0.0, 0.2, 0.3, end + noise.gauss(0, 0.02)]) for arm, end in ends.items()}
-    return {**arms, "single": run([g + noise.gauss(0, 0.01) for g in FALLS])}
+    sure = {"surer/best_worst": 0.2 + noise.gauss(0, 0.01)}
+    return {
+        arm: run([0.0, 0.4 * end, 0.8 * end, end + noise.gauss(0, 0.02)], stats=sure)
+        for arm, end in ends.items()
+    }
 
 
 def true(seed: int) -> Arms:

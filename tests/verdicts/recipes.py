@@ -9,6 +9,8 @@ Curves = dict[str, dict[str, list[float]]]
 
 UP, FALLS = [0.0, 1.0, 2.0, 2.5], [0.0, 1.0, 1.0, -1.0]
 SOME, FLAT = [0.0, 1.0, 1.5, 0.0], [0.0, 0.02, 0.02, 0.02]
+LOSSES = ("dpo", "ipo", "slic")
+DISTILLED = {"one": SOME, "bare mean": FLAT, "dpo": SOME, "plain": FALLS}
 
 
 def ensemble(mine: list[float], rival: list[float], name: str) -> dict[str, list[float]]:
@@ -62,7 +64,7 @@ TRUE: Curves = {
         "plain": FALLS,
         "turning": FALLS,
     },
-    "reward_distillation": {"mine": UP, "one": SOME, "mean": SOME, "dpo": SOME, "plain": FALLS},
+    "reward_distillation": {**DISTILLED, "mine": UP, "forward dpo": SOME, "mean": SOME},
     "merging": {"mine": UP, "penalised": SOME, "single": FALLS, "unmerged": SOME},
     "gated_rewards": {"gated": UP, "plain": FALLS, "gated_small": UP, "plain_small": UP},
     "warm": {"mine": UP, "single": FALLS, "mean": SOME},
@@ -102,7 +104,7 @@ FALSE: Curves = {
         "plain": FALLS,
         "turning": FALLS,
     },
-    "reward_distillation": {"mine": SOME, "one": SOME, "mean": UP, "dpo": SOME, "plain": FALLS},
+    "reward_distillation": {**DISTILLED, "mine": UP, "forward dpo": UP, "mean": SOME},
     "merging": {"mine": FALLS, "penalised": SOME, "single": FALLS, "unmerged": SOME},
     "gated_rewards": {"gated": FALLS, "plain": FALLS, "gated_small": UP, "plain_small": UP},
     "warm": {"mine": FALLS, "single": FALLS, "mean": SOME},

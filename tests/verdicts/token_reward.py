@@ -1,4 +1,4 @@
-"""Arms of token_reward by hand: the token term raises the peak, or does not."""
+"""Arms of token_reward by hand: the token term raises peak and end, or ruins what it raised."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from random import Random
 from assay.core.paper import Arms
 from verdicts.curves import run
 
-LOW, HIGH = [1.2, 1.4, 1.5, 1.2], [1.2, 1.5, 1.9, 1.6]
+LOW, HIGH, RUINED = [1.2, 1.4, 1.5, 1.2], [1.2, 1.5, 1.9, 1.6], [1.2, 1.5, 1.9, -0.4]
 
 
 def true(seed: int) -> Arms:
-    """The signal at its own places reaches a higher peak than DPO and than random places."""
+    """The signal at its own places peaks and ends higher than DPO and than random places."""
     return _arms(seed, {"mine": HIGH, "dpo": LOW, "shuffled": LOW})
 
 
 def false(seed: int) -> Arms:
-    """Random places do as well, and DPO too."""
-    return _arms(seed, {"mine": LOW, "dpo": LOW, "shuffled": LOW})
+    """The peak is higher, and the run ends in ruins: a verdict on peaks alone would not see it."""
+    return _arms(seed, {"mine": RUINED, "dpo": LOW, "shuffled": LOW})
 
 
 def _arms(seed: int, curves: dict[str, list[float]]) -> Arms:
