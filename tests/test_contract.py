@@ -157,7 +157,8 @@ def test_signature_is_the_configuration(module: Any) -> None:
     for p in parameters.values():
         if p.name in ("task", "loop"):
             continue
-        assert p.kind is p.KEYWORD_ONLY and json.loads(json.dumps(p.default)) == p.default, (
+        default = list(p.default) if isinstance(p.default, tuple) else p.default
+        assert p.kind is p.KEYWORD_ONLY and json.loads(json.dumps(default)) == default, (
             f"{p.name} has no JSON default"
         )
         assert p.name not in fields, f"--{p.name} is the Loop's flag already"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from assay.formulas.process import (
     best_of_k,
     best_of_k_estimate,
+    by_priority,
     first_times,
     gated,
     on_steps,
@@ -53,6 +54,25 @@ def test_a_gate_opens_at_its_own_level() -> None:
     assert gated(outcome, -bonus, gate=1.0, keep_penalties=True).tolist() == [[-2.0, -1.5, 3.0]]
     with pytest.raises(ValueError, match="NaN"):
         gated(outcome, bonus, gate=math.nan)
+
+
+def test_a_gate_can_be_opened_by_something_else() -> None:
+    outcome, bonus = torch.tensor([[0.0, 0.5, 1.0]]), torch.tensor([[2.0, 2.0, 2.0]])
+    moved = torch.roll(outcome, 1, dims=1)
+    assert gated(outcome, bonus, gate=0.5, opens=moved).tolist() == [[2.0, 0.5, 3.0]]
+
+
+def test_priorities_are_gated_by_all_that_stand_above_them() -> None:
+    channels = torch.tensor(
+        [[[0.0, 0.5, 0.5, 0.5]], [[3.0, 1.0, 0.0, 1.0]], [[7.0, 7.0, 7.0, 7.0]]]
+    )
+    paid = by_priority(channels, gates=(0.5, 1.0))
+    assert paid.tolist() == [[0.0, 8.5, 0.5, 8.5]]  # the first fails at the top, the third below
+    assert torch.equal(by_priority(channels, gates=(-math.inf, -math.inf)), channels.sum(0))
+    two = by_priority(channels[:2], gates=(0.5,))
+    assert torch.equal(two, gated(channels[0], channels[1], gate=0.5))
+    with pytest.raises(ValueError, match="2 numbers"):
+        by_priority(channels, gates=(0.5,))
 
 
 @pytest.mark.parametrize(("bonus", "best"), [(0.5, "never"), (0.2, "last")])

@@ -19,7 +19,7 @@ from assay.evaluation.measure import measure
 from assay.formulas.occupancy import discounts, state_laws
 from assay.models.policies.markov import acting
 from assay.models.process import states
-from assay.recipes import barfi, bradley_terry, leave_one_out, reward_design
+from assay.recipes import barfi, bradley_terry, gated_rewards, leave_one_out, reward_design
 from assay.registry.catalogue import loop_of
 from assay.worlds.table import world
 
@@ -291,3 +291,47 @@ def test_designs_resume_from_their_carry(arguments: dict[str, Any]) -> None:
         )
     ]
     assert a == b and a[0] != 0
+
+
+def test_a_ticket_s_outcome_has_levels_and_its_turns_can_be_farmed() -> None:
+    w = world(testbed="ticket", pairs=20)
+    process, names = acting(w.task.reference).process, w.task.rewards.names
+    table = dict(zip(names, table_of(w), strict=True))
+    submit, edit = process.actions.index("submit"), process.actions.index("edit")
+    levels = {n.split(", ")[1]: float(table["outcome"][s, submit]) for s, n in _cells(process)}
+    assert levels == {"none": 0.25, "wrong": 0.5, "right": 1.0}
+    assert float(table["outcome"].sum()) == float(table["outcome"][:, submit].sum())
+    # three rewards a turn for editing once a file is known: more than three outcomes in all
+    known = process.states.index("1 files, none")
+    turn = sum(float(table[n][known, edit]) for n in names[1:])
+    assert turn * process.horizon == pytest.approx(3.0)
+    assert not table["format"][:, process.actions.index("chat")].any()
+
+
+def _cells(process: Any) -> list[tuple[int, str]]:
+    return [(s, n) for s, n in enumerate(process.states) if n != "end"]
+
+
+def test_gated_rewards_pay_turns_by_the_episode_s_outcome_or_by_another_s() -> None:
+    w = world(testbed="ticket", pairs=20)
+    x = w.task.reference.sample(w.task.prompts, 8, Rng(3))
+    arguments = {"process": gated_rewards.CHANNELS, "weight": 2.0, "loop": SMALL}
+
+    def paid(**more: Any) -> Tensor:
+        task = w.task.replaced(carry=Carry())
+        step = next(gated_rewards.recipe(task, **arguments, **more))
+        assert step.reward is not None
+        return step.reward(x)
+
+    outcome, *turns = w.task.rewards(x)
+    bonus = 2.0 * torch.stack(turns).sum(0)
+    is_open = outcome >= 0.5
+    assert 0 < int(is_open.sum()) < is_open.numel()
+    torch.testing.assert_close(paid(), torch.where(is_open, outcome + bonus, outcome))
+    torch.testing.assert_close(paid(accumulate=False), outcome + bonus)
+    moved = torch.roll(is_open, 1, dims=1)
+    torch.testing.assert_close(paid(permute=True), torch.where(moved, outcome + bonus, outcome))
+    below = paid(step_gates=(2.0, 2.0))  # no sum of a channel reaches 2: the first alone counts
+    torch.testing.assert_close(below, torch.where(is_open, outcome + 2 * turns[0], outcome))
+    with pytest.raises(InputError, match="--step-gates"):
+        paid(step_gates=(0.5,))

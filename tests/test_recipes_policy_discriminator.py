@@ -114,3 +114,19 @@ def test_a_discriminator_s_references_are_averaged_and_asked_for() -> None:
         one.pick(torch.ones(3, 1, dtype=torch.int64)),
     )
     assert torch.equal(made.action, one.action) and made.mask.shape[1] == 2
+
+
+def test_policies_of_pretraining_differ_in_quality_where_they_are_trained(world: World) -> None:
+    facts = world.facts
+    assert facts is not None
+
+    def gold(**more: object) -> torch.Tensor:
+        made = tilts(world.task.reference, 24, Rng(2), styles=4, strength=0.3, **more)  # type: ignore[arg-type]
+        return torch.tensor([facts(p)["gold"] for p in made])
+
+    trained_ones, strange = gold(pairs=world.task.pairs, quality=1.0), gold()
+    assert float(trained_ones.mean()) > float(strange.mean()) + 0.2
+    assert float(trained_ones.std()) > float(strange.std())
+    assert torch.equal(gold(pairs=world.task.pairs), strange)
+    stats = {q: trained(world, quality=q)[0][0]["discriminator/better"] for q in (0.0, 1.5)}
+    assert stats[1.5] > stats[0.0] + 0.3

@@ -212,9 +212,9 @@ def test_your_models_are_asked_your_questions(bag: World, tmp_path: Path) -> Non
 
 
 def test_preference_scaling_tells_taste_from_error(bandit: World) -> None:
-    found = list(
-        preference_scaling.study(bandit, sizes=(50, 100, 200, 400, 1600), widths=(512,), kinds=2000)
-    )
+    small: dict[str, Any] = {"sizes": (50, 100, 200, 400, 1600), "widths": (512,), "kinds": 2000}
+    small |= {"tails": (1.5,)}
+    found = list(preference_scaling.study(bandit, **small, shared=0.0))
     lines = {x["suite"]: x for x in found if x["kind"] == "curve"}
     assert (
         lines["errors"]["accuracy"][-1] > 0.8
@@ -230,6 +230,13 @@ def test_preference_scaling_tells_taste_from_error(bandit: World) -> None:
             and min(x["loss"]) > x["floor"]
         )
     assert {x["arm"] for x in found if x["kind"] == "spent"} == set(lines)
+    # the same suite, with annotators who share most of their taste, can be learnt
+    alike, _ = preference_scaling.study(bandit, **small, suites=("taste",), shared=0.8)
+    assert alike["gain_over_chance"] > 0.05 and not alike["flat"]
+    with pytest.raises(InputError, match="--shared"):
+        next(preference_scaling.study(bandit, shared=1.5))
+    with pytest.raises(InputError, match="--suites"):
+        next(preference_scaling.study(bandit, suites=("tastes",)))
 
 
 def test_small_models_foretell_a_larger_one_on_a_users_text(bag: World, tmp_path: Path) -> None:

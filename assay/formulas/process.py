@@ -76,6 +76,7 @@ def gated(
     *,
     gate: float,
     keep_penalties: bool = False,
+    opens: Float[Tensor, "B N"] | None = None,
 ) -> Float[Tensor, "B N"]:
     """Outcome plus step rewards, which count only if the outcome reaches a gate.
 
@@ -89,6 +90,7 @@ def gated(
         bonus: Σ_t r_t `[B, N]`.
         gate: In units of outcome; −inf leaves it open.
         keep_penalties: Gate only what is above 0.
+        opens: What is compared with the gate `[B, N]`; the outcome if not given.
 
     Returns:
         `[B, N]`.
@@ -100,10 +102,43 @@ def gated(
     """
     if gate != gate:
         raise ValueError("the gate is NaN; it is an outcome, and -inf leaves it open for all")
-    shut = outcome < gate
+    shut = (outcome if opens is None else opens) < gate
     return outcome + torch.where(
         shut, bonus.clamp(max=0) if keep_penalties else bonus.new_zeros(()), bonus
     )
+
+
+def by_priority(
+    channels: Float[Tensor, "K B N"], *, gates: tuple[float, ...]
+) -> Float[Tensor, "B N"]:
+    """Sum of rewards in order of priority, each counted only where all above it reach their gates.
+
+    Σ_k R_k · Π_{j<k} 1[R_j ≥ gate_j]
+
+    With two channels this is `gated`.
+
+    Args:
+        channels: R_k `[K, B, N]`, the highest priority first.
+        gates: One for each channel but the last; −inf leaves it open.
+
+    Returns:
+        `[B, N]`.
+
+    Raises:
+        ValueError: There are not K − 1 gates, or one is NaN.
+
+    Source: Sun et al., "G-RA", 2025.
+    """
+    if len(gates) != len(channels) - 1 or any(g != g for g in gates):
+        raise ValueError(
+            f"the gates are {gates}; {len(channels)} channels have {len(channels) - 1} numbers"
+        )
+    total, below = channels[0], channels[1:]
+    reached = torch.ones_like(total, dtype=torch.bool)
+    for above, own, gate in zip(channels, below, gates, strict=False):
+        reached = reached & (above >= gate)
+        total = total + torch.where(reached, own, own.new_zeros(()))
+    return total
 
 
 def step_advantages(

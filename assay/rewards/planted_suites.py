@@ -4,8 +4,12 @@ Words have chance ∝ rank^−tail, so that rare things stay to be learnt at eve
 
     errors      one completion holds one of `kinds` planted errors, the other none
     facts       both state a value for the same key, one the true value and one of three false ones
-    taste       both hold a style; each annotator's liking of each style is their own
+    taste       both hold a style, and one of a few annotators says which they like more
     one taste   the same, with one annotator for all pairs, in training and test
+
+An annotator's liking of a style is √shared of what all like and √(1 − shared) of their own, both
+standard normal: two annotators agree on a pair of styles with chance ½ + asin(shared)/π. Training
+and test have the same annotators, so the average over them is something that can be learnt.
 
 The rest of both completions is ordinary words.
 """
@@ -15,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.core import Rng
@@ -30,7 +34,15 @@ _NATURE = Rng(0)  # facts and likings are those of training and test
 
 
 def drawn(
-    suite: str, n: int, *, kinds: int, tail: float, noise: float, rng: Rng
+    suite: str,
+    n: int,
+    *,
+    kinds: int,
+    tail: float,
+    noise: float,
+    annotators: int,
+    shared: float,
+    rng: Rng,
 ) -> Int[Tensor, "B 2 L"]:
     """Draw labeled pairs of a suite as word ids, the preferred completion first.
 
@@ -40,6 +52,8 @@ def drawn(
         kinds: Number of errors, facts, styles and ordinary words.
         tail: The k-th of them has chance ∝ k^−tail.
         noise: Share of labels flipped.
+        annotators: Annotators of the taste suite.
+        shared: Correlation of two annotators' likings, from 0 to 1.
         rng: The pairs' address.
 
     Returns:
@@ -57,8 +71,9 @@ def drawn(
         first, second = (kinds + topic * VALUES + v for v in (true, (true + other) % VALUES))
     else:
         others = zipf(kinds, tail, rng("second topic"), b)
-        who = rng("who").integers(1 << 30, b) if suite == "taste" else torch.zeros_like(b)
-        like, dislike = (_NATURE("likes").uniform(who, style) for style in (topic, others))
+        crowd = annotators if suite == "taste" else 1
+        who = rng("who").integers(crowd, b)
+        like, dislike = (liking(who, style, shared) for style in (topic, others))
         first = kinds + torch.where(like >= dislike, topic, others)
         second = kinds + torch.where(like >= dislike, others, topic)
     words = torch.stack(
@@ -66,6 +81,12 @@ def drawn(
     )
     flipped = rng("flip").uniform(b) < noise
     return torch.where(flipped[:, None, None], words.flip(1), words)
+
+
+def liking(who: Int[Tensor, "B"], style: Int[Tensor, "B"], shared: float) -> Float[Tensor, "B"]:
+    """How much annotators like styles: what all like and what is their own; see the module."""
+    common, own = _NATURE("common").normal(style), _NATURE("likes").normal(who, style)
+    return shared**0.5 * common + (1 - shared) ** 0.5 * own
 
 
 def zipf(kinds: int, tail: float, rng: Rng, *place: Tensor) -> Tensor:

@@ -14,20 +14,38 @@ from torch import Tensor
 
 from assay.core import InputError, Pairs, Policy, Rng, Samples, cat
 from assay.rewards.discriminator import triples
+from assay.rewards.linear import LinearModel, bootstrap, maximum_likelihood
 
 
-def tilts(reference: Any, count: int, rng: Rng, *, styles: int, strength: float) -> list[Policy]:
-    """Make policies π_k ∝ π₀·e^{w_k} with random w_k.
+def tilts(
+    reference: Any,
+    count: int,
+    rng: Rng,
+    *,
+    styles: int,
+    strength: float,
+    pairs: Pairs | None = None,
+    quality: float = 0.0,
+) -> list[Policy]:
+    """Make policies π_k ∝ π₀·e^{w_k + q_k·r_k}: habits at random, and a training of its own.
 
     w_k is normal, with a standard deviation of its own from a third of `strength` to all of it; in
-    the space of `styles` random directions, or in all.
+    the space of `styles` random directions, or in all. r_k is a linear reward model of a bootstrap
+    of `pairs` with standard deviation 1 over the tokens, and q_k is uniform up to `quality`: the
+    policy that reinforcement learning against r_k ends at, with a price of 1/q_k on KL.
     """
-    V = reference.logits.shape[-1]
-    w = rng("direction").normal(torch.arange(count)[:, None], torch.arange(styles or V))
+    V, each = reference.logits.shape[-1], torch.arange(count)
+    w = rng("direction").normal(each[:, None], torch.arange(styles or V))
     if styles:
         w = w @ rng("style").normal(torch.arange(styles)[:, None], torch.arange(V)) / styles**0.5
-    deviation = strength * (1 + 2 * rng("strength").uniform(torch.arange(count))) / 3
-    return [reference.tilted((deviation[k] * w[k])[None], beta=1.0) for k in range(count)]
+    w = w * (strength * (1 + 2 * rng("strength").uniform(each)) / 3)[:, None]
+    if quality and pairs is not None:
+        model = LinearModel(count, vocabulary=V)
+        maximum_likelihood(model, pairs, counts=bootstrap(len(pairs), count, rng("bootstrap")))
+        learnt = model.table().detach()[:, 0].to(w.dtype)
+        learnt = learnt / learnt.std(-1, keepdim=True)
+        w = w + (quality * rng("quality").uniform(each))[:, None] * learnt
+    return [reference.tilted(w[k][None], beta=1.0) for k in range(count)]
 
 
 def compared(policies: list[Policy], prompts: Any, count: int, rng: Rng) -> tuple[Pairs, float]:

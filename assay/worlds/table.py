@@ -64,7 +64,7 @@ class TableConfig:
 
     Attributes:
         seed: Of the world's own numbers.
-        testbed: bag or bandit, or a decision process: tomato, chain, grid or road.
+        testbed: bag or bandit, or a decision process: tomato, chain, grid, road or ticket.
         mode: How the proxies fail: shared or idiosyncratic.
         pairs: Preference pairs that the proxies are fitted on.
         noise: Share of the pairs whose label is flipped.

@@ -8,7 +8,7 @@ from typing import Any
 from verdicts.curves import run
 
 Arms = dict[str, list[dict[str, Any]]]
-ENDS = {"labels": 1.0, "demonstrations": 1.2, "shuffled": 0.8, "free": 0.0}
+ENDS = {"labels": 1.0, "demonstrations": 1.2, "shuffled": 0.8}
 
 
 def true(seed: int) -> Arms:
@@ -26,6 +26,7 @@ def _arms(seed: int, *, mine: float, accuracy: float) -> Arms:
     for arm, end in {"mine": mine, **ENDS}.items():
         known = {
             "discriminator/accuracy": accuracy + noise.gauss(0, 0.01),
+            "discriminator/better": 0.5,
             "discriminator/overlap": 0.7,
             "discriminator/perplexity": 0.5,
             "discriminator/oracle": 0.95,

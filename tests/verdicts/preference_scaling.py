@@ -1,4 +1,4 @@
-"""Lines of `preference_scaling` from losses that follow a law, one for each suite."""
+"""Lines of `preference_scaling` from losses that follow a law, one for each suite and tail."""
 
 from __future__ import annotations
 
@@ -6,38 +6,44 @@ import math
 import random
 from typing import Any
 
-from assay.recipes.preference_scaling import laws
+from assay.recipes.preference_scaling import TAILS, laws
 
-SIZES = [200, 400, 800, 1600, 3200, 6400, 12800, 25600]
+SIZES = [200, 400, 800, 1600, 3200, 6400, 12800]
 FLOOR = 0.325
+POWER = [FLOOR + 2.0 * n**-0.45 for n in SIZES]
+ONE = [FLOOR + 1.2 * n**-0.2 for n in SIZES]
 
 
 def true(seed: int) -> dict[str, list[dict[str, Any]]]:
-    """Errors and facts fall as a power, taste is a coin, one taste is learnt."""
-    power = [FLOOR + 2.0 * n**-0.45 for n in SIZES]
-    coin, one = [math.log(2)] * len(SIZES), [FLOOR + 1.2 * n**-0.2 for n in SIZES]
-    return lines(seed, [power, power, coin, one])
+    """Errors and facts fall as a power at each tail, taste is a coin, one taste is learnt."""
+    return lines(seed, dict.fromkeys(TAILS, POWER), [math.log(2)] * len(SIZES))
 
 
 def false(seed: int) -> dict[str, list[dict[str, Any]]]:
-    """Errors and facts fall exponentially to a level, and taste is learnt as one taste is."""
-    decays = [FLOOR + 0.05 + 0.1 * math.exp(-n / 1000) for n in SIZES]
-    one = [FLOOR + 1.2 * n**-0.2 for n in SIZES]
-    return lines(seed, [decays, decays, one, one])
+    """At one of the tails both fall as a logarithm, and taste is learnt as one taste is."""
+    falls = [0.69 - 0.03 * math.log(n / 200) for n in SIZES]
+    return lines(seed, {tail: falls if tail == TAILS[0] else POWER for tail in TAILS}, ONE)
 
 
-def lines(seed: int, curves: list[list[float]]) -> dict[str, list[dict[str, Any]]]:
-    """The study's lines for these losses, each shaken a little."""
-    noise, out = random.Random(seed), list[dict[str, Any]]()
-    for suite, curve in zip(("errors", "facts", "taste", "one taste"), curves, strict=True):
+def lines(
+    seed: int, curves: dict[float, list[float]], taste: list[float]
+) -> dict[str, list[dict[str, Any]]]:
+    """The arms' lines for these losses, each shaken a little."""
+    noise = random.Random(seed)
+
+    def line(suite: str, tail: float, curve: list[float]) -> dict[str, Any]:
         loss = [y * (1 + noise.gauss(0, 1e-4)) for y in curve]
-        out.append(
-            {
-                "kind": "curve",
-                "suite": suite,
-                "gain_over_chance": math.log(2) - loss[-1],
-                **laws(SIZES, loss, 2, FLOOR),
-            }
-        )
-        out.append({"kind": "spent", "arm": suite, "labels": max(SIZES)})
-    return {"study": out}
+        gain = {"gain_over_chance": math.log(2) - loss[-1]}
+        kind = {"kind": "curve", "suite": suite, "tail": tail}
+        return {**kind, **gain, **laws(SIZES, loss, 2, FLOOR)}
+
+    def spent(suite: str, tails: int) -> dict[str, Any]:
+        return {"kind": "spent", "arm": suite, "labels": tails * max(SIZES)}
+
+    fallen = [line(s, tail, c) for s in ("errors", "facts") for tail, c in curves.items()]
+    tastes = [line(s, TAILS[1], c) for s, c in (("taste", taste), ("one taste", ONE))]
+    return {
+        "laws": [*fallen, spent("errors", 3), spent("facts", 3)],
+        "taste, 0.1 shared": [*tastes, spent("taste", 1), spent("one taste", 1)],
+        "taste, 0.3 shared": [tastes[0], spent("taste", 1)],
+    }

@@ -66,7 +66,14 @@ TRUE: Curves = {
     },
     "reward_distillation": {**DISTILLED, "mine": UP, "forward dpo": SOME, "mean": SOME},
     "merging": {"mine": UP, "penalised": SOME, "single": FALLS, "unmerged": SOME},
-    "gated_rewards": {"gated": UP, "plain": FALLS, "gated_small": UP, "plain_small": UP},
+    "gated_rewards": {
+        "gated": UP,
+        "plain": SOME,
+        "outcome": SOME,
+        "gated, large": UP,
+        "plain, large": FALLS,
+        "permuted, large": FALLS,
+    },
     "warm": {"mine": UP, "single": FALLS, "mean": SOME},
 }
 FALSE: Curves = {
@@ -106,6 +113,13 @@ FALSE: Curves = {
     },
     "reward_distillation": {**DISTILLED, "mine": UP, "forward dpo": UP, "mean": SOME},
     "merging": {"mine": FALLS, "penalised": SOME, "single": FALLS, "unmerged": SOME},
-    "gated_rewards": {"gated": FALLS, "plain": FALLS, "gated_small": UP, "plain_small": UP},
+    "gated_rewards": {  # farming harms, and a small weight or none does what the gate does
+        "gated": UP,
+        "plain": UP,
+        "outcome": UP,
+        "gated, large": UP,
+        "plain, large": FALLS,
+        "permuted, large": FALLS,
+    },
     "warm": {"mine": FALLS, "single": FALLS, "mean": SOME},
 }
