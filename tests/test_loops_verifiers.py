@@ -14,6 +14,7 @@ from assay.loops.verifiers import Labels, collected, continued, fitted_verifier,
 from assay.models.policies.markov import MarkovPolicy, MarkovValueHead
 from assay.recipes import process_advantage
 from assay.worlds import sums, table
+from assay.worlds.visits import VisitReward
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +126,16 @@ def test_steps_of_scratch_work_have_a_verifier_too(
     assert steps[0].stats["verifier/error"] == steps[1].stats["verifier/error"]
     with pytest.raises(InputError, match="at least 2 examples"):
         next(process_advantage.recipe(world.task, examples=1, loop=loop))
+
+
+def test_the_room_that_the_claim_counts_on_ends_at_the_best_policy() -> None:
+    """Backward induction over the claim's own chain."""
+    claim: Any = process_advantage.claim
+    found = table.world(**claim.on["table"], seed=0)
+    reference, gold = found.task.reference, found.gold
+    assert isinstance(reference, MarkovPolicy) and isinstance(gold, VisitReward)
+    p, value = reference.process, torch.zeros(len(reference.process.states), dtype=torch.float64)
+    for _ in range(p.horizon):
+        value = (gold.table[0].double() + p.gamma * p.P @ value).amax(-1)
+    assert float(p.start @ value) == pytest.approx(process_advantage.BEST, abs=1e-3)
+    assert claim.least["room"] > claim.least["over outcome"]

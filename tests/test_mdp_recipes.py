@@ -232,6 +232,32 @@ def test_a_shuffled_blend_moves_as_far_and_elsewhere() -> None:
     assert not torch.allclose(learned, shuffled)
 
 
+def test_what_settles_is_no_longer_held_back_by_lambda() -> None:
+    """At a large λ the primary stays where it is; without it the last steps are the first ones."""
+    w = double(testbed="chain", horizon=12)
+    ends = []
+    for lam, settle in ((50.0, 0), (50.0, 2), (0.0, 0)):
+        loop = replace(SMALL, max_steps=2)
+        run = barfi.recipe(
+            w.task.replaced(carry=Carry()), blend="primary", lam=lam, settle=settle, loop=loop
+        )
+        *_, last = run
+        ends.append(acting(last.policy).logits.detach().clone())
+    assert torch.equal(ends[1], ends[2]) and not torch.equal(ends[0], ends[2])
+
+
+def test_a_blend_does_not_learn_while_it_settles() -> None:
+    w = double(testbed="chain", horizon=12)
+    carry: Any = Carry()
+    loop = replace(SMALL, max_steps=4)
+    for _ in barfi.recipe(
+        w.task.replaced(carry=carry), inner_warmup=1, period=2, settle=3, loop=loop
+    ):
+        pass
+    start = barfi.Blend(table_of(w)[0], table_of(w)[1], acting(w.task.reference).process, keep=1.0)
+    assert torch.equal(carry.state()["kept"]["mix"]["phi"], start.phi.detach())
+
+
 def test_exploration_s_bookkeeping_is_the_formula() -> None:
     w = double(testbed="chain")
     reference = acting(w.task.reference)

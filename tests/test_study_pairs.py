@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from assay.core import InputError, World
+from assay.core import InputError, Rng, World
 from assay.recipes import ranking_accuracy
-from assay.recipes.ranking_accuracy import foretells, idealised, thirds
+from assay.recipes.ranking_accuracy import foretells, idealised, thirds, told
 from assay.worlds import table
 
 
@@ -66,3 +66,33 @@ def test_dpo_flips_where_answers_stand_alone_and_little_where_they_share(
     )
     with pytest.raises(InputError, match="each must be above 0"):
         next(ranking_accuracy.study(bandit, betas=(0.0,)))
+
+
+def test_dpo_is_told_by_one_rater_by_several_or_by_all() -> None:
+    label, share = torch.tensor([1.0, 1.0]), torch.tensor([0.3, 0.9], dtype=torch.float64)
+    assert torch.equal(told(label, share, 1, Rng(0)), label)
+    assert torch.equal(told(label, share, 0, Rng(0)), share.float())
+    assert torch.allclose(told(label, share, 4000, Rng(0)), share.float(), atol=0.03)
+
+
+def test_what_is_judged_against_the_ideal_is_not_the_noise_of_single_raters(bag: World) -> None:
+    """Whoever ranks all labels of single raters rightly is far below the ideal; all raters' not."""
+    one, all_of_them = (
+        next(ranking_accuracy.study(bag, betas=(0.1,), passes=6, raters=r)) for r in (1, 0)
+    )
+    assert one["memorised"] < one["idealised"] - 0.02 and all_of_them["memorised"] == 1.0
+    assert all_of_them["held_out_loss"] < one["held_out_loss"]
+
+
+def test_all_pairs_can_be_trained_on(bandit: World) -> None:
+    line = next(ranking_accuracy.study(bandit, betas=(0.1,), passes=1, held_out=0.0))
+    assert line["held_out_loss"] is None and line["loss"] > 0
+
+
+def test_with_all_raters_more_passes_do_not_turn_the_share_that_flips(bag: World) -> None:
+    few, many = (
+        next(ranking_accuracy.study(bag, betas=(0.1,), passes=p, raters=0)) for p in (6, 30)
+    )
+    assert abs(few["flipped"] - many["flipped"]) < 0.1
+    with pytest.raises(InputError, match="give 0 or more raters"):
+        next(ranking_accuracy.study(bag, raters=-1))

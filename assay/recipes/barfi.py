@@ -1,34 +1,31 @@
 """Behaviour alignment (BARFI): learn how to mix a heuristic with the primary reward.
 
 The mix is judged by the primary return of the policy that it *trains*.
-
 Inner: θ solves Δ(θ,φ) = E[Σ_t ∇log π_θ(a_t|s_t) Σ_{j≥t} γ_φ^{j−t} r_φ(s_j,a_j)] − λ·(θ − θ₀) = 0
 with r_φ(s,a) = φ1(s,a) + φ2(s)·r_p(s,a) + φ3(s)·r_aux(s,a) and a discount γ_φ that is learnt too.
 
 Outer: ascend J_p(θ(φ)) − λ_γ·γ_φ by the implicit gradient dJ/dφ = −(∂J/∂θ)(∂Δ/∂θ)⁻¹(∂Δ/∂φ). After a
 warm-up, every `period`-th step is an outer one *instead of* an inner one, so that all blends spend
-the same updates. Everything is exact: the process is known, and the rewards are asked for their
-tables once, so nothing is sampled.
+the same updates. The last `settle` steps are inner ones at λ = 0 by a fresh optimiser: the outer
+gradient needs λ, and the policy is then paid by what was learnt without it. Nothing is sampled.
 
-blend: learned is the paper's. shuffled is its negative control: the same steps of the same length,
-with the entries of the outer gradient in an order drawn anew each time, so that they know nothing
-of the primary. The arms it is compared with, at the same updates, are primary (r_p alone), sum
-(r_p + r_aux) and potential (r_p + γΦ(s') − Φ(s), with Φ(s) the mean of r_aux over actions).
+blend: learned is the paper's. shuffled is its negative control: steps of the same length, with the
+entries of the outer gradient in random order. The arms it is compared with, at the same updates,
+are primary (r_p alone), sum (r_p + r_aux) and potential (r_p + γΦ(s') − Φ(s), with Φ(s) the mean of
+r_aux over actions).
 
 solver: neumann is a truncated series Σ(I + ηH)ᵏηv, which needs λ to make ∂Δ/∂θ negative definite; η
 is one over a bound of the spectrum. cg is conjugate gradients on the normal equations, as ∂Δ/∂θ is
 not symmetric. exact solves the system.
 
 Traps: the minus sign; a singular ∂Δ/∂θ where λ = 0; a gradient that leaves out γ^t, as practice
-does (`formulas.occupancy.policy_gradient`), which the learnt discount may make good.
+does, which the learnt discount may make good. λ alone is a handicap, too:
+the primary by itself earns 0.70 at λ = 0, 0.34 at 0.01 and nothing at 0.3, where the blend has to
+be. Without `settle` the two differ by that, whatever was learnt.
 
-Here: without noise, and with λ = 0, which the blend cannot have, the primary alone finds its best
-policy in thirty steps, so that a helpful heuristic has nothing to add; what is asked is what the
-blend loses to it. λ has to be large enough that the policy stays random under the heuristic, as the
-outer gradient is a local one: at λ = 0.1 it does not come back from an adversarial heuristic, at
-0.3 it earns nine tenths of what the primary does, and nothing with a shuffled gradient. A useless
-heuristic is the hardest one: noise in every state has a best policy of its own, from which no small
-step earns anything, and only λ = 1 keeps it away, at a fifth of the primary's return.
+Here: without noise the primary alone finds its best policy in thirty steps, so that what is asked
+is what the blend loses to it. λ has to keep the policy random under the heuristic, as the outer
+gradient is a local one.
 """
 
 from __future__ import annotations
@@ -143,6 +140,7 @@ def recipe(
     inner_warmup: int = 30,
     period: int = 5,
     lam: float = 0.1,
+    settle: int = 0,
     lam_gamma: float = 0.0,
     outer_lr: float = 0.1,
     solver: str = "exact",
@@ -158,12 +156,13 @@ def recipe(
         inner_warmup: Inner steps before the first outer one.
         period: One step in so many is an outer one; at least 2.
         lam: Weight λ of the distance to the base policy's logits.
+        settle: Steps at the end without outer ones, and with λ = 0.
         lam_gamma: Weight λ_γ of the learnt discount.
         outer_lr: Length of an outer step.
         solver: exact, cg or neumann: how the implicit gradient is solved for.
         iterations: Iterations of cg and neumann.
     """
-    if blend not in BLENDS or solver not in SOLVERS or period < 2:
+    if blend not in BLENDS or solver not in SOLVERS or period < 2 or settle < 0:
         raise InputError(
             f"--blend is '{blend}', --solver '{solver}' and --period {period}; they are one of "
             f"{', '.join(BLENDS)}, one of {', '.join(SOLVERS)}, and at least 2"
@@ -178,15 +177,14 @@ def recipe(
         carry.table = (
             task.rewards.only([primary, aux]).steps(every).double().reshape(2, *base.shape)
         )
-    table = carry.table
-    heuristic = table[1]
+    table, heuristic = carry.table, carry.table[1]
     if blend == "potential":
         level = heuristic.mean(-1)
         heuristic = process.gamma * (process.P @ level) - level[:, None]
     mix = Blend(table[0], heuristic, process, keep=0.0 if blend == "primary" else 1.0)
     opt = loop.optimiser(policy)
 
-    def delta(theta: Tensor, phi: Tensor) -> Tensor:
+    def delta(theta: Tensor, phi: Tensor, lam: float = lam) -> Tensor:
         ascent = policy_gradient(
             theta.softmax(-1),
             process.P,
@@ -205,7 +203,11 @@ def recipe(
     stats: dict[str, float] = {}
     for t in carry.keep(mix=mix, opt=opt).steps(loop.max_steps):
         theta, phi = policy.logits.detach().double(), mix.phi.detach()
-        if blend in ("learned", "shuffled") and t >= inner_warmup and t % period == 0:
+        settling = t >= loop.max_steps - settle
+        outer = t >= inner_warmup and t % period == 0 and not settling
+        if settling and t == loop.max_steps - settle:
+            opt.load_state_dict(loop.optimiser(policy).state_dict())  # λ's steps are its scale
+        if blend in ("learned", "shuffled") and outer:
             gradient = implicit_gradient(
                 delta,
                 torch.func.grad(earned)(theta),
@@ -223,7 +225,7 @@ def recipe(
                 mix.phi.add_(outer_lr * gradient / gradient.abs().max().clamp(min=1e-30))
             meter.add("updates", 1)
         else:
-            uphill = delta(theta, phi).to(policy.logits.dtype)
+            uphill = delta(theta, phi, 0.0 if settling else lam).to(policy.logits.dtype)
 
             def of(rows: Samples, i: Tensor, uphill: Tensor = uphill) -> Tensor:
                 return -(uphill * policy.logits)[None]
@@ -248,11 +250,10 @@ def recipe(
 
 
 COLUMNS = {"helpful": 1, "useless": 2, "adversarial": 3}
-STEPS = {"max_steps": 300, "inner_warmup": 10}
+STEPS = {"max_steps": 300, "inner_warmup": 10, "settle": 60}
 LEARNED = {"lam": (0.3, 1.0), "outer_lr": (0.15, 0.3)}
-# without a blend λ only holds a policy back, so that 0 is among its values
-PLAIN = {"lam": (0.0, 0.001, 0.003, 0.01)}
-TENTH = 0.07  # of what the best policy earns
+PLAIN = {"lam": (0.0, 0.01, 0.3, 1.0)}  # none, a small one, and the blend's
+TENTH = 0.07  # of the best policy's gold
 
 
 @Claim(
@@ -280,7 +281,7 @@ TENTH = 0.07  # of what the best policy earns
         "useless: harm": TENTH,
         "adversarial: harm": TENTH,
     },
-    seeds="100..107",
+    seeds="400..411",
     control=("adversarial: over shuffled",),
     broken="the entries of the outer gradient are shuffled at every step",
     premises=("useless: harm", "adversarial: harm"),

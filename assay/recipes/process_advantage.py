@@ -33,9 +33,16 @@ away for that alone: with 4 prefixes of a completion of up to 60 steps it never 
 before the goal, and α = 1 undid all learning; with 16 it did not. And the labels cost more than the
 training that they speed up.
 
-Here: in a chain of places, outcomes alone that cost as many completions learn faster, and the
-verifier of the policy itself does as well as that of the best of four. Steps are lines of scratch
-work (world sums) or single actions; no language model of the paper's size was trained.
+Trap of the comparison. In the chain of places, outcomes alone that may spend the labels'
+completions too, 41 prompts a step in the place of 8, come within 0.011 of the best policy's gold at
+a learning rate of 0.4, so that no method can be seen to be faster. The claim therefore compares at
+equal completions in training, few a step, and leaves out the price of the labels, as the paper
+does: they are an order of magnitude more than the training that they speed up.
+
+Here: in the chain a verifier teaches faster than outcomes alone, which lose the way to the goal on
+some seeds, and than a verifier of shuffled prefixes. That of the policy itself teaches as fast as
+that of the best of four. Steps are lines of scratch work (world sums) or single actions; no
+language model of the paper's size was trained.
 """
 
 from __future__ import annotations
@@ -184,49 +191,50 @@ def advantages(q: Tensor, outcome: Tensor, step: Tensor) -> Tensor:
     return step_advantages(after, q[..., 0], step_mask(step))
 
 
-_CHAIN = {"max_steps": 30, "num_generations": 8, "right": 0.12, "learning_rate": 0.2}
-_PAID = {
-    **_CHAIN,
-    "batch_size": 8,
-    "examples": 16,
-    "solutions": 8,
-    "prefixes": 16,
-    "verifier_lr": 0.05,
-}
+BEST = 0.667  # gold of the chain's best policy, by backward induction
+_CHAIN = {"max_steps": 20, "batch_size": 4, "num_generations": 4, "right": 0.12}
+_PAID = {**_CHAIN, "examples": 16, "solutions": 4, "prefixes": 16, "verifier_lr": 0.05}
+_RATES = (0.2, 0.4, 0.8)
 
 
 @Claim(
     "Paid by progress under the best of four of itself, by a trained verifier, a policy learns "
-    "faster than by outcomes alone that cost as many completions, than by a verifier of itself, "
-    "and than by a verifier of shuffled prefixes.",
+    "faster than by outcomes alone from as many completions in training, the verifier's labels "
+    "left out, than by a verifier of itself, and than by a verifier of shuffled prefixes.",
     arms={
         "best": ("process_advantage", _PAID),
         "self": ("process_advantage", {**_PAID, "prover": "self"}),
         "shuffled": ("process_advantage", {**_PAID, "shuffled": True}),
-        "outcome": ("process_advantage", {**_CHAIN, "alpha": 0.0, "batch_size": 41}),
+        "outcome": ("process_advantage", {**_CHAIN, "alpha": 0.0}),
     },
     worlds=("table",),
     on={"table": {"testbed": "chain", "horizon": 60}},
     tuned={
-        "best": {"alpha": (0.1, 0.3)},
-        "self": {"alpha": (0.1, 0.3)},
+        "best": {"learning_rate": _RATES, "alpha": (0.03, 0.1, 0.3, 1.0)},
+        "self": {"learning_rate": _RATES, "alpha": (0.1, 0.3, 1.0, 3.0)},
         "shuffled": "best",
-        "outcome": {"learning_rate": (0.2, 0.4)},
+        "outcome": {
+            "learning_rate": (0.03, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8)
+        },
     },
     by=average,
-    # 3 % of the mean gold, 0.66, that outcomes alone reach on the pilot's seeds
-    least=0.02,
-    seeds="100..107",
+    # 5 % of the best policy's gold; the room above outcomes alone has to be larger
+    least={"over outcome": 0.033, "over self": 0.033, "over shuffled": 0.033, "room": 0.05},
+    seeds="420..479",
     control=("over shuffled",),
     broken="the verifier is fitted to the labels of other prefixes",
+    premises=("room",),
     differs={
+        "generated": "the verifier's labels are left out, as in the paper",
+        "scored": "the verifier's labels are left out, as in the paper",
         "updates": "the verifier is fitted by updates of its own, before the policy's first",
         "seconds": "the verifier is fitted and read",
     },
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold over the run, minus that of each other arm. The continuations that label prefixes
-    are part of what is spent: outcomes alone have as many completions, more of them a step.
+    """Mean gold over the run, minus that of each other arm; and the room, by how much the best
+    policy's gold exceeds that of outcomes alone.
     """
     others = ("outcome", "self", "shuffled")
-    return {f"over {k}": average(arms["best"]) - average(arms[k]) for k in others}
+    over = {f"over {k}": average(arms["best"]) - average(arms[k]) for k in others}
+    return {**over, "room": BEST - average(arms["outcome"])}

@@ -8,16 +8,17 @@ from assay.core.paper import Arms
 from verdicts.curves import run
 
 SLOW, FAST = [0.0, 0.1, 0.3, 0.5, 0.6], [0.0, 0.3, 0.5, 0.6, 0.6]
+MAP = {"outcome": SLOW, "random": SLOW, "oracle": FAST}
 
 
 def true(seed: int) -> Arms:
     """The implicit process reward learns faster than outcomes and than random payments."""
-    return _arms(seed, {"implicit": FAST, "outcome": SLOW, "random": SLOW})
+    return _arms(seed, {**MAP, "implicit": FAST})
 
 
 def false(seed: int) -> Arms:
     """It learns as fast as both."""
-    return _arms(seed, {"implicit": SLOW, "outcome": SLOW, "random": SLOW})
+    return _arms(seed, {**MAP, "implicit": SLOW})
 
 
 def _arms(seed: int, curves: dict[str, list[float]]) -> Arms:

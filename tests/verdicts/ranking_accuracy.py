@@ -8,9 +8,12 @@ from typing import Any
 
 def _arms(seed: int, after: float, flipped: float) -> dict[str, list[dict[str, Any]]]:
     noise = random.Random(seed).gauss(0, 0.01)
-    line = {"idealised": 0.9, "after": after + noise, "flipped": flipped + noise}
+    line = {"idealised": 0.9, "held_out_loss": 0.6 + noise, "after": after + noise}
     spent = {"kind": "spent", "arm": "", "updates": 10}
-    return {"shared": [line, spent], "own": [{**line, "flipped": 0.9}, spent]}
+    return {
+        "shared": [{**line, "flipped": flipped + noise}, spent],
+        "own": [{**line, "after": 0.88, "flipped": 0.9}, spent],
+    }
 
 
 def true(seed: int) -> dict[str, list[dict[str, Any]]]:
