@@ -10,7 +10,7 @@ from typing import Any
 from assay.engine.atomic import make_folder, write_bytes
 from assay.engine.os_errors import writing_to
 from assay.errors import InputError
-from assay.evidence.rule import judged
+from assay.evidence.rule import judged, summary
 from assay.registry.catalogue import Entry
 
 
@@ -43,9 +43,7 @@ def _earlier(path: Path, result: Mapping[str, Any]) -> list[dict[str, Any]]:
     same = all(old.get(k) == result.get(k) for k in ("arms", "least", "statement"))
     if same and set(old["seeds"]) <= set(result["seeds"]):
         return kept
-    row = judged(old)
-    said = {k: row[k] for k in ("verdict", "effect", "low", "high", "why")}
-    return [*kept, {"seeds": old["seeds"], **said, "made": old.get("made")}]
+    return [*kept, summary(old)]
 
 
 def path_of(name: str, world: str, folder: Path) -> Path:

@@ -41,8 +41,9 @@ def judged(result: Mapping[str, Any]) -> dict[str, Any]:
         A row: the verdict, why, the mean effect of the part that decided with its interval, every
         part, and what was run.
     """
-    why = refused(result)
-    found = parts(result)
+    if result.get("outdated"):
+        result = _former(result)
+    why, found = refused(result), parts(result)
     said, part = (NONE, None) if why else verdict(result, found)
     decisive = part or (found[0] if found else {})
     return {
@@ -64,6 +65,21 @@ def judged(result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def summary(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a result that another one replaces: its seeds, verdict and effect."""
+    row = judged({**result, "outdated": False})
+    said = {k: row[k] for k in ("verdict", "effect", "low", "high", "why")}
+    return {"seeds": result["seeds"], **said, "made": result.get("made")}
+
+
+def _former(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result whose claim has changed since: nothing but its old verdict stands."""
+    none: dict[str, Any] = {key: [] for key in ("seeds", "numbered", "effects", "drops")}
+    none |= {key: {} for key in ("arms", "lines", "spent", "measured", "differs", "pilot")}
+    earlier = [*result.get("earlier", []), summary(result)]
+    return {**result, **none, "broken": "", "flags": {}, "earlier": earlier}
+
+
 KEPT = ("arms", "measured", "lines", "spent", "differs", "broken", "pilot", "turns", "earlier")
 
 
@@ -72,6 +88,8 @@ def refused(result: Mapping[str, Any]) -> str:
     numbered, seeds = result.get("numbered", []), result["seeds"]
     effects = [e for e in result["effects"] if e is not None]
     left = sorted(set(numbered) - set(seeds))
+    if result.get("outdated"):
+        return "its claim has changed since it was run; run it again"
     if "numbered" not in result:
         return "it was run before its file stated δ and seeds; run it again"
     if result.get("least") is None:

@@ -210,7 +210,7 @@ _PAPER = {"beta": 0.005}
         "lsc": ("preference_as_reward", {**_PAPER, "shape": "log_sigmoid"}),
     },
     turns="raw",
-    least={"over raw": 0.1, "one over raw": 0.1},
+    least={"over raw": 0.1, "one over raw": 0.1, "over lsc": 0.0},
     seeds="300..329",
     control=("over bounded", "one over bounded"),
     broken="the same sigmoid of the score itself: bounded, and centred on no reference",

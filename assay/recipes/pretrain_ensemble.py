@@ -16,8 +16,7 @@ over a kind's ensembles. Bradley–Terry leaves a constant a prompt free; the fi
 mean, median, worst (the minimum), or mean minus standard deviation.
 
 `unpretrained` is the negative control: S² reward models of S trunks whose "pretraining seed" drew
-first weights and pretrained nothing, grouped as `pretrain` is, so that random features are told
-from pretraining.
+first weights and pretrained nothing, grouped as `pretrain` is: random features, no pretraining.
 
 Lines of kind "pretraining" say what each language model learned. "agreement": rank correlation
 within prompts (Spearman) of two members of one ensemble, on completions of the reference and on
@@ -27,12 +26,10 @@ correlation of their errors, an error being a centred score minus its best multi
 by that model itself, by a sibling of the same pretraining, by one of another, and by gold.
 "best_of_n": gold, and how much of `feature` the selected completions have, for n = 1, 2, 4 …; the
 ensemble "gold" chooses by gold itself and shows how much of the feature gold would want. "rl": the
-same for policies trained by REINFORCE on the mean of one ensemble of each kind. "spent": the cost
-of one ensemble of each kind.
+same for policies of REINFORCE on the mean of one ensemble of each kind. "spent": an ensemble's cost.
 
 The title's second half is `feature`: what *all* members have wrong rises under every ensemble. A
-share `bias` of the pairs, the same for all members, is labeled by who has more of the feature; the
-same study with `bias` 0 is the control.
+share `bias` of the pairs, the same for all, is labeled by who has more of it; 0 is the control.
 
 The text is the demonstrations where the world has them (`--demos` of hub), else the pairs' own
 texts without their labels. With `file`, a file of scored responses, text, pairs and gold are real:
@@ -55,6 +52,7 @@ chosen for pretrained models. Policies trained by REINFORCE (`rl_steps`) are in 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -221,7 +219,9 @@ def study(
     yield from siblings(r, gold, kinds, most)
     yield from selected(r, gold, attributes(x, feature)[..., 0].double(), kinds, most, feature)
     if rl_steps:
-        yield from reinforced(world, members, kinds, rl_steps, feature)
+        own = replace(world.loop or Loop(), max_steps=rl_steps)
+        of = functools.partial(reinforced, members=members, feature=feature, read=world.gold)
+        yield from of(task, own, world.held_out, kinds)
     for kind, (updates, labels, scorers) in spent.items():
         yield {
             "kind": "spent",

@@ -9,7 +9,6 @@ Curves = dict[str, dict[str, list[float]]]
 
 UP, FALLS = [0.0, 1.0, 2.0, 2.5], [0.0, 1.0, 1.0, -1.0]
 SOME, FLAT = [0.0, 1.0, 1.5, 0.0], [0.0, 0.02, 0.02, 0.02]
-LOSSES = ("dpo", "ipo", "slic")
 DISTILLED = {"one": SOME, "bare mean": FLAT, "dpo": SOME, "plain": FALLS}
 
 
