@@ -26,7 +26,7 @@ correlation of their errors, an error being a centred score minus its best multi
 by that model itself, by a sibling of the same pretraining, by one of another, and by gold.
 "best_of_n": gold, and how much of `feature` the selected completions have, for n = 1, 2, 4 …; the
 ensemble "gold" chooses by gold itself and shows how much of the feature gold would want. "rl": the
-same for policies of REINFORCE on the mean of one ensemble of each kind. "spent": an ensemble's cost.
+same for policies of REINFORCE on the mean of an ensemble of each kind. "spent": an ensemble's cost.
 
 The title's second half is `feature`: what *all* members have wrong rises under every ensemble. A
 share `bias` of the pairs, the same for all, is labeled by who has more of it; 0 is the control.
