@@ -12,8 +12,18 @@ from small import small_world
 
 from assay.core import Carry, InputError, Loop, Rng
 from assay.engine.parallel import meter
+from assay.formulas.surrogate import reinforce
+from assay.loops import leave_one_out_advantage, update
 from assay.recipes import spark
-from assay.recipes.spark import balanced, judged, mistaken, recipe, recycled, reflections
+from assay.recipes.spark import (
+    balanced,
+    judgements,
+    mistaken,
+    recipe,
+    recycled,
+    reflections,
+    verdicts,
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,21 +65,36 @@ def test_items_say_what_was_right(task):
     )  # all right: capped, not a lesson in saying yes
 
 
+def test_the_last_word_of_a_judgement_is_its_verdict(task):
+    found = [("3 + 4 : answer 7 :", "1", "0"), ("3 + 4 : answer 6 :", "0", "1")]
+    texts = [["3 + 4 = 7 ; 1", "0", "answer 1 0"], ["0", "1 + 0 = 1", "0 ; 2"]]
+    y = task.reference.encode([f for f, _, _ in found], texts)
+    assert verdicts(y, found).tolist() == [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
+
+
 def test_a_verdict_is_learned_and_a_constant_judge_is_worth_half(task):
     problems = task.prompts.text()[:6]
+    loop = Loop(learning_rate=3e-3)
     for right in ("0", "1"):
         policy = task.reference.copy()
-        opt = Loop(learning_rate=3e-3).optimiser(policy)
+        opt = loop.optimiser(policy)
         taught = [(f"{p} answer 1 :", right, "1" if right == "0" else "0") for p in problems]
-        worth = [judged(policy, opt, taught, 16, Rng(k))["judge/balanced"] for k in range(25)]
-        assert worth[-1] > 0.8 and worth[-1] > worth[0] + 0.1
+        worth = []
+        for k in range(40):
+            y = judgements(policy, taught, 16, Rng(k))
+            paid = verdicts(y, taught)
+            worth.append(balanced(paid.mean(1).tolist(), taught))
+            A = leave_one_out_advantage(paid, y)
+            update(
+                opt, lambda rows, i, A=A, p=policy: reinforce(p.logp(rows), A[i]), y, loop, Rng(k)
+            )
+        assert worth[-1] > 0.8 > worth[0] + 0.1
         both = [
             (f"{p} answer 1 :", *(("0", "1") if b % 2 else ("1", "0")))
             for b, p in enumerate(problems)
         ]
-        assert judged(policy, opt, both, 16, Rng(0))["judge/balanced"] == pytest.approx(
-            0.5, abs=0.1
-        )
+        said = verdicts(judgements(policy, both, 16, Rng(0)), both).mean(1).tolist()
+        assert balanced(said, both) == pytest.approx(0.5, abs=0.1)
 
 
 def test_who_always_says_1_is_worth_a_half_of_either_kind_of_item():
@@ -122,10 +147,12 @@ def test_the_controls_spend_what_the_items_spend(task):
         return steps[-1].policy, steps[-1].stats, counts
 
     found = {use: spent(use) for use in ("none", "steps", "all", "shuffled")}
-    assert found["steps"][2] == found["all"][2] == found["shuffled"][2]
+    for what in ("generated", "updates"):
+        assert len({found[use][2][what] for use in ("steps", "all", "shuffled")}) == 1
+    assert found["steps"][2]["scored"] > found["all"][2]["scored"] == found["shuffled"][2]["scored"]
     assert found["all"][2]["updates"] == 6 and found["none"][2]["updates"] == 2
-    assert found["all"][2]["generated"] == found["none"][2]["generated"] + 2 * 4 * 4
-    assert "judge/balanced" in found["all"][1] and "judge/balanced" not in found["steps"][1]
+    assert found["all"][2]["generated"] > found["none"][2]["generated"] + 2 * 4 * 4
+    assert all("judge/balanced" in found[use][1] for use in ("all", "steps", "shuffled"))
     states = [
         torch.cat([v.flatten() for v in p.state_dict().values()]) for p, _, _ in found.values()
     ]

@@ -1,43 +1,44 @@
 """SPARK: reuse the verifier's verdicts to make the same policy a judge of completions.
 
 After each leave-one-out update on verified completions, items are made of them: pointwise, "problem
-answer :", to be continued by 1 (right) or 0; pairwise, "problem one : problem other :", one right
-and one wrong in random order, to be continued by 1 or 2; and reflection, "problem wrong answer :
-problem", to be answered rightly. A prompt whose completions are all right or all wrong gives a
-pointwise item; a mixed one gives a pointwise item with chance `pointwise`, else a pairwise one. The
-first half of the reflections show a whole wrong completion, the others its answer alone, which
-begins at the last word `answer`. Verdicts and reflections are trained by the same group-relative
+answer :", to be judged 1 (right) or 0; pairwise, "problem one : problem other :", one right and one
+wrong in random order, to be judged 1 or 2; and reflection, "problem wrong answer : problem", to be
+answered rightly. A prompt whose completions are all right or all wrong gives a pointwise item; a
+mixed one gives a pointwise item with chance `pointwise`, else a pairwise one. The first half of the
+reflections show a whole wrong completion, the others its answer alone, which begins at the last
+word `answer`. Judgements and reflections are completions like all others: the policy writes what it
+will, the last word of a judgement is its verdict, and both are trained by the same group-relative
 objective on rewards of 0 and 1. It differs from leave_one_out in these two further updates a step.
 
 `use` says which items are trained on: none (the parent), pointwise, pairwise, reflection or all; or
-one of two controls that make as many updates and sample and score as many completions as all does.
+one of two controls that make as many updates and sample as many completions as all does.
 
-- steps: in place of the judge items, a second update on completions of this step, `items` prompts
-  of them; in place of the reflections, as many fresh prompts as would have been reflected on.
+- steps: in place of the items, as many fresh prompts as would have been judged, and as many as
+  would have been reflected on.
 - shuffled: the same items with the mechanism broken. Which verdict is right is a coin's choice, and
   a reflection shows the wrong completion of another prompt.
-
-A verdict is the policy's choice among the two words alone. A small policy never says a word that it
-was not taught to say at that place, so the two probabilities are made to sum to 1, and `n` verdicts
-are drawn from them. They come from the update's own pass: nothing is decoded for them, the right
-one is on record, and so they count as an update and as no completions.
 
 Traps. As the policy improves, all-right prompts teach the judge to say 1: such items are capped at
 the number of the others. Order must be random, or "1" is learned. A judge that always says the same
 is right half of the time: `judge/balanced` is the mean of the accuracies on right and on wrong
-completions, and on first and on second places, and only that is watched.
+completions, and on first and on second places. It is measured on every step's completions, which
+are later ones than those trained on, in the arm steps as well, where it costs nothing.
 
 Where the released code differs. There an empty list of candidates leaves the index of the prompt
 before it; here a kind without candidates gives no item. The released loss charges k3 with a weight
 of 0.001; there is no KL here.
 
 Here: a small backbone, and a verifier whose right and wrong need the working to be read. It needs a
-world with words for 0, 1, 2 and ":".
+world with words for 0, 1, 2 and ":". The policy was never taught to judge: at first about a fifth
+of its judgements end in the right word, as others end in other numbers. On one seed, after 60 steps
+of 16 items at a learning rate of 0.0003, it answers 0.82 of the problems rightly (0.21 at first)
+and its judgements 0.40 (balanced), which is less than a coin that knows the two words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -56,9 +57,7 @@ from assay.core import (
     require,
 )
 from assay.core.rng import Rng
-from assay.engine.descend import descend
-from assay.formulas.advantage import leave_one_out
-from assay.formulas.reduce import per_completion_once
+from assay.engine.parallel import meter
 from assay.formulas.surrogate import reinforce
 from assay.loops import Rollouts, leave_one_out_advantage, online, proxy_score, update
 from assay.stats.effects import Reading, final
@@ -109,28 +108,40 @@ def recipe(
 
         update(batch.optimiser, loss, x, loop, rng)
 
+    def fresh(batch: Rollouts, begin: int, count: int, rng: Rng) -> None:
+        """Learn from completions of prompts that no batch of this run has come to yet."""
+        prompts = task.batch(loop, loop.max_steps + 2 * batch.step + begin)
+        prompts = prompts[torch.arange(count) % len(prompts)]
+        z = batch.policy.sample(prompts, loop.num_generations, rng("sample"))
+        learn(batch, z, score(z), rng("minibatch"))
+
     def after(batch: Rollouts) -> None:
-        x, policy, rng = batch.samples, batch.policy, task.rng("items", batch.step)
+        x, policy, n = batch.samples, batch.policy, loop.num_generations
+        rng = task.rng("items", batch.step)
         right = (batch.reward > 0.5) & x.present
         wrong = (x.present & ~right).any(1).nonzero()[:items, 0]
-        if kinds in ("pointwise", "pairwise", "all"):  # new in this paper, from here on
-            found = recycled(x, right, kinds, items, pointwise, rng)
-            found = mistaken(found, rng("coin")) if use == "shuffled" else found
-            if found:
-                batch.stats |= judged(policy, batch.optimiser, found, loop.num_generations, rng)
+        trains = kinds in ("pointwise", "pairwise", "all")  # new in this paper, from here on
+        found = recycled(x, right, kinds if trains else "all", items, pointwise, rng)
+        if found and use not in ("none", "reflection"):
+            with nullcontext() if trains else meter.lifted():
+                y = judgements(policy, found, n, rng("judge"))
+            truth = verdicts(y, found)
+            batch.stats["judge/balanced"] = balanced(truth.mean(1).tolist(), found)
+            batch.stats["judge/items"] = float(len(found))
+            if trains:
+                paid = mistaken(found, rng("coin")) if use == "shuffled" else found
+                learn(batch, y, verdicts(y, paid), rng("judge minibatch"))
         if kinds in ("reflection", "all") and len(wrong):
             asked = reflections(x, right, wrong, answer, strange=use == "shuffled")
             encoded = require(policy, EncodesText, "spark").encode(asked, [[""]] * len(asked))
-            y = policy.sample(encoded.prompts, loop.num_generations, rng("reflect"))
+            y = policy.sample(encoded.prompts, n, rng("reflect"))
             s = score(replace(y, prompts=x.prompts[wrong]))
             learn(batch, y, s, rng("reflect minibatch"))
             batch.stats["reflection/right"] = float((s > 0.5)[y.present].float().mean())
         if use == "steps":
-            learn(batch, x[:items], batch.reward[:items], rng("replay minibatch"))
-            if len(wrong):
-                fresh = task.batch(loop, loop.max_steps + batch.step)[: len(wrong)]
-                z = policy.sample(fresh, loop.num_generations, rng("extra"))
-                learn(batch, z, score(z), rng("extra minibatch"))
+            for k, count in enumerate((len(found), len(wrong))):
+                if count:
+                    fresh(batch, k, count, rng("fresh", k))
 
     yield from online(task, loop, score=score, after=after)
 
@@ -172,38 +183,19 @@ def mistaken(found: list[Item], rng: Rng) -> list[Item]:
     ]
 
 
-def judged(policy: Policy, opt: object, found: list[Item], n: int, rng: Rng) -> dict[str, float]:
-    """Make one update on `n` verdicts an item, sampled from the policy's choice of two words.
+def judgements(policy: Policy, found: list[Item], n: int, rng: Rng) -> Samples:
+    """Let the policy write `n` judgements on each item."""
+    encodes = require(policy, EncodesText, "spark")
+    return policy.sample(encodes.encode([i[0] for i in found], [[""]] * len(found)).prompts, n, rng)
 
-    Returns:
-        What the judge was worth before the update.
-    """
-    y = require(policy, EncodesText, "spark").encode(
-        [p for p, _, _ in found], [[yes, no] for _, yes, no in found]
-    )
-    y = replace(y, logp=torch.zeros_like(y.logp))
-    with torch.no_grad():
-        chance = policy.logp(y)[..., 0].log_softmax(-1)[:, 0].exp()  # of the right verdict
-    drawn = (
-        rng("verdict").uniform(torch.arange(len(found))[:, None], torch.arange(n)).to(chance)
-        < chance[:, None]
-    )
-    A = (
-        leave_one_out(drawn.to(chance), torch.ones_like(drawn))
-        if n > 1
-        else drawn.to(chance)[:, :1] * 0
-    )
-    weight = torch.stack(
-        [torch.where(drawn, A, 0.0).mean(1), torch.where(drawn, 0.0, A).mean(1)], 1
-    )  # [I,2]
 
-    def loss(rows: Samples, i: Tensor) -> Tensor:
-        return (
-            -2 * weight[i] * policy.logp(rows)[..., 0].log_softmax(-1)
-        )  # per_completion_once halves it: two words an item
-
-    descend(opt, loss, y, reduce=per_completion_once)  # type: ignore[arg-type]
-    return {"judge/balanced": balanced(chance.tolist(), found), "judge/items": float(len(found))}
+def verdicts(y: Samples, found: list[Item]) -> Tensor:
+    """1 where a judgement ends in the right verdict `[B, N]`; any other word is wrong."""
+    said = [
+        [float(text.split()[-1:] == [yes]) for text in texts]
+        for texts, (_, yes, _) in zip(y.text(), found, strict=True)
+    ]
+    return torch.tensor(said, dtype=y.logp.dtype)
 
 
 def balanced(chance: list[float], found: list[Item]) -> float:
@@ -249,13 +241,14 @@ def reflections(
 # the same in all arms.
 _WORLD = {"task": "modular", "most": 3, "pass_rate": 0.2, "pairs": 16, "held_out": 48}
 _WORLD |= {"sft_steps": 320, "sft_lr": 6e-3}
-_LOOP = {"items": 8, "max_steps": 10}
-_RATES = {"learning_rate": (1e-3, 2e-3)}
+_LOOP = {"items": 8, "max_steps": 20}
+_RATES = {"learning_rate": (1e-4, 3e-4, 1e-3)}
 
 
 @Claim(
-    "Recycled as judge and reflection items, verified completions teach the policy more than as "
-    "many further updates and completions do, and more than items with shuffled verdicts do.",
+    "Recycled as judge and reflection items, verified completions teach the policy to answer and "
+    "to judge more than as many further updates and completions do, and to answer more than items "
+    "with shuffled verdicts do.",
     arms={
         "mine": ("spark", _LOOP),
         "steps": ("spark", {**_LOOP, "use": "steps"}),
@@ -263,18 +256,43 @@ _RATES = {"learning_rate": (1e-3, 2e-3)}
     },
     worlds=("sums",),
     on={"sums": _WORLD},
-    least=0.02,  # two completions in a hundred
-    seeds="100..107",
+    # two completions in a hundred; a judge that is right five times in a hundred more often; one
+    # that is better than a coin by ten in a hundred
+    least={
+        "over further steps": 0.02,
+        "over shuffled items": 0.02,
+        "judging, over further steps": 0.05,
+        "the judge beats a coin": 0.1,
+    },
+    seeds="200..207",
     tuned={"mine": _RATES, "steps": _RATES, "shuffled": "mine"},
     control=("over shuffled items",),
     broken="which verdict is right is a coin's choice, and reflections show another prompt's "
     "completion",
-    differs={"seconds": "judge items and reflections are longer texts than problems"},
+    premises=("the judge beats a coin",),
+    differs={
+        "scored": "a verdict is compared with what is known, a further completion is scored",
+        "seconds": "judge items and reflections are longer texts than problems",
+    },
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Final share of right answers with all items, less that of each control."""
-    mine = final(arms["mine"])
+    """Final share of right answers with all items, less that of each control; balanced accuracy of
+    judgements over the last readings, less that of the arm that never judged; and how far the first
+    lies above a half, which is the premise: a policy that does not become a judge cannot gain by
+    judging.
+    """
+    mine, judge = final(arms["mine"]), _judging(arms["mine"])
     return {
         "over further steps": mine - final(arms["steps"]),
         "over shuffled items": mine - final(arms["shuffled"]),
+        "judging, over further steps": judge - _judging(arms["steps"]),
+        "the judge beats a coin": judge - 0.5,
     }
+
+
+def _judging(readings: list[Reading]) -> float:
+    """Mean balanced accuracy over the last four readings that have it."""
+    seen = [r["stats"]["judge/balanced"] for r in readings if "judge/balanced" in r["stats"]][-4:]
+    if not seen:
+        raise ValueError("this run judged no completion")
+    return float(sum(seen) / len(seen))

@@ -11,15 +11,20 @@ Arms = dict[str, list[dict[str, Any]]]
 
 
 def true(seed: int) -> Arms:
-    """Items teach more than further steps, and shuffled items teach nothing."""
-    return _arms(seed, mine=0.8, steps=0.6, shuffled=0.4)
+    """Items teach more than further steps, also to judge, and shuffled items teach nothing."""
+    return _arms(seed, mine=(0.8, 0.8), steps=(0.6, 0.5), shuffled=(0.4, 0.5))
 
 
 def false(seed: int) -> Arms:
-    """Further steps teach more."""
-    return _arms(seed, mine=0.6, steps=0.8, shuffled=0.5)
+    """The judge becomes one, and further steps teach more."""
+    return _arms(seed, mine=(0.6, 0.8), steps=(0.8, 0.5), shuffled=(0.5, 0.5))
 
 
-def _arms(seed: int, **ends: float) -> Arms:
-    noise = random.Random(seed)
-    return {arm: run([0.2, 0.3, end + noise.gauss(0, 0.01)]) for arm, end in ends.items()}
+def _arms(seed: int, **ends: tuple[float, float]) -> Arms:
+    noise, out = random.Random(seed), Arms()
+    for arm, (end, judge) in ends.items():
+        out[arm] = run([0.2, 0.3, end + noise.gauss(0, 0.01)])
+        for reading in out[arm]:
+            judged = {"judge/balanced": judge + noise.gauss(0, 0.01)}
+            reading["stats"] = {**reading["stats"], **judged}
+    return out
