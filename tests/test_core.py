@@ -235,6 +235,8 @@ def test_a_task_outlives_its_world_and_the_gold_does_not(
 ) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
     world = make(**arguments)
+    if world.gold is None:
+        pytest.skip("this world has none")
     task, gold = world.task, weakref.ref(world.gold)
     assert (
         gold() is not None

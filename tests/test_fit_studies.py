@@ -82,8 +82,13 @@ def test_claims_count_from_the_right_lines() -> None:
         [{"kind": "accuracy", "accuracy": a, "home": 0.7}, {"kind": "spent"}]
         for a in (0.6, 0.5, 0.65)
     )
+    rounds, flat = ([{"kind": "round", "gold": g} for g in golds] for golds in ((0, 1, 2), (1, 1)))
     arms = {"meta": mine, "plain": plain, "random": none, "unshifted": plain}
+    arms |= {"meta rounds": rounds, "plain rounds": flat, "random rounds": flat}
     assert effect_of(meta_rm, arms) == {
+        "rounds over plain": 0.0,
+        "rounds over random": 0.0,
+        "rounds rise": 2.0,
         "shift": pytest.approx(0.2),
         "over plain": pytest.approx(0.1),
         "over random": pytest.approx(-0.05),

@@ -27,26 +27,29 @@ V, THETA, U = (torch.tensor(x).double() for x in ([0.2, 1.5], [1.0, 1.0], [0.3, 
 def test_a_violated_constraint_raises_its_weight_and_a_met_one_lowers_it() -> None:
     for mode in ("mu", "xi", "all"):
         u, _ = stepped(
-            mode,
             U,
             torch.zeros(3).double(),
             torch.cat([V - THETA, torch.tensor([0.0]).double()]),
-            0.1,
+            mode=mode,
+            rate=0.1,
         )
-        before, after = (weights(mode, w, V, THETA, 0.5)[0] for w in (U, u))
+        before, after = (weights(w, V, THETA, mode=mode, weight=0.5)[0] for w in (U, u))
         assert after[0] > before[0] and after[1] < before[1]
 
 
 def test_the_kl_s_own_multiplier_rises_above_its_limit() -> None:
     for kl, rises in ((9.0, True), (1.0, False)):
         u, _ = stepped(
-            "all",
             U,
             torch.zeros(3).double(),
             torch.cat([V - THETA, torch.tensor([5.0 - kl]).double()]),
-            0.1,
+            mode="all",
+            rate=0.1,
         )
-        assert (weights("all", u, V, THETA, 0.5)[1] > weights("all", U, V, THETA, 0.5)[1]) == rises
+        assert (
+            weights(u, V, THETA, mode="all", weight=0.5)[1]
+            > weights(U, V, THETA, mode="all", weight=0.5)[1]
+        ) == rises
 
 
 def test_the_dual_step_is_the_gradient_of_its_loss() -> None:
@@ -56,18 +59,18 @@ def test_the_dual_step_is_the_gradient_of_its_loss() -> None:
         over = torch.cat([V - THETA, torch.zeros(1).double()])
         (g,) = torch.autograd.grad((squash(u) * over).sum(), u)
         torch.testing.assert_close(
-            stepped(mode, U, torch.zeros(3).double(), over, 0.1)[0], U - 0.1 * g
+            stepped(U, torch.zeros(3).double(), over, mode=mode, rate=0.1)[0], U - 0.1 * g
         )
 
 
 def test_weights_by_hand() -> None:
-    s, kl = weights("sat", U, V, THETA, 0.9)
+    s, kl = weights(U, V, THETA, mode="sat", weight=0.9)
     assert s.tolist() == pytest.approx([0.9, 0.0]) and kl == pytest.approx(
         0.2
     )  # the second is above its point
-    s, kl = weights("fixed", U, V, torch.tensor([0.9, 1.2]).double(), 0.5)
+    s, kl = weights(U, V, torch.tensor([0.9, 1.2]).double(), mode="fixed", weight=0.5)
     assert s.tolist() == pytest.approx([0.9, 1.0]) and kl == pytest.approx(0.1)
-    s, kl = weights("xi", -U, V, THETA, 0.5)
+    s, kl = weights(-U, V, THETA, mode="xi", weight=0.5)
     assert float(s[0]) < 0 and kl == pytest.approx(
         2 - float(s.sum())
     )  # pushed back, and KL weighs more
@@ -92,16 +95,16 @@ def test_a_limited_multiplier_comes_back_and_one_that_wound_up_does_not() -> Non
         u, velocity = torch.zeros(1).double(), torch.zeros(1).double()
         for t in range(70):
             over = torch.tensor([-1.0 if t < 50 else 0.5]).double()
-            u, velocity = stepped("xi", u, velocity, over, 1.0, limit=limit)
+            u, velocity = stepped(u, velocity, over, mode="xi", rate=1.0, limit=limit)
         weight[limit] = float(torch.tanh(u))
     assert weight[0.0] > 0.8 and weight[1.5] < 0
 
 
 def test_a_schedule_is_linear_between_its_weights() -> None:
     for at, want in ((0.0, 0.2), (0.25, 0.4), (0.5, 0.6), (1.0, 0.0)):
-        s, kl = scheduled([0.2, 0.6, 0.0], at, 2)
+        s, kl = scheduled([0.2, 0.6, 0.0], at=at, N=2)
         assert s.tolist() == pytest.approx([want, want]) and kl == pytest.approx(2 - 2 * want)
-    assert scheduled([0.3], 0.5, 2)[0].tolist() == pytest.approx([0.3, 0.3])
+    assert scheduled([0.3], at=0.5, N=2)[0].tolist() == pytest.approx([0.3, 0.3])
 
 
 def test_stopping_ends_with_the_checkpoint_that_labels_prefer() -> None:

@@ -10,20 +10,21 @@ from torch import Tensor
 
 
 def weights(
-    mode: str,
     u: Float[Tensor, "K"],
     v: Float[Tensor, "N"],
     theta: Float[Tensor, "N"],
+    *,
+    mode: str,
     weight: float,
 ) -> tuple[Float[Tensor, "N"], float]:
     """Return the weights of N components and of the KL head.
 
     Args:
-        mode: mu: s = sigmoid(u). xi: s = tanh(u). all: as mu, the KL's from the last of u. sat:
-            `weight` where v < θ, else 0. fixed: s = θ. stop: s = `weight`.
         u: Raw multipliers.
         v: Values of the components.
         theta: Their points, in mode fixed their weights.
+        mode: mu: s = sigmoid(u). xi: s = tanh(u). all: as mu, the KL's from the last of u. sat:
+            `weight` where v < θ, else 0. fixed: s = θ. stop: s = `weight`.
         weight: Of a component where weights are static.
 
     Returns:
@@ -42,7 +43,7 @@ def weights(
     return s, float(torch.sigmoid(u[N])) if mode == "all" else float(N - s.sum())
 
 
-def scheduled(values: Sequence[float], at: float, N: int) -> tuple[Float[Tensor, "N"], float]:
+def scheduled(values: Sequence[float], *, at: float, N: int) -> tuple[Float[Tensor, "N"], float]:
     """Return weights that follow a schedule and nothing that is measured.
 
     Args:
@@ -61,21 +62,21 @@ def scheduled(values: Sequence[float], at: float, N: int) -> tuple[Float[Tensor,
 
 
 def stepped(
-    mode: str,
     u: Float[Tensor, "K"],
     velocity: Float[Tensor, "K"],
     over: Float[Tensor, "K"],
-    rate: float,
     *,
+    mode: str,
+    rate: float,
     limit: float = 0.0,
 ) -> tuple[Float[Tensor, "K"], Float[Tensor, "K"]]:
     """Take one dual step: a multiplier rises where its constraint is not met.
 
     Args:
-        mode: mu, xi or all.
         u: Raw multipliers.
         velocity: Momentum (.1) of the step before.
         over: How far each constraint is exceeded; negative where it is not met.
+        mode: mu, xi or all.
         rate: Learning rate.
         limit: Largest |u|; 0 for none. Where u has run far, s'(u) is nearly 0 and a constraint that
             is exceeded cannot bring the multiplier back.

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from assay.core import Claim, Loop, Paper, Step, Task
-from assay.recipes import reward_design
+from assay.loops.reward_designs import by_design
 from assay.stats.effects import Reading, average
 
 paper = Paper(
@@ -38,7 +38,7 @@ def recipe(
         period: Steps between designs; 0 for one at the start.
         primary: Index of the reward that is the original.
     """
-    yield from reward_design.recipe(
+    yield from by_design(
         task,
         design="teacher",
         active=active,

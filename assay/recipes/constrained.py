@@ -179,9 +179,9 @@ def recipe(
         kl = float(paid.sum(-1)[x.present].mean())
         theta = torch.tensor(carry.theta, dtype=torch.float64)
         if mode == "open":
-            s, s_kl = scheduled(schedule or [1.0], t / loop.max_steps, members)
+            s, s_kl = scheduled(schedule or [1.0], at=t / loop.max_steps, N=members)
         else:
-            s, s_kl = weights(mode, carry.u, v, theta, weight)  # in mode fixed θ are the weights
+            s, s_kl = weights(carry.u, v, theta, mode=mode, weight=weight)  # fixed: θ itself
         if critic is None:
             heads, fit = by_group(torch.stack([*r, -paid.sum(-1).to(r)], -1), x), {}
         else:
@@ -198,9 +198,8 @@ def recipe(
         stats = {**update(opt, loss, x, loop, task.rng("minibatch", t), reduce=reduce), **fit}
         if mode in ("mu", "xi", "all"):
             over = torch.cat([v - theta, theta.new_tensor([most_kl - kl])])
-            carry.u, carry.velocity = stepped(
-                mode, carry.u, carry.velocity, over, dual, limit=limit
-            )
+            how: Any = {"mode": mode, "rate": dual, "limit": limit}
+            carry.u, carry.velocity = stepped(carry.u, carry.velocity, over, **how)
         carry.age += 1
         near = bool(((v - theta).abs() <= tolerance * theta.abs()).all()) and mode != "fixed"
         if search and carry.tried < vertices and (near or carry.age >= search):

@@ -41,18 +41,17 @@ the model, since a table has one size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-import numpy as np
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Pairs, Paper, Step, Task
 from assay.formulas.pairwise import dpo, hinge, ipo
 from assay.loops import log_ratios, paired
 from assay.stats.effects import Reading, drop
-from assay.stats.gao_forms import LEAST_D, Array, columns, solve
+from assay.stats.pooled import pooled_error
 from assay.stats.readings import final as reading_at
-from assay.stats.readings import path, second_look
+from assay.stats.readings import second_look
 
 paper = Paper(
     "Scaling Laws for Reward Model Overoptimization in Direct Alignment Algorithms",
@@ -105,31 +104,6 @@ def recipe(
         return (dpo if loss == "dpo" else hinge)(chosen, rejected, beta=beta, p=rows.p)
 
     yield from paired(task, loop, data=task.pairs, loss=of, beta=beta)
-
-
-def pooled_error(curves: Sequence[Sequence[list[Reading]]], form: str) -> float:
-    """Root mean squared error of gold on runs that were not fitted.
-
-    Args:
-        curves: Two groups of runs; a form is fitted to each and tested on the other.
-        form: rl or best-of-n, fitted to gold above the reference; or mean, the fitted runs' gold.
-    """
-    groups = [_pooled(runs) for runs in curves]
-    squares = []
-    for (d, r), (at, found) in (groups, groups[::-1]):
-        if form == "mean":
-            said = np.full_like(at, r.mean())
-        else:
-            said = columns(at, form) @ np.stack(solve(d, r, np.ones_like(d), form))
-        squares.append((found - said) ** 2)
-    return float(np.sqrt(np.concatenate(squares).mean()))
-
-
-def _pooled(runs: Sequence[list[Reading]]) -> tuple[Array, Array]:
-    """d and gold above the reference of all readings of some runs, from `LEAST_D` on."""
-    paths = [path(run) for run in runs]
-    d, r = (np.concatenate(x) for x in zip(*((d, g - g[0]) for d, g in paths), strict=True))
-    return d[d >= LEAST_D], r[d >= LEAST_D]
 
 
 def kl_after_peak(readings: list[Reading]) -> float:

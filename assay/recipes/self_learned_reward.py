@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from assay.core import Claim, Loop, Paper, Step, Task
-from assay.recipes import reward_design
+from assay.loops.reward_designs import by_design
 from assay.stats.effects import Reading, average
 
 paper = Paper(
@@ -38,7 +38,7 @@ def recipe(
         most: Largest bonus B.
         primary: Index of the reward that is the original.
     """
-    yield from reward_design.recipe(
+    yield from by_design(
         task, design="explore", rate=rate, fade=fade, most=most, primary=primary, loop=loop
     )
 
