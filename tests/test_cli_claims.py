@@ -70,22 +70,22 @@ def test_an_interval_covers_as_often_as_it_says() -> None:
     assert bounds([2.0]) == (2.0, None, None)
 
 
-RUN = ["claims", "--run", "worst_case", "--run", "kl_in_reward", *SMALL]
+RUN = ["claims", "--run", "kl_in_loss", "--run", "kl_in_reward", *SMALL]
 
 
 def test_a_claim_is_run_kept_and_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*RUN, "--seeds", "100..101"]) == 0
     capsys.readouterr()
-    kept = json.loads(Path("claims/worst_case.table.json").read_text())
-    assert kept["seeds"] == [100, 101] and kept["numbered"] == list(range(100, 140))
+    kept = json.loads(Path("claims/kl_in_loss.table.json").read_text())
+    assert kept["seeds"] == [100, 101] and kept["numbered"] == list(range(100, 120))
     assert len(kept["effects"]) == len(kept["drops"]) == 2
     assert kept["effects"][0] != kept["effects"][1]
     assert kept["world"]["pairs"] == 40
     assert kept["loops"]["mine"]["max_steps"] == 6
     assert {"assay", "commit", "versions", "machine", "made", "seconds"} <= set(kept)
-    assert set(kept["spent"]) == {"mine", "single", "mean"}, "the arms that the effect reads"
+    assert set(kept["spent"]) == {"mine", "single", "k1"}, "the arms that the effect reads"
     assert kept["spent"]["mine"]["generated"] == kept["spent"]["single"]["generated"]
-    assert kept["spent"]["mine"]["scored"] == [2 * n for n in kept["spent"]["single"]["scored"]]
+    assert kept["spent"]["mine"]["pairs"] == [40, 40], "what the reward models are fitted to"
     other = json.loads(Path("claims/kl_in_reward.table.json").read_text())
     assert kept["drops"] == other["drops"], "one arm of two claims is run once"
 
@@ -95,20 +95,20 @@ def test_a_claim_is_run_kept_and_told(capsys: pytest.CaptureFixture[str]) -> Non
     for row in rows:
         assert {"name", "title", "verdict", "effect", "low", "high", "seeds", "world"} <= set(row)
         assert row["verdict"] == (
-            "no verdict" if row["name"] in ("worst_case", "kl_in_reward") else "not run"
+            "no verdict" if row["name"] in ("kl_in_loss", "kl_in_reward") else "not run"
         )
         assert (row["effect"] is None) == (row["verdict"] == "not run"), (
             "what was not measured is null"
         )
     told = Path("CLAIMS.md").read_text()
     assert all(f"**{r['name']}** — {r['statement']}" in told for r in rows)
-    assert "38 of its 40 numbered seeds were not run, such as 102" in told
+    assert "18 of its 20 numbered seeds were not run, such as 102" in told
 
-    Path("claims/worst_case.table.json").write_text("{}")
+    Path("claims/kl_in_loss.table.json").write_text("{}")
     assert cli.main(["claims"]) == 1, "the others are listed all the same"
     listed = capsys.readouterr()
-    assert "claims/worst_case.table.json is damaged" in listed.err
-    assert "kl_in_reward" in listed.out and "38 of its" not in listed.err
+    assert "claims/kl_in_loss.table.json is damaged" in listed.err
+    assert "kl_in_reward" in listed.out and "18 of its" not in listed.err
     assert cli.main(["claims", "--write"]) == 2, "a page without that verdict is not written"
     assert Path("CLAIMS.md").read_text() == told
 

@@ -172,8 +172,8 @@ def test_a_world_of_the_user_s_own(tmp_path: Path, capsys: pytest.CaptureFixture
     )
     made = sorted(p.relative_to(tmp_path) for p in (tmp_path / "claims").rglob("*.json"))
     assert [p.as_posix() for p in made] == [
-        "claims/pilots/kl_in_reward.mine.json",
         "claims/kl_in_reward.mine.json",
+        "claims/pilots/kl_in_reward.mine.json",
     ]
     capsys.readouterr()
     for text, said in (

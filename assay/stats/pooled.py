@@ -10,7 +10,7 @@ from assay.stats.gao_forms import LEAST_D, Array, columns, solve
 from assay.stats.readings import Reading, path
 
 
-def pooled_error(curves: Sequence[Sequence[list[Reading]]], form: str) -> float:
+def pooled_error(curves: Sequence[Sequence[Sequence[Reading]]], form: str) -> float:
     """Root mean squared error of gold on runs that were not fitted.
 
     Args:
@@ -28,7 +28,7 @@ def pooled_error(curves: Sequence[Sequence[list[Reading]]], form: str) -> float:
     return float(np.sqrt(np.concatenate(squares).mean()))
 
 
-def _pooled(runs: Sequence[list[Reading]]) -> tuple[Array, Array]:
+def _pooled(runs: Sequence[Sequence[Reading]]) -> tuple[Array, Array]:
     """d and gold above the reference of all readings of some runs, from `LEAST_D` on."""
     paths = [path(run) for run in runs]
     d, r = (np.concatenate(x) for x in zip(*((d, g - g[0]) for d, g in paths), strict=True))
