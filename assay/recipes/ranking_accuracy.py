@@ -69,7 +69,7 @@ def study(
     betas: tuple[float, ...] = (0.01, 0.1, 1.0, 5.0),
     spread: float = 1.0,
     passes: int = 6,
-    rate: float = 0.0,
+    dpo_rate: float = 0.0,
     raters: int = 1,
     held_out: float = 0.2,
     tie: float = 0.05,
@@ -80,7 +80,7 @@ def study(
         betas: Values of DPO's β, above 0.
         spread: Standard deviation of the preferences planted on a table's logits.
         passes: Passes over the pairs.
-        rate: Learning rate of DPO; 0 for the world's.
+        dpo_rate: Learning rate of DPO; 0 for the world's.
         raters: Raters whose word DPO has on each pair; 0 for the true share of all.
         held_out: Share of the pairs that DPO does not see.
         tie: A share of raters within so much of a half is no preference.
@@ -106,7 +106,7 @@ def study(
     loop = replace(
         loop,
         max_steps=-(-passes * len(pairs) // loop.batch_size),
-        learning_rate=rate or loop.learning_rate,
+        learning_rate=dpo_rate or loop.learning_rate,
     )
     with torch.no_grad():
         before = task.reference.logp(pairs).double().sum(-1)
@@ -264,7 +264,7 @@ _ALL = {"betas": (0.1,), "raters": 0}
         "own": ("ranking_accuracy", {**_ALL, "world.testbed": "bandit"}),
     },
     worlds=("table",),
-    tuned={"shared": {"rate": (0.05, 0.2), "passes": (2, 6, 30)}, "own": "shared"},
+    tuned={"shared": {"dpo_rate": (0.05, 0.2), "passes": (2, 6, 30)}, "own": "shared"},
     by=unseen_loss,
     # one pair of twenty is the least that counts as a gap or as a difference
     least={
