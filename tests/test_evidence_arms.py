@@ -4,6 +4,7 @@ saved.
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +71,20 @@ def test_a_pilot_is_of_the_text_it_was_made_with() -> None:
     pilot = {"key": "k", "text": text(claim)}
     assert made_with(pilot, claim, "k") and not made_with(pilot, claim, "l")
     assert not made_with(pilot, other, "k") and made_with({"key": "k"}, other, "k")
+
+
+def test_a_pilot_outlives_the_delta_that_is_set_by_it(tmp_path: Path) -> None:
+    """δ and seeds stand in the decorator, and are written there once the pilot was seen."""
+    body = 'from assay.core import Claim\n\n@Claim("So.", arms={}, least=%s)\ndef claim(arms):\n'
+    body += "    return %s\n"
+    said = []
+    for i, of in enumerate((("None", "1.0"), ("0.5", "1.0"), ("0.5", "2.0"))):
+        (tmp_path / f"claim_of_{i}.py").write_text(body % of)
+        spec = importlib.util.spec_from_file_location(
+            f"claim_of_{i}", tmp_path / f"claim_of_{i}.py"
+        )
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        said.append(text(module.claim))
+    assert said[0] == said[1] != said[2]

@@ -6,10 +6,12 @@ control takes what the arm chose whose mechanism it breaks.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import itertools
 import json
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -104,11 +106,24 @@ def key(claim: Claim, world: Mapping[str, Any], loop: Mapping[str, Any]) -> str:
 
 
 def text(claim: Claim) -> str:
-    """The text of what a claim chooses by and of its effect, in 16 letters; what they call is not
-    in it.
+    """The code of what a claim chooses by and of its effect, in 16 letters.
+
+    What they call is not in it, nor are decorators: δ and seeds are written there after the pilot.
     """
-    said = [inspect.getsource(f) for f in (claim.by or final, claim.effect) if f is not None]
+    said = [_code(f) for f in (claim.by or final, claim.effect) if f is not None]
     return hashlib.sha256("".join(said).encode()).hexdigest()[:16]
+
+
+def _code(function: Callable[..., Any]) -> str:
+    """A function without its decorators and comments; a lambda's lines as they stand."""
+    source = textwrap.dedent(inspect.getsource(function))
+    try:
+        (node,) = ast.parse(source).body
+    except SyntaxError:
+        return source
+    if isinstance(node, ast.FunctionDef):
+        node.decorator_list = []
+    return ast.dump(node)
 
 
 def made_with(pilot: Mapping[str, Any], claim: Claim, key: str) -> bool:

@@ -214,7 +214,7 @@ def nearness(readings: list[Reading]) -> float:
     },
     worlds=("table",),
     on={"table": {"vocabulary": 16, "length": 3, "pairs": 50}},
-    # a tenth of a nat: a smaller distance to the target changes nobody's choice of an objective
+    # δ is a tenth of a nat; for less nobody would choose another objective
     least=0.1,
     seeds="300..319",
     tuned=dict.fromkeys(("reverse", "forward", "none", "shuffled"), RATES),
