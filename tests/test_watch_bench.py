@@ -30,7 +30,7 @@ def run(
         {},
         gold,
         np.repeat(gold[:, None], 2, 1),
-        {},
+        {"kl": 0.05 * np.arange(len(level)) ** 2.0},
         level if exact else gold.mean((1, 2), dtype=float),
         exact,
     )

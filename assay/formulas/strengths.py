@@ -46,32 +46,56 @@ class Curves(NamedTuple):
     weights: Tensor
 
 
-def curve_root(*, points: int, height: float, bend: float) -> Float[Tensor, "P D"]:
-    """A root of the prior covariance of a smooth curve that begins at 0.
+def run_shares(kl: Float[Tensor, "P"], *, even: float = 0.1) -> Float[Tensor, "P"]:
+    """How much of a run each point has behind it, by its distance from the reference.
 
-    s(x) = Σⱼ cⱼxʲ + w(x),  j = 1, 2, 3,  x = 0 … 1 along the run
-    cⱼ ~ N(0, height²),  w: a Wiener process integrated once, with rate bend
+    d_k = max_{j ≤ k} √KL_j,  x_k = (1 − even)·d_k/d_last + even·k/(P − 1)
 
-    The cubic has the shapes of Gao's d(α − βd) and d(α − β log d); w is what a run adds to them. x
-    is a share of the run, so that the prior does not depend on how many checkpoints there are.
+    Gao's laws are in √KL. A KL that is measured goes up and down, and a run can stand still: the
+    highest so far, and a part by steps, keep points in their order and apart.
 
     Args:
-        points: Points P of the curve; the first is 0.
+        kl: KL of whole completions from the reference `[P]`, in nats; the first is the reference's
+            and counts as 0, as do negative estimates.
+        even: The part by steps, from 0 to 1.
+
+    Returns:
+        From 0 to 1, increasing `[P]`; even steps where nothing is away from the reference.
+
+    Source: Gao, Schulman & Hilton, "Scaling laws for reward model overoptimization",
+        arXiv:2210.10760, 2022, for √KL.
+    """
+    steps = torch.linspace(0, 1, len(kl), dtype=F64)
+    d = torch.where(steps > 0, kl.to(F64), 0.0).clamp(min=0).sqrt().cummax(0).values
+    return steps if not len(d) or d[-1] == 0 else (1 - even) * d / d[-1] + even * steps
+
+
+def curve_root(x: Float[Tensor, "P"], *, height: float, bend: float) -> Float[Tensor, "P D"]:
+    """A root of the prior covariance of a smooth curve that begins at 0.
+
+    s(x) = a·x + b·e·x·log x + w(x)
+    a, b ~ N(0, height²),  w: a Wiener process integrated once, with rate bend
+
+    Gao's law d(α − β log d), in whatever unit d has: log(d/unit) only moves α. w is what a run adds
+    to it. x is a share of the run, so that the prior does not depend on how many checkpoints there
+    are.
+
+    Args:
+        x: Where the points are, from 0, increasing `[P]`; see `run_shares`.
         height: In nats of a win's odds.
         bend: In nats.
 
     Returns:
         `[P, P − 1]`, a lower triangle below a row of zeros.
 
-    Source: Gao, Schulman & Hilton, "Scaling laws for reward model overoptimization",
-        arXiv:2210.10760, 2022; Rasmussen & Williams, "Gaussian processes for machine learning",
-        2006, section 6.3 (the spline).
+    Source: Gao, Schulman & Hilton, arXiv:2210.10760, 2022, for policies trained by RL; Rasmussen &
+        Williams, "Gaussian processes for machine learning", 2006, section 6.3 (the spline).
     """
-    x = torch.linspace(0, 1, points, dtype=F64)[1:]
+    x = x[1:].to(F64)
     low, high = torch.minimum(x[:, None], x), torch.maximum(x[:, None], x)
-    cubic = sum(torch.outer(x**j, x**j) for j in (1, 2, 3))
-    covariance = height**2 * cubic + bend**2 * low.square() * (3 * high - low) / 6
-    tiny = 1e-10 * height**2 * torch.eye(points - 1, dtype=F64)
+    law = torch.stack([x, math.e * x * x.log()], -1)
+    covariance = height**2 * law @ law.mT + bend**2 * low.square() * (3 * high - low) / 6
+    tiny = 1e-10 * height**2 * torch.eye(len(x), dtype=F64)
     return torch.nn.functional.pad(torch.linalg.cholesky(covariance + tiny), (0, 0, 1, 0))
 
 
@@ -127,35 +151,31 @@ def curves(
     b: Int[Tensor, "L"],
     n: Float[Tensor, "L"],
     won: Float[Tensor, "L"],
+    x: Float[Tensor, "P"],
     normals: Float[Tensor, "M D"],
     *,
-    points: int,
     heights: Sequence[float] = (1.0, 4.0),
     bends: Sequence[float] = (0.1, 1.0, 4.0),
-    at_once: float = 0.1,
     dip: float = 0.02,
 ) -> Curves:
     """Draws of a run's curve, given comparisons, under the prior that it has one peak.
 
-    Smooth curves (`curve_root`), each height and bend as far as its evidence goes; a draw weighs
-    exp(−dips/dip), where dips is all that it falls before its highest point and rises after it, and
-    `at_once` if its highest point is the first.
+    Smooth curves about Gao's law (`curve_root`), over √KL and over even steps, each axis, height
+    and bend as far as its evidence goes; a draw weighs exp(−dips/dip), where dips is all that it
+    falls before its highest point and rises after it.
 
-    A run is driven by a reward that knew something of quality at its start. So quality rises at
-    first, however little, and falls once the reward is over-optimised. Where the rise is smaller
-    than labels can show, the fall is not, and its shape says where it began.
+    Where a rise is smaller than labels can show, the fall is not, and its shape says where it
+    began.
 
     Args:
         a: A point of each line of data `[L]`; 0 is the reference.
         b: The point it is compared with `[L]`.
         n: Comparisons of the line `[L]`.
         won: How many a won, ties counting ½ `[L]`.
-        points: Points P of the curve.
+        x: Where the points of the curve are by √KL `[P]`, see `run_shares`.
         normals: Standard normals `[M, P − 1]`.
-        heights: Standard deviations of a cubic's coefficients, in nats.
+        heights: Standard deviations of the shapes' coefficients, in nats.
         bends: Rates of what is added to it, in nats.
-        at_once: The prior odds of a run that loses from its first step, relative to those of the
-            smooth curve without a shape.
         dip: In nats.
 
     Returns:
@@ -163,17 +183,18 @@ def curves(
 
     Source: Gao, Schulman & Hilton, arXiv:2210.10760, 2022, for the shape.
     """
-    if points < 2:
-        return Curves(torch.zeros(1, points, dtype=F64), torch.ones(1, dtype=F64))
-    roots = [curve_root(points=points, height=h, bend=c) for h in heights for c in bends]
+    if len(x) < 2:
+        return Curves(torch.zeros(1, len(x), dtype=F64), torch.ones(1, dtype=F64))
+    steps = torch.linspace(0, 1, len(x), dtype=F64)
+    axes = (x, steps) if (x - steps).abs().max() > 1e-9 else (steps,)
+    roots = [curve_root(axis, height=h, bend=c) for axis in axes for h in heights for c in bends]
     fits = [strengths(a, b, n, won, root) for root in roots]
     share = torch.tensor([f.log_evidence for f in fits], dtype=F64).softmax(0)
     ends = (share.cumsum(0) * len(normals)).round().long().tolist()
     begins = [0, *ends[:-1]]
     s = torch.cat([f.draws(normals[i:j]) for f, i, j in zip(fits, begins, ends, strict=True)])
     top = s.argmax(1)
-    log_weight = -dips(s, top) / dip + torch.where(top == 0, math.log(at_once), 0.0)
-    return Curves(s, log_weight.softmax(0))
+    return Curves(s, (-dips(s, top) / dip).softmax(0))
 
 
 def dips(s: Float[Tensor, "M P"], top: Int[Tensor, "M"]) -> Float[Tensor, "M"]:

@@ -41,8 +41,7 @@ class Detector:
         alpha: The chance of ever stopping a run that has not turned.
         looks: Looks of the whole run; with prior="open" any number may come.
         delta: The margin of the null.
-        flip: How often a label is wrong, as far as is known: sizes the bets and corrects the win
-            rate.
+        flip: How often a label is wrong, as far as known: sizes bets and corrects the win rate.
         flip_least: How often a label is wrong at the very least; alpha depends on it, and only
             where delta > 0.
         prior: Where a fall is expected to begin: uniform, early or open, see `start_prior`.
@@ -53,8 +52,7 @@ class Detector:
             which bounds what a bad proxy can cost.
         weight: The largest weight of a comparison that was not chosen evenly; `choice` gives at
             most 1/even.
-        promote: The evidence at which `better` says that the current policy beats the best so far;
-            it carries no guarantee.
+        promote: The evidence at which `better` is true; it carries no guarantee.
 
     Raises:
         InputError: A value is out of range.
@@ -153,6 +151,7 @@ class Detector:
         pool: Sequence[Sequence[float]] | Tensor | None = None,
         weights: Numbers | None = None,
         against: Sequence[int] | None = None,
+        kl: float | None = None,
     ) -> Verdict:
         """Feed outcomes of a look. A look may be fed in parts; parts and order change nothing.
 
@@ -165,6 +164,7 @@ class Detector:
             weights: `[L]`, as `choice` returned them.
             against: `[L]`, the look whose policy each outcome compares with, −1 for the reference;
                 the best so far if left out. The null is about one drawn from these for each label.
+            kl: The policy's KL from the reference in nats, for `peak`; it is no evidence.
 
         Returns:
             The verdict after these outcomes.
@@ -173,9 +173,8 @@ class Detector:
             InputError: A value is out of range, a length is wrong, or the look is over.
         """
         x = numbers("outcomes", outcomes, 0, 1)
-        w = torch.ones_like(x)
-        if weights is not None:
-            w = numbers("weights", weights, 0, self.settings.weight + 1e-9, len(x))
+        most = self.settings.weight + 1e-9
+        w = torch.ones_like(x) if weights is None else numbers("weights", weights, 0, most, len(x))
         u = controls(x, proxy, pool, w)
         if look < self.look:
             raise InputError(
@@ -183,6 +182,8 @@ class Detector:
             )
         if look > self.look:
             self._begin(look)
+        if kl is not None:
+            self.ranking.kl[look] = float(kl)
         won = self._rank(look, [self.best] * len(x) if against is None else against, x, w)
         self.history.add(len(x), won, self.evidence.add(x, u, w))
         self.labels += len(x)
@@ -256,6 +257,7 @@ class Detector:
             **self.evidence.state(),
             "rows": [list(r) for r in self.history.rows],
             "pairs": [list(r) for r in self.ranking.pairs],
+            "kl": sorted(self.ranking.kl.items()),
             "alarmed": self.alarmed,
         }
 
@@ -277,20 +279,19 @@ class Detector:
         d.evidence.load(state)
         d.history.rows = [list(r) for r in state["rows"]]
         d.ranking.pairs = [list(r) for r in state["pairs"]]
+        d.ranking.kl = dict(state.get("kl", []))
         return d
 
     def _begin(self, look: int) -> None:
         """Begin a look; the bets of looks without a label begin with it."""
-        prior = self._prior(look)
-        self.evidence.begin(float(prior[self.look + 1 : look + 1].sum()))
+        self.evidence.begin(float(self._prior(look)[self.look + 1 : look + 1].sum()))
         self.look = look
         self.history.begin(look)
 
     def _prior(self, look: int) -> Tensor:
         """The prior mass of each look, as far as this one at least."""
-        s = self.settings
-        looks = max(s.looks, look + 1) if s.prior == "open" else s.looks
-        return seq.start_prior(looks=looks, kind=s.prior)
+        looks, kind = self.settings.looks, self.settings.prior
+        return seq.start_prior(looks=max(looks, look + 1) if kind == "open" else looks, kind=kind)
 
     def _rank(self, look: int, against: Sequence[int], x: Tensor, w: Tensor) -> float:
         """Count outcomes in the ranking; their sum, shrunk into [0, 1] whatever their weights."""

@@ -7,6 +7,7 @@ the fall says where it began: see `assay.formulas.strengths`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from assay.core.rng import Rng
 from assay.errors import InputError
-from assay.formulas.strengths import Curves, best_kept, curves, informative
+from assay.formulas.strengths import Curves, best_kept, curves, informative, run_shares
 
 # Of the curve. A chance's standard error is at most 0.011 where all draws weigh alike, and 0.019
 # where the weights leave 700 of them: 0.019 was measured after 30 looks with an early peak.
@@ -27,10 +28,12 @@ class Ranking:
     Attributes:
         pairs: One line for each pair of looks: the look, the look it was compared with, labels, and
             the sum of outcomes.
+        kl: KL from the reference in nats, by look, where it is known.
     """
 
     def __init__(self) -> None:
         self.pairs: list[list[float]] = []
+        self.kl: dict[int, float] = {}
 
     def add(self, look: int, against: Sequence[int], won: Sequence[float], seen: int) -> None:
         """Count comparisons.
@@ -88,5 +91,12 @@ class Ranking:
         rows, columns = torch.arange(DRAWS)[:, None], torch.arange(seen + 1)
         normals = Rng(0)("curve").normal(rows, columns, dtype=torch.float64)
         a, b = t[:, 0].long() + 1, t[:, 1].long() + 1
-        curve = curves(a, b, t[:, 2], t[:, 3], normals, points=seen + 2)
+        curve = curves(a, b, t[:, 2], t[:, 3], self._shares(seen), normals)
         return curve, torch.tensor(list(looks)) + 1
+
+    def _shares(self, seen: int) -> Tensor:
+        """Where the points lie: by √KL if every look's is known, else evenly."""
+        away = [self.kl.get(look, math.nan) for look in range(seen + 1)]
+        if not all(map(math.isfinite, away)):
+            away = [0.0] * (seen + 1)
+        return run_shares(torch.tensor([0.0, *away], dtype=torch.float64))

@@ -123,7 +123,7 @@ class Watch:
         n = self.budget.at_look(look, notes, gathers=self.detector.gathers(slack))
         # people are asked once a look; others four questions at a time, so that a stop comes early
         part = n if self.labeler.waits else 4
-        self.detector.update(look, [])
+        self.detector.update(look, [], kl=reading.get("kl"))
         while at < n and not self.stopped:
             self._compare_with_best(step, look, at, k := min(part, n - at))
             at += k

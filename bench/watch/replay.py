@@ -195,7 +195,7 @@ def watching(
     if ranking is not None:
         w.detector.ranking = ranking
     for t in range(1, run.looks + 1):
-        w.look({"step": t})
+        w.look({"step": t, "kl": float(run.free["kl"][t])})
         if w.stopped:
             break
     return w

@@ -1,7 +1,7 @@
 """Real runs scored: the detector in several settings, the rivals, the free signals, an oracle.
 
 Constants of the watch (labels after a stop, the curve's prior) were chosen on table runs of even
-numbers, which are of other settings than the odd ones, and on grammar's runs 0, 1 and 4. Thresholds
+numbers, which are of other settings than the odd ones, and on grammar's runs 0 to 31. Thresholds
 of the signals are found on every second round of settings and scored on the others.
 """
 
