@@ -214,14 +214,14 @@ _RATES = (0.03, 0.05, 0.07, 0.1, 0.14, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 
     on={"table": {"testbed": "grid", "horizon": 60}},
     tuned={
         "implicit": {
-            "learning_rate": (0.4, 0.8),
-            "alpha": (0.2, 1.0),
-            "prm_lr": (0.5, 2.0),
+            "learning_rate": (0.6, 1.0),
+            "alpha": (0.05, 0.2),
+            "prm_lr": (0.15, 0.5),
             "prm_reset": (False, True),
         },
         "outcome": {"learning_rate": _RATES},
         "random": "implicit",
-        "oracle": {"learning_rate": (0.1, 0.2, 0.4, 0.8), "alpha": (0.1, 0.3, 1.0, 3.0)},
+        "oracle": {"learning_rate": (0.4, 0.6, 0.8, 1.2), "alpha": (0.3, 1.0, 3.0, 10.0)},
     },
     by=average,
     # 5 % of the best policy's gold; the room above outcomes alone has to be twice that

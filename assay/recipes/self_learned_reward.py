@@ -59,9 +59,9 @@ RATES = (0.1, 0.3)
     worlds=("table",),
     on={"table": {"testbed": "grid"}},
     tuned={
-        "both": {"learning_rate": RATES, "fade": (0.1, 1.0), "rate": (0.1, 1.0)},
+        "both": {"learning_rate": RATES, "fade": (0.1, 0.3), "rate": (0.03, 0.1)},
         "bonus": {"learning_rate": RATES, "fade": (0.03, 0.1, 0.3, 1.0)},
-        "original": {"learning_rate": (0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)},
+        "original": {"learning_rate": (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)},
     },
     by=average,
     # about a tenth of the best policy's gold; the room above the original has to be twice that
