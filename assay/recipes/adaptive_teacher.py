@@ -51,7 +51,7 @@ def recipe(
 
 BEST = 0.697  # gold of the grid's best policy, by backward induction
 FEW = {"max_steps": 100, "batch_size": 4, "num_generations": 2}
-GRID = {"learning_rate": (0.03, 0.1, 0.3)}
+GRID = {"learning_rate": (0.05, 0.1, 0.2, 0.4, 0.8)}
 
 
 @Claim(
