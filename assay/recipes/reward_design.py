@@ -104,7 +104,7 @@ def recipe(
 
 BEST = 0.697  # gold of the grid's best policy, by backward induction
 FEW = {"max_steps": 100, "batch_size": 4, "num_generations": 2, "learner": "q"}
-GRID = {"learning_rate": (0.1, 0.3, 0.9), "epsilon": (0.05, 0.2)}
+GRID = {"learning_rate": (0.03, 0.1, 0.3), "epsilon": (0.02, 0.05, 0.2)}
 
 
 @Claim(
