@@ -12,6 +12,7 @@ Arms = dict[str, list[dict[str, object]]]
 def _arms(seed: int, ends: dict[str, float]) -> Arms:
     noise = random.Random(seed)
     sure = {"surer/best_worst": 0.2 + noise.gauss(0, 0.01)}
+    sure |= {"r2/best": 0.1, "r2/best_random": 0.6, "r2/best_worst": 0.4}
     return {
         arm: run([0.0, 0.4 * end, 0.8 * end, end + noise.gauss(0, 0.02)], stats=sure)
         for arm, end in ends.items()
