@@ -9,9 +9,8 @@ warm-up, every `period`-th step is an outer one *instead of* an inner one, so th
 the same updates. The last `settle` steps are inner ones at λ = 0 by a fresh optimiser: the outer
 gradient needs λ, and the policy is then paid by what was learnt without it. Nothing is sampled.
 
-blend: learned is the paper's. shuffled is its negative control: steps of the same length, with the
-entries of the outer gradient in random order. The arms it is compared with, at the same updates,
-are primary (r_p alone), sum (r_p + r_aux) and potential (r_p + γΦ(s') − Φ(s), with Φ(s) the mean of
+blend: learned is the paper's. shuffled is its control: steps of the same length, the entries of the
+outer gradient in random order. The arms it is compared with, at the same updates, are primary (r_p alone), sum (r_p + r_aux) and potential (r_p + γΦ(s') − Φ(s), with Φ(s) the mean of
 r_aux over actions).
 
 solver: neumann is a truncated series Σ(I + ηH)ᵏηv, which needs λ to make ∂Δ/∂θ negative definite; η
@@ -24,8 +23,11 @@ the primary by itself earns 0.70 at λ = 0, 0.34 at 0.01 and nothing at 0.3, whe
 be. Without `settle` the two differ by that, whatever was learnt.
 
 Here: without noise the primary alone finds its best policy in thirty steps, so that what is asked
-is what the blend loses to it. λ has to keep the policy random under the heuristic, as the outer
-gradient is a local one.
+is what the blend loses to it. The paper's first half, that it keeps what a helpful heuristic gives,
+is not asked: exact gradients under Adam leave the heuristic nothing to give. On the grid with 30,
+18, 14 or 12 steps an episode (seeds 0 and 1) the sum's gold is never more than 0.04 above the
+primary's, and at a rate of 0.03 it is up to 0.05 below. λ has to keep the policy random under the
+heuristic, as the outer gradient is a local one.
 """
 
 from __future__ import annotations
@@ -249,16 +251,16 @@ def recipe(
         )
 
 
-COLUMNS = {"helpful": 1, "useless": 2, "adversarial": 3}
+COLUMNS = {"useless": 2, "adversarial": 3}
 STEPS = {"max_steps": 300, "inner_warmup": 10, "settle": 60}
-LEARNED = {"lam": (0.3, 1.0), "outer_lr": (0.15, 0.3)}
-PLAIN = {"lam": (0.0, 0.01, 0.3, 1.0)}  # none, a small one, and the blend's
+LEARNED = {"lam": (0.3, 1.0, 3.0), "outer_lr": (0.15, 0.3, 0.6)}
+PLAIN = {"lam": (0.0, 0.003, 0.03), "learning_rate": (0.03, 0.1, 0.3)}
 TENTH = 0.07  # of the best policy's gold
 
 
 @Claim(
-    "A learnt blend keeps what a helpful heuristic gives, and with a useless or an adversarial one "
-    "it earns what the primary reward alone does.",
+    "With a useless or an adversarial heuristic a learnt blend earns what the primary reward alone "
+    "does, where their sum earns less.",
     arms={
         "primary": ("barfi", {"blend": "primary", **STEPS}),
         **{f"learned {c}": ("barfi", {"aux": a, **STEPS}) for c, a in COLUMNS.items()},
@@ -274,24 +276,22 @@ TENTH = 0.07  # of the best policy's gold
         "shuffled adversarial": "learned adversarial",
     },
     least={
-        "helpful: over sum": -TENTH,
         "useless: over primary": -TENTH,
         "adversarial: over primary": -TENTH,
         "adversarial: over shuffled": TENTH,
         "useless: harm": TENTH,
         "adversarial: harm": TENTH,
     },
-    seeds="400..411",
+    seeds="500..511",
     control=("adversarial: over shuffled",),
     broken="the entries of the outer gradient are shuffled at every step",
     premises=("useless: harm", "adversarial: harm"),
     differs={"seconds": "an outer step solves a linear system where an inner one takes a gradient"},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Final gold's difference at equal updates: to the sum where it helps, else to the primary."""
+    """Final gold's difference to the primary's at equal updates, and the sum's to it."""
     gold = {name: final(readings) for name, readings in arms.items()}
     return {
-        "helpful: over sum": gold["learned helpful"] - gold["sum helpful"],
         "useless: over primary": gold["learned useless"] - gold["primary"],
         "adversarial: over primary": gold["learned adversarial"] - gold["primary"],
         "adversarial: over shuffled": gold["learned adversarial"] - gold["shuffled adversarial"],

@@ -10,8 +10,7 @@ from verdicts.curves import run
 GOOD, NONE = 0.7, 0.0
 TRUE = {
     "primary": GOOD,
-    **{f"learned {c}": GOOD for c in ("helpful", "useless", "adversarial")},
-    "sum helpful": GOOD,
+    **{f"learned {c}": GOOD for c in ("useless", "adversarial")},
     "sum useless": NONE,
     "sum adversarial": NONE,
     "shuffled adversarial": NONE,
@@ -29,5 +28,5 @@ def true(seed: int) -> dict[str, list[dict[str, Any]]]:
 
 
 def false(seed: int) -> dict[str, list[dict[str, Any]]]:
-    """It follows every heuristic, also the helpful one less far than the sum does."""
+    """It follows every heuristic halfway."""
     return _arms({**TRUE, **{k: 0.3 for k in TRUE if k.startswith("learned")}}, seed)
