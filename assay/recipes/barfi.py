@@ -10,17 +10,17 @@ the same updates. The last `settle` steps are inner ones at λ = 0 by a fresh op
 gradient needs λ, and the policy is then paid by what was learnt without it. Nothing is sampled.
 
 blend: learned is the paper's. shuffled is its control: steps of the same length, the entries of the
-outer gradient in random order. The arms it is compared with, at the same updates, are primary (r_p alone), sum (r_p + r_aux) and potential (r_p + γΦ(s') − Φ(s), with Φ(s) the mean of
-r_aux over actions).
+outer gradient in random order. It is compared, at the same updates, with primary (r_p alone), sum
+(r_p + r_aux) and potential (r_p + γΦ(s') − Φ(s), with Φ(s) the mean of r_aux over actions).
 
 solver: neumann is a truncated series Σ(I + ηH)ᵏηv, which needs λ to make ∂Δ/∂θ negative definite; η
 is one over a bound of the spectrum. cg is conjugate gradients on the normal equations, as ∂Δ/∂θ is
 not symmetric. exact solves the system.
 
 Traps: the minus sign; a singular ∂Δ/∂θ where λ = 0; a gradient that leaves out γ^t, as practice
-does, which the learnt discount may make good. λ alone is a handicap, too:
-the primary by itself earns 0.70 at λ = 0, 0.34 at 0.01 and nothing at 0.3, where the blend has to
-be. Without `settle` the two differ by that, whatever was learnt.
+does, which the learnt discount may make good. λ alone is a handicap, too: the primary by itself
+earns 0.70 at λ = 0, 0.34 at 0.01 and nothing at 0.3, where the blend is. Without `settle` the two
+differ by that, whatever was learnt.
 
 Here: without noise the primary alone finds its best policy in thirty steps, so that what is asked
 is what the blend loses to it. The paper's first half, that it keeps what a helpful heuristic gives,

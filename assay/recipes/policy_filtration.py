@@ -29,11 +29,12 @@ Where the released code differs. It thresholds raw scores in one variant that no
 
 Here: the paper's reason is that reward models are surer at some ranks than at others. `surer/RULE`
 measures it: R² of what a rule keeps less R² of all, with both errors set against the variance of
-all labels, so that range does not flatter. A linear proxy on a table errs alike at all ranks, so
-that the claim's part on the reason cannot hold there, and says so. R² itself picks best_worst by
-range in most seeds. It is therefore compared with the best rule that it did not pick, and with the
-best rule of the pilot, whose equal it mostly is: nothing is learned per seed. Rules are compared at
-equal KL: under a price on KL all rules but `best` end at one optimum, whatever they did on the way.
+all labels, so that range does not flatter. A linear proxy on a table errs alike at all ranks: on
+seeds 500 to 559 it is −0.030 [−0.063, 0.003], and the rule of the highest R² is below two at random
+by 0.038 [0.012, 0.063], with both tuned. It is above all completions by 0.050 [0.016, 0.085] and
+above the best rule that R² did not pick by 0.107 [0.046, 0.167], so R² finds the best of three
+rules, none of which is needed; on seeds 0 and 1 it finds best_worst by range. Rules are compared at
+equal KL: under a price on KL all rules but `best` end at one optimum, whatever they did before.
 """
 
 from __future__ import annotations
