@@ -50,7 +50,7 @@ from assay.worlds.configuration import (
 from assay.worlds.exact import best_of_four, fit_loop, held_out_rows
 from assay.worlds.refit import refitter
 from assay.worlds.table_gold import ArmGold, BagGold, standardise
-from assay.worlds.table_testbeds import COMMON, bag, bandit
+from assay.worlds.table_testbeds import COMMON, bag, bandit, extremes
 
 LOOP = {
     "bag": Loop(max_steps=100, batch_size=16, num_generations=16, learning_rate=0.05),
@@ -79,8 +79,13 @@ class TableConfig:
         demos: Demonstrations, each the best of four completions of the reference by gold.
         bias: Log-odds of being preferred that labels give a completion for each rare token in it: a
             taste that gold does not have.
+        taste: What that taste is for: more rare tokens, or extremes, a number of them far from its
+            mean, of which no correlation with that number shows (bag).
         offset: Standard deviation of a constant that each proxy adds to all scores of a prompt, in
             units of its deviation over completions; Bradley–Terry leaves it free (bandit).
+        specialists: Standard deviation of a taste by which the labelers of every member judge, in
+            place of gold, what they do not know: of even members the rare responses, of odd ones
+            the common ones. Each member then has pairs of its own; 0 for none (bandit).
         hidden: Hidden units of the networks that `--fit` trains in place of linear models, which
             learn nothing of what they read; 0 for linear models. The world's own proxies stay
             linear.
@@ -102,7 +107,9 @@ class TableConfig:
     ridge: float = 0.05
     demos: int = 200
     bias: float = 0.0
+    taste: str = "more"
     offset: float = 0.0
+    specialists: float = 0.0
     hidden: int = 0
     horizon: int = 0
     gamma: float = 0.0
@@ -115,8 +122,21 @@ class TableConfig:
         size = "responses" if self.testbed == "bandit" else "vocabulary"
         check_range(self, size, COMMON.get(self.testbed, 0) + 1)
         check_share(self, "noise")
+        check_choice(self, "taste", ("more", "extremes"))
+        if self.taste != "more" and self.testbed != "bag":
+            raise InputError(
+                f"--world.taste is {self.taste} in testbed {self.testbed}; use it with "
+                "--world.testbed bag"
+            )
         check_range(self, "offset", 0.0)
+        check_range(self, "specialists", 0.0)
         check_range(self, "hidden", 0)
+        if self.specialists and (self.testbed, self.mode) != ("bandit", "idiosyncratic"):
+            raise InputError(
+                f"--world.specialists is {self.specialists} in testbed {self.testbed}, mode "
+                f"{self.mode}; members know some responses and not others only with "
+                "--world.testbed bandit --world.mode idiosyncratic"
+            )
         if self.offset and self.testbed != "bandit":
             raise InputError(
                 f"--world.offset is {self.offset} in testbed {self.testbed}, whose prompts share "
@@ -171,9 +191,19 @@ def world(config: TableConfig) -> World:
         )
 
     model = unfitted()
-    draws = rng("bootstrap")
-    counts = bootstrap(config.pairs, config.members, draws) if config.bootstrap else None
-    maximum_likelihood(model, pairs, counts=counts, ridge=config.ridge)
+    if config.specialists:
+        for m in range(config.members):
+            theirs = _pairs(
+                reference, _Specialist(gold, m, config, rng), config, rng("their pairs", m)
+            )
+            one = LinearModel(1, vocabulary=size)
+            model.weight.data[m] = (
+                maximum_likelihood(one, theirs, ridge=config.ridge).weight[0].data
+            )
+    else:
+        draws = rng("bootstrap")
+        counts = bootstrap(config.pairs, config.members, draws) if config.bootstrap else None
+        maximum_likelihood(model, pairs, counts=counts, ridge=config.ridge)
     proxies = model.freeze(names).standardised(probs, reference.length)
     if config.offset:
         place = torch.arange(config.members)[:, None], torch.arange(config.prompts)
@@ -213,6 +243,22 @@ def world(config: TableConfig) -> World:
     )
 
 
+class _Specialist:
+    """Gold where a member's labelers know it, and elsewhere a taste of theirs."""
+
+    def __init__(
+        self, gold: Callable[[Samples], Tensor], member: int, config: TableConfig, rng: Rng
+    ):
+        self.gold, self.rare = gold, member % 2 == 1
+        each = rng("taste", member).normal(torch.arange(config.responses))
+        self.taste = config.specialists * each
+
+    def __call__(self, samples: Samples) -> Tensor:
+        response = samples.action[..., 0]
+        known = (response >= COMMON["bandit"]) == self.rare
+        return torch.where(known, self.gold(samples)[0], self.taste[response])[None]
+
+
 def _pairs(
     reference: TablePolicy,
     gold: Callable[[Samples], Tensor],
@@ -225,8 +271,10 @@ def _pairs(
     # the first completion that differs from completion 0; eight alike: chance < 1e-8
     other = (x.action != x.action[:, :1]).any(-1).long().argmax(-1)
     x = x.pick(torch.stack([torch.zeros_like(other), other], 1))
-    rare = (x.action >= COMMON[config.testbed]).sum(-1)
-    return preferences(x, gold(x)[0] + config.bias * rare, noise=config.noise, rng=rng)
+    liked = (x.action >= COMMON[config.testbed]).sum(-1)
+    if config.taste == "extremes":
+        liked = extremes(config.length)[liked]
+    return preferences(x, gold(x)[0] + config.bias * liked, noise=config.noise, rng=rng)
 
 
 def _facts(

@@ -12,6 +12,7 @@ from assay.worlds.table_gold import ArmGold, BagGold
 
 COMMON = {"bag": 12, "bandit": 20}
 FEATURES = 8
+RARE = 0.2  # chance of a rare token under the reference
 
 
 def bag(
@@ -76,11 +77,24 @@ def bandit(
     return reference, ArmGold(worth + 0.5 * rng("context").normal(x, y)), None
 
 
+def extremes(length: int) -> Float[Tensor, "K"]:
+    """How far 0, 1, … length rare tokens are from their mean, less the line in that number that
+    goes along with it: |k − μ| − ρ·(k − μ), uncorrelated with k among a bag's completions.
+    """
+    k = torch.arange(length + 1.0, dtype=torch.float64)
+    chance = torch.distributions.Binomial(length, torch.tensor(RARE, dtype=k.dtype)).log_prob(k)
+    away = k - length * RARE
+    weight = chance.exp() * away
+    return (away.abs() - (weight @ away.abs()) / (weight @ away) * away).float()
+
+
 def _reference(testbed: str, total: int, length: int, contexts: tuple[str, ...]) -> TablePolicy:
     """Common tokens share a probability of 0.8, rare ones 0.2."""
     common = COMMON[testbed]
     rare = total - common
-    probs = torch.cat([torch.full((common,), 0.8 / common), torch.full((rare,), 0.2 / rare)])
+    probs = torch.cat(
+        [torch.full((common,), (1 - RARE) / common), torch.full((rare,), RARE / rare)]
+    )
     return TablePolicy(
         probs.log().expand(len(contexts), total),
         length=length,
