@@ -154,6 +154,23 @@ def maximum_likelihood(
     return model
 
 
+def fitted_gaps(pairs: Pairs, rows: int, vocabulary: int) -> Float[Tensor, "B"]:
+    """Score gaps, first minus second completion, of the linear model that fits the pairs best.
+
+    A table policy's log-ratio to its reference is linear in counts, so that these are β times the
+    gaps of DPO's optimum among such policies, on the pairs it is trained on.
+
+    Args:
+        pairs: The pairs.
+        rows: The number of prompts that differ.
+        vocabulary: The number of tokens.
+    """
+    model = LinearModel(1, vocabulary=vocabulary, rows=rows, dtype=torch.float64)
+    with torch.no_grad():
+        scores: Tensor = maximum_likelihood(model, pairs, ridge=1e-3)(pairs)
+    return scores[0, :, 0] - scores[0, :, 1]
+
+
 def _newton(
     gaps: Float[Tensor, "B D"], p: Float[Tensor, "B"], count: Float[Tensor, "B"], ridge: float
 ) -> Float[Tensor, "D"]:

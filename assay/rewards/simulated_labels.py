@@ -78,3 +78,22 @@ def labeled(
         )
     x = policy.sample(prompts[torch.arange(n) % len(prompts)], 2, rng("sample"))
     return preferences(x, score(x), noise=noise, rng=rng)
+
+
+def told(
+    label: Float[Tensor, "B"], share: Float[Tensor, "B"], raters: int, rng: Rng
+) -> Float[Tensor, "B"]:
+    """The share of a few raters who prefer the first completion of each pair.
+
+    Args:
+        label: One rater's labels.
+        share: The share of all raters.
+        raters: How many are asked; 1 for `label`, 0 for all.
+        rng: Address of their words.
+    """
+    if raters == 0:
+        return share.to(label)
+    if raters == 1:
+        return label
+    pair, rater = torch.arange(len(label))[:, None], torch.arange(raters)
+    return (rng.uniform(pair, rater) < share[:, None]).to(label).mean(-1)
