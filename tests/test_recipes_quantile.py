@@ -14,7 +14,7 @@ from assay.core import Ask, Carry, InputError, Loop, World
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
 from assay.recipes import quantile_aggregation
-from assay.recipes.quantile_aggregation import calibrated, inputs, quantiles
+from assay.recipes.quantile_aggregation import calibrated, features, inputs, quantiles
 from assay.worlds import table
 
 LOOP = Loop(max_steps=3, batch_size=4, num_generations=4, learning_rate=0.05)
@@ -49,8 +49,9 @@ def test_the_score_is_below_gold_as_often_as_was_promised(world: World) -> None:
     for k in range(25):
         x = policy.sample(world.task.prompts[:1], 360, world.task.rng("purchase", k))
         told, y = inputs(judges(x))[:, 0], gold(x)[0, 0].double()
-        learned = calibrated(told[:, :160], y[:160], levels, world.task.rng("network", k))
-        q = quantiles(told[:, 160:], learned)
+        read, rng = features(told), world.task.rng("network", k)
+        learned = calibrated(told[:, :160], read[:160], y[:160], levels, rng)
+        q = quantiles(told[:, 160:], read[160:], learned)
         low = q[:, -1] - learned.kappa * (q[:, -1] - q[:, 0])
         covered.append((y[160:] > low).double().mean())
     mean = float(torch.stack(covered).mean())
