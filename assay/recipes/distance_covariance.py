@@ -23,12 +23,14 @@ model a little as well (a correlation would not, and can be had by inflating wha
 Neighbours, by `measure`: "pearson" is the same fit with the squared correlation, which is what
 ODIN's length head stands on; "margin" is the tuned linear length penalty, −log σ(chosen − rejected
 + c·(their attributes' difference)), in which c takes the credit for the attribute and the reward
-model has the rest. The linear control decides the claim: on linear reward models and a linear
-taste, a distance covariance has nothing more to see. bradley_terry is λ = 0.
+model has the rest. Where labels like an attribute in proportion, that is the labels' own model, and
+a distance covariance can at best tie: odin's claim is on that case. This one is on a taste that no
+correlation shows (`--world.taste extremes`). bradley_terry is λ = 0.
 
 Traps: an attribute that good completions really have is erased with the bad habit. Independence
 holds on the pairs' completions, not on those of a policy that has moved: the claim is therefore
-gold at equal KL.
+gold at equal KL. The squared *sample* correlation is not blind to a taste without correlation: its
+mean is E[r²z²]/n, which a score that is large where z is far from its mean raises.
 
 Here: where labels have a taste for rare tokens, which gold has not, every one of these reward
 models keeps far more gold than the plain one, and this one more than the same fit with other
@@ -171,9 +173,18 @@ def dependence(
     ).sum(0)
 
 
-_BIASED = {"testbed": "bag", "mode": "idiosyncratic", "bias": 1.0}
-REACH = 5.0  # √KL up to which constants are chosen
-RATES = {"fit.learning_rate": (0.01, 0.03)}
+# raters like completions with unusually few or many rare tokens; gold falls where there are many
+_EXTREMES = {
+    "testbed": "bag",
+    "mode": "idiosyncratic",
+    "taste": "extremes",
+    "bias": 2.0,
+    "hidden": 16,
+    "vocabulary": 24,
+    "pairs": 1000,
+    "members": 1,
+}
+REACH = 3.0  # √KL above that of the largest n
 
 
 def by(readings: list[Reading]) -> float:
@@ -181,42 +192,45 @@ def by(readings: list[Reading]) -> float:
     return gold_over(readings, REACH)
 
 
+MINE = {"fit": "distance_covariance", "fit.attribute": "tokens:12-"}
+
+
 @Claim(
-    "Where labels prefer what gold does not, a reward model kept independent of it in distance "
-    "covariance keeps more gold at equal KL than the plain one, and than one with a linear "
-    "penalty.",
+    "Where raters have a taste that goes with an attribute and that no correlation with it shows, "
+    "a reward model kept independent of the attribute in distance covariance keeps more gold in "
+    "best-of-n than one without a penalty, than one with a penalty on the correlation, and than "
+    "one that credits the attribute linearly.",
     arms={
-        "mine": ("leave_one_out", {"fit": "distance_covariance", "fit.attribute": "tokens:12-"}),
-        "shuffled": (
-            "leave_one_out",
-            {"fit": "distance_covariance", "fit.shuffled": True, "fit.attribute": "tokens:12-"},
-        ),
-        "linear": (
-            "leave_one_out",
-            {"fit": "distance_covariance", "fit.measure": "margin", "fit.attribute": "tokens:12-"},
-        ),
-        "single": ("leave_one_out", {"fit": "bradley_terry"}),
+        "mine": ("best_of_n", MINE),
+        "shuffled": ("best_of_n", {**MINE, "fit.shuffled": True}),
+        "correlation": ("best_of_n", {**MINE, "fit.measure": "pearson"}),
+        "credit": ("best_of_n", {**MINE, "fit.measure": "margin"}),
+        "single": ("best_of_n", {"fit": "bradley_terry"}),
+        "plain": ("best_of_n", {"fit": "bradley_terry"}),
     },
-    turns="single",
+    turns="plain",
     worlds=("table",),
-    on={"table": _BIASED},
+    on={"table": _EXTREMES},
     tuned={
-        "mine": {"fit.lam": (10.0, 30.0, 100.0, 300.0), **RATES},
+        "mine": {"fit.lam": (3.0, 10.0, 30.0)},
         "shuffled": "mine",
-        "linear": {"fit.lam": (1.0, 1.5, 2.0, 3.0), **RATES},
-        "single": {"fit.centre": (0.0, 0.01, 0.1, 1.0), **RATES},
+        "correlation": {"fit.lam": (1.0, 3.0, 10.0)},
+        "credit": {"fit.lam": (0.25, 0.5, 1.0)},
+        "single": {"fit.centre": (0.3, 1.0, 3.0)},
+        "plain": "",  # as given: what turns
     },
     by=by,
-    least={"over single": 3.3, "over linear": 0.0, "over shuffled": 0.3},
-    seeds="300..319",
+    least=None,
+    seeds="500..519",
     control=("over shuffled",),
     broken="the attribute is that of other completions",
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold differences over the range of √KL that both runs reached: to the plain reward
-    model, to the linear penalty, and to the same fit with the attribute of other completions.
+    """Mean gold differences over √KL from n = 1 to 512: to the reward model without a penalty, its
+    centring tuned as carefully, to a penalty on the squared correlation, to a linear credit in the
+    margin, and to the same fit with the attribute of other completions.
     """
     return {
         f"over {other}": matched_gain(arms["mine"], arms[other])
-        for other in ("single", "linear", "shuffled")
+        for other in ("single", "correlation", "credit", "shuffled")
     }

@@ -104,9 +104,8 @@ class Disentangled:
         return self.lam * (quality.abs() - other)
 
 
-_BIASED = {"testbed": "bag", "mode": "idiosyncratic", "bias": 1.0}
+_BIASED = {"testbed": "bag", "mode": "idiosyncratic", "bias": 1.0, "members": 1}
 REACH = 5.0  # √KL up to which constants are chosen
-RATES = {"fit.learning_rate": (0.01, 0.03)}
 
 
 def by(readings: list[Reading]) -> float:
@@ -114,41 +113,45 @@ def by(readings: list[Reading]) -> float:
     return gold_over(readings, REACH)
 
 
+LOOP = {"max_steps": 40, "learning_rate": 0.1}
+ATTRIBUTE = {"fit.attribute": "tokens:12-"}
+
+
 @Claim(
-    "Where labels prefer what gold does not, the quality head of two keeps more gold at equal KL "
-    "than the plain reward model, and than one with a linear penalty.",
+    "Where raters like an attribute that gold does not, in proportion to its count, the quality "
+    "head of two keeps more gold at equal KL than the plain reward model, and hardly less than the "
+    "labels' own model, which credits the attribute as raters do.",
     arms={
-        "mine": ("leave_one_out", {"fit": "odin", "fit.attribute": "tokens:12-"}),
-        "shuffled": (
+        "mine": ("leave_one_out", {"fit": "odin", **ATTRIBUTE, **LOOP}),
+        "shuffled": ("leave_one_out", {"fit": "odin", "fit.shuffled": True, **ATTRIBUTE, **LOOP}),
+        "labels' own": (
             "leave_one_out",
-            {"fit": "odin", "fit.shuffled": True, "fit.attribute": "tokens:12-"},
+            {"fit": "distance_covariance", "fit.measure": "margin", **ATTRIBUTE, **LOOP},
         ),
-        "linear": (
-            "leave_one_out",
-            {"fit": "distance_covariance", "fit.measure": "margin", "fit.attribute": "tokens:12-"},
-        ),
-        "single": ("leave_one_out", {"fit": "bradley_terry"}),
+        "single": ("leave_one_out", {"fit": "bradley_terry", **LOOP}),
     },
     turns="single",
     worlds=("table",),
     on={"table": _BIASED},
     tuned={
-        "mine": {"fit.lam_length": (1.0, 3.0, 10.0, 30.0), **RATES},
+        "mine": {"fit.lam_length": (3.0, 10.0, 30.0)},
         "shuffled": "mine",
-        "linear": {"fit.lam": (1.0, 1.5, 2.0, 3.0), **RATES},
-        "single": {"fit.centre": (0.0, 0.01, 0.1, 1.0), **RATES},
+        "labels' own": {"fit.lam": (1.0, 1.5, 2.0)},
+        "single": {"fit.centre": (0.3, 1.0, 3.0)},
     },
     by=by,
-    least={"over single": 3.3, "over linear": 0.0, "over shuffled": 0.3},
-    seeds="300..319",
+    least=None,
+    seeds="500..519",
     control=("over shuffled",),
     broken="the attribute is that of other completions",
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
     """Mean gold differences over the range of √KL that both runs reached: to the plain reward
-    model, to the linear penalty, and to the same fit with the attribute of other completions.
+    model; to the one with the labels' own credit, which nothing that the labels say can beat, so
+    that δ is how far below it one may be; and to the same fit with others' attribute.
     """
     return {
-        f"over {other}": matched_gain(arms["mine"], arms[other])
-        for other in ("single", "linear", "shuffled")
+        "over single": matched_gain(arms["mine"], arms["single"]),
+        "beside the labels' own": matched_gain(arms["mine"], arms["labels' own"]),
+        "over shuffled": matched_gain(arms["mine"], arms["shuffled"]),
     }
