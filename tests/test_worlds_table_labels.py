@@ -31,8 +31,8 @@ def test_a_taste_for_extremes_shows_in_no_correlation() -> None:
 
 
 def test_specialists_are_right_of_what_they_know_alone() -> None:
-    kind = {"testbed": "bandit", "mode": "idiosyncratic", "members": 8, "pairs": 2000}
-    w = world(seed=3, specialists=2.0, **kind)
+    kind: dict[str, Any] = {"testbed": "bandit", "mode": "idiosyncratic", "pairs": 2000}
+    w = world(seed=3, specialists=2.0, members=8, **kind)
     x = w.task.reference.sample(w.task.prompts, 400, Rng(1))
     assert w.gold is not None
     gold, common = w.gold(x)[0], x.action[..., 0] < 20
