@@ -9,10 +9,12 @@ from verdicts.curves import run
 
 KEPT, LINEAR, PLAIN = [0.0, 4.0, 8.0, 10.0], [0.0, 2.0, 3.0, 3.0], [0.0, 0.5, -5.0, -20.0]
 
+OTHERS = ("correlation", "credit", "single")
+
 
 def _arms(mine: list[float], seed: int) -> dict[str, list[dict[str, Any]]]:
     noise = random.Random(seed)
-    curves = {"mine": mine, "linear": LINEAR, "single": PLAIN, "shuffled": PLAIN}
+    curves = {"mine": mine, **dict.fromkeys(OTHERS, LINEAR), "plain": PLAIN, "shuffled": PLAIN}
     return {
         a: run([g if i == 0 else g + noise.gauss(0, 0.01) for i, g in enumerate(golds)])
         for a, golds in curves.items()
@@ -25,5 +27,5 @@ def true(seed: int) -> dict[str, list[dict[str, Any]]]:
 
 
 def false(seed: int) -> dict[str, list[dict[str, Any]]]:
-    """The linear penalty keeps more."""
+    """The others keep more."""
     return _arms([0.0, 1.0, 1.0, 0.0], seed)

@@ -8,7 +8,8 @@ from typing import Any
 
 def _arms(seed: int, after: float, flipped: float) -> dict[str, list[dict[str, Any]]]:
     noise = random.Random(seed).gauss(0, 0.01)
-    line = {"idealised": 0.9, "held_out_loss": 0.6 + noise, "after": after + noise}
+    ideal = {"idealised": 0.9, "idealised_flipped": 0.8, "class_optimum": 0.8}
+    line = {**ideal, "held_out_loss": 0.6 + noise, "after": after + noise}
     spent = {"kind": "spent", "arm": "", "updates": 10}
     return {
         "shared": [{**line, "flipped": flipped + noise}, spent],
