@@ -32,11 +32,10 @@ holds on the pairs' completions, not on those of a policy that has moved: the cl
 gold at equal KL. The squared *sample* correlation is not blind to a taste without correlation: its
 mean is E[r²z²]/n, which a score that is large where z is far from its mean raises.
 
-Here: where labels have a taste for rare tokens, which gold has not, every one of these reward
-models keeps far more gold than the plain one, and this one more than the same fit with other
-completions' attribute. The linear penalty keeps more still, tuned with equal care: reward model and
-taste are linear, and the penalty may be set past independence, which pays in a world whose gold
-falls with what labels liked.
+Here, in the claim's former form: where labels like rare tokens in proportion, which gold does not,
+every one of these reward models keeps far more gold than the plain one, and this one more than the
+same fit with other completions' attribute. The linear credit, which is the labels' own model, keeps
+more still; it may be set past independence, which pays where gold falls with what labels liked.
 """
 
 from __future__ import annotations

@@ -15,9 +15,10 @@ Traps: Pearson's correlation needs a large batch (a batch of one length has corr
 gradient). It removes linear dependence only, on the pairs' own completions, and a real link of
 quality with length goes too.
 
-Here: the quality head keeps far more gold than the plain reward model, as much as with other
-completions' attribute, and less than a linear penalty: at the weights that were best on the first
-five seeds, the correlation's pull on the head does more than what it is correlated with.
+Here, in the claim's former form (every member, 100 steps): the quality head keeps far more gold
+than the plain reward model, as much as with other completions' attribute, and less than a linear
+credit, which is the labels' own model: at the weights that were best on the first five seeds, the
+correlation's pull on the head does more than what it is correlated with.
 """
 
 from __future__ import annotations
