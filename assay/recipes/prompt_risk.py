@@ -33,14 +33,12 @@ draws, the same encoders are fitted to your labels and tested on every fifth que
 
 Here: the encoder foretells risk, by 0.026 nats an answer more than length or shuffled labels do (40
 seeds); and choosing among rewrites harms, by 0.08 at eight: the predicted risk falls with n and the
-true one rises from the first rewrite on. There was room: with the true risks at hand the best of
-eight rewrites and the question itself takes the risk from 0.513 to 0.478 and from 0.472 to 0.400
-(seeds 0 and 1; a rewrite at random has 0.559 and 0.527). But labels are means over wordings, so
+true one rises from the first rewrite on. There was room: the truly best of eight rewrites and the
+question itself takes the risk from 0.513 to 0.478 and from 0.472 to 0.400 (seeds 0 and 1; a rewrite
+at random has 0.559 and 0.527). But labels are means over wordings, so
 that the encoder learns the question and not the wording: its logit and the true risk correlate by
 0.64 and 0.54 over questions, and by −0.08 and −0.005 over one question's rewrites (without slips by
-0.25 and 0.14). The claim asks for both and does not hold (`assay claims --run prompt_risk --world
-study`). What it cannot show: whether an encoder of 370,000 questions, as the
-paper's, does better.
+0.25 and 0.14). The claim asks for both and does not hold. More questions may do better.
 """
 
 from __future__ import annotations
