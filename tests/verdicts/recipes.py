@@ -32,7 +32,7 @@ def ensemble(mine: list[float], rival: list[float], name: str) -> dict[str, list
 TRUE: Curves = {
     "worst_case": ensemble(UP, SOME, "mean"),
     "uncertainty_weighted": ensemble(UP, SOME, "mean"),
-    "mean_ensemble": ensemble(UP, SOME, "whole"),
+    "mean_ensemble": ensemble(UP, SOME, "member"),
     "kl_in_loss": {"mine": UP, "single": SOME, "k1": FALLS, "plain": FALLS},
     "kl_in_reward": {"mine": UP, "single": SOME, "shuffled": FALLS, "plain": FALLS},
     "leave_one_out": {"single": FALLS, "sound": UP},
@@ -76,10 +76,10 @@ TRUE: Curves = {
     "warm": {"mine": UP, "single": FALLS, "mean": SOME},
 }
 FALSE: Curves = {
-    # better than one member by all parts, and worse than the members' mean
+    # better than the single model by all parts, and worse than the members' mean
     "worst_case": ensemble(SOME, UP, "mean"),
     "uncertainty_weighted": ensemble(SOME, UP, "mean"),
-    "mean_ensemble": ensemble(FALLS, FALLS, "whole"),
+    "mean_ensemble": ensemble(FALLS, FALLS, "member"),
     "kl_in_loss": {"mine": SOME, "single": UP, "k1": FALLS, "plain": FALLS},
     "kl_in_reward": {"mine": SOME, "single": UP, "shuffled": FALLS, "plain": FALLS},
     "leave_one_out": {"single": UP, "sound": UP},
