@@ -69,14 +69,14 @@ WHOLE = {"world.bootstrap": False}  # one reward model of all the pairs
 # pairs it falls by more than 0.05 up to n = 512 on each of seeds 0 to 4, at 200 on three of them
 BEST = {"world.mode": "idiosyncratic"}
 CELL = {"pairs": 100}
-GRID = {"beta": (0.1, 0.3, 0.6, 1.0)}
-# a tenth of what the single model's policy loses on seeds 0 to 4 (median 1.5, penalised 0.7), and
-# of gold's standard deviation under the reference
+GRID = {"beta": (0.03, 0.1, 0.3, 0.6)}
+# a tenth of what the single model's policy loses on seeds 0 to 4 (median 1.7, and 1.5 under a small
+# penalty, 0.1), and of gold's standard deviation under the reference
 LEAST = {
     "best of n falls": 0.05,
     "best of n over single": 0.1,
-    "falls less": 0.15,
-    "penalised falls less": 0.1,
+    "falls less": 0.17,
+    "penalised falls less": 0.15,
     "penalised over single": 0.1,
     "at equal KL over mean": 0.0,
     "at equal KL over shuffled": 0.0,
