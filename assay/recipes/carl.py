@@ -1,15 +1,18 @@
 """CaRL: one intuitive reward, progress times what infractions leave of it.
 
 product: r_t = ΔC_t · Π_i (1 − (1−p_i)·event_i) − T·[hard event]; a hard event ends the episode. It
-is compared with sum: w·ΔC + w·[in lane] + w·comfort − w·[collision], each with a weight that has to
-be tuned. Both are trained by PPO with a critic on batches of parallel episodes, and `terminate` is
-the same switch for both: decisions after a hard event are neither paid nor learned from.
+is compared with sum: w·ΔC − w·[event] for the same events, and, where they have a weight, + w·[in
+lane] + w·comfort. Both are trained by PPO with a critic on batches of parallel episodes, and
+`terminate` is the same switch for both: decisions after a hard event are neither paid nor learned
+from.
 
 The testbed names its terms (`--world.testbed road`: progress, centre, comfort, collision, offlane,
 rush). Its gold is the driving score, completion times a factor for every infraction, which neither
 reward is.
 
-Traps: a product needs some progress to learn from; T must not make an early end attractive; larger
+Traps: a product needs some progress to learn from; T must not make an early end attractive, and
+without T a collision on the last cells costs nothing; a sum of terms for standing still in the lane
+loses to a product of infractions because of its terms, so the claim's sum has the same ones; larger
 batches at the same number of updates cost more episodes (see any reading); and of two designs the
 one that does worse at a small batch has more left to gain, so gains are compared as the factor by
 which they shrink the distance to a perfect drive.
@@ -88,6 +91,8 @@ def recipe(
     w_centre: float = 0.5,
     w_comfort: float = 0.5,
     w_collision: float = 4.0,
+    w_offlane: float = 0.0,
+    w_rush: float = 0.0,
     epsilon_low: float = 0.2,
     epsilon_high: float = 0.2,
     value_clip: float = 0.2,
@@ -108,6 +113,8 @@ def recipe(
         w_centre: The sum's weight of keeping the lane's centre.
         w_comfort: The sum's weight of comfort.
         w_collision: The sum's weight of a collision.
+        w_offlane: The sum's weight of driving off the lane.
+        w_rush: The sum's weight of rushing.
         epsilon_low: The ratio is clipped below at 1 − epsilon_low.
         epsilon_high: The ratio is clipped above at 1 + epsilon_high.
         value_clip: How far a value may move from its old one before its loss is clipped, in
@@ -148,6 +155,8 @@ def recipe(
                 + w_centre * each["centre"]
                 + w_comfort * each["comfort"]
                 - w_collision * each["collision"]
+                - w_offlane * each["offlane"]
+                - w_rush * each["rush"]
             )
         paid = paid - crash * each["collision"]
         return torch.where(until(each["collision"]), paid, 0.0) if terminate else paid
@@ -174,13 +183,19 @@ def recipe(
 SIZES = {64: 4, 512: 32, 4096: 256}  # episodes a batch of 16 prompts: completions a prompt
 DESIGNS: dict[str, dict[str, Any]] = {
     "product": {},
-    "sum": {"design": "sum"},
+    "sum": {
+        "design": "sum",
+        "w_progress": 10.0,
+        "w_collision": 1.0,
+        "w_centre": 0.0,
+        "w_comfort": 0.0,
+    },
     "permuted": {"permute": True},
 }
-RATES = {"learning_rate": (0.1, 0.3)}
+RATES = {"learning_rate": (0.1, 0.3, 0.6)}
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
-    "product": {**RATES, "offlane": (0.1, 0.3, 0.5), "rush": (0.4, 0.6)},
-    "sum": {**RATES, "w_progress": (10.0, 20.0), "w_collision": (0.5, 1.0, 2.0)},
+    "product": {**RATES, "crash": (0.03, 0.1, 0.3), "rush": (0.4, 0.6)},
+    "sum": {**RATES, "w_offlane": (0.5, 1.0, 2.0), "w_rush": (1.0, 2.0)},
 }
 STEPS = 60
 
@@ -191,8 +206,9 @@ def shortfall(readings: list[Reading]) -> float:
 
 
 @Claim(
-    "At the largest batch the product ends at a better driving score than the tuned weighted sum, "
-    "and from the smallest batch to the largest it comes nearer to a perfect drive.",
+    "At the largest batch the product ends at a better driving score than a tuned weighted sum of "
+    "the same events, and from the smallest batch to the largest it comes nearer to a perfect "
+    "drive.",
     arms={
         f"{name} {size}": (
             "carl",
@@ -205,7 +221,7 @@ def shortfall(readings: list[Reading]) -> float:
     worlds=("table",),
     on={"table": {"testbed": "road"}},
     least={"end": 0.02, "gain": 0.1, "control": 0.02},
-    seeds="300..319",
+    seeds="500..529",
     tuned={
         "product 512": GRIDS["product"],
         "sum 512": GRIDS["sum"],
