@@ -11,8 +11,9 @@ from families import checkpoint
 
 from assay.core import Carry, InputError, Loop, Rng, Samples, Task
 from assay.engine.parallel import meter
-from assay.recipes.subgoal_shaping import BLANK, evaluator_of, recipe
+from assay.recipes.subgoal_shaping import recipe
 from assay.rewards.annotated import agreement
+from assay.rewards.evaluators import BLANK, evaluator_of
 from assay.rewards.recorded_answers import SMOLLM2, RecordedAnswers, write
 from assay.rewards.transitions import of_episodes, possible
 from assay.worlds import table

@@ -35,9 +35,8 @@ payments are farmed; with it an evaluator that often says yes pays every episode
 that it does neither harm nor good.
 
 The paper measures how often a language model is right about actions, zero-shot; it trains nothing
-by it. The claim asks both: whether a model is right more often than chance on the steps that a
-policy takes, and what a policy gains that is paid by it. Its model is one of 135 million weights;
-the paper's are a hundred times as large.
+by it. The claim here is about what a policy gains that is paid by it; action_evaluation has the
+paper's own. The model is one of 135 million weights; the paper's are a hundred times as large.
 
 Here: rooms with a key and a locked door, told in sentences, as in the paper's MiniHack; and lines
 of worked solutions (--world sums), where the annotator is the world's step reward and each right
@@ -47,7 +46,6 @@ line is a subgoal of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -59,15 +57,9 @@ from assay.errors import InputError
 from assay.formulas.process import first_times
 from assay.loops import Rollouts, online, proxy_score
 from assay.rewards.annotated import agreement, annotation
-from assay.rewards.recorded_answers import SMOLLM2, RecordedAnswers
-from assay.rewards.transitions import Transitions, asked, of_episodes, of_lines, possible
-from assay.rewards.yes_no import (
-    FittedEvaluator,
-    ModelEvaluator,
-    Remembered,
-    ServedEvaluator,
-    listed,
-)
+from assay.rewards.evaluators import evaluator_of
+from assay.rewards.transitions import Transitions, of_episodes, of_lines, possible
+from assay.rewards.yes_no import FittedEvaluator, Remembered, listed
 from assay.stats.effects import Reading, average
 
 paper = Paper(
@@ -78,7 +70,6 @@ paper = Paper(
 )
 reduces = {"leave_one_out": ({"weight": 0.0}, {})}
 
-BLANK = "Before: nothing.\nAction: nothing.\nAfter: nothing.\n"
 REQUEST = (
     "{aim}\nList the {most} subgoals that the agent has to reach on the way, one a line, each "
     "beginning with a verb, such as: 1. pick up the lamp"
@@ -185,26 +176,6 @@ def recipe(
     yield from online(task, loop, score=score, after=after)
 
 
-def evaluator_of(judge: str, model: str, yes: float = 0.5) -> Remembered | None:
-    """Open an evaluator that is a model, or its answers; None for one of the world's.
-
-    Raises:
-        InputError: There is no such evaluator.
-    """
-    if judge in ("world", "fitted"):
-        return None
-    if judge == "smollm2" or judge.endswith(".json"):
-        return Remembered(RecordedAnswers(SMOLLM2 if judge == "smollm2" else Path(judge), yes=yes))
-    if judge.startswith(("http://", "https://")):
-        return Remembered(ServedEvaluator(judge, model))
-    if not Path(judge).is_dir() and "/" not in judge:
-        raise InputError(
-            f"--judge is '{judge}'; it is world, fitted, smollm2, a .json file of answers, a "
-            "folder or a hub id of an instruct model, or an address http://…"
-        )
-    return Remembered(ModelEvaluator(judge, blank=[BLANK + asked("reach anything")]))
-
-
 def sought(subgoals: str, place: Any, evaluator: Remembered | None, judge: str) -> list[str]:
     """The subgoals to ask for.
 
@@ -231,22 +202,13 @@ def sought(subgoals: str, place: Any, evaluator: Remembered | None, judge: str) 
     return [g[0].lower() + g[1:] for g in found]
 
 
-def told(readings: list[Reading], what: str) -> float:
-    """The mean of a statistic of the evaluator over the run, where it is defined."""
-    values = [r["stats"][f"judge/{what}"] for r in readings if f"judge/{what}" in r["stats"]]
-    if not values:
-        raise InputError(f"no reading has judge/{what}; no step of the policy reached a subgoal")
-    return sum(values) / len(values)
-
-
 _STEPS = {"max_steps": 30}  # outcomes alone are half way, so that there is room above them
-_RATES = (0.15, 0.3)
+_RATES = (0.3, 0.6)
 
 
 @Claim(
-    "A small language model, asked zero-shot, tells better than chance what a step reached, and a "
-    "policy that it pays for subgoals learns faster than from outcomes alone, and than one that is "
-    "paid for other steps as often.",
+    "A policy that SmolLM2-135M-Instruct, asked zero-shot in one wording, pays for subgoals learns "
+    "faster than from outcomes alone, and than one that is paid for other steps as often.",
     arms={
         "model": ("subgoal_shaping", {**_STEPS, "judge": "smollm2"}),
         "outcome": ("subgoal_shaping", {**_STEPS, "weight": 0.0}),
@@ -257,34 +219,29 @@ _RATES = (0.15, 0.3)
     on={"table": {"testbed": "grid"}},
     least={
         "an exact evaluator helps": 0.03,  # a twentieth of what outcomes alone reach
-        "right above chance": 0.1,
         "over outcomes alone": 0.03,
     },
-    seeds="320..335",
+    seeds="500..563",
     tuned={
         "model": {"yes": (0.05, 0.5), "weight": (0.1, 0.3), "learning_rate": _RATES},
-        "outcome": {"learning_rate": (0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)},
+        "outcome": {"learning_rate": (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2)},
         "other": "model",
         "exact": {"weight": (0.03, 0.1, 0.3, 1.0), "learning_rate": _RATES},
     },
     by=average,
-    control=("over exchanged questions", "over other transitions"),
-    broken="the answers are to another subgoal's question; other transitions are paid as often",
+    control=("over other transitions",),
+    broken="other transitions are paid as often",
     premises=("an exact evaluator helps",),
     differs={"seconds": "outcomes alone ask no evaluator"},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """How much more often the model says yes where a subgoal was reached than where none was, less
-    that of its answers to exchanged questions; mean gold over the run, less that of outcomes alone
-    and of payments for other transitions. That the world can tell is a premise: an evaluator
-    without errors beats outcomes alone.
+    """Mean gold over the run, less that of outcomes alone and of payments for other transitions.
+    That the world can tell is a premise: an evaluator without errors beats outcomes alone. Seeds
+    vary the policies and so which steps are judged, never what the model says of a step.
     """
-    mine, alone = arms["model"], average(arms["outcome"])
-    informed = told(mine, "informedness")
+    mine, alone = average(arms["model"]), average(arms["outcome"])
     return {
         "an exact evaluator helps": average(arms["exact"]) - alone,
-        "right above chance": informed,
-        "over exchanged questions": informed - told(mine, "exchanged"),
-        "over outcomes alone": average(mine) - alone,
-        "over other transitions": average(mine) - average(arms["other"]),
+        "over outcomes alone": mine - alone,
+        "over other transitions": mine - average(arms["other"]),
     }
