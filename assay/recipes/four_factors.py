@@ -28,7 +28,10 @@ Traps avoided: PPO pays no penalty for a missing end of text (−10 in the relea
 which at this scale would drown everything; completions are sampled and scored at the same
 temperature. A trap that stays: how much a factor moves depends on how far it is varied, here by
 `best`, `fewer`, `flips` and `small`. Where an algorithm runs far on bad labels, data and algorithm
-are one interaction: `data, dpo` and `data, ppo` show it.
+are one interaction: `data, dpo` and `data, ppo` show it. So worse data choose their own rate and β,
+as somebody who has them would: with the better data's DPO ends 1.5 below the reference, with its
+own .13 above (seed 0), and the order of the factors turns over. All runs make as many updates, so
+that DPO sees 100 pairs fifteen times.
 
 Here: the world is one of small language models with a written gold, and its reward models are small
 Llamas; "larger" is a few thousand weights, not 13 to 70 billion.
@@ -260,11 +263,14 @@ SMALL_WORLD = {
     worlds=("grammar",),
     on={"grammar": SMALL_WORLD},
     least=0.0,
-    seeds="300..311",
+    seeds="500..511",
     tuned={
-        "dpo": {"dpo_beta": (0.2, 0.8), "dpo_rate": (2e-4, 7e-4)},
-        "ppo": {"ppo_beta": (0.2, 0.8), "ppo_rate": (2e-4, 7e-4)},
-        **{name: cell.algorithm for name, cell in CLAIMED.items() if name not in ("dpo", "ppo")},
+        "dpo": {"dpo_beta": (0.2, 0.8), "dpo_rate": (2e-4, 7e-4, 2e-3)},
+        "ppo": {"ppo_beta": (0.2, 0.8), "ppo_rate": (2e-4, 7e-4, 2e-3)},
+        # a policy that runs far on bad labels ends below the reference at the better data's rate
+        "dpo, worse data": {"dpo_beta": (0.2, 0.8), "dpo_rate": (7e-5, 2e-4, 7e-4)},
+        "ppo, worse data": {"ppo_beta": (0.2, 0.8), "ppo_rate": (2e-4, 7e-4, 2e-3)},
+        **{n: c.algorithm for n, c in CLAIMED.items() if c.many and n != c.algorithm},
     },
     by=gold_of,
     control=("data over nothing",),
