@@ -203,16 +203,16 @@ def sought(subgoals: str, place: Any, evaluator: Remembered | None, judge: str) 
 
 
 _STEPS = {"max_steps": 30}  # outcomes alone are half way, so that there is room above them
-_RATES = (0.3, 0.6)
+_RATES = (0.3, 0.5, 0.65, 0.8)
 
 
 @Claim(
     "A policy that SmolLM2-135M-Instruct, asked zero-shot in one wording, pays for subgoals learns "
     "faster than from outcomes alone, and than one that is paid for other steps as often.",
     arms={
-        "model": ("subgoal_shaping", {**_STEPS, "judge": "smollm2"}),
+        "model": ("subgoal_shaping", {**_STEPS, "judge": "smollm2", "weight": 0.1}),
         "outcome": ("subgoal_shaping", {**_STEPS, "weight": 0.0}),
-        "other": ("subgoal_shaping", {**_STEPS, "judge": "smollm2", "other": True}),
+        "other": ("subgoal_shaping", {**_STEPS, "judge": "smollm2", "weight": 0.1, "other": True}),
         "exact": ("subgoal_shaping", _STEPS),
     },
     worlds=("table",),
@@ -223,10 +223,10 @@ _RATES = (0.3, 0.6)
     },
     seeds="500..563",
     tuned={
-        "model": {"yes": (0.05, 0.5), "weight": (0.1, 0.3), "learning_rate": _RATES},
+        "model": {"yes": (0.05, 0.5), "learning_rate": _RATES},
         "outcome": {"learning_rate": (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2)},
         "other": "model",
-        "exact": {"weight": (0.03, 0.1, 0.3, 1.0), "learning_rate": _RATES},
+        "exact": {"weight": (0.1, 0.3), "learning_rate": _RATES},
     },
     by=average,
     control=("over other transitions",),
