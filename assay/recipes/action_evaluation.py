@@ -18,6 +18,9 @@ Trap: the answers do not change with the seed, so that many seeds narrow nothing
 dealt one step that reaches a subgoal, in turn, so that as many seeds as there are such steps (28 in
 the rooms) read each once, and their interval is over steps. Neighbouring steps are told in almost
 the same words, which makes it too narrow, if anything.
+
+Here: SmolLM2-135M-Instruct on the rooms is below chance, −.30 [−.54, −.05], and its answers to
+another subgoal's question say the same.
 """
 
 from __future__ import annotations

@@ -24,7 +24,10 @@ Here: "scales with the batch" is read as gold after equally many updates at 64 a
 episodes a batch. The process has 41 states, and the critic has a value for each of them and each
 time. It learns standardised returns, so that neither design has the unit that suits the critic:
 before, the sum's returns were twenty times the product's, and its values never came to them. The
-best policy of this road scores about 0.95.
+best policy of this road scores about 0.95, and at 512 and 4096 episodes both designs come within
+0.01 to 0.02 of it (product .938, sum .942 at 4096), so the road cannot tell them apart there.
+Earlier leads of the product, .085 and .059, were over a sum of other terms (in lane, comfort), and
+its own score of .80 was that of T = 0.
 """
 
 from __future__ import annotations

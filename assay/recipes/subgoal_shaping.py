@@ -38,6 +38,10 @@ The paper measures how often a language model is right about actions, zero-shot;
 by it. The claim here is about what a policy gains that is paid by it; action_evaluation has the
 paper's own. The model is one of 135 million weights; the paper's are a hundred times as large.
 
+What came out (64 seeds): an exact evaluator gives .09 [.02, .16] of mean gold, at the median .05.
+SmolLM2, for which yes to half of all steps is best, gives at the median what outcomes alone do;
+with yes to a twentieth it does harm.
+
 Here: rooms with a key and a locked door, told in sentences, as in the paper's MiniHack; and lines
 of worked solutions (--world sums), where the annotator is the world's step reward and each right
 line is a subgoal of its own.
