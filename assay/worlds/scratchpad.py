@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
@@ -193,10 +194,10 @@ def marks(x: Samples) -> Marks:
         x: N completions of each of B problems.
     """
     B, N, T = x.mask.shape
-    step = torch.full((B, N, T), -1)
-    last, formed, right = (torch.zeros(B, N, T, dtype=torch.bool) for _ in range(3))
-    correct, well_formed, answered = (torch.zeros(B, N, dtype=torch.bool) for _ in range(3))
-    n_work = torch.zeros(B, N, dtype=torch.int64)
+    # filled as lists, because a tensor's single elements are slow to write
+    step = [[[-1] * T for _ in range(N)] for _ in range(B)]
+    last, formed, right = ([[[False] * T for _ in range(N)] for _ in range(B)] for _ in range(3))
+    correct, well_formed, answered, n_work = ([[0] * N for _ in range(B)] for _ in range(4))
     stated = problems(x.prompts)
     tokens, here = x.action.tolist(), (x.mask | x.given).tolist()
     for b, problem in enumerate(stated):
@@ -206,12 +207,25 @@ def marks(x: Samples) -> Marks:
             found = check(problem, ids) if ids else Checked((), False)
             start = 0
             for s, line in enumerate(found.lines):
-                step[b, n, places[start : line.end]] = s
+                for t in places[start : line.end]:
+                    step[b][n][t] = s
                 at = places[line.end - 1]
-                last[b, n, at], formed[b, n, at], right[b, n, at] = True, line.formed, line.right
-                start = line.end
-            correct[b, n], well_formed[b, n] = found.correct, found.formed
-            answered[b, n], n_work[b, n] = found.answered, found.n_work
-    n_required = torch.tensor([p.steps + 1 for p in stated])
-    out = Marks(step, last, formed, right, correct, well_formed, answered, n_work, n_required)
-    return Marks(**{k: v.to(x.logp.device) for k, v in vars(out).items()})
+                last[b][n][at], formed[b][n][at] = True, line.formed
+                right[b][n][at], start = line.right, line.end
+            correct[b][n], well_formed[b][n] = found.correct, found.formed
+            answered[b][n], n_work[b][n] = found.answered, found.n_work
+
+    def made(values: Any, dtype: torch.dtype = torch.bool) -> Tensor:
+        return torch.tensor(values, dtype=dtype, device=x.logp.device)
+
+    return Marks(
+        step=made(step, torch.int64).reshape(B, N, T),
+        last=made(last).reshape(B, N, T),
+        formed=made(formed).reshape(B, N, T),
+        right=made(right).reshape(B, N, T),
+        correct=made(correct).reshape(B, N),
+        well_formed=made(well_formed).reshape(B, N),
+        answered=made(answered).reshape(B, N),
+        n_work=made(n_work, torch.int64).reshape(B, N),
+        n_required=made([p.steps + 1 for p in stated], torch.int64),
+    )
