@@ -147,12 +147,12 @@ def weighed(gamma: Tensor, trust: str, rng: Rng) -> Tensor:
     return gamma.mean().expand(len(gamma)) if trust == "mean" else gamma
 
 
-_WORLD = {"task": "modular", "least": 2, "most": 2, "width": 32, "layers": 1, "pass_rate": 0.3}
-_WORLD |= {"sft_steps": 160, "sft_lr": 0.01, "pairs": 16, "prompts": 96, "held_out": 48}
-_WORLD |= {"taught": 1000, "inverted": 0.5}
-_STEPS = {"max_steps": 24}
+_WORLD = {"task": "modular", "least": 2, "most": 3, "width": 32, "layers": 1, "pass_rate": 0.3}
+_WORLD |= {"sft_steps": 320, "sft_lr": 0.01, "pairs": 16, "prompts": 96, "held_out": 128}
+_WORLD |= {"taught": 3000, "inverted": 0.5, "rewards": "outcome,thinking"}
+_STEPS = {"max_steps": 15}
 # at the end of the run the weight is 0.05 or 0.37 of the first
-_T = {"T": (8.0, 24.0), "learning_rate": (5e-4, 1e-3)}
+_T = {"T": (5.0, 15.0), "learning_rate": (1e-3, 2e-3, 4e-3)}
 
 
 @Claim(
@@ -168,12 +168,13 @@ _T = {"T": (8.0, 24.0), "learning_rate": (5e-4, 1e-3)}
     },
     worlds=("sums",),
     on={"sums": _WORLD},
-    least=0.01,  # one completion in a hundred
-    seeds="310..325",
+    # one completion in a hundred; to beat a control is enough
+    least={"over answers alone": 0.01, "over annealing alone": 0.01},
+    seeds="500..531",
     tuned={
         "trusted": _T,
         "annealed": _T,
-        "answers": {"learning_rate": (2.5e-4, 5e-4, 1e-3, 2e-3)},
+        "answers": {"learning_rate": (7e-4, 1e-3, 1.4e-3, 2e-3, 2.8e-3, 4e-3)},
         "gate": "trusted",
         "shuffled": "trusted",
     },
