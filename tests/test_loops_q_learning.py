@@ -21,7 +21,8 @@ LOOP = Loop(max_steps=3, batch_size=4, num_generations=2, learning_rate=0.5)
 def run(loop: Loop, carry: Carry, **arguments: Any) -> list[Any]:
     w = world(testbed="chain", seed=1)
     task = w.task.replaced(carry=carry)
-    return list(reward_design.recipe(task, design="none", learner="q", loop=loop, **arguments))
+    arguments = {"design": "none", "learner": "q", **arguments}
+    return list(reward_design.recipe(task, loop=loop, **arguments))
 
 
 def table_of(carry: Any) -> torch.Tensor:
@@ -59,6 +60,23 @@ def test_q_learning_finds_the_optimum_s_actions_where_it_walks() -> None:
     R = w.task.rewards.only([0]).steps(p.every())[0].reshape(values.shape).double()
     best = optimal_values(p.P, R, gamma=p.gamma).argmax(-1)
     assert bool((values.argmax(-1) == best)[6:17].all())
+
+
+def test_a_potential_leaves_q_learning_its_optimum() -> None:
+    """What is learnt is Q*(s,a) − Φ(s): a −Φ(s) at the horizon, where the learner bootstraps, would
+    be paid at a random time.
+    """
+    w = world(testbed="chain", seed=1)
+    p = acting(w.task.reference).process
+    R = w.task.rewards.only([0]).steps(p.every())[0].double()
+    best = optimal_values(p.P, R.reshape(p.P.shape[:2]), gamma=p.gamma)
+    loop = Loop(max_steps=60, batch_size=16, num_generations=8, learning_rate=0.2)
+    for potential, level in (("optimal", best.amax(-1)), ("adversarial", -best.amax(-1))):
+        carry = Carry()
+        run(loop, carry, design="potential", potential=potential, epsilon=1.0)
+        values = table_of(carry) + level[:, None]
+        assert bool((values.argmax(-1) == best.argmax(-1))[6:17].all())
+        torch.testing.assert_close(values[6:17], best[6:17], atol=0.1, rtol=0)
 
 
 def test_a_resumed_run_goes_on_with_its_table() -> None:

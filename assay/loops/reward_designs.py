@@ -49,7 +49,8 @@ def by_design(
         design: none, potential, explicable, random, explore or teacher.
         loop: Constants of the optimisation.
         potential: optimal, random or adversarial: Φ of the design potential.
-        cut: Pay Φ(s_T) at the horizon.
+        cut: Pay Φ(s_T) at the horizon. Q-learning always does: it bootstraps there, as if the
+            episode were only cut.
         active: States that a sparse design or a teacher's adds.
         bound: Largest entry of a design, at least the original's largest.
         period: Steps between a teacher's designs; 0 for one at the start.
@@ -104,7 +105,9 @@ def by_design(
         carry.table = (
             _sparse(task, problem, active, bound, design == "random") if sparse else original
         )
-    pays = _potential(task, process, original, potential, cut) if design == "potential" else None
+    ends = not cut and learner == "gradient"  # Q-learning goes on from the horizon's state
+    shaped = design == "potential"
+    pays = _potential(task, process, original, potential, not ends) if shaped else None
     power = process.gamma ** torch.arange(process.horizon, dtype=torch.float64)
 
     def designed(x: Samples) -> Tensor:

@@ -6,7 +6,7 @@ Two learners under these designs, the policy gradient on returns to go and tabul
 - potential: r + γΦ(s') − Φ(s). Every optimal policy stays (`formulas.potential`), whatever Φ. Here
   the horizon ends the task, so Φ(s_T) = 0 and the shaped return is the original's minus Φ(s₀) for
   every policy. `cut` keeps Φ(s_T), as is right where an episode is only cut, and then it pays for
-  where one stops.
+  where one stops. Q-learning bootstraps at the horizon and so always keeps it.
 - explicable (EXPRD): a bounded reward on the states in which the original pays and `active` more,
   under which all optimal policies stay optimal by their gaps, and which tells as much as it can of
   each deviation within few steps: linear programmes (`rewards.designed`).
@@ -73,7 +73,7 @@ def recipe(
     Args:
         design: none, potential, explicable, random, explore or teacher.
         potential: optimal, random or adversarial: Φ of the design potential.
-        cut: Pay Φ(s_T) at the horizon.
+        cut: Pay Φ(s_T) at the horizon; Q-learning always does.
         active: States that a sparse design or a teacher's adds.
         bound: Largest entry of a design, at least the original's largest.
         period: Steps between a teacher's designs; 0 for one at the start.
