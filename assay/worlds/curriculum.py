@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assay.core import Loop, Pairs, Prompts, Rng, Sampler, Samples
+from assay.core import Loop, Pairs, Prompts, Rng, Sampler, Samples, cat
 from assay.errors import InputError
 from assay.models.policies.causal import Causal
 from assay.rewards.simulated_labels import preferences
@@ -20,6 +20,7 @@ from assay.worlds.sft import fine_tune
 NEAR = 0.03  # a measured pass rate this near to the requested one is accepted
 ROUNDS = 3  # attempts to come near, each from the strong policy
 GUESSED = 0.2  # share of the answers without scratch work that are right
+VERDICT = 0.7  # share of the demonstrated verdicts that are right, so that a judge has room
 
 
 def problems(
@@ -105,6 +106,42 @@ def solutions(
     return VOCABULARY.completions(VOCABULARY.prompts([str(p) for p in problems]), texts)
 
 
+def judgements(problems: list[Problem], correct: Callable[[Samples], Tensor], rng: Rng) -> Samples:
+    """A verdict on a solution of each problem, or on two: how a policy is shown to judge.
+
+    A problem and one solution, right half of the time, "problem solution :", is judged 1 (right) or
+    0; a problem with a right and a wrong solution in random order, "problem one : problem other :",
+    1 or 2. Either kind is a half. A verdict is the right one with chance `VERDICT`.
+
+    Args:
+        problems: The problems.
+        correct: Whether completions are right `[B, N]`.
+        rng: Address of solutions, kinds, order and verdicts.
+
+    Returns:
+        One completion, of one word, to each item.
+    """
+    good, bad, worse = (
+        solutions(problems, mistakes=h, bare=0.0, again=0.0, rng=rng(name))
+        for name, h in (("good", 0.0), ("bad", 0.5), ("worse", 1.0))
+    )
+    lucky, still = ((correct(x)[:, 0] > 0.5).tolist() for x in (bad, worse))
+    shown = zip(good.text(), bad.text(), worse.text(), strict=True)
+    throws, asked, said = dice(len(problems), rng("item")), list[str](), list[list[str]]()
+    for i, ([right], [other], [worst]) in enumerate(shown):
+        other, fails = (worst, not still[i]) if lucky[i] else (other, True)
+        d, p = throws[i], problems[i]
+        pair, first, true = d.chance(0.5), d.chance(0.5), d.chance(VERDICT)
+        if pair and fails:
+            one, two = (right, other) if first else (other, right)
+            asked.append(f"{p} {one} : {p} {two} :")
+            said.append(["1" if first == true else "2"])
+        else:
+            asked.append(f"{p} {right if first else other} :")
+            said.append(["1" if (first or not fails) == true else "0"])
+    return VOCABULARY.completions(VOCABULARY.prompts(asked), said)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Curriculum:
     """What the policy of world sums is trained to be.
@@ -113,6 +150,7 @@ class Curriculum:
         pass_rate: Share of right answers that the reference is trained to give.
         bare: Share of demonstrations without scratch work.
         again: Share of demonstrations whose last line is repeated.
+        judged: Share of demonstrations that are verdicts on solutions.
         steps: Steps of the four stages together; each has a quarter.
         learning_rate: Of the first stages.
         seed: Of the loops.
@@ -121,6 +159,7 @@ class Curriculum:
     pass_rate: float
     bare: float
     again: float
+    judged: float
     steps: int
     learning_rate: float
     seed: int
@@ -130,6 +169,7 @@ def train(
     policy: Causal,
     problems: list[Problem],
     measure: Callable[[], float],
+    correct: Callable[[Samples], Tensor],
     curriculum: Curriculum,
     rng: Rng,
 ) -> dict[str, Any]:
@@ -143,6 +183,7 @@ def train(
         policy: Trained in place; it ends as the reference.
         problems: What it is trained on.
         measure: The pass rate of `policy` as it is now.
+        correct: Whether completions are right `[B, N]`.
         curriculum: What it is trained to be.
         rng: Address of the demonstrations and their order.
 
@@ -150,6 +191,8 @@ def train(
         The weights of each stage by name, and its pass rate as `pass/NAME`.
     """
     right = solutions(problems, mistakes=0.0, bare=0.0, again=0.0, rng=rng("right"))
+    n = round(curriculum.judged * len(problems))
+    verdicts = judgements(problems[:n], correct, rng("judged")) if n else None
     out: dict[str, Any] = {}
 
     def stage(name: str, demonstrations: Samples, rate: float) -> float:
@@ -160,7 +203,8 @@ def train(
             warmup_steps=20,
             seed=curriculum.seed,
         )
-        fine_tune(policy, demonstrations, loop, rng("imitate")(name))
+        shown = demonstrations if verdicts is None else cat([demonstrations[n:], verdicts])
+        fine_tune(policy, shown, loop, rng("imitate")(name))
         out[name] = {k: v.clone() for k, v in policy.state_dict().items()}
         out[f"pass/{name}"] = measure()
         return float(out[f"pass/{name}"])

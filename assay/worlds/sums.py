@@ -21,7 +21,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from assay.core import Loop, Rng, Task, World
+from torch import Tensor
+
+from assay.core import Loop, Rng, Samples, Task, World
 from assay.errors import InputError
 from assay.models.backbones.llama import Config, Llama
 from assay.models.policies.causal import Causal
@@ -64,6 +66,8 @@ class SumsConfig:
         bare: Share of demonstrations without scratch work; less where pass_rate leaves no room.
         again: Share of demonstrations whose last line is repeated; less where pass_rate leaves no
             room.
+        judged: Share of demonstrations that are verdicts on solutions, in the form in which spark
+            asks for them: 1 or 0 on one, 1 or 2 on two, seven in ten of them right.
         prompts: Problems that recipes see.
         held_out: Problems that no recipe sees.
         pairs: Preference pairs.
@@ -86,6 +90,7 @@ class SumsConfig:
     most: int = 0
     bare: float = 0.1
     again: float = 0.1
+    judged: float = 0.0
     prompts: int = 192
     held_out: int = 64
     pairs: int = 400
@@ -99,7 +104,7 @@ class SumsConfig:
     def __post_init__(self) -> None:
         check_choice(self, "task", TASKS)
         check_choice(self, "flaw", FLAWS)
-        for name in ("pass_rate", "step_noise", "inverted", "bare", "again", "noise"):
+        for name in ("pass_rate", "step_noise", "inverted", "bare", "again", "judged", "noise"):
             check_share(self, name)
         for name in ("prompts", "held_out", "pairs", "taught"):
             check_range(self, name, 1)
@@ -142,6 +147,7 @@ class SumsConfig:
             pass_rate=self.pass_rate,
             bare=self.bare,
             again=self.again,
+            judged=self.judged,
             steps=self.sft_steps or STEPS[self.task],
             learning_rate=self.sft_lr,
             seed=self.seed,
@@ -172,7 +178,10 @@ def world(config: SumsConfig) -> World:
         def pass_rate() -> float:
             return float(gold(policy.sample(held_out, 16, rng("pass")))[0].mean())
 
-        trained = curriculum.train(policy, taught, pass_rate, config.training, rng)
+        def correct(x: Samples) -> Tensor:
+            return gold(x)[0]
+
+        trained = curriculum.train(policy, taught, pass_rate, correct, config.training, rng)
         pairs = curriculum.ranked_pairs(
             policy, prompts, gold, n=config.pairs, noise=config.noise, rng=rng("pairs")
         )
