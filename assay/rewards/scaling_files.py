@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,7 @@ from assay.rewards.fit_folds import Fitter
 from assay.rewards.fit_labels import labels
 from assay.rewards.linear_solvers import Rows, linear_scores, validated_bradley_terry
 from assay.rewards.pool import Pool
+from assay.stats.intervals import interval
 
 RIDGES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 TEST = 0.2  # the share of prompts that no model sees
@@ -193,3 +195,11 @@ def features_of(pool: Pool, encoder: str) -> Rows:
     x: Tensor = found.features  # type: ignore[attr-defined]
     spread = x.std(0, correction=0)
     return (x - x.mean(0)) / torch.where(spread > 1e-6, spread, torch.ones_like(spread))
+
+
+def over_splits(name: str, values: list[list[Any]]) -> dict[str, Any]:
+    """Means over the splits and half-widths of their intervals; one number where there is one."""
+    each = [interval([float(v) for v in column]) for column in zip(*values, strict=True)]
+    mean, half = ([e[i] for e in each] for i in (0, 1))
+    one = len(each) == 1
+    return {name: mean[0] if one else mean, f"{name}_half_width": half[0] if one else half}
