@@ -7,9 +7,9 @@ meta-learning, θ' = θ + η·∇J(θ), where J is the mean over two completions
 original pairs. The ascent alone would only inflate scores; the loss at θ' is what makes the
 ascent's direction pay. First order: the gradient does not go through ∇J.
 
-The study moves a policy against the plain reward model (leave_one_out, no KL) and stops it at three
-distances. At each it fits the reward models of one `ascent` and measures their accuracy on *new*
-completions of that policy, two a prompt, ordered by gold:
+The study moves a policy against the plain reward model (leave_one_out, no KL), fitted at the rate
+`mover`, and stops it at three distances. At each it fits the reward models of one `ascent` and
+measures their accuracy on *new* completions of that policy, two a prompt, ordered by gold:
 
 - `policy`: MetaRM, with completions of the policy as it is there.
 - `none`: the plain reward model (η = 0 is it, bit for bit).
@@ -27,6 +27,8 @@ The rest of the paper is preference_strength.
 
 Here: networks of one hidden layer on counts (`--world.hidden 16`), which learn what they read; both
 sides choose their learning rate, far below the world's, at which noisy pairs are fitted too well.
+The claim's policy is moved by a plain model at such a rate, too: at the world's, the shift would be
+that of a model which none of the judged ones resembles.
 On linear models, at a step that both grids had as their least, MetaRM's was worth no more than a
 random one.
 """
@@ -75,6 +77,7 @@ def study(
     ascent: str = "policy",
     eta: float = 2.0,
     rate: float = 1.0,
+    mover: float = 1.0,
     draws: int = 8,
     kl: tuple[float, ...] = (1.0, 4.0, 16.0),
     pairs: int = 2000,
@@ -88,6 +91,8 @@ def study(
         ascent: policy, none, random or reference.
         eta: Length η of the ascent step.
         rate: Learning rate of the fits, in multiples of the world's.
+        mover: That of the plain reward model which the policy is moved against before it is looked
+            at. Near `rate`, the shift is one that the judged models cause.
         draws: Completions of the moved policy a prompt, at least 2.
         kl: Distances at which the policy is stopped, in nats.
         pairs: Pairs of new completions on which reward models are compared.
@@ -109,7 +114,7 @@ def study(
     rng, task = world.task.rng("meta rm"), world.task
     many = 2 * -(-pairs // len(world.held_out))
     home = task.reference.sample(world.held_out, many, rng("home"))
-    plain = refit(_by(None, 1.0))
+    plain = refit(_by(None, mover))
     moving = online(
         task.replaced(rewards=plain, rng=rng("run"), carry=Carry()),
         world.loop or Loop(),
@@ -218,9 +223,17 @@ def golds(lines: list[dict[str, Any]]) -> list[float]:
     return [float(line["gold"]) for line in lines if line["kind"] == "round"]
 
 
-_FAR = {"kl": (16.0,)}
+def score(lines: list[dict[str, Any]]) -> float:
+    """What constants are chosen by: the accuracy, or in rounds the mean of gold over them."""
+    each = golds(lines)
+    return sum(each) / len(each) if each else mean_accuracy(lines)
+
+
+# the policy is moved by the plain model at the rate that plain models chose in an earlier pilot
+_FAR = {"kl": (16.0,), "mover": 0.02}
 _ROUNDS = {"kl": (), "rounds": 4}
 _PLAIN, _RANDOM = {"ascent": "none"}, {"ascent": "random"}
+_RATES = {"rate": (0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)}
 
 
 @Claim(
@@ -240,21 +253,21 @@ _PLAIN, _RANDOM = {"ascent": "none"}, {"ascent": "random"}
     worlds=("table",),
     on={"table": {"testbed": "bag", "hidden": 16}},
     tuned={
-        "meta": {"rate": (0.01, 0.03, 0.1, 0.3), "eta": (0.3, 3.0)},
-        "plain": {"rate": (0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3)},
+        "meta": {"rate": (0.015, 0.03, 0.06), "eta": (3.0, 10.0, 30.0)},
+        "plain": _RATES,
         "random": "meta",
         "unshifted": "meta",
-        "meta rounds": "meta",
-        "plain rounds": "plain",
-        "random rounds": "meta",
+        "meta rounds": {"rate": (0.01, 0.02, 0.03), "eta": (0.3, 1.0, 3.0)},
+        "plain rounds": _RATES,
+        "random rounds": "meta rounds",
     },
-    by=mean_accuracy,
+    by=score,
     # one pair in a hundred, and a tenth of a deviation of gold
     least={
         **dict.fromkeys(("shift", "over plain", "over random", "over unshifted"), 0.01),
         **dict.fromkeys(("rounds over plain", "rounds over random", "rounds rise"), 0.1),
     },
-    seeds="300..311",
+    seeds="500..519",
     control=("over random", "rounds over random"),
     broken="the step has the same length and a random direction",
     premises=("shift",),
