@@ -11,15 +11,18 @@ from typing import Any
 import pytest
 import torch
 from small import small_world
-from test_contract import SMALL, drive, timeless
+from test_contract import SMALL, drive, loop_of, timeless
+from verdicts.curves import run
 
 from assay.core import Carry, InputError, Loop, Step
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
 from assay.formulas.multipliers import scheduled, stepped, weights
-from assay.recipes import constrained
-from assay.recipes.constrained import MODES, off, recipe
+from assay.loops.constrained import MODES
+from assay.recipes import constrained, constrained_search
+from assay.recipes.constrained import recipe
 from assay.records.runs import Run
+from assay.stats.proxy_points import held_gold, off
 
 V, THETA, U = (torch.tensor(x).double() for x in ([0.2, 1.5], [1.0, 1.0], [0.3, -0.4, 0.1]))
 
@@ -122,6 +125,25 @@ def test_off_is_the_distance_from_the_points_at_the_end() -> None:
     assert off([{"tag": "", "stats": s} for s in stats]) == pytest.approx(0.5)
 
 
+def test_settings_that_do_not_hold_are_charged_where_weights_follow_points() -> None:
+    told = [{"value/0": 3.0, "point/0": 1.0, "weight/0": w} for w in (0.5, 0.6)]
+    curve = run([0.0, 1.0])
+    moving = [{**r, "stats": s} for r, s in zip(curve, told, strict=False)]
+    fixed = [{**r, "stats": told[0]} for r in curve[:2]]
+    assert held_gold(moving) == pytest.approx(1.0 - 10 * 1.75) and held_gold(fixed) == 1.0
+
+
+def test_a_search_says_how_many_vertices_it_reached_and_waits_for_the_first() -> None:
+    """No vertex is reached within so few steps, unless any distance counts as reached."""
+    for tolerance, share, labels in ((1e-9, 0.0, [0, 0, 0, 24]), (1e9, 1.0, [0, 24, 48, 48])):
+        how = {"search": 1, "warmup": 2, "vertices": 2, "tolerance": tolerance}
+        loop = replace(loop_of(constrained_search), max_steps=3)
+        read = drive(constrained_search, small_world(constrained_search), how, loop=loop)
+        curve = [r for r in read if r["tag"] != "best"]
+        assert [r["labels"] for r in curve] == labels
+        assert curve[-1]["stats"]["near"] == share
+
+
 def test_components_circle_their_points() -> None:
     """Gradient play circles, and slowly; a further point is followed further, and beyond it the
     weights go down.
@@ -169,14 +191,14 @@ def test_a_search_is_paid_for_and_resumes(tmp_path: Path) -> None:
         and points[4] == (1.0, 1.5)
         and points[8] in set(points[:8:2])
     )
-    run = Run.create(tmp_path / "r", {})
+    kept = Run.create(tmp_path / "r", {})
     half = measure(
         recipe,
         world,
         arguments=arguments,
         loop=loop,
         config=MeasureConfig(eval_steps=1, save_steps=5, eval_generations=16),
-        run=run,
+        run=kept,
     )
     for _ in range(8):
         next(half)
