@@ -21,13 +21,15 @@ way between them is measured after it: the log warns where it rises by more than
 Where this differs: the paper probes the heads linearly before averaging; here all begin at one
 head.
 
-Here: a small Llama that starts from random weights and is fitted for a hundred steps is no
-fine-tuned pretrained model. What is said here is said of that.
+Here: the reward models of grammar start from random weights. The claim is therefore judged on
+reward models with a pretrained start, by the study `averaged_weights`, all three of one fit that is
+long enough for wrong labels to be memorised. Its own claim gives each the length that suits it.
 """
 
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from torch import Tensor
 
@@ -36,7 +38,6 @@ from assay.core.reward import Several
 from assay.formulas.pairwise import bradley_terry, centring
 from assay.rewards import weight_average
 from assay.rewards.fit import Trainable, trained
-from assay.stats.effects import Reading, matched_gain
 
 paper = Paper(
     "WARM: On the Benefits of Weight Averaged Reward Models",
@@ -94,27 +95,46 @@ def fit(
     return whole.only([0])
 
 
+# a language and models that are small enough for twenty seeds, and memorise
+_LANGUAGE = {"width": 48, "layers": 2, "sft_steps": 100, "demos": 1000, "held_out": 24}
+_PAIRS = {"max_tokens": 16, "pairs": 1000, "noise": 0.2, "members": 1, "reward_steps": 1}
+_SMALL = {**_LANGUAGE, **_PAIRS}
+LONG = {"pretrain_steps": 100, "rate": 2e-3, "layers": 1, "steps": 240}
+
+
 @Claim(
-    "The reward model of averaged weights keeps more gold at equal KL than one member, and than "
-    "the mean of the same members' scores.",
-    arms={
-        "mine": ("leave_one_out", {"fit": "warm"}),
-        "mean": ("leave_one_out", {"fit": "warm", "fit.average": False, "aggregate": "mean"}),
-        "single": ("leave_one_out", {"fit": "warm", "fit.average": False}),
-    },
-    turns="single",
+    "Fitted until members have memorised wrong labels, the average of their weights follows fewer "
+    "of them than a member and than the mean of their scores does, and its best of n completions "
+    "has more gold than either's.",
+    arms={"long": ("averaged_weights", LONG)},
     worlds=("grammar",),
-    least={"over single": 0.1, "over mean": 0.0},
-    seeds="100..104",
-    control=("over mean",),
+    on={"grammar": _SMALL},
+    # more than half of the wrong labels; one in fifty of them; a tenth of a deviation of gold
+    least={
+        "memorised": 0.5,
+        "forgets over member": 0.02,
+        "forgets over mean": 0.0,
+        "best over member": 0.1,
+        "best over mean": 0.0,
+    },
+    seeds="100..119",
+    control=("forgets over mean", "best over mean"),
     broken="the mean of the same members' scores: as many members, and no weights averaged",
+    premises=("memorised",),
     differs={
+        "updates": "a member is fitted once, an average as often as it has members",
         "scored": "the mean scores every completion with each of its members",
-        "seconds": "it scores more",
     },
 )
-def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold differences over the shared range of √KL: to one member, to the mean of scores."""
+def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
+    """The share of its wrong labels that a member orders as they are labeled; how much less the
+    average of weights does than a member and than the mean of scores; and gold of the best of n, in
+    deviations of gold, less theirs.
+    """
+    long = {x["reward"]: x for x in arms["long"] if x["kind"] == "judged"}
+    mine, rivals = long["weights"], {"member": long["member"], "mean": long["scores"]}
     return {
-        f"over {other}": matched_gain(arms["mine"], arms[other]) for other in ("single", "mean")
+        "memorised": long["member"]["memorised"],
+        **{f"forgets over {k}": x["memorised"] - mine["memorised"] for k, x in rivals.items()},
+        **{f"best over {k}": mine["best"] - x["best"] for k, x in rivals.items()},
     }

@@ -73,7 +73,6 @@ TRUE: Curves = {
         "plain, large": FALLS,
         "permuted, large": FALLS,
     },
-    "warm": {"mine": UP, "single": FALLS, "mean": SOME},
 }
 FALSE: Curves = {
     # better than the single model by all parts, and worse than the members' mean
@@ -120,5 +119,4 @@ FALSE: Curves = {
         "plain, large": FALLS,
         "permuted, large": FALLS,
     },
-    "warm": {"mine": FALLS, "single": FALLS, "mean": SOME},
 }
