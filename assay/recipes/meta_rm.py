@@ -257,7 +257,7 @@ _RATES = {"rate": (0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)}
         "plain": _RATES,
         "random": "meta",
         "unshifted": "meta",
-        "meta rounds": {"rate": (0.01, 0.02, 0.03), "eta": (0.3, 1.0, 3.0)},
+        "meta rounds": {"rate": (0.01, 0.015, 0.02), "eta": (0.1, 0.3, 1.0)},
         "plain rounds": _RATES,
         "random rounds": "meta rounds",
     },
