@@ -51,8 +51,8 @@ paper = Paper(
 reduces = {"dpo": ({"eta": 0.0}, {})}
 _RUN = {"max_steps": 125}
 _RATE = {"learning_rate": (0.1, 0.2, 0.4)}
-_MINE = {"eta": (0.001, 0.003, 0.01), "beta": (0.002, 0.02), **_RATE}
-_DPO = {"beta": (0.0005, 0.002, 0.005, 0.01, 0.02, 0.05), **_RATE}
+_MINE = {"eta": (0.001, 0.003, 0.01), "beta": (0.0002, 0.001), **_RATE}
+_DPO = {"beta": (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005), **_RATE}
 # imitation has one constant, and as many settings of it
 _SFT = (
     *(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0),
