@@ -46,7 +46,9 @@ Traps. Multipliers act on standardised advantages, so they are not weights in re
 that converges. Proxy points of components optimised alone are not their points together.
 
 Here: components are reward models of one gold with errors of their own, so the points exist because
-reward models err, not because they conflict.
+reward models err, not because they conflict. Values stay at their points (0.17 away), and yet gold
+ends lower than with PPO on the mean at a rate that suits it, by 0.19 [0.06, 0.31] on 20 seeds, and
+no higher than with the same weights that follow nothing.
 """
 
 from __future__ import annotations
