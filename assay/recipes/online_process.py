@@ -27,8 +27,9 @@ correlation of r_φ with the exact advantage of π_old is then 0.04 in the first
 the correlation is 0.15 to 0.20 and 0.46 to 0.59. In a decision process `prm/advantage_correlation`
 records it.
 
-On the key-door grid it does not learn faster than outcomes alone (.009 [−.045, .063] of a best .697,
-60 seeds), where steps that are paid by the map do (.164 [.098, .230]): the smaller α, the better.
+On the key-door grid it does not learn faster than outcomes alone (.009 [−.045, .063] of a best
+.697, 60 seeds), where steps that are paid by the map do (.164 [.098, .230]): the smaller α, the
+better.
 
 The paper's environments answer in words; this one answers with states. No released code was at
 hand.

@@ -32,8 +32,8 @@ draws few episodes a step, as the papers' learners do.
 Trap of the learner: an explicable reward penalises the wrong actions in states on the way, by up to
 −1 each. A policy gradient learns first to stay where nothing is paid, 0 being more than its base
 policy's −0.8 to −1.8. EXPRD is therefore judged with Q-learning, as in its paper. The design is the
-same on every seed, as the grid is; seeds differ in what the learner draws. It ends .391 [.192, .590]
-of a best .697 above a design on as many random states, 20 seeds.
+same on every seed, as the grid is; seeds differ in what the learner draws. It ends .391 [.192,
+.590] of a best .697 above a design on as many random states, 20 seeds.
 
 The claims on the teacher and on ExploRS are those of `adaptive_teacher` and `self_learned_reward`.
 """

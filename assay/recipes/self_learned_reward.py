@@ -4,7 +4,8 @@
 
 It is the design `explore` of `reward_design`, which has the bookkeeping; the learner is the policy
 gradient. rate=0 leaves the bonus alone, which is the negative control, and fade=0 the self-learned
-part alone. On the key-door grid all that it gains, .338 [.232, .444] of a best .697, is the bonus's.
+part alone. On the key-door grid all that it gains, .338 [.232, .444] of a best .697, is the
+bonus's.
 """
 
 from __future__ import annotations
