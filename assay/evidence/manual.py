@@ -147,12 +147,22 @@ def parts(path: Path) -> dict[str, Any]:
 
 
 def _fitted(arms: ast.expr, name: str) -> dict[str, Any]:
-    """The constants with which a claim's own arm fits: some fits mean nothing by their defaults in
-    the world, such as a penalty on length where all completions are of one length.
+    """The constants with which a claim's own arm fits, as far as they stand there themselves: some
+    fits mean nothing by their defaults in the world, such as a penalty on length where all
+    completions are of one length.
     """
-    _, constants = _literal(arms, {}).get("mine", ("", {}))
+    own = _items(arms).get("mine")
+    given = _items(own.elts[1]) if isinstance(own, ast.Tuple) else {}
+    constants = {k: _literal(v, None) for k, v in given.items()}
     mine = constants.get("fit") == name
-    return {k: v for k, v in constants.items() if mine and k.startswith("fit.")}
+    return {k: v for k, v in constants.items() if mine and k.startswith("fit.") and v is not None}
+
+
+def _items(node: ast.expr) -> dict[Any, ast.expr]:
+    """What a dictionary holds by literal keys."""
+    if not isinstance(node, ast.Dict):
+        return {}
+    return {k.value: v for k, v in zip(node.keys, node.values) if isinstance(k, ast.Constant)}
 
 
 def _literal(node: ast.expr, otherwise: Any) -> Any:

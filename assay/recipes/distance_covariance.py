@@ -200,7 +200,7 @@ MINE = {"fit": "distance_covariance", "fit.attribute": "tokens:12-"}
     "best-of-n than one without a penalty, than one with a penalty on the correlation, and than "
     "one that credits the attribute linearly.",
     arms={
-        "mine": ("best_of_n", MINE),
+        "mine": ("best_of_n", {"fit": "distance_covariance", "fit.attribute": "tokens:12-"}),
         "shuffled": ("best_of_n", {**MINE, "fit.shuffled": True}),
         "correlation": ("best_of_n", {**MINE, "fit.measure": "pearson"}),
         "credit": ("best_of_n", {**MINE, "fit.measure": "margin"}),

@@ -123,7 +123,7 @@ ATTRIBUTE = {"fit.attribute": "tokens:12-"}
     "head of two keeps more gold at equal KL than the plain reward model, and hardly less than the "
     "labels' own model, which credits the attribute as raters do.",
     arms={
-        "mine": ("leave_one_out", {"fit": "odin", **ATTRIBUTE, **LOOP}),
+        "mine": ("leave_one_out", {"fit": "odin", "fit.attribute": "tokens:12-", **LOOP}),
         "shuffled": ("leave_one_out", {"fit": "odin", "fit.shuffled": True, **ATTRIBUTE, **LOOP}),
         "labels' own": (
             "leave_one_out",
