@@ -30,7 +30,9 @@ batch's mean, and so breaks gate and γ together.
 Here: the world supplies the thinking reward. With --world.inverted it is the share of wrong steps
 on so many of the prompts, and of right steps on the rest; the claim has it wrong on half of them.
 The claim asks for all that the paper says: that the trusted thinking reward is worth more than
-none, that trust is worth more than annealing alone, and that it is γ and not the gate.
+none, that trust is worth more than annealing alone, and that it is γ and not the gate. On 32 seeds
+trust ends 0.030 [0.005, 0.055] above annealing alone, 0.000 [−0.011, 0.012] above answers alone,
+and at what the gate alone (−0.001 [−0.010, 0.008]) and exchanged γ (−0.002 [−0.011, 0.007]) reach.
 """
 
 from __future__ import annotations
