@@ -28,7 +28,8 @@ likelihood to completions that nobody compared, and RPO's do not. The claim ends
 down (125 updates): after 1,000, DPO at β .02 writes one token twelve times, whose worth is chance,
 and a mean over ten seeds was decided by one of them. RPO chooses η, β and learning rate on seeds 0
 to 4, and DPO β and learning rate from as many settings: DPO at a quarter of the rate is DPO stopped
-early, and the η that is best at β .02 is not the one that is best at β .002.
+early, and the η that is best at β .02 is not the one that is best at β .002. Both go to the
+smallest β and RPO to the smallest η: its end over DPO's is .09 [−.43, .61] on 40 seeds.
 """
 
 from __future__ import annotations
