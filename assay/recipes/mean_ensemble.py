@@ -5,7 +5,9 @@ Differs from leave_one_out in the score, and in nothing else.
 Here: members are fitted on bootstraps of the pairs. The paper's members see all pairs and differ in
 the seed of their head and of the order; linear fits of all pairs have one optimum and would all be
 one (`--no-bootstrap`). Bootstraps differ more. The claim's single reward model is fitted on all
-pairs, as the paper's is: one bootstrap has seen 63 % of them.
+pairs, as the paper's is: one bootstrap has seen 63 % of them. Best-of-n by the mean then ends .37
+[.25, .50] above that by the single, and at equal KL policies have .20 [.09, .32] more gold; without
+a penalty they do not fall less, −.35 [−.84, .15] (50 seeds).
 """
 
 from __future__ import annotations

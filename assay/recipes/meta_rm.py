@@ -29,6 +29,8 @@ Here: networks of one hidden layer on counts (`--world.hidden 16`), which learn 
 sides choose their learning rate, far below the world's, at which noisy pairs are fitted too well.
 The claim's policy is moved by a plain model at such a rate, too: at the world's, the shift would be
 that of a model which none of the judged ones resembles.
+On 20 fresh seeds MetaRM orders .04 [.02, .06] more of the shifted pairs rightly than the plain
+model, .04 [.01, .07] more than a random step; in rounds that is worth no gold, .00 [−.01, .02].
 On linear models, at a step that both grids had as their least, MetaRM's was worth no more than a
 random one.
 """

@@ -12,7 +12,9 @@ there at M = 5: `released` does that. In its best-of-n code λ = 0 falls through
 Here: members are fitted on bootstraps of the pairs. The paper's members see all pairs and differ in
 the seed of their head and of the order; linear fits of all pairs have one optimum and would all be
 one (`--no-bootstrap`). Bootstraps differ more. The claim's single reward model is fitted on all
-pairs, as the paper's is: one bootstrap has seen 63 % of them.
+pairs, as the paper's is: one bootstrap has seen 63 % of them. Best-of-n then ends .51 [.39, .63]
+above that by the single; of policies nothing is shown (falls less by −.19 [−.74, .37] without a
+penalty and by .51 [−.09, 1.11] under the best, 50 seeds).
 """
 
 from __future__ import annotations

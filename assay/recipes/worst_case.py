@@ -10,7 +10,9 @@ and 0.4 in grammar, whose centring term holds them only loosely.
 Here: members are fitted on bootstraps of the pairs. The paper's members see all pairs and differ in
 the seed of their head and of the order; linear fits of all pairs have one optimum and would all be
 one (`--no-bootstrap`). Bootstraps differ more. The claim's single reward model is fitted on all
-pairs, as the paper's is: one bootstrap has seen 63 % of them.
+pairs, as the paper's is: one bootstrap has seen 63 % of them. Best-of-n by the worst case then ends
+.56 [.44, .68] above that by the single; of policies nothing is shown (falls less by −.13 [−.71,
+.46] without a penalty and by .57 [−.13, 1.28] under the best, 50 seeds).
 """
 
 from __future__ import annotations
