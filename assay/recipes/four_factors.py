@@ -3,7 +3,8 @@
 The paper fine-tunes one model in many ways and finds an order. Better preference data moves the
 result most, then PPO rather than DPO, then a larger reward model (much for mathematics, hardly
 elsewhere), then more unlabeled prompts for PPO. This file makes the same table of a world, one
-factor after the other, as the paper does: each later factor is varied on the better data.
+factor after the other; the algorithm is averaged over both data, later factors are varied on the
+better data.
 
     data            better: the best of `best` completions against another one, labels by
                     Bradley–Terry on gold; worse: a `fewer`-th as many pairs of two plain
@@ -34,7 +35,8 @@ own .13 above (seed 0), and the order of the factors turns over. All runs make a
 that DPO sees 100 pairs fifteen times.
 
 Here: the world is one of small language models with a written gold, and its reward models are small
-Llamas; "larger" is a few thousand weights, not 13 to 70 billion.
+Llamas; "larger" is a few thousand weights, not 13 to 70 billion. On 12 seeds data moves gold .52
+[.22, .81] more than the algorithm, and the algorithm .38 [.12, .63] *less* than the reward model.
 """
 
 from __future__ import annotations
