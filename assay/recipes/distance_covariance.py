@@ -211,7 +211,7 @@ MINE = {"fit": "distance_covariance", "fit.attribute": "tokens:12-"}
     worlds=("table",),
     on={"table": _EXTREMES},
     tuned={
-        "mine": {"fit.lam": (3.0, 10.0, 30.0)},
+        "mine": {"fit.lam": (10.0, 30.0, 100.0)},
         "shuffled": "mine",
         "correlation": {"fit.lam": (1.0, 3.0, 10.0)},
         "credit": {"fit.lam": (0.25, 0.5, 1.0)},
@@ -219,8 +219,14 @@ MINE = {"fit": "distance_covariance", "fit.attribute": "tokens:12-"}
         "plain": "",  # as given: what turns
     },
     by=by,
-    least=None,
-    seeds="500..519",
+    # a tenth of what the baseline falls by on seeds 0 to 4
+    least={
+        "over single": 0.035,
+        "over correlation": 0.035,
+        "over credit": 0.035,
+        "over shuffled": 0.0,
+    },
+    seeds="500..539",
     control=("over shuffled",),
     broken="the attribute is that of other completions",
 )

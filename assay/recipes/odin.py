@@ -15,10 +15,9 @@ Traps: Pearson's correlation needs a large batch (a batch of one length has corr
 gradient). It removes linear dependence only, on the pairs' own completions, and a real link of
 quality with length goes too.
 
-Here, in the claim's former form (every member, 100 steps): the quality head keeps far more gold
-than the plain reward model, as much as with other completions' attribute, and less than a linear
-credit, which is the labels' own model: at the weights that were best on the first five seeds, the
-correlation's pull on the head does more than what it is correlated with.
+Here the quality head keeps 6.6 [5.7, 7.6] more gold at equal KL than the plain reward model, .8
+[.3, 1.3] more than with other completions' attribute, and .8 [.4, 1.2] less than the labels' own
+model, a linear credit (40 seeds).
 """
 
 from __future__ import annotations
@@ -135,14 +134,16 @@ ATTRIBUTE = {"fit.attribute": "tokens:12-"}
     worlds=("table",),
     on={"table": _BIASED},
     tuned={
-        "mine": {"fit.lam_length": (3.0, 10.0, 30.0)},
+        "mine": {"fit.lam_length": (1.0, 3.0, 10.0)},
         "shuffled": "mine",
-        "labels' own": {"fit.lam": (1.0, 1.5, 2.0)},
+        "labels' own": {"fit.lam": (0.5, 1.0, 1.5)},
         "single": {"fit.centre": (0.3, 1.0, 3.0)},
     },
     by=by,
-    least=None,
-    seeds="500..519",
+    # a tenth of what the baseline falls by on seeds 0 to 4; beside the labels' own, half of one
+    # deviation of gold
+    least={"over single": 3.0, "beside the labels' own": -0.5, "over shuffled": 0.0},
+    seeds="500..539",
     control=("over shuffled",),
     broken="the attribute is that of other completions",
 )
