@@ -32,10 +32,10 @@ holds on the pairs' completions, not on those of a policy that has moved: the cl
 gold at equal KL. The squared *sample* correlation is not blind to a taste without correlation: its
 mean is E[r²z²]/n, which a score that is large where z is far from its mean raises.
 
-Here, in the claim's former form: where labels like rare tokens in proportion, which gold does not,
-every one of these reward models keeps far more gold than the plain one, and this one more than the
-same fit with other completions' attribute. The linear credit, which is the labels' own model, keeps
-more still; it may be set past independence, which pays where gold falls with what labels liked.
+Here, where raters like a completion the further its count of rare tokens lies from the mean, either
+way, best-of-n keeps .18 [.08, .28] more gold at equal KL than without a penalty, its centring tuned
+as carefully, .37 [.28, .46] more than with a linear credit and .22 [.08, .36] more than with other
+completions' attribute; but .09 [.02, .17] less than with the squared correlation (40 seeds).
 """
 
 from __future__ import annotations
