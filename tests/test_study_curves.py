@@ -91,7 +91,7 @@ def test_the_win_rate_is_what_drawing_gives() -> None:
 def test_a_study_says_which_world_it_needs(bag: World, bandit: World) -> None:
     with pytest.raises(InputError, match="--world.testbed bandit"):
         next(best_of_n_theory.study(bag))
-    with pytest.raises(InputError, match="a law is fitted"):
+    with pytest.raises(InputError, match="hold out one size at least, and give three others"):
         next(preference_scaling.study(bandit, sizes=(10, 20)))
     with pytest.raises(InputError, match=r"--cut is 1\.0"):
         next(scaling_fit.study(bandit, about="gold", cut=1.0))

@@ -2,9 +2,8 @@
 
 The paper fine-tunes one model in many ways and finds an order. Better preference data moves the
 result most, then PPO rather than DPO, then a larger reward model (much for mathematics, hardly
-elsewhere), then more unlabeled prompts for PPO. This file makes the same table of a world, one
-factor after the other; the algorithm is averaged over both data, later factors are varied on the
-better data.
+elsewhere), then more unlabeled prompts for PPO. This file makes the same table of a world: the
+algorithm's effect is a mean over both data, those of later factors are on the better data.
 
     data            better: the best of `best` completions against another one, labels by
                     Bradley–Terry on gold; worse: a `fewer`-th as many pairs of two plain

@@ -35,9 +35,8 @@ no training mends. In a bag of 60 tokens it lacks nothing, so that the claim use
 
 Here, on seeds 0 to 4 of a bag with 16 tokens and β = 0.1: of logit(a) a sum over tokens explains
 R² 0.72 to 0.78 (with 60 tokens 0.96), the ideal ranks 0.70 to 0.92 of the clear pairs rightly and
-DPO's optimum in the class 0.08 to 0.11 fewer. In a bandit the class lacks nothing. On 20 fresh
-seeds DPO ends .08 [.06, .09] below the ideal, and of the wrong pairs .04 [.01, .07] less than half
-flip, .34 [.31, .38] fewer than where each completion has parameters of its own.
+DPO's optimum in the class 0.08 to 0.11 fewer. In a bandit it lacks nothing. On 20 fresh seeds DPO
+ends .08 [.06, .09] below the ideal, and .04 [.01, .07] less than half of the wrong pairs flip.
 """
 
 from __future__ import annotations
