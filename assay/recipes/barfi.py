@@ -23,12 +23,10 @@ earns 0.70 at λ = 0, 0.34 at 0.01 and nothing at 0.3, where the blend is. Witho
 differ by that, whatever was learnt.
 
 Here: without noise the primary alone finds its best policy in thirty steps, so that what is asked
-is what the blend loses to it. The paper's first half, that it keeps what a helpful heuristic gives,
-is not asked: exact gradients under Adam leave the heuristic nothing to give (with 12 to 30 steps an
-episode the sum is at most .04 above the primary). λ has to keep the policy random under the
-heuristic, as the outer gradient is a local one. On 12 fresh seeds the blend loses .001 to the
-primary under an adversarial heuristic, and .07 [−.11, .25] under a useless one: nothing on ten
-seeds, .08 on one and all on another.
+is what the blend loses to it; exact gradients under Adam leave a helpful heuristic nothing to give
+(at most .04 with 12 to 30 steps an episode). λ has to keep the policy random under the heuristic,
+as the outer gradient is a local one. On 12 fresh seeds the blend loses .001 under an adversarial
+heuristic, and .07 [−.11, .25] under a useless one: .08 on one seed and all on another.
 """
 
 from __future__ import annotations
