@@ -86,8 +86,8 @@ POINT = 2.8  # where gold peaks under the unconstrained sum, as in `constrained`
 LOOKS = {"vertices": 8}
 _HELD = {"dual": 10.0, "limit": 2.0, "points": [POINT, POINT], **STEPS}
 _SEARCH = {**_HELD, **LOOKS, "search": 30, "warmup": 50, "spread": 0.5, "tolerance": 0.1}
-# mean weight of `found` by step at rate .005, seeds 0 to 4
-SCHEDULE = [0.86, 0.88, 0.88, 0.87, 0.69, 0.5, 0.47, 0.6, 0.62, 0.5, 0.57]
+# mean weight of `found` by step at rate .0035, seeds 0 to 4
+SCHEDULE = [0.86, 0.88, 0.88, 0.88, 0.88, 0.81, 0.59, 0.58, 0.54, 0.57, 0.51]
 
 
 @Claim(
@@ -112,7 +112,7 @@ SCHEDULE = [0.86, 0.88, 0.88, 0.87, 0.69, 0.5, 0.47, 0.6, 0.62, 0.5, 0.57]
     },
     seeds="500..519",
     tuned={
-        "found": {"learning_rate": (0.01, 0.007, 0.005, 0.0035)},
+        "found": {"learning_rate": (0.007, 0.005, 0.0035, 0.0025)},
         "sum": {"learning_rate": (0.005, 0.0025, 0.00125, 0.0006)},
         "stopped": {"learning_rate": (0.02, 0.01, 0.005, 0.0025)},
         "open": "found",
