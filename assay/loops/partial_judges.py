@@ -110,18 +110,36 @@ def some(n: int, features: int, reveal: int, rng: Rng) -> Bool[Tensor, "n F"]:
     return chance.argsort(1).argsort(1) < reveal
 
 
-def comparisons(
-    place: Drift, pairs: int, horizon: int, reveal: int, noise: float, rng: Rng
-) -> Compared:
-    """People compare two decisions at random in states at random, and the judge sees parts."""
-    A, F = place.pays.shape
+def preferences(
+    place: Drift, pairs: int, horizon: int, noise: float, rng: Rng
+) -> tuple[Float[Tensor, "n F"], Int[Tensor, "n"], Int[Tensor, "n"]]:
+    """People compare two decisions at random in states at random.
+
+    Args:
+        place: The process.
+        pairs: Comparisons.
+        horizon: Decisions of an episode, from which the states are.
+        noise: Temperature of the people's choices.
+        rng: Address of states, decisions and choices.
+
+    Returns:
+        The states, the preferred decisions and the others.
+    """
+    A = len(place.liked)
     s = place.rollout(None, -(-pairs // horizon), horizon, rng("states"), greedily=False)["seen"]
     s, p = s.flatten(0, 1)[:pairs], torch.arange(pairs)
     one, other = rng("one").integers(A, p), rng("other").integers(A - 1, p)
     other = torch.where(other >= one, other + 1, other)
     first = torch.sigmoid((worth(s, one, place.liked) - worth(s, other, place.liked)) / noise)
     won = rng("label").uniform(p) < first
-    m = some(pairs, F, reveal, rng("mask")).to(s.dtype)
+    return s, torch.where(won, one, other), torch.where(won, other, one)
+
+
+def comparisons(
+    place: Drift, pairs: int, horizon: int, reveal: int, noise: float, rng: Rng
+) -> Compared:
+    """The same `preferences` as a judge sees them, who sees so many features at random."""
+    s, chosen, rejected = preferences(place, pairs, horizon, noise, rng)
+    m = some(pairs, s.shape[1], reveal, rng("mask")).to(s.dtype)
     seen = torch.cat([s * m, m], -1)
-    chosen, rejected = torch.where(won, one, other), torch.where(won, other, one)
     return Compared(seen, chosen, rejected, torch.ones(pairs, 1, dtype=torch.bool))

@@ -183,3 +183,18 @@ class Drift:
             shift = (1 - self.kept**2) ** 0.5 * rng("noise", t).normal(n, f)
             s = self.kept * s + self.push[a] + shift
         return {k: torch.stack(v, 1) for k, v in kept.items()}
+
+
+def drift(features: int, decisions: int, shared: float, rng: Rng) -> Drift:
+    """Draw a process.
+
+    Args:
+        features: Features of a state.
+        decisions: Decisions in each state.
+        shared: Share of weight that return and preference have in common.
+        rng: Address of its weights.
+    """
+    a, f = torch.arange(decisions)[:, None], torch.arange(features)
+    pays = rng("pays").normal(a, f)
+    liked = shared**0.5 * pays + (1 - shared) ** 0.5 * rng("liked").normal(a, f)
+    return Drift(pays, liked, 0.5 * rng("push").normal(a, f))
