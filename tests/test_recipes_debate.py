@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from assay.core import InputError, Loop, Rng
-from assay.loops.debating import argued, confused, debate, skill, turns
-from assay.loops.partial_judges import comparisons, fit_judge, lead, some
+from assay.loops.debating import KINDS, Game, argued, debate, moves_of, skill, wins
+from assay.loops.partial_judges import comparisons, fit_judge, lead, preferences, some
+from assay.loops.refuting import confused, confuser, irrefutable
 from assay.loops.sequences import Drift, Network, improve, logits_of, moved, worth
 from assay.recipes.debate import study
 from assay.registry.catalogue import load_world as place
@@ -51,46 +52,123 @@ class Greedy(nn.Module):
 
 def test_players_take_turns_and_show_each_feature_once() -> None:
     judge: Any = Additive()
-    shown, kept = debate(Greedy(judge), STATE, MINE, OTHER, A, 3)
+    game, two = Game(judge, A, 3), (Greedy(judge), Greedy(judge))
     gap = judge.gap()
-    for n, row in enumerate(gap.tolist()):
-        first = max(range(F), key=lambda f: row[f])
-        second = min((f for f in range(F) if f != first), key=lambda f: row[f])
-        third = max((f for f in range(F) if f not in (first, second)), key=lambda f: row[f])
-        assert kept["action"][n].tolist() == [first, second, third]
-        assert shown[n].nonzero()[:, 0].tolist() == sorted([first, second, third])
-    assert torch.allclose(lead(judge, STATE, shown, MINE, OTHER), (gap * shown).sum(-1), atol=1e-5)
+    best, worst = (lambda row, f: row[f]), (lambda row, f: -row[f])
+    for begins, helps in ((0, (best, worst, best)), (1, (worst, best, worst))):
+        shown, kept = debate(game, two, (STATE, MINE, OTHER), game.order(begins))
+        for n, row in enumerate(gap.tolist()):
+            moves = list[int]()
+            for help_ in helps:
+                left = [f for f in range(F) if f not in moves]
+                moves.append(max(left, key=lambda f: help_(row, f)))
+            assert kept["action"][n].tolist() == moves
+            assert shown[n].nonzero()[:, 0].tolist() == sorted(moves)
+        said = lead(judge, STATE, shown, MINE, OTHER)
+        assert torch.allclose(said, (gap * shown).sum(-1), atol=1e-5)
 
 
-def test_the_second_player_is_paid_the_negative_of_the_first() -> None:
-    player = Network(2 * F + 2 * A, F + 1, Rng(0))
+def test_a_player_alone_moves_in_all_turns() -> None:
+    judge: Any = Additive()
+    game, two = Game(judge, A, 3), (Greedy(judge), Greedy(judge))
+    shown, _ = debate(game, two, (STATE, MINE, OTHER), game.order(1, alone=True))
+    assert torch.equal(shown, judge.gap() >= judge.gap().topk(3, -1).values[:, -1:])
+
+
+def test_side_1_is_paid_the_negative_of_side_0_whoever_begins() -> None:
+    judge: Any = Additive()
+    game = Game(judge, A, 5)
+    player = game.player(F, Rng(0))
     noise = Rng(1).gumbel(ROW[:, None, None], torch.arange(5)[:, None], torch.arange(F))
-    _, kept = debate(player, STATE, MINE, OTHER, A, 5, noise)
     payoff = (ROW % 3 - 1).float()
-    first, second = turns(kept, payoff, gamma=0.5)
-    assert first.action.shape == (40, 3) and second.action.shape == (40, 2)
-    torch.testing.assert_close(first.target[:, -1], payoff)
-    torch.testing.assert_close(second.target[:, -1], -payoff)
-    for moves in (first, second):
-        assert bool(moves.legal.gather(-1, moves.action[..., None]).all())
-        logp, _ = logits_of(player(moves.seen), moves.legal)
-        torch.testing.assert_close(moves.logp, logp.gather(-1, moves.action[..., None])[..., 0])
+    for begins in (0, 1):
+        order, cases = game.order(begins), (STATE, MINE, OTHER)
+        _, kept = debate(game, (player, player), cases, order, ("drawn", "drawn"), noise)
+        for side in (0, 1):
+            moves = moves_of(kept, payoff, order, side)
+            assert moves.action.shape == (40, 3 if side == begins else 2)
+            torch.testing.assert_close(moves.target[:, -1], payoff if side == 0 else -payoff)
+            assert bool(moves.legal.gather(-1, moves.action[..., None]).all())
+            logp, _ = logits_of(player(moves.seen), moves.legal)
+            taken = logp.gather(-1, moves.action[..., None])[..., 0]
+            torch.testing.assert_close(moves.logp, taken)
+            own = moves.seen[:, 0, 2 * F : 2 * F + A].argmax(-1)
+            assert torch.equal(own, MINE if side == 0 else OTHER)
 
 
-def test_players_learn_to_win_and_on_shuffled_payoffs_they_do_not() -> None:
+N = torch.arange(400)
+CASES = Rng(2).normal(N[:, None], torch.arange(F)), N % A, (N + 1 + N % (A - 1)) % A
+QUICKLY = Loop(learning_rate=1e-2, epochs=4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_players_learn_to_win_and_on_shuffled_payoffs_they_do_not(kind: str) -> None:
     """A good part of the way from moves at random to the best replies, on either side."""
     judge: Any = Additive()
-    n = torch.arange(400)
-    cases = Rng(2).normal(n[:, None], torch.arange(F)), n % A
-    loop = Loop(learning_rate=3e-3, epochs=2)
-    best = skill(Greedy(judge), judge, cases, A, 4, Rng(4))
-    for shuffled in (False, True):
-        player, updates = argued(judge, cases, A, 4, 128, 150, Rng(3), loop, shuffled=shuffled)
-        assert updates == 150 * 2 * 2  # rounds, players, epochs
-        won = skill(player, judge, cases, A, 4, Rng(4))
+    game = Game(judge, A, 4)
+    best = skill(game, Greedy(judge), CASES, Rng(4))
+    for shuffled, rounds in ((False, 150), (True, 80)):
+        player, updates = argued(game, CASES, kind, 256, rounds, Rng(3), QUICKLY, shuffled=shuffled)
+        assert updates == rounds * 2 * 4, "two sets of moves and four epochs, whatever the kind"
+        won = skill(game, player, CASES, Rng(4))
         for side, nobody in (("first", best["chance"]), ("second", 1 - best["chance"])):
             learned = (won[side] - nobody) / (best[side] - nobody)
-            assert learned < 0.4 if shuffled else learned > 0.4, (side, learned)
+            assert learned < 0.2 if shuffled else learned > 0.35, (side, learned)
+
+
+def test_a_maxmin_player_stands_still_while_its_rival_learns() -> None:
+    judge: Any = Additive()
+    game = Game(judge, A, 4)
+
+    def weights(sittings: int, replies: int) -> Tensor:
+        player, _ = argued(game, CASES, "maxmin", 16, sittings, Rng(3), QUICKLY, replies=replies)
+        return torch.cat([p.detach().flatten() for p in player.parameters()])
+
+    start = weights(0, 3)
+    assert torch.equal(weights(3, 3), start), "three rounds of the rival"
+    assert not torch.equal(weights(4, 3), start), "and one of the player"
+    assert torch.equal(weights(6, 3), weights(4, 3)) and torch.equal(weights(7, 3), weights(4, 3))
+    assert not torch.equal(weights(4, 3), weights(4, 1)), "it learns against what the rival is"
+
+
+def test_a_confuser_refutes_more_than_chance_and_less_than_every_reply() -> None:
+    """Against players who know nothing, alone or in debate: no confuser beats trying everything,
+    and what withstands everything withstands the best reply, which is known here.
+    """
+    judge: Any = Additive()
+    game, untrained = Game(judge, A, 4), Network(2 * F + 2 * A, F + 1, Rng(9))
+    rival, updates = confuser(game, untrained, CASES, 128, 100, Rng(3), QUICKLY)
+    assert updates == 100 * 2 * 4
+    idle = wins(game, (untrained, untrained), CASES, Rng(5), ("best", "chance"))
+    best = wins(game, (untrained, Greedy(judge)), CASES, Rng(5))
+    trained = wins(game, (untrained, rival), CASES, Rng(5))
+    some_of = [tuple(x[begins::2] for x in CASES) for begins in (0, 1)]
+    left = [
+        irrefutable(game, untrained, (s, p, q), begins=begins)
+        for begins, (s, p, q) in enumerate(some_of)
+    ]
+    worst = float(torch.cat(left).double().mean())
+    assert worst <= min(best, trained) and max(best, trained) < idle - 0.1
+    assert (idle - trained) > 0.4 * (idle - worst), "it learned a good part of what there is"
+
+
+def test_what_is_irrefutable_wins_by_hand() -> None:
+    """With an additive judge a greedy player adds the best feature left, whatever was replied."""
+    judge: Any = Additive()
+    game, player = Game(judge, A, 3), Greedy(judge)
+    cases = STATE, MINE, OTHER
+    after = irrefutable(game, player, cases, begins=0, rows=7)
+    before = irrefutable(game, player, cases, begins=1)
+    for n, row in enumerate(judge.gap().tolist()):
+        ranked = sorted(row, reverse=True)
+        top, rest = ranked[0], ranked[1:]
+        assert bool(after[n]) == (min(top + f + max(x for x in rest if x != f) for f in rest) > 0)
+        ends = list[float]()
+        for f in row:
+            mine = max(x for x in row if x != f)
+            ends += [f + mine + g for g in row if g not in (f, mine)]
+        assert bool(before[n]) == (min(ends) > 0)
+    assert 0 < int(before.sum()) < int(after.sum()) < 40
 
 
 def test_an_update_makes_what_was_good_more_likely() -> None:
@@ -135,6 +213,18 @@ def test_the_judge_learns_what_people_like_from_parts() -> None:
         assert float((said == true).double().mean()) > 0.8
 
 
+def test_what_the_judge_sees_is_what_people_said_of_whole_states() -> None:
+    process = drift()
+    s, chosen, rejected = preferences(process, 2000, 4, 0.2, Rng(1))
+    seen = comparisons(process, 2000, 4, 3, 0.2, Rng(1))
+    assert torch.equal(seen.chosen, chosen) and torch.equal(seen.rejected, rejected)
+    assert torch.equal(seen.seen[:, :F], s * seen.seen[:, F:])
+    gap = worth(s, chosen, process.liked) - worth(s, rejected, process.liked)
+    likely = torch.sigmoid(gap.abs() / 0.2)
+    right = (gap > 0).double()
+    assert float(right.mean()) == pytest.approx(float(likely.mean()), abs=0.03), "Bradley-Terry"
+
+
 def test_states_drift_towards_what_is_pushed_and_keep_their_spread() -> None:
     process = drift()
     x = process.rollout(None, 4000, 8, Rng(4), greedily=False)
@@ -171,12 +261,13 @@ def test_a_study_is_a_function_of_its_seed_and_says_what_was_spent() -> None:
     assert parts["sees"] == 4 and whole["sees"] == whole["features"] > 4
     assert whole["right"] > parts["right"] > 0.5, "who sees everything knows more"
     spent = {x["arm"]: x for x in mine if x["kind"] == "spent"}
-    assert set(policies) == set(spent) == {"debate", "shuffled", "random", "full"}
+    assert set(policies) == set(spent) == {"maxmin", "self_play", "shuffled", "random", "full"}
     assert (
         policies["full"]["agrees"] == 1 and policies["full"]["wins"] == policies["full"]["robust"]
     )
     for what in ("generated", "scored", "labels", "updates"):
-        assert spent["debate"][what] == spent["shuffled"][what] >= spent["random"][what] > 0
+        most = {spent[k][what] for k in ("maxmin", "self_play", "shuffled")}
+        assert len(most) == 1 and max(most) >= spent["random"][what] > 0
 
 
 @pytest.mark.parametrize(

@@ -258,9 +258,9 @@ def measured(
 
 
 @Claim(
-    "Paid for winning a debate of maxmin players over six features, a policy is preferred by people "
-    "to one trained for the return, at little cost in return, nearly as much as if the judge saw "
-    "everything, and more than if paid for six features at random.",
+    "Paid for winning a debate of maxmin players over six features, a policy is preferred by "
+    "people to one trained for the return, at little cost in return, nearly as much as if the "
+    "judge saw everything, and more than if paid for six features at random.",
     arms={"debate": ("debate", {})},
     worlds=("study",),
     control=("over shuffled players",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-PREFERRED = {"debate": 0.75, "full": 0.76, "random": 0.6, "shuffled": 0.55}
+PREFERRED = {"maxmin": 0.75, "full": 0.76, "random": 0.6, "shuffled": 0.55}
 
 
 def _study(preferred: dict[str, float], lost: float, seed: int) -> dict[str, list[dict[str, Any]]]:
@@ -25,4 +25,4 @@ def true(seed: int) -> dict[str, list[dict[str, Any]]]:
 
 def false(seed: int) -> dict[str, list[dict[str, Any]]]:
     """Features at random do better than a debate."""
-    return _study({**PREFERRED, "debate": 0.56, "random": 0.75}, 0.02, seed)
+    return _study({**PREFERRED, "maxmin": 0.56, "random": 0.75}, 0.02, seed)
