@@ -166,6 +166,16 @@ _RATES = {"rate": (0.0025, 0.005, 0.01, 0.02)}
     "maxmin evidence at least as often as that of self-play.",
     arms={kind: ("refutation", {"players": kind}) for kind in PLAYERS},
     worlds=("study",),
+    least={
+        "the confuser refutes": 0.1,
+        "maxmin over isolated": 0.02,
+        "self-play over isolated": 0.02,
+        "maxmin over self-play": -0.02,
+        "maxmin over random": 0.1,
+        "maxmin over shuffled": 0.0,
+        "irrefutable: maxmin over isolated": 0.02,
+    },
+    seeds={"study": "600..611"},
     tuned={
         "maxmin": {"rate": (0.005, 0.01), "replies": (1, 3)},
         "self_play": _RATES,
