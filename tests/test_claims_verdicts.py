@@ -74,13 +74,14 @@ def test_a_claim_does_not_hold_where_its_paper_is_wrong(name: str) -> None:
 
 
 def test_constraints_that_are_not_held_decide_nothing_and_a_rival_that_ties_decides() -> None:
-    from verdicts import constrained, constrained_search, warm
+    from verdicts import constrained, constrained_search, refutation, warm
 
     assert said("constrained", constrained.not_held)["verdict"] == rule.UNDECIDED
     search = "constrained_search"
     assert said(search, constrained_search.not_reached)["verdict"] == rule.UNDECIDED
     assert said(search, constrained_search.bought)["verdict"] == rule.FAILS
     assert said("warm", warm.not_memorised)["verdict"] == rule.UNDECIDED
+    assert said("refutation", refutation.unhurt)["verdict"] == rule.UNDECIDED
 
 
 @pytest.mark.parametrize("path", sorted(folder(None).glob("*.json")), ids=lambda p: p.stem)
