@@ -157,26 +157,22 @@ def test_the_door_knows_steps_and_names(tiny: World) -> None:
         Checked(Plain()).step_of(HANDMADE)
 
 
-def test_a_demonstrated_verdict_is_of_spark_s_form_and_seven_in_ten_are_right() -> None:
+def test_a_demonstrated_verdict_is_right_and_of_spark_s_form() -> None:
     """The right verdict is told from the text, as the items show it."""
     posed = [arithmetic.pose("modular", 3, d) for d in dice(1500, Rng(1))]
     gold = Golds(40)
     x = curriculum.judgements(posed, lambda x: gold(x)[0], Rng(2))
-    found: dict[bool, list[tuple[bool, bool]]] = {True: [], False: []}
+    found: dict[bool, list[bool]] = {True: [], False: []}
     for p, asked, [said] in zip(posed, x.prompts.text(), x.text(), strict=True):
         shown = [part.strip() for part in asked.removeprefix(str(p)).split(":")]
         assert asked.startswith(f"{p} ") and shown[-1] == ""
         ends = [part.split()[-1] == str(p.value) for part in shown[:-1:2]]
         pair = len(ends) == 2
         assert not pair or (sum(ends) == 1 and f"{shown[1]} :" == str(p))
-        yes, no = ("1", "2") if pair else ("1", "0")
-        assert said in (yes, no)
-        found[pair].append((ends[0], (said == yes) == ends[0]))
-    for kind in found.values():
-        assert len(kind) > 500 and sum(true for true, _ in kind) / len(kind) == pytest.approx(
-            0.5, abs=0.1
-        )
-        assert sum(kept for _, kept in kind) / len(kind) == pytest.approx(0.7, abs=0.05)
+        assert said == ("1" if ends[0] else "2" if pair else "0")
+        found[pair].append(ends[0])
+    for kind in found.values():  # whoever always says the same is right half of the time
+        assert len(kind) > 500 and sum(kind) / len(kind) == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_reference_that_was_shown_verdicts_gives_them(cache: Path) -> None:

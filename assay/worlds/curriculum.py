@@ -20,7 +20,6 @@ from assay.worlds.sft import fine_tune
 NEAR = 0.03  # a measured pass rate this near to the requested one is accepted
 ROUNDS = 3  # attempts to come near, each from the strong policy
 GUESSED = 0.2  # share of the answers without scratch work that are right
-VERDICT = 0.7  # share of the demonstrated verdicts that are right, so that a judge has room
 
 
 def problems(
@@ -111,7 +110,8 @@ def judgements(problems: list[Problem], correct: Callable[[Samples], Tensor], rn
 
     A problem and one solution, right half of the time, "problem solution :", is judged 1 (right) or
     0; a problem with a right and a wrong solution in random order, "problem one : problem other :",
-    1 or 2. Either kind is a half. A verdict is the right one with chance `VERDICT`.
+    1 or 2. Either kind is a half. All verdicts are right: a small policy needs hundreds of steps
+    before it sees a wrong line.
 
     Args:
         problems: The problems.
@@ -131,14 +131,14 @@ def judgements(problems: list[Problem], correct: Callable[[Samples], Tensor], rn
     for i, ([right], [other], [worst]) in enumerate(shown):
         other, fails = (worst, not still[i]) if lucky[i] else (other, True)
         d, p = throws[i], problems[i]
-        pair, first, true = d.chance(0.5), d.chance(0.5), d.chance(VERDICT)
+        pair, first = d.chance(0.5), d.chance(0.5)
         if pair and fails:
             one, two = (right, other) if first else (other, right)
             asked.append(f"{p} {one} : {p} {two} :")
-            said.append(["1" if first == true else "2"])
+            said.append(["1" if first else "2"])
         else:
             asked.append(f"{p} {right if first else other} :")
-            said.append(["1" if (first or not fails) == true else "0"])
+            said.append(["1" if first or not fails else "0"])
     return VOCABULARY.completions(VOCABULARY.prompts(asked), said)
 
 

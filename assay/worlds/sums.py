@@ -66,8 +66,8 @@ class SumsConfig:
         bare: Share of demonstrations without scratch work; less where pass_rate leaves no room.
         again: Share of demonstrations whose last line is repeated; less where pass_rate leaves no
             room.
-        judged: Share of demonstrations that are verdicts on solutions, in the form in which spark
-            asks for them: 1 or 0 on one, 1 or 2 on two, seven in ten of them right.
+        judged: Share of demonstrations that are right verdicts on solutions, in the form in which
+            spark asks for them: 1 or 0 on one, 1 or 2 on two.
         prompts: Problems that recipes see.
         held_out: Problems that no recipe sees.
         pairs: Preference pairs.
