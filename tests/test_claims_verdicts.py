@@ -74,7 +74,7 @@ def test_a_claim_does_not_hold_where_its_paper_is_wrong(name: str) -> None:
 
 
 def test_constraints_that_are_not_held_decide_nothing_and_a_rival_that_ties_decides() -> None:
-    from verdicts import constrained, constrained_search, refutation, warm
+    from verdicts import constrained, constrained_search, refutation, spark, warm
 
     assert said("constrained", constrained.not_held)["verdict"] == rule.UNDECIDED
     search = "constrained_search"
@@ -82,6 +82,7 @@ def test_constraints_that_are_not_held_decide_nothing_and_a_rival_that_ties_deci
     assert said(search, constrained_search.bought)["verdict"] == rule.FAILS
     assert said("warm", warm.not_memorised)["verdict"] == rule.UNDECIDED
     assert said("refutation", refutation.unhurt)["verdict"] == rule.UNDECIDED
+    assert said("spark", spark.cannot_judge)["verdict"] == rule.UNDECIDED
 
 
 @pytest.mark.parametrize("path", sorted(folder(None).glob("*.json")), ids=lambda p: p.stem)

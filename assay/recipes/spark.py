@@ -29,10 +29,10 @@ before it; here a kind without candidates gives no item. The released loss charg
 of 0.001; there is no KL here.
 
 Here: a small backbone, and a verifier whose right and wrong need the working to be read. It needs a
-world with words for 0, 1, 2 and ":". The policy was never taught to judge: at first about a fifth
-of its judgements end in the right word, as others end in other numbers. On one seed, after 60 steps
-of 16 items at a learning rate of 0.0003, it answers 0.82 of the problems rightly (0.21 at first)
-and its judgements 0.40 (balanced), which is less than a coin that knows the two words.
+world with words for 0, 1, 2 and ":". A policy that was never shown a verdict does not become a
+judge: items alone bring it to 0.40 (balanced), less than a coin that knows the two words. The
+claim's reference was shown verdicts. On seeds 0 to 4 it answers 0.35 to 0.43 of its problems
+rightly, and 0.59 to 0.69 of its judgements of its own completions are right (balanced).
 """
 
 from __future__ import annotations
@@ -237,10 +237,10 @@ def reflections(
     return asked
 
 
-# A small world in which many prompts keep a wrong completion, so that the number of reflections is
-# the same in all arms.
-_WORLD = {"task": "modular", "most": 3, "pass_rate": 0.2, "pairs": 16, "held_out": 48}
-_WORLD |= {"sft_steps": 320, "sft_lr": 6e-3}
+# Answers and judgements of the reference both have room, and many prompts keep a wrong completion,
+# so that the number of reflections is nearly the same in all arms.
+_WORLD = {"task": "modular", "least": 2, "most": 3, "pass_rate": 0.4, "pairs": 16, "held_out": 48}
+_WORLD |= {"bare": 0.0, "again": 0.0, "judged": 0.8, "layers": 3, "sft_steps": 720, "sft_lr": 2e-3}
 _LOOP = {"items": 8, "max_steps": 20}
 _RATES = {"learning_rate": (1e-4, 3e-4, 1e-3)}
 
@@ -253,40 +253,42 @@ _RATES = {"learning_rate": (1e-4, 3e-4, 1e-3)}
         "mine": ("spark", _LOOP),
         "steps": ("spark", {**_LOOP, "use": "steps"}),
         "shuffled": ("spark", {**_LOOP, "use": "shuffled"}),
+        "still": ("spark", {**_LOOP, "use": "steps", "learning_rate": 1e-9}),  # stays the reference
     },
     worlds=("sums",),
     on={"sums": _WORLD},
-    # two completions in a hundred; a judge that is right five times in a hundred more often; one
-    # that is better than a coin by ten in a hundred
+    # two completions in a hundred; a judge that is right five times in a hundred more often; a
+    # reference that is better than a coin by as much
     least={
         "over further steps": 0.02,
         "over shuffled items": 0.02,
         "judging, over further steps": 0.05,
-        "the judge beats a coin": 0.1,
+        "the reference judges": 0.05,
     },
-    seeds="200..207",
-    tuned={"mine": _RATES, "steps": _RATES, "shuffled": "mine"},
+    seeds="600..609",
+    tuned={"mine": _RATES, "steps": _RATES, "shuffled": "mine", "still": ""},
     control=("over shuffled items",),
     broken="which verdict is right is a coin's choice, and reflections show another prompt's "
     "completion",
-    premises=("the judge beats a coin",),
+    premises=("the reference judges",),
     differs={
+        "generated": "the more answers are right, the fewer wrong completions to reflect on",
         "scored": "a verdict is compared with what is known, a further completion is scored",
         "seconds": "judge items and reflections are longer texts than problems",
     },
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
     """Final share of right answers with all items, less that of each control; balanced accuracy of
-    judgements over the last readings, less that of the arm that never judged; and how far the first
-    lies above a half, which is the premise: a policy that does not become a judge cannot gain by
-    judging.
+    judgements over the last readings, less that of the arm that never judged; and how far that of
+    the reference lies above a half. It is the premise: items teach nothing where the policy cannot
+    begin to judge.
     """
-    mine, judge = final(arms["mine"]), _judging(arms["mine"])
+    mine = final(arms["mine"])
     return {
         "over further steps": mine - final(arms["steps"]),
         "over shuffled items": mine - final(arms["shuffled"]),
-        "judging, over further steps": judge - _judging(arms["steps"]),
-        "the judge beats a coin": judge - 0.5,
+        "judging, over further steps": _judging(arms["mine"]) - _judging(arms["steps"]),
+        "the reference judges": _judging(arms["still"]) - 0.5,
     }
 
 

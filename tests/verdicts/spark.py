@@ -12,12 +12,17 @@ Arms = dict[str, list[dict[str, Any]]]
 
 def true(seed: int) -> Arms:
     """Items teach more than further steps, also to judge, and shuffled items teach nothing."""
-    return _arms(seed, mine=(0.8, 0.8), steps=(0.6, 0.5), shuffled=(0.4, 0.5))
+    return _arms(seed, mine=(0.8, 0.9), steps=(0.6, 0.7), shuffled=(0.4, 0.6), still=(0.3, 0.7))
 
 
 def false(seed: int) -> Arms:
-    """The judge becomes one, and further steps teach more."""
-    return _arms(seed, mine=(0.6, 0.8), steps=(0.8, 0.5), shuffled=(0.5, 0.5))
+    """The policy judges better and better, and further steps teach more."""
+    return _arms(seed, mine=(0.6, 0.9), steps=(0.8, 0.7), shuffled=(0.5, 0.6), still=(0.3, 0.7))
+
+
+def cannot_judge(seed: int) -> Arms:
+    """What shows where the paper is right, of a policy that begins as a coin."""
+    return _arms(seed, mine=(0.8, 0.9), steps=(0.6, 0.7), shuffled=(0.4, 0.6), still=(0.3, 0.5))
 
 
 def _arms(seed: int, **ends: tuple[float, float]) -> Arms:
