@@ -11,11 +11,12 @@ import torch
 from families import checkpoint
 from test_fit_parts import PAIRS
 
-from assay.core import InputError, Rng, World
+from assay.core import InputError, Loop, Rng, World
+from assay.loops.ensemble_policies import reinforced
 from assay.recipes import pretrain_ensemble
 from assay.rewards.attributes import attributes
 from assay.rewards.scored_texts import scored_texts
-from assay.rewards.seed_grid import biased, kinds_of, selected, siblings
+from assay.rewards.seed_grid import biased, costs, kinds_of, selected, siblings
 from assay.worlds import hub, study, table
 
 SMALL: dict[str, Any] = {
@@ -43,6 +44,16 @@ def test_every_model_is_in_as_many_ensembles_of_either_kind() -> None:
         assert len({m // 3 for m in group}) == len({m % 3 for m in group}) == 3
     assert kinds["unpretrained"] == [[9 + m for m in group] for group in kinds["pretrain"]]
     assert "unpretrained" not in kinds_of(3, unpretrained=False)
+
+
+def test_a_pretraining_is_paid_once_by_each_ensemble_that_uses_it() -> None:
+    cost = costs(kinds_of(3, unpretrained=True), 50, pretrain=100, fit=10)
+    assert cost == {
+        "single": (110, 50, 1),
+        "finetune": (130, 50, 3),
+        "pretrain": (330, 50, 3),
+        "unpretrained": (30, 50, 3),
+    }
 
 
 def test_a_share_of_the_labels_goes_to_the_feature() -> None:
@@ -149,12 +160,36 @@ def test_models_fitted_elsewhere_are_taken_as_a_grid(world: World) -> None:
 
 
 def test_policies_are_trained_on_one_ensemble_of_each_kind(world: World) -> None:
-    given = {**SMALL, "pretrain_steps": 0, "rl_steps": 2}
-    lines = [x for x in pretrain_ensemble.study(world, **given) if x["kind"] == "rl"]
+    """From one reference, read once for all, with completions that are counted as spent."""
+    given = {**SMALL, "pretrain_steps": 0}
+    plain = list(pretrain_ensemble.study(world, **given))
+    trained = list(pretrain_ensemble.study(world, **given, rl_steps=2, rl_batch=3))
+    spent = [{x["arm"]: x for x in y if x["kind"] == "spent"} for y in (trained, plain)]
+    lines = [x for x in trained if x["kind"] == "rl"]
+    kinds = ("single", "finetune", "pretrain", "unpretrained")
     assert [(x["ensemble"], x["step"]) for x in lines] == [
-        (kind, t) for kind in ("single", "finetune", "pretrain", "unpretrained") for t in (1, 2)
+        (kind, t) for kind in kinds for t in (0, 1, 2)
     ]
-    assert all(x["kl"] > 0 for x in lines)
+    assert all((x["kl"] == 0) == (x["step"] == 0) for x in lines)
+    assert len({(x["gold"], x["count"]) for x in lines if x["step"] == 0}) == 1
+    assert world.loop is not None
+    rollouts = 2 * 3 * world.loop.num_generations
+    for kind in kinds:
+        with_rl, without = (s[kind] for s in spent)
+        assert with_rl["generated"] == without["generated"] + rollouts
+        assert with_rl["updates"] == without["updates"] + 2
+    assert spent[0]["pretrain"]["scored"] == 2 * spent[0]["single"]["scored"]
+
+
+def test_policies_of_the_same_members_are_the_same(world: World) -> None:
+    """Kinds differ in their members alone: prompts, random numbers and steps are shared."""
+    kinds = {"single": [[1]], "again": [[1]], "other": [[2]]}
+    loop = Loop(max_steps=3, batch_size=4, num_generations=4, learning_rate=0.1)
+    given: dict[str, Any] = {"members": world.task.rewards, "feature": "tokens:12-12"}
+    lines = list(reinforced(world.task, loop, world.held_out, kinds, **given, read=world.gold))
+    of = {k: [{**x, "ensemble": ""} for x in lines if x["ensemble"] == k] for k in kinds}
+    assert of["single"] == of["again"] and of["single"][0] == of["other"][0]
+    assert of["single"][-1]["gold"] != of["other"][-1]["gold"]
 
 
 def test_a_model_and_a_file_of_pairs_are_enough(tmp_path: Path) -> None:

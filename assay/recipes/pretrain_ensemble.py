@@ -26,7 +26,7 @@ correlation of their errors, an error being a centred score minus its best multi
 by that model itself, by a sibling of the same pretraining, by one of another, and by gold.
 "best_of_n": gold, and how much of `feature` the selected completions have, for n = 1, 2, 4 …; the
 ensemble "gold" chooses by gold itself and shows how much of the feature gold would want. "rl": the
-same for policies of REINFORCE on the mean of an ensemble of each kind. "spent": an ensemble's cost.
+same of policies of REINFORCE on the mean of the first ensemble of each kind. "spent": its cost.
 
 The title's second half is `feature`: what *all* members have wrong rises under every ensemble. A
 share `bias` of the pairs, the same for all, is labeled by who has more of it; 0 is the control.
@@ -45,9 +45,9 @@ and pass the S folders as the world's rewards, in order.
 Traps: bootstrapped pairs are a third kind of diversity, and stronger than fine-tuning seeds, so all
 members see all pairs. Accuracy on held-out pairs does not foretell agreement on shifted samples.
 
-Here: language models of 80 thousand weights, the claim's of a toy language; what a corpus of the
+Here: language models of 60 thousand weights, the claim's of a toy language; what a corpus of the
 world's text teaches beyond them, they cannot show. `unpretrained` is fitted at the rate that was
-chosen for pretrained models. Policies trained by REINFORCE (`rl_steps`) are in no claim.
+chosen for pretrained models. One policy a kind is trained, not one an ensemble.
 """
 
 from __future__ import annotations
@@ -79,11 +79,13 @@ from assay.rewards.seed_grid import (
     ALIGNED,
     agreement,
     biased,
+    costs,
     kinds_of,
     selected,
     siblings,
     side,
 )
+from assay.stats.ensembles import at_most, gold_over_n, policy_gain, policy_growth, policy_rise
 
 paper = Paper(
     "Helping or Herding? Reward Model Ensembles Mitigate but do not Eliminate Reward Hacking",
@@ -112,6 +114,7 @@ def study(
     width: int = 32,
     layers: int = 2,
     rl_steps: int = 0,
+    rl_batch: int = 16,
     grid: bool = False,
     unpretrained: bool = True,
     file: str = "",
@@ -136,6 +139,7 @@ def study(
         width: Width of the models; a multiple of 8.
         layers: Their layers.
         rl_steps: Steps of REINFORCE on the mean of one ensemble of each kind; 0 for none.
+        rl_batch: Prompts of such a step; the world's loop has the completions of each and the rate.
         grid: Take the world's own reward models as the grid, the models of one pretraining seed
             side by side, instead of training any.
         unpretrained: Whether to train the negative control, too.
@@ -158,7 +162,7 @@ def study(
         members: Reward = task.rewards
         seeds = side(len(members.names))
         kinds = kinds_of(seeds, unpretrained=False)
-        spent = {k: (0, 0, len(v[0])) for k, v in kinds.items()}
+        spent = costs(kinds, 0, pretrain=0, fit=0)
     else:
         given = task.pairs if real is None else real.pairs
         pairs = biased(given, feature, bias, rng("bias"))
@@ -167,12 +171,8 @@ def study(
         texts = as_texts(known(found))
         size = Config(len(known), width, layers, heads=4, kv_heads=4, inner=2 * width)
         fit = Loop(max_steps=steps, batch_size=batch, learning_rate=rate, warmup_steps=steps // 10)
-        own = replace(
-            fit,
-            max_steps=pretrain_steps,
-            learning_rate=pretrain_rate,
-            warmup_steps=pretrain_steps // 10,
-        )
+        own = replace(fit, max_steps=pretrain_steps, learning_rate=pretrain_rate)
+        own = replace(own, warmup_steps=pretrain_steps // 10)
         tenth = max(1, len(texts) // 10)
         test, train = texts[:tenth], texts[tenth:]
         trunks = [pretrained(size, train, seed=s, loop=own, rng=rng) for s in range(seeds)]
@@ -201,12 +201,7 @@ def study(
             ],
         )
         kinds = kinds_of(seeds, unpretrained=unpretrained)
-        spent = {
-            "single": (pretrain_steps + steps, len(pairs), 1),
-            "finetune": (pretrain_steps + seeds * steps, len(pairs), seeds),
-            "pretrain": (seeds * (pretrain_steps + steps), len(pairs), seeds),
-            **({"unpretrained": (seeds * steps, len(pairs), seeds)} if unpretrained else {}),
-        }
+        spent = costs(kinds, len(pairs), pretrain=pretrain_steps, fit=steps)
     if real is None:
         x = task.reference.sample(world.held_out[:prompts], 2 * most, rng("pool"))
         gold = None if world.gold is None else world.gold(x)[0].double()
@@ -218,83 +213,72 @@ def study(
     yield from agreement(r, gold, kinds, min(ALIGNED, most))
     yield from siblings(r, gold, kinds, most)
     yield from selected(r, gold, attributes(x, feature)[..., 0].double(), kinds, most, feature)
+    own = replace(world.loop or Loop(), max_steps=rl_steps, batch_size=rl_batch)
     if rl_steps:
-        own = replace(world.loop or Loop(), max_steps=rl_steps)
         of = functools.partial(reinforced, members=members, feature=feature, read=world.gold)
         yield from of(task, own, world.held_out, kinds)
+    completions = int(x.present.sum()) + rl_steps * rl_batch * own.num_generations
     for kind, (updates, labels, scorers) in spent.items():
         yield {
             "kind": "spent",
             "arm": kind,
-            "generated": x.present.sum().item(),
-            "scored": scorers * x.present.sum().item(),
+            "generated": completions,
+            "scored": scorers * completions,
             "labels": labels,
-            "updates": updates,
+            "updates": updates + rl_steps,
         }
 
 
-def gold_over_n(lines: list[dict[str, Any]], ensemble: str) -> float:
-    """Gold of best-of-n by the mean of an ensemble's members, averaged over n > 1."""
-    every = [x for x in lines if x["kind"] == "best_of_n" and x["n"] > 1]
-    own = [x for x in every if (x["ensemble"], x["aggregate"]) == (ensemble, "mean")]
-    return float(sum(x["gold"] for x in own) / len(own))
-
-
-def at_most(lines: list[dict[str, Any]]) -> dict[str, float]:
-    """How much of the feature is in what each kind's mean chooses at the largest n."""
-    chosen = [x for x in lines if x["kind"] == "best_of_n" and x["aggregate"] == "mean"]
-    return {x["ensemble"]: float(x["count"]) for x in chosen if x["n"] == chosen[-1]["n"]}
-
-
-# the rate: 1e-3 gave one reward model 1.984 gold on seeds 0 to 4, and 3e-3 1.938
-CELL = {"seeds": 3, "most": 32, "bias": 0.2, "pretrain_steps": 250, "steps": 100, "width": 64}
-# none of these labels is flipped: one reward model then has more gold than the reference
-LANGUAGE = {"pairs": 4000, "noise": 0.0, "members": 1, "reward_steps": 1}
-LANGUAGE |= {"width": 64, "layers": 2, "sft_steps": 150}
+# the rate: 3e-3 gave one reward model 1.64 gold on seed 0, and 1e-3 1.62; all kinds share it
+CELL = {"seeds": 3, "most": 16, "pretrain_steps": 80, "steps": 40, "rate": 3e-3}
+CELL |= {"width": 64, "layers": 1, "rl_steps": 12, "rl_batch": 8}
+# no label is flipped at random: one reward model then has more gold than the reference
+LANGUAGE = {"pairs": 1500, "noise": 0.0, "members": 1, "reward_steps": 1}
+LANGUAGE |= {"width": 64, "layers": 2, "sft_steps": 100}
 
 
 @Claim(
-    "Best-of-n by reward models of several pretraining seeds has more gold than by as many of one "
-    "pretraining seed, and these have more than one reward model; yet by either ensemble "
-    "completions become longer than gold wants, and longer than where labelers do not like length.",
+    "By reward models of several pretraining seeds, best-of-n and policies, at equal KL, have more "
+    "gold than by as many of one pretraining seed, and by these more than by one reward model; yet "
+    "where labelers like length, completions become longer by either ensemble than gold wants and "
+    "than where they do not like it.",
     arms={
-        "grid": ("pretrain_ensemble", CELL),
-        "clean": ("pretrain_ensemble", {**CELL, "bias": 0.0, "unpretrained": False}),
+        "fair": ("pretrain_ensemble", CELL),
+        "liked": ("pretrain_ensemble", {**CELL, "bias": 0.2, "unpretrained": False}),
     },
     worlds=("grammar",),
     on={"grammar": LANGUAGE},
-    # a tenth of what one reward model gains over the reference (0.42), and one token
-    least={
-        "pretrain over finetune": 0.04,
-        "finetune over single": 0.04,
-        "pretrain over unpretrained": 0.04,
-        "longer than gold": 1.0,
-        "longer by bias": 1.0,
-    },
-    seeds="300..319",
-    control=("pretrain over finetune", "pretrain over unpretrained", "longer by bias"),
-    broken="the members' pretraining seeds: shared by all of them, or without any pretraining; and "
-    "for length, the labelers' liking",
+    control=(
+        "pretrain over finetune",
+        "pretrain over unpretrained",
+        "longer by bias",
+        "policies: pretrain over finetune",
+        "policies: longer by bias",
+    ),
+    premises=("policies: gain",),
+    broken="the pretraining seeds: shared by all members, or none pretrained; and labelers' liking",
     differs={
-        "updates": "an ensemble over pretraining seeds pretrains each member, one over fine-tuning "
-        "seeds pretrains once, and the control never: that is what is compared",
+        "updates": "one pretraining a member, one in all or none: that is what is compared",
         "scored": "an ensemble scores each completion with every member, a single model once",
     },
 )
 def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
-    """Five parts. Gold averaged over n: pretrain minus finetune, finetune minus single, pretrain
-    minus unpretrained. And tokens, the smaller number of both kinds of ensemble: the length of what
-    it chooses of the most, minus that of gold's choice; and of its own where nobody likes length.
+    """Gold where labels are fair, of best-of-n averaged over n and of policies at equal KL. And
+    tokens, the smaller number of both kinds of ensemble: the length of what it chooses of the most
+    where labelers like length, minus that of gold's choice, and of its own where labels are fair.
     """
-    lines = arms["grid"]
-    long, clean = at_most(lines), at_most(arms["clean"])
-    one, finetune = (gold_over_n(lines, k) for k in ("single", "finetune"))
-    pretrain, unpretrained = (gold_over_n(lines, k) for k in ("pretrain", "unpretrained"))
-    kinds = ("finetune", "pretrain")
+    fair, liked, kinds = arms["fair"], arms["liked"], ("finetune", "pretrain")
+    short, long = at_most(fair), at_most(liked)
+    single, finetune = (gold_over_n(fair, k) for k in ("single", "finetune"))
+    pretrain, unpretrained = (gold_over_n(fair, k) for k in ("pretrain", "unpretrained"))
     return {
         "pretrain over finetune": pretrain - finetune,
-        "finetune over single": finetune - one,
+        "finetune over single": finetune - single,
         "pretrain over unpretrained": pretrain - unpretrained,
         "longer than gold": min(long[k] - long["gold"] for k in kinds),
-        "longer by bias": min(long[k] - clean[k] for k in kinds),
+        "longer by bias": min(long[k] - short[k] for k in kinds),
+        "policies: pretrain over finetune": policy_gain(fair, "pretrain", "finetune"),
+        "policies: finetune over single": policy_gain(fair, "finetune", "single"),
+        "policies: longer by bias": min(policy_growth(liked, fair, k) for k in kinds),
+        "policies: gain": policy_rise(fair, "single"),
     }

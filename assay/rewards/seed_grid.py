@@ -48,6 +48,21 @@ def kinds_of(seeds: int, *, unpretrained: bool) -> Kinds:
     return {**kinds, "unpretrained": fresh} if unpretrained else kinds
 
 
+def costs(kinds: Kinds, labels: int, *, pretrain: int, fit: int) -> dict[str, tuple[int, int, int]]:
+    """What an ensemble of each kind costs: updates, labels, and models that score a completion.
+
+    Args:
+        kinds: The ensembles.
+        labels: Pairs that all models are fitted to.
+        pretrain: Updates of a language model; `finetune` needs one of them, `pretrain` one a
+            member, `unpretrained` none.
+        fit: Updates of a reward model.
+    """
+    sizes = {kind: len(ensembles[0]) for kind, ensembles in kinds.items()}
+    trunks = {**sizes, "finetune": 1, "unpretrained": 0}
+    return {k: (trunks[k] * pretrain + size * fit, labels, size) for k, size in sizes.items()}
+
+
 def side(members: int) -> int:
     """S of a grid of S·S reward models."""
     s = math.isqrt(members)

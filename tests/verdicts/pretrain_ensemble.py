@@ -1,4 +1,6 @@
-"""Lines of `pretrain_ensemble` from gold and lengths that are said, the same at every n above 1."""
+"""Lines of `pretrain_ensemble` whose gold and lengths are said, the same at every n above 1, and
+of policies on lines over √KL.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,13 @@ SPENT = {"single": 350, "finetune": 550, "pretrain": 1050, "unpretrained": 300}
 def true(seed: int) -> dict[str, list[dict[str, Any]]]:
     """Pretraining seeds help most, no pretraining least, and length rises past what gold wants."""
     gold = {"single": 2.0, "finetune": 3.0, "pretrain": 4.0, "unpretrained": 1.0, "gold": 6.0}
-    return {"grid": lines(seed, gold, length=25.0), "clean": lines(seed, gold, length=21.0)}
+    return {"fair": lines(seed, gold, length=21.0), "liked": lines(seed, gold, length=25.0)}
 
 
 def false(seed: int) -> dict[str, list[dict[str, Any]]]:
     """All else is as the paper says, but completions are as long where no labeler likes length."""
     made = true(seed)
-    return {**made, "clean": made["grid"]}
+    return {**made, "liked": made["fair"]}
 
 
 def lines(seed: int, gold: dict[str, float], *, length: float) -> list[dict[str, Any]]:
@@ -34,6 +36,19 @@ def lines(seed: int, gold: dict[str, float], *, length: float) -> list[dict[str,
                     "n": n,
                     "gold": value + noise.gauss(0, 0.01),
                     "count": long + noise.gauss(0, 0.01),
+                }
+            )
+    for kind in SPENT:
+        for step in range(5):
+            d = step / 2  # √KL
+            out.append(
+                {
+                    "kind": "rl",
+                    "ensemble": kind,
+                    "step": step,
+                    "kl": d * d,
+                    "gold": gold[kind] * d + noise.gauss(0, 0.01) * (step > 0),
+                    "count": 20.0 + (length - 20.0) * d + noise.gauss(0, 0.01) * (step > 0),
                 }
             )
     for kind, updates in SPENT.items():
