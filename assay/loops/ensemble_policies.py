@@ -25,7 +25,7 @@ def reinforced(
     members: Reward,
     feature: str,
     read: Callable[[Samples], Tensor] | None,
-    generations: int = 4,
+    generations: int = 8,
 ) -> Iterator[dict[str, Any]]:
     """Yield lines of kind "rl": a policy trained on the mean of the first ensemble of each kind.
 

@@ -231,7 +231,7 @@ def study(
 
 # the rate: 3e-3 gave one reward model 1.64 gold on seed 0, and 1e-3 1.62; all kinds share it
 CELL = {"seeds": 3, "most": 16, "pretrain_steps": 80, "steps": 40, "rate": 3e-3}
-CELL |= {"width": 64, "layers": 1, "rl_steps": 12, "rl_batch": 8}
+CELL |= {"width": 64, "layers": 1, "rl_steps": 16}
 # no label is flipped at random: one reward model then has more gold than the reference
 LANGUAGE = {"pairs": 1500, "noise": 0.0, "members": 1, "reward_steps": 1}
 LANGUAGE |= {"width": 64, "layers": 2, "sft_steps": 100}
