@@ -248,6 +248,20 @@ LANGUAGE |= {"width": 64, "layers": 2, "sft_steps": 100}
     },
     worlds=("grammar",),
     on={"grammar": LANGUAGE},
+    # a tenth of what one reward model gains on seeds 0 to 4 (best-of-n .41, policies .14), and one
+    # token, which over the way of a policy, from none, is half of one on average
+    least={
+        "pretrain over finetune": 0.04,
+        "finetune over single": 0.04,
+        "pretrain over unpretrained": 0.04,
+        "longer than gold": 1.0,
+        "longer by bias": 1.0,
+        "policies: pretrain over finetune": 0.014,
+        "policies: finetune over single": 0.014,
+        "policies: longer by bias": 0.5,
+        "policies: gain": 0.0,
+    },
+    seeds="600..609",
     control=(
         "pretrain over finetune",
         "pretrain over unpretrained",
