@@ -45,7 +45,7 @@ and pass the S folders as the world's rewards, in order.
 Traps: bootstrapped pairs are a third kind of diversity, and stronger than fine-tuning seeds, so all
 members see all pairs. Accuracy on held-out pairs does not foretell agreement on shifted samples.
 
-Here: language models of 60 thousand weights, the claim's of a toy language; what a corpus of the
+Here: language models of 50 thousand weights, the claim's of a toy language; what a corpus of the
 world's text teaches beyond them, they cannot show. `unpretrained` is fitted at the rate that was
 chosen for pretrained models. One policy a kind is trained, not one an ensemble.
 """
