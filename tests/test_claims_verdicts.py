@@ -85,6 +85,13 @@ def test_constraints_that_are_not_held_decide_nothing_and_a_rival_that_ties_deci
     assert said("spark", spark.cannot_judge)["verdict"] == rule.UNDECIDED
 
 
+def test_policies_that_do_not_fit_their_pairs_decide_nothing() -> None:
+    from verdicts import direct_alignment_sizes
+
+    row = said("direct_alignment_sizes", direct_alignment_sizes.not_fitted)
+    assert row["verdict"] == rule.UNDECIDED and "pairs are fitted" in row["why"]
+
+
 @pytest.mark.parametrize("path", sorted(folder(None).glob("*.json")), ids=lambda p: p.stem)
 def test_a_result_that_came_with_assay_is_of_the_claim_as_it_stands(path: Path) -> None:
     """δ, seeds, arms and control are those that stood in the file when the seeds were run."""

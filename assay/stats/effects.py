@@ -48,6 +48,25 @@ def drop(readings: list[Reading]) -> float:
     return _known(run.drop(readings, fresh=True))
 
 
+def late_fall(readings: list[Reading]) -> float:
+    """Gold at half of the largest √KL of a run, minus gold at the largest.
+
+    Without the bias of a peak of noisy readings: neither place is chosen by gold.
+    """
+    far = max((d for d, _ in curve(readings)), default=0.0)
+    return gold_at(readings, far / 2) - gold_at(readings, far)
+
+
+def gained(readings: list[Reading]) -> list[Reading]:
+    """The same readings with gold above the reference's, at the addresses that they share."""
+    start = _known(run.reference(readings))["gold"]
+    return [
+        {**r, "gold": None if r["gold"] is None else r["gold"] - start}
+        for r in readings
+        if r["tag"] != "best"
+    ]
+
+
 def final(readings: list[Reading]) -> float:
     """Gold of the last reading on the curve, at the addresses that all runs of a seed share."""
     return float(_known(run.final(readings))["gold"])
