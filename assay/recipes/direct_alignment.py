@@ -35,8 +35,10 @@ Here: 200 noisy pairs are read ten times (125 updates at four times the world's 
 that runs turn and end on their way down. In 1,000 updates policies end with one token repeated,
 whose worth is chance: DPO at β .02 wrote it twelve times. The control has 8,000 pairs of the same
 noise, which are read a quarter of once. Falls are judged at the smallest β; at the largest IPO's
-target is so near that it hardly moves. What this cannot show: how the hump changes with the size of
-the model, since a table has one size.
+target is so near that it hardly moves. A table has one size. How α and β change with the policy's
+size is measured by `direct_alignment_sizes` on small Llamas: both rise with it there (α .20, .33,
+.42 and β .55, .63, .75 at parameters 1 : 2.8 : 7), and at equal KL the smallest is not shown to
+have less gold above its reference than the largest (.16 [−.22, .55]).
 """
 
 from __future__ import annotations

@@ -20,6 +20,13 @@ Traps. Larger policies have better references, so gold is compared above each on
 suits the narrowest policy throws the widest about (at width 64 fresh pairs were ordered no better
 than by a coin): `rate` is the narrowest one's, and falls as 1/width, so that an update takes every
 size about as far. Where gold is compared at equal KL, both runs have to have been there.
+
+Here: Llamas of 7, 19 and 49 thousand parameters of one layer; what 1 to 7 billion do, they cannot
+show. On seeds 600 to 607 (95 % intervals, means over the losses) α is .20 [−.03, .43], .33 [.12,
+.54] and .42 [.28, .57] by size, and β .55 [.34, .75], .63 [.43, .83] and .75 [.60, .91]: both rise
+with it, within their intervals. Every size falls, and the largest no less. At equal KL the smallest
+lies .16 [−.22, .55] below the largest; by DPO .18 [−.11, .46] on few pairs and .21 [−.01, .44] on
+many, so that what separates them is not shown to be over-optimisation.
 """
 
 from __future__ import annotations
