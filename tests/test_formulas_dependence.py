@@ -16,6 +16,7 @@ from assay.formulas.dependence import (
     distance_covariance,
     distances,
     joint_distance_covariance,
+    kendall,
     pearson,
 )
 
@@ -184,3 +185,16 @@ def test_against_the_dcor_package(unbiased: bool) -> None:
         assert float(distance_correlation(X[s], DEPENDENT[s], unbiased=unbiased)) == pytest.approx(
             correlation(x, z), abs=1e-12
         )
+
+
+def test_kendall_is_the_share_of_pairs_in_one_order_less_those_in_the_other() -> None:
+    """Of scipy, where nothing is tied; a tied pair counts nothing; monotone maps change nothing."""
+    from scipy.stats import kendalltau
+
+    a, b = draw("ka", 4, 9), draw("kb", 4, 9)
+    expected = [kendalltau(x.numpy(), y.numpy()).statistic for x, y in zip(a, b, strict=True)]
+    assert kendall(a, b).tolist() == pytest.approx(expected)
+    assert torch.equal(kendall(a.exp(), b), kendall(a, b))
+    assert kendall(a, -a).tolist() == [-1.0] * 4
+    tied = torch.tensor([0.0, 0.0, 1.0])
+    assert float(kendall(tied, torch.tensor([0.0, 1.0, 2.0]))) == pytest.approx(2 / 3)

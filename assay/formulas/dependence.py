@@ -1,4 +1,4 @@
-"""Dependence between two quantities in a sample: distance covariance, and Pearson's correlation.
+"""Dependence between two quantities: distance covariance, Pearson's correlation, Kendall's τ.
 
 n observations are on the last axis but one and their components on the last: `x [*S, n, D]`, `z
 [*S, n, E]`. Leading axes broadcast, so that M reward models are measured at once. All gradients are
@@ -197,3 +197,21 @@ def rank_correlation(x: Float[Tensor, "*S n"], z: Float[Tensor, "*#S n"]) -> Flo
         `[*S]` from −1 to 1; 0 where either is constant.
     """
     return pearson(midranks(x), midranks(z))
+
+
+def kendall(a: Float[Tensor, "*S n"], b: Float[Tensor, "*S n"]) -> Float[Tensor, "*S"]:
+    """Kendall's τ-a of n observations: the share of pairs in one order less those in the other.
+
+        τ = 2/(n(n − 1))·Σ_{i<j} sign(a_i − a_j)·sign(b_i − b_j)
+
+    A pair that is tied counts 0.
+
+    Args:
+        a: `[*S, n]`.
+        b: `[*S, n]`.
+
+    Returns:
+        `[*S]`, from −1 to 1.
+    """
+    i, j = torch.triu_indices(a.shape[-1], a.shape[-1], 1)
+    return ((a[..., i] - a[..., j]).sign() * (b[..., i] - b[..., j]).sign()).mean(-1)
