@@ -1,4 +1,6 @@
-"""A panel that answers, an encoder that foretells where it fails, and rewrites chosen by that."""
+"""A panel that answers by several routes, an encoder that foretells where it fails, and rewrites
+and routes chosen by that.
+"""
 
 from __future__ import annotations
 
@@ -11,58 +13,17 @@ import pytest
 import torch
 
 from assay.core import InputError, Loop, Rng, World
-from assay.loops import fact_questions as made
 from assay.models.vocabulary import Vocabulary
 from assay.recipes import prompt_risk
 from assay.registry.catalogue import load_world as world_of
-from assay.rewards.risk_encoder import Labelled, fitted, told
+from assay.rewards.risk_encoder import Labelled, fitted, read, told
+from assay.rewards.risk_fits import ARMS, fits, logits, of_length
+from assay.rewards.risk_scores import agreeing
 
 
 @pytest.fixture(scope="module")
 def world() -> World:
     return world_of("study")(seed=0)
-
-
-@pytest.fixture(scope="module")
-def facts() -> made.Facts:
-    return made.facts(Rng(0)("facts"))
-
-
-def test_every_question_is_words_and_its_place_is_its_own(facts: made.Facts) -> None:
-    every = made.every()
-    assert made.place(every).tolist() == list(range(len(every)))
-    texts = [facts.text(q) for q in every.tolist()]
-    assert len(set(texts)) == len(texts), "no two questions are put alike"
-    right = facts.right(every)
-    for q, answer in zip(every[::97].tolist(), right[::97].tolist(), strict=True):
-        assert made.ANSWERS[answer] in made.VALUES[made.ATTRIBUTES[q[1]]]
-    assert len(facts.prompts(every[:5])) == 5
-
-
-def test_rewrites_keep_the_question_but_for_slips(facts: made.Facts) -> None:
-    asked = made.asked(400, Rng(1))
-    same = made.rewritten(asked, 8, Rng(2), slip=0.0)
-    assert bool((same[..., :2] == asked[:, None, :2]).all())
-    assert 0.2 < float((same[..., 2] != asked[:, None, 2]).double().mean()) < 0.6
-    slipped = made.rewritten(asked, 8, Rng(2), slip=0.5)
-    other = (slipped[..., 0] != asked[:, None, 0]).double().mean()
-    assert 0.3 < float(other) < 0.5 and bool((slipped[..., 1] == asked[:, None, 1]).all())
-
-
-def test_true_risk_is_of_the_question_that_was_meant(facts: made.Facts) -> None:
-    """Two members: one always right, one that says the first answer; by hand."""
-    every = made.every()
-    right = torch.nn.functional.one_hot(facts.right(every), len(made.ANSWERS)).double()
-    said = torch.stack([right, right.roll(1, -1)])
-    q = torch.tensor([[0, 0, 0, 0]])
-    assert made.risk(facts, said, q, q).tolist() == pytest.approx([0.5])
-    other = next(
-        e for e in range(made.THINGS) if (facts.value[e, 0] - facts.value[0, 0]) not in (0, -1)
-    )
-    slip = torch.tensor([[[other, 0, 0, 0]]])
-    assert made.risk(facts, said, slip, q[:, None]).tolist() == [[1.0]], "right, of another thing"
-    answers = made.drawn(said[:1], q[:, None].expand(1, 50, 4), Rng(0))
-    assert bool((answers == facts.right(q)).all())
 
 
 def test_the_encoder_finds_the_word_that_fails_and_needs_its_labels() -> None:
@@ -90,25 +51,32 @@ def test_the_encoder_finds_the_word_that_fails_and_needs_its_labels() -> None:
     assert abs(float(lost[0] - lost[1])) < 0.25
 
 
-def test_no_thing_is_named_by_a_word_of_the_questions() -> None:
-    """Of 200 worlds a few would have been refused: a name of two syllables can be "name"."""
-    for seed in range(200):
-        world = made.facts(Rng(seed))
-        names = {n for pair in world.names for n in pair}
-        assert len(names) == 2 * len(world.names) and not names & {*made.ATTRIBUTES, *made.ANSWERS}
-        assert not names & {w for way in made.WAYS for w in way.split()}
-
-
 def test_answers_agree_by_the_share_of_the_most_frequent() -> None:
     answer = torch.tensor([[3, 3, 1, 3], [0, 1, 2, 3]])
-    assert prompt_risk.agreeing(answer).tolist() == [0.75, 0.25]
+    assert agreeing(answer).tolist() == [0.75, 0.25]
+
+
+def test_exchanged_labels_know_the_routes_and_not_the_questions() -> None:
+    """Route b is good for "what" and bad for "why"; c is bad for both."""
+    words = Vocabulary(["what", "why", "is", "a", "b", "c", "d"])
+    rows = [f"{'why' if i % 2 else 'what'} is {'abcd'[i % 7 % 4]}" for i in range(200)]
+    share = torch.tensor([[0.5, 0.9 if i % 2 else 0.1, 0.9] for i in range(200)]).double()
+    loop = Loop(max_steps=150, batch_size=32, learning_rate=1e-2)
+    models = fits(words.prompts(rows), share, 3, len(words), 8, loop, Rng(0))
+    assert tuple(models) == ARMS
+    asked = words.prompts(["what is a", "why is a"])
+    mine, blind = (logits(models[k], asked, 3).sigmoid() for k in ("encoder", "shuffled"))
+    assert mine[0].argmin() == 1 and mine[1].argmin() == 0
+    assert abs(float(blind[0, 1] - blind[1, 1])) < 0.3 < float(mine[1, 1] - mine[0, 1])
+    assert bool((blind[:, 2] > blind[:, 0] + 0.15).all())
+    assert logits(models["length"], asked, 3).shape == (2, 3)
 
 
 def test_length_is_fitted_by_the_likelihood_of_shares() -> None:
     """Two lengths: the fit is the logit of each one's share, by hand."""
     length = torch.tensor([0.0] * 4 + [10.0] * 4, dtype=torch.float64)
     share = torch.tensor([0.25] * 4 + [0.75] * 4, dtype=torch.float64)
-    w = prompt_risk.of_length(length, share)
+    w = of_length(length, share)
     assert w.tolist() == pytest.approx([2 * math.log(3), -math.log(3)], abs=1e-2)
 
 
@@ -123,6 +91,7 @@ def test_a_choice_keeps_the_question_where_no_rewrite_is_predicted_safer() -> No
     # n = 1: either rewrite; the first is predicted riskier than the question, so it is not asked
     assert [x["true_risk"] for x in lines] == pytest.approx([(0.4 + 0.1) / 2, 0.1])
     assert lines[1]["predicted_risk"] == pytest.approx(1 / (1 + math.e))
+    assert [x["least_possible"] for x in lines] == pytest.approx([(0.4 + 0.1) / 2, 0.1])
 
 
 def test_the_study_trains_answers_and_chooses(world: World) -> None:
@@ -132,7 +101,7 @@ def test_the_study_trains_answers_and_chooses(world: World) -> None:
         )
     )
     fits = {x["fit"]: x for x in lines if "fit" in x}
-    assert set(fits) == set(prompt_risk.ARMS)
+    assert set(fits) == set(ARMS)
     for x in fits.values():
         assert x["excess_log_score"] >= -1e-9 and 0 <= x["calibration_error"] <= 1
     for name in ("encoder", "cut", "shuffled"):  # the second head is read, where there is one
@@ -145,7 +114,15 @@ def test_the_study_trains_answers_and_chooses(world: World) -> None:
     free = [x for x in choices if x["choice"] == "encoder" and x["penalty"] == 0]
     told_ = [x["predicted_risk"] for x in free]
     assert told_ == sorted(told_, reverse=True), "the best of more rewrites is predicted safer"
-    assert {x["labels"] for x in lines if x.get("kind") == "spent"} == {360}
+    assert {x["rank"] for x in lines if "rank" in x} == set(ARMS)
+    sent = [x for x in lines if "route" in x]
+    assert {(x["route"], x["price"], x["withheld"]) for x in sent} == {
+        (a, p, w) for a in ARMS for p in (0.0, 0.01) for w in (None, 0.5)
+    }
+    for x in sent:
+        assert x["least_possible"] <= min(x["loss"], x["best_fixed"]) + 1e-9
+        assert sum(v for k, v in x.items() if k.startswith("sent_")) == pytest.approx(1)
+    assert {x["labels"] for x in lines if x.get("kind") == "spent"} == {3 * 360}
     with pytest.raises(InputError, match="a slip is a chance"):
         next(prompt_risk.study(world, slip=2.0))
 
@@ -163,6 +140,33 @@ def test_your_own_labels_are_judged_on_questions_not_seen(world: World, tmp_path
     fits = {x["fit"]: x for x in prompt_risk.study(world, answers=str(file))}
     assert fits["encoder"]["log_score"] < fits["shuffled"]["log_score"] - 0.05
     assert fits["encoder"]["log_score"] < fits["length"]["log_score"] - 0.05
+    assert {k for x in prompt_risk.study(world, answers=str(file)) for k in x} >= {"fit"}
     file.write_text('{"question": "why", "wrong": 7, "draws": 6}\n')
     with pytest.raises(InputError, match="row 1: a question, how many"):
         next(prompt_risk.study(world, answers=str(file)))
+
+
+def test_your_own_routes_are_ranked_and_taken(world: World, tmp_path: Path) -> None:
+    """One pipeline fails at "why", the other at "what": no fixed one is good."""
+    file = tmp_path / "answers.jsonl"
+    rows = [
+        {
+            "question": f"{'why' if i % 2 else 'what'} is it {i % 7} {i % 31}",
+            "route": route,
+            "wrong": 5 if (i % 2 == 1) == (route == "small") else 1,
+            "draws": 6,
+        }
+        for i in range(120)
+        for route in ("small", "large")
+    ]
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    texts, routes, share = read(file)
+    assert routes == ("small", "large") and share.shape == (len(texts), 2)
+    lines = list(prompt_risk.study(world, answers=str(file)))
+    ranks = {x["rank"]: x["kendall"] for x in lines if "rank" in x}
+    assert ranks["encoder"] > 0.8 > 0.5 > abs(ranks["shuffled"])
+    sent = {x["route"]: x for x in lines if "route" in x and x["withheld"] is None}
+    assert sent["encoder"]["loss"] < sent["encoder"]["best_fixed"] - 0.2
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows[:-1]))
+    with pytest.raises(InputError, match="was not sent by route 'large'"):
+        read(file)

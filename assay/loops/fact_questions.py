@@ -1,28 +1,27 @@
-"""Questions about made-up facts, and a panel of small language models that learn to answer them.
+"""Questions about made-up facts, and the routes by which a model can be asked them.
 
 Of every thing four attributes are known. A question can be put in eight ways, of which the last
 four name an attribute or a thing that is not asked about, and every thing has two names. What is
 asked about often, in a common way, by its common name, stands often in the text that the models
 learn; the rest seldom. So some questions are risky, and some ways of putting a question are riskier
 than others, as it is with models and people's questions.
+
+A question is asked alone (abstractive), with four choices (multiple choice), or with a sentence
+that was found for it (extractive). Sentences are stored about two things in three, and the one that
+shares most words with the question is found: where it is about something else, it misleads.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from assay.core import Loop, Prompts, Rng, Samples
-from assay.engine import descend
-from assay.formulas import reduce
-from assay.models.backbones.llama import Config, Llama
-from assay.models.policies.causal import Causal
+from assay.core import Prompts, Rng
 from assay.models.vocabulary import Vocabulary
 
 WAYS = (
@@ -43,7 +42,13 @@ VALUES = {
 }
 ATTRIBUTES = tuple(VALUES)
 ANSWERS = tuple(itertools.chain.from_iterable(VALUES.values()))
-THINGS, NAMES = 24, 2
+THINGS, NAMES, STORED = 24, 2, 16
+ROUTES = {
+    "alone": "{q}",
+    "choices": "one of {c[0]} {c[1]} {c[2]} {c[3]} . {q}",
+    "context": "the {a} of {e} is {v} . {q}",
+}
+WORDS = tuple(len(form.split()) - 1 for form in ROUTES.values())  # beside the question's
 
 
 @dataclass(frozen=True)
@@ -56,17 +61,56 @@ class Facts:
         vocabulary: Of all words.
         names: The two names of each thing.
         value: The place in `ANSWERS` of each thing's attributes `[THINGS, 4]`.
+        stored: The things that sentences can be found about.
     """
 
     vocabulary: Vocabulary
     names: tuple[tuple[str, str], ...]
     value: Int[Tensor, "E A"]
+    stored: tuple[int, ...]
 
     def text(self, question: Sequence[int]) -> str:
         """The words of a question."""
         e, a, way, name = question
         other, beside = ATTRIBUTES[(a + 1) % len(ATTRIBUTES)], self.names[(e + 7) % THINGS][0]
         return WAYS[way].format(a=ATTRIBUTES[a], e=self.names[e][name], b=other, f=beside)
+
+    def asked_by(self, route: str, questions: Int[Tensor, "R 4"], rng: Rng) -> list[str]:
+        """The words that a model reads when questions are sent by a route.
+
+        Args:
+            route: One of `ROUTES`.
+            questions: Rows.
+            rng: Address of what is drawn: wrong choices and their order, and, of sentences that
+                have as many of the question's words, which one is found.
+        """
+        rows = torch.arange(len(questions))[:, None]
+        u = rng.uniform(rows, torch.arange(9), dtype=torch.float64).tolist()
+        return [
+            ROUTES[route].format(q=self.text(q), c=self._choices(q, x), **self._found(q, x))
+            for q, x in zip(questions.tolist(), u, strict=True)
+        ]
+
+    def _choices(self, question: Sequence[int], u: Sequence[float]) -> list[str]:
+        """The right answer among three others of its kind."""
+        e, a = question[:2]
+        right, values = ANSWERS[self.value[e, a]], VALUES[ATTRIBUTES[a]]
+        others = sorted((x, v) for x, v in zip(u, values, strict=False) if v != right)
+        out = [v for _, v in others[:3]]
+        out.insert(int(4 * u[8]), right)
+        return out
+
+    def _found(self, question: Sequence[int], u: Sequence[float]) -> dict[str, str]:
+        """The stored sentence that shares most words with a question.
+
+        Sentences call things by their first names.
+        """
+        words = set(self.text(question).split())
+        things = [e for e in self.stored if self.names[e][0] in words] or self.stored
+        kinds = [a for a, kind in enumerate(ATTRIBUTES) if kind in words]
+        e, a = things[int(u[0] * len(things))], kinds[int(u[1] * len(kinds))]
+        value = ANSWERS[self.value[e, a]]
+        return {"a": ATTRIBUTES[a], "e": self.names[e][0], "v": value}
 
     def prompts(self, questions: Int[Tensor, "R 4"]) -> Prompts:
         """The questions as prompts."""
@@ -82,14 +126,21 @@ def facts(rng: Rng) -> Facts:
     syllables = [c + v for c in "bdfgklmnprst" for v in "aeiou"]
     made = itertools.product(syllables, syllables)
     words = [a + b for a, b in made if a + b not in ANSWERS]
-    common = sorted({w for way in WAYS for w in way.split() if "{" not in w})
+    written = (*WAYS, *ROUTES.values())
+    common = sorted({w for form in written for w in form.split() if "{" not in w})
     order = (words[i] for i in rng("names").permutation(len(words)).tolist())
     free = (w for w in order if w not in common and w not in ATTRIBUTES)  # "name" is such a word
     chosen = list(itertools.islice(free, THINGS * NAMES))
     names = tuple(zip(chosen[:THINGS], chosen[THINGS:], strict=True))
     vocabulary = Vocabulary([*common, *ATTRIBUTES, *ANSWERS, *chosen])
-    drawn = rng("values").integers(8, torch.arange(THINGS)[:, None], torch.arange(4))
-    return Facts(vocabulary, names, drawn + 8 * torch.arange(4))
+    stored = rng("stored").permutation(THINGS)[:STORED].sort().values
+    return Facts(vocabulary, names, values(rng("values")), tuple(stored.tolist()))
+
+
+def values(rng: Rng) -> Int[Tensor, "E A"]:
+    """Draw every thing's attributes, as places in `ANSWERS`."""
+    drawn = rng.integers(8, torch.arange(THINGS)[:, None], torch.arange(len(ATTRIBUTES)))
+    return drawn + 8 * torch.arange(len(ATTRIBUTES))
 
 
 def zipf(n: int, u: Float[Tensor, "*S"], *, power: float = 1.0) -> Int[Tensor, "*S"]:
@@ -140,73 +191,6 @@ def place(questions: Int[Tensor, "*S 4"]) -> Int[Tensor, "*S"]:
     """A question's place among all."""
     e, a, way, name = questions.unbind(-1)
     return ((e * len(ATTRIBUTES) + a) * len(WAYS) + way) * NAMES + name
-
-
-def panel(
-    world: Facts, rng: Rng, *, widths: Sequence[int], at: Sequence[int], batch: int, lr: float
-) -> tuple[Float[Tensor, "P Q V"], int]:
-    """Train models on questions and answers; what each says to every question.
-
-    Args:
-        world: The facts.
-        rng: Address of weights and text.
-        widths: Of the models, each an even number.
-        at: Steps at which a model joins the panel, ascending.
-        batch: Questions a step.
-        lr: Learning rate.
-
-    Returns:
-        P(answer) over `ANSWERS` of each model, in the order of `every`, and the updates made.
-    """
-    said, questions = [], every()
-    prompts = world.prompts(questions)
-    text = world.vocabulary.completions(
-        prompts, [[ANSWERS[i]] for i in world.right(questions).tolist()]
-    )
-    first, last = (world.vocabulary.ids[w] for w in (ANSWERS[0], ANSWERS[-1]))
-    for width in widths:
-        size = Config(len(world.vocabulary), width, 1, heads=2, kv_heads=2, inner=2 * width)
-        model = Causal(Llama(size, rng("model", width)), world.vocabulary, max_tokens=2)
-        optimiser = Loop(max_steps=max(at), learning_rate=lr, warmup_steps=10).optimiser(model)
-        for t in range(max(at)):
-            rows = text[place(asked(batch, rng("text", width, t)))]
-            descend.descend(optimiser, _minus_logp(model), rows, reduce=reduce.per_token)
-            if t + 1 in at:
-                said.append(_answers(model, prompts)[:, first : last + 1])
-    return torch.stack([(s / s.sum(-1, keepdim=True)).double() for s in said]), max(at) * len(
-        widths
-    )
-
-
-def _minus_logp(model: Causal) -> Callable[[Samples, Any], Tensor]:
-    return lambda rows, _: -model.logp(rows)
-
-
-@torch.no_grad()
-def _answers(model: Causal, prompts: Prompts) -> Float[Tensor, "Q V"]:
-    """P(next token) after each prompt."""
-    hidden = model.backbone.hidden(prompts.tokens, prompts.mask)[:, -1]
-    return torch.as_tensor(model.backbone.logits(hidden).softmax(-1))
-
-
-def drawn(
-    said: Float[Tensor, "P Q V"], questions: Int[Tensor, "B n 4"], rng: Rng
-) -> Int[Tensor, "B n"]:
-    """One answer to each question, each by a member of the panel at random."""
-    B, n = questions.shape[:2]
-    b, k = torch.arange(B)[:, None], torch.arange(n)
-    member = rng("member").integers(len(said), b, k)
-    chance = said[member, place(questions)].cumsum(-1)
-    u = rng("answer").uniform(b, k, dtype=torch.float64)[..., None]
-    return (chance < u * chance[..., -1:]).sum(-1).clamp(max=said.shape[-1] - 1)
-
-
-def risk(
-    world: Facts, said: Float[Tensor, "P Q V"], questions: Int[Tensor, "*S 4"], meant: Tensor
-) -> Float[Tensor, "*S"]:
-    """Chance that a member at random answers wrongly what was `meant`, put as `questions`."""
-    p = said.mean(0)[place(questions)]
-    return 1 - p.gather(-1, world.right(meant).expand(p.shape[:-1])[..., None])[..., 0]
 
 
 def words_kept(

@@ -1,12 +1,18 @@
 """Which questions will go wrong? A text encoder that reads a question alone, and what comes of it.
 
-A question q is asked in n + 1 ways (itself and n rewrites), each answered once, by a member of a
-panel of models; the share of wrong answers is the label p̂(q) = k/(n+1), and the share of answers
-that agree with the most frequent one is a second. A text encoder with two heads is fitted to these
-labels. Before anything is generated it then says which questions are risky, to abstain or to route
-them, and which of several rewrites of a question to ask: the one with the least predicted risk. So
-a cheap proxy of the *query* is optimised, and it over-optimises like any other proxy: the least of
-many noisy predictions is one of the most wrong (`formulas.curves`).
+A question q is asked in n + 1 ways (itself and n rewrites) by each of several routes: alone, with
+four choices, or with a sentence that is found for it. Each is answered once, by a member of a panel
+of models; the share of wrong answers by a route is the label p̂(q) = k/(n+1), and the share of
+answers that agree with the most frequent one is a second. A text encoder with a head for each label
+is fitted to them. Before anything is generated it then says
+
+- which questions are risky, so that they can be withheld (ratiocination);
+- which of several rewrites of a question to ask: the one with the least predicted risk (rewriting);
+- in what order a question's routes should be tried (ranking);
+- and by which of them the question is sent, at a price for the words that a model reads (routing).
+
+So a cheap proxy of the *query* is optimised, and it over-optimises like any other proxy: the least
+of many noisy predictions is one of the most wrong (`formulas.curves`).
 
 With six draws a label has a standard deviation of up to 0.2, and what is known of it is binomial.
 So the encoder is fitted by
@@ -19,30 +25,25 @@ that of the *original* question.
 
 The study makes its own world of facts (`loops.fact_questions`): a panel of small Llamas of `widths`
 at the steps `at` learns to answer questions about things, some of which it seldom reads of, in ways
-some of which it seldom reads. An imperfect rewriter changes way and name, and with chance `slip`
-the thing as well. Questions that the encoder is tested on have no label; the same facts, put
-otherwise, may have one. Beside it stand `length`, a fit to a question's words alone, and
-`shuffled`, the negative control: the same encoder on labels that are exchanged between questions.
+some of which it seldom reads, and by all routes. Sentences are stored about two things in three. An
+imperfect rewriter changes way and name, and with chance `slip` the thing as well. Questions that
+the encoder is tested on have no label; the same facts, put otherwise, may have one. Beside it stand
+`length`, a fit to a question's words alone, and `shuffled`, the negative control: the same encoder
+on labels that are exchanged between questions, so that it knows the routes and not the questions.
 
-Lines: how well held-out risk is predicted (log score above the best possible, in nats; calibration
-error; the risk of the safer half of the questions), and by the second head the consensus of six
-fresh answers; then for each n = 1, 2, 4 … `most` rewrites the
-predicted and the true risk of the choice, without and with a penalty on words that are not the
-question's, exact over subsets of one pool. With `answers=FILE`, JSON lines with question, wrong and
-draws, the same encoders are fitted to your labels and tested on every fifth question in turn.
-
-Here: the encoder foretells risk, by 0.026 nats an answer more than length or shuffled labels do (40
-seeds); and choosing among rewrites harms, by 0.08 at eight: the predicted risk falls with n and the
-true one rises from the first rewrite on. There was room: the truly best of eight rewrites and the
-question itself takes the risk from 0.513 to 0.478 and from 0.472 to 0.400 (seeds 0 and 1; a rewrite
-at random has 0.559 and 0.527). But labels are means over wordings, so
-that the encoder learns the question and not the wording: its logit and the true risk correlate by
-0.64 and 0.54 over questions, and by −0.08 and −0.005 over one question's rewrites (without slips by
-0.25 and 0.14). The claim asks for both and does not hold. More questions may do better.
+Lines: how well held-out risk is predicted, asked alone (log score above the best possible, in nats;
+calibration error; the risk of the safer half of the questions), and the consensus of six fresh
+answers; Kendall's τ of a question's routes, beside one order for all questions; the loss of routing
+at two prices, with and without withholding, beside the best fixed route; and for each n = 1, 2, 4 …
+`most` rewrites the predicted and the true risk of the choice, without and with a penalty on words
+that are not the question's, exact over subsets of one pool. With `answers=FILE`, JSON lines with
+question, wrong and draws, the same encoders are fitted to your labels and tested on every fifth
+question in turn; rows may say by which route a question was sent.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,13 +52,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from assay.core import Claim, InputError, Loop, Paper, Prompts, Rng, World
+from assay.core import Claim, InputError, Loop, Paper, Rng, World
 from assay.formulas.curves import best_of_n
-from assay.formulas.pairwise import bradley_terry
 from assay.loops import fact_questions as made
-from assay.models.vocabulary import Vocabulary
-from assay.rewards.risk_encoder import Labelled, RiskEncoder, fitted, of_length, read, told
-from assay.stats.calibration import calibration
+from assay.loops.fact_panel import drawn, panel, risk
+from assay.loops.question_routes import Routes, ranked, routed
+from assay.models.vocabulary import SPECIAL, Vocabulary
+from assay.rewards.risk_encoder import read, told
+from assay.rewards.risk_fits import ARMS, fits, logits
+from assay.rewards.risk_scores import agreeing, knowing_nothing, predicted, score
 
 paper = Paper(
     "Is There No Such Thing as a Bad Question? H4R: HalluciBot For Ratiocination, Rewriting, Ranking, and Routing",  # noqa: E501  # a title stands letter for letter, on one line
@@ -66,7 +69,6 @@ paper = Paper(
     "arXiv:2404.12535",
 )
 reduces = {}
-ARMS = ("encoder", "cut", "length", "shuffled")
 
 
 def study(
@@ -77,15 +79,18 @@ def study(
     rewrites: int = 5,
     slip: float = 0.05,
     widths: tuple[int, ...] = (16, 24),
-    at: tuple[int, ...] = (75, 150),
-    asked: int = 150,
+    at: tuple[int, ...] = (150, 300),
+    stories: float = 0.25,
+    asked: int = 300,
     most: int = 16,
     penalty: float = 2.0,
+    price: float = 0.01,
+    withheld: float = 0.5,
     width: int = 24,
-    steps: int = 100,
+    steps: int = 200,
     lr: float = 1e-2,
 ) -> Iterator[dict[str, Any]]:
-    """Yield one line for each encoder, then one for each n with and without the penalty.
+    """Yield lines on risks, ranks and routes of each encoder, then one for each n.
 
     Args:
         answers: File of your own labels; empty for the study's world.
@@ -94,9 +99,12 @@ def study(
         slip: Chance that a rewrite is about another thing.
         widths: Widths of the panel's models.
         at: Steps at which each of them joins the panel.
+        stories: Share of the panel's text in which the answer stands in the sentence or nowhere.
         asked: Questions that are held out and rewritten.
         most: Rewrites in a pool; n doubles from 1 up to it.
         penalty: Logits that a share of foreign words costs, in the second arm.
+        price: Wrong answers that a word costs which is read beside the question.
+        withheld: Wrong answers that a question costs which gets no answer.
         width: Of the encoder.
         steps: Of its fit.
         lr: Learning rate of its fit.
@@ -104,7 +112,7 @@ def study(
     loop = Loop(max_steps=steps, batch_size=64, learning_rate=lr, warmup_steps=10)
     rng = world.task.rng("questions")
     if answers:
-        yield from of_file(Path(answers), width, loop, rng)
+        yield from of_file(Path(answers), width, loop, rng, withheld)
         return
     if rewrites < 1 or not 0 <= slip <= 1 or questions < 10 or asked < 10:
         raise InputError(
@@ -112,41 +120,49 @@ def study(
             "question needs a rewrite, a slip is a chance, and ten questions are the fewest"
         )
     facts = made.facts(rng("facts"))
-    said, updates = made.panel(facts, rng("panel"), widths=widths, at=sorted(at), batch=64, lr=1e-2)
+    said, updates = panel(
+        facts, rng("panel"), widths=widths, at=sorted(at), batch=64, lr=1e-2, stories=stories
+    )
     train, test = divided(questions, asked, rng)
     ways = torch.cat(
         [train[:, None], made.rewritten(train, rewrites, rng("rewrites"), slip=slip)], 1
     )
-    answer = made.drawn(said, ways, rng("answers"))
-    wrong = (answer != facts.right(train)[:, None]).double().mean(1)
-    shares = torch.stack([wrong, agreeing(answer)], 1)
-    words, size = facts.prompts(train), len(facts.vocabulary)
-    models = encoders(words, shares, size, width, loop, rng)
+    answers_by = [drawn(s, ways, rng("answers", r)) for r, s in enumerate(said)]
+    wrong = [(a != facts.right(train)[:, None]).double().mean(1) for a in answers_by]
+    shares = torch.stack([*wrong, *map(agreeing, answers_by)], 1)
+    R, size = len(made.ROUTES), len(facts.vocabulary)
+    models = fits(facts.prompts(train), shares, R, size, width, loop, rng)
     fresh = facts.prompts(test)
     around = made.rewritten(test, 64, rng("around"), slip=slip)
-    truth = made.risk(facts, said, around, test[:, None]).mean(1)
+    truth = risk(facts, said[0], around, test[:, None]).mean(1)
     asked_so = torch.cat([test[:, None], around[:, :rewrites]], 1)  # as a labelled question is
-    consensus = agreeing(made.drawn(said, asked_so, rng("answers to held out")))
+    consensus = agreeing(drawn(said[0], asked_so, rng("answers to held out")))
+    by = torch.stack([risk(facts, s, test, test) for s in said], 1)
+    cost = torch.tensor(made.WORDS, dtype=torch.float64)
+    routes = Routes(tuple(made.ROUTES), cost, shares[:, :R].mean(0, keepdim=True), by)
     for name, model in models.items():
-        line = {"fit": name, **predicted(logits(model, fresh), truth)}
+        logit = logits(model, fresh, R)
+        line = {"fit": name, **predicted(logit[:, 0], truth)}
         if not isinstance(model, Tensor):
-            agree = told(model, fresh)[:, 1]
-            line["agreement_log_score"] = score(agree, consensus)
+            line["agreement_log_score"] = score(told(model, fresh)[:, R], consensus)
             line["agreement_knowing_nothing"] = knowing_nothing(consensus)
         yield line
+        yield {"rank": name, **ranked(logit, routes)}
+        for least in (math.inf, withheld):
+            for each in (0.0, price):
+                yield {"route": name, **routed(logit, routes, price=each, withheld=least)}
     pool = made.rewritten(test, 2 * most, rng("pool"), slip=slip)
     flat = pool.flatten(0, 1)
     away = 1 - made.words_kept(facts.prompts(flat), fresh, (asked, 2 * most))
-    true = made.risk(facts, said, pool, test[:, None])
-    as_asked = made.risk(facts, said, test, test)
+    true = risk(facts, said[0], pool, test[:, None])
     for name in ("encoder", "shuffled"):
-        of = logits(models[name], facts.prompts(flat)).view(asked, 2 * most)
-        own = logits(models[name], fresh)
-        for price in (0.0, penalty):
-            yield from chosen(name, of, true, away, price, most, own, as_asked)
-    spent = {"labels": questions * (1 + rewrites), "generated": questions * (1 + rewrites)}
+        of = logits(models[name], facts.prompts(flat), R)[:, 0].view(asked, 2 * most)
+        own = logits(models[name], fresh, R)[:, 0]
+        for each in (0.0, penalty):
+            yield from chosen(name, of, true, away, each, most, own, by[:, 0])
+    spent = questions * (1 + rewrites) * R
     yield {"panel_updates": updates}
-    yield from ({"kind": "spent", "arm": name, **spent} for name in ARMS)
+    yield from ({"kind": "spent", "arm": n, "labels": spent, "generated": spent} for n in ARMS)
 
 
 def divided(questions: int, asked: int, rng: Rng) -> tuple[Int[Tensor, "Q 4"], Int[Tensor, "T 4"]]:
@@ -160,63 +176,6 @@ def divided(questions: int, asked: int, rng: Rng) -> tuple[Int[Tensor, "Q 4"], I
     if len(test) < asked or len(train) < questions:
         raise InputError(f"--questions {questions} and --asked {asked} are more than there are")
     return train, test
-
-
-def encoders(
-    words: Prompts,
-    shares: Float[Tensor, "B H"],
-    size: int,
-    width: int,
-    loop: Loop,
-    rng: Rng,
-) -> dict[str, RiskEncoder | Float[Tensor, "2"]]:
-    """Fit the encoder, its two companions on other labels, and the fit to a question's length."""
-    other = rng("shuffled").permutation(len(shares))
-    labels = {"encoder": shares, "cut": (shares > 0.5).double(), "shuffled": shares[other]}
-    out: dict[str, RiskEncoder | Tensor] = {}
-    for name in ARMS:
-        if name == "length":
-            out[name] = of_length(words.mask.sum(1).double(), shares[:, 0])
-            continue
-        data = Labelled(words.tokens, words.mask, labels[name])
-        out[name] = fitted(data, size, rng("fit"), width=width, loop=loop)
-    return out
-
-
-def logits(model: RiskEncoder | Tensor, questions: Prompts) -> Float[Tensor, "B"]:
-    """Logit of a wrong answer, as a model predicts it."""
-    if isinstance(model, Tensor):
-        return questions.mask.sum(1).double() / 10 * model[0] + model[1]
-    return told(model, questions)[:, 0]
-
-
-def predicted(logit: Float[Tensor, "B"], truth: Float[Tensor, "B"]) -> dict[str, float]:
-    """How near predictions come to risks, or to shares of wrong answers."""
-    order = logit.argsort()
-    return {
-        "log_score": score(logit, truth),
-        "excess_log_score": score(logit, truth) - score(truth.clamp(1e-6, 1 - 1e-6).logit(), truth),
-        "knowing_nothing": knowing_nothing(truth),
-        "calibration_error": calibration(logit.numpy(), truth.numpy()).error,
-        "risk": float(truth.mean()),
-        "predicted_risk": float(logit.sigmoid().mean()),
-        "risk_of_the_safer_half": float(truth[order[: len(order) // 2]].mean()),
-    }
-
-
-def agreeing(answer: Int[Tensor, "B D"]) -> Float[Tensor, "B"]:
-    """Share of each question's answers that agree with the most frequent one."""
-    return (answer == answer.mode(1).values[:, None]).double().mean(1)
-
-
-def knowing_nothing(truth: Float[Tensor, "B"]) -> float:
-    """The score of one prediction for all questions, their mean."""
-    return score(truth.mean().logit().expand_as(truth), truth)
-
-
-def score(logit: Float[Tensor, "B"], truth: Float[Tensor, "B"]) -> float:
-    """Mean −log likelihood, in nats, of answers that are wrong with these chances."""
-    return float(bradley_terry(logit, torch.zeros_like(logit), p=truth).mean())
 
 
 def chosen(
@@ -234,12 +193,13 @@ def chosen(
     rank, first = -(logit + price * away), -own[:, None]
     stays = rank <= first  # a rewrite that is predicted no safer leaves the question as it is
     values = [(logit.sigmoid(), own.sigmoid()), (true, as_asked), (away, torch.zeros_like(own))]
-    here = torch.ones_like(stays)
+    here, safest = torch.ones_like(stays), torch.minimum(true, as_asked[:, None])
     curves = [
         best_of_n(torch.maximum(rank, first), torch.where(stays, b[:, None], a), ns, here).mean(0)
         for a, b in values
     ]
-    for n, p, t, d in zip(ns, *curves, strict=True):
+    curves.append(best_of_n(-safest, safest, ns, here).mean(0))
+    for n, p, t, d, least in zip(ns, *curves, strict=True):
         yield {
             "choice": name,
             "penalty": price,
@@ -247,54 +207,76 @@ def chosen(
             "predicted_risk": float(p),
             "true_risk": float(t),
             "as_asked": float(as_asked.mean()),
+            "least_possible": float(least),
             "foreign_words": float(d),
         }
 
 
-def of_file(path: Path, width: int, loop: Loop, rng: Rng) -> Iterator[dict[str, Any]]:
+def of_file(
+    path: Path, width: int, loop: Loop, rng: Rng, withheld: float
+) -> Iterator[dict[str, Any]]:
     """Fit the encoders to labels of a file, and test each on questions that it has not seen."""
-    texts, share = read(path)
-    known = Vocabulary(sorted({w for t in texts for w in t.split()} - {"<pad>", "<bos>", "<eos>"}))
-    words = known.prompts(texts)
+    texts, names, share = read(path)
+    vocabulary = Vocabulary(sorted({w for t in texts for w in t.split()} - {*SPECIAL}))
+    words, R = vocabulary.prompts(texts), len(names)
     fold = rng("folds").permutation(len(texts)) % 5
-    found = {name: torch.zeros(len(texts), dtype=torch.float64) for name in ARMS}
+    found = {name: torch.zeros_like(share) for name in ARMS}
+    known = torch.zeros_like(share)
     for k in range(5):
         rest, held = (fold != k).nonzero()[:, 0], (fold == k).nonzero()[:, 0]
-        models = encoders(words[rest], share[rest, None], len(known), width, loop, rng)
+        models = fits(words[rest], share[rest], R, len(vocabulary), width, loop, rng)
+        known[held] = share[rest].mean(0)
         for name, model in models.items():
-            found[name][held] = logits(model, words[held])
-    for name in ARMS:
-        yield {"fit": name, "questions": len(texts), **predicted(found[name], share)}
+            found[name][held] = logits(model, words[held], R)
+    routes = Routes(names, torch.zeros(R).double(), known, share)
+    for name, logit in found.items():
+        yield {"fit": name, "questions": len(texts), **predicted(logit[:, 0], share[:, 0])}
+        if R > 1:
+            yield {"rank": name, **ranked(logit, routes)}
+            for least in (math.inf, withheld):
+                yield {"route": name, **routed(logit, routes, price=0.0, withheld=least)}
 
 
 @Claim(
     "An encoder that reads a question alone foretells whether answers go wrong, more nearly than "
-    "its length does, and of eight rewrites the one whose predicted risk is least is truly safer "
-    "than the question as it was asked.",
-    arms={"study": ("prompt_risk", {})},
+    "its length does. By what it predicts, risky questions are withheld, and a question's routes "
+    "(alone, with choices, with a sentence found for it) are ranked and one is taken, each better "
+    "than by one rule for all questions at the same prices; and of eight rewrites the one whose "
+    "predicted risk is least is truly safer than the question as it was asked.",
+    arms={"study": ("prompt_risk", {"most": 8})},
     worlds=("study",),
-    least={
-        "log score over length": 0.005,
-        "log score over shuffled labels": 0.005,
-        "rewriting over as asked": 0.02,
-        "rewriting over shuffled labels": 0.02,
-    },
-    seeds="300..339",
-    control=("log score over shuffled labels", "rewriting over shuffled labels"),
+    control=(
+        "log score over shuffled labels",
+        "rewriting over shuffled labels",
+        "ranking over shuffled labels",
+        "routing over shuffled labels",
+    ),
     broken="the labels are exchanged between questions; encoder and fit are the same",
+    premises=("room for rewriting", "room for routing"),
 )
 def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
-    """Log scores of a rival minus the encoder's, in nats an answer; and true risks as asked, and by
-    the choice of the encoder with shuffled labels, minus those by the encoder's choice of eight.
+    """Log scores of a rival minus the encoder's, in nats an answer; losses of the best fixed action
+    and of shuffled labels minus the encoder's, with words at their price; Kendall's τ of routes
+    minus that of one order for all and of shuffled labels; and true risks as asked, and by the
+    choice with shuffled labels, minus those by the encoder's choice of eight.
     """
-    fit = {x["fit"]: x["log_score"] for x in arms["study"] if "fit" in x}
-    line = {
-        x["choice"]: x for x in arms["study"] if "choice" in x and x["n"] == 8 and x["penalty"] == 0
-    }
-    mine = line["encoder"]
+    lines = arms["study"]
+    fit = {x["fit"]: x["log_score"] for x in lines if "fit" in x}
+    rank = {x["rank"]: x for x in lines if "rank" in x}
+    sent = {(x["route"], x["withheld"] is None): x for x in lines if x.get("price")}
+    line = {x["choice"]: x for x in lines if "choice" in x and x["n"] == 8 and x["penalty"] == 0}
+    mine, by = line["encoder"], sent["encoder", True]
+    held = sent["encoder", False]
     return {
         "log score over length": fit["length"] - fit["encoder"],
         "log score over shuffled labels": fit["shuffled"] - fit["encoder"],
+        "withholding over the best action": held["best_fixed"] - held["loss"],
         "rewriting over as asked": mine["as_asked"] - mine["true_risk"],
         "rewriting over shuffled labels": line["shuffled"]["true_risk"] - mine["true_risk"],
+        "ranking over one order": rank["encoder"]["kendall"] - rank["encoder"]["fixed_kendall"],
+        "ranking over shuffled labels": rank["encoder"]["kendall"] - rank["shuffled"]["kendall"],
+        "routing over the best route": by["best_fixed"] - by["loss"],
+        "routing over shuffled labels": sent["shuffled", True]["loss"] - by["loss"],
+        "room for rewriting": mine["as_asked"] - mine["least_possible"],
+        "room for routing": by["best_fixed"] - by["least_possible"],
     }

@@ -19,7 +19,6 @@ from assay.data.read import open_source
 from assay.engine import descend
 from assay.formulas.reduce import per_pair
 from assay.models.backbones.llama import Config, Llama
-from assay.rewards.linear_solvers import bradley_terry_optimum
 
 EVERY = 10  # updates between two looks at the questions that are kept apart
 
@@ -127,35 +126,26 @@ def told(model: RiskEncoder, prompts: Prompts, *, rows: int = 4096) -> Float[Ten
     return torch.cat(parts).double()
 
 
-def of_length(length: Float[Tensor, "B"], share: Float[Tensor, "B"]) -> Float[Tensor, "2"]:
-    """Slope and intercept of the logit of a wrong answer in a question's words.
-
-    It is a Bradley–Terry fit of each row against a row of zeros.
-    """
-    n = len(length)
-    x = torch.stack([length / 10, torch.ones(n, dtype=length.dtype)], 1)
-    dense = F.pad(x, (0, 0, 0, 1)).float()
-    against = torch.stack([torch.arange(n), torch.full((n,), n)], 1)
-    found = bradley_terry_optimum(
-        dense, against, p=share.float(), margin=torch.zeros(n), ridge=1e-3, counts=torch.ones(n, 1)
-    )
-    return found[:, 0].double()
-
-
-def read(path: Path) -> tuple[list[str], Float[Tensor, "B"]]:
+def read(path: Path) -> tuple[list[str], tuple[str, ...], Float[Tensor, "Q R"]]:
     """Read questions in lower case, and the share of the answers to each that were wrong.
 
     Args:
-        path: JSON lines with question, wrong and draws.
+        path: JSON lines with question, wrong and draws; and route, where questions were sent by
+            several, each question by all of them.
+
+    Returns:
+        The questions, the routes ("" where the file names none), and the shares.
 
     Raises:
-        InputError: A row lacks one of them, or there are fewer than 20.
+        InputError: A row lacks one of them, a question lacks a route, or there are fewer than 20.
     """
-    faults, texts, shares = Faults(str(path)), [], []
+    faults, found = Faults(str(path)), dict[tuple[str, int], dict[str, float]]()
     for i, row in open_source(path).rows(faults):
         text, wrong, draws = (row.get(k) for k in ("question", "wrong", "draws"))
+        route = row.get("route", "")
         if (
             not (isinstance(text, str) and text.split())
+            or not isinstance(route, str)
             or not isinstance(wrong, int | float)
             or not isinstance(draws, int | float)
             or not 0 <= wrong <= draws
@@ -165,9 +155,16 @@ def read(path: Path) -> tuple[list[str], Float[Tensor, "B"]]:
                 f"{path}, row {i}: a question, how many of its answers were wrong, and draws, how "
                 "many there were, are expected"
             )
-        texts.append(text.lower())
-        shares.append(wrong / draws)
+        of = found.setdefault((text.lower(), 0 if route else i), {})
+        if route in of:
+            raise InputError(f"{path}, row {i}: the question has gone by route '{route}' before")
+        of[route] = wrong / draws
     faults.stop()
-    if len(texts) < 20:
-        raise InputError(f"{path} has {len(texts)} questions; 20 are the fewest")
-    return texts, torch.tensor(shares, dtype=torch.float64)
+    if len(found) < 20:
+        raise InputError(f"{path} has {len(found)} questions; 20 are the fewest")
+    routes = tuple(dict.fromkeys(r for of in found.values() for r in of))
+    for (text, _), of in found.items():
+        if lacks := [r for r in routes if r not in of]:
+            raise InputError(f"{path}: '{text[:60]}' was not sent by route '{lacks[0]}'")
+    shares = [[of[r] for r in routes] for of in found.values()]
+    return [text for text, _ in found], routes, torch.tensor(shares, dtype=torch.float64)

@@ -1,33 +1,59 @@
-"""An encoder that foretells risk, and one that knows what a shuffled one knows."""
+"""An encoder that foretells risk, ranks and routes by it, and one that knows what a shuffled one
+knows.
+"""
 
 from __future__ import annotations
 
 import random
 from typing import Any
 
-from assay.recipes.prompt_risk import ARMS
+from assay.rewards.risk_fits import ARMS
 
 
-def _arms(seed: int, score: float, risk: float) -> dict[str, list[dict[str, Any]]]:
+def _arms(seed: int, score: float, risk: float, tau: float, loss: float) -> dict[str, Any]:
     noise = random.Random(seed)
 
     def near(x: float) -> float:
         return x + noise.gauss(0, 0.003)
 
-    fits = [{"fit": k, "log_score": near(score if k == "encoder" else 0.65)} for k in ARMS]
+    def of(name: str, good: float, bad: float) -> float:
+        return near(good if name == "encoder" else bad)
+
+    fits = [{"fit": k, "log_score": of(k, score, 0.65)} for k in ARMS]
+    ranks = [{"rank": k, "kendall": of(k, tau, 0.1), "fixed_kendall": 0.1} for k in ARMS]
+    routes = [
+        {
+            "route": k,
+            "price": price,
+            "withheld": held,
+            "loss": of(k, loss, 0.5),
+            "best_fixed": 0.5,
+            "least_possible": near(0.3),
+        }
+        for k in ARMS
+        for price in (0.0, 0.01)
+        for held in (None, 0.5)
+    ]
     choices = [
-        {"choice": k, "penalty": 0.0, "n": 8, "true_risk": near(r), "as_asked": 0.5}
+        {
+            "choice": k,
+            "penalty": 0.0,
+            "n": 8,
+            "true_risk": near(r),
+            "as_asked": 0.5,
+            "least_possible": near(0.25),
+        }
         for k, r in (("encoder", risk), ("shuffled", 0.5))
     ]
     spent = [{"kind": "spent", "arm": k, "labels": 100, "generated": 100} for k in ARMS]
-    return {"study": [*fits, *choices, *spent]}
+    return {"study": [*fits, *ranks, *routes, *choices, *spent]}
 
 
 def true(seed: int) -> dict[str, list[dict[str, Any]]]:
-    """A log score better by 0.15 nats, and a risk of 0.3 instead of 0.5."""
-    return _arms(seed, 0.5, 0.3)
+    """A log score better by 0.15 nats, a τ of 0.6 for 0.1, and losses of 0.3 or 0.4 for 0.5."""
+    return _arms(seed, 0.5, 0.3, 0.6, 0.4)
 
 
 def false(seed: int) -> dict[str, list[dict[str, Any]]]:
-    """What it chooses is no safer."""
-    return _arms(seed, 0.65, 0.5)
+    """What it chooses is no safer, and no route is better than the best fixed one."""
+    return _arms(seed, 0.65, 0.5, 0.1, 0.5)
