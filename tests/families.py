@@ -11,10 +11,14 @@ from typing import Any
 import torch
 
 FAMILIES = ("llama", "qwen2", "gpt2", "gemma2")
+# with those whose attention differs in what matters to packed groups: norms on queries and keys,
+# windows in all layers or in some, positions of two bases, partial rotation, parallel layers
+MORE = ("qwen3", "gemma3_text", "mistral", "phi3", "olmo2", "cohere2", "gpt_neox", "smollm3")
 CHAT = (
     "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+KINDS = ["sliding_attention", "full_attention"]
 TEXTS = [
     "the old mill by the river is closed today",
     "please tell me about the gate and the pond",
@@ -90,6 +94,20 @@ def model(
         "qwen2": ("Qwen2", {}),
         "gpt2": ("GPT2", {}),
         "gemma2": ("Gemma2", {"head_dim": 8, "sliding_window": 12, "query_pre_attn_scalar": 8}),
+        "qwen3": ("Qwen3", {"head_dim": 8}),
+        "gemma3_text": (
+            "Gemma3Text",
+            {"head_dim": 8, "sliding_window": 5, "query_pre_attn_scalar": 8, "layer_types": KINDS},
+        ),
+        "mistral": ("Mistral", {"sliding_window": 5}),
+        "phi3": ("Phi3", {}),
+        "olmo2": ("Olmo2", {}),
+        "cohere2": ("Cohere2", {"sliding_window": 5, "layer_types": KINDS}),
+        "gpt_neox": ("GPTNeoX", {}),
+        "smollm3": ("SmolLM3", {}),
+        # whose prompts cannot be shared
+        "gpt_oss": ("GptOss", {"head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1}),
+        "lfm2": ("Lfm2", {"layer_types": ["conv", "full_attention"]}),
     }[family]
     if family == "gpt2":
         size = {
@@ -105,7 +123,7 @@ def model(
         bos_token_id=0,
         eos_token_id=1,
         pad_token_id=2,
-        attn_implementation="eager" if family == "gemma2" else "sdpa",
+        attn_implementation="eager" if family in ("gemma2", "gpt_oss") else "sdpa",
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)

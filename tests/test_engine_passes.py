@@ -32,7 +32,7 @@ def test_every_row_is_read_once_beside_rows_of_its_length(lengths: list[int]) ->
     for rows in found:
         most = max(lengths[i] for i in rows)
         tokens = len(rows) * most
-        assert tokens <= passes._TOKENS or len(rows) == 1
+        assert tokens <= passes.TOKENS or len(rows) == 1
         padding = tokens - sum(lengths[i] for i in rows)
         assert padding <= max(passes._PADDED, tokens / 16)
     longest = [max(lengths[i] for i in rows) for rows in found]

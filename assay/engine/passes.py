@@ -23,7 +23,7 @@ from assay.engine import progress
 _SHARE = {"cpu": 1 / 8, "cuda": 1 / 2}
 _TRAINED = 16  # bytes a parameter: a float32 copy, its gradient, and Adam's two moments
 _CGROUP = Path("/sys/fs/cgroup")
-_TOKENS = 16384  # of one pass, at most, where no gradient is wanted
+TOKENS = 16384  # of one pass, at most, where no gradient is wanted
 _PADDED = 256  # padding that costs as much as another pass of a small model on two cores
 
 Split = Literal["prompts", "completions"]  # what a pass may part
@@ -193,7 +193,7 @@ def of_like_length(lengths: Sequence[int]) -> list[list[int]]:
         rows = len(out[-1]) if out else 0
         padded += rows * (lengths[i] - lengths[out[-1][-1]]) if out else 0
         tokens = (rows + 1) * lengths[i]
-        if not out or tokens > _TOKENS or padded > max(_PADDED, tokens // 16):
+        if not out or tokens > TOKENS or padded > max(_PADDED, tokens // 16):
             out.append([])
             padded = 0
         out[-1].append(i)

@@ -11,21 +11,22 @@ model's own forward pass: a family that does something unknown raises an error.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from assay.engine import progress
-from assay.engine.passes import of_like_length
 from assay.errors import InputError
 from assay.formulas.token_logps import LogitTransform, token_logps
+from assay.models.backbones.completion_passes import by_group, row_by_row
 from assay.models.backbones.layer_progress import by_layer, layers_of
+from assay.models.backbones.packed_groups import PackedGroups
+from assay.models.backbones.recomputed import computed_again
+from assay.models.backbones.shared_pass import attending, reason_against
 
 
 class Pretrained(nn.Module):
@@ -78,9 +79,7 @@ class Pretrained(nn.Module):
         )
         with torch.no_grad():
             own = self.model(input_ids=tokens).logits.float()
-            mine = self.logits(
-                self._hidden(tokens, torch.ones_like(tokens, dtype=torch.bool))
-            ).float()
+            mine = self.logits(self.rows(tokens, torch.ones_like(tokens, dtype=torch.bool))).float()
         worst = float((own - mine).abs().max())
         near = (
             1e-3 if next(self.model.parameters()).dtype in (torch.float32, torch.float64) else 2e-2
@@ -105,16 +104,39 @@ class Pretrained(nn.Module):
         """Whether the model computes in bfloat16 or float16."""
         return next(self.model.parameters()).dtype in (torch.bfloat16, torch.float16)
 
-    def _hidden(
-        self, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]
-    ) -> Float[Tensor, "R S W"]:
-        """Compute the last norm's output, of rows padded on the right."""
+    def rows(self, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]) -> Float[Tensor, "R S W"]:
+        """Compute the last norm's output of rows that are padded on the right.
+
+        Args:
+            tokens: Token ids.
+            keep: False for padding.
+        """
         places = (keep.cumsum(-1) - 1).clamp(min=0)
+        return self._hidden(nullcontext, tokens, places, keep.long())
+
+    def groups(self, tokens: Int[Tensor, "n"], groups: PackedGroups) -> Float[Tensor, "n W"]:
+        """Compute the last norm's output of packed groups.
+
+        Args:
+            tokens: Token ids, as `groups.packed` lays them out.
+            groups: Who sees whom among them.
+        """
+        around = functools.partial(attending, self.model, groups)
+        return self._hidden(around, tokens[None], groups.places[None], None)[0]
+
+    def _hidden(
+        self,
+        around: Callable[[], AbstractContextManager[Any]],
+        tokens: Int[Tensor, "R S"],
+        places: Int[Tensor, "R S"],
+        mask: Int[Tensor, "R S"] | None,
+    ) -> Float[Tensor, "R S W"]:
+        """Compute the last norm's output; `around` holds whenever a layer is computed."""
         again = self.checkpointing and torch.is_grad_enabled()
-        saving = _computed_again(self.model, self.recall) if again else nullcontext()
-        with saving, by_layer(self.model):
+        saving = computed_again(self.model, self.recall, around) if again else nullcontext()
+        with saving, around(), by_layer(self.model):
             out = self.model.base_model(
-                input_ids=tokens, attention_mask=keep.long(), position_ids=places, use_cache=False
+                input_ids=tokens, attention_mask=mask, position_ids=places, use_cache=False
             )
         return self._wide(out.last_hidden_state)
 
@@ -129,34 +151,17 @@ class Pretrained(nn.Module):
         completion: Int[Tensor, "B N T"],
         keep: Bool[Tensor, "B N T"],
     ) -> tuple[Float[Tensor, "n W"], Int[Tensor, "B N T1"]]:
-        """Compute the hidden states of every row's kept tokens, see Backbone.hidden_states."""
-        B, N, _ = keep.shape
-        rows = torch.cat([prompt_keep[:, None].expand(B, N, -1), keep], -1).flatten(0, 1)  # [R,P+T]
-        tokens = torch.cat([prompt[:, None].expand(B, N, -1), completion], -1).flatten(0, 1)
-        length = rows.sum(-1)
-        S = max(1, int(length.max())) if len(length) else 1
-        order = (
-            (~rows).long().argsort(dim=-1, stable=True)[:, :S]
-        )  # kept tokens first, in their order
-        tokens, here = (
-            tokens.gather(1, order),
-            torch.arange(S, device=rows.device) < length[:, None],
-        )
-        tokens = torch.where(here, tokens, tokens[:, :1])
-        if torch.is_grad_enabled():
-            packed = self._hidden(tokens, here)[here]
-        else:
-            packed = self.like.new_zeros(int(length.sum()), self.width)
-            first = length.cumsum(0) - length
-            for some in progress.over(of_like_length(length.tolist()), "forward passes", "passes"):
-                i = torch.tensor(some, device=rows.device)
-                wide = int(length[i].max())
-                kept = here[i, :wide]
-                to = (first[i][:, None] + torch.arange(wide, device=rows.device))[kept]
-                packed[to] = self._hidden(tokens[i, :wide], kept)[kept]
-        before = (length.cumsum(0) - length).view(B, N, 1) + prompt_keep.sum(-1).view(B, 1, 1) - 1
-        done = torch.cat([keep.new_zeros(B, N, 1), keep], -1).cumsum(-1)
-        return packed, before + done
+        """Compute the hidden states of every row's kept tokens, see Backbone.hidden_states.
+
+        A prompt is computed once for all of its completions, where the family allows it.
+        """
+        how = row_by_row if self.plain_because else by_group
+        return how(self, prompt, prompt_keep, completion, keep)
+
+    @functools.cached_property
+    def plain_because(self) -> str:
+        """Why a prompt is computed once for each of its completions; "" where it is not."""
+        return reason_against(self)
 
     @torch.no_grad()
     def prefill(
@@ -234,36 +239,6 @@ class Pretrained(nn.Module):
 
 def _nothing() -> None:
     """Restore nothing before a layer is computed again."""
-
-
-@contextmanager
-def _computed_again(model: nn.Module, recall: Callable[[], None]) -> Iterator[None]:
-    """Let layers save their inputs alone, within the block.
-
-    transformers' own switch asks for training mode, in which dropout is on. And it does not call
-    `recall`, which turns an adapter on again that another has replaced before the backward pass.
-    """
-    layers = layers_of(model)
-    for layer in layers:
-        layer.forward = functools.partial(
-            checkpoint,
-            _recalled(recall, layer.forward),
-            use_reentrant=False,
-            preserve_rng_state=False,
-        )
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del layer.forward  # the class's own is seen again
-
-
-def _recalled(recall: Callable[[], None], forward: Callable[..., Any]) -> Callable[..., Any]:
-    def run(*given: Any, **named: Any) -> Any:
-        recall()
-        return forward(*given, **named)
-
-    return run
 
 
 class Past:
