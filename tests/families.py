@@ -67,6 +67,25 @@ def exact(family: str) -> tuple[torch.dtype, float]:
     return (torch.float32, 3e-5) if family == "gemma2" else (torch.float64, 1e-9)
 
 
+def never_rounded(monkeypatch: Any) -> None:
+    """Let a float64 model compute in float64 throughout: the families round to float32 in norms and
+    in some softmaxes.
+    """
+    softmax, to = torch.nn.functional.softmax, torch.Tensor.to
+
+    def kept(t: torch.Tensor, *given: Any, **named: Any) -> torch.Tensor:
+        if t.dtype == torch.float64 and torch.float32 in given:
+            return t
+        return to(t, *given, **named)
+
+    def whole(t: torch.Tensor, dim: int, dtype: Any = None, **named: Any) -> torch.Tensor:
+        return softmax(t, dim=dim, dtype=t.dtype if t.dtype == torch.float64 else dtype)
+
+    monkeypatch.setattr(torch.Tensor, "to", kept)
+    monkeypatch.setattr(torch.nn.functional, "softmax", whole)
+    monkeypatch.setattr(torch.Tensor, "float", lambda t: kept(t, torch.float32))
+
+
 def model(
     family: str,
     *,

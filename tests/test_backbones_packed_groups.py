@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, MORE, model
+from families import FAMILIES, MORE, model, never_rounded
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,20 +21,7 @@ SHAPES = [(3, 4, 9, 5), (2, 3, 3, 11), (1, 1, 4, 4), (4, 1, 6, 3)]  # B, N, T, P
 
 @pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is rounded to float32: the families do so in norms and in some softmaxes."""
-    softmax, to = torch.nn.functional.softmax, torch.Tensor.to
-
-    def kept(t: torch.Tensor, *given: Any, **named: Any) -> torch.Tensor:
-        if t.dtype == torch.float64 and torch.float32 in given:
-            return t
-        return to(t, *given, **named)
-
-    def whole(t: torch.Tensor, dim: int, dtype: Any = None, **named: Any) -> torch.Tensor:
-        return softmax(t, dim=dim, dtype=t.dtype if t.dtype == torch.float64 else dtype)
-
-    monkeypatch.setattr(torch.Tensor, "to", kept)
-    monkeypatch.setattr(torch.nn.functional, "softmax", whole)
-    monkeypatch.setattr(torch.Tensor, "float", lambda t: kept(t, torch.float32))
+    never_rounded(monkeypatch)
 
 
 def backbone(family: str, **how: Any) -> Pretrained:

@@ -29,7 +29,7 @@ from assay.models.backbones.adapter_config import drawn_anew, fits, trainable
 from assay.models.backbones.adapter_merge import merged
 from assay.models.backbones.lora import draw_by_address
 from assay.models.backbones.mixed_precision import compute_rounded
-from assay.models.backbones.pretrained import Past, Pretrained
+from assay.models.backbones.pretrained import Cache, Pretrained
 
 _UNUSED = "unused"  # peft injects its layers with an adapter, and none is ours
 
@@ -210,12 +210,12 @@ class Adapted(nn.Module):
 
     def prefill(
         self, prompt: Tensor, keep: Tensor, owner: Tensor, room: int
-    ) -> tuple[Tensor, Past]:
+    ) -> tuple[Tensor, Cache]:
         """See Pretrained."""
         with self._on() as plain:
             return plain.prefill(prompt, keep, owner, room)
 
-    def extend(self, cache: Past, tokens: Tensor, keep: Tensor) -> Float[Tensor, "R S W"]:
+    def extend(self, cache: Cache, tokens: Tensor, keep: Tensor) -> Float[Tensor, "R S W"]:
         """See Pretrained."""
         with self._on() as plain:
             return plain.extend(cache, tokens, keep)

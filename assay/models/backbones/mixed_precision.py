@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from assay.errors import InputError
-from assay.models.backbones.pretrained import Past, Pretrained
+from assay.models.backbones.pretrained import Cache, Pretrained
 
 _STEPS = [0]  # of any optimiser in this process: a fused step leaves no trace in a tensor's version
 
@@ -104,11 +104,11 @@ class MasterWeights(nn.Module):
 
     def prefill(
         self, prompt: Tensor, keep: Tensor, owner: Tensor, room: int
-    ) -> tuple[Tensor, Past]:
+    ) -> tuple[Tensor, Cache]:
         """See Pretrained."""
         return self._current().prefill(prompt, keep, owner, room)
 
-    def extend(self, cache: Past, tokens: Tensor, keep: Tensor) -> Float[Tensor, "R S W"]:
+    def extend(self, cache: Cache, tokens: Tensor, keep: Tensor) -> Float[Tensor, "R S W"]:
         """See Pretrained. The weights are those of `prefill`: none changes while decoding."""
         return self._work[0].extend(cache, tokens, keep)
 

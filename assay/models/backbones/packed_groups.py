@@ -76,8 +76,8 @@ class PackedGroups:
         """
         (B, N, T, _), per, p = self.shape, self.together, len(self.at[0])
         of_prompts, of_completions = self._masked(window, q.dtype)
-        kp, vp = self._grid(k[:p], 0), self._grid(v[:p], 0)  # [B,P,K,d]
-        out = _attend(self._grid(q[:p], 0), kp, vp, of_prompts, scale=scale, softcap=softcap)
+        kp, vp = self.prompts(k), self.prompts(v)
+        out = _attend(self.prompts(q), kp, vp, of_prompts, scale=scale, softcap=softcap)
         asked = out.flatten(0, 1).index_select(0, self.at[0])
         if of_completions is None:
             return asked
@@ -86,6 +86,10 @@ class PackedGroups:
         ka, va = (torch.cat([beside(t, R), o], 1) for t, o in ((kp, ka), (vp, va)))
         out = _attend(qa, ka, va, of_completions, scale=scale, softcap=softcap)
         return torch.cat([asked, out.flatten(0, 1).index_select(0, self.at[1])])
+
+    def prompts(self, t: Float[Tensor, "n K d"]) -> Float[Tensor, "B P K d"]:
+        """Lay the prompts' part of something packed out in rows, zeros for padding."""
+        return self._grid(t[: len(self.at[0])], 0)
 
     def _grid(self, t: Float[Tensor, "m K d"], i: int) -> Float[Tensor, "R S K d"]:
         """Lay packed tokens out, zeros for padding."""

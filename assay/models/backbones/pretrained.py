@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from assay.errors import InputError
 from assay.formulas.token_logps import LogitTransform, token_logps
 from assay.models.backbones.completion_passes import by_group, row_by_row
+from assay.models.backbones.group_past import GroupPast
 from assay.models.backbones.layer_progress import by_layer, layers_of
 from assay.models.backbones.packed_groups import PackedGroups
 from assay.models.backbones.recomputed import computed_again
-from assay.models.backbones.shared_pass import attending, reason_against
+from assay.models.backbones.shared_pass import Attention, attending, reason_against
 
 
 class Pretrained(nn.Module):
@@ -121,8 +122,13 @@ class Pretrained(nn.Module):
             tokens: Token ids, as `groups.packed` lays them out.
             groups: Who sees whom among them.
         """
-        around = functools.partial(attending, self.model, groups)
-        return self._hidden(around, tokens[None], groups.places[None], None)[0]
+        return self._packed(tokens, groups.places, groups)
+
+    def _packed(
+        self, tokens: Int[Tensor, "n"], places: Int[Tensor, "n"], attention: Attention
+    ) -> Float[Tensor, "n W"]:
+        around = functools.partial(attending, self.model, attention)
+        return self._hidden(around, tokens[None], places[None], None)[0]
 
     def _hidden(
         self,
@@ -170,8 +176,19 @@ class Pretrained(nn.Module):
         keep: Bool[Tensor, "B P"],
         owner: Int[Tensor, "R"],
         room: int,
-    ) -> tuple[Float[Tensor, "B W"], Past]:
+    ) -> tuple[Float[Tensor, "B W"], Cache]:
         """Compute prompts once and begin completions of them, see Backbone.prefill."""
+        if self.plain_because:
+            return self._prefill_rows(prompt, keep, owner)
+        groups = PackedGroups(keep, keep.new_zeros(len(keep), 1, 0))
+        past = GroupPast(keep, owner)
+        tokens = groups.packed(prompt, prompt.new_zeros(len(keep), 1, 0))
+        hidden = self._packed(tokens, groups.places, past.reading(groups))
+        return hidden[keep.sum(-1).cumsum(0) - 1], past
+
+    def _prefill_rows(
+        self, prompt: Int[Tensor, "B P"], keep: Bool[Tensor, "B P"], owner: Int[Tensor, "R"]
+    ) -> tuple[Float[Tensor, "B W"], Past]:
         from transformers import DynamicCache
 
         kv = DynamicCache(config=self.model.config)
@@ -189,9 +206,13 @@ class Pretrained(nn.Module):
 
     @torch.no_grad()
     def extend(
-        self, cache: Past, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]
+        self, cache: Cache, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]
     ) -> Float[Tensor, "R S W"]:
         """Add S columns to every row of a cache, see Backbone.extend."""
+        if isinstance(cache, GroupPast):
+            new = cache.columns(keep)
+            places = cache.places[:, -keep.shape[1] :].flatten()
+            return self._packed(tokens.flatten(), places, new).view(*tokens.shape, -1)
         places = cache.mask.sum(-1, keepdim=True) + (keep.cumsum(-1) - 1).clamp(min=0)
         cache.mask = torch.cat([cache.mask, keep], -1)
         out = self.model.base_model(
@@ -251,6 +272,9 @@ class Past:
         """Keep these rows, in this order; a row may be taken twice."""
         self.kv.batch_select_indices(rows)
         self.mask = self.mask[rows]
+
+
+Cache = Past | GroupPast
 
 
 def _scale(config: Any) -> float:

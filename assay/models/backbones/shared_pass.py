@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from assay.models.backbones.completion_passes import by_group, row_by_row
-from assay.models.backbones.packed_groups import PackedGroups
 
+Attention = Callable[..., Tensor]  # see PackedGroups: packed queries, keys, values → outputs
 NAME = "assay_packed_groups"
 _KINDS = {"full_attention", "sliding_attention"}
 _now = threading.local()
@@ -29,24 +29,24 @@ _locks: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyD
 
 
 @contextmanager
-def attending(model: nn.Module, groups: PackedGroups) -> Iterator[None]:
-    """Let a model's layers attend within groups, in this block.
+def attending(model: nn.Module, attention: Attention) -> Iterator[None]:
+    """Let a model's layers attend in another way, in this block.
 
     Args:
         model: A transformers model, given one packed row.
-        groups: Of that row.
+        attention: Called once a layer, in the layers' order, as PackedGroups is.
     """
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     ALL_ATTENTION_FUNCTIONS.register(NAME, _attention)
     config: Any = model.config
     with _locks.setdefault(model, threading.RLock()):
-        before, was = getattr(_now, "groups", None), config._attn_implementation
-        _now.groups, config._attn_implementation = groups, NAME
+        before, was = getattr(_now, "attention", None), config._attn_implementation
+        _now.attention, config._attn_implementation = attention, NAME
         try:
             yield
         finally:
-            _now.groups, config._attn_implementation = before, was
+            _now.attention, config._attn_implementation = before, was
 
 
 def _attention(
@@ -62,13 +62,13 @@ def _attention(
     **rest: Any,
 ) -> tuple[Tensor, None]:
     """Attend as transformers asks for it: `[1,H,n,d]` in, `[1,n,H,e]` out."""
-    groups = getattr(_now, "groups", None)
-    if groups is None:
+    attention = getattr(_now, "attention", None)
+    if attention is None:
         raise RuntimeError(f"{NAME} is called outside of a pass over packed groups")
     getattr(_now, "windows", []).append(sliding_window)
     q, k, v = (t[0].transpose(0, 1) for t in (query, key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    out: Tensor = groups(q, k, v, scale=scale, window=sliding_window, softcap=softcap)
+    out: Tensor = attention(q, k, v, scale=scale, window=sliding_window, softcap=softcap)
     return out[None], None
 
 
