@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from assay.core.rng import Rng
+from assay.models.backbones import matmul
 from assay.models.backbones.attention import Config, rms_norm
 from assay.models.backbones.llama import Llama
 from assay.models.backbones.matmul import gated, plus, product
@@ -114,3 +115,46 @@ def test_a_cache_reads_nothing_that_was_not_written(monkeypatch: pytest.MonkeyPa
     for a, b in zip(plain, walked(), strict=True):
         assert torch.isfinite(b).all()
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(300,), (2, 200), (7,)])
+def test_a_linear_layer_is_torch_s_own(shape: tuple[int, ...], bias: bool) -> None:
+    layer, g = torch.nn.Linear(9, 5, bias=bias), torch.Generator().manual_seed(0)
+    x = torch.randn(*shape, 9, generator=g, requires_grad=True)
+    weight = torch.randn(*shape, 5, generator=g)
+    found = []
+    for how in (matmul.linear, torch.nn.functional.linear):
+        layer.zero_grad()
+        x.grad = None
+        out = how(x, layer.weight, layer.bias)
+        (out * weight).sum().backward()
+        found.append([out.detach(), x.grad, *(p.grad.clone() for p in layer.parameters())])
+    for mine, own in zip(*found, strict=True):
+        assert (mine - own).abs().max() < 1e-4 * max(1.0, float(own.abs().max()))
+
+
+def test_a_model_s_linear_layers_are_its_own_again_after_a_pass() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3))
+    replaced = model[2].forward = lambda x: x  # somebody else's, which stays
+    x = torch.randn(300, 4)
+
+    def fails() -> None:
+        with matmul.linears(model):
+            assert "forward" in model[0].__dict__ and model[2].forward is replaced
+            own = torch.nn.functional.linear(x, *model[0].parameters())
+            assert (model[0](x) - own).abs().max() < 1e-5
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert "forward" not in model[0].__dict__ and model[2].forward is replaced
+
+
+def test_autocast_and_few_rows_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matmul, "product", None)
+    w = torch.randn(3, 4)
+    assert matmul.linear(torch.randn(matmul.ROWS - 1, 4), w).shape == (matmul.ROWS - 1, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert matmul.linear(torch.randn(300, 4), w).dtype == torch.bfloat16
+    assert matmul.linear(torch.randn(300, 4).double(), w.double()).dtype == torch.float64

@@ -11,8 +11,8 @@ model's own forward pass: a family that does something unknown raises an error.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from assay.formulas.token_logps import LogitTransform, token_logps
 from assay.models.backbones.completion_passes import by_group, row_by_row
 from assay.models.backbones.group_past import GroupPast
 from assay.models.backbones.layer_progress import by_layer, layers_of
+from assay.models.backbones.matmul import ROWS, linears
 from assay.models.backbones.packed_groups import PackedGroups
 from assay.models.backbones.recomputed import computed_again
 from assay.models.backbones.shared_pass import Attention, attending, reason_against
@@ -138,9 +139,15 @@ class Pretrained(nn.Module):
         mask: Int[Tensor, "R S"] | None,
     ) -> Float[Tensor, "R S W"]:
         """Compute the last norm's output; `around` holds whenever a layer is computed."""
+
+        @contextmanager
+        def within() -> Iterator[None]:
+            with around(), linears(self.model) if tokens.numel() >= ROWS else nullcontext():
+                yield
+
         again = self.checkpointing and torch.is_grad_enabled()
-        saving = computed_again(self.model, self.recall, around) if again else nullcontext()
-        with saving, around(), by_layer(self.model):
+        saving = computed_again(self.model, self.recall, within) if again else nullcontext()
+        with saving, within(), by_layer(self.model):
             out = self.model.base_model(
                 input_ids=tokens, attention_mask=mask, position_ids=places, use_cache=False
             )
