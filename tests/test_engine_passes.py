@@ -58,6 +58,11 @@ def test_a_share_of_what_is_free_is_taken(monkeypatch: pytest.MonkeyPatch) -> No
     assert completions_that_fit(100) == 10
     assert completions_that_fit(100, processes=2) == 5
     assert completions_that_fit(100, trained=250) == 5  # copy, gradient and moments: 16 bytes each
+    # groups of 4 whose prompt takes 150: one of 550 fits into 1000, and none into 500
+    assert completions_that_fit(100, once=150, together=4) == 4
+    assert completions_that_fit(100, once=150, together=4, processes=2) == 3
+    assert completions_that_fit(100, once=2000, together=4) == 1
+    assert completions_that_fit(10, once=50, together=4) == 44  # 11 groups of 90
     assert completions_that_fit(10**9) == completions_that_fit(100, trained=10**9) == 1
 
 

@@ -98,6 +98,8 @@ def free_bytes(device: torch.device | str = "cpu") -> int:
 def completions_that_fit(
     each: int,
     *,
+    once: int = 0,
+    together: int = 1,
     trained: int = 0,
     device: torch.device | str = "cpu",
     processes: int = 1,
@@ -106,6 +108,8 @@ def completions_that_fit(
 
     Args:
         each: Bytes that a pass saves for the longest completion, see `saved_bytes`.
+        once: Bytes that it saves for a prompt, however many of its completions the pass holds.
+        together: Completions of a prompt, which a pass holds if they fit.
         trained: Parameters that are still to be copied and trained; room for the copy, its gradient
             and Adam's moments is left.
         device: Where the passes are computed.
@@ -115,8 +119,11 @@ def completions_that_fit(
         At least 1: a completion is never cut.
     """
     room = free_bytes(device) // processes - _TRAINED * trained
-    share = _SHARE.get(torch.device(device).type, _SHARE["cpu"])
-    return max(1, int(share * room) // max(1, each))
+    room = int(_SHARE.get(torch.device(device).type, _SHARE["cpu"]) * room)
+    of_one_prompt = (room - once) // max(1, each)
+    if of_one_prompt < together:
+        return max(1, of_one_prompt)
+    return together * (room // max(1, together * each + once))
 
 
 def in_passes(compute: Callable[[Any], Tensor], samples: Any, size: int, what: str) -> Tensor:

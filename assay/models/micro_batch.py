@@ -9,6 +9,7 @@ import torch
 
 from assay.core import EstimatesMemory, Loop, Task
 from assay.engine import parallel, passes, progress
+from assay.errors import Missing
 
 log = logging.getLogger("assay")
 
@@ -29,10 +30,16 @@ def micro_batch_size(task: Task, loop: Loop) -> int:
     if not isinstance(policy, EstimatesMemory):
         return 0
     device = task.prompts.tokens.device
+    prompt, completion = task.longest_prompt, policy.max_tokens
     with progress.stage("measuring the memory of a training pass"):
-        each = policy.saved_bytes(task.longest_prompt + policy.max_tokens)
+        if getattr(policy, "shares_prompts", False):
+            once, each = policy.saved_bytes(prompt), policy.saved_bytes(completion)
+        else:
+            once, each = 0, policy.saved_bytes(prompt + completion)
     fits = passes.completions_that_fit(
         each,
+        once=once,
+        together=_together(task, loop),
         trained=sum(p.numel() for p in policy.parameters()),
         device=device,
         processes=_sharing(device),
@@ -43,6 +50,14 @@ def micro_batch_size(task: Task, loop: Loop) -> int:
         return 0
     log.info("%d of a step's %d completions fit into one pass", fits, step)
     return fits
+
+
+def _together(task: Task, loop: Loop) -> int:
+    """Completions of a prompt that are learnt from together: two where there are pairs."""
+    try:
+        return 2 if len(task.pairs) else loop.num_generations
+    except Missing:
+        return max(1, loop.num_generations)
 
 
 def _sharing(device: torch.device) -> int:

@@ -131,6 +131,12 @@ class Pretrained(nn.Module):
         around = functools.partial(attending, self.model, attention)
         return self._hidden(around, tokens[None], places[None], None)[0]
 
+    @property
+    def shares_prompts(self) -> bool:
+        """Whether a pass saves a prompt once: where scores are capped, it saves all of them."""
+        capped = getattr(self.model.config.get_text_config(), "attn_logit_softcapping", None)
+        return not self.plain_because and not capped
+
     def _hidden(
         self,
         around: Callable[[], AbstractContextManager[Any]],
