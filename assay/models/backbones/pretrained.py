@@ -1,18 +1,13 @@
 """Any causal language model of transformers as a backbone.
 
-Families differ, and this is what is done about it. Positions are given, counted over kept tokens,
-so that padding on either side changes nothing. Rows are whole (a prompt and one completion) and
-padded on the right where completions are read, on the left where prompts are prefilled. The head is
-applied to hidden states by itself, so that only the wanted logits are made; what a family does
-after it (soft caps, scales) is done here too, and at opening the result is compared with the
-model's own forward pass: a family that does something unknown raises an error.
+`body` has its layers. The head is applied to hidden states by itself, so that only the wanted
+logits are made; what a family does after it (soft caps, scales) is done here too, and at opening
+the result is compared with the model's own forward pass: a family that does something unknown
+raises an error.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -22,16 +17,13 @@ from torch import Tensor, nn
 
 from assay.errors import InputError
 from assay.formulas.token_logps import LogitTransform, token_logps
-from assay.models.backbones.completion_passes import by_group, row_by_row
+from assay.models.backbones.body import Body
 from assay.models.backbones.group_past import GroupPast
-from assay.models.backbones.layer_progress import by_layer, layers_of
-from assay.models.backbones.matmul import ROWS, linears
+from assay.models.backbones.layer_progress import by_layer
 from assay.models.backbones.packed_groups import PackedGroups
-from assay.models.backbones.recomputed import computed_again
-from assay.models.backbones.shared_pass import Attention, attending, reason_against
 
 
-class Pretrained(nn.Module):
+class Pretrained(Body):
     """A transformers causal model.
 
     Whatever the model computes in, hidden states come out in float32 at least, and so does all that
@@ -50,22 +42,9 @@ class Pretrained(nn.Module):
     """
 
     def __init__(self, model: nn.Module, *, checkpointing: bool = False):
-        super().__init__()
-        self.model: Any
-        self.add_module("model", model)
-        self.checkpointing, self.recall = checkpointing, _nothing
-        if checkpointing and not layers_of(model):
-            raise InputError(
-                f"a {self.model.config.model_type} model has no layers that could be computed "
-                "again; leave out --checkpointing"
-            )
+        super().__init__(model, checkpointing=checkpointing)
         config = self.model.config.get_text_config()
-        self.width = int(config.hidden_size)
         self.cap, self.scale = getattr(config, "final_logit_softcapping", None), _scale(config)
-        self.model.eval()  # dropout off, in training too: a ratio compares a policy with itself
-        for module in self.model.modules():
-            if isinstance(module, nn.Dropout) and module.p:
-                module.p = 0.0
         self._same_as_its_own()
 
     def _same_as_its_own(self) -> None:
@@ -93,95 +72,6 @@ class Pretrained(nn.Module):
                 "used as a policy"
             )
 
-    @property
-    def like(self) -> Tensor:
-        """A tensor of the dtype and on the device of what is computed."""
-        weight = self.model.get_input_embeddings().weight
-        return weight.new_empty(
-            0, dtype=torch.float64 if weight.dtype == torch.float64 else torch.float32
-        )
-
-    @property
-    def half_precision(self) -> bool:
-        """Whether the model computes in bfloat16 or float16."""
-        return next(self.model.parameters()).dtype in (torch.bfloat16, torch.float16)
-
-    def rows(self, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]) -> Float[Tensor, "R S W"]:
-        """Compute the last norm's output of rows that are padded on the right.
-
-        Args:
-            tokens: Token ids.
-            keep: False for padding.
-        """
-        places = (keep.cumsum(-1) - 1).clamp(min=0)
-        return self._hidden(nullcontext, tokens, places, keep.long())
-
-    def groups(self, tokens: Int[Tensor, "n"], groups: PackedGroups) -> Float[Tensor, "n W"]:
-        """Compute the last norm's output of packed groups.
-
-        Args:
-            tokens: Token ids, as `groups.packed` lays them out.
-            groups: Who sees whom among them.
-        """
-        return self._packed(tokens, groups.places, groups)
-
-    def _packed(
-        self, tokens: Int[Tensor, "n"], places: Int[Tensor, "n"], attention: Attention
-    ) -> Float[Tensor, "n W"]:
-        around = functools.partial(attending, self.model, attention)
-        return self._hidden(around, tokens[None], places[None], None)[0]
-
-    @property
-    def shares_prompts(self) -> bool:
-        """Whether a pass saves a prompt once: where scores are capped, it saves all of them."""
-        capped = getattr(self.model.config.get_text_config(), "attn_logit_softcapping", None)
-        return not self.plain_because and not capped
-
-    def _hidden(
-        self,
-        around: Callable[[], AbstractContextManager[Any]],
-        tokens: Int[Tensor, "R S"],
-        places: Int[Tensor, "R S"],
-        mask: Int[Tensor, "R S"] | None,
-    ) -> Float[Tensor, "R S W"]:
-        """Compute the last norm's output; `around` holds whenever a layer is computed."""
-
-        @contextmanager
-        def within() -> Iterator[None]:
-            with around(), linears(self.model) if tokens.numel() >= ROWS else nullcontext():
-                yield
-
-        again = self.checkpointing and torch.is_grad_enabled()
-        saving = computed_again(self.model, self.recall, within) if again else nullcontext()
-        with saving, within(), by_layer(self.model):
-            out = self.model.base_model(
-                input_ids=tokens, attention_mask=mask, position_ids=places, use_cache=False
-            )
-        return self._wide(out.last_hidden_state)
-
-    @staticmethod
-    def _wide(hidden: Tensor) -> Tensor:
-        return hidden if hidden.dtype == torch.float64 else hidden.float()
-
-    def hidden_states(
-        self,
-        prompt: Int[Tensor, "B P"],
-        prompt_keep: Bool[Tensor, "B P"],
-        completion: Int[Tensor, "B N T"],
-        keep: Bool[Tensor, "B N T"],
-    ) -> tuple[Float[Tensor, "n W"], Int[Tensor, "B N T1"]]:
-        """Compute the hidden states of every row's kept tokens, see Backbone.hidden_states.
-
-        A prompt is computed once for all of its completions, where the family allows it.
-        """
-        how = row_by_row if self.plain_because else by_group
-        return how(self, prompt, prompt_keep, completion, keep)
-
-    @functools.cached_property
-    def plain_because(self) -> str:
-        """Why a prompt is computed once for each of its completions; "" where it is not."""
-        return reason_against(self)
-
     @torch.no_grad()
     def prefill(
         self,
@@ -196,7 +86,7 @@ class Pretrained(nn.Module):
         groups = PackedGroups(keep, keep.new_zeros(len(keep), 1, 0))
         past = GroupPast(keep, owner)
         tokens = groups.packed(prompt, prompt.new_zeros(len(keep), 1, 0))
-        hidden = self._packed(tokens, groups.places, past.reading(groups))
+        hidden = self.packed(tokens, groups.places, past.reading(groups))
         return hidden[keep.sum(-1).cumsum(0) - 1], past
 
     def _prefill_rows(
@@ -225,7 +115,7 @@ class Pretrained(nn.Module):
         if isinstance(cache, GroupPast):
             new = cache.columns(keep)
             places = cache.places[:, -keep.shape[1] :].flatten()
-            return self._packed(tokens.flatten(), places, new).view(*tokens.shape, -1)
+            return self.packed(tokens.flatten(), places, new).view(*tokens.shape, -1)
         places = cache.mask.sum(-1, keepdim=True) + (keep.cumsum(-1) - 1).clamp(min=0)
         cache.mask = torch.cat([cache.mask, keep], -1)
         out = self.model.base_model(
@@ -269,10 +159,6 @@ class Pretrained(nn.Module):
         head = self.model.get_output_embeddings()
         out = self._wide(head(hidden.to(head.weight.dtype))) * self.scale
         return out if not self.cap else torch.tanh(out / self.cap) * self.cap
-
-
-def _nothing() -> None:
-    """Restore nothing before a layer is computed again."""
 
 
 class Past:

@@ -1,0 +1,160 @@
+"""The layers of a transformers decoder: hidden states of rows, of packed groups, of completions.
+
+Positions are given, counted over kept tokens, so that padding on either side changes nothing. Where
+a family allows it a prompt is computed once for all of its completions (`packed_groups`); elsewhere
+rows are whole, a prompt and one completion, padded on the right.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from assay.errors import InputError
+from assay.models.backbones.completion_passes import by_group, row_by_row
+from assay.models.backbones.layer_progress import by_layer, layers_of
+from assay.models.backbones.matmul import ROWS, linears
+from assay.models.backbones.packed_groups import PackedGroups
+from assay.models.backbones.recomputed import computed_again
+from assay.models.backbones.shared_pass import Attention, attending, reason_against
+
+
+class Body(nn.Module):
+    """A transformers model without its head.
+
+    Whatever the model computes in, hidden states come out in float32 at least.
+
+    Args:
+        model: A causal model or a classifier; its dropout is turned off.
+        checkpointing: Where a gradient is wanted, layers save their inputs alone and are computed
+            again in the backward pass.
+
+    Attributes:
+        width: Of the last hidden states.
+        recall: Called before a layer is computed, the second time too.
+
+    Raises:
+        InputError: The model has no layers to checkpoint.
+    """
+
+    def __init__(self, model: nn.Module, *, checkpointing: bool = False):
+        super().__init__()
+        self.model: Any
+        self.add_module("model", model)
+        self.checkpointing, self.recall = checkpointing, _nothing
+        if checkpointing and not layers_of(model):
+            raise InputError(
+                f"a {self.model.config.model_type} model has no layers that could be computed "
+                "again; leave out --checkpointing"
+            )
+        self.width = int(self.model.config.get_text_config().hidden_size)
+        self.model.eval()  # dropout off, in training too: a ratio compares a policy with itself
+        for module in self.model.modules():
+            if isinstance(module, nn.Dropout) and module.p:
+                module.p = 0.0
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the dtype and on the device of what is computed."""
+        weight = self.model.get_input_embeddings().weight
+        return weight.new_empty(
+            0, dtype=torch.float64 if weight.dtype == torch.float64 else torch.float32
+        )
+
+    @property
+    def half_precision(self) -> bool:
+        """Whether the model computes in bfloat16 or float16."""
+        return next(self.model.parameters()).dtype in (torch.bfloat16, torch.float16)
+
+    def rows(self, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]) -> Float[Tensor, "R S W"]:
+        """Compute the last norm's output of rows that are padded on the right.
+
+        Args:
+            tokens: Token ids.
+            keep: False for padding.
+        """
+        places = (keep.cumsum(-1) - 1).clamp(min=0)
+        return self._hidden(nullcontext, tokens, places, keep.long())
+
+    def groups(self, tokens: Int[Tensor, "n"], groups: PackedGroups) -> Float[Tensor, "n W"]:
+        """Compute the last norm's output of packed groups.
+
+        Args:
+            tokens: Token ids, as `groups.packed` lays them out.
+            groups: Who sees whom among them.
+        """
+        return self.packed(tokens, groups.places, groups)
+
+    def packed(
+        self, tokens: Int[Tensor, "n"], places: Int[Tensor, "n"], attention: Attention
+    ) -> Float[Tensor, "n W"]:
+        """Compute the last norm's output of one packed row.
+
+        Args:
+            tokens: Token ids.
+            places: Their positions.
+            attention: Called once a layer, as PackedGroups is.
+        """
+        around = functools.partial(attending, self.model, attention)
+        return self._hidden(around, tokens[None], places[None], None)[0]
+
+    @property
+    def shares_prompts(self) -> bool:
+        """Whether a pass saves a prompt once: where scores are capped, it saves all of them."""
+        capped = getattr(self.model.config.get_text_config(), "attn_logit_softcapping", None)
+        return not self.plain_because and not capped
+
+    def _hidden(
+        self,
+        around: Callable[[], AbstractContextManager[Any]],
+        tokens: Int[Tensor, "R S"],
+        places: Int[Tensor, "R S"],
+        mask: Int[Tensor, "R S"] | None,
+    ) -> Float[Tensor, "R S W"]:
+        """Compute the last norm's output; `around` holds whenever a layer is computed."""
+
+        @contextmanager
+        def within() -> Iterator[None]:
+            with around(), linears(self.model) if tokens.numel() >= ROWS else nullcontext():
+                yield
+
+        again = self.checkpointing and torch.is_grad_enabled()
+        saving = computed_again(self.model, self.recall, within) if again else nullcontext()
+        with saving, within(), by_layer(self.model):
+            out = self.model.base_model(
+                input_ids=tokens, attention_mask=mask, position_ids=places, use_cache=False
+            )
+        return self._wide(out.last_hidden_state)
+
+    @staticmethod
+    def _wide(hidden: Tensor) -> Tensor:
+        return hidden if hidden.dtype == torch.float64 else hidden.float()
+
+    def hidden_states(
+        self,
+        prompt: Int[Tensor, "B P"],
+        prompt_keep: Bool[Tensor, "B P"],
+        completion: Int[Tensor, "B N T"],
+        keep: Bool[Tensor, "B N T"],
+    ) -> tuple[Float[Tensor, "n W"], Int[Tensor, "B N T1"]]:
+        """Compute the hidden states of every row's kept tokens, see Backbone.hidden_states.
+
+        A prompt is computed once for all of its completions, where the family allows it.
+        """
+        how = row_by_row if self.plain_because else by_group
+        return how(self, prompt, prompt_keep, completion, keep)
+
+    @functools.cached_property
+    def plain_because(self) -> str:
+        """Why a prompt is computed once for each of its completions; "" where it is not."""
+        return reason_against(self)
+
+
+def _nothing() -> None:
+    """Restore nothing before a layer is computed again."""
