@@ -12,9 +12,9 @@ from test_rewards_fit_models import base, pairs
 from assay.core import Rng
 from assay.errors import InputError
 from assay.models.text_encoder import TextEncoder
-from assay.rewards.encoder import forward
 from assay.rewards.encoding import open_tokenizer
 from assay.rewards.fit_file import fit
+from assay.rewards.row_passes import forward
 from assay.rewards.row_tokens import encode
 
 transformers = pytest.importorskip("transformers")

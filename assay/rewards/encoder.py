@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,52 +18,20 @@ from torch import Tensor, nn
 
 from assay.core import Rng, Samples
 from assay.data.turns import Turns
-from assay.engine import progress
-from assay.engine.passes import of_like_length
 from assay.errors import InputError
-from assay.models.backbones.layer_progress import by_layer
 from assay.models.text_encoder import TextEncoder
 from assay.models.text_notes import unread_notes
 from assay.rewards.encoding import Template, open_model, open_tokenizer
 from assay.rewards.folder import files_in, read_reward, write_reward
 from assay.rewards.lora import adapted, merged
+from assay.rewards.packed_rows import shares_prompts
 from assay.rewards.pool_tokens import cut_note, encoded
-from assay.rewards.row_tokens import Encoded, batched
+from assay.rewards.row_passes import batches, logits
+from assay.rewards.row_tokens import Encoded
 from assay.rewards.text_scorer import OnSamples
 
 KIND = "whole models"
 log = logging.getLogger("assay")
-
-
-def forward(
-    model: nn.Module, rows: Sequence[Encoded], pad: int, *, segments: bool
-) -> tuple[Any, Tensor]:
-    """Run a model on some rows, padded on the right, on the model's device.
-
-    Args:
-        model: A transformers model.
-        rows: The rows.
-        pad: The id of the padding token.
-        segments: Whether the model wants token type ids.
-
-    Returns:
-        (the model's output, the mask of the tokens).
-    """
-    ids, mask, kinds = batched(rows, pad, segments=segments)
-    where = next(model.parameters()).device
-    ids, mask = ids.to(where), mask.to(where)
-    extra = {} if kinds is None else {"token_type_ids": kinds.to(where)}
-    with by_layer(model):
-        return model(input_ids=ids, attention_mask=mask.long(), **extra), mask
-
-
-def batches(rows: Sequence[Encoded], what: str) -> Iterator[list[int]]:
-    """Yield rows of similar length, by index, within a stage that says `what`."""
-    with progress.stage(what, len(rows), "texts") as going:
-        for some in of_like_length([len(r.ids) for r in rows]):
-            going.upcoming(len(some))
-            yield some
-            going.advance(len(some))
 
 
 class Member(nn.Module):
@@ -102,9 +70,8 @@ class Member(nn.Module):
     def forward(self, samples: Samples | list[Samples]) -> Float[Tensor, "1 B N"]:
         """Score encoded completions, differentiably."""
         x = samples[0] if isinstance(samples, list) else samples
-        pad, segments = self.tokenizer.pad_token_id, self.template.segments
-        out, _ = forward(self.model, _rows(x), pad, segments=segments)
-        return out.logits[:, 0].view(1, *x.mask.shape[:2])
+        of = logits(self.model, _rows(x), self.tokenizer.pad_token_id, self.template)
+        return of.view(1, *x.mask.shape[:2])
 
     def adapt(self, rank: int, rng: Rng) -> None:
         """Train adapters of this rank from now on, and whole the head and what the base lacked."""
@@ -234,12 +201,12 @@ class ModelReward(TokenScorer):
     def of_tokens(self, rows: Sequence[Encoded]) -> Float[Tensor, "M R"]:
         """Return one logit a model and row."""
         out = torch.zeros(len(self.models), len(rows))
-        pad, segments = self.tokenizer.pad_token_id, self.template.segments
-        for some in batches(rows, "scoring"):
+        shared = all(shares_prompts(model) for model in self.models)
+        for some in batches(rows, "scoring", together=shared):
             part = [rows[i] for i in some]
             for m, model in enumerate(self.models):
-                got, _ = forward(model, part, pad, segments=segments)
-                out[m, some] = got.logits[:, 0].float().to(out.device)
+                got = logits(model, part, self.tokenizer.pad_token_id, self.template)
+                out[m, some] = got.float().to(out.device)
         return out
 
     def to(self, device: torch.device) -> ModelReward:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from assay.errors import InputError
 from assay.models.weights_read import all_tokens, check_finite, whole_base
-from assay.rewards.encoder import TokenScorer, batches, check_template, forward
+from assay.rewards.encoder import TokenScorer, check_template
 from assay.rewards.encoding import Template, open_model, open_tokenizer, template_for
 from assay.rewards.folder import WEIGHTS, files_in, read_reward, write_reward
+from assay.rewards.row_passes import batches, forward
 from assay.rewards.row_tokens import Encoded
 
 KIND = "frozen features"

@@ -31,7 +31,7 @@ class Body(nn.Module):
     Whatever the model computes in, hidden states come out in float32 at least.
 
     Args:
-        model: A causal model or a classifier; its dropout is turned off.
+        model: A causal model or a classifier.
         checkpointing: Where a gradient is wanted, layers save their inputs alone and are computed
             again in the backward pass.
 
@@ -54,10 +54,6 @@ class Body(nn.Module):
                 "again; leave out --checkpointing"
             )
         self.width = int(self.model.config.get_text_config().hidden_size)
-        self.model.eval()  # dropout off, in training too: a ratio compares a policy with itself
-        for module in self.model.modules():
-            if isinstance(module, nn.Dropout) and module.p:
-                module.p = 0.0
 
     @property
     def like(self) -> Tensor:

@@ -43,6 +43,10 @@ class Pretrained(Body):
 
     def __init__(self, model: nn.Module, *, checkpointing: bool = False):
         super().__init__(model, checkpointing=checkpointing)
+        self.model.eval()  # dropout off, in training too: a ratio compares a policy with itself
+        for module in self.model.modules():
+            if isinstance(module, nn.Dropout) and module.p:
+                module.p = 0.0
         config = self.model.config.get_text_config()
         self.cap, self.scale = getattr(config, "final_logit_softcapping", None), _scale(config)
         self._same_as_its_own()
