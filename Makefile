@@ -1,5 +1,5 @@
 # `make help` lists the commands. Each sets itself up in .venv, once; PYTHON=… chooses the interpreter.
-.PHONY: help demo test test-all nightly check lint types package docs docs-real bench bench-watch bench-serve trl clean \
+.PHONY: help demo test test-all nightly check lint types package docs docs-real bench bench-real bench-watch bench-serve trl clean \
   browser lock install-locked licences sbom audit reproducible
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -76,6 +76,9 @@ docs-real: $(STAMP)  ## Executes the notebook on a real model: ASSAY_DOCS_MODEL=
 
 bench: $(STAMP) .venv-trl/.set-up .venv-tune/.set-up  ## Measures speed beside TRL and torchtune: half an hour of two idle cores.
 	$(BIN)/python -m bench.speed --peer .venv-trl/bin/python --second .venv-tune/bin/python
+
+bench-real: $(STAMP) .venv-trl/.set-up  ## Measures speed on a checkpoint beside TRL: make bench-real MODEL=FOLDER, an hour of two idle cores.
+	$(BIN)/python -m bench.real $(MODEL) --peer .venv-trl/bin/python
 
 bench-watch: $(STAMP)  ## Measures the watch: an hour and a half of one core.
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch.collect table --last 300

@@ -31,11 +31,20 @@ TOLERANCE = 2e-4  # of a log-probability summed over an answer, and of a gradien
 class Side:
     """One worker process; `step` lets it take one step."""
 
-    def __init__(self, python: str, side: str, c: Case, folder: Path, steps: int):
+    def __init__(
+        self,
+        python: str,
+        side: str,
+        c: Any,
+        folder: Path,
+        steps: int,
+        *,
+        module: str = "bench.speed.worker",
+    ):
         env = {**os.environ, **({} if side == "ours" else KEEP)}
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         self.process = subprocess.Popen(
-            [python, "-m", "bench.speed.worker", side, c.name, str(folder), str(steps)],
+            [python, "-m", module, side, c.name, str(folder), str(steps)],
             cwd=ROOT,
             env=env,
             text=True,

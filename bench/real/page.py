@@ -1,0 +1,50 @@
+"""docs/benchmarks-real.md, from bench/results/real.json alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+HEAD = """# Speed on a real checkpoint
+
+Written by `make bench-real MODEL=FOLDER` from
+[bench/results/real.json](../bench/results/real.json): {model} in float32 on {processor}, {cores} cores, beside TRL {trl} (transformers {transformers},
+torch {torch}), by turns, each side in a process of its own. Before a case is timed both sides'
+numbers are compared: log-probabilities of the same completions, and for DPO and reward models the
+loss and the gradient's norm. TRL is run with fused Adam, without gradient checkpointing and
+logging, its batch in as few pieces as 24 GiB allow (*pieces*). Completions of GRPO and generation
+have 32 tokens, 8 to each of 8 prompts; 8 pairs have prompts of 128 tokens and completions of 96 to
+384. Adapters are LoRA of rank 16. Memory is the most a process ever held.
+
+| case | ours, s | TRL, s | ratio | goal | ours, GiB | TRL, GiB | pieces |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+"""
+
+
+def page(found: dict[str, Any]) -> str:
+    """The whole page."""
+    m, first = found["machine"], found["cases"][0]["peer_versions"]
+    head = HEAD.format(
+        model=found["model"],
+        processor=m["processor"],
+        cores=m["cores"],
+        trl=first["trl"],
+        transformers=first["transformers"],
+        torch=first["torch"],
+    )
+    return head + "\n".join(map(_row, found["cases"])) + "\n"
+
+
+def _row(r: dict[str, Any]) -> str:
+    ratio, gib = r["ratio"], 2**30
+    goal = f"{r['goal']:g}" if r["goal"] else ""
+    cells = (
+        r["case"],
+        f"{r['ours']['seconds']:.1f}",
+        f"{r['peer']['seconds']:.1f}",
+        f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]",
+        goal,
+        f"{r['ours']['peak_bytes'] / gib:.1f}",
+        f"{r['peer']['peak_bytes'] / gib:.1f}",
+        str(r["peer_passes"]),
+    )
+    return f"| {' | '.join(cells)} |"
