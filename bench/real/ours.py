@@ -61,15 +61,15 @@ class Open(Tokens):
         self.barred = ()
 
 
-def policy(c: Case, folder: Path) -> Causal:
-    """The checkpoint, with adapters or without; completions are of one length."""
+def policy(c: Case, folder: Path, *, free: bool = False) -> Causal:
+    """The checkpoint, with adapters or without; its completions are of one length, or free."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     backbone: Any = Pretrained(model)
     if c.lora:
         backbone = Adapted(Base(model, lora_config(model, c.lora), Rng(0)))
     known = Open(tokenizer, size=model.config.vocab_size)
-    forced = {"max_tokens": c.most, "min_tokens": c.most if c.least == c.most else 0}
+    forced = {"max_tokens": c.most, "min_tokens": 0 if free or c.least < c.most else c.most}
     return Causal(backbone, known, **forced)
 
 
@@ -181,7 +181,7 @@ def equality(c: Case, folder: Path) -> dict[str, Any]:
     """Numbers that the peer must agree on: tokens, log-probabilities, losses, gradients."""
     if c.kind == "reward":
         return _reward_equality(c, folder)
-    p = policy(c, folder)
+    p = policy(c, folder, free=True)
     data = pairs_of(c, p, 4, seed=5)
     with torch.no_grad():
         found: dict[str, Any] = {"logp": p.logp(data).sum(-1).flatten().tolist()}

@@ -7,13 +7,14 @@ from typing import Any
 HEAD = """# Speed on a real checkpoint
 
 Written by `make bench-real MODEL=FOLDER` from
-[bench/results/real.json](../bench/results/real.json): {model} in float32 on {processor}, {cores} cores, beside TRL {trl} (transformers {transformers},
-torch {torch}), by turns, each side in a process of its own. Before a case is timed both sides'
-numbers are compared: log-probabilities of the same completions, and for DPO and reward models the
-loss and the gradient's norm. TRL is run with fused Adam, without gradient checkpointing and
-logging, its batch in as few pieces as 24 GiB allow (*pieces*). Completions of GRPO and generation
-have 32 tokens, 8 to each of 8 prompts; 8 pairs have prompts of 128 tokens and completions of 96 to
-384. Adapters are LoRA of rank 16. Memory is the most a process ever held.
+[bench/results/real.json](../bench/results/real.json): {model} in float32 on {processor}, {cores}
+cores, beside TRL {trl} (transformers {transformers}, torch {torch}), by turns, each side in a
+process of its own. Before a case is timed both sides' numbers are compared: log-probabilities of
+the same completions, and for DPO and reward models the loss and the gradient's norm. TRL is run
+with fused Adam, without gradient checkpointing and logging, its batch in as few pieces as 24 GiB
+allow (*pieces*). Completions of GRPO and generation have 32 tokens, 8 to each of 8 prompts; 8 pairs
+have prompts of 128 tokens and completions of 96 to 384. Adapters are LoRA of rank 16. Memory is the
+most a process ever held.
 
 | case | ours, s | TRL, s | ratio | goal | ours, GiB | TRL, GiB | pieces |
 | --- | --- | --- | --- | --- | --- | --- | --- |
