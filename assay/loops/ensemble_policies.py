@@ -30,9 +30,10 @@ def reinforced(
     """Yield lines of kind "rl": a policy trained on the mean of the first ensemble of each kind.
 
     All policies have the same loop, prompts and random numbers, and the first ensembles share their
-    first member: kinds differ in the other members alone. Gold is read at its KL, since kinds whose
-    members agree move a policy further in as many steps. There is no price on KL: a mean of models
-    that disagree has smaller scores, and one price would be dearer to it; Adam ignores the scale.
+    first member (but for `unpretrained`): kinds differ in the other members alone. Gold is read at
+    its KL, since kinds whose members agree move a policy further in as many steps. There is no
+    price on KL: a mean of models that disagree has smaller scores, and one price would be dearer to
+    it; Adam ignores the scale.
 
     Args:
         task: Its reference is where they start.

@@ -28,8 +28,9 @@ not tell these two apart.
 Differs from the paper, whose features, decisions and preferences are clinical (44, 25, L 6 or 4).
 
 Here: evidence of players who debated withstands more than that of players trained alone, who win
-nearly always until somebody contradicts. Self-play withstands most, not maxmin: of as many updates
-the maxmin player has half, and its rival the rest.
+nearly always until somebody contradicts. Self-play withstands most, not maxmin. Why is not known:
+of as many updates the maxmin player has half, but with twice as many it does not catch up, and
+self-play learns from both sides' moves, twice as many a debate.
 """
 
 from __future__ import annotations
@@ -200,7 +201,8 @@ _RATES = {"rate": (0.0025, 0.005, 0.01, 0.02)}
 def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
     """Differences in how often the decision that people prefer wins against a confuser trained
     against the players; the last part, in how often it wins whatever is replied. The premise is
-    what the confuser takes from players trained alone.
+    what players trained alone lose to the confuser, the turns that it takes from them included
+    (on seed 600 a random opponent takes .07 of their .97, the confuser .32).
     """
     of = {kind: refuted(arms[kind]) for kind in PLAYERS}
     left = {kind: float(x["confused"]) for kind, x in of.items()}
