@@ -118,3 +118,43 @@ def test_a_full_disk_is_a_problem(
     assert any("(this folder) has" in p and p.endswith("make room") for p in told["problems"])
     assert cli.main(["doctor", "--no-hub"]) == 0
     assert "\nproblems\n1. " in capsys.readouterr().out
+
+
+def test_a_model_is_examined_and_its_numbers_are_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("transformers")
+    from families import checkpoint
+
+    folder = checkpoint(tmp_path / "tiny", "llama")
+    capsys.readouterr()
+    assert cli.main(["doctor", "--no-hub", "--json", "--model", str(folder)]) == 0
+    told = json.loads(capsys.readouterr().out)["model"]
+    # an embedding of 307 by 32; two layers of q, o 32×32, k, v 16×32, three of 48×32, two norms
+    layer = 2 * 32 * 32 + 2 * 16 * 32 + 3 * 48 * 32 + 2 * 32
+    parameters = (1 if told["parameters"] < 2 * 307 * 32 + 2 * layer else 2) * 307 * 32
+    assert told["parameters"] == parameters + 2 * layer + 32
+    assert told["adapted"] == 2 * 16 * (2 * 64 + 2 * 48 + 3 * 80)
+    assert told["bytes"]["training all weights"] == 20 * told["parameters"]
+    assert told["bytes"]["training LoRA 16"] == 4 * told["parameters"] + 16 * told["adapted"]
+    assert told["bytes"]["a token of a training pass"] > 2 * 32 * 4
+    assert told["prompts"] == "once for all their completions" and told["recomputed"]
+
+
+def test_a_model_whose_prompts_are_not_shared_is_told_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("transformers")
+    from families import checkpoint
+
+    from assay.models.backbones import body
+
+    monkeypatch.setattr(body, "reason_against", lambda of: "its layers are of kind conv")
+    assert cli.main(["doctor", "--no-hub", "--model", str(checkpoint(tmp_path, "llama"))]) == 0
+    out = capsys.readouterr().out
+    assert "once for each completion: its layers are of kind conv" in out
+
+
+def test_a_model_that_is_not_there_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", "--no-hub", "--model", "./nowhere"]) == 2
+    assert "nowhere" in capsys.readouterr().err

@@ -7,25 +7,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from assay.cli import screen
-from assay.safe_text import json_text
+from assay.safe_text import json_text, visible
 
 
-def doctor_(*, hub: bool = True, json_: bool = False) -> int:
+def doctor_(*, hub: bool = True, model: str = "", json_: bool = False) -> int:
     """Show versions, devices, extras and environment variables, and what is wrong with them.
 
-    The exit code is 1 where assay cannot run here, and 0 otherwise. Keys and tokens are never
-    shown, only that they are set.
+    With --model, also how that model's passes are computed and what memory training it takes. The
+    exit code is 1 where assay cannot run here, and 0 otherwise. Keys and tokens are never shown,
+    only that they are set.
 
     Args:
         hub: Ask the hub whether it can be reached, which may take five seconds.
+        model: A causal language model to examine, a folder or a model id; it is opened in float32.
 
     Example:
         assay doctor
         assay doctor --no-hub --json
+        assay doctor --model SmolLM2-135M-Instruct
     """
     from assay.cli import machine
 
     found = machine.examined(hub=hub)
+    if model:
+        from assay.cli import model_facts
+
+        found["model"] = model_facts.facts(model)
     print(json_text(found) if json_ else text(found))
     return 0 if found["runs"] else 1
 
@@ -47,6 +54,7 @@ def text(found: Mapping[str, Any]) -> str:
         for v in found["environment"]
     ]
     parts = [
+        *([model_text(found["model"])] if "model" in found else []),
         screen.table(("versions", "", ""), versions),
         screen.table(("devices", "", "memory"), devices),
         screen.table(("disks", "", ""), disks),
@@ -58,6 +66,19 @@ def text(found: Mapping[str, Any]) -> str:
     problems = [f"{i}. {p}" for i, p in enumerate(found["problems"], 1)]
     last = ["problems", *problems] if problems else ["No problem found."]
     return "\n\n".join([*parts, "\n".join(last)])
+
+
+def model_text(m: Mapping[str, Any]) -> str:
+    """What was found of a model, for a person."""
+    again = "yes (--checkpointing)" if m["recomputed"] else "no"
+    rows = [
+        ("family", m["family"]),
+        ("parameters", f"{m['parameters']:,}; LoRA of rank 16 trains {m['adapted']:,}"),
+        ("prompts are computed", m["prompts"]),
+        ("layers can be computed again", again),
+        *((f"memory: {what}", size(n)) for what, n in m["bytes"].items()),
+    ]
+    return screen.table((f"model {visible(m['name'])}", ""), rows)
 
 
 def size(n: float) -> str:

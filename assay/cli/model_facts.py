@@ -1,0 +1,58 @@
+"""What can be said of a causal language model before it is trained: how passes are computed, and
+what they take.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_ADAM = 16  # bytes a trained parameter: its float32 copy, a gradient, and Adam's two moments
+_RANK, _SPAN = 16, 64  # of the adapters that are counted, and tokens that a pass is measured on
+
+
+def facts(name: str) -> dict[str, Any]:
+    """Open a model on the CPU in float32 and say what it is and what training it takes.
+
+    Args:
+        name: A folder that `save_pretrained` wrote, or a model id.
+
+    Returns:
+        `name`, `family`, `parameters`, `adapted` (parameters of LoRA of rank 16 on all linear
+        layers), `prompts` (how a prompt's completions are computed), `recomputed` (whether layers
+        can be computed again, `--checkpointing`), `bytes`: of the weights, of training all of them,
+        of training the adapters, and what a pass saves for each token.
+
+    Raises:
+        InputError: There is no such model, or it is no causal language model.
+    """
+    import torch
+    from torch import nn
+
+    from assay.engine.passes import saved_bytes
+    from assay.models.backbones.layer_progress import layers_of
+    from assay.models.backbones.pretrained import Pretrained
+    from assay.worlds.device import open_model
+
+    model = open_model(name, torch.float32, 0, torch.device("cpu"))
+    backbone = Pretrained(model)
+    parameters = sum(p.numel() for p in model.parameters())
+    inside = [m for n, m in model.named_modules() if type(m) is nn.Linear and "lm_head" not in n]
+    adapted = sum(_RANK * (m.in_features + m.out_features) for m in inside)
+    tokens = torch.arange(3, 3 + _SPAN)[None] % model.get_input_embeddings().num_embeddings
+    whole = torch.ones_like(tokens, dtype=torch.bool)
+    saved = saved_bytes(lambda: backbone.rows(tokens, whole), model.parameters()) // _SPAN
+    why = backbone.plain_because
+    return {
+        "name": name,
+        "family": str(model.config.model_type),
+        "parameters": parameters,
+        "adapted": adapted,
+        "prompts": f"once for each completion: {why}" if why else "once for all their completions",
+        "recomputed": bool(layers_of(model)),
+        "bytes": {
+            "weights": 4 * parameters,
+            "training all weights": (4 + _ADAM) * parameters,
+            "training LoRA 16": 4 * parameters + _ADAM * adapted,
+            "a token of a training pass": saved,
+        },
+    }
