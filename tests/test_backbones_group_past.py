@@ -93,3 +93,16 @@ def test_half_precision_takes_its_softmax_in_float32() -> None:
         packed, at = row_by_row(of, tokens, keep, new[:, None], kept[:, None])
     whole = packed[at[:, 0, 1:]]
     assert (hidden - whole).abs().max() < 0.05 * float(whole.abs().max())
+
+
+@pytest.mark.parametrize("owner", [[1], [1, 1], [0, 2], [2, 2, 1]])
+def test_prompts_that_no_row_follows_change_nothing(owner: list[int]) -> None:
+    """Some prompts are asked for no completion, or all of theirs have ended before."""
+    of, (tokens, keep) = Pretrained(model("llama", dtype=torch.float64)), prompts()
+    held = Rows(tokens, keep, owner)
+    _, past = of.prefill(tokens, keep, torch.tensor(owner), 4)
+    new = torch.arange(5, 5 + len(owner))[:, None]
+    hidden = of.extend(past, new, torch.ones_like(new).bool())
+    for row, token in zip(held.rows, new[:, 0].tolist(), strict=True):
+        row.append(token)
+    assert (hidden[:, 0] - held.hidden(of)).abs().max() < 1e-11

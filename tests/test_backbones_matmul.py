@@ -158,3 +158,22 @@ def test_autocast_and_few_rows_are_left_to_torch(monkeypatch: pytest.MonkeyPatch
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert matmul.linear(torch.randn(300, 4), w).dtype == torch.bfloat16
     assert matmul.linear(torch.randn(300, 4).double(), w.double()).dtype == torch.float64
+
+
+def test_weights_that_say_how_they_multiply_are_left_to_do_so() -> None:
+    """As torchao's do: what they store is not what they mean."""
+
+    class Doubled(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, f, types, given=(), named=None):  # type: ignore[no-untyped-def]
+            if f is torch.nn.functional.linear:
+                x, w, *rest = given
+                return f(x, 2 * w.as_subclass(torch.Tensor), *rest, **(named or {}))
+            return super().__torch_function__(f, types, given, named or {})
+
+    layer = torch.nn.Linear(8, 8, bias=False).requires_grad_(False)
+    right = 2 * layer.weight
+    layer.weight = torch.nn.Parameter(layer.weight.as_subclass(Doubled), requires_grad=False)
+    x = torch.randn(300, 8)
+    with matmul.linears(layer):
+        assert (layer(x) - x @ right.T).abs().max() < 1e-5

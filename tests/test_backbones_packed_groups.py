@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from assay.models.backbones.completion_passes import by_group, pieces, row_by_row
 from assay.models.backbones.packed_groups import PackedGroups
 from assay.models.backbones.pretrained import Pretrained
-from assay.models.backbones.shared_pass import NAME
+from assay.models.backbones.shared_pass import NAME, attending
 
 SHAPES = [(3, 4, 9, 5), (2, 3, 3, 11), (1, 1, 4, 4), (4, 1, 6, 3)]  # B, N, T, P
 
@@ -70,7 +70,9 @@ def test_value_and_gradient_are_those_of_the_plain_pass(family: str, checkpointi
             assert (slope - h[name]).abs().max() <= 1e-10 * max(1.0, float(slope.abs().max())), name
 
 
-@pytest.mark.parametrize(("family", "said"), [("gpt_oss", "differs by"), ("lfm2", "kind conv")])
+@pytest.mark.parametrize(
+    ("family", "said"), [("gpt_oss", "NotImplementedError"), ("lfm2", "kind conv")]
+)
 def test_a_family_that_cannot_share_is_computed_the_plain_way(family: str, said: str) -> None:
     of = Pretrained(model(family, layers=2))
     assert said in of.plain_because
@@ -161,3 +163,73 @@ def without_gradient(of: Pretrained, rows: tuple[torch.Tensor, ...]) -> torch.Te
     with torch.no_grad():
         packed, at = by_group(of, *rows)
     return packed[at]
+
+
+def test_a_prompt_may_have_no_completions() -> None:
+    of = backbone("llama")
+    prompt = torch.arange(3, 11).view(2, 4)
+    none = torch.zeros(2, 0, 3, dtype=torch.long)
+    packed, before = by_group(of, prompt, torch.ones_like(prompt).bool(), none, none.bool())
+    assert len(packed) == 8 and before.shape == (2, 0, 4)
+
+
+def test_parts_of_a_model_keep_the_attention_that_each_was_given() -> None:
+    from transformers import LlavaConfig
+
+    of = backbone("llama")
+    parts = LlavaConfig(attn_implementation={"": "sdpa", "vision_config": "eager"})
+    assert parts.vision_config._attn_implementation == "eager"
+    held, of.model.config = of.model.config, parts
+    with attending(of.model, PackedGroups(*groups(1, 1, 2, 2)[1::2])):
+        assert parts.vision_config._attn_implementation == NAME
+    of.model.config = held
+    assert parts._attn_implementation == "sdpa"
+    assert parts.text_config._attn_implementation is None
+    assert parts.vision_config._attn_implementation == "eager"
+
+
+def test_sinks_are_noticed_beside_units_that_dwarf_the_others() -> None:
+    """In large models a few units of the last norm are a hundred times the others."""
+    large = model("gpt_oss", dtype=torch.bfloat16, layers=2)
+    with torch.no_grad():
+        for layer in large.model.layers:
+            out, norms = layer.self_attn.o_proj, (layer.input_layernorm,)
+            for part in (out.weight, out.bias, layer.mlp.experts.down_proj[0].T):
+                part[3] = 0.0
+            layer.mlp.experts.down_proj[..., 3] = layer.mlp.experts.down_proj_bias[..., 3] = 0.0
+            for norm in (*norms, layer.post_attention_layernorm):
+                norm.weight[3] = 0.0
+                norm.weight *= 3.0
+        large.model.embed_tokens.weight[:, 3] = large.model.norm.weight[3] = 20.0
+        large.lm_head.weight[:, 3] = 0.0
+    of = Pretrained(large)
+    assert of.plain_because
+
+
+def test_short_prompts_are_not_padded_to_a_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assay.engine.passes.TOKENS", 100)
+    of, (prompt, _, completion, keep) = backbone("llama"), groups(9, 2, 3, 60)
+    ask = torch.zeros(9, 60, dtype=torch.bool)
+    ask[4], ask[:, -4:] = True, True
+    seen: list[tuple[int, ...]] = []
+    inner = of.groups
+    monkeypatch.setattr(of, "groups", lambda t, g: (seen.append(g.shape), inner(t, g))[1])
+    with torch.no_grad():
+        (a, at), (b, to) = (
+            way(of, prompt, ask, completion, keep) for way in (row_by_row, by_group)
+        )
+    assert all(B * P <= 100 for B, _, _, P in seen)
+    kept = torch.nn.functional.pad(keep, (1, 0), value=True)
+    assert (a[at] - b[to])[kept].abs().max() < 1e-11
+
+
+def test_what_somebody_has_laid_around_a_layer_is_there_after_a_checkpointed_pass() -> None:
+    of = backbone("llama", checkpointing=True)
+    layer, seen = of.model.model.layers[0], []
+    inner = layer.forward
+    layer.forward = lambda *given, **named: (seen.append(1), inner(*given, **named))[1]
+    assert of.plain_because == ""
+    seen.clear()
+    by_group(of, *groups(2, 2, 3, 4))
+    by_group(of, *groups(2, 2, 3, 4))
+    assert len(seen) == 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from typing import Any
 
 import pytest
@@ -12,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.models.backbones.shared_pass import NAME
+from assay.rewards.encoding import Template
 from assay.rewards.packed_rows import by_prompt, grouped, packed_scores, shares_prompts
+from assay.rewards.row_passes import logits
 from assay.rewards.row_tokens import Encoded, batched
 
 PAD = 2
@@ -118,3 +122,45 @@ def test_groups_hold_each_row_where_they_say() -> None:
         b, n = int(row[i]), int(place[i])
         ids = [*prompt[b][ask[b]].tolist(), *completion[b, n][keep[b, n]].tolist()]
         assert tuple(ids) == r.ids
+
+
+def test_a_model_is_forgotten_with_its_last_reward() -> None:
+    model = classifier("llama")
+    assert shares_prompts(model)
+    seen = weakref.ref(model)
+    del model
+    gc.collect()
+    assert seen() is None
+
+
+def test_a_row_that_ends_in_what_the_model_takes_for_padding_is_scored_by_the_model() -> None:
+    """Its configuration may name another padding token than its tokenizer, such as the end's."""
+    model = classifier("llama")
+    model.config.pad_token_id = 1
+    assert packed_scores(model, [Encoded((5, 6, 7, 1), 2, 0)], PAD) is None
+
+
+def test_adapters_outside_of_the_layers_are_not_left_out() -> None:
+    peft = pytest.importorskip("peft", reason="the lora extra is not installed")
+    model, some = classifier("llama"), rows()
+    assert shares_prompts(model)  # before it was adapted
+    how = peft.PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4)
+    adapted = peft.get_peft_model(model, how).eval()
+    assert packed_scores(adapted, some, PAD) is None and not shares_prompts(adapted)
+
+
+def test_rows_scored_by_the_model_are_not_padded_to_a_long_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    some = [*rows(), Encoded(tuple(range(5, 105)), 0, 0)]
+    model, seen = classifier("llama"), []
+    inner = model.forward
+    with torch.no_grad():
+        alone = torch.cat([own_scores(model, [r]) for r in some])
+        monkeypatch.setattr(
+            model, "forward", lambda **x: (seen.append(x["input_ids"].numel()), inner(**x))[1]
+        )
+        monkeypatch.setattr("assay.engine.passes.TOKENS", 100)
+        together = logits(model, some, PAD, Template("plain", 128, segments=False))
+    assert (alone - together).abs().max() < 1e-5
+    assert max(seen) <= 100

@@ -16,10 +16,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from assay.models.backbones.adapter_config import SUPPORTED
 from assay.models.backbones.body import Body
 from assay.rewards.row_tokens import Encoded, batched
 
-_bodies: weakref.WeakKeyDictionary[nn.Module, Body | None] = weakref.WeakKeyDictionary()
+# whether a model's score is its head's on packed groups; a Body here would keep its model alive
+_shares: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
 
 
 def packed_scores(model: Any, rows: Sequence[Encoded], pad: int) -> Float[Tensor, "R"] | None:
@@ -31,7 +33,10 @@ def packed_scores(model: Any, rows: Sequence[Encoded], pad: int) -> Float[Tensor
         pad: The id of the padding token. A model looks for a row's end by it.
     """
     inner = _plain(model)
-    if not rows or any(r.start == 0 or r.ids[-1] == pad for r in rows):
+    if inner is None or not rows:
+        return None
+    ends = {pad, getattr(inner.config.get_text_config(), "pad_token_id", None)}
+    if any(r.start == 0 or r.ids[-1] in ends for r in rows):
         return None
     body = body_of(inner)
     if body is None:
@@ -45,11 +50,19 @@ def packed_scores(model: Any, rows: Sequence[Encoded], pad: int) -> Float[Tensor
 
 def shares_prompts(model: Any) -> bool:
     """Whether a model scores a prompt's completions with the prompt computed once."""
-    return body_of(_plain(model)) is not None
+    inner = _plain(model)
+    return inner is not None and body_of(inner) is not None
 
 
 def _plain(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    """The model whose layers are computed; None where an adapter is not in its layers alone."""
+    if not hasattr(model, "get_base_model"):
+        return model
+    for config in model.peft_config.values():
+        kind = str(getattr(config.peft_type, "value", config.peft_type))
+        if kind not in SUPPORTED or getattr(config, "alora_invocation_tokens", None):
+            return None
+    return model.get_base_model()
 
 
 def by_prompt(rows: Sequence[Encoded], tokens: int) -> list[list[int]]:
@@ -127,10 +140,14 @@ def body_of(model: Any) -> Body | None:
     Returns:
         None where it is no decoder, has another head, or does not share prompts.
     """
-    if model not in _bodies:
-        found = Body(model) if type(getattr(model, "score", None)) is nn.Linear else None
-        _bodies[model] = found if found is not None and _same(model, found) else None
-    return _bodies[model]
+    if model not in _shares:
+        plain = type(getattr(model, "score", None)) is nn.Linear
+        _shares[model] = plain and _same(model, Body(model))
+    if not _shares[model]:
+        return None
+    body = Body(model)
+    body.plain_because = ""  # as `_same` has found
+    return body
 
 
 def _same(model: Any, body: Body) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -52,8 +53,15 @@ def logits(
     packed = None if template.segments else packed_scores(model, rows, pad)
     if packed is not None:
         return packed
-    out: Tensor = forward(model, rows, pad, segments=template.segments)[0].logits[:, 0]
-    return out
+    # rows that were to share their prompt may be of any lengths
+    lengths = [len(r.ids) for r in rows]
+    parts = [list(range(len(rows)))] if torch.is_grad_enabled() else of_like_length(lengths)
+    found = [
+        forward(model, [rows[i] for i in some], pad, segments=template.segments)[0].logits[:, 0]
+        for some in parts
+    ]
+    order = torch.tensor([i for some in parts for i in some])
+    return torch.cat(found)[order.argsort().to(found[0].device)]
 
 
 def batches(rows: Sequence[Encoded], what: str, *, together: bool = False) -> Iterator[list[int]]:

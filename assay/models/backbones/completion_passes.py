@@ -85,9 +85,12 @@ def by_group(
     B, N, T = keep.shape
     found, before, n = [], prompt.new_zeros(B, N, T + 1), 0
     size = 0 if torch.is_grad_enabled() else passes.TOKENS
-    parts = list(pieces(prompt_keep.sum(-1).tolist(), keep.sum(-1).tolist(), size))
+    asked = prompt_keep.sum(-1)
+    order = asked.argsort(stable=True) if size else torch.arange(B, device=asked.device)
+    parts = list(pieces(asked[order].tolist(), keep.sum(-1)[order].tolist(), size))
     going = parts if size == 0 else progress.over(parts, "forward passes", "passes")
-    for rows, among in going:
+    for some, among in going:
+        rows = order[some]
         asks, kept = prompt_keep[rows], keep[rows, among]
         # columns that nothing of this pass has are left out
         wide = asks.any(0)
@@ -107,7 +110,8 @@ def pieces(
     """Divide groups into passes of at most `size` tokens, in their order.
 
     A group that is larger is divided among its completions, its prompt computed again for each
-    part; a prompt with one completion is one pass, however long.
+    part; a prompt with one completion is one pass, however long. Attention pads the prompts of a
+    pass to the longest of them: padded, too, they are at most `size` tokens.
 
     Args:
         prompts: Tokens of each prompt, B numbers.
@@ -127,16 +131,17 @@ def pieces(
     if not size:
         yield slice(0, len(prompts)), slice(0, n)
         return
-    first, held = 0, 0
+    first, held, longest = 0, 0, 0
     for b, (ask, own) in enumerate(zip(prompts, completions, strict=True)):
         tokens = ask + sum(own)
-        if held + tokens > size and b > first:
+        longest = max(longest, ask)
+        if b > first and (held + tokens > size or (b + 1 - first) * longest > size):
             yield slice(first, b), slice(0, n)
-            first, held = b, 0
+            first, held, longest = b, 0, ask
         held += tokens
         if tokens > size:
             yield from ((slice(b, b + 1), part) for part in _parts(ask, own, size))
-            first, held = b + 1, 0
+            first, held, longest = b + 1, 0, 0
     if first < len(prompts):
         yield slice(first, len(prompts)), slice(0, n)
 

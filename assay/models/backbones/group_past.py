@@ -19,6 +19,8 @@ _ROOM = 32  # columns of completions that are reserved at first; then twice as m
 class GroupPast:
     """The cache of R completions of B prompts.
 
+    `reading` fills it, and `select` lays its rows out: both come before the first `columns`.
+
     Args:
         prompt: The prompts' kept tokens.
         owner: The prompt of each completion.
@@ -37,7 +39,7 @@ class GroupPast:
         self.used = 0  # columns of completions
         self.keep = prompt.new_zeros(len(owner), 0)  # [R,used]
         self.places = self.asked.new_zeros(len(owner), 0)  # [R,used]
-        self._group()
+        # prompts that no row follows go with the first `select`, after all of them were computed
 
     def _group(self) -> None:
         """Lay completions out by prompt; prompts that have none left go."""

@@ -62,9 +62,15 @@ def linears(model: nn.Module) -> Iterator[None]:
     """Let a model's linear layers multiply by `linear`, in this block.
 
     A layer whose `forward` somebody has replaced stays as it is, and so does a layer of any other
-    type, such as one with rounded weights.
+    type, or with weights of any other, such as rounded ones: oneDNN would read what they store.
     """
-    found = [m for m in model.modules() if type(m) is nn.Linear and "forward" not in m.__dict__]
+    found = [
+        m
+        for m in model.modules()
+        if type(m) is nn.Linear
+        and type(m.weight) in (nn.Parameter, Tensor)
+        and "forward" not in m.__dict__
+    ]
     for m in found:
         m.__dict__["forward"] = functools.partial(_forward, m)
     try:

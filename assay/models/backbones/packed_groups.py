@@ -42,7 +42,8 @@ class PackedGroups:
         self.before = torch.where(done > 0, first[..., None] + done - 1, last)
         own = (prompt.long().cumsum(-1) - 1).clamp(min=0), length[:, None, None] + done[..., :-1]
         self.places = torch.cat([own[0][prompt], own[1][completion]])
-        self._places = own[0], own[1].clamp(max=int((length[:, None] + count).max()) - 1)
+        longest = int((length[:, None] + count).max()) if count.numel() else 1
+        self._places = own[0], own[1].clamp(max=longest - 1)
         self._keep = prompt, completion
         self.together = N if N * T <= P + T else 1  # completions of one row of queries
         self._masks: dict[tuple[int | None, torch.dtype], tuple[Tensor, Tensor | None]] = {}

@@ -91,6 +91,7 @@ class Pretrained(Body):
         past = GroupPast(keep, owner)
         tokens = groups.packed(prompt, prompt.new_zeros(len(keep), 1, 0))
         hidden = self.packed(tokens, groups.places, past.reading(groups))
+        past.select(torch.arange(len(owner), device=owner.device))
         return hidden[keep.sum(-1).cumsum(0) - 1], past
 
     def _prefill_rows(

@@ -30,6 +30,7 @@ def computed_again(
         around: What holds while a layer is computed, the second time too.
     """
     layers = layers_of(model)
+    own = [layer.__dict__.get("forward") for layer in layers]  # accelerate's, where it moves layers
     for layer in layers:
         layer.forward = functools.partial(
             checkpoint,
@@ -40,8 +41,10 @@ def computed_again(
     try:
         yield
     finally:
-        for layer in layers:
+        for layer, forward in zip(layers, own, strict=True):
             del layer.forward  # the class's own is seen again
+            if forward is not None:
+                layer.forward = forward
 
 
 def _recalled(
