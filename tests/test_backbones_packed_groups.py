@@ -7,14 +7,19 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, MORE, model, never_rounded
+from families import FAMILIES, MORE, model, never_rounded, tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.core import Prompts, Samples
+from assay.engine.passes import saved_bytes
 from assay.models.backbones.completion_passes import by_group, pieces, row_by_row
 from assay.models.backbones.packed_groups import PackedGroups
 from assay.models.backbones.pretrained import Pretrained
 from assay.models.backbones.shared_pass import NAME, attending
+from assay.models.micro_batch import pass_bytes
+from assay.models.policies.causal import Causal
+from assay.models.tokenizer import Tokens
 
 SHAPES = [(3, 4, 9, 5), (2, 3, 3, 11), (1, 1, 4, 4), (4, 1, 6, 3)]  # B, N, T, P
 
@@ -233,3 +238,25 @@ def test_what_somebody_has_laid_around_a_layer_is_there_after_a_checkpointed_pas
     by_group(of, *groups(2, 2, 3, 4))
     by_group(of, *groups(2, 2, 3, 4))
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "gemma3_text"])
+@pytest.mark.parametrize(("P", "N", "T"), [(110, 16, 16), (20, 4, 60), (100, 4, 10)])
+def test_the_memory_of_a_pass_is_as_it_is_estimated(family: str, P: int, N: int, T: int) -> None:
+    """Prompts whose keys are laid beside each completion's own, and groups that are one row."""
+    tokens = tokenizer()
+    computes = Pretrained(model(family, vocabulary=len(tokens), layers=2))
+    policy = Causal(computes, Tokens(tokens, size=len(tokens)), max_tokens=T)
+    once, each = pass_bytes(policy, P, T, N)
+    prompt, completion = torch.full((1, P), 9), torch.full((1, N, T), 9)
+    ask, keep = torch.ones_like(prompt).bool(), torch.ones_like(completion).bool()
+    x = Samples(
+        Prompts(prompt, ask, torch.zeros(1).long()),
+        completion,
+        keep,
+        ~keep,
+        torch.zeros(1, N, T),
+        torch.ones(1, N).bool(),
+    )
+    held = saved_bytes(lambda: policy.logp(x), computes.parameters())
+    assert 0.8 * held < once + N * each < 1.35 * held

@@ -178,8 +178,6 @@ class EncodesText(Protocol):
 class EstimatesMemory(Protocol):
     """Can say what a training pass saves, so that a pass is bounded by memory.
 
-    One that saves a prompt once for all of its completions has `shares_prompts = True`.
-
     Attributes:
         max_tokens: Tokens of the longest completion.
     """

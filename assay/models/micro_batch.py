@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Any
 
 import torch
 
@@ -32,14 +33,12 @@ def micro_batch_size(task: Task, loop: Loop) -> int:
     device = task.prompts.tokens.device
     prompt, completion = task.longest_prompt, policy.max_tokens
     with progress.stage("measuring the memory of a training pass"):
-        if getattr(policy, "shares_prompts", False):
-            once, each = policy.saved_bytes(prompt), policy.saved_bytes(completion)
-        else:
-            once, each = 0, policy.saved_bytes(prompt + completion)
+        together = _together(task, loop)
+        once, each = pass_bytes(policy, prompt, completion, together)
     fits = passes.completions_that_fit(
         each,
         once=once,
-        together=_together(task, loop),
+        together=together,
         trained=sum(p.numel() for p in policy.parameters()),
         device=device,
         processes=_sharing(device),
@@ -50,6 +49,28 @@ def micro_batch_size(task: Task, loop: Loop) -> int:
         return 0
     log.info("%d of a step's %d completions fit into one pass", fits, step)
     return fits
+
+
+def pass_bytes(policy: Any, prompt: int, completion: int, n: int) -> tuple[int, int]:
+    """Count what a training pass saves for a prompt, and for each of its n completions.
+
+    Args:
+        policy: It estimates its memory. Where its backbone computes a prompt once, a completion
+            saves its own tokens, and where keys are laid out in rows the keys of its row.
+        prompt: Tokens of the longest prompt.
+        completion: Tokens of the longest completion.
+        n: Completions of a prompt.
+
+    Returns:
+        (bytes a prompt, bytes a completion).
+    """
+    backbone: Any = getattr(policy, "backbone", None)
+    computes: Any = getattr(backbone, "computes_with", backbone)
+    if not getattr(computes, "shares_prompts", False):
+        return 0, policy.saved_bytes(prompt + completion)
+    row = prompt + completion
+    repeated = 0 if n * completion <= row else row * computes.key_bytes
+    return policy.saved_bytes(prompt), policy.saved_bytes(completion) + repeated
 
 
 def _together(task: Task, loop: Loop) -> int:

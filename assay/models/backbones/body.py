@@ -106,6 +106,16 @@ class Body(nn.Module):
         capped = getattr(self.model.config.get_text_config(), "attn_logit_softcapping", None)
         return not self.plain_because and not capped
 
+    @property
+    def key_bytes(self) -> int:
+        """Bytes of one token's keys and values, in all layers."""
+        config = self.model.config.get_text_config()
+        heads = config.num_attention_heads
+        each = getattr(config, "head_dim", None) or config.hidden_size // heads
+        keys = getattr(config, "num_key_value_heads", None) or heads
+        size: int = next(self.model.parameters()).element_size()
+        return int(config.num_hidden_layers * keys * each * 2 * size)
+
     def _hidden(
         self,
         around: Callable[[], AbstractContextManager[Any]],

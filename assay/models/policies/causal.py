@@ -256,12 +256,6 @@ class Causal(nn.Module):
         """Turn text into Samples, see EncodesText."""
         return self.vocabulary.completions(self.vocabulary.prompts(prompts), texts, self.like.dtype)
 
-    @property
-    def shares_prompts(self) -> bool:
-        """Whether a training pass saves a prompt once, however many of its completions it holds."""
-        computes = getattr(self.backbone, "computes_with", self.backbone)
-        return bool(getattr(computes, "shares_prompts", False))
-
     def saved_bytes(self, tokens: int) -> int:
         """Count what `logp` of one more row saves for the backward pass, see EstimatesMemory.
 
