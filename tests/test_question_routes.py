@@ -46,3 +46,17 @@ def test_the_best_fixed_route_is_chosen_without_the_questions_it_is_tried_on() -
     routes = Routes(("a", "b"), torch.zeros(2).double(), torch.tensor([[0.5, 0.3]]).double(), true)
     x = routed(true.logit(), routes, price=0.0)
     assert x["best_fixed_route"] == "b" and x["best_fixed"] == pytest.approx(0.4)
+
+
+def test_nothing_is_read_off_the_least_of_observed_shares() -> None:
+    """Three equal routes of risk .5 and six draws: the least share promises a room that is none."""
+    draw = torch.Generator().manual_seed(0)
+    share = torch.rand(4000, 3, 6, generator=draw).round().double().mean(-1)
+    fair, blind = torch.full((1, 3), 0.5).double(), torch.full((4000, 3), 0.5).double()
+    known = Routes(("a", "b", "c"), torch.zeros(3).double(), fair, share)
+    seen = Routes(("a", "b", "c"), torch.zeros(3).double(), fair, share, observed=True)
+    assert routed(blind.logit(), known, price=0.0)["least_possible"] < 0.36, "read as risks"
+    x = routed(blind.logit(), seen, price=0.0)
+    assert x["loss"] == pytest.approx(0.5, abs=0.02) == x["best_fixed"], "means are unbiased"
+    assert not {"least_possible", "rescued"} & set(x)
+    assert "safest_first" not in ranked(blind.logit(), seen)

@@ -140,6 +140,7 @@ def test_your_own_labels_are_judged_on_questions_not_seen(world: World, tmp_path
     fits = {x["fit"]: x for x in prompt_risk.study(world, answers=str(file), steps=100)}
     assert fits["encoder"]["log_score"] < fits["shuffled"]["log_score"] - 0.05
     assert fits["encoder"]["log_score"] < fits["length"]["log_score"] - 0.05
+    assert "excess_log_score" not in fits["encoder"], "the shares foretell themselves"
     file.write_text('{"question": "why", "wrong": 7, "draws": 6}\n')
     with pytest.raises(InputError, match="row 1: a question, how many"):
         next(prompt_risk.study(world, answers=str(file)))
@@ -159,13 +160,37 @@ def test_your_own_routes_are_ranked_and_taken(world: World, tmp_path: Path) -> N
         for route in ("small", "large")
     ]
     file.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    texts, routes, share = read(file)
+    texts, routes, share, words = read(file)
     assert routes == ("small", "large") and share.shape == (len(texts), 2)
+    assert words.tolist() == [0, 0]
     lines = list(prompt_risk.study(world, answers=str(file), steps=100))
     ranks = {x["rank"]: x["kendall"] for x in lines if "rank" in x}
     assert ranks["encoder"] > 0.8 > 0.5 > ranks["shuffled"]
+    assert {x["price"] for x in lines if "route" in x} == {0.0}, "no row says what a route reads"
+    for x in lines:
+        assert not {"least_possible", "rescued", "safest_first", "excess_log_score"} & set(x)
     sent = {x["route"]: x for x in lines if "route" in x and x["withheld"] is None}
     assert sent["encoder"]["loss"] < sent["encoder"]["best_fixed"] - 0.2
     file.write_text("".join(json.dumps(r) + "\n" for r in rows[:-1]))
     with pytest.raises(InputError, match="was not sent by route 'large'"):
+        read(file)
+
+
+def test_the_words_that_your_routes_read_cost_their_price(world: World, tmp_path: Path) -> None:
+    """The large route is always right and reads four words: at .1 it costs more than it saves."""
+    file = tmp_path / "answers.jsonl"
+    rows = [
+        {"question": f"is it {i}", "route": r, "wrong": w, "draws": 10, "words": n}
+        for i in range(40)
+        for r, w, n in (("small", 3, 0), ("large", 0, 3 + 2 * (i % 2)))
+    ]
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    assert read(file)[3].tolist() == [0, 4]
+    lines = list(prompt_risk.study(world, answers=str(file), price=0.1, steps=60))
+    fixed = {x["price"]: x for x in lines if x.get("route") == "encoder" and not x["withheld"]}
+    assert fixed[0.0]["best_fixed_route"] == "large" and fixed[0.0]["best_fixed"] == 0
+    assert fixed[0.1]["best_fixed_route"] == "small"
+    assert fixed[0.1]["best_fixed"] == pytest.approx(0.3)
+    file.write_text(json.dumps({**rows[0], "words": -1}) + "\n")
+    with pytest.raises(InputError, match="words, a number"):
         read(file)

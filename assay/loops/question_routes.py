@@ -27,13 +27,16 @@ class Routes:
         words: That each route reads beside the question.
         known: Mean share of wrong answers by each route, over the questions that have labels; a row
             for each question where their labels differ.
-        true: Chance of a wrong answer to each question by each route.
+        true: Chance of a wrong answer to each question by each route, or a share of a few answers.
+        observed: `true` are such shares. Their means are unbiased and their least ones too low, so
+            that nothing is read off the least ones, nor off what lies above a half.
     """
 
     names: tuple[str, ...]
     words: Float[Tensor, "R"]
     known: Float[Tensor, "#B R"]
     true: Float[Tensor, "B R"]
+    observed: bool = False
 
 
 def ranked(logit: Float[Tensor, "B R"], routes: Routes) -> dict[str, float]:
@@ -44,15 +47,17 @@ def ranked(logit: Float[Tensor, "B R"], routes: Routes) -> dict[str, float]:
         routes: The routes.
 
     Returns:
-        Mean Kendall's τ within a question, that of one order for all questions (by the labelled
-        questions' mean risks), and how often the first in rank is truly the safest.
+        Mean Kendall's τ within a question, and that of one order for all questions (by the labelled
+        questions' mean risks); and of true risks, how often the first in rank is the safest.
     """
     true = routes.true
-    return {
+    found = {
         "kendall": float(kendall(logit, true).mean()),
         "fixed_kendall": float(kendall(routes.known.expand_as(true), true).mean()),
-        "safest_first": float((logit.argmin(1) == true.argmin(1)).double().mean()),
     }
+    if not routes.observed:
+        found["safest_first"] = float((logit.argmin(1) == true.argmin(1)).double().mean())
+    return found
 
 
 def routed(
@@ -69,10 +74,12 @@ def routed(
         withheld: Loss of a question that gets no answer.
 
     Returns:
-        Mean true loss; that of the best fixed route, which is chosen on the labelled questions at
-        the same prices; that of the truly best route of each question; the share of wrong answers
-        and the words read; of questions that are wrong more often than not by the first route, the
-        share that is right more often than not by the route taken; and the share that each took.
+        Mean true loss; that of the best fixed action (a route or, where one may withhold, none),
+        which is chosen on the labelled questions at the same prices; the share of wrong answers and
+        the words read; the share of questions that each route took; and, of true risks, the mean
+        loss of each question's best action (`least_possible`), and of the questions that are wrong
+        more often than not by the first route, the share that is right more often than not by the
+        route taken (`rescued`).
     """
     cost, none = price * routes.words, (0, 1)
     loss = pad(routes.true + cost, none, value=withheld)
@@ -83,19 +90,20 @@ def routed(
         return x.gather(1, by.expand(len(x))[:, None])[:, 0]
 
     names = (*routes.names, "nowhere")
-    answered = least < len(routes.names)
     wrong = taken(pad(routes.true, none), least)
-    risky = routes.true[:, 0] > 0.5
-    rescued = risky & answered & (wrong <= 0.5)
-    return {
+    found: dict[str, Any] = {
         "price": price,
         "withheld": withheld if math.isfinite(withheld) else None,
         "loss": float(taken(loss, least).mean()),
         "best_fixed": float(taken(loss, fixed).mean()),
         "best_fixed_route": names[int(fixed.mode().values)],
-        "least_possible": float(loss.min(1).values.mean()),
         "wrong": float(wrong.mean()),
         "words": float(pad(routes.words, none)[least].mean()),
-        "rescued": float(rescued.sum() / risky.sum().clamp(min=1)),
         **{f"sent_{n}": float((least == i).double().mean()) for i, n in enumerate(names)},
     }
+    if not routes.observed:
+        risky = routes.true[:, 0] > 0.5
+        rescued = risky & (least < len(routes.names)) & (wrong <= 0.5)
+        found["least_possible"] = float(loss.min(1).values.mean())
+        found["rescued"] = float(rescued.sum() / risky.sum().clamp(min=1))
+    return found

@@ -64,7 +64,7 @@ from assay.loops.question_routes import Routes, ranked, routed
 from assay.models.vocabulary import SPECIAL, Vocabulary
 from assay.rewards.risk_encoder import read, told
 from assay.rewards.risk_fits import ARMS, fits, logits
-from assay.rewards.risk_scores import agreeing, knowing_nothing, predicted, score
+from assay.rewards.risk_scores import agreeing, excess, knowing_nothing, score, scores
 
 paper = Paper(
     "Is There No Such Thing as a Bad Question? H4R: HalluciBot For Ratiocination, Rewriting, Ranking, and Routing",  # noqa: E501  # a title stands letter for letter, on one line
@@ -116,7 +116,7 @@ def study(
     loop = Loop(max_steps=steps, batch_size=64, learning_rate=lr, warmup_steps=10)
     rng = world.task.rng("questions")
     if answers:
-        yield from of_file(Path(answers), width, loop, rng, withheld)
+        yield from of_file(Path(answers), width, loop, rng, price, withheld)
         return
     if rewrites < 1 or not 0 <= slip <= 1 or questions < 10 or asked < 10:
         raise InputError(
@@ -146,7 +146,7 @@ def study(
     routes = Routes(tuple(made.ROUTES), cost, shares[:, :R].mean(0, keepdim=True), by)
     for name, model in models.items():
         logit = logits(model, fresh, R)
-        line = {"fit": name, **predicted(logit[:, 0], truth)}
+        line = {"fit": name, **scores(logit[:, 0], truth), **excess(logit[:, 0], truth)}
         if not isinstance(model, Tensor):
             line["agreement_log_score"] = score(told(model, fresh)[:, R], consensus)
             line["agreement_knowing_nothing"] = knowing_nothing(consensus)
@@ -217,10 +217,13 @@ def chosen(
 
 
 def of_file(
-    path: Path, width: int, loop: Loop, rng: Rng, withheld: float
+    path: Path, width: int, loop: Loop, rng: Rng, price: float, withheld: float
 ) -> Iterator[dict[str, Any]]:
-    """Fit the encoders to labels of a file, and test each on questions that it has not seen."""
-    texts, names, share = read(path)
+    """Fit the encoders to labels of a file, and test each on questions that it has not seen.
+
+    What is known of their risks is a few answers, so nothing is read off the least of them.
+    """
+    texts, names, share, reads = read(path)
     vocabulary = Vocabulary(sorted({w for t in texts for w in t.split()} - {*SPECIAL}))
     words, R = vocabulary.prompts(texts), len(names)
     fold = rng("folds").permutation(len(texts)) % 5
@@ -232,13 +235,15 @@ def of_file(
         known[held] = share[rest].mean(0)
         for name, model in models.items():
             found[name][held] = logits(model, words[held], R)
-    routes = Routes(names, torch.zeros(R).double(), known, share)
+    routes = Routes(names, reads, known, share, observed=True)
+    prices = dict.fromkeys((0.0, price)) if bool(reads.any()) else (0.0,)
     for name, logit in found.items():
-        yield {"fit": name, "questions": len(texts), **predicted(logit[:, 0], share[:, 0])}
+        yield {"fit": name, "questions": len(texts), **scores(logit[:, 0], share[:, 0])}
         if R > 1:
             yield {"rank": name, **ranked(logit, routes)}
             for least in (math.inf, withheld):
-                yield {"route": name, **routed(logit, routes, price=0.0, withheld=least)}
+                for each in prices:
+                    yield {"route": name, **routed(logit, routes, price=each, withheld=least)}
 
 
 @Claim(

@@ -126,23 +126,26 @@ def told(model: RiskEncoder, prompts: Prompts, *, rows: int = 4096) -> Float[Ten
     return torch.cat(parts).double()
 
 
-def read(path: Path) -> tuple[list[str], tuple[str, ...], Float[Tensor, "Q R"]]:
+def read(
+    path: Path,
+) -> tuple[list[str], tuple[str, ...], Float[Tensor, "Q R"], Float[Tensor, "R"]]:
     """Read questions in lower case, and the share of the answers to each that were wrong.
 
     Args:
         path: JSON lines with question, wrong and draws; and route, where questions were sent by
-            several, each question by all of them.
+            several, each question by all of them, with the words that were read beside it.
 
     Returns:
-        The questions, the routes ("" where the file names none), and the shares.
+        The questions, the routes ("" where the file names none), the shares, and each route's mean
+        number of words beside the question, 0 where the file says nothing.
 
     Raises:
         InputError: A row lacks one of them, a question lacks a route, or there are fewer than 20.
     """
-    faults, found = Faults(str(path)), dict[tuple[str, int], dict[str, float]]()
+    faults, found = Faults(str(path)), dict[tuple[str, int], dict[str, tuple[float, float]]]()
     for i, row in open_source(path).rows(faults):
         text, wrong, draws = (row.get(k) for k in ("question", "wrong", "draws"))
-        route = row.get("route", "")
+        route, words = row.get("route", ""), row.get("words", 0)
         if (
             not (isinstance(text, str) and text.split())
             or not isinstance(route, str)
@@ -150,15 +153,17 @@ def read(path: Path) -> tuple[list[str], tuple[str, ...], Float[Tensor, "Q R"]]:
             or not isinstance(draws, int | float)
             or not 0 <= wrong <= draws
             or not draws
+            or not isinstance(words, int | float)
+            or not 0 <= words < math.inf
         ):
             raise InputError(
                 f"{path}, row {i}: a question, how many of its answers were wrong, and draws, how "
-                "many there were, are expected"
+                "many there were, are expected (and words, a number, where they cost)"
             )
         of = found.setdefault((text.lower(), 0 if route else i), {})
         if route in of:
             raise InputError(f"{path}, row {i}: the question has gone by route '{route}' before")
-        of[route] = wrong / draws
+        of[route] = wrong / draws, words
     faults.stop()
     if len(found) < 20:
         raise InputError(f"{path} has {len(found)} questions; 20 are the fewest")
@@ -166,5 +171,5 @@ def read(path: Path) -> tuple[list[str], tuple[str, ...], Float[Tensor, "Q R"]]:
     for (text, _), of in found.items():
         if lacks := [r for r in routes if r not in of]:
             raise InputError(f"{path}: '{text[:60]}' was not sent by route '{lacks[0]}'")
-    shares = [[of[r] for r in routes] for of in found.values()]
-    return [text for text, _ in found], routes, torch.tensor(shares, dtype=torch.float64)
+    rows = torch.tensor([[of[r] for r in routes] for of in found.values()], dtype=torch.float64)
+    return [text for text, _ in found], routes, rows[..., 0], rows[..., 1].mean(0)

@@ -10,7 +10,7 @@ from assay.formulas.pairwise import bradley_terry
 from assay.stats.calibration import calibration
 
 
-def predicted(logit: Float[Tensor, "B"], truth: Float[Tensor, "B"]) -> dict[str, float]:
+def scores(logit: Float[Tensor, "B"], truth: Float[Tensor, "B"]) -> dict[str, float]:
     """Scores of predictions, their calibration, and the risk of the half that is predicted safer.
 
     Args:
@@ -20,13 +20,23 @@ def predicted(logit: Float[Tensor, "B"], truth: Float[Tensor, "B"]) -> dict[str,
     order = logit.argsort()
     return {
         "log_score": score(logit, truth),
-        "excess_log_score": score(logit, truth) - score(truth.clamp(1e-6, 1 - 1e-6).logit(), truth),
         "knowing_nothing": knowing_nothing(truth),
         "calibration_error": calibration(logit.numpy(), truth.numpy()).error,
         "risk": float(truth.mean()),
         "predicted_risk": float(logit.sigmoid().mean()),
         "risk_of_the_safer_half": float(truth[order[: len(order) // 2]].mean()),
     }
+
+
+def excess(logit: Float[Tensor, "B"], truth: Float[Tensor, "B"]) -> dict[str, float]:
+    """How far the log score lies above the best possible one.
+
+    Args:
+        logit: Predicted.
+        truth: Risks. Shares of a few answers foretell themselves too well to be the best possible.
+    """
+    best = score(truth.clamp(1e-6, 1 - 1e-6).logit(), truth)
+    return {"excess_log_score": score(logit, truth) - best}
 
 
 def agreeing(answer: Int[Tensor, "B D"]) -> Float[Tensor, "B"]:
