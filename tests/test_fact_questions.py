@@ -100,6 +100,32 @@ def test_stories_teach_a_panel_to_read_the_sentence(facts: made.Facts) -> None:
     assert helps(0.25) > helps(0.0) + 0.1
 
 
+def test_tested_questions_have_no_label() -> None:
+    parts = made.divided(400, 100, Rng(0))
+    assert parts is not None
+    train, test = parts
+    assert (len(train), len(test)) == (400, 100)
+    assert not {*made.place(train).tolist()} & {*made.place(test).tolist()}
+    assert len(train[:, 0].unique()) == made.THINGS, "seldom ones have labels too"
+
+
+def test_an_expected_label_is_the_mean_of_labels(facts: made.Facts) -> None:
+    """Of 4,000 labels for each of some questions, with rewrites that slip half of the time."""
+    draw = torch.Generator().manual_seed(0)
+    every = made.every()
+    logit = 3 * torch.randn(2, len(every), len(made.ANSWERS), generator=draw).double()
+    said = (logit + 8 * torch.nn.functional.one_hot(facts.right(every))).softmax(-1)
+    q = every[::101]
+    ways = made.rewritten(q, 3 * 4000, Rng(1), slip=0.5)
+    risk = fact_panel.risk(facts, said, ways, q[:, None])
+    own = fact_panel.risk(facts, said, q, q)
+    mean = (own + 3 * risk.mean(1)) / 4
+    found = fact_panel.expected(facts, said, rewrites=3, slip=0.5)[made.place(q)]
+    assert torch.allclose(found, mean, atol=0.02) and not torch.allclose(found, own, atol=0.1)
+    still = fact_panel.expected(facts, said, rewrites=0, slip=0.5)
+    assert torch.allclose(still, fact_panel.risk(facts, said, every, every))
+
+
 def test_true_risk_is_of_the_question_that_was_meant(facts: made.Facts) -> None:
     """Two members: one always right, one that says the first answer; by hand."""
     every = made.every()

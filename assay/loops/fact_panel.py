@@ -13,7 +13,20 @@ from torch import Tensor
 from assay.core import Loop, Prompts, Rng, Samples
 from assay.engine import descend
 from assay.formulas import reduce
-from assay.loops.fact_questions import ANSWERS, ROUTES, THINGS, Facts, asked, every, place, values
+from assay.loops.fact_questions import (
+    ANSWERS,
+    ATTRIBUTES,
+    NAMES,
+    ROUTES,
+    THINGS,
+    WAYS,
+    Facts,
+    asked,
+    chances,
+    every,
+    place,
+    values,
+)
 from assay.models.backbones.llama import Config, Llama
 from assay.models.policies.causal import Causal
 
@@ -118,3 +131,30 @@ def risk(
     """Chance that a member at random answers wrongly what was `meant`, put as `questions`."""
     p = said.mean(0)[place(questions)]
     return 1 - p.gather(-1, world.right(meant).expand(p.shape[:-1])[..., None])[..., 0]
+
+
+def expected(
+    world: Facts, said: Float[Tensor, "P Q V"], *, rewrites: int, slip: float
+) -> Float[Tensor, "Q"]:
+    """What a question's label is on average: the p̂ of a perfect predictor.
+
+        p̂(q) = (risk(q) + rewrites·E[risk of a rewrite of q])/(1 + rewrites)
+
+    It is exact over all that `rewritten` draws, and wrong is what does not answer q.
+
+    Args:
+        world: The facts.
+        said: P(answer) of each model, by one route.
+        rewrites: That are answered beside a question.
+        slip: Chance that a rewrite is about another thing.
+
+    Returns:
+        A risk for each question, in the order of `every`.
+    """
+    own = said.mean(0).view(THINGS, len(ATTRIBUTES), len(WAYS), NAMES, -1)
+    put = (own + own.mean(2, keepdim=True)) / 2
+    put = (put + put.mean(3, keepdim=True)) / 2
+    other = torch.einsum("e,eawnv->awnv", chances(THINGS), put)
+    mean = (own + rewrites * ((1 - slip) * put + slip * other)) / (1 + rewrites)
+    questions = every()
+    return 1 - mean.flatten(0, 3).gather(1, world.right(questions)[:, None])[:, 0]

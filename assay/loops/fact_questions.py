@@ -143,10 +143,15 @@ def values(rng: Rng) -> Int[Tensor, "E A"]:
     return drawn + 8 * torch.arange(len(ATTRIBUTES))
 
 
-def zipf(n: int, u: Float[Tensor, "*S"], *, power: float = 1.0) -> Int[Tensor, "*S"]:
-    """Draw ranks 0 … n−1 with chance ∝ 1/(rank + 1)^power, from uniform numbers."""
+def chances(n: int, *, power: float = 1.0) -> Float[Tensor, "n"]:
+    """Chances of ranks 0 … n−1, ∝ 1/(rank + 1)^power."""
     chance = 1 / torch.arange(1, n + 1, dtype=torch.float64) ** power
-    cumulative = (chance / chance.sum()).cumsum(0)
+    return chance / chance.sum()
+
+
+def zipf(n: int, u: Float[Tensor, "*S"], *, power: float = 1.0) -> Int[Tensor, "*S"]:
+    """Draw ranks with their `chances`, from uniform numbers."""
+    cumulative = chances(n, power=power).cumsum(0)
     return torch.searchsorted(cumulative, u.double().contiguous()).clamp(max=n - 1)
 
 
@@ -191,6 +196,23 @@ def place(questions: Int[Tensor, "*S 4"]) -> Int[Tensor, "*S"]:
     """A question's place among all."""
     e, a, way, name = questions.unbind(-1)
     return ((e * len(ATTRIBUTES) + a) * len(WAYS) + way) * NAMES + name
+
+
+def divided(
+    labelled: int, tested: int, rng: Rng
+) -> tuple[Int[Tensor, "Q 4"], Int[Tensor, "T 4"]] | None:
+    """Draw questions about all things alike; of those that are tested, none has a label.
+
+    Returns:
+        The labelled and the tested questions; None where there are fewer.
+    """
+    n = len(every())
+    held = torch.zeros(n, dtype=torch.bool)
+    held[rng("held out").permutation(n)[: n // 4]] = True
+    many = asked(8 * max(labelled, tested), rng("asked"), evenly=True)
+    out = held[place(many)]
+    train, test = many[~out][:labelled], many[out][:tested]
+    return (train, test) if len(train) == labelled and len(test) == tested else None
 
 
 def words_kept(

@@ -53,13 +53,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Paper, Rng, World
-from assay.formulas.curves import best_of_n
 from assay.loops import fact_questions as made
-from assay.loops.fact_panel import drawn, panel, risk
+from assay.loops.fact_panel import drawn, expected, panel, risk
+from assay.loops.question_rewrites import chosen
 from assay.loops.question_routes import Routes, ranked, routed
 from assay.models.vocabulary import SPECIAL, Vocabulary
 from assay.rewards.risk_encoder import read, told
@@ -127,7 +126,9 @@ def study(
     said, updates = panel(
         facts, rng("panel"), widths=widths, at=sorted(at), batch=64, lr=1e-2, stories=stories
     )
-    train, test = divided(questions, asked, rng)
+    if not (parts := made.divided(questions, asked, rng)):
+        raise InputError(f"--questions {questions} and --asked {asked} are more than there are")
+    train, test = parts
     ways = torch.cat(
         [train[:, None], made.rewritten(train, rewrites, rng("rewrites"), slip=slip)], 1
     )
@@ -137,9 +138,10 @@ def study(
     R, size = len(made.ROUTES), len(facts.vocabulary)
     models = fits(facts.prompts(train), shares, R, size, width, loop, rng)
     fresh = facts.prompts(test)
-    around = made.rewritten(test, 64, rng("around"), slip=slip)
-    truth = risk(facts, said[0], around, test[:, None]).mean(1)
-    asked_so = torch.cat([test[:, None], around[:, :rewrites]], 1)  # as a labelled question is
+    label = expected(facts, said[0], rewrites=rewrites, slip=slip)
+    truth = label[made.place(test)]
+    around = made.rewritten(test, rewrites, rng("around"), slip=slip)
+    asked_so = torch.cat([test[:, None], around], 1)  # as a labelled question is
     consensus = agreeing(drawn(said[0], asked_so, rng("answers to held out")))
     by = torch.stack([risk(facts, s, test, test) for s in said], 1)
     cost = torch.tensor(made.WORDS, dtype=torch.float64)
@@ -155,65 +157,23 @@ def study(
         for least in (math.inf, withheld):
             for each in (0.0, price):
                 yield {"route": name, **routed(logit, routes, price=each, withheld=least)}
-    pool = made.rewritten(test, 2 * most, rng("pool"), slip=slip)
-    flat = pool.flatten(0, 1)
-    away = 1 - made.words_kept(facts.prompts(flat), fresh, (asked, 2 * most))
-    true = risk(facts, said[0], pool, test[:, None])
-    for name in ("encoder", "shuffled"):
-        of = logits(models[name], facts.prompts(flat), R)[:, 0].view(asked, 2 * most)
-        own = logits(models[name], fresh, R)[:, 0]
-        for each in (0.0, penalty):
-            yield from chosen(name, of, true, away, each, most, own, by[:, 0])
+    for slips in dict.fromkeys((0.0, slip)):
+        pool = made.rewritten(test, 2 * most, rng("pool"), slip=slips)
+        texts = facts.prompts(pool.flatten(0, 1))
+        away = 1 - made.words_kept(texts, fresh, (asked, 2 * most))
+        true = risk(facts, said[0], pool, test[:, None])
+        for name in ("encoder", "shuffled", "perfect"):
+            if name == "perfect":
+                of, own = (label[made.place(q)].logit(eps=1e-9) for q in (pool, test))
+            else:
+                of = logits(models[name], texts, R)[:, 0].view(asked, 2 * most)
+                own = logits(models[name], fresh, R)[:, 0]
+            for each in (0.0, penalty):
+                lines = chosen(of, true, away, own, by[:, 0], penalty=each, most=most)
+                yield from ({"choice": name, "slip": slips, **x} for x in lines)
     spent = questions * (1 + rewrites) * R
     yield {"panel_updates": updates}
     yield from ({"kind": "spent", "arm": n, "labels": spent, "generated": spent} for n in ARMS)
-
-
-def divided(questions: int, asked: int, rng: Rng) -> tuple[Int[Tensor, "Q 4"], Int[Tensor, "T 4"]]:
-    """Questions about all things alike; of those that are asked, none has a label."""
-    every = len(made.every())
-    held = torch.zeros(every, dtype=torch.bool)
-    held[rng("held out").permutation(every)[: every // 4]] = True
-    many = made.asked(8 * max(questions, asked), rng("asked"), evenly=True)
-    out = held[made.place(many)]
-    train, test = many[~out][:questions], many[out][:asked]
-    if len(test) < asked or len(train) < questions:
-        raise InputError(f"--questions {questions} and --asked {asked} are more than there are")
-    return train, test
-
-
-def chosen(
-    name: str,
-    logit: Float[Tensor, "B N"],
-    true: Float[Tensor, "B N"],
-    away: Float[Tensor, "B N"],
-    price: float,
-    most: int,
-    own: Float[Tensor, "B"],
-    as_asked: Float[Tensor, "B"],
-) -> Iterator[dict[str, Any]]:
-    """Risks of what is asked: of a question and n = 1, 2, 4 … rewrites, the least predicted one."""
-    ns = [1 << i for i in range(most.bit_length()) if 1 << i <= most]
-    rank, first = -(logit + price * away), -own[:, None]
-    stays = rank <= first  # a rewrite that is predicted no safer leaves the question as it is
-    values = [(logit.sigmoid(), own.sigmoid()), (true, as_asked), (away, torch.zeros_like(own))]
-    here, safest = torch.ones_like(stays), torch.minimum(true, as_asked[:, None])
-    curves = [
-        best_of_n(torch.maximum(rank, first), torch.where(stays, b[:, None], a), ns, here).mean(0)
-        for a, b in values
-    ]
-    curves.append(best_of_n(-safest, safest, ns, here).mean(0))
-    for n, p, t, d, least in zip(ns, *curves, strict=True):
-        yield {
-            "choice": name,
-            "penalty": price,
-            "n": n,
-            "predicted_risk": float(p),
-            "true_risk": float(t),
-            "as_asked": float(as_asked.mean()),
-            "least_possible": float(least),
-            "foreign_words": float(d),
-        }
 
 
 def of_file(
@@ -248,28 +208,16 @@ def of_file(
 
 @Claim(
     "An encoder that reads a question alone foretells whether answers go wrong, more nearly than "
-    "its length does. By what it predicts, risky questions are withheld, and a question's routes "
-    "(alone, with choices, with a sentence found for it) are ranked and one is taken, each better "
-    "than by one rule for all questions at the same prices; and of eight rewrites the one whose "
-    "predicted risk is least is truly safer than the question as it was asked.",
+    "its length does. By what it predicts, questions are answered or withheld, and a question's "
+    "routes (alone, with choices, with a sentence found for it) are ranked and one is taken, each "
+    "at less loss than by one rule for all questions at the same prices; and of eight rewrites "
+    "that keep the meaning, the one whose predicted risk is least is truly safer than the question "
+    "as it was asked.",
     arms={"study": ("prompt_risk", {"most": 8})},
     worlds=("study",),
-    least={
-        "log score over length": 0.005,
-        "log score over shuffled labels": 0.005,
-        "withholding over the best action": 0.01,
-        "rewriting over as asked": 0.02,
-        "rewriting over shuffled labels": 0.02,
-        "ranking over one order": 0.03,
-        "ranking over shuffled labels": 0.03,
-        "routing over the best route": 0.01,
-        "routing over shuffled labels": 0.01,
-        "room for rewriting": 0.03,
-        "room for routing": 0.03,
-    },
-    seeds="600..619",
     control=(
         "log score over shuffled labels",
+        "withholding over shuffled labels",
         "rewriting over shuffled labels",
         "ranking over shuffled labels",
         "routing over shuffled labels",
@@ -279,27 +227,29 @@ def of_file(
 )
 def claim(arms: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
     """Log scores of a rival minus the encoder's, in nats an answer; losses of the best fixed action
-    and of shuffled labels minus the encoder's, with words at their price; Kendall's τ of routes
-    minus that of one order for all and of shuffled labels; and true risks as asked, and by the
-    choice with shuffled labels, minus those by the encoder's choice of eight.
+    (withholding all is one) and of shuffled labels minus the encoder's, with words at their price;
+    Kendall's τ of routes minus that of one order for all and of shuffled labels; and true risks as
+    asked, and by the choice with shuffled labels, minus those by the encoder's choice of eight that
+    keep the meaning. The room for rewriting is what the same choice saves by a perfect predictor.
     """
     lines = arms["study"]
     fit = {x["fit"]: x["log_score"] for x in lines if "fit" in x}
     rank = {x["rank"]: x for x in lines if "rank" in x}
     sent = {(x["route"], x["withheld"] is None): x for x in lines if x.get("price")}
-    line = {x["choice"]: x for x in lines if "choice" in x and x["n"] == 8 and x["penalty"] == 0}
-    mine, by = line["encoder"], sent["encoder", True]
-    held = sent["encoder", False]
+    eight = [x for x in lines if "choice" in x and x["n"] == 8]
+    line = {x["choice"]: x for x in eight if x["penalty"] == x["slip"] == 0}
+    mine, by, held = line["encoder"], sent["encoder", True], sent["encoder", False]
     return {
         "log score over length": fit["length"] - fit["encoder"],
         "log score over shuffled labels": fit["shuffled"] - fit["encoder"],
         "withholding over the best action": held["best_fixed"] - held["loss"],
+        "withholding over shuffled labels": sent["shuffled", False]["loss"] - held["loss"],
         "rewriting over as asked": mine["as_asked"] - mine["true_risk"],
         "rewriting over shuffled labels": line["shuffled"]["true_risk"] - mine["true_risk"],
         "ranking over one order": rank["encoder"]["kendall"] - rank["encoder"]["fixed_kendall"],
         "ranking over shuffled labels": rank["encoder"]["kendall"] - rank["shuffled"]["kendall"],
         "routing over the best route": by["best_fixed"] - by["loss"],
         "routing over shuffled labels": sent["shuffled", True]["loss"] - by["loss"],
-        "room for rewriting": mine["as_asked"] - mine["least_possible"],
+        "room for rewriting": mine["as_asked"] - line["perfect"]["true_risk"],
         "room for routing": by["best_fixed"] - by["least_possible"],
     }

@@ -1,5 +1,5 @@
-"""An encoder that foretells risk, ranks and routes by it, and one that knows what a shuffled one
-knows.
+"""An encoder that foretells risk, ranks and routes by it, and one of which the choice among
+rewrites is no safer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from typing import Any
 from assay.rewards.risk_fits import ARMS
 
 
-def _arms(seed: int, score: float, risk: float, tau: float, loss: float) -> dict[str, Any]:
+def _arms(
+    seed: int, *, score: float = 0.5, risk: float = 0.3, tau: float = 0.6, loss: float = 0.4
+) -> dict[str, Any]:
     noise = random.Random(seed)
 
     def near(x: float) -> float:
@@ -37,13 +39,14 @@ def _arms(seed: int, score: float, risk: float, tau: float, loss: float) -> dict
     choices = [
         {
             "choice": k,
+            "slip": slip,
             "penalty": 0.0,
             "n": 8,
-            "true_risk": near(r),
+            "true_risk": near(r + slip),
             "as_asked": 0.5,
-            "least_possible": near(0.25),
         }
-        for k, r in (("encoder", risk), ("shuffled", 0.5))
+        for k, r in (("encoder", risk), ("shuffled", 0.5), ("perfect", 0.25))
+        for slip in (0.0, 0.3)  # where rewrites slip the choice harms, and no part is about that
     ]
     spent = [{"kind": "spent", "arm": k, "labels": 100, "generated": 100} for k in ARMS]
     return {"study": [*fits, *ranks, *routes, *choices, *spent]}
@@ -51,9 +54,9 @@ def _arms(seed: int, score: float, risk: float, tau: float, loss: float) -> dict
 
 def true(seed: int) -> dict[str, list[dict[str, Any]]]:
     """A log score better by 0.15 nats, a τ of 0.6 for 0.1, and losses of 0.3 or 0.4 for 0.5."""
-    return _arms(seed, 0.5, 0.3, 0.6, 0.4)
+    return _arms(seed)
 
 
 def false(seed: int) -> dict[str, list[dict[str, Any]]]:
-    """What it chooses is no safer, and no route is better than the best fixed one."""
-    return _arms(seed, 0.65, 0.5, 0.1, 0.5)
+    """All else is as where it is true, and what it chooses of eight rewrites is no safer."""
+    return _arms(seed, risk=0.5)
