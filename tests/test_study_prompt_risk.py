@@ -119,7 +119,15 @@ def test_the_part_on_rewriting_is_the_encoders_to_win(world: World) -> None:
     """
     lines: list[dict[str, Any]] = list(
         prompt_risk.study(
-            world, questions=60, slip=0.3, widths=(16,), at=(150,), asked=80, most=8, steps=20
+            world,
+            questions=60,
+            slip=0.3,
+            widths=(16,),
+            at=(150,),
+            asked=80,
+            most=8,
+            width=8,
+            steps=10,
         )
     )
     assert prompt_risk.claim.effect is not None
@@ -196,7 +204,7 @@ def test_the_words_that_your_routes_read_cost_their_price(world: World, tmp_path
     ]
     file.write_text("".join(json.dumps(r) + "\n" for r in rows))
     assert read(file)[3].tolist() == [0, 4]
-    lines = list(prompt_risk.study(world, answers=str(file), price=0.1, steps=60))
+    lines = list(prompt_risk.study(world, answers=str(file), price=0.1, width=8, steps=10))
     fixed = {x["price"]: x for x in lines if x.get("route") == "encoder" and not x["withheld"]}
     assert fixed[0.0]["best_fixed_route"] == "large" and fixed[0.0]["best_fixed"] == 0
     assert fixed[0.1]["best_fixed_route"] == "small"
