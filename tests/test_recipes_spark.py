@@ -16,7 +16,6 @@ from assay.formulas.surrogate import reinforce
 from assay.loops import leave_one_out_advantage, update
 from assay.recipes import spark
 from assay.recipes.spark import (
-    balanced,
     judgements,
     mistaken,
     recipe,
@@ -24,6 +23,7 @@ from assay.recipes.spark import (
     reflections,
     verdicts,
 )
+from assay.stats.judgements import balanced, counts
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_a_verdict_is_learned_and_a_constant_judge_is_worth_half(task):
         for k in range(40):
             y = judgements(policy, taught, 16, Rng(k))
             paid = verdicts(y, taught)
-            worth.append(balanced(paid.mean(1).tolist(), taught))
+            worth.append(float(paid.mean()))
             A = leave_one_out_advantage(paid, y)
             update(
                 opt, lambda rows, i, A=A, p=policy: reinforce(p.logp(rows), A[i]), y, loop, Rng(k)
@@ -94,16 +94,34 @@ def test_a_verdict_is_learned_and_a_constant_judge_is_worth_half(task):
             for b, p in enumerate(problems)
         ]
         said = verdicts(judgements(policy, both, 16, Rng(0)), both).mean(1).tolist()
-        assert balanced(said, both) == pytest.approx(0.5, abs=0.1)
+        assert balanced(counts(said, kinds_of(both))) == pytest.approx(0.5, abs=0.1)
 
 
-def test_who_always_says_1_is_worth_a_half_of_either_kind_of_item():
-    items = [("a", "1", "0"), ("b", "0", "1"), ("c", "1", "2"), ("d", "2", "1"), ("e", "1", "0")]
-    assert balanced([1.0, 0.0, 1.0, 0.0, 1.0], items) == 0.5
-    assert (
-        balanced([1.0, 0.0, 1.0], [items[0], items[1], items[4]]) == 0.5
-        and balanced([0.9, 0.7], items[2:4]) == 0.8
-    )
+def kinds_of(found):
+    return [(yes, no) for _, yes, no in found]
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.4, 0.8])
+@pytest.mark.parametrize("word", ["0", "1"])
+def test_who_always_says_the_same_is_worth_a_half_of_the_items_of_few_prompts(task, rate, word):
+    """Whatever the policy's accuracy, though most steps lack a kind; a coin decides where the word
+    says nothing.
+    """
+    x = task.reference.sample(task.prompts[torch.arange(6) % len(task.prompts)], 4, Rng(1))
+    steps, lacking = [], 0
+    for t in range(200):
+        right = Rng(t)("right").uniform(torch.arange(6)[:, None], torch.arange(4)) < rate
+        found = recycled(x, right, "all", 4, 0.3, Rng(t))
+        chance = [float(yes == word) if word in (yes, no) else 0.5 for _, yes, no in found]
+        steps.append(counts(chance, kinds_of(found)))
+        lacking += len(set(kinds_of(found))) < 4
+        assert balanced(steps[-1]) in (None, 0.5)
+    assert lacking > 100
+    readings = [
+        {"step": t, "stats": {k: sum(s[k] for s in steps[t - 5 : t]) / 5 for k in steps[0]}}
+        for t in range(5, 201, 5)
+    ]
+    assert spark._judging(readings) == pytest.approx(0.5, abs=1e-9)
 
 
 def test_a_coin_says_which_verdict_of_the_control_is_right():
@@ -152,7 +170,11 @@ def test_the_controls_spend_what_the_items_spend(task):
     assert found["steps"][2]["scored"] > found["all"][2]["scored"] == found["shuffled"][2]["scored"]
     assert found["all"][2]["updates"] == 6 and found["none"][2]["updates"] == 2
     assert found["all"][2]["generated"] > found["none"][2]["generated"] + 2 * 4 * 4
-    assert all("judge/balanced" in found[use][1] for use in ("all", "steps", "shuffled"))
+    for use in ("all", "steps", "shuffled"):
+        items = {k: v for k, v in found[use][1].items() if k.startswith("judge/items/")}
+        assert len(items) == 4 and 0 < sum(items.values()) <= 4
+        assert all(found[use][1][k.replace("items", "right")] <= v for k, v in items.items())
+    assert not any(k.startswith("judge/") for k in found["none"][1])
     states = [
         torch.cat([v.flatten() for v in p.state_dict().values()]) for p, _, _ in found.values()
     ]

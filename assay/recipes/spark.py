@@ -19,10 +19,12 @@ one of two controls that make as many updates and sample as many completions as 
   a reflection shows the wrong completion of another prompt.
 
 Traps. As the policy improves, all-right prompts teach the judge to say 1: such items are capped at
-the number of the others. Order must be random, or "1" is learned. A judge that always says the same
-is right half of the time: `judge/balanced` is the mean of the accuracies on right and on wrong
-completions, and on first and on second places. It is measured on every step's completions, which
-are later ones than those trained on, in the arm steps as well, where it costs nothing.
+the number of the others. Order must be random, or "1" is learned. A step of few items lacks
+kinds of item, how often depends on the policy's accuracy, and a judge that always says the same
+gains or loses by that. So `judge/balanced` is the mean of the accuracies on right and on wrong
+completions, and on first and on second places, where both are there; the claim pools the counts of
+many steps by kind before it takes that mean. It is measured on every step's completions, which are
+later ones than those trained on, in the arm steps as well, where it costs nothing.
 
 Where the released code differs. There an empty list of candidates leaves the index of the prompt
 before it; here a kind without candidates gives no item. The released loss charges k3 with a weight
@@ -30,9 +32,11 @@ of 0.001; there is no KL here.
 
 Here: a small backbone, and a verifier whose right and wrong need the working to be read. It needs a
 world with words for 0, 1, 2 and ":". A policy that was never shown a verdict does not become a
-judge: items alone bring it to 0.40 (balanced), less than a coin that knows the two words. The
+judge: items alone brought it to 0.40 on one seed after 60 steps of 16 items at rate 0.0003, and to
+0.18 on seeds 200 to 207 (before kinds were pooled), less than a coin that knows the two words. The
 claim's reference was shown verdicts. On seeds 0 to 4 it answers 0.35 to 0.43 of its problems
-rightly, and 0.59 to 0.69 of its judgements of its own completions are right (balanced).
+rightly, and 0.59 to 0.69 of its judgements of its own completions are right (balanced). The 192
+prompts there are 12 batches: the arm steps meets the same ones again, in other batches.
 """
 
 from __future__ import annotations
@@ -61,6 +65,7 @@ from assay.engine.parallel import meter
 from assay.formulas.surrogate import reinforce
 from assay.loops import Rollouts, leave_one_out_advantage, online, proxy_score, update
 from assay.stats.effects import Reading, final
+from assay.stats.judgements import balanced, counts, pooled
 
 paper = Paper(
     "SPARK: Synergistic Policy And Reward Co-Evolving Framework",
@@ -122,13 +127,16 @@ def recipe(
         wrong = (x.present & ~right).any(1).nonzero()[:items, 0]
         trains = kinds in ("pointwise", "pairwise", "all")  # new in this paper, from here on
         found = recycled(x, right, kinds if trains else "all", items, pointwise, rng)
-        if found and use not in ("none", "reflection"):
-            with nullcontext() if trains else meter.lifted():
-                y = judgements(policy, found, n, rng("judge"))
-            truth = verdicts(y, found)
-            batch.stats["judge/balanced"] = balanced(truth.mean(1).tolist(), found)
-            batch.stats["judge/items"] = float(len(found))
-            if trains:
+        if use not in ("none", "reflection"):
+            y, chance = None, list[float]()
+            if found:
+                with nullcontext() if trains else meter.lifted():
+                    y = judgements(policy, found, n, rng("judge"))
+                chance = verdicts(y, found).mean(1).tolist()
+            batch.stats |= counts(chance, [(yes, no) for _, yes, no in found])
+            if (worth := balanced(batch.stats)) is not None:
+                batch.stats["judge/balanced"] = worth
+            if y is not None and trains:
                 paid = mistaken(found, rng("coin")) if use == "shuffled" else found
                 learn(batch, y, verdicts(y, paid), rng("judge minibatch"))
         if kinds in ("reflection", "all") and len(wrong):
@@ -155,18 +163,15 @@ def recycled(
     easy, rest = [], []
     for b, (p, answers) in enumerate(zip(prompts, texts, strict=True)):
         here = [n for n in range(len(answers)) if bool(x.present[b, n])]
-        good, bad = (
-            [n for n in here if bool(right[b, n])],
-            [n for n in here if not bool(right[b, n])],
-        )
+        good = [n for n in here if bool(right[b, n])]
+        bad = [n for n in here if not bool(right[b, n])]
         mixed = bool(good and bad)
         if mixed and use != "pointwise" and (use == "pairwise" or float(u[b, 0]) >= pointwise):
             first, second = (answers[good[0]], answers[bad[0]])
             turned = float(u[b, 1]) < 0.5
             one, two = (second, first) if turned else (first, second)
-            rest.append(
-                (f"{p} {one} : {p} {two} :", "2" if turned else "1", "1" if turned else "2")
-            )
+            said = ("2", "1") if turned else ("1", "2")
+            rest.append((f"{p} {one} : {p} {two} :", *said))
         elif here and use != "pairwise":
             of = good if good and (not bad or float(u[b, 2]) < 0.5) else bad
             item = (f"{p} {answers[of[0]]} :", *(("1", "0") if of is good else ("0", "1")))
@@ -196,18 +201,6 @@ def verdicts(y: Samples, found: list[Item]) -> Tensor:
         for texts, (_, yes, _) in zip(y.text(), found, strict=True)
     ]
     return torch.tensor(said, dtype=y.logp.dtype)
-
-
-def balanced(chance: list[float], found: list[Item]) -> float:
-    """Mean accuracy over the kinds of item, a kind being what is right and what is wrong.
-
-    "1" stands for right as well as for first, so a judge that always says the same is worth a half
-    of either.
-    """
-    kinds: dict[tuple[str, str], list[float]] = {}
-    for c, (_, yes, no) in zip(chance, found, strict=True):
-        kinds.setdefault((yes, no), []).append(c)
-    return sum(sum(k) / len(k) for k in kinds.values()) / len(kinds)
 
 
 def reflections(
@@ -278,10 +271,10 @@ _RATES = {"learning_rate": (1e-4, 3e-4, 1e-3)}
     },
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Final share of right answers with all items, less that of each control; balanced accuracy of
-    judgements over the last readings, less that of the arm that never judged; and how far that of
-    the reference lies above a half. It is the premise: items teach nothing where the policy cannot
-    begin to judge.
+    """Final share of right answers with all items, less that of each control; accuracy of the
+    judgements of the last readings, pooled by kind of item and averaged over kinds, less that of
+    the arm that never judged; and how far that of the reference lies above a half. It is the
+    premise: items teach nothing where the policy cannot begin to judge.
     """
     mine = final(arms["mine"])
     return {
@@ -293,8 +286,7 @@ def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
 
 
 def _judging(readings: list[Reading]) -> float:
-    """Mean balanced accuracy over the last four readings that have it."""
-    seen = [r["stats"]["judge/balanced"] for r in readings if "judge/balanced" in r["stats"]][-4:]
-    if not seen:
-        raise ValueError("this run judged no completion")
-    return float(sum(seen) / len(seen))
+    """Balanced accuracy of judgements over the last four readings that have any."""
+    if (worth := balanced(pooled(readings, last=4))) is None:
+        raise ValueError("this run judged no two kinds of item that are each other's opposite")
+    return worth

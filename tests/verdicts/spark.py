@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from assay.stats.judgements import KINDS, counts
 from verdicts.curves import run
 
 Arms = dict[str, list[dict[str, Any]]]
@@ -29,7 +30,9 @@ def _arms(seed: int, **ends: tuple[float, float]) -> Arms:
     noise, out = random.Random(seed), Arms()
     for arm, (end, judge) in ends.items():
         out[arm] = run([0.2, 0.3, end + noise.gauss(0, 0.01)])
-        for reading in out[arm]:
-            judged = {"judge/balanced": judge + noise.gauss(0, 0.01)}
+        for reading in out[arm][
+            1:-1
+        ]:  # neither the reference nor the best again: no step is theirs
+            judged = counts([judge + noise.gauss(0, 0.01) for _ in KINDS], KINDS)
             reading["stats"] = {**reading["stats"], **judged}
     return out
