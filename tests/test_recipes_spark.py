@@ -124,6 +124,14 @@ def test_who_always_says_the_same_is_worth_a_half_of_the_items_of_few_prompts(ta
     assert spark._judging(readings) == pytest.approx(0.5, abs=1e-9)
 
 
+def test_a_prompt_with_nothing_wrong_gives_an_item_as_often_as_one_with_nothing_right(task):
+    x = task.reference.sample(task.prompts[torch.arange(16) % len(task.prompts)], 4, Rng(1))
+    right = (torch.arange(16) >= 8)[:, None].expand(16, 4)  # those with nothing wrong stand last
+    found = [i for t in range(100) for i in recycled(x, right, "all", 8, 0.3, Rng(t))]
+    assert len(found) == 800
+    assert sum(yes == "1" for _, yes, _ in found) / 800 == pytest.approx(0.5, abs=0.06)
+
+
 def test_a_coin_says_which_verdict_of_the_control_is_right():
     items = [(f"text {i}", "1", "0") for i in range(400)]
     found = mistaken(items, Rng(3))

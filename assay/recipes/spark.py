@@ -13,13 +13,14 @@ objective on rewards of 0 and 1. It differs from leave_one_out in these two furt
 `use` says which items are trained on: none (the parent), pointwise, pairwise, reflection or all; or
 one of two controls that make as many updates and sample as many completions as all does.
 
-- steps: in place of the items, as many fresh prompts as would have been judged, and as many as
-  would have been reflected on.
+- steps: in place of the items, as many prompts of later batches as would have been judged, and as
+  many as would have been reflected on. They are new ones only where the world has so many prompts.
 - shuffled: the same items with the mechanism broken. Which verdict is right is a coin's choice, and
   a reflection shows the wrong completion of another prompt.
 
 Traps. As the policy improves, all-right prompts teach the judge to say 1: such items are capped at
-the number of the others. Order must be random, or "1" is learned. A step of few items lacks
+the number of the others. All items are put in random order before they are cut to `items`, or the
+kind that stands last is lost. Places must be random, or "1" is learned. A step of few items lacks
 kinds of item, how often depends on the policy's accuracy, and a judge that always says the same
 gains or loses by that. So `judge/balanced` is the mean of the accuracies on right and on wrong
 completions, and on first and on second places, where both are there; the claim pools the counts of
@@ -114,7 +115,7 @@ def recipe(
         update(batch.optimiser, loss, x, loop, rng)
 
     def fresh(batch: Rollouts, begin: int, count: int, rng: Rng) -> None:
-        """Learn from completions of prompts that no batch of this run has come to yet."""
+        """Learn from the prompts of a batch that lies after all main ones of this run."""
         prompts = task.batch(loop, loop.max_steps + 2 * batch.step + begin)
         prompts = prompts[torch.arange(count) % len(prompts)]
         z = batch.policy.sample(prompts, loop.num_generations, rng("sample"))
@@ -176,7 +177,8 @@ def recycled(
             of = good if good and (not bad or float(u[b, 2]) < 0.5) else bad
             item = (f"{p} {answers[of[0]]} :", *(("1", "0") if of is good else ("0", "1")))
             (rest if bad else easy).append(item)
-    return (rest + easy[: max(1, len(rest))])[:items]
+    kept = rest + easy[: max(1, len(rest))]
+    return [kept[k] for k in rng("order").permutation(len(kept)).tolist()[:items]]
 
 
 def mistaken(found: list[Item], rng: Rng) -> list[Item]:
