@@ -260,7 +260,7 @@ _RATES = {"learning_rate": (1e-4, 3e-4, 1e-3)}
         "judging, over further steps": 0.05,
         "the reference judges": 0.05,
     },
-    seeds="600..609",
+    seeds="620..629",
     tuned={"mine": _RATES, "steps": _RATES, "shuffled": "mine", "still": ""},
     control=("over shuffled items",),
     broken="which verdict is right is a coin's choice, and reflections show another prompt's "
