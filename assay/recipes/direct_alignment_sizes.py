@@ -44,7 +44,7 @@ from assay.engine.parallel import COUNTED, meter
 from assay.loops.language_models import nats_per_token, parameters
 from assay.loops.policy_sizes import Look, accuracy, curve, fine_tuned, places, resized
 from assay.registry import catalogue
-from assay.stats.curve_fit import fit
+from assay.stats import curve_fit
 from assay.stats.effects import gained, late_fall, matched_gain
 from assay.stats.pooled import pooled_error
 from assay.stats.readings import path
@@ -162,7 +162,7 @@ def laws(
     """The RL form of a size and each loss over its runs; constants are None where none fits."""
     for loss in losses:
         paths = [path(gained(r)) for (of, _), r in found.items() if of == loss]
-        law = fit([(d, r, None) for d, r in paths], "rl", resamples=0)
+        law = curve_fit.fit([(d, r, None) for d, r in paths], "rl", resamples=0)
         keys = ("alpha", "beta", "alpha_interval", "beta_interval", "d_peak", "r_peak")
         said = {k: getattr(law, k) if law else None for k in keys}
         yield {
