@@ -1,8 +1,8 @@
 """Two ways in which a model of transformers computes completions: row by row, or by group.
 
 Row by row, each row is a prompt with one completion. By group, a prompt is computed once for its
-completions (`packed_groups`). Without a gradient both are divided into passes of bounded memory;
-with one they are whole, since whoever trains has divided them already (`models.micro_batch`).
+completions (`packed_groups`). Without a gradient both are divided into passes of bounded memory.
+With one they are a single pass: the training loop has divided the batch (`models.micro_batch`).
 """
 
 from __future__ import annotations
