@@ -22,7 +22,7 @@ from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, RewardConfig, Re
 
 from bench.real import cases
 from bench.real.cases import Case
-from bench.speed.peer import Wait, _loss
+from bench.speed.peer import Wait, _loss, settings
 
 LR = 1e-4
 
@@ -68,25 +68,9 @@ def same(c: Case, steps: int, scratch: Path) -> dict[str, Any]:
     """What all trainers are given."""
     rows = c.prompts * (c.completions if c.kind == "grpo" else 1)
     return {
-        "output_dir": str(scratch),
-        "max_steps": steps,
+        **settings(scratch, steps, LR),
         "per_device_train_batch_size": rows // c.peer_passes,
         "gradient_accumulation_steps": c.peer_passes,
-        "learning_rate": LR,
-        "lr_scheduler_type": "constant",
-        "report_to": "none",
-        "gradient_checkpointing": False,
-        "bf16": False,
-        "optim": "adamw_torch_fused",
-        "save_strategy": "no",
-        "use_cpu": True,
-        "logging_strategy": "no",
-        "disable_dropout": True,
-        "max_grad_norm": 1.0,
-        "dataloader_num_workers": 0,
-        "weight_decay": 0.0,
-        "seed": 0,
-        "disable_tqdm": True,
     }
 
 

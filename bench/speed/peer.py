@@ -82,13 +82,12 @@ class Wait(TrainerCallback):
         )
 
 
-def trainer(c: Case, folder: Path, *, steps: int, scratch: Path) -> Any:
-    """The TRL trainer of a case."""
-    tok = tokenizer(c)
-    same: dict[str, Any] = {
+def settings(scratch: Path, steps: int, rate: float) -> dict[str, Any]:
+    """What every trainer of TRL's is given: its best settings for a CPU, and no regularisation."""
+    return {
         "output_dir": str(scratch),
         "max_steps": steps,
-        "learning_rate": LR,
+        "learning_rate": rate,
         "lr_scheduler_type": "constant",
         "report_to": "none",
         "gradient_checkpointing": False,
@@ -97,7 +96,6 @@ def trainer(c: Case, folder: Path, *, steps: int, scratch: Path) -> Any:
         "save_strategy": "no",
         "use_cpu": True,
         "logging_strategy": "no",
-        "gradient_accumulation_steps": 1,
         "disable_dropout": True,
         "max_grad_norm": 1.0,
         "dataloader_num_workers": 0,
@@ -105,6 +103,12 @@ def trainer(c: Case, folder: Path, *, steps: int, scratch: Path) -> Any:
         "seed": 0,
         "disable_tqdm": True,
     }
+
+
+def trainer(c: Case, folder: Path, *, steps: int, scratch: Path) -> Any:
+    """The TRL trainer of a case."""
+    tok = tokenizer(c)
+    same = {**settings(scratch, steps, LR), "gradient_accumulation_steps": 1}
     if c.kind == "reward":
         rows = cases.pairs(c, c.prompts * 8)
         data = Dataset.from_list(
