@@ -78,9 +78,13 @@ def test_value_and_gradient_are_those_of_the_plain_pass(family: str, checkpointi
 @pytest.mark.parametrize(
     ("family", "said"), [("gpt_oss", "NotImplementedError"), ("lfm2", "kind conv")]
 )
-def test_a_family_that_cannot_share_is_computed_the_plain_way(family: str, said: str) -> None:
+def test_a_family_that_cannot_share_is_computed_the_plain_way(
+    family: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
     of = Pretrained(model(family, layers=2))
-    assert said in of.plain_because
+    with caplog.at_level("INFO", "assay"):
+        assert said in of.plain_because
+    assert f"once for each completion: {of.plain_because}" in caplog.text
     rows = groups(2, 3, 4, 5)
     with torch.no_grad():
         (a, at), (b, to) = of.hidden_states(*rows), row_by_row(of, *rows)

@@ -8,6 +8,7 @@ rows are whole, a prompt and one completion, padded on the right.
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -23,6 +24,8 @@ from assay.models.backbones.matmul import ROWS, linears
 from assay.models.backbones.packed_groups import PackedGroups
 from assay.models.backbones.recomputed import computed_again
 from assay.models.backbones.shared_pass import Attention, attending, reason_against
+
+log = logging.getLogger("assay")
 
 
 class Body(nn.Module):
@@ -159,7 +162,11 @@ class Body(nn.Module):
     @functools.cached_property
     def plain_because(self) -> str:
         """Why a prompt is computed once for each of its completions; "" where it is not."""
-        return reason_against(self)
+        why = reason_against(self)
+        if why:
+            kind = self.model.config.model_type
+            log.info("a %s model's prompts are computed once for each completion: %s", kind, why)
+        return why
 
 
 def _nothing() -> None:
