@@ -13,6 +13,7 @@ from assay.loops.online import (
     require_group,
 )
 from assay.loops.pairs import Margins, log_ratios, paired
+from assay.loops.reference import reference_known, reference_logp, with_reference_logp
 from assay.loops.scoring import aggregator, fill_missing, member_scores, proxy_score
 from assay.loops.statistics import (
     clipped_surrogate,
@@ -21,7 +22,7 @@ from assay.loops.statistics import (
     record_kl,
     rollout_stats,
 )
-from assay.loops.updates import update, with_reference_logp
+from assay.loops.updates import update
 
 __all__ = [
     "Critic",
@@ -44,6 +45,8 @@ __all__ = [
     "proxy_score",
     "record_kl",
     "reference_kl",
+    "reference_known",
+    "reference_logp",
     "require_group",
     "rollout_stats",
     "scores_and_missing",

@@ -16,6 +16,7 @@ from assay.formulas.divergence import k1
 from assay.formulas.reduce import per_token
 from assay.formulas.surrogate import value_clipped
 from assay.loops.online import Rollouts
+from assay.loops.reference import reference_logp
 from assay.loops.statistics import record_kl
 from assay.loops.updates import update
 
@@ -192,7 +193,7 @@ def reference_kl(task: Task, x: Samples) -> Tensor:
         task: Its reference is π₀.
         x: Completions with the log-probabilities of their policy.
     """
-    reference = task.reference.logp(x)
+    reference = reference_logp(task.reference, x)
     record_kl(x.logp, reference, x.mask)
     return k1(x.logp, reference)
 

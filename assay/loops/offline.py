@@ -9,7 +9,8 @@ from torch import Tensor
 
 from assay.core import Loop, Policy, Samples, Step, Task, order
 from assay.formulas.reduce import per_pair
-from assay.loops.updates import update, with_reference_logp
+from assay.loops.reference import known_for_epochs, with_reference_logp
+from assay.loops.updates import update
 
 
 def offline(
@@ -43,5 +44,7 @@ def offline(
 
     for t in task.carry.keep(policy=policy, opt=opt).steps(loop.max_steps):
         x = data[order(len(data), loop.batch_size, t, task.rng)]
+        if against_reference:
+            x = known_for_epochs(task.reference, x, loop)
         stats = update(opt, of, x, loop, task.rng("minibatch", t), reduce=reduce)
         yield Step(policy, reward=reward, stats=stats)

@@ -25,6 +25,7 @@ from assay.formulas.advantage import leave_one_out
 from assay.formulas.reduce import per_completion
 from assay.formulas.surrogate import reinforce
 from assay.loops.missing import missing_stats, scores_and_missing, without_missing
+from assay.loops.reference import known_for_epochs
 from assay.loops.statistics import rollout_stats
 from assay.loops.updates import update
 
@@ -132,6 +133,7 @@ def online(
     rollout: Callable[[Any, int], Samples] | None = None,
     policy: Any = None,
     split: Split = "completions",
+    against_reference: bool = False,
 ) -> Iterator[Step]:
     """Run the online loop and yield one Step after each of `loop.max_steps` updates.
 
@@ -159,6 +161,8 @@ def online(
             copy of the reference.
         split: What a micro-batch may part. "completions": the loss of a completion depends on no
             other completion. "prompts" for a loss that compares a prompt's completions.
+        against_reference: `loss` asks for the reference's log-probabilities of its rows: they are
+            computed once a step, however many epochs it has.
     """
     actor: Any = task.reference.copy() if policy is None else policy
     optimiser = loop.optimiser(actor)
@@ -209,6 +213,8 @@ def online(
                 stats = skipped(optimiser, x, log_probability=torch.nan)
             elif len(x):
                 rng = task.rng("minibatch", t)
+                if against_reference:
+                    x = known_for_epochs(task.reference, x, loop)
                 stats = update(optimiser, of, x, loop, rng, reduce=reduce, split=split)
             sampled = rollout_stats((x, r) for x, r, _ in drawn)
             sampled |= missing_stats((x, missing) for x, _, missing in drawn)

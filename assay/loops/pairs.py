@@ -12,7 +12,8 @@ from assay.core import Loop, Pairs, Policy, Samples, Step, Task, order
 from assay.engine.nonfinite import nonfinite
 from assay.engine.parallel import sum_
 from assay.formulas.reduce import per_pair
-from assay.loops.updates import update, with_reference_logp
+from assay.loops.reference import known_for_epochs, with_reference_logp
+from assay.loops.updates import update
 
 
 def paired(
@@ -42,6 +43,7 @@ def paired(
     opt = loop.optimiser(policy)
     for t in task.carry.keep(policy=policy, opt=opt).steps(loop.max_steps):
         x = prepare(policy, data[order(len(data), loop.batch_size, t, task.rng)], t)
+        x = known_for_epochs(task.reference, x, loop)
         margins = Margins(beta)
 
         def of(rows: Any, _: Tensor, margins: Margins = margins) -> Tensor:

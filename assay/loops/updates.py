@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from assay.core import Loop, Optimiser, Policy, Rng, Samples
+from assay.core import Loop, Optimiser, Rng
 from assay.engine.descend import descend
-from assay.engine.nonfinite import nonfinite
 from assay.engine.passes import Split
 from assay.formulas.reduce import per_completion
 from assay.loops.statistics import mean_stats
@@ -49,9 +46,3 @@ def update(
             for rows in loop.minibatches(len(samples), rng)
         ]
     )
-
-
-def with_reference_logp(reference: Policy, rows: Samples) -> Samples:
-    """Return the same completions with the reference's log-probabilities, without gradient."""
-    with torch.no_grad():
-        return replace(rows, logp=nonfinite.logps("reference", rows, reference.logp(rows)))

@@ -58,7 +58,15 @@ from assay.formulas.gibbs import (
     sampled_divergence,
     tilting,
 )
-from assay.loops import Rollouts, member_scores, online, proxy_score, record_kl, require_group
+from assay.loops import (
+    Rollouts,
+    member_scores,
+    online,
+    proxy_score,
+    record_kl,
+    reference_logp,
+    require_group,
+)
 from assay.stats.effects import Reading
 
 paper = Paper(
@@ -118,7 +126,7 @@ def recipe(
     def prepare(batch: Rollouts) -> Rollouts:
         x, r = batch.samples, batch.reward
         row = x.prompts.row.cpu()
-        reference = task.reference.logp(x)
+        reference = reference_logp(task.reference, x)
         record_kl(x.logp, reference, x.mask)
         paid = r - (beta * k1(x.logp, reference).sum(-1)).to(r.dtype)
         log_w = torch.where(x.present, paid.double() / beta, -torch.inf)  # log P/π

@@ -45,7 +45,7 @@ from torch import Tensor
 from assay.core import Claim, InputError, Loop, Paper, Prompts, Rng, Samples, Step, Task
 from assay.formulas.aggregate import weighted_sum
 from assay.formulas.divergence import k1
-from assay.loops import leave_one_out_advantage, member_scores, online, record_kl
+from assay.loops import leave_one_out_advantage, member_scores, online, record_kl, reference_logp
 from assay.models.policies.conditioned import Conditioned, first_token
 from assay.stats.effects import Reading
 
@@ -135,7 +135,7 @@ def recipe(
         return value(x, x.prompts.extra["weights"])
 
     def advantage(reward: Tensor, x: Samples) -> Tensor:
-        reference = task.reference.logp(x)
+        reference = reference_logp(task.reference, x)
         record_kl(x.logp, reference, x.mask)
         penalty = x.prompts.extra["beta"][:, None] * k1(x.logp, reference).sum(-1)
         return leave_one_out_advantage(reward - penalty.to(reward.dtype), x)

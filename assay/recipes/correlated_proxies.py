@@ -38,6 +38,7 @@ claim compares ends. "single", stopped at its own peak, is as good: one has to k
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -58,6 +59,7 @@ from assay.loops import (
     online,
     policy_gradient,
     proxy_score,
+    reference_known,
     with_reference_logp,
 )
 from assay.models.policies.markov import acting
@@ -126,6 +128,9 @@ def _sequence(
 
     slope = torch.ones(())
 
+    def known(batch: Rollouts) -> Rollouts:  # advantage and loss both ask for it
+        return replace(batch, samples=reference_known(task.reference, batch.samples))
+
     def advantage(reward: Tensor, x: Samples) -> Tensor:
         nonlocal slope
         l = log_ratio(x.logp, with_reference_logp(task.reference, x).logp, x.mask)
@@ -150,6 +155,7 @@ def _sequence(
         task,
         loop,
         score=proxy_score(task, member),
+        prepare=known,
         advantage=advantage,
         loss=loss if released else policy_gradient,
     )

@@ -91,6 +91,7 @@ def recipe(
         advantage=advantage,
         loss=loss,
         reduce=per_completion_token if length_mean else per_completion,
+        against_reference=bool(beta),
     )
 
 

@@ -57,7 +57,13 @@ def recipe(
         record_kl(logp, reference, rows.mask)
         return reinforce(logp, advantage) + beta * penalty(logp, reference)  # new: the second term
 
-    yield from online(task, loop, score=proxy_score(task, member, aggregate), loss=loss)
+    yield from online(
+        task,
+        loop,
+        score=proxy_score(task, member, aggregate),
+        loss=loss,
+        against_reference=True,
+    )
 
 
 @Claim(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
 from assay.formulas.divergence import k1
-from assay.loops import leave_one_out_advantage, online, proxy_score, record_kl
+from assay.loops import leave_one_out_advantage, online, proxy_score, record_kl, reference_logp
 from assay.stats.effects import Reading, final
 
 paper = Paper(
@@ -43,7 +43,7 @@ def recipe(
     """
 
     def advantage(reward: Tensor, x: Samples) -> Tensor:
-        reference = task.reference.logp(x)
+        reference = reference_logp(task.reference, x)
         record_kl(x.logp, reference, x.mask)
         penalty = beta * k1(x.logp, reference).sum(-1)  # new in this paper
         if shuffled:

@@ -70,7 +70,7 @@ from assay.core import (
 from assay.engine.parallel import meter
 from assay.formulas.divergence import k1
 from assay.formulas.pairwise import bradley_terry
-from assay.loops import leave_one_out_advantage, online, proxy_score, record_kl
+from assay.loops import leave_one_out_advantage, online, proxy_score, record_kl, reference_logp
 from assay.rewards.discriminator import HELD, TOKENS, Discriminator, beside, triples
 from assay.rewards.fit import trained
 from assay.rewards.linear import LinearModel, maximum_likelihood
@@ -193,7 +193,7 @@ def recipe(
         score = proxy_score(task.replaced(rewards=Standardised(reward, shown)))
 
     def advantage(r: Tensor, x: Samples) -> Tensor:
-        logp = reference.logp(x)
+        logp = reference_logp(reference, x)
         record_kl(x.logp, logp, x.mask)
         return leave_one_out_advantage(r - beta * k1(x.logp, logp).sum(-1).to(r.dtype), x)
 

@@ -61,6 +61,7 @@ from assay.loops import (
     online,
     proxy_score,
     record_kl,
+    reference_logp,
     require_group,
     with_reference_logp,
 )
@@ -173,7 +174,7 @@ def recipe(
     def advantage(reward: Tensor, x: Samples) -> Tensor:
         reward = shaped(require_group(reward), x)  # new in this paper
         if beta and not released:
-            reference = task.reference.logp(x)
+            reference = reference_logp(task.reference, x)
             record_kl(x.logp, reference, x.mask)
             reward = reward - beta * k1(x.logp, reference).sum(-1).to(reward)
         return (
@@ -190,7 +191,14 @@ def recipe(
         l = logp - reference
         return reinforce(logp, advantage) + beta * (torch.expm1(l.clamp(max=40.0)) - l)
 
-    yield from online(task, loop, score=score, advantage=advantage, loss=loss)
+    yield from online(
+        task,
+        loop,
+        score=score,
+        advantage=advantage,
+        loss=loss,
+        against_reference=bool(beta) and released,
+    )
 
 
 _PAPER = {"beta": 0.005}

@@ -127,7 +127,13 @@ def recipe(
         return surrogate + beta * k3(logp, reference)
 
     yield from online(
-        task, loop, score=score, advantage=advantage, loss=loss, reduce=per_completion_token
+        task,
+        loop,
+        score=score,
+        advantage=advantage,
+        loss=loss,
+        reduce=per_completion_token,
+        against_reference=bool(beta),
     )
 
 
