@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from alike import EXACT, same
 
 from assay.core import InputError, Prompts, Rng
 from assay.models.backbones.attention import Config
@@ -85,3 +86,27 @@ def test_bad_input_is_one_sentence() -> None:
         p.sample(Prompts(x.tokens.flip(1), x.mask.flip(1), x.row)[torch.tensor([1, 3])], 2, Rng(0))
     with pytest.raises(InputError, match="no language model over the same vocabulary"):
         p.kl(Causal(p.backbone, Vocabulary(["w1"])), p.sample(x, 1, Rng(0)))
+
+
+@pytest.mark.parametrize("cut", [{}, {"temperature": 0.7, "top_k": 12}, {"min_tokens": 3}])
+def test_kl_by_the_states_of_drawing_is_kl(cut: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the policy reads nothing again, unless the states are too many to hold."""
+    p, q = policy(**cut), policy(2)
+    plain = p.sample(prompts(), 6, Rng(3))
+    read, asked = Llama.hidden_states, []
+
+    def counted(self: Any, *given: Any) -> Any:
+        asked.append(self is p.backbone)
+        return read(self, *given)
+
+    monkeypatch.setattr(Llama, "hidden_states", counted)
+    for held, times in ((causal._PASS, 0), (0, 1)):
+        asked.clear()
+        with monkeypatch.context() as m, torch.no_grad():
+            m.setattr(causal, "_PASS", held)
+            x, kl = p.sample_and_kl(q, prompts(), 6, Rng(3))
+            assert sum(asked) == times
+            same(x, plain)
+            assert not x.extra and not p.keeps_states
+            torch.testing.assert_close(kl, p.kl(q, plain), **EXACT)
+    assert bool((kl > 0).any())

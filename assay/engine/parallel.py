@@ -188,6 +188,22 @@ def same_everywhere(x: Tensor) -> Tensor:
     return x
 
 
+def by_rows(compute: Callable[[Any], Tensor], samples: Any) -> Tensor:
+    """Compute something of each row, every process of its share; all have to call it together.
+
+    Args:
+        compute: Called with some of the rows; returns a tensor of as many, without gradient.
+        samples: The rows.
+
+    Returns:
+        Of all rows, in order.
+    """
+    B = len(samples)
+    if 1 < world_size() <= B:
+        return gather(compute(samples[torch.arange(B)[share(B)]]))
+    return compute(samples)
+
+
 def sampling(method: F) -> F:
     """Decorate `sample(prompts, n, rng, start=None)`: rows are split, drawn and gathered.
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assay.core import Missing, Rng, Sampler, Samples, Step, World
+from assay.core import Missing, Rng, Samples, Step, World
 from assay.engine import progress
 from assay.engine.parallel import meter
 from assay.errors import InputError, NotFinite
@@ -137,7 +137,7 @@ class Reader:
         if sampler is None:
             raise InputError("this Step has no policy, so it cannot be read")
         with progress.stage("reading"), meter.lifted(), torch.no_grad():
-            x = sampler.sample(self.world.held_out, self.eval_generations, rng)
+            x, kl, kl_kind = self._drawn(sampler, rng)
             if not bool(x.present.any(1).all()):
                 raise NotFinite("the policy gave no completion for some held-out prompt")
             w = x.weight
@@ -145,7 +145,6 @@ class Reader:
             proxy = None if step.reward is None else self._proxy(step.reward, x)
             if rewards is not None and bool(torch.isnan(rewards[:, x.present]).all()):
                 proxy = None  # a recipe's own constant is no measurement either
-            kl, kl_kind = self._kl(sampler, x)
             facts = {} if self.world.facts is None else self.world.facts(sampler)
         line: dict[str, Any] = {
             "n": int(x.present.sum()),
@@ -189,10 +188,15 @@ class Reader:
         each = zip(self.task.rewards.names, counts, strict=True)
         return {f"read/scored/{name}": k for name, k in each if k < int(x.present.sum())}
 
-    def _kl(self, sampler: Sampler, x: Samples) -> tuple[Tensor | None, str | None]:
+    def _drawn(self, sampler: Any, rng: Rng) -> tuple[Samples, Tensor | None, str | None]:
+        """Completions, their KL to the reference and its kind."""
+        asked = self.world.held_out, self.eval_generations, rng
+        if hasattr(sampler, "sample_and_kl"):
+            return *sampler.sample_and_kl(self.task.reference, *asked), sampler.kl_kind
+        x = sampler.sample(*asked)
         if not hasattr(sampler, "kl"):
-            return None, None
-        return sampler.kl(self.task.reference, x), sampler.kl_kind  # type: ignore[attr-defined]
+            return x, None, None
+        return x, sampler.kl(self.task.reference, x), sampler.kl_kind
 
     def _kept(
         self,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from assay.core import Loop, Policy, Samples
 from assay.engine.nonfinite import nonfinite
-from assay.engine.parallel import gather, share, world_size
+from assay.engine.parallel import by_rows
 
 S = TypeVar("S", bound=Samples)
 _KNOWN = "reference_logp"  # in `Samples.extra`, so that it is divided as the batch is
@@ -31,11 +31,8 @@ def reference_logp(reference: Policy, x: Samples) -> Tensor:
     """
     if _KNOWN in x.extra:
         return x.extra[_KNOWN]
-    B = len(x)
     with torch.no_grad():
-        if 1 < world_size() <= B:
-            return gather(reference.logp(x[torch.arange(B)[share(B)]]))
-        return reference.logp(x)
+        return by_rows(reference.logp, x)
 
 
 def reference_known(reference: Policy, x: S) -> S:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from assay.core import Policy, Prompts, Samples
 from assay.core.rng import Rng
 from assay.engine import passes, progress
-from assay.engine.parallel import sampling
+from assay.engine.parallel import by_rows, sampling
 from assay.errors import InputError
 from assay.formulas.token_logps import LogitTransform
 from assay.models.backbones.backbone import checked, like, read
@@ -27,6 +28,7 @@ from assay.models.samplers.decoding import CausalDecoding
 from assay.models.tokenizer import Tokens
 from assay.models.vocabulary import Vocabulary
 
+_HIDDEN = "hidden"  # in `Samples.extra`: the states that decisions follow
 _CHUNK = 1 << 24  # logits held at once: 64 MiB in float32
 # Tokens of a pass without gradient: a layer's intermediate results take about 100 bytes a token and
 # unit of width, and are kept to 1 GiB; no fewer than what fills a device.
@@ -84,6 +86,7 @@ class Causal(nn.Module):
         self.vocabulary = vocabulary
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
         self.max_tokens, self.min_tokens = max_tokens, min_tokens
+        self.keeps_states = False
 
     def copy(self, **changed: Any) -> Causal:
         """Make a trainable copy that shares no storage.
@@ -203,10 +206,16 @@ class Causal(nn.Module):
                 f"KL to a {type(reference).__name__} cannot be read off token by token: it is no "
                 "language model over the same vocabulary"
             )
-        return self._in_passes(lambda x: self._kl(reference, x), samples, "KL to the reference")
+
+        def of(rows: Samples) -> Tensor:
+            return self._in_passes(lambda x: self._kl(reference, x), rows, "KL to the reference")
+
+        return by_rows(of, samples)
 
     def _kl(self, reference: Causal, samples: Samples) -> Float[Tensor, "B N"]:
-        (mine, place), (theirs, _) = self._before(samples), reference._before(samples)
+        known = samples.extra.get(_HIDDEN)
+        theirs, place = reference._before(samples)
+        mine = self._before(samples)[0] if known is None else known[samples.mask]
         each = [
             torch.where(p == -torch.inf, 0.0, p.exp() * (p - q)).sum(-1).clamp(min=0)
             for p, q in (
@@ -216,6 +225,31 @@ class Causal(nn.Module):
         ]
         out = mine.new_zeros(samples.mask.shape)
         return (out.masked_scatter(samples.mask, torch.cat(each)) if each else out).sum(-1)
+
+    def sample_and_kl(
+        self, reference: Policy, prompts: Prompts, n: int, rng: Rng
+    ) -> tuple[Samples, Float[Tensor, "B N"]]:
+        """Draw completions, and compute `kl` by the hidden states that drawing knew.
+
+        They are held until then, if they are not too many; else the completions are read again.
+
+        Args:
+            reference: As for `kl`.
+            prompts: As for `sample`, like the others.
+            n: Completions a prompt.
+            rng: The address of the draws.
+
+        Returns:
+            (completions, KL of each).
+        """
+        states = len(prompts) * n * self.max_tokens * self.backbone.width
+        self.keeps_states = states * self.like.element_size() <= _PASS
+        try:
+            x = self.sample(prompts, n, rng)
+        finally:
+            self.keeps_states = False
+        kl = self.kl(reference, x)
+        return replace(x, extra={k: v for k, v in x.extra.items() if k != _HIDDEN}), kl
 
     # ---- drawing
 

@@ -27,12 +27,15 @@ class TokenModel(Protocol):
         vocabulary: `pad`, `eos`, and `ends`: the tokens that end a completion.
         max_tokens: Of a completion, at most.
         min_tokens: Of a completion, before it may end.
+        keeps_states: Whether the hidden state that a decision follows is kept, as
+            `extra["hidden"]`.
     """
 
     backbone: Any
     vocabulary: Any
     max_tokens: int
     min_tokens: int
+    keeps_states: bool
 
     @property
     def like(self) -> Tensor:
@@ -83,6 +86,9 @@ class CausalDecoding:
         )
         self.logp = torch.zeros(B * N, T, dtype=policy.like.dtype, device=device)
         self.ended = torch.zeros(B * N, dtype=torch.bool, device=device)
+        self.states: Tensor | None = None  # [B·N,T,W], where they are kept
+        if policy.keeps_states and start is None:
+            self.states = self.logp.new_zeros(B * N, T, policy.backbone.width)
         if start is not None:
             self._begin(start, wanted)
         self.place = (self.mask | self.given).sum(-1)
@@ -185,6 +191,8 @@ class CausalDecoding:
         self.action[rows, at], into[rows, at] = token, True
         if into is self.mask:
             self.logp[rows, at] = self._log_probs()[here, token]
+            if self.states is not None:
+                self.states[rows, at] = self.hidden[here].to(self.states)
         self.place[rows] = at + 1
         end = torch.isin(token, self.ends)
         self.ended[rows] = end
@@ -232,6 +240,8 @@ class CausalDecoding:
         at[self.live] = torch.arange(len(self.live), device=at.device)
         for name in ("action", "mask", "given", "logp", "ended", "_open", "place"):
             setattr(self, name, getattr(self, name)[old])
+        if self.states is not None:
+            self.states = self.states[old]
         self._keep(at[old][self._open])
         self.shape, self.live, self._next, self._u = (B, K), self._open.nonzero()[:, 0], None, None
 
@@ -242,6 +252,10 @@ class CausalDecoding:
             t[:, :T].unflatten(0, self.shape).clone()
             for t in (self.action, self.mask, self.given, self.logp)
         )
-        return Samples(
-            self.prompts, action, mask, given, logp, self.ended.unflatten(0, self.shape).clone()
+        ended = self.ended.unflatten(0, self.shape).clone()
+        extra = (
+            {}
+            if self.states is None
+            else {"hidden": self.states[:, :T].unflatten(0, self.shape).clone()}
         )
+        return Samples(self.prompts, action, mask, given, logp, ended, extra)
