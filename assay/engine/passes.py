@@ -103,6 +103,7 @@ def completions_that_fit(
     trained: int = 0,
     device: torch.device | str = "cpu",
     processes: int = 1,
+    least: int = 1,
 ) -> int:
     """Choose how many completions a pass may hold.
 
@@ -114,15 +115,16 @@ def completions_that_fit(
             and Adam's moments is left.
         device: Where the passes are computed.
         processes: Processes that share the device's memory.
+        least: What is returned where less would fit: a completion is never cut.
 
     Returns:
-        At least 1: a completion is never cut.
+        Completions a pass, at least `least`.
     """
     room = free_bytes(device) // processes - _TRAINED * trained
     room = int(_SHARE.get(torch.device(device).type, _SHARE["cpu"]) * room)
     of_one_prompt = (room - once) // max(1, each)
     if of_one_prompt < together:
-        return max(1, of_one_prompt)
+        return max(least, of_one_prompt)
     return together * (room // max(1, together * each + once))
 
 

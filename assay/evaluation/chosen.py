@@ -13,7 +13,7 @@ from typing import Any
 from assay.core import Loop, Missing, Task, World
 from assay.engine.parallel import rank
 from assay.evaluation.config import MeasureConfig
-from assay.models.micro_batch import micro_batch_size
+from assay.models.micro_batch import micro_batch_size, recompute_if_needed
 from assay.models.size import is_large
 from assay.records.memory import MemoryRun
 from assay.records.runs import Run
@@ -95,6 +95,7 @@ def with_micro_batch(
     The size is recorded, so that a resumed run takes the same passes.
     """
     if config.micro_batch_size:
+        recompute_if_needed(task, loop, config.micro_batch_size)
         return config
     size = micro_batch_size(task, loop)
     if size and run is not None and rank() == 0:
