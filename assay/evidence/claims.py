@@ -174,7 +174,8 @@ def _one(plan: Plan, claim: Claim, result: dict[str, Any], seed: int, there: See
     for arm in sorted(arms.read):
         counts = spending.spent(arm, dict.__getitem__(arms, arm)) or {arm: {}}
         if arm in result["loops"]:
-            counts[arm]["pairs"] = plan.pairs(claim, there, result["arms"][arm])
+            name, constants = result["arms"][arm]  # a list, where it was read from a file
+            counts[arm]["pairs"] = plan.pairs(claim, there, (name, constants))
         spending.add(result["spent"], counts)
 
 

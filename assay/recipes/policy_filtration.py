@@ -46,6 +46,7 @@ import torch
 from torch import Tensor
 
 from assay.core import Ask, Claim, InputError, Loop, Paper, Samples, Step, Task
+from assay.engine.descend import Index
 from assay.engine.nonfinite import nonfinite
 from assay.formulas.advantage import whiten
 from assay.formulas.reduce import per_token
@@ -145,7 +146,7 @@ def recipe(
         advantage, fit = critic.learn(rewards[..., None], x, t)
         A = whiten(advantage[..., 0], x.mask)
 
-        def loss(rows: Samples, i: Tensor, A: Tensor = A) -> Tensor:
+        def loss(rows: Samples, i: Index, A: Tensor = A) -> Tensor:
             logp = nonfinite.logps("policy", rows, policy.logp(rows))
             return clipped_surrogate(logp, rows, A[i], low=epsilon_low, high=epsilon_high)
 
