@@ -11,7 +11,7 @@ from alike import EXACT, same
 from assay.core import InputError, Prompts, Rng
 from assay.models.backbones.attention import Config
 from assay.models.backbones.llama import Llama
-from assay.models.policies import causal
+from assay.models.policies import causal, token_kl
 from assay.models.policies.causal import Causal
 from assay.models.vocabulary import Vocabulary
 
@@ -100,10 +100,10 @@ def test_kl_by_the_states_of_drawing_is_kl(cut: Any, monkeypatch: pytest.MonkeyP
         return read(self, *given)
 
     monkeypatch.setattr(Llama, "hidden_states", counted)
-    for held, times in ((causal._PASS, 0), (0, 1)):
+    for held, times in ((token_kl._HELD, 0), (0, 1)):
         asked.clear()
         with monkeypatch.context() as m, torch.no_grad():
-            m.setattr(causal, "_PASS", held)
+            m.setattr(token_kl, "_HELD", held)
             x, kl = p.sample_and_kl(q, prompts(), 6, Rng(3))
             assert sum(asked) == times
             same(x, plain)

@@ -159,7 +159,7 @@ def test_log_probabilities_in_blocks_are_those_of_the_logits(family: str, kind: 
         temperature=0.8, min_tokens=3
     )
     x = drawn(policy)
-    hidden, place = policy._before(x)
+    hidden, place = policy.states(x)
     taken = x.action[x.mask]
     law = LogitTransform(
         temperature=0.8,

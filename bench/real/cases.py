@@ -32,7 +32,7 @@ class Case:
 
 
 CASES = (
-    Case("grpo, LoRA, prompts of 64", "grpo", 16, 8, 8, 64, 32, 32, peer_passes=1, goal=4.0),
+    Case("grpo, LoRA, prompts of 64", "grpo", 16, 8, 8, 64, 32, 32, peer_passes=2, goal=4.0),
     Case("grpo, LoRA, prompts of 512", "grpo", 16, 8, 8, 512, 32, 32, 2, peer_passes=8, goal=6.0),
     Case("grpo, all weights, prompts of 64", "grpo", 0, 8, 8, 64, 32, 32, 2, peer_passes=2),
     Case("dpo, LoRA", "dpo", 16, 8, 2, 128, 96, 384, goal=2.2),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,13 +21,13 @@ from assay.formulas.token_logps import LogitTransform
 from assay.models.backbones.backbone import checked, like, read
 from assay.models.backbones.copies import trainable_copy
 from assay.models.backbones.matmul import roomy
+from assay.models.policies.token_kl import sample_and_kl, token_kl
 from assay.models.policies.value_head import ValueHead
 from assay.models.samplers.categorical import truncated
 from assay.models.samplers.decoding import CausalDecoding
 from assay.models.tokenizer import Tokens
 from assay.models.vocabulary import Vocabulary
 
-_HIDDEN = "hidden"  # in `Samples.extra`: the states that decisions follow
 _CHUNK = 1 << 24  # logits held at once: 64 MiB in float32
 # Tokens of a pass without gradient: a layer's intermediate results take about 100 bytes a token and
 # unit of width, and are kept to 1 GiB; no fewer than what fills a device.
@@ -134,7 +133,7 @@ class Causal(nn.Module):
             top_p=self.top_p,
         )
 
-    def _before(self, samples: Samples, size: int = 0) -> tuple[Tensor, Tensor]:
+    def states(self, samples: Samples, size: int = 0) -> tuple[Tensor, Tensor]:
         """Return the hidden state that each own decision follows `[n,W]`, and the decision's place
         `[n]`.
 
@@ -149,7 +148,8 @@ class Causal(nn.Module):
         more = (0, max(0, size - len(at)))
         return hidden.index_select(0, F.pad(at, more)), F.pad(place, more)
 
-    def _pieces(self, n: int) -> Iterator[slice]:
+    def pieces(self, n: int) -> Iterator[slice]:
+        """Divide n decisions so that few logits are held at once."""
         step = max(1, _CHUNK // len(self.vocabulary))
         return (slice(i, i + step) for i in range(0, n, step))
 
@@ -170,7 +170,7 @@ class Causal(nn.Module):
     def _logp(self, samples: Samples) -> Float[Tensor, "B N T"]:
         taken = samples.action[samples.mask]
         n = len(taken)
-        hidden, place = self._before(samples, roomy(n))
+        hidden, place = self.states(samples, roomy(n))
         taken = F.pad(taken, (0, len(place) - n))[:, None]
 
         def piece(hidden: Tensor, place: Tensor, taken: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class Causal(nn.Module):
         def again(*given: Tensor) -> Tensor:  # computed again in the backward pass, not held
             return checkpoint(piece, *given, use_reentrant=False, preserve_rng_state=False)
 
-        pieces, each = list(self._pieces(len(taken))), None
+        pieces, each = list(self.pieces(len(taken))), None
         if not self.top_k and self.top_p == 1 and hasattr(self.backbone, "token_logps"):
             own = self.vocabulary
             transform = LogitTransform(
@@ -208,48 +208,17 @@ class Causal(nn.Module):
             )
 
         def of(rows: Samples) -> Tensor:
-            return self._in_passes(lambda x: self._kl(reference, x), rows, "KL to the reference")
+            return self._in_passes(
+                lambda x: token_kl(self, reference, x), rows, "KL to the reference"
+            )
 
         return by_rows(of, samples)
-
-    def _kl(self, reference: Causal, samples: Samples) -> Float[Tensor, "B N"]:
-        known = samples.extra.get(_HIDDEN)
-        theirs, place = reference._before(samples)
-        mine = self._before(samples)[0] if known is None else known[samples.mask]
-        each = [
-            torch.where(p == -torch.inf, 0.0, p.exp() * (p - q)).sum(-1).clamp(min=0)
-            for p, q in (
-                (self.log_probs(mine[s], place[s]), reference.log_probs(theirs[s], place[s]))
-                for s in self._pieces(len(place))
-            )
-        ]
-        out = mine.new_zeros(samples.mask.shape)
-        return (out.masked_scatter(samples.mask, torch.cat(each)) if each else out).sum(-1)
 
     def sample_and_kl(
         self, reference: Policy, prompts: Prompts, n: int, rng: Rng
     ) -> tuple[Samples, Float[Tensor, "B N"]]:
-        """Draw completions, and compute `kl` by the hidden states that drawing knew.
-
-        They are held until then, if they are not too many; else the completions are read again.
-
-        Args:
-            reference: As for `kl`.
-            prompts: As for `sample`, like the others.
-            n: Completions a prompt.
-            rng: The address of the draws.
-
-        Returns:
-            (completions, KL of each).
-        """
-        states = len(prompts) * n * self.max_tokens * self.backbone.width
-        self.keeps_states = states * self.like.element_size() <= _PASS
-        try:
-            x = self.sample(prompts, n, rng)
-        finally:
-            self.keeps_states = False
-        kl = self.kl(reference, x)
-        return replace(x, extra={k: v for k, v in x.extra.items() if k != _HIDDEN}), kl
+        """Draw completions, and compute `kl` of each; see `token_kl.sample_and_kl`."""
+        return sample_and_kl(self, reference, prompts, n, rng)
 
     # ---- drawing
 

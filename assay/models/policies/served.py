@@ -157,7 +157,7 @@ class Served(Stopping):
         """
         self._known(ids)
         x = self._samples(one, [[(list(ids), True)]])
-        hidden, _ = self._before(x)
+        hidden, _ = self.states(x)
         mine = (
             self.backbone.logits(hidden).log_softmax(-1).gather(1, x.action[x.mask][:, None])[:, 0]
         )
