@@ -1,5 +1,5 @@
 # `make help` lists the commands. Each sets itself up in .venv, once; PYTHON=… chooses the interpreter.
-.PHONY: help demo test test-all nightly check lint types package docs docs-real bench bench-real bench-watch bench-serve trl clean \
+.PHONY: help demo test test-all nightly check lint types package docs docs-real bench bench-real bench-watch bench-serve trl ray clean \
   browser lock install-locked licences sbom audit reproducible
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -12,6 +12,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 TRL_TESTS := tests/test_trl_rewards.py tests/test_trl_readings.py tests/test_trl_readings_inside.py tests/test_trl_pairs.py \
   tests/test_trl_served.py tests/test_watch_trl.py tests/test_recipes_offline_trl.py tests/test_records_tracking.py tests/test_trl_docs.py
 
+RAY_TESTS := tests/test_ray_sweep.py tests/test_ray_deaths.py tests/test_ray_refusals.py
+
 help:  ## Lists the commands.
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -21,7 +23,7 @@ demo: $(STAMP)  ## Shows an over-optimised proxy and best-of-n, measured: about 
 test: $(STAMP)  ## Runs every law, and of the contract each recipe on its smallest world: under 10 minutes.
 	$(PYTEST) -m "not full and not browser and not nightly"
 
-test-all: $(STAMP) .venv/.browser trl  ## Runs every test, those of the optional environments included.
+test-all: $(STAMP) .venv/.browser trl ray  ## Runs every test, those of the optional environments included.
 	ASSAY_CHECK=all $(PYTEST) -m "not nightly"
 
 nightly: $(STAMP)  ## Runs what takes hours: a million damaged inputs, kills at every operation, long stateful tests.
@@ -103,6 +105,17 @@ TRL_PIP := .venv-trl/bin/python -m pip install -qq --disable-pip-version-check -
 	@$(TRL_PIP) -e '.[dev,trl,tensorboard,trackio,wandb]'
 	@touch $@
 
+ray: .venv-ray/.set-up  ## Runs the tests with a Ray cluster of several nodes, in an environment of its own: three minutes.
+	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest $(RAY_TESTS)
+
+RAY_PIP := .venv-ray/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -c constraints-ray.txt
+.venv-ray/.set-up: pyproject.toml constraints.txt constraints-ray.txt
+	@echo "Setting up .venv-ray (once; some minutes)"
+	@test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
+	@$(RAY_PIP) torch==2.13.0+cpu 2>/dev/null || $(RAY_PIP) torch==2.13.0
+	@$(RAY_PIP) -e '.[dev,ray]'
+	@touch $@
+
 TUNE_PIP := .venv-tune/bin/python -m pip install -qq --disable-pip-version-check
 .venv-tune/.set-up:
 	@echo "Setting up .venv-tune (once; some minutes)"
@@ -112,7 +125,7 @@ TUNE_PIP := .venv-tune/bin/python -m pip install -qq --disable-pip-version-check
 	@touch $@
 
 clean:  ## Removes the environments and the caches.
-	rm -rf .venv .venv-trl .venv-tune .venv-locked dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-trl .venv-ray .venv-tune .venv-locked dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 

@@ -27,7 +27,7 @@ logging.getLogger("assay").addFilter(only_visible)  # in any program that import
 if TYPE_CHECKING:
     from assay.api.best_of_n import best_of_n_curve as best_of_n_curve
     from assay.api.best_of_n import sample_best_of_n as sample_best_of_n
-    from assay.api.grid import compare as compare
+    from assay.api.comparison import compare as compare
     from assay.api.grid import sweep as sweep
     from assay.api.opened import open_run as open_run
     from assay.api.rewards import RewardEnsemble as RewardEnsemble
@@ -51,7 +51,7 @@ _WHERE = {
     "sample_best_of_n": "api.best_of_n",
     "best_of_n_curve": "api.best_of_n",
     "sweep": "api.grid",
-    "compare": "api.grid",
+    "compare": "api.comparison",
 }
 __all__ = list(_WHERE)
 

@@ -41,7 +41,8 @@ def copied() -> list[str]:
 
 
 def pinned() -> dict[str, str]:
-    lines = text("constraints.txt").splitlines()[1:] + text("constraints-trl.txt").splitlines()[1:]
+    files = ("constraints.txt", "constraints-trl.txt", "constraints-ray.txt")
+    lines = [line for file in files for line in text(file).splitlines()[1:]]
     return {canonicalize_name(n): v for n, _, v in (x.partition("==") for x in lines)}
 
 
@@ -80,7 +81,7 @@ def test_whatever_is_imported_is_declared() -> None:
 
 def test_what_is_pinned_lies_within_what_is_allowed() -> None:
     pins = pinned()
-    tested = [*PROJECT["dependencies"], *(r for n in ("dev", "trl", "wandb") for r in EXTRAS[n])]
+    tested = [*PROJECT["dependencies"], *(r for n in ("dev", "ray", "trl", "wandb") for r in EXTRAS[n])]
     for r in map(Requirement, tested):
         assert canonicalize_name(r.name) in pins, f"{r.name} has no pin in constraints.txt"
         assert r.specifier.contains(pins[canonicalize_name(r.name)]), str(r)

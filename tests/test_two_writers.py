@@ -11,7 +11,7 @@ from test_records_export import ran
 from test_worlds_hub import files  # noqa: F401  # a fixture
 
 from assay import cli
-from assay.api.grid import compare
+from assay.api.comparison import compare
 from assay.engine.folder_lock import only_writer
 from assay.engine.whole_folder import whole_folder
 from assay.errors import InputError

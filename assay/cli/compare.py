@@ -53,7 +53,7 @@ def compare_(
         assay compare runs/sweep
         assay compare runs/sweep --baseline leave_one_out --budget updates --out comparison
     """
-    from assay.api.grid import compare
+    from assay.api.comparison import compare
 
     if not folders:
         raise InputError("assay compare needs the folder of a sweep")

@@ -5,14 +5,13 @@ begun goes on.
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.api import flags, settings
-from assay.api.begun import check_loop, state
 from assay.api.flags import Flag
 from assay.api.values import several, value
 from assay.cli import run, screen
@@ -21,8 +20,7 @@ from assay.cli.grammar import Grammar
 from assay.cli.parsing import unknown
 from assay.cli.verbs import Seen
 from assay.engine import progress
-from assay.errors import Collapsed, InputError, NotFinite
-from assay.records.runs import Run
+from assay.errors import InputError
 from assay.registry import catalogue
 from assay.registry.catalogue import Entry
 from assay.safe_text import json_text
@@ -37,6 +35,11 @@ def sweep_(
     over: list[str] | None = None,
     seeds: str = "",
     accept_changes: bool = False,
+    ray: str = "",
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    memory: float | None = None,
+    max_retries: int | None = None,
     json_: bool = False,
     **given: Any,
 ) -> int:
@@ -46,6 +49,9 @@ def sweep_(
     ones go on, so the same command may be given again after a stop. A run that fails does not stop
     the others; the exit code is then 1, and 4 where training has died in one.
 
+    With --ray the runs are tasks of a Ray cluster, on all of its machines at once, and one whose
+    worker or machine dies goes on elsewhere. Files and numbers are the same.
+
     Args:
         recipes: Recipes that `assay list` names, or paths of Python files.
         out: The folder of the runs' folders.
@@ -54,10 +60,20 @@ def sweep_(
             for one of the recipes alone.
         seeds: Seeds of the run and of the world alike, e.g. 0..9.
         accept_changes: Go on with unfinished runs though files that they began with have changed.
+        ray: The Ray cluster that the runs are tasks of: HOST:PORT, auto for the one of this node,
+            or local for one on this machine alone, while the sweep lasts.
+        num_cpus: With --ray, the CPU cores of each run, 1 by default. It computes with as many
+            threads.
+        num_gpus: With --ray, the GPUs of each run, or a part of one, such as 0.5. By default 1
+            where the cluster has GPUs and the run can use one.
+        memory: With --ray, the GiB of memory that are reserved for each run; none by default.
+        max_retries: With --ray, how often a run whose worker or machine died is tried again, 3 by
+            default.
 
     Example:
         assay sweep grpo leave_one_out --world table --seeds 0..4 --out runs/sweep
         assay sweep grpo --over beta=0,.01,.1 --world table --out runs/beta
+        assay sweep grpo --seeds 0..9 --out runs/seeds --ray local
     """
     if not recipes or out is None:
         missing = "--out, a folder for the runs' folders" if recipes else "a recipe, or several"
@@ -79,12 +95,34 @@ def sweep_(
             for seeded in flags.seeded(numbers, known, {**base, **setting}):
                 where = flags.label({**setting, **{k: v for k, v in seeded.items() if k == "seed"}})
                 jobs.append((entry, {**base, **setting, **seeded}, out / entry.name / where))
+    given_each = {
+        "num_cpus": num_cpus,
+        "num_gpus": num_gpus,
+        "memory": memory,
+        "max_retries": max_retries,
+    }
     with progress.stage("starting"):
         from assay.api.grid import only_sweep
+        from assay.api.ray_cluster import resources_of
         from assay.engine import parallel
 
+        resources = resources_of(ray, given_each)
     with parallel.group(), only_sweep(out):
-        outcomes = run_all(jobs, quiet=json_, accept=accept_changes)
+        if resources is not None:
+            from assay.api.ray_sweep import run_on
+
+            tell, say = screen.teller(True, json_), _complain
+            # Ray prints deaths of workers to stdout, which is for the JSON alone
+            with redirect_stdout(sys.stderr) if json_ else nullcontext():
+                outcomes = run_on(
+                    *(ray, jobs, out),
+                    resources=resources,
+                    accept=accept_changes,
+                    tell=tell,
+                    complain=say,
+                )
+        else:
+            outcomes = run_all(jobs, quiet=json_, accept=accept_changes)
         if json_ and parallel.rank() == 0:
             print(json_text(outcomes))
         done = [Path(o["run"]) for o in outcomes if o["state"] == "done"]
@@ -185,53 +223,25 @@ def run_all(
     Returns:
         For each job its folder, state, readings and reason of failure.
     """
-    from assay.api import execution, inputs
-    from assay.api.needs import check_needs
-    from assay.api.orders import order as order_of
+    from assay.api import execution
+    from assay.api.trials import Trial, checked_trials, line, outcome
     from assay.engine import parallel
 
-    orders = [(order_of(entry, values), folder) for entry, values, folder in jobs]
-    for order, _ in orders:
-        check_needs(order)
-    before = {folder: state(folder, order) for order, folder in orders}
-    for folder in (f for f, how in before.items() if how == "begun"):
-        inputs.unchanged(Run.open(folder).about, str(folder), accept=accept)
     worlds = worlds or execution.Worlds()
-    for order, folder in orders:
-        if before[folder] == "done":  # what goes on is checked as it does
-            check_loop(order, folder, worlds)
-    parallel.barrier()  # no process makes a folder while another still looks
+    trials = checked_trials(jobs, worlds, accept=accept)
     tell = screen.teller(parallel.rank() == 0, quiet)
-    for order, folder in orders:
-        if before[folder] != "done":
-            worlds.tried(order)  # a judge that fails would fail in every run
+
+    def drive(trial: Trial) -> None:
+        begun = trial.state == "begun"
+        world = worlds(trial.order, trial.folder if begun else None)
+        run.drive(trial.order, world, trial.folder, resume=begun, say=tell)
+
     outcomes: list[dict[str, Any]] = []
-    for i, (order, folder) in enumerate(progress.over(orders, "runs", "runs"), 1):
-        tell(
-            f"{i} of {len(orders)}: {folder}"
-            + {"done": ", finished before", "begun": ", goes on"}.get(before[folder], "")
-        )
-        reason = None
-        if before[folder] != "done":
-            try:
-                begun = before[folder] == "begun"
-                world = worlds(order, folder if begun else None)
-                run.drive(order, world, folder, resume=begun, say=tell)
-            except (Collapsed, InputError, NotFinite) as why:
-                reason = str(why)
-            except Exception as why:
-                traceback.print_exc()
-                reason = f"{type(why).__name__}: {why}"
-        if reason:
-            print(f"assay: {folder} failed: {reason}", file=sys.stderr)
-            outcomes.append(
-                {
-                    "run": str(folder),
-                    "recipe": order.entry.name,
-                    "state": "failed",
-                    "reason": reason,
-                }
-            )
-        else:
-            outcomes.append({**execution.summary(Run.open(folder)), "reason": None})
+    for i, trial in enumerate(progress.over(trials, "runs", "runs"), 1):
+        tell(line(i, len(trials), trial.folder, trial.state))
+        outcomes.append(outcome(trial, drive, _complain))
     return outcomes
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -15,6 +15,7 @@ EXTRAS = {
     "hub": "data sets by their name on the Hugging Face hub, and folders that `datasets` saved",
     "lora": "LoRA adapters, for policies and for reward models",
     "quantization": "policies whose weights are held in 4 or 8 bits",
+    "ray": "sweeps whose runs are tasks of a Ray cluster",
     "vllm": "vLLM in this process as the sampler",
     "trl": "rewards, readings and the watch inside TRL's trainers",
     "notebook": "a run's readings as a pandas frame, and progress bars in Jupyter",

@@ -93,7 +93,7 @@ def report_page(folder: Path, text: Text) -> str:
     return report.build(runs(folder, text), folder / "report.html", title=text("title")).as_uri()
 
 
-def comparison(folder: Path, text: Text) -> assay.api.grid.Comparison:
+def comparison(folder: Path, text: Text) -> assay.api.comparison.Comparison:
     """Two methods, two prices on KL, six seeds each."""
     for seed in range(6):
         compared_run(folder, "leave_one_out", seed, peak=1.0 + seed, end=-1.0)

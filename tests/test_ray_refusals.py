@@ -1,0 +1,84 @@
+"""What a sweep on Ray refuses, at once and in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_cli_run import SMALL, _elsewhere, refused  # noqa: F401  (a fixture)
+
+from assay.api import ray_cluster
+from assay.api.ray_cluster import Resources, fits, must_fit
+from assay.errors import InputError, Missing
+from assay.registry import extras
+
+NODES = [{"CPU": 8.0, "memory": 64.0 * 2**30}, {"CPU": 2.0, "GPU": 1.0, "memory": 8.0 * 2**30}]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--num-gpus", "1"], "--num-gpus is what a task of Ray is given"),
+        (["--ray", "local", "--num-cpus", "-1"], "--num-cpus is -1.0; give a number of at least"),
+        (["--ray", "local", "--num-gpus", "1.5"], "Ray gives out whole GPUs"),
+        (["--ray", "ray://host:10001"], "start the sweep on one of its nodes"),
+        (["--ray", "somewhere"], "--ray is 'somewhere'; give HOST:PORT"),
+        (["--ray", "127.0.0.1:1"], "no cluster answers there"),
+    ],
+)
+def test_wrong_words_are_one_sentence(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "--ray" in words:
+        pytest.importorskip("ray", reason="needs Ray: make ray")
+    said = refused(capsys, "sweep", "leave_one_out", *SMALL, "--out", "s", *words)
+    assert sentence in said
+    assert not Path("s").exists()
+
+
+def test_without_ray_one_sentence_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(Missing, match=r"--ray needs ray, .*pip install 'assay\[ray\]'"):
+        ray_cluster.cluster("local", 3).__enter__()
+
+
+def test_processes_of_a_launcher_start_no_cluster_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_cluster, "need", lambda *_: None)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="leave out torchrun"):
+        ray_cluster.cluster("local", 3).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("asked", "holds"),
+    [
+        (Resources(num_cpus=8), True),
+        (Resources(num_cpus=9), False),  # two nodes have ten, and a trial is on one
+        (Resources(num_cpus=2, num_gpus=0.5), True),
+        (Resources(num_cpus=4, num_gpus=1), False),  # no node has both
+        (Resources(memory=60), True),
+        (Resources(memory=65), False),
+        (Resources(num_cpus=0), True),
+    ],
+)
+def test_a_trial_has_to_fit_on_one_node(asked: Resources, holds: bool) -> None:
+    want = asked.asked(gpu=False)
+    assert fits(want, NODES) is holds
+    if not holds:
+        with pytest.raises(InputError, match=r"nodes have 2 CPU, 1 GPU, 8\.0 GiB; 8 CPU, 0 GPU"):
+            must_fit(want, NODES)
+
+
+def test_a_gpu_is_the_default_where_one_can_be_used() -> None:
+    assert Resources().asked(gpu=True)["GPU"] == 1.0
+    assert Resources().asked(gpu=False)["GPU"] == 0.0
+    assert Resources(num_gpus=0).asked(gpu=True)["GPU"] == 0.0
+
+
+def test_a_live_cluster_refuses_what_fits_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("ray", reason="needs Ray: make ray")
+    words = ["--num-cpus", "4096", "--ray", "local"]
+    said = refused(capsys, "sweep", "leave_one_out", *SMALL, "--out", "s", *words)
+    assert "a trial asks for 4096 CPU" in said and not Path("s").exists()
