@@ -1,5 +1,5 @@
 # `make help` lists the commands. Each sets itself up in .venv, once; PYTHON=… chooses the interpreter.
-.PHONY: help demo test test-all nightly check lint types package docs docs-real bench bench-real bench-watch bench-serve trl ray clean \
+.PHONY: help demo test test-all nightly check lint types package docs docs-real bench bench-real bench-watch bench-serve gpu trl ray clean \
   browser lock install-locked licences sbom audit reproducible
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -12,7 +12,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 TRL_TESTS := tests/test_trl_rewards.py tests/test_trl_readings.py tests/test_trl_readings_inside.py tests/test_trl_pairs.py \
   tests/test_trl_served.py tests/test_watch_trl.py tests/test_recipes_offline_trl.py tests/test_records_tracking.py tests/test_trl_docs.py
 
-RAY_TESTS := tests/test_ray_sweep.py tests/test_ray_deaths.py tests/test_ray_refusals.py
+RAY_TESTS := tests/test_ray_sweep.py tests/test_ray_deaths.py tests/test_ray_refusals.py tests/test_ray_trial.py
 
 help:  ## Lists the commands.
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -94,6 +94,9 @@ bench-watch: $(STAMP)  ## Measures the watch: an hour and a half of one core.
 bench-serve: $(STAMP)  ## Measures a served reward under 200 clients: a quarter of an hour of two idle cores.
 	$(BIN)/python -m bench.serve
 
+gpu: .venv-gpu/.set-up  ## Measures speed on one GPU beside TRL in 8 minutes: make gpu MODEL=FOLDER. Without a GPU, a dry run.
+	.venv-gpu/bin/python -m bench.gpu $(MODEL) --vllm "$$(ls .venv-gpu-vllm/.works > /dev/null 2>&1 && echo .venv-gpu-vllm/bin/python)"
+
 trl: .venv-trl/.set-up  ## Runs the tests with TRL and the trackers, in an environment of their own.
 	OMP_NUM_THREADS=1 .venv-trl/bin/python -m pytest $(TRL_TESTS)
 
@@ -105,7 +108,7 @@ TRL_PIP := .venv-trl/bin/python -m pip install -qq --disable-pip-version-check -
 	@$(TRL_PIP) -e '.[dev,trl,tensorboard,trackio,wandb]'
 	@touch $@
 
-ray: .venv-ray/.set-up  ## Runs the tests with a Ray cluster of several nodes, in an environment of its own: three minutes.
+ray: .venv-ray/.set-up  ## Runs the tests with a Ray cluster of several nodes, in an environment of its own: five minutes.
 	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest $(RAY_TESTS)
 
 RAY_PIP := .venv-ray/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -c constraints-ray.txt
@@ -114,6 +117,21 @@ RAY_PIP := .venv-ray/bin/python -m pip install -qq --disable-pip-version-check -
 	@test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
 	@$(RAY_PIP) torch==2.13.0+cpu 2>/dev/null || $(RAY_PIP) torch==2.13.0
 	@$(RAY_PIP) -e '.[dev,ray]'
+	@touch $@
+
+# PyTorch as PyPI has it: on Linux the one for GPUs; without a GPU the one for CPUs, if pip knows of it. vLLM asks for a torch of its own, so it has an environment of its own; where
+# it cannot be installed its rows are left out, and the script says so.
+GPU_PIP := .venv-gpu/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -c constraints-trl.txt
+.venv-gpu/.set-up: pyproject.toml constraints.txt constraints-trl.txt
+	@echo "Setting up .venv-gpu (once; some minutes and gigabytes)"
+	@test -x .venv-gpu/bin/python || $(PYTHON) -m venv .venv-gpu
+	@command -v nvidia-smi > /dev/null || $(GPU_PIP) torch==2.13.0+cpu 2>/dev/null || true
+	@$(GPU_PIP) torch==2.13.0
+	@$(GPU_PIP) -e '.[lora,trl]'
+	@if command -v nvidia-smi > /dev/null; then \
+	  { $(PYTHON) -m venv .venv-gpu-vllm && \
+	    .venv-gpu-vllm/bin/python -m pip install -qq --disable-pip-version-check 'trl[vllm]==1.16.0' peft && \
+	    touch .venv-gpu-vllm/.works; } || echo "vLLM cannot be installed here: its rows are left out"; fi
 	@touch $@
 
 TUNE_PIP := .venv-tune/bin/python -m pip install -qq --disable-pip-version-check
@@ -125,7 +143,7 @@ TUNE_PIP := .venv-tune/bin/python -m pip install -qq --disable-pip-version-check
 	@touch $@
 
 clean:  ## Removes the environments and the caches.
-	rm -rf .venv .venv-trl .venv-ray .venv-tune .venv-locked dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-trl .venv-ray .venv-gpu .venv-gpu-vllm .venv-tune .venv-locked dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 

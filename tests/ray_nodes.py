@@ -9,13 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from assay.records.lines import read_lines
 from assay.records.runs import Run
-
-ray = pytest.importorskip("ray", reason="needs Ray: make ray")
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own warnings are not this project's
 
 SMALL: dict[str, Any] = {
     "world": "table",
@@ -61,6 +56,7 @@ def write_once(act: str, step: int = 4) -> str:
 @contextmanager
 def nodes(*resources: dict[str, float]) -> Iterator[Any]:
     """A cluster with one node for each dict of resources, the head first."""
+    import ray
     from ray.cluster_utils import Cluster
 
     # a busy machine is not this test's matter

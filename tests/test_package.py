@@ -81,7 +81,10 @@ def test_whatever_is_imported_is_declared() -> None:
 
 def test_what_is_pinned_lies_within_what_is_allowed() -> None:
     pins = pinned()
-    tested = [*PROJECT["dependencies"], *(r for n in ("dev", "ray", "trl", "wandb") for r in EXTRAS[n])]
+    tested = [
+        *PROJECT["dependencies"],
+        *(r for n in ("dev", "ray", "trl", "wandb") for r in EXTRAS[n]),
+    ]
     for r in map(Requirement, tested):
         assert canonicalize_name(r.name) in pins, f"{r.name} has no pin in constraints.txt"
         assert r.specifier.contains(pins[canonicalize_name(r.name)]), str(r)

@@ -124,8 +124,8 @@ class _Tasks:
             ((_, found),) = self.ended([self.begin(ray_trial.check, jobs, want)], [want])
         if "died" in found:
             raise InputError(
-                f"no worker of Ray can run assay ({found['died']}): install the same assay[ray] "
-                "on every node"
+                f"no worker of Ray could check the sweep ({found['died']}); every node needs the "
+                "same assay[ray], and memory for a run"
             )
         if "refused" in found:
             raise InputError(found["refused"])
