@@ -72,7 +72,7 @@ def test_a_node_that_is_lost() -> None:
     assert same_runs(Path("whole"), Path("there")) == 1
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_sweep_that_is_stopped_goes_on_by_the_same_command(how: signal.Signals) -> None:
     recipe = undisturbed("time.sleep(3600)")
     words = ["sweep", recipe, *WORDS, "--seeds", "0", "--out", "there", "--ray"]
@@ -82,10 +82,11 @@ def test_a_sweep_that_is_stopped_goes_on_by_the_same_command(how: signal.Signals
             wait_for(Path("once"))
             sweeping.send_signal(how)
             said = sweeping.communicate(timeout=120)[1]
-        if how == signal.SIGINT:
-            assert sweeping.returncode == 130
+        if how != signal.SIGKILL:
+            assert sweeping.returncode == 128 + how
             assert "stopped; the same command goes on with the sweep" in said
         assert cli.main([*words, made.address]) == 0
+    assert [p.name for p in Path("there").iterdir()] == ["once"], "no mark of a sweep is left"
     assert same_runs(Path("whole"), Path("there")) == 1
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from assay.engine.signals import Terminated, sigterm_interrupts
 from assay.errors import InputError
 from assay.registry.extras import need
 
@@ -137,9 +140,28 @@ def cluster(address: str, retries: int) -> Iterator[Any]:
             f"--head, or give --ray {LOCAL}"
         ) from why
     try:
-        yield ray
+        with _terminated():
+            yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _terminated() -> Iterator[None]:
+    """Treat SIGTERM as an interrupt while the block runs, as runs do: Ray's own handler, which is
+    set as it connects, ends the program without a word.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with sigterm_interrupts():
+        try:
+            yield
+        except KeyboardInterrupt as why:
+            # Ray's wait raises a plain one in place of what the handler raised
+            came = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+            raise (Terminated() if came else why) from why.__cause__
 
 
 def _answers(address: str) -> None:

@@ -27,6 +27,7 @@ from assay.errors import InputError
 from assay.registry import catalogue
 from assay.registry.live import Live
 
+_MARK = ".ray-"
 _LOOK = 10.0  # seconds between looks at the nodes while no trial ends
 
 
@@ -205,7 +206,9 @@ def _marked(out: Path) -> Iterator[str]:
     """A file in the sweep's folder that no other folder has, by which a node knows it."""
     with writing_to(out):
         made = make_folder(out)
-        mark = tempfile.NamedTemporaryFile(prefix=".ray-", dir=out)  # noqa: SIM115
+        for old in out.glob(f"{_MARK}*"):  # a kill left it: no other sweep is in this folder
+            old.unlink(missing_ok=True)
+        mark = tempfile.NamedTemporaryFile(prefix=_MARK, dir=out)  # noqa: SIM115
     try:
         with mark:
             yield mark.name
