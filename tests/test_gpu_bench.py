@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
 
 from bench.gpu import __main__ as script
-from bench.gpu import cases, operations
+from bench.gpu import cases, operations, worker
 from bench.gpu.page import page
 from bench.real import cases as texts
 
@@ -69,6 +69,22 @@ def test_a_failure_and_a_timeout_are_named_and_lose_nothing_else() -> None:
     assert no_model["reason"] == "its model: no disk"
 
 
+def test_a_batch_that_does_not_fit_is_divided() -> None:
+    tried = list[int]()
+
+    def attempt(pieces: int) -> list[float]:
+        tried.append(pieces)
+        if pieces < 4:
+            raise torch.OutOfMemoryError("full")
+        return [1.0]
+
+    device, c = torch.device("cpu"), cases.GRPO
+    assert worker._in_pieces(attempt, c, device) == ([1.0], 4)
+    assert tried == [1, 2, 4]
+    with pytest.raises(torch.OutOfMemoryError):
+        worker._in_pieces(attempt, cases.tiny(c), device)
+
+
 def test_the_page_is_what_the_results_are() -> None:
     root = Path(__file__).resolve().parents[1]
     written = (root / "docs" / "benchmarks-gpu.md").read_text(encoding="utf-8")
@@ -85,17 +101,17 @@ def test_the_page_shows_what_was_measured_and_what_was_not() -> None:
         "machine": {"card": "A card", "memory_bytes": 80 * 2**30, "rate": 1e13, "torch": "2"},
         "seconds": 300.0,
         "cases": [
-            {**case, **measured, "state": "measured", "trl": "1.16.0", "apart": 0.01},
+            {**case, **measured, "state": "measured", "trl": "1.16.0", "apart": 0.01, "pieces": 2},
             {**case, "side": "TRL with vLLM", "state": "not run", "reason": "no vLLM"},
         ],
     }
     text = page(found)
-    assert "| SmolLM2 | GRPO | ours | 2.00 | 200 | 5.0% | 1.0 |" in text
+    assert "| SmolLM2 | GRPO | ours, in 2 pieces | 2.00 | 200 | 5.0% | 1.0 |" in text
     assert "- SmolLM2, grpo, TRL with vLLM: not run, no vLLM" in text
     assert "has not run" not in text
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_one_process_of_a_dry_run_works(tmp_path: Path) -> None:
     """Of the random model, so that no checkpoint is needed."""
     command = [sys.executable, "-m", "bench.gpu.worker"]

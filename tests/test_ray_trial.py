@@ -34,7 +34,7 @@ def test_two_copies_never_write_at_once(
     assert reply["outcome"]["state"] == "failed"
     assert f"process {os.getpid()} on " in reply["outcome"]["reason"]
     assert Path("s/leave_one_out/seed=0/readings.jsonl").read_bytes() == before
-    threading.Timer(0.5, held.release).start()
+    threading.Timer(8, held.release).start()
     monkeypatch.setattr(ray_trial, "WAIT", 60.0)
     reply = json.loads(ray_trial.run(json.dumps(asked)))
     assert reply["outcome"]["state"] == "done", "the other copy has ended"

@@ -15,6 +15,7 @@ import argparse
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -125,6 +126,8 @@ def missing(side: str, python: str) -> str:
     wanted = {"TRL": ["trl"], "TRL with vLLM": ["trl", "vllm"]}.get(side, [])
     if wanted and not python:
         return "no environment with vLLM was named"
+    if wanted and shutil.which(python) is None:
+        return f"there is no interpreter {python}"
     for name in wanted:
         asks = f"import importlib.util as u; raise SystemExit(u.find_spec('{name}') is None)"
         if subprocess.run([python, "-c", asks], cwd=ROOT, check=False).returncode:

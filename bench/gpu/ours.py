@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -48,10 +47,9 @@ def policy(c: Case, folder: Path, device: torch.device, *, sharded: bool) -> Cau
 
 def _alone(device: torch.device) -> None:
     """A process group of this process."""
-    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}.items():
-        os.environ.setdefault(name, value)
-    os.environ.setdefault("MASTER_PORT", "29517")
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    kind = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group(kind, store=store, rank=0, world_size=1)
 
 
 def stepper(c: Case, folder: Path, device: torch.device, *, sharded: bool) -> Callable[[], Any]:

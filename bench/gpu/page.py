@@ -12,8 +12,8 @@ HOW = """
 | DPO, a step | 16 pairs, prompts of 256 tokens, completions of 128 to 512 | 8 pairs |
 
 LoRA of rank 16 on every linear layer, weights in bfloat16, adapters in float32, KL to the reference with β .04 (GRPO) and β .1
-(DPO), fused Adam. TRL runs with scaled-dot-product attention, without gradient checkpointing, dropout and logging, its batch in one
-piece, and once more with vLLM in its process. *Sharded* is ours with every weight in `fully_shard` over one process: what sharding
+(DPO), fused Adam. TRL runs with scaled-dot-product attention, without gradient checkpointing, dropout and logging, its batch in as few
+pieces as fit, and once more with vLLM in its process. *Sharded* is ours with every weight in `fully_shard` over one process: what sharding
 itself costs. Each row is a process of its own with a time limit; a first step is not counted, and the others' median is shown.
 
 - **tokens/s**: GRPO's generated tokens, DPO's tokens of prompts and completions, over the step's seconds.
@@ -84,7 +84,7 @@ def _row(c: dict[str, Any], rate: float) -> str:
     cells = (
         c["model"],
         "GRPO" if c["kind"] == "grpo" else "DPO",
-        c["side"],
+        c["side"] + (f", in {c['pieces']} pieces" if c.get("pieces", 1) > 1 else ""),
         f"{c['median']:.2f}",
         f"{c['tokens'] / c['median']:,.0f}",
         f"{_share(c, rate):.1%}",

@@ -1,7 +1,7 @@
 """The peer's side on one device: TRL's trainers in bfloat16, at their best settings.
 
 Fused Adam, scaled-dot-product attention, no gradient checkpointing, dropout off, no logging, the
-batch in one piece; with vLLM, in this process beside the trainer.
+batch in as few pieces as fit; with vLLM, in this process beside the trainer.
 """
 
 from __future__ import annotations
@@ -37,7 +37,14 @@ class Clock(TrainerCallback):
 
 
 def seconds(
-    c: Case, folder: Path, device: torch.device, scratch: Path, wait: Any, *, vllm: bool
+    c: Case,
+    folder: Path,
+    device: torch.device,
+    scratch: Path,
+    wait: Any,
+    *,
+    vllm: bool,
+    pieces: int,
 ) -> list[float]:
     """The seconds of each step, the first included.
 
@@ -48,15 +55,17 @@ def seconds(
         scratch: An empty folder.
         wait: Waits until the device has done its work.
         vllm: Whether vLLM generates.
+        pieces: In how many the batch is computed.
     """
     steps, tok, clock = c.rounds + 1, tokenizer(folder), Clock(wait)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    rows = c.prompts * (c.completions if c.kind == "grpo" else 1)
     given = {
         **settings(scratch, steps, LR),
         "bf16": True,
         "use_cpu": device.type == "cpu",
-        "gradient_accumulation_steps": 1,
-        "per_device_train_batch_size": c.prompts * (c.completions if c.kind == "grpo" else 1),
+        "gradient_accumulation_steps": pieces,
+        "per_device_train_batch_size": rows // pieces,
     }
     trainer: Any
     if c.kind == "dpo":

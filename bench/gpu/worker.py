@@ -7,12 +7,14 @@ python -m bench.gpu.worker step FOLDER NAME dry|real
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import torch
 from bench.gpu import cases
 from bench.gpu.cases import MODELS, Measured
 from bench.real import cases as texts
+from bench.real.cases import Case
 
 
 def main(argv: list[str]) -> int:
@@ -118,9 +121,27 @@ def step(folder: Path, m: Measured, device: torch.device) -> dict[str, Any]:
         vllm = m.side == "TRL with vLLM"
         with tempfile.TemporaryDirectory() as scratch:
             wait = lambda: _wait(device)
-            seconds = peer.seconds(m.case, folder, device, Path(scratch), wait, vllm=vllm)
+            given = (m.case, folder, device, Path(scratch), wait)
+            seconds, found["pieces"] = _in_pieces(
+                lambda pieces: peer.seconds(*given, vllm=vllm, pieces=pieces), m.case, device
+            )
         found["trl"] = trl.__version__
     return {**found, "seconds": seconds[1:], "peak_bytes": _peak(device), "lengths": lengths(m)}
+
+
+def _in_pieces(
+    attempt: Callable[[int], list[float]], c: Case, device: torch.device
+) -> tuple[list[float], int]:
+    """The seconds with the batch in as few pieces as the card has memory for."""
+    pieces = 1
+    while True:
+        try:
+            return attempt(pieces), pieces
+        except torch.OutOfMemoryError:
+            if pieces == c.prompts:
+                raise
+        _forget(device)
+        pieces *= 2
 
 
 def lengths(m: Measured) -> list[list[int]]:
@@ -136,6 +157,7 @@ def lengths(m: Measured) -> list[list[int]]:
 
 def _forget(device: torch.device) -> None:
     """Leave the comparison's memory out of the step's."""
+    gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
