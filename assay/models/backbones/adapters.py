@@ -11,7 +11,7 @@ import copy
 import functools
 import itertools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from assay.errors import InputError
 from assay.models.backbones.adapter_check import check, few_logps
 from assay.models.backbones.adapter_config import drawn_anew, fits, trainable
 from assay.models.backbones.adapter_merge import merged
+from assay.models.backbones.lean_lora import lean, with_change
 from assay.models.backbones.lora import draw_by_address
 from assay.models.backbones.mixed_precision import compute_rounded
 from assay.models.backbones.pretrained import Cache, Pretrained
@@ -128,14 +129,18 @@ class Base:
         """Remove this adapter before the next one is made: it may still be on."""
         self._dropped.append(name)
 
-    def switch(self, name: str | None) -> None:
+    def switch(self, name: str | None, added: Mapping[Any, Tensor] | None = None) -> None:
         """Turn on this adapter alone, or none.
 
         Only flags change: which weights require a gradient is for the backbones to say.
+
+        Args:
+            name: The adapter.
+            added: Weights with its change added, see `lean_lora`.
         """
-        self.plain.recall = functools.partial(
-            self.switch, name
-        )  # a layer computed again must find what it was computed with
+        # a layer computed again must find what it was computed with
+        self.plain.recall = functools.partial(self.switch, name, added)
+        self.plain.lean = functools.partial(lean, self.layers, name, added)
         for layer in self.layers:
             layer._disable_adapters = name is None
             layer._active_adapter = [] if name is None else [name]
@@ -193,15 +198,19 @@ class Adapted(nn.Module):
         return other
 
     @contextmanager
-    def _on(self) -> Iterator[Pretrained]:
+    def _on(self, added: Mapping[Any, Tensor] | None = None) -> Iterator[Pretrained]:
         base = self._base[0]
         if any(p is not q for p, q in zip(self.parameters(), self._own, strict=True)):
             raise InputError(
                 "this recipe computes with exchanged weights, and an adapter in its base's "
                 "layers cannot follow it; train all weights, without --lora"
             )
-        base.switch(self.name)
-        yield base.plain
+        base.switch(self.name, added)
+        try:
+            yield base.plain
+        finally:
+            if added is not None:  # they are held while completions are drawn, and no longer
+                base.switch(self.name)
 
     def hidden_states(self, *given: Tensor) -> tuple[Tensor, Tensor]:
         """See Pretrained."""
@@ -211,13 +220,16 @@ class Adapted(nn.Module):
     def prefill(
         self, prompt: Tensor, keep: Tensor, owner: Tensor, room: int
     ) -> tuple[Tensor, Cache]:
-        """See Pretrained."""
-        with self._on() as plain:
-            return plain.prefill(prompt, keep, owner, room)
+        """See Pretrained. The adapter's change is added to copies of the weights, if they fit."""
+        added = with_change(self._base[0].layers, self.name)
+        with self._on(added) as plain:
+            hidden, cache = plain.prefill(prompt, keep, owner, room)
+        cache.added = added
+        return hidden, cache
 
     def extend(self, cache: Cache, tokens: Tensor, keep: Tensor) -> Float[Tensor, "R S W"]:
         """See Pretrained."""
-        with self._on() as plain:
+        with self._on(cache.added) as plain:
             return plain.extend(cache, tokens, keep)
 
     def token_logps(self, *given: Any, **named: Any) -> Tensor | None:

@@ -51,6 +51,7 @@ class Body(nn.Module):
         self.model: Any
         self.add_module("model", model)
         self.checkpointing, self.recall = checkpointing, _nothing
+        self.lean: Callable[[], AbstractContextManager[Any]] = nullcontext
         if checkpointing and not layers_of(model):
             raise InputError(
                 f"a {self.model.config.model_type} model has no layers that could be computed "
@@ -130,7 +131,8 @@ class Body(nn.Module):
 
         @contextmanager
         def within() -> Iterator[None]:
-            with around(), linears(self.model) if tokens.numel() >= ROWS else nullcontext():
+            fast = linears(self.model) if tokens.numel() >= ROWS else nullcontext()
+            with around(), self.lean(), fast:
                 yield
 
         again = self.checkpointing and torch.is_grad_enabled()

@@ -7,6 +7,8 @@ together, and meet their own completions' keys row by row; one softmax is over b
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -37,6 +39,7 @@ class GroupPast:
         self.prompts: list[tuple[Tensor, Tensor]] = []  # a layer's keys and values, [B,K,P,d]
         self.own: list[tuple[Tensor, Tensor]] = []  # likewise of completions, [R,K,room,d]
         self.used = 0  # columns of completions
+        self.added: Any = None  # weights with an adapter's change, see Adapted
         self.keep = prompt.new_zeros(len(owner), 0)  # [R,used]
         self.places = self.asked.new_zeros(len(owner), 0)  # [R,used]
         # prompts that no row follows go with the first `select`, after all of them were computed

@@ -100,7 +100,7 @@ class Pretrained(Body):
         from transformers import DynamicCache
 
         kv = DynamicCache(config=self.model.config)
-        with by_layer(self.model):
+        with self.lean(), by_layer(self.model):
             out = self.model.base_model(
                 input_ids=torch.where(keep, prompt, prompt[:, -1:]),
                 attention_mask=keep.long(),
@@ -123,13 +123,14 @@ class Pretrained(Body):
             return self.packed(tokens.flatten(), places, new).view(*tokens.shape, -1)
         places = cache.mask.sum(-1, keepdim=True) + (keep.cumsum(-1) - 1).clamp(min=0)
         cache.mask = torch.cat([cache.mask, keep], -1)
-        out = self.model.base_model(
-            input_ids=tokens,
-            attention_mask=cache.mask.long(),
-            position_ids=places,
-            past_key_values=cache.kv,
-            use_cache=True,
-        )
+        with self.lean():
+            out = self.model.base_model(
+                input_ids=tokens,
+                attention_mask=cache.mask.long(),
+                position_ids=places,
+                past_key_values=cache.kv,
+                use_cache=True,
+            )
         return self._wide(out.last_hidden_state)
 
     def token_logps(
@@ -171,6 +172,7 @@ class Past:
 
     def __init__(self, kv: Any, mask: Bool[Tensor, "R S"]):
         self.kv, self.mask = kv, mask
+        self.added: Any = None  # weights with an adapter's change, see Adapted
 
     def select(self, rows: Int[Tensor, "r"]) -> None:
         """Keep these rows, in this order; a row may be taken twice."""
