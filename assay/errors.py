@@ -63,6 +63,10 @@ class NotFinite(_Sentence, ArithmeticError):
     run: Any = None
 
 
+class ProcessLost(_Sentence, RuntimeError):
+    """Another process of the launch has ended or does not answer; exit code 1."""
+
+
 class Collapsed(_Sentence):
     """Training has died, and the run was told to stop (--on-collapse stop). The message says what
     was seen, since which step, and what to do; exit code 4.

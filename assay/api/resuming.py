@@ -30,6 +30,8 @@ FREE = (
     "watch.tries",
     "watch.at_once",
     "world.reward_timeout",
+    "world.fsdp",
+    "world.fsdp_gather",
     TRUST,
 )
 

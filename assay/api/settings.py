@@ -34,7 +34,7 @@ RESERVED = (
 )
 MODEL = (
     *("model", "policy", "dtype", "device", "lora", "peft", "bits", "checkpointing", "chat"),
-    "trust_remote_code",
+    *("fsdp", "fsdp_gather", "trust_remote_code"),
 )
 DATA = (
     "prompts",

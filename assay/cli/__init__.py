@@ -15,7 +15,7 @@ from assay.cli.verbs import Verb, call
 from assay.engine import memory, os_errors
 from assay.engine.clean_stream import clean_streams
 from assay.engine.signals import Terminated
-from assay.errors import Collapsed, InputError, NotFinite, NotWritten, Waiting
+from assay.errors import Collapsed, InputError, NotFinite, NotWritten, ProcessLost, Waiting
 from assay.registry import catalogue
 from assay.registry.catalogue import nearest
 
@@ -129,7 +129,7 @@ def _main(argv: Sequence[str], verbose: bool) -> int:
         if verbose:
             traceback.print_exc()
         return _said(2, str(why))
-    except NotFinite as why:
+    except (NotFinite, ProcessLost) as why:
         return _said(1, str(why))
     except KeyboardInterrupt as why:
         print(file=sys.stderr)

@@ -48,6 +48,7 @@ VARIABLES = (
     Variable("LOCAL_RANK", "Number of this process on its machine, and of its GPU."),
     Variable("LOCAL_WORLD_SIZE", "Processes of a launch on this machine; a launcher sets it."),
     Variable("WORLD_SIZE", "Processes of a launch; a launcher sets it."),
+    Variable("ASSAY_PROCESS_TIMEOUT", "Seconds that a process waits for the others; 1800."),
     Variable("HTTP_PROXY", "Proxy for http:// addresses; loopback goes past it."),
     Variable("HTTPS_PROXY", "Proxy for https:// addresses, the hub's too."),
     Variable("NO_PROXY", "Hosts that are asked without a proxy."),

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from assay.engine import checksums, progress
 from assay.engine.atomic import replacing
+from assay.engine.shards import local
 from assay.errors import InputError
 
 # dataclasses that a Carry may hold; core registers Prompts, Samples and Pairs
@@ -123,7 +124,7 @@ def size(state: Any) -> int:
 
 def _memory(t: Tensor) -> tuple[Any, ...]:
     """What two tensors have in common that are one: tied weights are, under two names."""
-    return (t.device, t.data_ptr(), t.dtype, tuple(t.shape), t.stride())
+    return (t.device, local(t).data_ptr(), t.dtype, tuple(t.shape), t.stride())
 
 
 def _pack(value: Any, tensors: dict[str, Tensor], seen: dict[Any, str]) -> Any:

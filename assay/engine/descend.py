@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from assay.engine import parallel, progress
+from assay.engine import parallel, progress, shards
+from assay.engine.gauge import gauge
 from assay.engine.nonfinite import Step, all_finite, nonfinite
 from assay.engine.optimiser import Optimiser
 from assay.engine.passes import Split, pieces
@@ -60,7 +61,9 @@ def descend(
 ) -> dict[str, float]:
     """Make one update on Σ w·loss, with w = reduce(samples.mask) of the whole batch.
 
-    One pass of eight prompts, eight of one, and two processes of four are the same step.
+    One pass of eight prompts, eight of one, and two processes of four are the same step. Where
+    weights are divided over processes, one with fewer passes than another repeats a pass with
+    weight 0, `gauge.muted` meanwhile.
 
     Args:
         optimiser: Of the parameters to update.
@@ -92,7 +95,9 @@ def descend(
     mine = torch.arange(len(batch))[parallel.share(len(batch))]
     optimiser.zero_grad()
     total, N = weights.new_zeros((), dtype=torch.float64), batch.mask.shape[1]
-    for part, among in _announced(pieces(mine, N, _COMPLETIONS, split), len(mine), N):
+
+    def compute(part: Tensor, among: Tensor | None, weights: Tensor) -> Tensor:
+        """Add the gradient of one pass; return its loss."""
         w, piece = weights[part.to(weights.device)], batch[part]
         index: Any = place[part]
         if among is not None:
@@ -105,15 +110,27 @@ def descend(
                 functools.partial(_back, loss, w)
                 for loss in ([losses] if isinstance(losses, Tensor) else losses)
             ]
-            found = together(tasks) if w.device.type == "cpu" else [task() for task in tasks]
-        total += torch.stack([value for value, _ in found]).sum()
+            side_by_side = w.device.type == "cpu" and not shards.present()
+            found = together(tasks) if side_by_side else [task() for task in tasks]
         for _, bad in found:
             nonfinite.suspect("loss", batch, bad)
+        return torch.stack([value for value, _ in found]).sum()
+
+    own = list(pieces(mine, N, _COMPLETIONS, split))
+    for part, among in _announced(iter(own), len(mine), N):
+        total += compute(part, among, weights)
+    # where weights are divided, every pass gathers them: a process with fewer has to join in
+    spare = parallel.most(len(own)) - len(own) if shards.present() else 0
+    for _ in range(spare):
+        part, among = next(pieces(torch.arange(1), N, _COMPLETIONS, split))
+        with gauge.mute():
+            total += compute(part, among, torch.zeros_like(weights))
     nonfinite.whole()
     for p in optimiser.parameters if parallel.world_size() > 1 else ():
         if p.grad is None:
             p.grad = torch.zeros_like(p)
-        parallel.sum_(p.grad)
+        if not shards.is_shard(p):  # a divided one's is summed by the backward pass
+            parallel.sum_(p.grad)
     parallel.sum_(total)
     norm = optimiser.norm()
     if not bool(torch.isfinite(norm) & torch.isfinite(total)):
@@ -145,6 +162,8 @@ def skipped(optimiser: Optimiser, batch: Any, **seen: float) -> dict[str, float]
     """
     said = ", ".join(f"{k.replace('grad_norm', 'gradient norm')} {v:g}" for k, v in seen.items())
     finite = all_finite(optimiser.parameters)
+    if shards.present():
+        finite = parallel.most(0 if finite else 1) == 0
     told = nonfinite.step(Step(said, finite, skipped=not _STRICT), batch)
     if _STRICT:
         raise NotFinite(f"a step is not finite ({said})")

@@ -20,10 +20,16 @@ Sums = dict[str, Tensor]
 
 
 class Gauge:
-    """Sums what is added while it is read; outside of `into` it keeps nothing."""
+    """Sums what is added while it is read; outside of `into` it keeps nothing.
+
+    Attributes:
+        muted: Whether the pass under way is counted by another process. Whatever else adds up what
+            a loss sees leaves it out, too.
+    """
 
     def __init__(self) -> None:
         self._sums: Sums | None = None
+        self.muted = False
 
     def add(self, name: str, values: Tensor, mask: Tensor) -> None:
         """Add the values of some decisions.
@@ -33,7 +39,7 @@ class Gauge:
             values: `[*S]`; no gradient is kept.
             mask: `[*S]`, False where there is no decision.
         """
-        if self._sums is None:
+        if self._sums is None or self.muted:
             return
         values = values.detach()
         kept = torch.where(mask, values, values.new_zeros(()))
@@ -49,6 +55,15 @@ class Gauge:
             yield
         finally:
             self._sums = before
+
+    @contextmanager
+    def mute(self) -> Iterator[None]:
+        """Leave out what is seen within the block."""
+        before, self.muted = self.muted, True
+        try:
+            yield
+        finally:
+            self.muted = before
 
 
 gauge = Gauge()

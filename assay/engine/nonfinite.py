@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from assay.engine.shards import local
+
 # the cause comes before what follows from it
 ORDER = (
     "log-probability under the reference",
@@ -200,13 +202,13 @@ def _places(samples: Any, bad: Tensor, at: tuple[Tensor, Tensor | None] | None) 
 
 
 def all_finite(parameters: Iterable[Tensor]) -> bool:
-    """Whether every number of some tensors is finite.
+    """Whether every number of some tensors is finite, as far as this process holds them.
 
     Example:
         >>> all_finite([torch.ones(2), torch.tensor([1.0, torch.nan])])
         False
     """
-    each = [torch.isfinite(p.detach()).all().cpu() for p in parameters]
+    each = [torch.isfinite(local(p.detach())).all().cpu() for p in parameters]
     return bool(torch.stack(each).all()) if each else True
 
 

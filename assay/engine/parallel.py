@@ -18,9 +18,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from assay.engine.launchers import divides_weights, losing_others, timeout
 from assay.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 COUNTED = ("generated", "scored", "compared", "labels", "updates")
 
 
@@ -72,12 +74,14 @@ def group() -> Iterator[None]:
     and is left alone. One process joins nothing.
 
     Raises:
-        InputError: The launcher was told to divide the model itself (FSDP, DeepSpeed, Megatron-LM).
+        InputError: The launcher asks for what is not followed, see `launchers`.
+        ProcessLost: Another process has ended or does not answer.
     """
     joined = start()
     try:
-        yield
-        barrier()
+        with losing_others():
+            yield
+            barrier()
     finally:
         if joined:
             dist.destroy_process_group()
@@ -90,27 +94,17 @@ def start() -> bool:
         Whether it was joined now.
 
     Raises:
-        InputError: The launcher was told to divide the model itself, which is not supported.
+        InputError: The launcher asks for what is not followed, see `launchers`.
     """
-    for name, what in (
-        ("ACCELERATE_USE_FSDP", "FSDP"),
-        ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed"),
-        ("ACCELERATE_USE_MEGATRON_LM", "Megatron-LM"),
-    ):
-        if os.environ.get(name, "false").lower() in ("true", "1"):
-            raise InputError(
-                f"this was launched with {what}, and every process here holds a whole model: rows "
-                "are divided, weights are not; launch with --multi_gpu, and use --lora, "
-                "--dtype bfloat16 or --checkpointing where memory is short"
-            )
+    divides_weights()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         if torch.cuda.is_available():  # tensors of both kinds are gathered
             torch.cuda.set_device(
                 int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
             )
-            dist.init_process_group("cpu:gloo,cuda:nccl")
+            dist.init_process_group("cpu:gloo,cuda:nccl", timeout=timeout())
         else:
-            dist.init_process_group("gloo")
+            dist.init_process_group("gloo", timeout=timeout())
         return True
     return False
 
@@ -179,6 +173,39 @@ def objects(mine: list[Any]) -> list[list[Any]]:
     found: list[Any] = [None] * world_size()
     dist.all_gather_object(found, mine)
     return found
+
+
+def most(n: int) -> int:
+    """Return the largest of the processes' numbers; all have to call it together."""
+    if world_size() == 1:
+        return n
+    found = torch.tensor(n)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return int(found)
+
+
+def agreed(do: Callable[[], T]) -> T:
+    """Do something in every process, and raise in all of them what a user has to mend in one.
+
+    A process that raises alone leaves the others waiting for it.
+
+    Args:
+        do: Called once; it must not wait for other processes.
+
+    Raises:
+        InputError: It was raised in this process or in another one.
+    """
+    if world_size() == 1:
+        return do()
+    why: InputError | None = None
+    try:
+        out = do()
+    except InputError as e:
+        why = e
+    said = [s for (s,) in objects(["" if why is None else str(why)]) if s]
+    if said:
+        raise InputError(said[0]) from why
+    return out
 
 
 def same_everywhere(x: Tensor) -> Tensor:

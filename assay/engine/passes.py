@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from assay.engine import progress
+from assay.engine import parallel, progress, shards
+from assay.engine.shards import local
 
 # A CPU's heap grows to about twice what a pass saves, by holes between blocks that are still held
 # (measured with glibc 2.36). So an eighth of the free memory becomes a quarter of it, and the rest
@@ -38,7 +39,8 @@ def saved_bytes(forward: Callable[[], Any], parameters: Iterable[Tensor] = ()) -
             while `forward` runs.
 
     Returns:
-        The bytes of all storages that autograd saved, each counted once.
+        The bytes of all storages that autograd saved, each counted once. One that is empty when
+        `forward` has ended, as a gathered weight is, counts nothing.
 
     Example:
         >>> x = torch.zeros(100, requires_grad=True)
@@ -47,13 +49,13 @@ def saved_bytes(forward: Callable[[], Any], parameters: Iterable[Tensor] = ()) -
     """
     weights = list(parameters)
     frozen = [w for w in weights if w.is_floating_point() and not w.requires_grad]
-    own = {w.untyped_storage().data_ptr() for w in weights}
-    found: dict[int, int] = {}
+    own = {local(w).untyped_storage().data_ptr() for w in weights}
+    found: dict[int, torch.UntypedStorage] = {}
 
     def count(saved: Tensor) -> Tensor:
         storage = saved.untyped_storage()
         if storage.data_ptr() not in own:
-            found[storage.data_ptr()] = storage.nbytes()
+            found[storage._cdata] = storage
         return saved
 
     for w in frozen:
@@ -66,11 +68,12 @@ def saved_bytes(forward: Callable[[], Any], parameters: Iterable[Tensor] = ()) -
             kept = (
                 forward()
             )  # held until all is counted, so that no storage's address is used twice
+            each = {s.data_ptr(): s.nbytes() for s in found.values()}
             del kept
     finally:
         for w in frozen:
             w.requires_grad_(False)
-    return sum(found.values())
+    return sum(each.values())
 
 
 def free_bytes(device: torch.device | str = "cpu") -> int:
@@ -141,18 +144,23 @@ def in_passes(compute: Callable[[Any], Tensor], samples: Any, size: int, what: s
         `[B,N,…]`.
     """
     B, N = samples.mask.shape[:2]
+    own = list(pieces(torch.arange(B), N, size, "completions"))
+    # where weights are divided, every pass gathers them: a process with fewer has to join in
+    spare = parallel.most(len(own)) - len(own) if shards.present() else 0
     with progress.stage(what, B * N, "completions") as going:
         going.upcoming(min(size, B * N))
-        if size >= B * N:
+        if size >= B * N and not spare:
             out = compute(samples)
             going.advance(B * N)
             return out
         parts = []
-        for rows, among in pieces(torch.arange(B), N, size, "completions"):
+        for rows, among in own:
             piece = samples[rows]
             parts.append(compute(piece if among is None else piece.pick(among[None])).flatten(0, 1))
             going.advance(len(parts[-1]))
             going.upcoming(min(size, B * N))
+        for _ in range(spare):
+            compute(samples[:1].pick(torch.zeros(1, 1, dtype=torch.int64)))
         return torch.cat(parts).unflatten(0, (B, N))
 
 

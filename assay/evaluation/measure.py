@@ -291,10 +291,10 @@ class Measurement:
         """Write the recipe's memory, and the run's own, as one file."""
         top = self.progress.best
         folder = self._folder
-        if folder is not None and rank() == 0:
+        if folder is not None:
             watch = None if self.lookout is None else self.lookout.state()
             memory.save_state(folder, self.carry, self.progress, watch)
-            if self.lookout is not None:
+            if self.lookout is not None and rank() == 0:
                 self.lookout.forget()
         # what the last save named stays until this one is on disk
         self.policies.forget({(top["step"], top["tag"])} if top else set())

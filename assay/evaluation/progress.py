@@ -14,6 +14,7 @@ from assay.core import Carry, Step
 from assay.engine.gauge import Sums, gauge, means
 from assay.engine.os_errors import writing_to
 from assay.engine.parallel import COUNTED, barrier, meter, rank
+from assay.engine.shards import gathered
 from assay.errors import InputError
 from assay.models.backbones.copies import copied, state_to_keep
 from assay.records import states
@@ -123,7 +124,9 @@ def _check_best(folder: Path, best: Mapping[str, Any]) -> None:
 
 
 def save_state(folder: Path, carry: Carry, progress: Progress, watch: Any) -> None:
-    """Write a recipe's memory, the run's own and the watch's as one file.
+    """Write a recipe's memory, the run's own and the watch's as one file, in the first process.
+
+    All processes call it together: each has its part of weights that are divided.
 
     Args:
         folder: The run's folder.
@@ -131,7 +134,11 @@ def save_state(folder: Path, carry: Carry, progress: Progress, watch: Any) -> No
         progress: The run's.
         watch: The watch's, None where nothing is watched.
     """
-    state = {"carry": carry.state(), **progress.plain(), "watch": watch}
+    state = gathered(
+        {"carry": carry.state(), **progress.plain(), "watch": watch}, first=rank() == 0
+    )
+    if rank() != 0:
+        return
     more = {"files": line_digests(folder)}
     states.save_state(folder, folder / CARRY, state, carry.next, more=more)
 
@@ -160,10 +167,11 @@ class Policies:
             self._states[step, tag] = copied(state_to_keep(policy))
             return
         path = self.folder / self.file(step, tag)
+        state = gathered(state_to_keep(policy), first=rank() == 0)
         if rank() == 0:
             with writing_to(path.parent):
                 path.parent.mkdir(exist_ok=True)
-            states.save_state(self.folder, path, state_to_keep(policy), step, tag)
+            states.save_state(self.folder, path, state, step, tag)
 
     def load(self, step: int, tag: str, like: Step) -> Step:
         """Return a kept policy as a Step, made from another Step of the same recipe."""

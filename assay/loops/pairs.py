@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from assay.core import Loop, Pairs, Policy, Samples, Step, Task, order
+from assay.engine.gauge import gauge
 from assay.engine.nonfinite import nonfinite
 from assay.engine.parallel import sum_
 from assay.formulas.reduce import per_pair
@@ -98,6 +99,8 @@ class Margins:
             logp: The policy's log-probabilities, `[b,N,T]`.
             reference: The reference's, `[b,N,T]`.
         """
+        if gauge.muted:
+            return
         here = pairs.mask.any(-1).all(-1)
         mine, theirs = (lp.detach().double().sum(-1)[here, :2].cpu() for lp in (logp, reference))
         reward = self.beta * (mine - theirs)

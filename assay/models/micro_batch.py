@@ -11,6 +11,7 @@ import torch
 
 from assay.core import EstimatesMemory, Loop, Task
 from assay.engine import parallel, passes, progress
+from assay.engine.shards import local
 from assay.errors import Missing
 from assay.models.backbones.layer_progress import layers_of
 
@@ -136,7 +137,7 @@ def _fitting(task: Task, shape: _Shape, once: int, each: int) -> int:
         each,
         once=once,
         together=shape.together,
-        trained=sum(p.numel() for p in task.reference.parameters()),
+        trained=sum(local(p).numel() for p in task.reference.parameters()),
         device=shape.device,
         processes=_sharing(shape.device),
         least=0,

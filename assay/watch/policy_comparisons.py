@@ -15,6 +15,7 @@ import torch
 from assay.core import Missing, Prompts, PromptTexts, Rng, Samples, Task
 from assay.engine import progress
 from assay.engine.parallel import barrier, meter, rank
+from assay.engine.shards import gathered
 from assay.models.backbones.copies import copied, state_to_keep
 from assay.records.states import load_state, save_state
 from assay.watch.comparisons import Comparison
@@ -114,8 +115,10 @@ class PolicyComparisons:
         state = state_to_keep(self.policy)
         if self.folder is None:
             self._kept[step] = copied(state)
-        elif rank() == 0:
-            save_state(self.folder, self._path(step), state, step)
+        else:
+            state = gathered(state, first=rank() == 0)
+            if rank() == 0:
+                save_state(self.folder, self._path(step), state, step)
         barrier()
 
     def forget(self, but: Collection[int]) -> None:

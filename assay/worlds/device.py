@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +14,10 @@ from assay.core import Rng
 from assay.data import hub
 from assay.data.opening import opening
 from assay.engine import progress
+from assay.engine.launchers import divides_weights
+from assay.engine.parallel import agreed, rank, world_size
 from assay.errors import InputError
+from assay.models.backbones.in_step import GATHER
 from assay.models.backbones.lora import lora_config, peft_needed
 from assay.models.backbones.pretrained import Pretrained
 from assay.models.live import LiveModel, borrowed
@@ -20,6 +25,7 @@ from assay.models.weights_read import all_there, check_finite, same_shapes, say_
 from assay.registry.extras import need
 from assay.registry.live import opened
 
+log = logging.getLogger("assay")
 DTYPES = ("float32", "bfloat16", "float64")
 
 
@@ -71,7 +77,9 @@ def dtype_named(name: str) -> tuple[torch.dtype, torch.dtype]:
     return own, torch.float64 if own == torch.float64 else torch.float32
 
 
-def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -> Any:
+def open_model(
+    name: str, dtype: torch.dtype, bits: int, device: torch.device, *, divided: bool = False
+) -> Any:
     """Load a causal language model.
 
     Only safetensors are read. Code that comes with the model is run only within `trusting(True)`.
@@ -81,14 +89,21 @@ def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -
         dtype: Of its weights.
         bits: 4 or 8 to quantize it with bitsandbytes; 0 for the weights as they are.
         device: Where it is loaded.
+        divided: Its weights are going to be divided over processes: the first process reads them
+            into the host's memory, and the others read none.
 
     Raises:
         InputError: There is no such model, or it is no causal language model with all its weights.
         Missing: bitsandbytes is needed and not installed.
     """
     if isinstance(live := opened(name), LiveModel):
+        if divided:
+            raise InputError(
+                "--fsdp divides a model that is read from a folder or the hub, and this one is "
+                "whole in memory already; give its folder"
+            )
         return borrowed(live, dtype=dtype, device=device)
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig
 
     more: dict[str, Any] = {}
     if bits not in (0, 4, 8):
@@ -101,6 +116,22 @@ def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -
             ),
             "device_map": {"": device},
         }
+    if divided:
+        if bits:
+            raise InputError(
+                f"--bits is {bits} with --fsdp, and quantized weights are not divided; give one of "
+                "the two"
+            )
+        more = {"device_map": {"": "cpu" if rank() == 0 else "meta"}}
+        return agreed(lambda: _opened(name, dtype, more))
+    made = _opened(name, dtype, more)
+    return made if bits else made.to(device)
+
+
+def _opened(name: str, dtype: torch.dtype, more: dict[str, Any]) -> Any:
+    """The model of a name, its weights looked at where there are any."""
+    from transformers import AutoModelForCausalLM
+
     with opening(name, f"--model is '{name}'") as how:
         try:
             with progress.stage(f"loading {name}"):
@@ -121,8 +152,30 @@ def open_model(name: str, dtype: torch.dtype, bits: int, device: torch.device) -
     same_shapes(info, what)
     all_there(info, what)
     say_left_over(info["unexpected_keys"], name)
-    check_finite(made, what)
-    return made if bits else made.to(device)
+    if next(made.parameters()).device.type != "meta":
+        check_finite(made, what)
+    return made
+
+
+def divides(fsdp: bool, gather: str) -> bool:
+    """Whether a model is divided over processes: where there are several, and somebody asks for it.
+
+    Args:
+        fsdp: Whether the user asks; a launcher may, too.
+        gather: How weights are gathered for generation.
+
+    Raises:
+        InputError: `gather` is no such way.
+    """
+    if gather not in GATHER:
+        raise InputError(f"--fsdp-gather is '{gather}'; it is {', '.join(GATHER)}")
+    wanted = fsdp or divides_weights()
+    if wanted and world_size() == 1:
+        log.warning(
+            "assay: --fsdp divides a model over the processes of a launch, and this is one "
+            "process: the model is whole (torchrun --nproc-per-node 2 -m assay run …)"
+        )
+    return wanted and world_size() > 1
 
 
 def check_adapter(peft: str) -> None:
@@ -143,7 +196,14 @@ def check_adapter(peft: str) -> None:
 
 
 def backbone(
-    model: Any, *, lora: int, peft: str, bits: int, checkpointing: bool, rng: Rng
+    model: Any,
+    *,
+    lora: int,
+    peft: str,
+    bits: int,
+    checkpointing: bool,
+    rng: Rng,
+    divide: Callable[[Any], Pretrained] | None = None,
 ) -> torch.nn.Module:
     """The model as a backbone, with or without adapters.
 
@@ -155,6 +215,7 @@ def backbone(
         bits: As for `open_model`; quantized weights need adapters.
         checkpointing: Compute each layer a second time in the backward pass.
         rng: Address of the adapters' first weights.
+        divide: Divides the model over processes; adapters stay whole in each of them.
 
     Raises:
         InputError: The arguments do not fit together, there is no adapter configuration, or it is
@@ -167,7 +228,7 @@ def backbone(
                 f"--bits is {bits}, and quantized weights cannot be trained; add "
                 "--lora 16, or leave --bits out"
             )
-        return Pretrained(model, checkpointing=checkpointing)
+        return Pretrained(model, checkpointing=checkpointing) if divide is None else divide(model)
     if lora and peft:
         raise InputError(
             f"--lora is {lora} and --peft is '{peft}', which both configure adapters; "
@@ -178,4 +239,7 @@ def backbone(
     from assay.models.backbones.adapters import Adapted, Base
 
     config = adapter_config.read(peft) if peft else lora_config(model, lora)
+    if divide is not None:
+        adapter_config.divisible(config)
+        model = divide(model)
     return Adapted(Base(model, config, rng, checkpointing=checkpointing))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from assay.core import Loop, Prompts, PromptTexts, Rng, Samples, Task, World
 from assay.data.model_trust import trusting
 from assay.errors import InputError
+from assay.models.backbones.sharded import shard
 from assay.models.policies.causal import Causal
 from assay.models.policies.open_engine import open_engine, verified
 from assay.models.policies.served import Served
@@ -31,7 +33,14 @@ from assay.rewards.function import FunctionReward
 from assay.rewards.load import TextRewards, entries, open_reward
 from assay.worlds.chat_template import end_tokens, own_ends, warn_without_generation_prompt
 from assay.worlds.configuration import arguments
-from assay.worlds.device import backbone, check_adapter, device_named, dtype_named, open_model
+from assay.worlds.device import (
+    backbone,
+    check_adapter,
+    device_named,
+    divides,
+    dtype_named,
+    open_model,
+)
 from assay.worlds.encoder import Encoder
 from assay.worlds.prompts import read_files
 from assay.worlds.trial import try_rewards
@@ -39,9 +48,9 @@ from assay.worlds.trial import try_rewards
 # Held-out prompts of a large model and of a small one. Readings sample two completions of each, or
 # eight: the error is clustered by prompt.
 MANY, FEW = 128, 64
-# The device and the time that a server has change no number. Trust is no property of a run: a
+# Processes, device and the time that a server has change no number. Trust is no property of a run: a
 # record that somebody else wrote must not make code run.
-NOT_RECORDED = ("device", "reward_timeout", "trust_remote_code")
+NOT_RECORDED = ("fsdp", "fsdp_gather", "device", "reward_timeout", "trust_remote_code")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +96,11 @@ class HubConfig:
             make the reference another model (PiSSA, OLoRA, bias) is refused.
         bits: Load the model in 4 or 8 bits, with bitsandbytes; 0 for the weights as they are.
         checkpointing: Compute each layer a second time in the backward pass, to save memory.
+        fsdp: Divide weights, gradients and optimiser state over the processes of a launch (torch's
+            fully_shard), so that none holds the whole model. `accelerate launch --use_fsdp` asks
+            for it too.
+        fsdp_gather: How divided weights are gathered for generation and scoring: model (once),
+            layer (layer by layer), or auto (once where the whole model fits).
         sampler: Where whole completions are sampled, for recipes that sample from the reference
             alone: http://host:port/v1 of an OpenAI-compatible server of the same weights, or vllm
             for an engine in this process. They are scored here.
@@ -126,6 +140,8 @@ class HubConfig:
     peft: str = ""
     bits: int = 0
     checkpointing: bool = False
+    fsdp: bool = False
+    fsdp_gather: str = "auto"
     sampler: str = ""
     sampler_model: str = ""
     sampler_at_once: int = 16
@@ -187,7 +203,8 @@ def _world(config: HubConfig) -> World:
         try_rewards(
             some, flag, PromptTexts(str, table.texts, table.turns, table.columns), table.own
         )
-    model = open_model(config.policy, narrow, config.bits, device)
+    divided = divides(config.fsdp, config.fsdp_gather)
+    model = open_model(config.policy, narrow, config.bits, device, divided=divided)
     vocabulary = _vocabulary(config, model)
     vocabulary.device = device
     lengths = config.max_prompt, config.max_tokens
@@ -262,6 +279,16 @@ def _policy(config: HubConfig, model: Any, vocabulary: Stops, prompts: Prompts) 
         bits=config.bits,
         checkpointing=config.checkpointing,
         rng=Rng(config.seed)("adapters"),
+        divide=(
+            partial(
+                shard,
+                checkpointing=config.checkpointing,
+                gather=config.fsdp_gather,
+                device=prompts.tokens.device,
+            )
+            if divides(config.fsdp, config.fsdp_gather)
+            else None
+        ),
     )
     if config.sampler:
         name = config.sampler_model or config.policy

@@ -125,6 +125,36 @@ def read(given: str) -> Any:
         raise InputError(f"{path} is no configuration that peft takes ({text})") from why
 
 
+def divisible(config: Any) -> None:
+    """Check that an adapter works on a base whose weights are divided over processes.
+
+    Args:
+        config: A configuration of peft.
+
+    Raises:
+        InputError: It reads or copies the base's weights.
+    """
+    kind = getattr(config.peft_type, "value", config.peft_type)
+    what = next(
+        (
+            name
+            for name, given in (
+                (f"peft_type {kind}", kind != "LORA"),
+                ("use_dora", getattr(config, "use_dora", False)),
+                ("modules_to_save", getattr(config, "modules_to_save", None)),
+                ("trainable_token_indices", getattr(config, "trainable_token_indices", None)),
+            )
+            if given
+        ),
+        None,
+    )
+    if what:
+        raise InputError(
+            f"the adapter configuration has {what}, which reads or copies weights of the base, and "
+            "--fsdp divides them over processes; use plain LoRA (--lora 16), or leave out --fsdp"
+        )
+
+
 def _no_weights(folder: Path) -> None:
     """Raise InputError where a folder holds a trained adapter: only its configuration is read."""
     for name in ("adapter_model.safetensors", "adapter_model.bin"):

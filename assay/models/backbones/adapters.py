@@ -39,7 +39,8 @@ class Base:
     """The model that all adapters share, and the switch between them.
 
     Args:
-        model: A transformers causal model; its weights no longer require a gradient.
+        model: A transformers causal model, or one as a Pretrained; its weights no longer require a
+            gradient.
         config: peft's configuration.
         rng: The address of adapters' first weights.
         checkpointing: See Pretrained.
@@ -52,9 +53,12 @@ class Base:
         from peft.tuners.tuners_utils import BaseTunerLayer
         from peft.utils.other import AuxiliaryTrainingWrapper
 
-        self.plain = Pretrained(
-            model, checkpointing=checkpointing
+        self.plain = (
+            model
+            if isinstance(model, Pretrained)
+            else Pretrained(model, checkpointing=checkpointing)
         )  # checked before anything is injected
+        model = self.plain.model
         for p in model.parameters():
             p.requires_grad_(False)
         self.config, self.rng, self.count = trainable(config), rng, itertools.count()

@@ -23,6 +23,7 @@ from assay.models.backbones.layer_progress import by_layer, layers_of
 from assay.models.backbones.matmul import ROWS, linears
 from assay.models.backbones.packed_groups import PackedGroups
 from assay.models.backbones.recomputed import computed_again
+from assay.models.backbones.in_step import Division, announce, uneven_passes
 from assay.models.backbones.shared_pass import Attention, attending, reason_against
 
 log = logging.getLogger("assay")
@@ -52,6 +53,8 @@ class Body(nn.Module):
         self.add_module("model", model)
         self.checkpointing, self.recall = checkpointing, _nothing
         self.lean: Callable[[], AbstractContextManager[Any]] = nullcontext
+        self.division: Division | None = None  # of weights over processes
+        self.rounded: torch.dtype | None = None  # what divided weights are gathered as
         if checkpointing and not layers_of(model):
             raise InputError(
                 f"a {self.model.config.model_type} model has no layers that could be computed "
@@ -63,14 +66,19 @@ class Body(nn.Module):
     def like(self) -> Tensor:
         """A tensor of the dtype and on the device of what is computed."""
         weight = self.model.get_input_embeddings().weight
-        return weight.new_empty(
-            0, dtype=torch.float64 if weight.dtype == torch.float64 else torch.float32
-        )
+        wide = torch.float64 if weight.dtype == torch.float64 else torch.float32
+        return torch.empty(0, dtype=wide, device=weight.device)
+
+    @property
+    def computing_dtype(self) -> torch.dtype:
+        """What the model computes in."""
+        found: torch.dtype = self.rounded or next(self.model.parameters()).dtype
+        return found
 
     @property
     def half_precision(self) -> bool:
         """Whether the model computes in bfloat16 or float16."""
-        return next(self.model.parameters()).dtype in (torch.bfloat16, torch.float16)
+        return self.computing_dtype in (torch.bfloat16, torch.float16)
 
     def rows(self, tokens: Int[Tensor, "R S"], keep: Bool[Tensor, "R S"]) -> Float[Tensor, "R S W"]:
         """Compute the last norm's output of rows that are padded on the right.
@@ -117,8 +125,7 @@ class Body(nn.Module):
         heads = config.num_attention_heads
         each = getattr(config, "head_dim", None) or config.hidden_size // heads
         keys = getattr(config, "num_key_value_heads", None) or heads
-        size: int = next(self.model.parameters()).element_size()
-        return int(config.num_hidden_layers * keys * each * 2 * size)
+        return int(config.num_hidden_layers * keys * each * 2 * self.computing_dtype.itemsize)
 
     def _hidden(
         self,
@@ -138,10 +145,21 @@ class Body(nn.Module):
         again = self.checkpointing and torch.is_grad_enabled()
         saving = computed_again(self.model, self.recall, within) if again else nullcontext()
         with saving, within(), by_layer(self.model):
-            out = self.model.base_model(
-                input_ids=tokens, attention_mask=mask, position_ids=places, use_cache=False
+            return self._wide(
+                self.computed(
+                    input_ids=tokens, attention_mask=mask, position_ids=places, use_cache=False
+                )
             )
-        return self._wide(out.last_hidden_state)
+
+    def computed(self, **given: Any) -> Float[Tensor, "R S W"]:
+        """Compute the model without its head: every pass of the layers goes through here."""
+        announce(self)
+        return self.layers(**given)
+
+    def layers(self, **given: Any) -> Float[Tensor, "R S W"]:
+        """Compute the same, where no process waits to be told."""
+        out: Tensor = self.model.base_model(**given).last_hidden_state
+        return out
 
     @staticmethod
     def _wide(hidden: Tensor) -> Tensor:
@@ -159,7 +177,8 @@ class Body(nn.Module):
         A prompt is computed once for all of its completions, where the family allows it.
         """
         how = row_by_row if self.plain_because else by_group
-        return how(self, prompt, prompt_keep, completion, keep)
+        with uneven_passes(self):
+            return how(self, prompt, prompt_keep, completion, keep)
 
     @functools.cached_property
     def plain_because(self) -> str:

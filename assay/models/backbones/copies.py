@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from assay.models.backbones import sharded
 from assay.models.backbones.mixed_precision import MasterWeights
 from assay.models.backbones.pretrained import Pretrained
 
@@ -22,6 +23,8 @@ def trainable_copy(backbone: Any) -> Any:
     """
     if hasattr(backbone, "twin"):
         return backbone.twin()
+    if getattr(backbone, "division", None) is not None:
+        return sharded.twin(backbone)
     if isinstance(backbone, Pretrained) and backbone.half_precision:
         return MasterWeights(backbone)
     return copy.deepcopy(backbone)
@@ -40,6 +43,8 @@ def state_to_keep(policy: Any) -> dict[str, Any]:
     state: dict[str, Any] = dict(policy.state_dict())
     if isinstance(backbone, MasterWeights):
         state |= {f"backbone.{k}": v for k, v in backbone.rounded_state().items()}
+    if getattr(backbone, "division", None) is not None and backbone.rounded is not None:
+        state = sharded.rounded_state(state, backbone)
     return state
 
 

@@ -19,6 +19,7 @@ from assay.errors import InputError
 from assay.formulas.token_logps import LogitTransform, token_logps
 from assay.models.backbones.body import Body
 from assay.models.backbones.group_past import GroupPast
+from assay.models.backbones.in_step import with_ends
 from assay.models.backbones.layer_progress import by_layer
 from assay.models.backbones.packed_groups import PackedGroups
 
@@ -33,6 +34,8 @@ class Pretrained(Body):
         model: The model; its dropout is turned off.
         checkpointing: Where a gradient is wanted, layers save their inputs alone and are computed
             again in the backward pass.
+        checked: Compare the logits made here with the model's own; without weights to compute with,
+            `same_as_its_own` is called later.
 
     Attributes:
         width: Of the last hidden states.
@@ -41,7 +44,7 @@ class Pretrained(Body):
         InputError: The model's logits are not those of its head, or it has no layers to checkpoint.
     """
 
-    def __init__(self, model: nn.Module, *, checkpointing: bool = False):
+    def __init__(self, model: nn.Module, *, checkpointing: bool = False, checked: bool = True):
         super().__init__(model, checkpointing=checkpointing)
         self.model.eval()  # dropout off, in training too: a ratio compares a policy with itself
         for module in self.model.modules():
@@ -49,9 +52,10 @@ class Pretrained(Body):
                 module.p = 0.0
         config = self.model.config.get_text_config()
         self.cap, self.scale = getattr(config, "final_logit_softcapping", None), _scale(config)
-        self._same_as_its_own()
+        if checked:
+            self.same_as_its_own()
 
-    def _same_as_its_own(self) -> None:
+    def same_as_its_own(self) -> None:
         """Compare the logits made here with the model's own, on a few tokens.
 
         Raises:
@@ -66,9 +70,7 @@ class Pretrained(Body):
             own = self.model(input_ids=tokens).logits.float()
             mine = self.logits(self.rows(tokens, torch.ones_like(tokens, dtype=torch.bool))).float()
         worst = float((own - mine).abs().max())
-        near = (
-            1e-3 if next(self.model.parameters()).dtype in (torch.float32, torch.float64) else 2e-2
-        )  # a soft cap is taken in
+        near = 2e-2 if self.half_precision else 1e-3  # a soft cap is taken in
         if not worst <= near * max(1.0, float(own.abs().max())):  # float32 here
             raise InputError(
                 f"a {self.model.config.model_type} model makes its logits in a way that is not "
@@ -101,7 +103,7 @@ class Pretrained(Body):
 
         kv = DynamicCache(config=self.model.config)
         with self.lean(), by_layer(self.model):
-            out = self.model.base_model(
+            out = self.computed(
                 input_ids=torch.where(keep, prompt, prompt[:, -1:]),
                 attention_mask=keep.long(),
                 position_ids=(keep.cumsum(-1) - 1).clamp(min=0),
@@ -110,7 +112,7 @@ class Pretrained(Body):
             )
         past = Past(kv, keep)
         past.select(owner)
-        return self._wide(out.last_hidden_state[:, -1]), past
+        return self._wide(out[:, -1]), past
 
     @torch.no_grad()
     def extend(
@@ -124,14 +126,14 @@ class Pretrained(Body):
         places = cache.mask.sum(-1, keepdim=True) + (keep.cumsum(-1) - 1).clamp(min=0)
         cache.mask = torch.cat([cache.mask, keep], -1)
         with self.lean():
-            out = self.model.base_model(
+            out = self.computed(
                 input_ids=tokens,
                 attention_mask=cache.mask.long(),
                 position_ids=places,
                 past_key_values=cache.kv,
                 use_cache=True,
             )
-        return self._wide(out.last_hidden_state)
+        return self._wide(out)
 
     def token_logps(
         self,
@@ -151,6 +153,7 @@ class Pretrained(Body):
         Returns:
             `[n]`; None where the head is no plain linear layer (has an adapter, or is quantised).
         """
+        with_ends(self)
         head = self.model.get_output_embeddings()
         if type(head) is not nn.Linear or not head.weight.is_floating_point():
             return None
@@ -162,6 +165,7 @@ class Pretrained(Body):
 
     def logits(self, hidden: Float[Tensor, "*n W"]) -> Float[Tensor, "*n V"]:
         """Return unnormalised log-probabilities of the next token, in float32 at least."""
+        with_ends(self)
         head = self.model.get_output_embeddings()
         out = self._wide(head(hidden.to(head.weight.dtype))) * self.scale
         return out if not self.cap else torch.tanh(out / self.cap) * self.cap

@@ -20,6 +20,7 @@ from assay.errors import InputError
 from assay.formulas.token_logps import LogitTransform
 from assay.models.backbones.backbone import checked, like, read
 from assay.models.backbones.copies import trainable_copy
+from assay.models.backbones.in_step import let_go, uneven_passes
 from assay.models.backbones.matmul import roomy
 from assay.models.policies.token_kl import sample_and_kl, token_kl
 from assay.models.policies.value_head import ValueHead
@@ -165,7 +166,9 @@ class Causal(nn.Module):
             return compute(samples)
         T, P = samples.mask.shape[2], samples.prompts.mask.shape[1]
         size = max(1, max(_LEAST, _PASS // (_TOKEN_BYTES * self.backbone.width)) // (P + T))
-        return passes.in_passes(compute, samples, size, what)
+        out = passes.in_passes(compute, samples, size, what)
+        let_go(self.backbone)
+        return out
 
     def _logp(self, samples: Samples) -> Float[Tensor, "B N T"]:
         taken = samples.action[samples.mask]
@@ -233,7 +236,10 @@ class Causal(nn.Module):
         """
         many = int(n.sum()) if isinstance(n, Tensor) else n * len(prompts)
         what = f"generating {many:,} completions"
-        with progress.stage(what, self.max_tokens, "tokens") as going:
+        with (
+            progress.stage(what, self.max_tokens, "tokens") as going,
+            uneven_passes(self.backbone, gather=True),
+        ):
             state = self.decoding(prompts, n, rng, start)
             while state.step():
                 going.advance()
