@@ -117,10 +117,10 @@ def descend(
         return torch.stack([value for value, _ in found]).sum()
 
     own = list(pieces(mine, N, _COMPLETIONS, split))
-    for part, among in _announced(iter(own), len(mine), N):
-        total += compute(part, among, weights)
     # where weights are divided, every pass gathers them: a process with fewer has to join in
     spare = parallel.most(len(own)) - len(own) if shards.present() else 0
+    for part, among in _announced(iter(own), len(mine), N):
+        total += compute(part, among, weights)
     for _ in range(spare):
         part, among = next(pieces(torch.arange(1), N, _COMPLETIONS, split))
         with gauge.mute():

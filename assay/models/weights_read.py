@@ -108,6 +108,7 @@ def check_finite(model: Any, what: str) -> None:
         name
         for name, p in model.named_parameters()
         if p.is_floating_point()
+        and not p.is_meta
         and p.numel()
         and not bool(torch.stack(torch.aminmax(p.detach())).isfinite().all())
     ]

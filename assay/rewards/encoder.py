@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from assay.core import Rng, Samples
 from assay.data.turns import Turns
 from assay.errors import InputError
+from assay.models.backbones.in_step import uneven_passes
+from assay.models.backbones.sharded import shard_classifier
 from assay.models.text_encoder import TextEncoder
 from assay.models.text_notes import unread_notes
 from assay.rewards.encoding import Template, open_model, open_tokenizer
@@ -202,12 +204,19 @@ class ModelReward(TokenScorer):
         """Return one logit a model and row."""
         out = torch.zeros(len(self.models), len(rows))
         shared = all(shares_prompts(model) for model in self.models)
-        for some in batches(rows, "scoring", together=shared):
-            part = [rows[i] for i in some]
-            for m, model in enumerate(self.models):
-                got = logits(model, part, self.tokenizer.pad_token_id, self.template)
-                out[m, some] = got.float().to(out.device)
+        for m, model in enumerate(self.models):
+            with uneven_passes(model, gather=True):
+                for some in batches(rows, "scoring", together=shared):
+                    part = [rows[i] for i in some]
+                    got = logits(model, part, self.tokenizer.pad_token_id, self.template)
+                    out[m, some] = got.float().to(out.device)
         return out
+
+    def divide(self, *, gather: str, device: torch.device) -> ModelReward:
+        """Divide every model over the processes, see `models.backbones.sharded`."""
+        for model in self.models:
+            shard_classifier(model, gather=gather, device=device)
+        return self
 
     def to(self, device: torch.device) -> ModelReward:
         """Compute there; scores come back to the processor."""

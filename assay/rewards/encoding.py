@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from assay.errors import InputError
 from assay.registry.live import opened
 
 PAD = "<|pad|>"
+DIVIDED = "AutoModelForSequenceClassification"  # rewards that may be divided over processes
 _POSITIONS_FROM_2 = ("roberta", "xlm-roberta", "camembert")  # two positions are for padding
 
 
@@ -36,6 +40,23 @@ class Template:
     def plain(self) -> dict[str, Any]:
         """Return the fields as JSON can hold them."""
         return asdict(self)
+
+# classes whose weights this process does not read, because it gets its part of them from another
+_unread: ContextVar[tuple[str, ...]] = ContextVar("unread", default=())
+
+
+@contextmanager
+def unread(*kinds: str) -> Iterator[None]:
+    """Open models of these classes without their weights, within the block.
+
+    Args:
+        kinds: Names of transformers' Auto classes.
+    """
+    before = _unread.set(kinds)
+    try:
+        yield
+    finally:
+        _unread.reset(before)
 
 
 def open_tokenizer(base: str | Path) -> Any:
@@ -70,6 +91,8 @@ def open_model(kind: str, base: str | Path, **arguments: Any) -> Any:
     Raises:
         InputError: There is no such model, or it is an encoder-decoder.
     """
+    if kind in _unread.get():
+        arguments["device_map"] = {"": "meta"}
     with opening(str(base), f"'{base}' should name a model") as how:
         import transformers
 

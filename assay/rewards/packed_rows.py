@@ -17,7 +17,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from assay.models.backbones.adapter_config import SUPPORTED
+from assay.models.backbones import in_step
 from assay.models.backbones.body import Body
+from assay.models.backbones.in_step import with_ends
 from assay.rewards.row_tokens import Encoded, batched
 
 # whether a model's score is its head's on packed groups; a Body here would keep its model alive
@@ -44,6 +46,7 @@ def packed_scores(model: Any, rows: Sequence[Encoded], pad: int) -> Float[Tensor
     *given, row, place = grouped(rows)
     packed, before = body.hidden_states(*(t.to(body.like.device) for t in given))
     last = packed[before[row, place, -1]]
+    with_ends(body)
     out: Tensor = inner.score(last.to(inner.score.weight.dtype))
     return out[:, 0]
 
@@ -140,12 +143,13 @@ def body_of(model: Any) -> Body | None:
     Returns:
         None where it is no decoder, has another head, or does not share prompts.
     """
+    divided = in_step.body_of(model)
     if model not in _shares:
         plain = type(getattr(model, "score", None)) is nn.Linear
-        _shares[model] = plain and _same(model, Body(model))
+        _shares[model] = plain and _same(model, divided or Body(model))
     if not _shares[model]:
         return None
-    body = Body(model)
+    body: Body = divided or Body(model)
     body.plain_because = ""  # as `_same` has found
     return body
 
@@ -159,9 +163,11 @@ def _same(model: Any, body: Body) -> bool:
     rows = [Encoded(tuple(words[a:b]), 3, 0) for a, b in ((0, 5), (0, 9), (2, 6), (2, 12))]
     ids, mask, _ = batched(rows, pad, segments=False)
     with torch.no_grad():
-        own = model(input_ids=ids.to(body.like.device), attention_mask=mask.to(body.like.device))
-        *given, row, place = grouped(rows)
-        packed, before = body.hidden_states(*(t.to(body.like.device) for t in given))
+        given = {"input_ids": ids, "attention_mask": mask}
+        own = body.own_pass(**{k: t.to(body.like.device) for k, t in given.items()})
+        *of_groups, row, place = grouped(rows)
+        packed, before = body.hidden_states(*(t.to(body.like.device) for t in of_groups))
+        with_ends(body)
         mine = model.score(packed[before[row, place, -1]].to(model.score.weight.dtype))
     worst = float((own.logits - mine).float().abs().max())
     near = 5e-2 if body.half_precision else 1e-3

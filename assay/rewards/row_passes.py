@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from assay.engine import progress
 from assay.engine.passes import TOKENS, of_like_length
+from assay.models.backbones.in_step import body_of
 from assay.models.backbones.layer_progress import by_layer
 from assay.rewards.encoding import Template
 from assay.rewards.packed_rows import by_prompt, packed_scores
@@ -35,8 +36,10 @@ def forward(
     where = next(model.parameters()).device
     ids, mask = ids.to(where), mask.to(where)
     extra = {} if kinds is None else {"token_type_ids": kinds.to(where)}
+    divided = body_of(model)
+    compute = model if divided is None else divided.own_pass
     with by_layer(model):
-        return model(input_ids=ids, attention_mask=mask.long(), **extra), mask
+        return compute(input_ids=ids, attention_mask=mask.long(), **extra), mask
 
 
 def logits(

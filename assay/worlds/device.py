@@ -152,8 +152,7 @@ def _opened(name: str, dtype: torch.dtype, more: dict[str, Any]) -> Any:
     same_shapes(info, what)
     all_there(info, what)
     say_left_over(info["unexpected_keys"], name)
-    if next(made.parameters()).device.type != "meta":
-        check_finite(made, what)
+    check_finite(made, what)
     return made
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from assay.core import Loop, Prompts, PromptTexts, Rng, Samples, Task, World
 from assay.data.model_trust import trusting
+from assay.engine.parallel import agreed, rank
 from assay.errors import InputError
 from assay.models.backbones.sharded import shard
 from assay.models.policies.causal import Causal
@@ -28,7 +29,8 @@ from assay.models.policies.stop_strings import Stopping, Stops
 from assay.models.size import LARGE
 from assay.models.text_notes import parts_templated
 from assay.registry.from_config import from_config
-from assay.rewards.encoding import open_tokenizer
+from assay.rewards.encoder import ModelReward
+from assay.rewards.encoding import DIVIDED, open_tokenizer, unread
 from assay.rewards.function import FunctionReward
 from assay.rewards.load import TextRewards, entries, open_reward
 from assay.worlds.chat_template import end_tokens, own_ends, warn_without_generation_prompt
@@ -177,8 +179,9 @@ def world(config: HubConfig) -> World:
 def _world(config: HubConfig) -> World:
     device, (narrow, wide) = device_named(config.device), dtype_named(config.dtype)
     check_adapter(config.peft)
+    divided = divides(config.fsdp, config.fsdp_gather)
     rewards, golds = (
-        [open_reward(r, flag, timeout=config.reward_timeout).to(device) for r in some]
+        [_opened(r, flag, config, device, divided) for r in some]
         for flag, some in (
             ("rewards", entries(config.rewards, "rewards")),
             ("gold", (config.gold,) if config.gold else ()),
@@ -203,7 +206,6 @@ def _world(config: HubConfig) -> World:
         try_rewards(
             some, flag, PromptTexts(str, table.texts, table.turns, table.columns), table.own
         )
-    divided = divides(config.fsdp, config.fsdp_gather)
     model = open_model(config.policy, narrow, config.bits, device, divided=divided)
     vocabulary = _vocabulary(config, model)
     vocabulary.device = device
@@ -229,7 +231,7 @@ def _world(config: HubConfig) -> World:
     gold = told(golds)
     task = Task(
         prompts=prompts,
-        reference=_policy(config, model, vocabulary, prompts),
+        reference=_policy(config, model, vocabulary, prompts, divided),
         rewards=told(rewards),
         pairs=preferences,
         demos=demonstrations,
@@ -270,7 +272,22 @@ def _check_positions(config: HubConfig, model: Any, longest: int) -> None:
         )
 
 
-def _policy(config: HubConfig, model: Any, vocabulary: Stops, prompts: Prompts) -> Any:
+def _opened(
+    spec: Any, flag: str, config: HubConfig, device: torch.device, divided: bool
+) -> Any:
+    """A reward; one that is a whole model is divided over processes as the policy is."""
+    if not divided:
+        return open_reward(spec, flag, timeout=config.reward_timeout).to(device)
+    with unread(*([DIVIDED] if rank() else [])):
+        reward = agreed(lambda: open_reward(spec, flag, timeout=config.reward_timeout))
+    if isinstance(reward, ModelReward):
+        return reward.divide(gather=config.fsdp_gather, device=device)
+    return reward.to(device)
+
+
+def _policy(
+    config: HubConfig, model: Any, vocabulary: Stops, prompts: Prompts, divided: bool
+) -> Any:
     """The reference; where a server samples for it, checked on one of the prompts."""
     body: torch.nn.Module = backbone(
         model,
@@ -286,7 +303,7 @@ def _policy(config: HubConfig, model: Any, vocabulary: Stops, prompts: Prompts) 
                 gather=config.fsdp_gather,
                 device=prompts.tokens.device,
             )
-            if divides(config.fsdp, config.fsdp_gather)
+            if divided
             else None
         ),
     )

@@ -76,7 +76,8 @@ def check(base: Any, before: Tensor) -> None:
         made = [first, second]
         if not weights:
             raise InputError(f"the adapter configuration {kind} trains no weight; {_USE}")
-        mergeable(base, first)
+        if base.plain.division is None:  # else it is plain LoRA, which merges
+            mergeable(base, first)
         held(first, "does not begin as the base")
         with torch.no_grad():
             for p in weights.values():

@@ -161,6 +161,15 @@ class Body(nn.Module):
         out: Tensor = self.model.base_model(**given).last_hidden_state
         return out
 
+    def own_pass(self, **given: Any) -> Any:
+        """Compute the whole model's own forward pass."""
+        announce(self)
+        return self.whole_model(**given)
+
+    def whole_model(self, **given: Any) -> Any:
+        """Compute the same, where no process waits to be told."""
+        return self.model(**given)
+
     @staticmethod
     def _wide(hidden: Tensor) -> Tensor:
         return hidden if hidden.dtype == torch.float64 else hidden.float()

@@ -29,7 +29,8 @@ class Division:
     """How a body's weights are divided; None stands for not at all.
 
     Attributes:
-        skeleton: The transformers model without weights, to make copies of.
+        skeleton: The transformers model without weights, to make copies of; None for a model that
+            is not copied.
         units: The modules that are gathered by themselves: the body with what is in no layer, and
             the layers.
         gather: "model", "layer" or "auto", for generation and scoring.
@@ -38,7 +39,7 @@ class Division:
         whole: Whether all weights are gathered now.
     """
 
-    skeleton: nn.Module
+    skeleton: nn.Module | None
     units: list[Any]
     gather: str
     sharing: int = 1
@@ -55,8 +56,9 @@ class Division:
 
 
 def body_of(backbone: Any) -> Any:
-    """The body that computes for a backbone, if its weights are divided; else None."""
+    """The body that computes for a backbone or a model, if its weights are divided; else None."""
     body = getattr(backbone, "computes_with", backbone)
+    (body,) = getattr(body, "divided_as", (body,))
     return body if getattr(body, "division", None) is not None else None
 
 
@@ -119,7 +121,7 @@ def announce(body: Any) -> None:
 def idle(body: Any) -> None:
     """Make a pass over one token, for the others."""
     token = torch.ones(1, 1, dtype=torch.int64, device=body.like.device)
-    body.layers(input_ids=token, attention_mask=None, position_ids=0 * token, use_cache=False)
+    body.layers(input_ids=token)
 
 
 def with_ends(body: Any) -> None:

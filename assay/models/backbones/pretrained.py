@@ -67,7 +67,7 @@ class Pretrained(Body):
             % self.model.get_input_embeddings().num_embeddings
         )
         with torch.no_grad():
-            own = self.model(input_ids=tokens).logits.float()
+            own = self.own_pass(input_ids=tokens).logits.float()
             mine = self.logits(self.rows(tokens, torch.ones_like(tokens, dtype=torch.bool))).float()
         worst = float((own - mine).abs().max())
         near = 2e-2 if self.half_precision else 1e-3  # a soft cap is taken in

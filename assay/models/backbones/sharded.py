@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from assay.engine import parallel, shards
 from assay.errors import InputError
+from assay.models.backbones.body import Body
 from assay.models.backbones.in_step import Division, idle
 from assay.models.backbones.layer_progress import layers_of
 from assay.models.backbones.pretrained import Pretrained
@@ -52,6 +53,25 @@ def shard(
     log.debug("plain: %s", body.plain_because)  # found by passes, which all make here
     body.reshard()  # type: ignore[operator]
     return body
+
+
+def shard_classifier(model: nn.Module, *, gather: str, device: torch.device) -> None:
+    """Divide a classifier over the processes, which have to call this together.
+
+    Its layers and its own forward pass are then computed by `in_step.body_of(model)`.
+
+    Args:
+        model: A transformers model, see `shard`; it is not trained.
+        gather: See `shard`.
+        device: See `shard`.
+
+    Raises:
+        InputError: The model has no layers that are known.
+    """
+    body = Body(model.requires_grad_(False))
+    _divide(body, None, device, gather, read=True)
+    # in a tuple: it is no submodule, for it has the model as its own
+    model.__dict__["divided_as"] = (body,)
 
 
 def twin(body: Pretrained) -> Pretrained:
@@ -91,7 +111,7 @@ def rounded_state(state: Mapping[str, Tensor], body: Pretrained) -> dict[str, Te
 
 
 def _divide(
-    body: Pretrained, skeleton: nn.Module, device: torch.device, gather: str, *, read: bool
+    body: Body, skeleton: nn.Module | None, device: torch.device, gather: str, *, read: bool
 ) -> None:
     """Give a body shards: of the weights of the first process, or empty ones."""
     from torch.distributed.device_mesh import init_device_mesh
@@ -126,14 +146,14 @@ def _divide(
     sharing = 1 if device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", mesh.size()))
     body.division = Division(skeleton, [body, *layers], gather, sharing)
     register_fsdp_forward_method(body, "layers")
-    register_fsdp_forward_method(body, "same_as_its_own")
+    register_fsdp_forward_method(body, "whole_model")
     body.register_load_state_dict_pre_hook(_take_own)
     shards.begin()
     idle(body)  # the first pass settles which unit is the outermost
     body.reshard()  # type: ignore[operator]
 
 
-def _check_apart(body: Pretrained, layers: list[Any]) -> None:
+def _check_apart(body: Body, layers: list[Any]) -> None:
     """Raise InputError where one weight is in two units, which are gathered at different times."""
     where: dict[int, int] = {}
     inside = {id(m) for layer in layers for m in layer.modules()}
