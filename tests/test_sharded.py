@@ -109,9 +109,14 @@ class Launch:
         tests = Path(__file__).parent
         base = {
             **os.environ,
-            **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(n)},
-            **{"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ASSAY_CACHE": str(out)},
-            **{"ASSAY_PROCESS_TIMEOUT": "200", **variables},
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "WORLD_SIZE": str(n),
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+            "ASSAY_CACHE": str(out),
+            "ASSAY_PROCESS_TIMEOUT": "200",
+            **variables,
         }
         self.started = [
             subprocess.Popen(

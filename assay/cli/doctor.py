@@ -77,6 +77,10 @@ def model_text(m: Mapping[str, Any]) -> str:
         ("prompts are computed", m["prompts"]),
         ("layers can be computed again", again),
         *((f"memory: {what}", size(n)) for what, n in m["bytes"].items()),
+        *(
+            (f"peak of {kind} over 1, 2, 4, 8 processes", ", ".join(map(size, peaks.values())))
+            for kind, peaks in m["divided"].items()
+        ),
     ]
     return screen.table((f"model {visible(m['name'])}", ""), rows)
 

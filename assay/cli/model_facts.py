@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 _ADAM = 16  # bytes a trained parameter: its float32 copy, a gradient, and Adam's two moments
+_PROCESSES = (1, 2, 4, 8)
 _RANK, _SPAN = 16, 64  # of the adapters that are counted, and tokens that a pass is measured on
 
 
@@ -20,7 +21,9 @@ def facts(name: str) -> dict[str, Any]:
         `name`, `family`, `parameters`, `adapted` (parameters of LoRA of rank 16 on all linear
         layers), `prompts` (how a prompt's completions are computed), `recomputed` (whether layers
         can be computed again, `--checkpointing`), `bytes`: of the weights, of training all of them,
-        of training the adapters, and what a pass saves for each token.
+        of training the adapters, and what a pass saves for each token; `divided`: bytes that each
+        process needs at its peak where weights are divided over processes (`--fsdp`), by kind and
+        number of processes.
 
     Raises:
         InputError: There is no such model, or it is no causal language model.
@@ -55,4 +58,32 @@ def facts(name: str) -> dict[str, Any]:
             "training LoRA 16": 4 * parameters + _ADAM * adapted,
             "a token of a training pass": saved,
         },
+        "divided": _divided(backbone, parameters, adapted, saved),
+    }
+
+
+def _divided(backbone: Any, parameters: int, adapted: int, saved: int) -> dict[str, dict[str, int]]:
+    """Peaks by kind of training and number of processes, in float32, layers recomputed."""
+    from assay.models.backbones.layer_progress import layers_of
+    from assay.models.memory_needs import KINDS, Plan, Shape, needs
+
+    layers = layers_of(backbone.model)
+    if not layers:
+        return {}
+    inside = sum(p.numel() for layer in layers for p in layer.parameters())
+    shape = Shape(
+        parameters=parameters,
+        ends=parameters - inside,
+        layers=len(layers),
+        adapted=adapted,
+        hidden=backbone.width,
+        keys=backbone.key_bytes // 4,
+        saved=(saved, saved),
+    )
+    return {
+        kind: {
+            str(W): needs(shape, Plan(W, kind, recomputed=True, gathered=False)).peak
+            for W in _PROCESSES
+        }
+        for kind in KINDS
     }

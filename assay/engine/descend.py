@@ -137,6 +137,7 @@ def descend(
         return skipped(optimiser, batch, loss=float(total), grad_norm=float(norm))
     nonfinite.clear()
     optimiser.step(norm)
+    optimiser.zero_grad()  # sampling has their memory
     parallel.meter.add("updates", 1)
     return {
         "loss": float(total),

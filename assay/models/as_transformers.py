@@ -10,6 +10,7 @@ import torch
 
 from assay.errors import InputError
 from assay.models.backbones.adapters import Adapted
+from assay.models.backbones.in_step import body_of
 from assay.models.backbones.pretrained import Pretrained
 
 
@@ -32,6 +33,11 @@ def pretrained_model(policy: Any, *, own: bool = True) -> Any:
         InputError: The policy is no model of transformers.
     """
     backbone: Any = getattr(policy, "backbone", None)
+    if body_of(backbone) is not None:
+        raise InputError(
+            "this policy's weights are divided over processes; export the run's folder in one "
+            "process when it is done (assay export RUN --out model)"
+        )
     if hasattr(backbone, "merged"):
         model = backbone.merged()
     elif isinstance(backbone, Pretrained):

@@ -41,6 +41,7 @@ class Template:
         """Return the fields as JSON can hold them."""
         return asdict(self)
 
+
 # classes whose weights this process does not read, because it gets its part of them from another
 _unread: ContextVar[tuple[str, ...]] = ContextVar("unread", default=())
 

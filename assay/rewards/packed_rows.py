@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from assay.models.backbones.adapter_config import SUPPORTED
 from assay.models.backbones import in_step
+from assay.models.backbones.adapter_config import SUPPORTED
 from assay.models.backbones.body import Body
 from assay.models.backbones.in_step import with_ends
 from assay.rewards.row_tokens import Encoded, batched

@@ -50,8 +50,8 @@ from assay.worlds.trial import try_rewards
 # Held-out prompts of a large model and of a small one. Readings sample two completions of each, or
 # eight: the error is clustered by prompt.
 MANY, FEW = 128, 64
-# Processes, device and the time that a server has change no number. Trust is no property of a run: a
-# record that somebody else wrote must not make code run.
+# Processes, the device and the time that a server has change no number. Trust is no property of a
+# run: a record that somebody else wrote must not make code run.
 NOT_RECORDED = ("fsdp", "fsdp_gather", "device", "reward_timeout", "trust_remote_code")
 
 
@@ -272,9 +272,7 @@ def _check_positions(config: HubConfig, model: Any, longest: int) -> None:
         )
 
 
-def _opened(
-    spec: Any, flag: str, config: HubConfig, device: torch.device, divided: bool
-) -> Any:
+def _opened(spec: Any, flag: str, config: HubConfig, device: torch.device, divided: bool) -> Any:
     """A reward; one that is a whole model is divided over processes as the policy is."""
     if not divided:
         return open_reward(spec, flag, timeout=config.reward_timeout).to(device)

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from assay.errors import InputError
 from assay.models.backbones.completion_passes import by_group, row_by_row
+from assay.models.backbones.in_step import Division, announce, uneven_passes
 from assay.models.backbones.layer_progress import by_layer, layers_of
 from assay.models.backbones.matmul import ROWS, linears
 from assay.models.backbones.packed_groups import PackedGroups
 from assay.models.backbones.recomputed import computed_again
-from assay.models.backbones.in_step import Division, announce, uneven_passes
 from assay.models.backbones.shared_pass import Attention, attending, reason_against
 
 log = logging.getLogger("assay")

@@ -136,6 +136,6 @@ def with_ends(body: Any) -> None:
 def let_go(backbone: Any) -> None:
     """Free what a pass has left gathered, where no backward pass will ask for it."""
     body = body_of(backbone)
-    if body is not None and not body.division.whole:
-        if not any(p.requires_grad for p in body.parameters()):
-            body.reshard()
+    if body is None or body.division.whole or any(p.requires_grad for p in body.parameters()):
+        return
+    body.reshard()

@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 from assay.core import Policy, Prompts, Samples, cat
 from assay.core.rng import Rng
+from assay.engine.shards import is_shard
 from assay.errors import InputError
 
 PARTS = ("full", "attention", "logits", "prompt")
@@ -54,6 +55,11 @@ class Conditioned(nn.Module):
             raise InputError(f"parts is '{parts}'; it is one of {', '.join(PARTS)}")
         self.base: Any = policy.copy()
         named = dict(self.base.named_parameters())
+        if any(is_shard(w) for w in named.values()):
+            raise InputError(
+                "this recipe computes with exchanged weights, and weights that are divided over "
+                "processes cannot follow it; leave out --fsdp"
+            )
         self.names = moved(named, parts)
         self.first = first if parts == "prompt" else None
         if parts == "prompt" and first is None:
