@@ -4,6 +4,7 @@ in each; killed and resumed, by another number of processes too.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -23,8 +24,10 @@ from test_contract import differences, timeless
 from assay import cli
 from assay.records.runs import Run
 
+pytest.importorskip("accelerate", reason="accelerate is not installed")
 pytestmark = pytest.mark.slow
 ASKS = [f"please tell me about the {a} {b}" for a in ("old", "new", "grey") for b in "abcde"]
+LORA = ["--lora", "2"] if importlib.util.find_spec("peft") else []
 EXACT = ("--dtype", "float64")
 JUDGES = """
 import os, signal
@@ -179,7 +182,7 @@ def test_two_processes_with_half_of_the_weights_are_one(
     """GRPO on all weights, its micro-batches uneven; DPO on adapters; a divided reward model."""
     runs: dict[str, tuple[str, list[str], dict[str, str]]] = {
         "grpo": ("grpo", ["--fsdp-gather", "layer", "--micro-batch-size", "4"], {}),
-        "dpo": ("dpo", ["--lora", "2", "--checkpointing", *EXACT], {}),
+        "dpo": ("dpo", [*LORA, "--checkpointing", *EXACT], {}),
         "judged": ("grpo", ["--max-steps", "2"], {"judge": given["judge"], "gold": given["judge"]}),
     }
 

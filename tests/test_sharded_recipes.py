@@ -14,6 +14,7 @@ from test_sharded import ASKS, Launch, given, one_thread, readings  # noqa: F401
 
 from assay import cli
 
+pytest.importorskip("accelerate", reason="accelerate is not installed")
 pytestmark = pytest.mark.full
 # run in world hub, but compute with weights that are exchanged
 REFUSED = ("conditioned_policies",)

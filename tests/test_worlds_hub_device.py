@@ -4,6 +4,7 @@ refused.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from test_worlds_hub import files  # noqa: F401  # a fixture
 
 from assay import cli
 from assay.core import InputError, Loop
+from assay.engine.launchers import divides_weights
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
 from assay.registry import catalogue
 from assay.worlds import device as computing
-from assay.worlds import hub
+from assay.worlds import divided, hub
 
 
 def test_the_trap_is_one() -> None:
@@ -126,21 +128,46 @@ def test_what_cannot_be_is_one_sentence(
 
 
 @pytest.mark.parametrize(
-    ("name", "what"), [("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")]
+    ("variables", "what"),
+    [
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "DeepSpeed, and its engine owns the backward pass"),
+        ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "Megatron-LM"),
+        ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "1"}, "add --fsdp_version 2"),
+        ({"ACCELERATE_USE_FSDP": "true", "FSDP_OFFLOAD_PARAMS": "true"}, "--fsdp_offload_params"),
+        (
+            {"ACCELERATE_USE_FSDP": "true", "FSDP_ACTIVATION_CHECKPOINTING": "true"},
+            "give assay --checkpointing",
+        ),
+        ({"ASSAY_PROCESS_TIMEOUT": "soon", "WORLD_SIZE": "2"}, "ASSAY_PROCESS_TIMEOUT is 'soon'"),
+    ],
 )
-def test_a_launcher_that_would_divide_the_model_is_refused(
+def test_what_a_launcher_asks_for_and_is_not_followed_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
-    name: str,
+    variables: dict[str, str],
     what: str,
 ) -> None:
-    """What it asks for would be left out in silence, and the run would not be what its user thinks
-    it is.
-    """
-    monkeypatch.setenv(name, "true")
+    """It would be left out in silence, and the run would not be what its user thinks it is."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     assert (
         cli.main(["run", "leave_one_out", "--world", "table", "--out", str(tmp_path / "run")]) == 2
     )
     said = capsys.readouterr().err.splitlines()[-1]
-    assert f"launched with {what}" in said and "--lora" in said and not (tmp_path / "run").exists()
+    assert what in said and not (tmp_path / "run").exists()
+
+
+def test_one_process_says_that_nothing_is_divided(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """FSDP is followed where it can be: what transformers reads of it is turned off."""
+    monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "true")
+    assert not divided.divides(False, "auto") and not caplog.records
+    assert not divided.divides(True, "auto") and "this is one process" in caplog.text
+    assert os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] == "true"
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    assert divides_weights() and os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] == "false"
+    with pytest.raises(InputError, match="--fsdp-gather is 'some'; it is auto, model, layer"):
+        divided.divides(True, "some")

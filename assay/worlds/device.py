@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Callable
@@ -14,10 +13,8 @@ from assay.core import Rng
 from assay.data import hub
 from assay.data.opening import opening
 from assay.engine import progress
-from assay.engine.launchers import divides_weights
-from assay.engine.parallel import agreed, rank, world_size
+from assay.engine.parallel import agreed, rank
 from assay.errors import InputError
-from assay.models.backbones.in_step import GATHER
 from assay.models.backbones.lora import lora_config, peft_needed
 from assay.models.backbones.pretrained import Pretrained
 from assay.models.live import LiveModel, borrowed
@@ -25,7 +22,6 @@ from assay.models.weights_read import all_there, check_finite, same_shapes, say_
 from assay.registry.extras import need
 from assay.registry.live import opened
 
-log = logging.getLogger("assay")
 DTYPES = ("float32", "bfloat16", "float64")
 
 
@@ -122,7 +118,7 @@ def open_model(
                 f"--bits is {bits} with --fsdp, and quantized weights are not divided; give one of "
                 "the two"
             )
-        more = {"device_map": {"": "cpu" if rank() == 0 else "meta"}}
+        more = {"device_map": {"": "meta"}} if rank() else {}
         return agreed(lambda: _opened(name, dtype, more))
     made = _opened(name, dtype, more)
     return made if bits else made.to(device)
@@ -154,27 +150,6 @@ def _opened(name: str, dtype: torch.dtype, more: dict[str, Any]) -> Any:
     say_left_over(info["unexpected_keys"], name)
     check_finite(made, what)
     return made
-
-
-def divides(fsdp: bool, gather: str) -> bool:
-    """Whether a model is divided over processes: where there are several, and somebody asks for it.
-
-    Args:
-        fsdp: Whether the user asks; a launcher may, too.
-        gather: How weights are gathered for generation.
-
-    Raises:
-        InputError: `gather` is no such way.
-    """
-    if gather not in GATHER:
-        raise InputError(f"--fsdp-gather is '{gather}'; it is {', '.join(GATHER)}")
-    wanted = fsdp or divides_weights()
-    if wanted and world_size() == 1:
-        log.warning(
-            "assay: --fsdp divides a model over the processes of a launch, and this is one "
-            "process: the model is whole (torchrun --nproc-per-node 2 -m assay run …)"
-        )
-    return wanted and world_size() > 1
 
 
 def check_adapter(peft: str) -> None:
@@ -242,3 +217,25 @@ def backbone(
         adapter_config.divisible(config)
         model = divide(model)
     return Adapted(Base(model, config, rng, checkpointing=checkpointing))
+
+
+def check_positions(name: str, model: Any, longest: int, completion: int) -> None:
+    """Check that a model has positions for the longest prompt and completion.
+
+    Args:
+        name: The model's, for the message.
+        model: The model.
+        longest: Tokens of the longest prompt.
+        completion: Tokens of a completion, at most.
+
+    Raises:
+        InputError: It has too few.
+    """
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    needed = longest + completion
+    if positions and needed > positions:
+        raise InputError(
+            f"{name} has {positions} positions, and prompts of up to {longest} tokens "
+            f"with completions of up to {completion} need {needed}; lower "
+            "--max-tokens or --max-prompt"
+        )

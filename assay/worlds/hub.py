@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,9 +18,6 @@ from torch import Tensor
 
 from assay.core import Loop, Prompts, PromptTexts, Rng, Samples, Task, World
 from assay.data.model_trust import trusting
-from assay.engine.parallel import agreed, rank
-from assay.errors import InputError
-from assay.models.backbones.sharded import shard
 from assay.models.policies.causal import Causal
 from assay.models.policies.open_engine import open_engine, verified
 from assay.models.policies.served import Served
@@ -29,20 +25,20 @@ from assay.models.policies.stop_strings import Stopping, Stops
 from assay.models.size import LARGE
 from assay.models.text_notes import parts_templated
 from assay.registry.from_config import from_config
-from assay.rewards.encoder import ModelReward
-from assay.rewards.encoding import DIVIDED, open_tokenizer, unread
+from assay.rewards.encoding import open_tokenizer
 from assay.rewards.function import FunctionReward
-from assay.rewards.load import TextRewards, entries, open_reward
+from assay.rewards.load import TextRewards, entries
 from assay.worlds.chat_template import end_tokens, own_ends, warn_without_generation_prompt
 from assay.worlds.configuration import arguments
 from assay.worlds.device import (
     backbone,
     check_adapter,
+    check_positions,
     device_named,
-    divides,
     dtype_named,
     open_model,
 )
+from assay.worlds.divided import divider, divides, opened
 from assay.worlds.encoder import Encoder
 from assay.worlds.prompts import read_files
 from assay.worlds.trial import try_rewards
@@ -181,7 +177,7 @@ def _world(config: HubConfig) -> World:
     check_adapter(config.peft)
     divided = divides(config.fsdp, config.fsdp_gather)
     rewards, golds = (
-        [_opened(r, flag, config, device, divided) for r in some]
+        [opened(r, flag, config, device, divided=divided) for r in some]
         for flag, some in (
             ("rewards", entries(config.rewards, "rewards")),
             ("gold", (config.gold,) if config.gold else ()),
@@ -218,7 +214,7 @@ def _world(config: HubConfig) -> World:
     config = replace(config, held_out=held_out)
     preferences = encoder.pairs(config.pairs, pairs, unseen) if config.pairs else None
     demonstrations = encoder.demos(config.demos, demos, unseen) if config.demos else None
-    _check_positions(config, model, encoder.longest)
+    check_positions(config.policy, model, encoder.longest, config.max_tokens)
     prompts = encoder.prompts(seen)
 
     def told(rewards: Sequence[Any]) -> TextRewards | None:
@@ -260,29 +256,6 @@ def _vocabulary(config: HubConfig, model: Any) -> Stops:
     return Stops(tokenizer, size=size, ends=ends, stop=config.stop)
 
 
-def _check_positions(config: HubConfig, model: Any, longest: int) -> None:
-    """Raise InputError if the model has too few positions for the longest prompt and completion."""
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    needed = longest + config.max_tokens
-    if positions and needed > positions:
-        raise InputError(
-            f"{config.policy} has {positions} positions, and prompts of up to {longest} tokens "
-            f"with completions of up to {config.max_tokens} need {needed}; lower "
-            "--max-tokens or --max-prompt"
-        )
-
-
-def _opened(spec: Any, flag: str, config: HubConfig, device: torch.device, divided: bool) -> Any:
-    """A reward; one that is a whole model is divided over processes as the policy is."""
-    if not divided:
-        return open_reward(spec, flag, timeout=config.reward_timeout).to(device)
-    with unread(*([DIVIDED] if rank() else [])):
-        reward = agreed(lambda: open_reward(spec, flag, timeout=config.reward_timeout))
-    if isinstance(reward, ModelReward):
-        return reward.divide(gather=config.fsdp_gather, device=device)
-    return reward.to(device)
-
-
 def _policy(
     config: HubConfig, model: Any, vocabulary: Stops, prompts: Prompts, divided: bool
 ) -> Any:
@@ -294,16 +267,7 @@ def _policy(
         bits=config.bits,
         checkpointing=config.checkpointing,
         rng=Rng(config.seed)("adapters"),
-        divide=(
-            partial(
-                shard,
-                checkpointing=config.checkpointing,
-                gather=config.fsdp_gather,
-                device=prompts.tokens.device,
-            )
-            if divided
-            else None
-        ),
+        divide=divider(config, prompts.tokens.device) if divided else None,
     )
     if config.sampler:
         name = config.sampler_model or config.policy

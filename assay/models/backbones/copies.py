@@ -43,7 +43,7 @@ def state_to_keep(policy: Any) -> dict[str, Any]:
     state: dict[str, Any] = dict(policy.state_dict())
     if isinstance(backbone, MasterWeights):
         state |= {f"backbone.{k}": v for k, v in backbone.rounded_state().items()}
-    if getattr(backbone, "division", None) is not None and backbone.rounded is not None:
+    if isinstance(backbone, Pretrained) and backbone.division is not None and backbone.rounded:
         state = sharded.rounded_state(state, backbone)
     return state
 

@@ -80,7 +80,7 @@ def twin(body: Pretrained) -> Pretrained:
     Args:
         body: A divided body, in which no pass is under way.
     """
-    division: Division = body.division
+    division: Any = body.division
     body.reshard()  # type: ignore[operator]
     own = copy.deepcopy(division.skeleton).requires_grad_(True)
     other = Pretrained(own, checkpointing=body.checkpointing, checked=False)
@@ -90,8 +90,8 @@ def twin(body: Pretrained) -> Pretrained:
         both = zip(other.named_parameters(), body.named_parameters(), strict=True)
         for (_, mine), (_, theirs) in both:
             shards.local(mine).copy_(shards.local(theirs))
-    for mine, theirs in zip(other.buffers(), body.buffers(), strict=True):
-        mine.copy_(theirs)
+    for to, of in zip(other.buffers(), body.buffers(), strict=True):
+        to.copy_(of)
     other.__dict__["plain_because"] = body.plain_because
     return other
 
@@ -195,8 +195,10 @@ def _fill(
                 if isinstance(t, nn.Parameter):
                     new = nn.Parameter(new, requires_grad=t.requires_grad)
                 held[id(t)] = t, new
-            own = module._parameters if name in module._parameters else module._buffers
-            own[name] = held[id(t)][1]  # type: ignore[index]
+            own: dict[str, Any] = (
+                module._parameters if name in module._parameters else module._buffers
+            )
+            own[name] = held[id(t)][1]
 
 
 def _without_weights(model: nn.Module) -> nn.Module:
