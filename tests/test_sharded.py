@@ -35,7 +35,8 @@ CALLS = []
 def words(prompts, completions, **columns):
     CALLS.append(1)
     at = os.environ.get("TEST_DIES_AT")
-    if at and os.environ.get("RANK") == "1" and len(CALLS) >= int(at):
+    dies = os.environ.get("TEST_DIES_IN", "1")
+    if at and os.environ.get("RANK") == dies and len(CALLS) >= int(at):
         os.kill(os.getpid(), signal.SIGKILL)
     return [float(len(c.split())) for c in completions]
 def letters(prompts, completions, **columns):
@@ -218,3 +219,39 @@ def test_a_process_that_is_killed_ends_the_others_and_one_goes_on_alone(
     assert 0 < len(readings(tmp_path / "b")) < len(readings(tmp_path / "a"))
     assert cli.main(["run", "--resume", "--out", str(tmp_path / "b")]) == 0
     same(tmp_path / "a", tmp_path / "b", exact=True)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 2), (2, 3)])
+def test_a_run_goes_on_with_any_number_of_processes(
+    given: dict[str, str], tmp_path: Path, first: int, then: int
+) -> None:
+    """Interrupted in any number of processes, it ends as the run that nothing stopped."""
+    saving = "--save-steps", "1"
+    whole, cut = (words_of(given, "dpo", tmp_path / k, *EXACT, *saving) for k in "ab")
+    assert cli.main(["run", *whole]) == 0
+    with Launch(
+        tmp_path, {"cut": [*cut, "--fsdp"]}, first, TEST_DIES_AT="3", TEST_DIES_IN=str(first - 1)
+    ) as launch:
+        assert launch.ended()[-1][0] == -signal.SIGKILL
+    assert 0 < len(readings(tmp_path / "b")) < len(readings(tmp_path / "a"))
+    again = ["--resume", "--out", str(tmp_path / "b")]
+    with Launch(tmp_path, {"again": again}, then) as launch:
+        launch.well()
+    same(tmp_path / "a", tmp_path / "b", exact=True)
+
+
+@pytest.mark.full
+def test_an_export_is_that_of_one_process(given: dict[str, str], tmp_path: Path) -> None:
+    words = [words_of(given, "dpo", tmp_path / k, *EXACT) for k in "ab"]
+    with Launch(tmp_path, {"b": [*words[1], "--fsdp"]}) as launch:
+        assert cli.main(["run", *words[0]]) == 0
+        launch.well()
+    for k in "ab":
+        out = ["--out", str(tmp_path / f"{k}-model"), "--last"]
+        assert cli.main(["export", str(tmp_path / k), *out]) == 0
+    files = [sorted(p.name for p in (tmp_path / f"{k}-model").iterdir()) for k in "ab"]
+    weights = [load_file(tmp_path / f"{k}-model" / "model.safetensors") for k in "ab"]
+    assert files[0] == files[1] and weights[0].keys() == weights[1].keys()
+    for name, t in weights[0].items():
+        assert torch.allclose(t, weights[1][name], atol=1e-9, rtol=1e-9)
