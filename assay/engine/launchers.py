@@ -24,6 +24,8 @@ _OTHERS = {
     ),
 }
 _FSDP = "ACCELERATE_USE_FSDP"
+# set here and read by transformers, which would leave weights of all but one process unread
+_FIRST_READS = "FSDP_CPU_RAM_EFFICIENT_LOADING"
 # what accelerate may be told of FSDP and is not followed here: (variable, value, what to do)
 _NOT_FOLLOWED = (
     ("FSDP_VERSION", "1", "divides by FSDP1; add --fsdp_version 2"),
@@ -64,8 +66,7 @@ def divides_weights() -> bool:
     for variable, value, what in _NOT_FOLLOWED:
         if os.environ.get(variable, "").lower() == value:
             raise InputError(f"this was launched with FSDP and {variable}={value}, which {what}")
-    # transformers reads this and leaves the weights of all processes but the first unread
-    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
+    os.environ[_FIRST_READS] = "false"
     return True
 
 
