@@ -20,6 +20,8 @@ from assay.engine.parallel import gather
 from assay.errors import InputError, Missing
 
 R = TypeVar("R", bound="Rows")
+# of each decision `[B,N,T]`, in `extra`: what an engine reported, and how it is corrected for
+SAMPLER_LOGP, IMPORTANCE, CLIPPED = "sampler_logp", "importance_weight", "importance_clipped"
 
 
 class Rows:
@@ -94,7 +96,9 @@ class Samples(Rows):
             False, NaN where it is not known.
         ended: The completion ended by itself; it was not truncated.
         extra: `{name: [B,N,…]}`. "weight" `[B,N]`, where present, weighs a prompt's completions
-            (particles, best-of-n pools); it sums to 1.
+            (particles, best-of-n pools); it sums to 1. Where an engine generated for a policy in
+            training, SAMPLER_LOGP are its log-probabilities, IMPORTANCE the weights that correct
+            the loss for them, and CLIPPED says which of these are not the plain ratio.
     """
 
     prompts: Prompts
@@ -165,6 +169,8 @@ class Samples(Rows):
         if more <= 0:
             return self
 
+        each = (SAMPLER_LOGP, IMPORTANCE, CLIPPED)
+
         def wide(t: Tensor) -> Tensor:
             return torch.cat([t, t.new_zeros(*t.shape[:2], more, *t.shape[3:])], 2)
 
@@ -174,6 +180,7 @@ class Samples(Rows):
             mask=wide(self.mask),
             given=wide(self.given),
             logp=wide(self.logp),
+            extra={k: wide(v) if k in each else v for k, v in self.extra.items()},
         )
 
     def gathered(self: S, prompts: Prompts) -> S:

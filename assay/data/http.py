@@ -234,7 +234,7 @@ class JsonClient:
         """What a status above 299 means."""
         if code in RETRIED or code >= 500:
             wait = seconds_of(headers.get("Retry-After"), LONGEST_PAUSE)
-            return Unavailable(f"HTTP {code}", wait)
+            return Unavailable(f"HTTP {code}", wait, on_one_line(raw))
         cure = (
             f"set {' or '.join(self.keys)} in the environment"
             if code in (401, 403) and self.keys

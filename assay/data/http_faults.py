@@ -11,11 +11,12 @@ class Unavailable(Exception):
     Args:
         why: What happened, for a sentence.
         wait: Seconds that the server asked for (Retry-After); None if it named none.
+        said: The beginning of the reply, on one line; "" where none came.
     """
 
-    def __init__(self, why: str, wait: float | None = None):
+    def __init__(self, why: str, wait: float | None = None, said: str = ""):
         super().__init__(why)
-        self.wait = wait
+        self.wait, self.said = wait, said
 
 
 class Garbled(Unavailable):
@@ -28,8 +29,8 @@ class Garbled(Unavailable):
     """
 
     def __init__(self, why: str, said: str, shape: str):
-        super().__init__(why)
-        self.said, self.shape = said, shape
+        super().__init__(why, said=said)
+        self.shape = shape
 
 
 class Refused(InputError):

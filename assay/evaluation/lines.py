@@ -32,6 +32,8 @@ TRAINED = (
     ("length", "completions/mean_length", "{:.0f}"),
     ("truncated", "completions/clipped_ratio", "{:.0%}"),
     ("clipped", "clip_ratio/region_mean", "{:.0%}"),
+    ("engine ±", "sampling/sampling_logp_difference/mean", "{:.1g}"),
+    ("effective", "sampling/effective_sample_size", "{:.0%}"),
     ("same reward", "frac_reward_zero_std", "{:.0%}"),
     ("no reward", "frac_reward_missing", "{:.0%}"),
     ("skipped", "skipped", "{:.0f}"),

@@ -19,6 +19,7 @@ from assay.core import Samples
 from assay.engine.gauge import gauge
 from assay.formulas.divergence import k3
 from assay.formulas.surrogate import clipped, ratio
+from assay.loops.mismatch import mismatch_stats
 from assay.loops.missing import missing_stats, without_missing
 
 Array = NDArray[Any]
@@ -52,9 +53,11 @@ def rollout_stats(drawn: Iterable[tuple[Samples, Tensor | None]]) -> dict[str, f
         "reward_std_within" (mean over prompts of the deviation between a prompt's completions),
         "reward_std_between" (deviation of the prompts' means), and "frac_reward_zero_std": the
         share of prompts whose completions all have the same reward. Deviations are sample
-        deviations (n − 1). What cannot be known is left out.
+        deviations (n − 1). What cannot be known is left out. Of an engine's completions also what
+        `mismatch_stats` says.
     """
     lengths, ended, surprise, rewards = [], [], 0.0, []
+    drawn = list(drawn)
     for x, reward in drawn:
         here = _array(x.present)
         lengths.append(_array(x.lengths)[here])
@@ -78,6 +81,7 @@ def rollout_stats(drawn: Iterable[tuple[Samples, Tensor | None]]) -> dict[str, f
         said["completions/mean_terminated_length"] = length[over].mean()
     if rewards:
         said |= _spreads(*np.concatenate(rewards, 1))
+    said |= mismatch_stats([x for x, _ in drawn])
     return {k: float(v) for k, v in said.items() if math.isfinite(v)}
 
 

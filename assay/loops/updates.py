@@ -11,6 +11,7 @@ from assay.core import Loop, Optimiser, Rng
 from assay.engine.descend import descend
 from assay.engine.passes import Split
 from assay.formulas.reduce import per_completion
+from assay.loops.mismatch import corrected
 from assay.loops.statistics import mean_stats
 
 
@@ -26,6 +27,9 @@ def update(
 ) -> dict[str, float]:
     """Descend on one batch: `loop.epochs` passes over it in random minibatches.
 
+    Where an engine generated the completions, the loss of each decision is weighed, see
+    `loops.mismatch.corrected`.
+
     Args:
         optimiser: Of the parameters that `loss` depends on.
         loss: `loss(rows, index)`: unreduced loss of some rows of the batch, and their index in it.
@@ -40,6 +44,7 @@ def update(
         The updates' mean "loss", "grad_norm" (before clipping) and "learning_rate", and the number
         "skipped" because not finite.
     """
+    loss = corrected(loss, samples)
     return mean_stats(
         [
             descend(optimiser, loss, samples, reduce=reduce, rows=rows, split=split)

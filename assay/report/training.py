@@ -33,6 +33,9 @@ SHOWN = {
     "completions/mean_length": "length of completions",
     "completions/clipped_ratio": "share truncated",
     "clip_ratio/region_mean": "share of ratios clipped",
+    "sampling/sampling_logp_difference/mean": "engine: difference in log-probability (nats)",
+    "sampling/effective_sample_size": "engine: effective sample size (share)",
+    "sampling/frac_clipped": "engine: share of importance ratios clipped",
     "value_loss": "critic’s loss",
     "skipped": "updates skipped",
 }

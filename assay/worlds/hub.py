@@ -12,43 +12,43 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assay.core import Loop, Prompts, PromptTexts, Rng, Samples, Task, World
+from assay.core import Loop, PromptTexts, Rng, Samples, Task, World
 from assay.data.model_trust import trusting
-from assay.models.policies.causal import Causal
-from assay.models.policies.open_engine import open_engine, verified
-from assay.models.policies.served import Served
-from assay.models.policies.stop_strings import Stopping, Stops
 from assay.models.size import LARGE
 from assay.models.text_notes import parts_templated
 from assay.registry.from_config import from_config
-from assay.rewards.encoding import open_tokenizer
 from assay.rewards.function import FunctionReward
 from assay.rewards.load import TextRewards, entries
-from assay.worlds.chat_template import end_tokens, own_ends, warn_without_generation_prompt
 from assay.worlds.configuration import arguments
 from assay.worlds.device import (
-    backbone,
     check_adapter,
     check_positions,
     device_named,
     dtype_named,
     open_model,
 )
-from assay.worlds.divided import divider, divides, opened
+from assay.worlds.divided import divides, opened
 from assay.worlds.encoder import Encoder
+from assay.worlds.hub_reference import reference, vocabulary_of
 from assay.worlds.prompts import read_files
 from assay.worlds.trial import try_rewards
 
 # Held-out prompts of a large model and of a small one. Readings sample two completions of each, or
 # eight: the error is clustered by prompt.
 MANY, FEW = 128, 64
-# Processes, the device and the time that a server has change no number. Trust is no property of a
-# run: a record that somebody else wrote must not make code run.
-NOT_RECORDED = ("fsdp", "fsdp_gather", "device", "reward_timeout", "trust_remote_code")
+# Processes, the device, temporary files and the time that a server has change no number.
+# Trust is no property of a run: a record that somebody else wrote must not make code run.
+NOT_RECORDED = (
+    "fsdp",
+    "fsdp_gather",
+    "device",
+    "reward_timeout",
+    "sampler_folder",
+    "trust_remote_code",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +99,20 @@ class HubConfig:
             for it too.
         fsdp_gather: How divided weights are gathered for generation and scoring: model (once),
             layer (layer by layer), or auto (once where the whole model fits).
-        sampler: Where whole completions are sampled, for recipes that sample from the reference
-            alone: http://host:port/v1 of an OpenAI-compatible server of the same weights, or vllm
-            for an engine in this process. They are scored here.
+        sampler: What generates whole completions: vllm for vLLM in this process, or
+            http://host:port/v1 of an OpenAI-compatible server. A recipe that trains sends it new
+            weights, and needs vLLM. Log-probabilities are computed here.
         sampler_model: The server's name of the model; the policy's own by default.
         sampler_at_once: Prompts that are sent to the server at a time.
+        sampler_correction: How training corrects for an engine that computes in another way:
+            importance weights by token_truncate, token_mask, sequence_truncate or sequence_mask;
+            none for no correction.
+        sampler_clip_min: The smallest importance ratio; below it is truncated or masked.
+        sampler_clip_max: The largest importance ratio.
+        sampler_tolerance: Nats a token that the engine may be apart from the policy at the same
+            weights; 0 for 0.001 at most in float32 on a CPU, else 0.05 on average.
+        sampler_folder: A folder that the engine sees too, where new weights are handed over; a
+            temporary one by default.
         reward_timeout: Seconds that one call of a reward server may take. A call that fails is
             repeated for 300 seconds at most, or for two timeouts where those are longer.
         trust_remote_code: Run Python code that comes with models (auto_map) and kernels that their
@@ -143,6 +152,11 @@ class HubConfig:
     sampler: str = ""
     sampler_model: str = ""
     sampler_at_once: int = 16
+    sampler_correction: str = "sequence_mask"
+    sampler_clip_min: float = 0.0
+    sampler_clip_max: float = 3.0
+    sampler_tolerance: float = 0.0
+    sampler_folder: str = ""
     reward_timeout: float = 120.0  # of rewards.http; help reads this file's text alone
     trust_remote_code: bool = False
     seed: int = 0
@@ -203,7 +217,7 @@ def _world(config: HubConfig) -> World:
             some, flag, PromptTexts(str, table.texts, table.turns, table.columns), table.own
         )
     model = open_model(config.policy, narrow, config.bits, device, divided=divided)
-    vocabulary = _vocabulary(config, model)
+    vocabulary = vocabulary_of(config, model)
     vocabulary.device = device
     lengths = config.max_prompt, config.max_tokens
     encoder = Encoder(vocabulary, table, config.chat, *lengths, wide, templated)
@@ -227,7 +241,7 @@ def _world(config: HubConfig) -> World:
     gold = told(golds)
     task = Task(
         prompts=prompts,
-        reference=_policy(config, model, vocabulary, prompts, divided),
+        reference=reference(config, model, vocabulary, prompts, encoder.longest, divided=divided),
         rewards=told(rewards),
         pairs=preferences,
         demos=demonstrations,
@@ -243,38 +257,6 @@ def _world(config: HubConfig) -> World:
         loop=Loop(max_steps=100, batch_size=16, num_generations=8, learning_rate=1e-6),
         arguments=arguments(config, without=NOT_RECORDED),
     )
-
-
-def _vocabulary(config: HubConfig, model: Any) -> Stops:
-    """The policy's tokenizer, with what ends a completion."""
-    tokenizer = open_tokenizer(config.policy)
-    chat = config.chat and bool(getattr(tokenizer, "chat_template", None))
-    size = model.get_output_embeddings().weight.shape[0]
-    ends = end_tokens(tokenizer, own_ends(model, size), chat=chat)
-    if chat:
-        warn_without_generation_prompt(tokenizer)
-    return Stops(tokenizer, size=size, ends=ends, stop=config.stop)
-
-
-def _policy(
-    config: HubConfig, model: Any, vocabulary: Stops, prompts: Prompts, divided: bool
-) -> Any:
-    """The reference; where a server samples for it, checked on one of the prompts."""
-    body: torch.nn.Module = backbone(
-        model,
-        lora=config.lora,
-        peft=config.peft,
-        bits=config.bits,
-        checkpointing=config.checkpointing,
-        rng=Rng(config.seed)("adapters"),
-        divide=divider(config, prompts.tokens.device) if divided else None,
-    )
-    if config.sampler:
-        name = config.sampler_model or config.policy
-        engine = open_engine(config.sampler, name, vocabulary, at_once=config.sampler_at_once)
-        return verified(Served(body, vocabulary, engine, **config.sampling), prompts).frozen()
-    kind = Stopping if config.stop else Causal
-    return kind(body, vocabulary, **config.sampling).frozen()
 
 
 def _kind(golds: Sequence[Any]) -> str:

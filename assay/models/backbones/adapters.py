@@ -194,6 +194,11 @@ class Adapted(nn.Module):
         """The base, which computes for all adapters."""
         return self._base[0].plain
 
+    @property
+    def config(self) -> Any:
+        """peft's configuration of the adapters."""
+        return self._base[0].config
+
     def twin(self) -> Adapted:
         """Return the same base with a new adapter, which begins with this one's weights."""
         other = Adapted(self._base[0], adapter=True)

@@ -29,6 +29,11 @@ def _counted(*_: Any) -> None:
 register_optimizer_step_post_hook(_counted)
 
 
+def optimiser_steps() -> int:
+    """Count the steps that all optimisers of this process have made."""
+    return _STEPS[0]
+
+
 class MasterWeights(nn.Module):
     """A backbone with float32 weights; they are all that is trained, saved and loaded.
 

@@ -1,18 +1,19 @@
 """A policy whose completions another engine generates: a server, or vLLM in this process.
 
 Completions come back as token ids; where an engine returns text alone it is encoded again, and
-completions that change by this are counted. Log-probabilities are computed here: an engine computes
-in another precision and order, and reports log-probabilities before temperature and truncation, so
-its numbers belong to another distribution. A completion that this policy could not have generated
+completions that change by this are counted. Log-probabilities are computed here, because an engine
+computes in another precision and order. A completion that this policy could not have generated
 (outside top_k or top_p, by rounding) is generated again.
 
-The engine holds the weights it was started with. So `copy`, which is for training, is refused:
-completions of the old weights that are learnt from as if they were the new ones' are off-policy,
-and nothing would show it.
+A copy that trains needs an engine whose weights follow its own, see `weight_sync`; any other engine
+is refused: completions of old weights that are learnt from as if they were the new ones' are
+off-policy, and nothing would show it. In training the engine's log-probabilities come back too, and
+the completions carry the importance weights that correct for what differs.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,18 +25,23 @@ from torch import Tensor
 from assay.core import Prompts, Rng, Samples
 from assay.engine.parallel import sampling
 from assay.errors import InputError
+from assay.models.backbones.mixed_precision import optimiser_steps
 from assay.models.padding import padded_completions
 from assay.models.policies.causal import Causal
+from assay.models.policies.engine_replies import Drawn, check_known, encoded
 from assay.models.policies.stop_strings import Stopping, Stops
+from assay.models.policies.weight_sync import WeightSync
 from assay.models.samplers.engine import Completion, Engine, Request, SamplingParams
 from assay.models.tokenizer import Tokens
 
 log = logging.getLogger("assay")
 ROUNDS = 4  # how often completions that this policy cannot generate are generated again
 TOKENS = 1 << 16  # scored in one pass, at least those of one prompt's completions
+MOST_BARS = 1024  # biases of a request, as vLLM takes them on a GPU
+PROBES, PROBE_TOKENS = 4, 8  # prompts and tokens by which an engine is compared with this model
 
 
-Drawn = tuple[list[int], bool]  # a completion's ids, and whether it ended by itself
+_serials = itertools.count()  # of policies: two never have the same weights by chance
 
 
 class Served(Stopping):
@@ -43,35 +49,64 @@ class Served(Stopping):
 
     Completions that continue others, and token-by-token decoding, are computed here, from the same
     weights.
+
+    Args:
+        backbone: See Causal.
+        vocabulary: See Causal.
+        engine: Where completions are generated.
+        sync: Of the same engine, shared with the copies; one of its own by default.
+        settings: Sampling parameters, see Causal.
     """
 
     replayable = False  # no engine promises the same completion twice
 
-    def __init__(self, backbone: Any, vocabulary: Stops, engine: Engine, **settings: Any):
+    def __init__(
+        self,
+        backbone: Any,
+        vocabulary: Stops,
+        engine: Engine,
+        *,
+        sync: WeightSync | None = None,
+        **settings: Any,
+    ):
         super().__init__(backbone, vocabulary, **settings)
-        self.engine = engine
-        self._before_training = self._changes()
+        self.engine, self.sync = engine, sync or WeightSync(engine)
+        self.serial = next(_serials)
+        self._before_training = self._versions()
 
-    def _changes(self) -> int:
+    def _versions(self) -> int:
         """Count the changes of weights in place."""
         return sum(p._version for p in self.parameters())
 
+    def changes(self) -> int:
+        """Count the changes of weights, and the steps of any optimiser while these train: a fused
+        step leaves no other trace.
+        """
+        training = any(p.requires_grad for p in self.parameters())
+        return self._versions() + (optimiser_steps() if training else 0)
+
     def copy(self, **changed: Any) -> Causal:
-        """Refuse: the engine would not follow the copy's weights.
+        """See Causal. The engine's weights follow the copy's from now on.
 
         Raises:
-            InputError: Always.
+            InputError: The engine cannot follow.
         """
-        raise InputError(
-            f"--sampler draws from {self.engine.name}, which holds the weights it was "
-            "started with, and this recipe trains a copy: its completions would be the old "
-            "weights'; leave --sampler out, or take a recipe that draws from the reference "
-            "alone, such as best_of_n"
-        )
+        self.sync.admit(self.backbone)
+        plain = super().copy(**changed)
+        mine: dict[str, Any] = {
+            k: getattr(plain, k)
+            for k in ("temperature", "top_k", "top_p", "max_tokens", "min_tokens")
+        }
+        made = Served(plain.backbone, self.vocabulary, self.engine, sync=self.sync, **mine)
+        return made.requires_grad_(True)
 
     def sampling_params(self) -> SamplingParams:
         """Return this policy's settings as an engine is told them."""
         own = self.vocabulary
+        # ids beyond the tokenizer are hardly drawn, and a server may not know them; in training
+        # their share of the probability would be missing from the ratio
+        all_of_them = self.sync.active and len(own.barred) <= MOST_BARS
+        known = len(own) if all_of_them else len(own.tokenizer)
         return SamplingParams(
             self.temperature,
             self.top_k,
@@ -80,7 +115,8 @@ class Served(Stopping):
             self.max_tokens,
             own.stop,
             own.ends,
-            tuple(i for i in own.barred if i < len(own.tokenizer)),
+            tuple(i for i in own.barred if i < known),
+            self.sync.active,
         )
 
     @sampling
@@ -94,7 +130,9 @@ class Served(Stopping):
         Raises:
             InputError: The engine cannot, or holds other weights or settings than this policy.
         """
-        if self._changes() != self._before_training:
+        if self.sync.active:
+            self.sync.bring(self, prompts)
+        elif self._versions() != self._before_training:
             raise InputError(
                 f"{self.engine.name} holds other weights than this policy has now: draw from a "
                 "policy that is not trained, or leave --sampler out"
@@ -103,7 +141,8 @@ class Served(Stopping):
             state = self.decoding(prompts, n, rng, start)
             while state.step():
                 pass
-            return state.samples()
+            x = state.samples()
+            return self._marked(x, x.logp) if self.sync.active else x
         wanted = n.tolist() if isinstance(n, Tensor) else [n] * len(prompts)
         got: list[list[tuple[Drawn, Tensor]]] = [[] for _ in wanted]
         ids = [tuple(t[m].tolist()) for t, m in zip(prompts.tokens, prompts.mask, strict=True)]
@@ -138,44 +177,68 @@ class Served(Stopping):
             )
         x = self._samples(prompts, [[a for a, _ in row] for row in got])
         logp = x.logp.to(next((w.dtype for row in got for _, w in row), x.logp.dtype))
+        theirs = torch.zeros_like(logp)
         for b, row in enumerate(got):
-            for k, ((said, _), w) in enumerate(row):
-                logp[b, k, : len(said)] = w[: len(said)]
-        return replace(x, logp=logp)
+            for k, (said, w) in enumerate(row):
+                logp[b, k, : len(said.ids)] = w[: len(said.ids)]
+                if self.sync.active:
+                    theirs[b, k, : len(said.ids)] = torch.tensor(self._reported(said))
+        x = replace(x, logp=logp)
+        if not self.sync.active:
+            return x
+        self.sync.check((logp - theirs).abs()[x.mask].double(), "in a batch", self)
+        return self._marked(x, theirs)
+
+    def _marked(self, x: Samples, theirs: Tensor) -> Samples:
+        """Completions with an engine's log-probabilities, and what corrects for them."""
+        return replace(x, extra={**x.extra, **self.sync.corrected(x, theirs)})
+
+    def _reported(self, said: Drawn) -> tuple[float, ...]:
+        """The engine's log-probabilities of a completion's tokens."""
+        if said.logps is None or len(said.logps) != len(said.ids):
+            raise InputError(
+                f"{self.engine.name} returned {len(said.logps or ())} log-probabilities for a "
+                f"completion of {len(said.ids)} tokens, and training needs one a token; use vLLM"
+            )
+        return said.logps
 
     @torch.no_grad()
-    def logp_difference(self, one: Prompts, ids: Sequence[int], worth: Sequence[float]) -> float:
-        """Mean absolute difference in log-probability per token between an engine and this model.
+    def differences(self, prompts: Prompts, *, engine: float = 1.0, own: float = 1.0) -> Tensor:
+        """Absolute differences in log-probability of some tokens between the engine and this model.
+
+        Of plain sampling, without truncation, bars and stop strings: any engine can do it.
 
         Args:
-            one: One prompt.
-            ids: A completion's tokens.
-            worth: The engine's log-probabilities of them, before temperature and truncation.
+            prompts: Of the longest ones, PROBES are continued by PROBE_TOKENS tokens.
+            engine: The engine's temperature.
+            own: This model's.
 
         Returns:
-            Nats a token.
+            Nats a token; empty where the engine returns no log-probabilities.
         """
-        self._known(ids)
-        x = self._samples(one, [[(list(ids), True)]])
+        longest = prompts.mask.sum(-1).argsort(descending=True, stable=True)[:PROBES]
+        asked = prompts[longest.sort().values]
+        rows = [tuple(t[m].tolist()) for t, m in zip(asked.tokens, asked.mask, strict=True)]
+        most = min(PROBE_TOKENS, self.max_tokens)
+        plain = SamplingParams(engine, 0, 1.0, 0, most, (), (), (), True)
+        said = self.engine.generate([Request(ids, 1, 1) for ids in rows], plain)
+        ids = [[list(one.ids or ()) for one in some] for some in said]
+        worth = [w for some in said for one in some for w in one.logprobs or ()]
+        if not worth or len(worth) != sum(len(i) for some in ids for i in some):
+            return torch.zeros(0, dtype=torch.float64)
+        for some in ids:
+            check_known(some[0], self.vocabulary, self.engine.name)
+        x = self._samples(asked, [[Drawn(i, True) for i in some] for some in ids])
         hidden, _ = self.states(x)
-        mine = (
-            self.backbone.logits(hidden).log_softmax(-1).gather(1, x.action[x.mask][:, None])[:, 0]
-        )
-        return float((mine.double().cpu() - torch.tensor(worth, dtype=torch.float64)).abs().mean())
+        taken = x.action[x.mask][:, None]
+        mine = (self.backbone.logits(hidden) / own).log_softmax(-1).gather(1, taken)[:, 0]
+        return (mine.double().cpu() - torch.tensor(worth, dtype=torch.float64)).abs()
 
     # ---- from what an engine says to Samples
 
-    def _known(self, ids: Sequence[int]) -> None:
-        if max(ids, default=0) >= len(self.vocabulary):
-            raise InputError(
-                f"{self.engine.name} drew the token {max(ids)}, and this model knows "
-                f"{len(self.vocabulary)}: its tokenizer is another; serve the model that "
-                "--model names"
-            )
-
     def _read(self, said: Sequence[Sequence[Completion]]) -> list[list[Drawn]]:
         """Return every completion as its ids, and whether it ended by itself."""
-        back = [[self._encoded(s) for s in some] for some in said]
+        back = [[encoded(s, self.vocabulary, self.engine.name) for s in some] for some in said]
         drifted = sum(not exact for some in back for _, exact in some)
         if drifted:
             log.warning(
@@ -187,49 +250,27 @@ class Served(Stopping):
             )
         return [[self._ended(s) for s, _ in some] for some in back]
 
-    def _encoded(self, said: Completion) -> tuple[Completion, bool]:
-        """Return a completion with its ids, and whether they are those that were generated.
-
-        As far as one can tell: as text they are the same, they are as many as the engine counted,
-        and no mark stands for bytes that made no character.
-        """
-        if said.ids is not None:
-            self._known(said.ids)
-            return said, True
-        ids = tuple(
-            self.vocabulary.tokenizer(said.text, add_special_tokens=False, verbose=False)[
-                "input_ids"
-            ]
-        )
-        full = (
-            said.full and said.tokens != len(ids) + 1
-        )  # an end token that was the last one allowed is called cut by some
-        many = said.tokens is None or said.tokens in (len(ids), len(ids) + (not full))
-        return replace(said, ids=ids, full=full), many and "\ufffd" not in said.text and (
-            Tokens.decode(self.vocabulary, ids) == said.text
-        )
-
     def _ended(self, said: Completion) -> Drawn:
         """Return the ids up to the token that ends them by this policy's own settings, and whether
         one does. An end token that the engine left out is put back.
         """
-        own, ids = self.vocabulary, list(said.ids or ())
+        own, ids, logps = self.vocabulary, list(said.ids or ()), said.logprobs
         text = Tokens.decode(own, ids)
         watched = any(s in text for s in own.stop)
         for k, i in enumerate(ids[: self.max_tokens], 1):
             if i in own.ends or (watched and k > self.min_tokens and own.stopped(ids[:k])):
-                return ids[:k], True
+                return Drawn(ids[:k], True, logps and logps[:k])
         if said.full or said.by is not None or len(ids) >= self.max_tokens:
-            return ids[: self.max_tokens], False
-        return [*ids, own.eos], True
+            return Drawn(ids[: self.max_tokens], False, logps and logps[: self.max_tokens])
+        return Drawn([*ids, own.eos], True, logps)
 
     def _samples(self, prompts: Prompts, rows: Sequence[Sequence[Drawn]]) -> Samples:
         """Completions as Samples, their log-probabilities not yet known."""
-        ids = [[some for some, _ in row] for row in rows]
+        ids = [[some.ids for some in row] for row in rows]
         x = padded_completions(prompts, ids, pad=self.vocabulary.pad, dtype=self.like.dtype)
         ended = torch.zeros_like(x.ended)
         for b, row in enumerate(rows):
-            ended[b, : len(row)] = torch.tensor([done for _, done in row], dtype=torch.bool)
+            ended[b, : len(row)] = torch.tensor([some.ended for some in row], dtype=torch.bool)
         return replace(x, logp=torch.zeros_like(x.logp), ended=ended)
 
     @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 
@@ -20,7 +21,8 @@ class SamplingParams:
         stop: Strings that end a completion.
         ends: Token ids that end a completion.
         barred: Token ids of probability 0.
-        logprobs: Whether the engine returns each token's log-probability.
+        logprobs: Whether the engine returns each token's log-probability, after temperature, bars
+            and truncation where it can.
     """
 
     temperature: float
@@ -87,5 +89,42 @@ class Engine(Protocol):
 
         Raises:
             InputError: The engine cannot; the message says what to do.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights that an engine is to generate with.
+
+    Attributes:
+        version: Another one for every set, never used twice.
+        folder: Where they lie, as `save_pretrained` writes them; None for those that the engine was
+            opened with, without an adapter.
+        adapter: They are peft's, for the weights that the engine was opened with.
+    """
+
+    version: str
+    folder: Path | None
+    adapter: bool = False
+
+
+@runtime_checkable
+class Updatable(Engine, Protocol):
+    """An engine whose weights can be replaced while it runs."""
+
+    def prepare(self) -> None:
+        """Check that it can be done, before a run trains.
+
+        Raises:
+            InputError: It cannot; the message says what to do.
+        """
+        ...
+
+    def update(self, weights: Weights) -> None:
+        """Replace the weights, and forget what was computed with the old ones.
+
+        Raises:
+            InputError: It failed. Which weights the engine holds is then unknown.
         """
         ...
