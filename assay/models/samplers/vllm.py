@@ -27,6 +27,7 @@ SHARE = 0.5  # of the accelerator's memory; the model that learns needs the rest
 # On a CPU vLLM asks for a share of all memory, and does not start where others use it. Its cache of
 # keys and values gets an eighth of what is free.
 CACHE_SHARE, CACHE_LEAST, CACHE_MOST = 8, 1 << 26, 1 << 32
+LOGPROBS = "processed_logprobs"
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, as vLLM takes them
 EXTENSION = "assay.models.samplers.vllm_worker.Extension"
 BACKEND = "assay-files"  # vllm_worker's, which only vLLM can import
@@ -57,7 +58,7 @@ class InProcess:
                     model=model,
                     load_format="safetensors",
                     generation_config="vllm",
-                    logprobs_mode="processed_logprobs",
+                    logprobs_mode=LOGPROBS,
                     dtype="float32" if dtype == "float64" else dtype,
                     **({"max_model_len": longest} if longest else {}),
                     **_room(),
@@ -93,6 +94,10 @@ class InProcess:
         with progress.stage(f"generating for {len(requests):,} prompts in vLLM"):
             out = self._asked("generate", lambda: self.llm.generate(prompts, settings, **how))
         return [[_completion(o) for o in one.outputs] for one in out]
+
+    def close(self) -> None:
+        """End the engine's processes, as the end of this process does."""
+        self.llm.llm_engine.engine_core.shutdown()
 
     def prepare(self) -> None:
         """See Updatable."""
