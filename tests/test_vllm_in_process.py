@@ -12,7 +12,7 @@ from vllm_models import ASKS, folder, moved, needs_vllm, policy
 from assay.core import InputError, Rng, Samples
 from assay.core.samples import CLIPPED, IMPORTANCE, SAMPLER_LOGP
 from assay.models.samplers import vllm as in_process
-from assay.models.samplers.engine import Request, SamplingParams
+from assay.models.samplers.engine import Weights
 
 pytestmark = [needs_vllm, pytest.mark.filterwarnings("ignore")]
 
@@ -118,12 +118,8 @@ def test_a_change_that_nothing_counted_is_an_error(there: Any) -> None:
 
 def test_a_folder_that_is_gone_is_one_sentence(there: Any) -> None:
     at, engine, rank = there
-    from assay.models.samplers.engine import Weights
-
     engine.prepare()
-    plain = SamplingParams(1.0, 0, 1.0, 0, 4, (), (), ())
     with pytest.raises(InputError, match="vLLM in this process could not"):
         engine.update(Weights("gone", Path("/nowhere"), bool(rank)))
-        engine.generate([Request(tuple(range(20, 30)), 1, 1)], plain)
     of = policy(at, engine, lora=rank).copy()
     assert apart(drawn(of)) < 1e-3, "the next weights arrive"

@@ -79,11 +79,8 @@ def words_of(at: Path, stop: tuple[str, ...] = ()) -> Any:
 
     from assay.models.policies.stop_strings import Stops
 
-    return Stops(
-        AutoTokenizer.from_pretrained(at),
-        size=len(AutoTokenizer.from_pretrained(at)) + 7,
-        stop=stop,
-    )
+    tokenizer = AutoTokenizer.from_pretrained(at)
+    return Stops(tokenizer, size=len(tokenizer) + 7, stop=stop)
 
 
 def policy(at: Path, engine: Any, *, lora: int = 0, sync: Any = None, **settings: Any) -> Any:

@@ -103,8 +103,8 @@ class Served(Stopping):
     def sampling_params(self) -> SamplingParams:
         """Return this policy's settings as an engine is told them."""
         own = self.vocabulary
-        # ids beyond the tokenizer are hardly drawn, and a server may not know them; in training
-        # their share of the probability would be missing from the ratio
+        # ids beyond the tokenizer are hardly ever drawn, and a server may not know them; in
+        # training their share of the probability would be missing from the ratio
         all_of_them = self.sync.active and len(own.barred) <= MOST_BARS
         known = len(own) if all_of_them else len(own.tokenizer)
         return SamplingParams(

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -23,6 +25,8 @@ from assay.models.samplers.engine import Completion, Request, SamplingParams, We
 from assay.registry.extras import need
 
 T = TypeVar("T")
+LOOK = 0.5  # seconds between two looks whether the engine lives
+ZOMBIE = psutil.STATUS_ZOMBIE
 SHARE = 0.5  # of the accelerator's memory; the model that learns needs the rest
 # On a CPU vLLM asks for a share of all memory, and does not start where others use it. Its cache of
 # keys and values gets an eighth of what is free.
@@ -50,6 +54,7 @@ class InProcess:
         need("vllm", "vllm", "--sampler vllm", "or give the address of a server")
         self._adapter: Any = None
         self._many, self._prepared, self.rank = 0, False, rank
+        before = set(psutil.Process().children(recursive=True))
         with opening(model, f"--sampler is vllm, with the model '{model}'") as how, _quiet():
             how.pop("local_files_only")  # the block keeps vLLM from the hub
             self.vllm: Any = importlib.import_module("vllm")
@@ -70,6 +75,9 @@ class InProcess:
                     f"--sampler is vllm, and it does not open {model} ({_said(why)}); "
                     "VLLM_LOGGING_LEVEL=INFO shows what it says"
                 ) from why
+
+        found = set(psutil.Process().children(recursive=True)) - before
+        self._processes = [p for p in found if "VLLM" in p.name()]
 
     def _updates(self) -> dict[str, Any]:
         """The arguments that prepare it for weights or for adapters."""
@@ -111,6 +119,8 @@ class InProcess:
         if self.rank:
             self._many += 1
             self._adapter = self._request(weights)
+            if self._adapter is not None:  # now: one that fails in a request ends the engine
+                self._asked("take the adapter", self._load_adapter)
         else:
             self._asked("take new weights", lambda: self._load(weights))
         if self._asked("forget its prefixes", self.llm.reset_prefix_cache) is not True:
@@ -124,6 +134,10 @@ class InProcess:
         self.llm.update_weights({"update_info": {"folder": str(weights.folder)}})
         self.llm.finish_weight_update(weights.version)
 
+    def _load_adapter(self) -> None:
+        if not self.llm.llm_engine.add_lora(self._adapter):
+            raise ValueError("it holds that adapter already")
+
     def _request(self, weights: Weights) -> Any:
         """vLLM's words for an adapter; None for none. The number is a new one each time."""
         if weights.folder is None:
@@ -132,17 +146,35 @@ class InProcess:
         return kind(weights.version, self._many, str(weights.folder))
 
     def _asked(self, what: str, call: Callable[[], T]) -> T:
-        """Call vLLM, and say in one sentence what it raises."""
+        """Call vLLM, and say in one sentence what it raises.
+
+        In a thread, because vLLM waits for ever for an engine that was killed.
+        """
+        answer: Future[T] = Future()
+        threading.Thread(target=_answered, args=(answer, call), daemon=True).start()
+        while not (gone := self._dead()):
+            try:
+                return answer.result(LOOK)
+            except TimeoutError:
+                if answer.done():
+                    break
+            except Exception:
+                break
+        why = answer.exception() if answer.done() else None
+        gone = gone or type(why).__name__ == "EngineDeadError"
+        raise InputError(
+            f"{self.name} "
+            + ("has died" if gone else f"could not {what} ({_said(why)})")
+            + "; the run goes on from its last save with --resume"
+            + ("" if gone else ", or without --sampler")
+        ) from why
+
+    def _dead(self) -> bool:
+        """Whether a process of the engine has ended."""
         try:
-            return call()
-        except Exception as why:  # a dead engine, a refused adapter: many types, from many places
-            gone = type(why).__name__ == "EngineDeadError"
-            raise InputError(
-                f"{self.name} "
-                + ("has died" if gone else f"could not {what} ({_said(why)})")
-                + "; the run goes on from its last save with --resume"
-                + ("" if gone else ", or without --sampler")
-            ) from why
+            return any(not p.is_running() or p.status() == ZOMBIE for p in self._processes)
+        except psutil.NoSuchProcess:
+            return True
 
     def _settings(self, request: Request, params: SamplingParams) -> Any:
         return self.vllm.SamplingParams(
@@ -182,7 +214,14 @@ def _room() -> dict[str, Any]:
     return {"kv_cache_memory_bytes": cache, "enforce_eager": True}
 
 
-def _said(why: Exception) -> str:
+def _answered(answer: Future[T], call: Callable[[], T]) -> None:
+    try:
+        answer.set_result(call())
+    except BaseException as why:  # an engine fails in many ways; the caller raises it
+        answer.set_exception(why)
+
+
+def _said(why: BaseException | None) -> str:
     return f"{type(why).__name__}: {' '.join(str(why).split())[:160]}"
 
 
