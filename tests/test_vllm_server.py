@@ -45,9 +45,9 @@ def apart(x: Samples) -> float:
     return float((x.logp - x.extra[SAMPLER_LOGP]).abs()[x.mask].max())
 
 
-def post(url: str, path: str) -> Any:
-    root = url.removesuffix("/v1")
-    asked = urllib.request.Request(f"{root}{path}", b"{}", {"Content-Type": "application/json"})
+def post(url: str, path: str, **body: Any) -> Any:
+    root, said = url.removesuffix("/v1"), json.dumps(body).encode()
+    asked = urllib.request.Request(f"{root}{path}", said, {"Content-Type": "application/json"})
     with urllib.request.urlopen(asked, timeout=60) as reply:
         return json.loads(reply.read())
 
@@ -86,12 +86,18 @@ def test_its_weights_follow_twice_and_back(there: Any) -> None:
     assert of.sync.updates == 4
 
 
-def test_a_run_that_was_killed_in_an_update_leaves_a_server_that_goes_on(there: Any) -> None:
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_run_that_was_killed_in_an_update_leaves_a_server_that_goes_on(
+    there: Any, sent: bool
+) -> None:
     """Paused, and in the middle of an update, as after a SIGKILL of the run."""
     if there[2]:
         pytest.skip("adapters need neither a pause nor an update")
+    of_server(there).copy()  # so that the server has been prepared
     post(there[1], "/pause?mode=wait")
     post(there[1], "/start_weight_update")
+    if sent:
+        post(there[1], "/update_weights", update_info={"folder": str(there[0])})
     of = of_server(there).copy()
     moved(of)
     assert apart(drawn(of)) < 1e-3

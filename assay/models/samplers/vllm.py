@@ -35,7 +35,7 @@ LOGPROBS = "processed_logprobs"
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, as vLLM takes them
 EXTENSION = "assay.models.samplers.vllm_worker.Extension"
 BACKEND = "assay-files"  # vllm_worker's, which only vLLM can import
-QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CONFIGURE_LOGGING": "1"}
+QUIET = {"VLLM_LOGGING_LEVEL": "ERROR"}
 
 
 class InProcess:

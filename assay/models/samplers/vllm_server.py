@@ -115,14 +115,14 @@ class VllmServer(Server):
         self._version = weights.version
 
     def _begin(self) -> None:
-        """Begin an update, after the end of one that a killed run left open."""
+        """Begin an update, or go on with one that a killed run left open: to finish that one, with
+        weights missing, ends the engine.
+        """
         try:
             self._post("/start_weight_update", {})
         except InputError as why:
             if "already active" not in str(why):
                 raise
-            self._post("/finish_weight_update", {})
-            self._post("/start_weight_update", {})
 
     def _load_adapter(self, weights: Weights) -> None:
         before = self._loaded
