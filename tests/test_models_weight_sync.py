@@ -37,7 +37,7 @@ def drawn(of: Any, n: int = 3, key: int = 1) -> Samples:
     return of.sample(of.vocabulary.prompts(ASKS), n, Rng(key))
 
 
-@pytest.mark.parametrize("lora", [0, 4])
+@pytest.mark.parametrize("lora", [0, pytest.param(4, marks=pytest.mark.full)])
 def test_its_weights_follow_and_are_sent_once(at: Path, lora: int) -> None:
     if lora:
         pytest.importorskip("peft")
@@ -56,7 +56,7 @@ def test_its_weights_follow_and_are_sent_once(at: Path, lora: int) -> None:
     assert of.sync.updates == 5 and other.present.all()
 
 
-@pytest.mark.parametrize("lora", [0, 4])
+@pytest.mark.parametrize("lora", [0, pytest.param(4, marks=pytest.mark.full)])
 def test_a_stale_engine_is_an_error_with_its_numbers(at: Path, lora: int) -> None:
     if lora:
         pytest.importorskip("peft")
@@ -73,6 +73,7 @@ def test_a_stale_engine_is_an_error_with_its_numbers(at: Path, lora: int) -> Non
         drawn(of)
 
 
+@pytest.mark.full
 def test_an_optimiser_s_step_is_a_change_and_so_is_a_state_that_is_loaded(at: Path) -> None:
     of = served(at).copy()
     drawn(of)
@@ -87,6 +88,7 @@ def test_an_optimiser_s_step_is_a_change_and_so_is_a_state_that_is_loaded(at: Pa
     assert of.sync.updates == 3
 
 
+@pytest.mark.full
 def test_the_tolerance_is_said_and_can_be_raised(at: Path) -> None:
     with pytest.raises(InputError, match=r"and 0.001 at most is allowed"):
         drawn(served(at, noise=0.02).copy())
@@ -99,6 +101,7 @@ def test_the_tolerance_is_said_and_can_be_raised(at: Path) -> None:
         SyncConfig(correction="tis")
 
 
+@pytest.mark.full
 def test_raw_log_probabilities_are_refused(at: Path) -> None:
     of = served(at, temperature=0.6).copy()
     of.engine.raw = True
@@ -106,7 +109,9 @@ def test_raw_log_probabilities_are_refused(at: Path) -> None:
         drawn(of)
 
 
-@pytest.mark.parametrize("mode", ["sequence_mask", "token_truncate"])
+@pytest.mark.parametrize(
+    "mode", ["sequence_mask", pytest.param("token_truncate", marks=pytest.mark.full)]
+)
 def test_the_correction_moves_the_gradient_to_the_learner_s(at: Path, mode: str) -> None:
     """The mean gradient over many completions of an engine that errs, weighed and not, against that
     over the policy's own: the weighed one is nearer.
@@ -162,6 +167,7 @@ def test_batches_of_different_lengths_are_joined(at: Path) -> None:
     assert torch.equal(both.extra[SAMPLER_LOGP][-1, :, :2], y.extra[SAMPLER_LOGP][0])
 
 
+@pytest.mark.full
 def test_completions_that_go_on_from_others_weigh_one(at: Path) -> None:
     of = served(at).copy()
     x = drawn(of, 2)
@@ -184,6 +190,7 @@ def test_an_engine_that_a_killed_run_left_is_given_the_model_s_weights(
     assert (x.logp - x.extra[SAMPLER_LOGP]).abs()[x.mask].max() < 1e-4
 
 
+@pytest.mark.full
 def test_old_weights_are_removed_and_a_folder_may_be_named(at: Path, tmp_path: Path) -> None:
     of = served(at, folder=str(tmp_path)).copy()
     for k in range(3):
@@ -195,6 +202,7 @@ def test_old_weights_are_removed_and_a_folder_may_be_named(at: Path, tmp_path: P
         drawn(served(at, folder=str(tmp_path / "none")).copy())
 
 
+@pytest.mark.full
 def test_adapters_that_vllm_does_not_take_are_refused(at: Path) -> None:
     pytest.importorskip("peft")
     assert rank_of(served(at, lora=4).backbone) == 4 and rank_of(served(at).backbone) == 0

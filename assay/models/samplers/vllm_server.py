@@ -47,11 +47,13 @@ class VllmServer(Server):
         self._loaded, self._version, self._prepared = "", "", False
         parts = urllib.parse.urlsplit(self.base)
         self.root = f"{parts.scheme}://{parts.netloc}{parts.path.removesuffix('/v1')}"
-        # once: a call that is repeated after it was obeyed is out of order
-        self.control = JsonClient(
-            self.root, "sampler", keys=KEYS, tries=1, timeout=PATIENCE, patience=PATIENCE
-        )
+        self.control = self._client()
         self._wake()
+
+    def _client(self) -> JsonClient:
+        """One try: a call that is repeated after it was obeyed is out of order."""
+        how: Any = {"keys": KEYS, "tries": 1, "timeout": PATIENCE, "patience": PATIENCE}
+        return JsonClient(self.root, "sampler", **how)
 
     def _wake(self) -> None:
         """Resume a server that a killed run left paused: it would never answer."""
@@ -115,9 +117,7 @@ class VllmServer(Server):
         self._version = weights.version
 
     def _begin(self) -> None:
-        """Begin an update, or go on with one that a killed run left open: to finish that one, with
-        weights missing, ends the engine.
-        """
+        """Begin an update, or go on with one that a killed run left open: every weight is sent."""
         try:
             self._post("/start_weight_update", {})
         except InputError as why:
@@ -166,6 +166,7 @@ class VllmServer(Server):
                 f"({why.said[:160]}); {START + (' --enable-lora' if lora else '')}"
             ) from why
         except Unavailable as why:
+            self.control = self._client()  # the server closes the connection after a failure
             raise InputError(
                 f"--sampler: {self.root}{path} failed ({why}{_more(why)}); its log says more. "
                 "The run goes on from its last save with --resume"
