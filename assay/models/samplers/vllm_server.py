@@ -107,22 +107,34 @@ class VllmServer(Server):
             )
 
     def _load_weights(self, weights: Weights) -> None:
+        body = {"update_info": {"folder": str(weights.folder)}}
         self._post("/pause?mode=wait", {})
         try:
-            self._begin()
-            self._post("/update_weights", {"update_info": {"folder": str(weights.folder)}})
+            fresh = self._begin()
+            try:
+                self._post("/update_weights", body)
+            except InputError:
+                if fresh:
+                    raise
+                # the killed run had sent its weights; the failure has closed its update
+                self._post("/start_weight_update", {})
+                self._post("/update_weights", body)
             self._post("/finish_weight_update", {"weight_version": weights.version})
         finally:
             self._post("/resume", {})
         self._version = weights.version
 
-    def _begin(self) -> None:
-        """Begin an update, or go on with one that a killed run left open: every weight is sent."""
+    def _begin(self) -> bool:
+        """Begin an update, or go on with one that a killed run left open; return whether it is
+        begun here.
+        """
         try:
             self._post("/start_weight_update", {})
         except InputError as why:
             if "already active" not in str(why):
                 raise
+            return False
+        return True
 
     def _load_adapter(self, weights: Weights) -> None:
         before = self._loaded
