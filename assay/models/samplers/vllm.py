@@ -35,6 +35,7 @@ LOGPROBS = "processed_logprobs"
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, as vLLM takes them
 EXTENSION = "assay.models.samplers.vllm_worker.Extension"
 BACKEND = "assay-files"  # vllm_worker's, which only vLLM can import
+OWNER = "ENGINE_OWNER_PID"  # vllm_worker's
 QUIET = {"VLLM_LOGGING_LEVEL": "ERROR"}
 
 
@@ -90,7 +91,8 @@ class InProcess:
                 f"the adapters have rank {self.rank}, and vLLM takes at most {RANKS[-1]}; lower "
                 "--lora"
             )
-        return {"enable_lora": True, "max_lora_rank": most, "max_loras": 1}
+        how = {"enable_lora": True, "max_lora_rank": most, "max_loras": 1}
+        return {**how, "worker_extension_cls": EXTENSION}
 
     def generate(
         self, requests: Sequence[Request], params: SamplingParams
@@ -227,13 +229,18 @@ def _said(why: BaseException | None) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Let vLLM's processes print errors alone, unless the environment says otherwise."""
-    before = {k: os.environ.get(k) for k in QUIET}
+    """Let vLLM's processes print errors alone, unless the environment says otherwise, and tell them
+    whose they are.
+    """
+    before = {k: os.environ.get(k) for k in (*QUIET, OWNER)}
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    os.environ[OWNER] = str(os.getpid())
     try:
         yield
     finally:
         for name, was in before.items():
             if was is None:
                 os.environ.pop(name, None)
+            else:
+                os.environ[name] = was

@@ -8,11 +8,16 @@ imported here, since the workers may belong to a server.
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import torch
 from safetensors import safe_open
 from torch import Tensor
@@ -24,6 +29,7 @@ from vllm.distributed.weight_transfer.base import (
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 
 BACKEND = "assay-files"
+OWNER = "ENGINE_OWNER_PID"  # in the environment: the run that opened the engine in its process
 
 
 @dataclass
@@ -100,4 +106,15 @@ def _pack_heads(model: Any) -> None:
             module.quant_method.process_weights_after_loading(module)
 
 
+def _end_with(owner: Any) -> None:
+    """End the engine once the run that opened it is gone: vLLM's goes on after a SIGKILL."""
+    while owner.is_running() and owner.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(1.0)
+    os.kill(os.getppid(), signal.SIGKILL)
+    os._exit(1)
+
+
 WeightTransferEngineFactory.register_engine(BACKEND, FileTransfer)
+if OWNER in os.environ:
+    _RUN = psutil.Process(int(os.environ[OWNER]))
+    threading.Thread(target=_end_with, args=(_RUN,), daemon=True).start()
