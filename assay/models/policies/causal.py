@@ -211,9 +211,8 @@ class Causal(nn.Module):
             )
 
         def of(rows: Samples) -> Tensor:
-            return self._in_passes(
-                lambda x: token_kl(self, reference, x), rows, "KL to the reference"
-            )
+            each = functools.partial(token_kl, self, reference)
+            return self._in_passes(each, rows, "KL to the reference")
 
         return by_rows(of, samples)
 
@@ -284,8 +283,7 @@ class Causal(nn.Module):
         device = self.like.device
         ids = torch.full((1, n, tokens), self.vocabulary.eos, device=device)
         mask = torch.ones(1, n, tokens - 1, dtype=torch.bool, device=device)
-        row = torch.zeros(1, dtype=torch.int64, device=device)
-        prompts = Prompts(ids[:, 0, :1], mask[:, 0, :1], row)
+        prompts = Prompts(ids[:, 0, :1], mask[:, 0, :1], torch.zeros_like(ids[:, 0, 0]))
         nothing = torch.zeros_like(mask, dtype=self.like.dtype)
         return Samples(prompts, ids[..., 1:], mask, ~mask, nothing, mask[..., -1])
 
