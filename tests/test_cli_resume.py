@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cli_run import SMALL, _elsewhere, mine, readings, refused  # noqa: F401  (a fixture)
+from test_cli_run import MINE, SMALL, _elsewhere, mine, readings, refused  # noqa: F401  (a fixture)
 
 from assay import cli
 from assay.engine import checkpoint
@@ -252,3 +252,15 @@ def test_a_disk_that_is_full_on_the_way_loses_nothing(
     assert cli.main(["run", "--resume", "--out", "a"]) == 0
     assert cli.main([*words, "b"]) == 0
     assert readings("a") == readings("b")
+
+
+def test_a_constant_of_several_values_is_recorded_and_goes_on() -> None:
+    text = MINE.replace("{act}", "pass").replace(
+        "lam: float = 0.5", "few: tuple[str, ...] = ('a',)"
+    )
+    Path("several.py").write_text(text)
+    assert cli.main(["run", "./several.py", "--few", "b,c", "--out", "run", *SMALL]) == 0
+    assert Run.open("run").about["arguments"] == {"few": ["b", "c"]}
+    assert (
+        cli.main(["run", "./several.py", "--few", "b,c", "--out", "run", *SMALL, "--resume"]) == 0
+    )

@@ -26,6 +26,7 @@ from assay.errors import InputError
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.reading import described
 from assay.records import own_code
+from assay.records.lines import plain
 from assay.records.memory import MemoryRun
 from assay.records.own_inputs import INPUTS
 from assay.records.runs import Run, RunRecord, digest
@@ -122,11 +123,11 @@ def _about(
         title=asked.entry.title,
         paper=asked.entry.paper,
         path=str(asked.entry.path) if mine else None,
-        arguments=asked.arguments,
+        arguments=plain(asked.arguments),  # a tuple becomes a list
         loop=asdict(loop),
         seed=loop.seed,
         world={"name": asked.world, **_settled(named, world)},
-        fit={"name": asked.fit, **asked.fit_arguments} if asked.fit else None,
+        fit=plain({"name": asked.fit, **asked.fit_arguments}) if asked.fit else None,
         run={
             **asked.settings,
             **asdict(config),
