@@ -107,7 +107,7 @@ def test_a_reading_is_the_house_s_own(tmp_path: Path) -> None:
         and run.about["rewards"] == ["words"]
     )
     assert (
-        readings[0]["kl"] == 0
+        abs(readings[0]["kl"]) < 1e-6
         and 0 < readings[1]["kl"] < readings[3]["kl"]
         and readings[3]["kl_kind"] == "sampled"
     )
@@ -189,7 +189,7 @@ def test_with_adapters_the_reference_is_their_first_weights_put_back(tmp_path: P
     hand.state.global_step = 2
     hand.callback.on_train_end(hand.args, hand.state, hand.control)
     readings = Run.open(tmp_path / "run").readings()
-    assert readings[0]["kl"] == 0 and readings[1]["kl"] > 1e-4
+    assert abs(readings[0]["kl"]) < 1e-6 and readings[1]["kl"] > 1e-4
     assert all(torch.equal(a, b) for a, b in zip(now, trained, strict=True)), (
         "what is trained is as it was"
     )
@@ -233,7 +233,9 @@ def test_a_world_brings_its_prompts_gold_and_reference(tmp_path: Path) -> None:
     ).begin().train(2)
     readings = Run.open(tmp_path / "run").readings()
     assert (
-        [r["n"] for r in readings] == [12, 12] and readings[0]["kl"] == 0 and readings[1]["kl"] > 0
+        [r["n"] for r in readings] == [12, 12]
+        and abs(readings[0]["kl"]) < 1e-6
+        and readings[1]["kl"] > 0
     )
     assert (
         readings[1]["gold"] is not None

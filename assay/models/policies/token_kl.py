@@ -56,7 +56,8 @@ def sample_and_kl(
         (completions, KL of each).
     """
     states = len(prompts) * n * policy.max_tokens * policy.backbone.width
-    policy.keeps_states = states * policy.like.element_size() <= _HELD
+    few = states * policy.like.element_size() <= _HELD
+    policy.keeps_states = few and policy is not reference  # whose KL is 0, not rounding
     try:
         x = policy.sample(prompts, n, rng)
     finally:

@@ -158,7 +158,10 @@ class VllmServer(Server):
 
     def _served(self) -> str:
         """The version of the weights that the server holds."""
-        return str(self._call("/weight_info", None)["weight_version"])
+        said = self._call("/weight_info", None)
+        if not isinstance(said, dict) or "weight_version" not in said:
+            raise InputError(f"--sampler: {self.root}/weight_info names no version of its weights")
+        return str(said["weight_version"])
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         return dict(self._call(path, body))
