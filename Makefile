@@ -25,7 +25,7 @@ demo: $(STAMP)  ## Shows an over-optimised proxy and best-of-n, measured: about 
 test: $(STAMP)  ## Runs every law, and of the contract each recipe on its smallest world: under 10 minutes.
 	$(PYTEST) -m "not full and not browser and not nightly"
 
-test-all: $(STAMP) .venv/.browser trl ray  ## Runs every test, those of the optional environments included.
+test-all: $(STAMP) .venv/.browser trl ray  ## Runs every test, those of the optional environments included; vLLM's are run by make vllm.
 	ASSAY_CHECK=all $(PYTEST) -m "not nightly"
 
 nightly: $(STAMP)  ## Runs what takes hours: a million damaged inputs, kills at every operation, long stateful tests.
