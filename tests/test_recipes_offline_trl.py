@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from assay.core import Carry, Loop, Pairs, Prompts, Samples, Task
 from assay.recipes import direct_alignment, dpo, regularised_preference
@@ -154,15 +155,24 @@ def pairs_of(batch: Any) -> Pairs:
 def ours(
     recipe: Any, pairs: Pairs, arguments: dict[str, Any]
 ) -> tuple[dict[str, float], list[Tensor]]:
-    """The first step's stats, and its gradients as they lie on the parameters."""
+    """The first step's stats, and the gradients that its optimiser is given."""
     reference = Foreign(model(2), model(1))
     for p in reference.parameters():
         p.requires_grad_(False)
     task = Task(prompts=pairs.prompts, reference=reference, pairs=pairs, carry=Carry())  # type: ignore[arg-type]
-    step = next(
-        recipe(task, **arguments, loop=Loop(max_steps=1, batch_size=len(pairs), learning_rate=1e-9))
-    )
-    return step.stats, [p.grad for p in step.policy.parameters()]
+    given: dict[int, Tensor] = {}
+
+    def before(adam: torch.optim.Optimizer, *_: Any) -> None:
+        for group in adam.param_groups:
+            given.update({id(p): p.grad.clone() for p in group["params"]})
+
+    loop = Loop(max_steps=1, batch_size=len(pairs), learning_rate=1e-9)
+    hook = register_optimizer_step_pre_hook(before)  # they are dropped after the step
+    try:
+        step = next(recipe(task, **arguments, loop=loop))
+    finally:
+        hook.remove()
+    return step.stats, [given[id(p)] for p in step.policy.parameters()]
 
 
 CASES: dict[str, Any] = {

@@ -71,7 +71,7 @@ def test_inside_trl(tmp_path: Path) -> None:
     whole = trained("whole", 6)
     assert (
         [r["step"] for r in whole] == [0, 2, 4, 6]
-        and whole[0]["kl"] == 0
+        and whole[0]["kl"] == pytest.approx(0, abs=1e-6)  # drawing rounds otherwise than reading
         and whole[-1]["kl"] > 1e-4
     )
     assert whole[-1]["gold"] > whole[0]["gold"] and whole[-1]["proxy"] is not None
