@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from assay.core import Rng, Step, Task
+from assay.engine.compiling import compiling_cost
 from assay.engine.parallel import meter, rank
 from assay.errors import InputError
 from assay.evaluation.alerts import Alerts
@@ -148,7 +149,7 @@ class RunReader:
                 **line,
                 **(spent or self.progress.spent),
                 "seconds": 0.0 if spent else self.progress.seconds,
-                "stats": {**(stats or {}), **line["stats"]},
+                "stats": {**(stats or {}), **compiling_cost(), **line["stats"]},
                 "watch": watch,
             }
         )

@@ -84,6 +84,7 @@ class Reading(TypedDict):
             "clip_ratio/low_mean", "…/high_mean", "…/region_mean" (ratios that PPO's bounds clip);
             of pairs "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies",
             "logps/chosen", "logps/rejected"; and what the recipe adds. Of the reading itself:
+            "compile/seconds" and "compile/graphs" (what torch.compile took since the last reading);
             "read/length", "read/truncated", "read/scored/NAME" (how many of the n completions a
             reward model applies to, if not to all: its mean is over these), "exact/…", and at the
             second look "fresh/…".

@@ -13,6 +13,7 @@ from assay.core import Rng
 from assay.data import hub
 from assay.data.opening import opening
 from assay.engine import progress
+from assay.engine.compiling import check_compiles
 from assay.engine.parallel import agreed, rank
 from assay.errors import InputError
 from assay.models.backbones.lora import lora_config, peft_needed
@@ -169,6 +170,29 @@ def check_adapter(peft: str) -> None:
         adapter_config.read(peft)
 
 
+def check_torch_compile(wanted: bool, bits: int, device: torch.device, *, divided: bool) -> None:
+    """Check, before a model is loaded, that torch.compile works here.
+
+    Args:
+        wanted: Whether it is asked for.
+        bits: As for `open_model`.
+        device: Where the run computes.
+        divided: Whether weights are divided over processes.
+
+    Raises:
+        InputError: The weights are divided or quantized.
+        Missing: torch.compile does not work here.
+    """
+    if not wanted:
+        return
+    with_what = "--fsdp" if divided else "--bits" if bits else ""
+    if with_what:
+        raise InputError(
+            f"--torch-compile and {with_what} were never tried together; leave one of them out"
+        )
+    check_compiles(device)
+
+
 def backbone(
     model: Any,
     *,
@@ -176,6 +200,7 @@ def backbone(
     peft: str,
     bits: int,
     checkpointing: bool,
+    compiled: bool,
     rng: Rng,
     divide: Callable[[Any], Pretrained] | None = None,
 ) -> torch.nn.Module:
@@ -188,6 +213,7 @@ def backbone(
             as the model's own weights, and are switched with the adapter.
         bits: As for `open_model`; quantized weights need adapters.
         checkpointing: Compute each layer a second time in the backward pass.
+        compiled: Compute layers by torch.compile.
         rng: Address of the adapters' first weights.
         divide: Divides the model over processes; adapters stay whole in each of them.
 
@@ -202,7 +228,9 @@ def backbone(
                 f"--bits is {bits}, and quantized weights cannot be trained; add "
                 "--lora 16, or leave --bits out"
             )
-        return Pretrained(model, checkpointing=checkpointing) if divide is None else divide(model)
+        if divide is not None:
+            return divide(model)
+        return Pretrained(model, checkpointing=checkpointing, compiled=compiled)
     if lora and peft:
         raise InputError(
             f"--lora is {lora} and --peft is '{peft}', which both configure adapters; "
@@ -216,7 +244,7 @@ def backbone(
     if divide is not None:
         adapter_config.divisible(config)
         model = divide(model)
-    return Adapted(Base(model, config, rng, checkpointing=checkpointing))
+    return Adapted(Base(model, config, rng, checkpointing=checkpointing, compiled=compiled))
 
 
 def check_positions(name: str, model: Any, longest: int, completion: int) -> None:

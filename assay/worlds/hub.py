@@ -26,6 +26,7 @@ from assay.worlds.configuration import arguments
 from assay.worlds.device import (
     check_adapter,
     check_positions,
+    check_torch_compile,
     device_named,
     dtype_named,
     open_model,
@@ -94,6 +95,8 @@ class HubConfig:
             make the reference another model (PiSSA, OLoRA, bias) is refused.
         bits: Load the model in 4 or 8 bits, with bitsandbytes; 0 for the weights as they are.
         checkpointing: Compute each layer a second time in the backward pass, to save memory.
+        torch_compile: Compute the policy's layers by torch.compile, but where completions are
+            drawn. It takes a minute or so at the start; readings say how long.
         fsdp: Divide weights, gradients and optimiser state over the processes of a launch (torch's
             fully_shard), so that none holds the whole model. `accelerate launch --use_fsdp` asks
             for it too.
@@ -147,6 +150,7 @@ class HubConfig:
     peft: str = ""
     bits: int = 0
     checkpointing: bool = False
+    torch_compile: bool = False
     fsdp: bool = False
     fsdp_gather: str = "auto"
     sampler: str = ""
@@ -190,6 +194,7 @@ def _world(config: HubConfig) -> World:
     device, (narrow, wide) = device_named(config.device), dtype_named(config.dtype)
     check_adapter(config.peft)
     divided = divides(config.fsdp, config.fsdp_gather)
+    check_torch_compile(config.torch_compile, config.bits, device, divided=divided)
     rewards, golds = (
         [opened(r, flag, config, device, divided=divided) for r in some]
         for flag, some in (

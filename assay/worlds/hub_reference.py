@@ -66,6 +66,7 @@ def reference(
         peft=config.peft,
         bits=config.bits,
         checkpointing=config.checkpointing,
+        compiled=config.torch_compile,
         rng=Rng(config.seed)("adapters"),
         divide=divider(config, prompts.tokens.device) if divided else None,
     )

@@ -2,6 +2,7 @@
 
 python -m bench.real FOLDER --peer .venv-trl/bin/python        every case: an hour of two idle cores
 python -m bench.real FOLDER --peer … --only dpo                some, printed and written nowhere
+python -m bench.real FOLDER --peer … --go-on                   those that this machine has not run
 python -m bench.real --page                                    the page again, from the results
 
 FOLDER is a causal language model as `save_pretrained` writes it, such as SmolLM2-135M-Instruct.
@@ -30,6 +31,9 @@ def main(argv: list[str]) -> int:
     ask.add_argument("folder", nargs="?", default="", help="the checkpoint's folder")
     ask.add_argument("--peer", help="the interpreter of the environment that TRL is in")
     ask.add_argument("--only", default="", help="cases whose name holds this; writes nothing")
+    ask.add_argument(
+        "--go-on", action="store_true", help="keep the cases that this machine has run"
+    )
     ask.add_argument("--page", action="store_true", help="write the page again, from the results")
     args = ask.parse_args(argv)
     if not args.page:
@@ -40,13 +44,26 @@ def main(argv: list[str]) -> int:
         some = [c for c in CASES if args.only in c.name]
         if not some:
             ask.error(f"no case's name holds '{args.only}'; they are {[c.name for c in CASES]}")
-        found = [one(c, args.folder, args.peer) for c in some]
         if args.only:
+            for c in some:
+                one(c, args.folder, args.peer)
             return 0
         about = {"machine": machine.about(), "model": Path(args.folder).name}
-        RESULTS.write_text(json.dumps({**about, "cases": found}, indent=1) + "\n")
+        done = kept(about) if args.go_on else {}
+        for c in CASES:
+            done[c.name] = done.get(c.name) or one(c, args.folder, args.peer)
+            found = [done[c.name] for c in CASES if c.name in done]
+            RESULTS.write_text(json.dumps({**about, "cases": found}, indent=1) + "\n")
     PAGE.write_text(page(json.loads(RESULTS.read_text())))
     return 0
+
+
+def kept(about: dict[str, Any]) -> dict[str, Any]:
+    """The cases that were run on this machine, by name."""
+    if not RESULTS.exists():
+        return {}
+    found = json.loads(RESULTS.read_text())
+    return {r["case"]: r for r in found["cases"]} if found["machine"] == about["machine"] else {}
 
 
 def one(c: Case, folder: str, peer: str) -> dict[str, Any]:
@@ -74,6 +91,7 @@ def one(c: Case, folder: str, peer: str) -> dict[str, Any]:
             "goal": c.goal,
             "apart": apart,
             "peer_passes": c.peer_passes,
+            "first": {name: rounds[0]["seconds"] for name, rounds in said.items()},
             "ours": summary(mine),
             "peer": summary(theirs),
             "ratio": ratios(mine, theirs, a_turn=1),

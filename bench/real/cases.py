@@ -15,7 +15,8 @@ class Case:
     """One step that both sides take, or for `generate` one batch of completions.
 
     `lora` is a rank, 0 for all weights. Lengths are tokens; a completion's count its end token.
-    `peer_passes` divides the peer's batch, where the whole of it takes more than 24 GiB.
+    `peer_passes` divides the peer's batch, where the whole of it takes more than 24 GiB; `compiled`
+    lets both sides compute by torch.compile.
     """
 
     name: str
@@ -29,12 +30,15 @@ class Case:
     rounds: int = 3
     peer_passes: int = 1
     goal: float = 0.0
+    compiled: bool = False
 
 
+COMPILED = "grpo, LoRA, prompts of 64, torch.compile"
 CASES = (
     Case("grpo, LoRA, prompts of 64", "grpo", 16, 8, 8, 64, 32, 32, peer_passes=2, goal=4.0),
     Case("grpo, LoRA, prompts of 512", "grpo", 16, 8, 8, 512, 32, 32, 2, peer_passes=8, goal=6.0),
     Case("grpo, all weights, prompts of 64", "grpo", 0, 8, 8, 64, 32, 32, 2, peer_passes=2),
+    Case(COMPILED, "grpo", 16, 8, 8, 64, 32, 32, peer_passes=2, compiled=True),
     Case("dpo, LoRA", "dpo", 16, 8, 2, 128, 96, 384, goal=2.2),
     Case("reward model, LoRA", "reward", 16, 8, 2, 128, 96, 384, goal=2.0),
     Case("generation, prompts of 64", "generate", 0, 8, 8, 64, 32, 32, goal=1.5),

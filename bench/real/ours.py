@@ -65,9 +65,9 @@ def policy(c: Case, folder: Path, *, free: bool = False) -> Causal:
     """The checkpoint, with adapters or without; its completions are of one length, or free."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    backbone: Any = Pretrained(model)
+    backbone: Any = Pretrained(model, compiled=c.compiled)
     if c.lora:
-        backbone = Adapted(Base(model, lora_config(model, c.lora), Rng(0)))
+        backbone = Adapted(Base(backbone, lora_config(model, c.lora), Rng(0)))
     known = Open(tokenizer, size=model.config.vocab_size)
     forced = {"max_tokens": c.most, "min_tokens": 0 if free or c.least < c.most else c.most}
     return Causal(backbone, known, **forced)

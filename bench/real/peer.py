@@ -69,6 +69,7 @@ def same(c: Case, steps: int, scratch: Path) -> dict[str, Any]:
     rows = c.prompts * (c.completions if c.kind == "grpo" else 1)
     return {
         **settings(scratch, steps, LR),
+        "torch_compile": c.compiled,
         "per_device_train_batch_size": rows // c.peer_passes,
         "gradient_accumulation_steps": c.peer_passes,
     }

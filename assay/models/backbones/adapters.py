@@ -44,12 +44,21 @@ class Base:
         config: peft's configuration.
         rng: The address of adapters' first weights.
         checkpointing: See Pretrained.
+        compiled: See Pretrained.
 
     Raises:
         InputError: The configuration injects no layers.
     """
 
-    def __init__(self, model: nn.Module, config: Any, rng: Rng, *, checkpointing: bool = False):
+    def __init__(
+        self,
+        model: nn.Module,
+        config: Any,
+        rng: Rng,
+        *,
+        checkpointing: bool = False,
+        compiled: bool = False,
+    ):
         from peft.tuners.tuners_utils import BaseTunerLayer
         from peft.utils.other import AuxiliaryTrainingWrapper
 
@@ -81,6 +90,7 @@ class Base:
             wrapper.delete_adapter(_UNUSED, None)
         self.switch(None)
         check(self, before)
+        self.plain.compiled = compiled or self.plain.compiled
 
     def _injected(self, model: nn.Module) -> Any:
         """Put peft's layers into the model, with an adapter that is never used."""

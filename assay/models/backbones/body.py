@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from assay.errors import InputError
+from assay.models.backbones.compiled_layers import compiled_layers
 from assay.models.backbones.completion_passes import by_group, row_by_row
 from assay.models.backbones.in_step import Division, announce, uneven_passes
 from assay.models.backbones.layer_progress import by_layer, layers_of
@@ -40,6 +41,7 @@ class Body(nn.Module):
             again in the backward pass.
 
     Attributes:
+        compiled: Whether layers are computed by torch.compile, but where completions are drawn.
         width: Of the last hidden states.
         recall: Called before a layer is computed, the second time too.
 
@@ -51,7 +53,7 @@ class Body(nn.Module):
         super().__init__()
         self.model: Any
         self.add_module("model", model)
-        self.checkpointing, self.recall = checkpointing, _nothing
+        self.checkpointing, self.compiled, self.recall = checkpointing, False, _nothing
         self.lean: Callable[[], AbstractContextManager[Any]] = nullcontext
         self.division: Division | None = None  # of weights over processes
         self.rounded: torch.dtype | None = None  # what divided weights are gathered as
@@ -88,7 +90,7 @@ class Body(nn.Module):
             keep: False for padding.
         """
         places = (keep.cumsum(-1) - 1).clamp(min=0)
-        return self._hidden(nullcontext, tokens, places, keep.long())
+        return self._hidden(nullcontext, tokens, places, keep.long(), compiled=self.compiled)
 
     def groups(self, tokens: Int[Tensor, "n"], groups: PackedGroups) -> Float[Tensor, "n W"]:
         """Compute the last norm's output of packed groups.
@@ -97,10 +99,15 @@ class Body(nn.Module):
             tokens: Token ids, as `groups.packed` lays them out.
             groups: Who sees whom among them.
         """
-        return self.packed(tokens, groups.places, groups)
+        return self.packed(tokens, groups.places, groups, compiled=self.compiled)
 
     def packed(
-        self, tokens: Int[Tensor, "n"], places: Int[Tensor, "n"], attention: Attention
+        self,
+        tokens: Int[Tensor, "n"],
+        places: Int[Tensor, "n"],
+        attention: Attention,
+        *,
+        compiled: bool = False,
     ) -> Float[Tensor, "n W"]:
         """Compute the last norm's output of one packed row.
 
@@ -108,9 +115,10 @@ class Body(nn.Module):
             tokens: Token ids.
             places: Their positions.
             attention: Called once a layer, as PackedGroups is.
+            compiled: Compute layers by torch.compile.
         """
         around = functools.partial(attending, self.model, attention)
-        return self._hidden(around, tokens[None], places[None], None)[0]
+        return self._hidden(around, tokens[None], places[None], None, compiled=compiled)[0]
 
     @property
     def shares_prompts(self) -> bool:
@@ -133,18 +141,25 @@ class Body(nn.Module):
         tokens: Int[Tensor, "R S"],
         places: Int[Tensor, "R S"],
         mask: Int[Tensor, "R S"] | None,
+        *,
+        compiled: bool,
     ) -> Float[Tensor, "R S W"]:
         """Compute the last norm's output; `around` holds whenever a layer is computed."""
 
         @contextmanager
         def within() -> Iterator[None]:
+            if compiled:  # the compiler joins what our own products would
+                with around():
+                    yield
+                return
             fast = linears(self.model) if tokens.numel() >= ROWS else nullcontext()
             with around(), self.lean(), fast:
                 yield
 
         again = self.checkpointing and torch.is_grad_enabled()
         saving = computed_again(self.model, self.recall, within) if again else nullcontext()
-        with saving, within(), by_layer(self.model):
+        faster = compiled_layers(self.model) if compiled else nullcontext()
+        with faster, saving, within(), by_layer(self.model):
             return self._wide(
                 self.computed(
                     input_ids=tokens, attention_mask=mask, position_ids=places, use_cache=False
@@ -192,7 +207,11 @@ class Body(nn.Module):
     @functools.cached_property
     def plain_because(self) -> str:
         """Why a prompt is computed once for each of its completions; "" where it is not."""
-        why = reason_against(self)
+        compiled, self.compiled = self.compiled, False  # two small passes are not worth it
+        try:
+            why = reason_against(self)
+        finally:
+            self.compiled = compiled
         if why:
             kind = self.model.config.model_type
             log.info("a %s model's prompts are computed once for each completion: %s", kind, why)

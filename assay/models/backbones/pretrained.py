@@ -34,6 +34,7 @@ class Pretrained(Body):
         model: The model; its dropout is turned off.
         checkpointing: Where a gradient is wanted, layers save their inputs alone and are computed
             again in the backward pass.
+        compiled: Compute layers by torch.compile, but where completions are drawn.
         checked: Compare the logits made here with the model's own; without weights to compute with,
             `same_as_its_own` is called later.
 
@@ -44,7 +45,14 @@ class Pretrained(Body):
         InputError: The model's logits are not those of its head, or it has no layers to checkpoint.
     """
 
-    def __init__(self, model: nn.Module, *, checkpointing: bool = False, checked: bool = True):
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        checkpointing: bool = False,
+        compiled: bool = False,
+        checked: bool = True,
+    ):
         super().__init__(model, checkpointing=checkpointing)
         self.model.eval()  # dropout off, in training too: a ratio compares a policy with itself
         for module in self.model.modules():
@@ -54,6 +62,7 @@ class Pretrained(Body):
         self.cap, self.scale = getattr(config, "final_logit_softcapping", None), _scale(config)
         if checked:
             self.same_as_its_own()
+        self.compiled = compiled
 
     def same_as_its_own(self) -> None:
         """Compare the logits made here with the model's own, on a few tokens.

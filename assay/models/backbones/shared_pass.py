@@ -25,6 +25,7 @@ NAME = "assay_packed_groups"
 _KINDS = {"full_attention", "sliding_attention"}
 _KNOWN = {"position_ids", "cache_position"}  # tensors that layers pass on and attention ignores
 _now = threading.local()
+_called: list[Any] = []  # what transformers calls, see `opaque_attention`
 # a model's configuration is changed during a pass: two threads may not do so at once
 _locks: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
 
@@ -39,7 +40,7 @@ def attending(model: nn.Module, attention: Attention) -> Iterator[None]:
     """
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    ALL_ATTENTION_FUNCTIONS.register(NAME, _attention)
+    ALL_ATTENTION_FUNCTIONS.register(NAME, _called[0] if _called else _attention)
     config: Any = model.config
     with _locks.setdefault(model, threading.RLock()):
         before = getattr(_now, "attention", None)
@@ -51,6 +52,12 @@ def attending(model: nn.Module, attention: Attention) -> Iterator[None]:
             _now.attention = before
             for c, name in was:
                 c._attn_implementation = name
+
+
+def opaque_attention() -> None:
+    """Let compiled layers call the attention of a pass without looking into it, from here on."""
+    if not _called:
+        _called.append(torch.compiler.disable(_attention))
 
 
 def _configurations(config: Any) -> Iterator[Any]:
