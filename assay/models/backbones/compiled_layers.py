@@ -36,7 +36,7 @@ def compiled_layers(model: nn.Module) -> Iterator[None]:
 
     layers = [x for x in layers_of(model) if "forward" not in x.__dict__]
     for layer in layers:
-        layer.__dict__["forward"] = functools.partial(_compiled(type(layer)), layer)
+        layer.__dict__["forward"] = functools.partial(_compiled(layer.__class__), layer)
     try:
         with (
             torch._dynamo.config.patch(recompile_limit=_KINDS),
