@@ -70,33 +70,31 @@ def one(c: Case, folder: str, peer: str) -> dict[str, Any]:
     """One case: equality first, then rounds by turns, a first one not counted."""
     from bench.speed.against import Side, differences, ratios, summary
 
-    equal = [
-        _said(python, "equal", c, folder, side)
-        for side, python in (("ours", sys.executable), ("peer", peer))
-    ]
-    apart = differences(*equal)
+    pythons = {"ours": sys.executable, **({} if c.alone else {"peer": peer})}
+    equal = [_said(python, "equal", c, folder, name) for name, python in pythons.items()]
     module = "bench.real.worker"
     sides = {
-        "ours": Side(sys.executable, "ours", c, Path(folder), c.rounds + 1, module=module),
-        "peer": Side(peer, "peer", c, Path(folder), c.rounds + 1, module=module),
+        name: Side(python, name, c, Path(folder), c.rounds + 1, module=module)
+        for name, python in pythons.items()
     }
     try:
         said: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
         for _ in range(c.rounds + 1):
             for name, side in sides.items():
                 said[name].append(side.step())
-        mine, theirs = (side[1:] for side in said.values())
         out = {
             "case": c.name,
-            "goal": c.goal,
-            "apart": apart,
-            "peer_passes": c.peer_passes,
             "first": {name: rounds[0]["seconds"] for name, rounds in said.items()},
-            "ours": summary(mine),
-            "peer": summary(theirs),
-            "ratio": ratios(mine, theirs, a_turn=1),
-            "peer_versions": sides["peer"].ready,
+            **{name: summary(rounds[1:]) for name, rounds in said.items()},
         }
+        if not c.alone:
+            out |= {
+                "goal": c.goal,
+                "apart": differences(*equal),
+                "peer_passes": c.peer_passes,
+                "ratio": ratios(said["ours"][1:], said["peer"][1:], a_turn=1),
+                "peer_versions": sides["peer"].ready,
+            }
     finally:
         for side in sides.values():
             side.close()
@@ -106,10 +104,13 @@ def one(c: Case, folder: str, peer: str) -> dict[str, Any]:
 
 def line(r: dict[str, Any]) -> str:
     """One case in one line."""
-    mine, theirs, ratio = r["ours"], r["peer"], r["ratio"]
+    mine = r["ours"]
+    said = f"{r['case']}: ours {mine['seconds']:.1f} s and {mine['peak_bytes'] / 2**30:.1f} GiB"
+    if "peer" not in r:
+        return said
+    theirs, ratio = r["peer"], r["ratio"]
     return (
-        f"{r['case']}: ours {mine['seconds']:.1f} s and {mine['peak_bytes'] / 2**30:.1f} GiB, TRL "
-        f"{theirs['seconds']:.1f} s and {theirs['peak_bytes'] / 2**30:.1f} GiB, ratio "
+        f"{said}, TRL {theirs['seconds']:.1f} s and {theirs['peak_bytes'] / 2**30:.1f} GiB, ratio "
         f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
     )
 

@@ -37,7 +37,13 @@ def page(found: dict[str, Any]) -> str:
 
 
 def _row(r: dict[str, Any]) -> str:
-    ratio, gib = r["ratio"], 2**30
+    gib = 2**30
+    if "peer" not in r:
+        mine = r["ours"]
+        own, first = f"{mine['seconds']:.1f}", f"{r['first']['ours']:.0f}"
+        memory = f"{mine['peak_bytes'] / gib:.1f}"
+        return f"| {r['case']} | {own} | – | – | | {memory} | – | | {first} |"
+    ratio = r["ratio"]
     goal = f"{r['goal']:g}" if r["goal"] else ""
     cells = (
         r["case"],
