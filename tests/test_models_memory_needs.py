@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from assay.core import Rng
 from assay.engine.passes import saved_bytes
 from assay.models.backbones.layer_progress import layers_of
 from assay.models.backbones.pretrained import Pretrained
@@ -90,6 +91,33 @@ def test_activations_are_what_autograd_saves(half: bool, again: bool) -> None:
     said = (a - b) / 600
     if again:  # of one layer, too, which is not saved but made on the way back
         said -= shape().saved[1 if half else 0] / shape().layers
+    assert said / 3 == pytest.approx((more[0] - more[1]) / 600 / 2, rel=0.02)
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("half", [False, True])
+def test_activations_of_adapters_are_what_autograd_saves(half: bool, again: bool) -> None:
+    """The base is frozen, so that less is saved in float32; in bfloat16 adapters are given float32
+    copies, and more is.
+    """
+    peft = pytest.importorskip("peft", reason="the lora extra is not installed")
+    from assay.models.backbones.adapters import Adapted, Base
+
+    def saved(tokens: int, layers: int) -> int:
+        model = model_of(layers=layers).to(torch.bfloat16 if half else torch.float32)
+        lora = peft.LoraConfig(r=16, target_modules="all-linear")
+        base = Base(model, lora, Rng(0), checkpointing=again)
+        backbone = Adapted(base, adapter=True).requires_grad_(True)
+        ids, kept = torch.arange(tokens)[None] % 256, torch.ones(1, tokens, dtype=torch.bool)
+        given = ids[:, :1], kept[:, :1], ids[None, :, 1:], kept[None, :, 1:]
+        return saved_bytes(lambda: backbone.hidden_states(*given)[0])
+
+    more = [saved(n, 3) - saved(n, 1) for n in (900, 300)]
+    plan = Plan(kind="LoRA", half=half, recomputed=again)
+    a, b = (needs(shape(), replace(plan, learned=n)).activations for n in (600, 0))
+    said = (a - b) / 600
+    if again:
+        said -= shape().adapted_saved[1 if half else 0] / shape().layers
     assert said / 3 == pytest.approx((more[0] - more[1]) / 600 / 2, rel=0.02)
 
 

@@ -79,6 +79,7 @@ def _divided(backbone: Any, parameters: int, adapted: int, saved: int) -> dict[s
         hidden=backbone.width,
         keys=backbone.key_bytes // 4,
         saved=(saved, saved),
+        adapted_saved=(saved, saved),  # in float32 an adapter's pass saves no more
     )
     return {
         kind: {

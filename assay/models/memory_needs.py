@@ -28,7 +28,8 @@ class Shape:
         hidden: Width of the hidden states.
         keys: Keys and values of a token, in all layers.
         saved: Bytes that a token's pass saves for the backward pass, in all layers, in float32 and
-            in bfloat16.
+            in bfloat16, where all weights are trained.
+        adapted_saved: Likewise, where LoRA adapters alone are.
     """
 
     parameters: int
@@ -38,6 +39,7 @@ class Shape:
     hidden: int
     keys: int
     saved: tuple[int, int]
+    adapted_saved: tuple[int, int]
 
     @property
     def layer(self) -> int:
@@ -61,7 +63,10 @@ def llama(
 
     What a token's pass saves is, in each layer and as counted by `engine.passes.saved_bytes`,
     24·hidden + 16·intermediate + 12·queries + 16·keys + 5·heads bytes in float32. In bfloat16 it is
-    16, 8, 6, 8 and 5: norms compute in float32.
+    16, 8, 6, 8 and 5: norms compute in float32. With LoRA and a frozen base the norms' results are
+    not saved: 16·hidden in float32. In bfloat16 peft gives each adapter a float32 copy of its
+    layer's input, and both of its products are saved: 28·hidden + 10·intermediate + 8·queries +
+    8·keys + 5·heads + 28·rank.
 
     Args:
         hidden: Width of the hidden states.
@@ -82,6 +87,10 @@ def llama(
         24 * hidden + 16 * intermediate + 12 * q + 16 * k + 5 * heads,
         16 * hidden + 8 * intermediate + 6 * q + 8 * k + 5 * heads,
     )
+    adapted_saved = (
+        saved[0] - 8 * hidden,
+        28 * hidden + 10 * intermediate + 8 * q + 8 * k + 5 * heads + 28 * rank,
+    )
     return Shape(
         parameters=layers * (linear + 2 * hidden) + ends,
         ends=ends,
@@ -90,6 +99,7 @@ def llama(
         hidden=hidden,
         keys=2 * layers * k,
         saved=(layers * saved[0], layers * saved[1]),
+        adapted_saved=(layers * adapted_saved[0], layers * adapted_saved[1]),
     )
 
 
@@ -185,7 +195,8 @@ def needs(shape: Shape, plan: Plan) -> Needs:
         slopes = size * (shape.ends + shape.layer) if plan.kind != "LoRA" else 0
         gathered = size * (shape.ends + 2 * shape.layer) + slopes
         whole = size * shape.parameters if plan.gathered else size * (shape.ends + 2 * shape.layer)
-    a_token = shape.saved[1 if plan.half else 0]
+    saved = shape.adapted_saved if plan.kind == "LoRA" else shape.saved
+    a_token = saved[1 if plan.half else 0]
     if plan.recomputed:
         a_token = size * shape.layers * shape.hidden + a_token // shape.layers
     return Needs(

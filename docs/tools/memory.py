@@ -84,13 +84,13 @@ def tables() -> dict[str, str]:
             for W, n in ((1, one), (8, eight)):
                 sums = n.weights, n.gradients, n.moments, n.gathered
                 parts.append([*what, str(W), *map(gib, sums)])
-        for half in (False, True):
-            plans = [Plan(half=half, recomputed=again, learned=1024) for again in (False, True)]
+        for kind, half in ways:
+            plans = [Plan(1, kind, half, again, learned=1024) for again in (False, True)]
             chunk = needs(shape, Plan(learned=0)).activations
             saved = [needs(shape, p).activations - chunk for p in plans]
             keys = needs(shape, Plan(half=half, generated=1024)).keys
-            kind = "bfloat16" if half else "float32"
-            tokens.append([name, kind, *map(gib, saved), gib(keys)])
+            what = [name, f"{kind}, {'bfloat16' if half else 'float32'}"]
+            tokens.append([*what, *map(gib, saved), gib(keys)])
     return {
         "peaks": rows(
             ["model", "trained, computed in", *(f"{W}" for W in PROCESSES), "whole model"], peaks
@@ -101,7 +101,8 @@ def tables() -> dict[str, str]:
             parts,
         ),
         "tokens": rows(
-            ["model", "computed in", "activations", "with `--checkpointing`", "keys and values"],
+            ["model", "trained, computed in", "activations", "with `--checkpointing`",
+             "keys and values"],
             tokens,
         ),
     }  # fmt: skip
