@@ -98,6 +98,25 @@ def free_bytes(device: torch.device | str = "cpu") -> int:
         return free
 
 
+def all_bytes(device: torch.device | str = "cpu") -> int:
+    """Read how much memory a device has, whoever holds it: the same at any time of a run.
+
+    Args:
+        device: Where is computed.
+
+    Returns:
+        Bytes: of the GPU; else of the machine, or of the container where that allows less.
+    """
+    where = torch.device(device)
+    if where.type == "cuda":
+        return int(torch.cuda.get_device_properties(where).total_memory)
+    whole = int(psutil.virtual_memory().total)
+    try:
+        return min(whole, int((_CGROUP / "memory.max").read_text()))
+    except (OSError, ValueError):  # no control group, or one without a limit ("max")
+        return whole
+
+
 def completions_that_fit(
     each: int,
     *,

@@ -17,10 +17,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from assay.engine.passes import free_bytes
+from assay.engine.passes import all_bytes
 from assay.models.backbones.matmul import linear, product
 
-_SHARE = 8  # of the free memory, what weights with a change added may take
+# Of all memory, what weights with a change added may take. Not of what is free: with and without
+# them sums differ in their last bits, and a run that goes on must draw as one that was not killed.
+_SHARE = 16
 _OWN = (nn.Parameter, Tensor)
 
 
@@ -89,13 +91,13 @@ def with_change(layers: Sequence[Any], name: str | None) -> dict[Any, Tensor] | 
         name: The adapter; None for none.
 
     Returns:
-        The weights by layer; None where they would take more than an eighth of the free memory.
+        The weights by layer; None where they would take more than a sixteenth of all memory.
     """
     some = [] if name is None else plain_layers(layers, name)
     if not some:
         return None
     size = sum(layer.base_layer.weight.nbytes for layer in some)
-    if size * _SHARE > free_bytes(some[0].base_layer.weight.device):
+    if size * _SHARE > all_bytes(some[0].base_layer.weight.device):
         return None
     return {layer: torch.addmm(layer.base_layer.weight, *_matrices(layer, name)) for layer in some}
 
