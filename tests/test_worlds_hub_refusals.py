@@ -14,8 +14,9 @@ from families import checkpoint, model, tokenizer
 
 from assay import cli
 from assay.core import InputError
+from assay.models.backbones.pretrained import Pretrained
 from assay.rewards.load import open_reward
-from assay.worlds.device import device_named, dtype_named, open_model
+from assay.worlds.device import check_positions, device_named, dtype_named, open_model
 
 JUDGES = """
 import sys
@@ -235,3 +236,35 @@ def test_the_flag_that_a_faulty_row_advises_leaves_it_out(
     assert "line 2, column 'chosen': an empty completion" in told and "with --drop" in told
     capsys.readouterr()
     assert cli.main([*flags, *more, "--drop"]) == 0
+
+
+def test_positions_that_the_longest_row_of_a_pass_turns_are_refused() -> None:
+    """With longrope a short row beside a long one is another row: its log-probabilities move."""
+    import torch
+    from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config
+
+    size: dict[str, Any] = {
+        "vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "intermediate_size": 48, "max_position_embeddings": 128, "pad_token_id": 0,
+    }  # fmt: skip
+    turns = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4,
+             "long_factor": [3.0] * 4}  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        long = AutoModelForCausalLM.from_config(
+            Phi3Config(**size, rope_parameters=turns, original_max_position_embeddings=16)
+        ).eval()
+    states = Pretrained(long)
+    with torch.no_grad():
+        for parameter in long.parameters():
+            parameter.mul_(3.0)
+        rows = torch.arange(3, 51).view(2, 24)
+        for length, moves in ((16, False), (24, True)):
+            kept = torch.arange(24) < torch.tensor([[6], [length]])
+            beside = states.rows(rows, kept)[0, :6]
+            alone = states.rows(rows[:1, :6], kept[:1, :6])[0]
+            assert bool((beside - alone).abs().max() > 1e-2) is moves
+    check_positions("long", long, 12, 4)
+    with pytest.raises(InputError, match="long has positions for 16 tokens, and .* need 17"):
+        check_positions("long", long, 12, 5)
+    check_positions("plain", AutoModelForCausalLM.from_config(LlamaConfig(**size)), 100, 28)

@@ -250,6 +250,9 @@ def backbone(
 def check_positions(name: str, model: Any, longest: int, completion: int) -> None:
     """Check that a model has positions for the longest prompt and completion.
 
+    With `longrope` a pass whose longest row is beyond a limit turns the positions of all its rows
+    by other factors: a completion's log-probability would depend on what is computed beside it.
+
     Args:
         name: The model's, for the message.
         model: The model.
@@ -257,13 +260,33 @@ def check_positions(name: str, model: Any, longest: int, completion: int) -> Non
         completion: Tokens of a completion, at most.
 
     Raises:
-        InputError: It has too few.
+        InputError: It has too few, or some that depend on the longest row of a pass.
     """
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    config = model.config.get_text_config()
+    positions = getattr(config, "max_position_embeddings", None)
     needed = longest + completion
+    asked = f"prompts of up to {longest} tokens with completions of up to {completion} need"
     if positions and needed > positions:
         raise InputError(
-            f"{name} has {positions} positions, and prompts of up to {longest} tokens "
-            f"with completions of up to {completion} need {needed}; lower "
+            f"{name} has {positions} positions, and {asked} {needed}; lower "
             "--max-tokens or --max-prompt"
         )
+    fixed = _positions_that_stay(config)
+    if fixed and needed > fixed:
+        raise InputError(
+            f"{name} has positions for {fixed} tokens, and {asked} {needed}: beyond {fixed} a "
+            "longer row changes the positions of all rows beside it (longrope), so that no "
+            "log-probability would be a completion's own; lower --max-tokens or --max-prompt"
+        )
+
+
+def _positions_that_stay(config: Any) -> int | None:
+    """Up to how many tokens a row's positions do not depend on the other rows of a pass; None where
+    they never do.
+    """
+    turns = getattr(config, "rope_parameters", None) or {}
+    each = [turns, *(t for t in turns.values() if isinstance(t, dict))]  # one for a kind of layer
+    limits = [
+        int(t["original_max_position_embeddings"]) for t in each if t.get("rope_type") == "longrope"
+    ]
+    return min(limits, default=None)
