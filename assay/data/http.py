@@ -22,6 +22,11 @@ from assay.errors import InputError
 
 log = logging.getLogger("assay")
 RETRIED = (408, 409, 425, 429)  # status codes that are tried again, beside 500 and above
+# of a reply that is no JSON or of another shape; an integer of 400 digits is no float
+_SHAPES = (
+    *(ValueError, KeyError, IndexError, TypeError),
+    *(AttributeError, RecursionError, OverflowError),
+)
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 LONGEST_PAUSE = 60.0  # seconds, whatever Retry-After says
 PATIENCE = 300.0  # seconds for all tries of a request, or two timeouts where those are longer
@@ -135,8 +140,8 @@ class JsonClient:
             body: What json.dumps takes.
             what: A name for the body in error messages.
             read: Turns the parsed reply into the result. A ValueError, KeyError, IndexError,
-                TypeError or AttributeError from it means that the reply has another shape, and the
-                request is tried again.
+                TypeError, AttributeError or OverflowError from it means that the reply has another
+                shape, and the request is tried again.
             url: Another address of the same server; the client's own if empty.
             tried: Called with 0, 1, … before each try.
             strict: Do not try again where a reply came whole and has another shape, because the
@@ -219,7 +224,7 @@ class JsonClient:
             reply = json.loads(raw)
             shape = "another shape"
             return read(reply)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as why:
+        except _SHAPES as why:
             if shape and isinstance(why, ValueError):
                 shape = str(why)
             told = f"a reply that is no answer to {what}: {said[:60]!r}"

@@ -221,14 +221,14 @@ class Served(Stopping):
         rows = [tuple(t[m].tolist()) for t, m in zip(asked.tokens, asked.mask, strict=True)]
         most = min(PROBE_TOKENS, self.max_tokens)
         plain = SamplingParams(engine, 0, 1.0, 0, most, (), (), (), True)
-        said = self.engine.generate([Request(ids, 1, 1) for ids in rows], plain)
-        ids = [[list(one.ids or ()) for one in some] for some in said]
-        worth = [w for some in said for one in some for w in one.logprobs or ()]
-        if not worth or len(worth) != sum(len(i) for some in ids for i in some):
+        said = [one for one, *_ in self.engine.generate([Request(i, 1, 1) for i in rows], plain)]
+        worth = [w for one in said for w in (one.logprobs or ())[:most]]
+        if not worth or any(len(one.ids or ()) != len(one.logprobs or ()) for one in said):
             return torch.zeros(0, dtype=torch.float64)
+        ids = [list((one.ids or ())[:most]) for one in said]  # a model has so many positions
         for some in ids:
-            check_known(some[0], self.vocabulary, self.engine.name)
-        x = self._samples(asked, [[Drawn(i, True) for i in some] for some in ids])
+            check_known(some, self.vocabulary, self.engine.name)
+        x = self._samples(asked, [[Drawn(some, True)] for some in ids])
         hidden, _ = self.states(x)
         taken = x.action[x.mask][:, None]
         mine = (self.backbone.logits(hidden) / own).log_softmax(-1).gather(1, taken)[:, 0]

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from assay.data.http import JsonClient
-from assay.data.http_faults import Refused, Unavailable
+from assay.data.http_faults import Garbled, Refused, Unavailable, on_one_line
 from assay.engine import progress
 from assay.errors import InputError
 from assay.models.samplers.engine import Completion, Request, SamplingParams
@@ -24,6 +24,7 @@ from assay.models.tokenizer import Tokens
 from assay.registry.catalogue import nearest
 
 MANY = 64  # completions in one call: a call that fails is repeated, and costs as much again
+NAMED, WIDE = 20, 120  # models that a message names, and characters of a server's word in it
 KEYS = (
     "ASSAY_SAMPLER_KEY",
     "OPENAI_API_KEY",
@@ -105,6 +106,12 @@ class Server:
                 self.body = _text_body
                 return self._some(request, params)
             raise self._sentence(why) from why
+        except Garbled as why:
+            raise InputError(
+                f"--sampler: {self.base} answers with no completions ({why.shape or 'no JSON'}; it "
+                f"begins {why.said[:60]!r}); give the address of a server of OpenAI's completions, "
+                "such as vLLM's"
+            ) from why
         except Unavailable as why:
             raise InputError(
                 f"--sampler: {self.base} drew no completions in {self.client.tries} tries "
@@ -122,9 +129,10 @@ class Server:
         said = why.said.lower()
         known = self._models() if why.code == 404 else []
         if known and self.model not in known:
+            more = f" and {len(known) - NAMED} more" if len(known) > NAMED else ""
             return InputError(
                 f"--sampler: {self.base} does not know the model '{self.model}', it serves "
-                f"{', '.join(known)}{nearest(self.model, known)}; name one by "
+                f"{', '.join(known[:NAMED])}{more}{nearest(self.model, known)}; name one by "
                 "--sampler-model"
             )
         if "context" in said or "max_model_len" in said:
@@ -141,12 +149,24 @@ class Server:
             names: list[str] = self.client.request(
                 None,
                 "which models",
-                lambda said: [str(m["id"]) for m in said["data"]],
+                lambda said: [shown(m["id"]) for m in said["data"]],
                 url=f"{self.base}/models",
             )
         except (Unavailable, Refused):
             return []
         return names
+
+
+def shown(word: Any) -> str:
+    """A server's word as a message shows it.
+
+    Args:
+        word: A value of its reply.
+
+    Returns:
+        On one line, without control characters, and not longer than WIDE.
+    """
+    return on_one_line(str(word).encode("utf-8", "replace"))[:WIDE]
 
 
 def _ids_body(
@@ -231,8 +251,10 @@ def _choices(said: Any) -> tuple[list[Completion], int | None]:
         )
         if c["finish_reason"] not in ("stop", "length"):
             raise ValueError(f"a completion ended by {c['finish_reason']!r}")
-        if ids is not None and not all(type(i) is int and i >= 0 for i in ids):
-            raise ValueError("token ids that are no numbers")
+        if ids is not None and not all(type(i) is int and 0 <= i < 1 << 31 for i in ids):
+            raise ValueError("token ids that are no token's")
+        if ids is None and not _is_text(c["text"]):
+            raise ValueError("neither token ids nor a text")
         out.append(
             Completion(
                 str(c["text"]),
@@ -244,5 +266,10 @@ def _choices(said: Any) -> tuple[list[Completion], int | None]:
             )
         )
     if not out:
-        raise ValueError("no completions")
+        raise ValueError("an empty list of them")
     return out, used.get("prompt_tokens")
+
+
+def _is_text(said: Any) -> bool:
+    """Whether it is a text that can be encoded: half of a surrogate pair cannot."""
+    return isinstance(said, str) and not any("\ud800" <= c <= "\udfff" for c in said)

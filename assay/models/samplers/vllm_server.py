@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import urllib.parse
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from assay.data.http import JsonClient
 from assay.data.http_faults import Garbled, Refused, Unavailable
 from assay.errors import InputError
 from assay.models.samplers.engine import Completion, Request, SamplingParams, Weights
-from assay.models.samplers.openai import KEYS, Server
+from assay.models.samplers.openai import KEYS, Server, shown
 from assay.models.tokenizer import Tokens
 
 log = logging.getLogger("assay")
@@ -108,8 +109,8 @@ class VllmServer(Server):
 
     def _load_weights(self, weights: Weights) -> None:
         body = {"update_info": {"folder": str(weights.folder)}}
-        self._post("/pause?mode=wait", {})
         try:
+            self._post("/pause?mode=wait", {})
             fresh = self._begin()
             try:
                 self._post("/update_weights", body)
@@ -120,8 +121,11 @@ class VllmServer(Server):
                 self._post("/start_weight_update", {})
                 self._post("/update_weights", body)
             self._post("/finish_weight_update", {"weight_version": weights.version})
-        finally:
-            self._post("/resume", {})
+        except BaseException:
+            with suppress(InputError):  # the cause is what has to be said
+                self._post("/resume", {})
+            raise
+        self._post("/resume", {})
         self._version = weights.version
 
     def _begin(self) -> bool:
@@ -157,19 +161,20 @@ class VllmServer(Server):
         return super()._sentence(why)
 
     def _served(self) -> str:
-        """The version of the weights that the server holds."""
-        said = self._call("/weight_info", None)
+        """The version of the weights that the server holds. A question may be repeated."""
+        said = self._call("/weight_info", None, self.client)
         if not isinstance(said, dict) or "weight_version" not in said:
             raise InputError(f"--sampler: {self.root}/weight_info names no version of its weights")
-        return str(said["weight_version"])
+        return shown(said["weight_version"])
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         return dict(self._call(path, body))
 
-    def _call(self, path: str, body: dict[str, Any] | None) -> Any:
+    def _call(self, path: str, body: dict[str, Any] | None, by: JsonClient | None = None) -> Any:
         """One call of the control plane; what the server says of a failure is in the message."""
         try:
-            return self.control.request(body, path, _answer, url=f"{self.root}{path}")
+            url = f"{self.root}{path}"
+            return (by or self.control).request(body, path, _answer, url=url, strict=True)
         except Garbled as why:
             if path.startswith("/v1/") and why.said.startswith("Success"):
                 return {}  # these routes answer by a text
