@@ -141,6 +141,44 @@ def test_a_model_is_examined_and_its_numbers_are_its_own(
     assert told["prompts"] == "once for all their completions" and told["recomputed"]
 
 
+def odd(at: Path, kind: str, **size: Any) -> str:
+    """A tiny model of a family that names or makes its layers in a way of its own."""
+    transformers = pytest.importorskip("transformers")
+    config = getattr(transformers, f"{kind}Config")(vocab_size=50, **size)
+    head = "LMHeadModel" if kind == "GPT2" else "ForCausalLM"
+    getattr(transformers, f"{kind}{head}")(config).save_pretrained(at)
+    return str(at)
+
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 2}
+LLAMA = {**SMALL, "num_attention_heads": 2, "intermediate_size": 24}
+GPT2 = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 12}
+
+
+@pytest.mark.parametrize(("kind", "size"), [("GPT2", GPT2), ("Llama", LLAMA)])
+def test_the_adapters_that_are_counted_are_those_that_would_be_trained(
+    tmp_path: Path, kind: str, size: dict[str, int]
+) -> None:
+    """GPT-2's linear layers are none of torch's."""
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForCausalLM
+
+    from assay.cli.model_facts import facts
+    from assay.models.backbones.lora import lora_config
+
+    folder = odd(tmp_path, kind, **size)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    adapted = peft.get_peft_model(model, lora_config(model, 16))
+    trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    assert facts(folder)["adapted"] == trained > 0
+
+
+def test_a_model_of_few_positions_is_examined_too(tmp_path: Path) -> None:
+    from assay.cli.model_facts import facts
+
+    assert facts(odd(tmp_path, "GPT2", **GPT2))["bytes"]["a token of a training pass"] > 0
+
+
 def test_a_model_whose_prompts_are_not_shared_is_told_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

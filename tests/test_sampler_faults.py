@@ -206,6 +206,6 @@ def test_a_completion_without_end_is_read_as_far_as_it_was_asked_for(tmp_path: P
     at = checkpoint(tmp_path / "gpt2", "gpt2")
     model = AutoModelForCausalLM.from_pretrained(at)
     words = Stops(AutoTokenizer.from_pretrained(at), size=model.config.vocab_size)
-    of = Served(Pretrained(model), words, Endless(at, words), max_tokens=4).frozen()
+    of: Any = Served(Pretrained(model), words, Endless(at, words), max_tokens=4).frozen()
     apart = of.differences(of.vocabulary.prompts(ASKS[:2]))
     assert len(apart) and float(apart.max()) < 1e-4

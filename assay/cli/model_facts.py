@@ -8,7 +8,7 @@ from typing import Any
 
 _ADAM = 16  # bytes a trained parameter: its float32 copy, a gradient, and Adam's two moments
 _PROCESSES = (1, 2, 4, 8)
-_RANK, _SPAN = 16, 64  # of the adapters that are counted, and tokens that a pass is measured on
+_RANK, _SPAN = 16, 64  # of the adapters that are counted, and tokens of a pass, at most
 
 
 def facts(name: str) -> dict[str, Any]:
@@ -30,6 +30,7 @@ def facts(name: str) -> dict[str, Any]:
     """
     import torch
     from torch import nn
+    from transformers.pytorch_utils import Conv1D
 
     from assay.engine.passes import saved_bytes
     from assay.models.backbones.layer_progress import layers_of
@@ -39,11 +40,14 @@ def facts(name: str) -> dict[str, Any]:
     model = open_model(name, torch.float32, 0, torch.device("cpu"))
     backbone = Pretrained(model)
     parameters = sum(p.numel() for p in model.parameters())
-    inside = [m for n, m in model.named_modules() if type(m) is nn.Linear and "lm_head" not in n]
-    adapted = sum(_RANK * (m.in_features + m.out_features) for m in inside)
-    tokens = torch.arange(3, 3 + _SPAN)[None] % model.get_input_embeddings().num_embeddings
+    head = model.get_output_embeddings()  # peft's "all-linear" leaves it out
+    inside = [m for m in model.modules() if isinstance(m, (nn.Linear, Conv1D)) and m is not head]
+    adapted = sum(_RANK * sum(m.weight.shape) for m in inside)
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    span = min(_SPAN, positions or _SPAN)
+    tokens = torch.arange(3, 3 + span)[None] % model.get_input_embeddings().num_embeddings
     whole = torch.ones_like(tokens, dtype=torch.bool)
-    saved = saved_bytes(lambda: backbone.rows(tokens, whole), model.parameters()) // _SPAN
+    saved = saved_bytes(lambda: backbone.rows(tokens, whole), model.parameters()) // span
     why = backbone.plain_because
     return {
         "name": name,

@@ -8,6 +8,7 @@ raises an error.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +43,8 @@ class Pretrained(Body):
         width: Of the last hidden states.
 
     Raises:
-        InputError: The model's logits are not those of its head, or it has no layers to checkpoint.
+        InputError: The model's logits are not those of its head, its cache is one of its own, or it
+            has no layers to checkpoint.
     """
 
     def __init__(
@@ -59,6 +61,11 @@ class Pretrained(Body):
             if isinstance(module, nn.Dropout) and module.p:
                 module.p = 0.0
         config = self.model.config.get_text_config()
+        if "cache_params" in inspect.signature(self.model.base_model.forward).parameters:
+            raise InputError(
+                f"a {config.model_type} model does not keep what it has read in transformers' "
+                "cache of keys and values, from which completions go on; it cannot be a policy"
+            )
         self.cap, self.scale = getattr(config, "final_logit_softcapping", None), _scale(config)
         if checked:
             self.same_as_its_own()
@@ -132,6 +139,14 @@ class Pretrained(Body):
             new = cache.columns(keep)
             places = cache.places[:, -keep.shape[1] :].flatten()
             return self.packed(tokens.flatten(), places, new).view(*tokens.shape, -1)
+        if keep.shape[1] > 1 and any(
+            hasattr(layer, "recurrent_states") for layer in cache.kv.layers
+        ):
+            raise InputError(
+                f"a {self.model.config.model_type} model does not go on from completions that are "
+                "begun: its layers keep a state, which would take padding for tokens; use a model "
+                "of attention alone, or a recipe that draws whole completions"
+            )
         places = cache.mask.sum(-1, keepdim=True) + (keep.cumsum(-1) - 1).clamp(min=0)
         cache.mask = torch.cat([cache.mask, keep], -1)
         with self.lean():
@@ -189,7 +204,7 @@ class Past:
 
     def select(self, rows: Int[Tensor, "r"]) -> None:
         """Keep these rows, in this order; a row may be taken twice."""
-        self.kv.batch_select_indices(rows)
+        self.kv.reorder_cache(rows)  # batch_select_indices forgets states that are no keys
         self.mask = self.mask[rows]
 
 
