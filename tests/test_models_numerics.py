@@ -72,6 +72,17 @@ def test_a_policy_in_bfloat16_starts_as_its_reference_bit_for_bit(family: str) -
     assert list(policy.state_dict()) == list(base.state_dict())
 
 
+@pytest.mark.parametrize("lora", [0, 4])
+def test_a_reading_of_a_copy_in_bfloat16_has_no_kl(lora: int) -> None:
+    """Passes that draw and passes that read round differently, and a KL of both is never 0."""
+    base = reference("llama", torch.bfloat16, lora=lora)
+    policy = base.copy()
+    prompts = policy.vocabulary.prompts(ASKS)
+    x, kl = policy.sample_and_kl(base, prompts, 2, Rng(1))
+    assert torch.equal(x.action, drawn(policy).action)
+    assert float(kl.abs().max()) == 0
+
+
 def test_many_tiny_steps_in_bfloat16_follow_those_in_float32() -> None:
     """At a learning rate of 1e-6, bfloat16 weights of 0.1 stand still: a step is a hundredth of
     what they can tell apart.

@@ -43,7 +43,9 @@ def sample_and_kl(
 ) -> tuple[Samples, Float[Tensor, "B N"]]:
     """Draw completions, and compute their KL by the hidden states that drawing knew.
 
-    They are held until then, if they are not too many; else the completions are read again.
+    They are held until then, if they are not too many; else the completions are read again. So they
+    are in bfloat16 and float16: drawing rounds in other places than reading does, and against a
+    reference that is read the difference would count as KL.
 
     Args:
         policy: A Causal; what draws elsewhere keeps no states, and reads its completions.
@@ -57,7 +59,9 @@ def sample_and_kl(
     """
     states = len(prompts) * n * policy.max_tokens * policy.backbone.width
     few = states * policy.like.element_size() <= _HELD
-    policy.keeps_states = few and policy is not reference  # whose KL is 0, not rounding
+    computes = getattr(policy.backbone, "computes_with", policy.backbone)
+    coarse = getattr(computes, "half_precision", False)
+    policy.keeps_states = few and not coarse and policy is not reference  # of itself it is 0
     try:
         x = policy.sample(prompts, n, rng)
     finally:
