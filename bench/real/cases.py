@@ -37,7 +37,6 @@ class Case:
 COMPILED = "grpo, LoRA, prompts of 64, torch.compile"
 CASES = (
     Case("grpo, LoRA, prompts of 64", "grpo", 16, 8, 8, 64, 32, 32, peer_passes=2, goal=4.0),
-    Case("grpo, LoRA, prompts of 512", "grpo", 16, 8, 8, 512, 32, 32, 2, peer_passes=8, goal=6.0),
     Case("grpo, all weights, prompts of 64", "grpo", 0, 8, 8, 64, 32, 32, 2, peer_passes=2),
     Case(COMPILED, "grpo", 16, 8, 8, 64, 32, 32, peer_passes=2, compiled=True),
     Case("grpo, LoRA, completions of 256", "grpo", 16, 8, 8, 64, 256, 256, 1, alone=True),
@@ -45,6 +44,7 @@ CASES = (
     Case("reward model, LoRA", "reward", 16, 8, 2, 128, 96, 384, goal=2.0),
     Case("generation, prompts of 64", "generate", 0, 8, 8, 64, 32, 32, goal=1.5),
     Case("generation, prompts of 512", "generate", 0, 8, 8, 512, 32, 32, goal=1.5),
+    Case("grpo, LoRA, prompts of 512", "grpo", 16, 8, 8, 512, 32, 32, 2, peer_passes=8, goal=6.0),
 )
 
 
