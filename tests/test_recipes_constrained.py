@@ -55,6 +55,27 @@ def test_the_kl_s_own_multiplier_rises_above_its_limit() -> None:
         ) == rises
 
 
+def test_rounding_is_no_signal_before_the_first_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The policy is the reference still; standardised, a last digit would be a whole advantage."""
+    from assay.loops import constrained as under
+
+    exact = under.reference_kl
+    found = []
+    for size in (0.0, 1e-12):
+
+        def rounded(task: Any, x: Any, size: float = size) -> torch.Tensor:
+            noise = task.rng("rounding").normal(torch.arange(x.mask.numel()))
+            return exact(task, x) + size * noise.view(x.mask.shape) * x.mask
+
+        monkeypatch.setattr(under, "reference_kl", rounded)
+        for baseline in ("critic", "group"):
+            task = small_world(constrained).task.replaced(carry=Carry())
+            step: Any = next(recipe(task, baseline=baseline, loop=replace(SMALL, max_steps=1)))
+            found.append([p.detach().clone() for p in step.policy.parameters()])
+    for a, b in ((0, 2), (1, 3)):
+        assert all(torch.equal(x, y) for x, y in zip(found[a], found[b], strict=True))
+
+
 def test_the_dual_step_is_the_gradient_of_its_loss() -> None:
     """u ← u − lr·∂/∂u Σ s(u)(v̂ − θ), the first time, when there is no momentum yet."""
     for mode, squash in (("mu", torch.sigmoid), ("xi", torch.tanh)):

@@ -117,6 +117,8 @@ def under_constraints(
         r, missing = scores_and_missing(several, x)
         with torch.no_grad():
             paid = reference_kl(task, x)  # [B,N,T]
+            if not opt.updates:  # it is π₀ still: standardised, rounding would be of full size
+                paid = torch.zeros_like(paid)
         v = r[:, x.present].double().mean(1).cpu()
         kl = float(paid.sum(-1)[x.present].mean())
         theta = torch.tensor(carry.theta, dtype=torch.float64)
