@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.real.cases import CASES
+
 HEAD = """# Speed on a real checkpoint
 
 Written by `make bench-real MODEL=FOLDER` from
@@ -33,7 +35,10 @@ def page(found: dict[str, Any]) -> str:
         transformers=first["transformers"],
         torch=first["torch"],
     )
-    return head + "\n".join(map(_row, found["cases"])) + "\n"
+    done = {r["case"] for r in found["cases"]}
+    missing = [c.name for c in CASES if c.name not in done]
+    end = f"\nNot run on this machine yet: {'; '.join(missing)}.\n" if missing else ""
+    return head + "\n".join(map(_row, found["cases"])) + "\n" + end
 
 
 def _row(r: dict[str, Any]) -> str:
