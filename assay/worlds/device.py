@@ -200,8 +200,8 @@ def backbone(
     peft: str,
     bits: int,
     checkpointing: bool,
-    compiled: bool,
     rng: Rng,
+    compiled: bool = False,
     divide: Callable[[Any], Pretrained] | None = None,
 ) -> torch.nn.Module:
     """The model as a backbone, with or without adapters.
@@ -213,8 +213,8 @@ def backbone(
             as the model's own weights, and are switched with the adapter.
         bits: As for `open_model`; quantized weights need adapters.
         checkpointing: Compute each layer a second time in the backward pass.
-        compiled: Compute layers by torch.compile.
         rng: Address of the adapters' first weights.
+        compiled: Compute layers by torch.compile.
         divide: Divides the model over processes; adapters stay whole in each of them.
 
     Raises:
