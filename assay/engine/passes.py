@@ -99,7 +99,7 @@ def free_bytes(device: torch.device | str = "cpu") -> int:
 
 
 def all_bytes(device: torch.device | str = "cpu") -> int:
-    """Read how much memory a device has, whoever holds it: the same at any time of a run.
+    """Read how much memory a device has, used and free: the same at any time of a run.
 
     Args:
         device: Where is computed.
