@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_ADAM = 16  # bytes a trained parameter: its float32 copy, a gradient, and Adam's two moments
+_TRAINED = 16  # bytes a trained parameter: its float32 copy, a gradient, and Adam's two moments
 _PROCESSES = (1, 2, 4, 8)
 _RANK, _SPAN = 16, 64  # of the adapters that are counted, and tokens of a pass, at most
 
@@ -58,8 +58,8 @@ def facts(name: str) -> dict[str, Any]:
         "recomputed": bool(layers_of(model)),
         "bytes": {
             "weights": 4 * parameters,
-            "training all weights": (4 + _ADAM) * parameters,
-            "training LoRA 16": 4 * parameters + _ADAM * adapted,
+            "training all weights": (4 + _TRAINED) * parameters,
+            "training LoRA 16": 4 * parameters + _TRAINED * adapted,
             "a token of a training pass": saved,
         },
         "divided": _divided(backbone, parameters, adapted, saved),

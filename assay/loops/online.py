@@ -25,6 +25,7 @@ from assay.formulas.advantage import leave_one_out
 from assay.formulas.reduce import per_completion
 from assay.formulas.surrogate import reinforce
 from assay.loops.missing import missing_stats, scores_and_missing, without_missing
+from assay.loops.own_logp import by_this_pass, one_update, rounds_apart, scored
 from assay.loops.reference import known_for_epochs
 from assay.loops.statistics import rollout_stats
 from assay.loops.updates import update
@@ -134,6 +135,7 @@ def online(
     policy: Any = None,
     split: Split = "completions",
     against_reference: bool = False,
+    reads_logp: bool = True,
 ) -> Iterator[Step]:
     """Run the online loop and yield one Step after each of `loop.max_steps` updates.
 
@@ -163,12 +165,18 @@ def online(
             other completion. "prompts" for a loss that compares a prompt's completions.
         against_reference: `loss` asks for the reference's log-probabilities of its rows: they are
             computed once a step, however many epochs it has.
+        reads_logp: Whether `reward`, `prepare`, `advantage` or `after` reads `samples.logp`. In
+            half precision the policy then scores what it drew; if not, and a step makes one update,
+            the update's own pass serves.
     """
     actor: Any = task.reference.copy() if policy is None else policy
     optimiser = loop.optimiser(actor)
     carry: Any = task.carry.keep(policy=actor, opt=optimiser, batches=0)
     # what this step sampled, also what `prepare` drops, and which rewards are filled in
     drawn: list[tuple[Samples, Tensor, Tensor | None]] = []
+    # at sampling time, log π is what drawing knew, or where that rounds apart, what scoring says
+    apart = rollout is None and rounds_apart(actor)
+    by_pass = apart and not reads_logp and one_update(loop)
 
     def draw() -> tuple[Samples, Tensor]:
         number: int = carry.batches  # the step's own, unless a step before it sampled again
@@ -178,6 +186,7 @@ def online(
         else:
             rng = task.rng("sample", number)
             x = actor.sample(task.batch(loop, number), loop.num_generations, rng)
+            x = scored(actor, x) if apart and not by_pass else x
         r, missing = scores_and_missing(reward or score, x)
         drawn.append((x, without_missing(r, missing), missing))
         return x, r
@@ -207,7 +216,7 @@ def online(
 
             def of(rows: Samples, i: Index, A: Any = A) -> Tensor:
                 logp = nonfinite.logps("policy", rows, actor.logp(rows))
-                return loss(logp, rows, A[i])
+                return loss(logp, by_this_pass(rows, logp) if by_pass else rows, A[i])
 
             if unusable := broken(x):
                 stats = skipped(optimiser, x, log_probability=torch.nan)

@@ -92,6 +92,7 @@ def recipe(
         loss=loss,
         reduce=per_completion_token if length_mean else per_completion,
         against_reference=bool(beta),
+        reads_logp=False,
     )
 
 

@@ -63,6 +63,7 @@ def recipe(
         score=proxy_score(task, member, aggregate),
         loss=loss,
         against_reference=True,
+        reads_logp=False,
     )
 
 

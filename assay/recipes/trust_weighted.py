@@ -134,6 +134,7 @@ def recipe(
         loss=loss,
         reduce=per_completion_token,
         against_reference=bool(beta),
+        reads_logp=False,
     )
 
 
