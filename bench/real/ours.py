@@ -17,12 +17,14 @@ from transformers import (
 
 from assay.core import Loop, Pairs, Prompts, Samples, Task
 from assay.core.rng import Rng
+from assay.engine.descend import micro_batches
 from assay.formulas.pairwise import bradley_terry
 from assay.formulas.pairwise import dpo as dpo_loss
 from assay.loops import log_ratios
 from assay.models.backbones.adapters import Adapted, Base
 from assay.models.backbones.lora import lora_config
 from assay.models.backbones.pretrained import Pretrained
+from assay.models.micro_batch import micro_batch_size
 from assay.models.policies.causal import Causal
 from assay.models.tokenizer import Tokens
 from assay.recipes import dpo, grpo
@@ -116,7 +118,13 @@ def stepper(c: Case, folder: Path, *, steps: int) -> Callable[[], dict[str, floa
         if c.kind == "grpo"
         else dpo.recipe(task, beta=0.1, loop=loop)
     )
-    return _timed(lambda: next(recipe))
+    size = micro_batch_size(task, loop)  # as a run chooses it, once, from the free memory
+
+    def taken() -> None:
+        with micro_batches(size):
+            next(recipe)
+
+    return _timed(taken)
 
 
 def _timed(step: Callable[[], Any]) -> Callable[[], dict[str, float]]:
