@@ -63,3 +63,6 @@ def test_what_is_known_goes_with_its_rows() -> None:
     for rows in (slice(1, 3), slice(0, 1)):
         part = module.with_reference_logp(reference, known[rows])
         assert part.logp == pytest.approx(reference.logp(x[rows]), abs=1e-12)
+    wide = x.mask.shape[2] + 2
+    padded = module.with_reference_logp(reference, known.widened(wide)).logp
+    assert padded == pytest.approx(reference.logp(x.widened(wide)), abs=1e-12)

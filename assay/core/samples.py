@@ -22,6 +22,8 @@ from assay.errors import InputError, Missing
 R = TypeVar("R", bound="Rows")
 # of each decision `[B,N,T]`, in `extra`: what an engine reported, and how it is corrected for
 SAMPLER_LOGP, IMPORTANCE, CLIPPED = "sampler_logp", "importance_weight", "importance_clipped"
+REFERENCE_LOGP = "reference_logp"
+_EACH = (SAMPLER_LOGP, IMPORTANCE, CLIPPED, REFERENCE_LOGP)  # have a value for each decision
 
 
 class Rows:
@@ -98,7 +100,8 @@ class Samples(Rows):
         extra: `{name: [B,N,…]}`. "weight" `[B,N]`, where present, weighs a prompt's completions
             (particles, best-of-n pools); it sums to 1. Where an engine generated for a policy in
             training, SAMPLER_LOGP are its log-probabilities, IMPORTANCE the weights that correct
-            the loss for them, and CLIPPED says which of these are not the plain ratio.
+            the loss for them, and CLIPPED says which of these are not the plain ratio. What the
+            reference says of each decision, where it was read, is REFERENCE_LOGP.
     """
 
     prompts: Prompts
@@ -169,8 +172,6 @@ class Samples(Rows):
         if more <= 0:
             return self
 
-        each = (SAMPLER_LOGP, IMPORTANCE, CLIPPED)
-
         def wide(t: Tensor) -> Tensor:
             return torch.cat([t, t.new_zeros(*t.shape[:2], more, *t.shape[3:])], 2)
 
@@ -180,7 +181,7 @@ class Samples(Rows):
             mask=wide(self.mask),
             given=wide(self.given),
             logp=wide(self.logp),
-            extra={k: wide(v) if k in each else v for k, v in self.extra.items()},
+            extra={k: wide(v) if k in _EACH else v for k, v in self.extra.items()},
         )
 
     def gathered(self: S, prompts: Prompts) -> S:

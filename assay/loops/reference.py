@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from assay.core import Loop, Policy, Samples
+from assay.core.samples import REFERENCE_LOGP
 from assay.engine.nonfinite import nonfinite
 from assay.engine.parallel import by_rows
 
 S = TypeVar("S", bound=Samples)
-_KNOWN = "reference_logp"  # in `Samples.extra`, so that it is divided as the batch is
+_KNOWN = REFERENCE_LOGP  # in `Samples.extra`, so that it is divided as the batch is
 
 
 def reference_logp(reference: Policy, x: Samples) -> Tensor:
