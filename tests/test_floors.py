@@ -28,6 +28,7 @@ FOLDERS = [
     "worlds",
     "report",
     "evaluation",
+    "audits",
     "evidence",
     "interop",
     "serve",

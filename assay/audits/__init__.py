@@ -1,0 +1,1 @@
+"""How hackable a reward is: what `assay audit` measures before anything is trained."""
