@@ -25,6 +25,8 @@ __version__ = "0.1.0"
 logging.getLogger("assay").addFilter(only_visible)  # in any program that imports assay
 
 if TYPE_CHECKING:
+    from assay.api.audit import Audit as Audit
+    from assay.api.audit import audit as audit
     from assay.api.best_of_n import best_of_n_curve as best_of_n_curve
     from assay.api.best_of_n import sample_best_of_n as sample_best_of_n
     from assay.api.comparison import compare as compare
@@ -52,6 +54,8 @@ _WHERE = {
     "best_of_n_curve": "api.best_of_n",
     "sweep": "api.grid",
     "compare": "api.comparison",
+    "audit": "api.audit",
+    "Audit": "api.audit",
 }
 __all__ = list(_WHERE)
 

@@ -26,6 +26,8 @@ NAMES = {
     "best_of_n_curve",
     "sweep",
     "compare",
+    "audit",
+    "Audit",
 }
 
 

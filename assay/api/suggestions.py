@@ -142,6 +142,7 @@ VERB_NAMES = {
         "score": "rate rank",
         "verify": "fsck checksum integrity audit-run",
         "bon": "best-of-n bestofn best-of",
+        "audit": "probe probes stress stress-test hackable hack attack redteam red-team",
         "sweep": "grid search hpo",
         "compare": "diff benchmark bench",
         "list": "ls recipes papers worlds methods",

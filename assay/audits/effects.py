@@ -190,8 +190,10 @@ def correlation_within(
         return np.asarray(np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12)))
 
     found = jackknifed(sums, z)
-    ends = (None if v is None else float(np.tanh(v)) for v in (found.mean, found.low, found.high))
-    return Interval(*ends, found.clusters)
+    mean, low, high = (
+        None if v is None else float(np.tanh(v)) for v in (found.mean, found.low, found.high)
+    )
+    return Interval(mean, low, high, found.clusters)
 
 
 def examples_of(

@@ -41,6 +41,7 @@ VERBS = {
         Verb("evaluate", "files", "evaluate_", "Your files"),
         Verb("score", "files", "score_", "Your files"),
         Verb("bon", "files", "bon_", "Your files"),
+        Verb("audit", "audit", "audit_", "Your files"),
         Verb("serve", "serve", "serve_", "Your files"),
         Verb("list", "listing", "list_", "Papers", "assay show {word} tells of one paper"),
         Verb("show", "showing", "show_", "Papers"),

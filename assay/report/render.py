@@ -21,17 +21,18 @@ from assay.report.library import library
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def document(template: str, **values: Any) -> str:
+def document(template: str, *, charts: bool = True, **values: Any) -> str:
     """A whole page: its style, its two scripts, and a policy that admits these and nothing else.
 
     Args:
         template: A template that extends base.html.
+        charts: Whether it has charts; a page without any has no script.
         **values: What it prints: `heading`, `sizes`, `worlds` and its own.
 
     Returns:
         HTML that needs no other file.
     """
-    scripts = [library(), (TEMPLATES / "report.js").read_text("utf-8")]
+    scripts = [library(), (TEMPLATES / "report.js").read_text("utf-8")] if charts else []
     style = "".join((TEMPLATES / name).read_text("utf-8") for name in ("style.css", "chart.css"))
     return (
         templates()
@@ -41,7 +42,7 @@ def document(template: str, **values: Any) -> str:
             policy=_policy(scripts),
             style=style,
             scripts=scripts,
-            licences=(TEMPLATES / "vega-licences.txt").read_text("utf-8"),
+            licences=(TEMPLATES / "vega-licences.txt").read_text("utf-8") if charts else "",
             written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             version=__version__,
         )
@@ -56,7 +57,7 @@ def counted(n: int, what: str) -> str:
 def _policy(scripts: Sequence[str]) -> str:
     """What the page may do: run these scripts and no other, load nothing."""
     sums = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts)
-    allowed = " ".join(f"'sha256-{s}'" for s in sums)
+    allowed = " ".join(f"'sha256-{s}'" for s in sums) or "'none'"
     return (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"

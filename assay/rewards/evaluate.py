@@ -45,7 +45,7 @@ def evaluated(
     Returns:
         The evaluation; None where no two texts can be compared.
     """
-    at, p, weight, undecided = _comparisons(pool)
+    at, p, weight, undecided = compared(pool)
     each = scores.double().numpy()
     margins = each[:, at[:, 0]] - each[:, at[:, 1]]
     here = np.isfinite(margins).all(0)
@@ -79,8 +79,17 @@ def _one(name: str, margin: Any, p: Any, weight: Any, group: Any) -> MemberEvalu
     return MemberEvaluation(name, share, ties, calibration(margin, p, weight))
 
 
-def _comparisons(pool: Pool) -> tuple[Any, Any, Any, int]:
-    """Return (better and worse text of each comparison, its p, its weight, pairs left out)."""
+def compared(pool: Pool) -> tuple[Any, Any, Any, int]:
+    """Compare the texts of a pool.
+
+    Args:
+        pool: Pairs, or scored responses: within a prompt all of different score are compared, and
+            each prompt has the weight 1.
+
+    Returns:
+        (better and worse text of each comparison `[n, 2]`, the probability that the better one is
+        preferred, its weight, the pairs that were left out because they prefer neither).
+    """
     if pool.pairs is not None:
         assert pool.p is not None
         told = pool.p != 0.5

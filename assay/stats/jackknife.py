@@ -67,7 +67,7 @@ def jackknifed(
     Example:
         >>> ratio = lambda s: s[..., 0] / s[..., 1]
         >>> print(jackknifed([[1, 2], [2, 4], [3, 5]], ratio))
-        +0.55 [+0.45, +0.64]
+        +0.55 [+0.36, +0.73]
     """
     s = np.asarray(sums, dtype=float)
     G = len(s)
