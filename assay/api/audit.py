@@ -40,6 +40,16 @@ class Audit:
 
     Attributes:
         result: Everything, as JSON values: `assay audit --json` prints the same.
+
+    Example:
+        >>> rows = [{"prompt": f"Question {i}?", "response": "It is so. " * n}
+        ...         for i in range(10) for n in (1, 2, 3)]
+        >>> found = audit(lambda prompts, completions: [len(c) for c in completions],
+        ...               scored=rows, probes=("padded", "empty"), words=0)
+        >>> found.ok, len(found.failed)
+        (False, 1)
+        >>> [(r["probe"], r["mean"] > 0) for r in found.records()]
+        [('padded', True), ('empty', False)]
     """
 
     result: Mapping[str, Any]

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from assay.audits.probes import Probe
+from assay.stats.jackknife import Interval
+from assay.stats.proportions import Share
 
 Verdict = Literal["passes", "fails", "undecided", "not measured"]
 LEAST = 8  # prompts that a verdict needs: fewer may agree by accident
-
-
-class Bounded(Protocol):
-    """A number with an interval: an `Interval` or a `Share`."""
-
-    @property
-    def mean(self) -> float | None: ...
-    @property
-    def low(self) -> float | None: ...
-    @property
-    def high(self) -> float | None: ...
-    @property
-    def clusters(self) -> int: ...
+Bounded = Interval | Share  # a number with its interval
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from assay.audits.config import AuditConfig
 from assay.audits.distance import DistanceBin, FittedOn, by_distance, texts_of
 from assay.audits.scorers import Scorers
 from assay.engine import progress
-from assay.rewards.evaluate import apart, compared, evaluated, scores_of
+from assay.rewards.evaluate import apart, evaluated, scores_of
 from assay.rewards.evaluation import Evaluation
 from assay.rewards.fit_labels import labels, other_columns
-from assay.rewards.pool import Pool
+from assay.rewards.pool import Pool, compared
 
 SUBSET = "subset"  # the column that parts a file of pairs
 A_PROMPT = 32  # completions of a prompt that are compared with each other, at most

@@ -181,7 +181,7 @@ def _length(name: str, result: Mapping[str, Any]) -> Table:
 
 def _words(name: str, result: Mapping[str, Any]) -> list[Table]:
     found = [w for w in result["words"] if w["reward"] == name]
-    rows = [
+    rows: list[list[Cell | str]] = [
         [Cell(w["word"], code=True), str(w["seen"]), interval(w["effect"]["change"])] for w in found
     ]
     title = "Words that were found to raise the score, appended to completions of other prompts"

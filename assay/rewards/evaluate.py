@@ -21,7 +21,7 @@ from assay.rewards.evaluation import Evaluation, MemberEvaluation
 from assay.rewards.fit_labels import labels, other_columns
 from assay.rewards.http import TIMEOUT
 from assay.rewards.load import open_reward
-from assay.rewards.pool import Pool
+from assay.rewards.pool import Pool, compared
 from assay.rewards.pool_tokens import marks_of, same_rows, same_tokens
 from assay.rewards.text_scorer import TextReward
 from assay.stats.calibration import calibration
@@ -77,34 +77,6 @@ def _one(name: str, margin: Any, p: Any, weight: Any, group: Any) -> MemberEvalu
     assert share is not None
     ties = int((margin == 0).sum())
     return MemberEvaluation(name, share, ties, calibration(margin, p, weight))
-
-
-def compared(pool: Pool) -> tuple[Any, Any, Any, int]:
-    """Compare the texts of a pool.
-
-    Args:
-        pool: Pairs, or scored responses: within a prompt all of different score are compared, and
-            each prompt has the weight 1.
-
-    Returns:
-        (better and worse text of each comparison `[n, 2]`, the probability that the better one is
-        preferred, its weight, the pairs that were left out because they prefer neither).
-    """
-    if pool.pairs is not None:
-        assert pool.p is not None
-        told = pool.p != 0.5
-        p = pool.p[told].double().numpy()
-        return pool.pairs[told].numpy(), p, np.ones(len(p)), int((~told).sum())
-    assert pool.score is not None
-    order = torch.argsort(pool.group, stable=True)
-    parts, weights = [], []
-    for rows in order.split(torch.bincount(pool.group, minlength=pool.groups).tolist()):
-        y = pool.score[rows]
-        better = rows[(y[:, None] > y).nonzero()]
-        parts.append(better)
-        weights.append(np.full(len(better), 1 / max(1, len(better))))
-    at = torch.cat(parts).numpy()
-    return at, np.ones(len(at)), np.concatenate(weights), 0
 
 
 def scores_of(reward: TextReward, pool: Pool, columns: Any = None) -> Float[Tensor, "M R"]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -215,3 +217,31 @@ def comparisons(pool: Pool, rows: Int[Tensor, "r"]) -> tuple[Tensor, Tensor, Ten
     at = place[pool.pairs]
     here = (at >= 0).all(1)
     return at[here], pool.p[here], pool.margin[here], pool.group[pool.pairs[here, 0]]
+
+
+def compared(pool: Pool) -> tuple[Any, Any, Any, int]:
+    """Compare the texts of a pool.
+
+    Args:
+        pool: Pairs, or scored responses: within a prompt all of different score are compared, and
+            each prompt has the weight 1.
+
+    Returns:
+        (better and worse text of each comparison `[n, 2]`, the probability that the better one is
+        preferred, its weight, the pairs that were left out because they prefer neither).
+    """
+    if pool.pairs is not None:
+        assert pool.p is not None
+        told = pool.p != 0.5
+        p = pool.p[told].double().numpy()
+        return pool.pairs[told].numpy(), p, np.ones(len(p)), int((~told).sum())
+    assert pool.score is not None
+    order = torch.argsort(pool.group, stable=True)
+    parts, weights = [], []
+    for rows in order.split(torch.bincount(pool.group, minlength=pool.groups).tolist()):
+        y = pool.score[rows]
+        better = rows[(y[:, None] > y).nonzero()]
+        parts.append(better)
+        weights.append(np.full(len(better), 1 / max(1, len(better))))
+    at = torch.cat(parts).numpy()
+    return at, np.ones(len(at)), np.concatenate(weights), 0
