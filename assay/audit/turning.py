@@ -1,0 +1,200 @@
+"""A turning point predicted from the members' parting, before anything is trained.
+
+A policy gradient against one member first gains what all members share and then that member's own
+errors, and gold falls. How the others' gain bends with the chooser's under best-of-n says how soon.
+The way from there to √KL of a policy gradient is no law: it is a regression, fitted to runs whose
+turning point was measured (`bench/audit`), and its interval is that of the regression's errors on
+kinds of world that it was not fitted on.
+
+What the members have in common, they cannot tell from the truth. A prediction is for what runs
+among those of the calibration look like; beyond what was seen there, none is made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.audit.members import Parting
+from assay.errors import InputError
+from assay.stats.gao_forms import LEAST_D, solve
+
+Array = NDArray[np.float64]
+FEATURES = ("agreement", "kept", "bend", "tail")
+
+
+def features(d: Array, chooser: Array, others: Array) -> Array:
+    """Compute what the prediction reads, along a new last axis.
+
+    agreement: others / chooser at n = 2, the correlation of members where they are jointly normal.
+    kept: the same of what the last two doublings gain. bend: −β/α of the others' gain as
+    d(α − βd), Gao's form of best-of-n. tail: the chooser's gain at the end by √KL; √2 if scores are
+    normal and n is large, more with a heavy tail.
+
+    Args:
+        d: √KL `[K]`, from n = 1.
+        chooser: `[..., K]` gain by the member that chose.
+        others: `[..., K]` gain by the others.
+
+    Returns:
+        `[..., 4]`, in the order of FEATURES.
+
+    Source:
+        Gao et al., "Scaling Laws for Reward Model Overoptimization", arXiv:2210.10760, for the form.
+    """
+    far = d >= LEAST_D
+    alpha, beta = solve(d[far], others[..., far], np.ones(int(far.sum())), "best-of-n")
+    with np.errstate(all="ignore"):
+        last = (others[..., -1] - others[..., -3]) / (chooser[..., -1] - chooser[..., -3])
+        return np.stack(
+            [others[..., 1] / chooser[..., 1], last, -beta / alpha, chooser[..., -1] / d[-1]], -1
+        )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """log √KL at the turn = intercept + Σ weight·(feature − centre)/scale, and its errors.
+
+    Attributes:
+        names: The F features.
+        centre: Mean of each `[F]`.
+        scale: Standard deviation of each `[F]`.
+        weight: `[F]`.
+        intercept: Mean of log √KL at the turn, as far as it was seen.
+        errors: Measured minus predicted log √KL, the lower and the upper end of the interval.
+        level: Nominal coverage of the interval.
+        least: The least of each feature among the runs `[F]`.
+        most: The largest `[F]`.
+        horizon: The largest √KL of the runs.
+        runs: How many runs.
+        turned: How many of them turned.
+    """
+
+    names: tuple[str, ...]
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+    weight: tuple[float, ...]
+    intercept: float
+    errors: tuple[float, float]
+    level: float
+    least: tuple[float, ...]
+    most: tuple[float, ...]
+    horizon: float
+    runs: int
+    turned: int
+
+    def log_d(self, x: Array) -> Array:
+        """Predict log √KL of the turn from features `[..., F]`."""
+        shifted = (x - np.array(self.centre)) / np.array(self.scale)
+        return np.asarray(self.intercept + shifted @ np.array(self.weight))
+
+    def interval(self, x: Array) -> tuple[Array, Array]:
+        """Return the ends of the interval of √KL at the turn, for features `[..., F]`."""
+        log_d = self.log_d(x)
+        return np.exp(log_d + self.errors[0]), np.exp(log_d + self.errors[1])
+
+
+def calibrate(
+    x: Array,
+    d: Array,
+    turned: NDArray[np.bool_],
+    groups: Sequence[Hashable],
+    *,
+    names: Sequence[str] = FEATURES,
+    level: float = 0.8,
+) -> Calibration:
+    """Fit the regression to runs, and its interval to its errors on groups it did not see.
+
+    The errors are normal and a run that did not turn says that its turning point lies beyond its
+    last reading (a Tobit regression), so runs that end early do not bias it. Ends of the interval
+    are conformal: of n errors, each on a group that was left out, the (n + 1)(1 ± level)/2-th in
+    order. A run that did not turn counts as covered where the interval reaches its end.
+
+    Args:
+        x: Features `[R, F]`.
+        d: √KL where each run turned, or where it ended `[R]`.
+        turned: Whether it turned `[R]`.
+        groups: What is left out together, such as the kind of world; at least two.
+        names: Of the features.
+        level: Nominal coverage of the interval.
+
+    Raises:
+        InputError: Fewer than two groups, or too few runs that turned for the level or the features.
+
+    Source:
+        Tobin 1958, "Estimation of Relationships for Limited Dependent Variables"; Lei et al. 2018,
+        "Distribution-Free Predictive Inference for Regression", arXiv:1604.04173.
+    """
+    kinds = sorted(set(groups), key=str)
+    if len(kinds) < 2 or int(turned.sum()) < 2 * x.shape[1] + 2:
+        raise InputError(
+            f"a calibration of {x.shape[1]} features has {int(turned.sum())} runs that turned, of "
+            f"{len(kinds)} groups; it needs {2 * x.shape[1] + 2} or more, of 2 groups or more"
+        )
+    group = np.array([kinds.index(g) for g in groups])
+    misses = np.empty(len(d))
+    for g in range(len(kinds)):
+        rest = group != g
+        centre, scale, weight, intercept = _fit(x[rest], np.log(d[rest]), turned[rest])
+        at = intercept + (x[~rest] - centre) / scale @ weight
+        misses[~rest] = np.log(d[~rest]) - at
+    errors = (
+        -_upper(np.where(turned, -misses, -np.inf), (1 + level) / 2),
+        _upper(misses, (1 + level) / 2),
+    )
+    centre, scale, weight, intercept = _fit(x, np.log(d), turned)
+    pack = lambda a: tuple(float(v) for v in a)
+    return Calibration(
+        tuple(names),
+        pack(centre),
+        pack(scale),
+        pack(weight),
+        float(intercept),
+        errors,
+        level,
+        pack(x.min(0)),
+        pack(x.max(0)),
+        float(d.max()),
+        len(d),
+        int(turned.sum()),
+    )
+
+
+def _upper(scores: Array, share: float) -> float:
+    """The conformal quantile: the ⌈(n + 1)·share⌉-th of n scores, infinite beyond the last."""
+    k = math.ceil((len(scores) + 1) * share - 1e-9)
+    return float(np.sort(scores)[k - 1]) if k <= len(scores) else math.inf
+
+
+def _fit(x: Array, y: Array, turned: NDArray[np.bool_]) -> tuple[Array, Array, Array, float]:
+    """Centre, scale, weights and intercept of the regression, by maximum likelihood."""
+    from scipy.optimize import minimize
+    from scipy.special import log_ndtr
+
+    centre, scale = x.mean(0), x.std(0)
+    scale = np.where(scale > 0, scale, 1.0)
+    z = np.column_stack([np.ones(len(x)), (x - centre) / scale])
+
+    def loss(theta: Array) -> tuple[float, Array]:
+        # Olsen's form, in which the likelihood is concave: theta = (coefficients/σ, log 1/σ)
+        r = math.exp(theta[-1])
+        e = r * y - z @ theta[:-1]
+        log_tail = log_ndtr(-e)
+        hazard = np.exp(-0.5 * e * e - 0.5 * math.log(2 * math.pi) - log_tail)
+        slope = np.where(turned, e, hazard)  # of the loss by e
+        value = np.where(turned, 0.5 * e * e - theta[-1], -log_tail).sum()
+        ridge = 1e-3 * float((theta[1:-1] ** 2).sum())  # a feature that says nothing has a weight
+        by_theta = -z.T @ slope
+        by_theta[1:] += 2e-3 * theta[1:-1]
+        by_log = float((slope * r * y).sum() - turned.sum())
+        return float(value) + ridge, np.append(by_theta, by_log)
+
+    start = np.zeros(z.shape[1] + 1)
+    found = minimize(loss, start, jac=True, method="BFGS", options={"maxiter": 1000})
+    theta = found.x[:-1] / math.exp(found.x[-1])
+    return centre, scale, theta[1:], float(theta[0])

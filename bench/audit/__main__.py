@@ -1,0 +1,37 @@
+"""make runs, fit the calibration, judge it, write the page.
+
+python -m bench.audit collect KIND --first 700 --last 740    makes runs that are not there yet
+python -m bench.audit calibrate    prints the calibration of the runs of seeds 700 … 739
+python -m bench.audit report       writes bench/results/audit.json from all runs
+python -m bench.audit page         writes docs/audit-bench.md from it
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import torch
+
+from bench.audit import worlds
+
+
+def main(argv: list[str]) -> int:
+    """One of the parts."""
+    ask = argparse.ArgumentParser(prog="python -m bench.audit")
+    ask.add_argument("part", choices=("collect", "calibrate", "report", "page"))
+    ask.add_argument("kinds", nargs="*", help="collect: kinds of world; all if none is given")
+    ask.add_argument("--first", type=int, default=worlds.DEVELOP.start)
+    ask.add_argument("--last", type=int, default=worlds.DEVELOP.stop, help="not included")
+    args = ask.parse_args(argv)
+    torch.set_num_threads(1)
+    say = lambda text: print(text, flush=True)
+    if args.part == "collect":
+        for seed in range(args.first, args.last):
+            for kind in args.kinds or worlds.KINDS:
+                worlds.collect(kind, range(seed, seed + 1), say)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
