@@ -1,5 +1,5 @@
 # `make help` lists the commands. Each sets itself up in .venv, once; PYTHON=… chooses the interpreter.
-.PHONY: help demo test test-all nightly check lint types package docs docs-real bench bench-real bench-watch bench-serve gpu trl ray vllm clean \
+.PHONY: help demo test test-all nightly check lint types package docs docs-real bench bench-real bench-watch bench-audit bench-serve gpu trl ray vllm clean \
   browser lock install-locked licences sbom audit reproducible
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -92,6 +92,11 @@ bench-watch: $(STAMP)  ## Measures the watch: an hour and a half of one core.
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch kept
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch simulate
 	$(BIN)/python -m bench.watch page
+
+bench-audit: $(STAMP)  ## Measures the predicted turning point: an hour and a half of one core.
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.audit collect --last 800
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.audit report
+	$(BIN)/python -m bench.audit page
 
 bench-serve: $(STAMP)  ## Measures a served reward under 200 clients: a quarter of an hour of two idle cores.
 	$(BIN)/python -m bench.serve

@@ -9,11 +9,16 @@ python -m bench.audit page         writes docs/audit-bench.md from it
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from pathlib import Path
 
 import torch
 
 from bench.audit import worlds
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RESULTS, PAGE = ROOT / "bench" / "results" / "audit.json", ROOT / "docs" / "audit-bench.md"
 
 
 def main(argv: list[str]) -> int:
@@ -30,6 +35,19 @@ def main(argv: list[str]) -> int:
         for seed in range(args.first, args.last):
             for kind in args.kinds or worlds.KINDS:
                 worlds.collect(kind, range(seed, seed + 1), say)
+    elif args.part == "calibrate":
+        from bench.audit import report
+
+        print(report.shipped(report.runs_of(worlds.DEVELOP)))
+    elif args.part == "report":
+        from bench.audit import report
+
+        RESULTS.write_text(json.dumps(report.all_of(say), indent=1) + "\n", encoding="utf-8")
+    else:
+        from bench.audit import page
+
+        PAGE.write_text(page.page(json.loads(RESULTS.read_text("utf-8"))), encoding="utf-8")
+        print(PAGE)
     return 0
 
 

@@ -1,26 +1,14 @@
-"""A turning point predicted from the members' parting, before anything is trained.
-
-A policy gradient against one member first gains what all members share and then that member's own
-errors, and gold falls. How the others' gain bends with the chooser's under best-of-n says how soon.
-The way from there to √KL of a policy gradient is no law: it is a regression, fitted to runs whose
-turning point was measured (`bench/audit`), and its interval is that of the regression's errors on
-kinds of world that it was not fitted on.
-
-What the members have in common, they cannot tell from the truth. A prediction is for what runs
-among those of the calibration look like; beyond what was seen there, none is made.
-"""
+"""The regression of a policy gradient's turning point on how members part, and its interval."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.audit.members import Parting
 from assay.errors import InputError
 from assay.stats.gao_forms import LEAST_D, solve
 
@@ -45,7 +33,12 @@ def features(d: Array, chooser: Array, others: Array) -> Array:
         `[..., 4]`, in the order of FEATURES.
 
     Source:
-        Gao et al., "Scaling Laws for Reward Model Overoptimization", arXiv:2210.10760, for the form.
+        Gao et al., "Scaling Laws for Reward Model Overoptimization", arXiv:2210.10760 (the form).
+
+    Example:
+        >>> d = np.linspace(0.0, 2.0, 8)
+        >>> features(d, 1.5 * d, d * (2.0 - 0.5 * d)).round(2).tolist()
+        [1.24, 0.19, -0.25, 1.5]
     """
     far = d >= LEAST_D
     alpha, beta = solve(d[far], others[..., far], np.ones(int(far.sum())), "best-of-n")
@@ -124,11 +117,18 @@ def calibrate(
         level: Nominal coverage of the interval.
 
     Raises:
-        InputError: Fewer than two groups, or too few runs that turned for the level or the features.
+        InputError: Fewer than two groups, or too few runs that turned for so many features.
 
     Source:
         Tobin 1958, "Estimation of Relationships for Limited Dependent Variables"; Lei et al. 2018,
         "Distribution-Free Predictive Inference for Regression", arXiv:1604.04173.
+
+    Example:
+        >>> x = np.linspace(0.0, 1.0, 40)[:, None]
+        >>> d = np.exp(1 + x[:, 0])
+        >>> made = calibrate(x, d, d < 5, list(range(40)), names=("x",))
+        >>> round(float(np.exp(made.log_d(np.array([0.5])))), 1)
+        4.5
     """
     kinds = sorted(set(groups), key=str)
     if len(kinds) < 2 or int(turned.sum()) < 2 * x.shape[1] + 2:
@@ -195,6 +195,8 @@ def _fit(x: Array, y: Array, turned: NDArray[np.bool_]) -> tuple[Array, Array, A
         return float(value) + ridge, np.append(by_theta, by_log)
 
     start = np.zeros(z.shape[1] + 1)
-    found = minimize(loss, start, jac=True, method="BFGS", options={"maxiter": 1000})
+    bounds = [(None, None)] * z.shape[1] + [(-20.0, 20.0)]
+    options = {"maxiter": 1000, "ftol": 1e-13, "gtol": 1e-7}
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     theta = found.x[:-1] / math.exp(found.x[-1])
     return centre, scale, theta[1:], float(theta[0])

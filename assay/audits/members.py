@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from assay.audits.standardised import standardised
 from assay.core.rng import Rng
 from assay.errors import InputError
 from assay.formulas.curves import Estimate, best_of_n, best_of_n_shares
@@ -171,7 +172,7 @@ def parting(
     M = scores.shape[0]
     if proxy is not None and not 0 <= proxy < M:
         raise InputError(f"proxy is {proxy}; the {M} members are numbered from 0")
-    z, present, left_out = _standardised(scores)
+    z, present, left_out = standardised(scores)
     count = present.sum(-1)
     most = min(int(count.max()), MOST)
     ns = tuple(2**k for k in range(most.bit_length()))
@@ -216,43 +217,6 @@ def parting(
         draws=torch.stack([again["chooser"], again["others"]]),
         **{name: _estimate(found[name], again[name], level) for name in found},
     )
-
-
-def _standardised(
-    scores: Float[Tensor, "M B N"],
-) -> tuple[Float[Tensor, "M P N"], Bool[Tensor, "P N"], int]:
-    """Scores above their prompt's mean in standard deviations, 0 where absent; which are present;
-    and how many completions only some members scored. Prompts with fewer than two are left out.
-    """
-    x = scores.double()
-    if bool(torch.isinf(x).any()):
-        m, b, n = (int(i) for i in torch.isinf(x).nonzero()[0])
-        raise InputError(
-            f"reward model {m} scores completion {n} of prompt {b} {float(x[m, b, n])}; mend the "
-            "reward model, or leave the completion out as NaN"
-        )
-    known = ~torch.isnan(x)
-    present = known.all(0)
-    left_out = int((known.any(0) & ~present).sum())
-    enough = present.sum(-1) > 1
-    if not bool(enough.any()):
-        raise InputError(
-            "no prompt has two completions that every reward model scored; sample several "
-            "completions a prompt"
-        )
-    x, present = x[:, enough], present[enough]
-    count = present.sum(-1)
-    x = torch.where(present, x, 0.0)
-    x = torch.where(present, x - (x.sum(-1) / count)[..., None], 0.0)
-    scale = (x.square().sum(-1) / (count - 1)).mean(-1).sqrt()
-    # the mean of equal scores is off by rounding, and so is their deviation
-    flat = scale <= 1e-12 * scores.double().abs().nan_to_num().amax((1, 2))
-    if bool(flat.any()):
-        raise InputError(
-            f"reward model {int(flat.nonzero()[0])} gives all completions of each prompt the same "
-            "score, so it cannot choose; leave it out"
-        )
-    return x / scale[:, None, None], present, left_out
 
 
 def _divergence(

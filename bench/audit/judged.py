@@ -1,0 +1,155 @@
+"""Predictions judged: every rule on the same runs, by rank, coverage and width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from assay.audits.members import parting
+from assay.audits.turning_fit import FEATURES, Calibration, calibrate, features
+from assay.core import Rng
+from bench.audit import measured
+
+Array = NDArray[np.float64]
+RESAMPLES, PAIRS = 1000, 512
+RULES: dict[str, tuple[str, ...]] = {
+    "members": FEATURES,
+    "spread at n = 1": ("spread",),
+    "growth of the spread": ("growth",),
+    "pairwise accuracy": ("accuracy",),
+    "the same for all": (),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its kind and seed, what was measured, and what the rules read beforehand."""
+
+    kind: str
+    seed: int
+    turn: measured.Turn
+    reads: dict[str, float]
+
+
+def read(kind: str, seed: int, path: Path, completions: int = 0) -> Run:
+    """A kept run; with `completions`, the rules read only so many a prompt."""
+    with np.load(path) as f:
+        scores, gold = torch.from_numpy(f["scores"]), torch.from_numpy(f["gold"])
+        d, curve = f["d"].astype(float), f["curve"].astype(float)
+    n = completions or scores.shape[-1]
+    return Run(kind, seed, measured.turn(d, curve), reads(scores[..., :n], gold[..., :n]))
+
+
+def reads(scores: torch.Tensor, gold: torch.Tensor | None) -> dict[str, float]:
+    """What the rules read of members' scores `[M, B, N]` and gold `[B, N]`; member 0 is trained
+    against.
+    """
+    found = parting(scores, proxy=0, draws=2)
+    x = features(found.d.numpy(), found.chooser.mean.numpy(), found.others.mean.numpy())
+    spread = found.spread.mean
+    return {
+        **dict(zip(FEATURES, x.tolist(), strict=True)),
+        "spread": float(spread[0]),
+        "growth": float(spread[-1] / spread[0]),
+        "accuracy": float("nan") if gold is None else accuracy(scores[0], gold),
+    }
+
+
+def accuracy(proxy: torch.Tensor, gold: torch.Tensor) -> float:
+    """The share of 512 pairs of each prompt's completions that the proxy orders as gold does.
+
+    The proxy's ties are half right; pairs of equal gold are left out.
+    """
+    n = proxy.shape[-1]
+    i, j = Rng(0)("pairs").integers(n, torch.arange(2)[:, None], torch.arange(PAIRS))
+    by_gold = torch.sign(gold[:, i] - gold[:, j])
+    agree = 0.5 + 0.5 * torch.sign(proxy[:, i] - proxy[:, j]) * by_gold
+    return float(agree[by_gold != 0].mean())
+
+
+def table(runs: Sequence[Run], names: Sequence[str]) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Features `[R, F]`, √KL at the turn or the end, and whether it turned."""
+    x = np.array([[r.reads[n] for n in names] for r in runs]).reshape(len(runs), len(names))
+    return x, np.array([r.turn.d for r in runs]), np.array([r.turn.turned for r in runs])
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """One rule's predictions of some runs: √KL `[R]` and the ends of its intervals."""
+
+    d: Array
+    low: Array
+    high: Array
+
+
+def of_known_kinds(develop: Sequence[Run], report: Sequence[Run], rule: str) -> Predicted:
+    """Calibrated on all kinds, errors by leaving out seeds."""
+    made = fitted(develop, rule, [r.seed for r in develop])
+    return predicted(made, report, rule)
+
+
+def of_new_kinds(develop: Sequence[Run], report: Sequence[Run], rule: str) -> Predicted:
+    """Each kind predicted by a calibration on the others, errors by leaving out kinds."""
+    out = [np.empty(len(report)) for _ in range(3)]
+    for kind in sorted({r.kind for r in report}):
+        others = [r for r in develop if r.kind != kind]
+        made = fitted(others, rule, [r.kind for r in others])
+        at = np.array([r.kind == kind for r in report])
+        found = predicted(made, [r for r in report if r.kind == kind], rule)
+        for values, new in zip(out, (found.d, found.low, found.high), strict=True):
+            values[at] = new
+    return Predicted(*out)
+
+
+def fitted(runs: Sequence[Run], rule: str, groups: Sequence[Any]) -> Calibration:
+    """The calibration of a rule on runs."""
+    x, d, turned = table(runs, RULES[rule])
+    return calibrate(x, d, turned, groups, names=RULES[rule])
+
+
+def predicted(made: Calibration, runs: Sequence[Run], rule: str) -> Predicted:
+    """What a calibration says of runs."""
+    x = table(runs, RULES[rule])[0]
+    return Predicted(np.exp(made.log_d(x)), *made.interval(x))
+
+
+def scores(runs: Sequence[Run], by: Predicted) -> dict[str, Callable[[NDArray[np.int64]], float]]:
+    """Each measure as a function of the rows that count, repeated rows as often as they stand."""
+    _, d, turned = table(runs, ())
+    kinds = [r.kind for r in runs]
+    held = measured.covered(by.low, by.high, d, turned)
+    with np.errstate(divide="ignore"):
+        width = np.log(by.high) - np.log(by.low)
+        error = np.abs(np.log(by.d) - np.log(d))
+    return {
+        "rank": lambda i: measured.concordance(by.d[i], d[i], turned[i]),
+        "rank within kinds": lambda i: measured.within(
+            by.d[i], d[i], turned[i], [kinds[k] for k in i]
+        ),
+        "coverage": lambda i: float(held[i].mean()),
+        "width, factor": lambda i: float(np.exp(np.median(width[i]))),
+        "error, factor": lambda i: float(np.exp(np.median(error[i][turned[i]]))),
+    }
+
+
+def with_interval(
+    seeds: Iterable[int], value: Callable[[NDArray[np.int64]], float]
+) -> dict[str, float | None]:
+    """A measure and its 95 % interval by resampled seeds."""
+    of = np.array(list(seeds))
+    rows = {s: np.flatnonzero(of == s) for s in np.unique(of)}
+    draw = np.random.default_rng(0)
+    known = np.array(list(rows))
+    again = [
+        value(np.concatenate([rows[s] for s in draw.choice(known, len(known))]))
+        for _ in range(RESAMPLES)
+    ]
+    low, high = np.nanquantile(again, [0.025, 0.975])
+    each = {"value": value(np.arange(len(of))), "low": float(low), "high": float(high)}
+    return {k: v if np.isfinite(v) else None for k, v in each.items()}
