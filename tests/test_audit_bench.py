@@ -11,16 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from calibrated import known, scores
 from scipy.stats import kendalltau
-from test_audit_turning import known, scores
 
+from assay.audits.turning_known import KNOWN
 from assay.errors import InputError
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-judged, measured, recorded, worlds = (
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+judged, measured, page, recorded, report, worlds = (
     importlib.import_module(f"bench.audit.{name}")
-    for name in ("judged", "measured", "recorded", "worlds")
+    for name in ("judged", "measured", "page", "recorded", "report", "worlds")
 )
+RESULTS = json.loads((ROOT / "bench" / "results" / "audit.json").read_text(encoding="utf-8"))
 
 
 def test_a_hill_turns_at_its_peak_and_a_slope_does_not() -> None:
@@ -98,3 +101,22 @@ def test_recorded_runs_are_held_against_the_prediction(tmp_path: Path) -> None:
     path.write_text(json.dumps({**line, "gold": [1.0]}) + "\n", encoding="utf-8")
     with pytest.raises(InputError, match="line 1 has 81 values of d, 1 of gold"):
         recorded.against(path, known(), told.append)
+
+
+def test_the_library_s_calibration_is_that_of_the_recorded_runs() -> None:
+    """Fitted again to the development runs that the results list, it is the one in the library."""
+    runs = [report.from_row(x) for x in RESULTS["runs"]["develop"]]
+    again = report.shipped(runs)
+    assert (again.runs, again.turned, again.names) == (KNOWN.runs, KNOWN.turned, KNOWN.names)
+    for name in ("centre", "scale", "weight", "intercept", "errors", "least", "most", "horizon"):
+        assert getattr(again, name) == pytest.approx(getattr(KNOWN, name), abs=1e-3)
+
+
+def test_the_page_is_that_of_the_results() -> None:
+    written = (ROOT / "docs" / "audit-bench.md").read_text(encoding="utf-8")
+    assert written == page.page(RESULTS), "python -m bench.audit page"
+
+
+def test_no_run_of_the_report_was_developed_on() -> None:
+    used = {name: {x["seed"] for x in runs} for name, runs in RESULTS["runs"].items()}
+    assert used["develop"] <= set(worlds.DEVELOP) and used["report"] <= set(worlds.REPORT)

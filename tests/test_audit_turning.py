@@ -6,15 +6,14 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
+from calibrated import known, scores
 
 from assay.audits.members import parting
 from assay.audits.turning import predict
-from assay.audits.turning_fit import FEATURES, Calibration, calibrate, features
+from assay.audits.turning_fit import FEATURES, calibrate, features
 from assay.errors import InputError
 
 WEIGHT, NOISE = np.array([0.5, -0.3]), 0.2
@@ -89,49 +88,33 @@ def test_too_little_to_calibrate_on_is_refused() -> None:
         calibrate(x, d, np.arange(20) < 3, list(range(20)), names=("a", "b"))
 
 
-def test_what_is_read_of_normal_members_is_known() -> None:
-    """Others at ρ times the chooser: agreement and kept are ρ. A curve d(α − βd) has bend −β/α."""
+def test_what_is_read_of_curves_by_hand() -> None:
+    """Others at ρ times the chooser, and a spread that stays: kept is ρ and growth is 0."""
     d = np.linspace(0.0, 2.4, 11)
-    chooser = 1.4 * d
-    x = dict(zip(FEATURES, features(d, chooser, 0.3 * chooser), strict=True))
-    assert x["agreement"] == pytest.approx(0.3) and x["kept"] == pytest.approx(0.3)
-    assert x["bend"] == pytest.approx(0.0, abs=1e-9) and x["tail"] == pytest.approx(1.4)
-    bent = features(d, chooser, d * (2.0 - 0.5 * d))
-    assert bent[FEATURES.index("bend")] == pytest.approx(-0.25)
-    several = features(d, np.stack([chooser, 2 * chooser]), np.stack([0.3 * chooser, chooser]))
-    assert several.shape == (2, 4)
-
-
-def known(**changes) -> Calibration:
-    """A calibration made by hand, in whose range normal members lie."""
-    made = Calibration(
-        FEATURES,
-        centre=(0.5, 0.5, 0.0, 1.5),
-        scale=(0.2, 0.2, 0.2, 0.2),
-        weight=(0.1, 0.2, 0.1, 0.0),
-        intercept=0.5,
-        errors=(-0.4, 0.6),
-        level=0.8,
-        least=(0.0, -1.0, -2.0, 0.5),
-        most=(1.0, 1.0, 2.0, 3.0),
-        horizon=5.0,
-        runs=100,
-        turned=90,
+    chooser, flat = 1.4 * d, np.full(11, 0.7)
+    x = dict(zip(FEATURES, features(d, chooser, 0.3 * chooser, flat), strict=True))
+    assert x == pytest.approx({"kept": 0.3, "growth": 0.0})
+    parted = dict(
+        zip(FEATURES, features(d, chooser, np.minimum(d, 1), flat * (1 + d)), strict=True)
     )
-    return replace(made, **changes)
+    assert parted == pytest.approx({"kept": 0.0, "growth": math.log(3.4)})
+    several = features(
+        d, np.stack([chooser, 2 * chooser]), np.stack([chooser] * 2), np.stack([flat] * 2)
+    )
+    assert several.shape == (2, 2)
 
 
-def scores(rho: float = 0.5, B: int = 100, N: int = 64) -> torch.Tensor:
-    g = torch.Generator().manual_seed(0)
-    shared, own = torch.randn(B, N, generator=g), torch.randn(4, B, N, generator=g)
-    return math.sqrt(rho) * shared + math.sqrt(1 - rho) * own
+@pytest.mark.parametrize("rho", [0.3, 0.9])
+def test_of_normal_members_their_correlation_is_kept(rho: float) -> None:
+    x = predict(parting(scores(rho, B=400), proxy=0), calibration=known()).features
+    assert x["kept"] == pytest.approx(rho, abs=0.08)
 
 
 def test_a_prediction_has_an_interval_at_least_as_wide_as_the_calibration_s() -> None:
-    said = predict(parting(scores(), proxy=0), known())
+    said = predict(parting(scores(), proxy=0), calibration=known())
     assert said.d is not None and said.low is not None and said.high is not None
     assert said.low <= said.d * math.exp(-0.4) and said.high >= said.d * math.exp(0.6)
-    few = predict(parting(scores(B=6), proxy=0), known())
+    few = predict(parting(scores(B=6), proxy=0), calibration=known())
     assert few.low is not None and few.high is not None
     assert few.high / few.low > said.high / said.low
     assert f"turn at √KL = {said.d:.2f}, 80% interval" in said.lines()[0]
@@ -139,29 +122,31 @@ def test_a_prediction_has_an_interval_at_least_as_wide_as_the_calibration_s() ->
 
 
 def test_members_that_follow_longer_turn_later() -> None:
-    early, late = (predict(parting(scores(rho), proxy=0), known()) for rho in (0.2, 0.8))
+    early, late = (
+        predict(parting(scores(rho), proxy=0), calibration=known()) for rho in (0.2, 0.8)
+    )
     assert early.d is not None and late.d is not None and early.d < late.d
 
 
 @pytest.mark.parametrize(
     ("changes", "N", "says"),
     [
-        ({"most": (0.2, 1.0, 2.0, 3.0)}, 64, "agreement is 0."),
+        ({"most": (0.2, 2.0)}, 64, "kept is 0."),
         ({"horizon": 1.2}, 64, "beyond √KL = 1.20"),
         ({}, 4, "sample at least 8 completions"),
     ],
 )
 def test_why_nothing_is_predicted(changes, N: int, says: str) -> None:
-    said = predict(parting(scores(N=N), proxy=0), known(**changes))
+    said = predict(parting(scores(N=N), proxy=0), calibration=known(**changes))
     assert said.d is None and says in said.why
     assert said.lines() == [f"No turning point is predicted: {said.why}."]
 
 
 def test_an_open_end_is_said() -> None:
-    said = predict(parting(scores(), proxy=0), known(errors=(-0.4, math.inf)))
+    said = predict(parting(scores(), proxy=0), calibration=known(errors=(-0.4, math.inf)))
     assert said.high is None and "to beyond what was seen" in said.lines()[0]
 
 
 def test_the_reward_model_must_be_named() -> None:
     with pytest.raises(InputError, match="proxy"):
-        predict(parting(scores()), known())
+        predict(parting(scores()), calibration=known())

@@ -48,7 +48,7 @@ class Parting:
         completions: The fewest and the most scored completions of these prompts.
         left_out: Completions that some members scored and some did not.
         level: Coverage of the intervals.
-        draws: Resampled means of chooser and others `[2, R, K]`.
+        draws: Resampled means of chooser, others and spread `[3, R, K]`.
     """
 
     ns: tuple[int, ...]
@@ -65,7 +65,7 @@ class Parting:
     completions: tuple[int, int]
     left_out: int
     level: float
-    draws: Float[Tensor, "2 R K"]
+    draws: Float[Tensor, "3 R K"]
 
     @property
     def parts_at(self) -> int | None:
@@ -214,7 +214,7 @@ def parting(
         completions=(int(count.min()), int(count.max())),
         left_out=left_out,
         level=level,
-        draws=torch.stack([again["chooser"], again["others"]]),
+        draws=torch.stack([again[x] for x in ("chooser", "others", "spread")]),
         **{name: _estimate(found[name], again[name], level) for name in found},
     )
 

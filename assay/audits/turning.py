@@ -1,7 +1,7 @@
 """A turning point predicted from the members' parting, before anything is trained.
 
 A policy gradient against one member first gains what all members share and then that member's own
-errors, and gold falls. How the others' gain bends under best-of-n says how soon. The way from there
+errors, and gold falls. How the members come apart under best-of-n says how soon. The way from there
 to √KL of a policy gradient is no law: it is a regression, fitted to runs whose turning point was
 measured (`bench/audit`, docs/audit-bench.md), and its interval is that of the regression's errors
 on kinds of world that it was not fitted on.
@@ -20,9 +20,10 @@ import numpy as np
 
 from assay.audits.members import Parting
 from assay.audits.turning_fit import Calibration, features
+from assay.audits.turning_known import KNOWN
 from assay.errors import InputError
 
-LEAST_N = 8  # the largest n must reach it, or a curve has no bend
+LEAST_N = 8  # the later half of the doublings is then two or more
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Turning:
         }
 
 
-def predict(parting: Parting, calibration: Calibration) -> Turning:
+def predict(parting: Parting, *, calibration: Calibration = KNOWN) -> Turning:
     """Predict where a policy gradient against the member that chooses turns.
 
     The interval is the calibration's, made wider by what other prompts would change.
@@ -85,7 +86,7 @@ def predict(parting: Parting, calibration: Calibration) -> Turning:
     Args:
         parting: The members against each other, see `members.parting`; its `proxy` is the reward
             model that is trained against.
-        calibration: The regression and its errors.
+        calibration: The regression and its errors; the library's own by default.
 
     Returns:
         The prediction, or the reason why there is none: n is too small, what is read lies outside
@@ -107,7 +108,8 @@ def predict(parting: Parting, calibration: Calibration) -> Turning:
         )
         return Turning(None, None, None, level, why, {}, reached)
     d = parting.d.numpy()
-    x = features(d, parting.chooser.mean.numpy(), parting.others.mean.numpy())
+    curves = (parting.chooser.mean, parting.others.mean, parting.spread.mean)
+    x = features(d, *(c.numpy() for c in curves))
     found = dict(zip(calibration.names, x.tolist(), strict=True))
     for name, value, least, most in zip(
         calibration.names, x.tolist(), calibration.least, calibration.most, strict=True
@@ -137,8 +139,7 @@ def _ends(parting: Parting, calibration: Calibration) -> tuple[float, float]:
     """
     from scipy.special import ndtri
 
-    chooser, others = parting.draws.numpy()
-    each = calibration.log_d(features(parting.d.numpy(), chooser, others))
+    each = calibration.log_d(features(parting.d.numpy(), *parting.draws.numpy()))
     each = each[np.isfinite(each)]
     deviation = float(each.std()) if len(each) > 1 else math.inf
     own = float(ndtri((1 + calibration.level) / 2)) * deviation

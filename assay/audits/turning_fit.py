@@ -10,43 +10,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.errors import InputError
-from assay.stats.gao_forms import LEAST_D, solve
 
 Array = NDArray[np.float64]
-FEATURES = ("agreement", "kept", "bend", "tail")
+FEATURES = ("kept", "growth")
 
 
-def features(d: Array, chooser: Array, others: Array) -> Array:
+def features(d: Array, chooser: Array, others: Array, spread: Array) -> Array:
     """Compute what the prediction reads, along a new last axis.
 
-    agreement: others / chooser at n = 2, the correlation of members where they are jointly normal.
-    kept: the same of what the last two doublings gain. bend: −β/α of the others' gain as
-    d(α − βd), Gao's form of best-of-n. tail: the chooser's gain at the end by √KL; √2 if scores are
-    normal and n is large, more with a heavy tail.
+    kept: the others' gain over the later half of the doublings by the chooser's; the correlation of
+    members where they are jointly normal, less where they part. growth: log of the members' spread
+    at the end by that at the beginning; it grows as the chooser's score runs ahead of the others'.
 
     Args:
         d: √KL `[K]`, from n = 1.
         chooser: `[..., K]` gain by the member that chose.
         others: `[..., K]` gain by the others.
+        spread: `[..., K]` the members' deviation on the chosen completion.
 
     Returns:
-        `[..., 4]`, in the order of FEATURES.
-
-    Source:
-        Gao et al., "Scaling Laws for Reward Model Overoptimization", arXiv:2210.10760 (the form).
+        `[..., 2]`, in the order of FEATURES.
 
     Example:
-        >>> d = np.linspace(0.0, 2.0, 8)
-        >>> features(d, 1.5 * d, d * (2.0 - 0.5 * d)).round(2).tolist()
-        [1.24, 0.19, -0.25, 1.5]
+        >>> d = np.linspace(0.0, 2.0, 9)
+        >>> features(d, 1.5 * d, d * (2.0 - 0.5 * d), 1.0 + d).round(2).tolist()
+        [0.33, 1.1]
     """
-    far = d >= LEAST_D
-    alpha, beta = solve(d[far], others[..., far], np.ones(int(far.sum())), "best-of-n")
+    half = len(d) // 2
     with np.errstate(all="ignore"):
-        last = (others[..., -1] - others[..., -3]) / (chooser[..., -1] - chooser[..., -3])
-        return np.stack(
-            [others[..., 1] / chooser[..., 1], last, -beta / alpha, chooser[..., -1] / d[-1]], -1
-        )
+        kept = (others[..., -1] - others[..., half]) / (chooser[..., -1] - chooser[..., half])
+        return np.stack([kept, np.log(spread[..., -1] / spread[..., 0])], -1)
 
 
 @dataclass(frozen=True)

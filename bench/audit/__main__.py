@@ -1,7 +1,7 @@
 """make runs, fit the calibration, judge it, write the page.
 
 python -m bench.audit collect KIND --first 700 --last 740    makes runs that are not there yet
-python -m bench.audit calibrate    prints the calibration of the runs of seeds 700 … 739
+python -m bench.audit calibrate    writes assay/audits/turning_known.py from the runs of seeds 700 … 739
 python -m bench.audit report       writes bench/results/audit.json from all runs
 python -m bench.audit page         writes docs/audit-bench.md from it
 """
@@ -18,6 +18,7 @@ import torch
 from bench.audit import worlds
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+KNOWN = ROOT / "assay" / "audits" / "turning_known.py"
 RESULTS, PAGE = ROOT / "bench" / "results" / "audit.json", ROOT / "docs" / "audit-bench.md"
 
 
@@ -38,7 +39,8 @@ def main(argv: list[str]) -> int:
     elif args.part == "calibrate":
         from bench.audit import report
 
-        print(report.shipped(report.runs_of(worlds.DEVELOP)))
+        KNOWN.write_text(report.source(report.shipped(report.runs_of(worlds.DEVELOP))), "utf-8")
+        print(KNOWN)
     elif args.part == "report":
         from bench.audit import report
 

@@ -51,12 +51,11 @@ def reads(scores: torch.Tensor, gold: torch.Tensor | None) -> dict[str, float]:
     against.
     """
     found = parting(scores, proxy=0, draws=2)
-    x = features(found.d.numpy(), found.chooser.mean.numpy(), found.others.mean.numpy())
-    spread = found.spread.mean
+    curves = (found.chooser.mean, found.others.mean, found.spread.mean)
+    x = features(found.d.numpy(), *(c.numpy() for c in curves))
     return {
         **dict(zip(FEATURES, x.tolist(), strict=True)),
-        "spread": float(spread[0]),
-        "growth": float(spread[-1] / spread[0]),
+        "spread": float(found.spread.mean[0]),
         "accuracy": float("nan") if gold is None else accuracy(scores[0], gold),
     }
 

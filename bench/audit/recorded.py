@@ -45,7 +45,7 @@ def against(
     out = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         scores, d, gold = _run(path, number, json.loads(line))
-        said, found = predict(parting(scores, proxy=0), made), measured.turn(d, gold)
+        said, found = predict(parting(scores, proxy=0), calibration=made), measured.turn(d, gold)
         state = "turned" if found.turned else "had not turned"
         say(f"line {number}: {state} at √KL = {found.d:.2f}. {said.lines()[0]}")
         out.append((said, found))

@@ -32,29 +32,48 @@ def shipped(develop: Sequence[Run]) -> Calibration:
     return judged.fitted(develop, "members", [r.kind for r in develop])
 
 
+def source(made: Calibration) -> str:
+    """The file of the library that holds a calibration."""
+    rounded = {
+        k: tuple(round(x, DIGITS) for x in v) if isinstance(v, tuple) and k != "names" else v
+        for k, v in asdict(made).items()
+    }
+    rounded |= {k: round(v, DIGITS) for k, v in rounded.items() if isinstance(v, float)}
+    each = (f"    {k}={v!r},\n" for k, v in rounded.items())
+    fields = "".join(each).replace("'", '"').replace("inf", 'float("inf")')
+    return (
+        '"""The calibration of `turning.predict`; `python -m bench.audit calibrate` writes it."""'
+        "\n\nfrom __future__ import annotations\n\n"
+        "from assay.audits.turning_fit import Calibration\n\n"
+        f"KNOWN = Calibration(\n{fields})\n"
+    )
+
+
 def all_of(say: Callable[[str], None]) -> dict[str, Any]:
     """Everything; only seeds of `worlds.REPORT` are judged."""
     develop, report = runs_of(worlds.DEVELOP), runs_of(worlds.REPORT)
+    seen = {r.kind for r in develop}
+    known = [r for r in report if r.kind in seen]
     questions: dict[str, Any] = {}
-    for question, ask in (
-        ("new seeds of known kinds", judged.of_known_kinds),
-        ("kinds that the calibration has not seen", judged.of_new_kinds),
+    for question, ask, of in (
+        ("new seeds of known kinds", judged.of_known_kinds, known),
+        ("kinds that the calibration has not seen", judged.of_new_kinds, report),
     ):
-        by = {rule: ask(develop, report, rule) for rule in judged.RULES}
+        by = {rule: ask(develop, of, rule) for rule in judged.RULES}
         questions[question] = {
-            "rules": {rule: measures(report, found) for rule, found in by.items()},
+            "rules": {rule: measures(of, found) for rule, found in by.items()},
             "members minus": {
-                rule: differences(report, by["members"], found)
+                rule: differences(of, by["members"], found)
                 for rule, found in by.items()
                 if rule != "members"
             },
             "kinds": {
-                kind: measures(*only(report, by["members"], kind))
-                for kind in sorted({r.kind for r in report})
+                kind: measures(*only(of, by["members"], kind))
+                for kind in sorted({r.kind for r in of})
             },
         }
         say(f"{question}: {json.dumps(questions[question]['rules'])}")
-    few = runs_of(worlds.REPORT, FEW)
+    few = [r for r in runs_of(worlds.REPORT, FEW) if r.kind in seen]
     small = {
         f"members, {FEW} completions": measures(few, judged.of_known_kinds(develop, few, "members"))
     }
@@ -142,7 +161,7 @@ def foretold(made: Calibration) -> dict[str, Any]:
             with np.load(path) as f:
                 scores = torch.from_numpy(f["scores"])
                 turn = measured.turn(f["d"].astype(float), f["curve"].astype(float))
-            said = predict(parting(scores, proxy=0, draws=200), made)
+            said = predict(parting(scores, proxy=0, draws=200), calibration=made)
             why[said.why.split(" is ")[0] if " is " in said.why else said.why] += 1
             if said.d is not None and said.low is not None:
                 high = np.inf if said.high is None else said.high

@@ -1,8 +1,8 @@
 """Worlds, seeds and runs of the audit's bench, written down before any of them was run.
 
 Seeds 700 … 739 are for developing: features are looked at, the calibration is fitted. Seeds
-740 … 799 are for the report, read once when `turning.py` is finished. A seed opens one world of each
-kind below: number, noise and label count follow from the seed.
+740 … 799 are for the report, read once when `turning.py` is finished. A seed opens one world of
+each kind below: number, noise and label count follow from the seed.
 
     table-bag-shared, table-bag-idiosyncratic, table-bandit-shared, table-bandit-idiosyncratic:
         noise (0, 0.1, 0.2, 0.3, 0.4)[seed % 5], pairs (200, 400, 1600)[seed % 3], all else as the
@@ -14,9 +14,9 @@ kind below: number, noise and label count follow from the seed.
 Members score 1,024 completions (grammar: 256) of each of 16 held-out prompts (grammar: 32) under
 the reference. The measured turning point is that of `measured.py`.
 
-Compared: the prediction of `assay.audits.turning` with the spread of the members at n = 1 alone, the
-growth of the spread from n = 1 to the largest, and the proxy's pairwise accuracy on the reference's
-completions (which needs gold). Each of these is made into a prediction in the same way: a
+Compared: the prediction of `assay.audits.turning` with the spread of the members at n = 1 alone,
+the growth of the spread from n = 1 to the largest, and the proxy's pairwise accuracy on the
+reference's completions (which needs gold). Each of these is made into a prediction in the same way: a
 regression of log √KL on it, fitted on the same development seeds, with the same kind of interval. A
 prediction that is the same for every run is the floor.
 
