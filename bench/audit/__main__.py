@@ -1,9 +1,10 @@
 """make runs, fit the calibration, judge it, write the page.
 
 python -m bench.audit collect KIND --first 700 --last 740    makes runs that are not there yet
-python -m bench.audit calibrate    writes assay/audits/turning_known.py from the runs of seeds 700 … 739
+python -m bench.audit calibrate    writes assay/audits/turning_known.py from the development runs
 python -m bench.audit report       writes bench/results/audit.json from all runs
 python -m bench.audit page         writes docs/audit-bench.md from it
+python -m bench.audit recorded FILE    predicts recorded runs of real models, see recorded.py
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ RESULTS, PAGE = ROOT / "bench" / "results" / "audit.json", ROOT / "docs" / "audi
 def main(argv: list[str]) -> int:
     """One of the parts."""
     ask = argparse.ArgumentParser(prog="python -m bench.audit")
-    ask.add_argument("part", choices=("collect", "calibrate", "report", "page"))
-    ask.add_argument("kinds", nargs="*", help="collect: kinds of world; all if none is given")
+    ask.add_argument("part", choices=("collect", "calibrate", "report", "page", "recorded"))
+    ask.add_argument("kinds", nargs="*", help="collect: kinds, or all; recorded: files")
     ask.add_argument("--first", type=int, default=worlds.DEVELOP.start)
     ask.add_argument("--last", type=int, default=worlds.DEVELOP.stop, help="not included")
     args = ask.parse_args(argv)
@@ -45,6 +46,12 @@ def main(argv: list[str]) -> int:
         from bench.audit import report
 
         RESULTS.write_text(json.dumps(report.all_of(say), indent=1) + "\n", encoding="utf-8")
+    elif args.part == "recorded":
+        from assay.audits.turning_known import KNOWN as known
+        from bench.audit import recorded
+
+        for path in args.kinds:
+            recorded.against(Path(path), known, say)
     else:
         from bench.audit import page
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.audit.worlds import KINDS
 from bench.watch.cells import table
 
 MEASURES = ("rank", "rank within kinds", "coverage", "width, factor", "error, factor")
@@ -56,7 +57,9 @@ def runs(d: dict[str, Any]) -> str:
         for part in ("develop", "report")
         for kind, x in d[part].items()
     ]
-    return table(["part", "kind", "seeds", "turned", "√KL at the turn, quartiles"], rows)
+    never = ", ".join(f"`{k}`" for k in KINDS if k not in d["report"])
+    missing = f"\nNot run yet: {never}, and real models.\n" if never else ""
+    return table(["part", "kind", "seeds", "turned", "√KL at the turn, quartiles"], rows) + missing
 
 
 def rules(found: dict[str, Any], what: str = "rule") -> str:
@@ -88,5 +91,5 @@ def silent(d: dict[str, Any]) -> str:
         f"`assay.audits.turning.predict` on the {every} runs of the report says something for "
         f"{d['predicted']}; its interval, made by leaving out kinds of world and wider by what "
         f"other prompts would change, covers {held} of these.\n\n"
-        + table(["reason for saying nothing", "runs"], rows)
+        + table(["what lies outside the calibration, or another reason", "runs"], rows)
     )

@@ -16,9 +16,9 @@ the reference. The measured turning point is that of `measured.py`.
 
 Compared: the prediction of `assay.audits.turning` with the spread of the members at n = 1 alone,
 the growth of the spread from n = 1 to the largest, and the proxy's pairwise accuracy on the
-reference's completions (which needs gold). Each of these is made into a prediction in the same way: a
-regression of log √KL on it, fitted on the same development seeds, with the same kind of interval. A
-prediction that is the same for every run is the floor.
+reference's completions (which needs gold). Each of these is made into a prediction in the same
+way: a regression of log √KL on it, fitted on the same development seeds, with the same kind of
+interval. A prediction that is the same for every run is the floor.
 
 Two questions: new seeds of worlds that the calibration knows; and each kind of world when the
 calibration was fitted on the other kinds. Measured: rank correlation with censoring over all runs
