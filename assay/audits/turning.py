@@ -94,6 +94,15 @@ def predict(parting: Parting, *, calibration: Calibration = KNOWN) -> Turning:
 
     Raises:
         InputError: Each member chose in turn, so no reward model is named.
+
+    Example:
+        >>> import torch
+        >>> from assay.audits.members import parting
+        >>> shared = torch.randn(200, 64, generator=torch.Generator().manual_seed(0))
+        >>> own = torch.randn(3, 200, 64, generator=torch.Generator().manual_seed(1))
+        >>> said = predict(parting(shared + own, proxy=0))
+        >>> said.low < said.d < said.high
+        True
     """
     if parting.proxy is None:
         raise InputError(
