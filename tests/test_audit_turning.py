@@ -117,7 +117,7 @@ def test_a_prediction_has_an_interval_at_least_as_wide_as_the_calibration_s() ->
     few = predict(parting(scores(B=6), proxy=0), calibration=known())
     assert few.low is not None and few.high is not None
     assert few.high / few.low > said.high / said.low
-    assert f"turn at √KL = {said.d:.2f}, 80% interval" in said.lines()[0]
+    assert f"turn at √KL = {said.d:.2f}, 80 % interval" in said.lines()[0]
     assert json.loads(json.dumps(said.record(), allow_nan=False))["d"] == said.d
 
 

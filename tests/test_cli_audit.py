@@ -132,3 +132,20 @@ def test_an_audit_needs_a_reward_and_its_columns(capsys: pytest.CaptureFixture[s
         )
     with pytest.raises(InputError, match="beside scored it is the name of a column"):
         assay.audit(made.form, scored="c.jsonl", gold=made.exact)
+
+
+def test_several_rewards_are_read_by_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    rewards = [f"{JUDGE}:{name}" for name in ("length", "flattery")]
+    cli.main(["audit", *rewards, "--scored", "c.jsonl", *FAST, "--json"])
+    found = json.loads(capsys.readouterr().out)["members"]
+    assert found["names"] == ["length", "flattery"]
+    assert found["parting"]["ns"] == [1, 2, 4] and found["parting"]["prompts"] == 24
+    assert "sample at least 8 completions a prompt" in found["turning"]["why"]
+    cli.main(["audit", rewards[0], "--scored", "c.jsonl", *FAST, "--json"])
+    assert json.loads(capsys.readouterr().out)["members"] is None
+
+
+def test_members_that_cannot_be_compared_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("flat.py").write_text("def flat(prompts, completions):\n    return [1.0] * len(prompts)\n")
+    cli.main(["audit", f"{JUDGE}:length", "flat.py:flat", "--scored", "c.jsonl", *FAST])
+    assert "Not measured: reward model 1 " in capsys.readouterr().out

@@ -8,19 +8,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from assay import data
 from assay.audits.checks import Check, of_number, of_probe
-from assay.audits.completions import Completions
+from assay.audits.completions import Completions, Floats
 from assay.audits.config import AuditConfig
 from assay.audits.effects import cut, within_deviation, within_sums
 from assay.audits.found_words import FoundWord, found_words
 from assay.audits.labels import Labelled, fitted_on, on_gold, on_pairs
 from assay.audits.lengths import Length, lengths
+from assay.audits.members import parting
 from assay.audits.probes import chosen
 from assay.audits.probing import Probed, probed
 from assay.audits.scorers import Scorers
 from assay.audits.stability import Stability, stability
+from assay.audits.turning import predict
 from assay.engine import progress
+from assay.errors import InputError
 
 
 def audited(
@@ -87,6 +92,7 @@ def audited(
             "gold": None if gold_size is None else asdict(gold_size),
         },
         "words": [w.plain() for w in words],
+        "members": _members(scorers, x, scores, seed),
         "stability": [w.plain() for w in ways],
         "labels": [e.plain() for e in told],
         "fitted_on": None if near is None else {"file": near.name, "texts": near.texts},
@@ -103,6 +109,31 @@ def failed(result: Mapping[str, Any]) -> list[str]:
         result: What `audited` returned.
     """
     return [c["sentence"] for c in result["checks"] if c["verdict"] == "fails"]
+
+
+def _members(scorers: Scorers, x: Completions, scores: Floats, seed: int) -> dict[str, Any] | None:
+    """How the members part under best-of-n, and the turning point that this predicts; None where
+    there is one reward without members.
+    """
+    names = [c.name for c in scorers.members_columns()]
+    if len(names) < 2:
+        return None
+    wide = torch.from_numpy(x.wide(scorers.members(scores)))
+    try:
+        parted = parting(wide, seed=seed)
+        turn = predict(parting(wide, proxy=0, seed=seed))
+    except InputError as why:  # such as a member that tells none apart
+        return {"names": names, "parting": None, "turning": None, "says": [f"Not measured: {why}."]}
+    return {
+        "names": names,
+        "parting": parted.record(),
+        "turning": turn.record(),
+        "says": [
+            *parted.lines(),
+            f"Trained against {names[0]}: {turn.lines()[0]}",
+            *turn.lines()[1:],
+        ],
+    }
 
 
 def _probe_checks(effects: Sequence[Probed], config: AuditConfig) -> list[Check]:

@@ -55,6 +55,15 @@ class Completions:
         """The number of prompts G."""
         return int(self.group.max()) + 1 if len(self) else 0
 
+    def wide(self, values: Floats) -> Floats:
+        """Return `[M, R]` values as `[M, G, N]`, NaN where a prompt has fewer completions."""
+        order = np.argsort(self.group, kind="stable")
+        count = np.bincount(self.group, minlength=self.groups)
+        place = np.arange(len(order)) - np.repeat(count.cumsum() - count, count)
+        out = np.full((len(values), self.groups, int(count.max(initial=0))), np.nan)
+        out[:, self.group[order], place] = values[:, order]
+        return out
+
     def rows(self, at: Ints) -> Completions:
         """Return the completions at these places, their groups numbered as before."""
         places = at.tolist()

@@ -85,10 +85,10 @@ class Parting:
         for k, n in enumerate(self.ns):
             cells = (_shown(e, k) for e in (self.chooser, self.others, self.ratio))
             lines.append(f"{n:>4}  {float(self.d[k]):5.2f}  " + "  ".join(f"{c:20}" for c in cells))
-        n = self.parts_at
+        first = self.parts_at
         if last == 0:
             lines.append("No prompt has two scored completions to choose from.")
-        elif n is None:
+        elif first is None:
             lines.append(
                 f"The members do not part up to n = {self.ns[-1]}: at the end "
                 f"{_shown(self.left, last)} of the first ratio is left. Errors that all of them "
@@ -96,9 +96,9 @@ class Parting:
             )
         else:
             lines.append(
-                f"The members part at n = {n}, √KL = {float(self.d[self.ns.index(n)]):.2f}: from "
-                f"there the others follow less; at n = {self.ns[-1]} {_shown(self.left, last)} of "
-                "the first ratio is left."
+                f"The members part at n = {first}, √KL = "
+                f"{float(self.d[self.ns.index(first)]):.2f}: from there the others follow less; "
+                f"at n = {self.ns[-1]} {_shown(self.left, last)} of the first ratio is left."
             )
         if self.left_out:
             lines.append(

@@ -94,6 +94,7 @@ def page(result: Mapping[str, Any], path: str | Path) -> Path:
         f"from {c['source']}; {c['probed']} of {c['probed_prompts']} prompts probed; "
         f"{counted(len(result['checks']), 'check')}: {counts(result)}",
         worlds=[_section(i, r, result) for i, r in enumerate(result["rewards"])],
+        members=[] if result["members"] is None else result["members"]["says"],
         settings=[(k, str(v)) for k, v in result["settings"].items() if v not in (None, "", ())],
     )
     with writing_to(out):

@@ -27,6 +27,8 @@ def says(result: Mapping[str, Any]) -> list[str]:
         )
     for reward in result["rewards"]:
         lines += ["", *_of_reward(reward, result)]
+    if result["members"] is not None:
+        lines += ["", "members against each other", *(f"  {t}" for t in result["members"]["says"])]
     return [*lines, "", f"{counted(len(result['checks']), 'check')}: {counts(result)}"]
 
 

@@ -78,10 +78,15 @@ class Scorers:
         parts = [one for r in self.rewards.values() for one in _rows(of_reward(r, x))]
         return np.concatenate(parts) if len(x) else np.zeros((len(self.columns), 0))
 
+    def members_columns(self) -> list[Column]:
+        """Return what single members are: those of each reward, or the reward itself."""
+        several = {c.of for c in self.columns if c.member}
+        return [c for c in self.columns if c.member or c.name not in several]
+
     def members(self, scores: Floats) -> Floats:
         """Return the rows of single members: `[M, R]` of `[C, R]`."""
-        several = {c.of for c in self.columns if c.member}
-        return scores[[c.member or c.name not in several for c in self.columns]]
+        here = self.members_columns()
+        return scores[[c in here for c in self.columns]]
 
     def to(self, device: torch.device) -> Scorers:
         """Compute on a device."""

@@ -60,8 +60,8 @@ class Turning:
         )
         return [
             f"A policy gradient against this reward model is predicted to turn at √KL = "
-            f"{self.d:.2f}, {self.level:.0%} interval {self.low:.2f} to {high} (KL {self.d**2:.1f} "
-            f"nats).{far}"
+            f"{self.d:.2f}, {100 * self.level:.0f} % interval {self.low:.2f} to {high} (KL "
+            f"{self.d**2:.1f} nats).{far}"
         ]
 
     def record(self) -> dict[str, Any]:
