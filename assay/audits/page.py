@@ -91,7 +91,8 @@ def page(result: Mapping[str, Any], path: str | Path) -> Path:
         charts=False,
         heading="Can this reward be hacked?",
         sizes=f"{counted(c['completions'], 'completion')} of {counted(c['prompts'], 'prompt')} "
-        f"from {c['source']}; {c['probed']} of {c['probed_prompts']} prompts probed; "
+        f"from {c['source']}; {counted(c['probed'], 'completion')} of "
+        f"{counted(c['probed_prompts'], 'prompt')} probed; "
         f"{counted(len(result['checks']), 'check')}: {counts(result)}",
         worlds=[_section(i, r, result) for i, r in enumerate(result["rewards"])],
         members=[] if result["members"] is None else result["members"]["says"],

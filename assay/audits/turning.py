@@ -61,7 +61,8 @@ class Turning:
         return [
             f"A policy gradient against this reward model is predicted to turn at √KL = "
             f"{self.d:.2f}, {100 * self.level:.0f} % interval {self.low:.2f} to {high} (KL "
-            f"{self.d**2:.1f} nats).{far}"
+            f"{self.d**2:.1f} nats).{far}",
+            "The interval is that of runs on small worlds; on language models it is untried.",
         ]
 
     def record(self) -> dict[str, Any]:
