@@ -10,6 +10,7 @@ from typing import Any
 
 from assay.api import settings
 from assay.engine.folder_lock import is_fresh, is_held, is_trace
+from assay.engine.os_errors import must_be_utf8
 from assay.engine.owner import OWNER, held_by
 from assay.errors import InputError
 from assay.records.own_inputs import INPUTS
@@ -62,8 +63,9 @@ def unchanged(before: Mapping[str, Any], now: Mapping[str, Any], source: str) ->
 
 def must_be_free(folder: Path) -> None:
     """Before the world is built, so that a refusal comes at once. Raises InputError where
-    something is there.
+    something is there, or the name is not UTF-8.
     """
+    must_be_utf8(folder)
     if not folder.exists() or was_killed(folder):
         return
     if not folder.is_dir() or not is_fresh(folder):

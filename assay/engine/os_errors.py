@@ -141,6 +141,25 @@ def writing_to(path: Path | str, needed: int | None = None) -> Iterator[None]:
         raise refused from why
 
 
+def must_be_utf8(folder: Path) -> None:
+    """Check the name of a folder that weights will be written to: the system takes any bytes, and
+    safetensors reads no file under a name that is not UTF-8.
+
+    Args:
+        folder: The folder. It need not exist.
+
+    Raises:
+        InputError: Its name is not UTF-8.
+    """
+    try:
+        str(folder).encode("utf-8")
+    except UnicodeEncodeError as why:
+        raise InputError(
+            f"{folder} has bytes in its name that are not UTF-8, and weights could not be read "
+            "back from there; give another --out"
+        ) from why
+
+
 def _is_no_name(why: Exception) -> bool:
     """Whether a name holds a character that the system has no file names with."""
     if isinstance(why, UnicodeEncodeError):

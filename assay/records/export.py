@@ -9,6 +9,7 @@ from typing import Any
 
 from assay.core import World
 from assay.data.escape import prose
+from assay.engine.os_errors import must_be_utf8
 from assay.engine.whole_folder import whole_folder
 from assay.errors import InputError
 from assay.models import as_transformers
@@ -77,7 +78,10 @@ def export(
 
 
 def must_be_free(out: Path) -> None:
-    """Raise InputError where the folder to write exists and holds anything."""
+    """Raise InputError where the folder to write exists and holds anything, or its name is not
+    UTF-8.
+    """
+    must_be_utf8(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is never overwritten; give another --out")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.engine.atomic import is_free_folder, write_bytes
-from assay.engine.os_errors import writing_to
+from assay.engine.os_errors import must_be_utf8, writing_to
 from assay.errors import InputError
 from assay.records import runs
 from assay.rewards.evaluation import Evaluation
@@ -53,8 +53,9 @@ def writable(out: str | Path) -> None:
     """Check that a folder is free for a fitted reward.
 
     Raises:
-        InputError: It exists and is not empty.
+        InputError: It exists and is not empty, or its name is not UTF-8.
     """
+    must_be_utf8(Path(out))
     if not is_free_folder(Path(out)):
         raise InputError(
             f"{out} exists and is not an empty folder, and a fitted reward is never overwritten; "
