@@ -14,6 +14,7 @@ from source_tree import PACKAGE, files, tree
 from assay import cli
 from assay.cli import machine
 from assay.cli.environment import VARIABLES
+from assay.errors import InputError
 
 
 def found(capsys: pytest.CaptureFixture[str], code: int = 0) -> dict[str, Any]:
@@ -153,6 +154,25 @@ def odd(at: Path, kind: str, **size: Any) -> str:
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2}
 LLAMA = {**SMALL, "num_attention_heads": 2, "intermediate_size": 24}
 GPT2 = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 12}
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "name"),
+    [("GPT2", GPT2, "n_layer"), ("Llama", LLAMA, "num_hidden_layers")],
+)
+@pytest.mark.parametrize("layers", [-1, 0])
+def test_a_model_without_layers_is_refused(
+    tmp_path: Path, kind: str, size: dict[str, int], name: str, layers: int
+) -> None:
+    """transformers opens it, and its pass then ends with an error of Python or with none."""
+    from assay.cli.model_facts import facts
+
+    folder = odd(tmp_path, kind, **{**size, name: 0})
+    config = tmp_path / "config.json"
+    said = {**json.loads(config.read_text(encoding="utf-8")), name: layers}
+    config.write_text(json.dumps(said), encoding="utf-8")
+    with pytest.raises(InputError, match=f"config.json says {name} is {layers}, so that no layer"):
+        facts(folder)
 
 
 @pytest.mark.parametrize(("kind", "size"), [("GPT2", GPT2), ("Llama", LLAMA)])

@@ -51,6 +51,26 @@ def all_there(info: Mapping[str, Any], what: str) -> None:
         )
 
 
+def has_layers(config: Any, what: str) -> None:
+    """Check that a model has a layer: transformers opens one of 0 or -1 layers without an error.
+
+    Args:
+        config: The model's.
+        what: The beginning of the message.
+
+    Raises:
+        InputError: It has none.
+    """
+    inner = config.get_text_config()
+    layers = getattr(inner, "num_hidden_layers", None)
+    if isinstance(layers, int) and layers < 1:
+        name = inner.attribute_map.get("num_hidden_layers", "num_hidden_layers")
+        raise InputError(
+            f"{what}, and its config.json says {name} is {layers}, so that no layer is there; give "
+            "the config.json that was saved with the weights, or another model"
+        )
+
+
 def whole_base(model: Any, info: Mapping[str, Any], base: str) -> None:
     """Check that a base that gets a new head has all other weights in its files.
 
@@ -60,9 +80,10 @@ def whole_base(model: Any, info: Mapping[str, Any], base: str) -> None:
         base: Its name, for the message.
 
     Raises:
-        InputError: A weight that is not the head's, nor a pooler's, is missing or of another shape:
-            random numbers would stand in for it.
+        InputError: It has no layer, or a weight that is not the head's, nor a pooler's, is missing
+            or of another shape: random numbers would stand in for it.
     """
+    has_layers(model.config, f"'{base}' should be a base")
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
     what = f"'{base}' should be a base with all its weights"
     other = [m for m in info["mismatched_keys"] if m[0].startswith(prefix)]

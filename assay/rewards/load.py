@@ -154,14 +154,16 @@ def _opened(spec: str | Callable[..., Any], flag: str, name: str, timeout: float
 
 def _classifier(spec: str, flag: str) -> TextReward:
     """Open a sequence classifier of transformers."""
-    from assay.models.weights_read import all_there, check_finite
+    from assay.models.weights_read import all_there, check_finite, has_layers
     from assay.rewards.encoder import ModelReward
     from assay.rewards.encoding import open_model, open_tokenizer, template_for
 
     tokenizer = open_tokenizer(spec)
     model, info = open_model("AutoModelForSequenceClassification", spec, output_loading_info=True)
-    all_there(info, f"--{flag} is '{spec}', which was to be a classifier")
-    check_finite(model, f"--{flag} is '{spec}', which was to be a classifier")
+    what = f"--{flag} is '{spec}', which was to be a classifier"
+    has_layers(model.config, what)
+    all_there(info, what)
+    check_finite(model, what)
     if len(tokenizer) > (size := model.get_input_embeddings().num_embeddings):
         raise InputError(
             f"--{flag} is '{spec}', with a tokenizer of {len(tokenizer)} tokens and a model of "

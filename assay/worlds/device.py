@@ -19,7 +19,13 @@ from assay.errors import InputError
 from assay.models.backbones.lora import lora_config, peft_needed
 from assay.models.backbones.pretrained import Pretrained
 from assay.models.live import LiveModel, borrowed
-from assay.models.weights_read import all_there, check_finite, same_shapes, say_left_over
+from assay.models.weights_read import (
+    all_there,
+    check_finite,
+    has_layers,
+    same_shapes,
+    say_left_over,
+)
 from assay.registry.extras import need
 from assay.registry.live import opened
 
@@ -147,6 +153,7 @@ def _opened(name: str, dtype: torch.dtype, more: dict[str, Any]) -> Any:
     made, info = both
     what = f"--model is '{name}', which was to be a causal language model"
     same_shapes(info, what)
+    has_layers(made.config, what)
     all_there(info, what)
     say_left_over(info["unexpected_keys"], name)
     check_finite(made, what)
