@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_cli_run import SMALL, _elsewhere, refused  # noqa: F401  (a fixture)
 
-from assay.api import ray_cluster
+from assay import cli
+from assay.api import ray_cluster, ray_sweep, ray_trial
 from assay.api.ray_cluster import Resources, fits, must_fit
 from assay.errors import InputError, Missing
 from assay.registry import extras
@@ -77,8 +80,48 @@ def test_a_gpu_is_the_default_where_one_can_be_used() -> None:
     assert Resources(num_gpus=0).asked(gpu=True)["GPU"] == 0.0
 
 
+OUTCOME = {"run": "s/a", "recipe": "a", "state": "done", "reason": None}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"states": ["new", "done"]},
+        {"refused": "it cannot be"},
+        {"outcome": OUTCOME, "said": ["a line"]},
+    ],
+)
+def test_a_reply_of_this_assay_is_taken(reply: dict[str, Any]) -> None:
+    assert ray_sweep.parsed(json.dumps(reply)) == reply
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [None, "", "not JSON", "[]", "3", "{}", '{"states": "new"}', '{"states": [1]}',
+     '{"outcome": {}, "said": []}', '{"outcome": {"state": "done"}, "said": []}',
+     json.dumps({"outcome": OUTCOME}), json.dumps({"outcome": OUTCOME, "said": "a line"})],
+)  # fmt: skip
+def test_a_reply_of_another_shape_is_one_sentence(reply: Any) -> None:
+    (said,) = ray_sweep.parsed(reply).values()
+    assert said.startswith("a worker's reply was not this assay's: ")
+    assert said.endswith("; install the same assay on every node")
+
+
+@pytest.mark.parametrize(("verb", "code"), [("check", 2), ("run", 1)])
+def test_a_live_worker_that_replies_otherwise_fails_no_program(
+    verb: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray", reason="needs Ray: make ray")
+    monkeypatch.setattr(ray_trial, verb, lambda text: '{"states": []}')
+    words = ["sweep", "leave_one_out", *SMALL, "--out", "s", "--seeds", "0", "--ray", "local"]
+    assert cli.main(words) == code
+    said = capsys.readouterr().err
+    assert "a worker's reply was not this assay's: {'states': []}; install the same" in said
+    assert "Traceback" not in said
+
+
 def test_a_live_cluster_refuses_what_fits_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("ray", reason="needs Ray: make ray")
     words = ["--num-cpus", "4096", "--ray", "local"]
     said = refused(capsys, "sweep", "leave_one_out", *SMALL, "--out", "s", *words)
-    assert "a trial asks for 4096 CPU" in said and not Path("s").exists()
+    assert "a run asks for 4096 CPU" in said and not Path("s").exists()

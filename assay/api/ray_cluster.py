@@ -111,7 +111,7 @@ def cluster(address: str, retries: int) -> Iterator[Any]:
     need("ray", "ray", "--ray")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(
-            "--ray starts a process for each trial by itself, and this was started several times: "
+            "--ray starts a process for each run by itself, and this was started several times: "
             "leave out torchrun or accelerate launch"
         )
     if "://" in address:
@@ -218,7 +218,7 @@ def must_fit(asked: Mapping[str, float], has: Sequence[Mapping[str, float]]) -> 
     """
     if not fits(asked, has):
         raise InputError(
-            f"a trial asks for {_told(asked)}, and no node of the cluster has that; the nodes have "
+            f"a run asks for {_told(asked)}, and no node of the cluster has that; the nodes have "
             f"{'; '.join(sorted({_told(node) for node in has})) or 'nothing'}: ask for less by "
             "--num-cpus, --num-gpus or --memory, or add a node"
         )

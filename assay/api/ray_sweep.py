@@ -77,6 +77,8 @@ def run_on(
                 entry, _, folder = jobs[i]
                 for text in found.get("said", ()):
                     complain(text)
+                if "outcome" not in found and "died" not in found:
+                    found = _strange(found)
                 outcomes[i] = found.get("outcome") or failed(
                     entry.name, folder, found["died"], complain
                 )
@@ -121,8 +123,10 @@ class _Tasks:
         Raises:
             InputError: A trial is impossible, or no worker can check it.
         """
-        with progress.stage("checking trials"):
+        with progress.stage("checking runs"):
             ((_, found),) = self.ended([self.begin(ray_trial.check, jobs, want)], [want])
+        if "died" not in found and "refused" not in found:
+            found = found if len(found.get("states", ())) == len(jobs) else _strange(found)
         if "died" in found:
             raise InputError(
                 f"no worker of Ray could check the sweep ({found['died']}); every node needs the "
@@ -145,18 +149,65 @@ class _Tasks:
             elif not told and any(not fits(wanted[i], nodes(self.ray)) for i in left.values()):
                 told = True
                 self.complain(
-                    "assay: no node of the cluster has what a trial asks for any more: what is "
-                    "left waits until a node joins"
+                    "assay: no node of the cluster has what a run asks for any more: what is left "
+                    "waits until a node joins"
                 )
 
     def _reply(self, task: Any) -> dict[str, Any]:
         """What a task has returned; `died` says why it has not."""
         try:
-            return dict(json.loads(self.ray.get(task)))
+            return parsed(self.ray.get(task))
         except self.ray.exceptions.RayError as why:
             cause = getattr(why, "cause", None) or why
             first = (str(cause).strip().splitlines() or [""])[0]
             return {"died": f"{type(cause).__name__}: {first}"}
+
+
+def parsed(reply: Any) -> dict[str, Any]:
+    """A task's reply, as `ray_trial.check` and `run` give it.
+
+    Args:
+        reply: What Ray returned.
+
+    Returns:
+        The reply; `died` alone where it has another shape, as of another assay's worker.
+
+    Example:
+        >>> parsed('{"states": ["new"]}')
+        {'states': ['new']}
+        >>> print(parsed("[]")["died"])
+        a worker's reply was not this assay's: []; install the same assay on every node
+    """
+    try:
+        found = json.loads(reply)
+    except (TypeError, ValueError):
+        return _strange(reply)
+    if not isinstance(found, dict):
+        return _strange(found)
+    outcome = found.get("outcome")
+    whole = (
+        isinstance(found.get("refused"), str)
+        or _are_texts(found.get("states"))
+        or (
+            isinstance(outcome, dict)
+            and all(isinstance(outcome.get(k), str) for k in ("run", "state"))
+            and _are_texts(found.get("said"))
+        )
+    )
+    return found if whole else _strange(found)
+
+
+def _are_texts(found: Any) -> bool:
+    return isinstance(found, list) and all(isinstance(one, str) for one in found)
+
+
+def _strange(reply: Any) -> dict[str, Any]:
+    """What is said of a reply that is not understood."""
+    said = " ".join(str(reply).split())[:80]
+    return {
+        "died": f"a worker's reply was not this assay's: {said}; install the same assay on every "
+        "node"
+    }
 
 
 def _asked(out: Path, mark: str, resources: Resources, accept: bool) -> dict[str, Any]:
