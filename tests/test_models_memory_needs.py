@@ -145,3 +145,28 @@ def test_processes_divide_what_is_divided() -> None:
 def test_the_pages_tables_are_these() -> None:
     page = memory.PAGE.read_text(encoding="utf-8")
     assert memory.written(page) == page, "run: python docs/tools/memory.py"
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_measuring_process_that_fails_says_why(tmp_path: Path, processes: int) -> None:
+    words = ["dpo", "--model", str(tmp_path), "--pairs", "none.jsonl"]
+    with pytest.raises(SystemExit) as why:
+        memory.peaks(words, processes, tmp_path)
+    first, *each = str(why.value).splitlines()
+    assert first.startswith("assay run dpo --model") and 1 <= len(each) <= processes
+    assert "process 0 of" in each[0] and "ended with 2: assay: " in each[0]
+    assert "none.jsonl" in each[0]
+
+
+def test_a_process_that_the_system_ended_is_told_with_its_signal(tmp_path: Path) -> None:
+    note = tmp_path / "stderr"
+    note.write_bytes(b"loading\xff\n\n")
+    assert memory.ended(-9, note) == "was ended by SIGKILL (memory may be full): loading\ufffd"
+    note.write_bytes(b"")
+    assert memory.ended(1, note) == "ended with 1: it wrote nothing"
+
+
+def test_a_model_of_another_family_is_not_measured(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"n_head": 2}', encoding="utf-8")
+    with pytest.raises(SystemExit, match="has no num_attention_heads; give a model of Llama's"):
+        memory.shape_of(tmp_path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -51,6 +52,13 @@ SHAPES = {
     ),
 }
 PROCESSES = (1, 2, 4, 8)
+SIZES = (
+    "num_attention_heads",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "vocab_size",
+)
 
 
 def gib(n: float) -> str:
@@ -120,6 +128,11 @@ def written(page: str) -> str:
 def shape_of(folder: Path) -> Shape:
     """The shape of a model of Llama's family, by its config.json."""
     said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if lacks := [name for name in SIZES if name not in said]:
+        raise SystemExit(
+            f"{folder}/config.json has no {lacks[0]}; give a model of Llama's family, such as "
+            "SmolLM2-135M-Instruct: the sums are of that architecture"
+        )
     heads = said["num_attention_heads"]
     return llama(
         hidden=said["hidden_size"],
@@ -154,31 +167,42 @@ def peaks(words: list[str], processes: int, home: Path) -> list[int]:
     command = [sys.executable, "-m", "assay", "run", *words]
     more = ["--fsdp"] if processes > 1 else []
     out = ["--out", str(home / f"run-{processes}-{port}")]
-    started = [
-        subprocess.Popen(
-            [*command, *more, *out],
-            env={**base, "RANK": str(r), "LOCAL_RANK": str(r)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        for r in range(processes)
-    ]
-    found = []
-    for one in started:
-        said = one.stderr.read() if one.stderr else b""
-        _, status, usage = os.wait4(one.pid, 0)
+    notes = [home / f"stderr-{port}-{r}" for r in range(processes)]
+    started = []
+    for r, note in enumerate(notes):
+        with note.open("wb") as stderr:
+            env = {**base, "RANK": str(r), "LOCAL_RANK": str(r)}
+            started.append(
+                subprocess.Popen(
+                    [*command, *more, *out], env=env, stdout=subprocess.DEVNULL, stderr=stderr
+                )
+            )
+    found, faults = [], []
+    for r, (one, note) in enumerate(zip(started, notes, strict=True)):
+        _, status, usage = os.wait4(one.pid, 0)  # one that fails ends the others
         one.returncode = os.waitstatus_to_exitcode(status)
-        if one.returncode:
-            raise SystemExit(said.decode()[-2000:])
         found.append(usage.ru_maxrss * 1024)
+        if one.returncode:
+            faults.append(f"process {r} of {processes} {ended(one.returncode, note)}")
+    if faults:
+        raise SystemExit("\n".join(["assay run " + " ".join([*words, *more]), *faults]))
     return found
+
+
+def ended(code: int, stderr: Path) -> str:
+    """How a process failed, and the last line that it wrote."""
+    full = " (memory may be full)" if -code == signal.SIGKILL else ""
+    how = f"was ended by {signal.Signals(-code).name}{full}" if code < 0 else f"ended with {code}"
+    said = stderr.read_text(encoding="utf-8", errors="replace").split("\n")
+    lines = [line.strip() for line in said if line.strip()]
+    return f"{how}: {lines[-1] if lines else 'it wrote nothing'}"
 
 
 def measured(folder: Path, most: int) -> str:
     """A table of peaks: DPO on four short pairs, computed and measured, less a tiny model's run."""
     body = []
     with tempfile.TemporaryDirectory() as place:
-        home = Path(place)
+        home, shape = Path(place), shape_of(folder)
         pairs = [{"prompt": f"Say {i}.", "chosen": "One two three.", "rejected": "No."}
                  for i in range(6)]  # fmt: skip
         (home / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
@@ -191,7 +215,7 @@ def measured(folder: Path, most: int) -> str:
                 words = [*common.split(), "--model", str(folder), *flags]
                 each = sorted(p - ground for p in peaks(words, W, home))
                 plan = Plan(W, kind, learned=64, generated=0, gathered=False)
-                said = needs(shape_of(folder), plan)
+                said = needs(shape, plan)
                 body.append([kind, str(W), gib(said.learning), gib(each[-1]), gib(each[0])])
                 print(body[-1], file=sys.stderr)
     return rows(["trained", "processes", "computed", "measured, most", "measured, least"], body)
@@ -211,11 +235,17 @@ def _tiny(folder: Path, out: Path) -> Path:
 
 
 if __name__ == "__main__":
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--measure", type=Path, help="a folder of a model of Llama's family")
-    asked.add_argument("--processes", type=int, default=2, help="measure up to so many")
+    asked = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    asked.add_argument("--measure", type=Path, metavar="FOLDER", help="a model of Llama's family")
+    asked.add_argument(
+        "--processes", type=int, choices=PROCESSES, default=2, help="the most processes of a run"
+    )
     given = asked.parse_args()
     if given.measure:
+        if not (given.measure / "config.json").is_file():
+            asked.error(f"--measure is {given.measure}, and no config.json is there; give a folder")
         print(measured(given.measure, given.processes))
     else:
         PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
