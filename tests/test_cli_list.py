@@ -205,3 +205,11 @@ def test_every_flag_of_a_verb_says_what_it_does() -> None:
         own = [f for f in grammar.flags.values() if "." not in f.name and f.group != "Watch"]
         assert [f.name for f in own if not f.help] == [], verb.name
         assert all(w.help for w in grammar.words), verb.name
+
+
+def test_help_shows_a_models_flags_under_what_they_are_about() -> None:
+    from assay.api import settings
+
+    found = settings.world_flags("hub").values()
+    assert {f.name for f in found if f.group == "World"} == {"world.seed"}
+    assert {f.group for f in found if ".sampler" in f.name} == {"Sampling"}

@@ -34,7 +34,7 @@ RESERVED = (
 )
 MODEL = (
     *("model", "policy", "dtype", "device", "lora", "peft", "bits", "checkpointing", "chat"),
-    *("fsdp", "fsdp_gather", "trust_remote_code"),
+    *("torch_compile", "fsdp", "fsdp_gather", "trust_remote_code"),
 )
 DATA = (
     "prompts",
@@ -49,16 +49,9 @@ DATA = (
     "max_prompt",
 )
 SAMPLING = (
-    "num_generations",
-    "max_tokens",
-    "min_tokens",
-    "temperature",
-    "top_k",
-    "top_p",
-    "stop",
-    "sampler",
-    "sampler_model",
-    "sampler_at_once",
+    *("num_generations", "max_tokens", "min_tokens", "temperature", "top_k", "top_p", "stop"),
+    *("sampler", "sampler_model", "sampler_at_once", "sampler_correction", "sampler_clip_min"),
+    *("sampler_clip_max", "sampler_tolerance", "sampler_folder"),
 )
 REWARDS = ("rewards", "gold", "truncated", "fit", "reward_timeout")
 

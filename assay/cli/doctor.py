@@ -13,9 +13,11 @@ from assay.safe_text import json_text, visible
 def doctor_(*, hub: bool = True, model: str = "", json_: bool = False) -> int:
     """Show versions, devices, extras and environment variables, and what is wrong with them.
 
-    With --model, also how that model's passes are computed and what memory training it takes. The
-    exit code is 1 where assay cannot run here, and 0 otherwise. Keys and tokens are never shown,
-    only that they are set.
+    With --model, also how that model's passes are computed and what memory training it takes in
+    float32: "training" is weights, reference, gradients and Adam's moments; a "peak" adds
+    activations with --checkpointing of 4,096 tokens and the keys and values of 32,768 generated
+    tokens. The exit code is 1 where assay cannot run here, and 0 otherwise. Keys and tokens are
+    never shown, only that they are set.
 
     Args:
         hub: Ask the hub whether it can be reached, which may take five seconds.
@@ -76,9 +78,9 @@ def model_text(m: Mapping[str, Any]) -> str:
         ("parameters", f"{m['parameters']:,}; LoRA of rank 16 trains {m['adapted']:,}"),
         ("prompts are computed", m["prompts"]),
         ("layers can be computed again", again),
-        *((f"memory: {what}", size(n)) for what, n in m["bytes"].items()),
+        *((f"float32: {what}", size(n)) for what, n in m["bytes"].items()),
         *(
-            (f"peak of {kind} over 1, 2, 4, 8 processes", ", ".join(map(size, peaks.values())))
+            (f"peak of {kind}, 1, 2, 4, 8 processes (--fsdp)", ", ".join(map(size, peaks.values())))
             for kind, peaks in m["divided"].items()
         ),
     ]

@@ -95,8 +95,9 @@ class HubConfig:
             make the reference another model (PiSSA, OLoRA, bias) is refused.
         bits: Load the model in 4 or 8 bits, with bitsandbytes; 0 for the weights as they are.
         checkpointing: Compute each layer a second time in the backward pass, to save memory.
-        torch_compile: Compute the policy's layers by torch.compile, but where completions are
-            drawn. It takes a minute or so at the start; readings say how long.
+        torch_compile: Compile the policy's layers with torch.compile for scoring and training;
+            generation stays uncompiled. The first step takes about a minute more; readings say how
+            long.
         fsdp: Divide weights, gradients and optimiser state over the processes of a launch (torch's
             fully_shard), so that none holds the whole model. `accelerate launch --use_fsdp` asks
             for it too.
@@ -110,12 +111,13 @@ class HubConfig:
         sampler_correction: How training corrects for an engine that computes in another way:
             importance weights by token_truncate, token_mask, sequence_truncate or sequence_mask;
             none for no correction.
-        sampler_clip_min: The smallest importance ratio; below it is truncated or masked.
-        sampler_clip_max: The largest importance ratio.
-        sampler_tolerance: Nats a token that the engine may be apart from the policy at the same
-            weights; 0 for 0.001 at most in float32 on a CPU, else 0.05 on average.
-        sampler_folder: A folder that the engine sees too, where new weights are handed over; a
-            temporary one by default.
+        sampler_clip_min: The smallest importance ratio; a smaller one is truncated or masked.
+        sampler_clip_max: The largest importance ratio; a larger one is truncated or masked.
+        sampler_tolerance: Nats a token by which the engine's log-probabilities may differ from the
+            policy's before the run ends, at most in float32 on a CPU and else on average; 0 for
+            0.001 and 0.05.
+        sampler_folder: A folder that the engine's machine sees too, where the run writes new
+            weights for it; a temporary one by default.
         reward_timeout: Seconds that one call of a reward server may take. A call that fails is
             repeated for 300 seconds at most, or for two timeouts where those are longer.
         trust_remote_code: Run Python code that comes with models (auto_map) and kernels that their
