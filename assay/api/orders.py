@@ -221,8 +221,8 @@ def of_record(about: Mapping[str, Any], where: str, *, trust: bool = False) -> O
 def of_policy(about: Mapping[str, Any], where: str, *, trust: bool = False) -> Order:
     """The Order of a recorded run with what its policies need alone.
 
-    Whoever loads a policy trains and scores nothing: the recipe, rewards, gold and the watch may be
-    functions that only the program of the run had, or servers that are gone.
+    Whoever loads a policy trains and scores nothing: the recipe, rewards, gold, the watch and the
+    sampler may be functions that only the program of the run had, or servers that are gone.
 
     Args:
         about: The run's record.
@@ -231,6 +231,7 @@ def of_policy(about: Mapping[str, Any], where: str, *, trust: bool = False) -> O
     """
     world = dict(about["world"])
     if world.get("name") == "hub":
+        world = {k: v for k, v in world.items() if not k.startswith("sampler")}
         world |= {"rewards": [], "gold": ""}
     nothing: dict[str, Any] = {"arguments": {}, "loop": {}, "fit": None, "watch": None}
     any_recipe = catalogue.find("leave_one_out")
