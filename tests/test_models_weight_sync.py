@@ -95,7 +95,7 @@ def test_the_tolerance_is_said_and_can_be_raised(at: Path) -> None:
     x = drawn(served(at, noise=0.02, tolerance=0.5).copy())
     gap = (x.logp - x.extra[SAMPLER_LOGP]).abs()[x.mask]
     assert 1e-3 < gap.max() < 0.2
-    with pytest.raises(InputError, match="a tolerance is at least 0"):
+    with pytest.raises(InputError, match="is -1; give nats a token, at least 0"):
         SyncConfig(tolerance=-1.0)
     with pytest.raises(InputError, match="--sampler-correction is 'tis'; it is one of token_trunc"):
         SyncConfig(correction="tis")

@@ -12,6 +12,9 @@ import torch
 from engines import served
 
 from assay import cli
+from assay.api import execution, orders
+from assay.errors import InputError
+from assay.models.policies.causal import Causal
 from assay.records.runs import Run
 from assay.worlds import hub
 
@@ -119,3 +122,44 @@ def test_stop_strings_go_to_the_server_and_judges_read_what_comes_before(
         and (made.task.rewards(x) == 0).all()
         and torch.allclose(made.task.reference.logp(x), x.logp, atol=1e-4)
     )
+
+
+URL = "http://127.0.0.1:8000/v1"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"sampler": "vLLM"},
+            "--sampler is 'vLLM'; it is vllm, for vLLM in this process, or an ad",
+        ),
+        ({"sampler_correction": "none"}, "--sampler-correction is about what --sampler names"),
+        ({"sampler_folder": "x"}, "add --sampler vllm or --sampler http://host:port/v1, or leave"),
+        ({"sampler": URL, "sampler_at_once": 0}, "--sampler-at-once is 0; give how many prompts"),
+        ({"sampler": URL, "sampler_clip_min": 2.0}, "--sampler-clip-min is 2; give a ratio of 0"),
+        ({"sampler": URL, "sampler_clip_max": 0.5}, "--sampler-clip-max is 0.5; give a ratio of"),
+        ({"sampler": URL, "sampler_tolerance": -1.0}, "--sampler-tolerance is -1; give nats a to"),
+        ({"sampler": URL, "sampler_correction": "token"}, "--sampler-correction is 'token'; it is"),
+    ],
+)
+def test_a_wrong_flag_is_said_before_a_model_or_a_file_is_opened(
+    given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError) as why:
+        hub.world(policy="no/folder", prompts="none.jsonl", **given)
+    assert said in str(why.value)
+
+
+def test_a_policy_is_opened_without_the_server_that_generated_for_it(
+    there: dict[str, Any], tmp_path: Path
+) -> None:
+    """As `assay export` and `assay.open_run` do; the server may be gone by then."""
+    words = flags(there, **{"world.sampler": "", "world.sampler_model": ""})
+    more = ["--max-steps", "1", "--batch-size", "2", "--out", str(tmp_path / "run")]
+    assert cli.main(["run", "leave_one_out", *words, *more]) == 0
+    about = dict(Run.open(tmp_path / "run").about)
+    gone = {"sampler": "http://127.0.0.1:9/v1", "sampler_model": "a", "sampler_clip_max": 2.0}
+    about["world"] = {**about["world"], **gone}
+    made = execution.Worlds()(orders.of_policy(about, "run"))
+    assert type(made.task.reference) is Causal

@@ -33,7 +33,7 @@ from assay.worlds.device import (
 )
 from assay.worlds.divided import divides, opened
 from assay.worlds.encoder import Encoder
-from assay.worlds.hub_reference import reference, vocabulary_of
+from assay.worlds.hub_reference import check_sampler, reference, vocabulary_of
 from assay.worlds.prompts import read_files
 from assay.worlds.trial import try_rewards
 
@@ -197,6 +197,7 @@ def _world(config: HubConfig) -> World:
     check_adapter(config.peft)
     divided = divides(config.fsdp, config.fsdp_gather)
     check_torch_compile(config.torch_compile, config.bits, device, divided=divided)
+    sync = check_sampler(config)
     rewards, golds = (
         [opened(r, flag, config, device, divided=divided) for r in some]
         for flag, some in (
@@ -248,7 +249,9 @@ def _world(config: HubConfig) -> World:
     gold = told(golds)
     task = Task(
         prompts=prompts,
-        reference=reference(config, model, vocabulary, prompts, encoder.longest, divided=divided),
+        reference=reference(
+            config, sync, model, vocabulary, prompts, encoder.longest, divided=divided
+        ),
         rewards=told(rewards),
         pairs=preferences,
         demos=demonstrations,

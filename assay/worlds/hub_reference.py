@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from assay.models.policies.served import Served
 from assay.models.policies.stop_strings import Stopping, Stops
 from assay.models.policies.weight_sync import SyncConfig, WeightSync
 from assay.models.samplers.weight_files import rank_of
+from assay.registry.extras import need
 from assay.registry.live import opened
 from assay.rewards.encoding import open_tokenizer
 from assay.worlds.chat_template import end_tokens, own_ends, warn_without_generation_prompt
@@ -37,13 +39,63 @@ def vocabulary_of(config: Any, model: Any) -> Stops:
     return Stops(tokenizer, size=size, ends=ends, stop=config.stop)
 
 
+def check_sampler(config: Any) -> SyncConfig:
+    """Check what is said of a sampler, before a model is loaded.
+
+    Args:
+        config: A HubConfig.
+
+    Returns:
+        How it follows the policy.
+
+    Raises:
+        InputError: A flag is out of its range, or is about a sampler and none is named.
+        Missing: vLLM is needed and not installed.
+    """
+    about = [f for f in fields(config) if f.name.startswith("sampler_")]
+    idle = [f.name for f in about if getattr(config, f.name) != f.default]
+    if idle and not config.sampler:
+        flag = f"--{idle[0].replace('_', '-')}"
+        raise InputError(
+            f"{flag} is about what --sampler names, and no --sampler is given; add --sampler vllm "
+            f"or --sampler http://host:port/v1, or leave {flag} out"
+        )
+    if config.sampler == "vllm":
+        need("vllm", "vllm", "--sampler vllm", "or give the address of a server")
+    elif config.sampler and "://" not in config.sampler:
+        raise InputError(
+            f"--sampler is '{config.sampler}'; it is vllm, for vLLM in this process, or an address "
+            "such as http://127.0.0.1:8000/v1"
+        )
+    if config.sampler_at_once < 1:
+        raise InputError(
+            f"--sampler-at-once is {config.sampler_at_once}; give how many prompts are in flight "
+            "at a time, 1 or more"
+        )
+    return SyncConfig(
+        correction=config.sampler_correction,
+        clip_min=config.sampler_clip_min,
+        clip_max=config.sampler_clip_max,
+        tolerance=config.sampler_tolerance,
+        folder=config.sampler_folder,
+    )
+
+
 def reference(
-    config: Any, model: Any, vocabulary: Stops, prompts: Prompts, longest: int, *, divided: bool
+    config: Any,
+    sync: SyncConfig,
+    model: Any,
+    vocabulary: Stops,
+    prompts: Prompts,
+    longest: int,
+    *,
+    divided: bool,
 ) -> Any:
     """The reference; where an engine generates for it, checked on one of the prompts.
 
     Args:
         config: A HubConfig.
+        sync: From `check_sampler`.
         model: The policy's.
         vocabulary: Its words.
         prompts: The run's.
@@ -53,13 +105,6 @@ def reference(
     Raises:
         InputError: The engine does not open, or holds other weights.
     """
-    sync = SyncConfig(
-        correction=config.sampler_correction,
-        clip_min=config.sampler_clip_min,
-        clip_max=config.sampler_clip_max,
-        tolerance=config.sampler_tolerance,
-        folder=config.sampler_folder,
-    )
     body: torch.nn.Module = backbone(
         model,
         lora=config.lora,

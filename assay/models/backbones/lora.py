@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from assay.core.rng import Rng
+from assay.errors import InputError
 from assay.registry.extras import need
 
 
@@ -34,8 +35,14 @@ def lora_config(model: nn.Module, rank: int, targets: str | list[str] = "all-lin
 
     Returns:
         A `peft.LoraConfig`.
+
+    Raises:
+        InputError: The rank is below 1.
     """
     from peft import LoraConfig
+
+    if rank < 1:
+        raise InputError(f"--lora is {rank}; give a rank of at least 1, or 0 to train all weights")
 
     # GPT-2 stores its weights transposed
     turned = any(type(m).__name__ == "Conv1D" for m in model.modules())

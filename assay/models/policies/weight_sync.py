@@ -61,12 +61,13 @@ class SyncConfig:
                 f"--sampler-correction is '{self.correction}'; it is one of {', '.join(MODES)}, or "
                 "none"
             )
-        if not 0 <= self.clip_min <= 1 <= self.clip_max or not self.tolerance >= 0:
-            raise InputError(
-                f"--sampler-clip-min is {self.clip_min}, --sampler-clip-max {self.clip_max} and "
-                f"--sampler-tolerance {self.tolerance}; 0 ≤ min ≤ 1 ≤ max, and a tolerance is at "
-                "least 0"
-            )
+        for flag, value, possible, ask in (
+            ("clip-min", self.clip_min, 0 <= self.clip_min <= 1, "a ratio of 0 to 1"),
+            ("clip-max", self.clip_max, self.clip_max >= 1, "a ratio of at least 1"),
+            ("tolerance", self.tolerance, self.tolerance >= 0, "nats a token, at least 0"),
+        ):
+            if not possible:
+                raise InputError(f"--sampler-{flag} is {value:g}; give {ask}")
 
 
 class WeightSync:
