@@ -7,7 +7,7 @@ from typing import Any
 HOW = """
 | | SmolLM2 | Qwen3 1.7B |
 | --- | --- | --- |
-| weights | the checkpoint that was given | random: 28 layers of width 2048, 16 query and 8 key heads of 128, 6144 within, 151,936 tokens |
+| weights | the checkpoint that was given | random: 28 layers of width 2048, 16 query and 8 key heads of 128, an MLP of 6,144, 151,936 tokens |
 | GRPO, a step | 16 prompts of 256 tokens, 8 completions of 256 to each | 8 prompts |
 | DPO, a step | 16 pairs, prompts of 256 tokens, completions of 128 to 512 | 8 pairs |
 
@@ -17,8 +17,8 @@ pieces as fit, and once more with vLLM in its process. *Sharded* is ours with ev
 itself costs. Each row is a process of its own with a time limit; a first step is not counted, and the others' median is shown.
 
 - **tokens/s**: GRPO's generated tokens, DPO's tokens of prompts and completions, over the step's seconds.
-- **of the rate**: operations that the step needs over its seconds, over what the card does in a bfloat16 product of two 8,192 × 8,192
-  matrices. Operations are counted by the formula in [bench/gpu/operations.py](../bench/gpu/operations.py), a prompt once for all
+- **of the rate**: operations a second that the step needs, as a share of what the card does in a bfloat16 product of two 8,192 × 8,192
+  matrices (MFU against a measured rate). Operations are counted by the formula in [bench/gpu/operations.py](../bench/gpu/operations.py), a prompt once for all
   its completions, so both sides' numbers are of the same work.
 - **peak**: the most that torch reserved on the card.
 """  # noqa: E501

@@ -10,14 +10,18 @@ HEAD = """# Speed on a real checkpoint
 
 Written by `make bench-real MODEL=FOLDER` from
 [bench/results/real.json](../bench/results/real.json): {model} in float32 on {processor}, {cores}
-cores, beside TRL {trl} (transformers {transformers}, torch {torch}), by turns, each side in a
-process of its own. Before a case is timed both sides' numbers are compared: log-probabilities of
-the same completions, and for DPO and reward models the loss and the gradient's norm. TRL is run
+cores, beside TRL {trl} (transformers {transformers}, torch {torch}). Both sides take turns, each
+in a process of its own. Before a case is timed both sides' numbers are compared: log-probabilities
+of the same completions, and for DPO and reward models the loss and the gradient's norm. TRL is run
 with fused Adam, without gradient checkpointing and logging, its batch in as few pieces as 24 GiB
-allow (*pieces*). Under torch.compile both sides compile. The first step of each side, in which they
-do, is not counted and stands in the last column. Completions of GRPO and generation have 32 tokens,
-8 to each of 8 prompts; 8 pairs have prompts of 128 tokens and completions of 96 to 384. Adapters
-are LoRA of rank 16. Memory is the most a process ever held.
+allow (*pieces*). Under torch.compile both sides compile. Completions of GRPO and generation have 32
+tokens unless the case says otherwise, 8 to each of 8 prompts; 8 pairs have prompts of 128 tokens
+and completions of 96 to 384. Adapters are LoRA of rank 16.
+
+Seconds are of a step, or of one batch of completions. *Ratio* is TRL's time over ours, the median
+of the rounds with least and most; *goal* is the ratio aimed at. GiB is the most a process ever
+held. *First* is the first step of ours and of TRL, in which they compile if the case says so; it is
+counted nowhere else. A dash: only ours was run.
 
 | case | ours, s | TRL, s | ratio | goal | ours, GiB | TRL, GiB | pieces | first, s |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
