@@ -107,6 +107,7 @@ def test_a_reply_of_another_shape_is_one_sentence(reply: Any) -> None:
     assert said.endswith("; install the same assay on every node")
 
 
+@pytest.mark.filterwarnings("ignore")  # Ray leaves processes of its own without a wait
 @pytest.mark.parametrize(("verb", "code"), [("check", 2), ("run", 1)])
 def test_a_live_worker_that_replies_otherwise_fails_no_program(
     verb: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -120,6 +121,26 @@ def test_a_live_worker_that_replies_otherwise_fails_no_program(
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [("local", "when the machine is less busy, or leave --ray out"), ("auto", "ray start --head")],
+)
+def test_a_ray_that_does_not_start_is_one_sentence(
+    address: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a machine that is too busy: Ray raises no class of its own there."""
+    ray = pytest.importorskip("ray", reason="needs Ray: make ray")
+
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup. This could happen.\nmore")
+
+    monkeypatch.setattr(ray, "init", late)
+    found = refused(capsys, "sweep", "leave_one_out", *SMALL, "--out", "s", "--ray", address)
+    assert f"--ray is {address}, and Ray cannot start (The current node timed out" in found
+    assert said in found and not Path("s").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_a_live_cluster_refuses_what_fits_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("ray", reason="needs Ray: make ray")
     words = ["--num-cpus", "4096", "--ray", "local"]

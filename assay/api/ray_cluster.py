@@ -133,12 +133,15 @@ def cluster(address: str, retries: int) -> Iterator[Any]:
         quietly |= {"include_dashboard": False, "object_store_memory": _STORE}
     try:
         ray.init(address=address, **quietly)
-    except (ConnectionError, RuntimeError, ValueError) as why:
-        first = (str(why).strip().splitlines() or [type(why).__name__])[0]
-        raise InputError(
-            f"--ray is {address}, and Ray cannot connect ({first}): start a cluster by ray start "
-            f"--head, or give --ray {LOCAL}"
-        ) from why
+    except Exception as why:  # a node that does not start in time raises a bare one
+        ray.shutdown()
+        first = (str(why).strip().splitlines() or [type(why).__name__])[0].rstrip(".")
+        cure = (
+            "give the command again when the machine is less busy, or leave --ray out"
+            if address == LOCAL
+            else f"start a cluster by ray start --head, or give --ray {LOCAL}"
+        )
+        raise InputError(f"--ray is {address}, and Ray cannot start ({first}): {cure}") from why
     try:
         with _terminated():
             yield ray
