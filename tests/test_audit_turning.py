@@ -133,7 +133,7 @@ def test_members_that_follow_longer_turn_later() -> None:
     [
         ({"most": (0.2, 2.0)}, 64, "kept is 0."),
         ({"horizon": 1.2}, 64, "beyond √KL = 1.20"),
-        ({}, 4, "sample at least 8 completions"),
+        ({}, 4, "sample at least 64 completions"),
     ],
 )
 def test_why_nothing_is_predicted(changes, N: int, says: str) -> None:

@@ -140,7 +140,7 @@ def test_several_rewards_are_read_by_each_other(capsys: pytest.CaptureFixture[st
     found = json.loads(capsys.readouterr().out)["members"]
     assert found["names"] == ["length", "flattery"]
     assert found["parting"]["ns"] == [1, 2, 4] and found["parting"]["prompts"] == 24
-    assert "sample at least 8 completions a prompt" in found["turning"]["why"]
+    assert found["turning"] is None and "members of one ensemble" in found["says"][-1]
     cli.main(["audit", rewards[0], "--scored", "c.jsonl", *FAST, "--json"])
     assert json.loads(capsys.readouterr().out)["members"] is None
 

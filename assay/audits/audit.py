@@ -27,6 +27,11 @@ from assay.audits.turning import predict
 from assay.engine import progress
 from assay.errors import InputError
 
+_SEVERAL = (
+    "No turning point is predicted: these are several rewards, and the prediction was fitted to "
+    "members of one ensemble."
+)
+
 
 def audited(
     scorers: Scorers,
@@ -115,12 +120,16 @@ def _members(scorers: Scorers, x: Completions, scores: Floats, seed: int) -> dic
     """How the members part under best-of-n, and the turning point that this predicts; None where
     there is one reward without members.
     """
-    names = [c.name for c in scorers.members_columns()]
+    columns = scorers.members_columns()
+    names = [c.name for c in columns]
     if len(names) < 2:
         return None
     wide = torch.from_numpy(x.wide(scorers.members(scores)))
     try:
         parted = parting(wide, seed=seed)
+        if len({c.of for c in columns}) > 1:
+            said = [*parted.lines(), _SEVERAL]
+            return {"names": names, "parting": parted.record(), "turning": None, "says": said}
         turn = predict(parting(wide, proxy=0, seed=seed))
     except InputError as why:  # such as a member that tells none apart
         return {"names": names, "parting": None, "turning": None, "says": [f"Not measured: {why}."]}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from assay.audits.completions import Floats
-from assay.rewards.features import BITS
+from assay.rewards.features import BITS, encodable
 from assay.rewards.pool import Pool
 from assay.stats.margins import agreement
 from assay.stats.proportions import Share, clustered_share
@@ -41,7 +41,7 @@ class FittedOn:
             token_pattern=r"\w+", n_features=1 << BITS, alternate_sign=False, norm=None
         )
         self._weigh: Any = make_pipeline(words, TfidfTransformer(sublinear_tf=True))
-        rows = self._weigh.fit_transform([_valid(t) for t in texts])
+        rows = self._weigh.fit_transform([encodable(t) for t in texts])
         self._near = NearestNeighbors(n_neighbors=1, metric="cosine", algorithm="brute").fit(rows)
 
     def distance(self, texts: Sequence[str]) -> Floats:
@@ -52,7 +52,7 @@ class FittedOn:
         """
         if not len(texts):
             return np.zeros(0)
-        near, _ = self._near.kneighbors(self._weigh.transform([_valid(t) for t in texts]))
+        near, _ = self._near.kneighbors(self._weigh.transform([encodable(t) for t in texts]))
         return np.clip(np.asarray(near[:, 0], dtype=np.float64), 0.0, 1.0)
 
 
@@ -105,8 +105,3 @@ def by_distance(
         assert share is not None
         found.append(DistanceBin(float(d[here].min()), float(d[here].max()), share))
     return tuple(found)
-
-
-def _valid(text: str) -> str:
-    """Replace lone surrogates, which JSON may hold and UTF-8 cannot, so that they can be hashed."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -69,7 +69,7 @@ class Parting:
 
     @property
     def parts_at(self) -> int | None:
-        """The first n at which the interval of `left` lies below 0.9; None where there is none."""
+        """The first n at which the interval of `left` lies below 0.9; None if it never does."""
         below = (self.left.high < KEPT).nonzero()
         return self.ns[int(below[0])] if len(below) else None
 

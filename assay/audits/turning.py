@@ -23,7 +23,7 @@ from assay.audits.turning_fit import Calibration, features
 from assay.audits.turning_known import KNOWN
 from assay.errors import InputError
 
-LEAST_N = 8  # the later half of the doublings is then two or more
+LEAST_N = 64  # the least at which the interval was measured; what is read changes with n
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Turning:
     Attributes:
         d: Predicted √KL at which gold is highest; None where none is predicted.
         low: Lower end of its interval; None where nothing is known.
-        high: Upper end; None where there is none.
+        high: Upper end; None if it lies beyond every run that was measured.
         level: Nominal coverage of the interval.
         why: Why nothing is predicted, one sentence; empty where something is.
         features: What the prediction reads of the members' parting.
@@ -90,8 +90,8 @@ def predict(parting: Parting, *, calibration: Calibration = KNOWN) -> Turning:
         calibration: The regression and its errors; the library's own by default.
 
     Returns:
-        The prediction, or the reason why there is none: n is too small, what is read lies outside
-        the calibration's range, or the turn would lie beyond the longest run that was measured.
+        The prediction. Its `why` says instead that n is too small, that what is read lies outside
+        the calibration's range, or that the turn would lie beyond the longest measured run.
 
     Raises:
         InputError: Each member chose in turn, so no reward model is named.

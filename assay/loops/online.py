@@ -135,7 +135,7 @@ def online(
     policy: Any = None,
     split: Split = "completions",
     against_reference: bool = False,
-    reads_logp: bool = True,
+    reads_logp: bool | None = None,
 ) -> Iterator[Step]:
     """Run the online loop and yield one Step after each of `loop.max_steps` updates.
 
@@ -167,7 +167,7 @@ def online(
             computed once a step, however many epochs it has.
         reads_logp: Whether `reward`, `prepare`, `advantage` or `after` reads `samples.logp`. In
             half precision the policy then scores what it drew; if not, and a step makes one update,
-            the update's own pass serves.
+            the update's own pass serves. Default: whether any of them is given.
     """
     actor: Any = task.reference.copy() if policy is None else policy
     optimiser = loop.optimiser(actor)
@@ -176,7 +176,8 @@ def online(
     drawn: list[tuple[Samples, Tensor, Tensor | None]] = []
     # at sampling time, log π is what drawing knew, or where that rounds apart, what scoring says
     apart = rollout is None and rounds_apart(actor)
-    by_pass = apart and not reads_logp and one_update(loop)
+    own = any((reward, prepare, after)) or advantage is not leave_one_out_advantage
+    by_pass = apart and not (own if reads_logp is None else reads_logp) and one_update(loop)
 
     def draw() -> tuple[Samples, Tensor]:
         number: int = carry.batches  # the step's own, unless a step before it sampled again

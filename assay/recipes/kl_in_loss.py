@@ -63,7 +63,6 @@ def recipe(
         score=proxy_score(task, member, aggregate),
         loss=loss,
         against_reference=True,
-        reads_logp=False,
     )
 
 

@@ -31,7 +31,7 @@ def recipe(
         member: Index of the reward model that is the proxy.
         aggregate: Combine all reward models instead: mean, worst, uncertainty:0.5 or quantile:0.25.
     """
-    yield from online(task, loop, score=proxy_score(task, member, aggregate), reads_logp=False)
+    yield from online(task, loop, score=proxy_score(task, member, aggregate))
 
 
 @Claim(

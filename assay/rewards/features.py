@@ -101,7 +101,7 @@ def features(prompts: Sequence[str], responses: Sequence[str]) -> Features:
     parts: list[Features] = []
     starts = range(0, max(1, len(responses)), _AT_ONCE)
     for i in progress.over(starts, "counting texts", "thousand texts"):
-        some = [_valid(text) for text in responses[i : i + _AT_ONCE]]
+        some = [encodable(text) for text in responses[i : i + _AT_ONCE]]
         measures = [style(p, t) for p, t in zip(prompts[i : i + _AT_ONCE], some, strict=True)]
         parts.append(
             Features(
@@ -148,7 +148,7 @@ def _counted(vectorizer: Any, texts: Sequence[str]) -> sparse.csr_array:
     return counts
 
 
-def _valid(text: str) -> str:
+def encodable(text: str) -> str:
     """Replace lone surrogates, which JSON may hold and UTF-8 cannot, so that they can be hashed."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
