@@ -163,6 +163,8 @@ def test_a_file_of_ones_own_is_a_recipe(capsys: pytest.CaptureFixture[str]) -> N
             ["grpo", "--kl-coef", "1"],
             "grpo in world grammar has no --kl-coef; did you mean --beta?",
         ),
+        (["dpo", "--ray", "local"], "--ray is a flag of assay sweep, which takes the same flags"),
+        (["dpo", "--seeds", "0..4"], "--seeds is a flag of assay sweep, which takes the same"),
         (["dpo", "--clip", "1"], "has no --clip; assay run dpo --help lists its flags"),
         (["dpo", "--num-train-epochs", "1"], "did you mean --epochs?"),
         (["dpo", "--max-prompt", "9"], "--max-prompt needs --model: a Hugging Face model id"),

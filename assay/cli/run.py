@@ -9,10 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assay.api import flags, settings
-from assay.api.flags import Flag
+from assay.api import settings
 from assay.api.resuming import free, must_be_free, unchanged
-from assay.api.suggestions import meant
+from assay.cli.elsewhere import of_a_file, of_a_sweep, with_a_model
 from assay.cli.endings import after_run
 from assay.cli.grammar import Grammar
 from assay.cli.listing import started_by
@@ -21,7 +20,6 @@ from assay.engine.progress import stage
 from assay.errors import InputError
 from assay.registry import catalogue
 from assay.registry.catalogue import Entry
-from assay.registry.docstrings import clause
 from assay.safe_text import json_text
 
 if TYPE_CHECKING:
@@ -186,34 +184,11 @@ def grammar(base: Grammar, seen: Seen) -> Grammar:
         found = {"world.policy": model, **{k: f for k, f in found.items() if k != "world.policy"}}
     every = {**base.flags, **found}
     free = world != "hub" and not seen.flags.get("world") and not about
-    where = partial(_with_a_model, known=every) if free else settings.elsewhere
-    told = _of_a_file if free else base.mistyped
+    where = partial(with_a_model, known=every) if free else settings.elsewhere
+    told = of_a_file if free else base.mistyped
+    if base.verb == "run":
+        where = partial(of_a_sweep, otherwise=where)
     return replace(base, flags=every, elsewhere=where, mistyped=told)
-
-
-def _of_a_file(flag: Flag, text: str) -> str:
-    """What was meant by the name of a file where an embedded world takes a number."""
-    name = flag.name.removeprefix("world.")
-    a_file = name in settings.DATA and not text.lstrip("-").isdigit()
-    return "; a file of yours goes with --model" if a_file else ""
-
-
-def _with_a_model(name: str, known: Mapping[str, Flag]) -> str:
-    """Where a flag that is not here would be: most likely with --model, whose world has it.
-
-    Args:
-        name: The flag in Python's spelling.
-        known: The flags of the embedded world that is meant where no --model is given.
-    """
-    theirs = settings.bare(settings.world_flags("hub"), known)
-    named = {f.shortest[2:].replace("-", "_"): f for f in theirs.values()}
-    model = theirs["world.policy"]
-    if name in named:
-        return f"{named[name].shortest} needs {model.shortest}: {clause(model.help)}"
-    likely = meant(name, {**flags.by_every_name(known), **named})
-    if likely and likely[0] in named:
-        return f"; did you mean {named[likely[0]].shortest}?"
-    return settings.elsewhere(name)
 
 
 def recorded(folder: str) -> Mapping[str, Any]:
