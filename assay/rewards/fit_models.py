@@ -143,8 +143,7 @@ class ModelFitter:
             warmup_steps=max(1, steps // 20),
             seed=int(rng("seed", m).integers(2**31, 0)),
         )
-        longest = pairs.prompts.mask.shape[1] + pairs.mask.shape[2]
-        with micro_batches(max(2, _TOKENS // longest)):
+        with micro_batches(pass_size(pairs)):
             fitted = bradley_terry_fitted(
                 model, pairs, smoothing=c.smoothing, centre=c.centre, loop=loop
             )
@@ -185,6 +184,12 @@ class ModelFitter:
         told = gap != 0
         p = torch.sigmoid(2 * gap.abs())[told].float()
         return a[told], b[told], p, torch.zeros(int(told.sum())), here[told]
+
+
+def pass_size(pairs: Pairs) -> int:
+    """Return the completions of a training pass: of 2,048 tokens, padding included, or one pair."""
+    longest = pairs.prompts.mask.shape[1] + pairs.mask.shape[2]
+    return max(2, _TOKENS // longest)
 
 
 def _some_fit(rows: Sequence[Encoded], limit: int) -> None:

@@ -31,6 +31,7 @@ from assay.recipes import dpo, grpo
 from assay.rewards.encoder import Member
 from assay.rewards.encoding import template_for
 from assay.rewards.fit import trained
+from assay.rewards.fit_models import pass_size
 from assay.rewards.row_tokens import Encoded
 from assay.rewards.token_pairs import token_pairs
 from bench.real import cases
@@ -163,12 +164,13 @@ def encoded(c: Case, tokenizer: Any, n: int, seed: int = 0) -> tuple[list[Encode
 
 
 def _reward_stepper(c: Case, folder: Path) -> Callable[[], dict[str, float]]:
-    """A reward model in training. The fit holds its own loop: a step is what lies between two of
-    its calls of the loss, and the first, which also makes the optimiser, is left out.
+    """A reward model in training. The fit holds its own loop: a step is what lies between the first
+    calls of the loss in two of its steps; the first, which also makes the optimiser, is left out.
     """
     model, tokenizer = member(c, folder)
     model.adapt(c.lora, Rng(0))
-    data = token_pairs(*encoded(c, tokenizer, c.prompts * 3), torch.ones(24), torch.zeros(24))
+    n = c.prompts * 3
+    data = token_pairs(*encoded(c, tokenizer, n), torch.ones(n), torch.zeros(n))
 
     def step() -> dict[str, float]:
         at: list[tuple[float, float]] = []
@@ -178,8 +180,10 @@ def _reward_stepper(c: Case, folder: Path) -> Callable[[], dict[str, float]]:
             return bradley_terry(chosen, rejected)
 
         loop = Loop(max_steps=3, batch_size=c.prompts, learning_rate=LR)
-        trained(model, data, loss=loss, loop=loop)
-        wall, busy = ((last - first) / 2 for first, last in zip(at[0], at[-1], strict=True))
+        with micro_batches(pass_size(data)):  # as `assay fit` bounds its passes
+            trained(model, data, loss=loss, loop=loop)
+        third = 2 * len(at) // 3  # three steps have as many passes each
+        wall, busy = ((last - first) / 2 for first, last in zip(at[0], at[third], strict=True))
         return {"seconds": wall, "cpu": busy}
 
     return step
