@@ -3,7 +3,7 @@
 python -m demos.real_model                     half an hour on two cores; make demo-real does it
 python -m demos.real_model --out runs/other --seed 1
 
-What happens: SmolLM2-135M-Instruct answers 300 questions four times; pairs of its answers are
+What happens: SmolLM2-135M-Instruct answers 100 questions four times; pairs of its answers are
 labelled by gold with a quarter of the labels wrong; an ensemble of reward models that count words
 is fitted to them; a policy gradient trains the model against the ensemble; gold is read apart; and
 the watch buys labels, fewer than it read, and stops the run. Every part is kept in --out and goes
@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-PREFERENCES, TRAINED_ON = 300, 400  # questions; the watch asks about the others
+PREFERENCES, TRAINED_ON = 100, 400  # questions; the watch asks about the others
 WRONG = 0.25
 TRAINING = {
     "learning_rate": 1e-3,
