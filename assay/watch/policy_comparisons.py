@@ -6,11 +6,14 @@ finds those that its state names. Files that no state names are deleted after th
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from assay.core import Missing, Prompts, PromptTexts, Rng, Samples, Task
 from assay.engine import progress
@@ -18,12 +21,15 @@ from assay.engine.parallel import barrier, meter, rank
 from assay.engine.shards import gathered
 from assay.models.backbones.copies import copied, state_to_keep
 from assay.records.states import load_state, save_state
+from assay.watch.ahead import Draw
 from assay.watch.comparisons import Comparison
 from assay.watch.completions import free_stats, one_completion, side_by_side, texts_of
 
+_AT_ONCE = 64  # comparisons that are sampled ahead in one batch
+
 
 class PolicyComparisons:
-    """A `ComparisonSource` of the policies of one run.
+    """A `ComparisonSource` of the policies of one run; it `SamplesAhead`.
 
     Args:
         task: The run's task: its reference and its rewards.
@@ -55,6 +61,7 @@ class PolicyComparisons:
         self._kept: dict[int, dict[str, Any]] = {}  # in memory where there is no folder
         self._loaded: dict[int, Any] = {}
         self._seen: list[Samples] = []
+        self._ahead: dict[Draw, tuple[Comparison, Samples]] = {}
 
     def begin(self, policy: Any) -> None:
         """Begin a look.
@@ -62,7 +69,7 @@ class PolicyComparisons:
         Args:
             policy: The current policy.
         """
-        self.policy, self._seen = policy, []
+        self.policy, self._seen, self._ahead = policy, [], {}
 
     def prompts_left(self, used: int) -> int | None:
         """See `ComparisonSource`."""
@@ -72,15 +79,39 @@ class PolicyComparisons:
         self, step: int, policy: int, other: int, at: int, n: int, used: int
     ) -> list[Comparison]:
         """See `ComparisonSource`. A completion depends on its address alone, not on n."""
-        places, rng = torch.arange(at, at + n), self.rng("watch", step)
-        rows = (
-            rng("prompt").integers(len(self.prompts), places)
-            if self.again
-            else self.order[used : used + n]
-        )
-        prompts = self.prompts[rows]
+        wanted = [Draw(other, at + i, used + i) for i in range(n)]
+        if policy == step and all(d in self._ahead for d in wanted):
+            found = [self._ahead.pop(d) for d in wanted]
+        else:
+            found = self._sampled(step, policy, wanted)
+        if policy == step:
+            self._seen += [first for _, first in found]
+        return [comparison for comparison, _ in found]
+
+    def sample_ahead(self, step: int, draws: Sequence[Draw]) -> None:
+        """See `SamplesAhead`. Each of the other policies is loaded once."""
+        groups: dict[int, list[Draw]] = defaultdict(list)
+        for d in draws:
+            groups[d.other].append(d)
+        self._ahead = {}
+        for own in groups.values():
+            for start in range(0, len(own), _AT_ONCE):
+                some = own[start : start + _AT_ONCE]
+                self._ahead |= zip(some, self._sampled(step, step, some), strict=True)
+
+    def _sampled(
+        self, step: int, policy: int, draws: Sequence[Draw]
+    ) -> list[tuple[Comparison, Samples]]:
+        """Sample comparisons with one other policy; beside each, the first policy's completion."""
+        rng, other = self.rng("watch", step), draws[0].other
+        places = torch.tensor([d.at for d in draws])
+        prompts = self.prompts[self._rows(rng, places, torch.tensor([d.used for d in draws]))]
         sides = (("mine", policy), ("theirs", other))
-        with meter.lifted(), torch.no_grad(), progress.stage(f"sampling {n} comparisons"):
+        with (
+            meter.lifted(),
+            torch.no_grad(),
+            progress.stage(f"sampling {len(draws)} comparisons"),
+        ):
             first, second = (
                 one_completion(
                     self._policy(which, step).sample(prompts, 1, rng(side)[places]),
@@ -89,24 +120,31 @@ class PolicyComparisons:
                 for side, which in sides
             )
             scores = self._scores(first, second) if self.scored else []
-        if policy == step:
-            self._seen.append(first)
         both = side_by_side(first, second)
         asked, texts = texts_of(both)
         columns, messages = _beside(prompts)
         return [
-            Comparison(
-                prompt=asked[b],
-                completion=texts[b][0],
-                other=texts[b][1],
-                scores=scores[b] if scores else None,
-                columns=columns[b],
-                messages=messages[b],
-                samples=both[b : b + 1].pick(torch.tensor([[0, 1]])),
-                swapped=both[b : b + 1].pick(torch.tensor([[1, 0]])),
+            (
+                Comparison(
+                    prompt=asked[b],
+                    completion=texts[b][0],
+                    other=texts[b][1],
+                    scores=scores[b] if scores else None,
+                    columns=columns[b],
+                    messages=messages[b],
+                    samples=both[b : b + 1].pick(torch.tensor([[0, 1]])),
+                    swapped=both[b : b + 1].pick(torch.tensor([[1, 0]])),
+                ),
+                first[b : b + 1],
             )
-            for b in range(n)
+            for b in range(len(draws))
         ]
+
+    def _rows(self, rng: Rng, places: Int[Tensor, "n"], used: Int[Tensor, "n"]) -> Tensor:
+        """The rows of the prompts."""
+        if self.again:
+            return rng("prompt").integers(len(self.prompts), places)
+        return self.order[used]
 
     def keep(self, step: int) -> None:
         """Copy the current policy, to disk before anything names it."""

@@ -19,6 +19,7 @@ import torch
 
 from assay.core.rng import Rng
 from assay.watch import hints
+from assay.watch.ahead import SamplesAhead, draws_of, others_of
 from assay.watch.blinding import blinded, choose_in_groups
 from assay.watch.budget import Budget
 from assay.watch.comparisons import Comparison, ComparisonSource
@@ -124,6 +125,10 @@ class Watch:
         # people are asked once a look; others four questions at a time, so that a stop comes early
         part = n if self.labeler.waits else 4
         self.detector.update(look, [], kl=reading.get("kl"))
+        if isinstance(self.source, SamplesAhead) and n > part:
+            rng, used, K = self.rng("watch", step), self.budget.used, self.config.group
+            draws = draws_of(self.stretch, rng, n, part=part, group=K, used=used)
+            self.source.sample_ahead(step, draws)
         while at < n and not self.stopped:
             self._compare_with_best(step, look, at, k := min(part, n - at))
             at += k
@@ -147,11 +152,8 @@ class Watch:
 
     def _compare_with_best(self, step: int, look: int, at: int, n: int) -> None:
         """Feed n outcomes, each of its own group, against a policy of the stretch drawn for it."""
-        K = self.config.group
-        rng = self.rng("watch", step)
-        which = rng("against").integers(len(self.stretch), torch.arange(at, at + n))
-        # sorted: comparisons with one policy are sampled together, and fewer policies are loaded
-        others = sorted(self.stretch[i] for i in which.tolist())
+        K, rng = self.config.group, self.rng("watch", step)
+        others = others_of(self.stretch, rng, at, n)
         sampled: list[Comparison] = []
         for other, m in Counter(others).items():
             used = self.budget.used + len(sampled)
@@ -283,9 +285,7 @@ class Watch:
             "detector": self.detector.state(),
             **self.budget.state(),
             **{name: getattr(self, name) for name in SAVED},
-            "steps": list(self.steps),
-            "stretch": list(self.stretch),
-            "kept": list(self.kept),
+            **{name: list(getattr(self, name)) for name in ("steps", "stretch", "kept")},
             "beside": [list(b) for b in self.beside],
             "seen": [dict(s) for s in self.seen],
         }
